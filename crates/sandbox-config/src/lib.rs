@@ -1,0 +1,1 @@
+//! Settings of the sandbox SDK, from the environment and a .env file.

@@ -1,0 +1,1 @@
+//! Sandboxes on this machine: one confined process tree each, no cluster.

@@ -1,0 +1,1 @@
+//! SSH sessions to sandboxes: a pool of shared connections, commands and files.

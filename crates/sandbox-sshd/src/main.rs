@@ -1,0 +1,2 @@
+//! An SSH server for one sandbox.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Sandboxes: isolated places to run commands and keep files for a while.
