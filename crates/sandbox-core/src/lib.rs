@@ -1,1 +1,4 @@
 //! Traits, types and errors of the sandbox SDK: no Kubernetes, no SSH, no sockets.
+
+pub mod command_line;
+pub mod dialect;

@@ -1,0 +1,53 @@
+//! What our client and our server say to each other beyond plain SSH.
+//!
+//! Everything here is ordinary SSH with agreed names, so that nothing breaks against another
+//! server: a client uses it only when the server's identification string begins with
+//! [`SERVER_ID`].
+//!
+//! | to do | client sends | server answers |
+//! |---|---|---|
+//! | start a job | `env` [`JOB`] = id, then `exec` | exit-status 0 once it runs; 126 or 127 and a message if it cannot |
+//! | attach to a job | `env` [`JOB`], [`JOB_OFFSET`], [`JOB_FOLLOW`], then `subsystem` [`JOB_SUBSYSTEM`] | the log from that byte, then the job's exit-status or exit-signal if it has ended; `signal` requests reach the job |
+//! | list jobs | `subsystem` [`JOBS_SUBSYSTEM`] | one line of JSON per job, see [`JobRecord`] |
+//! | lengthen the life | `env` [`EXTEND_SECONDS`], then `subsystem` [`LIFETIME_SUBSYSTEM`] | exit-status 0 and the seconds left, as decimal text |
+
+use serde::{Deserialize, Serialize};
+
+/// How our server's SSH identification string begins; its version follows (RFC 4253 §4.2).
+pub const SERVER_ID: &str = "SSH-2.0-sandbox_sshd_";
+
+/// Environment request naming the job to start or to attach to.
+pub const JOB: &str = "SANDBOX_JOB";
+/// Environment request: the first byte of the log to send, decimal; beyond the end sends none.
+pub const JOB_OFFSET: &str = "SANDBOX_JOB_OFFSET";
+/// Environment request: `1` keeps the channel open until the job has ended.
+pub const JOB_FOLLOW: &str = "SANDBOX_JOB_FOLLOW";
+/// Subsystem that attaches to a job.
+pub const JOB_SUBSYSTEM: &str = "sandbox-job";
+/// Subsystem that lists the jobs.
+pub const JOBS_SUBSYSTEM: &str = "sandbox-jobs";
+/// Environment request: let the sandbox live for this many more seconds from now, decimal.
+pub const EXTEND_SECONDS: &str = "SANDBOX_EXTEND_SECONDS";
+/// Subsystem that lengthens the sandbox's life.
+pub const LIFETIME_SUBSYSTEM: &str = "sandbox-lifetime";
+
+/// One job, as [`JOBS_SUBSYSTEM`] writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// Chosen by the client.
+    pub id: String,
+    /// The program's name; arguments may be secrets and are left out.
+    pub program: String,
+    /// Process id inside the sandbox.
+    pub pid: u32,
+    /// Start, in milliseconds since the Unix epoch by the sandbox's clock.
+    pub started_ms: u64,
+    /// Bytes of output kept in the log.
+    pub log_bytes: u64,
+    /// Bytes of output dropped because the log was full.
+    pub dropped_bytes: u64,
+    /// Exit code, when it has ended by itself.
+    pub exit_code: Option<u32>,
+    /// The signal's name without `SIG`, when one ended it.
+    pub exit_signal: Option<String>,
+}
