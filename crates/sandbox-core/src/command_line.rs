@@ -157,7 +157,17 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_is_left_to_a_shell() {
-        for other in ["", "exec", "exec ", "ls -l", "exec 'a'; id", "exec 'a' b", "exec 'a", "cd -- 'x' && ls", "exec  'a'"] {
+        for other in [
+            "",
+            "exec",
+            "exec ",
+            "ls -l",
+            "exec 'a'; id",
+            "exec 'a' b",
+            "exec 'a",
+            "cd -- 'x' && ls",
+            "exec  'a'",
+        ] {
             assert_eq!(CommandLine::parse(other.as_bytes()), None, "{other:?}");
         }
     }

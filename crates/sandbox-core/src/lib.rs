@@ -1,4 +1,65 @@
 //! Traits, types and errors of the sandbox SDK: no Kubernetes, no SSH, no sockets.
+//!
+//! A *sandbox* is an isolated place to run commands and keep files for a while. Four small
+//! traits stand between the layers, each of which can be replaced by a mock (feature `mock`)
+//! or by an implementation of one's own:
+//!
+//! | trait | is | implemented by |
+//! |---|---|---|
+//! | [`SandboxBackend`] | the control plane: makes sandboxes exist and takes them away | `sandbox-local`, `sandbox-k8s` |
+//! | [`Connector`] | opens a byte stream to an [`Endpoint`] | the backends |
+//! | [`SessionSource`] | hands out sessions | `sandbox-ssh` |
+//! | [`Session`] | the data plane: commands, files, streams, jobs | `sandbox-ssh` |
+//!
+//! Programs use the crate `sandbox`, which puts them together.
 
+mod access;
+mod backend;
 pub mod command_line;
+mod connect;
+mod deadline;
 pub mod dialect;
+mod error;
+mod event;
+mod exec;
+mod file;
+mod id;
+mod info;
+mod keys;
+mod process;
+mod quantity;
+mod session;
+mod signal;
+mod spec;
+mod timestamp;
+
+pub use access::{Access, Endpoint};
+pub use backend::{
+    DeleteOptions, Freshness, ListFilter, LogOptions, LogStream, SandboxBackend, SweepOptions, SweepReport,
+    Swept,
+};
+pub use connect::{ByteStream, Connector};
+pub use deadline::Deadline;
+pub use error::{
+    BoxError, CommandCause, ConnectionError, ConnectionStage, CreationError, CreationReason, CreationStage,
+    Direction, Error, Result, TransferError, TransferReason,
+};
+pub use event::{Diagnosis, EventStream, SandboxEvent, SandboxEventKind};
+pub use exec::{Env, ExecRequest, ExitStatus, Output, Program, Pty, PtySize};
+pub use file::{DownloadRequest, FileInfo, FileKind, UploadRequest};
+pub use id::{JobId, SandboxId, Uid};
+pub use info::{AppliedLimit, Capabilities, Isolation, LimitScope, LimitSupport, SandboxInfo, SandboxState};
+pub use keys::{KeyPair, PrivateKey, PublicKey};
+pub use process::{ControlMessage, ExecEvent, Process, ProcessControl, ProcessDriver, ProcessStdin};
+pub use quantity::{ByteSize, Cpu};
+pub use session::{AttachOptions, Reader, Session, SessionSource, Writer};
+pub use signal::Signal;
+pub use spec::{Lifetime, RESERVED_LABEL_DOMAIN, Resources, SandboxSpec};
+pub use timestamp::rfc3339;
+
+#[cfg(feature = "mock")]
+pub use {
+    backend::MockSandboxBackend,
+    connect::MockConnector,
+    session::{MockSession, MockSessionSource},
+};

@@ -1,0 +1,341 @@
+//! Commands: what to run, and how it ended.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::command_line::{CommandLine, InvalidCommand};
+use crate::{CommandCause, Error, Result, Signal};
+
+/// A command to run in a sandbox.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ExecRequest {
+    /// What to run.
+    pub program: Program,
+    /// Where: absolute, or relative to the home directory, which is the default.
+    pub directory: Option<Vec<u8>>,
+    /// Added to the sandbox's own environment.
+    pub env: Env,
+    /// Whether the command gets an input. Without, it reads the end of file at once.
+    pub stdin: bool,
+    /// A terminal to run in; then stdout and stderr are one.
+    pub pty: Option<Pty>,
+    /// Kill the whole process group when it runs longer.
+    pub timeout: Option<Duration>,
+}
+
+/// What to run.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Program {
+    /// A program and its arguments, each arriving as it is.
+    Argv(Vec<Vec<u8>>),
+    /// A line for the sandbox's shell.
+    Shell(Vec<u8>),
+}
+
+/// A terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pty {
+    /// The value of TERM, such as `xterm-256color`.
+    pub term: String,
+    /// Its first size.
+    pub size: PtySize,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PtySize {
+    /// Columns.
+    pub columns: u16,
+    /// Rows.
+    pub rows: u16,
+}
+
+/// Environment variables. Values may be secrets: they are wiped from memory when dropped and
+/// never printed.
+#[derive(Clone, Default)]
+pub struct Env(BTreeMap<String, Zeroizing<String>>);
+
+impl ExecRequest {
+    /// A program with its arguments, run at home without input and without a time limit.
+    pub fn argv<A: Into<Vec<u8>>>(argv: impl IntoIterator<Item = A>) -> Self {
+        Self::new(Program::Argv(argv.into_iter().map(Into::into).collect()))
+    }
+
+    /// A line for the shell, run at home without input and without a time limit.
+    pub fn shell(line: impl Into<Vec<u8>>) -> Self {
+        Self::new(Program::Shell(line.into()))
+    }
+
+    /// Runs `program` at home without input and without a time limit.
+    pub fn new(program: Program) -> Self {
+        Self { program, directory: None, env: Env::default(), stdin: false, pty: None, timeout: None }
+    }
+
+    /// The string of the SSH `exec` request. A line for the shell becomes the argument of
+    /// `/bin/sh -c`, so that it means the same whatever the user's login shell is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for an empty command or a NUL byte.
+    pub fn command_line(&self) -> Result<Vec<u8>> {
+        let argv = match &self.program {
+            Program::Argv(argv) => argv.clone(),
+            Program::Shell(line) if line.is_empty() => return Err(invalid(InvalidCommand::Empty)),
+            Program::Shell(line) if line.contains(&0) => {
+                return Err(invalid(InvalidCommand::Nul { what: "the shell line" }));
+            }
+            Program::Shell(line) => vec![b"/bin/sh".to_vec(), b"-c".to_vec(), line.clone()],
+        };
+        CommandLine { directory: self.directory.clone(), argv }.encode().map_err(invalid)
+    }
+}
+
+/// Shows the program's name alone: arguments may be secrets.
+impl fmt::Debug for ExecRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecRequest")
+            .field("program", &self.program)
+            .field("pty", &self.pty)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Argv(argv) => {
+                let name = argv.first().map(|arg| String::from_utf8_lossy(arg));
+                write!(
+                    f,
+                    "Argv({:?}, {} arguments)",
+                    name.as_deref().unwrap_or(""),
+                    argv.len().saturating_sub(1)
+                )
+            }
+            Self::Shell(line) => write!(f, "Shell({} bytes)", line.len()),
+        }
+    }
+}
+
+impl Env {
+    /// Sets a variable, in place of an earlier value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a name that is empty or has `=`, and for a NUL in name or value.
+    /// The value is not repeated in the error.
+    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) -> Result<()> {
+        let (name, value) = (name.into(), Zeroizing::new(value.into()));
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(Error::invalid(
+                "name of an environment variable",
+                name,
+                "it must not be empty and must contain neither '=' nor NUL",
+            ));
+        }
+        if value.contains('\0') {
+            return Err(Error::invalid(
+                "value of an environment variable",
+                name,
+                "its value contains a NUL byte",
+            ));
+        }
+        self.0.insert(name, value);
+        Ok(())
+    }
+
+    /// Takes over all of `other`, whose values win.
+    pub fn extend(&mut self, other: &Self) {
+        self.0.extend(other.0.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+
+    /// Names and values, ordered by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Shows the names, never the values.
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// How a command ended. A lost connection is not among them: that is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[must_use = "a command may have failed"]
+pub enum ExitStatus {
+    /// By itself, with this code.
+    Code(u32),
+    /// Killed by this signal.
+    Signal(Signal),
+}
+
+impl ExitStatus {
+    /// Ended by itself with code 0.
+    pub fn success(&self) -> bool {
+        *self == Self::Code(0)
+    }
+
+    /// The exit code, unless a signal ended it.
+    pub fn code(&self) -> Option<u32> {
+        match self {
+            Self::Code(code) => Some(*code),
+            Self::Signal(_) => None,
+        }
+    }
+
+    /// One number, as a shell gives it: the code, or 128 plus the signal's number.
+    pub fn shell_code(&self) -> u8 {
+        match self {
+            Self::Code(code) => u8::try_from(code & 0xff).unwrap_or(u8::MAX),
+            Self::Signal(signal) => signal.number().map_or(255, |number| 128 + number),
+        }
+    }
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
+/// What a command wrote, and how it ended.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "a command may have failed: look at `status`, or use `check`"]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The beginning of its standard output, up to the cap.
+    pub stdout: Bytes,
+    /// The beginning of its standard error, up to the cap.
+    pub stderr: Bytes,
+    /// Bytes of standard output beyond the cap, which were read and thrown away.
+    pub stdout_dropped: u64,
+    /// Bytes of standard error beyond the cap, which were read and thrown away.
+    pub stderr_dropped: u64,
+}
+
+impl Output {
+    /// The most that is kept of each of the two streams, unless asked otherwise: 16 MiB.
+    pub const DEFAULT_CAP: usize = 16 << 20;
+
+    /// What came out of a command.
+    pub fn new(status: ExitStatus, stdout: impl Into<Bytes>, stderr: impl Into<Bytes>) -> Self {
+        Self { status, stdout: stdout.into(), stderr: stderr.into(), stdout_dropped: 0, stderr_dropped: 0 }
+    }
+
+    /// Whether anything is missing because of the cap.
+    pub fn is_truncated(&self) -> bool {
+        self.stdout_dropped > 0 || self.stderr_dropped > 0
+    }
+
+    /// Standard output as text; bytes that are not UTF-8 become `U+FFFD`.
+    pub fn stdout_lossy(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Standard error as text; bytes that are not UTF-8 become `U+FFFD`.
+    pub fn stderr_lossy(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+
+    /// Makes a failure of the command an error, with the end of its standard error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Command`] unless the status is exit code 0.
+    pub fn check(self) -> Result<Self> {
+        const TAIL: usize = 2048;
+        if self.status.success() {
+            return Ok(self);
+        }
+        let tail = self.stderr.slice(self.stderr.len().saturating_sub(TAIL)..);
+        Err(Error::Command {
+            cause: CommandCause::Failed {
+                status: self.status,
+                stderr: String::from_utf8_lossy(&tail).trim_end().to_owned(),
+            },
+            source: None,
+        })
+    }
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Output")
+            .field("status", &self.status)
+            .field("stdout", &format_args!("{} bytes", self.stdout.len()))
+            .field("stderr", &format_args!("{} bytes", self.stderr.len()))
+            .field("truncated", &self.is_truncated())
+            .finish()
+    }
+}
+
+fn invalid(why: InvalidCommand) -> Error {
+    Error::invalid("command", "(not shown)", why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_and_values_are_not_printed() {
+        let mut request = ExecRequest::argv(["curl", "secret-token"]);
+        request.env.set("KEY", "secret-value").unwrap();
+        assert!(
+            !format!("{request:?} {:?} {:?}", request.env, Program::Shell(b"secret".to_vec()))
+                .contains("secret")
+        );
+    }
+
+    #[test]
+    fn a_shell_line_goes_to_sh() {
+        let line = ExecRequest::shell("a | b").command_line().unwrap();
+        assert_eq!(line, b"exec '/bin/sh' '-c' 'a | b'");
+    }
+
+    #[test]
+    fn bad_names_and_nul_are_refused() {
+        let mut env = Env::default();
+        for (name, value) in [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "x\0secret")] {
+            let error = env.set(name, value).unwrap_err();
+            assert!(!error.to_string().contains("secret"));
+        }
+        for request in [
+            ExecRequest::argv(["a", "b\0"]),
+            ExecRequest::shell("a\0"),
+            ExecRequest::shell(""),
+            ExecRequest::argv::<&str>([]),
+        ] {
+            assert!(matches!(request.command_line(), Err(Error::Invalid { .. })));
+        }
+    }
+
+    #[test]
+    fn check_makes_failure_an_error_with_its_last_words() {
+        let ok = Output::new(ExitStatus::Code(0), "out", "");
+        assert_eq!(ok.check().unwrap().stdout_lossy(), "out");
+        let error = Output::new(ExitStatus::Code(3), "", "no such thing\n").check().unwrap_err();
+        assert_eq!(error.to_string(), "the command failed with exit code 3: no such thing");
+        assert_eq!(ExitStatus::Signal(Signal::Kill).shell_code(), 137);
+    }
+}

@@ -1,0 +1,183 @@
+//! Names: of a sandbox, of one instance of it, of a job inside it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The name of a sandbox: a DNS label ([RFC 1123]) of at most 40 bytes that begins with a
+/// letter, such as `sbx-k3v9q2xw7d`. It is what people type, and on Kubernetes the Pod's name.
+///
+/// [RFC 1123]: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-label-names
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SandboxId(String);
+
+impl SandboxId {
+    /// The longest id, in bytes. It leaves room for suffixes within Kubernetes' 63.
+    pub const MAX_LEN: usize = 40;
+
+    /// A new id that nobody else has: `sbx-` and 50 random bits.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system has no randomness to give.
+    pub fn generate() -> Result<Self> {
+        Ok(Self(format!("sbx-{}", random_word(10)?)))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One instance of a sandbox: the Pod's uid, or a random one made with the local sandbox. A
+/// sandbox deleted and made again under the same id has another uid, and nothing that was
+/// cached for the first (connections, keys) is used for the second.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Uid(String);
+
+impl Uid {
+    /// Takes over a uid that a backend gave.
+    pub fn new(uid: impl Into<String>) -> Self {
+        Self(uid.into())
+    }
+
+    /// A new random uid, of 100 bits.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system has no randomness to give.
+    pub fn generate() -> Result<Self> {
+        Ok(Self(random_word(20)?))
+    }
+
+    /// The uid as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A background job inside a sandbox, such as `job-4tq8xw`: letters, digits and dashes, at
+/// most 40 bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct JobId(String);
+
+impl JobId {
+    /// A new id, unique within its sandbox: `job-` and 30 random bits.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system has no randomness to give.
+    pub fn generate() -> Result<Self> {
+        Ok(Self(format!("job-{}", random_word(6)?)))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+macro_rules! text {
+    ($name:ident) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", self.0)
+            }
+        }
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+text!(SandboxId);
+text!(Uid);
+text!(JobId);
+
+macro_rules! parsed {
+    ($name:ident, $what:literal) => {
+        impl FromStr for $name {
+            type Err = Error;
+            fn from_str(text: &str) -> Result<Self> {
+                check_label(text).map_err(|why| Error::invalid($what, text, why))?;
+                Ok(Self(text.to_owned()))
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = Error;
+            fn try_from(text: String) -> Result<Self> {
+                text.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+    };
+}
+parsed!(SandboxId, "sandbox id");
+parsed!(JobId, "job id");
+
+fn check_label(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() || text.len() > SandboxId::MAX_LEN {
+        return Err("it must have 1 to 40 characters");
+    }
+    if !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        return Err("only lower-case letters, digits and dashes are allowed");
+    }
+    if !text.starts_with(|c: char| c.is_ascii_lowercase()) || text.ends_with('-') {
+        return Err("it must begin with a letter and end with a letter or digit");
+    }
+    Ok(())
+}
+
+/// Five random bits a character, without the letters that are easily misread.
+fn random_word(len: usize) -> Result<String> {
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let mut bytes = vec![0; len];
+    getrandom::fill(&mut bytes).map_err(|source| Error::Backend {
+        backend: "system",
+        operation: "read random bytes",
+        message: "the operating system gave no randomness".into(),
+        transient: false,
+        source: Some(Box::new(source)),
+    })?;
+    Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_ids_are_valid_and_differ() {
+        let (a, b) = (SandboxId::generate().unwrap(), SandboxId::generate().unwrap());
+        assert_ne!(a, b);
+        assert_eq!(a.as_str().parse::<SandboxId>().unwrap(), a);
+        let job = JobId::generate().unwrap();
+        assert_eq!(job.as_str().parse::<JobId>().unwrap(), job);
+    }
+
+    #[test]
+    fn what_could_leave_a_path_or_a_name_is_refused() {
+        for bad in ["", "-a", "a-", "A", "a_b", "../x", "a/b", "a b", "ä", "1a", "a\0", &"a".repeat(41)] {
+            let error = bad.parse::<SandboxId>().unwrap_err();
+            assert!(matches!(error, Error::Invalid { .. }), "{bad:?}: {error}");
+        }
+        assert!("a".repeat(40).parse::<SandboxId>().is_ok());
+    }
+}

@@ -1,0 +1,262 @@
+//! A running command.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use tokio::io::{AsyncWrite, SimplexStream, WriteHalf};
+use tokio::sync::mpsc;
+
+use crate::{CommandCause, Error, ExitStatus, Output, PtySize, Result, Signal};
+
+/// A running command: its output as a stream of [`ExecEvent`]s, its input, and a handle to
+/// signal it.
+///
+/// The stream ends after [`ExecEvent::Exited`] or an error; a connection that is lost before
+/// the exit status arrived is an error, never an end. Dropping a `Process` ends the command:
+/// its channel is closed, and the server hangs up on its process group.
+pub struct Process {
+    events: mpsc::Receiver<Result<ExecEvent>>,
+    stdin: Option<ProcessStdin>,
+    control: ProcessControl,
+}
+
+/// What a running command tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExecEvent {
+    /// It wrote to standard output.
+    Stdout(Bytes),
+    /// It wrote to standard error.
+    Stderr(Bytes),
+    /// It ended; nothing follows.
+    Exited(ExitStatus),
+}
+
+/// The input of a running command. Dropping it, or `shutdown`, is the end of file.
+pub struct ProcessStdin(WriteHalf<SimplexStream>);
+
+/// Reaches a running command from anywhere; cheap to clone.
+#[derive(Clone)]
+pub struct ProcessControl(mpsc::Sender<ControlMessage>);
+
+/// What a [`ProcessControl`] asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ControlMessage {
+    /// Send this signal to the process group.
+    Signal(Signal),
+    /// The terminal has another size now.
+    Resize(PtySize),
+}
+
+/// The other end of a [`Process`], for whoever runs the command.
+pub struct ProcessDriver {
+    /// Takes what the command tells. Closed when the `Process` was dropped.
+    pub events: mpsc::Sender<Result<ExecEvent>>,
+    /// Gives the input, until its end. `None` when there is none to give.
+    pub stdin: Option<tokio::io::ReadHalf<SimplexStream>>,
+    /// Gives signals and sizes.
+    pub control: mpsc::Receiver<ControlMessage>,
+}
+
+/// Events that wait for a slow reader before the writer of them waits.
+const EVENTS_BUFFERED: usize = 16;
+const STDIN_BUFFERED: usize = 128 << 10;
+
+impl Process {
+    /// A process and its other end; `stdin` says whether it takes input. For implementors of
+    /// [`Session`](crate::Session) and for tests.
+    pub fn channel(stdin: bool) -> (Self, ProcessDriver) {
+        let (event_tx, events) = mpsc::channel(EVENTS_BUFFERED);
+        let (control_tx, control) = mpsc::channel(EVENTS_BUFFERED);
+        let (stdin_read, stdin_write) = match stdin.then(|| tokio::io::simplex(STDIN_BUFFERED)) {
+            Some((read, write)) => (Some(read), Some(ProcessStdin(write))),
+            None => (None, None),
+        };
+        let process = Self { events, stdin: stdin_write, control: ProcessControl(control_tx) };
+        (process, ProcessDriver { events: event_tx, stdin: stdin_read, control })
+    }
+
+    /// The next thing it tells; `None` after the exit. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Connection`] when the connection is lost before the exit status arrived,
+    /// [`Error::Command`] when the command ran into its time-out.
+    pub async fn next(&mut self) -> Option<Result<ExecEvent>> {
+        self.events.recv().await
+    }
+
+    /// Its input, which can be taken once.
+    pub fn take_stdin(&mut self) -> Option<ProcessStdin> {
+        self.stdin.take()
+    }
+
+    /// A handle to signal and resize it.
+    pub fn control(&self) -> ProcessControl {
+        self.control.clone()
+    }
+
+    /// Closes its input unless taken, reads and throws away its output, and waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub async fn wait(self) -> Result<ExitStatus> {
+        Ok(self.output(0).await?.status)
+    }
+
+    /// Closes its input unless taken, and collects its output until the end, at most `cap`
+    /// bytes of each stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub async fn output(mut self, cap: usize) -> Result<Output> {
+        drop(self.stdin.take());
+        let (mut stdout, mut stderr) = (Capped::new(cap), Capped::new(cap));
+        while let Some(event) = self.next().await {
+            match event? {
+                ExecEvent::Stdout(bytes) => stdout.push(&bytes),
+                ExecEvent::Stderr(bytes) => stderr.push(&bytes),
+                ExecEvent::Exited(status) => {
+                    let mut output = Output::new(status, stdout.kept, stderr.kept);
+                    (output.stdout_dropped, output.stderr_dropped) = (stdout.dropped, stderr.dropped);
+                    return Ok(output);
+                }
+            }
+        }
+        Err(Error::Command { cause: CommandCause::Lost, source: None })
+    }
+}
+
+impl Stream for Process {
+    type Item = Result<ExecEvent>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.events.poll_recv(cx)
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process").finish_non_exhaustive()
+    }
+}
+
+impl ProcessControl {
+    /// Sends a signal to the command's process group. Returns once it is on its way.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Command`] when the command has ended already.
+    pub async fn signal(&self, signal: Signal) -> Result<()> {
+        self.send(ControlMessage::Signal(signal)).await
+    }
+
+    /// Tells the command's terminal its new size.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Command`] when the command has ended already.
+    pub async fn resize(&self, size: PtySize) -> Result<()> {
+        self.send(ControlMessage::Resize(size)).await
+    }
+
+    async fn send(&self, message: ControlMessage) -> Result<()> {
+        let ended = |_| Error::Command { cause: CommandCause::AlreadyEnded, source: None };
+        self.0.send(message).await.map_err(ended)
+    }
+}
+
+impl fmt::Debug for ProcessControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessControl").finish_non_exhaustive()
+    }
+}
+
+impl AsyncWrite for ProcessStdin {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+impl fmt::Debug for ProcessStdin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessStdin").finish_non_exhaustive()
+    }
+}
+
+/// The first bytes of a stream, and a count of the rest.
+struct Capped {
+    kept: Vec<u8>,
+    dropped: u64,
+    cap: usize,
+}
+
+impl Capped {
+    fn new(cap: usize) -> Self {
+        Self { kept: Vec::new(), dropped: 0, cap }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let taken = bytes.len().min(self.cap - self.kept.len());
+        self.kept.extend_from_slice(&bytes[..taken]);
+        self.dropped += (bytes.len() - taken) as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn output_is_capped_and_says_so() {
+        let (process, driver) = Process::channel(false);
+        let run = tokio::spawn(async move {
+            for _ in 0..1000 {
+                driver.events.send(Ok(ExecEvent::Stdout(Bytes::from_static(b"0123456789")))).await.unwrap();
+            }
+            driver.events.send(Ok(ExecEvent::Exited(ExitStatus::Code(0)))).await.unwrap();
+        });
+        let output = process.output(25).await.unwrap();
+        run.await.unwrap();
+        assert_eq!(output.stdout, "0123456789012345678901234");
+        assert_eq!(output.stdout_dropped, 10_000 - 25);
+        assert!(output.is_truncated());
+    }
+
+    #[tokio::test]
+    async fn an_end_without_status_is_an_error() {
+        let (process, driver) = Process::channel(false);
+        drop(driver);
+        let error = process.wait().await.unwrap_err();
+        assert!(matches!(error, Error::Command { cause: CommandCause::Lost, .. }));
+    }
+
+    #[tokio::test]
+    async fn dropping_the_input_is_its_end() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut process, mut driver) = Process::channel(true);
+        let mut stdin = process.take_stdin().unwrap();
+        stdin.write_all(b"hello").await.unwrap();
+        drop(stdin);
+        let mut read = String::new();
+        driver.stdin.take().unwrap().read_to_string(&mut read).await.unwrap();
+        assert_eq!(read, "hello");
+    }
+}

@@ -1,0 +1,145 @@
+//! Signals by the names that SSH sends.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// A signal, by its name in [RFC 4254 §6.10] without `SIG`.
+///
+/// [RFC 4254 §6.10]: https://www.rfc-editor.org/rfc/rfc4254#section-6.10
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+#[allow(missing_docs, reason = "the names are POSIX's")]
+#[non_exhaustive]
+pub enum Signal {
+    Abrt,
+    Alrm,
+    Fpe,
+    Hup,
+    Ill,
+    Int,
+    Kill,
+    Pipe,
+    Quit,
+    Segv,
+    Term,
+    Usr1,
+    Usr2,
+    /// One that the RFC does not list: letters and digits, as the server named it.
+    Other(String),
+}
+
+/// Names, and numbers as Linux has them.
+const KNOWN: [(Signal, &str, u8); 13] = [
+    (Signal::Abrt, "ABRT", 6),
+    (Signal::Alrm, "ALRM", 14),
+    (Signal::Fpe, "FPE", 8),
+    (Signal::Hup, "HUP", 1),
+    (Signal::Ill, "ILL", 4),
+    (Signal::Int, "INT", 2),
+    (Signal::Kill, "KILL", 9),
+    (Signal::Pipe, "PIPE", 13),
+    (Signal::Quit, "QUIT", 3),
+    (Signal::Segv, "SEGV", 11),
+    (Signal::Term, "TERM", 15),
+    (Signal::Usr1, "USR1", 10),
+    (Signal::Usr2, "USR2", 12),
+];
+
+/// Linux signals beyond the RFC's list that a server may report as the end of a command.
+const OTHERS: [(&str, u8); 8] = [
+    ("TRAP", 5),
+    ("BUS", 7),
+    ("STKFLT", 16),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("SYS", 31),
+];
+
+impl Signal {
+    /// The name without `SIG`.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Other(name) => name,
+            known => KNOWN.iter().find(|(signal, ..)| signal == known).map_or("", |(_, name, _)| name),
+        }
+    }
+
+    /// The number on Linux, where it is known.
+    pub fn number(&self) -> Option<u8> {
+        match self {
+            Self::Other(name) => OTHERS.iter().find(|(other, _)| other == name).map(|(_, number)| *number),
+            known => KNOWN.iter().find(|(signal, ..)| signal == known).map(|(.., number)| *number),
+        }
+    }
+
+    /// The signal of a Linux number.
+    pub fn from_number(number: u8) -> Self {
+        let known = KNOWN.iter().find(|(.., n)| *n == number).map(|(signal, ..)| signal.clone());
+        let other =
+            || OTHERS.iter().find(|(_, n)| *n == number).map(|(name, _)| Self::Other((*name).to_owned()));
+        known.or_else(other).unwrap_or_else(|| Self::Other(number.to_string()))
+    }
+}
+
+/// With or without `SIG`, in any case.
+impl FromStr for Signal {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        if name.is_empty() || name.len() > 16 || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Err(Error::invalid("signal", text, "use a name such as TERM or SIGKILL"));
+        }
+        let known = KNOWN.iter().find(|(_, known, _)| *known == name).map(|(signal, ..)| signal.clone());
+        Ok(known.unwrap_or_else(|| Self::Other(name.to_owned())))
+    }
+}
+
+impl TryFrom<String> for Signal {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Signal> for String {
+    fn from(signal: Signal) -> Self {
+        signal.name().to_owned()
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_agree() {
+        for (signal, name, number) in &KNOWN {
+            assert_eq!(name.parse::<Signal>().unwrap(), *signal);
+            assert_eq!(format!("sig{name}").parse::<Signal>().unwrap(), *signal);
+            assert_eq!(Signal::from_number(*number), *signal);
+        }
+        assert_eq!(Signal::from_number(31), Signal::Other("SYS".into()));
+        assert_eq!(Signal::Other("SYS".into()).number(), Some(31));
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        for bad in ["", "SIG", "KILL\x1b[", "A B", "ABCDEFGHIJKLMNOPQ"] {
+            assert!(bad.parse::<Signal>().is_err(), "{bad:?}");
+        }
+    }
+}
