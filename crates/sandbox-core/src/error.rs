@@ -42,7 +42,7 @@ pub enum Error {
 
     /// A sandbox could not be made. Nothing is left of it.
     #[doc(alias = "SandboxCreationError")]
-    #[error("{0}")]
+    #[error(transparent)]
     Creation(Box<CreationError>),
 
     /// A sandbox may still exist.
@@ -59,7 +59,7 @@ pub enum Error {
 
     /// No connection came about, or one was lost.
     #[doc(alias = "SSHConnectionError")]
-    #[error("{0}")]
+    #[error(transparent)]
     Connection(Box<ConnectionError>),
 
     /// A command could not be run to its end, or failed and [`check`](crate::Output::check)
@@ -75,7 +75,7 @@ pub enum Error {
 
     /// A file could not be moved or changed.
     #[doc(alias = "FileTransferError")]
-    #[error("{0}")]
+    #[error(transparent)]
     Transfer(Box<TransferError>),
 
     /// The configuration is wrong; every mistake is named.
@@ -476,7 +476,7 @@ mod tests {
         let error = Error::connection(ConnectionStage::Dial, "nothing listens there", Some(cause.into()))
             .with_sandbox(&id);
         assert_eq!(error.to_string(), "sandbox sbx-one cannot be reached: nothing listens there");
-        assert_eq!(std::error::Error::source(&error).unwrap().source().unwrap().to_string(), "beneath");
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "beneath");
         assert!(error.is_retryable() && error.sandbox_id() == Some(&id));
         assert!(!Error::connection(ConnectionStage::HostKey, "", None).is_retryable());
     }

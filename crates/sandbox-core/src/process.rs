@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use tokio::io::{AsyncWrite, SimplexStream, WriteHalf};
+use tokio::io::{AsyncWrite, DuplexStream};
 use tokio::sync::mpsc;
 
 use crate::{CommandCause, Error, ExitStatus, Output, PtySize, Result, Signal};
@@ -35,7 +35,7 @@ pub enum ExecEvent {
 }
 
 /// The input of a running command. Dropping it, or `shutdown`, is the end of file.
-pub struct ProcessStdin(WriteHalf<SimplexStream>);
+pub struct ProcessStdin(DuplexStream);
 
 /// Reaches a running command from anywhere; cheap to clone.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ pub struct ProcessDriver {
     /// Takes what the command tells. Closed when the `Process` was dropped.
     pub events: mpsc::Sender<Result<ExecEvent>>,
     /// Gives the input, until its end. `None` when there is none to give.
-    pub stdin: Option<tokio::io::ReadHalf<SimplexStream>>,
+    pub stdin: Option<DuplexStream>,
     /// Gives signals and sizes.
     pub control: mpsc::Receiver<ControlMessage>,
 }
@@ -71,7 +71,7 @@ impl Process {
     pub fn channel(stdin: bool) -> (Self, ProcessDriver) {
         let (event_tx, events) = mpsc::channel(EVENTS_BUFFERED);
         let (control_tx, control) = mpsc::channel(EVENTS_BUFFERED);
-        let (stdin_read, stdin_write) = match stdin.then(|| tokio::io::simplex(STDIN_BUFFERED)) {
+        let (stdin_read, stdin_write) = match stdin.then(|| tokio::io::duplex(STDIN_BUFFERED)) {
             Some((read, write)) => (Some(read), Some(ProcessStdin(write))),
             None => (None, None),
         };
