@@ -1,0 +1,160 @@
+//! One `.env` file, read with dotenvy, with the line that each variable stands in.
+
+use std::cell::Cell;
+use std::io::{self, BufRead, Read};
+use std::path::Path;
+use std::rc::Rc;
+
+use sandbox_core::{Error, Result};
+
+use crate::resolve::Entry;
+use crate::variables::{PREFIX, Variable};
+
+/// More than any such file has; a device or a pipe by mistake ends here.
+const LARGEST: u64 = 1 << 20;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The content of the file, without a byte order mark and with a newline at its end.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    let config = |why: String| Error::Config { message: format!("cannot read {}: {why}", path.display()) };
+    let mut content = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut content))
+        .map_err(|error| config(error.to_string()))?;
+    if content.len() as u64 > LARGEST {
+        return Err(config("it is larger than 1 MiB".into()));
+    }
+    if content.starts_with(BYTE_ORDER_MARK) {
+        content.drain(..BYTE_ORDER_MARK.len());
+    }
+    // Without it, dotenvy takes a blank at the very end for an open quote.
+    content.push(b'\n');
+    Ok(content)
+}
+
+/// Its variables and its mistakes. No content is in a mistake: a line that cannot be read may
+/// be a piece of a secret.
+pub(crate) fn entries<'a>(file: &'a str, content: &'a [u8]) -> impl Iterator<Item = Entry> + 'a {
+    let lines: Vec<&[u8]> = content.split(|byte| *byte == b'\n').collect();
+    let given = Rc::new(Cell::new(0));
+    let mut variables = dotenvy::Iter::new(LineByLine { rest: content, given: Rc::clone(&given) });
+    std::iter::from_fn(move || {
+        let before = given.get();
+        let found = variables.next()?;
+        let entry = before..given.get();
+        let first = entry.clone().find(|line| !is_blank(lines[*line])).unwrap_or(before);
+        let place = format!("{file} line {}", first + 1);
+        Some(match found {
+            Ok((name, _))
+                if name.starts_with(PREFIX) && lines[entry].iter().any(|line| line.contains(&b'$')) =>
+            {
+                Entry::Mistake(format!(
+                    "{place}: {name} contains a '$': variables are not expanded here, write the value out"
+                ))
+            }
+            Ok((name, value)) => Entry::File { name, value: value.into(), place },
+            Err(dotenvy::Error::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                Entry::Mistake(format!("{place} is not UTF-8 text"))
+            }
+            Err(_unreadable) => {
+                let name = known_name(lines[first]).map(|name| format!(": {name}")).unwrap_or_default();
+                Entry::Mistake(format!(
+                    "{place}{name} cannot be read: write NAME=value, with quotes around a value that has blanks, and close each quote"
+                ))
+            }
+        })
+    })
+}
+
+/// Gives one line at a time, so that what dotenvy has read tells how far it has come.
+struct LineByLine<'a> {
+    rest: &'a [u8],
+    given: Rc<Cell<usize>>,
+}
+
+impl Read for LineByLine<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let space = buf.len();
+        let length = (&self.rest[..self.rest.len().min(space)]).skip_until(b'\n')?;
+        buf[..length].copy_from_slice(&self.rest[..length]);
+        if self.rest[..length].ends_with(b"\n") {
+            self.given.set(self.given.get() + 1);
+        }
+        self.rest = &self.rest[length..];
+        Ok(length)
+    }
+}
+
+fn is_blank(line: &[u8]) -> bool {
+    let text = line.trim_ascii();
+    text.is_empty() || text.starts_with(b"#")
+}
+
+/// The name that a line sets, if it is one of ours: anything else could be anything.
+fn known_name(line: &[u8]) -> Option<&'static str> {
+    let text = std::str::from_utf8(line).ok()?.trim_start();
+    let text = text.strip_prefix("export ").unwrap_or(text).trim_start();
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')?;
+    Variable::by_name(&text[..end]).map(|variable| variable.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(content: &str) -> Vec<String> {
+        let content = format!("{content}\n");
+        entries(".env", content.as_bytes())
+            .map(|entry| match entry {
+                Entry::File { name, value, place } => format!("{place} {name}={value:?}"),
+                Entry::Mistake(sentence) => sentence,
+                Entry::Environment { .. } => unreachable!(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn lines_are_counted_over_comments_blanks_and_long_values() {
+        let found = shown("# c\n\nA=1\nexport B=\"x\ny\nz\"\n  # c\nC='#' # c\nD=4 ");
+        assert_eq!(
+            found,
+            [
+                ".env line 3 A=\"1\"",
+                ".env line 4 B=\"x\\ny\\nz\"",
+                ".env line 8 C=\"#\"",
+                ".env line 9 D=\"4\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn lines_longer_than_the_buffer_are_one_line() {
+        let found = shown(&format!("A={}\nB=2", "x".repeat(20_000)));
+        assert!(found[0].starts_with(".env line 1 A=") && found[1] == ".env line 2 B=\"2\"", "{}", found[1]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_and_not_shown() {
+        let found = shown("secret words\nSANDBOX_CPU=secret words\nA=1\nSANDBOX_TTL=\"secret\nsecret=2");
+        assert_eq!(found.len(), 4, "{found:?}");
+        assert!(found[0].starts_with(".env line 1 cannot be read"));
+        assert!(found[1].starts_with(".env line 2: SANDBOX_CPU cannot be read"));
+        assert!(found[3].starts_with(".env line 4: SANDBOX_TTL cannot be read"));
+        assert!(!found.concat().contains("secret"));
+    }
+
+    #[test]
+    fn the_environment_does_not_leak_into_our_values() {
+        let found = shown("TOKEN=$PATH\nSANDBOX_IMAGE=evil.example/$TOKEN\nSANDBOX_IMAGE='a$b'");
+        assert!(found[1].contains("line 2: SANDBOX_IMAGE contains a '$'"), "{found:?}");
+        assert!(found[2].contains("line 3"), "{found:?}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_a_mistake_of_their_line_alone() {
+        let found: Vec<_> = entries(".env", b"A=1\nB=\xff\nC=3\n").collect();
+        assert!(matches!(&found[1], Entry::Mistake(sentence) if sentence == ".env line 2 is not UTF-8 text"));
+        assert!(matches!(&found[2], Entry::File { place, .. } if place == ".env line 3"));
+    }
+}

@@ -1,0 +1,42 @@
+//! What somebody may have meant.
+
+/// The candidate that differs least from `name`, if it is near enough to be a slip.
+pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (distance(name, candidate), candidate))
+        .min()
+        .filter(|(distance, candidate)| *distance <= candidate.len() / 4)
+        .map(|(_, candidate)| candidate)
+}
+
+/// How many letters have to be inserted, removed or replaced (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_recognised_and_strangers_are_not() {
+        let names = ["SANDBOX_MEMORY", "SANDBOX_TTL", "SANDBOX_IMAGE"];
+        let near = |name| nearest(name, names.into_iter());
+        assert_eq!(near("SANDBOX_MEMROY"), Some("SANDBOX_MEMORY"));
+        assert_eq!(near("SANDBOX_IMAGES"), Some("SANDBOX_IMAGE"));
+        assert_eq!(near("SANDBOX_SOMETHING_ELSE"), None);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+    }
+}

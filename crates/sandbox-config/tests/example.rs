@@ -1,0 +1,64 @@
+//! `.env.example` and the table of variables say the same.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::path::{Path, PathBuf};
+
+use sandbox_config::{Settings, VARIABLES, Variable};
+
+const HEAD: &str = "\
+# Settings of the sandbox SDK and of the command `sandbox`. Copy what you need into a file and
+# name it: `sandbox --env-file .env …`, or Settings::from_dotenv(\".env\"). No file is searched
+# for. A variable of the real environment wins over the file, and an empty one is the default.
+# Each line shows the default, if there is one.
+";
+
+const ENVIRONMENT_ONLY: &str = "
+# The rest counts only in the real environment. It chooses a program to run, how strictly to
+# isolate, or whose credentials to use, and a file may come with somebody else's repository:
+# there, each of these is an error.
+";
+
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.env.example")
+}
+
+fn rendered() -> String {
+    let lines = |from_file: bool| {
+        VARIABLES.iter().filter(move |variable| variable.from_file == from_file).map(|variable| {
+            let Variable { name, doc, accepted, default, .. } = variable;
+            let absent = if default.is_none() { "; not set by default" } else { "" };
+            format!("\n# {doc}\n# Takes {accepted}{absent}.\n#{name}={}\n", default.unwrap_or(""))
+        })
+    };
+    [HEAD.to_owned()]
+        .into_iter()
+        .chain(lines(true))
+        .chain([ENVIRONMENT_ONLY.to_owned()])
+        .chain(lines(false))
+        .collect()
+}
+
+#[test]
+fn the_example_lists_every_variable_and_no_other() {
+    let expected = rendered();
+    if std::env::var_os("SANDBOX_TEST_BLESS").is_some() {
+        std::fs::write(example(), &expected).unwrap();
+    }
+    let found = std::fs::read_to_string(example()).unwrap_or_default();
+    assert_eq!(
+        found, expected,
+        ".env.example is out of step: SANDBOX_TEST_BLESS=1 cargo test -p sandbox-config writes it anew"
+    );
+}
+
+#[test]
+fn the_example_with_all_its_lines_in_force_is_the_default() {
+    let text = std::fs::read_to_string(example()).unwrap();
+    let (file_part, _) = text.split_once(ENVIRONMENT_ONLY).unwrap();
+    let in_force = file_part.replace("\n#SANDBOX_", "\nSANDBOX_");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), in_force).unwrap();
+    // The environment of the test may set some: what counts is that the file is accepted.
+    Settings::from_dotenv(file.path()).unwrap();
+}
