@@ -1,0 +1,136 @@
+//! The sending side of one channel.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::pin::Pin;
+use std::process::ExitStatus;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use russh::server::{Handle, Msg};
+use russh::{ChannelId, ChannelWriteHalf, Sig};
+use sandbox_core::Signal;
+use tokio::io::AsyncWrite;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// The client can no longer be reached on this channel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lost;
+
+/// SSH_EXTENDED_DATA_STDERR, RFC 4254 §5.2.
+const STDERR: u32 = 1;
+
+/// How a command ended, as SSH says it (RFC 4254 §6.10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Code(u32),
+    Signal { signal: Signal, core_dumped: bool },
+}
+
+impl From<ExitStatus> for Exit {
+    fn from(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Code(code.cast_unsigned()),
+            (None, Some(number)) => Self::Signal {
+                signal: Signal::from_number(u8::try_from(number).unwrap_or(u8::MAX)),
+                core_dumped: status.core_dumped(),
+            },
+            // wait() reports only ends.
+            (None, None) => Self::Code(255),
+        }
+    }
+}
+
+/// Sends data as the client's window allows, and says how a command ended.
+///
+/// Sending waits for ever when the connection dies while the window is closed: race it
+/// against [`InboxReader::gone`](crate::inbox::InboxReader::gone).
+pub(crate) struct Output {
+    channel: ChannelWriteHalf<Msg>,
+    handle: Handle,
+}
+
+impl Output {
+    pub(crate) fn new(channel: ChannelWriteHalf<Msg>, handle: Handle) -> Self {
+        Self { channel, handle }
+    }
+
+    pub(crate) async fn stdout(&self, data: Bytes) -> Result<(), Lost> {
+        self.channel.data_bytes(data).await.map_err(|_| Lost)
+    }
+
+    pub(crate) async fn stderr(&self, data: Bytes) -> Result<(), Lost> {
+        self.channel.extended_data_bytes(STDERR, data).await.map_err(|_| Lost)
+    }
+
+    /// A message of the server itself, among the command's errors.
+    pub(crate) async fn complain(&self, message: &str) -> Result<(), Lost> {
+        self.stderr(format!("sandbox-sshd: {message}\n").into()).await
+    }
+
+    /// Standard output as a stream, which breaks when the client has gone.
+    pub(crate) fn writer(&self, gone: CancellationToken) -> impl AsyncWrite + Send + Unpin + 'static {
+        Writer { inner: Box::pin(self.channel.make_writer()), gone: Box::pin(gone.cancelled_owned()) }
+    }
+
+    pub(crate) async fn eof(&self) -> Result<(), Lost> {
+        self.channel.eof().await.map_err(|_| Lost)
+    }
+
+    /// Says that there is no more output, how it ended if it has, and closes.
+    pub(crate) async fn finish(&self, exit: Option<Exit>) -> Result<(), Lost> {
+        let id: ChannelId = self.channel.id();
+        self.eof().await?;
+        match exit {
+            Some(Exit::Code(code)) => self.handle.exit_status_request(id, code).await.map_err(|()| Lost)?,
+            Some(Exit::Signal { signal, core_dumped }) => self
+                .handle
+                .exit_signal_request(id, sig(&signal), core_dumped, String::new(), String::new())
+                .await
+                .map_err(|()| Lost)?,
+            None => {}
+        }
+        self.handle.close(id).await.map_err(|()| Lost)
+    }
+}
+
+fn sig(signal: &Signal) -> Sig {
+    match signal {
+        Signal::Abrt => Sig::ABRT,
+        Signal::Alrm => Sig::ALRM,
+        Signal::Fpe => Sig::FPE,
+        Signal::Hup => Sig::HUP,
+        Signal::Ill => Sig::ILL,
+        Signal::Int => Sig::INT,
+        Signal::Kill => Sig::KILL,
+        Signal::Pipe => Sig::PIPE,
+        Signal::Quit => Sig::QUIT,
+        Signal::Segv => Sig::SEGV,
+        Signal::Term => Sig::TERM,
+        Signal::Usr1 => Sig::USR1,
+        other => Sig::Custom(other.name().to_owned()),
+    }
+}
+
+/// russh's writer waits for ever for the window of a channel that is no more.
+struct Writer<W> {
+    inner: Pin<Box<W>>,
+    gone: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl<W: AsyncWrite> AsyncWrite for Writer<W> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.gone.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        self.inner.as_mut().poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner.as_mut().poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,148 @@
+//! All processes of the sandbox: who started, who is an orphan, and the end of them all.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+use tokio::process::Child;
+use tokio::sync::Notify;
+
+/// How often the end looks whether everyone has gone.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The processes that this server started and has not yet waited for.
+#[derive(Default)]
+pub(crate) struct Processes {
+    leaders: Mutex<HashSet<i32>>,
+    waited: Notify,
+}
+
+/// One started process, the leader of a process group of its own.
+pub(crate) struct Leader {
+    processes: Arc<Processes>,
+    pid: Pid,
+}
+
+impl Processes {
+    /// Starts a process by `spawn`, which must put it into a process group of its own.
+    pub(crate) fn spawn(self: &Arc<Self>, spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<(Child, Leader)> {
+        // Held while it starts, so that the reaper never takes a child that is not yet known
+        // here for an orphan.
+        let mut leaders = self.leaders();
+        let child = spawn()?;
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        let Some(id) = id else { return Err(io::Error::other("the process ended before it had an id")) };
+        leaders.insert(id);
+        Ok((child, Leader { processes: Arc::clone(self), pid: Pid::from_raw(id) }))
+    }
+
+    /// Collects orphans for ever.
+    ///
+    /// # Errors
+    ///
+    /// When signals cannot be listened to.
+    pub(crate) async fn reap_orphans(&self) -> io::Result<()> {
+        let mut child_ended = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child())?;
+        loop {
+            self.reap_ended_orphans();
+            tokio::select! {
+                _ = child_ended.recv() => {}
+                () = self.waited.notified() => {}
+            }
+        }
+    }
+
+    fn reap_ended_orphans(&self) {
+        let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        loop {
+            let leaders = self.leaders();
+            let ended = match waitid(Id::All, peek) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+                Ok(status) => status.pid(),
+                Err(Errno::EINTR) => continue,
+                Err(error) => return tracing::warn!(%error, "orphans cannot be collected"),
+            };
+            match ended {
+                // Its own task waits for it, and then wakes us for those queued behind it.
+                Some(pid) if leaders.contains(&pid.as_raw()) => return,
+                Some(pid) => drop(waitpid(pid, Some(WaitPidFlag::WNOHANG))),
+                None => return,
+            }
+        }
+    }
+
+    /// Ends every process of the sandbox: SIGTERM, and after `grace` SIGKILL.
+    pub(crate) async fn terminate(&self, grace: Duration, orphans_too: bool) {
+        let deadline = tokio::time::Instant::now() + grace;
+        self.signal_all(Signal::SIGTERM, orphans_too);
+        self.signal_all(Signal::SIGCONT, orphans_too);
+        while tokio::time::Instant::now() < deadline && self.any_left(orphans_too) {
+            tokio::time::sleep(LOOK).await;
+        }
+        // A dying process may have started another: again until none is left, but not for ever,
+        // for one that waits for a dead disk cannot be killed.
+        for _ in 0..100 {
+            if !self.any_left(orphans_too) {
+                return;
+            }
+            self.signal_all(Signal::SIGKILL, orphans_too);
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn signal_all(&self, signal: Signal, orphans_too: bool) {
+        for &leader in self.leaders().iter() {
+            // It may just have ended.
+            killpg(Pid::from_raw(leader), signal).ok();
+        }
+        if orphans_too {
+            for pid in crate::proc_table::descendants() {
+                kill(pid, signal).ok();
+            }
+        }
+    }
+
+    fn any_left(&self, orphans_too: bool) -> bool {
+        if orphans_too {
+            self.reap_ended_orphans();
+            return !crate::proc_table::descendants().is_empty();
+        }
+        !self.leaders().is_empty()
+    }
+
+    fn leaders(&self) -> MutexGuard<'_, HashSet<i32>> {
+        self.leaders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Leader {
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Signals the whole group. Only while the leader was not waited for: later its number
+    /// may be somebody else's.
+    pub(crate) fn signal_group(&self, signal: Signal) {
+        // A group that has just ended needs no signal.
+        killpg(self.pid, signal).ok();
+    }
+
+    /// Whether the leader has ended, without collecting it, so that its number stays its own.
+    pub(crate) fn has_ended(&self) -> bool {
+        let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        !matches!(waitid(Id::Pid(self.pid), peek), Ok(WaitStatus::StillAlive))
+    }
+}
+
+/// The leader was waited for.
+impl Drop for Leader {
+    fn drop(&mut self) {
+        self.processes.leaders().remove(&self.pid.as_raw());
+        self.processes.waited.notify_one();
+    }
+}
