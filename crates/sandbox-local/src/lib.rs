@@ -1,1 +1,53 @@
 //! Sandboxes on this machine: one confined process tree each, no cluster.
+//!
+//! The embedded backend, for laptops, tests and first steps. Each sandbox is a small
+//! supervisor and, in namespaces of its own, the same SSH server that a Pod runs; it is reached
+//! over a Unix socket that only its owner can open. It outlives the program that made it, is
+//! found again by its id, and ends by itself.
+//!
+//! It is for development and for code that one would run oneself: the kernel is shared with
+//! everything else on the machine. What really separates a sandbox, and which limits hold,
+//! stands in its [`SandboxInfo`](sandbox_core::SandboxInfo).
+//!
+//! A program whose `main` begins with [`init`] needs no other file. Linux 5.12 or newer, with
+//! user namespaces; elsewhere everything is `Unsupported`.
+
+mod options;
+
+#[cfg(target_os = "linux")]
+mod backend;
+#[cfg(target_os = "linux")]
+mod cgroup;
+#[cfg(target_os = "linux")]
+mod confine;
+#[cfg(target_os = "linux")]
+mod connector;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
+#[cfg(target_os = "linux")]
+mod failure;
+#[cfg(target_os = "linux")]
+mod identity;
+#[cfg(target_os = "linux")]
+mod init;
+#[cfg(target_os = "linux")]
+mod plan;
+#[cfg(target_os = "linux")]
+mod record;
+#[cfg(target_os = "linux")]
+mod remove;
+#[cfg(target_os = "linux")]
+mod state;
+#[cfg(target_os = "linux")]
+mod supervisor;
+#[cfg(target_os = "linux")]
+mod sys;
+
+#[cfg(not(target_os = "linux"))]
+pub use elsewhere::{LocalBackend, UnixConnector, init};
+pub use options::{IsolationLevel, LocalOptions};
+#[cfg(target_os = "linux")]
+pub use {backend::LocalBackend, connector::UnixConnector, init::init};
+
+/// The name of this backend.
+pub(crate) const BACKEND: &str = "local";

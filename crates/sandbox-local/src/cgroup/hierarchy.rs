@@ -1,0 +1,180 @@
+//! Where this process is in the control groups, and where beneath it a group can be made.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What limits something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Controller {
+    Memory,
+    Pids,
+    Cpu,
+}
+
+impl Controller {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Pids => "pids",
+            Self::Cpu => "cpu",
+        }
+    }
+}
+
+/// The two kinds of control groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    V1,
+    V2,
+}
+
+impl Version {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "cgroup v1",
+            Self::V2 => "cgroup v2",
+        }
+    }
+}
+
+/// A directory in which a group can be made, and what it can limit there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) parent: PathBuf,
+    pub(crate) version: Version,
+    pub(crate) controllers: Vec<Controller>,
+}
+
+/// The mounted hierarchies, each with the group of this process.
+#[derive(Debug, Default)]
+pub(crate) struct Hierarchies {
+    v1: Vec<(Vec<String>, Own)>,
+    v2: Option<Own>,
+}
+
+/// The group of this process in one hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Own {
+    mount: PathBuf,
+    group: PathBuf,
+}
+
+impl Hierarchies {
+    pub(crate) fn of_this_process() -> io::Result<Self> {
+        Ok(Self::parse(&fs::read_to_string("/proc/self/mountinfo")?, &fs::read_to_string("/proc/self/cgroup")?))
+    }
+
+    /// Formats: proc_pid_mountinfo(5) and cgroups(7).
+    fn parse(mountinfo: &str, membership: &str) -> Self {
+        let mut found = Self::default();
+        for line in mountinfo.lines() {
+            let Some((before, after)) = line.split_once(" - ") else { continue };
+            let mut before = before.split(' ').skip(3);
+            let (Some(root), Some(mount)) = (before.next(), before.next()) else { continue };
+            let mut after = after.split(' ');
+            let (kind, options) = (after.next().unwrap_or_default(), after.nth(1).unwrap_or_default());
+            let own = |group: &str| {
+                // The group's path counts from the root of the hierarchy, the mount may begin below.
+                let below = Path::new(group).strip_prefix(root).unwrap_or(Path::new(""));
+                let mount = PathBuf::from(mount);
+                Own { group: mount.join(below), mount }
+            };
+            if kind == "cgroup2" {
+                let group = membership.lines().find_map(|line| line.strip_prefix("0::"));
+                found.v2 = found.v2.take().or_else(|| group.map(own));
+            } else if kind == "cgroup" {
+                let controllers: Vec<String> = options.split(',').map(str::to_owned).collect();
+                let group = membership.lines().find_map(|line| {
+                    let (names, path) = line.split_once(':')?.1.split_once(':')?;
+                    names.split(',').any(|name| !name.is_empty() && controllers.iter().any(|c| c == name)).then_some(path)
+                });
+                found.v1.extend(group.map(|group| (controllers.clone(), own(group))));
+            }
+        }
+        found
+    }
+
+    /// Where groups with these controllers can be made.
+    pub(crate) fn places(&self, wanted: &[Controller]) -> Vec<Place> {
+        let mut places: Vec<Place> = Vec::new();
+        let mut rest = Vec::new();
+        for controller in wanted {
+            let hierarchy = self.v1.iter().find(|(controllers, _)| controllers.iter().any(|name| name == controller.name()));
+            match hierarchy.map(|(_, own)| &own.group) {
+                Some(parent) => match places.iter_mut().find(|place| place.parent == *parent) {
+                    Some(place) => place.controllers.push(*controller),
+                    None => places.push(Place { parent: parent.clone(), version: Version::V1, controllers: vec![*controller] }),
+                },
+                None => rest.push(*controller),
+            }
+        }
+        places.extend(self.v2.as_ref().filter(|_| !rest.is_empty()).and_then(|own| own.best_place(&rest)));
+        places
+    }
+}
+
+impl Own {
+    /// The nearest group upwards that hands out the most of the controllers. A group with
+    /// processes in it cannot hand out any (cgroup-v2, "no internal processes").
+    fn best_place(&self, wanted: &[Controller]) -> Option<Place> {
+        let upwards = self.group.ancestors().take_while(|dir| dir.starts_with(&self.mount));
+        let mut best: Option<Place> = None;
+        for parent in upwards.filter(|dir| writable(dir)) {
+            let controllers: Vec<_> = wanted.iter().copied().filter(|controller| hands_out(parent, *controller)).collect();
+            if controllers.len() > best.as_ref().map_or(0, |place| place.controllers.len()) {
+                best = Some(Place { parent: parent.to_owned(), version: Version::V2, controllers });
+            }
+        }
+        best
+    }
+}
+
+fn writable(directory: &Path) -> bool {
+    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+fn hands_out(group: &Path, controller: Controller) -> bool {
+    let control = group.join("cgroup.subtree_control");
+    let enabled = || fs::read_to_string(&control).is_ok_and(|names| names.split_whitespace().any(|name| name == controller.name()));
+    enabled() || (fs::write(&control, format!("+{}", controller.name())).is_ok() && enabled())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_are_found_together() {
+        let mountinfo = "\
+30 25 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n\
+31 30 0:27 / /sys/fs/cgroup/memory rw,nosuid - cgroup cgroup rw,memory\n\
+32 30 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let membership = "4:memory:/a/b\n3:cpu,cpuacct:/\n1:name=systemd:/x\n0::/user.slice\n";
+        let found = Hierarchies::parse(mountinfo, membership);
+        assert_eq!(found.v2.as_ref().unwrap().group, Path::new("/sys/fs/cgroup/unified/user.slice"));
+        let places = found.places(&[Controller::Memory, Controller::Cpu]);
+        let expected = |parent: &str, controller| Place { parent: parent.into(), version: Version::V1, controllers: vec![controller] };
+        assert_eq!(
+            places,
+            [
+                expected("/sys/fs/cgroup/memory/a/b", Controller::Memory),
+                expected("/sys/fs/cgroup/cpu,cpuacct/", Controller::Cpu)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_mount_may_begin_below_the_root_of_its_hierarchy() {
+        let mountinfo = "31 30 0:27 /docker/1 /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
+        let found = Hierarchies::parse(mountinfo, "4:memory:/docker/1/sub\n");
+        assert_eq!(found.v1[0].1.group, Path::new("/sys/fs/cgroup/memory/sub"));
+    }
+
+    #[test]
+    fn nothing_is_found_in_nonsense() {
+        let found = Hierarchies::parse("x\n - \n1 2 3 - cgroup\n", "::\n0:\n");
+        assert!(found.v1.is_empty() && found.v2.is_none());
+    }
+}

@@ -1,0 +1,183 @@
+//! Limits over a whole process tree: control groups, of both kinds.
+//!
+//! A sandbox's group is made as near as possible to that of its maker, so that it never gets
+//! out of a limit its maker is under (a container's, say).
+
+mod hierarchy;
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use sandbox_core::LimitSupport;
+
+use hierarchy::{Controller, Hierarchies, Place, Version};
+
+/// The limits of a sandbox.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Limits {
+    /// Bytes, without swap.
+    pub(crate) memory: Option<u64>,
+    /// Processes and threads.
+    pub(crate) pids: Option<u64>,
+    /// Thousandths of a processor.
+    pub(crate) cpu: Option<u64>,
+}
+
+/// Which of the limits hold, and by which kind of group.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct AppliedBy {
+    pub(crate) memory: Option<&'static str>,
+    pub(crate) pids: Option<&'static str>,
+    pub(crate) cpu: Option<&'static str>,
+}
+
+/// The group of one sandbox: one directory, or one for each controller.
+#[derive(Debug, Default)]
+pub(crate) struct Cgroup {
+    directories: Vec<PathBuf>,
+    places: Vec<Place>,
+}
+
+impl Cgroup {
+    /// Finds where a group for these limits can be made; `name` is unique.
+    pub(crate) fn plan(name: &str, limits: Limits) -> Self {
+        let Ok(hierarchies) = Hierarchies::of_this_process() else { return Self::default() };
+        let wanted: Vec<Controller> = [
+            (Controller::Memory, limits.memory.is_some()),
+            (Controller::Pids, limits.pids.is_some()),
+            (Controller::Cpu, limits.cpu.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(controller, wanted)| wanted.then_some(controller))
+        .collect();
+        let places = hierarchies.places(&wanted);
+        Self { directories: places.iter().map(|place| place.parent.join(name)).collect(), places }
+    }
+
+    /// Makes the group, with as many of the limits as this system lets us.
+    pub(crate) fn make(&mut self, limits: Limits) -> AppliedBy {
+        let mut applied = AppliedBy::default();
+        let places = std::mem::take(&mut self.places);
+        self.directories = std::mem::take(&mut self.directories)
+            .into_iter()
+            .zip(places)
+            .filter_map(|(directory, place)| {
+                fs::create_dir(&directory).ok()?;
+                for controller in &place.controllers {
+                    let by = Some(place.version.name());
+                    match (controller, set(&directory, place.version, *controller, limits)) {
+                        (Controller::Memory, Ok(())) => applied.memory = by,
+                        (Controller::Pids, Ok(())) => applied.pids = by,
+                        (Controller::Cpu, Ok(())) => applied.cpu = by,
+                        (_, Err(error)) => tracing::warn!(directory = %directory.display(), %error, "a limit was refused"),
+                    }
+                }
+                Some(directory)
+            })
+            .collect();
+        applied
+    }
+
+    /// Takes up a group that was made before.
+    pub(crate) fn existing(directories: Vec<PathBuf>) -> Self {
+        Self { directories, places: Vec::new() }
+    }
+
+    /// Which limits could be applied here: tried, not guessed.
+    pub(crate) fn support(probe_name: &str) -> LimitSupport {
+        let limits = Limits { memory: Some(1 << 30), pids: Some(1024), cpu: Some(1000) };
+        let mut group = Self::plan(probe_name, limits);
+        let applied = group.make(limits);
+        if let Err(error) = group.remove() {
+            tracing::warn!(%error, "the control group of a test was not removed");
+        }
+        let mut support = LimitSupport::default();
+        support.memory = applied.memory.is_some();
+        support.pids = applied.pids.is_some();
+        support.cpu = applied.cpu.is_some();
+        support
+    }
+
+    /// Puts a process in; what comes from it stays in.
+    pub(crate) fn add(&self, process: Pid) -> io::Result<()> {
+        self.directories.iter().try_for_each(|directory| fs::write(directory.join("cgroup.procs"), process.as_raw_nonzero().to_string()))
+    }
+
+    /// The directories, for the record.
+    pub(crate) fn directories(&self) -> &[PathBuf] {
+        &self.directories
+    }
+
+    /// How many of its processes were killed because memory ran out.
+    pub(crate) fn out_of_memory_kills(&self) -> u64 {
+        let count = |file: PathBuf| {
+            let text = fs::read_to_string(file).ok()?;
+            text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+        };
+        let files = ["memory.events", "memory.oom_control"];
+        self.directories.iter().flat_map(|dir| files.map(|file| dir.join(file))).filter_map(count).max().unwrap_or(0)
+    }
+
+    /// Kills what is still in it, and removes it.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        self.directories.iter().try_for_each(|directory| remove(directory))
+    }
+}
+
+fn set(directory: &Path, version: Version, controller: Controller, limits: Limits) -> io::Result<()> {
+    const PERIOD_MICROS: u64 = 100_000;
+    let write = |file: &str, value: String| fs::write(directory.join(file), value);
+    // 1 ms in 100 is the least that the kernel takes.
+    let quota = |millis: u64| (millis.saturating_mul(PERIOD_MICROS) / 1000).max(1000);
+    match (controller, version) {
+        (Controller::Memory, Version::V1) => {
+            let bytes = limits.memory.unwrap_or(u64::MAX).to_string();
+            write("memory.limit_in_bytes", bytes.clone())?;
+            // Kernels without accounting of swap do not have the file.
+            write("memory.memsw.limit_in_bytes", bytes).or_else(|_| write("memory.swappiness", "0".into()))
+        }
+        (Controller::Memory, Version::V2) => {
+            write("memory.max", limits.memory.unwrap_or(u64::MAX).to_string())?;
+            match write("memory.swap.max", "0".into()) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                result => result,
+            }
+        }
+        (Controller::Pids, _) => write("pids.max", limits.pids.unwrap_or(u64::MAX).to_string()),
+        (Controller::Cpu, Version::V1) => {
+            write("cpu.cfs_period_us", PERIOD_MICROS.to_string())?;
+            write("cpu.cfs_quota_us", quota(limits.cpu.unwrap_or(1000)).to_string())
+        }
+        (Controller::Cpu, Version::V2) => write("cpu.max", format!("{} {PERIOD_MICROS}", quota(limits.cpu.unwrap_or(1000)))),
+    }
+}
+
+fn remove(directory: &Path) -> io::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match fs::remove_dir(directory) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            // A dying process is still in it for a moment.
+            Err(error) if error.kind() != ErrorKind::ResourceBusy || Instant::now() > deadline => return Err(error),
+            Err(_busy) => {}
+        }
+        kill_all(directory);
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn kill_all(directory: &Path) {
+    // A group that is gone has nothing to kill, and one that cannot be read is found busy again.
+    let members = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    for pid in members.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
+        if let Err(error) = kill_process(pid, Signal::KILL) {
+            tracing::debug!(?pid, %error, "a process of a sandbox that ended was not killed");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Why a sandbox could not be made, as it travels from inside it to its maker.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a sandbox could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    /// Which kind.
+    pub(crate) kind: FailureKind,
+    /// What was being done: `mount /proc`.
+    pub(crate) step: String,
+    /// What was wrong, and what to do where that is known.
+    pub(crate) message: String,
+}
+
+/// Kinds of failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FailureKind {
+    /// The id is taken.
+    AlreadyExists,
+    /// A limit that was asked for cannot be applied; the message is the way out.
+    Unsupported,
+    /// This system does not allow the isolation.
+    Isolation,
+    /// A process ended at once.
+    Crashed,
+    /// None of these.
+    Other,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: FailureKind, step: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind, step: step.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not {}: {}", self.step, self.message)
+    }
+}
+
+/// Turns errors into failures with their step.
+pub(crate) trait During<T> {
+    /// A failure of the isolation.
+    fn isolating(self, step: impl Into<String>) -> Result<T, Failure>;
+    /// Any other failure.
+    fn during(self, step: impl Into<String>) -> Result<T, Failure>;
+}
+
+impl<T, E: fmt::Display> During<T> for Result<T, E> {
+    fn isolating(self, step: impl Into<String>) -> Result<T, Failure> {
+        self.map_err(|error| Failure::new(FailureKind::Isolation, step, error.to_string()))
+    }
+
+    fn during(self, step: impl Into<String>) -> Result<T, Failure> {
+        self.map_err(|error| Failure::new(FailureKind::Other, step, error.to_string()))
+    }
+}

@@ -1,0 +1,99 @@
+//! How a program wants its local sandboxes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sandbox_core::{Error, Resources, Result};
+use serde::{Deserialize, Serialize};
+
+/// How strictly a sandbox is separated from this machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum IsolationLevel {
+    /// Namespaces, a root of its own, no capabilities, a system call filter. It is for
+    /// development and for code one would run oneself, not for attackers: they share a kernel.
+    #[default]
+    Namespaces,
+    /// **None**: plain processes of the caller's user, who can do all that the caller can. Only
+    /// the life cycle is a sandbox's.
+    None,
+}
+
+impl IsolationLevel {
+    /// The one word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespaces => "namespaces",
+            Self::None => "none",
+        }
+    }
+}
+
+impl std::str::FromStr for IsolationLevel {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "namespaces" => Ok(Self::Namespaces),
+            "none" => Ok(Self::None),
+            _ => Err(Error::invalid("isolation level", text, "use namespaces or none")),
+        }
+    }
+}
+
+/// Settings of a [`LocalBackend`](crate::LocalBackend).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LocalOptions {
+    /// Where sandboxes are kept. Otherwise `$XDG_STATE_HOME/sandbox`, else
+    /// `~/.local/state/sandbox`.
+    pub state_dir: Option<PathBuf>,
+    /// The program `sandbox-local-server`. Otherwise this program itself, if its `main` begins
+    /// with [`init`](crate::init()), else a file of that name beside it or on `PATH`.
+    pub server: Option<PathBuf>,
+    /// How strictly to isolate. Nothing weaker is ever taken instead.
+    pub isolation: IsolationLevel,
+    /// Limits of sandboxes that ask for none, applied as well as this system lets us and
+    /// reported with each sandbox. Otherwise half of the machine's memory and 1024 processes.
+    pub default_limits: Resources,
+    /// More files and directories to show inside, read-only, at the same path.
+    pub read_only_paths: Vec<PathBuf>,
+    /// How long a sandbox may take to start. 30 seconds.
+    pub start_timeout: Duration,
+}
+
+impl Default for LocalOptions {
+    fn default() -> Self {
+        Self {
+            state_dir: None,
+            server: None,
+            isolation: IsolationLevel::default(),
+            default_limits: Resources::default(),
+            read_only_paths: Vec::new(),
+            start_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl LocalOptions {
+    /// The directory that sandboxes are kept in.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] when none is set and there is no home directory, or it is not absolute.
+    pub(crate) fn resolved_state_dir(&self) -> Result<PathBuf> {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let found = self
+            .state_dir
+            .clone()
+            // The specification has relative values ignored.
+            .or_else(|| variable("XDG_STATE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("sandbox")))
+            .or_else(|| variable("HOME").map(|home| home.join(".local/state/sandbox")));
+        match found {
+            Some(path) if path.is_absolute() => Ok(path),
+            Some(path) => Err(Error::Config { message: format!("the state directory {} is not an absolute path", path.display()) }),
+            None => Err(Error::Config { message: "there is no HOME to keep sandboxes in; set the state directory".into() }),
+        }
+    }
+}
