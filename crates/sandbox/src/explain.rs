@@ -1,0 +1,88 @@
+//! Errors that say what became of the sandbox.
+
+use std::time::Duration;
+
+use sandbox_core::{CommandCause, ConnectionStage, Deadline, DeleteOptions, Error, Result, SandboxId, Uid};
+
+use crate::client::Parts;
+
+/// How long a lost connection may take to be explained.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Parts {
+    /// Asks the backend what became of a sandbox whose connection failed, and adds the answer
+    /// to the error. Other errors pass as they are.
+    pub(crate) async fn explain(&self, id: &SandboxId, error: Error) -> Error {
+        let error = error.with_sandbox(id);
+        let lost = match &error {
+            Error::Connection(inner) => matches!(inner.stage, ConnectionStage::Dial | ConnectionStage::Channel),
+            Error::Command { cause: CommandCause::Lost, .. } => true,
+            _ => false,
+        };
+        if !lost {
+            return error;
+        }
+        let asked = Deadline::after(PATIENCE).bound("diagnose", self.backend.diagnose(id)).await;
+        match (asked, error) {
+            (Ok(diagnosis), Error::Connection(mut inner)) => {
+                inner.diagnosis = Some(diagnosis.summary).filter(|summary| !summary.is_empty());
+                Error::Connection(inner)
+            }
+            (Ok(diagnosis), Error::Command { cause, source: None }) => {
+                Error::Command { cause, source: Some(diagnosis.summary.into()) }
+            }
+            // Nothing was done, for there is nothing: that is the better error.
+            (Err(gone @ Error::NotFound { .. }), Error::Connection(_)) => gone,
+            (Err(gone @ Error::NotFound { .. }), Error::Command { cause, source: None }) => {
+                Error::Command { cause, source: Some(Box::new(gone)) }
+            }
+            (_, error) => error,
+        }
+    }
+
+    /// Deletes by id: connections first, then the sandbox.
+    pub(crate) async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()> {
+        if let Some(uid) = &options.uid {
+            self.sessions.evict(uid).await;
+        }
+        self.backend.delete(id, options).await
+    }
+}
+
+/// Deletes an instance unless disarmed: what a failed or dropped creation leaves.
+pub(crate) struct DeleteOnDrop {
+    target: Option<(std::sync::Arc<Parts>, SandboxId, Uid)>,
+}
+
+impl DeleteOnDrop {
+    pub(crate) fn new(parts: std::sync::Arc<Parts>, id: SandboxId, uid: Uid) -> Self {
+        Self { target: Some((parts, id, uid)) }
+    }
+
+    /// The sandbox is in good hands.
+    pub(crate) fn disarm(mut self) {
+        self.target = None;
+    }
+
+    /// Deletes now, so that an error is returned only when nothing is left.
+    pub(crate) async fn delete(mut self) -> Result<()> {
+        let Some((parts, id, uid)) = self.target.clone() else { return Ok(()) };
+        let result = parts.delete(&id, DeleteOptions::instance(uid)).await;
+        self.target = None;
+        result
+    }
+}
+
+impl Drop for DeleteOnDrop {
+    fn drop(&mut self) {
+        let Some((parts, id, uid)) = self.target.take() else { return };
+        // Without a runtime the sandbox ends by itself: nobody attaches to it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = parts.delete(&id, DeleteOptions::instance(uid)).await {
+                    tracing::warn!(sandbox.id = %id, %error, "a dropped creation could not be undone; the sandbox ends by itself");
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Files inside a sandbox, one at a time.
+
+use bytes::Bytes;
+use sandbox_core::{
+    Direction, DownloadRequest, Error, FileInfo, FileKind, Result, TransferReason, UploadRequest,
+};
+
+use crate::Sandbox;
+use crate::memory::MemoryWriter;
+
+impl Sandbox {
+    /// The files inside. Paths are absolute, or relative to the home directory.
+    pub fn files(&self) -> Files<'_> {
+        Files { sandbox: self }
+    }
+}
+
+/// The files inside a sandbox.
+#[derive(Debug, Clone, Copy)]
+pub struct Files<'a> {
+    sandbox: &'a Sandbox,
+}
+
+/// The largest file that is read into memory, unless asked otherwise: 256 MiB.
+const READ_LIMIT: u64 = 256 << 20;
+/// How deep directories may lie within each other.
+const MAX_DEPTH: usize = 128;
+
+impl Files<'_> {
+    /// The whole content of a file of at most 256 MiB; [`Sandbox::download`] is for larger
+    /// ones.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Transfer`](crate::Error::Transfer).
+    pub async fn read(&self, path: impl Into<String>) -> Result<Bytes> {
+        let (writer, content) = MemoryWriter::new();
+        let mut request = DownloadRequest::new(path);
+        request.max_size = Some(READ_LIMIT);
+        let read = self.sandbox.inner.session.download(request, Box::new(writer)).await;
+        self.sandbox.inner.explained(read).await?;
+        Ok(content.take())
+    }
+
+    /// The whole content of a text file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Transfer`](crate::Error::Transfer), also when it is not UTF-8.
+    pub async fn read_to_string(&self, path: impl Into<String>) -> Result<String> {
+        let path = path.into();
+        let content = self.read(path.clone()).await?;
+        String::from_utf8(content.into()).map_err(|source| {
+            let message = "it is not UTF-8; read it as bytes";
+            Error::transfer(Direction::Download, path, TransferReason::Other, message, Some(Box::new(source)))
+        })
+    }
+
+    /// Writes a file, in place of one that is there. It appears when it is complete.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Transfer`](crate::Error::Transfer); then a former file is as it was.
+    pub async fn write(&self, path: impl Into<String>, content: impl Into<Bytes>) -> Result<()> {
+        let content = content.into();
+        let mut request = UploadRequest::new(path);
+        request.size = Some(content.len() as u64);
+        let written = self.sandbox.inner.session.upload(request, Box::new(std::io::Cursor::new(content))).await;
+        self.sandbox.inner.explained(written).await.map(drop)
+    }
+
+    /// The entries of a directory, ordered by name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Transfer`](crate::Error::Transfer).
+    pub async fn list(&self, path: &str) -> Result<Vec<FileInfo>> {
+        let mut entries = self.sandbox.inner.explained(self.sandbox.inner.session.list(path).await).await?;
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// What a path leads to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Transfer`](crate::Error::Transfer).
+    pub async fn stat(&self, path: &str) -> Result<FileInfo> {
+        self.sandbox.inner.explained(self.sandbox.inner.session.stat(path, true).await).await
+    }
+
+    /// Whether a path leads to anything.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Transfer`](crate::Error::Transfer) when that cannot be found out.
+    pub async fn exists(&self, path: &str) -> Result<bool> {
+        match self.stat(path).await {
+            Ok(_) => Ok(true),
+            Err(Error::Transfer(error)) if error.reason == TransferReason::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a directory and those above it; one that is there is fine.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Transfer`](crate::Error::Transfer).
+    pub async fn create_dir_all(&self, path: &str) -> Result<()> {
+        self.sandbox.inner.explained(self.sandbox.inner.session.create_dir(path, true).await).await
+    }
+
+    /// Gives a file another name, in place of a file that has it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Transfer`](crate::Error::Transfer).
+    pub async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.sandbox.inner.explained(self.sandbox.inner.session.rename(from, to).await).await
+    }
+
+    /// Removes a file or a symbolic link.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Transfer`](crate::Error::Transfer).
+    pub async fn remove_file(&self, path: &str) -> Result<()> {
+        self.sandbox.inner.explained(self.sandbox.inner.session.remove_file(path).await).await
+    }
+
+    /// Removes a directory with all that is in it. Symbolic links are removed, not followed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Transfer`](crate::Error::Transfer); [`Error::Invalid`](crate::Error::Invalid) for the root directory or an empty path.
+    pub async fn remove_dir_all(&self, path: &str) -> Result<()> {
+        if path.split('/').all(|part| matches!(part, "" | "." | "..")) {
+            return Err(Error::invalid("path", path, "name the directory to remove; this is not removed as a whole"));
+        }
+        let session = &self.sandbox.inner.session;
+        // Directories in the order they were found: each comes before those inside it.
+        let mut directories = vec![(path.to_owned(), 0)];
+        let mut next = 0;
+        while let Some((directory, depth)) = directories.get(next).cloned() {
+            next += 1;
+            if depth > MAX_DEPTH {
+                let message = format!("directories lie more than {MAX_DEPTH} deep");
+                return Err(Error::transfer(Direction::Inside, directory, TransferReason::Other, message, None));
+            }
+            for entry in session.list(&directory).await? {
+                let path = format!("{directory}/{}", entry.name);
+                if entry.kind == FileKind::Directory {
+                    directories.push((path, depth + 1));
+                } else {
+                    session.remove_file(&path).await?;
+                }
+            }
+        }
+        for (directory, _) in directories.iter().rev() {
+            session.remove_dir(directory).await?;
+        }
+        Ok(())
+    }
+
+    /// Sets the permission bits, such as `0o755`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Transfer`](crate::Error::Transfer).
+    pub async fn set_mode(&self, path: &str, mode: u32) -> Result<()> {
+        self.sandbox.inner.explained(self.sandbox.inner.session.set_mode(path, mode).await).await
+    }
+
+    /// Makes a symbolic link at `path` that holds `target`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Transfer`](crate::Error::Transfer).
+    pub async fn symlink(&self, target: &str, path: &str) -> Result<()> {
+        self.sandbox.inner.explained(self.sandbox.inner.session.symlink(target, path).await).await
+    }
+
+    /// What a symbolic link holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Transfer`](crate::Error::Transfer).
+    pub async fn read_link(&self, path: &str) -> Result<String> {
+        self.sandbox.inner.explained(self.sandbox.inner.session.read_link(path).await).await
+    }
+}

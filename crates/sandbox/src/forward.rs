@@ -1,0 +1,100 @@
+//! Reaching a port inside a sandbox.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use sandbox_core::{ByteStream, Error, Result};
+use tokio::net::TcpListener;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::Sandbox;
+
+impl Sandbox {
+    /// A stream to a TCP port on the sandbox's own loopback.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Connection`](crate::Error::Connection) when nothing listens there.
+    pub async fn open_port(&self, port: u16) -> Result<Box<dyn ByteStream>> {
+        self.inner.explained(self.inner.session.open_stream("localhost", port).await).await
+    }
+
+    /// Listens on a free port of this machine's loopback, and carries what comes to `port`
+    /// inside the sandbox, until the [`Forward`] is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`](crate::Error::Backend) when no local port can be had. Whether something listens inside is
+    /// found out by each connection.
+    pub async fn forward(&self, port: u16) -> Result<Forward> {
+        self.forward_from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), port).await
+    }
+
+    /// The same from an address of one's choice. One that is not loopback lets the network in.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub async fn forward_from(&self, local: SocketAddr, port: u16) -> Result<Forward> {
+        let failed = |source: std::io::Error| Error::Backend {
+            backend: "system",
+            operation: "listen on a local port",
+            message: format!("{local}: {source}"),
+            transient: false,
+            source: None,
+        };
+        let listener = TcpListener::bind(local).await.map_err(failed)?;
+        let local_addr = listener.local_addr().map_err(failed)?;
+        let task = tokio::spawn(accept(self.clone(), listener, port)).abort_handle();
+        Ok(Forward { local_addr, task })
+    }
+}
+
+/// A local port that leads into a sandbox. Dropping it closes the port and its connections.
+#[derive(Debug)]
+#[must_use = "dropping it closes the port"]
+pub struct Forward {
+    local_addr: SocketAddr,
+    task: AbortHandle,
+}
+
+impl Forward {
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(sandbox: Sandbox, listener: TcpListener, port: u16) {
+    // Aborting this task drops the set, and with it every connection.
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let mut local = match listener.accept().await {
+            Ok((local, _)) => local,
+            Err(error) => {
+                // Out of file descriptors, or the peer is gone already.
+                tracing::debug!(%error, "a connection to a forwarded port was not accepted");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let sandbox = sandbox.clone();
+        connections.spawn(async move {
+            let carried = async {
+                let mut remote = sandbox.open_port(port).await?;
+                tokio::io::copy_bidirectional(&mut local, &mut remote)
+                    .await
+                    .map_err(|source| Error::connection(sandbox_core::ConnectionStage::Channel, source.to_string(), None))
+            };
+            if let Err(error) = carried.await {
+                tracing::warn!(port, %error, "a forwarded connection ended early");
+            }
+        });
+    }
+}

@@ -1,0 +1,232 @@
+//! The whole facade on mocks alone: no backend, no SSH, no socket.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::stream;
+use sandbox::prelude::*;
+use sandbox::{
+    Access, CommandCause, ConnectionStage, CreationReason, CreationStage, Defaults, DeleteOptions, Diagnosis, Endpoint,
+    ExecRequest, Isolation, KeyPair, Program, SandboxEvent, SandboxEventKind, SandboxSpec, SandboxState, Uid,
+};
+use sandbox_core::{MockSandboxBackend, MockSession, MockSessionSource, Process};
+
+const UID: &str = "uid-1";
+
+fn info(id: &SandboxId) -> SandboxInfo {
+    SandboxInfo {
+        id: id.clone(),
+        uid: Uid::new(UID),
+        backend: "mock".into(),
+        state: SandboxState::Running,
+        address: None,
+        port: Some(22),
+        user: "sandbox".into(),
+        home: None,
+        image: None,
+        labels: Default::default(),
+        created_at: SystemTime::now(),
+        expires_at: None,
+        isolation: Isolation { kind: "none".into(), applied: vec![] },
+        limits: vec![],
+    }
+}
+
+fn access(id: &SandboxId) -> Access {
+    let keys = KeyPair::generate().unwrap();
+    Access {
+        id: id.clone(),
+        uid: Uid::new(UID),
+        user: "sandbox".into(),
+        host_key: keys.public,
+        client_key: keys.private,
+        endpoint: Endpoint::Memory("mock".into()),
+    }
+}
+
+fn event(kind: SandboxEventKind, message: &str) -> SandboxEvent {
+    SandboxEvent { at: SystemTime::now(), kind, message: message.into() }
+}
+
+/// A backend that makes what it is asked for, and expects that many deletions.
+fn backend(deletions: usize, events: Vec<SandboxEvent>) -> MockSandboxBackend {
+    let mut backend = MockSandboxBackend::new();
+    backend.expect_name().return_const("mock");
+    backend.expect_create().returning(|spec: SandboxSpec| Ok(info(&spec.id.unwrap())));
+    backend.expect_access().returning(|id| Ok(access(id)));
+    backend.expect_get().returning(|id, _| Ok(info(id)));
+    backend.expect_events().returning(move |_| Ok(Box::pin(stream::iter(events.clone().into_iter().map(Ok)))));
+    backend
+        .expect_delete()
+        .withf(|_, options: &DeleteOptions| options.uid == Some(Uid::new(UID)))
+        .times(deletions)
+        .returning(|_, _| Ok(()));
+    backend
+}
+
+fn sessions(session: MockSession) -> MockSessionSource {
+    let session: Arc<dyn sandbox::Session> = Arc::new(session);
+    let mut sessions = MockSessionSource::new();
+    sessions.expect_session().returning(move |_, _| Ok(session.clone()));
+    sessions.expect_evict().withf(|uid| uid.as_str() == UID).returning(|_| ());
+    sessions
+}
+
+fn client(backend: MockSandboxBackend, sessions: MockSessionSource) -> Client {
+    Client::with_parts(Arc::new(backend), Arc::new(sessions), Defaults::default())
+}
+
+/// Plays a command: what it was given comes back, then it exits.
+fn play(request: ExecRequest) -> Process {
+    let (process, mut driver) = Process::channel(request.stdin);
+    tokio::spawn(async move {
+        let mut input = Vec::new();
+        if let Some(stdin) = &mut driver.stdin {
+            tokio::io::AsyncReadExt::read_to_end(stdin, &mut input).await.unwrap();
+        }
+        driver.events.send(Ok(ExecEvent::Stdout(Bytes::from(input)))).await.unwrap();
+        driver.events.send(Ok(ExecEvent::Exited(ExitStatus::Code(0)))).await.unwrap();
+    });
+    process
+}
+
+#[tokio::test]
+async fn a_sandbox_lives_and_goes() {
+    let mut session = MockSession::new();
+    session.expect_output().returning(|request, cap| {
+        let Program::Argv(argv) = request.program else { panic!("argv was asked for") };
+        assert_eq!(argv, [b"echo".to_vec(), b"it's".to_vec()]);
+        assert_eq!(request.env.iter().collect::<Vec<_>>(), [("MODE", "ci"), ("TOKEN", "secret")]);
+        assert_eq!(cap, 10);
+        Ok(Output::new(ExitStatus::Code(0), "it's\n", ""))
+    });
+    session.expect_exec().returning(|request| Ok(play(request)));
+    session.expect_create_dir().returning(|_, _| Ok(()));
+    session
+        .expect_upload()
+        .withf(|request, _| request.path == ".sandbox/environment" && request.mode == Some(0o600))
+        .times(1)
+        .returning(|_, _| Ok(0));
+    let client = client(backend(1, vec![event(SandboxEventKind::Started, "")]), sessions(session));
+
+    let sbx = client.sandbox().env("MODE", "ci").secret_env("TOKEN", "secret").create().await.unwrap();
+    let out = sbx.command("echo").arg("it's").output_cap(10).output().await.unwrap().check().unwrap();
+    assert_eq!(out.stdout, "it's\n");
+    let out = sbx.shell("cat").stdin("over and back").output().await.unwrap();
+    assert_eq!(out.stdout, "over and back");
+    // Known to the client: nobody is asked for it again.
+    assert_eq!(client.connect(sbx.id()).await.unwrap().uid(), sbx.uid());
+    sbx.delete().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failed_setup_leaves_nothing_and_says_what_failed() {
+    let mut session = MockSession::new();
+    session.expect_output().returning(|_, _| Ok(Output::new(ExitStatus::Code(2), "", "no network\n")));
+    let client = client(backend(1, vec![]), sessions(session));
+    let error = client.sandbox().init(ExecRequest::shell("pip install x")).create().await.unwrap_err();
+    let Error::Creation(error) = error else { panic!("{error}") };
+    assert_eq!((error.stage, error.reason), (CreationStage::Personalise, CreationReason::Setup));
+    assert!(error.message.contains("exit code 2: no network"), "{error}");
+}
+
+#[tokio::test]
+async fn a_sandbox_that_fails_to_start_is_not_waited_for() {
+    let mut backend = backend(1, vec![event(SandboxEventKind::Failed, "image not found")]);
+    backend.expect_diagnose().returning(|_| Ok(Diagnosis::default()));
+    let mut sessions = MockSessionSource::new();
+    sessions.expect_evict().returning(|_| ());
+    sessions.expect_session().returning(|_, _| Err(Error::Timeout { operation: "dial", after: Duration::ZERO }));
+    let error = client(backend, sessions).sandbox().create().await.unwrap_err();
+    assert!(matches!(error, Error::Creation(_)), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_creation_is_undone() {
+    struct Never;
+    impl std::fmt::Debug for Never {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Never")
+        }
+    }
+    #[async_trait::async_trait]
+    impl sandbox::SessionSource for Never {
+        async fn session(&self, _: Arc<Access>, _: sandbox::Deadline) -> Result<Arc<dyn sandbox::Session>> {
+            std::future::pending().await
+        }
+        async fn evict(&self, _: &Uid) {}
+    }
+    let deleted = Arc::new(tokio::sync::Notify::new());
+    let mut backend = MockSandboxBackend::new();
+    backend.expect_create().returning(|spec: SandboxSpec| Ok(info(&spec.id.unwrap())));
+    backend.expect_access().returning(|id| Ok(access(id)));
+    backend.expect_events().returning(|_| Ok(Box::pin(stream::pending())));
+    let signal = deleted.clone();
+    backend.expect_delete().times(1).returning(move |_, _| {
+        signal.notify_one();
+        Ok(())
+    });
+    let client = Client::with_parts(Arc::new(backend), Arc::new(Never), Defaults::default());
+    let create = client.sandbox().create();
+    assert!(tokio::time::timeout(Duration::from_secs(1), create).await.is_err());
+    deleted.notified().await;
+}
+
+#[tokio::test]
+async fn mistakes_are_told_before_anything_is_made() {
+    let client = client(MockSandboxBackend::new(), MockSessionSource::new());
+    for (builder, named) in [
+        (client.sandbox().memory("much"), "much"),
+        (client.sandbox().id("No!"), "No!"),
+        (client.sandbox().env("A=B", "x"), "A=B"),
+        (client.sandbox().label("sandbox.dev/x", "y"), "sandbox.dev/x"),
+        (client.sandbox().ttl(Duration::ZERO), "ttl"),
+    ] {
+        let error = builder.create().await.unwrap_err();
+        assert!(matches!(error, Error::Invalid { .. }), "{error}");
+        assert!(error.to_string().contains(named), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_says_what_became_of_the_sandbox() {
+    let mut session = MockSession::new();
+    session.expect_output().returning(|_, _| Err(Error::Command { cause: CommandCause::Lost, source: None }));
+    session.expect_list().returning(|_| Err(Error::connection(ConnectionStage::Channel, "it was reset", None)));
+    let mut backend = backend(0, vec![]);
+    backend.expect_diagnose().returning(|_| {
+        let mut diagnosis = Diagnosis::default();
+        diagnosis.summary = "it ran out of memory".into();
+        Ok(diagnosis)
+    });
+    let sbx = client(backend, sessions(session)).sandbox().id("sbx-x").create().await.unwrap();
+    let error = sbx.shell("hog").output().await.unwrap_err();
+    assert!(matches!(error, Error::Command { cause: CommandCause::Lost, .. }));
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "it ran out of memory");
+    let error = sbx.files().list(".").await.unwrap_err();
+    assert_eq!(error.to_string(), "the connection to sandbox sbx-x failed: it was reset (it ran out of memory)");
+}
+
+#[tokio::test]
+async fn scoped_deletes_whatever_came_of_the_work() {
+    let client = client(backend(2, vec![]), sessions(MockSession::new()));
+    let seven = client.scoped(client.sandbox(), |_| async { Ok(7) }).await.unwrap();
+    assert_eq!(seven, 7);
+    let failed = client.scoped(client.sandbox(), |_| async { Err::<(), _>(Error::invalid("work", "x", "y")) }).await;
+    assert!(matches!(failed, Err(Error::Invalid { .. })));
+}
+
+#[tokio::test]
+async fn the_original_words_work_by_id() {
+    let mut session = MockSession::new();
+    session.expect_output().returning(|request, _| {
+        assert!(matches!(request.program, Program::Shell(line) if line == b"echo hi | tr a-z A-Z"));
+        Ok(Output::new(ExitStatus::Code(0), "HI\n", ""))
+    });
+    let client = client(backend(1, vec![]), sessions(session));
+    let id = client.create_sandbox(client.sandbox()).await.unwrap();
+    assert_eq!(client.execute_command(&id, "echo hi | tr a-z A-Z").await.unwrap().stdout, "HI\n");
+    assert_eq!(client.get_sandbox_info(&id).await.unwrap().port, Some(22));
+    client.shutdown_sandbox(&id).await.unwrap();
+}
