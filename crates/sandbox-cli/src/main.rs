@@ -1,2 +1,105 @@
-//! The `sandbox` command.
-fn main() {}
+//! The `sandbox` command: sandboxes from a terminal.
+
+mod attached;
+mod copy;
+mod create;
+mod escape;
+mod exec;
+mod failure;
+mod info;
+mod interrupt;
+mod list;
+mod options;
+mod remove;
+mod run;
+mod streams;
+mod table;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use sandbox::Client;
+
+use crate::failure::{EXIT_FAILURE, Outcome};
+use crate::interrupt::Interrupts;
+use crate::options::Global;
+
+/// Sandboxes: isolated places to run commands and keep files for a while.
+///
+/// Without settings they are made on this machine. Exit codes: the command's own, 128 plus the
+/// signal when one ended it, 124 when it ran out of time, and 125 when this program failed.
+#[derive(Parser)]
+#[command(name = "sandbox", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    Run(run::Args),
+    Create(create::Args),
+    Exec(exec::Args),
+    #[command(visible_alias = "copy")]
+    Cp(copy::Args),
+    #[command(visible_aliases = ["ps", "list"])]
+    Ls(list::Args),
+    #[command(visible_alias = "inspect")]
+    Info(info::Args),
+    #[command(visible_aliases = ["delete", "remove"])]
+    Rm(remove::Args),
+}
+
+fn main() -> ExitCode {
+    // Before any thread: a local sandbox begins as this program, started once more.
+    sandbox::local::init();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::usage(&error),
+    };
+    cli.global.start_log();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure::report(&anyhow::Error::new(error).context("cannot start the runtime")),
+    };
+    let outcome = runtime.block_on(perform(cli));
+    // A read of the terminal that nobody answers must not keep the program.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => failure::report(&error),
+    }
+}
+
+async fn perform(cli: Cli) -> Outcome {
+    let mut interrupts = Interrupts::new()?;
+    let client = tokio::select! {
+        client = cli.global.client() => client?,
+        signal = interrupts.next() => return Ok(signal.exit_code()),
+    };
+    match cli.command {
+        // These have something to clean up, and look out for signals themselves.
+        Action::Run(args) => run::run(args, &client, &mut interrupts).await,
+        Action::Create(args) => create::create(args, &client, &mut interrupts).await,
+        Action::Exec(args) => exec::exec(args, &client, &mut interrupts).await,
+        other => tokio::select! {
+            outcome = other.perform(&client) => outcome,
+            signal = interrupts.next() => Ok(signal.exit_code()),
+        },
+    }
+}
+
+impl Action {
+    async fn perform(self, client: &Client) -> Outcome {
+        match self {
+            Self::Cp(args) => copy::copy(args, client).await,
+            Self::Ls(args) => list::list(args, client).await,
+            Self::Info(args) => info::info(args, client).await,
+            Self::Rm(args) => remove::remove(args, client).await,
+            Self::Run(_) | Self::Create(_) | Self::Exec(_) => Ok(EXIT_FAILURE),
+        }
+    }
+}

@@ -224,7 +224,7 @@ impl Default for KubernetesSettings {
 }
 
 macro_rules! words {
-    ($name:ident, $($word:literal => $variant:ident),+) => {
+    ($name:ident, $what:literal, $($word:literal => $variant:ident),+) => {
         impl $name {
             /// The word for it in a setting.
             pub fn as_str(self) -> &'static str {
@@ -237,7 +237,7 @@ macro_rules! words {
                 match text {
                     $($word => Ok(Self::$variant),)+
                     _ => Err(sandbox_core::Error::invalid(
-                        stringify!($name), text, concat!("use one of:" $(, " ", $word)+))),
+                        $what, text, concat!("use one of:" $(, " ", $word)+))),
                 }
             }
         }
@@ -248,10 +248,10 @@ macro_rules! words {
         }
     };
 }
-words!(BackendKind, "local" => Local, "k8s" => Kubernetes);
-words!(LocalIsolation, "namespaces" => Namespaces, "none" => None);
-words!(ImagePullPolicy, "Always" => Always, "IfNotPresent" => IfNotPresent, "Never" => Never);
-words!(TransportKind, "auto" => Auto, "direct" => Direct, "port-forward" => PortForward);
+words!(BackendKind, "backend", "local" => Local, "k8s" => Kubernetes);
+words!(LocalIsolation, "isolation", "namespaces" => Namespaces, "none" => None);
+words!(ImagePullPolicy, "image pull policy", "Always" => Always, "IfNotPresent" => IfNotPresent, "Never" => Never);
+words!(TransportKind, "transport", "auto" => Auto, "direct" => Direct, "port-forward" => PortForward);
 
 /// The environment, as far as it may be ours.
 fn environment() -> impl Iterator<Item = Entry> {

@@ -219,7 +219,6 @@ impl fmt::Display for ExitStatus {
 /// What a command wrote, and how it ended.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
-#[must_use = "a command may have failed: look at `status`, or use `check`"]
 pub struct Output {
     /// How it ended.
     pub status: ExitStatus,

@@ -49,6 +49,7 @@ impl Confinement {
     pub(crate) fn enter(&self) -> Result<Vec<String>, Failure> {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         privileges::unblock_signals()?;
+        rustix::process::setsid().during("begin a session")?;
         let mut applied = match self.level {
             IsolationLevel::Namespaces => self.enter_namespaces()?,
             IsolationLevel::None => self.enter_nothing()?,
@@ -94,7 +95,6 @@ impl Confinement {
 
     /// Plain processes: nothing is taken away but the ways to more rights.
     fn enter_nothing(&self) -> Result<Vec<String>, Failure> {
-        rustix::process::setsid().during("begin a session")?;
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).during("collect orphans")?;
         rustix::process::chdir(self.disk.join("home")).during("enter the home directory")?;
         self.process_limits.apply()?;

@@ -36,6 +36,8 @@ pub(crate) enum Disk<'a> {
 /// The outside, taken while it can be seen.
 pub(crate) struct Taken {
     trees: Vec<Tree>,
+    /// What the program asked for, at places that may lie in any of the others.
+    asked: Vec<Tree>,
     links: Vec<(PathBuf, PathBuf)>,
     disk_bytes: Option<u64>,
 }
@@ -47,7 +49,7 @@ const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 /// not seen inside from here on, nor the other way round.
 pub(crate) fn take_outside(plan: &RootPlan<'_>) -> Result<Taken, Failure> {
     mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).isolating("make the mounts private")?;
-    let mut taken = Taken { trees: Vec::new(), links: Vec::new(), disk_bytes: None };
+    let mut taken = Taken { trees: Vec::new(), asked: Vec::new(), links: Vec::new(), disk_bytes: None };
     for path in SYSTEM_DIRECTORIES.iter().map(Path::new) {
         match fs::symlink_metadata(path) {
             Ok(meta) if meta.is_symlink() => {
@@ -60,7 +62,7 @@ pub(crate) fn take_outside(plan: &RootPlan<'_>) -> Result<Taken, Failure> {
     }
     taken.trees.extend(etc::take_directories()?);
     for path in plan.read_only_paths {
-        taken.trees.push(Tree::take(path, relative(path), SYSTEM)?);
+        taken.asked.push(Tree::take(path, relative(path), SYSTEM)?);
     }
     for name in DEVICES {
         taken.trees.push(Tree::take(&Path::new("/dev").join(name), Path::new("dev").join(name), DEVICE)?);
@@ -110,6 +112,8 @@ pub(crate) fn enter(plan: &RootPlan<'_>, taken: Taken) -> Result<(), Failure> {
     process::pivot_root(".", ".").isolating("change the root")?;
     mount::unmount(".", UnmountFlags::DETACH).isolating("leave the old root")?;
     process::chdir("/").isolating("enter the new root")?;
+    // Not before: a link on the way would have led out.
+    taken.asked.into_iter().try_for_each(Tree::attach)?;
     make_read_only("/dev", MountFlags::NOEXEC)?;
     make_read_only("/", MountFlags::NODEV)
 }

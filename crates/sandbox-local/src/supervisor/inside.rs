@@ -10,7 +10,6 @@ use std::path::PathBuf;
 
 use sandbox_core::PrivateKey;
 use sandbox_sshd::{Server, ServerConfig};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::IsolationLevel;
 use crate::confine::{Confinement, HOME, USER};
@@ -56,13 +55,10 @@ impl Inside<'_> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().during("start a runtime")?;
         runtime.block_on(async {
             let listener = self.listener.try_clone().and_then(tokio::net::UnixListener::from_std).during("listen")?;
-            let mut told = signal(SignalKind::terminate()).during("wait for signals")?;
             // An error means that the supervisor has ended.
             tell(&self.report, &Report::Serving(applied)).during("tell the supervisor")?;
-            let shutdown = async move {
-                told.recv().await;
-            };
-            let end = server.serve_unix(listener, shutdown).await;
+            // The supervisor ends it by SIGKILL, and nobody inside shall be able to.
+            let end = server.serve_unix(listener, std::future::pending()).await;
             tracing::info!(?end, "the server has ended");
             Ok(())
         })
