@@ -1,0 +1,38 @@
+//! The same tests once more as an ordinary user, when they are run as root.
+
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use libtest_mimic::Trial;
+
+/// Nobody's, on any machine these tests meet.
+const SOMEBODY: u32 = 61_234;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    if !rustix::process::geteuid().is_root() {
+        return Vec::new();
+    }
+    vec![Trial::test("everything_as_an_ordinary_user", || {
+        // Where the program was built may be closed to others.
+        let dir = tempfile::tempdir()?;
+        let program = dir.path().join("local");
+        std::fs::copy(std::env::current_exe()?, &program)?;
+        let home = dir.path().join("home");
+        std::fs::create_dir(&home)?;
+        chown(&home, Some(SOMEBODY), Some(SOMEBODY))?;
+        for path in [dir.path(), &program] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
+        }
+        let ran = Command::new(&program)
+            .args(["--test-threads", "2"])
+            .env("HOME", &home)
+            .env("TMPDIR", &home)
+            .current_dir(&home)
+            .uid(SOMEBODY)
+            .gid(SOMEBODY)
+            .output()?;
+        let text = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        if ran.status.success() { Ok(()) } else { Err(text.into()) }
+    })]
+}

@@ -1,0 +1,156 @@
+//! What is tried from inside. Each attempt prints `done` or `refused`, and why.
+#![allow(unsafe_code, reason = "attempts on system calls are made with the calls themselves")]
+
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::process::{Command, ExitCode};
+
+use nix::libc;
+
+pub(crate) fn run(words: &[String]) -> ExitCode {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match attempt(&words) {
+        Ok(done) => println!("done {done}"),
+        Err(error) => println!("refused: {error}"),
+    }
+    ExitCode::SUCCESS
+}
+
+fn attempt(words: &[&str]) -> io::Result<String> {
+    match *words {
+        ["read", path] => {
+            let mut bytes = vec![0; 64];
+            fs::File::open(path)?.read(&mut bytes).map(|count| format!("{count} bytes"))
+        }
+        ["list", path] => Ok(format!("{} entries", fs::read_dir(path)?.count())),
+        ["write", path] => fs::OpenOptions::new().append(true).create(true).open(path)?.write(b"0\n").map(|_| String::new()),
+        ["link", path] => fs::read_link(path).map(|target| target.display().to_string()),
+        ["tcp", address] => TcpStream::connect(address).map(|_| String::new()),
+        ["udp", address] => {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            socket.connect(address)?;
+            // A refusal of the first is told by the second.
+            socket.send(b"hello")?;
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            socket.send(b"hello").map(|_| String::new())
+        }
+        ["unix", path] => UnixStream::connect(path).map(|_| String::new()),
+        ["abstract", name] => UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?).map(|_| String::new()),
+        ["pids"] => {
+            let pids = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+            Ok(pids.map(|pid| pid.to_string()).collect::<Vec<_>>().join(" "))
+        }
+        ["kill", pid] => raw(libc::SYS_kill, &[pid.parse().map_err(io::Error::other)?, i64::from(libc::SIGKILL)]),
+        ["processes", count] => processes(count.parse().map_err(io::Error::other)?),
+        ["memory", mib] => memory(mib.parse().map_err(io::Error::other)?),
+        ["threads"] => std::thread::Builder::new().spawn(|| "one").map(|thread| thread.join().unwrap_or("none").to_owned()),
+        ["run", program, ref arguments @ ..] => {
+            let ran = Command::new(program).args(arguments).output()?;
+            let text = String::from_utf8_lossy(&ran.stdout).trim().to_owned();
+            if ran.status.success() { Ok(text) } else { Err(io::Error::other(String::from_utf8_lossy(&ran.stderr).trim().to_owned())) }
+        }
+        ["call", name] => call(name),
+        _ => Err(io::Error::other(format!("there is no probe {words:?}"))),
+    }
+}
+
+/// Forks until it is refused; nobody lives longer than this does.
+fn processes(limit: usize) -> io::Result<String> {
+    let mut children = Vec::new();
+    let result = loop {
+        if children.len() == limit {
+            break Ok(format!("{limit} processes"));
+        }
+        match Command::new("/bin/sleep").arg("60").spawn() {
+            Ok(child) => children.push(child),
+            Err(error) => break Err(io::Error::other(format!("after {}: {error}", children.len()))),
+        }
+    };
+    for mut child in children {
+        child.kill()?;
+        child.wait()?;
+    }
+    result
+}
+
+fn memory(mib: usize) -> io::Result<String> {
+    let mut pieces: Vec<Vec<u8>> = Vec::new();
+    for _ in 0..mib {
+        let mut piece = Vec::new();
+        piece.try_reserve_exact(1 << 20).map_err(io::Error::other)?;
+        piece.resize(1 << 20, 1);
+        pieces.push(piece);
+    }
+    Ok(format!("{} MiB", pieces.len()))
+}
+
+fn call(name: &str) -> io::Result<String> {
+    let path = |text: &str| CString::new(text).map(|text| text.into_raw() as i64).map_err(io::Error::other);
+    let (user, net) = (i64::from(libc::CLONE_NEWUSER), i64::from(libc::CLONE_NEWNET));
+    let buffer = vec![0_u64; 512].leak().as_mut_ptr() as i64;
+    match name {
+        "mount" => raw(libc::SYS_mount, &[path("none")?, path("/tmp")?, path("tmpfs")?, 0, 0]),
+        "remount" => raw(libc::SYS_mount, &[0, path("/usr")?, 0, (libc::MS_REMOUNT | libc::MS_BIND) as i64, 0]),
+        "umount" => raw(libc::SYS_umount2, &[path("/proc/sys")?, i64::from(libc::MNT_DETACH)]),
+        "open_tree" => raw(libc::SYS_open_tree, &[i64::from(libc::AT_FDCWD), path("/usr")?, 1]),
+        "unshare-user" => raw(libc::SYS_unshare, &[user]),
+        "unshare-net" => raw(libc::SYS_unshare, &[net]),
+        "clone-user" => forking(libc::SYS_clone, &[user | i64::from(libc::SIGCHLD), 0, 0, 0, 0]),
+        "clone3" => forking(libc::SYS_clone3, &[buffer, 64]),
+        "setns" => raw(libc::SYS_setns, &[0, 0]),
+        "ptrace" => raw(libc::SYS_ptrace, &[i64::from(libc::PTRACE_ATTACH), 1, 0, 0]),
+        "process_vm_readv" => raw(libc::SYS_process_vm_readv, &[1, buffer, 1, buffer, 1, 0]),
+        "pidfd_getfd" => raw(libc::SYS_pidfd_getfd, &[0, 0, 0]),
+        "keyctl" => raw(libc::SYS_keyctl, &[0, -3, 1]),
+        "add_key" => raw(libc::SYS_add_key, &[path("user")?, path("k")?, path("v")?, 1, -3]),
+        "bpf" => raw(libc::SYS_bpf, &[0, buffer, 128]),
+        "perf_event_open" => raw(libc::SYS_perf_event_open, &[buffer, 0, -1, -1, 0]),
+        "io_uring_setup" => raw(libc::SYS_io_uring_setup, &[8, buffer]),
+        "userfaultfd" => raw(libc::SYS_userfaultfd, &[1]),
+        "name_to_handle_at" => raw(libc::SYS_name_to_handle_at, &[i64::from(libc::AT_FDCWD), path("/usr")?, buffer, buffer, 0]),
+        "open_by_handle_at" => raw(libc::SYS_open_by_handle_at, &[i64::from(libc::AT_FDCWD), buffer, 0]),
+        "reboot" => raw(libc::SYS_reboot, &[0, 0, 0, 0]),
+        "settimeofday" => raw(libc::SYS_settimeofday, &[buffer, 0]),
+        "finit_module" => raw(libc::SYS_finit_module, &[0, buffer, 0]),
+        "kexec_load" => raw(libc::SYS_kexec_load, &[0, 0, 0, 0]),
+        "syslog" => raw(libc::SYS_syslog, &[3, buffer, 4096]),
+        "chroot" => raw(libc::SYS_chroot, &[path("/")?]),
+        "packet-socket" => raw(libc::SYS_socket, &[i64::from(libc::AF_PACKET), 3, 0]),
+        "vsock-socket" => raw(libc::SYS_socket, &[i64::from(libc::AF_VSOCK), 1, 0]),
+        "alg-socket" => raw(libc::SYS_socket, &[i64::from(libc::AF_ALG), 5, 0]),
+        "raw-socket" => raw(libc::SYS_socket, &[i64::from(libc::AF_INET), 3, 1]),
+        "uevent-socket" => raw(libc::SYS_socket, &[i64::from(libc::AF_NETLINK), 3, 15]),
+        "route-socket" => raw(libc::SYS_socket, &[i64::from(libc::AF_NETLINK), 3, 0]),
+        "type-into-terminal" => raw(libc::SYS_ioctl, &[0, libc::TIOCSTI as i64, buffer]),
+        // The kernel cuts the request to 32 bits; a filter that compares 64 does not see it.
+        "type-into-terminal-64" => raw(libc::SYS_ioctl, &[0, libc::TIOCSTI as i64 | 1 << 40, buffer]),
+        "setuid-root" => raw(libc::SYS_setuid, &[0]),
+        "future-call" => raw(470, &[0]),
+        #[cfg(target_arch = "x86_64")]
+        "x32-getpid" => raw(0x4000_0000 + libc::SYS_getpid, &[]),
+        #[cfg(target_arch = "x86_64")]
+        "x32-ptrace" => raw(0x4000_0000 + 521, &[i64::from(libc::PTRACE_ATTACH), 1, 0, 0]),
+        _ => Err(io::Error::other(format!("there is no call {name}"))),
+    }
+}
+
+fn raw(number: libc::c_long, arguments: &[i64]) -> io::Result<String> {
+    let argument = |index: usize| arguments.get(index).copied().unwrap_or(0);
+    // SAFETY: pointers among the arguments come from memory that is never freed, and is larger
+    // than what these calls write.
+    let result = unsafe { libc::syscall(number, argument(0), argument(1), argument(2), argument(3), argument(4), 0_i64) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result.to_string()) }
+}
+
+/// For calls that return twice when they are not refused.
+fn forking(number: libc::c_long, arguments: &[i64]) -> io::Result<String> {
+    let result = raw(number, arguments)?;
+    if result == "0" {
+        std::process::exit(0);
+    }
+    Ok(result)
+}
