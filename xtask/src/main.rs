@@ -1,2 +1,54 @@
 //! Tasks of this repository: `cargo xtask help`.
-fn main() {}
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+#[cfg(feature = "bench")]
+mod bench;
+mod layers;
+
+const HELP: &str = "\
+cargo xtask layers        assert which crate may depend on which
+cargo xtask bench local   time local sandboxes next to OpenSSH and plain processes
+";
+
+fn main() -> ExitCode {
+    #[cfg(feature = "bench")]
+    sandbox::local::init();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        ["layers"] => layers::check(),
+        ["bench", ref rest @ ..] => bench(rest),
+        ref other => bail!("there is no task {:?}\n{HELP}", other.join(" ")),
+    }
+}
+
+/// Benchmarks run optimised, whatever this program was built as.
+fn bench(args: &[&str]) -> Result<()> {
+    #[cfg(feature = "bench")]
+    if !cfg!(debug_assertions) {
+        return bench::run(args);
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["run", "--quiet", "--release", "--package", "xtask", "--features", "bench", "--", "bench"])
+        .args(args)
+        .status()
+        .context("cargo could not be started")?;
+    if status.success() { Ok(()) } else { bail!("the benchmark failed") }
+}

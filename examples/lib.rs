@@ -1,0 +1,1 @@
+//! Runnable examples, one for each task: `cargo run --example quickstart`.

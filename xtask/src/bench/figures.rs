@@ -1,0 +1,47 @@
+//! Durations of many runs, and a table of them.
+
+use std::time::{Duration, Instant};
+
+/// How long each run of one thing took.
+#[derive(Default)]
+pub(crate) struct Figures(Vec<Duration>);
+
+impl Figures {
+    pub(crate) fn add(&mut self, since: Instant) {
+        self.0.push(since.elapsed());
+    }
+
+    pub(crate) fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+
+    /// In milliseconds.
+    pub(crate) fn quantile(&self, part: f64) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort();
+        let last = sorted.len().saturating_sub(1);
+        let index = ((last as f64) * part).round() as usize;
+        sorted.get(index).map_or(f64::NAN, |duration| duration.as_secs_f64() * 1000.0)
+    }
+}
+
+/// Rows of a table in Markdown; ratios are to the row named as the peer.
+pub(crate) fn table(title: &str, peer: &str, rows: &[(&str, Option<&Figures>)]) {
+    let base = rows.iter().find(|(name, _)| *name == peer).and_then(|(_, figures)| *figures).map(Figures::median);
+    println!("\n### {title}\n");
+    println!("| | runs | median ms | 99th ms | worst ms | median / {peer} |\n|---|---:|---:|---:|---:|---:|");
+    for (name, figures) in rows {
+        let Some(figures) = figures else {
+            println!("| {name} | not installed | | | | |");
+            continue;
+        };
+        let ratio = base.map_or_else(|| "-".to_owned(), |base| format!("{:.2}", figures.median() / base));
+        println!(
+            "| {name} | {} | {:.2} | {:.2} | {:.2} | {ratio} |",
+            figures.0.len(),
+            figures.median(),
+            figures.quantile(0.99),
+            figures.quantile(1.0),
+        );
+    }
+}
