@@ -22,7 +22,11 @@ const LONGEST_ADDRESS: usize = 107;
 impl Connector for UnixConnector {
     async fn connect(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<Box<dyn ByteStream>> {
         let Endpoint::Unix(path) = endpoint else {
-            return Err(Error::unsupported(format!("connecting to {endpoint:?}"), "the local backend", "use the connector of its backend"));
+            return Err(Error::unsupported(
+                format!("connecting to {endpoint:?}"),
+                "the local backend",
+                "use the connector of its backend",
+            ));
         };
         deadline.bound("connect to the sandbox's socket", dial(path)).await
     }
@@ -33,10 +37,14 @@ async fn dial(path: &Path) -> Result<Box<dyn ByteStream>> {
         match connect(path).await {
             Ok(stream) => return Ok(Box::new(stream)),
             // The queue of the socket is full; a server that answers empties it.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => tokio::time::sleep(Duration::from_millis(2)).await,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                tokio::time::sleep(Duration::from_millis(2)).await
+            }
             Err(error) => {
                 let message = match error.kind() {
-                    ErrorKind::NotFound => "its socket is gone: it was deleted or its time is over".to_owned(),
+                    ErrorKind::NotFound => {
+                        "its socket is gone: it was deleted or its time is over".to_owned()
+                    }
                     ErrorKind::ConnectionRefused => "its server has ended".to_owned(),
                     _ => format!("its socket {} cannot be opened: {error}", path.display()),
                 };
@@ -53,7 +61,11 @@ async fn connect(path: &Path) -> io::Result<UnixStream> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(ErrorKind::InvalidInput, "the path names no socket"));
     };
-    let parent = File::from(rustix::fs::open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?);
+    let parent = File::from(rustix::fs::open(
+        parent,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?);
     let through: PathBuf = format!("/proc/self/fd/{}", parent.as_raw_fd()).into();
     UnixStream::connect(through.join(name)).await
 }
@@ -65,7 +77,9 @@ mod tests {
     use tokio::net::UnixListener;
 
     async fn greet(path: &Path) -> Result<String> {
-        let mut stream = UnixConnector.connect(&Endpoint::Unix(path.into()), Deadline::after(Duration::from_secs(10))).await?;
+        let mut stream = UnixConnector
+            .connect(&Endpoint::Unix(path.into()), Deadline::after(Duration::from_secs(10)))
+            .await?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
         Ok(text)
@@ -93,7 +107,8 @@ mod tests {
         let error = greet(Path::new("/nonexistent/socket")).await.unwrap_err();
         assert!(error.to_string().contains("deleted"), "{error}");
         let elsewhere = Endpoint::Memory("m".into());
-        let error = UnixConnector.connect(&elsewhere, Deadline::after(Duration::from_secs(1))).await.err().unwrap();
+        let error =
+            UnixConnector.connect(&elsewhere, Deadline::after(Duration::from_secs(1))).await.err().unwrap();
         assert!(matches!(error, Error::Unsupported { .. }));
     }
 }

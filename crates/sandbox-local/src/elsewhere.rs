@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sandbox_core::{
-    Access, ByteStream, Capabilities, Connector, Deadline, DeleteOptions, Diagnosis, Endpoint, Error, EventStream, Freshness,
-    ListFilter, LogOptions, LogStream, Result, SandboxBackend, SandboxId, SandboxInfo, SandboxSpec, SweepOptions, SweepReport,
+    Access, ByteStream, Capabilities, Connector, Deadline, DeleteOptions, Diagnosis, Endpoint, Error,
+    EventStream, Freshness, ListFilter, LogOptions, LogStream, Result, SandboxBackend, SandboxId,
+    SandboxInfo, SandboxSpec, SweepOptions, SweepReport,
 };
 
 use crate::{BACKEND, LocalOptions};
@@ -33,7 +34,11 @@ impl LocalBackend {
 }
 
 fn unsupported(operation: &str) -> Error {
-    Error::unsupported(operation, "this operating system", "use Linux, or the Kubernetes backend (SANDBOX_BACKEND=k8s)")
+    Error::unsupported(
+        operation,
+        "this operating system",
+        "use Linux, or the Kubernetes backend (SANDBOX_BACKEND=k8s)",
+    )
 }
 
 #[async_trait]

@@ -26,7 +26,8 @@ impl Identity {
     pub(crate) fn of(pid: Pid) -> io::Result<Self> {
         let pid = pid.as_raw_nonzero().get();
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let started = start_time(&stat).ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat has an unknown form")))?;
+        let started = start_time(&stat)
+            .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat has an unknown form")))?;
         Ok(Self { pid, started })
     }
 

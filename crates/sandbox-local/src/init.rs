@@ -45,7 +45,9 @@ pub(crate) fn find_server(setting: Option<&Path>) -> Result<PathBuf> {
         return if is_program(path) {
             Ok(path.to_owned())
         } else {
-            Err(Error::Config { message: format!("the sandbox server {} does not exist or is not executable", path.display()) })
+            Err(Error::Config {
+                message: format!("the sandbox server {} does not exist or is not executable", path.display()),
+            })
         };
     }
     if CALLED.load(Ordering::Relaxed) {
@@ -66,7 +68,10 @@ pub(crate) fn find_server(setting: Option<&Path>) -> Result<PathBuf> {
 /// In its own directory; and above it where cargo keeps tests and examples.
 fn neighbours(program: &Path) -> Vec<PathBuf> {
     let Some(dir) = program.parent() else { return Vec::new() };
-    let above = dir.file_name().filter(|name| [&b"deps"[..], b"examples"].contains(&name.as_bytes())).and(dir.parent());
+    let above = dir
+        .file_name()
+        .filter(|name| [&b"deps"[..], b"examples"].contains(&name.as_bytes()))
+        .and(dir.parent());
     [Some(dir), above].into_iter().flatten().map(|dir| dir.join(SERVER_PROGRAM)).collect()
 }
 
@@ -80,7 +85,10 @@ mod tests {
 
     #[test]
     fn a_server_is_looked_for_beside_the_program() {
-        assert_eq!(neighbours(Path::new("/a/deps/test-1")), ["/a/deps/sandbox-local-server", "/a/sandbox-local-server"].map(PathBuf::from));
+        assert_eq!(
+            neighbours(Path::new("/a/deps/test-1")),
+            ["/a/deps/sandbox-local-server", "/a/sandbox-local-server"].map(PathBuf::from)
+        );
         assert_eq!(neighbours(Path::new("/a/b/program")), [PathBuf::from("/a/b/sandbox-local-server")]);
     }
 

@@ -22,6 +22,8 @@ mod cgroup;
 mod confine;
 #[cfg(target_os = "linux")]
 mod connector;
+#[cfg(target_os = "linux")]
+mod dead;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(target_os = "linux")]

@@ -88,12 +88,18 @@ impl LocalOptions {
             .state_dir
             .clone()
             // The specification has relative values ignored.
-            .or_else(|| variable("XDG_STATE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("sandbox")))
+            .or_else(|| {
+                variable("XDG_STATE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("sandbox"))
+            })
             .or_else(|| variable("HOME").map(|home| home.join(".local/state/sandbox")));
         match found {
             Some(path) if path.is_absolute() => Ok(path),
-            Some(path) => Err(Error::Config { message: format!("the state directory {} is not an absolute path", path.display()) }),
-            None => Err(Error::Config { message: "there is no HOME to keep sandboxes in; set the state directory".into() }),
+            Some(path) => Err(Error::Config {
+                message: format!("the state directory {} is not an absolute path", path.display()),
+            }),
+            None => Err(Error::Config {
+                message: "there is no HOME to keep sandboxes in; set the state directory".into(),
+            }),
         }
     }
 }

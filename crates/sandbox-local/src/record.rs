@@ -33,8 +33,17 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn new(info: SandboxInfo, hard_end: SystemTime, host_key: &PublicKey) -> Self {
-        let hard_end = hard_end.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-        Self { version: VERSION, info, hard_end, host_key: host_key.as_str().to_owned(), server: None, cgroups: Vec::new() }
+        let hard_end = hard_end
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        Self {
+            version: VERSION,
+            info,
+            hard_end,
+            host_key: host_key.as_str().to_owned(),
+            server: None,
+            cgroups: Vec::new(),
+        }
     }
 
     /// Reads the record of a sandbox; the error's kind is `NotFound` when there is none.
@@ -45,10 +54,13 @@ impl Record {
         }
         let path = dir.record_file();
         let text = fs::read_to_string(&path)?;
-        let damaged = |error: serde_json::Error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()));
+        let damaged = |error: serde_json::Error| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
+        };
         let Versioned { version } = serde_json::from_str(&text).map_err(damaged)?;
         if version != VERSION {
-            let message = format!("{} has format {version}, and this version knows {VERSION}", path.display());
+            let message =
+                format!("{} has format {version}, and this version knows {VERSION}", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         serde_json::from_str(&text).map_err(damaged)

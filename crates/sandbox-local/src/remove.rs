@@ -72,7 +72,12 @@ fn move_up(from: &OwnedFd, name: &CString, top: &OwnedFd, moved: &mut u64) -> io
 fn open_directory<P: rustix::path::Arg + Copy>(at: impl std::os::fd::AsFd, path: P) -> io::Result<OwnedFd> {
     let at = at.as_fd();
     chmodat(at, path, Mode::RWXU, AtFlags::empty())?;
-    Ok(openat(at, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(openat(
+        at,
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 /// A file that only its owner may read, never an existing one.

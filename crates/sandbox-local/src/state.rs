@@ -85,16 +85,13 @@ impl StateDir {
     pub(crate) fn claim(&self, id: &SandboxId) -> io::Result<Option<Held>> {
         private_directories().recursive(true).create(&self.path)?;
         let dir = self.sandbox(id);
-        let appearing = self.lock(FlockOperation::LockShared)?;
-        if let Err(error) = private_directories().create(&dir.path) {
-            drop(appearing);
-            if error.kind() != ErrorKind::AlreadyExists {
-                return Err(error);
-            }
-            // Perhaps only what a dead one left.
-            return self.take_dead(id)?.map_or(Ok(None), |held| held.remove().and_then(|()| self.claim(id)));
+        let _appearing = self.lock(FlockOperation::LockShared)?;
+        match private_directories().create(&dir.path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
+            created => created?,
         }
-        let mut lock = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(dir.lock_file())?;
+        let mut lock =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(dir.lock_file())?;
         flock(&lock, FlockOperation::LockExclusive)?;
         writeln!(lock, "{}", Identity::of_this_process()?)?;
         Ok(Some(Held { dir, lock }))
@@ -110,7 +107,14 @@ impl StateDir {
         if !fs::exists(&dir.path)? {
             return Ok(None);
         }
-        let lock = match OpenOptions::new().create(true).truncate(false).write(true).read(true).mode(0o600).open(dir.lock_file()) {
+        let lock = match OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .read(true)
+            .mode(0o600)
+            .open(dir.lock_file())
+        {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             lock => lock?,
         };

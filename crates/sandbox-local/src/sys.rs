@@ -1,5 +1,8 @@
 //! The few system calls that no safe wrapper offers.
-#![allow(unsafe_code, reason = "clone, unshare, mount_setattr, close_range, an interface ioctl and waiting for a descriptor have no safe wrapper")]
+#![allow(
+    unsafe_code,
+    reason = "clone, unshare, mount_setattr, close_range, an interface ioctl and waiting for a descriptor have no safe wrapper"
+)]
 
 use std::io;
 use std::mem::{self, size_of};
@@ -37,7 +40,9 @@ pub(crate) const NEW_NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
 /// Like `fork`, in new namespaces. The caller must be single-threaded; it is checked.
 pub(crate) fn clone_process(namespaces: libc::c_int) -> io::Result<Cloned> {
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
-        return Err(io::Error::other("the process has threads, and only a process with one thread can be cloned"));
+        return Err(io::Error::other(
+            "the process has threads, and only a process with one thread can be cloned",
+        ));
     }
     let flags = libc::c_long::from(namespaces | libc::CLONE_PIDFD | libc::SIGCHLD);
     let mut pidfd: libc::c_int = -1;
@@ -46,7 +51,14 @@ pub(crate) fn clone_process(namespaces: libc::c_int) -> io::Result<Cloned> {
     // Only `pidfd`, which outlives the call, is written to. The last two arguments, whose order
     // differs between architectures, are both unused.
     let pid = unsafe {
-        libc::syscall(libc::SYS_clone, flags, ptr::null_mut::<libc::c_void>(), &raw mut pidfd, 0 as libc::c_long, 0 as libc::c_long)
+        libc::syscall(
+            libc::SYS_clone,
+            flags,
+            ptr::null_mut::<libc::c_void>(),
+            &raw mut pidfd,
+            0 as libc::c_long,
+            0 as libc::c_long,
+        )
     };
     match pid {
         -1 => Err(io::Error::last_os_error()),
@@ -85,7 +97,8 @@ pub(crate) fn restrict_mount(mount: BorrowedFd<'_>, limits: MountLimits) -> io::
             set |= attribute;
         }
     }
-    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
+    let attributes =
+        libc::mount_attr { attr_set: set, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
     // SAFETY: the descriptor is open, the path is a constant C string, and `attributes` is a
     // valid structure of the size given; the kernel only reads.
     let result = unsafe {

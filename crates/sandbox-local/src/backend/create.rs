@@ -5,7 +5,8 @@ use std::process::Stdio;
 use std::time::SystemTime;
 
 use sandbox_core::{
-    CreationError, CreationReason, CreationStage, Deadline, Error, KeyPair, Result, SandboxId, SandboxInfo, SandboxSpec, Uid,
+    CreationError, CreationReason, CreationStage, Deadline, Error, KeyPair, Result, SandboxId, SandboxInfo,
+    SandboxSpec, Uid,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
@@ -19,7 +20,11 @@ use crate::plan::{ACKNOWLEDGEMENT, PLAN_VERSION, Plan, Reply};
 use crate::state::StateDir;
 
 /// Makes a sandbox. Dropped half-way it leaves nothing: the supervisor sees its pipe close.
-pub(super) async fn create(options: &LocalOptions, state: &StateDir, spec: SandboxSpec) -> Result<SandboxInfo> {
+pub(super) async fn create(
+    options: &LocalOptions,
+    state: &StateDir,
+    spec: SandboxSpec,
+) -> Result<SandboxInfo> {
     spec.validate()?;
     if let Some(image) = &spec.image {
         let hint = "it runs the programs of this machine; leave the image away, or use the Kubernetes backend (SANDBOX_BACKEND=k8s)";
@@ -42,7 +47,8 @@ pub(super) async fn create(options: &LocalOptions, state: &StateDir, spec: Sandb
         host_key: KeyPair::generate()?.private.expose().to_owned(),
         client_key: KeyPair::generate()?.private.expose().to_owned(),
     };
-    let mut text = Zeroizing::new(serde_json::to_vec(&plan).map_err(|error| failed("write the plan", error.into()))?);
+    let mut text =
+        Zeroizing::new(serde_json::to_vec(&plan).map_err(|error| failed("write the plan", error.into()))?);
     text.push(b'\n');
     let deadline = Deadline::after(options.start_timeout);
     deadline.bound("start the sandbox", start(&server, &id, text)).await
@@ -76,7 +82,8 @@ async fn start(server: &Path, id: &SandboxId, plan: Zeroizing<Vec<u8>>) -> Resul
                 server.display()
             ),
             events: Vec::new(),
-            log_tail: String::from_utf8_lossy(&reply).into_owned(),
+            // Not what it wrote: a program that repeats its input would give away the keys.
+            log_tail: String::new(),
             source: Some(heard.err().map_or_else(|| Box::new(source) as _, |error| Box::new(error) as _)),
         }))),
     };
@@ -101,7 +108,9 @@ fn spawn(server: &Path) -> Result<Child> {
 fn error_of(failure: Failure, id: &SandboxId) -> Error {
     let reason = match failure.kind {
         FailureKind::AlreadyExists => return Error::AlreadyExists { id: id.clone() },
-        FailureKind::Unsupported => return Error::unsupported(failure.step, "the local backend here", failure.message),
+        FailureKind::Unsupported => {
+            return Error::unsupported(failure.step, "the local backend here", failure.message);
+        }
         FailureKind::Isolation => CreationReason::Isolation,
         FailureKind::Crashed => CreationReason::Crashed,
         FailureKind::Other => CreationReason::Other,

@@ -1,16 +1,15 @@
 //! Taking sandboxes away, and what dead ones left.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::Signal;
 use sandbox_core::{DeleteOptions, Error, Result, SandboxId, SweepReport, Swept};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::blocking;
-use crate::cgroup::Cgroup;
+use crate::dead::{clear_dead, signal};
 use crate::record::Record;
 use crate::state::{Life, SandboxDir, StateDir};
 use crate::sys;
@@ -22,7 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Returns when nothing is left of the sandbox, or, without `wait`, when it is going.
 pub(super) async fn delete(state: &StateDir, id: &SandboxId, options: &DeleteOptions) -> Result<()> {
-    let stuck = |message: String, source: Option<io::Error>| Error::Deletion { id: id.clone(), message, source: source.map(|e| Box::new(e) as _) };
+    let stuck = |message: String, source: Option<io::Error>| Error::Deletion {
+        id: id.clone(),
+        message,
+        source: source.map(|e| Box::new(e) as _),
+    };
     let io_error = |error: io::Error| stuck(error.to_string(), Some(error));
     let dir = state.sandbox(id);
     let give_up = Instant::now() + PATIENCE;
@@ -49,7 +52,12 @@ pub(super) async fn delete(state: &StateDir, id: &SandboxId, options: &DeleteOpt
             }
             // It has just begun, or somebody else removes what is left.
             None if Instant::now() < give_up => sleep(Duration::from_millis(5)).await,
-            None => return Err(stuck("another process holds it and cannot be seen (in another container?)".to_owned(), None)),
+            None => {
+                return Err(stuck(
+                    "another process holds it and cannot be seen (in another container?)".to_owned(),
+                    None,
+                ));
+            }
         }
     }
 }
@@ -66,26 +74,6 @@ pub(super) fn sweep(state: &StateDir, dry_run: bool) -> io::Result<SweepReport> 
         }
     }
     Ok(report)
-}
-
-/// Removes what one dead sandbox left; `false` when there is nothing to remove or somebody
-/// else does.
-pub(super) fn clear_dead(state: &StateDir, id: &SandboxId) -> io::Result<bool> {
-    let Some(held) = state.take_dead(id)? else { return Ok(false) };
-    match Record::read(held.dir()) {
-        Ok(record) => {
-            // It dies with its supervisor; that may be this very moment.
-            if let Some(server) = record.server.map_or(Ok(None), |server| server.open())? {
-                kill_and_wait(&server)?;
-            }
-            Cgroup::existing(record.cgroups).remove()?;
-        }
-        // Nothing but files was there yet, or nothing more can be known.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(%id, %error, "the record of a dead sandbox cannot be read"),
-    }
-    held.remove()?;
-    Ok(true)
 }
 
 async fn look(dir: &SandboxDir, options: &DeleteOptions) -> io::Result<(Life, bool)> {
@@ -109,21 +97,4 @@ async fn end(pidfd: OwnedFd, wait: bool) -> io::Result<()> {
     }
     signal(&pidfd, Signal::KILL)?;
     sys::wait_for_end(pidfd).await
-}
-
-fn signal(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
-    match pidfd_send_signal(pidfd, signal) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn kill_and_wait(process: &OwnedFd) -> io::Result<()> {
-    signal(process, Signal::KILL)?;
-    let limit = Timespec::try_from(ENDING).map_err(io::Error::other)?;
-    match poll(&mut [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)], Some(&limit)) {
-        Ok(0) => Err(io::Error::other("its first process does not end")),
-        Ok(_) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -4,7 +4,8 @@ use std::io::{self, ErrorKind};
 
 use sandbox_core::{Error, ListFilter, Result, SandboxId, SandboxInfo, SandboxState};
 
-use super::{LocalBackend, blocking, delete, failed, gone_or};
+use super::{LocalBackend, blocking, failed, gone_or};
+use crate::dead::clear_dead;
 use crate::record::Record;
 use crate::state::{Life, SandboxDir, StateDir};
 
@@ -12,17 +13,25 @@ impl LocalBackend {
     /// The record of a sandbox that lives.
     pub(super) async fn find(&self, id: &SandboxId) -> Result<Record> {
         let dir = self.shared.state.sandbox(id);
-        let found = blocking("look for the sandbox", move || living(&dir)).await.map_err(|error| gone_or(error, id))?;
+        let found = blocking("look for the sandbox", move || living(&dir))
+            .await
+            .map_err(|error| gone_or(error, id))?;
         found.ok_or_else(|| Error::NotFound { id: id.clone() })
     }
 
     pub(super) async fn list_all(&self, filter: ListFilter) -> Result<Vec<SandboxInfo>> {
         let state = self.shared.state.clone();
-        blocking("list the sandboxes", move || list(&state, &filter)).await.map_err(|error| failed("list the sandboxes", error))
+        blocking("list the sandboxes", move || list(&state, &filter))
+            .await
+            .map_err(|error| failed("list the sandboxes", error))
     }
 
     /// Replaces the record of a sandbox that lives.
-    pub(super) async fn change(&self, id: &SandboxId, change: impl FnOnce(&mut Record) + Send + 'static) -> Result<Record> {
+    pub(super) async fn change(
+        &self,
+        id: &SandboxId,
+        change: impl FnOnce(&mut Record) + Send + 'static,
+    ) -> Result<Record> {
         let dir = self.shared.state.sandbox(id);
         let changed = blocking("change the sandbox", move || {
             let _lock = dir.lock_for_change()?;
@@ -55,13 +64,15 @@ fn list(state: &StateDir, filter: &ListFilter) -> io::Result<Vec<SandboxInfo>> {
         let dir = state.sandbox(&id);
         if dir.life()? == Life::Dead {
             // What resists is told by a sweep.
-            if let Err(error) = delete::clear_dead(state, &id) {
+            if let Err(error) = clear_dead(state, &id) {
                 tracing::warn!(%id, %error, "what is left of a dead sandbox was not removed");
             }
             continue;
         }
         match living(&dir) {
-            Ok(record) => found.extend(record.map(|record| record.info).filter(|info| filter.matches(&info.labels))),
+            Ok(record) => {
+                found.extend(record.map(|record| record.info).filter(|info| filter.matches(&info.labels)))
+            }
             // One damaged record does not hide the others.
             Err(error) => tracing::warn!(%id, %error, "a sandbox cannot be described"),
         }

@@ -12,8 +12,9 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use sandbox_core::{
-    Access, Capabilities, DeleteOptions, Diagnosis, Endpoint, Error, EventStream, Freshness, LimitSupport, ListFilter, LogOptions,
-    LogStream, PrivateKey, Result, SandboxBackend, SandboxId, SandboxInfo, SandboxSpec, SweepOptions, SweepReport, Uid,
+    Access, Capabilities, DeleteOptions, Diagnosis, Endpoint, Error, EventStream, Freshness, LimitSupport,
+    ListFilter, LogOptions, LogStream, PrivateKey, Result, SandboxBackend, SandboxId, SandboxInfo,
+    SandboxSpec, SweepOptions, SweepReport, Uid,
 };
 
 use crate::cgroup::Cgroup;
@@ -44,7 +45,9 @@ impl LocalBackend {
     /// [`Error::Config`] when there is no place to keep sandboxes in.
     pub fn new(options: LocalOptions) -> Result<Self> {
         let state = StateDir::new(options.resolved_state_dir()?);
-        Ok(Self { shared: Arc::new(Shared { options, state, limits: OnceLock::new(), known: Mutex::default() }) })
+        Ok(Self {
+            shared: Arc::new(Shared { options, state, limits: OnceLock::new(), known: Mutex::default() }),
+        })
     }
 
     /// Where sandboxes are kept: a directory for each, by its id.
@@ -79,7 +82,10 @@ impl SandboxBackend for LocalBackend {
         let limits = self.shared.limits.get_or_init(|| {
             let level = self.shared.options.isolation;
             // A name that nobody else uses; the probe is gone when this returns.
-            let name = Uid::generate().map_or_else(|_| format!("sandbox-probe-{}", std::process::id()), |uid| format!("sandbox-probe-{uid}"));
+            let name = Uid::generate().map_or_else(
+                |_| format!("sandbox-probe-{}", std::process::id()),
+                |uid| format!("sandbox-probe-{uid}"),
+            );
             let mut support = Cgroup::support(&name);
             support.pids |= user_is_own(level, rustix::process::geteuid().is_root());
             support.disk = level == IsolationLevel::Namespaces;
@@ -114,7 +120,9 @@ impl SandboxBackend for LocalBackend {
         let dir = self.shared.state.sandbox(id);
         let socket = dir.socket();
         let key_file = dir.client_key_file();
-        let key = blocking("read the key", move || std::fs::read_to_string(key_file)).await.map_err(|error| gone_or(error, id))?;
+        let key = blocking("read the key", move || std::fs::read_to_string(key_file))
+            .await
+            .map_err(|error| gone_or(error, id))?;
         self.remember(&record.info);
         Ok(Access {
             id: id.clone(),
@@ -148,7 +156,9 @@ impl SandboxBackend for LocalBackend {
 
     async fn sweep(&self, options: SweepOptions) -> Result<SweepReport> {
         let state = self.shared.state.clone();
-        blocking("look through the sandboxes", move || delete::sweep(&state, options.dry_run)).await.map_err(|error| failed("sweep", error))
+        blocking("look through the sandboxes", move || delete::sweep(&state, options.dry_run))
+            .await
+            .map_err(|error| failed("sweep", error))
     }
 }
 
@@ -164,19 +174,35 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn failed(operation: &'static str, error: std::io::Error) -> Error {
-    Error::Backend { backend: BACKEND, operation, message: error.to_string(), transient: false, source: Some(Box::new(error)) }
+    Error::Backend {
+        backend: BACKEND,
+        operation,
+        message: error.to_string(),
+        transient: false,
+        source: Some(Box::new(error)),
+    }
 }
 
 /// What is not there any more was taken away while it was looked at.
 fn gone_or(error: std::io::Error, id: &SandboxId) -> Error {
-    if error.kind() == std::io::ErrorKind::NotFound { Error::NotFound { id: id.clone() } } else { failed("read the sandbox's state", error) }
+    if error.kind() == std::io::ErrorKind::NotFound {
+        Error::NotFound { id: id.clone() }
+    } else {
+        failed("read the sandbox's state", error)
+    }
 }
 
 /// For the record's sake: paths are absolute, whatever the working directory.
 fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let check = |path: &PathBuf| match path.is_absolute() && !path.components().any(|part| part == std::path::Component::ParentDir) {
+    let check = |path: &PathBuf| match path.is_absolute()
+        && !path.components().any(|part| part == std::path::Component::ParentDir)
+    {
         true => Ok(path.clone()),
-        false => Err(Error::invalid("read-only path", path.display().to_string(), "use an absolute path without ..")),
+        false => Err(Error::invalid(
+            "read-only path",
+            path.display().to_string(),
+            "use an absolute path without ..",
+        )),
     };
     paths.iter().map(check).collect()
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_core::Stream;
 use sandbox_core::{
-    Diagnosis, Error, EventStream, LogOptions, LogStream, Result, SandboxEvent, SandboxEventKind, SandboxId, rfc3339,
+    Diagnosis, Error, EventStream, LogOptions, LogStream, Result, SandboxEvent, SandboxEventKind, SandboxId,
+    rfc3339,
 };
 use tokio::sync::mpsc;
 
@@ -84,7 +85,8 @@ impl LocalBackend {
                 diagnosis.is_final = true;
                 diagnosis.summary = match end {
                     Some(end) => format!("its time was over at {}", rfc3339(end)),
-                    None => "it has ended: it was deleted, was left alone for too long, or its server died".to_owned(),
+                    None => "it has ended: it was deleted, was left alone for too long, or its server died"
+                        .to_owned(),
                 };
                 return Ok(diagnosis);
             }

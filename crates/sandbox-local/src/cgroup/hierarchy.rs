@@ -62,7 +62,10 @@ struct Own {
 
 impl Hierarchies {
     pub(crate) fn of_this_process() -> io::Result<Self> {
-        Ok(Self::parse(&fs::read_to_string("/proc/self/mountinfo")?, &fs::read_to_string("/proc/self/cgroup")?))
+        Ok(Self::parse(
+            &fs::read_to_string("/proc/self/mountinfo")?,
+            &fs::read_to_string("/proc/self/cgroup")?,
+        ))
     }
 
     /// Formats: proc_pid_mountinfo(5) and cgroups(7).
@@ -87,7 +90,10 @@ impl Hierarchies {
                 let controllers: Vec<String> = options.split(',').map(str::to_owned).collect();
                 let group = membership.lines().find_map(|line| {
                     let (names, path) = line.split_once(':')?.1.split_once(':')?;
-                    names.split(',').any(|name| !name.is_empty() && controllers.iter().any(|c| c == name)).then_some(path)
+                    names
+                        .split(',')
+                        .any(|name| !name.is_empty() && controllers.iter().any(|c| c == name))
+                        .then_some(path)
                 });
                 found.v1.extend(group.map(|group| (controllers.clone(), own(group))));
             }
@@ -100,11 +106,18 @@ impl Hierarchies {
         let mut places: Vec<Place> = Vec::new();
         let mut rest = Vec::new();
         for controller in wanted {
-            let hierarchy = self.v1.iter().find(|(controllers, _)| controllers.iter().any(|name| name == controller.name()));
+            let hierarchy = self
+                .v1
+                .iter()
+                .find(|(controllers, _)| controllers.iter().any(|name| name == controller.name()));
             match hierarchy.map(|(_, own)| &own.group) {
                 Some(parent) => match places.iter_mut().find(|place| place.parent == *parent) {
                     Some(place) => place.controllers.push(*controller),
-                    None => places.push(Place { parent: parent.clone(), version: Version::V1, controllers: vec![*controller] }),
+                    None => places.push(Place {
+                        parent: parent.clone(),
+                        version: Version::V1,
+                        controllers: vec![*controller],
+                    }),
                 },
                 None => rest.push(*controller),
             }
@@ -121,7 +134,8 @@ impl Own {
         let upwards = self.group.ancestors().take_while(|dir| dir.starts_with(&self.mount));
         let mut best: Option<Place> = None;
         for parent in upwards.filter(|dir| writable(dir)) {
-            let controllers: Vec<_> = wanted.iter().copied().filter(|controller| hands_out(parent, *controller)).collect();
+            let controllers: Vec<_> =
+                wanted.iter().copied().filter(|controller| hands_out(parent, *controller)).collect();
             if controllers.len() > best.as_ref().map_or(0, |place| place.controllers.len()) {
                 best = Some(Place { parent: parent.to_owned(), version: Version::V2, controllers });
             }
@@ -136,7 +150,10 @@ fn writable(directory: &Path) -> bool {
 
 fn hands_out(group: &Path, controller: Controller) -> bool {
     let control = group.join("cgroup.subtree_control");
-    let enabled = || fs::read_to_string(&control).is_ok_and(|names| names.split_whitespace().any(|name| name == controller.name()));
+    let enabled = || {
+        fs::read_to_string(&control)
+            .is_ok_and(|names| names.split_whitespace().any(|name| name == controller.name()))
+    };
     enabled() || (fs::write(&control, format!("+{}", controller.name())).is_ok() && enabled())
 }
 
@@ -155,7 +172,11 @@ mod tests {
         let found = Hierarchies::parse(mountinfo, membership);
         assert_eq!(found.v2.as_ref().unwrap().group, Path::new("/sys/fs/cgroup/unified/user.slice"));
         let places = found.places(&[Controller::Memory, Controller::Cpu]);
-        let expected = |parent: &str, controller| Place { parent: parent.into(), version: Version::V1, controllers: vec![controller] };
+        let expected = |parent: &str, controller| Place {
+            parent: parent.into(),
+            version: Version::V1,
+            controllers: vec![controller],
+        };
         assert_eq!(
             places,
             [

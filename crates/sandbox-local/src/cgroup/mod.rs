@@ -73,7 +73,9 @@ impl Cgroup {
                         (Controller::Memory, Ok(())) => applied.memory = by,
                         (Controller::Pids, Ok(())) => applied.pids = by,
                         (Controller::Cpu, Ok(())) => applied.cpu = by,
-                        (_, Err(error)) => tracing::warn!(directory = %directory.display(), %error, "a limit was refused"),
+                        (_, Err(error)) => {
+                            tracing::warn!(directory = %directory.display(), %error, "a limit was refused")
+                        }
                     }
                 }
                 Some(directory)
@@ -104,7 +106,9 @@ impl Cgroup {
 
     /// Puts a process in; what comes from it stays in.
     pub(crate) fn add(&self, process: Pid) -> io::Result<()> {
-        self.directories.iter().try_for_each(|directory| fs::write(directory.join("cgroup.procs"), process.as_raw_nonzero().to_string()))
+        self.directories.iter().try_for_each(|directory| {
+            fs::write(directory.join("cgroup.procs"), process.as_raw_nonzero().to_string())
+        })
     }
 
     /// The directories, for the record.
@@ -119,7 +123,12 @@ impl Cgroup {
             text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
         };
         let files = ["memory.events", "memory.oom_control"];
-        self.directories.iter().flat_map(|dir| files.map(|file| dir.join(file))).filter_map(count).max().unwrap_or(0)
+        self.directories
+            .iter()
+            .flat_map(|dir| files.map(|file| dir.join(file)))
+            .filter_map(count)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Kills what is still in it, and removes it.
@@ -152,7 +161,9 @@ fn set(directory: &Path, version: Version, controller: Controller, limits: Limit
             write("cpu.cfs_period_us", PERIOD_MICROS.to_string())?;
             write("cpu.cfs_quota_us", quota(limits.cpu.unwrap_or(1000)).to_string())
         }
-        (Controller::Cpu, Version::V2) => write("cpu.max", format!("{} {PERIOD_MICROS}", quota(limits.cpu.unwrap_or(1000)))),
+        (Controller::Cpu, Version::V2) => {
+            write("cpu.max", format!("{} {PERIOD_MICROS}", quota(limits.cpu.unwrap_or(1000))))
+        }
     }
 }
 
@@ -164,7 +175,9 @@ fn remove(directory: &Path) -> io::Result<()> {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             // A dying process is still in it for a moment.
-            Err(error) if error.kind() != ErrorKind::ResourceBusy || Instant::now() > deadline => return Err(error),
+            Err(error) if error.kind() != ErrorKind::ResourceBusy || Instant::now() > deadline => {
+                return Err(error);
+            }
             Err(_busy) => {}
         }
         kill_all(directory);

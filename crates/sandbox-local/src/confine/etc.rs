@@ -70,7 +70,10 @@ pub(crate) fn take_directories() -> Result<Vec<Tree>, Failure> {
             names.push(name.into());
         }
     }
-    names.retain(|name| fs::metadata(etc.join(name)).is_ok_and(|meta| meta.is_dir() && meta.permissions().mode() & 0o005 == 0o005));
+    names.retain(|name| {
+        fs::metadata(etc.join(name))
+            .is_ok_and(|meta| meta.is_dir() && meta.permissions().mode() & 0o005 == 0o005)
+    });
     names.iter().map(|name| Tree::take(&etc.join(name), Path::new("etc").join(name), SYSTEM)).collect()
 }
 

@@ -35,16 +35,22 @@ impl OutsideIds {
             // Root of a user namespace that has no other user.
             return Ok(Self::callers());
         }
-        let start = usize::try_from(RandomState::new().build_hasher().finish() % candidates.len() as u64).unwrap_or(0);
+        let start = usize::try_from(RandomState::new().build_hasher().finish() % candidates.len() as u64)
+            .unwrap_or(0);
         for id in candidates.iter().cycle().skip(start).take(candidates.len()) {
-            let name = SocketAddr::from_abstract_name(format!("sandbox-local/uid/{id}")).during("choose a user for the sandbox")?;
+            let name = SocketAddr::from_abstract_name(format!("sandbox-local/uid/{id}"))
+                .during("choose a user for the sandbox")?;
             match UnixDatagram::bind_addr(&name) {
                 Ok(claim) => return Ok(Self { uid: *id, gid: *id, own: true, _claim: Some(claim) }),
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
                 Err(error) => return Err(error).during("choose a user for the sandbox"),
             }
         }
-        Err(Failure::new(FailureKind::Other, "choose a user for the sandbox", "all user ids that are set aside for sandboxes are taken"))
+        Err(Failure::new(
+            FailureKind::Other,
+            "choose a user for the sandbox",
+            "all user ids that are set aside for sandboxes are taken",
+        ))
     }
 
     fn callers() -> Self {
@@ -58,8 +64,10 @@ impl OutsideIds {
             // Without this an ordinary user may not write the map of groups.
             fs::write(proc("setgroups"), "deny").isolating("forbid setgroups")?;
         }
-        fs::write(proc("uid_map"), format!("{INSIDE_ID} {} 1\n", self.uid)).isolating("map the sandbox's user")?;
-        fs::write(proc("gid_map"), format!("{INSIDE_ID} {} 1\n", self.gid)).isolating("map the sandbox's group")
+        fs::write(proc("uid_map"), format!("{INSIDE_ID} {} 1\n", self.uid))
+            .isolating("map the sandbox's user")?;
+        fs::write(proc("gid_map"), format!("{INSIDE_ID} {} 1\n", self.gid))
+            .isolating("map the sandbox's group")
     }
 }
 

@@ -32,7 +32,8 @@ pub(crate) fn no_new_privileges() -> Result<(), Failure> {
 /// resets both.
 pub(crate) fn guard_server() -> Result<(), Failure> {
     process::set_parent_process_death_signal(Some(Signal::KILL)).isolating("be ended with the supervisor")?;
-    process::set_dumpable_behavior(process::DumpableBehavior::NotDumpable).isolating("keep the server's memory private")
+    process::set_dumpable_behavior(process::DumpableBehavior::NotDumpable)
+        .isolating("keep the server's memory private")
 }
 
 /// Limits of single processes, for the server and all that it starts.
@@ -79,7 +80,11 @@ pub(crate) fn unblock_signals() -> Result<(), Failure> {
 }
 
 /// Gives up all groups but `gid`, and becomes `uid`; inside ids.
-pub(crate) fn become_user(uid: libc::uid_t, gid: libc::gid_t, groups_can_be_set: bool) -> Result<(), Failure> {
+pub(crate) fn become_user(
+    uid: libc::uid_t,
+    gid: libc::gid_t,
+    groups_can_be_set: bool,
+) -> Result<(), Failure> {
     use rustix::process::{Gid, Uid};
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     if groups_can_be_set {

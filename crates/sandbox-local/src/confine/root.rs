@@ -42,13 +42,15 @@ pub(crate) struct Taken {
     disk_bytes: Option<u64>,
 }
 
-const SYSTEM_DIRECTORIES: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"];
+const SYSTEM_DIRECTORIES: &[&str] =
+    &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"];
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Takes what the sandbox shall see, as the user who made it. Changes of mounts outside are
 /// not seen inside from here on, nor the other way round.
 pub(crate) fn take_outside(plan: &RootPlan<'_>) -> Result<Taken, Failure> {
-    mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).isolating("make the mounts private")?;
+    mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .isolating("make the mounts private")?;
     let mut taken = Taken { trees: Vec::new(), asked: Vec::new(), links: Vec::new(), disk_bytes: None };
     for path in SYSTEM_DIRECTORIES.iter().map(Path::new) {
         match fs::symlink_metadata(path) {
@@ -75,7 +77,14 @@ pub(crate) fn take_outside(plan: &RootPlan<'_>) -> Result<Taken, Failure> {
         Disk::Memory(bytes) => taken.disk_bytes = Some(bytes),
     }
     let options = std::ffi::CString::new(own_tmpfs(0o755, 64 << 20)).isolating("mount the root")?;
-    mount::mount("sandbox", plan.staging, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str()).isolating("mount the root")?;
+    mount::mount(
+        "sandbox",
+        plan.staging,
+        "tmpfs",
+        MountFlags::NOSUID | MountFlags::NODEV,
+        options.as_c_str(),
+    )
+    .isolating("mount the root")?;
     process::chdir(plan.staging).isolating("enter the root")?;
     Ok(taken)
 }
@@ -125,7 +134,8 @@ fn taken_from_memory(bytes: u64) -> Result<(), Failure> {
         let source = Path::new("disk").join(name);
         fs::DirBuilder::new().mode(mode).create(&source).isolating("divide the disk")?;
         // The mode given to mkdir is cut by the umask.
-        fs::set_permissions(&source, std::os::unix::fs::PermissionsExt::from_mode(mode)).isolating("divide the disk")?;
+        fs::set_permissions(&source, std::os::unix::fs::PermissionsExt::from_mode(mode))
+            .isolating("divide the disk")?;
         Tree::take(&source, target, OWN)?.attach()?;
     }
     mount::unmount("disk", UnmountFlags::DETACH).isolating("divide the disk")?;
@@ -135,7 +145,8 @@ fn taken_from_memory(bytes: u64) -> Result<(), Failure> {
 /// A /proc of this pid namespace, without what tells about the machine or changes it.
 fn mount_proc() -> Result<(), Failure> {
     const READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs"];
-    const HIDDEN_FILES: &[&str] = &["kcore", "keys", "key-users", "timer_list", "latency_stats", "sched_debug", "kallsyms", "kmsg"];
+    const HIDDEN_FILES: &[&str] =
+        &["kcore", "keys", "key-users", "timer_list", "latency_stats", "sched_debug", "kallsyms", "kmsg"];
     const HIDDEN_DIRECTORIES: &[&str] = &["acpi", "scsi", "asound"];
     let limits = MountFlags::NODEV | MountFlags::NOEXEC;
     // Processes that this user could not trace, the server above all, are not listed.
@@ -151,8 +162,14 @@ fn mount_proc() -> Result<(), Failure> {
         Tree::take(Path::new("dev/null"), path, DEVICE)?.attach_over()?;
     }
     for path in HIDDEN_DIRECTORIES.iter().map(|name| proc(name)).filter(|path| path.exists()) {
-        mount::mount("tmpfs", &path, "tmpfs", limits | MountFlags::NOSUID | MountFlags::RDONLY, c"size=4k,mode=555")
-            .isolating(format!("hide /{}", path.display()))?;
+        mount::mount(
+            "tmpfs",
+            &path,
+            "tmpfs",
+            limits | MountFlags::NOSUID | MountFlags::RDONLY,
+            c"size=4k,mode=555",
+        )
+        .isolating(format!("hide /{}", path.display()))?;
     }
     Ok(())
 }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use nix::libc;
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, sock_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, sock_filter,
 };
 
 use crate::failure::{During, Failure};
@@ -21,7 +22,9 @@ impl Filters {
         let arch = TargetArch::try_from(std::env::consts::ARCH).isolating("make a seccomp filter")?;
         let refuse = |errno: i32, rules| {
             let action = SeccompAction::Errno(errno.cast_unsigned());
-            SeccompFilter::new(rules, SeccompAction::Allow, action, arch).and_then(BpfProgram::try_from).isolating("make a seccomp filter")
+            SeccompFilter::new(rules, SeccompAction::Allow, action, arch)
+                .and_then(BpfProgram::try_from)
+                .isolating("make a seccomp filter")
         };
         // glibc falls back from clone3, whose flags a filter cannot see, to clone only when
         // it is told that there is no such call.
@@ -35,7 +38,10 @@ impl Filters {
 
     /// Installs them for this thread and all that come from it; sets no_new_privs.
     pub(crate) fn install(&self) -> Result<(), Failure> {
-        self.0.iter().try_for_each(|program| seccompiler::apply_filter(program)).isolating("install the seccomp filter")
+        self.0
+            .iter()
+            .try_for_each(|program| seccompiler::apply_filter(program))
+            .isolating("install the seccomp filter")
     }
 }
 
@@ -139,25 +145,38 @@ fn namespace_rules() -> Result<Rules, Failure> {
 /// Sockets between processes and to networks; of netlink, only what lists interfaces.
 fn socket_rules() -> Result<Rules, Failure> {
     const ALLOWED: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
-    let other_family = || all(ALLOWED.map(|family| condition(0, SeccompCmpOp::Ne, u64::from(family.cast_unsigned()))));
+    let other_family =
+        || all(ALLOWED.map(|family| condition(0, SeccompCmpOp::Ne, u64::from(family.cast_unsigned()))));
     let other_netlink = all([
         condition(0, SeccompCmpOp::Eq, u64::from(libc::AF_NETLINK.cast_unsigned())),
         condition(2, SeccompCmpOp::Ne, u64::from(libc::NETLINK_ROUTE.cast_unsigned())),
     ])?;
-    Ok(vec![(libc::SYS_socket, vec![other_family()?, other_netlink]), (libc::SYS_socketpair, vec![other_family()?])])
+    Ok(vec![
+        (libc::SYS_socket, vec![other_family()?, other_netlink]),
+        (libc::SYS_socketpair, vec![other_family()?]),
+    ])
 }
 
 /// No typing into a terminal that another process reads.
 fn terminal_rules() -> Result<Vec<SeccompRule>, Failure> {
     // The kernel looks at 32 bits of the request only.
-    [libc::TIOCSTI, libc::TIOCLINUX].map(|request| all([condition(1, SeccompCmpOp::Eq, u64::from(request as u32))])).into_iter().collect()
+    [libc::TIOCSTI, libc::TIOCLINUX]
+        .map(|request| all([condition(1, SeccompCmpOp::Eq, u64::from(request as u32))]))
+        .into_iter()
+        .collect()
 }
 
-fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
+fn condition(
+    argument: u8,
+    operator: SeccompCmpOp,
+    value: u64,
+) -> Result<SeccompCondition, seccompiler::BackendError> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
 }
 
-fn all<const N: usize>(conditions: [Result<SeccompCondition, seccompiler::BackendError>; N]) -> Result<SeccompRule, Failure> {
+fn all<const N: usize>(
+    conditions: [Result<SeccompCondition, seccompiler::BackendError>; N],
+) -> Result<SeccompRule, Failure> {
     let conditions = conditions.into_iter().collect::<Result<_, _>>();
     conditions.and_then(SeccompRule::new).isolating("make a seccomp filter")
 }

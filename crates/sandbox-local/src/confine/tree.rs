@@ -27,13 +27,22 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// Takes what is at `source` outside, for `target` relative to the new root.
-    pub(crate) fn take(source: &Path, target: impl Into<PathBuf>, limits: MountLimits) -> Result<Self, Failure> {
+    pub(crate) fn take(
+        source: &Path,
+        target: impl Into<PathBuf>,
+        limits: MountLimits,
+    ) -> Result<Self, Failure> {
         let step = || format!("take {} into the sandbox", source.display());
         let is_dir = fs::metadata(source).isolating(step())?.is_dir();
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
         let mount = mount::open_tree(CWD, source, flags).isolating(step())?;
         sys::restrict_mount(mount.as_fd(), limits).map_err(|error| {
-            let hint = if error.raw_os_error() == Some(rustix::io::Errno::NOSYS.raw_os_error()) { "; Linux 5.12 or newer is needed" } else { "" };
+            let hint = if error.raw_os_error() == Some(rustix::io::Errno::NOSYS.raw_os_error()) {
+                "; Linux 5.12 or newer is needed"
+            } else {
+                ""
+            };
             Failure::new(FailureKind::Isolation, step(), format!("{error}{hint}"))
         })?;
         Ok(Self { target: target.into(), is_dir, mount })
@@ -58,7 +67,12 @@ impl Tree {
 }
 
 /// Puts a fresh file system into place.
-pub(crate) fn mount_new(kind: &str, target: impl AsRef<Path>, flags: MountFlags, options: &str) -> Result<(), Failure> {
+pub(crate) fn mount_new(
+    kind: &str,
+    target: impl AsRef<Path>,
+    flags: MountFlags,
+    options: &str,
+) -> Result<(), Failure> {
     let target = target.as_ref();
     let step = || format!("mount {kind} on /{}", target.display());
     let options = std::ffi::CString::new(options).isolating(step())?;

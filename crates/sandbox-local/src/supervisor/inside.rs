@@ -52,9 +52,11 @@ impl Inside<'_> {
         let applied = self.confinement.enter()?;
         let server = Server::new(config(self.plan, &self.confinement)?).during("start the server")?;
         // Made only now: a runtime's descriptors belong inside.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().during("start a runtime")?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().during("start a runtime")?;
         runtime.block_on(async {
-            let listener = self.listener.try_clone().and_then(tokio::net::UnixListener::from_std).during("listen")?;
+            let listener =
+                self.listener.try_clone().and_then(tokio::net::UnixListener::from_std).during("listen")?;
             // An error means that the supervisor has ended.
             tell(&self.report, &Report::Serving(applied)).during("tell the supervisor")?;
             // The supervisor ends it by SIGKILL, and nobody inside shall be able to.
@@ -73,13 +75,16 @@ impl Inside<'_> {
         rustix::stdio::dup2_stdin(&null).during("leave the client's pipes")?;
         rustix::stdio::dup2_stdout(io::stderr()).during("leave the client's pipes")?;
         drop(null);
-        sys::close_other_descriptors(&[self.listener.as_fd(), self.go.as_fd(), self.report.as_fd()]).during("close inherited descriptors")
+        sys::close_other_descriptors(&[self.listener.as_fd(), self.go.as_fd(), self.report.as_fd()])
+            .during("close inherited descriptors")
     }
 }
 
 fn config(plan: &Plan, confinement: &Confinement) -> Result<ServerConfig, Failure> {
     let host_key = PrivateKey::from_openssh(plan.host_key.clone()).during("read the host key")?;
-    let client_key = PrivateKey::from_openssh(plan.client_key.clone()).and_then(|key| key.public_key()).during("read the key")?;
+    let client_key = PrivateKey::from_openssh(plan.client_key.clone())
+        .and_then(|key| key.public_key())
+        .during("read the key")?;
     let (home, path) = match confinement.level {
         IsolationLevel::Namespaces => (PathBuf::from(HOME), None),
         IsolationLevel::None => (confinement.disk.join("home"), std::env::var_os("PATH")),

@@ -19,31 +19,37 @@ use super::wait::{self, Outcome};
 use crate::IsolationLevel;
 use crate::cgroup::Cgroup;
 use crate::confine::{Confinement, HOME, OutsideIds, USER};
+use crate::dead::clear_dead;
 use crate::failure::{During, Failure, FailureKind};
 use crate::identity::Identity;
 use crate::plan::{Plan, Report};
 use crate::record::Record;
 use crate::remove::create_private;
-use crate::state::{SandboxDir, StateDir, private_directories};
+use crate::state::{Held, SandboxDir, StateDir, private_directories};
 use crate::sys::{self, Cloned};
 
 /// Makes the sandbox; when it returns, its server accepts connections.
 pub(super) fn launch(plan: &Plan, signals: &SignalFd, remains: &mut Remains) -> Result<SandboxInfo, Failure> {
     let wanted = Wanted::of(plan)?;
     let state = StateDir::new(plan.state_dir.clone());
-    let held = state.claim(&plan.id).during(format!("make {}", state.sandbox(&plan.id).path().display()))?;
+    let held = claim(&state, plan).during(format!("make {}", state.sandbox(&plan.id).path().display()))?;
     let held = held.ok_or_else(|| Failure::new(FailureKind::AlreadyExists, "take the id", "it is taken"))?;
     let dir = held.dir().clone();
     remains.held = Some(held);
     open_log(&dir).during("open the log")?;
 
-    let host_key = PrivateKey::from_openssh(plan.host_key.clone()).and_then(|key| key.public_key()).during("read the host key")?;
+    let host_key = PrivateKey::from_openssh(plan.host_key.clone())
+        .and_then(|key| key.public_key())
+        .during("read the host key")?;
     let mut group = Cgroup::plan(&format!("sandbox-{}-{}", plan.id, plan.uid), wanted.tree);
-    let mut record = Record::new(info(plan, &dir), later(plan.created_at, plan.lifetime.max_lifetime), &host_key);
+    let mut record =
+        Record::new(info(plan, &dir), later(plan.created_at, plan.lifetime.max_lifetime), &host_key);
     // Known before it exists, so that a sweep finds it whatever happens.
     record.cgroups = group.directories().to_vec();
     record.write(&dir).during("write the record")?;
-    create_private(&dir.client_key_file()).and_then(|mut file| file.write_all(plan.client_key.as_bytes())).during("keep the key")?;
+    create_private(&dir.client_key_file())
+        .and_then(|mut file| file.write_all(plan.client_key.as_bytes()))
+        .during("keep the key")?;
 
     let ids = match plan.isolation {
         IsolationLevel::Namespaces => Some(OutsideIds::choose()?),
@@ -78,6 +84,14 @@ pub(super) fn launch(plan: &Plan, signals: &SignalFd, remains: &mut Remains) -> 
     Ok(record.info)
 }
 
+/// Takes the id; from a dead sandbox too, once what it left is removed.
+fn claim(state: &StateDir, plan: &Plan) -> io::Result<Option<Held>> {
+    match state.claim(&plan.id)? {
+        None if clear_dead(state, &plan.id)? => state.claim(&plan.id),
+        claimed => Ok(claimed),
+    }
+}
+
 /// Starts the first process inside and waits until it serves. Returns by which means it is
 /// confined.
 fn start(
@@ -94,7 +108,8 @@ fn start(
         IsolationLevel::Namespaces => sys::NEW_NAMESPACES,
         IsolationLevel::None => {
             remains.has_stray_processes = true;
-            rustix::process::set_child_subreaper(Some(rustix::process::getpid())).during("collect orphans")?;
+            rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+                .during("collect orphans")?;
             0
         }
     };
@@ -126,7 +141,11 @@ fn hear(report: OwnedFd, remains: &Remains, signals: &SignalFd) -> Result<Report
     const STEP: &str = "start the first process";
     let crashed = || {
         let log = remains.dir().and_then(|dir| fs::read_to_string(dir.log()).ok()).unwrap_or_default();
-        Failure::new(FailureKind::Crashed, STEP, format!("it ended before it was ready {}", log.trim()).trim_end())
+        Failure::new(
+            FailureKind::Crashed,
+            STEP,
+            format!("it ended before it was ready {}", log.trim()).trim_end(),
+        )
     };
     match wait::line(&mut File::from(report), remains, signals) {
         Ok(Some(line)) => serde_json::from_slice(&line).during(STEP),
@@ -165,10 +184,20 @@ fn later(from: SystemTime, by: Duration) -> SystemTime {
 }
 
 fn open_log(dir: &SandboxDir) -> io::Result<()> {
-    let log = rustix::fs::open(dir.log(), OFlags::CREATE | OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?;
+    let log = rustix::fs::open(
+        dir.log(),
+        OFlags::CREATE | OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC,
+        Mode::RUSR | Mode::WUSR,
+    )?;
     rustix::stdio::dup2_stderr(&log)?;
     // A second subscriber is refused; the first then does the same work.
-    drop(tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).with_max_level(tracing::Level::INFO).try_init());
+    drop(
+        tracing_subscriber::fmt()
+            .with_writer(io::stderr)
+            .with_ansi(false)
+            .with_max_level(tracing::Level::INFO)
+            .try_init(),
+    );
     Ok(())
 }
 
@@ -211,6 +240,9 @@ fn with_advice(mut failure: Failure) -> Failure {
     } else {
         "inside a container, user namespaces, mounts and a full /proc may be forbidden: see docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined"
     };
-    failure.message = format!("{} ({advice}; the isolation level none works anywhere and isolates nothing, and must be asked for by name)", failure.message);
+    failure.message = format!(
+        "{} ({advice}; the isolation level none works anywhere and isolates nothing, and must be asked for by name)",
+        failure.message
+    );
     failure
 }

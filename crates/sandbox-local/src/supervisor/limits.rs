@@ -32,13 +32,21 @@ pub(super) struct Holding {
 impl Wanted {
     pub(super) fn of(plan: &Plan) -> Result<Self, Failure> {
         if plan.asked.disk.is_some() && plan.isolation == IsolationLevel::None {
-            return Err(refused("disk", "the isolation level none has no disk of its own; leave the limit away or use namespaces"));
+            return Err(refused(
+                "disk",
+                "the isolation level none has no disk of its own; leave the limit away or use namespaces",
+            ));
         }
         let memory = plan.asked.memory.or(plan.defaults.memory).unwrap_or_else(half_of_memory);
         let pids = plan.asked.pids.or(plan.defaults.pids).unwrap_or(DEFAULT_PIDS);
         let cpu = plan.asked.cpu.or(plan.defaults.cpu);
-        let disk = plan.asked.disk.or(plan.defaults.disk).filter(|_| plan.isolation == IsolationLevel::Namespaces);
-        let tree = Limits { memory: Some(memory.as_bytes()), pids: Some(u64::from(pids)), cpu: cpu.map(Cpu::as_millis) };
+        let disk =
+            plan.asked.disk.or(plan.defaults.disk).filter(|_| plan.isolation == IsolationLevel::Namespaces);
+        let tree = Limits {
+            memory: Some(memory.as_bytes()),
+            pids: Some(u64::from(pids)),
+            cpu: cpu.map(Cpu::as_millis),
+        };
         Ok(Self { tree, disk: disk.map(ByteSize::as_bytes), memory, pids, cpu })
     }
 
@@ -104,7 +112,8 @@ fn refused(limit: &str, way_out: &str) -> Failure {
 fn half_of_memory() -> ByteSize {
     let total = || {
         let text = fs::read_to_string("/proc/meminfo").ok()?;
-        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        text.lines()
+            .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
     };
     ByteSize::from_mib((total().unwrap_or(4 << 20) / 2 / 1024).max(64))
 }

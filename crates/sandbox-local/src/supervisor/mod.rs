@@ -46,7 +46,8 @@ fn prepare() -> Result<(Plan, SignalFd), Failure> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     signals.thread_block().during("block signals")?;
-    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).during("wait for signals")?;
+    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .during("wait for signals")?;
     rustix::process::setsid().during("begin a session")?;
     Ok((read_plan()?, signals))
 }
@@ -59,11 +60,16 @@ fn read_plan() -> Result<Plan, Failure> {
         .read_until(b'\n', &mut line)
         .during("read the plan")?;
     let plan: Plan = serde_json::from_slice(&line).map_err(|error| {
-        let message = format!("this program is started by the sandbox SDK, which writes a plan to its standard input ({error})");
+        let message = format!(
+            "this program is started by the sandbox SDK, which writes a plan to its standard input ({error})"
+        );
         Failure::new(FailureKind::Other, "read the plan", message)
     })?;
     if plan.version != PLAN_VERSION {
-        let message = format!("the client writes version {}, this server reads {PLAN_VERSION}; build both from one release", plan.version);
+        let message = format!(
+            "the client writes version {}, this server reads {PLAN_VERSION}; build both from one release",
+            plan.version
+        );
         return Err(Failure::new(FailureKind::Other, "read the plan", message));
     }
     Ok(plan)
@@ -100,7 +106,9 @@ fn accepted(info: SandboxInfo, remains: &mut Remains, signals: &SignalFd) -> boo
         return false;
     }
     // The client's pipes are its own from here on.
-    detach_from_client().inspect_err(|error| tracing::warn!(%error, "the client's pipes were not closed")).is_ok()
+    detach_from_client()
+        .inspect_err(|error| tracing::warn!(%error, "the client's pipes were not closed"))
+        .is_ok()
 }
 
 fn detach_from_client() -> io::Result<()> {

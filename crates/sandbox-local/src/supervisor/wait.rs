@@ -45,7 +45,12 @@ pub(super) fn for_the_end(plan: &Plan, remains: &Remains, signals: &SignalFd) ->
 }
 
 /// Waits for one of these: the end of the sandbox, a signal, something to read.
-pub(super) fn until(time: Option<Duration>, remains: &Remains, signals: &SignalFd, readable: Option<BorrowedFd<'_>>) -> Outcome {
+pub(super) fn until(
+    time: Option<Duration>,
+    remains: &Remains,
+    signals: &SignalFd,
+    readable: Option<BorrowedFd<'_>>,
+) -> Outcome {
     let time = time.and_then(|time| Timespec::try_from(time).ok());
     loop {
         let mut watched = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
@@ -82,7 +87,11 @@ pub(super) fn until(time: Option<Duration>, remains: &Remains, signals: &SignalF
 }
 
 /// Reads one line, of at most a mebibyte, for as long as the sandbox lives.
-pub(super) fn line(from: &mut std::fs::File, remains: &Remains, signals: &SignalFd) -> Result<Option<Vec<u8>>, Outcome> {
+pub(super) fn line(
+    from: &mut std::fs::File,
+    remains: &Remains,
+    signals: &SignalFd,
+) -> Result<Option<Vec<u8>>, Outcome> {
     let mut line = Vec::new();
     let mut piece = [0; 4096];
     while line.len() < 1 << 20 {
@@ -107,9 +116,10 @@ pub(super) fn line(from: &mut std::fs::File, remains: &Remains, signals: &Signal
 /// cannot be read ends nothing: the hard end holds anyway.
 fn soft_time_left(remains: &Remains) -> Duration {
     match remains.dir().map(Record::read) {
-        Some(Ok(record)) => {
-            record.info.expires_at.map_or(Duration::MAX, |end| end.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO))
-        }
+        Some(Ok(record)) => record
+            .info
+            .expires_at
+            .map_or(Duration::MAX, |end| end.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO)),
         Some(Err(error)) => {
             tracing::warn!(%error, "the record cannot be read");
             Duration::MAX

@@ -27,7 +27,9 @@ fn attempt(words: &[&str]) -> io::Result<String> {
             fs::File::open(path)?.read(&mut bytes).map(|count| format!("{count} bytes"))
         }
         ["list", path] => Ok(format!("{} entries", fs::read_dir(path)?.count())),
-        ["write", path] => fs::OpenOptions::new().append(true).create(true).open(path)?.write(b"0\n").map(|_| String::new()),
+        ["write", path] => {
+            fs::OpenOptions::new().append(true).create(true).open(path)?.write(b"0\n").map(|_| String::new())
+        }
         ["link", path] => fs::read_link(path).map(|target| target.display().to_string()),
         ["tcp", address] => TcpStream::connect(address).map(|_| String::new()),
         ["udp", address] => {
@@ -39,19 +41,31 @@ fn attempt(words: &[&str]) -> io::Result<String> {
             socket.send(b"hello").map(|_| String::new())
         }
         ["unix", path] => UnixStream::connect(path).map(|_| String::new()),
-        ["abstract", name] => UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?).map(|_| String::new()),
+        ["abstract", name] => {
+            UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?).map(|_| String::new())
+        }
         ["pids"] => {
-            let pids = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+            let pids = fs::read_dir("/proc")?
+                .flatten()
+                .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
             Ok(pids.map(|pid| pid.to_string()).collect::<Vec<_>>().join(" "))
         }
-        ["kill", pid] => raw(libc::SYS_kill, &[pid.parse().map_err(io::Error::other)?, i64::from(libc::SIGKILL)]),
+        ["kill", pid] => {
+            raw(libc::SYS_kill, &[pid.parse().map_err(io::Error::other)?, i64::from(libc::SIGKILL)])
+        }
         ["processes", count] => processes(count.parse().map_err(io::Error::other)?),
         ["memory", mib] => memory(mib.parse().map_err(io::Error::other)?),
-        ["threads"] => std::thread::Builder::new().spawn(|| "one").map(|thread| thread.join().unwrap_or("none").to_owned()),
+        ["threads"] => std::thread::Builder::new()
+            .spawn(|| "one")
+            .map(|thread| thread.join().unwrap_or("none").to_owned()),
         ["run", program, ref arguments @ ..] => {
             let ran = Command::new(program).args(arguments).output()?;
             let text = String::from_utf8_lossy(&ran.stdout).trim().to_owned();
-            if ran.status.success() { Ok(text) } else { Err(io::Error::other(String::from_utf8_lossy(&ran.stderr).trim().to_owned())) }
+            if ran.status.success() {
+                Ok(text)
+            } else {
+                Err(io::Error::other(String::from_utf8_lossy(&ran.stderr).trim().to_owned()))
+            }
         }
         ["call", name] => call(name),
         _ => Err(io::Error::other(format!("there is no probe {words:?}"))),
@@ -94,7 +108,9 @@ fn call(name: &str) -> io::Result<String> {
     let buffer = vec![0_u64; 512].leak().as_mut_ptr() as i64;
     match name {
         "mount" => raw(libc::SYS_mount, &[path("none")?, path("/tmp")?, path("tmpfs")?, 0, 0]),
-        "remount" => raw(libc::SYS_mount, &[0, path("/usr")?, 0, (libc::MS_REMOUNT | libc::MS_BIND) as i64, 0]),
+        "remount" => {
+            raw(libc::SYS_mount, &[0, path("/usr")?, 0, (libc::MS_REMOUNT | libc::MS_BIND) as i64, 0])
+        }
         "umount" => raw(libc::SYS_umount2, &[path("/proc/sys")?, i64::from(libc::MNT_DETACH)]),
         "open_tree" => raw(libc::SYS_open_tree, &[i64::from(libc::AT_FDCWD), path("/usr")?, 1]),
         "unshare-user" => raw(libc::SYS_unshare, &[user]),
@@ -111,7 +127,9 @@ fn call(name: &str) -> io::Result<String> {
         "perf_event_open" => raw(libc::SYS_perf_event_open, &[buffer, 0, -1, -1, 0]),
         "io_uring_setup" => raw(libc::SYS_io_uring_setup, &[8, buffer]),
         "userfaultfd" => raw(libc::SYS_userfaultfd, &[1]),
-        "name_to_handle_at" => raw(libc::SYS_name_to_handle_at, &[i64::from(libc::AT_FDCWD), path("/usr")?, buffer, buffer, 0]),
+        "name_to_handle_at" => {
+            raw(libc::SYS_name_to_handle_at, &[i64::from(libc::AT_FDCWD), path("/usr")?, buffer, buffer, 0])
+        }
         "open_by_handle_at" => raw(libc::SYS_open_by_handle_at, &[i64::from(libc::AT_FDCWD), buffer, 0]),
         "reboot" => raw(libc::SYS_reboot, &[0, 0, 0, 0]),
         "settimeofday" => raw(libc::SYS_settimeofday, &[buffer, 0]),
@@ -142,7 +160,9 @@ fn raw(number: libc::c_long, arguments: &[i64]) -> io::Result<String> {
     let argument = |index: usize| arguments.get(index).copied().unwrap_or(0);
     // SAFETY: pointers among the arguments come from memory that is never freed, and is larger
     // than what these calls write.
-    let result = unsafe { libc::syscall(number, argument(0), argument(1), argument(2), argument(3), argument(4), 0_i64) };
+    let result = unsafe {
+        libc::syscall(number, argument(0), argument(1), argument(2), argument(3), argument(4), 0_i64)
+    };
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result.to_string()) }
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use libtest_mimic::{Failed, Trial};
 use russh::client;
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use sandbox_core::{Access, Connector, Deadline, SandboxBackend, SandboxInfo, SandboxSpec};
+use sandbox_core::{
+    Access, Connector, Deadline, DeleteOptions, ListFilter, SandboxBackend, SandboxInfo, SandboxSpec,
+};
 use sandbox_local::{LocalBackend, LocalOptions, UnixConnector};
 use tempfile::TempDir;
 
@@ -39,6 +41,26 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 pub(crate) struct World {
     pub(crate) backend: LocalBackend,
     dir: TempDir,
+}
+
+/// What a test leaves is taken away, also where it failed.
+impl Drop for World {
+    fn drop(&mut self) {
+        let backend = self.backend.clone();
+        let cleaner = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                for info in backend.list(ListFilter::default()).await? {
+                    backend.delete(&info.id, DeleteOptions::default()).await?;
+                }
+                Result::Ok(())
+            })
+        });
+        match cleaner.join() {
+            Ok(Ok(())) => {}
+            problem => eprintln!("a test's sandboxes were not deleted: {problem:?}"),
+        }
+    }
 }
 
 /// What a command did.
@@ -107,6 +129,35 @@ impl World {
     }
 }
 
+/// Waits for what must come to be, however slow the machine is.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> Result {
+    let deadline = Deadline::after(Duration::from_secs(60));
+    while !holds() {
+        if deadline.has_passed() {
+            return Err(format!("it did not come about: {what}").into());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+/// Processes but this one that have something below `path` open: supervisors their lock.
+pub(crate) fn users_of(path: &Path) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let links = std::fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
+        if pid != std::process::id()
+            && links
+                .filter_map(|link| std::fs::read_link(link.path()).ok())
+                .any(|target| target.starts_with(path))
+        {
+            found.push(pid);
+        }
+    }
+    found
+}
+
 /// Control groups and processes of a sandbox, by its unique uid, or anything that names it.
 pub(crate) fn leftovers(uid: &str) -> Result {
     let mut stack = vec![PathBuf::from("/sys/fs/cgroup")];
@@ -134,7 +185,10 @@ struct Pinned(String);
 impl client::Handler for Pinned {
     type Error = russh::Error;
 
-    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> std::result::Result<bool, russh::Error> {
+    async fn check_server_key(
+        &mut self,
+        key: &PublicKeyOrCertificate,
+    ) -> std::result::Result<bool, russh::Error> {
         let PublicKeyOrCertificate::PublicKey { key, .. } = key else { return Ok(false) };
         Ok(key.to_openssh().is_ok_and(|key| key.starts_with(&self.0)))
     }
@@ -142,7 +196,8 @@ impl client::Handler for Pinned {
 
 impl Shell {
     pub(crate) async fn open(access: &Access) -> Result<Self> {
-        let stream = UnixConnector.connect(&access.endpoint, Deadline::after(Duration::from_secs(10))).await?;
+        let stream =
+            UnixConnector.connect(&access.endpoint, Deadline::after(Duration::from_secs(10))).await?;
         let pinned = Pinned(access.host_key.as_str().to_owned());
         let mut session = client::connect_stream(Arc::new(client::Config::default()), stream, pinned).await?;
         let key = PrivateKey::from_openssh(access.client_key.expose())?;
@@ -163,6 +218,10 @@ impl Shell {
                 _ => {}
             }
         }
-        Ok(Ran { code, stdout: String::from_utf8_lossy(&stdout).into(), stderr: String::from_utf8_lossy(&stderr).into() })
+        Ok(Ran {
+            code,
+            stdout: String::from_utf8_lossy(&stdout).into(),
+            stderr: String::from_utf8_lossy(&stderr).into(),
+        })
     }
 }
