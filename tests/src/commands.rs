@@ -1,0 +1,232 @@
+//! Commands: what goes in, what comes out, how they end.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use sandbox::{CommandCause, Error, ExecEvent, ExitStatus, Signal};
+use tokio::io::AsyncWriteExt;
+
+use crate::{Outcome, World, cases, with_sandbox};
+
+cases![
+    output_and_exit_codes,
+    a_missing_program_is_127_and_a_plain_file_126,
+    input_goes_in_and_ends,
+    output_streams_as_it_comes,
+    signals_reach_the_process_group,
+    a_time_out_kills_the_group,
+    a_background_process_does_not_hold_the_command,
+    a_terminal_has_a_size,
+    environment_and_directory,
+    a_dropped_command_is_ended,
+    a_process_nobody_reads_stops_nobody,
+    many_at_once,
+    a_gibibyte_with_a_small_cap,
+];
+
+async fn output_and_exit_codes(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let out = sbx.shell("echo out; echo err >&2; exit 3").output().await?;
+        assert_eq!(out.status, ExitStatus::Code(3));
+        assert_eq!((out.stdout.as_ref(), out.stderr.as_ref()), (&b"out\n"[..], &b"err\n"[..]));
+        assert!(matches!(out.check(), Err(Error::Command { cause: CommandCause::Failed { .. }, .. })));
+        assert_eq!(sbx.command("true").status().await?, ExitStatus::Code(0));
+        assert_eq!(sbx.shell("kill -9 $$").status().await?, ExitStatus::Signal(Signal::Kill));
+        Ok(())
+    })
+    .await
+}
+
+async fn a_missing_program_is_127_and_a_plain_file_126(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let missing = sbx.command("no-such-program").output().await?;
+        assert_eq!(missing.status, ExitStatus::Code(127));
+        assert!(missing.stderr_lossy().contains("no-such-program"), "{}", missing.stderr_lossy());
+        sbx.files().write("plain", "text").await?;
+        assert_eq!(sbx.command("./plain").status().await?, ExitStatus::Code(126));
+        Ok(())
+    })
+    .await
+}
+
+async fn input_goes_in_and_ends(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let input = vec![7_u8; 5 << 20];
+        let out = sbx.command("cat").stdin(input.clone()).output().await?.check()?;
+        assert!(out.stdout == input, "{} bytes came back", out.stdout.len());
+        // Without input there is an end of file, and no hang.
+        assert_eq!(sbx.command("cat").output().await?.check()?.stdout, "");
+        // A command need not read its input.
+        sbx.command("true").stdin(vec![0; 1 << 20]).output().await?.check()?;
+        Ok(())
+    })
+    .await
+}
+
+async fn output_streams_as_it_comes(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let mut process = sbx.command("cat").stdin_piped().spawn().await?;
+        let mut stdin = process.take_stdin().expect("it is piped");
+        for word in ["one", "two"] {
+            stdin.write_all(word.as_bytes()).await?;
+            assert_eq!(process.next().await.unwrap()?, ExecEvent::Stdout(word.into()));
+        }
+        drop(stdin);
+        assert_eq!(process.next().await.unwrap()?, ExecEvent::Exited(ExitStatus::Code(0)));
+        assert!(process.next().await.is_none());
+        Ok(())
+    })
+    .await
+}
+
+async fn signals_reach_the_process_group(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let mut process = sbx.shell("echo ready; sleep 1000 | sleep 1000").spawn().await?;
+        assert_eq!(process.next().await.unwrap()?, ExecEvent::Stdout("ready\n".into()));
+        process.control().signal(Signal::Term).await?;
+        assert_eq!(process.wait().await?, ExitStatus::Signal(Signal::Term));
+        no_process_of(&sbx, "sleep").await
+    })
+    .await
+}
+
+async fn a_time_out_kills_the_group(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let started = Instant::now();
+        let command = sbx.shell("trap '' TERM HUP; sleep 1000; sleep 1000").timeout(Duration::from_millis(300));
+        let error = command.output().await.unwrap_err();
+        assert!(matches!(error, Error::Command { cause: CommandCause::TimedOut { .. }, .. }), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(20));
+        no_process_of(&sbx, "sleep").await
+    })
+    .await
+}
+
+async fn a_background_process_does_not_hold_the_command(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let started = Instant::now();
+        let out = sbx.shell("sleep 1000 & echo $!").output().await?.check()?;
+        assert!(started.elapsed() < Duration::from_secs(20));
+        // It lives on.
+        sbx.command("kill").arg("-0").arg(out.stdout_lossy().trim()).output().await?.check()?;
+        Ok(())
+    })
+    .await
+}
+
+async fn a_terminal_has_a_size(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let mut process = sbx.shell("stty size; read x; stty size").pty(101, 37).stdin_piped().spawn().await?;
+        let mut seen = String::new();
+        let mut stdin = process.take_stdin();
+        while let Some(event) = process.next().await {
+            if let ExecEvent::Stdout(bytes) = event? {
+                seen.push_str(&String::from_utf8_lossy(&bytes));
+            }
+            if seen.contains("37 101")
+                && let Some(mut stdin) = stdin.take()
+            {
+                process.control().resize(sandbox::PtySize { columns: 50, rows: 20 }).await?;
+                stdin.write_all(b"\n").await?;
+            }
+        }
+        assert!(seen.contains("20 50"), "{seen:?}");
+        Ok(())
+    })
+    .await
+}
+
+async fn environment_and_directory(world: World) -> Outcome {
+    let sbx = world.sandbox().env("PLAIN", "a 'b' c").secret_env("HIDDEN", "s3cret").create().await?;
+    let outcome = async {
+        let show = "echo $PLAIN-$HIDDEN-$OWN";
+        assert_eq!(sbx.shell(show).env("OWN", "o").output().await?.stdout, "a 'b' c-s3cret-o\n");
+        // Another program gets what is not secret.
+        let out = world.fresh().connect(sbx.id()).await?.shell(show).output().await?;
+        assert_eq!(out.stdout, "a 'b' c--\n");
+        assert_eq!(sbx.command("pwd").current_dir("/tmp").output().await?.stdout, "/tmp\n");
+        let home = sbx.shell("pwd; echo $HOME").output().await?.check()?.stdout_lossy();
+        let lines: Vec<_> = home.lines().collect();
+        assert_eq!(lines[0], lines[1]);
+        let lost = sbx.command("pwd").current_dir("no/such/directory").output().await?;
+        assert!(!lost.status.success() && lost.stderr_lossy().contains("no/such/directory"), "{lost:?}");
+        Ok(())
+    }
+    .await;
+    sbx.delete().await?;
+    outcome
+}
+
+async fn a_dropped_command_is_ended(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let mut process = sbx.shell("echo up; exec sleep 4242").spawn().await?;
+        assert_eq!(process.next().await.unwrap()?, ExecEvent::Stdout("up\n".into()));
+        drop(process);
+        let output = sbx.shell("exec sleep 4242").output();
+        assert!(tokio::time::timeout(Duration::from_millis(500), output).await.is_err());
+        no_process_of(&sbx, "sleep").await
+    })
+    .await
+}
+
+async fn a_process_nobody_reads_stops_nobody(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let unread = sbx.command("yes").spawn().await?;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        for _ in 0..20 {
+            assert_eq!(sbx.command("echo").arg("on").output().await?.stdout, "on\n");
+        }
+        unread.control().signal(Signal::Kill).await?;
+        assert_eq!(unread.wait().await?, ExitStatus::Signal(Signal::Kill));
+        Ok(())
+    })
+    .await
+}
+
+async fn many_at_once(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let commands = (0..64_u32).map(|number| {
+            let sbx = sbx.clone();
+            async move {
+                let out = sbx.shell(format!("echo {number}; exit {number}")).output().await?;
+                assert_eq!((out.status, out.stdout_lossy()), (ExitStatus::Code(number), format!("{number}\n")));
+                Ok::<_, Error>(())
+            }
+        });
+        try_join_all(commands).await?;
+        Ok(())
+    })
+    .await
+}
+
+async fn a_gibibyte_with_a_small_cap(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let before = peak_memory();
+        let out = sbx.command("head").args(["-c", "1073741824", "/dev/zero"]).output_cap(1000).output().await?.check()?;
+        assert_eq!((out.stdout.len(), out.stdout_dropped), (1000, (1 << 30) - 1000));
+        assert!(out.is_truncated());
+        let grown = peak_memory().saturating_sub(before);
+        assert!(grown < 256 << 10, "memory grew by {grown} KiB");
+        Ok(())
+    })
+    .await
+}
+
+/// In KiB.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Waits until no process of that name is left; a hung-up group may take its grace time.
+pub(crate) async fn no_process_of(sbx: &sandbox::Sandbox, name: &str) -> Outcome {
+    let look = format!("for p in /proc/[0-9]*; do [ \"$(cat $p/comm 2>/dev/null)\" = {name} ] && exit 1; done; exit 0");
+    for _ in 0..100 {
+        if sbx.shell(&look).status().await?.success() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err(format!("a process {name} is left").into())
+}

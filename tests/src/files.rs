@@ -1,0 +1,149 @@
+//! Files, one at a time.
+
+use std::os::unix::fs::PermissionsExt;
+
+use sandbox::{Error, FileKind, TransferReason};
+
+use crate::{Outcome, World, cases, with_sandbox};
+
+cases![
+    content_comes_back_as_it_was,
+    upload_and_download_keep_mode_and_time,
+    names_and_kinds,
+    failures_say_why,
+    a_failed_upload_leaves_nothing,
+    a_failed_download_leaves_the_former_file,
+];
+
+async fn content_comes_back_as_it_was(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let files = sbx.files();
+        for size in [0, 1, 32768, 32769, 3 << 20] {
+            let content: Vec<u8> = (0..size).map(|index: usize| (index * 7 + index / 251) as u8).collect();
+            files.write("data", content.clone()).await?;
+            assert!(files.read("data").await? == content, "{size} bytes");
+            let out = sbx.shell("wc -c < data").output().await?.check()?;
+            assert_eq!(out.stdout_lossy().trim(), size.to_string());
+        }
+        assert_eq!(files.list(".").await?.iter().filter(|entry| entry.name.contains("data")).count(), 1);
+        Ok(())
+    })
+    .await
+}
+
+async fn upload_and_download_keep_mode_and_time(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let directory = tempfile::tempdir()?;
+        let local = directory.path().join("tool.sh");
+        std::fs::write(&local, "#!/bin/sh\necho ran\n")?;
+        std::fs::set_permissions(&local, std::fs::Permissions::from_mode(0o750))?;
+        assert_eq!(sbx.upload(&local, "tool.sh").await?, 19);
+        assert_eq!(sbx.command("./tool.sh").output().await?.check()?.stdout, "ran\n");
+
+        sbx.shell("chmod 4711 tool.sh").output().await?.check()?;
+        let back = directory.path().join("back.sh");
+        assert_eq!(sbx.download("tool.sh", &back).await?, 19);
+        let (was, is) = (std::fs::metadata(&local)?, std::fs::metadata(&back)?);
+        assert_eq!(is.permissions().mode() & 0o7777, 0o711, "set-uid is stripped");
+        let seconds = |time: std::time::SystemTime| time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        assert_eq!(seconds(is.modified()?), seconds(was.modified()?));
+        Ok(())
+    })
+    .await
+}
+
+async fn names_and_kinds(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let files = sbx.files();
+        files.create_dir_all("a/b/c").await?;
+        files.create_dir_all("a/b/c").await?;
+        files.write("a/file", "x").await?;
+        files.symlink("file", "a/link").await?;
+        sbx.shell("mkfifo a/fifo").output().await?.check()?;
+        let kinds: Vec<_> = files.list("a").await?.into_iter().map(|entry| (entry.name, entry.kind)).collect();
+        let expected = [("b", FileKind::Directory), ("fifo", FileKind::Other), ("file", FileKind::File), ("link", FileKind::Symlink)];
+        assert_eq!(kinds, expected.map(|(name, kind)| (name.to_owned(), kind)));
+        assert_eq!(files.read_link("a/link").await?, "file");
+        assert_eq!(files.stat("a/link").await?.kind, FileKind::File);
+        files.rename("a/file", "a/other").await?;
+        files.write("a/third", "y").await?;
+        files.rename("a/third", "a/other").await?;
+        assert_eq!(files.read_to_string("a/other").await?, "y");
+        files.set_mode("a/other", 0o600).await?;
+        assert_eq!(files.stat("a/other").await?.mode, 0o600);
+        assert!(files.exists("a").await? && !files.exists("b").await?);
+        files.remove_dir_all("a").await?;
+        assert!(!files.exists("a").await?);
+        for whole in ["/", "", ".", "//", "./.."] {
+            assert!(matches!(files.remove_dir_all(whole).await, Err(Error::Invalid { .. })), "{whole:?}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn failures_say_why(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let files = sbx.files();
+        assert_eq!(reason(files.read("nothing").await), TransferReason::NotFound);
+        assert_eq!(reason(files.write("/proc/version", "x").await), TransferReason::PermissionDenied);
+        assert_eq!(reason(files.write("no/such/directory/x", "x").await), TransferReason::NotFound);
+        assert_eq!(reason(sbx.upload("/no/such/file", "x").await), TransferReason::NotFound);
+        assert!(sbx.upload("/", "x").await.unwrap_err().to_string().contains("upload_dir"));
+        sbx.shell("mkdir shut; touch shut/x; chmod 0 shut").output().await?.check()?;
+        assert_eq!(reason(files.read("shut/x").await), TransferReason::PermissionDenied);
+        assert_eq!(reason(files.write("shut/y", "x").await), TransferReason::PermissionDenied);
+        sbx.shell("chmod 700 shut; printf '\\377' > binary").output().await?.check()?;
+        assert!(files.read_to_string("binary").await.is_err());
+        Ok(())
+    })
+    .await
+}
+
+async fn a_failed_upload_leaves_nothing(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let before = sbx.files().list(".").await?;
+        let mut request = sandbox::UploadRequest::new("half");
+        request.size = Some(100);
+        // The file shrinks while it is sent.
+        let short = Box::new(std::io::Cursor::new(vec![1; 50]));
+        assert_eq!(reason(sbx.session().upload(request, short).await), TransferReason::SizeChanged);
+        // The sender goes away.
+        let (reader, writer) = tokio::io::duplex(1 << 20);
+        let upload = sbx.session().upload(sandbox::UploadRequest::new("never"), Box::new(reader));
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(300), upload).await.is_err());
+        drop(writer);
+        for _ in 0..50 {
+            if sbx.files().list(".").await? == before {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        Err(format!("left: {:?}", sbx.files().list(".").await?).into())
+    })
+    .await
+}
+
+async fn a_failed_download_leaves_the_former_file(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let directory = tempfile::tempdir()?;
+        let local = directory.path().join("kept");
+        std::fs::write(&local, "former")?;
+        sbx.shell("echo secret > shut; chmod 0 shut").output().await?.check()?;
+        assert_eq!(reason(sbx.download("shut", &local).await), TransferReason::PermissionDenied);
+        assert_eq!(reason(sbx.download("nothing", &local).await), TransferReason::NotFound);
+        assert_eq!(reason(sbx.download("nothing", directory.path().join("no/such/x")).await), TransferReason::NotFound);
+        assert_eq!(std::fs::read_to_string(&local)?, "former");
+        assert_eq!(std::fs::read_dir(directory.path())?.count(), 1);
+        Ok(())
+    })
+    .await
+}
+
+/// The reason of a failed transfer.
+pub(crate) fn reason<T: std::fmt::Debug>(result: sandbox::Result<T>) -> TransferReason {
+    match result.unwrap_err() {
+        Error::Transfer(error) => error.reason,
+        other => panic!("not a transfer: {other}"),
+    }
+}

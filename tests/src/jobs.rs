@@ -1,0 +1,54 @@
+//! Background jobs.
+
+use sandbox::{CommandCause, Error, ExecEvent, ExitStatus, Signal};
+
+use crate::{Outcome, World, cases, with_sandbox};
+
+cases![a_job_outlives_its_client, jobs_are_followed_and_signalled, a_job_that_cannot_start];
+
+async fn a_job_outlives_its_client(world: World) -> Outcome {
+    let sbx = world.sandbox().create().await?;
+    let outcome = async {
+        let job = sbx.shell("echo begun; read line < gate; echo $line; exit 5").env("A", "b");
+        sbx.shell("mkfifo gate").output().await?.check()?;
+        let id = job.spawn_detached().await?.id().clone();
+
+        let other = world.fresh().connect(sbx.id()).await?;
+        let found = other.jobs().await?;
+        assert_eq!(found.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), [id.as_str()]);
+        assert_eq!(found[0].exit_code, None);
+        other.shell("echo go > gate").output().await?.check()?;
+        let job = other.job(id);
+        assert_eq!(job.wait().await?, ExitStatus::Code(5));
+        assert_eq!(job.logs().await?, b"begun\ngo\n");
+        assert_eq!(other.jobs().await?[0].exit_code, Some(5));
+        Ok(())
+    }
+    .await;
+    sbx.delete().await?;
+    outcome
+}
+
+async fn jobs_are_followed_and_signalled(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let job = sbx.shell("echo one; sleep 1000").spawn_detached().await?;
+        let mut log = job.follow().await?;
+        assert_eq!(log.next().await.unwrap()?, ExecEvent::Stdout("one\n".into()));
+        job.signal(Signal::Term).await?;
+        assert_eq!(log.next().await.unwrap()?, ExecEvent::Exited(ExitStatus::Signal(Signal::Term)));
+        assert_eq!(job.wait().await?, ExitStatus::Signal(Signal::Term));
+        crate::commands::no_process_of(&sbx, "sleep").await
+    })
+    .await
+}
+
+async fn a_job_that_cannot_start(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let error = sbx.command("no-such-program").spawn_detached().await.unwrap_err();
+        assert!(matches!(error, Error::Command { cause: CommandCause::NotStarted { .. }, .. }), "{error}");
+        assert!(error.to_string().contains("no-such-program"), "{error}");
+        assert!(matches!(sbx.command("cat").pty(80, 24).spawn_detached().await, Err(Error::Unsupported { .. })));
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,131 @@
+//! From creation to the end.
+
+use std::time::Duration;
+
+use sandbox::{Error, ListFilter, SandboxId, SandboxState};
+
+use crate::{Outcome, World, cases};
+
+cases![
+    found_by_id_and_label,
+    unknown_and_deleted_ids,
+    two_of_one_name,
+    the_ttl_ends_it_and_extending_puts_that_off,
+    attached_ends_without_a_client,
+    a_failed_first_command_leaves_nothing,
+    the_original_words,
+];
+
+async fn found_by_id_and_label(world: World) -> Outcome {
+    let mark = SandboxId::generate()?;
+    let sbx = world.sandbox().label("mark", mark.as_str()).ttl(Duration::from_secs(900)).create().await?;
+    let outcome = async {
+        let found = world.fresh().list(ListFilter::labels([("mark".into(), mark.to_string())])).await?;
+        assert_eq!(found.iter().map(|info| &info.id).collect::<Vec<_>>(), [sbx.id()]);
+        let info = world.fresh().get_sandbox_info(sbx.id()).await?;
+        assert_eq!((info.state, &info.uid), (SandboxState::Running, sbx.uid()));
+        let life = info.expires_at.unwrap().duration_since(info.created_at)?;
+        assert!(life > Duration::from_secs(890) && life < Duration::from_secs(910), "{life:?}");
+        assert!(!info.isolation.kind.is_empty());
+        let other = world.fresh().connect(sbx.id()).await?;
+        other.files().write("from-the-other", "x").await?;
+        assert!(sbx.files().exists("from-the-other").await?);
+        Ok(())
+    }
+    .await;
+    sbx.delete().await?;
+    outcome
+}
+
+async fn unknown_and_deleted_ids(world: World) -> Outcome {
+    let unknown = SandboxId::generate()?;
+    assert!(matches!(world.connect(&unknown).await, Err(Error::NotFound { .. })));
+    assert!(matches!(world.get_sandbox_info(&unknown).await, Err(Error::NotFound { .. })));
+    assert!(matches!(world.execute_command(&unknown, "true").await, Err(Error::NotFound { .. })));
+    world.delete_sandbox(&unknown).await?;
+
+    let sbx = world.sandbox().create().await?;
+    let running = tokio::spawn(sbx.command("sleep").arg("1000").output());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    sbx.delete().await?;
+    sbx.delete().await?;
+    world.delete_sandbox(sbx.id()).await?;
+    let lost = running.await?;
+    assert!(matches!(lost, Err(Error::Command { .. } | Error::Connection(_) | Error::NotFound { .. })), "{lost:?}");
+    assert!(sbx.command("true").output().await.is_err());
+    assert!(matches!(world.get_sandbox_info(sbx.id()).await, Err(Error::NotFound { .. })));
+    assert!(matches!(world.fresh().connect(sbx.id()).await, Err(Error::NotFound { .. })));
+    Ok(())
+}
+
+async fn two_of_one_name(world: World) -> Outcome {
+    let sbx = world.sandbox().create().await?;
+    let second = world.sandbox().id(sbx.id().as_str()).create().await;
+    assert!(matches!(second, Err(Error::AlreadyExists { .. })), "{second:?}");
+    sbx.command("true").output().await?.check()?;
+    // After it is gone the name is free, and its new bearer is another instance.
+    sbx.delete().await?;
+    let next = world.sandbox().id(sbx.id().as_str()).create().await?;
+    assert_ne!(next.uid(), sbx.uid());
+    sbx.delete().await?; // the former instance: the new one stays
+    next.command("true").output().await?.check()?;
+    next.delete().await?;
+    Ok(())
+}
+
+async fn the_ttl_ends_it_and_extending_puts_that_off(world: World) -> Outcome {
+    let short = world.sandbox().ttl(Duration::from_secs(2)).create().await?;
+    let longer = world.sandbox().ttl(Duration::from_secs(2)).max_lifetime(Duration::from_secs(120)).create().await?;
+    let info = longer.extend(Duration::from_secs(3600)).await?;
+    let life = info.expires_at.unwrap().duration_since(info.created_at)?;
+    assert!(life <= Duration::from_secs(121), "at most until its hard end, not {life:?}");
+    gone(&world, short.id()).await?;
+    longer.command("true").output().await?.check()?;
+    longer.delete().await?;
+    Ok(())
+}
+
+async fn attached_ends_without_a_client(world: World) -> Outcome {
+    let mut defaults = sandbox::Defaults::default();
+    defaults.lifetime.attach_timeout = Some(Duration::from_secs(2));
+    let maker = world.with_defaults(defaults);
+    let attached = maker.sandbox().create().await?;
+    // Longer than the time-out: the handle keeps it.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    attached.command("true").output().await?.check()?;
+    let id = attached.id().clone();
+    drop((attached, maker));
+    gone(&world, &id).await
+}
+
+async fn a_failed_first_command_leaves_nothing(world: World) -> Outcome {
+    let id = SandboxId::generate()?;
+    let error = world.sandbox().id(id.as_str()).init(sandbox::ExecRequest::shell("echo no >&2; exit 9")).create().await;
+    assert!(matches!(error, Err(Error::Creation(_))), "{error:?}");
+    assert!(matches!(world.get_sandbox_info(&id).await, Err(Error::NotFound { .. })));
+    Ok(())
+}
+
+async fn the_original_words(world: World) -> Outcome {
+    let id = world.create_sandbox(world.sandbox()).await?;
+    let directory = tempfile::tempdir()?;
+    let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+    std::fs::write(&from, "b\na\n")?;
+    world.upload_file(&id, &from, "data").await?;
+    world.execute_command(&id, "sort data > sorted").await?.check()?;
+    world.download_file(&id, "sorted", &to).await?;
+    assert_eq!(std::fs::read_to_string(to)?, "a\nb\n");
+    world.shutdown_sandbox(&id).await?;
+    assert!(matches!(world.get_sandbox_info(&id).await, Err(Error::NotFound { .. })));
+    Ok(())
+}
+
+async fn gone(world: &World, id: &SandboxId) -> Outcome {
+    for _ in 0..300 {
+        if matches!(world.get_sandbox_info(id).await, Err(Error::NotFound { .. })) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err(format!("{id} is still there").into())
+}
