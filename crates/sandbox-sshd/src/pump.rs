@@ -79,9 +79,10 @@ impl<'a, R: AsyncRead + Unpin> Tail<'a, R> {
         self.buffer.reserve(self.room);
         if self.after_exit.is_none() {
             tokio::select! {
+                // First, for a stream may be ready always.
                 biased;
-                read = self.reader.read_buf(&mut self.buffer) => return read,
                 () = self.exited.cancelled() => self.after_exit = Some((Instant::now(), 0)),
+                read = self.reader.read_buf(&mut self.buffer) => return read,
             }
         }
         match self.after_exit {
