@@ -1,1 +1,3 @@
 //! What the tests of every crate share: the conformance suite, peers, faulty streams.
+
+pub mod peers;
