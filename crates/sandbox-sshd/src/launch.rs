@@ -56,7 +56,8 @@ impl CannotLaunch {
     }
 }
 
-/// The environment of a command: ours, then what the client asked for.
+/// The environment of a command: ours, then what was set for the sandbox, then what the
+/// client asked for.
 pub(crate) fn environment(config: &ServerConfig, asked: &[(String, String)]) -> Vec<(OsString, OsString)> {
     let mut env: Vec<(OsString, OsString)> = Vec::with_capacity(config.env.len() + asked.len() + 4);
     let user = config.user.as_deref().unwrap_or("sandbox");
@@ -66,7 +67,8 @@ pub(crate) fn environment(config: &ServerConfig, asked: &[(String, String)]) -> 
     let base = config.env.iter().cloned();
     let home = std::iter::once(("HOME".into(), config.home.clone().into()));
     let asked = asked.iter().map(|(name, value)| (name.into(), value.into()));
-    for (name, value) in base.chain(home).chain(asked) {
+    let stored = crate::environment::stored(&config.home);
+    for (name, value) in base.chain(home).chain(stored).chain(asked) {
         set(&mut env, name, value);
     }
     env

@@ -30,6 +30,7 @@
 mod command;
 mod config;
 mod connection;
+mod environment;
 mod error;
 mod forward;
 mod handler;
