@@ -1,9 +1,33 @@
 //! SSH sessions to sandboxes: a pool of shared connections, commands and files.
+//!
+//! [`SshSessions`] implements [`SessionSource`](sandbox_core::SessionSource) over any byte
+//! stream that a [`Connector`](sandbox_core::Connector) opens; [`TcpConnector`] opens TCP
+//! connections. For each instance of a sandbox it keeps
+//!
+//! * a few connections that commands share, several channels on each;
+//! * connections of their own for streams that are read at the caller's pace: a slow reader
+//!   holds back its whole connection;
+//! * one connection for files, so that they hold up no command.
+//!
+//! A server that is not ours (`sandbox-sshd`) works too, within what it can do: OpenSSH does
+//! not deliver signals to root's commands and leaves a command running whose channel is
+//! closed, so that a time-out ends the waiting but perhaps not the command.
+
+mod channel;
 mod connection;
+mod exec;
+mod files;
+mod jobs;
 mod options;
 mod pool;
+mod session;
+mod source;
+mod stream;
 mod tcp;
 mod text;
 mod transport;
+
 pub use options::SshOptions;
+pub use pool::PoolStatus;
+pub use source::{InstanceStatus, SshSessions};
 pub use tcp::TcpConnector;

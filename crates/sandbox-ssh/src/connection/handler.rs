@@ -1,0 +1,179 @@
+//! What a server tells outside of channels.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use russh::client::{self, ChannelOpenHandle, DisconnectReason, Msg, Session};
+use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Names};
+use tokio_util::sync::DropGuard;
+
+use crate::text::escaped;
+use crate::transport::Life;
+
+/// What is known of one connection, written by its task and read by everyone.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) life: Life,
+    /// The server's identification string.
+    server_id: OnceLock<Vec<u8>>,
+    /// The fingerprint of a host key that is not the pinned one.
+    wrong_key: OnceLock<String>,
+    /// Why it ended, in the server's words or russh's.
+    ended: OnceLock<String>,
+    /// Channels that the server counts as open.
+    open: Mutex<HashSet<ChannelId>>,
+    /// How many were open when a channel was last refused.
+    allowed: AtomicUsize,
+}
+
+/// The callbacks of one connection. It lives as long as the connection's task.
+pub(super) struct Handler {
+    pin: PublicKey,
+    facts: Arc<Facts>,
+    _end: DropGuard,
+}
+
+impl Facts {
+    pub(super) fn new(life: Life) -> Self {
+        Self {
+            life,
+            server_id: OnceLock::new(),
+            wrong_key: OnceLock::new(),
+            ended: OnceLock::new(),
+            open: Mutex::default(),
+            allowed: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn server_id(&self) -> &[u8] {
+        self.server_id.get().map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn wrong_key(&self) -> Option<&str> {
+        self.wrong_key.get().map(String::as_str)
+    }
+
+    /// Why the connection ended, where it is known.
+    pub(crate) fn end(&self) -> Option<&str> {
+        self.ended.get().map(String::as_str)
+    }
+
+    /// How many channels were open when one was last refused.
+    pub(crate) fn allowed(&self) -> usize {
+        self.allowed.load(Ordering::Relaxed)
+    }
+
+    /// Forgets a channel that we close.
+    pub(crate) fn closed(&self, id: ChannelId) {
+        self.open().remove(&id);
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, HashSet<ChannelId>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Handler {
+    pub(super) fn new(pin: PublicKey, facts: Arc<Facts>) -> Self {
+        let end = facts.life.end_on_drop();
+        Self { pin, facts, _end: end }
+    }
+}
+
+/// A channel that the server wants to open is refused by dropping `reply`.
+macro_rules! refuse {
+    ($($name:ident($($argument:ident: $type:ty),*);)*) => {$(
+        async fn $name(
+            &mut self,
+            _channel: Channel<Msg>,
+            $($argument: $type,)*
+            reply: ChannelOpenHandle,
+            _session: &mut Session,
+        ) -> Result<(), russh::Error> {
+            drop(reply);
+            Ok(())
+        }
+    )*};
+}
+
+impl client::Handler for Handler {
+    type Error = russh::Error;
+
+    /// The signature was verified by russh.
+    async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+        let fingerprint = match offered {
+            PublicKeyOrCertificate::PublicKey { key, .. } if key.key_data() == self.pin.key_data() => {
+                return Ok(true);
+            }
+            PublicKeyOrCertificate::PublicKey { key, .. } => key.fingerprint(HashAlg::Sha256).to_string(),
+            PublicKeyOrCertificate::Certificate(_) => "a certificate".to_owned(),
+        };
+        // The first is the one that counts.
+        drop(self.facts.wrong_key.set(fingerprint));
+        Ok(false)
+    }
+
+    async fn kex_done(
+        &mut self,
+        _secret: Option<&[u8]>,
+        _names: &Names,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        // Called again by every later key exchange, with the same string.
+        drop(self.facts.server_id.set(session.remote_sshid().to_vec()));
+        Ok(())
+    }
+
+    async fn channel_open_confirmation(
+        &mut self,
+        id: ChannelId,
+        _max_packet_size: u32,
+        _window_size: u32,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.facts.open().insert(id);
+        Ok(())
+    }
+
+    async fn channel_open_failure(
+        &mut self,
+        _id: ChannelId,
+        _reason: ChannelOpenFailure,
+        _description: &str,
+        _language: &str,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.facts.allowed.store(self.facts.open().len(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn channel_close(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), russh::Error> {
+        self.facts.closed(id);
+        Ok(())
+    }
+
+    refuse! {
+        server_channel_open_forwarded_tcpip(_a: &str, _p: u32, _oa: &str, _op: u32);
+        server_channel_open_forwarded_streamlocal(_path: &str);
+        server_channel_open_agent_forward();
+        server_channel_open_unknown();
+        server_channel_open_session();
+        server_channel_open_direct_tcpip(_a: &str, _p: u32, _oa: &str, _op: u32);
+        server_channel_open_direct_streamlocal(_path: &str);
+        server_channel_open_x11(_oa: &str, _op: u32);
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<russh::Error>) -> Result<(), russh::Error> {
+        let (why, result) = match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                (format!("the server disconnected: {}", escaped(&info.message)), Ok(()))
+            }
+            DisconnectReason::Error(error) => (error.to_string(), Err(error)),
+        };
+        // It ends once.
+        drop(self.facts.ended.set(why));
+        result
+    }
+}

@@ -1,0 +1,218 @@
+//! From an endpoint to an authenticated connection.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::client::{self, AuthResult};
+use russh::keys::{Algorithm, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
+use russh::{AlgorithmKind, Preferred, SshId, cipher, compression, kex};
+use sandbox_core::{Access, BoxError, ConnectionStage, Connector, Deadline, Error, Result};
+
+use super::Conn;
+use super::handler::{Facts, Handler};
+use crate::options::SshOptions;
+use crate::transport::{Guarded, Life};
+
+/// Time between two attempts to reach a server that does not listen yet.
+const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+
+/// What a connection is for, which decides how much may be in flight on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Commands,
+    Files,
+}
+
+/// How connections of this purpose are set up.
+pub(crate) fn config(options: &SshOptions, purpose: Purpose) -> Arc<client::Config> {
+    let (window_size, maximum_packet_size) = match purpose {
+        Purpose::Commands => (2 << 20, 32 << 10),
+        // For long round trips: the window bounds what is on its way.
+        Purpose::Files => (8 << 20, 65_535),
+    };
+    Arc::new(client::Config {
+        client_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-sandbox_ssh_", env!("CARGO_PKG_VERSION")))),
+        window_size,
+        maximum_packet_size,
+        channel_buffer_size: 256,
+        preferred: preferred(),
+        keepalive_interval: Some(options.keepalive_interval),
+        keepalive_max: options.keepalive_max,
+        // Not russh's own limit: it also fires when a slow reader held the connection back.
+        inactivity_timeout: None,
+        nodelay: true,
+        ..client::Config::default()
+    })
+}
+
+fn preferred() -> Preferred {
+    Preferred {
+        kex: Cow::Borrowed(&[
+            kex::CURVE25519,
+            kex::CURVE25519_PRE_RFC_8731,
+            kex::MLKEM768X25519_SHA256,
+            kex::EXTENSION_SUPPORT_AS_CLIENT,
+            kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
+        ]),
+        key: Cow::Borrowed(&[Algorithm::Ed25519]),
+        host_key_certificates: Cow::Borrowed(&[]),
+        // The first two need half the time of the third where the processor has AES.
+        cipher: Cow::Borrowed(&[cipher::AES_256_GCM, cipher::AES_128_GCM, cipher::CHACHA20_POLY1305]),
+        compression: Cow::Borrowed(&[compression::NONE]),
+        ..Preferred::DEFAULT
+    }
+}
+
+/// Connects, trying again until the deadline while the server cannot be reached. A wrong host
+/// key and a refused user key are final. Dropping the future leaves nothing behind.
+pub(crate) async fn connect(
+    connector: &dyn Connector,
+    access: &Access,
+    config: &Arc<client::Config>,
+    attempt_limit: Duration,
+    deadline: Deadline,
+    attempts: u32,
+) -> Result<Conn> {
+    let mut pause = RETRY.0;
+    let mut tried = 0;
+    loop {
+        let attempt = attempt(connector, access, config, deadline);
+        let limit = attempt_limit.min(deadline.remaining());
+        let error = match tokio::time::timeout(limit, attempt).await {
+            Ok(Ok(conn)) => return Ok(conn),
+            Ok(Err(error)) => error,
+            Err(_elapsed) => Error::connection(
+                ConnectionStage::Dial,
+                format!("its SSH server did not answer within {limit:?}"),
+                None,
+            ),
+        };
+        tried += 1;
+        let error = error.with_sandbox(&access.id);
+        if !may_pass(&error) || tried >= attempts || deadline.remaining() <= pause {
+            return Err(error);
+        }
+        tracing::debug!(sandbox.id = %access.id, %error, tried, "not reachable yet");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY.1);
+    }
+}
+
+/// Whether another attempt can end otherwise.
+fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::Connection(error) => error.stage == ConnectionStage::Dial,
+        Error::Backend { transient, .. } => *transient,
+        Error::Timeout { .. } => true,
+        _ => false,
+    }
+}
+
+/// Ends a connection that did not come about.
+struct Abandon(Option<Life>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        if let Some(life) = self.0.take() {
+            life.kill();
+        }
+    }
+}
+
+async fn attempt(
+    connector: &dyn Connector,
+    access: &Access,
+    config: &Arc<client::Config>,
+    deadline: Deadline,
+) -> Result<Conn> {
+    let pin =
+        PublicKey::from_openssh(access.host_key.as_str()).map_err(|source| unreadable("host key", source))?;
+    let key = PrivateKey::from_openssh(access.client_key.expose())
+        .map_err(|source| unreadable("user key", source))?;
+    let stream = connector.connect(&access.endpoint, deadline).await?;
+    let life = Life::new();
+    let mut abandon = Abandon(Some(life.clone()));
+    let facts = Arc::new(Facts::new(life.clone()));
+    let stream = Guarded::new(stream, life);
+    let handler = Handler::new(pin, Arc::clone(&facts));
+    let mut handle = client::connect_stream(Arc::clone(config), stream, handler)
+        .await
+        .map_err(|error| handshake_failed(error, &facts, access))?;
+    let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
+    match handle.authenticate_publickey(&access.user, key).await {
+        Ok(AuthResult::Success) => {}
+        // This is also how russh reports that the connection was lost meanwhile.
+        Ok(AuthResult::Failure { remaining_methods, .. })
+            if remaining_methods.is_empty() && (handle.is_closed() || facts.life.is_dead()) =>
+        {
+            return Err(lost(
+                facts.end().unwrap_or("the connection was lost while it was authenticated"),
+                None,
+            ));
+        }
+        Ok(AuthResult::Failure { partial_success: true, .. }) => {
+            return Err(Error::connection(
+                ConnectionStage::Auth,
+                "the server wants more than a key; let it accept public-key authentication alone",
+                None,
+            ));
+        }
+        Ok(AuthResult::Failure { .. }) => {
+            return Err(Error::connection(
+                ConnectionStage::Auth,
+                format!(
+                    "the server does not accept this sandbox's key for the user {:?}; \
+                     it is not the instance that the key was made for, or its authorized keys were changed",
+                    access.user
+                ),
+                None,
+            ));
+        }
+        Err(error) => {
+            return Err(lost("the connection was lost while it was authenticated", Some(error.into())));
+        }
+    }
+    abandon.0 = None;
+    Ok(Conn::new(handle, facts))
+}
+
+fn handshake_failed(error: russh::Error, facts: &Facts, access: &Access) -> Error {
+    if let Some(offered) = facts.wrong_key() {
+        let pinned = access.host_key.fingerprint().unwrap_or_else(|_| "unknown".into());
+        return Error::connection(
+            ConnectionStage::HostKey,
+            format!(
+                "the server at its address has the host key {offered}, not {pinned}: another machine or \
+                 another sandbox answers there now; look up this sandbox again, or delete it and make a new one"
+            ),
+            None,
+        );
+    }
+    let (stage, message) = match &error {
+        russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, .. } => {
+            (ConnectionStage::HostKey, "the server has no ed25519 host key; give it one (ssh-keygen -A)")
+        }
+        russh::Error::NoCommonAlgo { .. } => (
+            ConnectionStage::HostKey,
+            "the server offers only outdated algorithms; let it use curve25519 and AES-GCM or ChaCha20-Poly1305",
+        ),
+        russh::Error::WrongServerSig
+        | russh::Error::Signature(_)
+        | russh::Error::SshKey(_)
+        | russh::Error::UnknownKey => {
+            (ConnectionStage::HostKey, "the server could not prove that it has the pinned host key")
+        }
+        russh::Error::Version => (ConnectionStage::Dial, "what answers there is no SSH server"),
+        _ => (ConnectionStage::Dial, "its SSH server ended the connection before it was set up"),
+    };
+    Error::connection(stage, message, Some(error.into()))
+}
+
+fn lost(message: &str, source: Option<BoxError>) -> Error {
+    Error::connection(ConnectionStage::Dial, message, source)
+}
+
+fn unreadable(what: &str, source: russh::keys::ssh_key::Error) -> Error {
+    Error::connection(ConnectionStage::Auth, format!("its {what} cannot be read"), Some(source.into()))
+}

@@ -1,0 +1,401 @@
+//! The task that drives one command to its end.
+//!
+//! It alone touches the channel. Callers hold the other ends of its queues and may let go at
+//! any moment: the actor notices, ends the command and closes the channel.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use russh::{ChannelMsg, Sig};
+use sandbox_core::{BoxError, CommandCause, ControlMessage, Error, ExecEvent, ExitStatus, Result, Signal};
+use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::sink::{Sink, Step};
+use super::start::exec_refused;
+use super::{Limits, Run};
+use crate::channel::{Ending, OpenChannel};
+
+/// After the exit status and without an end of file, this much silence means that something
+/// in the background holds the output open.
+const QUIET: Duration = Duration::from_millis(100);
+/// More than pipes and windows can hold of a command that has ended; what comes beyond is of
+/// something in the background.
+const AFTER_EXIT: usize = 8 << 20;
+/// How long the server may take to close a channel whose command has ended.
+const CLOSE_BY_SERVER: Duration = Duration::from_secs(2);
+/// How long what has arrived before a connection ended is looked through.
+const REMAINS: Duration = Duration::from_secs(1);
+/// How long a signal may take to go out when the reader is slow.
+const URGENT: Duration = Duration::from_secs(1);
+/// Input sent in one piece.
+const PIECE: usize = 32 << 10;
+
+/// SSH_EXTENDED_DATA_STDERR, RFC 4254 §5.2.
+const STDERR: u32 = 1;
+
+/// What a command gets besides its start.
+pub(super) struct Inputs {
+    pub(super) stdin: Option<DuplexStream>,
+    pub(super) control: Option<mpsc::Receiver<ControlMessage>>,
+}
+
+impl Inputs {
+    pub(super) fn none() -> Self {
+        Self { stdin: None, control: None }
+    }
+}
+
+pub(super) struct Actor<S> {
+    channel: OpenChannel,
+    control: Option<mpsc::Receiver<ControlMessage>>,
+    /// Sends the input; ends with the actor.
+    _input: Option<AbortOnDropHandle<()>>,
+    stdin: Option<DuplexStream>,
+    sink: S,
+    limits: Limits,
+    timeout: Option<Duration>,
+    may_end_silently: bool,
+    state: State,
+}
+
+/// What the server has told so far.
+#[derive(Default)]
+struct State {
+    exit: Option<ExitStatus>,
+    eof: bool,
+    refused: bool,
+    /// It has closed the channel, or the connection has ended.
+    over: bool,
+    closed: bool,
+    /// Bytes since the exit status.
+    after_exit: usize,
+    /// Since the last byte.
+    quiet: Option<Instant>,
+}
+
+/// Why the actor stops.
+enum Stop {
+    /// It knows the end, or will never know.
+    Ended,
+    Abandoned,
+    TimedOut(Duration),
+    /// The server answers no more.
+    Silent,
+}
+
+impl<S: Sink> Actor<S> {
+    pub(super) fn new(channel: OpenChannel, run: Run, inputs: Inputs, sink: S, limits: Limits) -> Self {
+        Self {
+            channel,
+            control: inputs.control,
+            _input: None,
+            stdin: inputs.stdin,
+            sink,
+            limits,
+            timeout: run.timeout,
+            may_end_silently: run.may_end_silently,
+            state: State::default(),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        self.feed().await;
+        let stop = self.drive().await;
+        if let Stop::TimedOut(_) = stop {
+            self.signal(Signal::Kill).await;
+        } else if let Stop::Abandoned = stop
+            && !self.channel.conn().is_ours()
+        {
+            // Ours hangs up when the channel closes; others leave the command running.
+            self.signal(Signal::Hup).await;
+        }
+        let end = self.outcome(&stop);
+        let streaming = self.control.is_some();
+        let Self { channel, sink, state, _input, .. } = self;
+        drop(_input);
+        // The reader neither waits for the close nor is waited for with it.
+        tokio::join!(sink.finish(end), close(channel, state, streaming));
+    }
+
+    /// Sends the input from a task of its own, for it waits as long as the command does not
+    /// read it.
+    async fn feed(&mut self) {
+        match self.stdin.take() {
+            Some(stdin) => {
+                let write = std::sync::Arc::clone(&self.channel.write);
+                self._input = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+                    if let Err(error) = pump(stdin, &write).await {
+                        tracing::debug!(%error, "the input of a command was cut off");
+                    }
+                })));
+            }
+            None => {
+                if let Err(error) = self.channel.write.eof().await {
+                    // The loop will find the connection dead.
+                    tracing::debug!(%error, "the end of the input could not be sent");
+                }
+            }
+        }
+    }
+
+    async fn drive(&mut self) -> Stop {
+        let life = self.channel.conn().life().clone();
+        let limit = self.timeout.and_then(|after| Some((Instant::now().checked_add(after)?, after)));
+        let mut dead: Option<Instant> = None;
+        while !self.state.is_over() {
+            let quiet = self.state.quiet;
+            tokio::select! {
+                biased;
+                step = self.sink.step() => if step == Step::Abandoned { return Stop::Abandoned },
+                message = receive(&mut self.control) => self.urgently(message).await,
+                () = until(limit.map(|(at, _)| at)), if self.state.exit.is_none() => {
+                    return Stop::TimedOut(limit.map(|(_, after)| after).unwrap_or_default());
+                }
+                message = self.channel.read.wait(), if self.sink.has_room() => self.take(message),
+                () = life.ended(), if dead.is_none() => dead = Some(Instant::now() + REMAINS),
+                () = until(dead) => self.state.over = true,
+                () = until(quiet.map(|since| since + QUIET)), if self.sink.has_room() => {
+                    // Nothing came for a while: have we all that the server had to send?
+                    self.state.quiet = None;
+                    match self.probe().await {
+                        Some(stop) => return stop,
+                        None => continue,
+                    }
+                }
+            }
+        }
+        Stop::Ended
+    }
+
+    /// Asks the server for an answer, which arrives after everything it sent before. If
+    /// nothing else does, the output is complete.
+    async fn probe(&mut self) -> Option<Stop> {
+        let conn = std::sync::Arc::clone(self.channel.conn());
+        let pong = conn.ping(self.limits.channel);
+        tokio::pin!(pong);
+        let before = self.state.after_exit;
+        loop {
+            tokio::select! {
+                biased;
+                step = self.sink.step() => if step == Step::Abandoned { return Some(Stop::Abandoned) },
+                message = self.channel.read.wait(), if self.sink.has_room() => {
+                    self.take(message);
+                    if self.state.is_over() {
+                        return None;
+                    }
+                }
+                answered = pong.as_mut(), if self.sink.has_room() => {
+                    if !answered && !conn.life().is_dead() {
+                        return Some(Stop::Silent);
+                    }
+                    if answered && self.state.after_exit == before {
+                        self.state.eof = true;
+                    }
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, message: Option<ChannelMsg>) {
+        match message {
+            Some(ChannelMsg::Data { data }) => self.output(ExecEvent::Stdout(data)),
+            Some(ChannelMsg::ExtendedData { data, ext: STDERR }) => self.output(ExecEvent::Stderr(data)),
+            Some(ChannelMsg::ExitStatus { exit_status }) => self.exit(ExitStatus::Code(exit_status)),
+            Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
+                self.exit(ExitStatus::Signal(signal(&signal_name)))
+            }
+            Some(ChannelMsg::Eof) => self.state.eof = true,
+            Some(ChannelMsg::Failure) => self.state.refused = true,
+            Some(ChannelMsg::Close) => (self.state.closed, self.state.over) = (true, true),
+            None => self.state.over = true,
+            Some(_) => {}
+        }
+    }
+
+    fn output(&mut self, event: ExecEvent) {
+        if self.state.exit.is_some() {
+            let (ExecEvent::Stdout(data) | ExecEvent::Stderr(data)) = &event else { return };
+            self.state.after_exit += data.len();
+            // The command's own output is complete: the rest is of something else.
+            self.state.eof |= self.state.after_exit > AFTER_EXIT;
+            self.state.quiet = Some(Instant::now());
+        }
+        self.sink.push(event);
+    }
+
+    fn exit(&mut self, status: ExitStatus) {
+        // The first counts.
+        self.state.exit.get_or_insert(status);
+        self.state.quiet = Some(Instant::now());
+    }
+
+    async fn urgently(&mut self, message: Option<ControlMessage>) {
+        match message {
+            None => self.control = None,
+            Some(ControlMessage::Signal(signal)) => self.signal(signal).await,
+            Some(ControlMessage::Resize(size)) => {
+                let write = std::sync::Arc::clone(&self.channel.write);
+                self.send(async move {
+                    write.window_change(u32::from(size.columns), u32::from(size.rows), 0, 0).await
+                })
+                .await;
+            }
+            Some(_) => {}
+        }
+    }
+
+    async fn signal(&mut self, signal: Signal) {
+        let write = std::sync::Arc::clone(&self.channel.write);
+        self.send(async move { write.signal(sig(&signal)).await }).await;
+    }
+
+    /// Sends something although the reader may be slow: russh sends nothing while it waits
+    /// for us to take what has arrived, so that goes to a reserve meanwhile.
+    async fn send(&mut self, message: impl Future<Output = std::result::Result<(), russh::Error>>) {
+        let conn = std::sync::Arc::clone(self.channel.conn());
+        let held_back = !self.sink.has_room();
+        let send = async {
+            let sent = message.await;
+            if sent.is_ok() && held_back {
+                conn.ping(URGENT).await;
+            }
+            sent
+        };
+        tokio::pin!(send);
+        let limit = Instant::now() + URGENT;
+        loop {
+            tokio::select! {
+                biased;
+                sent = send.as_mut() => {
+                    if let Err(error) = sent {
+                        tracing::debug!(%error, "a signal or size could not be sent");
+                    }
+                    return;
+                }
+                message = self.channel.read.wait(), if self.sink.has_reserve() && !self.state.over => self.take(message),
+                () = sleep_until(limit) => return,
+            }
+        }
+    }
+
+    /// What to tell the caller.
+    fn outcome(&mut self, stop: &Stop) -> Result<Option<ExitStatus>> {
+        let conn = self.channel.conn();
+        let State { exit, eof, refused, closed, .. } = &mut self.state;
+        match stop {
+            Stop::TimedOut(after) => {
+                Err(Error::Command { cause: CommandCause::TimedOut { after: *after }, source: None })
+            }
+            Stop::Silent => Err(lost("the server does not answer any more")),
+            _ if *refused && exit.is_none() => Err(exec_refused(&conn.server())),
+            // Without an end of file, the last of the output may be missing.
+            _ if exit.is_some() && (*eof || *closed) => Ok(exit.take()),
+            _ if *closed && self.may_end_silently => Ok(None),
+            _ if *closed => Err(lost("the server closed the channel without telling how the command ended")),
+            _ => Err(lost(conn.facts.end().unwrap_or("the connection ended"))),
+        }
+    }
+}
+
+impl State {
+    fn is_over(&self) -> bool {
+        self.over || self.refused || self.exit.is_some() && self.eof
+    }
+}
+
+/// Closes a channel whose command is done with.
+async fn close(mut channel: OpenChannel, mut state: State, streaming: bool) {
+    let ended = state.exit.is_some() && state.eof;
+    if ended && !state.closed {
+        // The server is about to close it, and then nothing of it stays behind in russh.
+        let by_server = async {
+            loop {
+                match channel.read.wait().await {
+                    Some(ChannelMsg::Close) => return true,
+                    None => return false,
+                    Some(_) => {}
+                }
+            }
+        };
+        state.closed = tokio::time::timeout(CLOSE_BY_SERVER, by_server).await.unwrap_or(false);
+    }
+    let ending = match state.closed {
+        true => Ending::ByServer,
+        false if streaming => Ending::CloseAndCheck,
+        false => Ending::Close,
+    };
+    channel.finish(ending).await;
+}
+
+async fn pump(
+    mut stdin: DuplexStream,
+    write: &russh::ChannelWriteHalf<russh::client::Msg>,
+) -> std::result::Result<(), russh::Error> {
+    loop {
+        let mut piece = BytesMut::with_capacity(PIECE);
+        if stdin.read_buf(&mut piece).await? == 0 {
+            return write.eof().await;
+        }
+        write.data_bytes(piece.freeze()).await?;
+    }
+}
+
+async fn receive(control: &mut Option<mpsc::Receiver<ControlMessage>>) -> Option<ControlMessage> {
+    match control {
+        Some(control) => control.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn lost(why: &str) -> Error {
+    Error::Command { cause: CommandCause::Lost, source: Some(BoxError::from(why.to_owned())) }
+}
+
+fn sig(signal: &Signal) -> Sig {
+    match signal {
+        Signal::Abrt => Sig::ABRT,
+        Signal::Alrm => Sig::ALRM,
+        Signal::Fpe => Sig::FPE,
+        Signal::Hup => Sig::HUP,
+        Signal::Ill => Sig::ILL,
+        Signal::Int => Sig::INT,
+        Signal::Kill => Sig::KILL,
+        Signal::Pipe => Sig::PIPE,
+        Signal::Quit => Sig::QUIT,
+        Signal::Segv => Sig::SEGV,
+        Signal::Term => Sig::TERM,
+        Signal::Usr1 => Sig::USR1,
+        other => Sig::Custom(other.name().to_owned()),
+    }
+}
+
+/// As the server names it; a name that is none becomes `UNKNOWN`.
+fn signal(sig: &Sig) -> Signal {
+    let name = match sig {
+        Sig::ABRT => "ABRT",
+        Sig::ALRM => "ALRM",
+        Sig::FPE => "FPE",
+        Sig::HUP => "HUP",
+        Sig::ILL => "ILL",
+        Sig::INT => "INT",
+        Sig::KILL => "KILL",
+        Sig::PIPE => "PIPE",
+        Sig::QUIT => "QUIT",
+        Sig::SEGV => "SEGV",
+        Sig::TERM => "TERM",
+        Sig::USR1 => "USR1",
+        Sig::Custom(name) => name,
+    };
+    name.parse().unwrap_or_else(|_| Signal::Other("UNKNOWN".to_owned()))
+}

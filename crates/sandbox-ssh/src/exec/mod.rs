@@ -1,0 +1,110 @@
+//! Commands: started on a channel, and driven to their end by a task of their own.
+
+mod actor;
+mod sink;
+mod start;
+
+use std::time::Duration;
+
+use sandbox_core::{Deadline, Error, ExecRequest, JobId, Output, Process, ProcessDriver, Result};
+use tokio::sync::oneshot;
+
+use crate::channel::{self, OpenChannel};
+use crate::connection::Opening;
+use crate::pool::SlotPool;
+
+use actor::{Actor, Inputs};
+use sink::{Collect, Sink, Stream};
+pub(crate) use start::Start;
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) checkout: Duration,
+    pub(crate) channel: Duration,
+}
+
+/// What to run, and what is expected of its end.
+pub(crate) struct Run {
+    pub(crate) start: Start,
+    /// Kill it when it runs longer.
+    pub(crate) timeout: Option<Duration>,
+    /// A channel that the server closes without telling how the command ended is fine.
+    pub(crate) may_end_silently: bool,
+}
+
+impl Run {
+    pub(crate) fn command(request: ExecRequest) -> Result<Self> {
+        let timeout = request.timeout;
+        Ok(Self { start: Start::command(request)?, timeout, may_end_silently: false })
+    }
+
+    pub(crate) fn job(id: &JobId, request: ExecRequest) -> Result<Self> {
+        let mut run = Self::command(request)?;
+        run.start.as_job(id);
+        run.timeout = None;
+        Ok(run)
+    }
+}
+
+/// Runs something to its end and collects what it writes, at most `cap` bytes of each stream.
+/// Dropping the future ends it. The output is taken as it comes even while the future is not
+/// polled, for others share the connection.
+pub(crate) async fn collect(pool: &SlotPool, run: Run, cap: usize, limits: Limits) -> Result<Output> {
+    let (sink, output) = Collect::new(cap);
+    let pool = pool.clone();
+    tokio::spawn(async move {
+        let mut sink = sink;
+        match begin(&pool, &run.start, limits, &mut sink).await {
+            Some(Ok(channel)) => Actor::new(channel, run, Inputs::none(), sink, limits).run().await,
+            Some(Err(error)) => sink.finish(Err(error)).await,
+            None => {}
+        }
+    });
+    output.await.unwrap_or_else(|_dropped| {
+        Err(Error::Command { cause: sandbox_core::CommandCause::Lost, source: None })
+    })
+}
+
+/// Starts something whose output is read at the caller's pace.
+pub(crate) async fn stream(pool: &SlotPool, run: Run, stdin: bool, limits: Limits) -> Result<Process> {
+    let (process, ProcessDriver { events, stdin, control }) = Process::channel(stdin);
+    let (started, result) = oneshot::channel();
+    let pool = pool.clone();
+    tokio::spawn(async move {
+        let mut sink = Stream::new(events);
+        match begin(&pool, &run.start, limits, &mut sink).await {
+            Some(Ok(channel)) => {
+                // Nobody waits any more: the actor will find the process dropped as well.
+                drop(started.send(Ok(())));
+                Actor::new(channel, run, Inputs { stdin, control: Some(control) }, sink, limits).run().await;
+            }
+            Some(Err(error)) => drop(started.send(Err(error))),
+            None => {}
+        }
+    });
+    match result.await {
+        Ok(started) => started.map(|()| process),
+        Err(_dropped) => Err(Error::Command { cause: sandbox_core::CommandCause::Lost, source: None }),
+    }
+}
+
+/// Opens a channel and starts something on it; `None` when nobody wants it any more.
+async fn begin(
+    pool: &SlotPool,
+    start: &Start,
+    limits: Limits,
+    sink: &mut impl Sink,
+) -> Option<Result<OpenChannel>> {
+    let begin = async {
+        let deadline = Deadline::after(limits.checkout);
+        let mut channel = channel::open(pool, &Opening::Session, limits.channel, deadline).await?;
+        start.send(&mut channel, limits.channel).await?;
+        Ok(channel)
+    };
+    tokio::select! {
+        biased;
+        channel = begin => Some(channel),
+        () = sink.abandoned() => None,
+    }
+}

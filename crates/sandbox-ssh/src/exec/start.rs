@@ -1,0 +1,143 @@
+//! What is sent to start something on an open channel.
+
+use std::time::Duration;
+
+use russh::ChannelMsg;
+use sandbox_core::{CommandCause, ConnectionStage, Env, Error, ExecRequest, JobId, Pty, Result, dialect};
+
+use crate::channel::OpenChannel;
+
+/// Something to start on a channel.
+pub(crate) struct Start {
+    what: What,
+    env: Env,
+    /// Variables of [`dialect`], which only our server understands.
+    control: Vec<(&'static str, String)>,
+    pty: Option<Pty>,
+}
+
+enum What {
+    Command(Vec<u8>),
+    Subsystem(&'static str),
+}
+
+impl Start {
+    pub(crate) fn command(request: ExecRequest) -> Result<Self> {
+        let line = request.command_line()?;
+        Ok(Self { what: What::Command(line), env: request.env, control: Vec::new(), pty: request.pty })
+    }
+
+    /// A subsystem of our server.
+    pub(crate) fn subsystem(name: &'static str, control: Vec<(&'static str, String)>) -> Self {
+        Self { what: What::Subsystem(name), env: Env::default(), control, pty: None }
+    }
+
+    /// As a job that outlives its channel.
+    pub(crate) fn as_job(&mut self, id: &JobId) {
+        self.control.push((dialect::JOB, id.to_string()));
+    }
+
+    /// Sends it. Nothing runs yet when this fails.
+    pub(crate) async fn send(&self, channel: &mut OpenChannel, patience: Duration) -> Result<()> {
+        let ours = channel.conn().is_ours();
+        if !ours && (!self.control.is_empty() || matches!(self.what, What::Subsystem(_))) {
+            return Err(not_ours(&channel.conn().server()));
+        }
+        let work = async {
+            for (name, value) in &self.control {
+                sent(channel, channel.write.set_env(false, *name, value).await)?;
+            }
+            for (name, value) in self.env.iter() {
+                sent(channel, channel.write.set_env(!ours, name, value).await)?;
+            }
+            if !ours {
+                for (name, _) in self.env.iter() {
+                    if !accepted(channel).await? {
+                        return Err(env_refused(name, &channel.conn().server()));
+                    }
+                }
+            }
+            if let Some(Pty { term, size }) = &self.pty {
+                let (columns, rows) = (u32::from(size.columns), u32::from(size.rows));
+                sent(channel, channel.write.request_pty(true, term, columns, rows, 0, 0, &[]).await)?;
+                if !accepted(channel).await? {
+                    return Err(pty_refused(&channel.conn().server()));
+                }
+            }
+            // The reply to this one is waited for by whoever reads the output.
+            let result = match &self.what {
+                What::Command(line) => channel.write.exec(true, line.as_slice()).await,
+                What::Subsystem(name) => channel.write.request_subsystem(true, *name).await,
+            };
+            sent(channel, result)
+        };
+        match tokio::time::timeout(patience, work).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(unsent("the server did not answer a request on a channel")),
+        }
+    }
+}
+
+/// The answer to the oldest request that is not answered yet.
+async fn accepted(channel: &mut OpenChannel) -> Result<bool> {
+    let life = channel.conn().life().clone();
+    loop {
+        let message = tokio::select! {
+            biased;
+            message = channel.read.wait() => message,
+            () = life.ended() => None,
+        };
+        match message {
+            Some(ChannelMsg::Success) => return Ok(true),
+            Some(ChannelMsg::Failure) => return Ok(false),
+            Some(ChannelMsg::Close) | None => {
+                return Err(unsent("the connection was lost before the command was sent"));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn sent(channel: &OpenChannel, result: std::result::Result<(), russh::Error>) -> Result<()> {
+    result.map_err(|source| {
+        let why = channel.conn().facts.end().unwrap_or("the connection was lost before the command was sent");
+        Error::connection(ConnectionStage::Channel, why, Some(source.into()))
+    })
+}
+
+fn unsent(message: &str) -> Error {
+    Error::connection(ConnectionStage::Channel, message, None)
+}
+
+/// The server refused to run anything.
+pub(super) fn exec_refused(server: &str) -> Error {
+    let message = format!(
+        "the server ({server}) refused the request; it may be set up for something else, such as files only"
+    );
+    Error::Command { cause: CommandCause::NotStarted { message }, source: None }
+}
+
+fn env_refused(name: &str, server: &str) -> Error {
+    Error::unsupported(
+        format!("setting the environment variable {name}"),
+        server,
+        format!("let its sshd_config say `AcceptEnv {name}`, or use sandbox-sshd in the sandbox"),
+    )
+}
+
+fn pty_refused(server: &str) -> Error {
+    Error::unsupported(
+        "a terminal",
+        server,
+        "run the command without one, or let the sandbox have /dev/pts and the server permit it (PermitTTY)",
+    )
+}
+
+/// Jobs and the like need our own server.
+fn not_ours(server: &str) -> Error {
+    Error::unsupported(
+        "a background job",
+        server,
+        "use sandbox-sshd in the sandbox, or start the command with `nohup … &` in a shell",
+    )
+}

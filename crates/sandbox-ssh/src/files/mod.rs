@@ -1,0 +1,17 @@
+//! Files, over SFTP.
+//!
+//! All files of a sandbox go over one channel on a connection of its own, so that they
+//! cannot hold up commands. Many requests are in flight at once.
+
+mod download;
+mod failure;
+mod handle;
+mod hub;
+mod names;
+mod ops;
+mod upload;
+
+pub(crate) use download::download;
+pub(crate) use hub::{Hub, HubLimits};
+pub(crate) use ops::Files;
+pub(crate) use upload::upload;

@@ -1,0 +1,239 @@
+//! Everything about files but their content.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use futures_util::future::join_all;
+use russh_sftp::client::error::Error as SftpError;
+use russh_sftp::protocol::{FileAttributes, Packet, Status, StatusCode};
+use sandbox_core::{Direction, Error, FileInfo, FileKind, Result, TransferReason};
+
+use super::failure::fault;
+use super::handle::{self, Target};
+use super::hub::{Hub, Sftp};
+use super::names::{check_answer, check_entry, check_path};
+
+const INSIDE: Direction = Direction::Inside;
+/// The most entries of one directory, and the most bytes of their names.
+const ENTRIES: usize = 1_000_000;
+const NAME_BYTES: usize = 256 << 20;
+
+/// File operations on one session.
+pub(crate) struct Files<'a>(pub(crate) &'a Hub);
+
+impl Files<'_> {
+    /// Checks the path and gives the session.
+    async fn at(&self, path: &str) -> Result<Arc<Sftp>> {
+        check_path(path, INSIDE)?;
+        self.0.session().await
+    }
+
+    pub(crate) async fn stat(&self, path: &str, follow: bool) -> Result<FileInfo> {
+        let sftp = self.at(path).await?;
+        let attributes = if follow { sftp.raw.stat(path).await } else { sftp.raw.lstat(path).await };
+        Ok(info(path, &attributes.map_err(|error| sftp.failed(INSIDE, path, error))?.attrs))
+    }
+
+    pub(crate) async fn list(&self, path: &str) -> Result<Vec<FileInfo>> {
+        let sftp = self.at(path).await?;
+        let fail = |error| sftp.failed(INSIDE, path, error);
+        let directory = handle::open(&sftp, Target::Directory(path.to_owned())).await.map_err(fail)?;
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        loop {
+            let batch = match sftp.raw.readdir(directory.id()).await {
+                Ok(batch) => batch.files,
+                Err(SftpError::Status(status)) if status.status_code == StatusCode::Eof => break,
+                Err(error) => return Err(fail(error)),
+            };
+            if batch.is_empty() {
+                return Err(fault(
+                    INSIDE,
+                    path,
+                    TransferReason::Other,
+                    "the server's listing makes no sense",
+                ));
+            }
+            for file in batch {
+                bytes += file.filename.len();
+                if entries.len() >= ENTRIES || bytes > NAME_BYTES {
+                    let message =
+                        format!("it has more than {ENTRIES} entries; list it with a command instead");
+                    return Err(fault(INSIDE, path, TransferReason::TooLarge, message));
+                }
+                if file.filename == "." || file.filename == ".." {
+                    continue;
+                }
+                check_entry(path, &file.filename)?;
+                entries.push(info(&file.filename, &file.attrs));
+            }
+        }
+        directory.close().await.map_err(fail)?;
+        Ok(entries)
+    }
+
+    pub(crate) async fn create_dir(&self, path: &str, parents: bool) -> Result<()> {
+        let sftp = self.at(path).await?;
+        if !parents {
+            return match sftp.raw.mkdir(path, FileAttributes::empty()).await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(exists_or(&sftp, path, error).await),
+            };
+        }
+        // All at once, for a server takes requests in order; those that are there fail.
+        let made = join_all(ancestors(path).map(|dir| sftp.raw.mkdir(dir, FileAttributes::empty()))).await;
+        match sftp.raw.stat(path).await {
+            Ok(found) if kind(&found.attrs) == FileKind::Directory => Ok(()),
+            Ok(_) => Err(fault(INSIDE, path, TransferReason::AlreadyExists, "it exists and is no directory")),
+            Err(missing) => {
+                // The last failure says why; an earlier one may only be that it is there.
+                let why = made.into_iter().rev().find_map(|result| result.err()).unwrap_or(missing);
+                Err(sftp.failed(INSIDE, path, why))
+            }
+        }
+    }
+
+    pub(crate) async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        check_path(to, INSIDE)?;
+        let sftp = self.at(from).await?;
+        replace(&sftp, from, to).await.map_err(|error| sftp.failed(INSIDE, from, error))
+    }
+
+    pub(crate) async fn remove_file(&self, path: &str) -> Result<()> {
+        let sftp = self.at(path).await?;
+        sftp.raw.remove(path).await.map(drop).map_err(|error| sftp.failed(INSIDE, path, error))
+    }
+
+    pub(crate) async fn remove_dir(&self, path: &str) -> Result<()> {
+        let sftp = self.at(path).await?;
+        sftp.raw.rmdir(path).await.map(drop).map_err(|error| sftp.failed(INSIDE, path, error))
+    }
+
+    pub(crate) async fn set_mode(&self, path: &str, mode: u32) -> Result<()> {
+        let sftp = self.at(path).await?;
+        let attributes = FileAttributes { permissions: Some(mode & 0o7777), ..FileAttributes::empty() };
+        sftp.raw.setstat(path, attributes).await.map(drop).map_err(|error| sftp.failed(INSIDE, path, error))
+    }
+
+    pub(crate) async fn symlink(&self, target: &str, path: &str) -> Result<()> {
+        check_path(target, INSIDE)?;
+        let sftp = self.at(path).await?;
+        // The draft has the link first. OpenSSH has the target first, and so has everybody
+        // who wants to work with it; russh-sftp sends its arguments in the draft's order.
+        match sftp.raw.symlink(target, path).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(exists_or(&sftp, path, error).await),
+        }
+    }
+
+    pub(crate) async fn read_link(&self, path: &str) -> Result<String> {
+        let sftp = self.at(path).await?;
+        let name = sftp.raw.readlink(path).await.map_err(|error| sftp.failed(INSIDE, path, error))?;
+        only(path, name.files)
+    }
+
+    pub(crate) async fn canonicalize(&self, path: &str) -> Result<String> {
+        let sftp = self.at(path).await?;
+        let name = sftp.raw.realpath(path).await.map_err(|error| sftp.failed(INSIDE, path, error))?;
+        only(path, name.files)
+    }
+}
+
+/// Gives a file another name, in place of a file that has it; in one step where the server
+/// can.
+pub(super) async fn replace(sftp: &Sftp, from: &str, to: &str) -> Result<(), SftpError> {
+    if sftp.posix_rename {
+        let mut data = Vec::with_capacity(from.len() + to.len() + 8);
+        for path in [from, to] {
+            let length =
+                u32::try_from(path.len()).map_err(|_| SftpError::Limited("the path is too long".into()))?;
+            data.extend_from_slice(&length.to_be_bytes());
+            data.extend_from_slice(path.as_bytes());
+        }
+        return match sftp.raw.extended("posix-rename@openssh.com", data).await? {
+            Packet::Status(status) => succeeded(status),
+            _ => Err(SftpError::UnexpectedPacket),
+        };
+    }
+    match sftp.raw.rename(from, to).await {
+        // By the draft it fails when the target exists.
+        Err(SftpError::Status(_)) if is_file(sftp, to).await => {
+            sftp.raw.remove(to).await?;
+            sftp.raw.rename(from, to).await.map(drop)
+        }
+        result => result.map(drop),
+    }
+}
+
+fn succeeded(status: Status) -> Result<(), SftpError> {
+    if status.status_code == StatusCode::Ok { Ok(()) } else { Err(SftpError::Status(status)) }
+}
+
+async fn is_file(sftp: &Sftp, path: &str) -> bool {
+    sftp.raw.lstat(path).await.is_ok_and(|found| kind(&found.attrs) != FileKind::Directory)
+}
+
+/// Servers do not say that something failed because it exists.
+async fn exists_or(sftp: &Sftp, path: &str, error: SftpError) -> Error {
+    match error {
+        SftpError::Status(status)
+            if status.status_code == StatusCode::Failure && sftp.raw.lstat(path).await.is_ok() =>
+        {
+            fault(INSIDE, path, TransferReason::AlreadyExists, "it exists already")
+        }
+        error => sftp.failed(INSIDE, path, error),
+    }
+}
+
+fn only(path: &str, files: Vec<russh_sftp::protocol::File>) -> Result<String> {
+    let [file] = <[_; 1]>::try_from(files)
+        .map_err(|_| fault(INSIDE, path, TransferReason::Other, "the server's answer makes no sense"))?;
+    check_answer(path, &file.filename)?;
+    Ok(file.filename)
+}
+
+fn info(name: &str, attributes: &FileAttributes) -> FileInfo {
+    let modified = attributes.mtime.map(|seconds| UNIX_EPOCH + Duration::from_secs(u64::from(seconds)));
+    let mode = attributes.permissions.unwrap_or(0) & 0o7777;
+    FileInfo::new(name, kind(attributes), attributes.size.unwrap_or(0), mode, modified)
+}
+
+pub(super) fn kind(attributes: &FileAttributes) -> FileKind {
+    match attributes.permissions.unwrap_or(0) & 0o170_000 {
+        0o100_000 => FileKind::File,
+        0o040_000 => FileKind::Directory,
+        0o120_000 => FileKind::Symlink,
+        _ => FileKind::Other,
+    }
+}
+
+/// A directory and those above it, the topmost first.
+fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    let ends = path.char_indices().filter(|(at, character)| *character == '/' && *at > 0).map(|(at, _)| at);
+    ends.chain([path.len()]).map(|end| &path[..end]).filter(|part| !part.ends_with('/'))
+}
+
+/// Letters and digits that nobody can guess.
+pub(super) fn random_word() -> Result<String> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|source| Error::Backend {
+        backend: "system",
+        operation: "read random bytes",
+        message: "the operating system gave no randomness".into(),
+        transient: false,
+        source: Some(Box::new(source)),
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_made_from_the_top() {
+        let all = |path| ancestors(path).collect::<Vec<_>>();
+        assert_eq!(all("a"), ["a"]);
+        assert_eq!(all("a/b/c"), ["a", "a/b", "a/b/c"]);
+        assert_eq!(all("/a//b/"), ["/a", "/a//b"]);
+    }
+}

@@ -1,0 +1,263 @@
+//! The connections under a pool: which there are, how many channels each has, new ones.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use russh::client;
+use sandbox_core::{Access, Connector, Deadline, Endpoint, Result};
+use tokio::sync::Semaphore;
+
+use super::{Bounds, PoolStatus, evicted};
+use crate::connection::{Conn, Purpose, config, connect};
+use crate::options::SshOptions;
+
+/// A write that the peer has not taken for so long means that it is gone or stuck.
+const WRITE_STALL: Duration = Duration::from_secs(60);
+/// Attempts to reach a server that has answered before.
+const ATTEMPTS: u32 = 4;
+
+/// Makes connections to one sandbox.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    connector: Arc<dyn Connector>,
+    access: Arc<Mutex<Arc<Access>>>,
+    purpose: Purpose,
+    config: Arc<client::Config>,
+    connect_timeout: Duration,
+}
+
+pub(crate) struct Connections {
+    dialer: Dialer,
+    bounds: Bounds,
+    dialing: Semaphore,
+    state: Mutex<State>,
+}
+
+struct State {
+    entries: Vec<Entry>,
+    /// Channels allowed on each connection.
+    limit: usize,
+    handshakes: u64,
+    closed: bool,
+}
+
+struct Entry {
+    conn: Arc<Conn>,
+    /// Slots that exist for it, in use or not.
+    slots: usize,
+}
+
+/// The right to have one channel open on a connection.
+pub(crate) struct Slot {
+    conn: Arc<Conn>,
+    home: Arc<Connections>,
+}
+
+impl Dialer {
+    pub(crate) fn new(
+        connector: Arc<dyn Connector>,
+        access: Arc<Access>,
+        options: &SshOptions,
+        purpose: Purpose,
+    ) -> Self {
+        Self {
+            connector,
+            access: Arc::new(Mutex::new(access)),
+            purpose,
+            config: config(options, purpose),
+            connect_timeout: options.connect_timeout,
+        }
+    }
+
+    /// The same sandbox, for another purpose.
+    pub(crate) fn with_purpose(&self, options: &SshOptions, purpose: Purpose) -> Self {
+        Self { purpose, config: config(options, purpose), ..self.clone() }
+    }
+
+    /// Takes note of where the sandbox is now.
+    pub(crate) fn moved(&self, access: &Arc<Access>) {
+        let mut current = self.access.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.endpoint != access.endpoint {
+            *current = Arc::clone(access);
+        }
+    }
+
+    pub(crate) fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn dial(&self, deadline: Deadline, attempts: u32) -> Result<Conn> {
+        let access = self.access();
+        let begun = Instant::now();
+        let conn = connect(&*self.connector, &access, &self.config, self.connect_timeout, deadline, attempts)
+            .await?;
+        tracing::debug!(
+            sandbox.id = %access.id,
+            ssh.purpose = ?self.purpose,
+            ssh.endpoint = kind(&access.endpoint),
+            ssh.server = %conn.server(),
+            elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "connected"
+        );
+        Ok(conn)
+    }
+}
+
+impl Connections {
+    pub(super) fn new(dialer: Dialer, bounds: Bounds) -> Self {
+        let limit = bounds.channels_per_connection.max(1);
+        let state = State { entries: Vec::new(), limit, handshakes: 0, closed: false };
+        Self { dialer, bounds, dialing: Semaphore::new(bounds.handshakes.max(1)), state: Mutex::new(state) }
+    }
+
+    /// Makes sure that there is a connection.
+    pub(super) async fn ensure(&self, deadline: Deadline) -> Result<()> {
+        if self.has_usable() {
+            return Ok(());
+        }
+        let _turn = deadline.bound("wait for a handshake", self.turn()).await?;
+        if self.has_usable() {
+            return Ok(());
+        }
+        self.dial(deadline, u32::MAX).await
+    }
+
+    /// A slot on a connection with room, or on a new one.
+    pub(super) async fn claim_or_dial(home: &Arc<Self>) -> Result<Slot> {
+        if let Some(slot) = Self::claim(home)? {
+            return Ok(slot);
+        }
+        let _turn = home.turn().await?;
+        loop {
+            // Whoever dialled meanwhile may have left room.
+            if let Some(slot) = Self::claim(home)? {
+                return Ok(slot);
+            }
+            home.dial(Deadline::after(home.dialer.connect_timeout), ATTEMPTS).await?;
+        }
+    }
+
+    fn claim(home: &Arc<Self>) -> Result<Option<Slot>> {
+        let mut state = home.state();
+        if state.closed {
+            return Err(evicted());
+        }
+        let limit = state.limit;
+        let room = |entry: &&mut Entry| entry.conn.is_usable() && entry.slots < limit;
+        Ok(state.entries.iter_mut().filter(room).min_by_key(|entry| entry.slots).map(|entry| {
+            entry.slots += 1;
+            Slot { conn: Arc::clone(&entry.conn), home: Arc::clone(home) }
+        }))
+    }
+
+    async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>> {
+        self.dialing.acquire().await.map_err(|_closed| evicted())
+    }
+
+    async fn dial(&self, deadline: Deadline, attempts: u32) -> Result<()> {
+        let conn = self.dialer.dial(deadline, attempts).await?;
+        let mut state = self.state();
+        if state.closed {
+            conn.life().kill();
+            return Err(evicted());
+        }
+        state.handshakes += 1;
+        state.entries.push(Entry { conn: Arc::new(conn), slots: 0 });
+        Ok(())
+    }
+
+    fn has_usable(&self) -> bool {
+        self.state().entries.iter().any(|entry| entry.conn.is_usable())
+    }
+
+    /// Lowers how many channels a connection may have; the new limit, if it is one.
+    pub(super) fn lower_limit(&self, allowed: usize) -> Option<usize> {
+        let mut state = self.state();
+        (allowed < state.limit).then(|| {
+            state.limit = allowed;
+            allowed
+        })
+    }
+
+    /// Lets connections take no more channels that are too old, too used, or idle.
+    pub(super) fn retire(&self, options: &SshOptions) {
+        for Entry { conn, .. } in &self.state().entries {
+            if conn.life().write_stall() > WRITE_STALL {
+                tracing::debug!(ssh.purpose = ?self.dialer.purpose, "the peer takes no data; giving the connection up");
+                conn.life().kill();
+            } else if conn.created.elapsed() > options.max_lifetime
+                || conn.opened() >= options.max_channels
+                || conn.idle().is_some_and(|idle| idle > options.idle_timeout)
+            {
+                conn.retire();
+            }
+        }
+    }
+
+    /// Takes out the connections that nothing holds any more.
+    pub(super) fn sweep(&self) -> Vec<Arc<Conn>> {
+        let mut state = self.state();
+        let gone =
+            |entry: &mut Entry| !entry.conn.is_usable() && (entry.slots == 0 || entry.conn.life().is_dead());
+        state.entries.extract_if(.., gone).map(|entry| entry.conn).collect()
+    }
+
+    pub(super) fn close(&self) {
+        self.dialing.close();
+        let entries = {
+            let mut state = self.state();
+            state.closed = true;
+            std::mem::take(&mut state.entries)
+        };
+        for entry in entries {
+            entry.conn.life().kill();
+        }
+    }
+
+    pub(super) fn status(&self) -> PoolStatus {
+        let state = self.state();
+        let live = state.entries.iter().filter(|entry| !entry.conn.life().is_dead());
+        PoolStatus {
+            connections: live.clone().count(),
+            busy: live.map(|entry| entry.conn.busy()).sum(),
+            channels_per_connection: state.limit.min(self.bounds.channels_per_connection),
+            handshakes: state.handshakes,
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    pub(crate) fn conn(&self) -> &Arc<Conn> {
+        &self.conn
+    }
+
+    /// Whether it may be used once more.
+    pub(super) fn is_good(&self) -> bool {
+        let state = self.home.state();
+        let fits = |entry: &Entry| Arc::ptr_eq(&entry.conn, &self.conn) && entry.slots <= state.limit;
+        self.conn.is_usable() && state.entries.iter().any(fits)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut state = self.home.state();
+        if let Some(entry) = state.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.conn, &self.conn)) {
+            entry.slots -= 1;
+        }
+    }
+}
+
+fn kind(endpoint: &Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Tcp(_) => "tcp",
+        Endpoint::Unix(_) => "unix",
+        Endpoint::Pod { .. } => "pod",
+        Endpoint::Memory(_) => "memory",
+        _ => "other",
+    }
+}

@@ -1,0 +1,47 @@
+//! A slot in use.
+
+use std::sync::Arc;
+
+use deadpool::managed::Object;
+
+use super::PooledSlot;
+use super::capacity::Turn;
+use crate::connection::Conn;
+
+/// A slot that somebody uses. It goes back to the pool when dropped, unless its connection
+/// takes no more channels.
+pub(crate) struct Lease {
+    conn: Arc<Conn>,
+    slot: Option<PooledSlot>,
+    /// After the slot, so that whoever is next finds it.
+    _turn: Turn,
+}
+
+impl Lease {
+    pub(super) fn new(slot: PooledSlot, turn: Turn) -> Self {
+        let conn = Arc::clone(slot.conn());
+        conn.begin_use();
+        Self { conn, slot: Some(slot), _turn: turn }
+    }
+
+    pub(crate) fn conn(&self) -> &Arc<Conn> {
+        &self.conn
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.conn.end_use();
+        if let Some(slot) = self.slot.take()
+            && !slot.is_good()
+        {
+            drop(Object::take(slot));
+        }
+    }
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Lease").field(&self.conn).finish()
+    }
+}

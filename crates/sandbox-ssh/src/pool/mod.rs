@@ -1,0 +1,163 @@
+//! Slots on shared connections, handed out by deadpool.
+//!
+//! A *slot* is the right to have one channel open on a connection. deadpool keeps the slots
+//! that are not in use and says at each checkout, without I/O, whether one is still good; a
+//! slot that it has not yet comes from the least busy connection, or from a new one. In front
+//! of it stands a count of how many channels may be in use at once, which shrinks when a
+//! server turns out to allow fewer, and grows when callers wait.
+
+mod capacity;
+mod connections;
+mod lease;
+
+use std::sync::Arc;
+
+use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult};
+use sandbox_core::{ConnectionStage, Deadline, Error, Result};
+
+pub(crate) use connections::{Connections, Dialer};
+pub(crate) use lease::Lease;
+
+use crate::options::SshOptions;
+use capacity::Capacity;
+use connections::Slot;
+
+/// How many channels and connections a pool may have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) channels_per_connection: usize,
+    /// Opened without hesitation.
+    pub(crate) connections: usize,
+    /// Opened when callers wait.
+    pub(crate) max_connections: usize,
+    /// Handshakes at once.
+    pub(crate) handshakes: usize,
+}
+
+/// The connections of one purpose to one sandbox.
+#[derive(Clone)]
+pub(crate) struct SlotPool {
+    pool: Pool<SlotManager>,
+    connections: Arc<Connections>,
+    capacity: Arc<Capacity>,
+}
+
+/// A look at a pool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStatus {
+    /// Live connections.
+    pub connections: usize,
+    /// Channels in use.
+    pub busy: usize,
+    /// Channels that a server allows on one connection, as far as is known.
+    pub channels_per_connection: usize,
+    /// Handshakes that were completed since the beginning.
+    pub handshakes: u64,
+}
+
+impl SlotPool {
+    pub(crate) fn new(dialer: Dialer, bounds: Bounds) -> Result<Self> {
+        let connections = Arc::new(Connections::new(dialer, bounds));
+        let manager = SlotManager(Arc::clone(&connections));
+        let most = bounds.max_connections.saturating_mul(bounds.channels_per_connection).max(1);
+        let pool =
+            Pool::builder(manager).max_size(most).queue_mode(QueueMode::Lifo).build().map_err(|source| {
+                Error::Backend {
+                    backend: "ssh",
+                    operation: "make a pool",
+                    message: "the pool's settings are not usable".into(),
+                    transient: false,
+                    source: Some(Box::new(source)),
+                }
+            })?;
+        Ok(Self { pool, connections, capacity: Arc::new(Capacity::new(bounds)) })
+    }
+
+    /// Makes sure that there is a live connection, trying until the deadline.
+    pub(crate) async fn ensure(&self, deadline: Deadline) -> Result<()> {
+        self.connections.ensure(deadline).await
+    }
+
+    /// A slot: at once when one is free, else as soon as there is one.
+    pub(crate) async fn checkout(&self, deadline: Deadline) -> Result<Lease> {
+        deadline
+            .bound("wait for a free channel", async {
+                let turn = self.capacity.acquire().await.ok_or_else(evicted)?;
+                let slot = self.pool.get().await.map_err(|error| match error {
+                    PoolError::Backend(error) => error,
+                    _ => evicted(),
+                })?;
+                Ok(Lease::new(slot, turn))
+            })
+            .await
+    }
+
+    /// Takes note that the server refused a channel on this slot's connection.
+    pub(crate) fn refused(&self, lease: &Lease) {
+        let allowed = lease.conn().facts.allowed().max(1);
+        if let Some(limit) = self.connections.lower_limit(allowed) {
+            tracing::debug!(ssh.channels_per_connection = limit, "the server allows fewer channels");
+            self.capacity.lower(limit);
+        }
+    }
+
+    /// Closes what is too old, dead, or was not used for long.
+    pub(crate) fn reap(&self, options: &SshOptions) {
+        self.connections.retire(options);
+        // Dropped here, outside of the pool's lock.
+        let removed = self.pool.retain(|slot, _| slot.conn().is_usable()).removed;
+        drop(removed);
+        drop(self.connections.sweep());
+        if self.status().busy == 0 {
+            self.capacity.shrink();
+        }
+    }
+
+    /// Ends every connection, and everything that runs over them.
+    pub(crate) fn close(&self) {
+        self.capacity.close();
+        self.pool.close();
+        self.connections.close();
+    }
+
+    pub(crate) fn status(&self) -> PoolStatus {
+        self.connections.status()
+    }
+}
+
+impl std::fmt::Debug for SlotPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SlotPool").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+/// What deadpool asks.
+pub(crate) struct SlotManager(Arc<Connections>);
+
+type PooledSlot = Object<SlotManager>;
+
+impl Manager for SlotManager {
+    type Type = Slot;
+    type Error = Error;
+
+    async fn create(&self) -> Result<Slot> {
+        Connections::claim_or_dial(&self.0).await
+    }
+
+    async fn recycle(&self, slot: &mut Slot, _: &Metrics) -> RecycleResult<Error> {
+        if slot.is_good() {
+            Ok(())
+        } else {
+            Err(RecycleError::message("its connection takes no more channels"))
+        }
+    }
+}
+
+fn evicted() -> Error {
+    Error::connection(
+        ConnectionStage::Channel,
+        "its connections were closed, for it was deleted or replaced",
+        None,
+    )
+}

@@ -1,0 +1,146 @@
+//! All sandboxes' sessions.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sandbox_core::{Access, Connector, Deadline, PublicKey, Result, Session, SessionSource, Uid};
+
+use crate::options::SshOptions;
+use crate::pool::PoolStatus;
+use crate::session::{Instance, SshSession};
+
+/// How often connections are looked after.
+const TICK: Duration = Duration::from_secs(10);
+
+/// Sessions over SSH, with a pool of connections for each instance of a sandbox.
+///
+/// Connections are pooled by the instance's uid, the user and the pinned host key, never by
+/// address: what answers at the address of a sandbox that is gone gets none of its sessions.
+/// Cheap to clone; all clones are one. Dropping the last one and its sessions closes the
+/// connections.
+#[derive(Clone)]
+pub struct SshSessions(Arc<Inner>);
+
+struct Inner {
+    connector: Arc<dyn Connector>,
+    options: SshOptions,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    instances: HashMap<Key, Arc<Instance>>,
+    /// The task that looks after connections runs.
+    reaping: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    uid: Uid,
+    user: String,
+    host_key: PublicKey,
+}
+
+/// A look at the connections to one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InstanceStatus {
+    /// Which one.
+    pub uid: Uid,
+    /// Connections that commands share.
+    pub commands: PoolStatus,
+    /// Connections of streams, one each.
+    pub streams: PoolStatus,
+    /// Connections for files.
+    pub files: PoolStatus,
+}
+
+impl SshSessions {
+    /// Sessions over the streams that `connector` opens. Nothing is connected yet.
+    pub fn new(connector: Arc<dyn Connector>, options: SshOptions) -> Self {
+        Self(Arc::new(Inner { connector, options, state: Mutex::default() }))
+    }
+
+    /// A look at all connections.
+    pub fn status(&self) -> Vec<InstanceStatus> {
+        let look = |(key, instance): (&Key, &Arc<Instance>)| {
+            let [commands, streams, files] = instance.status();
+            InstanceStatus { uid: key.uid.clone(), commands, streams, files }
+        };
+        self.0.state().instances.iter().map(look).collect()
+    }
+}
+
+impl Inner {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn instance(self: &Arc<Self>, access: &Arc<Access>) -> Result<Arc<Instance>> {
+        let key =
+            Key { uid: access.uid.clone(), user: access.user.clone(), host_key: access.host_key.clone() };
+        let mut state = self.state();
+        if !state.reaping {
+            state.reaping = true;
+            tokio::spawn(reap(Arc::downgrade(self)));
+        }
+        if let Some(instance) = state.instances.get(&key) {
+            instance.moved(access);
+            return Ok(Arc::clone(instance));
+        }
+        let instance =
+            Arc::new(Instance::new(Arc::clone(&self.connector), Arc::clone(access), &self.options)?);
+        state.instances.insert(key, Arc::clone(&instance));
+        Ok(instance)
+    }
+
+    /// One round of looking after connections.
+    fn tick(&self) {
+        let instances: Vec<_> = self.state().instances.values().cloned().collect();
+        for instance in instances {
+            instance.reap(&self.options);
+        }
+        let unused = |_: &Key, instance: &mut Arc<Instance>| {
+            Arc::strong_count(instance) == 1 && !instance.has_connections()
+        };
+        let gone: Vec<_> = self.state().instances.extract_if(unused).collect();
+        drop(gone);
+    }
+}
+
+async fn reap(inner: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        match inner.upgrade() {
+            Some(inner) => inner.tick(),
+            None => return,
+        }
+    }
+}
+
+#[async_trait]
+impl SessionSource for SshSessions {
+    async fn session(&self, access: Arc<Access>, deadline: Deadline) -> Result<Arc<dyn Session>> {
+        let instance = self.0.instance(&access)?;
+        instance.ensure(deadline).await.map_err(|error| error.with_sandbox(&access.id))?;
+        Ok(Arc::new(SshSession(instance)))
+    }
+
+    async fn evict(&self, uid: &Uid) {
+        let evicted: Vec<_> = self.0.state().instances.extract_if(|key, _| key.uid == *uid).collect();
+        for (_, instance) in evicted {
+            instance.close();
+        }
+    }
+}
+
+impl std::fmt::Debug for SshSessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SshSessions")
+            .field("connector", &self.0.connector)
+            .field("instances", &self.0.state().instances.len())
+            .finish_non_exhaustive()
+    }
+}

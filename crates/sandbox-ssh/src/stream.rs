@@ -1,0 +1,116 @@
+//! A channel as a byte stream.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use russh::ChannelMsg;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::{CancellationToken, DropGuard, ReusableBoxFuture};
+
+use crate::channel::OpenChannel;
+use crate::transport::Life;
+
+/// The data of a channel, both ways. A lost connection is an error, never an end. Dropping it
+/// closes the channel and gives its slot back.
+pub(crate) struct ChannelIo {
+    reading: ReusableBoxFuture<'static, (OpenChannel, Option<ChannelMsg>)>,
+    /// What has arrived and was not read yet.
+    rest: Bytes,
+    eof: bool,
+    writer: Pin<Box<dyn AsyncWrite + Send>>,
+    life: Life,
+    dead: ReusableBoxFuture<'static, ()>,
+    _end: Option<DropGuard>,
+}
+
+impl ChannelIo {
+    pub(crate) fn new(channel: OpenChannel) -> Self {
+        let life = channel.conn().life().clone();
+        let writer = Box::pin(channel.write.make_writer());
+        Self {
+            reading: ReusableBoxFuture::new(next(channel)),
+            rest: Bytes::new(),
+            eof: false,
+            writer,
+            dead: ReusableBoxFuture::new(ended(life.clone())),
+            life,
+            _end: None,
+        }
+    }
+
+    /// Cancels `ended` when whoever uses it is done with it.
+    pub(crate) fn telling(mut self, ended: &CancellationToken) -> Self {
+        self._end = Some(ended.clone().drop_guard());
+        self
+    }
+}
+
+async fn next(mut channel: OpenChannel) -> (OpenChannel, Option<ChannelMsg>) {
+    let message = channel.read.wait().await;
+    (channel, message)
+}
+
+async fn ended(life: Life) {
+    life.ended().await;
+}
+
+impl AsyncRead for ChannelIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            if !this.rest.is_empty() {
+                let taken = this.rest.len().min(buf.remaining());
+                buf.put_slice(&this.rest[..taken]);
+                this.rest.advance(taken);
+                return Poll::Ready(Ok(()));
+            }
+            if this.eof {
+                return Poll::Ready(Ok(()));
+            }
+            let (channel, message) = ready!(this.reading.poll(cx));
+            this.reading.set(next(channel));
+            match message {
+                Some(ChannelMsg::Data { data }) => this.rest = data,
+                Some(ChannelMsg::Eof | ChannelMsg::Close) => this.eof = true,
+                Some(_) => {}
+                None => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            }
+        }
+    }
+}
+
+impl ChannelIo {
+    /// russh's writer waits for ever for the window of a connection that has ended.
+    fn unless_dead<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if result.is_pending() && (self.life.is_dead() || self.dead.poll(cx).is_ready()) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        result
+    }
+}
+
+impl AsyncWrite for ChannelIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let result = self.writer.as_mut().poll_write(cx, buf);
+        self.unless_dead(cx, result)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = self.writer.as_mut().poll_flush(cx);
+        self.unless_dead(cx, result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = self.writer.as_mut().poll_shutdown(cx);
+        self.unless_dead(cx, result)
+    }
+}

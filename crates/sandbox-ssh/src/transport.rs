@@ -1,0 +1,189 @@
+//! The byte stream under one connection, with a kill switch.
+//!
+//! russh runs a connection in a task of its own that nothing but the stream can end: dropping
+//! the future of a handshake leaves it waiting on a mute peer for ever, and a peer that stops
+//! reading holds it in a write. So every stream is wrapped: once killed, it reads as ended
+//! and cannot be written.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use sandbox_core::ByteStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
+
+/// Whether a connection lives, and the switch to end it. All clones are one.
+#[derive(Debug, Clone)]
+pub(crate) struct Life {
+    dead: CancellationToken,
+    kill: CancellationToken,
+    stalled: Arc<Stall>,
+}
+
+/// Since when a write has been waiting for the peer.
+#[derive(Debug)]
+struct Stall {
+    epoch: Instant,
+    /// Milliseconds after the epoch, plus one; zero when nothing waits.
+    since: AtomicU64,
+}
+
+/// A stream that ends when its life does.
+pub(crate) struct Guarded {
+    inner: Box<dyn ByteStream>,
+    life: Life,
+    // The two halves are polled by different tasks at times, each with its own waker.
+    read_killed: Pin<Box<WaitForCancellationFutureOwned>>,
+    write_killed: Pin<Box<WaitForCancellationFutureOwned>>,
+    _end: DropGuard,
+}
+
+impl Life {
+    pub(crate) fn new() -> Self {
+        let stalled = Arc::new(Stall { epoch: Instant::now(), since: AtomicU64::new(0) });
+        Self { dead: CancellationToken::new(), kill: CancellationToken::new(), stalled }
+    }
+
+    /// Ends the connection now. What waits in its queues is lost.
+    pub(crate) fn kill(&self) {
+        self.kill.cancel();
+        self.dead.cancel();
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.is_cancelled()
+    }
+
+    /// Waits for the end, whatever brought it about.
+    pub(crate) async fn ended(&self) {
+        self.dead.cancelled().await;
+    }
+
+    /// Says that it has ended, when dropped.
+    pub(crate) fn end_on_drop(&self) -> DropGuard {
+        self.dead.clone().drop_guard()
+    }
+
+    /// How long a write has been waiting for the peer to take it.
+    pub(crate) fn write_stall(&self) -> Duration {
+        match self.stalled.since.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => self.stalled.epoch.elapsed().saturating_sub(Duration::from_millis(since - 1)),
+        }
+    }
+}
+
+impl Stall {
+    fn set(&self, waiting: bool) {
+        if !waiting {
+            self.since.store(0, Ordering::Relaxed);
+        } else if self.since.load(Ordering::Relaxed) == 0 {
+            let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+            self.since.store(now + 1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Guarded {
+    pub(crate) fn new(inner: Box<dyn ByteStream>, life: Life) -> Self {
+        Self {
+            inner,
+            read_killed: Box::pin(life.kill.clone().cancelled_owned()),
+            write_killed: Box::pin(life.kill.clone().cancelled_owned()),
+            _end: life.end_on_drop(),
+            life,
+        }
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.life.kill.is_cancelled() {
+            return Poll::Ready(Ok(()));
+        }
+        match Pin::new(&mut self.inner).poll_read(cx, buf) {
+            Poll::Pending => self.read_killed.as_mut().poll(cx).map(Ok),
+            ready => ready,
+        }
+    }
+}
+
+impl Guarded {
+    /// Fails once killed, else gives what `write` gives, remembering since when it waits.
+    fn guard_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut Box<dyn ByteStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.life.kill.is_cancelled() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let result = write(Pin::new(&mut self.inner), cx);
+        self.life.stalled.set(result.is_pending());
+        match result {
+            Poll::Pending => match self.write_killed.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                Poll::Pending => Poll::Pending,
+            },
+            ready => ready,
+        }
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.guard_write(cx, |inner, cx| inner.poll_write(cx, buf))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.guard_write(cx, |inner, cx| inner.poll_flush(cx))
+    }
+
+    /// russh shuts down only when a connection has ended.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.life.dead.cancel();
+        self.guard_write(cx, |inner, cx| inner.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn a_killed_stream_ends_what_waits_on_it() {
+        let (near, _far) = tokio::io::duplex(8);
+        let life = Life::new();
+        let (mut read, mut write) = tokio::io::split(Guarded::new(Box::new(near), life.clone()));
+        let reading = tokio::spawn(async move { read.read(&mut [0; 4]).await });
+        let writing = tokio::spawn(async move { write.write_all(&[0; 64]).await });
+        while life.write_stall().is_zero() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        life.kill();
+        assert_eq!(reading.await.unwrap().unwrap(), 0);
+        assert_eq!(writing.await.unwrap().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert!(life.is_dead());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_stream_says_that_it_has_ended() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let life = Life::new();
+        let mut near = Guarded::new(Box::new(near), life.clone());
+        near.write_all(b"through").await.unwrap();
+        far.read_exact(&mut [0; 7]).await.unwrap();
+        assert!(!life.is_dead() && life.write_stall().is_zero());
+        drop(near);
+        life.ended().await;
+    }
+}

@@ -1,0 +1,1 @@
+//! OpenSSH's sshd on loopback, with its own keys and configuration.

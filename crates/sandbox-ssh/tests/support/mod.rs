@@ -1,0 +1,112 @@
+//! Servers to test against, and how to reach them.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "each test program uses a part of it; a test may panic"
+)]
+
+pub(crate) mod dropbear;
+pub(crate) mod openssh;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sandbox_core::{
+    Access, ByteStream, Connector, Deadline, Endpoint, KeyPair, Result, Session, SessionSource, Uid,
+};
+use sandbox_ssh::{SshOptions, SshSessions};
+use sandbox_sshd::{Server, ServerConfig};
+
+/// Our own server in this process, reached over memory.
+#[derive(Clone)]
+pub(crate) struct Ours {
+    pub(crate) server: Server,
+    pub(crate) access: Arc<Access>,
+    pub(crate) home: Arc<tempfile::TempDir>,
+    pub(crate) connector: Arc<Memory>,
+}
+
+/// Opens streams to a server in this process, and counts them.
+pub(crate) struct Memory {
+    server: Server,
+    pub(crate) connections: AtomicUsize,
+    pub(crate) served: tokio::sync::Mutex<tokio::task::JoinSet<()>>,
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Memory")
+    }
+}
+
+#[async_trait]
+impl Connector for Memory {
+    async fn connect(&self, _: &Endpoint, _: Deadline) -> Result<Box<dyn ByteStream>> {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        let (near, far) = tokio::io::duplex(256 << 10);
+        let server = self.server.clone();
+        self.served.lock().await.spawn(async move { server.serve_stream(far).await });
+        Ok(Box::new(near))
+    }
+}
+
+impl Memory {
+    /// Cuts every connection.
+    pub(crate) async fn cut(&self) {
+        self.served.lock().await.shutdown().await;
+    }
+}
+
+impl Ours {
+    pub(crate) fn new() -> Self {
+        Self::with(|config| config)
+    }
+
+    pub(crate) fn with(tune: impl FnOnce(ServerConfig) -> ServerConfig) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let (host, user) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let config = ServerConfig::new(host.private, vec![user.public.as_str().to_owned()], home.path())
+            .with_env([("PATH".into(), path)]);
+        let server = Server::new(tune(config)).unwrap();
+        let connector =
+            Memory { server: server.clone(), connections: AtomicUsize::new(0), served: Default::default() };
+        let access = access(host.public, user.private, Endpoint::Memory("ours".into()));
+        Self { server, access, home: Arc::new(home), connector: Arc::new(connector) }
+    }
+
+    pub(crate) fn sessions(&self) -> SshSessions {
+        SshSessions::new(Arc::clone(&self.connector) as _, SshOptions::default())
+    }
+
+    pub(crate) async fn session(&self) -> Arc<dyn Session> {
+        session(&self.sessions(), &self.access).await
+    }
+}
+
+pub(crate) fn access(
+    host_key: sandbox_core::PublicKey,
+    client_key: sandbox_core::PrivateKey,
+    endpoint: Endpoint,
+) -> Arc<Access> {
+    Arc::new(Access {
+        id: "sbx-test".parse().unwrap(),
+        uid: Uid::generate().unwrap(),
+        user: user(),
+        host_key,
+        client_key,
+        endpoint,
+    })
+}
+
+pub(crate) async fn session(sessions: &SshSessions, access: &Arc<Access>) -> Arc<dyn Session> {
+    sessions.session(Arc::clone(access), Deadline::after(Duration::from_secs(20))).await.unwrap()
+}
+
+/// Who runs this test.
+pub(crate) fn user() -> String {
+    nix::unistd::User::from_uid(nix::unistd::getuid()).unwrap().unwrap().name
+}
