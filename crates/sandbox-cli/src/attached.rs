@@ -1,0 +1,196 @@
+//! One command with this program's input, output, terminal and signals: what `run` and `exec`
+//! have in common.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use sandbox::{Command, ExecEvent, ExitStatus, Process, ProcessControl, Sandbox, Signal};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::interrupt::{Interrupt, Interrupts};
+use crate::options::{duration, environment};
+use crate::streams::{Output, Piece, feed};
+use crate::terminal::{self, RawMode, Resizes};
+
+/// How long a command may take to end after a signal.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+/// What a shell reports of a program that wrote to a closed pipe.
+const EXIT_PIPE: u8 = 141;
+
+/// What to run, and with what.
+#[derive(clap::Args)]
+pub(crate) struct CommandOptions {
+    /// Set a variable; NAME alone passes on the value it has here; can be repeated
+    #[arg(short, long = "env", value_name = "NAME=VALUE")]
+    env: Vec<OsString>,
+    /// Run it in this directory, relative to the home directory
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<OsString>,
+    /// Pass on standard input, also when it is a terminal
+    #[arg(short, long)]
+    interactive: bool,
+    /// Run it in a terminal; its two outputs become one
+    #[arg(short, long)]
+    tty: bool,
+    /// Kill it when it runs longer, such as 90s or 30m; the exit code is 124 then
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// How it ended, as far as this program is concerned.
+enum Ending {
+    Exited(ExitStatus),
+    Interrupted(Interrupt),
+    OutputClosed,
+}
+
+impl CommandOptions {
+    /// Runs it to its end and gives the exit code. A signal to this program goes to the
+    /// command, which then has a moment to end; a second one ends it at once.
+    pub(crate) async fn run(self, sandbox: &Sandbox, interrupts: &mut Interrupts) -> Result<u8> {
+        let tty = self.tty;
+        let command = self.prepare(sandbox)?;
+        let mut process = tokio::select! {
+            process = command.spawn() => process?,
+            signal = interrupts.next() => return Ok(signal.exit_code()),
+        };
+        let raw = if tty { RawMode::enter()? } else { None };
+        let ending = stream(&mut process, tty, interrupts).await;
+        drop(raw);
+        Ok(match ending? {
+            Ending::Exited(status) => status.shell_code(),
+            Ending::Interrupted(signal) => signal.exit_code(),
+            Ending::OutputClosed => EXIT_PIPE,
+        })
+    }
+
+    fn prepare(self, sandbox: &Sandbox) -> Result<Command> {
+        let (program, args) = self.command.split_first().context("name a command to run")?;
+        let mut command = sandbox.command(program).args(args);
+        for (name, value) in environment(&self.env)? {
+            command = command.env(name, value);
+        }
+        if let Some(directory) = &self.workdir {
+            command = command.current_dir(directory);
+        }
+        if let Some(timeout) = self.timeout {
+            command = command.timeout(timeout);
+        }
+        if self.interactive || self.tty || !io::stdin().is_terminal() {
+            command = command.stdin_piped();
+        }
+        if self.tty {
+            let size = terminal::size();
+            command = command.pty_of(terminal::kind(), size.columns, size.rows);
+        }
+        Ok(command)
+    }
+}
+
+/// Everything at once, and then what is left to write.
+async fn stream(process: &mut Process, tty: bool, interrupts: &mut Interrupts) -> Result<Ending> {
+    let output = Output::start();
+    let ending = pump(process, &output, tty, interrupts).await;
+    let patience = match ending {
+        Ok(Ending::Interrupted(_)) => LAST_WORDS,
+        // A pager may show the end for as long as its user likes.
+        _ => Duration::MAX,
+    };
+    let written = tokio::select! {
+        biased;
+        written = timeout(patience, output.finish()) => written,
+        signal = interrupts.next() => return Ok(Ending::Interrupted(signal)),
+    };
+    match (ending?, written) {
+        (Ending::Interrupted(signal), _) => Ok(Ending::Interrupted(signal)),
+        (_, Ok(Err(error))) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Ending::OutputClosed),
+        (_, Ok(Err(error))) => Err(error).context("cannot write the command's output"),
+        (ending, _) => Ok(ending),
+    }
+}
+
+async fn pump(
+    process: &mut Process,
+    output: &Output,
+    tty: bool,
+    interrupts: &mut Interrupts,
+) -> Result<Ending> {
+    let control = process.control();
+    let stdin = process.take_stdin();
+    let mut input = pin!(async move {
+        match stdin {
+            Some(stdin) => feed(stdin).await,
+            None => Ok(()),
+        }
+    });
+    let mut resizes = if tty { Some(Resizes::new()?) } else { None };
+    let mut interrupted: Option<(Interrupt, Instant)> = None;
+    let mut piece: Option<Piece> = None;
+    let mut input_open = true;
+    loop {
+        tokio::select! {
+            biased;
+            signal = interrupts.next() => match interrupted {
+                Some((first, _)) => return Ok(Ending::Interrupted(first)),
+                None => {
+                    interrupted = Some((signal, Instant::now() + LAST_WORDS));
+                    pass_on(&control, signal.signal()).await;
+                }
+            },
+            first = too_late(interrupted) => return Ok(Ending::Interrupted(first)),
+            event = process.next(), if piece.is_none() => match event.transpose()? {
+                Some(ExecEvent::Stdout(bytes)) => piece = Some(Piece::Stdout(bytes)),
+                Some(ExecEvent::Stderr(bytes)) => piece = Some(Piece::Stderr(bytes)),
+                Some(ExecEvent::Exited(status)) => return Ok(Ending::Exited(status)),
+                None => bail!("the command's end is unknown: its connection ended without a word"),
+            },
+            room = output.room(), if piece.is_some() => match (room, piece.take()) {
+                (Some(room), Some(piece)) => room.send(piece),
+                _ => return Ok(Ending::OutputClosed),
+            },
+            read = &mut input, if input_open => {
+                read.context("cannot read standard input")?;
+                input_open = false;
+            }
+            size = resized(&mut resizes) => {
+                if let Err(error) = control.resize(size).await {
+                    tracing::debug!(%error, "the terminal's new size came too late");
+                }
+            }
+        }
+    }
+}
+
+/// Ends with the first signal when the time for last words is over.
+async fn too_late(interrupted: Option<(Interrupt, Instant)>) -> Interrupt {
+    match interrupted {
+        Some((signal, until)) => {
+            sleep_until(until).await;
+            signal
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn resized(resizes: &mut Option<Resizes>) -> sandbox::PtySize {
+    match resizes {
+        Some(resizes) => resizes.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells the command. It may have ended meanwhile, or its connection may hang: what counts is
+/// that this program ends.
+async fn pass_on(control: &ProcessControl, signal: Signal) {
+    match timeout(Duration::from_secs(1), control.signal(signal)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the signal came too late"),
+        Err(_elapsed) => tracing::debug!("the signal could not be passed on"),
+    }
+}

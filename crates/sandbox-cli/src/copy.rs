@@ -1,0 +1,204 @@
+//! `sandbox cp`: files and trees into a sandbox and out of it.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use sandbox::{Client, Error, FileKind, Sandbox, SandboxId, TransferReason, TreeReport};
+
+use crate::failure::{self, Outcome};
+use crate::options::sandbox_id;
+
+/// Copy files and directories into a sandbox, or out of it
+///
+/// One side is ID:PATH, with the path absolute or relative to the sandbox's home directory. As
+/// with docker, what is copied to a directory that exists goes into it under its own name; a
+/// source that ends in /. means what is in it. Write a local name with a colon as ./a:b.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// PATH or ID:PATH
+    #[arg(value_name = "SOURCE")]
+    source: OsString,
+    /// ID:PATH or PATH
+    #[arg(value_name = "DESTINATION")]
+    destination: OsString,
+}
+
+/// One side of a copy.
+#[derive(Debug, PartialEq, Eq)]
+enum Side {
+    Local(PathBuf),
+    Remote(SandboxId, String),
+}
+
+pub(crate) async fn copy(args: Args, client: &Client) -> Outcome {
+    let report = match (side(&args.source)?, side(&args.destination)?) {
+        (Side::Local(local), Side::Remote(id, remote)) => {
+            upload(&client.connect(&id).await?, &local, &remote).await?
+        }
+        (Side::Remote(id, remote), Side::Local(local)) => {
+            download(&client.connect(&id).await?, &remote, &local).await?
+        }
+        (Side::Local(_), Side::Local(_)) => {
+            bail!("both sides are local: write ID:PATH for the one in the sandbox, or use cp")
+        }
+        (Side::Remote(..), Side::Remote(..)) => {
+            bail!("both sides are in a sandbox: copy to a local file first, or use `sandbox exec ID -- cp`")
+        }
+    };
+    for skipped in report.skipped {
+        failure::note(&format!("left out {:?}: {}", skipped.path, skipped.reason));
+    }
+    tracing::info!(files = report.files, bytes = report.bytes, "copied");
+    Ok(0)
+}
+
+/// What stands before the first colon is an id, unless a slash or a dot comes first.
+fn side(text: &OsStr) -> Result<Side> {
+    if text == "-" {
+        bail!(
+            "standard input and output are not copied: pipe them through `sandbox exec`, or write ./- for a file of that name"
+        );
+    }
+    let bytes = text.as_encoded_bytes();
+    let colon = bytes.iter().position(|byte| *byte == b':');
+    let slash = bytes.iter().position(|byte| *byte == b'/').unwrap_or(bytes.len());
+    let Some(colon) = colon.filter(|colon| *colon < slash && bytes[0] != b'.') else {
+        if text.is_empty() {
+            bail!("a path is empty: write . for the current directory");
+        }
+        return Ok(Side::Local(text.into()));
+    };
+    let shown = text.to_string_lossy();
+    let id = sandbox_id(OsStr::new(&*String::from_utf8_lossy(&bytes[..colon])))
+        .with_context(|| format!("if {shown:?} is a local file, write it as ./{shown}"))?;
+    let whole =
+        text.to_str().with_context(|| format!("the path {shown:?} is not UTF-8, which SFTP cannot carry"))?;
+    let path = &whole[colon + 1..];
+    Ok(Side::Remote(id, if path.is_empty() { ".".into() } else { path.into() }))
+}
+
+async fn upload(sandbox: &Sandbox, local: &Path, remote: &str) -> Result<TreeReport> {
+    let metadata =
+        std::fs::metadata(local).with_context(|| format!("cannot copy {:?}", local.display().to_string()))?;
+    let there = kind(sandbox, remote).await?;
+    let into = |name: Option<&OsStr>| -> Result<String> {
+        let name = name
+            .map(|name| name.to_str().context("its name is not UTF-8, which SFTP cannot carry; rename it"));
+        Ok(match name.transpose()? {
+            Some(name) => format!("{}/{name}", remote.trim_end_matches('/')),
+            None => remote.to_owned(),
+        })
+    };
+    if metadata.is_dir() {
+        let target = match there {
+            Some(FileKind::Directory) if !means_content(local.as_os_str()) => into(local.file_name())?,
+            Some(FileKind::Directory) | None => remote.to_owned(),
+            Some(_) => bail!(
+                "{remote:?} is a file in the sandbox, and {:?} a directory",
+                local.display().to_string()
+            ),
+        };
+        return Ok(sandbox.upload_dir(local, target).await?);
+    }
+    let target = match there {
+        Some(FileKind::Directory) => into(local.file_name())?,
+        None if remote.ends_with('/') => bail!("there is no directory {remote:?} in the sandbox"),
+        _ => remote.to_owned(),
+    };
+    Ok(one_file(sandbox.upload(local, target).await?))
+}
+
+async fn download(sandbox: &Sandbox, remote: &str, local: &Path) -> Result<TreeReport> {
+    let Some(source) = kind(sandbox, remote).await? else {
+        bail!("there is no {remote:?} in sandbox {}", sandbox.id());
+    };
+    let shown = local.display().to_string();
+    let name =
+        remote.trim_end_matches('/').rsplit('/').next().filter(|name| !matches!(*name, "" | "." | ".."));
+    let is_directory = local.is_dir();
+    let target = match (source, name) {
+        (FileKind::Directory, Some(name)) if is_directory && !means_content(OsStr::new(remote)) => {
+            local.join(name)
+        }
+        (FileKind::Directory, _) if !is_directory && local.exists() => {
+            bail!("{shown:?} is a file here, and {remote:?} a directory in the sandbox")
+        }
+        (FileKind::File, Some(name)) if is_directory => local.join(name),
+        (FileKind::File, _) if !is_directory && shown.ends_with('/') => {
+            bail!("there is no directory {shown:?} here")
+        }
+        _ => local.to_owned(),
+    };
+    match source {
+        FileKind::Directory => Ok(sandbox.download_dir(remote, target).await?),
+        FileKind::File => Ok(one_file(sandbox.download(remote, target).await?)),
+        _ => bail!("{remote:?} is neither a file nor a directory"),
+    }
+}
+
+/// What a path in the sandbox leads to, if to anything.
+async fn kind(sandbox: &Sandbox, path: &str) -> Result<Option<FileKind>> {
+    match sandbox.files().stat(path).await {
+        Ok(info) => Ok(Some(info.kind)),
+        Err(Error::Transfer(error)) if error.reason == TransferReason::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `dir/.` and the like: what is in it, and not the directory itself.
+fn means_content(path: &OsStr) -> bool {
+    let bytes = path.as_encoded_bytes();
+    bytes == b"." || bytes == b".." || bytes.ends_with(b"/.") || bytes.ends_with(b"/..")
+}
+
+fn one_file(bytes: u64) -> TreeReport {
+    let mut report = TreeReport::default();
+    (report.files, report.bytes) = (1, bytes);
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_side_with_an_id_is_remote() {
+        let remote = |id: &str, path: &str| Side::Remote(id.parse().unwrap(), path.into());
+        for (text, expected) in [
+            ("sbx-1:a/b:c", remote("sbx-1", "a/b:c")),
+            ("sbx-1:", remote("sbx-1", ".")),
+            ("sbx-1:/etc", remote("sbx-1", "/etc")),
+            ("./sbx-1:a", Side::Local("./sbx-1:a".into())),
+            ("/a:b", Side::Local("/a:b".into())),
+            ("dir/a:b", Side::Local("dir/a:b".into())),
+            (".a:b", Side::Local(".a:b".into())),
+            ("plain", Side::Local("plain".into())),
+        ] {
+            assert_eq!(side(OsStr::new(text)).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_neither_is_explained() {
+        for (text, word) in [("", "empty"), ("-", "./-"), (":x", "./:x"), ("Report:final", "./Report:final")]
+        {
+            let error = format!("{:#}", side(OsStr::new(text)).unwrap_err());
+            assert!(error.contains(word), "{error}");
+        }
+        use std::os::unix::ffi::OsStrExt;
+        let error = side(OsStr::from_bytes(b"sbx-1:\xff")).unwrap_err();
+        assert!(error.to_string().contains("not UTF-8"), "{error}");
+        assert!(side(OsStr::from_bytes(b"\xff\xff:a")).is_err());
+        assert!(matches!(side(OsStr::from_bytes(b"\xff/a:b")).unwrap(), Side::Local(_)));
+    }
+
+    #[test]
+    fn a_dot_at_the_end_means_the_content() {
+        for (path, content) in
+            [(".", true), ("a/.", true), ("..", true), ("a", false), ("a/", false), ("a.", false)]
+        {
+            assert_eq!(means_content(OsStr::new(path)), content, "{path}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! `sandbox create`: a sandbox that stays.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::Context;
+use sandbox::{Client, SandboxId};
+
+use crate::failure::Outcome;
+use crate::interrupt::Interrupts;
+use crate::options::{SandboxOptions, duration, environment, sandbox_id};
+use crate::run;
+
+/// Create a sandbox and print its id
+///
+/// It lives until `sandbox rm`, or until its time is over: --ttl, SANDBOX_TTL or
+/// SANDBOX_MAX_LIFETIME (24 hours).
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    sandbox: SandboxOptions,
+    /// Its id, in place of a generated one
+    #[arg(long)]
+    id: Option<OsString>,
+    /// Set a variable for every command; NAME alone passes on the value it has here
+    #[arg(short, long = "env", value_name = "NAME=VALUE")]
+    env: Vec<OsString>,
+    /// End it when nothing was asked of it for so long, such as 30m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    idle_timeout: Option<Duration>,
+}
+
+pub(crate) async fn create(args: Args, client: &Client, interrupts: &mut Interrupts) -> Outcome {
+    let id = match &args.id {
+        Some(id) => sandbox_id(id).map_err(|error| error.context("this id cannot be given"))?,
+        None => SandboxId::generate()?,
+    };
+    let mut builder = args.sandbox.builder(client, &id).detached();
+    for (name, value) in environment(&args.env)? {
+        builder = builder.env(name, value);
+    }
+    if let Some(idle) = args.idle_timeout {
+        builder = builder.idle_timeout(idle);
+    }
+    match run::create(builder, client, &id, interrupts).await? {
+        Ok(_sandbox) => {
+            // Without its id nobody could use it, and it would stay.
+            if let Err(error) = writeln!(std::io::stdout(), "{id}") {
+                client.delete_sandbox(&id).await?;
+                return Err(error).context("cannot print the id, so the sandbox was removed");
+            }
+            Ok(0)
+        }
+        Err(interrupt) => Ok(interrupt.exit_code()),
+    }
+}

@@ -1,0 +1,86 @@
+//! Signals that ask this program to end.
+
+use anyhow::{Context, Result};
+use sandbox::Signal;
+use tokio::signal::unix::{self, SignalKind};
+
+/// A signal that asks this program to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interrupt {
+    Int,
+    Term,
+    Hup,
+    Quit,
+}
+
+/// Waits for such signals. Those that were ignored when the program was started, as by
+/// nohup(1) or for a script's background jobs, stay ignored.
+pub(crate) struct Interrupts {
+    int: Option<unix::Signal>,
+    term: Option<unix::Signal>,
+    hup: Option<unix::Signal>,
+    quit: Option<unix::Signal>,
+}
+
+impl Interrupt {
+    /// What a shell reports of a program that such a signal ended.
+    pub(crate) fn exit_code(self) -> u8 {
+        128 + self.signal().number().unwrap_or_default()
+    }
+
+    /// The same signal for a command.
+    pub(crate) fn signal(self) -> Signal {
+        match self {
+            Self::Int => Signal::Int,
+            Self::Term => Signal::Term,
+            Self::Hup => Signal::Hup,
+            Self::Quit => Signal::Quit,
+        }
+    }
+}
+
+impl Interrupts {
+    /// Takes over these signals.
+    pub(crate) fn new() -> Result<Self> {
+        let ignored = ignored_signals();
+        let listen = |kind: SignalKind| -> Result<Option<unix::Signal>> {
+            if ignored & (1 << (kind.as_raw_value() - 1)) != 0 {
+                return Ok(None);
+            }
+            Ok(Some(unix::signal(kind).context("cannot listen for signals")?))
+        };
+        Ok(Self {
+            int: listen(SignalKind::interrupt())?,
+            term: listen(SignalKind::terminate())?,
+            hup: listen(SignalKind::hangup())?,
+            quit: listen(SignalKind::quit())?,
+        })
+    }
+
+    /// The next one. Dropping the future loses none.
+    pub(crate) async fn next(&mut self) -> Interrupt {
+        tokio::select! {
+            () = heard(&mut self.int) => Interrupt::Int,
+            () = heard(&mut self.term) => Interrupt::Term,
+            () = heard(&mut self.hup) => Interrupt::Hup,
+            () = heard(&mut self.quit) => Interrupt::Quit,
+        }
+    }
+}
+
+async fn heard(signal: &mut Option<unix::Signal>) {
+    let heard = match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
+    };
+    if heard.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// A bit for each signal that is ignored, from Linux' proc(5); elsewhere none is known to be.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}

@@ -1,0 +1,172 @@
+//! Options that several subcommands share.
+
+use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::ArgAction;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use sandbox::{Client, SandboxBuilder, SandboxId, Settings};
+use sandbox_config::{BackendKind, DURATION_FORM, parse_duration};
+use tracing_subscriber::EnvFilter;
+
+use crate::escape::Escaped;
+use crate::failure;
+
+/// Options of every subcommand.
+#[derive(clap::Args)]
+pub(crate) struct Global {
+    /// Read settings from this file, beneath the environment (see .env.example)
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    env_file: Option<PathBuf>,
+    /// Where sandboxes are made, over SANDBOX_BACKEND
+    #[arg(long, global = true, value_name = "NAME", value_parser = backend_parser(), help_heading = "Global options")]
+    backend: Option<BackendKind>,
+    /// Tell on stderr what is done; twice for more
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    verbose: u8,
+}
+
+/// What a new sandbox shall be.
+#[derive(clap::Args)]
+pub(crate) struct SandboxOptions {
+    /// Container image, such as python:3.12-slim (Kubernetes)
+    #[arg(long)]
+    image: Option<String>,
+    /// Processor time, such as 500m or 2
+    #[arg(long)]
+    cpu: Option<String>,
+    /// Memory, such as 512Mi
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<String>,
+    /// Disk, such as 1Gi
+    #[arg(long, value_name = "BYTES")]
+    disk: Option<String>,
+    /// Processes and threads
+    #[arg(long, value_name = "COUNT")]
+    pids: Option<u32>,
+    /// End it after this time, such as 90s, 30m or 2h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    ttl: Option<Duration>,
+    /// A label to find it by; can be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    labels: Vec<(String, String)>,
+}
+
+impl Global {
+    /// Sends the log to stderr: warnings of ours, or more.
+    pub(crate) fn start_log(&self) {
+        let filter = match self.verbose {
+            0 => "off,sandbox=warn",
+            1 => "warn,sandbox=info",
+            2 => "info,sandbox=debug",
+            _ => "trace",
+        };
+        tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new(filter))
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(self.verbose > 1)
+            .without_time()
+            .init();
+    }
+
+    pub(crate) async fn client(&self) -> Result<Client> {
+        let mut settings = match &self.env_file {
+            Some(file) => Settings::from_dotenv(file)?,
+            None => Settings::from_env()?,
+        };
+        if let Some(backend) = self.backend {
+            settings.backend = backend;
+        }
+        if self.verbose > 0 || settings.backend != BackendKind::default() {
+            failure::note(&format!("using the backend {}", settings.backend));
+        }
+        if self.verbose > 0 && !settings.unknown.is_empty() {
+            failure::note(&format!("these variables mean nothing to it: {}", settings.unknown.join(", ")));
+        }
+        Ok(Client::from_settings(&settings).await?)
+    }
+
+    /// Whether to tell more than what was asked for.
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose > 0
+    }
+}
+
+impl SandboxOptions {
+    /// Describes the sandbox, with an id known beforehand: whatever interrupts the creation can
+    /// delete what came of it.
+    pub(crate) fn builder(&self, client: &Client, id: &SandboxId) -> SandboxBuilder {
+        let mut builder = client.sandbox().id(id);
+        if let Some(image) = &self.image {
+            builder = builder.image(image);
+        }
+        if let Some(cpu) = &self.cpu {
+            builder = builder.cpu(cpu);
+        }
+        if let Some(memory) = &self.memory {
+            builder = builder.memory(memory);
+        }
+        if let Some(disk) = &self.disk {
+            builder = builder.disk(disk);
+        }
+        if let Some(pids) = self.pids {
+            builder = builder.pids(pids);
+        }
+        if let Some(ttl) = self.ttl {
+            builder = builder.ttl(ttl);
+        }
+        for (key, value) in &self.labels {
+            builder = builder.label(key, value);
+        }
+        builder.on_event(|event| tracing::info!(message = %Escaped(&event.message), "{}", event.kind))
+    }
+}
+
+/// An id as somebody typed it. One that no sandbox can have is one that does not exist.
+pub(crate) fn sandbox_id(text: &OsStr) -> Result<SandboxId> {
+    let shown = text.to_string_lossy();
+    let parsed = text.to_str().map(str::parse::<SandboxId>);
+    match parsed {
+        Some(Ok(id)) => Ok(id),
+        Some(Err(sandbox::Error::Invalid { why, .. })) => bail!("there is no sandbox {shown:?}: {why}"),
+        _ => bail!("there is no sandbox {shown:?}: an id is plain text"),
+    }
+}
+
+/// `NAME=VALUE`, or `NAME` alone for the value that it has here.
+pub(crate) fn environment(variables: &[OsString]) -> Result<Vec<(String, String)>> {
+    let pair = |variable: &OsString| {
+        let text = variable.to_str().with_context(|| {
+            format!("-e {:?} is not UTF-8 text, as SSH wants variables to be", variable.to_string_lossy())
+        })?;
+        match text.split_once('=') {
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            None => match std::env::var(text) {
+                Ok(value) => Ok((text.to_owned(), value)),
+                Err(std::env::VarError::NotPresent) => {
+                    Err(anyhow!("-e {text}: there is no such variable here; write {text}=VALUE"))
+                }
+                Err(error) => Err(anyhow!("-e {text}: {error}")),
+            },
+        }
+    };
+    variables.iter().map(pair).collect()
+}
+
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| format!("use {DURATION_FORM}"))
+}
+
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn backend_parser() -> impl TypedValueParser<Value = BackendKind> {
+    let words = [BackendKind::Local, BackendKind::Kubernetes].map(BackendKind::as_str);
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<BackendKind>())
+}

@@ -1,0 +1,114 @@
+//! Output in columns, or as JSON.
+
+use std::fmt;
+use std::io::{ErrorKind, Write};
+use std::time::Duration;
+
+use anyhow::Context;
+use sandbox::{SandboxInfo, SandboxState};
+
+use crate::escape::{Escaped, escaped_json};
+use crate::failure::Outcome;
+
+/// The forms that a list can be printed in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Table,
+    Json,
+}
+
+/// Rows of cells, shown in columns.
+#[derive(Default)]
+pub(crate) struct Table(Vec<Vec<String>>);
+
+impl Table {
+    /// Adds a row; its text is escaped.
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        let shown = |cell: String| if cell.is_empty() { "-".to_owned() } else { Escaped(&cell).to_string() };
+        self.0.push(cells.into_iter().map(shown).collect());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.0.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            self.0
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for row in &self.0 {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints it, with a newline at its end. A reader that went away has seen enough.
+pub(crate) fn to_stdout(format: Format, text: &str) -> Outcome {
+    let text = match format {
+        Format::Table => text.trim_end().to_owned(),
+        Format::Json => escaped_json(text),
+    };
+    if text.is_empty() {
+        return Ok(0);
+    }
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(0),
+    }
+}
+
+pub(crate) fn state(info: &SandboxInfo) -> String {
+    match info.state {
+        SandboxState::Pending => "pending",
+        SandboxState::Running => "running",
+        SandboxState::Ended => "ended",
+        _ => "unknown",
+    }
+    .to_owned()
+}
+
+pub(crate) fn labels(info: &SandboxInfo) -> String {
+    let pairs: Vec<String> = info.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    pairs.join(",")
+}
+
+/// A length of time in its largest unit: `45s`, `12m`, `5h`, `3d`.
+pub(crate) fn span(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7_200 => format!("{}m", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{}h", seconds / 3_600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_hostile_cells_stay_in_theirs() {
+        let mut table = Table::default();
+        table.row(["ID", "LABELS"].map(str::to_owned));
+        table.row(["a\n\u{1b}[2J", ""].map(str::to_owned));
+        assert_eq!(table.to_string(), "ID             LABELS\na\\n\\u{1b}[2J  -\n");
+    }
+
+    #[test]
+    fn spans_are_short() {
+        for (seconds, shown) in [(0, "0s"), (119, "119s"), (120, "2m"), (7_200, "2h"), (200_000, "2d")] {
+            assert_eq!(span(Duration::from_secs(seconds)), shown);
+        }
+    }
+}

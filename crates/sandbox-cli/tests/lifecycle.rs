@@ -1,0 +1,152 @@
+//! A sandbox from `create` to `rm`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use support::{Cli, code, stderr, stdout};
+
+#[test]
+fn it_outlives_its_maker_and_is_found_again() {
+    let cli = Cli::new();
+    let id = cli.ok(["create", "--label", "team=ml", "--ttl", "1h", "-e", "MODE=ci"]).trim_end().to_owned();
+    assert_eq!(cli.ids(), [id.as_str()]);
+    assert_eq!(cli.ok(["exec", &id, "--", "sh", "-c", "echo $MODE > kept; pwd"]).lines().count(), 1);
+    assert_eq!(cli.ok(["exec", &id, "cat", "kept"]), "ci\n");
+
+    let table = cli.ok(["ps"]);
+    assert!(table.starts_with("ID ") && table.contains(&id) && table.contains("team=ml"), "{table}");
+    assert!(cli.ok(["ls", "-q", "--label", "team=other"]).is_empty());
+    let info = cli.ok(["inspect", &id]);
+    assert!(info.contains("backend:    local") && info.contains("isolation:"), "{info}");
+
+    let list: serde_json::Value =
+        serde_json::from_str(&cli.ok(["ls", "-o", "json", "--label", "team=ml"])).unwrap();
+    assert_eq!(list[0]["id"], id.as_str());
+    let one: serde_json::Value = serde_json::from_str(&cli.ok(["info", "-o", "json", &id])).unwrap();
+    assert_eq!(one["labels"]["team"], "ml");
+
+    assert_eq!(cli.ok(["delete", &id]), "");
+    assert!(cli.ids().is_empty());
+    assert_eq!(cli.ok(["ls", "-o", "json"]), "[]\n");
+    let gone = cli.output(["exec", &id, "--", "true"]);
+    assert!(
+        code(&gone) == 125 && stderr(&gone).contains(&format!("there is no sandbox {id}")),
+        "{}",
+        stderr(&gone)
+    );
+}
+
+#[test]
+fn exec_has_the_commands_code_and_streams() {
+    let cli = Cli::new();
+    let id = cli.create();
+    assert_eq!(code(&cli.output(["exec", &id, "--", "sh", "-c", "exit 9"])), 9);
+    assert_eq!(code(&cli.output(["exec", &id, "nothing-of-this-name"])), 127);
+    let output = cli.output_with_input(["exec", &id, "--", "tr", "a-z", "A-Z"], b"shout");
+    assert_eq!((code(&output), stdout(&output).as_str()), (0, "SHOUT"));
+    let output = cli.output(["exec", "-e", "X=1", "-w", "/", &id, "sh", "-c", "echo $X; pwd"]);
+    assert_eq!(stdout(&output), "1\n/\n", "{}", stderr(&output));
+}
+
+#[test]
+fn an_id_can_be_chosen_once() {
+    let cli = Cli::new();
+    assert_eq!(cli.ok(["create", "--id", "my-box"]), "my-box\n");
+    let again = cli.output(["create", "--id", "my-box"]);
+    assert!(code(&again) == 125 && stderr(&again).contains("my-box exists already"), "{}", stderr(&again));
+    assert_eq!(cli.ids(), ["my-box"]);
+    let bad = cli.output(["create", "--id", "My Box"]);
+    assert!(code(&bad) == 125 && stderr(&bad).contains("lower-case"), "{}", stderr(&bad));
+}
+
+#[test]
+fn files_go_in_and_out() {
+    let cli = Cli::new();
+    let id = cli.create();
+    let (home, file) = (format!("{id}:"), cli.write("data: one.bin", [0, 255, 10, 13]));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o751)).unwrap();
+    cli.ok(["cp", "./data: one.bin", &home]);
+    assert_eq!(cli.ok(["exec", &id, "--", "stat", "-c", "%a %s", "data: one.bin"]), "751 4\n");
+    cli.ok(["cp", &format!("{id}:data: one.bin"), "back"]);
+    assert_eq!(fs::read(cli.path("back")).unwrap(), [0, 255, 10, 13]);
+    assert_eq!(fs::metadata(cli.path("back")).unwrap().permissions().mode() & 0o777, 0o751);
+    cli.ok(["cp", &format!("{id}:data: one.bin"), "."]);
+
+    for (args, word) in [
+        (["cp", "missing", &home], "No such file"),
+        (["cp", &format!("{id}:missing"), "."], "there is no \"missing\""),
+        (["cp", "back", &format!("{id}:nowhere/")], "there is no directory"),
+        (["cp", &format!("{id}:data: one.bin"), "nowhere/"], "there is no directory"),
+        (["cp", "-", &home], "pipe them"),
+    ] {
+        let output = cli.output(args);
+        assert!(code(&output) == 125 && stderr(&output).contains(word), "{args:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn trees_go_in_and_out_as_with_docker() {
+    let cli = Cli::new();
+    let id = cli.create();
+    cli.write("tree/sub/deep/a", "A");
+    cli.write("tree/-b c\n", "B");
+    std::os::unix::fs::symlink("sub/deep/a", cli.path("tree/link")).unwrap();
+    let listing =
+        |path: &str| cli.ok(["exec", &id, "--", "sh", "-c", &format!("cd {path} && find . | sort")]);
+
+    // To a name that does not exist: under that name. To a directory: into it.
+    cli.ok(["cp", "tree", &format!("{id}:copy")]);
+    cli.ok(["cp", "tree", &format!("{id}:copy")]);
+    cli.ok(["cp", "tree/.", &format!("{id}:content")]);
+    let plain = ".\n./-b c\n\n./link\n./sub\n./sub/deep\n./sub/deep/a\n";
+    assert_eq!(listing("content"), plain);
+    assert_eq!(listing("copy/tree"), plain);
+    assert_eq!(cli.ok(["exec", &id, "--", "readlink", "copy/link"]), "sub/deep/a\n");
+
+    cli.ok(["cp", &format!("{id}:content"), "out"]);
+    cli.ok(["cp", &format!("{id}:content"), "out"]);
+    cli.ok(["cp", &format!("{id}:content/."), "inner"]);
+    for place in ["out", "out/content", "inner"] {
+        assert_eq!(fs::read(cli.path(place).join("sub/deep/a")).unwrap(), b"A", "{place}");
+        assert_eq!(fs::read(cli.path(place).join("-b c\n")).unwrap(), b"B", "{place}");
+        assert_eq!(fs::read_link(cli.path(place).join("link")).unwrap().to_str(), Some("sub/deep/a"));
+    }
+
+    cli.write("plain", "");
+    let onto_file = cli.output(["cp", &format!("{id}:content"), "plain"]);
+    assert!(
+        code(&onto_file) == 125 && stderr(&onto_file).contains("is a file here"),
+        "{}",
+        stderr(&onto_file)
+    );
+}
+
+#[test]
+fn several_are_removed_at_once_and_a_slip_removes_none() {
+    let cli = Cli::new();
+    let (a, b) = (cli.create(), cli.create());
+    let slip = cli.output(["rm", &a, "SLIP"]);
+    assert_eq!((code(&slip), cli.ids().len()), (125, 2));
+    let output = cli.output(["rm", "-f", &a, "sbx-none", &b]);
+    assert_eq!((code(&output), stderr(&output).as_str()), (0, "sandbox: there is no sandbox sbx-none\n"));
+    assert!(cli.ids().is_empty());
+}
+
+#[test]
+fn what_a_sandbox_says_cannot_reach_the_terminal() {
+    let cli = Cli::new();
+    let id = cli.create();
+    let made =
+        "mkdir tree && touch \"$(printf 'tree/\\033[2Jx')\" && mkfifo \"$(printf 'tree/\\033[31mpipe')\"";
+    cli.ok(["exec", &id, "--", "sh", "-c", made]);
+    let output = cli.output(["cp", &format!("{id}:tree"), "out"]);
+    assert!(
+        stderr(&output).contains("left out") && !stderr(&output).contains('\u{1b}'),
+        "{}",
+        stderr(&output)
+    );
+}

@@ -1,0 +1,195 @@
+//! `sandbox run`: codes, streams, arguments and signals.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Child, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Cli, code, stderr, stdout};
+
+#[test]
+fn the_commands_exit_code_is_ours() {
+    let cli = Cli::new();
+    cli.write("plain", "");
+    for (args, expected) in [
+        (&["true"][..], 0),
+        (&["sh", "-c", "exit 3"], 3),
+        (&["sh", "-c", "exit 255"], 255),
+        (&["no-such-command-anywhere"], 127),
+        (&["/etc"], 126),
+        (&["sh", "-c", "kill -KILL $$"], 137),
+        (&["sh", "-c", "kill -TERM $$"], 143),
+        (&["sh", "-c", "kill -SEGV $$"], 139),
+    ] {
+        let output = cli.output(["run", "--"].iter().chain(args));
+        assert_eq!(code(&output), expected, "{args:?}: {}", stderr(&output));
+    }
+    assert!(cli.ids().is_empty());
+}
+
+#[test]
+fn outputs_stay_apart_and_bytes_stay_as_they_are() {
+    let cli = Cli::new();
+    let output = cli.output(["run", "--", "sh", "-c", r"printf 'a\0\377\033[31mb'; printf 'c\001' >&2"]);
+    assert_eq!(
+        (code(&output), &output.stdout[..], &output.stderr[..]),
+        (0, &b"a\0\xff\x1b[31mb"[..], &b"c\x01"[..])
+    );
+}
+
+#[test]
+fn input_is_passed_on_to_its_end() {
+    let cli = Cli::new();
+    let input: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
+    let output = cli.output_with_input(["run", "--", "cat"], &input);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(output.stdout == input);
+    let unread = cli.output_with_input(["run", "--", "true"], b"a little");
+    assert_eq!(code(&unread), 0, "{}", stderr(&unread));
+}
+
+#[test]
+fn arguments_arrive_as_they_are() {
+    let cli = Cli::new();
+    let odd: Vec<&OsStr> = [
+        &b"with space"[..],
+        b"",
+        b"'single' \"double\"",
+        b"line\nbreak",
+        b"-v",
+        b"--help",
+        b"--",
+        b"$HOME `id` $(id) \\ * ? ~",
+        b"not \xff\xfe utf-8",
+        "Gr\u{fc}\u{df}e".as_bytes(),
+    ]
+    .map(OsStr::from_bytes)
+    .to_vec();
+    for before in [&["run", "--", "printf", "%s\\0"][..], &["run", "printf", "%s\\0"]] {
+        let args = before.iter().map(OsString::from).chain(odd.iter().map(|&arg| arg.to_owned()));
+        let output = cli.output(args);
+        let expected: Vec<u8> = odd.iter().flat_map(|arg| [arg.as_bytes(), b"\0"].concat()).collect();
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert_eq!(String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&expected));
+        assert!(output.stdout == expected);
+    }
+}
+
+#[test]
+fn environment_directory_and_time_limit_are_set() {
+    let cli = Cli::new();
+    let mut command = cli.command([
+        "run",
+        "-e",
+        "A=x y=z",
+        "-e",
+        "PASSED",
+        "-w",
+        "/usr",
+        "--",
+        "sh",
+        "-c",
+        "echo $A $PASSED; pwd",
+    ]);
+    let output = command.env("PASSED", "on").output().unwrap();
+    assert_eq!((code(&output), stdout(&output).as_str()), (0, "x y=z on\n/usr\n"), "{}", stderr(&output));
+    let absent = cli.output(["run", "-e", "SURELY_NOT_SET_HERE", "--", "true"]);
+    assert!(
+        code(&absent) == 125 && stderr(&absent).contains("SURELY_NOT_SET_HERE=VALUE"),
+        "{}",
+        stderr(&absent)
+    );
+    let late = cli.output(["run", "--timeout", "300ms", "--", "sleep", "1000"]);
+    assert!(code(&late) == 124 && stderr(&late).contains("ran longer than 300ms"), "{}", stderr(&late));
+    let nowhere = cli.output(["run", "-w", "/nowhere", "--", "true"]);
+    assert_ne!(code(&nowhere), 0);
+    assert!(cli.ids().is_empty());
+}
+
+#[test]
+fn a_signal_ends_the_command_and_removes_the_sandbox() {
+    let cli = Cli::new();
+    for (signal, expected) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let mut child = cli.spawn(["run", "--", "sh", "-c", "echo ready; exec sleep 1000"]);
+        let _rest = wait_until_ready(&mut child);
+        assert_eq!(cli.ids().len(), 1);
+        send(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(expected), "{signal:?}");
+        assert!(cli.ids().is_empty(), "{signal:?}");
+    }
+}
+
+#[test]
+fn a_command_may_answer_a_signal() {
+    let cli = Cli::new();
+    let mut child = cli.spawn([
+        "run",
+        "--",
+        "sh",
+        "-c",
+        "trap 'echo bye; exit 7' INT; echo ready; while :; do sleep 0.05; done",
+    ]);
+    let mut rest = wait_until_ready(&mut child);
+    send(&child, Signal::INT);
+    let mut said = String::new();
+    rest.read_to_string(&mut said).unwrap();
+    assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(7), "bye\n"));
+    assert!(cli.ids().is_empty());
+}
+
+#[test]
+fn a_command_that_ignores_signals_is_ended_all_the_same() {
+    let cli = Cli::new();
+    let mut child =
+        cli.spawn(["run", "--", "sh", "-c", "trap '' INT TERM HUP; echo ready; while :; do sleep 1; done"]);
+    let _rest = wait_until_ready(&mut child);
+    send(&child, Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(cli.ids().is_empty());
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    let cli = Cli::new();
+    let mut child = cli.spawn(["run", "--", "yes"]);
+    let mut first = [0; 4];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((code(&output), stderr(&output).as_str(), &first), (141, "", b"y\ny\n"));
+    assert!(cli.ids().is_empty());
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let cli = Cli::new();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let child = cli.command(["run", "--", "echo", "lost"]).stdout(full).spawn().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(code(&output) == 125 && stderr(&output).contains("cannot write"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_terminal_is_given_when_asked_for() {
+    let cli = Cli::new();
+    let inside = "test -t 0 && test -t 1 && test -t 2 && stty size && echo $TERM";
+    let mut command = cli.command(["run", "-t", "--", "sh", "-c", inside]);
+    let output = command.env("TERM", "vt100").stdin(Stdio::null()).output().unwrap();
+    assert_eq!((code(&output), stdout(&output).as_str()), (0, "24 80\r\nvt100\r\n"), "{}", stderr(&output));
+}
+
+fn wait_until_ready(child: &mut Child) -> BufReader<std::process::ChildStdout> {
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    lines
+}
+
+fn send(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}

@@ -1,0 +1,104 @@
+//! What goes wrong before there is a sandbox.
+
+mod support;
+
+use support::{Cli, code, stderr, stdout};
+
+#[test]
+fn wrong_usage_is_our_own_failure() {
+    let cli = Cli::new();
+    for args in [
+        &["run"][..],
+        &["frobnicate"],
+        &["exec"],
+        &["exec", "sbx-1"],
+        &["run", "--ttl", "30", "--", "true"],
+        &["run", "--timeout", "soon", "--", "true"],
+        &["run", "--label", "team", "--", "true"],
+        &["--backend", "docker", "ls"],
+        &["ls", "-o", "yaml"],
+        &["cp", "one"],
+        &["rm"],
+        &[],
+    ] {
+        let output = cli.output(args);
+        assert_eq!(code(&output), 125, "{args:?}: {}", stderr(&output));
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn help_and_version_are_no_failures() {
+    let cli = Cli::new();
+    for args in [&["--help"][..], &["help", "run"], &["run", "--help"], &["--version"]] {
+        let output = cli.output(args);
+        assert_eq!(code(&output), 0, "{args:?}");
+        assert!(output.stderr.is_empty() && stdout(&output).contains("sandbox"), "{args:?}");
+    }
+}
+
+#[test]
+fn an_unknown_sandbox_is_named() {
+    let cli = Cli::new();
+    for args in [
+        &["exec", "sbx-none", "--", "true"][..],
+        &["info", "sbx-none"],
+        &["cp", "sbx-none:a", "."],
+        &["exec", "../../etc", "--", "true"],
+        &["info", "\u{1b}[2J"],
+        &["rm", "Not-An-Id"],
+        &["cp", "Not-An-Id:a", "."],
+    ] {
+        let output = cli.output(args);
+        assert_eq!(code(&output), 125, "{args:?}");
+        assert!(stderr(&output).contains("there is no sandbox"), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).starts_with("sandbox: ") && !stderr(&output).contains('\u{1b}'));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn removing_what_is_gone_is_a_remark() {
+    let output = Cli::new().output(["rm", "sbx-none"]);
+    assert_eq!((code(&output), stderr(&output).as_str()), (0, "sandbox: there is no sandbox sbx-none\n"));
+}
+
+#[test]
+fn a_copy_has_one_side_in_a_sandbox() {
+    let cli = Cli::new();
+    let local = cli.output(["cp", "a", "b"]);
+    assert!(code(&local) == 125 && stderr(&local).contains("both sides are local"), "{}", stderr(&local));
+    let remote = cli.output(["cp", "sbx-1:a", "sbx-2:b"]);
+    assert!(code(&remote) == 125 && stderr(&remote).contains("both sides are in a sandbox"));
+}
+
+#[test]
+fn settings_with_mistakes_are_all_told() {
+    let cli = Cli::new();
+    let file =
+        cli.write("settings", "SANDBOX_TTL=30\nSANDBOX_LOCAL_ISOLATION=none\nSANDBOX_MEMROY=hunter2\n");
+    let mut command = cli.command(["--env-file", file.to_str().unwrap(), "ls"]);
+    let output = command.env("SANDBOX_PIDS", "-1").output().unwrap();
+    assert_eq!(code(&output), 125);
+    let told = stderr(&output);
+    assert!(told.starts_with("sandbox: 4 settings are wrong:\n"), "{told}");
+    for part in [
+        "line 1: SANDBOX_TTL",
+        "line 2: SANDBOX_LOCAL_ISOLATION",
+        "did you mean SANDBOX_MEMORY?",
+        "SANDBOX_PIDS=\"-1\"",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert!(!told.contains("hunter2"));
+    let missing = cli.output(["--env-file", "nowhere", "ls"]);
+    assert!(code(&missing) == 125 && stderr(&missing).contains("cannot read nowhere"));
+}
+
+#[test]
+fn an_image_is_refused_on_this_machine() {
+    let cli = Cli::new();
+    let output = cli.output(["run", "--image", "alpine", "--", "true"]);
+    assert_eq!(code(&output), 125);
+    assert!(stderr(&output).contains("not supported"), "{}", stderr(&output));
+}
