@@ -8,14 +8,15 @@ use std::path::PathBuf;
 pub enum ServerError {
     /// The host key cannot be used.
     #[error("the host key cannot be used: give an OpenSSH private key without a passphrase")]
-    HostKey(#[source] russh::keys::ssh_key::Error),
+    HostKey(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A line of the authorized keys cannot be used.
-    #[error("authorized key number {number} cannot be used: {reason}")]
+    #[error("authorized key number {number} cannot be used: give one OpenSSH public key, without options")]
     AuthorizedKey {
         /// Its place, from 1.
         number: usize,
         /// What is wrong with it.
-        reason: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Nobody could ever log in.
     #[error("there is no authorized key: nobody could log in")]

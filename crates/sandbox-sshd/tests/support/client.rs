@@ -1,0 +1,117 @@
+//! A russh client in the same process as the server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::client::{self, Handle, Msg};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::{Channel, ChannelMsg};
+use sandbox_core::KeyPair;
+use sandbox_sshd::{Server, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Longer than anything takes here.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+pub(crate) struct Accepting;
+
+impl client::Handler for Accepting {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
+        Ok(true)
+    }
+}
+
+pub(crate) type Client = Handle<Accepting>;
+
+/// A server in memory, with the key that opens it.
+pub(crate) struct Memory {
+    pub(crate) server: Server,
+    pub(crate) user: KeyPair,
+    pub(crate) home: tempfile::TempDir,
+}
+
+/// What became of a command.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+    pub(crate) code: Option<u32>,
+    pub(crate) signal: Option<String>,
+    pub(crate) refused: bool,
+}
+
+impl Memory {
+    pub(crate) fn new(configure: impl FnOnce(ServerConfig) -> ServerConfig) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let (host, user) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let path = std::env::var_os("PATH").unwrap();
+        let config = ServerConfig::new(host.private, vec![user.public.as_str().into()], home.path())
+            .with_env([("PATH".into(), path)]);
+        Self { server: Server::new(configure(config)).unwrap(), user, home }
+    }
+
+    /// Connects over a pipe of `bytes` each way.
+    pub(crate) async fn connect(&self, bytes: usize) -> Client {
+        let (near, far) = tokio::io::duplex(bytes);
+        let server = self.server.clone();
+        tokio::spawn(async move { server.serve_stream(far).await });
+        login(near, &self.user).await.unwrap()
+    }
+}
+
+/// Logs in over any stream; `None` when the key is refused.
+pub(crate) async fn login(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, user: &KeyPair) -> Option<Client> {
+    let mut client = client::connect_stream(Arc::default(), stream, Accepting).await.unwrap();
+    let key = PrivateKey::from_openssh(user.private.expose()).unwrap();
+    let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
+    client.authenticate_publickey("me", key).await.unwrap().success().then_some(client)
+}
+
+/// Opens a session channel with these variables asked for.
+pub(crate) async fn open(client: &Client, env: &[(&str, &str)]) -> Channel<Msg> {
+    let channel = client.channel_open_session().await.unwrap();
+    for (name, value) in env {
+        channel.set_env(false, *name, *value).await.unwrap();
+    }
+    channel
+}
+
+pub(crate) async fn exec(client: &Client, line: impl Into<Vec<u8>>) -> Ended {
+    exec_with(client, &[], line).await
+}
+
+pub(crate) async fn exec_with(client: &Client, env: &[(&str, &str)], line: impl Into<Vec<u8>>) -> Ended {
+    let channel = open(client, env).await;
+    channel.exec(true, line).await.unwrap();
+    collect(channel).await
+}
+
+pub(crate) async fn subsystem(client: &Client, env: &[(&str, &str)], name: &str) -> Ended {
+    let channel = open(client, env).await;
+    channel.request_subsystem(true, name).await.unwrap();
+    collect(channel).await
+}
+
+/// Reads a channel to its end.
+pub(crate) async fn collect(mut channel: Channel<Msg>) -> Ended {
+    let mut ended = Ended::default();
+    let reading = async {
+        while let Some(message) = channel.wait().await {
+            match message {
+                ChannelMsg::Data { data } => ended.stdout.extend_from_slice(&data),
+                ChannelMsg::ExtendedData { data, .. } => ended.stderr.push_str(&String::from_utf8_lossy(&data)),
+                ChannelMsg::ExitStatus { exit_status } => ended.code = Some(exit_status),
+                ChannelMsg::ExitSignal { signal_name, .. } => ended.signal = Some(format!("{signal_name:?}")),
+                ChannelMsg::Failure => {
+                    ended.refused = true;
+                    break;
+                }
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(LONG, reading).await.expect("the channel did not end");
+    ended
+}
