@@ -15,6 +15,13 @@ use tokio::net::UnixStream;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct UnixConnector;
 
+impl UnixConnector {
+    /// A connector; it holds nothing.
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
 /// `sun_path` of unix(7), with the zero byte at its end.
 const LONGEST_ADDRESS: usize = 107;
 

@@ -22,6 +22,13 @@ pub struct LocalBackend(());
 #[derive(Debug, Clone, Copy, Default)]
 pub struct UnixConnector;
 
+impl UnixConnector {
+    /// A connector; it connects to nothing.
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
 impl LocalBackend {
     /// Does not exist on this system.
     ///

@@ -16,10 +16,11 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::geteuid;
 use sandbox_core::SandboxId;
 
 use crate::identity::Identity;
@@ -84,6 +85,7 @@ impl StateDir {
     /// Makes and takes the directory of a new sandbox; `None` when there is one by that name.
     pub(crate) fn claim(&self, id: &SandboxId) -> io::Result<Option<Held>> {
         private_directories().recursive(true).create(&self.path)?;
+        self.check_owner()?;
         let dir = self.sandbox(id);
         let _appearing = self.lock(FlockOperation::LockShared)?;
         match private_directories().create(&dir.path) {
@@ -123,6 +125,19 @@ impl StateDir {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whoever else could write here could put links and sockets of his own in our way.
+    fn check_owner(&self) -> io::Result<()> {
+        let meta = fs::metadata(&self.path)?;
+        if meta.uid() == geteuid().as_raw() && meta.mode() & 0o022 == 0 {
+            return Ok(());
+        }
+        let path = self.path.display();
+        let message = format!(
+            "others can write to {path}: chown it to yourself and chmod 700 it, or set another state directory"
+        );
+        Err(io::Error::new(ErrorKind::PermissionDenied, message))
     }
 
     fn lock(&self, operation: FlockOperation) -> io::Result<File> {

@@ -11,6 +11,10 @@ use nix::sys::signalfd::SignalFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use sandbox_core::{Isolation, PrivateKey, SandboxInfo, SandboxState};
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::inside::Inside;
 use super::limits::Wanted;
@@ -190,12 +194,13 @@ fn open_log(dir: &SandboxDir) -> io::Result<()> {
         Mode::RUSR | Mode::WUSR,
     )?;
     rustix::stdio::dup2_stderr(&log)?;
+    let ours = Targets::new().with_default(Level::WARN).with_target("sandbox_local", Level::INFO);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
     // A second subscriber is refused; the first then does the same work.
     drop(
-        tracing_subscriber::fmt()
-            .with_writer(io::stderr)
-            .with_ansi(false)
-            .with_max_level(tracing::Level::INFO)
+        tracing_subscriber::registry()
+            .with(lines)
+            .with(ours.with_target("sandbox_sshd", Level::INFO))
             .try_init(),
     );
     Ok(())

@@ -13,7 +13,7 @@ use sandbox_core::{
 use sandbox_local::{LocalBackend, LocalOptions};
 use tokio::time::timeout;
 
-use crate::support::{Result, World, eventually, trial, users_of};
+use super::support::{Result, World, eventually, trial, users_of};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -42,7 +42,6 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_damaged_record_hides_nothing_and_can_be_deleted,
         ),
         trial("what_cannot_be_done_is_refused", what_cannot_be_done_is_refused),
-        trial("another_program_is_no_server", another_program_is_no_server),
     ]
 }
 
@@ -209,7 +208,7 @@ async fn a_killed_supervisor_leaves_nothing_after_a_sweep() -> Result {
     let world = World::new()?;
     let (dead, alive) = (world.backend.create(lasting()).await?, world.backend.create(lasting()).await?);
     let access = world.backend.access(&dead.id).await?;
-    let shell = crate::support::Shell::open(&access).await?;
+    let shell = super::support::Shell::open(&access).await?;
     let running = tokio::spawn(async move { shell.run("sleep 600 & sleep 600").await });
     kill_process(supervisor(&world, &dead)?, Signal::KILL)?;
     let mut dry = Vec::new();
@@ -324,7 +323,7 @@ async fn an_id_is_used_once_at_a_time() -> Result {
         match world.backend.create(spec()).await {
             Ok(third) => {
                 assert_ne!(third.uid, again.uid);
-                return crate::support::leftovers(again.uid.as_str());
+                return super::support::leftovers(again.uid.as_str());
             }
             Err(Error::AlreadyExists { .. }) if !deadline.has_passed() => {}
             Err(error) => return Err(error.into()),
@@ -496,17 +495,5 @@ async fn what_cannot_be_done_is_refused() -> Result {
         std::fs::read_dir(missing.backend.state_dir())?.next().is_none(),
         "a failed creation left something"
     );
-    Ok(())
-}
-
-async fn another_program_is_no_server() -> Result {
-    for (program, expected) in
-        [("/nonexistent/server", "does not exist"), ("/bin/true", "init()"), ("/bin/cat", "init()")]
-    {
-        let world = World::with(|options| options.server = Some(program.into()))?;
-        let error = world.backend.create(lasting()).await.err().ok_or("it was accepted")?;
-        assert!(error.to_string().contains(expected), "{error}");
-        assert!(!format!("{error:?}").contains("OPENSSH"), "a key is in the error");
-    }
     Ok(())
 }

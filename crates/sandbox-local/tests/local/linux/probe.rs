@@ -55,6 +55,10 @@ fn attempt(words: &[&str]) -> io::Result<String> {
         }
         ["processes", count] => processes(count.parse().map_err(io::Error::other)?),
         ["memory", mib] => memory(mib.parse().map_err(io::Error::other)?),
+        ["bomb"] => loop {
+            // Refused or not, it goes on.
+            drop(Command::new(std::env::current_exe()?).args(["probe", "bomb"]).spawn());
+        },
         ["threads"] => std::thread::Builder::new()
             .spawn(|| "one")
             .map(|thread| thread.join().unwrap_or("none").to_owned()),

@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use sandbox_core::{ByteSize, SandboxBackend, SandboxSpec};
 use sandbox_local::IsolationLevel;
 
-use crate::support::{Result, World, trial};
+use super::support::{Result, World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -324,12 +324,13 @@ async fn a_fork_bomb_is_stopped() -> Result {
     let answer = world.probe(&info, "processes 10").await?;
     assert!(answer.starts_with("done"), "{answer}");
     // A real one, which is still at work when the sandbox is deleted.
-    let access = world.backend.access(&info.id).await?;
-    let shell = crate::support::Shell::open(&access).await?;
-    let bomb = tokio::spawn(async move { shell.run("f() { f | f & }; f; sleep 60").await });
-    while !std::fs::read_to_string("/proc/loadavg").is_ok_and(|load| !load.is_empty()) || bomb.is_finished() {
-        tokio::task::yield_now().await;
-    }
+    let shell = super::support::Shell::open(&world.backend.access(&info.id).await?).await?;
+    let program = std::env::current_exe()?;
+    let bomb = tokio::spawn(async move { shell.run(&format!("{} probe bomb", program.display())).await });
+    let room = || async { world.run(&info, "true").await.is_ok_and(|ran| ran.code == Some(0)) };
+    let deadline = sandbox_core::Deadline::after(std::time::Duration::from_secs(60));
+    while room().await && !deadline.has_passed() {}
+    assert!(!deadline.has_passed(), "the bomb does not go off");
     world.backend.delete(&info.id, Default::default()).await?;
     bomb.abort();
     world.nothing_is_left(&info).await

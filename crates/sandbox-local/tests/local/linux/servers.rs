@@ -1,0 +1,79 @@
+//! Which programs can be a server, and systems on which none can.
+
+use std::process::Command;
+
+use libtest_mimic::Trial;
+use sandbox_core::SandboxBackend;
+
+use super::support::{Result, World, trial};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("another_program_is_no_server", another_program_is_no_server),
+        trial("the_server_program_is_one", the_server_program_is_one),
+        trial("without_user_namespaces_it_fails_closed", without_user_namespaces_it_fails_closed),
+        trial("a_state_directory_open_to_others_is_refused", a_state_directory_open_to_others_is_refused),
+    ]
+}
+
+async fn another_program_is_no_server() -> Result {
+    for (program, expected) in
+        [("/nonexistent/server", "does not exist"), ("/bin/true", "init()"), ("/bin/cat", "init()")]
+    {
+        let world = World::with(|options| options.server = Some(program.into()))?;
+        let error = world.backend.create(Default::default()).await.err().ok_or("it was accepted")?;
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(!format!("{error:?}").contains("OPENSSH"), "a key is in the error");
+    }
+    Ok(())
+}
+
+async fn the_server_program_is_one() -> Result {
+    let program = env!("CARGO_BIN_EXE_sandbox-local-server");
+    if std::fs::metadata(program).is_err() {
+        // As another user than the one who built it, where that one's directories are closed.
+        return Ok(());
+    }
+    let world = World::with(|options| options.server = Some(program.into()))?;
+    let info = world.create().await?;
+    assert_eq!(world.run(&info, "echo served").await?.stdout, "served\n");
+    let by_hand = Command::new(program).output()?;
+    assert_eq!(by_hand.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&by_hand.stderr).contains("PATH"));
+    Ok(())
+}
+
+/// In a user namespace that may make no others, as on a system where they are switched off.
+async fn without_user_namespaces_it_fails_closed() -> Result {
+    let world = World::new()?;
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" client \"$1\"";
+    let ran = Command::new("unshare")
+        .args(["--user", "--map-root-user", "sh", "-c", script])
+        .arg(std::env::current_exe()?)
+        .arg(world.backend.state_dir())
+        .output();
+    let Ok(ran) = ran else {
+        eprintln!("skipped: there is no unshare(1); install util-linux");
+        return Ok(());
+    };
+    let message = String::from_utf8_lossy(&ran.stderr);
+    assert!(!ran.status.success() && ran.stdout.is_empty(), "{ran:?}");
+    for expected in ["make namespaces", "sysctl user.max_user_namespaces", "none", "by name"] {
+        assert!(message.contains(expected), "{message}");
+    }
+    assert!(
+        std::fs::read_dir(world.backend.state_dir())?.next().is_none(),
+        "a failed creation left something"
+    );
+    Ok(())
+}
+
+async fn a_state_directory_open_to_others_is_refused() -> Result {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new()?;
+    std::fs::create_dir(world.backend.state_dir())?;
+    std::fs::set_permissions(world.backend.state_dir(), std::fs::Permissions::from_mode(0o777))?;
+    let error = world.backend.create(Default::default()).await.err().ok_or("it was accepted")?;
+    assert!(error.to_string().contains("chmod"), "{error}");
+    Ok(())
+}
