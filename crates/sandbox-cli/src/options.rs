@@ -89,11 +89,6 @@ impl Global {
         }
         Ok(Client::from_settings(&settings).await?)
     }
-
-    /// Whether to tell more than what was asked for.
-    pub(crate) fn is_verbose(&self) -> bool {
-        self.verbose > 0
-    }
 }
 
 impl SandboxOptions {

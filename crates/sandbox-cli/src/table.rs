@@ -102,7 +102,7 @@ mod tests {
         let mut table = Table::default();
         table.row(["ID", "LABELS"].map(str::to_owned));
         table.row(["a\n\u{1b}[2J", ""].map(str::to_owned));
-        assert_eq!(table.to_string(), "ID             LABELS\na\\n\\u{1b}[2J  -\n");
+        assert_eq!(table.to_string(), "ID            LABELS\na\\n\\u{1b}[2J  -\n");
     }
 
     #[test]

@@ -12,24 +12,24 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 /// The command, and what it keeps. Dropping it removes every sandbox that is left.
-pub struct Cli {
+pub(crate) struct Cli {
     directory: tempfile::TempDir,
 }
 
 impl Cli {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
     /// A directory for files of the test, outside of where sandboxes are kept.
-    pub fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         let files = self.directory.path().join("files");
         std::fs::create_dir_all(&files).unwrap();
         if name.is_empty() { files } else { files.join(name) }
     }
 
     /// The command with these arguments, and nothing of this machine's settings.
-    pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sandbox"));
         for (name, _) in std::env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"SANDBOX_") {
@@ -41,11 +41,11 @@ impl Cli {
         command
     }
 
-    pub fn output<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
+    pub(crate) fn output<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
         self.command(args).output().unwrap()
     }
 
-    pub fn output_with_input<S: AsRef<OsStr>>(
+    pub(crate) fn output_with_input<S: AsRef<OsStr>>(
         &self,
         args: impl IntoIterator<Item = S>,
         input: &[u8],
@@ -60,29 +60,29 @@ impl Cli {
     }
 
     /// Runs it, insists on success, and gives what it wrote.
-    pub fn ok<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> String {
+    pub(crate) fn ok<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> String {
         let output = self.output(args);
         assert_eq!(code(&output), 0, "{}", stderr(&output));
         stdout(&output)
     }
 
-    pub fn spawn<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Child {
+    pub(crate) fn spawn<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Child {
         self.command(args).spawn().unwrap()
     }
 
     /// A new sandbox's id.
-    pub fn create(&self) -> String {
+    pub(crate) fn create(&self) -> String {
         let id = self.ok(["create"]);
         assert!(id.ends_with('\n') && id.trim_end().parse::<sandbox::SandboxId>().is_ok(), "{id:?}");
         id.trim_end().to_owned()
     }
 
     /// The ids of all sandboxes there are.
-    pub fn ids(&self) -> Vec<String> {
+    pub(crate) fn ids(&self) -> Vec<String> {
         self.ok(["ls", "-q"]).lines().map(str::to_owned).collect()
     }
 
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> std::path::PathBuf {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> std::path::PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).unwrap();
         std::fs::write(&path, content).unwrap();
@@ -99,14 +99,14 @@ impl Drop for Cli {
     }
 }
 
-pub fn code(output: &Output) -> i32 {
+pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or(-1)
 }
 
-pub fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-pub fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
