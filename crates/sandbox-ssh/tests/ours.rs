@@ -2,32 +2,25 @@
 
 mod support;
 
-use sandbox_core::{DownloadRequest, ExecRequest, ExitStatus, UploadRequest};
-use support::Ours;
-
-#[tokio::test]
-async fn a_command_runs_and_files_go_both_ways() {
-    let ours = Ours::new();
-    let session = ours.session().await;
-    let output = session.output(ExecRequest::argv(["echo", "hello"]), 100).await.unwrap();
-    assert_eq!((output.status, &output.stdout[..]), (ExitStatus::Code(0), &b"hello\n"[..]));
-
-    let process = session.exec(ExecRequest::shell("echo out; echo err >&2; exit 3")).await.unwrap();
-    let output = process.output(100).await.unwrap();
-    assert_eq!(output.status, ExitStatus::Code(3));
-    assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"out\n"[..], &b"err\n"[..]));
-
-    let data: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
-    let written =
-        session.upload(UploadRequest::new("f"), Box::new(std::io::Cursor::new(data.clone()))).await.unwrap();
-    assert_eq!(written, 3_000_000);
-    let (mut far, near) = tokio::io::duplex(1 << 20);
-    let read = tokio::spawn(async move {
-        let mut all = Vec::new();
-        tokio::io::AsyncReadExt::read_to_end(&mut far, &mut all).await.unwrap();
-        all
-    });
-    session.download(DownloadRequest::new("f"), Box::new(near)).await.unwrap();
-    assert!(read.await.unwrap() == data);
-    assert_eq!(session.list(".").await.unwrap().len(), 1);
+contract! {
+    Some(support::Ours::new());
+    exit_codes_are_data,
+    the_streams_are_told_apart,
+    arguments_arrive_as_they_are,
+    nul_is_refused,
+    a_directory_is_entered,
+    input_is_read_to_its_end,
+    a_command_that_does_not_read_can_end,
+    a_terminal_has_a_size,
+    much_output_is_capped_and_flagged,
+    a_background_process_does_not_hold_up,
+    a_command_runs_into_its_time_out,
+    an_unread_stream_holds_up_nothing_else,
+    files_go_both_ways,
+    names_may_be_odd,
+    file_errors_have_reasons,
+    files_are_changed,
+    a_port_is_reached,
+    cancelled_calls_leak_no_channel,
+    many_callers_share,
 }

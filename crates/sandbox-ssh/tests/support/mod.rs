@@ -6,6 +6,8 @@
     reason = "each test program uses a part of it; a test may panic"
 )]
 
+pub(crate) mod contract;
+pub(crate) mod daemon;
 pub(crate) mod dropbear;
 pub(crate) mod openssh;
 

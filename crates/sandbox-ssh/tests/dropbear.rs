@@ -1,0 +1,20 @@
+//! Against dropbear.
+
+mod support;
+
+contract! {
+    support::dropbear::start();
+    exit_codes_are_data,
+    the_streams_are_told_apart,
+    arguments_arrive_as_they_are,
+    a_directory_is_entered,
+    input_is_read_to_its_end,
+    a_command_that_does_not_read_can_end,
+    a_terminal_has_a_size,
+    a_background_process_does_not_hold_up,
+    a_command_runs_into_its_time_out,
+    an_unread_stream_holds_up_nothing_else,
+    a_port_is_reached,
+    cancelled_calls_leak_no_channel,
+    many_callers_share,
+}
