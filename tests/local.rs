@@ -21,7 +21,9 @@ fn main() -> std::process::ExitCode {
     let mut trials = conformance(&world, runtime.handle());
     let mut own = |name: &'static str, run: fn(World, PathBuf) -> Running| {
         let (world, path, handle) = (world.clone(), state.path().to_owned(), runtime.handle().clone());
-        trials.push(Trial::test(name, move || handle.block_on(run(world, path)).map_err(|error| error.to_string().into())));
+        trials.push(Trial::test(name, move || {
+            handle.block_on(run(world, path)).map_err(|error| error.to_string().into())
+        }));
     };
     own("local::an_image_is_refused", |world, _| Box::pin(an_image_is_refused(world)));
     own("local::a_full_disk_inside_is_told", |world, _| Box::pin(a_full_disk_inside_is_told(world)));
@@ -29,8 +31,10 @@ fn main() -> std::process::ExitCode {
     own("local::a_wrong_user_key_is_refused", |_, state| Box::pin(wrong_key(state, WrongKey::User)));
     let conclusion = libtest_mimic::run(&arguments, trials);
 
-    let left = std::fs::read_dir(state.path()).map(|entries| entries.flatten().map(|entry| entry.path()).collect::<Vec<_>>());
-    let left: Vec<PathBuf> = left.unwrap_or_default().into_iter().filter(|path| path.join("record.json").exists()).collect();
+    let left = std::fs::read_dir(state.path())
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect::<Vec<_>>());
+    let left: Vec<PathBuf> =
+        left.unwrap_or_default().into_iter().filter(|path| path.join("record.json").exists()).collect();
     if !left.is_empty() {
         eprintln!("left behind: {left:?}");
         return std::process::ExitCode::FAILURE;
@@ -45,7 +49,10 @@ fn parts(state: &Path) -> (Arc<dyn SandboxBackend>, Arc<dyn SessionSource>) {
     options.state_dir = Some(state.to_owned());
     let backend = sandbox_local::LocalBackend::new(options).expect("a backend");
     let connector = Arc::new(sandbox_local::UnixConnector::new());
-    (Arc::new(backend), Arc::new(sandbox_ssh::SshSessions::new(connector, sandbox_ssh::SshOptions::default())))
+    (
+        Arc::new(backend),
+        Arc::new(sandbox_ssh::SshSessions::new(connector, sandbox_ssh::SshOptions::default())),
+    )
 }
 
 fn client(state: &Path, defaults: Defaults) -> Client {

@@ -93,7 +93,8 @@ async fn signals_reach_the_process_group(world: World) -> Outcome {
 async fn a_time_out_kills_the_group(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
         let started = Instant::now();
-        let command = sbx.shell("trap '' TERM HUP; sleep 1000; sleep 1000").timeout(Duration::from_millis(300));
+        let command =
+            sbx.shell("trap '' TERM HUP; sleep 1000; sleep 1000").timeout(Duration::from_millis(300));
         let error = command.output().await.unwrap_err();
         assert!(matches!(error, Error::Command { cause: CommandCause::TimedOut { .. }, .. }), "{error}");
         assert!(started.elapsed() < Duration::from_secs(20));
@@ -116,7 +117,8 @@ async fn a_background_process_does_not_hold_the_command(world: World) -> Outcome
 
 async fn a_terminal_has_a_size(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
-        let mut process = sbx.shell("stty size; read x; stty size").pty(101, 37).stdin_piped().spawn().await?;
+        let mut process =
+            sbx.shell("stty size; read x; stty size").pty(101, 37).stdin_piped().spawn().await?;
         let mut seen = String::new();
         let mut stdin = process.take_stdin();
         while let Some(event) = process.next().await {
@@ -189,7 +191,10 @@ async fn many_at_once(world: World) -> Outcome {
             let sbx = sbx.clone();
             async move {
                 let out = sbx.shell(format!("echo {number}; exit {number}")).output().await?;
-                assert_eq!((out.status, out.stdout_lossy()), (ExitStatus::Code(number), format!("{number}\n")));
+                assert_eq!(
+                    (out.status.clone(), out.stdout_lossy()),
+                    (ExitStatus::Code(number), format!("{number}\n"))
+                );
                 Ok::<_, Error>(())
             }
         });
@@ -202,7 +207,13 @@ async fn many_at_once(world: World) -> Outcome {
 async fn a_gibibyte_with_a_small_cap(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
         let before = peak_memory();
-        let out = sbx.command("head").args(["-c", "1073741824", "/dev/zero"]).output_cap(1000).output().await?.check()?;
+        let out = sbx
+            .command("head")
+            .args(["-c", "1073741824", "/dev/zero"])
+            .output_cap(1000)
+            .output()
+            .await?
+            .check()?;
         assert_eq!((out.stdout.len(), out.stdout_dropped), (1000, (1 << 30) - 1000));
         assert!(out.is_truncated());
         let grown = peak_memory().saturating_sub(before);
@@ -221,7 +232,9 @@ fn peak_memory() -> u64 {
 
 /// Waits until no process of that name is left; a hung-up group may take its grace time.
 pub(crate) async fn no_process_of(sbx: &sandbox::Sandbox, name: &str) -> Outcome {
-    let look = format!("for p in /proc/[0-9]*; do [ \"$(cat $p/comm 2>/dev/null)\" = {name} ] && exit 1; done; exit 0");
+    let look = format!(
+        "for p in /proc/[0-9]*; do [ \"$(cat $p/comm 2>/dev/null)\" = {name} ] && exit 1; done; exit 0"
+    );
     for _ in 0..100 {
         if sbx.shell(&look).status().await?.success() {
             return Ok(());

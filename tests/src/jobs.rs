@@ -47,7 +47,10 @@ async fn a_job_that_cannot_start(world: World) -> Outcome {
         let error = sbx.command("no-such-program").spawn_detached().await.unwrap_err();
         assert!(matches!(error, Error::Command { cause: CommandCause::NotStarted { .. }, .. }), "{error}");
         assert!(error.to_string().contains("no-such-program"), "{error}");
-        assert!(matches!(sbx.command("cat").pty(80, 24).spawn_detached().await, Err(Error::Unsupported { .. })));
+        assert!(matches!(
+            sbx.command("cat").pty(80, 24).spawn_detached().await,
+            Err(Error::Unsupported { .. })
+        ));
         Ok(())
     })
     .await

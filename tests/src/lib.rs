@@ -7,9 +7,11 @@
 
 use std::future::Future;
 use std::ops::Deref;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use libtest_mimic::{Failed, Trial};
 use sandbox::{Client, Defaults, Sandbox};
 use tokio::runtime::Handle;
@@ -57,11 +59,19 @@ pub type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 /// The whole list as trials of one backend, run on `runtime`.
 pub fn conformance(world: &World, runtime: &Handle) -> Vec<Trial> {
-    [commands::cases(), files::cases(), jobs::cases(), lifecycle::cases(), odd_input::cases(), ports::cases(), trees::cases()]
-        .into_iter()
-        .flatten()
-        .map(|case| case.into_trial(world.clone(), runtime.clone()))
-        .collect()
+    [
+        commands::cases(),
+        files::cases(),
+        jobs::cases(),
+        lifecycle::cases(),
+        odd_input::cases(),
+        ports::cases(),
+        trees::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|case| case.into_trial(world.clone(), runtime.clone()))
+    .collect()
 }
 
 /// One thing that must hold.
@@ -84,9 +94,9 @@ where
     W: Future<Output = Outcome>,
 {
     let sbx = world.sandbox().create().await?;
-    let outcome = work(sbx.clone()).await;
+    let outcome = AssertUnwindSafe(work(sbx.clone())).catch_unwind().await;
     sbx.delete().await?;
-    outcome
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn told(error: &(dyn std::error::Error + 'static)) -> String {

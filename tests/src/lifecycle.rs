@@ -51,7 +51,10 @@ async fn unknown_and_deleted_ids(world: World) -> Outcome {
     sbx.delete().await?;
     world.delete_sandbox(sbx.id()).await?;
     let lost = running.await?;
-    assert!(matches!(lost, Err(Error::Command { .. } | Error::Connection(_) | Error::NotFound { .. })), "{lost:?}");
+    assert!(
+        matches!(lost, Err(Error::Command { .. } | Error::Connection(_) | Error::NotFound { .. })),
+        "{lost:?}"
+    );
     assert!(sbx.command("true").output().await.is_err());
     assert!(matches!(world.get_sandbox_info(sbx.id()).await, Err(Error::NotFound { .. })));
     assert!(matches!(world.fresh().connect(sbx.id()).await, Err(Error::NotFound { .. })));
@@ -75,7 +78,8 @@ async fn two_of_one_name(world: World) -> Outcome {
 
 async fn the_ttl_ends_it_and_extending_puts_that_off(world: World) -> Outcome {
     let short = world.sandbox().ttl(Duration::from_secs(2)).create().await?;
-    let longer = world.sandbox().ttl(Duration::from_secs(2)).max_lifetime(Duration::from_secs(120)).create().await?;
+    let longer =
+        world.sandbox().ttl(Duration::from_secs(2)).max_lifetime(Duration::from_secs(120)).create().await?;
     let info = longer.extend(Duration::from_secs(3600)).await?;
     let life = info.expires_at.unwrap().duration_since(info.created_at)?;
     assert!(life <= Duration::from_secs(121), "at most until its hard end, not {life:?}");
@@ -100,7 +104,12 @@ async fn attached_ends_without_a_client(world: World) -> Outcome {
 
 async fn a_failed_first_command_leaves_nothing(world: World) -> Outcome {
     let id = SandboxId::generate()?;
-    let error = world.sandbox().id(id.as_str()).init(sandbox::ExecRequest::shell("echo no >&2; exit 9")).create().await;
+    let error = world
+        .sandbox()
+        .id(id.as_str())
+        .init(sandbox::ExecRequest::shell("echo no >&2; exit 9"))
+        .create()
+        .await;
     assert!(matches!(error, Err(Error::Creation(_))), "{error:?}");
     assert!(matches!(world.get_sandbox_info(&id).await, Err(Error::NotFound { .. })));
     Ok(())

@@ -8,11 +8,15 @@ use sandbox::{Error, TransferReason};
 use crate::files::reason;
 use crate::{Outcome, World, cases, with_sandbox};
 
-cases![arguments_arrive_as_they_are, file_names_arrive_as_they_are, nul_is_refused, names_that_are_not_utf_8_are_refused];
-
-const ODD: [&str; 12] = [
-    "two words", "it's", "\"double\"", "new\nline", "-n", "--", "$HOME", "`id`", "*", "\\", "ünïcödé", " ",
+cases![
+    arguments_arrive_as_they_are,
+    file_names_arrive_as_they_are,
+    nul_is_refused,
+    names_that_are_not_utf_8_are_refused
 ];
+
+const ODD: [&str; 12] =
+    ["two words", "it's", "\"double\"", "new\nline", "-n", "--", "$HOME", "`id`", "*", "\\", "ünïcödé", " "];
 
 async fn arguments_arrive_as_they_are(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {

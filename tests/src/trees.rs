@@ -8,7 +8,12 @@ use sandbox::{Error, TransferReason};
 use crate::files::reason;
 use crate::{Outcome, World, cases, with_sandbox};
 
-cases![a_tree_goes_in_and_comes_back, a_hostile_tree_stays_below, limits_hold, names_that_cannot_travel_are_named];
+cases![
+    a_tree_goes_in_and_comes_back,
+    a_hostile_tree_stays_below,
+    limits_hold,
+    names_that_cannot_travel_are_named
+];
 
 async fn a_tree_goes_in_and_comes_back(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
@@ -33,7 +38,10 @@ async fn a_tree_goes_in_and_comes_back(world: World) -> Outcome {
         sbx.download_dir("tree/below", &to).await?;
         same(&from, &to)?;
         assert!(sbx.upload_dir(from.join("no"), "x").await.is_err());
-        assert_eq!(reason(sbx.download_dir("nothing", directory.path().join("x")).await), TransferReason::NotFound);
+        assert_eq!(
+            reason(sbx.download_dir("nothing", directory.path().join("x")).await),
+            TransferReason::NotFound
+        );
         assert!(!directory.path().join("x").exists());
         Ok(())
     })
@@ -110,7 +118,9 @@ async fn names_that_cannot_travel_are_named(world: World) -> Outcome {
 /// Compares two trees: names, kinds, content, modes.
 fn same(one: &Path, other: &Path) -> Outcome {
     let list = |path: &Path| -> std::io::Result<Vec<_>> {
-        let mut names = std::fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<Vec<_>>>()?;
+        let mut names = std::fs::read_dir(path)?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect::<std::io::Result<Vec<_>>>()?;
         names.sort();
         Ok(names)
     };
@@ -125,7 +135,12 @@ fn same(one: &Path, other: &Path) -> Outcome {
         } else if was.is_symlink() {
             assert_eq!(std::fs::read_link(&one)?, std::fs::read_link(&other)?);
         } else {
-            assert_eq!(was.permissions().mode() & 0o777, is.permissions().mode() & 0o777, "{}", one.display());
+            assert_eq!(
+                was.permissions().mode() & 0o777,
+                is.permissions().mode() & 0o777,
+                "{}",
+                one.display()
+            );
             assert!(std::fs::read(&one)? == std::fs::read(&other)?, "{}", one.display());
         }
     }

@@ -25,7 +25,13 @@ impl Sandbox {
             } else {
                 "it is not a regular file"
             };
-            return Err(Error::transfer(Direction::Upload, local.display().to_string(), TransferReason::Other, message, None));
+            return Err(Error::transfer(
+                Direction::Upload,
+                local.display().to_string(),
+                TransferReason::Other,
+                message,
+                None,
+            ));
         }
         let mut request = UploadRequest::new(remote);
         request.size = Some(metadata.len());
@@ -47,11 +53,15 @@ impl Sandbox {
         let info = self.inner.explained(session.stat(&remote, true).await).await?;
         let failed = |source| local_error(Direction::Download, local, source);
 
-        let directory = local.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let temporary = tempfile::Builder::new().prefix(".sandbox-").tempfile_in(directory).map_err(failed)?;
+        let directory =
+            local.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let temporary =
+            tempfile::Builder::new().prefix(".sandbox-").tempfile_in(directory).map_err(failed)?;
         let writer = tokio::fs::File::from_std(temporary.as_file().try_clone().map_err(failed)?);
-        let size =
-            self.inner.explained(session.download(DownloadRequest::new(remote), Box::new(writer)).await).await?;
+        let size = self
+            .inner
+            .explained(session.download(DownloadRequest::new(remote), Box::new(writer)).await)
+            .await?;
         finish(&temporary, &info).map_err(failed)?;
         temporary.persist(local).map_err(|error| failed(error.error))?;
         Ok(size)

@@ -67,7 +67,13 @@ async fn equip(
     let mut env = personal.env.clone();
     env.extend(&personal.secret_env);
     if let Err(error) = deadline.bound("set the sandbox up", personalise(&*session, &personal, &env)).await {
-        return Err(creation(info, CreationStage::Personalise, CreationReason::Setup, error, history.into_events()));
+        return Err(creation(
+            info,
+            CreationStage::Personalise,
+            CreationReason::Setup,
+            error,
+            history.into_events(),
+        ));
     }
     // Once it runs the backend may know more, such as its address.
     let info = parts.backend.get(&info.id, sandbox_core::Freshness::Cached).await?;

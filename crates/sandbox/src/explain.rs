@@ -15,7 +15,9 @@ impl Parts {
     pub(crate) async fn explain(&self, id: &SandboxId, error: Error) -> Error {
         let error = error.with_sandbox(id);
         let lost = match &error {
-            Error::Connection(inner) => matches!(inner.stage, ConnectionStage::Dial | ConnectionStage::Channel),
+            Error::Connection(inner) => {
+                matches!(inner.stage, ConnectionStage::Dial | ConnectionStage::Channel)
+            }
             Error::Command { cause: CommandCause::Lost, .. } => true,
             _ => false,
         };

@@ -65,7 +65,8 @@ impl Files<'_> {
         let content = content.into();
         let mut request = UploadRequest::new(path);
         request.size = Some(content.len() as u64);
-        let written = self.sandbox.inner.session.upload(request, Box::new(std::io::Cursor::new(content))).await;
+        let written =
+            self.sandbox.inner.session.upload(request, Box::new(std::io::Cursor::new(content))).await;
         self.sandbox.inner.explained(written).await.map(drop)
     }
 
@@ -136,7 +137,11 @@ impl Files<'_> {
     /// [`Error::Transfer`](crate::Error::Transfer); [`Error::Invalid`](crate::Error::Invalid) for the root directory or an empty path.
     pub async fn remove_dir_all(&self, path: &str) -> Result<()> {
         if path.split('/').all(|part| matches!(part, "" | "." | "..")) {
-            return Err(Error::invalid("path", path, "name the directory to remove; this is not removed as a whole"));
+            return Err(Error::invalid(
+                "path",
+                path,
+                "name the directory to remove; this is not removed as a whole",
+            ));
         }
         let session = &self.sandbox.inner.session;
         // Directories in the order they were found: each comes before those inside it.
@@ -146,7 +151,13 @@ impl Files<'_> {
             next += 1;
             if depth > MAX_DEPTH {
                 let message = format!("directories lie more than {MAX_DEPTH} deep");
-                return Err(Error::transfer(Direction::Inside, directory, TransferReason::Other, message, None));
+                return Err(Error::transfer(
+                    Direction::Inside,
+                    directory,
+                    TransferReason::Other,
+                    message,
+                    None,
+                ));
             }
             for entry in session.list(&directory).await? {
                 let path = format!("{directory}/{}", entry.name);

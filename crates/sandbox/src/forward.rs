@@ -88,9 +88,9 @@ async fn accept(sandbox: Sandbox, listener: TcpListener, port: u16) {
         connections.spawn(async move {
             let carried = async {
                 let mut remote = sandbox.open_port(port).await?;
-                tokio::io::copy_bidirectional(&mut local, &mut remote)
-                    .await
-                    .map_err(|source| Error::connection(sandbox_core::ConnectionStage::Channel, source.to_string(), None))
+                tokio::io::copy_bidirectional(&mut local, &mut remote).await.map_err(|source| {
+                    Error::connection(sandbox_core::ConnectionStage::Channel, source.to_string(), None)
+                })
             };
             if let Err(error) = carried.await {
                 tracing::warn!(port, %error, "a forwarded connection ended early");

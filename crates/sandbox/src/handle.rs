@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sandbox_core::{
-    Access, DeleteOptions, Diagnosis, Env, Error, Freshness, LogOptions, LogStream, Result, SandboxId, SandboxInfo,
-    Session, Uid,
+    Access, DeleteOptions, Diagnosis, Env, Error, Freshness, LogOptions, LogStream, Result, SandboxId,
+    SandboxInfo, Session, Uid,
 };
 
 use crate::client::Parts;
@@ -46,7 +46,15 @@ impl Sandbox {
         env: Env,
     ) -> Self {
         let known = Arc::downgrade(&client.known);
-        let inner = Arc::new(Inner { parts: client.parts.clone(), known, info, access, session, env, gone: AtomicBool::new(false) });
+        let inner = Arc::new(Inner {
+            parts: client.parts.clone(),
+            known,
+            info,
+            access,
+            session,
+            env,
+            gone: AtomicBool::new(false),
+        });
         Self { inner }
     }
 

@@ -93,4 +93,3 @@ impl Job {
         self.sandbox.inner.explained(attached).await
     }
 }
-

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use futures_util::stream;
 use sandbox::prelude::*;
 use sandbox::{
-    Access, CommandCause, ConnectionStage, CreationReason, CreationStage, Defaults, DeleteOptions, Diagnosis, Endpoint,
-    ExecRequest, Isolation, KeyPair, Program, SandboxEvent, SandboxEventKind, SandboxSpec, SandboxState, Uid,
+    Access, CommandCause, ConnectionStage, CreationReason, CreationStage, Defaults, DeleteOptions, Diagnosis,
+    Endpoint, ExecRequest, Isolation, KeyPair, Program, SandboxEvent, SandboxEventKind, SandboxSpec,
+    SandboxState, Uid,
 };
 use sandbox_core::{MockSandboxBackend, MockSession, MockSessionSource, Process};
 
@@ -56,7 +57,9 @@ fn backend(deletions: usize, events: Vec<SandboxEvent>) -> MockSandboxBackend {
     backend.expect_create().returning(|spec: SandboxSpec| Ok(info(&spec.id.unwrap())));
     backend.expect_access().returning(|id| Ok(access(id)));
     backend.expect_get().returning(|id, _| Ok(info(id)));
-    backend.expect_events().returning(move |_| Ok(Box::pin(stream::iter(events.clone().into_iter().map(Ok)))));
+    backend
+        .expect_events()
+        .returning(move |_| Ok(Box::pin(stream::iter(events.clone().into_iter().map(Ok)))));
     backend
         .expect_delete()
         .withf(|_, options: &DeleteOptions| options.uid == Some(Uid::new(UID)))
@@ -137,7 +140,9 @@ async fn a_sandbox_that_fails_to_start_is_not_waited_for() {
     backend.expect_diagnose().returning(|_| Ok(Diagnosis::default()));
     let mut sessions = MockSessionSource::new();
     sessions.expect_evict().returning(|_| ());
-    sessions.expect_session().returning(|_, _| Err(Error::Timeout { operation: "dial", after: Duration::ZERO }));
+    sessions
+        .expect_session()
+        .returning(|_, _| Err(Error::Timeout { operation: "dial", after: Duration::ZERO }));
     let error = client(backend, sessions).sandbox().create().await.unwrap_err();
     assert!(matches!(error, Error::Creation(_)), "{error}");
 }
@@ -193,7 +198,9 @@ async fn mistakes_are_told_before_anything_is_made() {
 async fn a_lost_connection_says_what_became_of_the_sandbox() {
     let mut session = MockSession::new();
     session.expect_output().returning(|_, _| Err(Error::Command { cause: CommandCause::Lost, source: None }));
-    session.expect_list().returning(|_| Err(Error::connection(ConnectionStage::Channel, "it was reset", None)));
+    session
+        .expect_list()
+        .returning(|_| Err(Error::connection(ConnectionStage::Channel, "it was reset", None)));
     let mut backend = backend(0, vec![]);
     backend.expect_diagnose().returning(|_| {
         let mut diagnosis = Diagnosis::default();
@@ -205,7 +212,10 @@ async fn a_lost_connection_says_what_became_of_the_sandbox() {
     assert!(matches!(error, Error::Command { cause: CommandCause::Lost, .. }));
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "it ran out of memory");
     let error = sbx.files().list(".").await.unwrap_err();
-    assert_eq!(error.to_string(), "the connection to sandbox sbx-x failed: it was reset (it ran out of memory)");
+    assert_eq!(
+        error.to_string(),
+        "the connection to sandbox sbx-x failed: it was reset (it ran out of memory)"
+    );
 }
 
 #[tokio::test]
@@ -213,7 +223,8 @@ async fn scoped_deletes_whatever_came_of_the_work() {
     let client = client(backend(2, vec![]), sessions(MockSession::new()));
     let seven = client.scoped(client.sandbox(), |_| async { Ok(7) }).await.unwrap();
     assert_eq!(seven, 7);
-    let failed = client.scoped(client.sandbox(), |_| async { Err::<(), _>(Error::invalid("work", "x", "y")) }).await;
+    let failed =
+        client.scoped(client.sandbox(), |_| async { Err::<(), _>(Error::invalid("work", "x", "y")) }).await;
     assert!(matches!(failed, Err(Error::Invalid { .. })));
 }
 

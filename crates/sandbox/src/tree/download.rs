@@ -24,7 +24,11 @@ impl Sandbox {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer) naming the first path that failed, or the limit that was reached.
     /// What was copied before stays.
-    pub async fn download_dir(&self, remote: impl Into<String>, local: impl AsRef<Path>) -> Result<TreeReport> {
+    pub async fn download_dir(
+        &self,
+        remote: impl Into<String>,
+        local: impl AsRef<Path>,
+    ) -> Result<TreeReport> {
         self.download_dir_within(remote, local, TreeLimits::default()).await
     }
 
@@ -50,25 +54,36 @@ impl Sandbox {
         for (name, info) in entries {
             match info.kind {
                 FileKind::Directory => {
-                    make_directory(&top, &name).map_err(|source| local_error(Direction::Download, &local.join(&name), source))?;
+                    make_directory(&top, &name)
+                        .map_err(|source| local_error(Direction::Download, &local.join(&name), source))?;
                     report.directories += 1;
                 }
                 FileKind::File => files.push((name, info)),
                 FileKind::Symlink => links.push(name),
-                _ => report.skipped.push(Skipped { path: name, reason: "it is a device, a FIFO or a socket" }),
+                _ => {
+                    report.skipped.push(Skipped { path: name, reason: "it is a device, a FIFO or a socket" })
+                }
             }
         }
-        let copies = files.iter().map(|(name, info)| self.download_below(&remote, &top, name, info));
-        let sizes: Vec<u64> = stream::iter(copies).buffer_unordered(AT_ONCE).try_collect().await?;
+        // Owned values in each future, or the whole would not be `Send` for the compiler.
+        let copies = stream::iter(files).map(|(name, info)| {
+            let (sandbox, top, remote) = (self.clone(), Arc::clone(&top), below(&remote, &name));
+            async move { sandbox.download_below(remote, top, &name, &info).await }
+        });
+        let sizes: Vec<u64> = copies.buffer_unordered(AT_ONCE).try_collect().await?;
         report.files = sizes.len() as u64;
         report.bytes = sizes.iter().sum();
         // Links come last, so that no file is written through one of them.
         for name in links {
-            let target = self.inner.explained(self.inner.session.read_link(&below(&remote, &name)).await).await?;
+            let target =
+                self.inner.explained(self.inner.session.read_link(&below(&remote, &name)).await).await?;
             match leads_out(&name, &target) {
-                true => report.skipped.push(Skipped { path: name, reason: "it is a link that leads out of the directory" }),
+                true => report
+                    .skipped
+                    .push(Skipped { path: name, reason: "it is a link that leads out of the directory" }),
                 false => {
-                    make_link(&top, &target, &name).map_err(|source| local_error(Direction::Download, &local.join(&name), source))?;
+                    make_link(&top, &target, &name)
+                        .map_err(|source| local_error(Direction::Download, &local.join(&name), source))?;
                     report.symlinks += 1;
                 }
             }
@@ -83,12 +98,15 @@ impl Sandbox {
         let mut directories = vec![(String::new(), 0)];
         while let Some((directory, depth)) = directories.pop() {
             let path = if directory.is_empty() { remote.to_owned() } else { below(remote, &directory) };
-            let too_large = |what: &str| Error::transfer(Direction::Download, path.clone(), TransferReason::TooLarge, what, None);
+            let too_large = |what: &str| {
+                Error::transfer(Direction::Download, path.clone(), TransferReason::TooLarge, what, None)
+            };
             if depth > limits.depth {
                 return Err(too_large("its directories lie deeper than the limit"));
             }
             for entry in self.inner.explained(self.inner.session.list(&path).await).await? {
-                let name = if directory.is_empty() { entry.name.clone() } else { below(&directory, &entry.name) };
+                let name =
+                    if directory.is_empty() { entry.name.clone() } else { below(&directory, &entry.name) };
                 if entry.kind == FileKind::File {
                     bytes = bytes.saturating_add(entry.size);
                 }
@@ -108,11 +126,11 @@ impl Sandbox {
     }
 
     /// One file, to a temporary name beside its own, which it takes when complete.
-    async fn download_below(&self, remote: &str, top: &Arc<Dir>, name: &str, info: &FileInfo) -> Result<u64> {
+    async fn download_below(self, remote: String, top: Arc<Dir>, name: &str, info: &FileInfo) -> Result<u64> {
         let failed = |source| local_error(Direction::Download, Path::new(name), source);
-        let temporary = Temporary::create(top, name).map_err(failed)?;
+        let temporary = Temporary::create(&top, name).map_err(failed)?;
         let writer = tokio::fs::File::from_std(temporary.file.try_clone().map_err(failed)?.into_std());
-        let mut request = DownloadRequest::new(below(remote, name));
+        let mut request = DownloadRequest::new(remote);
         // No more than was announced, so that the limit on all of them holds.
         request.max_size = Some(info.size);
         let size = self.inner.explained(self.inner.session.download(request, Box::new(writer)).await).await?;
@@ -167,7 +185,11 @@ impl Drop for Temporary {
 
 fn make_directory(top: &Dir, name: &str) -> std::io::Result<()> {
     match top.create_dir(name) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && top.symlink_metadata(name)?.is_dir() => Ok(()),
+        Err(error)
+            if error.kind() == std::io::ErrorKind::AlreadyExists && top.symlink_metadata(name)?.is_dir() =>
+        {
+            Ok(())
+        }
         result => result,
     }
 }
@@ -213,7 +235,9 @@ mod tests {
 
     #[test]
     fn links_that_lead_out_are_seen() {
-        for (name, target) in [("a", "/etc"), ("a", ".."), ("a", "../x"), ("d/a", "../../x"), ("a", "b/../../x"), ("a", "")] {
+        for (name, target) in
+            [("a", "/etc"), ("a", ".."), ("a", "../x"), ("d/a", "../../x"), ("a", "b/../../x"), ("a", "")]
+        {
             assert!(leads_out(name, target), "{name} -> {target}");
         }
         for (name, target) in [("a", "b"), ("d/a", "../b"), ("a", "./b/../c"), ("d/e/a", "../../b")] {

@@ -21,13 +21,15 @@ impl Sandbox {
     pub async fn upload_dir(&self, local: impl AsRef<Path>, remote: impl Into<String>) -> Result<TreeReport> {
         let (top, remote) = (local.as_ref().to_owned(), Self::tree_root(remote.into()));
         let walk = tokio::task::spawn_blocking(move || Tree::read(&top));
-        let tree = walk.await.map_err(|panic| Error::transfer(
-            Direction::Upload,
-            local.as_ref().display().to_string(),
-            TransferReason::Other,
-            "the directory could not be read",
-            Some(Box::new(panic)),
-        ))??;
+        let tree = walk.await.map_err(|panic| {
+            Error::transfer(
+                Direction::Upload,
+                local.as_ref().display().to_string(),
+                TransferReason::Other,
+                "the directory could not be read",
+                Some(Box::new(panic)),
+            )
+        })??;
         let session = &self.inner.session;
         let mut report = TreeReport { skipped: tree.skipped, ..TreeReport::default() };
         // Parents come before their children.
@@ -36,7 +38,11 @@ impl Sandbox {
             self.inner.explained(session.create_dir(&path, true).await).await?;
             report.directories += 1;
         }
-        let files = stream::iter(tree.files.iter().map(|(local, name)| self.upload(local.clone(), below(&remote, name))));
+        // Owned values in each future, or the whole would not be `Send` for the compiler.
+        let files = stream::iter(tree.files).map(|(local, name)| {
+            let (sandbox, path) = (self.clone(), below(&remote, &name));
+            async move { sandbox.upload(local, path).await }
+        });
         let sizes: Vec<u64> = files.buffer_unordered(AT_ONCE).try_collect().await?;
         report.files = sizes.len() as u64;
         report.bytes = sizes.iter().sum();
