@@ -26,6 +26,7 @@ mod file;
 mod id;
 mod info;
 mod keys;
+mod output;
 mod process;
 mod quantity;
 mod session;
@@ -45,11 +46,12 @@ pub use error::{
     Direction, Error, Result, TransferError, TransferReason,
 };
 pub use event::{Diagnosis, EventStream, SandboxEvent, SandboxEventKind};
-pub use exec::{Env, ExecRequest, ExitStatus, Output, Program, Pty, PtySize};
+pub use exec::{Env, ExecRequest, Program, Pty, PtySize};
 pub use file::{DownloadRequest, FileInfo, FileKind, UploadRequest};
 pub use id::{JobId, SandboxId, Uid};
 pub use info::{AppliedLimit, Capabilities, Isolation, LimitScope, LimitSupport, SandboxInfo, SandboxState};
 pub use keys::{KeyPair, PrivateKey, PublicKey};
+pub use output::{ExitStatus, Output, OutputCollector};
 pub use process::{ControlMessage, ExecEvent, Process, ProcessControl, ProcessDriver, ProcessStdin};
 pub use quantity::{ByteSize, Cpu};
 pub use session::{AttachOptions, Reader, Session, SessionSource, Writer};

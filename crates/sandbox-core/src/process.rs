@@ -9,7 +9,7 @@ use futures_core::Stream;
 use tokio::io::{AsyncWrite, DuplexStream};
 use tokio::sync::mpsc;
 
-use crate::{CommandCause, Error, ExitStatus, Output, PtySize, Result, Signal};
+use crate::{CommandCause, Error, ExitStatus, Output, OutputCollector, PtySize, Result, Signal};
 
 /// A running command: its output as a stream of [`ExecEvent`]s, its input, and a handle to
 /// signal it.
@@ -116,16 +116,11 @@ impl Process {
     /// As [`next`](Self::next).
     pub async fn output(mut self, cap: usize) -> Result<Output> {
         drop(self.stdin.take());
-        let (mut stdout, mut stderr) = (Capped::new(cap), Capped::new(cap));
+        let mut collector = OutputCollector::new(cap);
         while let Some(event) = self.next().await {
             match event? {
-                ExecEvent::Stdout(bytes) => stdout.push(&bytes),
-                ExecEvent::Stderr(bytes) => stderr.push(&bytes),
-                ExecEvent::Exited(status) => {
-                    let mut output = Output::new(status, stdout.kept, stderr.kept);
-                    (output.stdout_dropped, output.stderr_dropped) = (stdout.dropped, stderr.dropped);
-                    return Ok(output);
-                }
+                ExecEvent::Exited(status) => return Ok(collector.finish(status)),
+                event => collector.push(&event),
             }
         }
         Err(Error::Command { cause: CommandCause::Lost, source: None })
@@ -198,25 +193,6 @@ impl AsyncWrite for ProcessStdin {
 impl fmt::Debug for ProcessStdin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProcessStdin").finish_non_exhaustive()
-    }
-}
-
-/// The first bytes of a stream, and a count of the rest.
-struct Capped {
-    kept: Vec<u8>,
-    dropped: u64,
-    cap: usize,
-}
-
-impl Capped {
-    fn new(cap: usize) -> Self {
-        Self { kept: Vec::new(), dropped: 0, cap }
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        let taken = bytes.len().min(self.cap - self.kept.len());
-        self.kept.extend_from_slice(&bytes[..taken]);
-        self.dropped += (bytes.len() - taken) as u64;
     }
 }
 

@@ -131,9 +131,10 @@ impl Sandbox {
     ///
     /// [`Error::Deletion`](crate::Error::Deletion) when it may still exist.
     pub async fn delete(&self) -> Result<()> {
-        self.inner.parts.delete(self.id(), DeleteOptions::instance(self.uid().clone())).await?;
+        let deleted = self.inner.parts.delete(self.id(), DeleteOptions::instance(self.uid().clone())).await;
+        // Its connections are closed even if it still exists.
         self.inner.forget();
-        Ok(())
+        deleted
     }
 
     /// The data plane itself, for what this handle has no method for.
