@@ -161,6 +161,10 @@ async fn end(write: &ChannelWriteHalf<Msg>, lease: &Lease, ending: Ending) {
         return;
     }
     conn.facts.closed(write.id());
+    if conn.safe_channels() == 1 {
+        // What still runs there could disturb the next command.
+        conn.retire();
+    }
     let close =
         async { write.close().await.is_ok() && (ending == Ending::Close || conn.ping(CLOSING).await) };
     if !tokio::time::timeout(CLOSING, close).await.unwrap_or(false) {

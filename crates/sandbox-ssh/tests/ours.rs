@@ -22,5 +22,6 @@ contract! {
     files_are_changed,
     a_port_is_reached,
     cancelled_calls_leak_no_channel,
+    cancelled_transfers_leave_nothing,
     many_callers_share,
 }

@@ -79,6 +79,12 @@ impl Conn {
         self.ours
     }
 
+    /// The most channels that are safe to use at once. dropbear (2022.83) at times closes a
+    /// channel without its exit status when commands of one connection end together.
+    pub(crate) fn safe_channels(&self) -> usize {
+        if self.facts.server_id().starts_with(b"SSH-2.0-dropbear") { 1 } else { usize::MAX }
+    }
+
     /// The server's identification string, for messages.
     pub(crate) fn server(&self) -> String {
         escaped(&String::from_utf8_lossy(self.facts.server_id()))

@@ -162,6 +162,7 @@ impl Connections {
             return Err(evicted());
         }
         state.handshakes += 1;
+        state.limit = state.limit.min(conn.safe_channels());
         state.entries.push(Entry { conn: Arc::new(conn), slots: 0 });
         Ok(())
     }
@@ -170,13 +171,11 @@ impl Connections {
         self.state().entries.iter().any(|entry| entry.conn.is_usable())
     }
 
-    /// Lowers how many channels a connection may have; the new limit, if it is one.
-    pub(super) fn lower_limit(&self, allowed: usize) -> Option<usize> {
+    /// Lowers how many channels a connection may have; the limit that holds now.
+    pub(super) fn lower_limit(&self, allowed: usize) -> usize {
         let mut state = self.state();
-        (allowed < state.limit).then(|| {
-            state.limit = allowed;
-            allowed
-        })
+        state.limit = state.limit.min(allowed.max(1));
+        state.limit
     }
 
     /// Lets connections take no more channels that are too old, too used, or idle.

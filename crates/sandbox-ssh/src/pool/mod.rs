@@ -88,18 +88,23 @@ impl SlotPool {
                     PoolError::Backend(error) => error,
                     _ => evicted(),
                 })?;
-                Ok(Lease::new(slot, turn))
+                let lease = Lease::new(slot, turn);
+                let safe = lease.conn().safe_channels();
+                if safe < usize::MAX {
+                    self.lower(safe);
+                }
+                Ok(lease)
             })
             .await
     }
 
     /// Takes note that the server refused a channel on this slot's connection.
     pub(crate) fn refused(&self, lease: &Lease) {
-        let allowed = lease.conn().facts.allowed().max(1);
-        if let Some(limit) = self.connections.lower_limit(allowed) {
-            tracing::debug!(ssh.channels_per_connection = limit, "the server allows fewer channels");
-            self.capacity.lower(limit);
-        }
+        self.lower(lease.conn().facts.allowed());
+    }
+
+    fn lower(&self, allowed: usize) {
+        self.capacity.lower(self.connections.lower_limit(allowed));
     }
 
     /// Closes what is too old, dead, or was not used for long.

@@ -347,22 +347,38 @@ pub(crate) async fn cancelled_calls_leak_no_channel(session: &Any) {
     for round in 0..200_u64 {
         let limit = Duration::from_micros(round * round % 7919);
         let request = ExecRequest::shell("echo x; sleep 0.002");
-        match round % 3 {
+        match round % 2 {
             0 => drop(tokio::time::timeout(limit, session.output(request, CAP)).await),
-            1 => drop(tokio::time::timeout(limit, session.exec(request)).await),
-            _ => {
-                let from = Box::new(std::io::Cursor::new(vec![1; 100_000]));
-                drop(
-                    tokio::time::timeout(limit, session.upload(UploadRequest::new("cancelled"), from)).await,
-                );
-            }
+            _ => drop(tokio::time::timeout(limit, session.exec(request)).await),
         }
     }
     let all = (0..20).map(|_| session.output(ExecRequest::argv(["true"]), CAP));
     for output in futures_util::future::join_all(all).await {
         assert!(output.unwrap().status.success());
     }
-    put(session, "after", b"x").await;
+}
+
+pub(crate) async fn cancelled_transfers_leave_nothing(session: &Any) {
+    put(session, "kept", b"kept").await;
+    for round in 0..150_u64 {
+        let limit = Duration::from_micros(round * round % 7919);
+        let from = Box::new(std::io::Cursor::new(vec![1; 200_000]));
+        match round % 3 {
+            0 => drop(tokio::time::timeout(limit, session.list(".")).await),
+            1 => drop(tokio::time::timeout(limit, get(session, "kept")).await),
+            _ => {
+                let upload = session.upload(UploadRequest::new("kept"), from);
+                if !matches!(tokio::time::timeout(limit, upload).await, Ok(Ok(_))) {
+                    continue;
+                }
+                put(session, "kept", b"kept").await;
+            }
+        }
+    }
+    // Each open file would count: there are 64 handles.
+    for _ in 0..70 {
+        assert_eq!(get(session, "kept").await.unwrap(), b"kept");
+    }
     no_temporary_files(session).await;
 }
 
