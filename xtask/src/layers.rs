@@ -18,19 +18,48 @@ const RULES: &[Rule] = &[
     Rule {
         package: "sandbox-core",
         flags: &[],
-        forbidden: &["russh", "russh-sftp", "mio", "socket2", "sandbox-config", "sandbox-ssh", "sandbox-sshd", "sandbox-local"],
+        forbidden: &[
+            "russh",
+            "russh-sftp",
+            "mio",
+            "socket2",
+            "sandbox-config",
+            "sandbox-ssh",
+            "sandbox-sshd",
+            "sandbox-local",
+        ],
     },
-    Rule { package: "sandbox-config", flags: &[], forbidden: &["russh", "tokio-util", "sandbox-ssh", "sandbox-sshd", "sandbox-local"] },
-    Rule { package: "sandbox-ssh", flags: &[], forbidden: &["sandbox-config", "sandbox-sshd", "sandbox-local"] },
-    Rule { package: "sandbox-sshd", flags: &[], forbidden: &["sandbox-config", "sandbox-ssh", "sandbox-local"] },
+    Rule {
+        package: "sandbox-config",
+        flags: &[],
+        forbidden: &["russh", "tokio-util", "sandbox-ssh", "sandbox-sshd", "sandbox-local"],
+    },
+    Rule {
+        package: "sandbox-ssh",
+        flags: &[],
+        forbidden: &["sandbox-config", "sandbox-sshd", "sandbox-local"],
+    },
+    Rule {
+        package: "sandbox-sshd",
+        flags: &[],
+        forbidden: &["sandbox-config", "sandbox-ssh", "sandbox-local"],
+    },
     Rule { package: "sandbox-local", flags: &[], forbidden: &["sandbox-config", "sandbox-ssh"] },
     Rule {
         package: "sandbox-k8s",
         flags: &[],
         forbidden: &["russh", "sandbox-config", "sandbox-ssh", "sandbox-sshd", "sandbox-local"],
     },
-    Rule { package: "sandbox", flags: &["--no-default-features"], forbidden: &["sandbox-sshd", "sandbox-local"] },
-    Rule { package: "sandbox", flags: &["--no-default-features", "--features", "local"], forbidden: KUBERNETES },
+    Rule {
+        package: "sandbox",
+        flags: &["--no-default-features"],
+        forbidden: &["sandbox-sshd", "sandbox-local"],
+    },
+    Rule {
+        package: "sandbox",
+        flags: &["--no-default-features", "--features", "local"],
+        forbidden: KUBERNETES,
+    },
 ];
 
 /// Nobody may bring these: a second crypto provider, a second TLS.
@@ -53,7 +82,18 @@ pub(crate) fn check() -> Result<()> {
 fn tree(rule: &Rule) -> Result<BTreeSet<String>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}", "--package", rule.package])
+        .args([
+            "tree",
+            "--locked",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+            "--package",
+            rule.package,
+        ])
         .args(rule.flags)
         .output()
         .context("cargo tree could not be started")?;
@@ -61,7 +101,8 @@ fn tree(rule: &Rule) -> Result<BTreeSet<String>> {
         bail!("cargo tree failed: {}", String::from_utf8_lossy(&output.stderr));
     }
     let text = String::from_utf8(output.stdout).context("cargo tree wrote no text")?;
-    let names: BTreeSet<String> = text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+    let names: BTreeSet<String> =
+        text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
     if !names.contains(rule.package) {
         bail!("cargo tree did not show {}", rule.package);
     }

@@ -27,7 +27,8 @@ impl Figures {
 
 /// Rows of a table in Markdown; ratios are to the row named as the peer.
 pub(crate) fn table(title: &str, peer: &str, rows: &[(&str, Option<&Figures>)]) {
-    let base = rows.iter().find(|(name, _)| *name == peer).and_then(|(_, figures)| *figures).map(Figures::median);
+    let base =
+        rows.iter().find(|(name, _)| *name == peer).and_then(|(_, figures)| *figures).map(Figures::median);
     println!("\n### {title}\n");
     println!("| | runs | median ms | 99th ms | worst ms | median / {peer} |\n|---|---:|---:|---:|---:|---:|");
     for (name, figures) in rows {

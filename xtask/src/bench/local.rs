@@ -77,7 +77,11 @@ async fn creates(client: &Client) -> Result<()> {
         sbx.delete().await?;
         deleted.add(start);
     }
-    let rows = [("create, until ready", Some(&created)), ("create to first output", Some(&first)), ("delete", Some(&deleted))];
+    let rows = [
+        ("create, until ready", Some(&created)),
+        ("create to first output", Some(&first)),
+        ("delete", Some(&deleted)),
+    ];
     table("A sandbox's life", "create, until ready", &rows);
     println!("\nexpected: create to first output under 100 ms; it took {:.1} ms", first.median());
     Ok(())

@@ -24,13 +24,18 @@ impl OpenSsh {
         let directory = tempfile::tempdir()?;
         let path = directory.path();
         for key in ["host", "user"] {
-            run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path.join(key)))?;
+            run(Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(path.join(key)))?;
         }
         std::fs::copy(path.join("user.pub"), path.join("authorized_keys"))?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        // An empty home: bash reads its rc file for every command of an SSH session, and a heavy
+        // one would be measured instead of OpenSSH.
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host\nAuthorizedKeysFile {0}/authorized_keys\nPidFile none\n\
-             StrictModes no\nUsePAM no\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n",
+             StrictModes no\nUsePAM no\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n\
+             SetEnv HOME={0}\n",
             path.display()
         );
         std::fs::write(path.join("sshd_config"), config)?;
@@ -100,10 +105,14 @@ fn needs_separation_directory() -> bool {
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let more = [PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")];
-    std::env::split_paths(&path).chain(more).map(|directory| directory.join(program)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .chain(more)
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file())
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("{:?} could not be started", command.get_program()))?;
+    let status =
+        command.status().with_context(|| format!("{:?} could not be started", command.get_program()))?;
     if status.success() { Ok(()) } else { bail!("{:?} failed: {status}", command.get_program()) }
 }
