@@ -1,0 +1,337 @@
+//! Which objects are ours: their names, labels and annotations, and how a forgery is told.
+//!
+//! Labels are there to be selected by; whoever may write Pods in the namespace may write them.
+//! So an object counts as a sandbox's only when its name, its label and its owner say the
+//! same ([`Ownership`]), and nothing is ever deleted for a label alone.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use sandbox_core::{Lifetime, RESERVED_LABEL_DOMAIN, SandboxId, Uid};
+
+/// Label: says that this SDK made the object. The watch selects by it.
+pub const MANAGED_BY: &str = "sandbox.dev/managed-by";
+/// The value of [`MANAGED_BY`].
+pub const MANAGER: &str = "sandbox-sdk";
+/// Label: the sandbox's id.
+pub const ID: &str = "sandbox.dev/id";
+
+/// Annotation: a random word of whoever sent the create, by which it recognises its own object
+/// when the answer was lost.
+pub const NONCE: &str = "sandbox.dev/nonce";
+/// Annotation on a Pod: the uid of the Secret that owns it, which its owner reference repeats.
+pub const OWNER_UID: &str = "sandbox.dev/owner-uid";
+/// Annotation on a Pod: its soft end, in whole seconds after its creation. Not a point in
+/// time, so that nobody's clock but the API server's counts.
+pub const ENDS_AFTER: &str = "sandbox.dev/ends-after";
+/// Annotation on a Pod: the login name.
+pub const USER: &str = "sandbox.dev/user";
+
+/// What a watch or a list selects by: everything that this SDK made.
+pub fn selector() -> String {
+    format!("{MANAGED_BY}={MANAGER}")
+}
+
+/// The selector of those sandboxes that also have these labels. It narrows what the server
+/// sends and no more: a label with a character that no label can have is left out, for it would
+/// change the selector's meaning, and is to be compared with what came.
+pub fn selector_with(labels: &BTreeMap<String, String>) -> String {
+    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b));
+    let labels = labels.iter().filter(|(key, value)| !key.is_empty() && plain(key) && plain(value));
+    labels.fold(selector(), |all, (key, value)| format!("{all},{key}={value}"))
+}
+
+/// The name of the Secret with a sandbox's keys.
+pub fn secret_name(id: &SandboxId) -> String {
+    format!("{id}-keys")
+}
+
+/// The labels of an object of this sandbox: its own, and ours, which win.
+pub fn labels(id: &SandboxId, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let ours = [(MANAGED_BY, MANAGER), (ID, id.as_str())];
+    own.iter()
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .chain(ours.map(|(key, value)| (key.to_owned(), value.to_owned())))
+        .collect()
+}
+
+/// The labels that a user gave, without ours.
+pub fn own_labels(meta: &ObjectMeta) -> BTreeMap<String, String> {
+    let labels = meta.labels.iter().flatten().filter(|(key, _)| !is_reserved(key));
+    labels.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// Whether a label or annotation is the SDK's own.
+pub fn is_reserved(key: &str) -> bool {
+    let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
+    prefix.strip_suffix(RESERVED_LABEL_DOMAIN).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// Whether an object that has our name is the one that we sent: its nonce is ours.
+pub fn is_from(meta: &ObjectMeta, nonce: &str) -> bool {
+    annotation(meta, NONCE) == Some(nonce)
+}
+
+/// An annotation's value.
+pub fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// The value of [`ENDS_AFTER`] for a new sandbox.
+pub fn ends_after(lifetime: &Lifetime) -> String {
+    whole_seconds(lifetime.first_end()).to_string()
+}
+
+/// The value of [`ENDS_AFTER`] that puts the soft end off until `ttl` after `now`, which is the
+/// API server's, never beyond the hard end.
+pub fn extended(ends: &Ends, created_at: SystemTime, now: SystemTime, ttl: Duration) -> String {
+    let until = now.checked_add(ttl).map_or(ends.hard, |until| until.min(ends.hard));
+    whole_seconds(until.duration_since(created_at).unwrap_or(Duration::ZERO)).to_string()
+}
+
+/// In seconds, rounded up: an end never comes early.
+pub(crate) fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+/// When a sandbox ends, by the API server's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// Can be put off.
+    pub soft: SystemTime,
+    /// Cannot. Processes end no later than this much after the kubelet has taken the Pod up;
+    /// a Pod that never ran is over at this time.
+    pub hard: SystemTime,
+}
+
+impl Ends {
+    /// Reads them off a Pod. What was tampered with counts as the hard end, and a Pod without
+    /// one as ending a day after it began.
+    pub fn of(pod: &Pod, created_at: SystemTime) -> Self {
+        let seconds = pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
+        let most =
+            seconds.and_then(|s| u64::try_from(s).ok()).map_or(Lifetime::DEFAULT_MAX, Duration::from_secs);
+        let soft = annotation(&pod.metadata, ENDS_AFTER).and_then(|text| text.parse().ok());
+        let soft = soft.map_or(most, Duration::from_secs).min(most);
+        // Kubernetes holds deadlines in 31 bits of seconds, which any clock can add.
+        Self { soft: created_at + soft, hard: created_at + most }
+    }
+}
+
+/// The names and uids on a Pod of ours, which agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ownership {
+    /// Name and label.
+    pub id: SandboxId,
+    /// The Pod's own uid.
+    pub uid: Uid,
+    /// That of the Secret which owns it.
+    pub owner: Uid,
+}
+
+/// Why an object with our label is not ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotOurs {
+    /// It does not have our label.
+    Label,
+    /// Its name is no sandbox id, or not the name that goes with one.
+    Name,
+    /// Its label names another sandbox than its name.
+    Id,
+    /// It has no uid: it was never stored.
+    Uid,
+    /// It is not owned by its sandbox's Secret and by nothing else, or says so in two ways.
+    Owner,
+}
+
+impl fmt::Display for NotOurs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Label => "it does not carry the SDK's label",
+            Self::Name => "its name is not one that the SDK gives",
+            Self::Id => "its label names another sandbox than its name",
+            Self::Uid => "it has no uid",
+            Self::Owner => "its owner is not the Secret with its keys",
+        })
+    }
+}
+
+impl std::error::Error for NotOurs {}
+
+impl Ownership {
+    /// Checks a Pod.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that does not agree.
+    pub fn of_pod(pod: &Pod) -> Result<Self, NotOurs> {
+        let meta = &pod.metadata;
+        let id = id_of(meta, |name| name.parse().ok())?;
+        let uid = uid_of(meta)?;
+        let said = annotation(meta, OWNER_UID).ok_or(NotOurs::Owner)?;
+        let [owner] = meta.owner_references.as_deref().unwrap_or_default() else {
+            return Err(NotOurs::Owner);
+        };
+        let is_secret = owner.kind == "Secret" && owner.api_version == "v1" && owner.name == secret_name(&id);
+        if !is_secret || owner.uid.is_empty() || owner.uid != said {
+            return Err(NotOurs::Owner);
+        }
+        Ok(Self { id, uid, owner: Uid::new(said) })
+    }
+
+    /// Whether this Secret is the owner: the very one, not another of the same name.
+    pub fn is_owned_by(&self, secret: &Secret) -> bool {
+        secret_of(secret).is_ok_and(|(id, uid)| id == self.id && uid == self.owner)
+    }
+}
+
+/// Checks a Secret: whose keys it holds, and its uid.
+///
+/// # Errors
+///
+/// The first thing that does not agree.
+pub fn secret_of(secret: &Secret) -> Result<(SandboxId, Uid), NotOurs> {
+    let id = id_of(&secret.metadata, |name| name.strip_suffix("-keys")?.parse().ok())?;
+    Ok((id, uid_of(&secret.metadata)?))
+}
+
+/// What makes a Pod go when its Secret goes. `controller` and `blockOwnerDeletion` stay unset:
+/// nobody manages the Pod, and nobody has to wait for it.
+pub fn owned_by_secret(id: &SandboxId, secret: &Uid) -> OwnerReference {
+    OwnerReference {
+        api_version: "v1".into(),
+        kind: "Secret".into(),
+        name: secret_name(id),
+        uid: secret.as_str().into(),
+        ..OwnerReference::default()
+    }
+}
+
+fn id_of(meta: &ObjectMeta, parse: impl Fn(&str) -> Option<SandboxId>) -> Result<SandboxId, NotOurs> {
+    let label = |key| meta.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
+    if label(MANAGED_BY) != Some(MANAGER) {
+        return Err(NotOurs::Label);
+    }
+    let id = meta.name.as_deref().and_then(parse).ok_or(NotOurs::Name)?;
+    if label(ID) == Some(id.as_str()) { Ok(id) } else { Err(NotOurs::Id) }
+}
+
+fn uid_of(meta: &ObjectMeta) -> Result<Uid, NotOurs> {
+    meta.uid.as_deref().filter(|uid| !uid.is_empty()).map(Uid::new).ok_or(NotOurs::Uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(change: impl Fn(&mut Value)) -> Pod {
+        let mut pod = json!({
+            "metadata": {
+                "name": "sbx-a", "uid": "p1",
+                "labels": {"sandbox.dev/managed-by": "sandbox-sdk", "sandbox.dev/id": "sbx-a", "team": "ml"},
+                "annotations": {"sandbox.dev/owner-uid": "s1", "sandbox.dev/ends-after": "60"},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Secret", "name": "sbx-a-keys", "uid": "s1"}],
+            },
+            "spec": {"containers": [], "activeDeadlineSeconds": 3600},
+        });
+        change(&mut pod);
+        serde_json::from_value(pod).unwrap()
+    }
+
+    #[test]
+    fn a_pod_of_ours_is_known() {
+        let found = Ownership::of_pod(&pod(|_| {})).unwrap();
+        assert_eq!((found.id.as_str(), found.uid.as_str(), found.owner.as_str()), ("sbx-a", "p1", "s1"));
+        assert_eq!(own_labels(&pod(|_| {}).metadata), BTreeMap::from([("team".into(), "ml".into())]));
+    }
+
+    #[test]
+    fn a_forged_pod_is_told() {
+        let table: [(NotOurs, &str, Value); 13] = [
+            (NotOurs::Label, "/metadata/labels/sandbox.dev~1managed-by", json!("helm")),
+            (NotOurs::Label, "/metadata/labels", json!({})),
+            (NotOurs::Name, "/metadata/name", json!("Not_an_id")),
+            (NotOurs::Id, "/metadata/name", json!("sbx-b")),
+            (NotOurs::Id, "/metadata/labels/sandbox.dev~1id", json!("sbx-b")),
+            (NotOurs::Uid, "/metadata/uid", json!("")),
+            (NotOurs::Owner, "/metadata/annotations", json!({})),
+            (NotOurs::Owner, "/metadata/annotations/sandbox.dev~1owner-uid", json!("s2")),
+            (NotOurs::Owner, "/metadata/ownerReferences", json!([])),
+            (NotOurs::Owner, "/metadata/ownerReferences/0/uid", json!("s2")),
+            (NotOurs::Owner, "/metadata/ownerReferences/0/kind", json!("ReplicaSet")),
+            (NotOurs::Owner, "/metadata/ownerReferences/0/name", json!("sbx-b-keys")),
+            (NotOurs::Owner, "/metadata/ownerReferences/0/apiVersion", json!("v2")),
+        ];
+        for (expected, path, value) in table {
+            let forged = pod(|pod| *pod.pointer_mut(path).unwrap() = value.clone());
+            assert_eq!(Ownership::of_pod(&forged), Err(expected), "{path} = {value}");
+        }
+        let two_owners = pod(|pod| {
+            let owners = pod.pointer_mut("/metadata/ownerReferences").unwrap();
+            let first = owners[0].clone();
+            owners.as_array_mut().unwrap().push(first);
+        });
+        assert_eq!(Ownership::of_pod(&two_owners), Err(NotOurs::Owner));
+    }
+
+    #[test]
+    fn a_secret_is_its_owner_by_uid() {
+        let found = Ownership::of_pod(&pod(|_| {})).unwrap();
+        let secret = |name: &str, id: &str, uid: &str| -> Secret {
+            let labels = json!({MANAGED_BY: MANAGER, ID: id});
+            serde_json::from_value(json!({"metadata": {"name": name, "uid": uid, "labels": labels}})).unwrap()
+        };
+        assert!(found.is_owned_by(&secret("sbx-a-keys", "sbx-a", "s1")));
+        assert!(!found.is_owned_by(&secret("sbx-a-keys", "sbx-a", "s2")));
+        assert!(!found.is_owned_by(&secret("sbx-b-keys", "sbx-b", "s1")));
+        for (name, id) in [("sbx-a", "sbx-a"), ("sbx-a-keys", "sbx-b"), ("-keys", ""), ("sbx-a-tls", "sbx-a")]
+        {
+            assert!(secret_of(&secret(name, id, "s1")).is_err(), "{name} {id}");
+        }
+    }
+
+    #[test]
+    fn ends_count_from_the_creation_and_tampering_lengthens_nothing() {
+        let t0 = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let soft = |value: &str| {
+            let pod = pod(|pod| pod["metadata"]["annotations"][ENDS_AFTER] = json!(value));
+            Ends::of(&pod, t0).soft.duration_since(t0).unwrap().as_secs()
+        };
+        for (value, seconds) in [("60", 60), ("9999999", 3600), ("-1", 3600), ("soon", 3600), ("", 3600)] {
+            assert_eq!(soft(value), seconds, "{value:?}");
+        }
+        let endless = pod(|pod| pod["spec"] = json!({"containers": []}));
+        assert_eq!(Ends::of(&endless, t0).hard, t0 + Lifetime::DEFAULT_MAX);
+
+        let ends = Ends::of(&pod(|_| {}), t0);
+        let now = t0 + Duration::from_millis(10_500);
+        assert_eq!(extended(&ends, t0, now, Duration::from_secs(100)), "111");
+        assert_eq!(extended(&ends, t0, now, Duration::from_secs(99_999)), "3600");
+        assert_eq!(extended(&ends, t0, now, Duration::MAX), "3600");
+        assert_eq!(extended(&ends, now, t0, Duration::ZERO), "0");
+    }
+
+    #[test]
+    fn ours_win_and_are_recognised() {
+        let own = BTreeMap::from([(ID.to_owned(), "other".to_owned()), ("a".to_owned(), "b".to_owned())]);
+        let all = labels(&"sbx-a".parse().unwrap(), &own);
+        assert_eq!(all[ID], "sbx-a");
+        assert_eq!(all["a"], "b");
+        let asked = [("a", "b"), ("x", "1,sandbox.dev/managed-by!=sandbox-sdk"), ("y in (z)", "")];
+        let asked = asked.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(selector_with(&BTreeMap::from(asked)), "sandbox.dev/managed-by=sandbox-sdk,a=b");
+        for (key, reserved) in [
+            ("sandbox.dev/x", true),
+            ("a.sandbox.dev/x", true),
+            ("notsandbox.dev/x", false),
+            ("sandbox.dev", false),
+        ] {
+            assert_eq!(is_reserved(key), reserved, "{key}");
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! How sandboxes are made of Pods: for a whole client, and for one Pod.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{HostAlias, PodSecurityContext, SecurityContext, Toleration};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What holds for all sandboxes of a client. Nothing is read from the environment here:
+/// `sandbox-config` does that.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct KubernetesOptions {
+    /// The namespace; `None` is that of the kubeconfig's context, or of the Pod this runs in.
+    pub namespace: Option<String>,
+    /// The image that holds the SSH server, for [`Injection::Inject`].
+    pub server_image: Option<String>,
+    /// Secrets in the namespace that images are fetched with.
+    pub image_pull_secrets: Vec<String>,
+    /// When images are fetched; `None` is Kubernetes' own rule, which goes by the tag.
+    pub image_pull_policy: Option<PullPolicy>,
+    /// What the Pod's processes may do.
+    pub security: SecurityProfile,
+    /// The user and group that processes run as under [`SecurityProfile::Restricted`]. `None`
+    /// where the platform gives each namespace a range of its own (OpenShift) or the image
+    /// names a user by number.
+    pub run_as: Option<u32>,
+    /// How the SSH server gets into the Pod.
+    pub injection: Injection,
+    /// How connections get to the Pod.
+    pub transport: Transport,
+    /// How long an obstacle that may clear by itself is waited for while a Pod starts.
+    pub startup_grace: Duration,
+    /// What Pods have unless a sandbox asks for something else.
+    pub pod: PodOptions,
+}
+
+impl Default for KubernetesOptions {
+    fn default() -> Self {
+        Self {
+            namespace: None,
+            server_image: None,
+            image_pull_secrets: Vec::new(),
+            image_pull_policy: None,
+            security: SecurityProfile::default(),
+            run_as: Some(1000),
+            injection: Injection::default(),
+            transport: Transport::default(),
+            startup_grace: Duration::from_secs(30),
+            pod: PodOptions::default(),
+        }
+    }
+}
+
+/// When an image is fetched.
+/// <https://kubernetes.io/docs/concepts/containers/images/#image-pull-policy>
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PullPolicy {
+    /// Before each start.
+    Always,
+    /// When the machine does not have it.
+    IfNotPresent,
+    /// Not at all.
+    Never,
+}
+
+impl PullPolicy {
+    /// The word that Kubernetes has for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::IfNotPresent => "IfNotPresent",
+            Self::Never => "Never",
+        }
+    }
+}
+
+/// What the processes of a Pod may do, by the names of the Pod Security Standards.
+/// <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub enum SecurityProfile {
+    /// Not root, no new privileges, no capabilities, the runtime's seccomp filter.
+    #[default]
+    Restricted,
+    /// The image's user, root as well, with the runtime's capabilities and seccomp filter.
+    Baseline,
+    /// Exactly this, and nothing besides.
+    Custom {
+        /// Of the Pod.
+        pod: Box<PodSecurityContext>,
+        /// Of each of its containers.
+        container: Box<SecurityContext>,
+    },
+}
+
+/// How an SSH server gets into a Pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Injection {
+    /// The image holds `sandbox-sshd` already; the fastest way, for the Pod needs no volume.
+    Baked {
+        /// Where in the image.
+        path: String,
+    },
+    /// `sandbox-sshd` is brought along from [`KubernetesOptions::server_image`]: any image.
+    Inject(InjectVia),
+    /// The image's own SSH server.
+    Image(ImageServer),
+}
+
+impl Injection {
+    /// Where one `COPY` line in a Dockerfile puts the server.
+    pub const BAKED_PATH: &str = "/usr/local/bin/sandbox-sshd";
+
+    /// In the image, at [`BAKED_PATH`](Self::BAKED_PATH).
+    pub fn baked() -> Self {
+        Self::Baked { path: Self::BAKED_PATH.into() }
+    }
+}
+
+impl Default for Injection {
+    fn default() -> Self {
+        Self::Inject(InjectVia::Auto)
+    }
+}
+
+/// By which means the server is brought along.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum InjectVia {
+    /// Whichever the cluster can. A manifest is built as with
+    /// [`InitContainer`](Self::InitContainer), which every cluster can; a client that found
+    /// out better says so.
+    #[default]
+    Auto,
+    /// The server's image, mounted read-only.
+    /// <https://kubernetes.io/docs/concepts/storage/volumes/#image>
+    ImageVolume,
+    /// A first container copies the server into an empty volume.
+    InitContainer,
+}
+
+/// An SSH server that the image brings. It does not know of the SDK's lifetimes: only the
+/// hard one holds, for Kubernetes itself keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImageServer {
+    /// The login name.
+    pub user: String,
+    /// The port it listens on.
+    pub port: u16,
+    /// How it learns whom to let in.
+    pub authorized_key: AuthorizedKey,
+}
+
+impl Default for ImageServer {
+    fn default() -> Self {
+        Self { user: "root".into(), port: 22, authorized_key: AuthorizedKey::default() }
+    }
+}
+
+/// How an image's own server learns the sandbox's public key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AuthorizedKey {
+    /// In an environment variable that the image reads, such as `PUBLIC_KEY` of
+    /// `linuxserver/openssh-server`.
+    Env(String),
+    /// As a file, such as `/root/.ssh/authorized_keys`. It belongs to root and cannot be
+    /// written, which OpenSSH's `StrictModes` accepts.
+    File(String),
+}
+
+impl Default for AuthorizedKey {
+    fn default() -> Self {
+        Self::File("/root/.ssh/authorized_keys".into())
+    }
+}
+
+/// How connections get to a Pod.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Transport {
+    /// Whichever of the two answers first.
+    #[default]
+    Auto,
+    /// To the Pod's address.
+    Direct,
+    /// Through the API server.
+    PortForward,
+}
+
+/// What one Pod has besides what every backend knows. Its text form has Kubernetes' own names,
+/// so that it can travel where Kubernetes' types cannot.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PodOptions {
+    /// The service account. Its token is not mounted, whichever it is.
+    pub service_account_name: Option<String>,
+    /// The runtime, such as `gvisor` or `kata`.
+    pub runtime_class_name: Option<String>,
+    /// The priority class.
+    pub priority_class_name: Option<String>,
+    /// Labels of the nodes that will do.
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that do not matter.
+    pub tolerations: Vec<Toleration>,
+    /// Lines for `/etc/hosts`.
+    pub host_aliases: Vec<HostAlias>,
+    /// Devices and other counted things: `nvidia.com/gpu` → `1`.
+    pub extended_resources: BTreeMap<String, String>,
+    /// Volumes, each at one place.
+    pub volumes: Vec<VolumeAt>,
+    /// Annotations. Those under the SDK's own domain are refused.
+    pub annotations: BTreeMap<String, String>,
+    /// Anything else, merged into the Pod: objects by their fields, lists that have names by
+    /// name, other lists as a whole, `null` removes. It may not touch what the SDK relies on.
+    pub patch: Option<Value>,
+}
+
+/// A volume and where it is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct VolumeAt {
+    /// Its name within the Pod.
+    pub name: String,
+    /// An absolute path in the sandbox.
+    pub mount_path: String,
+    /// Whether it cannot be written.
+    #[serde(default)]
+    pub read_only: bool,
+    /// What it is.
+    pub source: VolumeSource,
+}
+
+impl VolumeAt {
+    /// A volume that can be written, as far as its source can.
+    pub fn new(name: impl Into<String>, mount_path: impl Into<String>, source: VolumeSource) -> Self {
+        Self { name: name.into(), mount_path: mount_path.into(), read_only: false, source }
+    }
+
+    /// The same, not to be written.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+}
+
+/// What a volume is; others go by the raw patch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum VolumeSource {
+    /// Empty at first, gone with the Pod; at most of this size, in Kubernetes' notation.
+    EmptyDir(Option<String>),
+    /// A claim for a persistent volume, by name.
+    PersistentVolumeClaim(String),
+    /// A ConfigMap, by name: a file for each key.
+    ConfigMap(String),
+    /// A Secret, by name: a file for each key.
+    Secret(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_default_is_the_safe_one() {
+        let options = KubernetesOptions::default();
+        assert_eq!(options.security, SecurityProfile::Restricted);
+        assert_eq!((options.run_as, options.startup_grace), (Some(1000), Duration::from_secs(30)));
+        assert_eq!(options.injection, Injection::Inject(InjectVia::Auto));
+    }
+
+    #[test]
+    fn pod_options_are_written_in_kubernetes_names() {
+        let text = json!({
+            "runtimeClassName": "gvisor",
+            "nodeSelector": {"disk": "ssd"},
+            "tolerations": [{"key": "gpu", "operator": "Exists"}],
+            "extendedResources": {"nvidia.com/gpu": "1"},
+            "volumes": [{"name": "data", "mountPath": "/data", "source": {"persistentVolumeClaim": "claim"}}],
+            "patch": {"spec": {"hostname": "box"}},
+        });
+        let options: PodOptions = serde_json::from_value(text).unwrap();
+        assert_eq!(options.tolerations[0].operator.as_deref(), Some("Exists"));
+        assert!(!options.volumes[0].read_only);
+        let written = serde_json::to_value(&options).unwrap();
+        assert_eq!(serde_json::from_value::<PodOptions>(written).unwrap(), options);
+        assert!(serde_json::from_value::<PodOptions>(json!({"nodeSelecter": {}})).is_err());
+    }
+}

@@ -1,0 +1,145 @@
+//! A sandbox's Pod, as it is sent to the API server.
+//!
+//! A Pod is built whole ([`build`]), patched last, and then compared with what it was: a patch
+//! that touches what the SDK relies on is refused rather than half undone.
+
+mod container;
+mod inject;
+mod patch;
+mod security;
+mod volumes;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{LocalObjectReference, Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use sandbox_core::{Error, Result, SandboxId, SandboxSpec, Uid};
+
+use crate::labels;
+use crate::options::{Injection, KubernetesOptions, PodOptions};
+
+/// The container that is the sandbox; the only one whose state counts.
+pub const CONTAINER: &str = "sandbox";
+/// The container that copies the server in, and the volume it copies to.
+pub const SERVER: &str = "sandbox-server";
+/// The volume with the public key for an image's own server.
+pub const KEY: &str = "sandbox-key";
+/// The port that our server listens on; above 1024, so that no privilege is needed.
+pub const PORT: u16 = 2222;
+/// The name of the port in the Pod.
+pub const PORT_NAME: &str = "ssh";
+
+/// All that goes into one Pod.
+#[derive(Debug, Clone, Copy)]
+pub struct PodRequest<'a> {
+    /// The sandbox's id, and the Pod's name.
+    pub id: &'a SandboxId,
+    /// Where it goes.
+    pub namespace: &'a str,
+    /// By which its sender recognises it; see [`labels::NONCE`].
+    pub nonce: &'a str,
+    /// The uid of its Secret, which was stored before.
+    pub secret: &'a Uid,
+    /// What was asked for.
+    pub spec: &'a SandboxSpec,
+    /// What holds for all.
+    pub options: &'a KubernetesOptions,
+    /// What was asked for of Kubernetes alone.
+    pub pod: &'a PodOptions,
+}
+
+/// Builds the manifest.
+///
+/// # Errors
+///
+/// [`Error::Config`] for what is missing in the options, [`Error::Invalid`] for what is wrong in
+/// the request, its patch included, and [`Error::Unsupported`] for a limit that no Pod has.
+pub fn build(request: PodRequest<'_>) -> Result<Pod> {
+    request.spec.validate()?;
+    let PodRequest { id, options, pod: own, .. } = request;
+    let server = inject::server(options)?;
+    let restricted = security::check(options)?;
+    let mut spec = PodSpec {
+        active_deadline_seconds: Some(deadline(request.spec)?),
+        automount_service_account_token: Some(false),
+        containers: vec![container::sandbox(&request, &server)?],
+        enable_service_links: Some(false),
+        host_aliases: some(own.host_aliases.clone()),
+        image_pull_secrets: some(
+            options
+                .image_pull_secrets
+                .iter()
+                .map(|name| LocalObjectReference { name: name.clone() })
+                .collect(),
+        ),
+        node_selector: some_map(own.node_selector.clone()),
+        priority_class_name: own.priority_class_name.clone(),
+        restart_policy: Some("Never".into()),
+        runtime_class_name: own.runtime_class_name.clone(),
+        security_context: restricted.pod.clone(),
+        service_account_name: own.service_account_name.clone(),
+        termination_grace_period_seconds: Some(1),
+        tolerations: some(own.tolerations.clone()),
+        ..PodSpec::default()
+    };
+    volumes::add(&mut spec, &own.volumes)?;
+    inject::add(&mut spec, &server, id, options);
+    security::apply(&mut spec, &restricted);
+    let pod = Pod { metadata: metadata(&request)?, spec: Some(spec), status: None };
+    match &own.patch {
+        Some(patch) => patch::apply(pod, patch),
+        None => Ok(pod),
+    }
+}
+
+/// The login name of sandboxes that these options make. Our own server takes any.
+pub fn user(options: &KubernetesOptions) -> &str {
+    match &options.injection {
+        Injection::Image(image) => &image.user,
+        Injection::Baked { .. } | Injection::Inject(_) => CONTAINER,
+    }
+}
+
+fn metadata(request: &PodRequest<'_>) -> Result<ObjectMeta> {
+    let own = &request.pod.annotations;
+    if let Some(key) = own.keys().find(|key| labels::is_reserved(key)) {
+        return Err(Error::invalid("annotation", key, "this prefix is the SDK's own; choose another"));
+    }
+    let ours = [
+        (labels::NONCE, request.nonce.to_owned()),
+        (labels::OWNER_UID, request.secret.as_str().to_owned()),
+        (labels::ENDS_AFTER, labels::ends_after(&request.spec.lifetime)),
+        (labels::USER, user(request.options).to_owned()),
+    ];
+    let ours = ours.map(|(key, value)| (key.to_owned(), value));
+    Ok(ObjectMeta {
+        name: Some(request.id.as_str().to_owned()),
+        namespace: Some(request.namespace.to_owned()),
+        labels: Some(labels::labels(request.id, &request.spec.labels)),
+        annotations: Some(own.clone().into_iter().chain(ours).collect()),
+        owner_references: Some(vec![labels::owned_by_secret(request.id, request.secret)]),
+        ..ObjectMeta::default()
+    })
+}
+
+/// Kubernetes takes whole seconds, in 31 bits.
+fn deadline(spec: &SandboxSpec) -> Result<i64> {
+    let most = spec.lifetime.max_lifetime;
+    let seconds = i32::try_from(labels::whole_seconds(most));
+    seconds.map(i64::from).map_err(|_| {
+        Error::invalid(
+            "max_lifetime",
+            format!("{most:?}"),
+            "Kubernetes counts to 2147483647 seconds, 68 years",
+        )
+    })
+}
+
+/// Absent rather than empty: what the API server would leave out stays out.
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+fn some_map<K, V>(map: BTreeMap<K, V>) -> Option<BTreeMap<K, V>> {
+    (!map.is_empty()).then_some(map)
+}

@@ -1,0 +1,208 @@
+//! The manifests that are sent, as files: `UPDATE_GOLDEN=1 cargo test -p sandbox-k8s` writes
+//! them anew, otherwise they are compared.
+
+use std::path::Path;
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{HostAlias, PodSecurityContext, SecurityContext, Toleration};
+use sandbox_core::{Error, KeyPair, Lifetime, SandboxId, SandboxSpec, Uid};
+use sandbox_k8s::options::{
+    AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PodOptions, PullPolicy,
+    SecurityProfile, VolumeAt, VolumeSource,
+};
+use sandbox_k8s::pod::{self, PodRequest};
+use sandbox_k8s::secret::{KeySecret, SandboxKeys};
+use serde::Serialize;
+use serde_json::json;
+
+fn id() -> SandboxId {
+    "sbx-k3v9q2xw7d".parse().unwrap()
+}
+
+fn spec() -> SandboxSpec {
+    let mut spec = SandboxSpec::default();
+    spec.image = Some("python:3.12-slim".into());
+    spec
+}
+
+fn options(injection: Injection) -> KubernetesOptions {
+    let mut options = KubernetesOptions::default();
+    options.server_image = Some("registry.example.com/sandbox-sshd:0.1.0".into());
+    options.injection = injection;
+    options
+}
+
+fn build(
+    spec: &SandboxSpec,
+    options: &KubernetesOptions,
+) -> sandbox_core::Result<k8s_openapi::api::core::v1::Pod> {
+    pod::build(PodRequest {
+        id: &id(),
+        namespace: "sandboxes",
+        nonce: "n0nce",
+        secret: &Uid::new("5ec7e700-0000-4000-8000-000000000001"),
+        spec,
+        options,
+        pod: &options.pod,
+    })
+}
+
+fn same_as_file(name: &str, manifest: &impl Serialize) {
+    let text = format!("{}\n", serde_json::to_string_pretty(manifest).unwrap());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
+        std::fs::write(&path, text).unwrap();
+        return;
+    }
+    let expected = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; UPDATE_GOLDEN=1 writes it", path.display()));
+    assert!(text == expected, "{name} differs; UPDATE_GOLDEN=1 writes it anew. It is now:\n{text}");
+}
+
+#[test]
+fn each_way_of_bringing_ssh_in() {
+    let via = |via| options(Injection::Inject(via));
+    same_as_file("baked.json", &build(&spec(), &options(Injection::baked())).unwrap());
+    same_as_file("init-container.json", &build(&spec(), &via(InjectVia::InitContainer)).unwrap());
+    same_as_file("image-volume.json", &build(&spec(), &via(InjectVia::ImageVolume)).unwrap());
+    // What every cluster can stands for what is not known yet.
+    same_as_file("init-container.json", &build(&spec(), &via(InjectVia::Auto)).unwrap());
+}
+
+#[test]
+fn an_image_with_its_own_server() {
+    let mut file = options(Injection::Image(ImageServer::default()));
+    file.security = SecurityProfile::Baseline;
+    same_as_file("own-server-file.json", &build(&spec(), &file).unwrap());
+
+    let mut server = ImageServer::default();
+    (server.user, server.port) = ("app".into(), 2222);
+    server.authorized_key = AuthorizedKey::Env("PUBLIC_KEY".into());
+    same_as_file("own-server-env.json", &build(&spec(), &options(Injection::Image(server))).unwrap());
+}
+
+#[test]
+fn all_that_can_be_asked_for() {
+    let mut spec = spec();
+    spec.resources.cpu = Some("500m".parse().unwrap());
+    spec.resources.memory = Some("512Mi".parse().unwrap());
+    spec.resources.disk = Some("2Gi".parse().unwrap());
+    spec.labels.insert("team".into(), "ml".into());
+    spec.lifetime.ttl = Some(Duration::from_secs(1800));
+    spec.lifetime.idle_timeout = Some(Duration::from_millis(90_500));
+    spec.lifetime.attach_timeout = None;
+
+    let mut options = options(Injection::Inject(InjectVia::InitContainer));
+    options.image_pull_policy = Some(PullPolicy::IfNotPresent);
+    options.image_pull_secrets = vec!["registry".into()];
+    options.pod = PodOptions::default();
+    let own = &mut options.pod;
+    own.service_account_name = Some("runner".into());
+    own.runtime_class_name = Some("gvisor".into());
+    own.priority_class_name = Some("batch".into());
+    own.node_selector.insert("disk".into(), "ssd".into());
+    own.tolerations = vec![Toleration {
+        key: Some("nvidia.com/gpu".into()),
+        operator: Some("Exists".into()),
+        ..Toleration::default()
+    }];
+    own.host_aliases =
+        vec![HostAlias { ip: "10.0.0.5".into(), hostnames: Some(vec!["mirror.example.com".into()]) }];
+    own.extended_resources.insert("nvidia.com/gpu".into(), "1".into());
+    own.annotations.insert("example.com/run".into(), "42".into());
+    own.volumes = vec![
+        VolumeAt::new("scratch", "/scratch", VolumeSource::EmptyDir(Some("1Gi".into()))),
+        VolumeAt::new("data", "/data", VolumeSource::PersistentVolumeClaim("dataset".into())).read_only(),
+        VolumeAt::new("config", "/etc/app", VolumeSource::ConfigMap("app".into())),
+        VolumeAt::new("token", "/run/token", VolumeSource::Secret("token".into())),
+    ];
+    own.patch = Some(json!({"spec": {
+        "hostname": "box",
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+            {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]}}},
+        "containers": [{"name": "sandbox", "env": [{"name": "TZ", "value": "UTC"}]}],
+    }}));
+    same_as_file("everything.json", &build(&spec, &options).unwrap());
+}
+
+#[test]
+fn other_security() {
+    let mut ranges = options(Injection::baked());
+    ranges.run_as = None;
+    same_as_file("platform-gives-the-user.json", &build(&spec(), &ranges).unwrap());
+
+    let mut custom = options(Injection::Inject(InjectVia::InitContainer));
+    custom.security = SecurityProfile::Custom {
+        pod: Box::new(PodSecurityContext { run_as_user: Some(0), ..PodSecurityContext::default() }),
+        container: Box::new(SecurityContext {
+            read_only_root_filesystem: Some(true),
+            ..SecurityContext::default()
+        }),
+    };
+    same_as_file("custom-security.json", &build(&spec(), &custom).unwrap());
+}
+
+#[test]
+fn the_secret_of_each_kind() {
+    let (host, client) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    for (name, host, stored) in [
+        ("secret-attached.json", Some(&host.private), None),
+        ("secret-detached.json", Some(&host.private), Some(&client.private)),
+        ("secret-own-server.json", None, None),
+    ] {
+        let keys = SandboxKeys { host, authorized: &client.public, client: stored };
+        let secret = KeySecret::new(&id(), "sandboxes", "n0nce", keys, None);
+        let mut shown = secret.manifest().clone();
+        for (key, value) in shown.data.iter_mut().flatten() {
+            *value = ByteString(format!("<{key}>").into_bytes());
+        }
+        same_as_file(name, &shown);
+    }
+}
+
+#[test]
+fn what_cannot_be_built_is_explained() {
+    type Change = fn(&mut SandboxSpec, &mut KubernetesOptions);
+    let table: [(&str, Change); 19] = [
+        ("SANDBOX_IMAGE", |spec, _| spec.image = None),
+        ("SANDBOX_SERVER_IMAGE", |_, options| options.server_image = None),
+        ("podPidsLimit", |spec, _| spec.resources.pids = Some(100)),
+        ("68 years", |spec, _| spec.lifetime.max_lifetime = Duration::from_secs(1 << 31)),
+        ("ttl", |spec, _| spec.lifetime.ttl = Some(Lifetime::DEFAULT_MAX * 2)),
+        ("reserved", |spec, _| _ = spec.labels.insert("sandbox.dev/id".into(), "x".into())),
+        ("SDK's own", |_, options| {
+            _ = options.pod.annotations.insert("sandbox.dev/nonce".into(), "x".into())
+        }),
+        ("absolute", |_, options| options.injection = Injection::Baked { path: "sandbox-sshd".into() }),
+        ("needs root", |_, options| options.injection = Injection::Image(ImageServer::default())),
+        ("below 1024", |_, options| {
+            let mut server = ImageServer::default();
+            server.user = "app".into();
+            options.injection = Injection::Image(server);
+        }),
+        ("user 0", |_, options| options.run_as = Some(0)),
+        ("nvidia.com/gpu", |_, options| _ = options.pod.extended_resources.insert("cpu".into(), "1".into())),
+        ("taken", |_, options| options.pod.volumes = vec![empty("sandbox-server", "/a")]),
+        ("taken", |_, options| options.pod.volumes = vec![empty("a", "/a"), empty("a", "/b")]),
+        ("absolute", |_, options| options.pod.volumes = vec![empty("a", "a")]),
+        ("root", |_, options| options.pod.volumes = vec![empty("a", "//")]),
+        ("SSH server", |_, options| options.pod.volumes = vec![empty("a", "/.sandbox/bin")]),
+        ("..", |_, options| options.pod.volumes = vec![empty("a", "/x/../.sandbox")]),
+        ("Pod patch", |_, options| options.pod.patch = Some(json!({"metadata": {"name": "x"}}))),
+    ];
+    for (expected, change) in table {
+        let (mut spec, mut options) = (spec(), options(Injection::default()));
+        change(&mut spec, &mut options);
+        let error = build(&spec, &options).expect_err(expected);
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
+        assert!(
+            matches!(error, Error::Config { .. } | Error::Invalid { .. } | Error::Unsupported { .. }),
+            "{error:?}"
+        );
+    }
+}
+
+fn empty(name: &str, path: &str) -> VolumeAt {
+    VolumeAt::new(name, path, VolumeSource::EmptyDir(None))
+}
