@@ -37,6 +37,7 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Failure> {
     // First of all: from here on nobody reads this memory.
     hide_memory()?;
+    close_inherited();
     match arguments::parse(std::env::args_os().skip(1))? {
         Action::Help => print!("{}", arguments::HELP),
         Action::Version => println!("sandbox-sshd {}", env!("CARGO_PKG_VERSION")),
@@ -44,6 +45,20 @@ fn run() -> Result<(), Failure> {
         Action::Serve(options) => serve(*options)?,
     }
     Ok(())
+}
+
+/// What was left open by who started this program must not come to the commands; sshd does the
+/// same. Nothing has been opened here yet.
+fn close_inherited() {
+    let listed = std::fs::read_dir("/proc/self/fd").map(|entries| {
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    });
+    for descriptor in listed.unwrap_or_else(|_| (3..256).collect::<Vec<i32>>()) {
+        if descriptor > 2 {
+            // Most of the guessed ones, and the listing's own, are not open.
+            nix::unistd::close(descriptor).ok();
+        }
+    }
 }
 
 fn serve(options: Options) -> Result<(), Failure> {

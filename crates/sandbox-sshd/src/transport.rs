@@ -28,6 +28,8 @@ const LINGER: Duration = Duration::from_secs(5);
 pub(crate) struct Transport<S> {
     inner: S,
     pending: VecDeque<u8>,
+    /// Asked for, and not yet done.
+    flush: bool,
     capacity: usize,
     gate: Arc<Gate>,
     killed: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -76,12 +78,12 @@ impl Gate {
 impl<S> Transport<S> {
     pub(crate) fn new(inner: S, gate: Arc<Gate>, kill: CancellationToken) -> Self {
         let killed = Box::pin(kill.cancelled_owned());
-        Self { inner, pending: VecDeque::new(), capacity: CAPACITY, gate, killed, linger: None }
+        Self { inner, pending: VecDeque::new(), flush: false, capacity: CAPACITY, gate, killed, linger: None }
     }
 }
 
 impl<S: AsyncWrite + Unpin> Transport<S> {
-    /// Sends what is pending; ready when nothing is.
+    /// Sends what is pending, and flushes where that was asked for; ready when nothing is left.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.pending.is_empty() {
             let (front, _) = self.pending.as_slices();
@@ -93,6 +95,10 @@ impl<S: AsyncWrite + Unpin> Transport<S> {
         }
         if self.pending.capacity() > KEEP {
             self.pending = VecDeque::new();
+        }
+        if self.flush {
+            ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+            self.flush = false;
         }
         Poll::Ready(Ok(()))
     }
@@ -139,13 +145,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Transport<S> {
 
     /// Never waits: what is pending goes out while reading.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.flush = true;
         match self.poll_drain(cx) {
-            Poll::Ready(Ok(())) => match Pin::new(&mut self.inner).poll_flush(cx) {
-                Poll::Ready(result) => Poll::Ready(result),
-                Poll::Pending => Poll::Ready(Ok(())),
-            },
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => Poll::Ready(Ok(())),
+            drained => drained,
         }
     }
 

@@ -1,0 +1,121 @@
+//! The binary by itself: its arguments, its errors, and how it ends.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sandbox_testkit::peers::OPENSSH;
+use support::{Process, eventually, processes_with, text};
+
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sandbox-sshd"));
+    command.args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn it_installs_itself_whole_and_executable() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("a/b");
+    for _ in 0..2 {
+        let out = run(&["install", place.to_str().unwrap()]);
+        assert!(out.status.success(), "{out:?}");
+    }
+    let copy = place.join("sandbox-sshd");
+    assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 1, "nothing else is left");
+    let version = Command::new(copy).arg("--version").output().unwrap();
+    assert_eq!(text(&version.stdout), format!("sandbox-sshd {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn errors_are_one_clear_sentence() {
+    let directory = tempfile::tempdir().unwrap();
+    support::write_keys(directory.path());
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(path("junk"), "junk").unwrap();
+    std::fs::write(path("empty"), "\n# nobody\n").unwrap();
+    let (host, user, junk, empty) = (path("host"), path("authorized"), path("junk"), path("empty"));
+    for (arguments, named) in [
+        (vec![], "there is no host key"),
+        (vec!["--host-key", &host], "no authorized keys"),
+        (vec!["--host-key", "/none", "--authorized-keys", &user], "cannot read /none: No such file"),
+        (vec!["--host-key", &junk, "--authorized-keys", &user], "private key"),
+        (vec!["--host-key", &host, "--authorized-keys", &junk], "authorized key number 1"),
+        (vec!["--host-key", &host, "--authorized-keys", &empty], "nobody could log in"),
+        (vec!["--host-key", &host, "--authorized-keys", &user, "--listen", "1.2.3.4:1"], "cannot listen on 1.2.3.4:1"),
+        (vec!["--host-key", &host, "--authorized-keys", &user, "--home", "/proc/none"], "/proc/none"),
+        (vec!["--frobnicate"], "--frobnicate is no option"),
+    ] {
+        let out = run(&arguments);
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{arguments:?}");
+        assert!(said.starts_with("sandbox-sshd: ") && said.contains(named), "{arguments:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(!said.contains("b3BlbnNzaC1rZXk"), "no key is shown: {said}");
+    }
+}
+
+#[test]
+fn it_serves_one_stream_on_its_standard_input() {
+    if !OPENSSH.is_here() {
+        return;
+    }
+    let server = Process::start(&[]);
+    let path = |name: &str| server.directory.path().join(name).display().to_string();
+    let proxy = format!(
+        "{} --stdio --host-key {} --authorized-keys {} --home {}",
+        env!("CARGO_BIN_EXE_sandbox-sshd"),
+        path("host"),
+        path("authorized"),
+        path("stdio-home"),
+    );
+    // The server's port is used only for the name in known_hosts.
+    let mut ssh = server.client("ssh");
+    ssh.args(["-o", &format!("ProxyCommand={proxy}"), "me@127.0.0.1", "pwd; cat"]);
+    let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"through").unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(text(&out.stdout).ends_with("stdio-home\nthrough"), "{out:?}");
+    assert!(out.status.success());
+}
+
+#[test]
+fn orphans_are_collected_and_daemons_end_with_the_server() {
+    if !OPENSSH.is_here() {
+        return;
+    }
+    let server = Process::start(&[]);
+    // A daemon with a session of its own, whose parent has gone; and short-lived orphans.
+    let out = server.ssh("setsid -f sleep 1235001 >/dev/null 2>&1 </dev/null; for n in 1 2 3 4 5; do (sleep 0.1 &) ; done; echo ok");
+    assert_eq!(text(&out.stdout), "ok\n", "{out:?}");
+    assert_eq!(processes_with("sleep 1235001").len(), 1);
+    let children = || {
+        let path = format!("/proc/{0}/task/{0}/children", server.child.id());
+        let mut all = String::new();
+        std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut all)).unwrap();
+        all.split_ascii_whitespace().count()
+    };
+    assert!(eventually(Duration::from_secs(20), || children() == 1), "{} children are left", children());
+    // Exit statuses are still its own.
+    for code in [0, 3, 77] {
+        assert_eq!(server.ssh(&format!("(sleep 0.01 &); exit {code}")).status.code(), Some(code));
+    }
+    drop(server);
+    assert!(processes_with("sleep 1235001").is_empty());
+}
+
+#[test]
+fn it_ends_when_nobody_comes_and_when_it_is_told_to() {
+    for options in [&["--idle", "1"][..], &["--attached", "1"], &["--ttl", "1"], &["--max-lifetime", "1"]] {
+        let mut server = Process::start(options);
+        assert!(server.child.wait().unwrap().success(), "{options:?}");
+    }
+    let mut server = Process::start(&[]);
+    kill(Pid::from_raw(server.child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert!(server.child.wait().unwrap().success());
+}
