@@ -5,6 +5,8 @@
 mod linux;
 
 fn main() -> std::process::ExitCode {
+    #[cfg(target_os = "linux")]
+    linux::become_another_server();
     sandbox_local::init();
     #[cfg(target_os = "linux")]
     return linux::run();

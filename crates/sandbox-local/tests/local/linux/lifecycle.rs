@@ -66,7 +66,8 @@ pub(crate) fn client(words: &[String]) -> ExitCode {
     }
 }
 
-fn lasting() -> SandboxSpec {
+/// Ends only at its hard end.
+pub(crate) fn lasting() -> SandboxSpec {
     let mut spec = SandboxSpec::default();
     spec.lifetime.attach_timeout = None;
     spec
@@ -221,10 +222,10 @@ async fn a_killed_supervisor_leaves_nothing_after_a_sweep() -> Result {
     }
     assert_eq!(dry.iter().map(|swept| &swept.id).collect::<Vec<_>>(), [&dead.id]);
     assert!(world.state(&dead).exists(), "a dry run removes nothing");
+    // Its processes died with it, before anybody swept: the connection is lost.
+    timeout(LONG, running).await??.ok();
     let swept = world.backend.sweep(SweepOptions::default()).await?.removed;
     assert_eq!(swept, dry);
-    // Its processes died with it, so the connection is lost.
-    timeout(LONG, running).await??.ok();
     world.nothing_is_left(&dead).await?;
     assert_eq!(world.run(&alive, "echo alive").await?.stdout, "alive\n");
     assert!(world.backend.sweep(SweepOptions::default()).await?.removed.is_empty());

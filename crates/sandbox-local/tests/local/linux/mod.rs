@@ -12,6 +12,8 @@ use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 
+pub(crate) use servers::become_another_server;
+
 pub(crate) fn run() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.split_first().map(|(first, rest)| (first.as_str(), rest)) {

@@ -1,15 +1,19 @@
 //! Which programs can be a server, and systems on which none can.
 
-use std::process::Command;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use sandbox_core::SandboxBackend;
 
-use super::support::{Result, World, trial};
+use super::lifecycle::lasting;
+use super::support::{Result, World, eventually, trial, users_of};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("another_program_is_no_server", another_program_is_no_server),
+        trial("a_sandbox_nobody_heard_of_is_undone", a_sandbox_nobody_heard_of_is_undone),
         trial("the_server_program_is_one", the_server_program_is_one),
         trial("without_user_namespaces_it_fails_closed", without_user_namespaces_it_fails_closed),
         trial("a_state_directory_open_to_others_is_refused", a_state_directory_open_to_others_is_refused),
@@ -26,6 +30,46 @@ async fn another_program_is_no_server() -> Result {
         assert!(!format!("{error:?}").contains("OPENSSH"), "a key is in the error");
     }
     Ok(())
+}
+
+/// The name of a copy of this program whose answer never comes through.
+const MUTE: &str = "mute-server";
+
+/// When this is that copy: makes the sandbox, and keeps the answer to itself.
+pub(crate) fn become_another_server() {
+    let Some(program) = std::env::current_exe().ok().filter(|path| path.ends_with(MUTE)) else { return };
+    let real = program.with_file_name("real-server");
+    let child = Command::new(real).arg0("sandbox-local-supervisor").stdout(Stdio::piped()).spawn();
+    // Heard, never told, until the client has had enough.
+    let output = child.and_then(|child| child.wait_with_output());
+    std::process::exit(i32::from(output.is_err()));
+}
+
+async fn a_sandbox_nobody_heard_of_is_undone() -> Result {
+    let programs = tempfile::tempdir()?;
+    for name in [MUTE, "real-server"] {
+        std::fs::copy(std::env::current_exe()?, programs.path().join(name))?;
+    }
+    let world = World::with(|options| {
+        options.server = Some(programs.path().join(MUTE));
+        options.start_timeout = Duration::from_secs(2);
+    })?;
+    let state = world.backend.state_dir().to_owned();
+    let watcher = tokio::spawn(async move {
+        // It had come to be, but for the client's word.
+        eventually("a sandbox runs", || {
+            let records = std::fs::read_dir(&state).into_iter().flatten().flatten();
+            let running =
+                records.filter_map(|entry| std::fs::read_to_string(entry.path().join("record.json")).ok());
+            running.into_iter().any(|record| record.contains("\"running\""))
+        })
+        .await
+    });
+    let error = world.backend.create(lasting()).await.err().ok_or("it was accepted")?;
+    assert!(matches!(error, sandbox_core::Error::Timeout { .. }), "{error}");
+    watcher.await??;
+    let entries = || std::fs::read_dir(world.backend.state_dir()).into_iter().flatten().flatten().count();
+    eventually("nothing is left", || entries() == 0 && users_of(world.path()).is_empty()).await
 }
 
 async fn the_server_program_is_one() -> Result {
