@@ -25,3 +25,167 @@ contract! {
     cancelled_transfers_leave_nothing,
     many_callers_share,
 }
+
+use std::time::Duration;
+
+use sandbox_core::{
+    AttachOptions, CommandCause, Error, ExecEvent, ExecRequest, ExitStatus, JobId, Process, Signal,
+};
+use support::Ours;
+use support::contract::sh;
+
+const CAP: usize = 1 << 20;
+
+#[tokio::test]
+async fn what_cannot_run_says_so() {
+    let ours = Ours::new();
+    let session = ours.session().await;
+    let status = async |request| session.output(request, CAP).await.unwrap().status;
+    assert_eq!(status(ExecRequest::argv(["no-such-program"])).await, ExitStatus::Code(127));
+    sh(&session, "echo text > not-executable").await;
+    assert_eq!(status(ExecRequest::argv(["./not-executable"])).await, ExitStatus::Code(126));
+}
+
+#[tokio::test]
+async fn the_environment_is_sent() {
+    let ours = Ours::new();
+    let session = ours.session().await;
+    let mut request = ExecRequest::shell("printf '%s|%s' \"$ONE\" \"$TWO\"");
+    request.env.set("ONE", "1 '\n$x").unwrap();
+    request.env.set("TWO", "").unwrap();
+    let output = session.output(request, CAP).await.unwrap();
+    assert_eq!(output.stdout_lossy(), "1 '\n$x|");
+}
+
+/// Reads until the end without a look.
+async fn rest(mut process: Process) -> Result<ExitStatus, Error> {
+    while let Some(event) = process.next().await {
+        if let ExecEvent::Exited(status) = event? {
+            return Ok(status);
+        }
+    }
+    panic!("it ended without an end");
+}
+
+#[tokio::test]
+async fn an_unread_command_can_be_signalled() {
+    let ours = Ours::new();
+    let session = ours.session().await;
+    let process = session.exec(ExecRequest::shell("trap 'exit 9' TERM; yes; sleep 60")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    process.control().signal(Signal::Term).await.unwrap();
+    // To the group: `yes` ends by it as well. Nothing was read so far.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(rest(process).await.unwrap(), ExitStatus::Code(9));
+}
+
+/// Whether a process is there and is no zombie.
+fn lives(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+async fn until_dead(pid: &str) {
+    for _ in 0..500 {
+        if !lives(pid) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{pid} still lives");
+}
+
+#[tokio::test]
+async fn a_time_out_and_a_drop_end_the_whole_group() {
+    let ours = Ours::new();
+    let session = ours.session().await;
+    let pids = |file: &str| {
+        let text = std::fs::read_to_string(ours.home.path().join(file)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let line = |file: &str| format!("sleep 100 & echo $! > {file}; echo $$ >> {file}; echo begun; sleep 100");
+
+    let mut request = ExecRequest::shell(line("one"));
+    request.timeout = Some(Duration::from_secs(1));
+    let error = session.output(request, CAP).await.unwrap_err();
+    assert!(matches!(error, Error::Command { cause: CommandCause::TimedOut { .. }, .. }), "{error}");
+
+    let mut process = session.exec(ExecRequest::shell(line("two"))).await.unwrap();
+    process.next().await.unwrap().unwrap();
+    drop(process);
+
+    let run = session.output(ExecRequest::shell(line("three")), CAP);
+    assert!(tokio::time::timeout(Duration::from_secs(1), run).await.is_err());
+
+    for file in ["one", "two", "three"] {
+        let pids = pids(file);
+        assert_eq!(pids.len(), 2, "{file}");
+        for pid in pids {
+            until_dead(&pid).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_time_out_reaches_a_command_whose_output_is_not_read() {
+    let ours = Ours::new();
+    let session = ours.session().await;
+    let mut request = ExecRequest::argv(["yes"]);
+    request.timeout = Some(Duration::from_millis(500));
+    let process = session.exec(request).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let error = rest(process).await.unwrap_err();
+    assert!(matches!(error, Error::Command { cause: CommandCause::TimedOut { .. }, .. }), "{error}");
+    assert_eq!(sh(&session, "echo on").await, "on\n");
+}
+
+#[tokio::test]
+async fn jobs_outlive_their_client() {
+    let ours = Ours::new();
+    let session = ours.session().await;
+    let id = JobId::generate().unwrap();
+    let mut request = ExecRequest::shell("echo $WORD; sleep 0.5; echo end; exit 6");
+    request.env.set("WORD", "begun").unwrap();
+    session.start_job(&id, request).await.unwrap();
+    drop(session);
+
+    let session = ours.session().await;
+    let jobs = session.jobs().await.unwrap();
+    assert_eq!((jobs.len(), jobs[0].id.as_str()), (1, id.as_str()));
+    let output = session.attach_job(&id, AttachOptions::follow()).await.unwrap().output(CAP).await.unwrap();
+    assert_eq!(output.stdout_lossy(), "begun\nend\n");
+    assert_eq!(output.status, ExitStatus::Code(6));
+    let wait = session.attach_job(&id, AttachOptions::wait()).await.unwrap();
+    assert_eq!(wait.wait().await.unwrap(), ExitStatus::Code(6));
+    assert_eq!(session.jobs().await.unwrap()[0].exit_code, Some(6));
+
+    let missing = JobId::generate().unwrap();
+    let error = match session.attach_job(&missing, AttachOptions::follow()).await {
+        Ok(process) => rest(process).await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(matches!(error, Error::Command { .. }), "{error}");
+    let error = session.start_job(&missing, ExecRequest::argv(["no-such-program"])).await.unwrap_err();
+    assert!(matches!(error, Error::Command { cause: CommandCause::NotStarted { .. }, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_running_job_is_looked_at_and_signalled() {
+    let ours = Ours::new();
+    let session = ours.session().await;
+    let id = JobId::generate().unwrap();
+    session.start_job(&id, ExecRequest::shell("echo begun; sleep 100")).await.unwrap();
+    let mut follow = session.attach_job(&id, AttachOptions::follow()).await.unwrap();
+    follow.next().await.unwrap().unwrap();
+    let mut snapshot = session.attach_job(&id, AttachOptions::snapshot()).await.unwrap();
+    let mut seen = Vec::new();
+    while let Some(event) = snapshot.next().await {
+        match event.unwrap() {
+            ExecEvent::Stdout(bytes) => seen.extend_from_slice(&bytes),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(seen, b"begun\n", "and no end, for it has none");
+    follow.control().signal(Signal::Kill).await.unwrap();
+    assert_eq!(rest(follow).await.unwrap(), ExitStatus::Signal(Signal::Kill));
+}

@@ -76,17 +76,18 @@ pub(crate) async fn connect(
 ) -> Result<Conn> {
     let mut pause = RETRY.0;
     let mut tried = 0;
+    let mut earlier = None;
     loop {
         let attempt = attempt(connector, access, config, deadline);
         let limit = attempt_limit.min(deadline.remaining());
         let error = match tokio::time::timeout(limit, attempt).await {
             Ok(Ok(conn)) => return Ok(conn),
             Ok(Err(error)) => error,
-            Err(_elapsed) => Error::connection(
-                ConnectionStage::Dial,
-                format!("its SSH server did not answer within {limit:?}"),
-                None,
-            ),
+            // An attempt that the deadline cut short says less than one that failed.
+            Err(_elapsed) => match earlier.take_if(|_| limit < attempt_limit) {
+                Some(earlier) => return Err(earlier),
+                None => silent(limit),
+            },
         };
         tried += 1;
         let error = error.with_sandbox(&access.id);
@@ -94,9 +95,15 @@ pub(crate) async fn connect(
             return Err(error);
         }
         tracing::debug!(sandbox.id = %access.id, %error, tried, "not reachable yet");
+        earlier = Some(error);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY.1);
     }
+}
+
+fn silent(limit: Duration) -> Error {
+    let message = format!("its SSH server did not answer within {limit:?}");
+    Error::connection(ConnectionStage::Dial, message, None)
 }
 
 /// Whether another attempt can end otherwise.

@@ -16,11 +16,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sandbox_core::{
-    Access, ByteStream, Connector, Deadline, Endpoint, KeyPair, Result, Session, SessionSource, Uid,
-};
+use sandbox_core::{Access, ByteStream, Connector, Deadline, Endpoint, Result, Session, SessionSource, Uid};
 use sandbox_ssh::{SshOptions, SshSessions};
 use sandbox_sshd::{Server, ServerConfig};
+
+use daemon::Keys;
 
 /// Our own server in this process, reached over memory.
 #[derive(Clone)]
@@ -68,15 +68,20 @@ impl Ours {
     }
 
     pub(crate) fn with(tune: impl FnOnce(ServerConfig) -> ServerConfig) -> Self {
+        Self::with_keys(&Keys::new(), tune)
+    }
+
+    pub(crate) fn with_keys(keys: &Keys, tune: impl FnOnce(ServerConfig) -> ServerConfig) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let (host, user) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let config = ServerConfig::new(host.private, vec![user.public.as_str().to_owned()], home.path())
+        let authorized = vec![keys.user.public.as_str().to_owned()];
+        let config = ServerConfig::new(keys.host.private.clone(), authorized, home.path())
             .with_env([("PATH".into(), path)]);
         let server = Server::new(tune(config)).unwrap();
         let connector =
             Memory { server: server.clone(), connections: AtomicUsize::new(0), served: Default::default() };
-        let access = access(host.public, user.private, Endpoint::Memory("ours".into()));
+        let endpoint = Endpoint::Memory("ours".into());
+        let access = access(keys.host.public.clone(), keys.user.private.clone(), endpoint);
         Self { server, access, home: Arc::new(home), connector: Arc::new(connector) }
     }
 
