@@ -4,3 +4,4 @@ pub mod labels;
 pub mod options;
 pub mod pod;
 pub mod secret;
+pub mod status;

@@ -1,0 +1,213 @@
+//! Why a Pod has ended.
+
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, PodStatus};
+use sandbox_core::CreationReason;
+
+use super::{Trouble, reason};
+
+/// Judges what Kubernetes itself says of the whole Pod; `None` when it ended by itself.
+pub(super) fn pod(status: &PodStatus) -> Option<Trouble> {
+    let reason = status.reason.as_deref().unwrap_or_default();
+    let message = status.message.as_deref().filter(|message| !message.is_empty());
+    let disruption = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True");
+    let said = message.or_else(|| disruption.and_then(|condition| condition.message.as_deref()));
+    let sentence = |what: &str| said.map_or_else(|| what.to_owned(), |said| format!("{what}: {said}"));
+    match reason {
+        "DeadlineExceeded" => Some(Trouble::last(
+            CreationReason::Timeout,
+            "the Pod reached its hard end (max_lifetime, kept by Kubernetes)",
+        )),
+        "Evicted" => Some(Trouble::last(CreationReason::Other, sentence("the Pod was evicted"))),
+        "OutOfcpu" | "OutOfmemory" | "OutOfpods" | "OutOfephemeral-storage" | "NodeAffinity" => {
+            Some(Trouble::last(
+                CreationReason::Unschedulable,
+                sentence("the machine that was chosen refused the Pod"),
+            ))
+        }
+        "UnexpectedAdmissionError" | "AppArmor" | "SysctlForbidden" | "PodOSNotSupported" => {
+            Some(Trouble::last(CreationReason::Rejected, sentence("the machine refused the Pod")))
+        }
+        "Preempting" | "Preempted" => Some(Trouble::last(
+            CreationReason::Other,
+            sentence("the Pod made way for one of higher priority"),
+        )),
+        "NodeLost" | "Shutdown" | "NodeShutdown" | "Terminated" => Some(Trouble::last(
+            CreationReason::Other,
+            sentence("the Pod's machine is gone, or shutting down"),
+        )),
+        _ => disruption.map(|condition| {
+            let what = match condition.reason.as_deref().unwrap_or_default() {
+                "PreemptionByScheduler" => "the Pod made way for one of higher priority",
+                "EvictionByEvictionAPI" => "the Pod was evicted",
+                "DeletionByTaintManager" => "the Pod's machine cannot be reached or was tainted",
+                "DeletionByPodGC" => "the Pod's machine is gone",
+                "TerminationByKubelet" => "the Pod was ended by its machine",
+                _ => "the Pod was disrupted",
+            };
+            Trouble::last(CreationReason::Other, sentence(what))
+        }),
+    }
+}
+
+/// What can be said of a Pod that has ended before our container began: which other container
+/// was at fault.
+pub(super) fn unexplained(status: &PodStatus) -> Trouble {
+    let others = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let failed = others.filter_map(|other| Some((&other.name, other.state.as_ref()?.terminated.as_ref()?)));
+    let said = failed
+        .filter(|(_, ended)| ended.exit_code != 0)
+        .map(|(name, ended)| format!("its container {name} ended with exit code {}", ended.exit_code));
+    let said = said.last().or_else(|| status.message.clone()).or_else(|| status.reason.clone());
+    let said = said.unwrap_or_else(|| "Kubernetes does not say why".into());
+    Trouble::last(CreationReason::Crashed, format!("the Pod has ended: {said}"))
+}
+
+/// Judges how our container ended. Its own last words are not in the message: they are kept as
+/// the end of its log.
+pub(super) fn container(state: &ContainerStateTerminated, memory: Option<&str>) -> Trouble {
+    let words = state.message.as_deref().unwrap_or_default();
+    let crashed = |message: String| Trouble::last(CreationReason::Crashed, message);
+    let code = state.exit_code;
+    match state.reason.as_deref().unwrap_or_default() {
+        "OOMKilled" => crashed(match memory {
+            Some(limit) => format!("it was killed for using more memory than its limit of {limit}"),
+            None => "it was killed for using more memory than the machine had".into(),
+        }),
+        "StartError" | "ContainerCannotRun" => reason::start(words)
+            .unwrap_or_else(|| crashed(format!("its server could not be started: {words}"))),
+        // The runtime says nothing else of a program that the kernel cannot run.
+        _ if words.contains("exec format error") => {
+            reason::start(words).unwrap_or_else(|| crashed(words.to_owned()))
+        }
+        _ if code == 0 => crashed("its server ended by itself, as it does at the end of a lifetime".into()),
+        "ContainerStatusUnknown" => crashed("its machine lost track of it".into()),
+        _ if code > 128 => crashed(format!("its server was killed by signal {}", code - 128)),
+        _ => crashed(format!("its server ended with exit code {code}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_kubernetes_says_of_the_pod() {
+        let low = "The node was low on resource: ephemeral-storage. Threshold quantity: 2146223340, available: \
+                   1883424Ki. Container helmer was using 10304Ki, request is 10Mi, has larger consumption of \
+                   ephemeral-storage. ";
+        for (reason, message, kind, said) in [
+            (
+                "DeadlineExceeded",
+                "Pod was active on the node longer than the specified deadline",
+                CreationReason::Timeout,
+                "max_lifetime",
+            ),
+            ("Evicted", low, CreationReason::Other, "evicted: The node was low"),
+            (
+                "Evicted",
+                "Pod ephemeral local storage usage exceeds the total limit of containers 5Mi. ",
+                CreationReason::Other,
+                "5Mi",
+            ),
+            (
+                "OutOfcpu",
+                "Pod was rejected: Node didn't have enough resource: cpu, requested: 1, used: 3, capacity: 3",
+                CreationReason::Unschedulable,
+                "enough resource",
+            ),
+            (
+                "Terminated",
+                "Pod was terminated in response to imminent node shutdown.",
+                CreationReason::Other,
+                "shutdown",
+            ),
+        ] {
+            let status: PodStatus =
+                serde_json::from_value(json!({"phase": "Failed", "reason": reason, "message": message}))
+                    .unwrap();
+            let found = pod(&status).unwrap();
+            assert!(found.is_final() && found.reason == kind && found.message.contains(said), "{found:?}");
+        }
+        let preempted = json!({"phase": "Failed", "conditions": [{
+            "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+            "message": "default-scheduler: preempting to accommodate a higher priority pod"}]});
+        let found = pod(&serde_json::from_value(preempted).unwrap()).unwrap();
+        assert!(
+            found.message.contains("made way") && found.message.contains("higher priority pod"),
+            "{found:?}"
+        );
+        assert_eq!(pod(&serde_json::from_value(json!({"phase": "Failed"})).unwrap()), None);
+    }
+
+    #[test]
+    fn how_our_container_ended() {
+        let runc = "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc \
+                    create failed: unable to start container process: error during container init: exec: ";
+        let no_server = format!(
+            "{runc}\"/.sandbox/sandbox-sshd\": stat /.sandbox/sandbox-sshd: no such file or directory: unknown"
+        );
+        let denied = format!("{runc}\"/.sandbox/sandbox-sshd\": permission denied");
+        for (ended, memory, said, server_missing) in [
+            (json!({"exitCode": 137, "reason": "OOMKilled"}), Some("512Mi"), "limit of 512Mi", false),
+            (json!({"exitCode": 137, "reason": "OOMKilled"}), None, "than the machine had", false),
+            (json!({"exitCode": 137, "reason": "Error"}), None, "signal 9", false),
+            (json!({"exitCode": 0, "reason": "Completed"}), None, "lifetime", false),
+            (
+                json!({"exitCode": 1, "reason": "Error", "message": "sandbox-sshd: no host key"}),
+                None,
+                "exit code 1",
+                false,
+            ),
+            (
+                json!({"exitCode": 255, "reason": "Error", "message": "exec /usr/local/bin/sandbox-sshd: exec format error"}),
+                None,
+                "architecture",
+                false,
+            ),
+            (
+                json!({"exitCode": 1, "reason": "Error", "message": "standard_init_linux.go:219: exec user process caused: exec format error"}),
+                None,
+                "architecture",
+                false,
+            ),
+            (
+                json!({"exitCode": 128, "reason": "StartError", "message": no_server}),
+                None,
+                "image volume",
+                true,
+            ),
+            (
+                json!({"exitCode": 128, "reason": "StartError", "message": denied}),
+                None,
+                "cannot be run",
+                true,
+            ),
+            (
+                json!({"exitCode": 128, "reason": "StartError", "message": "cgroups: no such device"}),
+                None,
+                "no such device",
+                false,
+            ),
+        ] {
+            let found = container(&serde_json::from_value(ended.clone()).unwrap(), memory);
+            assert!(found.is_final() && found.reason == CreationReason::Crashed, "{ended}");
+            assert!(found.message.contains(said), "{ended}: {}", found.message);
+            assert_eq!(found.server_missing, server_missing, "{ended}");
+        }
+    }
+
+    #[test]
+    fn another_container_is_named() {
+        let status = json!({"phase": "Failed", "initContainerStatuses": [{
+            "name": "istio-init", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 255}}}]});
+        let found = unexplained(&serde_json::from_value(status).unwrap());
+        assert_eq!(found.message, "the Pod has ended: its container istio-init ended with exit code 255");
+        assert!(unexplained(&PodStatus::default()).message.contains("does not say why"));
+    }
+}

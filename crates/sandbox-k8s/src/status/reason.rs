@@ -1,0 +1,205 @@
+//! Why a container does not run yet, and why a Pod has no machine.
+
+use k8s_openapi::api::core::v1::{ContainerStateWaiting, PodCondition};
+use sandbox_core::CreationReason;
+
+use super::{Patience, Trouble, image};
+
+/// Judges a container that waits. `None` while all is as it should be.
+pub(super) fn waiting(state: &ContainerStateWaiting) -> Option<Trouble> {
+    let reason = state.reason.as_deref().unwrap_or_default();
+    let message = state.message.as_deref().unwrap_or_default();
+    let text = if message.is_empty() { reason } else { message };
+    let trouble = match reason {
+        "" | "ContainerCreating" | "PodInitializing" => return None,
+        "InvalidImageName" => Trouble::last(CreationReason::ImagePull, text),
+        "ErrImageNeverPull" => Trouble::last(
+            CreationReason::ImagePull,
+            format!("{text} (the pull policy is Never, and the machine does not have the image)"),
+        ),
+        "SignatureValidationFailed" => Trouble::last(CreationReason::Rejected, text),
+        "ErrImagePull" | "ImagePullBackOff" | "ImageInspectError" | "RegistryUnavailable" => {
+            image::pull(text)
+        }
+        "CreateContainerConfigError" => config(text),
+        "CreateContainerError" | "RunContainerError" | "StartError" => {
+            start(text).unwrap_or_else(|| Trouble::passing(CreationReason::Other, text))
+        }
+        "CrashLoopBackOff" => Trouble::last(CreationReason::Crashed, text),
+        _ => Trouble::passing(CreationReason::Other, text),
+    };
+    Some(trouble)
+}
+
+/// Judges why a container's configuration is not complete.
+fn config(message: &str) -> Trouble {
+    let object = ["secret \"", "configmap \""].iter().any(|kind| message.contains(kind));
+    if message.contains("runAsNonRoot") {
+        Trouble::last(
+            CreationReason::Rejected,
+            format!(
+                "{message} (the security profile Restricted never runs as root: give the user by number, or \
+                 choose the profile Baseline)"
+            ),
+        )
+    } else if object && message.contains("not found") {
+        Trouble { patience: Patience::Brief, ..Trouble::passing(CreationReason::Other, message) }
+    } else if message.contains("couldn't find key") {
+        Trouble::last(CreationReason::Other, message)
+    } else {
+        // Among others: failed to sync secret cache: timed out waiting for the condition.
+        Trouble::passing(CreationReason::Other, message)
+    }
+}
+
+/// Judges why a process could not be started; `None` for what is not known.
+pub(super) fn start(message: &str) -> Option<Trouble> {
+    let last = |text| Trouble::last(CreationReason::Crashed, text);
+    if message.contains("exec format error") {
+        return Some(last(format!(
+            "{message} (a program for another processor architecture: is the image, or the server's image, built \
+             for this machine?)"
+        )));
+    }
+    let server = message.contains("sandbox-sshd");
+    let absent = ["no such file or directory", "executable file not found", "permission denied"];
+    if message.contains("failed to mount image volume") || message.contains("ImageVolumeMountFailed") {
+        Some(Trouble { server_missing: true, ..last(message.to_owned()) })
+    } else if server && absent.iter().any(|sign| message.contains(sign)) {
+        let advice = "the SSH server is not there, or cannot be run: if the image should hold it, it does not; if \
+                      it is brought as an image volume, this cluster cannot do that";
+        Some(Trouble { server_missing: true, ..last(format!("{message} ({advice})")) })
+    } else if absent.iter().any(|sign| message.contains(sign)) {
+        Some(last(message.to_owned()))
+    } else {
+        None
+    }
+}
+
+/// Judges the condition `PodScheduled`.
+pub(super) fn unscheduled(condition: &PodCondition) -> Option<Trouble> {
+    if condition.type_ != "PodScheduled" || condition.status != "False" {
+        return None;
+    }
+    let reason = condition.reason.as_deref().unwrap_or("no machine has room for it");
+    let text = condition.message.as_deref().filter(|text| !text.is_empty()).unwrap_or(reason);
+    // A cluster that grows by itself may have room soon.
+    Some(Trouble::passing(CreationReason::Unschedulable, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use CreationReason::{Crashed, ImagePull, Other, Rejected};
+
+    fn judged(reason: &str, message: &str) -> Option<Trouble> {
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        waiting(&ContainerStateWaiting { reason: text(reason), message: text(message) })
+    }
+
+    #[test]
+    fn real_messages_are_judged() {
+        let (now, brief, grace) = (Patience::None, Patience::Brief, Patience::Grace);
+        for (reason, message, kind, patience) in [
+            (
+                "InvalidImageName",
+                r#"Failed to apply default image tag "Bad:Image:x": couldn't parse image name "Bad:Image:x": invalid reference format"#,
+                ImagePull,
+                now,
+            ),
+            (
+                "ErrImageNeverPull",
+                r#"Container image "localhost/none:1" is not present with pull policy of Never"#,
+                ImagePull,
+                now,
+            ),
+            ("ErrImagePull", "rpc error: code = NotFound desc = x: not found", ImagePull, now),
+            ("ImagePullBackOff", r#"Back-off pulling image "x""#, ImagePull, grace),
+            ("SignatureValidationFailed", "", Rejected, now),
+            ("CreateContainerConfigError", r#"secret "redis-url" not found"#, Other, brief),
+            ("CreateContainerConfigError", r#"configmap "app" not found"#, Other, brief),
+            ("CreateContainerConfigError", "couldn't find key VALUE in Secret default/aegis", Other, now),
+            (
+                "CreateContainerConfigError",
+                "failed to sync secret cache: timed out waiting for the condition",
+                Other,
+                grace,
+            ),
+            (
+                "CreateContainerConfigError",
+                "container has runAsNonRoot and image will run as root",
+                Rejected,
+                now,
+            ),
+            (
+                "CreateContainerConfigError",
+                r#"container has runAsNonRoot and image has non-numeric user (nobody), cannot verify user is non-root (pod: "kuard_default(6e554b4c)", container: kuard)"#,
+                Rejected,
+                now,
+            ),
+            ("CreateContainerError", "context deadline exceeded", Other, grace),
+            (
+                "CreateContainerError",
+                "failed to mount image volume: ImageVolumeMountFailed: failed to mount image volume component",
+                Crashed,
+                now,
+            ),
+            (
+                "RunContainerError",
+                r#"failed to create shim task: OCI runtime create failed: exec: "/.sandbox/sandbox-sshd": permission denied"#,
+                Crashed,
+                now,
+            ),
+            (
+                "RunContainerError",
+                "OCI runtime create failed: exec: \"ls\": executable file not found in $PATH",
+                Crashed,
+                now,
+            ),
+            ("CrashLoopBackOff", "back-off 10s restarting failed container=x", Crashed, now),
+            ("SomethingNew", "in a later version", Other, grace),
+        ] {
+            let found = judged(reason, message).unwrap();
+            assert_eq!((found.reason, found.patience), (kind, patience), "{reason}: {message}");
+            assert!(found.message.contains(message) && !found.message.is_empty());
+        }
+        for reason in ["", "ContainerCreating", "PodInitializing"] {
+            assert_eq!(judged(reason, ""), None);
+        }
+    }
+
+    #[test]
+    fn only_a_server_that_cannot_be_run_asks_for_another_way() {
+        for (message, missing) in [
+            (r#"failed to mount image volume: ImageVolumeMountFailed: mount source: "overlay""#, true),
+            (
+                r#"exec: "/.sandbox/sandbox-sshd": stat /.sandbox/sandbox-sshd: no such file or directory"#,
+                true,
+            ),
+            (r#"exec: "/bin/other": no such file or directory"#, false),
+            ("exec /.sandbox/sandbox-sshd: exec format error", false),
+        ] {
+            assert_eq!(start(message).unwrap().server_missing, missing, "{message}");
+        }
+        assert_eq!(start("context deadline exceeded"), None);
+    }
+
+    #[test]
+    fn a_pod_without_a_machine_may_get_one() {
+        let condition = |type_: &str, status: &str, message: &str| PodCondition {
+            type_: type_.into(),
+            status: status.into(),
+            reason: Some("Unschedulable".into()),
+            message: Some(message.into()),
+            ..PodCondition::default()
+        };
+        let full = "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: 3 No \
+                    preemption victims found for incoming pod.";
+        let found = unscheduled(&condition("PodScheduled", "False", full)).unwrap();
+        assert_eq!((found.reason, found.patience), (CreationReason::Unschedulable, Patience::Grace));
+        assert_eq!(found.message, full);
+        assert_eq!(unscheduled(&condition("PodScheduled", "False", "")).unwrap().message, "Unschedulable");
+        assert_eq!(unscheduled(&condition("PodScheduled", "True", "")), None);
+        assert_eq!(unscheduled(&condition("Ready", "False", full)), None);
+    }
+}
