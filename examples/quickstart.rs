@@ -4,6 +4,7 @@
 //! on this machine, with the same SSH server in it that a Pod would have.
 
 use std::io::Write;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use sandbox::prelude::*;
@@ -18,11 +19,18 @@ done
 echo "$words words, counted by $(id -un) on $(uname -s), which shows $(ls -d /proc/[0-9]* | wc -l) processes" > report.txt
 "#;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     // First, before any thread: when this program is started again as the supervisor of a
     // sandbox, it goes no further than this line.
     sandbox::local::init();
-    run()
+    let Err(error) = run() else { return ExitCode::SUCCESS };
+    eprintln!("quickstart: {error}");
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        eprintln!("  caused by: {error}");
+        cause = error.source();
+    }
+    ExitCode::FAILURE
 }
 
 #[tokio::main]
@@ -42,7 +50,8 @@ async fn run() -> Result<()> {
     sbx.files().write("count.sh", SCRIPT).await?;
     steps.done(&format!("uploaded {size} bytes and a script"));
 
-    let mut script = sbx.command("sh").args(["count.sh", "input.txt"]).timeout(Duration::from_secs(30)).spawn().await?;
+    let mut script =
+        sbx.command("sh").args(["count.sh", "input.txt"]).timeout(Duration::from_secs(30)).spawn().await?;
     while let Some(event) = script.next().await {
         match event? {
             ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => {
