@@ -1,5 +1,6 @@
 //! Sandboxes as Kubernetes Pods.
 
+pub mod classify;
 pub mod labels;
 pub mod options;
 pub mod pod;

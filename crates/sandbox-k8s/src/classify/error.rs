@@ -1,0 +1,110 @@
+//! Answers as errors.
+
+use sandbox_core::{CreationError, CreationReason, CreationStage, Error};
+
+use super::forbidden::Cause;
+use super::{Answer, Intent, Request};
+
+/// The error when attempts have come to an end: what was answered last.
+pub fn give_up(request: &Request<'_>, answer: &Answer<'_>) -> Error {
+    let said = match (answer.code, answer.message()) {
+        (None, _) => "the API server does not answer".to_owned(),
+        (Some(code), "") => format!("the API server answered {code}"),
+        (Some(code), message) => format!("the API server answered {code}: {message}"),
+    };
+    let reason = if answer.code.is_none() { CreationReason::Timeout } else { CreationReason::Other };
+    error(request, reason, said, true)
+}
+
+/// What was to be found is not there.
+pub(super) fn missing(request: &Request<'_>, answer: &Answer<'_>) -> Error {
+    if request.intent == Intent::Create || answer.message().contains("namespaces \"") {
+        return Error::Config {
+            message: format!(
+                "there is no namespace {}: make it, or set another as SANDBOX_NAMESPACE",
+                request.namespace
+            ),
+        };
+    }
+    match request.id {
+        Some(id) => Error::NotFound { id: id.clone() },
+        None => error(request, CreationReason::Other, said(answer), false),
+    }
+}
+
+pub(super) fn forbidden(request: &Request<'_>, answer: &Answer<'_>, cause: &Cause) -> Error {
+    let Request { verb, resource, namespace, .. } = request;
+    let message = answer.message();
+    let (reason, text) = match cause {
+        Cause::Quota => (CreationReason::Quota, message.to_owned()),
+        Cause::PodSecurity => (
+            CreationReason::Rejected,
+            format!(
+                "{message} (the namespace asks for more than the security profile or the Pod patch gives)"
+            ),
+        ),
+        Cause::NamespaceEnds => {
+            (CreationReason::Rejected, format!("the namespace {namespace} is being removed: choose another"))
+        }
+        Cause::Policy | Cause::NotYet => (CreationReason::Rejected, message.to_owned()),
+        Cause::Rbac => (
+            CreationReason::Rejected,
+            format!(
+                "no right to {verb} {resource} in the namespace {namespace}: grant it with a Role and a \
+                 RoleBinding{}",
+                if message.is_empty() { String::new() } else { format!(" ({message})") }
+            ),
+        ),
+    };
+    error(request, reason, text, false)
+}
+
+pub(super) fn unauthenticated(request: &Request<'_>) -> Error {
+    let text = "the API server does not accept the credentials: they may have expired; log in again, or check the \
+                kubeconfig";
+    error(request, CreationReason::Rejected, text.into(), false)
+}
+
+/// Everything else that is no use trying again.
+pub(super) fn refused(request: &Request<'_>, answer: &Answer<'_>) -> Error {
+    // A server that kept failing may be well again later; one that finds fault with us will not.
+    let transient = answer.code.is_some_and(|code| code >= 500);
+    let reason = if transient { CreationReason::Other } else { CreationReason::Rejected };
+    error(request, reason, said(answer), transient)
+}
+
+fn said(answer: &Answer<'_>) -> String {
+    match (answer.message(), answer.code) {
+        ("", Some(code)) => format!("the API server answered {code}"),
+        ("", None) => "the API server does not answer".into(),
+        (message, _) => message.to_owned(),
+    }
+}
+
+fn error(request: &Request<'_>, reason: CreationReason, message: String, transient: bool) -> Error {
+    match (request.intent, request.id) {
+        (Intent::Create, Some(id)) => CreationError {
+            id: id.clone(),
+            stage: CreationStage::Provision,
+            reason,
+            message,
+            events: Vec::new(),
+            log_tail: String::new(),
+            source: None,
+        }
+        .into(),
+        (Intent::Delete, Some(id)) => Error::Deletion { id: id.clone(), message, source: None },
+        (intent, _) => Error::Backend {
+            backend: "k8s",
+            operation: match intent {
+                Intent::Read => "read from the API server",
+                Intent::Create => "create an object",
+                Intent::Delete => "delete an object",
+                Intent::Patch => "change an object",
+            },
+            message,
+            transient,
+            source: None,
+        },
+    }
+}
