@@ -75,31 +75,3 @@ impl Default for LocalOptions {
         }
     }
 }
-
-impl LocalOptions {
-    /// The directory that sandboxes are kept in.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`] when none is set and there is no home directory, or it is not absolute.
-    pub(crate) fn resolved_state_dir(&self) -> Result<PathBuf> {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let found = self
-            .state_dir
-            .clone()
-            // The specification has relative values ignored.
-            .or_else(|| {
-                variable("XDG_STATE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("sandbox"))
-            })
-            .or_else(|| variable("HOME").map(|home| home.join(".local/state/sandbox")));
-        match found {
-            Some(path) if path.is_absolute() => Ok(path),
-            Some(path) => Err(Error::Config {
-                message: format!("the state directory {} is not an absolute path", path.display()),
-            }),
-            None => Err(Error::Config {
-                message: "there is no HOME to keep sandboxes in; set the state directory".into(),
-            }),
-        }
-    }
-}

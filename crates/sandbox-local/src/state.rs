@@ -21,8 +21,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
-use sandbox_core::SandboxId;
+use sandbox_core::{Error, SandboxId};
 
+use crate::LocalOptions;
 use crate::identity::Identity;
 use crate::remove::remove_tree;
 
@@ -57,6 +58,32 @@ pub(crate) enum Life {
 }
 
 impl StateDir {
+    /// The one that the options or the environment name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] when none is set and there is no home directory, or it is not absolute.
+    pub(crate) fn of(options: &LocalOptions) -> sandbox_core::Result<Self> {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let found = options
+            .state_dir
+            .clone()
+            // The specification has relative values ignored.
+            .or_else(|| {
+                variable("XDG_STATE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("sandbox"))
+            })
+            .or_else(|| variable("HOME").map(|home| home.join(".local/state/sandbox")));
+        match found {
+            Some(path) if path.is_absolute() => Ok(Self { path }),
+            Some(path) => Err(Error::Config {
+                message: format!("the state directory {} is not an absolute path", path.display()),
+            }),
+            None => Err(Error::Config {
+                message: "there is no HOME to keep sandboxes in; set the state directory".into(),
+            }),
+        }
+    }
+
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { path }
     }

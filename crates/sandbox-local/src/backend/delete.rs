@@ -18,6 +18,8 @@ use crate::sys;
 const ENDING: Duration = Duration::from_secs(15);
 /// Whoever else cleans up gets this long.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at what somebody else does.
+const BRIEFLY: Duration = Duration::from_millis(5);
 
 /// Returns when nothing is left of the sandbox, or, without `wait`, when it is going.
 pub(super) async fn delete(state: &StateDir, id: &SandboxId, options: &DeleteOptions) -> Result<()> {
@@ -38,7 +40,10 @@ pub(super) async fn delete(state: &StateDir, id: &SandboxId, options: &DeleteOpt
             Life::Absent => return Ok(()),
             Life::Dead => {
                 let (state, id) = (state.clone(), id.clone());
-                blocking("remove what is left", move || clear_dead(&state, &id)).await.map_err(io_error)?;
+                let cleared = blocking("remove what is left", move || clear_dead(&state, &id)).await;
+                if !cleared.map_err(io_error)? {
+                    sleep(BRIEFLY).await;
+                }
                 continue;
             }
             Life::Held(supervisor) => supervisor,
@@ -51,7 +56,7 @@ pub(super) async fn delete(state: &StateDir, id: &SandboxId, options: &DeleteOpt
                 }
             }
             // It has just begun, or somebody else removes what is left.
-            None if Instant::now() < give_up => sleep(Duration::from_millis(5)).await,
+            None if Instant::now() < give_up => sleep(BRIEFLY).await,
             None => {
                 return Err(stuck(
                     "another process holds it and cannot be seen (in another container?)".to_owned(),

@@ -44,7 +44,7 @@ impl LocalBackend {
     ///
     /// [`Error::Config`] when there is no place to keep sandboxes in.
     pub fn new(options: LocalOptions) -> Result<Self> {
-        let state = StateDir::new(options.resolved_state_dir()?);
+        let state = StateDir::of(&options)?;
         Ok(Self {
             shared: Arc::new(Shared { options, state, limits: OnceLock::new(), known: Mutex::default() }),
         })

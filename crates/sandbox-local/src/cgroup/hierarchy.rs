@@ -144,8 +144,10 @@ impl Own {
     }
 }
 
+/// Whether groups can be made there, and processes of groups below moved into them.
 fn writable(directory: &Path) -> bool {
-    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
+    let writable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+    writable(directory) && writable(&directory.join("cgroup.procs"))
 }
 
 fn hands_out(group: &Path, controller: Controller) -> bool {
@@ -184,6 +186,35 @@ mod tests {
                 expected("/sys/fs/cgroup/cpu,cpuacct/", Controller::Cpu)
             ]
         );
+    }
+
+    /// As a systemd user session looks to a program of its user.
+    #[test]
+    fn the_nearest_group_that_hands_out_most_is_taken() {
+        let mount = tempfile::tempdir().unwrap();
+        let manager = mount.path().join("user.slice/user@1000.service");
+        let own = manager.join("app.slice/terminal.scope");
+        fs::create_dir_all(&own).unwrap();
+        for (group, hands_out) in [
+            (&own, ""),
+            (&manager.join("app.slice"), "memory"),
+            (&manager, "cpu memory pids"),
+            (&mount.path().into(), "cpu memory pids"),
+        ] {
+            fs::write(group.join("cgroup.procs"), "").unwrap();
+            fs::write(group.join("cgroup.subtree_control"), hands_out).unwrap();
+        }
+        let own = Own { mount: mount.path().into(), group: own };
+        let wanted = [Controller::Memory, Controller::Pids];
+        let best = own.best_place(&wanted).unwrap();
+        assert_eq!((best.parent, best.controllers), (manager.clone(), wanted.to_vec()));
+        // Where the processes cannot be moved, what is nearer has to do. (An ordinary file takes
+        // what was written to it for its content.)
+        fs::write(manager.join("app.slice/cgroup.subtree_control"), "memory").unwrap();
+        fs::remove_file(manager.join("cgroup.procs")).unwrap();
+        fs::remove_file(mount.path().join("cgroup.procs")).unwrap();
+        let best = own.best_place(&wanted).unwrap();
+        assert_eq!((best.parent, best.controllers), (manager.join("app.slice"), vec![Controller::Memory]));
     }
 
     #[test]

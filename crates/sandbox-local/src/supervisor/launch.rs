@@ -75,7 +75,7 @@ pub(super) fn launch(plan: &Plan, signals: &SignalFd, remains: &mut Remains) -> 
         disk: dir.disk(),
         disk_bytes: wanted.disk,
         read_only_paths: plan.read_only_paths.clone(),
-        shared_memory: wanted.tree.memory.unwrap_or(64 << 20),
+        shared_memory: holding.shared_memory,
         process_limits: holding.process,
         own_ids,
     };

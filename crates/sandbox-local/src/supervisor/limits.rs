@@ -27,6 +27,8 @@ pub(super) struct Wanted {
 pub(super) struct Holding {
     pub(super) limits: Vec<AppliedLimit>,
     pub(super) process: ProcessLimits,
+    /// Bytes that /run and /dev/shm may hold, each.
+    pub(super) shared_memory: u64,
 }
 
 impl Wanted {
@@ -95,7 +97,10 @@ impl Wanted {
         if let Some(disk) = self.disk {
             holds("disk", ByteSize::from_bytes(disk).to_string(), LimitScope::Sandbox, "tmpfs");
         }
-        Holding { limits, process }
+        // A group counts what is in there; otherwise it must be little.
+        let shared_memory =
+            if by.memory.is_some() { self.memory.as_bytes() } else { self.memory.as_bytes() / 4 };
+        Holding { limits, process, shared_memory }
     }
 }
 
