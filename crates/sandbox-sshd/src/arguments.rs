@@ -93,7 +93,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Action,
             Some((name, value)) => (name.to_owned(), Some(OsString::from(value))),
             None => (argument, None),
         };
-        let mut value = || given.clone().or_else(|| arguments.next()).ok_or_else(|| format!("{name} needs a value"));
+        let mut value =
+            || given.clone().or_else(|| arguments.next()).ok_or_else(|| format!("{name} needs a value"));
         match name.as_str() {
             "--help" | "-h" => return Ok(Action::Help),
             "--version" | "-V" => return Ok(Action::Version),
@@ -152,7 +153,9 @@ mod tests {
 
     #[test]
     fn options_are_taken_in_both_forms() {
-        let Ok(Action::Serve(options)) = of("--listen unix:/run/s --idle=60 --user me --host-key /k") else { panic!() };
+        let Ok(Action::Serve(options)) = of("--listen unix:/run/s --idle=60 --user me --host-key /k") else {
+            panic!()
+        };
         assert_eq!(options.listen, Listen::Unix("/run/s".into()));
         assert_eq!(options.idle, Some(Duration::from_secs(60)));
         assert_eq!(options.user.as_deref(), Some("me"));

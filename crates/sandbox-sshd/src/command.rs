@@ -69,7 +69,10 @@ pub(crate) async fn refuse(output: &Output, refused: CannotLaunch) -> Result<(),
 }
 
 /// What `sending` gives, unless the client goes first.
-pub(crate) async fn unless(gone: &CancellationToken, sending: impl Future<Output = Result<(), Lost>>) -> Result<(), Lost> {
+pub(crate) async fn unless(
+    gone: &CancellationToken,
+    sending: impl Future<Output = Result<(), Lost>>,
+) -> Result<(), Lost> {
     tokio::select! {
         sent = sending => sent,
         () = gone.cancelled() => Err(Lost),
@@ -94,21 +97,28 @@ struct Running {
 }
 
 impl Running {
-    async fn start(processes: &Arc<Processes>, launch: &Launch, terminal: Option<Terminal>) -> Result<Self, CannotLaunch> {
+    async fn start(
+        processes: &Arc<Processes>,
+        launch: &Launch,
+        terminal: Option<Terminal>,
+    ) -> Result<Self, CannotLaunch> {
         let Some(terminal) = terminal else {
             let start = |launch: &Launch| {
-                let mut child = crate::spawn::grouped(launch, [Stdio::piped(), Stdio::piped(), Stdio::piped()])?;
+                let mut child =
+                    crate::spawn::grouped(launch, [Stdio::piped(), Stdio::piped(), Stdio::piped()])?;
                 let streams = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
                 let streams = streams.ok_or_else(|| io::Error::other("a pipe is missing"))?;
                 Ok((child, streams))
             };
-            let (child, leader, ((stdin, stdout), stderr)) = crate::spawn::start(processes, launch, start).await?;
+            let (child, leader, ((stdin, stdout), stderr)) =
+                crate::spawn::start(processes, launch, start).await?;
             let (stdin, stdout, stderr) = (Box::new(stdin), Box::new(stdout), Some(Box::new(stderr) as _));
             return Ok(Self { child, leader, stdin, stdout, stderr, terminal: None });
         };
         let mut terminal = Some(terminal);
         let start = |launch: &Launch| {
-            let terminal = terminal.take().ok_or_else(|| io::Error::from(io::ErrorKind::ExecutableFileBusy))?;
+            let terminal =
+                terminal.take().ok_or_else(|| io::Error::from(io::ErrorKind::ExecutableFileBusy))?;
             terminal.spawn(launch)
         };
         let (child, leader, (reader, writer)) = crate::spawn::start(processes, launch, start).await?;
@@ -139,7 +149,10 @@ impl Running {
                 if let Err(error) = feed(&mut input, stdin, terminal.is_some()).await {
                     // A command must not take half of its input for all of it.
                     leader.signal_group(Signal::SIGKILL);
-                    output.complain(&format!("what came on standard input cannot be read back: {error}")).await.ok();
+                    output
+                        .complain(&format!("what came on standard input cannot be read back: {error}"))
+                        .await
+                        .ok();
                 }
                 // The command's end is waited for, not the input's.
                 std::future::pending::<Infallible>().await
@@ -195,7 +208,11 @@ async fn wait(
 }
 
 /// Hands input on until it is over, or the command takes no more.
-async fn feed(input: &mut InboxReader, mut stdin: Box<dyn AsyncWrite + Send + Unpin>, terminal: bool) -> io::Result<()> {
+async fn feed(
+    input: &mut InboxReader,
+    mut stdin: Box<dyn AsyncWrite + Send + Unpin>,
+    terminal: bool,
+) -> io::Result<()> {
     let mut taken = true;
     while taken && let Some(data) = input.next().await? {
         taken = stdin.write_all(&data).await.is_ok();

@@ -33,7 +33,11 @@ pub(crate) fn ssh_config(host_key: PrivateKey) -> Config {
     let ecdsa = [EcdsaCurve::NistP256, EcdsaCurve::NistP384, EcdsaCurve::NistP521];
     let keys = std::iter::once(Algorithm::Ed25519).chain(ecdsa.map(|curve| Algorithm::Ecdsa { curve }));
     Config {
-        server_id: SshId::Standard(Cow::Owned(format!("{}{}", dialect::SERVER_ID, env!("CARGO_PKG_VERSION")))),
+        server_id: SshId::Standard(Cow::Owned(format!(
+            "{}{}",
+            dialect::SERVER_ID,
+            env!("CARGO_PKG_VERSION")
+        ))),
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
         auth_rejection_time: REJECTION,
         auth_rejection_time_initial: Some(Duration::ZERO),

@@ -18,7 +18,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// Connects to the first address of `host` that answers.
 pub(crate) async fn connect_tcp(host: &str, port: u32) -> io::Result<TcpStream> {
-    let port = u16::try_from(port).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "there is no such port"))?;
+    let port = u16::try_from(port)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "there is no such port"))?;
     let mut failure = None;
     for address in crate::names::resolve(host, Path::new("/etc/hosts"))? {
         match timely(TcpStream::connect(SocketAddr::new(address, port))).await {

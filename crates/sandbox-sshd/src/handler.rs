@@ -50,7 +50,12 @@ struct Entry {
 }
 
 impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, gate: Arc<Gate>, authenticated: Arc<AtomicBool>, pending: PendingLogin) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        gate: Arc<Gate>,
+        authenticated: Arc<AtomicBool>,
+        pending: PendingLogin,
+    ) -> Self {
         Self { shared, gate, authenticated, pending: Some(pending), client: None, channels: HashMap::new() }
     }
 
@@ -99,7 +104,11 @@ impl Connection {
 impl Handler for Connection {
     type Error = russh::Error;
 
-    async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
+    async fn auth_publickey_offered(
+        &mut self,
+        user: &str,
+        offer: PublicKeyOffer<'_>,
+    ) -> Result<Auth, Self::Error> {
         Ok(self.shared.admits(user, offer.public_key).map_or_else(Auth::reject, |()| Auth::Accept))
     }
 
@@ -119,7 +128,12 @@ impl Handler for Connection {
         Ok(())
     }
 
-    async fn channel_open_session(&mut self, channel: Channel<Msg>, reply: ChannelOpenHandle, session: &mut Session) -> Result<(), Self::Error> {
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
         match self.register(channel, session) {
             Some(_) => reply.accept().await,
             None => reply.reject(ChannelOpenFailure::ResourceShortage).await,
@@ -152,10 +166,17 @@ impl Handler for Connection {
         Ok(())
     }
 
-    async fn env_request(&mut self, id: ChannelId, name: &str, value: &str, session: &mut Session) -> Result<(), Self::Error> {
+    async fn env_request(
+        &mut self,
+        id: ChannelId,
+        name: &str,
+        value: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
         let taken = self.channels.get_mut(&id).is_some_and(|entry| {
             entry.env_bytes = entry.env_bytes.saturating_add(name.len() + value.len() + 2);
-            entry.env_bytes <= ENVIRONMENT && entry.start.as_mut().is_some_and(|start| start.set_env(name, value))
+            entry.env_bytes <= ENVIRONMENT
+                && entry.start.as_mut().is_some_and(|start| start.set_env(name, value))
         });
         Self::answer(id, taken, session)
     }
@@ -172,20 +193,27 @@ impl Handler for Connection {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         let start = self.channels.get_mut(&id).and_then(|entry| entry.start.as_mut());
-        let opened = start.is_some_and(|start| match Terminal::open(term, pty::size(columns, rows, width, height), modes) {
-            Ok(terminal) => {
-                start.set_terminal(terminal);
-                true
-            }
-            Err(error) => {
-                tracing::debug!(%error, "no terminal can be opened");
-                false
+        let opened = start.is_some_and(|start| {
+            match Terminal::open(term, pty::size(columns, rows, width, height), modes) {
+                Ok(terminal) => {
+                    start.set_terminal(terminal);
+                    true
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "no terminal can be opened");
+                    false
+                }
             }
         });
         Self::answer(id, opened, session)
     }
 
-    async fn exec_request(&mut self, id: ChannelId, line: &[u8], session: &mut Session) -> Result<(), Self::Error> {
+    async fn exec_request(
+        &mut self,
+        id: ChannelId,
+        line: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
         self.start(id, Request::Exec(line.to_vec()), session)
     }
 
@@ -193,7 +221,12 @@ impl Handler for Connection {
         self.start(id, Request::Shell, session)
     }
 
-    async fn subsystem_request(&mut self, id: ChannelId, name: &str, session: &mut Session) -> Result<(), Self::Error> {
+    async fn subsystem_request(
+        &mut self,
+        id: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
         let request = match name {
             "sftp" => Request::Sftp,
             dialect::JOB_SUBSYSTEM => Request::Attach,
@@ -204,7 +237,15 @@ impl Handler for Connection {
         self.start(id, request, session)
     }
 
-    async fn window_change_request(&mut self, id: ChannelId, columns: u32, rows: u32, width: u32, height: u32, session: &mut Session) -> Result<(), Self::Error> {
+    async fn window_change_request(
+        &mut self,
+        id: ChannelId,
+        columns: u32,
+        rows: u32,
+        width: u32,
+        height: u32,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
         let done = self.control(id, Control::Resize(pty::size(columns, rows, width, height)));
         Self::answer(id, done, session)
     }
@@ -256,7 +297,13 @@ impl Handler for Connection {
 
 impl Connection {
     /// Opens a channel once the connection inside the sandbox stands.
-    async fn forward(&mut self, channel: Channel<Msg>, target: Request, reply: ChannelOpenHandle, session: &mut Session) {
+    async fn forward(
+        &mut self,
+        channel: Channel<Msg>,
+        target: Request,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) {
         let start = self.register(channel, session).and_then(|id| self.channels.get_mut(&id)?.start.take());
         match start {
             Some(start) => drop(tokio::spawn(start.forward(target, reply, Arc::clone(&self.shared)))),

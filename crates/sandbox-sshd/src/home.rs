@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn passwd_is_read_by_hand() {
-        let passwd = b"root:x:0:0::/root:/bin/sh\nbroken\napp:x:1000:1000:App:/srv/app:\nnone:x:7:7:::/bin/sh";
+        let passwd =
+            b"root:x:0:0::/root:/bin/sh\nbroken\napp:x:1000:1000:App:/srv/app:\nnone:x:7:7:::/bin/sh";
         assert_eq!(home_of(passwd, 0), Some("/root".into()));
         assert_eq!(home_of(passwd, 1000), Some("/srv/app".into()));
         assert_eq!(home_of(passwd, 7), None);

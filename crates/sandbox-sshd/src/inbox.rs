@@ -26,7 +26,8 @@ const MEMORY_ALONE: usize = 32 << 20;
 
 /// Makes an empty inbox for a channel of the connection that `gate` pauses.
 pub(crate) fn inbox(gate: Arc<Gate>, spill: Spill) -> (InboxWriter, InboxReader) {
-    let shared = Arc::new(Shared { state: Mutex::new(State::new(spill)), gate, gone: CancellationToken::new() });
+    let shared =
+        Arc::new(Shared { state: Mutex::new(State::new(spill)), gate, gone: CancellationToken::new() });
     (InboxWriter(Arc::clone(&shared)), InboxReader { shared, front: Bytes::new() })
 }
 
@@ -57,7 +58,15 @@ struct State {
 
 impl State {
     fn new(spill: Spill) -> Self {
-        Self { chunks: VecDeque::new(), bytes: 0, spill, eof: false, unread: false, paused: false, reader: None }
+        Self {
+            chunks: VecDeque::new(),
+            bytes: 0,
+            spill,
+            eof: false,
+            unread: false,
+            paused: false,
+            reader: None,
+        }
     }
 
     /// Takes data in; false when there is more now than should be.
@@ -173,7 +182,11 @@ impl InboxReader {
 }
 
 impl AsyncRead for InboxReader {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match std::task::ready!(self.poll_next(cx))? {
             Some(mut data) => {
                 buf.put_slice(&data.split_to(data.len().min(buf.remaining())));

@@ -44,16 +44,22 @@ pub(crate) fn obtain(options: &Options) -> Result<Keys, Failure> {
     let host_key = match (&options.host_key, passed.host_key) {
         (Some(file), _) => read_file(file)?,
         (None, Some(key)) => key,
-        (None, None) => return Err(format!("there is no host key: give --host-key FILE or {HOST_KEY}").into()),
+        (None, None) => {
+            return Err(format!("there is no host key: give --host-key FILE or {HOST_KEY}").into());
+        }
     };
     let authorized = match (&options.authorized_keys, passed.authorized_keys) {
         (Some(file), _) => read_file(file)?,
         (None, Some(keys)) => keys,
         (None, None) => {
-            return Err(format!("there are no authorized keys: give --authorized-keys FILE or {AUTHORIZED_KEYS}").into());
+            return Err(format!(
+                "there are no authorized keys: give --authorized-keys FILE or {AUTHORIZED_KEYS}"
+            )
+            .into());
         }
     };
-    let authorized_keys = authorized.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let authorized_keys =
+        authorized.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(Keys {
         authorized_keys: authorized_keys.map(str::to_owned).collect(),
         host_key: PrivateKey::from_openssh(host_key.as_str().to_owned())?,
@@ -94,7 +100,8 @@ fn start_anew(options: &Options) -> Failure {
     for name in [HOST_KEY, AUTHORIZED_KEYS] {
         let key = Zeroizing::new(std::env::var_os(name).unwrap_or_default().into_vec());
         if keys.len() + key.len() + 1 > MOST {
-            return format!("{HOST_KEY} and {AUTHORIZED_KEYS} are longer than {MOST} bytes: use files").into();
+            return format!("{HOST_KEY} and {AUTHORIZED_KEYS} are longer than {MOST} bytes: use files")
+                .into();
         }
         keys.extend_from_slice(&key);
         keys.push(0);

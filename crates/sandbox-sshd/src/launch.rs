@@ -82,17 +82,25 @@ pub(crate) fn set(env: &mut Vec<(OsString, OsString)>, name: OsString, value: Os
 }
 
 /// An `exec` request: our own form as it is, everything else through a shell.
-pub(crate) fn command(config: &ServerConfig, line: &[u8], env: Vec<(OsString, OsString)>) -> Result<Launch, CannotLaunch> {
+pub(crate) fn command(
+    config: &ServerConfig,
+    line: &[u8],
+    env: Vec<(OsString, OsString)>,
+) -> Result<Launch, CannotLaunch> {
     let Some(line_parts) = CommandLine::parse(line) else {
         if line.contains(&0) {
-            return Err(CannotLaunch::cannot_run("the command contains a NUL byte, which no program can receive".into()));
+            return Err(CannotLaunch::cannot_run(
+                "the command contains a NUL byte, which no program can receive".into(),
+            ));
         }
         let shell = shell(config, &env)?;
         let argv = vec![shell.clone().into(), "-c".into(), OsString::from_vec(line.to_vec())];
         return Ok(Launch { program: shell, argv, env, directory: config.home.clone(), interpreter: None });
     };
     if line.contains(&0) {
-        return Err(CannotLaunch::cannot_run("an argument contains a NUL byte, which no program can receive".into()));
+        return Err(CannotLaunch::cannot_run(
+            "an argument contains a NUL byte, which no program can receive".into(),
+        ));
     }
     let directory = match line_parts.directory {
         Some(directory) => config.home.join(OsString::from_vec(directory)),
@@ -134,9 +142,13 @@ pub(crate) fn shell(config: &ServerConfig, env: &[(OsString, OsString)]) -> Resu
 pub(crate) fn explain(launch: &Launch, error: &io::Error) -> CannotLaunch {
     let program = launch.program.display();
     match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
-        Errno::ENOENT => CannotLaunch::cannot_run(format!("{program}: its interpreter or dynamic loader is not in this image")),
+        Errno::ENOENT => CannotLaunch::cannot_run(format!(
+            "{program}: its interpreter or dynamic loader is not in this image"
+        )),
         Errno::ENOEXEC => CannotLaunch::cannot_run(format!("{program}: not a program for this machine")),
-        Errno::E2BIG => CannotLaunch::cannot_run(format!("{program}: the arguments and environment are too long")),
+        Errno::E2BIG => {
+            CannotLaunch::cannot_run(format!("{program}: the arguments and environment are too long"))
+        }
         errno => CannotLaunch::cannot_run(format!("{program}: {}", describe(errno, error))),
     }
 }
@@ -154,7 +166,11 @@ fn check_directory(directory: &Path) -> Result<(), CannotLaunch> {
         },
         Err(error) => Errno::from_raw(error.raw_os_error().unwrap_or(0)),
     };
-    Err(CannotLaunch::cannot_run(format!("cannot enter the directory {}: {}", directory.display(), problem.desc())))
+    Err(CannotLaunch::cannot_run(format!(
+        "cannot enter the directory {}: {}",
+        directory.display(),
+        problem.desc()
+    )))
 }
 
 /// Looks a program up as `execvp` does, but in the command's own `PATH`.
@@ -164,11 +180,16 @@ fn find(name: &OsStr, env: &[(OsString, OsString)], directory: &Path) -> Result<
         let path = directory.join(name);
         return match is_program(&path) {
             Ok(()) => Ok(path),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => Err(CannotLaunch::not_found(format!("{shown}: no such file"))),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {
+                Err(CannotLaunch::not_found(format!("{shown}: no such file")))
+            }
             Err(errno) => Err(CannotLaunch::cannot_run(format!("{shown}: {}", errno.desc()))),
         };
     }
-    let path = env.iter().find(|(name, _)| name == "PATH").map_or(OsStr::new(DEFAULT_PATH), |(_, value)| value.as_os_str());
+    let path = env
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map_or(OsStr::new(DEFAULT_PATH), |(_, value)| value.as_os_str());
     let mut refused = None;
     if !name.is_empty() {
         for place in std::env::split_paths(path) {
@@ -187,7 +208,8 @@ fn find(name: &OsStr, env: &[(OsString, OsString)], directory: &Path) -> Result<
 }
 
 fn is_program(path: &Path) -> Result<(), Errno> {
-    let found = std::fs::metadata(path).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+    let found =
+        std::fs::metadata(path).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
     if found.is_dir() {
         return Err(Errno::EISDIR);
     }

@@ -122,7 +122,9 @@ impl Lifetime {
 
     fn next_end(&self) -> Option<(Instant, End)> {
         let state = self.state();
-        let idle = self.idle_limit.filter(|_| state.uses[Use::Channel as usize] + state.uses[Use::Job as usize] == 0);
+        let idle = self
+            .idle_limit
+            .filter(|_| state.uses[Use::Channel as usize] + state.uses[Use::Job as usize] == 0);
         let unattended = self.attach_limit.filter(|_| state.uses[Use::Client as usize] == 0);
         [
             state.soft_end.map(|at| (at, End::Expired)),

@@ -63,6 +63,10 @@ fn close_inherited() {
 
 fn serve(options: Options) -> Result<(), Failure> {
     let keys = keys::obtain(&options)?;
+    // Without it every connection would fail; better to say so now.
+    getrandom::fill(&mut [0; 1]).map_err(|error| {
+        format!("there is no randomness here: mount /dev/urandom, or build with --cfg getrandom_backend=\"linux_raw\" ({error})")
+    })?;
     log();
     let home = match &options.home {
         Some(home) => home.clone(),
@@ -105,14 +109,16 @@ async fn listen(options: &Options, config: ServerConfig) -> Result<(), Failure> 
     };
     match &options.listen {
         Listen::Tcp(address) => {
-            let listener = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
+            let listener =
+                TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
             // With port 0 this is how the port is known.
             tracing::info!(address = %listener.local_addr()?, "listening");
             eprintln!("sandbox-sshd: listening on {}", listener.local_addr()?);
             server.serve_tcp(listener, shutdown).await;
         }
         Listen::Unix(path) => {
-            let listener = UnixListener::bind(path).map_err(|error| cannot_listen(&path.display(), &error))?;
+            let listener =
+                UnixListener::bind(path).map_err(|error| cannot_listen(&path.display(), &error))?;
             eprintln!("sandbox-sshd: listening on {}", path.display());
             server.serve_unix(listener, shutdown).await;
             std::fs::remove_file(path).ok();

@@ -25,7 +25,9 @@ pub(crate) fn resolve(host: &str, hosts: &Path) -> io::Result<Vec<IpAddr>> {
     if found.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::NotFound,
-            format!("{host} is neither an address nor in /etc/hosts, and names are not looked up anywhere else"),
+            format!(
+                "{host} is neither an address nor in /etc/hosts, and names are not looked up anywhere else"
+            ),
         ));
     }
     Ok(found)
@@ -56,7 +58,9 @@ mod tests {
     fn addresses_localhost_and_the_table() {
         let table = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(table.path(), "# 9.9.9.9 db\n10.0.0.5 db db.internal # 10.0.0.6 x\nbad db\n").unwrap();
-        let resolve = |host| resolve(host, table.path()).map(|found| found.iter().map(|a| a.to_string()).collect::<Vec<_>>());
+        let resolve = |host| {
+            resolve(host, table.path()).map(|found| found.iter().map(|a| a.to_string()).collect::<Vec<_>>())
+        };
         assert_eq!(resolve("10.1.2.3").unwrap(), ["10.1.2.3"]);
         assert_eq!(resolve("[::1]").unwrap(), ["::1"]);
         assert_eq!(resolve("LocalHost").unwrap(), ["127.0.0.1", "::1"]);

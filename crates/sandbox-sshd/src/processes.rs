@@ -30,7 +30,10 @@ pub(crate) struct Leader {
 
 impl Processes {
     /// Starts a process by `spawn`, which must put it into a process group of its own.
-    pub(crate) fn spawn(self: &Arc<Self>, spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<(Child, Leader)> {
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        spawn: impl FnOnce() -> io::Result<Child>,
+    ) -> io::Result<(Child, Leader)> {
         // Held while it starts, so that the reaper never takes a child that is not yet known
         // here for an orphan.
         let mut leaders = self.leaders();

@@ -6,7 +6,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use nix::sys::termios::{self, InputFlags, LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices, Termios};
+use nix::sys::termios::{
+    self, InputFlags, LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices, Termios,
+};
 use pty_process::{OwnedReadPty, OwnedWritePty, Pts, Size};
 use russh::Pty as Mode;
 use tokio::io::AsyncWrite;
@@ -96,7 +98,8 @@ fn apply(modes: &[(Mode, u32)], settings: &mut Termios) {
         let on = value != 0;
         if let Some(key) = key(mode) {
             // 255 means that the key is not used.
-            settings.control_chars[key as usize] = u8::try_from(value).ok().filter(|&key| key != 255).unwrap_or(0);
+            settings.control_chars[key as usize] =
+                u8::try_from(value).ok().filter(|&key| key != 255).unwrap_or(0);
         } else if let Some(flag) = input(mode) {
             settings.input_flags.set(flag, on);
         } else if let Some(flag) = local(mode) {

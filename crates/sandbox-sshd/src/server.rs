@@ -58,7 +58,8 @@ impl Server {
     ///
     /// [`ServerError`] says what cannot be used.
     pub fn new(config: ServerConfig) -> Result<Self, ServerError> {
-        let host_key = PrivateKey::from_openssh(config.host_key.expose()).map_err(|error| ServerError::HostKey(error.into()))?;
+        let host_key = PrivateKey::from_openssh(config.host_key.expose())
+            .map_err(|error| ServerError::HostKey(error.into()))?;
         let keys = authorized_keys(&config.authorized_keys)?;
         std::fs::create_dir_all(&config.home)
             .map_err(|source| ServerError::Home { path: config.home.clone(), source })?;
@@ -67,7 +68,9 @@ impl Server {
         let jobs = Jobs::new(&config.home, config.job_log_cap, Arc::clone(&processes), Arc::clone(&lifetime));
         let ssh = Arc::new(connection::ssh_config(host_key));
         let (stop, pending, logins) = (CancellationToken::new(), Mutex::default(), AtomicU64::new(0));
-        Ok(Self { shared: Arc::new(Shared { config, ssh, lifetime, processes, jobs, keys, stop, pending, logins }) })
+        Ok(Self {
+            shared: Arc::new(Shared { config, ssh, lifetime, processes, jobs, keys, stop, pending, logins }),
+        })
     }
 
     /// Serves connections of a TCP socket until the sandbox's end or until `shutdown` is

@@ -56,7 +56,11 @@ pub(crate) fn command(launch: &Launch) -> Command {
     if let Some(name) = argv.next() {
         command.arg0(name);
     }
-    command.args(argv).env_clear().envs(launch.env.iter().map(|(k, v)| (k, v))).current_dir(&launch.directory);
+    command
+        .args(argv)
+        .env_clear()
+        .envs(launch.env.iter().map(|(k, v)| (k, v)))
+        .current_dir(&launch.directory);
     command
 }
 

@@ -102,13 +102,21 @@ impl Start {
                 match self.dialect.job {
                     Some(id) => start_job(&id, launch, self.ends, shared).await,
                     None => {
-                        command::run(&shared.processes, launch, self.terminal, self.ends, shared.config.kill_grace).await
+                        command::run(
+                            &shared.processes,
+                            launch,
+                            self.terminal,
+                            self.ends,
+                            shared.config.kill_grace,
+                        )
+                        .await
                     }
                 }
             }
             Request::Shell => {
                 let launch = launch::login(&shared.config, self.environment(shared));
-                command::run(&shared.processes, launch, self.terminal, self.ends, shared.config.kill_grace).await
+                command::run(&shared.processes, launch, self.terminal, self.ends, shared.config.kill_grace)
+                    .await
             }
             Request::Sftp => sftp::serve(shared.config.home.clone(), self.ends).await,
             Request::Attach => match self.attach(shared) {
@@ -180,7 +188,12 @@ impl Start {
     }
 }
 
-async fn start_job(id: &str, launch: Result<Launch, CannotLaunch>, ends: Ends, shared: &Shared) -> Result<(), Lost> {
+async fn start_job(
+    id: &str,
+    launch: Result<Launch, CannotLaunch>,
+    ends: Ends,
+    shared: &Shared,
+) -> Result<(), Lost> {
     let started = match launch {
         Ok(launch) => shared.jobs.start(id, launch).await,
         Err(refused) => Err(refused),

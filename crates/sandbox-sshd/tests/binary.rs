@@ -1,5 +1,7 @@
 //! The binary by itself: its arguments, its errors, and how it ends.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod support;
 
 use std::io::{Read, Write};
@@ -47,7 +49,10 @@ fn errors_are_one_clear_sentence() {
         (vec!["--host-key", &junk, "--authorized-keys", &user], "private key"),
         (vec!["--host-key", &host, "--authorized-keys", &junk], "authorized key number 1"),
         (vec!["--host-key", &host, "--authorized-keys", &empty], "nobody could log in"),
-        (vec!["--host-key", &host, "--authorized-keys", &user, "--listen", "1.2.3.4:1"], "cannot listen on 1.2.3.4:1"),
+        (
+            vec!["--host-key", &host, "--authorized-keys", &user, "--listen", "1.2.3.4:1"],
+            "cannot listen on 1.2.3.4:1",
+        ),
         (vec!["--host-key", &host, "--authorized-keys", &user, "--home", "/proc/none"], "/proc/none"),
         (vec!["--frobnicate"], "--frobnicate is no option"),
     ] {

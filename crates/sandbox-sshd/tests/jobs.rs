@@ -1,5 +1,7 @@
 //! Jobs and lifetimes, as `sandbox_core::dialect` has them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod support;
 
 use std::time::Duration;
@@ -119,7 +121,9 @@ async fn a_job_has_no_input_and_its_daemon_does_not_keep_a_follower() {
 
 #[tokio::test]
 async fn a_life_is_lengthened() {
-    let memory = Memory::new(|config| config.with_ttl(Duration::from_secs(100)).with_max_lifetime(Duration::from_secs(1000)));
+    let memory = Memory::new(|config| {
+        config.with_ttl(Duration::from_secs(100)).with_max_lifetime(Duration::from_secs(1000))
+    });
     let client = memory.connect(PIPE).await;
     for (asked, least, most) in [("500", 499, 500), ("5", 495, 500), ("999999", 990, 1000)] {
         let ended = subsystem(&client, &[(EXTEND_SECONDS, asked)], LIFETIME_SUBSYSTEM).await;

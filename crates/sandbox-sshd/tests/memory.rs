@@ -1,5 +1,7 @@
 //! The russh client against the server in one process and one thread.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod support;
 
 use std::time::Duration;
@@ -54,7 +56,10 @@ async fn a_command_that_cannot_run_says_why() {
     ] {
         let ended = exec(&client, command).await;
         assert_eq!(ended.code, Some(code), "{command:?} {ended:?}");
-        assert!(ended.stderr.starts_with("sandbox-sshd: ") && ended.stderr.contains(message), "{command:?} {ended:?}");
+        assert!(
+            ended.stderr.starts_with("sandbox-sshd: ") && ended.stderr.contains(message),
+            "{command:?} {ended:?}"
+        );
     }
     assert_eq!(exec(&client, "exec './plain' 'one'").await.stdout, b"plain script one\n");
 }
@@ -89,13 +94,20 @@ async fn the_end_of_input_arrives_and_a_lone_reader_does_not_mind_none() {
 async fn a_signal_ends_the_whole_group_and_is_reported() {
     let memory = Memory::new(|config| config);
     let client = memory.connect(PIPE).await;
-    for (signal, name) in [(Sig::TERM, "TERM"), (Sig::KILL, "KILL"), (Sig::Custom("USR2".into()), "Custom(\"USR2\")"), (Sig::Custom("SYS".into()), "Custom(\"SYS\")")] {
+    for (signal, name) in [
+        (Sig::TERM, "TERM"),
+        (Sig::KILL, "KILL"),
+        (Sig::Custom("USR2".into()), "Custom(\"USR2\")"),
+        (Sig::Custom("SYS".into()), "Custom(\"SYS\")"),
+    ] {
         let mut channel = open(&client, &[]).await;
         channel.exec(false, "sleep 1234701 & echo ready; wait").await.unwrap();
         while !matches!(channel.wait().await, Some(ChannelMsg::Data { .. })) {}
         channel.signal(signal).await.unwrap();
         assert_eq!(collect(channel).await.signal.as_deref(), Some(name));
-        let gone = tokio::task::spawn_blocking(|| support::eventually(LONG, || processes_with("sleep 1234701").is_empty()));
+        let gone = tokio::task::spawn_blocking(|| {
+            support::eventually(LONG, || processes_with("sleep 1234701").is_empty())
+        });
         assert!(gone.await.unwrap(), "{name}");
     }
 }
@@ -192,7 +204,15 @@ async fn many_variables_and_many_channels_have_a_limit() {
 async fn odd_names_of_variables_are_refused() {
     let memory = Memory::new(|config| config);
     let client = memory.connect(PIPE).await;
-    let env = [("A=B", "x"), ("", "x"), ("N\0", "x"), ("M", "\0"), ("SANDBOX_SSHD_KEY", "x"), ("SANDBOX_JOB_FOLLOW", "1"), ("GOOD", "ü")];
+    let env = [
+        ("A=B", "x"),
+        ("", "x"),
+        ("N\0", "x"),
+        ("M", "\0"),
+        ("SANDBOX_SSHD_KEY", "x"),
+        ("SANDBOX_JOB_FOLLOW", "1"),
+        ("GOOD", "ü"),
+    ];
     let out = String::from_utf8(exec_with(&client, &env, "env").await.stdout).unwrap();
     assert!(out.contains("GOOD=ü\n"), "{out}");
     for bad in ["A=B", "N=", "M=", "SANDBOX_"] {
@@ -248,7 +268,8 @@ async fn the_end_closes_connections_and_ends_commands() {
     let listener = tokio::net::UnixListener::bind(&socket).unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = memory.server.clone();
-    let serving = tokio::spawn(async move { server.serve_unix(listener, async { drop(stopped.await) }).await });
+    let serving =
+        tokio::spawn(async move { server.serve_unix(listener, async { drop(stopped.await) }).await });
     let client = login(tokio::net::UnixStream::connect(&socket).await.unwrap(), &memory.user).await.unwrap();
     let channel = open(&client, &[]).await;
     channel.exec(true, "trap '' TERM HUP; sleep 1234801; sleep 1234801").await.unwrap();

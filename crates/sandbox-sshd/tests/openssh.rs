@@ -1,5 +1,7 @@
 //! OpenSSH's own clients, unmodified, against the built binary.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod support;
 
 use std::io::{Read, Write};
@@ -28,7 +30,10 @@ fn output_and_exit_codes_arrive_as_they_are() {
     let out = server.ssh("exec 'printf' '%s|' 'a b' 'it'\\''s' '$HOME' '-n'");
     assert_eq!(text(&out.stdout), "a b|it's|$HOME|-n|");
     let out = server.ssh("exec 'no-such-program'");
-    assert_eq!((out.status.code(), &*text(&out.stderr)), (Some(127), "sandbox-sshd: no-such-program: command not found\n"));
+    assert_eq!(
+        (out.status.code(), &*text(&out.stderr)),
+        (Some(127), "sandbox-sshd: no-such-program: command not found\n")
+    );
     assert_eq!(server.ssh("exec '/etc/passwd'").status.code(), Some(126));
     let out = server.ssh("cd -- '/no/where' && exec 'true'");
     assert_eq!(out.status.code(), Some(126));
@@ -131,7 +136,11 @@ fn twenty_sessions_at_once() {
             let server = &server;
             scope.spawn(move || {
                 let out = server.ssh(&format!("sleep 0.3; echo {n}; exit {n}"));
-                assert_eq!((out.status.code(), &*text(&out.stdout)), (Some(n), &*format!("{n}\n")), "{out:?}");
+                assert_eq!(
+                    (out.status.code(), &*text(&out.stdout)),
+                    (Some(n), &*format!("{n}\n")),
+                    "{out:?}"
+                );
             });
         }
     });
@@ -153,7 +162,10 @@ fn many_sessions_share_one_connection() {
         for n in 1..=12 {
             let ssh = &ssh;
             scope.spawn(move || {
-                let out = ssh().args(["me@127.0.0.1", &format!("seq {n}000 | tail -1; sleep 0.2")]).output().unwrap();
+                let out = ssh()
+                    .args(["me@127.0.0.1", &format!("seq {n}000 | tail -1; sleep 0.2")])
+                    .output()
+                    .unwrap();
                 assert_eq!(text(&out.stdout), format!("{n}000\n"), "{out:?}");
             });
         }
@@ -175,13 +187,20 @@ fn a_killed_client_leaves_no_process_behind() {
         .map(|line| server.client("ssh").args(["me@127.0.0.1", line]).stdin(Stdio::null()).spawn().unwrap())
         .into();
     for number in ["1234501", "1234502", "1234503"] {
-        assert!(eventually(LONG, || !processes_with(&format!("sleep {number}")).is_empty()), "{number} never ran");
+        assert!(
+            eventually(LONG, || !processes_with(&format!("sleep {number}")).is_empty()),
+            "{number} never ran"
+        );
     }
     for client in &mut clients {
         client.kill().unwrap();
         client.wait().unwrap();
     }
-    assert!(eventually(LONG, || processes_with("sleep 12345").is_empty()), "{:?}", processes_with("sleep 12345"));
+    assert!(
+        eventually(LONG, || processes_with("sleep 12345").is_empty()),
+        "{:?}",
+        processes_with("sleep 12345")
+    );
 }
 
 #[test]
@@ -213,7 +232,9 @@ fn a_wrong_key_and_a_wrong_name_are_refused() {
     assert!(text(&refused.stderr).contains("Permission denied (publickey)"), "{refused:?}");
 
     let mut ssh = Command::new("ssh");
-    let options = server.options().into_iter().map(|option| option.replace(&right.display().to_string(), &other.path().join("user").display().to_string()));
+    let options = server.options().into_iter().map(|option| {
+        option.replace(&right.display().to_string(), &other.path().join("user").display().to_string())
+    });
     ssh.args(options).args(["-p", &server.port.to_string(), "agent@127.0.0.1", "true"]);
     let refused = ssh.output().unwrap();
     assert!(text(&refused.stderr).contains("Permission denied (publickey)"), "{refused:?}");
@@ -240,7 +261,8 @@ fn a_port_is_forwarded_by_the_name_of_localhost() {
     assert_eq!(text(&out.stdout), "stressed");
 
     let mut ssh = server.client("ssh");
-    let out = ssh.args(["-W", "no-such-host.invalid:80", "me@127.0.0.1"]).stdin(Stdio::null()).output().unwrap();
+    let out =
+        ssh.args(["-W", "no-such-host.invalid:80", "me@127.0.0.1"]).stdin(Stdio::null()).output().unwrap();
     assert!(!out.status.success());
 }
 
@@ -259,7 +281,10 @@ fn sftp_does_what_people_type() {
     assert!(out.status.success(), "{out:?}");
     let (shown, errors) = (text(&out.stdout), text(&out.stderr));
     assert!(shown.contains("-rw-r-----") && shown.contains("lrwxrwxrwx"), "{shown}");
-    assert!(shown.contains(&format!("working directory: {}", server.home().canonicalize().unwrap().display())), "{shown}");
+    assert!(
+        shown.contains(&format!("working directory: {}", server.home().canonicalize().unwrap().display())),
+        "{shown}"
+    );
     assert!(errors.contains("No such file"), "{errors}");
     assert_eq!(std::fs::read_to_string(server.directory.path().join("back")).unwrap(), "content");
     assert_eq!(std::fs::read_dir(server.home()).unwrap().count(), 0);

@@ -1,5 +1,7 @@
 //! What a workload of the same user can find out about the server that runs it: nothing.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +25,9 @@ fn a_workload_of_the_same_user_cannot_get_at_the_host_key() {
     let directory = tempfile::tempdir().unwrap();
     let (host, user) = support::write_keys(directory.path());
     // Where an unprivileged user may run them from.
-    for (from, name) in [(env!("CARGO_BIN_EXE_sandbox-sshd").into(), "sshd"), (std::env::current_exe().unwrap(), "workload")] {
+    for (from, name) in
+        [(env!("CARGO_BIN_EXE_sandbox-sshd").into(), "sshd"), (std::env::current_exe().unwrap(), "workload")]
+    {
         std::fs::copy(from, directory.path().join(name)).unwrap();
         std::fs::set_permissions(directory.path().join(name), PermissionsExt::from_mode(0o755)).unwrap();
     }
@@ -46,7 +50,10 @@ fn a_workload_of_the_same_user_cannot_get_at_the_host_key() {
     if geteuid().is_root() {
         let environ = std::fs::read(format!("/proc/{}/environ", server.child.id())).unwrap();
         assert!(text(&environ).contains("IMAGE_VARIABLE=kept"), "root sees it");
-        assert!(!text(&environ).contains("PRIVATE KEY") && !text(&environ).contains("SANDBOX_SSHD"), "it started anew");
+        assert!(
+            !text(&environ).contains("PRIVATE KEY") && !text(&environ).contains("SANDBOX_SSHD"),
+            "it started anew"
+        );
         let arguments = std::fs::read(format!("/proc/{}/cmdline", server.child.id())).unwrap();
         assert!(!text(&arguments).contains("PRIVATE KEY"));
     }

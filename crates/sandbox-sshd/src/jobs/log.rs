@@ -48,7 +48,8 @@ impl JobLog {
     pub(crate) fn append(&self, data: &[u8]) {
         let mut sizes = self.sizes();
         // What is kept is the beginning, without a gap: after the first loss nothing is.
-        let room = if sizes.dropped > 0 { 0 } else { usize::try_from(self.cap - sizes.kept).unwrap_or(usize::MAX) };
+        let room =
+            if sizes.dropped > 0 { 0 } else { usize::try_from(self.cap - sizes.kept).unwrap_or(usize::MAX) };
         let kept = data.len().min(room);
         let written = match self.file.write_all_at(&data[..kept], sizes.kept) {
             Ok(()) => kept,

@@ -60,9 +60,21 @@ struct JobState {
 }
 
 impl Jobs {
-    pub(crate) fn new(home: &std::path::Path, log_cap: u64, processes: Arc<Processes>, lifetime: Arc<Lifetime>) -> Arc<Self> {
+    pub(crate) fn new(
+        home: &std::path::Path,
+        log_cap: u64,
+        processes: Arc<Processes>,
+        lifetime: Arc<Lifetime>,
+    ) -> Arc<Self> {
         let directory = home.join(".sandbox/jobs");
-        Arc::new(Self { directory, log_cap, processes, lifetime, jobs: Mutex::default(), starting: Default::default() })
+        Arc::new(Self {
+            directory,
+            log_cap,
+            processes,
+            lifetime,
+            jobs: Mutex::default(),
+            starting: Default::default(),
+        })
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Job>> {
@@ -81,12 +93,16 @@ impl Jobs {
             let errors = input.try_clone()?;
             // Ends at once: there may be no /dev/null in this image.
             let (nothing, _) = std::io::pipe()?;
-            let child = crate::spawn::grouped(launch, [Stdio::from(nothing), Stdio::from(input), Stdio::from(errors)])?;
+            let child = crate::spawn::grouped(
+                launch,
+                [Stdio::from(nothing), Stdio::from(input), Stdio::from(errors)],
+            )?;
             let output = OwnedFd::from(output);
             Ok((child, pipe::Receiver::from_owned_fd(output)?))
         };
         let (child, leader, output) = crate::spawn::start(&self.processes, &launch, spawn).await?;
-        let program = launch.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let program =
+            launch.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let job = Arc::new(Job {
             id: id.to_owned(),
             program,
@@ -118,7 +134,8 @@ impl Jobs {
             return Ok(());
         }
         let ended = jobs.values().filter(|job| job.state.borrow().log_complete);
-        let Some(oldest) = ended.min_by_key(|job| job.state.borrow().ended_ms).map(|job| job.id.clone()) else {
+        let Some(oldest) = ended.min_by_key(|job| job.state.borrow().ended_ms).map(|job| job.id.clone())
+        else {
             return Err(refusal(format!("{MOST} jobs are running, which is the most")));
         };
         if let Some(job) = jobs.remove(&oldest) {
@@ -211,7 +228,9 @@ fn refusal(message: String) -> CannotLaunch {
 }
 
 fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use std::fs::{Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use nix::fcntl::AT_FDCWD;
+use nix::fcntl::AtFlags;
 use nix::sys::stat::{FchmodatFlags, UtimensatFlags, fchmodat, futimens, utimensat};
 use nix::sys::time::{TimeSpec, TimeValLike};
-use nix::fcntl::AT_FDCWD;
 use nix::unistd::{Gid, Uid, fchown, fchownat};
-use nix::fcntl::AtFlags;
 use russh_sftp::protocol::FileAttributes;
 
 use super::status::Refused;
@@ -89,7 +89,8 @@ pub(super) fn long_name(name: &str, metadata: &Metadata) -> String {
         0o14 => 's',
         _ => '-',
     };
-    let bits: String = (0..9).map(|bit| if mode & 0o400 >> bit != 0 { ['r', 'w', 'x'][bit % 3] } else { '-' }).collect();
+    let bits: String =
+        (0..9).map(|bit| if mode & 0o400 >> bit != 0 { ['r', 'w', 'x'][bit % 3] } else { '-' }).collect();
     let (links, uid, gid, size) = (metadata.nlink(), metadata.uid(), metadata.gid(), metadata.size());
     let time = date(metadata.mtime());
     format!("{kind}{bits} {links:>4} {uid:<8} {gid:<8} {size:>8} {time} {name}")
@@ -97,7 +98,8 @@ pub(super) fn long_name(name: &str, metadata: &Metadata) -> String {
 
 /// `Mon DD  YYYY`, by the civil calendar algorithm of Howard Hinnant.
 fn date(seconds: i64) -> String {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let days = seconds.div_euclid(86_400) + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use nix::sys::statvfs::{FsFlags, Statvfs, fstatvfs, statvfs};
 use russh_sftp::protocol::{ExtendedReply, FileAttributes, Packet, StatusCode};
 
+use super::attributes;
 use super::files::{Files, MOST_DATA, MOST_HANDLES};
 use super::handler::name;
 use super::status::{Refused, ok};
-use super::attributes;
 
 /// Most bytes of a packet.
 const PACKET: u64 = 256 << 10;
@@ -47,7 +47,9 @@ pub(super) fn serve(files: &Files, id: u32, request: &str, data: &[u8]) -> Resul
             let path = files.raw_path(data.string()?)?;
             attributes::set_on_path(&path, &data.attributes()?, true)?;
         }
-        "statvfs@openssh.com" => return Ok(reply(id, &describe(&statvfs(&files.raw_path(data.string()?)?)?))),
+        "statvfs@openssh.com" => {
+            return Ok(reply(id, &describe(&statvfs(&files.raw_path(data.string()?)?)?)));
+        }
         "fstatvfs@openssh.com" => return Ok(reply(id, &describe(&fstatvfs(files.file(data.text()?)?)?))),
         "limits@openssh.com" => {
             return Ok(reply(id, &[PACKET, MOST_DATA.into(), MOST_DATA.into(), MOST_HANDLES as u64]));
@@ -57,7 +59,12 @@ pub(super) fn serve(files: &Files, id: u32, request: &str, data: &[u8]) -> Resul
             let path = match path.strip_prefix(b"~") {
                 Some([]) => b"",
                 Some([b'/', rest @ ..]) => rest,
-                Some(_) => return Err(Refused::new(StatusCode::Failure, "home directories of others are not known")),
+                Some(_) => {
+                    return Err(Refused::new(
+                        StatusCode::Failure,
+                        "home directories of others are not known",
+                    ));
+                }
                 None => path,
             };
             return Ok(name(id, Files::real_path(&files.raw_path(path)?)?).into());
@@ -142,7 +149,10 @@ mod tests {
         let files = Files::new("/".into());
         for (request, _) in EXTENSIONS {
             for data in [&b""[..], b"\0\0\0", b"\0\0\0\x05ab", b"\xff\xff\xff\xff"] {
-                assert!(serve(&files, 1, request, data).is_err() || request == "limits@openssh.com", "{request}");
+                assert!(
+                    serve(&files, 1, request, data).is_err() || request == "limits@openssh.com",
+                    "{request}"
+                );
             }
         }
         assert!(serve(&files, 1, "other@example.org", b"").is_err());

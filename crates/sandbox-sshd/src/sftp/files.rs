@@ -61,12 +61,20 @@ impl Files {
     /// The path that bytes mean; a relative one starts at the home directory.
     pub(super) fn raw_path(&self, name: &[u8]) -> Result<PathBuf, Refused> {
         if name.contains(&0) {
-            return Err(Refused::new(StatusCode::Failure, "the name contains a NUL byte, which no file can have"));
+            return Err(Refused::new(
+                StatusCode::Failure,
+                "the name contains a NUL byte, which no file can have",
+            ));
         }
         Ok(if name.is_empty() { self.home.clone() } else { self.home.join(OsStr::from_bytes(name)) })
     }
 
-    pub(super) fn open(&mut self, path: &Path, flags: OpenFlags, attributes: &FileAttributes) -> Result<String, Refused> {
+    pub(super) fn open(
+        &mut self,
+        path: &Path,
+        flags: OpenFlags,
+        attributes: &FileAttributes,
+    ) -> Result<String, Refused> {
         let mode = Mode::from_bits_truncate(attributes.permissions.unwrap_or(0o666) & MODE);
         // A FIFO must not be waited for.
         let flags = to_posix(flags)? | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
@@ -115,7 +123,9 @@ impl Files {
 
     /// The next entries of a directory, at least one.
     pub(super) fn list(&mut self, handle: &str) -> Result<Vec<Entry>, Refused> {
-        let Some(Open::Directory(listing)) = self.handles.get_mut(handle) else { return Err(unknown_handle()) };
+        let Some(Open::Directory(listing)) = self.handles.get_mut(handle) else {
+            return Err(unknown_handle());
+        };
         let mut found = Vec::new();
         if !std::mem::replace(&mut listing.dots, true) {
             for dot in [".", ".."] {
@@ -190,7 +200,9 @@ fn to_posix(flags: OpenFlags) -> Result<OFlag, Refused> {
         (true, true) => OFlag::O_RDWR,
         (false, true) => OFlag::O_WRONLY,
         (true, false) => OFlag::O_RDONLY,
-        (false, false) => return Err(Refused::new(StatusCode::BadMessage, "open for neither reading nor writing")),
+        (false, false) => {
+            return Err(Refused::new(StatusCode::BadMessage, "open for neither reading nor writing"));
+        }
     };
     for (flag, wanted) in [
         (OFlag::O_APPEND, OpenFlags::APPEND),
@@ -205,9 +217,9 @@ fn to_posix(flags: OpenFlags) -> Result<OFlag, Refused> {
 
 /// A path in an answer: it must not come out as another.
 fn to_name(path: &OsStr) -> Result<String, Refused> {
-    path.to_str().map(str::to_owned).ok_or_else(|| {
-        Refused::new(StatusCode::Failure, format!("the path {} is not UTF-8", path.display()))
-    })
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| Refused::new(StatusCode::Failure, format!("the path {} is not UTF-8", path.display())))
 }
 
 fn unknown_handle() -> Refused {

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
-use russh_sftp::protocol::{Attrs, Data, File, FileAttributes, Handle, Name, OpenFlags, Packet, Status, Version};
+use russh_sftp::protocol::{
+    Attrs, Data, File, FileAttributes, Handle, Name, OpenFlags, Packet, Status, Version,
+};
 use russh_sftp::server::Handler;
 use tokio::sync::oneshot;
 
@@ -36,13 +38,23 @@ impl Handler for Session {
         Refused::unsupported("the operation")
     }
 
-    async fn init(&mut self, _version: u32, _extensions: HashMap<String, String>) -> Result<Version, Refused> {
+    async fn init(
+        &mut self,
+        _version: u32,
+        _extensions: HashMap<String, String>,
+    ) -> Result<Version, Refused> {
         let mut version = Version::new();
         version.extensions = extensions::offered();
         Ok(version)
     }
 
-    async fn open(&mut self, id: u32, filename: String, pflags: OpenFlags, attrs: FileAttributes) -> Result<Handle, Refused> {
+    async fn open(
+        &mut self,
+        id: u32,
+        filename: String,
+        pflags: OpenFlags,
+        attrs: FileAttributes,
+    ) -> Result<Handle, Refused> {
         let path = self.path(&filename)?;
         Ok(Handle { id, handle: self.files.open(&path, pflags, &attrs)? })
     }
@@ -55,7 +67,13 @@ impl Handler for Session {
         Ok(Data { id, data: self.files.read(&handle, offset, len)? })
     }
 
-    async fn write(&mut self, id: u32, handle: String, offset: u64, data: Vec<u8>) -> Result<Status, Refused> {
+    async fn write(
+        &mut self,
+        id: u32,
+        handle: String,
+        offset: u64,
+        data: Vec<u8>,
+    ) -> Result<Status, Refused> {
         self.files.write(&handle, offset, &data).map(|()| ok(id))
     }
 

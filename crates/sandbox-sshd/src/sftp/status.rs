@@ -65,7 +65,10 @@ mod tests {
         assert_eq!(reply(Errno::ENOENT).status_code, StatusCode::NoSuchFile);
         assert_eq!(reply(Errno::EACCES).status_code, StatusCode::PermissionDenied);
         let full = reply(Errno::ENOSPC);
-        assert_eq!((full.status_code, full.error_message.as_deref()), (StatusCode::Failure, Some("No space left on device")));
+        assert_eq!(
+            (full.status_code, full.error_message.as_deref()),
+            (StatusCode::Failure, Some("No space left on device"))
+        );
         assert_eq!(reply(Errno::EEXIST).error_message.as_deref(), Some("File exists"));
     }
 }

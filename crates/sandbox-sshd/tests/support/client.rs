@@ -62,7 +62,10 @@ impl Memory {
 }
 
 /// Logs in over any stream; `None` when the key is refused.
-pub(crate) async fn login(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, user: &KeyPair) -> Option<Client> {
+pub(crate) async fn login(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    user: &KeyPair,
+) -> Option<Client> {
     let mut client = client::connect_stream(Arc::default(), stream, Accepting).await.unwrap();
     let key = PrivateKey::from_openssh(user.private.expose()).unwrap();
     let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
@@ -101,7 +104,9 @@ pub(crate) async fn collect(mut channel: Channel<Msg>) -> Ended {
         while let Some(message) = channel.wait().await {
             match message {
                 ChannelMsg::Data { data } => ended.stdout.extend_from_slice(&data),
-                ChannelMsg::ExtendedData { data, .. } => ended.stderr.push_str(&String::from_utf8_lossy(&data)),
+                ChannelMsg::ExtendedData { data, .. } => {
+                    ended.stderr.push_str(&String::from_utf8_lossy(&data))
+                }
                 ChannelMsg::ExitStatus { exit_status } => ended.code = Some(exit_status),
                 ChannelMsg::ExitSignal { signal_name, .. } => ended.signal = Some(format!("{signal_name:?}")),
                 ChannelMsg::Failure => {

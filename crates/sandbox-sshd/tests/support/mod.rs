@@ -74,7 +74,10 @@ impl Process {
     /// `ssh`, `scp` or `sftp`, with nothing of this machine's configuration.
     pub(crate) fn client(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.args(self.options()).arg(if program == "ssh" { "-p" } else { "-P" }).arg(self.port.to_string());
+        command
+            .args(self.options())
+            .arg(if program == "ssh" { "-p" } else { "-P" })
+            .arg(self.port.to_string());
         command
     }
 

@@ -1,0 +1,156 @@
+//! The binary as it is brought into images: statically linked, in a root directory that holds
+//! nothing else, and in one that holds a busybox.
+//!
+//! The build takes minutes, so it happens only where `SANDBOX_TEST_REQUIRE` lists `static`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::unistd::geteuid;
+use sandbox_core::KeyPair;
+use sandbox_testkit::peers::{self, BUSYBOX, OPENSSH};
+use support::{Process, noise, text};
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Statically linked, getrandom does not find the libc's function by its name and would need
+/// /dev/urandom, which an empty root does not have: it is told to ask the kernel.
+const FLAGS: &str = "-C target-feature=+crt-static --cfg getrandom_backend=\"linux_raw\"";
+const MEGABYTE: u64 = 1 << 20;
+
+/// One test for all: the build is shared, and so is the wait for it.
+#[test]
+fn it_serves_an_empty_root_and_one_with_a_busybox() {
+    if !peers::is_required("static") {
+        peers::skip("static", "builds a static binary for minutes (SANDBOX_TEST_REQUIRE=static)");
+        return;
+    }
+    if !OPENSSH.is_here() || !BUSYBOX.is_here() {
+        return;
+    }
+    let binary = build();
+    let size = binary.metadata().unwrap().len();
+    assert!(size < 10 * MEGABYTE, "{size} bytes, stripped");
+    in_an_empty_root(&binary);
+    in_a_busybox_root(&binary);
+}
+
+fn build() -> PathBuf {
+    // Beside this test's own directory, target/debug/deps.
+    let here = std::env::current_exe().unwrap();
+    let target = here.ancestors().nth(3).unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "sandbox-sshd",
+        "--target",
+        TARGET,
+        "--target-dir",
+    ]);
+    cargo.arg(target).current_dir(env!("CARGO_MANIFEST_DIR")).env("RUSTFLAGS", FLAGS);
+    assert!(cargo.status().unwrap().success());
+    target.join(TARGET).join("release/sandbox-sshd")
+}
+
+/// A server whose root directory is `root`; keys by the environment.
+fn start_in(
+    root: &Path,
+    binary: &Path,
+    directory: tempfile::TempDir,
+    (host, user): &(KeyPair, KeyPair),
+) -> Process {
+    std::fs::copy(binary, root.join("sandbox-sshd")).unwrap();
+    let mut command = if geteuid().is_root() {
+        Command::new(peers::find("chroot").unwrap())
+    } else {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "chroot"]);
+        command
+    };
+    command
+        .arg(root)
+        .args(["/sandbox-sshd", "--listen", "127.0.0.1:0", "--attached", "120"])
+        .env_clear()
+        .env("SANDBOX_SSHD_HOST_KEY", host.private.expose())
+        .env("SANDBOX_SSHD_AUTHORIZED_KEYS", user.public.as_str());
+    Process::adopt(command, directory, host)
+}
+
+fn in_an_empty_root(binary: &Path) {
+    let directory = tempfile::tempdir().unwrap();
+    let keys = support::write_keys(directory.path());
+    let root = directory.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    let server = start_in(&root, binary, directory, &keys);
+
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let resident: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(resident < 10 * 1024, "{resident} KiB of memory while idle");
+
+    let out = server.ssh("exec '/sandbox-sshd' '--version'");
+    assert!(text(&out.stdout).starts_with("sandbox-sshd "), "{out:?}");
+    let out = server.ssh("echo hi");
+    assert_eq!(out.status.code(), Some(127));
+    assert!(text(&out.stderr).contains("there is no shell in this image"), "{out:?}");
+    files_and_ports(&server, &root.join("home/sandbox"));
+}
+
+fn in_a_busybox_root(binary: &Path) {
+    let directory = tempfile::tempdir().unwrap();
+    let keys = support::write_keys(directory.path());
+    let root = directory.path().join("root");
+    std::fs::create_dir_all(root.join("bin")).unwrap();
+    std::fs::create_dir_all(root.join("root")).unwrap();
+    std::fs::copy(peers::find("busybox").unwrap(), root.join("bin/busybox")).unwrap();
+    std::fs::set_permissions(root.join("bin/busybox"), PermissionsExt::from_mode(0o755)).unwrap();
+    for name in ["sh", "cat", "wc", "sleep", "env"] {
+        symlink("busybox", root.join("bin").join(name)).unwrap();
+    }
+    let server = start_in(&root, binary, directory, &keys);
+
+    let out = server.ssh("cd / && pwd; exit 9");
+    assert_eq!((&*text(&out.stdout), out.status.code()), ("/\n", Some(9)));
+    let out = server.ssh("exec 'wc' '-c' '/bin/none'");
+    assert_eq!(out.status.code(), Some(1), "{out:?}");
+    let out = server.ssh("env");
+    assert!(text(&out.stdout).contains("HOME=/home/sandbox\n"), "{out:?}");
+    assert!(!text(&out.stdout).contains("SANDBOX"), "{out:?}");
+    files_and_ports(&server, &root.join("home/sandbox"));
+}
+
+/// What needs no program in the image.
+fn files_and_ports(server: &Process, home: &Path) {
+    let data = noise(2 << 20, 77);
+    let local = server.directory.path().join("data");
+    std::fs::write(&local, &data).unwrap();
+    let scp = |from: &str, to: &str| server.client("scp").args(["-q", from, to]).status().unwrap();
+    assert!(scp(local.to_str().unwrap(), "me@127.0.0.1:up").success());
+    assert!(std::fs::read(home.join("up")).unwrap() == data);
+    assert!(scp("me@127.0.0.1:up", local.to_str().unwrap()).success());
+    assert!(std::fs::read(&local).unwrap() == data);
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let answering = std::thread::spawn(move || {
+        let mut data = [0; 4];
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut data).unwrap();
+        stream.write_all(b"pong").unwrap();
+    });
+    let mut ssh = server.client("ssh");
+    ssh.args(["-W", &format!("localhost:{port}"), "me@127.0.0.1"]);
+    let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"ping").unwrap();
+    let out = child.wait_with_output().unwrap();
+    answering.join().unwrap();
+    assert_eq!(text(&out.stdout), "pong");
+}
