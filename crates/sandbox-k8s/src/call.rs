@@ -1,0 +1,231 @@
+//! One request to the API server: by a deadline, and sent again as far as what it does allows.
+
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use http::header::{DATE, RETRY_AFTER};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use kube::Client;
+use kube::client::Body;
+use sandbox_core::{Deadline, Error, Result, SandboxId};
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+
+use crate::classify::{self, Answer, Intent, Next, backoff, classify};
+
+/// The API server, for one namespace.
+pub(crate) struct Caller {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    /// kube has no limit of its own, and each request at once is a connection.
+    writes: Semaphore,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub(crate) intent: Intent,
+    pub(crate) verb: &'static str,
+    pub(crate) resource: &'static str,
+    pub(crate) id: Option<&'a SandboxId>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Outcome<T> {
+    /// The answer, and what time it is for the API server.
+    Done(T, Option<SystemTime>),
+    /// An object of that name exists, perhaps ours: see [`Next::CheckNonce`].
+    Exists,
+    /// There was nothing to delete (any more).
+    AlreadyGone,
+    /// It is not as it was.
+    Changed,
+}
+
+/// Changes at once.
+const WRITES: usize = 32;
+/// How long one attempt to read may take: a connection that was cut without a word is noticed
+/// by nothing else.
+const READ: Duration = Duration::from_secs(15);
+/// And one to write: admission webhooks may take 30 s.
+const WRITE: Duration = Duration::from_secs(35);
+
+impl Caller {
+    pub(crate) fn new(client: Client, namespace: String) -> Self {
+        Self { client, namespace, writes: Semaphore::new(WRITES) }
+    }
+
+    /// Sends a request until it is answered in a way that means something for what it does.
+    ///
+    /// # Errors
+    ///
+    /// What the answer means, or at the deadline, what the last one said.
+    pub(crate) async fn call<T: DeserializeOwned>(
+        &self,
+        ask: &Ask<'_>,
+        request: &http::Request<Vec<u8>>,
+        deadline: Deadline,
+    ) -> Result<Outcome<T>> {
+        let writes = ask.intent != Intent::Read;
+        let _turn = match writes {
+            true => Some(tokio::time::timeout_at(deadline.instant(), self.writes.acquire()).await),
+            false => None,
+        };
+        let mut attempt = 0;
+        loop {
+            let about = self.about(ask, attempt);
+            let limit = if writes { WRITE } else { READ }.min(deadline.remaining());
+            let heard = match tokio::time::timeout(limit, self.once(request.clone())).await {
+                Ok(Ok(heard)) => heard,
+                Ok(Err(Unsent::Credentials(message))) => return Err(Error::Config { message }),
+                Ok(Err(Unsent::Lost(cause))) => Heard { lost: Some(cause), ..Heard::default() },
+                Err(_elapsed) => Heard::default(),
+            };
+            if heard.is_success() {
+                return heard.read(&about).map(|answer| Outcome::Done(answer, heard.date()));
+            }
+            let status = heard.status();
+            let answer =
+                Answer { code: heard.code, status: status.as_ref(), retry_after: heard.retry_after() };
+            match classify(&about, &answer) {
+                Next::Retry { after } => {
+                    let pause = after.unwrap_or_else(|| part_of(backoff(attempt)));
+                    if deadline.remaining() <= pause {
+                        return Err(with_cause(classify::give_up(&about, &answer), heard.lost));
+                    }
+                    tracing::debug!(
+                        k8s.verb = ask.verb, k8s.resource = ask.resource, k8s.code = heard.code, attempt,
+                        cause = heard.lost.as_ref().map(tracing::field::display), "asking again"
+                    );
+                    tokio::time::sleep(pause).await;
+                    attempt += 1;
+                }
+                Next::CheckNonce => return Ok(Outcome::Exists),
+                Next::AlreadyGone => return Ok(Outcome::AlreadyGone),
+                Next::Changed => return Ok(Outcome::Changed),
+                Next::Permanent(error) => return Err(error),
+            }
+        }
+    }
+
+    /// For what can only be an answer or an error.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub(crate) async fn read<T: DeserializeOwned>(
+        &self,
+        ask: &Ask<'_>,
+        request: &http::Request<Vec<u8>>,
+        deadline: Deadline,
+    ) -> Result<(T, Option<SystemTime>)> {
+        match self.call(ask, request, deadline).await? {
+            Outcome::Done(answer, date) => Ok((answer, date)),
+            Outcome::Exists | Outcome::AlreadyGone | Outcome::Changed => {
+                Err(classify::give_up(&self.about(ask, 0), &Answer::default()))
+            }
+        }
+    }
+
+    fn about<'a>(&'a self, ask: &Ask<'a>, attempt: u32) -> classify::Request<'a> {
+        classify::Request {
+            intent: ask.intent,
+            verb: ask.verb,
+            resource: ask.resource,
+            namespace: &self.namespace,
+            id: ask.id,
+            attempt,
+        }
+    }
+
+    async fn once(&self, request: http::Request<Vec<u8>>) -> Result<Heard, Unsent> {
+        let response = self.client.send(request.map(Body::from)).await.map_err(Unsent::of)?;
+        let (head, body) = response.into_parts();
+        let body = body.collect_bytes().await.map_err(Unsent::of)?;
+        Ok(Heard { code: Some(head.status.as_u16()), headers: head.headers, body, lost: None })
+    }
+}
+
+/// Why there is no answer.
+enum Unsent {
+    /// Another attempt would not get them either.
+    Credentials(String),
+    Lost(kube::Error),
+}
+
+impl Unsent {
+    fn of(error: kube::Error) -> Self {
+        use kube::client::AuthError;
+        match error {
+            // What such a program writes may be a token.
+            kube::Error::Auth(AuthError::AuthExecRun { cmd, out }) => {
+                Self::Credentials(format!("the cluster's credentials: {cmd} failed with {}", out.status))
+            }
+            kube::Error::Auth(AuthError::AuthExecParse(_) | AuthError::ParseTokenKey(_)) => {
+                Self::Credentials("the cluster's credentials: the program that gives them wrote something else".into())
+            }
+            kube::Error::Auth(error) => Self::Credentials(format!("the cluster's credentials: {error}")),
+            error => Self::Lost(error),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Heard {
+    code: Option<u16>,
+    headers: HeaderMap,
+    body: bytes::Bytes,
+    lost: Option<kube::Error>,
+}
+
+impl Heard {
+    fn is_success(&self) -> bool {
+        self.code.is_some_and(|code| (200..300).contains(&code))
+    }
+
+    fn read<T: DeserializeOwned>(&self, about: &classify::Request<'_>) -> Result<T> {
+        serde_json::from_slice(&self.body).map_err(|source| Error::Backend {
+            backend: "k8s",
+            operation: "read an answer of the API server",
+            message: format!("it is not what {} of {} should answer", about.verb, about.resource),
+            transient: false,
+            source: Some(Box::new(source)),
+        })
+    }
+
+    /// A proxy's page is no status; its text says nothing that the code does not.
+    fn status(&self) -> Option<Status> {
+        self.code.and_then(|_| serde_json::from_slice(&self.body).ok())
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+        Some(Duration::from_secs(seconds))
+    }
+
+    fn date(&self) -> Option<SystemTime> {
+        let text = self.headers.get(DATE)?.to_str().ok()?;
+        jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok().map(SystemTime::from)
+    }
+}
+
+/// A random part, so that clients that failed together do not come back together.
+fn part_of(most: Duration) -> Duration {
+    let mut byte = [0xff];
+    // Without randomness, all of it is as good a part as any.
+    if getrandom::fill(&mut byte).is_err() {
+        return most;
+    }
+    most.mul_f64(f64::from(byte[0]) / 255.0)
+}
+
+fn with_cause(mut error: Error, cause: Option<kube::Error>) -> Error {
+    let Some(cause) = cause else { return error };
+    match &mut error {
+        Error::Creation(creation) => creation.source = Some(Box::new(cause)),
+        Error::Deletion { source, .. } | Error::Backend { source, .. } => *source = Some(Box::new(cause)),
+        _ => {}
+    }
+    error
+}

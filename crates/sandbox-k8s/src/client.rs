@@ -1,0 +1,138 @@
+//! A client of the API server: from a kubeconfig, or from the Pod that this runs in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderValue, header::USER_AGENT};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use sandbox_core::{Error, Result};
+
+/// Which cluster, and as whom; the default is what kubectl would take, or, in a Pod, the
+/// cluster that it is in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClusterOptions {
+    /// The kubeconfig file; `None` finds it as kubectl does (`KUBECONFIG`, `~/.kube/config`).
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig; `None` is its current one.
+    pub context: Option<String>,
+}
+
+/// How long the API server's address may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// A client for [`KubernetesBackend::new`](crate::KubernetesBackend::new). Nothing is sent yet.
+///
+/// kube's own retry layer is off, for it repeats a create whose answer was lost; the backend has
+/// its own. `rustls` needs one crypto provider for the whole process: ring is chosen where the
+/// program has chosen none.
+///
+/// # Errors
+///
+/// [`Error::Config`] when there is no kubeconfig and this is no Pod, or when the kubeconfig
+/// cannot be read or has no such context. Its content is not repeated.
+pub async fn connect(options: &ClusterOptions) -> Result<Client> {
+    choose_crypto();
+    let mut config = config(options).await?;
+    config.default_retry = false;
+    config.connect_timeout = Some(CONNECT);
+    let agent = HeaderValue::from_static(concat!("sandbox-sdk/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((USER_AGENT, agent));
+    Client::try_from(config).map_err(|source| Error::Config {
+        message: format!("no client can be made for the cluster: {}", outermost(&source)),
+    })
+}
+
+async fn config(options: &ClusterOptions) -> Result<Config> {
+    let wanted = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
+    let of_file = |what: String, error: kube::config::KubeconfigError| {
+        let context = options.context.as_ref().map(|name| format!(" (context {name})")).unwrap_or_default();
+        Error::Config { message: format!("{what}{context} cannot be used: {}", outermost(&error)) }
+    };
+    if let Some(path) = &options.kubeconfig {
+        let what = || format!("the kubeconfig {}", path.display());
+        let file = Kubeconfig::read_from(path).map_err(|error| of_file(what(), error))?;
+        return Config::from_custom_kubeconfig(file, &wanted).await.map_err(|error| of_file(what(), error));
+    }
+    if options.context.is_some() {
+        return Config::from_kubeconfig(&wanted)
+            .await
+            .map_err(|error| of_file("the kubeconfig".to_owned(), error));
+    }
+    Config::infer().await.map_err(|error| Error::Config {
+        message: format!(
+            "no cluster is configured: there is no kubeconfig that can be used ({}), and this does not run in a \
+             Pod; name one with SANDBOX_KUBECONFIG or KUBECONFIG",
+            outermost(&error)
+        ),
+    })
+}
+
+/// rustls panics when a program has two providers and none was chosen.
+fn choose_crypto() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // An error means that another thread was faster, and its choice is as good.
+        let _chosen = rustls::crypto::ring::default_provider().install_default().is_ok();
+    }
+}
+
+/// kube repeats causes in its sentences: the first line is enough.
+fn outermost(error: &dyn std::error::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KUBECONFIG: &str = "\
+apiVersion: v1
+kind: Config
+current-context: a
+clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]
+users: [{name: u, user: {token: secret-token}}]
+contexts:
+- {name: a, context: {cluster: c, user: u}}
+- {name: b, context: {cluster: c, user: u, namespace: boxes}}
+";
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    async fn open(text: &str, context: Option<&str>) -> Result<Client> {
+        let file = file(text);
+        let context = context.map(str::to_owned);
+        connect(&ClusterOptions { kubeconfig: Some(file.path().to_owned()), context }).await
+    }
+
+    #[tokio::test]
+    async fn a_context_has_its_namespace() {
+        assert_eq!(open(KUBECONFIG, None).await.unwrap().default_namespace(), "default");
+        assert_eq!(open(KUBECONFIG, Some("b")).await.unwrap().default_namespace(), "boxes");
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_named_without_its_secrets() {
+        for (text, context, said) in
+            [(KUBECONFIG, Some("nowhere"), "nowhere"), ("{", None, "kubeconfig"), ("", None, "kubeconfig")]
+        {
+            let error = open(text, context).await.err().unwrap();
+            assert!(matches!(error, Error::Config { .. }), "{error:?}");
+            assert!(error.to_string().contains(said), "{error}");
+            assert!(!error.to_string().contains("secret-token"), "{error}");
+        }
+        let missing = ClusterOptions { kubeconfig: Some("/nonexistent/config".into()), context: None };
+        let error = connect(&missing).await.err().unwrap();
+        assert!(error.to_string().contains("/nonexistent/config"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn two_clients_do_not_mind_each_other() {
+        open(KUBECONFIG, None).await.unwrap();
+        open(KUBECONFIG, None).await.unwrap();
+    }
+}

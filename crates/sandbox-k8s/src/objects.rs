@@ -1,0 +1,180 @@
+//! The requests that there are: Pods, Secrets, events and logs.
+
+use std::time::SystemTime;
+
+use http::Request;
+use k8s_openapi::List;
+use k8s_openapi::api::core::v1::{Event, Pod, Secret};
+use kube::Resource;
+use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Request as Build;
+use sandbox_core::{Deadline, Error, Result, SandboxId, Uid};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use crate::call::{Ask, Caller, Outcome};
+use crate::classify::Intent;
+use crate::labels;
+use crate::pod::CONTAINER;
+
+/// Under which name our fields are managed.
+const MANAGER: &str = "sandbox-sdk";
+
+/// Which of the two objects of a sandbox.
+pub(crate) trait Kind: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Send {
+    /// As RBAC has it.
+    const RESOURCE: &'static str;
+    /// The name of a sandbox's.
+    fn name_for(id: &SandboxId) -> String;
+}
+
+impl Kind for Pod {
+    const RESOURCE: &'static str = "pods";
+    fn name_for(id: &SandboxId) -> String {
+        id.as_str().to_owned()
+    }
+}
+
+impl Kind for Secret {
+    const RESOURCE: &'static str = "secrets";
+    fn name_for(id: &SandboxId) -> String {
+        labels::secret_name(id)
+    }
+}
+
+/// How a create ended.
+pub(crate) enum Created<K> {
+    Stored(K),
+    /// The name is another's.
+    Taken,
+}
+
+impl Caller {
+    /// Stores an object, once: an object of its name that has its nonce is the one of an
+    /// earlier attempt.
+    pub(crate) async fn create<K: Kind>(
+        &self,
+        id: &SandboxId,
+        object: &K,
+        nonce: &str,
+        deadline: Deadline,
+    ) -> Result<Created<K>> {
+        let body = serde_json::to_vec(object).map_err(unsendable)?;
+        let params = PostParams { dry_run: false, field_manager: Some(MANAGER.into()) };
+        let request = self.url::<K>().create(&params, body).map_err(unsendable)?;
+        match self.call(&ask::<K>(Intent::Create, "create", id), &request, deadline).await? {
+            Outcome::Done(stored, _) => Ok(Created::Stored(stored)),
+            Outcome::Exists | Outcome::AlreadyGone | Outcome::Changed => {
+                match self.get::<K>(id, deadline).await? {
+                    Some((found, _)) if labels::is_from(found.meta(), nonce) => Ok(Created::Stored(found)),
+                    _ => Ok(Created::Taken),
+                }
+            }
+        }
+    }
+
+    /// The object of a sandbox, and the API server's time.
+    pub(crate) async fn get<K: Kind>(
+        &self,
+        id: &SandboxId,
+        deadline: Deadline,
+    ) -> Result<Option<(K, Option<SystemTime>)>> {
+        let request = self.url::<K>().get(&K::name_for(id), &GetParams::default()).map_err(unsendable)?;
+        match self.read(&ask::<K>(Intent::Read, "get", id), &request, deadline).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes one instance; with `version`, only if it is still as it was then. `false` when it
+    /// is not, or is gone.
+    pub(crate) async fn delete<K: Kind>(
+        &self,
+        id: &SandboxId,
+        uid: &Uid,
+        version: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<bool> {
+        let params = DeleteParams::background().preconditions(Preconditions {
+            uid: Some(uid.as_str().to_owned()),
+            resource_version: version.map(str::to_owned),
+        });
+        let request = self.url::<K>().delete(&K::name_for(id), &params).map_err(unsendable)?;
+        let outcome =
+            self.call::<IgnoredAny>(&ask::<K>(Intent::Delete, "delete", id), &request, deadline).await?;
+        Ok(matches!(outcome, Outcome::Done(..)))
+    }
+
+    /// Sets an annotation of one instance.
+    pub(crate) async fn annotate(
+        &self,
+        id: &SandboxId,
+        uid: &Uid,
+        (key, value): (&str, &str),
+        deadline: Deadline,
+    ) -> Result<Option<Pod>> {
+        let patch = serde_json::json!({"metadata": {"uid": uid, "annotations": {key: value}}});
+        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let request =
+            self.url::<Pod>().patch(id.as_str(), &params, &Patch::Merge(patch)).map_err(unsendable)?;
+        match self.call(&ask::<Pod>(Intent::Patch, "patch", id), &request, deadline).await? {
+            Outcome::Done(pod, _) => Ok(Some(pod)),
+            Outcome::Exists | Outcome::AlreadyGone | Outcome::Changed => Ok(None),
+        }
+    }
+
+    /// All of a kind that this selector finds, and the API server's time.
+    pub(crate) async fn list<K: Kind + k8s_openapi::ListableResource>(
+        &self,
+        selector: &str,
+        deadline: Deadline,
+    ) -> Result<(Vec<K>, Option<SystemTime>)> {
+        let request = self.url::<K>().list(&ListParams::default().labels(selector)).map_err(unsendable)?;
+        let ask = Ask { intent: Intent::Read, verb: "list", resource: K::RESOURCE, id: None };
+        let (list, date) = self.read::<List<K>>(&ask, &request, deadline).await?;
+        Ok((list.items, date))
+    }
+
+    /// What the cluster says happened to a Pod, latest last.
+    pub(crate) async fn events_of(&self, uid: &Uid, deadline: Deadline) -> Result<Vec<Event>> {
+        let fields = format!("involvedObject.uid={uid}");
+        let request = self.url::<Event>().list(&ListParams::default().fields(&fields)).map_err(unsendable)?;
+        let ask = Ask { intent: Intent::Read, verb: "list", resource: "events", id: None };
+        Ok(self.read::<List<Event>>(&ask, &request, deadline).await?.0.items)
+    }
+
+    /// The request for the log of a sandbox's server.
+    pub(crate) fn log(&self, id: &SandboxId, tail: Option<usize>, follow: bool) -> Result<Request<Vec<u8>>> {
+        let params = kube::api::LogParams {
+            container: Some(CONTAINER.into()),
+            follow,
+            tail_lines: tail.map(|lines| i64::try_from(lines).unwrap_or(i64::MAX)),
+            ..kube::api::LogParams::default()
+        };
+        self.url::<Pod>().logs(id.as_str(), &params).map_err(unsendable)
+    }
+
+    /// The request for a stream to a port of a Pod.
+    pub(crate) fn port_forward(&self, name: &str, port: u16) -> Result<Request<Vec<u8>>> {
+        self.url::<Pod>().portforward(name, &[port]).map_err(unsendable)
+    }
+
+    fn url<K: Resource<DynamicType = ()>>(&self) -> Build {
+        Build::new(K::url_path(&(), Some(&self.namespace)))
+    }
+}
+
+fn ask<'a, K: Kind>(intent: Intent, verb: &'static str, id: &'a SandboxId) -> Ask<'a> {
+    Ask { intent, verb, resource: K::RESOURCE, id: Some(id) }
+}
+
+fn unsendable(source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Backend {
+        backend: "k8s",
+        operation: "write a request",
+        message: "it cannot be sent".into(),
+        transient: false,
+        source: Some(Box::new(source)),
+    }
+}
