@@ -42,7 +42,7 @@ impl Instance {
             max_connections: options.max_connections,
             handshakes: 1,
         };
-        let commands = SlotPool::new(dialer.clone(), bounds)?;
+        let commands = SlotPool::new(dialer.clone(), bounds, None)?;
         let streams = SlotPool::new(
             dialer.clone(),
             Bounds {
@@ -51,6 +51,7 @@ impl Instance {
                 max_connections: options.max_streams,
                 handshakes: 4,
             },
+            Some(&commands),
         )?;
         let bulk = dialer.with_purpose(options, Purpose::Files);
         let one = Bounds { channels_per_connection: 1, connections: 1, max_connections: 4, handshakes: 1 };
@@ -59,7 +60,7 @@ impl Instance {
             channel: options.channel_timeout,
             request: options.file_timeout,
         };
-        let hub = Hub::new(SlotPool::new(bulk, one)?, limits);
+        let hub = Hub::new(SlotPool::new(bulk, one, None)?, limits);
         let limits = Limits { checkout: options.checkout_timeout, channel: options.channel_timeout };
         Ok(Self { dialer, commands, streams, hub, limits })
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -10,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, DropGuard, ReusableBoxFuture};
 
 use crate::channel::OpenChannel;
+use crate::files::Progress;
 use crate::transport::Life;
 
 /// The data of a channel, both ways. A lost connection is an error, never an end. Dropping it
@@ -22,6 +24,7 @@ pub(crate) struct ChannelIo {
     writer: Pin<Box<dyn AsyncWrite + Send>>,
     life: Life,
     dead: ReusableBoxFuture<'static, ()>,
+    progress: Option<Arc<Progress>>,
     _end: Option<DropGuard>,
 }
 
@@ -36,12 +39,14 @@ impl ChannelIo {
             writer,
             dead: ReusableBoxFuture::new(ended(life.clone())),
             life,
+            progress: None,
             _end: None,
         }
     }
 
-    /// Cancels `ended` when whoever uses it is done with it.
-    pub(crate) fn telling(mut self, ended: &CancellationToken) -> Self {
+    /// Notes when something comes, and cancels `ended` when whoever uses it is done with it.
+    pub(crate) fn telling(mut self, ended: &CancellationToken, progress: &Arc<Progress>) -> Self {
+        self.progress = Some(Arc::clone(progress));
         self._end = Some(ended.clone().drop_guard());
         self
     }
@@ -76,7 +81,12 @@ impl AsyncRead for ChannelIo {
             let (channel, message) = ready!(this.reading.poll(cx));
             this.reading.set(next(channel));
             match message {
-                Some(ChannelMsg::Data { data }) => this.rest = data,
+                Some(ChannelMsg::Data { data }) => {
+                    this.rest = data;
+                    if let Some(progress) = &this.progress {
+                        progress.note();
+                    }
+                }
                 Some(ChannelMsg::Eof | ChannelMsg::Close) => this.eof = true,
                 Some(_) => {}
                 None => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),

@@ -138,7 +138,8 @@ struct Mute(mpsc::UnboundedSender<DuplexStream>);
 impl Connector for Mute {
     async fn connect(&self, _: &Endpoint, _: Deadline) -> Result<Box<dyn ByteStream>> {
         let (near, far) = tokio::io::duplex(64 << 10);
-        self.0.send(far).unwrap();
+        // The test may be over.
+        self.0.send(far).ok();
         Ok(Box::new(near))
     }
 }

@@ -3,7 +3,7 @@
 mod support;
 
 contract! {
-    Some(support::Ours::new());
+    Some(Ours::new());
     exit_codes_are_data,
     the_streams_are_told_apart,
     arguments_arrive_as_they_are,

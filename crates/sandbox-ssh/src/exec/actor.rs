@@ -21,6 +21,11 @@ use crate::channel::{Ending, OpenChannel};
 /// After the exit status and without an end of file, this much silence means that something
 /// in the background holds the output open.
 const QUIET: Duration = Duration::from_millis(100);
+/// Something in the background may go on writing: after this long, answers of the server tell
+/// that everything of the command itself has come.
+const TRICKLE: Duration = Duration::from_secs(2);
+/// Answers after that: one for what the server had read, one for what stood in the pipe.
+const ANSWERS: u32 = 2;
 /// More than pipes and windows can hold of a command that has ended; what comes beyond is of
 /// something in the background.
 const AFTER_EXIT: usize = 8 << 20;
@@ -72,8 +77,12 @@ struct State {
     closed: bool,
     /// Bytes since the exit status.
     after_exit: usize,
-    /// Since the last byte.
+    /// When the exit status came.
+    ended: Option<Instant>,
+    /// Since the last byte after it.
     quiet: Option<Instant>,
+    /// Answers to questions that were asked late.
+    answers: u32,
 }
 
 /// Why the actor stops.
@@ -146,7 +155,7 @@ impl<S: Sink> Actor<S> {
         let limit = self.timeout.and_then(|after| Some((Instant::now().checked_add(after)?, after)));
         let mut dead: Option<Instant> = None;
         while !self.state.is_over() {
-            let quiet = self.state.quiet;
+            let probe = self.state.probe_at();
             tokio::select! {
                 biased;
                 step = self.sink.step() => if step == Step::Abandoned { return Stop::Abandoned },
@@ -157,12 +166,9 @@ impl<S: Sink> Actor<S> {
                 message = self.channel.read.wait(), if self.sink.has_room() => self.take(message),
                 () = life.ended(), if dead.is_none() => dead = Some(Instant::now() + REMAINS),
                 () = until(dead) => self.state.over = true,
-                () = until(quiet.map(|since| since + QUIET)), if self.sink.has_room() => {
-                    // Nothing came for a while: have we all that the server had to send?
-                    self.state.quiet = None;
-                    match self.probe().await {
-                        Some(stop) => return stop,
-                        None => continue,
+                () = until(probe), if self.sink.has_room() => {
+                    if let Some(stop) = self.probe().await {
+                        return stop;
                     }
                 }
             }
@@ -170,13 +176,14 @@ impl<S: Sink> Actor<S> {
         Stop::Ended
     }
 
-    /// Asks the server for an answer, which arrives after everything it sent before. If
-    /// nothing else does, the output is complete.
+    /// Asks the server for an answer, which arrives after everything it sent before, however
+    /// slow the network is. If nothing else does, the output is complete.
     async fn probe(&mut self) -> Option<Stop> {
         let conn = std::sync::Arc::clone(self.channel.conn());
         let pong = conn.ping(self.limits.channel);
         tokio::pin!(pong);
         let before = self.state.after_exit;
+        let late = self.state.ended.is_some_and(|ended| ended.elapsed() >= TRICKLE);
         loop {
             tokio::select! {
                 biased;
@@ -191,7 +198,8 @@ impl<S: Sink> Actor<S> {
                     if !answered && !conn.life().is_dead() {
                         return Some(Stop::Silent);
                     }
-                    if answered && self.state.after_exit == before {
+                    self.state.answers += u32::from(late);
+                    if answered && (self.state.after_exit == before || self.state.answers >= ANSWERS) {
                         self.state.eof = true;
                     }
                     return None;
@@ -230,6 +238,7 @@ impl<S: Sink> Actor<S> {
     fn exit(&mut self, status: ExitStatus) {
         // The first counts.
         self.state.exit.get_or_insert(status);
+        self.state.ended.get_or_insert_with(Instant::now);
         self.state.quiet = Some(Instant::now());
     }
 
@@ -302,6 +311,11 @@ impl<S: Sink> Actor<S> {
 }
 
 impl State {
+    /// When to ask whether more is to come.
+    fn probe_at(&self) -> Option<Instant> {
+        Some((self.quiet? + QUIET).min(self.ended? + TRICKLE))
+    }
+
     fn is_over(&self) -> bool {
         self.over || self.refused || self.exit.is_some() && self.eof
     }

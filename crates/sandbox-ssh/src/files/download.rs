@@ -10,12 +10,15 @@ use tokio::io::AsyncWriteExt;
 
 use super::failure::{failed_here, fault};
 use super::handle::{self, Handle, Target};
-use super::hub::{Hub, Sftp};
+use super::hub::Hub;
 use super::names::check_path;
 use super::ops::kind;
+use super::sftp::Sftp;
 
 /// Requests in flight.
 const IN_FLIGHT: usize = 16;
+/// Requests in flight of one download among many.
+const LEAST: usize = 2;
 const DOWNLOAD: Direction = Direction::Download;
 
 /// Reads a file into `to`, and flushes it.
@@ -25,7 +28,7 @@ pub(crate) async fn download(hub: &Hub, request: DownloadRequest, mut to: Writer
     let fail = |error| sftp.failed(DOWNLOAD, &request.path, error);
     let target = Target::File(request.path.clone(), OpenFlags::READ, FileAttributes::empty());
     let file = handle::open(&sftp, target).await.map_err(fail)?;
-    let before = sftp.raw.fstat(file.id()).await.map_err(fail)?.attrs;
+    let before = sftp.call(sftp.raw.fstat(file.id())).await.map_err(fail)?.attrs;
     if kind(&before) == FileKind::Directory {
         return Err(fault(DOWNLOAD, &request.path, TransferReason::Other, "it is a directory"));
     }
@@ -33,7 +36,7 @@ pub(crate) async fn download(hub: &Hub, request: DownloadRequest, mut to: Writer
         Some(size) if size > 0 => {
             check_size(&request, size)?;
             whole(&sftp, &file, &request, size, &mut to).await?;
-            let after = sftp.raw.fstat(file.id()).await.map_err(fail)?.attrs.size;
+            let after = sftp.call(sftp.raw.fstat(file.id())).await.map_err(fail)?.attrs.size;
             if after.is_some_and(|after| after != size) {
                 return Err(changed(&request, size, after.unwrap_or(0)));
             }
@@ -55,16 +58,20 @@ async fn whole(
     size: u64,
     to: &mut Writer,
 ) -> Result<()> {
+    let transfer = sftp.transfer();
     let mut reads = FuturesOrdered::new();
     let (mut asked, mut read) = (0, 0);
     while read < size {
-        while asked < size && reads.len() < IN_FLIGHT {
+        while asked < size && reads.len() < transfer.in_flight(IN_FLIGHT, LEAST) {
             let length = u64::from(sftp.read_len).min(size - asked);
             reads.push_back(range(sftp, file, asked, length));
             asked += length;
         }
-        let Some(piece) = reads.next().await else { break };
-        let (expected, piece) = piece.map_err(|error| sftp.failed(DOWNLOAD, &request.path, error))?;
+        let piece = sftp.call(async { reads.next().await.transpose() }).await;
+        let Some((expected, piece)) = piece.map_err(|error| sftp.failed(DOWNLOAD, &request.path, error))?
+        else {
+            break;
+        };
         if piece.len() as u64 != expected {
             return Err(changed(request, size, read + piece.len() as u64));
         }
@@ -103,7 +110,8 @@ async fn read(sftp: &Sftp, file: &Handle, offset: u64, length: u64) -> Result<Ve
 async fn until_end(sftp: &Sftp, file: &Handle, request: &DownloadRequest, to: &mut Writer) -> Result<u64> {
     let mut offset = 0;
     loop {
-        let piece = read(sftp, file, offset, u64::from(sftp.read_len))
+        let piece = sftp
+            .call(read(sftp, file, offset, u64::from(sftp.read_len)))
             .await
             .map_err(|error| sftp.failed(DOWNLOAD, &request.path, error))?;
         if piece.is_empty() {

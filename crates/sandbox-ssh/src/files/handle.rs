@@ -6,9 +6,7 @@ use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::hub::Sftp;
-
-type SftpResult<T> = Result<T, SftpError>;
+use super::sftp::{Sftp, SftpResult};
 
 /// What to open.
 pub(super) enum Target {
@@ -35,8 +33,10 @@ pub(super) async fn open(sftp: &Arc<Sftp>, target: Target) -> SftpResult<Handle>
                 .await
                 .map_err(|closed| SftpError::UnexpectedBehavior(closed.to_string()))?;
             let handle = match target {
-                Target::File(path, flags, attributes) => sftp.raw.open(path, flags, attributes).await?,
-                Target::Directory(path) => sftp.raw.opendir(path).await?,
+                Target::File(path, flags, attributes) => {
+                    sftp.call(sftp.raw.open(path, flags, attributes)).await?
+                }
+                Target::Directory(path) => sftp.call(sftp.raw.opendir(path)).await?,
             };
             Ok(Handle { sftp: Arc::clone(&sftp), id: handle.handle, _permit: permit })
         };
@@ -53,7 +53,7 @@ impl Handle {
     /// Closes it, and tells what the server thinks of it.
     pub(super) async fn close(mut self) -> SftpResult<()> {
         let id = std::mem::take(&mut self.id);
-        self.sftp.raw.close(id).await.map(drop)
+        self.sftp.call(self.sftp.raw.close(id)).await.map(drop)
     }
 }
 
@@ -65,7 +65,7 @@ impl Drop for Handle {
         let (sftp, id) = (Arc::clone(&self.sftp), std::mem::take(&mut self.id));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = sftp.raw.close(id).await {
+                if let Err(error) = sftp.call(sftp.raw.close(id)).await {
                     tracing::debug!(%error, "a file could not be closed");
                 }
             });

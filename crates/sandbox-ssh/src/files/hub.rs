@@ -4,39 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use russh::ChannelMsg;
-use russh_sftp::client::error::Error as SftpError;
-use russh_sftp::client::{Config, RawSftpSession};
-use sandbox_core::{ConnectionStage, Deadline, Direction, Error, Result};
-use tokio::sync::Semaphore;
+use sandbox_core::{ConnectionStage, Deadline, Error, Result};
 use tokio_util::sync::CancellationToken;
 
-use super::failure::failed;
+use super::sftp::{Progress, Sftp};
 use crate::channel::{self, OpenChannel};
 use crate::connection::Opening;
 use crate::pool::SlotPool;
 use crate::stream::ChannelIo;
-use crate::transport::Life;
-
-/// Files open at once: russh-sftp mistakes OpenSSH's 129th.
-const HANDLES: usize = 64;
-/// What every server can read or write at once.
-const BASE_LEN: u32 = 32 << 10;
-/// The most that OpenSSH reads at once; our packets are no larger.
-const MAX_READ: u64 = 261_120;
-const MAX_PACKET: u32 = 256 << 10;
-
-/// An SFTP session on a connection of its own.
-pub(crate) struct Sftp {
-    pub(super) raw: RawSftpSession,
-    pub(super) handles: Arc<Semaphore>,
-    /// Bytes to read with one request.
-    pub(super) read_len: u32,
-    pub(super) posix_rename: bool,
-    pub(super) statvfs: bool,
-    life: Life,
-    /// It answers no more.
-    ended: CancellationToken,
-}
 
 /// Hands out the session.
 pub(crate) struct Hub {
@@ -58,24 +33,17 @@ struct Used {
     at: Instant,
 }
 
-impl Sftp {
-    /// A refusal or failure of the server, in the words of this SDK. When the server does
-    /// not answer as it should, the next caller gets another session.
-    pub(super) fn failed(&self, direction: Direction, path: &str, error: SftpError) -> Error {
-        if !matches!(error, SftpError::Status(_) | SftpError::Limited(_)) {
-            self.ended.cancel();
-        }
-        failed(direction, path, error)
-    }
-
-    fn is_usable(&self) -> bool {
-        !self.life.is_dead() && !self.ended.is_cancelled()
-    }
-}
-
 impl Hub {
     pub(crate) fn new(pool: SlotPool, limits: HubLimits) -> Self {
         Self { pool, making: tokio::sync::Mutex::default(), current: Mutex::default(), limits }
+    }
+
+    /// A hub with a session that is there already.
+    #[cfg(test)]
+    pub(super) fn over(pool: SlotPool, limits: HubLimits, sftp: Sftp) -> Self {
+        let hub = Self::new(pool, limits);
+        *hub.current() = Some(Used { sftp: Arc::new(sftp), at: Instant::now() });
+        hub
     }
 
     pub(crate) fn pool(&self) -> &SlotPool {
@@ -132,37 +100,19 @@ impl Hub {
         if !begun.map_err(|_elapsed| silent())?? {
             return Err(no_sftp(&server));
         }
-        let request = self.limits.request.as_secs().max(1);
-        let config =
-            Config { max_packet_len: MAX_PACKET, request_timeout_secs: request, ..Config::default() };
-        let ended = CancellationToken::new();
-        let raw = RawSftpSession::new_with_config(ChannelIo::new(channel).telling(&ended), config);
-        let version = raw.init().await.map_err(|source| match life.is_dead() {
-            true => {
-                Error::connection(ConnectionStage::Channel, "the connection was lost", Some(source.into()))
-            }
-            // The server promised and its helper program does not run.
-            false => no_sftp(&server),
-        })?;
-        let has = |name: &str| version.extensions.contains_key(name);
-        let read_len = match has("limits@openssh.com") {
-            true => match raw.limits().await {
-                Ok(limits) if limits.max_read_len > 0 => {
-                    u32::try_from(limits.max_read_len.min(MAX_READ)).unwrap_or(BASE_LEN)
-                }
-                _ => BASE_LEN,
-            },
-            false => BASE_LEN,
-        };
-        Ok(Sftp {
-            raw,
-            handles: Arc::new(Semaphore::new(HANDLES)),
-            read_len: read_len.max(1),
-            posix_rename: has("posix-rename@openssh.com"),
-            statvfs: has("statvfs@openssh.com"),
-            life,
-            ended,
-        })
+        let (ended, progress) = (CancellationToken::new(), Progress::new());
+        let stream = ChannelIo::new(channel).telling(&ended, &progress);
+        let begin = Sftp::begin(stream, ended, progress, self.limits.request);
+        match tokio::time::timeout(self.limits.channel, begin).await.map_err(|_elapsed| silent())? {
+            Ok(sftp) => Ok(sftp),
+            Err(source) if life.is_dead() => Err(Error::connection(
+                ConnectionStage::Channel,
+                "the connection was lost",
+                Some(source.into()),
+            )),
+            // The server promised, and its helper program does not run.
+            Err(_) => Err(no_sftp(&server)),
+        }
     }
 }
 

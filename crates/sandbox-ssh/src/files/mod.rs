@@ -6,12 +6,16 @@
 mod download;
 mod failure;
 mod handle;
+#[cfg(test)]
+mod hostile;
 mod hub;
 mod names;
 mod ops;
+mod sftp;
 mod upload;
 
 pub(crate) use download::download;
 pub(crate) use hub::{Hub, HubLimits};
 pub(crate) use ops::Files;
+pub(crate) use sftp::Progress;
 pub(crate) use upload::upload;

@@ -10,8 +10,9 @@ use sandbox_core::{Direction, Error, FileInfo, FileKind, Result, TransferReason}
 
 use super::failure::fault;
 use super::handle::{self, Target};
-use super::hub::{Hub, Sftp};
+use super::hub::Hub;
 use super::names::{check_answer, check_entry, check_path};
+use super::sftp::Sftp;
 
 const INSIDE: Direction = Direction::Inside;
 /// The most entries of one directory, and the most bytes of their names.
@@ -30,7 +31,8 @@ impl Files<'_> {
 
     pub(crate) async fn stat(&self, path: &str, follow: bool) -> Result<FileInfo> {
         let sftp = self.at(path).await?;
-        let attributes = if follow { sftp.raw.stat(path).await } else { sftp.raw.lstat(path).await };
+        let attributes =
+            if follow { sftp.call(sftp.raw.stat(path)).await } else { sftp.call(sftp.raw.lstat(path)).await };
         Ok(info(path, &attributes.map_err(|error| sftp.failed(INSIDE, path, error))?.attrs))
     }
 
@@ -40,7 +42,7 @@ impl Files<'_> {
         let directory = handle::open(&sftp, Target::Directory(path.to_owned())).await.map_err(fail)?;
         let (mut entries, mut bytes) = (Vec::new(), 0);
         loop {
-            let batch = match sftp.raw.readdir(directory.id()).await {
+            let batch = match sftp.call(sftp.raw.readdir(directory.id())).await {
                 Ok(batch) => batch.files,
                 Err(SftpError::Status(status)) if status.status_code == StatusCode::Eof => break,
                 Err(error) => return Err(fail(error)),
@@ -74,14 +76,16 @@ impl Files<'_> {
     pub(crate) async fn create_dir(&self, path: &str, parents: bool) -> Result<()> {
         let sftp = self.at(path).await?;
         if !parents {
-            return match sftp.raw.mkdir(path, FileAttributes::empty()).await {
+            return match sftp.call(sftp.raw.mkdir(path, FileAttributes::empty())).await {
                 Ok(_) => Ok(()),
                 Err(error) => Err(exists_or(&sftp, path, error).await),
             };
         }
         // All at once, for a server takes requests in order; those that are there fail.
-        let made = join_all(ancestors(path).map(|dir| sftp.raw.mkdir(dir, FileAttributes::empty()))).await;
-        match sftp.raw.stat(path).await {
+        let made =
+            join_all(ancestors(path).map(|dir| sftp.call(sftp.raw.mkdir(dir, FileAttributes::empty()))))
+                .await;
+        match sftp.call(sftp.raw.stat(path)).await {
             Ok(found) if kind(&found.attrs) == FileKind::Directory => Ok(()),
             Ok(_) => Err(fault(INSIDE, path, TransferReason::AlreadyExists, "it exists and is no directory")),
             Err(missing) => {
@@ -100,18 +104,21 @@ impl Files<'_> {
 
     pub(crate) async fn remove_file(&self, path: &str) -> Result<()> {
         let sftp = self.at(path).await?;
-        sftp.raw.remove(path).await.map(drop).map_err(|error| sftp.failed(INSIDE, path, error))
+        sftp.call(sftp.raw.remove(path)).await.map(drop).map_err(|error| sftp.failed(INSIDE, path, error))
     }
 
     pub(crate) async fn remove_dir(&self, path: &str) -> Result<()> {
         let sftp = self.at(path).await?;
-        sftp.raw.rmdir(path).await.map(drop).map_err(|error| sftp.failed(INSIDE, path, error))
+        sftp.call(sftp.raw.rmdir(path)).await.map(drop).map_err(|error| sftp.failed(INSIDE, path, error))
     }
 
     pub(crate) async fn set_mode(&self, path: &str, mode: u32) -> Result<()> {
         let sftp = self.at(path).await?;
         let attributes = FileAttributes { permissions: Some(mode & 0o7777), ..FileAttributes::empty() };
-        sftp.raw.setstat(path, attributes).await.map(drop).map_err(|error| sftp.failed(INSIDE, path, error))
+        sftp.call(sftp.raw.setstat(path, attributes))
+            .await
+            .map(drop)
+            .map_err(|error| sftp.failed(INSIDE, path, error))
     }
 
     pub(crate) async fn symlink(&self, target: &str, path: &str) -> Result<()> {
@@ -119,7 +126,7 @@ impl Files<'_> {
         let sftp = self.at(path).await?;
         // The draft has the link first. OpenSSH has the target first, and so has everybody
         // who wants to work with it; russh-sftp sends its arguments in the draft's order.
-        match sftp.raw.symlink(target, path).await {
+        match sftp.call(sftp.raw.symlink(target, path)).await {
             Ok(_) => Ok(()),
             Err(error) => Err(exists_or(&sftp, path, error).await),
         }
@@ -127,13 +134,15 @@ impl Files<'_> {
 
     pub(crate) async fn read_link(&self, path: &str) -> Result<String> {
         let sftp = self.at(path).await?;
-        let name = sftp.raw.readlink(path).await.map_err(|error| sftp.failed(INSIDE, path, error))?;
+        let name =
+            sftp.call(sftp.raw.readlink(path)).await.map_err(|error| sftp.failed(INSIDE, path, error))?;
         only(path, name.files)
     }
 
     pub(crate) async fn canonicalize(&self, path: &str) -> Result<String> {
         let sftp = self.at(path).await?;
-        let name = sftp.raw.realpath(path).await.map_err(|error| sftp.failed(INSIDE, path, error))?;
+        let name =
+            sftp.call(sftp.raw.realpath(path)).await.map_err(|error| sftp.failed(INSIDE, path, error))?;
         only(path, name.files)
     }
 }
@@ -149,16 +158,16 @@ pub(super) async fn replace(sftp: &Sftp, from: &str, to: &str) -> Result<(), Sft
             data.extend_from_slice(&length.to_be_bytes());
             data.extend_from_slice(path.as_bytes());
         }
-        return match sftp.raw.extended("posix-rename@openssh.com", data).await? {
+        return match sftp.call(sftp.raw.extended("posix-rename@openssh.com", data)).await? {
             Packet::Status(status) => succeeded(status),
             _ => Err(SftpError::UnexpectedPacket),
         };
     }
-    match sftp.raw.rename(from, to).await {
+    match sftp.call(sftp.raw.rename(from, to)).await {
         // By the draft it fails when the target exists.
         Err(SftpError::Status(_)) if is_file(sftp, to).await => {
-            sftp.raw.remove(to).await?;
-            sftp.raw.rename(from, to).await.map(drop)
+            sftp.call(sftp.raw.remove(to)).await?;
+            sftp.call(sftp.raw.rename(from, to)).await.map(drop)
         }
         result => result.map(drop),
     }
@@ -169,14 +178,14 @@ fn succeeded(status: Status) -> Result<(), SftpError> {
 }
 
 async fn is_file(sftp: &Sftp, path: &str) -> bool {
-    sftp.raw.lstat(path).await.is_ok_and(|found| kind(&found.attrs) != FileKind::Directory)
+    sftp.call(sftp.raw.lstat(path)).await.is_ok_and(|found| kind(&found.attrs) != FileKind::Directory)
 }
 
 /// Servers do not say that something failed because it exists.
 async fn exists_or(sftp: &Sftp, path: &str, error: SftpError) -> Error {
     match error {
         SftpError::Status(status)
-            if status.status_code == StatusCode::Failure && sftp.raw.lstat(path).await.is_ok() =>
+            if status.status_code == StatusCode::Failure && sftp.call(sftp.raw.lstat(path)).await.is_ok() =>
         {
             fault(INSIDE, path, TransferReason::AlreadyExists, "it exists already")
         }

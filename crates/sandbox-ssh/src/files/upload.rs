@@ -11,12 +11,15 @@ use tokio::io::AsyncReadExt;
 
 use super::failure::{failed_here, fault};
 use super::handle::{self, Handle, Target};
-use super::hub::{Hub, Sftp};
+use super::hub::Hub;
 use super::names::{check_path, split};
 use super::ops::replace;
+use super::sftp::{Sftp, SftpResult};
 
 /// Requests in flight: together one window of OpenSSH.
 const IN_FLIGHT: usize = 64;
+/// Requests in flight of one upload among many.
+const LEAST: usize = 8;
 /// Bytes of one request: with its head, one packet that every server takes.
 const PIECE: usize = (32 << 10) - 64;
 const UPLOAD: Direction = Direction::Upload;
@@ -69,7 +72,7 @@ impl Drop for Temporary {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             // The server takes requests in order: what creates it was sent before.
             runtime.spawn(async move {
-                if let Err(error) = sftp.raw.remove(path).await {
+                if let Err(error) = sftp.call(sftp.raw.remove(path)).await {
                     tracing::debug!(%error, "a temporary file was not removed; it may not have been made");
                 }
             });
@@ -102,8 +105,8 @@ async fn write(sftp: &Arc<Sftp>, temporary: &str, request: &UploadRequest, from:
         mtime: seconds,
         ..FileAttributes::empty()
     };
-    sftp.raw.fsetstat(file.id(), attributes).await.map_err(fail)?;
-    let there = sftp.raw.fstat(file.id()).await.map_err(fail)?.attrs.size;
+    sftp.call(sftp.raw.fsetstat(file.id(), attributes)).await.map_err(fail)?;
+    let there = sftp.call(sftp.raw.fstat(file.id())).await.map_err(fail)?.attrs.size;
     file.close().await.map_err(fail)?;
     match there {
         Some(size) if size != written => {
@@ -120,6 +123,7 @@ enum Failure {
 }
 
 async fn copy(sftp: &Sftp, file: &Handle, mut from: Reader, request: &UploadRequest) -> Result<u64, Failure> {
+    let transfer = sftp.transfer();
     let mut writes = FuturesUnordered::new();
     let mut offset = 0_u64;
     loop {
@@ -129,21 +133,22 @@ async fn copy(sftp: &Sftp, file: &Handle, mut from: Reader, request: &UploadRequ
         if piece.is_empty() {
             break;
         }
-        if writes.len() >= IN_FLIGHT {
-            done(writes.next().await)?;
+        while writes.len() >= transfer.in_flight(IN_FLIGHT, LEAST) {
+            sftp.call(one(&mut writes)).await.map_err(Failure::There)?;
         }
         let length = piece.len() as u64;
         writes.push(sftp.raw.write(file.id(), offset, piece));
         offset += length;
     }
     while !writes.is_empty() {
-        done(writes.next().await)?;
+        sftp.call(one(&mut writes)).await.map_err(Failure::There)?;
     }
     Ok(offset)
 }
 
-fn done<T>(result: Option<Result<T, SftpError>>) -> Result<(), Failure> {
-    result.transpose().map(drop).map_err(Failure::There)
+/// Waits for any of them to be done.
+async fn one<T>(writes: &mut FuturesUnordered<impl Future<Output = SftpResult<T>>>) -> SftpResult<()> {
+    writes.next().await.transpose().map(drop)
 }
 
 async fn read_piece(from: &mut Reader) -> std::io::Result<Vec<u8>> {
@@ -161,7 +166,7 @@ async fn read_piece(from: &mut Reader) -> std::io::Result<Vec<u8>> {
 async fn no_space_or(sftp: &Sftp, temporary: &str, request: &UploadRequest, error: SftpError) -> Error {
     if let SftpError::Status(_) = &error
         && sftp.statvfs
-        && let Ok(disk) = sftp.raw.statvfs(temporary).await
+        && let Ok(disk) = sftp.call(sftp.raw.statvfs(temporary)).await
         && disk.blocks_avail.saturating_mul(disk.fragment_size) < 2 * PIECE as u64
     {
         return Error::transfer(

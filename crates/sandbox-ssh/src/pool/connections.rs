@@ -31,6 +31,8 @@ pub(crate) struct Connections {
     bounds: Bounds,
     dialing: Semaphore,
     state: Mutex<State>,
+    /// Gives a connection that it has not used yet.
+    donor: Option<Arc<Self>>,
 }
 
 struct State {
@@ -104,10 +106,16 @@ impl Dialer {
 }
 
 impl Connections {
-    pub(super) fn new(dialer: Dialer, bounds: Bounds) -> Self {
+    pub(super) fn new(dialer: Dialer, bounds: Bounds, donor: Option<Arc<Self>>) -> Self {
         let limit = bounds.channels_per_connection.max(1);
         let state = State { entries: Vec::new(), limit, handshakes: 0, closed: false };
-        Self { dialer, bounds, dialing: Semaphore::new(bounds.handshakes.max(1)), state: Mutex::new(state) }
+        Self {
+            dialer,
+            bounds,
+            dialing: Semaphore::new(bounds.handshakes.max(1)),
+            state: Mutex::new(state),
+            donor,
+        }
     }
 
     /// Makes sure that there is a connection.
@@ -133,7 +141,10 @@ impl Connections {
             if let Some(slot) = Self::claim(home)? {
                 return Ok(slot);
             }
-            home.dial(Deadline::after(home.dialer.connect_timeout), ATTEMPTS).await?;
+            match home.donor.as_ref().and_then(|donor| donor.take_unused()) {
+                Some(conn) => home.add(conn)?,
+                None => home.dial(Deadline::after(home.dialer.connect_timeout), ATTEMPTS).await?,
+            }
         }
     }
 
@@ -156,15 +167,27 @@ impl Connections {
 
     async fn dial(&self, deadline: Deadline, attempts: u32) -> Result<()> {
         let conn = self.dialer.dial(deadline, attempts).await?;
+        self.state().handshakes += 1;
+        self.add(Arc::new(conn))
+    }
+
+    fn add(&self, conn: Arc<Conn>) -> Result<()> {
         let mut state = self.state();
         if state.closed {
             conn.life().kill();
             return Err(evicted());
         }
-        state.handshakes += 1;
         state.limit = state.limit.min(conn.safe_channels());
-        state.entries.push(Entry { conn: Arc::new(conn), slots: 0 });
+        state.entries.push(Entry { conn, slots: 0 });
         Ok(())
+    }
+
+    /// A connection that was made and that nobody has used.
+    fn take_unused(&self) -> Option<Arc<Conn>> {
+        let mut state = self.state();
+        let unused = |entry: &Entry| entry.slots == 0 && entry.conn.is_usable();
+        let at = state.entries.iter().position(unused)?;
+        Some(state.entries.swap_remove(at).conn)
     }
 
     fn has_usable(&self) -> bool {

@@ -57,8 +57,10 @@ pub struct PoolStatus {
 }
 
 impl SlotPool {
-    pub(crate) fn new(dialer: Dialer, bounds: Bounds) -> Result<Self> {
-        let connections = Arc::new(Connections::new(dialer, bounds));
+    /// A pool without connections. It may take over one that `donor` has not used yet.
+    pub(crate) fn new(dialer: Dialer, bounds: Bounds, donor: Option<&Self>) -> Result<Self> {
+        let donor = donor.map(|pool| Arc::clone(&pool.connections));
+        let connections = Arc::new(Connections::new(dialer, bounds, donor));
         let manager = SlotManager(Arc::clone(&connections));
         let most = bounds.max_connections.saturating_mul(bounds.channels_per_connection).max(1);
         let pool =

@@ -1,0 +1,252 @@
+//! Tests against a file server that answers as it likes.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use sandbox_core::{
+    Access, DownloadRequest, Endpoint, Error, KeyPair, Result, TransferReason, Uid, UploadRequest,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio_util::sync::CancellationToken;
+
+use super::hub::{Hub, HubLimits};
+use super::sftp::{Progress, Sftp};
+use super::{Files, download, upload};
+use crate::connection::Purpose;
+use crate::options::SshOptions;
+use crate::pool::{Bounds, Dialer, SlotPool};
+use crate::tcp::TcpConnector;
+
+// Packet types of draft-ietf-secsh-filexfer-02.
+const OPEN: u8 = 3;
+const READ: u8 = 5;
+const FSTAT: u8 = 8;
+const OPENDIR: u8 = 11;
+const READDIR: u8 = 12;
+const REALPATH: u8 = 16;
+const STATUS: u8 = 101;
+const HANDLE: u8 = 102;
+const DATA: u8 = 103;
+const NAME: u8 = 104;
+const ATTRS: u8 = 105;
+
+/// A reply: its type, and what follows the request's id.
+type Reply = (u8, Vec<u8>);
+
+/// Serves what `answer` says; requests that it leaves alone succeed, with the handle `h`.
+async fn serve(mut stream: DuplexStream, mut answer: impl FnMut(u8, u64) -> Option<Reply>) {
+    let mut count = 0;
+    while let Ok(length) = stream.read_u32().await {
+        let mut packet = vec![0; length as usize];
+        if stream.read_exact(&mut packet).await.is_err() {
+            return;
+        }
+        let body = match packet[0] {
+            1 => vec![2, 0, 0, 0, 3],
+            kind => {
+                let (reply, rest) = answer(kind, count).unwrap_or_else(|| match kind {
+                    OPEN | OPENDIR => (HANDLE, string(b"h")),
+                    _ => status(0, ""),
+                });
+                [&[reply], &packet[1..5], &rest].concat()
+            }
+        };
+        count += 1;
+        let framed = [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat();
+        if stream.write_all(&framed).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn string(bytes: &[u8]) -> Vec<u8> {
+    [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
+}
+
+fn status(code: u32, message: &str) -> Reply {
+    (STATUS, [&code.to_be_bytes()[..], &string(message.as_bytes()), &string(b"")].concat())
+}
+
+/// Attributes of a regular file of this size.
+fn file(size: u64) -> Vec<u8> {
+    [&5_u32.to_be_bytes()[..], &size.to_be_bytes(), &0o100_644_u32.to_be_bytes()].concat()
+}
+
+fn names(names: &[&[u8]]) -> Reply {
+    let mut body = u32::try_from(names.len()).unwrap().to_be_bytes().to_vec();
+    for name in names {
+        body.extend([string(name), string(b""), file(1)].concat());
+    }
+    (NAME, body)
+}
+
+async fn hub(answer: impl FnMut(u8, u64) -> Option<Reply> + Send + 'static) -> Hub {
+    patient(Duration::from_secs(1), answer).await
+}
+
+async fn patient(patience: Duration, answer: impl FnMut(u8, u64) -> Option<Reply> + Send + 'static) -> Hub {
+    let (near, far) = tokio::io::duplex(1 << 20);
+    tokio::spawn(serve(far, answer));
+    let sftp = Sftp::begin(near, CancellationToken::new(), Progress::new(), patience).await.unwrap();
+    let keys = KeyPair::generate().unwrap();
+    let access = Access {
+        id: "sbx-test".parse().unwrap(),
+        uid: Uid::new("test"),
+        user: "nobody".into(),
+        host_key: keys.public,
+        client_key: keys.private,
+        // Nothing listens there.
+        endpoint: Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))),
+    };
+    let dialer =
+        Dialer::new(Arc::new(TcpConnector), Arc::new(access), &SshOptions::default(), Purpose::Files);
+    let one = Bounds { channels_per_connection: 1, connections: 1, max_connections: 1, handshakes: 1 };
+    let limits = HubLimits { checkout: patience, channel: patience, request: patience };
+    Hub::over(SlotPool::new(dialer, one, None).unwrap(), limits, sftp)
+}
+
+fn reason(error: Error) -> TransferReason {
+    match error {
+        Error::Transfer(error) => error.reason,
+        other => panic!("not a transfer error: {other:?}"),
+    }
+}
+
+async fn fetch(hub: &Hub, max_size: Option<u64>) -> Result<u64> {
+    let mut request = DownloadRequest::new("f");
+    request.max_size = max_size;
+    download(hub, request, Box::new(tokio::io::sink())).await
+}
+
+#[tokio::test]
+async fn names_that_lead_astray_are_refused() {
+    for bad in [&b""[..], b"../../etc/passwd", b"/etc/passwd", b"a/b", b"a\0b", b"\xff\xfe"] {
+        let name = bad.to_vec();
+        let hub = hub(move |kind, _| (kind == READDIR).then(|| names(&[b"good", b".", b"..", &name]))).await;
+        assert_eq!(reason(Files(&hub).list("d").await.unwrap_err()), TransferReason::BadName, "{bad:?}");
+    }
+    let hub = hub(|kind, _| (kind == REALPATH).then(|| names(&[b"/a\xff"]))).await;
+    assert_eq!(reason(Files(&hub).canonicalize(".").await.unwrap_err()), TransferReason::BadName);
+}
+
+#[tokio::test]
+async fn an_endless_listing_ends() {
+    let many: Vec<Vec<u8>> = (0..4000).map(|n: u32| format!("entry-{n:025}").into_bytes()).collect();
+    let hub = hub(move |kind, _| {
+        (kind == READDIR).then(|| names(&many.iter().map(Vec::as_slice).collect::<Vec<_>>()))
+    })
+    .await;
+    assert_eq!(reason(Files(&hub).list("d").await.unwrap_err()), TransferReason::TooLarge);
+}
+
+#[tokio::test]
+async fn an_empty_listing_without_end_ends() {
+    let hub = hub(|kind, _| (kind == READDIR).then(|| names(&[]))).await;
+    Files(&hub).list("d").await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_file_is_neither_shorter_nor_longer_than_it_says() {
+    let of = |size: u64, data: &'static [u8]| {
+        hub(move |kind, _| match kind {
+            FSTAT => Some((ATTRS, file(size))),
+            READ => Some((DATA, string(data))),
+            _ => None,
+        })
+    };
+    // It ends early: an empty answer is the end of the file.
+    assert_eq!(reason(fetch(&of(10, b"").await, None).await.unwrap_err()), TransferReason::SizeChanged);
+    // More than was asked for.
+    fetch(&of(3, b"12345").await, None).await.unwrap_err();
+    // A size that nobody has, which nothing must be reserved for.
+    assert_eq!(
+        reason(fetch(&of(u64::MAX, b"x").await, Some(1 << 20)).await.unwrap_err()),
+        TransferReason::TooLarge
+    );
+    // No size and no end.
+    assert_eq!(
+        reason(fetch(&of(0, b"xxxx").await, Some(1 << 10)).await.unwrap_err()),
+        TransferReason::TooLarge
+    );
+    assert_eq!(fetch(&of(4, b"1234").await, None).await.unwrap(), 4);
+}
+
+#[tokio::test]
+async fn a_file_that_grows_while_it_is_read_is_told() {
+    let mut size = 3;
+    let hub = hub(move |kind, _| match kind {
+        FSTAT => {
+            size += 1;
+            Some((ATTRS, file(size)))
+        }
+        READ => Some((DATA, string(b"1234"))),
+        _ => None,
+    })
+    .await;
+    assert_eq!(reason(fetch(&hub, None).await.unwrap_err()), TransferReason::SizeChanged);
+}
+
+#[tokio::test]
+async fn an_upload_that_the_server_did_not_keep_is_told() {
+    let hub = hub(|kind, _| (kind == FSTAT).then(|| (ATTRS, file(2)))).await;
+    let error = upload(&hub, UploadRequest::new("f"), Box::new(&b"1234"[..])).await.unwrap_err();
+    assert_eq!(reason(error), TransferReason::SizeChanged);
+}
+
+#[tokio::test]
+async fn a_server_that_answers_nothing_is_given_up() {
+    let (near, _far) = tokio::io::duplex(1 << 10);
+    let begin = Sftp::begin(near, CancellationToken::new(), Progress::new(), Duration::from_secs(1));
+    assert!(tokio::time::timeout(Duration::from_millis(50), begin).await.is_err());
+    // It answers the first requests, and then no more.
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let hub = hub(move |kind, _| {
+        if kind == READ {
+            stopped.recv_timeout(Duration::from_secs(3)).ok();
+        }
+        (kind == FSTAT).then(|| (ATTRS, file(100)))
+    })
+    .await;
+    let reading = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(fetch(&hub, None))
+    });
+    assert_eq!(reason(reading.await.unwrap().unwrap_err()), TransferReason::Lost);
+    drop(stop);
+}
+
+#[tokio::test]
+async fn messages_are_made_harmless() {
+    let hub = hub(|kind, _| (kind == OPEN).then(|| status(4, "\x1b]0;owned\x07 No space left"))).await;
+    let error = fetch(&hub, None).await.unwrap_err();
+    assert!(!error.to_string().contains('\x1b'), "{error}");
+    assert_eq!(reason(error), TransferReason::NoSpace);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(250))]
+    /// Whatever comes, a call ends with an answer or an error.
+    #[test]
+    fn nonsense_is_survived(
+        reply in (prop_oneof![3 => 101_u8..106, 1 => any::<u8>()], prop::collection::vec(any::<u8>(), 0..60)),
+        at in 0_u64..4,
+        operation in 0..4,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let answer = move |_, count| (count > at).then(|| reply.clone());
+            let hub = patient(Duration::from_millis(20), answer).await;
+            let call = async {
+                match operation {
+                    0 => Files(&hub).list("d").await.map(drop).ok(),
+                    1 => fetch(&hub, Some(1 << 20)).await.map(drop).ok(),
+                    2 => upload(&hub, UploadRequest::new("f"), Box::new(&b"1234"[..])).await.map(drop).ok(),
+                    _ => Files(&hub).create_dir("a/b", true).await.ok(),
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(20), call).await.expect("it ends");
+        });
+    }
+}

@@ -1,0 +1,154 @@
+//! An SFTP session.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use russh_sftp::client::error::Error as SftpError;
+use russh_sftp::client::{Config, RawSftpSession};
+use sandbox_core::{Direction, Error};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::failure::failed;
+
+/// Files open at once: russh-sftp mistakes OpenSSH's 129th.
+const HANDLES: usize = 64;
+/// What every server can read or write at once.
+const BASE_LEN: u32 = 32 << 10;
+/// The most that OpenSSH reads at once; our packets are no larger.
+const MAX_READ: u64 = 261_120;
+const MAX_PACKET: u32 = 256 << 10;
+/// russh-sftp's own time-outs begin when a request is queued, and so fail on a slow line.
+const NEVER: u64 = u64::MAX;
+
+pub(super) type SftpResult<T> = Result<T, SftpError>;
+
+/// A session of the SFTP protocol, version 3 (draft-ietf-secsh-filexfer-02).
+pub(crate) struct Sftp {
+    pub(super) raw: RawSftpSession,
+    pub(super) handles: Arc<Semaphore>,
+    /// Bytes to read with one request.
+    pub(super) read_len: u32,
+    pub(super) posix_rename: bool,
+    pub(super) statvfs: bool,
+    transfers: AtomicUsize,
+    /// It answers no more.
+    ended: CancellationToken,
+    progress: Arc<Progress>,
+    patience: Duration,
+}
+
+/// When something last came from the server.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    epoch: Instant,
+    last_ms: AtomicU64,
+}
+
+/// Counts as a transfer until dropped.
+pub(super) struct Transfer<'a>(&'a Sftp);
+
+impl Sftp {
+    /// Begins a session on a stream that cancels `ended` when it ends, and keeps `progress`.
+    /// No answer for as long as `patience` ends it.
+    pub(super) async fn begin<S>(
+        stream: S,
+        ended: CancellationToken,
+        progress: Arc<Progress>,
+        patience: Duration,
+    ) -> SftpResult<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let config = Config { max_packet_len: MAX_PACKET, request_timeout_secs: NEVER, ..Config::default() };
+        let raw = RawSftpSession::new_with_config(stream, config);
+        let version = raw.init().await?;
+        let has = |name: &str| version.extensions.contains_key(name);
+        let mut read_len = BASE_LEN;
+        if has("limits@openssh.com")
+            && let Ok(limits) = raw.limits().await
+            && limits.max_read_len > 0
+        {
+            read_len = u32::try_from(limits.max_read_len.min(MAX_READ)).unwrap_or(BASE_LEN);
+        }
+        Ok(Self {
+            raw,
+            handles: Arc::new(Semaphore::new(HANDLES)),
+            read_len,
+            posix_rename: has("posix-rename@openssh.com"),
+            statvfs: has("statvfs@openssh.com"),
+            transfers: AtomicUsize::new(0),
+            ended,
+            progress,
+            patience,
+        })
+    }
+
+    /// Waits for an answer, as long as any come.
+    pub(super) async fn call<T>(&self, request: impl Future<Output = SftpResult<T>>) -> SftpResult<T> {
+        let begun = Instant::now();
+        let limit = || begun.max(self.progress.last()) + self.patience;
+        tokio::pin!(request);
+        loop {
+            tokio::select! {
+                biased;
+                answer = request.as_mut() => return answer,
+                () = sleep_until(limit()) => if Instant::now() >= limit() {
+                    return Err(SftpError::Timeout);
+                }
+            }
+        }
+    }
+
+    /// A refusal or failure of the server, in the words of this SDK. When the server does
+    /// not answer as it should, the next caller gets another session.
+    pub(super) fn failed(&self, direction: Direction, path: &str, error: SftpError) -> Error {
+        if !matches!(error, SftpError::Status(_) | SftpError::Limited(_)) {
+            self.ended.cancel();
+        }
+        failed(direction, path, error)
+    }
+
+    pub(super) fn is_usable(&self) -> bool {
+        !self.ended.is_cancelled()
+    }
+
+    pub(super) fn transfer(&self) -> Transfer<'_> {
+        self.transfers.fetch_add(1, Ordering::Relaxed);
+        Transfer(self)
+    }
+}
+
+impl Transfer<'_> {
+    /// How many requests a transfer may have in flight: `alone` when it is the only one, and
+    /// no fewer than `least`, so that all together need a bounded amount of memory.
+    pub(super) fn in_flight(&self, alone: usize, least: usize) -> usize {
+        let transfers = self.0.transfers.load(Ordering::Relaxed).max(1);
+        (4 * alone / transfers).clamp(least, alone)
+    }
+}
+
+impl Drop for Transfer<'_> {
+    fn drop(&mut self) {
+        self.0.transfers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Progress {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { epoch: Instant::now(), last_ms: AtomicU64::new(0) })
+    }
+
+    /// Something came.
+    pub(crate) fn note(&self) {
+        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_ms.store(now, Ordering::Relaxed);
+    }
+
+    fn last(&self) -> Instant {
+        self.epoch + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
+    }
+}
