@@ -1,6 +1,8 @@
 //! The manifests that are sent, as files: `UPDATE_GOLDEN=1 cargo test -p sandbox-k8s` writes
 //! them anew, otherwise they are compared.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -216,10 +216,9 @@ fn those_who_wait_are_woken_for_their_own_and_for_nothing_else() {
     assert_eq!(run.index.apply(News::Applied(a("2", "Running")), run.now), [first.clone(), second.clone()]);
     assert_eq!(run.apply(News::Applied(a("2", "Running"))), 0, "told twice");
     run.index.forget(&first);
-    assert_eq!(run.index.apply(News::Removed(Uid::new("a1")), run.now), [second.clone()]);
     assert_eq!(run.index.gone(&Uid::new("b1"), run.now), [other]);
-    run.index.forget(&second);
-    assert_eq!(run.list([]), 1, "everyone looks again after a list");
+    assert_eq!(run.index.apply(News::Removed(Uid::new("a1")), run.now), [second]);
+    assert_eq!(run.list([]), 2, "everyone looks again after a list");
 }
 
 #[test]

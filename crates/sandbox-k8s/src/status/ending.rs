@@ -58,10 +58,10 @@ pub(super) fn pod(status: &PodStatus) -> Option<Trouble> {
 pub(super) fn unexplained(status: &PodStatus) -> Trouble {
     let others = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
     let failed = others.filter_map(|other| Some((&other.name, other.state.as_ref()?.terminated.as_ref()?)));
-    let said = failed
+    let mut said = failed
         .filter(|(_, ended)| ended.exit_code != 0)
         .map(|(name, ended)| format!("its container {name} ended with exit code {}", ended.exit_code));
-    let said = said.last().or_else(|| status.message.clone()).or_else(|| status.reason.clone());
+    let said = said.next_back().or_else(|| status.message.clone()).or_else(|| status.reason.clone());
     let said = said.unwrap_or_else(|| "Kubernetes does not say why".into());
     Trouble::last(CreationReason::Crashed, format!("the Pod has ended: {said}"))
 }
