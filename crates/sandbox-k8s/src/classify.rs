@@ -72,7 +72,8 @@ pub enum Next {
     CheckNonce,
     /// It does not exist any more, or another has its name: as wished.
     AlreadyGone,
-    /// It is not as it was: look again before deciding anew.
+    /// It is not as it was: look again before deciding anew, by the deadline. A patch that can
+    /// never apply looks the same, so that the number of such rounds is the caller's to bound.
     Changed,
     /// It will not work.
     Permanent(Error),

@@ -292,7 +292,8 @@ impl Index {
     }
 
     fn listed(&mut self) -> Vec<Waiter> {
-        let listing = self.listing.take().unwrap_or_default();
+        // An end without a beginning says nothing of what there is.
+        let Some(listing) = self.listing.take() else { return Vec::new() };
         // The list may be older than what we wrote last.
         let vanished = self.pods.keys().filter(|uid| !listing.contains(*uid) && !self.own.is_unshown(uid));
         for uid in vanished.cloned().collect::<Vec<_>>() {

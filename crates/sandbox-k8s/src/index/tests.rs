@@ -199,6 +199,7 @@ fn a_list_that_breaks_off_takes_nothing_away() {
     let mut run = Run::with([a("1", "Running")]);
     run.apply(News::ListBegan);
     run.apply(News::Failed("cut".into()));
+    run.apply(News::ListDone);
     assert_eq!(run.state("sbx-a"), SandboxState::Running);
     run.apply(News::ListBegan);
     run.apply(News::ListBegan);
