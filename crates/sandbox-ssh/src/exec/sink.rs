@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 
-use sandbox_core::{ExecEvent, ExitStatus, Output, Result};
+use sandbox_core::{ExecEvent, ExitStatus, Output, OutputCollector, Result};
 use tokio::sync::{mpsc, oneshot};
 
 /// What may pile up for a slow reader while a signal goes out, in bytes.
@@ -37,43 +37,20 @@ pub(super) trait Sink: Send + 'static {
 
 /// Keeps the beginning of each stream.
 pub(super) struct Collect {
-    stdout: Capped,
-    stderr: Capped,
+    output: OutputCollector,
     done: oneshot::Sender<Result<Output>>,
-}
-
-struct Capped {
-    kept: Vec<u8>,
-    dropped: u64,
-    cap: usize,
-}
-
-impl Capped {
-    fn new(cap: usize) -> Self {
-        Self { kept: Vec::new(), dropped: 0, cap }
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        let taken = bytes.len().min(self.cap - self.kept.len());
-        self.kept.extend_from_slice(&bytes[..taken]);
-        self.dropped += (bytes.len() - taken) as u64;
-    }
 }
 
 impl Collect {
     pub(super) fn new(cap: usize) -> (Self, oneshot::Receiver<Result<Output>>) {
         let (done, output) = oneshot::channel();
-        (Self { stdout: Capped::new(cap), stderr: Capped::new(cap), done }, output)
+        (Self { output: OutputCollector::new(cap), done }, output)
     }
 }
 
 impl Sink for Collect {
     fn push(&mut self, event: ExecEvent) {
-        match event {
-            ExecEvent::Stdout(bytes) => self.stdout.push(&bytes),
-            ExecEvent::Stderr(bytes) => self.stderr.push(&bytes),
-            ExecEvent::Exited(_) => {}
-        }
+        self.output.push(&event);
     }
 
     fn has_room(&self) -> bool {
@@ -94,12 +71,7 @@ impl Sink for Collect {
     }
 
     async fn finish(self, end: Result<Option<ExitStatus>>) {
-        let output = end.map(|status| {
-            let mut output =
-                Output::new(status.unwrap_or(ExitStatus::Code(0)), self.stdout.kept, self.stderr.kept);
-            (output.stdout_dropped, output.stderr_dropped) = (self.stdout.dropped, self.stderr.dropped);
-            output
-        });
+        let output = end.map(|status| self.output.finish(status.unwrap_or(ExitStatus::Code(0))));
         // Nobody waits for it any more.
         drop(self.done.send(output));
     }
