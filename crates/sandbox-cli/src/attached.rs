@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::interrupt::{Interrupt, Interrupts};
 use crate::options::{duration, environment};
-use crate::streams::{Output, Piece, feed};
+use crate::streams::{InputEnd, Output, Piece, feed};
 use crate::terminal::{self, RawMode, Resizes};
 
 /// How long a command may take to end after a signal.
@@ -39,7 +39,7 @@ pub(crate) struct CommandOptions {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -61,7 +61,7 @@ impl CommandOptions {
             signal = interrupts.next() => return Ok(signal.exit_code()),
         };
         let raw = if tty { RawMode::enter()? } else { None };
-        let ending = stream(&mut process, tty, interrupts).await;
+        let ending = stream(&mut process, tty, raw.is_some(), interrupts).await;
         drop(raw);
         Ok(match ending? {
             Ending::Exited(status) => status.shell_code(),
@@ -94,9 +94,9 @@ impl CommandOptions {
 }
 
 /// Everything at once, and then what is left to write.
-async fn stream(process: &mut Process, tty: bool, interrupts: &mut Interrupts) -> Result<Ending> {
+async fn stream(process: &mut Process, tty: bool, raw: bool, interrupts: &mut Interrupts) -> Result<Ending> {
     let output = Output::start();
-    let ending = pump(process, &output, tty, interrupts).await;
+    let ending = pump(process, &output, tty, raw, interrupts).await;
     let patience = match ending {
         Ok(Ending::Interrupted(_)) => LAST_WORDS,
         // A pager may show the end for as long as its user likes.
@@ -119,14 +119,15 @@ async fn pump(
     process: &mut Process,
     output: &Output,
     tty: bool,
+    raw: bool,
     interrupts: &mut Interrupts,
 ) -> Result<Ending> {
     let control = process.control();
     let stdin = process.take_stdin();
     let mut input = pin!(async move {
         match stdin {
-            Some(stdin) => feed(stdin).await,
-            None => Ok(()),
+            Some(stdin) => feed(stdin, tty).await,
+            None => Ok(InputEnd::Refused),
         }
     });
     let mut resizes = if tty { Some(Resizes::new()?) } else { None };
@@ -155,8 +156,11 @@ async fn pump(
                 _ => return Ok(Ending::OutputClosed),
             },
             read = &mut input, if input_open => {
-                read.context("cannot read standard input")?;
                 input_open = false;
+                if matches!(read.context("cannot read standard input")?, InputEnd::Reached) && raw {
+                    // In raw mode no key is an end: the terminal has gone.
+                    return Ok(Ending::Interrupted(Interrupt::Hup));
+                }
             }
             size = resized(&mut resizes) => {
                 if let Err(error) = control.resize(size).await {

@@ -19,9 +19,8 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use sandbox::Client;
 
-use crate::failure::{EXIT_FAILURE, Outcome};
+use crate::failure::Outcome;
 use crate::interrupt::Interrupts;
 use crate::options::Global;
 
@@ -85,21 +84,17 @@ async fn perform(cli: Cli) -> Outcome {
         Action::Run(args) => run::run(args, &client, &mut interrupts).await,
         Action::Create(args) => create::create(args, &client, &mut interrupts).await,
         Action::Exec(args) => exec::exec(args, &client, &mut interrupts).await,
-        other => tokio::select! {
-            outcome = other.perform(&client) => outcome,
-            signal = interrupts.next() => Ok(signal.exit_code()),
-        },
+        Action::Cp(args) => until_signal(&mut interrupts, copy::copy(args, &client)).await,
+        Action::Ls(args) => until_signal(&mut interrupts, list::list(args, &client)).await,
+        Action::Info(args) => until_signal(&mut interrupts, info::info(args, &client)).await,
+        Action::Rm(args) => until_signal(&mut interrupts, remove::remove(args, &client)).await,
     }
 }
 
-impl Action {
-    async fn perform(self, client: &Client) -> Outcome {
-        match self {
-            Self::Cp(args) => copy::copy(args, client).await,
-            Self::Ls(args) => list::list(args, client).await,
-            Self::Info(args) => info::info(args, client).await,
-            Self::Rm(args) => remove::remove(args, client).await,
-            Self::Run(_) | Self::Create(_) | Self::Exec(_) => Ok(EXIT_FAILURE),
-        }
+/// Drops what is being done when a signal comes; dropping undoes what is half done.
+async fn until_signal(interrupts: &mut Interrupts, action: impl Future<Output = Outcome>) -> Outcome {
+    tokio::select! {
+        outcome = action => outcome,
+        signal = interrupts.next() => Ok(signal.exit_code()),
     }
 }

@@ -69,21 +69,40 @@ fn write_all(pieces: &mut mpsc::Receiver<Piece>) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies standard input to a command until the end of either.
+/// How a command's input came to its end.
+pub(crate) enum InputEnd {
+    /// Standard input is at its end.
+    Reached,
+    /// The command takes no more.
+    Refused,
+}
+
+/// Copies standard input to a command until the end of either. A command in a terminal learns
+/// of the end by the key for it, Control-D, as from a person: there is no other way.
 ///
 /// # Errors
 ///
-/// When standard input cannot be read. That the command takes no more is none.
-pub(crate) async fn feed(mut command: sandbox::ProcessStdin) -> io::Result<()> {
+/// When standard input cannot be read.
+pub(crate) async fn feed(mut command: sandbox::ProcessStdin, tty: bool) -> io::Result<InputEnd> {
+    const END_KEY: u8 = 4;
     let mut pieces = read_stdin();
+    let mut last = b'\n';
     while let Some(piece) = pieces.recv().await {
-        if command.write_all(&piece?).await.is_err() {
-            return Ok(());
+        let piece = piece?;
+        last = piece.last().copied().unwrap_or(last);
+        if command.write_all(&piece).await.is_err() {
+            return Ok(InputEnd::Refused);
         }
     }
-    // A command that has ended needs no end of its input.
-    let _ended = command.shutdown().await;
-    Ok(())
+    // Within a line, the first key only ends the line.
+    let keys = if last == b'\n' { &[END_KEY][..] } else { &[END_KEY; 2] };
+    if tty && command.write_all(keys).await.is_err() {
+        return Ok(InputEnd::Refused);
+    }
+    match command.shutdown().await {
+        Ok(()) => Ok(InputEnd::Reached),
+        Err(_closed) => Ok(InputEnd::Refused),
+    }
 }
 
 fn read_stdin() -> mpsc::Receiver<io::Result<Bytes>> {

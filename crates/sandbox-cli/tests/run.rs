@@ -182,6 +182,19 @@ fn a_terminal_is_given_when_asked_for() {
     assert_eq!((code(&output), stdout(&output).as_str()), (0, "24 80\r\nvt100\r\n"), "{}", stderr(&output));
 }
 
+#[test]
+fn input_of_a_command_in_a_terminal_has_an_end() {
+    let cli = Cli::new();
+    for input in ["one\ntwo\n", "one\ntwo"] {
+        let output = cli.output_with_input(
+            ["run", "-t", "--", "sh", "-c", "stty -echo; echo; cat; exit 4"],
+            input.as_bytes(),
+        );
+        assert_eq!(code(&output), 4, "{}", stderr(&output));
+        assert!(stdout(&output).contains("one\r\ntwo"), "{}", stdout(&output));
+    }
+}
+
 fn wait_until_ready(child: &mut Child) -> BufReader<std::process::ChildStdout> {
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();

@@ -13,6 +13,7 @@ fn wrong_usage_is_our_own_failure() {
         &["exec"],
         &["exec", "sbx-1"],
         &["run", "--ttl", "30", "--", "true"],
+        &["run", "--imagee", "x", "true"],
         &["run", "--timeout", "soon", "--", "true"],
         &["run", "--label", "team", "--", "true"],
         &["--backend", "docker", "ls"],

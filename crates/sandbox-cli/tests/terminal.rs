@@ -1,0 +1,132 @@
+//! `-t` on a real terminal: raw while the command runs, as it was afterwards.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::Child;
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use support::Cli;
+
+/// A terminal, seen from the side of its user.
+struct Terminal {
+    user: File,
+    program: File,
+    shown: String,
+}
+
+impl Terminal {
+    fn open(columns: u16, rows: u16) -> Self {
+        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&user).unwrap();
+        unlockpt(&user).unwrap();
+        let name = ptsname(&user, Vec::new()).unwrap().into_string().unwrap();
+        let program = File::options().read(true).write(true).open(name).unwrap();
+        let terminal = Self { user: user.into(), program, shown: String::new() };
+        terminal.resize(columns, rows);
+        terminal
+    }
+
+    fn resize(&self, columns: u16, rows: u16) {
+        let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.user, size).unwrap();
+    }
+
+    fn start(&self, cli: &Cli, args: &[&str]) -> Child {
+        let end = || OwnedFd::from(self.program.try_clone().unwrap());
+        cli.command(args).stdin(end()).stdout(end()).stderr(end()).spawn().unwrap()
+    }
+
+    fn wait_for(&mut self, text: &str) {
+        while !self.shown.contains(text) {
+            self.wait_for_more();
+        }
+    }
+
+    fn wait_for_more(&mut self) {
+        let mut buffer = [0; 4096];
+        let read = self.user.read(&mut buffer).unwrap();
+        self.shown.push_str(&String::from_utf8_lossy(&buffer[..read]));
+    }
+
+    fn type_in(&mut self, keys: &str) {
+        self.user.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Whether it edits lines and echoes keys itself, as a shell's terminal does.
+    fn is_cooked(&self) -> bool {
+        tcgetattr(&self.program).unwrap().local_modes.contains(LocalModes::ICANON | LocalModes::ECHO)
+    }
+}
+
+#[test]
+fn keys_sizes_and_the_end_come_through() {
+    let (cli, mut terminal) = (Cli::new(), Terminal::open(91, 17));
+    let script = "stty size; while read x; do echo got=$x; stty size; done; exit 6";
+    let mut child = terminal.start(&cli, &["run", "-t", "--", "bash", "-c", script]);
+    terminal.wait_for("17 91\r\n");
+    assert!(!terminal.is_cooked());
+    terminal.type_in("Ada\r");
+    terminal.wait_for("got=Ada\r\n");
+    terminal.resize(60, 20);
+    kill_process(Pid::from_child(&child), Signal::WINCH).unwrap();
+    while !terminal.shown.contains("20 60\r\n") {
+        // The signal and the keys go different ways.
+        terminal.type_in("Eve\r");
+        terminal.wait_for_more();
+    }
+    terminal.type_in("\u{4}");
+    assert_eq!(child.wait().unwrap().code(), Some(6));
+    assert!(terminal.is_cooked());
+    assert!(cli.ids().is_empty());
+}
+
+#[test]
+fn interrupting_keys_go_to_the_command() {
+    let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
+    let script = "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.05; done";
+    let mut child = terminal.start(&cli, &["run", "-t", "--", "sh", "-c", script]);
+    terminal.wait_for("ready\r\n");
+    terminal.type_in("\u{3}");
+    terminal.wait_for("caught");
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+    assert!(terminal.is_cooked());
+}
+
+#[test]
+fn a_signal_from_outside_leaves_the_terminal_as_it_was() {
+    let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
+    let mut child = terminal.start(&cli, &["run", "-t", "--", "sh", "-c", "echo ready; exec sleep 1000"]);
+    terminal.wait_for("ready\r\n");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(terminal.is_cooked());
+    assert!(cli.ids().is_empty());
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_the_command() {
+    let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
+    let mut child = terminal.start(&cli, &["run", "-t", "--", "sh", "-c", "echo ready; exec sleep 1000"]);
+    terminal.wait_for("ready\r\n");
+    drop(terminal);
+    // With a hang-up, or with the failure to read or write.
+    assert_ne!(child.wait().unwrap().code(), Some(0));
+    assert!(cli.ids().is_empty());
+}
+
+#[test]
+fn a_failure_is_told_on_a_terminal_that_is_as_it_was() {
+    let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
+    let args = ["run", "-t", "--timeout", "300ms", "--", "sleep", "1000"];
+    let mut child = terminal.start(&cli, &args);
+    terminal.wait_for("ran longer than 300ms");
+    assert_eq!(child.wait().unwrap().code(), Some(124));
+    assert!(terminal.is_cooked());
+}
