@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 use crate::connection::{Conn, OpenError, Opening};
 use crate::pool::{Lease, SlotPool};
 
-/// How long a close may take to be sent, and a server to answer after it, before the
-/// connection is given up.
+/// How long a close may take on a connection that carries nothing else, and a server to
+/// answer after it, before the connection is given up.
 const CLOSING: Duration = Duration::from_secs(1);
 /// Time between two attempts after a refusal.
 const RETRY: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
@@ -43,18 +43,6 @@ struct Guard {
     lease: Option<Lease>,
 }
 
-/// How a channel is ended by us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// The server has closed it.
-    ByServer,
-    /// Close it.
-    Close,
-    /// Close it, and make sure that its connection can be used again: it may have been held
-    /// back by data that nobody read.
-    CloseAndCheck,
-}
-
 /// Opens a channel. Dropping the future closes what it opened.
 ///
 /// When a connection turns out to be dead or full, another is tried: nothing was sent yet.
@@ -79,12 +67,11 @@ pub(crate) async fn open(
             (Err((_, OpenError::Refused(reason))), Opening::Tcp { host, port }) => {
                 return Err(not_listening(&reason, host, *port));
             }
-            (Err((lease, error @ (OpenError::Lost | OpenError::Silent))), _) => {
+            (Err((_, OpenError::Lost)), _) => {
                 losses += 1;
-                if losses >= LOSSES || matches!(error, OpenError::Silent) {
-                    return Err(lost(&conn, &error));
+                if losses >= LOSSES {
+                    return Err(lost(&conn));
                 }
-                drop(lease);
                 continue;
             }
         };
@@ -103,21 +90,28 @@ pub(crate) async fn open(
 
 type Opened = std::result::Result<OpenChannel, (Lease, OpenError)>;
 
-/// Opens a channel in a task of its own, so that it is closed should nobody want it any more.
+/// Opens a channel in a task of its own, so that it is closed should nobody want it any more
+/// when the server answers at last.
 async fn open_on(lease: Lease, opening: Opening, patience: Duration) -> Result<(Arc<Conn>, Opened)> {
     let conn = Arc::clone(lease.conn());
     let (done, result) = oneshot::channel();
     tokio::spawn(async move {
-        let opened = match lease.conn().open(&opening, patience).await {
+        let opened = match lease.conn().open(&opening).await {
             Ok(channel) => Ok(OpenChannel::new(channel, lease)),
             Err(error) => Err((lease, error)),
         };
         // Dropping an open channel closes it.
         drop(done.send(opened));
     });
-    match result.await {
-        Ok(opened) => Ok((conn, opened)),
-        Err(_ended) => Err(lost(&conn, &OpenError::Lost)),
+    match tokio::time::timeout(patience, result).await {
+        Ok(Ok(opened)) => Ok((conn, opened)),
+        Ok(Err(_ended)) => Err(lost(&conn)),
+        Err(_elapsed) => {
+            // Others may still be well served by it.
+            conn.retire();
+            let message = format!("the server did not answer within {patience:?} when a channel was opened");
+            Err(Error::connection(ConnectionStage::Channel, message, None))
+        }
     }
 }
 
@@ -132,12 +126,13 @@ impl OpenChannel {
         &self.guard.conn
     }
 
-    /// Ends it, and then gives its slot back.
-    pub(crate) async fn finish(self, ending: Ending) {
+    /// Closes it, unless the server has, and then gives its slot back.
+    pub(crate) async fn finish(self, closed_by_server: bool) {
         let Self { read, mut guard, .. } = self;
         drop(read);
-        if let Some(lease) = guard.lease.take() {
-            end(&guard.write, &lease, ending).await;
+        let Some(lease) = guard.lease.take() else { return };
+        if !closed_by_server {
+            close(&guard.write, &lease).await;
         }
     }
 }
@@ -147,36 +142,43 @@ impl Drop for Guard {
         let Some(lease) = self.lease.take() else { return };
         let write = Arc::clone(&self.write);
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => {
-                drop(runtime.spawn(async move { end(&write, &lease, Ending::CloseAndCheck).await }))
-            }
+            Ok(runtime) => drop(runtime.spawn(async move { close(&write, &lease).await })),
             Err(_) => self.conn.life().kill(),
         }
     }
 }
 
-async fn end(write: &ChannelWriteHalf<Msg>, lease: &Lease, ending: Ending) {
+/// Sends the close. On a connection that carries nothing else, the server must answer after
+/// it: it may have been held back by data that nobody read. One that others use is left to
+/// its own watch, however slow it is.
+async fn close(write: &ChannelWriteHalf<Msg>, lease: &Lease) {
     let conn = lease.conn();
-    if ending == Ending::ByServer || conn.life().is_dead() {
-        return;
-    }
     conn.facts.closed(write.id());
     if conn.safe_channels() == 1 {
         // What still runs there could disturb the next command.
         conn.retire();
     }
-    let close =
-        async { write.close().await.is_ok() && (ending == Ending::Close || conn.ping(CLOSING).await) };
-    if !tokio::time::timeout(CLOSING, close).await.unwrap_or(false) {
+    let sent = async {
+        tokio::select! {
+            biased;
+            sent = write.close() => sent.is_ok(),
+            () = conn.life().ended() => false,
+        }
+    };
+    if !lease.is_exclusive() {
+        sent.await;
+        return;
+    }
+    let checked = async { sent.await && conn.ping(CLOSING).await };
+    if !tokio::time::timeout(CLOSING, checked).await.unwrap_or(false) {
         conn.life().kill();
     }
 }
 
-fn lost(conn: &Conn, error: &OpenError) -> Error {
-    let message = match (error, conn.facts.end()) {
-        (OpenError::Silent, _) => "the server did not answer the opening of a channel".to_owned(),
-        (_, Some(why)) => format!("the connection was lost: {why}"),
-        _ => "the connection was lost".to_owned(),
+fn lost(conn: &Conn) -> Error {
+    let message = match conn.facts.end() {
+        Some(why) => format!("the connection was lost: {why}"),
+        None => "the connection was lost".to_owned(),
     };
     Error::connection(ConnectionStage::Channel, message, None)
 }

@@ -11,7 +11,7 @@ use crate::options::SshOptions;
 use crate::pool::PoolStatus;
 use crate::session::{Instance, SshSession};
 
-/// How often connections are looked after.
+/// How often connections are looked after, at least.
 const TICK: Duration = Duration::from_secs(10);
 
 /// Sessions over SSH, with a pool of connections for each instance of a sandbox.
@@ -84,7 +84,8 @@ impl Inner {
         let mut state = self.state();
         if !state.reaping {
             state.reaping = true;
-            tokio::spawn(reap(Arc::downgrade(self)));
+            let tick = (self.options.idle_timeout / 2).clamp(Duration::from_millis(10), TICK);
+            tokio::spawn(reap(Arc::downgrade(self), tick));
         }
         if let Some(instance) = state.instances.get(&key) {
             instance.moved(access);
@@ -110,9 +111,9 @@ impl Inner {
     }
 }
 
-async fn reap(inner: Weak<Inner>) {
+async fn reap(inner: Weak<Inner>, tick: Duration) {
     loop {
-        tokio::time::sleep(TICK).await;
+        tokio::time::sleep(tick).await;
         match inner.upgrade() {
             Some(inner) => inner.tick(),
             None => return,

@@ -255,18 +255,64 @@ async fn eviction_ends_everything() {
     assert_eq!(stage(&error), ConnectionStage::Channel, "{error}");
     assert!(session.stat("file", true).await.is_err());
     assert!(sessions.status().is_empty());
-    while ours.connector.served.lock().await.try_join_next().is_some() {}
-    for _ in 0..200 {
+    until_no_connection_is_left(&ours).await;
+    // It can be had again, with new connections.
+    let again = support::session(&sessions, &ours.access).await;
+    assert_eq!(sh(&again, "echo on").await, "on\n");
+}
+
+async fn until_no_connection_is_left(ours: &Ours) {
+    for _ in 0..500 {
         while ours.connector.served.lock().await.try_join_next().is_some() {}
         if ours.connector.served.lock().await.is_empty() {
-            // It can be had again, with new connections.
-            let again = support::session(&sessions, &ours.access).await;
-            assert_eq!(sh(&again, "echo on").await, "on\n");
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("a connection is left at the server");
+}
+
+#[tokio::test]
+async fn what_is_idle_is_closed_and_opened_again() {
+    let ours = Ours::new();
+    let mut options = SshOptions::default();
+    options.idle_timeout = Duration::from_millis(100);
+    let sessions = SshSessions::new(Arc::clone(&ours.connector) as _, options);
+    let session = support::session(&sessions, &ours.access).await;
+    for _ in 0..2 {
+        sh(&session, "echo on").await;
+        support::contract::put(&session, "file", b"x").await;
+        assert!(session.exec(ExecRequest::argv(["true"])).await.unwrap().wait().await.unwrap().success());
+        // What is in use is not idle, however quiet it is.
+        assert_eq!(sh(&session, "sleep 0.5; echo still").await, "still\n");
+        until_no_connection_is_left(&ours).await;
+    }
+    drop(session);
+    for _ in 0..500 {
+        if sessions.status().is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("an instance is remembered for ever");
+}
+
+#[tokio::test]
+async fn a_connection_has_a_life() {
+    let ours = Ours::new();
+    let mut options = SshOptions::default();
+    options.max_channels = 10;
+    options.idle_timeout = Duration::from_millis(40);
+    let sessions = SshSessions::new(Arc::clone(&ours.connector) as _, options);
+    let session = support::session(&sessions, &ours.access).await;
+    for _ in 0..20 {
+        let run = |_| session.output(ExecRequest::shell("sleep 0.01"), 100);
+        for output in futures_util::future::join_all((0..5).map(run)).await {
+            assert!(output.unwrap().status.success());
+        }
+    }
+    let handshakes = sessions.status()[0].commands.handshakes;
+    assert!((3..=20).contains(&handshakes), "{handshakes}");
 }
 
 #[tokio::test]
@@ -276,12 +322,5 @@ async fn dropping_the_sessions_closes_the_connections() {
     sh(&session, "true").await;
     support::contract::put(&session, "file", b"x").await;
     drop(session);
-    for _ in 0..500 {
-        while ours.connector.served.lock().await.try_join_next().is_some() {}
-        if ours.connector.served.lock().await.is_empty() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("a connection is left at the server");
+    until_no_connection_is_left(&ours).await;
 }

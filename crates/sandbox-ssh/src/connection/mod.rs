@@ -44,8 +44,6 @@ pub(crate) enum OpenError {
     Refused(ChannelOpenFailure),
     /// The connection has ended.
     Lost,
-    /// No answer.
-    Silent,
 }
 
 /// What a channel is for.
@@ -132,11 +130,7 @@ impl Conn {
 
     /// Opens a channel. To be run in a task of its own: when the future is dropped, the
     /// server still opens the channel, and nobody would close it.
-    pub(crate) async fn open(
-        &self,
-        opening: &Opening,
-        patience: Duration,
-    ) -> Result<Channel<Msg>, OpenError> {
+    pub(crate) async fn open(&self, opening: &Opening) -> Result<Channel<Msg>, OpenError> {
         let handle = self.handle.as_ref().ok_or(OpenError::Lost)?;
         self.opened.fetch_add(1, Ordering::Relaxed);
         let open = async {
@@ -154,11 +148,6 @@ impl Conn {
                 _ => OpenError::Lost,
             }),
             () = self.life().ended() => Err(OpenError::Lost),
-            () = tokio::time::sleep(patience) => {
-                // Should it open after all, nobody would close it.
-                self.life().kill();
-                Err(OpenError::Silent)
-            }
         }
     }
 

@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::sink::{Sink, Step};
 use super::start::exec_refused;
 use super::{Limits, Run};
-use crate::channel::{Ending, OpenChannel};
+use crate::channel::OpenChannel;
 
 /// After the exit status and without an end of file, this much silence means that something
 /// in the background holds the output open.
@@ -40,6 +40,8 @@ const PIECE: usize = 32 << 10;
 
 /// SSH_EXTENDED_DATA_STDERR, RFC 4254 §5.2.
 const STDERR: u32 = 1;
+
+type Sent = std::result::Result<(), russh::Error>;
 
 /// What a command gets besides its start.
 pub(super) struct Inputs {
@@ -86,6 +88,7 @@ struct State {
 }
 
 /// Why the actor stops.
+#[derive(Debug)]
 enum Stop {
     /// It knows the end, or will never know.
     Ended,
@@ -111,8 +114,11 @@ impl<S: Sink> Actor<S> {
     }
 
     pub(super) async fn run(mut self) {
+        let begun = Instant::now();
         self.feed().await;
         let stop = self.drive().await;
+        let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::debug!(ssh.exit = ?self.state.exit, ssh.stop = ?stop, elapsed_ms, "a command is done with");
         if let Stop::TimedOut(_) = stop {
             self.signal(Signal::Kill).await;
         } else if let Stop::Abandoned = stop
@@ -122,11 +128,10 @@ impl<S: Sink> Actor<S> {
             self.signal(Signal::Hup).await;
         }
         let end = self.outcome(&stop);
-        let streaming = self.control.is_some();
         let Self { channel, sink, state, _input, .. } = self;
         drop(_input);
         // The reader neither waits for the close nor is waited for with it.
-        tokio::join!(sink.finish(end), close(channel, state, streaming));
+        tokio::join!(sink.finish(end), close(channel, state));
     }
 
     /// Sends the input from a task of its own, for it waits as long as the command does not
@@ -243,15 +248,13 @@ impl<S: Sink> Actor<S> {
     }
 
     async fn urgently(&mut self, message: Option<ControlMessage>) {
+        let write = std::sync::Arc::clone(&self.channel.write);
         match message {
             None => self.control = None,
             Some(ControlMessage::Signal(signal)) => self.signal(signal).await,
             Some(ControlMessage::Resize(size)) => {
-                let write = std::sync::Arc::clone(&self.channel.write);
-                self.send(async move {
-                    write.window_change(u32::from(size.columns), u32::from(size.rows), 0, 0).await
-                })
-                .await;
+                let (columns, rows) = (u32::from(size.columns), u32::from(size.rows));
+                self.send(async move { write.window_change(columns, rows, 0, 0).await }).await;
             }
             Some(_) => {}
         }
@@ -263,28 +266,30 @@ impl<S: Sink> Actor<S> {
     }
 
     /// Sends something although the reader may be slow: russh sends nothing while it waits
-    /// for us to take what has arrived, so that goes to a reserve meanwhile.
-    async fn send(&mut self, message: impl Future<Output = std::result::Result<(), russh::Error>>) {
+    /// for us to take what has arrived, so that goes to a reserve meanwhile. What cannot be
+    /// sent soon is sent later.
+    async fn send(&mut self, message: impl Future<Output = Sent> + Send + 'static) {
         let conn = std::sync::Arc::clone(self.channel.conn());
         let held_back = !self.sink.has_room();
-        let send = async {
-            let sent = message.await;
-            if sent.is_ok() && held_back {
+        let sending = tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                sent = message => if let Err(error) = sent {
+                    tracing::debug!(%error, "a signal or a size could not be sent");
+                },
+                () = conn.life().ended() => return,
+            }
+            if held_back {
+                // The answer tells that it is out.
                 conn.ping(URGENT).await;
             }
-            sent
-        };
-        tokio::pin!(send);
+        });
+        tokio::pin!(sending);
         let limit = Instant::now() + URGENT;
         loop {
             tokio::select! {
                 biased;
-                sent = send.as_mut() => {
-                    if let Err(error) = sent {
-                        tracing::debug!(%error, "a signal or size could not be sent");
-                    }
-                    return;
-                }
+                _ = sending.as_mut() => return,
                 message = self.channel.read.wait(), if self.sink.has_reserve() && !self.state.over => self.take(message),
                 () = sleep_until(limit) => return,
             }
@@ -322,7 +327,7 @@ impl State {
 }
 
 /// Closes a channel whose command is done with.
-async fn close(mut channel: OpenChannel, mut state: State, streaming: bool) {
+async fn close(mut channel: OpenChannel, mut state: State) {
     let ended = state.exit.is_some() && state.eof;
     if ended && !state.closed {
         // The server is about to close it, and then nothing of it stays behind in russh.
@@ -337,18 +342,10 @@ async fn close(mut channel: OpenChannel, mut state: State, streaming: bool) {
         };
         state.closed = tokio::time::timeout(CLOSE_BY_SERVER, by_server).await.unwrap_or(false);
     }
-    let ending = match state.closed {
-        true => Ending::ByServer,
-        false if streaming => Ending::CloseAndCheck,
-        false => Ending::Close,
-    };
-    channel.finish(ending).await;
+    channel.finish(state.closed).await;
 }
 
-async fn pump(
-    mut stdin: DuplexStream,
-    write: &russh::ChannelWriteHalf<russh::client::Msg>,
-) -> std::result::Result<(), russh::Error> {
+async fn pump(mut stdin: DuplexStream, write: &russh::ChannelWriteHalf<russh::client::Msg>) -> Sent {
     loop {
         let mut piece = BytesMut::with_capacity(PIECE);
         if stdin.read_buf(&mut piece).await? == 0 {

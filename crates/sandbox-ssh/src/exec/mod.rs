@@ -6,8 +6,11 @@ mod start;
 
 use std::time::Duration;
 
-use sandbox_core::{Deadline, Error, ExecRequest, JobId, Output, Process, ProcessDriver, Result};
+use sandbox_core::{
+    CommandCause, Deadline, Error, ExecRequest, JobId, Output, Process, ProcessDriver, Result,
+};
 use tokio::sync::oneshot;
+use tracing::Instrument;
 
 use crate::channel::{self, OpenChannel};
 use crate::connection::Opening;
@@ -52,26 +55,27 @@ impl Run {
 /// polled, for others share the connection.
 pub(crate) async fn collect(pool: &SlotPool, run: Run, cap: usize, limits: Limits) -> Result<Output> {
     let (sink, output) = Collect::new(cap);
+    let span = span(pool, "output");
     let pool = pool.clone();
-    tokio::spawn(async move {
+    let work = async move {
         let mut sink = sink;
         match begin(&pool, &run.start, limits, &mut sink).await {
             Some(Ok(channel)) => Actor::new(channel, run, Inputs::none(), sink, limits).run().await,
             Some(Err(error)) => sink.finish(Err(error)).await,
             None => {}
         }
-    });
-    output.await.unwrap_or_else(|_dropped| {
-        Err(Error::Command { cause: sandbox_core::CommandCause::Lost, source: None })
-    })
+    };
+    tokio::spawn(work.instrument(span));
+    output.await.unwrap_or_else(|_dropped| Err(Error::Command { cause: CommandCause::Lost, source: None }))
 }
 
 /// Starts something whose output is read at the caller's pace.
 pub(crate) async fn stream(pool: &SlotPool, run: Run, stdin: bool, limits: Limits) -> Result<Process> {
     let (process, ProcessDriver { events, stdin, control }) = Process::channel(stdin);
     let (started, result) = oneshot::channel();
+    let span = span(pool, "stream");
     let pool = pool.clone();
-    tokio::spawn(async move {
+    let work = async move {
         let mut sink = Stream::new(events);
         match begin(&pool, &run.start, limits, &mut sink).await {
             Some(Ok(channel)) => {
@@ -82,11 +86,17 @@ pub(crate) async fn stream(pool: &SlotPool, run: Run, stdin: bool, limits: Limit
             Some(Err(error)) => drop(started.send(Err(error))),
             None => {}
         }
-    });
+    };
+    tokio::spawn(work.instrument(span));
     match result.await {
         Ok(started) => started.map(|()| process),
-        Err(_dropped) => Err(Error::Command { cause: sandbox_core::CommandCause::Lost, source: None }),
+        Err(_dropped) => Err(Error::Command { cause: CommandCause::Lost, source: None }),
     }
+}
+
+/// The fields are part of the interface; what runs is never among them.
+fn span(pool: &SlotPool, kind: &'static str) -> tracing::Span {
+    tracing::debug_span!("ssh.command", sandbox.id = %pool.sandbox(), ssh.kind = kind)
 }
 
 /// Opens a channel and starts something on it; `None` when nobody wants it any more.

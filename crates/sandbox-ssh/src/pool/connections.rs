@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use russh::client;
-use sandbox_core::{Access, Connector, Deadline, Endpoint, Result};
+use sandbox_core::{Access, Connector, Deadline, Endpoint, Result, SandboxId};
 use tokio::sync::Semaphore;
 
 use super::{Bounds, PoolStatus, evicted};
@@ -12,7 +12,7 @@ use crate::connection::{Conn, Purpose, config, connect};
 use crate::options::SshOptions;
 
 /// A write that the peer has not taken for so long means that it is gone or stuck.
-const WRITE_STALL: Duration = Duration::from_secs(60);
+const WRITE_STALL: Duration = Duration::from_secs(120);
 /// Attempts to reach a server that has answered before.
 const ATTEMPTS: u32 = 4;
 
@@ -116,6 +116,10 @@ impl Connections {
             state: Mutex::new(state),
             donor,
         }
+    }
+
+    pub(super) fn sandbox(&self) -> SandboxId {
+        self.dialer.access().id.clone()
     }
 
     /// Makes sure that there is a connection.
@@ -255,6 +259,11 @@ impl Connections {
 impl Slot {
     pub(crate) fn conn(&self) -> &Arc<Conn> {
         &self.conn
+    }
+
+    /// Whether its connection never has another channel meanwhile.
+    pub(super) fn is_exclusive(&self) -> bool {
+        self.home.bounds.channels_per_connection == 1
     }
 
     /// Whether it may be used once more.

@@ -24,6 +24,11 @@ impl Lease {
         Self { conn, slot: Some(slot), _turn: turn }
     }
 
+    /// Whether nobody else uses the connection.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.slot.as_ref().is_some_and(|slot| slot.is_exclusive())
+    }
+
     pub(crate) fn conn(&self) -> &Arc<Conn> {
         &self.conn
     }

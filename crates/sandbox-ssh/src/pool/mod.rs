@@ -13,7 +13,7 @@ mod lease;
 use std::sync::Arc;
 
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult};
-use sandbox_core::{ConnectionStage, Deadline, Error, Result};
+use sandbox_core::{ConnectionStage, Deadline, Error, Result, SandboxId};
 
 pub(crate) use connections::{Connections, Dialer};
 pub(crate) use lease::Lease;
@@ -126,6 +126,11 @@ impl SlotPool {
         self.capacity.close();
         self.pool.close();
         self.connections.close();
+    }
+
+    /// Which sandbox it is, for messages.
+    pub(crate) fn sandbox(&self) -> SandboxId {
+        self.connections.sandbox()
     }
 
     pub(crate) fn status(&self) -> PoolStatus {
