@@ -92,9 +92,13 @@ pub struct LocalSettings {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LocalIsolation {
-    /// Namespaces, a root directory of its own, no capabilities, a system call filter.
+    /// Namespaces where this system permits them, else Landlock; never less.
     #[default]
+    Auto,
+    /// Namespaces, a root directory of its own, no capabilities, a system call filter.
     Namespaces,
+    /// Landlock and a system call filter, for systems that permit no namespaces.
+    Landlock,
     /// **Nothing**: commands can do all that this user can.
     None,
 }
@@ -249,7 +253,7 @@ macro_rules! words {
     };
 }
 words!(BackendKind, "backend", "local" => Local, "k8s" => Kubernetes);
-words!(LocalIsolation, "isolation", "namespaces" => Namespaces, "none" => None);
+words!(LocalIsolation, "isolation", "auto" => Auto, "namespaces" => Namespaces, "landlock" => Landlock, "none" => None);
 words!(ImagePullPolicy, "image pull policy", "Always" => Always, "IfNotPresent" => IfNotPresent, "Never" => Never);
 words!(TransportKind, "transport", "auto" => Auto, "direct" => Direct, "port-forward" => PortForward);
 

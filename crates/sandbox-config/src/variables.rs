@@ -151,8 +151,8 @@ variables! {
     "LOCAL_SERVER", environment, None, ABSOLUTE_PATH,
         "The program sandbox-local-server; else it is found by itself.",
         |s, v| put(&mut s.local.server, v.absolute_path().map(Some));
-    "LOCAL_ISOLATION", environment, Some("namespaces"), "namespaces or none",
-        "What separates local sandboxes from this machine; with none, commands can do all that you can.",
+    "LOCAL_ISOLATION", environment, Some("auto"), "auto, namespaces, landlock or none",
+        "What separates local sandboxes from this machine; auto is namespaces, else landlock; with none, commands can do all that you can.",
         |s, v| put(&mut s.local.isolation, v.parsed());
     "KUBECONFIG", environment, None, "the path of a file",
         "The kubeconfig; else it is found as kubectl finds it.",
