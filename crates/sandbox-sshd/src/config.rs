@@ -1,7 +1,9 @@
 //! What a server is told before it starts.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sandbox_core::PrivateKey;
@@ -27,7 +29,11 @@ pub struct ServerConfig {
     pub(crate) max_pending_logins: usize,
     pub(crate) max_channels: usize,
     pub(crate) kill_grace: Duration,
+    pub(crate) spawn_setup: Option<SpawnSetup>,
 }
+
+/// What runs on the thread that starts a command.
+pub(crate) type SpawnSetup = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
 
 impl ServerConfig {
     /// A server with this host key, for the owners of these public keys (one OpenSSH line
@@ -51,6 +57,7 @@ impl ServerConfig {
             max_pending_logins: 64,
             max_channels: 256,
             kill_grace: Duration::from_secs(2),
+            spawn_setup: None,
         }
     }
 
@@ -147,6 +154,15 @@ impl ServerConfig {
     #[must_use]
     pub fn with_kill_grace(mut self, grace: Duration) -> Self {
         self.kill_grace = grace;
+        self
+    }
+
+    /// Starts every command on a thread of its own, on which `setup` has run: what that confines
+    /// the thread by, the command inherits, and the server does not. An error is that of starting
+    /// the command.
+    #[must_use]
+    pub fn with_spawn_setup(mut self, setup: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
+        self.spawn_setup = Some(Arc::new(setup));
         self
     }
 

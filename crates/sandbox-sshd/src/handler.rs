@@ -15,13 +15,13 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty, 
 use sandbox_core::dialect;
 use tokio::sync::mpsc;
 
+use crate::backlog::Backlog;
 use crate::command::{Control, Ends};
 use crate::inbox::{InboxWriter, inbox};
 use crate::lifetime::{InUse, Use};
 use crate::output::Output;
 use crate::pty::{self, Terminal};
 use crate::server::{PendingLogin, Shared};
-use crate::spill::Spill;
 use crate::start::{Request, Start};
 use crate::transport::Gate;
 
@@ -69,8 +69,8 @@ impl Connection {
         }
         let id = channel.id();
         let (_, output) = channel.split();
-        let output = Output::new(output, session.handle());
-        let (inbox, input) = inbox(Arc::clone(&self.gate), Spill::new(self.shared.config.home.clone()));
+        let output = Output::new(output, session.handle(), Arc::clone(&self.gate));
+        let (inbox, input) = inbox(Arc::clone(&self.gate), Backlog::new(self.shared.config.home.clone()));
         let (control, controls) = mpsc::channel(CONTROLS);
         let using = self.shared.lifetime.begin(Use::Channel);
         let start = Some(Start::new(Ends { input, output, control: controls }, using));

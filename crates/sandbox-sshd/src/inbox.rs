@@ -2,11 +2,10 @@
 //!
 //! russh grants a channel new window as data *arrives*, so SSH's flow control does not hold
 //! back a client whose command does not read. If the connection waited for that command,
-//! every other channel on it would stand still, and a command that echoes would deadlock.
-//! So data is taken always: in memory first, then in an unnamed file, and only when that is
-//! full too does the connection pause reading.
+//! every other channel on it would stand still. So data is taken always, into a
+//! [`Backlog`]; only when that is long does the connection pause reading, and even then not
+//! while output waits for the client's window: its next message may be the one that opens it.
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,18 +15,13 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-use crate::spill::Spill;
+use crate::backlog::Backlog;
 use crate::transport::Gate;
 
-/// Bytes kept in memory before the file is used.
-const MEMORY: usize = 4 << 20;
-/// Bytes kept in memory where no file can be had, before reading pauses.
-const MEMORY_ALONE: usize = 32 << 20;
-
 /// Makes an empty inbox for a channel of the connection that `gate` pauses.
-pub(crate) fn inbox(gate: Arc<Gate>, spill: Spill) -> (InboxWriter, InboxReader) {
+pub(crate) fn inbox(gate: Arc<Gate>, backlog: Backlog) -> (InboxWriter, InboxReader) {
     let shared =
-        Arc::new(Shared { state: Mutex::new(State::new(spill)), gate, gone: CancellationToken::new() });
+        Arc::new(Shared { state: Mutex::new(State::new(backlog)), gate, gone: CancellationToken::new() });
     (InboxWriter(Arc::clone(&shared)), InboxReader { shared, front: Bytes::new() })
 }
 
@@ -47,9 +41,9 @@ struct Shared {
 }
 
 struct State {
-    chunks: VecDeque<Bytes>,
-    bytes: usize,
-    spill: Spill,
+    backlog: Backlog,
+    /// Data was lost, for there was far too much of it.
+    failed: bool,
     eof: bool,
     unread: bool,
     paused: bool,
@@ -57,44 +51,8 @@ struct State {
 }
 
 impl State {
-    fn new(spill: Spill) -> Self {
-        Self {
-            chunks: VecDeque::new(),
-            bytes: 0,
-            spill,
-            eof: false,
-            unread: false,
-            paused: false,
-            reader: None,
-        }
-    }
-
-    /// Takes data in; false when there is more now than should be.
-    fn push(&mut self, data: Bytes) -> bool {
-        if self.bytes + data.len() > MEMORY || !self.spill.is_empty() {
-            match self.spill.push(&data) {
-                Ok(()) => return !self.spill.is_full(),
-                // Nothing of it was kept there. Order holds only if the file is empty.
-                Err(_) if self.spill.is_empty() => {}
-                Err(_) => {
-                    self.spill.push_to_memory(data);
-                    return false;
-                }
-            }
-        }
-        self.bytes += data.len();
-        self.chunks.push_back(data);
-        self.bytes <= MEMORY_ALONE
-    }
-
-    fn pop(&mut self) -> io::Result<Option<Bytes>> {
-        match self.chunks.pop_front() {
-            Some(data) => {
-                self.bytes -= data.len();
-                Ok(Some(data))
-            }
-            None => self.spill.pop(),
-        }
+    fn new(backlog: Backlog) -> Self {
+        Self { backlog, failed: false, eof: false, unread: false, paused: false, reader: None }
     }
 
     fn wake(&mut self) {
@@ -119,10 +77,14 @@ impl Shared {
 impl InboxWriter {
     pub(crate) fn push(&self, data: Bytes) {
         let mut state = self.0.state();
-        if state.unread || state.eof {
+        if state.unread || state.eof || state.failed {
             return;
         }
-        if !state.push(data) && !state.paused {
+        if state.backlog.push(data).is_err() {
+            state.failed = true;
+            state.backlog.clear();
+            self.0.resume(&mut state);
+        } else if state.backlog.is_high() && !state.paused {
             state.paused = true;
             self.0.gate.close();
         }
@@ -155,7 +117,7 @@ impl InboxReader {
     ///
     /// # Errors
     ///
-    /// When data that was put aside cannot be read back.
+    /// When data was lost, because there was too much of it or because it cannot be read back.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -165,9 +127,15 @@ impl InboxReader {
             return Poll::Ready(Ok(Some(std::mem::take(&mut self.front))));
         }
         let mut state = self.shared.state();
-        match state.pop()? {
+        if state.failed {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                "too much of it was waiting",
+            )));
+        }
+        match state.backlog.pop()? {
             Some(data) => {
-                if state.bytes <= MEMORY && !state.spill.is_full() {
+                if !state.backlog.is_high() {
                     self.shared.resume(&mut state);
                 }
                 Poll::Ready(Ok(Some(data)))
@@ -204,9 +172,7 @@ impl InboxReader {
         self.front = Bytes::new();
         let mut state = self.shared.state();
         state.unread = true;
-        state.chunks = VecDeque::new();
-        state.bytes = 0;
-        state.spill.clear();
+        state.backlog.clear();
         self.shared.resume(&mut state);
     }
 }

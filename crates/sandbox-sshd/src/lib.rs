@@ -20,13 +20,14 @@
 //! | file | is about |
 //! |---|---|
 //! | `server`, `connection`, `lifetime` | listening, letting in, ending |
-//! | `transport`, `inbox`, `spill`, `output`, `pump` | bytes, and what happens when nobody takes them |
+//! | `transport`, `inbox`, `backlog`, `output`, `pump` | bytes, and what happens when nobody takes them |
 //! | `handler`, `start` | requests, and what each starts |
 //! | `launch`, `spawn`, `command`, `pty`, `processes`, `proc_table` | commands |
 //! | `jobs` | commands that outlive their client |
 //! | `sftp`, `forward`, `names` | files, and streams to ports |
 //! | `home`, `secrets` | where commands start, and how keys are kept from them |
 
+mod backlog;
 mod command;
 mod config;
 mod connection;
@@ -49,7 +50,6 @@ mod secrets;
 mod server;
 mod sftp;
 mod spawn;
-mod spill;
 mod start;
 mod transport;
 

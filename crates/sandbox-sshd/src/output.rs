@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::Pin;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -13,10 +14,14 @@ use sandbox_core::Signal;
 use tokio::io::AsyncWrite;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::transport::{Gate, WaitingForClient};
+
 /// The client can no longer be reached on this channel.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lost;
 
+/// Bytes to wait with for a window that is closed.
+const PACKET: usize = 32 << 10;
 /// SSH_EXTENDED_DATA_STDERR, RFC 4254 §5.2.
 const STDERR: u32 = 1;
 
@@ -48,19 +53,34 @@ impl From<ExitStatus> for Exit {
 pub(crate) struct Output {
     channel: ChannelWriteHalf<Msg>,
     handle: Handle,
+    gate: Arc<Gate>,
 }
 
 impl Output {
-    pub(crate) fn new(channel: ChannelWriteHalf<Msg>, handle: Handle) -> Self {
-        Self { channel, handle }
+    pub(crate) fn new(channel: ChannelWriteHalf<Msg>, handle: Handle, gate: Arc<Gate>) -> Self {
+        Self { channel, handle, gate }
     }
 
     pub(crate) async fn stdout(&self, data: Bytes) -> Result<(), Lost> {
-        self.channel.data_bytes(data).await.map_err(|_| Lost)
+        self.send(data, None).await
     }
 
     pub(crate) async fn stderr(&self, data: Bytes) -> Result<(), Lost> {
-        self.channel.extended_data_bytes(STDERR, data).await.map_err(|_| Lost)
+        self.send(data, Some(STDERR)).await
+    }
+
+    async fn send(&self, mut data: Bytes, stream: Option<u32>) -> Result<(), Lost> {
+        while !data.is_empty() {
+            let room = self.channel.writable_packet_size().await;
+            let _waiting = (room == 0).then(|| self.gate.wait_for_client());
+            let packet = data.split_to(data.len().min(if room == 0 { PACKET } else { room }));
+            match stream {
+                None => self.channel.data_bytes(packet).await,
+                Some(stream) => self.channel.extended_data_bytes(stream, packet).await,
+            }
+            .map_err(|_| Lost)?;
+        }
+        Ok(())
     }
 
     /// A message of the server itself, among the command's errors.
@@ -70,7 +90,8 @@ impl Output {
 
     /// Standard output as a stream, which breaks when the client has gone.
     pub(crate) fn writer(&self, gone: CancellationToken) -> impl AsyncWrite + Send + Unpin + 'static {
-        Writer { inner: Box::pin(self.channel.make_writer()), gone: Box::pin(gone.cancelled_owned()) }
+        let (inner, gone) = (Box::pin(self.channel.make_writer()), Box::pin(gone.cancelled_owned()));
+        Writer { inner, gone, gate: Arc::clone(&self.gate), waiting: None }
     }
 
     pub(crate) async fn eof(&self) -> Result<(), Lost> {
@@ -116,6 +137,8 @@ fn sig(signal: &Signal) -> Sig {
 struct Writer<W> {
     inner: Pin<Box<W>>,
     gone: Pin<Box<WaitForCancellationFutureOwned>>,
+    gate: Arc<Gate>,
+    waiting: Option<WaitingForClient>,
 }
 
 impl<W: AsyncWrite> AsyncWrite for Writer<W> {
@@ -123,7 +146,13 @@ impl<W: AsyncWrite> AsyncWrite for Writer<W> {
         if self.gone.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        self.inner.as_mut().poll_write(cx, buf)
+        let written = self.inner.as_mut().poll_write(cx, buf);
+        if written.is_ready() {
+            self.waiting = None;
+        } else if self.waiting.is_none() {
+            self.waiting = Some(self.gate.wait_for_client());
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

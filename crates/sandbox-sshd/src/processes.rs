@@ -12,6 +12,8 @@ use nix::unistd::Pid;
 use tokio::process::Child;
 use tokio::sync::Notify;
 
+use crate::config::SpawnSetup;
+
 /// How often the end looks whether everyone has gone.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -20,6 +22,7 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(crate) struct Processes {
     leaders: Mutex<HashSet<i32>>,
     waited: Notify,
+    spawn_setup: Option<SpawnSetup>,
 }
 
 /// One started process, the leader of a process group of its own.
@@ -29,15 +32,22 @@ pub(crate) struct Leader {
 }
 
 impl Processes {
+    pub(crate) fn new(spawn_setup: Option<SpawnSetup>) -> Self {
+        Self { spawn_setup, ..Self::default() }
+    }
+
     /// Starts a process by `spawn`, which must put it into a process group of its own.
     pub(crate) fn spawn(
         self: &Arc<Self>,
-        spawn: impl FnOnce() -> io::Result<Child>,
+        spawn: impl FnOnce() -> io::Result<Child> + Send,
     ) -> io::Result<(Child, Leader)> {
         // Held while it starts, so that the reaper never takes a child that is not yet known
         // here for an orphan.
         let mut leaders = self.leaders();
-        let child = spawn()?;
+        let child = match &self.spawn_setup {
+            None => spawn()?,
+            Some(setup) => on_a_thread(|| setup().and_then(|()| spawn()))?,
+        };
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let Some(id) = id else { return Err(io::Error::other("the process ended before it had an id")) };
         leaders.insert(id);
@@ -121,6 +131,19 @@ impl Processes {
     fn leaders(&self) -> MutexGuard<'_, HashSet<i32>> {
         self.leaders.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Runs this on a thread that begins and ends with it, for what a thread cannot undo.
+fn on_a_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::scope(|scope| {
+        let work = || {
+            let _runtime = runtime.enter();
+            work()
+        };
+        let thread = std::thread::Builder::new().spawn_scoped(scope, work)?;
+        thread.join().unwrap_or_else(|_panic| Err(io::Error::other("the thread for the command ended")))
+    })
 }
 
 impl Leader {

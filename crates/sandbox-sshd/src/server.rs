@@ -64,7 +64,7 @@ impl Server {
         std::fs::create_dir_all(&config.home)
             .map_err(|source| ServerError::Home { path: config.home.clone(), source })?;
         let lifetime = Lifetime::new(&config);
-        let processes = Arc::new(Processes::default());
+        let processes = Arc::new(Processes::new(config.spawn_setup.clone()));
         let jobs = Jobs::new(&config.home, config.job_log_cap, Arc::clone(&processes), Arc::clone(&lifetime));
         let ssh = Arc::new(connection::ssh_config(host_key));
         let (stop, pending, logins) = (CancellationToken::new(), Mutex::default(), AtomicU64::new(0));

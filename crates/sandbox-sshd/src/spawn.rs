@@ -19,10 +19,10 @@ const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Starts `launch` by `start`. A program that was uploaded just now may still be open for
 /// writing in another child that has not yet executed: that passes, so it is tried again.
-pub(crate) async fn start<T>(
+pub(crate) async fn start<T: Send>(
     processes: &Arc<Processes>,
     launch: &Launch,
-    mut start: impl FnMut(&Launch) -> io::Result<(Child, T)>,
+    mut start: impl FnMut(&Launch) -> io::Result<(Child, T)> + Send,
 ) -> Result<(Child, Leader, T), CannotLaunch> {
     let mut busy = 0;
     let mut launch = Cow::Borrowed(launch);

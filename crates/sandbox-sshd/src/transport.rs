@@ -36,13 +36,14 @@ pub(crate) struct Transport<S> {
     linger: Option<Pin<Box<Sleep>>>,
 }
 
-/// Pauses reading while it is closed by anyone.
+/// Pauses reading while it is closed by anyone, unless somebody waits for what may be read.
 #[derive(Default)]
 pub(crate) struct Gate(Mutex<GateState>);
 
 #[derive(Default)]
 struct GateState {
     closed_by: usize,
+    waiting: usize,
     reader: Option<Waker>,
 }
 
@@ -54,16 +55,20 @@ impl Gate {
     pub(crate) fn open(&self) {
         let mut state = self.state();
         state.closed_by = state.closed_by.saturating_sub(1);
-        if state.closed_by == 0
-            && let Some(reader) = state.reader.take()
-        {
-            reader.wake();
-        }
+        state.wake();
+    }
+
+    /// Lets everything through until the answer is dropped.
+    pub(crate) fn wait_for_client(self: &Arc<Self>) -> WaitingForClient {
+        let mut state = self.state();
+        state.waiting += 1;
+        state.wake();
+        WaitingForClient(Arc::clone(self))
     }
 
     fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.state();
-        if state.closed_by == 0 {
+        if state.is_open() {
             return Poll::Ready(());
         }
         state.reader = Some(cx.waker().clone());
@@ -72,6 +77,29 @@ impl Gate {
 
     fn state(&self) -> std::sync::MutexGuard<'_, GateState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl GateState {
+    fn is_open(&self) -> bool {
+        self.closed_by == 0 || self.waiting > 0
+    }
+
+    fn wake(&mut self) {
+        if self.is_open()
+            && let Some(reader) = self.reader.take()
+        {
+            reader.wake();
+        }
+    }
+}
+
+/// Something waits for a message of the client.
+pub(crate) struct WaitingForClient(Arc<Gate>);
+
+impl Drop for WaitingForClient {
+    fn drop(&mut self) {
+        self.0.state().waiting -= 1;
     }
 }
 
@@ -228,6 +256,9 @@ mod tests {
             _ = near.read(&mut byte) => panic!("read through a closed gate"),
             () = tokio::task::yield_now() => {}
         }
+        let waiting = gate.wait_for_client();
+        near.read_exact(&mut byte).await.unwrap();
+        drop(waiting);
         gate.open();
         gate.open();
         near.read_exact(&mut byte).await.unwrap();

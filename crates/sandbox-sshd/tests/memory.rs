@@ -168,6 +168,50 @@ async fn a_command_that_reads_nothing_holds_up_nobody_and_loses_nothing() {
     assert!(std::fs::read(memory.home.path().join("all")).unwrap() == data);
 }
 
+/// The client's window messages lie behind more input than is kept: while output waits for
+/// one, reading must go on.
+#[tokio::test]
+async fn an_echo_that_starts_late_does_not_deadlock() {
+    let memory = Memory::new(|config| config);
+    let client = memory.connect(PIPE).await;
+    let data = noise(150 << 20, 11);
+    let channel = open(&client, &[]).await;
+    channel.exec(true, "while [ ! -e go ]; do sleep 0.02; done; exec cat").await.unwrap();
+    let (mut reader, writer) = channel.split();
+    let sent = std::sync::atomic::AtomicUsize::new(0);
+    let sending = async {
+        for part in data.chunks(60_000) {
+            writer.data_bytes(part.to_vec()).await.unwrap();
+            sent.fetch_add(part.len(), std::sync::atomic::Ordering::Relaxed);
+        }
+        writer.eof().await.unwrap();
+    };
+    let starting = async {
+        // When the sender has come to a stand.
+        let mut before = 1;
+        while before != sent.load(std::sync::atomic::Ordering::Relaxed) || before == 0 {
+            before = sent.load(std::sync::atomic::Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        std::fs::write(memory.home.path().join("go"), "").unwrap();
+        before
+    };
+    let receiving = async {
+        let mut at = 0;
+        while let Some(message) = reader.wait().await {
+            if let ChannelMsg::Data { data: part } = message {
+                assert!(data[at..at + part.len()] == part, "wrong bytes after {at}");
+                at += part.len();
+            }
+        }
+        at
+    };
+    let all = async { tokio::join!(sending, starting, receiving) };
+    let ((), kept, received) = tokio::time::timeout(LONG, all).await.expect("deadlock");
+    assert_eq!(received, data.len());
+    assert!(kept < data.len(), "the sender was held back");
+}
+
 #[tokio::test]
 async fn a_client_that_reads_nothing_slows_the_command_down() {
     let memory = Memory::new(|config| config);
