@@ -1,11 +1,11 @@
 //! Signals that ask this program to end.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use sandbox::Signal;
-use tokio::signal::unix::{self, SignalKind};
 
 /// A signal that asks this program to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(unix), allow(dead_code, reason = "Windows has only Control-C"))]
 pub(crate) enum Interrupt {
     Int,
     Term,
@@ -15,12 +15,7 @@ pub(crate) enum Interrupt {
 
 /// Waits for such signals. Those that were ignored when the program was started, as by
 /// nohup(1) or for a script's background jobs, stay ignored.
-pub(crate) struct Interrupts {
-    int: Option<unix::Signal>,
-    term: Option<unix::Signal>,
-    hup: Option<unix::Signal>,
-    quit: Option<unix::Signal>,
-}
+pub(crate) struct Interrupts(system::Listeners);
 
 impl Interrupt {
     /// What a shell reports of a program that such a signal ended.
@@ -42,45 +37,92 @@ impl Interrupt {
 impl Interrupts {
     /// Takes over these signals.
     pub(crate) fn new() -> Result<Self> {
-        let ignored = ignored_signals();
-        let listen = |kind: SignalKind| -> Result<Option<unix::Signal>> {
-            if ignored & (1 << (kind.as_raw_value() - 1)) != 0 {
-                return Ok(None);
-            }
-            Ok(Some(unix::signal(kind).context("cannot listen for signals")?))
-        };
-        Ok(Self {
-            int: listen(SignalKind::interrupt())?,
-            term: listen(SignalKind::terminate())?,
-            hup: listen(SignalKind::hangup())?,
-            quit: listen(SignalKind::quit())?,
-        })
+        Ok(Self(system::Listeners::new()?))
     }
 
     /// The next one. Dropping the future loses none.
     pub(crate) async fn next(&mut self) -> Interrupt {
-        tokio::select! {
-            () = heard(&mut self.int) => Interrupt::Int,
-            () = heard(&mut self.term) => Interrupt::Term,
-            () = heard(&mut self.hup) => Interrupt::Hup,
-            () = heard(&mut self.quit) => Interrupt::Quit,
+        self.0.next().await
+    }
+}
+
+#[cfg(unix)]
+mod system {
+    use anyhow::{Context, Result};
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+
+    use super::Interrupt;
+
+    pub(super) struct Listeners {
+        int: Option<Signal>,
+        term: Option<Signal>,
+        hup: Option<Signal>,
+        quit: Option<Signal>,
+    }
+
+    impl Listeners {
+        pub(super) fn new() -> Result<Self> {
+            let ignored = ignored_signals();
+            let listen = |kind: SignalKind| -> Result<Option<Signal>> {
+                if ignored & (1 << (kind.as_raw_value() - 1)) != 0 {
+                    return Ok(None);
+                }
+                Ok(Some(signal(kind).context("cannot listen for signals")?))
+            };
+            Ok(Self {
+                int: listen(SignalKind::interrupt())?,
+                term: listen(SignalKind::terminate())?,
+                hup: listen(SignalKind::hangup())?,
+                quit: listen(SignalKind::quit())?,
+            })
+        }
+
+        pub(super) async fn next(&mut self) -> Interrupt {
+            tokio::select! {
+                () = heard(&mut self.int) => Interrupt::Int,
+                () = heard(&mut self.term) => Interrupt::Term,
+                () = heard(&mut self.hup) => Interrupt::Hup,
+                () = heard(&mut self.quit) => Interrupt::Quit,
+            }
         }
     }
-}
 
-async fn heard(signal: &mut Option<unix::Signal>) {
-    let heard = match signal {
-        Some(signal) => signal.recv().await,
-        None => None,
-    };
-    if heard.is_none() {
-        std::future::pending::<()>().await;
+    async fn heard(signal: &mut Option<Signal>) {
+        let heard = match signal {
+            Some(signal) => signal.recv().await,
+            None => None,
+        };
+        if heard.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// A bit for each signal that is ignored, from Linux' proc(5); elsewhere none is known to be.
+    fn ignored_signals() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
     }
 }
 
-/// A bit for each signal that is ignored, from Linux' proc(5); elsewhere none is known to be.
-fn ignored_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+#[cfg(not(unix))]
+mod system {
+    use anyhow::Result;
+
+    use super::Interrupt;
+
+    pub(super) struct Listeners;
+
+    impl Listeners {
+        pub(super) fn new() -> Result<Self> {
+            Ok(Self)
+        }
+
+        pub(super) async fn next(&mut self) -> Interrupt {
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            Interrupt::Int
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! A sandbox from `create` to `rm`.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;

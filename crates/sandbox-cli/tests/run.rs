@@ -1,5 +1,6 @@
 //! `sandbox run`: codes, streams, arguments and signals.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;

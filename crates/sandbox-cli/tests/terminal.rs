@@ -1,5 +1,6 @@
 //! `-t` on a real terminal: raw while the command runs, as it was afterwards.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::LazyLock;
 
 use sandbox_config::{Settings, VARIABLES, Variable};
 
@@ -19,9 +20,14 @@ const ENVIRONMENT_ONLY: &str = "
 # there, each of these is an error.
 ";
 
-fn example() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.env.example")
-}
+/// The file, written anew first if that was asked for.
+static EXAMPLE: LazyLock<String> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.env.example");
+    if std::env::var_os("SANDBOX_TEST_BLESS").is_some() {
+        std::fs::write(&path, rendered()).unwrap();
+    }
+    std::fs::read_to_string(path).unwrap_or_default()
+});
 
 fn rendered() -> String {
     let lines = |from_file: bool| {
@@ -41,21 +47,16 @@ fn rendered() -> String {
 
 #[test]
 fn the_example_lists_every_variable_and_no_other() {
-    let expected = rendered();
-    if std::env::var_os("SANDBOX_TEST_BLESS").is_some() {
-        std::fs::write(example(), &expected).unwrap();
-    }
-    let found = std::fs::read_to_string(example()).unwrap_or_default();
     assert_eq!(
-        found, expected,
+        *EXAMPLE,
+        rendered(),
         ".env.example is out of step: SANDBOX_TEST_BLESS=1 cargo test -p sandbox-config writes it anew"
     );
 }
 
 #[test]
 fn the_example_with_all_its_lines_in_force_is_the_default() {
-    let text = std::fs::read_to_string(example()).unwrap();
-    let (file_part, _) = text.split_once(ENVIRONMENT_ONLY).unwrap();
+    let (file_part, _) = EXAMPLE.split_once(ENVIRONMENT_ONLY).unwrap();
     let in_force = file_part.replace("\n#SANDBOX_", "\nSANDBOX_");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), in_force).unwrap();
