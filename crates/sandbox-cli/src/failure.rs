@@ -54,7 +54,7 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 /// Escaped line by line; further lines are set off, so that none of them looks like ours.
 fn indented(text: &str) -> String {
     let lines: Vec<String> = text.trim_end().lines().map(|line| Escaped(line).to_string()).collect();
-    lines.join("\n    ")
+    lines.join("\n  ")
 }
 
 fn to_stderr(text: &str) {
