@@ -180,7 +180,9 @@ async fn a_server_that_says_nothing_is_given_up_and_its_stream_closed() {
 #[tokio::test]
 async fn connections_are_shared_and_used_again() {
     let ours = Ours::new();
-    let sessions = ours.sessions();
+    let mut options = SshOptions::default();
+    options.max_connections = options.connections;
+    let sessions = SshSessions::new(Arc::clone(&ours.connector) as _, options);
     for _ in 0..3 {
         let session = support::session(&sessions, &ours.access).await;
         for _ in 0..20 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use russh_sftp::client::error::Error as SftpError;
-use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
+use russh_sftp::protocol::StatusCode;
 use sandbox_core::{Direction, DownloadRequest, FileKind, Result, TransferReason, Writer};
 use tokio::io::AsyncWriteExt;
 
@@ -26,8 +26,7 @@ pub(crate) async fn download(hub: &Hub, request: DownloadRequest, mut to: Writer
     check_path(&request.path, DOWNLOAD)?;
     let sftp = hub.session().await?;
     let fail = |error| sftp.failed(DOWNLOAD, &request.path, error);
-    let target = Target::File(request.path.clone(), OpenFlags::READ, FileAttributes::empty());
-    let file = handle::open(&sftp, target).await.map_err(fail)?;
+    let file = handle::open(&sftp, Target::File(request.path.clone())).await.map_err(fail)?;
     let before = sftp.call(sftp.raw.fstat(file.id())).await.map_err(fail)?.attrs;
     if kind(&before) == FileKind::Directory {
         return Err(fault(DOWNLOAD, &request.path, TransferReason::Other, "it is a directory"));

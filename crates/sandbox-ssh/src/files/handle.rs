@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use russh_sftp::client::error::Error as SftpError;
-use russh_sftp::protocol::{FileAttributes, OpenFlags};
+use russh_sftp::protocol::{self, FileAttributes, OpenFlags};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::sftp::{Sftp, SftpResult};
 
 /// What to open.
 pub(super) enum Target {
-    File(String, OpenFlags, FileAttributes),
+    File(String),
+    /// A new file that only its owner can read, to be removed again should nobody want it.
+    Temporary(String),
     Directory(String),
 }
 
@@ -24,25 +26,39 @@ pub(super) struct Handle {
 
 /// Opens, in a task of its own: should nobody want it any more, it is closed again.
 pub(super) async fn open(sftp: &Arc<Sftp>, target: Target) -> SftpResult<Handle> {
+    let gone = |_| SftpError::UnexpectedBehavior("the session has ended".into());
+    let permit = Arc::clone(&sftp.handles).acquire_owned().await.map_err(gone)?;
     let sftp = Arc::clone(sftp);
     let (done, result) = oneshot::channel();
     tokio::spawn(async move {
-        let opened = async {
-            let permit = Arc::clone(&sftp.handles)
-                .acquire_owned()
-                .await
-                .map_err(|closed| SftpError::UnexpectedBehavior(closed.to_string()))?;
-            let handle = match target {
-                Target::File(path, flags, attributes) => {
-                    sftp.call(sftp.raw.open(path, flags, attributes)).await?
-                }
-                Target::Directory(path) => sftp.call(sftp.raw.opendir(path)).await?,
-            };
-            Ok(Handle { sftp: Arc::clone(&sftp), id: handle.handle, _permit: permit })
+        let opened = match &target {
+            Target::File(path) => {
+                sftp.call(sftp.raw.open(path, OpenFlags::READ, FileAttributes::empty())).await
+            }
+            Target::Temporary(path) => {
+                let private = FileAttributes { permissions: Some(0o600), ..FileAttributes::empty() };
+                let flags = OpenFlags::CREATE | OpenFlags::EXCLUDE | OpenFlags::WRITE;
+                sftp.call(sftp.raw.open(path, flags, private)).await
+            }
+            Target::Directory(path) => sftp.call(sftp.raw.opendir(path)).await,
         };
-        drop(done.send(opened.await));
+        let handle =
+            |opened: protocol::Handle| Handle { sftp: Arc::clone(&sftp), id: opened.handle, _permit: permit };
+        if let Err(Ok(handle)) = done.send(opened.map(handle)) {
+            drop(handle);
+            if let Target::Temporary(path) = target {
+                remove(&sftp, path).await;
+            }
+        }
     });
     result.await.unwrap_or_else(|_ended| Err(SftpError::UnexpectedBehavior("the runtime ended".into())))
+}
+
+/// Removes a temporary file, as far as that is possible.
+pub(super) async fn remove(sftp: &Sftp, path: String) {
+    if let Err(error) = sftp.call(sftp.raw.remove(path)).await {
+        tracing::debug!(%error, "a temporary file was not removed; it may not have been made");
+    }
 }
 
 impl Handle {

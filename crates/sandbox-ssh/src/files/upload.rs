@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use russh_sftp::client::error::Error as SftpError;
-use russh_sftp::protocol::{FileAttributes, OpenFlags};
+use russh_sftp::protocol::FileAttributes;
 use sandbox_core::{Direction, Error, Reader, Result, TransferReason, UploadRequest};
 use tokio::io::AsyncReadExt;
 
@@ -70,22 +70,14 @@ impl Drop for Temporary {
         }
         let (sftp, path) = (Arc::clone(&self.sftp), std::mem::take(&mut self.path));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            // The server takes requests in order: what creates it was sent before.
-            runtime.spawn(async move {
-                if let Err(error) = sftp.call(sftp.raw.remove(path)).await {
-                    tracing::debug!(%error, "a temporary file was not removed; it may not have been made");
-                }
-            });
+            runtime.spawn(async move { handle::remove(&sftp, path).await });
         }
     }
 }
 
 async fn write(sftp: &Arc<Sftp>, temporary: &str, request: &UploadRequest, from: Reader) -> Result<u64> {
     let fail = |error| sftp.failed(UPLOAD, &request.path, error);
-    // Nobody else may read it before it is complete.
-    let private = FileAttributes { permissions: Some(0o600), ..FileAttributes::empty() };
-    let flags = OpenFlags::CREATE | OpenFlags::EXCLUDE | OpenFlags::WRITE;
-    let file = handle::open(sftp, Target::File(temporary.to_owned(), flags, private)).await.map_err(fail)?;
+    let file = handle::open(sftp, Target::Temporary(temporary.to_owned())).await.map_err(fail)?;
     let written = match copy(sftp, &file, from, request).await {
         Ok(written) => written,
         Err(Failure::Here(error)) => return Err(error),

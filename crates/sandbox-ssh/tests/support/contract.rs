@@ -144,8 +144,10 @@ pub(crate) async fn a_command_that_does_not_read_can_end(session: &Any) {
 }
 
 pub(crate) async fn a_terminal_has_a_size(session: &Any) {
-    let mut request =
-        ExecRequest::shell("stty size; read line; stty size; printf '%s' \"$TERM $line\"; exit 4");
+    // Input and sizes go different ways.
+    let line = "stty size; until stty size | grep 132; do sleep 0.01; done; read line; \
+                printf '%s' \"$TERM $line\"; exit 4";
+    let mut request = ExecRequest::shell(line);
     let size = |columns, rows| PtySize { columns, rows };
     request.pty = Some(Pty { term: "xterm-256color".into(), size: size(80, 24) });
     request.stdin = true;
