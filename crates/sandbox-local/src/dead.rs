@@ -10,6 +10,7 @@ use sandbox_core::SandboxId;
 
 use crate::cgroup::Cgroup;
 use crate::record::Record;
+use crate::remove::remove_tree;
 use crate::state::StateDir;
 
 /// Removes what one dead sandbox left; `false` when there is nothing to remove or somebody
@@ -23,6 +24,9 @@ pub(crate) fn clear_dead(state: &StateDir, id: &SandboxId) -> io::Result<bool> {
                 kill_and_wait(&server)?;
             }
             Cgroup::existing(record.cgroups).remove()?;
+            if let Some(disk) = record.disk {
+                remove_tree(&disk)?;
+            }
         }
         // Nothing but files was there yet, or nothing more can be known.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

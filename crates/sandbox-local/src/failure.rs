@@ -1,6 +1,7 @@
 //! Why a sandbox could not be made, as it travels from inside it to its maker.
 
 use std::fmt;
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,8 @@ pub(crate) enum FailureKind {
     Unsupported,
     /// This system does not allow the isolation.
     Isolation,
+    /// This system does not permit namespaces, or what is done in them; others may do.
+    Forbidden,
     /// A process ended at once.
     Crashed,
     /// None of these.
@@ -40,6 +43,25 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "could not {}: {}", self.step, self.message)
+    }
+}
+
+/// Turns errors of steps that only namespaces need into failures.
+pub(crate) trait InNamespaces<T> {
+    /// Tells an answer that means "not permitted" from all others.
+    fn in_namespaces(self, step: impl Into<String>) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<io::Error>> InNamespaces<T> for Result<T, E> {
+    fn in_namespaces(self, step: impl Into<String>) -> Result<T, Failure> {
+        self.map_err(|error| {
+            let error: io::Error = error.into();
+            let kind = match error.kind() {
+                io::ErrorKind::PermissionDenied => FailureKind::Forbidden,
+                _ => FailureKind::Isolation,
+            };
+            Failure::new(kind, step, error.to_string())
+        })
     }
 }
 

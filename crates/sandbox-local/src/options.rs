@@ -11,10 +11,23 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum IsolationLevel {
+    /// [`Namespaces`](Self::Namespaces) where this system permits them, found out by trying;
+    /// else [`Landlock`](Self::Landlock); never less. Which it came to, and why, stands in the
+    /// sandbox's info.
+    #[default]
+    Auto,
     /// Namespaces, a root of its own, no capabilities, a system call filter. It is for
     /// development and for code one would run oneself, not for attackers: they share a kernel.
-    #[default]
     Namespaces,
+    /// Landlock (its ABI 6, Linux 6.12) together with a system call filter. System directories
+    /// can be read, and nothing but the sandbox's own home and temporary directory written; no
+    /// socket can be made, not even inside, no other process signalled, and there is no `/proc`.
+    ///
+    /// It sees more than namespaces show: names, sizes and modes of files that it cannot open,
+    /// and how many processes there are. Made by an ordinary user, whose user id it then has, it
+    /// cannot change modes, owners or times by path (`chmod` fails), for they could be those of
+    /// the user's own files.
+    Landlock,
     /// **None**: plain processes of the caller's user, who can do all that the caller can. Only
     /// the life cycle is a sandbox's.
     None,
@@ -24,7 +37,9 @@ impl IsolationLevel {
     /// The one word for it.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::Namespaces => "namespaces",
+            Self::Landlock => "landlock",
             Self::None => "none",
         }
     }
@@ -35,9 +50,11 @@ impl std::str::FromStr for IsolationLevel {
 
     fn from_str(text: &str) -> Result<Self> {
         match text {
+            "auto" => Ok(Self::Auto),
             "namespaces" => Ok(Self::Namespaces),
+            "landlock" => Ok(Self::Landlock),
             "none" => Ok(Self::None),
-            _ => Err(Error::invalid("isolation level", text, "use namespaces or none")),
+            _ => Err(Error::invalid("isolation level", text, "use auto, namespaces, landlock or none")),
         }
     }
 }
@@ -52,7 +69,7 @@ pub struct LocalOptions {
     /// The program `sandbox-local-server`. Otherwise this program itself, if its `main` begins
     /// with [`init`](crate::init()), else a file of that name beside it or on `PATH`.
     pub server: Option<PathBuf>,
-    /// How strictly to isolate. Nothing weaker is ever taken instead.
+    /// How strictly to isolate. Nothing weaker than it says is ever taken instead.
     pub isolation: IsolationLevel,
     /// Limits of sandboxes that ask for none, applied as well as this system lets us and
     /// reported with each sandbox. Otherwise half of the machine's memory and 1024 processes.

@@ -29,6 +29,9 @@ pub(crate) struct Record {
     pub(crate) server: Option<Identity>,
     /// Its control groups.
     pub(crate) cgroups: Vec<PathBuf>,
+    /// What it writes to, where that is not in its directory.
+    #[serde(default)]
+    pub(crate) disk: Option<PathBuf>,
 }
 
 impl Record {
@@ -43,6 +46,7 @@ impl Record {
             host_key: host_key.as_str().to_owned(),
             server: None,
             cgroups: Vec::new(),
+            disk: None,
         }
     }
 

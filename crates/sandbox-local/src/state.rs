@@ -231,6 +231,11 @@ impl Held {
         &self.dir
     }
 
+    /// It is ours for as long as any copy of this is open, in any process.
+    pub(crate) fn lock(&self) -> std::os::fd::BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(&self.lock)
+    }
+
     /// Removes the directory and all that is in it, the lock last.
     pub(crate) fn remove(self) -> io::Result<()> {
         for entry in fs::read_dir(&self.dir.path)? {

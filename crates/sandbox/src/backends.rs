@@ -27,6 +27,9 @@ fn local(settings: &Settings) -> Result<Parts> {
     options.server.clone_from(&settings.local.server);
     options.isolation = match settings.local.isolation {
         sandbox_config::LocalIsolation::None => sandbox_local::IsolationLevel::None,
+        sandbox_config::LocalIsolation::Auto => sandbox_local::IsolationLevel::Auto,
+        sandbox_config::LocalIsolation::Landlock => sandbox_local::IsolationLevel::Landlock,
+        // Not known here, so never less than the strictest.
         _ => sandbox_local::IsolationLevel::Namespaces,
     };
     let connector = Arc::new(sandbox_local::UnixConnector::new());

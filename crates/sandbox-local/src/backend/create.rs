@@ -111,7 +111,7 @@ fn error_of(failure: Failure, id: &SandboxId) -> Error {
         FailureKind::Unsupported => {
             return Error::unsupported(failure.step, "the local backend here", failure.message);
         }
-        FailureKind::Isolation => CreationReason::Isolation,
+        FailureKind::Isolation | FailureKind::Forbidden => CreationReason::Isolation,
         FailureKind::Crashed => CreationReason::Crashed,
         FailureKind::Other => CreationReason::Other,
     };

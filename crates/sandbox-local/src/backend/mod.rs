@@ -18,6 +18,7 @@ use sandbox_core::{
 };
 
 use crate::cgroup::Cgroup;
+use crate::confine::Means;
 use crate::state::StateDir;
 use crate::supervisor::limits::user_is_own;
 use crate::{BACKEND, IsolationLevel, LocalOptions};
@@ -80,15 +81,21 @@ impl SandboxBackend for LocalBackend {
 
     fn capabilities(&self) -> Capabilities {
         let limits = self.shared.limits.get_or_init(|| {
-            let level = self.shared.options.isolation;
+            let means = match self.shared.options.isolation {
+                // Where namespaces turn out not to be permitted, a limit that needs them is
+                // refused when it is asked for.
+                IsolationLevel::Auto | IsolationLevel::Namespaces => Means::Namespaces,
+                IsolationLevel::Landlock => Means::Landlock,
+                IsolationLevel::None => Means::Nothing,
+            };
             // A name that nobody else uses; the probe is gone when this returns.
             let name = Uid::generate().map_or_else(
                 |_| format!("sandbox-probe-{}", std::process::id()),
                 |uid| format!("sandbox-probe-{uid}"),
             );
             let mut support = Cgroup::support(&name);
-            support.pids |= user_is_own(level, rustix::process::geteuid().is_root());
-            support.disk = level == IsolationLevel::Namespaces;
+            support.pids |= user_is_own(means, rustix::process::geteuid().is_root());
+            support.disk = means == Means::Namespaces;
             support
         });
         let mut capabilities = Capabilities::default();

@@ -61,6 +61,13 @@ const LARGEST_FILE: u64 = 8 << 20;
 
 /// Takes the directories while the outside can be seen.
 pub(crate) fn take_directories() -> Result<Vec<Tree>, Failure> {
+    let take =
+        |name: &PathBuf| Tree::take(&Path::new("/etc").join(name), Path::new("etc").join(name), SYSTEM);
+    readable_directories().iter().map(take).collect()
+}
+
+/// Those that are there and for everybody, below `/etc`.
+pub(super) fn readable_directories() -> Vec<PathBuf> {
     let etc = Path::new("/etc");
     let mut names: Vec<PathBuf> = DIRECTORIES.iter().map(PathBuf::from).collect();
     // A machine without /etc has nothing to take from it.
@@ -74,7 +81,16 @@ pub(crate) fn take_directories() -> Result<Vec<Tree>, Failure> {
         fs::metadata(etc.join(name))
             .is_ok_and(|meta| meta.is_dir() && meta.permissions().mode() & 0o005 == 0o005)
     });
-    names.iter().map(|name| Tree::take(&etc.join(name), Path::new("etc").join(name), SYSTEM)).collect()
+    names
+}
+
+/// The files that are there and for everybody.
+pub(super) fn readable_files() -> impl Iterator<Item = PathBuf> {
+    FILES.iter().map(|name| Path::new("/etc").join(name)).filter(|path| is_public(path))
+}
+
+fn is_public(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o004 != 0)
 }
 
 /// Writes the files, below the working directory.

@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use rustix::process::{Pid, getegid, geteuid};
 
 use super::INSIDE_ID;
-use crate::failure::{During, Failure, FailureKind};
+use crate::failure::{During, Failure, FailureKind, InNamespaces};
 
 /// The user and group outside that a sandbox runs as.
 pub(crate) struct OutsideIds {
@@ -62,12 +62,12 @@ impl OutsideIds {
         let proc = |file: &str| format!("/proc/{}/{file}", child.as_raw_nonzero());
         if !self.own {
             // Without this an ordinary user may not write the map of groups.
-            fs::write(proc("setgroups"), "deny").isolating("forbid setgroups")?;
+            fs::write(proc("setgroups"), "deny").in_namespaces("forbid setgroups")?;
         }
         fs::write(proc("uid_map"), format!("{INSIDE_ID} {} 1\n", self.uid))
-            .isolating("map the sandbox's user")?;
+            .in_namespaces("map the sandbox's user")?;
         fs::write(proc("gid_map"), format!("{INSIDE_ID} {} 1\n", self.gid))
-            .isolating("map the sandbox's group")
+            .in_namespaces("map the sandbox's group")
     }
 }
 

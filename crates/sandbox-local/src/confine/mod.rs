@@ -2,6 +2,7 @@
 
 mod etc;
 mod ids;
+mod landlock;
 mod privileges;
 mod root;
 mod seccomp;
@@ -9,11 +10,11 @@ mod tree;
 
 use std::path::PathBuf;
 
-use crate::IsolationLevel;
-use crate::failure::{During, Failure};
+use crate::failure::{During, Failure, InNamespaces};
 use crate::sys;
 
 pub(crate) use ids::OutsideIds;
+pub(crate) use landlock::enter as enter_domain;
 pub(crate) use privileges::{ProcessLimits, process_limit_is_per_namespace};
 
 /// The user and group id inside.
@@ -23,9 +24,36 @@ pub(crate) const USER: &str = "sandbox";
 /// The home directory inside.
 pub(crate) const HOME: &str = "/home/sandbox";
 
+/// How a process is confined: what an isolation level comes to on this system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Means {
+    Namespaces,
+    Landlock,
+    Nothing,
+}
+
+impl Means {
+    /// The one word for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespaces => "namespaces",
+            Self::Landlock => "landlock",
+            Self::Nothing => "none",
+        }
+    }
+}
+
+/// What a confined process is by.
+pub(crate) struct Confined {
+    /// Each means that was applied.
+    pub(crate) applied: Vec<String>,
+    /// What confines its commands further.
+    pub(crate) commands: Option<::landlock::RulesetCreated>,
+}
+
 /// How a process shall be confined.
 pub(crate) struct Confinement {
-    pub(crate) level: IsolationLevel,
+    pub(crate) means: Means,
     /// The sandbox's id: the name of the machine inside.
     pub(crate) hostname: String,
     /// An empty directory to build the root on.
@@ -40,22 +68,23 @@ pub(crate) struct Confinement {
     pub(crate) shared_memory: u64,
     /// Limits of single processes.
     pub(crate) process_limits: ProcessLimits,
-    /// Whether its ids are its own, so that groups can be given up.
-    pub(crate) own_ids: bool,
+    /// User and group outside, where they are its own, so that groups can be given up.
+    pub(crate) own_ids: Option<(u32, u32)>,
 }
 
 impl Confinement {
     /// Confines this process, in whose new namespaces it is already, and says by which means.
-    pub(crate) fn enter(&self) -> Result<Vec<String>, Failure> {
+    pub(crate) fn enter(&self) -> Result<Confined, Failure> {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         privileges::unblock_signals()?;
         rustix::process::setsid().during("begin a session")?;
-        let mut applied = match self.level {
-            IsolationLevel::Namespaces => self.enter_namespaces()?,
-            IsolationLevel::None => self.enter_nothing()?,
+        let mut confined = match self.means {
+            Means::Namespaces => Confined { applied: self.enter_namespaces()?, commands: None },
+            Means::Landlock => self.enter_landlock()?,
+            Means::Nothing => Confined { applied: self.enter_nothing()?, commands: None },
         };
-        applied.push("no_new_privs".to_owned());
-        Ok(applied)
+        confined.applied.push("no_new_privs".to_owned());
+        Ok(confined)
     }
 
     fn enter_namespaces(&self) -> Result<Vec<String>, Failure> {
@@ -67,8 +96,8 @@ impl Confinement {
             Err(error) => tracing::warn!(%error, "no cgroup namespace"),
         }
         let mut applied: Vec<String> = applied.into_iter().map(|kind| format!("{kind} namespace")).collect();
-        rustix::system::sethostname(self.hostname.as_bytes()).isolating("set the host name")?;
-        sys::bring_up_loopback().isolating("bring up the loopback interface")?;
+        rustix::system::sethostname(self.hostname.as_bytes()).in_namespaces("set the host name")?;
+        sys::bring_up_loopback().in_namespaces("bring up the loopback interface")?;
         // Built before the root is gone, applied at the very end.
         let filters = seccomp::Filters::build()?;
         let plan = root::RootPlan {
@@ -79,7 +108,7 @@ impl Confinement {
             shared_memory: self.shared_memory,
         };
         let taken = root::take_outside(&plan)?;
-        privileges::become_user(INSIDE_ID, INSIDE_ID, self.own_ids)?;
+        privileges::become_user(INSIDE_ID, INSIDE_ID, self.own_ids.is_some())?;
         root::enter(&plan, taken)?;
         self.process_limits.apply()?;
         privileges::no_new_privileges()?;
@@ -87,10 +116,44 @@ impl Confinement {
         privileges::guard_server()?;
         filters.install()?;
         applied.extend(["read-only system", "no capabilities", "seccomp"].map(str::to_owned));
-        if self.own_ids {
+        if self.own_ids.is_some() {
             applied.push("unprivileged user".to_owned());
         }
         Ok(applied)
+    }
+
+    /// The file system stays where it is, but for most of it being closed.
+    fn enter_landlock(&self) -> Result<Confined, Failure> {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).during("collect orphans")?;
+        let filters = seccomp::Filters::build_for_landlock(self.own_ids.is_some())?;
+        // Opened while the outside can be seen.
+        let domains = landlock::Domains::build(&landlock::Openings {
+            own: [self.disk.join("home"), self.disk.join("tmp")],
+            read_only_paths: &self.read_only_paths,
+            own_ids: self.own_ids.is_some(),
+        })?;
+        match (privileges::empty_bounding_set(), self.own_ids) {
+            (Ok(()), _) => {}
+            // An ordinary user has nothing there to take away but by no_new_privs.
+            (Err(rustix::io::Errno::PERM), None) => {}
+            (Err(error), _) => return Err(error).isolating("empty the capability bounding set"),
+        }
+        if let Some((uid, gid)) = self.own_ids {
+            privileges::become_user(uid, gid, true)?;
+        }
+        rustix::process::chdir(self.disk.join("home")).during("enter the home directory")?;
+        self.process_limits.apply()?;
+        privileges::no_new_privileges()?;
+        privileges::clear_capabilities()?;
+        privileges::guard_server()?;
+        let commands = domains.enter()?;
+        filters.install()?;
+        let mut applied =
+            vec!["landlock files", "landlock tcp", "landlock signals", "landlock abstract sockets"];
+        applied.extend(["seccomp", "no new sockets", "no ptrace", "no capabilities"]);
+        applied.extend(self.own_ids.map(|_| "unprivileged user"));
+        let applied = applied.into_iter().map(str::to_owned).collect();
+        Ok(Confined { applied, commands: Some(commands) })
     }
 
     /// Plain processes: nothing is taken away but the ways to more rights.

@@ -8,14 +8,26 @@ use crate::failure::{During, Failure};
 
 /// Empties every capability set of this process, for good.
 pub(crate) fn drop_capabilities() -> Result<(), Failure> {
+    empty_bounding_set().isolating("empty the capability bounding set")?;
+    clear_capabilities()
+}
+
+/// What no program started from here on can get, not even with file capabilities. It takes a
+/// capability itself, that an ordinary user lacks.
+pub(crate) fn empty_bounding_set() -> rustix::io::Result<()> {
     // What the kernel does not know is refused with EINVAL: that is where its list ends.
     for bit in 0..64 {
         match thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
             Ok(()) => {}
             Err(rustix::io::Errno::INVAL) => break,
-            Err(error) => return Err(error).isolating("empty the capability bounding set"),
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
+}
+
+/// Empties the sets of what this process has and can take.
+pub(crate) fn clear_capabilities() -> Result<(), Failure> {
     thread::clear_ambient_capability_set().isolating("clear the ambient capabilities")?;
     let none = CapabilitySet::empty();
     let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };

@@ -9,7 +9,7 @@ use rustix::process;
 
 use super::tree::{DEVICE, OWN, SYSTEM, Tree, make_read_only, mount_new};
 use super::{HOME, INSIDE_ID, etc};
-use crate::failure::{During, Failure};
+use crate::failure::{During, Failure, InNamespaces};
 
 /// What the root shall hold.
 pub(crate) struct RootPlan<'a> {
@@ -42,15 +42,15 @@ pub(crate) struct Taken {
     disk_bytes: Option<u64>,
 }
 
-const SYSTEM_DIRECTORIES: &[&str] =
+pub(super) const SYSTEM_DIRECTORIES: &[&str] =
     &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"];
-const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+pub(super) const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Takes what the sandbox shall see, as the user who made it. Changes of mounts outside are
 /// not seen inside from here on, nor the other way round.
 pub(crate) fn take_outside(plan: &RootPlan<'_>) -> Result<Taken, Failure> {
     mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .isolating("make the mounts private")?;
+        .in_namespaces("make the mounts private")?;
     let mut taken = Taken { trees: Vec::new(), asked: Vec::new(), links: Vec::new(), disk_bytes: None };
     for path in SYSTEM_DIRECTORIES.iter().map(Path::new) {
         match fs::symlink_metadata(path) {
@@ -85,7 +85,7 @@ pub(crate) fn take_outside(plan: &RootPlan<'_>) -> Result<Taken, Failure> {
         MountFlags::NOSUID | MountFlags::NODEV,
         options.as_c_str(),
     )
-    .isolating("mount the root")?;
+    .in_namespaces("mount the root")?;
     process::chdir(plan.staging).isolating("enter the root")?;
     Ok(taken)
 }
@@ -119,8 +119,8 @@ pub(crate) fn enter(plan: &RootPlan<'_>, taken: Taken) -> Result<(), Failure> {
         symlink(target, link).isolating(format!("link /{link}"))?;
     }
     mount_proc()?;
-    process::pivot_root(".", ".").isolating("change the root")?;
-    mount::unmount(".", UnmountFlags::DETACH).isolating("leave the old root")?;
+    process::pivot_root(".", ".").in_namespaces("change the root")?;
+    mount::unmount(".", UnmountFlags::DETACH).in_namespaces("leave the old root")?;
     process::chdir("/").isolating("enter the new root")?;
     // Not before: a link on the way would have led out.
     taken.asked.into_iter().try_for_each(Tree::attach)?;
@@ -139,7 +139,7 @@ fn taken_from_memory(bytes: u64) -> Result<(), Failure> {
             .isolating("divide the disk")?;
         Tree::take(&source, target, OWN)?.attach()?;
     }
-    mount::unmount("disk", UnmountFlags::DETACH).isolating("divide the disk")?;
+    mount::unmount("disk", UnmountFlags::DETACH).in_namespaces("divide the disk")?;
     fs::remove_dir("disk").isolating("divide the disk")
 }
 
@@ -170,7 +170,7 @@ fn mount_proc() -> Result<(), Failure> {
             limits | MountFlags::NOSUID | MountFlags::RDONLY,
             c"size=4k,mode=555",
         )
-        .isolating(format!("hide /{}", path.display()))?;
+        .in_namespaces(format!("hide /{}", path.display()))?;
     }
     Ok(())
 }

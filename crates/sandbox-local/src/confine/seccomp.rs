@@ -3,6 +3,8 @@
 //! Namespaces and the lack of capabilities already forbid what most of these would do; the
 //! filter takes away the kernel code behind them, which is where such walls have broken.
 
+mod landlock;
+
 use std::collections::BTreeMap;
 
 use nix::libc;
@@ -17,8 +19,19 @@ use crate::failure::{During, Failure};
 pub(crate) struct Filters(Vec<BpfProgram>);
 
 impl Filters {
-    /// Builds them for this processor.
+    /// Builds those for the inside of namespaces.
     pub(crate) fn build() -> Result<Self, Failure> {
+        Self::with(socket_rules()?, &[])
+    }
+
+    /// Builds those for where nothing but Landlock is between a sandbox and the system;
+    /// `own_ids` when no other process has its user id.
+    pub(crate) fn build_for_landlock(own_ids: bool) -> Result<Self, Failure> {
+        let rules = landlock::rules(own_ids)?;
+        Self::with(rules, landlock::FORBIDDEN)
+    }
+
+    fn with(more_rules: Rules, more_forbidden: &[libc::c_long]) -> Result<Self, Failure> {
         let arch = TargetArch::try_from(std::env::consts::ARCH).isolating("make a seccomp filter")?;
         let refuse = |errno: i32, rules| {
             let action = SeccompAction::Errno(errno.cast_unsigned());
@@ -29,9 +42,10 @@ impl Filters {
         // glibc falls back from clone3, whose flags a filter cannot see, to clone only when
         // it is told that there is no such call.
         let absent = refuse(libc::ENOSYS, [(libc::SYS_clone3, vec![])].into())?;
-        let mut rules: BTreeMap<_, _> = FORBIDDEN.iter().map(|call| (*call, vec![])).collect();
+        let mut rules: BTreeMap<_, _> =
+            FORBIDDEN.iter().chain(more_forbidden).map(|call| (*call, vec![])).collect();
         rules.extend(namespace_rules()?);
-        rules.extend(socket_rules()?);
+        rules.extend(more_rules);
         rules.insert(libc::SYS_ioctl, terminal_rules()?);
         Ok(Self(vec![unknown_calls(), absent, refuse(libc::EPERM, rules)?]))
     }
@@ -204,8 +218,12 @@ mod tests {
 
     #[test]
     fn the_filters_can_be_built_and_are_of_a_size_the_kernel_takes() {
-        let Filters(programs) = Filters::build().unwrap();
-        assert_eq!(programs.len(), 3);
-        assert!(programs.iter().all(|program| !program.is_empty() && program.len() < 4096));
+        for filters in
+            [Filters::build(), Filters::build_for_landlock(true), Filters::build_for_landlock(false)]
+        {
+            let Filters(programs) = filters.unwrap();
+            assert_eq!(programs.len(), 3);
+            assert!(programs.iter().all(|program| !program.is_empty() && program.len() < 4096));
+        }
     }
 }

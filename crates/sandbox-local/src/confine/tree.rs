@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::CWD;
 use rustix::mount::{self, MountFlags, MoveMountFlags, OpenTreeFlags};
 
-use crate::failure::{During, Failure, FailureKind};
+use crate::failure::{During, Failure, FailureKind, InNamespaces};
 use crate::sys::{self, MountLimits};
 
 /// System directory: programs and libraries, no writing, no devices.
@@ -36,14 +36,18 @@ impl Tree {
         let is_dir = fs::metadata(source).isolating(step())?.is_dir();
         let flags =
             OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-        let mount = mount::open_tree(CWD, source, flags).isolating(step())?;
+        let mount = mount::open_tree(CWD, source, flags).in_namespaces(step())?;
         sys::restrict_mount(mount.as_fd(), limits).map_err(|error| {
             let hint = if error.raw_os_error() == Some(rustix::io::Errno::NOSYS.raw_os_error()) {
                 "; Linux 5.12 or newer is needed"
             } else {
                 ""
             };
-            Failure::new(FailureKind::Isolation, step(), format!("{error}{hint}"))
+            let kind = match error.kind() {
+                io::ErrorKind::PermissionDenied => FailureKind::Forbidden,
+                _ => FailureKind::Isolation,
+            };
+            Failure::new(kind, step(), format!("{error}{hint}"))
         })?;
         Ok(Self { target: target.into(), is_dir, mount })
     }
@@ -62,7 +66,7 @@ impl Tree {
     /// Puts it over what is at its place already.
     pub(crate) fn attach_over(self) -> Result<(), Failure> {
         mount::move_mount(&self.mount, "", CWD, &self.target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .isolating(format!("mount /{}", self.target.display()))
+            .in_namespaces(format!("mount /{}", self.target.display()))
     }
 }
 
@@ -77,13 +81,13 @@ pub(crate) fn mount_new(
     let step = || format!("mount {kind} on /{}", target.display());
     let options = std::ffi::CString::new(options).isolating(step())?;
     fs::create_dir_all(target).isolating(step())?;
-    mount::mount(kind, target, kind, flags | MountFlags::NOSUID, options.as_c_str()).isolating(step())
+    mount::mount(kind, target, kind, flags | MountFlags::NOSUID, options.as_c_str()).in_namespaces(step())
 }
 
 /// Forbids writing to a mount that is in place.
 pub(crate) fn make_read_only(target: &str, keep: MountFlags) -> Result<(), Failure> {
     let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | keep;
-    mount::mount_remount(target, flags, c"").isolating(format!("make {target} read-only"))
+    mount::mount_remount(target, flags, c"").in_namespaces(format!("make {target} read-only"))
 }
 
 /// Makes the directory that shall hold `path`.

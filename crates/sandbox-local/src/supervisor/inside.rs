@@ -11,8 +11,7 @@ use std::path::PathBuf;
 use sandbox_core::PrivateKey;
 use sandbox_sshd::{Server, ServerConfig};
 
-use crate::IsolationLevel;
-use crate::confine::{Confinement, HOME, USER};
+use crate::confine::{Confined, Confinement, HOME, Means, USER, enter_domain};
 use crate::failure::{During, Failure, FailureKind};
 use crate::plan::{Plan, Report};
 use crate::sys;
@@ -49,8 +48,15 @@ impl Inside<'_> {
         if !matches!(rustix::io::read(&self.go, &mut [0; 1]), Ok(1)) {
             return Err(Failure::new(FailureKind::Other, "wait for the supervisor", "it has ended"));
         }
-        let applied = self.confinement.enter()?;
-        let server = Server::new(config(self.plan, &self.confinement)?).during("start the server")?;
+        let Confined { applied, commands } = self.confinement.enter()?;
+        let mut config = config(self.plan, &self.confinement)?;
+        if let Some(rules) = commands {
+            config = config.with_spawn_setup(move || {
+                let rules = rules.try_clone()?;
+                enter_domain(rules).map_err(|failure| io::Error::other(failure.to_string()))
+            });
+        }
+        let server = Server::new(config).during("start the server")?;
         // Made only now: a runtime's descriptors belong inside.
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().during("start a runtime")?;
@@ -71,13 +77,17 @@ impl Inside<'_> {
         // First of all: dying with the supervisor. It is done again after the last change of ids.
         let signal = Some(rustix::process::Signal::KILL);
         rustix::process::set_parent_process_death_signal(signal).during("be ended with the supervisor")?;
-        let null = File::options().read(true).write(true).open("/dev/null").during("open /dev/null")?;
-        rustix::stdio::dup2_stdin(&null).during("leave the client's pipes")?;
-        rustix::stdio::dup2_stdout(io::stderr()).during("leave the client's pipes")?;
-        drop(null);
+        leave_client()?;
         sys::close_other_descriptors(&[self.listener.as_fd(), self.go.as_fd(), self.report.as_fd()])
             .during("close inherited descriptors")
     }
+}
+
+/// Standard input comes from nowhere, standard output goes to the log.
+pub(super) fn leave_client() -> Result<(), Failure> {
+    let null = File::options().read(true).write(true).open("/dev/null").during("open /dev/null")?;
+    rustix::stdio::dup2_stdin(&null).during("leave the client's pipes")?;
+    rustix::stdio::dup2_stdout(io::stderr()).during("leave the client's pipes")
 }
 
 fn config(plan: &Plan, confinement: &Confinement) -> Result<ServerConfig, Failure> {
@@ -85,12 +95,17 @@ fn config(plan: &Plan, confinement: &Confinement) -> Result<ServerConfig, Failur
     let client_key = PrivateKey::from_openssh(plan.client_key.clone())
         .and_then(|key| key.public_key())
         .during("read the key")?;
-    let (home, path) = match confinement.level {
-        IsolationLevel::Namespaces => (PathBuf::from(HOME), None),
-        IsolationLevel::None => (confinement.disk.join("home"), std::env::var_os("PATH")),
+    let (home, path) = match confinement.means {
+        Means::Namespaces => (PathBuf::from(HOME), None),
+        Means::Landlock => (confinement.disk.join("home"), None),
+        Means::Nothing => (confinement.disk.join("home"), std::env::var_os("PATH")),
     };
     let path = path.unwrap_or_else(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
-    let env: [(OsString, OsString); 2] = [("PATH".into(), path), ("LANG".into(), "C.UTF-8".into())];
+    let mut env: Vec<(OsString, OsString)> = vec![("PATH".into(), path), ("LANG".into(), "C.UTF-8".into())];
+    if confinement.means == Means::Landlock {
+        // The system's /tmp is closed.
+        env.push(("TMPDIR".into(), confinement.disk.join("tmp").into()));
+    }
     Ok(ServerConfig::new(host_key, vec![client_key.to_string()], home)
         .with_user(USER)
         .with_env(env)

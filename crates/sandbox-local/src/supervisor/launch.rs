@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use nix::sys::signalfd::SignalFd;
@@ -17,12 +18,13 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::inside::Inside;
+use super::keeper::Keeper;
 use super::limits::Wanted;
 use super::remains::Remains;
 use super::wait::{self, Outcome};
 use crate::IsolationLevel;
-use crate::cgroup::Cgroup;
-use crate::confine::{Confinement, HOME, OutsideIds, USER};
+use crate::cgroup::{AppliedBy, Cgroup};
+use crate::confine::{Confinement, HOME, Means, OutsideIds, USER};
 use crate::dead::clear_dead;
 use crate::failure::{During, Failure, FailureKind};
 use crate::identity::Identity;
@@ -34,7 +36,12 @@ use crate::sys::{self, Cloned};
 
 /// Makes the sandbox; when it returns, its server accepts connections.
 pub(super) fn launch(plan: &Plan, signals: &SignalFd, remains: &mut Remains) -> Result<SandboxInfo, Failure> {
-    let wanted = Wanted::of(plan)?;
+    let means = match plan.isolation {
+        IsolationLevel::Auto | IsolationLevel::Namespaces => Means::Namespaces,
+        IsolationLevel::Landlock => Means::Landlock,
+        IsolationLevel::None => Means::Nothing,
+    };
+    let wanted = Wanted::of(plan, means)?;
     let state = StateDir::new(plan.state_dir.clone());
     let held = claim(&state, plan).during(format!("make {}", state.sandbox(&plan.id).path().display()))?;
     let held = held.ok_or_else(|| Failure::new(FailureKind::AlreadyExists, "take the id", "it is taken"))?;
@@ -55,37 +62,24 @@ pub(super) fn launch(plan: &Plan, signals: &SignalFd, remains: &mut Remains) -> 
         .and_then(|mut file| file.write_all(plan.client_key.as_bytes()))
         .during("keep the key")?;
 
-    let ids = match plan.isolation {
-        IsolationLevel::Namespaces => Some(OutsideIds::choose()?),
-        IsolationLevel::None => None,
-    };
-    let own_ids = ids.as_ref().is_some_and(|ids| ids.own);
-    remains.ids = ids;
-    make_disk(&dir, remains.ids.as_ref()).during("make the sandbox's directories")?;
+    if means != Means::Nothing {
+        remains.ids = Some(OutsideIds::choose()?);
+    }
+    private_directories().create(dir.staging()).during("make the sandbox's directories")?;
     let listener = listen(&dir).during("listen on the socket")?;
-    let holding = wanted.apply(plan, &mut group, own_ids);
+    let by = group.make(wanted.tree);
     record.cgroups = group.directories().to_vec();
     remains.cgroup = Some(group);
-    let holding = holding?;
 
-    let confinement = Confinement {
-        level: plan.isolation,
-        hostname: plan.id.to_string(),
-        staging: dir.staging(),
-        disk: dir.disk(),
-        disk_bytes: wanted.disk,
-        read_only_paths: plan.read_only_paths.clone(),
-        shared_memory: holding.shared_memory,
-        process_limits: holding.process,
-        own_ids,
+    let mut attempt = Attempt { plan, signals, remains, listener, by, record, dir };
+    let tried = match attempt.make(means) {
+        Err(refusal) if refusal.kind == FailureKind::Forbidden && plan.isolation == IsolationLevel::Auto => {
+            attempt.make_without_namespaces(refusal)
+        }
+        tried => tried,
     };
-    let applied = start(plan, confinement, listener, signals, remains, &mut record)?;
-
-    record.info.state = SandboxState::Running;
-    record.info.isolation = Isolation { kind: plan.isolation.as_str().to_owned(), applied };
-    record.info.limits = holding.limits;
-    record.write(&dir).during("write the record")?;
-    Ok(record.info)
+    tried.map_err(|failure| with_advice(failure, plan.isolation))?;
+    Ok(attempt.record.info)
 }
 
 /// Takes the id; from a dead sandbox too, once what it left is removed.
@@ -96,49 +90,169 @@ fn claim(state: &StateDir, plan: &Plan) -> io::Result<Option<Held>> {
     }
 }
 
-/// Starts the first process inside and waits until it serves. Returns by which means it is
-/// confined.
-fn start(
-    plan: &Plan,
-    confinement: Confinement,
+/// What is the same whatever the sandbox is confined by.
+struct Attempt<'a> {
+    plan: &'a Plan,
+    signals: &'a SignalFd,
+    remains: &'a mut Remains,
     listener: UnixListener,
-    signals: &SignalFd,
-    remains: &mut Remains,
-    record: &mut Record,
-) -> Result<Vec<String>, Failure> {
-    let (report, report_to) = pipe_with(PipeFlags::CLOEXEC).during("make a pipe")?;
-    let (go, go_to) = pipe_with(PipeFlags::CLOEXEC).during("make a pipe")?;
-    let namespaces = match confinement.level {
-        IsolationLevel::Namespaces => sys::NEW_NAMESPACES,
-        IsolationLevel::None => {
-            remains.has_stray_processes = true;
+    by: AppliedBy,
+    record: Record,
+    dir: SandboxDir,
+}
+
+impl Attempt<'_> {
+    /// Makes it by these means, as far as the record of a running sandbox.
+    fn make(&mut self, means: Means) -> Result<(), Failure> {
+        let wanted = Wanted::of(self.plan, means)?;
+        let own_ids = self.remains.ids.as_ref().filter(|ids| ids.own).map(|ids| (ids.uid, ids.gid));
+        let disk = self.make_disk(means, own_ids).during("make the sandbox's directories")?;
+        let holding = wanted.apply(self.plan, self.by, means, own_ids.is_some())?;
+        let confinement = Confinement {
+            means,
+            hostname: self.plan.id.to_string(),
+            staging: self.dir.staging(),
+            disk: disk.clone(),
+            disk_bytes: wanted.disk,
+            read_only_paths: self.plan.read_only_paths.clone(),
+            shared_memory: holding.shared_memory,
+            process_limits: holding.process,
+            own_ids,
+        };
+        let applied = self.start(confinement)?;
+        let info = &mut self.record.info;
+        info.state = SandboxState::Running;
+        info.home = Some(match means {
+            Means::Namespaces => HOME.to_owned(),
+            Means::Landlock | Means::Nothing => disk.join("home").display().to_string(),
+        });
+        info.isolation = Isolation { kind: means.as_str().to_owned(), applied };
+        info.limits = holding.limits;
+        self.record.write(&self.dir).during("write the record")
+    }
+
+    /// Makes it by the next best means, after this answer to namespaces.
+    fn make_without_namespaces(&mut self, refusal: Failure) -> Result<(), Failure> {
+        tracing::warn!("namespaces are not permitted here, Landlock is taken instead: {refusal}");
+        self.remains.end_processes();
+        self.make(Means::Landlock).map_err(|failure| match failure.kind {
+            FailureKind::Isolation => Failure {
+                message: format!("{}; and without namespaces, {failure}", refusal.message),
+                ..refusal.clone()
+            },
+            _ => failure,
+        })?;
+        self.record.info.isolation.applied.push(format!("in place of namespaces: {refusal}"));
+        self.record.write(&self.dir).during("write the record")
+    }
+
+    /// Where it writes to: in the sandbox's directory, unless its user could not get there.
+    fn make_disk(&mut self, means: Means, own_ids: Option<(u32, u32)>) -> io::Result<PathBuf> {
+        let (disk, mode, tmp_mode) = match (means, own_ids) {
+            (Means::Landlock, Some(_)) => {
+                let disk = reachable_place().join(format!("sandbox-{}", self.plan.uid));
+                self.remains.disk = Some(disk.clone());
+                // Known before it exists, as the groups are.
+                self.record.disk = Some(disk.clone());
+                self.record.write(&self.dir)?;
+                (disk, 0o711, 0o700)
+            }
+            _ => (self.dir.disk(), 0o700, 0o1777),
+        };
+        match DirBuilder::new().mode(mode).create(&disk) {
+            // Of the attempt before.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && disk == self.dir.disk() => {
+                return Ok(disk);
+            }
+            made => made?,
+        }
+        // The modes given to mkdir are cut by the umask.
+        fs::set_permissions(&disk, fs::Permissions::from_mode(mode))?;
+        for (name, mode) in [("home", 0o700), ("tmp", tmp_mode)] {
+            let path = disk.join(name);
+            fs::create_dir(&path)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+            if let Some((uid, gid)) = own_ids {
+                chown(&path, Some(uid), Some(gid))?;
+            }
+        }
+        Ok(disk)
+    }
+
+    /// Starts the first process inside and waits until it serves. Returns by which means it is
+    /// confined.
+    fn start(&mut self, confinement: Confinement) -> Result<Vec<String>, Failure> {
+        let means = confinement.means;
+        let (report, report_to) = pipe_with(PipeFlags::CLOEXEC).during("make a pipe")?;
+        let (go, go_to) = pipe_with(PipeFlags::CLOEXEC).during("make a pipe")?;
+        let listener = self.listener.try_clone().during("listen on the socket")?;
+        let inside = Inside { plan: self.plan, confinement, listener, go, report: report_to };
+        if means != Means::Namespaces {
+            self.remains.has_stray_processes = true;
             rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
                 .during("collect orphans")?;
-            0
         }
-    };
-    let inside = Inside { plan, confinement, listener, go, report: report_to };
-    let pid = match sys::clone_process(namespaces).isolating("make namespaces").map_err(with_advice)? {
-        Cloned::Child => inside.run(),
-        Cloned::Parent { pid, pidfd } => {
-            remains.child = Some(pidfd);
-            pid
+        if means == Means::Landlock {
+            self.start_kept(inside, go_to)?;
+        } else {
+            let namespaces = if means == Means::Namespaces { sys::NEW_NAMESPACES } else { 0 };
+            let pid = match sys::clone_process(namespaces).map_err(forbidden_namespaces)? {
+                Cloned::Child => inside.run(),
+                Cloned::Parent { pid, pidfd } => {
+                    self.remains.child = Some(pidfd);
+                    pid
+                }
+            };
+            // Our copies of its ends would keep us from seeing that it has ended.
+            drop(inside);
+            self.record.server = Identity::of(pid).map(Some).during("look at the first process")?;
+            if let Some(ids) = &self.remains.ids {
+                ids.write_maps(pid)?;
+            }
+            if let Some(group) = &self.remains.cgroup {
+                group.add(pid).during("put the sandbox under its limits")?;
+            }
+            File::from(go_to).write_all(b"\n").during("let the first process go on")?;
         }
+        match hear(report, self.remains, self.signals)? {
+            Report::Serving(applied) => Ok(applied),
+            Report::Failed(failure) => Err(failure),
+        }
+    }
+
+    fn start_kept(&mut self, inside: Inside<'_>, go_to: OwnedFd) -> Result<(), Failure> {
+        let (lifeline, lifeline_to) = pipe_with(PipeFlags::CLOEXEC).during("make a pipe")?;
+        let held = self.remains.held.as_ref();
+        let held = held.ok_or_else(|| Failure::new(FailureKind::Other, "keep the lock", "it is not held"))?;
+        let keeper = Keeper { lock: held.lock(), lifeline, go_to, group: self.remains.cgroup.as_ref() };
+        let (pid, pidfd) = match sys::clone_process(0).during("start the keeper")? {
+            Cloned::Child => keeper.run(inside),
+            Cloned::Parent { pid, pidfd } => (pid, pidfd),
+        };
+        drop(keeper);
+        self.remains.child = Some(pidfd);
+        self.remains.lifeline = Some(lifeline_to);
+        self.record.server = Identity::of(pid).map(Some).during("look at the first process")?;
+        Ok(())
+    }
+}
+
+/// Where any user can get to, and files stay. Names in it are never guessed nor taken twice.
+fn reachable_place() -> &'static Path {
+    ["/var/tmp", "/tmp"].map(Path::new).into_iter().find(|path| path.is_dir()).unwrap_or(Path::new("/tmp"))
+}
+
+/// All answers of clone(2) that mean that these namespaces are not to be had.
+fn forbidden_namespaces(error: io::Error) -> Failure {
+    use rustix::io::Errno;
+    let refusals = [Errno::PERM, Errno::ACCESS, Errno::NOSPC, Errno::USERS, Errno::INVAL, Errno::NOSYS];
+    let kind = match error.raw_os_error() {
+        Some(number) if refusals.iter().any(|refusal| refusal.raw_os_error() == number) => {
+            FailureKind::Forbidden
+        }
+        _ => FailureKind::Isolation,
     };
-    // Our copies of its ends would keep us from seeing that it has ended.
-    drop(inside);
-    record.server = Identity::of(pid).map(Some).during("look at the first process")?;
-    if let Some(ids) = &remains.ids {
-        ids.write_maps(pid).map_err(with_advice)?;
-    }
-    if let Some(group) = &remains.cgroup {
-        group.add(pid).during("put the sandbox under its limits")?;
-    }
-    File::from(go_to).write_all(b"\n").during("let the first process go on")?;
-    match hear(report, remains, signals)? {
-        Report::Serving(applied) => Ok(applied),
-        Report::Failed(failure) => Err(with_advice(failure)),
-    }
+    Failure::new(kind, "make namespaces", error.to_string())
 }
 
 fn hear(report: OwnedFd, remains: &Remains, signals: &SignalFd) -> Result<Report, Failure> {
@@ -159,10 +273,6 @@ fn hear(report: OwnedFd, remains: &Remains, signals: &SignalFd) -> Result<Report
 }
 
 fn info(plan: &Plan, dir: &SandboxDir) -> SandboxInfo {
-    let home = match plan.isolation {
-        IsolationLevel::Namespaces => HOME.to_owned(),
-        IsolationLevel::None => dir.disk().join("home").display().to_string(),
-    };
     SandboxInfo {
         id: plan.id.clone(),
         uid: plan.uid.clone(),
@@ -171,7 +281,7 @@ fn info(plan: &Plan, dir: &SandboxDir) -> SandboxInfo {
         address: Some(dir.socket().display().to_string()),
         port: None,
         user: USER.to_owned(),
-        home: Some(home),
+        home: None,
         image: None,
         labels: plan.labels.clone(),
         created_at: plan.created_at,
@@ -206,21 +316,6 @@ fn open_log(dir: &SandboxDir) -> io::Result<()> {
     Ok(())
 }
 
-fn make_disk(dir: &SandboxDir, ids: Option<&OutsideIds>) -> io::Result<()> {
-    private_directories().create(dir.staging())?;
-    DirBuilder::new().mode(0o700).create(dir.disk())?;
-    for (name, mode) in [("home", 0o700), ("tmp", 0o1777)] {
-        let path = dir.disk().join(name);
-        fs::create_dir(&path)?;
-        // The mode given to mkdir is cut by the umask.
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
-        if let Some(ids) = ids.filter(|ids| ids.own) {
-            chown(&path, Some(ids.uid), Some(ids.gid))?;
-        }
-    }
-    Ok(())
-}
-
 /// Through a descriptor of its directory: the path may be longer than an address can hold.
 fn listen(dir: &SandboxDir) -> io::Result<UnixListener> {
     let directory = File::open(dir.path())?;
@@ -231,12 +326,14 @@ fn listen(dir: &SandboxDir) -> io::Result<UnixListener> {
 }
 
 /// Says what to change where the system forbids user namespaces.
-fn with_advice(mut failure: Failure) -> Failure {
-    if failure.kind != FailureKind::Isolation {
+fn with_advice(mut failure: Failure, level: IsolationLevel) -> Failure {
+    if !matches!(failure.kind, FailureKind::Isolation | FailureKind::Forbidden) {
         return failure;
     }
     let is = |file: &str, value: &str| fs::read_to_string(file).is_ok_and(|content| content.trim() == value);
-    let advice = if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
+    let advice = if level == IsolationLevel::Landlock {
+        "the level namespaces may work"
+    } else if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
         "user namespaces are forbidden to ordinary users: sysctl kernel.unprivileged_userns_clone=1"
     } else if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
         "AppArmor restricts user namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or a profile for this program that allows userns"

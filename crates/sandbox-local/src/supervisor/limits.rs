@@ -4,11 +4,12 @@ use std::fs;
 
 use sandbox_core::{AppliedLimit, ByteSize, Cpu, LimitScope};
 
-use crate::IsolationLevel;
-use crate::cgroup::{AppliedBy, Cgroup, Limits};
-use crate::confine::{ProcessLimits, process_limit_is_per_namespace};
+use crate::cgroup::{AppliedBy, Limits};
+use crate::confine::{Means, ProcessLimits, process_limit_is_per_namespace};
 use crate::failure::{Failure, FailureKind};
 use crate::plan::Plan;
+
+use super::user_processes::shared_process_limit;
 
 /// Processes and threads of a sandbox that asks for no limit.
 const DEFAULT_PIDS: u32 = 1024;
@@ -32,18 +33,18 @@ pub(super) struct Holding {
 }
 
 impl Wanted {
-    pub(super) fn of(plan: &Plan) -> Result<Self, Failure> {
-        if plan.asked.disk.is_some() && plan.isolation == IsolationLevel::None {
-            return Err(refused(
-                "disk",
-                "the isolation level none has no disk of its own; leave the limit away or use namespaces",
-            ));
+    pub(super) fn of(plan: &Plan, means: Means) -> Result<Self, Failure> {
+        if plan.asked.disk.is_some() && means != Means::Namespaces {
+            let level = means.as_str();
+            let message = format!(
+                "the isolation level {level} has no disk of its own; leave the limit away or use namespaces"
+            );
+            return Err(refused("disk", &message));
         }
         let memory = plan.asked.memory.or(plan.defaults.memory).unwrap_or_else(half_of_memory);
         let pids = plan.asked.pids.or(plan.defaults.pids).unwrap_or(DEFAULT_PIDS);
         let cpu = plan.asked.cpu.or(plan.defaults.cpu);
-        let disk =
-            plan.asked.disk.or(plan.defaults.disk).filter(|_| plan.isolation == IsolationLevel::Namespaces);
+        let disk = plan.asked.disk.or(plan.defaults.disk).filter(|_| means == Means::Namespaces);
         let tree = Limits {
             memory: Some(memory.as_bytes()),
             pids: Some(u64::from(pids)),
@@ -52,12 +53,17 @@ impl Wanted {
         Ok(Self { tree, disk: disk.map(ByteSize::as_bytes), memory, pids, cpu })
     }
 
-    /// Makes the group, and finds other means where it does not hold a default. What was asked
-    /// for must hold over the whole sandbox.
-    pub(super) fn apply(&self, plan: &Plan, group: &mut Cgroup, own_ids: bool) -> Result<Holding, Failure> {
+    /// Finds other means where the group does not hold a default. What was asked for must hold
+    /// over the whole sandbox.
+    pub(super) fn apply(
+        &self,
+        plan: &Plan,
+        by: AppliedBy,
+        means: Means,
+        own_ids: bool,
+    ) -> Result<Holding, Failure> {
         const DELEGATION: &str = "it needs a writable control group: run as root or under `systemd-run --user --scope -p Delegate=yes`, or leave the limit away";
-        let by = group.make(self.tree);
-        let by_user = user_is_own(plan.isolation, own_ids);
+        let by_user = user_is_own(means, own_ids);
         for (asked, holds, name) in [
             (plan.asked.memory.is_some(), by.memory.is_some(), "memory"),
             (plan.asked.pids.is_some(), by.pids.is_some() || by_user, "pids"),
@@ -67,10 +73,10 @@ impl Wanted {
                 return Err(refused(name, DELEGATION));
             }
         }
-        Ok(self.holding(by, by_user))
+        Ok(self.holding(by, by_user, means))
     }
 
-    fn holding(&self, by: AppliedBy, by_user: bool) -> Holding {
+    fn holding(&self, by: AppliedBy, by_user: bool, means: Means) -> Holding {
         let mut process = ProcessLimits { data: None, processes: None };
         let mut limits = Vec::new();
         let mut holds = |resource: &str, value: String, scope, by: &str| {
@@ -89,6 +95,14 @@ impl Wanted {
                 process.processes = Some(u64::from(self.pids));
                 holds("pids", self.pids.to_string(), LimitScope::Sandbox, "rlimit");
             }
+            // Not to be had exactly, but a fork bomb must end somewhere.
+            None if means == Means::Landlock => {
+                process.processes = shared_process_limit(u64::from(self.pids));
+                if process.processes.is_some() {
+                    let by = "rlimit, over the other processes of the user at the start";
+                    holds("pids", self.pids.to_string(), LimitScope::Sandbox, by);
+                }
+            }
             None => {}
         }
         if let (Some(cpu), Some(by)) = (self.cpu, by.cpu) {
@@ -105,8 +119,12 @@ impl Wanted {
 }
 
 /// Whether a limit on the processes of the user inside counts those of the sandbox alone.
-pub(crate) fn user_is_own(isolation: IsolationLevel, own_ids: bool) -> bool {
-    isolation == IsolationLevel::Namespaces && (own_ids || process_limit_is_per_namespace())
+pub(crate) fn user_is_own(means: Means, own_ids: bool) -> bool {
+    match means {
+        Means::Namespaces => own_ids || process_limit_is_per_namespace(),
+        Means::Landlock => own_ids,
+        Means::Nothing => false,
+    }
 }
 
 fn refused(limit: &str, way_out: &str) -> Failure {

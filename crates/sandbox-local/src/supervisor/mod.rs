@@ -4,9 +4,11 @@
 //! is killed the sandbox dies with it, and what is left is removed by any client.
 
 mod inside;
+mod keeper;
 mod launch;
 pub(crate) mod limits;
 mod remains;
+mod user_processes;
 mod wait;
 
 use std::fs::File;

@@ -45,18 +45,26 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A program that makes a sandbox in the directory given, prints its id, and goes.
+/// A program that makes a sandbox in the directory given, prints its id and what isolates it,
+/// and goes.
 pub(crate) fn client(words: &[String]) -> ExitCode {
-    let [state_dir] = words else { return ExitCode::from(2) };
+    let [state_dir, level @ ..] = words else { return ExitCode::from(2) };
+    if level.iter().any(|word| word == "without-landlock") && super::landlock::switch_off().is_err() {
+        return ExitCode::from(2);
+    }
     let Ok(runtime) = tokio::runtime::Runtime::new() else { return ExitCode::FAILURE };
     let created = runtime.block_on(async {
         let mut options = LocalOptions::default();
         options.state_dir = Some(state_dir.into());
+        if let Some(level) = level.first() {
+            options.isolation = level.parse()?;
+        }
         LocalBackend::new(options)?.create(lasting()).await
     });
     match created {
         Ok(info) => {
             println!("{}", info.id);
+            eprintln!("{}: {}", info.isolation.kind, info.isolation.applied.join(", "));
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -104,7 +112,7 @@ async fn until_gone(world: &World, info: &SandboxInfo) -> Result {
     world.nothing_is_left(info).await
 }
 
-fn supervisor(world: &World, info: &SandboxInfo) -> Result<Pid> {
+pub(crate) fn supervisor(world: &World, info: &SandboxInfo) -> Result<Pid> {
     let lock = std::fs::read_to_string(world.state(info).join("lock"))?;
     let pid = lock.split_whitespace().next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
     pid.ok_or_else(|| format!("no pid in {lock:?}").into())

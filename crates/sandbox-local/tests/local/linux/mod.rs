@@ -1,6 +1,7 @@
 //! The tests, and what they start of this same program.
 
 mod confinement;
+mod landlock;
 mod lifecycle;
 mod measure;
 mod ordinary;
@@ -21,7 +22,13 @@ pub(crate) fn run() -> ExitCode {
         Some(("client", rest)) => lifecycle::client(rest),
         Some(("measure", rest)) => measure::run(rest),
         _ => {
-            let trials = [confinement::trials(), lifecycle::trials(), servers::trials(), ordinary::trials()];
+            let trials = [
+                confinement::trials(),
+                landlock::trials(),
+                lifecycle::trials(),
+                servers::trials(),
+                ordinary::trials(),
+            ];
             libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
         }
     }

@@ -53,6 +53,24 @@ fn attempt(words: &[&str]) -> io::Result<String> {
         ["kill", pid] => {
             raw(libc::SYS_kill, &[pid.parse().map_err(io::Error::other)?, i64::from(libc::SIGKILL)])
         }
+        ["chmod", path] => {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o777)).map(|()| String::new())
+        }
+        ["touch", path] => {
+            let path = CString::new(path)?;
+            raw(libc::SYS_utimensat, &[i64::from(libc::AT_FDCWD), path.as_ptr() as i64, 0, 0])
+        }
+        ["xattr", path] => {
+            let (path, name) = (CString::new(path)?, c"user.sandbox");
+            raw(libc::SYS_setxattr, &[path.as_ptr() as i64, name.as_ptr() as i64, name.as_ptr() as i64, 1, 0])
+        }
+        ["limit", pid] => {
+            let limit = [10_u64, 10_u64];
+            let pid = pid.parse().map_err(io::Error::other)?;
+            raw(libc::SYS_prlimit64, &[pid, libc::RLIMIT_CPU as i64, limit.as_ptr() as i64, 0])
+        }
+        ["renice", pid] => raw(libc::SYS_setpriority, &[0, pid.parse().map_err(io::Error::other)?, 10]),
         ["processes", count] => processes(count.parse().map_err(io::Error::other)?),
         ["memory", mib] => memory(mib.parse().map_err(io::Error::other)?),
         ["bomb"] => loop {
@@ -150,6 +168,24 @@ fn call(name: &str) -> io::Result<String> {
         "type-into-terminal" => raw(libc::SYS_ioctl, &[0, libc::TIOCSTI as i64, buffer]),
         // The kernel cuts the request to 32 bits; a filter that compares 64 does not see it.
         "type-into-terminal-64" => raw(libc::SYS_ioctl, &[0, libc::TIOCSTI as i64 | 1 << 40, buffer]),
+        "socket-unix" => raw(libc::SYS_socket, &[i64::from(libc::AF_UNIX), 1, 0]),
+        "socket-inet" => raw(libc::SYS_socket, &[i64::from(libc::AF_INET), 1, 0]),
+        "socket-inet6" => raw(libc::SYS_socket, &[i64::from(libc::AF_INET6), 2, 0]),
+        "datagram-pair" => raw(libc::SYS_socketpair, &[i64::from(libc::AF_UNIX), 2, 0, buffer]),
+        "datagram-pair-flags" => {
+            let kind = i64::from(libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
+            raw(libc::SYS_socketpair, &[i64::from(libc::AF_UNIX), kind, 0, buffer])
+        }
+        "raw-pair" => raw(libc::SYS_socketpair, &[i64::from(libc::AF_UNIX), 3, 0, buffer]),
+        "stream-pair" => raw(libc::SYS_socketpair, &[i64::from(libc::AF_UNIX), 1, 0, buffer]),
+        "connect" => raw(libc::SYS_connect, &[0, buffer, 16]),
+        "bind" => raw(libc::SYS_bind, &[0, buffer, 16]),
+        "shmget" => raw(libc::SYS_shmget, &[0, 4096, 0o1600]),
+        "shmat" => raw(libc::SYS_shmat, &[0, 0, 0]),
+        "semget" => raw(libc::SYS_semget, &[0, 1, 0o1600]),
+        "msgget" => raw(libc::SYS_msgget, &[0, 0o1600]),
+        "mq_open" => raw(libc::SYS_mq_open, &[path("q")?, 0o102, 0o600, 0]),
+        "inotify_add_watch" => raw(libc::SYS_inotify_add_watch, &[0, path("/root")?, 0xfff]),
         "setuid-root" => raw(libc::SYS_setuid, &[0]),
         "future-call" => raw(470, &[0]),
         #[cfg(target_arch = "x86_64")]

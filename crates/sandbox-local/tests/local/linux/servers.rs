@@ -1,7 +1,7 @@
 //! Which programs can be a server, and systems on which none can.
 
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("another_program_is_no_server", another_program_is_no_server),
         trial("a_sandbox_nobody_heard_of_is_undone", a_sandbox_nobody_heard_of_is_undone),
         trial("the_server_program_is_one", the_server_program_is_one),
+        trial("without_user_namespaces_landlock_is_taken", without_user_namespaces_landlock_is_taken),
         trial("without_user_namespaces_it_fails_closed", without_user_namespaces_it_fails_closed),
         trial("a_state_directory_open_to_others_is_refused", a_state_directory_open_to_others_is_refused),
     ]
@@ -87,28 +88,63 @@ async fn the_server_program_is_one() -> Result {
     Ok(())
 }
 
-/// In a user namespace that may make no others, as on a system where they are switched off.
-async fn without_user_namespaces_it_fails_closed() -> Result {
-    let world = World::new()?;
-    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" client \"$1\"";
+/// Makes a sandbox in a user namespace that may make no others, as on a system where they are
+/// switched off.
+fn without_user_namespaces(world: &World, words: &[&str]) -> Result<Option<Output>> {
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" client \"$@\"";
     let ran = Command::new("unshare")
         .args(["--user", "--map-root-user", "sh", "-c", script])
         .arg(std::env::current_exe()?)
         .arg(world.backend.state_dir())
+        .args(words)
         .output();
-    let Ok(ran) = ran else {
+    if ran.is_err() {
         eprintln!("skipped: there is no unshare(1); install util-linux");
-        return Ok(());
-    };
-    let message = String::from_utf8_lossy(&ran.stderr);
-    assert!(!ran.status.success() && ran.stdout.is_empty(), "{ran:?}");
-    for expected in ["make namespaces", "sysctl user.max_user_namespaces", "none", "by name"] {
-        assert!(message.contains(expected), "{message}");
     }
-    assert!(
-        std::fs::read_dir(world.backend.state_dir())?.next().is_none(),
-        "a failed creation left something"
-    );
+    Ok(ran.ok())
+}
+
+async fn without_user_namespaces_landlock_is_taken() -> Result {
+    let world = World::new()?;
+    for words in [&[][..], &["auto"]] {
+        let Some(ran) = without_user_namespaces(&world, words)? else { return Ok(()) };
+        let message = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{ran:?}");
+        for expected in ["landlock: ", "seccomp", "in place of namespaces", "make namespaces"] {
+            assert!(message.contains(expected), "{message}");
+        }
+        let id = String::from_utf8(ran.stdout)?.trim().parse()?;
+        let info = world.backend.get(&id, sandbox_core::Freshness::Latest).await?;
+        assert_eq!(info.isolation.kind, "landlock");
+        let log = std::fs::read_to_string(world.state(&info).join("log"))?;
+        assert!(log.contains("namespaces are not permitted here"), "{log}");
+        assert_eq!(world.run(&info, "echo works > f; cat f").await?.stdout, "works\n");
+        assert_ne!(world.run(&info, "cat /etc/passwd").await?.code, Some(0));
+        world.backend.delete(&id, Default::default()).await?;
+        world.nothing_is_left(&info).await?;
+    }
+    Ok(())
+}
+
+async fn without_user_namespaces_it_fails_closed() -> Result {
+    let world = World::new()?;
+    for (words, more) in [
+        (&["namespaces"][..], "make namespaces"),
+        (&["auto", "without-landlock"], "use Landlock"),
+        (&["landlock", "without-landlock"], "use Landlock"),
+    ] {
+        let Some(ran) = without_user_namespaces(&world, words)? else { return Ok(()) };
+        let message = String::from_utf8_lossy(&ran.stderr);
+        assert!(!ran.status.success() && ran.stdout.is_empty(), "{ran:?}");
+        for expected in [more, "none", "by name"] {
+            assert!(message.contains(expected), "{message}");
+        }
+        assert!(words[0] == "landlock" || message.contains("sysctl user.max_user_namespaces"), "{message}");
+        assert!(
+            std::fs::read_dir(world.backend.state_dir())?.next().is_none(),
+            "a failed creation left something"
+        );
+    }
     Ok(())
 }
 

@@ -171,6 +171,12 @@ pub(crate) fn leftovers(uid: &str) -> Result {
             }
         }
     }
+    for place in ["/var/tmp", "/tmp"] {
+        let path = Path::new(place).join(format!("sandbox-{uid}"));
+        if path.exists() {
+            return Err(format!("{} is left", path.display()).into());
+        }
+    }
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
     if mounts.contains(uid) { Err("a mount is left".into()) } else { Ok(()) }
 }
@@ -207,21 +213,30 @@ impl Shell {
     }
 
     pub(crate) async fn run(&self, command: &str) -> Result<Ran> {
-        let mut channel = self.session.channel_open_session().await?;
+        let channel = self.channel().await?;
         channel.exec(true, command).await?;
-        let (mut code, mut stdout, mut stderr) = (None, Vec::new(), Vec::new());
-        while let Some(message) = channel.wait().await {
-            match message {
-                russh::ChannelMsg::Data { data } => stdout.extend_from_slice(&data),
-                russh::ChannelMsg::ExtendedData { data, .. } => stderr.extend_from_slice(&data),
-                russh::ChannelMsg::ExitStatus { exit_status } => code = Some(exit_status),
-                _ => {}
-            }
-        }
-        Ok(Ran {
-            code,
-            stdout: String::from_utf8_lossy(&stdout).into(),
-            stderr: String::from_utf8_lossy(&stderr).into(),
-        })
+        collect(channel).await
     }
+
+    pub(crate) async fn channel(&self) -> Result<russh::Channel<client::Msg>> {
+        Ok(self.session.channel_open_session().await?)
+    }
+}
+
+/// What comes through a channel until it is closed.
+pub(crate) async fn collect(mut channel: russh::Channel<client::Msg>) -> Result<Ran> {
+    let (mut code, mut stdout, mut stderr) = (None, Vec::new(), Vec::new());
+    while let Some(message) = channel.wait().await {
+        match message {
+            russh::ChannelMsg::Data { data } => stdout.extend_from_slice(&data),
+            russh::ChannelMsg::ExtendedData { data, .. } => stderr.extend_from_slice(&data),
+            russh::ChannelMsg::ExitStatus { exit_status } => code = Some(exit_status),
+            _ => {}
+        }
+    }
+    Ok(Ran {
+        code,
+        stdout: String::from_utf8_lossy(&stdout).into(),
+        stderr: String::from_utf8_lossy(&stderr).into(),
+    })
 }
