@@ -6,10 +6,13 @@ use anyhow::{Context, Result, bail};
 
 #[cfg(feature = "bench")]
 mod bench;
+mod image;
 mod layers;
 
 const HELP: &str = "\
 cargo xtask layers        assert which crate may depend on which
+cargo xtask image         build the SSH server statically and write the image that holds it
+                          (--name NAME:TAG, --output FILE, --binary FILE, --arch amd64|arm64)
 cargo xtask bench local   time local sandboxes next to OpenSSH and plain processes
 ";
 
@@ -33,6 +36,7 @@ fn run() -> Result<()> {
             Ok(())
         }
         ["layers"] => layers::check(),
+        ["image", ref rest @ ..] => image::run(rest),
         ["bench", ref rest @ ..] => bench(rest),
         ref other => bail!("there is no task {:?}\n{HELP}", other.join(" ")),
     }

@@ -95,8 +95,12 @@ impl Caller {
                         return Err(with_cause(classify::give_up(&about, &answer), heard.lost));
                     }
                     tracing::debug!(
-                        k8s.verb = ask.verb, k8s.resource = ask.resource, k8s.code = heard.code, attempt,
-                        cause = heard.lost.as_ref().map(tracing::field::display), "asking again"
+                        k8s.verb = ask.verb,
+                        k8s.resource = ask.resource,
+                        k8s.code = heard.code,
+                        attempt,
+                        cause = heard.lost.as_ref().map(tracing::field::display),
+                        "asking again"
                     );
                     tokio::time::sleep(pause).await;
                     attempt += 1;
@@ -163,7 +167,9 @@ impl Unsent {
                 Self::Credentials(format!("the cluster's credentials: {cmd} failed with {}", out.status))
             }
             kube::Error::Auth(AuthError::AuthExecParse(_) | AuthError::ParseTokenKey(_)) => {
-                Self::Credentials("the cluster's credentials: the program that gives them wrote something else".into())
+                Self::Credentials(
+                    "the cluster's credentials: the program that gives them wrote something else".into(),
+                )
             }
             kube::Error::Auth(error) => Self::Credentials(format!("the cluster's credentials: {error}")),
             error => Self::Lost(error),

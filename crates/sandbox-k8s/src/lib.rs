@@ -21,10 +21,20 @@
 //! of its features (`v1_33` and later), or sets `K8S_OPENAPI_ENABLED_VERSION` as this workspace
 //! does.
 
+mod backend;
+mod call;
 pub mod classify;
+mod client;
+mod connect;
 pub mod index;
 pub mod labels;
+mod objects;
 pub mod options;
 pub mod pod;
 pub mod secret;
 pub mod status;
+mod watch;
+
+pub use backend::KubernetesBackend;
+pub use client::{ClusterOptions, connect as connect_cluster};
+pub use connect::PodConnector;

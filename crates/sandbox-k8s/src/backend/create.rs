@@ -1,0 +1,257 @@
+//! Making a sandbox: first the Secret with its keys, then the Pod that the Secret owns.
+//!
+//! It is done by a task of its own, which undoes what it did when nobody waits for it any more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use sandbox_core::{
+    CreationError, CreationReason, CreationStage, Deadline, Error, KeyPair, Result, SandboxId, SandboxInfo,
+    SandboxSpec, Uid,
+};
+use tokio::sync::oneshot;
+
+use super::{Known, Shared, image_server};
+use crate::labels;
+use crate::objects::{Created, Kind};
+use crate::options::Injection;
+use crate::pod::{self, PodRequest};
+use crate::secret::{KeySecret, SandboxKeys};
+use crate::watch::of_ours;
+
+/// How long the API server may take for both objects.
+const STORE: Duration = Duration::from_secs(60);
+/// How long a failed creation waits for its traces to go; after that they go without it.
+const UNDO_WAIT: Duration = Duration::from_secs(10);
+/// How long traces are tried to be removed, the API server being away.
+const UNDO: Duration = Duration::from_secs(300);
+
+pub(super) async fn create(shared: &Arc<Shared>, spec: SandboxSpec) -> Result<SandboxInfo> {
+    let order = Order::new(shared, spec)?;
+    let (tell, hear) = oneshot::channel();
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let result = order.carry_out(&shared, &tell).await;
+        // What nobody takes undoes itself.
+        drop(tell.send(result));
+    });
+    match hear.await {
+        Ok(result) => result.map(Made::keep),
+        Err(_) => Err(Error::Backend {
+            backend: super::BACKEND,
+            operation: "create a sandbox",
+            message: "the runtime has ended".into(),
+            transient: false,
+            source: None,
+        }),
+    }
+}
+
+/// All that is decided before anything is sent.
+struct Order {
+    id: SandboxId,
+    nonce: String,
+    spec: SandboxSpec,
+    host: KeyPair,
+    client: KeyPair,
+}
+
+impl Order {
+    fn new(shared: &Shared, mut spec: SandboxSpec) -> Result<Self> {
+        if matches!(shared.options.injection, Injection::Image(_)) {
+            return Err(image_server());
+        }
+        let id = spec.id.take().map_or_else(SandboxId::generate, Ok)?;
+        let nonce = Uid::generate()?.as_str().to_owned();
+        let order = Self { id, nonce, spec, host: KeyPair::generate()?, client: KeyPair::generate()? };
+        // What is wrong with the Pod is found before its Secret is stored.
+        order.pod(shared, &Uid::new("unknown"))?;
+        Ok(order)
+    }
+
+    fn pod(&self, shared: &Shared, secret: &Uid) -> Result<Pod> {
+        pod::build(PodRequest {
+            id: &self.id,
+            namespace: &shared.caller().namespace,
+            nonce: &self.nonce,
+            secret,
+            spec: &self.spec,
+            options: &shared.options,
+            pod: &shared.options.pod,
+        })
+    }
+
+    fn secret(&self, shared: &Shared) -> KeySecret {
+        let detached = self.spec.lifetime.attach_timeout.is_none();
+        let keys = SandboxKeys {
+            host: Some(&self.host.private),
+            authorized: &self.client.public,
+            client: detached.then_some(&self.client.private),
+        };
+        KeySecret::new(&self.id, &shared.caller().namespace, &self.nonce, keys, None)
+    }
+
+    async fn carry_out(self, shared: &Arc<Shared>, waiting: &oneshot::Sender<Result<Made>>) -> Result<Made> {
+        let mut undo = Undo {
+            shared: Arc::clone(shared),
+            id: self.id.clone(),
+            nonce: self.nonce.clone(),
+            secret: Stored::Perhaps,
+            pod: Stored::No,
+        };
+        match self.store(shared, waiting, &mut undo).await {
+            Ok(info) => Ok(Made { info, undo: Some(undo) }),
+            Err(error) => {
+                undo.wait().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn store(
+        self,
+        shared: &Shared,
+        waiting: &oneshot::Sender<Result<Made>>,
+        undo: &mut Undo,
+    ) -> Result<SandboxInfo> {
+        let deadline = Deadline::after(STORE);
+        let caller = shared.caller();
+        let taken = || Error::AlreadyExists { id: self.id.clone() };
+        let secret = self.secret(shared);
+        let owner = match caller.create(&self.id, secret.manifest(), &self.nonce, deadline).await? {
+            Created::Stored(secret) => uid_of(&secret, &self.id)?,
+            Created::Taken => {
+                undo.secret = Stored::No;
+                return Err(taken());
+            }
+        };
+        undo.secret = Stored::As(owner.clone());
+        if waiting.is_closed() {
+            return Err(refused(&self.id, "nobody waits for it any more"));
+        }
+        let pod = self.pod(shared, &owner)?;
+        undo.pod = Stored::Perhaps;
+        let pod = match caller.create(&self.id, &pod, &self.nonce, deadline).await? {
+            Created::Stored(pod) => pod,
+            Created::Taken => {
+                undo.pod = Stored::No;
+                return Err(taken());
+            }
+        };
+        let uid = uid_of(&pod, &self.id)?;
+        undo.pod = Stored::As(uid.clone());
+        // An admission webhook may change what it likes.
+        let Some(view) = of_ours(&pod) else {
+            return Err(refused(
+                &self.id,
+                "the cluster changed its Pod so that it is not recognised any more",
+            ));
+        };
+        let info = view.info();
+        shared
+            .remember(uid, Known { id: self.id, owner, host: self.host.public, client: self.client.private });
+        shared.watch.wrote(view);
+        Ok(info)
+    }
+}
+
+/// A sandbox that nobody has taken yet.
+struct Made {
+    info: SandboxInfo,
+    undo: Option<Undo>,
+}
+
+impl Made {
+    fn keep(mut self) -> SandboxInfo {
+        self.undo = None;
+        self.info.clone()
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if let Some(undo) = self.undo.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(undo.run());
+        }
+    }
+}
+
+/// Whether an object of ours is in the cluster.
+enum Stored {
+    No,
+    /// It was sent, and the answer was an error or none.
+    Perhaps,
+    As(Uid),
+}
+
+/// What a creation has to remove if it fails.
+struct Undo {
+    shared: Arc<Shared>,
+    id: SandboxId,
+    nonce: String,
+    secret: Stored,
+    pod: Stored,
+}
+
+impl Undo {
+    /// For a while; what takes longer goes on by itself.
+    async fn wait(self) {
+        let id = self.id.clone();
+        let removal = tokio::spawn(self.run());
+        match tokio::time::timeout(UNDO_WAIT, removal).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(sandbox.id = %id, "the traces of a failed creation are still being removed");
+            }
+        }
+    }
+
+    async fn run(self) {
+        if let Stored::As(uid) = &self.pod {
+            self.shared.forget(uid);
+            self.shared.watch.deleting(uid);
+        }
+        let (pod, secret) = tokio::join!(self.remove::<Pod>(&self.pod), self.remove::<Secret>(&self.secret));
+        for error in [pod.err(), secret.err()].into_iter().flatten() {
+            tracing::warn!(
+                sandbox.id = %self.id, %error,
+                "a failed creation could not be undone; a sweep removes what is left of it"
+            );
+        }
+    }
+
+    async fn remove<K: Kind>(&self, stored: &Stored) -> Result<()> {
+        let deadline = Deadline::after(UNDO);
+        let caller = self.shared.caller();
+        let uid = match stored {
+            Stored::No => return Ok(()),
+            Stored::As(uid) => uid.clone(),
+            Stored::Perhaps => match caller.get::<K>(&self.id, deadline).await? {
+                Some((found, _)) if labels::is_from(found.meta(), &self.nonce) => uid_of(&found, &self.id)?,
+                _ => return Ok(()),
+            },
+        };
+        caller.delete::<K>(&self.id, &uid, None, deadline).await.map(|_| ())
+    }
+}
+
+fn uid_of<K: Kind>(object: &K, id: &SandboxId) -> Result<Uid> {
+    let uid = object.meta().uid.as_deref().map(Uid::new);
+    uid.ok_or_else(|| refused(id, "the API server stored an object without a uid"))
+}
+
+fn refused(id: &SandboxId, message: &str) -> Error {
+    CreationError {
+        id: id.clone(),
+        stage: CreationStage::Provision,
+        reason: CreationReason::Other,
+        message: message.to_owned(),
+        events: Vec::new(),
+        log_tail: String::new(),
+        source: None,
+    }
+    .into()
+}

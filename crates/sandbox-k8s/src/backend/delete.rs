@@ -1,0 +1,75 @@
+//! Taking a sandbox away: its Pod and its Secret at once, exactly these.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use sandbox_core::{Deadline, DeleteOptions, Error, Result, SandboxId, Uid};
+
+use super::Shared;
+use crate::labels;
+use crate::watch::ASK;
+
+/// How long a Pod may take to go: its processes get one second, and its machine may be slow to
+/// say so.
+const GONE: Duration = Duration::from_secs(90);
+
+pub(super) async fn delete(shared: &Arc<Shared>, id: &SandboxId, options: DeleteOptions) -> Result<()> {
+    let found = shared.watch.find(id).await.map_err(|error| undeleted(id, error))?;
+    let wanted = |uid: &Uid| options.uid.as_ref().is_none_or(|wanted| wanted == uid);
+    let (pod, secret) = match found.filter(|view| wanted(&view.uid)) {
+        Some(view) => (Some(view.uid.clone()), Some(view.owner.clone())),
+        // Somebody else has deleted the Pod: what we know of it may still be there.
+        None => match shared.known_as(id).filter(|(uid, _)| wanted(uid)) {
+            Some((uid, known)) => (Some(uid), Some(known.owner)),
+            None if options.uid.is_some() => return Ok(()),
+            None => (None, orphan(shared, id).await?),
+        },
+    };
+    let deadline = Deadline::after(ASK);
+    let caller = shared.caller();
+    let follow = pod.as_ref().map(|uid| shared.watch.follow(id, uid));
+    let ends_pod = async {
+        let Some(uid) = &pod else { return Ok(()) };
+        match caller.delete::<Pod>(id, uid, None, deadline).await? {
+            true => shared.watch.deleting(uid),
+            false => shared.watch.gone(uid),
+        }
+        Ok(())
+    };
+    let ends_secret = async {
+        let Some(uid) = &secret else { return Ok(()) };
+        caller.delete::<Secret>(id, uid, None, deadline).await.map(|_| ())
+    };
+    let (of_pod, of_secret) = tokio::join!(ends_pod, ends_secret);
+    of_pod.and(of_secret).map_err(|error| undeleted(id, error))?;
+    if let Some(uid) = &pod {
+        shared.forget(uid);
+    }
+    let Some(follow) = follow.filter(|_| options.wait) else { return Ok(()) };
+    let gone = async {
+        let mut seen = None;
+        while let Some(view) = follow.next(seen.as_ref()).await? {
+            seen = Some(view);
+        }
+        Ok(())
+    };
+    Deadline::after(GONE).bound("see the Pod go", gone).await.map_err(|error| undeleted(id, error))
+}
+
+/// The Secret of a sandbox that has no Pod.
+async fn orphan(shared: &Shared, id: &SandboxId) -> Result<Option<Uid>> {
+    let found = shared.caller().get::<Secret>(id, Deadline::after(ASK)).await;
+    let found = found.map_err(|error| undeleted(id, error))?;
+    let ours = found.and_then(|(secret, _)| labels::secret_of(&secret).ok());
+    Ok(ours.filter(|(found, _)| found == id).map(|(_, uid)| uid))
+}
+
+fn undeleted(id: &SandboxId, error: Error) -> Error {
+    match error {
+        Error::Deletion { .. } | Error::Config { .. } => error,
+        other => {
+            Error::Deletion { id: id.clone(), message: other.to_string(), source: Some(Box::new(other)) }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What happens to a sandbox, and why.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::stream::{self, StreamExt};
+use http_body_util::BodyExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::client::Body;
+use sandbox_core::{
+    Deadline, Diagnosis, Error, EventStream, LogOptions, LogStream, Result, SandboxEvent, SandboxEventKind,
+    SandboxId, SandboxInfo, SandboxState,
+};
+use tokio::time::Instant;
+
+use super::{BACKEND, Shared};
+use crate::labels::{self, ENDS_AFTER};
+use crate::status::{PodView, cluster_event, events_since};
+use crate::watch::{ASK, Follow, of_ours};
+
+/// How much of a log explains an end.
+const TAIL: usize = 20;
+/// How long a log may take to come when it is only to explain something.
+const TAIL_WAIT: Duration = Duration::from_secs(3);
+
+/// The steps of a sandbox, those of the past first.
+pub(super) async fn events(shared: &Arc<Shared>, id: &SandboxId) -> Result<EventStream> {
+    let view = shared.find(id).await?;
+    let story = Story {
+        follow: shared.watch.follow(id, &view.uid),
+        grace: shared.options.startup_grace,
+        seen: None,
+        troubled: None,
+        over: false,
+    };
+    let pieces = stream::unfold(story, |mut story| async move {
+        if story.over {
+            return None;
+        }
+        let piece = story.next().await;
+        Some((stream::iter(piece), story))
+    });
+    Ok(Box::pin(pieces.flatten()))
+}
+
+struct Story {
+    follow: Follow,
+    grace: Duration,
+    seen: Option<Arc<PodView>>,
+    /// Since when it has not been without trouble.
+    troubled: Option<Instant>,
+    over: bool,
+}
+
+impl Story {
+    async fn next(&mut self) -> Vec<Result<SandboxEvent>> {
+        let patience = self.patience();
+        let next = self.follow.next(self.seen.as_ref());
+        let next = match patience {
+            Some(end) => match tokio::time::timeout_at(end, next).await {
+                Ok(next) => next,
+                Err(_elapsed) => return self.lost_patience(),
+            },
+            None => next.await,
+        };
+        let now = SystemTime::now();
+        let view = match next {
+            Ok(Some(view)) => view,
+            Ok(None) => {
+                self.over = true;
+                return vec![Ok(event(now, SandboxEventKind::Deleted, "its Pod is gone"))];
+            }
+            Err(error) => {
+                self.over = true;
+                return vec![Err(error)];
+            }
+        };
+        let told = events_since(self.seen.as_deref(), &view, now);
+        self.over = told.iter().any(|event| event.kind.is_final());
+        match &view.trouble {
+            Some(_) => self.troubled = Some(self.troubled.unwrap_or_else(Instant::now)),
+            None => self.troubled = None,
+        }
+        self.seen = Some(view);
+        told.into_iter().map(Ok).collect()
+    }
+
+    /// Until when what stands in its way may go away.
+    fn patience(&self) -> Option<Instant> {
+        let view = self.seen.as_ref().filter(|view| view.state == SandboxState::Pending)?;
+        Some(self.troubled? + view.trouble.as_ref()?.patience.limit(self.grace))
+    }
+
+    fn lost_patience(&mut self) -> Vec<Result<SandboxEvent>> {
+        self.over = true;
+        let trouble = self.seen.as_ref().and_then(|view| view.trouble.as_ref());
+        let message = trouble.map(|trouble| trouble.message.clone()).unwrap_or_default();
+        vec![Ok(event(SystemTime::now(), SandboxEventKind::Failed, &message))]
+    }
+}
+
+pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosis> {
+    let mut diagnosis = Diagnosis::default();
+    let Some(view) = shared.watch.find(id).await? else {
+        if shared.known_as(id).is_none() {
+            return Err(Error::NotFound { id: id.clone() });
+        }
+        diagnosis.summary = "its Pod is gone, and this client did not delete it".into();
+        diagnosis.is_final = true;
+        return Ok(diagnosis);
+    };
+    diagnosis.is_final = view.state == SandboxState::Ended;
+    diagnosis.summary = match (&view.trouble, view.state) {
+        (Some(trouble), _) => trouble.message.clone(),
+        (None, SandboxState::Ended) if view.deleting => "its Pod is being deleted".into(),
+        (None, SandboxState::Ended) => "its Pod has ended".into(),
+        (None, SandboxState::Running) => "its container runs".into(),
+        (None, _) if view.scheduled.is_some() => "its container is being started".into(),
+        (None, _) => "it has no machine yet".into(),
+    };
+    let deadline = Deadline::after(TAIL_WAIT);
+    let asked = tokio::join!(shared.caller().events_of(&view.uid, deadline), tail(shared, &view));
+    diagnosis.events = events_since(None, &view, SystemTime::now());
+    match asked.0 {
+        Ok(more) => diagnosis.events.extend(more.iter().filter_map(cluster_event)),
+        Err(error) => tracing::debug!(sandbox.id = %id, %error, "the cluster's events cannot be read"),
+    }
+    diagnosis.events.sort_by_key(|event| event.at);
+    diagnosis.log_tail = asked.1;
+    Ok(diagnosis)
+}
+
+/// The last lines of its log, as far as they can be had at once.
+async fn tail(shared: &Shared, view: &PodView) -> String {
+    if view.started_at.is_none() || !view.last_words.is_empty() {
+        return view.last_words.clone();
+    }
+    let mut options = LogOptions::default();
+    options.tail_lines = Some(TAIL);
+    let read = async {
+        let mut log = logs(shared, &view.id, options).await?;
+        let mut text = Vec::new();
+        while let Some(piece) = log.next().await {
+            text.extend_from_slice(&piece?);
+        }
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    };
+    match Deadline::after(TAIL_WAIT).bound("read the log", read).await {
+        Ok(text) => text,
+        Err(error) => {
+            tracing::debug!(sandbox.id = %view.id, %error, "the log cannot be read");
+            String::new()
+        }
+    }
+}
+
+pub(super) async fn logs(shared: &Shared, id: &SandboxId, options: LogOptions) -> Result<LogStream> {
+    let request = shared.caller().log(id, options.tail_lines, options.follow)?;
+    let send = async {
+        shared.caller().client.send(request.map(Body::from)).await.map_err(|error| unread(error.to_string()))
+    };
+    let response = Deadline::after(ASK).bound("read the log", send).await?;
+    if response.status().as_u16() == 404 {
+        return Err(Error::NotFound { id: id.clone() });
+    }
+    if !response.status().is_success() {
+        return Err(unread(format!("the API server answered {}", response.status())));
+    }
+    let pieces = response.into_body().into_data_stream();
+    Ok(Box::pin(pieces.map(|piece| piece.map_err(|error| unread(error.to_string())))))
+}
+
+pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo> {
+    let not_found = || Error::NotFound { id: id.clone() };
+    let found = shared.caller().get::<Pod>(id, Deadline::after(ASK)).await?;
+    let (pod, now) = found.ok_or_else(not_found)?;
+    let view = of_ours(&pod).filter(|view| view.state != SandboxState::Ended).ok_or_else(not_found)?;
+    // Nobody's clock counts but the API server's; ours stands in where a proxy took it away.
+    let now = now.unwrap_or_else(SystemTime::now);
+    let after = labels::extended(&view.ends, view.created_at, now, ttl);
+    let changed = shared.caller().annotate(id, &view.uid, (ENDS_AFTER, &after), Deadline::after(ASK)).await?;
+    let view = changed.and_then(|pod| of_ours(&pod)).ok_or_else(not_found)?;
+    let info = view.info();
+    shared.watch.wrote(view);
+    Ok(info)
+}
+
+fn event(at: SystemTime, kind: SandboxEventKind, message: &str) -> SandboxEvent {
+    SandboxEvent { at, kind, message: message.to_owned() }
+}
+
+fn unread(message: String) -> Error {
+    Error::Backend { backend: BACKEND, operation: "read a log", message, transient: true, source: None }
+}

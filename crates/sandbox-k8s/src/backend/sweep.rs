@@ -1,0 +1,69 @@
+//! Removing what ended sandboxes left behind, whoever made them.
+
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use sandbox_core::{Deadline, Result, SandboxState, SweepOptions, SweepReport, Swept};
+
+use super::Shared;
+use crate::labels;
+use crate::status::PodView;
+use crate::watch::{ASK, of_ours};
+
+/// A Secret without a Pod may be that of a sandbox which is being made.
+const ORPHAN_AGE: Duration = Duration::from_secs(600);
+/// How long after its end a sandbox is given to end by itself.
+const OVERDUE: Duration = Duration::from_secs(60);
+
+/// Looks at the API server's own list and by its clock: what is deleted was seen as it is.
+pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<SweepReport> {
+    let caller = shared.caller();
+    let selector = labels::selector();
+    // The Secrets first: a sandbox that is made in between has its Pod in the second list.
+    let (secrets, _) = caller.list::<Secret>(&selector, Deadline::after(ASK)).await?;
+    let (pods, now) = caller.list::<Pod>(&selector, Deadline::after(ASK)).await?;
+    let now = now.unwrap_or_else(SystemTime::now);
+    let mut report = SweepReport::default();
+
+    let views: Vec<PodView> = pods.iter().filter_map(of_ours).collect();
+    for view in &views {
+        let Some(reason) = reason(view, now) else { continue };
+        if !options.dry_run {
+            let deadline = Deadline::after(ASK);
+            // Whoever extends it in this moment changes its version.
+            if !caller.delete::<Pod>(&view.id, &view.uid, Some(&view.resource_version), deadline).await? {
+                continue;
+            }
+            shared.watch.deleting(&view.uid);
+            shared.forget(&view.uid);
+            caller.delete::<Secret>(&view.id, &view.owner, None, deadline).await?;
+        }
+        report.removed.push(Swept { id: view.id.clone(), reason: reason.to_owned() });
+    }
+
+    let owners: HashSet<_> = views.iter().map(|view| &view.owner).collect();
+    for secret in &secrets {
+        let Ok((id, uid)) = labels::secret_of(secret) else { continue };
+        let created = secret.metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));
+        let age = created.and_then(|created| now.duration_since(created).ok());
+        if owners.contains(&uid) || age.is_none_or(|age| age < ORPHAN_AGE) {
+            continue;
+        }
+        if !options.dry_run && !caller.delete::<Secret>(&id, &uid, None, Deadline::after(ASK)).await? {
+            continue;
+        }
+        report.removed.push(Swept { id, reason: "its keys were left without a Pod".to_owned() });
+    }
+    Ok(report)
+}
+
+fn reason(view: &PodView, now: SystemTime) -> Option<&'static str> {
+    match view.state {
+        _ if view.deleting => None,
+        SandboxState::Ended => Some("it has ended"),
+        _ if now > view.ends.hard + OVERDUE => Some("its hard end has passed"),
+        _ if now > view.ends.soft + OVERDUE => Some("its time is over"),
+        _ => None,
+    }
+}

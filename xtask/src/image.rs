@@ -1,0 +1,222 @@
+//! The image that holds the SSH server, as an OCI archive written by ourselves: no Docker.
+//!
+//! It is reproducible: the same binary gives the same bytes. For `kind load image-archive`,
+//! `ctr images import`, `podman load` (each reads an archive), and `skopeo copy oci-archive:…`
+//! (to push it).
+//! <https://github.com/opencontainers/image-spec/blob/main/image-layout.md>
+
+mod tar;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use tar::{Entry, archive};
+
+/// What cargo calls a processor, and what images call it.
+const ARCHITECTURES: [(&str, &str); 2] = [("x86_64", "amd64"), ("aarch64", "arm64")];
+/// No libc is looked up at run time: statically linked it would have to be told where randomness is.
+const FLAGS: &str = "-C target-feature=+crt-static --cfg getrandom_backend=\"linux_raw\"";
+/// Where `sandbox-k8s` looks for it in the image.
+const IN_IMAGE: &str = "sandbox-sshd";
+/// Whoever has no passwd: the user that the Pod's profile gives it in any case.
+const USER: &str = "1000:1000";
+
+struct Wanted {
+    name: String,
+    output: PathBuf,
+    binary: Option<PathBuf>,
+    architecture: (&'static str, &'static str),
+}
+
+pub(crate) fn run(args: &[&str]) -> Result<()> {
+    let wanted = parse(args)?;
+    let binary = match &wanted.binary {
+        Some(binary) => binary.clone(),
+        None => build(wanted.architecture.0)?,
+    };
+    let server = fs::read(&binary).with_context(|| format!("{} cannot be read", binary.display()))?;
+    ensure!(server.starts_with(b"\x7fELF"), "{} is no Linux program", binary.display());
+    let image = image(&server, &wanted.name, wanted.architecture.1)?;
+    if let Some(parent) = wanted.output.parent() {
+        fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
+    }
+    fs::write(&wanted.output, &image)
+        .with_context(|| format!("{} cannot be written", wanted.output.display()))?;
+    let file = wanted.output.display();
+    println!("{} ({}, {} bytes): {file}", wanted.name, wanted.architecture.1, image.len());
+    println!("  kind load image-archive {file}");
+    println!("  skopeo copy oci-archive:{file} docker://REGISTRY/sandbox-sshd:{}", env!("CARGO_PKG_VERSION"));
+    println!("then SANDBOX_SERVER_IMAGE={} (or the name in the registry)", wanted.name);
+    Ok(())
+}
+
+fn parse(args: &[&str]) -> Result<Wanted> {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut wanted = Wanted {
+        name: format!("localhost/sandbox-sshd:{version}"),
+        output: format!("target/sandbox-sshd-{version}.oci.tar").into(),
+        binary: None,
+        architecture: ARCHITECTURES
+            .into_iter()
+            .find(|(cargo, _)| *cargo == std::env::consts::ARCH)
+            .unwrap_or(ARCHITECTURES[0]),
+    };
+    let mut args = args.iter();
+    while let Some(flag) = args.next() {
+        let value = args.next().with_context(|| format!("{flag} needs a value"))?;
+        match *flag {
+            "--name" => wanted.name = (*value).to_owned(),
+            "--output" => wanted.output = value.into(),
+            "--binary" => wanted.binary = Some(value.into()),
+            "--arch" => {
+                let known = ARCHITECTURES.into_iter().find(|(_, image)| image == value);
+                wanted.architecture = known.with_context(|| format!("{value} is not amd64 or arm64"))?;
+            }
+            other => bail!("cargo xtask image does not know {other:?}"),
+        }
+    }
+    ensure!(
+        wanted.name.rsplit('/').next().is_some_and(|last| last.contains(':')),
+        "the name {:?} has no tag: use name:tag",
+        wanted.name
+    );
+    Ok(wanted)
+}
+
+fn build(architecture: &str) -> Result<PathBuf> {
+    let target = format!("{architecture}-unknown-linux-gnu");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--release", "--locked", "--package", "sandbox-sshd", "--bin", "sandbox-sshd"])
+        .args(["--target", &target])
+        .env("RUSTFLAGS", FLAGS)
+        .status()
+        .context("cargo could not be started")?;
+    ensure!(status.success(), "the server could not be built for {target}");
+    let directory =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    Ok(directory.join(target).join("release").join("sandbox-sshd"))
+}
+
+/// The whole archive.
+fn image(server: &[u8], name: &str, architecture: &str) -> Result<Vec<u8>> {
+    let layer = archive(&[Entry::Directory("tmp", 0o1777), Entry::File(IN_IMAGE, server, 0o755)])?;
+    let config = to_json(&json!({
+        "architecture": architecture,
+        "os": "linux",
+        "config": {"User": USER, "Entrypoint": [format!("/{IN_IMAGE}")], "WorkingDir": "/"},
+        "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
+        "history": [{"created_by": format!("sandbox-sshd {}", env!("CARGO_PKG_VERSION"))}],
+    }))?;
+    let manifest = to_json(&json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": descriptor("application/vnd.oci.image.config.v1+json", &config),
+        "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", &layer)],
+    }))?;
+    let mut described = descriptor("application/vnd.oci.image.manifest.v1+json", &manifest);
+    let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+    described["platform"] = json!({"architecture": architecture, "os": "linux"});
+    described["annotations"] = json!({
+        // Two readers, two names: containerd's own, and the specification's.
+        "io.containerd.image.name": name,
+        "org.opencontainers.image.ref.name": tag,
+    });
+    let index = to_json(&json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [described],
+    }))?;
+    // Older readers (kind's, docker's) look for this one.
+    let docker = to_json(&json!([{
+        "Config": blob(&config),
+        "RepoTags": [name],
+        "Layers": [blob(&layer)],
+    }]))?;
+    let layout = to_json(&json!({"imageLayoutVersion": "1.0.0"}))?;
+    let blobs = [blob(&config), blob(&layer), blob(&manifest)];
+    archive(&[
+        Entry::Directory("blobs", 0o755),
+        Entry::Directory("blobs/sha256", 0o755),
+        Entry::File(&blobs[0], &config, 0o644),
+        Entry::File(&blobs[1], &layer, 0o644),
+        Entry::File(&blobs[2], &manifest, 0o644),
+        Entry::File("index.json", &index, 0o644),
+        Entry::File("manifest.json", &docker, 0o644),
+        Entry::File("oci-layout", &layout, 0o644),
+    ])
+}
+
+fn descriptor(media_type: &str, content: &[u8]) -> Value {
+    json!({"mediaType": media_type, "digest": digest(content), "size": content.len()})
+}
+
+fn digest(content: &[u8]) -> String {
+    format!("sha256:{}", hash(content))
+}
+
+fn blob(content: &[u8]) -> String {
+    format!("blobs/sha256/{}", hash(content))
+}
+
+fn hash(content: &[u8]) -> String {
+    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn to_json(value: &Value) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).context("what was described cannot be written")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_server_gives_the_same_archive() {
+        let make = |server: &[u8]| image(server, "localhost/sandbox-sshd:1", "amd64").unwrap();
+        assert_eq!(make(b"\x7fELF one"), make(b"\x7fELF one"));
+        assert_ne!(make(b"\x7fELF one"), make(b"\x7fELF two"));
+    }
+
+    #[test]
+    fn every_blob_is_what_its_name_says() {
+        let image = image(b"\x7fELF", "localhost/sandbox-sshd:1", "arm64").unwrap();
+        let files = tar::read(&image);
+        let mut blobs = 0;
+        for (name, content) in &files {
+            if let Some(named) = name.strip_prefix("blobs/sha256/").filter(|named| !named.is_empty()) {
+                assert_eq!(named, hash(content));
+                blobs += 1;
+            }
+        }
+        assert_eq!(blobs, 3);
+        let index: Value = serde_json::from_slice(&files["index.json"]).unwrap();
+        let manifest = index["manifests"][0]["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+        let manifest: Value = serde_json::from_slice(&files[&format!("blobs/sha256/{manifest}")]).unwrap();
+        let layer = manifest["layers"][0]["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+        let layer = tar::read(&files[&format!("blobs/sha256/{layer}")]);
+        assert_eq!(layer[IN_IMAGE], b"\x7fELF");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (args, said) in [
+            (&["--nmae", "x:1"][..], "--nmae"),
+            (&["--name"], "value"),
+            (&["--name", "no-tag"], "tag"),
+            (&["--name", "registry:5000/no-tag"], "tag"),
+            (&["--arch", "mips"], "mips"),
+        ] {
+            let error = parse(args).err().unwrap().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        assert!(parse(&["--name", "registry:5000/x:2", "--arch", "arm64"]).is_ok());
+        let missing = run(&["--binary", "/nonexistent/server"]).unwrap_err().to_string();
+        assert!(missing.contains("/nonexistent/server"), "{missing}");
+    }
+}
