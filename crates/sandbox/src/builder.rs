@@ -141,7 +141,7 @@ impl SandboxBuilder {
         self
     }
 
-    /// How long the creation may take, until SSH answers; 120 s unless set.
+    /// How long the creation may take, until SSH answers; 5 minutes unless set.
     pub fn create_timeout(mut self, timeout: Duration) -> Self {
         self.create_timeout = timeout;
         self

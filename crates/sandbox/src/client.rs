@@ -68,7 +68,7 @@ impl Default for Defaults {
             image: None,
             resources: Resources::default(),
             lifetime: Lifetime::default(),
-            create_timeout: Duration::from_secs(120),
+            create_timeout: Duration::from_secs(300),
             connect_timeout: Duration::from_secs(15),
             command_timeout: None,
             output_cap: Output::DEFAULT_CAP,
