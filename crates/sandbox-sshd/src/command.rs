@@ -116,7 +116,7 @@ impl Running {
             return Ok(Self { child, leader, stdin, stdout, stderr, terminal: None });
         };
         let mut terminal = Some(terminal);
-        let start = |launch: &Launch| {
+        let start = move |launch: &Launch| {
             let terminal =
                 terminal.take().ok_or_else(|| io::Error::from(io::ErrorKind::ExecutableFileBusy))?;
             terminal.spawn(launch)

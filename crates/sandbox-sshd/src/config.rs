@@ -157,9 +157,8 @@ impl ServerConfig {
         self
     }
 
-    /// Starts every command on a thread of its own, on which `setup` has run: what that confines
-    /// the thread by, the command inherits, and the server does not. An error is that of starting
-    /// the command.
+    /// Starts all commands on one thread, on which `setup` has run: what that confines the thread
+    /// by, commands inherit, and the server does not. If it fails, no command is started.
     #[must_use]
     pub fn with_spawn_setup(mut self, setup: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
         self.spawn_setup = Some(Arc::new(setup));

@@ -50,6 +50,7 @@ mod secrets;
 mod server;
 mod sftp;
 mod spawn;
+mod spawner;
 mod start;
 mod transport;
 

@@ -13,6 +13,7 @@ use tokio::process::Child;
 use tokio::sync::Notify;
 
 use crate::config::SpawnSetup;
+use crate::spawner::Spawner;
 
 /// How often the end looks whether everyone has gone.
 const LOOK: Duration = Duration::from_millis(10);
@@ -22,7 +23,8 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(crate) struct Processes {
     leaders: Mutex<HashSet<i32>>,
     waited: Notify,
-    spawn_setup: Option<SpawnSetup>,
+    /// Where processes are started, if not right here.
+    spawner: Option<Spawner>,
 }
 
 /// One started process, the leader of a process group of its own.
@@ -33,25 +35,25 @@ pub(crate) struct Leader {
 
 impl Processes {
     pub(crate) fn new(spawn_setup: Option<SpawnSetup>) -> Self {
-        Self { spawn_setup, ..Self::default() }
+        Self { spawner: spawn_setup.map(Spawner::new), ..Self::default() }
     }
 
     /// Starts a process by `spawn`, which must put it into a process group of its own.
-    pub(crate) fn spawn(
+    pub(crate) fn spawn<T: Send + 'static>(
         self: &Arc<Self>,
-        spawn: impl FnOnce() -> io::Result<Child> + Send,
-    ) -> io::Result<(Child, Leader)> {
+        spawn: impl FnOnce() -> io::Result<(Child, T)> + Send + 'static,
+    ) -> io::Result<(Child, Leader, T)> {
         // Held while it starts, so that the reaper never takes a child that is not yet known
         // here for an orphan.
         let mut leaders = self.leaders();
-        let child = match &self.spawn_setup {
+        let (child, more) = match &self.spawner {
             None => spawn()?,
-            Some(setup) => on_a_thread(|| setup().and_then(|()| spawn()))?,
+            Some(spawner) => spawner.run(spawn)?,
         };
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let Some(id) = id else { return Err(io::Error::other("the process ended before it had an id")) };
         leaders.insert(id);
-        Ok((child, Leader { processes: Arc::clone(self), pid: Pid::from_raw(id) }))
+        Ok((child, Leader { processes: Arc::clone(self), pid: Pid::from_raw(id) }, more))
     }
 
     /// Collects orphans for ever.
@@ -131,19 +133,6 @@ impl Processes {
     fn leaders(&self) -> MutexGuard<'_, HashSet<i32>> {
         self.leaders.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Runs this on a thread that begins and ends with it, for what a thread cannot undo.
-fn on_a_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    let runtime = tokio::runtime::Handle::current();
-    std::thread::scope(|scope| {
-        let work = || {
-            let _runtime = runtime.enter();
-            work()
-        };
-        let thread = std::thread::Builder::new().spawn_scoped(scope, work)?;
-        thread.join().unwrap_or_else(|_panic| Err(io::Error::other("the thread for the command ended")))
-    })
 }
 
 impl Leader {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -19,29 +19,27 @@ const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Starts `launch` by `start`. A program that was uploaded just now may still be open for
 /// writing in another child that has not yet executed: that passes, so it is tried again.
-pub(crate) async fn start<T: Send>(
+pub(crate) async fn start<T: Send + 'static>(
     processes: &Arc<Processes>,
     launch: &Launch,
-    mut start: impl FnMut(&Launch) -> io::Result<(Child, T)> + Send,
+    start: impl FnMut(&Launch) -> io::Result<(Child, T)> + Send + 'static,
 ) -> Result<(Child, Leader, T), CannotLaunch> {
     let mut busy = 0;
     let mut launch = Cow::Borrowed(launch);
+    let start = Arc::new(Mutex::new(start));
     loop {
-        let mut more = None;
-        let spawned = processes.spawn(|| {
-            start(&launch).map(|(child, rest)| {
-                more = Some(rest);
-                child
-            })
+        let (start, this) = (Arc::clone(&start), launch.clone().into_owned());
+        let spawned = processes.spawn(move || {
+            let mut start = start.lock().unwrap_or_else(PoisonError::into_inner);
+            (*start)(&this)
         });
-        match (spawned, more) {
-            (Ok((child, leader)), Some(more)) => return Ok((child, leader, more)),
-            (Ok(_), None) => return Err(CannotLaunch::cannot_run("the process has no streams".into())),
-            (Err(error), _) if errno(&error) == Errno::ETXTBSY && busy < BUSY_TRIES => {
+        match spawned {
+            Ok(spawned) => return Ok(spawned),
+            Err(error) if errno(&error) == Errno::ETXTBSY && busy < BUSY_TRIES => {
                 busy += 1;
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
-            (Err(error), _) => match launch.as_script() {
+            Err(error) => match launch.as_script() {
                 Some(script) if errno(&error) == Errno::ENOEXEC => launch = Cow::Owned(script),
                 _ => return Err(explain(&launch, &error)),
             },

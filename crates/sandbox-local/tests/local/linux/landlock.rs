@@ -119,6 +119,11 @@ async fn landlock_lets_work_be_done() -> Result {
         "{ran:?}"
     );
 
+    // What one command started, another can end.
+    let started = world.run(&info, "sleep 600 > /dev/null 2>&1 & echo $!").await?.stdout;
+    let ran = world.run(&info, &format!("kill {}", started.trim())).await?;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+
     let channel = shell.channel().await?;
     channel.set_env(true, JOB, "build").await?;
     channel.exec(true, "echo built; exit 5").await?;
@@ -311,6 +316,8 @@ async fn landlock_touches_no_other_process() -> Result {
     assert!(ran.stdout == "alive\n" || ran.stdout.is_empty(), "{ran:?}");
     let ran = world.run(&info, "kill -9 $PPID; kill -STOP $PPID; echo alive; env").await?;
     assert!(ran.stdout.starts_with("alive\n"), "{ran:?}");
+    // Nor does it hand anything down but the standard streams.
+    assert_eq!(world.probe(&info, "descriptors").await?, "done 0 1 2");
     assert!(!ran.stdout.contains("CARGO") && !ran.stdout.contains("OPENSSH"), "{}", ran.stdout);
     Ok(())
 }
