@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use russh::server::{Handle, Msg};
@@ -20,8 +21,8 @@ use crate::transport::{Gate, WaitingForClient};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lost;
 
-/// Bytes to wait with for a window that is closed.
-const PACKET: usize = 32 << 10;
+/// How long sending may take before the client is waited for.
+const PATIENCE: Duration = Duration::from_millis(5);
 /// SSH_EXTENDED_DATA_STDERR, RFC 4254 §5.2.
 const STDERR: u32 = 1;
 
@@ -69,18 +70,27 @@ impl Output {
         self.send(data, Some(STDERR)).await
     }
 
-    async fn send(&self, mut data: Bytes, stream: Option<u32>) -> Result<(), Lost> {
-        while !data.is_empty() {
-            let room = self.channel.writable_packet_size().await;
-            let _waiting = (room == 0).then(|| self.gate.wait_for_client());
-            let packet = data.split_to(data.len().min(if room == 0 { PACKET } else { room }));
+    async fn send(&self, data: Bytes, stream: Option<u32>) -> Result<(), Lost> {
+        let sending = async {
             match stream {
-                None => self.channel.data_bytes(packet).await,
-                Some(stream) => self.channel.extended_data_bytes(stream, packet).await,
+                None => self.channel.data_bytes(data).await,
+                Some(stream) => self.channel.extended_data_bytes(stream, data).await,
             }
-            .map_err(|_| Lost)?;
+        };
+        self.patiently(sending).await.map_err(|_| Lost)
+    }
+
+    /// Whatever holds sending up, a message of the client ends it: new window, or its part of
+    /// new keys. So nothing may hold up reading meanwhile.
+    async fn patiently<T>(&self, sending: impl Future<Output = T>) -> T {
+        tokio::pin!(sending);
+        tokio::select! {
+            biased;
+            sent = &mut sending => return sent,
+            () = tokio::time::sleep(PATIENCE) => {}
         }
-        Ok(())
+        let _waiting = self.gate.wait_for_client();
+        sending.await
     }
 
     /// A message of the server itself, among the command's errors.
@@ -95,13 +105,17 @@ impl Output {
     }
 
     pub(crate) async fn eof(&self) -> Result<(), Lost> {
-        self.channel.eof().await.map_err(|_| Lost)
+        self.patiently(self.channel.eof()).await.map_err(|_| Lost)
     }
 
     /// Says that there is no more output, how it ended if it has, and closes.
     pub(crate) async fn finish(&self, exit: Option<Exit>) -> Result<(), Lost> {
+        self.patiently(self.finish_now(exit)).await
+    }
+
+    async fn finish_now(&self, exit: Option<Exit>) -> Result<(), Lost> {
         let id: ChannelId = self.channel.id();
-        self.eof().await?;
+        self.channel.eof().await.map_err(|_| Lost)?;
         match exit {
             Some(Exit::Code(code)) => self.handle.exit_status_request(id, code).await.map_err(|()| Lost)?,
             Some(Exit::Signal { signal, core_dumped }) => self

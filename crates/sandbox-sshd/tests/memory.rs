@@ -168,12 +168,13 @@ async fn a_command_that_reads_nothing_holds_up_nobody_and_loses_nothing() {
     assert!(std::fs::read(memory.home.path().join("all")).unwrap() == data);
 }
 
-/// The client's window messages lie behind more input than is kept: while output waits for
-/// one, reading must go on.
+/// The client's window messages, and its parts of new keys, lie behind more input than is
+/// kept: while output waits for one, reading must go on.
 #[tokio::test]
 async fn an_echo_that_starts_late_does_not_deadlock() {
     let memory = Memory::new(|config| config);
-    let client = memory.connect(PIPE).await;
+    let limits = russh::Limits::new(20 << 20, 20 << 20, Duration::from_secs(3600));
+    let client = memory.connect_as(russh::client::Config { limits, ..Default::default() }, PIPE).await;
     let data = noise(150 << 20, 11);
     let channel = open(&client, &[]).await;
     channel.exec(true, "while [ ! -e go ]; do sleep 0.02; done; exec cat").await.unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use russh::client::{self, Handle, Msg};
+use russh::client::{self, Config, Handle, Msg};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, ChannelMsg};
 use sandbox_core::KeyPair;
@@ -54,10 +54,14 @@ impl Memory {
 
     /// Connects over a pipe of `bytes` each way.
     pub(crate) async fn connect(&self, bytes: usize) -> Client {
+        self.connect_as(Config::default(), bytes).await
+    }
+
+    pub(crate) async fn connect_as(&self, config: Config, bytes: usize) -> Client {
         let (near, far) = tokio::io::duplex(bytes);
         let server = self.server.clone();
         tokio::spawn(async move { server.serve_stream(far).await });
-        login(near, &self.user).await.unwrap()
+        login_as(config, near, &self.user).await.unwrap()
     }
 }
 
@@ -66,7 +70,15 @@ pub(crate) async fn login(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     user: &KeyPair,
 ) -> Option<Client> {
-    let mut client = client::connect_stream(Arc::default(), stream, Accepting).await.unwrap();
+    login_as(Config::default(), stream, user).await
+}
+
+async fn login_as(
+    config: Config,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    user: &KeyPair,
+) -> Option<Client> {
+    let mut client = client::connect_stream(Arc::new(config), stream, Accepting).await.unwrap();
     let key = PrivateKey::from_openssh(user.private.expose()).unwrap();
     let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
     client.authenticate_publickey("me", key).await.unwrap().success().then_some(client)
