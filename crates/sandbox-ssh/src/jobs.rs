@@ -1,5 +1,7 @@
 //! Background jobs, as our server answers about them.
 
+use std::time::Duration;
+
 use sandbox_core::dialect::{self, JobRecord};
 use sandbox_core::{AttachOptions, CommandCause, ConnectionStage, Error, JobId, Output, Result};
 
@@ -45,6 +47,24 @@ pub(crate) fn attach(id: &JobId, options: AttachOptions) -> Vec<(&'static str, S
     control
 }
 
+/// What our server is told to live longer.
+pub(crate) fn extend(ttl: Duration) -> Vec<(&'static str, String)> {
+    let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0));
+    vec![(dialect::EXTEND_SECONDS, seconds.to_string())]
+}
+
+/// How long it lives now.
+pub(crate) fn extended(output: &Output) -> Result<Duration> {
+    let seconds = output.stdout_lossy().trim().parse().ok().filter(|_| output.status.success());
+    seconds.map(Duration::from_secs).ok_or_else(|| {
+        let said = match output.stderr_lossy().trim() {
+            "" => output.status.to_string(),
+            text => escaped(text),
+        };
+        unreadable(format!("its server does not live longer: {said}"), None)
+    })
+}
+
 fn unreadable(message: String, source: Option<serde_json::Error>) -> Error {
     Error::connection(ConnectionStage::Channel, message, source.map(Into::into))
 }
@@ -60,6 +80,14 @@ mod tests {
         let jobs = listed(&Output::new(ExitStatus::Code(0), format!("{line}\n{line}\n"), "")).unwrap();
         assert_eq!((jobs.len(), jobs[0].id.as_str()), (2, "job-1"));
         assert!(listed(&Output::new(ExitStatus::Code(0), "nonsense\n", "")).is_err());
+    }
+
+    #[test]
+    fn a_longer_life_is_read_back() {
+        assert_eq!(extend(Duration::from_millis(1500))[0].1, "2");
+        let told = |code, text: &str| extended(&Output::new(ExitStatus::Code(code), text, "no"));
+        assert_eq!(told(0, "42\n").unwrap(), Duration::from_secs(42));
+        assert!(told(0, "soon").is_err() && told(1, "42").unwrap_err().to_string().contains("no"));
     }
 
     #[test]

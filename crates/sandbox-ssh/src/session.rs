@@ -1,6 +1,7 @@
 //! One sandbox's pools, and what is done with them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sandbox_core::dialect::{self, JobRecord};
@@ -176,6 +177,12 @@ impl Session for SshSession {
     async fn start_job(&self, id: &JobId, request: ExecRequest) -> Result<()> {
         let run = Run::job(id, request)?;
         jobs::started(exec::collect(&self.0.commands, run, jobs::MESSAGE, self.0.limits).await?)
+    }
+
+    async fn extend(&self, ttl: Duration) -> Result<Duration> {
+        let start = Start::subsystem(dialect::LIFETIME_SUBSYSTEM, jobs::extend(ttl));
+        let run = Run { start, timeout: None, may_end_silently: true };
+        jobs::extended(&exec::collect(&self.0.commands, run, jobs::MESSAGE, self.0.limits).await?)
     }
 
     async fn jobs(&self) -> Result<Vec<JobRecord>> {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use russh::{ChannelMsg, Sig};
+use russh::ChannelMsg;
 use sandbox_core::{BoxError, CommandCause, ControlMessage, Error, ExecEvent, ExitStatus, Result, Signal};
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::sync::mpsc;
@@ -15,20 +15,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::sink::{Sink, Step};
 use super::start::exec_refused;
-use super::{Limits, Run};
+use super::state::State;
+use super::{Limits, Run, signals};
 use crate::channel::OpenChannel;
 
-/// After the exit status and without an end of file, this much silence means that something
-/// in the background holds the output open.
-const QUIET: Duration = Duration::from_millis(100);
-/// Something in the background may go on writing: after this long, answers of the server tell
-/// that everything of the command itself has come.
-const TRICKLE: Duration = Duration::from_secs(2);
-/// Answers after that: one for what the server had read, one for what stood in the pipe.
-const ANSWERS: u32 = 2;
-/// More than pipes and windows can hold of a command that has ended; what comes beyond is of
-/// something in the background.
-const AFTER_EXIT: usize = 8 << 20;
 /// How long the server may take to close a channel whose command has ended.
 const CLOSE_BY_SERVER: Duration = Duration::from_secs(2);
 /// How long what has arrived before a connection ended is looked through.
@@ -66,25 +56,6 @@ pub(super) struct Actor<S> {
     timeout: Option<Duration>,
     may_end_silently: bool,
     state: State,
-}
-
-/// What the server has told so far.
-#[derive(Default)]
-struct State {
-    exit: Option<ExitStatus>,
-    eof: bool,
-    refused: bool,
-    /// It has closed the channel, or the connection has ended.
-    over: bool,
-    closed: bool,
-    /// Bytes since the exit status.
-    after_exit: usize,
-    /// When the exit status came.
-    ended: Option<Instant>,
-    /// Since the last byte after it.
-    quiet: Option<Instant>,
-    /// Answers to questions that were asked late.
-    answers: u32,
 }
 
 /// Why the actor stops.
@@ -187,8 +158,8 @@ impl<S: Sink> Actor<S> {
         let conn = std::sync::Arc::clone(self.channel.conn());
         let pong = conn.ping(self.limits.channel);
         tokio::pin!(pong);
-        let before = self.state.after_exit;
-        let late = self.state.ended.is_some_and(|ended| ended.elapsed() >= TRICKLE);
+        let before = self.state.after_exit();
+        let late = self.state.is_late();
         loop {
             tokio::select! {
                 biased;
@@ -203,9 +174,8 @@ impl<S: Sink> Actor<S> {
                     if !answered && !conn.life().is_dead() {
                         return Some(Stop::Silent);
                     }
-                    self.state.answers += u32::from(late);
-                    if answered && (self.state.after_exit == before || self.state.answers >= ANSWERS) {
-                        self.state.eof = true;
+                    if answered {
+                        self.state.answered(before, late);
                     }
                     return None;
                 }
@@ -217,9 +187,9 @@ impl<S: Sink> Actor<S> {
         match message {
             Some(ChannelMsg::Data { data }) => self.output(ExecEvent::Stdout(data)),
             Some(ChannelMsg::ExtendedData { data, ext: STDERR }) => self.output(ExecEvent::Stderr(data)),
-            Some(ChannelMsg::ExitStatus { exit_status }) => self.exit(ExitStatus::Code(exit_status)),
+            Some(ChannelMsg::ExitStatus { exit_status }) => self.state.exit(ExitStatus::Code(exit_status)),
             Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
-                self.exit(ExitStatus::Signal(signal(&signal_name)))
+                self.state.exit(ExitStatus::Signal(signals::from_ssh(&signal_name)))
             }
             Some(ChannelMsg::Eof) => self.state.eof = true,
             Some(ChannelMsg::Failure) => self.state.refused = true,
@@ -230,21 +200,8 @@ impl<S: Sink> Actor<S> {
     }
 
     fn output(&mut self, event: ExecEvent) {
-        if self.state.exit.is_some() {
-            let (ExecEvent::Stdout(data) | ExecEvent::Stderr(data)) = &event else { return };
-            self.state.after_exit += data.len();
-            // The command's own output is complete: the rest is of something else.
-            self.state.eof |= self.state.after_exit > AFTER_EXIT;
-            self.state.quiet = Some(Instant::now());
-        }
+        self.state.output(&event);
         self.sink.push(event);
-    }
-
-    fn exit(&mut self, status: ExitStatus) {
-        // The first counts.
-        self.state.exit.get_or_insert(status);
-        self.state.ended.get_or_insert_with(Instant::now);
-        self.state.quiet = Some(Instant::now());
     }
 
     async fn urgently(&mut self, message: Option<ControlMessage>) {
@@ -262,7 +219,7 @@ impl<S: Sink> Actor<S> {
 
     async fn signal(&mut self, signal: Signal) {
         let write = std::sync::Arc::clone(&self.channel.write);
-        self.send(async move { write.signal(sig(&signal)).await }).await;
+        self.send(async move { write.signal(signals::to_ssh(&signal)).await }).await;
     }
 
     /// Sends something although the reader may be slow: russh sends nothing while it waits
@@ -299,30 +256,21 @@ impl<S: Sink> Actor<S> {
     /// What to tell the caller.
     fn outcome(&mut self, stop: &Stop) -> Result<Option<ExitStatus>> {
         let conn = self.channel.conn();
-        let State { exit, eof, refused, closed, .. } = &mut self.state;
+        let state = &mut self.state;
         match stop {
             Stop::TimedOut(after) => {
                 Err(Error::Command { cause: CommandCause::TimedOut { after: *after }, source: None })
             }
             Stop::Silent => Err(lost("the server does not answer any more")),
-            _ if *refused && exit.is_none() => Err(exec_refused(&conn.server())),
+            _ if state.refused && state.exit.is_none() => Err(exec_refused(&conn.server())),
             // Without an end of file, the last of the output may be missing.
-            _ if exit.is_some() && (*eof || *closed) => Ok(exit.take()),
-            _ if *closed && self.may_end_silently => Ok(None),
-            _ if *closed => Err(lost("the server closed the channel without telling how the command ended")),
+            _ if state.exit.is_some() && (state.eof || state.closed) => Ok(state.exit.take()),
+            _ if state.closed && self.may_end_silently => Ok(None),
+            _ if state.closed => {
+                Err(lost("the server closed the channel without telling how the command ended"))
+            }
             _ => Err(lost(conn.facts.end().unwrap_or("the connection ended"))),
         }
-    }
-}
-
-impl State {
-    /// When to ask whether more is to come.
-    fn probe_at(&self) -> Option<Instant> {
-        Some((self.quiet? + QUIET).min(self.ended? + TRICKLE))
-    }
-
-    fn is_over(&self) -> bool {
-        self.over || self.refused || self.exit.is_some() && self.eof
     }
 }
 
@@ -371,42 +319,4 @@ async fn until(at: Option<Instant>) {
 
 fn lost(why: &str) -> Error {
     Error::Command { cause: CommandCause::Lost, source: Some(BoxError::from(why.to_owned())) }
-}
-
-fn sig(signal: &Signal) -> Sig {
-    match signal {
-        Signal::Abrt => Sig::ABRT,
-        Signal::Alrm => Sig::ALRM,
-        Signal::Fpe => Sig::FPE,
-        Signal::Hup => Sig::HUP,
-        Signal::Ill => Sig::ILL,
-        Signal::Int => Sig::INT,
-        Signal::Kill => Sig::KILL,
-        Signal::Pipe => Sig::PIPE,
-        Signal::Quit => Sig::QUIT,
-        Signal::Segv => Sig::SEGV,
-        Signal::Term => Sig::TERM,
-        Signal::Usr1 => Sig::USR1,
-        other => Sig::Custom(other.name().to_owned()),
-    }
-}
-
-/// As the server names it; a name that is none becomes `UNKNOWN`.
-fn signal(sig: &Sig) -> Signal {
-    let name = match sig {
-        Sig::ABRT => "ABRT",
-        Sig::ALRM => "ALRM",
-        Sig::FPE => "FPE",
-        Sig::HUP => "HUP",
-        Sig::ILL => "ILL",
-        Sig::INT => "INT",
-        Sig::KILL => "KILL",
-        Sig::PIPE => "PIPE",
-        Sig::QUIT => "QUIT",
-        Sig::SEGV => "SEGV",
-        Sig::TERM => "TERM",
-        Sig::USR1 => "USR1",
-        Sig::Custom(name) => name,
-    };
-    name.parse().unwrap_or_else(|_| Signal::Other("UNKNOWN".to_owned()))
 }

@@ -1,8 +1,10 @@
 //! Commands: started on a channel, and driven to their end by a task of their own.
 
 mod actor;
+mod signals;
 mod sink;
 mod start;
+mod state;
 
 use std::time::Duration;
 

@@ -76,12 +76,9 @@ impl Dialer {
         Self { purpose, config: config(options, purpose), ..self.clone() }
     }
 
-    /// Takes note of where the sandbox is now.
+    /// Takes note of where the sandbox is now, and with which key.
     pub(crate) fn moved(&self, access: &Arc<Access>) {
-        let mut current = self.access.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.endpoint != access.endpoint {
-            *current = Arc::clone(access);
-        }
+        *self.access.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(access);
     }
 
     pub(crate) fn access(&self) -> Arc<Access> {

@@ -1,14 +1,12 @@
 //! What holds against every server.
 
-use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox_core::{
-    CommandCause, DownloadRequest, Error, ExecEvent, ExecRequest, ExitStatus, FileKind, Pty, PtySize,
-    Session, Signal, TransferReason, UploadRequest,
-};
+use sandbox_core::{CommandCause, Error, ExecEvent, ExecRequest, ExitStatus, Pty, PtySize, Session, Signal};
 use tokio::io::AsyncWriteExt;
+
+pub(crate) use super::file_contract::*;
 
 /// Makes tests of some functions here, each with a server of its own.
 #[macro_export]
@@ -22,9 +20,9 @@ macro_rules! contract {
     )*};
 }
 
-type Any = Arc<dyn Session>;
+pub(crate) type Any = Arc<dyn Session>;
 
-const CAP: usize = 1 << 20;
+pub(crate) const CAP: usize = 1 << 20;
 
 /// Runs a shell line to its end.
 pub(crate) async fn sh(session: &Any, line: &str) -> String {
@@ -33,33 +31,8 @@ pub(crate) async fn sh(session: &Any, line: &str) -> String {
     output.stdout_lossy()
 }
 
-pub(crate) async fn put(session: &Any, path: &str, data: &[u8]) -> u64 {
-    let from = Box::new(std::io::Cursor::new(data.to_vec()));
-    session.upload(UploadRequest::new(path), from).await.unwrap()
-}
-
-pub(crate) async fn get(session: &Any, path: &str) -> Result<Vec<u8>, Error> {
-    let (near, mut far) = tokio::io::duplex(64 << 10);
-    let mut data = Vec::new();
-    let (downloaded, read) = tokio::join!(
-        session.download(DownloadRequest::new(path), Box::new(near)),
-        tokio::io::AsyncReadExt::read_to_end(&mut far, &mut data)
-    );
-    read.unwrap();
-    let count = downloaded?;
-    assert_eq!(count, data.len() as u64);
-    Ok(data)
-}
-
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n % 251) as u8).collect()
-}
-
-pub(crate) fn reason(error: &Error) -> TransferReason {
-    match error {
-        Error::Transfer(error) => error.reason,
-        other => panic!("not a transfer error: {other:?}"),
-    }
 }
 
 pub(crate) async fn exit_codes_are_data(session: &Any) {
@@ -225,105 +198,6 @@ pub(crate) async fn an_unread_stream_holds_up_nothing_else(session: &Any) {
     );
 }
 
-pub(crate) async fn files_go_both_ways(session: &Any) {
-    for length in [0, 1, 32 << 10, 3_000_001] {
-        let data = pattern(length);
-        assert_eq!(put(session, "a file", &data).await, length as u64);
-        assert!(get(session, "a file").await.unwrap() == data, "{length}");
-    }
-    let mut request = UploadRequest::new("a file");
-    request.mode = Some(0o4750);
-    let hour = Duration::from_secs(3600);
-    let modified = std::time::SystemTime::UNIX_EPOCH + hour;
-    request.modified = Some(modified);
-    session.upload(request, Box::new(&b"other"[..])).await.unwrap();
-    let info = session.stat("a file", true).await.unwrap();
-    assert_eq!((info.kind, info.size, info.mode), (FileKind::File, 5, 0o750));
-    assert_eq!(info.modified, Some(modified));
-    let names: Vec<_> = session.list(".").await.unwrap().into_iter().map(|entry| entry.name).collect();
-    assert!(
-        names.contains(&"a file".to_owned()) && !names.iter().any(|name| name.contains("sandbox-")),
-        "{names:?}"
-    );
-}
-
-pub(crate) async fn names_may_be_odd(session: &Any) {
-    for name in ["-rf", "it's", "a\nb", "ü ✓", "~", "*", "\"q\" \\"] {
-        let name = format!("odd/{name}");
-        session.create_dir("odd", true).await.unwrap();
-        put(session, &name, name.as_bytes()).await;
-        assert_eq!(get(session, &name).await.unwrap(), name.as_bytes());
-    }
-    assert_eq!(session.list("odd").await.unwrap().len(), 7);
-    for name in ["", "a\0b", "a\u{fffd}b"] {
-        let error = session.upload(UploadRequest::new(name), Box::new(&b""[..])).await.unwrap_err();
-        assert_eq!(reason(&error), TransferReason::BadName, "{error}");
-        assert_eq!(reason(&get(session, name).await.unwrap_err()), TransferReason::BadName);
-    }
-    // A name that is not UTF-8 is refused by name, not mangled.
-    let bytes = std::ffi::OsString::from_vec(b"odd/\xff".to_vec());
-    session.output(ExecRequest::argv([b"touch".to_vec(), bytes.into_vec()]), CAP).await.unwrap();
-    assert_eq!(reason(&session.list("odd").await.unwrap_err()), TransferReason::BadName);
-}
-
-pub(crate) async fn file_errors_have_reasons(session: &Any) {
-    assert_eq!(reason(&get(session, "missing").await.unwrap_err()), TransferReason::NotFound);
-    let error = session.upload(UploadRequest::new("no/such/dir"), Box::new(&b"x"[..])).await.unwrap_err();
-    assert_eq!(reason(&error), TransferReason::NotFound, "{error}");
-    session.create_dir("dir", false).await.unwrap();
-    assert_eq!(reason(&session.create_dir("dir", false).await.unwrap_err()), TransferReason::AlreadyExists);
-    get(session, "dir").await.unwrap_err();
-    put(session, "large", &pattern(1000)).await;
-    let mut request = DownloadRequest::new("large");
-    request.max_size = Some(999);
-    let error = session.download(request, Box::new(tokio::io::sink())).await.unwrap_err();
-    assert_eq!(reason(&error), TransferReason::TooLarge);
-
-    // Fewer and more bytes than announced; what was there stays.
-    for announced in [999, 1001] {
-        let mut request = UploadRequest::new("large");
-        request.size = Some(announced);
-        let error = session.upload(request, Box::new(std::io::Cursor::new(vec![0; 1000]))).await.unwrap_err();
-        assert_eq!(reason(&error), TransferReason::SizeChanged);
-    }
-    assert!(get(session, "large").await.unwrap() == pattern(1000));
-    no_temporary_files(session).await;
-}
-
-/// A failed upload is tidied up by a task that nobody waits for.
-pub(crate) async fn no_temporary_files(session: &Any) {
-    for _ in 0..100 {
-        let entries = session.list(".").await.unwrap();
-        if !entries.iter().any(|entry| entry.name.contains(".sandbox-")) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("a temporary file is left");
-}
-
-pub(crate) async fn files_are_changed(session: &Any) {
-    session.create_dir("x/y/z", true).await.unwrap();
-    session.create_dir("x/y/z", true).await.unwrap();
-    put(session, "x/one", b"1").await;
-    put(session, "x/two", b"2").await;
-    session.rename("x/one", "x/two").await.unwrap();
-    assert_eq!(get(session, "x/two").await.unwrap(), b"1");
-    session.set_mode("x/two", 0o600).await.unwrap();
-    assert_eq!(session.stat("x/two", true).await.unwrap().mode, 0o600);
-    session.symlink("two", "x/link").await.unwrap();
-    assert_eq!(session.read_link("x/link").await.unwrap(), "two");
-    assert_eq!(sh(session, "readlink x/link").await, "two\n");
-    assert_eq!(session.stat("x/link", false).await.unwrap().kind, FileKind::Symlink);
-    assert_eq!(session.stat("x/link", true).await.unwrap().kind, FileKind::File);
-    assert!(session.canonicalize(".").await.unwrap().starts_with('/'));
-    session.remove_file("x/link").await.unwrap();
-    session.remove_file("x/two").await.unwrap();
-    session.remove_dir("x/y").await.unwrap_err();
-    session.remove_dir("x/y/z").await.unwrap();
-    assert_eq!(reason(&session.remove_file("x/two").await.unwrap_err()), TransferReason::NotFound);
-}
-
 pub(crate) async fn a_port_is_reached(session: &Any) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -357,29 +231,6 @@ pub(crate) async fn cancelled_calls_leak_no_channel(session: &Any) {
     let all = (0..20).map(|_| session.output(ExecRequest::argv(["true"]), CAP));
     for output in futures_util::future::join_all(all).await {
         assert!(output.unwrap().status.success());
-    }
-}
-
-pub(crate) async fn cancelled_transfers_leave_nothing(session: &Any) {
-    put(session, "kept", b"kept").await;
-    for round in 0..150_u64 {
-        let limit = Duration::from_micros(round * round % 7919);
-        let from = Box::new(std::io::Cursor::new(vec![1; 200_000]));
-        match round % 3 {
-            0 => drop(tokio::time::timeout(limit, session.list(".")).await),
-            1 => drop(tokio::time::timeout(limit, get(session, "kept")).await),
-            _ => drop(tokio::time::timeout(limit, session.upload(UploadRequest::new("new"), from)).await),
-        }
-    }
-    // Each open file would count: there are 64 handles.
-    for _ in 0..70 {
-        assert!(get(session, "kept").await.unwrap() == b"kept");
-    }
-    no_temporary_files(session).await;
-    // It came whole or not at all.
-    match get(session, "new").await {
-        Ok(data) => assert!(data == vec![1; 200_000]),
-        Err(error) => assert_eq!(reason(&error), TransferReason::NotFound),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Servers to test against, and how to reach them.
 #![allow(
     dead_code,
+    unused_imports,
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "each test program uses a part of it; a test may panic"
@@ -9,6 +10,7 @@
 pub(crate) mod contract;
 pub(crate) mod daemon;
 pub(crate) mod dropbear;
+pub(crate) mod file_contract;
 pub(crate) mod openssh;
 
 use std::sync::Arc;
