@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn a_longer_life_is_read_back() {
         assert_eq!(extend(Duration::from_millis(1500))[0].1, "2");
-        let told = |code, text: &str| extended(&Output::new(ExitStatus::Code(code), text, "no"));
+        let told = |code, text: &'static str| extended(&Output::new(ExitStatus::Code(code), text, "no"));
         assert_eq!(told(0, "42\n").unwrap(), Duration::from_secs(42));
         assert!(told(0, "soon").is_err() && told(1, "42").unwrap_err().to_string().contains("no"));
     }

@@ -41,7 +41,7 @@ impl Start {
     pub(crate) async fn send(&self, channel: &mut OpenChannel, patience: Duration) -> Result<()> {
         let ours = channel.conn().is_ours();
         if !ours && (!self.control.is_empty() || matches!(self.what, What::Subsystem(_))) {
-            return Err(not_ours(&channel.conn().server()));
+            return Err(self.not_ours(&channel.conn().server()));
         }
         let work = async {
             for (name, value) in &self.control {
@@ -74,6 +74,22 @@ impl Start {
         match tokio::time::timeout(patience, work).await {
             Ok(result) => result,
             Err(_elapsed) => Err(unsent("the server did not answer a request on a channel")),
+        }
+    }
+}
+
+impl Start {
+    /// What is asked for by [`dialect`] needs our own server.
+    fn not_ours(&self, server: &str) -> Error {
+        match &self.what {
+            What::Subsystem(dialect::LIFETIME_SUBSYSTEM) => {
+                Error::unsupported("a longer life", server, "use sandbox-sshd in the sandbox")
+            }
+            _ => Error::unsupported(
+                "a background job",
+                server,
+                "use sandbox-sshd in the sandbox, or start the command with `nohup … &` in a shell",
+            ),
         }
     }
 }
@@ -130,14 +146,5 @@ fn pty_refused(server: &str) -> Error {
         "a terminal",
         server,
         "run the command without one, or let the sandbox have /dev/pts and the server permit it (PermitTTY)",
-    )
-}
-
-/// Jobs and the like need our own server.
-fn not_ours(server: &str) -> Error {
-    Error::unsupported(
-        "a background job",
-        server,
-        "use sandbox-sshd in the sandbox, or start the command with `nohup … &` in a shell",
     )
 }
