@@ -10,7 +10,8 @@
 //! stands in its [`SandboxInfo`](sandbox_core::SandboxInfo).
 //!
 //! A program whose `main` begins with [`init`] needs no other file. Linux 5.12 or newer, with
-//! user namespaces; elsewhere everything is `Unsupported`.
+//! user namespaces; or 6.12 with Landlock, where less can be done inside
+//! ([`IsolationLevel::Landlock`]); on other systems everything is `Unsupported`.
 
 mod options;
 

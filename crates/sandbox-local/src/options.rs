@@ -25,8 +25,8 @@ pub enum IsolationLevel {
     ///
     /// It sees more than namespaces show: names, sizes and modes of files that it cannot open,
     /// and how many processes there are. Made by an ordinary user, whose user id it then has, it
-    /// cannot change modes, owners or times by path (`chmod` fails), for they could be those of
-    /// the user's own files.
+    /// cannot change modes and owners (`chmod` fails, and with it what it compiles cannot be run)
+    /// nor times by path, for they could be those of the user's own files.
     Landlock,
     /// **None**: plain processes of the caller's user, who can do all that the caller can. Only
     /// the life cycle is a sandbox's.

@@ -14,7 +14,6 @@ use crate::failure::{During, Failure, InNamespaces};
 use crate::sys;
 
 pub(crate) use ids::OutsideIds;
-pub(crate) use landlock::enter as enter_domain;
 pub(crate) use privileges::{ProcessLimits, process_limit_is_per_namespace};
 
 /// The user and group id inside.
@@ -48,7 +47,21 @@ pub(crate) struct Confined {
     /// Each means that was applied.
     pub(crate) applied: Vec<String>,
     /// What confines its commands further.
-    pub(crate) commands: Option<::landlock::RulesetCreated>,
+    pub(crate) commands: Option<CommandDomain>,
+}
+
+/// What confines commands, but not their server.
+pub(crate) struct CommandDomain {
+    rules: ::landlock::RulesetCreated,
+    filters: Option<seccomp::Filters>,
+}
+
+impl CommandDomain {
+    /// Confines this thread, and what it starts, for good.
+    pub(crate) fn enter(&self) -> Result<(), Failure> {
+        landlock::enter(self.rules.try_clone().isolating("enter the Landlock domain")?)?;
+        self.filters.as_ref().map_or(Ok(()), seccomp::Filters::install)
+    }
 }
 
 /// How a process shall be confined.
@@ -126,6 +139,10 @@ impl Confinement {
     fn enter_landlock(&self) -> Result<Confined, Failure> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).during("collect orphans")?;
         let filters = seccomp::Filters::build_for_landlock(self.own_ids.is_some())?;
+        let command_filters = match self.own_ids {
+            Some(_) => None,
+            None => Some(seccomp::Filters::build_for_commands_of_the_caller()?),
+        };
         // Opened while the outside can be seen.
         let domains = landlock::Domains::build(&landlock::Openings {
             own: [self.disk.join("home"), self.disk.join("tmp")],
@@ -146,7 +163,7 @@ impl Confinement {
         privileges::no_new_privileges()?;
         privileges::clear_capabilities()?;
         privileges::guard_server()?;
-        let commands = domains.enter()?;
+        let commands = CommandDomain { rules: domains.enter()?, filters: command_filters };
         filters.install()?;
         let mut applied =
             vec!["landlock files", "landlock tcp", "landlock signals", "landlock abstract sockets"];

@@ -31,14 +31,13 @@ impl Filters {
         Self::with(rules, landlock::FORBIDDEN)
     }
 
+    /// Builds those for commands alone, not their server, of a sandbox with the caller's user id.
+    pub(crate) fn build_for_commands_of_the_caller() -> Result<Self, Failure> {
+        let rules = landlock::OF_THE_CALLERS_FILES.iter().map(|call| (*call, vec![])).collect();
+        refuse(libc::EPERM, rules).map(|program| Self(vec![program]))
+    }
+
     fn with(more_rules: Rules, more_forbidden: &[libc::c_long]) -> Result<Self, Failure> {
-        let arch = TargetArch::try_from(std::env::consts::ARCH).isolating("make a seccomp filter")?;
-        let refuse = |errno: i32, rules| {
-            let action = SeccompAction::Errno(errno.cast_unsigned());
-            SeccompFilter::new(rules, SeccompAction::Allow, action, arch)
-                .and_then(BpfProgram::try_from)
-                .isolating("make a seccomp filter")
-        };
         // glibc falls back from clone3, whose flags a filter cannot see, to clone only when
         // it is told that there is no such call.
         let absent = refuse(libc::ENOSYS, [(libc::SYS_clone3, vec![])].into())?;
@@ -57,6 +56,14 @@ impl Filters {
             .try_for_each(|program| seccompiler::apply_filter(program))
             .isolating("install the seccomp filter")
     }
+}
+
+fn refuse(errno: i32, rules: BTreeMap<libc::c_long, Vec<SeccompRule>>) -> Result<BpfProgram, Failure> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH).isolating("make a seccomp filter")?;
+    let action = SeccompAction::Errno(errno.cast_unsigned());
+    SeccompFilter::new(rules, SeccompAction::Allow, action, arch)
+        .and_then(BpfProgram::try_from)
+        .isolating("make a seccomp filter")
 }
 
 /// The last call that this list was made for: file_setattr, of Linux 6.17. Its number is the

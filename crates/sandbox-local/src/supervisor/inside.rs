@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use sandbox_core::PrivateKey;
 use sandbox_sshd::{Server, ServerConfig};
 
-use crate::confine::{Confined, Confinement, HOME, Means, USER, enter_domain};
+use crate::confine::{Confined, Confinement, HOME, Means, USER};
 use crate::failure::{During, Failure, FailureKind};
 use crate::plan::{Plan, Report};
 use crate::sys;
@@ -50,10 +50,9 @@ impl Inside<'_> {
         }
         let Confined { applied, commands } = self.confinement.enter()?;
         let mut config = config(self.plan, &self.confinement)?;
-        if let Some(rules) = commands {
+        if let Some(domain) = commands {
             config = config.with_spawn_setup(move || {
-                let rules = rules.try_clone()?;
-                enter_domain(rules).map_err(|failure| io::Error::other(failure.to_string()))
+                domain.enter().map_err(|failure| io::Error::other(failure.to_string()))
             });
         }
         let server = Server::new(config).during("start the server")?;

@@ -342,8 +342,12 @@ fn with_advice(mut failure: Failure, level: IsolationLevel) -> Failure {
     } else {
         "inside a container, user namespaces, mounts and a full /proc may be forbidden: see docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined"
     };
+    let instead = match level {
+        IsolationLevel::Namespaces => "the isolation level auto takes Landlock where it can; ",
+        _ => "",
+    };
     failure.message = format!(
-        "{} ({advice}; the isolation level none works anywhere and isolates nothing, and must be asked for by name)",
+        "{} ({advice}; {instead}the isolation level none works anywhere and isolates nothing, and must be asked for by name)",
         failure.message
     );
     failure

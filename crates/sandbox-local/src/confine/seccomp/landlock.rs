@@ -61,6 +61,11 @@ const WITH_THE_CALLERS_ID: &[libc::c_long] = &[
     SYS_FILE_SETATTR,
 ];
 
+/// Refused to commands for the same reason: a file that is shown to be read can be the caller's.
+/// The server keeps them, which sets what an upload comes with on what it has just written.
+pub(super) const OF_THE_CALLERS_FILES: &[libc::c_long] =
+    &[libc::SYS_fchmod, libc::SYS_fchown, libc::SYS_fsetxattr, libc::SYS_fremovexattr];
+
 /// Not in the C library's list everywhere; the numbers are the same on all architectures.
 const SYS_FCHMODAT2: libc::c_long = 452;
 const SYS_SETXATTRAT: libc::c_long = 463;

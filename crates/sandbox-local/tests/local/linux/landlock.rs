@@ -21,7 +21,7 @@ use tokio::io::AsyncWriteExt;
 use super::confinement::{
     CALLS_THAT_LEAD_OUT, a_fork_bomb_is_stopped_by, a_memory_hog_is_stopped_by, refused_by_the_filter,
 };
-use super::lifecycle::{lasting, supervisor};
+use super::lifecycle::{a_dropped_create_leaves_nothing_by, lasting, supervisor};
 use super::support::{Result, Shell, World, collect, eventually, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -38,6 +38,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("landlock_makes_nobody_root", landlock_makes_nobody_root),
         trial("landlock_stops_a_fork_bomb", || a_fork_bomb_is_stopped_by(IsolationLevel::Landlock)),
         trial("landlock_stops_a_memory_hog", || a_memory_hog_is_stopped_by(IsolationLevel::Landlock)),
+        trial("a_dropped_create_by_landlock_leaves_nothing", || {
+            a_dropped_create_leaves_nothing_by(IsolationLevel::Landlock)
+        }),
         trial("landlock_leaves_no_process", landlock_leaves_no_process),
     ]
 }
@@ -212,7 +215,18 @@ async fn landlock_closes_the_files_of_the_outside() -> Result {
 }
 
 async fn landlock_changes_nothing_outside() -> Result {
-    let (world, info) = landlocked().await?;
+    let shown = tempfile::NamedTempFile::new()?;
+    let world = World::with(|options| {
+        options.isolation = IsolationLevel::Landlock;
+        options.read_only_paths.push(shown.path().to_owned());
+    })?;
+    let info = world.create().await?;
+    std::fs::set_permissions(shown.path(), std::fs::Permissions::from_mode(0o644))?;
+    assert!(world.probe(&info, &format!("read {}", shown.path().display())).await?.starts_with("done"));
+    for probe in ["write", "chmod", "fchmod"] {
+        world.refused(&info, &format!("{probe} {}", shown.path().display())).await?;
+    }
+    assert_eq!(shown.as_file().metadata()?.mode() & 0o7777, 0o644);
     let program = std::env::current_exe()?;
     let place = world.path().join("open-to-all");
     std::fs::create_dir(&place)?;

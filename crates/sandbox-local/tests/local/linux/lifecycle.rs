@@ -10,7 +10,7 @@ use sandbox_core::{
     DeleteOptions, Error, Freshness, Lifetime, ListFilter, LogOptions, SandboxBackend, SandboxEventKind,
     SandboxId, SandboxInfo, SandboxSpec, SweepOptions, Uid,
 };
-use sandbox_local::{LocalBackend, LocalOptions};
+use sandbox_local::{IsolationLevel, LocalBackend, LocalOptions};
 use tokio::time::timeout;
 
 use super::support::{Result, World, eventually, trial, users_of};
@@ -295,7 +295,11 @@ async fn a_client_killed_while_creating_leaves_nothing() -> Result {
 }
 
 async fn a_dropped_create_leaves_nothing() -> Result {
-    let world = World::new()?;
+    a_dropped_create_leaves_nothing_by(IsolationLevel::Namespaces).await
+}
+
+pub(crate) async fn a_dropped_create_leaves_nothing_by(level: IsolationLevel) -> Result {
+    let world = World::with(|options| options.isolation = level)?;
     for step in 0..24_u64 {
         if let Ok(created) =
             timeout(Duration::from_micros(step * 1500), world.backend.create(lasting())).await
