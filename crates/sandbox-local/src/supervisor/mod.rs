@@ -3,6 +3,7 @@
 //! It has one thread, stands outside the namespaces, and lives as long as the sandbox. If it
 //! is killed the sandbox dies with it, and what is left is removed by any client.
 
+mod advice;
 mod inside;
 mod keeper;
 mod launch;
