@@ -22,7 +22,16 @@ async fn found_by_id_and_label(world: World) -> Outcome {
     let outcome = async {
         let found = world.fresh().list(ListFilter::labels([("mark".into(), mark.to_string())])).await?;
         assert_eq!(found.iter().map(|info| &info.id).collect::<Vec<_>>(), [sbx.id()]);
-        let info = world.fresh().get_sandbox_info(sbx.id()).await?;
+        // Who oversees it may see it run a little later than its first command did.
+        let client = world.fresh();
+        let mut info = client.get_sandbox_info(sbx.id()).await?;
+        for _ in 0..100 {
+            if info.state != SandboxState::Pending {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            info = client.get_sandbox_info(sbx.id()).await?;
+        }
         assert_eq!((info.state, &info.uid), (SandboxState::Running, sbx.uid()));
         let life = info.expires_at.unwrap().duration_since(info.created_at)?;
         assert!(life > Duration::from_secs(890) && life < Duration::from_secs(910), "{life:?}");

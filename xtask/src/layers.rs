@@ -60,6 +60,11 @@ const RULES: &[Rule] = &[
         flags: &["--no-default-features", "--features", "local"],
         forbidden: KUBERNETES,
     },
+    Rule {
+        package: "sandbox",
+        flags: &["--no-default-features", "--features", "k8s"],
+        forbidden: &["sandbox-sshd", "sandbox-local"],
+    },
 ];
 
 /// Nobody may bring these: a second crypto provider, a second TLS.
@@ -69,7 +74,8 @@ pub(crate) fn check() -> Result<()> {
     let mut broken = Vec::new();
     for rule in RULES {
         let found = tree(rule)?;
-        let also = if rule.package == "sandbox-k8s" { &[][..] } else { KUBERNETES };
+        let knows = rule.package == "sandbox-k8s" || rule.flags.contains(&"k8s");
+        let also = if knows { &[][..] } else { KUBERNETES };
         for name in rule.forbidden.iter().chain(also).chain(NOWHERE).filter(|name| found.contains(**name)) {
             broken.push(format!("{} {} depends on {name}", rule.package, rule.flags.join(" ")));
         }

@@ -96,6 +96,9 @@ pub struct Capabilities {
     pub images: bool,
     /// Sandboxes can reach other hosts.
     pub network: bool,
+    /// The soft end is kept by the sandbox's own server, which has to be told when it is put
+    /// off; otherwise the backend keeps it.
+    pub server_keeps_ttl: bool,
     /// Limits that can be asked for: those that are true here can be applied.
     pub limits: LimitSupport,
 }

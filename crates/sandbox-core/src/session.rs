@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -141,6 +142,14 @@ pub trait Session: Debug + Send + Sync + 'static {
     /// As [`exec`](Self::exec); [`Command`](crate::Error::Command) when it cannot start, and
     /// [`Unsupported`](crate::Error::Unsupported) by a server that is not ours.
     async fn start_job(&self, id: &JobId, request: ExecRequest) -> Result<()>;
+
+    /// Lets the sandbox's own server live for `ttl` from now, in whole seconds, never shorter
+    /// than it would and at most until its hard end. Returns how long that is.
+    ///
+    /// # Errors
+    ///
+    /// As [`start_job`](Self::start_job).
+    async fn extend(&self, ttl: Duration) -> Result<Duration>;
 
     /// The jobs of this sandbox, those that ended included, oldest first.
     ///

@@ -31,6 +31,7 @@ pub mod labels;
 mod objects;
 pub mod options;
 pub mod pod;
+mod reap;
 pub mod secret;
 pub mod status;
 mod watch;

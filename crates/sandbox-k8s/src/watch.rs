@@ -11,11 +11,13 @@ use kube::runtime::watcher::{self, Event, watcher};
 use sandbox_core::{Deadline, Result, SandboxId, Uid};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::MissedTickBehavior;
 
 use crate::call::Caller;
 use crate::classify::backoff;
 use crate::index::{Health, Index, News, Sight, Waiter};
 use crate::labels;
+use crate::reap::{self, Reaper};
 use crate::status::PodView;
 
 /// What is known, kept up by a watch that begins with the first question and ends with this.
@@ -40,8 +42,8 @@ struct State {
 pub(crate) const ASK: Duration = Duration::from_secs(30);
 /// Between two reads of one sandbox where there is no watch.
 const WITHOUT_WATCH: Duration = Duration::from_millis(500);
-/// How often own writes are looked for that the watch does not show.
-const CONFIRM: Duration = Duration::from_secs(10);
+/// How often own writes are looked for that the watch does not show, and ended sandboxes.
+const TEND: Duration = Duration::from_secs(5);
 
 impl Watch {
     pub(crate) fn new(caller: Arc<Caller>) -> Self {
@@ -196,19 +198,15 @@ impl Shared {
 }
 
 async fn run(caller: Arc<Caller>, shared: Arc<Shared>) {
+    tokio::join!(listen(&caller, &shared), tend(&caller, &shared));
+}
+
+async fn listen(caller: &Caller, shared: &Shared) {
     let pods: Api<Pod> = Api::namespaced(caller.client.clone(), &caller.namespace);
     let mut stream = watcher(pods, watcher::Config::default().labels(&labels::selector())).boxed();
-    let mut tick = tokio::time::interval(CONFIRM);
     let mut failures = 0;
     loop {
-        let event = tokio::select! {
-            event = stream.next() => event,
-            _ = tick.tick() => {
-                confirm(&caller, &shared).await;
-                continue;
-            }
-        };
-        match event {
+        match stream.next().await {
             Some(Ok(event)) => {
                 failures = 0;
                 if let Some(news) = news(event) {
@@ -261,6 +259,27 @@ fn is_forbidden(error: &watcher::Error) -> bool {
         return false;
     };
     matches!(status.code, 401 | 403)
+}
+
+/// What is to be done from time to time.
+async fn tend(caller: &Caller, shared: &Shared) {
+    let mut tick = tokio::time::interval(TEND);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut reaper = Reaper::default();
+    loop {
+        tick.tick().await;
+        confirm(caller, shared).await;
+        let Some(all) = shared.lock().index.all() else { continue };
+        for view in reaper.due(&all, Instant::now()) {
+            match reap::remove(caller, &view).await {
+                Ok(true) => shared.tell(|index| index.deleting(&view.uid, Instant::now())),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::debug!(sandbox.id = %view.id, %error, "an ended sandbox cannot be removed");
+                }
+            }
+        }
+    }
 }
 
 /// Reads what we wrote and no watch has shown.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use sandbox_config::{BackendKind, Settings};
-use sandbox_core::{Error, Result, SandboxBackend, SessionSource};
+#[cfg(not(all(feature = "k8s", feature = "local")))]
+use sandbox_core::Error;
+use sandbox_core::{Result, SandboxBackend, SessionSource};
 
 use crate::Defaults;
 
@@ -12,11 +14,7 @@ type Parts = (Arc<dyn SandboxBackend>, Arc<dyn SessionSource>);
 pub(crate) async fn open(settings: &Settings) -> Result<Parts> {
     match settings.backend {
         BackendKind::Local => local(settings),
-        _ => Err(Error::unsupported(
-            "the Kubernetes backend",
-            "this version",
-            "it is being built; set SANDBOX_BACKEND=local for sandboxes on this machine",
-        )),
+        _ => kubernetes(settings).await,
     }
 }
 
@@ -46,8 +44,47 @@ fn local(_: &Settings) -> Result<Parts> {
     ))
 }
 
+#[cfg(feature = "k8s")]
+async fn kubernetes(settings: &Settings) -> Result<Parts> {
+    use sandbox_config::{ImagePullPolicy, TransportKind};
+    use sandbox_k8s::options::{KubernetesOptions, PullPolicy, Transport};
+
+    let from = &settings.kubernetes;
+    let mut cluster = sandbox_k8s::ClusterOptions::default();
+    cluster.kubeconfig.clone_from(&from.kubeconfig);
+    cluster.context.clone_from(&from.context);
+    let mut options = KubernetesOptions::default();
+    options.namespace.clone_from(&from.namespace);
+    options.server_image.clone_from(&from.server_image);
+    options.image_pull_secrets = from.image_pull_secret.iter().cloned().collect();
+    options.image_pull_policy = from.image_pull_policy.map(|policy| match policy {
+        ImagePullPolicy::Always => PullPolicy::Always,
+        ImagePullPolicy::Never => PullPolicy::Never,
+        _ => PullPolicy::IfNotPresent,
+    });
+    options.transport = match from.transport {
+        TransportKind::Direct => Transport::Direct,
+        TransportKind::PortForward => Transport::PortForward,
+        _ => Transport::Auto,
+    };
+    options.startup_grace = from.startup_grace;
+    let backend = sandbox_k8s::KubernetesBackend::new(sandbox_k8s::connect_cluster(&cluster).await?, options);
+    let sessions = sandbox_ssh::SshSessions::new(Arc::new(backend.connector()), ssh_options(settings));
+    Ok((Arc::new(backend), Arc::new(sessions)))
+}
+
+#[cfg(not(feature = "k8s"))]
+async fn kubernetes(_: &Settings) -> Result<Parts> {
+    Err(Error::unsupported(
+        "the Kubernetes backend",
+        "this program",
+        "build it with the feature `k8s` of the crate `sandbox`, or set SANDBOX_BACKEND=local for sandboxes on \
+         this machine",
+    ))
+}
+
 /// What the settings say about connections.
-#[cfg(feature = "local")]
+#[cfg(any(feature = "k8s", feature = "local"))]
 fn ssh_options(settings: &Settings) -> sandbox_ssh::SshOptions {
     let mut options = sandbox_ssh::SshOptions::default();
     options.channels_per_connection = settings.ssh.channels_per_connection;

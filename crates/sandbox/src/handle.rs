@@ -103,7 +103,11 @@ impl Sandbox {
     ///
     /// [`Error::NotFound`](crate::Error::NotFound) when it has ended.
     pub async fn extend(&self, ttl: Duration) -> Result<SandboxInfo> {
-        self.inner.parts.backend.extend(self.id(), ttl).await
+        let info = self.inner.parts.backend.extend(self.id(), ttl).await?;
+        if self.inner.parts.backend.capabilities().server_keeps_ttl {
+            self.inner.explained(self.inner.session.extend(ttl).await).await?;
+        }
+        Ok(info)
     }
 
     /// Why it is as it is, in the backend's words.

@@ -62,6 +62,7 @@
 //! # Features
 //!
 //! * `local` (default): sandboxes on this machine (Linux).
+//! * `k8s`: Pods of a Kubernetes cluster.
 //! * `mock`: [mockall](https://docs.rs/mockall) mocks of the traits, for the unit tests of
 //!   programs that use them.
 
@@ -107,6 +108,13 @@ pub use sandbox_core::{
 };
 #[cfg(feature = "mock")]
 pub use sandbox_core::{MockConnector, MockSandboxBackend, MockSession, MockSessionSource};
+
+/// Sandboxes as Pods of a Kubernetes cluster, for programs that say more of them than settings
+/// can.
+#[cfg(feature = "k8s")]
+pub mod k8s {
+    pub use sandbox_k8s::*;
+}
 
 /// Sandboxes on this machine: confined process trees, no cluster.
 #[cfg(feature = "local")]

@@ -129,6 +129,7 @@ impl SandboxBackend for KubernetesBackend {
         let mut capabilities = Capabilities::default();
         capabilities.images = true;
         capabilities.network = true;
+        capabilities.server_keeps_ttl = true;
         capabilities.limits.cpu = true;
         capabilities.limits.memory = true;
         capabilities.limits.disk = true;

@@ -177,6 +177,10 @@ pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Re
     let view = of_ours(&pod).filter(|view| view.state != SandboxState::Ended).ok_or_else(not_found)?;
     // Nobody's clock counts but the API server's; ours stands in where a proxy took it away.
     let now = now.unwrap_or_else(SystemTime::now);
+    // Never shorter: its server does not take life back either.
+    if now.checked_add(ttl).is_some_and(|until| until <= view.ends.soft) {
+        return Ok(view.info());
+    }
     let after = labels::extended(&view.ends, view.created_at, now, ttl);
     let changed = shared.caller().annotate(id, &view.uid, (ENDS_AFTER, &after), Deadline::after(ASK)).await?;
     let view = changed.and_then(|pod| of_ours(&pod)).ok_or_else(not_found)?;

@@ -10,7 +10,7 @@ mod ending;
 mod events;
 mod image;
 mod reason;
-mod view;
+pub(crate) mod view;
 
 use std::time::Duration;
 
