@@ -232,3 +232,92 @@ fn refused(caller: &Caller, error: kube::Error) -> Failed {
 fn silent(why: String) -> Failed {
     Failed::ForNow(Error::connection(ConnectionStage::Dial, why, None))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    type Socket = WebSocketStream<DuplexStream>;
+
+    async fn sockets() -> (Socket, Socket) {
+        let (near, far) = tokio::io::duplex(64 << 10);
+        (
+            Socket::from_raw_socket(near, Role::Client, None).await,
+            Socket::from_raw_socket(far, Role::Server, None).await,
+        )
+    }
+
+    async fn say(far: &mut (impl Sink<Message, Error = WsError> + Unpin), frame: &[u8]) {
+        far.send(Message::Binary(Bytes::copy_from_slice(frame))).await.unwrap();
+    }
+
+    async fn open() -> (Forward, Socket) {
+        let (near, mut far) = sockets().await;
+        for frame in [&[DATA, 0xae, 0x08][..], &[ERROR, 0xae, 0x08], b"\0SSH-"] {
+            say(&mut far, frame).await;
+        }
+        (begin(near).await.ok().unwrap(), far)
+    }
+
+    #[tokio::test]
+    async fn bytes_go_both_ways_and_an_end_is_told() {
+        let (mut near, mut far) = open().await;
+        near.write_all(b"hello").await.unwrap();
+        let Some(Ok(Message::Binary(frame))) = far.next().await else { panic!() };
+        assert_eq!(&frame[..], b"\0hello");
+        say(&mut far, b"\x002.0").await;
+        say(&mut far, &[DATA]).await;
+        drop(far);
+        let mut text = String::new();
+        near.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "SSH-2.0");
+    }
+
+    #[tokio::test]
+    async fn nobody_listens_and_nonsense_are_told() {
+        for (frames, said) in [
+            (&[&b"\0\xae\x08"[..], b"\x01\xae\x08", b"\x01connection refused"][..], "connection refused"),
+            (&[b"\x07x"], "channel 7"),
+        ] {
+            let (near, mut far) = sockets().await;
+            for frame in frames {
+                say(&mut far, frame).await;
+            }
+            match begin(near).await {
+                Err(Failed::ForNow(error)) => assert!(error.to_string().contains(said), "{error}"),
+                _ => panic!("{said}"),
+            }
+        }
+        let (near, mut far) = sockets().await;
+        say(&mut far, b"\0\xae\x08").await;
+        drop(far);
+        assert!(matches!(begin(near).await, Err(Failed::ForNow(_))));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_reads_does_not_stop_what_is_written() {
+        let (mut near, far) = open().await;
+        let (mut sink, mut frames) = far.split();
+        let piece = [vec![DATA], vec![7; 32 << 10]].concat();
+        // More than any one buffer but ours; nobody reads it.
+        let unread = tokio::spawn(async move {
+            for _ in 0..(16 << 20) / (32 << 10) {
+                say(&mut sink, &piece).await;
+            }
+            sink
+        });
+        let taken = tokio::spawn(async move {
+            let mut bytes = 0;
+            while bytes < 8 << 20 {
+                let Some(Ok(Message::Binary(frame))) = frames.next().await else { panic!() };
+                bytes += frame.len() - 1;
+            }
+            (bytes, frames)
+        });
+        near.write_all(&vec![1; 8 << 20]).await.unwrap();
+        assert_eq!(taken.await.unwrap().0, 8 << 20);
+        drop(unread.await.unwrap());
+    }
+}
