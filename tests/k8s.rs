@@ -1,7 +1,8 @@
 //! The conformance list on a real cluster, and what only this backend has.
 //!
 //! `SANDBOX_TEST_KUBECONFIG` names the kubeconfig of a cluster that Pods may be made in; without
-//! it nothing runs here, and that is said. Its nodes need two images:
+//! it nothing runs here, and that is said, or fails where `SANDBOX_TEST_REQUIRE` lists `cluster`.
+//! Its nodes need two images:
 //! `SANDBOX_TEST_IMAGE` (a shell and the usual tools; default `localhost/busybox:1`) and
 //! `SANDBOX_TEST_SERVER_IMAGE` (`cargo xtask image`; default `localhost/sandbox-sshd:VERSION`).
 //! `SANDBOX_TEST_TRANSPORT` is `direct`, `port-forward` or `auto`.
@@ -18,13 +19,14 @@ use sandbox::{
 };
 use sandbox_k8s::options::{KubernetesOptions, PullPolicy, Transport};
 use sandbox_k8s::{ClusterOptions, KubernetesBackend, connect_cluster};
+use sandbox_testkit::peers;
 use sandbox_tests::{Outcome, World, conformance};
 use tokio::runtime::Runtime;
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
     if std::env::var_os(KUBECONFIG).is_none() {
-        println!("SKIPPED: the tests on Kubernetes: set {KUBECONFIG} to the kubeconfig of a cluster");
+        peers::skip("cluster", &format!("needs a cluster ({KUBECONFIG} names its kubeconfig)"));
         return std::process::ExitCode::SUCCESS;
     }
     let runtime =

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
 use sandbox::{Client, ConnectionStage, Defaults, Error, SandboxBackend, SessionSource, TransferReason};
+use sandbox_testkit::peers;
 use sandbox_tests::{Outcome, World, conformance};
 
 /// libtest's `main` is not ours, so this one begins as every program with local sandboxes does.
@@ -69,7 +70,7 @@ async fn an_image_is_refused(world: World) -> Outcome {
 
 async fn a_full_disk_inside_is_told(world: World) -> Outcome {
     if !world.capabilities().limits.disk {
-        println!("SKIPPED: this system cannot limit a sandbox's disk");
+        peers::skip("disk", "needs a system where a sandbox's disk can be limited");
         return Ok(());
     }
     let sbx = world.sandbox().disk("8Mi").create().await?;
