@@ -70,7 +70,8 @@ impl PodConnector {
 
     async fn whichever(&self, target: &Target) -> Result<Stream> {
         match self.found.load(Ordering::Relaxed) {
-            DIRECT => match target.by(Way::Direct).await {
+            // A Pod that starts may be reached before its address is told.
+            DIRECT if target.is_addressed().await? => match target.by(Way::Direct).await {
                 Ok(stream) => return Ok(stream),
                 // The network is another one now.
                 Err(_) => self.found.store(NOT_KNOWN, Ordering::Relaxed),
@@ -186,6 +187,10 @@ impl Target {
                 Err(error) => return error,
             }
         }
+    }
+
+    async fn is_addressed(&self) -> Result<bool> {
+        Ok(self.follow().next(None).await?.is_some_and(|view| view.address.is_some()))
     }
 
     async fn dial_address(&self, address: IpAddr) -> Result<Stream, Failed> {
