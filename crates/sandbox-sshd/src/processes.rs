@@ -18,6 +18,9 @@ use crate::spawner::Spawner;
 /// How often the end looks whether everyone has gone.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// A look at who has ended, without collecting anybody or waiting.
+const PEEK: WaitPidFlag = WaitPidFlag::WEXITED.union(WaitPidFlag::WNOHANG).union(WaitPidFlag::WNOWAIT);
+
 /// The processes that this server started and has not yet waited for.
 #[derive(Default)]
 pub(crate) struct Processes {
@@ -73,10 +76,9 @@ impl Processes {
     }
 
     fn reap_ended_orphans(&self) {
-        let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         loop {
             let leaders = self.leaders();
-            let ended = match waitid(Id::All, peek) {
+            let ended = match waitid(Id::All, PEEK) {
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
                 Ok(status) => status.pid(),
                 Err(Errno::EINTR) => continue,
@@ -115,7 +117,10 @@ impl Processes {
             // It may just have ended.
             killpg(Pid::from_raw(leader), signal).ok();
         }
-        if orphans_too {
+        if orphans_too && is_first() {
+            // Everybody but ourselves; there may be no /proc to find them in.
+            kill(Pid::from_raw(-1), signal).ok();
+        } else if orphans_too {
             for pid in crate::proc_table::descendants() {
                 kill(pid, signal).ok();
             }
@@ -123,16 +128,25 @@ impl Processes {
     }
 
     fn any_left(&self, orphans_too: bool) -> bool {
-        if orphans_too {
-            self.reap_ended_orphans();
-            return !crate::proc_table::descendants().is_empty();
+        if !self.leaders().is_empty() {
+            return true;
         }
-        !self.leaders().is_empty()
+        if !orphans_too {
+            return false;
+        }
+        self.reap_ended_orphans();
+        let child = || waitid(Id::All, PEEK);
+        (is_first() && child() != Err(Errno::ECHILD)) || !crate::proc_table::descendants().is_empty()
     }
 
     fn leaders(&self) -> MutexGuard<'_, HashSet<i32>> {
         self.leaders.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// To whom all orphans come, and whom all others are below.
+fn is_first() -> bool {
+    nix::unistd::getpid().as_raw() == 1
 }
 
 impl Leader {
@@ -149,8 +163,7 @@ impl Leader {
 
     /// Whether the leader has ended, without collecting it, so that its number stays its own.
     pub(crate) fn has_ended(&self) -> bool {
-        let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        !matches!(waitid(Id::Pid(self.pid), peek), Ok(WaitStatus::StillAlive))
+        !matches!(waitid(Id::Pid(self.pid), PEEK), Ok(WaitStatus::StillAlive))
     }
 }
 

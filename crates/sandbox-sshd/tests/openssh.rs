@@ -102,29 +102,36 @@ fn bulk_passes_both_ways_byte_for_byte() {
 }
 
 #[test]
-fn a_terminal_has_a_shell_a_size_and_keys() {
+fn a_login_is_a_shell_in_a_terminal() {
     require!(OPENSSH);
     let server = Process::start(&[]);
     let mut ssh = server.client("ssh");
     ssh.env("TERM", "vt220").args(["-tt", "me@127.0.0.1"]);
     let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    let mut stdout = child.stdout.take().unwrap();
-    let reader = std::thread::spawn(move || {
-        let mut all = String::new();
-        stdout.read_to_string(&mut all).unwrap();
-        all
-    });
-    stdin.write_all(b"tty; echo \"$TERM $0\"; sleep 1000\n").unwrap();
-    assert!(eventually(LONG, || !processes_with("sleep 1000").is_empty()));
-    // Control-C reaches the foreground process through the terminal.
+    stdin.write_all(b"tty; echo \"$TERM $0\"; exit 5\n").unwrap();
+    let out = child.wait_with_output().unwrap();
+    let shown = text(&out.stdout);
+    assert_eq!(out.status.code(), Some(5), "{shown}");
+    assert!(shown.contains("/dev/pts/") && shown.contains("vt220 -"), "{shown}");
+    drop(stdin);
+}
+
+#[test]
+fn a_key_of_a_terminal_interrupts() {
+    require!(OPENSSH);
+    let server = Process::start(&[]);
+    let mut ssh = server.client("ssh");
+    ssh.args(["-tt", "me@127.0.0.1", "trap 'echo was interrupted; exit 3' INT; sleep 1234301"]);
+    let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // The shell has the text in its arguments, too.
+    assert!(eventually(LONG, || processes_with("sleep 1234301").len() == 2));
     stdin.write_all(b"\x03").unwrap();
-    stdin.write_all(b"echo result=$?; exit 3\n").unwrap();
-    let status = child.wait().unwrap();
-    let out = reader.join().unwrap();
-    assert_eq!(status.code(), Some(3), "{out}");
-    assert!(out.contains("/dev/pts/") && out.contains("vt220 -"), "{out}");
-    assert!(out.contains("result=130"), "{out}");
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(3), "{out:?}");
+    assert!(text(&out.stdout).contains("was interrupted"), "{out:?}");
+    drop(stdin);
 }
 
 #[test]
