@@ -71,11 +71,14 @@ async fn rest(mut process: Process) -> Result<ExitStatus, Error> {
 async fn an_unread_command_can_be_signalled() {
     let ours = Ours::new();
     let session = ours.session().await;
-    let process = session.exec(ExecRequest::shell("trap 'exit 9' TERM; yes; sleep 60")).await.unwrap();
+    let line = "echo $$ > pid; trap 'exit 9' TERM; yes; sleep 60";
+    let process = session.exec(ExecRequest::shell(line)).await.unwrap();
+    // Long enough for every queue on the way to fill.
     tokio::time::sleep(Duration::from_millis(300)).await;
+    let pid = std::fs::read_to_string(ours.home.path().join("pid")).unwrap();
     process.control().signal(Signal::Term).await.unwrap();
     // To the group: `yes` ends by it as well. Nothing was read so far.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    until_dead(&pid).await;
     assert_eq!(rest(process).await.unwrap(), ExitStatus::Code(9));
 }
 
@@ -193,7 +196,10 @@ async fn a_running_job_is_looked_at_and_signalled() {
 #[tokio::test]
 async fn a_server_of_few_channels_serves_many_and_forgets_none() {
     let ours = Ours::with(|config| config.with_max_channels(3));
-    let session = ours.session().await;
+    let mut options = sandbox_ssh::SshOptions::default();
+    (options.connections, options.max_connections) = (1, 1);
+    let sessions = sandbox_ssh::SshSessions::new(std::sync::Arc::clone(&ours.connector) as _, options);
+    let session = support::session(&sessions, &ours.access).await;
     support::contract::cancelled_calls_leak_no_channel(&session).await;
     support::contract::many_callers_share(&session).await;
     support::contract::cancelled_transfers_leave_nothing(&session).await;
