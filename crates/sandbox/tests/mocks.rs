@@ -1,5 +1,7 @@
 //! The whole facade on mocks alone: no backend, no SSH, no socket.
 
+#![allow(clippy::unwrap_used, reason = "a failed assertion is the point")]
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
