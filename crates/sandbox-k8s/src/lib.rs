@@ -1,10 +1,10 @@
-//! Sandboxes as Kubernetes Pods: the half of that backend that needs no cluster.
+//! Sandboxes as Kubernetes Pods.
 //!
-//! **Nothing here talks to a cluster yet.** There is no client, no watch and no connection, and
-//! no implementation of [`SandboxBackend`](sandbox_core::SandboxBackend); the facade answers
-//! `SANDBOX_BACKEND=k8s` with [`Unsupported`](sandbox_core::Error::Unsupported). What is here
-//! decides, without I/O and without a clock of its own, what such a client will send and what
-//! it will make of the answers:
+//! [`KubernetesBackend`] makes a Secret and a Pod for each sandbox, and learns all else from one
+//! shared watch; [`PodConnector`] opens streams to a Pod, at its address or through the API
+//! server. The crate does not know what goes over them: that is `sandbox-ssh`'s.
+//!
+//! What decides does no I/O and has no clock of its own:
 //!
 //! | module | decides |
 //! |---|---|
@@ -14,6 +14,9 @@
 //! | [`status`] | what became of a Pod, and whether to wait for it |
 //! | [`classify`] | what an answer means for what was being done |
 //! | [`index`] | what is known of all sandboxes, and who is woken by news |
+//!
+//! **Not there yet:** an image's own SSH server, image volumes found out by a dry run, owner
+//! Leases, the cluster's events while waiting, and tests in which parts of a cluster fail.
 //!
 //! The manifests of `tests/golden/` are what is sent, word for word.
 //!
