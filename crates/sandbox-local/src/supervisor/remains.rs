@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, pidfd_open,
-    pidfd_send_signal, waitid, waitpid,
+    pidfd_send_signal, waitid,
 };
 
 use crate::cgroup::Cgroup;
@@ -118,7 +118,8 @@ pub(super) fn end_descendants(patience: Option<Duration>) -> io::Result<()> {
             grandchildren(pid).iter().for_each(kill_child);
         }
         loop {
-            match waitpid(None, WaitOptions::NOHANG) {
+            // Not `waitpid(None, …)`, which is for this process group alone.
+            match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
                 Ok(None) => break,
                 Err(rustix::io::Errno::CHILD) => return Ok(()),
