@@ -59,7 +59,7 @@ pub enum SandboxState {
 /// What separates a sandbox from its surroundings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Isolation {
-    /// The kind, in one word: `pod`, `namespaces`, `none`.
+    /// The kind, in one word: `pod`, `namespaces`, `landlock`, `none`.
     pub kind: String,
     /// Each means that was applied: `user namespace`, `seccomp`, `gvisor`.
     pub applied: Vec<String>,
