@@ -13,6 +13,7 @@ cases![
     failures_say_why,
     a_failed_upload_leaves_nothing,
     a_failed_download_leaves_the_former_file,
+    a_full_disk_here_is_told,
 ];
 
 async fn content_comes_back_as_it_was(world: World) -> Outcome {
@@ -145,6 +146,20 @@ async fn a_failed_download_leaves_the_former_file(world: World) -> Outcome {
         );
         assert_eq!(std::fs::read_to_string(&local)?, "former");
         assert_eq!(std::fs::read_dir(directory.path())?.count(), 1);
+        Ok(())
+    })
+    .await
+}
+
+async fn a_full_disk_here_is_told(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        for size in [10, 1 << 20] {
+            sbx.files().write("data", vec![1; size]).await?;
+            // Every write to it fails as on a full disk.
+            let full = tokio::fs::File::options().write(true).open("/dev/full").await?;
+            let download = sbx.session().download(sandbox::DownloadRequest::new("data"), Box::new(full));
+            assert_eq!(reason(download.await), TransferReason::NoSpace, "{size} bytes");
+        }
         Ok(())
     })
     .await
