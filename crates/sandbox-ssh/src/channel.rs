@@ -153,6 +153,7 @@ impl Drop for Guard {
 /// its own watch, however slow it is.
 async fn close(write: &ChannelWriteHalf<Msg>, lease: &Lease) {
     let conn = lease.conn();
+    tracing::trace!("a channel is closed from this side");
     conn.facts.closed(write.id());
     if conn.safe_channels() == 1 {
         // What still runs there could disturb the next command.

@@ -251,3 +251,62 @@ async fn impatient_callers_leave_nothing_behind() {
     }
     panic!("a channel is still in use: {:?}", sessions.status());
 }
+
+/// Counts the events of one message.
+struct Counter(&'static str, std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl tracing::Subscriber for Counter {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("sandbox_ssh")
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Find<'a>(&'a str, bool);
+        impl tracing::field::Visit for Find<'_> {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.1 |= field.name() == "message" && format!("{value:?}") == self.0;
+            }
+        }
+        let mut find = Find(self.0, false);
+        event.record(&mut find);
+        self.1.fetch_add(usize::from(find.1), std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// russh keeps memory for every channel that is closed from our side.
+#[tokio::test]
+async fn the_server_closes_what_has_ended() {
+    let closed = std::sync::Arc::default();
+    let counter = Counter("a channel is closed from this side", std::sync::Arc::clone(&closed));
+    let _counting = tracing::subscriber::set_default(counter);
+    let ours = Ours::new();
+    let session = ours.session().await;
+    let run = |_| session.output(ExecRequest::argv(["true"]), CAP);
+    for _ in 0..10 {
+        for output in futures_util::future::join_all((0..4).map(run)).await {
+            assert!(output.unwrap().status.success());
+        }
+        assert!(session.exec(ExecRequest::argv(["true"])).await.unwrap().wait().await.unwrap().success());
+    }
+    assert_eq!(closed.load(std::sync::atomic::Ordering::Relaxed), 0);
+    drop(session.exec(ExecRequest::argv(["sleep", "60"])).await.unwrap());
+    for _ in 0..500 {
+        if closed.load(std::sync::atomic::Ordering::Relaxed) == 1 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("a dropped command's channel is not closed");
+}

@@ -254,9 +254,9 @@ impl<S: Sink> Actor<S> {
     }
 
     /// What to tell the caller.
-    fn outcome(&mut self, stop: &Stop) -> Result<Option<ExitStatus>> {
+    fn outcome(&self, stop: &Stop) -> Result<Option<ExitStatus>> {
         let conn = self.channel.conn();
-        let state = &mut self.state;
+        let state = &self.state;
         match stop {
             Stop::TimedOut(after) => {
                 Err(Error::Command { cause: CommandCause::TimedOut { after: *after }, source: None })
@@ -264,7 +264,7 @@ impl<S: Sink> Actor<S> {
             Stop::Silent => Err(lost("the server does not answer any more")),
             _ if state.refused && state.exit.is_none() => Err(exec_refused(&conn.server())),
             // Without an end of file, the last of the output may be missing.
-            _ if state.exit.is_some() && (state.eof || state.closed) => Ok(state.exit.take()),
+            _ if state.exit.is_some() && (state.eof || state.closed) => Ok(state.exit.clone()),
             _ if state.closed && self.may_end_silently => Ok(None),
             _ if state.closed => {
                 Err(lost("the server closed the channel without telling how the command ended"))
