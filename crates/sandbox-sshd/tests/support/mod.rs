@@ -38,6 +38,7 @@ impl Process {
         let directory = tempfile::tempdir().unwrap();
         let (host, _) = write_keys(directory.path());
         let mut command = Command::new(env!("CARGO_BIN_EXE_sandbox-sshd"));
+        command.env_remove("SANDBOX_TEST_REQUIRE");
         command
             .args(["--listen", "127.0.0.1:0", "--attached", "120", "--host-key"])
             .arg(directory.path().join("host"))
