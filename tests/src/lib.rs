@@ -55,7 +55,7 @@ impl Deref for World {
 }
 
 /// What a case ends with; an error is told with its causes.
-pub type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The whole list as trials of one backend, run on `runtime`.
 pub fn conformance(world: &World, runtime: &Handle) -> Vec<Trial> {
@@ -81,7 +81,8 @@ pub struct Case {
 }
 
 impl Case {
-    fn into_trial(self, world: World, runtime: Handle) -> Trial {
+    /// The same for a harness.
+    pub fn into_trial(self, world: World, runtime: Handle) -> Trial {
         Trial::test(self.name, move || {
             runtime.block_on((self.run)(world)).map_err(|error| Failed::from(told(&*error)))
         })

@@ -8,25 +8,25 @@ use crate::{Outcome, World, cases, with_sandbox};
 
 cases![a_port_is_forwarded, a_closed_port_says_so];
 
-/// A server for one connection, in whatever the sandbox has.
+/// A server that answers a line with the same in capitals, of whatever the sandbox has.
 const SERVER: &str = "if command -v python3 >/dev/null; then exec python3 -c '
 import socket
-s = socket.create_server((\"127.0.0.1\", 8123)); print(\"up\", flush=True)
+s = socket.create_server((\"127.0.0.1\", 8123))
 while True:
     c, _ = s.accept(); c.sendall(c.recv(100).upper()); c.close()
-'; else echo up; while :; do printf HELLO | nc -l -p 8123 127.0.0.1; done; fi";
+'; else exec nc -ll -p 8123 -e sh -c 'head -n 1 | tr a-z A-Z'; fi";
 
 async fn a_port_is_forwarded(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
-        let mut server = sbx.shell(SERVER).spawn().await?;
-        assert!(matches!(server.next().await, Some(Ok(sandbox::ExecEvent::Stdout(_)))));
+        let _server = sbx.shell(SERVER).spawn().await?;
+        listens(&sbx).await?;
         let forward = sbx.forward(8123).await?;
         for _ in 0..3 {
             let mut stream = TcpStream::connect(forward.local_addr()).await?;
-            stream.write_all(b"hello").await?;
+            stream.write_all(b"hello\n").await?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await?;
-            assert_eq!(answer, "HELLO");
+            assert_eq!(answer, "HELLO\n");
         }
         let address = forward.local_addr();
         drop(forward);
@@ -50,4 +50,14 @@ async fn a_closed_port_says_so(world: World) -> Outcome {
         Ok(())
     })
     .await
+}
+
+async fn listens(sbx: &sandbox::Sandbox) -> Outcome {
+    for _ in 0..200 {
+        if sbx.open_port(8123).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    Err("nothing ever listened".into())
 }

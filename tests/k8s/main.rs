@@ -1,0 +1,53 @@
+//! The conformance list on a real cluster, and what only this backend has: each module beside this
+//! file is one list.
+//!
+//! `SANDBOX_TEST_KUBECONFIG` names the kubeconfig of a cluster that Pods may be made in; without
+//! it nothing runs here, and that is said, or fails where `SANDBOX_TEST_REQUIRE` lists `cluster`.
+//! `cargo xtask e2e` sets all that [`cluster`] reads.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed assertion is the point")]
+
+mod cluster;
+mod creation;
+mod transfers;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+use sandbox_testkit::peers;
+use sandbox_tests::{World, conformance};
+
+/// At once: on Kubernetes 1.20 a Pod takes ten seconds to go, and a case waits for that.
+const CASES_AT_ONCE: usize = 24;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    if std::env::var_os(cluster::KUBECONFIG).is_none() {
+        let name = cluster::KUBECONFIG;
+        peers::skip("cluster", &format!("needs a cluster ({name} names its kubeconfig)"));
+        return ExitCode::SUCCESS;
+    }
+    arguments.test_threads.get_or_insert(CASES_AT_ONCE);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let namespace = runtime.block_on(cluster::Namespace::begin()).expect("a namespace");
+    let world = World::new({
+        let handle = runtime.handle().clone();
+        move |defaults| cluster::client(&handle, defaults)
+    });
+    let mut trials = conformance(&world, runtime.handle());
+    let own = [
+        creation::cases(),
+        transfers::cases(),
+        // One line for each list.
+    ];
+    let own = own.into_iter().flatten();
+    trials.extend(own.map(|case| case.into_trial(world.clone(), runtime.handle().clone())));
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    match runtime.block_on(namespace.end()) {
+        Ok(()) => conclusion.exit_code(),
+        Err(left) => {
+            eprintln!("{left}");
+            ExitCode::FAILURE
+        }
+    }
+}

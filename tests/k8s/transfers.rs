@@ -1,0 +1,34 @@
+//! Bytes in bulk, over what only a cluster has.
+
+use sandbox::Defaults;
+use sandbox_k8s::options::Transport;
+use sandbox_tests::{Outcome, World, cases};
+
+use crate::cluster::{backend, image, options, parts};
+
+cases![both_ways_at_once];
+
+/// Much in both directions of one connection, which a shared queue would not survive.
+async fn both_ways_at_once(_: World) -> Outcome {
+    const BYTES: usize = 64 << 20;
+    let mut options = options();
+    options.transport = Transport::PortForward;
+    let mut defaults = Defaults::default();
+    defaults.image = Some(image());
+    let client = parts(backend(options).await?, defaults);
+    let sbx = client.sandbox().create().await?;
+    let content = vec![0x5a; BYTES];
+    let outcome = async {
+        sbx.files().write("down", content.clone()).await?;
+        let files = sbx.files();
+        let (up, down) = tokio::join!(files.write("up", content.clone()), files.read("down"));
+        up?;
+        assert!(down? == content);
+        let out = sbx.command("cmp").args(["up", "down"]).output().await?;
+        assert!(out.status.success(), "{out:?}");
+        Ok(())
+    }
+    .await;
+    sbx.delete().await?;
+    outcome
+}
