@@ -1,6 +1,8 @@
 //! Files, one at a time.
 
 use std::os::unix::fs::PermissionsExt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use sandbox::{Error, FileKind, TransferReason};
 
@@ -12,6 +14,7 @@ cases![
     names_and_kinds,
     failures_say_why,
     a_failed_upload_leaves_nothing,
+    a_file_deleted_during_its_upload_is_whole_or_not_there,
     a_failed_download_leaves_the_former_file,
     a_full_disk_here_is_told,
 ];
@@ -116,6 +119,11 @@ async fn a_failed_upload_leaves_nothing(world: World) -> Outcome {
         // The file shrinks while it is sent.
         let short = Box::new(std::io::Cursor::new(vec![1; 50]));
         assert_eq!(reason(sbx.session().upload(request, short).await), TransferReason::SizeChanged);
+        // It is taken away meanwhile, with the disk that it was on.
+        assert_eq!(
+            reason(sbx.session().upload(sandbox::UploadRequest::new("gone"), Box::new(Vanishing(3))).await),
+            TransferReason::NotFound
+        );
         // The sender goes away.
         let (reader, writer) = tokio::io::duplex(1 << 20);
         let upload = sbx.session().upload(sandbox::UploadRequest::new("never"), Box::new(reader));
@@ -163,6 +171,50 @@ async fn a_full_disk_here_is_told(world: World) -> Outcome {
         Ok(())
     })
     .await
+}
+
+async fn a_file_deleted_during_its_upload_is_whole_or_not_there(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let directory = tempfile::tempdir()?;
+        let local = directory.path().join("data");
+        std::fs::write(&local, vec![7; 8 << 20])?;
+        let (size, ()) = tokio::join!(sbx.upload(&local, "data"), async {
+            tokio::task::yield_now().await;
+            std::fs::remove_file(&local).unwrap();
+        });
+        // Deleted before it was opened, it is named; after that its content stays to be read.
+        match size {
+            Ok(size) => {
+                assert_eq!(size, 8 << 20);
+                assert!(sbx.files().read("data").await? == vec![7; 8 << 20]);
+            }
+            Err(Error::Transfer(error)) => {
+                assert_eq!(error.reason, TransferReason::NotFound);
+                assert!(!sbx.files().exists("data").await?);
+            }
+            Err(other) => panic!("{other}"),
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Gives some pieces, and then is not there any more.
+struct Vanishing(u32);
+
+impl tokio::io::AsyncRead for Vanishing {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        into: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if self.0 == 0 {
+            return Poll::Ready(Err(std::io::ErrorKind::NotFound.into()));
+        }
+        self.0 -= 1;
+        into.put_slice(&[7; 1000]);
+        Poll::Ready(Ok(()))
+    }
 }
 
 /// The reason of a failed transfer.

@@ -16,6 +16,29 @@ use serde::{Deserialize, Serialize};
 /// How our server's SSH identification string begins; its version follows (RFC 4253 §4.2).
 pub const SERVER_ID: &str = "SSH-2.0-sandbox_sshd_";
 
+/// The version of this dialect that is spoken here: that of the crates.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The version in the identification string of a server of ours; `None` for another server.
+pub fn server_version(identification: &[u8]) -> Option<&str> {
+    let version = identification.strip_prefix(SERVER_ID.as_bytes())?;
+    std::str::from_utf8(version).ok()
+}
+
+/// Whether a server of this version is understood here: whether Semantic Versioning calls the
+/// two compatible (the same major version, and below 1.0 the same minor version).
+pub fn is_understood(version: &str) -> bool {
+    compatible_part(version).is_some_and(|part| compatible_part(VERSION) == Some(part))
+}
+
+fn compatible_part(version: &str) -> Option<(u64, u64)> {
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    match (parts.next()??, parts.next()??) {
+        (0, minor) => Some((0, minor)),
+        (major, _) => Some((major, 0)),
+    }
+}
+
 /// Environment request naming the job to start or to attach to.
 pub const JOB: &str = "SANDBOX_JOB";
 /// Environment request: the first byte of the log to send, decimal; beyond the end sends none.
@@ -50,4 +73,33 @@ pub struct JobRecord {
     pub exit_code: Option<u32>,
     /// The signal's name without `SIG`, when one ended it.
     pub exit_signal: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_semver_does() {
+        assert!(is_understood(VERSION));
+        let (major, minor) = compatible_part(VERSION).unwrap();
+        for (version, understood) in [
+            (format!("{major}.{minor}.999"), true),
+            (format!("{}.{minor}.0", major + 1), false),
+            (format!("0.{}.0", minor + 1), false),
+            (String::new(), false),
+            ("1".into(), false),
+            ("x.y.z".into(), false),
+            ("99999999999999999999999.0.0".into(), false),
+        ] {
+            assert_eq!(is_understood(&version), understood, "{version}");
+        }
+    }
+
+    #[test]
+    fn only_our_server_has_our_version() {
+        assert_eq!(server_version(b"SSH-2.0-sandbox_sshd_1.2.3"), Some("1.2.3"));
+        assert_eq!(server_version(b"SSH-2.0-sandbox_sshd_\xff"), None);
+        assert_eq!(server_version(b"SSH-2.0-OpenSSH_9.9"), None);
+    }
 }

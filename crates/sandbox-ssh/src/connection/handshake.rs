@@ -7,11 +7,12 @@ use std::time::Duration;
 use russh::client::{self, AuthResult};
 use russh::keys::{Algorithm, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 use russh::{AlgorithmKind, Preferred, SshId, cipher, compression, kex};
-use sandbox_core::{Access, BoxError, ConnectionStage, Connector, Deadline, Error, Result};
+use sandbox_core::{Access, BoxError, ConnectionStage, Connector, Deadline, Error, Result, dialect};
 
 use super::Conn;
 use super::handler::{Facts, Handler};
 use crate::options::SshOptions;
+use crate::text::escaped;
 use crate::transport::{Guarded, Life};
 
 /// Time between two attempts to reach a server that does not listen yet.
@@ -180,6 +181,11 @@ async fn attempt(
             return Err(lost("the connection was lost while it was authenticated", Some(error.into())));
         }
     }
+    if let Some(version) = dialect::server_version(facts.server_id())
+        && !dialect::is_understood(version)
+    {
+        return Err(another_version(version));
+    }
     abandon.0 = None;
     Ok(Conn::new(handle, facts))
 }
@@ -214,6 +220,16 @@ fn handshake_failed(error: russh::Error, facts: &Facts, access: &Access) -> Erro
         _ => (ConnectionStage::Dial, "its SSH server ended the connection before it was set up"),
     };
     Error::connection(stage, message, Some(error.into()))
+}
+
+/// Asked only once the pinned key has proved whose word it is.
+fn another_version(version: &str) -> Error {
+    Error::unsupported(
+        format!("the server sandbox-sshd {}", escaped(version)),
+        format!("this client, which speaks to {} and its compatible versions", dialect::VERSION),
+        "put the server of the client's own version into the image (cargo xtask image builds it), or name that image \
+         in SANDBOX_SERVER_IMAGE",
+    )
 }
 
 fn lost(message: &str, source: Option<BoxError>) -> Error {

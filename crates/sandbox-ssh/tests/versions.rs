@@ -1,0 +1,84 @@
+//! A server of ours from another time.
+
+mod support;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use russh::SshId;
+use russh::keys::PrivateKey;
+use russh::server::{Auth, Config, Handler, VerifiedPublicKey};
+use sandbox_core::{ByteStream, Connector, Deadline, Endpoint, Error, Result, SessionSource, dialect};
+use sandbox_ssh::{SshOptions, SshSessions};
+use support::daemon::Keys;
+
+/// Lets everybody in, under the name of a version of our server.
+struct Named {
+    config: Arc<Config>,
+    connections: AtomicUsize,
+}
+
+struct Open;
+
+impl Handler for Open {
+    type Error = russh::Error;
+
+    async fn auth_publickey(&mut self, _: &str, _: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+        Ok(Auth::Accept)
+    }
+}
+
+impl std::fmt::Debug for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Named")
+    }
+}
+
+#[async_trait]
+impl Connector for Named {
+    async fn connect(&self, _: &Endpoint, _: Deadline) -> Result<Box<dyn ByteStream>> {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let config = Arc::clone(&self.config);
+        tokio::spawn(async move {
+            if let Ok(running) = russh::server::run_stream(config, far, Open).await {
+                // The client hangs up.
+                running.await.ok();
+            }
+        });
+        Ok(Box::new(near))
+    }
+}
+
+async fn open(version: &str) -> (Result<()>, usize) {
+    let keys = Keys::new();
+    let config = Config {
+        server_id: SshId::Standard(Cow::Owned(format!("{}{version}", dialect::SERVER_ID))),
+        keys: vec![PrivateKey::from_openssh(keys.host.private.expose()).unwrap()],
+        ..Config::default()
+    };
+    let connector = Arc::new(Named { config: Arc::new(config), connections: AtomicUsize::new(0) });
+    let sessions = SshSessions::new(Arc::clone(&connector) as _, SshOptions::default());
+    let access =
+        support::access(keys.host.public, keys.user.private, Endpoint::Memory("another version".into()));
+    let session = sessions.session(access, Deadline::after(Duration::from_secs(20))).await;
+    (session.map(|_| ()), connector.connections.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn a_compatible_version_is_taken_and_another_one_explained() {
+    open(dialect::VERSION).await.0.unwrap();
+    for version in ["999.0.0", "odd", ""] {
+        let (result, connections) = open(version).await;
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(version) && text.contains(dialect::VERSION), "{text}");
+        assert!(text.contains("SANDBOX_SERVER_IMAGE"), "{text}");
+        assert!(!error.is_retryable());
+        assert_eq!(connections, 1, "it is not tried again");
+    }
+}
