@@ -30,6 +30,7 @@ pub(super) fn failed(direction: Direction, path: &str, error: SftpError) -> Erro
 pub(super) fn failed_here(direction: Direction, path: &str, doing: &str, error: io::Error) -> Error {
     let reason = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => TransferReason::NoSpace,
+        io::ErrorKind::NotFound => TransferReason::NotFound,
         io::ErrorKind::PermissionDenied => TransferReason::PermissionDenied,
         _ => TransferReason::Other,
     };
