@@ -27,7 +27,8 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
     fn capabilities(&self) -> Capabilities;
 
     /// Provisions a sandbox, and returns once it is accepted: it has an id and a uid, and may
-    /// still be starting. On an error nothing is left of it.
+    /// still be starting. On an error nothing is left of it. What is asked of this backend alone
+    /// ([`BackendOptions`](crate::BackendOptions)) it reads whole, or refuses.
     ///
     /// # Errors
     ///

@@ -15,6 +15,7 @@
 
 mod access;
 mod backend;
+mod backend_options;
 pub mod command_line;
 mod connect;
 mod deadline;
@@ -39,6 +40,7 @@ pub use backend::{
     DeleteOptions, Freshness, ListFilter, LogOptions, LogStream, SandboxBackend, SweepOptions, SweepReport,
     Swept,
 };
+pub use backend_options::BackendOptions;
 pub use connect::{ByteStream, Connector};
 pub use deadline::Deadline;
 pub use error::{

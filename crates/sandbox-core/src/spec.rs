@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ByteSize, Cpu, Error, Result, SandboxId};
+use crate::{BackendOptions, ByteSize, Cpu, Error, Result, SandboxId};
 
 /// What to provision. Nothing personal stands in it, no environment and no secret: those go
 /// in over SSH once the sandbox is reachable, so that any waiting sandbox can serve.
@@ -22,6 +22,8 @@ pub struct SandboxSpec {
     pub labels: BTreeMap<String, String>,
     /// How and when it ends.
     pub lifetime: Lifetime,
+    /// What is asked of one kind of backend alone. Others refuse it.
+    pub backend_options: BackendOptions,
 }
 
 /// Labels under this domain are the SDK's own.

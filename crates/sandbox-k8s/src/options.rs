@@ -1,11 +1,15 @@
 //! How sandboxes are made of Pods: for a whole client, and for one Pod.
 
-use std::collections::BTreeMap;
+mod pod_options;
+mod volume;
+
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{HostAlias, PodSecurityContext, SecurityContext, Toleration};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+
+pub use k8s_openapi::api::core::v1::{HostAlias, PodSecurityContext, SecurityContext, Toleration};
+pub use pod_options::PodOptions;
+pub use volume::{VolumeAt, VolumeSource};
 
 /// What holds for all sandboxes of a client. Nothing is read from the environment here:
 /// `sandbox-config` does that.
@@ -32,7 +36,8 @@ pub struct KubernetesOptions {
     pub transport: Transport,
     /// How long an obstacle that may clear by itself is waited for while a Pod starts.
     pub startup_grace: Duration,
-    /// What Pods have unless a sandbox asks for something else.
+    /// What Pods have besides; see [`PodOptions`] for how one sandbox's come over these. What it
+    /// says of images and security goes over the fields above.
     pub pod: PodOptions,
 }
 
@@ -55,7 +60,7 @@ impl Default for KubernetesOptions {
 
 /// When an image is fetched.
 /// <https://kubernetes.io/docs/concepts/containers/images/#image-pull-policy>
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum PullPolicy {
     /// Before each start.
@@ -78,8 +83,10 @@ impl PullPolicy {
 }
 
 /// What the processes of a Pod may do, by the names of the Pod Security Standards.
+/// The Pod is held to the standard, whatever a raw patch says.
 /// <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum SecurityProfile {
     /// Not root, no new privileges, no capabilities, the runtime's seccomp filter.
@@ -193,84 +200,9 @@ pub enum Transport {
     PortForward,
 }
 
-/// What one Pod has besides what every backend knows. Its text form has Kubernetes' own names,
-/// so that it can travel where Kubernetes' types cannot.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct PodOptions {
-    /// The service account. Its token is not mounted, whichever it is.
-    pub service_account_name: Option<String>,
-    /// The runtime, such as `gvisor` or `kata`.
-    pub runtime_class_name: Option<String>,
-    /// The priority class.
-    pub priority_class_name: Option<String>,
-    /// Labels of the nodes that will do.
-    pub node_selector: BTreeMap<String, String>,
-    /// Taints that do not matter.
-    pub tolerations: Vec<Toleration>,
-    /// Lines for `/etc/hosts`.
-    pub host_aliases: Vec<HostAlias>,
-    /// Devices and other counted things: `nvidia.com/gpu` → `1`.
-    pub extended_resources: BTreeMap<String, String>,
-    /// Volumes, each at one place.
-    pub volumes: Vec<VolumeAt>,
-    /// Annotations. Those under the SDK's own domain are refused.
-    pub annotations: BTreeMap<String, String>,
-    /// Anything else, merged into the Pod: objects by their fields, lists that have names by
-    /// name, other lists as a whole, `null` removes. It may not touch what the SDK relies on.
-    pub patch: Option<Value>,
-}
-
-/// A volume and where it is mounted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[non_exhaustive]
-pub struct VolumeAt {
-    /// Its name within the Pod.
-    pub name: String,
-    /// An absolute path in the sandbox.
-    pub mount_path: String,
-    /// Whether it cannot be written.
-    #[serde(default)]
-    pub read_only: bool,
-    /// What it is.
-    pub source: VolumeSource,
-}
-
-impl VolumeAt {
-    /// A volume that can be written, as far as its source can.
-    pub fn new(name: impl Into<String>, mount_path: impl Into<String>, source: VolumeSource) -> Self {
-        Self { name: name.into(), mount_path: mount_path.into(), read_only: false, source }
-    }
-
-    /// The same, not to be written.
-    #[must_use]
-    pub fn read_only(mut self) -> Self {
-        self.read_only = true;
-        self
-    }
-}
-
-/// What a volume is; others go by the raw patch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub enum VolumeSource {
-    /// Empty at first, gone with the Pod; at most of this size, in Kubernetes' notation.
-    EmptyDir(Option<String>),
-    /// A claim for a persistent volume, by name.
-    PersistentVolumeClaim(String),
-    /// A ConfigMap, by name: a file for each key.
-    ConfigMap(String),
-    /// A Secret, by name: a file for each key.
-    Secret(String),
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn the_default_is_the_safe_one() {
@@ -278,23 +210,5 @@ mod tests {
         assert_eq!(options.security, SecurityProfile::Restricted);
         assert_eq!((options.run_as, options.startup_grace), (Some(1000), Duration::from_secs(30)));
         assert_eq!(options.injection, Injection::Inject(InjectVia::Auto));
-    }
-
-    #[test]
-    fn pod_options_are_written_in_kubernetes_names() {
-        let text = json!({
-            "runtimeClassName": "gvisor",
-            "nodeSelector": {"disk": "ssd"},
-            "tolerations": [{"key": "gpu", "operator": "Exists"}],
-            "extendedResources": {"nvidia.com/gpu": "1"},
-            "volumes": [{"name": "data", "mountPath": "/data", "source": {"persistentVolumeClaim": "claim"}}],
-            "patch": {"spec": {"hostname": "box"}},
-        });
-        let options: PodOptions = serde_json::from_value(text).unwrap();
-        assert_eq!(options.tolerations[0].operator.as_deref(), Some("Exists"));
-        assert!(!options.volumes[0].read_only);
-        let written = serde_json::to_value(&options).unwrap();
-        assert_eq!(serde_json::from_value::<PodOptions>(written).unwrap(), options);
-        assert!(serde_json::from_value::<PodOptions>(json!({"nodeSelecter": {}})).is_err());
     }
 }

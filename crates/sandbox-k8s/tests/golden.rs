@@ -7,11 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{HostAlias, PodSecurityContext, SecurityContext, Toleration};
 use sandbox_core::{Error, KeyPair, Lifetime, SandboxId, SandboxSpec, Uid};
 use sandbox_k8s::options::{
-    AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PodOptions, PullPolicy,
-    SecurityProfile, VolumeAt, VolumeSource,
+    AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PodOptions, PodSecurityContext,
+    PullPolicy, SecurityContext, SecurityProfile, VolumeAt, VolumeSource,
 };
 use sandbox_k8s::pod::{self, PodRequest};
 use sandbox_k8s::secret::{KeySecret, SandboxKeys};
@@ -46,7 +45,7 @@ fn build(
         secret: &Uid::new("5ec7e700-0000-4000-8000-000000000001"),
         spec,
         options,
-        pod: &options.pod,
+        pod: &PodOptions::of(spec)?,
     })
 }
 
@@ -98,34 +97,63 @@ fn all_that_can_be_asked_for() {
     let mut options = options(Injection::Inject(InjectVia::InitContainer));
     options.image_pull_policy = Some(PullPolicy::IfNotPresent);
     options.image_pull_secrets = vec!["registry".into()];
-    options.pod = PodOptions::default();
-    let own = &mut options.pod;
-    own.service_account_name = Some("runner".into());
-    own.runtime_class_name = Some("gvisor".into());
-    own.priority_class_name = Some("batch".into());
-    own.node_selector.insert("disk".into(), "ssd".into());
-    own.tolerations = vec![Toleration {
-        key: Some("nvidia.com/gpu".into()),
-        operator: Some("Exists".into()),
-        ..Toleration::default()
-    }];
-    own.host_aliases =
-        vec![HostAlias { ip: "10.0.0.5".into(), hostnames: Some(vec!["mirror.example.com".into()]) }];
-    own.extended_resources.insert("nvidia.com/gpu".into(), "1".into());
-    own.annotations.insert("example.com/run".into(), "42".into());
-    own.volumes = vec![
-        VolumeAt::new("scratch", "/scratch", VolumeSource::EmptyDir(Some("1Gi".into()))),
-        VolumeAt::new("data", "/data", VolumeSource::PersistentVolumeClaim("dataset".into())).read_only(),
-        VolumeAt::new("config", "/etc/app", VolumeSource::ConfigMap("app".into())),
-        VolumeAt::new("token", "/run/token", VolumeSource::Secret("token".into())),
-    ];
-    own.patch = Some(json!({"spec": {
+    options.pod = PodOptions::new()
+        .service_account("runner")
+        .runtime_class("gvisor")
+        .priority_class("batch")
+        .node_selector("disk", "ssd")
+        .tolerate("nvidia.com/gpu")
+        .host_alias("10.0.0.5", ["mirror.example.com"])
+        .extended_resource("nvidia.com/gpu", "1")
+        .annotation("example.com/run", "42")
+        .volume(VolumeAt::new("scratch", "/scratch", VolumeSource::EmptyDir(Some("1Gi".into()))))
+        .volume(
+            VolumeAt::new("data", "/data", VolumeSource::PersistentVolumeClaim("dataset".into())).read_only(),
+        )
+        .volume(VolumeAt::new("config", "/etc/app", VolumeSource::ConfigMap("app".into())))
+        .volume(VolumeAt::new("token", "/run/token", VolumeSource::Secret("token".into())))
+        .patch(json!({"spec": {
         "hostname": "box",
         "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
             {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]}}},
         "containers": [{"name": "sandbox", "env": [{"name": "TZ", "value": "UTC"}]}],
     }}));
     same_as_file("everything.json", &build(&spec, &options).unwrap());
+
+    // The same, asked for by one sandbox, is the same Pod.
+    let mut plain = self::options(Injection::Inject(InjectVia::InitContainer));
+    let own = std::mem::take(&mut options.pod)
+        .image_pull_secret("registry")
+        .image_pull_policy(PullPolicy::IfNotPresent);
+    spec.backend_options.set("k8s", own.to_value().unwrap());
+    plain.pod = PodOptions::new().service_account("default");
+    same_as_file("everything.json", &build(&spec, &plain).unwrap());
+}
+
+#[test]
+fn one_sandbox_besides_the_rest() {
+    let mut spec = spec();
+    spec.resources.cpu = Some("2".parse().unwrap());
+    spec.resources.memory = Some("4Gi".parse().unwrap());
+    let own = PodOptions::new()
+        .request("cpu", "250m")
+        .node_selector("disk", "nvme")
+        .tolerate("spot")
+        .volume(VolumeAt::new("data", "/data", VolumeSource::Memory(Some("1Gi".into()))).sub_path("a"))
+        .image_pull_secret("mine")
+        .image_pull_policy(PullPolicy::Always)
+        .security_profile(SecurityProfile::Baseline)
+        .patch(json!({"spec": {"hostname": "one"}}));
+    spec.backend_options.set("k8s", own.to_value().unwrap());
+    let mut options = options(Injection::Inject(InjectVia::InitContainer));
+    options.image_pull_secrets = vec!["registry".into()];
+    options.pod = PodOptions::new()
+        .node_selector("disk", "ssd")
+        .node_selector("zone", "a")
+        .tolerate("gpu")
+        .volume(VolumeAt::new("data", "/data", VolumeSource::PersistentVolumeClaim("dataset".into())))
+        .patch(json!({"spec": {"hostname": "all", "subdomain": "boxes"}}));
+    same_as_file("one-sandbox.json", &build(&spec, &options).unwrap());
 }
 
 #[test]

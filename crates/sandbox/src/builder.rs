@@ -98,6 +98,36 @@ impl SandboxBuilder {
         self
     }
 
+    /// What only a cluster can do, such as node selectors, volumes and devices. It comes over
+    /// what holds for all sandboxes of the client, and in place of what an earlier call said.
+    /// Every other backend refuses it.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// use sandbox::k8s::{PodOptions, VolumeAt, VolumeSource};
+    ///
+    /// let options = PodOptions::new()
+    ///     .node_selector("disk", "ssd")
+    ///     .tolerate("nvidia.com/gpu")
+    ///     .extended_resource("nvidia.com/gpu", "1")
+    ///     .volume(VolumeAt::new("data", "/data", VolumeSource::PersistentVolumeClaim("dataset".into())));
+    /// let sbx = client.sandbox().image("python:3.12-slim").kubernetes(options).create().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "k8s")]
+    pub fn kubernetes(mut self, options: sandbox_k8s::options::PodOptions) -> Self {
+        let written = options.to_value().map(|options| self.spec.backend_options.set("k8s", options));
+        self.note(written)
+    }
+
+    /// What only the backend of this name can do, in its own text form: for `k8s`, that of
+    /// `PodOptions` of the crate `sandbox-k8s`. Every other backend refuses it.
+    pub fn backend_options(mut self, backend: impl Into<String>, options: serde_json::Value) -> Self {
+        self.spec.backend_options.set(backend, options);
+        self
+    }
+
     /// An environment variable for every command.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let set = self.personal.env.set(name, value);

@@ -23,6 +23,10 @@ const INIT_OUTPUT: usize = 64 << 10;
 pub(crate) async fn create(builder: SandboxBuilder) -> Result<Sandbox> {
     let SandboxBuilder { client, mut spec, personal, on_event, create_timeout, .. } = builder;
     spec.validate()?;
+    if !spec.backend_options.is_empty() {
+        // Also for a backend that was made before there were any.
+        spec.backend_options.only_for(client.backend_name())?;
+    }
     let attach_timeout = spec.lifetime.attach_timeout;
     if spec.id.is_none() {
         spec.id = Some(SandboxId::generate()?);

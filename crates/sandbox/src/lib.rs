@@ -96,15 +96,15 @@ pub use tree::{Skipped, TreeLimits, TreeReport};
 pub use sandbox_config::Settings;
 pub use sandbox_core::dialect::JobRecord;
 pub use sandbox_core::{
-    Access, AppliedLimit, AttachOptions, BoxError, ByteSize, ByteStream, Capabilities, CommandCause,
-    ConnectionError, ConnectionStage, Connector, ControlMessage, Cpu, CreationError, CreationReason,
-    CreationStage, Deadline, DeleteOptions, Diagnosis, Direction, DownloadRequest, Endpoint, Env, Error,
-    EventStream, ExecEvent, ExecRequest, ExitStatus, FileInfo, FileKind, Freshness, Isolation, JobId,
-    KeyPair, Lifetime, LimitScope, LimitSupport, ListFilter, LogOptions, LogStream, Output, PrivateKey,
-    Process, ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, PublicKey, Reader,
-    Resources, Result, SandboxBackend, SandboxEvent, SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec,
-    SandboxState, Session, SessionSource, Signal, SweepOptions, SweepReport, Swept, TransferError,
-    TransferReason, Uid, UploadRequest, Writer, rfc3339,
+    Access, AppliedLimit, AttachOptions, BackendOptions, BoxError, ByteSize, ByteStream, Capabilities,
+    CommandCause, ConnectionError, ConnectionStage, Connector, ControlMessage, Cpu, CreationError,
+    CreationReason, CreationStage, Deadline, DeleteOptions, Diagnosis, Direction, DownloadRequest, Endpoint,
+    Env, Error, EventStream, ExecEvent, ExecRequest, ExitStatus, FileInfo, FileKind, Freshness, Isolation,
+    JobId, KeyPair, Lifetime, LimitScope, LimitSupport, ListFilter, LogOptions, LogStream, Output,
+    PrivateKey, Process, ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, PublicKey,
+    Reader, Resources, Result, SandboxBackend, SandboxEvent, SandboxEventKind, SandboxId, SandboxInfo,
+    SandboxSpec, SandboxState, Session, SessionSource, Signal, SweepOptions, SweepReport, Swept,
+    TransferError, TransferReason, Uid, UploadRequest, Writer, rfc3339,
 };
 #[cfg(feature = "mock")]
 pub use sandbox_core::{MockConnector, MockSandboxBackend, MockSession, MockSessionSource};
@@ -113,6 +113,10 @@ pub use sandbox_core::{MockConnector, MockSandboxBackend, MockSession, MockSessi
 /// can.
 #[cfg(feature = "k8s")]
 pub mod k8s {
+    pub use sandbox_k8s::options::{
+        HostAlias, PodOptions, PodSecurityContext, PullPolicy, SecurityContext, SecurityProfile, Toleration,
+        VolumeAt, VolumeSource,
+    };
     pub use sandbox_k8s::*;
 }
 

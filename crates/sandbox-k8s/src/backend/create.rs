@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{Known, Shared, image_server};
 use crate::labels;
 use crate::objects::{Created, Kind};
-use crate::options::Injection;
+use crate::options::{Injection, PodOptions};
 use crate::pod::{self, PodRequest};
 use crate::secret::{KeySecret, SandboxKeys};
 use crate::watch::of_ours;
@@ -53,6 +53,7 @@ struct Order {
     id: SandboxId,
     nonce: String,
     spec: SandboxSpec,
+    pod: PodOptions,
     host: KeyPair,
     client: KeyPair,
 }
@@ -64,7 +65,8 @@ impl Order {
         }
         let id = spec.id.take().map_or_else(SandboxId::generate, Ok)?;
         let nonce = Uid::generate()?.as_str().to_owned();
-        let order = Self { id, nonce, spec, host: KeyPair::generate()?, client: KeyPair::generate()? };
+        let pod = PodOptions::of(&spec)?;
+        let order = Self { id, nonce, spec, pod, host: KeyPair::generate()?, client: KeyPair::generate()? };
         // What is wrong with the Pod is found before its Secret is stored.
         order.pod(shared, &Uid::new("unknown"))?;
         Ok(order)
@@ -78,7 +80,7 @@ impl Order {
             secret,
             spec: &self.spec,
             options: &shared.options,
-            pod: &shared.options.pod,
+            pod: &self.pod,
         })
     }
 

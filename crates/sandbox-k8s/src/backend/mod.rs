@@ -51,7 +51,7 @@ struct Known {
 }
 
 /// How messages call it.
-const BACKEND: &str = "k8s";
+pub(crate) const BACKEND: &str = "k8s";
 
 impl KubernetesBackend {
     /// A backend for the cluster of this client, as [`connect`](crate::connect_cluster) makes

@@ -12,7 +12,7 @@ use sandbox_core::{Error, Lifetime, Resources, Result, SandboxId};
 use super::inject::Server;
 use super::{CONTAINER, PORT, PORT_NAME, PodRequest, some, some_map};
 use crate::labels::{secret_name, whole_seconds};
-use crate::options::{AuthorizedKey, KubernetesOptions, PodOptions, PullPolicy};
+use crate::options::{AuthorizedKey, PodOptions, PullPolicy};
 use crate::secret;
 
 /// What our server reads its keys from; it starts anew without them in its environment.
@@ -43,7 +43,7 @@ pub(super) fn sandbox(request: &PodRequest<'_>, server: &Server<'_>) -> Result<C
     Ok(Container {
         name: CONTAINER.into(),
         image: Some(image),
-        image_pull_policy: pull_policy(request.options),
+        image_pull_policy: pull_policy(request.pod),
         command,
         args,
         env,
@@ -80,7 +80,7 @@ fn arguments(lifetime: &Lifetime) -> Vec<String> {
 /// Requests equal limits, so that a sandbox gets what it asked for and is the last to be
 /// evicted. The first container of an injected server has the same, which costs nothing: a Pod
 /// needs the larger of the two, and a quota may demand that each container has limits.
-pub(super) fn limits(asked: &Resources) -> Result<BTreeMap<String, Quantity>> {
+fn limits(asked: &Resources) -> Result<BTreeMap<String, Quantity>> {
     if let Some(pids) = asked.pids {
         return Err(Error::unsupported(
             format!("a limit of {pids} processes"),
@@ -96,7 +96,7 @@ pub(super) fn limits(asked: &Resources) -> Result<BTreeMap<String, Quantity>> {
     Ok(amounts.into_iter().filter_map(|(name, amount)| Some((name.to_owned(), Quantity(amount?)))).collect())
 }
 
-pub(super) fn requirements(limits: BTreeMap<String, Quantity>) -> Option<ResourceRequirements> {
+fn requirements(limits: BTreeMap<String, Quantity>) -> Option<ResourceRequirements> {
     some_map(limits).map(|limits| ResourceRequirements {
         requests: Some(limits.clone()),
         limits: Some(limits),
@@ -104,12 +104,12 @@ pub(super) fn requirements(limits: BTreeMap<String, Quantity>) -> Option<Resourc
     })
 }
 
-pub(super) fn pull_policy(options: &KubernetesOptions) -> Option<String> {
+pub(super) fn pull_policy(options: &PodOptions) -> Option<String> {
     options.image_pull_policy.map(PullPolicy::as_str).map(str::to_owned)
 }
 
 fn resources(asked: &Resources, own: &PodOptions) -> Result<Option<ResourceRequirements>> {
-    let mut all = limits(asked)?;
+    let mut limits = limits(asked)?;
     for (name, amount) in &own.extended_resources {
         if !name.contains('/') {
             return Err(Error::invalid(
@@ -118,9 +118,21 @@ fn resources(asked: &Resources, own: &PodOptions) -> Result<Option<ResourceRequi
                 "its name has a domain, such as nvidia.com/gpu; cpu, memory and disk are limits of the sandbox",
             ));
         }
-        all.insert(name.clone(), Quantity(amount.clone()));
+        limits.insert(name.clone(), Quantity(amount.clone()));
     }
-    Ok(requirements(all))
+    let mut all = requirements(limits).unwrap_or_default();
+    for (name, amount) in &own.requests {
+        if !["cpu", "memory", "ephemeral-storage"].contains(&name.as_str()) {
+            return Err(Error::invalid(
+                "request",
+                name,
+                "less than the limit can be requested of cpu, memory and ephemeral-storage; of an extended \
+                 resource, all is",
+            ));
+        }
+        all.requests.get_or_insert_default().insert(name.clone(), Quantity(amount.clone()));
+    }
+    Ok((all != ResourceRequirements::default()).then_some(all))
 }
 
 fn from_secret(name: &str, id: &SandboxId, key: &str) -> EnvVar {

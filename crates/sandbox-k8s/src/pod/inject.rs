@@ -1,15 +1,15 @@
 //! How an SSH server gets into the Pod.
 
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, ImageVolumeSource, KeyToPath, PodSpec, SecretVolumeSource, Volume,
-    VolumeMount,
+    Container, EmptyDirVolumeSource, ImageVolumeSource, KeyToPath, PodSpec, ResourceRequirements,
+    SecretVolumeSource, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use sandbox_core::{Error, Result, SandboxId};
 
-use super::{KEY, PORT, SERVER, container};
+use super::{KEY, PORT, SERVER, container, some_map};
 use crate::labels::secret_name;
-use crate::options::{AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions};
+use crate::options::{AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PodOptions};
 use crate::secret;
 
 /// Where an injected server is found. No image has this directory, and no search path leads
@@ -33,6 +33,14 @@ impl Server<'_> {
         match self {
             Self::Ours { .. } => PORT,
             Self::Own(own) => own.port,
+        }
+    }
+
+    /// Where ours is in the sandbox.
+    pub(super) fn path(&self) -> Option<&str> {
+        match self {
+            Self::Ours { path, .. } => Some(path),
+            Self::Own(_) => None,
         }
     }
 }
@@ -62,7 +70,7 @@ const NO_SERVER_IMAGE: &str = "no image is set that holds the SSH server: build 
      push it to a registry that the cluster can reach, and name it in SANDBOX_SERVER_IMAGE";
 
 /// Adds what the server needs besides the container that it runs in.
-pub(super) fn add(spec: &mut PodSpec, server: &Server<'_>, id: &SandboxId, options: &KubernetesOptions) {
+pub(super) fn add(spec: &mut PodSpec, server: &Server<'_>, id: &SandboxId, options: &PodOptions) {
     match server {
         Server::Ours { from: None, .. } => {}
         Server::Ours { from: Some((InjectVia::ImageVolume, image)), .. } => {
@@ -97,14 +105,20 @@ pub(super) fn add(spec: &mut PodSpec, server: &Server<'_>, id: &SandboxId, optio
 /// the sandbox itself.
 fn copier(spec: &PodSpec, image: &str) -> Container {
     let main = spec.containers.first();
-    let limits = main.and_then(|main| main.resources.clone()?.limits).unwrap_or_default();
-    let plain = limits.into_iter().filter(|(name, _)| !name.contains('/')).collect();
+    let mut resources = main.and_then(|main| main.resources.clone());
+    for amounts in resources.iter_mut().flat_map(|all| [&mut all.limits, &mut all.requests]) {
+        if let Some(amounts) = amounts {
+            amounts.retain(|name, _| !name.contains('/'));
+        }
+        *amounts = amounts.take().and_then(some_map);
+    }
+    let resources = resources.filter(|all| *all != ResourceRequirements::default());
     Container {
         name: SERVER.into(),
         image: Some(image.to_owned()),
         image_pull_policy: main.and_then(|main| main.image_pull_policy.clone()),
         command: Some([IN_SERVER_IMAGE, "install", DIRECTORY].map(str::to_owned).to_vec()),
-        resources: container::requirements(plain),
+        resources,
         termination_message_policy: Some("FallbackToLogsOnError".into()),
         volume_mounts: Some(vec![VolumeMount { read_only: None, ..directory() }]),
         ..Container::default()

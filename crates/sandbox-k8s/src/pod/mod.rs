@@ -1,12 +1,14 @@
 //! A sandbox's Pod, as it is sent to the API server.
 //!
-//! A Pod is built whole ([`build`]), patched last, and then compared with what it was: a patch
-//! that touches what the SDK relies on is refused rather than half undone.
+//! A Pod is built whole ([`build`]), patched last, and then compared with what it was and with
+//! the Pod Security Standard that was asked for: a patch that touches what the SDK relies on, or
+//! loosens the profile, is refused rather than half undone.
 
 mod container;
 mod inject;
 mod patch;
 mod security;
+mod standard;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -44,7 +46,7 @@ pub struct PodRequest<'a> {
     pub spec: &'a SandboxSpec,
     /// What holds for all.
     pub options: &'a KubernetesOptions,
-    /// What was asked for of Kubernetes alone.
+    /// What was asked for of Kubernetes alone, over [`KubernetesOptions::pod`].
     pub pod: &'a PodOptions,
 }
 
@@ -56,40 +58,54 @@ pub struct PodRequest<'a> {
 /// the request, its patch included, and [`Error::Unsupported`] for a limit that no Pod has.
 pub fn build(request: PodRequest<'_>) -> Result<Pod> {
     request.spec.validate()?;
-    let PodRequest { id, options, pod: own, .. } = request;
+    let PodRequest { id, options, .. } = request;
+    let own = &request.pod.over(options);
+    let patches: Vec<_> = [&options.pod.patch, &request.pod.patch].into_iter().flatten().collect();
+    let request = PodRequest { pod: own, ..request };
+    let profile = own.security_profile.clone().unwrap_or_default();
+    let restrictions = security::check(&profile, own.run_as_user, &options.injection)?;
     let server = inject::server(options)?;
-    let restricted = security::check(options)?;
     let mut spec = PodSpec {
         active_deadline_seconds: Some(deadline(request.spec)?),
         automount_service_account_token: Some(false),
         containers: vec![container::sandbox(&request, &server)?],
         enable_service_links: Some(false),
         host_aliases: some(own.host_aliases.clone()),
-        image_pull_secrets: some(
-            options
-                .image_pull_secrets
-                .iter()
-                .map(|name| LocalObjectReference { name: name.clone() })
-                .collect(),
-        ),
+        image_pull_secrets: some(pull_secrets(own, id)?),
         node_selector: some_map(own.node_selector.clone()),
         priority_class_name: own.priority_class_name.clone(),
         restart_policy: Some("Never".into()),
         runtime_class_name: own.runtime_class_name.clone(),
-        security_context: restricted.pod.clone(),
+        security_context: restrictions.pod.clone(),
         service_account_name: own.service_account_name.clone(),
         termination_grace_period_seconds: Some(1),
         tolerations: some(own.tolerations.clone()),
         ..PodSpec::default()
     };
-    volumes::add(&mut spec, &own.volumes)?;
-    inject::add(&mut spec, &server, id, options);
-    security::apply(&mut spec, &restricted);
-    let pod = Pod { metadata: metadata(&request)?, spec: Some(spec), status: None };
-    match &own.patch {
-        Some(patch) => patch::apply(pod, patch),
-        None => Ok(pod),
+    volumes::add(&mut spec, &own.volumes, id)?;
+    inject::add(&mut spec, &server, id, own);
+    security::apply(&mut spec, &restrictions);
+    let mut pod = Pod { metadata: metadata(&request)?, spec: Some(spec), status: None };
+    if !patches.is_empty() {
+        pod = patch::apply(pod, &patches, id)?;
     }
+    if let Some(spec) = &mut pod.spec {
+        security::complete(spec, &profile, &restrictions);
+        volumes::check(spec, server.path())?;
+    }
+    standard::check(&pod, &profile)?;
+    Ok(pod)
+}
+
+fn pull_secrets(own: &PodOptions, id: &SandboxId) -> Result<Vec<LocalObjectReference>> {
+    if own.image_pull_secrets.contains(&labels::secret_name(id)) {
+        return Err(Error::invalid(
+            "pull secret",
+            labels::secret_name(id),
+            "it holds the sandbox's own keys, and no registry's",
+        ));
+    }
+    Ok(own.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect())
 }
 
 /// The login name of sandboxes that these options make. Our own server takes any.

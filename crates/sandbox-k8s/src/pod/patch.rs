@@ -9,25 +9,28 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use sandbox_core::{Error, Result};
+use sandbox_core::{Error, Result, SandboxId};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{CONTAINER, KEY, SERVER, some};
-use crate::labels::is_reserved;
+use super::volumes::is_ours;
+use super::{CONTAINER, SERVER, some};
+use crate::labels::{is_reserved, secret_name};
 
-/// Patches a Pod that is complete otherwise.
+/// Patches a Pod that is complete otherwise, with one patch after the other.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] for a patch whose outcome is no Pod, or that touches what the SDK relies
 /// on, with the place.
-pub(super) fn apply(pod: Pod, patch: &Value) -> Result<Pod> {
-    if !patch.is_object() {
-        return Err(refused("the patch", "it must be an object, such as {\"spec\": {…}}"));
-    }
+pub(super) fn apply(pod: Pod, patches: &[&Value], id: &SandboxId) -> Result<Pod> {
     let mut merged = serde_json::to_value(&pod).map_err(|error| not_a_pod(&error))?;
-    merge(&mut merged, patch, None);
+    for patch in patches {
+        if !patch.is_object() {
+            return Err(refused("the patch", "it must be an object, such as {\"spec\": {…}}"));
+        }
+        merge(&mut merged, patch, None);
+    }
     let patched: Pod = Pod::deserialize(&merged).map_err(|error| not_a_pod(&error))?;
     let known = serde_json::to_value(&patched).map_err(|error| not_a_pod(&error))?;
     if let Some(field) = unknown_field(&merged, &known) {
@@ -36,7 +39,7 @@ pub(super) fn apply(pod: Pod, patch: &Value) -> Result<Pod> {
             "the version of Kubernetes that this program was built for has no such field",
         ));
     }
-    match touched(&pod, &patched) {
+    match touched(&pod, &patched).or_else(|| reads_keys(&pod, &patched, id)) {
         Some(place) => {
             Err(refused(place, "the SDK relies on it; what can be changed has an option of its own"))
         }
@@ -98,11 +101,7 @@ fn touched(before: &Pod, after: &Pod) -> Option<&'static str> {
         before.spec.iter().flat_map(|spec| &spec.containers).find(|container| container.name == CONTAINER);
     let variables = first.into_iter().flat_map(|container| container.env.iter().flatten());
     let variables: Vec<String> = variables.map(|variable| variable.name.clone()).collect();
-    let meta = |pod: &Pod| {
-        let ObjectMeta { name, namespace, owner_references, generate_name, finalizers, uid, .. } =
-            pod.metadata.clone();
-        (name, namespace, owner_references, generate_name, finalizers, uid)
-    };
+    let meta = |pod: &Pod| ObjectMeta { labels: None, annotations: None, ..pod.metadata.clone() };
     let reserved = |map: &Option<BTreeMap<String, String>>| -> Vec<(String, String)> {
         map.clone().into_iter().flatten().filter(|(key, _)| is_reserved(key)).collect()
     };
@@ -115,15 +114,15 @@ fn touched(before: &Pod, after: &Pod) -> Option<&'static str> {
     let volumes = |pod: &Pod| -> Vec<_> {
         spec(pod).volumes.into_iter().flatten().filter(|volume| is_ours(&volume.name)).collect()
     };
-    let copiers = |pod: &Pod| -> Vec<_> {
-        spec(pod).init_containers.into_iter().flatten().filter(|container| container.name == SERVER).collect()
-    };
+    let ours = |container: &Container| [CONTAINER, SERVER].contains(&container.name.as_str());
+    let copiers =
+        |pod: &Pod| -> Vec<_> { spec(pod).init_containers.into_iter().flatten().filter(ours).collect() };
     let mains = |pod: &Pod| -> Vec<_> {
-        let containers = spec(pod).containers.into_iter().filter(|container| container.name == CONTAINER);
+        let containers = spec(pod).containers.into_iter().filter(ours);
         containers.map(|container| relied_on(container, &variables)).collect()
     };
     let checks: [(&'static str, bool); 7] = [
-        ("metadata: name, namespace, owner, finalizers", meta(before) == meta(after)),
+        ("metadata: all but labels and annotations", meta(before) == meta(after)),
         ("metadata: labels and annotations under sandbox.dev", labels(before) == labels(after)),
         (
             "spec: activeDeadlineSeconds, restartPolicy, terminationGracePeriodSeconds",
@@ -132,7 +131,7 @@ fn touched(before: &Pod, after: &Pod) -> Option<&'static str> {
         ("spec.volumes: the server and its key", volumes(before) == volumes(after)),
         ("spec.initContainers: sandbox-server", copiers(before) == copiers(after)),
         (
-            "spec.containers: image, command, args, ports, keys and server of sandbox",
+            "spec.containers: image, command, args, ports, keys, server and restarts of sandbox",
             mains(before) == mains(after),
         ),
         ("status", after.status.is_none()),
@@ -140,25 +139,43 @@ fn touched(before: &Pod, after: &Pod) -> Option<&'static str> {
     checks.into_iter().find_map(|(place, same)| (!same).then_some(place))
 }
 
-fn is_ours(volume: &str) -> bool {
-    volume == SERVER || volume == KEY
+/// Whether the Secret with the keys is named in more places than before, whichever they are.
+fn reads_keys(before: &Pod, after: &Pod, id: &SandboxId) -> Option<&'static str> {
+    let name = secret_name(id);
+    let named = |pod: &Pod| serde_json::to_value(&pod.spec).map_or(usize::MAX, |spec| count(&spec, &name));
+    (named(before) != named(after)).then_some("spec: the Secret with the sandbox's keys")
 }
 
-/// The sandbox's container without what may be changed. Variables may be added, but none of
-/// those that hold keys a second time: the last of two would count.
+fn count(value: &Value, text: &str) -> usize {
+    match value {
+        Value::String(found) => usize::from(found == text),
+        Value::Array(list) => list.iter().map(|value| count(value, text)).sum(),
+        Value::Object(fields) => fields.values().map(|value| count(value, text)).sum(),
+        _ => 0,
+    }
+}
+
+/// The sandbox's container without what may be changed: a field that is not known here is relied
+/// on. Variables may be added, but none of those that hold keys a second time: the last of two
+/// would count.
 fn relied_on(container: Container, variables: &[String]) -> Container {
     let env = container.env.into_iter().flatten().filter(|variable| variables.contains(&variable.name));
     let mounts = container.volume_mounts.into_iter().flatten().filter(|mount| is_ours(&mount.name));
     Container {
-        name: container.name,
-        image: container.image,
-        command: container.command,
-        args: container.args,
         env: some(env.collect()),
-        ports: container.ports,
-        termination_message_policy: container.termination_message_policy,
         volume_mounts: some(mounts.collect()),
-        ..Container::default()
+        env_from: None,
+        image_pull_policy: None,
+        lifecycle: None,
+        liveness_probe: None,
+        readiness_probe: None,
+        resize_policy: None,
+        resources: None,
+        security_context: None,
+        startup_probe: None,
+        volume_devices: None,
+        working_dir: None,
+        ..container
     }
 }
 
@@ -179,111 +196,4 @@ fn unknown_field(sent: &Value, known: &Value) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn pod() -> Pod {
-        serde_json::from_value(json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": "sbx-a", "namespace": "ns", "labels": {"sandbox.dev/id": "sbx-a", "team": "ml"}},
-            "spec": {
-                "activeDeadlineSeconds": 60, "restartPolicy": "Never",
-                "containers": [{
-                    "name": "sandbox", "image": "i", "command": ["/s"],
-                    "env": [{"name": "SANDBOX_SSHD_HOST_KEY", "valueFrom": {"secretKeyRef": {"name": "k", "key": "h"}}}],
-                    "volumeMounts": [{"name": "sandbox-server", "mountPath": "/.sandbox"}],
-                }],
-                "initContainers": [{"name": "sandbox-server", "image": "s"}],
-                "volumes": [{"name": "sandbox-server", "emptyDir": {}}],
-            },
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn what_is_free_is_merged_by_name() {
-        let patched = apply(
-            pod(),
-            &json!({
-                "metadata": {"labels": {"team": null, "x": "y"}, "annotations": {"a": "b"}},
-                "spec": {
-                    "hostUsers": false,
-                    "affinity": {"nodeAffinity": {}},
-                    "containers": [
-                        {"name": "sandbox", "env": [{"name": "SANDBOX_SSHD_LOG", "value": "debug"}],
-                         "securityContext": {"readOnlyRootFilesystem": true},
-                         "volumeMounts": [{"name": "d", "mountPath": "/d"}]},
-                        {"name": "db", "image": "postgres"},
-                    ],
-                    "volumes": [{"name": "d", "emptyDir": {}}],
-                },
-            }),
-        )
-        .unwrap();
-        let spec = patched.spec.unwrap();
-        assert_eq!(patched.metadata.labels.unwrap().keys().collect::<Vec<_>>(), ["sandbox.dev/id", "x"]);
-        assert_eq!((spec.host_users, spec.containers.len()), (Some(false), 2));
-        let main = &spec.containers[0];
-        assert_eq!(main.command, Some(vec!["/s".to_owned()]));
-        assert_eq!((main.env.as_ref().unwrap().len(), main.volume_mounts.as_ref().unwrap().len()), (2, 2));
-        assert_eq!(spec.volumes.unwrap().len(), 2);
-    }
-
-    #[test]
-    fn what_the_sdk_relies_on_is_refused() {
-        let main = |change: Value| {
-            let mut container = json!({"name": "sandbox"});
-            container.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-            json!({"spec": {"containers": [container]}})
-        };
-        let key = "SANDBOX_SSHD_HOST_KEY";
-        for (patch, place) in [
-            (json!([]), "object"),
-            (json!(null), "object"),
-            (json!({"metadata": {"name": "other"}}), "name"),
-            (json!({"metadata": {"namespace": null}}), "namespace"),
-            (json!({"metadata": {"finalizers": ["a/b"]}}), "finalizers"),
-            (json!({"metadata": {"ownerReferences": []}}), "owner"),
-            (json!({"metadata": {"labels": null}}), "labels"),
-            (json!({"metadata": {"labels": {"sandbox.dev/id": "sbx-b"}}}), "labels"),
-            (json!({"metadata": {"annotations": {"sandbox.dev/ends-after": "1"}}}), "labels"),
-            (json!({"metadata": null}), "name"),
-            (json!({"spec": {"activeDeadlineSeconds": null}}), "activeDeadlineSeconds"),
-            (json!({"spec": {"restartPolicy": "Always"}}), "restartPolicy"),
-            (json!({"spec": {"terminationGracePeriodSeconds": 3600}}), "terminationGrace"),
-            (
-                json!({"spec": {"volumes": [{"name": "sandbox-server", "hostPath": {"path": "/"}}]}}),
-                "volumes",
-            ),
-            (json!({"spec": {"volumes": null}}), "volumes"),
-            (
-                json!({"spec": {"initContainers": [{"name": "sandbox-server", "image": "evil"}]}}),
-                "initContainers",
-            ),
-            (json!({"spec": {"containers": null}}), "containers"),
-            (json!({"spec": {"containers": []}, "status": {"phase": "Running"}}), "status"),
-            (main(json!({"image": "other"})), "image"),
-            (main(json!({"command": ["sh"]})), "command"),
-            (main(json!({"args": null, "command": null})), "command"),
-            (main(json!({"env": null})), "keys"),
-            (main(json!({"env": [{"name": key, "value": "mine"}]})), "keys"),
-            (main(json!({"volumeMounts": [{"name": "other", "mountPath": "/.sandbox"}]})), "server"),
-            (json!({"spec": {"nodeSelecter": {"a": "b"}}}), "spec.nodeSelecter"),
-            (main(json!({"securityContext": {"runAsRoot": true}})), "runAsRoot"),
-            (json!({"spec": {"hostUsers": "no"}}), "no Pod"),
-            (json!({"spec": 7}), "no Pod"),
-        ] {
-            let error = apply(pod(), &patch).expect_err(&patch.to_string()).to_string();
-            assert!(error.starts_with("Pod patch") && error.contains(place), "{patch}: {error}");
-        }
-    }
-
-    #[test]
-    fn variables_of_one_name_become_one() {
-        let twice = json!([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]);
-        let patched =
-            apply(pod(), &json!({"spec": {"containers": [{"name": "sandbox", "env": twice}]}})).unwrap();
-        assert_eq!(patched.spec.unwrap().containers[0].env.as_ref().unwrap().len(), 2);
-    }
-}
+mod tests;

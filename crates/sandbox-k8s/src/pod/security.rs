@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{
 };
 use sandbox_core::{Error, Result};
 
-use crate::options::{Injection, KubernetesOptions, SecurityProfile};
+use crate::options::{Injection, SecurityProfile};
 
 /// What stands on the Pod and on each container.
 pub(super) struct Restrictions {
@@ -18,8 +18,12 @@ pub(super) struct Restrictions {
 /// # Errors
 ///
 /// [`Error::Config`] for an image's own server that cannot run under it.
-pub(super) fn check(options: &KubernetesOptions) -> Result<Restrictions> {
-    if let (SecurityProfile::Restricted, Injection::Image(server)) = (&options.security, &options.injection) {
+pub(super) fn check(
+    profile: &SecurityProfile,
+    run_as: Option<u32>,
+    injection: &Injection,
+) -> Result<Restrictions> {
+    if let (SecurityProfile::Restricted, Injection::Image(server)) = (profile, injection) {
         let obstacle = match (server.user.as_str(), server.port) {
             ("root", _) => Some("it logs in as root".to_owned()),
             (_, port @ ..1024) => Some(format!("it listens on port {port}, below 1024")),
@@ -34,20 +38,20 @@ pub(super) fn check(options: &KubernetesOptions) -> Result<Restrictions> {
             });
         }
     }
-    if let (SecurityProfile::Restricted, Some(0)) = (&options.security, options.run_as) {
+    if let (SecurityProfile::Restricted, Some(0)) = (profile, run_as) {
         return Err(Error::Config {
             message: "the security profile Restricted never runs as user 0: choose another user, or the \
                       profile Baseline"
                 .into(),
         });
     }
-    Ok(restrictions(options))
+    Ok(restrictions(profile, run_as))
 }
 
-fn restrictions(options: &KubernetesOptions) -> Restrictions {
+fn restrictions(profile: &SecurityProfile, run_as: Option<u32>) -> Restrictions {
     let seccomp = Some(SeccompProfile { localhost_profile: None, type_: "RuntimeDefault".into() });
-    let user = options.run_as.map(i64::from);
-    match &options.security {
+    let user = run_as.map(i64::from);
+    match profile {
         SecurityProfile::Restricted => Restrictions {
             pod: Some(PodSecurityContext {
                 // So that volumes can be written; without any it does nothing.
@@ -79,5 +83,18 @@ fn restrictions(options: &KubernetesOptions) -> Restrictions {
 pub(super) fn apply(spec: &mut PodSpec, restrictions: &Restrictions) {
     for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
         container.security_context = restrictions.container.clone();
+    }
+}
+
+/// The same for containers that a patch added, as far as they say nothing else.
+pub(super) fn complete(spec: &mut PodSpec, profile: &SecurityProfile, restrictions: &Restrictions) {
+    let (SecurityProfile::Restricted, Some(ours)) = (profile, &restrictions.container) else { return };
+    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        let own = container.security_context.get_or_insert_default();
+        own.allow_privilege_escalation = own.allow_privilege_escalation.or(ours.allow_privilege_escalation);
+        let capabilities = own.capabilities.get_or_insert_default();
+        if capabilities.drop.is_none() {
+            capabilities.drop = ours.capabilities.as_ref().and_then(|ours| ours.drop.clone());
+        }
     }
 }

@@ -30,6 +30,10 @@ pub(super) async fn create(
         let hint = "it runs the programs of this machine; leave the image away, or use the Kubernetes backend (SANDBOX_BACKEND=k8s)";
         return Err(Error::unsupported(format!("the image {image}"), "the local backend", hint));
     }
+    if spec.backend_options.only_for("local")?.is_some() {
+        let hint = "it has none; leave them away";
+        return Err(Error::unsupported("options of its own", "the local backend", hint));
+    }
     let id = spec.id.map_or_else(SandboxId::generate, Ok)?;
     let server = find_server(options.server.as_deref())?;
     let plan = Plan {

@@ -469,6 +469,12 @@ async fn what_cannot_be_done_is_refused() -> Result {
         matches!(error, Error::Unsupported { .. }) && error.to_string().contains("Kubernetes"),
         "{error}"
     );
+    for (backend, said) in [("k8s", "SANDBOX_BACKEND=k8s"), ("local", "of its own")] {
+        let mut spec = lasting();
+        spec.backend_options.set(backend, "anything");
+        let error = world.backend.create(spec).await.err().ok_or("it was accepted")?;
+        assert!(matches!(error, Error::Unsupported { .. }) && error.to_string().contains(said), "{error}");
+    }
     let capabilities = world.backend.capabilities();
     assert!(!capabilities.images && !capabilities.network && capabilities.limits.disk);
     for (supported, resource) in [
