@@ -4,56 +4,69 @@
 //! |---|---|---|
 //! | `SANDBOX_TEST_KUBECONFIG` | the kubeconfig | nothing runs |
 //! | `SANDBOX_TEST_CONTEXT` | its context | the current one |
-//! | `SANDBOX_TEST_NAMESPACE` | a namespace that is there | one is made, and removed at the end |
+//! | `SANDBOX_TEST_NAMESPACE` | a namespace that is there | one is made of `deploy/`, and removed at the end |
 //! | `SANDBOX_TEST_IMAGE` | an image with a shell and the usual tools | `localhost/busybox:1` |
 //! | `SANDBOX_TEST_SERVER_IMAGE` | what `cargo xtask image` made | `localhost/sandbox-sshd:VERSION` |
 //! | `SANDBOX_TEST_TRANSPORT` | `direct`, `port-forward` or `auto` | `auto` |
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace as Object, Pod, Secret, ServiceAccount};
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
-use sandbox::{Client, Defaults, Lifetime, SandboxId, SandboxSpec};
+use sandbox::{Client, Defaults, Lifetime, SandboxSpec};
 use sandbox_k8s::options::{KubernetesOptions, PullPolicy, Transport};
 use sandbox_k8s::{ClusterOptions, KubernetesBackend, connect_cluster, labels};
 use sandbox_tests::Outcome;
 use tokio::runtime::Handle;
 
-pub(crate) const KUBECONFIG: &str = "SANDBOX_TEST_KUBECONFIG";
+use crate::deployed;
 
-/// Where all of this run's sandboxes are.
-static NAMESPACE: OnceLock<String> = OnceLock::new();
+pub(crate) const KUBECONFIG: &str = "SANDBOX_TEST_KUBECONFIG";
+pub(crate) const CONTEXT: &str = "SANDBOX_TEST_CONTEXT";
+
+/// What this run works with.
+static RUN: OnceLock<Run> = OnceLock::new();
 
 /// How long what was deleted at the very end may take to go.
 const SETTLE: Duration = Duration::from_secs(60);
 
+struct Run {
+    namespace: String,
+    /// With the rights that `deploy/` gives; `None` where the namespace was given, for those who
+    /// may not make one.
+    client: Option<PathBuf>,
+}
+
 /// The namespace of this run: at its end there must be nothing of ours in it.
 pub(crate) struct Namespace {
-    client: kube::Client,
-    made: bool,
+    api: kube::Client,
+    made: Option<tempfile::TempPath>,
 }
 
 impl Namespace {
     pub(crate) async fn begin() -> Outcome<Self> {
-        let client = api().await?;
-        let given = std::env::var("SANDBOX_TEST_NAMESPACE").ok();
-        let made = given.is_none();
-        let name = match given {
-            Some(name) => name,
-            None => make(&client).await?,
+        let api = api().await?;
+        let (namespace, made) = match std::env::var("SANDBOX_TEST_NAMESPACE") {
+            Ok(name) => (name, None),
+            Err(_) => {
+                let name = deployed::namespace(&api, false).await?;
+                let kubeconfig = deployed::kubeconfig(&api, &name, deployed::CLIENT).await?;
+                (name, Some(kubeconfig))
+            }
         };
-        NAMESPACE.set(name).map_err(|name| format!("{name} is a second namespace"))?;
-        Ok(Self { client, made })
+        let client = made.as_ref().map(|path| path.to_path_buf());
+        RUN.set(Run { namespace, client }).map_err(|_| "a run has begun already")?;
+        Ok(Self { api, made })
     }
 
     /// Says what is left; a namespace that was made here is removed all the same.
     pub(crate) async fn end(self) -> Outcome {
         let left = self.left().await;
-        if self.made {
-            let all: Api<Object> = Api::all(self.client);
-            all.delete(namespace(), &DeleteParams::default()).await?;
+        if self.made.is_some() {
+            remove(&self.api, namespace()).await?;
         }
         match left?.as_slice() {
             [] => Ok(()),
@@ -61,16 +74,23 @@ impl Namespace {
         }
     }
 
-    async fn left(&self) -> Result<Vec<String>, kube::Error> {
+    async fn left(&self) -> Outcome<Vec<String>> {
         let until = tokio::time::Instant::now() + SETTLE;
         loop {
-            let left = ours(&self.client, namespace()).await?;
+            let left = ours(&self.api, namespace()).await?;
             if left.is_empty() || tokio::time::Instant::now() > until {
                 return Ok(left);
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
+}
+
+/// Removes a namespace with all that is in it, without waiting for that.
+pub(crate) async fn remove(client: &kube::Client, namespace: &str) -> Outcome {
+    let all: Api<Object> = Api::all(client.clone());
+    all.delete(namespace, &DeleteParams::default()).await?;
+    Ok(())
 }
 
 /// The names of the Pods and Secrets that are sandboxes' in a namespace.
@@ -83,34 +103,43 @@ pub(crate) async fn ours(client: &kube::Client, namespace: &str) -> Result<Vec<S
     Ok(pods.chain(secrets.iter().map(|secret| format!("Secret {}", secret.name_any()))).collect())
 }
 
-/// Makes a namespace, and waits until Pods can be made in it.
-pub(crate) async fn make(client: &kube::Client) -> Outcome<String> {
-    let name = format!("test-{}", SandboxId::generate()?);
-    let mut object = Object::default();
-    object.metadata.name = Some(name.clone());
-    Api::all(client.clone()).create(&PostParams::default(), &object).await?;
-    // Admission refuses Pods until its service account is there.
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &name);
+/// Waits until Pods can be made in a new namespace: admission refuses them until its service
+/// account is there.
+pub(crate) async fn ready(client: &kube::Client, namespace: &str) -> Outcome {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     while accounts.get_opt("default").await?.is_none() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Ok(name)
+    Ok(())
+}
+
+fn run() -> &'static Run {
+    RUN.get().expect("the run has begun")
 }
 
 /// Where this run's sandboxes are.
 pub(crate) fn namespace() -> &'static str {
-    NAMESPACE.get().expect("the run has begun")
+    &run().namespace
 }
 
-/// The API server, to look at what is really there.
+/// The API server with the rights that were given, to look at what is really there and to
+/// interfere.
 pub(crate) async fn api() -> sandbox::Result<kube::Client> {
+    let kubeconfig = std::env::var_os(KUBECONFIG).map(PathBuf::from);
+    connect(kubeconfig.as_deref(), std::env::var(CONTEXT).ok()).await
+}
+
+pub(crate) async fn connect(
+    kubeconfig: Option<&Path>,
+    context: Option<String>,
+) -> sandbox::Result<kube::Client> {
     let mut cluster = ClusterOptions::default();
-    cluster.kubeconfig = std::env::var_os(KUBECONFIG).map(Into::into);
-    cluster.context = std::env::var("SANDBOX_TEST_CONTEXT").ok();
+    cluster.kubeconfig = kubeconfig.map(Path::to_owned);
+    cluster.context = context;
     connect_cluster(&cluster).await
 }
 
-/// A client that shares nothing with the others.
+/// A client that shares nothing with the others, with no more rights than `deploy/` gives.
 pub(crate) fn client(runtime: &Handle, mut defaults: Defaults) -> Client {
     // Other clients shall take a sandbox up, which is for detached ones: an attached one's key
     // is its maker's alone.
@@ -119,7 +148,7 @@ pub(crate) fn client(runtime: &Handle, mut defaults: Defaults) -> Client {
     defaults.image = Some(image());
     // A runtime's own thread may not wait for it.
     let handle = runtime.clone();
-    let made = std::thread::spawn(move || handle.block_on(backend(options())));
+    let made = std::thread::spawn(move || handle.block_on(least()));
     parts(made.join().expect("a client").expect("a cluster"), defaults)
 }
 
@@ -129,8 +158,17 @@ pub(crate) fn parts(backend: KubernetesBackend, defaults: Defaults) -> Client {
     Client::with_parts(Arc::new(backend), Arc::new(sessions), defaults)
 }
 
+/// A backend with the rights that were given.
 pub(crate) async fn backend(options: KubernetesOptions) -> sandbox::Result<KubernetesBackend> {
     Ok(KubernetesBackend::new(api().await?, options))
+}
+
+async fn least() -> sandbox::Result<KubernetesBackend> {
+    let client = match &run().client {
+        Some(kubeconfig) => connect(Some(kubeconfig), None).await?,
+        None => api().await?,
+    };
+    Ok(KubernetesBackend::new(client, options()))
 }
 
 pub(crate) fn options() -> KubernetesOptions {

@@ -7,8 +7,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed assertion is the point")]
 
+mod behind;
 mod cluster;
 mod creation;
+mod deployed;
+mod requests;
+mod rights;
 mod transfers;
 
 use std::process::ExitCode;
@@ -19,6 +23,9 @@ use sandbox_tests::{World, conformance};
 
 /// At once: on Kubernetes 1.20 a Pod takes ten seconds to go, and a case waits for that.
 const CASES_AT_ONCE: usize = 24;
+
+/// First, and one after another: they look at this process's memory, or fill it.
+const ALONE: [&str; 2] = ["a_gibibyte_with_a_small_cap", "both_ways_at_once"];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -36,14 +43,20 @@ fn main() -> ExitCode {
     });
     let mut trials = conformance(&world, runtime.handle());
     let own = [
+        behind::cases(),
         creation::cases(),
+        rights::cases(),
         transfers::cases(),
         // One line for each list.
     ];
     let own = own.into_iter().flatten();
     trials.extend(own.map(|case| case.into_trial(world.clone(), runtime.handle().clone())));
+    let (alone, trials): (Vec<_>, Vec<_>) =
+        trials.into_iter().partition(|trial| ALONE.iter().any(|name| trial.name().ends_with(name)));
+    let first = libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments.clone() }, alone);
     let conclusion = libtest_mimic::run(&arguments, trials);
     match runtime.block_on(namespace.end()) {
+        Ok(()) if first.has_failed() => first.exit_code(),
         Ok(()) => conclusion.exit_code(),
         Err(left) => {
             eprintln!("{left}");

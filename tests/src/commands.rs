@@ -117,19 +117,16 @@ async fn a_background_process_does_not_hold_the_command(world: World) -> Outcome
 
 async fn a_terminal_has_a_size(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
-        let mut process =
-            sbx.shell("stty size; read x; stty size").pty(101, 37).stdin_piped().spawn().await?;
-        let mut seen = String::new();
-        let mut stdin = process.take_stdin();
+        let script = "stty size; until stty size | grep '20 50'; do sleep 0.1; done";
+        let limit = Duration::from_secs(30);
+        let mut process = sbx.shell(script).pty(101, 37).timeout(limit).spawn().await?;
+        let (mut seen, mut resized) = (String::new(), false);
         while let Some(event) = process.next().await {
             if let ExecEvent::Stdout(bytes) = event? {
                 seen.push_str(&String::from_utf8_lossy(&bytes));
             }
-            if seen.contains("37 101")
-                && let Some(mut stdin) = stdin.take()
-            {
+            if seen.contains("37 101") && !std::mem::replace(&mut resized, true) {
                 process.control().resize(sandbox::PtySize { columns: 50, rows: 20 }).await?;
-                stdin.write_all(b"\n").await?;
             }
         }
         assert!(seen.contains("20 50"), "{seen:?}");

@@ -100,11 +100,11 @@ async fn the_ttl_ends_it_and_extending_puts_that_off(world: World) -> Outcome {
 
 async fn attached_ends_without_a_client(world: World) -> Outcome {
     let mut defaults = sandbox::Defaults::default();
-    defaults.lifetime.attach_timeout = Some(Duration::from_secs(2));
+    defaults.lifetime.attach_timeout = Some(Duration::from_secs(6));
     let maker = world.with_defaults(defaults);
     let attached = maker.sandbox().create().await?;
     // Longer than the time-out: the handle keeps it.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(9)).await;
     attached.command("true").output().await?.check()?;
     let id = attached.id().clone();
     drop((attached, maker));

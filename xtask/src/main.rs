@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 
 #[cfg(feature = "bench")]
 mod bench;
+mod e2e;
 mod image;
 mod layers;
 
@@ -13,6 +14,10 @@ const HELP: &str = "\
 cargo xtask layers        assert which crate may depend on which
 cargo xtask image         build the SSH server statically and write the image that holds it
                           (--name NAME:TAG, --output FILE, --binary FILE, --arch amd64|arm64)
+cargo xtask e2e           run the end-to-end tests on a new cluster of kind's, and remove it
+                          (--kubeconfig FILE, --context NAME: on a cluster that is there;
+                          --load 'COMMAND {}': how an image's archive gets into it;
+                          --transport auto,port-forward,direct: how Pods are reached)
 cargo xtask bench local   time local sandboxes next to OpenSSH and plain processes
 ";
 
@@ -37,6 +42,7 @@ fn run() -> Result<()> {
         }
         ["layers"] => layers::check(),
         ["image", ref rest @ ..] => image::run(rest),
+        ["e2e", ref rest @ ..] => e2e::run(rest),
         ["bench", ref rest @ ..] => bench(rest),
         ref other => bail!("there is no task {:?}\n{HELP}", other.join(" ")),
     }

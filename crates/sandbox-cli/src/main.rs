@@ -6,6 +6,7 @@ mod create;
 mod escape;
 mod exec;
 mod failure;
+mod gc;
 mod info;
 mod interrupt;
 mod list;
@@ -50,6 +51,8 @@ enum Action {
     Info(info::Args),
     #[command(visible_aliases = ["delete", "remove"])]
     Rm(remove::Args),
+    #[command(visible_alias = "sweep")]
+    Gc(gc::Args),
 }
 
 fn main() -> ExitCode {
@@ -88,6 +91,7 @@ async fn perform(cli: Cli) -> Outcome {
         Action::Ls(args) => until_signal(&mut interrupts, list::list(args, &client)).await,
         Action::Info(args) => until_signal(&mut interrupts, info::info(args, &client)).await,
         Action::Rm(args) => until_signal(&mut interrupts, remove::remove(args, &client)).await,
+        Action::Gc(args) => until_signal(&mut interrupts, gc::collect(args, &client)).await,
     }
 }
 

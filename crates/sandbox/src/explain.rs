@@ -1,5 +1,6 @@
 //! Errors that say what became of the sandbox.
 
+use std::fmt;
 use std::time::Duration;
 
 use sandbox_core::{CommandCause, ConnectionStage, Deadline, DeleteOptions, Error, Result, SandboxId, Uid};
@@ -30,13 +31,13 @@ impl Parts {
                 inner.diagnosis = Some(diagnosis.summary).filter(|summary| !summary.is_empty());
                 Error::Connection(inner)
             }
-            (Ok(diagnosis), Error::Command { cause, source: None }) => {
-                Error::Command { cause, source: Some(diagnosis.summary.into()) }
+            (Ok(diagnosis), Error::Command { cause, source }) => {
+                Error::Command { cause, source: Some(Explained::new(diagnosis.summary, source)) }
             }
             // Nothing was done, for there is nothing: that is the better error.
             (Err(gone @ Error::NotFound { .. }), Error::Connection(_)) => gone,
-            (Err(gone @ Error::NotFound { .. }), Error::Command { cause, source: None }) => {
-                Error::Command { cause, source: Some(Box::new(gone)) }
+            (Err(gone @ Error::NotFound { .. }), Error::Command { cause, source }) => {
+                Error::Command { cause, source: Some(Explained::new(gone.to_string(), source)) }
             }
             (_, error) => error,
         }
@@ -48,6 +49,36 @@ impl Parts {
             self.sessions.evict(uid).await;
         }
         self.backend.delete(id, options).await
+    }
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// What became of the sandbox, above what the connection itself says.
+#[derive(Debug)]
+struct Explained {
+    summary: String,
+    cause: Option<Cause>,
+}
+
+impl Explained {
+    fn new(summary: String, cause: Option<Cause>) -> Cause {
+        match cause {
+            Some(cause) if summary.is_empty() => cause,
+            cause => Box::new(Self { summary, cause }),
+        }
+    }
+}
+
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.summary)
+    }
+}
+
+impl std::error::Error for Explained {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
     }
 }
 

@@ -1,0 +1,38 @@
+//! `sandbox gc`: take away what sandboxes that ended left behind.
+
+use anyhow::Context;
+use sandbox::{Client, SweepOptions};
+
+use crate::failure::Outcome;
+use crate::table::{Format, Table, to_stdout};
+
+/// Remove what sandboxes that have ended left behind, whoever made them
+///
+/// Prints each with the reason. A sandbox that may still be used is never touched. Run it from time
+/// to time where no program watches the sandboxes; deploy/ has a CronJob for a cluster.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only tell what would be removed
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// The form to print it in
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+pub(crate) async fn collect(args: Args, client: &Client) -> Outcome {
+    let options = if args.dry_run { SweepOptions::dry_run() } else { SweepOptions::default() };
+    let report = client.sweep(options).await?;
+    if args.output == Format::Json {
+        return to_stdout(args.output, &serde_json::to_string_pretty(&report).context("cannot write JSON")?);
+    }
+    if report.removed.is_empty() {
+        return Ok(0);
+    }
+    let mut table = Table::default();
+    table.row([if args.dry_run { "WOULD REMOVE" } else { "REMOVED" }, "WHY"].map(str::to_owned));
+    for swept in &report.removed {
+        table.row([swept.id.to_string(), swept.reason.clone()]);
+    }
+    to_stdout(args.output, &table.to_string())
+}

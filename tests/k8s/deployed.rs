@@ -1,0 +1,95 @@
+//! `deploy/`, put into a namespace, and a kubeconfig with no more rights than it gives.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use sandbox::SandboxId;
+use sandbox_tests::Outcome;
+use serde_json::{Value, json};
+
+use crate::cluster::{CONTEXT, KUBECONFIG};
+
+/// The account that programs with the SDK run as.
+pub(crate) const CLIENT: &str = "sandbox-client";
+/// The account that collects.
+pub(crate) const GC: &str = "sandbox-gc";
+
+/// What Kubernetes 1.20 does not have: there the Job that it describes is made by hand.
+const NEWER: &str = "kind: CronJob";
+
+/// The manifests as `kubectl apply -k deploy` would send them, for a namespace of this name.
+pub(crate) fn manifests(namespace: &str) -> Outcome<Vec<String>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let output = Command::new("kubectl").arg("kustomize").arg(directory).output()?;
+    let text = String::from_utf8(successful(output)?.stdout)?;
+    let text = text
+        .replace("namespace: sandboxes\n", &format!("namespace: {namespace}\n"))
+        .replace("name: sandboxes\n", &format!("name: {namespace}\n"));
+    Ok(text.split("\n---\n").map(str::to_owned).collect())
+}
+
+/// Makes a namespace of `deploy/`, and waits until Pods can be made in it. `strict` is as the
+/// manifests have it; otherwise the lists may loosen a Pod's security.
+pub(crate) async fn namespace(client: &kube::Client, strict: bool) -> Outcome<String> {
+    let name = format!("test-{}", SandboxId::generate()?);
+    let mut text = manifests(&name)?;
+    text.retain(|document| !document.contains(NEWER));
+    let mut text = text.join("\n---\n");
+    if !strict {
+        text = text.replace("enforce: restricted", "enforce: privileged");
+    }
+    tokio::task::spawn_blocking(move || apply(&text)).await??;
+    crate::cluster::ready(client, &name).await?;
+    Ok(name)
+}
+
+/// A kubeconfig for an account of the namespace; it lasts for an hour.
+pub(crate) async fn kubeconfig(
+    client: &kube::Client,
+    namespace: &str,
+    account: &str,
+) -> Outcome<tempfile::TempPath> {
+    let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
+    let spec = TokenRequestSpec { expiration_seconds: Some(3600), ..TokenRequestSpec::default() };
+    let wanted = serde_json::to_vec(&TokenRequest { spec, ..TokenRequest::default() })?;
+    let request = http::Request::post(path).header("content-type", "application/json").body(wanted)?;
+    let answer: TokenRequest = client.request(request).await?;
+    let token = answer.status.ok_or("no token came")?.token;
+
+    let mut view = kubectl();
+    view.args(["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);
+    let mut config: Value = serde_json::from_slice(&successful(view.output()?)?.stdout)?;
+    for user in config["users"].as_array_mut().ok_or("a kubeconfig without users")? {
+        user["user"] = json!({ "token": token });
+    }
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(&serde_json::to_vec(&config)?)?;
+    Ok(file.into_temp_path())
+}
+
+/// kubectl with the cluster's own credentials.
+pub(crate) fn kubectl() -> Command {
+    let mut kubectl = Command::new("kubectl");
+    kubectl.arg("--kubeconfig").arg(std::env::var_os(KUBECONFIG).map(PathBuf::from).unwrap_or_default());
+    if let Some(context) = std::env::var_os(CONTEXT) {
+        kubectl.arg("--context").arg(context);
+    }
+    kubectl
+}
+
+fn apply(text: &str) -> Outcome {
+    let mut kubectl = kubectl();
+    kubectl.args(["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = kubectl.spawn()?;
+    child.stdin.take().ok_or("kubectl takes no input")?.write_all(text.as_bytes())?;
+    successful(child.wait_with_output()?).map(|_| ())
+}
+
+fn successful(output: Output) -> Outcome<Output> {
+    if output.status.success() {
+        return Ok(output);
+    }
+    Err(format!("kubectl: {}", String::from_utf8_lossy(&output.stderr)).into())
+}

@@ -1,0 +1,48 @@
+//! A hundred at once, while somebody else looks on.
+
+use futures_util::future::{join_all, try_join_all};
+use sandbox::{ListFilter, Sandbox};
+use sandbox_tests::{Outcome, World, cases};
+
+use crate::cluster::{api, namespace, ours};
+
+cases![a_hundred_at_once];
+
+const SANDBOXES: usize = 100;
+
+async fn a_hundred_at_once(world: World) -> Outcome {
+    let watcher = world.fresh();
+    let label = ("crowd", "yes");
+    let crowd = ListFilter::labels([(label.0.to_owned(), label.1.to_owned())]);
+    assert!(watcher.list(crowd.clone()).await?.is_empty());
+    let create = |_| world.sandbox().cpu("5m").memory("16Mi").label(label.0, label.1).create();
+    let created: Vec<Result<Sandbox, _>> = join_all((0..SANDBOXES).map(create)).await;
+    let (made, failed): (Vec<_>, Vec<_>) = created.into_iter().partition(Result::is_ok);
+    let made: Vec<Sandbox> = made.into_iter().flatten().collect();
+    let outcome = async {
+        if let Some(Err(error)) = failed.into_iter().next() {
+            return Err(error.into());
+        }
+        until(&watcher, &crowd, SANDBOXES).await
+    }
+    .await;
+    try_join_all(made.iter().map(Sandbox::delete)).await?;
+    outcome?;
+    until(&watcher, &crowd, 0).await?;
+    let left = ours(&api().await?, namespace()).await?;
+    assert!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+/// Until the onlooker sees so many.
+async fn until(watcher: &sandbox::Client, crowd: &ListFilter, wanted: usize) -> Outcome {
+    let mut seen = 0;
+    for _ in 0..300 {
+        seen = watcher.list(crowd.clone()).await?.len();
+        if seen == wanted {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    Err(format!("the onlooker sees {seen} of {wanted}").into())
+}

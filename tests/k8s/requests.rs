@@ -1,0 +1,50 @@
+//! A client of the API server that keeps a list of what it asks for.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use http::{Method, Request};
+use kube::client::Body;
+
+/// A resource and a verb, as RBAC has them.
+pub(crate) type Right = (String, String);
+
+/// What was asked for, in its order.
+#[derive(Clone, Default)]
+pub(crate) struct Requests(Arc<Mutex<Vec<Right>>>);
+
+impl Requests {
+    /// The same client, noting each request.
+    pub(crate) fn of(&self, client: kube::Client) -> kube::Client {
+        let (seen, namespace) = (self.clone(), client.default_namespace().to_owned());
+        let service = tower::service_fn(move |request: Request<Body>| {
+            seen.0.lock().unwrap().push(right(&request));
+            let client = client.clone();
+            async move { client.send(request).await }
+        });
+        kube::Client::new(service, namespace)
+    }
+
+    pub(crate) fn rights(&self) -> BTreeSet<Right> {
+        self.0.lock().unwrap().iter().cloned().collect()
+    }
+}
+
+/// `/api/v1/namespaces/NAMESPACE/RESOURCE/NAME/SUBRESOURCE`.
+fn right(request: &Request<Body>) -> Right {
+    let uri = request.uri();
+    let mut parts = uri.path().split('/').skip_while(|part| *part != "namespaces").skip(2);
+    let (resource, name, sub) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
+    let resource = sub.map_or_else(|| resource.to_owned(), |sub| format!("{resource}/{sub}"));
+    let watches = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"));
+    let verb = match *request.method() {
+        Method::POST => "create",
+        Method::PATCH => "patch",
+        Method::PUT => "update",
+        Method::DELETE => "delete",
+        _ if watches => "watch",
+        _ if name.is_some() => "get",
+        _ => "list",
+    };
+    (resource, verb.to_owned())
+}

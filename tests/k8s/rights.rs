@@ -1,0 +1,107 @@
+//! The accounts of `deploy/` may do what is needed, and nothing that is not: the rest of the list
+//! runs as the first of them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::rbac::v1::Role;
+use kube::Api;
+use sandbox::{Defaults, ListFilter, LogOptions, SandboxBackend, SandboxId, SweepOptions};
+use sandbox_k8s::KubernetesBackend;
+use sandbox_k8s::options::Transport;
+use sandbox_tests::{Outcome, World, cases};
+
+use crate::cluster::{api, connect, image, options, parts, remove};
+use crate::deployed::{self, CLIENT, GC};
+use crate::requests::{Requests, Right};
+
+cases![each_right_is_needed_and_none_is_missing];
+
+async fn each_right_is_needed_and_none_is_missing(_: World) -> Outcome {
+    let api = api().await?;
+    // With the restricted standard enforced, where the cluster can.
+    let namespace = deployed::namespace(&api, true).await?;
+    let outcome = compare(&api, &namespace).await;
+    remove(&api, &namespace).await?;
+    outcome
+}
+
+async fn compare(api: &kube::Client, namespace: &str) -> Outcome {
+    let (client, gc) = (Requests::default(), Requests::default());
+    let ended = live(&backend(api, namespace, CLIENT, &client).await?, &client, api, namespace).await?;
+    collect(&backend(api, namespace, GC, &gc).await?, &ended).await?;
+    let mut used = client.rights();
+    // From 1.35 on, the API server holds the WebSocket's GET against this verb.
+    used.insert(("pods/portforward".into(), "create".into()));
+    assert_eq!(used, granted(api, namespace, CLIENT).await?);
+    assert_eq!(gc.rights(), granted(api, namespace, GC).await?);
+    Ok(())
+}
+
+/// All that a program does with sandboxes. Returns one that ends by itself and is left behind.
+async fn live(
+    backend: &KubernetesBackend,
+    requests: &Requests,
+    api: &kube::Client,
+    namespace: &str,
+) -> Outcome<SandboxId> {
+    let mut defaults = Defaults::default();
+    defaults.image = Some(image());
+    let maker = parts(backend.clone(), defaults.clone());
+    let left = maker.sandbox().ttl(Duration::from_secs(2)).create();
+    let sbx = maker.sandbox().detached().ttl(Duration::from_secs(600)).create();
+    let (left, sbx) = tokio::try_join!(left, sbx)?;
+    sbx.command("true").output().await?.check()?;
+    sbx.extend(Duration::from_secs(1200)).await?;
+    assert_eq!(maker.list(ListFilter::default()).await?.len(), 2);
+    // It is used before the kubelet has told of it; until then there is no log.
+    while backend.logs(sbx.id(), LogOptions::default()).await.is_err_and(|error| error.is_retryable()) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    backend.diagnose(sbx.id()).await?;
+
+    let other = self::backend(api, namespace, CLIENT, requests).await?;
+    let taken = parts(other, defaults);
+    taken.connect(sbx.id()).await?.command("true").output().await?.check()?;
+    taken.delete_sandbox(sbx.id()).await?;
+    Ok(left.id().clone())
+}
+
+async fn collect(gc: &KubernetesBackend, ended: &SandboxId) -> Outcome {
+    for _ in 0..120 {
+        let report = gc.sweep(SweepOptions::default()).await?;
+        if report.removed.iter().any(|swept| swept.id == *ended) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    Err(format!("{ended} was never collected").into())
+}
+
+async fn backend(
+    api: &kube::Client,
+    namespace: &str,
+    account: &str,
+    requests: &Requests,
+) -> Outcome<KubernetesBackend> {
+    let kubeconfig = deployed::kubeconfig(api, namespace, account).await?;
+    let client = requests.of(connect(Some(&kubeconfig), None).await?);
+    let mut options = options();
+    options.namespace = Some(namespace.to_owned());
+    options.transport = Transport::PortForward;
+    Ok(KubernetesBackend::new(client, options))
+}
+
+async fn granted(api: &kube::Client, namespace: &str, role: &str) -> Outcome<BTreeSet<Right>> {
+    let role = Api::<Role>::namespaced(api.clone(), namespace).get(role).await?;
+    let rules = role.rules.into_iter().flatten();
+    let rights = rules.flat_map(|rule| {
+        let resources = rule.resources.unwrap_or_default();
+        let pairs = |resource: String| {
+            let verbs = rule.verbs.clone();
+            verbs.into_iter().map(move |verb| (resource.clone(), verb))
+        };
+        resources.into_iter().flat_map(pairs).collect::<Vec<_>>()
+    });
+    Ok(rights.collect())
+}
