@@ -1,4 +1,5 @@
-//! The image that holds the SSH server, as an OCI archive written by ourselves: no Docker.
+//! The images that hold the SSH server and the command, as OCI archives written by ourselves: no
+//! Docker.
 //!
 //! It is reproducible: the same binary gives the same bytes. For `kind load image-archive`,
 //! `ctr images import`, `podman load` (each reads an archive), and `skopeo copy oci-archive:…`
@@ -21,12 +22,32 @@ use tar::{Entry, archive};
 const ARCHITECTURES: [(&str, &str); 2] = [("x86_64", "amd64"), ("aarch64", "arm64")];
 /// No libc is looked up at run time: statically linked it would have to be told where randomness is.
 const FLAGS: &str = "-C target-feature=+crt-static --cfg getrandom_backend=\"linux_raw\"";
-/// Where `sandbox-k8s` looks for it in the image.
-const IN_IMAGE: &str = "sandbox-sshd";
 /// Whoever has no passwd: the user that the Pod's profile gives it in any case.
 const USER: &str = "1000:1000";
 
+/// What an image holds: one program, at its root, which is its entry point.
+#[derive(Debug)]
+struct Content {
+    /// Of the image, and where `sandbox-k8s` looks for the server.
+    name: &'static str,
+    program: &'static str,
+    /// What cargo builds it from.
+    build: &'static [&'static str],
+}
+
+const SERVER: Content = Content {
+    name: "sandbox-sshd",
+    program: "sandbox-sshd",
+    build: &["--package", "sandbox-sshd", "--bin", "sandbox-sshd"],
+};
+const COMMAND: Content = Content {
+    name: "sandbox-command",
+    program: "sandbox",
+    build: &["--package", "sandbox-cli", "--bin", "sandbox"],
+};
+
 struct Wanted {
+    content: &'static Content,
     name: String,
     output: PathBuf,
     binary: Option<PathBuf>,
@@ -37,11 +58,11 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     let wanted = parse(args)?;
     let binary = match &wanted.binary {
         Some(binary) => binary.clone(),
-        None => build(wanted.architecture.0)?,
+        None => build(wanted.content, wanted.architecture.0)?,
     };
-    let server = fs::read(&binary).with_context(|| format!("{} cannot be read", binary.display()))?;
-    ensure!(server.starts_with(b"\x7fELF"), "{} is no Linux program", binary.display());
-    let image = image(&server, &wanted.name, wanted.architecture.1)?;
+    let program = fs::read(&binary).with_context(|| format!("{} cannot be read", binary.display()))?;
+    ensure!(program.starts_with(b"\x7fELF"), "{} is no Linux program", binary.display());
+    let image = image(wanted.content, &program, &wanted.name, wanted.architecture.1)?;
     if let Some(parent) = wanted.output.parent() {
         fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
     }
@@ -50,23 +71,30 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     let file = wanted.output.display();
     println!("{} ({}, {} bytes): {file}", wanted.name, wanted.architecture.1, image.len());
     println!("  kind load image-archive {file}");
-    println!("  skopeo copy oci-archive:{file} docker://REGISTRY/sandbox-sshd:{}", env!("CARGO_PKG_VERSION"));
-    println!("then SANDBOX_SERVER_IMAGE={} (or the name in the registry)", wanted.name);
+    let what = wanted.content.name;
+    println!("  skopeo copy oci-archive:{file} docker://REGISTRY/{what}:{}", env!("CARGO_PKG_VERSION"));
+    if what == SERVER.name {
+        println!("then SANDBOX_SERVER_IMAGE={} (or the name in the registry)", wanted.name);
+    } else {
+        println!("then the name in the registry is for deploy/kustomization.yaml");
+    }
     Ok(())
 }
 
 fn parse(args: &[&str]) -> Result<Wanted> {
     let version = env!("CARGO_PKG_VERSION");
+    let content = if args.contains(&"--command") { &COMMAND } else { &SERVER };
     let mut wanted = Wanted {
-        name: format!("localhost/sandbox-sshd:{version}"),
-        output: format!("target/sandbox-sshd-{version}.oci.tar").into(),
+        content,
+        name: format!("localhost/{}:{version}", content.name),
+        output: format!("target/{}-{version}.oci.tar", content.name).into(),
         binary: None,
         architecture: ARCHITECTURES
             .into_iter()
             .find(|(cargo, _)| *cargo == std::env::consts::ARCH)
             .unwrap_or(ARCHITECTURES[0]),
     };
-    let mut args = args.iter();
+    let mut args = args.iter().filter(|flag| **flag != "--command");
     while let Some(flag) = args.next() {
         let value = args.next().with_context(|| format!("{flag} needs a value"))?;
         match *flag {
@@ -88,30 +116,32 @@ fn parse(args: &[&str]) -> Result<Wanted> {
     Ok(wanted)
 }
 
-fn build(architecture: &str) -> Result<PathBuf> {
+fn build(content: &Content, architecture: &str) -> Result<PathBuf> {
     let target = format!("{architecture}-unknown-linux-gnu");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--release", "--locked", "--package", "sandbox-sshd", "--bin", "sandbox-sshd"])
+        .args(["build", "--release", "--locked"])
+        .args(content.build)
         .args(["--target", &target])
         .env("RUSTFLAGS", FLAGS)
         .status()
         .context("cargo could not be started")?;
-    ensure!(status.success(), "the server could not be built for {target}");
+    ensure!(status.success(), "{} could not be built for {target}", content.program);
     let directory =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    Ok(directory.join(target).join("release").join("sandbox-sshd"))
+    Ok(directory.join(target).join("release").join(content.program))
 }
 
 /// The whole archive.
-fn image(server: &[u8], name: &str, architecture: &str) -> Result<Vec<u8>> {
-    let layer = archive(&[Entry::Directory("tmp", 0o1777), Entry::File(IN_IMAGE, server, 0o755)])?;
+fn image(content: &Content, program: &[u8], name: &str, architecture: &str) -> Result<Vec<u8>> {
+    let entry = content.program;
+    let layer = archive(&[Entry::Directory("tmp", 0o1777), Entry::File(entry, program, 0o755)])?;
     let config = to_json(&json!({
         "architecture": architecture,
         "os": "linux",
-        "config": {"User": USER, "Entrypoint": [format!("/{IN_IMAGE}")], "WorkingDir": "/"},
+        "config": {"User": USER, "Entrypoint": [format!("/{entry}")], "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
-        "history": [{"created_by": format!("sandbox-sshd {}", env!("CARGO_PKG_VERSION"))}],
+        "history": [{"created_by": format!("{} {}", content.name, env!("CARGO_PKG_VERSION"))}],
     }))?;
     let manifest = to_json(&json!({
         "schemaVersion": 2,
@@ -178,14 +208,14 @@ mod tests {
 
     #[test]
     fn the_same_server_gives_the_same_archive() {
-        let make = |server: &[u8]| image(server, "localhost/sandbox-sshd:1", "amd64").unwrap();
+        let make = |server: &[u8]| image(&SERVER, server, "localhost/sandbox-sshd:1", "amd64").unwrap();
         assert_eq!(make(b"\x7fELF one"), make(b"\x7fELF one"));
         assert_ne!(make(b"\x7fELF one"), make(b"\x7fELF two"));
     }
 
     #[test]
     fn every_blob_is_what_its_name_says() {
-        let image = image(b"\x7fELF", "localhost/sandbox-sshd:1", "arm64").unwrap();
+        let image = image(&COMMAND, b"\x7fELF", "localhost/sandbox-sshd:1", "arm64").unwrap();
         let files = tar::read(&image);
         let mut blobs = 0;
         for (name, content) in &files {
@@ -200,7 +230,7 @@ mod tests {
         let manifest: Value = serde_json::from_slice(&files[&format!("blobs/sha256/{manifest}")]).unwrap();
         let layer = manifest["layers"][0]["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
         let layer = tar::read(&files[&format!("blobs/sha256/{layer}")]);
-        assert_eq!(layer[IN_IMAGE], b"\x7fELF");
+        assert_eq!(layer[COMMAND.program], b"\x7fELF");
     }
 
     #[test]
@@ -215,6 +245,7 @@ mod tests {
             let error = parse(args).err().unwrap().to_string();
             assert!(error.contains(said), "{error}");
         }
+        assert_eq!(parse(&["--command"]).unwrap().name.split(':').next(), Some("localhost/sandbox-command"));
         assert!(parse(&["--name", "registry:5000/x:2", "--arch", "arm64"]).is_ok());
         let missing = run(&["--binary", "/nonexistent/server"]).unwrap_err().to_string();
         assert!(missing.contains("/nonexistent/server"), "{missing}");

@@ -13,7 +13,8 @@ mod layers;
 const HELP: &str = "\
 cargo xtask layers        assert which crate may depend on which
 cargo xtask image         build the SSH server statically and write the image that holds it
-                          (--name NAME:TAG, --output FILE, --binary FILE, --arch amd64|arm64)
+                          (--command: the command `sandbox` instead;
+                          --name NAME:TAG, --output FILE, --binary FILE, --arch amd64|arm64)
 cargo xtask e2e           run the end-to-end tests on a new cluster of kind's, and remove it
                           (--kubeconfig FILE, --context NAME: on a cluster that is there;
                           --load 'COMMAND {}': how an image's archive gets into it;

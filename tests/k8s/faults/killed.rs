@@ -48,7 +48,8 @@ async fn a_killed_maker_leaves_nothing_after_gc(_: World) -> Outcome {
     // Each sandbox ends without its client; the API server's clock is put ahead, for a Secret
     // whose Pod was never made is left alone for ten minutes.
     let gc = KubernetesBackend::new(later(api().await?, LATER), options());
-    let mut left = Vec::new();
+    let mut left = ours(&api().await?, namespace()).await?;
+    assert!(!left.is_empty(), "no maker was killed in the middle of anything");
     for _ in 0..240 {
         gc.sweep(SweepOptions::default()).await?;
         left = ours(&api().await?, namespace()).await?;
