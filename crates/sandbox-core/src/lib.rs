@@ -45,7 +45,7 @@ pub use connect::{ByteStream, Connector};
 pub use deadline::Deadline;
 pub use error::{
     BoxError, CommandCause, ConnectionError, ConnectionStage, CreationError, CreationReason, CreationStage,
-    Direction, Error, Result, TransferError, TransferReason,
+    Direction, Error, Result, RetryAfter, TransferError, TransferReason,
 };
 pub use event::{Diagnosis, EventStream, SandboxEvent, SandboxEventKind};
 pub use exec::{Env, ExecRequest, Program, Pty, PtySize};

@@ -1,0 +1,53 @@
+//! How a command failed.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::ExitStatus;
+
+/// How a command failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CommandCause {
+    /// It ended, and not with exit code 0.
+    Failed {
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of its standard error; untrusted text.
+        stderr: String,
+    },
+    /// It could not be started.
+    NotStarted {
+        /// What the server says; untrusted text.
+        message: String,
+    },
+    /// It ran too long, and its process group was killed.
+    TimedOut {
+        /// How long it was allowed to run.
+        after: Duration,
+    },
+    /// The connection was lost before its end was known. It may or may not have done its work,
+    /// and it was not run a second time.
+    Lost,
+    /// It has ended already, and can be reached no more.
+    AlreadyEnded,
+}
+
+impl fmt::Display for CommandCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed { status, stderr } if stderr.is_empty() => {
+                write!(f, "the command failed with {status}")
+            }
+            Self::Failed { status, stderr } => write!(f, "the command failed with {status}: {stderr}"),
+            Self::NotStarted { message } => write!(f, "the command could not be started: {message}"),
+            Self::TimedOut { after } => {
+                write!(f, "the command ran longer than {after:?}, and its process group was killed")
+            }
+            Self::Lost => f.write_str(
+                "the connection was lost before the command's end was known; it was not run again",
+            ),
+            Self::AlreadyEnded => f.write_str("the command has ended already"),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Whether, and when, the same call is worth another attempt.
+
+use std::error::Error as Cause;
+use std::time::Duration;
+
+use super::{BoxError, ConnectionStage, CreationReason, Error, TransferReason};
+
+/// The cause of an error that says when to come back, for backends: the server asked for this
+/// much time. [`Error::retry_after`] finds it among the causes.
+#[derive(Debug, thiserror::Error)]
+#[error("the server asks to come back in {after:?}")]
+pub struct RetryAfter {
+    /// From now.
+    pub after: Duration,
+    /// The cause beneath.
+    pub source: Option<BoxError>,
+}
+
+/// Where nobody says when to come back.
+const SOON: Duration = Duration::from_secs(1);
+
+impl Error {
+    /// Whether the same call may succeed a little later. Commands are never retryable: a
+    /// second run is for the caller to decide.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Connection(error) => {
+                matches!(error.stage, ConnectionStage::Dial | ConnectionStage::Channel)
+            }
+            Self::Creation(error) => matches!(
+                error.reason,
+                CreationReason::Unschedulable
+                    | CreationReason::Quota
+                    | CreationReason::Unreachable
+                    | CreationReason::Timeout
+                    | CreationReason::Evicted
+                    | CreationReason::Unavailable
+            ),
+            Self::Transfer(error) => matches!(error.reason, TransferReason::Lost),
+            Self::Backend { transient, .. } => *transient,
+            Self::Timeout { .. } => true,
+            // A delete may always be repeated; whether that helps, its cause says.
+            Self::Deletion { source, .. } => source.as_ref().is_some_and(|source| {
+                source.is::<RetryAfter>() || source.downcast_ref::<Self>().is_some_and(Self::is_retryable)
+            }),
+            _ => false,
+        }
+    }
+
+    /// How long to wait before another attempt, where one makes sense: as long as the server
+    /// asked for ([`RetryAfter`]), otherwise a second.
+    pub fn retry_after(&self) -> Option<Duration> {
+        if !self.is_retryable() {
+            return None;
+        }
+        let mut cause = Cause::source(self);
+        while let Some(found) = cause {
+            if let Some(asked) = found.downcast_ref::<RetryAfter>() {
+                return Some(asked.after);
+            }
+            cause = found.source();
+        }
+        Some(SOON)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(seconds: u64) -> BoxError {
+        Box::new(RetryAfter { after: Duration::from_secs(seconds), source: None })
+    }
+
+    fn backend(transient: bool, source: BoxError) -> Error {
+        let (message, source) = (String::new(), Some(source));
+        Error::Backend { backend: "k8s", operation: "read", message, transient, source }
+    }
+
+    #[test]
+    fn what_the_server_asks_for_is_found_beneath() {
+        let id = "sbx-one".parse().unwrap();
+        let deeper =
+            Error::Deletion { id, message: String::new(), source: Some(backend(true, asked(7)).into()) };
+        assert_eq!(deeper.retry_after(), Some(Duration::from_secs(7)));
+        assert_eq!(backend(true, asked(3)).retry_after(), Some(Duration::from_secs(3)));
+        assert_eq!(backend(true, "none".into()).retry_after(), Some(SOON));
+        assert_eq!(backend(false, asked(3)).retry_after(), None);
+    }
+
+    #[test]
+    fn a_delete_is_repeated_only_for_a_cause_that_passes() {
+        let deletion = |source| {
+            Error::Deletion { id: "sbx-one".parse().unwrap(), message: String::new(), source }.is_retryable()
+        };
+        assert!(deletion(Some(asked(1))) && deletion(Some(backend(true, "away".into()).into())));
+        assert!(!deletion(None) && !deletion(Some(backend(false, "no right".into()).into())));
+    }
+}
