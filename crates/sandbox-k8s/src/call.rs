@@ -1,22 +1,26 @@
 //! One request to the API server: by a deadline, and sent again as far as what it does allows.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use http::header::{DATE, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::Client;
 use kube::client::Body;
-use sandbox_core::{Deadline, Error, Result, SandboxId};
+use sandbox_core::{Deadline, Error, Result, RetryAfter, SandboxId};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 use crate::classify::{self, Answer, Intent, Next, backoff, classify};
+use crate::clock::{ServerClock, date};
 
 /// The API server, for one namespace.
 pub(crate) struct Caller {
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    /// What time it is for the API server.
+    pub(crate) clock: ServerClock,
     /// kube has no limit of its own, and each request at once is a connection.
     writes: Semaphore,
 }
@@ -53,7 +57,7 @@ const WRITE: Duration = Duration::from_secs(35);
 
 impl Caller {
     pub(crate) fn new(client: Client, namespace: String) -> Self {
-        Self { client, namespace, writes: Semaphore::new(WRITES) }
+        Self { client, namespace, clock: ServerClock::default(), writes: Semaphore::new(WRITES) }
     }
 
     /// Sends a request until it is answered in a way that means something for what it does.
@@ -83,7 +87,7 @@ impl Caller {
                 Err(_elapsed) => Heard::default(),
             };
             if heard.is_success() {
-                return heard.read(&about).map(|answer| Outcome::Done(answer, heard.date()));
+                return heard.read(&about).map(|answer| Outcome::Done(answer, date(&heard.headers)));
             }
             let status = heard.status();
             let answer =
@@ -146,8 +150,39 @@ impl Caller {
     async fn once(&self, request: http::Request<Vec<u8>>) -> Result<Heard, Unsent> {
         let response = self.client.send(request.map(Body::from)).await.map_err(Unsent::of)?;
         let (head, body) = response.into_parts();
+        self.clock.hear(&head.headers);
         let body = body.collect_bytes().await.map_err(Unsent::of)?;
         Ok(Heard { code: Some(head.status.as_u16()), headers: head.headers, body, lost: None })
+    }
+
+    /// Sends a request of the watch, once: its loop decides what comes next.
+    pub(crate) async fn open(
+        &self,
+        request: http::Request<Vec<u8>>,
+        deadline: Deadline,
+    ) -> Result<http::Response<Body>, Refused> {
+        let sent = async {
+            let response = self.client.send(request.map(Body::from)).await.map_err(Unsent::of)?;
+            self.clock.hear(response.headers());
+            if response.status().is_success() {
+                return Ok(Ok(response));
+            }
+            let (head, body) = response.into_parts();
+            let body = body.collect_bytes().await.map_err(Unsent::of)?;
+            let heard = Heard { code: Some(head.status.as_u16()), headers: head.headers, body, lost: None };
+            let status = heard.status().unwrap_or_default();
+            let answer = Answer { code: heard.code, status: Some(&status), retry_after: heard.retry_after() };
+            let message = status.message.clone().unwrap_or_default();
+            Ok(Err(Refused { code: heard.code, message, after: answer.wait() }))
+        };
+        match tokio::time::timeout(deadline.remaining().min(READ), sent).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(Unsent::Credentials(message))) => Err(Refused { code: Some(401), message, after: None }),
+            Ok(Err(Unsent::Lost(error))) => {
+                Err(Refused { code: None, message: error.to_string(), after: None })
+            }
+            Err(_elapsed) => Err(Refused { code: None, message: "no answer in time".into(), after: None }),
+        }
     }
 }
 
@@ -173,6 +208,46 @@ impl Unsent {
             }
             kube::Error::Auth(error) => Self::Credentials(format!("the cluster's credentials: {error}")),
             error => Self::Lost(error),
+        }
+    }
+}
+
+/// Why there is no list, or no watch.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// `None` when no answer came.
+    pub(crate) code: Option<u16>,
+    message: String,
+    after: Option<Duration>,
+}
+
+impl Refused {
+    pub(crate) fn of(status: &kube::core::Status) -> Self {
+        Self { code: Some(status.code), message: status.message.clone(), after: None }
+    }
+
+    /// What cannot be sent, or read.
+    pub(crate) fn unsendable(error: impl fmt::Display) -> Self {
+        Self { code: None, message: error.to_string(), after: None }
+    }
+
+    /// Whether asking again gives the same answer.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self.code, Some(401 | 403))
+    }
+
+    /// How long the server asks to be left alone.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        self.after
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.code, self.message.as_str()) {
+            (None, message) => write!(f, "the API server does not answer: {message}"),
+            (Some(code), "") => write!(f, "the API server answered {code}"),
+            (Some(_), message) => f.write_str(message),
         }
     }
 }
@@ -209,15 +284,10 @@ impl Heard {
         let seconds = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
         Some(Duration::from_secs(seconds))
     }
-
-    fn date(&self) -> Option<SystemTime> {
-        let text = self.headers.get(DATE)?.to_str().ok()?;
-        jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok().map(SystemTime::from)
-    }
 }
 
 /// A random part, so that clients that failed together do not come back together.
-fn part_of(most: Duration) -> Duration {
+pub(crate) fn part_of(most: Duration) -> Duration {
     let mut byte = [0xff];
     // Without randomness, all of it is as good a part as any.
     if getrandom::fill(&mut byte).is_err() {
@@ -226,12 +296,15 @@ fn part_of(most: Duration) -> Duration {
     most.mul_f64(f64::from(byte[0]) / 255.0)
 }
 
+/// Puts what cut the connection beneath what says when to come back.
 fn with_cause(mut error: Error, cause: Option<kube::Error>) -> Error {
-    let Some(cause) = cause else { return error };
-    match &mut error {
-        Error::Creation(creation) => creation.source = Some(Box::new(cause)),
-        Error::Deletion { source, .. } | Error::Backend { source, .. } => *source = Some(Box::new(cause)),
-        _ => {}
+    let source = match &mut error {
+        Error::Creation(creation) => creation.source.as_mut(),
+        Error::Deletion { source, .. } | Error::Backend { source, .. } => source.as_mut(),
+        _ => None,
+    };
+    if let Some(asked) = source.and_then(|source| source.downcast_mut::<RetryAfter>()) {
+        asked.source = cause.map(Into::into);
     }
     error
 }

@@ -81,6 +81,8 @@ pub enum Next {
 
 /// No server makes us wait for longer than this.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// And no caller is told to come back later than this.
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 /// A server that fails in itself is asked so many times again.
 const RETRIES_OF_FAILURE: u32 = 2;
 
@@ -135,11 +137,16 @@ impl Answer<'_> {
     }
 
     /// How long the server asks to wait, in whichever place it says so.
-    fn wait(&self) -> Option<Duration> {
+    fn asked(&self) -> Option<Duration> {
         let details = self.status.and_then(|status| status.details.as_ref());
         let seconds = details.and_then(|details| u64::try_from(details.retry_after_seconds?).ok());
         let asked = self.retry_after.max(seconds.map(Duration::from_secs));
-        asked.filter(|asked| !asked.is_zero()).map(|asked| asked.min(LONGEST_WAIT))
+        asked.filter(|asked| !asked.is_zero()).map(|asked| asked.min(LONGEST_ASKED))
+    }
+
+    /// The same, as far as we do it.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        self.asked().map(|asked| asked.min(LONGEST_WAIT))
     }
 }
 
@@ -218,8 +225,7 @@ mod tests {
             };
             assert_eq!(letter(&classify(&request, &Answer::default())), 'R');
             let error = give_up(&request, &Answer::default());
-            assert!(error.to_string().contains("does not answer"), "{error}");
-            assert!(error.is_retryable() || intent == Delete, "{error}");
+            assert!(error.to_string().contains("does not answer") && error.is_retryable(), "{error}");
         }
     }
 
@@ -270,6 +276,22 @@ mod tests {
             let answer = Answer { code: Some(429), status: Some(&status), retry_after: header };
             let Next::Retry { after } = classify(&request, &answer) else { panic!() };
             assert_eq!(after, expected, "{header:?} {body:?}");
+        }
+    }
+
+    #[test]
+    fn who_gives_up_tells_when_to_come_back() {
+        let id = "sbx-a".parse().unwrap();
+        for intent in [Read, Create, Delete, Patch] {
+            let request =
+                Request { intent, verb: "v", resource: "pods", namespace: "ns", id: Some(&id), attempt: 0 };
+            let asked = |seconds| {
+                let answer =
+                    Answer { code: Some(429), status: None, retry_after: Some(Duration::from_secs(seconds)) };
+                give_up(&request, &answer).retry_after()
+            };
+            assert_eq!(asked(40), Some(Duration::from_secs(40)), "{intent:?}");
+            assert_eq!(asked(u64::MAX), Some(LONGEST_ASKED), "{intent:?}");
         }
     }
 

@@ -32,12 +32,16 @@ pub enum News {
     Listed(PodView),
     /// The list is complete: what was not in it is gone.
     ListDone,
+    /// The watch that goes on from it was accepted.
+    WatchBegan,
     /// One was stored or changed.
     Applied(PodView),
     /// One was removed.
     Removed(Uid),
-    /// The watch could not be started or was refused, and says why.
+    /// The watch could not be started or broke down, and says why.
     Failed(String),
+    /// We may not list or watch, and trying again does not help.
+    Refused(String),
 }
 
 /// Someone who waits for news of one instance.
@@ -175,7 +179,15 @@ impl Index {
                 self.well();
                 self.gone(&uid, now)
             }
+            News::WatchBegan => {
+                self.well();
+                Vec::new()
+            }
             News::Failed(why) => self.failed(why),
+            News::Refused(why) => {
+                self.failures = FAILURES_TO_DEGRADE;
+                self.failed(why)
+            }
         }
     }
 
@@ -209,9 +221,15 @@ impl Index {
         }
         let unshown = self.own.is_unshown(&uid);
         self.own.confirmed(&uid);
+        let degraded = matches!(self.health, Health::Degraded(_));
         match self.pods.get_mut(&uid) {
+            // Who looks by asking is not woken by the same answer, to ask again.
+            Some(known) if **known == view => Vec::new(),
             // The watch may be ahead of this answer in all but what it was asked for.
-            Some(known) if !unshown => {
+            Some(known) if !unshown && !degraded => {
+                if known.ends == view.ends {
+                    return Vec::new();
+                }
                 Arc::make_mut(known).ends = view.ends;
                 self.waiting_for(&uid)
             }
@@ -300,7 +318,10 @@ impl Index {
             self.remove(&uid);
         }
         self.was_listed = true;
-        self.well();
+        // A list that no watch follows is soon out of date: without one, only a watch mends that.
+        if !matches!(self.health, Health::Degraded(_)) {
+            self.well();
+        }
         self.waiters.iter().cloned().collect()
     }
 

@@ -28,6 +28,7 @@ mod backend;
 mod call;
 pub mod classify;
 mod client;
+mod clock;
 mod connect;
 pub mod index;
 pub mod labels;

@@ -1,18 +1,22 @@
 //! The requests that there are: Pods, Secrets, events and logs.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use http::Request;
+use http::header::ACCEPT_ENCODING;
+use http::{HeaderValue, Request};
 use k8s_openapi::List;
 use k8s_openapi::api::core::v1::{Event, Pod, Secret};
 use kube::Resource;
-use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{
+    DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions, WatchParams,
+};
+use kube::client::Body;
 use kube::core::Request as Build;
 use sandbox_core::{Deadline, Error, Result, SandboxId, Uid};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use crate::call::{Ask, Caller, Outcome};
+use crate::call::{Ask, Caller, Outcome, Refused};
 use crate::classify::Intent;
 use crate::labels;
 use crate::pod::CONTAINER;
@@ -106,6 +110,23 @@ impl Caller {
         Ok(matches!(outcome, Outcome::Done(..)))
     }
 
+    /// Deletes the keys of a sandbox that was not made here: what a Pod calls its owner is taken at
+    /// its word only when the Secret says the same of itself. Otherwise whoever may write Pods
+    /// could have any Secret deleted.
+    pub(crate) async fn delete_keys(&self, id: &SandboxId, owner: &Uid, deadline: Deadline) -> Result<()> {
+        let found = self.get::<Secret>(id, deadline).await?;
+        match found.as_ref().map(|(secret, _)| labels::secret_of(secret)) {
+            Some(Ok((whose, uid))) if whose == *id && uid == *owner => {
+                self.delete::<Secret>(id, owner, None, deadline).await.map(|_| ())
+            }
+            Some(_) => {
+                tracing::warn!(sandbox.id = %id, "its Secret is not what its Pod says, and is left alone");
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Sets an annotation of one instance.
     pub(crate) async fn annotate(
         &self,
@@ -134,6 +155,38 @@ impl Caller {
         let ask = Ask { intent: Intent::Read, verb: "list", resource: K::RESOURCE, id: None };
         let (list, date) = self.read::<List<K>>(&ask, &request, deadline).await?;
         Ok((list.items, date))
+    }
+
+    /// The same for the watch: once, and with the version that it goes on from.
+    pub(crate) async fn list_once<K: Kind + k8s_openapi::ListableResource>(
+        &self,
+        selector: &str,
+        deadline: Deadline,
+    ) -> Result<List<K>, Refused> {
+        let request = self.url::<K>().list(&ListParams::default().labels(selector));
+        let response = self.open(request.map_err(Refused::unsendable)?, deadline).await?;
+        let body = deadline.bound("list", async {
+            let body = response.into_body().collect_bytes().await;
+            body.map_err(unsendable)
+        });
+        let body = body.await.map_err(Refused::unsendable)?;
+        serde_json::from_slice(&body).map_err(Refused::unsendable)
+    }
+
+    /// The lines of a watch.
+    pub(crate) async fn watch_once<K: Kind>(
+        &self,
+        selector: &str,
+        version: &str,
+        lasts: Duration,
+        deadline: Deadline,
+    ) -> Result<Body, Refused> {
+        let seconds = u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX);
+        let params = WatchParams::default().labels(selector).timeout(seconds);
+        let mut request = self.url::<K>().watch(&params, version).map_err(Refused::unsendable)?;
+        // Compressed, it comes one member for each event, which kube does not read.
+        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        Ok(self.open(request, deadline).await?.into_body())
     }
 
     /// What the cluster says happened to a Pod, latest last.

@@ -24,6 +24,9 @@ use crate::watch::of_ours;
 const STORE: Duration = Duration::from_secs(60);
 /// How long a failed creation waits for its traces to go; after that they go without it.
 const UNDO_WAIT: Duration = Duration::from_secs(10);
+/// A write that nobody waits for any more may still take effect so late: API servers end a request
+/// after a minute.
+const LATE: Duration = Duration::from_secs(65);
 /// How long traces are tried to be removed, the API server being away.
 const UNDO: Duration = Duration::from_secs(300);
 
@@ -101,10 +104,12 @@ impl Order {
             nonce: self.nonce.clone(),
             secret: Stored::Perhaps,
             pod: Stored::No,
+            late: false,
         };
         match self.store(shared, waiting, &mut undo).await {
             Ok(info) => Ok(Made { info, undo: Some(undo) }),
             Err(error) => {
+                undo.late = error.is_retryable();
                 undo.wait().await;
                 Err(error)
             }
@@ -153,7 +158,7 @@ impl Order {
         let info = view.info();
         shared
             .remember(uid, Known { id: self.id, owner, host: self.host.public, client: self.client.private });
-        shared.watch.wrote(view);
+        shared.watch.made(view);
         Ok(info)
     }
 }
@@ -189,6 +194,13 @@ enum Stored {
     As(Uid),
 }
 
+impl Stored {
+    /// What to look for once more, later.
+    fn again(&self) -> Self {
+        if matches!(self, Self::Perhaps) { Self::Perhaps } else { Self::No }
+    }
+}
+
 /// What a creation has to remove if it fails.
 struct Undo {
     shared: Arc<Shared>,
@@ -196,12 +208,28 @@ struct Undo {
     nonce: String,
     secret: Stored,
     pod: Stored,
+    /// Whether something may be stored only later.
+    late: bool,
 }
 
 impl Undo {
     /// For a while; what takes longer goes on by itself.
     async fn wait(self) {
         let id = self.id.clone();
+        let late = self.late.then(|| Self {
+            shared: Arc::clone(&self.shared),
+            id: self.id.clone(),
+            nonce: self.nonce.clone(),
+            secret: self.secret.again(),
+            pod: self.pod.again(),
+            late: false,
+        });
+        if let Some(again) = late {
+            tokio::spawn(async move {
+                tokio::time::sleep(LATE).await;
+                again.run().await;
+            });
+        }
         let removal = tokio::spawn(self.run());
         match tokio::time::timeout(UNDO_WAIT, removal).await {
             Ok(Ok(())) => {}

@@ -14,6 +14,9 @@ use crate::watch::ASK;
 /// say so.
 const GONE: Duration = Duration::from_secs(90);
 
+/// A watch that says nothing of it for so long is not waited for.
+const QUIET: Duration = Duration::from_secs(15);
+
 pub(super) async fn delete(shared: &Arc<Shared>, id: &SandboxId, options: DeleteOptions) -> Result<()> {
     let found = shared.watch.find(id).await.map_err(|error| undeleted(id, error))?;
     let wanted = |uid: &Uid| options.uid.as_ref().is_none_or(|wanted| wanted == uid);
@@ -23,7 +26,11 @@ pub(super) async fn delete(shared: &Arc<Shared>, id: &SandboxId, options: Delete
         None => match shared.known_as(id).filter(|(uid, _)| wanted(uid)) {
             Some((uid, known)) => (Some(uid), Some(known.owner)),
             None if options.uid.is_some() => return Ok(()),
-            None => (None, orphan(shared, id).await?),
+            // Another process may have made it just now.
+            None => match shared.watch.ask(id).await.map_err(|error| undeleted(id, error))? {
+                Some(view) => (Some(view.uid.clone()), Some(view.owner.clone())),
+                None => (None, orphan(shared, id).await?),
+            },
         },
     };
     let deadline = Deadline::after(ASK);
@@ -38,8 +45,13 @@ pub(super) async fn delete(shared: &Arc<Shared>, id: &SandboxId, options: Delete
         Ok(())
     };
     let ends_secret = async {
-        let Some(uid) = &secret else { return Ok(()) };
-        caller.delete::<Secret>(id, uid, None, deadline).await.map(|_| ())
+        let Some(owner) = &secret else { return Ok(()) };
+        match pod.as_ref().and_then(|uid| shared.known(uid)) {
+            Some(known) if known.owner == *owner => {
+                caller.delete::<Secret>(id, owner, None, deadline).await.map(|_| ())
+            }
+            _ => caller.delete_keys(id, owner, deadline).await,
+        }
     };
     let (of_pod, of_secret) = tokio::join!(ends_pod, ends_secret);
     of_pod.and(of_secret).map_err(|error| undeleted(id, error))?;
@@ -49,10 +61,21 @@ pub(super) async fn delete(shared: &Arc<Shared>, id: &SandboxId, options: Delete
     let Some(follow) = follow.filter(|_| options.wait) else { return Ok(()) };
     let gone = async {
         let mut seen = None;
-        while let Some(view) = follow.next(seen.as_ref()).await? {
-            seen = Some(view);
+        loop {
+            match tokio::time::timeout(QUIET, follow.next(seen.as_ref())).await {
+                Ok(Ok(Some(view))) => seen = Some(view),
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Err(error)) => return Err(error),
+                // The watch may be behind.
+                Err(_elapsed) => match shared.watch.ask(id).await? {
+                    Some(view) if Some(&view.uid) == pod.as_ref() => {}
+                    _ => {
+                        pod.iter().for_each(|uid| shared.watch.gone(uid));
+                        return Ok(());
+                    }
+                },
+            }
         }
-        Ok(())
     };
     Deadline::after(GONE).bound("see the Pod go", gone).await.map_err(|error| undeleted(id, error))
 }

@@ -185,8 +185,10 @@ pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Re
     let changed = shared.caller().annotate(id, &view.uid, (ENDS_AFTER, &after), Deadline::after(ASK)).await?;
     let view = changed.and_then(|pod| of_ours(&pod)).ok_or_else(not_found)?;
     let info = view.info();
+    let ends = view.state == SandboxState::Ended;
     shared.watch.wrote(view);
-    Ok(info)
+    // Whoever deleted it in between was faster.
+    if ends { Err(not_found()) } else { Ok(info) }
 }
 
 fn event(at: SystemTime, kind: SandboxEventKind, message: &str) -> SandboxEvent {

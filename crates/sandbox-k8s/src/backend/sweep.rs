@@ -4,17 +4,16 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use sandbox_core::{Deadline, Result, SandboxState, SweepOptions, SweepReport, Swept};
+use sandbox_core::{Deadline, Result, SweepOptions, SweepReport, Swept};
 
 use super::Shared;
 use crate::labels;
+use crate::reap;
 use crate::status::PodView;
 use crate::watch::{ASK, of_ours};
 
 /// A Secret without a Pod may be that of a sandbox which is being made.
 const ORPHAN_AGE: Duration = Duration::from_secs(600);
-/// How long after its end a sandbox is given to end by itself.
-const OVERDUE: Duration = Duration::from_secs(60);
 
 /// Looks at the API server's own list and by its clock: what is deleted was seen as it is.
 pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<SweepReport> {
@@ -23,12 +22,11 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
     // The Secrets first: a sandbox that is made in between has its Pod in the second list.
     let (secrets, _) = caller.list::<Secret>(&selector, Deadline::after(ASK)).await?;
     let (pods, now) = caller.list::<Pod>(&selector, Deadline::after(ASK)).await?;
-    let now = now.unwrap_or_else(SystemTime::now);
     let mut report = SweepReport::default();
 
     let views: Vec<PodView> = pods.iter().filter_map(of_ours).collect();
     for view in &views {
-        let Some(reason) = reason(view, now) else { continue };
+        let Some(reason) = reap::over(view, now) else { continue };
         if !options.dry_run {
             let deadline = Deadline::after(ASK);
             // Whoever extends it in this moment changes its version.
@@ -37,7 +35,9 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
             }
             shared.watch.deleting(&view.uid);
             shared.forget(&view.uid);
-            caller.delete::<Secret>(&view.id, &view.owner, None, deadline).await?;
+            if secrets.iter().any(|secret| is_owner(secret, view)) {
+                caller.delete::<Secret>(&view.id, &view.owner, None, deadline).await?;
+            }
         }
         report.removed.push(Swept { id: view.id.clone(), reason: reason.to_owned() });
     }
@@ -46,7 +46,7 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
     for secret in &secrets {
         let Ok((id, uid)) = labels::secret_of(secret) else { continue };
         let created = secret.metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));
-        let age = created.and_then(|created| now.duration_since(created).ok());
+        let age = created.and_then(|created| now?.duration_since(created).ok());
         if owners.contains(&uid) || age.is_none_or(|age| age < ORPHAN_AGE) {
             continue;
         }
@@ -58,12 +58,7 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
     Ok(report)
 }
 
-fn reason(view: &PodView, now: SystemTime) -> Option<&'static str> {
-    match view.state {
-        _ if view.deleting => None,
-        SandboxState::Ended => Some("it has ended"),
-        _ if now > view.ends.hard + OVERDUE => Some("its hard end has passed"),
-        _ if now > view.ends.soft + OVERDUE => Some("its time is over"),
-        _ => None,
-    }
+/// What a Pod calls its owner has to say the same of itself.
+fn is_owner(secret: &Secret, view: &PodView) -> bool {
+    labels::secret_of(secret).is_ok_and(|(id, uid)| id == view.id && uid == view.owner)
 }

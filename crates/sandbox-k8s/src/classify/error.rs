@@ -1,19 +1,23 @@
 //! Answers as errors.
 
-use sandbox_core::{CreationError, CreationReason, CreationStage, Error};
+use std::time::Duration;
+
+use sandbox_core::{BoxError, CreationError, CreationReason, CreationStage, Error, RetryAfter};
 
 use super::forbidden::Cause;
 use super::{Answer, Intent, Request};
 
-/// The error when attempts have come to an end: what was answered last.
+/// The error when attempts have come to an end: what was answered last. Its cause says when to
+/// come back.
 pub fn give_up(request: &Request<'_>, answer: &Answer<'_>) -> Error {
     let said = match (answer.code, answer.message()) {
         (None, _) => "the API server does not answer".to_owned(),
         (Some(code), "") => format!("the API server answered {code}"),
         (Some(code), message) => format!("the API server answered {code}: {message}"),
     };
-    let reason = if answer.code.is_none() { CreationReason::Timeout } else { CreationReason::Other };
-    error(request, reason, said, true)
+    let after = answer.asked().unwrap_or(Duration::from_secs(1));
+    let cause = Box::new(RetryAfter { after, source: None });
+    error(request, CreationReason::Unavailable, said, Some(cause))
 }
 
 /// What was to be found is not there.
@@ -28,7 +32,7 @@ pub(super) fn missing(request: &Request<'_>, answer: &Answer<'_>) -> Error {
     }
     match request.id {
         Some(id) => Error::NotFound { id: id.clone() },
-        None => error(request, CreationReason::Other, said(answer), false),
+        None => error(request, CreationReason::Other, said(answer), None),
     }
 }
 
@@ -56,21 +60,23 @@ pub(super) fn forbidden(request: &Request<'_>, answer: &Answer<'_>, cause: &Caus
             ),
         ),
     };
-    error(request, reason, text, false)
+    error(request, reason, text, None)
 }
 
 pub(super) fn unauthenticated(request: &Request<'_>) -> Error {
     let text = "the API server does not accept the credentials: they may have expired; log in again, or check the \
                 kubeconfig";
-    error(request, CreationReason::Rejected, text.into(), false)
+    error(request, CreationReason::Rejected, text.into(), None)
 }
 
 /// Everything else that is no use trying again.
 pub(super) fn refused(request: &Request<'_>, answer: &Answer<'_>) -> Error {
     // A server that kept failing may be well again later; one that finds fault with us will not.
-    let transient = answer.code.is_some_and(|code| code >= 500);
-    let reason = if transient { CreationReason::Other } else { CreationReason::Rejected };
-    error(request, reason, said(answer), transient)
+    if answer.code.is_some_and(|code| code >= 500) {
+        let cause = Box::new(RetryAfter { after: Duration::from_secs(1), source: None });
+        return error(request, CreationReason::Unavailable, said(answer), Some(cause));
+    }
+    error(request, CreationReason::Rejected, said(answer), None)
 }
 
 fn said(answer: &Answer<'_>) -> String {
@@ -81,7 +87,8 @@ fn said(answer: &Answer<'_>) -> String {
     }
 }
 
-fn error(request: &Request<'_>, reason: CreationReason, message: String, transient: bool) -> Error {
+/// With a cause that says when to come back, it may be worth it.
+fn error(request: &Request<'_>, reason: CreationReason, message: String, source: Option<BoxError>) -> Error {
     match (request.intent, request.id) {
         (Intent::Create, Some(id)) => CreationError {
             id: id.clone(),
@@ -90,10 +97,10 @@ fn error(request: &Request<'_>, reason: CreationReason, message: String, transie
             message,
             events: Vec::new(),
             log_tail: String::new(),
-            source: None,
+            source,
         }
         .into(),
-        (Intent::Delete, Some(id)) => Error::Deletion { id: id.clone(), message, source: None },
+        (Intent::Delete, Some(id)) => Error::Deletion { id: id.clone(), message, source },
         (intent, _) => Error::Backend {
             backend: "k8s",
             operation: match intent {
@@ -103,8 +110,8 @@ fn error(request: &Request<'_>, reason: CreationReason, message: String, transie
                 Intent::Patch => "change an object",
             },
             message,
-            transient,
-            source: None,
+            transient: source.is_some(),
+            source,
         },
     }
 }

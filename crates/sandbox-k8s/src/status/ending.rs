@@ -21,7 +21,7 @@ pub(super) fn pod(status: &PodStatus) -> Option<Trouble> {
             CreationReason::Timeout,
             "the Pod reached its hard end (max_lifetime, kept by Kubernetes)",
         )),
-        "Evicted" => Some(Trouble::last(CreationReason::Other, sentence("the Pod was evicted"))),
+        "Evicted" => Some(Trouble::last(CreationReason::Evicted, sentence("the Pod was evicted"))),
         "OutOfcpu" | "OutOfmemory" | "OutOfpods" | "OutOfephemeral-storage" | "NodeAffinity" => {
             Some(Trouble::last(
                 CreationReason::Unschedulable,
@@ -32,11 +32,11 @@ pub(super) fn pod(status: &PodStatus) -> Option<Trouble> {
             Some(Trouble::last(CreationReason::Rejected, sentence("the machine refused the Pod")))
         }
         "Preempting" | "Preempted" => Some(Trouble::last(
-            CreationReason::Other,
+            CreationReason::Evicted,
             sentence("the Pod made way for one of higher priority"),
         )),
         "NodeLost" | "Shutdown" | "NodeShutdown" | "Terminated" => Some(Trouble::last(
-            CreationReason::Other,
+            CreationReason::Evicted,
             sentence("the Pod's machine is gone, or shutting down"),
         )),
         _ => disruption.map(|condition| {
@@ -48,7 +48,7 @@ pub(super) fn pod(status: &PodStatus) -> Option<Trouble> {
                 "TerminationByKubelet" => "the Pod was ended by its machine",
                 _ => "the Pod was disrupted",
             };
-            Trouble::last(CreationReason::Other, sentence(what))
+            Trouble::last(CreationReason::Evicted, sentence(what))
         }),
     }
 }
@@ -107,11 +107,11 @@ mod tests {
                 CreationReason::Timeout,
                 "max_lifetime",
             ),
-            ("Evicted", low, CreationReason::Other, "evicted: The node was low"),
+            ("Evicted", low, CreationReason::Evicted, "evicted: The node was low"),
             (
                 "Evicted",
                 "Pod ephemeral local storage usage exceeds the total limit of containers 5Mi. ",
-                CreationReason::Other,
+                CreationReason::Evicted,
                 "5Mi",
             ),
             (
@@ -123,7 +123,7 @@ mod tests {
             (
                 "Terminated",
                 "Pod was terminated in response to imminent node shutdown.",
-                CreationReason::Other,
+                CreationReason::Evicted,
                 "shutdown",
             ),
         ] {

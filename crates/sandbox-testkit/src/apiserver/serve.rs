@@ -34,7 +34,10 @@ where
             let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
             let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
             match Call::of(&head.method, &head.uri) {
-                Some(call) => server.answer(call, &body).await,
+                // What has come is carried out, whether or not anybody still waits for it.
+                Some(call) => {
+                    tokio::spawn(async move { server.answer(call, &body).await }).await.map_err(|_| Cut)?
+                }
                 None => {
                     let message = format!("the server could not find {} {}", head.method, head.uri.path());
                     Ok(Answer::failure(404, "NotFound", message).into_response(server.now()))
@@ -66,7 +69,6 @@ impl ApiServer {
             return Ok(watch::begin(self, call, fault));
         }
         let answer = self.act(&call, body);
-        // What was carried out stays so, whether or not anybody still waits for the answer.
         tokio::time::sleep(delay).await;
         match fault {
             Some(Fault::CutAfter) => Err(Cut),

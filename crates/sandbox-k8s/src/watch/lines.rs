@@ -1,0 +1,77 @@
+//! The lines of a watch.
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, Stream};
+
+pub(super) struct Lines {
+    body: BoxStream<'static, kube::Result<Bytes>>,
+    /// What has come of the next lines.
+    buffer: Vec<u8>,
+    /// So much of it has no end of a line.
+    searched: usize,
+}
+
+/// No object is nearly as long; etcd takes 1.5 MiB.
+const LONGEST: usize = 16 * 1024 * 1024;
+
+impl Lines {
+    pub(super) fn new(body: impl Stream<Item = kube::Result<Bytes>> + Send + 'static) -> Self {
+        Self { body: body.boxed(), buffer: Vec::new(), searched: 0 }
+    }
+
+    /// The next whole line; what a cut leaves half is none. May be dropped while it waits.
+    pub(super) async fn next(&mut self) -> kube::Result<Option<Vec<u8>>> {
+        loop {
+            let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
+            if let Some(at) = unsearched.iter().position(|byte| *byte == b'\n') {
+                let rest = self.buffer.split_off(self.searched + at + 1);
+                let mut line = std::mem::replace(&mut self.buffer, rest);
+                line.pop();
+                self.searched = 0;
+                if !line.is_empty() {
+                    return Ok(Some(line));
+                }
+                continue;
+            }
+            self.searched = self.buffer.len();
+            match self.body.next().await {
+                Some(Ok(piece)) if self.buffer.len() + piece.len() <= LONGEST => {
+                    self.buffer.extend_from_slice(&piece);
+                }
+                Some(Ok(_)) => return Err(kube::Error::LinesCodecMaxLineLengthExceeded),
+                Some(Err(error)) => return Err(error),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+
+    fn lines(pieces: &[&'static str]) -> Lines {
+        let pieces: Vec<_> = pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect();
+        Lines::new(stream::iter(pieces).map(Ok))
+    }
+
+    #[tokio::test]
+    async fn lines_come_whole_however_they_were_cut() {
+        for pieces in [&["ab\ncd\n"][..], &["a", "b", "\nc", "d\n"], &["ab\n\ncd\nhalf of a li"]] {
+            let mut lines = lines(pieces);
+            let mut found = Vec::new();
+            while let Some(line) = lines.next().await.unwrap() {
+                found.push(String::from_utf8(line).unwrap());
+            }
+            assert_eq!(found, ["ab", "cd"], "{pieces:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_without_an_end_is_given_up() {
+        let piece = "x".repeat(1024 * 1024).leak();
+        assert!(lines(&[&*piece; 17]).next().await.is_err());
+    }
+}

@@ -1,0 +1,163 @@
+//! The list, and the watch that goes on from it.
+//!
+//! kube has a watcher that does the same. This one bounds each request by a deadline, hears the
+//! API server's clock and its wish to be left alone for a while, begins anew after a 410 in
+//! whichever form it comes, and does not hurry when watches are ended as soon as they begin.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::core::WatchEvent;
+use sandbox_core::{Deadline, Uid};
+use tokio::time::Instant;
+
+use super::lines::Lines;
+use super::{ASK, Shared, of_ours};
+use crate::call::{Caller, Refused};
+use crate::classify::backoff;
+use crate::index::News;
+use crate::labels;
+
+/// How long the API server is asked to keep a watch.
+const LASTS: Duration = Duration::from_secs(290);
+/// A connection on which nothing comes for so long is dead: there is a bookmark each minute.
+const SILENCE: Duration = Duration::from_secs(100);
+/// A watch that ends sooner was not worth it.
+const SHORT: Duration = Duration::from_secs(5);
+/// An API server that fails, or does not answer, is given so long before what is known counts as
+/// out of date: asking it for each sandbox instead would not help it.
+const AWAY: Duration = Duration::from_secs(30);
+
+/// Whether we have been given the right to watch is looked at now and then.
+const FORBIDDEN: Duration = Duration::from_secs(30);
+
+/// How a watch ended.
+enum End {
+    /// As it does from time to time: it goes on from where it was.
+    Over,
+    /// What happened since is not known any more: a new list is needed.
+    Expired,
+    Refused(Refused),
+}
+
+pub(super) async fn listen(caller: &Caller, shared: &Shared) {
+    let mut pace = Pace::default();
+    let mut version = None;
+    loop {
+        let began = Instant::now();
+        let end = match version.take() {
+            None => match list(caller, shared).await {
+                Ok(listed) => {
+                    version = Some(listed);
+                    continue;
+                }
+                Err(refused) => End::Refused(refused),
+            },
+            Some(from) => {
+                let mut at = from;
+                let end = watch(caller, shared, &mut at, &mut pace).await;
+                version = (!matches!(end, End::Expired)).then_some(at);
+                end
+            }
+        };
+        match end {
+            End::Over | End::Expired if began.elapsed() >= SHORT => {}
+            End::Over | End::Expired => pace.wait(None).await,
+            End::Refused(refused) => {
+                tracing::debug!(%refused, failures = pace.failures, "the watch was interrupted");
+                pace.failed_since.get_or_insert(began);
+                if refused.is_final() {
+                    shared.tell(|index| index.apply(News::Refused(refused.to_string()), super::now()));
+                    pace.failures = 0;
+                    tokio::time::sleep(FORBIDDEN).await;
+                    continue;
+                } else if pace.is_away() {
+                    shared.tell(|index| index.apply(News::Failed(refused.to_string()), super::now()));
+                }
+                pace.wait(refused.wait()).await;
+            }
+        }
+    }
+}
+
+async fn list(caller: &Caller, shared: &Shared) -> Result<String, Refused> {
+    shared.tell(|index| index.apply(News::ListBegan, super::now()));
+    let listed = caller.list_once::<Pod>(&labels::selector(), Deadline::after(ASK)).await?;
+    for view in listed.items.iter().filter_map(of_ours) {
+        shared.tell(|index| index.apply(News::Listed(view), super::now()));
+    }
+    shared.tell(|index| index.apply(News::ListDone, super::now()));
+    Ok(listed.metadata.resource_version.unwrap_or_default())
+}
+
+async fn watch(caller: &Caller, shared: &Shared, version: &mut String, pace: &mut Pace) -> End {
+    let opened = caller.watch_once::<Pod>(&labels::selector(), version, LASTS, Deadline::after(ASK)).await;
+    let mut lines = match opened {
+        Ok(body) => Lines::new(body.into_data_stream()),
+        Err(refused) if refused.code == Some(410) => return End::Expired,
+        Err(refused) => return End::Refused(refused),
+    };
+    pace.failed_since = None;
+    pace.failures = pace.failures.min(MOST);
+    shared.tell(|index| index.apply(News::WatchBegan, super::now()));
+    loop {
+        let line = match tokio::time::timeout(SILENCE, lines.next()).await {
+            Ok(Ok(Some(line))) => line,
+            Ok(Ok(None)) | Err(_) => return End::Over,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the watch was cut");
+                return End::Over;
+            }
+        };
+        let (pod, news) = match serde_json::from_slice::<WatchEvent<Pod>>(&line) {
+            Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => {
+                let news = of_ours(&pod).map(News::Applied);
+                (pod.metadata, news)
+            }
+            Ok(WatchEvent::Deleted(pod)) => {
+                let news = pod.metadata.uid.as_deref().map(|uid| News::Removed(Uid::new(uid)));
+                (pod.metadata, news)
+            }
+            Ok(WatchEvent::Bookmark(mark)) => {
+                *version = mark.metadata.resource_version;
+                continue;
+            }
+            Ok(WatchEvent::Error(status)) if status.code == 410 => return End::Expired,
+            Ok(WatchEvent::Error(status)) => return End::Refused(Refused::of(&status)),
+            Err(error) => {
+                // What was in it is not known: only a list tells.
+                tracing::debug!(%error, "the watch has a line that cannot be read");
+                return End::Expired;
+            }
+        };
+        *version = pod.resource_version.unwrap_or_default();
+        pace.failures = 0;
+        if let Some(news) = news {
+            shared.tell(|index| index.apply(news, super::now()));
+        }
+    }
+}
+
+/// The longest wait is reached after so many failures.
+const MOST: u32 = 10;
+
+/// How fast it is tried again.
+#[derive(Default)]
+struct Pace {
+    failures: u32,
+    failed_since: Option<Instant>,
+}
+
+impl Pace {
+    async fn wait(&mut self, asked: Option<Duration>) {
+        let pause =
+            backoff(self.failures).mul_f64(0.5) + crate::call::part_of(backoff(self.failures).mul_f64(0.5));
+        self.failures = self.failures.saturating_add(1);
+        tokio::time::sleep(asked.unwrap_or(pause)).await;
+    }
+
+    fn is_away(&self) -> bool {
+        self.failed_since.is_some_and(|since| since.elapsed() >= AWAY)
+    }
+}

@@ -1,0 +1,52 @@
+//! What is to be done from time to time: own writes looked up that no watch has shown, and what
+//! has ended removed.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use sandbox_core::Deadline;
+use tokio::time::MissedTickBehavior;
+
+use super::{ASK, Shared, now, of_ours};
+use crate::call::Caller;
+use crate::reap;
+
+/// How often.
+const TEND: Duration = Duration::from_secs(5);
+
+pub(super) async fn tend(caller: &Caller, shared: &Shared) {
+    let mut tick = tokio::time::interval(TEND);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        confirm(caller, shared).await;
+        let due = {
+            let mut state = shared.lock();
+            let Some(all) = state.index.all() else { continue };
+            state.reaper.due(&all, now(), caller.clock.now())
+        };
+        for view in due {
+            match reap::remove(caller, &view).await {
+                Ok(true) => shared.tell(|index| index.deleting(&view.uid, now())),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::debug!(sandbox.id = %view.id, %error, "an ended sandbox cannot be removed");
+                }
+            }
+        }
+    }
+}
+
+/// Reads what we wrote and no watch has shown.
+async fn confirm(caller: &Caller, shared: &Shared) {
+    let overdue = shared.lock().index.unconfirmed(now());
+    for (id, uid) in overdue {
+        match caller.get::<Pod>(&id, Deadline::after(ASK)).await {
+            Ok(found) => match found.and_then(|(pod, _)| of_ours(&pod)).filter(|view| view.uid == uid) {
+                Some(view) => shared.tell(|index| index.read(view)),
+                None => shared.tell(|index| index.gone(&uid, now())),
+            },
+            Err(error) => tracing::debug!(sandbox.id = %id, %error, "what was written cannot be read back"),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Creating: once, whatever becomes of the answers, and nothing left of what failed.
+
+use std::time::Duration;
+
+use sandbox_core::{CreationReason, Error, Lifetime, SandboxBackend};
+use sandbox_testkit::apiserver::Fault;
+use tokio::time::Instant;
+
+use crate::support::{backend, both, make, server, spec, spec_with};
+
+const STEPS: [&str; 2] = ["create secrets", "create pods"];
+
+#[tokio::test(start_paused = true)]
+async fn whatever_becomes_of_an_answer_there_is_one_sandbox() {
+    for step in STEPS {
+        for fault in [
+            Fault::lost(),
+            Fault::CutAfter,
+            Fault::CutBefore,
+            Fault::unavailable(),
+            Fault::too_many(1),
+            // Longer than one attempt may take.
+            Fault::SlowAnswer(Duration::from_secs(40)),
+            Fault::refuse(500, "InternalError", "etcdserver: leader changed"),
+            Fault::refuse(409, "Conflict", "Operation cannot be fulfilled on resourcequotas \"q\""),
+        ] {
+            let server = server();
+            server.inject(step, fault.clone());
+            let (id, spec) = spec();
+            let info =
+                backend(&server).create(spec).await.unwrap_or_else(|e| panic!("{step} {fault:?}: {e}"));
+            assert_eq!(server.names(), both(&id), "{step} {fault:?}");
+            let found = server.get("pods", id.as_str()).unwrap();
+            assert_eq!(found["metadata"]["uid"], info.uid.as_str(), "{step} {fault:?}");
+            assert_eq!(server.count(step), 2, "{step} {fault:?}: sent once more");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_anothers_is_asked_for_once() {
+    let server = server();
+    let (id, first) = spec();
+    let backend = backend(&server);
+    backend.create(first.clone()).await.unwrap();
+    let before = both(&id).map(|_| server.get("pods", id.as_str()));
+    server.forget_seen();
+    assert!(matches!(backend.create(first).await, Err(Error::AlreadyExists { .. })));
+    assert_eq!((server.count("create secrets"), server.count("create pods")), (1, 0));
+    assert_eq!(both(&id).map(|_| server.get("pods", id.as_str())), before, "untouched");
+    // Its Secret was removed by hand, and nobody collects: the Pod still has the name.
+    server.collect_garbage(false);
+    server.remove("secrets", &format!("{id}-keys"));
+    server.forget_seen();
+    let (_, mut second) = spec();
+    second.id = Some(id.clone());
+    assert!(matches!(backend.create(second).await, Err(Error::AlreadyExists { .. })));
+    assert_eq!((server.count("create pods"), server.names()), (1, vec![format!("pods/{id}")]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_that_is_anothers_stays_one_when_the_answer_was_lost() {
+    let server = server();
+    let backend = backend(&server);
+    let info = make(&backend).await;
+    let (_, mut spec) = spec();
+    spec.id = Some(info.id.clone());
+    server.inject("create secrets", Fault::CutAfter);
+    assert!(matches!(backend.create(spec).await, Err(Error::AlreadyExists { .. })));
+    assert_eq!(server.names(), both(&info.id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_leaves_nothing() {
+    let quota =
+        "pods \"x\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=4, limited: pods=4";
+    let ends = "pods \"x\" is forbidden: unable to create new content in namespace boxes because it is being terminated";
+    for step in STEPS {
+        for (fault, reason, said) in [
+            (Fault::refuse(403, "Forbidden", quota), CreationReason::Quota, "exceeded quota"),
+            (Fault::NoRight, CreationReason::Rejected, step.split(' ').next_back().unwrap()),
+            (Fault::refuse(403, "Forbidden", ends), CreationReason::Rejected, "being removed"),
+            (Fault::refuse(401, "Unauthorized", "Unauthorized"), CreationReason::Rejected, "expired"),
+            (Fault::refuse(422, "Invalid", "spec: Invalid value"), CreationReason::Rejected, "Invalid value"),
+        ] {
+            let server = server();
+            server.inject(step, fault.clone());
+            match backend(&server).create(spec().1).await.unwrap_err() {
+                Error::Creation(error) => {
+                    assert_eq!(error.reason, reason, "{step} {fault:?}");
+                    assert!(error.message.contains(said), "{step} {fault:?}: {}", error.message);
+                }
+                other => panic!("{step} {fault:?}: {other:?}"),
+            }
+            assert_eq!(server.names(), [""; 0], "{step} {fault:?}");
+            assert_eq!(server.count(step), 1, "{step} {fault:?}: asked once");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_times_out_leaves_nothing_and_says_when_to_come_back() {
+    for step in STEPS {
+        for (fault, after) in [(Fault::unavailable(), 1), (Fault::too_many(40), 40), (Fault::CutAfter, 1)] {
+            let server = server();
+            server.inject_times(step, 1000, fault.clone());
+            // A lost answer is found out by asking, which does not work either.
+            server.inject_always(
+                if step == STEPS[0] { "get secrets" } else { "get pods" },
+                Fault::unavailable(),
+            );
+            let began = Instant::now();
+            let backend = backend(&server);
+            let creation = backend.create(spec().1);
+            let error = tokio::time::timeout(Duration::from_secs(120), creation).await.unwrap().unwrap_err();
+            assert!(error.is_retryable(), "{step} {fault:?}: {error}");
+            if after > 1 {
+                assert_eq!(error.retry_after(), Some(Duration::from_secs(after)), "{step}");
+                // It waits as long as it is asked to, but never longer than ten seconds at a time.
+                assert_eq!(server.count(step), 6, "{step}");
+            }
+            assert!(began.elapsed() <= Duration::from_secs(75), "{:?}", began.elapsed());
+            server.heal();
+            server.until(|server| server.names().is_empty()).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dropped_half_way_leaves_nothing() {
+    for step in STEPS {
+        for fault in [
+            Fault::Slow(Duration::from_secs(2)),
+            Fault::SlowAnswer(Duration::from_secs(2)),
+            Fault::lost(),
+            Fault::CutAfter,
+        ] {
+            let server = server();
+            server.inject_times(step, 2, fault.clone());
+            server.inject_times("delete secrets", 2, Fault::unavailable());
+            server.inject_times("delete pods", 2, Fault::CutBefore);
+            let backend = backend(&server);
+            {
+                let creation = backend.create(spec().1);
+                tokio::pin!(creation);
+                let dropped = tokio::select! {
+                    biased;
+                    () = server.until_seen(step, 1) => true,
+                    made = &mut creation => made.is_err(),
+                };
+                assert!(dropped, "{step} {fault:?}");
+            }
+            // Everything that is on its way has come by then.
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert_eq!(server.names(), [""; 0], "{step} {fault:?}");
+            assert!(backend.list(Default::default()).await.unwrap().is_empty(), "{step} {fault:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_effect_after_it_was_given_up_is_removed() {
+    for step in STEPS {
+        let server = server();
+        // Each attempt comes through long after its caller has stopped to wait for it.
+        server.inject_always(step, Fault::Slow(Duration::from_secs(50)));
+        backend(&server).create(spec().1).await.unwrap_err();
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        assert_eq!(server.names(), [""; 0], "{step}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_detached_sandbox_is_taken_up_by_others() {
+    for (timeout, taken_up) in [(None, true), (Some(Lifetime::DEFAULT_ATTACH), false)] {
+        let server = server();
+        let (id, spec) = spec_with(|lifetime| lifetime.attach_timeout = timeout);
+        let maker = backend(&server);
+        maker.create(spec).await.unwrap();
+        let known = maker.access(&id).await.unwrap();
+        match backend(&server).access(&id).await {
+            Ok(access) => {
+                assert!(taken_up);
+                assert_eq!((access.host_key, access.uid), (known.host_key, known.uid));
+            }
+            Err(error) => assert!(!taken_up && matches!(error, Error::Unsupported { .. }), "{error}"),
+        }
+    }
+}

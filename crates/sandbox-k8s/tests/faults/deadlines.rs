@@ -1,0 +1,90 @@
+//! Nothing waits for ever on an API server that does not answer.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use sandbox_core::{DeleteOptions, Error, Freshness, ListFilter, LogOptions, SandboxBackend, SweepOptions};
+use sandbox_k8s::KubernetesBackend;
+use sandbox_testkit::apiserver::{ApiServer, Fault};
+
+use crate::support::{backend, running, server, spec};
+
+const ALL: [&str; 12] = [
+    "create pods",
+    "create secrets",
+    "get pods",
+    "get secrets",
+    "get pods/log",
+    "list pods",
+    "list secrets",
+    "list events",
+    "watch pods",
+    "patch pods",
+    "delete pods",
+    "delete secrets",
+];
+
+/// A backend that has heard nothing yet, of a server that says nothing any more.
+async fn silent() -> (ApiServer, KubernetesBackend, sandbox_core::SandboxId) {
+    let server = server();
+    let id = running(&server).await.id;
+    for what in ALL {
+        server.inject_always(what, Fault::Slow(Duration::from_secs(1_000_000)));
+    }
+    let backend = backend(&server);
+    (server, backend, id)
+}
+
+/// The error of what must end by itself, well before the server would answer.
+async fn ends<T>(what: &str, call: impl Future<Output = sandbox_core::Result<T>>) -> Error {
+    match tokio::time::timeout(Duration::from_secs(300), call).await {
+        Ok(Err(error)) => error,
+        Ok(Ok(_)) => panic!("{what} succeeded without an answer"),
+        Err(_elapsed) => panic!("{what} waits for ever"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_call_ends() {
+    let (_server, backend, id) = silent().await;
+    let errors = [
+        ends("create", backend.create(spec().1)).await,
+        ends("get", backend.get(&id, Freshness::Latest)).await,
+        ends("get from memory", backend.get(&id, Freshness::Cached)).await,
+        ends("list", backend.list(ListFilter::default())).await,
+        ends("access", backend.access(&id)).await,
+        ends("diagnose", backend.diagnose(&id)).await,
+        ends("extend", backend.extend(&id, Duration::from_secs(60))).await,
+        ends("delete", backend.delete(&id, DeleteOptions::default())).await,
+        ends("sweep", backend.sweep(SweepOptions::default())).await,
+    ];
+    for error in &errors {
+        assert!(error.is_retryable() && error.retry_after().is_some(), "{error}");
+        assert!(error.to_string().contains("does not answer"), "{error}");
+    }
+    assert!(ends("logs", backend.logs(&id, LogOptions::default())).await.is_retryable());
+    ends("events", async { backend.events(&id).await.map(drop) }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_dies_without_a_word_is_noticed() {
+    let server = server();
+    let id = running(&server).await.id;
+    let backend = backend(&server);
+    let mut events = backend.events(&id).await.unwrap();
+    server.until_seen("watch pods", 1).await;
+    // The second watch hears of nothing, for ever.
+    server.inject("watch pods", Fault::Late(Duration::from_secs(1_000_000)));
+    server.cut_watches();
+    server.until_seen("watch pods", 2).await;
+    server.end_pod(id.as_str(), 1, "Error");
+    let ended = tokio::time::timeout(Duration::from_secs(400), async {
+        while let Some(event) = events.next().await {
+            if event.unwrap().kind.is_final() {
+                return true;
+            }
+        }
+        false
+    });
+    assert!(ended.await.unwrap());
+}

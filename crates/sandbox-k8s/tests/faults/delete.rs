@@ -1,0 +1,179 @@
+//! Deleting: exactly the instance that is meant, and until nothing is left.
+
+use std::time::Duration;
+
+use sandbox_core::{DeleteOptions, Error, Freshness, SandboxBackend, Uid};
+use sandbox_testkit::apiserver::Fault;
+
+use crate::support::{
+    backend, both, make, pod, running, secret_name, server, spec, spec_with, unwaited, watching,
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_returns_when_nothing_is_left() {
+    let server = server();
+    let backend = backend(&server);
+    let info = make(&backend).await;
+    server.run_pod(info.id.as_str());
+    backend.delete(&info.id, unwaited()).await.unwrap();
+    assert_eq!(server.names(), [format!("pods/{}", info.id)], "its processes take a second");
+    backend.delete(&info.id, DeleteOptions::default()).await.unwrap();
+    assert_eq!(server.names(), [""; 0]);
+    backend.delete(&info.id, DeleteOptions::default()).await.unwrap();
+    assert!(matches!(backend.get(&info.id, Freshness::Latest).await, Err(Error::NotFound { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_lost_does_not_matter() {
+    for what in ["delete pods", "delete secrets"] {
+        for fault in [
+            Fault::lost(),
+            Fault::CutAfter,
+            Fault::CutBefore,
+            Fault::too_many(2),
+            Fault::unavailable(),
+            Fault::SlowAnswer(Duration::from_secs(40)),
+        ] {
+            let server = server();
+            let backend = backend(&server);
+            let info = make(&backend).await;
+            server.inject(what, fault.clone());
+            let deletion = backend.delete(&info.id, DeleteOptions::default());
+            // The longest fault is longer than a delete may take.
+            if let Err(error) = deletion.await {
+                assert!(
+                    matches!(fault, Fault::SlowAnswer(_)) && error.is_retryable(),
+                    "{what} {fault:?}: {error}"
+                );
+            }
+            assert_eq!(server.names(), [""; 0], "{what} {fault:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_that_has_taken_the_name_stays() {
+    for by_uid in [true, false] {
+        let server = server();
+        let first = backend(&server);
+        // It sees nothing of what happens next.
+        server.inject_always("watch pods", Fault::Late(Duration::from_secs(100_000)));
+        let info = make(&first).await;
+        watching(&server, &first).await;
+        server.heal();
+        let second = backend(&server);
+        second.delete(&info.id, DeleteOptions::default()).await.unwrap();
+        let (_, mut spec) = spec();
+        spec.id = Some(info.id.clone());
+        let other = second.create(spec).await.unwrap();
+        assert_ne!(other.uid, info.uid);
+        let options = if by_uid { DeleteOptions::instance(info.uid) } else { DeleteOptions::default() };
+        first.delete(&info.id, options).await.unwrap();
+        assert_eq!(server.names(), both(&info.id));
+        assert_eq!(pod(&server, &info.id)["metadata"]["uid"], other.uid.as_str());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forged_pod_cannot_have_anothers_secret_deleted() {
+    for by_hand in [true, false] {
+        let server = server();
+        let theirs = serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "payments-keys", "uid": "theirs"}, "data": {},
+        });
+        server.insert("secrets", theirs);
+        let mut forged = {
+            let id = running(&server).await.id;
+            server.remove("secrets", &secret_name(&id));
+            server.remove("pods", id.as_str()).unwrap()
+        };
+        forged["metadata"]["name"] = "payments".into();
+        forged["metadata"]["labels"]["sandbox.dev/id"] = "payments".into();
+        forged["metadata"]["annotations"]["sandbox.dev/owner-uid"] = "theirs".into();
+        forged["metadata"]["ownerReferences"][0]["name"] = "payments-keys".into();
+        forged["metadata"]["ownerReferences"][0]["uid"] = "theirs".into();
+        server.insert("pods", forged);
+        let backend = backend(&server);
+        if by_hand {
+            backend.delete(&"payments".parse().unwrap(), DeleteOptions::default()).await.unwrap();
+        } else {
+            watching(&server, &backend).await;
+            server.end_pod("payments", 0, "Completed");
+        }
+        server.until(|server| server.get("pods", "payments").is_none()).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(server.names(), ["secrets/payments-keys"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_instance_that_was_asked_for_goes() {
+    let server = server();
+    let info = make(&backend(&server)).await;
+    let other = DeleteOptions::instance(Uid::new("former"));
+    backend(&server).delete(&info.id, other).await.unwrap();
+    assert_eq!(server.names(), both(&info.id));
+    backend(&server).delete(&info.id, DeleteOptions::instance(info.uid)).await.unwrap();
+    assert_eq!(server.names(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_process_made_just_now_is_deleted_too() {
+    let server = server();
+    server.inject_always("watch pods", Fault::Late(Duration::from_secs(100_000)));
+    let backend = backend(&server);
+    watching(&server, &backend).await;
+    let id = running(&server).await.id;
+    backend.delete(&id, DeleteOptions::default()).await.unwrap();
+    assert_eq!(server.names(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_keys_of_a_pod_that_was_deleted_by_hand_go_too() {
+    for detached in [true, false] {
+        let server = server();
+        let (id, spec) = spec_with(|lifetime| {
+            if detached {
+                lifetime.attach_timeout = None;
+            }
+        });
+        backend(&server).create(spec).await.unwrap();
+        server.remove("pods", id.as_str());
+        assert!(server.get("secrets", &secret_name(&id)).is_some());
+        backend(&server).delete(&id, DeleteOptions::default()).await.unwrap();
+        assert_eq!(server.names(), [""; 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_elses_secret_of_that_name_stays() {
+    let server = server();
+    let (id, _) = spec();
+    let secret = serde_json::json!({"metadata": {"name": secret_name(&id)}, "data": {}});
+    server.insert("secrets", secret);
+    backend(&server).delete(&id, DeleteOptions::default()).await.unwrap();
+    assert_eq!(server.names(), [format!("secrets/{id}-keys")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_deleted_is_said() {
+    for what in ["delete pods", "delete secrets"] {
+        for (fault, said, again) in [
+            (Fault::NoRight, "no right to delete", false),
+            (Fault::refuse(401, "Unauthorized", "Unauthorized"), "expired", false),
+            (Fault::unavailable(), "503", true),
+            (Fault::CutBefore, "does not answer", true),
+        ] {
+            let server = server();
+            let backend = backend(&server);
+            let info = make(&backend).await;
+            server.inject_always(what, fault.clone());
+            let error = backend.delete(&info.id, DeleteOptions::default()).await.unwrap_err();
+            assert!(matches!(error, Error::Deletion { .. }) && error.to_string().contains(said), "{error}");
+            assert_eq!(error.is_retryable(), again, "{what} {fault:?}");
+            server.heal();
+            backend.delete(&info.id, DeleteOptions::default()).await.unwrap();
+            assert_eq!(server.names(), [""; 0], "{what} {fault:?}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Each call, refused in each way: which kind of error, and whether it says what to do.
+
+use std::time::Duration;
+
+use sandbox_core::{Error, Freshness, SandboxBackend, SandboxId, SweepOptions};
+use sandbox_k8s::KubernetesBackend;
+use sandbox_testkit::apiserver::{ApiServer, Fault};
+
+use crate::support::{backend, make, running, server, spec};
+
+/// What a call needs, and its error when that is refused so.
+async fn refused(what: &str, fault: &Fault) -> Option<Error> {
+    let server = server();
+    let id = running(&server).await.id;
+    server.inject_always(what, fault.clone());
+    call(&server, &backend(&server), &id, what).await
+}
+
+async fn call(_: &ApiServer, backend: &KubernetesBackend, id: &SandboxId, what: &str) -> Option<Error> {
+    match what {
+        "create pods" | "create secrets" => backend.create(spec().1).await.err(),
+        "get pods" => backend.get(id, Freshness::Latest).await.err(),
+        "get secrets" => backend.access(id).await.err(),
+        "patch pods" => backend.extend(id, Duration::from_secs(3000)).await.err(),
+        "delete pods" | "delete secrets" => backend.delete(id, Default::default()).await.err(),
+        "list pods" => backend.list(Default::default()).await.err(),
+        "list secrets" => backend.sweep(SweepOptions::default()).await.err(),
+        other => panic!("{other}"),
+    }
+}
+
+const CALLS: [&str; 9] = [
+    "create pods",
+    "create secrets",
+    "get pods",
+    "get secrets",
+    "patch pods",
+    "delete pods",
+    "delete secrets",
+    "list pods",
+    "list secrets",
+];
+
+#[tokio::test(start_paused = true)]
+async fn each_refusal_is_explained() {
+    for what in CALLS {
+        let (verb, resource) = what.split_once(' ').unwrap();
+        let no_right = format!("no right to {verb} {resource} in the namespace boxes");
+        for (fault, said, again) in [
+            (Fault::NoRight, no_right.as_str(), false),
+            (Fault::refuse(401, "Unauthorized", "Unauthorized"), "expired", false),
+            (Fault::unavailable(), "503", true),
+            (Fault::CutBefore, "does not answer", true),
+            (Fault::refuse(500, "InternalError", "etcdserver: no leader"), "no leader", true),
+            (Fault::refuse(400, "BadRequest", "what is this"), "what is this", false),
+        ] {
+            let error = refused(what, &fault).await.unwrap_or_else(|| panic!("{what} {fault:?} succeeded"));
+            assert!(error.to_string().contains(said), "{what} {fault:?}: {error}");
+            assert_eq!(
+                (error.is_retryable(), error.retry_after().is_some()),
+                (again, again),
+                "{what} {fault:?}: {error}"
+            );
+            let kind = match verb {
+                "create" => matches!(error, Error::Creation(_)),
+                "delete" => matches!(error, Error::Deletion { .. }),
+                _ => matches!(error, Error::Backend { .. }),
+            };
+            assert!(kind, "{what} {fault:?}: {error:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_is_not_there_is_named() {
+    let server = server();
+    let mut options = crate::support::options();
+    options.namespace = Some("nowhere".into());
+    let backend = crate::support::backend_with(&server, options);
+    let error = backend.create(spec().1).await.unwrap_err();
+    assert!(matches!(&error, Error::Config { message } if message.contains("namespace nowhere")), "{error}");
+    assert!(backend.list(Default::default()).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_extended_and_deleted_at_once_is_gone() {
+    let server = server();
+    let backend = backend(&server);
+    let info = make(&backend).await;
+    server.run_pod(info.id.as_str());
+    server.inject("patch pods", Fault::Slow(Duration::from_millis(500)));
+    let extension = backend.extend(&info.id, Duration::from_secs(3000));
+    let deletion = async {
+        server.until_seen("patch pods", 1).await;
+        crate::support::backend(&server).delete(&info.id, crate::support::unwaited()).await.unwrap();
+    };
+    let (extended, ()) = tokio::join!(extension, deletion);
+    assert!(matches!(extended, Err(Error::NotFound { .. })), "{extended:?}");
+}

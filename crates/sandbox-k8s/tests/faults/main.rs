@@ -1,0 +1,13 @@
+//! The backend against an API server whose answers go astray.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod create;
+mod deadlines;
+mod delete;
+mod errors;
+mod lifetime;
+mod requests;
+mod support;
+mod sweep;
+mod watch;

@@ -1,0 +1,84 @@
+//! How much is asked of the API server.
+
+use std::time::Duration;
+
+use sandbox_core::{DeleteOptions, Freshness, ListFilter, SandboxBackend, SandboxEventKind};
+use sandbox_testkit::apiserver::Fault;
+use tokio::time::Instant;
+
+use crate::support::{backend, both, make, server, spec, steps_until, watching};
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_takes_four_writes_and_no_read() {
+    let server = server();
+    let backend = backend(&server);
+    let (id, spec) = spec();
+    let info = backend.create(spec).await.unwrap();
+    assert_eq!((&info.id, info.port), (&id, Some(2222)));
+    assert_eq!(server.names(), both(&id));
+    server.run_pod(id.as_str());
+    let steps = steps_until(&backend, &id, SandboxEventKind::Addressed).await;
+    assert_eq!(steps.first(), Some(&SandboxEventKind::Created));
+    for _ in 0..100 {
+        assert_eq!(backend.get(&id, Freshness::Cached).await.unwrap().uid, info.uid);
+        backend.access(&id).await.unwrap();
+        assert_eq!(backend.list(ListFilter::default()).await.unwrap().len(), 1);
+    }
+    backend.delete(&id, DeleteOptions::default()).await.unwrap();
+    // Long enough for whatever is done from time to time.
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(server.names(), [""; 0]);
+    let seen: Vec<_> = server.seen().iter().map(ToString::to_string).collect();
+    assert_eq!((server.writes(), server.reads()), (4, 0), "{seen:#?}");
+    assert_eq!((server.count("list pods"), server.count("watch pods")), (1, 1), "{seen:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_at_once_share_one_watch() {
+    let server = server();
+    let backend = backend(&server);
+    let made = futures_util::future::join_all((0..100).map(|_| make(&backend))).await;
+    for info in &made {
+        server.run_pod(info.id.as_str());
+    }
+    let until = |info: &sandbox_core::SandboxInfo| {
+        let (backend, id) = (backend.clone(), info.id.clone());
+        async move { steps_until(&backend, &id, SandboxEventKind::Addressed).await }
+    };
+    futures_util::future::join_all(made.iter().map(until)).await;
+    let deletions = made.iter().map(|info| backend.delete(&info.id, DeleteOptions::default()));
+    assert!(futures_util::future::join_all(deletions).await.iter().all(Result::is_ok));
+    assert_eq!(server.names(), [""; 0]);
+    assert_eq!((server.writes(), server.reads(), server.count("watch pods")), (400, 0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn own_writes_are_seen_at_once_however_late_the_watch_is() {
+    let server = server();
+    server.inject_always("watch pods", Fault::Late(Duration::from_secs(3600)));
+    let backend = backend(&server);
+    watching(&server, &backend).await;
+    server.forget_seen();
+    let info = make(&backend).await;
+    assert_eq!(backend.get(&info.id, Freshness::Cached).await.unwrap().uid, info.uid);
+    assert_eq!(backend.list(ListFilter::default()).await.unwrap().len(), 1);
+    let extended = backend.extend(&info.id, Duration::from_secs(1200)).await.unwrap();
+    assert!(extended.expires_at > info.expires_at);
+    assert_eq!(backend.get(&info.id, Freshness::Cached).await.unwrap().expires_at, extended.expires_at);
+    assert_eq!(server.reads(), 1, "the one before the patch");
+    backend.delete(&info.id, DeleteOptions::default()).await.unwrap();
+    assert!(backend.get(&info.id, Freshness::Cached).await.is_err());
+    assert!(backend.list(ListFilter::default()).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_asked_for_is_kept_and_bounded() {
+    for (asked, waited) in [(3, 3), (100_000, 10)] {
+        let server = server();
+        server.inject("create pods", Fault::too_many(asked));
+        let backend = backend(&server);
+        let began = Instant::now();
+        make(&backend).await;
+        assert_eq!(began.elapsed().as_secs(), waited, "{asked}");
+    }
+}

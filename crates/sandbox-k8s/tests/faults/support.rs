@@ -1,0 +1,140 @@
+//! A backend on the fake API server, and what to make with it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use kube::Client;
+use sandbox_core::{
+    DeleteOptions, Lifetime, SandboxBackend, SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec,
+};
+use sandbox_k8s::KubernetesBackend;
+use sandbox_k8s::options::{Injection, KubernetesOptions};
+use sandbox_testkit::apiserver::ApiServer;
+use serde_json::Value;
+
+pub(crate) fn server() -> ApiServer {
+    ApiServer::new("boxes")
+}
+
+pub(crate) fn options() -> KubernetesOptions {
+    let mut options = KubernetesOptions::default();
+    options.injection = Injection::baked();
+    options
+}
+
+/// A process of its own, as far as the server can tell.
+pub(crate) fn backend(server: &ApiServer) -> KubernetesBackend {
+    backend_with(server, options())
+}
+
+pub(crate) fn backend_with(server: &ApiServer, options: KubernetesOptions) -> KubernetesBackend {
+    KubernetesBackend::new(Client::new(server.clone(), "boxes"), options)
+}
+
+/// An attached sandbox that lives for ten minutes, at most for an hour.
+pub(crate) fn spec() -> (SandboxId, SandboxSpec) {
+    let id = SandboxId::generate().unwrap();
+    let mut spec = SandboxSpec::default();
+    spec.id = Some(id.clone());
+    spec.image = Some("busybox".into());
+    spec.lifetime.ttl = Some(Duration::from_secs(600));
+    spec.lifetime.max_lifetime = Duration::from_secs(3600);
+    (id, spec)
+}
+
+pub(crate) fn spec_with(change: impl FnOnce(&mut Lifetime)) -> (SandboxId, SandboxSpec) {
+    let (id, mut spec) = spec();
+    change(&mut spec.lifetime);
+    (id, spec)
+}
+
+pub(crate) async fn make(backend: &KubernetesBackend) -> SandboxInfo {
+    backend.create(spec().1).await.unwrap()
+}
+
+/// A sandbox that runs, of a maker that is not heard of again.
+pub(crate) async fn running(server: &ApiServer) -> SandboxInfo {
+    let info = make(&backend(server)).await;
+    server.run_pod(info.id.as_str());
+    info
+}
+
+pub(crate) fn unwaited() -> DeleteOptions {
+    let mut options = DeleteOptions::default();
+    options.wait = false;
+    options
+}
+
+/// The names of a sandbox's two objects.
+pub(crate) fn both(id: &SandboxId) -> [String; 2] {
+    [format!("pods/{id}"), format!("secrets/{id}-keys")]
+}
+
+pub(crate) fn secret_name(id: &SandboxId) -> String {
+    format!("{id}-keys")
+}
+
+pub(crate) fn pod(server: &ApiServer, id: &SandboxId) -> Value {
+    server.get("pods", id.as_str()).unwrap()
+}
+
+/// The steps of a sandbox, until this one.
+pub(crate) async fn steps_until(
+    backend: &KubernetesBackend,
+    id: &SandboxId,
+    last: SandboxEventKind,
+) -> Vec<SandboxEventKind> {
+    let mut events = backend.events(id).await.unwrap();
+    let mut steps = Vec::new();
+    while let Some(event) = events.next().await {
+        steps.push(event.unwrap().kind);
+        if steps.last() == Some(&last) {
+            return steps;
+        }
+    }
+    panic!("{last} did not come: {steps:?}");
+}
+
+/// Until the backend's watch has begun.
+pub(crate) async fn watching(server: &ApiServer, backend: &KubernetesBackend) {
+    let before = server.count("watch pods");
+    backend.list(sandbox_core::ListFilter::default()).await.unwrap();
+    if before == 0 {
+        server.until_seen("watch pods", 1).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// Counts what is told at the level of warnings by this thread.
+#[derive(Clone, Default)]
+pub(crate) struct Warnings(Arc<AtomicUsize>);
+
+impl Warnings {
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}

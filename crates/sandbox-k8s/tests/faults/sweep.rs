@@ -1,0 +1,181 @@
+//! Clean-up by whoever comes along: what is over goes, what is not or is not ours stays.
+
+use std::time::Duration;
+
+use sandbox_core::{SandboxBackend, SweepOptions};
+use sandbox_testkit::apiserver::{ApiServer, Fault};
+use serde_json::json;
+
+use crate::support::{backend, both, make, running, secret_name, server, spec_with, watching};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn swept(server: &ApiServer, options: SweepOptions) -> Vec<String> {
+    let report = backend(server).sweep(options).await.unwrap();
+    report.removed.into_iter().map(|swept| swept.reason).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_over_goes_and_a_dry_run_only_tells() {
+    for (over, reason) in [
+        ("ended", "it has ended"),
+        ("crashed", "it has ended"),
+        ("overdue", "its time is over"),
+        ("past its hard end", "its hard end has passed"),
+        ("never ran", "its time is over, and it never ran"),
+    ] {
+        let server = server();
+        let stays = make(&backend(&server)).await;
+        server.skip(60 * MINUTE);
+        let (id, spec) = spec_with(|lifetime| lifetime.max_lifetime = 20 * MINUTE);
+        backend(&server).create(spec).await.unwrap();
+        match over {
+            "never ran" => server.skip(12 * MINUTE),
+            _ => server.run_pod(id.as_str()),
+        }
+        match over {
+            "ended" => server.end_pod(id.as_str(), 0, "Completed"),
+            "crashed" => server.end_pod(id.as_str(), 1, "Error"),
+            "overdue" => server.skip(12 * MINUTE),
+            "past its hard end" => server.skip(22 * MINUTE),
+            _ => {}
+        }
+        // The other one was extended up to its own hard end, which has passed by now.
+        server.change("pods", stays.id.as_str(), |pod| {
+            pod["spec"]["activeDeadlineSeconds"] = json!(360_000);
+            pod["metadata"]["annotations"]["sandbox.dev/ends-after"] = json!("360000");
+        });
+        let before = server.names();
+        assert_eq!(swept(&server, SweepOptions::dry_run()).await, [reason], "{over}");
+        assert_eq!(server.names(), before, "{over}");
+        assert_eq!(swept(&server, SweepOptions::default()).await, [reason], "{over}");
+        server.until(|server| server.names().len() == 2).await;
+        assert_eq!(server.names(), both(&stays.id), "{over}");
+        assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0], "{over}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_without_a_pod_are_left_alone_for_ten_minutes() {
+    let server = server();
+    let id = make(&backend(&server)).await.id;
+    server.remove("pods", id.as_str());
+    server.skip(9 * MINUTE);
+    assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0]);
+    server.skip(2 * MINUTE);
+    assert_eq!(swept(&server, SweepOptions::default()).await, ["its keys were left without a Pod"]);
+    assert_eq!(server.names(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forgery_is_left_alone() {
+    let forgeries: [(&str, &str, serde_json::Value); 7] = [
+        ("pods", "/metadata/labels/sandbox.dev~1managed-by", json!("helm")),
+        ("pods", "/metadata/labels/sandbox.dev~1id", json!("sbx-other")),
+        ("pods", "/metadata/annotations/sandbox.dev~1owner-uid", json!("other")),
+        ("pods", "/metadata/ownerReferences/0/uid", json!("other")),
+        ("pods", "/metadata/ownerReferences/0/kind", json!("ConfigMap")),
+        ("pods", "/metadata/ownerReferences", json!([])),
+        ("secrets", "/metadata/labels/sandbox.dev~1id", json!("sbx-other")),
+    ];
+    for (resource, path, value) in forgeries {
+        let server = server();
+        server.collect_garbage(false);
+        let id = running(&server).await.id;
+        let name = if resource == "pods" { id.as_str().to_owned() } else { secret_name(&id) };
+        server.change(resource, &name, |object| *object.pointer_mut(path).unwrap() = value.clone());
+        server.skip(1000 * MINUTE);
+        let watcher = backend(&server);
+        watching(&server, &watcher).await;
+        tokio::time::sleep(5 * MINUTE).await;
+        backend(&server).sweep(SweepOptions::default()).await.unwrap();
+        assert!(server.get(resource, &name).is_some(), "{resource} {path} = {value}");
+    }
+    // A name that no sandbox has.
+    let server = server();
+    let mut pod = {
+        let id = running(&server).await.id;
+        server.remove("secrets", &secret_name(&id));
+        server.remove("pods", id.as_str()).unwrap()
+    };
+    pod["metadata"]["name"] = json!("kube-dns");
+    pod["metadata"]["ownerReferences"] = json!([]);
+    server.insert("pods", pod);
+    server.skip(1000 * MINUTE);
+    backend(&server).sweep(SweepOptions::default()).await.unwrap();
+    assert_eq!(server.names(), ["pods/kube-dns"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_extends_it_meanwhile_is_faster_than_the_sweep() {
+    let server = server();
+    let id = running(&server).await.id;
+    server.skip(12 * MINUTE);
+    // The sweep has looked, and its delete comes after the extension.
+    server.inject("delete pods", Fault::Slow(Duration::from_secs(5)));
+    let sweeper = backend(&server);
+    let sweep = sweeper.sweep(SweepOptions::default());
+    let extend = async {
+        server.until_seen("delete pods", 1).await;
+        backend(&server).extend(&id, 10 * MINUTE).await.unwrap();
+    };
+    let (report, ()) = tokio::join!(sweep, extend);
+    assert!(report.unwrap().removed.is_empty());
+    assert_eq!(server.names(), both(&id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_that_is_being_made_is_not_swept() {
+    let server = server();
+    server.inject("create pods", Fault::Slow(Duration::from_secs(20)));
+    let maker = backend(&server);
+    let sweeps = async {
+        server.until_seen("create pods", 1).await;
+        for _ in 0..5 {
+            assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0]);
+        }
+    };
+    let (info, ()) = tokio::join!(make(&maker), sweeps);
+    assert_eq!(server.names(), both(&info.id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_client_that_watches_removes_what_is_over() {
+    for over in ["ended", "overdue", "never ran"] {
+        let server = server();
+        let id = make(&backend(&server)).await.id;
+        let watchers: Vec<_> = (0..3).map(|_| backend(&server)).collect();
+        for watcher in &watchers {
+            watcher.list(Default::default()).await.unwrap();
+        }
+        match over {
+            "ended" => server.end_pod(id.as_str(), 0, "Completed"),
+            "overdue" => {
+                server.run_pod(id.as_str());
+                tokio::time::sleep(12 * MINUTE).await;
+            }
+            _ => tokio::time::sleep(12 * MINUTE).await,
+        }
+        let gone = server.until(|server| server.names().is_empty());
+        tokio::time::timeout(5 * MINUTE, gone)
+            .await
+            .unwrap_or_else(|_| panic!("{over}: {:?}", server.names()));
+        // Not each of them asks for the same.
+        assert!(server.count("delete pods") <= 2 * watchers.len(), "{over}: {}", server.count("delete pods"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobodys_own_clock_ends_a_sandbox() {
+    // The server's clock is years away from this machine's, in which direction does not matter.
+    let server = server();
+    let watcher = backend(&server);
+    let id = running(&server).await.id;
+    watching(&server, &watcher).await;
+    tokio::time::sleep(9 * MINUTE).await;
+    assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0]);
+    assert_eq!(server.names(), both(&id));
+    let info = watcher.extend(&id, 30 * MINUTE).await.unwrap();
+    let left = info.expires_at.unwrap().duration_since(server.now()).unwrap();
+    assert!((29 * MINUTE..=30 * MINUTE + Duration::from_secs(2)).contains(&left), "{left:?}");
+}

@@ -1,0 +1,200 @@
+//! The shared watch: whatever becomes of it, who waits hears the truth.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use sandbox_core::{Error, Freshness, ListFilter, SandboxBackend, SandboxEventKind, SandboxState};
+use sandbox_testkit::apiserver::Fault;
+
+use crate::support::{Warnings, backend, make, running, server, steps_until, watching};
+use SandboxEventKind::{Addressed, Created, Deleted, Failed, Scheduled, Started};
+
+#[tokio::test(start_paused = true)]
+async fn each_step_is_heard_once_whatever_becomes_of_the_watch() {
+    for fault in [
+        Fault::CutLine(0),
+        Fault::CutLine(1),
+        Fault::End(0),
+        Fault::End(1),
+        Fault::Late(Duration::from_secs(3)),
+        Fault::Repeat,
+        Fault::Gone,
+        Fault::expired(),
+        Fault::too_many(2),
+        Fault::unavailable(),
+        Fault::CutBefore,
+        Fault::SlowAnswer(Duration::from_secs(3)),
+        Fault::Slow(Duration::from_secs(60)),
+    ] {
+        for times in [1, 5] {
+            let server = server();
+            server.inject_times("watch pods", times, fault.clone());
+            let backend = backend(&server);
+            let id = make(&backend).await.id;
+            let life = async {
+                for change in 0..3 {
+                    tokio::time::sleep(Duration::from_secs(20)).await;
+                    match change {
+                        0 => server.run_pod(id.as_str()),
+                        // Another Pod's news in between.
+                        1 => drop(running(&server).await),
+                        _ => drop(server.remove("pods", id.as_str())),
+                    }
+                }
+            };
+            let (steps, ()) = tokio::join!(steps_until(&backend, &id, Deleted), life);
+            let expected = [Created, Scheduled, Started, Addressed, Deleted];
+            // Where several steps pass while there is no watch, the last is what counts.
+            let in_order = expected.iter().filter(|step| steps.contains(step)).eq(steps.iter());
+            assert!(in_order && steps.last() == Some(&Deleted), "{fault:?} {times}: {steps:?}");
+            if times == 1 {
+                assert_eq!(steps, expected, "{fault:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_tells_of_what_vanished_without_a_word() {
+    let server = server();
+    let backend = backend(&server);
+    let info = make(&backend).await;
+    server.run_pod(info.id.as_str());
+    steps_until(&backend, &info.id, Addressed).await;
+    let mut events = backend.events(&info.id).await.unwrap();
+    server.inject("watch pods", Fault::Slow(Duration::from_secs(5)));
+    server.cut_watches();
+    server.remove("pods", info.id.as_str());
+    server.forget_history();
+    let mut last = None;
+    while let Some(event) = events.next().await {
+        last = Some(event.unwrap().kind);
+    }
+    assert_eq!(last, Some(Deleted));
+    assert_eq!(server.count("list pods"), 2);
+    assert!(backend.list(ListFilter::default()).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_instance_under_the_name_ends_the_wait_for_the_first() {
+    let server = server();
+    let backend = backend(&server);
+    let info = make(&backend).await;
+    watching(&server, &backend).await;
+    let mut events = backend.events(&info.id).await.unwrap();
+    let mut other = server.remove("pods", info.id.as_str()).unwrap();
+    other["metadata"]["uid"] = "another".into();
+    server.insert("pods", other);
+    let mut steps = Vec::new();
+    while let Some(event) = events.next().await {
+        steps.push(event.unwrap().kind);
+    }
+    assert_eq!(steps, [Created, Deleted]);
+    assert_eq!(backend.get(&info.id, Freshness::Cached).await.unwrap().uid.as_str(), "another");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_right_to_watch_each_is_asked_for_and_it_is_said_once() {
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    for refused in ["watch pods", "list pods"] {
+        let before = warnings.count();
+        let server = server();
+        server.inject_always(refused, Fault::NoRight);
+        let backend = backend(&server);
+        let info = make(&backend).await;
+        server.until_seen(refused, 2).await;
+        let life = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            server.run_pod(info.id.as_str());
+        };
+        tokio::join!(steps_until(&backend, &info.id, Addressed), life);
+        server.forget_seen();
+        for _ in 0..3 {
+            assert_eq!(backend.get(&info.id, Freshness::Cached).await.unwrap().state, SandboxState::Running);
+        }
+        assert_eq!(server.count("get pods"), 3, "{refused}");
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert_eq!(warnings.count() - before, 1, "{refused}");
+        // It is tried again now and then, but not often.
+        assert!((15..25).contains(&server.count(refused)), "{refused}: {}", server.count(refused));
+        server.heal();
+        let seen = server.count("watch pods");
+        server.until_seen("watch pods", seen + 1).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        server.forget_seen();
+        backend.get(&info.id, Freshness::Cached).await.unwrap();
+        assert_eq!(server.count("get pods"), 0, "{refused}: it is watched again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_right_to_list_is_an_error_that_names_it() {
+    let server = server();
+    server.inject_always("list pods", Fault::NoRight);
+    let error = backend(&server).list(ListFilter::default()).await.unwrap_err();
+    assert!(error.to_string().contains("no right to list pods in the namespace boxes"), "{error}");
+    assert!(matches!(error, Error::Backend { transient: false, .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_that_end_at_once_are_not_begun_in_a_hurry() {
+    for fault in [Fault::End(0), Fault::CutLine(0), Fault::Gone, Fault::expired()] {
+        let server = server();
+        let backend = backend(&server);
+        watching(&server, &backend).await;
+        server.inject_always("watch pods", fault.clone());
+        server.cut_watches();
+        server.forget_seen();
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        let asked = server.count("watch pods") + server.count("list pods");
+        assert!(asked < 100, "{fault:?}: {asked} requests in five minutes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    let server = server();
+    let backend = backend(&server);
+    let info = make(&backend).await;
+    watching(&server, &backend).await;
+    let away = async {
+        for what in ["watch pods", "list pods", "get pods"] {
+            server.inject_always(what, Fault::CutBefore);
+        }
+        server.cut_watches();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        // What is known is still told.
+        assert_eq!(backend.get(&info.id, Freshness::Cached).await.unwrap().uid, info.uid);
+        server.run_pod(info.id.as_str());
+        server.forget_history();
+        server.heal();
+    };
+    let (steps, ()) = tokio::join!(steps_until(&backend, &info.id, Addressed), away);
+    assert_eq!(steps, [Created, Scheduled, Started, Addressed]);
+    assert_eq!(warnings.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_final_state_ends_the_wait_and_says_why() {
+    for (end, said) in [("evicted", "evicted: The node was low"), ("oom", "memory"), ("crash", "exit code 3")]
+    {
+        let server = server();
+        let backend = backend(&server);
+        let info = make(&backend).await;
+        server.run_pod(info.id.as_str());
+        let fails = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            match end {
+                "evicted" => server.evict_pod(info.id.as_str(), "The node was low on resource: memory."),
+                "oom" => server.end_pod(info.id.as_str(), 137, "OOMKilled"),
+                _ => server.end_pod(info.id.as_str(), 3, "Error"),
+            }
+        };
+        tokio::join!(steps_until(&backend, &info.id, Failed), fails);
+        let diagnosis = backend.diagnose(&info.id).await.unwrap();
+        assert!(diagnosis.is_final && diagnosis.summary.contains(said), "{}", diagnosis.summary);
+    }
+}
