@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use sandbox_core::{Lifetime, RESERVED_LABEL_DOMAIN, SandboxId, Uid};
@@ -27,6 +28,9 @@ pub const OWNER_UID: &str = "sandbox.dev/owner-uid";
 /// Annotation on a Pod: its soft end, in whole seconds after its creation. Not a point in
 /// time, so that nobody's clock but the API server's counts.
 pub const ENDS_AFTER: &str = "sandbox.dev/ends-after";
+/// Annotation on a Pod: the id of the Lease that owns its Secret, for whoever sees only Pods. It
+/// says that there is one to look for, and no more.
+pub const LEASE: &str = "sandbox.dev/lease";
 /// Annotation on a Pod: the login name.
 pub const USER: &str = "sandbox.dev/user";
 
@@ -47,6 +51,11 @@ pub fn selector_with(labels: &BTreeMap<String, String>) -> String {
 /// The name of the Secret with a sandbox's keys.
 pub fn secret_name(id: &SandboxId) -> String {
     format!("{id}-keys")
+}
+
+/// The name of the Lease with this id.
+pub fn lease_name(id: &SandboxId) -> String {
+    format!("{id}-owner")
 }
 
 /// The labels of an object of this sandbox: its own, and ours, which win.
@@ -197,6 +206,19 @@ impl Ownership {
 pub fn secret_of(secret: &Secret) -> Result<(SandboxId, Uid), NotOurs> {
     let id = id_of(&secret.metadata, |name| name.strip_suffix("-keys")?.parse().ok())?;
     Ok((id, uid_of(&secret.metadata)?))
+}
+
+/// Checks a Lease: its id, and its uid. Ours has no owner.
+///
+/// # Errors
+///
+/// The first thing that does not agree.
+pub fn lease_of(lease: &Lease) -> Result<(SandboxId, Uid), NotOurs> {
+    let id = id_of(&lease.metadata, |name| name.strip_suffix("-owner")?.parse().ok())?;
+    if lease.metadata.owner_references.as_ref().is_some_and(|owners| !owners.is_empty()) {
+        return Err(NotOurs::Owner);
+    }
+    Ok((id, uid_of(&lease.metadata)?))
 }
 
 /// What makes a Pod go when its Secret goes. `controller` and `blockOwnerDeletion` stay unset:

@@ -15,8 +15,7 @@
 //! | [`classify`] | what an answer means for what was being done |
 //! | [`index`] | what is known of all sandboxes, and who is woken by news |
 //!
-//! **Not there yet:** an image's own SSH server, image volumes found out by a dry run, owner
-//! Leases, the cluster's events while waiting, and tests in which parts of a cluster fail.
+//! **Not there yet:** an image's own SSH server, image volumes found out by a dry run, the cluster's events while waiting, and tests in which parts of a cluster fail.
 //!
 //! The manifests of `tests/golden/` are what is sent, word for word.
 //!
@@ -32,6 +31,7 @@ mod clock;
 mod connect;
 pub mod index;
 pub mod labels;
+mod lease;
 mod objects;
 pub mod options;
 pub mod pod;

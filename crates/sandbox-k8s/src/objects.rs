@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderValue, Request};
 use k8s_openapi::List;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Pod, Secret};
 use kube::Resource;
 use kube::api::{
@@ -24,7 +25,7 @@ use crate::pod::CONTAINER;
 /// Under which name our fields are managed.
 const MANAGER: &str = "sandbox-sdk";
 
-/// Which of the two objects of a sandbox.
+/// Which of the two objects of a sandbox, or the Lease that owns them.
 pub(crate) trait Kind: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Send {
     /// As RBAC has it.
     const RESOURCE: &'static str;
@@ -43,6 +44,13 @@ impl Kind for Secret {
     const RESOURCE: &'static str = "secrets";
     fn name_for(id: &SandboxId) -> String {
         labels::secret_name(id)
+    }
+}
+
+impl Kind for Lease {
+    const RESOURCE: &'static str = "leases";
+    fn name_for(id: &SandboxId) -> String {
+        labels::lease_name(id)
     }
 }
 
@@ -136,10 +144,20 @@ impl Caller {
         deadline: Deadline,
     ) -> Result<Option<Pod>> {
         let patch = serde_json::json!({"metadata": {"uid": uid, "annotations": {key: value}}});
+        self.patch::<Pod>(id, &patch, deadline).await
+    }
+
+    /// A merge patch, of one instance where it names a uid; `None` when that is not there.
+    pub(crate) async fn patch<K: Kind>(
+        &self,
+        id: &SandboxId,
+        patch: &serde_json::Value,
+        deadline: Deadline,
+    ) -> Result<Option<K>> {
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-        let request =
-            self.url::<Pod>().patch(id.as_str(), &params, &Patch::Merge(patch)).map_err(unsendable)?;
-        match self.call(&ask::<Pod>(Intent::Patch, "patch", id), &request, deadline).await? {
+        let name = K::name_for(id);
+        let request = self.url::<K>().patch(&name, &params, &Patch::Merge(patch)).map_err(unsendable)?;
+        match self.call(&ask::<K>(Intent::Patch, "patch", id), &request, deadline).await? {
             Outcome::Done(pod, _) => Ok(Some(pod)),
             Outcome::Exists | Outcome::AlreadyGone | Outcome::Changed => Ok(None),
         }

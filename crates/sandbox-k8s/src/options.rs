@@ -36,6 +36,15 @@ pub struct KubernetesOptions {
     pub transport: Transport,
     /// How long an obstacle that may clear by itself is waited for while a Pod starts.
     pub startup_grace: Duration,
+    /// For processes that run long and make many attached sandboxes: a Lease that owns them all,
+    /// held for so long at a time (at least 15 s; a minute or two is usual) and renewed thrice as
+    /// often. When the process is killed, whichever client or sweep finds the Lease expired
+    /// removes it, and Kubernetes removes its sandboxes, also those that never ran. It goes with
+    /// the last clone of the backend. Detached sandboxes have none: they outlive their maker.
+    ///
+    /// It needs the rights to create, patch, list and delete `leases` of `coordination.k8s.io`.
+    /// `None`: the servers of attached sandboxes end by themselves when no client comes.
+    pub owner_lease: Option<Duration>,
     /// What Pods have besides; see [`PodOptions`] for how one sandbox's come over these. What it
     /// says of images and security goes over the fields above.
     pub pod: PodOptions,
@@ -53,6 +62,7 @@ impl Default for KubernetesOptions {
             injection: Injection::default(),
             transport: Transport::default(),
             startup_grace: Duration::from_secs(30),
+            owner_lease: None,
             pod: PodOptions::default(),
         }
     }

@@ -45,6 +45,11 @@ impl Reaper {
         self.ours.insert(uid.clone());
     }
 
+    /// Whether any was made by another process that holds a Lease.
+    pub(crate) fn any_leased_by_others(&self, all: &[Arc<PodView>]) -> bool {
+        all.iter().any(|view| view.has_lease && !self.ours.contains(&view.uid))
+    }
+
     /// Those that have been over for long enough; `time` is the API server's.
     pub(crate) fn due(
         &mut self,

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{Known, Shared, image_server};
 use crate::labels;
+use crate::lease::Held;
 use crate::objects::{Created, Kind};
 use crate::options::{Injection, PodOptions};
 use crate::pod::{self, PodRequest};
@@ -87,14 +88,18 @@ impl Order {
         })
     }
 
-    fn secret(&self, shared: &Shared) -> KeySecret {
-        let detached = self.spec.lifetime.attach_timeout.is_none();
+    fn is_detached(&self) -> bool {
+        self.spec.lifetime.attach_timeout.is_none()
+    }
+
+    fn secret(&self, shared: &Shared, lease: Option<&Held>) -> KeySecret {
+        let detached = self.is_detached();
         let keys = SandboxKeys {
             host: Some(&self.host.private),
             authorized: &self.client.public,
             client: detached.then_some(&self.client.private),
         };
-        KeySecret::new(&self.id, &shared.caller().namespace, &self.nonce, keys, None)
+        KeySecret::new(&self.id, &shared.caller().namespace, &self.nonce, keys, lease.map(Held::owner))
     }
 
     async fn carry_out(self, shared: &Arc<Shared>, waiting: &oneshot::Sender<Result<Made>>) -> Result<Made> {
@@ -102,7 +107,7 @@ impl Order {
             shared: Arc::clone(shared),
             id: self.id.clone(),
             nonce: self.nonce.clone(),
-            secret: Stored::Perhaps,
+            secret: Stored::No,
             pod: Stored::No,
             late: false,
         };
@@ -125,7 +130,12 @@ impl Order {
         let deadline = Deadline::after(STORE);
         let caller = shared.caller();
         let taken = || Error::AlreadyExists { id: self.id.clone() };
-        let secret = self.secret(shared);
+        let lease = match &shared.lease {
+            Some(keeper) if !self.is_detached() => Some(keeper.hold(&self.id, deadline).await?),
+            _ => None,
+        };
+        let secret = self.secret(shared, lease.as_ref());
+        undo.secret = Stored::Perhaps;
         let owner = match caller.create(&self.id, secret.manifest(), &self.nonce, deadline).await? {
             Created::Stored(secret) => uid_of(&secret, &self.id)?,
             Created::Taken => {
@@ -137,7 +147,11 @@ impl Order {
         if waiting.is_closed() {
             return Err(refused(&self.id, "nobody waits for it any more"));
         }
-        let pod = self.pod(shared, &owner)?;
+        let mut pod = self.pod(shared, &owner)?;
+        if let Some(lease) = &lease {
+            let annotations = pod.metadata.annotations.get_or_insert_default();
+            annotations.insert(labels::LEASE.to_owned(), lease.id.as_str().to_owned());
+        }
         undo.pod = Stored::Perhaps;
         let pod = match caller.create(&self.id, &pod, &self.nonce, deadline).await? {
             Created::Stored(pod) => pod,

@@ -22,6 +22,7 @@ use sandbox_core::{
 use crate::call::Caller;
 use crate::connect::PodConnector;
 use crate::labels;
+use crate::lease::Keeper;
 use crate::options::KubernetesOptions;
 use crate::secret;
 use crate::status::PodView;
@@ -36,6 +37,8 @@ pub struct KubernetesBackend {
 struct Shared {
     options: KubernetesOptions,
     watch: Arc<Watch>,
+    /// The Lease that owns attached sandboxes, where one is wanted.
+    lease: Option<Keeper>,
     /// Of sandboxes that were made or used here.
     known: Mutex<HashMap<Uid, Known>>,
 }
@@ -60,8 +63,10 @@ impl KubernetesBackend {
     /// The namespace is that of the options, else that of the client.
     pub fn new(client: Client, options: KubernetesOptions) -> Self {
         let namespace = options.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-        let watch = Arc::new(Watch::new(Arc::new(Caller::new(client, namespace))));
-        Self { shared: Arc::new(Shared { options, watch, known: Mutex::default() }) }
+        let caller = Arc::new(Caller::new(client, namespace));
+        let lease = options.owner_lease.map(|lasts| Keeper::new(Arc::clone(&caller), lasts));
+        let watch = Arc::new(Watch::new(caller, lease.is_some()));
+        Self { shared: Arc::new(Shared { options, watch, lease, known: Mutex::default() }) }
     }
 
     /// What opens streams to the Pods of this backend; it looks at the same watch.

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use sandbox_core::{Deadline, Result, SweepOptions, SweepReport, Swept};
+use sandbox_core::{Deadline, Result, SandboxId, SweepOptions, SweepReport, Swept, Uid};
 
 use super::Shared;
 use crate::labels;
-use crate::reap;
 use crate::status::PodView;
 use crate::watch::{ASK, of_ours};
+use crate::{lease, reap};
 
 /// A Secret without a Pod may be that of a sandbox which is being made.
 const ORPHAN_AGE: Duration = Duration::from_secs(600);
@@ -42,6 +42,9 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
         report.removed.push(Swept { id: view.id.clone(), reason: reason.to_owned() });
     }
 
+    let gone = report.removed.iter().map(|swept| swept.id.clone()).collect();
+    report.removed.extend(unowned(shared, &secrets, gone, options.dry_run).await?);
+
     let owners: HashSet<_> = views.iter().map(|view| &view.owner).collect();
     for secret in &secrets {
         let Ok((id, uid)) = labels::secret_of(secret) else { continue };
@@ -61,4 +64,35 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
 /// What a Pod calls its owner has to say the same of itself.
 fn is_owner(secret: &Secret, view: &PodView) -> bool {
     labels::secret_of(secret).is_ok_and(|(id, uid)| id == view.id && uid == view.owner)
+}
+
+/// Those whose maker's Lease has expired. Only the Lease is deleted; Kubernetes does the rest.
+async fn unowned(
+    shared: &Shared,
+    secrets: &[Secret],
+    gone: HashSet<SandboxId>,
+    dry_run: bool,
+) -> Result<Vec<Swept>> {
+    let owner = |secret: &Secret| {
+        let owners = secret.metadata.owner_references.iter().flatten();
+        owners.filter(|owner| owner.kind == "Lease").map(|owner| Uid::new(&*owner.uid)).next()
+    };
+    let owned: Vec<_> = secrets
+        .iter()
+        .filter_map(|secret| Some((labels::secret_of(secret).ok()?.0, owner(secret)?)))
+        .collect();
+    if shared.lease.is_none() && owned.is_empty() {
+        return Ok(Vec::new());
+    }
+    let expired = match lease::remove_expired(shared.caller(), dry_run).await {
+        Ok(expired) => expired,
+        Err(error) => {
+            tracing::warn!(%error, "the Leases that own sandboxes cannot be looked at: they are left as they are");
+            return Ok(Vec::new());
+        }
+    };
+    let of_expired = |lease: &Uid| expired.iter().any(|(_, uid)| uid == lease);
+    let ids =
+        owned.into_iter().filter(|(id, lease)| of_expired(lease) && !gone.contains(id)).map(|(id, _)| id);
+    Ok(ids.map(|id| Swept { id, reason: "its maker is gone: the Lease has expired".to_owned() }).collect())
 }

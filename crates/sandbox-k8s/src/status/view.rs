@@ -30,6 +30,8 @@ pub struct PodView {
     pub created_at: SystemTime,
     /// When it ends.
     pub ends: Ends,
+    /// Its maker holds a Lease that owns it.
+    pub has_lease: bool,
     /// What its owner called it.
     pub labels: BTreeMap<String, String>,
     /// The image of the sandbox.
@@ -85,6 +87,7 @@ impl PodView {
             nonce: labels::annotation(meta, labels::NONCE).map(str::to_owned),
             created_at,
             ends: Ends::of(pod, created_at),
+            has_lease: labels::annotation(meta, labels::LEASE).is_some(),
             labels: labels::own_labels(meta),
             image: main.and_then(|main| main.image.clone()),
             user: labels::annotation(meta, labels::USER).unwrap_or(CONTAINER).to_owned(),

@@ -27,6 +27,8 @@ pub(crate) struct Watch {
     pub(crate) caller: Arc<Caller>,
     shared: Arc<Shared>,
     task: OnceLock<AbortHandle>,
+    /// Whether we hold a Lease ourselves, and so may look at those of others.
+    leases: bool,
 }
 
 #[derive(Default)]
@@ -45,8 +47,8 @@ struct State {
 pub(crate) const ASK: Duration = Duration::from_secs(30);
 
 impl Watch {
-    pub(crate) fn new(caller: Arc<Caller>) -> Self {
-        Self { caller, shared: Arc::default(), task: OnceLock::new() }
+    pub(crate) fn new(caller: Arc<Caller>, leases: bool) -> Self {
+        Self { caller, shared: Arc::default(), task: OnceLock::new(), leases }
     }
 
     /// What is known of a sandbox; asked for when nothing is.
@@ -110,7 +112,7 @@ impl Watch {
     fn begin(&self) {
         self.task.get_or_init(|| {
             let (caller, shared) = (Arc::clone(&self.caller), Arc::clone(&self.shared));
-            tokio::spawn(run(caller, shared)).abort_handle()
+            tokio::spawn(run(caller, shared, self.leases)).abort_handle()
         });
     }
 }
@@ -149,8 +151,8 @@ impl Shared {
     }
 }
 
-async fn run(caller: Arc<Caller>, shared: Arc<Shared>) {
-    tokio::join!(listen::listen(&caller, &shared), tend::tend(&caller, &shared));
+async fn run(caller: Arc<Caller>, shared: Arc<Shared>, leases: bool) {
+    tokio::join!(listen::listen(&caller, &shared), tend::tend(&caller, &shared, leases));
 }
 
 /// Reads what a Pod says; one that only looks like ours is passed over.

@@ -5,26 +5,38 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use sandbox_core::Deadline;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{ASK, Shared, now, of_ours};
 use crate::call::Caller;
-use crate::reap;
+use crate::{lease, reap};
 
 /// How often.
 const TEND: Duration = Duration::from_secs(5);
 
-pub(super) async fn tend(caller: &Caller, shared: &Shared) {
+/// And how often it is looked whether the makers of others' sandboxes still live.
+const LEASES: Duration = Duration::from_secs(60);
+
+/// `leases`: whether to look for expired Leases even when no sandbox is seen that has one.
+pub(super) async fn tend(caller: &Caller, shared: &Shared, leases: bool) {
+    let mut looked = Instant::now();
     let mut tick = tokio::time::interval(TEND);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         confirm(caller, shared).await;
-        let due = {
+        let (due, leased) = {
             let mut state = shared.lock();
             let Some(all) = state.index.all() else { continue };
-            state.reaper.due(&all, now(), caller.clock.now())
+            let leased = state.reaper.any_leased_by_others(&all);
+            (state.reaper.due(&all, now(), caller.clock.now()), leased)
         };
+        if (leases || leased) && looked.elapsed() >= LEASES {
+            looked = Instant::now();
+            if let Err(error) = lease::remove_expired(caller, false).await {
+                tracing::debug!(%error, "the Leases of other processes cannot be looked at");
+            }
+        }
         for view in due {
             match reap::remove(caller, &view).await {
                 Ok(true) => shared.tell(|index| index.deleting(&view.uid, now())),

@@ -6,6 +6,7 @@ mod create;
 mod deadlines;
 mod delete;
 mod errors;
+mod lease;
 mod lifetime;
 mod requests;
 mod support;

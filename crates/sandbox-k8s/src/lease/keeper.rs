@@ -1,0 +1,183 @@
+//! Holding a Lease: made at the first create, renewed by one task.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use sandbox_core::{CreationError, CreationReason, CreationStage, Deadline, Error, Result, SandboxId, Uid};
+use serde_json::json;
+use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
+
+use super::{SHORTEST, manifest, owned_by, renewed};
+use crate::call::Caller;
+use crate::labels;
+use crate::objects::Created;
+
+/// Holds the Lease of this process, once it is needed.
+pub(crate) struct Keeper {
+    caller: Arc<Caller>,
+    lasts: Duration,
+    /// Whoever comes first makes it; the others wait for it.
+    held: Mutex<Option<Held>>,
+}
+
+/// A Lease that was made here.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub(crate) id: SandboxId,
+    uid: Uid,
+    lost: Arc<AtomicBool>,
+    renewal: AbortHandle,
+}
+
+impl Keeper {
+    pub(crate) fn new(caller: Arc<Caller>, lasts: Duration) -> Self {
+        Self { caller, lasts: lasts.max(SHORTEST), held: Mutex::default() }
+    }
+
+    /// The Lease, for a sandbox that is being made.
+    ///
+    /// # Errors
+    ///
+    /// As for a creation that fails: this sandbox cannot be made without it.
+    pub(crate) async fn hold(&self, sandbox: &SandboxId, deadline: Deadline) -> Result<Held> {
+        let mut held = self.held.lock().await;
+        if let Some(held) = held.as_ref().filter(|held| !held.lost.load(Ordering::Acquire)) {
+            return Ok(held.clone());
+        }
+        let made = self.make(deadline).await.map_err(|error| unowned(sandbox, error))?;
+        *held = Some(made.clone());
+        Ok(made)
+    }
+
+    async fn make(&self, deadline: Deadline) -> Result<Held> {
+        let id = SandboxId::generate()?;
+        let nonce = Uid::generate()?;
+        let now = self.caller.clock.now();
+        let lease = manifest(
+            &id,
+            &self.caller.namespace,
+            nonce.as_str(),
+            self.lasts,
+            now.unwrap_or_else(SystemTime::now),
+        )?;
+        let stored = match self.caller.create(&id, &lease, nonce.as_str(), deadline).await? {
+            Created::Stored(stored) => stored,
+            Created::Taken => return Err(Error::AlreadyExists { id }),
+        };
+        let Ok((id, uid)) = labels::lease_of(&stored) else {
+            return Err(Error::Config {
+                message: "the cluster changed the Lease so that it is not ours".into(),
+            });
+        };
+        tracing::debug!(lease = %id, "the owner Lease was made");
+        let lost = Arc::new(AtomicBool::new(false));
+        let task = Renewal {
+            caller: Arc::clone(&self.caller),
+            id: id.clone(),
+            uid: uid.clone(),
+            period: self.lasts / 3,
+            lost: Arc::clone(&lost),
+            // Before the first answer there was no clock to go by but our own.
+            at_once: now.is_none(),
+        };
+        let renewal = tokio::spawn(task.run()).abort_handle();
+        Ok(Held { id, uid, lost, renewal })
+    }
+}
+
+impl Held {
+    pub(crate) fn owner(&self) -> OwnerReference {
+        owned_by(&self.id, &self.uid)
+    }
+}
+
+/// A process that ends in good order takes its Lease with it; otherwise it expires.
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let Some(held) = self.held.get_mut().take() else { return };
+        held.renewal.abort();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let caller = Arc::clone(&self.caller);
+            runtime.spawn(async move {
+                let deadline = Deadline::after(SHORTEST);
+                if let Err(error) = caller.delete::<Lease>(&held.id, &held.uid, None, deadline).await {
+                    tracing::debug!(lease = %held.id, %error, "the owner Lease is left to expire");
+                }
+            });
+        }
+    }
+}
+
+struct Renewal {
+    caller: Arc<Caller>,
+    id: SandboxId,
+    uid: Uid,
+    period: Duration,
+    lost: Arc<AtomicBool>,
+    at_once: bool,
+}
+
+impl Renewal {
+    async fn run(self) {
+        let mut at_once = self.at_once;
+        loop {
+            if !at_once {
+                tokio::time::sleep(self.period).await;
+            }
+            let now = self.caller.clock.now().unwrap_or_else(SystemTime::now);
+            match self.renew(now).await {
+                // A machine that slept has another idea of the time than the API server.
+                Ok(true) => at_once = self.caller.clock.now().is_some_and(|time| far(time, now, self.period)),
+                Ok(false) => {
+                    tracing::warn!(
+                        lease = %self.id,
+                        "the owner Lease is gone, and its sandboxes go with it; the next sandbox gets a new one"
+                    );
+                    self.lost.store(true, Ordering::Release);
+                    return;
+                }
+                Err(error) => {
+                    at_once = false;
+                    tracing::warn!(lease = %self.id, %error, "the owner Lease could not be renewed");
+                }
+            }
+        }
+    }
+
+    /// `false` when there is nothing to renew any more.
+    async fn renew(&self, now: SystemTime) -> Result<bool> {
+        let patch = json!({"metadata": {"uid": self.uid}, "spec": {"renewTime": renewed(now)?}});
+        match self.caller.patch::<Lease>(&self.id, &patch, Deadline::after(self.period)).await {
+            Ok(renewed) => Ok(renewed.is_some()),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn far(a: SystemTime, b: SystemTime, most: Duration) -> bool {
+    let between = a.duration_since(b).or_else(|_| b.duration_since(a));
+    between.is_ok_and(|between| between > most)
+}
+
+fn unowned(sandbox: &SandboxId, error: Error) -> Error {
+    let (reason, message, source) = match error {
+        Error::Creation(creation) => (creation.reason, creation.message, creation.source),
+        other @ Error::Config { .. } => return other,
+        other => (CreationReason::Other, other.to_string(), Some(other.into())),
+    };
+    CreationError {
+        id: sandbox.clone(),
+        stage: CreationStage::Provision,
+        reason,
+        message: format!("the Lease that shall own it: {message}"),
+        events: Vec::new(),
+        log_tail: String::new(),
+        source,
+    }
+    .into()
+}
