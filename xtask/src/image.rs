@@ -6,22 +6,21 @@
 //! (to push it).
 //! <https://github.com/opencontainers/image-spec/blob/main/image-layout.md>
 
+mod build;
 mod tar;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use build::{build, is_for};
 use tar::{Entry, archive};
 
 /// What cargo calls a processor, and what images call it.
 const ARCHITECTURES: [(&str, &str); 2] = [("x86_64", "amd64"), ("aarch64", "arm64")];
-/// No libc is looked up at run time: statically linked it would have to be told where randomness is.
-const FLAGS: &str = "-C target-feature=+crt-static --cfg getrandom_backend=\"linux_raw\"";
 /// Whoever has no passwd: the user that the Pod's profile gives it in any case.
 const USER: &str = "1000:1000";
 
@@ -58,18 +57,24 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     let wanted = parse(args)?;
     let binary = match &wanted.binary {
         Some(binary) => binary.clone(),
-        None => build(wanted.content, wanted.architecture.0)?,
+        None => build(wanted.content.program, wanted.content.build, wanted.architecture.0)?,
     };
     let program = fs::read(&binary).with_context(|| format!("{} cannot be read", binary.display()))?;
     ensure!(program.starts_with(b"\x7fELF"), "{} is no Linux program", binary.display());
-    let image = image(wanted.content, &program, &wanted.name, wanted.architecture.1)?;
+    let architecture = wanted.architecture.1;
+    ensure!(
+        is_for(&program, architecture),
+        "{} is not for {architecture}; name its processor with --arch amd64 or --arch arm64",
+        binary.display()
+    );
+    let image = image(wanted.content, &program, &wanted.name, architecture)?;
     if let Some(parent) = wanted.output.parent() {
         fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
     }
     fs::write(&wanted.output, &image)
         .with_context(|| format!("{} cannot be written", wanted.output.display()))?;
     let file = wanted.output.display();
-    println!("{} ({}, {} bytes): {file}", wanted.name, wanted.architecture.1, image.len());
+    println!("{} ({architecture}, {} bytes): {file}", wanted.name, image.len());
     println!("  kind load image-archive {file}");
     let what = wanted.content.name;
     println!("  skopeo copy oci-archive:{file} docker://REGISTRY/{what}:{}", env!("CARGO_PKG_VERSION"));
@@ -114,22 +119,6 @@ fn parse(args: &[&str]) -> Result<Wanted> {
         wanted.name
     );
     Ok(wanted)
-}
-
-fn build(content: &Content, architecture: &str) -> Result<PathBuf> {
-    let target = format!("{architecture}-unknown-linux-gnu");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--release", "--locked"])
-        .args(content.build)
-        .args(["--target", &target])
-        .env("RUSTFLAGS", FLAGS)
-        .status()
-        .context("cargo could not be started")?;
-    ensure!(status.success(), "{} could not be built for {target}", content.program);
-    let directory =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    Ok(directory.join(target).join("release").join(content.program))
 }
 
 /// The whole archive.

@@ -24,7 +24,9 @@ const DOCKER: &str = r#"
 "#;
 const CARGO: &str = r#"
 "build --release --locked --package sandbox-sshd --bin sandbox-sshd --target "*)
-    mkdir -p "$CARGO_TARGET_DIR/$9/release"; printf '\177ELF' >"$CARGO_TARGET_DIR/$9/release/sandbox-sshd" ;;
+    case $9 in aarch64-*) machine='\267' ;; *) machine='\076' ;; esac
+    mkdir -p "$CARGO_TARGET_DIR/$9/release"
+    printf '\177ELF\2\1\1\0\0\0\0\0\0\0\0\0\2\0'$machine'\0' >"$CARGO_TARGET_DIR/$9/release/sandbox-sshd" ;;
 "test --quiet --locked --package sandbox-tests --test k8s-faults") test -s "$SANDBOX_TEST_KUBECONFIG" ;;
 "test --quiet --locked --package sandbox-tests --test k8s")
     test -s "$SANDBOX_TEST_KUBECONFIG" && test -n "$SANDBOX_TEST_IMAGE" || exit 3

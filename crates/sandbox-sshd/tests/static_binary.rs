@@ -18,9 +18,6 @@ use sandbox_testkit::peers::{self, BUSYBOX, OPENSSH};
 use support::{Process, noise, text};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// Statically linked, getrandom does not find the libc's function by its name and would need
-/// /dev/urandom, which an empty root does not have: it is told to ask the kernel.
-const FLAGS: &str = "-C target-feature=+crt-static --cfg getrandom_backend=\"linux_raw\"";
 const MEGABYTE: u64 = 1 << 20;
 
 /// One test for all: the build is shared, and so is the wait for it.
@@ -40,23 +37,18 @@ fn it_serves_an_empty_root_and_one_with_a_busybox() {
     in_a_busybox_root(&binary);
 }
 
+/// By the task that also makes the image of it, so that both are the same binary, built once.
 fn build() -> PathBuf {
     // Beside this test's own directory, target/debug/deps.
     let here = std::env::current_exe().unwrap();
     let target = here.ancestors().nth(3).unwrap();
+    let image = target.join("static-binary-test.oci.tar");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "sandbox-sshd",
-        "--target",
-        TARGET,
-        "--target-dir",
-    ]);
-    cargo.arg(target).current_dir(env!("CARGO_MANIFEST_DIR")).env("RUSTFLAGS", FLAGS);
-    assert!(cargo.status().unwrap().success());
+    cargo.args(["run", "--quiet", "--locked", "--package", "xtask", "--", "image", "--output"]);
+    cargo.arg(&image).env("CARGO_TARGET_DIR", target);
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    assert!(cargo.current_dir(workspace).status().unwrap().success());
+    std::fs::remove_file(image).unwrap();
     target.join(TARGET).join("release/sandbox-sshd")
 }
 
