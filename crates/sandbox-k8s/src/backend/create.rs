@@ -5,13 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Pod;
 use sandbox_core::{
     CreationError, CreationReason, CreationStage, Deadline, Error, KeyPair, Result, SandboxId, SandboxInfo,
     SandboxSpec, Uid,
 };
 use tokio::sync::oneshot;
 
+use super::undo::{Stored, Undo};
 use super::{Known, Shared, image_server};
 use crate::labels;
 use crate::lease::Held;
@@ -23,13 +24,6 @@ use crate::watch::of_ours;
 
 /// How long the API server may take for both objects.
 const STORE: Duration = Duration::from_secs(60);
-/// How long a failed creation waits for its traces to go; after that they go without it.
-const UNDO_WAIT: Duration = Duration::from_secs(10);
-/// A write that nobody waits for any more may still take effect so late: API servers end a request
-/// after a minute.
-const LATE: Duration = Duration::from_secs(65);
-/// How long traces are tried to be removed, the API server being away.
-const UNDO: Duration = Duration::from_secs(300);
 
 pub(super) async fn create(shared: &Arc<Shared>, spec: SandboxSpec) -> Result<SandboxInfo> {
     let order = Order::new(shared, spec)?;
@@ -200,89 +194,7 @@ impl Drop for Made {
     }
 }
 
-/// Whether an object of ours is in the cluster.
-enum Stored {
-    No,
-    /// It was sent, and the answer was an error or none.
-    Perhaps,
-    As(Uid),
-}
-
-impl Stored {
-    /// What to look for once more, later.
-    fn again(&self) -> Self {
-        if matches!(self, Self::Perhaps) { Self::Perhaps } else { Self::No }
-    }
-}
-
-/// What a creation has to remove if it fails.
-struct Undo {
-    shared: Arc<Shared>,
-    id: SandboxId,
-    nonce: String,
-    secret: Stored,
-    pod: Stored,
-    /// Whether something may be stored only later.
-    late: bool,
-}
-
-impl Undo {
-    /// For a while; what takes longer goes on by itself.
-    async fn wait(self) {
-        let id = self.id.clone();
-        let late = self.late.then(|| Self {
-            shared: Arc::clone(&self.shared),
-            id: self.id.clone(),
-            nonce: self.nonce.clone(),
-            secret: self.secret.again(),
-            pod: self.pod.again(),
-            late: false,
-        });
-        if let Some(again) = late {
-            tokio::spawn(async move {
-                tokio::time::sleep(LATE).await;
-                again.run().await;
-            });
-        }
-        let removal = tokio::spawn(self.run());
-        match tokio::time::timeout(UNDO_WAIT, removal).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => {
-                tracing::warn!(sandbox.id = %id, "the traces of a failed creation are still being removed");
-            }
-        }
-    }
-
-    async fn run(self) {
-        if let Stored::As(uid) = &self.pod {
-            self.shared.forget(uid);
-            self.shared.watch.deleting(uid);
-        }
-        let (pod, secret) = tokio::join!(self.remove::<Pod>(&self.pod), self.remove::<Secret>(&self.secret));
-        for error in [pod.err(), secret.err()].into_iter().flatten() {
-            tracing::warn!(
-                sandbox.id = %self.id, %error,
-                "a failed creation could not be undone; a sweep removes what is left of it"
-            );
-        }
-    }
-
-    async fn remove<K: Kind>(&self, stored: &Stored) -> Result<()> {
-        let deadline = Deadline::after(UNDO);
-        let caller = self.shared.caller();
-        let uid = match stored {
-            Stored::No => return Ok(()),
-            Stored::As(uid) => uid.clone(),
-            Stored::Perhaps => match caller.get::<K>(&self.id, deadline).await? {
-                Some((found, _)) if labels::is_from(found.meta(), &self.nonce) => uid_of(&found, &self.id)?,
-                _ => return Ok(()),
-            },
-        };
-        caller.delete::<K>(&self.id, &uid, None, deadline).await.map(|_| ())
-    }
-}
-
-fn uid_of<K: Kind>(object: &K, id: &SandboxId) -> Result<Uid> {
+pub(super) fn uid_of<K: Kind>(object: &K, id: &SandboxId) -> Result<Uid> {
     let uid = object.meta().uid.as_deref().map(Uid::new);
     uid.ok_or_else(|| refused(id, "the API server stored an object without a uid"))
 }

@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod observe;
 mod sweep;
+mod undo;
 
 use std::collections::HashMap;
 use std::fmt;

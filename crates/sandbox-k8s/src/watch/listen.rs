@@ -62,7 +62,7 @@ pub(super) async fn listen(caller: &Caller, shared: &Shared) {
             }
         };
         match end {
-            End::Over | End::Expired if began.elapsed() >= SHORT => {}
+            End::Over | End::Expired if began.elapsed() >= SHORT => pace.failures = 0,
             End::Over | End::Expired => pace.wait(None).await,
             End::Refused(refused) => {
                 tracing::debug!(%refused, failures = pace.failures, "the watch was interrupted");
@@ -99,7 +99,6 @@ async fn watch(caller: &Caller, shared: &Shared, version: &mut String, pace: &mu
         Err(refused) => return End::Refused(refused),
     };
     pace.failed_since = None;
-    pace.failures = pace.failures.min(MOST);
     shared.tell(|index| index.apply(News::WatchBegan, super::now()));
     loop {
         let line = match tokio::time::timeout(SILENCE, lines.next()).await {
@@ -138,9 +137,6 @@ async fn watch(caller: &Caller, shared: &Shared, version: &mut String, pace: &mu
         }
     }
 }
-
-/// The longest wait is reached after so many failures.
-const MOST: u32 = 10;
 
 /// How fast it is tried again.
 #[derive(Default)]

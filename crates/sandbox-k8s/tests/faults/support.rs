@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use kube::Client;
 use sandbox_core::{
-    DeleteOptions, Lifetime, SandboxBackend, SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec,
+    DeleteOptions, EventStream, Lifetime, SandboxBackend, SandboxEventKind, SandboxId, SandboxInfo,
+    SandboxSpec,
 };
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{Injection, KubernetesOptions};
@@ -86,15 +87,24 @@ pub(crate) async fn steps_until(
     id: &SandboxId,
     last: SandboxEventKind,
 ) -> Vec<SandboxEventKind> {
-    let mut events = backend.events(id).await.unwrap();
+    steps_of(backend.events(id).await.unwrap(), last).await
+}
+
+/// The same, of a stream that began earlier.
+pub(crate) async fn steps_of(mut events: EventStream, last: SandboxEventKind) -> Vec<SandboxEventKind> {
     let mut steps = Vec::new();
-    while let Some(event) = events.next().await {
-        steps.push(event.unwrap().kind);
-        if steps.last() == Some(&last) {
-            return steps;
+    let wait = async {
+        while let Some(event) = events.next().await {
+            steps.push(event.unwrap().kind);
+            if steps.last() == Some(&last) {
+                return true;
+            }
         }
-    }
-    panic!("{last} did not come: {steps:?}");
+        false
+    };
+    let came = tokio::time::timeout(Duration::from_secs(3600), wait).await;
+    assert_eq!(came, Ok(true), "{last} did not come: {steps:?}");
+    steps
 }
 
 /// Until the backend's watch has begun.

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use sandbox_core::{Error, Freshness, ListFilter, SandboxBackend, SandboxEventKind, SandboxState};
 use sandbox_testkit::apiserver::Fault;
 
-use crate::support::{Warnings, backend, make, running, server, steps_until, watching};
+use crate::support::{Warnings, backend, make, running, server, steps_of, steps_until, watching};
 use SandboxEventKind::{Addressed, Created, Deleted, Failed, Scheduled, Started};
 
 #[tokio::test(start_paused = true)]
@@ -61,16 +60,12 @@ async fn a_list_tells_of_what_vanished_without_a_word() {
     let info = make(&backend).await;
     server.run_pod(info.id.as_str());
     steps_until(&backend, &info.id, Addressed).await;
-    let mut events = backend.events(&info.id).await.unwrap();
+    let events = backend.events(&info.id).await.unwrap();
     server.inject("watch pods", Fault::Slow(Duration::from_secs(5)));
     server.cut_watches();
     server.remove("pods", info.id.as_str());
     server.forget_history();
-    let mut last = None;
-    while let Some(event) = events.next().await {
-        last = Some(event.unwrap().kind);
-    }
-    assert_eq!(last, Some(Deleted));
+    steps_of(events, Deleted).await;
     assert_eq!(server.count("list pods"), 2);
     assert!(backend.list(ListFilter::default()).await.unwrap().is_empty());
 }
@@ -81,15 +76,11 @@ async fn another_instance_under_the_name_ends_the_wait_for_the_first() {
     let backend = backend(&server);
     let info = make(&backend).await;
     watching(&server, &backend).await;
-    let mut events = backend.events(&info.id).await.unwrap();
+    let events = backend.events(&info.id).await.unwrap();
     let mut other = server.remove("pods", info.id.as_str()).unwrap();
     other["metadata"]["uid"] = "another".into();
     server.insert("pods", other);
-    let mut steps = Vec::new();
-    while let Some(event) = events.next().await {
-        steps.push(event.unwrap().kind);
-    }
-    assert_eq!(steps, [Created, Deleted]);
+    assert_eq!(steps_of(events, Deleted).await, [Created, Deleted]);
     assert_eq!(backend.get(&info.id, Freshness::Cached).await.unwrap().uid.as_str(), "another");
 }
 
@@ -149,6 +140,9 @@ async fn watches_that_end_at_once_are_not_begun_in_a_hurry() {
         tokio::time::sleep(Duration::from_secs(300)).await;
         let asked = server.count("watch pods") + server.count("list pods");
         assert!(asked < 100, "{fault:?}: {asked} requests in five minutes");
+        // A version that is too old does not get better by being asked for again.
+        let expired = matches!(fault, Fault::Gone | Fault::Refuse(_));
+        assert_eq!(server.count("list pods") > 1, expired, "{fault:?}");
     }
 }
 
@@ -197,4 +191,45 @@ async fn a_final_state_ends_the_wait_and_says_why() {
         let diagnosis = backend.diagnose(&info.id).await.unwrap();
         assert!(diagnosis.is_final && diagnosis.summary.contains(said), "{}", diagnosis.summary);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_goes_wrong_and_is_asked_for_again() {
+    for fault in [
+        Fault::expired(),
+        Fault::too_many(2),
+        Fault::unavailable(),
+        Fault::CutBefore,
+        Fault::CutAfter,
+        Fault::SlowAnswer(Duration::from_secs(40)),
+        Fault::refuse(500, "InternalError", "etcdserver: request timed out"),
+    ] {
+        let server = server();
+        let id = running(&server).await.id;
+        server.forget_seen();
+        // One for the call, one for the watch.
+        server.inject_times("list pods", 2, fault.clone());
+        let backend = backend(&server);
+        assert_eq!(backend.list(ListFilter::default()).await.unwrap().len(), 1, "{fault:?}");
+        server.until_seen("watch pods", 1).await;
+        steps_until(&backend, &id, Addressed).await;
+        server.forget_seen();
+        backend.list(ListFilter::default()).await.unwrap();
+        assert_eq!(server.count("list pods"), 0, "{fault:?}: it is in memory");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_older_than_our_write_takes_nothing_back() {
+    let server = server();
+    server.inject("list pods", Fault::SlowAnswer(Duration::from_secs(5)));
+    let backend = backend(&server);
+    // What comes in a moment is the list as it is now.
+    assert!(backend.events(&"sbx-none".parse().unwrap()).await.is_err());
+    server.until_seen("list pods", 1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let info = make(&backend).await;
+    server.until_seen("watch pods", 1).await;
+    assert_eq!(backend.list(ListFilter::default()).await.unwrap().len(), 1);
+    assert_eq!(backend.get(&info.id, Freshness::Cached).await.unwrap().uid, info.uid);
 }
