@@ -23,7 +23,7 @@ mod variables;
 
 pub use duration::{DURATION_FORM, format_duration, parse_duration};
 pub use settings::{
-    BackendKind, ImagePullPolicy, KubernetesSettings, LocalIsolation, LocalSettings, Settings, SshSettings,
-    Timeouts, TransportKind,
+    BackendKind, ImagePullPolicy, InjectionKind, KubernetesSettings, LocalIsolation, LocalSettings,
+    SecurityProfileKind, Settings, SshSettings, Timeouts, TransportKind,
 };
 pub use variables::{VARIABLES, Variable};

@@ -70,6 +70,13 @@ pub(crate) fn resolve(entries: impl IntoIterator<Item = Entry>) -> Result<Settin
             format_duration(longest),
         ));
     }
+    if settings.ssh.authorized_keys_file.is_some() && settings.ssh.authorized_keys_variable.is_some() {
+        mistakes.add(
+            "SANDBOX_SSH_AUTHORIZED_KEYS_FILE and SANDBOX_SSH_AUTHORIZED_KEYS_VARIABLE are both set: use the one \
+             that the image reads"
+                .into(),
+        );
+    }
     settings.unknown = unknown.into_iter().collect();
     mistakes.none_or(settings)
 }
@@ -170,12 +177,26 @@ mod tests {
 
     #[test]
     fn a_file_may_not_choose_programs_isolation_or_credentials() {
-        for name in ["LOCAL_SERVER", "LOCAL_ISOLATION", "STATE_DIR", "KUBECONFIG", "KUBE_CONTEXT"] {
+        for name in
+            ["LOCAL_SERVER", "LOCAL_ISOLATION", "STATE_DIR", "KUBECONFIG", "KUBE_CONTEXT", "SECURITY_PROFILE"]
+        {
             let name = format!("SANDBOX_{name}");
             let refused = message([file(4, &name, "/tmp/evil"), env(&name, "none")]);
             assert!(refused.contains(&format!(".env line 4: {name} may not be set in a file")), "{refused}");
             assert!(!refused.contains("evil"), "{refused}");
         }
+    }
+
+    #[test]
+    fn the_key_gets_in_by_one_way() {
+        let both = message([
+            env("SANDBOX_SSH_AUTHORIZED_KEYS_FILE", "/etc/keys"),
+            file(1, "SANDBOX_SSH_AUTHORIZED_KEYS_VARIABLE", "PUBLIC_KEY"),
+        ]);
+        assert!(both.contains("both set"), "{both}");
+        let root = message([env("SANDBOX_RUN_AS", "0")]);
+        assert!(root.contains("user id from 1"), "{root}");
+        assert_eq!(resolve([env("SANDBOX_RUN_AS", "none")]).unwrap().kubernetes.run_as, None);
     }
 
     #[test]

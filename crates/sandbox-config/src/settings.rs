@@ -67,6 +67,12 @@ pub struct SshSettings {
     pub user: Option<String>,
     /// The port of an image's own SSH server: 22.
     pub port: u16,
+    /// The file of the image where its own SSH server looks for the key to let in, an absolute
+    /// path; `None` is `.ssh/authorized_keys` in the home directory that the login name usually
+    /// has.
+    pub authorized_keys_file: Option<String>,
+    /// The environment variable that the image takes that key from, in place of a file.
+    pub authorized_keys_variable: Option<String>,
     /// Connections to one sandbox, at most: 4. Bulk transfers have their own.
     pub max_connections: usize,
     /// Commands at once on one connection, at most: 5, half of what OpenSSH takes.
@@ -115,6 +121,15 @@ pub struct KubernetesSettings {
     pub kubeconfig: Option<PathBuf>,
     /// The image that `sandbox-sshd` is brought along in.
     pub server_image: Option<String>,
+    /// How SSH gets into a Pod.
+    pub injection: InjectionKind,
+    /// Where an image has `sandbox-sshd`, for [`InjectionKind::Baked`].
+    pub baked_path: String,
+    /// What a Pod's processes may do.
+    pub security_profile: SecurityProfileKind,
+    /// The user and group that they run as under [`SecurityProfileKind::Restricted`]: 1000;
+    /// `None` leaves it to the platform or the image.
+    pub run_as: Option<u32>,
     /// The Secret in the namespace that images are fetched with.
     pub image_pull_secret: Option<String>,
     /// When images are fetched; `None` is Kubernetes' own rule, which goes by the tag.
@@ -136,6 +151,35 @@ pub enum ImagePullPolicy {
     IfNotPresent,
     /// Never: the node must have it.
     Never,
+}
+
+/// How SSH gets into a Pod.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum InjectionKind {
+    /// `sandbox-sshd` is brought along, by whichever way the cluster can.
+    #[default]
+    Auto,
+    /// `sandbox-sshd` is brought along as a volume that is the server's image.
+    ImageVolume,
+    /// `sandbox-sshd` is brought along by a first container that copies it.
+    InitContainer,
+    /// The image has `sandbox-sshd`.
+    Baked,
+    /// The image has an SSH server of its own.
+    Image,
+}
+
+/// What a Pod's processes may do, by the names of the Pod Security Standards.
+/// <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SecurityProfileKind {
+    /// Never root, no new privileges, no capabilities.
+    #[default]
+    Restricted,
+    /// The image's user, root as well.
+    Baseline,
 }
 
 /// How connections get to a Pod.
@@ -205,6 +249,8 @@ impl Default for SshSettings {
         Self {
             user: None,
             port: 22,
+            authorized_keys_file: None,
+            authorized_keys_variable: None,
             max_connections: 4,
             channels_per_connection: 5,
             idle_timeout: Some(Duration::from_secs(60)),
@@ -219,6 +265,10 @@ impl Default for KubernetesSettings {
             context: None,
             kubeconfig: None,
             server_image: None,
+            injection: InjectionKind::default(),
+            baked_path: "/usr/local/bin/sandbox-sshd".into(),
+            security_profile: SecurityProfileKind::default(),
+            run_as: Some(1000),
             image_pull_secret: None,
             image_pull_policy: None,
             transport: TransportKind::default(),
@@ -255,6 +305,8 @@ macro_rules! words {
 words!(BackendKind, "backend", "local" => Local, "k8s" => Kubernetes);
 words!(LocalIsolation, "isolation", "auto" => Auto, "namespaces" => Namespaces, "landlock" => Landlock, "none" => None);
 words!(ImagePullPolicy, "image pull policy", "Always" => Always, "IfNotPresent" => IfNotPresent, "Never" => Never);
+words!(InjectionKind, "injection", "auto" => Auto, "image-volume" => ImageVolume, "init-container" => InitContainer, "baked" => Baked, "image" => Image);
+words!(SecurityProfileKind, "security profile", "restricted" => Restricted, "baseline" => Baseline);
 words!(TransportKind, "transport", "auto" => Auto, "direct" => Direct, "port-forward" => PortForward);
 
 /// The environment, as far as it may be ours.

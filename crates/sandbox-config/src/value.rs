@@ -45,6 +45,17 @@ impl<'a> Value<'a> {
         Some(self.path()).filter(|path| path.is_absolute())
     }
 
+    /// An absolute path in an image, which is not this system's.
+    pub(crate) fn container_path(self) -> Option<String> {
+        self.line().filter(|path| path.starts_with('/') && !path.ends_with('/'))
+    }
+
+    /// A user other than root. The last number means "no change" to the kernel.
+    #[allow(clippy::option_option, reason = "two different things are said")]
+    pub(crate) fn user_or_none(self) -> Option<Option<u32>> {
+        if self.0 == NONE { Some(None) } else { self.count().filter(|user| *user != u32::MAX).map(Some) }
+    }
+
     pub(crate) fn image(self) -> Option<String> {
         let mut spec = SandboxSpec::default();
         spec.image = Some(self.text()?.to_owned());

@@ -120,11 +120,17 @@ variables! {
         "A connection that is unused for so long is closed.",
         |s, v| put(&mut s.ssh.idle_timeout, v.duration_or_none(MILLISECOND));
     "SSH_USER", file, None, "a login name of letters, digits, dots, dashes and underscores",
-        "The login name, for an image's own SSH server.",
+        "The login name, for an image's own SSH server; else root.",
         |s, v| put(&mut s.ssh.user, v.word("._-", 32).map(Some));
     "SSH_PORT", file, Some("22"), "a port from 1 to 65535",
         "The port, for an image's own SSH server.",
         |s, v| put(&mut s.ssh.port, v.count());
+    "SSH_AUTHORIZED_KEYS_FILE", file, None, ABSOLUTE_PATH,
+        "The file of the image where its own SSH server looks for the key to let in; else ~/.ssh/authorized_keys of the login name.",
+        |s, v| put(&mut s.ssh.authorized_keys_file, v.container_path().map(Some));
+    "SSH_AUTHORIZED_KEYS_VARIABLE", file, None, "the name of an environment variable, such as PUBLIC_KEY",
+        "The environment variable that the image takes that key from, in place of a file.",
+        |s, v| put(&mut s.ssh.authorized_keys_variable, v.word("_", 128).map(Some));
 
     "NAMESPACE", file, None, "the name of a namespace",
         "The Kubernetes namespace; else that of the context.",
@@ -132,6 +138,15 @@ variables! {
     "SERVER_IMAGE", file, None, IMAGE,
         "The image that brings the SSH server into Pods.",
         |s, v| put(&mut s.kubernetes.server_image, v.image().map(Some));
+    "INJECTION", file, Some("auto"), "auto, image-volume, init-container, baked or image",
+        "How SSH gets into a Pod: brought along (auto finds out which way the cluster can), in the image already, or the image's own SSH server.",
+        |s, v| put(&mut s.kubernetes.injection, v.parsed());
+    "BAKED_PATH", file, Some("/usr/local/bin/sandbox-sshd"), ABSOLUTE_PATH,
+        "Where an image has sandbox-sshd, for SANDBOX_INJECTION=baked.",
+        |s, v| put(&mut s.kubernetes.baked_path, v.container_path());
+    "RUN_AS", file, Some("1000"), "a user id from 1 to 4294967294, or none",
+        "The user and group that a Pod's processes run as; with none, the platform or the image chooses. It counts under the security profile restricted.",
+        |s, v| put(&mut s.kubernetes.run_as, v.user_or_none());
     "IMAGE_PULL_SECRET", file, None, "the name of a Secret",
         "The Secret in the namespace that images are fetched with.",
         |s, v| put(&mut s.kubernetes.image_pull_secret, v.word(".-", 253).map(Some));
@@ -145,6 +160,9 @@ variables! {
         "How long an obstacle that may clear by itself is waited for while a Pod starts.",
         |s, v| put(&mut s.kubernetes.startup_grace, v.duration(Duration::ZERO));
 
+    "SECURITY_PROFILE", environment, Some("restricted"), "restricted or baseline",
+        "What a Pod's processes may do, by the Pod Security Standards; an image whose own SSH server needs root needs baseline.",
+        |s, v| put(&mut s.kubernetes.security_profile, v.parsed());
     "STATE_DIR", environment, None, ABSOLUTE_PATH,
         "Where local sandboxes are kept; else $XDG_STATE_HOME/sandbox or ~/.local/state/sandbox.",
         |s, v| put(&mut s.local.state_dir, v.absolute_path().map(Some));
@@ -191,7 +209,8 @@ mod tests {
 
     #[test]
     fn each_variable_changes_something() {
-        let candidates = ["k8s", "2", "7s", "none", "/abs", "Never", "direct", "7Mi"];
+        let candidates =
+            ["k8s", "2", "7s", "none", "/abs", "Never", "direct", "7Mi", "baked", "baseline", "KEY"];
         for variable in VARIABLES {
             let changes = |candidate: &&&str| {
                 let mut settings = Settings::default();
