@@ -37,6 +37,8 @@ pub enum SandboxEventKind {
     Started,
     /// Its endpoint can be dialled.
     Addressed,
+    /// SSH has answered with the right key: told by the client, not by a backend.
+    Ready,
     /// Something is wrong that may mend itself; the message says what.
     Warning,
     /// It cannot come to be, or has broken down; the message says why.
@@ -60,6 +62,7 @@ impl fmt::Display for SandboxEventKind {
             Self::Pulling => "Pulling",
             Self::Started => "Started",
             Self::Addressed => "Addressed",
+            Self::Ready => "Ready",
             Self::Warning => "Warning",
             Self::Failed => "Failed",
             Self::Deleted => "Deleted",
@@ -80,6 +83,9 @@ pub struct Diagnosis {
     pub is_final: bool,
     /// The latest events, oldest first.
     pub events: Vec<SandboxEvent>,
+    /// It could not come to be for the way it was made, and the backend, which has found that
+    /// out now, would make it another way: creating it anew may succeed.
+    pub try_again: bool,
     /// The last lines of the server's own log.
     pub log_tail: String,
 }

@@ -99,6 +99,9 @@ pub struct Capabilities {
     /// The soft end is kept by the sandbox's own server, which has to be told when it is put
     /// off; otherwise the backend keeps it.
     pub server_keeps_ttl: bool,
+    /// What serves is the SDK's own server: it has jobs, keeps the environment for whoever takes
+    /// a sandbox up, and ends one that nobody uses. An image's own server does none of it.
+    pub own_server: bool,
     /// Limits that can be asked for: those that are true here can be applied.
     pub limits: LimitSupport,
 }

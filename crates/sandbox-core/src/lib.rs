@@ -41,7 +41,7 @@ pub use backend::{
     Swept,
 };
 pub use backend_options::BackendOptions;
-pub use connect::{ByteStream, Connector};
+pub use connect::{ByteStream, Connector, HostKeyProbe};
 pub use deadline::Deadline;
 pub use error::{
     BoxError, CommandCause, ConnectionError, ConnectionStage, CreationError, CreationReason, CreationStage,
@@ -64,6 +64,6 @@ pub use timestamp::rfc3339;
 #[cfg(feature = "mock")]
 pub use {
     backend::MockSandboxBackend,
-    connect::MockConnector,
+    connect::{MockConnector, MockHostKeyProbe},
     session::{MockSession, MockSessionSource},
 };

@@ -27,6 +27,7 @@ mod tcp;
 mod text;
 mod transport;
 
+pub use connection::SshHostKeys;
 pub use options::SshOptions;
 pub use pool::PoolStatus;
 pub use source::{InstanceStatus, SshSessions};

@@ -81,18 +81,19 @@ pub(crate) async fn connect(
     loop {
         let attempt = attempt(connector, access, config, deadline);
         let limit = attempt_limit.min(deadline.remaining());
-        let error = match tokio::time::timeout(limit, attempt).await {
+        let Failed { error, astray } = match tokio::time::timeout(limit, attempt).await {
             Ok(Ok(conn)) => return Ok(conn),
-            Ok(Err(error)) => error,
+            Ok(Err(failed)) => failed,
             // An attempt that the deadline cut short says less than one that failed.
             Err(_elapsed) => match earlier.take_if(|_| limit < attempt_limit) {
                 Some(earlier) => return Err(earlier),
-                None => silent(limit),
+                None => Failed { error: silent(limit), astray: true },
             },
         };
         tried += 1;
         let error = error.with_sandbox(&access.id);
-        if !may_pass(&error) || tried >= attempts || deadline.remaining() <= pause {
+        let another_way = astray && connector.led_astray(&access.endpoint);
+        if !(may_pass(&error) || another_way) || tried >= attempts || deadline.remaining() <= pause {
             return Err(error);
         }
         tracing::debug!(sandbox.id = %access.id, %error, tried, "not reachable yet");
@@ -107,6 +108,11 @@ fn silent(limit: Duration) -> Error {
     Error::connection(ConnectionStage::Dial, message, None)
 }
 
+/// Whether another server answered than the one that is meant.
+fn is_about_the_key(error: &Error) -> bool {
+    matches!(error, Error::Connection(error) if error.stage == ConnectionStage::HostKey)
+}
+
 /// Whether another attempt can end otherwise.
 fn may_pass(error: &Error) -> bool {
     match error {
@@ -114,6 +120,19 @@ fn may_pass(error: &Error) -> bool {
         Error::Backend { transient, .. } => *transient,
         Error::Timeout { .. } => true,
         _ => false,
+    }
+}
+
+/// Why an attempt failed.
+struct Failed {
+    error: Error,
+    /// What answered is not the server, whatever the reason.
+    astray: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, astray: false }
     }
 }
 
@@ -133,7 +152,7 @@ async fn attempt(
     access: &Access,
     config: &Arc<client::Config>,
     deadline: Deadline,
-) -> Result<Conn> {
+) -> Result<Conn, Failed> {
     let pin =
         PublicKey::from_openssh(access.host_key.as_str()).map_err(|source| unreadable("host key", source))?;
     let key = PrivateKey::from_openssh(access.client_key.expose())
@@ -144,9 +163,12 @@ async fn attempt(
     let facts = Arc::new(Facts::new(life.clone()));
     let stream = Guarded::new(stream, life);
     let handler = Handler::new(pin, Arc::clone(&facts));
-    let mut handle = client::connect_stream(Arc::clone(config), stream, handler)
-        .await
-        .map_err(|error| handshake_failed(error, &facts, access))?;
+    let mut handle = client::connect_stream(Arc::clone(config), stream, handler).await.map_err(|error| {
+        let no_ssh = matches!(error, russh::Error::Version);
+        let error = handshake_failed(error, &facts, access);
+        let astray = no_ssh || is_about_the_key(&error);
+        Failed { error, astray }
+    })?;
     let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
     match handle.authenticate_publickey(&access.user, key).await {
         Ok(AuthResult::Success) => {}
@@ -157,14 +179,16 @@ async fn attempt(
             return Err(lost(
                 facts.end().unwrap_or("the connection was lost while it was authenticated"),
                 None,
-            ));
+            )
+            .into());
         }
         Ok(AuthResult::Failure { partial_success: true, .. }) => {
             return Err(Error::connection(
                 ConnectionStage::Auth,
                 "the server wants more than a key; let it accept public-key authentication alone",
                 None,
-            ));
+            )
+            .into());
         }
         Ok(AuthResult::Failure { .. }) => {
             return Err(Error::connection(
@@ -175,16 +199,17 @@ async fn attempt(
                     access.user
                 ),
                 None,
-            ));
+            )
+            .into());
         }
         Err(error) => {
-            return Err(lost("the connection was lost while it was authenticated", Some(error.into())));
+            return Err(lost("the connection was lost while it was authenticated", Some(error.into())).into());
         }
     }
     if let Some(version) = dialect::server_version(facts.server_id())
         && !dialect::is_understood(version)
     {
-        return Err(another_version(version));
+        return Err(another_version(version).into());
     }
     abandon.0 = None;
     Ok(Conn::new(handle, facts))
@@ -202,6 +227,11 @@ fn handshake_failed(error: russh::Error, facts: &Facts, access: &Access) -> Erro
             None,
         );
     }
+    refused(error)
+}
+
+/// Why two sides did not come to terms.
+pub(super) fn refused(error: russh::Error) -> Error {
     let (stage, message) = match &error {
         russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, .. } => {
             (ConnectionStage::HostKey, "the server has no ed25519 host key; give it one (ssh-keygen -A)")

@@ -2,6 +2,7 @@
 
 mod handler;
 mod handshake;
+mod probe;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,6 +14,7 @@ use sandbox_core::dialect;
 
 pub(crate) use handler::Facts;
 pub(crate) use handshake::{Purpose, config, connect};
+pub use probe::SshHostKeys;
 
 use crate::text::escaped;
 use crate::transport::Life;
