@@ -1,5 +1,6 @@
 //! A client of the API server: from a kubeconfig, or from the Pod that this runs in.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,7 +27,42 @@ pub struct ClusterOptions {
 /// How long the API server's address may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// A cluster that was chosen.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Cluster {
+    /// For [`KubernetesBackend::new`](crate::KubernetesBackend::new).
+    pub client: Client,
+    /// The API server's address.
+    pub server: String,
+    /// The context of the kubeconfig, where it was named or the file has a current one.
+    pub context: Option<String>,
+}
+
+/// For people: which cluster it is.
+impl fmt::Display for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.server)?;
+        self.context.as_ref().map_or(Ok(()), |context| write!(f, " (context {context})"))
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// A client for [`KubernetesBackend::new`](crate::KubernetesBackend::new). Nothing is sent yet.
+///
+/// # Errors
+///
+/// As [`open`].
+pub async fn connect(options: &ClusterOptions) -> Result<Client> {
+    open(options).await.map(|cluster| cluster.client)
+}
+
+/// The cluster that these options mean. Nothing is sent yet.
 ///
 /// kube's own retry layer is off, for it repeats a create whose answer was lost; the backend has
 /// its own. `rustls` needs one crypto provider for the whole process: ring is chosen where the
@@ -36,16 +72,18 @@ const CONNECT: Duration = Duration::from_secs(10);
 ///
 /// [`Error::Config`] when there is no kubeconfig and this is no Pod, or when the kubeconfig
 /// cannot be read or has no such context. Its content is not repeated.
-pub async fn connect(options: &ClusterOptions) -> Result<Client> {
+pub async fn open(options: &ClusterOptions) -> Result<Cluster> {
     choose_crypto();
-    let mut config = config(options).await?;
+    let (mut config, context) = config(options).await?;
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
     let agent = HeaderValue::from_static(concat!("sandbox-sdk/", env!("CARGO_PKG_VERSION")));
     config.headers.push((USER_AGENT, agent));
-    prompt(config).map_err(|source| Error::Config {
+    let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+    let client = prompt(config).map_err(|source| Error::Config {
         message: format!("no client can be made for the cluster: {}", outermost(&source)),
-    })
+    })?;
+    Ok(Cluster { client, server, context })
 }
 
 /// kube's own connector leaves `TCP_NODELAY` off, and a command over a port-forward then takes
@@ -69,7 +107,8 @@ fn prompt(config: Config) -> Result<Client, kube::Error> {
     Ok(Client::new(service, config.default_namespace))
 }
 
-async fn config(options: &ClusterOptions) -> Result<Config> {
+/// Which cluster, and the context that it is of, where that is known.
+async fn config(options: &ClusterOptions) -> Result<(Config, Option<String>)> {
     let wanted = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
     let of_file = |what: String, error: kube::config::KubeconfigError| {
         let context = options.context.as_ref().map(|name| format!(" (context {name})")).unwrap_or_default();
@@ -78,20 +117,23 @@ async fn config(options: &ClusterOptions) -> Result<Config> {
     if let Some(path) = &options.kubeconfig {
         let what = || format!("the kubeconfig {}", path.display());
         let file = Kubeconfig::read_from(path).map_err(|error| of_file(what(), error))?;
-        return Config::from_custom_kubeconfig(file, &wanted).await.map_err(|error| of_file(what(), error));
+        let context = options.context.clone().or_else(|| file.current_context.clone());
+        let config = Config::from_custom_kubeconfig(file, &wanted).await;
+        return Ok((config.map_err(|error| of_file(what(), error))?, context));
     }
     if options.context.is_some() {
-        return Config::from_kubeconfig(&wanted)
-            .await
-            .map_err(|error| of_file("the kubeconfig".to_owned(), error));
+        let config = Config::from_kubeconfig(&wanted).await;
+        let config = config.map_err(|error| of_file("the kubeconfig".to_owned(), error))?;
+        return Ok((config, options.context.clone()));
     }
-    Config::infer().await.map_err(|error| Error::Config {
+    let config = Config::infer().await.map_err(|error| Error::Config {
         message: format!(
             "no cluster is configured: there is no kubeconfig that can be used ({}), and this does not run in a \
              Pod; name one with SANDBOX_KUBECONFIG or KUBECONFIG",
             outermost(&error)
         ),
-    })
+    })?;
+    Ok((config, None))
 }
 
 /// rustls panics when a program has two providers and none was chosen.
@@ -138,6 +180,15 @@ contexts:
     async fn a_context_has_its_namespace() {
         assert_eq!(open(KUBECONFIG, None).await.unwrap().default_namespace(), "default");
         assert_eq!(open(KUBECONFIG, Some("b")).await.unwrap().default_namespace(), "boxes");
+    }
+
+    #[tokio::test]
+    async fn people_are_told_which_cluster() {
+        let file = file(KUBECONFIG);
+        let mut options = ClusterOptions { kubeconfig: Some(file.path().to_owned()), context: None };
+        assert_eq!(super::open(&options).await.unwrap().to_string(), "https://127.0.0.1:1 (context a)");
+        options.context = Some("b".into());
+        assert_eq!(super::open(&options).await.unwrap().to_string(), "https://127.0.0.1:1 (context b)");
     }
 
     #[tokio::test]

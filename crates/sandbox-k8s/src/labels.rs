@@ -38,6 +38,9 @@ pub const LEASE: &str = "sandbox.dev/lease";
 /// Annotation on a Pod: the login name.
 pub const USER: &str = "sandbox.dev/user";
 
+/// Annotation on a Pod: the host key of an image's own SSH server, once it was learned.
+pub const HOST_KEY: &str = "sandbox.dev/host-key";
+
 /// What a watch or a list selects by: everything that this SDK made.
 pub fn selector() -> String {
     format!("{MANAGED_BY}={MANAGER}")

@@ -15,7 +15,7 @@
 //! | [`classify`] | what an answer means for what was being done |
 //! | [`index`] | what is known of all sandboxes, and who is woken by news |
 //!
-//! **Not there yet:** an image's own SSH server, image volumes found out by a dry run, the cluster's events while waiting, and tests in which parts of a cluster fail.
+//! **Not there yet:** tests in which parts of a cluster fail.
 //!
 //! The manifests of `tests/golden/` are what is sent, word for word.
 //!
@@ -41,5 +41,5 @@ pub mod status;
 mod watch;
 
 pub use backend::KubernetesBackend;
-pub use client::{ClusterOptions, connect as connect_cluster};
+pub use client::{Cluster, ClusterOptions, connect as connect_cluster, open as open_cluster};
 pub use connect::PodConnector;

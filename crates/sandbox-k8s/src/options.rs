@@ -191,6 +191,16 @@ pub enum AuthorizedKey {
     File(String),
 }
 
+impl AuthorizedKey {
+    /// The file where OpenSSH looks by default, if the user has the usual home directory.
+    pub fn of_user(user: &str) -> Self {
+        match user {
+            "root" => Self::default(),
+            other => Self::File(format!("/home/{other}/.ssh/authorized_keys")),
+        }
+    }
+}
+
 impl Default for AuthorizedKey {
     fn default() -> Self {
         Self::File("/root/.ssh/authorized_keys".into())

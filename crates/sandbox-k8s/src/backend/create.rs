@@ -13,11 +13,11 @@ use sandbox_core::{
 use tokio::sync::oneshot;
 
 use super::undo::{Stored, Undo};
-use super::{Known, Shared, image_server};
+use super::{Known, Shared};
 use crate::labels;
 use crate::lease::Held;
 use crate::objects::{Created, Kind};
-use crate::options::{Injection, PodOptions};
+use crate::options::{InjectVia, Injection, PodOptions};
 use crate::pod::{self, PodRequest};
 use crate::secret::{KeySecret, SandboxKeys};
 use crate::watch::of_ours;
@@ -52,32 +52,40 @@ struct Order {
     nonce: String,
     spec: SandboxSpec,
     pod: PodOptions,
-    host: KeyPair,
+    /// `None` for an image's own server, which has one.
+    host: Option<KeyPair>,
     client: KeyPair,
 }
 
 impl Order {
     fn new(shared: &Shared, mut spec: SandboxSpec) -> Result<Self> {
-        if matches!(shared.options.injection, Injection::Image(_)) {
-            return Err(image_server());
+        if shared.is_image_server() {
+            shared.probe()?;
+            tell_once_what_does_not_hold();
         }
         let id = spec.id.take().map_or_else(SandboxId::generate, Ok)?;
         let nonce = Uid::generate()?.as_str().to_owned();
         let pod = PodOptions::of(&spec)?;
-        let order = Self { id, nonce, spec, pod, host: KeyPair::generate()?, client: KeyPair::generate()? };
+        let host = if shared.is_image_server() { None } else { Some(KeyPair::generate()?) };
+        let order = Self { id, nonce, spec, pod, host, client: KeyPair::generate()? };
         // What is wrong with the Pod is found before its Secret is stored.
-        order.pod(shared, &Uid::new("unknown"))?;
+        order.pod(shared, &Uid::new("unknown"), None)?;
         Ok(order)
     }
 
-    fn pod(&self, shared: &Shared, secret: &Uid) -> Result<Pod> {
+    /// The Pod; `via` is the way that was found out to bring the server along.
+    fn pod(&self, shared: &Shared, secret: &Uid, via: Option<InjectVia>) -> Result<Pod> {
+        let mut options = shared.options.clone();
+        if let Some(via) = via {
+            options.injection = Injection::Inject(via);
+        }
         pod::build(PodRequest {
             id: &self.id,
             namespace: &shared.caller().namespace,
             nonce: &self.nonce,
             secret,
             spec: &self.spec,
-            options: &shared.options,
+            options: &options,
             pod: &self.pod,
         })
     }
@@ -86,10 +94,19 @@ impl Order {
         self.spec.lifetime.attach_timeout.is_none()
     }
 
+    /// The way to bring the server along, where that is to be found out.
+    async fn via(&self, shared: &Shared) -> Result<Option<InjectVia>> {
+        if shared.options.injection != Injection::Inject(InjectVia::Auto) {
+            return Ok(None);
+        }
+        let tried = self.pod(shared, &Uid::new("unknown"), Some(InjectVia::ImageVolume))?;
+        Ok(Some(shared.via.find_out(shared.caller(), &tried).await))
+    }
+
     fn secret(&self, shared: &Shared, lease: Option<&Held>) -> KeySecret {
         let detached = self.is_detached();
         let keys = SandboxKeys {
-            host: Some(&self.host.private),
+            host: self.host.as_ref().map(|host| &host.private),
             authorized: &self.client.public,
             client: detached.then_some(&self.client.private),
         };
@@ -130,7 +147,9 @@ impl Order {
         };
         let secret = self.secret(shared, lease.as_ref());
         undo.secret = Stored::Perhaps;
-        let owner = match caller.create(&self.id, secret.manifest(), &self.nonce, deadline).await? {
+        let stored = caller.create(&self.id, secret.manifest(), &self.nonce, deadline);
+        let (stored, via) = tokio::join!(stored, self.via(shared));
+        let owner = match stored? {
             Created::Stored(secret) => uid_of(&secret, &self.id)?,
             Created::Taken => {
                 undo.secret = Stored::No;
@@ -141,7 +160,8 @@ impl Order {
         if waiting.is_closed() {
             return Err(refused(&self.id, "nobody waits for it any more"));
         }
-        let mut pod = self.pod(shared, &owner)?;
+        let via = via?;
+        let mut pod = self.pod(shared, &owner, via)?;
         if let Some(lease) = &lease {
             let annotations = pod.metadata.annotations.get_or_insert_default();
             annotations.insert(labels::LEASE.to_owned(), lease.id.as_str().to_owned());
@@ -164,8 +184,16 @@ impl Order {
             ));
         };
         let info = view.info();
-        shared
-            .remember(uid, Known { id: self.id, owner, host: self.host.public, client: self.client.private });
+        let detached = self.is_detached();
+        let known = Known {
+            id: self.id,
+            owner,
+            host: self.host.map(|host| host.public),
+            client: self.client.private,
+            detached,
+            via,
+        };
+        shared.remember(uid, known);
         shared.watch.made(view);
         Ok(info)
     }
@@ -192,6 +220,17 @@ impl Drop for Made {
             runtime.spawn(undo.run());
         }
     }
+}
+
+/// Lifetimes are kept by our own server.
+fn tell_once_what_does_not_hold() {
+    static TOLD: std::sync::Once = std::sync::Once::new();
+    TOLD.call_once(|| {
+        tracing::warn!(
+            "an image's own SSH server does not end sandboxes that nobody uses: they stay until they are deleted, \
+             or until their ttl or max_lifetime"
+        );
+    });
 }
 
 pub(super) fn uid_of<K: Kind>(object: &K, id: &SandboxId) -> Result<Uid> {

@@ -2,13 +2,16 @@
 
 mod create;
 mod delete;
+mod host_key;
+mod injection;
 mod observe;
+mod pulling;
 mod sweep;
 mod undo;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,15 +19,15 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use sandbox_core::{
     Access, Capabilities, Deadline, DeleteOptions, Diagnosis, Endpoint, Error, EventStream, Freshness,
-    ListFilter, LogOptions, LogStream, PrivateKey, PublicKey, Result, SandboxBackend, SandboxId, SandboxInfo,
-    SandboxSpec, SweepOptions, SweepReport, Uid,
+    HostKeyProbe, ListFilter, LogOptions, LogStream, PrivateKey, PublicKey, Result, SandboxBackend,
+    SandboxId, SandboxInfo, SandboxSpec, SweepOptions, SweepReport, Uid,
 };
 
 use crate::call::Caller;
-use crate::connect::PodConnector;
+use crate::connect::{Found, Pace, PodConnector};
 use crate::labels;
 use crate::lease::Keeper;
-use crate::options::KubernetesOptions;
+use crate::options::{InjectVia, Injection, KubernetesOptions};
 use crate::secret;
 use crate::status::PodView;
 use crate::watch::{ASK, Watch};
@@ -42,6 +45,13 @@ struct Shared {
     lease: Option<Keeper>,
     /// Of sandboxes that were made or used here.
     known: Mutex<HashMap<Uid, Known>>,
+    /// Which way the server is brought along.
+    via: injection::Via,
+    /// What connections have found out, of all connectors.
+    found: Arc<Found>,
+    pace: Arc<Pace>,
+    /// What learns the host key of an image's own server.
+    probe: OnceLock<Arc<dyn HostKeyProbe>>,
 }
 
 /// What no watch tells of a sandbox.
@@ -50,8 +60,13 @@ struct Known {
     id: SandboxId,
     /// The uid of its Secret.
     owner: Uid,
-    host: PublicKey,
+    /// `None` while that of an image's own server was not learned.
+    host: Option<PublicKey>,
     client: PrivateKey,
+    /// Others may take it up.
+    detached: bool,
+    /// Which way was found out for it to bring the server along.
+    via: Option<InjectVia>,
 }
 
 /// How messages call it.
@@ -67,12 +82,34 @@ impl KubernetesBackend {
         let caller = Arc::new(Caller::new(client, namespace));
         let lease = options.owner_lease.map(|lasts| Keeper::new(Arc::clone(&caller), lasts));
         let watch = Arc::new(Watch::new(caller, lease.is_some()));
-        Self { shared: Arc::new(Shared { options, watch, lease, known: Mutex::default() }) }
+        let pace = Arc::new(Pace::new(&options.injection));
+        let shared = Shared {
+            options,
+            watch,
+            lease,
+            known: Mutex::default(),
+            via: injection::Via::default(),
+            found: Arc::default(),
+            pace,
+            probe: OnceLock::new(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
-    /// What opens streams to the Pods of this backend; it looks at the same watch.
+    /// Learns the host keys of images' own SSH servers with this; needed for
+    /// [`Injection::Image`], and for taking up such sandboxes. It is asked over a stream through
+    /// the API server, never over the Pod network.
+    #[must_use]
+    pub fn learning_host_keys_with(self, probe: Arc<dyn HostKeyProbe>) -> Self {
+        // Who calls it twice has two that do the same.
+        drop(self.shared.probe.set(probe));
+        self
+    }
+
+    /// What opens streams to the Pods of this backend; it looks at the same watch. All share
+    /// what each finds out.
     pub fn connector(&self) -> PodConnector {
-        PodConnector::new(Arc::clone(&self.shared.watch), self.shared.options.transport)
+        self.shared.connector()
     }
 
     /// Where the Pods are.
@@ -84,6 +121,34 @@ impl KubernetesBackend {
 impl Shared {
     fn caller(&self) -> &Caller {
         &self.watch.caller
+    }
+
+    fn connector(&self) -> PodConnector {
+        let (watch, transport) = (Arc::clone(&self.watch), self.options.transport);
+        PodConnector::new(watch, transport, Arc::clone(&self.found), Arc::clone(&self.pace))
+    }
+
+    fn probe(&self) -> Result<&dyn HostKeyProbe> {
+        self.probe.get().map(|probe| &**probe).ok_or_else(|| Error::Config {
+            message:
+                "an image's own SSH server has a host key that has to be learned, and this backend was made \
+                      without the means (KubernetesBackend::learning_host_keys_with)"
+                    .into(),
+        })
+    }
+
+    /// Whether the image's own server serves.
+    fn is_image_server(&self) -> bool {
+        matches!(self.options.injection, Injection::Image(_))
+    }
+
+    /// Pins a host key for an instance; one that was pinned stays.
+    fn pin(&self, uid: &Uid, key: PublicKey) -> PublicKey {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.get_mut(uid) {
+            Some(known) => known.host.get_or_insert(key).clone(),
+            None => key,
+        }
     }
 
     fn remember(&self, uid: Uid, known: Known) {
@@ -118,8 +183,14 @@ impl Shared {
         if !labels::secret_of(&stored).is_ok_and(|(_, uid)| uid == view.owner) {
             return Err(Error::NotFound { id: view.id.clone() });
         }
-        let Some(host) = keys.host else { return Err(image_server()) };
-        let known = Known { id: view.id.clone(), owner: view.owner.clone(), host, client: keys.client };
+        let known = Known {
+            id: view.id.clone(),
+            owner: view.owner.clone(),
+            host: keys.host,
+            client: keys.client,
+            detached: true,
+            via: None,
+        };
         self.remember(view.uid.clone(), known.clone());
         Ok(known)
     }
@@ -135,7 +206,9 @@ impl SandboxBackend for KubernetesBackend {
         let mut capabilities = Capabilities::default();
         capabilities.images = true;
         capabilities.network = true;
-        capabilities.server_keeps_ttl = true;
+        // An image's own server knows nothing of these.
+        capabilities.server_keeps_ttl = !self.shared.is_image_server();
+        capabilities.own_server = !self.shared.is_image_server();
         capabilities.limits.cpu = true;
         capabilities.limits.memory = true;
         capabilities.limits.disk = true;
@@ -169,11 +242,15 @@ impl SandboxBackend for KubernetesBackend {
     async fn access(&self, id: &SandboxId) -> Result<Access> {
         let view = self.shared.find(id).await?;
         let keys = self.shared.keys(&view).await?;
+        let host_key = match &keys.host {
+            Some(key) => key.clone(),
+            None => host_key::of(&self.shared, &view, &keys).await?,
+        };
         Ok(Access {
             id: id.clone(),
             uid: view.uid.clone(),
             user: view.user.clone(),
-            host_key: keys.host,
+            host_key,
             client_key: keys.client,
             endpoint: Endpoint::Pod {
                 namespace: self.namespace().to_owned(),
@@ -209,12 +286,4 @@ impl fmt::Debug for KubernetesBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KubernetesBackend").field("namespace", &self.namespace()).finish_non_exhaustive()
     }
-}
-
-fn image_server() -> Error {
-    Error::unsupported(
-        "an image's own SSH server",
-        "this version",
-        "bring sandbox-sshd along (SANDBOX_SERVER_IMAGE), or put it into the image",
-    )
 }

@@ -13,6 +13,7 @@ use sandbox_core::{
 };
 use tokio::time::Instant;
 
+use super::pulling::Pulling;
 use super::{BACKEND, Shared};
 use crate::labels::{self, ENDS_AFTER};
 use crate::status::{PodView, cluster_event, events_since};
@@ -27,7 +28,9 @@ const TAIL_WAIT: Duration = Duration::from_secs(3);
 pub(super) async fn events(shared: &Arc<Shared>, id: &SandboxId) -> Result<EventStream> {
     let view = shared.find(id).await?;
     let story = Story {
+        shared: Arc::clone(shared),
         follow: shared.watch.follow(id, &view.uid),
+        pulling: Pulling::of(Arc::clone(&shared.watch), view.uid.clone()),
         grace: shared.options.startup_grace,
         seen: None,
         troubled: None,
@@ -44,7 +47,9 @@ pub(super) async fn events(shared: &Arc<Shared>, id: &SandboxId) -> Result<Event
 }
 
 struct Story {
+    shared: Arc<Shared>,
     follow: Follow,
+    pulling: Pulling,
     grace: Duration,
     seen: Option<Arc<PodView>>,
     /// Since when it has not been without trouble.
@@ -55,13 +60,17 @@ struct Story {
 impl Story {
     async fn next(&mut self) -> Vec<Result<SandboxEvent>> {
         let patience = self.patience();
-        let next = self.follow.next(self.seen.as_ref());
-        let next = match patience {
-            Some(end) => match tokio::time::timeout_at(end, next).await {
-                Ok(next) => next,
-                Err(_elapsed) => return self.lost_patience(),
-            },
-            None => next.await,
+        let impatience = async {
+            match patience {
+                Some(end) => tokio::time::sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
+        let next = tokio::select! {
+            biased;
+            next = self.follow.next(self.seen.as_ref()) => next,
+            said = self.pulling.next() => return vec![Ok(said)],
+            () = impatience => return self.lost_patience(),
         };
         let now = SystemTime::now();
         let view = match next {
@@ -77,6 +86,8 @@ impl Story {
         };
         let told = events_since(self.seen.as_deref(), &view, now);
         self.over = told.iter().any(|event| event.kind.is_final());
+        self.pulling.look(&view);
+        self.shared.learn_of_volumes(&view);
         match &view.trouble {
             Some(_) => self.troubled = Some(self.troubled.unwrap_or_else(Instant::now)),
             None => self.troubled = None,
@@ -110,6 +121,7 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
         return Ok(diagnosis);
     };
     diagnosis.is_final = view.state == SandboxState::Ended;
+    diagnosis.try_again = shared.learn_of_volumes(&view);
     diagnosis.summary = match (&view.trouble, view.state) {
         (Some(trouble), _) => trouble.message.clone(),
         (None, SandboxState::Ended) if view.deleting => "its Pod is being deleted".into(),

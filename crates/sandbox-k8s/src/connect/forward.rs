@@ -8,6 +8,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub(super) async fn open(
 #[derive(Debug)]
 struct Forward {
     incoming: DuplexStream,
+    /// Why it was cut; what came before is read first.
+    cut: Arc<OnceLock<String>>,
     outgoing: DuplexStream,
     /// Its end tells the pump that nobody reads any more.
     _alive: oneshot::Sender<()>,
@@ -74,17 +77,20 @@ where
         match channels.take(frames.next().await) {
             Taken::Data(data) => break data,
             Taken::Nothing => {}
+            Taken::Closed => return Err(silent("the API server closed it".into())),
             Taken::End(why) => return Err(silent(why)),
         }
     };
     let (incoming, mut inward) = tokio::io::duplex(FROM_POD);
     let (outgoing, outward) = tokio::io::duplex(TO_POD);
     let (alive, dropped) = oneshot::channel::<()>();
+    let cut = Arc::new(OnceLock::new());
+    let why = Arc::clone(&cut);
     tokio::spawn(async move {
         let up = upward(outward, sink);
         let down = async {
             if inward.write_all(&first).await.is_ok() {
-                downward(channels, frames, inward).await;
+                downward(channels, frames, inward, &why).await;
             }
         };
         let abandoned = async {
@@ -99,7 +105,7 @@ where
             () = abandoned => {}
         }
     });
-    Ok(Forward { incoming, outgoing, _alive: alive })
+    Ok(Forward { incoming, cut, outgoing, _alive: alive })
 }
 
 async fn upward<S>(mut outward: DuplexStream, mut sink: S)
@@ -123,7 +129,7 @@ where
     }
 }
 
-async fn downward<S>(mut channels: Channels, mut frames: S, mut inward: DuplexStream)
+async fn downward<S>(mut channels: Channels, mut frames: S, mut inward: DuplexStream, cut: &OnceLock<String>)
 where
     S: Stream<Item = Result<Message, WsError>> + Unpin,
 {
@@ -137,6 +143,12 @@ where
             Taken::Nothing => {}
             Taken::End(why) => {
                 tracing::debug!(%why, "a port-forward has ended");
+                // Before its end is read; there is one end.
+                drop(cut.set(why));
+                return;
+            }
+            Taken::Closed => {
+                tracing::debug!("a port-forward was closed");
                 return;
             }
         }
@@ -147,6 +159,9 @@ where
 enum Taken {
     Data(Bytes),
     Nothing,
+    /// As it should be: the other side has said that it ends.
+    Closed,
+    /// Cut, or refused.
     End(String),
 }
 
@@ -160,7 +175,7 @@ impl Channels {
     fn take(&mut self, frame: Option<Result<Message, WsError>>) -> Taken {
         let mut frame = match frame {
             Some(Ok(Message::Binary(frame))) if !frame.is_empty() => frame,
-            Some(Ok(Message::Close(_))) | None => return Taken::End("the API server closed it".into()),
+            Some(Ok(Message::Close(_))) | None => return Taken::Closed,
             Some(Ok(_)) => return Taken::Nothing,
             Some(Err(error)) => return Taken::End(error.to_string()),
         };
@@ -185,7 +200,14 @@ impl AsyncRead for Forward {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.incoming).poll_read(cx, buf)
+        let before = buf.filled().len();
+        std::task::ready!(Pin::new(&mut self.incoming).poll_read(cx, buf))?;
+        match self.cut.get() {
+            Some(why) if buf.filled().len() == before && buf.remaining() > 0 => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, why.clone())))
+            }
+            _ => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -269,10 +291,28 @@ mod tests {
         assert_eq!(&frame[..], b"\0hello");
         say(&mut far, b"\x002.0").await;
         say(&mut far, &[DATA]).await;
-        drop(far);
+        far.close(None).await.unwrap();
         let mut text = String::new();
         near.read_to_string(&mut text).await.unwrap();
         assert_eq!(text, "SSH-2.0");
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_is_an_error_and_no_short_end() {
+        for last in [None, Some(&b"\x01the container is gone"[..])] {
+            let (mut near, mut far) = open().await;
+            say(&mut far, b"\0half of ").await;
+            if let Some(last) = last {
+                say(&mut far, last).await;
+            }
+            drop(far);
+            let mut text = Vec::new();
+            let error = near.read_to_end(&mut text).await.unwrap_err();
+            assert_eq!(
+                (text.as_slice(), error.kind()),
+                (&b"SSH-half of "[..], io::ErrorKind::ConnectionReset)
+            );
+        }
     }
 
     #[tokio::test]

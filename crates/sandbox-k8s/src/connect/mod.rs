@@ -1,52 +1,40 @@
 //! Byte streams to Pods: to their address, or through the API server.
 
 mod forward;
+mod found;
+mod pace;
+mod target;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::FutureExt;
-use sandbox_core::{ByteStream, ConnectionStage, Connector, Deadline, Endpoint, Error, Result, SandboxState};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use sandbox_core::{
+    ByteStream, ConnectionStage, Connector, Deadline, Endpoint, Error, Result, SandboxId, Uid,
+};
+use tokio::time::timeout;
 
 use crate::options::Transport;
 use crate::status::PodView;
-use crate::watch::{Follow, Watch};
+use crate::watch::Watch;
+pub(crate) use found::Found;
+use found::Way;
+pub(crate) use pace::Pace;
+use target::{ATTEMPT, SILENT, Target, answering};
 
 /// Opens streams to the Pods of one [`KubernetesBackend`](crate::KubernetesBackend), which makes
-/// it. A Pod that starts is dialled from the moment that it can be, and again until it answers.
+/// it. A Pod that starts is dialled as soon as it may answer, and again until it does.
 #[derive(Clone)]
 pub struct PodConnector {
     watch: Arc<Watch>,
     transport: Transport,
     /// What [`Transport::Auto`] has found out.
-    found: Arc<AtomicU8>,
+    found: Arc<Found>,
+    pace: Arc<Pace>,
 }
-
-const NOT_KNOWN: u8 = 0;
-const DIRECT: u8 = 1;
-const FORWARD: u8 = 2;
-
-/// Between two attempts, at first and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
-/// How long one attempt to connect to an address may take.
-const ATTEMPT: Duration = Duration::from_secs(2);
-/// How long a container that runs may go without answering.
-const SILENT: Duration = Duration::from_secs(5);
 
 type Stream = Box<dyn ByteStream>;
-
-/// How a stream gets there.
-#[derive(Debug, Clone, Copy)]
-enum Way {
-    Direct,
-    Forward,
-}
 
 /// Why one attempt failed.
 enum Failed {
@@ -56,8 +44,18 @@ enum Failed {
 }
 
 impl PodConnector {
-    pub(crate) fn new(watch: Arc<Watch>, transport: Transport) -> Self {
-        Self { watch, transport, found: Arc::default() }
+    pub(crate) fn new(watch: Arc<Watch>, transport: Transport, found: Arc<Found>, pace: Arc<Pace>) -> Self {
+        Self { watch, transport, found, pace }
+    }
+
+    /// A stream through the API server, whatever the transport: from there to the Pod nobody
+    /// else can answer, for the API server is known by its certificate and the Pod by its name.
+    pub(crate) async fn trusted(&self, id: &SandboxId, uid: &Uid, port: u16) -> Result<Stream> {
+        self.target(id.clone(), uid.clone(), port).unless_over(|target| target.by(Way::Forward)).await
+    }
+
+    fn target(&self, id: SandboxId, uid: Uid, port: u16) -> Target {
+        Target { watch: Arc::clone(&self.watch), pace: Arc::clone(&self.pace), id, uid, port }
     }
 
     async fn reach(&self, target: &Target) -> Result<Stream> {
@@ -69,22 +67,21 @@ impl PodConnector {
     }
 
     async fn whichever(&self, target: &Target) -> Result<Stream> {
-        match self.found.load(Ordering::Relaxed) {
+        match self.found.way() {
             // A Pod that starts may be reached before its address is told.
-            DIRECT if target.is_addressed().await? => match target.by(Way::Direct).await {
+            Some(Way::Direct) if target.is_addressed().await? => match target.by(Way::Direct).await {
                 Ok(stream) => return Ok(stream),
-                // The network is another one now.
-                Err(_) => self.found.store(NOT_KNOWN, Ordering::Relaxed),
+                Err(_) => self.found.changed(),
             },
-            FORWARD => return target.by(Way::Forward).await,
-            _ => {}
+            Some(Way::Forward) => return target.by(Way::Forward).await,
+            Some(Way::Direct) | None => {}
         }
         let (direct, forward) = (target.by(Way::Direct), target.by(Way::Forward));
         tokio::pin!(direct, forward);
         tokio::select! {
             stream = &mut direct => match stream {
                 Ok(stream) => {
-                    self.found.store(DIRECT, Ordering::Relaxed);
+                    self.found.direct();
                     Ok(stream)
                 }
                 Err(_) => forward.await,
@@ -101,10 +98,11 @@ impl PodConnector {
 
     /// Whether later connections can go to the Pod's address, for that is faster.
     fn find_out(&self, target: &Target) {
-        let (connector, id, uid) = (self.clone(), target.id.clone(), target.uid.clone());
-        let port = target.port;
+        if self.found.way().is_some() {
+            return;
+        }
+        let (found, follow, port) = (Arc::clone(&self.found), target.follow(), target.port);
         tokio::spawn(async move {
-            let follow = connector.watch.follow(&id, &uid);
             let addressed = async {
                 let mut seen = None;
                 loop {
@@ -116,11 +114,10 @@ impl PodConnector {
                 }
             };
             let Ok(Some(address)) = timeout(SILENT, addressed).await else { return };
-            let found = match timeout(ATTEMPT, TcpStream::connect(address)).await {
-                Ok(Ok(_)) => DIRECT,
-                Ok(Err(_)) | Err(_) => FORWARD,
-            };
-            connector.found.store(found, Ordering::Relaxed);
+            match timeout(ATTEMPT, answering(address)).await {
+                Ok(Ok(_)) => found.direct(),
+                Ok(Err(_)) | Err(_) => found.no_way(),
+            }
         });
     }
 }
@@ -139,110 +136,28 @@ impl Connector for PodConnector {
         if *namespace != self.watch.caller.namespace {
             return Err(unsupported());
         }
-        let target =
-            Target { watch: Arc::clone(&self.watch), id: name.parse()?, uid: uid.clone(), port: *port };
-        let connected = async {
-            tokio::select! {
-                biased;
-                error = target.over() => Err(error),
-                stream = self.reach(&target) => stream,
-            }
-        };
+        let target = self.target(name.parse()?, uid.clone(), *port);
+        let connected = target.unless_over(|target| self.reach(target));
         deadline.bound("connect to the Pod", connected).await
+    }
+
+    /// An address may be another's: one that had it before or has it by now, or a network of
+    /// the same numbers. Through the API server there is no such doubt.
+    fn led_astray(&self, endpoint: &Endpoint) -> bool {
+        let another_way = self.transport == Transport::Auto && self.found.misled();
+        if another_way {
+            tracing::warn!(
+                ?endpoint,
+                "another server answers at the Pod's address: going through the API server"
+            );
+        }
+        another_way
     }
 }
 
 impl fmt::Debug for PodConnector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PodConnector").field("transport", &self.transport).finish_non_exhaustive()
-    }
-}
-
-/// The server that is meant.
-struct Target {
-    watch: Arc<Watch>,
-    id: sandbox_core::SandboxId,
-    uid: sandbox_core::Uid,
-    port: u16,
-}
-
-impl Target {
-    fn follow(&self) -> Follow {
-        self.watch.follow(&self.id, &self.uid)
-    }
-
-    /// Returns when it will not answer any more.
-    async fn over(&self) -> Error {
-        let follow = self.follow();
-        let mut seen = None;
-        loop {
-            match follow.next(seen.as_ref()).await {
-                Ok(Some(view)) => {
-                    if view.state == SandboxState::Ended {
-                        return unreachable(ended(&view));
-                    }
-                    seen = Some(view);
-                }
-                Ok(None) => return unreachable("its Pod is gone".into()),
-                Err(error) => return error,
-            }
-        }
-    }
-
-    async fn is_addressed(&self) -> Result<bool> {
-        Ok(self.follow().next(None).await?.is_some_and(|view| view.address.is_some()))
-    }
-
-    async fn dial_address(&self, address: IpAddr) -> Result<Stream, Failed> {
-        let address = SocketAddr::new(address, self.port);
-        match timeout(ATTEMPT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // Commands are small packets: without it each waits 40 ms for the last.
-                stream.set_nodelay(true).map_err(|error| Failed::ForNow(dial(address, error)))?;
-                Ok(Box::new(stream))
-            }
-            Ok(Err(error)) => Err(Failed::ForNow(dial(address, error))),
-            Err(_elapsed) => {
-                Err(Failed::ForNow(unreachable(format!("{address} does not answer within {ATTEMPT:?}"))))
-            }
-        }
-    }
-
-    /// Waits until there is something to dial, and dials until it answers, or until it should
-    /// have.
-    async fn by(&self, way: Way) -> Result<Stream> {
-        let follow = self.follow();
-        let mut view = follow.next(None).await?;
-        let mut running: Option<Instant> = None;
-        let mut pause = PAUSE.0;
-        loop {
-            let Some(known) = view else { return Err(unreachable("its Pod is gone".into())) };
-            let attempt = match (way, known.address) {
-                (Way::Direct, Some(address)) => self.dial_address(address).left_future(),
-                (Way::Forward, _) if known.scheduled.is_some() => {
-                    forward::open(&self.watch.caller, self.id.as_str(), self.port).right_future()
-                }
-                _ => {
-                    view = follow.next(Some(&known)).await?;
-                    continue;
-                }
-            };
-            if known.state == SandboxState::Running {
-                running = Some(running.unwrap_or_else(Instant::now));
-            }
-            let error = match attempt.await {
-                Ok(stream) => return Ok(stream),
-                Err(Failed::ForGood(error)) => return Err(error),
-                Err(Failed::ForNow(error)) => error,
-            };
-            if running.is_some_and(|since| since.elapsed() > SILENT) {
-                return Err(error);
-            }
-            tracing::trace!(sandbox.id = %self.id, %error, "not reachable yet");
-            sleep(pause).await;
-            pause = (pause * 2).min(PAUSE.1);
-            view = follow.next(None).await?;
-        }
     }
 }
 
@@ -261,6 +176,7 @@ fn unreachable(message: String) -> Error {
 fn dial(address: SocketAddr, error: std::io::Error) -> Error {
     let message = match error.kind() {
         std::io::ErrorKind::ConnectionRefused => format!("nothing listens on {address}"),
+        std::io::ErrorKind::UnexpectedEof => format!("what listens on {address} says nothing"),
         _ => format!("{address} cannot be connected to"),
     };
     Error::connection(ConnectionStage::Dial, message, Some(Box::new(error)))

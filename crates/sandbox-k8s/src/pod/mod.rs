@@ -19,6 +19,7 @@ use sandbox_core::{Error, Result, SandboxId, SandboxSpec, Uid};
 
 use crate::labels;
 use crate::options::{Injection, KubernetesOptions, PodOptions};
+use inject::Server;
 
 /// The container that is the sandbox; the only one whose state counts.
 pub const CONTAINER: &str = "sandbox";
@@ -66,7 +67,7 @@ pub fn build(request: PodRequest<'_>) -> Result<Pod> {
     let restrictions = security::check(&profile, own.run_as_user, &options.injection)?;
     let server = inject::server(options)?;
     let mut spec = PodSpec {
-        active_deadline_seconds: Some(deadline(request.spec)?),
+        active_deadline_seconds: Some(deadline(request.spec, &server)?),
         automount_service_account_token: Some(false),
         containers: vec![container::sandbox(&request, &server)?],
         enable_service_links: Some(false),
@@ -138,9 +139,20 @@ fn metadata(request: &PodRequest<'_>) -> Result<ObjectMeta> {
     })
 }
 
-/// Kubernetes takes whole seconds, in 31 bits.
-fn deadline(spec: &SandboxSpec) -> Result<i64> {
-    let most = spec.lifetime.max_lifetime;
+/// Kubernetes takes whole seconds, in 31 bits. An image's own server keeps no soft end, so
+/// there the first is the hard one; and nothing can tell when it is idle.
+fn deadline(spec: &SandboxSpec, server: &Server<'_>) -> Result<i64> {
+    let most = match server {
+        Server::Ours { .. } => spec.lifetime.max_lifetime,
+        Server::Own(_) => spec.lifetime.first_end(),
+    };
+    if let (Server::Own(_), Some(idle)) = (server, spec.lifetime.idle_timeout) {
+        return Err(Error::unsupported(
+            format!("an idle time-out of {idle:?}"),
+            "an image's own SSH server",
+            "it does not know when nothing is asked of it: set a ttl, or bring sandbox-sshd along (SANDBOX_INJECTION)",
+        ));
+    }
     let seconds = i32::try_from(labels::whole_seconds(most));
     seconds.map(i64::from).map_err(|_| {
         Error::invalid(

@@ -38,6 +38,8 @@ pub struct PodView {
     pub image: Option<String>,
     /// The login name.
     pub user: String,
+    /// The host key of an image's own SSH server, as far as somebody has learned it.
+    pub host_key: Option<String>,
     /// Where its SSH server listens.
     pub port: u16,
     /// The runtime class, where one was asked for.
@@ -91,6 +93,7 @@ impl PodView {
             labels: labels::own_labels(meta),
             image: main.and_then(|main| main.image.clone()),
             user: labels::annotation(meta, labels::USER).unwrap_or(CONTAINER).to_owned(),
+            host_key: labels::annotation(meta, labels::HOST_KEY).map(str::to_owned),
             port: main.and_then(port).unwrap_or(PORT),
             runtime: spec.and_then(|spec| spec.runtime_class_name.clone()),
             scheduled: spec.zip(status).and_then(|(spec, status)| scheduled(spec, status, created_at)),

@@ -1,0 +1,99 @@
+//! The host key of an image's own SSH server. Nobody knows it before the server runs, so it is
+//! learned once: through the API server, whose certificate is known and which names the Pod,
+//! never over the Pod network, where somebody else might answer. From then on it is pinned.
+//!
+//! A detached sandbox keeps it in an annotation of its Pod, which goes with the Pod's uid, for
+//! whoever takes it up (the Secret with its keys cannot be changed). Who may write Pods might
+//! forge it, and gains nothing by that alone: a forged key is refused by the real server's
+//! clients, and to be believed the forger would also have to answer at the Pod's address. Such a
+//! person could as well have replaced the Pod's image.
+
+use std::time::Duration;
+
+use sandbox_core::{ConnectionStage, Deadline, Error, HostKeyProbe, PublicKey, Result, SandboxState};
+
+use super::{Known, Shared};
+use crate::labels;
+use crate::status::PodView;
+use crate::watch::{ASK, of_ours};
+
+/// How long the server may take to show its key, its Pod's start included.
+const LEARN: Duration = Duration::from_secs(300);
+/// How long one attempt may take once something answers.
+const ANSWER: Duration = Duration::from_secs(15);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The key to pin for a sandbox whose server has its own.
+pub(super) async fn of(shared: &Shared, view: &PodView, known: &Known) -> Result<PublicKey> {
+    if let Some(key) = view.host_key.as_deref().and_then(|text| text.parse().ok()) {
+        return Ok(shared.pin(&view.uid, key));
+    }
+    let probe = shared.probe()?;
+    let deadline = Deadline::after(LEARN);
+    let learned = deadline.bound("learn the host key", learn(shared, view, probe, deadline)).await?;
+    let key = shared.pin(&view.uid, learned);
+    if known.detached {
+        keep(shared, view, &key).await;
+    }
+    Ok(key)
+}
+
+async fn learn(
+    shared: &Shared,
+    view: &PodView,
+    probe: &dyn HostKeyProbe,
+    deadline: Deadline,
+) -> Result<PublicKey> {
+    let connector = shared.connector();
+    let follow = shared.watch.follow(&view.id, &view.uid);
+    loop {
+        let answer = async {
+            let stream = connector.trusted(&view.id, &view.uid, view.port).await?;
+            probe.host_key(stream, Deadline::after(ANSWER).min(deadline)).await
+        };
+        let error = match answer.await {
+            Ok(key) => {
+                // Another Pod of the name is not what was asked.
+                return match follow.next(None).await? {
+                    Some(now) if now.state != SandboxState::Ended => Ok(key),
+                    _ => Err(Error::NotFound { id: view.id.clone() }),
+                };
+            }
+            Err(error) => error,
+        };
+        let over = follow.next(None).await?.is_none_or(|now| now.state == SandboxState::Ended);
+        if over || !may_pass(&error) {
+            return Err(error);
+        }
+        tracing::debug!(sandbox.id = %view.id, %error, "its SSH server does not show its key yet");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::Connection(error) => error.stage == ConnectionStage::Dial,
+        Error::Timeout { .. } => true,
+        Error::Backend { transient, .. } => *transient,
+        _ => false,
+    }
+}
+
+/// For others; without it they learn it themselves.
+async fn keep(shared: &Shared, view: &PodView, key: &PublicKey) {
+    let annotation = (labels::HOST_KEY, key.as_str());
+    match shared.caller().annotate(&view.id, &view.uid, annotation, Deadline::after(ASK)).await {
+        Ok(changed) => {
+            if let Some(view) = changed.and_then(|pod| of_ours(&pod)) {
+                shared.watch.wrote(view);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(
+                sandbox.id = %view.id, %error,
+                "its host key could not be kept for others, who have to learn it themselves"
+            );
+        }
+    }
+}

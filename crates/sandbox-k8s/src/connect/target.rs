@@ -1,0 +1,158 @@
+//! One server, and the ways to it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use sandbox_core::{Error, Result, SandboxId, SandboxState, Uid};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::found::Way;
+use super::pace::Pace;
+use super::{Failed, Stream, dial, ended, forward, unreachable};
+use crate::watch::{Follow, Watch};
+
+/// Between two attempts at what should answer, at first and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
+/// How long one attempt to connect to an address may take, to the server's first byte.
+pub(super) const ATTEMPT: Duration = Duration::from_secs(2);
+/// How long a container that runs may go without answering.
+pub(super) const SILENT: Duration = Duration::from_secs(5);
+
+/// The server that is meant.
+pub(super) struct Target {
+    pub(super) watch: Arc<Watch>,
+    pub(super) pace: Arc<Pace>,
+    pub(super) id: SandboxId,
+    pub(super) uid: Uid,
+    pub(super) port: u16,
+}
+
+impl Target {
+    pub(super) fn follow(&self) -> Follow {
+        self.watch.follow(&self.id, &self.uid)
+    }
+
+    /// Returns when it will not answer any more.
+    pub(super) async fn over(&self) -> Error {
+        let follow = self.follow();
+        let mut seen = None;
+        loop {
+            match follow.next(seen.as_ref()).await {
+                Ok(Some(view)) => {
+                    if view.state == SandboxState::Ended {
+                        return unreachable(ended(&view));
+                    }
+                    seen = Some(view);
+                }
+                Ok(None) => return unreachable("its Pod is gone".into()),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// What `work` comes to, unless the server ends before.
+    pub(super) async fn unless_over<'a, W>(&'a self, work: impl FnOnce(&'a Self) -> W) -> Result<Stream>
+    where
+        W: Future<Output = Result<Stream>> + Send + 'a,
+    {
+        tokio::select! {
+            biased;
+            error = self.over() => Err(error),
+            stream = work(self) => stream,
+        }
+    }
+
+    pub(super) async fn is_addressed(&self) -> Result<bool> {
+        Ok(self.follow().next(None).await?.is_some_and(|view| view.address.is_some()))
+    }
+
+    async fn dial_address(&self, address: IpAddr) -> Result<Stream, Failed> {
+        let address = SocketAddr::new(address, self.port);
+        match timeout(ATTEMPT, answering(address)).await {
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+            Ok(Err(error)) => Err(Failed::ForNow(dial(address, error))),
+            Err(_elapsed) => {
+                Err(Failed::ForNow(unreachable(format!("{address} does not answer within {ATTEMPT:?}"))))
+            }
+        }
+    }
+
+    /// Waits until there is something to dial, and dials until it answers, or until it should
+    /// have.
+    pub(super) async fn by(&self, way: Way) -> Result<Stream> {
+        let follow = self.follow();
+        let mut view = follow.next(None).await?;
+        let (mut scheduled, mut running) = (None, None);
+        let (mut next, mut pause, mut attempts) = (None, PAUSE.0, 0);
+        let seen_starting = view.as_ref().is_some_and(|view| view.state == SandboxState::Pending);
+        loop {
+            let Some(known) = view else { return Err(unreachable("its Pod is gone".into())) };
+            let now = Instant::now();
+            if known.scheduled.is_some() {
+                scheduled.get_or_insert(now);
+            }
+            if known.state == SandboxState::Running && running.is_none() {
+                // What was expected later is due now.
+                (running, next, pause) = (Some(now), None, PAUSE.0);
+            }
+            let due = match (way, known.address, scheduled) {
+                (Way::Direct, Some(_), _) => next.unwrap_or(now),
+                (Way::Forward, _, Some(_)) if running.is_some() => next.unwrap_or(now),
+                (Way::Forward, _, Some(since)) => next.unwrap_or_else(|| since + self.pace.begin()),
+                _ => {
+                    view = follow.next(Some(&known)).await?;
+                    continue;
+                }
+            };
+            if due > now
+                && let Ok(news) = timeout_at(due, follow.next(Some(&known))).await
+            {
+                view = news?;
+                continue;
+            }
+            attempts += 1;
+            let attempt = match (way, known.address) {
+                (Way::Direct, Some(address)) => self.dial_address(address).left_future(),
+                _ => forward::open(&self.watch.caller, self.id.as_str(), self.port).right_future(),
+            };
+            let error = match attempt.await {
+                Ok(stream) => {
+                    if let (Way::Forward, true, Some(since)) = (way, seen_starting, scheduled) {
+                        self.pace.learn(since.elapsed(), attempts == 1);
+                    }
+                    return Ok(stream);
+                }
+                Err(Failed::ForGood(error)) => return Err(error),
+                Err(Failed::ForNow(error)) => error,
+            };
+            if running.is_some_and(|since: Instant| since.elapsed() > SILENT) {
+                return Err(error);
+            }
+            tracing::debug!(sandbox.id = %self.id, ?way, attempts, %error, "it does not listen yet");
+            let step = match (way, running, scheduled) {
+                (Way::Forward, None, Some(since)) => Pace::pause(since.elapsed()),
+                _ => {
+                    let doubled = (pause * 2).min(PAUSE.1);
+                    std::mem::replace(&mut pause, doubled)
+                }
+            };
+            next = Some(Instant::now() + step);
+            view = follow.next(None).await?;
+        }
+    }
+}
+
+/// Connects, and waits for the first byte, for an SSH server speaks first: what only accepts
+/// proves nothing, as a proxy does that accepts for anybody.
+pub(super) async fn answering(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    // Commands are small packets: without it each waits 40 ms for the last.
+    stream.set_nodelay(true)?;
+    if stream.peek(&mut [0]).await? == 0 {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(stream)
+}

@@ -1,0 +1,267 @@
+//! How SSH gets into a Pod, and how its start is told, against the testkit's API server.
+
+#![allow(clippy::unwrap_used, reason = "a failed assertion is the point")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use kube::Client;
+use sandbox_core::{
+    ByteStream, ConnectionStage, Deadline, DeleteOptions, Error, Freshness, HostKeyProbe, KeyPair, PublicKey,
+    Result, SandboxBackend, SandboxEventKind, SandboxId, SandboxSpec,
+};
+use sandbox_k8s::KubernetesBackend;
+use sandbox_k8s::options::{ImageServer, Injection, KubernetesOptions, SecurityProfile};
+use sandbox_testkit::apiserver::{ApiServer, Fault, ImageVolumes};
+use serde_json::{Value, json};
+
+fn backend(server: &ApiServer, tune: impl FnOnce(&mut KubernetesOptions)) -> KubernetesBackend {
+    let mut options = KubernetesOptions::default();
+    options.server_image = Some("localhost/sandbox-sshd:1".into());
+    tune(&mut options);
+    KubernetesBackend::new(Client::new(server.clone(), "boxes"), options)
+}
+
+fn spec() -> (SandboxId, SandboxSpec) {
+    let id = SandboxId::generate().unwrap();
+    let mut spec = SandboxSpec::default();
+    spec.id = Some(id.clone());
+    spec.image = Some("busybox".into());
+    (id, spec)
+}
+
+/// Makes a sandbox, and tells whether its server comes by an image volume.
+async fn by_volume(server: &ApiServer, backend: &KubernetesBackend) -> (SandboxId, bool) {
+    let (id, spec) = spec();
+    backend.create(spec).await.unwrap();
+    let pod = server.get("pods", id.as_str()).unwrap();
+    let volume = &pod["spec"]["volumes"][0];
+    let copied = pod["spec"].get("initContainers").is_some();
+    assert_ne!(volume["image"].is_object(), copied, "one or the other: {pod}");
+    (id, !copied)
+}
+
+fn dry_runs(server: &ApiServer) -> usize {
+    server.seen().iter().filter(|seen| seen.dry_run).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_the_cluster_has_image_volumes_is_found_out_once() {
+    for (volumes, expected) in
+        [(ImageVolumes::Work, true), (ImageVolumes::Dropped, false), (ImageVolumes::Refused, false)]
+    {
+        let server = ApiServer::new("boxes");
+        server.image_volumes(volumes);
+        let backend = backend(&server, |_| {});
+        let (first, second) = tokio::join!(by_volume(&server, &backend), by_volume(&server, &backend));
+        assert_eq!((first.1, second.1), (expected, expected), "{volumes:?}");
+        assert_eq!(by_volume(&server, &backend).await.1, expected);
+        assert_eq!(dry_runs(&server), 1, "{volumes:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_about_something_else_is_not_remembered() {
+    for fault in [Fault::unavailable(), Fault::CutBefore, Fault::Slow(Duration::from_secs(60))] {
+        let server = ApiServer::new("boxes");
+        server.inject("create pods", fault.clone());
+        let backend = backend(&server, |_| {});
+        assert!(!by_volume(&server, &backend).await.1, "{fault:?}: the way that always works");
+        assert!(by_volume(&server, &backend).await.1, "{fault:?}: asked again");
+        assert_eq!(dry_runs(&server), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_stays_empty_is_left_for_a_container() {
+    let server = ApiServer::new("boxes");
+    server.image_volumes(ImageVolumes::Empty);
+    let backend = backend(&server, |_| {});
+    let (id, volume) = by_volume(&server, &backend).await;
+    assert!(volume);
+    let mut events = backend.events(&id).await.unwrap();
+    server.run_pod(id.as_str());
+    let mut last = None;
+    while let Some(event) = events.next().await {
+        last = Some(event.unwrap());
+    }
+    assert_eq!(last.unwrap().kind, SandboxEventKind::Failed);
+    assert!(backend.diagnose(&id).await.unwrap().try_again, "it would be made another way now");
+
+    let (id, volume) = by_volume(&server, &backend).await;
+    assert!(!volume);
+    server.end_pod(id.as_str(), 1, "Error");
+    let mut events = backend.events(&id).await.unwrap();
+    while events.next().await.is_some() {}
+    assert!(!backend.diagnose(&id).await.unwrap().try_again, "there is no third way");
+    assert_eq!(dry_runs(&server), 1);
+}
+
+/// One that must not be asked, or knows a key.
+#[derive(Debug, Default)]
+struct Probe(AtomicUsize);
+
+#[async_trait]
+impl HostKeyProbe for Probe {
+    async fn host_key(&self, _: Box<dyn ByteStream>, _: Deadline) -> Result<PublicKey> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(Error::connection(ConnectionStage::HostKey, "not to be asked", None))
+    }
+}
+
+fn own_server(options: &mut KubernetesOptions) {
+    options.injection = Injection::Image(ImageServer::default());
+    options.security = SecurityProfile::Baseline;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_images_own_server_has_no_key_of_ours_and_hard_ends_only() {
+    let server = ApiServer::new("boxes");
+    let backend = backend(&server, own_server).learning_host_keys_with(Arc::new(Probe::default()));
+    let (id, mut wanted) = spec();
+    wanted.lifetime.ttl = Some(Duration::from_secs(600));
+    let info = backend.create(wanted).await.unwrap();
+    assert_eq!((info.port, info.user.as_str()), (Some(22), "root"));
+    assert_eq!(info.expires_at, Some(info.created_at + Duration::from_secs(600)));
+    let pod = server.get("pods", id.as_str()).unwrap();
+    assert_eq!(pod["spec"]["activeDeadlineSeconds"], 600);
+    assert_eq!(pod["spec"]["containers"][0]["command"], Value::Null);
+    let secret = server.get("secrets", &format!("{id}-keys")).unwrap();
+    let keys: Vec<_> = secret["data"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(keys, ["authorized-keys"]);
+    assert_eq!(dry_runs(&server), 0);
+    assert!(!backend.capabilities().own_server);
+
+    let (_, mut wanted) = spec();
+    wanted.lifetime.idle_timeout = Some(Duration::from_secs(60));
+    let before = server.writes();
+    assert!(matches!(backend.create(wanted).await, Err(Error::Unsupported { .. })));
+    assert_eq!(server.writes(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_cannot_be_is_explained_before_anything_is_made() {
+    let server = ApiServer::new("boxes");
+    let restricted = backend(&server, |options| {
+        own_server(options);
+        options.security = SecurityProfile::Restricted;
+    });
+    let restricted = restricted.learning_host_keys_with(Arc::new(Probe::default()));
+    for (backend, said) in
+        [(restricted, "needs root"), (backend(&server, own_server), "learning_host_keys_with")]
+    {
+        let error = backend.create(spec().1).await.unwrap_err();
+        assert!(matches!(error, Error::Config { .. }), "{error}");
+        assert!(error.to_string().contains(said), "{error}");
+    }
+    assert!(server.names().is_empty() && server.seen().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_key_that_was_learned_is_found_by_others_and_stays() {
+    let server = ApiServer::new("boxes");
+    let probe = Arc::new(Probe::default());
+    let maker = backend(&server, own_server).learning_host_keys_with(Arc::clone(&probe) as _);
+    let (id, mut wanted) = spec();
+    wanted.lifetime.attach_timeout = None;
+    maker.create(wanted).await.unwrap();
+    let learned = KeyPair::generate().unwrap().public;
+    let annotate = |key: &str| {
+        server.change("pods", id.as_str(), |pod| {
+            pod["metadata"]["annotations"]["sandbox.dev/host-key"] = json!(key);
+        });
+    };
+    annotate(learned.as_str());
+    let other = backend(&server, own_server).learning_host_keys_with(Arc::clone(&probe) as _);
+    assert_eq!(other.access(&id).await.unwrap().host_key, learned);
+    // Pinned: what is written there afterwards changes nothing.
+    annotate(KeyPair::generate().unwrap().public.as_str());
+    other.get(&id, Freshness::Latest).await.unwrap();
+    assert_eq!(other.access(&id).await.unwrap().host_key, learned);
+    assert_eq!(probe.0.load(Ordering::Relaxed), 0);
+    let mut unwaited = DeleteOptions::default();
+    unwaited.wait = false;
+    other.delete(&id, unwaited).await.unwrap();
+}
+
+fn scheduled(server: &ApiServer, id: &SandboxId) {
+    server.change("pods", id.as_str(), |pod| {
+        pod["spec"]["nodeName"] = json!("node-1");
+        pod["status"] = json!({
+            "phase": "Pending",
+            "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:01Z"}],
+        });
+    });
+}
+
+fn cluster_says(server: &ApiServer, uid: &str, kind: &str, reason: &str) {
+    let name = format!("{uid}.{reason}");
+    server.insert(
+        "events",
+        json!({"metadata": {"name": name}, "involvedObject": {"uid": uid}, "type": kind, "reason": reason,
+               "message": format!("{reason} of something"), "lastTimestamp": "2026-01-01T00:00:02Z"}),
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_long_is_told_by_the_clusters_events() {
+    let server = ApiServer::new("boxes");
+    let backend = backend(&server, |options| options.injection = Injection::baked());
+    let (id, spec) = spec();
+    let info = backend.create(spec).await.unwrap();
+    for (uid, kind, reason) in [
+        (info.uid.as_str(), "Normal", "Scheduled"),
+        (info.uid.as_str(), "Normal", "Pulling"),
+        ("other", "Normal", "Pulling"),
+    ] {
+        cluster_says(&server, uid, kind, reason);
+    }
+    let mut events = backend.events(&id).await.unwrap();
+    scheduled(&server, &id);
+    let mut kinds = Vec::new();
+    while kinds.last() != Some(&SandboxEventKind::Pulling) {
+        kinds.push(events.next().await.unwrap().unwrap().kind);
+    }
+    assert_eq!(kinds, [SandboxEventKind::Created, SandboxEventKind::Scheduled, SandboxEventKind::Pulling]);
+    cluster_says(&server, info.uid.as_str(), "Warning", "FailedMount");
+    let warning = events.next().await.unwrap().unwrap();
+    assert_eq!(
+        (warning.kind, warning.message.as_str()),
+        (SandboxEventKind::Warning, "FailedMount of something")
+    );
+    server.run_pod(id.as_str());
+    assert_eq!(events.next().await.unwrap().unwrap().kind, SandboxEventKind::Started);
+    assert_eq!((server.count("watch events"), server.count("list events")), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_starts_fast_or_may_not_see_events_does_without() {
+    let (fast, forbidden) = (ApiServer::new("boxes"), ApiServer::new("boxes"));
+    forbidden.inject_always("watch events", Fault::NoRight);
+    for (server, pause, asked) in [(&fast, 0, 0), (&forbidden, 5, 1)] {
+        let backend = backend(server, |options| options.injection = Injection::baked());
+        let (id, spec) = spec();
+        backend.create(spec).await.unwrap();
+        let mut events = backend.events(&id).await.unwrap();
+        scheduled(server, &id);
+        let runs = async {
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            server.run_pod(id.as_str());
+        };
+        let listens = async {
+            let mut kinds = Vec::new();
+            while kinds.last() != Some(&SandboxEventKind::Addressed) {
+                kinds.push(events.next().await.unwrap().unwrap().kind);
+            }
+            // Nothing more is asked for once it runs.
+            assert!(tokio::time::timeout(Duration::from_secs(60), events.next()).await.is_err());
+            kinds
+        };
+        let (kinds, ()) = tokio::join!(listens, runs);
+        assert!(kinds.contains(&SandboxEventKind::Started), "{kinds:?}");
+        assert_eq!(server.count("watch events"), asked);
+    }
+}
