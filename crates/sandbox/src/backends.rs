@@ -1,5 +1,8 @@
 //! From settings to a backend and its sessions: the one place that knows them all.
 
+#[cfg(feature = "k8s")]
+mod kubernetes;
+
 use std::sync::Arc;
 
 use sandbox_config::{BackendKind, Settings};
@@ -9,17 +12,23 @@ use sandbox_core::{Result, SandboxBackend, SessionSource};
 
 use crate::Defaults;
 
-type Parts = (Arc<dyn SandboxBackend>, Arc<dyn SessionSource>);
+/// What a client is made of.
+pub(crate) struct Opened {
+    pub(crate) backend: Arc<dyn SandboxBackend>,
+    pub(crate) sessions: Arc<dyn SessionSource>,
+    /// Where sandboxes are made, for people.
+    pub(crate) place: Option<String>,
+}
 
-pub(crate) async fn open(settings: &Settings) -> Result<Parts> {
+pub(crate) async fn open(settings: &Settings) -> Result<Opened> {
     match settings.backend {
         BackendKind::Local => local(settings),
-        _ => kubernetes(settings).await,
+        _ => kubernetes::open(settings).await,
     }
 }
 
 #[cfg(feature = "local")]
-fn local(settings: &Settings) -> Result<Parts> {
+fn local(settings: &Settings) -> Result<Opened> {
     let mut options = sandbox_local::LocalOptions::default();
     options.state_dir.clone_from(&settings.local.state_dir);
     options.server.clone_from(&settings.local.server);
@@ -32,11 +41,12 @@ fn local(settings: &Settings) -> Result<Parts> {
     };
     let connector = Arc::new(sandbox_local::UnixConnector::new());
     let sessions = sandbox_ssh::SshSessions::new(connector, ssh_options(settings));
-    Ok((Arc::new(sandbox_local::LocalBackend::new(options)?), Arc::new(sessions)))
+    let backend = Arc::new(sandbox_local::LocalBackend::new(options)?);
+    Ok(Opened { backend, sessions: Arc::new(sessions), place: None })
 }
 
 #[cfg(not(feature = "local"))]
-fn local(_: &Settings) -> Result<Parts> {
+fn local(_: &Settings) -> Result<Opened> {
     Err(Error::unsupported(
         "the local backend",
         "this program",
@@ -44,43 +54,18 @@ fn local(_: &Settings) -> Result<Parts> {
     ))
 }
 
-#[cfg(feature = "k8s")]
-async fn kubernetes(settings: &Settings) -> Result<Parts> {
-    use sandbox_config::{ImagePullPolicy, TransportKind};
-    use sandbox_k8s::options::{KubernetesOptions, PullPolicy, Transport};
-
-    let from = &settings.kubernetes;
-    let mut cluster = sandbox_k8s::ClusterOptions::default();
-    cluster.kubeconfig.clone_from(&from.kubeconfig);
-    cluster.context.clone_from(&from.context);
-    let mut options = KubernetesOptions::default();
-    options.namespace.clone_from(&from.namespace);
-    options.server_image.clone_from(&from.server_image);
-    options.image_pull_secrets = from.image_pull_secret.iter().cloned().collect();
-    options.image_pull_policy = from.image_pull_policy.map(|policy| match policy {
-        ImagePullPolicy::Always => PullPolicy::Always,
-        ImagePullPolicy::Never => PullPolicy::Never,
-        _ => PullPolicy::IfNotPresent,
-    });
-    options.transport = match from.transport {
-        TransportKind::Direct => Transport::Direct,
-        TransportKind::PortForward => Transport::PortForward,
-        _ => Transport::Auto,
-    };
-    options.startup_grace = from.startup_grace;
-    let backend = sandbox_k8s::KubernetesBackend::new(sandbox_k8s::connect_cluster(&cluster).await?, options);
-    let sessions = sandbox_ssh::SshSessions::new(Arc::new(backend.connector()), ssh_options(settings));
-    Ok((Arc::new(backend), Arc::new(sessions)))
-}
-
 #[cfg(not(feature = "k8s"))]
-async fn kubernetes(_: &Settings) -> Result<Parts> {
-    Err(Error::unsupported(
-        "the Kubernetes backend",
-        "this program",
-        "build it with the feature `k8s` of the crate `sandbox`, or set SANDBOX_BACKEND=local for sandboxes on \
-         this machine",
-    ))
+mod kubernetes {
+    use super::*;
+
+    pub(super) async fn open(_: &Settings) -> Result<Opened> {
+        Err(Error::unsupported(
+            "the Kubernetes backend",
+            "this program",
+            "build it with the feature `k8s` of the crate `sandbox`, or set SANDBOX_BACKEND=local for sandboxes \
+             on this machine",
+        ))
+    }
 }
 
 /// What the settings say about connections.

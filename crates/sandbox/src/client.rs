@@ -40,6 +40,8 @@ pub(crate) struct Parts {
     pub(crate) backend: Arc<dyn SandboxBackend>,
     pub(crate) sessions: Arc<dyn SessionSource>,
     pub(crate) defaults: Defaults,
+    /// Where sandboxes are made, for people.
+    pub(crate) place: Option<String>,
 }
 
 /// What a client does where a call says nothing else.
@@ -103,8 +105,9 @@ impl Client {
     ///
     /// As [`from_env`](Self::from_env).
     pub async fn from_settings(settings: &Settings) -> Result<Self> {
-        let (backend, sessions) = backends::open(settings).await?;
-        Ok(Self::with_parts(backend, sessions, backends::defaults(settings)))
+        let backends::Opened { backend, sessions, place } = backends::open(settings).await?;
+        let parts = Parts { backend, sessions, defaults: backends::defaults(settings), place };
+        Ok(Self { parts: Arc::new(parts), known: Arc::default() })
     }
 
     /// A client of parts of one's own: another backend, a mock.
@@ -113,7 +116,8 @@ impl Client {
         sessions: Arc<dyn SessionSource>,
         defaults: Defaults,
     ) -> Self {
-        Self { parts: Arc::new(Parts { backend, sessions, defaults }), known: Arc::default() }
+        let parts = Parts { backend, sessions, defaults, place: None };
+        Self { parts: Arc::new(parts), known: Arc::default() }
     }
 
     /// Begins to describe a new sandbox; nothing happens until
@@ -198,6 +202,12 @@ impl Client {
     /// The backend's name: `local`, `k8s`.
     pub fn backend_name(&self) -> &'static str {
         self.parts.backend.name()
+    }
+
+    /// Where sandboxes are made, for people: the namespace and the cluster. `None` on this
+    /// machine, and for a client of parts of one's own.
+    pub fn place(&self) -> Option<&str> {
+        self.parts.place.as_deref()
     }
 }
 

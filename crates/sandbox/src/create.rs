@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use futures_util::{StreamExt, pin_mut};
 use sandbox_core::{
     Access, CreationError, CreationReason, CreationStage, Deadline, Env, Error, Result, SandboxEvent,
-    SandboxEventKind, SandboxId, SandboxInfo, Session, UploadRequest,
+    SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec, Session, UploadRequest,
 };
 
 use crate::builder::{EventHook, Personal, SandboxBuilder};
@@ -27,28 +27,59 @@ pub(crate) async fn create(builder: SandboxBuilder) -> Result<Sandbox> {
         // Also for a backend that was made before there were any.
         spec.backend_options.only_for(client.backend_name())?;
     }
-    let attach_timeout = spec.lifetime.attach_timeout;
     if spec.id.is_none() {
         spec.id = Some(SandboxId::generate()?);
     }
     let deadline = Deadline::after(create_timeout);
-    let parts = &client.parts;
+    let history = History { seen: Mutex::default(), hook: on_event };
+    let failure = match once(&client, &spec, &personal, &history, deadline).await {
+        Ok(sandbox) => return Ok(sandbox),
+        Err(failure) => failure,
+    };
+    if !failure.try_again || deadline.has_passed() {
+        return Err(failure.error);
+    }
+    tracing::warn!(error = %failure.error, "the sandbox is made once more, in another way");
+    once(&client, &spec, &personal, &history, deadline).await.map_err(|failure| failure.error)
+}
 
+/// A creation that failed, and of which nothing is left.
+struct Failure {
+    error: Error,
+    /// The backend would make it another way now.
+    try_again: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, try_again: false }
+    }
+}
+
+async fn once(
+    client: &Client,
+    spec: &SandboxSpec,
+    personal: &Personal,
+    history: &History,
+    deadline: Deadline,
+) -> Result<Sandbox, Failure> {
+    let parts = &client.parts;
     // A dropped or late `create` of a backend leaves nothing; from here on it is ours.
-    let info = deadline.bound("provision the sandbox", parts.backend.create(spec)).await?;
+    let info = deadline.bound("provision the sandbox", parts.backend.create(spec.clone())).await?;
     let guard = DeleteOnDrop::new(parts.clone(), info.id.clone(), info.uid.clone());
-    match equip(&client, &info, personal, on_event, deadline).await {
+    match equip(client, &info, personal, history, deadline).await {
         Ok(sandbox) => {
             guard.disarm();
-            sandbox.stay_attached(attach_timeout);
+            sandbox.stay_attached(spec.lifetime.attach_timeout);
             client.known.see(&sandbox);
             Ok(sandbox)
         }
-        Err(error) => {
+        Err(mut failure) => {
             if let Err(leftover) = guard.delete().await {
                 tracing::warn!(sandbox.id = %info.id, error = %leftover, "a failed creation could not be undone; the sandbox ends by itself");
+                failure.try_again = false;
             }
-            Err(error)
+            Err(failure)
         }
     }
 }
@@ -57,43 +88,43 @@ pub(crate) async fn create(builder: SandboxBuilder) -> Result<Sandbox> {
 async fn equip(
     client: &Client,
     info: &SandboxInfo,
-    personal: Personal,
-    on_event: Option<EventHook>,
+    personal: &Personal,
+    history: &History,
     deadline: Deadline,
-) -> Result<Sandbox> {
+) -> Result<Sandbox, Failure> {
     let parts = &client.parts;
-    let access = Arc::new(parts.backend.access(&info.id).await?);
-    let history = History { seen: Mutex::default(), hook: on_event };
-    let session = match connect(parts, info, &access, &history, deadline).await {
-        Ok(session) => session,
-        Err(error) => return Err(unreachable(parts, info, error, history.into_events()).await),
+    let (access, session) = match connect(parts, info, history, deadline).await {
+        Ok(connected) => connected,
+        Err(error) => return Err(unreachable(parts, info, error, history.take()).await),
     };
+    let ready = SandboxEvent { at: SystemTime::now(), kind: SandboxEventKind::Ready, message: String::new() };
+    history.push(ready);
     let mut env = personal.env.clone();
     env.extend(&personal.secret_env);
-    if let Err(error) = deadline.bound("set the sandbox up", personalise(&*session, &personal, &env)).await {
-        return Err(creation(
-            info,
-            CreationStage::Personalise,
-            CreationReason::Setup,
-            error,
-            history.into_events(),
-        ));
+    if let Err(error) = deadline.bound("set the sandbox up", personalise(&*session, personal, &env)).await {
+        let (stage, reason) = (CreationStage::Personalise, CreationReason::Setup);
+        return Err(Error::from(creation(info, stage, reason, error, history.take())).into());
     }
     // Once it runs the backend may know more, such as its address.
     let info = parts.backend.get(&info.id, sandbox_core::Freshness::Cached).await?;
     Ok(Sandbox::new(client, info, access, session, env))
 }
 
-/// Opens the first session, unless the events say that there will be none.
+/// Opens the first session, unless the events say that there will be none. What it takes to
+/// connect may have to be waited for as well: an image's own server tells its key when it runs.
 async fn connect(
     parts: &Parts,
     info: &SandboxInfo,
-    access: &Arc<Access>,
     history: &History,
     deadline: Deadline,
-) -> Result<Arc<dyn Session>> {
+) -> Result<(Arc<Access>, Arc<dyn Session>)> {
     let mut events = parts.backend.events(&info.id).await?.fuse();
-    let session = parts.sessions.session(access.clone(), deadline);
+    let session = async {
+        let access = deadline.bound("connect to the sandbox", parts.backend.access(&info.id)).await?;
+        let access = Arc::new(access);
+        let session = parts.sessions.session(Arc::clone(&access), deadline).await?;
+        Ok((access, session))
+    };
     pin_mut!(session);
     loop {
         tokio::select! {
@@ -149,13 +180,13 @@ impl History {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }
 
-    fn into_events(self) -> Vec<SandboxEvent> {
-        self.seen.into_inner().unwrap_or_else(PoisonError::into_inner)
+    fn take(&self) -> Vec<SandboxEvent> {
+        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 /// SSH never answered: ask the backend why.
-async fn unreachable(parts: &Parts, info: &SandboxInfo, error: Error, events: Vec<SandboxEvent>) -> Error {
+async fn unreachable(parts: &Parts, info: &SandboxInfo, error: Error, events: Vec<SandboxEvent>) -> Failure {
     let failed = events.last().is_some_and(|event| event.kind == SandboxEventKind::Failed);
     let reason = match &error {
         Error::Timeout { .. } => CreationReason::Timeout,
@@ -165,7 +196,8 @@ async fn unreachable(parts: &Parts, info: &SandboxInfo, error: Error, events: Ve
     let diagnosis = Deadline::after(std::time::Duration::from_secs(5))
         .bound("diagnose", parts.backend.diagnose(&info.id))
         .await;
-    let mut creation = creation_error(info, CreationStage::Connect, reason, error, events);
+    let mut try_again = false;
+    let mut creation = creation(info, CreationStage::Connect, reason, error, events);
     if let Ok(diagnosis) = diagnosis {
         if !diagnosis.summary.is_empty() {
             creation.message = format!("{} ({})", creation.message, diagnosis.summary);
@@ -174,21 +206,12 @@ async fn unreachable(parts: &Parts, info: &SandboxInfo, error: Error, events: Ve
         if creation.events.is_empty() {
             creation.events = diagnosis.events;
         }
+        try_again = diagnosis.try_again;
     }
-    creation.into()
+    Failure { error: creation.into(), try_again }
 }
 
 fn creation(
-    info: &SandboxInfo,
-    stage: CreationStage,
-    reason: CreationReason,
-    error: Error,
-    events: Vec<SandboxEvent>,
-) -> Error {
-    creation_error(info, stage, reason, error, events).into()
-}
-
-fn creation_error(
     info: &SandboxInfo,
     stage: CreationStage,
     reason: CreationReason,

@@ -99,15 +99,15 @@ pub use sandbox_core::{
     Access, AppliedLimit, AttachOptions, BackendOptions, BoxError, ByteSize, ByteStream, Capabilities,
     CommandCause, ConnectionError, ConnectionStage, Connector, ControlMessage, Cpu, CreationError,
     CreationReason, CreationStage, Deadline, DeleteOptions, Diagnosis, Direction, DownloadRequest, Endpoint,
-    Env, Error, EventStream, ExecEvent, ExecRequest, ExitStatus, FileInfo, FileKind, Freshness, Isolation,
-    JobId, KeyPair, Lifetime, LimitScope, LimitSupport, ListFilter, LogOptions, LogStream, Output,
+    Env, Error, EventStream, ExecEvent, ExecRequest, ExitStatus, FileInfo, FileKind, Freshness, HostKeyProbe,
+    Isolation, JobId, KeyPair, Lifetime, LimitScope, LimitSupport, ListFilter, LogOptions, LogStream, Output,
     PrivateKey, Process, ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, PublicKey,
     Reader, Resources, Result, SandboxBackend, SandboxEvent, SandboxEventKind, SandboxId, SandboxInfo,
     SandboxSpec, SandboxState, Session, SessionSource, Signal, SweepOptions, SweepReport, Swept,
     TransferError, TransferReason, Uid, UploadRequest, Writer, rfc3339,
 };
 #[cfg(feature = "mock")]
-pub use sandbox_core::{MockConnector, MockSandboxBackend, MockSession, MockSessionSource};
+pub use sandbox_core::{MockConnector, MockHostKeyProbe, MockSandboxBackend, MockSession, MockSessionSource};
 
 /// Sandboxes as Pods of a Kubernetes cluster, for programs that say more of them than settings
 /// can.
