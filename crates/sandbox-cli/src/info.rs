@@ -25,12 +25,12 @@ pub(crate) async fn info(args: Args, client: &Client) -> Outcome {
     let info = client.get_sandbox_info(&sandbox_id(&args.id)?).await?;
     let text = match args.output {
         Format::Json => serde_json::to_string_pretty(&info).context("cannot write JSON")?,
-        Format::Table => described(&info, SystemTime::now()),
+        Format::Table => described(&info, client.place(), SystemTime::now()),
     };
     to_stdout(args.output, &text)
 }
 
-fn described(info: &SandboxInfo, now: SystemTime) -> String {
+fn described(info: &SandboxInfo, place: Option<&str>, now: SystemTime) -> String {
     let when = |time: SystemTime| match time.duration_since(now) {
         Ok(left) => format!("{} (in {})", rfc3339(time), span(left)),
         Err(ago) => format!("{} ({} ago)", rfc3339(time), span(ago.duration())),
@@ -51,6 +51,7 @@ fn described(info: &SandboxInfo, now: SystemTime) -> String {
         ("id", Some(info.id.to_string())),
         ("uid", Some(info.uid.to_string())),
         ("backend", Some(info.backend.clone())),
+        ("place", place.map(str::to_owned)),
         ("state", Some(state(info))),
         ("image", info.image.clone()),
         ("address", info.address.clone()),

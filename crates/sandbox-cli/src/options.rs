@@ -12,7 +12,6 @@ use sandbox::{Client, SandboxBuilder, SandboxId, Settings};
 use sandbox_config::{BackendKind, DURATION_FORM, parse_duration};
 use tracing_subscriber::EnvFilter;
 
-use crate::escape::Escaped;
 use crate::failure;
 
 /// Options of every subcommand.
@@ -81,13 +80,21 @@ impl Global {
         if let Some(backend) = self.backend {
             settings.backend = backend;
         }
-        if self.verbose > 0 || settings.backend != BackendKind::default() {
-            failure::note(&format!("using the backend {}", settings.backend));
-        }
         if self.verbose > 0 && !settings.unknown.is_empty() {
             failure::note(&format!("these variables mean nothing to it: {}", settings.unknown.join(", ")));
         }
-        Ok(Client::from_settings(&settings).await?)
+        let client = Client::from_settings(&settings).await.with_context(|| {
+            format!("cannot use the backend {}, which SANDBOX_BACKEND or --backend chose", settings.backend)
+        });
+        // Nobody shall wonder which cluster it was.
+        match &client {
+            Ok(client) if self.verbose > 0 || settings.backend != BackendKind::default() => {
+                let place = client.place().map(|place| format!(", {place}")).unwrap_or_default();
+                failure::note(&format!("using the backend {}{place}", settings.backend));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        client
     }
 }
 
@@ -117,7 +124,7 @@ impl SandboxOptions {
         for (key, value) in &self.labels {
             builder = builder.label(key, value);
         }
-        builder.on_event(|event| tracing::info!(message = %Escaped(&event.message), "{}", event.kind))
+        builder
     }
 }
 

@@ -10,6 +10,7 @@ use crate::attached::CommandOptions;
 use crate::failure::{self, EXIT_FAILURE, Outcome};
 use crate::interrupt::{Interrupt, Interrupts};
 use crate::options::SandboxOptions;
+use crate::progress::Progress;
 
 /// How long removing a sandbox may take.
 const REMOVAL: Duration = Duration::from_secs(60);
@@ -55,9 +56,17 @@ pub(crate) async fn create(
     id: &SandboxId,
     interrupts: &mut Interrupts,
 ) -> Result<Result<Sandbox, Interrupt>> {
-    let interrupt = tokio::select! {
-        sandbox = builder.create() => return Ok(Ok(sandbox?)),
-        interrupt = interrupts.next() => interrupt,
+    let progress = Progress::begin();
+    let builder = builder.on_event(progress.hook());
+    let outcome = tokio::select! {
+        sandbox = builder.create() => Ok(sandbox),
+        interrupt = interrupts.next() => Err(interrupt),
+    };
+    // Before anything else is written there.
+    progress.end().await;
+    let interrupt = match outcome {
+        Ok(sandbox) => return Ok(Ok(sandbox?)),
+        Err(interrupt) => interrupt,
     };
     remove(client, id, interrupts).await?;
     Ok(Err(interrupt))
