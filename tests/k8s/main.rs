@@ -11,6 +11,7 @@ mod behind;
 mod cluster;
 mod creation;
 mod deployed;
+mod own_server;
 mod requests;
 mod rights;
 mod transfers;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     let own = [
         behind::cases(),
         creation::cases(),
+        own_server::cases(),
         rights::cases(),
         transfers::cases(),
         // One line for each list.

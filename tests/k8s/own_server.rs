@@ -1,0 +1,102 @@
+//! Images with an SSH server of their own: `SANDBOX_TEST_SSHD_IMAGE` (default
+//! `localhost/debian-sshd:12`), OpenSSH's as root on port 22.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandbox::{Client, Defaults, Error, Lifetime};
+use sandbox_k8s::KubernetesBackend;
+use sandbox_k8s::options::{ImageServer, Injection, SecurityProfile, Transport};
+use sandbox_ssh::SshHostKeys;
+use sandbox_tests::{Outcome, World, cases};
+
+use crate::cluster::{backend, options, parts};
+
+cases![
+    commands_and_files_over_each_transport,
+    another_process_takes_it_up_by_the_key_that_was_learned,
+    what_only_our_server_can_is_refused,
+];
+
+fn image() -> String {
+    std::env::var("SANDBOX_TEST_SSHD_IMAGE").unwrap_or_else(|_| "localhost/debian-sshd:12".into())
+}
+
+async fn own(transport: Transport) -> sandbox::Result<KubernetesBackend> {
+    let mut options = options();
+    options.injection = Injection::Image(ImageServer::default());
+    options.security = SecurityProfile::Baseline;
+    options.transport = transport;
+    Ok(backend(options).await?.learning_host_keys_with(Arc::new(SshHostKeys::new())))
+}
+
+async fn client(transport: Transport) -> sandbox::Result<Client> {
+    let mut defaults = Defaults::default();
+    defaults.image = Some(image());
+    Ok(parts(own(transport).await?, defaults))
+}
+
+async fn commands_and_files_over_each_transport(_: World) -> Outcome {
+    let all = [Transport::Auto, Transport::Direct, Transport::PortForward].map(|transport| async move {
+        let client = client(transport).await?;
+        let sbx = client.sandbox().env("MODE", "ci").create().await?;
+        let outcome = async {
+            assert_eq!((sbx.info().port, sbx.info().user.as_str()), (Some(22), "root"));
+            let out = sbx.command("printf").args(["%s|", "it's", "a b", "$HOME"]).output().await?.check()?;
+            assert_eq!(out.stdout, "it's|a b|$HOME|");
+            let out = sbx.shell("echo $MODE; exit 7").output().await?;
+            assert_eq!((out.stdout_lossy().as_str(), out.status.code()), ("ci\n", Some(7)));
+            let content = vec![7; 3 << 20];
+            sbx.files().write("file", content.clone()).await?;
+            assert!(sbx.files().read("file").await? == content);
+            Outcome::Ok(())
+        }
+        .await;
+        sbx.delete().await?;
+        outcome
+    });
+    futures_util::future::try_join_all(all).await?;
+    Ok(())
+}
+
+async fn another_process_takes_it_up_by_the_key_that_was_learned(_: World) -> Outcome {
+    let maker = client(Transport::Auto).await?;
+    let sbx = maker.sandbox().detached().create().await?;
+    let outcome = async {
+        // One that cannot learn a key: it has to find it.
+        let mut options = options();
+        options.injection = Injection::Image(ImageServer::default());
+        options.security = SecurityProfile::Baseline;
+        let other = parts(backend(options).await?, Defaults::default());
+        let same = other.connect(sbx.id()).await?;
+        assert_eq!(same.command("id").arg("-u").output().await?.check()?.stdout, "0\n");
+        // And one whose settings are about something else.
+        let usual = parts(backend(crate::cluster::options()).await?, Defaults::default());
+        let same = usual.connect(sbx.id()).await?;
+        assert_eq!(same.shell("echo $0").output().await?.status.code(), Some(0));
+        Outcome::Ok(())
+    }
+    .await;
+    sbx.delete().await?;
+    outcome
+}
+
+async fn what_only_our_server_can_is_refused(_: World) -> Outcome {
+    let client = client(Transport::Auto).await?;
+    let error = client.sandbox().idle_timeout(Duration::from_secs(60)).create().await.unwrap_err();
+    assert!(error.to_string().contains("idle"), "{error}");
+    let sbx = client.sandbox().ttl(Duration::from_secs(600)).create().await?;
+    let outcome = async {
+        let job = sbx.command("true").spawn_detached().await;
+        assert!(matches!(job, Err(Error::Unsupported { .. })), "{job:?}");
+        let info = sbx.refresh().await?;
+        assert_eq!(info.expires_at, Some(info.created_at + Duration::from_secs(600)));
+        // It cannot be put off: Kubernetes itself keeps it.
+        let info = sbx.extend(Lifetime::DEFAULT_MAX).await?;
+        assert_eq!(info.expires_at, Some(info.created_at + Duration::from_secs(600)));
+        Outcome::Ok(())
+    }
+    .await;
+    sbx.delete().await?;
+    outcome
+}
