@@ -15,7 +15,7 @@
 //! | [`classify`] | what an answer means for what was being done |
 //! | [`index`] | what is known of all sandboxes, and who is woken by news |
 //!
-//! **Not there yet:** tests in which parts of a cluster fail.
+//! In `tests/faults/` it meets an API server whose answers go astray.
 //!
 //! The manifests of `tests/golden/` are what is sent, word for word.
 //!

@@ -188,6 +188,30 @@ async fn whoever_renews_it_meanwhile_is_faster_than_the_sweep() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_loses_anything_because_the_api_server_was_away() {
+    let server = server();
+    let holder = holder(&server);
+    holder.create(spec_with(|lifetime| lifetime.ttl = None).1).await.unwrap();
+    for client in 0..2 {
+        for what in ["patch leases", "list leases", "delete leases", "watch pods", "list pods"] {
+            server.inject_always(what, Fault::CutBefore);
+        }
+        server.cut_watches();
+        tokio::time::sleep(5 * LASTS).await;
+        let age = server.now().duration_since(renewed(&leases(&server)[0])).unwrap();
+        assert!(age > LASTS, "{age:?}");
+        server.heal();
+        let watcher = backend(&server);
+        match client {
+            0 => assert!(watcher.sweep(SweepOptions::default()).await.unwrap().removed.is_empty()),
+            _ => watching(&server, &watcher).await,
+        }
+        tokio::time::sleep(3 * LASTS).await;
+        assert_eq!(server.names().len(), 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_that_was_deleted_by_hand_takes_its_sandboxes_and_is_made_anew() {
     let warnings = Warnings::default();
     let _guard = tracing::subscriber::set_default(warnings.clone());
