@@ -28,21 +28,31 @@ async fn each_right_is_needed_and_none_is_missing(_: World) -> Outcome {
 
 async fn compare(api: &kube::Client, namespace: &str) -> Outcome {
     let (client, gc) = (Requests::default(), Requests::default());
-    let ended = live(&backend(api, namespace, CLIENT, &client).await?, &client, api, namespace).await?;
+    let ended = live(backend(api, namespace, CLIENT, &client).await?, &client, api, namespace).await?;
+    // It goes with the backend.
+    let removed = ("leases".to_owned(), "delete".to_owned());
+    while !client.rights().contains(&removed) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     collect(&backend(api, namespace, GC, &gc).await?, &ended).await?;
     let mut used = client.rights();
     // From 1.35 on, the API server holds the WebSocket's GET against this verb.
     used.insert(("pods/portforward".into(), "create".into()));
     // Only of a Pod that is slow to start, which is not for a test to say.
     used.insert(("events".into(), "watch".into()));
+    // Every minute, for makers that were killed.
+    used.insert(("leases".into(), "list".into()));
     assert_eq!(used, granted(api, namespace, CLIENT).await?);
-    assert_eq!(gc.rights(), granted(api, namespace, GC).await?);
+    let mut used = gc.rights();
+    // Of a maker that was killed.
+    used.insert(("leases".into(), "delete".into()));
+    assert_eq!(used, granted(api, namespace, GC).await?);
     Ok(())
 }
 
 /// All that a program does with sandboxes. Returns one that ends by itself and is left behind.
 async fn live(
-    backend: &KubernetesBackend,
+    backend: KubernetesBackend,
     requests: &Requests,
     api: &kube::Client,
     namespace: &str,
@@ -50,9 +60,9 @@ async fn live(
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
     let maker = parts(backend.clone(), defaults.clone());
-    let left = maker.sandbox().ttl(Duration::from_secs(2)).create();
+    let leased = maker.sandbox().create();
     let sbx = maker.sandbox().detached().ttl(Duration::from_secs(600)).create();
-    let (left, sbx) = tokio::try_join!(left, sbx)?;
+    let (leased, sbx) = tokio::try_join!(leased, sbx)?;
     sbx.command("true").output().await?.check()?;
     sbx.extend(Duration::from_secs(1200)).await?;
     assert_eq!(maker.list(ListFilter::default()).await?.len(), 2);
@@ -65,7 +75,14 @@ async fn live(
     let other = self::backend(api, namespace, CLIENT, requests).await?;
     let taken = parts(other, defaults);
     taken.connect(sbx.id()).await?.command("true").output().await?.check()?;
-    taken.delete_sandbox(sbx.id()).await?;
+    tokio::try_join!(taken.delete_sandbox(sbx.id()), leased.delete())?;
+    // The Lease is renewed every five seconds.
+    let renewed = ("leases".to_owned(), "patch".to_owned());
+    while !requests.rights().contains(&renewed) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    // Nobody looks on when it ends, and as a detached one it does not go with the Lease.
+    let left = maker.sandbox().detached().ttl(Duration::from_secs(5)).create().await?;
     Ok(left.id().clone())
 }
 
@@ -91,6 +108,7 @@ async fn backend(
     let mut options = options();
     options.namespace = Some(namespace.to_owned());
     options.transport = Transport::PortForward;
+    options.owner_lease = Some(Duration::from_secs(15));
     Ok(KubernetesBackend::new(client, options))
 }
 

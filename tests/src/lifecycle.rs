@@ -139,7 +139,7 @@ async fn the_original_words(world: World) -> Outcome {
 }
 
 async fn gone(world: &World, id: &SandboxId) -> Outcome {
-    for _ in 0..300 {
+    for _ in 0..900 {
         if matches!(world.get_sandbox_info(id).await, Err(Error::NotFound { .. })) {
             return Ok(());
         }
