@@ -39,13 +39,16 @@ async fn client(transport: Transport) -> sandbox::Result<Client> {
 async fn commands_and_files_over_each_transport(_: World) -> Outcome {
     let all = [Transport::Auto, Transport::Direct, Transport::PortForward].map(|transport| async move {
         let client = client(transport).await?;
-        let sbx = client.sandbox().env("MODE", "ci").create().await?;
+        let sbx = client.sandbox().create().await?;
         let outcome = async {
             assert_eq!((sbx.info().port, sbx.info().user.as_str()), (Some(22), "root"));
             let out = sbx.command("printf").args(["%s|", "it's", "a b", "$HOME"]).output().await?.check()?;
             assert_eq!(out.stdout, "it's|a b|$HOME|");
-            let out = sbx.shell("echo $MODE; exit 7").output().await?;
+            let out = sbx.shell("echo $LC_MODE; exit 7").env("LC_MODE", "ci").output().await?;
             assert_eq!((out.stdout_lossy().as_str(), out.status.code()), ("ci\n", Some(7)));
+            // Of others its configuration has to say that they are taken.
+            let refused = sbx.shell("true").env("MODE", "ci").output().await.unwrap_err();
+            assert!(refused.to_string().contains("AcceptEnv MODE"), "{refused}");
             let content = vec![7; 3 << 20];
             sbx.files().write("file", content.clone()).await?;
             assert!(sbx.files().read("file").await? == content);

@@ -61,7 +61,6 @@ impl Order {
     fn new(shared: &Shared, mut spec: SandboxSpec) -> Result<Self> {
         if shared.is_image_server() {
             shared.probe()?;
-            tell_once_what_does_not_hold();
         }
         let id = spec.id.take().map_or_else(SandboxId::generate, Ok)?;
         let nonce = Uid::generate()?.as_str().to_owned();
@@ -70,6 +69,9 @@ impl Order {
         let order = Self { id, nonce, spec, pod, host, client: KeyPair::generate()? };
         // What is wrong with the Pod is found before its Secret is stored.
         order.pod(shared, &Uid::new("unknown"), None)?;
+        if shared.is_image_server() {
+            tell_once_what_does_not_hold();
+        }
         Ok(order)
     }
 

@@ -43,20 +43,22 @@ impl Pace {
         last.iter().min().map_or(self.first, |least| (*least).clamp(self.first / 4, self.first * 2))
     }
 
-    /// The pause after an attempt that failed so long after the Pod was scheduled.
-    pub(super) fn pause(since: Duration) -> Duration {
-        (since / 12).clamp(STEP.0, STEP.1)
+    /// The pause after an attempt that failed so long after the Pod was scheduled: longer steps
+    /// while nobody knows how long Pods take here.
+    pub(super) fn pause(&self, since: Duration) -> Duration {
+        let known = !self.last.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        (since / if known { 10 } else { 5 }).clamp(STEP.0, STEP.1)
     }
 
     /// A Pod answered so long after it was scheduled, at the first attempt or a later one.
     pub(super) fn learn(&self, took: Duration, at_once: bool) {
+        // One that answered at once may have been there before; one that did not was not, a
+        // step earlier.
+        let earlier = if at_once { took / 10 } else { self.pause(took) };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() == REMEMBERED {
             last.pop_front();
         }
-        // One that answered at once may have been there before; one that did not was not, a
-        // step earlier.
-        let earlier = if at_once { took / 10 } else { Self::pause(took) };
         last.push_back(took.saturating_sub(earlier));
     }
 }
@@ -71,7 +73,7 @@ mod tests {
     fn attempts(pace: &Pace, up: Duration) -> (u32, Duration) {
         let (mut at, mut count) = (pace.begin(), 1);
         while at < up {
-            at += Pace::pause(at);
+            at += pace.pause(at);
             count += 1;
         }
         pace.learn(at, count == 1);
@@ -87,7 +89,7 @@ mod tests {
         ] {
             let pace = Pace::new(&injection);
             let (count, late) = attempts(&pace, up);
-            assert!(count <= 7 && late <= up / 8, "the first: {count} attempts, {late:?} late");
+            assert!(count <= 4 && late <= up / 4, "the first: {count} attempts, {late:?} late");
             // Others are a little faster or slower.
             for round in 0..40_u32 {
                 let up = up + MS * (round * 7 % 60);

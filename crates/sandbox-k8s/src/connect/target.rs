@@ -133,7 +133,7 @@ impl Target {
             }
             tracing::debug!(sandbox.id = %self.id, ?way, attempts, %error, "it does not listen yet");
             let step = match (way, running, scheduled) {
-                (Way::Forward, None, Some(since)) => Pace::pause(since.elapsed()),
+                (Way::Forward, None, Some(since)) => self.pace.pause(since.elapsed()),
                 _ => {
                     let doubled = (pause * 2).min(PAUSE.1);
                     std::mem::replace(&mut pause, doubled)
