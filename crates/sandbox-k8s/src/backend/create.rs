@@ -150,7 +150,9 @@ impl Order {
         let secret = self.secret(shared, lease.as_ref());
         undo.secret = Stored::Perhaps;
         let stored = caller.create(&self.id, secret.manifest(), &self.nonce, deadline);
-        let (stored, via) = tokio::join!(stored, self.via(shared));
+        // Others may be asking for it, one after the other.
+        let via = tokio::time::timeout_at(deadline.instant(), self.via(shared));
+        let (stored, via) = tokio::join!(stored, via);
         let owner = match stored? {
             Created::Stored(secret) => uid_of(&secret, &self.id)?,
             Created::Taken => {
@@ -162,7 +164,7 @@ impl Order {
         if waiting.is_closed() {
             return Err(refused(&self.id, "nobody waits for it any more"));
         }
-        let via = via?;
+        let via = via.unwrap_or(Ok(Some(InjectVia::InitContainer)))?;
         let mut pod = self.pod(shared, &owner, via)?;
         if let Some(lease) = &lease {
             let annotations = pod.metadata.annotations.get_or_insert_default();

@@ -16,6 +16,11 @@ use crate::call::Caller;
 use crate::labels;
 use crate::objects::Created;
 
+/// How long a renewal may take, and how long it is waited after one that failed: together less
+/// than anybody else waits between two looks at a Lease that has expired.
+const RENEW: Duration = Duration::from_secs(8);
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// Holds the Lease of this process, once it is needed.
 pub(crate) struct Keeper {
     caller: Arc<Caller>,
@@ -123,7 +128,7 @@ struct Renewal {
 
 impl Renewal {
     async fn run(self) {
-        let mut at_once = self.at_once;
+        let (mut at_once, mut failing) = (self.at_once, false);
         loop {
             if !at_once {
                 tokio::time::sleep(self.period).await;
@@ -131,7 +136,10 @@ impl Renewal {
             let now = self.caller.clock.now().unwrap_or_else(SystemTime::now);
             match self.renew(now).await {
                 // A machine that slept has another idea of the time than the API server.
-                Ok(true) => at_once = self.caller.clock.now().is_some_and(|time| far(time, now, self.period)),
+                Ok(true) => {
+                    failing = false;
+                    at_once = self.caller.clock.now().is_some_and(|time| far(time, now, self.period));
+                }
                 Ok(false) => {
                     tracing::warn!(
                         lease = %self.id,
@@ -141,8 +149,11 @@ impl Renewal {
                     return;
                 }
                 Err(error) => {
-                    at_once = false;
-                    tracing::warn!(lease = %self.id, %error, "the owner Lease could not be renewed");
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(lease = %self.id, %error, "the owner Lease could not be renewed; it is tried on");
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                    at_once = true;
                 }
             }
         }
@@ -151,7 +162,7 @@ impl Renewal {
     /// `false` when there is nothing to renew any more.
     async fn renew(&self, now: SystemTime) -> Result<bool> {
         let patch = json!({"metadata": {"uid": self.uid}, "spec": {"renewTime": renewed(now)?}});
-        match self.caller.patch::<Lease>(&self.id, &patch, Deadline::after(self.period)).await {
+        match self.caller.patch::<Lease>(&self.id, &patch, Deadline::after(RENEW)).await {
             Ok(renewed) => Ok(renewed.is_some()),
             Err(Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),

@@ -7,7 +7,7 @@ use sandbox_core::{DeleteOptions, Error, Freshness, ListFilter, LogOptions, Sand
 use sandbox_k8s::KubernetesBackend;
 use sandbox_testkit::apiserver::{ApiServer, Fault};
 
-use crate::support::{backend, running, server, spec};
+use crate::support::{backend, backend_with, options, running, server, spec};
 
 const ALL: [&str; 12] = [
     "create pods",
@@ -64,6 +64,21 @@ async fn every_call_ends() {
     }
     assert!(ends("logs", backend.logs(&id, LogOptions::default())).await.is_retryable());
     ends("events", async { backend.events(&id).await.map(drop) }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_that_ask_for_the_same_thing_do_not_wait_for_each_other() {
+    let server = server();
+    // Whether it has image volumes is found out by one for all, and nothing comes of it.
+    server.inject_always("create pods", Fault::Slow(Duration::from_secs(1_000_000)));
+    let mut options = options();
+    options.injection = Default::default();
+    options.server_image = Some("registry.example/server:1".into());
+    let backend = backend_with(&server, options);
+    let creations = (0..20).map(|_| ends("create", backend.create(spec().1)));
+    let errors = futures_util::future::join_all(creations).await;
+    assert!(errors.iter().all(Error::is_retryable), "{errors:?}");
+    server.until(|server| server.names().is_empty()).await;
 }
 
 #[tokio::test(start_paused = true)]
