@@ -20,6 +20,8 @@ cargo xtask e2e           run the end-to-end tests on a new cluster of kind's, a
                           --load 'COMMAND {}': how an image's archive gets into it;
                           --transport auto,port-forward,direct: how Pods are reached)
 cargo xtask bench local   time local sandboxes next to OpenSSH and plain processes
+cargo xtask bench k8s     time sandboxes on a cluster next to plain Pods and kubectl
+                          (parts: start, exec, transfer, crowd)
 ";
 
 fn main() -> ExitCode {

@@ -11,6 +11,10 @@ impl Figures {
         self.0.push(since.elapsed());
     }
 
+    pub(crate) fn add_duration(&mut self, duration: Duration) {
+        self.0.push(duration);
+    }
+
     pub(crate) fn median(&self) -> f64 {
         self.quantile(0.5)
     }

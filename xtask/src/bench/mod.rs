@@ -3,12 +3,14 @@
 use anyhow::{Result, bail};
 
 mod figures;
+mod k8s;
 mod local;
 mod openssh;
 
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     match args {
         ["local"] => local::run(),
-        _ => bail!("which benchmark? there is: local"),
+        ["k8s", parts @ ..] => k8s::run(parts),
+        _ => bail!("which benchmark? there are: local, k8s"),
     }
 }

@@ -1,0 +1,74 @@
+//! From the call of `create` to the first output of a first command.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use sandbox::{Client, Sandbox};
+
+use super::cluster::{Cluster, Mode};
+use super::{RUNS, WARM, WAYS, floor};
+use crate::bench::figures::{Figures, table};
+
+const MODES: [(Mode, &str); 3] = [
+    (Mode::Baked, "Baked"),
+    (Mode::Inject, "Inject (init container)"),
+    (Mode::Image, "Image (its own sshd)"),
+];
+
+pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
+    let (mut first, mut addressed) = (Figures::default(), Figures::default());
+    let mut rows = Vec::new();
+    for (mode, named) in MODES {
+        for (way, over) in WAYS {
+            let (client, requests) = cluster.client(mode, way);
+            rows.push((mode, format!("{named}, {over}"), client, requests, Figures::default()));
+        }
+    }
+    let (mut made, mut deletions) = (Vec::new(), Vec::new());
+    for round in 0..RUNS + WARM {
+        let (instruction, address) = floor::pod(cluster).await?;
+        if round >= WARM {
+            first.add_duration(instruction);
+            addressed.add_duration(instruction.max(address));
+        }
+        for (mode, _, client, _, figures) in &mut rows {
+            if *mode == Mode::Image && cluster.sshd_image.is_none() {
+                continue;
+            }
+            let start = Instant::now();
+            let sbx = first_output(client, *mode).await?;
+            if round >= WARM {
+                figures.add(start);
+            }
+            made.push(sbx);
+        }
+        // On old clusters a Pod takes ten seconds to go: that is waited for at the end.
+        deletions.extend(made.drain(..).map(|sbx| tokio::spawn(async move { sbx.delete().await })));
+    }
+    for deletion in deletions {
+        deletion.await??;
+    }
+    const FLOOR: &str = "a plain Pod's first instruction";
+    let mut lines = vec![(FLOOR, Some(&first)), ("the same, and its address on the watch", Some(&addressed))];
+    for (mode, name, _, _, figures) in &rows {
+        let measured = *mode != Mode::Image || cluster.sshd_image.is_some();
+        lines.push((name.as_str(), measured.then_some(figures)));
+    }
+    table("From create to the first output", FLOOR, &lines);
+    println!("\nrequests for {} sandboxes, from create to delete:", RUNS + WARM);
+    for (_, name, _, requests, _) in &rows {
+        println!("* {name}: {}", requests.told());
+    }
+    Ok(())
+}
+
+/// One that needs no shell in the image.
+pub(super) async fn first_output(client: &Client, mode: Mode) -> Result<Sandbox> {
+    let sbx = client.sandbox().create().await?;
+    let command = match mode {
+        Mode::Baked => sbx.command("/sandbox-sshd").arg("--version"),
+        Mode::Inject | Mode::Image => sbx.command("echo").arg("out"),
+    };
+    command.output().await?.check()?;
+    Ok(sbx)
+}
