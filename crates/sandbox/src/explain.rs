@@ -32,12 +32,12 @@ impl Parts {
                 Error::Connection(inner)
             }
             (Ok(diagnosis), Error::Command { cause, source }) => {
-                Error::Command { cause, source: Some(Explained::new(diagnosis.summary, source)) }
+                Error::Command { cause, source: Some(Explained::over(diagnosis.summary, source)) }
             }
             // Nothing was done, for there is nothing: that is the better error.
             (Err(gone @ Error::NotFound { .. }), Error::Connection(_)) => gone,
             (Err(gone @ Error::NotFound { .. }), Error::Command { cause, source }) => {
-                Error::Command { cause, source: Some(Explained::new(gone.to_string(), source)) }
+                Error::Command { cause, source: Some(Explained::over(gone.to_string(), source)) }
             }
             (_, error) => error,
         }
@@ -62,7 +62,7 @@ struct Explained {
 }
 
 impl Explained {
-    fn new(summary: String, cause: Option<Cause>) -> Cause {
+    fn over(summary: String, cause: Option<Cause>) -> Cause {
         match cause {
             Some(cause) if summary.is_empty() => cause,
             cause => Box::new(Self { summary, cause }),

@@ -102,7 +102,11 @@ async fn no_kubelet(_: World) -> Outcome {
     sbx.command("true").output().await?.check()?;
     // A port-forward goes through it.
     let unreachable = timeout(NEVER, forward.connect(sbx.id())).await?;
-    assert!(matches!(unreachable, Err(Error::Connection(_) | Error::Timeout { .. })), "{:?}", unreachable.map(drop));
+    assert!(
+        matches!(unreachable, Err(Error::Connection(_) | Error::Timeout { .. })),
+        "{:?}",
+        unreachable.map(drop)
+    );
     let late = tokio::spawn(direct.sandbox().create_timeout(Duration::from_secs(3)).create());
     sleep(Duration::from_secs(4)).await;
     script.restore().await?;
