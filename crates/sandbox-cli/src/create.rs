@@ -36,7 +36,7 @@ pub(crate) async fn create(args: Args, client: &Client, interrupts: &mut Interru
         Some(id) => sandbox_id(id).map_err(|error| error.context("this id cannot be given"))?,
         None => SandboxId::generate()?,
     };
-    let mut builder = args.sandbox.builder(client, &id).detached();
+    let mut builder = args.sandbox.builder(client, &id)?.detached();
     for (name, value) in environment(&args.env)? {
         builder = builder.env(name, value);
     }

@@ -11,6 +11,7 @@ mod info;
 mod interrupt;
 mod list;
 mod options;
+mod pod_options;
 mod progress;
 mod remove;
 mod run;

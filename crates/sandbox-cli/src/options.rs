@@ -13,6 +13,7 @@ use sandbox_config::{BackendKind, DURATION_FORM, parse_duration};
 use tracing_subscriber::EnvFilter;
 
 use crate::failure;
+use crate::pod_options::PodArgs;
 
 /// Options of every subcommand.
 #[derive(clap::Args)]
@@ -35,10 +36,10 @@ pub(crate) struct SandboxOptions {
     #[arg(long)]
     image: Option<String>,
     /// Processor time, such as 500m or 2
-    #[arg(long)]
+    #[arg(long, visible_alias = "cpus")]
     cpu: Option<String>,
     /// Memory, such as 512Mi
-    #[arg(long, value_name = "BYTES")]
+    #[arg(short, long, value_name = "BYTES")]
     memory: Option<String>,
     /// Disk, such as 1Gi
     #[arg(long, value_name = "BYTES")]
@@ -50,8 +51,10 @@ pub(crate) struct SandboxOptions {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     ttl: Option<Duration>,
     /// A label to find it by; can be repeated
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
+    #[command(flatten)]
+    pod: PodArgs,
 }
 
 impl Global {
@@ -101,7 +104,7 @@ impl Global {
 impl SandboxOptions {
     /// Describes the sandbox, with an id known beforehand: whatever interrupts the creation can
     /// delete what came of it.
-    pub(crate) fn builder(&self, client: &Client, id: &SandboxId) -> SandboxBuilder {
+    pub(crate) fn builder(&self, client: &Client, id: &SandboxId) -> Result<SandboxBuilder> {
         let mut builder = client.sandbox().id(id);
         if let Some(image) = &self.image {
             builder = builder.image(image);
@@ -124,7 +127,7 @@ impl SandboxOptions {
         for (key, value) in &self.labels {
             builder = builder.label(key, value);
         }
-        builder
+        self.pod.apply(builder)
     }
 }
 

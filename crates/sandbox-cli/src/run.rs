@@ -29,7 +29,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, client: &Client, interrupts: &mut Interrupts) -> Outcome {
     let id = SandboxId::generate()?;
-    let builder = args.sandbox.builder(client, &id);
+    let builder = args.sandbox.builder(client, &id)?;
     let sandbox = match create(builder, client, &id, interrupts).await? {
         Ok(sandbox) => sandbox,
         Err(interrupt) => return Ok(interrupt.exit_code()),

@@ -29,6 +29,32 @@ fn wrong_usage_is_our_own_failure() {
 }
 
 #[test]
+fn what_only_a_cluster_can_do_is_refused_here() {
+    let cli = Cli::new();
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (good, list, broken) =
+        (file("good", "nodeSelector: {disk: ssd}"), file("list", "[1]"), file("broken", "a: b: c"));
+    for (args, said) in [
+        (["--gpus", "1"], "SANDBOX_BACKEND=k8s"),
+        (["--pod-options", &good], "SANDBOX_BACKEND=k8s"),
+        (["--pod-options", &list], "write an object"),
+        (["--pod-options", &broken], "neither YAML nor JSON"),
+        (["--pod-options", "/nowhere"], "cannot read /nowhere"),
+        (["--gpus", "0"], "--gpus"),
+    ] {
+        let output = cli.output(&["create", args[0], args[1]]);
+        assert_eq!(code(&output), 125, "{args:?}");
+        assert!(stderr(&output).contains(said), "{args:?}: {}", stderr(&output));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
 fn help_and_version_are_no_failures() {
     let cli = Cli::new();
     for args in [&["--help"][..], &["help", "run"], &["run", "--help"], &["--version"]] {
