@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use futures_core::Stream;
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, timestamp};
+use crate::{CreationReason, Result, timestamp};
 
 /// A step in a sandbox's life, as it happens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +79,9 @@ pub type EventStream = Pin<Box<dyn Stream<Item = Result<SandboxEvent>> + Send>>;
 pub struct Diagnosis {
     /// One sentence: `the Pod was evicted: the node was low on memory`.
     pub summary: String,
+    /// The kind of what stands in its way or has ended it, where that is known.
+    #[serde(default)]
+    pub reason: Option<CreationReason>,
     /// It has ended and will not answer again.
     pub is_final: bool,
     /// The latest events, oldest first.

@@ -12,6 +12,7 @@ use sandbox_core::{
 use crate::builder::{EventHook, Personal, SandboxBuilder};
 use crate::client::Parts;
 use crate::explain::DeleteOnDrop;
+use crate::unanswered::unanswered;
 use crate::{Client, Sandbox};
 
 /// Where the server reads the environment of every command from, under the home directory.
@@ -187,28 +188,12 @@ impl History {
 
 /// SSH never answered: ask the backend why.
 async fn unreachable(parts: &Parts, info: &SandboxInfo, error: Error, events: Vec<SandboxEvent>) -> Failure {
-    let failed = events.last().is_some_and(|event| event.kind == SandboxEventKind::Failed);
-    let reason = match &error {
-        Error::Timeout { .. } => CreationReason::Timeout,
-        _ if failed => CreationReason::Crashed,
-        _ => CreationReason::Unreachable,
-    };
     let diagnosis = Deadline::after(std::time::Duration::from_secs(5))
         .bound("diagnose", parts.backend.diagnose(&info.id))
-        .await;
-    let mut try_again = false;
-    let mut creation = creation(info, CreationStage::Connect, reason, error, events);
-    if let Ok(diagnosis) = diagnosis {
-        if !diagnosis.summary.is_empty() {
-            creation.message = format!("{} ({})", creation.message, diagnosis.summary);
-        }
-        creation.log_tail = diagnosis.log_tail;
-        if creation.events.is_empty() {
-            creation.events = diagnosis.events;
-        }
-        try_again = diagnosis.try_again;
-    }
-    Failure { error: creation.into(), try_again }
+        .await
+        .ok();
+    let try_again = diagnosis.as_ref().is_some_and(|diagnosis| diagnosis.try_again);
+    Failure { error: unanswered(info, error, events, diagnosis).into(), try_again }
 }
 
 fn creation(

@@ -3,12 +3,18 @@
 use std::fmt;
 use std::time::Duration;
 
-use sandbox_core::{CommandCause, ConnectionStage, Deadline, DeleteOptions, Error, Result, SandboxId, Uid};
+use futures_util::StreamExt;
+use sandbox_core::{
+    CommandCause, ConnectionStage, Deadline, DeleteOptions, Diagnosis, Error, Result, SandboxId, Uid,
+};
 
 use crate::client::Parts;
 
 /// How long a lost connection may take to be explained.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// And of that, how long the news of an end may take: a connection goes with the process, and a
+/// kubelet tells a moment later.
+const NEWS: Duration = Duration::from_secs(3);
 
 impl Parts {
     /// Asks the backend what became of a sandbox whose connection failed, and adds the answer
@@ -25,7 +31,7 @@ impl Parts {
         if !lost {
             return error;
         }
-        let asked = Deadline::after(PATIENCE).bound("diagnose", self.backend.diagnose(id)).await;
+        let asked = Deadline::after(PATIENCE).bound("diagnose", self.diagnose(id, &error)).await;
         match (asked, error) {
             (Ok(diagnosis), Error::Connection(mut inner)) => {
                 inner.diagnosis = Some(diagnosis.summary).filter(|summary| !summary.is_empty());
@@ -40,6 +46,28 @@ impl Parts {
                 Error::Command { cause, source: Some(Explained::over(gone.to_string(), source)) }
             }
             (_, error) => error,
+        }
+    }
+
+    /// What became of it, as soon as that is known.
+    async fn diagnose(&self, id: &SandboxId, error: &Error) -> Result<Diagnosis> {
+        let now = self.backend.diagnose(id).await?;
+        let dialled = matches!(error, Error::Connection(inner) if inner.stage == ConnectionStage::Dial);
+        if now.is_final || dialled {
+            return Ok(now);
+        }
+        let ended = async {
+            let mut events = self.backend.events(id).await.ok()?;
+            while let Some(Ok(event)) = events.next().await {
+                if event.kind.is_final() {
+                    return Some(());
+                }
+            }
+            None
+        };
+        match tokio::time::timeout(NEWS, ended).await {
+            Ok(Some(())) => self.backend.diagnose(id).await,
+            Ok(None) | Err(_) => Ok(now),
         }
     }
 

@@ -83,6 +83,7 @@ mod known;
 mod memory;
 pub mod prelude;
 mod tree;
+mod unanswered;
 
 pub use builder::SandboxBuilder;
 pub use client::{Client, Defaults};

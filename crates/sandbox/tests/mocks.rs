@@ -150,6 +150,110 @@ async fn a_sandbox_that_fails_to_start_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_creation_that_fails_says_what_the_backend_knows() {
+    use SandboxEventKind::{Created, Failed, Started, Warning};
+    let refused = || Error::connection(ConnectionStage::Dial, "nothing listens on port 2222", None);
+    let late = || Error::Timeout { operation: "connect", after: Duration::from_secs(9) };
+    type Case = (
+        Vec<SandboxEventKind>,
+        fn() -> Error,
+        (&'static str, Option<CreationReason>),
+        (CreationStage, CreationReason, &'static str),
+    );
+    let (pull, none) = (Some(CreationReason::ImagePull), None);
+    let (provision, connect) = (CreationStage::Provision, CreationStage::Connect);
+    let table: Vec<Case> = vec![
+        (
+            vec![Created, Failed],
+            late,
+            ("not found", pull),
+            (provision, CreationReason::ImagePull, "not found"),
+        ),
+        (vec![Created, Failed], late, ("", none), (provision, CreationReason::Crashed, "as told")),
+        (
+            vec![Created, Started, Failed],
+            refused,
+            ("exit code 1", Some(CreationReason::Crashed)),
+            (connect, CreationReason::Crashed, "exit code 1"),
+        ),
+        (
+            vec![Created, Warning],
+            late,
+            ("no room", Some(CreationReason::Unschedulable)),
+            (provision, CreationReason::Unschedulable, "it was not ready in time: no room"),
+        ),
+        (
+            vec![Created, Started],
+            refused,
+            ("it runs", none),
+            (
+                connect,
+                CreationReason::Unreachable,
+                "SSH does not answer: nothing listens on port 2222 (it runs)",
+            ),
+        ),
+        (
+            vec![Created, Started],
+            late,
+            ("", none),
+            (connect, CreationReason::Unreachable, "SSH did not answer within 9s"),
+        ),
+    ];
+    for (events, error, (summary, reason), expected) in table {
+        let told: Vec<_> = events.iter().map(|kind| event(*kind, "as told")).collect();
+        let mut backend = backend(1, told.clone());
+        backend.expect_diagnose().returning(move |_| {
+            let mut diagnosis = Diagnosis::default();
+            (diagnosis.summary, diagnosis.reason) = (summary.into(), reason);
+            diagnosis.events = vec![event(Warning, "from the cluster"), event(Warning, "from the cluster")];
+            Ok(diagnosis)
+        });
+        let mut sessions = MockSessionSource::new();
+        sessions.expect_evict().returning(|_| ());
+        let last = events.len();
+        sessions.expect_session().returning(move |_, _| Err(error()));
+        let source: Arc<dyn sandbox::SessionSource> = Arc::new(Patient { inner: sessions });
+        let client = Client::with_parts(Arc::new(backend), source, Defaults::default());
+        let error = client.sandbox().create().await.unwrap_err();
+        let Error::Creation(error) = error else { panic!("{error}") };
+        assert_eq!((error.stage, error.reason, error.message.as_str()), expected);
+        let more = error.events.iter().filter(|event| event.message == "from the cluster").count();
+        assert_eq!((error.events.len(), more), (last + 1, 1), "{:?}", error.events);
+    }
+}
+
+/// Fails only when all events have been heard.
+#[derive(Debug)]
+struct Patient {
+    inner: MockSessionSource,
+}
+
+#[async_trait::async_trait]
+impl sandbox::SessionSource for Patient {
+    async fn session(
+        &self,
+        access: Arc<Access>,
+        deadline: sandbox::Deadline,
+    ) -> Result<Arc<dyn sandbox::Session>> {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.inner.session(access, deadline).await
+    }
+    async fn evict(&self, uid: &Uid) {
+        self.inner.evict(uid).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_for_another_backend_is_refused() {
+    let client = client(backend(0, vec![]), MockSessionSource::new());
+    let error = client.sandbox().backend_options("k8s", "anything".into()).create().await.unwrap_err();
+    assert!(
+        matches!(error, Error::Unsupported { .. }) && error.to_string().contains("backend k8s"),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dropped_creation_is_undone() {
     struct Never;
     impl std::fmt::Debug for Never {

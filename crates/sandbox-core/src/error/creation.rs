@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{BoxError, Error};
 use crate::{SandboxEvent, SandboxId};
 
@@ -38,7 +40,8 @@ pub enum CreationStage {
 }
 
 /// Kinds of failed creations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum CreationReason {
     /// The image is missing, misnamed or not allowed to be fetched.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::pulling::Pulling;
 use super::{BACKEND, Shared};
 use crate::labels::{self, ENDS_AFTER};
-use crate::status::{PodView, cluster_event, events_since};
+use crate::status::{PodView, cluster_event, events_since, explained};
 use crate::watch::{ASK, Follow, of_ours};
 
 /// How much of a log explains an end.
@@ -34,6 +34,7 @@ pub(super) async fn events(shared: &Arc<Shared>, id: &SandboxId) -> Result<Event
         grace: shared.options.startup_grace,
         seen: None,
         troubled: None,
+        words: None,
         over: false,
     };
     let pieces = stream::unfold(story, |mut story| async move {
@@ -54,6 +55,8 @@ struct Story {
     seen: Option<Arc<PodView>>,
     /// Since when it has not been without trouble.
     troubled: Option<Instant>,
+    /// What was said of that trouble last that said anything.
+    words: Option<String>,
     over: bool,
 }
 
@@ -69,7 +72,10 @@ impl Story {
         let next = tokio::select! {
             biased;
             next = self.follow.next(self.seen.as_ref()) => next,
-            said = self.pulling.next() => return vec![Ok(said)],
+            said = self.pulling.next() => {
+                self.heard(&said);
+                return vec![Ok(said)];
+            }
             () = impatience => return self.lost_patience(),
         };
         let now = SystemTime::now();
@@ -89,8 +95,13 @@ impl Story {
         self.pulling.look(&view);
         self.shared.learn_of_volumes(&view);
         match &view.trouble {
-            Some(_) => self.troubled = Some(self.troubled.unwrap_or_else(Instant::now)),
-            None => self.troubled = None,
+            Some(trouble) => {
+                self.troubled = Some(self.troubled.unwrap_or_else(Instant::now));
+                if self.words.is_none() || !trouble.is_vague() {
+                    self.words = Some(trouble.message.clone());
+                }
+            }
+            None => (self.troubled, self.words) = (None, None),
         }
         self.seen = Some(view);
         told.into_iter().map(Ok).collect()
@@ -99,13 +110,27 @@ impl Story {
     /// Until when what stands in its way may go away.
     fn patience(&self) -> Option<Instant> {
         let view = self.seen.as_ref().filter(|view| view.state == SandboxState::Pending)?;
-        Some(self.troubled? + view.trouble.as_ref()?.patience.limit(self.grace))
+        let limit = view.trouble.as_ref().map_or(self.grace, |trouble| trouble.patience.limit(self.grace));
+        Some(self.troubled? + limit)
+    }
+
+    /// The cluster's events are all that tells of a volume that cannot be mounted; an image is
+    /// fetched when all are.
+    fn heard(&mut self, said: &SandboxEvent) {
+        if self.seen.as_ref().is_none_or(|view| view.trouble.is_some()) {
+            return;
+        }
+        if said.kind == SandboxEventKind::Pulling {
+            (self.troubled, self.words) = (None, None);
+        } else if let Some(trouble) = explained(None, std::slice::from_ref(said)) {
+            self.troubled = Some(self.troubled.unwrap_or_else(Instant::now));
+            self.words = Some(trouble.message);
+        }
     }
 
     fn lost_patience(&mut self) -> Vec<Result<SandboxEvent>> {
         self.over = true;
-        let trouble = self.seen.as_ref().and_then(|view| view.trouble.as_ref());
-        let message = trouble.map(|trouble| trouble.message.clone()).unwrap_or_default();
+        let message = self.words.take().unwrap_or_default();
         vec![Ok(event(SystemTime::now(), SandboxEventKind::Failed, &message))]
     }
 }
@@ -122,11 +147,14 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
     };
     diagnosis.is_final = view.state == SandboxState::Ended;
     diagnosis.try_again = shared.learn_of_volumes(&view);
+    diagnosis.reason = view.trouble.as_ref().map(|trouble| trouble.reason);
     diagnosis.summary = match (&view.trouble, view.state) {
         (Some(trouble), _) => trouble.message.clone(),
         (None, SandboxState::Ended) if view.deleting => "its Pod is being deleted".into(),
         (None, SandboxState::Ended) => "its Pod has ended".into(),
-        (None, SandboxState::Running) => "its container runs".into(),
+        (None, SandboxState::Running) => {
+            format!("its container runs, and SSH is expected on port {}", view.port)
+        }
         (None, _) if view.scheduled.is_some() => "its container is being started".into(),
         (None, _) => "it has no machine yet".into(),
     };
@@ -138,6 +166,11 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
         Err(error) => tracing::debug!(sandbox.id = %id, %error, "the cluster's events cannot be read"),
     }
     diagnosis.events.sort_by_key(|event| event.at);
+    if view.state == SandboxState::Pending
+        && let Some(more) = explained(view.trouble.as_ref(), &diagnosis.events)
+    {
+        (diagnosis.reason, diagnosis.summary) = (Some(more.reason), more.message);
+    }
     diagnosis.log_tail = asked.1;
     Ok(diagnosis)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sandbox_core::{BoxError, CreationError, CreationReason, CreationStage, Error, RetryAfter};
 
-use super::forbidden::Cause;
+use super::forbidden::{Cause, advice};
 use super::{Answer, Intent, Request};
 
 /// The error when attempts have come to an end: what was answered last. Its cause says when to
@@ -40,7 +40,7 @@ pub(super) fn forbidden(request: &Request<'_>, answer: &Answer<'_>, cause: &Caus
     let Request { verb, resource, namespace, .. } = request;
     let message = answer.message();
     let (reason, text) = match cause {
-        Cause::Quota => (CreationReason::Quota, message.to_owned()),
+        Cause::Quota => (CreationReason::Quota, advised(message)),
         Cause::PodSecurity => (
             CreationReason::Rejected,
             format!(
@@ -50,7 +50,7 @@ pub(super) fn forbidden(request: &Request<'_>, answer: &Answer<'_>, cause: &Caus
         Cause::NamespaceEnds => {
             (CreationReason::Rejected, format!("the namespace {namespace} is being removed: choose another"))
         }
-        Cause::Policy | Cause::NotYet => (CreationReason::Rejected, message.to_owned()),
+        Cause::Policy | Cause::NotYet => (CreationReason::Rejected, advised(message)),
         Cause::Rbac => (
             CreationReason::Rejected,
             format!(
@@ -61,6 +61,10 @@ pub(super) fn forbidden(request: &Request<'_>, answer: &Answer<'_>, cause: &Caus
         ),
     };
     error(request, reason, text, None)
+}
+
+fn advised(message: &str) -> String {
+    advice(message).map_or_else(|| message.to_owned(), |advice| format!("{message} ({advice})"))
 }
 
 pub(super) fn unauthenticated(request: &Request<'_>) -> Error {

@@ -49,6 +49,23 @@ pub(super) fn cause(message: &str) -> Cause {
     }
 }
 
+/// What can be done about a refusal, where its words do not say so.
+pub(super) fn advice(message: &str) -> Option<&'static str> {
+    let advice = [
+        ("error looking up service account", "make that service account, or name another"),
+        ("RuntimeClass ", "ask which runtime classes the cluster has: kubectl get runtimeclasses"),
+        (
+            "no PriorityClass with name",
+            "ask which priority classes the cluster has: kubectl get priorityclasses",
+        ),
+        ("per Container is", "ask for what the namespace's LimitRange allows: kubectl get limitrange"),
+        ("per Pod is", "ask for what the namespace's LimitRange allows: kubectl get limitrange"),
+        ("must specify", "the namespace's quota wants each sandbox to have these limits: set them"),
+        ("exceeded quota", "delete what is not needed, ask for less, or have the quota raised"),
+    ];
+    advice.into_iter().find_map(|(sign, advice)| message.contains(sign).then_some(advice))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -83,7 +83,9 @@ pub(super) fn container(state: &ContainerStateTerminated, memory: Option<&str>) 
         _ if words.contains("exec format error") => {
             reason::start(words).unwrap_or_else(|| crashed(words.to_owned()))
         }
-        _ if code == 0 => crashed("its server ended by itself, as it does at the end of a lifetime".into()),
+        _ if code == 0 => {
+            crashed("its server ended by itself (exit code 0), as it does at the end of a lifetime".into())
+        }
         "ContainerStatusUnknown" => crashed("its machine lost track of it".into()),
         _ if code > 128 => crashed(format!("its server was killed by signal {}", code - 128)),
         _ => crashed(format!("its server ended with exit code {code}")),

@@ -29,6 +29,8 @@ const PASSING: [&str; 20] = [
     "net/http: request canceled",
 ];
 
+const UNREACHABLE: [&str; 3] = ["dial tcp", "no such host", "connection refused"];
+
 const NO_PLATFORM: [&str; 3] =
     ["no match for platform", "no matching manifest for", "does not match the specified platform"];
 
@@ -59,6 +61,9 @@ pub(super) fn pull(message: &str) -> Trouble {
     let last = |advice: &str| Trouble::last(CreationReason::ImagePull, format!("{message} ({advice})"));
     if says(&NO_PLATFORM) {
         last("the image is not built for this machine's processor architecture")
+    } else if says(&UNREACHABLE) {
+        let advice = "the machine cannot reach that registry: is it the right one?";
+        Trouble::passing(CreationReason::ImagePull, format!("{message} ({advice})"))
     } else if says(&PASSING) {
         Trouble::passing(CreationReason::ImagePull, message)
     } else if says(&REFUSED) {

@@ -10,6 +10,7 @@ mod ending;
 mod events;
 mod image;
 mod reason;
+mod said;
 pub(crate) mod view;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use sandbox_core::CreationReason;
 
 pub use events::{cluster_event, events_since};
+pub use said::explained;
 pub use view::PodView;
 
 /// What stands in the way of a sandbox, or has ended it.
@@ -61,6 +63,11 @@ impl Trouble {
     /// Whether waiting is pointless.
     pub fn is_final(&self) -> bool {
         self.patience == Patience::None
+    }
+
+    /// It says that there is trouble, and not which: what was said before says more.
+    pub fn is_vague(&self) -> bool {
+        said::is_vague(&self.message)
     }
 
     fn last(reason: CreationReason, message: impl Into<String>) -> Self {

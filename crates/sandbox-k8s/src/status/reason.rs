@@ -83,9 +83,20 @@ pub(super) fn unscheduled(condition: &PodCondition) -> Option<Trouble> {
     }
     let reason = condition.reason.as_deref().unwrap_or("no machine has room for it");
     let text = condition.message.as_deref().filter(|text| !text.is_empty()).unwrap_or(reason);
+    let advice = UNSCHEDULED.iter().find(|(sign, _)| text.contains(sign));
+    let text = advice.map_or_else(|| text.to_owned(), |(_, advice)| format!("{text} ({advice})"));
     // A cluster that grows by itself may have room soon.
     Some(Trouble::passing(CreationReason::Unschedulable, text))
 }
+
+/// What the scheduler complains of, and what can be done; the first is the nearest to the user.
+const UNSCHEDULED: [(&str, &str); 5] = [
+    ("persistentvolumeclaim", "make that claim in the sandbox's namespace, or mount another"),
+    ("match Pod's node affinity", "no node has the labels asked for: kubectl get nodes --show-labels"),
+    ("match node selector", "no node has the labels asked for: kubectl get nodes --show-labels"),
+    ("taint", "tolerate the taint, if those nodes are meant"),
+    ("Insufficient", "ask for less, or wait until there is room"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -197,7 +208,11 @@ mod tests {
                     preemption victims found for incoming pod.";
         let found = unscheduled(&condition("PodScheduled", "False", full)).unwrap();
         assert_eq!((found.reason, found.patience), (CreationReason::Unschedulable, Patience::Grace));
-        assert_eq!(found.message, full);
+        assert!(
+            found.message.starts_with(full) && found.message.contains("ask for less"),
+            "{}",
+            found.message
+        );
         assert_eq!(unscheduled(&condition("PodScheduled", "False", "")).unwrap().message, "Unschedulable");
         assert_eq!(unscheduled(&condition("PodScheduled", "True", "")), None);
         assert_eq!(unscheduled(&condition("Ready", "False", full)), None);

@@ -189,7 +189,12 @@ fn named<'a>(statuses: &'a Option<Vec<ContainerStatus>>, name: &str) -> Option<&
 /// When the container began, if it did.
 fn started(state: &ContainerState) -> Option<Option<Time>> {
     let running = state.running.as_ref().map(|running| running.started_at.clone());
-    let ended = || state.terminated.as_ref().map(|ended| ended.started_at.clone());
+    // One that could not be started at all has a time too: that of 1970.
+    let ran = state
+        .terminated
+        .as_ref()
+        .filter(|ended| !matches!(ended.reason.as_deref(), Some("StartError" | "ContainerCannotRun")));
+    let ended = || ran.map(|ended| ended.started_at.clone());
     running.or_else(ended)
 }
 
