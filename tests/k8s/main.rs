@@ -7,10 +7,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed assertion is the point")]
 
+mod asked;
 mod behind;
 mod cluster;
 mod creation;
 mod deployed;
+mod failures;
 mod own_server;
 mod requests;
 mod rights;
@@ -49,6 +51,8 @@ fn main() -> ExitCode {
         own_server::cases(),
         rights::cases(),
         transfers::cases(),
+        asked::cases(),
+        failures::cases(),
         // One line for each list.
     ];
     let own = own.into_iter().flatten();

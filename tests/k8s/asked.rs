@@ -1,0 +1,133 @@
+//! What one sandbox is asked for beyond what every backend has, and where its secrets go.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use sandbox::{Defaults, Error, ExecRequest};
+use sandbox_k8s::options::{PodOptions, VolumeAt, VolumeSource};
+use sandbox_tests::{Outcome, World, cases};
+
+use crate::cluster::{api, backend, image, namespace, options, parts};
+
+cases![one_sandbox_gets_what_it_asks_for, secrets_are_nowhere_but_inside, what_is_not_understood_is_refused];
+
+fn defaults() -> Defaults {
+    let mut defaults = Defaults::default();
+    defaults.image = Some(image());
+    defaults
+}
+
+async fn one_sandbox_gets_what_it_asks_for(_: World) -> Outcome {
+    let api = api().await?;
+    let text = |text: &str| BTreeMap::from([("key".to_owned(), text.to_owned())]);
+    let mut map = ConfigMap { data: Some(text("from a map")), ..ConfigMap::default() };
+    map.metadata.name = Some("asked".into());
+    let bytes = BTreeMap::from([("key".to_owned(), ByteString(b"from a secret".to_vec()))]);
+    let mut secret = Secret { data: Some(bytes), ..Secret::default() };
+    secret.metadata.name = Some("asked".into());
+    let maps: Api<ConfigMap> = Api::namespaced(api.clone(), namespace());
+    let secrets: Api<Secret> = Api::namespaced(api.clone(), namespace());
+    maps.create(&PostParams::default(), &map).await?;
+    secrets.create(&PostParams::default(), &secret).await?;
+    let outcome = mounted(&api).await;
+    maps.delete("asked", &DeleteParams::default()).await?;
+    secrets.delete("asked", &DeleteParams::default()).await?;
+    outcome
+}
+
+async fn mounted(api: &kube::Client) -> Outcome {
+    let pod = PodOptions::new()
+        .node_selector("kubernetes.io/os", "linux")
+        .tolerate("example.com/any")
+        .host_alias("10.9.8.7", ["mirror.example.com"])
+        .request("cpu", "1m")
+        .annotation("example.com/run", "42")
+        .volume(VolumeAt::new("scratch", "/scratch", VolumeSource::EmptyDir(Some("8Mi".into()))))
+        .volume(VolumeAt::new("memory", "/memory", VolumeSource::Memory(Some("8Mi".into()))))
+        .volume(VolumeAt::new("map", "/map", VolumeSource::ConfigMap("asked".into())).read_only())
+        .volume(VolumeAt::new("secret", "/secret", VolumeSource::Secret("asked".into())))
+        .patch(serde_json::json!({"spec": {"hostname": "box"}}));
+    let client = parts(backend(options()).await?, defaults());
+    let sbx = client
+        .sandbox()
+        .cpu("100m")
+        .memory("64Mi")
+        .label("team", "ml")
+        .env("MODE", "ci")
+        .init(ExecRequest::shell("echo \"$MODE\" > mode"))
+        .backend_options("k8s", pod.to_value()?)
+        .create()
+        .await?;
+    let look = "cat mode /map/key /secret/key; echo; hostname; grep -c mirror.example.com /etc/hosts; \
+                echo x > /scratch/x && echo x > /memory/x && mount | grep -c ' on /memory type tmpfs'";
+    let seen = sbx.shell(look).output().await;
+    let stored: Pod = Api::namespaced(api.clone(), namespace()).get(sbx.id().as_str()).await?;
+    sbx.delete().await?;
+    let seen = seen?.check()?;
+    assert_eq!(seen.stdout_lossy(), "ci\nfrom a mapfrom a secret\nbox\n1\n1\n");
+    let spec = stored.spec.expect("a spec");
+    let resources = spec.containers[0].resources.clone().expect("resources");
+    let amount = |of: Option<BTreeMap<String, _>>| -> Option<String> {
+        of?.remove("cpu").map(|k8s_openapi::apimachinery::pkg::api::resource::Quantity(text)| text)
+    };
+    assert_eq!(amount(resources.requests).as_deref(), Some("1m"));
+    assert_eq!(amount(resources.limits).as_deref(), Some("100m"));
+    assert_eq!(stored.metadata.annotations.expect("annotations")["example.com/run"], "42");
+    assert_eq!(stored.metadata.labels.expect("labels")["team"], "ml");
+    Ok(())
+}
+
+async fn secrets_are_nowhere_but_inside(_: World) -> Outcome {
+    let (api, hidden, plain) = (api().await?, "hush-4711", "plain-4711");
+    let client = parts(backend(options()).await?, defaults());
+    let sbx = client
+        .sandbox()
+        .detached()
+        .env("PLAIN", plain)
+        .secret_env("HIDDEN", hidden)
+        .init(ExecRequest::shell("test \"$HIDDEN\" = hush-4711"))
+        .create()
+        .await?;
+    let outcome = async {
+        let seen = sbx.shell("echo $PLAIN $HIDDEN; cat .sandbox/environment").output().await?.check()?;
+        assert_eq!(seen.stdout_lossy(), "plain-4711 hush-4711\nPLAIN=plain-4711\n");
+        // Another program that takes it up has the one and not the other.
+        let other = parts(backend(options()).await?, defaults()).connect(sbx.id()).await?;
+        let seen = other.shell("echo $PLAIN $HIDDEN").output().await?.check()?;
+        assert_eq!(seen.stdout_lossy(), "plain-4711\n");
+        // Nothing that the cluster keeps has either.
+        let pod: Pod = Api::namespaced(api.clone(), namespace()).get(sbx.id().as_str()).await?;
+        let keys: Secret =
+            Api::namespaced(api.clone(), namespace()).get(&format!("{}-keys", sbx.id())).await?;
+        let mut kept = serde_json::to_string(&pod)?;
+        for ByteString(bytes) in keys.data.into_iter().flatten().map(|(_, value)| value) {
+            kept.push_str(&String::from_utf8_lossy(&bytes));
+        }
+        assert!(kept.contains("SANDBOX_SSHD_HOST_KEY"), "it is the right Pod");
+        assert!(!kept.contains("4711"), "{kept}");
+        Ok(())
+    }
+    .await;
+    sbx.delete().await?;
+    outcome
+}
+
+async fn what_is_not_understood_is_refused(_: World) -> Outcome {
+    let client = parts(backend(options()).await?, defaults());
+    for (backend, wanted, named) in [
+        ("k8s", serde_json::json!({"nodeSelecter": {"a": "b"}}), "nodeSelecter"),
+        ("k8s", serde_json::json!({"patch": {"spec": {"hostPID": true}}}), "hostPID"),
+        ("docker", serde_json::json!({}), "SANDBOX_BACKEND=docker"),
+    ] {
+        match client.sandbox().backend_options(backend, wanted).create().await {
+            Err(error @ (Error::Invalid { .. } | Error::Unsupported { .. })) => {
+                assert!(error.to_string().contains(named), "{error}");
+            }
+            other => return Err(format!("{named}: {other:?}").into()),
+        }
+    }
+    Ok(())
+}
