@@ -1,5 +1,7 @@
 //! A server of ours from another time.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 mod support;
 
 use std::borrow::Cow;
