@@ -350,10 +350,7 @@ mod tests {
 
     #[test]
     fn one_sandboxes_come_over_the_clients() {
-        let mut client = KubernetesOptions::default();
-        client.image_pull_secrets = vec!["a".into()];
-        client.image_pull_policy = Some(PullPolicy::Always);
-        client.pod = PodOptions::new()
+        let pod = PodOptions::new()
             .runtime_class("gvisor")
             .node_selector("disk", "ssd")
             .node_selector("zone", "a")
@@ -362,6 +359,12 @@ mod tests {
             .image_pull_secret("b")
             .volume(VolumeAt::new("data", "/old", VolumeSource::EmptyDir(None)))
             .volume(VolumeAt::new("more", "/more", VolumeSource::EmptyDir(None)));
+        let client = KubernetesOptions {
+            image_pull_secrets: vec!["a".into()],
+            image_pull_policy: Some(PullPolicy::Always),
+            pod,
+            ..KubernetesOptions::default()
+        };
         let own = PodOptions::new()
             .node_selector("zone", "b")
             .tolerate("gpu")
