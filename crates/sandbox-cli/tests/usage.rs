@@ -47,7 +47,7 @@ fn what_only_a_cluster_can_do_is_refused_here() {
         (["--pod-options", "/nowhere"], "cannot read /nowhere"),
         (["--gpus", "0"], "--gpus"),
     ] {
-        let output = cli.output(&["create", args[0], args[1]]);
+        let output = cli.output(["create", args[0], args[1]]);
         assert_eq!(code(&output), 125, "{args:?}");
         assert!(stderr(&output).contains(said), "{args:?}: {}", stderr(&output));
         assert!(output.stdout.is_empty());
