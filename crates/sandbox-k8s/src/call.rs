@@ -55,6 +55,10 @@ const READ: Duration = Duration::from_secs(15);
 /// And one to write: admission webhooks may take 30 s.
 const WRITE: Duration = Duration::from_secs(35);
 
+/// An API server that never answered and cannot be connected to, perhaps because there is none, is
+/// tried for so long and not until the deadline, which is for one that is away for a while.
+const FIRST_CONTACT: Duration = Duration::from_secs(10);
+
 impl Caller {
     pub(crate) fn new(client: Client, namespace: String) -> Self {
         Self { client, namespace, clock: ServerClock::default(), writes: Semaphore::new(WRITES) }
@@ -78,6 +82,7 @@ impl Caller {
             false => None,
         };
         let mut attempt = 0;
+        let begun = tokio::time::Instant::now();
         loop {
             let about = self.about(ask, attempt);
             let limit = if writes { WRITE } else { READ }.min(deadline.remaining());
@@ -96,7 +101,10 @@ impl Caller {
             match classify(&about, &answer) {
                 Next::Retry { after } => {
                     let pause = after.unwrap_or_else(|| part_of(backoff(attempt)));
-                    if deadline.remaining() <= pause {
+                    let never_heard = heard.lost.is_some()
+                        && self.clock.now().is_none()
+                        && begun.elapsed() + pause > FIRST_CONTACT;
+                    if never_heard || deadline.remaining() <= pause {
                         return Err(with_cause(classify::give_up(&about, &answer), heard.lost));
                     }
                     tracing::debug!(

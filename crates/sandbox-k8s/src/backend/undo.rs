@@ -63,7 +63,12 @@ impl Undo {
                 again.run().await;
             });
         }
+        let away = self.shared.caller().clock.now().is_none();
         let removal = tokio::spawn(self.run());
+        if away {
+            // An API server that never answered: nobody shall wait for it twice.
+            return;
+        }
         match tokio::time::timeout(UNDO_WAIT, removal).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => {
@@ -78,7 +83,13 @@ impl Undo {
             self.shared.watch.deleting(uid);
         }
         let (pod, secret) = tokio::join!(self.remove::<Pod>(&self.pod), self.remove::<Secret>(&self.secret));
-        for error in [pod.err(), secret.err()].into_iter().flatten() {
+        for (stored, error) in [(&self.pod, pod.err()), (&self.secret, secret.err())] {
+            let Some(error) = error else { continue };
+            if matches!(stored, Stored::Perhaps) && !error.is_retryable() {
+                // Whoever may not look had not been let write either.
+                tracing::debug!(sandbox.id = %self.id, %error, "whether something was stored cannot be seen");
+                continue;
+            }
             tracing::warn!(
                 sandbox.id = %self.id, %error,
                 "a failed creation could not be undone; a sweep removes what is left of it"

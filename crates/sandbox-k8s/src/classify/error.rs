@@ -11,7 +11,10 @@ use super::{Answer, Intent, Request};
 /// come back.
 pub fn give_up(request: &Request<'_>, answer: &Answer<'_>) -> Error {
     let said = match (answer.code, answer.message()) {
-        (None, _) => "the API server does not answer".to_owned(),
+        (None, _) => {
+            "the API server does not answer: see that the cluster is up and that the context leads to it"
+                .to_owned()
+        }
         (Some(code), "") => format!("the API server answered {code}"),
         (Some(code), message) => format!("the API server answered {code}: {message}"),
     };

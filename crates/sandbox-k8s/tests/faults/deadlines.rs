@@ -44,6 +44,32 @@ async fn ends<T>(what: &str, call: impl Future<Output = sandbox_core::Result<T>>
     }
 }
 
+/// Whoever mistyped an address shall not wait as long as somebody whose API server restarts.
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_was_never_there_is_given_up_soon() {
+    let server = server();
+    for what in ALL {
+        server.inject_always(what, Fault::CutBefore);
+    }
+    let away = backend(&server);
+    let begun = tokio::time::Instant::now();
+    let error = away.create(spec().1).await.unwrap_err();
+    assert!(begun.elapsed() <= Duration::from_secs(10), "{:?}", begun.elapsed());
+    let text = error.to_string();
+    assert!(text.contains("does not answer") && text.contains("context"), "{text}");
+    assert!(error.is_retryable());
+
+    // One that has answered before may be restarting.
+    server.heal();
+    away.list(ListFilter::default()).await.unwrap();
+    for what in ALL {
+        server.inject_always(what, Fault::CutBefore);
+    }
+    let begun = tokio::time::Instant::now();
+    away.create(spec().1).await.unwrap_err();
+    assert!(begun.elapsed() > Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_call_ends() {
     let (_server, backend, id) = silent().await;
