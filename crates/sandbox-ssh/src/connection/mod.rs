@@ -61,7 +61,7 @@ pub(crate) enum Opening {
 
 impl Conn {
     fn new(handle: Handle<handler::Handler>, facts: Arc<Facts>) -> Self {
-        let ours = facts.server_id().starts_with(dialect::SERVER_ID.as_bytes());
+        let ours = dialect::server_version(facts.server_id()).is_some();
         Self {
             handle: Some(handle),
             facts,
