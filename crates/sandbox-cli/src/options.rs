@@ -88,16 +88,13 @@ impl Global {
         }
         let client = Client::from_settings(&settings).await.with_context(|| {
             format!("cannot use the backend {}, which SANDBOX_BACKEND or --backend chose", settings.backend)
-        });
+        })?;
         // Nobody shall wonder which cluster it was.
-        match &client {
-            Ok(client) if self.verbose > 0 || settings.backend != BackendKind::default() => {
-                let place = client.place().map(|place| format!(", {place}")).unwrap_or_default();
-                failure::note(&format!("using the backend {}{place}", settings.backend));
-            }
-            Ok(_) | Err(_) => {}
+        if self.verbose > 0 || settings.backend != BackendKind::default() {
+            let place = client.place().map(|place| format!(", {place}")).unwrap_or_default();
+            failure::note(&format!("using the backend {}{place}", settings.backend));
         }
-        client
+        Ok(client)
     }
 }
 
