@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use sandbox::{Command, ExecEvent, ExitStatus, Process, ProcessControl, Sandbox, Signal};
+use sandbox::{Command, ExecEvent, ExitStatus, Job, Process, ProcessControl, Sandbox, Signal};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::interrupt::{Interrupt, Interrupts};
@@ -70,7 +70,24 @@ impl CommandOptions {
         })
     }
 
+    /// Starts it as a job, which outlives this program.
+    pub(crate) async fn start(self, sandbox: &Sandbox) -> Result<Job> {
+        Ok(self.described(sandbox)?.spawn_detached().await?)
+    }
+
     fn prepare(self, sandbox: &Sandbox) -> Result<Command> {
+        let mut command = self.described(sandbox)?;
+        if self.interactive || self.tty || !io::stdin().is_terminal() {
+            command = command.stdin_piped();
+        }
+        if self.tty {
+            let size = terminal::size();
+            command = command.pty_of(terminal::kind(), size.columns, size.rows);
+        }
+        Ok(command)
+    }
+
+    fn described(&self, sandbox: &Sandbox) -> Result<Command> {
         let (program, args) = self.command.split_first().context("name a command to run")?;
         let mut command = sandbox.command(program).args(args);
         for (name, value) in environment(&self.env)? {
@@ -81,13 +98,6 @@ impl CommandOptions {
         }
         if let Some(timeout) = self.timeout {
             command = command.timeout(timeout);
-        }
-        if self.interactive || self.tty || !io::stdin().is_terminal() {
-            command = command.stdin_piped();
-        }
-        if self.tty {
-            let size = terminal::size();
-            command = command.pty_of(terminal::kind(), size.columns, size.rows);
         }
         Ok(command)
     }

@@ -7,8 +7,8 @@ use anyhow::Context;
 use sandbox::{Client, LimitScope, SandboxInfo, rfc3339};
 
 use crate::failure::Outcome;
-use crate::options::sandbox_id;
 use crate::table::{Format, Table, labels, span, state, to_stdout};
+use crate::target;
 
 /// Show what a sandbox is
 #[derive(clap::Args)]
@@ -22,7 +22,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn info(args: Args, client: &Client) -> Outcome {
-    let info = client.get_sandbox_info(&sandbox_id(&args.id)?).await?;
+    let info = client.get_sandbox_info(&target::find(client, &args.id).await?).await?;
     let text = match args.output {
         Format::Json => serde_json::to_string_pretty(&info).context("cannot write JSON")?,
         Format::Table => described(&info, client.place(), SystemTime::now()),

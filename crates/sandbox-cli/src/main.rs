@@ -6,10 +6,13 @@ mod create;
 mod escape;
 mod exec;
 mod failure;
+mod forward;
 mod gc;
 mod info;
 mod interrupt;
+mod jobs;
 mod list;
+mod logs;
 mod options;
 mod pod_options;
 mod progress;
@@ -17,6 +20,7 @@ mod remove;
 mod run;
 mod streams;
 mod table;
+mod target;
 mod terminal;
 
 use std::process::ExitCode;
@@ -47,6 +51,12 @@ enum Action {
     Exec(exec::Args),
     #[command(visible_alias = "copy")]
     Cp(copy::Args),
+    Jobs(jobs::ListArgs),
+    Logs(logs::Args),
+    Wait(jobs::WaitArgs),
+    Kill(jobs::KillArgs),
+    #[command(visible_alias = "port-forward")]
+    Forward(forward::Args),
     #[command(visible_aliases = ["ps", "list"])]
     Ls(list::Args),
     #[command(visible_alias = "inspect")]
@@ -90,6 +100,11 @@ async fn perform(cli: Cli) -> Outcome {
         Action::Create(args) => create::create(args, &client, &mut interrupts).await,
         Action::Exec(args) => exec::exec(args, &client, &mut interrupts).await,
         Action::Cp(args) => until_signal(&mut interrupts, copy::copy(args, &client)).await,
+        Action::Jobs(args) => until_signal(&mut interrupts, jobs::list(args, &client)).await,
+        Action::Logs(args) => until_signal(&mut interrupts, logs::logs(args, &client)).await,
+        Action::Wait(args) => until_signal(&mut interrupts, jobs::wait(args, &client)).await,
+        Action::Kill(args) => until_signal(&mut interrupts, jobs::kill(args, &client)).await,
+        Action::Forward(args) => until_signal(&mut interrupts, forward::forward(args, &client)).await,
         Action::Ls(args) => until_signal(&mut interrupts, list::list(args, &client)).await,
         Action::Info(args) => until_signal(&mut interrupts, info::info(args, &client)).await,
         Action::Rm(args) => until_signal(&mut interrupts, remove::remove(args, &client)).await,

@@ -1,41 +1,103 @@
 //! `sandbox rm`: take sandboxes away.
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
 
-use sandbox::{Client, Error};
+use anyhow::{Context, Result, bail};
+use futures_util::{StreamExt, stream};
+use sandbox::{Client, Error, ListFilter, SandboxId};
 
 use crate::failure::{self, EXIT_FAILURE, Outcome};
-use crate::options::sandbox_id;
+use crate::options::{pair, sandbox_id};
+use crate::target;
+
+/// How many are removed at once.
+const AT_ONCE: usize = 16;
 
 /// Remove sandboxes, with all that runs in them
 ///
-/// Removing one that does not exist is no failure: it is gone.
+/// Removing one that does not exist is no failure: it is gone. ID may be the beginning of an id.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The sandboxes
-    #[arg(value_name = "ID", required = true)]
+    #[arg(value_name = "ID", required_unless_present_any = ["all", "labels"])]
     ids: Vec<OsString>,
-    /// Taken for docker's sake: running sandboxes are removed in any case
-    #[arg(short, long, hide = true)]
+    /// All with this label; can be repeated, for those that have each
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = pair, conflicts_with = "ids")]
+    labels: Vec<(String, String)>,
+    /// All there are; asks before it does so
+    #[arg(short, long, conflicts_with_all = ["ids", "labels"])]
+    all: bool,
+    /// Do not ask
+    #[arg(short, long, visible_alias = "yes")]
     force: bool,
 }
 
 pub(crate) async fn remove(args: Args, client: &Client) -> Outcome {
-    let _same = args.force;
-    // What is no id at all is a slip, and nothing is removed then.
-    let ids = args.ids.iter().map(|id| sandbox_id(id)).collect::<anyhow::Result<Vec<_>>>()?;
+    let ids = if args.ids.is_empty() {
+        let found = client.list(ListFilter::labels(args.labels)).await?;
+        let ids: Vec<_> = found.into_iter().map(|info| info.id).collect();
+        if args.all && !args.force && !ids.is_empty() && !agreed(ids.len(), client.place()).await? {
+            failure::note("nothing was removed");
+            return Ok(EXIT_FAILURE);
+        }
+        ids
+    } else {
+        named(&args.ids, client).await?
+    };
     let mut code = 0;
-    for id in ids {
-        let known = client.get_sandbox_info(&id).await;
-        // Also when it is unknown: something may be left of it.
-        match (client.delete_sandbox(&id).await, known) {
-            (Ok(()), Err(Error::NotFound { .. })) => failure::note(&format!("there is no sandbox {id}")),
-            (Ok(()), _) => tracing::info!(%id, "removed"),
-            (Err(error), _) => {
-                failure::tell(&error.into());
-                code = EXIT_FAILURE;
-            }
+    let removals = ids.iter().map(|id| remove_one(client, id));
+    let mut removals = stream::iter(removals).buffered(AT_ONCE);
+    while let Some(removed) = removals.next().await {
+        if let Err(error) = removed {
+            failure::tell(&error.into());
+            code = EXIT_FAILURE;
         }
     }
     Ok(code)
+}
+
+async fn remove_one(client: &Client, id: &SandboxId) -> sandbox::Result<()> {
+    let known = client.get_sandbox_info(id).await;
+    // Also when it is unknown: something may be left of it.
+    client.delete_sandbox(id).await?;
+    match known {
+        Err(Error::NotFound { .. }) => failure::note(&format!("there is no sandbox {id}")),
+        _ => tracing::info!(%id, "removed"),
+    }
+    Ok(())
+}
+
+/// What was named, before anything is removed: what is no id at all is a slip.
+async fn named(texts: &[OsString], client: &Client) -> Result<Vec<SandboxId>> {
+    let mut ids: Vec<SandboxId> = Vec::new();
+    for text in texts {
+        let id = match target::find(client, text).await {
+            Ok(id) => id,
+            Err(error) => match error.downcast_ref::<Error>() {
+                Some(Error::NotFound { .. }) => sandbox_id(text)?,
+                _ => return Err(error),
+            },
+        };
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+/// Asks on the terminal.
+async fn agreed(count: usize, place: Option<&str>) -> Result<bool> {
+    if !io::stdin().is_terminal() {
+        bail!("--all wants to be confirmed, and standard input is no terminal: add --force");
+    }
+    let place = place.map_or_else(|| "on this machine".to_owned(), |place| format!("in {place}"));
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut stderr = io::stderr();
+        write!(stderr, "Remove all {count} sandboxes {place}? [y/N] ").and_then(|()| stderr.flush())?;
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).map(|_| line)
+    });
+    let line = answer.await.context("the question could not be asked")?.context("cannot read the answer")?;
+    Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

@@ -25,29 +25,36 @@ pub(crate) struct Table(Vec<Vec<String>>);
 impl Table {
     /// Adds a row; its text is escaped.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        let shown = |cell: String| if cell.is_empty() { "-".to_owned() } else { Escaped(&cell).to_string() };
         self.0.push(cells.into_iter().map(shown).collect());
     }
+
+    /// One row more, with the widths of those that are there.
+    pub(crate) fn aligned(&self, cells: impl IntoIterator<Item = String>) -> String {
+        let row: Vec<String> = cells.into_iter().map(shown).collect();
+        line(&row, &self.widths())
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let columns = self.0.iter().map(Vec::len).max().unwrap_or(0);
+        let cells = |column| self.0.iter().filter_map(move |row| row.get(column));
+        (0..columns).map(|column| cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect()
+    }
+}
+
+fn shown(cell: String) -> String {
+    if cell.is_empty() { "-".to_owned() } else { Escaped(&cell).to_string() }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = self.0.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            self.0
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        for row in &self.0 {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
-        }
-        Ok(())
+        let widths = self.widths();
+        self.0.iter().try_for_each(|row| writeln!(f, "{}", line(row, &widths)))
     }
+}
+
+fn line(row: &[String], widths: &[usize]) -> String {
+    let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+    cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
 }
 
 /// Prints it, with a newline at its end. A reader that went away has seen enough.
@@ -93,6 +100,18 @@ pub(crate) fn span(time: Duration) -> String {
     }
 }
 
+/// A number of bytes, in a unit that keeps it short: `12 B`, `3.4 KiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    let mut left = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if left < 1024.0 {
+            return if unit == "B" { format!("{bytes} B") } else { format!("{left:.1} {unit}") };
+        }
+        left /= 1024.0;
+    }
+    format!("{left:.1} TiB")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +122,14 @@ mod tests {
         table.row(["ID", "LABELS"].map(str::to_owned));
         table.row(["a\n\u{1b}[2J", ""].map(str::to_owned));
         assert_eq!(table.to_string(), "ID            LABELS\na\\n\\u{1b}[2J  -\n");
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, shown) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB")] {
+            assert_eq!(size(bytes), shown);
+        }
+        assert_eq!(size(3 << 40), "3.0 TiB");
     }
 
     #[test]

@@ -3,12 +3,13 @@
 #[cfg(feature = "k8s")]
 mod kubernetes;
 
+use std::ffi::OsString;
 use std::sync::Arc;
 
 use sandbox_config::{BackendKind, Settings};
 #[cfg(not(all(feature = "k8s", feature = "local")))]
 use sandbox_core::Error;
-use sandbox_core::{Result, SandboxBackend, SessionSource};
+use sandbox_core::{Connector, Result, SandboxBackend, SessionSource};
 
 use crate::Defaults;
 
@@ -16,8 +17,11 @@ use crate::Defaults;
 pub(crate) struct Opened {
     pub(crate) backend: Arc<dyn SandboxBackend>,
     pub(crate) sessions: Arc<dyn SessionSource>,
+    pub(crate) connector: Arc<dyn Connector>,
     /// Where sandboxes are made, for people.
     pub(crate) place: Option<String>,
+    /// And for another process, as settings.
+    pub(crate) environment: Vec<(&'static str, OsString)>,
 }
 
 pub(crate) async fn open(settings: &Settings) -> Result<Opened> {
@@ -39,10 +43,14 @@ fn local(settings: &Settings) -> Result<Opened> {
         // Not known here, so never less than the strictest.
         _ => sandbox_local::IsolationLevel::Namespaces,
     };
-    let connector = Arc::new(sandbox_local::UnixConnector::new());
-    let sessions = sandbox_ssh::SshSessions::new(connector, ssh_options(settings));
+    let connector: Arc<dyn Connector> = Arc::new(sandbox_local::UnixConnector::new());
+    let sessions = sandbox_ssh::SshSessions::new(Arc::clone(&connector), ssh_options(settings));
     let backend = Arc::new(sandbox_local::LocalBackend::new(options)?);
-    Ok(Opened { backend, sessions: Arc::new(sessions), place: None })
+    let environment = vec![
+        ("SANDBOX_BACKEND", BackendKind::Local.as_str().into()),
+        ("SANDBOX_STATE_DIR", backend.state_dir().into()),
+    ];
+    Ok(Opened { backend, sessions: Arc::new(sessions), connector, place: None, environment })
 }
 
 #[cfg(not(feature = "local"))]

@@ -1,5 +1,6 @@
 //! The client: makes sandboxes, finds them again, takes them away.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use sandbox_config::Settings;
 use sandbox_core::{
-    Capabilities, Deadline, Env, Freshness, Lifetime, ListFilter, Output, Resources, Result, SandboxBackend,
+    Capabilities, Connector, Deadline, Env, Freshness, Lifetime, ListFilter, LogOptions, LogStream, Output, Resources, Result, SandboxBackend,
     SandboxId, SandboxInfo, SessionSource, SweepOptions, SweepReport,
 };
 
@@ -39,9 +40,13 @@ pub struct Client {
 pub(crate) struct Parts {
     pub(crate) backend: Arc<dyn SandboxBackend>,
     pub(crate) sessions: Arc<dyn SessionSource>,
+    /// Opens the streams that sessions run over, for SSH clients of other kinds.
+    pub(crate) connector: Option<Arc<dyn Connector>>,
     pub(crate) defaults: Defaults,
     /// Where sandboxes are made, for people.
     pub(crate) place: Option<String>,
+    /// And for another process.
+    pub(crate) environment: Vec<(&'static str, OsString)>,
 }
 
 /// What a client does where a call says nothing else.
@@ -105,8 +110,10 @@ impl Client {
     ///
     /// As [`from_env`](Self::from_env).
     pub async fn from_settings(settings: &Settings) -> Result<Self> {
-        let backends::Opened { backend, sessions, place } = backends::open(settings).await?;
-        let parts = Parts { backend, sessions, defaults: backends::defaults(settings), place };
+        let backends::Opened { backend, sessions, connector, place, environment } =
+            backends::open(settings).await?;
+        let (connector, defaults) = (Some(connector), backends::defaults(settings));
+        let parts = Parts { backend, sessions, connector, defaults, place, environment };
         Ok(Self { parts: Arc::new(parts), known: Arc::default() })
     }
 
@@ -116,7 +123,7 @@ impl Client {
         sessions: Arc<dyn SessionSource>,
         defaults: Defaults,
     ) -> Self {
-        let parts = Parts { backend, sessions, defaults, place: None };
+        let parts = Parts { backend, sessions, connector: None, defaults, place: None, environment: Vec::new() };
         Self { parts: Arc::new(parts), known: Arc::default() }
     }
 
@@ -185,6 +192,15 @@ impl Client {
         self.parts.backend.list(filter).await
     }
 
+    /// The log of a sandbox's own server, also of one that does not answer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub async fn logs(&self, id: &SandboxId, options: LogOptions) -> Result<LogStream> {
+        self.parts.backend.logs(id, options).await
+    }
+
     /// Removes what sandboxes that ended left behind.
     ///
     /// # Errors
@@ -208,6 +224,14 @@ impl Client {
     /// machine, and for a client of parts of one's own.
     pub fn place(&self) -> Option<&str> {
         self.parts.place.as_deref()
+    }
+
+    /// The variables with which another process, started anywhere on this machine, finds the same
+    /// sandboxes: the backend, and which directory, or which namespace of which cluster, it was that
+    /// was chosen. A kubeconfig's current context may change later; these say which it was. Empty
+    /// for a client of parts of one's own.
+    pub fn environment(&self) -> &[(&'static str, OsString)] {
+        &self.parts.environment
     }
 }
 

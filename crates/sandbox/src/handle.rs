@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sandbox_core::{
-    Access, DeleteOptions, Diagnosis, Env, Error, Freshness, LogOptions, LogStream, Result, SandboxId,
+    Access, DeleteOptions, Diagnosis, Env, Error, EventStream, Freshness, LogOptions, LogStream, Result, SandboxId,
     SandboxInfo, Session, Uid,
 };
 
@@ -117,6 +117,15 @@ impl Sandbox {
     /// [`Error::NotFound`](crate::Error::NotFound) when nothing is known of it any more.
     pub async fn diagnose(&self) -> Result<Diagnosis> {
         self.inner.parts.backend.diagnose(self.id()).await
+    }
+
+    /// The steps of its life, those of the past first, until its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`](crate::Error::NotFound) when nothing is known of it any more.
+    pub async fn events(&self) -> Result<EventStream> {
+        self.inner.parts.backend.events(self.id()).await
     }
 
     /// The log of its own server.

@@ -70,7 +70,18 @@ impl Job {
     ///
     /// [`Error::Connection`](crate::Error::Connection) or [`Error::Command`](crate::Error::Command).
     pub async fn follow(&self) -> Result<Process> {
-        self.attach(AttachOptions::follow()).await
+        self.follow_from(0).await
+    }
+
+    /// The same from a byte of the log on; [`JobRecord::log_bytes`] says how many there are.
+    ///
+    /// # Errors
+    ///
+    /// As [`follow`](Self::follow).
+    pub async fn follow_from(&self, offset: u64) -> Result<Process> {
+        let mut options = AttachOptions::follow();
+        options.offset = offset;
+        self.attach(options).await
     }
 
     /// Sends a signal to its process group.

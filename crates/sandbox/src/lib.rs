@@ -50,6 +50,7 @@
 //! | files | [`Sandbox::files`], [`Sandbox::upload`], [`Sandbox::download_dir`] |
 //! | ports | [`Sandbox::forward`] |
 //! | the original Python SDK's words, by id | [`Client::create_sandbox`] and those beside it |
+//! | `ssh` and other clients | [`Client::access`], [`Client::open_ssh_stream`] |
 //! | failures | [`Error`] |
 //! | another backend, or mocks | [`Client::with_parts`], [`SandboxBackend`], [`SessionSource`] |
 //!
@@ -81,6 +82,7 @@ mod handle;
 mod job;
 mod known;
 mod memory;
+mod other_clients;
 pub mod prelude;
 mod tree;
 mod unanswered;

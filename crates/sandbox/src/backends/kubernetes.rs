@@ -1,12 +1,14 @@
 //! From settings to sandboxes as Pods.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sandbox_config::{
     ImagePullPolicy, InjectionKind, KubernetesSettings, SecurityProfileKind, Settings, SshSettings,
     TransportKind,
 };
-use sandbox_core::Result;
+use sandbox_core::{Connector, Result};
 use sandbox_k8s::options::{
     AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PullPolicy, SecurityProfile,
     Transport,
@@ -19,12 +21,42 @@ pub(super) async fn open(settings: &Settings) -> Result<Opened> {
     wanted.kubeconfig.clone_from(&settings.kubernetes.kubeconfig);
     wanted.context.clone_from(&settings.kubernetes.context);
     let cluster = sandbox_k8s::open_cluster(&wanted).await?;
-    let place = cluster.to_string();
+    let (place, context) = (cluster.to_string(), cluster.context.clone());
     let backend = sandbox_k8s::KubernetesBackend::new(cluster.client, options(settings))
         .learning_host_keys_with(Arc::new(sandbox_ssh::SshHostKeys::new()));
-    let sessions = sandbox_ssh::SshSessions::new(Arc::new(backend.connector()), ssh_options(settings));
+    let connector: Arc<dyn Connector> = Arc::new(backend.connector());
+    let sessions = sandbox_ssh::SshSessions::new(Arc::clone(&connector), ssh_options(settings));
     let place = Some(format!("namespace {} of {place}", backend.namespace()));
-    Ok(Opened { backend: Arc::new(backend), sessions: Arc::new(sessions), place })
+    let environment = environment(settings, backend.namespace(), context);
+    Ok(Opened { backend: Arc::new(backend), sessions: Arc::new(sessions), connector, place, environment })
+}
+
+/// Which cluster and namespace it is, by what was chosen and not by what is current.
+fn environment(
+    settings: &Settings,
+    namespace: &str,
+    context: Option<String>,
+) -> Vec<(&'static str, OsString)> {
+    let mut environment = vec![
+        ("SANDBOX_BACKEND", settings.backend.as_str().into()),
+        ("SANDBOX_NAMESPACE", namespace.into()),
+        ("SANDBOX_TRANSPORT", settings.kubernetes.transport.as_str().into()),
+    ];
+    environment.extend(context.map(|context| ("SANDBOX_KUBE_CONTEXT", context.into())));
+    match &settings.kubernetes.kubeconfig {
+        Some(path) => environment.push(("SANDBOX_KUBECONFIG", from_root(path.clone()).into())),
+        None => environment.extend(std::env::var_os("KUBECONFIG").map(|paths| {
+            let each = std::env::split_paths(&paths).map(from_root);
+            // Only a name with the separator in it cannot be joined, and none came out of the split.
+            ("KUBECONFIG", std::env::join_paths(each).unwrap_or_else(|_| paths.clone()))
+        })),
+    }
+    environment
+}
+
+/// The same file, whatever directory the other process is started in.
+fn from_root(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn options(settings: &Settings) -> KubernetesOptions {
