@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::Context;
 use sandbox::{Client, SandboxId};
 
-use crate::failure::Outcome;
+use crate::failure::{self, Outcome};
 use crate::interrupt::Interrupts;
 use crate::options::{SandboxOptions, duration, environment, sandbox_id};
 use crate::run;
+use crate::ssh::SshFiles;
 
 /// Create a sandbox and print its id
 ///
@@ -45,6 +46,9 @@ pub(crate) async fn create(args: Args, client: &Client, interrupts: &mut Interru
     }
     match run::create(builder, client, &id, interrupts).await? {
         Ok(_sandbox) => {
+            if let Err(error) = known_to_ssh(client, &id).await {
+                failure::note(&format!("ssh does not know it: {error:#}"));
+            }
             // Without its id nobody could use it, and it would stay.
             if let Err(error) = writeln!(std::io::stdout(), "{id}") {
                 client.delete_sandbox(&id).await?;
@@ -53,5 +57,14 @@ pub(crate) async fn create(args: Args, client: &Client, interrupts: &mut Interru
             Ok(0)
         }
         Err(interrupt) => Ok(interrupt.exit_code()),
+    }
+}
+
+/// Where `sandbox ssh-config --install` was said, `ssh ID.sandbox` works at once.
+async fn known_to_ssh(client: &Client, id: &SandboxId) -> anyhow::Result<()> {
+    match SshFiles::of_user() {
+        Ok(files) => files.write_if_installed(client, id).await,
+        // Nothing can have been installed.
+        Err(_) => Ok(()),
     }
 }

@@ -76,8 +76,7 @@ mod tests {
 
     #[test]
     fn ports_are_written_as_for_kubectl() {
-        for (text, local, inside) in
-            [("80", 80, 80), ("8080:80", 8080, 80), (":80", 0, 80), ("0:80", 0, 80)]
+        for (text, local, inside) in [("80", 80, 80), ("8080:80", 8080, 80), (":80", 0, 80), ("0:80", 0, 80)]
         {
             assert_eq!(ports(text).unwrap(), Ports { local, inside }, "{text}");
         }

@@ -4,6 +4,7 @@ use anyhow::Context;
 use sandbox::{Client, SweepOptions};
 
 use crate::failure::Outcome;
+use crate::ssh::SshFiles;
 use crate::table::{Format, Table, to_stdout};
 
 /// Remove what sandboxes that have ended left behind, whoever made them
@@ -23,6 +24,10 @@ pub(crate) struct Args {
 pub(crate) async fn collect(args: Args, client: &Client) -> Outcome {
     let options = if args.dry_run { SweepOptions::dry_run() } else { SweepOptions::default() };
     let report = client.sweep(options).await?;
+    // Keys for OpenSSH's tools, of sandboxes that somebody else removed.
+    if let (false, Ok(files)) = (args.dry_run, SshFiles::of_user()) {
+        files.remove_gone(client).await?;
+    }
     if args.output == Format::Json {
         return to_stdout(args.output, &serde_json::to_string_pretty(&report).context("cannot write JSON")?);
     }

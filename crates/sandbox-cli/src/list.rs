@@ -74,7 +74,8 @@ async fn watch(
     loop {
         tokio::time::sleep(LOOK).await;
         let now = by_id(client.list(filter.clone()).await?);
-        for (_, gone) in before.iter().filter(|(id, info)| now.get(id).is_none_or(|now| now.uid != info.uid)) {
+        for (_, gone) in before.iter().filter(|(id, info)| now.get(id).is_none_or(|now| now.uid != info.uid))
+        {
             let mut gone = gone.clone();
             gone.state = SandboxState::Ended;
             print_change(form, &gone, table)?;

@@ -151,7 +151,8 @@ mod tests {
     #[test]
     fn the_last_lines_are_whole_ones() {
         let log = b"a\nbb\nccc";
-        for (lines, from) in [(None, 0), (Some(0), 8), (Some(1), 5), (Some(2), 2), (Some(3), 0), (Some(9), 0)] {
+        for (lines, from) in [(None, 0), (Some(0), 8), (Some(1), 5), (Some(2), 2), (Some(3), 0), (Some(9), 0)]
+        {
             assert_eq!(tail(log, lines), from, "{lines:?}");
         }
         assert_eq!(tail(b"a\nb\n", Some(1)), 2);

@@ -18,6 +18,7 @@ mod pod_options;
 mod progress;
 mod remove;
 mod run;
+mod ssh;
 mod streams;
 mod table;
 mod target;
@@ -57,6 +58,9 @@ enum Action {
     Kill(jobs::KillArgs),
     #[command(visible_alias = "port-forward")]
     Forward(forward::Args),
+    Ssh(ssh::SshArgs),
+    SshConfig(ssh::ConfigArgs),
+    Proxy(ssh::ProxyArgs),
     #[command(visible_aliases = ["ps", "list"])]
     Ls(list::Args),
     #[command(visible_alias = "inspect")]
@@ -105,6 +109,9 @@ async fn perform(cli: Cli) -> Outcome {
         Action::Wait(args) => until_signal(&mut interrupts, jobs::wait(args, &client)).await,
         Action::Kill(args) => until_signal(&mut interrupts, jobs::kill(args, &client)).await,
         Action::Forward(args) => until_signal(&mut interrupts, forward::forward(args, &client)).await,
+        Action::Ssh(args) => until_signal(&mut interrupts, ssh::ssh(args, &client)).await,
+        Action::SshConfig(args) => until_signal(&mut interrupts, ssh::config(args, &client)).await,
+        Action::Proxy(args) => until_signal(&mut interrupts, ssh::proxy(args, &client)).await,
         Action::Ls(args) => until_signal(&mut interrupts, list::list(args, &client)).await,
         Action::Info(args) => until_signal(&mut interrupts, info::info(args, &client)).await,
         Action::Rm(args) => until_signal(&mut interrupts, remove::remove(args, &client)).await,

@@ -9,6 +9,7 @@ use sandbox::{Client, Error, ListFilter, SandboxId};
 
 use crate::failure::{self, EXIT_FAILURE, Outcome};
 use crate::options::{pair, sandbox_id};
+use crate::ssh::SshFiles;
 use crate::target;
 
 /// How many are removed at once.
@@ -50,17 +51,20 @@ pub(crate) async fn remove(args: Args, client: &Client) -> Outcome {
     let mut removals = stream::iter(removals).buffered(AT_ONCE);
     while let Some(removed) = removals.next().await {
         if let Err(error) = removed {
-            failure::tell(&error.into());
+            failure::tell(&error);
             code = EXIT_FAILURE;
         }
     }
     Ok(code)
 }
 
-async fn remove_one(client: &Client, id: &SandboxId) -> sandbox::Result<()> {
+async fn remove_one(client: &Client, id: &SandboxId) -> Result<()> {
     let known = client.get_sandbox_info(id).await;
     // Also when it is unknown: something may be left of it.
     client.delete_sandbox(id).await?;
+    if let Ok(files) = SshFiles::of_user() {
+        files.remove(id)?;
+    }
     match known {
         Err(Error::NotFound { .. }) => failure::note(&format!("there is no sandbox {id}")),
         _ => tracing::info!(%id, "removed"),

@@ -39,6 +39,8 @@ pub const DROPBEAR: Peer =
     Peer { name: "dropbear", programs: &["dropbear", "dbclient"], install: "apt-get install dropbear-bin" };
 /// rsync.
 pub const RSYNC: Peer = Peer { name: "rsync", programs: &["rsync"], install: "apt-get install rsync" };
+/// git.
+pub const GIT: Peer = Peer { name: "git", programs: &["git"], install: "apt-get install git" };
 /// A busybox that needs no libraries.
 pub const BUSYBOX: Peer =
     Peer { name: "busybox", programs: &["busybox"], install: "apt-get install busybox-static" };

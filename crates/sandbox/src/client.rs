@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use sandbox_config::Settings;
 use sandbox_core::{
-    Capabilities, Connector, Deadline, Env, Freshness, Lifetime, ListFilter, LogOptions, LogStream, Output, Resources, Result, SandboxBackend,
-    SandboxId, SandboxInfo, SessionSource, SweepOptions, SweepReport,
+    Capabilities, Connector, Deadline, Env, Freshness, Lifetime, ListFilter, LogOptions, LogStream, Output,
+    Resources, Result, SandboxBackend, SandboxId, SandboxInfo, SessionSource, SweepOptions, SweepReport,
 };
 
 use crate::known::Known;
@@ -123,7 +123,8 @@ impl Client {
         sessions: Arc<dyn SessionSource>,
         defaults: Defaults,
     ) -> Self {
-        let parts = Parts { backend, sessions, connector: None, defaults, place: None, environment: Vec::new() };
+        let parts =
+            Parts { backend, sessions, connector: None, defaults, place: None, environment: Vec::new() };
         Self { parts: Arc::new(parts), known: Arc::default() }
     }
 

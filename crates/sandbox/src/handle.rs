@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sandbox_core::{
-    Access, DeleteOptions, Diagnosis, Env, Error, EventStream, Freshness, LogOptions, LogStream, Result, SandboxId,
-    SandboxInfo, Session, Uid,
+    Access, DeleteOptions, Diagnosis, Env, Error, EventStream, Freshness, LogOptions, LogStream, Result,
+    SandboxId, SandboxInfo, Session, Uid,
 };
 
 use crate::client::Parts;

@@ -21,6 +21,13 @@ impl Cli {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
+    /// `$HOME` of the command.
+    pub(crate) fn home(&self) -> std::path::PathBuf {
+        let home = self.directory.path().join("home");
+        std::fs::create_dir_all(&home).unwrap();
+        home
+    }
+
     /// A directory for files of the test, outside of where sandboxes are kept.
     pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         let files = self.directory.path().join("files");
@@ -36,7 +43,8 @@ impl Cli {
                 command.env_remove(name);
             }
         }
-        command.env("SANDBOX_STATE_DIR", self.directory.path().join("state")).current_dir(self.path(""));
+        command.env("SANDBOX_STATE_DIR", self.directory.path().join("state")).env("HOME", self.home());
+        command.current_dir(self.path(""));
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -1,0 +1,152 @@
+//! One sandbox's part of an ssh_config(5).
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use sandbox::{Access, Client};
+
+/// What it is reached with.
+pub(super) struct Block<'a> {
+    pub(super) host: &'a str,
+    pub(super) access: &'a Access,
+    /// Where its key and the like are.
+    pub(super) directory: &'a Path,
+    /// This program.
+    pub(super) program: &'a Path,
+    /// The variables with which it finds the sandbox.
+    pub(super) environment: &'a [(&'static str, std::ffi::OsString)],
+}
+
+/// The variables on one line, to tell whose block it is.
+pub(super) fn place(client: &Client) -> String {
+    let pairs =
+        client.environment().iter().map(|(name, value)| format!("{name}={:?}", value.to_string_lossy()));
+    pairs.collect::<Vec<_>>().join(" ")
+}
+
+impl Block<'_> {
+    /// The text. Whatever could be set for all hosts is said here, for the first that is said counts.
+    ///
+    /// # Errors
+    ///
+    /// When a path cannot be written in such a file.
+    pub(super) fn text(&self, place: &str) -> Result<String> {
+        let Self { host, access, .. } = self;
+        let key = path(&self.directory.join("key"))?;
+        let known_hosts = path(&self.directory.join("known_hosts"))?;
+        let algorithm = access.host_key.as_str().split(' ').next().unwrap_or_default();
+        let user = if access.user.is_empty() { "sandbox" } else { access.user.as_str() };
+        if user.bytes().any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control() || byte == b'"') {
+            bail!("the login name {user:?} cannot be written in an ssh_config");
+        }
+        let proxy = self.proxy()?;
+        Ok(format!(
+            "# sandbox {id}, uid {uid}; {place}\n\
+             Host {host}\n    \
+             HostName {host}\n    \
+             HostKeyAlias {host}\n    \
+             Port 22\n    \
+             User {user}\n    \
+             ProxyCommand {proxy}\n    \
+             ProxyUseFdpass no\n    \
+             PubkeyAuthentication yes\n    \
+             PreferredAuthentications publickey\n    \
+             PubkeyAcceptedAlgorithms +ssh-ed25519\n    \
+             IdentityFile {key}\n    \
+             IdentitiesOnly yes\n    \
+             IdentityAgent none\n    \
+             AddKeysToAgent no\n    \
+             HostKeyAlgorithms {algorithm}\n    \
+             UserKnownHostsFile {known_hosts}\n    \
+             GlobalKnownHostsFile none\n    \
+             StrictHostKeyChecking yes\n    \
+             UpdateHostKeys no\n    \
+             VerifyHostKeyDNS no\n    \
+             CheckHostIP no\n    \
+             CanonicalizeHostname no\n    \
+             ForwardAgent no\n    \
+             ForwardX11 no\n    \
+             ControlMaster no\n    \
+             ControlPath none\n    \
+             PermitLocalCommand no\n    \
+             RemoteCommand none\n    \
+             RequestTTY auto\n    \
+             ServerAliveInterval 15\n    \
+             ServerAliveCountMax 4\n",
+            id = access.id,
+            uid = access.uid.as_str(),
+        ))
+    }
+
+    /// ssh gives it to the user's shell, after it has put values in place of `%` and a letter.
+    fn proxy(&self) -> Result<String> {
+        let mut words = Vec::new();
+        if !self.environment.is_empty() {
+            words.push("env".to_owned());
+        }
+        for (name, value) in self.environment {
+            words.push(format!("{name}={}", word(value)?));
+        }
+        words.push(word(self.program.as_os_str())?);
+        words.push(format!("proxy {}", self.access.id));
+        Ok(words.join(" "))
+    }
+}
+
+/// One word for a POSIX shell within an ssh_config.
+fn word(text: &OsStr) -> Result<String> {
+    let text = plain(text)?;
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:,@=".contains(&byte);
+    let shown = text.replace('%', "%%");
+    if !text.is_empty() && text.bytes().all(harmless) {
+        return Ok(shown);
+    }
+    Ok(format!("'{}'", shown.replace('\'', r"'\''")))
+}
+
+/// A path as an ssh_config's argument.
+pub(super) fn path(path: &Path) -> Result<String> {
+    let text = plain(path.as_os_str())?;
+    // There is no way to write these so that every version reads them back.
+    if text.contains('"') || text.contains("${") || text.contains('\\') {
+        bail!(
+            "the path {text:?} cannot be written in an ssh_config: it has a quote, a backslash or ${{ in it"
+        );
+    }
+    Ok(format!("\"{}\"", text.replace('%', "%%")))
+}
+
+fn plain(text: &OsStr) -> Result<&str> {
+    match text.to_str() {
+        Some(text) if !text.contains(['\n', '\r', '\0']) => Ok(text),
+        _ => bail!("{:?} cannot be written in an ssh_config: it is no plain text", text.to_string_lossy()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_a_shell_and_ssh() {
+        for (text, written) in [
+            ("/usr/bin/sandbox", "/usr/bin/sandbox"),
+            ("/a b/it's", r"'/a b/it'\''s'"),
+            ("100%", "'100%%'"),
+            ("$(x)`y`", "'$(x)`y`'"),
+            ("", "''"),
+        ] {
+            assert_eq!(word(OsStr::new(text)).unwrap(), written);
+        }
+        assert!(word(OsStr::new("a\nProxyCommand x")).is_err());
+    }
+
+    #[test]
+    fn paths_that_cannot_be_written_are_refused() {
+        assert_eq!(path(Path::new("/home/a b/100%")).unwrap(), "\"/home/a b/100%%\"");
+        for bad in ["/a\"b", "/${HOME}", "/a\nb", "/a\\b"] {
+            assert!(path(Path::new(bad)).is_err(), "{bad}");
+        }
+    }
+}
