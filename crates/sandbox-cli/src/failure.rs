@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use sandbox::{CommandCause, Error};
 
 use crate::escape::Escaped;
@@ -27,21 +28,39 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 
 /// The same without an end to the program.
 pub(crate) fn tell(error: &anyhow::Error) {
-    let mut text = format!("sandbox: {}\n", indented(&error.to_string()));
+    let lines: Vec<String> = told(error).lines().map(|line| Escaped(line).to_string()).collect();
+    to_stderr(&format!("sandbox: {}\n", lines.join("\n")));
+}
+
+/// The text of it, a line for each cause, not escaped yet.
+pub(crate) fn told(error: &anyhow::Error) -> String {
     let mut above = error.to_string();
+    let mut text = set_off(&above);
     for cause in error.chain().skip(1).map(ToString::to_string) {
         // Some libraries repeat their cause in their own sentence.
         if !above.contains(&cause) {
-            text.push_str(&format!("  caused by: {}\n", indented(&cause)));
+            text.push_str(&format!("\n  caused by: {}", set_off(&cause)));
         }
         above = cause;
     }
-    to_stderr(&text);
+    text
 }
 
 /// A remark that is no failure.
 pub(crate) fn note(text: &str) {
-    to_stderr(&format!("sandbox: {}\n", indented(text)));
+    let lines: Vec<String> = set_off(text).lines().map(|line| Escaped(line).to_string()).collect();
+    to_stderr(&format!("sandbox: {}\n", lines.join("\n")));
+}
+
+/// Prints text that is escaped already. A reader that went away has seen enough.
+pub(crate) fn print(text: &str) -> Outcome {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(0),
+    }
 }
 
 /// Wrong arguments, or a text that was asked for with `--help` or `--version`.
@@ -51,10 +70,9 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitCode::from(EXIT_FAILURE) } else { ExitCode::SUCCESS }
 }
 
-/// Escaped line by line; further lines are set off, so that none of them looks like ours.
-fn indented(text: &str) -> String {
-    let lines: Vec<String> = text.trim_end().lines().map(|line| Escaped(line).to_string()).collect();
-    lines.join("\n  ")
+/// Further lines are set off, so that none of them looks like ours.
+fn set_off(text: &str) -> String {
+    text.trim_end().lines().collect::<Vec<_>>().join("\n  ")
 }
 
 fn to_stderr(text: &str) {

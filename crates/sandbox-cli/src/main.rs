@@ -3,11 +3,13 @@
 mod attached;
 mod copy;
 mod create;
+mod doctor;
 mod escape;
 mod exec;
 mod failure;
 mod forward;
 mod gc;
+mod generate;
 mod info;
 mod interrupt;
 mod jobs;
@@ -26,7 +28,7 @@ mod terminal;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::Outcome;
 use crate::interrupt::Interrupts;
@@ -47,6 +49,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
+    #[command(flatten)]
+    Work(Box<Work>),
+    // These need no client, or want to see why there is none.
+    Doctor(doctor::Args),
+    Completions(generate::CompletionArgs),
+    #[command(hide = true)]
+    Man(generate::ManArgs),
+}
+
+/// What is done with sandboxes.
+#[derive(Subcommand)]
+enum Work {
     Run(run::Args),
     Create(create::Args),
     Exec(exec::Args),
@@ -94,28 +108,36 @@ fn main() -> ExitCode {
 
 async fn perform(cli: Cli) -> Outcome {
     let mut interrupts = Interrupts::new()?;
+    let work = match cli.command {
+        Action::Work(work) => *work,
+        Action::Doctor(args) => {
+            return until_signal(&mut interrupts, doctor::doctor(args, &cli.global)).await;
+        }
+        Action::Completions(args) => return generate::completions(&args, &mut Cli::command()),
+        Action::Man(args) => return generate::man(&args, Cli::command()),
+    };
     let client = tokio::select! {
         client = cli.global.client() => client?,
         signal = interrupts.next() => return Ok(signal.exit_code()),
     };
-    match cli.command {
+    match work {
         // These have something to clean up, and look out for signals themselves.
-        Action::Run(args) => run::run(args, &client, &mut interrupts).await,
-        Action::Create(args) => create::create(args, &client, &mut interrupts).await,
-        Action::Exec(args) => exec::exec(args, &client, &mut interrupts).await,
-        Action::Cp(args) => until_signal(&mut interrupts, copy::copy(args, &client)).await,
-        Action::Jobs(args) => until_signal(&mut interrupts, jobs::list(args, &client)).await,
-        Action::Logs(args) => until_signal(&mut interrupts, logs::logs(args, &client)).await,
-        Action::Wait(args) => until_signal(&mut interrupts, jobs::wait(args, &client)).await,
-        Action::Kill(args) => until_signal(&mut interrupts, jobs::kill(args, &client)).await,
-        Action::Forward(args) => until_signal(&mut interrupts, forward::forward(args, &client)).await,
-        Action::Ssh(args) => until_signal(&mut interrupts, ssh::ssh(args, &client)).await,
-        Action::SshConfig(args) => until_signal(&mut interrupts, ssh::config(args, &client)).await,
-        Action::Proxy(args) => until_signal(&mut interrupts, ssh::proxy(args, &client)).await,
-        Action::Ls(args) => until_signal(&mut interrupts, list::list(args, &client)).await,
-        Action::Info(args) => until_signal(&mut interrupts, info::info(args, &client)).await,
-        Action::Rm(args) => until_signal(&mut interrupts, remove::remove(args, &client)).await,
-        Action::Gc(args) => until_signal(&mut interrupts, gc::collect(args, &client)).await,
+        Work::Run(args) => run::run(args, &client, &mut interrupts).await,
+        Work::Create(args) => create::create(args, &client, &mut interrupts).await,
+        Work::Exec(args) => exec::exec(args, &client, &mut interrupts).await,
+        Work::Cp(args) => until_signal(&mut interrupts, copy::copy(args, &client)).await,
+        Work::Jobs(args) => until_signal(&mut interrupts, jobs::list(args, &client)).await,
+        Work::Logs(args) => until_signal(&mut interrupts, logs::logs(args, &client)).await,
+        Work::Wait(args) => until_signal(&mut interrupts, jobs::wait(args, &client)).await,
+        Work::Kill(args) => until_signal(&mut interrupts, jobs::kill(args, &client)).await,
+        Work::Forward(args) => until_signal(&mut interrupts, forward::forward(args, &client)).await,
+        Work::Ssh(args) => until_signal(&mut interrupts, ssh::ssh(args, &client)).await,
+        Work::SshConfig(args) => until_signal(&mut interrupts, ssh::config(args, &client)).await,
+        Work::Proxy(args) => until_signal(&mut interrupts, ssh::proxy(args, &client)).await,
+        Work::Ls(args) => until_signal(&mut interrupts, list::list(args, &client)).await,
+        Work::Info(args) => until_signal(&mut interrupts, info::info(args, &client)).await,
+        Work::Rm(args) => until_signal(&mut interrupts, remove::remove(args, &client)).await,
+        Work::Gc(args) => until_signal(&mut interrupts, gc::collect(args, &client)).await,
     }
 }
 

@@ -75,7 +75,8 @@ impl Global {
             .init();
     }
 
-    pub(crate) async fn client(&self) -> Result<Client> {
+    /// The settings, with what the options say over them.
+    pub(crate) fn settings(&self) -> Result<Settings> {
         let mut settings = match &self.env_file {
             Some(file) => Settings::from_dotenv(file)?,
             None => Settings::from_env()?,
@@ -83,6 +84,11 @@ impl Global {
         if let Some(backend) = self.backend {
             settings.backend = backend;
         }
+        Ok(settings)
+    }
+
+    pub(crate) async fn client(&self) -> Result<Client> {
+        let settings = self.settings()?;
         if self.verbose > 0 && !settings.unknown.is_empty() {
             failure::note(&format!("these variables mean nothing to it: {}", settings.unknown.join(", ")));
         }

@@ -1,14 +1,12 @@
 //! Output in columns, or as JSON.
 
 use std::fmt;
-use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
-use anyhow::Context;
 use sandbox::{SandboxInfo, SandboxState};
 
 use crate::escape::{Escaped, escaped_json};
-use crate::failure::Outcome;
+use crate::failure::{self, Outcome};
 
 /// The forms that a list can be printed in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -66,13 +64,7 @@ pub(crate) fn to_stdout(format: Format, text: &str) -> Outcome {
     if text.is_empty() {
         return Ok(0);
     }
-    let mut stdout = std::io::stdout().lock();
-    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
-        _ => Ok(0),
-    }
+    failure::print(&format!("{text}\n"))
 }
 
 pub(crate) fn state(info: &SandboxInfo) -> String {

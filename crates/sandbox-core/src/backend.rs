@@ -10,7 +10,9 @@ use bytes::Bytes;
 use futures_core::Stream;
 use serde::{Deserialize, Serialize};
 
-use crate::{Access, Capabilities, Diagnosis, EventStream, Result, SandboxId, SandboxInfo, SandboxSpec, Uid};
+use crate::{
+    Access, Capabilities, Check, Diagnosis, EventStream, Result, SandboxId, SandboxInfo, SandboxSpec, Uid,
+};
 
 /// Makes sandboxes exist, describes them and takes them away.
 ///
@@ -99,6 +101,13 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
     ///
     /// [`Backend`](crate::Error::Backend) when they cannot be looked through.
     async fn sweep(&self, options: SweepOptions) -> Result<SweepReport>;
+
+    /// Looks whether a sandbox like this could be made, and what does not work or could be better,
+    /// without making one. A backend that has nothing to look at gives nothing.
+    async fn preflight(&self, spec: SandboxSpec) -> Vec<Check> {
+        drop(spec);
+        Vec::new()
+    }
 }
 
 /// How new an answer has to be.

@@ -85,6 +85,20 @@ impl Caller {
         }
     }
 
+    /// Only asks whether an object would be stored.
+    pub(crate) async fn try_create<K: Kind>(
+        &self,
+        id: &SandboxId,
+        object: &K,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let body = serde_json::to_vec(object).map_err(unsendable)?;
+        let params = PostParams { dry_run: true, field_manager: Some(MANAGER.into()) };
+        let request = self.url::<K>().create(&params, body).map_err(unsendable)?;
+        // An object of that name would be another's; the trial has told what it should.
+        self.call::<IgnoredAny>(&ask::<K>(Intent::Create, "create", id), &request, deadline).await.map(drop)
+    }
+
     /// The object of a sandbox, and the API server's time.
     pub(crate) async fn get<K: Kind>(
         &self,

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox_core::{ByteSize, Cpu, Env, Error, ExecRequest, Result, SandboxEvent, SandboxId, SandboxSpec};
+use sandbox_core::{
+    ByteSize, Check, Cpu, Env, Error, ExecRequest, Result, SandboxEvent, SandboxId, SandboxSpec,
+};
 
 use crate::{Client, Sandbox, create};
 
@@ -195,6 +197,19 @@ impl SandboxBuilder {
         match self.mistake.clone() {
             Some(mistake) => Err(rebuilt(&mistake)),
             None => create::create(self).await,
+        }
+    }
+
+    /// Looks whether such a sandbox could be made, and what could be better, without making one: on a
+    /// cluster its version, each right that is needed, the namespace, and a Pod as a dry run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) for a mistake in the description.
+    pub async fn preflight(self) -> Result<Vec<Check>> {
+        match &self.mistake {
+            Some(mistake) => Err(rebuilt(mistake)),
+            None => Ok(self.client.parts.backend.preflight(self.spec).await),
         }
     }
 

@@ -99,7 +99,7 @@ pub use tree::{Skipped, TreeLimits, TreeReport};
 pub use sandbox_config::Settings;
 pub use sandbox_core::dialect::JobRecord;
 pub use sandbox_core::{
-    Access, AppliedLimit, AttachOptions, BackendOptions, BoxError, ByteSize, ByteStream, Capabilities,
+    Access, AppliedLimit, AttachOptions, BackendOptions, BoxError, ByteSize, ByteStream, Capabilities, Check,
     CommandCause, ConnectionError, ConnectionStage, Connector, ControlMessage, Cpu, CreationError,
     CreationReason, CreationStage, Deadline, DeleteOptions, Diagnosis, Direction, DownloadRequest, Endpoint,
     Env, Error, EventStream, ExecEvent, ExecRequest, ExitStatus, FileInfo, FileKind, Freshness, HostKeyProbe,
@@ -107,7 +107,7 @@ pub use sandbox_core::{
     PrivateKey, Process, ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, PublicKey,
     Reader, Resources, Result, SandboxBackend, SandboxEvent, SandboxEventKind, SandboxId, SandboxInfo,
     SandboxSpec, SandboxState, Session, SessionSource, Signal, SweepOptions, SweepReport, Swept,
-    TransferError, TransferReason, Uid, UploadRequest, Writer, rfc3339,
+    TransferError, TransferReason, Uid, UploadRequest, Verdict, Writer, rfc3339,
 };
 #[cfg(feature = "mock")]
 pub use sandbox_core::{MockConnector, MockHostKeyProbe, MockSandboxBackend, MockSession, MockSessionSource};

@@ -24,6 +24,8 @@ use crate::watch::of_ours;
 
 /// How long the API server may take for both objects.
 const STORE: Duration = Duration::from_secs(60);
+/// How long it may take to say whether it would store one.
+const TRIAL: Duration = Duration::from_secs(15);
 
 pub(super) async fn create(shared: &Arc<Shared>, spec: SandboxSpec) -> Result<SandboxInfo> {
     let order = Order::new(shared, spec)?;
@@ -44,6 +46,16 @@ pub(super) async fn create(shared: &Arc<Shared>, spec: SandboxSpec) -> Result<Sa
             source: None,
         }),
     }
+}
+
+/// Lets the cluster say whether it would take the Pod of such a sandbox, and gives its image.
+pub(super) async fn try_out(shared: &Shared, spec: SandboxSpec) -> Result<String> {
+    let order = Order::new(shared, spec)?;
+    let via = order.via(shared).await?;
+    let pod = order.pod(shared, &Uid::new("unknown"), via)?;
+    let image = pod.spec.as_ref().and_then(|spec| spec.containers.first()?.image.clone());
+    shared.caller().try_create(&order.id, &pod, Deadline::after(TRIAL)).await?;
+    Ok(image.unwrap_or_default())
 }
 
 /// All that is decided before anything is sent.

@@ -5,6 +5,7 @@ mod delete;
 mod host_key;
 mod injection;
 mod observe;
+mod preflight;
 mod pulling;
 mod sweep;
 mod undo;
@@ -18,7 +19,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use sandbox_core::{
-    Access, Capabilities, Deadline, DeleteOptions, Diagnosis, Endpoint, Error, EventStream, Freshness,
+    Access, Capabilities, Check, Deadline, DeleteOptions, Diagnosis, Endpoint, Error, EventStream, Freshness,
     HostKeyProbe, ListFilter, LogOptions, LogStream, PrivateKey, PublicKey, Result, SandboxBackend,
     SandboxId, SandboxInfo, SandboxSpec, SweepOptions, SweepReport, Uid,
 };
@@ -279,6 +280,10 @@ impl SandboxBackend for KubernetesBackend {
 
     async fn sweep(&self, options: SweepOptions) -> Result<SweepReport> {
         sweep::sweep(&self.shared, options).await
+    }
+
+    async fn preflight(&self, spec: SandboxSpec) -> Vec<Check> {
+        preflight::preflight(&self.shared, spec).await
     }
 }
 

@@ -1,0 +1,172 @@
+//! `sandbox doctor`: whether sandboxes can be made here, and what to do where not.
+
+use std::io::IsTerminal;
+use std::time::Instant;
+
+use anyhow::Context;
+use sandbox::{Check, Client, SandboxInfo, Settings, Verdict};
+
+use crate::escape::Escaped;
+use crate::failure::{self, Outcome};
+use crate::options::Global;
+use crate::table::{Format, to_stdout};
+
+/// Something is wrong, and was told.
+const EXIT_UNWELL: u8 = 1;
+
+/// Check settings, the cluster or this machine, and the tools beside it
+///
+/// On this machine a sandbox is made and removed again, to see what separates it. On a cluster that
+/// is done with --try only; without, the cluster is asked about its version, each right that is
+/// needed, and what it says to a Pod as a dry run. The exit code is 1 when something failed.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Make a sandbox and run a command in it, also on a cluster
+    #[arg(long = "try")]
+    try_out: bool,
+    /// Container image for it (Kubernetes), over SANDBOX_IMAGE
+    #[arg(long)]
+    image: Option<String>,
+    /// The form to print it in
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// Does not fail: what goes wrong is what it tells.
+pub(crate) async fn doctor(args: Args, global: &Global) -> Outcome {
+    let checks = examine(&args, global).await;
+    let failed = checks.iter().any(|check| check.verdict == Verdict::Failed);
+    match args.output {
+        Format::Json => {
+            to_stdout(Format::Json, &serde_json::to_string_pretty(&checks).context("cannot write JSON")?)?
+        }
+        Format::Table => {
+            let colours = std::io::stdout().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+            failure::print(&checks.iter().map(|check| line(check, colours)).collect::<String>())?
+        }
+    };
+    Ok(if failed { EXIT_UNWELL } else { 0 })
+}
+
+async fn examine(args: &Args, global: &Global) -> Vec<Check> {
+    let settings = match global.settings() {
+        Ok(settings) => settings,
+        Err(error) => return vec![Check::failed("settings", told(&error))],
+    };
+    let mut checks = vec![of_settings(&settings)];
+    let client = match Client::from_settings(&settings).await {
+        Ok(client) => client,
+        Err(error) => {
+            checks.push(Check::failed("backend", told(&error.into())));
+            return checks;
+        }
+    };
+    let place = client.place().unwrap_or("this machine");
+    checks.push(Check::passed("backend", format!("{}, {place}", settings.backend)));
+    let mut builder = client.sandbox();
+    if let Some(image) = &args.image {
+        builder = builder.image(image);
+    }
+    match builder.clone().preflight().await {
+        Ok(found) => checks.extend(found),
+        Err(error) => checks.push(Check::failed("sandbox", told(&error.into()))),
+    }
+    let well = checks.iter().all(|check| check.verdict != Verdict::Failed);
+    let on_a_cluster = client.place().is_some();
+    match (well, args.try_out || !on_a_cluster) {
+        (true, true) => checks.extend(try_out(builder).await),
+        (false, true) => checks.push(Check::skipped("a sandbox", "what is above must be mended first")),
+        (_, false) => checks.push(Check::skipped("a sandbox", "make one with --try")),
+    }
+    checks.push(of_ssh().await);
+    checks
+}
+
+fn of_settings(settings: &Settings) -> Check {
+    const NAME: &str = "settings";
+    match settings.unknown.as_slice() {
+        [] => Check::passed(NAME, "all are understood"),
+        unknown => {
+            Check::warning(NAME, format!("these variables mean nothing to it: {}", unknown.join(", ")))
+                .mended_by("see .env.example for all there are")
+        }
+    }
+}
+
+/// One sandbox, from its creation to its removal.
+async fn try_out(builder: sandbox::SandboxBuilder) -> Vec<Check> {
+    const NAME: &str = "a sandbox";
+    let begun = Instant::now();
+    let sandbox = match builder.create().await {
+        Ok(sandbox) => sandbox,
+        Err(error) => return vec![Check::failed(NAME, told(&error.into()))],
+    };
+    let created = begun.elapsed();
+    let ran = sandbox.shell("exit 0").output().await;
+    let info = sandbox.refresh().await.unwrap_or_else(|_| sandbox.info().clone());
+    let removed = sandbox.delete().await;
+    let mut checks = match ran {
+        Ok(output) if output.status.success() => {
+            vec![Check::passed(NAME, format!("created in {:.2} s; a command ran", created.as_secs_f64()))]
+        }
+        Ok(output) => vec![Check::failed(NAME, format!("a command failed in it: {}", output.status))],
+        Err(error) => vec![Check::failed(NAME, told(&error.into()))],
+    };
+    checks.push(isolation(&info));
+    checks.push(match removed {
+        Ok(()) => Check::passed("its removal", "nothing is left"),
+        Err(error) => Check::failed("its removal", told(&error.into())),
+    });
+    checks
+}
+
+fn isolation(info: &SandboxInfo) -> Check {
+    const NAME: &str = "isolation";
+    let limits: Vec<String> =
+        info.limits.iter().map(|limit| format!("{} by {}", limit.resource, limit.by)).collect();
+    let limits =
+        if limits.is_empty() { "no limits".to_owned() } else { format!("limits: {}", limits.join(", ")) };
+    let detail = format!("{}: {}; {limits}", info.isolation.kind, info.isolation.applied.join(", "));
+    match info.isolation.kind.as_str() {
+        "none" => Check::warning(NAME, "nothing separates it from this machine").mended_by(
+            "leave SANDBOX_LOCAL_ISOLATION=auto, on a Linux that permits user namespaces or Landlock",
+        ),
+        "landlock" => Check::warning(NAME, detail).mended_by(
+            "for more, let users make namespaces: sysctl -w user.max_user_namespaces=10000 and, on Ubuntu, \
+             kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+        _ => Check::passed(NAME, detail),
+    }
+}
+
+async fn of_ssh() -> Check {
+    const NAME: &str = "OpenSSH's client";
+    let asked = tokio::task::spawn_blocking(|| std::process::Command::new("ssh").arg("-V").output());
+    match asked.await {
+        Ok(Ok(output)) => Check::passed(NAME, String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        _ => Check::warning(NAME, "it is not installed; only `sandbox ssh` and the standard tools need it")
+            .mended_by("install openssh-client"),
+    }
+}
+
+fn line(check: &Check, colours: bool) -> String {
+    let (word, colour) = match check.verdict {
+        Verdict::Passed => ("pass", "32"),
+        Verdict::Warning => ("warn", "33"),
+        Verdict::Failed => ("FAIL", "31"),
+        _ => ("skip", "2"),
+    };
+    let word = if colours { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.to_owned() };
+    let text =
+        |text: &str| text.lines().map(|line| Escaped(line).to_string()).collect::<Vec<_>>().join("\n      ");
+    let mut line = format!("{word}  {}: {}\n", Escaped(&check.name), text(&check.detail));
+    if let Some(remedy) = &check.remedy {
+        line.push_str(&format!("      -> {}\n", text(remedy)));
+    }
+    line
+}
+
+fn told(error: &anyhow::Error) -> String {
+    failure::told(error)
+}
