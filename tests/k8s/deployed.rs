@@ -57,13 +57,19 @@ pub(crate) async fn kubeconfig(
     let request = http::Request::post(path).header("content-type", "application/json").body(wanted)?;
     let answer: TokenRequest = client.request(request).await?;
     let token = answer.status.ok_or("no token came")?.token;
+    edited(|config| {
+        for user in config["users"].as_array_mut().into_iter().flatten() {
+            user["user"] = json!({ "token": token });
+        }
+    })
+}
 
+/// The cluster's kubeconfig, changed.
+pub(crate) fn edited(change: impl FnOnce(&mut Value)) -> Outcome<tempfile::TempPath> {
     let mut view = kubectl();
     view.args(["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);
     let mut config: Value = serde_json::from_slice(&successful(view.output()?)?.stdout)?;
-    for user in config["users"].as_array_mut().ok_or("a kubeconfig without users")? {
-        user["user"] = json!({ "token": token });
-    }
+    change(&mut config);
     let mut file = tempfile::NamedTempFile::new()?;
     file.write_all(&serde_json::to_vec(&config)?)?;
     Ok(file.into_temp_path())
@@ -79,7 +85,8 @@ pub(crate) fn kubectl() -> Command {
     kubectl
 }
 
-fn apply(text: &str) -> Outcome {
+/// Sends manifests.
+pub(crate) fn apply(text: &str) -> Outcome {
     let mut kubectl = kubectl();
     kubectl.args(["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = kubectl.spawn()?;

@@ -4,9 +4,11 @@
 //! `SANDBOX_TEST_PAUSE_IMAGE` names an image whose `/pause` does nothing for ever, which every
 //! node has; default `localhost/pause:1`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, Namespace, ResourceQuota};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use sandbox::{
@@ -29,8 +31,10 @@ cases![
     a_server_that_is_not_there,
     an_image_of_root,
     nothing_listens,
+    a_program_for_another_processor,
     a_disk_that_is_too_small,
     too_little_memory,
+    memory_that_no_process_can_give_back,
 ];
 
 /// Fails to create, and gives the error: of which nothing is left by then.
@@ -227,6 +231,36 @@ async fn nothing_listens(_: World) -> Outcome {
     Ok(())
 }
 
+/// The beginning of a program for an IBM mainframe, which no node of a test is.
+const FOREIGN: [u8; 64] = {
+    let mut header = [0; 64];
+    let known = *b"\x7fELF\x02\x02\x01\0\0\0\0\0\0\0\0\0\0\x02\0\x16\0\0\0\x01";
+    let mut at = 0;
+    while at < known.len() {
+        header[at] = known[at];
+        at += 1;
+    }
+    header
+};
+
+async fn a_program_for_another_processor(_: World) -> Outcome {
+    let maps: Api<ConfigMap> = Api::namespaced(api().await?, namespace());
+    let program = BTreeMap::from([("sandbox-sshd".to_owned(), ByteString(FOREIGN.to_vec()))]);
+    let mut map = ConfigMap { binary_data: Some(program), ..ConfigMap::default() };
+    map.metadata.name = Some("foreign".into());
+    maps.create(&PostParams::default(), &map).await?;
+    let mut options = options();
+    // A volume over the server itself would be refused.
+    options.injection = Injection::Baked { path: "/bin/../foreign/sandbox-sshd".into() };
+    let volume = VolumeAt::new("foreign", "/foreign", VolumeSource::ConfigMap("foreign".into()));
+    let mode =
+        serde_json::json!({"spec": {"volumes": [{"name": "foreign", "configMap": {"defaultMode": 0o555}}]}});
+    let told = with(options, PodOptions::new().volume(volume).patch(mode)).await;
+    maps.delete("foreign", &DeleteParams::default()).await?;
+    is(&told?, CreationReason::Crashed, &["exec format error", "another processor architecture"]);
+    Ok(())
+}
+
 async fn a_disk_that_is_too_small(_: World) -> Outcome {
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
@@ -257,5 +291,33 @@ async fn too_little_memory(_: World) -> Outcome {
             assert!(why.contains("more memory than its limit of 32Mi"), "{error}: {why}");
         }
     }
+    Ok(())
+}
+
+/// What lies in memory belongs to no process: whichever the kernel ends, the last is the server.
+async fn memory_that_no_process_can_give_back(_: World) -> Outcome {
+    let mut defaults = Defaults::default();
+    defaults.image = Some(image());
+    let volume = VolumeAt::new("m", "/m", VolumeSource::Memory(Some("256Mi".into())));
+    let client = parts(backend(options()).await?, defaults);
+    let pod = PodOptions::new().volume(volume).to_value()?;
+    let sbx = client.sandbox().memory("32Mi").backend_options("k8s", pod).create().await?;
+    let filled = sbx.shell("dd if=/dev/zero of=/m/x bs=1M count=200").output().await;
+    // The command itself may be the first to go, and its server the next, which a kubelet tells a
+    // moment later. Nothing that is asked meanwhile may seem to work when it does not.
+    let mut told = format!("{filled:?}");
+    for _ in 0..6 {
+        if told.contains("more memory than its limit of 32Mi") {
+            break;
+        }
+        if let Err(error) = sbx.command("true").output().await {
+            let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            told = format!("{error}: {why}");
+        }
+    }
+    sbx.delete().await?;
+    println!("{filled:?}\n{told}");
+    assert!(!filled.is_ok_and(|output| output.status.success()));
+    assert!(told.contains("more memory than its limit of 32Mi"), "{told}");
     Ok(())
 }

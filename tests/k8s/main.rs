@@ -11,6 +11,7 @@ mod asked;
 mod behind;
 mod cluster;
 mod creation;
+mod credentials;
 mod deployed;
 mod failures;
 mod own_server;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     let own = [
         behind::cases(),
         creation::cases(),
+        credentials::cases(),
         own_server::cases(),
         rights::cases(),
         transfers::cases(),

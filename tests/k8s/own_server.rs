@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox::{Client, Defaults, Error, Lifetime};
+use sandbox::{Client, CreationReason, CreationStage, Defaults, Error, Lifetime};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{ImageServer, Injection, SecurityProfile, Transport};
 use sandbox_ssh::SshHostKeys;
@@ -16,6 +16,9 @@ cases![
     commands_and_files_over_each_transport,
     another_process_takes_it_up_by_the_key_that_was_learned,
     what_only_our_server_can_is_refused,
+    a_user_that_it_does_not_have,
+    a_port_that_it_does_not_listen_on,
+    a_server_that_needs_root_under_the_restricted_profile,
 ];
 
 fn image() -> String {
@@ -102,4 +105,63 @@ async fn what_only_our_server_can_is_refused(_: World) -> Outcome {
     .await;
     sbx.delete().await?;
     outcome
+}
+
+/// What is told of a server that is not as it was said to be; nothing of it is left.
+async fn told(server: ImageServer, security: SecurityProfile) -> Outcome<Error> {
+    let mut options = options();
+    options.injection = Injection::Image(server);
+    options.security = security;
+    options.startup_grace = Duration::from_secs(3);
+    let backend = backend(options).await?.learning_host_keys_with(Arc::new(SshHostKeys::new()));
+    let mut defaults = Defaults::default();
+    defaults.image = Some(image());
+    match parts(backend, defaults).sandbox().create().await {
+        Ok(sandbox) => {
+            sandbox.delete().await?;
+            Err("it was created".into())
+        }
+        Err(error) => {
+            println!("{error}");
+            Ok(error)
+        }
+    }
+}
+
+fn unreachable(error: &Error, words: &[&str]) {
+    let Error::Creation(creation) = error else { panic!("{error:?}") };
+    let step = (creation.stage, creation.reason);
+    assert_eq!(step, (CreationStage::Connect, CreationReason::Unreachable), "{error}");
+    for word in words {
+        assert!(creation.message.contains(word), "{word:?} is not in: {error}");
+    }
+    assert!(creation.log_tail.contains("Server listening on"), "its own words: {:?}", creation.log_tail);
+}
+
+async fn a_user_that_it_does_not_have(_: World) -> Outcome {
+    let mut server = ImageServer::default();
+    server.user = "nobody-of-that-name".into();
+    let error = told(server, SecurityProfile::Baseline).await?;
+    unreachable(&error, &["does not accept", "nobody-of-that-name", "SANDBOX_SSH_USER", "port 22"]);
+    Ok(())
+}
+
+async fn a_port_that_it_does_not_listen_on(_: World) -> Outcome {
+    let mut server = ImageServer::default();
+    server.port = 2022;
+    let error = told(server, SecurityProfile::Baseline).await?;
+    unreachable(&error, &["nothing answered on port 2022", "connection refused", "SANDBOX_SSH_PORT"]);
+    Ok(())
+}
+
+async fn a_server_that_needs_root_under_the_restricted_profile(_: World) -> Outcome {
+    for (user, port, said) in [("root", 2222, "logs in as root"), ("app", 22, "below 1024")] {
+        let mut server = ImageServer::default();
+        (server.user, server.port) = (user.into(), port);
+        // Before anything is sent: it is no creation that failed.
+        let error = told(server, SecurityProfile::Restricted).await?;
+        assert!(matches!(&error, Error::Config { message } if message.contains(said)), "{error:?}");
+        assert!(error.to_string().contains("profile Baseline"), "{error}");
+    }
+    Ok(())
 }

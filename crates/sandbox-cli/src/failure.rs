@@ -43,6 +43,13 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         }
         above = cause;
     }
+    let creations = error.chain().filter_map(|cause| cause.downcast_ref::<Error>());
+    for log in creations.filter_map(|error| match error {
+        Error::Creation(error) => Some(error.log_tail.trim_end()).filter(|log| !log.is_empty()),
+        _ => None,
+    }) {
+        text.push_str(&format!("  the end of its log:\n  {}\n", indented(log)));
+    }
     text
 }
 

@@ -56,7 +56,9 @@ impl Output {
 }
 
 fn write_all(pieces: &mut mpsc::Receiver<Piece>) -> io::Result<()> {
-    let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());
+    // The log is written to stderr too: whoever held its lock while waiting for a piece would stop
+    // everything at the next line of it.
+    let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr());
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
             Piece::Stdout(bytes) => {

@@ -204,18 +204,8 @@ enum Unsent {
 
 impl Unsent {
     fn of(error: kube::Error) -> Self {
-        use kube::client::AuthError;
         match error {
-            // What such a program writes may be a token.
-            kube::Error::Auth(AuthError::AuthExecRun { cmd, out }) => {
-                Self::Credentials(format!("the cluster's credentials: {cmd} failed with {}", out.status))
-            }
-            kube::Error::Auth(AuthError::AuthExecParse(_) | AuthError::ParseTokenKey(_)) => {
-                Self::Credentials(
-                    "the cluster's credentials: the program that gives them wrote something else".into(),
-                )
-            }
-            kube::Error::Auth(error) => Self::Credentials(format!("the cluster's credentials: {error}")),
+            kube::Error::Auth(error) => Self::Credentials(crate::client::credentials(error)),
             error => Self::Lost(error),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderValue, header::USER_AGENT};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use kube::client::ConfigExt;
+use kube::client::{AuthError, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use sandbox_core::{Error, Result};
@@ -81,7 +81,11 @@ pub async fn open(options: &ClusterOptions) -> Result<Cluster> {
     config.headers.push((USER_AGENT, agent));
     let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
     let client = prompt(config).map_err(|source| Error::Config {
-        message: format!("no client can be made for the cluster: {}", outermost(&source)),
+        message: match source {
+            // The program that a kubeconfig names for credentials runs here for the first time.
+            kube::Error::Auth(error) => credentials(error),
+            source => format!("no client can be made for the cluster: {}", outermost(&source)),
+        },
     })?;
     Ok(Cluster { client, server, context })
 }
@@ -142,6 +146,25 @@ fn choose_crypto() {
         // An error means that another thread was faster, and its choice is as good.
         let _chosen = rustls::crypto::ring::default_provider().install_default().is_ok();
     }
+}
+
+/// Why there are no credentials. What the program that gives them has written may be a token, and
+/// its arguments are nobody's business either: neither is repeated.
+pub(crate) fn credentials(error: AuthError) -> String {
+    let why = match error {
+        AuthError::AuthExecRun { out, .. } => {
+            let advice = "run kubectl to see what it says, or log in again";
+            format!("the program of the kubeconfig that gives them failed with {} ({advice})", out.status)
+        }
+        AuthError::AuthExecStart(error) => {
+            format!("the program of the kubeconfig that gives them cannot be started: {error}")
+        }
+        AuthError::AuthExecParse(_) | AuthError::ParseTokenKey(_) => {
+            "the program of the kubeconfig that gives them wrote something else".to_owned()
+        }
+        error => error.to_string(),
+    };
+    format!("the cluster's credentials: {why}")
 }
 
 /// kube repeats causes in its sentences: the first line is enough.

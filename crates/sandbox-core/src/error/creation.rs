@@ -56,7 +56,7 @@ pub enum CreationReason {
     Isolation,
     /// It ended at once.
     Crashed,
-    /// SSH did not answer.
+    /// SSH did not answer, or let nobody in.
     Unreachable,
     /// A first command or file failed.
     Setup,

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use sandbox_core::{ConnectionStage, Deadline, Error, HostKeyProbe, PublicKey, Result, SandboxState};
 
+use tokio::time::Instant;
+
 use super::{Known, Shared};
 use crate::labels;
 use crate::status::PodView;
@@ -47,6 +49,8 @@ async fn learn(
 ) -> Result<PublicKey> {
     let connector = shared.connector();
     let follow = shared.watch.follow(&view.id, &view.uid);
+    let grace = shared.options.startup_grace;
+    let mut running: Option<Instant> = None;
     loop {
         let answer = async {
             let stream = connector.trusted(&view.id, &view.uid, view.port).await?;
@@ -62,13 +66,29 @@ async fn learn(
             }
             Err(error) => error,
         };
-        let over = follow.next(None).await?.is_none_or(|now| now.state == SandboxState::Ended);
-        if over || !may_pass(&error) {
+        let state = follow.next(None).await?.map_or(SandboxState::Ended, |now| now.state);
+        if state == SandboxState::Ended || !may_pass(&error) {
             return Err(error);
+        }
+        if state == SandboxState::Running && running.get_or_insert_with(Instant::now).elapsed() >= grace {
+            return Err(nobody_answers(view.port, grace, error));
         }
         tracing::debug!(sandbox.id = %view.id, %error, "its SSH server does not show its key yet");
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// A server may take a while to begin: to make its keys, or whatever else its image does first.
+fn nobody_answers(port: u16, grace: Duration, error: Error) -> Error {
+    let last = match error {
+        Error::Connection(error) => error.message,
+        other => other.to_string(),
+    };
+    let message = format!(
+        "nothing answered on port {port} within {grace:?} of its start ({last}); set SANDBOX_SSH_PORT if its server \
+         listens elsewhere, or SANDBOX_STARTUP_GRACE if it takes longer"
+    );
+    Error::connection(ConnectionStage::Dial, message, None)
 }
 
 fn may_pass(error: &Error) -> bool {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::pulling::Pulling;
 use super::{BACKEND, Shared};
 use crate::labels::{self, ENDS_AFTER};
+use crate::pod::CONTAINER;
 use crate::status::{PodView, cluster_event, events_since, explained};
 use crate::watch::{ASK, Follow, of_ours};
 
@@ -152,9 +153,7 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
         (Some(trouble), _) => trouble.message.clone(),
         (None, SandboxState::Ended) if view.deleting => "its Pod is being deleted".into(),
         (None, SandboxState::Ended) => "its Pod has ended".into(),
-        (None, SandboxState::Running) => {
-            format!("its container runs, and SSH is expected on port {}", view.port)
-        }
+        (None, SandboxState::Running) => running(&view),
         (None, _) if view.scheduled.is_some() => "its container is being started".into(),
         (None, _) => "it has no machine yet".into(),
     };
@@ -173,6 +172,17 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
     }
     diagnosis.log_tail = asked.1;
     Ok(diagnosis)
+}
+
+/// What is expected of a container that runs.
+fn running(view: &PodView) -> String {
+    let PodView { port, user, .. } = view;
+    match user.as_str() {
+        CONTAINER => format!("its container runs, and SSH is expected on port {port}"),
+        user => format!(
+            "its container runs, and its image's own SSH server is expected on port {port}, to let {user} in"
+        ),
+    }
 }
 
 /// The last lines of its log, as far as they can be had at once.

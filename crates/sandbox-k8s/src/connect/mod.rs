@@ -148,7 +148,7 @@ impl Connector for PodConnector {
         if another_way {
             tracing::warn!(
                 ?endpoint,
-                "another server answers at the Pod's address: going through the API server"
+                "at the Pod's address another server answers, or none: going through the API server"
             );
         }
         another_way

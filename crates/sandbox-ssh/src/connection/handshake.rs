@@ -194,8 +194,10 @@ async fn attempt(
             return Err(Error::connection(
                 ConnectionStage::Auth,
                 format!(
-                    "the server does not accept this sandbox's key for the user {:?}; \
-                     it is not the instance that the key was made for, or its authorized keys were changed",
+                    "the server does not accept this sandbox's key for the user {:?}: it is not the instance that \
+                     the key was made for, its authorized keys were changed, or, if the image brings the server, it \
+                     has no such user or looks for the keys elsewhere (SANDBOX_SSH_USER, \
+                     SANDBOX_SSH_AUTHORIZED_KEYS_FILE)",
                     access.user
                 ),
                 None,
