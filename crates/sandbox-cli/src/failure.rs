@@ -48,7 +48,7 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         Error::Creation(error) => Some(error.log_tail.trim_end()).filter(|log| !log.is_empty()),
         _ => None,
     }) {
-        text.push_str(&format!("  the end of its log:\n  {}\n", indented(log)));
+        text.push_str(&format!("\n  the end of its log:\n  {}", set_off(log)));
     }
     text
 }

@@ -43,6 +43,29 @@ fn outputs_stay_apart_and_bytes_stay_as_they_are() {
     );
 }
 
+/// Both are written to stderr, by different threads.
+#[test]
+fn a_log_while_output_is_written_stops_nothing() {
+    let cli = Cli::new();
+    let script = "for i in 1 2 3; do echo $i; echo $i >&2; sleep 0.2; done";
+    let mut child = cli.spawn(["-vvv", "run", "--", "sh", "-c", script]);
+    let mut log = child.stderr.take().unwrap();
+    let log = std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break Some(status),
+            None if std::time::Instant::now() > until => break None,
+            None => std::thread::sleep(std::time::Duration::from_millis(50)),
+        }
+    };
+    if status.is_none() {
+        child.kill().unwrap();
+    }
+    assert!(log.join().unwrap().unwrap() > 0);
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+}
+
 #[test]
 fn input_is_passed_on_to_its_end() {
     let cli = Cli::new();

@@ -54,6 +54,8 @@ fn config(message: &str) -> Trouble {
 
 /// Judges why a process could not be started; `None` for what is not known.
 pub(super) fn start(message: &str) -> Option<Trouble> {
+    // As a line of a log it has an end of line.
+    let message = message.trim();
     let last = |text| Trouble::last(CreationReason::Crashed, text);
     if message.contains("exec format error") {
         return Some(last(format!(
