@@ -127,7 +127,11 @@ fn isolation(info: &SandboxInfo) -> Check {
         info.limits.iter().map(|limit| format!("{} by {}", limit.resource, limit.by)).collect();
     let limits =
         if limits.is_empty() { "no limits".to_owned() } else { format!("limits: {}", limits.join(", ")) };
-    let detail = format!("{}: {}; {limits}", info.isolation.kind, info.isolation.applied.join(", "));
+    let means = match info.isolation.applied.as_slice() {
+        [] => String::new(),
+        means => format!(": {}", means.join(", ")),
+    };
+    let detail = format!("{}{means}; {limits}", info.isolation.kind);
     match info.isolation.kind.as_str() {
         "none" => Check::warning(NAME, "nothing separates it from this machine").mended_by(
             "leave SANDBOX_LOCAL_ISOLATION=auto, on a Linux that permits user namespaces or Landlock",

@@ -120,6 +120,10 @@ async fn perform(cli: Cli) -> Outcome {
         client = cli.global.client() => client?,
         signal = interrupts.next() => return Ok(signal.exit_code()),
     };
+    // ssh shows what its proxy says each time, and knows where it goes.
+    if !matches!(work, Work::Proxy(_)) {
+        cli.global.tell_place(&client);
+    }
     match work {
         // These have something to clean up, and look out for signals themselves.
         Work::Run(args) => run::run(args, &client, &mut interrupts).await,

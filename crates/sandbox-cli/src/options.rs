@@ -95,12 +95,15 @@ impl Global {
         let client = Client::from_settings(&settings).await.with_context(|| {
             format!("cannot use the backend {}, which SANDBOX_BACKEND or --backend chose", settings.backend)
         })?;
-        // Nobody shall wonder which cluster it was.
-        if self.verbose > 0 || settings.backend != BackendKind::default() {
-            let place = client.place().map(|place| format!(", {place}")).unwrap_or_default();
-            failure::note(&format!("using the backend {}{place}", settings.backend));
-        }
         Ok(client)
+    }
+
+    /// Says where it works: nobody shall wonder which cluster it was.
+    pub(crate) fn tell_place(&self, client: &Client) {
+        if self.verbose > 0 || client.backend_name() != BackendKind::default().as_str() {
+            let place = client.place().map(|place| format!(", {place}")).unwrap_or_default();
+            failure::note(&format!("using the backend {}{place}", client.backend_name()));
+        }
     }
 }
 
