@@ -1,0 +1,39 @@
+//! A command that outlives the program that started it: `cargo run --example background_job`.
+
+use sandbox::prelude::*;
+
+fn main() -> Result<()> {
+    sandbox::local::init(); // first, before any thread
+    run()
+}
+
+#[tokio::main]
+async fn run() -> Result<()> {
+    let client = Client::from_env().await?;
+    // Detached: it stays when this program ends, until its time is over.
+    let sbx = client.sandbox().detached().ttl(std::time::Duration::from_secs(600)).create().await?;
+    let training = sbx.shell("for epoch in 1 2 3 4; do echo epoch $epoch; sleep 0.3; done; exit 7");
+    let job = training.spawn_detached().await?;
+    println!("started {} in {}", job.id(), sbx.id());
+
+    // From here on it could be another program, on another machine: two names are all it needs.
+    let (sandbox_id, job_id) = (sbx.id().clone(), job.id().clone());
+    drop((sbx, job, client));
+
+    let client = Client::from_env().await?;
+    let sbx = client.connect(&sandbox_id).await?;
+    for job in sbx.jobs().await? {
+        println!("{} {} has written {} bytes", job.id, job.program, job.log_bytes);
+    }
+    // The log from its beginning, then as it grows, then the end.
+    let mut log = sbx.job(job_id).follow().await?;
+    while let Some(event) = log.next().await {
+        match event? {
+            ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => {
+                print!("{}", String::from_utf8_lossy(&bytes))
+            }
+            ExecEvent::Exited(status) => println!("it ended: {status}"),
+        }
+    }
+    sbx.delete().await
+}

@@ -1,0 +1,53 @@
+//! Fifty sandboxes at once, a piece of work for each: `cargo run --example fan_out`.
+
+use std::time::Instant;
+
+use sandbox::prelude::*;
+use tokio::task::JoinSet;
+
+const SANDBOXES: u64 = 50;
+
+fn main() -> Result<()> {
+    sandbox::local::init(); // first, before any thread
+    run()
+}
+
+#[tokio::main]
+async fn run() -> Result<()> {
+    // One client for all: it is cheap to clone, and its clones share what they know and have open.
+    let client = Client::from_env().await?;
+    let begun = Instant::now();
+    let mut work = JoinSet::new();
+    for piece in 0..SANDBOXES {
+        let client = client.clone();
+        work.spawn(async move {
+            // Deleted whatever comes of the work. Dropping the set would do the same to all of them.
+            let builder = client.sandbox().label("example", "fan-out").memory("64Mi");
+            client
+                .scoped(builder, |sbx| async move {
+                    let (from, to) = (piece * 1000, (piece + 1) * 1000);
+                    let sum = format!(
+                        "n={from}; s=0; while [ $n -lt {to} ]; do s=$((s + n)); n=$((n + 1)); done; echo $s"
+                    );
+                    let out = sbx.shell(sum).output().await?.check()?;
+                    Ok(out.stdout_lossy().trim().parse::<u64>().unwrap_or(0))
+                })
+                .await
+        });
+    }
+    let (mut sum, mut failed) = (0, 0);
+    while let Some(done) = work.join_next().await {
+        match done {
+            Ok(Ok(part)) => sum += part,
+            Ok(Err(error)) => {
+                failed += 1;
+                eprintln!("{error}");
+            }
+            Err(panic) => eprintln!("{panic}"),
+        }
+    }
+    let all = SANDBOXES * 1000;
+    println!("the sum of the numbers below {all} is {sum}, and should be {}", all * (all - 1) / 2);
+    println!("{SANDBOXES} sandboxes in {:.2} s, {failed} failed", begun.elapsed().as_secs_f64());
+    Ok(())
+}

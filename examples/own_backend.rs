@@ -1,0 +1,191 @@
+//! A backend of one's own: `cargo run --example own_backend`.
+//!
+//! This one isolates nothing: each sandbox is our SSH server, in this process, on a port of loopback,
+//! with a directory for a home. What a backend has to do is all here: make it exist, say how it is
+//! reached, take it away. Commands, files, jobs and ports come with the sessions over it.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use sandbox::prelude::*;
+use sandbox::{
+    Access, Capabilities, Defaults, DeleteOptions, Diagnosis, Endpoint, EventStream, Freshness, Isolation,
+    KeyPair, ListFilter, LogOptions, LogStream, PrivateKey, PublicKey, SandboxBackend, SandboxEvent,
+    SandboxEventKind, SandboxSpec, SandboxState, SweepOptions, SweepReport, Uid,
+};
+use sandbox_ssh::{SshOptions, SshSessions, TcpConnector};
+use sandbox_sshd::{Server, ServerConfig};
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+#[derive(Debug, Default)]
+struct InProcess(Mutex<HashMap<SandboxId, Running>>);
+
+#[derive(Debug)]
+struct Running {
+    info: SandboxInfo,
+    host_key: PublicKey,
+    client_key: PrivateKey,
+    endpoint: Endpoint,
+    serving: AbortHandle,
+    home: tempfile::TempDir,
+}
+
+impl InProcess {
+    fn running(&self) -> MutexGuard<'_, HashMap<SandboxId, Running>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, id: &SandboxId, look: impl FnOnce(&Running) -> T) -> Result<T> {
+        self.running().get(id).map(look).ok_or_else(|| Error::NotFound { id: id.clone() })
+    }
+}
+
+#[async_trait]
+impl SandboxBackend for InProcess {
+    fn name(&self) -> &'static str {
+        "in-process"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::default();
+        (capabilities.network, capabilities.own_server) = (true, true);
+        capabilities
+    }
+
+    /// Returns when it is accepted; the client then connects, and tries again until it answers.
+    async fn create(&self, spec: SandboxSpec) -> Result<SandboxInfo> {
+        let id = spec.id.map_or_else(SandboxId::generate, Ok)?;
+        let (host, user) = (KeyPair::generate()?, KeyPair::generate()?);
+        let home = tempfile::tempdir().map_err(|error| failed("make a home", error))?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = listener.map_err(|error| failed("listen", error))?;
+        let address = listener.local_addr().map_err(|error| failed("listen", error))?;
+
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let config = ServerConfig::new(host.private, vec![user.public.to_string()], home.path())
+            .with_env([("PATH".into(), path)])
+            .with_max_lifetime(spec.lifetime.max_lifetime);
+        let server = Server::new(config).map_err(|error| failed("set up the server", error))?;
+        let serving = tokio::spawn(async move { server.serve_tcp(listener, std::future::pending()).await });
+
+        let info = SandboxInfo {
+            id: id.clone(),
+            uid: Uid::generate()?,
+            backend: self.name().into(),
+            state: SandboxState::Running,
+            address: Some(address.ip().to_string()),
+            port: Some(address.port()),
+            user: "sandbox".into(),
+            home: Some(home.path().display().to_string()),
+            image: None,
+            labels: spec.labels,
+            created_at: SystemTime::now(),
+            expires_at: SystemTime::now().checked_add(spec.lifetime.max_lifetime),
+            isolation: Isolation { kind: "none".into(), applied: Vec::new() },
+            limits: Vec::new(),
+        };
+        let running = Running {
+            info: info.clone(),
+            host_key: host.public,
+            client_key: user.private,
+            endpoint: Endpoint::Tcp(address),
+            serving: serving.abort_handle(),
+            home,
+        };
+        self.running().insert(id, running);
+        Ok(info)
+    }
+
+    async fn get(&self, id: &SandboxId, _: Freshness) -> Result<SandboxInfo> {
+        self.with(id, |running| running.info.clone())
+    }
+
+    async fn list(&self, filter: ListFilter) -> Result<Vec<SandboxInfo>> {
+        let mut found: Vec<_> = self.running().values().map(|running| running.info.clone()).collect();
+        found.retain(|info| filter.matches(&info.labels));
+        found.sort_by_key(|info| info.created_at);
+        Ok(found)
+    }
+
+    /// What a creation waits on: a final event ends the wait, with its message.
+    async fn events(&self, id: &SandboxId) -> Result<EventStream> {
+        let at = self.with(id, |running| running.info.created_at)?;
+        let event = SandboxEvent { at, kind: SandboxEventKind::Addressed, message: "it listens".into() };
+        // Nothing else happens to it until it is deleted.
+        Ok(Box::pin(futures_util::stream::once(async { Ok(event) })))
+    }
+
+    async fn access(&self, id: &SandboxId) -> Result<Access> {
+        self.with(id, |running| Access {
+            id: id.clone(),
+            uid: running.info.uid.clone(),
+            user: running.info.user.clone(),
+            host_key: running.host_key.clone(),
+            client_key: running.client_key.clone(),
+            endpoint: running.endpoint.clone(),
+        })
+    }
+
+    async fn diagnose(&self, id: &SandboxId) -> Result<Diagnosis> {
+        self.with(id, |_| Diagnosis::default())
+    }
+
+    async fn logs(&self, id: &SandboxId, _: LogOptions) -> Result<LogStream> {
+        self.with(id, |_| -> LogStream { Box::pin(futures_util::stream::empty()) })
+    }
+
+    async fn extend(&self, _: &SandboxId, _: Duration) -> Result<SandboxInfo> {
+        Err(Error::unsupported("a ttl", self.name(), "use max_lifetime"))
+    }
+
+    /// What is gone already is deleted.
+    async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()> {
+        let mut all = self.running();
+        let meant = |running: &Running| options.uid.as_ref().is_none_or(|uid| *uid == running.info.uid);
+        if all.get(id).is_some_and(meant) {
+            let gone = all.remove(id);
+            drop(all);
+            if let Some(running) = gone {
+                running.serving.abort();
+                running.home.close().map_err(|error| failed("remove its home", error))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep(&self, _: SweepOptions) -> Result<SweepReport> {
+        Ok(SweepReport::default())
+    }
+}
+
+fn failed(operation: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let message = error.to_string();
+    Error::Backend {
+        backend: "in-process",
+        operation,
+        message,
+        transient: false,
+        source: Some(Box::new(error)),
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let backend = Arc::new(InProcess::default());
+    let sessions = Arc::new(SshSessions::new(Arc::new(TcpConnector), SshOptions::default()));
+    let client = Client::with_parts(backend, sessions, Defaults::default());
+
+    let sbx = client.sandbox().label("kind", "example").create().await?;
+    println!("created {} at {:?}", sbx.id(), sbx.info().port);
+    let out = sbx.shell("echo hello from $PWD").output().await?.check()?;
+    print!("{}", out.stdout_lossy());
+    sbx.files().write("note", "kept").await?;
+    println!("its file says {:?}", sbx.files().read_to_string("note").await?);
+    sbx.delete().await?;
+    println!("left: {}", client.list(ListFilter::default()).await?.len());
+    Ok(())
+}

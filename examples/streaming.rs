@@ -1,0 +1,65 @@
+//! Output as it comes, input as it is asked for, a signal, a time limit: `cargo run --example streaming`.
+
+use std::io::Write;
+use std::time::Duration;
+
+use sandbox::prelude::*;
+use tokio::io::AsyncWriteExt;
+
+fn main() -> Result<()> {
+    sandbox::local::init(); // first, before any thread
+    run()
+}
+
+#[tokio::main]
+async fn run() -> Result<()> {
+    let client = Client::from_env().await?;
+    let sbx = client.sandbox().create().await?;
+
+    // Whoever asks questions is answered, over its standard input.
+    let mut asking = sbx
+        .shell("for n in 1 2 3; do printf 'a number? '; read x; echo \"twice $x is $((2 * x))\"; done")
+        .stdin_piped()
+        .spawn()
+        .await?;
+    let mut answers = asking.take_stdin();
+    let mut next = 7;
+    while let Some(event) = asking.next().await {
+        match event? {
+            ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => {
+                print(&bytes);
+                if let (true, Some(stdin)) = (bytes.ends_with(b"? "), &mut answers) {
+                    // It may have ended without reading; its exit tells.
+                    stdin.write_all(format!("{next}\n").as_bytes()).await.ok();
+                    next *= 10;
+                }
+            }
+            ExecEvent::Exited(status) => println!("[{status}]"),
+        }
+    }
+
+    // A program that would run for ever is asked to end. A second task could do that as well: the
+    // control is a handle of its own.
+    let mut server =
+        sbx.shell("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done").spawn().await?;
+    let control = server.control();
+    while let Some(event) = server.next().await {
+        match event? {
+            ExecEvent::Stdout(bytes) if bytes.starts_with(b"up") => control.signal(Signal::Term).await?,
+            ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => print(&bytes),
+            ExecEvent::Exited(status) => println!("[{status}]"),
+        }
+    }
+
+    // What takes too long is killed, with everything it started.
+    let error = sbx.command("sleep").arg("60").timeout(Duration::from_millis(300)).output().await;
+    println!("{}", error.err().map_or_else(String::new, |error| error.to_string()));
+
+    sbx.delete().await
+}
+
+fn print(bytes: &[u8]) {
+    let mut stdout = std::io::stdout();
+    // There is nobody to tell when the terminal has gone.
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).ok();
+}

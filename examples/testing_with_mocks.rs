@@ -1,0 +1,116 @@
+//! Code that uses sandboxes, tested without any: `cargo test --example testing_with_mocks`, and
+//! `cargo run --example testing_with_mocks` for the real thing.
+//!
+//! The feature `mock` of the crate `sandbox` has a mockall mock of each trait. Put it into
+//! `[dev-dependencies]`, so that no program is built with it.
+
+use sandbox::prelude::*;
+
+/// What is to be tested: counts the lines of a file inside, and tries another command where the first
+/// one is missing.
+async fn count_lines(sbx: &Sandbox, path: &str) -> Result<Option<u64>> {
+    for argv in [["wc", "-l", path].as_slice(), ["grep", "-c", "", path].as_slice()] {
+        let out = sbx.command(argv[0]).args(&argv[1..]).output().await?;
+        if out.status == ExitStatus::Code(127) {
+            continue;
+        }
+        let out = out.check()?;
+        let text = out.stdout_lossy();
+        return Ok(text.split_whitespace().next().and_then(|word| word.parse().ok()));
+    }
+    Ok(None)
+}
+
+fn main() -> Result<()> {
+    sandbox::local::init(); // first, before any thread
+    run()
+}
+
+#[tokio::main]
+async fn run() -> Result<()> {
+    let client = Client::from_env().await?;
+    let sbx = client.sandbox().create().await?;
+    sbx.files().write("poem", "roses\nare\nred\n").await?;
+    println!("{:?} lines", count_lines(&sbx, "poem").await?);
+    sbx.delete().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use sandbox::{
+        Access, Defaults, Endpoint, ExecRequest, Isolation, KeyPair, MockSandboxBackend, MockSession,
+        MockSessionSource, Program, SandboxState, Uid,
+    };
+
+    use super::*;
+
+    /// A sandbox whose commands are answered by `session`.
+    async fn sandbox_with(session: MockSession) -> Sandbox {
+        let id: SandboxId = "sbx-mocked".parse().unwrap();
+        let info = SandboxInfo {
+            id: id.clone(),
+            uid: Uid::new("uid-1"),
+            backend: "mock".into(),
+            state: SandboxState::Running,
+            address: None,
+            port: None,
+            user: "sandbox".into(),
+            home: None,
+            image: None,
+            labels: Default::default(),
+            created_at: SystemTime::now(),
+            expires_at: None,
+            isolation: Isolation { kind: "none".into(), applied: Vec::new() },
+            limits: Vec::new(),
+        };
+        let mut backend = MockSandboxBackend::new();
+        backend.expect_get().return_once(move |_, _| Ok(info));
+        backend.expect_access().return_once(|id| {
+            let keys = KeyPair::generate()?;
+            Ok(Access {
+                id: id.clone(),
+                uid: Uid::new("uid-1"),
+                user: "sandbox".into(),
+                host_key: keys.public,
+                client_key: keys.private,
+                endpoint: Endpoint::Memory("mock".into()),
+            })
+        });
+        let mut sessions = MockSessionSource::new();
+        sessions.expect_session().return_once(move |_, _| Ok(Arc::new(session)));
+        let client = Client::with_parts(Arc::new(backend), Arc::new(sessions), Defaults::default());
+        client.connect(&id).await.unwrap()
+    }
+
+    fn runs(request: &ExecRequest, program: &str) -> bool {
+        matches!(&request.program, Program::Argv(argv) if argv[0] == program.as_bytes())
+    }
+
+    #[tokio::test]
+    async fn lines_are_counted() {
+        let mut session = MockSession::new();
+        session
+            .expect_output()
+            .withf(|request, _| runs(request, "wc"))
+            .times(1)
+            .returning(|_, _| Ok(Output::new(ExitStatus::Code(0), "3 poem\n", "")));
+        assert_eq!(count_lines(&sandbox_with(session).await, "poem").await.unwrap(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn another_program_counts_where_the_first_is_missing() {
+        let mut session = MockSession::new();
+        session
+            .expect_output()
+            .withf(|request, _| runs(request, "wc"))
+            .returning(|_, _| Ok(Output::new(ExitStatus::Code(127), "", "wc: not found\n")));
+        session
+            .expect_output()
+            .withf(|request, _| runs(request, "grep"))
+            .returning(|_, _| Ok(Output::new(ExitStatus::Code(0), "3\n", "")));
+        assert_eq!(count_lines(&sandbox_with(session).await, "poem").await.unwrap(), Some(3));
+    }
+}
