@@ -1,6 +1,8 @@
 //! One request to the API server: by a deadline, and sent again as far as what it does allows.
 
-use std::fmt;
+mod outage;
+mod refused;
+
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
@@ -14,6 +16,9 @@ use tokio::sync::Semaphore;
 
 use crate::classify::{self, Answer, Intent, Next, backoff, classify};
 use crate::clock::{ServerClock, date};
+use outage::{Outage, SOON};
+
+pub(crate) use refused::Refused;
 
 /// The API server, for one namespace.
 pub(crate) struct Caller {
@@ -21,6 +26,8 @@ pub(crate) struct Caller {
     pub(crate) namespace: String,
     /// What time it is for the API server.
     pub(crate) clock: ServerClock,
+    /// Whether it was away just now.
+    pub(crate) outage: Outage,
     /// kube has no limit of its own, and each request at once is a connection.
     writes: Semaphore,
 }
@@ -61,7 +68,13 @@ const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
 impl Caller {
     pub(crate) fn new(client: Client, namespace: String) -> Self {
-        Self { client, namespace, clock: ServerClock::default(), writes: Semaphore::new(WRITES) }
+        Self {
+            client,
+            namespace,
+            clock: ServerClock::default(),
+            outage: Outage::default(),
+            writes: Semaphore::new(WRITES),
+        }
     }
 
     /// Sends a request until it is answered in a way that means something for what it does.
@@ -92,6 +105,7 @@ impl Caller {
                 Ok(Err(Unsent::Lost(cause))) => Heard { lost: Some(cause), ..Heard::default() },
                 Err(_elapsed) => Heard::default(),
             };
+            self.outage.hear(heard.code);
             if heard.is_success() {
                 return heard.read(&about).map(|answer| Outcome::Done(answer, date(&heard.headers)));
             }
@@ -121,6 +135,15 @@ impl Caller {
                 Next::CheckNonce => return Ok(Outcome::Exists),
                 Next::AlreadyGone => return Ok(Outcome::AlreadyGone),
                 Next::Changed => return Ok(Outcome::Changed),
+                Next::Denied(error) => {
+                    let pause = part_of(backoff(attempt).min(SOON));
+                    if !self.outage.is_recent() || deadline.remaining() <= pause {
+                        return Err(error);
+                    }
+                    tracing::debug!(%error, attempt, "asking again: the API server was away just now");
+                    tokio::time::sleep(pause).await;
+                    attempt += 1;
+                }
                 Next::Permanent(error) => return Err(error),
             }
         }
@@ -182,16 +205,23 @@ impl Caller {
             let status = heard.status().unwrap_or_default();
             let answer = Answer { code: heard.code, status: Some(&status), retry_after: heard.retry_after() };
             let message = status.message.clone().unwrap_or_default();
-            Ok(Err(Refused { code: heard.code, message, after: answer.wait() }))
+            Ok(Err(Refused::answered(heard.code, message, answer.wait())))
         };
-        match tokio::time::timeout(deadline.remaining().min(READ), sent).await {
-            Ok(Ok(answered)) => answered,
-            Ok(Err(Unsent::Credentials(message))) => Err(Refused { code: Some(401), message, after: None }),
-            Ok(Err(Unsent::Lost(error))) => {
-                Err(Refused { code: None, message: error.to_string(), after: None })
+        let refused = match tokio::time::timeout(deadline.remaining().min(READ), sent).await {
+            Ok(Ok(Ok(response))) => return Ok(response),
+            Ok(Ok(Err(refused))) => refused,
+            Ok(Err(Unsent::Credentials(message))) => {
+                return Err(Refused::answered(Some(401), message, None).for_good());
             }
-            Err(_elapsed) => Err(Refused { code: None, message: "no answer in time".into(), after: None }),
-        }
+            Ok(Err(Unsent::Lost(error))) => Refused::lost(error.to_string()),
+            Err(_elapsed) => Refused::lost("no answer in time"),
+        };
+        self.outage.hear(refused.code);
+        Err(match refused.code {
+            Some(401 | 403) if self.outage.is_recent() => refused.soon(SOON),
+            Some(401 | 403) => refused.for_good(),
+            _ => refused,
+        })
     }
 }
 
@@ -207,46 +237,6 @@ impl Unsent {
         match error {
             kube::Error::Auth(error) => Self::Credentials(crate::client::credentials(error)),
             error => Self::Lost(error),
-        }
-    }
-}
-
-/// Why there is no list, or no watch.
-#[derive(Debug)]
-pub(crate) struct Refused {
-    /// `None` when no answer came.
-    pub(crate) code: Option<u16>,
-    message: String,
-    after: Option<Duration>,
-}
-
-impl Refused {
-    pub(crate) fn of(status: &kube::core::Status) -> Self {
-        Self { code: Some(status.code), message: status.message.clone(), after: None }
-    }
-
-    /// What cannot be sent, or read.
-    pub(crate) fn unsendable(error: impl fmt::Display) -> Self {
-        Self { code: None, message: error.to_string(), after: None }
-    }
-
-    /// Whether asking again gives the same answer.
-    pub(crate) fn is_final(&self) -> bool {
-        matches!(self.code, Some(401 | 403))
-    }
-
-    /// How long the server asks to be left alone.
-    pub(crate) fn wait(&self) -> Option<Duration> {
-        self.after
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.code, self.message.as_str()) {
-            (None, message) => write!(f, "the API server does not answer: {message}"),
-            (Some(code), "") => write!(f, "the API server answered {code}"),
-            (Some(_), message) => f.write_str(message),
         }
     }
 }

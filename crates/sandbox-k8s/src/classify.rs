@@ -75,6 +75,9 @@ pub enum Next {
     /// It is not as it was: look again before deciding anew, by the deadline. A patch that can
     /// never apply looks the same, so that the number of such rounds is the caller's to bound.
     Changed,
+    /// We may not do it, or are not known. It will not work, unless the API server has only just
+    /// started: then it says so to everybody.
+    Denied(Error),
     /// It will not work.
     Permanent(Error),
 }
@@ -110,9 +113,10 @@ pub fn classify(request: &Request<'_>, answer: &Answer<'_>) -> Next {
         422 if request.intent == Intent::Patch => Next::Changed,
         403 => match forbidden::cause(answer.message()) {
             forbidden::Cause::NotYet => retry(),
+            cause @ forbidden::Cause::Rbac => Next::Denied(error::forbidden(request, answer, &cause)),
             cause => permanent(error::forbidden(request, answer, &cause)),
         },
-        401 => permanent(error::unauthenticated(request)),
+        401 => Next::Denied(error::unauthenticated(request)),
         _ => permanent(error::refused(request, answer)),
     }
 }

@@ -30,6 +30,8 @@ pub(super) fn cause(message: &str) -> Cause {
         "serviceaccount \"default\" not found",
         "no API token found for service account",
         "not yet ready to handle request",
+        // A quota's use is being counted.
+        "status unknown for quota",
     ]) {
         Cause::NotYet
     } else if says(&[
@@ -98,6 +100,7 @@ mod tests {
                 r#"pods "redis" is forbidden: error looking up service account default/default: serviceaccount "default" not found"#,
                 Cause::NotYet,
             ),
+            (r#"pods "x" is forbidden: status unknown for quota: q, resources: pods"#, Cause::NotYet),
             (
                 r#"pods "web-app" is forbidden: error looking up service account production/web-app-role: serviceaccount "web-app-role" not found"#,
                 Cause::Policy,

@@ -17,13 +17,15 @@ fn decide(intent: Intent, code: u16, reason: &str, message: &str, attempt: u32) 
     classify(&request, &Answer { code: Some(code), status: Some(&status), retry_after: None })
 }
 
-/// The decision in one letter: Retry, check the Nonce, already Gone, Changed, Permanent.
+/// The decision in one letter: Retry, check the Nonce, already Gone, Changed, Denied,
+/// Permanent.
 fn letter(next: &Next) -> char {
     match next {
         Next::Retry { .. } => 'R',
         Next::CheckNonce => 'N',
         Next::AlreadyGone => 'G',
         Next::Changed => 'C',
+        Next::Denied(_) => 'D',
         Next::Permanent(_) => 'P',
     }
 }
@@ -43,8 +45,8 @@ fn the_same_answer_means_what_the_intent_makes_of_it() {
         (422, "Invalid", "PPPC"),
         (404, "NotFound", "PPGP"),
         (410, "Expired", "RPGP"),
-        (401, "Unauthorized", "PPPP"),
-        (403, "Forbidden", "PPPP"),
+        (401, "Unauthorized", "DDDD"),
+        (403, "Forbidden", "DDDD"),
         (400, "BadRequest", "PPPP"),
         (405, "MethodNotAllowed", "PPPP"),
         (413, "RequestEntityTooLarge", "PPPP"),
@@ -156,14 +158,18 @@ fn a_403_says_who_forbids_it() {
             "being removed",
         ),
     ] {
-        let Next::Permanent(error) = decide(Create, 403, "Forbidden", message, 0) else { panic!() };
+        let error = match decide(Create, 403, "Forbidden", message, 0) {
+            Next::Denied(error) if message == user => error,
+            Next::Permanent(error) if message != user => error,
+            other => panic!("{other:?}"),
+        };
         let Error::Creation(creation) = &error else { panic!("{error}") };
         assert_eq!(creation.reason, reason);
         assert!(error.to_string().contains(said), "{error}");
     }
     let fresh = "pods \"x\" is forbidden: error looking up service account ns/default: serviceaccount \"default\" not found";
     assert_eq!(letter(&decide(Create, 403, "Forbidden", fresh, 0)), 'R');
-    let Next::Permanent(error) = decide(Read, 403, "Forbidden", "", 0) else { panic!() };
+    let Next::Denied(error) = decide(Read, 403, "Forbidden", "", 0) else { panic!() };
     assert!(error.to_string().contains("no right to get pods") && !error.is_retryable(), "{error}");
 }
 
@@ -178,6 +184,6 @@ fn what_is_missing_is_named() {
     );
     assert!(matches!(error(Read, "pods \"sbx-a\" not found"), Error::NotFound { .. }));
     assert!(matches!(error(Patch, "pods \"sbx-a\" not found"), Error::NotFound { .. }));
-    let Next::Permanent(expired) = decide(Delete, 401, "Unauthorized", "Unauthorized", 0) else { panic!() };
+    let Next::Denied(expired) = decide(Delete, 401, "Unauthorized", "Unauthorized", 0) else { panic!() };
     assert!(matches!(expired, Error::Deletion { .. }) && expired.to_string().contains("expired"));
 }

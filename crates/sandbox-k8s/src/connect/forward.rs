@@ -243,9 +243,13 @@ fn refused(caller: &Caller, error: kube::Error) -> Failed {
             id: None,
             attempt: 0,
         };
-        if let Next::Permanent(error) = classify::classify(&about, &Answer { code, ..Answer::default() }) {
-            return Failed::ForGood(error);
+        if let Next::Denied(error) = classify::classify(&about, &Answer { code, ..Answer::default() }) {
+            let starting = caller.outage.is_recent();
+            return if starting { Failed::ForNow(error) } else { Failed::ForGood(error) };
         }
+    }
+    if code.is_none() {
+        caller.outage.begins();
     }
     let message = "the API server did not open a port-forward".to_owned();
     Failed::ForNow(Error::connection(ConnectionStage::Dial, message, Some(Box::new(error))))

@@ -106,6 +106,7 @@ async fn watch(caller: &Caller, shared: &Shared, version: &mut String, pace: &mu
             Ok(Ok(None)) | Err(_) => return End::Over,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the watch was cut");
+                caller.outage.begins();
                 return End::Over;
             }
         };

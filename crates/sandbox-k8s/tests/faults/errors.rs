@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sandbox_core::{Error, Freshness, SandboxBackend, SandboxId, SweepOptions};
 use sandbox_k8s::KubernetesBackend;
-use sandbox_testkit::apiserver::{ApiServer, Fault};
+use sandbox_testkit::apiserver::Fault;
 
 use crate::support::{backend, make, running, server, spec};
 
@@ -13,10 +13,11 @@ async fn refused(what: &str, fault: &Fault) -> Option<Error> {
     let server = server();
     let id = running(&server).await.id;
     server.inject_always(what, fault.clone());
-    call(&server, &backend(&server), &id, what).await
+    call(&backend(&server), &id, what).await
 }
 
-async fn call(_: &ApiServer, backend: &KubernetesBackend, id: &SandboxId, what: &str) -> Option<Error> {
+/// A call that makes this request.
+pub(crate) async fn call(backend: &KubernetesBackend, id: &SandboxId, what: &str) -> Option<Error> {
     match what {
         "create pods" | "create secrets" => backend.create(spec().1).await.err(),
         "get pods" => backend.get(id, Freshness::Latest).await.err(),
@@ -29,7 +30,7 @@ async fn call(_: &ApiServer, backend: &KubernetesBackend, id: &SandboxId, what: 
     }
 }
 
-const CALLS: [&str; 9] = [
+pub(crate) const CALLS: [&str; 9] = [
     "create pods",
     "create secrets",
     "get pods",

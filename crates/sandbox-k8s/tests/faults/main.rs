@@ -9,6 +9,7 @@ mod errors;
 mod lease;
 mod lifetime;
 mod requests;
+mod restart;
 mod support;
 mod sweep;
 mod watch;

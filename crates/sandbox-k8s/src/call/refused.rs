@@ -1,0 +1,70 @@
+//! Why there is no list, or no watch.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What the watch's loop decides by.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// `None` when no answer came.
+    pub(crate) code: Option<u16>,
+    message: String,
+    after: Option<Duration>,
+    is_final: bool,
+}
+
+impl Refused {
+    /// As the watch itself says.
+    pub(crate) fn of(status: &kube::core::Status) -> Self {
+        Self { code: Some(status.code), message: status.message.clone(), after: None, is_final: false }
+    }
+
+    /// No answer.
+    pub(super) fn lost(message: impl Into<String>) -> Self {
+        Self { code: None, message: message.into(), after: None, is_final: false }
+    }
+
+    /// An answer, and how long the server asks to be left alone.
+    pub(super) fn answered(code: Option<u16>, message: String, after: Option<Duration>) -> Self {
+        Self { code, message, after, is_final: false }
+    }
+
+    /// What cannot be sent, or read.
+    pub(crate) fn unsendable(error: impl fmt::Display) -> Self {
+        Self::lost(error.to_string())
+    }
+
+    /// The same, which may be another answer in a moment.
+    #[must_use]
+    pub(super) fn soon(mut self, after: Duration) -> Self {
+        self.after = Some(after);
+        self
+    }
+
+    /// The same, which asking again does not change.
+    #[must_use]
+    pub(super) fn for_good(mut self) -> Self {
+        self.is_final = true;
+        self
+    }
+
+    /// Whether asking again gives the same answer.
+    pub(crate) fn is_final(&self) -> bool {
+        self.is_final
+    }
+
+    /// When to ask again, where that is known.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        self.after
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.code, self.message.as_str()) {
+            (None, message) => write!(f, "the API server does not answer: {message}"),
+            (Some(code), "") => write!(f, "the API server answered {code}"),
+            (Some(_), message) => f.write_str(message),
+        }
+    }
+}
