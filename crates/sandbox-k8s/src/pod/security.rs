@@ -33,15 +33,16 @@ pub(super) fn check(
             return Err(Error::Config {
                 message: format!(
                     "the image's own SSH server needs root ({obstacle}), and the security profile Restricted \
-                     has none: choose the profile Baseline, or an image whose server runs as an ordinary user"
+                     has none: choose the profile Baseline (SANDBOX_SECURITY_PROFILE=baseline), or an image \
+                     whose server runs as an ordinary user"
                 ),
             });
         }
     }
     if let (SecurityProfile::Restricted, Some(0)) = (profile, run_as) {
         return Err(Error::Config {
-            message: "the security profile Restricted never runs as user 0: choose another user, or the \
-                      profile Baseline"
+            message: "the security profile Restricted never runs as user 0: choose another user \
+                      (SANDBOX_RUN_AS), or the profile Baseline (SANDBOX_SECURITY_PROFILE=baseline)"
                 .into(),
         });
     }

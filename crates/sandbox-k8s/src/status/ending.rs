@@ -69,7 +69,7 @@ pub(super) fn unexplained(status: &PodStatus) -> Trouble {
 /// Judges how our container ended. Its own last words are not in the message: they are kept as
 /// the end of its log.
 pub(super) fn container(state: &ContainerStateTerminated, memory: Option<&str>) -> Trouble {
-    let words = state.message.as_deref().unwrap_or_default();
+    let words = state.message.as_deref().unwrap_or_default().trim_end();
     let crashed = |message: String| Trouble::last(CreationReason::Crashed, message);
     let code = state.exit_code;
     match state.reason.as_deref().unwrap_or_default() {
@@ -166,7 +166,7 @@ mod tests {
                 false,
             ),
             (
-                json!({"exitCode": 255, "reason": "Error", "message": "exec /usr/local/bin/sandbox-sshd: exec format error"}),
+                json!({"exitCode": 255, "reason": "Error", "message": "exec /usr/local/bin/sandbox-sshd: exec format error\n"}),
                 None,
                 "architecture",
                 false,
@@ -177,6 +177,14 @@ mod tests {
                 "architecture",
                 false,
             ),
+            (
+                json!({"exitCode": 128, "reason": "StartError", "message": format!("{runc}container init was OOM-killed (memory limit too low?): unknown")}),
+                None,
+                "ask for more",
+                false,
+            ),
+            // Before 1.28, and where the kernel kills one process of the container alone.
+            (json!({"exitCode": 255, "reason": "OOMKilled"}), Some("512Mi"), "limit of 512Mi", false),
             (
                 json!({"exitCode": 128, "reason": "StartError", "message": no_server}),
                 None,
@@ -199,6 +207,7 @@ mod tests {
             let found = container(&serde_json::from_value(ended.clone()).unwrap(), memory);
             assert!(found.is_final() && found.reason == CreationReason::Crashed, "{ended}");
             assert!(found.message.contains(said), "{ended}: {}", found.message);
+            assert!(!found.message.contains('\n'), "{ended}: {}", found.message);
             assert_eq!(found.server_missing, server_missing, "{ended}");
         }
     }

@@ -31,8 +31,13 @@ const PASSING: [&str; 20] = [
 
 const UNREACHABLE: [&str; 3] = ["dial tcp", "no such host", "connection refused"];
 
-const NO_PLATFORM: [&str; 3] =
-    ["no match for platform", "no matching manifest for", "does not match the specified platform"];
+const NO_PLATFORM: [&str; 5] = [
+    "no match for platform",
+    "no matching manifest for",
+    "does not match the specified platform",
+    "no image found in image index for architecture",
+    "no image found in manifest list for architecture",
+];
 
 const REFUSED: [&str; 9] = [
     "pull access denied",
@@ -92,6 +97,15 @@ mod tests {
             "rpc error: code = Unknown desc = Error response from daemon: manifest for a/kube-monkey:latest not found: manifest unknown",
             r#"Back-off pulling image "x:y": ErrImagePull: rpc error: code = NotFound desc = failed to pull and unpack image "docker.io/library/x:y": not found"#,
             r#"rpc error: code = NotFound desc = failed to pull and unpack image "ghcr.io/kubewarden/kubewarden-controller:latest": no match for platform in manifest: not found"#,
+            // containerd 2, and what kubelets from 1.31 on repeat of it.
+            r#"Back-off pulling image "gcr.io/c/p:2": ErrImagePull: rpc error: code = Unknown desc = failed to pull and unpack image "gcr.io/c/p:2": failed to resolve image: unexpected status from HEAD request to https://gcr.io/v2/c/p/manifests/2: 403 Forbidden"#,
+            r#"failed to pull and unpack image "docker.io/a/b:1": failed to resolve reference "docker.io/a/b:1": pull access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials"#,
+            r#"rpc error: code = NotFound desc = failed to pull and unpack image "registry.k8s.io/none:1": failed to resolve image: registry.k8s.io/none:1: not found"#,
+            // CRI-O.
+            "initializing source docker://quay.io/none/none:1: reading manifest 1 in quay.io/none/none: unauthorized: access to the requested resource is not authorized",
+            "rpc error: code = Unknown desc = initializing source docker://docker.io/library/none:1: reading manifest 1 in docker.io/library/none: errors:\ndenied: requested access to the resource is denied\nunauthorized: authentication required",
+            "initializing source docker://docker.io/library/busybox:none: reading manifest none in docker.io/library/busybox: manifest unknown",
+            "choosing an image from manifest list docker://docker.io/library/x:1: no image found in image index for architecture \"arm64\", variant \"v8\", OS \"linux\"",
             "rpc error: code = Unknown desc = no matching manifest for linux/arm64/v8 in the manifest list entries",
         ];
         for message in last {
@@ -106,6 +120,8 @@ mod tests {
             r#"rpc error: code = Unknown desc = failed to pull and unpack image "r.example/x:1": failed to resolve reference "r.example/x:1": failed to do request: Head "https://r.example/v2/x/manifests/1": dial tcp: lookup r.example: no such host"#.into(),
             format!("rpc error: code = Unknown desc = {hub}: 503 Service Unavailable"),
             "pull QPS exceeded".into(),
+            "initializing source docker://r.example/x:1: pinging container registry r.example: Get \"https://r.example/v2/\": dial tcp 10.0.0.1:443: connect: connection refused".into(),
+            r#"failed to pull and unpack image "x:1": failed to copy: httpReadSeeker: failed open: failed to do request: Get "https://r.example/v2/x/blobs/sha256:d0157c": context canceled"#.into(),
             r#"Back-off pulling image "x:y""#.into(),
             "something that nobody has seen".into(),
         ];

@@ -39,7 +39,7 @@ fn config(message: &str) -> Trouble {
             CreationReason::Rejected,
             format!(
                 "{message} (the security profile Restricted never runs as root: give the user by number, or \
-                 choose the profile Baseline)"
+                 choose the profile Baseline: SANDBOX_SECURITY_PROFILE=baseline)"
             ),
         )
     } else if object && message.contains("not found") {
@@ -52,11 +52,29 @@ fn config(message: &str) -> Trouble {
     }
 }
 
+/// As runc and crun say it of the process that becomes the container's first.
+const TOO_LITTLE_MEMORY: [&str; 3] = [
+    "container init was OOM-killed",
+    "unable to set memory limit to",
+    "OOM: the memory limit could be too low",
+];
+
+/// The last is containerd's before 2.1, which is told of such a volume and takes it for a path of the
+/// machine; nothing else has an empty one.
+const NO_IMAGE_VOLUME: [&str; 3] =
+    ["failed to mount image volume", "ImageVolumeMountFailed", r#"failed to mkdir "": "#];
+
 /// Judges why a process could not be started; `None` for what is not known.
 pub(super) fn start(message: &str) -> Option<Trouble> {
     // As a line of a log it has an end of line.
     let message = message.trim();
     let last = |text| Trouble::last(CreationReason::Crashed, text);
+    let says = |signs: &[&str]| signs.iter().any(|sign| message.contains(sign));
+    if says(&TOO_LITTLE_MEMORY) {
+        return Some(last(format!(
+            "{message} (the memory limit is too low to start a program: ask for more)"
+        )));
+    }
     if message.contains("exec format error") {
         return Some(last(format!(
             "{message} (a program for another processor architecture: is the image, or the server's image, built \
@@ -65,13 +83,14 @@ pub(super) fn start(message: &str) -> Option<Trouble> {
     }
     let server = message.contains("sandbox-sshd");
     let absent = ["no such file or directory", "executable file not found", "permission denied"];
-    if message.contains("failed to mount image volume") || message.contains("ImageVolumeMountFailed") {
-        Some(Trouble { server_missing: true, ..last(message.to_owned()) })
-    } else if server && absent.iter().any(|sign| message.contains(sign)) {
+    if says(&NO_IMAGE_VOLUME) {
+        let advice = "this machine's container runtime cannot mount the SSH server's image as a volume";
+        Some(Trouble { server_missing: true, ..last(format!("{message} ({advice})")) })
+    } else if server && says(&absent) {
         let advice = "the SSH server is not there, or cannot be run: if the image should hold it, it does not; if \
                       it is brought as an image volume, this cluster cannot do that";
         Some(Trouble { server_missing: true, ..last(format!("{message} ({advice})")) })
-    } else if absent.iter().any(|sign| message.contains(sign)) {
+    } else if says(&absent) {
         Some(last(message.to_owned()))
     } else {
         None
@@ -169,6 +188,25 @@ mod tests {
                 Crashed,
                 now,
             ),
+            (
+                "CreateContainerError",
+                r#"failed to generate container "5dfb" spec: failed to apply OCI options: failed to mkdir "": mkdir : no such file or directory"#,
+                Crashed,
+                now,
+            ),
+            (
+                "RunContainerError",
+                "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create \
+                 failed: unable to start container process: container init was OOM-killed (memory limit too low?): unknown",
+                Crashed,
+                now,
+            ),
+            (
+                "CreateContainerError",
+                r#"failed to reserve container name "sandbox_sbx-a_ns_1_0": name "sandbox_sbx-a_ns_1_0" is reserved for "5dfb""#,
+                Other,
+                grace,
+            ),
             ("CrashLoopBackOff", "back-off 10s restarting failed container=x", Crashed, now),
             ("SomethingNew", "in a later version", Other, grace),
         ] {
@@ -189,6 +227,11 @@ mod tests {
                 r#"exec: "/.sandbox/sandbox-sshd": stat /.sandbox/sandbox-sshd: no such file or directory"#,
                 true,
             ),
+            (
+                r#"failed to generate container "5dfb" spec: failed to generate spec: failed to mkdir "": mkdir : no such file or directory"#,
+                true,
+            ),
+            (r#"failed to mkdir "/var/lib/x": mkdir /var/lib/x: no such file or directory"#, false),
             (r#"exec: "/bin/other": no such file or directory"#, false),
             ("exec /.sandbox/sandbox-sshd: exec format error", false),
         ] {
