@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod host_key;
 mod injection;
+mod logs;
 mod observe;
 mod preflight;
 mod pulling;
@@ -267,7 +268,7 @@ impl SandboxBackend for KubernetesBackend {
     }
 
     async fn logs(&self, id: &SandboxId, options: LogOptions) -> Result<LogStream> {
-        observe::logs(&self.shared, id, options).await
+        logs::logs(&self.shared, id, options).await
     }
 
     async fn extend(&self, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo> {

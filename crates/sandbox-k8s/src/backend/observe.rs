@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::stream::{self, StreamExt};
-use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::client::Body;
 use sandbox_core::{
-    Deadline, Diagnosis, Error, EventStream, LogOptions, LogStream, Result, SandboxEvent, SandboxEventKind,
-    SandboxId, SandboxInfo, SandboxState,
+    Deadline, Diagnosis, Error, EventStream, LogOptions, Result, SandboxEvent, SandboxEventKind, SandboxId,
+    SandboxInfo, SandboxState,
 };
 use tokio::time::Instant;
 
+use super::Shared;
+use super::logs::logs;
 use super::pulling::Pulling;
-use super::{BACKEND, Shared};
 use crate::labels::{self, ENDS_AFTER};
 use crate::pod::CONTAINER;
 use crate::status::{PodView, cluster_event, events_since, explained};
@@ -209,22 +208,6 @@ async fn tail(shared: &Shared, view: &PodView) -> String {
     }
 }
 
-pub(super) async fn logs(shared: &Shared, id: &SandboxId, options: LogOptions) -> Result<LogStream> {
-    let request = shared.caller().log(id, options.tail_lines, options.follow)?;
-    let send = async {
-        shared.caller().client.send(request.map(Body::from)).await.map_err(|error| unread(error.to_string()))
-    };
-    let response = Deadline::after(ASK).bound("read the log", send).await?;
-    if response.status().as_u16() == 404 {
-        return Err(Error::NotFound { id: id.clone() });
-    }
-    if !response.status().is_success() {
-        return Err(unread(format!("the API server answered {}", response.status())));
-    }
-    let pieces = response.into_body().into_data_stream();
-    Ok(Box::pin(pieces.map(|piece| piece.map_err(|error| unread(error.to_string())))))
-}
-
 pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo> {
     let not_found = || Error::NotFound { id: id.clone() };
     let found = shared.caller().get::<Pod>(id, Deadline::after(ASK)).await?;
@@ -248,8 +231,4 @@ pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Re
 
 fn event(at: SystemTime, kind: SandboxEventKind, message: &str) -> SandboxEvent {
     SandboxEvent { at, kind, message: message.to_owned() }
-}
-
-fn unread(message: String) -> Error {
-    Error::Backend { backend: BACKEND, operation: "read a log", message, transient: true, source: None }
 }

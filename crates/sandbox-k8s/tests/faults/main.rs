@@ -8,6 +8,7 @@ mod delete;
 mod errors;
 mod lease;
 mod lifetime;
+mod logs;
 mod requests;
 mod restart;
 mod support;

@@ -1,0 +1,67 @@
+//! The log of a sandbox's server.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use http_body_util::BodyExt;
+use sandbox_core::{Deadline, Error, LogOptions, LogStream, Result, SandboxId};
+use tokio::time::{Instant, sleep};
+
+use super::{BACKEND, Shared};
+use crate::call::Refused;
+use crate::classify::{self, Answer, Intent, Next};
+use crate::watch::ASK;
+
+/// A sandbox is used before its kubelet has told that its container runs, which one of 1.20 does
+/// every ten seconds; until then the API server knows of no log.
+const TOLD_LATE: Duration = Duration::from_secs(12);
+const PAUSE: Duration = Duration::from_millis(250);
+
+pub(super) async fn logs(shared: &Shared, id: &SandboxId, options: LogOptions) -> Result<LogStream> {
+    let caller = shared.caller();
+    let request = caller.log(id, options.tail_lines, options.follow)?;
+    let (begun, deadline) = (Instant::now(), Deadline::after(ASK));
+    loop {
+        let refused = match caller.open(request.clone(), deadline).await {
+            Ok(response) => {
+                let pieces = response.into_body().into_data_stream();
+                return Ok(Box::pin(pieces.map(|piece| piece.map_err(|error| unread(error.to_string())))));
+            }
+            Err(refused) => refused,
+        };
+        match refused.code {
+            Some(404) => return Err(Error::NotFound { id: id.clone() }),
+            Some(400) if is_about_to_run(&refused) && begun.elapsed() < TOLD_LATE => sleep(PAUSE).await,
+            Some(401 | 403) if refused.is_final() => return Err(denied(shared, &refused)),
+            Some(401 | 403) if deadline.remaining() > PAUSE => {
+                sleep(refused.wait().unwrap_or(PAUSE).min(deadline.remaining())).await;
+            }
+            _ => return Err(unread(refused.to_string())),
+        }
+    }
+}
+
+/// Nothing stands in its way, as far as is known.
+fn is_about_to_run(refused: &Refused) -> bool {
+    let said = refused.to_string();
+    ["ContainerCreating", "PodInitializing"].iter().any(|reason| said.ends_with(reason))
+}
+
+fn denied(shared: &Shared, refused: &Refused) -> Error {
+    let about = classify::Request {
+        intent: Intent::Read,
+        verb: "get",
+        resource: "pods/log",
+        namespace: &shared.caller().namespace,
+        id: None,
+        attempt: 0,
+    };
+    match classify::classify(&about, &Answer { code: refused.code, ..Answer::default() }) {
+        Next::Denied(error) | Next::Permanent(error) => error,
+        _ => unread(refused.to_string()),
+    }
+}
+
+fn unread(message: String) -> Error {
+    Error::Backend { backend: BACKEND, operation: "read a log", message, transient: true, source: None }
+}
