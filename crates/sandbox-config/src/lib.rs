@@ -15,7 +15,6 @@
 mod dotenv;
 mod duration;
 mod mistakes;
-mod nearest;
 mod resolve;
 mod settings;
 mod value;

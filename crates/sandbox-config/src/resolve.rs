@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
-use sandbox_core::Result;
+use sandbox_core::{Result, nearest};
 
 use crate::mistakes::Mistakes;
-use crate::nearest::nearest;
 use crate::value::Value;
 use crate::variables::{OTHERS, PREFIX, Variable};
 use crate::{Settings, VARIABLES, format_duration};

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::{AuthError, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use sandbox_core::{Error, Result};
+use sandbox_core::{Error, Result, nearest};
 use tower::{BoxError, ServiceBuilder};
 
 /// Which cluster, and as whom; the default is what kubectl would take, or, in a Pod, the
@@ -23,6 +23,9 @@ pub struct ClusterOptions {
     /// The context of the kubeconfig; `None` is its current one.
     pub context: Option<String>,
 }
+
+/// So many contexts are named where none is near.
+const SHOWN: usize = 10;
 
 /// How long the API server's address may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -122,12 +125,16 @@ async fn config(options: &ClusterOptions) -> Result<(Config, Option<String>)> {
         let what = || format!("the kubeconfig {}", path.display());
         let file = Kubeconfig::read_from(path).map_err(|error| of_file(what(), error))?;
         let context = options.context.clone().or_else(|| file.current_context.clone());
+        has(&file, context.as_deref(), &what())?;
         let config = Config::from_custom_kubeconfig(file, &wanted).await;
         return Ok((config.map_err(|error| of_file(what(), error))?, context));
     }
     if options.context.is_some() {
-        let config = Config::from_kubeconfig(&wanted).await;
-        let config = config.map_err(|error| of_file("the kubeconfig".to_owned(), error))?;
+        let what = || "the kubeconfig".to_owned();
+        let file = Kubeconfig::read().map_err(|error| of_file(what(), error))?;
+        has(&file, options.context.as_deref(), &what())?;
+        let config = Config::from_custom_kubeconfig(file, &wanted).await;
+        let config = config.map_err(|error| of_file(what(), error))?;
         return Ok((config, options.context.clone()));
     }
     let config = Config::infer().await.map_err(|error| Error::Config {
@@ -138,6 +145,27 @@ async fn config(options: &ClusterOptions) -> Result<(Config, Option<String>)> {
         ),
     })?;
     Ok((config, None))
+}
+
+/// Whether there is a context of this name.
+fn has(file: &Kubeconfig, context: Option<&str>, what: &str) -> Result<()> {
+    let names = || file.contexts.iter().map(|context| context.name.as_str());
+    let Some(context) = context.filter(|context| !names().any(|name| name == *context)) else {
+        return Ok(());
+    };
+    let message = match nearest(context, names()) {
+        Some(near) => format!("{what} has no context {context}: did you mean {near}?"),
+        None => {
+            let mut known = names().take(SHOWN).collect::<Vec<_>>().join(", ");
+            match names().count() {
+                0 => known.push_str("none"),
+                more if more > SHOWN => known.push_str(", …"),
+                _ => {}
+            }
+            format!("{what} has no context {context}; it has {known}")
+        }
+    };
+    Err(Error::Config { message })
 }
 
 /// rustls panics when a program has two providers and none was chosen.
@@ -227,6 +255,23 @@ contexts:
         let missing = ClusterOptions { kubeconfig: Some("/nonexistent/config".into()), context: None };
         let error = connect(&missing).await.err().unwrap();
         assert!(error.to_string().contains("/nonexistent/config"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_context_that_is_not_there_may_be_a_slip() {
+        let text = KUBECONFIG.replace("name: b,", "name: kind-development,");
+        for (wanted, said) in [
+            ("kind-developmnet", "has no context kind-developmnet: did you mean kind-development?"),
+            ("production", "has no context production; it has a, kind-development"),
+        ] {
+            let error = open(&text, Some(wanted)).await.err().unwrap();
+            assert!(error.to_string().contains(said), "{error}");
+        }
+        let text = KUBECONFIG.replace("current-context: a", "current-context: c");
+        let error = open(&text, None).await.err().unwrap();
+        assert!(error.to_string().contains("has no context c"), "{error}");
+        let error = open("apiVersion: v1", Some("a")).await.err().unwrap();
+        assert!(error.to_string().contains("it has none"), "{error}");
     }
 
     #[tokio::test]

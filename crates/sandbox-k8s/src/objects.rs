@@ -6,14 +6,14 @@ use http::header::ACCEPT_ENCODING;
 use http::{HeaderValue, Request};
 use k8s_openapi::List;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, Pod, Secret};
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod, Secret};
 use kube::Resource;
 use kube::api::{
     DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions, WatchParams,
 };
 use kube::client::Body;
 use kube::core::Request as Build;
-use sandbox_core::{Deadline, Error, Result, SandboxId, Uid};
+use sandbox_core::{Deadline, Error, Result, SandboxId, Uid, nearest};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -24,6 +24,9 @@ use crate::pod::CONTAINER;
 
 /// Under which name our fields are managed.
 const MANAGER: &str = "sandbox-sdk";
+
+/// How long it may take to find what an error could suggest.
+const HINT: Duration = Duration::from_secs(2);
 
 /// Which of the two objects of a sandbox, or the Lease that owns them.
 pub(crate) trait Kind: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Send {
@@ -219,6 +222,17 @@ impl Caller {
         // Compressed, it comes one member for each event, which kube does not read.
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         Ok(self.open(request, deadline).await?.into_body())
+    }
+
+    /// The namespace that may have been meant, for those who may list them.
+    pub(crate) async fn nearest_namespace(&self) -> Option<String> {
+        let request = Build::new(Namespace::url_path(&(), None)).list(&ListParams::default()).ok()?;
+        let response = self.open(request, Deadline::after(HINT)).await.ok()?;
+        let body = response.into_body().collect_bytes();
+        let body = tokio::time::timeout(HINT, body).await.ok()?.ok()?;
+        let all: List<Namespace> = serde_json::from_slice(&body).ok()?;
+        let names = all.items.iter().filter_map(|namespace| namespace.metadata.name.as_deref());
+        nearest(&self.namespace, names).map(str::to_owned)
     }
 
     /// What the cluster says happened to a Pod, latest last.

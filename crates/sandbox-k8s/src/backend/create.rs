@@ -139,6 +139,7 @@ impl Order {
         match self.store(shared, waiting, &mut undo).await {
             Ok(info) => Ok(Made { info, undo: Some(undo) }),
             Err(error) => {
+                let error = with_hint(shared, error).await;
                 undo.late = error.is_retryable();
                 undo.wait().await;
                 Err(error)
@@ -235,6 +236,18 @@ impl Drop for Made {
         {
             runtime.spawn(undo.run());
         }
+    }
+}
+
+/// A namespace that is not there may be a slip.
+async fn with_hint(shared: &Shared, error: Error) -> Error {
+    match error {
+        Error::Config { message } if message.starts_with("there is no namespace ") => {
+            let near = shared.caller().nearest_namespace().await;
+            let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+            Error::Config { message: message + &hint }
+        }
+        error => error,
     }
 }
 

@@ -77,9 +77,13 @@ async fn a_namespace_that_is_not_there_is_named() {
     let server = server();
     let mut options = crate::support::options();
     options.namespace = Some("nowhere".into());
-    let backend = crate::support::backend_with(&server, options);
+    let backend = crate::support::backend_with(&server, options.clone());
     let error = backend.create(spec().1).await.unwrap_err();
     assert!(matches!(&error, Error::Config { message } if message.contains("namespace nowhere")), "{error}");
+    assert!(!error.to_string().contains("did you mean"), "{error}");
+    options.namespace = Some("boxs".into());
+    let slip = crate::support::backend_with(&server, options).create(spec().1).await.unwrap_err();
+    assert!(slip.to_string().ends_with("(did you mean boxes?)"), "{slip}");
     assert!(backend.list(Default::default()).await.unwrap().is_empty());
 }
 

@@ -38,6 +38,11 @@ where
                 Some(call) => {
                     tokio::spawn(async move { server.answer(call, &body).await }).await.map_err(|_| Cut)?
                 }
+                None if head.uri.path() == "/api/v1/namespaces" => {
+                    let items = serde_json::json!([{"metadata": {"name": server.namespace()}}]);
+                    let list = serde_json::json!({"apiVersion": "v1", "kind": "NamespaceList", "metadata": {}, "items": items});
+                    Ok(Answer::ok(200, list).into_response(server.now()))
+                }
                 None => {
                     let message = format!("the server could not find {} {}", head.method, head.uri.path());
                     Ok(Answer::failure(404, "NotFound", message).into_response(server.now()))

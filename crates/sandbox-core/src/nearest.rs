@@ -1,7 +1,8 @@
 //! What somebody may have meant.
 
-/// The candidate that differs least from `name`, if it is near enough to be a slip.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The candidate that differs least from `name`, if it is near enough to be a slip: for errors
+/// that name what is not there.
+pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .map(|candidate| (distance(name, candidate), candidate))
         .min()
