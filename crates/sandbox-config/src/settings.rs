@@ -138,6 +138,9 @@ pub struct KubernetesSettings {
     pub transport: TransportKind,
     /// How long an obstacle that may clear by itself is waited for: 30 seconds.
     pub startup_grace: Duration,
+    /// For how long the Lease lasts that owns this process' attached sandboxes, unless it is renewed:
+    /// when the process is killed, they go with it. `None`, the default, holds none.
+    pub owner_lease: Option<Duration>,
 }
 
 /// When an image is fetched.
@@ -273,6 +276,7 @@ impl Default for KubernetesSettings {
             image_pull_policy: None,
             transport: TransportKind::default(),
             startup_grace: Duration::from_secs(30),
+            owner_lease: None,
         }
     }
 }

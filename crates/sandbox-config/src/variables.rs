@@ -35,6 +35,8 @@ type Setter = fn(&mut Settings, Value<'_>) -> Option<()>;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
+/// A renewal may take a while.
+const LEASE: Duration = Duration::from_secs(15);
 
 const CPU: &str = "a number of processors such as 2, 0.5 or 500m, above zero";
 const BYTES: &str = "a number of bytes such as 512Mi, 2Gi, 1G or 65536, above zero";
@@ -159,6 +161,9 @@ variables! {
     "STARTUP_GRACE", file, Some("30s"), "a time such as 500ms, 30s or 2m",
         "How long an obstacle that may clear by itself is waited for while a Pod starts.",
         |s, v| put(&mut s.kubernetes.startup_grace, v.duration(Duration::ZERO));
+    "OWNER_LEASE", file, Some("none"), "a time such as 1m or 1h, at least 15s, or none",
+        "For long-lived processes: how long after one was killed its attached sandboxes go, with a Lease that owns them.",
+        |s, v| put(&mut s.kubernetes.owner_lease, v.duration_or_none(LEASE));
 
     "SECURITY_PROFILE", environment, Some("restricted"), "restricted or baseline",
         "What a Pod's processes may do, by the Pod Security Standards; an image whose own SSH server needs root needs baseline.",
@@ -210,7 +215,7 @@ mod tests {
     #[test]
     fn each_variable_changes_something() {
         let candidates =
-            ["k8s", "2", "7s", "none", "/abs", "Never", "direct", "7Mi", "baked", "baseline", "KEY"];
+            ["k8s", "2", "7s", "1m", "none", "/abs", "Never", "direct", "7Mi", "baked", "baseline", "KEY"];
         for variable in VARIABLES {
             let changes = |candidate: &&&str| {
                 let mut settings = Settings::default();

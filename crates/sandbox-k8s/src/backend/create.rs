@@ -181,7 +181,7 @@ impl Order {
         let mut pod = self.pod(shared, &owner, via)?;
         if let Some(lease) = &lease {
             let annotations = pod.metadata.annotations.get_or_insert_default();
-            annotations.insert(labels::LEASE.to_owned(), lease.id.as_str().to_owned());
+            annotations.insert(labels::LEASE.to_owned(), lease.id().as_str().to_owned());
         }
         undo.pod = Stored::Perhaps;
         let pod = match caller.create(&self.id, &pod, &self.nonce, deadline).await? {

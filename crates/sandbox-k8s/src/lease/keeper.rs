@@ -1,7 +1,7 @@
 //! Holding a Lease: made at the first create, renewed by one task.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -10,6 +10,7 @@ use sandbox_core::{CreationError, CreationReason, CreationStage, Deadline, Error
 use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::{SHORTEST, manifest, owned_by, renewed};
 use crate::call::Caller;
@@ -20,6 +21,11 @@ use crate::objects::Created;
 /// than anybody else waits between two looks at a Lease that has expired.
 const RENEW: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// What was renewed so lately is there: many that are made at once need not ask for each.
+const FRESH: Duration = Duration::from_secs(1);
+/// And how long a sandbox that is being made waits to hear of it.
+const SOON: Duration = Duration::from_secs(3);
 
 /// Holds the Lease of this process, once it is needed.
 pub(crate) struct Keeper {
@@ -32,9 +38,7 @@ pub(crate) struct Keeper {
 /// A Lease that was made here.
 #[derive(Clone)]
 pub(crate) struct Held {
-    pub(crate) id: SandboxId,
-    uid: Uid,
-    lost: Arc<AtomicBool>,
+    grip: Arc<Grip>,
     renewal: AbortHandle,
 }
 
@@ -43,14 +47,17 @@ impl Keeper {
         Self { caller, lasts: lasts.max(SHORTEST), held: Mutex::default() }
     }
 
-    /// The Lease, for a sandbox that is being made.
+    /// The Lease, for a sandbox that is being made. Somebody may have deleted it, and what is made
+    /// for it then is taken away at once: so it is renewed first where that was not done just now.
     ///
     /// # Errors
     ///
     /// As for a creation that fails: this sandbox cannot be made without it.
     pub(crate) async fn hold(&self, sandbox: &SandboxId, deadline: Deadline) -> Result<Held> {
         let mut held = self.held.lock().await;
-        if let Some(held) = held.as_ref().filter(|held| !held.lost.load(Ordering::Acquire)) {
+        if let Some(held) = held.as_ref()
+            && held.grip.holds().await
+        {
             return Ok(held.clone());
         }
         let made = self.make(deadline).await.map_err(|error| unowned(sandbox, error))?;
@@ -79,24 +86,26 @@ impl Keeper {
             });
         };
         tracing::debug!(lease = %id, "the owner Lease was made");
-        let lost = Arc::new(AtomicBool::new(false));
-        let task = Renewal {
+        let grip = Arc::new(Grip {
             caller: Arc::clone(&self.caller),
-            id: id.clone(),
-            uid: uid.clone(),
-            period: self.lasts / 3,
-            lost: Arc::clone(&lost),
-            // Before the first answer there was no clock to go by but our own.
-            at_once: now.is_none(),
-        };
-        let renewal = tokio::spawn(task.run()).abort_handle();
-        Ok(Held { id, uid, lost, renewal })
+            id,
+            uid,
+            lost: AtomicBool::new(false),
+            renewed: StdMutex::new(Instant::now()),
+        });
+        // Before the first answer there was no clock to go by but our own.
+        let renewal = tokio::spawn(Arc::clone(&grip).keep(self.lasts / 3, now.is_none())).abort_handle();
+        Ok(Held { grip, renewal })
     }
 }
 
 impl Held {
+    pub(crate) fn id(&self) -> &SandboxId {
+        &self.grip.id
+    }
+
     pub(crate) fn owner(&self) -> OwnerReference {
-        owned_by(&self.id, &self.uid)
+        owned_by(&self.grip.id, &self.grip.uid)
     }
 }
 
@@ -109,44 +118,50 @@ impl Drop for Keeper {
             let caller = Arc::clone(&self.caller);
             runtime.spawn(async move {
                 let deadline = Deadline::after(SHORTEST);
-                if let Err(error) = caller.delete::<Lease>(&held.id, &held.uid, None, deadline).await {
-                    tracing::debug!(lease = %held.id, %error, "the owner Lease is left to expire");
+                let Grip { id, uid, .. } = &*held.grip;
+                if let Err(error) = caller.delete::<Lease>(id, uid, None, deadline).await {
+                    tracing::debug!(lease = %id, %error, "the owner Lease is left to expire");
                 }
             });
         }
     }
 }
 
-struct Renewal {
+/// One Lease, and whether it is there.
+struct Grip {
     caller: Arc<Caller>,
     id: SandboxId,
     uid: Uid,
-    period: Duration,
-    lost: Arc<AtomicBool>,
-    at_once: bool,
+    lost: AtomicBool,
+    /// When it was known to be there.
+    renewed: StdMutex<Instant>,
 }
 
-impl Renewal {
-    async fn run(self) {
-        let (mut at_once, mut failing) = (self.at_once, false);
+impl Grip {
+    /// Whether it is there, as far as that can be found out soon.
+    async fn holds(&self) -> bool {
+        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.lost.load(Ordering::Acquire) && renewed.elapsed() >= FRESH {
+            let now = self.caller.clock.now().unwrap_or_else(SystemTime::now);
+            if let Err(error) = self.renew(now, SOON).await {
+                tracing::debug!(lease = %self.id, %error, "whether the owner Lease is there is not known");
+            }
+        }
+        !self.lost.load(Ordering::Acquire)
+    }
+
+    async fn keep(self: Arc<Self>, period: Duration, mut at_once: bool) {
+        let mut failing = false;
         loop {
             if !at_once {
-                tokio::time::sleep(self.period).await;
+                tokio::time::sleep(period).await;
             }
             let now = self.caller.clock.now().unwrap_or_else(SystemTime::now);
-            match self.renew(now).await {
+            match self.renew(now, RENEW).await {
                 // A machine that slept has another idea of the time than the API server.
-                Ok(true) => {
+                Ok(()) => {
                     failing = false;
-                    at_once = self.caller.clock.now().is_some_and(|time| far(time, now, self.period));
-                }
-                Ok(false) => {
-                    tracing::warn!(
-                        lease = %self.id,
-                        "the owner Lease is gone, and its sandboxes go with it; the next sandbox gets a new one"
-                    );
-                    self.lost.store(true, Ordering::Release);
-                    return;
+                    at_once = self.caller.clock.now().is_some_and(|time| far(time, now, period));
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
@@ -156,17 +171,29 @@ impl Renewal {
                     at_once = true;
                 }
             }
+            if self.lost.load(Ordering::Acquire) {
+                return;
+            }
         }
     }
 
-    /// `false` when there is nothing to renew any more.
-    async fn renew(&self, now: SystemTime) -> Result<bool> {
+    /// Renews it, or takes note that there is nothing to renew any more.
+    async fn renew(&self, now: SystemTime, within: Duration) -> Result<()> {
         let patch = json!({"metadata": {"uid": self.uid}, "spec": {"renewTime": renewed(now)?}});
-        match self.caller.patch::<Lease>(&self.id, &patch, Deadline::after(RENEW)).await {
-            Ok(renewed) => Ok(renewed.is_some()),
-            Err(Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
+        let is_there = match self.caller.patch::<Lease>(&self.id, &patch, Deadline::after(within)).await {
+            Ok(renewed) => renewed.is_some(),
+            Err(Error::NotFound { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        if is_there {
+            *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        } else if !self.lost.swap(true, Ordering::AcqRel) {
+            tracing::warn!(
+                lease = %self.id,
+                "the owner Lease is gone, and its sandboxes go with it; the next sandbox gets a new one"
+            );
         }
+        Ok(())
     }
 }
 

@@ -36,12 +36,16 @@ fn manifest(id: &SandboxId, namespace: &str, nonce: &str, lasts: Duration, now: 
         },
         spec: Some(LeaseSpec {
             holder_identity: Some(id.as_str().to_owned()),
-            lease_duration_seconds: i32::try_from(labels::whole_seconds(lasts.max(SHORTEST))).ok(),
+            lease_duration_seconds: Some(seconds(lasts)),
             acquire_time: Some(renewed(now)?),
             renew_time: Some(renewed(now)?),
             ..LeaseSpec::default()
         }),
     })
+}
+
+fn seconds(lasts: Duration) -> i32 {
+    i32::try_from(labels::whole_seconds(lasts.max(SHORTEST))).unwrap_or(i32::MAX)
 }
 
 /// What makes a Secret go with its maker's Lease. `controller` and `blockOwnerDeletion` stay
@@ -130,5 +134,6 @@ mod tests {
         let id = "sbx-a".parse().unwrap();
         let made = manifest(&id, "ns", "n", Duration::ZERO, SystemTime::now()).unwrap();
         assert_eq!(made.spec.unwrap().lease_duration_seconds, Some(15));
+        assert_eq!(seconds(Duration::from_secs(u64::from(u32::MAX))), i32::MAX);
     }
 }

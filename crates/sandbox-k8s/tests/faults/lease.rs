@@ -229,6 +229,34 @@ async fn a_lease_that_was_deleted_by_hand_takes_its_sandboxes_and_is_made_anew()
     assert_eq!((server.names().len(), server.count("create leases")), (3, 2));
 }
 
+/// Its holder has not renewed it since.
+#[tokio::test(start_paused = true)]
+async fn what_is_made_just_after_a_lease_was_deleted_by_hand_stays() {
+    let server = server();
+    let holder = holder(&server);
+    make(&holder).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let name = leases(&server)[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    server.remove("leases", &name);
+    let made = futures_util::future::join_all((0..5).map(|_| make(&holder))).await;
+    tokio::time::sleep(3 * LASTS).await;
+    assert_eq!((server.names().len(), server.count("create leases")), (11, 2));
+    assert!(made.iter().all(|info| server.get("pods", info.id.as_str()).is_some()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_cannot_be_asked_for_keeps_nobody_waiting() {
+    let server = server();
+    let holder = holder(&server);
+    make(&holder).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    server.inject_always("patch leases", Fault::Slow(Duration::from_secs(1_000_000)));
+    let begun = tokio::time::Instant::now();
+    make(&holder).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(server.names().len(), 5);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_forged_lease_is_left_alone_and_nothing_goes_for_an_annotation() {
     let server = server();

@@ -83,6 +83,7 @@ fn options(settings: &Settings) -> KubernetesOptions {
         _ => Transport::Auto,
     };
     options.startup_grace = from.startup_grace;
+    options.owner_lease = from.owner_lease;
     options
 }
 
@@ -147,6 +148,13 @@ mod tests {
         assert_eq!(image_server(&ssh).authorized_key, AuthorizedKey::File("/keys".into()));
         ssh.authorized_keys_variable = Some("PUBLIC_KEY".into());
         assert_eq!(image_server(&ssh).authorized_key, AuthorizedKey::Env("PUBLIC_KEY".into()));
+    }
+
+    #[test]
+    fn a_lease_is_held_where_one_is_asked_for() {
+        let mut settings = Settings::default();
+        settings.kubernetes.owner_lease = Some(std::time::Duration::from_secs(60));
+        assert_eq!(options(&settings).owner_lease, settings.kubernetes.owner_lease);
     }
 
     #[test]
