@@ -76,10 +76,8 @@ async fn once(
             Ok(sandbox)
         }
         Err(mut failure) => {
-            if let Err(leftover) = guard.delete().await {
-                tracing::warn!(sandbox.id = %info.id, error = %leftover, "a failed creation could not be undone; the sandbox ends by itself");
-                failure.try_again = false;
-            }
+            // What has not gone has the name still.
+            failure.try_again &= guard.delete().await;
             Err(failure)
         }
     }

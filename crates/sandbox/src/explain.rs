@@ -110,6 +110,9 @@ impl std::error::Error for Explained {
     }
 }
 
+/// How long a failed creation waits for its traces to go.
+const UNDO_WAIT: Duration = Duration::from_secs(10);
+
 /// Deletes an instance unless disarmed: what a failed or dropped creation leaves.
 pub(crate) struct DeleteOnDrop {
     target: Option<(std::sync::Arc<Parts>, SandboxId, Uid)>,
@@ -125,12 +128,27 @@ impl DeleteOnDrop {
         self.target = None;
     }
 
-    /// Deletes now, so that an error is returned only when nothing is left.
-    pub(crate) async fn delete(mut self) -> Result<()> {
-        let Some((parts, id, uid)) = self.target.clone() else { return Ok(()) };
-        let result = parts.delete(&id, DeleteOptions::instance(uid)).await;
-        self.target = None;
-        result
+    /// Deletes now, so that nothing is left when an error is returned; what takes long (a machine
+    /// that is away, say) goes on by itself. Returns whether it is gone.
+    pub(crate) async fn delete(mut self) -> bool {
+        let Some((parts, id, uid)) = self.target.take() else { return true };
+        let about = id.clone();
+        let removal = tokio::spawn(async move { parts.delete(&id, DeleteOptions::instance(uid)).await });
+        match tokio::time::timeout(UNDO_WAIT, removal).await {
+            Ok(Ok(Ok(()))) => true,
+            Ok(Ok(Err(error))) => {
+                tracing::warn!(sandbox.id = %about, %error, "a failed creation could not be undone; the sandbox ends by itself");
+                false
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(sandbox.id = %about, %error, "a failed creation was not undone; the sandbox ends by itself");
+                false
+            }
+            Err(_elapsed) => {
+                tracing::warn!(sandbox.id = %about, "the traces of a failed creation are still being removed");
+                false
+            }
+        }
     }
 }
 
