@@ -7,6 +7,7 @@
 //! | `SANDBOX_TEST_NAMESPACE` | a namespace that is there | one is made of `deploy/`, and removed at the end |
 //! | `SANDBOX_TEST_IMAGE` | an image with a shell and the usual tools | `localhost/busybox:1` |
 //! | `SANDBOX_TEST_SERVER_IMAGE` | what `cargo xtask image` made | `localhost/sandbox-sshd:VERSION` |
+//! | `SANDBOX_TEST_COMMAND_IMAGE` | what `cargo xtask image --command` made | `localhost/sandbox-command:VERSION` |
 //! | `SANDBOX_TEST_TRANSPORT` | `direct`, `port-forward` or `auto` | `auto` |
 
 use std::path::{Path, PathBuf};

@@ -10,10 +10,13 @@
 mod asked;
 mod behind;
 mod cluster;
+mod collected;
 mod creation;
 mod credentials;
 mod deployed;
 mod failures;
+mod later;
+mod leased;
 mod own_server;
 mod requests;
 mod rights;
@@ -34,6 +37,9 @@ const ALONE: [&str; 3] =
     ["a_gibibyte_with_a_small_cap", "both_ways_at_once", "an_image_that_cannot_be_fetched"];
 
 fn main() -> ExitCode {
+    if std::env::var_os(leased::HOLDER).is_some() {
+        return leased::hold();
+    }
     let mut arguments = Arguments::from_args();
     if std::env::var_os(cluster::KUBECONFIG).is_none() {
         let name = cluster::KUBECONFIG;
@@ -57,6 +63,8 @@ fn main() -> ExitCode {
         transfers::cases(),
         asked::cases(),
         failures::cases(),
+        collected::cases(),
+        leased::cases(),
         // One line for each list.
     ];
     let own = own.into_iter().flatten();

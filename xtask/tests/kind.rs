@@ -13,7 +13,8 @@ use std::process::{Command, Output};
 const KIND: &str = r#"
 "create cluster --name sandbox-e2e-"[0-9]*" --wait 180s --kubeconfig "*/kubeconfig)
     for last; do :; done; echo 'apiVersion: v1' >"$last"; exit "${CREATE:-0}" ;;
-"load image-archive "*"/e2e-sandbox-sshd.oci.tar --name sandbox-e2e-"[0-9]*) test -s "$3" ;;
+"load image-archive "*"/e2e-sandbox-sshd.oci.tar --name sandbox-e2e-"[0-9]* | \
+"load image-archive "*"/e2e-sandbox-command.oci.tar --name sandbox-e2e-"[0-9]*) test -s "$3" ;;
 "delete cluster --name sandbox-e2e-"[0-9]*" --kubeconfig "*/kubeconfig) ;;
 "#;
 const KUBECTL: &str = r#"
@@ -23,10 +24,11 @@ const DOCKER: &str = r#"
 "info --format {{.ServerVersion}}") [ -z "${NO_DAEMON:-}" ] || { echo 'Cannot connect to the Docker daemon' >&2; exit 1; } ;;
 "#;
 const CARGO: &str = r#"
-"build --release --locked --package sandbox-sshd --bin sandbox-sshd --target "*)
+"build --release --locked --package sandbox-sshd --bin sandbox-sshd --target "* | \
+"build --release --locked --package sandbox-cli --bin sandbox --target "*)
     case $9 in aarch64-*) machine='\267' ;; *) machine='\076' ;; esac
     mkdir -p "$CARGO_TARGET_DIR/$9/release"
-    printf '\177ELF\2\1\1\0\0\0\0\0\0\0\0\0\2\0'$machine'\0' >"$CARGO_TARGET_DIR/$9/release/sandbox-sshd" ;;
+    printf '\177ELF\2\1\1\0\0\0\0\0\0\0\0\0\2\0'$machine'\0' >"$CARGO_TARGET_DIR/$9/release/$7" ;;
 "test --quiet --locked --package sandbox-tests --test k8s-faults") test -s "$SANDBOX_TEST_KUBECONFIG" ;;
 "test --quiet --locked --package sandbox-tests --test k8s")
     test -s "$SANDBOX_TEST_KUBECONFIG" && test -n "$SANDBOX_TEST_IMAGE" || exit 3
@@ -83,11 +85,13 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
 }
 
-const LIFE: [&str; 10] = [
+const LIFE: [&str; 12] = [
     "docker info --format",
+    "cargo build --release",
     "cargo build --release",
     "kind create cluster",
     "kubectl --kubeconfig KUBECONFIG",
+    "kind load image-archive",
     "kind load image-archive",
     "cargo test --quiet",
     "  auto",

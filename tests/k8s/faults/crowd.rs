@@ -1,7 +1,7 @@
 //! A hundred at once, while somebody else looks on.
 
-use futures_util::future::{join_all, try_join_all};
-use sandbox::{ListFilter, Sandbox};
+use futures_util::future::join_all;
+use sandbox::{Error, ListFilter, Sandbox};
 use sandbox_tests::{Outcome, World, cases};
 
 use crate::cluster::{api, namespace, ours};
@@ -26,7 +26,10 @@ async fn a_hundred_at_once(world: World) -> Outcome {
         until(&watcher, &crowd, SANDBOXES).await
     }
     .await;
-    try_join_all(made.iter().map(Sandbox::delete)).await?;
+    for deleted in join_all(made.iter().map(Sandbox::delete)).await {
+        // A busy kubelet may take longer for so many than one deletion waits.
+        assert!(matches!(deleted, Ok(()) | Err(Error::Deletion { .. })), "{deleted:?}");
+    }
     outcome?;
     until(&watcher, &crowd, 0).await?;
     let left = ours(&api().await?, namespace()).await?;
@@ -37,7 +40,7 @@ async fn a_hundred_at_once(world: World) -> Outcome {
 /// Until the onlooker sees so many.
 async fn until(watcher: &sandbox::Client, crowd: &ListFilter, wanted: usize) -> Outcome {
     let mut seen = 0;
-    for _ in 0..300 {
+    for _ in 0..3000 {
         seen = watcher.list(crowd.clone()).await?.len();
         if seen == wanted {
             return Ok(());

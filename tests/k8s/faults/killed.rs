@@ -4,14 +4,12 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use http::header::DATE;
-use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
-use kube::client::Body;
 use sandbox::{Defaults, SandboxBackend, SweepOptions};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_tests::{Outcome, World, cases};
 
 use crate::cluster::{Namespace, api, backend, image, namespace, options, ours, parts};
+use crate::later::later;
 
 cases![a_killed_maker_leaves_nothing_after_gc];
 
@@ -73,22 +71,4 @@ fn kill_after(patience: Duration) -> Outcome {
     maker.wait()?;
     assert!(line == "begun\n" && ended.is_none(), "the maker failed: {ended:?}");
     Ok(())
-}
-
-/// A client to which the API server's clock seems to be ahead by so much.
-fn later(client: kube::Client, by: Duration) -> kube::Client {
-    let namespace = client.default_namespace().to_owned();
-    let service = tower::service_fn(move |request: http::Request<Body>| {
-        let client = client.clone();
-        async move {
-            let mut response = client.send(request).await?;
-            let date = response.headers().get(DATE).expect("an API server tells its time");
-            let date = DateTimeParser::new().parse_timestamp(date.to_str().expect("text")).expect("a time");
-            let date = date + jiff::SignedDuration::try_from(by).expect("not long");
-            let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&date).expect("a time");
-            response.headers_mut().insert(DATE, date.parse().expect("a header"));
-            Ok::<_, kube::Error>(response)
-        }
-    });
-    kube::Client::new(service, namespace)
 }

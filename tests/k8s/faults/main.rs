@@ -16,6 +16,8 @@ mod crowd;
 #[allow(dead_code, reason = "the other lists use the rest")]
 mod deployed;
 mod killed;
+#[path = "../later.rs"]
+mod later;
 mod network;
 mod script;
 

@@ -23,26 +23,34 @@ const NEVER: Duration = Duration::from_secs(150);
 async fn a_cut_download_goes_on_or_is_an_error(_: World) -> Outcome {
     // Where components can be killed, so can links.
     let Some(_script) = Script::find() else { return Ok(()) };
+    let directory = tempfile::tempdir()?;
+    let (mut link, mut downloads) = (None, Vec::new());
     for transport in [Transport::Direct, Transport::PortForward] {
-        let client = over(transport).await?;
-        let sbx = client.sandbox().create().await?;
+        let sbx = over(transport).await?.sandbox().create().await?;
         let out = sbx.shell(format!("truncate -s {BYTES} big && printf end >> big")).output().await?;
         out.check()?;
-        let pods: Api<Pod> = Api::namespaced(api().await?, namespace());
-        let status = pods.get(sbx.id().as_str()).await?.status.ok_or("a Pod without a status")?;
-        let mut link = Link::to(&status.pod_ip.ok_or("a Pod without an address")?)?;
-
-        let directory = tempfile::tempdir()?;
-        let local = directory.path().join("big");
-        let download = {
+        if link.is_none() {
+            let pods: Api<Pod> = Api::namespaced(api().await?, namespace());
+            let status = pods.get(sbx.id().as_str()).await?.status.ok_or("a Pod without a status")?;
+            link = Some(Link::to(&status.pod_ip.ok_or("a Pod without an address")?)?);
+        }
+        downloads.push((directory.path().join(sbx.id().as_str()), sbx));
+    }
+    let mut link = link.ok_or("no link")?;
+    // Both at once: the API server is beyond the same link.
+    let running: Vec<_> = downloads
+        .iter()
+        .map(|(local, sbx)| {
             let (sbx, local) = (sbx.clone(), local.clone());
             tokio::spawn(async move { sbx.download("big", local).await })
-        };
-        sleep(Duration::from_millis(200)).await;
-        assert!(!download.is_finished(), "there is nothing to cut");
-        link.cut()?;
-        sleep(CUT).await;
-        link.mend()?;
+        })
+        .collect();
+    sleep(Duration::from_millis(200)).await;
+    assert!(running.iter().all(|download| !download.is_finished()), "there is nothing to cut");
+    link.cut()?;
+    sleep(CUT).await;
+    link.mend()?;
+    for (download, (local, sbx)) in running.into_iter().zip(downloads) {
         match timeout(NEVER, download).await?? {
             Ok(bytes) => {
                 let content = std::fs::read(&local)?;

@@ -2,13 +2,18 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use sandbox_testkit::peers;
 use sandbox_tests::Outcome;
+use tokio::time::sleep;
 
 use crate::cluster;
 
 const SCRIPT: &str = "SANDBOX_TEST_CLUSTER_SCRIPT";
+
+/// How long before a component is killed it is said so: what is to be cut begins in this time.
+pub(crate) const NOTICE: Duration = Duration::from_millis(600);
 
 /// Kills components, and brings back what it killed.
 pub(crate) struct Script {
@@ -32,6 +37,14 @@ impl Script {
         Ok(())
     }
 
+    /// Kills a component after [`NOTICE`], and brings it back after so long.
+    pub(crate) async fn take_away(&mut self, component: &'static str, away: Duration) -> Outcome {
+        sleep(NOTICE).await;
+        self.kill(component)?;
+        sleep(away).await;
+        self.restore().await
+    }
+
     /// Brings back all that was killed, and waits until the cluster answers.
     pub(crate) async fn restore(&mut self) -> Outcome {
         for component in std::mem::take(&mut self.killed) {
@@ -41,7 +54,7 @@ impl Script {
             if cluster::ours(&cluster::api().await?, cluster::namespace()).await.is_ok() {
                 return Ok(());
             }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(100)).await;
         }
         Err("the cluster did not come back".into())
     }

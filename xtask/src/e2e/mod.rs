@@ -21,6 +21,8 @@ const IMAGE: &str = "docker.io/library/busybox:1.37";
 const IMAGE_VARIABLE: &str = "SANDBOX_TEST_IMAGE";
 /// An image with the server that the nodes have, or can fetch: nothing is built or loaded then.
 const SERVER_VARIABLE: &str = "SANDBOX_TEST_SERVER_IMAGE";
+/// The same with the command, for the Job of `deploy/`.
+const COMMAND_VARIABLE: &str = "SANDBOX_TEST_COMMAND_IMAGE";
 /// A script with `kill COMPONENT` and `start COMPONENT`, for the tests in which a cluster's parts fail.
 const SCRIPT_VARIABLE: &str = "SANDBOX_TEST_CLUSTER_SCRIPT";
 
@@ -34,13 +36,13 @@ async fn perform(options: Options) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     programs::check(&options.target).await?;
-    let archive = archive(&options)?;
+    let archives = archives(&options)?;
     let made = match options.target {
         Target::Kind => Some(Kind::new()?),
         Target::Existing { .. } => None,
     };
     let outcome = tokio::select! {
-        outcome = tests(&options, made.as_ref(), archive.as_deref()) => outcome,
+        outcome = tests(&options, made.as_ref(), &archives) => outcome,
         _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted")),
         _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
     };
@@ -51,24 +53,32 @@ async fn perform(options: Options) -> Result<()> {
     outcome.and(removed)
 }
 
-/// The server's image, unless the cluster has one.
-fn archive(options: &Options) -> Result<Option<PathBuf>> {
-    if let Some(image) = std::env::var_os(SERVER_VARIABLE) {
-        println!("e2e: the server is {} ({SERVER_VARIABLE}); none is built", image.display());
-        return Ok(None);
+/// The server's image and the command's, unless the cluster has them.
+fn archives(options: &Options) -> Result<Vec<PathBuf>> {
+    let mut archives = Vec::new();
+    for (variable, name, flags) in
+        [(SERVER_VARIABLE, "sandbox-sshd", &[][..]), (COMMAND_VARIABLE, "sandbox-command", &["--command"])]
+    {
+        if let Some(image) = std::env::var_os(variable) {
+            println!("e2e: {name} is {} ({variable}); none is built", image.display());
+            continue;
+        }
+        ensure!(
+            options.load.is_some() || options.target == Target::Kind,
+            "how does the image of {name} get into the cluster? --load 'COMMAND {{}}' is run with the archive's path \
+             for {{}}; or push it to a registry (cargo xtask image {}) and name it in {variable}",
+            flags.concat()
+        );
+        println!("e2e: building the image of {name}");
+        let archive = target_directory().join(format!("e2e-{name}.oci.tar"));
+        let output = archive.to_str().context("the target directory's path is no text")?;
+        image::run(&[flags, &["--output", output]].concat())?;
+        archives.push(archive);
     }
-    ensure!(
-        options.load.is_some() || options.target == Target::Kind,
-        "how does the server's image get into the cluster? --load 'COMMAND {{}}' is run with the archive's path for \
-         {{}}; or push it to a registry (cargo xtask image) and name it in {SERVER_VARIABLE}"
-    );
-    println!("e2e: building the server's image");
-    let archive = target_directory().join("e2e-sandbox-sshd.oci.tar");
-    image::run(&["--output", archive.to_str().context("the target directory's path is no text")?])?;
-    Ok(Some(archive))
+    Ok(archives)
 }
 
-async fn tests(options: &Options, made: Option<&Kind>, archive: Option<&Path>) -> Result<()> {
+async fn tests(options: &Options, made: Option<&Kind>, archives: &[PathBuf]) -> Result<()> {
     let kubeconfig = match (made, &options.target) {
         (Some(kind), _) => {
             kind.create().await?;
@@ -82,7 +92,7 @@ async fn tests(options: &Options, made: Option<&Kind>, archive: Option<&Path>) -
         Target::Kind => None,
     };
     nodes(&kubeconfig, context).await?;
-    if let Some(archive) = archive {
+    for archive in archives {
         match (&options.load, made) {
             (Some(load), _) => load_with(load, archive).await?,
             (None, Some(kind)) => kind.load(archive).await?,

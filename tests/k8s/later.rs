@@ -1,0 +1,25 @@
+//! A client to which the API server's clock seems to be ahead.
+
+use std::time::Duration;
+
+use http::header::DATE;
+use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
+use kube::client::Body;
+
+/// The same client, by so much later.
+pub(crate) fn later(client: kube::Client, by: Duration) -> kube::Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let client = client.clone();
+        async move {
+            let mut response = client.send(request).await?;
+            let date = response.headers().get(DATE).expect("an API server tells its time");
+            let date = DateTimeParser::new().parse_timestamp(date.to_str().expect("text")).expect("a time");
+            let date = date + jiff::SignedDuration::try_from(by).expect("not long");
+            let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&date).expect("a time");
+            response.headers_mut().insert(DATE, date.parse().expect("a header"));
+            Ok::<_, kube::Error>(response)
+        }
+    });
+    kube::Client::new(service, namespace)
+}

@@ -1,0 +1,121 @@
+//! A process that holds a Lease is killed: its attached sandboxes go with the Lease, by the
+//! cluster's own collector.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use kube::api::ListParams;
+use sandbox::{Defaults, SandboxBackend, SweepOptions};
+use sandbox_k8s::{KubernetesBackend, labels};
+use sandbox_tests::{Outcome, World, cases};
+
+use crate::cluster::{KUBECONFIG, Namespace, api, backend, connect, image, options, ours, parts, remove};
+use crate::deployed::{self, CLIENT, GC};
+use crate::requests::Requests;
+
+cases![what_a_killed_process_holds_goes_with_its_lease];
+
+/// Set for the process that is to be killed.
+pub(crate) const HOLDER: &str = "SANDBOX_TEST_HOLDER";
+/// The shortest that there is.
+const LASTS: Duration = Duration::from_secs(15);
+/// Nothing else ends these sandboxes.
+const LONG: Duration = Duration::from_secs(3600);
+const SANDBOXES: usize = 2;
+
+/// What this program does when it is started as the holder, until it is killed.
+pub(crate) fn hold() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let ended: Outcome = runtime.block_on(async {
+        let _namespace = Namespace::begin().await?;
+        let mut options = options();
+        options.owner_lease = Some(LASTS);
+        let mut defaults = Defaults::default();
+        defaults.image = Some(image());
+        defaults.lifetime.attach_timeout = Some(LONG);
+        let client = parts(backend(options).await?, defaults);
+        let made = (0..SANDBOXES).map(|_| client.sandbox().create());
+        for sbx in futures_util::future::try_join_all(made).await? {
+            println!("{}", sbx.id());
+        }
+        println!("end");
+        std::future::pending().await
+    });
+    eprintln!("{ended:?}");
+    ExitCode::FAILURE
+}
+
+async fn what_a_killed_process_holds_goes_with_its_lease(_: World) -> Outcome {
+    let api = api().await?;
+    let namespace = deployed::namespace(&api, true).await?;
+    let outcome = killed(&api, &namespace).await;
+    remove(&api, &namespace).await?;
+    outcome
+}
+
+async fn killed(api: &kube::Client, namespace: &str) -> Outcome {
+    let kubeconfig = deployed::kubeconfig(api, namespace, CLIENT).await?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env(HOLDER, "1").env(KUBECONFIG, &*kubeconfig).env("SANDBOX_TEST_NAMESPACE", namespace);
+    command.env_remove(crate::cluster::CONTEXT).stdout(Stdio::piped());
+    let mut holder = Killed(command.spawn()?);
+    let output = holder.0.stdout.take().ok_or("no output")?;
+    let ids = tokio::task::spawn_blocking(move || {
+        let lines = BufReader::new(output).lines().map_while(Result::ok);
+        lines.take_while(|line| line != "end").collect::<Vec<_>>()
+    });
+    let mut ids = ids.await?;
+    assert_eq!(ids.len(), SANDBOXES, "the holder failed");
+
+    let requests = Requests::default();
+    let kubeconfig = deployed::kubeconfig(api, namespace, GC).await?;
+    let mut options = options();
+    options.namespace = Some(namespace.to_owned());
+    let gc = KubernetesBackend::new(requests.of(connect(Some(&kubeconfig), None).await?), options);
+    // While it lives, it renews.
+    tokio::time::sleep(LASTS + Duration::from_secs(2)).await;
+    let report = gc.sweep(SweepOptions::default()).await?;
+    assert!(report.removed.is_empty(), "{report:?}");
+
+    holder.0.kill()?;
+    holder.0.wait()?;
+    let mut report = gc.sweep(SweepOptions::default()).await?;
+    for _ in 0..60 {
+        if !report.removed.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        report = gc.sweep(SweepOptions::default()).await?;
+    }
+    let mut removed: Vec<_> = report.removed.iter().map(|swept| swept.id.to_string()).collect();
+    removed.sort();
+    ids.sort();
+    assert_eq!(removed, ids, "{report:?}");
+    assert!(report.removed.iter().all(|swept| swept.reason.contains("Lease")), "{report:?}");
+    for _ in 0..240 {
+        if ours(api, namespace).await?.is_empty() {
+            let deleted: Vec<_> =
+                requests.rights().into_iter().filter(|(_, verb)| verb == "delete").collect();
+            assert_eq!(deleted, [("leases".to_owned(), "delete".to_owned())], "the cluster did the rest");
+            let leases: Api<Lease> = Api::namespaced(api.clone(), namespace);
+            let left = leases.list(&ListParams::default().labels(&labels::selector())).await?;
+            assert!(left.items.is_empty(), "{left:?}");
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    Err(format!("left: {:?}", ours(api, namespace).await?).into())
+}
+
+/// Killed at the latest when the test ends.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have been killed already, which is as good.
+        let _killed = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
