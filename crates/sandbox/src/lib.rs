@@ -128,3 +128,14 @@ pub mod k8s {
 pub mod local {
     pub use sandbox_local::*;
 }
+
+/// The programs in the guides compile.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/GUIDE.md")]
+    struct Guide;
+    #[doc = include_str!("../../../docs/FROM-PYTHON.md")]
+    struct FromPython;
+}
