@@ -3,4 +3,5 @@
 
 #[cfg(feature = "apiserver")]
 pub mod apiserver;
+pub mod faults;
 pub mod peers;
