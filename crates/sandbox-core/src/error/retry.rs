@@ -47,6 +47,18 @@ impl Error {
         }
     }
 
+    /// Whether there was no way to the server, which may pass while it starts: nothing that
+    /// listens there yet, an answer that did not come in time, a backend that is away for a
+    /// moment. Wrong keys and refusals do not pass.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Connection(error) => error.stage == ConnectionStage::Dial,
+            Self::Backend { transient, .. } => *transient,
+            Self::Timeout { .. } => true,
+            _ => false,
+        }
+    }
+
     /// How long to wait before another attempt, where one makes sense: as long as the server
     /// asked for ([`RetryAfter`]), otherwise a second.
     pub fn retry_after(&self) -> Option<Duration> {
@@ -86,6 +98,23 @@ mod tests {
         assert_eq!(backend(true, asked(3)).retry_after(), Some(Duration::from_secs(3)));
         assert_eq!(backend(true, "none".into()).retry_after(), Some(SOON));
         assert_eq!(backend(false, asked(3)).retry_after(), None);
+    }
+
+    #[test]
+    fn only_what_was_not_reached_may_be_reached_later() {
+        let connection = |stage| Error::connection(stage, "", None);
+        assert!(connection(ConnectionStage::Dial).is_unreachable());
+        assert!(backend(true, "away".into()).is_unreachable());
+        assert!(Error::Timeout { operation: "dial", after: SOON }.is_unreachable());
+        for error in [
+            connection(ConnectionStage::HostKey),
+            connection(ConnectionStage::Auth),
+            connection(ConnectionStage::Channel),
+            backend(false, "no right".into()),
+            Error::Config { message: String::new() },
+        ] {
+            assert!(!error.is_unreachable(), "{error}");
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ async fn learn(
             Err(error) => error,
         };
         let state = follow.next(None).await?.map_or(SandboxState::Ended, |now| now.state);
-        if state == SandboxState::Ended || !may_pass(&error) {
+        if state == SandboxState::Ended || !error.is_unreachable() {
             return Err(error);
         }
         if state == SandboxState::Running && running.get_or_insert_with(Instant::now).elapsed() >= grace {
@@ -89,15 +89,6 @@ fn nobody_answers(port: u16, grace: Duration, error: Error) -> Error {
          listens elsewhere, or SANDBOX_STARTUP_GRACE if it takes longer"
     );
     Error::connection(ConnectionStage::Dial, message, None)
-}
-
-fn may_pass(error: &Error) -> bool {
-    match error {
-        Error::Connection(error) => error.stage == ConnectionStage::Dial,
-        Error::Timeout { .. } => true,
-        Error::Backend { transient, .. } => *transient,
-        _ => false,
-    }
 }
 
 /// For others; without it they learn it themselves.
