@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -21,7 +22,13 @@ pub struct Process {
     events: mpsc::Receiver<Result<ExecEvent>>,
     stdin: Option<ProcessStdin>,
     control: ProcessControl,
+    explain: Option<Explain>,
+    // Behind a lock only to be `Sync`: it is never contended.
+    explaining: Mutex<Option<Explaining>>,
 }
+
+type Explain = Box<dyn FnOnce(Error) -> Explaining + Send + Sync>;
+type Explaining = Pin<Box<dyn Future<Output = Error> + Send>>;
 
 /// What a running command tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,8 +82,25 @@ impl Process {
             Some((read, write)) => (Some(read), Some(ProcessStdin(write))),
             None => (None, None),
         };
-        let process = Self { events, stdin: stdin_write, control: ProcessControl(control_tx) };
+        let process = Self {
+            events,
+            stdin: stdin_write,
+            control: ProcessControl(control_tx),
+            explain: None,
+            explaining: Mutex::default(),
+        };
         (process, ProcessDriver { events: event_tx, stdin: stdin_read, control })
+    }
+
+    /// Passes the error that it ends with, if it does, through `explain`, which may take time to
+    /// find out more.
+    #[must_use]
+    pub fn explained_by<F>(mut self, explain: impl FnOnce(Error) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Error> + Send + 'static,
+    {
+        self.explain = Some(Box::new(move |error| Box::pin(explain(error))));
+        self
     }
 
     /// The next thing it tells; `None` after the exit. Dropping the future loses nothing.
@@ -86,7 +110,7 @@ impl Process {
     /// [`Error::Connection`] when the connection is lost before the exit status arrived,
     /// [`Error::Command`] when the command ran into its time-out.
     pub async fn next(&mut self) -> Option<Result<ExecEvent>> {
-        self.events.recv().await
+        std::future::poll_fn(|cx| self.poll_event(cx)).await
     }
 
     /// Its input, which can be taken once.
@@ -127,11 +151,30 @@ impl Process {
     }
 }
 
+impl Process {
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ExecEvent>>> {
+        let explaining = self.explaining.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if explaining.is_none() {
+            match ready!(self.events.poll_recv(cx)) {
+                Some(Err(error)) => match self.explain.take() {
+                    Some(explain) => *explaining = Some(explain(error)),
+                    None => return Poll::Ready(Some(Err(error))),
+                },
+                event => return Poll::Ready(event),
+            }
+        }
+        let Some(future) = explaining else { return Poll::Pending };
+        let error = ready!(future.as_mut().poll(cx));
+        *explaining = None;
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
 impl Stream for Process {
     type Item = Result<ExecEvent>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.events.poll_recv(cx)
+        self.poll_event(cx)
     }
 }
 
@@ -222,6 +265,33 @@ mod tests {
         drop(driver);
         let error = process.wait().await.unwrap_err();
         assert!(matches!(error, Error::Command { cause: CommandCause::Lost, .. }));
+    }
+
+    #[tokio::test]
+    async fn an_error_is_explained_once_and_whoever_asks_may_lose_patience() {
+        fn is_shared<T: Send + Sync>(_: &T) {}
+        let (process, driver) = Process::channel(false);
+        let (knows, known) = tokio::sync::oneshot::channel::<&str>();
+        let mut process = process.explained_by(move |error| async move {
+            Error::Command {
+                cause: CommandCause::AlreadyEnded,
+                source: Some(format!("{} {error}", known.await.unwrap()).into()),
+            }
+        });
+        is_shared(&process);
+        driver.events.send(Ok(ExecEvent::Stdout(Bytes::from_static(b"out")))).await.unwrap();
+        driver.events.send(Err(Error::Config { message: "beneath".into() })).await.unwrap();
+        drop(driver);
+        assert!(matches!(process.next().await, Some(Ok(ExecEvent::Stdout(_)))));
+        tokio::select! {
+            biased;
+            _ = process.next() => panic!("nobody knows yet"),
+            () = tokio::task::yield_now() => {}
+        }
+        knows.send("above").unwrap();
+        let error = process.next().await.unwrap().unwrap_err();
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "above beneath");
+        assert!(process.next().await.is_none());
     }
 
     #[tokio::test]

@@ -181,11 +181,12 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// As [`output`](Self::output), as far as they show at the start.
+    /// As [`output`](Self::output), as far as they show at the start. Those that show later, the
+    /// process tells, and also what became of the sandbox.
     pub async fn spawn(self) -> Result<Process> {
         self.mistake?;
         let result = start(&self.sandbox, self.request, self.input).await;
-        self.sandbox.inner.explained(result).await
+        Ok(self.sandbox.inner.explaining(self.sandbox.inner.explained(result).await?))
     }
 
     /// Starts it as a job, which outlives this program; its output goes to a capped file.

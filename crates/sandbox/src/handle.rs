@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sandbox_core::{
-    Access, DeleteOptions, Diagnosis, Env, Error, EventStream, Freshness, LogOptions, LogStream, Result,
-    SandboxId, SandboxInfo, Session, Uid,
+    Access, DeleteOptions, Diagnosis, Env, Error, EventStream, Freshness, LogOptions, LogStream, Process,
+    Result, SandboxId, SandboxInfo, Session, Uid,
 };
 
 use crate::client::Parts;
@@ -175,6 +175,19 @@ impl Inner {
                 Err(error)
             }
         }
+    }
+
+    /// Lets a process that loses its connection say what became of the sandbox.
+    pub(crate) fn explaining(self: &Arc<Self>, process: Process) -> Process {
+        // Not the handle itself: a process does not keep a sandbox attached.
+        let (inner, parts, id) = (Arc::downgrade(self), Arc::clone(&self.parts), self.info.id.clone());
+        process.explained_by(move |error| async move {
+            let error = parts.explain(&id, error).await;
+            if let (Error::NotFound { .. }, Some(inner)) = (&error, inner.upgrade()) {
+                inner.forget();
+            }
+            error
+        })
     }
 
     pub(crate) fn is_gone(&self) -> bool {

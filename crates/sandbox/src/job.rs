@@ -81,7 +81,8 @@ impl Job {
     pub async fn follow_from(&self, offset: u64) -> Result<Process> {
         let mut options = AttachOptions::follow();
         options.offset = offset;
-        self.attach(options).await
+        let process = self.attach(options).await?;
+        Ok(self.sandbox.inner.explaining(process))
     }
 
     /// Sends a signal to its process group.

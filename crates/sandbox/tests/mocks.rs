@@ -304,6 +304,11 @@ async fn mistakes_are_told_before_anything_is_made() {
 async fn a_lost_connection_says_what_became_of_the_sandbox() {
     let mut session = MockSession::new();
     session.expect_output().returning(|_, _| Err(Error::Command { cause: CommandCause::Lost, source: None }));
+    session.expect_exec().returning(|_| {
+        let (process, driver) = Process::channel(false);
+        driver.events.try_send(Err(Error::Command { cause: CommandCause::Lost, source: None })).unwrap();
+        Ok(process)
+    });
     session
         .expect_list()
         .returning(|_| Err(Error::connection(ConnectionStage::Channel, "it was reset", None)));
@@ -315,6 +320,10 @@ async fn a_lost_connection_says_what_became_of_the_sandbox() {
     });
     let sbx = client(backend, sessions(session)).sandbox().id("sbx-x").create().await.unwrap();
     let error = sbx.shell("hog").output().await.unwrap_err();
+    assert!(matches!(error, Error::Command { cause: CommandCause::Lost, .. }));
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "it ran out of memory");
+    // Streamed, it says so where it tells of the loss.
+    let error = sbx.shell("hog").spawn().await.unwrap().wait().await.unwrap_err();
     assert!(matches!(error, Error::Command { cause: CommandCause::Lost, .. }));
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "it ran out of memory");
     let error = sbx.files().list(".").await.unwrap_err();
