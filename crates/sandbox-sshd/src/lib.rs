@@ -59,7 +59,7 @@ pub use error::ServerError;
 pub use home::find_home;
 pub use lifetime::End;
 pub use secrets::hide_memory;
-pub use server::Server;
+pub use server::{Server, ServerStatus};
 
 /// How the names of this program's own variables begin. Commands never get them, neither from
 /// the environment of the server nor from a client.

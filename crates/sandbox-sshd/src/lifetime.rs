@@ -77,6 +77,11 @@ impl Lifetime {
         InUse { lifetime: Arc::clone(self), kind }
     }
 
+    /// How many there are of a kind.
+    pub(crate) fn count(&self, kind: Use) -> usize {
+        self.state().uses[kind as usize]
+    }
+
     /// Something was asked for.
     pub(crate) fn touch(&self) {
         self.state().last_use = Instant::now();

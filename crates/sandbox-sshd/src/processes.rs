@@ -59,6 +59,11 @@ impl Processes {
         Ok((child, Leader { processes: Arc::clone(self), pid: Pid::from_raw(id) }, more))
     }
 
+    /// How many were started and not yet waited for.
+    pub(crate) fn count(&self) -> usize {
+        self.leaders().len()
+    }
+
     /// Collects orphans for ever.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection;
 use crate::jobs::Jobs;
-use crate::lifetime::{End, Lifetime};
+use crate::lifetime::{End, Lifetime, Use};
 use crate::processes::Processes;
 use crate::{ServerConfig, ServerError};
 
@@ -43,6 +43,21 @@ pub(crate) struct Shared {
     /// Connections that have not authenticated, the oldest first.
     pending: Mutex<VecDeque<(u64, CancellationToken)>>,
     logins: AtomicU64,
+}
+
+/// What a server is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerStatus {
+    /// Connections that have authenticated.
+    pub clients: usize,
+    /// Channels on which something runs, or may be started.
+    pub channels: usize,
+    /// Jobs that have not ended.
+    pub jobs: usize,
+    /// Processes that were started for a channel or as a job and have not ended; not those which
+    /// these started.
+    pub processes: usize,
 }
 
 /// A place on the list of those logging in; given up when dropped.
@@ -101,6 +116,17 @@ impl Server {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         connection::serve(Arc::clone(&self.shared), stream).await;
+    }
+
+    /// A look at what it is busy with.
+    pub fn status(&self) -> ServerStatus {
+        let lifetime = &self.shared.lifetime;
+        ServerStatus {
+            clients: lifetime.count(Use::Client),
+            channels: lifetime.count(Use::Channel),
+            jobs: lifetime.count(Use::Job),
+            processes: self.shared.processes.count(),
+        }
     }
 
     /// Waits until a limit says that the sandbox should end.
