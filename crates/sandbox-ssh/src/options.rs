@@ -24,14 +24,25 @@ pub struct SshOptions {
     pub connect_timeout: Duration,
     /// How long a caller waits for a free channel when every one is busy.
     pub checkout_timeout: Duration,
-    /// How long a server may take to open a channel or to answer a request on it.
+    /// How long a server that says other things meanwhile may take to open a channel or to
+    /// answer a request on it. Then the request fails, and the connection takes no more channels.
     pub channel_timeout: Duration,
+    /// A connection that brings nothing at all for this long while an answer to a request is
+    /// waited for is asked, and given up when for as long again nothing comes: a peer that hangs
+    /// or has vanished is noticed after twice this time. Requests that wait are then made on
+    /// another connection; commands that run on this one end with
+    /// [`CommandCause::Lost`](sandbox_core::CommandCause::Lost).
+    pub silence_timeout: Duration,
     /// How long one request to the file server may take.
     pub file_timeout: Duration,
     /// A connection that is quiet for this long is asked whether it still lives.
     pub keepalive_interval: Duration,
     /// Unanswered questions before a connection is given up. A vanished peer is noticed after
-    /// `keepalive_interval * (keepalive_max + 1)`.
+    /// `keepalive_interval * (keepalive_max + 1)`, a minute, also when nothing is asked of it and
+    /// commands only run. Over TCP on Linux it is sooner: what was sent, such a question, must be
+    /// acknowledged within 30 seconds (TCP_USER_TIMEOUT, see
+    /// [`TcpConnector`](crate::TcpConnector)), so after 45 at most. A peer that is there but has
+    /// taken nothing of what is sent for two minutes is given up within ten seconds.
     pub keepalive_max: usize,
     /// A connection that was not used for this long is closed.
     pub idle_timeout: Duration,
@@ -52,6 +63,7 @@ impl Default for SshOptions {
             connect_timeout: Duration::from_secs(15),
             checkout_timeout: Duration::from_secs(60),
             channel_timeout: Duration::from_secs(15),
+            silence_timeout: Duration::from_secs(5),
             file_timeout: Duration::from_secs(60),
             keepalive_interval: Duration::from_secs(15),
             keepalive_max: 3,

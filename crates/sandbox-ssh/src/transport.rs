@@ -10,10 +10,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sandbox_core::ByteStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 /// Whether a connection lives, and the switch to end it. All clones are one.
@@ -22,6 +23,8 @@ pub(crate) struct Life {
     dead: CancellationToken,
     kill: CancellationToken,
     stalled: Arc<Stall>,
+    /// How often something was read.
+    heard: Arc<AtomicU64>,
 }
 
 /// Since when a write has been waiting for the peer.
@@ -45,7 +48,12 @@ pub(crate) struct Guarded {
 impl Life {
     pub(crate) fn new() -> Self {
         let stalled = Arc::new(Stall { epoch: Instant::now(), since: AtomicU64::new(0) });
-        Self { dead: CancellationToken::new(), kill: CancellationToken::new(), stalled }
+        Self {
+            dead: CancellationToken::new(),
+            kill: CancellationToken::new(),
+            stalled,
+            heard: Arc::default(),
+        }
     }
 
     /// Ends the connection now. What waits in its queues is lost.
@@ -66,6 +74,11 @@ impl Life {
     /// Says that it has ended, when dropped.
     pub(crate) fn end_on_drop(&self) -> DropGuard {
         self.dead.clone().drop_guard()
+    }
+
+    /// How often something has come from the peer. While it stays the same, nothing has.
+    pub(crate) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
     }
 
     /// How long a write has been waiting for the peer to take it.
@@ -111,7 +124,10 @@ impl AsyncRead for Guarded {
         }
         match Pin::new(&mut self.inner).poll_read(cx, buf) {
             Poll::Pending => self.read_killed.as_mut().poll(cx).map(Ok),
-            ready => ready,
+            ready => {
+                self.life.heard.fetch_add(1, Ordering::Relaxed);
+                ready
+            }
         }
     }
 }

@@ -227,6 +227,28 @@ async fn a_server_that_allows_few_sessions_serves_many_callers() {
     }
 }
 
+/// Beyond so many that have not logged in yet, the server hangs up on newcomers.
+#[tokio::test]
+async fn a_server_that_lets_in_few_at_once_serves_many_callers() {
+    for startups in ["1:100:1", "2:50:3"] {
+        let Some(sshd) = support::openssh::start(&[&format!("MaxStartups {startups}")]) else { return };
+        let session = sshd.session().await;
+        let streamed = (0..16).map(|n: u32| {
+            let session = &session;
+            async move {
+                let process =
+                    session.exec(ExecRequest::argv(["echo".to_owned(), n.to_string()])).await.unwrap();
+                assert_eq!(process.output(100).await.unwrap().stdout_lossy(), format!("{n}\n"), "{startups}");
+            }
+        });
+        tokio::join!(
+            futures_util::future::join_all(streamed),
+            support::contract::many_callers_share(&session),
+            support::contract::put(&session, "file", b"x"),
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_allows_no_session_is_explained() {
     let Some(sshd) = support::openssh::start(&["MaxSessions 0"]) else { return };

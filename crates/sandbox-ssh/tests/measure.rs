@@ -114,19 +114,3 @@ async fn ours_in_memory() {
     report("ours, in this process: session", times);
     measure("ours, in this process", ours.session().await).await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures"]
-async fn memory_over_many_commands() {
-    let Some(sshd) = support::openssh::start(&[]) else { return };
-    let session = sshd.session().await;
-    for part in 0..=5 {
-        eprintln!("{} commands: {} KiB resident", part * 2000, resident() >> 10);
-        let callers = (0..4).map(|_| async {
-            for _ in 0..500 {
-                session.output(ExecRequest::argv(["true"]), 1000).await.unwrap().check().unwrap();
-            }
-        });
-        futures_util::future::join_all(callers).await;
-    }
-}

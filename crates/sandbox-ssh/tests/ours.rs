@@ -9,6 +9,7 @@ contract! {
     arguments_arrive_as_they_are,
     nul_is_refused,
     a_directory_is_entered,
+    variables_arrive_and_are_not_seen,
     input_is_read_to_its_end,
     a_command_that_does_not_read_can_end,
     a_terminal_has_a_size,
@@ -203,53 +204,6 @@ async fn a_server_of_few_channels_serves_many_and_forgets_none() {
     support::contract::cancelled_calls_leak_no_channel(&session).await;
     support::contract::many_callers_share(&session).await;
     support::contract::cancelled_transfers_leave_nothing(&session).await;
-}
-
-/// Many callers on several threads, each of whom loses patience at some moment.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn impatient_callers_leave_nothing_behind() {
-    let ours = Ours::with(|config| config.with_max_channels(8));
-    let sessions = ours.sessions();
-    let session = support::session(&sessions, &ours.access).await;
-    let caller = |seed: u64| {
-        let session = std::sync::Arc::clone(&session);
-        async move {
-            for round in 0..12_u64 {
-                let limit = Duration::from_micros((seed * 7919 + round * 104_729) % 30_000);
-                let request = ExecRequest::shell("echo $$ >> pids; exec sleep 0.01");
-                let path = format!("file-{seed}");
-                match round % 3 {
-                    0 => drop(tokio::time::timeout(limit, session.output(request, 100)).await),
-                    1 => {
-                        let run = async { session.exec(request).await?.wait().await };
-                        drop(tokio::time::timeout(limit, run).await);
-                    }
-                    _ => {
-                        let from = Box::new(std::io::Cursor::new(vec![1; 50_000]));
-                        let upload = session.upload(sandbox_core::UploadRequest::new(path), from);
-                        drop(tokio::time::timeout(limit, upload).await);
-                    }
-                }
-            }
-        }
-    };
-    let callers: Vec<_> = (0..64).map(|seed| tokio::spawn(caller(seed))).collect();
-    for caller in callers {
-        caller.await.unwrap();
-    }
-    assert_eq!(sh(&session, "echo on").await, "on\n");
-    support::contract::no_temporary_files(&session).await;
-    for pid in std::fs::read_to_string(ours.home.path().join("pids")).unwrap().lines() {
-        until_dead(pid).await;
-    }
-    for _ in 0..500 {
-        let status = &sessions.status()[0];
-        if status.commands.busy + status.streams.busy == 0 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("a channel is still in use: {:?}", sessions.status());
 }
 
 /// Counts the events of one message.

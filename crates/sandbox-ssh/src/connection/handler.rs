@@ -60,6 +60,11 @@ impl Facts {
         self.ended.get().map(String::as_str)
     }
 
+    /// Says why it ends; the first word counts.
+    pub(super) fn ended_because(&self, why: String) {
+        drop(self.ended.set(why));
+    }
+
     /// How many channels were open when one was last refused.
     pub(crate) fn allowed(&self) -> usize {
         self.allowed.load(Ordering::Relaxed)
@@ -172,8 +177,7 @@ impl client::Handler for Handler {
             }
             DisconnectReason::Error(error) => (error.to_string(), Err(error)),
         };
-        // It ends once.
-        drop(self.facts.ended.set(why));
+        self.facts.ended_because(why);
         result
     }
 }

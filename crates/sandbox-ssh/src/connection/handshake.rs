@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use russh::client::{self, AuthResult};
@@ -25,8 +26,41 @@ pub(crate) enum Purpose {
     Files,
 }
 
-/// How connections of this purpose are set up.
-pub(crate) fn config(options: &SshOptions, purpose: Purpose) -> Arc<client::Config> {
+/// How connections are made, and what is expected of them.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    config: Arc<client::Config>,
+    pub(crate) attempt_limit: Duration,
+    silence: Duration,
+    queue: Arc<Queue>,
+}
+
+/// Where handshakes with one sandbox wait for each other, once its server has hung up on one:
+/// it may let in only so many at once (OpenSSH's MaxStartups).
+#[derive(Default)]
+pub(crate) struct Queue {
+    one_by_one: AtomicBool,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Setup {
+    pub(crate) fn new(options: &SshOptions, purpose: Purpose) -> Self {
+        Self {
+            config: config(options, purpose),
+            attempt_limit: options.connect_timeout,
+            silence: options.silence_timeout,
+            queue: Arc::default(),
+        }
+    }
+
+    /// For the same server.
+    pub(crate) fn with_purpose(&self, options: &SshOptions, purpose: Purpose) -> Self {
+        Self { config: config(options, purpose), ..self.clone() }
+    }
+}
+
+/// How russh is to speak on connections of this purpose.
+pub(super) fn config(options: &SshOptions, purpose: Purpose) -> Arc<client::Config> {
     let (window_size, maximum_packet_size) = match purpose {
         Purpose::Commands => (2 << 20, 32 << 10),
         // For long round trips: the window bounds what is on its way.
@@ -70,8 +104,7 @@ fn preferred() -> Preferred {
 pub(crate) async fn connect(
     connector: &dyn Connector,
     access: &Access,
-    config: &Arc<client::Config>,
-    attempt_limit: Duration,
+    setup: &Setup,
     deadline: Deadline,
     attempts: u32,
 ) -> Result<Conn> {
@@ -79,13 +112,13 @@ pub(crate) async fn connect(
     let mut tried = 0;
     let mut earlier = None;
     loop {
-        let attempt = attempt(connector, access, config, deadline);
-        let limit = attempt_limit.min(deadline.remaining());
+        let attempt = attempt(connector, access, setup, deadline);
+        let limit = setup.attempt_limit.min(deadline.remaining());
         let Failed { error, astray } = match tokio::time::timeout(limit, attempt).await {
             Ok(Ok(conn)) => return Ok(conn),
             Ok(Err(failed)) => failed,
             // An attempt that the deadline cut short says less than one that failed.
-            Err(_elapsed) => match earlier.take_if(|_| limit < attempt_limit) {
+            Err(_elapsed) => match earlier.take_if(|_| limit < setup.attempt_limit) {
                 Some(earlier) => return Err(earlier),
                 None => Failed { error: silent(limit), astray: true },
             },
@@ -93,7 +126,7 @@ pub(crate) async fn connect(
         tried += 1;
         let error = error.with_sandbox(&access.id);
         let another_way = astray && connector.led_astray(&access.endpoint);
-        if !(may_pass(&error) || another_way) || tried >= attempts || deadline.remaining() <= pause {
+        if !(error.is_unreachable() || another_way) || tried >= attempts || deadline.remaining() <= pause {
             return Err(error);
         }
         tracing::debug!(sandbox.id = %access.id, %error, tried, "not reachable yet");
@@ -111,16 +144,6 @@ fn silent(limit: Duration) -> Error {
 /// Whether another server answered than the one that is meant.
 fn is_about_the_key(error: &Error) -> bool {
     matches!(error, Error::Connection(error) if error.stage == ConnectionStage::HostKey)
-}
-
-/// Whether another attempt can end otherwise.
-fn may_pass(error: &Error) -> bool {
-    match error {
-        Error::Connection(error) => error.stage == ConnectionStage::Dial,
-        Error::Backend { transient, .. } => *transient,
-        Error::Timeout { .. } => true,
-        _ => false,
-    }
 }
 
 /// Why an attempt failed.
@@ -150,25 +173,30 @@ impl Drop for Abandon {
 async fn attempt(
     connector: &dyn Connector,
     access: &Access,
-    config: &Arc<client::Config>,
+    setup: &Setup,
     deadline: Deadline,
 ) -> Result<Conn, Failed> {
     let pin =
         PublicKey::from_openssh(access.host_key.as_str()).map_err(|source| unreadable("host key", source))?;
     let key = PrivateKey::from_openssh(access.client_key.expose())
         .map_err(|source| unreadable("user key", source))?;
+    let queue = &setup.queue;
+    let _turn = if queue.one_by_one.load(Ordering::Relaxed) { Some(queue.turn.lock().await) } else { None };
     let stream = connector.connect(&access.endpoint, deadline).await?;
     let life = Life::new();
     let mut abandon = Abandon(Some(life.clone()));
     let facts = Arc::new(Facts::new(life.clone()));
     let stream = Guarded::new(stream, life);
     let handler = Handler::new(pin, Arc::clone(&facts));
-    let mut handle = client::connect_stream(Arc::clone(config), stream, handler).await.map_err(|error| {
-        let no_ssh = matches!(error, russh::Error::Version);
-        let error = handshake_failed(error, &facts, access);
-        let astray = no_ssh || is_about_the_key(&error);
-        Failed { error, astray }
-    })?;
+    let mut handle =
+        client::connect_stream(Arc::clone(&setup.config), stream, handler).await.map_err(|error| {
+            let no_ssh = matches!(error, russh::Error::Version);
+            let error = handshake_failed(error, &facts, access);
+            let astray = no_ssh || is_about_the_key(&error);
+            // From now on nobody is turned away because of another of ours.
+            queue.one_by_one.fetch_or(error.is_unreachable(), Ordering::Relaxed);
+            Failed { error, astray }
+        })?;
     let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
     match handle.authenticate_publickey(&access.user, key).await {
         Ok(AuthResult::Success) => {}
@@ -214,7 +242,7 @@ async fn attempt(
         return Err(another_version(version).into());
     }
     abandon.0 = None;
-    Ok(Conn::new(handle, facts))
+    Ok(Conn::new(handle, facts, setup.silence))
 }
 
 fn handshake_failed(error: russh::Error, facts: &Facts, access: &Access) -> Error {

@@ -3,6 +3,7 @@
 mod handler;
 mod handshake;
 mod probe;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use russh::{Channel, ChannelOpenFailure, Disconnect};
 use sandbox_core::dialect;
 
 pub(crate) use handler::Facts;
-pub(crate) use handshake::{Purpose, config, connect};
+pub(crate) use handshake::{Purpose, Setup, connect};
 pub use probe::SshHostKeys;
 
 use crate::text::escaped;
@@ -28,6 +29,8 @@ pub(crate) struct Conn {
     handle: Option<Handle<handler::Handler>>,
     pub(crate) facts: Arc<Facts>,
     ours: bool,
+    /// Silence after which the server is asked, and again until the connection is given up.
+    silence: Duration,
     pub(crate) created: Instant,
     /// Channels that were asked for.
     opened: AtomicU64,
@@ -60,12 +63,13 @@ pub(crate) enum Opening {
 }
 
 impl Conn {
-    fn new(handle: Handle<handler::Handler>, facts: Arc<Facts>) -> Self {
+    fn new(handle: Handle<handler::Handler>, facts: Arc<Facts>, silence: Duration) -> Self {
         let ours = dialect::server_version(facts.server_id()).is_some();
         Self {
             handle: Some(handle),
             facts,
             ours,
+            silence,
             created: Instant::now(),
             opened: AtomicU64::new(0),
             retired: AtomicBool::new(false),
@@ -130,7 +134,7 @@ impl Conn {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// Opens a channel. To be run in a task of its own: when the future is dropped, the
+    /// Opens a channel, or finds that the server answers nothing any more. To be run in a task of its own: when the future is dropped, the
     /// server still opens the channel, and nobody would close it.
     pub(crate) async fn open(&self, opening: &Opening) -> Result<Channel<Msg>, OpenError> {
         let handle = self.handle.as_ref().ok_or(OpenError::Lost)?;
@@ -149,7 +153,7 @@ impl Conn {
                 russh::Error::ChannelOpenFailure(reason) => OpenError::Refused(reason),
                 _ => OpenError::Lost,
             }),
-            () = self.life().ended() => Err(OpenError::Lost),
+            () = self.watch() => Err(OpenError::Lost),
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::prelude::Prelude;
 use super::sink::{Sink, Step};
 use super::start::exec_refused;
 use super::state::State;
@@ -34,15 +35,12 @@ const STDERR: u32 = 1;
 type Sent = std::result::Result<(), russh::Error>;
 
 /// What a command gets besides its start.
+#[derive(Default)]
 pub(super) struct Inputs {
+    /// Goes before the input.
+    pub(super) prelude: Option<Prelude>,
     pub(super) stdin: Option<DuplexStream>,
     pub(super) control: Option<mpsc::Receiver<ControlMessage>>,
-}
-
-impl Inputs {
-    pub(super) fn none() -> Self {
-        Self { stdin: None, control: None }
-    }
 }
 
 pub(super) struct Actor<S> {
@@ -50,6 +48,7 @@ pub(super) struct Actor<S> {
     control: Option<mpsc::Receiver<ControlMessage>>,
     /// Sends the input; ends with the actor.
     _input: Option<AbortOnDropHandle<()>>,
+    prelude: Option<Prelude>,
     stdin: Option<DuplexStream>,
     sink: S,
     limits: Limits,
@@ -75,6 +74,7 @@ impl<S: Sink> Actor<S> {
             channel,
             control: inputs.control,
             _input: None,
+            prelude: inputs.prelude,
             stdin: inputs.stdin,
             sink,
             limits,
@@ -108,27 +108,28 @@ impl<S: Sink> Actor<S> {
     /// Sends the input from a task of its own, for it waits as long as the command does not
     /// read it.
     async fn feed(&mut self) {
-        match self.stdin.take() {
-            Some(stdin) => {
-                let write = std::sync::Arc::clone(&self.channel.write);
-                self._input = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-                    if let Err(error) = pump(stdin, &write).await {
-                        tracing::debug!(%error, "the input of a command was cut off");
-                    }
-                })));
+        let (prelude, stdin) = (self.prelude.take(), self.stdin.take());
+        if prelude.is_none() && stdin.is_none() {
+            if let Err(error) = self.channel.write.eof().await {
+                // The loop will find the connection dead.
+                tracing::debug!(%error, "the end of the input could not be sent");
             }
-            None => {
-                if let Err(error) = self.channel.write.eof().await {
-                    // The loop will find the connection dead.
-                    tracing::debug!(%error, "the end of the input could not be sent");
-                }
-            }
+            return;
         }
+        let write = std::sync::Arc::clone(&self.channel.write);
+        self._input = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            if let Err(error) = pump(prelude, stdin, &write).await {
+                tracing::debug!(%error, "the input of a command was cut off");
+            }
+        })));
     }
 
     async fn drive(&mut self) -> Stop {
         let life = self.channel.conn().life().clone();
         let limit = self.timeout.and_then(|after| Some((Instant::now().checked_add(after)?, after)));
+        let conn = std::sync::Arc::clone(self.channel.conn());
+        let watch = conn.watch();
+        tokio::pin!(watch);
         let mut dead: Option<Instant> = None;
         while !self.state.is_over() {
             let probe = self.state.probe_at();
@@ -141,6 +142,8 @@ impl<S: Sink> Actor<S> {
                 }
                 message = self.channel.read.wait(), if self.sink.has_room() => self.take(message),
                 () = life.ended(), if dead.is_none() => dead = Some(Instant::now() + REMAINS),
+                // It ends the connection's life, which is looked at first.
+                () = watch.as_mut(), if dead.is_none() && !self.state.heard_of => {}
                 () = until(dead) => self.state.over = true,
                 () = until(probe), if self.sink.has_room() => {
                     if let Some(stop) = self.probe().await {
@@ -184,6 +187,7 @@ impl<S: Sink> Actor<S> {
     }
 
     fn take(&mut self, message: Option<ChannelMsg>) {
+        self.state.heard_of = true;
         match message {
             Some(ChannelMsg::Data { data }) => self.output(ExecEvent::Stdout(data)),
             Some(ChannelMsg::ExtendedData { data, ext: STDERR }) => self.output(ExecEvent::Stderr(data)),
@@ -293,7 +297,18 @@ async fn close(mut channel: OpenChannel, mut state: State) {
     channel.finish(state.closed).await;
 }
 
-async fn pump(mut stdin: DuplexStream, write: &russh::ChannelWriteHalf<russh::client::Msg>) -> Sent {
+async fn pump(
+    prelude: Option<Prelude>,
+    stdin: Option<DuplexStream>,
+    write: &russh::ChannelWriteHalf<russh::client::Msg>,
+) -> Sent {
+    if let Some(prelude) = prelude {
+        let mut left = prelude.into_bytes();
+        while !left.is_empty() {
+            write.data_bytes(left.split_to(left.len().min(PIECE))).await?;
+        }
+    }
+    let Some(mut stdin) = stdin else { return write.eof().await };
     loop {
         let mut piece = BytesMut::with_capacity(PIECE);
         if stdin.read_buf(&mut piece).await? == 0 {

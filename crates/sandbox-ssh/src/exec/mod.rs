@@ -1,6 +1,7 @@
 //! Commands: started on a channel, and driven to their end by a task of their own.
 
 mod actor;
+mod prelude;
 mod signals;
 mod sink;
 mod start;
@@ -19,6 +20,7 @@ use crate::connection::Opening;
 use crate::pool::SlotPool;
 
 use actor::{Actor, Inputs};
+use prelude::Prelude;
 use sink::{Collect, Sink, Stream};
 pub(crate) use start::Start;
 
@@ -62,7 +64,10 @@ pub(crate) async fn collect(pool: &SlotPool, run: Run, cap: usize, limits: Limit
     let work = async move {
         let mut sink = sink;
         match begin(&pool, &run.start, limits, &mut sink).await {
-            Some(Ok(channel)) => Actor::new(channel, run, Inputs::none(), sink, limits).run().await,
+            Some(Ok((channel, prelude))) => {
+                let inputs = Inputs { prelude, ..Inputs::default() };
+                Actor::new(channel, run, inputs, sink, limits).run().await;
+            }
             Some(Err(error)) => sink.finish(Err(error)).await,
             None => {}
         }
@@ -80,10 +85,11 @@ pub(crate) async fn stream(pool: &SlotPool, run: Run, stdin: bool, limits: Limit
     let work = async move {
         let mut sink = Stream::new(events);
         match begin(&pool, &run.start, limits, &mut sink).await {
-            Some(Ok(channel)) => {
+            Some(Ok((channel, prelude))) => {
                 // Nobody waits any more: the actor will find the process dropped as well.
                 drop(started.send(Ok(())));
-                Actor::new(channel, run, Inputs { stdin, control: Some(control) }, sink, limits).run().await;
+                let inputs = Inputs { prelude, stdin, control: Some(control) };
+                Actor::new(channel, run, inputs, sink, limits).run().await;
             }
             Some(Err(error)) => drop(started.send(Err(error))),
             None => {}
@@ -107,12 +113,12 @@ async fn begin(
     start: &Start,
     limits: Limits,
     sink: &mut impl Sink,
-) -> Option<Result<OpenChannel>> {
+) -> Option<Result<(OpenChannel, Option<Prelude>)>> {
     let begin = async {
         let deadline = Deadline::after(limits.checkout);
         let mut channel = channel::open(pool, &Opening::Session, limits.channel, deadline).await?;
-        start.send(&mut channel, limits.channel).await?;
-        Ok(channel)
+        let prelude = start.send(&mut channel, limits.channel).await?;
+        Ok((channel, prelude))
     };
     tokio::select! {
         biased;

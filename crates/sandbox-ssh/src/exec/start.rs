@@ -1,10 +1,12 @@
 //! What is sent to start something on an open channel.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use russh::ChannelMsg;
 use sandbox_core::{CommandCause, ConnectionStage, Env, Error, ExecRequest, JobId, Pty, Result, dialect};
 
+use super::prelude::{self, Prelude};
 use crate::channel::OpenChannel;
 
 /// Something to start on a channel.
@@ -37,12 +39,17 @@ impl Start {
         self.control.push((dialect::JOB, id.to_string()));
     }
 
-    /// Sends it. Nothing runs yet when this fails.
-    pub(crate) async fn send(&self, channel: &mut OpenChannel, patience: Duration) -> Result<()> {
+    /// Sends it; what is returned must go before its input. Nothing runs yet when this fails.
+    pub(super) async fn send(
+        &self,
+        channel: &mut OpenChannel,
+        patience: Duration,
+    ) -> Result<Option<Prelude>> {
         let ours = channel.conn().is_ours();
         if !ours && (!self.control.is_empty() || matches!(self.what, What::Subsystem(_))) {
             return Err(self.not_ours(&channel.conn().server()));
         }
+        let conn = Arc::clone(channel.conn());
         let work = async {
             for (name, value) in &self.control {
                 sent(channel, channel.write.set_env(false, *name, value).await)?;
@@ -50,13 +57,15 @@ impl Start {
             for (name, value) in self.env.iter() {
                 sent(channel, channel.write.set_env(!ours, name, value).await)?;
             }
+            let mut refused = Vec::new();
             if !ours {
-                for (name, _) in self.env.iter() {
+                for variable in self.env.iter() {
                     if !accepted(channel).await? {
-                        return Err(env_refused(name, &channel.conn().server()));
+                        refused.push(variable);
                     }
                 }
             }
+            let prelude = self.prelude(&refused, &channel.conn().server())?;
             if let Some(Pty { term, size }) = &self.pty {
                 let (columns, rows) = (u32::from(size.columns), u32::from(size.rows));
                 sent(channel, channel.write.request_pty(true, term, columns, rows, 0, 0, &[]).await)?;
@@ -65,18 +74,39 @@ impl Start {
                 }
             }
             // The reply to this one is waited for by whoever reads the output.
-            let result = match &self.what {
-                What::Command(line) => channel.write.exec(true, line.as_slice()).await,
-                What::Subsystem(name) => channel.write.request_subsystem(true, *name).await,
+            let result = match (&self.what, &prelude) {
+                (What::Command(line), None) => channel.write.exec(true, line.as_slice()).await,
+                (What::Command(line), Some(prelude)) => channel.write.exec(true, prelude.before(line)).await,
+                (What::Subsystem(name), _) => channel.write.request_subsystem(true, *name).await,
             };
-            sent(channel, result)
+            sent(channel, result)?;
+            Ok(prelude)
         };
-        match tokio::time::timeout(patience, work).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(unsent("the server did not answer a request on a channel")),
+        match conn.watched(tokio::time::timeout(patience, work)).await {
+            Some(Ok(result)) => result,
+            Some(Err(_elapsed)) => {
+                // Others may still be well served by it.
+                conn.retire();
+                Err(unsent("the server did not answer a request on a channel"))
+            }
+            None => Err(unsent(conn.facts.end().unwrap_or(LOST))),
+        }
+    }
+
+    /// How a command gets the variables that the server did not take; `None` when it took all.
+    fn prelude(&self, refused: &[(&str, &str)], server: &str) -> Result<Option<Prelude>> {
+        let Some((first, _)) = refused.first() else { return Ok(None) };
+        if self.pty.is_some() {
+            return Err(env_refused(first, server, "for a command in a terminal, which would show it"));
+        }
+        match refused.iter().find(|(name, _)| !prelude::can_be_exported(name)) {
+            Some((name, _)) => Err(env_refused(name, server, "which its shell cannot set either")),
+            None => Ok(Some(Prelude::new(refused))),
         }
     }
 }
+
+const LOST: &str = "the connection was lost before the command was sent";
 
 impl Start {
     /// What is asked for by [`dialect`] needs our own server.
@@ -107,7 +137,7 @@ async fn accepted(channel: &mut OpenChannel) -> Result<bool> {
             Some(ChannelMsg::Success) => return Ok(true),
             Some(ChannelMsg::Failure) => return Ok(false),
             Some(ChannelMsg::Close) | None => {
-                return Err(unsent("the connection was lost before the command was sent"));
+                return Err(unsent(channel.conn().facts.end().unwrap_or(LOST)));
             }
             Some(_) => {}
         }
@@ -116,7 +146,7 @@ async fn accepted(channel: &mut OpenChannel) -> Result<bool> {
 
 fn sent(channel: &OpenChannel, result: std::result::Result<(), russh::Error>) -> Result<()> {
     result.map_err(|source| {
-        let why = channel.conn().facts.end().unwrap_or("the connection was lost before the command was sent");
+        let why = channel.conn().facts.end().unwrap_or(LOST);
         Error::connection(ConnectionStage::Channel, why, Some(source.into()))
     })
 }
@@ -133,9 +163,9 @@ pub(super) fn exec_refused(server: &str) -> Error {
     Error::Command { cause: CommandCause::NotStarted { message }, source: None }
 }
 
-fn env_refused(name: &str, server: &str) -> Error {
+fn env_refused(name: &str, server: &str, why: &str) -> Error {
     Error::unsupported(
-        format!("setting the environment variable {name}"),
+        format!("setting the environment variable {name} {why},"),
         server,
         format!("let its sshd_config say `AcceptEnv {name}`, or use sandbox-sshd in the sandbox"),
     )

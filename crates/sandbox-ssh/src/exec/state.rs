@@ -16,9 +16,12 @@ const ANSWERS: u32 = 2;
 /// More than pipes and windows can hold of a command that has ended; what comes beyond is of
 /// something in the background.
 const AFTER_EXIT: usize = 8 << 20;
+
 /// What the server has told so far.
 #[derive(Default)]
 pub(super) struct State {
+    /// It has said anything on the channel.
+    pub(super) heard_of: bool,
     pub(super) exit: Option<ExitStatus>,
     pub(super) eof: bool,
     pub(super) refused: bool,

@@ -3,18 +3,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use russh::client;
 use sandbox_core::{Access, Connector, Deadline, Endpoint, Result, SandboxId};
 use tokio::sync::Semaphore;
 
 use super::{Bounds, PoolStatus, evicted};
-use crate::connection::{Conn, Purpose, config, connect};
+use crate::connection::{Conn, Purpose, Setup, connect};
 use crate::options::SshOptions;
 
 /// A write that the peer has not taken for so long means that it is gone or stuck.
 const WRITE_STALL: Duration = Duration::from_secs(120);
-/// Attempts to reach a server that has answered before.
-const ATTEMPTS: u32 = 4;
+/// Attempts to reach a server that has answered before: some, for it may let in few at once.
+const ATTEMPTS: u32 = 8;
 
 /// Makes connections to one sandbox.
 #[derive(Clone)]
@@ -22,8 +21,7 @@ pub(crate) struct Dialer {
     connector: Arc<dyn Connector>,
     access: Arc<Mutex<Arc<Access>>>,
     purpose: Purpose,
-    config: Arc<client::Config>,
-    connect_timeout: Duration,
+    setup: Setup,
 }
 
 pub(crate) struct Connections {
@@ -62,18 +60,12 @@ impl Dialer {
         options: &SshOptions,
         purpose: Purpose,
     ) -> Self {
-        Self {
-            connector,
-            access: Arc::new(Mutex::new(access)),
-            purpose,
-            config: config(options, purpose),
-            connect_timeout: options.connect_timeout,
-        }
+        Self { connector, access: Arc::new(Mutex::new(access)), purpose, setup: Setup::new(options, purpose) }
     }
 
     /// The same sandbox, for another purpose.
     pub(crate) fn with_purpose(&self, options: &SshOptions, purpose: Purpose) -> Self {
-        Self { purpose, config: config(options, purpose), ..self.clone() }
+        Self { purpose, setup: self.setup.with_purpose(options, purpose), ..self.clone() }
     }
 
     /// Takes note of where the sandbox is now, and with which key.
@@ -88,8 +80,7 @@ impl Dialer {
     async fn dial(&self, deadline: Deadline, attempts: u32) -> Result<Conn> {
         let access = self.access();
         let begun = Instant::now();
-        let conn = connect(&*self.connector, &access, &self.config, self.connect_timeout, deadline, attempts)
-            .await?;
+        let conn = connect(&*self.connector, &access, &self.setup, deadline, attempts).await?;
         tracing::debug!(
             sandbox.id = %access.id,
             ssh.purpose = ?self.purpose,
@@ -144,7 +135,7 @@ impl Connections {
             }
             match home.donor.as_ref().and_then(|donor| donor.take_unused()) {
                 Some(conn) => home.add(conn)?,
-                None => home.dial(Deadline::after(home.dialer.connect_timeout), ATTEMPTS).await?,
+                None => home.dial(Deadline::after(home.dialer.setup.attempt_limit), ATTEMPTS).await?,
             }
         }
     }

@@ -141,6 +141,46 @@ pub(crate) async fn a_terminal_has_a_size(session: &Any) {
     assert!(text.contains("43 132") && text.contains("xterm-256color typed"), "{text:?}");
 }
 
+/// Whatever the server takes by itself; and no process of the sandbox sees it.
+pub(crate) async fn variables_arrive_and_are_not_seen(session: &Any) {
+    const SECRET: &str = "s3cr3t-it's \\ \"q\" $x `id`\n\n \u{6587}\u{c1}\u{c8}\n";
+    let with_secret = |mut request: ExecRequest| {
+        request.env.set("SECRET", SECRET).unwrap();
+        request.env.set("EMPTY", "").unwrap();
+        request.env.set("LC_NAME", "C").unwrap();
+        request
+    };
+    sh(session, "mkdir -p 'a dir'").await;
+    let mut request =
+        with_secret(ExecRequest::shell("printf '%s|%s|%s|' \"$SECRET\" \"$EMPTY\" \"$LC_NAME\"; pwd; cat"));
+    request.directory = Some(b"a dir".to_vec());
+    let output = session.output(request.clone(), CAP).await.unwrap();
+    let text = output.stdout_lossy();
+    assert!(text.starts_with(&format!("{SECRET}||C|/")) && text.ends_with("/a dir\n"), "{text:?}");
+    assert_eq!(output.status, ExitStatus::Code(0), "{}", output.stderr_lossy());
+
+    // What follows is the command's own input, to the byte.
+    request.stdin = true;
+    let mut process = session.exec(request).await.unwrap();
+    let mut stdin = process.take_stdin().unwrap();
+    let data = [b"\\ first line\n".to_vec(), pattern(1 << 20)].concat();
+    let sent = data.clone();
+    let writing = tokio::spawn(async move { stdin.write_all(&sent).await.unwrap() });
+    let output = process.output(4 << 20).await.unwrap();
+    writing.await.unwrap();
+    assert!(output.stdout.starts_with(SECRET.as_bytes()) && output.stdout.ends_with(&data));
+
+    // A program as it is, with its exit code; and every process that there is meanwhile.
+    let mut request =
+        with_secret(ExecRequest::argv(["sh", "-c", "read go; cat /proc/[0-9]*/cmdline; exit 9"]));
+    request.stdin = true;
+    let mut process = session.exec(request).await.unwrap();
+    process.take_stdin().unwrap().write_all(b"go\n").await.unwrap();
+    let seen = process.output(8 << 20).await.unwrap();
+    assert_eq!(seen.status, ExitStatus::Code(9));
+    assert!(seen.stdout_lossy().contains("cmdline") && !seen.stdout_lossy().contains("s3cr3t"));
+}
+
 pub(crate) async fn much_output_is_capped_and_flagged(session: &Any) {
     const MUCH: u64 = 256 << 20;
     let before = resident();

@@ -11,6 +11,7 @@ pub(crate) mod contract;
 pub(crate) mod daemon;
 pub(crate) mod dropbear;
 pub(crate) mod file_contract;
+pub(crate) mod left;
 pub(crate) mod openssh;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use sandbox_core::{Access, ByteStream, Connector, Deadline, Endpoint, Result, Session, SessionSource, Uid};
 use sandbox_ssh::{SshOptions, SshSessions};
 use sandbox_sshd::{Server, ServerConfig};
+use sandbox_testkit::faults::{FaultyConnector, Plan};
 
 use daemon::Keys;
 
@@ -93,6 +95,23 @@ impl Ours {
 
     pub(crate) async fn session(&self) -> Arc<dyn Session> {
         session(&self.sessions(), &self.access).await
+    }
+
+    /// Sessions over streams that fail as planned.
+    pub(crate) fn faulty(
+        &self,
+        plans: impl IntoIterator<Item = Plan>,
+    ) -> (Arc<FaultyConnector>, SshSessions) {
+        self.faulty_with(plans, SshOptions::default())
+    }
+
+    pub(crate) fn faulty_with(
+        &self,
+        plans: impl IntoIterator<Item = Plan>,
+        options: SshOptions,
+    ) -> (Arc<FaultyConnector>, SshSessions) {
+        let connector = FaultyConnector::new(Arc::clone(&self.connector) as _, plans);
+        (Arc::clone(&connector), SshSessions::new(connector, options))
     }
 }
 

@@ -1,0 +1,290 @@
+//! Connections that fail at any byte: the right result or an honest error, never an exit code that
+//! did not come, and never a second run.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic as tests do")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandbox_core::{CommandCause, Error, ExecEvent, ExecRequest, ExitStatus, Output, Result, TransferReason};
+use sandbox_core::{DownloadRequest, Session, UploadRequest};
+use sandbox_ssh::SshOptions;
+use sandbox_testkit::faults::{Fault, Plan, Way};
+use support::Ours;
+use support::contract::{get, pattern, put, sh};
+use tokio::io::AsyncWriteExt;
+
+const CAP: usize = 1 << 20;
+/// Longer than anything takes; what hangs fails by it.
+const LONG: Duration = Duration::from_secs(120);
+
+/// Bytes that pass until there is a session, and until a command is done.
+struct Lengths {
+    session: u64,
+    command: u64,
+}
+
+async fn lengths(ours: &Ours, way: Way) -> Lengths {
+    let (connector, sessions) = ours.faulty([]);
+    let session = support::session(&sessions, &ours.access).await;
+    let passed = || connector.streams()[0].passed(way);
+    let before = passed();
+    counted(&session, "measured", false).await.unwrap();
+    Lengths { session: before, command: passed() }
+}
+
+/// Every byte of a command, and some of the handshake.
+fn positions(lengths: &Lengths, of_handshake: usize, of_command: usize) -> impl Iterator<Item = u64> {
+    (0..lengths.session)
+        .step_by(of_handshake)
+        .chain((lengths.session..lengths.command + 40).step_by(of_command))
+}
+
+/// A command that notes each of its runs, and whose end is well known.
+async fn counted(session: &Arc<dyn Session>, name: &str, streamed: bool) -> Result<Output> {
+    let mut request =
+        ExecRequest::shell(format!("echo x >> {name}; read line; echo $line; echo err >&2; exit 7"));
+    if !streamed {
+        return session.output(request, CAP).await;
+    }
+    request.stdin = true;
+    let mut process = session.exec(request).await?;
+    let mut stdin = process.take_stdin().unwrap();
+    // A lost connection is told by the process.
+    stdin.write_all(b"typed\n").await.ok();
+    process.output(CAP).await
+}
+
+fn runs(ours: &Ours, name: &str) -> usize {
+    std::fs::read_to_string(ours.home.path().join(name)).unwrap_or_default().lines().count()
+}
+
+/// Fails the first connection as planned; the others are good.
+async fn a_round(ours: &Ours, name: &str, plan: Plan, streamed: bool) -> bool {
+    let (_, sessions) = ours.faulty([plan, Plan::good()]);
+    // What was lost before a session was there is tried again.
+    let session = support::session(&sessions, &ours.access).await;
+    let told = match counted(&session, name, streamed).await {
+        Ok(output) => {
+            assert_eq!(output.status, ExitStatus::Code(7), "{plan:?}");
+            assert_eq!(output.stdout_lossy(), if streamed { "typed\n" } else { "\n" }, "{plan:?}");
+            assert_eq!(output.stderr_lossy(), "err\n", "{plan:?}");
+            assert_eq!(runs(ours, name), 1, "{plan:?}");
+            true
+        }
+        Err(error) => {
+            let honest =
+                matches!(error, Error::Command { cause: CommandCause::Lost, .. } | Error::Connection(_));
+            assert!(honest, "{plan:?}: {error:?}");
+            false
+        }
+    };
+    assert_eq!(sh(&session, "echo on").await, "on\n", "the next one gets another connection");
+    assert!(runs(ours, name) <= 1, "{plan:?}: it ran twice");
+    told
+}
+
+async fn every_cut(way: Way, fault: Fault, streamed: bool, of_handshake: usize, of_command: usize) {
+    let ours = Ours::new();
+    let lengths = lengths(&ours, way).await;
+    let (mut rounds, mut told) = (0, 0);
+    for position in positions(&lengths, of_handshake, of_command) {
+        let name = format!("run-{position}");
+        let plan = Plan::good().after(position, way, fault).torn(position);
+        told += usize::from(a_round(&ours, &name, plan, streamed).await);
+        rounds += 1;
+    }
+    assert!(told > 0 && told < rounds, "{told} of {rounds} were told");
+    for position in positions(&lengths, of_handshake, of_command) {
+        assert!(runs(&ours, &format!("run-{position}")) <= 1, "it ran again, later");
+    }
+}
+
+#[tokio::test]
+async fn a_cut_at_any_byte_from_the_server() {
+    every_cut(Way::In, Fault::Cut, false, 61, 3).await;
+}
+
+#[tokio::test]
+async fn a_cut_at_any_byte_to_the_server() {
+    every_cut(Way::Out, Fault::Cut, false, 61, 3).await;
+}
+
+#[tokio::test]
+async fn an_end_at_any_byte_from_the_server() {
+    every_cut(Way::In, Fault::End, false, 127, 7).await;
+}
+
+#[tokio::test]
+async fn a_cut_at_any_byte_of_a_streamed_command() {
+    every_cut(Way::In, Fault::Cut, true, 211, 7).await;
+    every_cut(Way::Out, Fault::Cut, true, 211, 7).await;
+}
+
+/// Its end is known only by an answer of the server, which must not be made up.
+#[tokio::test]
+async fn a_cut_while_something_in_the_background_holds_the_output() {
+    let ours = Ours::new();
+    let line = "echo begun; sleep 30 & exit 5";
+    let (connector, sessions) = ours.faulty([]);
+    let session = support::session(&sessions, &ours.access).await;
+    let before = connector.streams()[0].passed(Way::In);
+    sh(&session, "sleep 30 & true").await;
+    let after = connector.streams()[0].passed(Way::In);
+    let cuts = (before..after + 60).step_by(9).map(|position| {
+        let ours = ours.clone();
+        async move {
+            let plan = Plan::good().after(position, Way::In, Fault::Cut);
+            let (_, sessions) = ours.faulty([plan, Plan::good()]);
+            let session = support::session(&sessions, &ours.access).await;
+            match session.output(ExecRequest::shell(line), CAP).await {
+                Ok(output) => {
+                    assert_eq!((output.status.code(), output.stdout_lossy().as_str()), (Some(5), "begun\n"));
+                }
+                Err(error) => assert!(
+                    matches!(error, Error::Command { cause: CommandCause::Lost, .. } | Error::Connection(_)),
+                    "{error:?}"
+                ),
+            }
+        }
+    });
+    futures_util::future::join_all(cuts).await;
+}
+
+/// Every connection falls silent at the same byte, from its greeting on.
+#[tokio::test]
+async fn a_server_that_falls_silent_at_any_byte() {
+    let ours = Ours::new();
+    let lengths = lengths(&ours, Way::In).await;
+    let mut options = SshOptions::default();
+    options.connect_timeout = Duration::from_millis(400);
+    options.channel_timeout = Duration::from_secs(1);
+    options.silence_timeout = Duration::from_millis(150);
+    options.checkout_timeout = Duration::from_secs(1);
+    options.keepalive_interval = Duration::from_secs(1);
+    let rounds = positions(&lengths, 97, 11).map(|position| {
+        let (ours, options) = (ours.clone(), options.clone());
+        async move {
+            let fault = if position % 2 == 0 { Fault::Stall } else { Fault::Swallow };
+            let plan = Plan::good().after(position, Way::In, fault);
+            let (_, sessions) = ours.faulty_with([plan], options);
+            let name = format!("silent-{position}");
+            let work = async {
+                let deadline = sandbox_core::Deadline::after(Duration::from_secs(1));
+                let session =
+                    sandbox_core::SessionSource::session(&sessions, Arc::clone(&ours.access), deadline)
+                        .await?;
+                counted(&session, &name, false).await
+            };
+            match tokio::time::timeout(LONG, work).await.expect("somebody waits for ever") {
+                Ok(output) => assert_eq!(output.status, ExitStatus::Code(7)),
+                Err(
+                    Error::Command { cause: CommandCause::Lost, .. }
+                    | Error::Connection(_)
+                    | Error::Timeout { .. },
+                ) => {}
+                Err(error) => panic!("{position}: {error:?}"),
+            }
+            assert!(runs(&ours, &name) <= 1);
+        }
+    });
+    futures_util::future::join_all(rounds).await;
+}
+
+#[tokio::test]
+async fn torn_packets_are_put_together() {
+    let ours = Ours::new();
+    let (_, sessions) = ours.faulty((1..9).map(|seed| Plan::good().torn(seed)));
+    let session = support::session(&sessions, &ours.access).await;
+    support::contract::input_is_read_to_its_end(&session).await;
+    support::contract::files_go_both_ways(&session).await;
+}
+
+#[tokio::test]
+async fn a_transfer_that_is_cut_anywhere_leaves_the_former_file_or_the_new_one() {
+    let ours = Ours::new();
+    let (former, new) = (pattern(1000), pattern(150_000));
+    for round in 0..40_u64 {
+        put(&ours.session().await, "file", &former).await;
+        let way = if round % 2 == 0 { Way::Out } else { Way::In };
+        let position = match way {
+            Way::Out => 1000 + round * 4100,
+            Way::In => 1000 + round * 70,
+        };
+        let (_, sessions) =
+            ours.faulty([Plan::good(), Plan::good().after(position, way, Fault::Cut), Plan::good()]);
+        let session = support::session(&sessions, &ours.access).await;
+        let from = Box::new(std::io::Cursor::new(new.clone()));
+        let uploaded = session.upload(UploadRequest::new("file"), from).await;
+        let there = get(&ours.session().await, "file").await.unwrap();
+        match uploaded {
+            Ok(length) => assert!(length == new.len() as u64 && there == new),
+            Err(Error::Transfer(error)) => {
+                assert_eq!(error.reason, TransferReason::Lost, "{error}");
+                assert!(there == former || there == new, "neither, but {} bytes", there.len());
+            }
+            Err(error) => assert!(matches!(error, Error::Connection(_)), "{error:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_download_that_is_cut_anywhere_is_whole_or_an_error() {
+    let ours = Ours::new();
+    let data = pattern(150_000);
+    put(&ours.session().await, "file", &data).await;
+    for round in 0..30_u64 {
+        let plan = Plan::good().after(1000 + round * 5500, Way::In, Fault::Cut);
+        let (_, sessions) = ours.faulty([Plan::good(), plan, Plan::good()]);
+        let session = support::session(&sessions, &ours.access).await;
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        let downloaded = session.download(DownloadRequest::new("file"), Box::new(near)).await;
+        let mut there = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut far, &mut there).await.unwrap();
+        match downloaded {
+            Ok(length) => assert!(length == data.len() as u64 && there == data),
+            Err(error) => assert!(matches!(error, Error::Transfer(_) | Error::Connection(_)), "{error:?}"),
+        }
+        assert!(data.starts_with(&there), "what came before the cut is right");
+    }
+}
+
+/// russh wakes nobody who waits for the window of a connection that has ended.
+#[tokio::test]
+async fn a_writer_that_waits_for_room_learns_of_the_loss() {
+    let ours = Ours::new();
+    for abandoned in [false, true] {
+        let (connector, sessions) = ours.faulty([]);
+        let session = support::session(&sessions, &ours.access).await;
+        let mut request = ExecRequest::shell("echo begun; sleep 60");
+        request.stdin = true;
+        let mut process = session.exec(request).await.unwrap();
+        assert!(matches!(process.next().await, Some(Ok(ExecEvent::Stdout(_)))));
+        let mut stdin = process.take_stdin().unwrap();
+        for stream in connector.streams() {
+            stream.fail(Way::Out, Fault::Stall);
+        }
+        // Far more than every buffer and window on the way.
+        let writing = tokio::spawn(async move { stdin.write_all(&vec![0; 16 << 20]).await });
+        let switch = connector.streams()[0].clone();
+        if abandoned {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            drop(process);
+        } else {
+            switch.fail(Way::In, Fault::Cut);
+            let lost = tokio::time::timeout(LONG, process.wait()).await.expect("it waits").unwrap_err();
+            assert!(matches!(lost, Error::Command { cause: CommandCause::Lost, .. }), "{lost}");
+        }
+        let written = tokio::time::timeout(LONG, writing).await.expect("the writer waits for ever").unwrap();
+        assert!(written.is_err());
+        for stream in connector.streams() {
+            stream.heal();
+        }
+        for _ in 0..10 {
+            let process = session.exec(ExecRequest::argv(["true"])).await.unwrap();
+            assert!(process.wait().await.unwrap().success());
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Many impatient callers at once, for some rounds, or for `SANDBOX_TEST_SOAK_SECONDS`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic as tests do")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sandbox_core::{DownloadRequest, ExecRequest, Session, UploadRequest};
+use support::Ours;
+use support::contract::{pattern, put, sh};
+use support::left::{nothing_is_left, soak};
+
+const CALLERS: u64 = 64;
+const ROUNDS: u64 = 20;
+
+/// Marsaglia's xorshift: every run does the same.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// One call that may be given up at any moment. Whether it was let run to its end.
+async fn call(session: &Arc<dyn Session>, caller: u64, round: u64, dice: &mut Dice) -> bool {
+    // From hardly any time at all to enough for most.
+    let longest = 1 << (8 + dice.below(12));
+    let limit = Duration::from_micros(dice.below(longest));
+    // Each run notes itself once.
+    let request = ExecRequest::shell(format!("echo x >> run-{caller}-{round}; sleep 0.0{}", dice.below(4)));
+    let work = async {
+        match dice.below(5) {
+            0 | 1 => session.output(request, 100).await.map(drop),
+            2 => session.exec(request).await?.wait().await.map(drop),
+            3 => {
+                let from = Box::new(std::io::Cursor::new(pattern(60_000)));
+                session.upload(UploadRequest::new(format!("up-{caller}")), from).await.map(drop)
+            }
+            _ => session.download(DownloadRequest::new("down"), Box::new(tokio::io::sink())).await.map(drop),
+        }
+    };
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => {
+            result.unwrap();
+            true
+        }
+        Err(_elapsed) => false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn impatient_callers_leave_nothing_behind() {
+    let ours = Ours::with(|config| config.with_max_channels(8));
+    let sessions = ours.sessions();
+    let session = support::session(&sessions, &ours.access).await;
+    put(&session, "down", &pattern(100_000)).await;
+    let until = soak().map(|time| Instant::now() + time);
+    let callers = (0..CALLERS).map(|caller| {
+        let session = Arc::clone(&session);
+        tokio::spawn(async move {
+            let mut dice = Dice(caller * 7919 + 1);
+            let (mut rounds, mut finished) = (0, 0);
+            while until.map_or(rounds < ROUNDS, |until| Instant::now() < until) {
+                finished += u64::from(call(&session, caller, rounds, &mut dice).await);
+                rounds += 1;
+            }
+            (rounds, finished)
+        })
+    });
+    let (mut rounds, mut finished) = (0, 0);
+    for caller in futures_util::future::join_all(callers).await {
+        let (its_rounds, its_finished) = caller.unwrap();
+        rounds += its_rounds;
+        finished += its_finished;
+    }
+    eprintln!("{rounds} calls, {finished} of them let run to their end: {:?}", sessions.status());
+    assert!(finished > 0 && finished < rounds);
+    assert_eq!(sh(&session, "echo on").await, "on\n");
+    nothing_is_left(&ours, &sessions).await;
+    for entry in std::fs::read_dir(ours.home.path()).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_string_lossy().starts_with("run-") {
+            // Some were ended before they wrote.
+            let runs = std::fs::read(entry.path()).unwrap();
+            assert!(runs.len() <= 2, "{:?} ran twice", entry.file_name());
+        }
+    }
+}
