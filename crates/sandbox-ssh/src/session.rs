@@ -175,19 +175,21 @@ impl Session for SshSession {
     }
 
     async fn start_job(&self, id: &JobId, request: ExecRequest) -> Result<()> {
-        let run = Run::job(id, request)?;
+        let mut run = Run::job(id, request)?;
+        // The server answers once the job runs, however long that goes on.
+        run.timeout = Some(self.0.limits.channel);
         jobs::started(exec::collect(&self.0.commands, run, jobs::MESSAGE, self.0.limits).await?)
     }
 
     async fn extend(&self, ttl: Duration) -> Result<Duration> {
         let start = Start::subsystem(dialect::LIFETIME_SUBSYSTEM, jobs::extend(ttl));
-        let run = Run { start, timeout: None, may_end_silently: true };
+        let run = Run { start, timeout: Some(self.0.limits.channel), may_end_silently: true };
         jobs::extended(&exec::collect(&self.0.commands, run, jobs::MESSAGE, self.0.limits).await?)
     }
 
     async fn jobs(&self) -> Result<Vec<JobRecord>> {
         let start = Start::subsystem(dialect::JOBS_SUBSYSTEM, Vec::new());
-        let run = Run { start, timeout: None, may_end_silently: true };
+        let run = Run { start, timeout: Some(self.0.limits.channel), may_end_silently: true };
         jobs::listed(&exec::collect(&self.0.commands, run, jobs::LISTING, self.0.limits).await?)
     }
 
