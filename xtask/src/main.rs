@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 #[cfg(feature = "bench")]
 mod bench;
 mod e2e;
+mod fuzz;
 mod image;
 mod layers;
 
@@ -19,7 +20,10 @@ cargo xtask e2e           run the end-to-end tests on a new cluster of kind's, a
                           (--kubeconfig FILE, --context NAME: on a cluster that is there;
                           --load 'COMMAND {}': how an image's archive gets into it;
                           --transport auto,port-forward,direct: how Pods are reached)
+cargo xtask fuzz          feed the client what a hostile server could say, guided by coverage
+                          (TARGET: one alone; --minutes N, --cases N: of each, 10 and 10000000)
 cargo xtask bench local   time local sandboxes next to OpenSSH and plain processes
+cargo xtask bench ssh     time the SSH engine next to OpenSSH, rsync, paramiko and asyncssh (--help)
 cargo xtask bench k8s     time sandboxes on a cluster next to plain Pods and kubectl
                           (parts: start, exec, transfer, crowd)
 ";
@@ -46,20 +50,23 @@ fn run() -> Result<()> {
         ["layers"] => layers::check(),
         ["image", ref rest @ ..] => image::run(rest),
         ["e2e", ref rest @ ..] => e2e::run(rest),
+        ["fuzz", ref rest @ ..] => fuzz::run(rest),
         ["bench", ref rest @ ..] => bench(rest),
         ref other => bail!("there is no task {:?}\n{HELP}", other.join(" ")),
     }
 }
 
-/// Benchmarks run optimised, whatever this program was built as.
+/// Benchmarks run optimised, whatever this program was built as, and with no more than they need:
+/// a client of Kubernetes takes minutes to build.
 fn bench(args: &[&str]) -> Result<()> {
+    let feature = if args.first() == Some(&"k8s") { "bench-k8s" } else { "bench" };
     #[cfg(feature = "bench")]
-    if !cfg!(debug_assertions) {
+    if !cfg!(debug_assertions) && (feature == "bench" || cfg!(feature = "bench-k8s")) {
         return bench::run(args);
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["run", "--quiet", "--release", "--package", "xtask", "--features", "bench", "--", "bench"])
+        .args(["run", "--quiet", "--release", "--package", "xtask", "--features", feature, "--", "bench"])
         .args(args)
         .status()
         .context("cargo could not be started")?;

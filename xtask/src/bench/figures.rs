@@ -11,6 +11,7 @@ impl Figures {
         self.0.push(since.elapsed());
     }
 
+    #[cfg(feature = "bench-k8s")]
     pub(crate) fn add_duration(&mut self, duration: Duration) {
         self.0.push(duration);
     }

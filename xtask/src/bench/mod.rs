@@ -3,14 +3,22 @@
 use anyhow::{Result, bail};
 
 mod figures;
+#[cfg(feature = "bench-k8s")]
 mod k8s;
 mod local;
 mod openssh;
+mod ssh;
 
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     match args {
         ["local"] => local::run(),
+        ["ssh", options @ ..] => ssh::run(options),
+        // Processes of that benchmark.
+        ["ssh-client", rest @ ..] => ssh::client::run(rest),
+        ["ssh-server", rest @ ..] => ssh::server::serve(rest),
+        ["ssh-delay", rest @ ..] => ssh::delay::serve(rest),
+        #[cfg(feature = "bench-k8s")]
         ["k8s", parts @ ..] => k8s::run(parts),
-        _ => bail!("which benchmark? there are: local, k8s"),
+        _ => bail!("which benchmark? there are: local, ssh, k8s"),
     }
 }

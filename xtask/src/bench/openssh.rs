@@ -17,11 +17,16 @@ pub(crate) struct OpenSsh {
 impl OpenSsh {
     /// Starts both; `None` when OpenSSH is not installed.
     pub(crate) fn start() -> Result<Option<Self>> {
+        Self::start_in(&std::env::temp_dir())
+    }
+
+    /// The same, with its files in a new directory below this one.
+    pub(crate) fn start_in(place: &Path) -> Result<Option<Self>> {
         let Some(sshd) = find("sshd") else { return Ok(None) };
         if find("ssh").is_none() || find("ssh-keygen").is_none() {
             return Ok(None);
         }
-        let directory = tempfile::tempdir()?;
+        let directory = tempfile::tempdir_in(place)?;
         let path = directory.path();
         for key in ["host", "user"] {
             run(Command::new("ssh-keygen")
@@ -35,7 +40,7 @@ impl OpenSsh {
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host\nAuthorizedKeysFile {0}/authorized_keys\nPidFile none\n\
              StrictModes no\nUsePAM no\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n\
-             SetEnv HOME={0}\n",
+             SetEnv HOME={0}\nUseDNS no\nMaxSessions 128\nMaxStartups 128\n",
             path.display()
         );
         std::fs::write(path.join("sshd_config"), config)?;
@@ -52,6 +57,15 @@ impl OpenSsh {
         let peer = Self { directory, server, port };
         peer.connect()?;
         Ok(Some(peer))
+    }
+
+    /// Where its keys are: `host` and `user`, each with its `.pub`.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// One command over the master connection, as a process of its own, as a script would.
@@ -102,7 +116,7 @@ fn needs_separation_directory() -> bool {
     std::env::var_os("USER").is_none_or(|user| user == "root") && !Path::new("/run/sshd").exists()
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let more = [PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")];
     std::env::split_paths(&path)

@@ -1,0 +1,72 @@
+//! Files: replies of every kind, true to the protocol or not.
+
+use sandbox::{DownloadRequest, FileInfo, FileKind, Session, UploadRequest};
+
+use crate::world::{World, check_error};
+
+/// The most that a download of the target takes.
+const MOST: u64 = 50_000;
+
+pub(crate) fn target(bytes: &[u8]) {
+    World::run(bytes, |case, world| async move {
+        let (what, ours) = {
+            let mut case = case.lock().unwrap();
+            (case.input.choice(13), case.input.choice(2) == 1)
+        };
+        let sandbox = world.sandbox(ours).await;
+        let session = sandbox.session().as_ref();
+        if let Err(error) = perform(session, what).await {
+            check_error(&error);
+        }
+        if what == 12
+            && let Err(error) = sandbox.files().remove_dir_all("d").await
+        {
+            check_error(&error);
+        }
+    });
+}
+
+async fn perform(session: &dyn Session, what: u8) -> sandbox::Result<()> {
+    match what {
+        0 | 1 => session.list("d").await?.iter().for_each(check_entry),
+        2 => drop(session.stat("f", true).await?),
+        3 => check_path(&session.read_link("l").await?),
+        4 => check_path(&session.canonicalize(".").await?),
+        5..=7 => {
+            let mut request = DownloadRequest::new("f");
+            request.max_size = Some(MOST);
+            let (near, mut far) = tokio::io::duplex(1 << 20);
+            let read = session.download(request, Box::new(near)).await?;
+            let mut content = Vec::new();
+            tokio::io::AsyncReadExt::read_to_end(&mut far, &mut content).await.unwrap();
+            assert!(read <= MOST && content.len() as u64 == read, "{read} told, {} given", content.len());
+        }
+        8 | 9 => {
+            let content = vec![7; 70_000];
+            let mut request = UploadRequest::new("f");
+            request.size = Some(content.len() as u64);
+            let written = session.upload(request, Box::new(std::io::Cursor::new(content))).await?;
+            assert_eq!(written, 70_000);
+        }
+        10 => session.create_dir("a/b", true).await?,
+        11 => {
+            session.rename("a", "b").await?;
+            session.symlink("a", "b").await?;
+            session.set_mode("a", 0o644).await?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn check_entry(entry: &FileInfo) {
+    let FileInfo { name, kind, mode, .. } = entry;
+    assert!(!name.is_empty() && name != "." && name != "..", "{name:?}");
+    assert!(!name.contains(['/', '\0', '\u{fffd}']), "{name:?}");
+    assert!(*mode <= 0o7777, "{mode:o}");
+    assert!(matches!(kind, FileKind::File | FileKind::Directory | FileKind::Symlink | FileKind::Other));
+}
+
+fn check_path(path: &str) {
+    assert!(!path.is_empty() && !path.contains(['\0', '\u{fffd}']), "{path:?}");
+}

@@ -1,0 +1,78 @@
+//! What the cases share: a stopped clock, the two servers, and the connections to them, for a new
+//! handshake for each case would take most of the time.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sandbox::{Client, Defaults, Error, Sandbox, SandboxBackend};
+use sandbox_core::KeyPair;
+use sandbox_ssh::{SshOptions, SshSessions};
+use tokio::runtime::Runtime;
+
+use crate::backend::Backend;
+use crate::input::Input;
+use crate::peer::{Case, Peer};
+
+/// Of the stopped clock: a call that waits longer waits for ever.
+const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
+
+pub(crate) struct World {
+    /// Ours, and another.
+    clients: [Client; 2],
+    case: Arc<Mutex<Case>>,
+}
+
+thread_local! {
+    static WORLD: RefCell<Option<(Runtime, Arc<World>)>> = const { RefCell::new(None) };
+}
+
+impl World {
+    fn new() -> Self {
+        let case = Arc::default();
+        let client = |ours| {
+            let keys = KeyPair::generate().unwrap();
+            let mut peer = Peer::new(&keys, ours);
+            peer.case = Arc::clone(&case);
+            let sessions = SshSessions::new(Arc::new(peer), SshOptions::default());
+            let backend = Arc::new(Backend::new(keys)) as Arc<dyn SandboxBackend>;
+            Client::with_parts(backend, Arc::new(sessions), Defaults::default())
+        };
+        Self { clients: [client(true), client(false)], case }
+    }
+
+    /// Runs one case to its end.
+    pub(crate) fn run<F: Future<Output = ()>>(
+        bytes: &[u8],
+        work: impl FnOnce(Arc<Mutex<Case>>, Arc<Self>) -> F,
+    ) {
+        WORLD.with_borrow_mut(|kept| {
+            let (runtime, world) = kept.get_or_insert_with(|| {
+                let mut builder = tokio::runtime::Builder::new_current_thread();
+                let runtime = builder.enable_all().start_paused(true).build().unwrap();
+                (runtime, Arc::new(Self::new()))
+            });
+            // A case that panicked may have left it locked, and ended the fuzzing.
+            *world.case.lock().unwrap() = Case { input: Input::new(bytes), ..Case::default() };
+            let work = work(Arc::clone(&world.case), Arc::clone(world));
+            runtime.block_on(async { tokio::time::timeout(FOR_EVER, work).await.expect("it ends") });
+        });
+    }
+
+    /// A connected sandbox.
+    pub(crate) async fn sandbox(&self, ours: bool) -> Sandbox {
+        let client = &self.clients[usize::from(!ours)];
+        client.connect(&Backend::id()).await.expect("the handshake is honest")
+    }
+}
+
+/// Nothing of what a message repeats may steer a terminal.
+pub(crate) fn check_error(error: &Error) {
+    let text = error.to_string();
+    let steers = |character: char| {
+        character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    assert!(!text.contains(steers), "{text:?}");
+    assert!(text.len() < 20_000, "a message of {} bytes", text.len());
+}

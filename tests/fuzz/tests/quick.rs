@@ -1,0 +1,88 @@
+//! A few thousand cases of each target: everything in the corpus, then changes of it. The same ones
+//! each time, so that a failure comes again; `SANDBOX_FUZZ_CASES` asks for more.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed assertion is the point")]
+
+use std::path::Path;
+
+/// Changes of the corpus, and nonsense, for each target.
+const CASES: u64 = 800;
+
+/// xorshift64: it needs no quality, only to be the same everywhere.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, most: usize) -> usize {
+        usize::try_from(self.next() % most.max(1) as u64).unwrap()
+    }
+
+    fn byte(&mut self) -> u8 {
+        (self.next() >> 40) as u8
+    }
+
+    fn case(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
+        if corpus.is_empty() || self.below(4) == 0 {
+            return (0..self.below(120)).map(|_| self.byte()).collect();
+        }
+        let mut bytes = corpus[self.below(corpus.len())].clone();
+        for _ in 0..=self.below(4) {
+            let at = self.below(bytes.len());
+            match self.below(4) {
+                0 if !bytes.is_empty() => bytes[at] = self.byte(),
+                1 if !bytes.is_empty() => drop(bytes.remove(at)),
+                2 => bytes.insert(at, self.byte()),
+                _ => {
+                    let other = &corpus[self.below(corpus.len())];
+                    bytes.truncate(at);
+                    bytes.extend_from_slice(&other[self.below(other.len())..]);
+                }
+            }
+        }
+        bytes
+    }
+}
+
+fn quick(name: &str) {
+    let (_, target) = sandbox_fuzz::TARGETS.iter().find(|(target, _)| *target == name).unwrap();
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+    let mut files: Vec<_> = std::fs::read_dir(place).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let corpus: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
+    assert!(!corpus.is_empty(), "the corpus of {name} is missing");
+    let run = |bytes: &[u8]| {
+        let case = std::panic::catch_unwind(|| target(bytes));
+        assert!(case.is_ok(), "{name} failed with {bytes:?}");
+    };
+    corpus.iter().for_each(|bytes| run(bytes));
+    let cases = std::env::var("SANDBOX_FUZZ_CASES").map_or(CASES, |cases| cases.parse().unwrap());
+    let mut noise = Noise(0x5eed);
+    for _ in 0..cases {
+        run(&noise.case(&corpus));
+    }
+}
+
+#[test]
+fn exec() {
+    quick("exec");
+}
+
+#[test]
+fn files() {
+    quick("files");
+}
+
+#[test]
+fn tree() {
+    quick("tree");
+}
+
+#[test]
+fn command_line() {
+    quick("command_line");
+}

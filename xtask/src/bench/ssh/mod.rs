@@ -1,0 +1,56 @@
+//! The engine next to OpenSSH's programs, rsync, paramiko and asyncssh: same machine, same server,
+//! in turns.
+
+pub(crate) mod client;
+pub(crate) mod delay;
+mod expect;
+mod options;
+mod place;
+mod plan;
+mod plot;
+mod processes;
+mod protocol;
+mod python;
+mod report;
+mod row;
+pub(crate) mod server;
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use options::{HELP, Options, PARTS};
+use place::Place;
+
+const DOCUMENT: &str = "docs/BENCHMARKS.md";
+const PLOT: &str = "docs/bench-ssh.svg";
+
+pub(crate) fn run(args: &[&str]) -> Result<()> {
+    if let ["help" | "--help" | "-h"] = args {
+        println!("{HELP}");
+        return Ok(());
+    }
+    let options = Options::parse(args)?;
+    let (start, load) = (Instant::now(), report::load());
+    let place = Place::new(&options)?;
+    let proxy = delay::check(options.rtt)?;
+    let mut parts = Vec::new();
+    for name in PARTS.into_iter().filter(|part| options.wants(part)) {
+        for delayed in [false, true] {
+            eprintln!(
+                "{:4.0} s  {name}{}",
+                start.elapsed().as_secs_f64(),
+                if delayed { ", delayed" } else { "" }
+            );
+            parts.push(plan::run(&place, &options, name, delayed)?);
+        }
+    }
+    let about = report::About { options: &options, place: &place, proxy, load, took: start.elapsed() };
+    let text = report::text(&about, &parts);
+    println!("{text}");
+    if options.write {
+        report::insert(DOCUMENT, &text)?;
+        std::fs::write(PLOT, plot::svg(&parts, options.rtt))?;
+    }
+    Ok(())
+}
