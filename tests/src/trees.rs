@@ -92,7 +92,7 @@ async fn limits_hold(world: World) -> Outcome {
                 1 => limits.bytes = 35,
                 _ => limits.depth = 3,
             }
-            let result = sbx.download_dir_within(what, directory.path().join("to"), limits).await;
+            let result = sbx.transfer().limits(limits).download_dir(what, directory.path().join("to")).await;
             assert_eq!(reason(result), TransferReason::TooLarge);
         }
         assert!(!directory.path().join("to").exists(), "nothing was begun");

@@ -55,7 +55,9 @@ impl Instance {
             Some(&commands),
         )?;
         let bulk = dialer.with_purpose(options, Purpose::Files);
-        let one = Bounds { channels_per_connection: 1, connections: 1, max_connections: 4, handshakes: 1 };
+        let most = files::SESSIONS;
+        let one =
+            Bounds { channels_per_connection: 1, connections: most, max_connections: most, handshakes: most };
         let limits = files::HubLimits {
             checkout: options.checkout_timeout,
             channel: options.channel_timeout,

@@ -1,10 +1,20 @@
 //! Moving one file between this machine and a sandbox.
 
-use std::path::Path;
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use sandbox_core::{Direction, DownloadRequest, Error, FileInfo, Result, TransferReason, UploadRequest};
+use bytes::Bytes;
+use sandbox_core::{
+    Direction, DownloadRequest, Error, FileInfo, Reader, Result, TransferReason, UploadRequest,
+};
 
-use crate::Sandbox;
+use crate::meter::{Meter, Metered};
+use crate::{Sandbox, Transfer};
+
+/// A file of at most so many bytes is read at once.
+const SMALL: u64 = 32 << 10;
 
 impl Sandbox {
     /// Writes a local file to `remote`, with its permission bits and time. It appears there
@@ -15,29 +25,7 @@ impl Sandbox {
     /// [`Error::Transfer`](crate::Error::Transfer) with the side and the reason; also when the file shrinks or grows
     /// meanwhile.
     pub async fn upload(&self, local: impl AsRef<Path>, remote: impl Into<String>) -> Result<u64> {
-        let local = local.as_ref();
-        let failed = |source| local_error(Direction::Upload, local, source);
-        let file = tokio::fs::File::open(local).await.map_err(failed)?;
-        let metadata = file.metadata().await.map_err(failed)?;
-        if !metadata.is_file() {
-            let message = if metadata.is_dir() {
-                "it is a directory; upload_dir copies those"
-            } else {
-                "it is not a regular file"
-            };
-            return Err(Error::transfer(
-                Direction::Upload,
-                local.display().to_string(),
-                TransferReason::Other,
-                message,
-                None,
-            ));
-        }
-        let mut request = UploadRequest::new(remote);
-        request.size = Some(metadata.len());
-        request.mode = mode_of(&metadata);
-        request.modified = metadata.modified().ok();
-        self.inner.explained(self.inner.session.upload(request, Box::new(file)).await).await
+        self.transfer().upload(local, remote).await
     }
 
     /// Writes a file of the sandbox to `local`, in place of one that is there. It appears
@@ -48,9 +36,27 @@ impl Sandbox {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer) with the side and the reason; then a former file is as it was.
     pub async fn download(&self, remote: impl Into<String>, local: impl AsRef<Path>) -> Result<u64> {
-        let (remote, local) = (remote.into(), local.as_ref());
-        let session = &self.inner.session;
-        let info = self.inner.explained(session.stat(&remote, true).await).await?;
+        self.transfer().download(remote, local).await
+    }
+}
+
+impl Transfer {
+    pub(crate) async fn upload_file(&self, local: &Path, remote: String, meter: &Arc<Meter>) -> Result<u64> {
+        let path = local.to_owned();
+        let source = blocking(Direction::Upload, local, move || Source::open(path)).await?;
+        meter.expect(source.metadata.len());
+        source.send(&self.sandbox, remote, meter).await
+    }
+
+    pub(crate) async fn download_file(
+        &self,
+        remote: String,
+        local: &Path,
+        meter: &Arc<Meter>,
+    ) -> Result<u64> {
+        let inner = &self.sandbox.inner;
+        let info = inner.explained(inner.session.stat(&remote, true).await).await?;
+        meter.expect(info.size);
         let failed = |source| local_error(Direction::Download, local, source);
 
         let directory =
@@ -58,32 +64,89 @@ impl Sandbox {
         let temporary =
             tempfile::Builder::new().prefix(".sandbox-").tempfile_in(directory).map_err(failed)?;
         let writer = tokio::fs::File::from_std(temporary.as_file().try_clone().map_err(failed)?);
-        let size = self
-            .inner
-            .explained(session.download(DownloadRequest::new(remote), Box::new(writer)).await)
-            .await?;
-        finish(&temporary, &info).map_err(failed)?;
+        let writer = Box::new(Metered::new(writer, meter));
+        let size =
+            inner.explained(inner.session.download(DownloadRequest::new(remote), writer).await).await?;
+        finish(temporary.as_file(), &info).map_err(failed)?;
         temporary.persist(local).map_err(|error| failed(error.error))?;
+        meter.file_done();
         Ok(size)
     }
 }
 
+/// A local file to send. All of it is in memory when it is small: then it costs one change of
+/// threads to read many of them, and not several for each.
+pub(crate) struct Source {
+    pub(crate) metadata: Metadata,
+    content: Content,
+}
+
+enum Content {
+    Whole(Bytes),
+    Open(File),
+}
+
+impl Source {
+    /// Opens a regular file; blocks.
+    pub(crate) fn open(path: PathBuf) -> Result<Self> {
+        let failed = |source| local_error(Direction::Upload, &path, source);
+        // Before it is opened, for opening a FIFO would wait for its other end.
+        let metadata = std::fs::metadata(&path).map_err(failed)?;
+        if !metadata.is_file() {
+            let message = if metadata.is_dir() {
+                "it is a directory; upload_dir copies those"
+            } else {
+                "it is not a regular file"
+            };
+            let shown = path.display().to_string();
+            return Err(Error::transfer(Direction::Upload, shown, TransferReason::Other, message, None));
+        }
+        let mut file = File::open(&path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.len() > SMALL {
+            return Ok(Self { metadata, content: Content::Open(file) });
+        }
+        let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
+        // One more, to see that it has grown.
+        file.by_ref().take(metadata.len() + 1).read_to_end(&mut content).map_err(failed)?;
+        Ok(Self { metadata, content: Content::Whole(content.into()) })
+    }
+
+    pub(crate) fn is_small(&self) -> bool {
+        matches!(self.content, Content::Whole(_))
+    }
+
+    pub(crate) async fn send(self, sandbox: &Sandbox, remote: String, meter: &Arc<Meter>) -> Result<u64> {
+        let mut request = UploadRequest::new(remote);
+        request.size = Some(self.metadata.len());
+        request.mode = mode_of(&self.metadata);
+        request.modified = self.metadata.modified().ok();
+        let from: Reader = match self.content {
+            Content::Whole(content) => Box::new(Metered::new(std::io::Cursor::new(content), meter)),
+            Content::Open(file) => Box::new(Metered::new(tokio::fs::File::from_std(file), meter)),
+        };
+        let sent = sandbox.inner.explained(sandbox.inner.session.upload(request, from).await).await?;
+        meter.file_done();
+        Ok(sent)
+    }
+}
+
 /// Gives a downloaded file the permission bits and the time of the one in the sandbox.
-fn finish(temporary: &tempfile::NamedTempFile, info: &FileInfo) -> std::io::Result<()> {
+pub(crate) fn finish(file: &File, info: &FileInfo) -> std::io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::Permissions::from_mode(info.mode & 0o777);
-        temporary.as_file().set_permissions(mode)?;
+        file.set_permissions(mode)?;
     }
     match info.modified {
-        Some(modified) => temporary.as_file().set_modified(modified),
+        Some(modified) => file.set_modified(modified),
         None => Ok(()),
     }
 }
 
 /// The permission bits to send, where this system has them.
-pub(crate) fn mode_of(metadata: &std::fs::Metadata) -> Option<u32> {
+fn mode_of(metadata: &Metadata) -> Option<u32> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -94,6 +157,18 @@ pub(crate) fn mode_of(metadata: &std::fs::Metadata) -> Option<u32> {
         let _ = metadata;
         None
     }
+}
+
+/// Work on this machine's files, on a thread that may wait for them.
+pub(crate) async fn blocking<T: Send + 'static>(
+    direction: Direction,
+    path: &Path,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
+        let (path, message) = (path.display().to_string(), "the files on this machine could not be used");
+        Err(Error::transfer(direction, path, TransferReason::Other, message, Some(Box::new(panic))))
+    })
 }
 
 /// A failure on this side.

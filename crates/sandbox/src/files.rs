@@ -1,12 +1,14 @@
 //! Files inside a sandbox, one at a time.
 
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use sandbox_core::{
     Direction, DownloadRequest, Error, FileInfo, FileKind, Result, TransferReason, UploadRequest,
 };
 
 use crate::Sandbox;
 use crate::memory::MemoryWriter;
+use crate::tree::{LISTINGS_AT_ONCE, below};
 
 impl Sandbox {
     /// The files inside. Paths are absolute, or relative to the home directory.
@@ -25,6 +27,8 @@ pub struct Files<'a> {
 const READ_LIMIT: u64 = 256 << 20;
 /// How deep directories may lie within each other.
 const MAX_DEPTH: usize = 128;
+/// Requests on their way at once, of those that only remove.
+const AT_ONCE: usize = 64;
 
 impl Files<'_> {
     /// The whole content of a file of at most 256 MiB; [`Sandbox::download`] is for larger
@@ -143,35 +147,40 @@ impl Files<'_> {
                 "name the directory to remove; this is not removed as a whole",
             ));
         }
-        let session = &self.sandbox.inner.session;
-        // Directories in the order they were found: each comes before those inside it.
-        let mut directories = vec![(path.to_owned(), 0)];
-        let mut next = 0;
-        while let Some((directory, depth)) = directories.get(next).cloned() {
-            next += 1;
-            if depth > MAX_DEPTH {
+        // Level by level: each holds the directories in those of the one before.
+        let mut levels = vec![vec![path.to_owned()]];
+        while let Some(level) = levels.last().filter(|level| !level.is_empty()) {
+            if levels.len() > MAX_DEPTH {
                 let message = format!("directories lie more than {MAX_DEPTH} deep");
-                return Err(Error::transfer(
-                    Direction::Inside,
-                    directory,
-                    TransferReason::Other,
-                    message,
-                    None,
-                ));
+                let (path, reason) = (level[0].clone(), TransferReason::Other);
+                return Err(Error::transfer(Direction::Inside, path, reason, message, None));
             }
-            for entry in session.list(&directory).await? {
-                let path = format!("{directory}/{}", entry.name);
-                if entry.kind == FileKind::Directory {
-                    directories.push((path, depth + 1));
-                } else {
-                    session.remove_file(&path).await?;
-                }
-            }
+            let emptying = stream::iter(level.clone()).map(|directory| self.empty(directory));
+            let next = emptying.buffer_unordered(LISTINGS_AT_ONCE).try_concat().await?;
+            levels.push(next);
         }
-        for (directory, _) in directories.iter().rev() {
-            session.remove_dir(directory).await?;
+        for level in levels.into_iter().rev() {
+            let removing = stream::iter(level).map(|directory| self.remove_dir(directory));
+            removing.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         }
         Ok(())
+    }
+
+    /// Removes what is in a directory and no directory itself; gives those.
+    async fn empty(self, directory: String) -> Result<Vec<String>> {
+        let session = &self.sandbox.inner.session;
+        let entries = self.sandbox.inner.explained(session.list(&directory).await).await?;
+        let below = |entry: &FileInfo| below(&directory, &entry.name);
+        let (directories, others): (Vec<_>, Vec<_>) =
+            entries.iter().partition(|entry| entry.kind == FileKind::Directory);
+        let others: Vec<_> = others.into_iter().map(below).collect();
+        let removing = stream::iter(others).map(|path| async move { self.remove_file(&path).await });
+        removing.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        Ok(directories.into_iter().map(below).collect())
+    }
+
+    async fn remove_dir(self, path: String) -> Result<()> {
+        self.sandbox.inner.explained(self.sandbox.inner.session.remove_dir(&path).await).await
     }
 
     /// Sets the permission bits, such as `0o755`.

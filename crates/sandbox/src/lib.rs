@@ -82,8 +82,10 @@ mod handle;
 mod job;
 mod known;
 mod memory;
+mod meter;
 mod other_clients;
 pub mod prelude;
+mod transfer;
 mod tree;
 mod unanswered;
 
@@ -94,6 +96,7 @@ pub use files::Files;
 pub use forward::Forward;
 pub use handle::Sandbox;
 pub use job::Job;
+pub use transfer::{Transfer, TransferProgress};
 pub use tree::{Skipped, TreeLimits, TreeReport};
 
 pub use sandbox_config::Settings;

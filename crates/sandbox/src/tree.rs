@@ -1,12 +1,17 @@
 //! Moving directory trees: what both directions share.
 
-use crate::Sandbox;
-
 mod download;
+mod local;
 mod upload;
 
-/// How many files are on their way at once.
-const AT_ONCE: usize = 8;
+/// How many small files are on their way at once: enough to share round trips between them.
+const SMALL_AT_ONCE: usize = 256;
+/// How many others are, for each may have much in memory.
+const LARGE_AT_ONCE: usize = 8;
+/// How many directories are made or removed at once.
+const DIRECTORIES_AT_ONCE: usize = 64;
+/// How many directories are read at once. Each may have very many entries.
+pub(crate) const LISTINGS_AT_ONCE: usize = 8;
 
 /// What a tree's copy did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,7 +58,7 @@ impl Default for TreeLimits {
 }
 
 /// Joins a path inside the sandbox and a name below it.
-fn below(directory: &str, name: &str) -> String {
+pub(crate) fn below(directory: &str, name: &str) -> String {
     if directory.is_empty() || directory.ends_with('/') {
         format!("{directory}{name}")
     } else {
@@ -61,9 +66,7 @@ fn below(directory: &str, name: &str) -> String {
     }
 }
 
-impl Sandbox {
-    /// The path below which a tree lies: `""` would be the root of nothing.
-    fn tree_root(path: String) -> String {
-        if path.is_empty() { ".".to_owned() } else { path }
-    }
+/// The path below which a tree lies: `""` would be the root of nothing.
+fn root(path: String) -> String {
+    if path.is_empty() { ".".to_owned() } else { path }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::Either;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::StatusCode;
@@ -14,6 +16,7 @@ use super::hub::Hub;
 use super::names::check_path;
 use super::ops::kind;
 use super::sftp::Sftp;
+use super::stripes::Stripes;
 
 /// Requests in flight.
 const IN_FLIGHT: usize = 16;
@@ -27,61 +30,87 @@ pub(crate) async fn download(hub: &Hub, request: DownloadRequest, mut to: Writer
     let sftp = hub.session().await?;
     let fail = |error| sftp.failed(DOWNLOAD, &request.path, error);
     let file = handle::open(&sftp, Target::File(request.path.clone())).await.map_err(fail)?;
-    let before = sftp.call(sftp.raw.fstat(file.id())).await.map_err(fail)?.attrs;
+    // One more than is wanted, so that the end of a small file is seen with its content.
+    let most = u64::from(sftp.read_len);
+    let first = request.max_size.map_or(most, |max| max.saturating_add(1).min(most));
+    let asking = async { tokio::join!(sftp.raw.fstat(file.id()), read(&sftp, file.id(), 0, first)) };
+    let (before, piece) = sftp.call(async { Ok(asking.await) }).await.map_err(fail)?;
+    let before = before.map_err(fail)?.attrs;
     if kind(&before) == FileKind::Directory {
         return Err(fault(DOWNLOAD, &request.path, TransferReason::Other, "it is a directory"));
     }
-    let read = match before.size {
-        Some(size) if size > 0 => {
-            check_size(&request, size)?;
-            whole(&sftp, &file, &request, size, &mut to).await?;
-            let after = sftp.call(sftp.raw.fstat(file.id())).await.map_err(fail)?.attrs.size;
-            if after.is_some_and(|after| after != size) {
-                return Err(changed(&request, size, after.unwrap_or(0)));
-            }
-            size
-        }
+    let size = before.size.unwrap_or(0);
+    check_size(&request, size)?;
+    let piece = piece.map_err(fail)?;
+    let got = piece.len() as u64;
+    if size > 0 && (got > size || got == 0) {
+        return Err(changed(&request, size, got));
+    }
+    check_size(&request, got)?;
+    to.write_all(&piece).await.map_err(|error| failed_here(DOWNLOAD, &request.path, "writing", error))?;
+    drop(piece);
+    let read = if size == 0 {
         // Files of /proc have no size, yet have content.
-        _ => until_end(&sftp, &file, &request, &mut to).await?,
+        if got == 0 { 0 } else { until_end(&sftp, &file, &request, got, &mut to).await? }
+    } else if got == size && got < first {
+        size
+    } else {
+        let target = Target::File(request.path.clone());
+        let stripes = Stripes::new(hub, Arc::clone(&sftp), file, target);
+        // Apart, so that what is kept for a small file is small.
+        let file = Box::pin(whole(stripes, &request, got..size, &mut to)).await?;
+        let after = sftp.call(sftp.raw.fstat(file.id())).await.map_err(fail)?.attrs.size;
+        if after.is_some_and(|after| after != size) {
+            return Err(changed(&request, size, after.unwrap_or(0)));
+        }
+        size
     };
-    file.close().await.map_err(fail)?;
     to.flush().await.map_err(|error| failed_here(DOWNLOAD, &request.path, "writing", error))?;
     Ok(read)
 }
 
-/// Reads `size` bytes, many requests at once.
+/// Reads a range, many requests at once.
 async fn whole(
-    sftp: &Arc<Sftp>,
-    file: &Handle,
+    mut stripes: Stripes<'_>,
     request: &DownloadRequest,
-    size: u64,
+    range: std::ops::Range<u64>,
     to: &mut Writer,
-) -> Result<()> {
-    let transfer = sftp.transfer();
+) -> Result<Handle> {
     let mut reads = FuturesOrdered::new();
-    let (mut asked, mut read) = (0, 0);
+    let (mut asked, mut read, size) = (range.start, range.start, range.end);
     while read < size {
-        while asked < size && reads.len() < transfer.in_flight(IN_FLIGHT, LEAST) {
-            let length = u64::from(sftp.read_len).min(size - asked);
-            reads.push_back(range(sftp, file, asked, length));
+        stripes.widen(size - asked);
+        while asked < size
+            && let Some((at, sftp, id)) = stripes.free(|sftp| sftp.in_flight(IN_FLIGHT, LEAST))
+        {
+            let (offset, length) = (asked, u64::from(sftp.read_len).min(size - asked));
             asked += length;
+            let mut reading = Box::pin(async move {
+                let piece = sftp.call(self::range(&sftp, &id, offset, length)).await;
+                (at, length, piece.map_err(|error| (sftp, error)))
+            });
+            // Sent now: the answer may be a while, and there may be something to write first.
+            match reading.as_mut().now_or_never() {
+                Some(done) => reads.push_back(Either::Left(std::future::ready(done))),
+                None => reads.push_back(Either::Right(reading)),
+            }
         }
-        let piece = sftp.call(async { reads.next().await.transpose() }).await;
-        let Some((expected, piece)) = piece.map_err(|error| sftp.failed(DOWNLOAD, &request.path, error))?
-        else {
-            break;
+        let Some((at, expected, piece)) = reads.next().await else {
+            return Err(changed(request, size, read));
         };
+        stripes.answered(at);
+        let piece = piece.map_err(|(sftp, error)| sftp.failed(DOWNLOAD, &request.path, error))?;
         if piece.len() as u64 != expected {
             return Err(changed(request, size, read + piece.len() as u64));
         }
         to.write_all(&piece).await.map_err(|error| failed_here(DOWNLOAD, &request.path, "writing", error))?;
         read += expected;
     }
-    Ok(())
+    stripes.narrow().await.map_err(|(sftp, error)| sftp.failed(DOWNLOAD, &request.path, error))
 }
 
 /// Reads a range, asking again for what is missing; shorter at the end of the file.
-async fn range(sftp: &Sftp, file: &Handle, offset: u64, length: u64) -> Result<(u64, Vec<u8>), SftpError> {
+async fn range(sftp: &Sftp, file: &str, offset: u64, length: u64) -> Result<Vec<u8>, SftpError> {
     let mut piece = read(sftp, file, offset, length).await?;
     while (piece.len() as u64) < length {
         let done = piece.len() as u64;
@@ -91,13 +120,13 @@ async fn range(sftp: &Sftp, file: &Handle, offset: u64, length: u64) -> Result<(
         }
         piece.extend_from_slice(&more);
     }
-    Ok((length, piece))
+    Ok(piece)
 }
 
 /// Reads up to `length` bytes; none at the end of the file.
-async fn read(sftp: &Sftp, file: &Handle, offset: u64, length: u64) -> Result<Vec<u8>, SftpError> {
+async fn read(sftp: &Sftp, file: &str, offset: u64, length: u64) -> Result<Vec<u8>, SftpError> {
     let length = u32::try_from(length).unwrap_or(sftp.read_len);
-    match sftp.raw.read(file.id(), offset, length).await {
+    match sftp.raw.read(file, offset, length).await {
         Ok(data) if data.data.len() <= length as usize => Ok(data.data),
         Ok(_) => Err(SftpError::UnexpectedPacket),
         Err(SftpError::Status(status)) if status.status_code == StatusCode::Eof => Ok(Vec::new()),
@@ -106,11 +135,17 @@ async fn read(sftp: &Sftp, file: &Handle, offset: u64, length: u64) -> Result<Ve
 }
 
 /// Reads one piece after the other until there is no more.
-async fn until_end(sftp: &Sftp, file: &Handle, request: &DownloadRequest, to: &mut Writer) -> Result<u64> {
-    let mut offset = 0;
+async fn until_end(
+    sftp: &Sftp,
+    file: &Handle,
+    request: &DownloadRequest,
+    start: u64,
+    to: &mut Writer,
+) -> Result<u64> {
+    let mut offset = start;
     loop {
         let piece = sftp
-            .call(read(sftp, file, offset, u64::from(sftp.read_len)))
+            .call(read(sftp, file.id(), offset, u64::from(sftp.read_len)))
             .await
             .map_err(|error| sftp.failed(DOWNLOAD, &request.path, error))?;
         if piece.is_empty() {

@@ -2,17 +2,23 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use russh_sftp::client::error::Error as SftpError;
-use russh_sftp::protocol::{self, FileAttributes, OpenFlags};
+use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::sftp::{Sftp, SftpResult};
 
 /// What to open.
+#[derive(Debug, Clone)]
 pub(super) enum Target {
     File(String),
     /// A new file that only its owner can read, to be removed again should nobody want it.
     Temporary(String),
+    /// One that is there, to write to.
+    Writable(String),
+    /// One to write to at its end, wherever that is; made when it is not there.
+    End(String),
     Directory(String),
 }
 
@@ -31,20 +37,25 @@ pub(super) async fn open(sftp: &Arc<Sftp>, target: Target) -> SftpResult<Handle>
     let sftp = Arc::clone(sftp);
     let (done, result) = oneshot::channel();
     tokio::spawn(async move {
+        let open = |path: &str, flags, mode| {
+            let attributes = FileAttributes { permissions: mode, ..FileAttributes::empty() };
+            sftp.raw.open(path.to_owned(), flags, attributes)
+        };
+        let write = OpenFlags::WRITE;
         let opened = match &target {
-            Target::File(path) => {
-                sftp.call(sftp.raw.open(path, OpenFlags::READ, FileAttributes::empty())).await
-            }
+            Target::File(path) => sftp.timed(open(path, OpenFlags::READ, None)).await,
             Target::Temporary(path) => {
-                let private = FileAttributes { permissions: Some(0o600), ..FileAttributes::empty() };
-                let flags = OpenFlags::CREATE | OpenFlags::EXCLUDE | OpenFlags::WRITE;
-                sftp.call(sftp.raw.open(path, flags, private)).await
+                sftp.timed(open(path, write | OpenFlags::CREATE | OpenFlags::EXCLUDE, Some(0o600))).await
+            }
+            Target::Writable(path) => sftp.timed(open(path, write, None)).await,
+            Target::End(path) => {
+                sftp.timed(open(path, write | OpenFlags::CREATE | OpenFlags::APPEND, Some(0o644))).await
             }
             Target::Directory(path) => sftp.call(sftp.raw.opendir(path)).await,
         };
         let handle =
-            |opened: protocol::Handle| Handle { sftp: Arc::clone(&sftp), id: opened.handle, _permit: permit };
-        if let Err(Ok(handle)) = done.send(opened.map(handle)) {
+            opened.map(|opened| Handle { sftp: Arc::clone(&sftp), id: opened.handle, _permit: permit });
+        if let Err(Ok(handle)) = done.send(handle) {
             drop(handle);
             if let Target::Temporary(path) = target {
                 remove(&sftp, path).await;
@@ -75,16 +86,11 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if self.id.is_empty() {
-            return;
-        }
-        let (sftp, id) = (Arc::clone(&self.sftp), std::mem::take(&mut self.id));
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = sftp.call(sftp.raw.close(id)).await {
-                    tracing::debug!(%error, "a file could not be closed");
-                }
-            });
+        if !self.id.is_empty() {
+            // The first poll sends it. The server closes it before it opens another, for it
+            // takes requests in turn; so the place among the open handles is free at once.
+            let id = std::mem::take(&mut self.id);
+            drop(self.sftp.raw.close(id).now_or_never());
         }
     }
 }

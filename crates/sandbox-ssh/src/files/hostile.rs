@@ -175,13 +175,14 @@ async fn a_file_is_neither_shorter_nor_longer_than_it_says() {
 
 #[tokio::test]
 async fn a_file_that_grows_while_it_is_read_is_told() {
-    let mut size = 3;
+    // As large as one piece, so that its end is not seen with its content.
+    let mut size = (32 << 10) - 1;
     let hub = hub(move |kind, _| match kind {
         FSTAT => {
             size += 1;
             Some((ATTRS, file(size)))
         }
-        READ => Some((DATA, string(b"1234"))),
+        READ => Some((DATA, string(&[1; 32 << 10]))),
         _ => None,
     })
     .await;

@@ -1,4 +1,4 @@
-//! The one SFTP session of a sandbox, made when it is needed and made again when it died.
+//! The SFTP sessions of a sandbox, made when they are needed and made again when they died.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,18 +7,28 @@ use russh::ChannelMsg;
 use sandbox_core::{ConnectionStage, Deadline, Error, Result};
 use tokio_util::sync::CancellationToken;
 
+use super::outgoing::Outgoing;
 use super::sftp::{Progress, Sftp};
 use crate::channel::{self, OpenChannel};
 use crate::connection::Opening;
 use crate::pool::SlotPool;
 use crate::stream::ChannelIo;
 
-/// Hands out the session.
+/// Sessions of a sandbox at most, each on a connection of its own.
+pub(crate) const SESSIONS: usize = 4;
+
+/// Hands out the sessions.
 pub(crate) struct Hub {
     pool: SlotPool,
+    /// The first is everybody's; the others are there for large files.
+    places: [Place; SESSIONS],
+    limits: HubLimits,
+}
+
+#[derive(Default)]
+struct Place {
     making: tokio::sync::Mutex<()>,
     current: Mutex<Option<Used>>,
-    limits: HubLimits,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -35,14 +45,14 @@ struct Used {
 
 impl Hub {
     pub(crate) fn new(pool: SlotPool, limits: HubLimits) -> Self {
-        Self { pool, making: tokio::sync::Mutex::default(), current: Mutex::default(), limits }
+        Self { pool, places: Default::default(), limits }
     }
 
     /// A hub with a session that is there already.
     #[cfg(test)]
     pub(super) fn over(pool: SlotPool, limits: HubLimits, sftp: Sftp) -> Self {
         let hub = Self::new(pool, limits);
-        *hub.current() = Some(Used { sftp: Arc::new(sftp), at: Instant::now() });
+        *hub.places[0].current() = Some(Used { sftp: Arc::new(sftp), at: Instant::now() });
         hub
     }
 
@@ -52,43 +62,42 @@ impl Hub {
 
     /// The session; a new one when there is none that lives.
     pub(crate) async fn session(&self) -> Result<Arc<Sftp>> {
-        if let Some(sftp) = self.usable() {
+        self.session_at(0).await
+    }
+
+    /// One of several sessions, below [`SESSIONS`].
+    pub(super) async fn session_at(&self, place: usize) -> Result<Arc<Sftp>> {
+        let place = &self.places[place];
+        if let Some(sftp) = place.usable() {
             return Ok(sftp);
         }
-        let _one_at_a_time = self.making.lock().await;
-        if let Some(sftp) = self.usable() {
+        let _one_at_a_time = place.making.lock().await;
+        if let Some(sftp) = place.usable() {
             return Ok(sftp);
         }
         let sftp = Arc::new(self.connect().await?);
-        *self.current() = Some(Used { sftp: Arc::clone(&sftp), at: Instant::now() });
+        *place.current() = Some(Used { sftp: Arc::clone(&sftp), at: Instant::now() });
         Ok(sftp)
     }
 
-    /// Lets go of a session that nobody has used for long, or that is broken.
+    /// Lets go of sessions that nobody has used for long, or that are broken.
     pub(crate) fn reap(&self, idle: Duration) {
-        let mut current = self.current();
-        let old = current.take_if(|used| {
-            !used.sftp.is_usable() || Arc::strong_count(&used.sftp) == 1 && used.at.elapsed() > idle
-        });
-        drop(current);
-        drop(old);
+        for place in &self.places {
+            let mut current = place.current();
+            let old = current.take_if(|used| {
+                !used.sftp.is_usable() || Arc::strong_count(&used.sftp) == 1 && used.at.elapsed() > idle
+            });
+            drop(current);
+            drop(old);
+        }
     }
 
-    /// Ends the session with its connection.
+    /// Ends the sessions with their connections.
     pub(crate) fn close(&self) {
         self.pool.close();
-        drop(self.current().take());
-    }
-
-    fn usable(&self) -> Option<Arc<Sftp>> {
-        let mut current = self.current();
-        let used = current.as_mut().filter(|used| used.sftp.is_usable())?;
-        used.at = Instant::now();
-        Some(Arc::clone(&used.sftp))
-    }
-
-    fn current(&self) -> std::sync::MutexGuard<'_, Option<Used>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        for place in &self.places {
+            drop(place.current().take());
+        }
     }
 
     async fn connect(&self) -> Result<Sftp> {
@@ -101,7 +110,8 @@ impl Hub {
             return Err(no_sftp(&server));
         }
         let (ended, progress) = (CancellationToken::new(), Progress::new());
-        let stream = ChannelIo::new(channel).telling(&ended, &progress);
+        let outgoing = Outgoing::new(Arc::clone(&channel.write), life.clone());
+        let stream = tokio::io::join(ChannelIo::new(channel).telling(&ended, &progress), outgoing);
         let begin = Sftp::begin(stream, ended, progress, self.limits.request);
         match tokio::time::timeout(self.limits.channel, begin).await.map_err(|_elapsed| silent())? {
             Ok(sftp) => Ok(sftp),
@@ -113,6 +123,19 @@ impl Hub {
             // The server promised, and its helper program does not run.
             Err(_) => Err(no_sftp(&server)),
         }
+    }
+}
+
+impl Place {
+    fn usable(&self) -> Option<Arc<Sftp>> {
+        let mut current = self.current();
+        let used = current.as_mut().filter(|used| used.sftp.is_usable())?;
+        used.at = Instant::now();
+        Some(Arc::clone(&used.sftp))
+    }
+
+    fn current(&self) -> std::sync::MutexGuard<'_, Option<Used>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

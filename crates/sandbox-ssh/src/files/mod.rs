@@ -11,11 +11,13 @@ mod hostile;
 mod hub;
 mod names;
 mod ops;
+mod outgoing;
 mod sftp;
+mod stripes;
 mod upload;
 
 pub(crate) use download::download;
-pub(crate) use hub::{Hub, HubLimits};
+pub(crate) use hub::{Hub, HubLimits, SESSIONS};
 pub(crate) use ops::Files;
 pub(crate) use sftp::Progress;
 pub(crate) use upload::upload;

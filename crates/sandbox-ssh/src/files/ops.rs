@@ -1,5 +1,6 @@
 //! Everything about files but their content.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -41,11 +42,19 @@ impl Files<'_> {
         let fail = |error| sftp.failed(INSIDE, path, error);
         let directory = handle::open(&sftp, Target::Directory(path.to_owned())).await.map_err(fail)?;
         let (mut entries, mut bytes) = (Vec::new(), 0);
+        // Two at once: most directories are told in one answer, and the next is their end.
+        let mut answers = VecDeque::new();
         loop {
-            let batch = match sftp.call(sftp.raw.readdir(directory.id())).await {
-                Ok(batch) => batch.files,
-                Err(SftpError::Status(status)) if status.status_code == StatusCode::Eof => break,
-                Err(error) => return Err(fail(error)),
+            if answers.is_empty() {
+                let read = || sftp.raw.readdir(directory.id());
+                let both = async { Ok(tokio::join!(read(), read())) };
+                answers.extend(<[_; 2]>::from(sftp.call(both).await.map_err(fail)?));
+            }
+            let batch = match answers.pop_front() {
+                Some(Ok(batch)) => batch.files,
+                Some(Err(SftpError::Status(status))) if status.status_code == StatusCode::Eof => break,
+                Some(Err(error)) => return Err(fail(error)),
+                None => continue,
             };
             if batch.is_empty() {
                 return Err(fault(
@@ -69,7 +78,6 @@ impl Files<'_> {
                 entries.push(info(&file.filename, &file.attrs));
             }
         }
-        directory.close().await.map_err(fail)?;
         Ok(entries)
     }
 

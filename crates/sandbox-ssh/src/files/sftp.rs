@@ -34,6 +34,10 @@ pub(crate) struct Sftp {
     pub(super) read_len: u32,
     pub(super) posix_rename: bool,
     pub(super) statvfs: bool,
+    /// It tells hashes of its files (draft-ietf-secsh-filexfer-extensions-00, section 3).
+    pub(super) check_file: bool,
+    /// The shortest round trip so far.
+    round_trip_us: AtomicU64,
     transfers: AtomicUsize,
     /// It answers no more.
     ended: CancellationToken,
@@ -49,7 +53,7 @@ pub(crate) struct Progress {
 }
 
 /// Counts as a transfer until dropped.
-pub(super) struct Transfer<'a>(&'a Sftp);
+pub(super) struct Transfer(Arc<Sftp>);
 
 impl Sftp {
     /// Begins a session on a stream that cancels `ended` when it ends, and keeps `progress`.
@@ -80,6 +84,8 @@ impl Sftp {
             read_len,
             posix_rename: has("posix-rename@openssh.com"),
             statvfs: has("statvfs@openssh.com"),
+            check_file: has("check-file"),
+            round_trip_us: AtomicU64::new(u64::MAX),
             transfers: AtomicUsize::new(0),
             ended,
             progress,
@@ -103,6 +109,23 @@ impl Sftp {
         }
     }
 
+    /// Waits for an answer that is work of moments, and takes its time for a round trip's.
+    pub(super) async fn timed<T>(&self, request: impl Future<Output = SftpResult<T>>) -> SftpResult<T> {
+        let begun = Instant::now();
+        let answer = self.call(request).await;
+        let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.round_trip_us.fetch_min(took, Ordering::Relaxed);
+        answer
+    }
+
+    /// The shortest round trip so far; zero when none was seen.
+    pub(super) fn round_trip(&self) -> Duration {
+        match self.round_trip_us.load(Ordering::Relaxed) {
+            u64::MAX => Duration::ZERO,
+            us => Duration::from_micros(us),
+        }
+    }
+
     /// A refusal or failure of the server, in the words of this SDK. When the server does
     /// not answer as it should, the next caller gets another session.
     pub(super) fn failed(&self, direction: Direction, path: &str, error: SftpError) -> Error {
@@ -116,22 +139,20 @@ impl Sftp {
         !self.ended.is_cancelled()
     }
 
-    pub(super) fn transfer(&self) -> Transfer<'_> {
+    pub(super) fn transfer(self: &Arc<Self>) -> Transfer {
         self.transfers.fetch_add(1, Ordering::Relaxed);
-        Transfer(self)
+        Transfer(Arc::clone(self))
     }
-}
 
-impl Transfer<'_> {
     /// How many requests a transfer may have in flight: `alone` when it is the only one, and
     /// no fewer than `least`, so that all together need a bounded amount of memory.
     pub(super) fn in_flight(&self, alone: usize, least: usize) -> usize {
-        let transfers = self.0.transfers.load(Ordering::Relaxed).max(1);
+        let transfers = self.transfers.load(Ordering::Relaxed).max(1);
         (4 * alone / transfers).clamp(least, alone)
     }
 }
 
-impl Drop for Transfer<'_> {
+impl Drop for Transfer {
     fn drop(&mut self) {
         self.0.transfers.fetch_sub(1, Ordering::Relaxed);
     }

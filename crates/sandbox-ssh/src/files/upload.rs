@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::FileAttributes;
@@ -15,6 +16,7 @@ use super::hub::Hub;
 use super::names::{check_path, split};
 use super::ops::replace;
 use super::sftp::{Sftp, SftpResult};
+use super::stripes::Stripes;
 
 /// Requests in flight: together one window of OpenSSH.
 const IN_FLIGHT: usize = 64;
@@ -34,7 +36,7 @@ pub(crate) async fn upload(hub: &Hub, request: UploadRequest, from: Reader) -> R
     }
     let sftp = hub.session().await?;
     let temporary = Temporary::new(&sftp, directory, name)?;
-    let written = write(&sftp, &temporary.path, &request, from).await?;
+    let written = write(hub, &sftp, &temporary.path, &request, from).await?;
     replace(&sftp, &temporary.path, &request.path)
         .await
         .map_err(|error| sftp.failed(UPLOAD, &request.path, error))?;
@@ -75,21 +77,46 @@ impl Drop for Temporary {
     }
 }
 
-async fn write(sftp: &Arc<Sftp>, temporary: &str, request: &UploadRequest, from: Reader) -> Result<u64> {
+async fn write(
+    hub: &Hub,
+    sftp: &Arc<Sftp>,
+    temporary: &str,
+    request: &UploadRequest,
+    mut from: Reader,
+) -> Result<u64> {
     let fail = |error| sftp.failed(UPLOAD, &request.path, error);
-    let file = handle::open(sftp, Target::Temporary(temporary.to_owned())).await.map_err(fail)?;
-    let written = match copy(sftp, &file, from, request).await {
-        Ok(written) => written,
-        Err(Failure::Here(error)) => return Err(error),
-        Err(Failure::There(error)) => return Err(no_space_or(sftp, temporary, request, error).await),
-    };
-    if request.size.is_some_and(|size| size != written) {
-        let message = format!(
-            "{written} bytes came, not the {} that were announced; it changed meanwhile",
-            request.size.unwrap_or(0)
-        );
-        return Err(fault(UPLOAD, &request.path, TransferReason::SizeChanged, message));
+    let opening = handle::open(sftp, Target::Temporary(temporary.to_owned()));
+    let (file, first) = tokio::join!(opening, read_piece(&mut from, request.size));
+    let file = file.map_err(fail)?;
+    let first = first.map_err(|error| failed_here(UPLOAD, &request.path, "reading", error))?;
+    if first.len() < PIECE {
+        // This is all of it, and no request needs the answer to another.
+        let written = first.len() as u64;
+        announced(request, written)?;
+        return match finish(sftp, file, request, Some(first)).await {
+            Ok(there) => kept(request, written, there),
+            Err(error) => Err(no_space_or(sftp, temporary, request, error).await),
+        };
     }
+    let stripes = Stripes::new(hub, Arc::clone(sftp), file, Target::Writable(temporary.to_owned()));
+    // Apart, so that what is kept for a small file is small.
+    let (written, file) = match Box::pin(copy(stripes, first, from, request)).await {
+        Ok(copied) => copied,
+        Err(Failure::Here(error)) => return Err(error),
+        Err(Failure::There(sftp, error)) => return Err(no_space_or(&sftp, temporary, request, error).await),
+    };
+    announced(request, written)?;
+    kept(request, written, finish(sftp, file, request, None).await.map_err(fail)?)
+}
+
+/// Gives the file its attributes and closes it, after the content of one that is small. The
+/// size that it has then.
+async fn finish(
+    sftp: &Sftp,
+    file: Handle,
+    request: &UploadRequest,
+    content: Option<Vec<u8>>,
+) -> SftpResult<Option<u64>> {
     let seconds = request.modified.map(seconds);
     let attributes = FileAttributes {
         permissions: Some(request.mode.unwrap_or(0o644) & 0o777),
@@ -97,9 +124,36 @@ async fn write(sftp: &Arc<Sftp>, temporary: &str, request: &UploadRequest, from:
         mtime: seconds,
         ..FileAttributes::empty()
     };
-    sftp.call(sftp.raw.fsetstat(file.id(), attributes)).await.map_err(fail)?;
-    let there = sftp.call(sftp.raw.fstat(file.id())).await.map_err(fail)?.attrs.size;
-    file.close().await.map_err(fail)?;
+    let id = file.id().to_owned();
+    let write = async {
+        match content {
+            Some(content) if !content.is_empty() => sftp.raw.write(&id, 0, content).await.map(drop),
+            _ => Ok(()),
+        }
+    };
+    // In this order: requests are sent as they are polled first.
+    let all =
+        async { tokio::join!(write, sftp.raw.fsetstat(&id, attributes), sftp.raw.fstat(&id), file.close()) };
+    let (written, set, there, closed) = sftp.call(async { Ok(all.await) }).await?;
+    written?;
+    set?;
+    let there = there?.attrs.size;
+    closed?;
+    Ok(there)
+}
+
+fn announced(request: &UploadRequest, written: u64) -> Result<()> {
+    match request.size {
+        Some(size) if size != written => {
+            let message =
+                format!("{written} bytes came, not the {size} that were announced; it changed meanwhile");
+            Err(fault(UPLOAD, &request.path, TransferReason::SizeChanged, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn kept(request: &UploadRequest, written: u64, there: Option<u64>) -> Result<u64> {
     match there {
         Some(size) if size != written => {
             let message = format!("the sandbox has {size} bytes of it, not the {written} that were sent");
@@ -111,40 +165,69 @@ async fn write(sftp: &Arc<Sftp>, temporary: &str, request: &UploadRequest, from:
 
 enum Failure {
     Here(Error),
-    There(SftpError),
+    There(Arc<Sftp>, SftpError),
 }
 
-async fn copy(sftp: &Sftp, file: &Handle, mut from: Reader, request: &UploadRequest) -> Result<u64, Failure> {
-    let transfer = sftp.transfer();
+/// Writes all that comes. How much that was, and the one handle that is left.
+async fn copy(
+    mut stripes: Stripes<'_>,
+    first: Vec<u8>,
+    mut from: Reader,
+    request: &UploadRequest,
+) -> Result<(u64, Handle), Failure> {
     let mut writes = FuturesUnordered::new();
-    let mut offset = 0_u64;
-    loop {
-        let piece = read_piece(&mut from)
+    let (mut piece, mut offset) = (first, 0_u64);
+    while !piece.is_empty() {
+        stripes.widen(request.size.unwrap_or(offset));
+        let (at, sftp, id) = loop {
+            match stripes.free(|sftp| sftp.in_flight(IN_FLIGHT, LEAST)) {
+                Some(free) => break free,
+                None => one(&mut writes, &mut stripes).await?,
+            }
+        };
+        let length = piece.len() as u64;
+        let mut write = Box::pin(async move {
+            let written = sftp.call(sftp.raw.write(id, offset, piece)).await.map(drop);
+            (at, written.map_err(|error| Failure::There(sftp, error)))
+        });
+        // Sent now, and not when there is time to look at the answers.
+        match write.as_mut().now_or_never() {
+            Some((at, written)) => {
+                stripes.answered(at);
+                written?;
+            }
+            None => writes.push(write),
+        }
+        offset += length;
+        piece = read_piece(&mut from, None)
             .await
             .map_err(|error| Failure::Here(failed_here(UPLOAD, &request.path, "reading", error)))?;
-        if piece.is_empty() {
-            break;
-        }
-        while writes.len() >= transfer.in_flight(IN_FLIGHT, LEAST) {
-            sftp.call(one(&mut writes)).await.map_err(Failure::There)?;
-        }
-        let length = piece.len() as u64;
-        writes.push(sftp.raw.write(file.id(), offset, piece));
-        offset += length;
     }
     while !writes.is_empty() {
-        sftp.call(one(&mut writes)).await.map_err(Failure::There)?;
+        one(&mut writes, &mut stripes).await?;
     }
-    Ok(offset)
+    let file = stripes.narrow().await.map_err(|(sftp, error)| Failure::There(sftp, error))?;
+    Ok((offset, file))
 }
 
 /// Waits for any of them to be done.
-async fn one<T>(writes: &mut FuturesUnordered<impl Future<Output = SftpResult<T>>>) -> SftpResult<()> {
-    writes.next().await.transpose().map(drop)
+async fn one(
+    writes: &mut FuturesUnordered<impl Future<Output = (usize, Result<(), Failure>)>>,
+    stripes: &mut Stripes<'_>,
+) -> Result<(), Failure> {
+    match writes.next().await {
+        Some((at, written)) => {
+            stripes.answered(at);
+            written
+        }
+        None => Ok(()),
+    }
 }
 
-async fn read_piece(from: &mut Reader) -> std::io::Result<Vec<u8>> {
-    let mut piece = Vec::with_capacity(PIECE);
+/// The next piece of what has this size, if that is known.
+async fn read_piece(from: &mut Reader, size: Option<u64>) -> std::io::Result<Vec<u8>> {
+    let most = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(PIECE);
+    let mut piece = Vec::with_capacity(most.saturating_add(1).min(PIECE));
     while piece.len() < PIECE {
         let room = (PIECE - piece.len()) as u64;
         if (&mut *from).take(room).read_buf(&mut piece).await? == 0 {

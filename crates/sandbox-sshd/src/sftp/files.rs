@@ -26,6 +26,8 @@ pub(super) struct Files {
     home: PathBuf,
     handles: HashMap<String, Open>,
     next: u32,
+    /// What was read last: a small file asked for with a large length costs only its size.
+    scratch: Vec<u8>,
 }
 
 enum Open {
@@ -44,7 +46,7 @@ pub(super) type Entry = (String, Option<Metadata>);
 
 impl Files {
     pub(super) fn new(home: PathBuf) -> Self {
-        Self { home, handles: HashMap::new(), next: 0 }
+        Self { home, handles: HashMap::new(), next: 0, scratch: Vec::new() }
     }
 
     /// The path that a name from russh-sftp means, if it says.
@@ -99,15 +101,17 @@ impl Files {
     }
 
     /// Fewer bytes than asked for at the end of the file; at least one.
-    pub(super) fn read(&self, handle: &str, offset: u64, length: u32) -> Result<Vec<u8>, Refused> {
-        let file = self.file(handle)?;
-        let mut data = vec![0; length.min(MOST_DATA) as usize];
-        let read = file.read_at(&mut data, offset)?;
+    pub(super) fn read(&mut self, handle: &str, offset: u64, length: u32) -> Result<Vec<u8>, Refused> {
+        let Some(Open::File(file)) = self.handles.get(handle) else { return Err(unknown_handle()) };
+        let length = length.min(MOST_DATA) as usize;
+        if self.scratch.len() < length {
+            self.scratch.resize(length, 0);
+        }
+        let read = file.read_at(&mut self.scratch[..length], offset)?;
         if read == 0 && length > 0 {
             return Err(Refused::end_of_file());
         }
-        data.truncate(read);
-        Ok(data)
+        Ok(self.scratch[..read].to_vec())
     }
 
     pub(super) fn write(&self, handle: &str, offset: u64, data: &[u8]) -> Result<(), Refused> {

@@ -1,109 +1,74 @@
-//! Requests of russh-sftp to file operations.
+//! Requests of the protocol to file operations.
 
-use std::collections::HashMap;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
-use russh_sftp::protocol::{
-    Attrs, Data, File, FileAttributes, Handle, Name, OpenFlags, Packet, Status, Version,
-};
-use russh_sftp::server::Handler;
-use tokio::sync::oneshot;
+use russh_sftp::protocol::{Attrs, Data, File, FileAttributes, Handle, Name, Packet, Version};
 
 use super::status::{Refused, ok};
 use super::{attributes, extensions, files::Files};
 
-/// One SFTP session.
+/// One SFTP session. Operations block, and so does every method: the thread is the session's
+/// own.
 pub(super) struct Session {
     files: Files,
-    /// Dropped with the session.
-    _alive: oneshot::Sender<()>,
 }
 
 impl Session {
-    pub(super) fn new(home: PathBuf, alive: oneshot::Sender<()>) -> Self {
-        Self { files: Files::new(home), _alive: alive }
+    pub(super) fn new(home: PathBuf) -> Self {
+        Self { files: Files::new(home) }
+    }
+
+    /// What a request comes to. There is an answer to each.
+    pub(super) fn answer(&mut self, request: Packet) -> Packet {
+        let id = request.get_request_id();
+        self.serve(request).unwrap_or_else(|refused| refused.answer(id))
+    }
+
+    fn serve(&mut self, request: Packet) -> Result<Packet, Refused> {
+        Ok(match request {
+            Packet::Init(_) => {
+                let mut version = Version::new();
+                version.extensions = extensions::offered();
+                version.into()
+            }
+            Packet::Open(r) => {
+                let path = self.path(&r.filename)?;
+                Handle { id: r.id, handle: self.files.open(&path, r.pflags, &r.attrs)? }.into()
+            }
+            Packet::Close(r) => done(r.id, self.files.close(&r.handle))?,
+            Packet::Read(r) => Data { id: r.id, data: self.files.read(&r.handle, r.offset, r.len)? }.into(),
+            Packet::Write(r) => done(r.id, self.files.write(&r.handle, r.offset, &r.data))?,
+            Packet::Lstat(r) => attrs(r.id, &self.path(&r.path)?.symlink_metadata()?).into(),
+            Packet::Stat(r) => attrs(r.id, &self.path(&r.path)?.metadata()?).into(),
+            Packet::Fstat(r) => attrs(r.id, &self.files.metadata(&r.handle)?).into(),
+            Packet::SetStat(r) => done(r.id, attributes::set_on_path(&self.path(&r.path)?, &r.attrs, false))?,
+            Packet::FSetStat(r) => done(r.id, self.files.set_attributes(&r.handle, &r.attrs))?,
+            Packet::OpenDir(r) => {
+                let path = self.path(&r.path)?;
+                Handle { id: r.id, handle: self.files.open_directory(path)? }.into()
+            }
+            Packet::ReadDir(r) => self.list(r.id, &r.handle)?.into(),
+            Packet::Remove(r) => done(r.id, std::fs::remove_file(self.path(&r.filename)?))?,
+            Packet::MkDir(r) => done(r.id, Files::make_directory(&self.path(&r.path)?, &r.attrs))?,
+            Packet::RmDir(r) => done(r.id, std::fs::remove_dir(self.path(&r.path)?))?,
+            Packet::RealPath(r) => name(r.id, Files::real_path(&self.path(&r.path)?)?).into(),
+            Packet::Rename(r) => done(r.id, Files::rename(&self.path(&r.oldpath)?, &self.path(&r.newpath)?))?,
+            Packet::ReadLink(r) => name(r.id, Files::read_link(&self.path(&r.path)?)?).into(),
+            // The draft has the link first; OpenSSH sends the target first, and everybody
+            // follows it.
+            Packet::Symlink(r) => done(r.id, self.link(&r.linkpath, &r.targetpath))?,
+            Packet::Extended(r) => extensions::serve(&self.files, r.id, &r.request, &r.data)?,
+            _ => return Err(Refused::unsupported("the operation")),
+        })
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, Refused> {
         self.files.path(name)
     }
-}
 
-/// Operations block, and so does every method here: the thread is the session's own.
-impl Handler for Session {
-    type Error = Refused;
-
-    fn unimplemented(&self) -> Refused {
-        Refused::unsupported("the operation")
-    }
-
-    async fn init(
-        &mut self,
-        _version: u32,
-        _extensions: HashMap<String, String>,
-    ) -> Result<Version, Refused> {
-        let mut version = Version::new();
-        version.extensions = extensions::offered();
-        Ok(version)
-    }
-
-    async fn open(
-        &mut self,
-        id: u32,
-        filename: String,
-        pflags: OpenFlags,
-        attrs: FileAttributes,
-    ) -> Result<Handle, Refused> {
-        let path = self.path(&filename)?;
-        Ok(Handle { id, handle: self.files.open(&path, pflags, &attrs)? })
-    }
-
-    async fn close(&mut self, id: u32, handle: String) -> Result<Status, Refused> {
-        self.files.close(&handle).map(|()| ok(id))
-    }
-
-    async fn read(&mut self, id: u32, handle: String, offset: u64, len: u32) -> Result<Data, Refused> {
-        Ok(Data { id, data: self.files.read(&handle, offset, len)? })
-    }
-
-    async fn write(
-        &mut self,
-        id: u32,
-        handle: String,
-        offset: u64,
-        data: Vec<u8>,
-    ) -> Result<Status, Refused> {
-        self.files.write(&handle, offset, &data).map(|()| ok(id))
-    }
-
-    async fn lstat(&mut self, id: u32, path: String) -> Result<Attrs, Refused> {
-        Ok(attrs(id, &self.path(&path)?.symlink_metadata()?))
-    }
-
-    async fn stat(&mut self, id: u32, path: String) -> Result<Attrs, Refused> {
-        Ok(attrs(id, &self.path(&path)?.metadata()?))
-    }
-
-    async fn fstat(&mut self, id: u32, handle: String) -> Result<Attrs, Refused> {
-        Ok(attrs(id, &self.files.metadata(&handle)?))
-    }
-
-    async fn setstat(&mut self, id: u32, path: String, attrs: FileAttributes) -> Result<Status, Refused> {
-        attributes::set_on_path(&self.path(&path)?, &attrs, false).map(|()| ok(id))
-    }
-
-    async fn fsetstat(&mut self, id: u32, handle: String, attrs: FileAttributes) -> Result<Status, Refused> {
-        self.files.set_attributes(&handle, &attrs).map(|()| ok(id))
-    }
-
-    async fn opendir(&mut self, id: u32, path: String) -> Result<Handle, Refused> {
-        let path = self.path(&path)?;
-        Ok(Handle { id, handle: self.files.open_directory(path)? })
-    }
-
-    async fn readdir(&mut self, id: u32, handle: String) -> Result<Name, Refused> {
-        let files = self.files.list(&handle)?.into_iter().map(|(name, metadata)| match metadata {
+    fn list(&mut self, id: u32, handle: &str) -> Result<Name, Refused> {
+        let files = self.files.list(handle)?.into_iter().map(|(name, metadata)| match metadata {
             Some(metadata) => File {
                 longname: attributes::long_name(&name, &metadata),
                 attrs: attributes::from_metadata(&metadata),
@@ -114,44 +79,15 @@ impl Handler for Session {
         Ok(Name { id, files: files.collect() })
     }
 
-    async fn remove(&mut self, id: u32, filename: String) -> Result<Status, Refused> {
-        std::fs::remove_file(self.path(&filename)?)?;
-        Ok(ok(id))
-    }
-
-    async fn mkdir(&mut self, id: u32, path: String, attrs: FileAttributes) -> Result<Status, Refused> {
-        Files::make_directory(&self.path(&path)?, &attrs).map(|()| ok(id))
-    }
-
-    async fn rmdir(&mut self, id: u32, path: String) -> Result<Status, Refused> {
-        std::fs::remove_dir(self.path(&path)?)?;
-        Ok(ok(id))
-    }
-
-    async fn realpath(&mut self, id: u32, path: String) -> Result<Name, Refused> {
-        Ok(name(id, Files::real_path(&self.path(&path)?)?))
-    }
-
-    async fn rename(&mut self, id: u32, oldpath: String, newpath: String) -> Result<Status, Refused> {
-        Files::rename(&self.path(&oldpath)?, &self.path(&newpath)?).map(|()| ok(id))
-    }
-
-    async fn readlink(&mut self, id: u32, path: String) -> Result<Name, Refused> {
-        Ok(name(id, Files::read_link(&self.path(&path)?)?))
-    }
-
-    /// The draft has the link first; OpenSSH sends the target first, and everybody follows it.
-    async fn symlink(&mut self, id: u32, linkpath: String, targetpath: String) -> Result<Status, Refused> {
-        let (target, link) = (linkpath, targetpath);
+    fn link(&self, target: &str, link: &str) -> Result<(), Refused> {
         // Checked, but kept as it is: a relative target starts at the link.
-        self.path(&target)?;
-        std::os::unix::fs::symlink(Path::new(&target), self.path(&link)?)?;
-        Ok(ok(id))
+        self.path(target)?;
+        Ok(std::os::unix::fs::symlink(Path::new(target), self.path(link)?)?)
     }
+}
 
-    async fn extended(&mut self, id: u32, request: String, data: Vec<u8>) -> Result<Packet, Refused> {
-        extensions::serve(&self.files, id, &request, &data)
-    }
+fn done(id: u32, result: Result<(), impl Into<Refused>>) -> Result<Packet, Refused> {
+    result.map(|()| ok(id).into()).map_err(Into::into)
 }
 
 fn attrs(id: u32, metadata: &Metadata) -> Attrs {

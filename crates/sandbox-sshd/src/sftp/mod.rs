@@ -11,11 +11,10 @@ mod attributes;
 mod extensions;
 mod files;
 mod handler;
+mod requests;
 mod status;
 
 use std::path::PathBuf;
-
-use tokio::sync::oneshot;
 
 use crate::command::{Ends, unless};
 use crate::output::{Exit, Lost};
@@ -25,15 +24,12 @@ use crate::output::{Exit, Lost};
 pub(crate) async fn serve(home: PathBuf, ends: Ends) -> Result<(), Lost> {
     let Ends { input, output, control: _control } = ends;
     let gone = input.gone();
-    let stream = tokio::io::join(input, output.writer(gone.clone()));
+    let writer = output.writer(gone.clone());
     let thread = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        runtime.block_on(async {
-            let (alive, ended) = oneshot::channel();
-            russh_sftp::server::run(stream, handler::Session::new(home, alive)).await;
-            // Nobody sends: the session drops its end when it is over.
-            ended.await.ok();
-        });
+        if let Err(error) = runtime.block_on(requests::answer(input, writer, handler::Session::new(home))) {
+            tracing::debug!(%error, "an SFTP session ended early");
+        }
         Ok::<_, std::io::Error>(())
     });
     let code = match thread.await {

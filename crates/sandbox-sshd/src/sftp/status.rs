@@ -3,7 +3,7 @@
 use std::io;
 
 use nix::errno::Errno;
-use russh_sftp::protocol::{Status, StatusCode};
+use russh_sftp::protocol::{Packet, Status, StatusCode};
 use russh_sftp::server::StatusReply;
 
 /// A refusal, with what the system or we have to say about it.
@@ -13,6 +13,17 @@ pub(super) struct Refused(StatusReply);
 impl Refused {
     pub(super) fn new(code: StatusCode, message: impl Into<String>) -> Self {
         Self(code.with_message(message))
+    }
+
+    /// As an answer to the request of this id.
+    pub(super) fn answer(self, id: u32) -> Packet {
+        let StatusReply { status_code, error_message, language_tag } = self.0;
+        Packet::Status(Status {
+            id,
+            status_code,
+            error_message: error_message.unwrap_or_else(|| status_code.to_string()),
+            language_tag: language_tag.unwrap_or_else(|| "en".to_owned()),
+        })
     }
 
     pub(super) fn end_of_file() -> Self {
@@ -49,19 +60,13 @@ impl From<Errno> for Refused {
     }
 }
 
-impl From<Refused> for StatusReply {
-    fn from(refused: Refused) -> Self {
-        refused.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn codes_and_messages_are_honest() {
-        let reply = |errno: Errno| StatusReply::from(Refused::from(io::Error::from(errno)));
+        let reply = |errno: Errno| Refused::from(io::Error::from(errno)).0;
         assert_eq!(reply(Errno::ENOENT).status_code, StatusCode::NoSuchFile);
         assert_eq!(reply(Errno::EACCES).status_code, StatusCode::PermissionDenied);
         let full = reply(Errno::ENOSPC);

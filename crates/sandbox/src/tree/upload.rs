@@ -1,13 +1,19 @@
 //! A local directory into a sandbox.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use sandbox_core::{Direction, Error, Result, TransferReason};
+use sandbox_core::{Direction, Error, FileKind, Result, TransferReason};
+use tokio::sync::Semaphore;
 
-use super::{AT_ONCE, Skipped, TreeReport, below};
-use crate::Sandbox;
-use crate::copy::local_error;
+use super::{DIRECTORIES_AT_ONCE, LARGE_AT_ONCE, SMALL_AT_ONCE, Skipped, TreeReport, below, root};
+use crate::copy::{Source, blocking, local_error};
+use crate::meter::Meter;
+use crate::{Sandbox, Transfer};
+
+/// How many files are opened with one change of threads.
+const BATCH: usize = 32;
 
 impl Sandbox {
     /// Copies a local directory with all that is in it to `remote`, which is made when it is
@@ -19,67 +25,141 @@ impl Sandbox {
     /// [`Error::Transfer`](crate::Error::Transfer) naming the first path that failed; also a name that is not UTF-8,
     /// which SFTP cannot carry. What was copied before stays.
     pub async fn upload_dir(&self, local: impl AsRef<Path>, remote: impl Into<String>) -> Result<TreeReport> {
-        let (top, remote) = (local.as_ref().to_owned(), Self::tree_root(remote.into()));
-        let walk = tokio::task::spawn_blocking(move || Tree::read(&top));
-        let tree = walk.await.map_err(|panic| {
-            Error::transfer(
-                Direction::Upload,
-                local.as_ref().display().to_string(),
-                TransferReason::Other,
-                "the directory could not be read",
-                Some(Box::new(panic)),
-            )
-        })??;
+        self.transfer().upload_dir(local, remote).await
+    }
+
+    /// Makes a directory, or finds that it is there.
+    async fn make_directory(self, path: String) -> Result<()> {
         let session = &self.inner.session;
-        let mut report = TreeReport { skipped: tree.skipped, ..TreeReport::default() };
-        // Parents come before their children.
-        for directory in &tree.directories {
-            let path = if directory.is_empty() { remote.clone() } else { below(&remote, directory) };
-            self.inner.explained(session.create_dir(&path, true).await).await?;
-            report.directories += 1;
-        }
-        // Owned values in each future, or the whole would not be `Send` for the compiler.
-        let files = stream::iter(tree.files).map(|(local, name)| {
-            let (sandbox, path) = (self.clone(), below(&remote, &name));
-            async move { sandbox.upload(local, path).await }
-        });
-        let sizes: Vec<u64> = files.buffer_unordered(AT_ONCE).try_collect().await?;
-        report.files = sizes.len() as u64;
-        report.bytes = sizes.iter().sum();
-        for (name, target) in &tree.symlinks {
-            let path = below(&remote, name);
-            // In place of a link that is there, as files are.
-            if session.stat(&path, false).await.is_ok() {
-                self.inner.explained(session.remove_file(&path).await).await?;
+        let made = match session.create_dir(&path, false).await {
+            Err(Error::Transfer(error)) if error.reason == TransferReason::AlreadyExists => {
+                match session.stat(&path, true).await {
+                    Ok(there) if there.kind == FileKind::Directory => Ok(()),
+                    Ok(_) => Err(Error::Transfer(error)),
+                    Err(error) => Err(error),
+                }
             }
-            self.inner.explained(session.symlink(target, &path).await).await?;
-            report.symlinks += 1;
+            made => made,
+        };
+        self.inner.explained(made).await
+    }
+
+    /// Makes a link, in place of one that is there.
+    async fn make_link(self, target: String, path: String) -> Result<()> {
+        let session = &self.inner.session;
+        let mut made = session.symlink(&target, &path).await;
+        if matches!(&made, Err(Error::Transfer(error)) if error.reason == TransferReason::AlreadyExists) {
+            self.inner.explained(session.remove_file(&path).await).await?;
+            made = session.symlink(&target, &path).await;
         }
+        self.inner.explained(made).await
+    }
+}
+
+impl Transfer {
+    pub(crate) async fn upload_tree(
+        &self,
+        local: &Path,
+        remote: String,
+        meter: &Arc<Meter>,
+    ) -> Result<TreeReport> {
+        let (top, remote, sizes) = (local.to_owned(), root(remote), meter.is_watched());
+        let tree = blocking(Direction::Upload, local, move || Tree::read(&top, sizes)).await?;
+        if sizes {
+            meter.expect(tree.bytes);
+        }
+        let sandbox = &self.sandbox;
+        sandbox.inner.explained(sandbox.inner.session.create_dir(&remote, true).await).await?;
+        let mut report = TreeReport { directories: 1, skipped: tree.skipped, ..TreeReport::default() };
+        // Owned values in each future, or the whole would not be `Send` for the compiler.
+        for level in tree.directories {
+            report.directories += level.len() as u64;
+            let making = stream::iter(level)
+                .map(|name| sandbox.clone().make_directory(below(&remote, &name)))
+                .buffer_unordered(DIRECTORIES_AT_ONCE);
+            making.try_collect::<()>().await?;
+        }
+        (report.files, report.bytes) = self.send_all(tree.files, &remote, meter).await?;
+        report.symlinks = tree.symlinks.len() as u64;
+        let linking = stream::iter(tree.symlinks)
+            .map(|(name, target)| sandbox.clone().make_link(target, below(&remote, &name)))
+            .buffer_unordered(DIRECTORIES_AT_ONCE);
+        linking.try_collect::<()>().await?;
         Ok(report)
     }
+
+    /// How many files and bytes.
+    async fn send_all(
+        &self,
+        files: Vec<(PathBuf, String)>,
+        remote: &str,
+        meter: &Arc<Meter>,
+    ) -> Result<(u64, u64)> {
+        let large = Arc::new(Semaphore::new(LARGE_AT_ONCE));
+        let opened = stream::iter(batches(files))
+            .map(|batch| async move {
+                let first = batch.first().map(|(path, _)| path.clone()).unwrap_or_default();
+                blocking(Direction::Upload, &first, move || {
+                    let open = |(path, name)| Ok((Source::open(path)?, name));
+                    batch.into_iter().map(open).collect::<Result<Vec<_>>>()
+                })
+                .await
+            })
+            .buffered(2)
+            .map_ok(|sources| stream::iter(sources).map(Ok))
+            .try_flatten();
+        let sending = opened.map_ok(|(source, name): (Source, String)| {
+            let (sandbox, path) = (self.sandbox.clone(), below(remote, &name));
+            let (meter, large) = (Arc::clone(meter), Arc::clone(&large));
+            async move {
+                let _turn = if source.is_small() { None } else { large.acquire_owned().await.ok() };
+                source.send(&sandbox, path, &meter).await
+            }
+        });
+        let add = |(files, bytes), size| async move { Ok((files + 1, bytes + size)) };
+        sending.try_buffer_unordered(SMALL_AT_ONCE).try_fold((0, 0), add).await
+    }
+}
+
+fn batches(files: Vec<(PathBuf, String)>) -> impl Iterator<Item = Vec<(PathBuf, String)>> {
+    let mut files = files.into_iter().peekable();
+    std::iter::from_fn(move || files.peek().is_some().then(|| files.by_ref().take(BATCH).collect()))
 }
 
 /// What is in a local directory; names are relative to it, with `/`.
 #[derive(Default)]
 struct Tree {
-    directories: Vec<String>,
+    /// Those below the top, by how deep they lie.
+    directories: Vec<Vec<String>>,
     files: Vec<(PathBuf, String)>,
+    /// In all files, if they were asked for.
+    bytes: u64,
     symlinks: Vec<(String, String)>,
     skipped: Vec<Skipped>,
 }
 
 impl Tree {
-    fn read(top: &Path) -> Result<Self> {
-        let mut tree = Self { directories: vec![String::new()], ..Self::default() };
-        let mut next = 0;
-        while let Some(directory) = tree.directories.get(next).cloned() {
-            next += 1;
-            tree.read_directory(top, &directory)?;
+    fn read(top: &Path, sizes: bool) -> Result<Self> {
+        let mut tree = Self::default();
+        let mut level = vec![String::new()];
+        while !level.is_empty() {
+            let mut next = Vec::new();
+            for directory in &level {
+                tree.read_directory(top, directory, sizes, &mut next)?;
+            }
+            tree.directories.push(next.clone());
+            level = next;
         }
         Ok(tree)
     }
 
-    fn read_directory(&mut self, top: &Path, directory: &str) -> Result<()> {
+    fn read_directory(
+        &mut self,
+        top: &Path,
+        directory: &str,
+        sizes: bool,
+        directories: &mut Vec<String>,
+    ) -> Result<()> {
         let path = top.join(directory);
         let failed = |source| local_error(Direction::Upload, &path, source);
         for entry in std::fs::read_dir(&path).map_err(failed)? {
@@ -87,8 +167,11 @@ impl Tree {
             let kind = entry.file_type().map_err(failed)?;
             let name = below(directory, text(&entry.path(), entry.file_name())?.as_str());
             if kind.is_dir() {
-                self.directories.push(name);
+                directories.push(name);
             } else if kind.is_file() {
+                if sizes {
+                    self.bytes = self.bytes.saturating_add(entry.metadata().map_err(failed)?.len());
+                }
                 self.files.push((entry.path(), name));
             } else if kind.is_symlink() {
                 let target = std::fs::read_link(entry.path()).map_err(failed)?;
