@@ -22,6 +22,7 @@ pub mod jobs;
 pub mod lifecycle;
 pub mod odd_input;
 pub mod ports;
+pub mod resuming;
 pub mod trees;
 
 /// A backend to try: a client of it, and the means to make more, as other programs would.
@@ -66,6 +67,7 @@ pub fn conformance(world: &World, runtime: &Handle) -> Vec<Trial> {
         lifecycle::cases(),
         odd_input::cases(),
         ports::cases(),
+        resuming::cases(),
         trees::cases(),
     ]
     .into_iter()

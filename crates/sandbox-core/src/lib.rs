@@ -51,7 +51,7 @@ pub use error::{
 };
 pub use event::{Diagnosis, EventStream, SandboxEvent, SandboxEventKind};
 pub use exec::{Env, ExecRequest, Program, Pty, PtySize};
-pub use file::{DownloadRequest, FileInfo, FileKind, UploadRequest};
+pub use file::{DownloadRequest, FileInfo, FileKind, UploadRequest, partial_name};
 pub use id::{JobId, SandboxId, Uid};
 pub use info::{AppliedLimit, Capabilities, Isolation, LimitScope, LimitSupport, SandboxInfo, SandboxState};
 pub use keys::{KeyPair, PrivateKey, PublicKey};

@@ -1,6 +1,7 @@
 //! The data plane: what is done inside a sandbox.
 
 use std::fmt::Debug;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,29 @@ pub trait Session: Debug + Send + Sync + 'static {
     ///
     /// [`Transfer`](crate::Error::Transfer); then nothing of it is left.
     async fn upload(&self, request: UploadRequest, from: Reader) -> Result<u64>;
+
+    /// Adds to the end of a file, which is made with mode 0o644 when it is not there. Gives how
+    /// many bytes.
+    ///
+    /// The server adds each piece at what is the end then, in their order, so concurrent
+    /// writers never overwrite each other. What fits one piece, at least 32,000 bytes, is
+    /// added as one and comes out whole; pieces of more may lie between those of others.
+    /// Nothing is undone: after a failure, or when the future is dropped, a beginning of it
+    /// may be there.
+    ///
+    /// # Errors
+    ///
+    /// [`Transfer`](crate::Error::Transfer).
+    async fn append(&self, path: &str, from: Reader) -> Result<u64>;
+
+    /// The SHA-256 of a part of a file, from its first byte to the one before the end of
+    /// `range`; of less where the file ends before. `None` when the server cannot tell: ours
+    /// can, and another one that runs `sh`, `tail`, `head` and `sha256sum`.
+    ///
+    /// # Errors
+    ///
+    /// [`Transfer`](crate::Error::Transfer) when the file cannot be read.
+    async fn sha256(&self, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>>;
 
     /// Reads a file into `to`, and flushes it.
     ///

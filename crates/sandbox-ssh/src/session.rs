@@ -1,5 +1,6 @@
 //! One sandbox's pools, and what is done with them.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -127,6 +128,19 @@ impl Session for SshSession {
 
     async fn download(&self, request: DownloadRequest, to: Writer) -> Result<u64> {
         files::download(&self.0.hub, request, to).await
+    }
+
+    async fn append(&self, path: &str, from: Reader) -> Result<u64> {
+        files::append(&self.0.hub, path, from).await
+    }
+
+    async fn sha256(&self, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>> {
+        if let Some(told) = files::told_hash(&self.0.hub, path, range.clone()).await? {
+            return Ok(Some(told));
+        }
+        // Another's server: by a command, where it has those that this takes.
+        let output = self.output(files::hash_command(path, range), files::HASH_OUTPUT).await?;
+        Ok(files::read_hash(&output))
     }
 
     async fn stat(&self, path: &str, follow: bool) -> Result<FileInfo> {

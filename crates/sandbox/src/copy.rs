@@ -25,7 +25,7 @@ impl Sandbox {
     /// [`Error::Transfer`](crate::Error::Transfer) with the side and the reason; also when the file shrinks or grows
     /// meanwhile.
     pub async fn upload(&self, local: impl AsRef<Path>, remote: impl Into<String>) -> Result<u64> {
-        self.transfer().upload(local, remote).await
+        Ok(self.transfer().upload(local, remote).await?.bytes)
     }
 
     /// Writes a file of the sandbox to `local`, in place of one that is there. It appears
@@ -36,7 +36,7 @@ impl Sandbox {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer) with the side and the reason; then a former file is as it was.
     pub async fn download(&self, remote: impl Into<String>, local: impl AsRef<Path>) -> Result<u64> {
-        self.transfer().download(remote, local).await
+        Ok(self.transfer().download(remote, local).await?.bytes)
     }
 }
 
@@ -89,26 +89,14 @@ enum Content {
 impl Source {
     /// Opens a regular file; blocks.
     pub(crate) fn open(path: PathBuf) -> Result<Self> {
-        let failed = |source| local_error(Direction::Upload, &path, source);
-        // Before it is opened, for opening a FIFO would wait for its other end.
-        let metadata = std::fs::metadata(&path).map_err(failed)?;
-        if !metadata.is_file() {
-            let message = if metadata.is_dir() {
-                "it is a directory; upload_dir copies those"
-            } else {
-                "it is not a regular file"
-            };
-            let shown = path.display().to_string();
-            return Err(Error::transfer(Direction::Upload, shown, TransferReason::Other, message, None));
-        }
-        let mut file = File::open(&path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
+        let (metadata, mut file) = open_regular(&path)?;
         if metadata.len() > SMALL {
             return Ok(Self { metadata, content: Content::Open(file) });
         }
         let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
         // One more, to see that it has grown.
-        file.by_ref().take(metadata.len() + 1).read_to_end(&mut content).map_err(failed)?;
+        let read = file.by_ref().take(metadata.len() + 1).read_to_end(&mut content);
+        read.map_err(|source| local_error(Direction::Upload, &path, source))?;
         Ok(Self { metadata, content: Content::Whole(content.into()) })
     }
 
@@ -117,10 +105,7 @@ impl Source {
     }
 
     pub(crate) async fn send(self, sandbox: &Sandbox, remote: String, meter: &Arc<Meter>) -> Result<u64> {
-        let mut request = UploadRequest::new(remote);
-        request.size = Some(self.metadata.len());
-        request.mode = mode_of(&self.metadata);
-        request.modified = self.metadata.modified().ok();
+        let request = request(remote, &self.metadata);
         let from: Reader = match self.content {
             Content::Whole(content) => Box::new(Metered::new(std::io::Cursor::new(content), meter)),
             Content::Open(file) => Box::new(Metered::new(tokio::fs::File::from_std(file), meter)),
@@ -129,6 +114,33 @@ impl Source {
         meter.file_done();
         Ok(sent)
     }
+}
+
+/// Opens a file and nothing else; blocks.
+pub(crate) fn open_regular(path: &Path) -> Result<(Metadata, File)> {
+    let failed = |source| local_error(Direction::Upload, path, source);
+    // Before it is opened, for opening a FIFO would wait for its other end.
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        let message = if metadata.is_dir() {
+            "it is a directory; upload_dir copies those"
+        } else {
+            "it is not a regular file"
+        };
+        let shown = path.display().to_string();
+        return Err(Error::transfer(Direction::Upload, shown, TransferReason::Other, message, None));
+    }
+    let file = File::open(path).map_err(failed)?;
+    Ok((file.metadata().map_err(failed)?, file))
+}
+
+/// What to write, with the attributes of this file.
+pub(crate) fn request(remote: String, metadata: &Metadata) -> UploadRequest {
+    let mut request = UploadRequest::new(remote);
+    request.size = Some(metadata.len());
+    request.mode = mode_of(metadata);
+    request.modified = metadata.modified().ok();
+    request
 }
 
 /// Gives a downloaded file the permission bits and the time of the one in the sandbox.

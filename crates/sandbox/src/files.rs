@@ -74,6 +74,21 @@ impl Files<'_> {
         self.sandbox.inner.explained(written).await.map(drop)
     }
 
+    /// Adds to the end of a file, which is made when it is not there.
+    ///
+    /// Concurrent writers never overwrite each other: each piece goes to what is the end when
+    /// it comes. What has at most 32,000 bytes is one piece and stays together; the pieces of
+    /// more may lie between those of others. Nothing is undone when it fails: a beginning may
+    /// be there, and trying again would add it twice.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Transfer`](crate::Error::Transfer).
+    pub async fn append(&self, path: &str, content: impl Into<Bytes>) -> Result<()> {
+        let from = Box::new(std::io::Cursor::new(content.into()));
+        self.sandbox.inner.explained(self.sandbox.inner.session.append(path, from).await).await.map(drop)
+    }
+
     /// The entries of a directory, ordered by name.
     ///
     /// # Errors

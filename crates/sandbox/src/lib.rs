@@ -85,6 +85,7 @@ mod memory;
 mod meter;
 mod other_clients;
 pub mod prelude;
+mod resume;
 mod transfer;
 mod tree;
 mod unanswered;
@@ -96,7 +97,7 @@ pub use files::Files;
 pub use forward::Forward;
 pub use handle::Sandbox;
 pub use job::Job;
-pub use transfer::{Transfer, TransferProgress};
+pub use transfer::{Discarded, Transfer, TransferProgress, TransferReport};
 pub use tree::{Skipped, TreeLimits, TreeReport};
 
 pub use sandbox_config::Settings;
@@ -110,7 +111,7 @@ pub use sandbox_core::{
     PrivateKey, Process, ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, PublicKey,
     Reader, Resources, Result, SandboxBackend, SandboxEvent, SandboxEventKind, SandboxId, SandboxInfo,
     SandboxSpec, SandboxState, Session, SessionSource, Signal, SweepOptions, SweepReport, Swept,
-    TransferError, TransferReason, Uid, UploadRequest, Verdict, Writer, rfc3339,
+    TransferError, TransferReason, Uid, UploadRequest, Verdict, Writer, partial_name, rfc3339,
 };
 #[cfg(feature = "mock")]
 pub use sandbox_core::{MockConnector, MockHostKeyProbe, MockSandboxBackend, MockSession, MockSessionSource};

@@ -25,7 +25,32 @@ use crate::{Sandbox, TreeLimits, TreeReport};
 pub struct Transfer {
     pub(crate) sandbox: Sandbox,
     pub(crate) limits: TreeLimits,
+    resume: bool,
     callback: Option<Arc<Callback>>,
+}
+
+/// What became of one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TransferReport {
+    /// Its size.
+    pub bytes: u64,
+    /// How many of them were there already, from an earlier transfer, and are right.
+    pub resumed_at: u64,
+    /// Why not all that was there could be used.
+    pub discarded: Option<Discarded>,
+}
+
+/// Why a part that was there was thrown away and moved once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Discarded {
+    /// It is not what the file holds now, from [`resumed_at`](TransferReport::resumed_at) on:
+    /// one of the two has changed.
+    Changed,
+    /// The sandbox cannot tell the hash of a file: its server is not ours, and it has no
+    /// `sha256sum`.
+    Unproved,
 }
 
 /// How far a transfer is.
@@ -44,7 +69,7 @@ pub struct TransferProgress {
 impl Sandbox {
     /// A transfer of files with options, such as a progress callback.
     pub fn transfer(&self) -> Transfer {
-        Transfer { sandbox: self.clone(), limits: TreeLimits::default(), callback: None }
+        Transfer { sandbox: self.clone(), limits: TreeLimits::default(), resume: false, callback: None }
     }
 }
 
@@ -63,16 +88,31 @@ impl Transfer {
         self
     }
 
+    /// Whether to continue a former transfer of the same single file that was cut off, and to
+    /// keep what has come when this one is. Trees are not resumed.
+    ///
+    /// What is kept lies beside the target under [`partial_name`](crate::partial_name) until
+    /// it is complete. Before it is continued, its SHA-256 is compared with that of the
+    /// source, piece by piece; what is different, and all after it, is thrown away and moved
+    /// once more. Two of these to the same target must not run at once.
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
+        self
+    }
+
     /// As [`Sandbox::upload`].
     ///
     /// # Errors
     ///
     /// As there.
-    pub async fn upload(&self, local: impl AsRef<Path>, remote: impl Into<String>) -> Result<u64> {
-        let meter = self.meter();
-        let sent = self.upload_file(local.as_ref(), remote.into(), &meter).await?;
+    pub async fn upload(&self, local: impl AsRef<Path>, remote: impl Into<String>) -> Result<TransferReport> {
+        let (meter, local, remote) = (self.meter(), local.as_ref(), remote.into());
+        let report = match self.resume {
+            true => self.continue_upload(local, remote, &meter).await?,
+            false => TransferReport::new(self.upload_file(local, remote, &meter).await?),
+        };
         meter.finish();
-        Ok(sent)
+        Ok(report)
     }
 
     /// As [`Sandbox::download`].
@@ -80,11 +120,18 @@ impl Transfer {
     /// # Errors
     ///
     /// As there.
-    pub async fn download(&self, remote: impl Into<String>, local: impl AsRef<Path>) -> Result<u64> {
-        let meter = self.meter();
-        let received = self.download_file(remote.into(), local.as_ref(), &meter).await?;
+    pub async fn download(
+        &self,
+        remote: impl Into<String>,
+        local: impl AsRef<Path>,
+    ) -> Result<TransferReport> {
+        let (meter, local, remote) = (self.meter(), local.as_ref(), remote.into());
+        let report = match self.resume {
+            true => self.continue_download(remote, local, &meter).await?,
+            false => TransferReport::new(self.download_file(remote, local, &meter).await?),
+        };
         meter.finish();
-        Ok(received)
+        Ok(report)
     }
 
     /// As [`Sandbox::upload_dir`].
@@ -120,11 +167,18 @@ impl Transfer {
     }
 }
 
+impl TransferReport {
+    fn new(bytes: u64) -> Self {
+        Self { bytes, resumed_at: 0, discarded: None }
+    }
+}
+
 impl fmt::Debug for Transfer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transfer")
             .field("sandbox", &self.sandbox)
             .field("limits", &self.limits)
+            .field("resume", &self.resume)
             .field("progress", &self.callback.is_some())
             .finish()
     }

@@ -32,8 +32,9 @@ pub(crate) async fn download(hub: &Hub, request: DownloadRequest, mut to: Writer
     let file = handle::open(&sftp, Target::File(request.path.clone())).await.map_err(fail)?;
     // One more than is wanted, so that the end of a small file is seen with its content.
     let most = u64::from(sftp.read_len);
-    let first = request.max_size.map_or(most, |max| max.saturating_add(1).min(most));
-    let asking = async { tokio::join!(sftp.raw.fstat(file.id()), read(&sftp, file.id(), 0, first)) };
+    let start = request.offset;
+    let first = request.max_size.map_or(most, |max| max.saturating_sub(start).saturating_add(1).min(most));
+    let asking = async { tokio::join!(sftp.raw.fstat(file.id()), read(&sftp, file.id(), start, first)) };
     let (before, piece) = sftp.call(async { Ok(asking.await) }).await.map_err(fail)?;
     let before = before.map_err(fail)?.attrs;
     if kind(&before) == FileKind::Directory {
@@ -42,17 +43,17 @@ pub(crate) async fn download(hub: &Hub, request: DownloadRequest, mut to: Writer
     let size = before.size.unwrap_or(0);
     check_size(&request, size)?;
     let piece = piece.map_err(fail)?;
-    let got = piece.len() as u64;
-    if size > 0 && (got > size || got == 0) {
-        return Err(changed(&request, size, got));
+    let got = start + piece.len() as u64;
+    if size > 0 && (got > size || piece.is_empty() && start < size) || size < start {
+        return Err(changed(&request, size.max(start), if size < start { size } else { got }));
     }
     check_size(&request, got)?;
     to.write_all(&piece).await.map_err(|error| failed_here(DOWNLOAD, &request.path, "writing", error))?;
     drop(piece);
-    let read = if size == 0 {
+    let end = if size == 0 {
         // Files of /proc have no size, yet have content.
         if got == 0 { 0 } else { until_end(&sftp, &file, &request, got, &mut to).await? }
-    } else if got == size && got < first {
+    } else if got == size && got - start < first {
         size
     } else {
         let target = Target::File(request.path.clone());
@@ -66,7 +67,7 @@ pub(crate) async fn download(hub: &Hub, request: DownloadRequest, mut to: Writer
         size
     };
     to.flush().await.map_err(|error| failed_here(DOWNLOAD, &request.path, "writing", error))?;
-    Ok(read)
+    Ok(end - start)
 }
 
 /// Reads a range, many requests at once.

@@ -13,8 +13,9 @@ use super::sftp::{Sftp, SftpResult};
 #[derive(Debug, Clone)]
 pub(super) enum Target {
     File(String),
-    /// A new file that only its owner can read, to be removed again should nobody want it.
-    Temporary(String),
+    /// A new file that only its owner can read, to be removed again should nobody want it,
+    /// unless it is to be kept.
+    Temporary(String, bool),
     /// One that is there, to write to.
     Writable(String),
     /// One to write to at its end, wherever that is; made when it is not there.
@@ -44,7 +45,7 @@ pub(super) async fn open(sftp: &Arc<Sftp>, target: Target) -> SftpResult<Handle>
         let write = OpenFlags::WRITE;
         let opened = match &target {
             Target::File(path) => sftp.timed(open(path, OpenFlags::READ, None)).await,
-            Target::Temporary(path) => {
+            Target::Temporary(path, _) => {
                 sftp.timed(open(path, write | OpenFlags::CREATE | OpenFlags::EXCLUDE, Some(0o600))).await
             }
             Target::Writable(path) => sftp.timed(open(path, write, None)).await,
@@ -57,7 +58,7 @@ pub(super) async fn open(sftp: &Arc<Sftp>, target: Target) -> SftpResult<Handle>
             opened.map(|opened| Handle { sftp: Arc::clone(&sftp), id: opened.handle, _permit: permit });
         if let Err(Ok(handle)) = done.send(handle) {
             drop(handle);
-            if let Target::Temporary(path) = target {
+            if let Target::Temporary(path, false) = target {
                 remove(&sftp, path).await;
             }
         }

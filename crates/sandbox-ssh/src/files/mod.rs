@@ -3,9 +3,11 @@
 //! All files of a sandbox go over one channel on a connection of its own, so that they
 //! cannot hold up commands. Many requests are in flight at once.
 
+mod append;
 mod download;
 mod failure;
 mod handle;
+mod hash;
 #[cfg(test)]
 mod hostile;
 mod hub;
@@ -16,7 +18,9 @@ mod sftp;
 mod stripes;
 mod upload;
 
+pub(crate) use append::append;
 pub(crate) use download::download;
+pub(crate) use hash::{HASH_OUTPUT, hash_command, read_hash, told_hash};
 pub(crate) use hub::{Hub, HubLimits, SESSIONS};
 pub(crate) use ops::Files;
 pub(crate) use sftp::Progress;

@@ -27,10 +27,13 @@ pub(super) struct Stripes<'a> {
     carriers: Vec<Carrier>,
     /// How a further connection opens the file.
     target: Target,
-    opening: FuturesUnordered<BoxFuture<'a, Option<(Arc<Sftp>, Handle)>>>,
+    opening: FuturesUnordered<BoxFuture<'a, Opened>>,
     /// Places of the hub that were asked for a session.
     asked: usize,
 }
+
+/// A further connection with the file, if it can be had.
+type Opened = Option<(Arc<Sftp>, Handle)>;
 
 /// One of them.
 struct Carrier {
@@ -98,7 +101,7 @@ impl<'a> Stripes<'a> {
     }
 }
 
-async fn open(hub: &Hub, place: usize, target: Target) -> Option<(Arc<Sftp>, Handle)> {
+async fn open(hub: &Hub, place: usize, target: Target) -> Opened {
     let sftp = match hub.session_at(place).await {
         Ok(sftp) => sftp,
         Err(error) => {

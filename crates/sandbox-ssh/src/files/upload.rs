@@ -27,6 +27,7 @@ const PIECE: usize = (32 << 10) - 64;
 const UPLOAD: Direction = Direction::Upload;
 
 /// Writes a file under a temporary name beside its own, which it gets when it is all there.
+/// Under the partial name, it stays there when that does not come to pass.
 pub(crate) async fn upload(hub: &Hub, request: UploadRequest, from: Reader) -> Result<u64> {
     check_path(&request.path, UPLOAD)?;
     let (directory, name) = split(&request.path);
@@ -35,7 +36,7 @@ pub(crate) async fn upload(hub: &Hub, request: UploadRequest, from: Reader) -> R
         return Err(fault(UPLOAD, &request.path, TransferReason::BadName, message));
     }
     let sftp = hub.session().await?;
-    let temporary = Temporary::new(&sftp, directory, name)?;
+    let temporary = Temporary::new(&sftp, &request, directory, name)?;
     let written = write(hub, &sftp, &temporary.path, &request, from).await?;
     replace(&sftp, &temporary.path, &request.path)
         .await
@@ -52,7 +53,10 @@ struct Temporary {
 }
 
 impl Temporary {
-    fn new(sftp: &Arc<Sftp>, directory: &str, name: &str) -> Result<Self> {
+    fn new(sftp: &Arc<Sftp>, request: &UploadRequest, directory: &str, name: &str) -> Result<Self> {
+        if request.resume_at.is_some() {
+            return Ok(Self { sftp: Arc::clone(sftp), path: request.partial_path(), remove: false });
+        }
         // Names may have 255 bytes.
         let stem: String = name.chars().take(40).collect();
         let random = super::ops::random_word()?;
@@ -85,15 +89,25 @@ async fn write(
     mut from: Reader,
 ) -> Result<u64> {
     let fail = |error| sftp.failed(UPLOAD, &request.path, error);
-    let opening = handle::open(sftp, Target::Temporary(temporary.to_owned()));
+    let start = request.resume_at.unwrap_or(0);
+    let target = match start {
+        0 => Target::Temporary(temporary.to_owned(), request.resume_at.is_some()),
+        _ => Target::Writable(temporary.to_owned()),
+    };
+    let opening = handle::open(sftp, target);
     let (file, first) = tokio::join!(opening, read_piece(&mut from, request.size));
     let file = file.map_err(fail)?;
     let first = first.map_err(|error| failed_here(UPLOAD, &request.path, "reading", error))?;
+    if start > 0 {
+        // What may lie beyond was not looked at.
+        let cut = FileAttributes { size: Some(start), ..FileAttributes::empty() };
+        sftp.call(sftp.raw.fsetstat(file.id(), cut)).await.map_err(fail)?;
+    }
     if first.len() < PIECE {
         // This is all of it, and no request needs the answer to another.
-        let written = first.len() as u64;
+        let written = start + first.len() as u64;
         announced(request, written)?;
-        return match finish(sftp, file, request, Some(first)).await {
+        return match finish(sftp, file, request, Some((start, first))).await {
             Ok(there) => kept(request, written, there),
             Err(error) => Err(no_space_or(sftp, temporary, request, error).await),
         };
@@ -115,7 +129,7 @@ async fn finish(
     sftp: &Sftp,
     file: Handle,
     request: &UploadRequest,
-    content: Option<Vec<u8>>,
+    content: Option<(u64, Vec<u8>)>,
 ) -> SftpResult<Option<u64>> {
     let seconds = request.modified.map(seconds);
     let attributes = FileAttributes {
@@ -127,7 +141,7 @@ async fn finish(
     let id = file.id().to_owned();
     let write = async {
         match content {
-            Some(content) if !content.is_empty() => sftp.raw.write(&id, 0, content).await.map(drop),
+            Some((at, content)) if !content.is_empty() => sftp.raw.write(&id, at, content).await.map(drop),
             _ => Ok(()),
         }
     };
@@ -176,7 +190,7 @@ async fn copy(
     request: &UploadRequest,
 ) -> Result<(u64, Handle), Failure> {
     let mut writes = FuturesUnordered::new();
-    let (mut piece, mut offset) = (first, 0_u64);
+    let (mut piece, mut offset) = (first, request.resume_at.unwrap_or(0));
     while !piece.is_empty() {
         stripes.widen(request.size.unwrap_or(offset));
         let (at, sftp, id) = loop {
@@ -225,7 +239,7 @@ async fn one(
 }
 
 /// The next piece of what has this size, if that is known.
-async fn read_piece(from: &mut Reader, size: Option<u64>) -> std::io::Result<Vec<u8>> {
+pub(super) async fn read_piece(from: &mut Reader, size: Option<u64>) -> std::io::Result<Vec<u8>> {
     let most = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(PIECE);
     let mut piece = Vec::with_capacity(most.saturating_add(1).min(PIECE));
     while piece.len() < PIECE {

@@ -153,3 +153,80 @@ pub(crate) async fn cancelled_transfers_leave_nothing(session: &Any) {
         Err(error) => assert_eq!(reason(&error), TransferReason::NotFound),
     }
 }
+
+pub(crate) async fn bytes_are_added_at_the_end(session: &Any) {
+    let append = async |data: Vec<u8>| {
+        session.append("grows", Box::new(std::io::Cursor::new(data))).await.unwrap();
+    };
+    append(b"one ".to_vec()).await;
+    append(Vec::new()).await;
+    append(b"two".to_vec()).await;
+    assert_eq!(get(session, "grows").await.unwrap(), b"one two");
+    // Many pieces, in their order; and of several writers every byte.
+    let long = pattern(1_000_000);
+    append(long.clone()).await;
+    assert!(get(session, "grows").await.unwrap()[7..] == long);
+    let lines = |letter: u8| [letter; 99].into_iter().chain([b'\n']).collect::<Vec<u8>>();
+    session.remove_file("grows").await.unwrap();
+    futures_util::future::join_all((b'a'..=b'j').map(|letter| append(lines(letter)))).await;
+    let written = get(session, "grows").await.unwrap();
+    let mut found: Vec<_> = written.chunks(100).map(<[u8]>::to_vec).collect();
+    found.sort();
+    assert_eq!(found, (b'a'..=b'j').map(lines).collect::<Vec<_>>(), "small pieces stay together");
+    let error = session.append("no/such", Box::new(&b"x"[..])).await.unwrap_err();
+    assert_eq!(reason(&error), TransferReason::NotFound);
+}
+
+pub(crate) async fn hashes_are_told(session: &Any) {
+    put(session, "-it's hashed", b"abcdef").await;
+    let of = async |range| session.sha256("-it's hashed", range).await.unwrap().unwrap();
+    // As sha256sum has them.
+    assert_eq!(of(0..3).await[..4], [0xba, 0x78, 0x16, 0xbf], "abc");
+    assert_eq!(of(0..100).await[..4], [0xbe, 0xf5, 0x7e, 0xc7], "abcdef");
+    assert_eq!(of(3..6).await[..4], [0xcb, 0x83, 0x79, 0xac], "def");
+    session.sha256("-it's hashed", 3..3).await.unwrap_err();
+    // An error, or nothing to compare with; never a hash.
+    assert!(!matches!(session.sha256("missing", 0..1).await, Ok(Some(_))));
+}
+
+pub(crate) async fn uploads_are_continued(session: &Any) {
+    let data = pattern(300_000);
+    let mut request = UploadRequest::new("resumed");
+    (request.size, request.resume_at) = (Some(300_000), Some(0));
+    // It breaks off: what came stays, under the name that it has until it is complete.
+    let from = tokio::io::AsyncReadExt::chain(std::io::Cursor::new(data[..200_000].to_vec()), Broken);
+    session.upload(request.clone(), Box::new(from)).await.unwrap_err();
+    assert_eq!(reason(&get(session, "resumed").await.unwrap_err()), TransferReason::NotFound);
+    let partial = request.partial_path();
+    let there = get(session, &partial).await.unwrap();
+    assert!(there == data[..there.len()] && there.len() > 100_000, "{}", there.len());
+    // What lies beyond is cut off.
+    session.append(&partial, Box::new(&b"something else"[..])).await.unwrap();
+    request.resume_at = Some(100_000);
+    let rest = Box::new(std::io::Cursor::new(data[100_000..].to_vec()));
+    assert_eq!(session.upload(request.clone(), rest).await.unwrap(), 300_000);
+    assert!(get(session, "resumed").await.unwrap() == data);
+    assert_eq!(reason(&get(session, &partial).await.unwrap_err()), TransferReason::NotFound);
+    // The rest of a file that is here in part.
+    let mut request = DownloadRequest::new("resumed");
+    for (offset, rest) in [(0, 300_000), (299_999, 1), (300_000, 0), (1000, 299_000)] {
+        request.offset = offset;
+        assert_eq!(session.download(request.clone(), Box::new(tokio::io::sink())).await.unwrap(), rest);
+    }
+    request.offset = 300_001;
+    let error = session.download(request, Box::new(tokio::io::sink())).await.unwrap_err();
+    assert_eq!(reason(&error), TransferReason::SizeChanged);
+}
+
+/// A source that fails.
+struct Broken;
+
+impl tokio::io::AsyncRead for Broken {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        _: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()))
+    }
+}

@@ -1,21 +1,23 @@
-//! OpenSSH's extensions ([PROTOCOL, section 4]). Their paths arrive as bytes and are used so.
+//! OpenSSH's extensions ([PROTOCOL, section 4]), and hashes of files. Their paths arrive as
+//! bytes and are used so.
 //!
 //! [PROTOCOL, section 4]: https://github.com/openssh/openssh-portable/blob/master/PROTOCOL
 
 use std::collections::HashMap;
+use std::fs::File;
 
 use nix::sys::statvfs::{FsFlags, Statvfs, fstatvfs, statvfs};
 use russh_sftp::protocol::{ExtendedReply, FileAttributes, Packet, StatusCode};
 
-use super::attributes;
 use super::files::{Files, MOST_DATA, MOST_HANDLES};
 use super::handler::name;
 use super::status::{Refused, ok};
+use super::{attributes, check};
 
 /// Most bytes of a packet.
 const PACKET: u64 = 256 << 10;
 
-const EXTENSIONS: [(&str, &str); 8] = [
+const EXTENSIONS: [(&str, &str); 9] = [
     ("posix-rename@openssh.com", "1"),
     ("statvfs@openssh.com", "2"),
     ("fstatvfs@openssh.com", "2"),
@@ -24,6 +26,7 @@ const EXTENSIONS: [(&str, &str); 8] = [
     ("lsetstat@openssh.com", "1"),
     ("limits@openssh.com", "1"),
     ("expand-path@openssh.com", "1"),
+    ("check-file", "1"),
 ];
 
 /// Names and versions for the greeting.
@@ -69,9 +72,23 @@ pub(super) fn serve(files: &Files, id: u32, request: &str, data: &[u8]) -> Resul
             };
             return Ok(name(id, Files::real_path(&files.raw_path(path)?)?).into());
         }
+        "check-file-handle" => {
+            let file = files.file(data.text()?)?;
+            return check(file, id, &mut data);
+        }
+        "check-file-name" => {
+            let file = files.open_to_read(&files.raw_path(data.string()?)?)?;
+            return check(&file, id, &mut data);
+        }
         _ => return Err(Refused::unsupported("the extension")),
     }
     Ok(ok(id).into())
+}
+
+fn check(file: &File, id: u32, data: &mut Fields<'_>) -> Result<Packet, Refused> {
+    let algorithms = data.text()?;
+    let range = check::Range { start: data.long()?, length: data.long()?, block: data.number()? };
+    Ok(Packet::ExtendedReply(ExtendedReply { id, data: check::hashes(file, algorithms, range)? }))
 }
 
 fn reply(id: u32, numbers: &[u64]) -> Packet {
@@ -118,10 +135,14 @@ impl<'a> Fields<'a> {
         Ok(u32::from_be_bytes(*bytes))
     }
 
+    fn long(&mut self) -> Result<u64, Refused> {
+        Ok(u64::from(self.number()?) << 32 | u64::from(self.number()?))
+    }
+
     fn attributes(&mut self) -> Result<FileAttributes, Refused> {
         let (mut wanted, flags) = (FileAttributes::empty(), self.number()?);
         if flags & 1 != 0 {
-            wanted.size = Some(u64::from(self.number()?) << 32 | u64::from(self.number()?));
+            wanted.size = Some(self.long()?);
         }
         if flags & 2 != 0 {
             (wanted.uid, wanted.gid) = (Some(self.number()?), Some(self.number()?));

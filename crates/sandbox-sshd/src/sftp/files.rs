@@ -78,17 +78,13 @@ impl Files {
         attributes: &FileAttributes,
     ) -> Result<String, Refused> {
         let mode = Mode::from_bits_truncate(attributes.permissions.unwrap_or(0o666) & MODE);
-        // A FIFO must not be waited for.
-        let flags = to_posix(flags)? | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let file = File::from(open(path, flags, mode)?);
-        let kind = file.metadata()?.file_type();
-        if kind.is_dir() {
-            return Err(nix::errno::Errno::EISDIR.into());
-        }
-        if kind.is_fifo() || kind.is_socket() {
-            return Err(Refused::new(StatusCode::Failure, "a FIFO cannot be opened over SFTP"));
-        }
+        let file = open_file(path, to_posix(flags)?, mode)?;
         self.keep(Open::File(file))
+    }
+
+    /// Opens a file for the time of one request.
+    pub(super) fn open_to_read(&self, path: &Path) -> Result<File, Refused> {
+        open_file(path, OFlag::O_RDONLY, Mode::empty())
     }
 
     pub(super) fn open_directory(&mut self, path: PathBuf) -> Result<String, Refused> {
@@ -197,6 +193,20 @@ impl Files {
         self.handles.insert(handle.clone(), open);
         Ok(handle)
     }
+}
+
+fn open_file(path: &Path, flags: OFlag, mode: Mode) -> Result<File, Refused> {
+    // A FIFO must not be waited for.
+    let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = File::from(open(path, flags, mode)?);
+    let kind = file.metadata()?.file_type();
+    if kind.is_dir() {
+        return Err(nix::errno::Errno::EISDIR.into());
+    }
+    if kind.is_fifo() || kind.is_socket() {
+        return Err(Refused::new(StatusCode::Failure, "a FIFO cannot be opened over SFTP"));
+    }
+    Ok(file)
 }
 
 fn to_posix(flags: OpenFlags) -> Result<OFlag, Refused> {

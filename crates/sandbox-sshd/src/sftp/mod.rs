@@ -1,5 +1,5 @@
 //! The SFTP subsystem: [draft-ietf-secsh-filexfer-02], version 3, which is what everybody
-//! speaks, with OpenSSH's extensions.
+//! speaks, with OpenSSH's extensions and file hashes.
 //!
 //! russh-sftp decodes names as UTF-8 and puts U+FFFD for what is none. A request with that
 //! character in a path is refused, so that no file with a mangled name is ever made or
@@ -8,6 +8,7 @@
 //! [draft-ietf-secsh-filexfer-02]: https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02
 
 mod attributes;
+mod check;
 mod extensions;
 mod files;
 mod handler;

@@ -1,0 +1,97 @@
+//! What the server says a file's hash is.
+
+use std::ops::Range;
+
+use russh_sftp::client::error::Error as SftpError;
+use russh_sftp::protocol::Packet;
+use sandbox_core::{Direction, Error, ExecRequest, Output, Result};
+
+use super::hub::Hub;
+use super::names::check_path;
+
+/// More than `sha256sum` says.
+pub(crate) const HASH_OUTPUT: usize = 4096;
+/// Head and tail know ranges by bytes everywhere; the hash comes first in the line.
+const SCRIPT: &str = r#"tail -c "+$2" -- "$1" | head -c "$3" | sha256sum"#;
+/// The whole beginning, which is what is asked for most.
+const SCRIPT_FROM_START: &str = r#"head -c "$3" -- "$1" | sha256sum"#;
+/// What comes before the hash in an answer: two strings with their lengths.
+const HEAD: &[u8] = b"\0\0\0\x0acheck-file\0\0\0\x06sha256";
+
+/// By the extension `check-file-name`; `None` by a server that does not have it.
+pub(crate) async fn told_hash(hub: &Hub, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>> {
+    check_path(path, Direction::Inside)?;
+    if range.is_empty() {
+        return Err(Error::invalid("range", format!("{range:?}"), "name a range with at least one byte"));
+    }
+    let sftp = hub.session().await?;
+    if !sftp.check_file {
+        return Ok(None);
+    }
+    let fail = |error| sftp.failed(Direction::Inside, path, error);
+    let mut data = Vec::new();
+    for text in [path, "sha256"] {
+        let length = u32::try_from(text.len())
+            .map_err(|_| fail(SftpError::Limited("the path is too long".to_owned())))?;
+        data.extend_from_slice(&length.to_be_bytes());
+        data.extend_from_slice(text.as_bytes());
+    }
+    data.extend_from_slice(&range.start.to_be_bytes());
+    data.extend_from_slice(&(range.end - range.start).to_be_bytes());
+    data.extend_from_slice(&0_u32.to_be_bytes());
+    match sftp.call(sftp.raw.extended("check-file-name", data)).await.map_err(fail)? {
+        Packet::ExtendedReply(reply) => {
+            let hash = reply.data.strip_prefix(HEAD).and_then(|hash| hash.try_into().ok());
+            hash.map(Some).ok_or_else(|| fail(SftpError::UnexpectedPacket))
+        }
+        Packet::Status(status) => Err(fail(SftpError::Status(status))),
+        _ => Err(fail(SftpError::UnexpectedPacket)),
+    }
+}
+
+/// The same by a command.
+pub(crate) fn hash_command(path: &str, range: Range<u64>) -> ExecRequest {
+    let script = if range.start == 0 { SCRIPT_FROM_START } else { SCRIPT };
+    let (from, length) = (range.start.saturating_add(1), range.end.saturating_sub(range.start));
+    ExecRequest::argv(["sh", "-c", script, "sh", path, &from.to_string(), &length.to_string()])
+}
+
+/// Reads what the command wrote; `None` when it is not that.
+pub(crate) fn read_hash(output: &Output) -> Option<[u8; 32]> {
+    let text = std::str::from_utf8(&output.stdout).ok()?;
+    let hex = text.split_ascii_whitespace().next()?.as_bytes();
+    if !output.status.success() || !output.stderr.is_empty() || hex.len() != 64 {
+        return None;
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut hash = [0; 32];
+    for (byte, pair) in hash.iter_mut().zip(hex.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sandbox_core::ExitStatus;
+
+    #[test]
+    fn only_a_hash_is_taken_for_one() {
+        let output = |stdout: &str, stderr: &str, code| {
+            read_hash(&Output::new(ExitStatus::Code(code), stdout.to_owned(), stderr.to_owned()))
+        };
+        let hex = "0123456789abcdef".repeat(4);
+        let hash = output(&format!("{hex}  -\n"), "", 0).unwrap();
+        assert_eq!(hash[..8], [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]);
+        for (stdout, stderr, code) in [
+            (format!("{hex}  -\n"), "head: No such file", 0),
+            (format!("{hex}  -\n"), "", 1),
+            (hex[1..].to_owned(), "", 0),
+            (format!("{}g", &hex[1..]), "", 0),
+            (String::new(), "", 127),
+        ] {
+            assert_eq!(output(&stdout, stderr, code), None);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Transfers with options: continued, and told.
+
+use std::sync::{Arc, Mutex};
+
+use sandbox::{Discarded, TransferReason, partial_name};
+
+use crate::files::reason;
+use crate::{Outcome, World, cases, with_sandbox};
+
+cases![an_upload_is_continued, a_download_is_continued, progress_is_told_and_does_no_harm, content_is_added,];
+
+fn content(length: usize) -> Vec<u8> {
+    (0..length).map(|index| (index * 7 + index / 251) as u8).collect()
+}
+
+async fn an_upload_is_continued(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let directory = tempfile::tempdir()?;
+        let (local, data) = (directory.path().join("data"), content(3 << 20));
+        std::fs::write(&local, &data)?;
+        let (files, half) = (sbx.files(), data.len() / 2);
+        let partial = format!("d/{}", partial_name("data"));
+        files.create_dir_all("d").await?;
+        let mut tampered = data[..half].to_vec();
+        tampered[100] ^= 1;
+        let longer = [&data[..], b"more"].concat();
+        for (there, at, discarded) in [
+            (None, 0, None),
+            (Some(vec![]), 0, None),
+            (Some(data[..half].to_vec()), half, None),
+            (Some(data.clone()), data.len(), None),
+            (Some(tampered), 0, Some(Discarded::Changed)),
+            (Some(longer), data.len(), None),
+        ] {
+            if let Some(there) = there {
+                files.write(partial.clone(), there).await?;
+            }
+            let report = sbx.transfer().resume(true).upload(&local, "d/data").await?;
+            assert_eq!((report.bytes, report.resumed_at), (data.len() as u64, at as u64));
+            assert_eq!(report.discarded, discarded);
+            assert!(files.read("d/data").await? == data);
+            assert_eq!(files.list("d").await?.len(), 1, "nothing else is left");
+        }
+        // The source is another one now.
+        files.write(partial.clone(), data[..half].to_vec()).await?;
+        let other = content(half).into_iter().rev().collect::<Vec<_>>();
+        std::fs::write(&local, &other)?;
+        let report = sbx.transfer().resume(true).upload(&local, "d/data").await?;
+        assert_eq!((report.resumed_at, report.discarded), (0, Some(Discarded::Changed)));
+        assert!(files.read("d/data").await? == other);
+        // A link in the place of the part is not written through.
+        files.write("d/victim", "victim").await?;
+        files.symlink("victim", &partial).await?;
+        sbx.transfer().resume(true).upload(&local, "d/data").await?;
+        assert_eq!(files.read("d/victim").await?, "victim");
+        Ok(())
+    })
+    .await
+}
+
+async fn a_download_is_continued(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let directory = tempfile::tempdir()?;
+        let (local, data) = (directory.path().join("data"), content(3 << 20));
+        let (partial, half) = (directory.path().join(partial_name("data")), data.len() / 2);
+        sbx.files().write("data", data.clone()).await?;
+        let mut tampered = data[..half].to_vec();
+        tampered[half - 1] ^= 1;
+        let longer = [&data[..], b"more"].concat();
+        for (there, at, discarded) in [
+            (None, 0, None),
+            (Some(data[..half].to_vec()), half, None),
+            (Some(data.clone()), data.len(), None),
+            (Some(tampered), 0, Some(Discarded::Changed)),
+            (Some(longer), data.len(), None),
+        ] {
+            if let Some(there) = there {
+                std::fs::write(&partial, there)?;
+            }
+            let report = sbx.transfer().resume(true).download("data", &local).await?;
+            assert_eq!((report.bytes, report.resumed_at), (data.len() as u64, at as u64));
+            assert_eq!(report.discarded, discarded);
+            assert!(std::fs::read(&local)? == data);
+            assert_eq!(std::fs::read_dir(directory.path())?.count(), 1, "nothing else is left");
+        }
+        // What another has put there is neither followed nor overwritten.
+        std::os::unix::fs::symlink("victim", &partial)?;
+        std::fs::write(directory.path().join("victim"), "victim")?;
+        sbx.transfer().resume(true).download("data", &local).await.unwrap_err();
+        assert_eq!(std::fs::read(directory.path().join("victim"))?, b"victim");
+        let missing = sbx.transfer().resume(true).download("missing", &local).await;
+        assert_eq!(reason(missing), TransferReason::NotFound);
+        Ok(())
+    })
+    .await
+}
+
+async fn progress_is_told_and_does_no_harm(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let directory = tempfile::tempdir()?;
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        std::fs::create_dir(&from)?;
+        let sizes = [0, 10, 100_000, 2 << 20];
+        for size in sizes {
+            std::fs::write(from.join(size.to_string()), content(size))?;
+        }
+        let total = sizes.iter().sum::<usize>() as u64;
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let listening = Arc::clone(&told);
+        let transfer = sbx.transfer().progress(move |progress| {
+            listening.lock().unwrap().push(progress);
+        });
+        let last = || {
+            let mut told = told.lock().unwrap();
+            assert!(told.is_sorted_by_key(|progress| progress.bytes), "it only grows");
+            let last = *told.last().unwrap();
+            told.clear();
+            (last.bytes, last.total, last.files)
+        };
+        transfer.upload_dir(&from, "tree").await?;
+        assert_eq!(last(), (total, Some(total), 4));
+        transfer.download_dir("tree", &to).await?;
+        assert_eq!(last(), (total, Some(total), 4));
+        transfer.upload(from.join("100000"), "one").await?;
+        assert_eq!(last(), (100_000, Some(100_000), 1));
+        transfer.download("one", to.join("one")).await?;
+        assert_eq!(last(), (100_000, Some(100_000), 1));
+
+        let rude = sbx.transfer().progress(|_| panic!("a callback that panics"));
+        rude.upload_dir(&from, "again").await?;
+        assert_eq!(rude.upload(from.join("100000"), "one").await?.bytes, 100_000);
+        Ok(())
+    })
+    .await
+}
+
+async fn content_is_added(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let files = sbx.files();
+        files.append("log", "one\n").await?;
+        files.append("log", "two\n").await?;
+        assert_eq!(files.read_to_string("log").await?, "one\ntwo\n");
+        assert_eq!(reason(files.append("no/such/log", "x").await), TransferReason::NotFound);
+        Ok(())
+    })
+    .await
+}
