@@ -24,6 +24,7 @@ pub mod odd_input;
 pub mod ports;
 pub mod resuming;
 pub mod trees;
+pub mod watching;
 
 /// A backend to try: a client of it, and the means to make more, as other programs would.
 #[derive(Clone)]
@@ -69,6 +70,7 @@ pub fn conformance(world: &World, runtime: &Handle) -> Vec<Trial> {
         ports::cases(),
         resuming::cases(),
         trees::cases(),
+        watching::cases(),
     ]
     .into_iter()
     .flatten()

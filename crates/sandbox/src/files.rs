@@ -31,6 +31,10 @@ const MAX_DEPTH: usize = 128;
 const AT_ONCE: usize = 64;
 
 impl Files<'_> {
+    pub(crate) fn sandbox(&self) -> &Sandbox {
+        self.sandbox
+    }
+
     /// The whole content of a file of at most 256 MiB; [`Sandbox::download`] is for larger
     /// ones.
     ///

@@ -89,6 +89,7 @@ mod resume;
 mod transfer;
 mod tree;
 mod unanswered;
+mod watch;
 
 pub use builder::SandboxBuilder;
 pub use client::{Client, Defaults};
@@ -99,6 +100,7 @@ pub use handle::Sandbox;
 pub use job::Job;
 pub use transfer::{Discarded, Transfer, TransferProgress, TransferReport};
 pub use tree::{Skipped, TreeLimits, TreeReport};
+pub use watch::{Watch, WatchEvent, WatchEventKind};
 
 pub use sandbox_config::Settings;
 pub use sandbox_core::dialect::JobRecord;

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -25,13 +25,15 @@ pub(crate) struct Meter {
     files: AtomicU64,
     total: AtomicU64,
     callback: Option<Arc<Callback>>,
+    /// Held while it is told; whether that was the last time.
+    told: Mutex<bool>,
 }
 
 impl Meter {
     /// A meter at zero, which tells until it is dropped.
     pub(crate) fn new(callback: Option<Arc<Callback>>) -> Arc<Self> {
         let (bytes, files, total) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(UNKNOWN));
-        let meter = Arc::new(Self { bytes, files, total, callback });
+        let meter = Arc::new(Self { bytes, files, total, callback, told: Mutex::new(false) });
         if meter.is_watched() {
             tokio::spawn(tell(Arc::downgrade(&meter)));
         }
@@ -57,11 +59,15 @@ impl Meter {
 
     /// Tells a last time.
     pub(crate) fn finish(&self) {
-        self.tell();
+        self.tell(true);
     }
 
-    fn tell(&self) {
+    fn tell(&self, last: bool) {
         let Some(callback) = &self.callback else { return };
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *told, last) {
+            return;
+        }
         let total = self.total.load(Ordering::Relaxed);
         let progress = TransferProgress {
             bytes: self.bytes.load(Ordering::Relaxed),
@@ -77,7 +83,7 @@ impl Meter {
 
 async fn tell(meter: Weak<Meter>) {
     while let Some(meter) = meter.upgrade() {
-        meter.tell();
+        meter.tell(false);
         drop(meter);
         tokio::time::sleep(TICK).await;
     }

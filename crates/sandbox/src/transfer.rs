@@ -75,8 +75,8 @@ impl Sandbox {
 
 impl Transfer {
     /// Tells `callback` how far it is: at the beginning, at most ten times a second, and once
-    /// more when all is done. It is called by a task of its own, so that one that panics or
-    /// takes its time does not harm the transfer; it then hears less.
+    /// more when all is done. It is called beside the transfer: one that panics does no harm,
+    /// and one that takes its time hears less. Only the end waits for a call that is running.
     pub fn progress(mut self, callback: impl Fn(TransferProgress) + Send + Sync + 'static) -> Self {
         self.callback = Some(Arc::new(callback));
         self

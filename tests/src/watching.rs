@@ -1,0 +1,66 @@
+//! Watching for changes.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use sandbox::{TransferReason, WatchEventKind};
+
+use crate::files::reason;
+use crate::{Outcome, World, cases, with_sandbox};
+
+cases![changes_are_seen, a_name_that_cannot_be_told_ends_a_watch];
+
+async fn changes_are_seen(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        let files = sbx.files();
+        files.create_dir_all("d/e").await?;
+        let watch = files.watch("d").recursive(true).interval(Duration::from_millis(20));
+        let mut events = watch.events();
+        // Nobody tells when the first look is done; what is made after it is seen.
+        let making = async {
+            for count in 0_u32.. {
+                // Renamed, or half of it might be seen.
+                files.write("x", "1").await?;
+                files.rename("x", &format!("d/e/{count}")).await?;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Ok::<_, sandbox::Error>(())
+        };
+        let first = tokio::select! {
+            event = events.next() => event.expect("it goes on")?,
+            made = making => panic!("nothing is seen: {made:?}"),
+        };
+        assert_eq!(first.kind, WatchEventKind::Created);
+        assert!(first.path.starts_with("d/e/"), "{first:?}");
+        // One change after the other, now that it looks.
+        let mut until = async |path: &str, kind| loop {
+            let event = events.next().await.expect("it goes on")?;
+            if (event.path.as_str(), event.kind) == (path, kind) {
+                return Ok::<_, sandbox::Error>(());
+            }
+            assert!(event.path.starts_with("d/e/") && event.kind == WatchEventKind::Created, "{event:?}");
+        };
+        files.set_mode(&first.path, 0o600).await?;
+        until(&first.path, WatchEventKind::Modified).await?;
+        files.write("x", "22").await?;
+        files.rename("x", &first.path).await?;
+        until(&first.path, WatchEventKind::Modified).await?;
+        files.create_dir_all("d/f").await?;
+        until("d/f", WatchEventKind::Created).await?;
+        files.remove_file(&first.path).await?;
+        until(&first.path, WatchEventKind::Removed).await?;
+        Ok(())
+    })
+    .await
+}
+
+async fn a_name_that_cannot_be_told_ends_a_watch(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        sbx.shell("mkdir d && touch \"d/$(printf 'a\\377')\"").output().await?.check()?;
+        let mut events = sbx.files().watch("d").events();
+        assert_eq!(reason(events.next().await.expect("an error")), TransferReason::BadName);
+        assert!(events.next().await.is_none());
+        Ok(())
+    })
+    .await
+}
