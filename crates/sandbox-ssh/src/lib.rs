@@ -7,7 +7,8 @@
 //! * a few connections that commands share, several channels on each;
 //! * connections of their own for streams that are read at the caller's pace: a slow reader
 //!   holds back its whole connection;
-//! * one connection for files, so that they hold up no command.
+//! * one connection for files, so that they hold up no command, and up to three more for a
+//!   large file where the way is long.
 //!
 //! A server that is not ours (`sandbox-sshd`) works too, within what it can do: OpenSSH does
 //! not deliver signals to root's commands and leaves a command running whose channel is

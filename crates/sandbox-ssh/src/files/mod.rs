@@ -1,7 +1,8 @@
 //! Files, over SFTP.
 //!
 //! All files of a sandbox go over one channel on a connection of its own, so that they
-//! cannot hold up commands. Many requests are in flight at once.
+//! cannot hold up commands; one large file over up to four, where the way is long. Many
+//! requests are in flight at once.
 
 mod append;
 mod download;
