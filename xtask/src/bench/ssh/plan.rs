@@ -143,9 +143,29 @@ fn small(place: &Place, options: &Options, delayed: bool) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// What a first, short transfer says that the whole would take at most, in seconds; else less is
-/// transferred, down to what that first one was.
+/// Seconds that a transfer may take, as shorter ones tell beforehand; else less is transferred.
 const PATIENCE: f64 = 8.0;
+
+/// The most of these that a client moves in that time. A short transfer is mostly connecting, so
+/// what is said of the whole is said by one that is not so short, if that can be waited for.
+fn affordable([full, some, least]: [u64; 3], seconds: impl Fn(u64) -> f64) -> u64 {
+    let fits = |amount: u64, took: f64, of: u64| took * (of as f64) / (amount as f64) < PATIENCE;
+    let first = seconds(least);
+    if fits(least, first, full) {
+        return full;
+    }
+    if first >= PATIENCE / 4.0 && !fits(least, first, some) {
+        return least;
+    }
+    let second = seconds(some);
+    if fits(some, second, full) {
+        full
+    } else if second < PATIENCE {
+        some
+    } else {
+        least
+    }
+}
 
 fn transfers(
     place: &Place,
@@ -157,14 +177,12 @@ fn transfers(
 ) -> Result<()> {
     for row in rows.iter_mut() {
         row.is_installed = place.client(row.kind, row.to, delayed, row.stripes)?.is_some();
-        let least = amounts[2];
         if row.is_installed {
-            let seconds = match transfer(place, least, row, true) {
+            let seconds = |amount| match transfer(place, amount, row, true) {
                 Ok(done) => done.seconds,
                 Err(_) => f64::INFINITY,
             };
-            let fits = |amount: &&u64| seconds * (**amount as f64) / (least as f64) < PATIENCE;
-            row.amount = amounts.iter().find(fits).copied().unwrap_or(least);
+            row.amount = affordable(amounts, seconds);
         }
     }
     for _ in 0..rounds {
