@@ -20,7 +20,7 @@ pub(crate) fn target(bytes: &[u8]) {
             let sandbox = world.sandbox(ours).await;
             let mut limits = TreeLimits::default();
             (limits.bytes, limits.entries, limits.depth) = (BYTES, ENTRIES, 6);
-            if let Err(error) = sandbox.download_dir_within("d", &out, limits).await {
+            if let Err(error) = sandbox.transfer().limits(limits).download_dir("d", &out).await {
                 check_error(&error);
             }
         }
