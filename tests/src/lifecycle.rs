@@ -86,9 +86,10 @@ async fn two_of_one_name(world: World) -> Outcome {
 }
 
 async fn the_ttl_ends_it_and_extending_puts_that_off(world: World) -> Outcome {
-    let short = world.sandbox().ttl(Duration::from_secs(2)).create().await?;
+    // On a busy machine a first session takes seconds.
+    let short = world.sandbox().ttl(Duration::from_secs(6)).create().await?;
     let longer =
-        world.sandbox().ttl(Duration::from_secs(2)).max_lifetime(Duration::from_secs(120)).create().await?;
+        world.sandbox().ttl(Duration::from_secs(6)).max_lifetime(Duration::from_secs(120)).create().await?;
     let info = longer.extend(Duration::from_secs(3600)).await?;
     let life = info.expires_at.unwrap().duration_since(info.created_at)?;
     assert!(life <= Duration::from_secs(121), "at most until its hard end, not {life:?}");
@@ -120,8 +121,8 @@ async fn a_failed_first_command_leaves_nothing(world: World) -> Outcome {
         .create()
         .await;
     assert!(matches!(error, Err(Error::Creation(_))), "{error:?}");
-    assert!(matches!(world.get_sandbox_info(&id).await, Err(Error::NotFound { .. })));
-    Ok(())
+    // A machine that is slow to let go of it is not waited for.
+    gone(&world, &id).await
 }
 
 async fn the_original_words(world: World) -> Outcome {

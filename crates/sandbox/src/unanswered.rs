@@ -20,7 +20,8 @@ pub(crate) fn unanswered(
     // Such as a right to connect that is missing: no sandbox could be reached.
     let refused = matches!(error, Error::Backend { transient: false, .. });
     let reason = found.reason.unwrap_or(match failed {
-        Some(_) => CreationReason::Crashed,
+        Some(_) if started => CreationReason::Crashed,
+        Some(_) => CreationReason::Other,
         None if refused => CreationReason::Rejected,
         None if !started => CreationReason::Timeout,
         None => CreationReason::Unreachable,
@@ -35,6 +36,8 @@ pub(crate) fn unanswered(
         other => (other.to_string(), None),
     };
     let (message, source) = match (failed, said) {
+        // What it was given up for says more than how far it has come.
+        (Some(failed), Some(_)) if found.reason.is_none() && !failed.is_empty() => (failed, None),
         // Why nobody answered is not the question then.
         (Some(_), Some(said)) => (said, None),
         (Some(failed), None) => (failed, None),

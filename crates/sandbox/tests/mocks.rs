@@ -169,7 +169,9 @@ async fn a_creation_that_fails_says_what_the_backend_knows() {
             ("not found", pull),
             (provision, CreationReason::ImagePull, "not found"),
         ),
-        (vec![Created, Failed], late, ("", none), (provision, CreationReason::Crashed, "as told")),
+        (vec![Created, Failed], late, ("", none), (provision, CreationReason::Other, "as told")),
+        (vec![Created, Failed], late, ("it is started", none), (provision, CreationReason::Other, "as told")),
+        (vec![Created, Started, Failed], refused, ("", none), (connect, CreationReason::Crashed, "as told")),
         (
             vec![Created, Started, Failed],
             refused,

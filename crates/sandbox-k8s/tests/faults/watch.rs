@@ -223,6 +223,8 @@ async fn a_list_goes_wrong_and_is_asked_for_again() {
 async fn a_list_that_is_older_than_our_write_takes_nothing_back() {
     let server = server();
     server.inject("list pods", Fault::SlowAnswer(Duration::from_secs(5)));
+    // The watch that follows would bring it back at once.
+    server.inject("watch pods", Fault::Late(Duration::from_secs(1000)));
     let backend = backend(&server);
     // What comes in a moment is the list as it is now.
     assert!(backend.events(&"sbx-none".parse().unwrap()).await.is_err());
