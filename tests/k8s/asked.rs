@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use sandbox::{Defaults, Error, ExecRequest};
-use sandbox_k8s::options::{PodOptions, VolumeAt, VolumeSource};
+use sandbox_k8s::options::{PodOptions, PullPolicy, VolumeAt, VolumeSource};
 use sandbox_tests::{Outcome, World, cases};
 
 use crate::cluster::{api, backend, image, namespace, options, parts};
@@ -49,12 +49,16 @@ async fn mounted(api: &kube::Client) -> Outcome {
         .volume(VolumeAt::new("memory", "/memory", VolumeSource::Memory(Some("8Mi".into()))))
         .volume(VolumeAt::new("map", "/map", VolumeSource::ConfigMap("asked".into())).read_only())
         .volume(VolumeAt::new("secret", "/secret", VolumeSource::Secret("asked".into())))
-        .patch(serde_json::json!({"spec": {"hostname": "box"}}));
+        .image_pull_secret("asked")
+        .image_pull_policy(PullPolicy::IfNotPresent)
+        .service_account("default")
+        .patch(serde_json::json!({"spec": {"hostname": "box", "affinity": affinity()}}));
     let client = parts(backend(options()).await?, defaults());
     let sbx = client
         .sandbox()
         .cpu("100m")
         .memory("64Mi")
+        .disk("96Mi")
         .label("team", "ml")
         .env("MODE", "ci")
         .init(ExecRequest::shell("echo \"$MODE\" > mode"))
@@ -62,22 +66,35 @@ async fn mounted(api: &kube::Client) -> Outcome {
         .create()
         .await?;
     let look = "cat mode /map/key /secret/key; echo; hostname; grep -c mirror.example.com /etc/hosts; \
-                echo x > /scratch/x && echo x > /memory/x && mount | grep -c ' on /memory type tmpfs'";
+                echo x > /scratch/x && echo x > /memory/x && mount | grep -c ' on /memory type tmpfs'; \
+                ls /var/run/secrets/kubernetes.io 2>/dev/null; cat /sys/fs/cgroup/memory/memory.limit_in_bytes \
+                /sys/fs/cgroup/memory.max 2>/dev/null; true";
     let seen = sbx.shell(look).output().await;
     let stored: Pod = Api::namespaced(api.clone(), namespace()).get(sbx.id().as_str()).await?;
     sbx.delete().await?;
     let seen = seen?.check()?;
-    assert_eq!(seen.stdout_lossy(), "ci\nfrom a mapfrom a secret\nbox\n1\n1\n");
-    let spec = stored.spec.expect("a spec");
-    let resources = spec.containers[0].resources.clone().expect("resources");
-    let amount = |of: Option<BTreeMap<String, _>>| -> Option<String> {
-        of?.remove("cpu").map(|k8s_openapi::apimachinery::pkg::api::resource::Quantity(text)| text)
-    };
-    assert_eq!(amount(resources.requests).as_deref(), Some("1m"));
-    assert_eq!(amount(resources.limits).as_deref(), Some("100m"));
+    // The limit is the kernel's, and no token is mounted.
+    assert_eq!(seen.stdout_lossy(), "ci\nfrom a mapfrom a secret\nbox\n1\n1\n67108864\n");
+    let spec = serde_json::to_value(stored.spec)?;
+    let resources = &spec["containers"][0]["resources"];
+    let limits = serde_json::json!({"cpu": "100m", "memory": "64Mi", "ephemeral-storage": "96Mi"});
+    assert_eq!(resources["limits"], limits);
+    assert_eq!(
+        (&resources["requests"]["cpu"], &resources["requests"]["memory"]),
+        (&"1m".into(), &"64Mi".into())
+    );
+    assert_eq!(spec["affinity"], affinity());
+    assert_eq!(spec["imagePullSecrets"], serde_json::json!([{"name": "asked"}]));
+    assert_eq!(spec["containers"][0]["imagePullPolicy"], "IfNotPresent");
     assert_eq!(stored.metadata.annotations.expect("annotations")["example.com/run"], "42");
     assert_eq!(stored.metadata.labels.expect("labels")["team"], "ml");
     Ok(())
+}
+
+fn affinity() -> serde_json::Value {
+    serde_json::json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+        {"matchExpressions": [{"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}]},
+    ]}}})
 }
 
 async fn secrets_are_nowhere_but_inside(_: World) -> Outcome {
@@ -117,10 +134,23 @@ async fn secrets_are_nowhere_but_inside(_: World) -> Outcome {
 
 async fn what_is_not_understood_is_refused(_: World) -> Outcome {
     let client = parts(backend(options()).await?, defaults());
+    for label in ["sandbox.dev/team", "sandbox.dev/id"] {
+        let error = client.sandbox().label(label, "x").create().await.err().ok_or(label)?;
+        assert!(matches!(error, Error::Invalid { .. }) && error.to_string().contains(label), "{error}");
+    }
+    let patch = |patch: serde_json::Value| serde_json::json!({ "patch": patch });
+    let own = serde_json::json!({"name": "SANDBOX_SSHD_AUTHORIZED_KEYS", "value": "ssh-ed25519 mine"});
+    let keys = serde_json::json!({"spec": {"containers": [{"name": "sandbox", "env": [own]}]}});
     for (backend, wanted, named) in [
         ("k8s", serde_json::json!({"nodeSelecter": {"a": "b"}}), "nodeSelecter"),
         ("k8s", serde_json::json!({"patch": {"spec": {"hostPID": true}}}), "hostPID"),
         ("docker", serde_json::json!({}), "SANDBOX_BACKEND=docker"),
+        ("k8s", serde_json::json!({"annotations": {"sandbox.dev/nonce": "mine"}}), "sandbox.dev/nonce"),
+        ("k8s", patch(serde_json::json!({"metadata": {"name": "other"}})), "metadata"),
+        ("k8s", patch(serde_json::json!({"metadata": {"ownerReferences": null}})), "metadata"),
+        ("k8s", patch(serde_json::json!({"metadata": {"labels": {"sandbox.dev/id": "x"}}})), "sandbox.dev"),
+        ("k8s", patch(serde_json::json!({"spec": {"activeDeadlineSeconds": null}})), "activeDeadlineSeconds"),
+        ("k8s", patch(keys), "keys"),
     ] {
         match client.sandbox().backend_options(backend, wanted).create().await {
             Err(error @ (Error::Invalid { .. } | Error::Unsupported { .. })) => {

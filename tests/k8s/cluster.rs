@@ -149,7 +149,7 @@ pub(crate) fn client(runtime: &Handle, mut defaults: Defaults) -> Client {
     defaults.image = Some(image());
     // A runtime's own thread may not wait for it.
     let handle = runtime.clone();
-    let made = std::thread::spawn(move || handle.block_on(least()));
+    let made = std::thread::spawn(move || handle.block_on(least(options())));
     parts(made.join().expect("a client").expect("a cluster"), defaults)
 }
 
@@ -164,12 +164,13 @@ pub(crate) async fn backend(options: KubernetesOptions) -> sandbox::Result<Kuber
     Ok(KubernetesBackend::new(api().await?, options))
 }
 
-async fn least() -> sandbox::Result<KubernetesBackend> {
+/// A backend with no more rights than `deploy/` gives.
+pub(crate) async fn least(options: KubernetesOptions) -> sandbox::Result<KubernetesBackend> {
     let client = match &run().client {
         Some(kubeconfig) => connect(Some(kubeconfig), None).await?,
         None => api().await?,
     };
-    Ok(KubernetesBackend::new(client, options()))
+    Ok(KubernetesBackend::new(client, options))
 }
 
 pub(crate) fn options() -> KubernetesOptions {

@@ -17,6 +17,8 @@ mod deployed;
 mod failures;
 mod later;
 mod leased;
+mod of_the_cluster;
+mod own_list;
 mod own_server;
 mod requests;
 mod rights;
@@ -24,7 +26,7 @@ mod transfers;
 
 use std::process::ExitCode;
 
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Conclusion};
 use sandbox_testkit::peers;
 use sandbox_tests::{World, conformance};
 
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         behind::cases(),
         creation::cases(),
         credentials::cases(),
+        of_the_cluster::cases(),
         own_server::cases(),
         rights::cases(),
         transfers::cases(),
@@ -72,10 +75,17 @@ fn main() -> ExitCode {
     let (alone, trials): (Vec<_>, Vec<_>) =
         trials.into_iter().partition(|trial| ALONE.iter().any(|name| trial.name().ends_with(name)));
     let first = libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments.clone() }, alone);
-    let conclusion = libtest_mimic::run(&arguments, trials);
+    let conclusions = [
+        first,
+        libtest_mimic::run(&arguments, trials),
+        libtest_mimic::run(
+            &Arguments { test_threads: Some(own_list::AT_ONCE), ..arguments.clone() },
+            own_list::trials(runtime.handle()),
+        ),
+    ];
     match runtime.block_on(namespace.end()) {
-        Ok(()) if first.has_failed() => first.exit_code(),
-        Ok(()) => conclusion.exit_code(),
+        Ok(()) if conclusions.iter().any(Conclusion::has_failed) => ExitCode::FAILURE,
+        Ok(()) => ExitCode::SUCCESS,
         Err(left) => {
             eprintln!("{left}");
             ExitCode::FAILURE

@@ -21,7 +21,7 @@ cases![
     a_server_that_needs_root_under_the_restricted_profile,
 ];
 
-fn image() -> String {
+pub(crate) fn image() -> String {
     std::env::var("SANDBOX_TEST_SSHD_IMAGE").unwrap_or_else(|_| "localhost/debian-sshd:12".into())
 }
 

@@ -45,7 +45,10 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
     }
     let creations = error.chain().filter_map(|cause| cause.downcast_ref::<Error>());
     for log in creations.filter_map(|error| match error {
-        Error::Creation(error) => Some(error.log_tail.trim_end()).filter(|log| !log.is_empty()),
+        // What could not be started at all has said nothing: its message stands there.
+        Error::Creation(error) => {
+            Some(error.log_tail.trim()).filter(|log| !log.is_empty() && !error.message.contains(log))
+        }
         _ => None,
     }) {
         text.push_str(&format!("\n  the end of its log:\n  {}", set_off(log)));

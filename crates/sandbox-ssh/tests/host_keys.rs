@@ -67,6 +67,46 @@ async fn what_answers_with_another_key_is_left_for_another_way() {
     assert_eq!(other.connector.connections.load(Ordering::Relaxed), 2, "nobody was asked twice");
 }
 
+/// A way at whose end nobody is yet.
+#[derive(Debug)]
+struct Slow {
+    way: Arc<support::Memory>,
+    tried: AtomicUsize,
+    astray: AtomicUsize,
+}
+
+#[async_trait]
+impl Connector for Slow {
+    async fn connect(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<Box<dyn ByteStream>> {
+        match self.tried.fetch_add(1, Ordering::Relaxed) {
+            0 => std::future::pending().await,
+            _ => self.way.connect(endpoint, deadline).await,
+        }
+    }
+
+    fn led_astray(&self, _: &Endpoint) -> bool {
+        self.astray.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+}
+
+#[tokio::test]
+async fn waiting_for_a_server_leads_nobody_astray() {
+    let ours = Ours::new();
+    let connector = Arc::new(Slow {
+        way: Arc::clone(&ours.connector),
+        tried: AtomicUsize::new(0),
+        astray: AtomicUsize::new(0),
+    });
+    let mut options = SshOptions::default();
+    options.connect_timeout = Duration::from_secs(2);
+    let sessions = SshSessions::new(Arc::clone(&connector) as _, options);
+    let session = sessions.session(Arc::clone(&ours.access), Deadline::after(LONG)).await.unwrap();
+    assert_eq!(sh(&session, "echo there").await, "there\n");
+    assert!(connector.tried.load(Ordering::Relaxed) > 1);
+    assert_eq!(connector.astray.load(Ordering::Relaxed), 0);
+}
+
 #[tokio::test]
 async fn a_host_key_is_learned_without_logging_in() {
     let keys = support::daemon::Keys::new();

@@ -112,7 +112,8 @@ pub(crate) async fn connect(
     let mut tried = 0;
     let mut earlier = None;
     loop {
-        let attempt = attempt(connector, access, setup, deadline);
+        let reached = AtomicBool::new(false);
+        let attempt = attempt(connector, access, setup, deadline, &reached);
         let limit = setup.attempt_limit.min(deadline.remaining());
         let Failed { error, astray } = match tokio::time::timeout(limit, attempt).await {
             Ok(Ok(conn)) => return Ok(conn),
@@ -120,7 +121,8 @@ pub(crate) async fn connect(
             // An attempt that the deadline cut short says less than one that failed.
             Err(_elapsed) => match earlier.take_if(|_| limit < setup.attempt_limit) {
                 Some(earlier) => return Err(earlier),
-                None => Failed { error: silent(limit), astray: true },
+                // What is waited for may have nobody to answer yet: that leads nobody astray.
+                None => Failed { error: silent(limit), astray: reached.load(Ordering::Relaxed) },
             },
         };
         tried += 1;
@@ -175,6 +177,7 @@ async fn attempt(
     access: &Access,
     setup: &Setup,
     deadline: Deadline,
+    reached: &AtomicBool,
 ) -> Result<Conn, Failed> {
     let pin =
         PublicKey::from_openssh(access.host_key.as_str()).map_err(|source| unreadable("host key", source))?;
@@ -183,6 +186,7 @@ async fn attempt(
     let queue = &setup.queue;
     let _turn = if queue.one_by_one.load(Ordering::Relaxed) { Some(queue.turn.lock().await) } else { None };
     let stream = connector.connect(&access.endpoint, deadline).await?;
+    reached.store(true, Ordering::Relaxed);
     let life = Life::new();
     let mut abandon = Abandon(Some(life.clone()));
     let facts = Arc::new(Facts::new(life.clone()));

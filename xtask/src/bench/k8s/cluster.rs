@@ -89,7 +89,8 @@ impl Cluster {
                 defaults.image.clone_from(&self.sshd_image);
             }
         }
-        let backend = KubernetesBackend::new(requests.counting(self.api.clone()), options);
+        let backend = KubernetesBackend::new(requests.counting(self.api.clone()), options)
+            .learning_host_keys_with(Arc::new(sandbox_ssh::SshHostKeys::new()));
         let connector = Arc::new(backend.connector());
         let sessions = sandbox_ssh::SshSessions::new(connector, sandbox_ssh::SshOptions::default());
         (Client::with_parts(Arc::new(backend), Arc::new(sessions), defaults), requests)
@@ -118,7 +119,9 @@ impl Requests {
         let service = tower::service_fn(move |request: http::Request<Body>| {
             let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
             let path = request.uri().path();
-            let kind = if path.contains("/secrets") { "secrets" } else { "pods" };
+            // The cluster's events tell how far an image is.
+            let mut kinds = ["secrets", "events"].into_iter();
+            let kind = kinds.find(|kind| path.contains(&format!("/{kind}"))).unwrap_or("pods");
             let what = match path.rsplit('/').next() {
                 _ if watches => format!("WATCH {kind}"),
                 Some("portforward") => "port-forwards".to_owned(),

@@ -1,15 +1,15 @@
 //! Sandboxes on a cluster, next to plain Pods and kubectl.
 //!
 //! `SANDBOX_KUBECONFIG` (or what kubectl takes) names the cluster, `SANDBOX_SERVER_IMAGE` the image
-//! with the server, `SANDBOX_IMAGE` one with a shell and a `date` that knows nanoseconds, and
-//! `SANDBOX_BENCH_SSHD_IMAGE` one with an SSH server of its own. The nodes have them all: fetching
-//! is not measured. The first instruction's time is the node's, so its clock has to be this
-//! machine's.
+//! with the server, `SANDBOX_IMAGE` one with a shell, and `SANDBOX_BENCH_SSHD_IMAGE` one with an SSH
+//! server of its own on port 22. The nodes have them all: fetching is not measured. The first
+//! instruction's time is the node's, so its clock has to be this machine's.
 
 mod cluster;
 mod crowd;
 mod exec;
 mod floor;
+mod peers;
 mod start;
 mod transfer;
 

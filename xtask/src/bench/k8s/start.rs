@@ -6,7 +6,7 @@ use anyhow::Result;
 use sandbox::{Client, Sandbox};
 
 use super::cluster::{Cluster, Mode};
-use super::{RUNS, WARM, WAYS, floor};
+use super::{RUNS, WARM, WAYS, floor, peers};
 use crate::bench::figures::{Figures, table};
 
 const MODES: [(Mode, &str); 3] = [
@@ -24,6 +24,7 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
             rows.push((mode, format!("{named}, {over}"), client, requests, Figures::default()));
         }
     }
+    let (mut kubectl, mut polling) = (Figures::default(), Figures::default());
     let (mut made, mut deletions) = (Vec::new(), Vec::new());
     for round in 0..RUNS + WARM {
         let (instruction, address) = floor::pod(cluster).await?;
@@ -42,6 +43,19 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
             }
             made.push(sbx);
         }
+        // They take several times as long as the others: fewer of them.
+        if round % 4 == 0 && cluster.kubectl().is_some() {
+            let start = Instant::now();
+            let name = peers::kubectl(cluster)?;
+            kubectl.add(start);
+            peers::delete(cluster, &name).await?;
+        }
+        if let (0, Some(image)) = (round % 4, &cluster.sshd_image) {
+            let start = Instant::now();
+            let name = peers::polling(cluster, image).await?;
+            polling.add(start);
+            peers::delete(cluster, &name).await?;
+        }
         // On old clusters a Pod takes ten seconds to go: that is waited for at the end.
         deletions.extend(made.drain(..).map(|sbx| tokio::spawn(async move { sbx.delete().await })));
     }
@@ -49,11 +63,15 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
         deletion.await??;
     }
     const FLOOR: &str = "a plain Pod's first instruction";
+    const KUBECTL: &str = "`kubectl run`, `kubectl wait`, `kubectl exec`";
+    const POLLING: &str = "a Pod with sshd, asked for once a second, to sshd's first word";
     let mut lines = vec![(FLOOR, Some(&first)), ("the same, and its address on the watch", Some(&addressed))];
     for (mode, name, _, _, figures) in &rows {
         let measured = *mode != Mode::Image || cluster.sshd_image.is_some();
         lines.push((name.as_str(), measured.then_some(figures)));
     }
+    lines.push((KUBECTL, cluster.kubectl().map(|_| &kubectl)));
+    lines.push((POLLING, cluster.sshd_image.as_ref().map(|_| &polling)));
     table("From create to the first output", FLOOR, &lines);
     println!("\nrequests for {} sandboxes, from create to delete:", RUNS + WARM);
     for (_, name, _, requests, _) in &rows {

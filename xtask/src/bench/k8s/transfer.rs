@@ -10,7 +10,7 @@ use super::cluster::{Cluster, Mode};
 use crate::bench::figures::{Figures, table};
 
 const BYTES: usize = 256 << 20;
-const TRANSFERS: usize = 20;
+const TRANSFERS: usize = 6;
 
 pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
     let directory = tempfile::tempdir()?;
@@ -39,8 +39,8 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
             sbx.download("large", &to).await?;
             down.add(start);
         }
-        // It takes longer, and needs a tar in the image: five will do.
-        if round % 4 == 0 && cluster.kubectl().is_some() {
+        // It takes longer, and needs a tar in the image: fewer will do.
+        if round % 2 == 0 && cluster.kubectl().is_some() {
             let inside = format!("{}:/tmp/large", sandboxes[0].1.id());
             let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
             kubectl_up.add(copy(cluster, [&from, &inside])?);

@@ -1,0 +1,72 @@
+//! The conformance list against an image's own SSH server: OpenSSH's, as root.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use sandbox::{Client, Defaults, Lifetime};
+use sandbox_k8s::KubernetesBackend;
+use sandbox_k8s::options::{ImageServer, Injection, SecurityProfile};
+use sandbox_ssh::SshHostKeys;
+use sandbox_tests::{World, commands, files, lifecycle, odd_input, ports, trees};
+use tokio::runtime::Handle;
+
+use crate::cluster::{least, options, parts};
+use crate::own_server::image;
+
+/// At once: each makes an RSA key first.
+pub(crate) const AT_ONCE: usize = 6;
+
+/// What OpenSSH's server cannot do, or does in another way, and why.
+const EXCEPT: [(&str, &str); 11] = [
+    ("signals_reach_the_process_group", "it takes no signals for root"),
+    ("a_time_out_kills_the_group", "the same; and a process that ignores SIGHUP stays"),
+    ("a_process_nobody_reads_stops_nobody", "the same"),
+    ("a_dropped_command_is_ended", "without a terminal it leaves a process whose client has gone"),
+    ("environment_and_directory", "it takes only the variables that its configuration names (AcceptEnv)"),
+    ("the_ttl_ends_it_and_extending_puts_that_off", "Kubernetes keeps the ttl, and keeps to it"),
+    ("attached_ends_without_a_client", "it does not know that it should"),
+    ("failures_say_why", "root is who logs in, and no file is closed to root"),
+    ("a_failed_download_leaves_the_former_file", "the same"),
+    (
+        "a_terminal_has_a_size",
+        "on a busy node a resize was not seen within 30 s, which our own server shows at once",
+    ),
+    ("nul_is_refused", "a job is refused before its arguments are looked at"),
+];
+
+pub(crate) fn trials(runtime: &Handle) -> Vec<Trial> {
+    let handle = runtime.clone();
+    let world = World::new(move |defaults| client(&handle, defaults));
+    // Jobs are our own server's, all of them.
+    let lists = [
+        commands::cases(),
+        files::cases(),
+        lifecycle::cases(),
+        odd_input::cases(),
+        ports::cases(),
+        trees::cases(),
+    ];
+    let able = |name: &str| !EXCEPT.iter().any(|(except, _)| name.ends_with(except));
+    let cases = lists.into_iter().flatten().filter(|case| able(case.name));
+    cases.map(|case| case.into_trial(world.clone(), runtime.clone()).with_kind("OpenSSH")).collect()
+}
+
+fn client(runtime: &Handle, mut defaults: Defaults) -> Client {
+    let lifetime = &mut defaults.lifetime;
+    lifetime.attach_timeout.take_if(|timeout| *timeout == Lifetime::DEFAULT_ATTACH);
+    defaults.image = Some(image());
+    let handle = runtime.clone();
+    // A runtime's own thread may not wait for it.
+    let made = std::thread::spawn(move || handle.block_on(backend()));
+    parts(made.join().expect("a client").expect("a cluster"), defaults)
+}
+
+async fn backend() -> sandbox::Result<KubernetesBackend> {
+    let mut options = options();
+    options.injection = Injection::Image(ImageServer::default());
+    options.security = SecurityProfile::Baseline;
+    // Each makes its host keys first, an RSA key among them, and that is work for a processor.
+    options.startup_grace = Duration::from_secs(240);
+    Ok(least(options).await?.learning_host_keys_with(Arc::new(SshHostKeys::new())))
+}
