@@ -102,9 +102,17 @@ pub(crate) async fn stream(pool: &SlotPool, run: Run, stdin: bool, limits: Limit
     }
 }
 
-/// The fields are part of the interface; what runs is never among them.
+/// The fields are part of the interface; what runs is never among them. The pool's are as the
+/// command found them; they are looked up only where somebody listens.
 fn span(pool: &SlotPool, kind: &'static str) -> tracing::Span {
-    tracing::debug_span!("ssh.command", sandbox.id = %pool.sandbox(), ssh.kind = kind)
+    tracing::debug_span!(
+        "ssh.command",
+        sandbox.id = %pool.sandbox(),
+        ssh.kind = kind,
+        ssh.pool.connections = pool.status().connections,
+        ssh.pool.busy = pool.status().busy,
+        ssh.pool.channels_per_connection = pool.status().channels_per_connection,
+    )
 }
 
 /// Opens a channel and starts something on it; `None` when nobody wants it any more.
