@@ -227,6 +227,15 @@ async fn a_transfer_that_is_cut_anywhere_leaves_the_former_file_or_the_new_one()
             }
             Err(error) => assert!(matches!(error, Error::Connection(_)), "{error:?}"),
         }
+        // What is left of it goes over a new connection.
+        let left = async {
+            let home =
+                || std::fs::read_dir(ours.home.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            while home().any(|name| name.to_string_lossy().contains(".sandbox-")) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(LONG, left).await.expect("a temporary file stays");
     }
 }
 

@@ -17,8 +17,11 @@ use crate::stream::ChannelIo;
 /// Sessions of a sandbox at most, each on a connection of its own.
 pub(crate) const SESSIONS: usize = 4;
 
-/// Hands out the sessions.
-pub(crate) struct Hub {
+/// Hands out the sessions. All clones are one.
+#[derive(Clone)]
+pub(crate) struct Hub(Arc<Inner>);
+
+struct Inner {
     pool: SlotPool,
     /// The first is everybody's; the others are there for large files.
     places: [Place; SESSIONS],
@@ -45,19 +48,19 @@ struct Used {
 
 impl Hub {
     pub(crate) fn new(pool: SlotPool, limits: HubLimits) -> Self {
-        Self { pool, places: Default::default(), limits }
+        Self(Arc::new(Inner { pool, places: Default::default(), limits }))
     }
 
     /// A hub with a session that is there already.
     #[cfg(test)]
     pub(super) fn over(pool: SlotPool, limits: HubLimits, sftp: Sftp) -> Self {
         let hub = Self::new(pool, limits);
-        *hub.places[0].current() = Some(Used { sftp: Arc::new(sftp), at: Instant::now() });
+        *hub.0.places[0].current() = Some(Used { sftp: Arc::new(sftp), at: Instant::now() });
         hub
     }
 
     pub(crate) fn pool(&self) -> &SlotPool {
-        &self.pool
+        &self.0.pool
     }
 
     /// The session; a new one when there is none that lives.
@@ -67,7 +70,7 @@ impl Hub {
 
     /// One of several sessions, below [`SESSIONS`].
     pub(super) async fn session_at(&self, place: usize) -> Result<Arc<Sftp>> {
-        let place = &self.places[place];
+        let place = &self.0.places[place];
         if let Some(sftp) = place.usable() {
             return Ok(sftp);
         }
@@ -82,7 +85,7 @@ impl Hub {
 
     /// Lets go of sessions that nobody has used for long, or that are broken.
     pub(crate) fn reap(&self, idle: Duration) {
-        for place in &self.places {
+        for place in &self.0.places {
             let mut current = place.current();
             let old = current.take_if(|used| {
                 !used.sftp.is_usable() || Arc::strong_count(&used.sftp) == 1 && used.at.elapsed() > idle
@@ -94,26 +97,27 @@ impl Hub {
 
     /// Ends the sessions with their connections.
     pub(crate) fn close(&self) {
-        self.pool.close();
-        for place in &self.places {
+        self.0.pool.close();
+        for place in &self.0.places {
             drop(place.current().take());
         }
     }
 
     async fn connect(&self) -> Result<Sftp> {
-        let deadline = Deadline::after(self.limits.checkout);
-        let mut channel = channel::open(&self.pool, &Opening::Session, self.limits.channel, deadline).await?;
+        let deadline = Deadline::after(self.0.limits.checkout);
+        let mut channel =
+            channel::open(&self.0.pool, &Opening::Session, self.0.limits.channel, deadline).await?;
         let life = channel.conn().life().clone();
         let server = channel.conn().server();
-        let begun = tokio::time::timeout(self.limits.channel, begin(&mut channel)).await;
+        let begun = tokio::time::timeout(self.0.limits.channel, begin(&mut channel)).await;
         if !begun.map_err(|_elapsed| silent())?? {
             return Err(no_sftp(&server));
         }
         let (ended, progress) = (CancellationToken::new(), Progress::new());
         let outgoing = Outgoing::new(Arc::clone(&channel.write), life.clone());
         let stream = tokio::io::join(ChannelIo::new(channel).telling(&ended, &progress), outgoing);
-        let begin = Sftp::begin(stream, ended, progress, self.limits.request);
-        match tokio::time::timeout(self.limits.channel, begin).await.map_err(|_elapsed| silent())? {
+        let begin = Sftp::begin(stream, ended, progress, self.0.limits.request);
+        match tokio::time::timeout(self.0.limits.channel, begin).await.map_err(|_elapsed| silent())? {
             Ok(sftp) => Ok(sftp),
             Err(source) if life.is_dead() => Err(Error::connection(
                 ConnectionStage::Channel,
@@ -168,6 +172,6 @@ fn no_sftp(server: &str) -> Error {
 
 impl std::fmt::Debug for Hub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hub").field("pool", &self.pool).finish_non_exhaustive()
+        f.debug_struct("Hub").field("pool", &self.0.pool).finish_non_exhaustive()
     }
 }

@@ -36,7 +36,7 @@ pub(crate) async fn upload(hub: &Hub, request: UploadRequest, from: Reader) -> R
         return Err(fault(UPLOAD, &request.path, TransferReason::BadName, message));
     }
     let sftp = hub.session().await?;
-    let temporary = Temporary::new(&sftp, &request, directory, name)?;
+    let temporary = Temporary::new(hub, &sftp, &request, directory, name)?;
     let written = write(hub, &sftp, &temporary.path, &request, from).await?;
     replace(&sftp, &temporary.path, &request.path)
         .await
@@ -47,21 +47,29 @@ pub(crate) async fn upload(hub: &Hub, request: UploadRequest, from: Reader) -> R
 
 /// A file that is removed unless it is kept.
 struct Temporary {
+    hub: Hub,
     sftp: Arc<Sftp>,
     path: String,
     remove: bool,
 }
 
 impl Temporary {
-    fn new(sftp: &Arc<Sftp>, request: &UploadRequest, directory: &str, name: &str) -> Result<Self> {
+    fn new(
+        hub: &Hub,
+        sftp: &Arc<Sftp>,
+        request: &UploadRequest,
+        directory: &str,
+        name: &str,
+    ) -> Result<Self> {
+        let (hub, sftp) = (hub.clone(), Arc::clone(sftp));
         if request.resume_at.is_some() {
-            return Ok(Self { sftp: Arc::clone(sftp), path: request.partial_path(), remove: false });
+            return Ok(Self { hub, sftp, path: request.partial_path(), remove: false });
         }
         // Names may have 255 bytes.
         let stem: String = name.chars().take(40).collect();
         let random = super::ops::random_word()?;
         let path = format!("{directory}.{stem}.sandbox-{random}");
-        Ok(Self { sftp: Arc::clone(sftp), path, remove: true })
+        Ok(Self { hub, sftp, path, remove: true })
     }
 
     fn keep(mut self) {
@@ -74,9 +82,19 @@ impl Drop for Temporary {
         if !self.remove {
             return;
         }
-        let (sftp, path) = (Arc::clone(&self.sftp), std::mem::take(&mut self.path));
+        let (hub, sftp, path) = (self.hub.clone(), Arc::clone(&self.sftp), std::mem::take(&mut self.path));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { handle::remove(&sftp, path).await });
+            runtime.spawn(async move {
+                handle::remove(&sftp, path.clone()).await;
+                if sftp.is_usable() {
+                    return;
+                }
+                // It was lost with its connection. The sandbox may be gone, and the file with it.
+                match hub.session().await {
+                    Ok(sftp) => handle::remove(&sftp, path).await,
+                    Err(error) => tracing::debug!(path, %error, "a temporary file may be left"),
+                }
+            });
         }
     }
 }
