@@ -4,16 +4,19 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use sandbox::{Client, Error, FileKind, Sandbox, SandboxId, TransferReason, TreeReport};
+use sandbox::{Client, Error, FileKind, Sandbox, Transfer, TransferReason, TreeReport};
 
 use crate::failure::{self, Outcome};
+use crate::meter::Progress;
 use crate::options::sandbox_id;
+use crate::target;
 
 /// Copy files and directories into a sandbox, or out of it
 ///
 /// One side is ID:PATH, with the path absolute or relative to the sandbox's home directory. As
 /// with docker, what is copied to a directory that exists goes into it under its own name; a
-/// source that ends in /. means what is in it. Write a local name with a colon as ./a:b.
+/// source that ends in /. means what is in it. Write a local name with a colon as ./a:b, and - for
+/// standard input or output.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// PATH or ID:PATH
@@ -22,30 +25,52 @@ pub(crate) struct Args {
     /// ID:PATH or PATH
     #[arg(value_name = "DESTINATION")]
     destination: OsString,
+    /// Go on with a single large file where an earlier copy was cut off; what is there is proved first
+    #[arg(long)]
+    resume: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 /// One side of a copy.
 #[derive(Debug, PartialEq, Eq)]
 enum Side {
+    /// Standard input or output.
+    Stream,
     Local(PathBuf),
-    Remote(SandboxId, String),
+    /// The beginning of an id, and a path.
+    Remote(OsString, String),
 }
 
 pub(crate) async fn copy(args: Args, client: &Client) -> Outcome {
+    let progress = Progress::new(args.quiet);
+    let prepared = |sandbox: &Sandbox| progress.watch(sandbox.transfer().resume(args.resume));
     let report = match (side(&args.source)?, side(&args.destination)?) {
         (Side::Local(local), Side::Remote(id, remote)) => {
-            upload(&client.connect(&id).await?, &local, &remote).await?
+            let sandbox = target::connect(client, &id).await?;
+            upload(&sandbox, prepared(&sandbox), &local, &remote).await?
         }
         (Side::Remote(id, remote), Side::Local(local)) => {
-            download(&client.connect(&id).await?, &remote, &local).await?
+            let sandbox = target::connect(client, &id).await?;
+            download(&sandbox, prepared(&sandbox), &remote, &local).await?
         }
-        (Side::Local(_), Side::Local(_)) => {
+        (Side::Stream, Side::Remote(id, remote)) => {
+            let sandbox = target::connect(client, &id).await?;
+            one_file(sandbox.upload_from(tokio::io::stdin(), remote).await?)
+        }
+        (Side::Remote(id, remote), Side::Stream) => {
+            let sandbox = target::connect(client, &id).await?;
+            one_file(sandbox.download_to(remote, tokio::io::stdout()).await?)
+        }
+        (Side::Local(_) | Side::Stream, Side::Local(_) | Side::Stream) => {
             bail!("both sides are local: write ID:PATH for the one in the sandbox, or use cp")
         }
         (Side::Remote(..), Side::Remote(..)) => {
             bail!("both sides are in a sandbox: copy to a local file first, or use `sandbox exec ID -- cp`")
         }
     };
+    progress.end();
     for skipped in report.skipped {
         failure::note(&format!("left out {:?}: {}", skipped.path, skipped.reason));
     }
@@ -56,9 +81,7 @@ pub(crate) async fn copy(args: Args, client: &Client) -> Outcome {
 /// What stands before the first colon is an id, unless a slash or a dot comes first.
 fn side(text: &OsStr) -> Result<Side> {
     if text == "-" {
-        bail!(
-            "standard input and output are not copied: pipe them through `sandbox exec`, or write ./- for a file of that name"
-        );
+        return Ok(Side::Stream);
     }
     let bytes = text.as_encoded_bytes();
     let colon = bytes.iter().position(|byte| *byte == b':');
@@ -75,10 +98,10 @@ fn side(text: &OsStr) -> Result<Side> {
     let whole =
         text.to_str().with_context(|| format!("the path {shown:?} is not UTF-8, which SFTP cannot carry"))?;
     let path = &whole[colon + 1..];
-    Ok(Side::Remote(id, if path.is_empty() { ".".into() } else { path.into() }))
+    Ok(Side::Remote(id.as_str().into(), if path.is_empty() { ".".into() } else { path.into() }))
 }
 
-async fn upload(sandbox: &Sandbox, local: &Path, remote: &str) -> Result<TreeReport> {
+async fn upload(sandbox: &Sandbox, transfer: Transfer, local: &Path, remote: &str) -> Result<TreeReport> {
     let metadata =
         std::fs::metadata(local).with_context(|| format!("cannot copy {:?}", local.display().to_string()))?;
     let there = kind(sandbox, remote).await?;
@@ -99,17 +122,17 @@ async fn upload(sandbox: &Sandbox, local: &Path, remote: &str) -> Result<TreeRep
                 local.display().to_string()
             ),
         };
-        return Ok(sandbox.upload_dir(local, target).await?);
+        return Ok(transfer.upload_dir(local, target).await?);
     }
     let target = match there {
         Some(FileKind::Directory) => into(local.file_name())?,
         None if remote.ends_with('/') => bail!("there is no directory {remote:?} in the sandbox"),
         _ => remote.to_owned(),
     };
-    Ok(one_file(sandbox.upload(local, target).await?))
+    Ok(one_file(transfer.upload(local, target).await?.bytes))
 }
 
-async fn download(sandbox: &Sandbox, remote: &str, local: &Path) -> Result<TreeReport> {
+async fn download(sandbox: &Sandbox, transfer: Transfer, remote: &str, local: &Path) -> Result<TreeReport> {
     let Some(source) = kind(sandbox, remote).await? else {
         bail!("there is no {remote:?} in sandbox {}", sandbox.id());
     };
@@ -131,8 +154,8 @@ async fn download(sandbox: &Sandbox, remote: &str, local: &Path) -> Result<TreeR
         _ => local.to_owned(),
     };
     match source {
-        FileKind::Directory => Ok(sandbox.download_dir(remote, target).await?),
-        FileKind::File => Ok(one_file(sandbox.download(remote, target).await?)),
+        FileKind::Directory => Ok(transfer.download_dir(remote, target).await?),
+        FileKind::File => Ok(one_file(transfer.download(remote, target).await?.bytes)),
         _ => bail!("{remote:?} is neither a file nor a directory"),
     }
 }
@@ -164,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_side_with_an_id_is_remote() {
-        let remote = |id: &str, path: &str| Side::Remote(id.parse().unwrap(), path.into());
+        let remote = |id: &str, path: &str| Side::Remote(id.into(), path.into());
         for (text, expected) in [
             ("sbx-1:a/b:c", remote("sbx-1", "a/b:c")),
             ("sbx-1:", remote("sbx-1", ".")),
@@ -173,6 +196,8 @@ mod tests {
             ("/a:b", Side::Local("/a:b".into())),
             ("dir/a:b", Side::Local("dir/a:b".into())),
             (".a:b", Side::Local(".a:b".into())),
+            ("-", Side::Stream),
+            ("./-", Side::Local("./-".into())),
             ("plain", Side::Local("plain".into())),
         ] {
             assert_eq!(side(OsStr::new(text)).unwrap(), expected, "{text}");
@@ -181,8 +206,7 @@ mod tests {
 
     #[test]
     fn what_is_neither_is_explained() {
-        for (text, word) in [("", "empty"), ("-", "./-"), (":x", "./:x"), ("Report:final", "./Report:final")]
-        {
+        for (text, word) in [("", "empty"), (":x", "./:x"), ("Report:final", "./Report:final")] {
             let error = format!("{:#}", side(OsStr::new(text)).unwrap_err());
             assert!(error.contains(word), "{error}");
         }

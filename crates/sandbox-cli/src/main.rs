@@ -15,6 +15,7 @@ mod interrupt;
 mod jobs;
 mod list;
 mod logs;
+mod meter;
 mod options;
 mod pod_options;
 mod progress;

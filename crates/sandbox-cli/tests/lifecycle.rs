@@ -77,12 +77,17 @@ fn files_go_in_and_out() {
     assert_eq!(fs::metadata(cli.path("back")).unwrap().permissions().mode() & 0o777, 0o751);
     cli.ok(["cp", &format!("{id}:data: one.bin"), "."]);
 
+    let piped = cli.output_with_input(["cp", "-", &format!("{id}:piped")], b"from a pipe");
+    assert_eq!(code(&piped), 0, "{}", stderr(&piped));
+    assert_eq!(cli.ok(["cp", &format!("{id}:piped"), "-"]), "from a pipe");
+    assert_eq!(cli.ok(["cp", "--resume", "back", &format!("{id}:again")]), "");
+    assert_eq!(cli.ok(["exec", &id, "--", "stat", "-c", "%s", "again"]), "4\n");
+
     for (args, word) in [
         (["cp", "missing", &home], "No such file"),
         (["cp", &format!("{id}:missing"), "."], "there is no \"missing\""),
         (["cp", "back", &format!("{id}:nowhere/")], "there is no directory"),
         (["cp", &format!("{id}:data: one.bin"), "nowhere/"], "there is no directory"),
-        (["cp", "-", &home], "pipe them"),
     ] {
         let output = cli.output(args);
         assert!(code(&output) == 125 && stderr(&output).contains(word), "{args:?}: {}", stderr(&output));

@@ -10,6 +10,8 @@ use sandbox_core::{
     Direction, DownloadRequest, Error, FileInfo, Reader, Result, TransferReason, UploadRequest,
 };
 
+use tokio::io::{AsyncRead, AsyncWrite};
+
 use crate::meter::{Meter, Metered};
 use crate::{Sandbox, Transfer};
 
@@ -37,6 +39,36 @@ impl Sandbox {
     /// [`Error::Transfer`](crate::Error::Transfer) with the side and the reason; then a former file is as it was.
     pub async fn download(&self, remote: impl Into<String>, local: impl AsRef<Path>) -> Result<u64> {
         Ok(self.transfer().download(remote, local).await?.bytes)
+    }
+
+    /// Writes what `reader` gives, to its end, to `remote`; it appears there when it is complete.
+    /// Gives its size in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Transfer`](crate::Error::Transfer); then a former file is as it was.
+    pub async fn upload_from(
+        &self,
+        reader: impl AsyncRead + Send + Unpin + 'static,
+        remote: impl Into<String>,
+    ) -> Result<u64> {
+        let sent = self.inner.session.upload(UploadRequest::new(remote), Box::new(reader)).await;
+        self.inner.explained(sent).await
+    }
+
+    /// Gives the content of a file of the sandbox to `writer`, and flushes it. Gives its size in
+    /// bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Transfer`](crate::Error::Transfer); part of it may have been written by then.
+    pub async fn download_to(
+        &self,
+        remote: impl Into<String>,
+        writer: impl AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<u64> {
+        let read = self.inner.session.download(DownloadRequest::new(remote), Box::new(writer)).await;
+        self.inner.explained(read).await
     }
 }
 
