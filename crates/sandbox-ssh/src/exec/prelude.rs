@@ -107,7 +107,7 @@ mod tests {
         let odd = "it's \\ \"q\" $x `id` $(id)\n\n two\t \u{6587}\u{c1}\u{c8} \u{1} ! \r\n";
         let variables = [("ONE", odd), ("EMPTY", ""), ("_2", "\n")];
         for shell in shells() {
-            let line = r#"exec sh -c 'printf "%s|%s|%s|" "$ONE" "$EMPTY" "$_2"; cat; env | grep -c SANDBOX_; exit 7'"#;
+            let line = r#"exec sh -c 'printf "%s|%s|%s|" "$ONE" "$EMPTY" "$_2"; cat; env | grep -c ^SANDBOX_LINE; exit 7'"#;
             let (code, output) = run(&shell, line, &variables, b"the \\rest\nof it");
             let expected = format!("{odd}||\n|the \\rest\nof it0\n");
             assert_eq!(String::from_utf8_lossy(&output), expected, "{shell:?}");
