@@ -19,6 +19,10 @@ use crate::transport::{Guarded, Life};
 /// Time between two attempts to reach a server that does not listen yet.
 const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
+/// How long a server that was reached may go on hanging up: it frees a place among those who have not
+/// logged in a moment after it was told so, and a busy machine makes that long.
+const CROWDED: Duration = Duration::from_secs(3);
+
 /// What a connection is for, which decides how much may be in flight on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -108,6 +112,7 @@ pub(crate) async fn connect(
     deadline: Deadline,
     attempts: u32,
 ) -> Result<Conn> {
+    let begun = tokio::time::Instant::now();
     let mut pause = RETRY.0;
     let mut tried = 0;
     let mut earlier = None;
@@ -128,7 +133,9 @@ pub(crate) async fn connect(
         tried += 1;
         let error = error.with_sandbox(&access.id);
         let another_way = astray && connector.led_astray(&access.endpoint);
-        if !(error.is_unreachable() || another_way) || tried >= attempts || deadline.remaining() <= pause {
+        let crowded = reached.load(Ordering::Relaxed) && begun.elapsed() < CROWDED;
+        let enough = tried >= attempts && !crowded;
+        if !(error.is_unreachable() || another_way) || enough || deadline.remaining() <= pause {
             return Err(error);
         }
         tracing::debug!(sandbox.id = %access.id, %error, tried, "not reachable yet");
