@@ -1,15 +1,15 @@
 //! `sandbox doctor`: whether sandboxes can be made here, and what to do where not.
 
-use std::io::IsTerminal;
 use std::time::Instant;
 
 use anyhow::Context;
 use sandbox::{Check, Client, SandboxInfo, Settings, Verdict};
 
 use crate::escape::Escaped;
-use crate::failure::{self, Outcome};
+use crate::failure::{self, Outcome, told};
 use crate::options::Global;
 use crate::table::{Format, to_stdout};
+use crate::terminal;
 
 /// Something is wrong, and was told.
 const EXIT_UNWELL: u8 = 1;
@@ -41,8 +41,7 @@ pub(crate) async fn doctor(args: Args, global: &Global) -> Outcome {
             to_stdout(Format::Json, &serde_json::to_string_pretty(&checks).context("cannot write JSON")?)?
         }
         Format::Table => {
-            let colours = std::io::stdout().is_terminal()
-                && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+            let colours = terminal::has_colours(&std::io::stdout());
             failure::print(&checks.iter().map(|check| line(check, colours)).collect::<String>())?
         }
     };
@@ -169,8 +168,4 @@ fn line(check: &Check, colours: bool) -> String {
         line.push_str(&format!("      -> {}\n", text(remedy)));
     }
     line
-}
-
-fn told(error: &anyhow::Error) -> String {
-    failure::told(error)
 }

@@ -1,7 +1,6 @@
 //! Options that several subcommands share.
 
 use std::ffi::{OsStr, OsString};
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::failure;
 use crate::pod_options::PodArgs;
+use crate::terminal;
 
 /// Options of every subcommand.
 #[derive(clap::Args)]
@@ -69,7 +69,7 @@ impl Global {
         tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(filter))
             .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal())
+            .with_ansi(terminal::has_colours(&std::io::stderr()))
             .with_target(self.verbose > 1)
             .without_time()
             .init();

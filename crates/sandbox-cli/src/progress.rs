@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::escape::Escaped;
+use crate::terminal;
 
 /// A creation that takes no longer needs no explanation.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -30,7 +31,8 @@ struct Step {
 impl Progress {
     pub(crate) fn begin() -> Self {
         let (steps, told) = mpsc::unbounded_channel();
-        let style = std::io::stderr().is_terminal().then(Style::of_environment);
+        let stderr = std::io::stderr();
+        let style = stderr.is_terminal().then(|| Style { colours: terminal::has_colours(&stderr) });
         Self { steps, writer: tokio::spawn(write(told, style)), begun: Instant::now() }
     }
 
@@ -79,18 +81,12 @@ fn to_terminal(text: &str) {
     let _gone = std::io::stderr().write_all(text.as_bytes());
 }
 
-/// Whether there are colours: not where NO_COLOR is set (<https://no-color.org>).
+/// How a line is written.
 struct Style {
     colours: bool,
 }
 
 impl Style {
-    fn of_environment() -> Self {
-        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { colours: !set("NO_COLOR") && !dumb }
-    }
-
     fn line(&self, step: &Step) -> String {
         let colour = match step.kind {
             SandboxEventKind::Failed | SandboxEventKind::Deleted => "\x1b[31m",

@@ -1,5 +1,7 @@
 //! The terminal of this program: its size, and raw mode.
 
+use std::io::IsTerminal;
+
 use sandbox::PtySize;
 
 pub(crate) use system::{RawMode, Resizes, size};
@@ -10,6 +12,14 @@ const USUAL: PtySize = PtySize { columns: 80, rows: 24 };
 /// The kind of terminal, for programs inside.
 pub(crate) fn kind() -> String {
     std::env::var("TERM").ok().filter(|term| !term.is_empty()).unwrap_or_else(|| "xterm-256color".into())
+}
+
+/// Whether colours may be written there: to a terminal that has them, and not where NO_COLOR is set
+/// (<https://no-color.org>).
+pub(crate) fn has_colours(stream: &impl IsTerminal) -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    stream.is_terminal() && !set("NO_COLOR") && !dumb
 }
 
 #[cfg(unix)]

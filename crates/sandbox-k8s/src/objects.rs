@@ -268,7 +268,7 @@ fn ask<'a, K: Kind>(intent: Intent, verb: &'static str, id: &'a SandboxId) -> As
     Ask { intent, verb, resource: K::RESOURCE, id: Some(id) }
 }
 
-fn unsendable(source: impl std::error::Error + Send + Sync + 'static) -> Error {
+pub(crate) fn unsendable(source: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Backend {
         backend: "k8s",
         operation: "write a request",

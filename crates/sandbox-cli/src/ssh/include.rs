@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use sandbox::{Access, Endpoint, KeyPair, Uid};
 
-use super::block;
+use super::block::{self, Block};
 use super::files::{SshFiles, private_directory, private_file};
 
 const REMARK: &str = "# Sandboxes, by `sandbox ssh-config`. At the top, for the first that is said counts.";
@@ -70,13 +71,19 @@ fn try_out(files: &SshFiles, config: &Path, line: &str) -> Result<()> {
     let directory = trial.parent().context("a block lies in a directory")?;
     private_directory(directory)?;
     let host = format!("{TRIAL}.sandbox");
-    let text = format!(
-        "Host {host}\n    HostName {host}\n    HostKeyAlias {host}\n    Port 22\n    User trial\n    \
-         ProxyCommand trial proxy\n    PubkeyAuthentication yes\n    IdentitiesOnly yes\n    \
-         UserKnownHostsFile {}\n    StrictHostKeyChecking yes\n    ForwardAgent no\n    ForwardX11 no\n    \
-         ControlPath none\n",
-        block::path(&directory.join("known_hosts"))?
-    );
+    // As every sandbox's is, of what nobody has.
+    let keys = KeyPair::generate()?;
+    let access = Access {
+        id: TRIAL.parse()?,
+        uid: Uid::new("trial"),
+        user: "trial".to_owned(),
+        host_key: keys.public,
+        client_key: keys.private,
+        endpoint: Endpoint::Memory("trial".to_owned()),
+    };
+    let program = Path::new("sandbox");
+    let block = Block { host: &host, access: &access, directory, program, environment: &[] };
+    let text = block.text("a trial")?;
     private_file(&trial, &text)?;
     let asked = asked(&trial, &host).and_then(|alone| Ok((alone, asked(config, &host)?)));
     fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))?;

@@ -17,6 +17,7 @@ use super::Shared;
 use super::create::try_out;
 use crate::call::Ask;
 use crate::classify::Intent;
+use crate::objects::unsendable;
 use crate::options::{SecurityProfile, Transport};
 
 /// How long each answer may take.
@@ -168,7 +169,7 @@ async fn allowed(shared: &Shared, right: Right) -> Check {
             let request = Request::post(url).header(CONTENT_TYPE, "application/json").body(body);
             send(shared, request, "create", "selfsubjectaccessreviews").await
         }
-        Err(source) => Err(unwritten(source)),
+        Err(source) => Err(unsendable(source)),
     };
     let status = match answer {
         Ok(review) => review.status.unwrap_or_default(),
@@ -205,20 +206,10 @@ async fn send<T: DeserializeOwned>(
     verb: &'static str,
     resource: &'static str,
 ) -> Result<T> {
-    let request = request.map_err(unwritten)?;
+    let request = request.map_err(unsendable)?;
     // A review changes nothing, so that it may be asked again.
     let ask = Ask { intent: Intent::Read, verb, resource, id: None };
     Ok(shared.caller().read(&ask, &request, Deadline::after(ASK)).await?.0)
-}
-
-fn unwritten(source: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::Backend {
-        backend: super::BACKEND,
-        operation: "write a request",
-        message: "it cannot be sent".into(),
-        transient: false,
-        source: Some(Box::new(source)),
-    }
 }
 
 /// An error with its causes, in one sentence.
