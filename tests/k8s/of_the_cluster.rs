@@ -1,6 +1,8 @@
 //! What a sandbox may ask for that is the whole cluster's: devices, persistent volumes, runtimes.
 //! They are made here, under a name of this run's, and removed.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
@@ -63,7 +65,16 @@ async fn a_claim_outlives_its_sandbox(_: World) -> Outcome {
     }});
     volumes.create(&PostParams::default(), &serde_json::from_value(volume)?).await?;
     claims.create(&PostParams::default(), &serde_json::from_value(claim)?).await?;
-    let outcome = kept().await;
+    let bound = async {
+        // The cluster brings the two together when it comes round to it.
+        while claims.get_status("kept").await?.status.and_then(|status| status.phase).as_deref()
+            != Some("Bound")
+        {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        kept().await
+    };
+    let outcome = bound.await;
     claims.delete("kept", &DeleteParams::default()).await?;
     volumes.delete(name, &DeleteParams::default()).await?;
     outcome

@@ -159,7 +159,7 @@ variables! {
         "How connections get to a Pod: to its address, or through the API server.",
         |s, v| put(&mut s.kubernetes.transport, v.parsed());
     "STARTUP_GRACE", file, Some("30s"), "a time such as 500ms, 30s or 2m",
-        "How long an obstacle that may clear by itself is waited for while a Pod starts.",
+        "How long an obstacle that may clear by itself is waited for while a Pod starts, and a server that does not answer.",
         |s, v| put(&mut s.kubernetes.startup_grace, v.duration(Duration::ZERO));
     "OWNER_LEASE", file, Some("none"), "a time such as 1m or 1h, at least 15s, or none",
         "For long-lived processes: how long after one was killed its attached sandboxes go, with a Lease that owns them.",

@@ -33,6 +33,14 @@ pub trait Connector: Debug + Send + Sync + 'static {
         let _only = endpoint;
         false
     }
+
+    /// Asked after a connection failed: whether the server has had the time to begin and never
+    /// answered, so that waiting longer for it is in vain.
+    fn gives_up(&self, endpoint: &Endpoint) -> bool {
+        // One that does not know when its servers begin.
+        let _whichever = endpoint;
+        false
+    }
 }
 
 /// Asks an SSH server for its host key: for an image's own server, whose key nobody knows

@@ -34,7 +34,8 @@ pub struct KubernetesOptions {
     pub injection: Injection,
     /// How connections get to the Pod.
     pub transport: Transport,
-    /// How long an obstacle that may clear by itself is waited for while a Pod starts.
+    /// How long an obstacle that may clear by itself is waited for while a Pod starts, and how
+    /// long a server on whose port nothing answers once its container runs.
     pub startup_grace: Duration,
     /// For processes that run long and make many attached sandboxes: a Lease that owns them all,
     /// held for so long at a time (at least 15 s; a minute or two is usual) and renewed thrice as

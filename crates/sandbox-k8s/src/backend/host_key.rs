@@ -10,11 +10,12 @@
 
 use std::time::Duration;
 
-use sandbox_core::{ConnectionStage, Deadline, Error, HostKeyProbe, PublicKey, Result, SandboxState};
+use sandbox_core::{Deadline, Error, HostKeyProbe, PublicKey, Result, SandboxState};
 
 use tokio::time::Instant;
 
 use super::{Known, Shared};
+use crate::connect::nobody_answers;
 use crate::labels;
 use crate::status::PodView;
 use crate::watch::{ASK, of_ours};
@@ -76,19 +77,6 @@ async fn learn(
         tracing::debug!(sandbox.id = %view.id, %error, "its SSH server does not show its key yet");
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-/// A server may take a while to begin: to make its keys, or whatever else its image does first.
-fn nobody_answers(port: u16, grace: Duration, error: Error) -> Error {
-    let last = match error {
-        Error::Connection(error) => error.message,
-        other => other.to_string(),
-    };
-    let message = format!(
-        "nothing answered on port {port} within {grace:?} of its start ({last}); set SANDBOX_SSH_PORT if its server \
-         listens elsewhere, or SANDBOX_STARTUP_GRACE if it takes longer"
-    );
-    Error::connection(ConnectionStage::Dial, message, None)
 }
 
 /// For others; without it they learn it themselves.

@@ -26,7 +26,7 @@ use sandbox_core::{
 };
 
 use crate::call::Caller;
-use crate::connect::{Found, Pace, PodConnector};
+use crate::connect::{Learned, PodConnector};
 use crate::labels;
 use crate::lease::Keeper;
 use crate::options::{InjectVia, Injection, KubernetesOptions};
@@ -49,9 +49,7 @@ struct Shared {
     known: Mutex<HashMap<Uid, Known>>,
     /// Which way the server is brought along.
     via: injection::Via,
-    /// What connections have found out, of all connectors.
-    found: Arc<Found>,
-    pace: Arc<Pace>,
+    learned: Arc<Learned>,
     /// What learns the host key of an image's own server.
     probe: OnceLock<Arc<dyn HostKeyProbe>>,
 }
@@ -84,15 +82,14 @@ impl KubernetesBackend {
         let caller = Arc::new(Caller::new(client, namespace));
         let lease = options.owner_lease.map(|lasts| Keeper::new(Arc::clone(&caller), lasts));
         let watch = Arc::new(Watch::new(caller, lease.is_some()));
-        let pace = Arc::new(Pace::new(&options.injection));
+        let learned = Arc::new(Learned::new(&options));
         let shared = Shared {
             options,
             watch,
             lease,
             known: Mutex::default(),
             via: injection::Via::default(),
-            found: Arc::default(),
-            pace,
+            learned,
             probe: OnceLock::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -127,7 +124,7 @@ impl Shared {
 
     fn connector(&self) -> PodConnector {
         let (watch, transport) = (Arc::clone(&self.watch), self.options.transport);
-        PodConnector::new(watch, transport, Arc::clone(&self.found), Arc::clone(&self.pace))
+        PodConnector::new(watch, transport, Arc::clone(&self.learned))
     }
 
     fn probe(&self) -> Result<&dyn HostKeyProbe> {

@@ -4,10 +4,12 @@ mod forward;
 mod found;
 mod pace;
 mod target;
+mod waits;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sandbox_core::{
@@ -15,13 +17,13 @@ use sandbox_core::{
 };
 use tokio::time::timeout;
 
-use crate::options::Transport;
+use crate::options::{KubernetesOptions, Transport};
 use crate::status::PodView;
 use crate::watch::Watch;
-pub(crate) use found::Found;
-use found::Way;
-pub(crate) use pace::Pace;
+use found::{Found, Way};
+use pace::Pace;
 use target::{ATTEMPT, SILENT, Target, answering};
+use waits::Waits;
 
 /// Opens streams to the Pods of one [`KubernetesBackend`](crate::KubernetesBackend), which makes
 /// it. A Pod that starts is dialled as soon as it may answer, and again until it does.
@@ -29,9 +31,25 @@ use target::{ATTEMPT, SILENT, Target, answering};
 pub struct PodConnector {
     watch: Arc<Watch>,
     transport: Transport,
-    /// What [`Transport::Auto`] has found out.
-    found: Arc<Found>,
-    pace: Arc<Pace>,
+    learned: Arc<Learned>,
+}
+
+/// What the connections of a backend have found out, of all its connectors.
+pub(crate) struct Learned {
+    /// What [`Transport::Auto`] needs.
+    found: Found,
+    pace: Pace,
+    waits: Waits,
+}
+
+impl Learned {
+    pub(crate) fn new(options: &KubernetesOptions) -> Self {
+        Self {
+            found: Found::default(),
+            pace: Pace::new(&options.injection),
+            waits: Waits::new(options.startup_grace),
+        }
+    }
 }
 
 type Stream = Box<dyn ByteStream>;
@@ -44,8 +62,8 @@ enum Failed {
 }
 
 impl PodConnector {
-    pub(crate) fn new(watch: Arc<Watch>, transport: Transport, found: Arc<Found>, pace: Arc<Pace>) -> Self {
-        Self { watch, transport, found, pace }
+    pub(crate) fn new(watch: Arc<Watch>, transport: Transport, learned: Arc<Learned>) -> Self {
+        Self { watch, transport, learned }
     }
 
     /// A stream through the API server, whatever the transport: from there to the Pod nobody
@@ -55,7 +73,7 @@ impl PodConnector {
     }
 
     fn target(&self, id: SandboxId, uid: Uid, port: u16) -> Target {
-        Target { watch: Arc::clone(&self.watch), pace: Arc::clone(&self.pace), id, uid, port }
+        Target { watch: Arc::clone(&self.watch), learned: Arc::clone(&self.learned), id, uid, port }
     }
 
     async fn reach(&self, target: &Target) -> Result<Stream> {
@@ -67,11 +85,11 @@ impl PodConnector {
     }
 
     async fn whichever(&self, target: &Target) -> Result<Stream> {
-        match self.found.way() {
+        match self.learned.found.way() {
             // A Pod that starts may be reached before its address is told.
             Some(Way::Direct) if target.is_addressed().await? => match target.by(Way::Direct).await {
                 Ok(stream) => return Ok(stream),
-                Err(_) => self.found.changed(),
+                Err(_) => self.learned.found.changed(),
             },
             Some(Way::Forward) => return target.by(Way::Forward).await,
             Some(Way::Direct) | None => {}
@@ -81,7 +99,7 @@ impl PodConnector {
         tokio::select! {
             stream = &mut direct => match stream {
                 Ok(stream) => {
-                    self.found.direct();
+                    self.learned.found.direct();
                     Ok(stream)
                 }
                 Err(_) => forward.await,
@@ -98,10 +116,10 @@ impl PodConnector {
 
     /// Whether later connections can go to the Pod's address, for that is faster.
     fn find_out(&self, target: &Target) {
-        if self.found.way().is_some() {
+        if self.learned.found.way().is_some() {
             return;
         }
-        let (found, follow, port) = (Arc::clone(&self.found), target.follow(), target.port);
+        let (learned, follow, port) = (Arc::clone(&self.learned), target.follow(), target.port);
         tokio::spawn(async move {
             let addressed = async {
                 let mut seen = None;
@@ -115,8 +133,8 @@ impl PodConnector {
             };
             let Ok(Some(address)) = timeout(SILENT, addressed).await else { return };
             match timeout(ATTEMPT, answering(address)).await {
-                Ok(Ok(_)) => found.direct(),
-                Ok(Err(_)) | Err(_) => found.no_way(),
+                Ok(Ok(_)) => learned.found.direct(),
+                Ok(Err(_)) | Err(_) => learned.found.no_way(),
             }
         });
     }
@@ -138,13 +156,25 @@ impl Connector for PodConnector {
         }
         let target = self.target(name.parse()?, uid.clone(), *port);
         let connected = target.unless_over(|target| self.reach(target));
-        deadline.bound("connect to the Pod", connected).await
+        let connected = deadline.bound("connect to the Pod", connected).await;
+        match (connected, self.learned.waits.exceeded(uid)) {
+            (Ok(stream), _) => {
+                self.learned.waits.over(uid);
+                Ok(stream)
+            }
+            (Err(error), Some(grace)) if error.is_unreachable() => Err(nobody_answers(*port, grace, error)),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    fn gives_up(&self, endpoint: &Endpoint) -> bool {
+        matches!(endpoint, Endpoint::Pod { uid, .. } if self.learned.waits.exceeded(uid).is_some())
     }
 
     /// An address may be another's: one that had it before or has it by now, or a network of
     /// the same numbers. Through the API server there is no such doubt.
     fn led_astray(&self, endpoint: &Endpoint) -> bool {
-        let another_way = self.transport == Transport::Auto && self.found.misled();
+        let another_way = self.transport == Transport::Auto && self.learned.found.misled();
         if another_way {
             tracing::warn!(
                 ?endpoint,
@@ -167,6 +197,19 @@ fn ended(view: &PodView) -> String {
         None if view.deleting => "it is being deleted".into(),
         None => "it has ended".into(),
     }
+}
+
+/// A server may take a while to begin: to make its keys, or whatever else its image does first.
+pub(crate) fn nobody_answers(port: u16, grace: Duration, error: Error) -> Error {
+    let last = match error {
+        Error::Connection(error) => error.message,
+        other => other.to_string(),
+    };
+    unreachable(format!(
+        "nothing answered on port {port} within {grace:?} of its start ({last}); set SANDBOX_SSH_PORT if its image's \
+         own server listens elsewhere, SANDBOX_TRANSPORT=port-forward if Pods cannot be reached from here, or \
+         SANDBOX_STARTUP_GRACE if it takes longer"
+    ))
 }
 
 fn unreachable(message: String) -> Error {

@@ -10,8 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::found::Way;
-use super::pace::Pace;
-use super::{Failed, Stream, dial, ended, forward, unreachable};
+use super::{Failed, Learned, Stream, dial, ended, forward, unreachable};
 use crate::watch::{Follow, Watch};
 
 /// Between two attempts at what should answer, at first and at most.
@@ -24,7 +23,7 @@ pub(super) const SILENT: Duration = Duration::from_secs(5);
 /// The server that is meant.
 pub(super) struct Target {
     pub(super) watch: Arc<Watch>,
-    pub(super) pace: Arc<Pace>,
+    pub(super) learned: Arc<Learned>,
     pub(super) id: SandboxId,
     pub(super) uid: Uid,
     pub(super) port: u16,
@@ -60,7 +59,10 @@ impl Target {
     {
         tokio::select! {
             biased;
-            error = self.over() => Err(error),
+            error = self.over() => {
+                self.learned.waits.over(&self.uid);
+                Err(error)
+            }
             stream = work(self) => stream,
         }
     }
@@ -88,6 +90,9 @@ impl Target {
         let (mut scheduled, mut running) = (None, None);
         let (mut next, mut pause, mut attempts) = (None, PAUSE.0, 0);
         let seen_starting = view.as_ref().is_some_and(|view| view.state == SandboxState::Pending);
+        if seen_starting {
+            self.learned.waits.starts(&self.uid);
+        }
         loop {
             let Some(known) = view else { return Err(unreachable("its Pod is gone".into())) };
             let now = Instant::now();
@@ -97,11 +102,12 @@ impl Target {
             if known.state == SandboxState::Running && running.is_none() {
                 // What was expected later is due now.
                 (running, next, pause) = (Some(now), None, PAUSE.0);
+                self.learned.waits.runs(&self.uid);
             }
             let due = match (way, known.address, scheduled) {
                 (Way::Direct, Some(_), _) => next.unwrap_or(now),
                 (Way::Forward, _, Some(_)) if running.is_some() => next.unwrap_or(now),
-                (Way::Forward, _, Some(since)) => next.unwrap_or_else(|| since + self.pace.begin()),
+                (Way::Forward, _, Some(since)) => next.unwrap_or_else(|| since + self.learned.pace.begin()),
                 _ => {
                     view = follow.next(Some(&known)).await?;
                     continue;
@@ -121,7 +127,7 @@ impl Target {
             let error = match attempt.await {
                 Ok(stream) => {
                     if let (Way::Forward, true, Some(since)) = (way, seen_starting, scheduled) {
-                        self.pace.learn(since.elapsed(), attempts == 1);
+                        self.learned.pace.learn(since.elapsed(), attempts == 1);
                     }
                     return Ok(stream);
                 }
@@ -133,7 +139,7 @@ impl Target {
             }
             tracing::debug!(sandbox.id = %self.id, ?way, attempts, %error, "it does not listen yet");
             let step = match (way, running, scheduled) {
-                (Way::Forward, None, Some(since)) => self.pace.pause(since.elapsed()),
+                (Way::Forward, None, Some(since)) => self.learned.pace.pause(since.elapsed()),
                 _ => {
                     let doubled = (pause * 2).min(PAUSE.1);
                     std::mem::replace(&mut pause, doubled)

@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use sandbox_core::{DeleteOptions, Error, Freshness, ListFilter, LogOptions, SandboxBackend, SweepOptions};
+use sandbox_core::{
+    Connector, Deadline, DeleteOptions, Error, Freshness, ListFilter, LogOptions, SandboxBackend,
+    SweepOptions,
+};
 use sandbox_k8s::KubernetesBackend;
+use sandbox_k8s::options::Transport;
 use sandbox_testkit::apiserver::{ApiServer, Fault};
+use serde_json::json;
 
-use crate::support::{backend, backend_with, options, running, server, spec};
+use crate::support::{backend, backend_with, make, options, running, server, spec};
 
 const ALL: [&str; 12] = [
     "create pods",
@@ -68,6 +73,44 @@ async fn an_api_server_that_was_never_there_is_given_up_soon() {
     let begun = tokio::time::Instant::now();
     away.create(spec().1).await.unwrap_err();
     assert!(begun.elapsed() > Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+/// As an SSH client does it: again, until the connector says that it is in vain.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_listens_is_given_up_after_its_grace() {
+    let server = server();
+    let mut direct = options();
+    direct.transport = Transport::Direct;
+    let backend = backend_with(&server, direct);
+    let info = make(&backend).await;
+    let endpoint = backend.access(&info.id).await.unwrap().endpoint;
+    let connector = backend.connector();
+    let far = Deadline::after(Duration::from_secs(3600));
+    let connecting = async {
+        loop {
+            let Err(error) = connector.connect(&endpoint, far).await else { panic!("nothing listens there") };
+            if connector.gives_up(&endpoint) {
+                return error;
+            }
+        }
+    };
+    let waited_for = tokio::time::Instant::now();
+    let starting = async {
+        // A Pod that is not there yet is waited for without end.
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        server.run_pod(info.id.as_str());
+        server.change("pods", info.id.as_str(), |pod| {
+            pod["status"]["podIP"] = json!("127.0.0.1");
+            pod["status"]["podIPs"] = json!([{"ip": "127.0.0.1"}]);
+        });
+    };
+    let (error, ()) = tokio::join!(connecting, starting);
+    let waited = waited_for.elapsed().as_secs();
+    assert!((330..340).contains(&waited), "{waited}");
+    assert!(error.is_unreachable());
+    for word in ["within 30s of its start", "nothing listens on 127.0.0.1", "SANDBOX_TRANSPORT"] {
+        assert!(error.to_string().contains(word), "{error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -134,7 +134,7 @@ pub(crate) async fn connect(
         let error = error.with_sandbox(&access.id);
         let another_way = astray && connector.led_astray(&access.endpoint);
         let crowded = reached.load(Ordering::Relaxed) && begun.elapsed() < CROWDED;
-        let enough = tried >= attempts && !crowded;
+        let enough = (tried >= attempts && !crowded) || connector.gives_up(&access.endpoint);
         if !(error.is_unreachable() || another_way) || enough || deadline.remaining() <= pause {
             return Err(error);
         }

@@ -52,4 +52,8 @@ impl Connector for FaultyConnector {
     fn led_astray(&self, endpoint: &Endpoint) -> bool {
         self.inner.led_astray(endpoint)
     }
+
+    fn gives_up(&self, endpoint: &Endpoint) -> bool {
+        self.inner.gives_up(endpoint)
+    }
 }
