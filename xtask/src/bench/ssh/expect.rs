@@ -53,6 +53,12 @@ const EXPECTED: [Expectation; 8] = [
     loopback("small files down, by scp -r", ["small", "down"], ["ours", "scp -r"], 5.0),
 ];
 
+/// The rows of a part that are compared with each other, and so have to do the same.
+pub(super) fn compared(part: &str, delayed: bool) -> Vec<&'static str> {
+    let of_part = |expected: &&Expectation| expected.part == part && expected.delayed == delayed;
+    EXPECTED.iter().filter(of_part).flat_map(|expected| [expected.ours, expected.peer]).collect()
+}
+
 /// A table of them, against OpenSSH's server.
 pub(super) fn table(parts: &[Part]) -> String {
     let mut text = String::from(

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use super::expect;
 use super::options::Options;
 use super::place::{Place, To};
 use super::processes::Client;
@@ -94,7 +95,7 @@ fn large(place: &Place, options: &Options, delayed: bool) -> Result<Vec<Row>> {
     let full = if delayed { options.size / 2 } else { options.size };
     let amounts = [full, full / 4, full / 16].map(|bytes| bytes.max(1 << 20));
     let rounds = if delayed { 1 } else { options.rounds };
-    transfers(place, &mut rows, rounds, delayed, amounts, |place, amount, row, is_up| {
+    transfers(place, &mut rows, rounds, ("large", delayed), amounts, |place, amount, row, is_up| {
         let (here, there) = (place.large(amount)?, place.path("there/large"));
         let (from, to) = (text(&here), text(&there));
         let op =
@@ -124,7 +125,7 @@ fn small(place: &Place, options: &Options, delayed: bool) -> Result<Vec<Row>> {
     let full = options.files as u64;
     let amounts = [full, full / 10, full / 50];
     let rounds = if delayed { 1 } else { options.rounds.div_ceil(2) };
-    transfers(place, &mut rows, rounds, delayed, amounts, |place, amount, row, is_up| {
+    transfers(place, &mut rows, rounds, ("small", delayed), amounts, |place, amount, row, is_up| {
         let amount = usize::try_from(amount)?;
         let (here, there) = (place.small(amount)?, place.path("there/small"));
         let (from, to) = (text(&here), text(&there));
@@ -167,11 +168,21 @@ fn affordable([full, some, least]: [u64; 3], seconds: impl Fn(u64) -> f64) -> u6
     }
 }
 
+/// Rows of these names move the same amount to the same server, the most that any of them can: in
+/// a shorter transfer there is more connecting.
+fn alike(rows: &mut [Row], names: &[&str]) {
+    for to in [To::Sshd, To::Own] {
+        let is_one = |row: &&mut Row| row.is_installed && row.to == to && names.contains(&row.name);
+        let most = rows.iter_mut().filter(is_one).map(|row| row.amount).max();
+        rows.iter_mut().filter(is_one).for_each(|row| row.amount = most.unwrap_or(row.amount));
+    }
+}
+
 fn transfers(
     place: &Place,
     rows: &mut [Row],
     rounds: usize,
-    delayed: bool,
+    (part, delayed): (&str, bool),
     amounts: [u64; 3],
     transfer: impl Fn(&Place, u64, &Row, bool) -> Result<Done>,
 ) -> Result<()> {
@@ -185,6 +196,7 @@ fn transfers(
             row.amount = affordable(amounts, seconds);
         }
     }
+    alike(rows, &expect::compared(part, delayed));
     for _ in 0..rounds {
         for row in rows.iter_mut().filter(|row| row.is_installed) {
             for (what, is_up) in [("up", true), ("down", false)] {
