@@ -16,10 +16,13 @@ cases![a_pod_that_was_deleted_ends_all_its_commands, a_pod_under_the_same_name_i
 
 async fn a_pod_that_was_deleted_ends_all_its_commands(world: World) -> Outcome {
     let sbx = world.sandbox().create().await?;
-    let collected = tokio::spawn(sbx.command("sleep").arg("1000").output());
+    let collected = tokio::spawn(sbx.shell("echo > begun; exec sleep 1000").output());
     let mut streamed = sbx.shell("echo begun; sleep 1000").spawn().await?;
     let begun = streamed.next().await;
     assert!(matches!(begun, Some(Ok(ExecEvent::Stdout(_)))), "{begun:?}");
+    while !sbx.files().exists("begun").await? {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 
     delete_pod(sbx.id()).await?;
     let collected = collected.await?.expect_err("the command cannot have ended well");
