@@ -65,7 +65,15 @@ const RULES: &[Rule] = &[
         flags: &["--no-default-features", "--features", "k8s"],
         forbidden: &["sandbox-sshd", "sandbox-local"],
     },
+    Rule {
+        package: "sandbox",
+        flags: &["--no-default-features", "--features", MEASURED],
+        forbidden: &["sandbox-sshd", "sandbox-local"],
+    },
 ];
+
+/// Only who asks for the feature of that name gets it.
+const MEASURED: &str = "metrics";
 
 /// Nobody may bring these: a second crypto provider, a second TLS.
 const NOWHERE: &[&str] = &["aws-lc-rs", "aws-lc-sys", "openssl-sys"];
@@ -78,6 +86,11 @@ pub(crate) fn check() -> Result<()> {
         let also = if knows { &[][..] } else { KUBERNETES };
         for name in rule.forbidden.iter().chain(also).chain(NOWHERE).filter(|name| found.contains(**name)) {
             broken.push(format!("{} {} depends on {name}", rule.package, rule.flags.join(" ")));
+        }
+        let asked = rule.flags.contains(&MEASURED);
+        if found.contains(MEASURED) != asked {
+            let how = if asked { "does not depend" } else { "depends" };
+            broken.push(format!("{} {} {how} on {MEASURED}", rule.package, rule.flags.join(" ")));
         }
         println!("{:<16}{:<44}{} crates", rule.package, rule.flags.join(" "), found.len());
     }

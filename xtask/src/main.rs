@@ -4,6 +4,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
+#[cfg(feature = "api")]
+mod api;
 #[cfg(feature = "bench")]
 mod bench;
 mod e2e;
@@ -13,6 +15,8 @@ mod layers;
 
 const HELP: &str = "\
 cargo xtask layers        assert which crate may depend on which
+cargo xtask api           write what each library shows to others into crates/NAME/api.txt
+                          (--check: compare, and fail where they differ)
 cargo xtask image         build the SSH server statically and write the image that holds it
                           (--command: the command `sandbox` instead;
                           --name NAME:TAG, --output FILE, --binary FILE, --arch amd64|arm64)
@@ -29,6 +33,10 @@ cargo xtask bench k8s     time sandboxes on a cluster next to plain Pods and kub
 ";
 
 fn main() -> ExitCode {
+    #[cfg(feature = "api")]
+    if let Some(ended) = api::as_rustdoc() {
+        return ended;
+    }
     #[cfg(feature = "bench")]
     sandbox::local::init();
     match run() {
@@ -48,12 +56,35 @@ fn run() -> Result<()> {
             Ok(())
         }
         ["layers"] => layers::check(),
+        ["api"] => api(false),
+        ["api", "--check"] => api(true),
         ["image", ref rest @ ..] => image::run(rest),
         ["e2e", ref rest @ ..] => e2e::run(rest),
         ["fuzz", ref rest @ ..] => fuzz::run(rest),
         ["bench", ref rest @ ..] => bench(rest),
         ref other => bail!("there is no task {:?}\n{HELP}", other.join(" ")),
     }
+}
+
+/// Built with what reads rustdoc's JSON; without it the other tasks build in a second.
+#[cfg(feature = "api")]
+fn api(check: bool) -> Result<()> {
+    api::run(check)
+}
+
+#[cfg(not(feature = "api"))]
+fn api(check: bool) -> Result<()> {
+    let args: &[&str] = if check { &["api", "--check"] } else { &["api"] };
+    again(&["--features", "api"], args).context("the public API could not be compared")
+}
+
+/// Runs this program, built otherwise.
+fn again(how: &[&str], args: &[&str]) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["run", "--quiet", "--package", "xtask"]).args(how).arg("--").args(args);
+    let status = command.status().context("cargo could not be started")?;
+    if status.success() { Ok(()) } else { bail!("it failed, see above") }
 }
 
 /// Benchmarks run optimised, whatever this program was built as, and with no more than they need:
@@ -64,11 +95,6 @@ fn bench(args: &[&str]) -> Result<()> {
     if !cfg!(debug_assertions) && (feature == "bench" || cfg!(feature = "bench-k8s")) {
         return bench::run(args);
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["run", "--quiet", "--release", "--package", "xtask", "--features", feature, "--", "bench"])
-        .args(args)
-        .status()
-        .context("cargo could not be started")?;
-    if status.success() { Ok(()) } else { bail!("the benchmark failed") }
+    let args: Vec<&str> = std::iter::once("bench").chain(args.iter().copied()).collect();
+    again(&["--release", "--features", feature], &args)
 }

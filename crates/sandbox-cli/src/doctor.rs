@@ -130,7 +130,9 @@ fn isolation(info: &SandboxInfo) -> Check {
         [] => String::new(),
         means => format!(": {}", means.join(", ")),
     };
-    let detail = format!("{}{means}; {limits}", info.isolation.kind);
+    // No Pod says what the policies of its namespace let through.
+    let network = if info.isolation.kind == "pod" { "; network: not looked at" } else { "" };
+    let detail = format!("{}{means}; {limits}{network}", info.isolation.kind);
     match info.isolation.kind.as_str() {
         "none" => Check::warning(NAME, "nothing separates it from this machine").mended_by(
             "leave SANDBOX_LOCAL_ISOLATION=auto, on a Linux that permits user namespaces or Landlock",

@@ -86,6 +86,9 @@ enum Work {
     Gc(gc::Args),
 }
 
+/// How long what is half done may take to be undone.
+const SETTLE: std::time::Duration = std::time::Duration::from_secs(5);
+
 fn main() -> ExitCode {
     // Before any thread: a local sandbox begins as this program, started once more.
     sandbox::local::init();
@@ -130,7 +133,11 @@ async fn perform(cli: Cli) -> Outcome {
         Work::Run(args) => run::run(args, &client, &mut interrupts).await,
         Work::Create(args) => create::create(args, &client, &mut interrupts).await,
         Work::Exec(args) => exec::exec(args, &client, &mut interrupts).await,
-        Work::Cp(args) => until_signal(&mut interrupts, copy::copy(args, &client)).await,
+        Work::Cp(args) => {
+            let outcome = until_signal(&mut interrupts, copy::copy(args, &client)).await;
+            settle(&client, &mut interrupts).await;
+            outcome
+        }
         Work::Jobs(args) => until_signal(&mut interrupts, jobs::list(args, &client)).await,
         Work::Logs(args) => until_signal(&mut interrupts, logs::logs(args, &client)).await,
         Work::Wait(args) => until_signal(&mut interrupts, jobs::wait(args, &client)).await,
@@ -143,6 +150,15 @@ async fn perform(cli: Cli) -> Outcome {
         Work::Info(args) => until_signal(&mut interrupts, info::info(args, &client)).await,
         Work::Rm(args) => until_signal(&mut interrupts, remove::remove(args, &client)).await,
         Work::Gc(args) => until_signal(&mut interrupts, gc::collect(args, &client)).await,
+    }
+}
+
+/// Lets what was dropped be undone in the sandbox, unless another signal says that there is no time.
+async fn settle(client: &sandbox::Client, interrupts: &mut Interrupts) {
+    tokio::select! {
+        () = client.settle() => {}
+        () = tokio::time::sleep(SETTLE) => {}
+        _ = interrupts.next() => {}
     }
 }
 

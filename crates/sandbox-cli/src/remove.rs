@@ -98,7 +98,8 @@ async fn agreed(count: usize, place: Option<&str>) -> Result<bool> {
     let place = place.map_or_else(|| "on this machine".to_owned(), |place| format!("in {place}"));
     let answer = tokio::task::spawn_blocking(move || {
         let mut stderr = io::stderr();
-        write!(stderr, "Remove all {count} sandboxes {place}? [y/N] ").and_then(|()| stderr.flush())?;
+        let which = if count == 1 { "the one sandbox".to_owned() } else { format!("all {count} sandboxes") };
+        write!(stderr, "Remove {which} {place}? [y/N] ").and_then(|()| stderr.flush())?;
         let mut line = String::new();
         io::stdin().read_line(&mut line).map(|_| line)
     });

@@ -77,9 +77,16 @@ fn a_port_inside_is_reached_from_here() {
     stream.read_to_string(&mut answer).unwrap();
     assert_eq!(answer, "FORWARDED");
 
+    // Where nothing listens any more, it says what that may mean.
+    while cli.ok(["jobs", &id]).contains("running") {}
+    let mut nothing = Vec::new();
+    TcpStream::connect(address).unwrap().read_to_end(&mut nothing).unwrap();
+    assert_eq!(nothing, b"");
+
     // It ends with the sandbox, and says so.
     cli.ok(["rm", &id]);
     let ended = forward.wait_with_output().unwrap();
     assert!(code(&ended) == 125 && stderr(&ended).contains("has ended"), "{}", stderr(&ended));
+    assert!(stderr(&ended).contains("does a server listen"), "{}", stderr(&ended));
     assert_eq!(stdout(&ended), "");
 }

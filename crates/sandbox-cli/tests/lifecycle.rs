@@ -6,8 +6,11 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use support::{Cli, code, stderr, stdout};
 
 #[test]
@@ -157,4 +160,20 @@ fn what_a_sandbox_says_cannot_reach_the_terminal() {
         "{}",
         stderr(&output)
     );
+}
+
+#[test]
+fn a_copy_that_is_interrupted_leaves_nothing_half_written() {
+    let cli = Cli::new();
+    let id = cli.create();
+    let mut copy = cli.command(["cp", "-", &format!("{id}:big")]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = copy.stdin.take().unwrap();
+    input.write_all(&vec![7; 4 << 20]).unwrap();
+    let inside = || cli.ok(["exec", &id, "--", "ls", "-A"]);
+    while !inside().contains(".big.sandbox-") {
+        assert!(copy.try_wait().unwrap().is_none(), "it waits for the rest");
+    }
+    kill_process(Pid::from_child(&copy), Signal::INT).unwrap();
+    assert_eq!(copy.wait().unwrap().code(), Some(130));
+    assert!(!inside().contains("big"), "{}", inside());
 }

@@ -27,6 +27,8 @@ mod file;
 mod id;
 mod info;
 mod keys;
+#[doc(hidden)]
+pub mod measure;
 mod nearest;
 mod output;
 mod preflight;

@@ -233,4 +233,8 @@ pub trait SessionSource: Debug + Send + Sync + 'static {
 
     /// Closes every connection to this instance, and ends what runs over them.
     async fn evict(&self, uid: &Uid);
+
+    /// Waits until what dropped futures left inside of sandboxes, such as half-written files, is
+    /// removed. A source that leaves nothing has nothing to do.
+    async fn settle(&self) {}
 }

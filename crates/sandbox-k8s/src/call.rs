@@ -1,5 +1,6 @@
 //! One request to the API server: by a deadline, and sent again as far as what it does allows.
 
+mod about;
 mod outage;
 mod refused;
 
@@ -13,10 +14,13 @@ use kube::client::Body;
 use sandbox_core::{Deadline, Error, Result, RetryAfter, SandboxId};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 use crate::classify::{self, Answer, Intent, Next, backoff, classify};
 use crate::clock::{ServerClock, date};
 use outage::{Outage, SOON};
+
+pub(crate) use about::About;
 
 pub(crate) use refused::Refused;
 
@@ -180,11 +184,21 @@ impl Caller {
     }
 
     async fn once(&self, request: http::Request<Vec<u8>>) -> Result<Heard, Unsent> {
-        let response = self.client.send(request.map(Body::from)).await.map_err(Unsent::of)?;
+        let response = self.send(request).await.map_err(Unsent::of)?;
         let (head, body) = response.into_parts();
         self.clock.hear(&head.headers);
         let body = body.collect_bytes().await.map_err(Unsent::of)?;
         Ok(Heard { code: Some(head.status.as_u16()), headers: head.headers, body, lost: None })
+    }
+
+    /// Sends a request once, until the head of its answer. Every request goes this way.
+    pub(crate) async fn send(&self, request: http::Request<Vec<u8>>) -> kube::Result<http::Response<Body>> {
+        let about = About::of(&request);
+        let asked = about.measured();
+        let response =
+            self.client.send(request.map(Body::from)).instrument(about.span(&self.namespace)).await?;
+        asked.answered(response.status().as_u16());
+        Ok(response)
     }
 
     /// Sends a request of the watch, once: its loop decides what comes next.
@@ -194,7 +208,7 @@ impl Caller {
         deadline: Deadline,
     ) -> Result<http::Response<Body>, Refused> {
         let sent = async {
-            let response = self.client.send(request.map(Body::from)).await.map_err(Unsent::of)?;
+            let response = self.send(request).await.map_err(Unsent::of)?;
             self.clock.hear(response.headers());
             if response.status().is_success() {
                 return Ok(Ok(response));

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sandbox_core::dialect::{self, JobRecord};
 use sandbox_core::{
-    Access, AttachOptions, ByteStream, Connector, Deadline, DownloadRequest, ExecRequest, FileInfo, JobId,
-    Output, Process, Reader, Result, Session, UploadRequest, Writer,
+    Access, AttachOptions, ByteStream, Connector, Deadline, Direction, DownloadRequest, ExecRequest,
+    FileInfo, JobId, Output, Process, Reader, Result, Session, UploadRequest, Writer, measure,
 };
 
 use crate::channel;
@@ -87,6 +87,11 @@ impl Instance {
         }
     }
 
+    /// Waits until nothing is left of dropped transfers.
+    pub(crate) async fn settle(&self) {
+        self.hub.settle().await;
+    }
+
     /// Ends every connection.
     pub(crate) fn close(&self) {
         self.hub.close();
@@ -123,15 +128,24 @@ impl Session for SshSession {
     }
 
     async fn upload(&self, request: UploadRequest, from: Reader) -> Result<u64> {
-        files::upload(&self.0.hub, request, from).await
+        let measured = measure::transfer(Direction::Upload);
+        let moved = files::upload(&self.0.hub, request, from).await;
+        measured.moved(&moved);
+        moved
     }
 
     async fn download(&self, request: DownloadRequest, to: Writer) -> Result<u64> {
-        files::download(&self.0.hub, request, to).await
+        let measured = measure::transfer(Direction::Download);
+        let moved = files::download(&self.0.hub, request, to).await;
+        measured.moved(&moved);
+        moved
     }
 
     async fn append(&self, path: &str, from: Reader) -> Result<u64> {
-        files::append(&self.0.hub, path, from).await
+        let measured = measure::transfer(Direction::Upload);
+        let moved = files::append(&self.0.hub, path, from).await;
+        measured.moved(&moved);
+        moved
     }
 
     async fn sha256(&self, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>> {

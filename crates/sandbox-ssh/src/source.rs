@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use sandbox_core::{Access, Connector, Deadline, PublicKey, Result, Session, SessionSource, Uid};
 
 use crate::options::SshOptions;
@@ -134,6 +135,11 @@ impl SessionSource for SshSessions {
         for (_, instance) in evicted {
             instance.close();
         }
+    }
+
+    async fn settle(&self) {
+        let instances: Vec<_> = self.0.state().instances.values().cloned().collect();
+        join_all(instances.iter().map(|instance| instance.settle())).await;
     }
 }
 

@@ -211,6 +211,13 @@ impl Client {
         self.parts.backend.sweep(options).await
     }
 
+    /// Waits until what dropped futures left inside of sandboxes, such as half-written files, is
+    /// removed: for a program that is about to end. Put a time limit around it, for a sandbox may
+    /// not answer any more.
+    pub async fn settle(&self) {
+        self.parts.sessions.settle().await;
+    }
+
     /// What the backend can do.
     pub fn capabilities(&self) -> Capabilities {
         self.parts.backend.capabilities()

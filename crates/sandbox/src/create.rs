@@ -6,8 +6,9 @@ use std::time::SystemTime;
 use futures_util::{StreamExt, pin_mut};
 use sandbox_core::{
     Access, CreationError, CreationReason, CreationStage, Deadline, Env, Error, Result, SandboxEvent,
-    SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec, Session, UploadRequest,
+    SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec, Session, UploadRequest, measure,
 };
+use tracing::Instrument;
 
 use crate::builder::{EventHook, Personal, SandboxBuilder};
 use crate::client::Parts;
@@ -22,6 +23,18 @@ const ENVIRONMENT_FILE: &str = ".sandbox/environment";
 const INIT_OUTPUT: usize = 64 << 10;
 
 pub(crate) async fn create(builder: SandboxBuilder) -> Result<Sandbox> {
+    let measured = measure::create(builder.client.backend_name());
+    let span = tracing::debug_span!(
+        "sandbox.create",
+        sandbox.backend = builder.client.backend_name(),
+        sandbox.id = tracing::field::Empty,
+    );
+    let created = prepare(builder).instrument(span).await;
+    measured.ended(&created);
+    created
+}
+
+async fn prepare(builder: SandboxBuilder) -> Result<Sandbox> {
     let SandboxBuilder { client, mut spec, personal, on_event, create_timeout, .. } = builder;
     spec.validate()?;
     if !spec.backend_options.is_empty() {
@@ -30,6 +43,9 @@ pub(crate) async fn create(builder: SandboxBuilder) -> Result<Sandbox> {
     }
     if spec.id.is_none() {
         spec.id = Some(SandboxId::generate()?);
+    }
+    if let Some(id) = &spec.id {
+        tracing::Span::current().record("sandbox.id", tracing::field::display(id));
     }
     let deadline = Deadline::after(create_timeout);
     let history = History { seen: Mutex::default(), hook: on_event };

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use sandbox_core::{
-    CommandCause, ConnectionStage, Deadline, DeleteOptions, Diagnosis, Error, Result, SandboxId, Uid,
+    CommandCause, ConnectionStage, Deadline, DeleteOptions, Diagnosis, Error, Result, SandboxId, Uid, measure,
 };
+use tracing::Instrument;
 
 use crate::client::Parts;
 
@@ -73,10 +74,19 @@ impl Parts {
 
     /// Deletes by id: connections first, then the sandbox.
     pub(crate) async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()> {
-        if let Some(uid) = &options.uid {
-            self.sessions.evict(uid).await;
+        let backend = self.backend.name();
+        let measured = measure::delete(backend);
+        let span = tracing::debug_span!("sandbox.delete", sandbox.backend = backend, sandbox.id = %id);
+        let deleted = async {
+            if let Some(uid) = &options.uid {
+                self.sessions.evict(uid).await;
+            }
+            self.backend.delete(id, options).await
         }
-        self.backend.delete(id, options).await
+        .instrument(span)
+        .await;
+        measured.ended(&deleted);
+        deleted
     }
 }
 

@@ -92,8 +92,13 @@ async fn accept(sandbox: Sandbox, listener: TcpListener, port: u16) {
                     Error::connection(sandbox_core::ConnectionStage::Channel, source.to_string(), None)
                 })
             };
-            if let Err(error) = carried.await {
-                tracing::warn!(port, %error, "a forwarded connection ended early");
+            match carried.await {
+                Ok((_, 0)) => tracing::warn!(
+                    port,
+                    "a forwarded connection brought nothing: does a server listen on this port inside?"
+                ),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(port, %error, "a forwarded connection ended early"),
             }
         });
     }

@@ -64,6 +64,8 @@
 //!
 //! * `local` (default): sandboxes on this machine (Linux).
 //! * `k8s`: Pods of a Kubernetes cluster.
+//! * `metrics`: counters and histograms of what the SDK does, for the recorder that a program has
+//!   installed, by the crate [metrics](https://docs.rs/metrics).
 //! * `mock`: [mockall](https://docs.rs/mockall) mocks of the traits, for the unit tests of
 //!   programs that use them.
 
@@ -133,6 +135,15 @@ pub mod k8s {
 #[cfg(feature = "local")]
 pub mod local {
     pub use sandbox_local::*;
+}
+
+/// What is measured, by the crate [metrics](https://docs.rs/metrics): how often sandboxes are made,
+/// commands run, files moved, connections opened and the API server asked, how that ended and how
+/// long it took. A program installs a recorder (such as that of `metrics-exporter-prometheus`) as for
+/// any other crate; names, kinds and labels are in [`METRICS`](metrics::METRICS) and stay as they are.
+#[cfg(feature = "metrics")]
+pub mod metrics {
+    pub use sandbox_core::measure::{METRICS, Metric, MetricKind, describe};
 }
 
 /// The programs in the guides compile.

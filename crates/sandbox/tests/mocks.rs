@@ -272,6 +272,7 @@ async fn a_dropped_creation_is_undone() {
     }
     let deleted = Arc::new(tokio::sync::Notify::new());
     let mut backend = MockSandboxBackend::new();
+    backend.expect_name().return_const("mock");
     backend.expect_create().returning(|spec: SandboxSpec| Ok(info(&spec.id.unwrap())));
     backend.expect_access().returning(|id| Ok(access(id)));
     backend.expect_events().returning(|_| Ok(Box::pin(stream::pending())));
@@ -288,7 +289,9 @@ async fn a_dropped_creation_is_undone() {
 
 #[tokio::test]
 async fn mistakes_are_told_before_anything_is_made() {
-    let client = client(MockSandboxBackend::new(), MockSessionSource::new());
+    let mut backend = MockSandboxBackend::new();
+    backend.expect_name().return_const("mock");
+    let client = client(backend, MockSessionSource::new());
     for (builder, named) in [
         (client.sandbox().memory("much"), "much"),
         (client.sandbox().id("No!"), "No!"),

@@ -48,14 +48,13 @@ pub(super) async fn create(shared: &Arc<Shared>, spec: SandboxSpec) -> Result<Sa
     }
 }
 
-/// Lets the cluster say whether it would take the Pod of such a sandbox, and gives its image.
-pub(super) async fn try_out(shared: &Shared, spec: SandboxSpec) -> Result<String> {
+/// Lets the cluster say whether it would take the Pod of such a sandbox, and gives the images that it is of.
+pub(super) async fn try_out(shared: &Shared, spec: SandboxSpec) -> Result<Vec<String>> {
     let order = Order::new(shared, spec)?;
     let via = order.via(shared).await?;
     let pod = order.pod(shared, &Uid::new("unknown"), via)?;
-    let image = pod.spec.as_ref().and_then(|spec| spec.containers.first()?.image.clone());
     shared.caller().try_create(&order.id, &pod, Deadline::after(TRIAL)).await?;
-    Ok(image.unwrap_or_default())
+    Ok(pod::images(&pod))
 }
 
 /// All that is decided before anything is sent.

@@ -14,7 +14,6 @@ use http::StatusCode;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Resource;
 use kube::api::PostParams;
-use kube::client::Body;
 use sandbox_core::{Error, Result};
 
 use crate::call::Caller;
@@ -94,7 +93,7 @@ async fn keeps_image_volumes(caller: &Caller, pod: &Pod) -> Result<Option<bool>>
     let params = PostParams { dry_run: true, field_manager: None };
     let url = Pod::url_path(&(), Some(&caller.namespace));
     let request = kube::core::Request::new(url).create(&params, body).map_err(|error| lost(error.into()))?;
-    let response = caller.client.send(request.map(Body::from)).await.map_err(|error| lost(error.into()))?;
+    let response = caller.send(request).await.map_err(|error| lost(error.into()))?;
     match response.status() {
         // A field that is not known is dropped, and a volume of no type is refused; or the field
         // is refused by name.

@@ -1,5 +1,8 @@
 //! Whether a cluster is fit for sandboxes: asked of it, before one is made.
 
+mod images;
+mod transport;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -29,6 +32,9 @@ const SKEW: Duration = Duration::from_secs(60);
 /// What a namespace says about the Pods that it takes.
 const ENFORCED: &str = "pod-security.kubernetes.io/enforce";
 
+/// How the error begins that says so.
+const NO_NAMESPACE: &str = "there is no namespace";
+
 /// A right that is used, and what for.
 struct Right {
     verb: &'static str,
@@ -48,8 +54,13 @@ pub(super) async fn preflight(shared: &Arc<Shared>, spec: SandboxSpec) -> Vec<Ch
     checks.push(clock(shared));
     checks.push(namespace(shared).await);
     let rights = stream::iter(rights(shared)).map(|right| allowed(shared, right)).buffered(AT_ONCE);
-    checks.extend(rights.collect::<Vec<_>>().await);
-    checks.push(pod(shared, spec).await);
+    let rights = rights.collect::<Vec<_>>().await;
+    let transport = transport::transport(shared.options.transport, &rights);
+    checks.extend(rights);
+    checks.push(transport);
+    let (pod, images) = pod(shared, spec).await;
+    checks.push(pod);
+    checks.extend(images::images(shared, images).await);
     checks
 }
 
@@ -109,8 +120,8 @@ async fn namespace(shared: &Shared) -> Check {
                 Some(_) => Check::passed(check, detail),
             }
         }
-        Err(Error::Backend { message, .. }) if message.contains("not found") => {
-            Check::failed(check, format!("there is no namespace {name}"))
+        Err(Error::Config { message }) if message.starts_with(NO_NAMESPACE) => {
+            Check::failed(check, format!("{NO_NAMESPACE} {name}"))
                 .mended_by(format!("kubectl create namespace {name}, or set SANDBOX_NAMESPACE"))
         }
         // No right that sandboxes need.
@@ -186,14 +197,15 @@ async fn allowed(shared: &Shared, right: Right) -> Check {
 }
 
 /// Whether the cluster would take a Pod as ours are: its quota, its policies and its webhooks say so
-/// in a dry run.
-async fn pod(shared: &Arc<Shared>, spec: SandboxSpec) -> Check {
+/// in a dry run. With the images that it is of.
+async fn pod(shared: &Arc<Shared>, spec: SandboxSpec) -> (Check, Vec<String>) {
     const NAME: &str = "a Pod, as a dry run";
-    match try_out(shared, spec).await {
-        Ok(image) => Check::passed(NAME, format!("accepted, of the image {image}")),
+    let check = match try_out(shared, spec).await {
+        Ok(images) => return (Check::passed(NAME, "accepted"), images),
         Err(Error::Invalid { what, why, .. }) => Check::failed(NAME, format!("{what}: {why}")),
         Err(error) => Check::failed(NAME, told(&error)),
-    }
+    };
+    (check, Vec::new())
 }
 
 async fn get<T: DeserializeOwned>(shared: &Shared, url: &str, resource: &'static str) -> Result<T> {

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::Failed;
-use crate::call::Caller;
+use crate::call::{About, Caller};
 use crate::classify::{self, Answer, Intent, Next};
 
 /// Room for what comes out: more than all windows of one SSH connection together. It is taken as
@@ -35,6 +35,8 @@ const OPEN: Duration = Duration::from_secs(10);
 /// How long what was written last has to leave after the stream was dropped.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// What opens a WebSocket, RFC 6455 §4.1.
+const SWITCHING_PROTOCOLS: u16 = 101;
 const DATA: u8 = 0;
 const ERROR: u8 = 1;
 
@@ -47,7 +49,9 @@ pub(super) async fn open(
 ) -> Result<Box<dyn sandbox_core::ByteStream>, Failed> {
     let opened = async {
         let request = caller.port_forward(name, port).map_err(Failed::ForGood)?;
+        let asked = About::of(&request).measured();
         let connection = caller.client.connect(request).await.map_err(|error| refused(caller, error))?;
+        asked.answered(SWITCHING_PROTOCOLS);
         begin(connection.into_stream()).await
     };
     match tokio::time::timeout(OPEN, opened).await {

@@ -21,6 +21,19 @@ use crate::labels;
 use crate::options::{Injection, KubernetesOptions, PodOptions};
 use inject::Server;
 
+/// The strictest Pod Security Standard that a Pod keeps.
+pub(crate) fn security_level(pod: &Pod) -> &'static str {
+    standard::level(pod)
+}
+
+/// Every image that a Pod pulls.
+pub(crate) fn images(pod: &Pod) -> Vec<String> {
+    let Some(spec) = pod.spec.as_ref() else { return Vec::new() };
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let volumes = spec.volumes.iter().flatten().filter_map(|volume| volume.image.as_ref()?.reference.clone());
+    containers.filter_map(|container| container.image.clone()).chain(volumes).collect()
+}
+
 /// The container that is the sandbox; the only one whose state counts.
 pub const CONTAINER: &str = "sandbox";
 /// The container that copies the server in, and the volume it copies to.

@@ -78,6 +78,15 @@ pub(super) fn check(pod: &Pod, profile: &SecurityProfile) -> Result<()> {
     }
 }
 
+/// The strictest standard that a Pod keeps.
+pub(super) fn level(pod: &Pod) -> &'static str {
+    match (baseline(pod), restricted(pod)) {
+        (Some(_), _) => "privileged",
+        (None, Some(_)) => "baseline",
+        (None, None) => "restricted",
+    }
+}
+
 fn baseline(pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
     let none = PodSecurityContext::default();

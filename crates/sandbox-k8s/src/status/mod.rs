@@ -9,6 +9,7 @@
 mod ending;
 mod events;
 mod image;
+mod isolation;
 mod reason;
 mod said;
 pub(crate) mod view;

@@ -42,8 +42,8 @@ pub struct PodView {
     pub host_key: Option<String>,
     /// Where its SSH server listens.
     pub port: u16,
-    /// The runtime class, where one was asked for.
-    pub runtime: Option<String>,
+    /// What separates it from its machine, as far as its Pod says it, in words for people.
+    pub isolation: Vec<String>,
     /// Limits of the sandbox, by name.
     pub limits: Vec<(String, String)>,
     /// The machine it is on, and since when.
@@ -95,7 +95,7 @@ impl PodView {
             user: labels::annotation(meta, labels::USER).unwrap_or(CONTAINER).to_owned(),
             host_key: labels::annotation(meta, labels::HOST_KEY).map(str::to_owned),
             port: main.and_then(port).unwrap_or(PORT),
-            runtime: spec.and_then(|spec| spec.runtime_class_name.clone()),
+            isolation: super::isolation::applied(pod, main),
             scheduled: spec.zip(status).and_then(|(spec, status)| scheduled(spec, status, created_at)),
             started_at: started.and_then(|time| time.as_ref().map(at)),
             address: status.and_then(|status| status.pod_ip.as_deref()?.parse().ok()),
@@ -119,7 +119,6 @@ impl PodView {
 
     /// As people see it.
     pub fn info(&self) -> SandboxInfo {
-        let applied = self.runtime.iter().map(|runtime| format!("runtime class {runtime}"));
         SandboxInfo {
             id: self.id.clone(),
             uid: self.uid.clone(),
@@ -133,7 +132,7 @@ impl PodView {
             labels: self.labels.clone(),
             created_at: self.created_at,
             expires_at: Some(self.ends.soft),
-            isolation: Isolation { kind: "pod".into(), applied: applied.collect() },
+            isolation: Isolation { kind: "pod".into(), applied: self.isolation.clone() },
             limits: self.limits.iter().map(|(name, value)| limit(name, value)).collect(),
         }
     }
@@ -282,7 +281,7 @@ pub(crate) mod tests {
         assert_eq!(info.labels, BTreeMap::from([("team".into(), "ml".into())]));
         assert_eq!(info.expires_at, Some(info.created_at + Duration::from_secs(60)));
         assert_eq!((info.user.as_str(), info.image.as_deref()), ("sandbox", Some("busybox")));
-        assert_eq!(info.isolation.applied, ["runtime class gvisor"]);
+        assert_eq!(info.isolation.applied, ["Pod Security baseline", "runtime class gvisor"]);
         let limits: Vec<_> = info.limits.iter().map(|l| (l.resource.as_str(), l.value.as_str())).collect();
         assert_eq!(limits, [("disk", "1Gi"), ("memory", "64Mi")]);
         assert_eq!(view.trouble, None);

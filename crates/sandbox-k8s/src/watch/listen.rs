@@ -9,7 +9,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::WatchEvent;
-use sandbox_core::{Deadline, Uid};
+use sandbox_core::{Deadline, Uid, measure};
 use tokio::time::Instant;
 
 use super::lines::Lines;
@@ -61,6 +61,11 @@ pub(super) async fn listen(caller: &Caller, shared: &Shared) {
                 end
             }
         };
+        measure::watch_restart(match &end {
+            End::Over => "over",
+            End::Expired => "expired",
+            End::Refused(_) => "refused",
+        });
         match end {
             End::Over | End::Expired if began.elapsed() >= SHORT => pace.failures = 0,
             End::Over | End::Expired => pace.wait(None).await,

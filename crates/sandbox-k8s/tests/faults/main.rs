@@ -9,6 +9,8 @@ mod errors;
 mod lease;
 mod lifetime;
 mod logs;
+mod metrics;
+mod preflight;
 mod requests;
 mod restart;
 mod support;

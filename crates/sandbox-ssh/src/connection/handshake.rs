@@ -30,6 +30,16 @@ pub(crate) enum Purpose {
     Files,
 }
 
+impl Purpose {
+    /// In metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Commands => "commands",
+            Self::Files => "files",
+        }
+    }
+}
+
 /// How connections are made, and what is expected of them.
 #[derive(Clone)]
 pub(crate) struct Setup {

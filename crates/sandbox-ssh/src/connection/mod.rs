@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use russh::client::{Handle, Msg};
 use russh::{Channel, ChannelOpenFailure, Disconnect};
-use sandbox_core::dialect;
+use sandbox_core::{dialect, measure};
 
 pub(crate) use handler::Facts;
 pub(crate) use handshake::{Purpose, Setup, connect};
@@ -40,6 +40,7 @@ pub(crate) struct Conn {
     busy: AtomicUsize,
     /// When the last use ended, in milliseconds after `created`.
     last_used: AtomicU64,
+    _measured: measure::OpenConnection,
 }
 
 /// Why a channel was not opened.
@@ -75,6 +76,7 @@ impl Conn {
             retired: AtomicBool::new(false),
             busy: AtomicUsize::new(0),
             last_used: AtomicU64::new(0),
+            _measured: measure::OpenConnection::new(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use russh::ChannelMsg;
+use sandbox_core::measure::Underway;
 use sandbox_core::{BoxError, CommandCause, ControlMessage, Error, ExecEvent, ExitStatus, Result, Signal};
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::sync::mpsc;
@@ -41,6 +42,7 @@ pub(super) struct Inputs {
     pub(super) prelude: Option<Prelude>,
     pub(super) stdin: Option<DuplexStream>,
     pub(super) control: Option<mpsc::Receiver<ControlMessage>>,
+    pub(super) measured: Option<Underway>,
 }
 
 pub(super) struct Actor<S> {
@@ -54,6 +56,7 @@ pub(super) struct Actor<S> {
     limits: Limits,
     timeout: Option<Duration>,
     may_end_silently: bool,
+    measured: Option<Underway>,
     state: State,
 }
 
@@ -80,6 +83,7 @@ impl<S: Sink> Actor<S> {
             limits,
             timeout: run.timeout,
             may_end_silently: run.may_end_silently,
+            measured: inputs.measured,
             state: State::default(),
         }
     }
@@ -99,8 +103,12 @@ impl<S: Sink> Actor<S> {
             self.signal(Signal::Hup).await;
         }
         let end = self.outcome(&stop);
-        let Self { channel, sink, state, _input, .. } = self;
+        let Self { channel, sink, state, _input, measured, .. } = self;
         drop(_input);
+        // One that was abandoned counts as cancelled.
+        if let (Some(measured), false) = (measured, matches!(stop, Stop::Abandoned)) {
+            measured.command_ended(&end);
+        }
         // The reader neither waits for the close nor is waited for with it.
         tokio::join!(sink.finish(end), close(channel, state));
     }

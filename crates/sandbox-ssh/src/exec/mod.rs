@@ -61,14 +61,19 @@ pub(crate) async fn collect(pool: &SlotPool, run: Run, cap: usize, limits: Limit
     let (sink, output) = Collect::new(cap);
     let span = span(pool, "output");
     let pool = pool.clone();
+    let measured = run.start.measured("output");
     let work = async move {
         let mut sink = sink;
         match begin(&pool, &run.start, limits, &mut sink).await {
             Some(Ok((channel, prelude))) => {
-                let inputs = Inputs { prelude, ..Inputs::default() };
+                let inputs = Inputs { prelude, measured, ..Inputs::default() };
                 Actor::new(channel, run, inputs, sink, limits).run().await;
             }
-            Some(Err(error)) => sink.finish(Err(error)).await,
+            Some(Err(error)) => {
+                let end = Err(error);
+                measured.into_iter().for_each(|measured| measured.command_ended(&end));
+                sink.finish(end).await;
+            }
             None => {}
         }
     };
@@ -82,16 +87,21 @@ pub(crate) async fn stream(pool: &SlotPool, run: Run, stdin: bool, limits: Limit
     let (started, result) = oneshot::channel();
     let span = span(pool, "stream");
     let pool = pool.clone();
+    let measured = run.start.measured("stream");
     let work = async move {
         let mut sink = Stream::new(events);
         match begin(&pool, &run.start, limits, &mut sink).await {
             Some(Ok((channel, prelude))) => {
                 // Nobody waits any more: the actor will find the process dropped as well.
                 drop(started.send(Ok(())));
-                let inputs = Inputs { prelude, stdin, control: Some(control) };
+                let inputs = Inputs { prelude, stdin, control: Some(control), measured };
                 Actor::new(channel, run, inputs, sink, limits).run().await;
             }
-            Some(Err(error)) => drop(started.send(Err(error))),
+            Some(Err(error)) => {
+                let end = Err(error);
+                measured.into_iter().for_each(|measured| measured.command_ended(&end));
+                drop(started.send(end.map(drop)));
+            }
             None => {}
         }
     };

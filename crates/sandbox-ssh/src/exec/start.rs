@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use russh::ChannelMsg;
-use sandbox_core::{CommandCause, ConnectionStage, Env, Error, ExecRequest, JobId, Pty, Result, dialect};
+use sandbox_core::{
+    CommandCause, ConnectionStage, Env, Error, ExecRequest, JobId, Pty, Result, dialect, measure,
+};
 
 use super::prelude::{self, Prelude};
 use crate::channel::OpenChannel;
@@ -37,6 +39,12 @@ impl Start {
     /// As a job that outlives its channel.
     pub(crate) fn as_job(&mut self, id: &JobId) {
         self.control.push((dialect::JOB, id.to_string()));
+    }
+
+    /// Begins to measure it; what the SDK asks for itself is no command.
+    pub(super) fn measured(&self, kind: &'static str) -> Option<measure::Underway> {
+        let job = self.control.iter().any(|(name, _)| *name == dialect::JOB);
+        matches!(self.what, What::Command(_)).then(|| measure::command(if job { "job" } else { kind }))
     }
 
     /// Sends it; what is returned must go before its input. Nothing runs yet when this fails.

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use russh::ChannelMsg;
 use sandbox_core::{ConnectionStage, Deadline, Error, Result};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::outgoing::Outgoing;
 use super::sftp::{Progress, Sftp};
@@ -26,6 +28,8 @@ struct Inner {
     /// The first is everybody's; the others are there for large files.
     places: [Place; SESSIONS],
     limits: HubLimits,
+    /// What dropped transfers left, which is being removed.
+    remains: TaskTracker,
 }
 
 #[derive(Default)]
@@ -48,7 +52,7 @@ struct Used {
 
 impl Hub {
     pub(crate) fn new(pool: SlotPool, limits: HubLimits) -> Self {
-        Self(Arc::new(Inner { pool, places: Default::default(), limits }))
+        Self(Arc::new(Inner { pool, places: Default::default(), limits, remains: TaskTracker::new() }))
     }
 
     /// A hub with a session that is there already.
@@ -81,6 +85,18 @@ impl Hub {
         let sftp = Arc::new(self.connect().await?);
         *place.current() = Some(Used { sftp: Arc::clone(&sftp), at: Instant::now() });
         Ok(sftp)
+    }
+
+    /// Removes what a dropped transfer left.
+    pub(super) fn undo(&self, runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.remains.spawn_on(work, runtime);
+    }
+
+    /// Waits until there is nothing left of dropped transfers.
+    pub(crate) async fn settle(&self) {
+        self.0.remains.close();
+        self.0.remains.wait().await;
+        self.0.remains.reopen();
     }
 
     /// Lets go of sessions that nobody has used for long, or that are broken.

@@ -84,7 +84,7 @@ impl Drop for Temporary {
         }
         let (hub, sftp, path) = (self.hub.clone(), Arc::clone(&self.sftp), std::mem::take(&mut self.path));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
+            self.hub.undo(&runtime, async move {
                 handle::remove(&sftp, path.clone()).await;
                 if sftp.is_usable() {
                     return;

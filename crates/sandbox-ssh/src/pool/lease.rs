@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use deadpool::managed::Object;
+use sandbox_core::measure;
 
 use super::PooledSlot;
 use super::capacity::Turn;
@@ -15,13 +16,14 @@ pub(crate) struct Lease {
     slot: Option<PooledSlot>,
     /// After the slot, so that whoever is next finds it.
     _turn: Turn,
+    _measured: measure::ChannelInUse,
 }
 
 impl Lease {
     pub(super) fn new(slot: PooledSlot, turn: Turn) -> Self {
         let conn = Arc::clone(slot.conn());
         conn.begin_use();
-        Self { conn, slot: Some(slot), _turn: turn }
+        Self { conn, slot: Some(slot), _turn: turn, _measured: measure::ChannelInUse::new() }
     }
 
     /// Whether nobody else uses the connection.

@@ -13,7 +13,7 @@ mod lease;
 use std::sync::Arc;
 
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult};
-use sandbox_core::{ConnectionStage, Deadline, Error, Result, SandboxId};
+use sandbox_core::{ConnectionStage, Deadline, Error, Result, SandboxId, measure};
 
 pub(crate) use connections::{Connections, Dialer};
 pub(crate) use lease::Lease;
@@ -83,7 +83,8 @@ impl SlotPool {
 
     /// A slot: at once when one is free, else as soon as there is one.
     pub(crate) async fn checkout(&self, deadline: Deadline) -> Result<Lease> {
-        deadline
+        let begun = measure::Begun::now();
+        let lease = deadline
             .bound("wait for a free channel", async {
                 let turn = self.capacity.acquire().await.ok_or_else(evicted)?;
                 let slot = self.pool.get().await.map_err(|error| match error {
@@ -97,7 +98,9 @@ impl SlotPool {
                 }
                 Ok(lease)
             })
-            .await
+            .await;
+        measure::slot_wait(begun, &lease);
+        lease
     }
 
     /// Takes note that the server refused a channel on this slot's connection.

@@ -29,6 +29,10 @@ impl Clock {
     pub(super) fn skip(&mut self, time: Duration) {
         self.start += time;
     }
+
+    pub(super) fn back(&mut self, time: Duration) {
+        self.start -= time;
+    }
 }
 
 /// As the header `Date` has it.

@@ -17,6 +17,7 @@
 
 mod answer;
 mod clock;
+mod cluster;
 mod collect;
 mod fault;
 mod kubelet;
@@ -39,6 +40,7 @@ pub use fault::{Fault, Refusal};
 pub use request::Seen;
 
 use clock::Clock;
+use cluster::Cluster;
 use fault::Faults;
 use store::Store;
 
@@ -59,6 +61,7 @@ struct State {
     store: Store,
     faults: Faults,
     clock: Clock,
+    cluster: Cluster,
     seen: Vec<Seen>,
     image_volumes: ImageVolumes,
     /// Watches that began in an earlier one are cut.
@@ -89,6 +92,7 @@ impl ApiServer {
             store: Store::default(),
             faults: Faults::default(),
             clock: Clock::default(),
+            cluster: Cluster::default(),
             seen: Vec::new(),
             image_volumes: ImageVolumes::default(),
             generation: 0,
@@ -149,6 +153,11 @@ impl ApiServer {
     /// Puts the server's clock forward, and nobody else's.
     pub fn skip(&self, time: Duration) {
         self.lock().clock.skip(time);
+    }
+
+    /// Puts it back.
+    pub fn back(&self, time: Duration) {
+        self.lock().clock.back(time);
     }
 
     /// Each request that came, oldest first.

@@ -33,19 +33,21 @@ where
             let (head, body) = request.into_parts();
             let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
             let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+            if server.lock().cluster.away {
+                return Err(Cut);
+            }
             match Call::of(&head.method, &head.uri) {
                 // What has come is carried out, whether or not anybody still waits for it.
                 Some(call) => {
                     tokio::spawn(async move { server.answer(call, &body).await }).await.map_err(|_| Cut)?
                 }
-                None if head.uri.path() == "/api/v1/namespaces" => {
-                    let items = serde_json::json!([{"metadata": {"name": server.namespace()}}]);
-                    let list = serde_json::json!({"apiVersion": "v1", "kind": "NamespaceList", "metadata": {}, "items": items});
-                    Ok(Answer::ok(200, list).into_response(server.now()))
-                }
                 None => {
-                    let message = format!("the server could not find {} {}", head.method, head.uri.path());
-                    Ok(Answer::failure(404, "NotFound", message).into_response(server.now()))
+                    let answer = server.about_cluster(&head.method, &head.uri, &body).unwrap_or_else(|| {
+                        let message =
+                            format!("the server could not find {} {}", head.method, head.uri.path());
+                        Answer::failure(404, "NotFound", message)
+                    });
+                    Ok(answer.into_response(server.now()))
                 }
             }
         })

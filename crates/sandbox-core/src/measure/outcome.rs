@@ -1,0 +1,91 @@
+//! Few words for many ends.
+
+use crate::{CommandCause, CreationReason, Direction, Error, ExitStatus, Result};
+
+pub(super) const OK: &str = "ok";
+pub(super) const CANCELLED: &str = "cancelled";
+
+pub(super) fn of_error(error: &Error) -> &'static str {
+    match error {
+        Error::NotFound { .. } => "not_found",
+        Error::AlreadyExists { .. } => "already_exists",
+        Error::Creation(creation) => of_creation(creation.reason),
+        Error::Deletion { .. } => "deletion",
+        Error::Connection(_) => "connection",
+        Error::Command { cause, .. } => of_cause(cause),
+        Error::Transfer(_) => "transfer",
+        Error::Config { .. } => "config",
+        Error::Invalid { .. } => "invalid",
+        Error::Unsupported { .. } => "unsupported",
+        Error::Timeout { .. } => "timeout",
+        Error::Backend { .. } => "backend",
+    }
+}
+
+pub(super) fn of_command(result: &Result<Option<ExitStatus>>) -> &'static str {
+    match result {
+        Ok(Some(status)) if !status.success() => of_status(status),
+        Ok(_) => OK,
+        Err(error) => of_error(error),
+    }
+}
+
+pub(super) fn of_direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Upload => "upload",
+        Direction::Download => "download",
+        Direction::Inside => "inside",
+    }
+}
+
+fn of_creation(reason: CreationReason) -> &'static str {
+    match reason {
+        CreationReason::ImagePull => "image_pull",
+        CreationReason::Unschedulable => "unschedulable",
+        CreationReason::Quota => "quota",
+        CreationReason::Rejected => "rejected",
+        CreationReason::Isolation => "isolation",
+        CreationReason::Crashed => "crashed",
+        CreationReason::Unreachable => "unreachable",
+        CreationReason::Setup => "setup",
+        CreationReason::Timeout => "timeout",
+        CreationReason::Evicted => "evicted",
+        CreationReason::Unavailable => "unavailable",
+        CreationReason::Other => "other",
+    }
+}
+
+fn of_cause(cause: &CommandCause) -> &'static str {
+    match cause {
+        CommandCause::Failed { status, .. } => of_status(status),
+        CommandCause::NotStarted { .. } => "not_started",
+        CommandCause::TimedOut { .. } => "timeout",
+        CommandCause::Lost => "lost",
+        CommandCause::AlreadyEnded => "already_ended",
+    }
+}
+
+/// Codes are what a program chooses: any number of them.
+fn of_status(status: &ExitStatus) -> &'static str {
+    match status {
+        ExitStatus::Code(_) => "exit",
+        ExitStatus::Signal(_) => "signal",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Signal;
+
+    #[test]
+    fn a_command_ends_in_one_of_few_ways() {
+        let ended = |status| of_command(&Ok(Some(status)));
+        assert_eq!(ended(ExitStatus::Code(0)), "ok");
+        assert_eq!([ended(ExitStatus::Code(1)), ended(ExitStatus::Code(41))], ["exit", "exit"]);
+        assert_eq!(ended(ExitStatus::Signal(Signal::Kill)), "signal");
+        assert_eq!(of_command(&Ok(None)), "ok");
+        let lost = Error::Command { cause: CommandCause::Lost, source: None };
+        assert_eq!(of_command(&Err(lost)), "lost");
+    }
+}
