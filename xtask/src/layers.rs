@@ -44,6 +44,18 @@ const RULES: &[Rule] = &[
         flags: &[],
         forbidden: &["sandbox-config", "sandbox-ssh", "sandbox-local"],
     },
+    Rule {
+        package: "sandbox-tcp",
+        flags: &[],
+        forbidden: &[
+            "russh",
+            "sandbox-config",
+            "sandbox-core",
+            "sandbox-ssh",
+            "sandbox-sshd",
+            "sandbox-local",
+        ],
+    },
     Rule { package: "sandbox-local", flags: &[], forbidden: &["sandbox-config", "sandbox-ssh"] },
     Rule {
         package: "sandbox-k8s",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -46,7 +46,13 @@ pub struct ProcessStdin(DuplexStream);
 
 /// Reaches a running command from anywhere; cheap to clone.
 #[derive(Clone)]
-pub struct ProcessControl(mpsc::Sender<ControlMessage>);
+pub struct ProcessControl {
+    messages: mpsc::Sender<ControlMessage>,
+    /// What a signal comes to where none arrives.
+    deaf: Option<Deaf>,
+}
+
+type Deaf = Arc<dyn Fn() -> Error + Send + Sync>;
 
 /// What a [`ProcessControl`] asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +91,7 @@ impl Process {
         let process = Self {
             events,
             stdin: stdin_write,
-            control: ProcessControl(control_tx),
+            control: ProcessControl { messages: control_tx, deaf: None },
             explain: None,
             explaining: Mutex::default(),
         };
@@ -100,6 +106,14 @@ impl Process {
         F: Future<Output = Error> + Send + 'static,
     {
         self.explain = Some(Box::new(move |error| Box::pin(explain(error))));
+        self
+    }
+
+    /// Makes an error of every signal, for the server does not pass them on. For implementors of
+    /// [`Session`](crate::Session).
+    #[must_use]
+    pub fn deaf_to_signals(mut self, error: impl Fn() -> Error + Send + Sync + 'static) -> Self {
+        self.control.deaf = Some(Arc::new(error));
         self
     }
 
@@ -185,12 +199,19 @@ impl fmt::Debug for Process {
 }
 
 impl ProcessControl {
-    /// Sends a signal to the command's process group. Returns once it is on its way.
+    /// Sends a signal to the command's process group. Returns once it is on its way: SSH knows no
+    /// answer to it (RFC 4254, section 6.9).
     ///
     /// # Errors
     ///
-    /// [`Error::Command`] when the command has ended already.
+    /// [`Error::Command`] when the command has ended already, [`Error::Unsupported`] where the
+    /// server is known to ignore signals.
     pub async fn signal(&self, signal: Signal) -> Result<()> {
+        if let Some(error) = &self.deaf
+            && !self.messages.is_closed()
+        {
+            return Err(error());
+        }
         self.send(ControlMessage::Signal(signal)).await
     }
 
@@ -205,7 +226,7 @@ impl ProcessControl {
 
     async fn send(&self, message: ControlMessage) -> Result<()> {
         let ended = |_| Error::Command { cause: CommandCause::AlreadyEnded, source: None };
-        self.0.send(message).await.map_err(ended)
+        self.messages.send(message).await.map_err(ended)
     }
 }
 
@@ -292,6 +313,19 @@ mod tests {
         let error = process.next().await.unwrap().unwrap_err();
         assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "above beneath");
         assert!(process.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_signal_that_nobody_gets_is_an_error() {
+        let (process, driver) = Process::channel(false);
+        let process = process.deaf_to_signals(|| Error::unsupported("a signal", "the server", "use another"));
+        let control = process.control();
+        let error = control.signal(Signal::Term).await.unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+        control.resize(PtySize { columns: 80, rows: 24 }).await.unwrap();
+        drop(driver);
+        let error = control.signal(Signal::Term).await.unwrap_err();
+        assert!(matches!(error, Error::Command { cause: CommandCause::AlreadyEnded, .. }), "{error}");
     }
 
     #[tokio::test]

@@ -10,9 +10,11 @@
 //! * one connection for files, so that they hold up no command, and up to three more for a
 //!   large file where the way is long.
 //!
-//! A server that is not ours (`sandbox-sshd`) works too, within what it can do: OpenSSH does
-//! not deliver signals to root's commands and leaves a command running whose channel is
-//! closed, so that a time-out ends the waiting but perhaps not the command.
+//! A server that is not ours (`sandbox-sshd`) works too, within what it can do. OpenSSH does
+//! not deliver signals to root's commands, and SSH has no answer that would tell: a signal to
+//! one is an error here. It leaves a command running whose channel is closed, so that a
+//! time-out ends the waiting but, for root, not the command. Variables that a server does not
+//! take reach a command over its input; for one in a terminal that needs `stty` in the image.
 
 mod channel;
 mod connection;

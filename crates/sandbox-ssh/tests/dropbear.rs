@@ -9,6 +9,7 @@ contract! {
     arguments_arrive_as_they_are,
     a_directory_is_entered,
     variables_arrive_and_are_not_seen,
+    variables_arrive_in_a_terminal,
     input_is_read_to_its_end,
     a_command_that_does_not_read_can_end,
     a_terminal_has_a_size,

@@ -10,6 +10,7 @@ contract! {
     nul_is_refused,
     a_directory_is_entered,
     variables_arrive_and_are_not_seen,
+    variables_arrive_in_a_terminal,
     input_is_read_to_its_end,
     a_command_that_does_not_read_can_end,
     a_terminal_has_a_size,
@@ -30,7 +31,7 @@ contract! {
     many_callers_share,
 }
 
-use sandbox_core::{Error, ExecRequest, JobId, TransferReason, UploadRequest};
+use sandbox_core::{Access, Error, ExecRequest, ExitStatus, JobId, Signal, TransferReason, UploadRequest};
 use support::contract::{no_temporary_files, put, reason, sh};
 
 const CAP: usize = 1 << 20;
@@ -69,6 +70,54 @@ async fn what_openssh_cannot_do_is_said() {
         assert!(error.to_string().contains("sandbox-sshd"), "{error}");
     }
     assert_eq!(sh(&session, "ls").await, "");
+}
+
+/// Root's commands get no signals from it, and there is no answer that would tell.
+#[tokio::test]
+async fn signals_arrive_or_are_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(sshd) = support::openssh::start(&[]) else { return };
+    let begun = ExecRequest::shell("echo begun; sleep 60");
+    if support::user() == "root" {
+        let mut process = sshd.session().await.exec(begun.clone()).await.unwrap();
+        process.next().await.unwrap().unwrap();
+        let error = process.control().signal(Signal::Term).await.unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+        assert!(error.to_string().contains("OpenSSH") && error.to_string().contains("root"), "{error}");
+    }
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(sshd.directory.path(), open).unwrap();
+    let Access { id, uid, host_key, client_key, endpoint, .. } = sshd.access.as_ref();
+    let access = Access {
+        id: id.clone(),
+        uid: uid.clone(),
+        user: "nobody".into(),
+        host_key: host_key.clone(),
+        client_key: client_key.clone(),
+        endpoint: endpoint.clone(),
+    };
+    let session = support::session(&sshd.sessions(), &access.into()).await;
+    let mut process = session.exec(begun).await.unwrap();
+    process.next().await.unwrap().unwrap();
+    process.control().signal(Signal::Term).await.unwrap();
+    assert_eq!(process.wait().await.unwrap(), ExitStatus::Signal(Signal::Term));
+}
+
+#[tokio::test]
+async fn a_terminal_with_variables_needs_stty() {
+    let programs = tempfile::tempdir().unwrap();
+    let shell = sandbox_testkit::peers::find("sh").unwrap();
+    std::os::unix::fs::symlink(shell, programs.path().join("sh")).unwrap();
+    let path = format!("SetEnv PATH={}", programs.path().display());
+    let Some(sshd) = support::openssh::start(&[path.as_str()]) else { return };
+    let mut request = ExecRequest::shell("echo ran");
+    request.env.set("SECRET", "secret").unwrap();
+    let size = sandbox_core::PtySize { columns: 80, rows: 24 };
+    request.pty = Some(sandbox_core::Pty { term: "dumb".into(), size });
+    let output = sshd.session().await.output(request, CAP).await.unwrap();
+    let text = output.stdout_lossy();
+    assert_eq!(output.status, ExitStatus::Code(126), "{text}");
+    assert!(text.contains("stty") && !text.contains("ran\r") && !text.contains("secret"), "{text}");
 }
 
 #[tokio::test]

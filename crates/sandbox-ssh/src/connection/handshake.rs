@@ -263,7 +263,7 @@ async fn attempt(
         return Err(another_version(version).into());
     }
     abandon.0 = None;
-    Ok(Conn::new(handle, facts, setup.silence))
+    Ok(Conn::new(handle, facts, access.user.clone(), setup.silence))
 }
 
 fn handshake_failed(error: russh::Error, facts: &Facts, access: &Access) -> Error {

@@ -29,6 +29,7 @@ pub(crate) struct Conn {
     handle: Option<Handle<handler::Handler>>,
     pub(crate) facts: Arc<Facts>,
     ours: bool,
+    user: String,
     /// Silence after which the server is asked, and again until the connection is given up.
     silence: Duration,
     pub(crate) created: Instant,
@@ -64,12 +65,13 @@ pub(crate) enum Opening {
 }
 
 impl Conn {
-    fn new(handle: Handle<handler::Handler>, facts: Arc<Facts>, silence: Duration) -> Self {
+    fn new(handle: Handle<handler::Handler>, facts: Arc<Facts>, user: String, silence: Duration) -> Self {
         let ours = dialect::server_version(facts.server_id()).is_some();
         Self {
             handle: Some(handle),
             facts,
             ours,
+            user,
             silence,
             created: Instant::now(),
             opened: AtomicU64::new(0),
@@ -83,6 +85,12 @@ impl Conn {
     /// Whether the server is ours, and so speaks [`dialect`].
     pub(crate) fn is_ours(&self) -> bool {
         self.ours
+    }
+
+    /// Whether signals come to nothing: OpenSSH sends none to the commands of root, for it has no
+    /// process beside them that would (session.c, `session_signal_req`), and SSH knows no answer.
+    pub(crate) fn ignores_signals(&self) -> bool {
+        self.facts.server_id().starts_with(b"SSH-2.0-OpenSSH") && self.user == "root"
     }
 
     /// The most channels that are safe to use at once. dropbear (2022.83) at times closes a

@@ -5,15 +5,16 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
 use russh::ChannelMsg;
 use sandbox_core::measure::Underway;
 use sandbox_core::{BoxError, CommandCause, ControlMessage, Error, ExecEvent, ExitStatus, Result, Signal};
-use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::handshake::Handshake;
+use super::input;
 use super::prelude::Prelude;
 use super::sink::{Sink, Step};
 use super::start::exec_refused;
@@ -27,8 +28,6 @@ const CLOSE_BY_SERVER: Duration = Duration::from_secs(2);
 const REMAINS: Duration = Duration::from_secs(1);
 /// How long a signal may take to go out when the reader is slow.
 const URGENT: Duration = Duration::from_secs(1);
-/// Input sent in one piece.
-const PIECE: usize = 32 << 10;
 
 /// SSH_EXTENDED_DATA_STDERR, RFC 4254 §5.2.
 const STDERR: u32 = 1;
@@ -52,6 +51,7 @@ pub(super) struct Actor<S> {
     _input: Option<AbortOnDropHandle<()>>,
     prelude: Option<Prelude>,
     stdin: Option<DuplexStream>,
+    handshake: Option<Handshake>,
     sink: S,
     limits: Limits,
     timeout: Option<Duration>,
@@ -79,6 +79,7 @@ impl<S: Sink> Actor<S> {
             _input: None,
             prelude: inputs.prelude,
             stdin: inputs.stdin,
+            handshake: None,
             sink,
             limits,
             timeout: run.timeout,
@@ -124,9 +125,14 @@ impl<S: Sink> Actor<S> {
             }
             return;
         }
+        let mut words = None;
+        if prelude.as_ref().is_some_and(Prelude::is_in_terminal) {
+            let (handshake, came) = Handshake::new();
+            (self.handshake, words) = (Some(handshake), Some(came));
+        }
         let write = std::sync::Arc::clone(&self.channel.write);
         self._input = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            if let Err(error) = pump(prelude, stdin, &write).await {
+            if let Err(error) = input::send(prelude, words.as_deref(), stdin, &write).await {
                 tracing::debug!(%error, "the input of a command was cut off");
             }
         })));
@@ -211,8 +217,18 @@ impl<S: Sink> Actor<S> {
         }
     }
 
-    fn output(&mut self, event: ExecEvent) {
+    fn output(&mut self, mut event: ExecEvent) {
         self.state.output(&event);
+        if let (ExecEvent::Stdout(data), Some(handshake)) = (&mut event, &mut self.handshake) {
+            *data = handshake.strip(data);
+            let nothing_left = data.is_empty();
+            if handshake.is_over() {
+                self.handshake = None;
+            }
+            if nothing_left {
+                return;
+            }
+        }
         self.sink.push(event);
     }
 
@@ -303,27 +319,6 @@ async fn close(mut channel: OpenChannel, mut state: State) {
         state.closed = tokio::time::timeout(CLOSE_BY_SERVER, by_server).await.unwrap_or(false);
     }
     channel.finish(state.closed).await;
-}
-
-async fn pump(
-    prelude: Option<Prelude>,
-    stdin: Option<DuplexStream>,
-    write: &russh::ChannelWriteHalf<russh::client::Msg>,
-) -> Sent {
-    if let Some(prelude) = prelude {
-        let mut left = prelude.into_bytes();
-        while !left.is_empty() {
-            write.data_bytes(left.split_to(left.len().min(PIECE))).await?;
-        }
-    }
-    let Some(mut stdin) = stdin else { return write.eof().await };
-    loop {
-        let mut piece = BytesMut::with_capacity(PIECE);
-        if stdin.read_buf(&mut piece).await? == 0 {
-            return write.eof().await;
-        }
-        write.data_bytes(piece.freeze()).await?;
-    }
 }
 
 async fn receive(control: &mut Option<mpsc::Receiver<ControlMessage>>) -> Option<ControlMessage> {

@@ -1,6 +1,8 @@
 //! Commands: started on a channel, and driven to their end by a task of their own.
 
 mod actor;
+mod handshake;
+mod input;
 mod prelude;
 mod signals;
 mod sink;
@@ -92,22 +94,26 @@ pub(crate) async fn stream(pool: &SlotPool, run: Run, stdin: bool, limits: Limit
         let mut sink = Stream::new(events);
         match begin(&pool, &run.start, limits, &mut sink).await {
             Some(Ok((channel, prelude))) => {
+                let conn = channel.conn();
+                let deaf = conn.ignores_signals().then(|| conn.server());
                 // Nobody waits any more: the actor will find the process dropped as well.
-                drop(started.send(Ok(())));
+                drop(started.send(Ok(deaf)));
                 let inputs = Inputs { prelude, stdin, control: Some(control), measured };
                 Actor::new(channel, run, inputs, sink, limits).run().await;
             }
             Some(Err(error)) => {
                 let end = Err(error);
                 measured.into_iter().for_each(|measured| measured.command_ended(&end));
-                drop(started.send(end.map(drop)));
+                drop(started.send(end.map(|_| None)));
             }
             None => {}
         }
     };
     tokio::spawn(work.instrument(span));
     match result.await {
-        Ok(started) => started.map(|()| process),
+        Ok(Ok(Some(server))) => Ok(process.deaf_to_signals(move || signals::ignored(&server))),
+        Ok(Ok(None)) => Ok(process),
+        Ok(Err(error)) => Err(error),
         Err(_dropped) => Err(Error::Command { cause: CommandCause::Lost, source: None }),
     }
 }

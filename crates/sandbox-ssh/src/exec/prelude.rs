@@ -6,6 +6,11 @@
 //! it takes no more than its line), exports what they say, and becomes the command; the rest of
 //! the input is the command's. The script needs no program but the shell. When the input ends
 //! too early, the connection was lost, and the command is not run.
+//!
+//! A terminal would show what it is sent, cut long lines and take some bytes for keys. So there the
+//! script first makes it take bytes as they are, which needs `stty`, and says when that is done; the
+//! lines are sent only then. It says it once more when the terminal is as it was, and only then is
+//! the command's own input sent. See [`Handshake`](super::handshake::Handshake).
 
 use bytes::Bytes;
 use sandbox_core::command_line::quote;
@@ -16,6 +21,9 @@ use zeroize::Zeroizing;
 /// exported already.
 const SCRIPT: &[u8] = br#"set -- "$1" "$2" "" "$(echo; echo .)"; while [ "$1" -gt 0 ]; do IFS= read -r SANDBOX_LINE || exit 126; set -- "$(($1 - 1))" "$2" "$3$SANDBOX_LINE${4%.}" "$4"; done; unset SANDBOX_LINE; eval "$3"; eval "$2""#;
 
+/// The same in a terminal. `$5` is how the terminal was; the two lines with `\x06` are for us.
+const SCRIPT_IN_TERMINAL: &[u8] = b"set -- \"$1\" \"$2\" \"\" \"$(echo; echo .)\" \"$(stty -g)\"; [ -n \"$5\" ] && stty -echo -icanon -isig -icrnl -ixon -iexten min 1 time 0 || { echo 'sandbox: variables for a command in a terminal need stty in the image'; exit 126; }; echo \x06; while [ \"$1\" -gt 0 ]; do IFS= read -r SANDBOX_LINE || exit 126; set -- \"$(($1 - 1))\" \"$2\" \"$3$SANDBOX_LINE${4%.}\" \"$4\" \"$5\"; done; unset SANDBOX_LINE; stty \"$5\"; echo \x06; eval \"$3\"; eval \"$2\"";
+
 /// Variables that shells do not let be set.
 const READ_ONLY: [&str; 5] = ["BASHOPTS", "EUID", "PPID", "SHELLOPTS", "UID"];
 
@@ -23,6 +31,7 @@ const READ_ONLY: [&str; 5] = ["BASHOPTS", "EUID", "PPID", "SHELLOPTS", "UID"];
 pub(super) struct Prelude {
     text: Zeroizing<Vec<u8>>,
     lines: usize,
+    in_terminal: bool,
 }
 
 /// Whether a shell can export a variable of that name (POSIX, *Name*).
@@ -35,7 +44,7 @@ pub(super) fn can_be_exported(name: &str) -> bool {
 
 impl Prelude {
     /// For variables whose names can be exported.
-    pub(super) fn new(variables: &[(&str, &str)]) -> Self {
+    pub(super) fn new(variables: &[(&str, &str)], in_terminal: bool) -> Self {
         // Never moved to another place while it grows: what stays behind is not wiped.
         let longest = variables.iter().map(|(name, value)| name.len() + 4 * value.len() + 16).sum();
         let mut text = Zeroizing::new(Vec::with_capacity(longest));
@@ -47,16 +56,21 @@ impl Prelude {
             text.push(b'\n');
         }
         let lines = text.iter().filter(|byte| **byte == b'\n').count();
-        Self { text, lines }
+        Self { text, lines, in_terminal }
     }
 
     /// The command line that reads this first.
     pub(super) fn before(&self, line: &[u8]) -> Vec<u8> {
         let mut whole = b"exec /bin/sh -c ".to_vec();
-        whole.extend(quote(SCRIPT));
+        whole.extend(quote(if self.in_terminal { SCRIPT_IN_TERMINAL } else { SCRIPT }));
         whole.extend(format!(" sh {} ", self.lines).bytes());
         whole.extend(quote(line));
         whole
+    }
+
+    /// Whether it must not be sent before the script says so.
+    pub(super) fn is_in_terminal(&self) -> bool {
+        self.in_terminal
     }
 
     /// What goes before the input. It is wiped when it was sent.
@@ -75,7 +89,7 @@ mod tests {
 
     /// Runs a line with these variables in that shell, and gives it the input.
     fn run(shell: &[&str], line: &str, variables: &[(&str, &str)], input: &[u8]) -> (Option<i32>, Vec<u8>) {
-        let prelude = Prelude::new(variables);
+        let prelude = Prelude::new(variables, false);
         let whole = prelude.before(line.as_bytes());
         // As the line has it, but for the shell.
         let arguments = whole.strip_prefix(b"exec /bin/sh").unwrap();
@@ -118,7 +132,7 @@ mod tests {
     #[test]
     fn without_the_whole_of_it_nothing_is_run() {
         for shell in shells() {
-            let prelude = Prelude::new(&[("ONE", "1\n2\n3")]);
+            let prelude = Prelude::new(&[("ONE", "1\n2\n3")], false);
             let arguments = prelude.before(b"echo ran").strip_prefix(b"exec /bin/sh").unwrap().to_vec();
             let line = [b"printf 'export ONE=' | ", shell.join(" ").as_bytes(), &arguments].concat();
             let output =

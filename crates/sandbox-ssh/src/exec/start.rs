@@ -103,13 +103,12 @@ impl Start {
 
     /// How a command gets the variables that the server did not take; `None` when it took all.
     fn prelude(&self, refused: &[(&str, &str)], server: &str) -> Result<Option<Prelude>> {
-        let Some((first, _)) = refused.first() else { return Ok(None) };
-        if self.pty.is_some() {
-            return Err(env_refused(first, server, "for a command in a terminal, which would show it"));
+        if refused.is_empty() {
+            return Ok(None);
         }
         match refused.iter().find(|(name, _)| !prelude::can_be_exported(name)) {
             Some((name, _)) => Err(env_refused(name, server, "which its shell cannot set either")),
-            None => Ok(Some(Prelude::new(refused))),
+            None => Ok(Some(Prelude::new(refused, self.pty.is_some()))),
         }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) async fn append(hub: &Hub, path: &str, mut from: Reader) -> Result<u6
     let file = handle::open(&sftp, Target::End(path.to_owned())).await.map_err(fail)?;
     // The offset is for servers that know no appending; the others pay no attention to it.
     let mut offset = sftp.call(sftp.raw.fstat(file.id())).await.map_err(fail)?.attrs.size.unwrap_or(0);
-    let (id, begun) = (file.id().to_owned(), offset);
+    let (id, mut added) = (file.id().to_owned(), 0);
     let mut writes = VecDeque::new();
     loop {
         let piece =
@@ -47,8 +47,10 @@ pub(crate) async fn append(hub: &Hub, path: &str, mut from: Reader) -> Result<u6
             Some(written) => drop(written.map_err(fail)?),
             None => writes.push_back(write),
         }
-        offset += length;
+        // The server said where it began, and may say anything.
+        offset = offset.saturating_add(length);
+        added += length;
     }
     file.close().await.map_err(fail)?;
-    Ok(offset - begun)
+    Ok(added)
 }

@@ -181,6 +181,31 @@ pub(crate) async fn variables_arrive_and_are_not_seen(session: &Any) {
     assert!(seen.stdout_lossy().contains("cmdline") && !seen.stdout_lossy().contains("s3cr3t"));
 }
 
+/// Also what a terminal would take for keys, and lines longer than it has; and then it is as it was.
+pub(crate) async fn variables_arrive_in_a_terminal(session: &Any) {
+    let secret = format!("s3cr3t \u{3}\u{4}\u{1a}\u{7f}\r\n\t'é {}", "x".repeat(6000));
+    let line = "printf '%s' \"$SECRET\" | od -An -v -tx1 | tr -d ' \\n'; echo; \
+                stty -a | tr ' ;' '\\n\\n' | grep -c -x -e isig -e icanon -e icrnl -e echo -e ixon; \
+                read line; echo \"got $line\"; exit 4";
+    let mut request = ExecRequest::shell(line);
+    let size = PtySize { columns: 80, rows: 24 };
+    request.pty = Some(Pty { term: "xterm".into(), size });
+    request.env.set("SECRET", secret.clone()).unwrap();
+    request.stdin = true;
+    for _ in 0..3 {
+        let mut process = session.exec(request.clone()).await.unwrap();
+        // At once: it waits for the terminal.
+        process.take_stdin().unwrap().write_all(b"tyled\x7f\x7f\x7fped\n").await.unwrap();
+        let output = process.output(CAP).await.unwrap();
+        let text = output.stdout_lossy();
+        assert_eq!(output.status, ExitStatus::Code(4), "{text}");
+        let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        assert!(text.contains(&hex) && !text.contains("s3cr3t"), "{text}");
+        assert!(text.contains("\r\n5\r\n") && text.contains("got typed"), "{text}");
+        assert!(!text.contains('\u{6}'), "{text}");
+    }
+}
+
 pub(crate) async fn much_output_is_capped_and_flagged(session: &Any) {
     const MUCH: u64 = 256 << 20;
     let before = resident();

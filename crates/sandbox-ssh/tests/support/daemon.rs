@@ -124,13 +124,13 @@ fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// The user database, with another home and a plain shell for whoever runs this.
+/// The user database, with another home and a plain shell for whoever runs this, and for `nobody`.
 fn passwd(home: &Path) -> String {
     let me = super::user();
     let lines = std::fs::read_to_string("/etc/passwd").unwrap();
     let changed = lines.lines().map(|line| {
         let mut fields: Vec<_> = line.split(':').collect();
-        if fields[0] == me {
+        if fields[0] == me || fields[0] == "nobody" {
             (fields[5], fields[6]) = (home.to_str().unwrap(), "/bin/sh");
         }
         fields.join(":")

@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 
 use russh_sftp::protocol::StatusCode;
 use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
 
 use super::status::Refused;
 
@@ -30,8 +31,14 @@ pub(super) struct Range {
     pub(super) block: u32,
 }
 
-/// The answer after its id: what it is, the algorithm, the hashes.
-pub(super) fn hashes(file: &File, algorithms: &str, range: Range) -> Result<Vec<u8>, Refused> {
+/// The answer after its id: what it is, the algorithm, the hashes. A file may say to be far longer
+/// than its disk is: nothing goes on for a client that has gone.
+pub(super) fn hashes(
+    file: &File,
+    algorithms: &str,
+    range: Range,
+    gone: &CancellationToken,
+) -> Result<Vec<u8>, Refused> {
     if !algorithms.split(',').any(|algorithm| algorithm == ALGORITHM) {
         return Err(Refused::new(StatusCode::Failure, "the only hash algorithm here is sha256"));
     }
@@ -61,6 +68,9 @@ pub(super) fn hashes(file: &File, algorithms: &str, range: Range) -> Result<Vec<
         let mut hash = Sha256::new();
         let begun = at;
         while at < block_end {
+            if gone.is_cancelled() {
+                return Err(Refused::new(StatusCode::ConnectionLost, "the client has gone"));
+            }
             let want = usize::try_from(block_end - at).unwrap_or(PIECE).min(PIECE);
             let read = file.read_at(&mut buffer[..want], at)?;
             if read == 0 {
@@ -94,7 +104,8 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         let data: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
         file.write_all(&data).unwrap();
-        let of = |start, length, block| hashes(&file, "md5,sha256", Range { start, length, block });
+        let gone = CancellationToken::new();
+        let of = |start, length, block| hashes(&file, "md5,sha256", Range { start, length, block }, &gone);
         let head = b"\0\0\0\x0acheck-file\0\0\0\x06sha256".to_vec();
         let expect = |parts: &[&[u8]]| {
             let hashes = parts.iter().flat_map(|part| Sha256::digest(part).to_vec());
@@ -107,9 +118,22 @@ mod tests {
         assert_eq!(of(1_000_000, 10, 0).unwrap(), expect(&[b""]));
         assert!(of(u64::MAX - 1, 10, 0).is_err());
         assert!(of(0, 0, 1).is_err());
-        assert!(hashes(&file, "md5", Range { start: 0, length: 0, block: 0 }).is_err());
-        assert!(
-            hashes(&File::open("/").unwrap(), "sha256", Range { start: 0, length: 0, block: 0 }).is_err()
-        );
+        let whole = || Range { start: 0, length: 0, block: 0 };
+        assert!(hashes(&file, "md5", whole(), &gone).is_err());
+        assert!(hashes(&File::open("/").unwrap(), "sha256", whole(), &gone).is_err());
+    }
+
+    #[test]
+    fn nothing_is_hashed_for_a_client_that_has_gone() {
+        let file = tempfile::tempfile().unwrap();
+        // It would take hours.
+        file.set_len(8 << 40).unwrap();
+        let gone = CancellationToken::new();
+        let hashing = std::thread::spawn({
+            let gone = gone.clone();
+            move || hashes(&file, "sha256", Range { start: 0, length: 0, block: 0 }, &gone).is_err()
+        });
+        gone.cancel();
+        assert!(hashing.join().unwrap());
     }
 }

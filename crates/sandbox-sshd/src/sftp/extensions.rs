@@ -74,21 +74,22 @@ pub(super) fn serve(files: &Files, id: u32, request: &str, data: &[u8]) -> Resul
         }
         "check-file-handle" => {
             let file = files.file(data.text()?)?;
-            return check(file, id, &mut data);
+            return check(files, file, id, &mut data);
         }
         "check-file-name" => {
             let file = files.open_to_read(&files.raw_path(data.string()?)?)?;
-            return check(&file, id, &mut data);
+            return check(files, &file, id, &mut data);
         }
         _ => return Err(Refused::unsupported("the extension")),
     }
     Ok(ok(id).into())
 }
 
-fn check(file: &File, id: u32, data: &mut Fields<'_>) -> Result<Packet, Refused> {
+fn check(files: &Files, file: &File, id: u32, data: &mut Fields<'_>) -> Result<Packet, Refused> {
     let algorithms = data.text()?;
     let range = check::Range { start: data.long()?, length: data.long()?, block: data.number()? };
-    Ok(Packet::ExtendedReply(ExtendedReply { id, data: check::hashes(file, algorithms, range)? }))
+    let data = check::hashes(file, algorithms, range, files.gone())?;
+    Ok(Packet::ExtendedReply(ExtendedReply { id, data }))
 }
 
 fn reply(id: u32, numbers: &[u64]) -> Packet {
@@ -163,11 +164,13 @@ fn malformed() -> Refused {
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
 
     #[test]
     fn short_requests_are_refused() {
-        let files = Files::new("/".into());
+        let files = Files::new("/".into(), CancellationToken::new());
         for (request, _) in EXTENSIONS {
             for data in [&b""[..], b"\0\0\0", b"\0\0\0\x05ab", b"\xff\xff\xff\xff"] {
                 assert!(

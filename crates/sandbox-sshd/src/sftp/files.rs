@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
+use tokio_util::sync::CancellationToken;
 
 use super::attributes::{self, MODE};
 use super::status::Refused;
@@ -28,6 +29,7 @@ pub(super) struct Files {
     next: u32,
     /// What was read last: a small file asked for with a large length costs only its size.
     scratch: Vec<u8>,
+    gone: CancellationToken,
 }
 
 enum Open {
@@ -45,8 +47,14 @@ struct Listing {
 pub(super) type Entry = (String, Option<Metadata>);
 
 impl Files {
-    pub(super) fn new(home: PathBuf) -> Self {
-        Self { home, handles: HashMap::new(), next: 0, scratch: Vec::new() }
+    /// For a client until that has `gone`.
+    pub(super) fn new(home: PathBuf, gone: CancellationToken) -> Self {
+        Self { home, handles: HashMap::new(), next: 0, scratch: Vec::new(), gone }
+    }
+
+    /// What is cancelled when the client has gone.
+    pub(super) fn gone(&self) -> &CancellationToken {
+        &self.gone
     }
 
     /// The path that a name from russh-sftp means, if it says.

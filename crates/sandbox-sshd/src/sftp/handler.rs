@@ -4,6 +4,7 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 use russh_sftp::protocol::{Attrs, Data, File, FileAttributes, Handle, Name, Packet, Version};
+use tokio_util::sync::CancellationToken;
 
 use super::status::{Refused, ok};
 use super::{attributes, extensions, files::Files};
@@ -15,8 +16,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(home: PathBuf) -> Self {
-        Self { files: Files::new(home) }
+    /// For a client until that has `gone`.
+    pub(super) fn new(home: PathBuf, gone: CancellationToken) -> Self {
+        Self { files: Files::new(home, gone) }
     }
 
     /// What a request comes to. There is an answer to each.

@@ -26,9 +26,10 @@ pub(crate) async fn serve(home: PathBuf, ends: Ends) -> Result<(), Lost> {
     let Ends { input, output, control: _control } = ends;
     let gone = input.gone();
     let writer = output.writer(gone.clone());
+    let session = handler::Session::new(home, gone.clone());
     let thread = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        if let Err(error) = runtime.block_on(requests::answer(input, writer, handler::Session::new(home))) {
+        if let Err(error) = runtime.block_on(requests::answer(input, writer, session)) {
             tracing::debug!(%error, "an SFTP session ended early");
         }
         Ok::<_, std::io::Error>(())

@@ -30,7 +30,17 @@ pub(super) async fn answer(
 ) -> io::Result<()> {
     let (mut requests, mut answers) = (BytesMut::new(), BytesMut::new());
     loop {
-        while let Some(request) = next(&mut requests)? {
+        loop {
+            let request = match next(&mut requests) {
+                Ok(Some(request)) => request,
+                Ok(None) => break,
+                Err(error) => {
+                    // What came before it is answered.
+                    output.write_all_buf(&mut answers).await?;
+                    output.flush().await?;
+                    return Err(error);
+                }
+            };
             answers.extend_from_slice(&one(request, &mut session)?);
             if answers.len() >= ENOUGH {
                 output.write_all_buf(&mut answers).await?;
@@ -79,6 +89,8 @@ fn one(mut request: Bytes, session: &mut Session) -> io::Result<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
 
     #[test]
@@ -95,7 +107,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_answered() {
-        let mut session = Session::new("/".into());
+        let mut session = Session::new("/".into(), CancellationToken::new());
         for nonsense in [&b""[..], b"\0", b"\x03\0\0", b"\xff\xff\xff", b"\x05\0\0\0\x01\xff\xff\xff\xff"] {
             let answer = one(Bytes::copy_from_slice(nonsense), &mut session).unwrap();
             assert_eq!(answer[4], 101, "a status");
