@@ -24,7 +24,7 @@ cargo xtask e2e           run the end-to-end tests on a new cluster of kind's, a
                           (--kubeconfig FILE, --context NAME: on a cluster that is there;
                           --load 'COMMAND {}': how an image's archive gets into it;
                           --transport auto,port-forward,direct: how Pods are reached)
-cargo xtask fuzz          feed the client what a hostile server could say, guided by coverage
+cargo xtask fuzz          feed client and server what a hostile other end could say, guided by coverage
                           (TARGET: one alone; --minutes N, --cases N: of each, 10 and 10000000)
 cargo xtask bench local   time local sandboxes next to OpenSSH and plain processes
 cargo xtask bench ssh     time the SSH engine next to OpenSSH, rsync, paramiko and asyncssh (--help)

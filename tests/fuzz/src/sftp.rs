@@ -1,6 +1,8 @@
 //! A file server (draft-ietf-secsh-filexfer-02) that answers as a case says: mostly in the right
 //! form and with anything in it, sometimes in no form at all.
 
+use sha2::{Digest, Sha256};
+
 use crate::input::Input;
 
 // Packet types.
@@ -26,14 +28,17 @@ const ATTRS: u8 = 105;
 const OK: u32 = 0;
 const EOF: u32 = 1;
 
-const EXTENSIONS: [&str; 6] = [
+const EXTENSIONS: [&str; 7] = [
     "posix-rename@openssh.com",
     "limits@openssh.com",
     "statvfs@openssh.com",
     "hardlink@openssh.com",
     "fsync@openssh.com",
     "lsetstat@openssh.com",
+    "check-file",
 ];
+/// Longer ranges have no honest hash.
+const HASHED: u64 = 1 << 20;
 
 /// One session.
 #[derive(Debug, Default)]
@@ -68,6 +73,9 @@ impl Sftp {
         if kind == INIT {
             self.size = input.number() % 200;
             let bits = input.byte();
+            if bits & 0x80 != 0 {
+                self.size *= 400;
+            }
             let mut body = vec![VERSION, 0, 0, 0, 3];
             for (bit, name) in EXTENSIONS.iter().enumerate().filter(|(bit, _)| bits & (1 << bit) != 0) {
                 let version: &[u8] = if bit == 4 { b"x" } else { b"1" };
@@ -81,6 +89,7 @@ impl Sftp {
             ));
         }
         let (reply, body) = match input.byte() {
+            0..=223 if kind == EXTENDED && is_hash(packet) => (201, hash(packet, input)),
             0..=223 => self.expected(kind, packet, input),
             224..=231 => (STATUS, status(input.number32() % 12, &input.text())),
             232..=239 => {
@@ -167,6 +176,26 @@ impl Sftp {
         let time = input.number32().to_be_bytes();
         [&0b1101_u32.to_be_bytes()[..], &size.to_be_bytes(), &mode.to_be_bytes(), &time, &time].concat()
     }
+}
+
+fn is_hash(packet: &[u8]) -> bool {
+    packet.get(9..24) == Some(b"check-file-name")
+}
+
+/// Of so many bytes that are all the same, or of something else. At the end of the request are
+/// where it starts, how long it is, and the size of a block.
+fn hash(packet: &[u8], input: &mut Input) -> Vec<u8> {
+    let length = packet.len().checked_sub(12).and_then(|at| packet[at..].first_chunk::<8>());
+    let length = length.map_or(0, |bytes| u64::from_be_bytes(*bytes)).min(HASHED);
+    let mut hash = match input.choice(8) {
+        7 => input.take(40),
+        6 => Sha256::digest(input.take(8)).to_vec(),
+        _ => Sha256::digest(vec![b'x'; usize::try_from(length).unwrap_or(0)]).to_vec(),
+    };
+    if input.choice(16) == 15 {
+        hash.extend(input.take(4));
+    }
+    [string(b"check-file"), string(b"sha256"), hash].concat()
 }
 
 fn status(code: u32, message: &[u8]) -> Vec<u8> {

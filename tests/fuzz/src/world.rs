@@ -6,21 +6,25 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sandbox::{Client, Defaults, Error, Sandbox, SandboxBackend};
-use sandbox_core::KeyPair;
+use sandbox::{Access, Client, Defaults, Endpoint, Error, Sandbox, SandboxBackend, Uid};
+use sandbox_core::{KeyPair, SessionSource};
 use sandbox_ssh::{SshOptions, SshSessions};
+use sandbox_testkit::OneServer;
 use tokio::runtime::Runtime;
 
-use crate::backend::Backend;
 use crate::input::Input;
 use crate::peer::{Case, Peer};
 
 /// Of the stopped clock: a call that waits longer waits for ever.
 const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
 
+const ID: &str = "sbx-hostile";
+
 pub(crate) struct World {
-    /// Ours, and another.
+    /// Of our server, and of another.
     clients: [Client; 2],
+    sessions: [SshSessions; 2],
+    uid: Uid,
     case: Arc<Mutex<Case>>,
 }
 
@@ -31,15 +35,17 @@ thread_local! {
 impl World {
     fn new() -> Self {
         let case = Arc::default();
+        let uid = Uid::generate().unwrap();
         let client = |ours| {
             let keys = KeyPair::generate().unwrap();
             let mut peer = Peer::new(&keys, ours);
             peer.case = Arc::clone(&case);
             let sessions = SshSessions::new(Arc::new(peer), SshOptions::default());
-            let backend = Arc::new(Backend::new(keys)) as Arc<dyn SandboxBackend>;
-            Client::with_parts(backend, Arc::new(sessions), Defaults::default())
+            let backend = Arc::new(OneServer::new(&access(keys, &uid))) as Arc<dyn SandboxBackend>;
+            (Client::with_parts(backend, Arc::new(sessions.clone()), Defaults::default()), sessions)
         };
-        Self { clients: [client(true), client(false)], case }
+        let ((ours, our_sessions), (other, other_sessions)) = (client(true), client(false));
+        Self { clients: [ours, other], sessions: [our_sessions, other_sessions], uid, case }
     }
 
     /// Runs one case to its end.
@@ -60,10 +66,29 @@ impl World {
         });
     }
 
+    /// A sandbox of which nothing is left from the case before, for the server says what it can do
+    /// at the beginning of a session.
+    pub(crate) async fn new_sandbox(&self, ours: bool) -> Sandbox {
+        self.sessions[usize::from(!ours)].evict(&self.uid).await;
+        self.sandbox(ours).await
+    }
+
     /// A connected sandbox.
     pub(crate) async fn sandbox(&self, ours: bool) -> Sandbox {
         let client = &self.clients[usize::from(!ours)];
-        client.connect(&Backend::id()).await.expect("the handshake is honest")
+        client.connect(&ID.parse().unwrap()).await.expect("the handshake is honest")
+    }
+}
+
+/// The keys are the server's, and the client's as well.
+fn access(keys: KeyPair, uid: &Uid) -> Access {
+    Access {
+        id: ID.parse().unwrap(),
+        uid: uid.clone(),
+        user: "user".into(),
+        host_key: keys.public,
+        client_key: keys.private,
+        endpoint: Endpoint::Memory("hostile".into()),
     }
 }
 

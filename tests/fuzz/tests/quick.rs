@@ -86,3 +86,18 @@ fn tree() {
 fn command_line() {
     quick("command_line");
 }
+
+#[test]
+fn resume() {
+    quick("resume");
+}
+
+#[test]
+fn server() {
+    quick("server");
+}
+
+#[test]
+fn escape() {
+    quick("escape");
+}

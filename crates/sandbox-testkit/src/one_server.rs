@@ -1,44 +1,47 @@
-//! A backend with one sandbox, which is the hostile server.
+//! A backend with one sandbox: a server that a test has started, to see it through the facade.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use sandbox::{
+use sandbox_core::{
     Access, Capabilities, DeleteOptions, Diagnosis, Endpoint, Error, EventStream, Freshness, Isolation,
-    KeyPair, ListFilter, LogOptions, LogStream, Result, SandboxBackend, SandboxId, SandboxInfo, SandboxSpec,
-    SandboxState, SweepOptions, SweepReport, Uid,
+    ListFilter, LogOptions, LogStream, PrivateKey, PublicKey, Result, SandboxBackend, SandboxId, SandboxInfo,
+    SandboxSpec, SandboxState, SweepOptions, SweepReport, Uid,
 };
 
-pub(crate) struct Backend {
-    /// The server's, and the client's as well.
-    keys: KeyPair,
+/// Its sandbox is there from the beginning and stays.
+pub struct OneServer {
+    id: SandboxId,
     uid: Uid,
+    user: String,
+    host_key: PublicKey,
+    client_key: PrivateKey,
+    endpoint: Endpoint,
 }
 
-impl std::fmt::Debug for Backend {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Backend")
-    }
-}
-
-impl Backend {
-    pub(crate) fn new(keys: KeyPair) -> Self {
-        Self { keys, uid: Uid::generate().unwrap() }
-    }
-
-    pub(crate) fn id() -> SandboxId {
-        "sbx-hostile".parse().unwrap()
+impl OneServer {
+    /// The sandbox that is reached so.
+    pub fn new(access: &Access) -> Self {
+        Self {
+            id: access.id.clone(),
+            uid: access.uid.clone(),
+            user: access.user.clone(),
+            host_key: access.host_key.clone(),
+            client_key: access.client_key.clone(),
+            endpoint: access.endpoint.clone(),
+        }
     }
 
     fn info(&self) -> SandboxInfo {
         SandboxInfo {
-            id: Self::id(),
+            id: self.id.clone(),
             uid: self.uid.clone(),
-            backend: "fuzz".into(),
+            backend: "one-server".into(),
             state: SandboxState::Running,
             address: None,
             port: None,
-            user: "user".into(),
+            user: self.user.clone(),
             home: None,
             image: None,
             labels: Default::default(),
@@ -51,13 +54,19 @@ impl Backend {
 }
 
 fn unsupported<T>(what: &str) -> Result<T> {
-    Err(Error::unsupported(what, "the fuzz targets' backend", "use another"))
+    Err(Error::unsupported(what, "the tests' backend of one server", "use another"))
+}
+
+impl fmt::Debug for OneServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OneServer").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 #[async_trait]
-impl SandboxBackend for Backend {
+impl SandboxBackend for OneServer {
     fn name(&self) -> &'static str {
-        "fuzz"
+        "one-server"
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -82,12 +91,12 @@ impl SandboxBackend for Backend {
 
     async fn access(&self, _: &SandboxId) -> Result<Access> {
         Ok(Access {
-            id: Self::id(),
+            id: self.id.clone(),
             uid: self.uid.clone(),
-            user: "user".into(),
-            host_key: self.keys.public.clone(),
-            client_key: self.keys.private.clone(),
-            endpoint: Endpoint::Memory("hostile".into()),
+            user: self.user.clone(),
+            host_key: self.host_key.clone(),
+            client_key: self.client_key.clone(),
+            endpoint: self.endpoint.clone(),
         })
     }
 
