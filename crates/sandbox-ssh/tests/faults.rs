@@ -1,5 +1,4 @@
-//! Connections that fail at any byte: the right result or an honest error, never an exit code that
-//! did not come, and never a second run.
+//! Connections that fall silent at any byte, and transfers that are cut at any.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic as tests do")]
 
@@ -8,120 +7,20 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox_core::{CommandCause, Error, ExecEvent, ExecRequest, ExitStatus, Output, Result, TransferReason};
-use sandbox_core::{DownloadRequest, Session, UploadRequest};
+use sandbox_core::{
+    CommandCause, DownloadRequest, Error, ExecEvent, ExecRequest, ExitStatus, TransferReason, UploadRequest,
+};
 use sandbox_ssh::SshOptions;
 use sandbox_testkit::faults::{Fault, Plan, Way};
 use support::Ours;
 use support::contract::{get, pattern, put, sh};
+use support::counted::{counted, lengths, positions, runs};
+use support::server::Server;
 use tokio::io::AsyncWriteExt;
 
 const CAP: usize = 1 << 20;
 /// Longer than anything takes; what hangs fails by it.
 const LONG: Duration = Duration::from_secs(120);
-
-/// Bytes that pass until there is a session, and until a command is done.
-struct Lengths {
-    session: u64,
-    command: u64,
-}
-
-async fn lengths(ours: &Ours, way: Way) -> Lengths {
-    let (connector, sessions) = ours.faulty([]);
-    let session = support::session(&sessions, &ours.access).await;
-    let passed = || connector.streams()[0].passed(way);
-    let before = passed();
-    counted(&session, "measured", false).await.unwrap();
-    Lengths { session: before, command: passed() }
-}
-
-/// Every byte of a command, and some of the handshake.
-fn positions(lengths: &Lengths, of_handshake: usize, of_command: usize) -> impl Iterator<Item = u64> {
-    (0..lengths.session)
-        .step_by(of_handshake)
-        .chain((lengths.session..lengths.command + 40).step_by(of_command))
-}
-
-/// A command that notes each of its runs, and whose end is well known.
-async fn counted(session: &Arc<dyn Session>, name: &str, streamed: bool) -> Result<Output> {
-    let mut request =
-        ExecRequest::shell(format!("echo x >> {name}; read line; echo $line; echo err >&2; exit 7"));
-    if !streamed {
-        return session.output(request, CAP).await;
-    }
-    request.stdin = true;
-    let mut process = session.exec(request).await?;
-    let mut stdin = process.take_stdin().unwrap();
-    // A lost connection is told by the process.
-    stdin.write_all(b"typed\n").await.ok();
-    process.output(CAP).await
-}
-
-fn runs(ours: &Ours, name: &str) -> usize {
-    std::fs::read_to_string(ours.home.path().join(name)).unwrap_or_default().lines().count()
-}
-
-/// Fails the first connection as planned; the others are good.
-async fn a_round(ours: &Ours, name: &str, plan: Plan, streamed: bool) -> bool {
-    let (_, sessions) = ours.faulty([plan, Plan::good()]);
-    // What was lost before a session was there is tried again.
-    let session = support::session(&sessions, &ours.access).await;
-    let told = match counted(&session, name, streamed).await {
-        Ok(output) => {
-            assert_eq!(output.status, ExitStatus::Code(7), "{plan:?}");
-            assert_eq!(output.stdout_lossy(), if streamed { "typed\n" } else { "\n" }, "{plan:?}");
-            assert_eq!(output.stderr_lossy(), "err\n", "{plan:?}");
-            assert_eq!(runs(ours, name), 1, "{plan:?}");
-            true
-        }
-        Err(error) => {
-            let honest =
-                matches!(error, Error::Command { cause: CommandCause::Lost, .. } | Error::Connection(_));
-            assert!(honest, "{plan:?}: {error:?}");
-            false
-        }
-    };
-    assert_eq!(sh(&session, "echo on").await, "on\n", "the next one gets another connection");
-    assert!(runs(ours, name) <= 1, "{plan:?}: it ran twice");
-    told
-}
-
-async fn every_cut(way: Way, fault: Fault, streamed: bool, of_handshake: usize, of_command: usize) {
-    let ours = Ours::new();
-    let lengths = lengths(&ours, way).await;
-    let (mut rounds, mut told) = (0, 0);
-    for position in positions(&lengths, of_handshake, of_command) {
-        let name = format!("run-{position}");
-        let plan = Plan::good().after(position, way, fault).torn(position);
-        told += usize::from(a_round(&ours, &name, plan, streamed).await);
-        rounds += 1;
-    }
-    assert!(told > 0 && told < rounds, "{told} of {rounds} were told");
-    for position in positions(&lengths, of_handshake, of_command) {
-        assert!(runs(&ours, &format!("run-{position}")) <= 1, "it ran again, later");
-    }
-}
-
-#[tokio::test]
-async fn a_cut_at_any_byte_from_the_server() {
-    every_cut(Way::In, Fault::Cut, false, 61, 3).await;
-}
-
-#[tokio::test]
-async fn a_cut_at_any_byte_to_the_server() {
-    every_cut(Way::Out, Fault::Cut, false, 61, 3).await;
-}
-
-#[tokio::test]
-async fn an_end_at_any_byte_from_the_server() {
-    every_cut(Way::In, Fault::End, false, 127, 7).await;
-}
-
-#[tokio::test]
-async fn a_cut_at_any_byte_of_a_streamed_command() {
-    every_cut(Way::In, Fault::Cut, true, 211, 7).await;
-    every_cut(Way::Out, Fault::Cut, true, 211, 7).await;
-}
 
 /// Its end is known only by an answer of the server, which must not be made up.
 #[tokio::test]
@@ -157,7 +56,8 @@ async fn a_cut_while_something_in_the_background_holds_the_output() {
 #[tokio::test]
 async fn a_server_that_falls_silent_at_any_byte() {
     let ours = Ours::new();
-    let lengths = lengths(&ours, Way::In).await;
+    let server = Server::ours(&ours);
+    let lengths = lengths(&server, Way::In).await;
     let mut options = SshOptions::default();
     options.connect_timeout = Duration::from_millis(400);
     options.channel_timeout = Duration::from_secs(1);
@@ -187,7 +87,7 @@ async fn a_server_that_falls_silent_at_any_byte() {
                 ) => {}
                 Err(error) => panic!("{position}: {error:?}"),
             }
-            assert!(runs(&ours, &name) <= 1);
+            assert!(runs(ours.home.path(), &name) <= 1);
         }
     });
     futures_util::future::join_all(rounds).await;

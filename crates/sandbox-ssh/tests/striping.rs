@@ -1,67 +1,28 @@
 //! Large files over a long way.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic as tests do")]
+
 mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use sandbox_core::{
-    ByteStream, Connector, Deadline, DownloadRequest, Endpoint, Result, TransferReason, UploadRequest,
-};
+use sandbox_core::{DownloadRequest, Session, TransferReason, UploadRequest};
 use sandbox_ssh::{SshOptions, SshSessions};
+use sandbox_testkit::faults::{Fault, FaultyConnector, Plan, Way};
 use support::Ours;
 use support::contract::{no_temporary_files, pattern, reason};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use support::far::Far;
+use tokio::io::AsyncReadExt;
 
-/// One way; twice that for an answer.
-const DELAY: Duration = Duration::from_millis(5);
 /// Enough for four connections.
 const LARGE: usize = 64 << 20;
-
-/// Our server, far away.
-#[derive(Debug)]
-struct Far(Arc<support::Memory>);
-
-#[async_trait]
-impl Connector for Far {
-    async fn connect(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<Box<dyn ByteStream>> {
-        let (server_read, server_write) = tokio::io::split(self.0.connect(endpoint, deadline).await?);
-        let (near, far) = tokio::io::duplex(256 << 10);
-        let (read, write) = tokio::io::split(far);
-        tokio::spawn(late(read, server_write));
-        tokio::spawn(late(server_read, write));
-        Ok(Box::new(near))
-    }
-}
-
-/// Lets each byte go when it is due.
-async fn late(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin + Send + 'static) {
-    let (send, mut due) = mpsc::channel::<(Instant, Vec<u8>)>(4096);
-    tokio::spawn(async move {
-        while let Some((at, data)) = due.recv().await {
-            tokio::time::sleep_until(at).await;
-            if to.write_all(&data).await.is_err() {
-                return;
-            }
-        }
-        to.shutdown().await.ok();
-    });
-    let mut buffer = vec![0; 64 << 10];
-    while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        if send.send((Instant::now() + DELAY, buffer[..read].to_vec())).await.is_err() {
-            return;
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_file_goes_over_several_connections_and_comes_whole() {
     let ours = Ours::new();
-    let sessions = SshSessions::new(Arc::new(Far(Arc::clone(&ours.connector))), SshOptions::default());
+    let sessions = SshSessions::new(Arc::new(Far(Arc::clone(&ours.connector) as _)), SshOptions::default());
     let session = support::session(&sessions, &ours.access).await;
     let connections = || ours.connector.connections.load(Ordering::Relaxed);
     // A small one is not worth a handshake.
@@ -90,4 +51,72 @@ async fn a_large_file_goes_over_several_connections_and_comes_whole() {
     let error = session.upload(request, source()).await.unwrap_err();
     assert_eq!(reason(&error), TransferReason::SizeChanged);
     no_temporary_files(&session).await;
+}
+
+/// The first connections are for commands and the first session for files.
+const STRIPES: std::ops::Range<usize> = 1..4;
+/// What has passed of a stripe when it is cut; the greeting and the keys are far less.
+const PASSED: [u64; 2] = [300_000, 2 << 20];
+
+/// Far away, and one connection is cut.
+fn cut(ours: &Ours, stripe: usize, passed: u64, way: Way) -> (Arc<FaultyConnector>, SshSessions) {
+    let mut plans = vec![Plan::good(); 8];
+    plans[stripe] = Plan::good().after(passed, way, Fault::Cut);
+    let connector = FaultyConnector::new(Arc::new(Far(Arc::clone(&ours.connector) as _)), plans);
+    (Arc::clone(&connector), SshSessions::new(connector, SshOptions::default()))
+}
+
+async fn download(session: &Arc<dyn Session>, path: &str) -> (sandbox_core::Result<u64>, Vec<u8>) {
+    let (near, mut far) = tokio::io::duplex(1 << 20);
+    let mut there = Vec::new();
+    let reading = async { far.read_to_end(&mut there).await.map(drop).unwrap() };
+    let request = DownloadRequest::new(path);
+    let (told, ()) = tokio::join!(session.download(request, Box::new(near)), reading);
+    (told, there)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_with_a_cut_stripe_comes_whole_or_not_at_all() {
+    let data: Arc<[u8]> = pattern(LARGE).into();
+    for (stripe, passed) in STRIPES.zip(PASSED.into_iter().cycle()) {
+        let ours = Ours::new();
+        let (connector, sessions) = cut(&ours, stripe, passed, Way::Out);
+        let session = support::session(&sessions, &ours.access).await;
+        std::fs::write(ours.home.path().join("large"), "former").unwrap();
+        let mut request = UploadRequest::new("large");
+        request.size = Some(LARGE as u64);
+        let told = session.upload(request, Box::new(std::io::Cursor::new(Arc::clone(&data)))).await;
+        assert_eq!(connector.streams()[stripe].passed(Way::Out), passed, "stripe {stripe} was not cut");
+        let there = std::fs::read(ours.home.path().join("large")).unwrap();
+        match told {
+            Ok(length) => assert!(length == LARGE as u64 && there[..] == data[..], "stripe {stripe}"),
+            Err(error) => {
+                assert_eq!(reason(&error), TransferReason::Lost, "{error}");
+                assert_eq!(there, b"former", "stripe {stripe}");
+            }
+        }
+        no_temporary_files(&session).await;
+        assert_eq!(std::fs::read_dir(ours.home.path()).unwrap().count(), 1, "nothing else is there");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_with_a_cut_stripe_is_whole_or_an_error() {
+    let data = pattern(LARGE);
+    for (stripe, passed) in STRIPES.zip(PASSED.into_iter().cycle()) {
+        let ours = Ours::new();
+        std::fs::write(ours.home.path().join("large"), &data).unwrap();
+        let (connector, sessions) = cut(&ours, stripe, passed, Way::In);
+        let session = support::session(&sessions, &ours.access).await;
+        let (told, there) = download(&session, "large").await;
+        assert_eq!(connector.streams()[stripe].passed(Way::In), passed, "stripe {stripe} was not cut");
+        match told {
+            Ok(length) => assert_eq!((length, there.len()), (LARGE as u64, LARGE), "stripe {stripe}"),
+            Err(error) => assert_eq!(reason(&error), TransferReason::Lost, "{error}"),
+        }
+        assert!(data.starts_with(&there), "what came is right, and in its order");
+        // The next one gets other connections.
+        let (told, there) = download(&session, "large").await;
+        assert!(told.is_ok() && there == data, "stripe {stripe}: {told:?}");
+    }
 }

@@ -8,11 +8,15 @@
 )]
 
 pub(crate) mod contract;
+pub(crate) mod counted;
 pub(crate) mod daemon;
 pub(crate) mod dropbear;
+pub(crate) mod far;
 pub(crate) mod file_contract;
 pub(crate) mod left;
 pub(crate) mod openssh;
+pub(crate) mod raw;
+pub(crate) mod server;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

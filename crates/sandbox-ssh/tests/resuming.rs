@@ -1,0 +1,143 @@
+//! Transfers that lose their connection and are continued, as the facade does it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic as tests do")]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sandbox::{Client, Defaults, Discarded, Sandbox, SandboxBackend, TransferReport, partial_name};
+use sandbox_core::{Error, TransferReason};
+use sandbox_testkit::OneServer;
+use sandbox_testkit::faults::{Fault, Plan, Way};
+use support::Ours;
+use support::contract::{pattern, reason};
+use support::server::Server;
+
+const LENGTH: usize = 3_000_000;
+/// What has passed of the connection for files when it is cut.
+const CUTS: [u64; 4] = [5000, 300_000, 1_500_000, 2_900_000];
+
+/// A sandbox over connections of which the one for files, which is the second, has this plan.
+async fn sandbox(server: &Server, plan: Plan) -> Sandbox {
+    let (_, sessions) = server.faulty([Plan::good(), plan, Plan::good()]);
+    let backend = Arc::new(OneServer::new(&server.access)) as Arc<dyn SandboxBackend>;
+    let client = Client::with_parts(backend, Arc::new(sessions), Defaults::default());
+    client.connect(&server.access.id).await.unwrap()
+}
+
+/// A sandbox whose connection for files is cut.
+async fn cut(server: &Server, at: u64, way: Way) -> Sandbox {
+    sandbox(server, Plan::good().after(at, way, Fault::Cut)).await
+}
+
+async fn good(server: &Server) -> Sandbox {
+    sandbox(server, Plan::good()).await
+}
+
+/// What happens between the two attempts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Between {
+    Nothing,
+    /// A byte of the part becomes another.
+    Damage,
+}
+
+fn damage(path: &Path) {
+    // Perhaps nothing of it came.
+    if let Ok(mut there) = std::fs::read(path)
+        && let Some(byte) = there.get_mut(100)
+    {
+        *byte ^= 1;
+        std::fs::write(path, there).unwrap();
+    }
+}
+
+fn was_lost(result: sandbox_core::Result<TransferReport>) {
+    match result {
+        Err(Error::Connection(_)) => {}
+        other => assert_eq!(reason(&other.expect_err("it was cut")), TransferReason::Lost),
+    }
+}
+
+async fn an_upload(server: &Server, at: u64, between: Between) -> TransferReport {
+    let directory = tempfile::tempdir().unwrap();
+    let (local, data) = (directory.path().join("data"), pattern(LENGTH));
+    std::fs::write(&local, &data).unwrap();
+    std::fs::write(server.home.join("data"), "former").unwrap();
+    was_lost(cut(server, at, Way::Out).await.transfer().resume(true).upload(&local, "data").await);
+    assert_eq!(std::fs::read(server.home.join("data")).unwrap(), b"former", "a part was taken for all");
+    let partial = server.home.join(partial_name("data"));
+    if between == Between::Damage {
+        damage(&partial);
+    }
+    let report = good(server).await.transfer().resume(true).upload(&local, "data").await.unwrap();
+    assert!(std::fs::read(server.home.join("data")).unwrap() == data, "cut at {at}, {between:?}");
+    assert!(!partial.exists());
+    assert_eq!(report.bytes, LENGTH as u64);
+    report
+}
+
+async fn a_download(server: &Server, at: u64, between: Between) -> TransferReport {
+    let directory = tempfile::tempdir().unwrap();
+    let (local, data) = (directory.path().join("data"), pattern(LENGTH));
+    std::fs::write(server.home.join("data"), &data).unwrap();
+    was_lost(cut(server, at, Way::In).await.transfer().resume(true).download("data", &local).await);
+    assert!(!local.exists(), "a part was taken for all");
+    let mut expected = data;
+    if between == Between::Damage {
+        // Of the same size, and perhaps within the same second.
+        damage(&server.home.join("data"));
+        expected[100] ^= 1;
+    }
+    let report = good(server).await.transfer().resume(true).download("data", &local).await.unwrap();
+    assert!(std::fs::read(&local).unwrap() == expected, "cut at {at}, {between:?}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left");
+    assert_eq!(report.bytes, LENGTH as u64);
+    report
+}
+
+/// Each cut, with and without a change of what is there: all of it is right in the end, and what
+/// was proved was not moved again. `knows_hashes` says whether anything can be.
+async fn whatever_the_cut(server: &Server, knows_hashes: bool) {
+    let (mut continued, mut changed, mut unproved) = (0, 0, 0);
+    for at in CUTS {
+        for between in [Between::Nothing, Between::Damage] {
+            for report in [an_upload(server, at, between).await, a_download(server, at, between).await] {
+                assert!(between == Between::Nothing || report.resumed_at == 0, "what was changed was kept");
+                continued += usize::from(report.resumed_at > 0);
+                changed += usize::from(report.discarded == Some(Discarded::Changed));
+                unproved += usize::from(report.discarded == Some(Discarded::Unproved));
+            }
+        }
+    }
+    match knows_hashes {
+        true => assert!(continued >= 4 && changed >= 4 && unproved == 0, "{continued} {changed} {unproved}"),
+        false => assert!(continued == 0 && changed == 0 && unproved >= 8, "{continued} {changed} {unproved}"),
+    }
+}
+
+#[tokio::test]
+async fn what_was_cut_is_continued() {
+    whatever_the_cut(&Server::ours(&Ours::new()), true).await;
+}
+
+#[tokio::test]
+async fn what_was_cut_is_continued_with_openssh() {
+    let Some(sshd) = support::openssh::start(&[]) else { return };
+    whatever_the_cut(&Server::another(&sshd), true).await;
+}
+
+/// Without a hash nothing is proved: it begins anew, and says why.
+#[tokio::test]
+async fn what_was_cut_begins_anew_where_nothing_tells_hashes() {
+    let programs = tempfile::tempdir().unwrap();
+    for name in ["sh", "head", "tail"] {
+        let program = sandbox_testkit::peers::find(name).unwrap();
+        std::os::unix::fs::symlink(program, programs.path().join(name)).unwrap();
+    }
+    let path = format!("SetEnv PATH={}", programs.path().display());
+    let Some(sshd) = support::openssh::start(&[path.as_str()]) else { return };
+    whatever_the_cut(&Server::another(&sshd), false).await;
+}
