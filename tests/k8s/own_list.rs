@@ -18,7 +18,7 @@ use crate::own_server::image;
 pub(crate) const AT_ONCE: usize = 6;
 
 /// What OpenSSH's server cannot do, or does in another way, and why.
-const EXCEPT: [(&str, &str); 11] = [
+const EXCEPT: [(&str, &str); 10] = [
     ("signals_reach_the_process_group", "it takes no signals for root"),
     ("a_time_out_kills_the_group", "the same; and a process that ignores SIGHUP stays"),
     ("a_process_nobody_reads_stops_nobody", "the same"),
@@ -26,10 +26,6 @@ const EXCEPT: [(&str, &str); 11] = [
     (
         "environment_and_directory",
         "what its maker set for every command is a file that only our own server reads",
-    ),
-    (
-        "a_terminal_has_a_size",
-        "it forgets the terminal at the end of the input, and no size reaches it after that",
     ),
     ("the_ttl_ends_it_and_extending_puts_that_off", "Kubernetes keeps the ttl, and keeps to it"),
     ("attached_ends_without_a_client", "it does not know that it should"),

@@ -14,6 +14,7 @@ contract! {
     input_is_read_to_its_end,
     a_command_that_does_not_read_can_end,
     a_terminal_has_a_size,
+    a_terminal_that_nobody_types_at,
     much_output_is_capped_and_flagged,
     a_background_process_does_not_hold_up,
     a_command_runs_into_its_time_out,

@@ -51,6 +51,7 @@ pub(super) struct Actor<S> {
     _input: Option<AbortOnDropHandle<()>>,
     prelude: Option<Prelude>,
     stdin: Option<DuplexStream>,
+    end: input::End,
     handshake: Option<Handshake>,
     sink: S,
     limits: Limits,
@@ -73,8 +74,10 @@ enum Stop {
 
 impl<S: Sink> Actor<S> {
     pub(super) fn new(channel: OpenChannel, run: Run, inputs: Inputs, sink: S, limits: Limits) -> Self {
+        let typed = run.start.is_in_terminal() && !channel.conn().is_ours();
         Self {
             channel,
+            end: if typed { input::End::Typed } else { input::End::OfChannel },
             control: inputs.control,
             _input: None,
             prelude: inputs.prelude,
@@ -119,7 +122,7 @@ impl<S: Sink> Actor<S> {
     async fn feed(&mut self) {
         let (prelude, stdin) = (self.prelude.take(), self.stdin.take());
         if prelude.is_none() && stdin.is_none() {
-            if let Err(error) = self.channel.write.eof().await {
+            if let Err(error) = self.end.send(&self.channel.write).await {
                 // The loop will find the connection dead.
                 tracing::debug!(%error, "the end of the input could not be sent");
             }
@@ -130,9 +133,9 @@ impl<S: Sink> Actor<S> {
             let (handshake, came) = Handshake::new();
             (self.handshake, words) = (Some(handshake), Some(came));
         }
-        let write = std::sync::Arc::clone(&self.channel.write);
+        let (end, write) = (self.end, std::sync::Arc::clone(&self.channel.write));
         self._input = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            if let Err(error) = input::send(prelude, words.as_deref(), stdin, &write).await {
+            if let Err(error) = input::send(prelude, words.as_deref(), stdin, end, &write).await {
                 tracing::debug!(%error, "the input of a command was cut off");
             }
         })));

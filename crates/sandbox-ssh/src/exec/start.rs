@@ -41,6 +41,10 @@ impl Start {
         self.control.push((dialect::JOB, id.to_string()));
     }
 
+    pub(super) fn is_in_terminal(&self) -> bool {
+        self.pty.is_some()
+    }
+
     /// Begins to measure it; what the SDK asks for itself is no command.
     pub(super) fn measured(&self, kind: &'static str) -> Option<measure::Underway> {
         let job = self.control.iter().any(|(name, _)| *name == dialect::JOB);

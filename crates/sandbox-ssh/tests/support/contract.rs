@@ -141,6 +141,23 @@ pub(crate) async fn a_terminal_has_a_size(session: &Any) {
     assert!(text.contains("43 132") && text.contains("xterm-256color typed"), "{text:?}");
 }
 
+/// Where nobody types, what reads finds the end, and sizes arrive all the same.
+pub(crate) async fn a_terminal_that_nobody_types_at(session: &Any) {
+    let mut request = ExecRequest::shell("cat; stty size; until stty size | grep 132; do sleep 0.01; done");
+    let size = |columns, rows| PtySize { columns, rows };
+    request.pty = Some(Pty { term: "xterm".into(), size: size(80, 24) });
+    let mut process = session.exec(request).await.unwrap();
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("24 80") {
+        match process.next().await.unwrap().unwrap() {
+            ExecEvent::Stdout(bytes) => seen.extend_from_slice(&bytes),
+            other => panic!("{other:?}"),
+        }
+    }
+    process.control().resize(size(132, 43)).await.unwrap();
+    assert_eq!(process.output(CAP).await.unwrap().status, ExitStatus::Code(0));
+}
+
 /// Whatever the server takes by itself; and no process of the sandbox sees it.
 pub(crate) async fn variables_arrive_and_are_not_seen(session: &Any) {
     const SECRET: &str = "s3cr3t-it's \\ \"q\" $x `id`\n\n \u{6587}\u{c1}\u{c8}\n";
@@ -184,9 +201,10 @@ pub(crate) async fn variables_arrive_and_are_not_seen(session: &Any) {
 /// Also what a terminal would take for keys, and lines longer than it has; and then it is as it was.
 pub(crate) async fn variables_arrive_in_a_terminal(session: &Any) {
     let secret = format!("s3cr3t \u{3}\u{4}\u{1a}\u{7f}\r\n\t'é {}", "x".repeat(6000));
-    let line = "printf '%s' \"$SECRET\" | od -An -v -tx1 | tr -d ' \\n'; echo; \
-                stty -a | tr ' ;' '\\n\\n' | grep -c -x -e isig -e icanon -e icrnl -e echo -e ixon; \
-                read line; echo \"got $line\"; exit 4";
+    // What is typed is echoed when it comes, so nothing is written before it was read.
+    let line = "hex=$(printf '%s' \"$SECRET\" | od -An -v -tx1 | tr -d ' \\n'); \
+                modes=$(stty -a | tr ' ;' '\\n\\n' | grep -c -x -e isig -e icanon -e icrnl -e echo -e ixon); \
+                read line; echo \"$hex\"; echo \"$modes\"; echo \"got $line\"; exit 4";
     let mut request = ExecRequest::shell(line);
     let size = PtySize { columns: 80, rows: 24 };
     request.pty = Some(Pty { term: "xterm".into(), size });
