@@ -6,7 +6,6 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use sandbox_core::{DownloadRequest, Session, TransferReason, UploadRequest};
 use sandbox_ssh::{SshOptions, SshSessions};
