@@ -52,6 +52,12 @@ pub(crate) async fn open(
     patience: Duration,
     deadline: Deadline,
 ) -> Result<OpenChannel> {
+    if let Opening::Session = opening
+        && let Some(channel) = pool.take_ahead().await
+    {
+        pool.open_ahead(&channel);
+        return Ok(channel);
+    }
     let give_up = Deadline::after(patience);
     let mut pause = RETRY.0;
     let (mut refusals, mut losses) = (0, 0);
@@ -59,7 +65,11 @@ pub(crate) async fn open(
         let lease = pool.checkout(deadline).await?;
         let (conn, opened) = open_on(lease, opening.clone(), patience).await?;
         let refusal = match (opened, opening) {
-            (Ok(channel), _) => return Ok(channel),
+            (Ok(channel), Opening::Session) => {
+                pool.open_ahead(&channel);
+                return Ok(channel);
+            }
+            (Ok(channel), Opening::Tcp { .. }) => return Ok(channel),
             (Err((lease, OpenError::Refused(reason))), Opening::Session) => {
                 pool.refused(&lease);
                 reason
@@ -115,6 +125,15 @@ async fn open_on(lease: Lease, opening: Opening, patience: Duration) -> Result<(
     }
 }
 
+/// Opens a session on this slot, in a task that nobody cancels. The slot where it is refused.
+pub(crate) async fn open_with(lease: Lease) -> std::result::Result<OpenChannel, Option<Lease>> {
+    match lease.conn().open(&Opening::Session).await {
+        Ok(channel) => Ok(OpenChannel::new(channel, lease)),
+        Err(OpenError::Refused(_)) => Err(Some(lease)),
+        Err(OpenError::Lost) => Err(None),
+    }
+}
+
 impl OpenChannel {
     fn new(channel: Channel<Msg>, lease: Lease) -> Self {
         let (read, write) = channel.split();
@@ -124,6 +143,20 @@ impl OpenChannel {
 
     pub(crate) fn conn(&self) -> &Arc<Conn> {
         &self.guard.conn
+    }
+
+    /// It is kept, and nothing is done with it; its connection counts as idle.
+    pub(crate) fn pause(&mut self) {
+        if let Some(lease) = &mut self.guard.lease {
+            lease.pause();
+        }
+    }
+
+    /// It is used.
+    pub(crate) fn resume(&mut self) {
+        if let Some(lease) = &mut self.guard.lease {
+            lease.resume();
+        }
     }
 
     /// Closes it, unless the server has, and then gives its slot back.

@@ -11,6 +11,11 @@ pub struct SshOptions {
     /// many as it allowed. Half of OpenSSH's default MaxSessions of 10: above that it refuses
     /// at times, for a channel that was just closed still counts.
     pub channels_per_connection: usize,
+    /// A command takes one round trip instead of two where a channel is open for it already. One is
+    /// opened for the next while a command runs, if opening one takes at least this long; `None`:
+    /// never. At most two are kept, as long as fewer than half of all channels are in use, and for
+    /// 15 seconds.
+    pub open_ahead_from: Option<Duration>,
     /// Connections for commands that are opened without hesitation.
     pub connections: usize,
     /// Connections for commands at most. Those above [`connections`](Self::connections) are
@@ -57,6 +62,7 @@ impl Default for SshOptions {
     fn default() -> Self {
         Self {
             channels_per_connection: 5,
+            open_ahead_from: Some(Duration::from_millis(10)),
             connections: 4,
             max_connections: 32,
             max_streams: 64,

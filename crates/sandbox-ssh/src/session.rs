@@ -43,6 +43,7 @@ impl Instance {
             connections: options.connections,
             max_connections: options.max_connections,
             handshakes: 1,
+            open_ahead_from: options.open_ahead_from,
         };
         let commands = SlotPool::new(dialer.clone(), bounds, None)?;
         let streams = SlotPool::new(
@@ -52,13 +53,19 @@ impl Instance {
                 connections: options.max_streams,
                 max_connections: options.max_streams,
                 handshakes: 4,
+                open_ahead_from: None,
             },
             Some(&commands),
         )?;
         let bulk = dialer.with_purpose(options, Purpose::Files);
         let most = files::SESSIONS;
-        let one =
-            Bounds { channels_per_connection: 1, connections: most, max_connections: most, handshakes: most };
+        let one = Bounds {
+            channels_per_connection: 1,
+            connections: most,
+            max_connections: most,
+            handshakes: most,
+            open_ahead_from: None,
+        };
         let limits = files::HubLimits {
             checkout: options.checkout_timeout,
             channel: options.channel_timeout,

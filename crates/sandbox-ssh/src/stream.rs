@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use russh::ChannelMsg;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, DropGuard, ReusableBoxFuture};
 
 use crate::channel::OpenChannel;
-use crate::files::Progress;
+use crate::files::{Chunks, Progress};
 use crate::transport::Life;
 
 /// The data of a channel, both ways. A lost connection is an error, never an end. Dropping it
@@ -61,6 +61,27 @@ async fn ended(life: Life) {
     life.ended().await;
 }
 
+impl Chunks for ChannelIo {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        while !self.eof {
+            let (channel, message) = ready!(self.reading.poll(cx));
+            self.reading.set(next(channel));
+            match message {
+                Some(ChannelMsg::Data { data }) => {
+                    if let Some(progress) = &self.progress {
+                        progress.note();
+                    }
+                    return Poll::Ready(Ok(Some(data)));
+                }
+                Some(ChannelMsg::Eof | ChannelMsg::Close) => self.eof = true,
+                Some(_) => {}
+                None => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            }
+        }
+        Poll::Ready(Ok(None))
+    }
+}
+
 impl AsyncRead for ChannelIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -68,30 +89,15 @@ impl AsyncRead for ChannelIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        loop {
-            if !this.rest.is_empty() {
-                let taken = this.rest.len().min(buf.remaining());
-                buf.put_slice(&this.rest[..taken]);
-                this.rest.advance(taken);
-                return Poll::Ready(Ok(()));
-            }
-            if this.eof {
-                return Poll::Ready(Ok(()));
-            }
-            let (channel, message) = ready!(this.reading.poll(cx));
-            this.reading.set(next(channel));
-            match message {
-                Some(ChannelMsg::Data { data }) => {
-                    this.rest = data;
-                    if let Some(progress) = &this.progress {
-                        progress.note();
-                    }
-                }
-                Some(ChannelMsg::Eof | ChannelMsg::Close) => this.eof = true,
-                Some(_) => {}
-                None => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        while this.rest.is_empty() {
+            match ready!(this.poll_chunk(cx))? {
+                Some(chunk) => this.rest = chunk,
+                None => return Poll::Ready(Ok(())),
             }
         }
+        let taken = this.rest.len().min(buf.remaining());
+        buf.put_slice(&this.rest.split_to(taken));
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -227,6 +227,24 @@ async fn a_server_that_allows_few_sessions_serves_many_callers() {
     }
 }
 
+/// Nor is one asked for more because a channel is opened ahead.
+#[tokio::test]
+async fn a_channel_ahead_keeps_to_what_the_server_allows() {
+    for most in [1, 2] {
+        let Some(sshd) = support::openssh::start(&[&format!("MaxSessions {most}")]) else { return };
+        let mut options = SshOptions::default();
+        (options.connections, options.max_connections) = (1, 1);
+        options.open_ahead_from = Some(Duration::ZERO);
+        let sessions = SshSessions::new(Arc::new(TcpConnector), options);
+        let session = support::session(&sessions, &sshd.access).await;
+        for n in 0..10 {
+            assert_eq!(sh(&session, &format!("echo {n}")).await, format!("{n}\n"));
+        }
+        support::contract::many_callers_share(&session).await;
+        assert_eq!(sessions.status()[0].commands.connections, 1);
+    }
+}
+
 /// Beyond so many that have not logged in yet, the server hangs up on newcomers.
 #[tokio::test]
 async fn a_server_that_lets_in_few_at_once_serves_many_callers() {

@@ -35,7 +35,8 @@ contract! {
 use std::time::Duration;
 
 use sandbox_core::{
-    AttachOptions, CommandCause, Error, ExecEvent, ExecRequest, ExitStatus, JobId, Process, Signal,
+    AttachOptions, CommandCause, Error, ExecEvent, ExecRequest, ExitStatus, JobId, Process, SessionSource,
+    Signal,
 };
 use support::Ours;
 use support::contract::sh;
@@ -268,4 +269,70 @@ async fn the_server_closes_what_has_ended() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("a dropped command's channel is not closed");
+}
+
+/// Sessions that open a channel ahead however near the server is.
+fn ahead(ours: &Ours) -> sandbox_ssh::SshSessions {
+    let mut options = sandbox_ssh::SshOptions::default();
+    options.open_ahead_from = Some(Duration::ZERO);
+    sandbox_ssh::SshSessions::new(std::sync::Arc::clone(&ours.connector) as _, options)
+}
+
+async fn until_kept(ours: &Ours, sessions: &sandbox_ssh::SshSessions, channels: usize) {
+    for _ in 0..5000 {
+        let commands = sessions.status()[0].commands;
+        if (commands.busy, commands.ahead, ours.server.status().channels) == (0, channels, channels) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("{:?} {:?}", sessions.status(), ours.server.status());
+}
+
+#[tokio::test]
+async fn a_channel_is_open_for_the_next_command() {
+    let taken = std::sync::Arc::default();
+    let counter = Counter("a channel was open ahead", std::sync::Arc::clone(&taken));
+    let _counting = tracing::subscriber::set_default(counter);
+    let ours = Ours::new();
+    let sessions = ahead(&ours);
+    let session = support::session(&sessions, &ours.access).await;
+    for _ in 0..3 {
+        assert_eq!(sh(&session, "echo hi").await, "hi\n");
+    }
+    for round in 1..=5 {
+        until_kept(&ours, &sessions, 1).await;
+        let before = taken.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(sh(&session, "echo $((6 * 7))").await, "42\n");
+        assert_eq!(taken.load(std::sync::atomic::Ordering::Relaxed), before + 1, "round {round}");
+    }
+    support::contract::many_callers_share(&session).await;
+    support::contract::cancelled_calls_leak_no_channel(&session).await;
+    sessions.evict(&ours.access.uid).await;
+    for _ in 0..5000 {
+        if ours.server.status().channels == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("{:?}", ours.server.status());
+}
+
+#[tokio::test]
+async fn a_channel_that_was_open_ahead_and_is_lost_is_not_used() {
+    let ours = Ours::new();
+    let sessions = ahead(&ours);
+    let session = support::session(&sessions, &ours.access).await;
+    for _ in 0..3 {
+        sh(&session, "true").await;
+    }
+    for _ in 0..3 {
+        until_kept(&ours, &sessions, 1).await;
+        ours.connector.cut().await;
+        // Noticed before the next command, which gets another connection.
+        until_kept(&ours, &sessions, 0).await;
+        for _ in 0..3 {
+            assert_eq!(sh(&session, "echo on").await, "on\n");
+        }
+    }
 }

@@ -72,7 +72,7 @@ impl Connection {
         let output = Output::new(output, session.handle(), Arc::clone(&self.gate));
         let (inbox, input) = inbox(Arc::clone(&self.gate), Backlog::new(self.shared.config.home.clone()));
         let (control, controls) = mpsc::channel(CONTROLS);
-        let using = self.shared.lifetime.begin(Use::Channel);
+        let using = self.shared.lifetime.begin(Use::Ready);
         let start = Some(Start::new(Ends { input, output, control: controls }, using));
         self.channels.insert(id, Entry { inbox, control, start, env_bytes: 0 });
         Some(id)
@@ -289,8 +289,9 @@ impl Handler for Connection {
 
     /// Dropping the entry tells its task.
     async fn channel_close(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Self::Error> {
-        self.shared.lifetime.touch();
-        self.channels.remove(&id);
+        if self.channels.remove(&id).is_some_and(|entry| entry.start.is_none()) {
+            self.shared.lifetime.touch();
+        }
         Ok(())
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Lifetime {
 }
 
 struct State {
-    uses: [usize; 3],
+    uses: [usize; 4],
     last_use: Instant,
     last_client: Instant,
     soft_end: Option<Instant>,
@@ -44,6 +44,8 @@ pub(crate) enum Use {
     Client = 0,
     Channel = 1,
     Job = 2,
+    /// A channel on which nothing was started yet: a client may keep one ready, and that is no use.
+    Ready = 3,
 }
 
 /// One use; over when dropped.
@@ -61,7 +63,7 @@ impl Lifetime {
             attach_limit: config.attach_limit,
             hard_end,
             state: Mutex::new(State {
-                uses: [0; 3],
+                uses: [0; 4],
                 last_use: now,
                 last_client: now,
                 soft_end: config.ttl.map(|ttl| now + ttl),
@@ -147,13 +149,28 @@ impl Lifetime {
     }
 }
 
+impl InUse {
+    /// It is now of another kind.
+    pub(crate) fn turn_into(&mut self, kind: Use) {
+        let mut state = self.lifetime.state();
+        state.uses[self.kind as usize] -= 1;
+        state.uses[kind as usize] += 1;
+        state.last_use = Instant::now();
+        self.kind = kind;
+    }
+}
+
 impl Drop for InUse {
     fn drop(&mut self) {
         let mut state = self.lifetime.state();
         state.uses[self.kind as usize] -= 1;
-        state.last_use = Instant::now();
-        if self.kind == Use::Client {
-            state.last_client = state.last_use;
+        match self.kind {
+            Use::Ready => {}
+            Use::Channel | Use::Job => state.last_use = Instant::now(),
+            Use::Client => {
+                state.last_use = Instant::now();
+                state.last_client = state.last_use;
+            }
         }
         drop(state);
         self.lifetime.changed.notify_waiters();
@@ -188,6 +205,22 @@ mod tests {
             assert_eq!(life.ended().await, End::Idle);
             assert_eq!(start.elapsed().as_secs(), 1);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_channel_that_is_kept_ready_is_idle() {
+        let life = Lifetime::new(&config().with_idle_limit(SECOND * 10));
+        let mut ready = life.begin(Use::Ready);
+        let start = Instant::now();
+        assert_eq!(life.ended().await, End::Idle);
+        assert_eq!(start.elapsed().as_secs(), 10);
+        ready.turn_into(Use::Channel);
+        assert!(tokio::time::timeout(SECOND * 20, life.ended()).await.is_err());
+        ready.turn_into(Use::Ready);
+        tokio::time::sleep(SECOND * 9).await;
+        drop(ready);
+        assert_eq!(life.ended().await, End::Idle);
+        assert_eq!(start.elapsed().as_secs(), 40, "its end is no use either");
     }
 
     #[tokio::test(start_paused = true)]

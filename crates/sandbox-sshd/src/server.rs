@@ -123,7 +123,7 @@ impl Server {
         let lifetime = &self.shared.lifetime;
         ServerStatus {
             clients: lifetime.count(Use::Client),
-            channels: lifetime.count(Use::Channel),
+            channels: lifetime.count(Use::Channel) + lifetime.count(Use::Ready),
             jobs: lifetime.count(Use::Job),
             processes: self.shared.processes.count(),
         }

@@ -11,7 +11,7 @@ use sandbox_core::dialect;
 use crate::command::{self, Ends, refuse, unless};
 use crate::jobs::{self, Attach};
 use crate::launch::{self, CannotLaunch, Launch};
-use crate::lifetime::InUse;
+use crate::lifetime::{InUse, Use};
 use crate::output::{Exit, Lost};
 use crate::pty::Terminal;
 use crate::server::Shared;
@@ -87,7 +87,8 @@ impl Start {
     }
 
     /// Serves the channel to its end.
-    pub(crate) async fn run(self, request: Request, shared: Arc<Shared>) {
+    pub(crate) async fn run(mut self, request: Request, shared: Arc<Shared>) {
+        self.using.turn_into(Use::Channel);
         let served = self.serve(request, &shared).await;
         if served.is_err() {
             tracing::debug!("the client left a channel before its end");
@@ -142,7 +143,8 @@ impl Start {
     }
 
     /// Connects inside the sandbox, then opens the channel and copies.
-    pub(crate) async fn forward(self, target: Request, reply: ChannelOpenHandle, shared: Arc<Shared>) {
+    pub(crate) async fn forward(mut self, target: Request, reply: ChannelOpenHandle, shared: Arc<Shared>) {
+        self.using.turn_into(Use::Channel);
         let _using = self.using;
         let copied = match target {
             Request::Tcp { host, port } => match forward::connect_tcp(&host, port).await {

@@ -12,6 +12,7 @@ use sandbox_core::{
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::local_file::{LocalReader, LocalWriter};
 use crate::meter::{Meter, Metered};
 use crate::{Sandbox, Transfer};
 
@@ -95,7 +96,7 @@ impl Transfer {
             local.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let temporary =
             tempfile::Builder::new().prefix(".sandbox-").tempfile_in(directory).map_err(failed)?;
-        let writer = tokio::fs::File::from_std(temporary.as_file().try_clone().map_err(failed)?);
+        let writer = LocalWriter::new(temporary.as_file().try_clone().map_err(failed)?);
         let writer = Box::new(Metered::new(writer, meter));
         let size =
             inner.explained(inner.session.download(DownloadRequest::new(remote), writer).await).await?;
@@ -140,7 +141,7 @@ impl Source {
         let request = request(remote, &self.metadata);
         let from: Reader = match self.content {
             Content::Whole(content) => Box::new(Metered::new(std::io::Cursor::new(content), meter)),
-            Content::Open(file) => Box::new(Metered::new(tokio::fs::File::from_std(file), meter)),
+            Content::Open(file) => Box::new(Metered::new(LocalReader::new(file, self.metadata.len()), meter)),
         };
         let sent = sandbox.inner.explained(sandbox.inner.session.upload(request, from).await).await?;
         meter.file_done();

@@ -83,6 +83,7 @@ mod forward;
 mod handle;
 mod job;
 mod known;
+mod local_file;
 mod memory;
 mod meter;
 mod other_clients;

@@ -10,6 +10,7 @@ use sandbox_core::{Direction, DownloadRequest, Error, FileKind, Result, Transfer
 use sha2::{Digest, Sha256};
 
 use crate::copy::{self, blocking, local_error};
+use crate::local_file::{LocalReader, LocalWriter};
 use crate::meter::{Meter, Metered};
 use crate::{Discarded, Transfer, TransferReport};
 
@@ -47,7 +48,7 @@ impl Transfer {
         }
         meter.moved(at);
         request.resume_at = Some(at);
-        let from = Box::new(Metered::new(tokio::fs::File::from_std(file), meter));
+        let from = Box::new(Metered::new(LocalReader::new(file, metadata.len() - at), meter));
         let bytes = inner.explained(inner.session.upload(request, from).await).await?;
         meter.file_done();
         Ok(TransferReport { bytes, resumed_at: at, discarded })
@@ -76,7 +77,7 @@ impl Transfer {
         meter.moved(at);
         let mut request = DownloadRequest::new(remote.clone());
         request.offset = at;
-        let writer = tokio::fs::File::from_std(file.try_clone().map_err(failed)?);
+        let writer = LocalWriter::new(file.try_clone().map_err(failed)?);
         let writer = Box::new(Metered::new(writer, meter));
         let received = inner.explained(inner.session.download(request, writer).await).await?;
         let bytes = at + received;

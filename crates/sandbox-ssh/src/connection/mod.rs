@@ -39,6 +39,8 @@ pub(crate) struct Conn {
     retired: AtomicBool,
     /// Slots in use.
     busy: AtomicUsize,
+    /// The shortest time that the server took to open a session.
+    opening_us: AtomicU64,
     /// When the last use ended, in milliseconds after `created`.
     last_used: AtomicU64,
     _measured: measure::OpenConnection,
@@ -77,6 +79,7 @@ impl Conn {
             opened: AtomicU64::new(0),
             retired: AtomicBool::new(false),
             busy: AtomicUsize::new(0),
+            opening_us: AtomicU64::new(u64::MAX),
             last_used: AtomicU64::new(0),
             _measured: measure::OpenConnection::new(),
         }
@@ -157,14 +160,26 @@ impl Conn {
                 }
             }
         };
-        tokio::select! {
+        let begun = Instant::now();
+        let opened = tokio::select! {
             biased;
             opened = open => opened.map_err(|error| match error {
                 russh::Error::ChannelOpenFailure(reason) => OpenError::Refused(reason),
                 _ => OpenError::Lost,
             }),
             () = self.watch() => Err(OpenError::Lost),
+        };
+        if let (Ok(_), Opening::Session) = (&opened, opening) {
+            let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.opening_us.fetch_min(took, Ordering::Relaxed);
         }
+        opened
+    }
+
+    /// About one round trip, once three sessions were asked for: the server may be slow with the first.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        let shortest = self.opening_us.load(Ordering::Relaxed);
+        (self.opened() > 2 && shortest < u64::MAX).then(|| Duration::from_micros(shortest))
     }
 
     /// Whether the server answers in time. Everything it sent before the answer has arrived

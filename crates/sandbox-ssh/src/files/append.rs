@@ -26,8 +26,9 @@ pub(crate) async fn append(hub: &Hub, path: &str, mut from: Reader) -> Result<u6
     let (id, mut added) = (file.id().to_owned(), 0);
     let mut writes = VecDeque::new();
     loop {
-        let piece =
-            read_piece(&mut from, None).await.map_err(|error| failed_here(UPLOAD, path, "reading", error))?;
+        let piece = read_piece(&mut from, sftp.write_len, None)
+            .await
+            .map_err(|error| failed_here(UPLOAD, path, "reading", error))?;
         if writes.len() >= IN_FLIGHT || piece.is_empty() {
             // The oldest; at the end, all of them.
             while let Some(write) = writes.pop_front() {
@@ -41,7 +42,7 @@ pub(crate) async fn append(hub: &Hub, path: &str, mut from: Reader) -> Result<u6
             break;
         }
         let length = piece.len() as u64;
-        let mut write = Box::pin(sftp.raw.write(id.clone(), offset, piece));
+        let mut write = Box::pin(sftp.bulk.write(&id, offset, piece));
         // Sent now, so that the pieces come in their order.
         match write.as_mut().now_or_never() {
             Some(written) => drop(written.map_err(fail)?),

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::Either;
 use futures_util::stream::{FuturesOrdered, StreamExt};
-use russh_sftp::client::error::Error as SftpError;
-use russh_sftp::protocol::StatusCode;
 use sandbox_core::{Direction, DownloadRequest, FileKind, Result, TransferReason, Writer};
 use tokio::io::AsyncWriteExt;
 
+use super::bulk::Parts;
 use super::failure::{failed_here, fault};
 use super::handle::{self, Handle, Target};
 use super::hub::Hub;
 use super::names::check_path;
 use super::ops::kind;
-use super::sftp::Sftp;
+use super::sftp::{Sftp, SftpResult};
 use super::stripes::Stripes;
 
 /// Requests in flight.
@@ -48,8 +47,7 @@ pub(crate) async fn download(hub: &Hub, request: DownloadRequest, mut to: Writer
         return Err(changed(&request, size.max(start), if size < start { size } else { got }));
     }
     check_size(&request, got)?;
-    to.write_all(&piece).await.map_err(|error| failed_here(DOWNLOAD, &request.path, "writing", error))?;
-    drop(piece);
+    write(&mut to, piece, &request).await?;
     let end = if size == 0 {
         // Files of /proc have no size, yet have content.
         if got == 0 { 0 } else { until_end(&sftp, &file, &request, got, &mut to).await? }
@@ -104,14 +102,14 @@ async fn whole(
         if piece.len() as u64 != expected {
             return Err(changed(request, size, read + piece.len() as u64));
         }
-        to.write_all(&piece).await.map_err(|error| failed_here(DOWNLOAD, &request.path, "writing", error))?;
+        write(to, piece, request).await?;
         read += expected;
     }
     stripes.narrow().await.map_err(|(sftp, error)| sftp.failed(DOWNLOAD, &request.path, error))
 }
 
 /// Reads a range, asking again for what is missing; shorter at the end of the file.
-async fn range(sftp: &Sftp, file: &str, offset: u64, length: u64) -> Result<Vec<u8>, SftpError> {
+async fn range(sftp: &Sftp, file: &str, offset: u64, length: u64) -> SftpResult<Parts> {
     let mut piece = read(sftp, file, offset, length).await?;
     while (piece.len() as u64) < length {
         let done = piece.len() as u64;
@@ -119,20 +117,21 @@ async fn range(sftp: &Sftp, file: &str, offset: u64, length: u64) -> Result<Vec<
         if more.is_empty() {
             break;
         }
-        piece.extend_from_slice(&more);
+        piece.extend(more);
     }
     Ok(piece)
 }
 
 /// Reads up to `length` bytes; none at the end of the file.
-async fn read(sftp: &Sftp, file: &str, offset: u64, length: u64) -> Result<Vec<u8>, SftpError> {
-    let length = u32::try_from(length).unwrap_or(sftp.read_len);
-    match sftp.raw.read(file, offset, length).await {
-        Ok(data) if data.data.len() <= length as usize => Ok(data.data),
-        Ok(_) => Err(SftpError::UnexpectedPacket),
-        Err(SftpError::Status(status)) if status.status_code == StatusCode::Eof => Ok(Vec::new()),
-        Err(error) => Err(error),
+async fn read(sftp: &Sftp, file: &str, offset: u64, length: u64) -> SftpResult<Parts> {
+    sftp.bulk.read(file, offset, u32::try_from(length).unwrap_or(sftp.read_len)).await
+}
+
+async fn write(to: &mut Writer, piece: Parts, request: &DownloadRequest) -> Result<()> {
+    for part in piece {
+        to.write_all(&part).await.map_err(|error| failed_here(DOWNLOAD, &request.path, "writing", error))?;
     }
+    Ok(())
 }
 
 /// Reads one piece after the other until there is no more.
@@ -153,8 +152,8 @@ async fn until_end(
             return Ok(offset);
         }
         check_size(request, offset + piece.len() as u64)?;
-        to.write_all(&piece).await.map_err(|error| failed_here(DOWNLOAD, &request.path, "writing", error))?;
         offset += piece.len() as u64;
+        write(to, piece, request).await?;
     }
 }
 

@@ -1,18 +1,24 @@
 //! Tests against a file server that answers as it likes.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use sandbox_core::{
     Access, DownloadRequest, Endpoint, Error, KeyPair, Result, TransferReason, Uid, UploadRequest,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, ReadHalf};
 use tokio_util::sync::CancellationToken;
 
 use super::hub::{Hub, HubLimits};
-use super::sftp::{Progress, Sftp};
+use super::incoming::Chunks;
+use super::outgoing::Outgoing;
+use super::sftp::{Progress, Sftp, SftpResult};
 use super::{Files, download, upload};
 use crate::connection::Purpose;
 use crate::options::SshOptions;
@@ -82,6 +88,24 @@ fn names(names: &[&[u8]]) -> Reply {
     (NAME, body)
 }
 
+/// What comes of a stream.
+struct Read(ReadHalf<DuplexStream>);
+
+impl Chunks for Read {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        let mut buffer = [0; 5000];
+        let mut read = ReadBuf::new(&mut buffer);
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut read))?;
+        let chunk = Bytes::copy_from_slice(read.filled());
+        Poll::Ready(Ok((!chunk.is_empty()).then_some(chunk)))
+    }
+}
+
+async fn begin(stream: DuplexStream, patience: Duration) -> SftpResult<Sftp> {
+    let (read, write) = tokio::io::split(stream);
+    Sftp::begin(Read(read), Outgoing::over(write), CancellationToken::new(), Progress::new(), patience).await
+}
+
 async fn hub(answer: impl FnMut(u8, u64) -> Option<Reply> + Send + 'static) -> Hub {
     patient(Duration::from_secs(1), answer).await
 }
@@ -89,7 +113,7 @@ async fn hub(answer: impl FnMut(u8, u64) -> Option<Reply> + Send + 'static) -> H
 async fn patient(patience: Duration, answer: impl FnMut(u8, u64) -> Option<Reply> + Send + 'static) -> Hub {
     let (near, far) = tokio::io::duplex(1 << 20);
     tokio::spawn(serve(far, answer));
-    let sftp = Sftp::begin(near, CancellationToken::new(), Progress::new(), patience).await.unwrap();
+    let sftp = begin(near, patience).await.unwrap();
     let keys = KeyPair::generate().unwrap();
     let access = Access {
         id: "sbx-test".parse().unwrap(),
@@ -102,7 +126,13 @@ async fn patient(patience: Duration, answer: impl FnMut(u8, u64) -> Option<Reply
     };
     let dialer =
         Dialer::new(Arc::new(TcpConnector), Arc::new(access), &SshOptions::default(), Purpose::Files);
-    let one = Bounds { channels_per_connection: 1, connections: 1, max_connections: 1, handshakes: 1 };
+    let one = Bounds {
+        channels_per_connection: 1,
+        connections: 1,
+        max_connections: 1,
+        handshakes: 1,
+        open_ahead_from: None,
+    };
     let limits = HubLimits { checkout: patience, channel: patience, request: patience };
     Hub::over(SlotPool::new(dialer, one, None).unwrap(), limits, sftp)
 }
@@ -199,7 +229,7 @@ async fn an_upload_that_the_server_did_not_keep_is_told() {
 #[tokio::test]
 async fn a_server_that_answers_nothing_is_given_up() {
     let (near, _far) = tokio::io::duplex(1 << 10);
-    let begin = Sftp::begin(near, CancellationToken::new(), Progress::new(), Duration::from_secs(1));
+    let begin = begin(near, Duration::from_secs(1));
     assert!(tokio::time::timeout(Duration::from_millis(50), begin).await.is_err());
     // It answers the first requests, and then no more.
     let (stop, stopped) = std::sync::mpsc::channel::<()>();

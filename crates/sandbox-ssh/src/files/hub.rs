@@ -131,8 +131,8 @@ impl Hub {
         }
         let (ended, progress) = (CancellationToken::new(), Progress::new());
         let outgoing = Outgoing::new(Arc::clone(&channel.write), life.clone());
-        let stream = tokio::io::join(ChannelIo::new(channel).telling(&ended, &progress), outgoing);
-        let begin = Sftp::begin(stream, ended, progress, self.0.limits.request);
+        let incoming = ChannelIo::new(channel).telling(&ended, &progress);
+        let begin = Sftp::begin(incoming, outgoing, ended, progress, self.0.limits.request);
         match tokio::time::timeout(self.0.limits.channel, begin).await.map_err(|_elapsed| silent())? {
             Ok(sftp) => Ok(sftp),
             Err(source) if life.is_dead() => Err(Error::connection(

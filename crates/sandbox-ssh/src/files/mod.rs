@@ -5,6 +5,7 @@
 //! requests are in flight at once.
 
 mod append;
+mod bulk;
 mod download;
 mod failure;
 mod handle;
@@ -12,6 +13,7 @@ mod hash;
 #[cfg(test)]
 mod hostile;
 mod hub;
+mod incoming;
 mod names;
 mod ops;
 mod outgoing;
@@ -23,6 +25,7 @@ pub(crate) use append::append;
 pub(crate) use download::download;
 pub(crate) use hash::{HASH_OUTPUT, hash_command, read_hash, told_hash};
 pub(crate) use hub::{Hub, HubLimits, SESSIONS};
+pub(crate) use incoming::Chunks;
 pub(crate) use ops::Files;
 pub(crate) use sftp::Progress;
 pub(crate) use upload::upload;

@@ -2,8 +2,10 @@
 //!
 //! russh-sftp writes each request by itself. As channel data each would be a packet of SSH, to
 //! be encrypted and sent alone, and that costs more than a small request itself. So they are
-//! gathered while earlier ones are being sent, which makes no request wait.
+//! gathered while earlier ones are being sent, which makes no request wait. What carries a piece
+//! of a file is large enough to go as it is, without being copied once more.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +25,9 @@ const MOST: usize = 256 << 10;
 /// The writing side of a channel. What is written is sent by a task of its own.
 pub(super) struct Outgoing(Arc<Shared>);
 
+/// The way of whole requests past the writer.
+pub(super) struct Requests(Arc<Shared>);
+
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
@@ -31,7 +36,9 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    bytes: BytesMut,
+    /// What goes before the small ones.
+    ready: VecDeque<Bytes>,
+    small: BytesMut,
     /// Nothing more will be written.
     complete: bool,
     /// Nothing more can be sent.
@@ -44,6 +51,46 @@ impl Outgoing {
         let shared = Arc::<Shared>::default();
         tokio::spawn(send(Arc::clone(&shared), channel, life));
         Self(shared)
+    }
+
+    /// Over any stream.
+    #[cfg(test)]
+    pub(super) fn over(mut stream: impl AsyncWrite + Send + Unpin + 'static) -> Self {
+        use tokio::io::AsyncWriteExt;
+        let shared = Arc::<Shared>::default();
+        let queue = Arc::clone(&shared);
+        tokio::spawn(async move {
+            while let Some(bytes) = queue.next().await {
+                if stream.write_all(&bytes).await.is_err() {
+                    break;
+                }
+            }
+            queue.state().end();
+        });
+        Self(shared)
+    }
+
+    pub(super) fn requests(&self) -> Requests {
+        Requests(Arc::clone(&self.0))
+    }
+}
+
+impl Requests {
+    /// Sends a whole request after all that was written or sent before; whether it can be.
+    pub(super) fn send(&self, request: Bytes) -> bool {
+        let mut state = self.0.state();
+        if state.broken || state.complete {
+            return false;
+        }
+        if request.len() < MOST / 64 {
+            state.small.extend_from_slice(&request);
+        } else {
+            state.seal();
+            state.ready.push_back(request);
+        }
+        drop(state);
+        self.0.written.notify_one();
+        true
     }
 }
 
@@ -59,9 +106,7 @@ async fn send(shared: Arc<Shared>, channel: Arc<ChannelWriteHalf<Msg>>, life: Li
             break;
         }
     }
-    let mut state = shared.state();
-    state.broken = true;
-    state.wake();
+    shared.state().end();
 }
 
 impl Shared {
@@ -70,9 +115,12 @@ impl Shared {
         loop {
             {
                 let mut state = self.state();
-                if !state.bytes.is_empty() {
+                if state.ready.is_empty() {
+                    state.seal();
+                }
+                if let Some(bytes) = state.ready.pop_front() {
                     state.wake();
-                    return Some(state.bytes.split().freeze());
+                    return Some(bytes);
                 }
                 if state.complete {
                     return None;
@@ -88,6 +136,20 @@ impl Shared {
 }
 
 impl State {
+    /// Nothing is added any more to the small ones that wait.
+    fn seal(&mut self) {
+        if !self.small.is_empty() {
+            let small = self.small.split().freeze();
+            self.ready.push_back(small);
+        }
+    }
+
+    fn end(&mut self) {
+        self.broken = true;
+        self.ready.clear();
+        self.wake();
+    }
+
     fn wake(&mut self) {
         if let Some(writer) = self.writer.take() {
             writer.wake();
@@ -101,11 +163,11 @@ impl AsyncWrite for Outgoing {
         if state.broken || state.complete {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        if state.bytes.len() >= MOST {
+        if state.small.len() >= MOST {
             state.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        state.bytes.extend_from_slice(buf);
+        state.small.extend_from_slice(buf);
         drop(state);
         self.0.written.notify_one();
         Poll::Ready(Ok(buf.len()))
@@ -133,5 +195,31 @@ impl Drop for Outgoing {
     fn drop(&mut self) {
         self.0.state().complete = true;
         self.0.written.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn all_goes_out_in_order_whichever_way_it_came() {
+        let (near, mut far) = tokio::io::duplex(1000);
+        let mut outgoing = Outgoing::over(near);
+        let requests = outgoing.requests();
+        let mut expected = Vec::new();
+        for n in 0..50_u8 {
+            let small = [n; 30];
+            outgoing.write_all(&small).await.unwrap();
+            assert!(requests.send(vec![n; 40].into()));
+            assert!(requests.send(vec![n; 9000].into()));
+            expected.extend([&small[..], &[n; 40], &[n; 9000]].concat());
+        }
+        drop(outgoing);
+        assert!(!requests.send(b"late"[..].into()), "nothing more is taken");
+        let mut sent = vec![0; expected.len()];
+        far.read_exact(&mut sent).await.unwrap();
+        assert!(sent == expected);
     }
 }

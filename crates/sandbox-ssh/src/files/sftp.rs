@@ -7,20 +7,22 @@ use std::time::Duration;
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::client::{Config, RawSftpSession};
 use sandbox_core::{Direction, Error};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::bulk::Bulk;
 use super::failure::failed;
+use super::incoming::{Chunks, Incoming};
+use super::outgoing::Outgoing;
 
 /// Files open at once: russh-sftp mistakes OpenSSH's 129th.
 const HANDLES: usize = 64;
 /// What every server can read or write at once.
 const BASE_LEN: u32 = 32 << 10;
-/// The most that OpenSSH reads at once; our packets are no larger.
-const MAX_READ: u64 = 261_120;
-const MAX_PACKET: u32 = 256 << 10;
+/// The most that OpenSSH reads or writes at once; our packets are no larger.
+const MAX_LEN: u64 = 261_120;
+pub(super) const MAX_PACKET: u32 = 256 << 10;
 /// russh-sftp's own time-outs begin when a request is queued, and so fail on a slow line.
 const NEVER: u64 = u64::MAX;
 
@@ -29,9 +31,12 @@ pub(super) type SftpResult<T> = Result<T, SftpError>;
 /// A session of the SFTP protocol, version 3 (draft-ietf-secsh-filexfer-02).
 pub(crate) struct Sftp {
     pub(super) raw: RawSftpSession,
+    pub(super) bulk: Bulk,
     pub(super) handles: Arc<Semaphore>,
     /// Bytes to read with one request.
     pub(super) read_len: u32,
+    /// Bytes to write with one request.
+    pub(super) write_len: usize,
     pub(super) posix_rename: bool,
     pub(super) statvfs: bool,
     /// It tells hashes of its files (draft-ietf-secsh-filexfer-extensions-00, section 3).
@@ -56,32 +61,33 @@ pub(crate) struct Progress {
 pub(super) struct Transfer(Arc<Sftp>);
 
 impl Sftp {
-    /// Begins a session on a stream that cancels `ended` when it ends, and keeps `progress`.
+    /// Begins a session on a channel that cancels `ended` when it ends, and keeps `progress`.
     /// No answer for as long as `patience` ends it.
-    pub(super) async fn begin<S>(
-        stream: S,
+    pub(super) async fn begin(
+        incoming: impl Chunks + 'static,
+        outgoing: Outgoing,
         ended: CancellationToken,
         progress: Arc<Progress>,
         patience: Duration,
-    ) -> SftpResult<Self>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    ) -> SftpResult<Self> {
+        let bulk = Bulk::new(outgoing.requests());
+        let stream = tokio::io::join(Incoming::new(incoming, bulk.waiting()), outgoing);
         let config = Config { max_packet_len: MAX_PACKET, request_timeout_secs: NEVER, ..Config::default() };
         let raw = RawSftpSession::new_with_config(stream, config);
         let version = raw.init().await?;
         let has = |name: &str| version.extensions.contains_key(name);
-        let mut read_len = BASE_LEN;
+        let (mut read_len, mut write_len) = (BASE_LEN, BASE_LEN);
         if has("limits@openssh.com")
             && let Ok(limits) = raw.limits().await
-            && limits.max_read_len > 0
         {
-            read_len = u32::try_from(limits.max_read_len.min(MAX_READ)).unwrap_or(BASE_LEN);
+            (read_len, write_len) = (at_most(limits.max_read_len), at_most(limits.max_write_len));
         }
         Ok(Self {
             raw,
+            bulk,
             handles: Arc::new(Semaphore::new(HANDLES)),
             read_len,
+            write_len: write_len as usize,
             posix_rename: has("posix-rename@openssh.com"),
             statvfs: has("statvfs@openssh.com"),
             check_file: has("check-file"),
@@ -149,6 +155,14 @@ impl Sftp {
     pub(super) fn in_flight(&self, alone: usize, least: usize) -> usize {
         let transfers = self.transfers.load(Ordering::Relaxed).max(1);
         (4 * alone / transfers).clamp(least, alone)
+    }
+}
+
+/// As much as a server allows that tells, and every one where it does not.
+fn at_most(limit: u64) -> u32 {
+    match u32::try_from(limit.min(MAX_LEN)) {
+        Ok(limit) if limit > 0 => limit,
+        _ => BASE_LEN,
     }
 }
 

@@ -10,6 +10,7 @@ use russh_sftp::protocol::FileAttributes;
 use sandbox_core::{Direction, Error, Reader, Result, TransferReason, UploadRequest};
 use tokio::io::AsyncReadExt;
 
+use super::bulk::Piece;
 use super::failure::{failed_here, fault};
 use super::handle::{self, Handle, Target};
 use super::hub::Hub;
@@ -18,12 +19,14 @@ use super::ops::replace;
 use super::sftp::{Sftp, SftpResult};
 use super::stripes::Stripes;
 
-/// Requests in flight: together one window of OpenSSH.
-const IN_FLIGHT: usize = 64;
-/// Requests in flight of one upload among many.
-const LEAST: usize = 8;
-/// Bytes of one request: with its head, one packet that every server takes.
-const PIECE: usize = (32 << 10) - 64;
+/// Bytes in flight: a little more than one window of OpenSSH.
+const IN_FLIGHT: usize = 9 << 18;
+/// Bytes of one request of an upload that can be continued: with its head, one packet.
+const RESUMABLE: usize = (32 << 10) - 64;
+/// Requests in flight, however small the server wants them.
+const MOST: usize = 72;
+/// Bytes in flight of one upload among many.
+const LEAST: usize = 256 << 10;
 const UPLOAD: Direction = Direction::Upload;
 
 /// Writes a file under a temporary name beside its own, which it gets when it is all there.
@@ -112,8 +115,10 @@ async fn write(
         0 => Target::Temporary(temporary.to_owned(), request.resume_at.is_some()),
         _ => Target::Writable(temporary.to_owned()),
     };
+    // What is to be continued is sent in small pieces, for what came of one that is not whole is lost.
+    let most = if request.resume_at.is_some() { RESUMABLE.min(sftp.write_len) } else { sftp.write_len };
     let opening = handle::open(sftp, target);
-    let (file, first) = tokio::join!(opening, read_piece(&mut from, request.size));
+    let (file, first) = tokio::join!(opening, read_piece(&mut from, most, request.size));
     let file = file.map_err(fail)?;
     let first = first.map_err(|error| failed_here(UPLOAD, &request.path, "reading", error))?;
     if start > 0 {
@@ -121,7 +126,7 @@ async fn write(
         let cut = FileAttributes { size: Some(start), ..FileAttributes::empty() };
         sftp.call(sftp.raw.fsetstat(file.id(), cut)).await.map_err(fail)?;
     }
-    if first.len() < PIECE {
+    if first.len() < most {
         // This is all of it, and no request needs the answer to another.
         let written = start + first.len() as u64;
         announced(request, written)?;
@@ -147,7 +152,7 @@ async fn finish(
     sftp: &Sftp,
     file: Handle,
     request: &UploadRequest,
-    content: Option<(u64, Vec<u8>)>,
+    content: Option<(u64, Piece)>,
 ) -> SftpResult<Option<u64>> {
     let seconds = request.modified.map(seconds);
     let attributes = FileAttributes {
@@ -159,7 +164,7 @@ async fn finish(
     let id = file.id().to_owned();
     let write = async {
         match content {
-            Some((at, content)) if !content.is_empty() => sftp.raw.write(&id, at, content).await.map(drop),
+            Some((at, content)) if !content.is_empty() => sftp.bulk.write(&id, at, content).await,
             _ => Ok(()),
         }
     };
@@ -203,23 +208,25 @@ enum Failure {
 /// Writes all that comes. How much that was, and the one handle that is left.
 async fn copy(
     mut stripes: Stripes<'_>,
-    first: Vec<u8>,
+    first: Piece,
     mut from: Reader,
     request: &UploadRequest,
 ) -> Result<(u64, Handle), Failure> {
     let mut writes = FuturesUnordered::new();
-    let (mut piece, mut offset) = (first, request.resume_at.unwrap_or(0));
+    let (most, mut piece, mut offset) = (first.len(), first, request.resume_at.unwrap_or(0));
     while !piece.is_empty() {
         stripes.widen(request.size.unwrap_or(offset));
         let (at, sftp, id) = loop {
-            match stripes.free(|sftp| sftp.in_flight(IN_FLIGHT, LEAST)) {
+            match stripes
+                .free(|sftp| sftp.in_flight((IN_FLIGHT / most).clamp(2, MOST), (LEAST / most).clamp(1, MOST)))
+            {
                 Some(free) => break free,
                 None => one(&mut writes, &mut stripes).await?,
             }
         };
         let length = piece.len() as u64;
         let mut write = Box::pin(async move {
-            let written = sftp.call(sftp.raw.write(id, offset, piece)).await.map(drop);
+            let written = sftp.call(sftp.bulk.write(&id, offset, piece)).await;
             (at, written.map_err(|error| Failure::There(sftp, error)))
         });
         // Sent now, and not when there is time to look at the answers.
@@ -231,7 +238,7 @@ async fn copy(
             None => writes.push(write),
         }
         offset += length;
-        piece = read_piece(&mut from, None)
+        piece = read_piece(&mut from, most, None)
             .await
             .map_err(|error| Failure::Here(failed_here(UPLOAD, &request.path, "reading", error)))?;
     }
@@ -256,13 +263,13 @@ async fn one(
     }
 }
 
-/// The next piece of what has this size, if that is known.
-pub(super) async fn read_piece(from: &mut Reader, size: Option<u64>) -> std::io::Result<Vec<u8>> {
-    let most = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(PIECE);
-    let mut piece = Vec::with_capacity(most.saturating_add(1).min(PIECE));
-    while piece.len() < PIECE {
-        let room = (PIECE - piece.len()) as u64;
-        if (&mut *from).take(room).read_buf(&mut piece).await? == 0 {
+/// The next piece, of at most so many bytes, of what has this size, if that is known.
+pub(super) async fn read_piece(from: &mut Reader, most: usize, size: Option<u64>) -> std::io::Result<Piece> {
+    let expected = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(most);
+    let mut piece = Piece::with_capacity(expected.saturating_add(1).min(most));
+    while piece.len() < most {
+        let room = (most - piece.len()) as u64;
+        if (&mut *from).take(room).read_buf(piece.as_vec()).await? == 0 {
             break;
         }
     }
@@ -274,7 +281,7 @@ async fn no_space_or(sftp: &Sftp, temporary: &str, request: &UploadRequest, erro
     if let SftpError::Status(_) = &error
         && sftp.statvfs
         && let Ok(disk) = sftp.call(sftp.raw.statvfs(temporary)).await
-        && disk.blocks_avail.saturating_mul(disk.fragment_size) < 2 * PIECE as u64
+        && disk.blocks_avail.saturating_mul(disk.fragment_size) < 2 * sftp.write_len as u64
     {
         return Error::transfer(
             UPLOAD,

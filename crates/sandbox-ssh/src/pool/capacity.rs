@@ -56,6 +56,17 @@ impl Capacity {
         }
     }
 
+    /// A turn that can be had at once, and only while more than half of all can.
+    pub(super) fn try_acquire(self: &Arc<Self>) -> Option<Turn> {
+        let state = self.state();
+        if 2 * self.turns.available_permits() <= state.connections * state.channels {
+            return None;
+        }
+        drop(state);
+        let permit = Arc::clone(&self.turns).try_acquire_owned().ok()?;
+        Some(Turn { permit: Some(permit), capacity: Arc::clone(self) })
+    }
+
     /// Allows one more connection.
     fn grow(&self) {
         let mut state = self.state();
@@ -121,6 +132,7 @@ mod tests {
             connections,
             max_connections: max,
             handshakes: 1,
+            open_ahead_from: None,
         }))
     }
 

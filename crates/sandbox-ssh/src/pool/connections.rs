@@ -156,6 +156,12 @@ impl Connections {
         }))
     }
 
+    /// Whether a connection that is there can have one more slot.
+    pub(super) fn has_room(&self) -> bool {
+        let state = self.state();
+        state.entries.iter().any(|entry| entry.conn.is_usable() && entry.slots < state.limit)
+    }
+
     async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>> {
         self.dialing.acquire().await.map_err(|_closed| evicted())
     }
@@ -237,6 +243,7 @@ impl Connections {
         PoolStatus {
             connections: live.clone().count(),
             busy: live.map(|entry| entry.conn.busy()).sum(),
+            ahead: 0,
             channels_per_connection: state.limit.min(self.bounds.channels_per_connection),
             handshakes: state.handshakes,
         }

@@ -16,19 +16,35 @@ pub(crate) struct Lease {
     slot: Option<PooledSlot>,
     /// After the slot, so that whoever is next finds it.
     _turn: Turn,
-    _measured: measure::ChannelInUse,
+    /// `None` while it is kept and nothing is done with it.
+    used: Option<measure::ChannelInUse>,
 }
 
 impl Lease {
     pub(super) fn new(slot: PooledSlot, turn: Turn) -> Self {
         let conn = Arc::clone(slot.conn());
         conn.begin_use();
-        Self { conn, slot: Some(slot), _turn: turn, _measured: measure::ChannelInUse::new() }
+        Self { conn, slot: Some(slot), used: Some(measure::ChannelInUse::new()), _turn: turn }
     }
 
     /// Whether nobody else uses the connection.
     pub(crate) fn is_exclusive(&self) -> bool {
         self.slot.as_ref().is_some_and(|slot| slot.is_exclusive())
+    }
+
+    /// It is kept, and nothing is done with it.
+    pub(crate) fn pause(&mut self) {
+        if self.used.take().is_some() {
+            self.conn.end_use();
+        }
+    }
+
+    /// It is used again.
+    pub(crate) fn resume(&mut self) {
+        if self.used.is_none() {
+            self.used = Some(measure::ChannelInUse::new());
+            self.conn.begin_use();
+        }
     }
 
     pub(crate) fn conn(&self) -> &Arc<Conn> {
@@ -38,7 +54,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.conn.end_use();
+        self.pause();
         if let Some(slot) = self.slot.take()
             && !slot.is_good()
         {

@@ -6,19 +6,23 @@
 //! of it stands a count of how many channels may be in use at once, which shrinks when a
 //! server turns out to allow fewer, and grows when callers wait.
 
+mod ahead;
 mod capacity;
 mod connections;
 mod lease;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult};
+use futures_util::FutureExt;
 use sandbox_core::{ConnectionStage, Deadline, Error, Result, SandboxId, measure};
 
 pub(crate) use connections::{Connections, Dialer};
 pub(crate) use lease::Lease;
 
 use crate::options::SshOptions;
+use ahead::Ahead;
 use capacity::Capacity;
 use connections::Slot;
 
@@ -32,6 +36,8 @@ pub(crate) struct Bounds {
     pub(crate) max_connections: usize,
     /// Handshakes at once.
     pub(crate) handshakes: usize,
+    /// From which round trip on a channel is opened before it is wanted.
+    pub(crate) open_ahead_from: Option<Duration>,
 }
 
 /// The connections of one purpose to one sandbox.
@@ -40,6 +46,8 @@ pub(crate) struct SlotPool {
     pool: Pool<SlotManager>,
     connections: Arc<Connections>,
     capacity: Arc<Capacity>,
+    ahead: Arc<Ahead>,
+    open_ahead_from: Option<Duration>,
 }
 
 /// A look at a pool.
@@ -50,6 +58,8 @@ pub struct PoolStatus {
     pub connections: usize,
     /// Channels in use.
     pub busy: usize,
+    /// Channels that are open and wait for a command.
+    pub ahead: usize,
     /// Channels that a server allows on one connection, as far as is known.
     pub channels_per_connection: usize,
     /// Handshakes that were completed since the beginning.
@@ -73,7 +83,9 @@ impl SlotPool {
                     source: Some(Box::new(source)),
                 }
             })?;
-        Ok(Self { pool, connections, capacity: Arc::new(Capacity::new(bounds)) })
+        let capacity = Arc::new(Capacity::new(bounds));
+        let open_ahead_from = bounds.open_ahead_from;
+        Ok(Self { pool, connections, capacity, ahead: Arc::default(), open_ahead_from })
     }
 
     /// Makes sure that there is a live connection, trying until the deadline.
@@ -101,6 +113,16 @@ impl SlotPool {
             .await;
         measure::slot_wait(begun, &lease);
         lease
+    }
+
+    /// A slot of a connection that is there, if it can be had at once and others are left.
+    fn try_checkout(&self) -> Option<Lease> {
+        let turn = self.capacity.try_acquire()?;
+        if self.pool.status().available == 0 && !self.connections.has_room() {
+            return None;
+        }
+        let slot = self.pool.get().now_or_never()?.ok()?;
+        Some(Lease::new(slot, turn))
     }
 
     /// Takes note that the server refused a channel on this slot's connection.
@@ -137,7 +159,7 @@ impl SlotPool {
     }
 
     pub(crate) fn status(&self) -> PoolStatus {
-        self.connections.status()
+        PoolStatus { ahead: self.ahead.count(), ..self.connections.status() }
     }
 }
 

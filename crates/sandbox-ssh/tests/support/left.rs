@@ -28,8 +28,8 @@ fn what_is_left(ours: &Ours, sessions: &SshSessions) -> Vec<String> {
         if status.commands.busy + status.streams.busy > 0 {
             left.push(format!("{status:?}"));
         }
-        // The one session for files stays.
-        for_files += status.files.busy;
+        // The one session for files stays, and what is kept for the next command.
+        for_files += status.files.busy + status.commands.ahead;
     }
     let server = ours.server.status();
     if server.channels > for_files || server.processes > 0 {

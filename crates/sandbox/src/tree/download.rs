@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use super::local::{self, Temporary};
 use super::{LARGE_AT_ONCE, LISTINGS_AT_ONCE, SMALL_AT_ONCE, Skipped, TreeReport, below, root};
 use crate::copy::{blocking, local_error};
+use crate::local_file::LocalWriter;
 use crate::memory::MemoryWriter;
 use crate::meter::{Meter, Metered};
 use crate::{Sandbox, Transfer};
@@ -215,7 +216,7 @@ impl Sandbox {
     ) -> Result<u64> {
         let temporary = Temporary::create(&place.top, name).map_err(|error| place.failed(name, error))?;
         let writer = temporary.file().try_clone().map_err(|error| place.failed(name, error))?;
-        let writer = Box::new(Metered::new(tokio::fs::File::from_std(writer), meter));
+        let writer = Box::new(Metered::new(LocalWriter::new(writer), meter));
         let mut request = DownloadRequest::new(remote);
         request.max_size = Some(info.size);
         let size = self.inner.explained(self.inner.session.download(request, writer).await).await?;
