@@ -13,6 +13,7 @@ use sandbox_testkit::OneServer;
 use sandbox_testkit::faults::{Fault, Plan, Way};
 use support::Ours;
 use support::contract::{pattern, reason};
+use support::left::nobody_uses;
 use support::server::Server;
 
 const LENGTH: usize = 3_000_000;
@@ -70,6 +71,7 @@ async fn an_upload(server: &Server, at: u64, between: Between) -> TransferReport
     assert_eq!(std::fs::read(server.home.join("data")).unwrap(), b"former", "a part was taken for all");
     let partial = server.home.join(partial_name("data"));
     if between == Between::Damage {
+        nobody_uses(&server.home).await;
         damage(&partial);
     }
     let report = good(server).await.transfer().resume(true).upload(&local, "data").await.unwrap();

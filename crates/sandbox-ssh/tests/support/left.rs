@@ -21,6 +21,20 @@ pub(crate) async fn nothing_is_left(ours: &Ours, sessions: &SshSessions) {
     panic!("{left:?} are left");
 }
 
+/// Waits until nobody works with the files of a server's home any more: what a client sent before it
+/// went is still done.
+pub(crate) async fn nobody_uses(home: &Path) {
+    let mut users = Vec::new();
+    for _ in 0..5000 {
+        users = in_use(home);
+        if users.is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("{users:?} are in use");
+}
+
 fn what_is_left(ours: &Ours, sessions: &SshSessions) -> Vec<String> {
     let mut left = Vec::new();
     let mut for_files = 0;
