@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use futures_util::future::try_join_all;
 use sandbox::{Client, Sandbox};
 
 use super::cluster::{Cluster, Mode};
@@ -25,7 +26,7 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
         }
     }
     let (mut kubectl, mut polling) = (Figures::default(), Figures::default());
-    let (mut made, mut deletions) = (Vec::new(), Vec::new());
+    let mut made = Vec::new();
     for round in 0..RUNS + WARM {
         let (instruction, address) = floor::pod(cluster).await?;
         if round >= WARM {
@@ -56,11 +57,9 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
             polling.add(start);
             peers::delete(cluster, &name).await?;
         }
-        // On old clusters a Pod takes ten seconds to go: that is waited for at the end.
-        deletions.extend(made.drain(..).map(|sbx| tokio::spawn(async move { sbx.delete().await })));
-    }
-    for deletion in deletions {
-        deletion.await??;
+        // Pods that go keep the node busy: the next round begins when they have gone, which takes
+        // ten seconds on old clusters.
+        try_join_all(made.drain(..).map(|sbx: Sandbox| async move { sbx.delete().await })).await?;
     }
     const FLOOR: &str = "a plain Pod's first instruction";
     const KUBECTL: &str = "`kubectl run`, `kubectl wait`, `kubectl exec`";
