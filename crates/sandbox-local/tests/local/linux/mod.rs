@@ -1,5 +1,6 @@
 //! The tests, and what they start of this same program.
 
+mod asked;
 mod confinement;
 mod landlock;
 mod lifecycle;
@@ -23,6 +24,7 @@ pub(crate) fn run() -> ExitCode {
         Some(("measure", rest)) => measure::run(rest),
         _ => {
             let trials = [
+                asked::trials(),
                 confinement::trials(),
                 landlock::trials(),
                 lifecycle::trials(),
