@@ -52,7 +52,10 @@ struct Used {
 
 impl Hub {
     pub(crate) fn new(pool: SlotPool, limits: HubLimits) -> Self {
-        Self(Arc::new(Inner { pool, places: Default::default(), limits, remains: TaskTracker::new() }))
+        let remains = TaskTracker::new();
+        // It takes tasks all the same; only so can it be waited for.
+        remains.close();
+        Self(Arc::new(Inner { pool, places: Default::default(), limits, remains }))
     }
 
     /// A hub with a session that is there already.
@@ -94,9 +97,7 @@ impl Hub {
 
     /// Waits until there is nothing left of dropped transfers.
     pub(crate) async fn settle(&self) {
-        self.0.remains.close();
         self.0.remains.wait().await;
-        self.0.remains.reopen();
     }
 
     /// Lets go of sessions that nobody has used for long, or that are broken.
