@@ -13,6 +13,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use sandbox_core::{Error, SandboxId};
 
+pub(crate) use error::NO_NAMESPACE;
 pub use error::give_up;
 
 /// What was being done.

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::undo::{Stored, Undo};
 use super::{Known, Shared};
+use crate::classify::NO_NAMESPACE;
 use crate::labels;
 use crate::lease::Held;
 use crate::objects::{Created, Kind};
@@ -241,7 +242,7 @@ impl Drop for Made {
 /// A namespace that is not there may be a slip.
 async fn with_hint(shared: &Shared, error: Error) -> Error {
     match error {
-        Error::Config { message } if message.starts_with("there is no namespace ") => {
+        Error::Config { message } if message.starts_with(NO_NAMESPACE) => {
             let near = shared.caller().nearest_namespace().await;
             let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
             Error::Config { message: message + &hint }

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use super::Shared;
 use super::create::try_out;
 use crate::call::Ask;
-use crate::classify::Intent;
+use crate::classify::{Intent, NO_NAMESPACE};
 use crate::objects::unsendable;
 use crate::options::{SecurityProfile, Transport};
 
@@ -31,9 +31,6 @@ const AT_ONCE: usize = 4;
 const SKEW: Duration = Duration::from_secs(60);
 /// What a namespace says about the Pods that it takes.
 const ENFORCED: &str = "pod-security.kubernetes.io/enforce";
-
-/// How the error begins that says so.
-const NO_NAMESPACE: &str = "there is no namespace";
 
 /// A right that is used, and what for.
 struct Right {

@@ -23,12 +23,15 @@ pub fn give_up(request: &Request<'_>, answer: &Answer<'_>) -> Error {
     error(request, CreationReason::Unavailable, said, Some(cause))
 }
 
+/// How the error begins that says so.
+pub(crate) const NO_NAMESPACE: &str = "there is no namespace";
+
 /// What was to be found is not there.
 pub(super) fn missing(request: &Request<'_>, answer: &Answer<'_>) -> Error {
     if request.intent == Intent::Create || answer.message().contains("namespaces \"") {
         return Error::Config {
             message: format!(
-                "there is no namespace {}: make it, or set another as SANDBOX_NAMESPACE",
+                "{NO_NAMESPACE} {}: make it, or set another as SANDBOX_NAMESPACE",
                 request.namespace
             ),
         };

@@ -20,11 +20,7 @@ use sandbox_core::{Error, Result, SandboxId, SandboxSpec, Uid};
 use crate::labels;
 use crate::options::{Injection, KubernetesOptions, PodOptions};
 use inject::Server;
-
-/// The strictest Pod Security Standard that a Pod keeps.
-pub(crate) fn security_level(pod: &Pod) -> &'static str {
-    standard::level(pod)
-}
+pub(crate) use standard::security_level;
 
 /// Every image that a Pod pulls.
 pub(crate) fn images(pod: &Pod) -> Vec<String> {

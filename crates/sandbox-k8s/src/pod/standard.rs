@@ -78,8 +78,8 @@ pub(super) fn check(pod: &Pod, profile: &SecurityProfile) -> Result<()> {
     }
 }
 
-/// The strictest standard that a Pod keeps.
-pub(super) fn level(pod: &Pod) -> &'static str {
+/// The strictest Pod Security Standard that a Pod keeps.
+pub(crate) fn security_level(pod: &Pod) -> &'static str {
     match (baseline(pod), restricted(pod)) {
         (Some(_), _) => "privileged",
         (None, Some(_)) => "baseline",
