@@ -1,47 +1,43 @@
-//! A backend with one sandbox: a server that a test has started, to see it through the facade.
+//! A backend with one sandbox: a server that a test or a benchmark has started, to see it through the facade.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use sandbox_core::{
-    Access, Capabilities, DeleteOptions, Diagnosis, Endpoint, Error, EventStream, Freshness, Isolation,
-    ListFilter, LogOptions, LogStream, PrivateKey, PublicKey, Result, SandboxBackend, SandboxId, SandboxInfo,
-    SandboxSpec, SandboxState, SweepOptions, SweepReport, Uid,
+    Access, Capabilities, DeleteOptions, Diagnosis, Error, EventStream, Freshness, Isolation, ListFilter,
+    LogOptions, LogStream, Result, SandboxBackend, SandboxId, SandboxInfo, SandboxSpec, SandboxState,
+    SweepOptions, SweepReport,
 };
 
 /// Its sandbox is there from the beginning and stays.
 pub struct OneServer {
-    id: SandboxId,
-    uid: Uid,
-    user: String,
-    host_key: PublicKey,
-    client_key: PrivateKey,
-    endpoint: Endpoint,
+    access: Access,
+    capabilities: Capabilities,
 }
 
 impl OneServer {
     /// The sandbox that is reached so.
     pub fn new(access: &Access) -> Self {
-        Self {
-            id: access.id.clone(),
-            uid: access.uid.clone(),
-            user: access.user.clone(),
-            host_key: access.host_key.clone(),
-            client_key: access.client_key.clone(),
-            endpoint: access.endpoint.clone(),
-        }
+        Self { access: copy(access), capabilities: Capabilities::default() }
+    }
+
+    /// Says whether the server is `sandbox-sshd`.
+    #[must_use]
+    pub fn own(mut self, own_server: bool) -> Self {
+        self.capabilities.own_server = own_server;
+        self
     }
 
     fn info(&self) -> SandboxInfo {
         SandboxInfo {
-            id: self.id.clone(),
-            uid: self.uid.clone(),
+            id: self.access.id.clone(),
+            uid: self.access.uid.clone(),
             backend: "one-server".into(),
             state: SandboxState::Running,
             address: None,
             port: None,
-            user: self.user.clone(),
+            user: self.access.user.clone(),
             home: None,
             image: None,
             labels: Default::default(),
@@ -53,13 +49,25 @@ impl OneServer {
     }
 }
 
+/// A copy has to be meant: there is a private key in it.
+fn copy(access: &Access) -> Access {
+    Access {
+        id: access.id.clone(),
+        uid: access.uid.clone(),
+        user: access.user.clone(),
+        host_key: access.host_key.clone(),
+        client_key: access.client_key.clone(),
+        endpoint: access.endpoint.clone(),
+    }
+}
+
 fn unsupported<T>(what: &str) -> Result<T> {
-    Err(Error::unsupported(what, "the tests' backend of one server", "use another"))
+    Err(Error::unsupported(what, "a backend of one server", "use another"))
 }
 
 impl fmt::Debug for OneServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OneServer").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("OneServer").field("id", &self.access.id).finish_non_exhaustive()
     }
 }
 
@@ -70,7 +78,7 @@ impl SandboxBackend for OneServer {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::default()
+        self.capabilities
     }
 
     async fn create(&self, _: SandboxSpec) -> Result<SandboxInfo> {
@@ -90,14 +98,7 @@ impl SandboxBackend for OneServer {
     }
 
     async fn access(&self, _: &SandboxId) -> Result<Access> {
-        Ok(Access {
-            id: self.id.clone(),
-            uid: self.uid.clone(),
-            user: self.user.clone(),
-            host_key: self.host_key.clone(),
-            client_key: self.client_key.clone(),
-            endpoint: self.endpoint.clone(),
-        })
+        Ok(copy(&self.access))
     }
 
     async fn diagnose(&self, _: &SandboxId) -> Result<Diagnosis> {
