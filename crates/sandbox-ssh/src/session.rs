@@ -135,24 +135,15 @@ impl Session for SshSession {
     }
 
     async fn upload(&self, request: UploadRequest, from: Reader) -> Result<u64> {
-        let measured = measure::transfer(Direction::Upload);
-        let moved = files::upload(&self.0.hub, request, from).await;
-        measured.moved(&moved);
-        moved
+        measured(Direction::Upload, files::upload(&self.0.hub, request, from)).await
     }
 
     async fn download(&self, request: DownloadRequest, to: Writer) -> Result<u64> {
-        let measured = measure::transfer(Direction::Download);
-        let moved = files::download(&self.0.hub, request, to).await;
-        measured.moved(&moved);
-        moved
+        measured(Direction::Download, files::download(&self.0.hub, request, to)).await
     }
 
     async fn append(&self, path: &str, from: Reader) -> Result<u64> {
-        let measured = measure::transfer(Direction::Upload);
-        let moved = files::append(&self.0.hub, path, from).await;
-        measured.moved(&moved);
-        moved
+        measured(Direction::Upload, files::append(&self.0.hub, path, from)).await
     }
 
     async fn sha256(&self, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>> {
@@ -236,6 +227,14 @@ impl Session for SshSession {
         let run = Run { start, timeout: None, may_end_silently: !options.follow };
         exec::stream(&self.0.streams, run, false, self.0.limits).await
     }
+}
+
+/// Moves a file, and measures that.
+async fn measured(direction: Direction, moving: impl Future<Output = Result<u64>>) -> Result<u64> {
+    let measured = measure::transfer(direction);
+    let moved = moving.await;
+    measured.moved(&moved);
+    moved
 }
 
 impl std::fmt::Debug for SshSession {

@@ -11,6 +11,7 @@ mod state;
 
 use std::time::Duration;
 
+use sandbox_core::measure::Underway;
 use sandbox_core::{
     CommandCause, Deadline, Error, ExecRequest, JobId, Output, Process, ProcessDriver, Result,
 };
@@ -71,11 +72,7 @@ pub(crate) async fn collect(pool: &SlotPool, run: Run, cap: usize, limits: Limit
                 let inputs = Inputs { prelude, measured, ..Inputs::default() };
                 Actor::new(channel, run, inputs, sink, limits).run().await;
             }
-            Some(Err(error)) => {
-                let end = Err(error);
-                measured.into_iter().for_each(|measured| measured.command_ended(&end));
-                sink.finish(end).await;
-            }
+            Some(Err(error)) => sink.finish(not_begun(measured, error)).await,
             None => {}
         }
     };
@@ -101,11 +98,7 @@ pub(crate) async fn stream(pool: &SlotPool, run: Run, stdin: bool, limits: Limit
                 let inputs = Inputs { prelude, stdin, control: Some(control), measured };
                 Actor::new(channel, run, inputs, sink, limits).run().await;
             }
-            Some(Err(error)) => {
-                let end = Err(error);
-                measured.into_iter().for_each(|measured| measured.command_ended(&end));
-                drop(started.send(end.map(|_| None)));
-            }
+            Some(Err(error)) => drop(started.send(not_begun(measured, error))),
             None => {}
         }
     };
@@ -116,6 +109,15 @@ pub(crate) async fn stream(pool: &SlotPool, run: Run, stdin: bool, limits: Limit
         Ok(Err(error)) => Err(error),
         Err(_dropped) => Err(Error::Command { cause: CommandCause::Lost, source: None }),
     }
+}
+
+/// How a command ends that nothing came of.
+fn not_begun<T>(measured: Option<Underway>, error: Error) -> Result<T> {
+    let end = Err(error);
+    if let Some(measured) = measured {
+        measured.ended(&end);
+    }
+    end
 }
 
 /// The fields are part of the interface; what runs is never among them. The pool's are as the

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox_core::{CommandCause, Error, ExecEvent, ExecRequest, ExitStatus, Pty, PtySize, Session, Signal};
+use sandbox_core::{
+    CommandCause, Error, ExecEvent, ExecRequest, ExitStatus, Process, Pty, PtySize, Session, Signal,
+};
 use tokio::io::AsyncWriteExt;
 
 pub(crate) use super::file_contract::*;
@@ -121,19 +123,11 @@ pub(crate) async fn a_terminal_has_a_size(session: &Any) {
     let line = "stty size; until stty size | grep 132; do sleep 0.01; done; read line; \
                 printf '%s' \"$TERM $line\"; exit 4";
     let mut request = ExecRequest::shell(line);
-    let size = |columns, rows| PtySize { columns, rows };
-    request.pty = Some(Pty { term: "xterm-256color".into(), size: size(80, 24) });
+    request.pty = Some(Pty { term: "xterm-256color".into(), size: PtySize { columns: 80, rows: 24 } });
     request.stdin = true;
     let mut process = session.exec(request).await.unwrap();
     let mut stdin = process.take_stdin().unwrap();
-    let mut seen = Vec::new();
-    while !String::from_utf8_lossy(&seen).contains("24 80") {
-        match process.next().await.unwrap().unwrap() {
-            ExecEvent::Stdout(bytes) => seen.extend_from_slice(&bytes),
-            other => panic!("{other:?}"),
-        }
-    }
-    process.control().resize(size(132, 43)).await.unwrap();
+    resize_once_seen(&mut process).await;
     stdin.write_all(b"typed\n").await.unwrap();
     let output = process.output(CAP).await.unwrap();
     let text = output.stdout_lossy();
@@ -141,12 +135,8 @@ pub(crate) async fn a_terminal_has_a_size(session: &Any) {
     assert!(text.contains("43 132") && text.contains("xterm-256color typed"), "{text:?}");
 }
 
-/// Where nobody types, what reads finds the end, and sizes arrive all the same.
-pub(crate) async fn a_terminal_that_nobody_types_at(session: &Any) {
-    let mut request = ExecRequest::shell("cat; stty size; until stty size | grep 132; do sleep 0.01; done");
-    let size = |columns, rows| PtySize { columns, rows };
-    request.pty = Some(Pty { term: "xterm".into(), size: size(80, 24) });
-    let mut process = session.exec(request).await.unwrap();
+/// Gives a terminal another size when it has shown its first.
+async fn resize_once_seen(process: &mut Process) {
     let mut seen = Vec::new();
     while !String::from_utf8_lossy(&seen).contains("24 80") {
         match process.next().await.unwrap().unwrap() {
@@ -154,7 +144,15 @@ pub(crate) async fn a_terminal_that_nobody_types_at(session: &Any) {
             other => panic!("{other:?}"),
         }
     }
-    process.control().resize(size(132, 43)).await.unwrap();
+    process.control().resize(PtySize { columns: 132, rows: 43 }).await.unwrap();
+}
+
+/// Where nobody types, what reads finds the end, and sizes arrive all the same.
+pub(crate) async fn a_terminal_that_nobody_types_at(session: &Any) {
+    let mut request = ExecRequest::shell("cat; stty size; until stty size | grep 132; do sleep 0.01; done");
+    request.pty = Some(Pty { term: "xterm".into(), size: PtySize { columns: 80, rows: 24 } });
+    let mut process = session.exec(request).await.unwrap();
+    resize_once_seen(&mut process).await;
     assert_eq!(process.output(CAP).await.unwrap().status, ExitStatus::Code(0));
 }
 

@@ -36,8 +36,7 @@ pub(super) async fn answer(
                 Ok(None) => break,
                 Err(error) => {
                     // What came before it is answered.
-                    output.write_all_buf(&mut answers).await?;
-                    output.flush().await?;
+                    send(&mut output, &mut answers).await?;
                     return Err(error);
                 }
             };
@@ -50,19 +49,21 @@ pub(super) async fn answer(
             biased;
             more = input.next() => more?,
             () = std::future::ready(()) => {
-                output.write_all_buf(&mut answers).await?;
-                output.flush().await?;
+                send(&mut output, &mut answers).await?;
                 input.next().await?
             }
         };
         match more {
             Some(data) => requests.extend_from_slice(&data),
-            None => {
-                output.write_all_buf(&mut answers).await?;
-                return output.flush().await;
-            }
+            None => return send(&mut output, &mut answers).await,
         }
     }
+}
+
+/// Sends all answers that there are.
+async fn send(output: &mut (impl AsyncWrite + Unpin), answers: &mut BytesMut) -> io::Result<()> {
+    output.write_all_buf(answers).await?;
+    output.flush().await
 }
 
 /// Takes a request out that has come whole.
