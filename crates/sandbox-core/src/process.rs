@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -48,11 +48,7 @@ pub struct ProcessStdin(DuplexStream);
 #[derive(Clone)]
 pub struct ProcessControl {
     messages: mpsc::Sender<ControlMessage>,
-    /// What a signal comes to where none arrives.
-    deaf: Option<Deaf>,
 }
-
-type Deaf = Arc<dyn Fn() -> Error + Send + Sync>;
 
 /// What a [`ProcessControl`] asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +87,7 @@ impl Process {
         let process = Self {
             events,
             stdin: stdin_write,
-            control: ProcessControl { messages: control_tx, deaf: None },
+            control: ProcessControl { messages: control_tx },
             explain: None,
             explaining: Mutex::default(),
         };
@@ -106,14 +102,6 @@ impl Process {
         F: Future<Output = Error> + Send + 'static,
     {
         self.explain = Some(Box::new(move |error| Box::pin(explain(error))));
-        self
-    }
-
-    /// Makes an error of every signal, for the server does not pass them on. For implementors of
-    /// [`Session`](crate::Session).
-    #[must_use]
-    pub fn deaf_to_signals(mut self, error: impl Fn() -> Error + Send + Sync + 'static) -> Self {
-        self.control.deaf = Some(Arc::new(error));
         self
     }
 
@@ -204,14 +192,8 @@ impl ProcessControl {
     ///
     /// # Errors
     ///
-    /// [`Error::Command`] when the command has ended already, [`Error::Unsupported`] where the
-    /// server is known to ignore signals.
+    /// [`Error::Command`] when the command has ended already.
     pub async fn signal(&self, signal: Signal) -> Result<()> {
-        if let Some(error) = &self.deaf
-            && !self.messages.is_closed()
-        {
-            return Err(error());
-        }
         self.send(ControlMessage::Signal(signal)).await
     }
 
@@ -313,19 +295,6 @@ mod tests {
         let error = process.next().await.unwrap().unwrap_err();
         assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "above beneath");
         assert!(process.next().await.is_none());
-    }
-
-    #[tokio::test]
-    async fn a_signal_that_nobody_gets_is_an_error() {
-        let (process, driver) = Process::channel(false);
-        let process = process.deaf_to_signals(|| Error::unsupported("a signal", "the server", "use another"));
-        let control = process.control();
-        let error = control.signal(Signal::Term).await.unwrap_err();
-        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
-        control.resize(PtySize { columns: 80, rows: 24 }).await.unwrap();
-        drop(driver);
-        let error = control.signal(Signal::Term).await.unwrap_err();
-        assert!(matches!(error, Error::Command { cause: CommandCause::AlreadyEnded, .. }), "{error}");
     }
 
     #[tokio::test]

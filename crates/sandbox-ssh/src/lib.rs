@@ -11,10 +11,10 @@
 //!   large file where the way is long.
 //!
 //! A server that is not ours (`sandbox-sshd`) works too, within what it can do. OpenSSH does
-//! not deliver signals to root's commands, and SSH has no answer that would tell: a signal to
-//! one is an error here. It leaves a command running whose channel is closed, so that a
-//! time-out ends the waiting but, for root, not the command. Variables that a server does not
-//! take reach a command over its input; for one in a terminal that needs `stty` in the image.
+//! not deliver signals to root's commands, and SSH has no answer that would tell: there a second
+//! command finds the first one by a variable that it carries, `SANDBOX_COMMAND`, and signals it,
+//! which needs `/bin/sh` and `cat` in the image; a time-out whose kill failed says so. Variables that
+//! a server does not take reach a command over its input; for one in a terminal that needs `stty`.
 
 mod channel;
 mod connection;
@@ -23,6 +23,7 @@ mod files;
 mod jobs;
 mod options;
 mod pool;
+mod random;
 mod session;
 mod source;
 mod stream;

@@ -16,6 +16,7 @@ contract! {
     a_terminal_that_nobody_types_at,
     a_background_process_does_not_hold_up,
     a_command_runs_into_its_time_out,
+    a_command_that_nobody_waits_for_ends,
     an_unread_stream_holds_up_nothing_else,
     a_port_is_reached,
     cancelled_calls_leak_no_channel,

@@ -18,6 +18,7 @@ contract! {
     much_output_is_capped_and_flagged,
     a_background_process_does_not_hold_up,
     a_command_runs_into_its_time_out,
+    a_command_that_nobody_waits_for_ends,
     an_unread_stream_holds_up_nothing_else,
     files_go_both_ways,
     names_may_be_odd,

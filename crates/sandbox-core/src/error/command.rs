@@ -21,10 +21,12 @@ pub enum CommandCause {
         /// What the server says; untrusted text.
         message: String,
     },
-    /// It ran too long, and its process group was killed.
+    /// It ran too long.
     TimedOut {
         /// How long it was allowed to run.
         after: Duration,
+        /// Whether its process group was sent SIGKILL. If not, it may still run.
+        killed: bool,
     },
     /// The connection was lost before its end was known. It may or may not have done its work,
     /// and it was not run a second time.
@@ -41,8 +43,11 @@ impl fmt::Display for CommandCause {
             }
             Self::Failed { status, stderr } => write!(f, "the command failed with {status}: {stderr}"),
             Self::NotStarted { message } => write!(f, "the command could not be started: {message}"),
-            Self::TimedOut { after } => {
+            Self::TimedOut { after, killed: true } => {
                 write!(f, "the command ran longer than {after:?}, and its process group was killed")
+            }
+            Self::TimedOut { after, killed: false } => {
+                write!(f, "the command ran longer than {after:?}, and may still run: it could not be killed")
             }
             Self::Lost => f.write_str(
                 "the connection was lost before the command's end was known; it was not run again",

@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::handshake::Handshake;
 use super::input;
+use super::marked::Reach;
 use super::prelude::Prelude;
 use super::sink::{Sink, Step};
 use super::start::exec_refused;
@@ -29,10 +30,13 @@ const REMAINS: Duration = Duration::from_secs(1);
 /// How long a signal may take to go out when the reader is slow.
 const URGENT: Duration = Duration::from_secs(1);
 
+/// How long it may take to end a command that nobody waits for any more.
+const KILL: Duration = Duration::from_secs(10);
+
 /// SSH_EXTENDED_DATA_STDERR, RFC 4254 §5.2.
 const STDERR: u32 = 1;
 
-type Sent = std::result::Result<(), russh::Error>;
+type Sent = std::result::Result<(), BoxError>;
 
 /// What a command gets besides its start.
 #[derive(Default)]
@@ -41,6 +45,8 @@ pub(super) struct Inputs {
     pub(super) prelude: Option<Prelude>,
     pub(super) stdin: Option<DuplexStream>,
     pub(super) control: Option<mpsc::Receiver<ControlMessage>>,
+    /// For signals, where the channel takes none.
+    pub(super) reach: Option<Reach>,
     pub(super) measured: Option<Underway>,
 }
 
@@ -53,6 +59,7 @@ pub(super) struct Actor<S> {
     stdin: Option<DuplexStream>,
     end: input::End,
     handshake: Option<Handshake>,
+    reach: Option<Reach>,
     sink: S,
     limits: Limits,
     timeout: Option<Duration>,
@@ -83,6 +90,7 @@ impl<S: Sink> Actor<S> {
             prelude: inputs.prelude,
             stdin: inputs.stdin,
             handshake: None,
+            reach: inputs.reach,
             sink,
             limits,
             timeout: run.timeout,
@@ -98,15 +106,16 @@ impl<S: Sink> Actor<S> {
         let stop = self.drive().await;
         let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::debug!(ssh.exit = ?self.state.exit, ssh.stop = ?stop, elapsed_ms, "a command is done with");
+        let mut killed = true;
         if let Stop::TimedOut(_) = stop {
-            self.signal(Signal::Kill).await;
+            killed = self.signal(Signal::Kill, KILL).await;
         } else if let Stop::Abandoned = stop
             && !self.channel.conn().is_ours()
         {
             // Ours hangs up when the channel closes; others leave the command running.
-            self.signal(Signal::Hup).await;
+            self.signal(Signal::Hup, KILL).await;
         }
-        let end = self.outcome(&stop);
+        let end = self.outcome(&stop, killed);
         let Self { channel, sink, state, _input, measured, .. } = self;
         drop(_input);
         // One that was abandoned counts as cancelled.
@@ -239,58 +248,72 @@ impl<S: Sink> Actor<S> {
         let write = std::sync::Arc::clone(&self.channel.write);
         match message {
             None => self.control = None,
-            Some(ControlMessage::Signal(signal)) => self.signal(signal).await,
+            Some(ControlMessage::Signal(signal)) => {
+                self.signal(signal, URGENT).await;
+            }
             Some(ControlMessage::Resize(size)) => {
                 let (columns, rows) = (u32::from(size.columns), u32::from(size.rows));
-                self.send(async move { write.window_change(columns, rows, 0, 0).await }).await;
+                let change = async move { Ok(write.window_change(columns, rows, 0, 0).await?) };
+                self.send(change, URGENT).await;
             }
             Some(_) => {}
         }
     }
 
-    async fn signal(&mut self, signal: Signal) {
+    /// Whether it is known to be out.
+    async fn signal(&mut self, signal: Signal, patience: Duration) -> bool {
+        if let Some(reach) = self.reach.clone() {
+            return self.send(reach.signal(signal), patience).await;
+        }
         let write = std::sync::Arc::clone(&self.channel.write);
-        self.send(async move { write.signal(signals::to_ssh(&signal)).await }).await;
+        self.send(async move { Ok(write.signal(signals::to_ssh(&signal)).await?) }, URGENT).await
     }
 
     /// Sends something although the reader may be slow: russh sends nothing while it waits
     /// for us to take what has arrived, so that goes to a reserve meanwhile. What cannot be
-    /// sent soon is sent later.
-    async fn send(&mut self, message: impl Future<Output = Sent> + Send + 'static) {
+    /// sent soon is sent later, and `false` here.
+    async fn send(
+        &mut self,
+        message: impl Future<Output = Sent> + Send + 'static,
+        patience: Duration,
+    ) -> bool {
         let conn = std::sync::Arc::clone(self.channel.conn());
         let held_back = !self.sink.has_room();
         let sending = tokio::spawn(async move {
             tokio::select! {
                 biased;
                 sent = message => if let Err(error) = sent {
-                    tracing::debug!(%error, "a signal or a size could not be sent");
+                    tracing::warn!(%error, "a signal or a size could not be sent");
+                    return false;
                 },
-                () = conn.life().ended() => return,
+                () = conn.life().ended() => return false,
             }
             if held_back {
                 // The answer tells that it is out.
                 conn.ping(URGENT).await;
             }
+            true
         });
         tokio::pin!(sending);
-        let limit = Instant::now() + URGENT;
+        let limit = Instant::now() + patience;
         loop {
             tokio::select! {
                 biased;
-                _ = sending.as_mut() => return,
+                sent = sending.as_mut() => return sent.unwrap_or(false),
                 message = self.channel.read.wait(), if self.sink.has_reserve() && !self.state.over => self.take(message),
-                () = sleep_until(limit) => return,
+                () = sleep_until(limit) => return false,
             }
         }
     }
 
     /// What to tell the caller.
-    fn outcome(&self, stop: &Stop) -> Result<Option<ExitStatus>> {
+    fn outcome(&self, stop: &Stop, killed: bool) -> Result<Option<ExitStatus>> {
         let conn = self.channel.conn();
         let state = &self.state;
         match stop {
             Stop::TimedOut(after) => {
-                Err(Error::Command { cause: CommandCause::TimedOut { after: *after }, source: None })
+                let cause = CommandCause::TimedOut { after: *after, killed };
+                Err(Error::Command { cause, source: None })
             }
             Stop::Silent => Err(lost("the server does not answer any more")),
             _ if state.refused && state.exit.is_none() => Err(exec_refused(&conn.server())),

@@ -3,6 +3,7 @@
 mod actor;
 mod handshake;
 mod input;
+mod marked;
 mod prelude;
 mod signals;
 mod sink;
@@ -23,8 +24,9 @@ use crate::connection::Opening;
 use crate::pool::SlotPool;
 
 use actor::{Actor, Inputs};
-use prelude::Prelude;
+use marked::Reach;
 use sink::{Collect, Sink, Stream};
+use start::Begun;
 pub(crate) use start::Start;
 
 /// How long things may take.
@@ -49,6 +51,13 @@ impl Run {
         Ok(Self { start: Start::command(request)?, timeout, may_end_silently: false })
     }
 
+    /// For what the SDK asks for itself.
+    fn internal(request: ExecRequest) -> Result<Self> {
+        let mut run = Self::command(request)?;
+        run.start.internally();
+        Ok(run)
+    }
+
     pub(crate) fn job(id: &JobId, request: ExecRequest) -> Result<Self> {
         let mut run = Self::command(request)?;
         run.start.as_job(id);
@@ -68,8 +77,9 @@ pub(crate) async fn collect(pool: &SlotPool, run: Run, cap: usize, limits: Limit
     let work = async move {
         let mut sink = sink;
         match begin(&pool, &run.start, limits, &mut sink).await {
-            Some(Ok((channel, prelude))) => {
-                let inputs = Inputs { prelude, measured, ..Inputs::default() };
+            Some(Ok((channel, begun))) => {
+                let reach = begun.mark.map(|mark| Reach::new(mark, &pool, limits));
+                let inputs = Inputs { prelude: begun.prelude, reach, measured, ..Inputs::default() };
                 Actor::new(channel, run, inputs, sink, limits).run().await;
             }
             Some(Err(error)) => sink.finish(not_begun(measured, error)).await,
@@ -90,12 +100,12 @@ pub(crate) async fn stream(pool: &SlotPool, run: Run, stdin: bool, limits: Limit
     let work = async move {
         let mut sink = Stream::new(events);
         match begin(&pool, &run.start, limits, &mut sink).await {
-            Some(Ok((channel, prelude))) => {
-                let conn = channel.conn();
-                let deaf = conn.ignores_signals().then(|| conn.server());
+            Some(Ok((channel, begun))) => {
                 // Nobody waits any more: the actor will find the process dropped as well.
-                drop(started.send(Ok(deaf)));
-                let inputs = Inputs { prelude, stdin, control: Some(control), measured };
+                drop(started.send(Ok(())));
+                let reach = begun.mark.map(|mark| Reach::new(mark, &pool, limits));
+                let prelude = begun.prelude;
+                let inputs = Inputs { prelude, stdin, control: Some(control), reach, measured };
                 Actor::new(channel, run, inputs, sink, limits).run().await;
             }
             Some(Err(error)) => drop(started.send(not_begun(measured, error))),
@@ -104,8 +114,7 @@ pub(crate) async fn stream(pool: &SlotPool, run: Run, stdin: bool, limits: Limit
     };
     tokio::spawn(work.instrument(span));
     match result.await {
-        Ok(Ok(Some(server))) => Ok(process.deaf_to_signals(move || signals::ignored(&server))),
-        Ok(Ok(None)) => Ok(process),
+        Ok(Ok(())) => Ok(process),
         Ok(Err(error)) => Err(error),
         Err(_dropped) => Err(Error::Command { cause: CommandCause::Lost, source: None }),
     }
@@ -139,12 +148,12 @@ async fn begin(
     start: &Start,
     limits: Limits,
     sink: &mut impl Sink,
-) -> Option<Result<(OpenChannel, Option<Prelude>)>> {
+) -> Option<Result<(OpenChannel, Begun)>> {
     let begin = async {
         let deadline = Deadline::after(limits.checkout);
         let mut channel = channel::open(pool, &Opening::Session, limits.channel, deadline).await?;
-        let prelude = start.send(&mut channel, limits.channel).await?;
-        Ok((channel, prelude))
+        let begun = start.send(&mut channel, limits.channel).await?;
+        Ok((channel, begun))
     };
     tokio::select! {
         biased;

@@ -80,7 +80,7 @@ impl Prelude {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::io::Write;
@@ -109,7 +109,7 @@ mod tests {
         (output.status.code(), output.stdout)
     }
 
-    fn shells() -> Vec<Vec<&'static str>> {
+    pub(in super::super) fn shells() -> Vec<Vec<&'static str>> {
         let all = [vec!["dash"], vec!["bash", "--posix"], vec!["busybox", "sh"], vec!["mksh"], vec!["zsh"]];
         let here: Vec<_> =
             all.into_iter().filter(|shell| sandbox_testkit::peers::find(shell[0]).is_some()).collect();

@@ -1,7 +1,7 @@
 //! Signals, as SSH names them (RFC 4254 §6.10).
 
 use russh::Sig;
-use sandbox_core::{Error, Signal};
+use sandbox_core::Signal;
 
 /// For russh to send.
 pub(super) fn to_ssh(signal: &Signal) -> Sig {
@@ -40,16 +40,6 @@ pub(super) fn from_ssh(sig: &Sig) -> Signal {
         Sig::Custom(name) => name,
     };
     name.parse().unwrap_or_else(|_| Signal::Other("UNKNOWN".to_owned()))
-}
-
-/// The server is known to pass none on.
-pub(super) fn ignored(server: &str) -> Error {
-    Error::unsupported(
-        "a signal to a command of root",
-        server,
-        "let the image have another user (SANDBOX_SSH_USER), use sandbox-sshd in the sandbox, or have the \
-         command write its pid down (`echo $$`) and run `kill`",
-    )
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What is sent to start something on an open channel.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use sandbox_core::{
     CommandCause, ConnectionStage, Env, Error, ExecRequest, JobId, Pty, Result, dialect, measure,
 };
 
+use super::marked::Mark;
 use super::prelude::{self, Prelude};
 use crate::channel::OpenChannel;
 
@@ -18,6 +20,16 @@ pub(crate) struct Start {
     /// Variables of [`dialect`], which only our server understands.
     control: Vec<(&'static str, String)>,
     pty: Option<Pty>,
+    /// The SDK's own: neither measured nor within reach of signals where the server passes none on.
+    internal: bool,
+}
+
+/// What was sent.
+pub(super) struct Begun {
+    /// Goes before the command's input.
+    pub(super) prelude: Option<Prelude>,
+    /// Where the server passes no signals on.
+    pub(super) mark: Option<Mark>,
 }
 
 enum What {
@@ -28,17 +40,23 @@ enum What {
 impl Start {
     pub(crate) fn command(request: ExecRequest) -> Result<Self> {
         let line = request.command_line()?;
-        Ok(Self { what: What::Command(line), env: request.env, control: Vec::new(), pty: request.pty })
+        let (env, pty) = (request.env, request.pty);
+        Ok(Self { what: What::Command(line), env, control: Vec::new(), pty, internal: false })
     }
 
     /// A subsystem of our server.
     pub(crate) fn subsystem(name: &'static str, control: Vec<(&'static str, String)>) -> Self {
-        Self { what: What::Subsystem(name), env: Env::default(), control, pty: None }
+        Self { what: What::Subsystem(name), env: Env::default(), control, pty: None, internal: true }
     }
 
     /// As a job that outlives its channel.
     pub(crate) fn as_job(&mut self, id: &JobId) {
         self.control.push((dialect::JOB, id.to_string()));
+    }
+
+    /// As a command of the SDK's own, which gets no signals.
+    pub(super) fn internally(&mut self) {
+        self.internal = true;
     }
 
     pub(super) fn is_in_terminal(&self) -> bool {
@@ -48,20 +66,18 @@ impl Start {
     /// Begins to measure it; what the SDK asks for itself is no command.
     pub(super) fn measured(&self, kind: &'static str) -> Option<measure::Underway> {
         let job = self.control.iter().any(|(name, _)| *name == dialect::JOB);
-        matches!(self.what, What::Command(_)).then(|| measure::command(if job { "job" } else { kind }))
+        (!self.internal && matches!(self.what, What::Command(_)))
+            .then(|| measure::command(if job { "job" } else { kind }))
     }
 
-    /// Sends it; what is returned must go before its input. Nothing runs yet when this fails.
-    pub(super) async fn send(
-        &self,
-        channel: &mut OpenChannel,
-        patience: Duration,
-    ) -> Result<Option<Prelude>> {
+    /// Sends it. Nothing runs yet when this fails.
+    pub(super) async fn send(&self, channel: &mut OpenChannel, patience: Duration) -> Result<Begun> {
         let ours = channel.conn().is_ours();
         if !ours && (!self.control.is_empty() || matches!(self.what, What::Subsystem(_))) {
             return Err(self.not_ours(&channel.conn().server()));
         }
         let conn = Arc::clone(channel.conn());
+        let mark = if !self.internal && conn.ignores_signals() { Some(Mark::new()?) } else { None };
         let work = async {
             for (name, value) in &self.control {
                 sent(channel, channel.write.set_env(false, *name, value).await)?;
@@ -86,13 +102,21 @@ impl Start {
                 }
             }
             // The reply to this one is waited for by whoever reads the output.
-            let result = match (&self.what, &prelude) {
-                (What::Command(line), None) => channel.write.exec(true, line.as_slice()).await,
-                (What::Command(line), Some(prelude)) => channel.write.exec(true, prelude.before(line)).await,
-                (What::Subsystem(name), _) => channel.write.request_subsystem(true, *name).await,
+            let result = match &self.what {
+                What::Command(line) => {
+                    let mut line = Cow::Borrowed(line.as_slice());
+                    if let Some(prelude) = &prelude {
+                        line = prelude.before(&line).into();
+                    }
+                    if let Some(mark) = &mark {
+                        line = mark.before(&line).into();
+                    }
+                    channel.write.exec(true, line.as_ref()).await
+                }
+                What::Subsystem(name) => channel.write.request_subsystem(true, *name).await,
             };
             sent(channel, result)?;
-            Ok(prelude)
+            Ok(Begun { prelude, mark })
         };
         match conn.watched(tokio::time::timeout(patience, work)).await {
             Some(Ok(result)) => result,

@@ -229,19 +229,6 @@ fn ancestors(path: &str) -> impl Iterator<Item = &str> {
     ends.chain([path.len()]).map(|end| &path[..end]).filter(|part| !part.ends_with('/'))
 }
 
-/// Letters and digits that nobody can guess.
-pub(super) fn random_word() -> Result<String> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|source| Error::Backend {
-        backend: "system",
-        operation: "read random bytes",
-        message: "the operating system gave no randomness".into(),
-        transient: false,
-        source: Some(Box::new(source)),
-    })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -70,7 +70,7 @@ impl Temporary {
         }
         // Names may have 255 bytes.
         let stem: String = name.chars().take(40).collect();
-        let random = super::ops::random_word()?;
+        let random = crate::random::random_word()?;
         let path = format!("{directory}.{stem}.sandbox-{random}");
         Ok(Self { hub, sftp, path, remove: true })
     }

@@ -252,13 +252,50 @@ pub(crate) async fn a_background_process_does_not_hold_up(session: &Any) {
 }
 
 pub(crate) async fn a_command_runs_into_its_time_out(session: &Any) {
-    let mut request = ExecRequest::shell("sleep 60 & sleep 60");
+    let mut request = ExecRequest::shell("echo $$ >>timed-out; sleep 60 & sleep 60");
     request.timeout = Some(Duration::from_millis(300));
     let error = session.output(request.clone(), CAP).await.unwrap_err();
-    assert!(matches!(error, Error::Command { cause: CommandCause::TimedOut { .. }, .. }), "{error}");
+    assert!(
+        matches!(error, Error::Command { cause: CommandCause::TimedOut { killed: true, .. }, .. }),
+        "{error}"
+    );
     let error = session.exec(request).await.unwrap().wait().await.unwrap_err();
-    assert!(matches!(error, Error::Command { cause: CommandCause::TimedOut { .. }, .. }), "{error}");
+    assert!(
+        matches!(error, Error::Command { cause: CommandCause::TimedOut { killed: true, .. }, .. }),
+        "{error}"
+    );
+    gone(session, "timed-out", 2).await;
     assert_eq!(sh(session, "echo on").await, "on\n");
+}
+
+pub(crate) async fn a_command_that_nobody_waits_for_ends(session: &Any) {
+    let request = ExecRequest::shell("echo $$ >>dropped; echo begun; sleep 60");
+    let mut process = session.exec(request.clone()).await.unwrap();
+    process.next().await.unwrap().unwrap();
+    drop(process);
+    let begun = async {
+        while sh(session, "cat dropped").await.lines().count() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        _ = session.output(request, CAP) => panic!("it sleeps"),
+        () = begun => {}
+    }
+    gone(session, "dropped", 2).await;
+}
+
+/// Waits until so many processes, whose pids are in a file, are no more.
+async fn gone(session: &Any, file: &str, count: usize) {
+    let alive =
+        format!(r#"for pid in $(cat {file}); do kill -0 $pid 2>/dev/null && echo $pid; done; wc -l <{file}"#);
+    let expected = count.to_string();
+    let wait = async {
+        while sh(session, &alive).await.trim() != expected {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), wait).await.expect("it is still there");
 }
 
 pub(crate) async fn an_unread_stream_holds_up_nothing_else(session: &Any) {

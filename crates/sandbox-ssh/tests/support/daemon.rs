@@ -92,8 +92,8 @@ pub(crate) fn write_private(path: &Path, text: &str) {
 }
 
 fn spawn(directory: &Path, argv: &[String]) -> Child {
-    let script = "mount --bind \"$1/passwd\" /etc/passwd && mount -t tmpfs tmpfs /run && mkdir /run/sshd && \
-                  shift && exec \"$@\"";
+    let script = "mount --bind \"$1/passwd\" /etc/passwd && mount -t proc proc /proc && \
+                  mount -t tmpfs tmpfs /run && mkdir /run/sshd && shift && exec \"$@\"";
     let log = std::fs::File::create(directory.join("log")).unwrap();
     Command::new("unshare")
         .args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL"])
