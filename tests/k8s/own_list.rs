@@ -18,11 +18,7 @@ use crate::own_server::image;
 pub(crate) const AT_ONCE: usize = 6;
 
 /// What OpenSSH's server cannot do, or does in another way, and why.
-const EXCEPT: [(&str, &str); 10] = [
-    ("signals_reach_the_process_group", "it takes no signals for root"),
-    ("a_time_out_kills_the_group", "the same; and a process that ignores SIGHUP stays"),
-    ("a_process_nobody_reads_stops_nobody", "the same"),
-    ("a_dropped_command_is_ended", "without a terminal it leaves a process whose client has gone"),
+const EXCEPT: [(&str, &str); 6] = [
     (
         "environment_and_directory",
         "what its maker set for every command is a file that only our own server reads",

@@ -25,16 +25,18 @@ pub(crate) fn has_colours(stream: &impl IsTerminal) -> bool {
 #[cfg(unix)]
 mod system {
     use std::io::{self, IsTerminal};
+    use std::sync::{Mutex, Once, PoisonError};
 
     use anyhow::{Context, Result};
     use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
     use sandbox::PtySize;
     use tokio::signal::unix::{Signal, SignalKind, signal};
 
-    /// Passes every key as it is, until dropped.
-    pub(crate) struct RawMode {
-        before: Termios,
-    }
+    /// Passes every key as it is, until dropped, or until a panic has something to say.
+    pub(crate) struct RawMode(());
+
+    /// How the terminal was.
+    static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
     /// Changes of the terminal's size.
     pub(crate) struct Resizes(Signal);
@@ -49,16 +51,36 @@ mod system {
             let before = tcgetattr(&stdin).context("cannot read the terminal's settings")?;
             let mut raw = before.clone();
             raw.make_raw();
+            *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+            restore_before_panics();
             tcsetattr(&stdin, OptionalActions::Now, &raw).context("cannot change the terminal's settings")?;
-            Ok(Some(Self { before }))
+            Ok(Some(Self(())))
         }
     }
 
     impl Drop for RawMode {
         fn drop(&mut self) {
-            // A terminal that hung up needs nothing any more.
-            let _gone = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+            restore();
         }
+    }
+
+    fn restore() {
+        if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // A terminal that hung up needs nothing any more.
+            let _gone = tcsetattr(io::stdin(), OptionalActions::Now, &before);
+        }
+    }
+
+    /// What a panic says is for a terminal that is as it was; and nobody may come to drop the guard.
+    fn restore_before_panics() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            let report = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                restore();
+                report(panic);
+            }));
+        });
     }
 
     impl Resizes {
@@ -120,5 +142,41 @@ mod system {
 
     pub(crate) fn size() -> PtySize {
         super::USUAL
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{LocalModes, tcgetattr};
+
+    use super::RawMode;
+
+    /// The test's standard input becomes a terminal, which no other test uses.
+    #[test]
+    fn after_a_panic_the_terminal_is_as_it_was() {
+        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&user).unwrap();
+        unlockpt(&user).unwrap();
+        let name = ptsname(&user, Vec::new()).unwrap().into_string().unwrap();
+        let no_controlling_terminal = i32::try_from(rustix::fs::OFlags::NOCTTY.bits()).unwrap();
+        let program =
+            File::options().read(true).write(true).custom_flags(no_controlling_terminal).open(name).unwrap();
+        rustix::stdio::dup2_stdin(&program).unwrap();
+        let is_cooked = || tcgetattr(&program).unwrap().local_modes.contains(LocalModes::ICANON);
+
+        assert!(is_cooked());
+        let raw = RawMode::enter().unwrap().unwrap();
+        assert!(!is_cooked());
+        // Forgotten, as where a panic ends the program at once.
+        std::mem::forget(raw);
+        assert!(std::thread::spawn(|| panic!("a test's")).join().is_err());
+        assert!(is_cooked());
+
+        drop(RawMode::enter().unwrap().unwrap());
+        assert!(is_cooked());
     }
 }

@@ -89,6 +89,27 @@ fn keys_sizes_and_the_end_come_through() {
 }
 
 #[test]
+fn a_shell_in_a_sandbox_that_is_there() {
+    let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
+    let id = cli.create();
+    let mut child = terminal.start(&cli, &["exec", "-it", "-e", "PS1=at-once:", &id, "--", "sh", "-i"]);
+    terminal.wait_for("at-once:");
+    assert!(!terminal.is_cooked());
+    terminal.type_in("test -t 0 && echo with a $((40 + 2)) terminal\r");
+    terminal.wait_for("with a 42 terminal\r\n");
+    // To the command that the shell runs, and not to the shell.
+    terminal.type_in("sleep 1000\r");
+    terminal.wait_for("sleep 1000\r\n");
+    terminal.type_in("\u{3}");
+    terminal.type_in("echo after $?\r");
+    terminal.wait_for("after 130\r\n");
+    terminal.type_in("exit 9\r");
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+    assert!(terminal.is_cooked());
+    assert_eq!(cli.ids(), [id], "it is still there");
+}
+
+#[test]
 fn interrupting_keys_go_to_the_command() {
     let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
     let script = "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.05; done";
