@@ -45,9 +45,11 @@ pub(crate) fn entries<'a>(file: &'a str, content: &'a [u8]) -> impl Iterator<Ite
         let entry = before..given.get();
         let first = entry.clone().find(|line| !is_blank(lines[*line])).unwrap_or(before);
         let place = format!("{file} line {}", first + 1);
+        // Without the comments above it, which may well have a '$'.
+        let text = &lines[first..entry.end];
         Some(match found {
             Ok((name, _))
-                if name.starts_with(PREFIX) && lines[entry].iter().any(|line| line.contains(&b'$')) =>
+                if name.starts_with(PREFIX) && text.iter().any(|line| line.contains(&b'$')) =>
             {
                 Entry::Mistake(format!(
                     "{place}: {name} contains a '$': variables are not expanded here, write the value out"
@@ -149,6 +151,12 @@ mod tests {
         let found = shown("TOKEN=$PATH\nSANDBOX_IMAGE=evil.example/$TOKEN\nSANDBOX_IMAGE='a$b'");
         assert!(found[1].contains("line 2: SANDBOX_IMAGE contains a '$'"), "{found:?}");
         assert!(found[2].contains("line 3"), "{found:?}");
+    }
+
+    #[test]
+    fn a_dollar_in_a_comment_above_is_no_value() {
+        let found = shown("# else $HOME/x\n\n#A=$B\nSANDBOX_CPU=2");
+        assert_eq!(found, [".env line 4 SANDBOX_CPU=\"2\""]);
     }
 
     #[test]

@@ -118,7 +118,9 @@ async fn namespace(shared: &Shared) -> Check {
             }
         }
         Err(Error::Config { message }) if message.starts_with(NO_NAMESPACE) => {
-            Check::failed(check, format!("{NO_NAMESPACE} {name}"))
+            let near = shared.caller().nearest_namespace().await;
+            let hint = near.map(|near| format!(": did you mean {near}?")).unwrap_or_default();
+            Check::failed(check, format!("{NO_NAMESPACE} {name}{hint}"))
                 .mended_by(format!("kubectl create namespace {name}, or set SANDBOX_NAMESPACE"))
         }
         // No right that sandboxes need.

@@ -99,8 +99,23 @@ async fn a_namespace_is_compared_with_the_profile() {
     elsewhere.namespace = Some("nope".into());
     let checks = look(&server, elsewhere).await;
     expect(&checks, "namespace", Failed, "there is no namespace nope", Some("kubectl create namespace nope"));
+    assert!(!find(&checks, "namespace").detail.contains("did you mean"), "{checks:#?}");
     server.forbid("get namespaces");
     expect(&look(&server, options()).await, "namespace", Skipped, "cannot be read", None);
+}
+
+#[tokio::test]
+async fn a_slip_in_the_name_of_a_namespace_is_told_to_whoever_may_list_them() {
+    let server = well();
+    let mut slip = options();
+    slip.namespace = Some("boxs".into());
+    let make = Some("kubectl create namespace boxs");
+    let checks = look(&server, slip.clone()).await;
+    expect(&checks, "namespace", Failed, "there is no namespace boxs: did you mean boxes?", make);
+    server.forbid("list namespaces");
+    let checks = look(&server, slip).await;
+    expect(&checks, "namespace", Failed, "there is no namespace boxs", make);
+    assert!(!find(&checks, "namespace").detail.contains("did you mean"), "{checks:#?}");
 }
 
 #[tokio::test]
