@@ -48,9 +48,7 @@ pub(crate) fn entries<'a>(file: &'a str, content: &'a [u8]) -> impl Iterator<Ite
         // Without the comments above it, which may well have a '$'.
         let text = &lines[first..entry.end];
         Some(match found {
-            Ok((name, _))
-                if name.starts_with(PREFIX) && text.iter().any(|line| line.contains(&b'$')) =>
-            {
+            Ok((name, _)) if name.starts_with(PREFIX) && text.iter().any(|line| line.contains(&b'$')) => {
                 Entry::Mistake(format!(
                     "{place}: {name} contains a '$': variables are not expanded here, write the value out"
                 ))
