@@ -156,4 +156,7 @@ mod guides {
     struct Guide;
     #[doc = include_str!("../../../docs/FROM-PYTHON.md")]
     struct FromPython;
+    #[cfg(feature = "k8s")]
+    #[doc = include_str!("../../../docs/KUBERNETES.md")]
+    struct Kubernetes;
 }
