@@ -42,7 +42,7 @@ pub(crate) async fn doctor(args: Args, global: &Global) -> Outcome {
         }
         Format::Table => {
             let colours = terminal::has_colours(&std::io::stdout());
-            failure::print(&checks.iter().map(|check| line(check, colours)).collect::<String>())?
+            failure::print(&report(&checks, colours))?
         }
     };
     Ok(if failed { EXIT_UNWELL } else { 0 })
@@ -155,7 +155,18 @@ async fn of_ssh() -> Check {
     }
 }
 
-fn line(check: &Check, colours: bool) -> String {
+/// What mends several in a row stands below the last of them.
+fn report(checks: &[Check], colours: bool) -> String {
+    let mut text = String::new();
+    for (at, check) in checks.iter().enumerate() {
+        let next = checks.get(at + 1).and_then(|next| next.remedy.as_ref());
+        let remedy = check.remedy.as_deref().filter(|remedy| next.is_none_or(|next| next != remedy));
+        text.push_str(&line(check, remedy, colours));
+    }
+    text
+}
+
+fn line(check: &Check, remedy: Option<&str>, colours: bool) -> String {
     let (word, colour) = match check.verdict {
         Verdict::Passed => ("pass", "32"),
         Verdict::Warning => ("warn", "33"),
@@ -166,8 +177,28 @@ fn line(check: &Check, colours: bool) -> String {
     let text =
         |text: &str| text.lines().map(|line| Escaped(line).to_string()).collect::<Vec<_>>().join("\n      ");
     let mut line = format!("{word}  {}: {}\n", Escaped(&check.name), text(&check.detail));
-    if let Some(remedy) = &check.remedy {
+    if let Some(remedy) = remedy {
         line.push_str(&format!("      -> {}\n", text(remedy)));
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_mend_for_several_is_told_once_below_them() {
+        let wrong = |name: &str, mend: &str| Check::failed(name, "no").mended_by(mend);
+        let checks = [
+            wrong("a", "apply"),
+            wrong("b", "apply"),
+            Check::passed("c", "yes"),
+            wrong("d", "apply"),
+            wrong("e", "set"),
+        ];
+        let expected = "FAIL  a: no\nFAIL  b: no\n      -> apply\npass  c: yes\nFAIL  d: no\n      -> apply\n\
+                        FAIL  e: no\n      -> set\n";
+        assert_eq!(report(&checks, false), expected);
+    }
 }

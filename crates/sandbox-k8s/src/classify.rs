@@ -13,8 +13,8 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use sandbox_core::{Error, SandboxId};
 
-pub(crate) use error::NO_NAMESPACE;
 pub use error::give_up;
+pub(crate) use error::{NO_NAMESPACE, NO_RIGHT};
 
 /// What was being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use super::Shared;
 use super::create::try_out;
 use crate::call::Ask;
-use crate::classify::{Intent, NO_NAMESPACE};
+use crate::classify::{Intent, NO_NAMESPACE, NO_RIGHT};
 use crate::objects::unsendable;
 use crate::options::{SecurityProfile, Transport};
 
@@ -52,7 +52,7 @@ pub(super) async fn preflight(shared: &Arc<Shared>, spec: SandboxSpec) -> Vec<Ch
     checks.push(namespace(shared).await);
     let rights = stream::iter(rights(shared)).map(|right| allowed(shared, right)).buffered(AT_ONCE);
     let rights = rights.collect::<Vec<_>>().await;
-    let transport = transport::transport(shared.options.transport, &rights);
+    let transport = transport::transport(shared.options.transport, &rights, &grant(shared));
     checks.extend(rights);
     checks.push(transport);
     let (pod, images) = pod(shared, spec).await;
@@ -123,7 +123,10 @@ async fn namespace(shared: &Shared) -> Check {
             Check::failed(check, format!("{NO_NAMESPACE} {name}{hint}"))
                 .mended_by(format!("kubectl create namespace {name}, or set SANDBOX_NAMESPACE"))
         }
-        // No right that sandboxes need.
+        Err(Error::Backend { message, .. }) if message.starts_with(NO_RIGHT) => Check::skipped(
+            check,
+            format!("{name}: its labels cannot be read (get namespaces), which sandboxes do not need"),
+        ),
         Err(error) => Check::skipped(check, format!("{name}: its labels cannot be read: {}", told(&error))),
     }
 }
@@ -154,6 +157,12 @@ fn rights(shared: &Shared) -> Vec<Right> {
         );
     }
     rights
+}
+
+/// What gives all of them.
+fn grant(shared: &Shared) -> String {
+    let namespace = &shared.caller().namespace;
+    format!("kubectl apply -n {namespace} -f deploy/rbac.yaml, and use the account that it makes")
 }
 
 /// Asks by a SelfSubjectAccessReview, which everybody may.
@@ -188,7 +197,7 @@ async fn allowed(shared: &Shared, right: Right) -> Check {
     if status.allowed {
         return Check::passed(name, "allowed");
     }
-    let remedy = "kubectl apply -f deploy/rbac.yaml, and use the account that it makes";
+    let remedy = grant(shared);
     match right.only {
         None => Check::failed(name, "forbidden").mended_by(remedy),
         Some(only) => Check::warning(name, format!("forbidden; {only}")).mended_by(remedy),

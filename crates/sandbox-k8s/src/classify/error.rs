@@ -26,6 +26,9 @@ pub fn give_up(request: &Request<'_>, answer: &Answer<'_>) -> Error {
 /// How the error begins that says so.
 pub(crate) const NO_NAMESPACE: &str = "there is no namespace";
 
+/// How the message begins that a right is missing.
+pub(crate) const NO_RIGHT: &str = "no right to";
+
 /// What was to be found is not there.
 pub(super) fn missing(request: &Request<'_>, answer: &Answer<'_>) -> Error {
     if request.intent == Intent::Create || answer.message().contains("namespaces \"") {
@@ -60,7 +63,7 @@ pub(super) fn forbidden(request: &Request<'_>, answer: &Answer<'_>, cause: &Caus
         Cause::Rbac => (
             CreationReason::Rejected,
             format!(
-                "no right to {verb} {resource} in the namespace {namespace}: grant it with a Role and a \
+                "{NO_RIGHT} {verb} {resource} in the namespace {namespace}: grant it with a Role and a \
                  RoleBinding{}",
                 if message.is_empty() { String::new() } else { format!(" ({message})") }
             ),

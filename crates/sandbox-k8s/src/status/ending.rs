@@ -92,6 +92,16 @@ pub(super) fn container(state: &ContainerStateTerminated, memory: Option<&str>) 
     }
 }
 
+/// The same of an image's own server, which keeps no lifetime.
+pub(super) fn image_server(state: &ContainerStateTerminated, memory: Option<&str>) -> Trouble {
+    if state.exit_code != 0 || state.reason.as_deref() == Some("OOMKilled") {
+        return container(state, memory);
+    }
+    let message = "the image's own command has ended (exit code 0): with SANDBOX_INJECTION=image it has to be an SSH \
+                   server that stays in the foreground";
+    Trouble::last(CreationReason::Crashed, message)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +219,18 @@ mod tests {
             assert!(found.message.contains(said), "{ended}: {}", found.message);
             assert!(!found.message.contains('\n'), "{ended}: {}", found.message);
             assert_eq!(found.server_missing, server_missing, "{ended}");
+        }
+    }
+
+    #[test]
+    fn an_image_without_a_server_is_told_from_a_lifetime_that_is_over() {
+        for (ended, said) in [
+            (json!({"exitCode": 0, "reason": "Completed"}), "stays in the foreground"),
+            (json!({"exitCode": 0, "reason": "OOMKilled"}), "limit of 512Mi"),
+            (json!({"exitCode": 1, "reason": "Error"}), "exit code 1"),
+        ] {
+            let found = image_server(&serde_json::from_value(ended).unwrap(), Some("512Mi"));
+            assert!(found.is_final() && found.message.contains(said), "{found:?}");
         }
     }
 

@@ -12,6 +12,9 @@ use super::{Trouble, ending, reason};
 use crate::labels::{self, Ends, NotOurs, Ownership};
 use crate::pod::{CONTAINER, PORT, PORT_NAME, SERVER};
 
+/// Which image it is about.
+const SERVER_IMAGE: &str = "that is the server's image, SANDBOX_SERVER_IMAGE";
+
 /// What a sandbox's Pod says. A whole Pod is 5 to 15 kB; of thousands, this is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -81,6 +84,7 @@ impl PodView {
             matches!(phase, "Succeeded" | "Failed") || state.is_some_and(|state| state.terminated.is_some());
         let deleting = meta.deletion_timestamp.is_some();
         let limits = main.map(limits).unwrap_or_default();
+        let user = labels::annotation(meta, labels::USER).unwrap_or(CONTAINER);
         Ok(Self {
             id,
             uid,
@@ -92,7 +96,7 @@ impl PodView {
             has_lease: labels::annotation(meta, labels::LEASE).is_some(),
             labels: labels::own_labels(meta),
             image: main.and_then(|main| main.image.clone()),
-            user: labels::annotation(meta, labels::USER).unwrap_or(CONTAINER).to_owned(),
+            user: user.to_owned(),
             host_key: labels::annotation(meta, labels::HOST_KEY).map(str::to_owned),
             port: main.and_then(port).unwrap_or(PORT),
             isolation: super::isolation::applied(pod, main),
@@ -108,7 +112,7 @@ impl PodView {
             trouble: status.and_then(|status| match () {
                 // How its processes end while it is taken away is nobody's trouble.
                 () if deleting => ending::pod(status),
-                () => trouble(status, ours, over, &limits),
+                () => trouble(status, ours, over, &limits, user == CONTAINER),
             }),
             last_words: state
                 .and_then(|state| state.terminated.as_ref()?.message.clone())
@@ -146,6 +150,7 @@ fn trouble(
     ours: Option<&ContainerStatus>,
     over: bool,
     limits: &[(String, String)],
+    our_server: bool,
 ) -> Option<Trouble> {
     if over && let Some(ended) = ending::pod(status) {
         return Some(ended);
@@ -155,18 +160,23 @@ fn trouble(
         copier.and_then(|state| state.terminated.as_ref()).filter(|ended| ended.exit_code != 0)
     {
         let mut trouble = ending::container(failed, None);
-        trouble.message = format!("the SSH server could not be brought in: {}", trouble.message);
+        trouble.message =
+            format!("the SSH server could not be brought in: {} ({SERVER_IMAGE})", trouble.message);
         // This is the way that always works; no other would do better with such an image.
         trouble.server_missing = false;
         return Some(trouble);
     }
     if let Some(trouble) = copier.and_then(|state| reason::waiting(state.waiting.as_ref()?)) {
-        return Some(Trouble { server_missing: false, ..trouble });
+        let message = format!("{} ({SERVER_IMAGE})", trouble.message);
+        return Some(Trouble { message, server_missing: false, ..trouble });
     }
     let state = ours.and_then(|ours| ours.state.as_ref());
     let memory = limits.iter().find_map(|(name, value)| (name == "memory").then_some(value.as_str()));
     if let Some(ended) = state.and_then(|state| state.terminated.as_ref()) {
-        return Some(ending::container(ended, memory));
+        return Some(match our_server {
+            true => ending::container(ended, memory),
+            false => ending::image_server(ended, memory),
+        });
     }
     if let Some(trouble) = state.and_then(|state| reason::waiting(state.waiting.as_ref()?)) {
         return Some(trouble);

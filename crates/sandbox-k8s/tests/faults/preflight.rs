@@ -101,7 +101,13 @@ async fn a_namespace_is_compared_with_the_profile() {
     expect(&checks, "namespace", Failed, "there is no namespace nope", Some("kubectl create namespace nope"));
     assert!(!find(&checks, "namespace").detail.contains("did you mean"), "{checks:#?}");
     server.forbid("get namespaces");
-    expect(&look(&server, options()).await, "namespace", Skipped, "cannot be read", None);
+    expect(
+        &look(&server, options()).await,
+        "namespace",
+        Skipped,
+        "cannot be read (get namespaces), which",
+        None,
+    );
 }
 
 #[tokio::test]
@@ -120,7 +126,7 @@ async fn a_slip_in_the_name_of_a_namespace_is_told_to_whoever_may_list_them() {
 
 #[tokio::test]
 async fn each_right_is_asked_for() {
-    let rbac = Some("kubectl apply -f deploy/rbac.yaml");
+    let rbac = Some("kubectl apply -n boxes -f deploy/rbac.yaml");
     for right in ["create pods", "watch pods", "delete secrets"] {
         let server = well();
         server.forbid(right);
@@ -154,7 +160,7 @@ async fn a_transport_is_judged_by_what_it_needs() {
     let checks = look(&server, with(Transport::Direct)).await;
     expect(&checks, "transport", Skipped, "not known before there is one: sandbox doctor --try", None);
     server.forbid("create pods/portforward");
-    let rbac = Some("kubectl apply -f deploy/rbac.yaml");
+    let rbac = Some("kubectl apply -n boxes -f deploy/rbac.yaml");
     let checks = look(&server, with(Transport::PortForward)).await;
     expect(&checks, "transport", Failed, "create pods/portforward", rbac);
     let checks = look(&server, with(Transport::Auto)).await;
