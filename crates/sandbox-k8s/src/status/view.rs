@@ -320,9 +320,13 @@ pub(crate) mod tests {
             (
                 json!({"initContainerStatuses": copier(waiting("ImagePullBackOff"))}),
                 Pending,
-                Some("ImagePullBackOff"),
+                Some("SANDBOX_SERVER_IMAGE"),
             ),
-            (json!({"initContainerStatuses": copier(ended(1, "Error"))}), Pending, Some("brought in")),
+            (
+                json!({"initContainerStatuses": copier(ended(1, "Error"))}),
+                Pending,
+                Some("SANDBOX_SERVER_IMAGE"),
+            ),
             (
                 json!({"initContainerStatuses": copier(ended(0, "Completed")), "state": running}),
                 Running,
