@@ -23,7 +23,6 @@ mod files;
 mod jobs;
 mod options;
 mod pool;
-mod random;
 mod session;
 mod source;
 mod stream;

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::handshake::Handshake;
 use super::input;
-use super::marked::Reach;
+use super::marked::{PATIENCE, Reach};
 use super::prelude::Prelude;
 use super::sink::{Sink, Step};
 use super::start::exec_refused;
@@ -29,9 +29,6 @@ const CLOSE_BY_SERVER: Duration = Duration::from_secs(2);
 const REMAINS: Duration = Duration::from_secs(1);
 /// How long a signal may take to go out when the reader is slow.
 const URGENT: Duration = Duration::from_secs(1);
-
-/// How long it may take to end a command that nobody waits for any more.
-const KILL: Duration = Duration::from_secs(10);
 
 /// SSH_EXTENDED_DATA_STDERR, RFC 4254 §5.2.
 const STDERR: u32 = 1;
@@ -108,12 +105,12 @@ impl<S: Sink> Actor<S> {
         tracing::debug!(ssh.exit = ?self.state.exit, ssh.stop = ?stop, elapsed_ms, "a command is done with");
         let mut killed = true;
         if let Stop::TimedOut(_) = stop {
-            killed = self.signal(Signal::Kill, KILL).await;
+            killed = self.signal(Signal::Kill, PATIENCE).await;
         } else if let Stop::Abandoned = stop
             && !self.channel.conn().is_ours()
         {
             // Ours hangs up when the channel closes; others leave the command running.
-            self.signal(Signal::Hup, KILL).await;
+            self.signal(Signal::Hup, PATIENCE).await;
         }
         let end = self.outcome(&stop, killed);
         let Self { channel, sink, state, _input, measured, .. } = self;

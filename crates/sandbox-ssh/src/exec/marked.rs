@@ -9,14 +9,13 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use sandbox_core::{BoxError, ExecRequest, Result, Signal};
+use sandbox_core::{BoxError, ExecRequest, Result, Signal, Uid};
 
 use super::{Limits, Run, collect};
 use crate::pool::SlotPool;
-use crate::random::random_word;
 
 /// How long a signal may take, with a connection for it where the others have no channel left.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Of what the second command writes.
 const CAP: usize = 1 << 10;
 
@@ -40,11 +39,11 @@ kill "-$signal" "-$found"
 
 /// A word that only the processes of one command have.
 #[derive(Debug, Clone)]
-pub(super) struct Mark(String);
+pub(super) struct Mark(Uid);
 
 impl Mark {
     pub(super) fn new() -> Result<Self> {
-        Ok(Self(random_word()?))
+        Ok(Self(Uid::generate()?))
     }
 
     /// The command line that carries it.
@@ -56,7 +55,7 @@ impl Mark {
 
     /// Matches it, and not itself.
     fn pattern(&self) -> String {
-        let (first, rest) = self.0.split_at(1);
+        let (first, rest) = self.0.as_str().split_at(1);
         format!("{VARIABLE}=[{first}]{rest}")
     }
 

@@ -77,9 +77,8 @@ pub(crate) async fn collect(pool: &SlotPool, run: Run, cap: usize, limits: Limit
     let work = async move {
         let mut sink = sink;
         match begin(&pool, &run.start, limits, &mut sink).await {
-            Some(Ok((channel, begun))) => {
-                let reach = begun.mark.map(|mark| Reach::new(mark, &pool, limits));
-                let inputs = Inputs { prelude: begun.prelude, reach, measured, ..Inputs::default() };
+            Some(Ok((channel, inputs))) => {
+                let inputs = Inputs { measured, ..inputs };
                 Actor::new(channel, run, inputs, sink, limits).run().await;
             }
             Some(Err(error)) => sink.finish(not_begun(measured, error)).await,
@@ -100,12 +99,10 @@ pub(crate) async fn stream(pool: &SlotPool, run: Run, stdin: bool, limits: Limit
     let work = async move {
         let mut sink = Stream::new(events);
         match begin(&pool, &run.start, limits, &mut sink).await {
-            Some(Ok((channel, begun))) => {
+            Some(Ok((channel, inputs))) => {
                 // Nobody waits any more: the actor will find the process dropped as well.
                 drop(started.send(Ok(())));
-                let reach = begun.mark.map(|mark| Reach::new(mark, &pool, limits));
-                let prelude = begun.prelude;
-                let inputs = Inputs { prelude, stdin, control: Some(control), reach, measured };
+                let inputs = Inputs { stdin, control: Some(control), measured, ..inputs };
                 Actor::new(channel, run, inputs, sink, limits).run().await;
             }
             Some(Err(error)) => drop(started.send(not_begun(measured, error))),
@@ -142,18 +139,19 @@ fn span(pool: &SlotPool, kind: &'static str) -> tracing::Span {
     )
 }
 
-/// Opens a channel and starts something on it; `None` when nobody wants it any more.
+/// Opens a channel and starts something on it, with what belongs to that; `None` when nobody wants it any more.
 async fn begin(
     pool: &SlotPool,
     start: &Start,
     limits: Limits,
     sink: &mut impl Sink,
-) -> Option<Result<(OpenChannel, Begun)>> {
+) -> Option<Result<(OpenChannel, Inputs)>> {
     let begin = async {
         let deadline = Deadline::after(limits.checkout);
         let mut channel = channel::open(pool, &Opening::Session, limits.channel, deadline).await?;
-        let begun = start.send(&mut channel, limits.channel).await?;
-        Ok((channel, begun))
+        let Begun { prelude, mark } = start.send(&mut channel, limits.channel).await?;
+        let reach = mark.map(|mark| Reach::new(mark, pool, limits));
+        Ok((channel, Inputs { prelude, reach, ..Inputs::default() }))
     };
     tokio::select! {
         biased;

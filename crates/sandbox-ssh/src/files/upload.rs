@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::FileAttributes;
-use sandbox_core::{Direction, Error, Reader, Result, TransferReason, UploadRequest};
+use sandbox_core::{Direction, Error, Reader, Result, TransferReason, Uid, UploadRequest};
 use tokio::io::AsyncReadExt;
 
 use super::bulk::Piece;
@@ -70,7 +70,7 @@ impl Temporary {
         }
         // Names may have 255 bytes.
         let stem: String = name.chars().take(40).collect();
-        let random = crate::random::random_word()?;
+        let random = Uid::generate()?;
         let path = format!("{directory}.{stem}.sandbox-{random}");
         Ok(Self { hub, sftp, path, remove: true })
     }
