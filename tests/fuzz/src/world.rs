@@ -92,12 +92,19 @@ fn access(keys: KeyPair, uid: &Uid) -> Access {
     }
 }
 
-/// Nothing of what a message repeats may steer a terminal.
+/// Nothing of what a message repeats may steer a terminal, nor those of its causes.
 pub(crate) fn check_error(error: &Error) {
-    let text = error.to_string();
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = next {
+        check_message(&error.to_string());
+        next = error.source();
+    }
+}
+
+fn check_message(text: &str) {
     let steers = |character: char| {
         character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     assert!(!text.contains(steers), "{text:?}");
-    assert!(text.len() < 20_000, "a message of {} bytes", text.len());
+    assert!(text.len() < 20_000, "a message of {} bytes: {text:?}", text.len());
 }

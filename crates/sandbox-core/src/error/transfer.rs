@@ -6,7 +6,7 @@ use super::{BoxError, Error};
 
 /// Why a file was not moved or changed.
 #[derive(Debug, thiserror::Error)]
-#[error("could not {direction} {path:?}: {message}")]
+#[error("could not {direction} {}: {message}", shown(path))]
 pub struct TransferError {
     /// Which way it should have gone.
     pub direction: Direction,
@@ -56,6 +56,16 @@ pub enum TransferReason {
     Other,
 }
 
+/// The most of a path that a message repeats, in characters: a server may give a name any length.
+const LONGEST: usize = 1000;
+
+fn shown(path: &str) -> String {
+    match path.char_indices().nth(LONGEST) {
+        None => format!("{path:?}"),
+        Some((end, _)) => format!("{:?}… ({} bytes in all)", &path[..end], path.len()),
+    }
+}
+
 impl From<TransferError> for Error {
     fn from(error: TransferError) -> Self {
         Self::Transfer(Box::new(error))
@@ -69,5 +79,21 @@ impl fmt::Display for Direction {
             Self::Download => "download",
             Self::Inside => "use",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_quoted_and_a_long_one_cut() {
+        let of = |path: &str| {
+            Error::transfer(Direction::Download, path, TransferReason::Other, "no", None).to_string()
+        };
+        assert_eq!(of("a\u{1b} b"), r#"could not download "a\u{1b} b": no"#);
+        assert_eq!(of(&"ä".repeat(LONGEST)).len(), 2 * LONGEST + 26);
+        let cut = of(&"ä".repeat(9000));
+        assert!(cut.ends_with("ä\"… (18000 bytes in all): no") && cut.len() < 3 * LONGEST, "{cut}");
     }
 }

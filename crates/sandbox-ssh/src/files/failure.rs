@@ -4,7 +4,7 @@ use std::io;
 
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{Status, StatusCode};
-use sandbox_core::{Direction, Error, TransferReason};
+use sandbox_core::{BoxError, Direction, Error, TransferReason};
 
 use crate::text::escaped;
 
@@ -23,7 +23,16 @@ pub(super) fn failed(direction: Direction, path: &str, error: SftpError) -> Erro
             (TransferReason::Lost, "the connection was lost".to_owned())
         }
     };
-    Error::transfer(direction, escaped(path), reason, message, Some(error.into()))
+    Error::transfer(direction, escaped(path), reason, message, cause(error))
+}
+
+/// What may be told as a cause: not a server's own words, which are in the message already, made
+/// fit for one.
+pub(super) fn cause(error: SftpError) -> Option<BoxError> {
+    match error {
+        SftpError::Status(_) | SftpError::Limited(_) => None,
+        other => Some(other.into()),
+    }
 }
 
 /// A failure on this side.

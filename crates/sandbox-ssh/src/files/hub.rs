@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::failure::cause;
 use super::outgoing::Outgoing;
 use super::sftp::{Progress, Sftp};
 use crate::channel::{self, OpenChannel};
@@ -139,7 +140,7 @@ impl Hub {
             Err(source) if life.is_dead() => Err(Error::connection(
                 ConnectionStage::Channel,
                 "the connection was lost",
-                Some(source.into()),
+                cause(source),
             )),
             // The server promised, and its helper program does not run.
             Err(_) => Err(no_sftp(&server)),

@@ -11,7 +11,7 @@ use sandbox_core::{Direction, Error, Reader, Result, TransferReason, Uid, Upload
 use tokio::io::AsyncReadExt;
 
 use super::bulk::Piece;
-use super::failure::{failed_here, fault};
+use super::failure::{cause, failed_here, fault};
 use super::handle::{self, Handle, Target};
 use super::hub::Hub;
 use super::names::{check_path, split};
@@ -288,7 +288,7 @@ async fn no_space_or(sftp: &Sftp, temporary: &str, request: &UploadRequest, erro
             crate::text::escaped(&request.path),
             TransferReason::NoSpace,
             "no space is left on the sandbox's disk",
-            Some(error.into()),
+            cause(error),
         );
     }
     sftp.failed(UPLOAD, &request.path, error)
