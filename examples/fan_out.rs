@@ -30,7 +30,10 @@ async fn run() -> Result<()> {
                         "n={from}; s=0; while [ $n -lt {to} ]; do s=$((s + n)); n=$((n + 1)); done; echo $s"
                     );
                     let out = sbx.shell(sum).output().await?.check()?;
-                    Ok(out.stdout_lossy().trim().parse::<u64>().unwrap_or(0))
+                    let text = out.stdout_lossy();
+                    text.trim().parse::<u64>().map_err(|why| {
+                        Error::invalid("the sandbox's answer", text.trim(), format!("a number is expected: {why}"))
+                    })
                 })
                 .await
         });

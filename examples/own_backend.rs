@@ -180,7 +180,8 @@ async fn main() -> Result<()> {
     let client = Client::with_parts(backend, sessions, Defaults::default());
 
     let sbx = client.sandbox().label("kind", "example").create().await?;
-    println!("created {} at {:?}", sbx.id(), sbx.info().port);
+    let port = sbx.info().port.map_or_else(|| "no port".to_owned(), |port| format!("port {port}"));
+    println!("created {} at {port}", sbx.id());
     let out = sbx.shell("echo hello from $PWD").output().await?.check()?;
     print!("{}", out.stdout_lossy());
     sbx.files().write("note", "kept").await?;

@@ -31,7 +31,10 @@ async fn run() -> Result<()> {
     let client = Client::from_env().await?;
     let sbx = client.sandbox().create().await?;
     sbx.files().write("poem", "roses\nare\nred\n").await?;
-    println!("{:?} lines", count_lines(&sbx, "poem").await?);
+    match count_lines(&sbx, "poem").await? {
+        Some(lines) => println!("{lines} lines"),
+        None => println!("nothing inside can count lines"),
+    }
     sbx.delete().await
 }
 

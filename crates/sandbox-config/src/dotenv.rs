@@ -46,9 +46,9 @@ pub(crate) fn entries<'a>(file: &'a str, content: &'a [u8]) -> impl Iterator<Ite
         let first = entry.clone().find(|line| !is_blank(lines[*line])).unwrap_or(before);
         let place = format!("{file} line {}", first + 1);
         // Without the comments above it, which may well have a '$'.
-        let text = &lines[first..entry.end];
+        let text = lines[first..entry.end].join(&b'\n');
         Some(match found {
-            Ok((name, _)) if name.starts_with(PREFIX) && text.iter().any(|line| line.contains(&b'$')) => {
+            Ok((name, _)) if name.starts_with(PREFIX) && has_dollar(&text) => {
                 Entry::Mistake(format!(
                     "{place}: {name} contains a '$': variables are not expanded here, write the value out"
                 ))
@@ -84,6 +84,24 @@ impl Read for LineByLine<'_> {
         self.rest = &self.rest[length..];
         Ok(length)
     }
+}
+
+/// Whether there is a dollar in an entry's value, as dotenvy finds its end: not in a comment after it.
+fn has_dollar(entry: &[u8]) -> bool {
+    let value = entry.iter().skip_while(|byte| **byte != b'=').skip(1);
+    let (mut quote, mut escaped) = (None, false);
+    for &byte in value.skip_while(|byte| byte.is_ascii_whitespace()) {
+        match (quote, byte) {
+            (_, b'$') => return true,
+            _ if escaped => escaped = false,
+            (None, b' ' | b'\t') => return false,
+            (None | Some(b'"'), b'\\') => escaped = true,
+            (None, b'\'' | b'"') => quote = Some(byte),
+            (Some(open), _) if byte == open => quote = None,
+            _ => {}
+        }
+    }
+    false
 }
 
 fn is_blank(line: &[u8]) -> bool {
@@ -155,6 +173,18 @@ mod tests {
     fn a_dollar_in_a_comment_above_is_no_value() {
         let found = shown("# else $HOME/x\n\n#A=$B\nSANDBOX_CPU=2");
         assert_eq!(found, [".env line 4 SANDBOX_CPU=\"2\""]);
+    }
+
+    #[test]
+    fn a_dollar_in_a_comment_behind_a_value_is_none_either() {
+        for value in ["2 # $HOME", "\"2\" # $HOME", "'2'\t# it's $HOME", r#""a\" b" # $B"#] {
+            let found = shown(&format!("SANDBOX_IMAGE={value}"));
+            assert!(found[0].starts_with(".env line 1 SANDBOX_IMAGE="), "{found:?}");
+        }
+        for value in ["a#$B", "'a # $B'", "\"a # $B\" # c", r"a\ $B # c", "' # '$B", "\" # \n$B\""] {
+            let found = shown(&format!("SANDBOX_IMAGE={value}"));
+            assert!(found[0].contains("contains a '$'"), "{value}: {found:?}");
+        }
     }
 
     #[test]

@@ -60,7 +60,14 @@ pub(super) fn uninstall(files: &SshFiles) -> Result<()> {
     if before.lines().any(ours) {
         let kept: String = before.split_inclusive('\n').filter(|other| !ours(other)).collect();
         // The empty line that followed ours.
-        replace(&path, kept.strip_prefix('\n').unwrap_or(&kept))?;
+        let kept = kept.strip_prefix('\n').unwrap_or(&kept);
+        // With nothing in it, it is as good as gone; what a link leads to is somebody's all the same.
+        let made_by_us = kept.is_empty() && fs::symlink_metadata(&path).is_ok_and(|there| there.is_file());
+        if made_by_us {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        } else {
+            replace(&path, kept)?;
+        }
     }
     files.remove_all()
 }

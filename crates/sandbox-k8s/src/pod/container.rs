@@ -23,7 +23,8 @@ pub(super) fn sandbox(request: &PodRequest<'_>, server: &Server<'_>) -> Result<C
     let (id, spec) = (request.id, request.spec);
     let Some(image) = spec.image.clone() else {
         return Err(Error::Config {
-            message: "there is no image to make a Pod from: name one for the sandbox, or set SANDBOX_IMAGE"
+            message: "there is no image to make a Pod from: name one for the sandbox (`--image` at the \
+                      terminal, `image` of the builder), or set SANDBOX_IMAGE"
                 .into(),
         });
     };

@@ -7,13 +7,13 @@ use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
-use kube::api::{DeleteParams, LogParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{LogParams, PostParams, WatchEvent, WatchParams};
 use serde_json::json;
 
 use super::cluster::Cluster;
 
-/// Since the POST: the container's first instruction, and the Pod's address on a watch.
-pub(super) async fn pod(cluster: &Cluster) -> Result<(Duration, Duration)> {
+/// The Pod's name, and since the POST: the container's first instruction, and the Pod's address on a watch.
+pub(super) async fn pod(cluster: &Cluster) -> Result<(String, Duration, Duration)> {
     let name = format!("plain-{}", sandbox::SandboxId::generate()?);
     let pods: Api<Pod> = Api::namespaced(cluster.api.clone(), &cluster.namespace);
     let manifest: Pod = serde_json::from_value(json!({
@@ -52,6 +52,5 @@ pub(super) async fn pod(cluster: &Cluster) -> Result<(Duration, Duration)> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
-    Ok((first, addressed))
+    Ok((name, first, addressed))
 }

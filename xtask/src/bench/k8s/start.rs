@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 use sandbox::{Client, Sandbox};
 
-use super::cluster::{Cluster, Mode};
+use super::cluster::{Cluster, Mode, Requests};
 use super::{RUNS, WARM, WAYS, floor, peers};
 use crate::bench::figures::{Figures, table};
 
@@ -15,72 +15,119 @@ const MODES: [(Mode, &str); 3] = [
     (Mode::Inject, "Inject (init container)"),
     (Mode::Image, "Image (its own sshd)"),
 ];
+const FLOOR: &str = "a plain Pod's first instruction";
+const ADDRESSED: &str = "the same, and its address on the watch";
+const KUBECTL: &str = "`kubectl run`, `kubectl wait`, `kubectl exec`";
+const POLLING: &str = "a Pod with sshd, asked for once a second, to sshd's first word";
+/// These take several times as long as the others: once in so many rounds.
+const SELDOM: usize = 4;
+
+/// One way to a first output.
+enum Start {
+    Plain,
+    Ours(Mode, Client, Requests),
+    Kubectl,
+    Polling(String),
+}
+
+/// What a start leaves behind.
+enum Left {
+    Sandbox(Sandbox),
+    Pod(String),
+}
+
+struct Row {
+    name: String,
+    start: Start,
+    figures: Figures,
+}
 
 pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
-    let (mut first, mut addressed) = (Figures::default(), Figures::default());
-    let mut rows = Vec::new();
-    for (mode, named) in MODES {
-        for (way, over) in WAYS {
-            let (client, requests) = cluster.client(mode, way);
-            rows.push((mode, format!("{named}, {over}"), client, requests, Figures::default()));
-        }
-    }
-    let (mut kubectl, mut polling) = (Figures::default(), Figures::default());
-    let mut made = Vec::new();
+    let mut rows = rows(cluster);
+    let mut addressed = Figures::default();
     for round in 0..RUNS + WARM {
-        any_time().await?;
-        let (instruction, address) = floor::pod(cluster).await?;
-        if round >= WARM {
-            first.add_duration(instruction);
-            addressed.add_duration(instruction.max(address));
-        }
-        for (mode, _, client, _, figures) in &mut rows {
-            if *mode == Mode::Image && cluster.sshd_image.is_none() {
+        // A node with Pods is slower than one without, so whoever always came first would win.
+        rows.rotate_left(1);
+        let mut left = Vec::new();
+        for row in &mut rows {
+            let seldom = matches!(row.start, Start::Kubectl | Start::Polling(_));
+            if seldom && round % SELDOM != 0 {
                 continue;
             }
             any_time().await?;
-            let start = Instant::now();
-            let sbx = first_output(client, *mode).await?;
-            if round >= WARM {
-                figures.add(start);
+            let (behind, took, until_addressed) = row.start.once(cluster).await?;
+            left.push(behind);
+            if round >= WARM || seldom {
+                row.figures.add_duration(took);
+                until_addressed.into_iter().for_each(|took| addressed.add_duration(took));
             }
-            made.push(sbx);
         }
-        // They take several times as long as the others: fewer of them.
-        if round % 4 == 0 && cluster.kubectl().is_some() {
-            any_time().await?;
-            let start = Instant::now();
-            let name = peers::kubectl(cluster)?;
-            kubectl.add(start);
-            peers::delete(cluster, &name).await?;
-        }
-        if let (0, Some(image)) = (round % 4, &cluster.sshd_image) {
-            any_time().await?;
-            let start = Instant::now();
-            let name = peers::polling(cluster, image).await?;
-            polling.add(start);
-            peers::delete(cluster, &name).await?;
-        }
-        // Pods that go keep the node busy: the next round begins when they have gone, which takes
-        // ten seconds on old clusters.
-        try_join_all(made.drain(..).map(|sbx: Sandbox| async move { sbx.delete().await })).await?;
+        // The next round begins when they have gone, which takes ten seconds on old clusters.
+        try_join_all(left.into_iter().map(|left| left.delete(cluster))).await?;
     }
-    const FLOOR: &str = "a plain Pod's first instruction";
-    const KUBECTL: &str = "`kubectl run`, `kubectl wait`, `kubectl exec`";
-    const POLLING: &str = "a Pod with sshd, asked for once a second, to sshd's first word";
-    let mut lines = vec![(FLOOR, Some(&first)), ("the same, and its address on the watch", Some(&addressed))];
-    for (mode, name, _, _, figures) in &rows {
-        let measured = *mode != Mode::Image || cluster.sshd_image.is_some();
-        lines.push((name.as_str(), measured.then_some(figures)));
+    print(&rows, &addressed);
+    Ok(())
+}
+
+fn rows(cluster: &Cluster) -> Vec<Row> {
+    let row = |name: String, start| Row { name, start, figures: Figures::default() };
+    let mut rows = vec![row(FLOOR.to_owned(), Start::Plain)];
+    for (mode, named) in MODES {
+        for (way, over) in WAYS {
+            if mode != Mode::Image || cluster.sshd_image.is_some() {
+                let (client, requests) = cluster.client(mode, way);
+                rows.push(row(format!("{named}, {over}"), Start::Ours(mode, client, requests)));
+            }
+        }
     }
-    lines.push((KUBECTL, cluster.kubectl().map(|_| &kubectl)));
-    lines.push((POLLING, cluster.sshd_image.as_ref().map(|_| &polling)));
+    rows.extend(cluster.kubectl().map(|_| row(KUBECTL.to_owned(), Start::Kubectl)));
+    rows.extend(cluster.sshd_image.clone().map(|image| row(POLLING.to_owned(), Start::Polling(image))));
+    rows
+}
+
+/// In the order in which they were made.
+fn print(rows: &[Row], addressed: &Figures) {
+    let of = |name: &str| rows.iter().find(|row| row.name == name).map(|row| &row.figures);
+    let mut lines = vec![(FLOOR, of(FLOOR)), (ADDRESSED, Some(addressed))];
+    let names: Vec<_> =
+        MODES.iter().flat_map(|(_, named)| WAYS.map(|(_, over)| format!("{named}, {over}"))).collect();
+    lines.extend(names.iter().map(|name| (name.as_str(), of(name))));
+    lines.extend([(KUBECTL, of(KUBECTL)), (POLLING, of(POLLING))]);
     table("From create to the first output", FLOOR, &lines);
     println!("\nrequests for {} sandboxes, from create to delete:", RUNS + WARM);
-    for (_, name, _, requests, _) in &rows {
-        println!("* {name}: {}", requests.told());
+    for name in &names {
+        if let Some(Row { start: Start::Ours(_, _, requests), .. }) =
+            rows.iter().find(|row| row.name == *name)
+        {
+            println!("* {name}: {}", requests.told());
+        }
     }
-    Ok(())
+}
+
+impl Start {
+    /// How long it took, and until the address was known where that is another time.
+    async fn once(&self, cluster: &Cluster) -> Result<(Left, Duration, Option<Duration>)> {
+        let begun = Instant::now();
+        let left = match self {
+            Self::Plain => {
+                let (name, instruction, address) = floor::pod(cluster).await?;
+                return Ok((Left::Pod(name), instruction, Some(instruction.max(address))));
+            }
+            Self::Ours(mode, client, _) => Left::Sandbox(first_output(client, *mode).await?),
+            Self::Kubectl => Left::Pod(peers::kubectl(cluster)?),
+            Self::Polling(image) => Left::Pod(peers::polling(cluster, image).await?),
+        };
+        Ok((left, begun.elapsed(), None))
+    }
+}
+
+impl Left {
+    async fn delete(self, cluster: &Cluster) -> Result<()> {
+        match self {
+            Self::Sandbox(sbx) => sbx.delete().await.context("a sandbox was not deleted"),
+            Self::Pod(name) => peers::delete(cluster, &name).await,
+        }
+    }
 }
 
 /// A kubelet looks at its containers once a second, and what begins when it has just done so, because
