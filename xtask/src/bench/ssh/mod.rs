@@ -36,7 +36,8 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     let proxy = delay::check(options.rtt)?;
     let mut parts = Vec::new();
     for name in PARTS.into_iter().filter(|part| options.wants(part)) {
-        for delayed in [false, true] {
+        let both: &[bool] = if options.rtt > 0 { &[false, true] } else { &[false] };
+        for &delayed in both {
             eprintln!(
                 "{:4.0} s  {name}{}",
                 start.elapsed().as_secs_f64(),

@@ -9,7 +9,7 @@ cargo xtask bench ssh [parts: connect, exec, many, large, small]
     --size MIB       of the large file (1024); half of it over the delay, less where that would take minutes
     --files N        in the tree of small files (10000); fewer where that would take minutes
     --rounds N       of the large file without a delay (3), half as many of the small ones, one with a delay
-    --rtt MS         the added round trip (20)
+    --rtt MS         the added round trip (20); with 0 all is measured once, without
     --python FILE    the Python that paramiko and asyncssh are installed for, in target/bench-python (python3)
     --no-write       print the tables and leave docs/ as it is";
 
