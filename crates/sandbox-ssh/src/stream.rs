@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use russh::ChannelMsg;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::sync::{CancellationToken, DropGuard, ReusableBoxFuture};
+use tokio_util::sync::ReusableBoxFuture;
 
 use crate::channel::OpenChannel;
 use crate::files::{Chunks, Progress};
@@ -25,7 +25,6 @@ pub(crate) struct ChannelIo {
     life: Life,
     dead: ReusableBoxFuture<'static, ()>,
     progress: Option<Arc<Progress>>,
-    _end: Option<DropGuard>,
 }
 
 impl ChannelIo {
@@ -40,14 +39,12 @@ impl ChannelIo {
             dead: ReusableBoxFuture::new(ended(life.clone())),
             life,
             progress: None,
-            _end: None,
         }
     }
 
-    /// Notes when something comes, and cancels `ended` when whoever uses it is done with it.
-    pub(crate) fn telling(mut self, ended: &CancellationToken, progress: &Arc<Progress>) -> Self {
+    /// Notes when something comes.
+    pub(crate) fn noting(mut self, progress: &Arc<Progress>) -> Self {
         self.progress = Some(Arc::clone(progress));
-        self._end = Some(ended.clone().drop_guard());
         self
     }
 }

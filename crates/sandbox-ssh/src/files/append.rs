@@ -22,7 +22,7 @@ pub(crate) async fn append(hub: &Hub, path: &str, mut from: Reader) -> Result<u6
     let fail = |error| sftp.failed(UPLOAD, path, error);
     let file = handle::open(&sftp, Target::End(path.to_owned())).await.map_err(fail)?;
     // The offset is for servers that know no appending; the others pay no attention to it.
-    let mut offset = sftp.call(sftp.raw.fstat(file.id())).await.map_err(fail)?.attrs.size.unwrap_or(0);
+    let mut offset = sftp.call(sftp.wire.fstat(file.id())).await.map_err(fail)?.size.unwrap_or(0);
     let (id, mut added) = (file.id().to_owned(), 0);
     let mut writes = VecDeque::new();
     loop {
@@ -42,7 +42,7 @@ pub(crate) async fn append(hub: &Hub, path: &str, mut from: Reader) -> Result<u6
             break;
         }
         let length = piece.len() as u64;
-        let mut write = Box::pin(sftp.bulk.write(&id, offset, piece));
+        let mut write = Box::pin(sftp.wire.write(&id, offset, piece));
         // Sent now, so that the pieces come in their order.
         match write.as_mut().now_or_never() {
             Some(written) => drop(written.map_err(fail)?),

@@ -8,7 +8,6 @@ use futures_util::stream::{FuturesOrdered, StreamExt};
 use sandbox_core::{Direction, DownloadRequest, FileKind, Result, TransferReason, Writer};
 use tokio::io::AsyncWriteExt;
 
-use super::bulk::Parts;
 use super::failure::{failed_here, fault};
 use super::handle::{self, Handle, Target};
 use super::hub::Hub;
@@ -16,6 +15,7 @@ use super::names::check_path;
 use super::ops::kind;
 use super::sftp::{Sftp, SftpResult};
 use super::stripes::Stripes;
+use super::wire::Parts;
 
 /// Requests in flight.
 const IN_FLIGHT: usize = 16;
@@ -33,9 +33,9 @@ pub(crate) async fn download(hub: &Hub, request: DownloadRequest, mut to: Writer
     let most = u64::from(sftp.read_len);
     let start = request.offset;
     let first = request.max_size.map_or(most, |max| max.saturating_sub(start).saturating_add(1).min(most));
-    let asking = async { tokio::join!(sftp.raw.fstat(file.id()), read(&sftp, file.id(), start, first)) };
+    let asking = async { tokio::join!(sftp.wire.fstat(file.id()), read(&sftp, file.id(), start, first)) };
     let (before, piece) = sftp.call(async { Ok(asking.await) }).await.map_err(fail)?;
-    let before = before.map_err(fail)?.attrs;
+    let before = before.map_err(fail)?;
     if kind(&before) == FileKind::Directory {
         return Err(fault(DOWNLOAD, &request.path, TransferReason::Other, "it is a directory"));
     }
@@ -58,7 +58,7 @@ pub(crate) async fn download(hub: &Hub, request: DownloadRequest, mut to: Writer
         let stripes = Stripes::new(hub, Arc::clone(&sftp), file, target);
         // Apart, so that what is kept for a small file is small.
         let file = Box::pin(whole(stripes, &request, got..size, &mut to)).await?;
-        let after = sftp.call(sftp.raw.fstat(file.id())).await.map_err(fail)?.attrs.size;
+        let after = sftp.call(sftp.wire.fstat(file.id())).await.map_err(fail)?.size;
         if after.is_some_and(|after| after != size) {
             return Err(changed(&request, size, after.unwrap_or(0)));
         }
@@ -124,7 +124,7 @@ async fn range(sftp: &Sftp, file: &str, offset: u64, length: u64) -> SftpResult<
 
 /// Reads up to `length` bytes; none at the end of the file.
 async fn read(sftp: &Sftp, file: &str, offset: u64, length: u64) -> SftpResult<Parts> {
-    sftp.bulk.read(file, offset, u32::try_from(length).unwrap_or(sftp.read_len)).await
+    sftp.wire.read(file, offset, u32::try_from(length).unwrap_or(sftp.read_len)).await
 }
 
 async fn write(to: &mut Writer, piece: Parts, request: &DownloadRequest) -> Result<()> {

@@ -38,9 +38,9 @@ pub(super) async fn open(sftp: &Arc<Sftp>, target: Target) -> SftpResult<Handle>
     let sftp = Arc::clone(sftp);
     let (done, result) = oneshot::channel();
     tokio::spawn(async move {
-        let open = |path: &str, flags, mode| {
+        let open = |path, flags, mode| {
             let attributes = FileAttributes { permissions: mode, ..FileAttributes::empty() };
-            sftp.raw.open(path.to_owned(), flags, attributes)
+            sftp.wire.open(path, flags, attributes)
         };
         let write = OpenFlags::WRITE;
         let opened = match &target {
@@ -52,10 +52,9 @@ pub(super) async fn open(sftp: &Arc<Sftp>, target: Target) -> SftpResult<Handle>
             Target::End(path) => {
                 sftp.timed(open(path, write | OpenFlags::CREATE | OpenFlags::APPEND, Some(0o644))).await
             }
-            Target::Directory(path) => sftp.call(sftp.raw.opendir(path)).await,
+            Target::Directory(path) => sftp.call(sftp.wire.opendir(path)).await,
         };
-        let handle =
-            opened.map(|opened| Handle { sftp: Arc::clone(&sftp), id: opened.handle, _permit: permit });
+        let handle = opened.map(|id| Handle { sftp: Arc::clone(&sftp), id, _permit: permit });
         if let Err(Ok(handle)) = done.send(handle) {
             drop(handle);
             if let Target::Temporary(path, false) = target {
@@ -68,7 +67,7 @@ pub(super) async fn open(sftp: &Arc<Sftp>, target: Target) -> SftpResult<Handle>
 
 /// Removes a temporary file, as far as that is possible.
 pub(super) async fn remove(sftp: &Sftp, path: String) {
-    if let Err(error) = sftp.call(sftp.raw.remove(path)).await {
+    if let Err(error) = sftp.call(sftp.wire.remove(&path)).await {
         tracing::debug!(%error, "a temporary file was not removed; it may not have been made");
     }
 }
@@ -81,7 +80,7 @@ impl Handle {
     /// Closes it, and tells what the server thinks of it.
     pub(super) async fn close(mut self) -> SftpResult<()> {
         let id = std::mem::take(&mut self.id);
-        self.sftp.call(self.sftp.raw.close(id)).await.map(drop)
+        self.sftp.call(self.sftp.wire.close(&id)).await
     }
 }
 
@@ -91,7 +90,7 @@ impl Drop for Handle {
             // The first poll sends it. The server closes it before it opens another, for it
             // takes requests in turn; so the place among the open handles is free at once.
             let id = std::mem::take(&mut self.id);
-            drop(self.sftp.raw.close(id).now_or_never());
+            drop(self.sftp.wire.close(&id).now_or_never());
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use russh_sftp::client::error::Error as SftpError;
-use russh_sftp::protocol::Packet;
 use sandbox_core::{Direction, Error, ExecRequest, Output, Result};
 
 use super::hub::Hub;
@@ -39,14 +38,9 @@ pub(crate) async fn told_hash(hub: &Hub, path: &str, range: Range<u64>) -> Resul
     data.extend_from_slice(&range.start.to_be_bytes());
     data.extend_from_slice(&(range.end - range.start).to_be_bytes());
     data.extend_from_slice(&0_u32.to_be_bytes());
-    match sftp.call(sftp.raw.extended("check-file-name", data)).await.map_err(fail)? {
-        Packet::ExtendedReply(reply) => {
-            let hash = reply.data.strip_prefix(HEAD).and_then(|hash| hash.try_into().ok());
-            hash.map(Some).ok_or_else(|| fail(SftpError::UnexpectedPacket))
-        }
-        Packet::Status(status) => Err(fail(SftpError::Status(status))),
-        _ => Err(fail(SftpError::UnexpectedPacket)),
-    }
+    let told = sftp.call(sftp.wire.extended("check-file-name", data)).await.map_err(fail)?;
+    let hash = told.strip_prefix(HEAD).and_then(|hash| hash.try_into().ok());
+    hash.map(Some).ok_or_else(|| fail(SftpError::UnexpectedPacket))
 }
 
 /// The same by a command.

@@ -13,7 +13,6 @@ use sandbox_core::{
     Access, DownloadRequest, Endpoint, Error, KeyPair, Result, TransferReason, Uid, UploadRequest,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, ReadHalf};
-use tokio_util::sync::CancellationToken;
 
 use super::hub::{Hub, HubLimits};
 use super::incoming::Chunks;
@@ -103,7 +102,7 @@ impl Chunks for Read {
 
 async fn begin(stream: DuplexStream, patience: Duration) -> SftpResult<Sftp> {
     let (read, write) = tokio::io::split(stream);
-    Sftp::begin(Read(read), Outgoing::over(write), CancellationToken::new(), Progress::new(), patience).await
+    Sftp::begin(Read(read), Outgoing::over(write), Progress::new(), patience).await
 }
 
 async fn hub(answer: impl FnMut(u8, u64) -> Option<Reply> + Send + 'static) -> Hub {

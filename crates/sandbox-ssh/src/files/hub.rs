@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use russh::ChannelMsg;
 use sandbox_core::{ConnectionStage, Deadline, Error, Result};
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::failure::cause;
@@ -131,17 +130,15 @@ impl Hub {
         if !begun.map_err(|_elapsed| silent())?? {
             return Err(no_sftp(&server));
         }
-        let (ended, progress) = (CancellationToken::new(), Progress::new());
+        let progress = Progress::new();
         let outgoing = Outgoing::new(Arc::clone(&channel.write), life.clone());
-        let incoming = ChannelIo::new(channel).telling(&ended, &progress);
-        let begin = Sftp::begin(incoming, outgoing, ended, progress, self.0.limits.request);
+        let incoming = ChannelIo::new(channel).noting(&progress);
+        let begin = Sftp::begin(incoming, outgoing, progress, self.0.limits.request);
         match tokio::time::timeout(self.0.limits.channel, begin).await.map_err(|_elapsed| silent())? {
             Ok(sftp) => Ok(sftp),
-            Err(source) if life.is_dead() => Err(Error::connection(
-                ConnectionStage::Channel,
-                "the connection was lost",
-                cause(source),
-            )),
+            Err(source) if life.is_dead() => {
+                Err(Error::connection(ConnectionStage::Channel, "the connection was lost", cause(source)))
+            }
             // The server promised, and its helper program does not run.
             Err(_) => Err(no_sftp(&server)),
         }

@@ -5,7 +5,7 @@
 //! requests are in flight at once.
 
 mod append;
-mod bulk;
+mod content;
 mod download;
 mod failure;
 mod handle;
@@ -17,9 +17,11 @@ mod incoming;
 mod names;
 mod ops;
 mod outgoing;
+mod requests;
 mod sftp;
 mod stripes;
 mod upload;
+mod wire;
 
 pub(crate) use append::append;
 pub(crate) use download::download;

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::future::join_all;
 use russh_sftp::client::error::Error as SftpError;
-use russh_sftp::protocol::{FileAttributes, Packet, Status, StatusCode};
+use russh_sftp::protocol::{FileAttributes, StatusCode};
 use sandbox_core::{Direction, Error, FileInfo, FileKind, Result, TransferReason};
 
 use super::failure::fault;
@@ -32,9 +32,12 @@ impl Files<'_> {
 
     pub(crate) async fn stat(&self, path: &str, follow: bool) -> Result<FileInfo> {
         let sftp = self.at(path).await?;
-        let attributes =
-            if follow { sftp.call(sftp.raw.stat(path)).await } else { sftp.call(sftp.raw.lstat(path)).await };
-        Ok(info(path, &attributes.map_err(|error| sftp.failed(INSIDE, path, error))?.attrs))
+        let attributes = if follow {
+            sftp.call(sftp.wire.stat(path)).await
+        } else {
+            sftp.call(sftp.wire.lstat(path)).await
+        };
+        Ok(info(path, &attributes.map_err(|error| sftp.failed(INSIDE, path, error))?))
     }
 
     pub(crate) async fn list(&self, path: &str) -> Result<Vec<FileInfo>> {
@@ -46,12 +49,12 @@ impl Files<'_> {
         let mut answers = VecDeque::new();
         loop {
             if answers.is_empty() {
-                let read = || sftp.raw.readdir(directory.id());
+                let read = || sftp.wire.readdir(directory.id());
                 let both = async { Ok(tokio::join!(read(), read())) };
                 answers.extend(<[_; 2]>::from(sftp.call(both).await.map_err(fail)?));
             }
             let batch = match answers.pop_front() {
-                Some(Ok(batch)) => batch.files,
+                Some(Ok(batch)) => batch,
                 Some(Err(SftpError::Status(status))) if status.status_code == StatusCode::Eof => break,
                 Some(Err(error)) => return Err(fail(error)),
                 None => continue,
@@ -84,17 +87,15 @@ impl Files<'_> {
     pub(crate) async fn create_dir(&self, path: &str, parents: bool) -> Result<()> {
         let sftp = self.at(path).await?;
         if !parents {
-            return match sftp.call(sftp.raw.mkdir(path, FileAttributes::empty())).await {
+            return match sftp.call(sftp.wire.mkdir(path)).await {
                 Ok(_) => Ok(()),
                 Err(error) => Err(exists_or(&sftp, path, error).await),
             };
         }
         // All at once, for a server takes requests in order; those that are there fail.
-        let made =
-            join_all(ancestors(path).map(|dir| sftp.call(sftp.raw.mkdir(dir, FileAttributes::empty()))))
-                .await;
-        match sftp.call(sftp.raw.stat(path)).await {
-            Ok(found) if kind(&found.attrs) == FileKind::Directory => Ok(()),
+        let made = join_all(ancestors(path).map(|dir| sftp.call(sftp.wire.mkdir(dir)))).await;
+        match sftp.call(sftp.wire.stat(path)).await {
+            Ok(found) if kind(&found) == FileKind::Directory => Ok(()),
             Ok(_) => Err(fault(INSIDE, path, TransferReason::AlreadyExists, "it exists and is no directory")),
             Err(missing) => {
                 // The last failure says why; an earlier one may only be that it is there.
@@ -112,18 +113,18 @@ impl Files<'_> {
 
     pub(crate) async fn remove_file(&self, path: &str) -> Result<()> {
         let sftp = self.at(path).await?;
-        sftp.call(sftp.raw.remove(path)).await.map(drop).map_err(|error| sftp.failed(INSIDE, path, error))
+        sftp.call(sftp.wire.remove(path)).await.map(drop).map_err(|error| sftp.failed(INSIDE, path, error))
     }
 
     pub(crate) async fn remove_dir(&self, path: &str) -> Result<()> {
         let sftp = self.at(path).await?;
-        sftp.call(sftp.raw.rmdir(path)).await.map(drop).map_err(|error| sftp.failed(INSIDE, path, error))
+        sftp.call(sftp.wire.rmdir(path)).await.map(drop).map_err(|error| sftp.failed(INSIDE, path, error))
     }
 
     pub(crate) async fn set_mode(&self, path: &str, mode: u32) -> Result<()> {
         let sftp = self.at(path).await?;
         let attributes = FileAttributes { permissions: Some(mode & 0o7777), ..FileAttributes::empty() };
-        sftp.call(sftp.raw.setstat(path, attributes))
+        sftp.call(sftp.wire.setstat(path, attributes))
             .await
             .map(drop)
             .map_err(|error| sftp.failed(INSIDE, path, error))
@@ -132,9 +133,7 @@ impl Files<'_> {
     pub(crate) async fn symlink(&self, target: &str, path: &str) -> Result<()> {
         check_path(target, INSIDE)?;
         let sftp = self.at(path).await?;
-        // The draft has the link first. OpenSSH has the target first, and so has everybody
-        // who wants to work with it; russh-sftp sends its arguments in the draft's order.
-        match sftp.call(sftp.raw.symlink(target, path)).await {
+        match sftp.call(sftp.wire.symlink(target, path)).await {
             Ok(_) => Ok(()),
             Err(error) => Err(exists_or(&sftp, path, error).await),
         }
@@ -143,15 +142,15 @@ impl Files<'_> {
     pub(crate) async fn read_link(&self, path: &str) -> Result<String> {
         let sftp = self.at(path).await?;
         let name =
-            sftp.call(sftp.raw.readlink(path)).await.map_err(|error| sftp.failed(INSIDE, path, error))?;
-        only(path, name.files)
+            sftp.call(sftp.wire.readlink(path)).await.map_err(|error| sftp.failed(INSIDE, path, error))?;
+        only(path, name)
     }
 
     pub(crate) async fn canonicalize(&self, path: &str) -> Result<String> {
         let sftp = self.at(path).await?;
         let name =
-            sftp.call(sftp.raw.realpath(path)).await.map_err(|error| sftp.failed(INSIDE, path, error))?;
-        only(path, name.files)
+            sftp.call(sftp.wire.realpath(path)).await.map_err(|error| sftp.failed(INSIDE, path, error))?;
+        only(path, name)
     }
 }
 
@@ -166,34 +165,28 @@ pub(super) async fn replace(sftp: &Sftp, from: &str, to: &str) -> Result<(), Sft
             data.extend_from_slice(&length.to_be_bytes());
             data.extend_from_slice(path.as_bytes());
         }
-        return match sftp.call(sftp.raw.extended("posix-rename@openssh.com", data)).await? {
-            Packet::Status(status) => succeeded(status),
-            _ => Err(SftpError::UnexpectedPacket),
-        };
+        return sftp.call(sftp.wire.extended_do("posix-rename@openssh.com", data)).await;
     }
-    match sftp.call(sftp.raw.rename(from, to)).await {
+    match sftp.call(sftp.wire.rename(from, to)).await {
         // By the draft it fails when the target exists.
         Err(SftpError::Status(_)) if is_file(sftp, to).await => {
-            sftp.call(sftp.raw.remove(to)).await?;
-            sftp.call(sftp.raw.rename(from, to)).await.map(drop)
+            sftp.call(sftp.wire.remove(to)).await?;
+            sftp.call(sftp.wire.rename(from, to)).await
         }
-        result => result.map(drop),
+        result => result,
     }
-}
-
-fn succeeded(status: Status) -> Result<(), SftpError> {
-    if status.status_code == StatusCode::Ok { Ok(()) } else { Err(SftpError::Status(status)) }
 }
 
 async fn is_file(sftp: &Sftp, path: &str) -> bool {
-    sftp.call(sftp.raw.lstat(path)).await.is_ok_and(|found| kind(&found.attrs) != FileKind::Directory)
+    sftp.call(sftp.wire.lstat(path)).await.is_ok_and(|found| kind(&found) != FileKind::Directory)
 }
 
 /// Servers do not say that something failed because it exists.
 async fn exists_or(sftp: &Sftp, path: &str, error: SftpError) -> Error {
     match error {
         SftpError::Status(status)
-            if status.status_code == StatusCode::Failure && sftp.call(sftp.raw.lstat(path)).await.is_ok() =>
+            if status.status_code == StatusCode::Failure
+                && sftp.call(sftp.wire.lstat(path)).await.is_ok() =>
         {
             fault(INSIDE, path, TransferReason::AlreadyExists, "it exists already")
         }

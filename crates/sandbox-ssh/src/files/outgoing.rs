@@ -1,32 +1,30 @@
 //! Requests on their way to the server, put together.
 //!
-//! russh-sftp writes each request by itself. As channel data each would be a packet of SSH, to
-//! be encrypted and sent alone, and that costs more than a small request itself. So they are
-//! gathered while earlier ones are being sent, which makes no request wait. What carries a piece
-//! of a file is large enough to go as it is, without being copied once more.
+//! As channel data each would be a packet of SSH, to be encrypted and sent alone, and that costs
+//! more than a small request itself. So they are gathered while earlier ones are being sent, which
+//! makes no request wait. What carries a piece of a file is large enough to go as it is, without
+//! being copied once more.
 
 use std::collections::VecDeque;
-use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use russh::ChannelWriteHalf;
 use russh::client::Msg;
-use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::transport::Life;
 
-/// Bytes that may wait before the writer does.
-const MOST: usize = 256 << 10;
+/// Requests of so many bytes go as they are.
+const LARGE: usize = 4 << 10;
 
-/// The writing side of a channel. What is written is sent by a task of its own.
-pub(super) struct Outgoing(Arc<Shared>);
-
-/// The way of whole requests past the writer.
-pub(super) struct Requests(Arc<Shared>);
+/// The sending side of a session. A task of its own sends, and ends when this is dropped and all is
+/// sent.
+pub(super) struct Outgoing {
+    shared: Arc<Shared>,
+    sent: CancellationToken,
+}
 
 #[derive(Default)]
 struct Shared {
@@ -39,78 +37,87 @@ struct State {
     /// What goes before the small ones.
     ready: VecDeque<Bytes>,
     small: BytesMut,
-    /// Nothing more will be written.
+    /// Nothing more will come.
     complete: bool,
     /// Nothing more can be sent.
     broken: bool,
-    writer: Option<Waker>,
 }
 
 impl Outgoing {
     pub(super) fn new(channel: Arc<ChannelWriteHalf<Msg>>, life: Life) -> Self {
-        let shared = Arc::<Shared>::default();
-        tokio::spawn(send(Arc::clone(&shared), channel, life));
-        Self(shared)
+        Self::by(move |bytes| {
+            let (channel, life) = (Arc::clone(&channel), life.clone());
+            async move {
+                tokio::select! {
+                    biased;
+                    sent = channel.data_bytes(bytes) => sent.is_ok(),
+                    // russh waits for ever for the window of a connection that has ended.
+                    () = life.ended() => false,
+                }
+            }
+        })
     }
 
     /// Over any stream.
     #[cfg(test)]
-    pub(super) fn over(mut stream: impl AsyncWrite + Send + Unpin + 'static) -> Self {
-        use tokio::io::AsyncWriteExt;
-        let shared = Arc::<Shared>::default();
-        let queue = Arc::clone(&shared);
+    pub(super) fn over(stream: impl tokio::io::AsyncWrite + Send + Unpin + 'static) -> Self {
+        let stream = Arc::new(tokio::sync::Mutex::new(stream));
+        Self::by(move |bytes: Bytes| {
+            let stream = Arc::clone(&stream);
+            async move { tokio::io::AsyncWriteExt::write_all(&mut *stream.lock().await, &bytes).await.is_ok() }
+        })
+    }
+
+    fn by<S>(send: impl Fn(Bytes) -> S + Send + 'static) -> Self
+    where
+        S: Future<Output = bool> + Send,
+    {
+        let (shared, sent) = (Arc::<Shared>::default(), CancellationToken::new());
+        let (queue, end) = (Arc::clone(&shared), sent.clone().drop_guard());
         tokio::spawn(async move {
+            let _end = end;
             while let Some(bytes) = queue.next().await {
-                if stream.write_all(&bytes).await.is_err() {
+                if !send(bytes).await {
                     break;
                 }
             }
             queue.state().end();
         });
-        Self(shared)
+        Self { shared, sent }
     }
 
-    pub(super) fn requests(&self) -> Requests {
-        Requests(Arc::clone(&self.0))
-    }
-}
-
-impl Requests {
-    /// Sends a whole request after all that was written or sent before; whether it can be.
+    /// Sends a whole request after all that came before; whether it can be.
     pub(super) fn send(&self, request: Bytes) -> bool {
-        let mut state = self.0.state();
-        if state.broken || state.complete {
+        let mut state = self.shared.state();
+        if state.broken {
             return false;
         }
-        if request.len() < MOST / 64 {
+        if request.len() < LARGE {
             state.small.extend_from_slice(&request);
         } else {
             state.seal();
             state.ready.push_back(request);
         }
         drop(state);
-        self.0.written.notify_one();
+        self.shared.written.notify_one();
         true
+    }
+
+    /// Cancelled once nothing more is sent.
+    pub(super) fn sent(&self) -> CancellationToken {
+        self.sent.clone()
     }
 }
 
-async fn send(shared: Arc<Shared>, channel: Arc<ChannelWriteHalf<Msg>>, life: Life) {
-    while let Some(bytes) = shared.next().await {
-        let sent = tokio::select! {
-            biased;
-            sent = channel.data_bytes(bytes) => sent.is_ok(),
-            // russh waits for ever for the window of a connection that has ended.
-            () = life.ended() => false,
-        };
-        if !sent {
-            break;
-        }
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.shared.state().complete = true;
+        self.shared.written.notify_one();
     }
-    shared.state().end();
 }
 
 impl Shared {
-    /// All that was written since, as soon as something was; `None` after the last.
+    /// All that came since, as soon as something has; `None` after the last.
     async fn next(&self) -> Option<Bytes> {
         loop {
             {
@@ -119,7 +126,6 @@ impl Shared {
                     state.seal();
                 }
                 if let Some(bytes) = state.ready.pop_front() {
-                    state.wake();
                     return Some(bytes);
                 }
                 if state.complete {
@@ -147,79 +153,40 @@ impl State {
     fn end(&mut self) {
         self.broken = true;
         self.ready.clear();
-        self.wake();
-    }
-
-    fn wake(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            writer.wake();
-        }
-    }
-}
-
-impl AsyncWrite for Outgoing {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut state = self.0.state();
-        if state.broken || state.complete {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        if state.small.len() >= MOST {
-            state.writer = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        state.small.extend_from_slice(buf);
-        drop(state);
-        self.0.written.notify_one();
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    /// Waits until all is sent.
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut state = self.0.state();
-        state.complete = true;
-        if state.broken {
-            return Poll::Ready(Ok(()));
-        }
-        state.writer = Some(cx.waker().clone());
-        drop(state);
-        self.0.written.notify_one();
-        Poll::Pending
-    }
-}
-
-impl Drop for Outgoing {
-    fn drop(&mut self) {
-        self.0.state().complete = true;
-        self.0.written.notify_one();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
 
     #[tokio::test]
-    async fn all_goes_out_in_order_whichever_way_it_came() {
+    async fn all_goes_out_in_order_whatever_its_size() {
         let (near, mut far) = tokio::io::duplex(1000);
-        let mut outgoing = Outgoing::over(near);
-        let requests = outgoing.requests();
+        let outgoing = Outgoing::over(near);
+        let sent = outgoing.sent();
         let mut expected = Vec::new();
         for n in 0..50_u8 {
-            let small = [n; 30];
-            outgoing.write_all(&small).await.unwrap();
-            assert!(requests.send(vec![n; 40].into()));
-            assert!(requests.send(vec![n; 9000].into()));
-            expected.extend([&small[..], &[n; 40], &[n; 9000]].concat());
+            for size in [30, 9000, 40] {
+                assert!(outgoing.send(vec![n; size].into()));
+                expected.extend(vec![n; size]);
+            }
         }
         drop(outgoing);
-        assert!(!requests.send(b"late"[..].into()), "nothing more is taken");
-        let mut sent = vec![0; expected.len()];
-        far.read_exact(&mut sent).await.unwrap();
-        assert!(sent == expected);
+        let mut came = vec![0; expected.len()];
+        far.read_exact(&mut came).await.unwrap();
+        assert!(came == expected);
+        sent.cancelled().await;
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_sent_is_refused() {
+        let (near, far) = tokio::io::duplex(10);
+        let outgoing = Outgoing::over(near);
+        drop(far);
+        outgoing.send(vec![1; 20].into());
+        outgoing.sent().cancelled().await;
+        assert!(!outgoing.send(vec![1; 20].into()));
     }
 }

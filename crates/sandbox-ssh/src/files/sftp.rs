@@ -5,33 +5,29 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use russh_sftp::client::error::Error as SftpError;
-use russh_sftp::client::{Config, RawSftpSession};
 use sandbox_core::{Direction, Error};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::bulk::Bulk;
 use super::failure::failed;
 use super::incoming::{Chunks, Incoming};
 use super::outgoing::Outgoing;
+use super::wire::Wire;
 
-/// Files open at once: russh-sftp mistakes OpenSSH's 129th.
+/// Files open at once: OpenSSH has 128, and a dropped one is closed a moment later.
 const HANDLES: usize = 64;
 /// What every server can read or write at once.
 const BASE_LEN: u32 = 32 << 10;
 /// The most that OpenSSH reads or writes at once; our packets are no larger.
 const MAX_LEN: u64 = 261_120;
 pub(super) const MAX_PACKET: u32 = 256 << 10;
-/// russh-sftp's own time-outs begin when a request is queued, and so fail on a slow line.
-const NEVER: u64 = u64::MAX;
 
 pub(super) type SftpResult<T> = Result<T, SftpError>;
 
 /// A session of the SFTP protocol, version 3 (draft-ietf-secsh-filexfer-02).
 pub(crate) struct Sftp {
-    pub(super) raw: RawSftpSession,
-    pub(super) bulk: Bulk,
+    pub(super) wire: Wire,
     pub(super) handles: Arc<Semaphore>,
     /// Bytes to read with one request.
     pub(super) read_len: u32,
@@ -61,30 +57,37 @@ pub(crate) struct Progress {
 pub(super) struct Transfer(Arc<Sftp>);
 
 impl Sftp {
-    /// Begins a session on a channel that cancels `ended` when it ends, and keeps `progress`.
-    /// No answer for as long as `patience` ends it.
+    /// Begins a session on a channel that keeps `progress`. No answer for as long as `patience`
+    /// ends it.
     pub(super) async fn begin(
         incoming: impl Chunks + 'static,
         outgoing: Outgoing,
-        ended: CancellationToken,
         progress: Arc<Progress>,
         patience: Duration,
     ) -> SftpResult<Self> {
-        let bulk = Bulk::new(outgoing.requests());
-        let stream = tokio::io::join(Incoming::new(incoming, bulk.waiting()), outgoing);
-        let config = Config { max_packet_len: MAX_PACKET, request_timeout_secs: NEVER, ..Config::default() };
-        let raw = RawSftpSession::new_with_config(stream, config);
-        let version = raw.init().await?;
+        let sent = outgoing.sent();
+        let wire = Wire::new(outgoing);
+        let ended = CancellationToken::new();
+        let (incoming, end) = (Incoming::new(incoming, wire.waiting()), ended.clone().drop_guard());
+        tokio::spawn(async move {
+            let _end = end;
+            tokio::select! {
+                came = incoming.run() => if let Err(error) = came {
+                    tracing::debug!(%error, "a session for files was cut");
+                },
+                () = sent.cancelled() => {}
+            }
+        });
+        let version = wire.init().await?;
         let has = |name: &str| version.extensions.contains_key(name);
         let (mut read_len, mut write_len) = (BASE_LEN, BASE_LEN);
         if has("limits@openssh.com")
-            && let Ok(limits) = raw.limits().await
+            && let Ok(limits) = wire.limits().await
         {
             (read_len, write_len) = (at_most(limits.max_read_len), at_most(limits.max_write_len));
         }
         Ok(Self {
-            raw,
-            bulk,
+            wire,
             handles: Arc::new(Semaphore::new(HANDLES)),
             read_len,
             write_len: write_len as usize,

@@ -10,7 +10,7 @@ use russh_sftp::protocol::FileAttributes;
 use sandbox_core::{Direction, Error, Reader, Result, TransferReason, Uid, UploadRequest};
 use tokio::io::AsyncReadExt;
 
-use super::bulk::Piece;
+use super::content::Piece;
 use super::failure::{cause, failed_here, fault};
 use super::handle::{self, Handle, Target};
 use super::hub::Hub;
@@ -124,7 +124,7 @@ async fn write(
     if start > 0 {
         // What may lie beyond was not looked at.
         let cut = FileAttributes { size: Some(start), ..FileAttributes::empty() };
-        sftp.call(sftp.raw.fsetstat(file.id(), cut)).await.map_err(fail)?;
+        sftp.call(sftp.wire.fsetstat(file.id(), cut)).await.map_err(fail)?;
     }
     if first.len() < most {
         // This is all of it, and no request needs the answer to another.
@@ -164,17 +164,18 @@ async fn finish(
     let id = file.id().to_owned();
     let write = async {
         match content {
-            Some((at, content)) if !content.is_empty() => sftp.bulk.write(&id, at, content).await,
+            Some((at, content)) if !content.is_empty() => sftp.wire.write(&id, at, content).await,
             _ => Ok(()),
         }
     };
     // In this order: requests are sent as they are polled first.
-    let all =
-        async { tokio::join!(write, sftp.raw.fsetstat(&id, attributes), sftp.raw.fstat(&id), file.close()) };
+    let all = async {
+        tokio::join!(write, sftp.wire.fsetstat(&id, attributes), sftp.wire.fstat(&id), file.close())
+    };
     let (written, set, there, closed) = sftp.call(async { Ok(all.await) }).await?;
     written?;
     set?;
-    let there = there?.attrs.size;
+    let there = there?.size;
     closed?;
     Ok(there)
 }
@@ -226,7 +227,7 @@ async fn copy(
         };
         let length = piece.len() as u64;
         let mut write = Box::pin(async move {
-            let written = sftp.call(sftp.bulk.write(&id, offset, piece)).await;
+            let written = sftp.call(sftp.wire.write(&id, offset, piece)).await;
             (at, written.map_err(|error| Failure::There(sftp, error)))
         });
         // Sent now, and not when there is time to look at the answers.
@@ -280,7 +281,7 @@ pub(super) async fn read_piece(from: &mut Reader, most: usize, size: Option<u64>
 async fn no_space_or(sftp: &Sftp, temporary: &str, request: &UploadRequest, error: SftpError) -> Error {
     if let SftpError::Status(_) = &error
         && sftp.statvfs
-        && let Ok(disk) = sftp.call(sftp.raw.statvfs(temporary)).await
+        && let Ok(disk) = sftp.call(sftp.wire.statvfs(temporary)).await
         && disk.blocks_avail.saturating_mul(disk.fragment_size) < 2 * sftp.write_len as u64
     {
         return Error::transfer(
