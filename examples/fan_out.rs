@@ -32,7 +32,11 @@ async fn run() -> Result<()> {
                     let out = sbx.shell(sum).output().await?.check()?;
                     let text = out.stdout_lossy();
                     text.trim().parse::<u64>().map_err(|why| {
-                        Error::invalid("the sandbox's answer", text.trim(), format!("a number is expected: {why}"))
+                        Error::invalid(
+                            "the sandbox's answer",
+                            text.trim(),
+                            format!("a number is expected: {why}"),
+                        )
                     })
                 })
                 .await

@@ -48,11 +48,9 @@ pub(crate) fn entries<'a>(file: &'a str, content: &'a [u8]) -> impl Iterator<Ite
         // Without the comments above it, which may well have a '$'.
         let text = lines[first..entry.end].join(&b'\n');
         Some(match found {
-            Ok((name, _)) if name.starts_with(PREFIX) && has_dollar(&text) => {
-                Entry::Mistake(format!(
-                    "{place}: {name} contains a '$': variables are not expanded here, write the value out"
-                ))
-            }
+            Ok((name, _)) if name.starts_with(PREFIX) && has_dollar(&text) => Entry::Mistake(format!(
+                "{place}: {name} contains a '$': variables are not expanded here, write the value out"
+            )),
             Ok((name, value)) => Entry::File { name, value: value.into(), place },
             Err(dotenvy::Error::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 Entry::Mistake(format!("{place} is not UTF-8 text"))

@@ -16,6 +16,11 @@ impl Figures {
         self.0.push(duration);
     }
 
+    #[cfg(feature = "bench-k8s")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn median(&self) -> f64 {
         self.quantile(0.5)
     }

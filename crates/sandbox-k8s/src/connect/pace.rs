@@ -21,8 +21,8 @@ pub(crate) struct Pace {
 
 /// So many are remembered.
 const REMEMBERED: usize = 8;
-/// The shortest and longest pause between two attempts.
-const STEP: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// The shortest and longest time from the beginning of an attempt to that of the next.
+const STEP: (Duration, Duration) = (Duration::from_millis(15), Duration::from_secs(1));
 
 impl Pace {
     /// Measured: a plain Pod runs after 200 ms; with any volume the kubelet looks every 300 ms
@@ -43,9 +43,9 @@ impl Pace {
         last.iter().min().map_or(self.first, |least| (*least).clamp(self.first / 4, self.first * 2))
     }
 
-    /// The pause after an attempt that failed so long after the Pod was scheduled: longer steps
-    /// while nobody knows how long Pods take here.
-    pub(super) fn pause(&self, since: Duration) -> Duration {
+    /// How long after the beginning of an attempt, so long after the Pod was scheduled, the next may
+    /// begin: longer steps while nobody knows how long Pods take here.
+    pub(super) fn step(&self, since: Duration) -> Duration {
         let known = !self.last.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         (since / if known { 10 } else { 5 }).clamp(STEP.0, STEP.1)
     }
@@ -54,7 +54,7 @@ impl Pace {
     pub(super) fn learn(&self, took: Duration, at_once: bool) {
         // One that answered at once may have been there before; one that did not was not, a
         // step earlier.
-        let earlier = if at_once { took / 10 } else { self.pause(took) };
+        let earlier = if at_once { took / 10 } else { self.step(took) };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() == REMEMBERED {
             last.pop_front();
@@ -73,7 +73,7 @@ mod tests {
     fn attempts(pace: &Pace, up: Duration) -> (u32, Duration) {
         let (mut at, mut count) = (pace.begin(), 1);
         while at < up {
-            at += pace.pause(at);
+            at += pace.step(at);
             count += 1;
         }
         pace.learn(at, count == 1);

@@ -120,6 +120,7 @@ impl Target {
                 continue;
             }
             attempts += 1;
+            let begun = Instant::now();
             let attempt = match (way, known.address) {
                 (Way::Direct, Some(address)) => self.dial_address(address).left_future(),
                 _ => forward::open(&self.watch.caller, self.id.as_str(), self.port).right_future(),
@@ -138,14 +139,13 @@ impl Target {
                 return Err(error);
             }
             tracing::debug!(sandbox.id = %self.id, ?way, attempts, %error, "it does not listen yet");
-            let step = match (way, running, scheduled) {
-                (Way::Forward, None, Some(since)) => self.learned.pace.pause(since.elapsed()),
+            next = Some(match (way, running, scheduled) {
+                (Way::Forward, None, Some(since)) => begun + self.learned.pace.step(begun - since),
                 _ => {
                     let doubled = (pause * 2).min(PAUSE.1);
-                    std::mem::replace(&mut pause, doubled)
+                    Instant::now() + std::mem::replace(&mut pause, doubled)
                 }
-            };
-            next = Some(Instant::now() + step);
+            });
             view = follow.next(None).await?;
         }
     }

@@ -10,6 +10,7 @@ mod ending;
 mod events;
 mod image;
 mod isolation;
+mod obstacle;
 mod reason;
 mod said;
 pub(crate) mod view;

@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus, Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{Container, ContainerState, Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sandbox_core::{AppliedLimit, Isolation, LimitScope, SandboxId, SandboxInfo, SandboxState, Uid};
 
-use super::{Trouble, ending, reason};
+use super::obstacle::{named, obstacle};
+use super::{Trouble, ending};
 use crate::labels::{self, Ends, NotOurs, Ownership};
-use crate::pod::{CONTAINER, PORT, PORT_NAME, SERVER};
-
-/// Which image it is about.
-const SERVER_IMAGE: &str = "that is the server's image, SANDBOX_SERVER_IMAGE";
+use crate::pod::{CONTAINER, PORT, PORT_NAME};
 
 /// What a sandbox's Pod says. A whole Pod is 5 to 15 kB; of thousands, this is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +110,7 @@ impl PodView {
             trouble: status.and_then(|status| match () {
                 // How its processes end while it is taken away is nobody's trouble.
                 () if deleting => ending::pod(status),
-                () => trouble(status, ours, over, &limits, user == CONTAINER),
+                () => obstacle(status, ours, over, &limits, user == CONTAINER),
             }),
             last_words: state
                 .and_then(|state| state.terminated.as_ref()?.message.clone())
@@ -142,57 +140,8 @@ impl PodView {
     }
 }
 
-/// Whichever container's state explains most: what Kubernetes says of the Pod, the first
-/// container that brings the server, then the sandbox itself. Others, as meshes add them, are
-/// not ours to judge.
-fn trouble(
-    status: &PodStatus,
-    ours: Option<&ContainerStatus>,
-    over: bool,
-    limits: &[(String, String)],
-    our_server: bool,
-) -> Option<Trouble> {
-    if over && let Some(ended) = ending::pod(status) {
-        return Some(ended);
-    }
-    let copier = named(&status.init_container_statuses, SERVER).and_then(|copier| copier.state.as_ref());
-    if let Some(failed) =
-        copier.and_then(|state| state.terminated.as_ref()).filter(|ended| ended.exit_code != 0)
-    {
-        let mut trouble = ending::container(failed, None);
-        trouble.message =
-            format!("the SSH server could not be brought in: {} ({SERVER_IMAGE})", trouble.message);
-        // This is the way that always works; no other would do better with such an image.
-        trouble.server_missing = false;
-        return Some(trouble);
-    }
-    if let Some(trouble) = copier.and_then(|state| reason::waiting(state.waiting.as_ref()?)) {
-        let message = format!("{} ({SERVER_IMAGE})", trouble.message);
-        return Some(Trouble { message, server_missing: false, ..trouble });
-    }
-    let state = ours.and_then(|ours| ours.state.as_ref());
-    let memory = limits.iter().find_map(|(name, value)| (name == "memory").then_some(value.as_str()));
-    if let Some(ended) = state.and_then(|state| state.terminated.as_ref()) {
-        return Some(match our_server {
-            true => ending::container(ended, memory),
-            false => ending::image_server(ended, memory),
-        });
-    }
-    if let Some(trouble) = state.and_then(|state| reason::waiting(state.waiting.as_ref()?)) {
-        return Some(trouble);
-    }
-    if over {
-        return Some(ending::unexplained(status));
-    }
-    status.conditions.iter().flatten().find_map(reason::unscheduled)
-}
-
 fn container(spec: &PodSpec) -> Option<&Container> {
     spec.containers.iter().find(|container| container.name == CONTAINER)
-}
-
-fn named<'a>(statuses: &'a Option<Vec<ContainerStatus>>, name: &str) -> Option<&'a ContainerStatus> {
-    statuses.iter().flatten().find(|status| status.name == name)
 }
 
 /// When the container began, if it did.
