@@ -144,6 +144,8 @@ impl Sandbox {
     ///
     /// [`Error::Deletion`](crate::Error::Deletion) when it may still exist.
     pub async fn delete(&self) -> Result<()> {
+        // Nobody keeps it alive meanwhile, which takes a cluster half a minute at times.
+        self.inner.gone.store(true, Ordering::Relaxed);
         let deleted = self.inner.parts.delete(self.id(), DeleteOptions::instance(self.uid().clone())).await;
         // Its connections are closed even if it still exists.
         self.inner.forget();

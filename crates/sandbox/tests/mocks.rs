@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed assertion is the point")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -346,6 +347,41 @@ async fn scoped_deletes_whatever_came_of_the_work() {
     let failed =
         client.scoped(client.sandbox(), |_| async { Err::<(), _>(Error::invalid("work", "x", "y")) }).await;
     assert!(matches!(failed, Err(Error::Invalid { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_connects_to_what_is_being_deleted() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let mut sessions = MockSessionSource::new();
+    let (session, count) = (Arc::new(MockSession::new()), Arc::clone(&asked));
+    sessions.expect_session().returning(move |_, _| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(session.clone())
+    });
+    sessions.expect_evict().returning(|_| ());
+    let mut backend = MockSandboxBackend::new();
+    backend.expect_name().return_const("mock");
+    backend.expect_create().returning(|spec: SandboxSpec| Ok(info(&spec.id.unwrap())));
+    backend.expect_get().returning(|id, _| Ok(info(id)));
+    backend.expect_access().returning(|id| Ok(access(id)));
+    backend.expect_events().returning(|_| Ok(Box::pin(stream::pending())));
+    let (begun, deleting) = std::sync::mpsc::channel();
+    let count = Arc::clone(&asked);
+    backend.expect_delete().times(1).returning(move |_, _| {
+        begun.send(count.load(Ordering::Relaxed)).unwrap();
+        // Two times as long as it takes until somebody asks for a session of an attached one.
+        std::thread::sleep(Duration::from_millis(700));
+        Ok(())
+    });
+    let mut defaults = Defaults::default();
+    defaults.lifetime.attach_timeout = Some(Duration::from_secs(1));
+    let client = Client::with_parts(Arc::new(backend), Arc::new(sessions), defaults);
+    let sbx = client.sandbox().create().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    sbx.delete().await.unwrap();
+    let before = deleting.recv().unwrap();
+    assert!(before > 1, "it was kept attached until then");
+    assert_eq!(asked.load(Ordering::Relaxed), before);
 }
 
 #[tokio::test]
