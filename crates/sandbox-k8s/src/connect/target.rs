@@ -15,6 +15,10 @@ use crate::watch::{Follow, Watch};
 
 /// Between two attempts at what should answer, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
+/// From the end of a Pod's first containers to the earliest word of the next: a runtime takes longer.
+const SOON: Duration = Duration::from_millis(80);
+/// The longest from one attempt through the API server to the next, before the Pod runs.
+const FORWARD_PAUSE: Duration = Duration::from_secs(1);
 /// How long one attempt to connect to an address may take, to the server's first byte.
 pub(super) const ATTEMPT: Duration = Duration::from_secs(2);
 /// How long a container that runs may go without answering.
@@ -87,7 +91,7 @@ impl Target {
     pub(super) async fn by(&self, way: Way) -> Result<Stream> {
         let follow = self.follow();
         let mut view = follow.next(None).await?;
-        let (mut scheduled, mut running) = (None, None);
+        let (mut scheduled, mut addressed, mut running) = (None, None, None);
         let (mut next, mut pause, mut attempts) = (None, PAUSE.0, 0);
         let seen_starting = view.as_ref().is_some_and(|view| view.state == SandboxState::Pending);
         if seen_starting {
@@ -103,6 +107,12 @@ impl Target {
                 // What was expected later is due now.
                 (running, next, pause) = (Some(now), None, PAUSE.0);
                 self.learned.waits.runs(&self.uid);
+            }
+            if known.address.is_some() && running.is_none() && addressed.is_none() {
+                // A Pod has an address before it runs because its first containers have done their
+                // work, and the next is on its way.
+                addressed = Some(now);
+                next = (way == Way::Forward).then(|| now + SOON);
             }
             let due = match (way, known.address, scheduled) {
                 (Way::Direct, Some(_), _) => next.unwrap_or(now),
@@ -139,8 +149,10 @@ impl Target {
                 return Err(error);
             }
             tracing::debug!(sandbox.id = %self.id, ?way, attempts, %error, "it does not listen yet");
-            next = Some(match (way, running, scheduled) {
-                (Way::Forward, None, Some(since)) => begun + self.learned.pace.step(begun - since),
+            next = Some(match (way, running, addressed, scheduled) {
+                (Way::Direct, None, Some(since), _) => begun + ((begun - since) / 4).clamp(PAUSE.0, PAUSE.1),
+                (Way::Forward, None, Some(since), _) => begun + ((begun - since) / 4).min(FORWARD_PAUSE),
+                (Way::Forward, None, None, Some(since)) => begun + self.learned.pace.step(begun - since),
                 _ => {
                     let doubled = (pause * 2).min(PAUSE.1);
                     Instant::now() + std::mem::replace(&mut pause, doubled)
