@@ -179,7 +179,7 @@ mod tests {
             let found = shown(&format!("SANDBOX_IMAGE={value}"));
             assert!(found[0].starts_with(".env line 1 SANDBOX_IMAGE="), "{found:?}");
         }
-        for value in ["a#$B", "'a # $B'", "\"a # $B.\" # c", r"a\ $B # c", "' # '$B", "\" # \n$B\""] {
+        for value in ["a#$B", "'a # $B'", "\"a # $B.\" # c", r"a\ $B # c", "' # '$B", "\" # \n$B.\""] {
             let found = shown(&format!("SANDBOX_IMAGE={value}"));
             assert!(found[0].contains("contains a '$'"), "{value}: {found:?}");
         }
