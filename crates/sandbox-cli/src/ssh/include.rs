@@ -62,8 +62,8 @@ pub(super) fn uninstall(files: &SshFiles) -> Result<()> {
         // The empty line that followed ours.
         let kept = kept.strip_prefix('\n').unwrap_or(&kept);
         // With nothing in it, it is as good as gone; what a link leads to is somebody's all the same.
-        let made_by_us = kept.is_empty() && fs::symlink_metadata(&path).is_ok_and(|there| there.is_file());
-        if made_by_us {
+        let removable = kept.is_empty() && fs::symlink_metadata(&path).is_ok_and(|there| there.is_file());
+        if removable {
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         } else {
             replace(&path, kept)?;

@@ -22,7 +22,7 @@ pub(crate) struct Pace {
 /// So many are remembered.
 const REMEMBERED: usize = 8;
 /// The shortest and longest time from the beginning of an attempt to that of the next.
-const STEP: (Duration, Duration) = (Duration::from_millis(15), Duration::from_secs(1));
+pub(super) const STEP: (Duration, Duration) = (Duration::from_millis(15), Duration::from_secs(1));
 
 impl Pace {
     /// Measured: a plain Pod runs after 200 ms; with any volume the kubelet looks every 300 ms

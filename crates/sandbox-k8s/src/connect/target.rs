@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::found::Way;
+use super::pace::STEP;
 use super::{Failed, Learned, Stream, dial, ended, forward, unreachable};
 use crate::watch::{Follow, Watch};
 
@@ -17,8 +18,6 @@ use crate::watch::{Follow, Watch};
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
 /// From the end of a Pod's first containers to the earliest word of the next: a runtime takes longer.
 const SOON: Duration = Duration::from_millis(80);
-/// The longest from one attempt through the API server to the next, before the Pod runs.
-const FORWARD_PAUSE: Duration = Duration::from_secs(1);
 /// How long one attempt to connect to an address may take, to the server's first byte.
 pub(super) const ATTEMPT: Duration = Duration::from_secs(2);
 /// How long a container that runs may go without answering.
@@ -151,7 +150,7 @@ impl Target {
             tracing::debug!(sandbox.id = %self.id, ?way, attempts, %error, "it does not listen yet");
             next = Some(match (way, running, addressed, scheduled) {
                 (Way::Direct, None, Some(since), _) => begun + ((begun - since) / 4).clamp(PAUSE.0, PAUSE.1),
-                (Way::Forward, None, Some(since), _) => begun + ((begun - since) / 4).min(FORWARD_PAUSE),
+                (Way::Forward, None, Some(since), _) => begun + ((begun - since) / 4).min(STEP.1),
                 (Way::Forward, None, None, Some(since)) => begun + self.learned.pace.step(begun - since),
                 _ => {
                     let doubled = (pause * 2).min(PAUSE.1);

@@ -7,6 +7,7 @@ use sandbox_core::{Direction, Error, ExecRequest, Output, Result};
 
 use super::hub::Hub;
 use super::names::check_path;
+use super::requests::strings;
 
 /// More than `sha256sum` says.
 pub(crate) const HASH_OUTPUT: usize = 4096;
@@ -28,13 +29,7 @@ pub(crate) async fn told_hash(hub: &Hub, path: &str, range: Range<u64>) -> Resul
         return Ok(None);
     }
     let fail = |error| sftp.failed(Direction::Inside, path, error);
-    let mut data = Vec::new();
-    for text in [path, "sha256"] {
-        let length = u32::try_from(text.len())
-            .map_err(|_| fail(SftpError::Limited("the path is too long".to_owned())))?;
-        data.extend_from_slice(&length.to_be_bytes());
-        data.extend_from_slice(text.as_bytes());
-    }
+    let mut data = strings([path, "sha256"]).map_err(fail)?;
     data.extend_from_slice(&range.start.to_be_bytes());
     data.extend_from_slice(&(range.end - range.start).to_be_bytes());
     data.extend_from_slice(&0_u32.to_be_bytes());

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 
 use super::sftp::MAX_PACKET;
-use super::wire::{Answer, INIT, Parts, Waiting};
+use super::wire::{Answer, Parts, Waiting};
 
 /// Gives bytes in the parts in which they come.
 pub(crate) trait Chunks: Send + Unpin {
@@ -19,7 +19,6 @@ pub(crate) trait Chunks: Send + Unpin {
 /// Length, type and id of a packet; the version has a number where others have the id.
 const HEAD: usize = 9;
 const LENGTH: usize = 4;
-const VERSION: u8 = 2;
 
 /// What comes, and where in a packet it is.
 pub(super) struct Incoming<C> {
@@ -33,7 +32,7 @@ enum At {
     /// So many bytes of the head are there.
     Head(usize),
     /// So many bytes of an answer are to come.
-    Body(u32, usize, Answer),
+    Body(usize, Answer),
 }
 
 impl<C: Chunks> Incoming<C> {
@@ -63,31 +62,31 @@ impl<C: Chunks> Incoming<C> {
                         self.at = if wanted == HEAD { begun } else { At::Head(LENGTH) };
                     }
                 }
-                At::Body(_, left, answer) => {
+                At::Body(left, answer) => {
                     let part = chunk.split_to(chunk.len().min(*left));
                     *left -= part.len();
                     answer.body.push(part);
                 }
             }
-            if let At::Body(_, 0, _) = self.at
-                && let At::Body(id, _, answer) = std::mem::replace(&mut self.at, At::Head(0))
+            if let At::Body(0, _) = self.at
+                && let At::Body(_, answer) = std::mem::replace(&mut self.at, At::Head(0))
             {
-                self.waiting.answer(id, answer);
+                self.waiting.answer(answer);
             }
         }
         Ok(())
     }
 }
 
-/// Whose answer it is, and how much of it is to come.
+/// The beginning of an answer, and how much of it is to come.
 fn begin(head: &[u8; HEAD]) -> io::Result<At> {
     let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    let (length, kind) = (number(0), head[4]);
-    let id = if kind == VERSION { INIT } else { number(5) };
+    let length = number(0);
     // A type and an id are the least; what is longer would not be taken by anybody.
     match length.checked_sub(5) {
         Some(left) if length <= MAX_PACKET => {
-            Ok(At::Body(id, left as usize, Answer { kind, number: number(5), body: Parts::default() }))
+            let answer = Answer { kind: head[4], number: number(5), body: Parts::default() };
+            Ok(At::Body(left as usize, answer))
         }
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, format!("a packet of {length} bytes"))),
     }
@@ -105,8 +104,10 @@ mod tests {
 
     use super::super::content::Piece;
     use super::super::outgoing::Outgoing;
-    use super::super::wire::Wire;
+    use super::super::wire::{INIT, Wire};
     use super::*;
+
+    const VERSION: u8 = 2;
 
     struct Cut(VecDeque<Bytes>);
 

@@ -13,6 +13,7 @@ use super::failure::fault;
 use super::handle::{self, Target};
 use super::hub::Hub;
 use super::names::{check_answer, check_entry, check_path};
+use super::requests::strings;
 use super::sftp::Sftp;
 
 const INSIDE: Direction = Direction::Inside;
@@ -113,21 +114,18 @@ impl Files<'_> {
 
     pub(crate) async fn remove_file(&self, path: &str) -> Result<()> {
         let sftp = self.at(path).await?;
-        sftp.call(sftp.wire.remove(path)).await.map(drop).map_err(|error| sftp.failed(INSIDE, path, error))
+        sftp.call(sftp.wire.remove(path)).await.map_err(|error| sftp.failed(INSIDE, path, error))
     }
 
     pub(crate) async fn remove_dir(&self, path: &str) -> Result<()> {
         let sftp = self.at(path).await?;
-        sftp.call(sftp.wire.rmdir(path)).await.map(drop).map_err(|error| sftp.failed(INSIDE, path, error))
+        sftp.call(sftp.wire.rmdir(path)).await.map_err(|error| sftp.failed(INSIDE, path, error))
     }
 
     pub(crate) async fn set_mode(&self, path: &str, mode: u32) -> Result<()> {
         let sftp = self.at(path).await?;
         let attributes = FileAttributes { permissions: Some(mode & 0o7777), ..FileAttributes::empty() };
-        sftp.call(sftp.wire.setstat(path, attributes))
-            .await
-            .map(drop)
-            .map_err(|error| sftp.failed(INSIDE, path, error))
+        sftp.call(sftp.wire.setstat(path, attributes)).await.map_err(|error| sftp.failed(INSIDE, path, error))
     }
 
     pub(crate) async fn symlink(&self, target: &str, path: &str) -> Result<()> {
@@ -158,14 +156,7 @@ impl Files<'_> {
 /// can.
 pub(super) async fn replace(sftp: &Sftp, from: &str, to: &str) -> Result<(), SftpError> {
     if sftp.posix_rename {
-        let mut data = Vec::with_capacity(from.len() + to.len() + 8);
-        for path in [from, to] {
-            let length =
-                u32::try_from(path.len()).map_err(|_| SftpError::Limited("the path is too long".into()))?;
-            data.extend_from_slice(&length.to_be_bytes());
-            data.extend_from_slice(path.as_bytes());
-        }
-        return sftp.call(sftp.wire.extended_do("posix-rename@openssh.com", data)).await;
+        return sftp.call(sftp.wire.extended_do("posix-rename@openssh.com", strings([from, to])?)).await;
     }
     match sftp.call(sftp.wire.rename(from, to)).await {
         // By the draft it fails when the target exists.

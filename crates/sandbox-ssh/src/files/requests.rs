@@ -127,6 +127,18 @@ impl Wire {
     }
 }
 
+/// Strings one after another, as the data of an extension has them.
+pub(super) fn strings(texts: [&str; 2]) -> SftpResult<Vec<u8>> {
+    let mut data = Vec::with_capacity(texts.iter().map(|text| 4 + text.len()).sum());
+    for text in texts {
+        let length =
+            u32::try_from(text.len()).map_err(|_| SftpError::Limited("the path is too long".into()))?;
+        data.extend_from_slice(&length.to_be_bytes());
+        data.extend_from_slice(text.as_bytes());
+    }
+    Ok(data)
+}
+
 /// Answers with a status that it was done.
 pub(super) fn done(answer: Packet) -> SftpResult<()> {
     match answer {

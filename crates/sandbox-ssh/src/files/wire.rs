@@ -1,9 +1,8 @@
 //! One session on the wire: requests by their ids, and who waits for which answer.
 //!
-//! The packets are russh-sftp's, its client is not: that takes a timer, three changes of tasks and a
-//! few copies for each request, which is much of what a small file costs, and the content of a large
-//! one it copies two or three times on its way. Here what a server sends goes to the file from the
-//! buffer in which it was decrypted.
+//! The packets are russh-sftp's, its client is not: that copies the content of a file two or three
+//! times on its way, which is a good part of what a large one costs. Here what a server sends goes
+//! to the file from the buffer in which it was decrypted, and all other requests go the same way.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,6 +18,8 @@ use super::sftp::SftpResult;
 
 /// Under this id the version is waited for, which has none.
 pub(super) const INIT: u32 = 0;
+/// Its packet's type.
+const VERSION: u8 = 2;
 
 /// Sends requests.
 pub(super) struct Wire {
@@ -85,6 +86,11 @@ fn ended() -> SftpError {
 }
 
 impl Answer {
+    /// Of the request that it is for.
+    fn id(&self) -> u32 {
+        if self.kind == VERSION { INIT } else { self.number }
+    }
+
     pub(super) fn packet(self) -> SftpResult<Packet> {
         let mut bytes = BytesMut::with_capacity(5 + self.body.len());
         bytes.put_u8(self.kind);
@@ -96,8 +102,8 @@ impl Answer {
 
 impl Waiting {
     /// Hands an answer to whoever waits for it, if somebody still does.
-    pub(super) fn answer(&self, id: u32, answer: Answer) {
-        if let Some(sender) = self.state().as_mut().and_then(|waiting| waiting.remove(&id)) {
+    pub(super) fn answer(&self, answer: Answer) {
+        if let Some(sender) = self.state().as_mut().and_then(|waiting| waiting.remove(&answer.id())) {
             drop(sender.send(answer));
         }
     }
