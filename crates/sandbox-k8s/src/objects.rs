@@ -216,8 +216,29 @@ impl Caller {
         lasts: Duration,
         deadline: Deadline,
     ) -> Result<Body, Refused> {
-        let seconds = u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX);
-        let params = WatchParams::default().labels(selector).timeout(seconds);
+        self.watch_by::<K>(WatchParams::default().labels(selector), version, lasts, deadline).await
+    }
+
+    /// The same for what the cluster says happens to one Pod.
+    pub(crate) async fn watch_events_of(
+        &self,
+        uid: &Uid,
+        version: &str,
+        lasts: Duration,
+        deadline: Deadline,
+    ) -> Result<Body, Refused> {
+        let params = WatchParams::default().fields(&of_pod(uid)).disable_bookmarks();
+        self.watch_by::<Event>(params, version, lasts, deadline).await
+    }
+
+    async fn watch_by<K: Resource<DynamicType = ()>>(
+        &self,
+        params: WatchParams,
+        version: &str,
+        lasts: Duration,
+        deadline: Deadline,
+    ) -> Result<Body, Refused> {
+        let params = params.timeout(u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX));
         let mut request = self.url::<K>().watch(&params, version).map_err(Refused::unsendable)?;
         // Compressed, it comes one member for each event, which kube does not read.
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -237,8 +258,8 @@ impl Caller {
 
     /// What the cluster says happened to a Pod, latest last.
     pub(crate) async fn events_of(&self, uid: &Uid, deadline: Deadline) -> Result<Vec<Event>> {
-        let fields = format!("involvedObject.uid={uid}");
-        let request = self.url::<Event>().list(&ListParams::default().fields(&fields)).map_err(unsendable)?;
+        let params = ListParams::default().fields(&of_pod(uid));
+        let request = self.url::<Event>().list(&params).map_err(unsendable)?;
         let ask = Ask { intent: Intent::Read, verb: "list", resource: "events", id: None };
         Ok(self.read::<List<Event>>(&ask, &request, deadline).await?.0.items)
     }
@@ -262,6 +283,11 @@ impl Caller {
     fn url<K: Resource<DynamicType = ()>>(&self) -> Build {
         Build::new(K::url_path(&(), Some(&self.namespace)))
     }
+}
+
+/// The field selector for the cluster's events of one Pod.
+fn of_pod(uid: &Uid) -> String {
+    format!("involvedObject.uid={uid}")
 }
 
 fn ask<'a, K: Kind>(intent: Intent, verb: &'static str, id: &'a SandboxId) -> Ask<'a> {

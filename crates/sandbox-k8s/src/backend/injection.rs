@@ -14,12 +14,12 @@ use http::StatusCode;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Resource;
 use kube::api::PostParams;
-use sandbox_core::{Error, Result};
+use sandbox_core::{Error, Result, Uid};
 
 use crate::call::Caller;
 use crate::options::InjectVia;
 use crate::pod::SERVER;
-use crate::status::PodView;
+use crate::status::Trouble;
 
 /// How long the answer may take; without it, it is the way that always works.
 const ASK: Duration = Duration::from_secs(10);
@@ -96,8 +96,11 @@ async fn keeps_image_volumes(caller: &Caller, pod: &Pod) -> Result<Option<bool>>
     let response = caller.send(request).await.map_err(|error| lost(error.into()))?;
     match response.status() {
         // A field that is not known is dropped, and a volume of no type is refused; or the field
-        // is refused by name.
-        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Ok(Some(false)),
+        // is refused by name. Whatever else is refused says nothing of volumes.
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
+            let body = response.into_body().collect_bytes().await.map_err(|error| lost(error.into()))?;
+            Ok(is_about_volumes(&body).then_some(false))
+        }
         status if status.is_success() => {
             let body = response.into_body().collect_bytes().await.map_err(|error| lost(error.into()))?;
             let stored: Pod = serde_json::from_slice(&body).map_err(|error| lost(error.into()))?;
@@ -110,14 +113,19 @@ async fn keeps_image_volumes(caller: &Caller, pod: &Pod) -> Result<Option<bool>>
     }
 }
 
+/// Whether a refusal names the Pod's volumes: `spec.volumes[0].image: Forbidden: …`.
+fn is_about_volumes(refusal: &[u8]) -> bool {
+    String::from_utf8_lossy(refusal).contains("spec.volumes")
+}
+
 impl super::Shared {
-    /// Takes note of a Pod that cannot run the server from an image volume. Returns whether it
-    /// would be made another way now.
-    pub(super) fn learn_of_volumes(&self, view: &PodView) -> bool {
-        let Some(trouble) = view.trouble.as_ref().filter(|trouble| trouble.server_missing) else {
+    /// Takes note of what stands in a Pod's way, where that is that it cannot run the server from an image
+    /// volume. Returns whether it would be made another way now.
+    pub(super) fn learn_of_volumes(&self, uid: &Uid, trouble: Option<&Trouble>) -> bool {
+        let Some(trouble) = trouble.filter(|trouble| trouble.server_missing) else {
             return false;
         };
-        let by_volume = self.known(&view.uid).is_some_and(|known| known.via == Some(InjectVia::ImageVolume));
+        let by_volume = self.known(uid).is_some_and(|known| known.via == Some(InjectVia::ImageVolume));
         if by_volume {
             self.via.failed(&trouble.message);
         }

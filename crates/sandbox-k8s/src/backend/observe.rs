@@ -13,10 +13,10 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::logs::logs;
-use super::pulling::Pulling;
+use super::pulling::{Pulling, Said};
 use crate::labels::{self, ENDS_AFTER};
 use crate::pod::CONTAINER;
-use crate::status::{PodView, cluster_event, events_since, explained};
+use crate::status::{PodView, Trouble, cluster_event, events_since, explained};
 use crate::watch::{ASK, Follow, of_ours};
 
 /// How much of a log explains an end.
@@ -72,10 +72,7 @@ impl Story {
         let next = tokio::select! {
             biased;
             next = self.follow.next(self.seen.as_ref()) => next,
-            said = self.pulling.next() => {
-                self.heard(&said);
-                return vec![Ok(said)];
-            }
+            said = self.pulling.next() => return self.heard(said),
             () = impatience => return self.lost_patience(),
         };
         let now = SystemTime::now();
@@ -93,15 +90,10 @@ impl Story {
         let told = events_since(self.seen.as_deref(), &view, now);
         self.over = told.iter().any(|event| event.kind.is_final());
         self.pulling.look(&view);
-        self.shared.learn_of_volumes(&view);
+        self.shared.learn_of_volumes(&view.uid, view.trouble.as_ref());
         match &view.trouble {
-            Some(trouble) => {
-                self.troubled = Some(self.troubled.unwrap_or_else(Instant::now));
-                if self.words.is_none() || !trouble.is_vague() {
-                    self.words = Some(trouble.message.clone());
-                }
-            }
-            None => (self.troubled, self.words) = (None, None),
+            Some(trouble) => self.trouble(trouble),
+            None => self.comes_on(),
         }
         self.seen = Some(view);
         told.into_iter().map(Ok).collect()
@@ -114,18 +106,41 @@ impl Story {
         Some(self.troubled? + limit)
     }
 
-    /// The cluster's events are all that tells of a volume that cannot be mounted; an image is
-    /// fetched when all are.
-    fn heard(&mut self, said: &SandboxEvent) {
-        if self.seen.as_ref().is_none_or(|view| view.trouble.is_some()) {
-            return;
+    /// The cluster's events are all that tells of a volume that cannot be mounted.
+    fn heard(&mut self, said: Said) -> Vec<Result<SandboxEvent>> {
+        let status = self.seen.as_ref().and_then(|view| view.trouble.as_ref());
+        match said {
+            Said::Progress(told) => {
+                if status.is_none() {
+                    self.comes_on();
+                }
+                told.into_iter().map(Ok).collect()
+            }
+            Said::Remark(told) => vec![Ok(told)],
+            Said::Obstacle(told) => {
+                let trouble = explained(status, std::slice::from_ref(&told));
+                let mut events = vec![Ok(told)];
+                if let (Some(trouble), Some(view)) = (trouble, self.seen.clone()) {
+                    self.shared.learn_of_volumes(&view.uid, Some(&trouble));
+                    self.trouble(&trouble);
+                    if trouble.is_final() {
+                        events.extend(self.lost_patience());
+                    }
+                }
+                events
+            }
         }
-        if said.kind == SandboxEventKind::Pulling {
-            (self.troubled, self.words) = (None, None);
-        } else if let Some(trouble) = explained(None, std::slice::from_ref(said)) {
-            self.troubled = Some(self.troubled.unwrap_or_else(Instant::now));
-            self.words = Some(trouble.message);
+    }
+
+    fn trouble(&mut self, trouble: &Trouble) {
+        self.troubled.get_or_insert_with(Instant::now);
+        if self.words.is_none() || !trouble.is_vague() {
+            self.words = Some(trouble.message.clone());
         }
+    }
+
+    fn comes_on(&mut self) {
+        (self.troubled, self.words) = (None, None);
     }
 
     fn lost_patience(&mut self) -> Vec<Result<SandboxEvent>> {
@@ -146,7 +161,7 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
         return Ok(diagnosis);
     };
     diagnosis.is_final = view.state == SandboxState::Ended;
-    diagnosis.try_again = shared.learn_of_volumes(&view);
+    diagnosis.try_again = shared.learn_of_volumes(&view.uid, view.trouble.as_ref());
     diagnosis.reason = view.trouble.as_ref().map(|trouble| trouble.reason);
     diagnosis.summary = match (&view.trouble, view.state) {
         (Some(trouble), _) => trouble.message.clone(),
@@ -167,6 +182,7 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
     if view.state == SandboxState::Pending
         && let Some(more) = explained(view.trouble.as_ref(), &diagnosis.events)
     {
+        diagnosis.try_again |= shared.learn_of_volumes(&view.uid, Some(&more));
         (diagnosis.reason, diagnosis.summary) = (Some(more.reason), more.message);
     }
     diagnosis.log_tail = asked.1;

@@ -22,13 +22,11 @@ pub(super) fn pod(status: &PodStatus) -> Option<Trouble> {
             "the Pod reached its hard end (max_lifetime, kept by Kubernetes)",
         )),
         "Evicted" => Some(Trouble::last(CreationReason::Evicted, sentence("the Pod was evicted"))),
-        "OutOfcpu" | "OutOfmemory" | "OutOfpods" | "OutOfephemeral-storage" | "NodeAffinity" => {
-            Some(Trouble::last(
-                CreationReason::Unschedulable,
-                sentence("the machine that was chosen refused the Pod"),
-            ))
-        }
-        "UnexpectedAdmissionError" | "AppArmor" | "SysctlForbidden" | "PodOSNotSupported" => {
+        _ if is_no_room(reason) => Some(Trouble::last(
+            CreationReason::Unschedulable,
+            sentence("the machine that was chosen refused the Pod"),
+        )),
+        _ if REFUSALS.contains(&reason) => {
             Some(Trouble::last(CreationReason::Rejected, sentence("the machine refused the Pod")))
         }
         "Preempting" | "Preempted" => Some(Trouble::last(
@@ -53,17 +51,47 @@ pub(super) fn pod(status: &PodStatus) -> Option<Trouble> {
     }
 }
 
+/// Why kubelets refuse a Pod that they have room for; newer ones may have more, see [`unexplained`].
+const REFUSALS: [&str; 7] = [
+    "UnexpectedAdmissionError",
+    "AppArmor",
+    "SysctlForbidden",
+    "PodOSNotSupported",
+    "PodOSSelectorNodeLabelDoesNotMatch",
+    "SupplementalGroupsPolicyNotSupported",
+    "InvalidNodeInfo",
+];
+
+/// A kubelet that was sent one Pod too many, or the wrong one. `OutOf` is followed by any resource, such as
+/// `cpu` or `nvidia.com/gpu`.
+fn is_no_room(reason: &str) -> bool {
+    let affinity = ["NodeAffinity", "NodeSelectorMismatching", "TopologyAffinityError"];
+    reason.starts_with("OutOf") || affinity.contains(&reason)
+}
+
 /// What can be said of a Pod that has ended before our container began: which other container
-/// was at fault.
+/// was at fault, or why its machine would not have it.
 pub(super) fn unexplained(status: &PodStatus) -> Trouble {
     let others = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
     let failed = others.filter_map(|other| Some((&other.name, other.state.as_ref()?.terminated.as_ref()?)));
     let mut said = failed
         .filter(|(_, ended)| ended.exit_code != 0)
         .map(|(name, ended)| format!("its container {name} ended with exit code {}", ended.exit_code));
-    let said = said.next_back().or_else(|| status.message.clone()).or_else(|| status.reason.clone());
-    let said = said.unwrap_or_else(|| "Kubernetes does not say why".into());
-    Trouble::last(CreationReason::Crashed, format!("the Pod has ended: {said}"))
+    if let Some(said) = said.next_back() {
+        return Trouble::last(CreationReason::Crashed, format!("the Pod has ended: {said}"));
+    }
+    // Kubelets have more reasons with each version, and end no Pod without its containers for anything else.
+    let present = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    match (present(&status.reason), present(&status.message)) {
+        (Some(reason), said) => {
+            let said = said.map(|said| format!(": {said}")).unwrap_or_default();
+            Trouble::last(CreationReason::Rejected, format!("the machine refused the Pod: {reason}{said}"))
+        }
+        (None, said) => {
+            let said = said.unwrap_or_else(|| "Kubernetes does not say why".into());
+            Trouble::last(CreationReason::Crashed, format!("the Pod has ended: {said}"))
+        }
+    }
 }
 
 /// Judges how our container ended. Its own last words are not in the message: they are kept as
@@ -131,6 +159,24 @@ mod tests {
                 "Pod was rejected: Node didn't have enough resource: cpu, requested: 1, used: 3, capacity: 3",
                 CreationReason::Unschedulable,
                 "enough resource",
+            ),
+            (
+                "OutOfnvidia.com/gpu",
+                "Pod was rejected: Node didn't have enough resource: nvidia.com/gpu, requested: 1, used: 1, capacity: 1",
+                CreationReason::Unschedulable,
+                "nvidia.com/gpu",
+            ),
+            (
+                "TopologyAffinityError",
+                "Resources cannot be allocated with Topology locality",
+                CreationReason::Unschedulable,
+                "Topology locality",
+            ),
+            (
+                "PodOSSelectorNodeLabelDoesNotMatch",
+                "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label",
+                CreationReason::Rejected,
+                "refused the Pod: Failed to admit",
             ),
             (
                 "Terminated",
@@ -242,5 +288,9 @@ mod tests {
         let found = unexplained(&serde_json::from_value(status).unwrap());
         assert_eq!(found.message, "the Pod has ended: its container istio-init ended with exit code 255");
         assert!(unexplained(&PodStatus::default()).message.contains("does not say why"));
+        let status = json!({"phase": "Failed", "reason": "OfALaterVersion", "message": "Pod was rejected"});
+        let found = unexplained(&serde_json::from_value(status).unwrap());
+        assert_eq!(found.reason, CreationReason::Rejected);
+        assert_eq!(found.message, "the machine refused the Pod: OfALaterVersion: Pod was rejected");
     }
 }

@@ -3,6 +3,7 @@
 use sandbox_core::{CreationReason, SandboxEvent, SandboxEventKind};
 
 use super::{Trouble, image};
+use crate::pod::SERVER;
 
 /// What stands in the way of a Pod that does not start, as far as its events say more than its
 /// status: a volume that cannot be mounted is told nowhere else, and a kubelet that waits before
@@ -26,12 +27,24 @@ pub(super) fn is_vague(message: &str) -> bool {
     if message.starts_with("Back-off ") && message.contains(": ErrImagePull: ") {
         return false;
     }
-    ["Back-off ", "Error: ", "ImagePullBackOff", "ErrImagePull", "Unable to attach or mount volumes: "]
-        .iter()
-        .any(|sign| message.starts_with(sign))
+    if message.starts_with("Unable to attach or mount volumes: ") {
+        return WAITED.iter().any(|sign| message.trim_end().ends_with(sign));
+    }
+    ["Back-off ", "Error: ", "ImagePullBackOff", "ErrImagePull"].iter().any(|sign| message.starts_with(sign))
 }
 
+/// How a kubelet ends a message about volumes when it has only waited for them.
+const WAITED: [&str; 2] = ["timed out waiting for the condition", "context deadline exceeded"];
+
+/// A kubelet whose feature gate `ImageVolume` is off, below an API server that takes such volumes.
+const NO_PLUGIN: &str = "no volume plugin matched";
+
 fn judged(message: &str) -> Trouble {
+    if message.contains(NO_PLUGIN) && message.contains(SERVER) {
+        let advice = "this machine's kubelet cannot mount the SSH server's image as a volume";
+        let trouble = Trouble::last(CreationReason::Crashed, format!("{message} ({advice})"));
+        return Trouble { server_missing: true, ..trouble };
+    }
     let passing = |advice: &str| {
         Trouble::passing(
             CreationReason::Other,
@@ -77,11 +90,18 @@ mod tests {
             Trouble::passing(CreationReason::ImagePull, "Back-off pulling image \"localhost/none:1\"");
         let vague = "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[v]: timed out \
              waiting for the condition";
+        let skewed = "Unable to attach or mount volumes: unmounted volumes=[sandbox-server], unattached volumes=[], \
+             failed to process volumes=[sandbox-server]: failed to get Plugin from volumeSpec for volume \
+             \"sandbox-server\" err=no volume plugin matched";
+        let no_driver = "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to \
+             process volumes=[v]: driver name csi.example not found in the list of registered CSI drivers";
         for (trouble, messages, said) in [
             (None, vec![configmap], Some(("\"none\" not found (make it", Patience::Grace))),
             (None, vec![secret, vague], Some(("\"none\" not found (make it", Patience::Grace))),
             (None, vec![vague], None),
             (None, vec![], None),
+            (None, vec![skewed], Some(("kubelet cannot mount", Patience::None))),
+            (None, vec![no_driver, vague], Some(("not found in the list", Patience::Grace))),
             (
                 None,
                 vec!["failed to get sandbox image \"pause\""],
@@ -100,6 +120,7 @@ mod tests {
             if let (Some(found), Some((said, patience))) = (found, said) {
                 assert!(found.message.contains(said), "{}", found.message);
                 assert_eq!(found.patience, patience, "{messages:?}");
+                assert_eq!(found.server_missing, messages == [skewed]);
             }
         }
         let whole = r#"Back-off pulling image "x:y": ErrImagePull: rpc error: code = Unknown desc = broken"#;

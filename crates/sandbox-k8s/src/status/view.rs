@@ -8,10 +8,10 @@ use k8s_openapi::api::core::v1::{Container, ContainerState, Pod, PodSpec, PodSta
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sandbox_core::{AppliedLimit, Isolation, LimitScope, SandboxId, SandboxInfo, SandboxState, Uid};
 
-use super::obstacle::{named, obstacle};
+use super::obstacle::{Expected, named, obstacle};
 use super::{Trouble, ending};
 use crate::labels::{self, Ends, NotOurs, Ownership};
-use crate::pod::{CONTAINER, PORT, PORT_NAME};
+use crate::pod::{CONTAINER, PORT, PORT_NAME, SERVER};
 
 /// What a sandbox's Pod says. A whole Pod is 5 to 15 kB; of thousands, this is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +110,11 @@ impl PodView {
             trouble: status.and_then(|status| match () {
                 // How its processes end while it is taken away is nobody's trouble.
                 () if deleting => ending::pod(status),
-                () => obstacle(status, ours, over, &limits, user == CONTAINER),
+                () => {
+                    let our_server = user == CONTAINER;
+                    let mounted = spec.and_then(mounted_server);
+                    obstacle(status, &Expected { ours, over, limits: &limits, our_server, mounted })
+                }
             }),
             last_words: state
                 .and_then(|state| state.terminated.as_ref()?.message.clone())
@@ -142,6 +146,12 @@ impl PodView {
 
 fn container(spec: &PodSpec) -> Option<&Container> {
     spec.containers.iter().find(|container| container.name == CONTAINER)
+}
+
+/// The image with the server, where it is a volume.
+fn mounted_server(spec: &PodSpec) -> Option<&str> {
+    let volume = spec.volumes.iter().flatten().find(|volume| volume.name == SERVER)?;
+    volume.image.as_ref()?.reference.as_deref()
 }
 
 /// When the container began, if it did.
@@ -251,7 +261,9 @@ pub(crate) mod tests {
         use SandboxState::{Ended, Pending, Running};
         let waiting = |reason: &str| json!({"waiting": {"reason": reason}});
         let ended = |code: i32, reason: &str| json!({"terminated": {"exitCode": code, "reason": reason}});
-        let copier = |state: Value| json!([{"name": "sandbox-server", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]);
+        let first = |name: &str, state: Value| json!([{"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]);
+        let copier = |state: Value| first("sandbox-server", state);
+        let mesh = |state: Value| first("mesh-init", state);
         let running = json!({"running": {}});
         let evicted =
             json!({"phase": "Failed", "reason": "Evicted", "message": "low", "state": ended(137, "Error")});
@@ -281,6 +293,17 @@ pub(crate) mod tests {
                 Running,
                 None,
             ),
+            // Others' first containers count while ours waits for them, and not otherwise.
+            (
+                json!({"initContainerStatuses": mesh(waiting("ErrImageNeverPull")), "state": waiting("PodInitializing")}),
+                Pending,
+                Some("its first container mesh-init: "),
+            ),
+            (
+                json!({"initContainerStatuses": mesh(waiting("CrashLoopBackOff")), "state": running}),
+                Running,
+                None,
+            ),
             // What was announced has not happened yet.
             (json!({"state": running, "conditions": disrupted}), Running, None),
             (json!({"deleting": "2026-01-01T00:00:09Z", "state": running}), Ended, None),
@@ -295,6 +318,25 @@ pub(crate) mod tests {
                 (expected, found) => panic!("{status}: {found:?} instead of {expected:?}"),
             }
         }
+    }
+
+    #[test]
+    fn an_image_that_is_a_volume_is_the_servers() {
+        let pull = "failed to pull and unpack image \"r.example/sshd:1\": not found";
+        let mut pod = pod(json!({"state": {"waiting": {"reason": "ErrImagePull", "message": pull}}}));
+        let told = |pod: &Pod| PodView::of(pod).unwrap().trouble.unwrap();
+        assert!(!told(&pod).message.contains("SANDBOX_SERVER_IMAGE"));
+        let volumes = json!([{"name": "sandbox-server", "image": {"reference": "r.example/sshd:1"}}]);
+        pod.spec.as_mut().unwrap().volumes = serde_json::from_value(volumes).unwrap();
+        assert!(told(&pod).message.contains("SANDBOX_SERVER_IMAGE") && told(&pod).is_final());
+    }
+
+    #[test]
+    fn a_sidecar_that_starts_again_and_again_is_not_final() {
+        let status = json!({"state": {"waiting": {"reason": "PodInitializing"}}, "initContainerStatuses": [{
+            "name": "proxy", "image": "", "imageID": "", "ready": false, "restartCount": 3,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]});
+        assert!(!view(status).trouble.unwrap().is_final());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, Stream};
 
-pub(super) struct Lines {
+pub(crate) struct Lines {
     body: BoxStream<'static, kube::Result<Bytes>>,
     /// What has come of the next lines.
     buffer: Vec<u8>,
@@ -16,12 +16,12 @@ pub(super) struct Lines {
 const LONGEST: usize = 16 * 1024 * 1024;
 
 impl Lines {
-    pub(super) fn new(body: impl Stream<Item = kube::Result<Bytes>> + Send + 'static) -> Self {
+    pub(crate) fn new(body: impl Stream<Item = kube::Result<Bytes>> + Send + 'static) -> Self {
         Self { body: body.boxed(), buffer: Vec::new(), searched: 0 }
     }
 
     /// The next whole line; what a cut leaves half is none. May be dropped while it waits.
-    pub(super) async fn next(&mut self) -> kube::Result<Option<Vec<u8>>> {
+    pub(crate) async fn next(&mut self) -> kube::Result<Option<Vec<u8>>> {
         loop {
             let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
             if let Some(at) = unsearched.iter().position(|byte| *byte == b'\n') {

@@ -21,6 +21,7 @@ use crate::reap::Reaper;
 use crate::status::PodView;
 
 pub(crate) use follow::Follow;
+pub(crate) use lines::Lines;
 
 /// What is known, kept up by a watch that begins with the first question and ends with this.
 pub(crate) struct Watch {
