@@ -1,5 +1,6 @@
 //! Byte streams to Pods: to their address, or through the API server.
 
+mod dialling;
 mod forward;
 mod found;
 mod pace;
@@ -20,9 +21,10 @@ use tokio::time::timeout;
 use crate::options::{KubernetesOptions, Transport};
 use crate::status::PodView;
 use crate::watch::Watch;
+use dialling::SILENT;
 use found::{Found, Way};
 use pace::Pace;
-use target::{ATTEMPT, SILENT, Target, answering};
+use target::{ATTEMPT, Target, answering};
 use waits::Waits;
 
 /// Opens streams to the Pods of one [`KubernetesBackend`](crate::KubernetesBackend), which makes
@@ -168,7 +170,8 @@ impl Connector for PodConnector {
     }
 
     fn gives_up(&self, endpoint: &Endpoint) -> bool {
-        matches!(endpoint, Endpoint::Pod { uid, .. } if self.learned.waits.exceeded(uid).is_some())
+        let Endpoint::Pod { uid, .. } = endpoint else { return false };
+        self.learned.waits.exceeded(uid).is_some() || self.watch.is_over(uid)
     }
 
     /// An address may be another's: one that had it before or has it by now, or a network of

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
-use sandbox_core::{Deadline, Result, SandboxId, Uid};
+use sandbox_core::{Deadline, Result, SandboxId, SandboxState, Uid};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -70,6 +70,15 @@ impl Watch {
         let Some(view) = found.and_then(|(pod, _)| of_ours(&pod)) else { return Ok(None) };
         self.shared.tell(|index| index.read(view.clone()));
         Ok(Some(Arc::new(view)))
+    }
+
+    /// Whether it is known, without asking anybody, that an instance has ended or is gone.
+    pub(crate) fn is_over(&self, uid: &Uid) -> bool {
+        match self.shared.lock().index.look_at(uid) {
+            Sight::Gone => true,
+            Sight::Present(view) => view.state == SandboxState::Ended,
+            Sight::Unknown => false,
+        }
     }
 
     /// All that there are, from memory once a first list is there.

@@ -113,6 +113,34 @@ async fn a_server_that_never_listens_is_given_up_after_its_grace() {
     }
 }
 
+/// Nobody dials what has ended: a client that holds a handle of it would go on for as long as it lives.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_has_ended_is_given_up_at_once() {
+    for gone in [false, true] {
+        let server = server();
+        let backend = backend(&server);
+        let info = make(&backend).await;
+        server.run_pod(info.id.as_str());
+        let endpoint = backend.access(&info.id).await.unwrap().endpoint;
+        let connector = backend.connector();
+        assert!(!connector.gives_up(&endpoint));
+        match gone {
+            true => drop(server.remove("pods", info.id.as_str())),
+            false => server.end_pod(info.id.as_str(), 137, "OOMKilled"),
+        }
+        let begun = tokio::time::Instant::now();
+        let error =
+            connector.connect(&endpoint, Deadline::after(Duration::from_secs(60))).await.err().unwrap();
+        let said = if gone { "its Pod is gone" } else { "more memory" };
+        assert!(error.is_unreachable() && error.to_string().contains(said), "{error}");
+        assert!(
+            connector.gives_up(&endpoint) && begun.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_call_ends() {
     let (_server, backend, id) = silent().await;
