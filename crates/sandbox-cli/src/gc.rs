@@ -1,16 +1,17 @@
 //! `sandbox gc`: take away what sandboxes that ended left behind.
 
 use anyhow::Context;
-use sandbox::{Client, SweepOptions};
+use sandbox::{Client, SweepOptions, Unswept};
 
-use crate::failure::Outcome;
+use crate::failure::{self, EXIT_FAILURE, Outcome};
 use crate::ssh::SshFiles;
 use crate::table::{Format, Table, to_stdout};
 
 /// Remove what sandboxes that have ended left behind, whoever made them
 ///
 /// Prints each with the reason. A sandbox that may still be used is never touched. Run it from time
-/// to time where no program watches the sandboxes; deploy/ has a CronJob for a cluster.
+/// to time where no program watches the sandboxes; deploy/ has a CronJob for a cluster. What cannot be removed
+/// is told on standard error, keeps nothing else from being removed, and makes the exit code 125.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Only tell what would be removed
@@ -28,16 +29,21 @@ pub(crate) async fn collect(args: Args, client: &Client) -> Outcome {
     if let (false, Ok(files)) = (args.dry_run, SshFiles::of_user()) {
         files.remove_gone(client).await?;
     }
+    for Unswept { id, error } in &report.failed {
+        failure::note(&format!("{id} could not be removed: {error}"));
+    }
+    let code = if report.failed.is_empty() { 0 } else { EXIT_FAILURE };
     if args.output == Format::Json {
-        return to_stdout(args.output, &serde_json::to_string_pretty(&report).context("cannot write JSON")?);
+        let json = serde_json::to_string_pretty(&report).context("cannot write JSON")?;
+        return Ok(to_stdout(args.output, &json)?.max(code));
     }
     if report.removed.is_empty() {
-        return Ok(0);
+        return Ok(code);
     }
     let mut table = Table::default();
     table.row([if args.dry_run { "WOULD REMOVE" } else { "REMOVED" }, "WHY"].map(str::to_owned));
     for swept in &report.removed {
         table.row([swept.id.to_string(), swept.reason.clone()]);
     }
-    to_stdout(args.output, &table.to_string())
+    Ok(to_stdout(args.output, &table.to_string())?.max(code))
 }

@@ -196,6 +196,18 @@ impl SweepOptions {
 pub struct SweepReport {
     /// Each, with the reason.
     pub removed: Vec<Swept>,
+    /// What should have been removed and could not be; everything else was swept all the same.
+    #[serde(default)]
+    pub failed: Vec<Unswept>,
+}
+
+/// One thing that a sweep could not remove.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unswept {
+    /// The sandbox it belongs to.
+    pub id: SandboxId,
+    /// What was answered.
+    pub error: String,
 }
 
 /// One thing that a sweep removed, or would remove.

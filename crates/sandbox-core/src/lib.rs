@@ -42,7 +42,7 @@ mod timestamp;
 pub use access::{Access, Endpoint};
 pub use backend::{
     DeleteOptions, Freshness, ListFilter, LogOptions, LogStream, SandboxBackend, SweepOptions, SweepReport,
-    Swept,
+    Swept, Unswept,
 };
 pub use backend_options::BackendOptions;
 pub use connect::{ByteStream, Connector, HostKeyProbe};

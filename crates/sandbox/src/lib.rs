@@ -116,7 +116,7 @@ pub use sandbox_core::{
     PrivateKey, Process, ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, PublicKey,
     Reader, Resources, Result, SandboxBackend, SandboxEvent, SandboxEventKind, SandboxId, SandboxInfo,
     SandboxSpec, SandboxState, Session, SessionSource, Signal, SweepOptions, SweepReport, Swept,
-    TransferError, TransferReason, Uid, UploadRequest, Verdict, Writer, partial_name, rfc3339,
+    TransferError, TransferReason, Uid, Unswept, UploadRequest, Verdict, Writer, partial_name, rfc3339,
 };
 #[cfg(feature = "mock")]
 pub use sandbox_core::{MockConnector, MockHostKeyProbe, MockSandboxBackend, MockSession, MockSessionSource};

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use sandbox_core::{Deadline, Result, SandboxId, SweepOptions, SweepReport, Swept, Uid};
+use sandbox_core::{Deadline, Result, SandboxId, SweepOptions, SweepReport, Swept, Uid, Unswept};
 
 use super::Shared;
 use crate::labels;
@@ -15,7 +15,8 @@ use crate::{lease, reap};
 /// A Secret without a Pod may be that of a sandbox which is being made.
 const ORPHAN_AGE: Duration = Duration::from_secs(600);
 
-/// Looks at the API server's own list and by its clock: what is deleted was seen as it is.
+/// Looks at the API server's own list and by its clock: what is deleted was seen as it is. What cannot be removed
+/// keeps nothing else from being removed.
 pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<SweepReport> {
     let caller = shared.caller();
     let selector = labels::selector();
@@ -23,42 +24,76 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
     let (secrets, _) = caller.list::<Secret>(&selector, Deadline::after(ASK)).await?;
     let (pods, now) = caller.list::<Pod>(&selector, Deadline::after(ASK)).await?;
     let mut report = SweepReport::default();
-
-    let views: Vec<PodView> = pods.iter().filter_map(of_ours).collect();
-    for view in &views {
-        let Some(reason) = reap::over(view, now) else { continue };
-        if !options.dry_run {
-            let deadline = Deadline::after(ASK);
-            // Whoever extends it in this moment changes its version.
-            if !caller.delete::<Pod>(&view.id, &view.uid, Some(&view.resource_version), deadline).await? {
-                continue;
-            }
-            shared.watch.deleting(&view.uid);
-            shared.forget(&view.uid);
-            if secrets.iter().any(|secret| is_owner(secret, view)) {
-                caller.delete::<Secret>(&view.id, &view.owner, None, deadline).await?;
-            }
-        }
-        report.removed.push(Swept { id: view.id.clone(), reason: reason.to_owned() });
+    for view in pods.iter().filter_map(of_ours) {
+        let Some(reason) = reap::over(&view, now) else { continue };
+        let removed = match options.dry_run {
+            true => Ok(true),
+            false => remove(shared, &view, &secrets).await,
+        };
+        note(&mut report, &view.id, reason, removed);
     }
-
-    let gone = report.removed.iter().map(|swept| swept.id.clone()).collect();
-    report.removed.extend(unowned(shared, &secrets, gone, options.dry_run).await?);
-
-    let owners: HashSet<_> = views.iter().map(|view| &view.owner).collect();
-    for secret in &secrets {
-        let Ok((id, uid)) = labels::secret_of(secret) else { continue };
-        let created = secret.metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));
-        let age = created.and_then(|created| now?.duration_since(created).ok());
-        if owners.contains(&uid) || age.is_none_or(|age| age < ORPHAN_AGE) {
+    let gone: HashSet<_> = report.removed.iter().map(|swept| swept.id.clone()).collect();
+    report.removed.extend(unowned(shared, &secrets, &gone, options.dry_run).await?);
+    for (id, uid) in orphans(shared, &secrets, now).await? {
+        if gone.contains(&id) {
             continue;
         }
-        if !options.dry_run && !caller.delete::<Secret>(&id, &uid, None, Deadline::after(ASK)).await? {
-            continue;
-        }
-        report.removed.push(Swept { id, reason: "its keys were left without a Pod".to_owned() });
+        let removed = match options.dry_run {
+            true => Ok(true),
+            false => caller.delete::<Secret>(&id, &uid, None, Deadline::after(ASK)).await,
+        };
+        note(&mut report, &id, "its keys were left without a Pod", removed);
     }
     Ok(report)
+}
+
+/// Removes a sandbox that is over; `false` where somebody else was faster, or has extended it, which changes its
+/// version.
+async fn remove(shared: &Shared, view: &PodView, secrets: &[Secret]) -> Result<bool> {
+    let (caller, deadline) = (shared.caller(), Deadline::after(ASK));
+    if !caller.delete::<Pod>(&view.id, &view.uid, Some(&view.resource_version), deadline).await? {
+        return Ok(false);
+    }
+    shared.watch.deleting(&view.uid);
+    shared.forget(&view.uid);
+    if secrets.iter().any(|secret| is_owner(secret, view)) {
+        caller.delete::<Secret>(&view.id, &view.owner, None, deadline).await?;
+    }
+    Ok(true)
+}
+
+fn note(report: &mut SweepReport, id: &SandboxId, reason: &str, removed: Result<bool>) {
+    match removed {
+        Ok(true) => report.removed.push(Swept { id: id.clone(), reason: reason.to_owned() }),
+        Ok(false) => {}
+        Err(error) => report.failed.push(Unswept { id: id.clone(), error: error.to_string() }),
+    }
+}
+
+/// Secrets that no Pod calls its owner, and that have been there for long enough. A Pod that is not recognised
+/// any more, because somebody changed its labels, may still run with its keys.
+async fn orphans(
+    shared: &Shared,
+    secrets: &[Secret],
+    now: Option<SystemTime>,
+) -> Result<Vec<(SandboxId, Uid)>> {
+    let is_old = |secret: &Secret| {
+        let created = secret.metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));
+        created.and_then(|created| now?.duration_since(created).ok()).is_some_and(|age| age >= ORPHAN_AGE)
+    };
+    let mut old: Vec<_> = secrets
+        .iter()
+        .filter(|secret| is_old(secret))
+        .filter_map(|one| labels::secret_of(one).ok())
+        .collect();
+    if old.is_empty() {
+        return Ok(old);
+    }
+    let (all, _) = shared.caller().list::<Pod>("", Deadline::after(ASK)).await?;
+    let owners = all.iter().flat_map(|pod| pod.metadata.owner_references.iter().flatten());
+    let owners: HashSet<&str> = owners.map(|owner| owner.uid.as_str()).collect();
+    old.retain(|(_, uid)| !owners.contains(uid.as_str()));
+    Ok(old)
 }
 
 /// What a Pod calls its owner has to say the same of itself.
@@ -70,7 +105,7 @@ fn is_owner(secret: &Secret, view: &PodView) -> bool {
 async fn unowned(
     shared: &Shared,
     secrets: &[Secret],
-    gone: HashSet<SandboxId>,
+    gone: &HashSet<SandboxId>,
     dry_run: bool,
 ) -> Result<Vec<Swept>> {
     let owner = |secret: &Secret| {

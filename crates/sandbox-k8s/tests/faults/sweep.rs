@@ -106,6 +106,38 @@ async fn a_forgery_is_left_alone() {
     assert_eq!(server.names(), ["pods/kube-dns"]);
 }
 
+/// The keys of a Pod that goes on are not collected because somebody changed what the Pod is recognised by: the
+/// cluster's collector would take the Pod with them.
+#[tokio::test(start_paused = true)]
+async fn the_keys_of_a_pod_that_is_not_recognised_any_more_stay() {
+    for (path, value) in [
+        ("/metadata/labels/sandbox.dev~1managed-by", json!("helm")),
+        ("/metadata/labels/sandbox.dev~1id", json!("sbx-other")),
+        ("/metadata/annotations/sandbox.dev~1owner-uid", json!("other")),
+    ] {
+        let server = server();
+        let id = running(&server).await.id;
+        server.change("pods", id.as_str(), |pod| *pod.pointer_mut(path).unwrap() = value.clone());
+        server.skip(1000 * MINUTE);
+        assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0]);
+        assert_eq!(server.names(), both(&id), "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_removed_keeps_nothing_else() {
+    let server = server();
+    let ids = [running(&server).await.id, running(&server).await.id];
+    ids.iter().for_each(|id| server.end_pod(id.as_str(), 0, "Completed"));
+    let denied = "admission webhook \"keep.example\" denied the request: it is under investigation";
+    server.inject("delete pods", Fault::refuse(403, "Forbidden", denied));
+    let report = backend(&server).sweep(SweepOptions::default()).await.unwrap();
+    let (failed, removed) = (&report.failed[..], &report.removed[..]);
+    assert!(failed.len() == 1 && failed[0].error.contains("under investigation"), "{report:?}");
+    assert!(removed.len() == 1 && ids.contains(&removed[0].id), "{report:?}");
+    assert!(both(&failed[0].id).iter().all(|name| server.names().contains(name)), "{:?}", server.names());
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_extends_it_meanwhile_is_faster_than_the_sweep() {
     let server = server();
