@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod host_key;
 mod injection;
+mod known;
 mod logs;
 mod observe;
 mod preflight;
@@ -11,9 +12,8 @@ mod pulling;
 mod sweep;
 mod undo;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,18 +21,19 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use sandbox_core::{
     Access, Capabilities, Check, Deadline, DeleteOptions, Diagnosis, Endpoint, Error, EventStream, Freshness,
-    HostKeyProbe, ListFilter, LogOptions, LogStream, PrivateKey, PublicKey, Result, SandboxBackend,
-    SandboxId, SandboxInfo, SandboxSpec, SweepOptions, SweepReport, Uid,
+    HostKeyProbe, ListFilter, LogOptions, LogStream, PublicKey, Result, SandboxBackend, SandboxId,
+    SandboxInfo, SandboxSpec, SweepOptions, SweepReport, Uid,
 };
 
 use crate::call::Caller;
 use crate::connect::{Learned, PodConnector};
 use crate::labels;
 use crate::lease::Keeper;
-use crate::options::{InjectVia, Injection, KubernetesOptions};
+use crate::options::{Injection, KubernetesOptions};
 use crate::secret;
 use crate::status::PodView;
 use crate::watch::{ASK, Watch};
+use known::{AllKnown, Known};
 
 /// Sandboxes as Pods of one namespace. Cheap to clone; all clones share one watch.
 #[derive(Clone)]
@@ -46,27 +47,12 @@ struct Shared {
     /// The Lease that owns attached sandboxes, where one is wanted.
     lease: Option<Keeper>,
     /// Of sandboxes that were made or used here.
-    known: Mutex<HashMap<Uid, Known>>,
+    known: AllKnown,
     /// Which way the server is brought along.
     via: injection::Via,
     learned: Arc<Learned>,
     /// What learns the host key of an image's own server.
     probe: OnceLock<Arc<dyn HostKeyProbe>>,
-}
-
-/// What no watch tells of a sandbox.
-#[derive(Clone)]
-struct Known {
-    id: SandboxId,
-    /// The uid of its Secret.
-    owner: Uid,
-    /// `None` while that of an image's own server was not learned.
-    host: Option<PublicKey>,
-    client: PrivateKey,
-    /// Others may take it up.
-    detached: bool,
-    /// Which way was found out for it to bring the server along.
-    via: Option<InjectVia>,
 }
 
 /// How messages call it.
@@ -87,7 +73,7 @@ impl KubernetesBackend {
             options,
             watch,
             lease,
-            known: Mutex::default(),
+            known: AllKnown::default(),
             via: injection::Via::default(),
             learned,
             probe: OnceLock::new(),
@@ -143,28 +129,23 @@ impl Shared {
 
     /// Pins a host key for an instance; one that was pinned stays.
     fn pin(&self, uid: &Uid, key: PublicKey) -> PublicKey {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.get_mut(uid) {
-            Some(known) => known.host.get_or_insert(key).clone(),
-            None => key,
-        }
+        self.known.pin(uid, key)
     }
 
     fn remember(&self, uid: Uid, known: Known) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, known);
+        self.known.remember(uid, known, |uid| self.watch.is_over(uid));
     }
 
     fn known(&self, uid: &Uid) -> Option<Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
+        self.known.get(uid)
     }
 
     fn known_as(&self, id: &SandboxId) -> Option<(Uid, Known)> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().find(|(_, known)| known.id == *id).map(|(uid, known)| (uid.clone(), known.clone()))
+        self.known.of(id)
     }
 
     fn forget(&self, uid: &Uid) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.known.forget(uid);
     }
 
     async fn find(&self, id: &SandboxId) -> Result<Arc<PodView>> {

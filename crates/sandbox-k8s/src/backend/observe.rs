@@ -103,7 +103,7 @@ impl Story {
     fn patience(&self) -> Option<Instant> {
         let view = self.seen.as_ref().filter(|view| view.state == SandboxState::Pending)?;
         let limit = view.trouble.as_ref().map_or(self.grace, |trouble| trouble.patience.limit(self.grace));
-        Some(self.troubled? + limit)
+        self.troubled?.checked_add(limit)
     }
 
     /// The cluster's events are all that tells of a volume that cannot be mounted.
