@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ The SSH server of one sandbox.
   sandbox-sshd install DIRECTORY  copy this program into a directory
   sandbox-sshd --version | --help
 
-  --listen ADDRESS          IP:PORT (port 0: any free one), or unix:/PATH [0.0.0.0:2222]
+  --listen ADDRESS          IP:PORT ([::] is every address, of IPv4 as well; port 0: any free
+                            one), or unix:/PATH [[::]:2222]
   --stdio                   serve one connection on standard input and output instead
   --host-key FILE           private host key, or in SANDBOX_SSHD_HOST_KEY
   --authorized-keys FILE    public keys of users, or in SANDBOX_SSHD_AUTHORIZED_KEYS
@@ -36,7 +38,7 @@ pub(crate) enum Action {
 /// Where clients come.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Listen {
-    Tcp(String),
+    Tcp(SocketAddr),
     Unix(PathBuf),
     Stdio,
 }
@@ -59,7 +61,7 @@ pub(crate) struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            listen: Listen::Tcp("0.0.0.0:2222".into()),
+            listen: Listen::Tcp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 2222))),
             host_key: None,
             authorized_keys: None,
             keys_from_stdin: false,
@@ -120,8 +122,8 @@ fn listen(value: OsString) -> Result<Listen, String> {
         return Ok(Listen::Unix(path.into()));
     }
     let address = text("--listen", value)?;
-    match address.parse::<std::net::SocketAddr>() {
-        Ok(_) => Ok(Listen::Tcp(address)),
+    match address.parse() {
+        Ok(address) => Ok(Listen::Tcp(address)),
         Err(_) => Err(format!("--listen {address} is neither IP:PORT nor unix:/PATH")),
     }
 }

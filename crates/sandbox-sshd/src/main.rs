@@ -1,6 +1,7 @@
 //! An SSH server for one sandbox, as one binary for any image.
 
 mod arguments;
+mod everywhere;
 mod install;
 mod keys;
 
@@ -10,7 +11,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 
 use sandbox_sshd::{OWN_VARIABLES, Server, ServerConfig, find_home, hide_memory};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::{Action, Listen, Options};
@@ -110,7 +111,7 @@ async fn listen(options: &Options, config: ServerConfig) -> Result<(), Failure> 
     match &options.listen {
         Listen::Tcp(address) => {
             let listener =
-                TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
+                everywhere::bind(*address).await.map_err(|error| cannot_listen(address, &error))?;
             // With port 0 this is how the port is known.
             tracing::info!(address = %listener.local_addr()?, "listening");
             eprintln!("sandbox-sshd: listening on {}", listener.local_addr()?);

@@ -69,7 +69,7 @@ fn arguments(lifetime: &Lifetime) -> Vec<String> {
         ("--ttl", lifetime.ttl),
         ("--max-lifetime", Some(lifetime.max_lifetime)),
     ];
-    let mut arguments = vec!["--listen".to_owned(), format!("0.0.0.0:{PORT}")];
+    let mut arguments = vec!["--listen".to_owned(), format!("[::]:{PORT}")];
     for (name, limit) in limits {
         if let Some(limit) = limit {
             arguments.extend([name.to_owned(), whole_seconds(limit).to_string()]);
