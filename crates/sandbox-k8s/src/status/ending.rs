@@ -108,7 +108,7 @@ pub(super) fn container(state: &ContainerStateTerminated, memory: Option<&str>) 
         "StartError" | "ContainerCannotRun" => reason::start(words)
             .unwrap_or_else(|| crashed(format!("its server could not be started: {words}"))),
         // The runtime says nothing else of a program that the kernel cannot run.
-        _ if words.contains("exec format error") => {
+        _ if words.to_ascii_lowercase().contains(reason::WRONG_PROCESSOR) => {
             reason::start(words).unwrap_or_else(|| crashed(words.to_owned()))
         }
         _ if code == 0 => {
@@ -223,6 +223,12 @@ mod tests {
             ),
             (
                 json!({"exitCode": 255, "reason": "Error", "message": "exec /usr/local/bin/sandbox-sshd: exec format error\n"}),
+                None,
+                "architecture",
+                false,
+            ),
+            (
+                json!({"exitCode": 1, "reason": "Error", "message": "exec container process `/.sandbox/sandbox-sshd`: Exec format error"}),
                 None,
                 "architecture",
                 false,

@@ -52,45 +52,57 @@ fn config(message: &str) -> Trouble {
     }
 }
 
-/// As runc and crun say it of the process that becomes the container's first.
+/// As runc and crun say it of the process that becomes the container's first; in small letters, as all that is
+/// compared with what a runtime says, for they differ in that.
 const TOO_LITTLE_MEMORY: [&str; 3] = [
-    "container init was OOM-killed",
+    "container init was oom-killed",
     "unable to set memory limit to",
-    "OOM: the memory limit could be too low",
+    "oom: the memory limit could be too low",
 ];
 
-/// The last is containerd's before 2.1, which is told of such a volume and takes it for a path of the
-/// machine; nothing else has an empty one.
-const NO_IMAGE_VOLUME: [&str; 3] =
-    ["failed to mount image volume", "ImageVolumeMountFailed", r#"failed to mkdir "": "#];
+/// A program that is not there, or may not be run. crun does not name one that may not.
+const ABSENT: [&str; 4] =
+    ["no such file or directory", "executable file not found", "permission denied", "not found in $path"];
+
+/// The last two are containerd's before 2.1 and CRI-O's before 1.31, which are told of such a volume and take it
+/// for a path of the machine; nothing else has an empty one.
+const NO_IMAGE_VOLUME: [&str; 4] = [
+    "failed to mount image volume",
+    "imagevolumemountfailed",
+    r#"failed to mkdir "": "#,
+    "mount.hostpath is empty",
+];
+
+/// In small letters.
+pub(super) const WRONG_PROCESSOR: &str = "exec format error";
 
 /// Judges why a process could not be started; `None` for what is not known.
 pub(super) fn start(message: &str) -> Option<Trouble> {
     // As a line of a log it has an end of line.
     let message = message.trim();
+    let lower = message.to_ascii_lowercase();
     let last = |text| Trouble::last(CreationReason::Crashed, text);
-    let says = |signs: &[&str]| signs.iter().any(|sign| message.contains(sign));
+    let says = |signs: &[&str]| signs.iter().any(|sign| lower.contains(sign));
     if says(&TOO_LITTLE_MEMORY) {
         return Some(last(format!(
             "{message} (the memory limit is too low to start a program: ask for more)"
         )));
     }
-    if message.contains("exec format error") {
+    if says(&[WRONG_PROCESSOR]) {
         return Some(last(format!(
             "{message} (a program for another processor architecture: is the image, or the server's image, built \
              for this machine?)"
         )));
     }
-    let server = message.contains("sandbox-sshd");
-    let absent = ["no such file or directory", "executable file not found", "permission denied"];
+    let server = says(&["sandbox-sshd", "open executable"]);
     if says(&NO_IMAGE_VOLUME) {
         let advice = "this machine's container runtime cannot mount the SSH server's image as a volume";
         Some(Trouble { server_missing: true, ..last(format!("{message} ({advice})")) })
-    } else if server && says(&absent) {
+    } else if server && says(&ABSENT) {
         let advice = "the SSH server is not there, or cannot be run: if the image should hold it, it does not; if \
                       it is brought as an image volume, this cluster cannot do that";
         Some(Trouble { server_missing: true, ..last(format!("{message} ({advice})")) })
-    } else if says(&absent) {
+    } else if says(&ABSENT) {
         Some(last(message.to_owned()))
     } else {
         None
@@ -231,6 +243,11 @@ mod tests {
                 r#"failed to generate container "5dfb" spec: failed to generate spec: failed to mkdir "": mkdir : no such file or directory"#,
                 true,
             ),
+            ("executable file `/.sandbox/sandbox-sshd` not found in $PATH: No such file or directory", true),
+            ("open executable: Permission denied", true),
+            ("error: mount.HostPath is empty", true),
+            ("executable file `python4` not found in $PATH: No such file or directory", false),
+            ("exec container process `/.sandbox/sandbox-sshd`: Exec format error", false),
             (r#"failed to mkdir "/var/lib/x": mkdir /var/lib/x: no such file or directory"#, false),
             (r#"exec: "/bin/other": no such file or directory"#, false),
             ("exec /.sandbox/sandbox-sshd: exec format error", false),
