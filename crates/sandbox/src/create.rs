@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use crate::builder::{EventHook, Personal, SandboxBuilder};
 use crate::client::Parts;
-use crate::explain::DeleteOnDrop;
+use crate::explain::{DeleteOnDrop, UNDO_WAIT};
 use crate::unanswered::unanswered;
 use crate::{Client, Sandbox};
 
@@ -82,7 +82,8 @@ async fn once(
 ) -> Result<Sandbox, Failure> {
     let parts = &client.parts;
     // A dropped or late `create` of a backend leaves nothing; from here on it is ours.
-    let info = deadline.bound("provision the sandbox", parts.backend.create(spec.clone())).await?;
+    let made = deadline.bound("provision the sandbox", parts.backend.create(spec.clone())).await;
+    let info = made.map_err(|error| late(spec, history, error))?;
     let guard = DeleteOnDrop::new(parts.clone(), info.id.clone(), info.uid.clone());
     match equip(client, &info, personal, history, deadline).await {
         Ok(sandbox) => {
@@ -92,10 +93,28 @@ async fn once(
             Ok(sandbox)
         }
         Err(mut failure) => {
-            // What has not gone has the name still.
-            failure.try_again &= guard.delete().await;
+            // What has not gone has the name still; on Kubernetes before 1.27 that takes ten seconds.
+            let wait = if failure.try_again { deadline.remaining().max(UNDO_WAIT) } else { UNDO_WAIT };
+            failure.try_again &= guard.delete(wait).await;
             Err(failure)
         }
+    }
+}
+
+/// A backend that did not take it in time: which sandbox that was to be, and what is known of it.
+fn late(spec: &SandboxSpec, history: &History, error: Error) -> Error {
+    match (&spec.id, error) {
+        (Some(id), Error::Timeout { operation, after }) => CreationError {
+            id: id.clone(),
+            stage: CreationStage::Provision,
+            reason: CreationReason::Timeout,
+            message: Error::Timeout { operation, after }.to_string(),
+            events: history.take(),
+            log_tail: String::new(),
+            source: None,
+        }
+        .into(),
+        (_, error) => error,
     }
 }
 

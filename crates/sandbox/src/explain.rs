@@ -121,7 +121,7 @@ impl std::error::Error for Explained {
 }
 
 /// How long a failed creation waits for its traces to go.
-const UNDO_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const UNDO_WAIT: Duration = Duration::from_secs(10);
 
 /// Deletes an instance unless disarmed: what a failed or dropped creation leaves.
 pub(crate) struct DeleteOnDrop {
@@ -138,13 +138,13 @@ impl DeleteOnDrop {
         self.target = None;
     }
 
-    /// Deletes now, so that nothing is left when an error is returned; what takes long (a machine
-    /// that is away, say) goes on by itself. Returns whether it is gone.
-    pub(crate) async fn delete(mut self) -> bool {
+    /// Deletes now, so that nothing is left when an error is returned; what takes longer than `wait` (a
+    /// machine that is away, say) goes on by itself. Returns whether it is gone.
+    pub(crate) async fn delete(mut self, wait: Duration) -> bool {
         let Some((parts, id, uid)) = self.target.take() else { return true };
         let about = id.clone();
         let removal = tokio::spawn(async move { parts.delete(&id, DeleteOptions::instance(uid)).await });
-        match tokio::time::timeout(UNDO_WAIT, removal).await {
+        match tokio::time::timeout(wait, removal).await {
             Ok(Ok(Ok(()))) => true,
             Ok(Ok(Err(error))) => {
                 tracing::warn!(sandbox.id = %about, %error, "a failed creation could not be undone; the sandbox ends by itself");

@@ -225,6 +225,61 @@ async fn a_creation_that_fails_says_what_the_backend_knows() {
     }
 }
 
+/// A backend that has learned from a failure to make it in another way is asked once more, when the name is free
+/// again, however long that takes.
+#[tokio::test(start_paused = true)]
+async fn what_can_be_made_in_another_way_is_made_once_more() {
+    use SandboxEventKind::{Created, Failed};
+    for (always, made) in [(false, true), (true, false)] {
+        let mut backend = MockSandboxBackend::new();
+        backend.expect_name().return_const("mock");
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let counted = attempts.clone();
+        backend.expect_create().times(2).returning(move |spec: SandboxSpec| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok(info(&spec.id.unwrap()))
+        });
+        backend.expect_access().returning(|id| Ok(access(id)));
+        backend.expect_get().returning(|id, _| Ok(info(id)));
+        let seen = attempts.clone();
+        backend.expect_events().returning(move |_| {
+            let fails = always || seen.load(Ordering::Relaxed) == 1;
+            let mut told = vec![Ok(event(Created, ""))];
+            told.extend(fails.then(|| Ok(event(Failed, "the volume is empty"))));
+            Ok(Box::pin(stream::iter(told)))
+        });
+        backend.expect_diagnose().returning(|_| {
+            let mut diagnosis = Diagnosis::default();
+            (diagnosis.summary, diagnosis.try_again) = ("the volume is empty".into(), true);
+            Ok(diagnosis)
+        });
+        let mut sessions = MockSessionSource::new();
+        sessions.expect_evict().returning(|_| ());
+        let session: Arc<dyn sandbox::Session> = Arc::new(MockSession::new());
+        sessions.expect_session().returning(move |_, _| Ok(session.clone()));
+        let source: Arc<dyn sandbox::SessionSource> = Arc::new(Patient { inner: sessions });
+        let client = Client::with_parts(Arc::new(SlowToGo(backend)), source, Defaults::default());
+        let created = client.sandbox().create().await;
+        assert_eq!((created.is_ok(), attempts.load(Ordering::Relaxed)), (made, 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_does_not_answer_in_time_is_a_creation_that_failed() {
+    let mut backend = MockSandboxBackend::new();
+    backend.expect_name().return_const("mock");
+    backend
+        .expect_create()
+        .returning(|_| Err(Error::Timeout { operation: "create a Pod", after: Duration::from_secs(9) }));
+    let client =
+        Client::with_parts(Arc::new(backend), Arc::new(MockSessionSource::new()), Defaults::default());
+    let error = client.sandbox().id("sbx-a").create().await.unwrap_err();
+    assert!(error.is_retryable() && error.sandbox_id().is_some_and(|id| id.as_str() == "sbx-a"), "{error}");
+    let Error::Creation(error) = error else { panic!("{error}") };
+    assert_eq!((error.stage, error.reason), (CreationStage::Provision, CreationReason::Timeout));
+    assert!(error.message.contains("create a Pod"), "{}", error.message);
+}
+
 /// Fails only when all events have been heard.
 #[derive(Debug)]
 struct Patient {
@@ -243,6 +298,51 @@ impl sandbox::SessionSource for Patient {
     }
     async fn evict(&self, uid: &Uid) {
         self.inner.evict(uid).await;
+    }
+}
+
+/// A deletion takes half a minute, as that of a Pod whose machine is busy.
+#[derive(Debug)]
+struct SlowToGo(MockSandboxBackend);
+
+#[async_trait::async_trait]
+impl sandbox::SandboxBackend for SlowToGo {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+    fn capabilities(&self) -> sandbox::Capabilities {
+        self.0.capabilities()
+    }
+    async fn create(&self, spec: SandboxSpec) -> Result<SandboxInfo> {
+        self.0.create(spec).await
+    }
+    async fn get(&self, id: &SandboxId, freshness: sandbox::Freshness) -> Result<SandboxInfo> {
+        self.0.get(id, freshness).await
+    }
+    async fn list(&self, filter: sandbox::ListFilter) -> Result<Vec<SandboxInfo>> {
+        self.0.list(filter).await
+    }
+    async fn events(&self, id: &SandboxId) -> Result<sandbox::EventStream> {
+        self.0.events(id).await
+    }
+    async fn access(&self, id: &SandboxId) -> Result<Access> {
+        self.0.access(id).await
+    }
+    async fn diagnose(&self, id: &SandboxId) -> Result<Diagnosis> {
+        self.0.diagnose(id).await
+    }
+    async fn logs(&self, id: &SandboxId, options: sandbox::LogOptions) -> Result<sandbox::LogStream> {
+        self.0.logs(id, options).await
+    }
+    async fn extend(&self, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo> {
+        self.0.extend(id, ttl).await
+    }
+    async fn delete(&self, _: &SandboxId, _: DeleteOptions) -> Result<()> {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        Ok(())
+    }
+    async fn sweep(&self, options: sandbox::SweepOptions) -> Result<sandbox::SweepReport> {
+        self.0.sweep(options).await
     }
 }
 

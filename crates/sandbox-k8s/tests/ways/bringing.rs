@@ -1,6 +1,4 @@
-//! How SSH gets into a Pod, and how its start is told, against the testkit's API server.
-
-#![allow(clippy::unwrap_used, reason = "a failed assertion is the point")]
+//! How SSH gets into a Pod.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,30 +6,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use kube::Client;
 use sandbox_core::{
     ByteStream, ConnectionStage, Deadline, DeleteOptions, Error, Freshness, HostKeyProbe, KeyPair, PublicKey,
-    Result, SandboxBackend, SandboxEventKind, SandboxId, SandboxSpec,
+    Result, SandboxBackend, SandboxEventKind, SandboxId,
 };
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{ImageServer, Injection, KubernetesOptions, SecurityProfile};
 use sandbox_testkit::apiserver::{ApiServer, Fault, ImageVolumes};
 use serde_json::{Value, json};
 
-fn backend(server: &ApiServer, tune: impl FnOnce(&mut KubernetesOptions)) -> KubernetesBackend {
-    let mut options = KubernetesOptions::default();
-    options.server_image = Some("localhost/sandbox-sshd:1".into());
-    tune(&mut options);
-    KubernetesBackend::new(Client::new(server.clone(), "boxes"), options)
-}
-
-fn spec() -> (SandboxId, SandboxSpec) {
-    let id = SandboxId::generate().unwrap();
-    let mut spec = SandboxSpec::default();
-    spec.id = Some(id.clone());
-    spec.image = Some("busybox".into());
-    (id, spec)
-}
+use crate::{backend, spec};
 
 /// Makes a sandbox, and tells whether its server comes by an image volume.
 async fn by_volume(server: &ApiServer, backend: &KubernetesBackend) -> (SandboxId, bool) {
@@ -50,9 +34,12 @@ fn dry_runs(server: &ApiServer) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn whether_the_cluster_has_image_volumes_is_found_out_once() {
-    for (volumes, expected) in
-        [(ImageVolumes::Work, true), (ImageVolumes::Dropped, false), (ImageVolumes::Refused, false)]
-    {
+    for (volumes, expected) in [
+        (ImageVolumes::Work, true),
+        (ImageVolumes::Unknown, false),
+        (ImageVolumes::Gated, false),
+        (ImageVolumes::Refused, false),
+    ] {
         let server = ApiServer::new("boxes");
         server.image_volumes(volumes);
         let backend = backend(&server, |_| {});
@@ -65,7 +52,14 @@ async fn whether_the_cluster_has_image_volumes_is_found_out_once() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_about_something_else_is_not_remembered() {
-    for fault in [Fault::unavailable(), Fault::CutBefore, Fault::Slow(Duration::from_secs(60))] {
+    let policy =
+        "ValidatingAdmissionPolicy 'team' with binding 'team' denied request: label cost-centre is required";
+    for fault in [
+        Fault::unavailable(),
+        Fault::CutBefore,
+        Fault::Slow(Duration::from_secs(60)),
+        Fault::refuse(422, "Invalid", policy),
+    ] {
         let server = ApiServer::new("boxes");
         server.inject("create pods", fault.clone());
         let backend = backend(&server, |_| {});
@@ -185,83 +179,4 @@ async fn a_host_key_that_was_learned_is_found_by_others_and_stays() {
     let mut unwaited = DeleteOptions::default();
     unwaited.wait = false;
     other.delete(&id, unwaited).await.unwrap();
-}
-
-fn scheduled(server: &ApiServer, id: &SandboxId) {
-    server.change("pods", id.as_str(), |pod| {
-        pod["spec"]["nodeName"] = json!("node-1");
-        pod["status"] = json!({
-            "phase": "Pending",
-            "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:01Z"}],
-        });
-    });
-}
-
-fn cluster_says(server: &ApiServer, uid: &str, kind: &str, reason: &str) {
-    let name = format!("{uid}.{reason}");
-    server.insert(
-        "events",
-        json!({"metadata": {"name": name}, "involvedObject": {"uid": uid}, "type": kind, "reason": reason,
-               "message": format!("{reason} of something"), "lastTimestamp": "2026-01-01T00:00:02Z"}),
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_takes_long_is_told_by_the_clusters_events() {
-    let server = ApiServer::new("boxes");
-    let backend = backend(&server, |options| options.injection = Injection::baked());
-    let (id, spec) = spec();
-    let info = backend.create(spec).await.unwrap();
-    for (uid, kind, reason) in [
-        (info.uid.as_str(), "Normal", "Scheduled"),
-        (info.uid.as_str(), "Normal", "Pulling"),
-        ("other", "Normal", "Pulling"),
-    ] {
-        cluster_says(&server, uid, kind, reason);
-    }
-    let mut events = backend.events(&id).await.unwrap();
-    scheduled(&server, &id);
-    let mut kinds = Vec::new();
-    while kinds.last() != Some(&SandboxEventKind::Pulling) {
-        kinds.push(events.next().await.unwrap().unwrap().kind);
-    }
-    assert_eq!(kinds, [SandboxEventKind::Created, SandboxEventKind::Scheduled, SandboxEventKind::Pulling]);
-    cluster_says(&server, info.uid.as_str(), "Warning", "FailedMount");
-    let warning = events.next().await.unwrap().unwrap();
-    assert_eq!(
-        (warning.kind, warning.message.as_str()),
-        (SandboxEventKind::Warning, "FailedMount of something")
-    );
-    server.run_pod(id.as_str());
-    assert_eq!(events.next().await.unwrap().unwrap().kind, SandboxEventKind::Started);
-    assert_eq!((server.count("watch events"), server.count("list events")), (1, 0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_starts_fast_or_may_not_see_events_does_without() {
-    let (fast, forbidden) = (ApiServer::new("boxes"), ApiServer::new("boxes"));
-    forbidden.inject_always("watch events", Fault::NoRight);
-    for (server, pause, asked) in [(&fast, 0, 0), (&forbidden, 5, 1)] {
-        let backend = backend(server, |options| options.injection = Injection::baked());
-        let (id, spec) = spec();
-        backend.create(spec).await.unwrap();
-        let mut events = backend.events(&id).await.unwrap();
-        scheduled(server, &id);
-        let runs = async {
-            tokio::time::sleep(Duration::from_secs(pause)).await;
-            server.run_pod(id.as_str());
-        };
-        let listens = async {
-            let mut kinds = Vec::new();
-            while kinds.last() != Some(&SandboxEventKind::Addressed) {
-                kinds.push(events.next().await.unwrap().unwrap().kind);
-            }
-            // Nothing more is asked for once it runs.
-            assert!(tokio::time::timeout(Duration::from_secs(60), events.next()).await.is_err());
-            kinds
-        };
-        let (kinds, ()) = tokio::join!(listens, runs);
-        assert!(kinds.contains(&SandboxEventKind::Started), "{kinds:?}");
-        assert_eq!(server.count("watch events"), asked);
-    }
 }

@@ -78,7 +78,9 @@ pub enum ImageVolumes {
     #[default]
     Work,
     /// Its API server does not know the field, drops it and finds a volume of no type: 422.
-    Dropped,
+    Unknown,
+    /// Its API server knows the field, and the feature gate is off: it drops the volume and its mounts.
+    Gated,
     /// Its API server refuses the field by name: 400.
     Refused,
     /// It is accepted, and the place where it should be mounted stays empty.

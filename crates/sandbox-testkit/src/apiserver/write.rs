@@ -97,6 +97,9 @@ impl State {
         object["metadata"]["uid"] = json!(self.store.next_uid());
         object["metadata"]["creationTimestamp"] = json!(stamp(self.clock.now()));
         if resource == "pods" {
+            if self.image_volumes == ImageVolumes::Gated {
+                drop_image_volumes(&mut object["spec"]);
+            }
             object["status"] = json!({"phase": "Pending"});
         }
         if call.seen.dry_run {
@@ -109,8 +112,8 @@ impl State {
         let volumes = body["spec"]["volumes"].as_array().filter(|_| resource == "pods")?;
         let at = volumes.iter().position(|volume| volume.get("image").is_some())?;
         match self.image_volumes {
-            ImageVolumes::Work | ImageVolumes::Empty => None,
-            ImageVolumes::Dropped => Some(Answer::failure(
+            ImageVolumes::Work | ImageVolumes::Empty | ImageVolumes::Gated => None,
+            ImageVolumes::Unknown => Some(Answer::failure(
                 422,
                 "Invalid",
                 format!(
@@ -211,4 +214,17 @@ fn list(call: &Call, store: &super::store::Store, selector: &Selector) -> Answer
 fn absent(call: &Call) -> Answer {
     let name = call.seen.name.as_deref().unwrap_or_default();
     Answer::failure(404, "NotFound", format!("{} \"{name}\" not found", call.seen.resource))
+}
+
+/// As an API server does it that knows the field and may not use it.
+fn drop_image_volumes(spec: &mut Value) {
+    let Some(volumes) = spec["volumes"].as_array_mut() else { return };
+    let names: Vec<Value> =
+        volumes.iter().filter(|one| one.get("image").is_some()).map(|one| one["name"].clone()).collect();
+    volumes.retain(|volume| volume.get("image").is_none());
+    for container in spec["containers"].as_array_mut().into_iter().flatten() {
+        if let Some(mounts) = container["volumeMounts"].as_array_mut() {
+            mounts.retain(|mount| !names.contains(&mount["name"]));
+        }
+    }
 }
