@@ -8,6 +8,8 @@
 //! | `SANDBOX_TEST_IMAGE` | an image with a shell and the usual tools | `localhost/busybox:1` |
 //! | `SANDBOX_TEST_SERVER_IMAGE` | what `cargo xtask image` made | `localhost/sandbox-sshd:VERSION` |
 //! | `SANDBOX_TEST_COMMAND_IMAGE` | what `cargo xtask image --command` made | `localhost/sandbox-command:VERSION` |
+//! | `SANDBOX_TEST_SSHD_IMAGE` | an image with OpenSSH's server, as root on port 22 | `localhost/debian-sshd:12` where a node has it |
+//! | `SANDBOX_TEST_COMMAND` | the built command `sandbox` | its cases do not run |
 //! | `SANDBOX_TEST_TRANSPORT` | `direct`, `port-forward` or `auto` | `auto` |
 
 use std::path::{Path, PathBuf};
@@ -123,6 +125,11 @@ pub(crate) fn namespace() -> &'static str {
     &run().namespace
 }
 
+/// A kubeconfig with no more rights than `deploy/` gives, where the namespace was made here.
+pub(crate) fn kubeconfig() -> PathBuf {
+    run().client.clone().or_else(|| std::env::var_os(KUBECONFIG).map(PathBuf::from)).unwrap_or_default()
+}
+
 /// The API server with the rights that were given, to look at what is really there and to
 /// interfere.
 pub(crate) async fn api() -> sandbox::Result<kube::Client> {
@@ -187,6 +194,13 @@ pub(crate) fn options() -> KubernetesOptions {
         Ok(other) => panic!("SANDBOX_TEST_TRANSPORT={other}: use direct, port-forward or auto"),
     };
     options
+}
+
+/// How new the cluster is: 20 for Kubernetes 1.20.
+pub(crate) async fn minor() -> Outcome<u32> {
+    let version = api().await?.apiserver_version().await?;
+    // Some add a plus sign.
+    Ok(version.minor.trim_end_matches('+').parse()?)
 }
 
 pub(crate) fn image() -> String {

@@ -9,7 +9,12 @@ use sandbox_tests::{Outcome, World, cases};
 
 use crate::cluster::{backend, image, options, spec};
 
-cases![a_dropped_creation_leaves_nothing, a_missing_image_is_told, no_room_is_told, no_rights_are_told];
+cases![
+    a_dropped_creation_leaves_nothing,
+    a_missing_image_is_told,
+    no_room_is_told,
+    a_missing_namespace_is_told
+];
 
 async fn a_dropped_creation_leaves_nothing(_: World) -> Outcome {
     let backend = backend(options()).await?;
@@ -72,7 +77,7 @@ async fn no_room_is_told(_: World) -> Outcome {
     Ok(())
 }
 
-async fn no_rights_are_told(_: World) -> Outcome {
+async fn a_missing_namespace_is_told(_: World) -> Outcome {
     let mut elsewhere = options();
     elsewhere.namespace = Some("no-such-namespace".into());
     let error = backend(elsewhere).await?.create(spec(&image())).await.unwrap_err();

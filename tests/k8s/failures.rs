@@ -1,8 +1,5 @@
 //! What is told of a sandbox that cannot come to be, or that is taken away: at which step, why,
 //! and what to do, in one sentence; and that nothing of it stays.
-//!
-//! `SANDBOX_TEST_PAUSE_IMAGE` names an image whose `/pause` does nothing for ever, which every
-//! node has; default `localhost/pause:1`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -221,11 +218,9 @@ async fn an_image_of_root(_: World) -> Outcome {
 }
 
 async fn nothing_listens(_: World) -> Outcome {
-    let pause = std::env::var("SANDBOX_TEST_PAUSE_IMAGE").unwrap_or_else(|_| "localhost/pause:1".into());
     let mut options = options();
-    options.injection = Injection::Baked { path: "/pause".into() };
     options.startup_grace = Duration::from_secs(8);
-    let told = failing(options, |builder| builder.image(pause)).await?;
+    let told = in_place_of_the_server("silent", b"#!/bin/sh\nexec sleep 600\n".to_vec(), options).await?;
     assert_eq!((told.stage, told.reason), (CreationStage::Connect, CreationReason::Unreachable), "{told}");
     for word in ["nothing answered on port 2222", "within 8s of its start", "SANDBOX_STARTUP_GRACE"] {
         assert!(told.message.contains(word), "{told}");
@@ -246,25 +241,33 @@ const FOREIGN: [u8; 64] = {
 };
 
 async fn a_program_for_another_processor(_: World) -> Outcome {
-    let maps: Api<ConfigMap> = Api::namespaced(api().await?, namespace());
-    let program = BTreeMap::from([("sandbox-sshd".to_owned(), ByteString(FOREIGN.to_vec()))]);
-    let mut map = ConfigMap { binary_data: Some(program), ..ConfigMap::default() };
-    map.metadata.name = Some("foreign".into());
-    maps.create(&PostParams::default(), &map).await?;
-    let mut options = options();
-    // A volume over the server itself would be refused.
-    options.injection = Injection::Baked { path: "/bin/../foreign/sandbox-sshd".into() };
-    let volume = VolumeAt::new("foreign", "/foreign", VolumeSource::ConfigMap("foreign".into()));
-    let mode =
-        serde_json::json!({"spec": {"volumes": [{"name": "foreign", "configMap": {"defaultMode": 0o555}}]}});
-    let told = with(options, PodOptions::new().volume(volume).patch(mode)).await;
-    maps.delete("foreign", &DeleteParams::default()).await?;
-    let told = told?;
+    let told = in_place_of_the_server("foreign", FOREIGN.to_vec(), options()).await?;
     assert_eq!(told.reason, CreationReason::Crashed, "{told}");
     for word in ["exec format error", "another processor architecture"] {
         assert!(told.message.contains(word), "{told}");
     }
     Ok(())
+}
+
+/// What is told of a sandbox in which this program runs where the server should.
+async fn in_place_of_the_server(
+    name: &str,
+    program: Vec<u8>,
+    mut options: KubernetesOptions,
+) -> Outcome<CreationError> {
+    let maps: Api<ConfigMap> = Api::namespaced(api().await?, namespace());
+    let program = BTreeMap::from([("sandbox-sshd".to_owned(), ByteString(program))]);
+    let mut map = ConfigMap { binary_data: Some(program), ..ConfigMap::default() };
+    map.metadata.name = Some(name.to_owned());
+    maps.create(&PostParams::default(), &map).await?;
+    // A volume over the server itself would be refused.
+    options.injection = Injection::Baked { path: format!("/bin/../{name}/sandbox-sshd") };
+    let volume = VolumeAt::new(name, format!("/{name}"), VolumeSource::ConfigMap(name.to_owned()));
+    let mode =
+        serde_json::json!({"spec": {"volumes": [{"name": name, "configMap": {"defaultMode": 0o555}}]}});
+    let told = with(options, PodOptions::new().volume(volume).patch(mode)).await;
+    maps.delete(name, &DeleteParams::default()).await?;
+    told
 }
 
 async fn a_disk_that_is_too_small(_: World) -> Outcome {

@@ -11,12 +11,14 @@ mod asked;
 mod behind;
 mod cluster;
 mod collected;
+mod command;
 mod creation;
 mod credentials;
 mod deployed;
 mod failures;
 mod later;
 mod leased;
+mod newer;
 mod of_the_cluster;
 mod own_list;
 mod own_server;
@@ -56,12 +58,16 @@ fn main() -> ExitCode {
         move |defaults| cluster::client(&handle, defaults)
     });
     let mut trials = conformance(&world, runtime.handle());
+    let has_sshd = runtime.block_on(own_server::find()).expect("the nodes' images");
+    let of_sshd = if has_sshd { own_server::cases() } else { Vec::new() };
     let own = [
         behind::cases(),
         creation::cases(),
         credentials::cases(),
         of_the_cluster::cases(),
-        own_server::cases(),
+        of_sshd,
+        newer::cases(),
+        command::cases(),
         rights::cases(),
         transfers::cases(),
         asked::cases(),
@@ -80,7 +86,7 @@ fn main() -> ExitCode {
         libtest_mimic::run(&arguments, trials),
         libtest_mimic::run(
             &Arguments { test_threads: Some(own_list::AT_ONCE), ..arguments.clone() },
-            own_list::trials(runtime.handle()),
+            if has_sshd { own_list::trials(runtime.handle()) } else { Vec::new() },
         ),
     ];
     match runtime.block_on(namespace.end()) {

@@ -8,7 +8,7 @@ use sandbox::{Client, Defaults, Lifetime};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{ImageServer, Injection, SecurityProfile, Transport};
 use sandbox_ssh::SshHostKeys;
-use sandbox_tests::{World, commands, files, lifecycle, odd_input, ports, trees};
+use sandbox_tests::{World, commands, files, lifecycle, odd_input, ports, resuming, trees, watching};
 use tokio::runtime::Handle;
 
 use crate::cluster::{least, options, parts};
@@ -30,22 +30,24 @@ const EXCEPT: [(&str, &str); 6] = [
     ("nul_is_refused", "a job is refused before its arguments are looked at"),
 ];
 
-/// Nothing over a single way to the Pods: what the server can does not depend on the way, and
+/// Jobs are our own server's, all of them. Nothing over a single way to the Pods: what the server can does not depend on the way, and
 /// [`own_server`](crate::own_server) tries it over each.
 pub(crate) fn trials(runtime: &Handle) -> Vec<Trial> {
     if options().transport != Transport::Auto {
+        println!("the list against an image's own server runs over auto");
         return Vec::new();
     }
     let handle = runtime.clone();
     let world = World::new(move |defaults| client(&handle, defaults));
-    // Jobs are our own server's, all of them.
     let lists = [
         commands::cases(),
         files::cases(),
         lifecycle::cases(),
         odd_input::cases(),
         ports::cases(),
+        resuming::cases(),
         trees::cases(),
+        watching::cases(),
     ];
     let able = |name: &str| !EXCEPT.iter().any(|(except, _)| name.ends_with(except));
     let cases = lists.into_iter().flatten().filter(|case| able(case.name));

@@ -29,9 +29,10 @@ const CARGO: &str = r#"
     case $9 in aarch64-*) machine='\267' ;; *) machine='\076' ;; esac
     mkdir -p "$CARGO_TARGET_DIR/$9/release"
     printf '\177ELF\2\1\1\0\0\0\0\0\0\0\0\0\2\0'$machine'\0' >"$CARGO_TARGET_DIR/$9/release/$7" ;;
+"build --quiet --locked --package sandbox-cli --bin sandbox") ;;
 "test --quiet --locked --package sandbox-tests --test k8s-faults") test -s "$SANDBOX_TEST_KUBECONFIG" ;;
 "test --quiet --locked --package sandbox-tests --test k8s")
-    test -s "$SANDBOX_TEST_KUBECONFIG" && test -n "$SANDBOX_TEST_IMAGE" || exit 3
+    test -s "$SANDBOX_TEST_KUBECONFIG" && test -n "$SANDBOX_TEST_IMAGE" && test -n "$SANDBOX_TEST_COMMAND" || exit 3
     echo "  $SANDBOX_TEST_TRANSPORT" >>"$LOG"; [ -z "${HANG:-}" ] || { touch "$HANG"; exec sleep 600; }; exit "${TESTS:-0}" ;;
 "#;
 
@@ -85,12 +86,13 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
 }
 
-const LIFE: [&str; 12] = [
+const LIFE: [&str; 13] = [
     "docker info --format",
     "cargo build --release",
     "cargo build --release",
     "kind create cluster",
     "kubectl --kubeconfig KUBECONFIG",
+    "cargo build --quiet",
     "kind load image-archive",
     "kind load image-archive",
     "cargo test --quiet",

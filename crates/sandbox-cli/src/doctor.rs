@@ -51,7 +51,10 @@ pub(crate) async fn doctor(args: Args, global: &Global) -> Outcome {
 async fn examine(args: &Args, global: &Global) -> Vec<Check> {
     let settings = match global.settings() {
         Ok(settings) => settings,
-        Err(error) => return vec![Check::failed("settings", told(&error))],
+        Err(error) => {
+            let remedy = "correct or unset them; .env.example says what each accepts";
+            return vec![Check::failed("settings", told(&error)).mended_by(remedy)];
+        }
     };
     let mut checks = vec![of_settings(&settings)];
     let client = match Client::from_settings(&settings).await {
@@ -99,7 +102,10 @@ async fn try_out(builder: sandbox::SandboxBuilder) -> Vec<Check> {
     let begun = Instant::now();
     let sandbox = match builder.create().await {
         Ok(sandbox) => sandbox,
-        Err(error) => return vec![Check::failed(NAME, told(&error.into()))],
+        Err(error) => {
+            let remedy = "`sandbox -vv run -- true` tells each step";
+            return vec![Check::failed(NAME, told(&error.into())).mended_by(remedy)];
+        }
     };
     let created = begun.elapsed();
     let ran = sandbox.shell("exit 0").output().await;

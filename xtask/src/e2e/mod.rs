@@ -23,6 +23,8 @@ const IMAGE_VARIABLE: &str = "SANDBOX_TEST_IMAGE";
 const SERVER_VARIABLE: &str = "SANDBOX_TEST_SERVER_IMAGE";
 /// The same with the command, for the Job of `deploy/`.
 const COMMAND_VARIABLE: &str = "SANDBOX_TEST_COMMAND_IMAGE";
+/// The built command, which is tried on the cluster as well.
+const PROGRAM_VARIABLE: &str = "SANDBOX_TEST_COMMAND";
 /// A script with `kill COMPONENT` and `start COMPONENT`, for the tests in which a cluster's parts fail.
 const SCRIPT_VARIABLE: &str = "SANDBOX_TEST_CLUSTER_SCRIPT";
 
@@ -92,6 +94,7 @@ async fn tests(options: &Options, made: Option<&Kind>, archives: &[PathBuf]) -> 
         Target::Kind => None,
     };
     nodes(&kubeconfig, context).await?;
+    let program = program().await?;
     for archive in archives {
         match (&options.load, made) {
             (Some(load), _) => load_with(load, archive).await?,
@@ -103,7 +106,7 @@ async fn tests(options: &Options, made: Option<&Kind>, archives: &[PathBuf]) -> 
     for transport in &options.transports {
         println!("e2e: the list over {transport}");
         let mut list = test("k8s", &kubeconfig, context);
-        list.env("SANDBOX_TEST_TRANSPORT", transport);
+        list.env("SANDBOX_TEST_TRANSPORT", transport).env(PROGRAM_VARIABLE, &program);
         finish(list.status().await, &format!("the list over {transport}"))?;
         ran.push(format!("the list over {transport}"));
     }
@@ -120,9 +123,24 @@ async fn tests(options: &Options, made: Option<&Kind>, archives: &[PathBuf]) -> 
     Ok(())
 }
 
+/// Builds the command, unless one is named.
+async fn program() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os(PROGRAM_VARIABLE) {
+        return Ok(named.into());
+    }
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--locked", "--package", "sandbox-cli", "--bin", "sandbox"]);
+    finish(build.kill_on_drop(true).status().await, "building the command")?;
+    std::path::absolute(target_directory().join("debug/sandbox")).context("the target directory has no path")
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
 /// One test program, with all that it has to know.
 fn test(name: &str, kubeconfig: &Path, context: Option<&str>) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = cargo();
     command.args(["test", "--quiet", "--locked", "--package", "sandbox-tests", "--test", name]);
     command.env("SANDBOX_TEST_KUBECONFIG", kubeconfig);
     if std::env::var_os(IMAGE_VARIABLE).is_none() {

@@ -239,9 +239,19 @@ impl Drop for Made {
     }
 }
 
-/// A namespace that is not there may be a slip.
+/// A namespace that is not there may be a slip; and image volumes that were asked for may be too new.
 async fn with_hint(shared: &Shared, error: Error) -> Error {
     match error {
+        Error::Creation(mut error)
+            if shared.options.injection == Injection::Inject(InjectVia::ImageVolume)
+                && error.message.contains("spec.volumes") =>
+        {
+            error.message.push_str(
+                " (this cluster's API server does not take image volumes: SANDBOX_INJECTION=init-container brings the \
+                 server in by a first container, and auto finds out which way there is)",
+            );
+            Error::Creation(error)
+        }
         Error::Config { message } if message.starts_with(NO_NAMESPACE) => {
             let near = shared.caller().nearest_namespace().await;
             let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();

@@ -71,7 +71,10 @@ async fn version(shared: &Shared) -> Check {
     }
     match get::<Version>(shared, "/version", "version").await {
         Ok(version) => Check::passed(NAME, format!("Kubernetes {}", version.git_version)),
-        Err(error) => Check::failed(NAME, told(&error)),
+        Err(error) => Check::failed(NAME, told(&error)).mended_by(
+            "kubectl cluster-info has to answer with the same kubeconfig and context; SANDBOX_KUBECONFIG and \
+             SANDBOX_KUBE_CONTEXT choose others",
+        ),
     }
 }
 
@@ -210,8 +213,14 @@ async fn pod(shared: &Arc<Shared>, spec: SandboxSpec) -> (Check, Vec<String>) {
     const NAME: &str = "a Pod, as a dry run";
     let check = match try_out(shared, spec).await {
         Ok(images) => return (Check::passed(NAME, "accepted"), images),
-        Err(Error::Invalid { what, why, .. }) => Check::failed(NAME, format!("{what}: {why}")),
-        Err(error) => Check::failed(NAME, told(&error)),
+        Err(Error::Invalid { what, why, .. }) => Check::failed(NAME, format!("{what}: {why}"))
+            .mended_by("correct the setting that it comes from (.env.example has all)"),
+        // Some say themselves what to do: no image, no namespace, a profile that needs root.
+        Err(error @ Error::Config { .. }) => Check::failed(NAME, told(&error)),
+        Err(error) => Check::failed(NAME, told(&error)).mended_by(format!(
+            "kubectl describe namespace,quota,limitrange -n {} shows what Pods have to keep to there",
+            shared.caller().namespace
+        )),
     };
     (check, Vec::new())
 }

@@ -20,8 +20,6 @@ const FLOOR: &str = "a plain Pod's first instruction";
 const ADDRESSED: &str = "the same Pods' address on a watch, and that";
 const KUBECTL: &str = "`kubectl run`, `kubectl wait`, `kubectl exec`";
 const POLLING: &str = "a Pod with sshd, asked for once a second, to sshd's first word";
-/// These take several times as long as the others: once in so many rounds.
-const SELDOM: usize = 4;
 
 /// One way to a first output.
 enum Start {
@@ -53,14 +51,10 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
         rows.rotate_left(1);
         let mut left = Vec::new();
         for row in &mut rows {
-            let seldom = matches!(row.start, Start::Kubectl | Start::Polling(_));
-            if seldom && round % SELDOM != 0 {
-                continue;
-            }
             any_time().await?;
             let (behind, took, until_addressed) = row.start.once(cluster).await?;
             left.push(behind);
-            if round >= WARM || seldom {
+            if round >= WARM {
                 row.figures.add_duration(took);
                 until_addressed.into_iter().for_each(|took| row.addressed.add_duration(took));
             }
@@ -118,16 +112,14 @@ impl Start {
                 let (name, instruction, address) = floor::pod(cluster).await?;
                 return Ok((Left::Pod(name), instruction, Some(instruction.max(address))));
             }
-            Self::Ours(mode, Transport::Direct, client, _) => {
+            Self::Ours(mode, _, client, _) => {
                 let id = SandboxId::generate()?;
                 let addressed = floor::addressed(cluster, id.as_str()).await?;
                 let begun = Instant::now();
-                let (sbx, addressed) = tokio::try_join!(first_output(client, *mode, &id), addressed)?;
-                let took = begun.elapsed();
+                let ((sbx, output), addressed) =
+                    tokio::try_join!(first_output(client, *mode, &id), addressed)?;
+                let took = output.duration_since(begun);
                 return Ok((Left::Sandbox(sbx), took, Some(addressed.duration_since(begun))));
-            }
-            Self::Ours(mode, _, client, _) => {
-                Left::Sandbox(first_output(client, *mode, &SandboxId::generate()?).await?)
             }
             Self::Kubectl => Left::Pod(peers::kubectl(cluster)?),
             Self::Polling(image) => Left::Pod(peers::polling(cluster, image).await?),
@@ -153,13 +145,13 @@ async fn any_time() -> Result<()> {
     Ok(())
 }
 
-/// One that needs no shell in the image.
-async fn first_output(client: &Client, mode: Mode, id: &SandboxId) -> Result<Sandbox> {
+/// One that needs no shell in the image; with the time of that output.
+async fn first_output(client: &Client, mode: Mode, id: &SandboxId) -> Result<(Sandbox, Instant)> {
     let sbx = client.sandbox().id(id).create().await?;
     let command = match mode {
         Mode::Baked => sbx.command("/sandbox-sshd").arg("--version"),
         Mode::Inject | Mode::Image => sbx.command("echo").arg("out"),
     };
     command.output().await?.check()?;
-    Ok(sbx)
+    Ok((sbx, Instant::now()))
 }

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use super::WAYS;
+use super::{RUNS, WAYS};
 use super::cluster::{Cluster, Mode};
 use crate::bench::figures::{Figures, table};
 
 const BYTES: usize = 256 << 20;
-const TRANSFERS: usize = 6;
+const TRANSFERS: usize = RUNS;
 
 pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
     let directory = tempfile::tempdir()?;
@@ -30,7 +30,7 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
         sandboxes.push((over, client.sandbox().create().await?, Figures::default(), Figures::default()));
     }
     let (mut kubectl_up, mut kubectl_down) = (Figures::default(), Figures::default());
-    for round in 0..TRANSFERS {
+    for _ in 0..TRANSFERS {
         for (_, sbx, up, down) in &mut sandboxes {
             let start = Instant::now();
             sbx.upload(&from, "large").await?;
@@ -39,8 +39,8 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
             sbx.download("large", &to).await?;
             down.add(start);
         }
-        // It takes longer, and needs a tar in the image: fewer will do.
-        if round % 2 == 0 && cluster.kubectl().is_some() {
+        // It needs a tar in the image.
+        if cluster.kubectl().is_some() {
             let inside = format!("{}:/tmp/large", sandboxes[0].1.id());
             let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
             kubectl_up.add(copy(cluster, [&from, &inside])?);
