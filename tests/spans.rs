@@ -99,7 +99,8 @@ impl Seen {
 /// The names in the first column of the page's table below a heading, with the names of the fields in its last.
 fn listed(heading: &str) -> BTreeMap<String, BTreeSet<String>> {
     let (_, below) = PAGE.split_once(heading).expect("the heading");
-    let rows = below.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with("| `"));
+    let rows =
+        below.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with("| `"));
     let names = |cell: &str| {
         // What a field can be stands in parentheses.
         let mut depth = 0;

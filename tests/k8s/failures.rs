@@ -28,6 +28,7 @@ cases![
     a_server_that_is_not_there,
     an_image_of_root,
     nothing_listens,
+    a_hard_end_that_the_server_does_not_keep,
     a_program_for_another_processor,
     a_disk_that_is_too_small,
     too_little_memory,
@@ -220,11 +221,23 @@ async fn an_image_of_root(_: World) -> Outcome {
 async fn nothing_listens(_: World) -> Outcome {
     let mut options = options();
     options.startup_grace = Duration::from_secs(8);
-    let told = in_place_of_the_server("silent", b"#!/bin/sh\nexec sleep 600\n".to_vec(), options).await?;
+    let told = in_place_of_the_server("silent", SILENT.to_vec(), options, None).await?;
     assert_eq!((told.stage, told.reason), (CreationStage::Connect, CreationReason::Unreachable), "{told}");
     for word in ["nothing answered on port 2222", "within 8s of its start", "SANDBOX_STARTUP_GRACE"] {
         assert!(told.message.contains(word), "{told}");
     }
+    Ok(())
+}
+
+/// It says nothing, and does not listen.
+const SILENT: &[u8] = b"#!/bin/sh\nexec sleep 600\n";
+
+/// Whatever the server does, the cluster keeps the hard end.
+async fn a_hard_end_that_the_server_does_not_keep(_: World) -> Outcome {
+    let told =
+        in_place_of_the_server("deaf", SILENT.to_vec(), options(), Some(Duration::from_secs(3))).await?;
+    assert_eq!(told.reason, CreationReason::Timeout, "{told}");
+    assert!(told.message.contains("max_lifetime, kept by Kubernetes"), "{told}");
     Ok(())
 }
 
@@ -241,7 +254,7 @@ const FOREIGN: [u8; 64] = {
 };
 
 async fn a_program_for_another_processor(_: World) -> Outcome {
-    let told = in_place_of_the_server("foreign", FOREIGN.to_vec(), options()).await?;
+    let told = in_place_of_the_server("foreign", FOREIGN.to_vec(), options(), None).await?;
     assert_eq!(told.reason, CreationReason::Crashed, "{told}");
     for word in ["exec format error", "another processor architecture"] {
         assert!(told.message.contains(word), "{told}");
@@ -254,6 +267,7 @@ async fn in_place_of_the_server(
     name: &str,
     program: Vec<u8>,
     mut options: KubernetesOptions,
+    max_lifetime: Option<Duration>,
 ) -> Outcome<CreationError> {
     let maps: Api<ConfigMap> = Api::namespaced(api().await?, namespace());
     let program = BTreeMap::from([("sandbox-sshd".to_owned(), ByteString(program))]);
@@ -265,7 +279,15 @@ async fn in_place_of_the_server(
     let volume = VolumeAt::new(name, format!("/{name}"), VolumeSource::ConfigMap(name.to_owned()));
     let mode =
         serde_json::json!({"spec": {"volumes": [{"name": name, "configMap": {"defaultMode": 0o555}}]}});
-    let told = with(options, PodOptions::new().volume(volume).patch(mode)).await;
+    let pod = PodOptions::new().volume(volume).patch(mode).to_value()?;
+    let told = failing(options, |builder| {
+        let builder = builder.backend_options("k8s", pod);
+        match max_lifetime {
+            Some(life) => builder.max_lifetime(life),
+            None => builder,
+        }
+    });
+    let told = told.await;
     maps.delete(name, &DeleteParams::default()).await?;
     told
 }

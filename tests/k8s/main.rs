@@ -15,6 +15,7 @@ mod command;
 mod creation;
 mod credentials;
 mod deployed;
+mod ends;
 mod failures;
 mod later;
 mod leased;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         of_the_cluster::cases(),
         of_sshd,
         newer::cases(),
+        ends::cases(),
         command::cases(),
         rights::cases(),
         transfers::cases(),

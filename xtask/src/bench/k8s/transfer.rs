@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use super::{RUNS, WAYS};
 use super::cluster::{Cluster, Mode};
+use super::{RUNS, WAYS};
 use crate::bench::figures::{Figures, table};
 
 const BYTES: usize = 256 << 20;
