@@ -42,11 +42,14 @@ fn each_quoted_message_is_in_the_code() {
     let mut checked = 0;
     for message in quoted(&page) {
         // The code puts sentences together where these stand.
-        let joints = |piece| str::split(piece, " is not supported by ").flat_map(|piece| piece.split(": "));
-        for piece in message.split('…').flat_map(joints) {
+        let pieces = message.split('…').flat_map(|part| part.split(" is not supported by "));
+        for piece in pieces.flat_map(|part| part.split(": ")) {
             let piece = piece.trim_matches(|c: char| c.is_whitespace() || ":;,()".contains(c));
             if piece.len() >= SHORTEST {
-                assert!(text.contains(piece), "no message in the code contains {piece:?}, quoted in {message:?}");
+                assert!(
+                    text.contains(piece),
+                    "no message in the code contains {piece:?}, quoted in {message:?}"
+                );
                 checked += 1;
             }
         }

@@ -66,22 +66,27 @@ use MetricKind::{Counter, Gauge, Histogram};
 
 /// All metrics that the SDK reports.
 pub const METRICS: &[Metric] = &[
-    metric(
-        CREATE.count,
-        Counter,
-        &["backend", "outcome"],
-        "Sandbox creations, by outcome",
-    ),
+    metric(CREATE.count, Counter, &["backend", "outcome"], "Sandbox creations, by outcome"),
     metric(
         CREATE.seconds,
         Histogram,
         &["backend", "outcome"],
         "Time from the request until the sandbox is set up",
     ),
-    metric(DELETE.count, Counter, &["backend", "outcome"], "Sandbox deletions, including those after failed creations"),
+    metric(
+        DELETE.count,
+        Counter,
+        &["backend", "outcome"],
+        "Sandbox deletions, including those after failed creations",
+    ),
     metric(DELETE.seconds, Histogram, &["backend", "outcome"], "Time from the request until nothing is left"),
     metric(COMMAND.count, Counter, &["kind", "outcome"], "Commands, by outcome"),
-    metric(COMMAND.seconds, Histogram, &["kind", "outcome"], "Time from the request until the command has ended"),
+    metric(
+        COMMAND.seconds,
+        Histogram,
+        &["kind", "outcome"],
+        "Time from the request until the command has ended",
+    ),
     metric(TRANSFER.count, Counter, &["direction", "outcome"], "File transfers, by outcome"),
     metric(
         TRANSFER.seconds,
