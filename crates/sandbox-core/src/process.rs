@@ -145,8 +145,8 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// [`Error::Command`] if the command timed out, or the connection was lost before the exit status
-    /// arrived; [`Error::Connection`] for other failures of the connection.
+    /// [`Error::Command`] if the command timed out, or if the connection was lost before the exit
+    /// status arrived.
     pub async fn next(&mut self) -> Option<Result<ExecEvent>> {
         std::future::poll_fn(|cx| self.poll_event(cx)).await
     }

@@ -148,7 +148,8 @@ impl Command {
         self
     }
 
-    /// Runs it in a terminal with this many columns and rows. Standard output and standard error become one stream.
+    /// Runs it in a terminal with this many columns and rows. Standard output and standard error
+    /// become one stream.
     pub fn pty(self, columns: u16, rows: u16) -> Self {
         self.pty_of("xterm-256color", columns, rows)
     }

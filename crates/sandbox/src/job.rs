@@ -109,7 +109,8 @@ impl Job {
         self.follow_from(0).await
     }
 
-    /// Like [`follow`](Self::follow), from this byte of the log on. [`JobRecord::log_bytes`] is the number of bytes.
+    /// Like [`follow`](Self::follow), from this byte of the log on. [`JobRecord::log_bytes`] is the
+    /// number of bytes.
     ///
     /// # Errors
     ///
