@@ -83,7 +83,7 @@ variables! {
         "The default disk limit of a sandbox.",
         |s, v| put(&mut s.resources.disk, v.parsed().map(Some));
     "PIDS", file, None, COUNT,
-        "The default limit on processes and threads of a sandbox.",
+        "The default limit on processes and threads of a local sandbox. Kubernetes has no such limit for a Pod, and refuses it.",
         |s, v| put(&mut s.resources.pids, v.count().map(Some));
 
     "TTL", file, Some("none"), LIFETIME_OR_NONE,
