@@ -13,7 +13,7 @@ use crate::{dotenv, variables};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Where sandboxes are made.
+    /// Where sandboxes run.
     pub backend: BackendKind,
     /// The image of sandboxes that name none.
     pub image: Option<String>,
@@ -36,7 +36,7 @@ pub struct Settings {
     pub unknown: Vec<String>,
 }
 
-/// Where sandboxes are made.
+/// Where sandboxes run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BackendKind {
