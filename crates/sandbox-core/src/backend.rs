@@ -214,17 +214,17 @@ impl SweepOptions {
 pub struct SweepReport {
     /// What was removed, with the reason.
     pub removed: Vec<Swept>,
-    /// What should have been removed and could not be; everything else was swept all the same.
+    /// What could not be removed, with the error. It does not stop the rest of the sweep.
     #[serde(default)]
     pub failed: Vec<Unswept>,
 }
 
-/// One thing that a sweep could not remove.
+/// One sandbox whose remains a sweep could not remove.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unswept {
-    /// The sandbox it belongs to.
+    /// The sandbox.
     pub id: SandboxId,
-    /// What was answered.
+    /// The error.
     pub error: String,
 }
 

@@ -221,9 +221,10 @@ impl SandboxBuilder {
 
     /// Ends the sandbox after this long without use.
     ///
-    /// These count as use: a running command, an open file transfer, a connection to a forwarded port,
-    /// and a running job, for as long as they last; and each request, and each client that connects or
-    /// disconnects, at that moment. A client that only stays connected does not count.
+    /// These count as use for as long as they last: a running command, a running job, a connection to
+    /// a forwarded port, and an open SFTP session, which this client closes about a minute after the
+    /// last transfer. Each request, and each client that connects or disconnects, counts at that
+    /// moment. A client that only stays connected does not count.
     ///
     /// A handle on an *attached* sandbox keeps a connection open, and connects again about a minute
     /// after the last use (`SANDBOX_POOL_IDLE_TIMEOUT`). So a longer idle timeout does not end an
