@@ -10,13 +10,13 @@ fn main() -> Result<()> {
 #[tokio::main]
 async fn run() -> Result<()> {
     let client = Client::from_env().await?;
-    // Detached: it stays when this program ends, until its time is over.
+    // Detached: the sandbox outlives this program, until its lifetime ends.
     let sbx = client.sandbox().detached().ttl(std::time::Duration::from_secs(600)).create().await?;
     let training = sbx.shell("for epoch in 1 2 3 4; do echo epoch $epoch; sleep 0.3; done; exit 7");
     let job = training.spawn_detached().await?;
     println!("started {} in {}", job.id(), sbx.id());
 
-    // From here on it could be another program, on another machine: two names are all it needs.
+    // From here on it could be another program, on another machine: the two ids are all it needs.
     let (sandbox_id, job_id) = (sbx.id().clone(), job.id().clone());
     drop((sbx, job, client));
 
@@ -25,7 +25,7 @@ async fn run() -> Result<()> {
     for job in sbx.jobs().await? {
         println!("{} {} has written {} bytes", job.id, job.program, job.log_bytes);
     }
-    // The log from its beginning, then as it grows, then the end.
+    // The log from its beginning, then new output, then the exit status.
     let mut log = sbx.job(job_id).follow().await?;
     while let Some(event) = log.next().await {
         match event? {

@@ -1,4 +1,4 @@
-//! Fifty sandboxes at once, a piece of work for each: `cargo run --example fan_out`.
+//! Fifty sandboxes at once, each with its own task: `cargo run --example fan_out`.
 
 use std::time::Instant;
 
@@ -14,14 +14,14 @@ fn main() -> Result<()> {
 
 #[tokio::main]
 async fn run() -> Result<()> {
-    // One client for all: it is cheap to clone, and its clones share what they know and have open.
+    // One client for all: it is cheap to clone, and its clones share the cache and the connections.
     let client = Client::from_env().await?;
     let begun = Instant::now();
     let mut work = JoinSet::new();
     for piece in 0..SANDBOXES {
         let client = client.clone();
         work.spawn(async move {
-            // Deleted whatever comes of the work. Dropping the set would do the same to all of them.
+            // Deletes the sandbox whether the work succeeds or fails. Dropping the set would delete all.
             let builder = client.sandbox().label("example", "fan-out").memory("64Mi");
             client
                 .scoped(builder, |sbx| async move {

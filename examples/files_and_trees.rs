@@ -13,7 +13,7 @@ async fn run() -> Result<()> {
     let sbx = client.sandbox().create().await?;
     let files = sbx.files();
 
-    // Relative paths begin at the sandbox's home.
+    // Relative paths start at the sandbox's home directory.
     files.create_dir_all("project/src").await?;
     files.write("project/src/main.py", "print(6 * 7)\n").await?;
     files.write("project/run.sh", "python3 src/main.py > answer.txt\n").await?;
@@ -26,8 +26,8 @@ async fn run() -> Result<()> {
         println!("{:04o} {:>6} {}", entry.mode & 0o7777, entry.size, entry.name);
     }
 
-    // A tree comes out with its modes, times and links; what could lead out of the directory, such as a
-    // link to /etc, or is no file at all, is left out and named.
+    // A tree is downloaded with its modes, times and links. Links that lead out of the directory, such as
+    // one to /etc, and devices and FIFOs are skipped and reported.
     sbx.shell("ln -s /etc/passwd project/tempting; mkfifo project/pipe").output().await?.check()?;
     let here = std::env::temp_dir().join(format!("{}-project", sbx.id()));
     let report = sbx.download_dir("project", &here).await?;
@@ -42,17 +42,17 @@ async fn run() -> Result<()> {
         println!("left out {}: {}", skipped.path, skipped.reason);
     }
 
-    // And back in, under another name. What is there is replaced as a whole, never half-written.
+    // Upload it again, under another name. Existing files are replaced atomically.
     let report = sbx.upload_dir(&here, "copy").await?;
     println!("{} files back in", report.files);
     let same =
         sbx.command("diff").args(["-r", "--exclude=tempting", "--exclude=pipe", "project", "copy"]).status();
     println!("they are the same: {}", same.await?.success());
 
-    // A failure says which file, and why.
+    // An error says which file failed, and why.
     let missing = files.read("no/such/file").await;
     println!("{}", missing.err().map_or_else(String::new, |error| error.to_string()));
 
-    std::fs::remove_dir_all(&here).ok(); // only ours, and only a temporary one
+    std::fs::remove_dir_all(&here).ok(); // our own temporary directory
     sbx.delete().await
 }

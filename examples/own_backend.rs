@@ -1,8 +1,8 @@
-//! A backend of one's own: `cargo run --example own_backend`.
+//! Your own backend: `cargo run --example own_backend`.
 //!
-//! This one isolates nothing: each sandbox is our SSH server, in this process, on a port of loopback,
-//! with a directory for a home. What a backend has to do is all here: make it exist, say how it is
-//! reached, take it away. Commands, files, jobs and ports come with the sessions over it.
+//! This one isolates nothing: each sandbox is the SDK's SSH server, in this process, on a loopback
+//! port, with a directory as its home. It shows everything that a backend has to do: create a sandbox,
+//! say how to reach it, and delete it. Commands, files, jobs and ports work over SSH.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -56,7 +56,7 @@ impl SandboxBackend for InProcess {
         capabilities
     }
 
-    /// Returns when it is accepted; the client then connects, and tries again until it answers.
+    /// Returns when the sandbox is accepted. The client then connects, and retries until it answers.
     async fn create(&self, spec: SandboxSpec) -> Result<SandboxInfo> {
         let id = spec.id.map_or_else(SandboxId::generate, Ok)?;
         let (host, user) = (KeyPair::generate()?, KeyPair::generate()?);
@@ -111,11 +111,11 @@ impl SandboxBackend for InProcess {
         Ok(found)
     }
 
-    /// What a creation waits on: a final event ends the wait, with its message.
+    /// A creation waits for these events: a final one ends the wait, with its message.
     async fn events(&self, id: &SandboxId) -> Result<EventStream> {
         let at = self.with(id, |running| running.info.created_at)?;
         let event = SandboxEvent { at, kind: SandboxEventKind::Addressed, message: "it listens".into() };
-        // Nothing else happens to it until it is deleted.
+        // There are no other events until it is deleted.
         Ok(Box::pin(futures_util::stream::once(async { Ok(event) })))
     }
 
@@ -142,7 +142,7 @@ impl SandboxBackend for InProcess {
         Err(Error::unsupported("a ttl", self.name(), "use max_lifetime"))
     }
 
-    /// What is gone already is deleted.
+    /// Deleting a sandbox that no longer exists succeeds.
     async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()> {
         let mut all = self.running();
         let meant = |running: &Running| options.uid.as_ref().is_none_or(|uid| *uid == running.info.uid);

@@ -1,7 +1,7 @@
 //! A first sandbox, step by step: `cargo run --example quickstart`.
 //!
-//! It needs no cluster, no configuration and no rights: the sandbox is a confined process tree
-//! on this machine, with the same SSH server in it that a Pod would have.
+//! It needs no cluster, no configuration and no privileges: the sandbox is a confined process tree
+//! on this machine, with the same SSH server as a Pod.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sandbox::prelude::*;
 
-/// Counts words, slowly, so that its output can be seen to stream.
+/// Counts words slowly, to show that its output is streamed.
 const SCRIPT: &str = r#"
 words=$(wc -w < "$1")
 for step in one two three; do
@@ -20,8 +20,8 @@ echo "$words words, counted by $(id -un) on $(uname -s), which shows $(ls -d /pr
 "#;
 
 fn main() -> ExitCode {
-    // First, before any thread: when this program is started again as the supervisor of a
-    // sandbox, it goes no further than this line.
+    // First, before any thread: if this program was started again as the supervisor of a
+    // sandbox, this line does not return.
     sandbox::local::init();
     let Err(error) = run() else { return ExitCode::SUCCESS };
     eprintln!("quickstart: {error}");
@@ -72,7 +72,7 @@ async fn run() -> Result<()> {
     std::fs::remove_file(text).and_then(|()| std::fs::remove_file(report)).map_err(failed)
 }
 
-/// Prints each step with the time it took.
+/// Prints each step with its duration.
 struct Steps(std::cell::Cell<Instant>);
 
 impl Steps {

@@ -1,4 +1,4 @@
-//! Output as it comes, input as it is asked for, a signal, a time limit: `cargo run --example streaming`.
+//! Streaming output, interactive input, a signal, a timeout: `cargo run --example streaming`.
 
 use std::io::Write;
 use std::time::Duration;
@@ -16,7 +16,7 @@ async fn run() -> Result<()> {
     let client = Client::from_env().await?;
     let sbx = client.sandbox().create().await?;
 
-    // Whoever asks questions is answered, over its standard input.
+    // Answers the questions of a program, over its standard input.
     let mut asking = sbx
         .shell("for n in 1 2 3; do printf 'a number? '; read x; echo \"twice $x is $((2 * x))\"; done")
         .stdin_piped()
@@ -29,7 +29,7 @@ async fn run() -> Result<()> {
             ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => {
                 print(&bytes);
                 if let (true, Some(stdin)) = (bytes.ends_with(b"? "), &mut answers) {
-                    // It may have ended without reading; its exit tells.
+                    // It may have ended without reading; its exit status shows that.
                     stdin.write_all(format!("{next}\n").as_bytes()).await.ok();
                     next *= 10;
                 }
@@ -38,8 +38,8 @@ async fn run() -> Result<()> {
         }
     }
 
-    // A program that would run for ever is asked to end. A second task could do that as well: the
-    // control is a handle of its own.
+    // Sends a signal to a program that would run forever. Another task could do that too: the control
+    // is a separate handle.
     let mut server =
         sbx.shell("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done").spawn().await?;
     let control = server.control();
@@ -51,7 +51,7 @@ async fn run() -> Result<()> {
         }
     }
 
-    // What takes too long is killed, with everything it started.
+    // A command that takes too long is killed, with everything it started.
     let error = sbx.command("sleep").arg("60").timeout(Duration::from_millis(300)).output().await;
     println!("{}", error.err().map_or_else(String::new, |error| error.to_string()));
 
@@ -60,6 +60,6 @@ async fn run() -> Result<()> {
 
 fn print(bytes: &[u8]) {
     let mut stdout = std::io::stdout();
-    // There is nobody to tell when the terminal has gone.
+    // There is nobody to report to when the terminal is gone.
     stdout.write_all(bytes).and_then(|()| stdout.flush()).ok();
 }

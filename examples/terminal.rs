@@ -1,6 +1,6 @@
-//! A program that wants a terminal: `cargo run --example terminal`.
+//! A program that needs a terminal: `cargo run --example terminal`.
 //!
-//! For a person at a keyboard there is `sandbox exec -it`; this is for programs that drive others.
+//! At a keyboard, use `sandbox exec -it`. This is for programs that drive other programs.
 
 use sandbox::PtySize;
 use sandbox::prelude::*;
@@ -16,7 +16,7 @@ async fn run() -> Result<()> {
     let client = Client::from_env().await?;
     let sbx = client.sandbox().create().await?;
 
-    // With a terminal, both outputs are one, lines end in \r\n, and keys are echoed.
+    // In a terminal, both outputs are one stream, lines end in \r\n, and input is echoed.
     let mut shell = sbx.command("sh").env("PS1", "$ ").stdin_piped().pty(80, 24).spawn().await?;
     let control = shell.control();
     let Some(mut keys) = shell.take_stdin() else { return sbx.delete().await };
@@ -26,14 +26,14 @@ async fn run() -> Result<()> {
         match event? {
             ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => {
                 print!("{}", String::from_utf8_lossy(&bytes));
-                // The prompt: the next line is typed. Before the third, the window has grown.
+                // At the prompt, types the next line. Before the third, resizes the window.
                 if bytes.ends_with(b"$ ") || bytes.ends_with(b"# ") {
                     if script.len() == 2 && !resized {
                         control.resize(PtySize { columns: 120, rows: 40 }).await?;
                         resized = true;
                     }
                     if let Some(line) = script.next() {
-                        keys.write_all(line.as_bytes()).await.ok(); // its end tells if it is gone
+                        keys.write_all(line.as_bytes()).await.ok(); // if it has ended, its exit status shows that
                     }
                 }
             }

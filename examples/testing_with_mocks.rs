@@ -1,13 +1,13 @@
 //! Code that uses sandboxes, tested without any: `cargo test --example testing_with_mocks`, and
 //! `cargo run --example testing_with_mocks` for the real thing.
 //!
-//! The feature `mock` of the crate `sandbox` has a mockall mock of each trait. Put it into
-//! `[dev-dependencies]`, so that no program is built with it.
+//! The feature `mock` of the crate `sandbox` has a mockall mock for each trait. Enable it in
+//! `[dev-dependencies]`, so that your program is built without it.
 
 use sandbox::prelude::*;
 
-/// What is to be tested: counts the lines of a file inside, and tries another command where the first
-/// one is missing.
+/// The code under test: counts the lines of a file inside, and tries another command if the first one
+/// is missing.
 async fn count_lines(sbx: &Sandbox, path: &str) -> Result<Option<u64>> {
     for argv in [["wc", "-l", path].as_slice(), ["grep", "-c", "", path].as_slice()] {
         let out = sbx.command(argv[0]).args(&argv[1..]).output().await?;
@@ -50,7 +50,7 @@ mod tests {
 
     use super::*;
 
-    /// A sandbox whose commands are answered by `session`.
+    /// Creates a sandbox whose commands are answered by `session`.
     async fn sandbox_with(session: MockSession) -> Sandbox {
         let id: SandboxId = "sbx-mocked".parse().unwrap();
         let info = SandboxInfo {

@@ -18,15 +18,15 @@ async fn run() -> Result<()> {
     sbx.files().create_dir_all("site").await?;
     sbx.files().write("site/index.html", "<h1>from a sandbox</h1>\n").await?;
 
-    // A job goes on when this program ends; its output goes to a log.
+    // A job keeps running when this program ends; its output goes to a log.
     let server = sbx.command("python3").args(["-m", "http.server", "8000", "--directory", "site"]);
     let server = server.spawn_detached().await?;
 
-    // The port listens on loopback here, and needs no port open inside the sandbox's network.
+    // The local port is on loopback. Inside, the server needs to listen on loopback only.
     let web = sbx.forward(8000).await?;
     println!("http://{}/ leads to port 8000 inside", web.local_addr());
 
-    // The server needs a moment to listen; a connection before that is refused inside.
+    // The server needs a moment to start; earlier connections are refused inside.
     let page = loop {
         match fetch(web.local_addr()).await {
             Ok(page) if !page.is_empty() => break page,

@@ -1,16 +1,15 @@
 //! Settings of the sandbox SDK, from the environment and a `.env` file.
 //!
-//! [`Settings`] come from variables named `SANDBOX_…`: [`Settings::from_env`] reads the
-//! process's environment, [`Settings::from_dotenv`] one named file beneath it. Nothing is
-//! searched for, the environment is never changed, and the real environment wins over the
-//! file. An empty value is the default.
+//! [`Settings`] come from variables named `SANDBOX_…`. [`Settings::from_env`] reads the process's
+//! environment, [`Settings::from_dotenv`] also one file that you name. Files are never searched for,
+//! the environment is never changed, and the real environment overrides the file. An empty value
+//! means the default.
 //!
-//! A wrong value is an error, never ignored, and all of them are reported at once. A file may
-//! come with a cloned repository, so it is trusted less: some variables it
-//! [may not set](Variable::from_file), a name it misspells is an error, and its content is
-//! never repeated in an error.
+//! Invalid values are errors, never ignored, and all of them are reported at once. A file may come
+//! with a cloned repository, so it is trusted less: it [may not set](Variable::from_file) some
+//! variables, a misspelt name in it is an error, and errors never repeat its content.
 //!
-//! [`VARIABLES`] lists every variable; `.env.example` is its text form.
+//! [`VARIABLES`] lists every variable, and `.env.example` is generated from it.
 
 mod dotenv;
 mod duration;

@@ -13,30 +13,30 @@ use crate::{dotenv, variables};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Where sandboxes are made.
+    /// Where sandboxes run.
     pub backend: BackendKind,
     /// The image of sandboxes that name none.
     pub image: Option<String>,
-    /// The most output of one command that is kept in memory, of each of its two streams.
+    /// How much of each output stream of a command is kept in memory.
     pub output_cap: ByteSize,
-    /// Limits of sandboxes that ask for none.
+    /// The default limits of sandboxes.
     pub resources: Resources,
-    /// When sandboxes end that say nothing about it.
+    /// The default lifetime of sandboxes.
     pub lifetime: Lifetime,
-    /// How long to wait.
+    /// Timeouts.
     pub timeouts: Timeouts,
-    /// How sandboxes are reached.
+    /// Connections to sandboxes.
     pub ssh: SshSettings,
     /// Sandboxes on this machine.
     pub local: LocalSettings,
     /// Sandboxes as Kubernetes Pods.
     pub kubernetes: KubernetesSettings,
-    /// Variables of the environment that begin with `SANDBOX_` and mean nothing to us, in
-    /// alphabetical order: perhaps misspelt, perhaps another program's.
+    /// Unknown environment variables that begin with `SANDBOX_`, in alphabetical order. They may be
+    /// misspelt, or belong to another program.
     pub unknown: Vec<String>,
 }
 
-/// Where sandboxes are made.
+/// Where sandboxes run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BackendKind {
@@ -47,37 +47,36 @@ pub enum BackendKind {
     Kubernetes,
 }
 
-/// How long to wait for things to happen.
+/// Timeouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// For a sandbox to be made and to answer: 5 minutes, for an image may have to be fetched.
+    /// For creating a sandbox, until it answers. Default: 5 minutes, because an image may have to be pulled.
     pub create: Duration,
-    /// For one connection to a sandbox: 15 seconds.
+    /// For one connection to a sandbox. Default: 15 seconds.
     pub connect: Duration,
-    /// For a command that sets no limit of its own; `None` lets it run.
+    /// For a command that sets no timeout of its own; `None` means no timeout.
     pub command: Option<Duration>,
 }
 
-/// How sandboxes are reached.
+/// Connections to sandboxes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SshSettings {
-    /// The login name, for an image's own SSH server. Ours takes the one it runs as.
+    /// The login name, for an image's own SSH server. The SDK's server uses the user that it runs as.
     pub user: Option<String>,
-    /// The port of an image's own SSH server: 22.
+    /// The port of an image's own SSH server. Default: 22.
     pub port: u16,
-    /// The file of the image where its own SSH server looks for the key to let in, an absolute
-    /// path; `None` is `.ssh/authorized_keys` in the home directory that the login name usually
-    /// has.
+    /// The file from which an image's own SSH server reads the authorized key, an absolute path; `None`
+    /// means `.ssh/authorized_keys` in the usual home directory of the login name.
     pub authorized_keys_file: Option<String>,
-    /// The environment variable that the image takes that key from, in place of a file.
+    /// The environment variable from which the image reads that key, instead of a file.
     pub authorized_keys_variable: Option<String>,
-    /// Connections to one sandbox, at most: 4. Bulk transfers have their own.
+    /// The maximum number of connections to one sandbox. Default: 4. Bulk transfers use separate ones.
     pub max_connections: usize,
-    /// Commands at once on one connection, at most: 5, half of what OpenSSH takes.
+    /// The maximum number of concurrent commands on one connection. Default: 5, half of OpenSSH's limit.
     pub channels_per_connection: usize,
-    /// A connection unused for so long is closed, after 60 seconds; `None` keeps it.
+    /// Closes a connection after this long without use. Default: 60 seconds; `None` never closes it.
     pub idle_timeout: Option<Duration>,
 }
 
@@ -85,27 +84,27 @@ pub struct SshSettings {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LocalSettings {
-    /// Where they are kept, an absolute path; `None` is `$XDG_STATE_HOME/sandbox` or
+    /// Their directory, an absolute path; `None` means `$XDG_STATE_HOME/sandbox` or
     /// `~/.local/state/sandbox`.
     pub state_dir: Option<PathBuf>,
-    /// The program `sandbox-local-server`, an absolute path; `None` finds it by itself.
+    /// The program `sandbox-local-server`, an absolute path; `None` searches for it.
     pub server: Option<PathBuf>,
-    /// What separates them from this machine.
+    /// How they are isolated.
     pub isolation: LocalIsolation,
 }
 
-/// What separates a local sandbox from this machine.
+/// How a local sandbox is isolated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LocalIsolation {
-    /// Namespaces where this system permits them, else Landlock; never less.
+    /// Namespaces if the system permits them, else Landlock; never less.
     #[default]
     Auto,
-    /// Namespaces, a root directory of its own, no capabilities, a system call filter.
+    /// Namespaces, a separate root directory, no capabilities, a system call filter.
     Namespaces,
     /// Landlock and a system call filter, for systems that permit no namespaces.
     Landlock,
-    /// **Nothing**: commands can do all that this user can.
+    /// **No isolation**: commands can do everything that this user can.
     None,
 }
 
@@ -113,67 +112,67 @@ pub enum LocalIsolation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KubernetesSettings {
-    /// The namespace; `None` is that of the context.
+    /// The namespace; `None` means that of the context.
     pub namespace: Option<String>,
-    /// The context of the kubeconfig; `None` is its current one.
+    /// The context of the kubeconfig; `None` means its current context.
     pub context: Option<String>,
-    /// The kubeconfig file; `None` finds it as kubectl does.
+    /// The kubeconfig file; `None` finds it as by kubectl.
     pub kubeconfig: Option<PathBuf>,
-    /// The image that `sandbox-sshd` is brought along in.
+    /// The image with `sandbox-sshd`, which is added to Pods.
     pub server_image: Option<String>,
-    /// How SSH gets into a Pod.
+    /// How a Pod gets its SSH server.
     pub injection: InjectionKind,
-    /// Where an image has `sandbox-sshd`, for [`InjectionKind::Baked`].
+    /// The path of `sandbox-sshd` in the image, for [`InjectionKind::Baked`].
     pub baked_path: String,
-    /// What a Pod's processes may do.
+    /// The Pod Security Standard that Pods meet.
     pub security_profile: SecurityProfileKind,
-    /// The user and group that they run as under [`SecurityProfileKind::Restricted`]: 1000;
+    /// The user and group id of their processes under [`SecurityProfileKind::Restricted`]. Default: 1000;
     /// `None` leaves it to the platform or the image.
     pub run_as: Option<u32>,
-    /// The Secret in the namespace that images are fetched with.
+    /// The Secret in the namespace with the credentials for pulling images.
     pub image_pull_secret: Option<String>,
-    /// When images are fetched; `None` is Kubernetes' own rule, which goes by the tag.
+    /// When images are pulled; `None` means Kubernetes' own rule, which depends on the tag.
     pub image_pull_policy: Option<ImagePullPolicy>,
-    /// How connections get to a Pod.
+    /// How to connect to a Pod.
     pub transport: TransportKind,
-    /// How long an obstacle that may clear by itself is waited for: 30 seconds.
+    /// How long to wait for a problem that may pass while a Pod starts. Default: 30 seconds.
     pub startup_grace: Duration,
-    /// For how long the Lease lasts that owns this process' attached sandboxes, unless it is renewed:
-    /// when the process is killed, they go with it. `None`, the default, holds none.
+    /// The duration of a Lease that owns this process' attached sandboxes and that the process renews: if
+    /// the process is killed, they are removed when the Lease expires. `None`, the default, holds no Lease.
     pub owner_lease: Option<Duration>,
 }
 
-/// When an image is fetched.
+/// When an image is pulled.
 /// <https://kubernetes.io/docs/concepts/containers/images/#image-pull-policy>
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ImagePullPolicy {
     /// At each start.
     Always,
-    /// When the node does not have it.
+    /// If the node does not have it.
     IfNotPresent,
     /// Never: the node must have it.
     Never,
 }
 
-/// How SSH gets into a Pod.
+/// How a Pod gets its SSH server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InjectionKind {
-    /// `sandbox-sshd` is brought along, by whichever way the cluster can.
+    /// `sandbox-sshd` is added to the image, as an image volume or with an init container.
     #[default]
     Auto,
-    /// `sandbox-sshd` is brought along as a volume that is the server's image.
+    /// `sandbox-sshd` is mounted as an image volume.
     ImageVolume,
-    /// `sandbox-sshd` is brought along by a first container that copies it.
+    /// `sandbox-sshd` is copied by an init container.
     InitContainer,
-    /// The image has `sandbox-sshd`.
+    /// The image contains `sandbox-sshd`.
     Baked,
     /// The image has an SSH server of its own.
     Image,
 }
 
-/// What a Pod's processes may do, by the names of the Pod Security Standards.
+/// The Pod Security Standard that Pods meet.
 /// <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -181,49 +180,49 @@ pub enum SecurityProfileKind {
     /// Never root, no new privileges, no capabilities.
     #[default]
     Restricted,
-    /// The image's user, root as well.
+    /// The image's user, which may be root.
     Baseline,
 }
 
-/// How connections get to a Pod.
+/// How to connect to a Pod.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TransportKind {
     /// Whichever works first.
     #[default]
     Auto,
-    /// To the Pod's address.
+    /// At the Pod's address.
     Direct,
     /// Through the API server.
     PortForward,
 }
 
 impl Settings {
-    /// The settings from the environment of this process.
+    /// Reads the settings from the environment of this process.
     ///
     /// # Errors
     ///
-    /// [`Config`](sandbox_core::Error::Config) naming every value that is wrong.
+    /// [`Config`](sandbox_core::Error::Config) naming every invalid value.
     pub fn from_env() -> Result<Self> {
         resolve(environment())
     }
 
-    /// The settings from this file, with the environment of this process above it: a variable
-    /// that is set there, even to nothing, is not taken from the file. The environment itself
-    /// is not changed. Lines of the file that set other programs' variables are skipped.
+    /// Reads the settings from this file and from the environment of this process, which overrides the
+    /// file: a variable that is set there, even to nothing, is not taken from the file. The environment is
+    /// not changed. Lines that set other programs' variables are skipped.
     ///
     /// # Errors
     ///
-    /// [`Config`](sandbox_core::Error::Config) naming every value that is wrong, every line
-    /// that cannot be read and everything that a file may not set; also when the file cannot
-    /// be read or is larger than 1 MiB.
+    /// [`Config`](sandbox_core::Error::Config) naming every invalid value, every line that cannot be
+    /// parsed and every variable that a file may not set; also if the file cannot be read or is larger than
+    /// 1 MiB.
     pub fn from_dotenv(path: impl AsRef<Path>) -> Result<Self> {
         let (path, content) = (path.as_ref(), dotenv::read(path.as_ref())?);
         resolve(dotenv::entries(&path.to_string_lossy(), &content).chain(environment()))
     }
 }
 
-/// What applies when nothing is set.
+/// The settings that apply if nothing is set.
 impl Default for Settings {
     fn default() -> Self {
         Self {

@@ -1,14 +1,14 @@
-//! The one table of all variables. The parser goes by it, and so does `.env.example`.
+//! The table of all variables: the parser uses it, and `.env.example` is generated from it.
 
 use std::time::Duration;
 
 use crate::Settings;
 use crate::value::Value;
 
-/// What all names of ours begin with.
+/// The prefix of all our variables.
 pub(crate) const PREFIX: &str = "SANDBOX_";
 
-/// Names that begin like ours and belong to the tests and to the server inside a sandbox.
+/// Prefixes that belong to the tests and to the server inside a sandbox.
 pub(crate) const OTHERS: [&str; 2] = ["SANDBOX_TEST_", "SANDBOX_SSHD_"];
 
 /// One variable.
@@ -19,13 +19,13 @@ pub struct Variable {
     pub name: &'static str,
     /// What it is for, in one line.
     pub doc: &'static str,
-    /// What it takes, with the unit: the end of "… is not valid: use".
+    /// The accepted values, with their unit: the end of "… is not valid: use".
     pub accepted: &'static str,
-    /// The value that means the same as leaving it out, where there is one.
+    /// The value that is equivalent to leaving it unset, if there is one.
     pub default: Option<&'static str>,
-    /// Whether a `.env` file may set it. What chooses a program to run, how strictly to isolate
-    /// or whose credentials to use is for the real environment alone, for a file may come with
-    /// a cloned repository.
+    /// Whether a `.env` file may set it. Variables that choose a program to run, how strictly to
+    /// isolate, or whose credentials to use must come from the real environment, because a file may
+    /// come with a cloned repository.
     pub from_file: bool,
     /// Puts a value into the settings; `None` when it is not accepted.
     pub(crate) set: Setter,
@@ -67,121 +67,121 @@ macro_rules! variables {
 
 variables! {
     "BACKEND", file, Some("local"), "local or k8s",
-        "Where sandboxes are made: on this machine, or as Pods of a Kubernetes cluster.",
+        "Where sandboxes run: on this machine, or as Pods of a Kubernetes cluster.",
         |s, v| put(&mut s.backend, v.parsed());
     "IMAGE", file, None, IMAGE,
-        "The image of sandboxes that name none. Local sandboxes take no image.",
+        "The default container image. Local sandboxes have no images, and refuse one.",
         |s, v| put(&mut s.image, v.image().map(Some));
 
     "CPU", file, None, CPU,
-        "Processor time of a sandbox that asks for none.",
+        "The default CPU limit of a sandbox.",
         |s, v| put(&mut s.resources.cpu, v.parsed().map(Some));
     "MEMORY", file, None, BYTES,
-        "Memory of a sandbox that asks for none.",
+        "The default memory limit of a sandbox.",
         |s, v| put(&mut s.resources.memory, v.parsed().map(Some));
     "DISK", file, None, BYTES,
-        "Disk of a sandbox that asks for none.",
+        "The default disk limit of a sandbox.",
         |s, v| put(&mut s.resources.disk, v.parsed().map(Some));
     "PIDS", file, None, COUNT,
-        "Processes and threads of a sandbox that asks for none.",
+        "The default limit on processes and threads of a local sandbox. Kubernetes has no such limit for a Pod, and refuses it.",
         |s, v| put(&mut s.resources.pids, v.count().map(Some));
 
     "TTL", file, Some("none"), LIFETIME_OR_NONE,
-        "How long a sandbox lives unless it is extended.",
+        "Ends a sandbox this long after its creation, unless it is extended.",
         |s, v| put(&mut s.lifetime.ttl, v.duration_or_none(SECOND));
     "MAX_LIFETIME", file, Some("24h"), LIFETIME,
-        "How long a sandbox can live at all.",
+        "Ends a sandbox this long after its creation; cannot be extended.",
         |s, v| put(&mut s.lifetime.max_lifetime, v.duration(SECOND));
     "IDLE_TIMEOUT", file, Some("none"), LIFETIME_OR_NONE,
-        "A sandbox of which nothing was asked for so long ends.",
+        "Ends a sandbox after this long without use.",
         |s, v| put(&mut s.lifetime.idle_timeout, v.duration_or_none(SECOND));
     "ATTACH_TIMEOUT", file, Some("60s"), LIFETIME_OR_NONE,
-        "A sandbox without a client for so long ends; with none, it outlives its maker.",
+        "Ends a sandbox after this long without a connected client; with none, it outlives the program that created it.",
         |s, v| put(&mut s.lifetime.attach_timeout, v.duration_or_none(SECOND));
 
     "CREATE_TIMEOUT", file, Some("5m"), TIMEOUT,
-        "How long a sandbox may take until it can be used.",
+        "Timeout for creating a sandbox, until it can be used.",
         |s, v| put(&mut s.timeouts.create, v.duration(MILLISECOND));
     "CONNECT_TIMEOUT", file, Some("15s"), TIMEOUT,
-        "How long one connection to a sandbox may take.",
+        "Timeout for one connection to a sandbox.",
         |s, v| put(&mut s.timeouts.connect, v.duration(MILLISECOND));
     "COMMAND_TIMEOUT", file, Some("none"), TIMEOUT_OR_NONE,
-        "How long a command may run that sets no limit of its own.",
+        "The default timeout of a command.",
         |s, v| put(&mut s.timeouts.command, v.duration_or_none(MILLISECOND));
     "OUTPUT_CAP", file, Some("16Mi"), BYTES,
-        "The most that is kept in memory of each output of a command. Streams have no cap.",
+        "How much of each output stream of a command is kept in memory. Streamed output has no cap.",
         |s, v| put(&mut s.output_cap, v.parsed());
 
     "POOL_MAX_CONNECTIONS", file, Some("4"), POOL,
-        "Connections to one sandbox, at most.",
+        "The maximum number of connections to one sandbox.",
         |s, v| put(&mut s.ssh.max_connections, v.count().filter(|count| *count <= 1000));
     "POOL_CHANNELS_PER_CONNECTION", file, Some("5"), POOL,
-        "Commands at once on one connection, at most. OpenSSH's server takes 10 and refuses some above 5.",
+        "The maximum number of concurrent commands on one connection. OpenSSH's server allows 10, but refuses some above 5.",
         |s, v| put(&mut s.ssh.channels_per_connection, v.count().filter(|count| *count <= 1000));
     "POOL_IDLE_TIMEOUT", file, Some("60s"), TIMEOUT_OR_NONE,
-        "A connection that is unused for so long is closed.",
+        "Closes a connection after this long without use.",
         |s, v| put(&mut s.ssh.idle_timeout, v.duration_or_none(MILLISECOND));
     "SSH_USER", file, None, "a login name of letters, digits, dots, dashes and underscores",
-        "The login name, for an image's own SSH server; else root.",
+        "The login name, for an image's own SSH server. Unset: root.",
         |s, v| put(&mut s.ssh.user, v.word("._-", 32).map(Some));
     "SSH_PORT", file, Some("22"), "a port from 1 to 65535",
         "The port, for an image's own SSH server.",
         |s, v| put(&mut s.ssh.port, v.count());
     "SSH_AUTHORIZED_KEYS_FILE", file, None, ABSOLUTE_PATH,
-        "The file of the image where its own SSH server looks for the key to let in; else ~/.ssh/authorized_keys of the login name.",
+        "The file from which an image's own SSH server reads the authorized key. Unset: ~/.ssh/authorized_keys of the login name.",
         |s, v| put(&mut s.ssh.authorized_keys_file, v.container_path().map(Some));
     "SSH_AUTHORIZED_KEYS_VARIABLE", file, None, "the name of an environment variable, such as PUBLIC_KEY",
-        "The environment variable that the image takes that key from, in place of a file.",
+        "The environment variable from which the image reads the authorized key, instead of a file.",
         |s, v| put(&mut s.ssh.authorized_keys_variable, v.word("_", 128).map(Some));
 
     "NAMESPACE", file, None, "the name of a namespace",
-        "The Kubernetes namespace; else that of the context.",
+        "The Kubernetes namespace. Unset: that of the context.",
         |s, v| put(&mut s.kubernetes.namespace, v.word("-", 63).map(Some));
     "SERVER_IMAGE", file, None, IMAGE,
-        "The image that brings the SSH server into Pods.",
+        "The image with the SSH server that is added to Pods; `cargo xtask image` builds it.",
         |s, v| put(&mut s.kubernetes.server_image, v.image().map(Some));
     "INJECTION", file, Some("auto"), "auto, image-volume, init-container, baked or image",
-        "How SSH gets into a Pod: brought along (auto finds out which way the cluster can), in the image already, or the image's own SSH server.",
+        "How a Pod gets its SSH server: added to the image (auto finds out how the cluster can do that), already in the image (baked), or the image's own SSH server (image).",
         |s, v| put(&mut s.kubernetes.injection, v.parsed());
     "BAKED_PATH", file, Some("/usr/local/bin/sandbox-sshd"), ABSOLUTE_PATH,
-        "Where an image has sandbox-sshd, for SANDBOX_INJECTION=baked.",
+        "The path of sandbox-sshd in the image, for SANDBOX_INJECTION=baked.",
         |s, v| put(&mut s.kubernetes.baked_path, v.container_path());
     "RUN_AS", file, Some("1000"), "a user id from 1 to 4294967294, or none",
-        "The user and group that a Pod's processes run as; with none, the platform or the image chooses. It counts under the security profile restricted.",
+        "The user and group id of a Pod's processes; with none, the platform or the image chooses. Applies to the security profile restricted.",
         |s, v| put(&mut s.kubernetes.run_as, v.user_or_none());
     "IMAGE_PULL_SECRET", file, None, "the name of a Secret",
-        "The Secret in the namespace that images are fetched with.",
+        "The Secret in the namespace with the credentials for pulling images.",
         |s, v| put(&mut s.kubernetes.image_pull_secret, v.word(".-", 253).map(Some));
     "IMAGE_PULL_POLICY", file, None, "Always, IfNotPresent or Never",
-        "When images are fetched; else Kubernetes goes by the tag.",
+        "When images are pulled. Unset: Kubernetes decides by the tag.",
         |s, v| put(&mut s.kubernetes.image_pull_policy, v.parsed().map(Some));
     "TRANSPORT", file, Some("auto"), "auto, direct or port-forward",
-        "How connections get to a Pod: to its address, or through the API server.",
+        "How to connect to a Pod: at its address (direct), through the API server (port-forward), or whichever works (auto).",
         |s, v| put(&mut s.kubernetes.transport, v.parsed());
     "STARTUP_GRACE", file, Some("30s"), "a time such as 500ms, 30s or 2m",
-        "How long an obstacle that may clear by itself is waited for while a Pod starts, and a server that does not answer.",
+        "How long to wait, while a Pod starts, for a problem that may pass, and for a server that does not answer.",
         |s, v| put(&mut s.kubernetes.startup_grace, v.duration(Duration::ZERO));
     "OWNER_LEASE", file, Some("none"), "a time such as 1m or 1h, at least 15s, or none",
-        "For long-lived processes: how long after one was killed its attached sandboxes go, with a Lease that owns them.",
+        "For long-lived processes: hold a Lease that owns the attached sandboxes, so that they are removed this long after the process was killed.",
         |s, v| put(&mut s.kubernetes.owner_lease, v.duration_or_none(LEASE));
 
     "SECURITY_PROFILE", environment, Some("restricted"), "restricted or baseline",
-        "What a Pod's processes may do, by the Pod Security Standards; an image whose own SSH server needs root needs baseline.",
+        "The Pod Security Standard that Pods meet; an image whose own SSH server needs root needs baseline.",
         |s, v| put(&mut s.kubernetes.security_profile, v.parsed());
     "STATE_DIR", environment, None, ABSOLUTE_PATH,
-        "Where local sandboxes are kept; else $XDG_STATE_HOME/sandbox or ~/.local/state/sandbox.",
+        "The directory of local sandboxes. Unset: $XDG_STATE_HOME/sandbox or ~/.local/state/sandbox.",
         |s, v| put(&mut s.local.state_dir, v.absolute_path().map(Some));
     "LOCAL_SERVER", environment, None, ABSOLUTE_PATH,
-        "The program sandbox-local-server; else it is found by itself.",
+        "The program sandbox-local-server. Unset: it is searched for.",
         |s, v| put(&mut s.local.server, v.absolute_path().map(Some));
     "LOCAL_ISOLATION", environment, Some("auto"), "auto, namespaces, landlock or none",
-        "What separates local sandboxes from this machine; auto is namespaces, else landlock; with none, commands can do all that you can.",
+        "How local sandboxes are isolated; auto uses namespaces, else landlock; with none, commands can do everything that you can.",
         |s, v| put(&mut s.local.isolation, v.parsed());
     "KUBECONFIG", environment, None, "the path of a file",
-        "The kubeconfig; else it is found as kubectl finds it.",
+        "The kubeconfig file. Unset: it is found as by kubectl.",
         |s, v| put(&mut s.kubernetes.kubeconfig, Some(Some(v.path())));
     "KUBE_CONTEXT", environment, None, "the name of a context",
-        "The context of the kubeconfig; else its current one.",
+        "The context of the kubeconfig. Unset: its current context.",
         |s, v| put(&mut s.kubernetes.context, v.line().map(Some));
 }
 

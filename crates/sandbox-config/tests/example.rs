@@ -9,15 +9,15 @@ use sandbox_config::{Settings, VARIABLES, Variable};
 
 const HEAD: &str = "\
 # Settings of the sandbox SDK and of the command `sandbox`. Copy what you need into a file and
-# name it: `sandbox --env-file .env …`, or Settings::from_dotenv(\".env\"). No file is searched
-# for. A variable of the real environment wins over the file, and an empty one is the default.
+# name that file: `sandbox --env-file .env …`, or Settings::from_dotenv(\".env\"). Files are never
+# searched for. Variables of the real environment override the file; an empty one means the default.
 # Each line shows the default, if there is one.
 ";
 
 const ENVIRONMENT_ONLY: &str = "
-# The rest counts only in the real environment. It chooses a program to run, how strictly to
-# isolate, or whose credentials to use, and a file may come with somebody else's repository:
-# there, each of these is an error.
+# The following variables are read only from the real environment. They choose a program to run,
+# how strictly to isolate, or whose credentials to use, and a file may come with somebody else's
+# repository: setting one of them in a file is an error.
 ";
 
 /// The file, written anew first if that was asked for.

@@ -1,4 +1,4 @@
-//! The control plane of a backend.
+//! The control plane: how a backend creates and deletes sandboxes.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -14,23 +14,31 @@ use crate::{
     Access, Capabilities, Check, Diagnosis, EventStream, Result, SandboxId, SandboxInfo, SandboxSpec, Uid,
 };
 
-/// Makes sandboxes exist, describes them and takes them away.
+/// Creates, describes and deletes sandboxes.
 ///
-/// This is the implementors' contract, kept small; callers use the facade's `Client`. Every
-/// method may be called from many tasks at once, and its future may be dropped at any point:
-/// a dropped `create` leaves nothing behind.
+/// This is the interface for implementors. Callers use `Client` of the crate `sandbox`. Every method
+/// may be called from many tasks at once, and its future may be dropped at any point: a dropped
+/// `create` leaves nothing behind.
+///
+/// ```
+/// use sandbox_core::{ListFilter, Result, SandboxBackend};
+///
+/// async fn count(backend: &dyn SandboxBackend) -> Result<usize> {
+///     Ok(backend.list(ListFilter::default()).await?.len())
+/// }
+/// ```
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait SandboxBackend: Debug + Send + Sync + 'static {
-    /// A short name for messages: `local`, `k8s`.
+    /// Returns a short name for messages, such as `local` or `k8s`.
     fn name(&self) -> &'static str;
 
-    /// What this backend can do.
+    /// Returns what this backend can do.
     fn capabilities(&self) -> Capabilities;
 
-    /// Provisions a sandbox, and returns once it is accepted: it has an id and a uid, and may
-    /// still be starting. On an error nothing is left of it. What is asked of this backend alone
-    /// ([`BackendOptions`](crate::BackendOptions)) it reads whole, or refuses.
+    /// Provisions a sandbox, and returns once it is accepted: it has an id and a uid, but may still be
+    /// starting. After an error nothing is left behind. The backend validates all of its own
+    /// [`BackendOptions`](crate::BackendOptions), and refuses those of others.
     ///
     /// # Errors
     ///
@@ -38,120 +46,129 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
     /// [`Unsupported`](crate::Error::Unsupported) and [`Creation`](crate::Error::Creation).
     async fn create(&self, spec: SandboxSpec) -> Result<SandboxInfo>;
 
-    /// Describes a sandbox; from memory where the backend has it and `freshness` allows.
+    /// Describes a sandbox, from memory if the backend has it and `freshness` allows that.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](crate::Error::NotFound) also when it has ended and was taken away.
+    /// [`NotFound`](crate::Error::NotFound), also if it has ended and was removed.
     async fn get(&self, id: &SandboxId, freshness: Freshness) -> Result<SandboxInfo>;
 
-    /// All sandboxes that match, oldest first.
+    /// Lists the sandboxes that match, oldest first.
     ///
     /// # Errors
     ///
-    /// [`Backend`](crate::Error::Backend) when they cannot be listed.
+    /// [`Backend`](crate::Error::Backend) if they cannot be listed.
     async fn list(&self, filter: ListFilter) -> Result<Vec<SandboxInfo>>;
 
-    /// The steps of a sandbox's life, those of the past first.
+    /// Streams the events of a sandbox, past ones first.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](crate::Error::NotFound).
+    /// [`NotFound`](crate::Error::NotFound) if there is no such sandbox.
     async fn events(&self, id: &SandboxId) -> Result<EventStream>;
 
-    /// What it takes to connect; may cost one read when another process made the sandbox.
+    /// Returns what is needed to connect. This may cost one read if another process created the sandbox.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](crate::Error::NotFound), or a sandbox whose keys only its maker has.
+    /// [`NotFound`](crate::Error::NotFound) if there is no such sandbox, and
+    /// [`Unsupported`](crate::Error::Unsupported) if only the process that created it has its keys.
     async fn access(&self, id: &SandboxId) -> Result<Access>;
 
-    /// Why it does not answer.
+    /// Explains why a sandbox does not answer.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](crate::Error::NotFound) when nothing is known of it any more.
+    /// [`NotFound`](crate::Error::NotFound) if the backend no longer knows it.
     async fn diagnose(&self, id: &SandboxId) -> Result<Diagnosis>;
 
-    /// The log of the sandbox's own server.
+    /// Returns the log of the sandbox's SSH server.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](crate::Error::NotFound).
+    /// [`NotFound`](crate::Error::NotFound) if there is no such sandbox.
     async fn logs(&self, id: &SandboxId, options: LogOptions) -> Result<LogStream>;
 
-    /// Puts the soft end off: the sandbox lives for `ttl` from now, at most until its hard end.
+    /// Moves the end of the sandbox's `ttl` to `ttl` from now, at most to the end of its `max_lifetime`.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](crate::Error::NotFound).
+    /// [`NotFound`](crate::Error::NotFound) if there is no such sandbox.
     async fn extend(&self, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo>;
 
-    /// Takes a sandbox away. Deleting what does not exist succeeds, and success means that
-    /// nothing of it is left, or with [`wait`](DeleteOptions::wait) off, that it is going.
+    /// Deletes a sandbox. Deleting one that does not exist succeeds. Success means that nothing is left
+    /// of it; without [`wait`](DeleteOptions::wait), that its deletion has started.
     ///
     /// # Errors
     ///
-    /// [`Deletion`](crate::Error::Deletion) when it may still exist.
+    /// [`Deletion`](crate::Error::Deletion) if it may still exist.
     async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()>;
 
-    /// Removes what sandboxes that ended left behind.
+    /// Removes what ended sandboxes left behind.
     ///
     /// # Errors
     ///
-    /// [`Backend`](crate::Error::Backend) when they cannot be looked through.
+    /// [`Backend`](crate::Error::Backend) if the sandboxes cannot be listed.
     async fn sweep(&self, options: SweepOptions) -> Result<SweepReport>;
 
-    /// Looks whether a sandbox like this could be made, and what does not work or could be better,
-    /// without making one. A backend that has nothing to look at gives nothing.
+    /// Checks whether such a sandbox could be created, without creating one. A backend with nothing to
+    /// check returns no checks.
     async fn preflight(&self, spec: SandboxSpec) -> Vec<Check> {
         drop(spec);
         Vec::new()
     }
 }
 
-/// How new an answer has to be.
+/// How fresh an answer has to be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Freshness {
-    /// From memory, as of the last news from the backend.
+    /// From memory, as of the last update.
     #[default]
     Cached,
-    /// Asked for now.
+    /// From a new request.
     Latest,
 }
 
-/// Which sandboxes to list; the default is all.
+/// Which sandboxes to list. The default is all.
+///
+/// ```
+/// use sandbox_core::ListFilter;
+///
+/// let filter = ListFilter::labels([("team".to_owned(), "ml".to_owned())]);
+/// assert!(!filter.matches(&Default::default()));
+/// assert!(ListFilter::default().matches(&Default::default()));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListFilter {
-    /// Labels that a sandbox must have, with these values.
+    /// The labels that a sandbox must have, with their values.
     pub labels: BTreeMap<String, String>,
 }
 
 impl ListFilter {
-    /// Those that have all these labels.
+    /// Selects the sandboxes that have all these labels.
     pub fn labels(labels: impl IntoIterator<Item = (String, String)>) -> Self {
         Self { labels: labels.into_iter().collect() }
     }
 
-    /// Whether a sandbox with these labels is meant.
+    /// Returns whether a sandbox with these labels matches.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
     }
 }
 
-/// How to delete; the default waits until nothing is left.
+/// How to delete a sandbox. The default waits until nothing is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeleteOptions {
-    /// Only this instance; another one under the same id is left alone, and that is success.
+    /// Delete only this instance. Another one under the same id is not touched, and the call succeeds.
     pub uid: Option<Uid>,
-    /// Return only when it is gone.
+    /// Whether to wait until it is gone.
     pub wait: bool,
 }
 
 impl DeleteOptions {
-    /// Only this instance.
+    /// Deletes only this instance.
     pub fn instance(uid: Uid) -> Self {
         Self { uid: Some(uid), ..Self::default() }
     }
@@ -163,29 +180,30 @@ impl Default for DeleteOptions {
     }
 }
 
-/// Which part of a log.
+/// Which part of a log to return.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogOptions {
-    /// Only the last so many lines.
+    /// Only this many lines from the end.
     pub tail_lines: Option<usize>,
-    /// Go on with what is written from now.
+    /// Whether to continue with new lines as they are written.
     pub follow: bool,
 }
 
-/// Pieces of a log; raw bytes from inside a sandbox, to be escaped before a terminal sees them.
+/// The content of a log. These are untrusted bytes from inside a sandbox: escape them before you
+/// print them to a terminal.
 pub type LogStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
 
-/// How to sweep.
+/// Options of a sweep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SweepOptions {
-    /// Only tell what would be removed.
+    /// Whether to only report what would be removed.
     pub dry_run: bool,
 }
 
 impl SweepOptions {
-    /// Only tell what would be removed.
+    /// Only reports what would be removed.
     pub fn dry_run() -> Self {
         Self { dry_run: true }
     }
@@ -194,27 +212,27 @@ impl SweepOptions {
 /// What a sweep removed, or would remove.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepReport {
-    /// Each, with the reason.
+    /// What was removed, with the reason.
     pub removed: Vec<Swept>,
-    /// What should have been removed and could not be; everything else was swept all the same.
+    /// What could not be removed, with the error. It does not stop the rest of the sweep.
     #[serde(default)]
     pub failed: Vec<Unswept>,
 }
 
-/// One thing that a sweep could not remove.
+/// One sandbox whose remains a sweep could not remove.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unswept {
-    /// The sandbox it belongs to.
+    /// The sandbox.
     pub id: SandboxId,
-    /// What was answered.
+    /// The error.
     pub error: String,
 }
 
-/// One thing that a sweep removed, or would remove.
+/// One sandbox whose remains a sweep removed, or would remove.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swept {
-    /// The sandbox it belonged to.
+    /// The sandbox.
     pub id: SandboxId,
-    /// Why it is not needed any more.
+    /// Why it is no longer needed.
     pub reason: String,
 }

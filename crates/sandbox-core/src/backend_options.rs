@@ -1,4 +1,4 @@
-//! What is asked of one backend alone.
+//! Options that only one backend has.
 
 use std::collections::BTreeMap;
 
@@ -7,37 +7,46 @@ use serde_json::Value;
 
 use crate::{Error, Result};
 
-/// What only one kind of backend can do, by the name of that backend: node selectors and
-/// tolerations for `k8s`. The core does not know what they mean. Each backend reads its own,
-/// and refuses those of others and what it does not understand.
+/// Options that only one kind of backend has, by the name of that backend: for example node
+/// selectors and tolerations for `k8s`. The core does not interpret them. Each backend reads its own
+/// options, and refuses those of others and options that it does not know.
 ///
-/// Nothing secret belongs here: it is printed, and may be stored where others read it.
+/// Do not put secrets here: the options are printed, and may be stored where others can read them.
+///
+/// ```
+/// use sandbox_core::BackendOptions;
+///
+/// let mut options = BackendOptions::default();
+/// options.set("k8s", serde_json::json!({"runtimeClassName": "gvisor"}));
+/// assert!(options.only_for("k8s").is_ok());
+/// assert!(options.only_for("local").is_err());
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BackendOptions(BTreeMap<String, Value>);
 
 impl BackendOptions {
-    /// Sets those for one backend, in place of what was there. `backend` is what its
+    /// Sets the options for one backend, replacing earlier ones. `backend` is what its
     /// [`name`](crate::SandboxBackend::name) returns.
     pub fn set(&mut self, backend: impl Into<String>, options: impl Into<Value>) {
         self.0.insert(backend.into(), options.into());
     }
 
-    /// Those for one backend.
+    /// Returns the options for one backend.
     pub fn get(&self, backend: &str) -> Option<&Value> {
         self.0.get(backend)
     }
 
-    /// Whether there are none for any backend.
+    /// Returns whether there are no options for any backend.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What this backend is to read: its own, and nothing is for another.
+    /// Returns the options for this backend, if there are none for others.
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] naming a backend that some of them are for, and that this is not.
+    /// [`Error::Unsupported`] naming another backend that some options are for.
     pub fn only_for(&self, backend: &str) -> Result<Option<&Value>> {
         match self.0.keys().find(|name| *name != backend) {
             Some(other) => Err(Error::unsupported(

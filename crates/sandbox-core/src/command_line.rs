@@ -1,25 +1,32 @@
 //! One command as the single string that an SSH `exec` request carries.
 //!
-//! SSH has no argv: [RFC 4254 §6.5] sends one string, and a server hands it to the user's
-//! shell. So that arguments arrive as they are, they are quoted here and nowhere else. The
-//! form is a fixed subset of the POSIX shell's language,
+//! SSH has no argv: [RFC 4254 §6.5] sends one string, and a server passes it to the user's shell. So
+//! arguments are quoted, here and nowhere else. The format is a fixed subset of the POSIX shell's
+//! language,
 //!
 //! ```text
 //! cd -- 'DIR' && exec 'PROGRAM' 'ARG' 'ARG'
 //! exec 'PROGRAM' 'ARG'
 //! ```
 //!
-//! which every `sh` runs, and which our own server recognises with [`CommandLine::parse`] and
-//! runs without a shell, so that it works in an image that has none. A leading `~/` of a
-//! directory is not expanded by either: relative directories start at the home directory.
+//! which every `sh` runs. Our own server recognises it with [`CommandLine::parse`] and runs the program
+//! without a shell, so that it works in images that have none. Neither expands a leading `~/` of a
+//! directory: relative directories start at the home directory.
+//!
+//! ```
+//! use sandbox_core::command_line::CommandLine;
+//!
+//! let command = CommandLine { directory: None, argv: vec![b"echo".to_vec(), b"it's".to_vec()] };
+//! assert_eq!(command.encode().unwrap(), br"exec 'echo' 'it'\''s'");
+//! ```
 //!
 //! [RFC 4254 §6.5]: https://www.rfc-editor.org/rfc/rfc4254#section-6.5
 
-/// A program, its arguments and optionally the directory to run it in; bytes, for neither
-/// has to be UTF-8.
+/// A program, its arguments and optionally the directory to run it in. All are bytes, because they do
+/// not have to be UTF-8.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CommandLine {
-    /// Where to run: absolute, or relative to the home directory.
+    /// The working directory: absolute, or relative to the home directory.
     pub directory: Option<Vec<u8>>,
     /// The program and its arguments; never empty.
     pub argv: Vec<Vec<u8>>,
@@ -32,7 +39,7 @@ pub enum InvalidCommand {
     /// No program was named.
     #[error("the command is empty: name a program to run")]
     Empty,
-    /// POSIX arguments, paths and environment end at the first NUL.
+    /// A NUL byte, which ends POSIX arguments, paths and environment variables.
     #[error("{what} contains a NUL byte, which no Unix program can receive")]
     Nul {
         /// What contains it.
@@ -41,11 +48,11 @@ pub enum InvalidCommand {
 }
 
 impl CommandLine {
-    /// The string to send.
+    /// Returns the string to send.
     ///
     /// # Errors
     ///
-    /// [`InvalidCommand`] when there is no program, or a NUL byte anywhere.
+    /// [`InvalidCommand`] if there is no program, or a NUL byte anywhere.
     pub fn encode(&self) -> Result<Vec<u8>, InvalidCommand> {
         if self.argv.first().is_none_or(Vec::is_empty) {
             return Err(InvalidCommand::Empty);
@@ -66,8 +73,8 @@ impl CommandLine {
         Ok(line)
     }
 
-    /// Reads back what [`encode`](Self::encode) wrote. Anything else is `None`, and is for a
-    /// shell to understand.
+    /// Parses what [`encode`](Self::encode) wrote. Returns `None` for anything else, which is left to a
+    /// shell.
     pub fn parse(line: &[u8]) -> Option<Self> {
         let (directory, mut rest) = match line.strip_prefix(b"cd -- ") {
             Some(rest) => {
@@ -87,7 +94,7 @@ impl CommandLine {
     }
 }
 
-/// Shows the program's name alone: arguments may be secrets.
+/// Shows only the program's name: arguments may be secrets.
 impl std::fmt::Debug for CommandLine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let program = self.argv.first().map(|arg| String::from_utf8_lossy(arg));
@@ -95,7 +102,7 @@ impl std::fmt::Debug for CommandLine {
     }
 }
 
-/// Quotes one word for a POSIX shell, in single quotes; a quote inside becomes `'\''`.
+/// Quotes one word for a POSIX shell, in single quotes. A single quote inside becomes `'\''`.
 pub fn quote(word: &[u8]) -> Vec<u8> {
     let mut quoted = Vec::with_capacity(word.len() + 2);
     quote_into(word, &mut quoted);

@@ -7,16 +7,25 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{Deadline, Endpoint, PublicKey, Result};
 
-/// Anything that carries bytes both ways.
+/// A bidirectional byte stream.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
 
-/// Opens a byte stream to an endpoint: TCP, a Unix socket, a port-forward through the
-/// Kubernetes API, or memory.
+/// Opens a byte stream to an endpoint: over TCP, a Unix socket, a port-forward through the Kubernetes
+/// API, or in memory.
+///
+/// ```
+/// use std::time::Duration;
+/// use sandbox_core::{ByteStream, Connector, Deadline, Endpoint, Result};
+///
+/// async fn dial(connector: &dyn Connector, endpoint: &Endpoint) -> Result<Box<dyn ByteStream>> {
+///     connector.connect(endpoint, Deadline::after(Duration::from_secs(5))).await
+/// }
+/// ```
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait Connector: Debug + Send + Sync + 'static {
-    /// Connects by the deadline.
+    /// Connects before the deadline.
     ///
     /// # Errors
     ///
@@ -25,39 +34,48 @@ pub trait Connector: Debug + Send + Sync + 'static {
     /// an endpoint of another kind.
     async fn connect(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<Box<dyn ByteStream>>;
 
-    /// Told that the stream which was opened last to this endpoint led elsewhere: something with
-    /// another host key answered, or no SSH server. Returns whether the next one will go another
-    /// way, so that it is worth trying; without another way, it is not.
+    /// Reports that the last stream to this endpoint led to the wrong server: one with another host key,
+    /// or no SSH server. Returns whether the next stream will take another path, so that a retry makes
+    /// sense.
     fn led_astray(&self, endpoint: &Endpoint) -> bool {
-        // One that has only one way.
+        // By default there is only one path.
         let _only = endpoint;
         false
     }
 
-    /// Asked after a connection failed: whether the server has had the time to begin and never
-    /// answered, so that waiting longer for it is in vain.
+    /// Called after a connection failed: returns whether the server has had enough time to start without
+    /// ever answering, so that waiting longer is useless.
     fn gives_up(&self, endpoint: &Endpoint) -> bool {
-        // One that does not know when its servers begin.
+        // By default it is not known when servers start.
         let _whichever = endpoint;
         false
     }
 }
 
-/// Asks an SSH server for its host key: for an image's own server, whose key nobody knows
-/// before it runs.
+/// Asks an SSH server for its host key: for an image's own server, whose key nobody knows before it
+/// runs.
 ///
-/// There is no "accept any" for sessions: an [`Access`](crate::Access) always has the key to
-/// pin. A backend that has to learn it does so once, over a stream that is known to lead to the
-/// server, and never over a network that others may answer on.
+/// Sessions have no "accept any": an [`Access`](crate::Access) always has the key to pin. A backend
+/// that has to learn the key does so once, over a stream that is known to lead to the server, and
+/// never over a network on which others may answer.
+///
+/// ```
+/// use std::time::Duration;
+/// use sandbox_core::{ByteStream, Deadline, HostKeyProbe, PublicKey, Result};
+///
+/// async fn learn(probe: &dyn HostKeyProbe, stream: Box<dyn ByteStream>) -> Result<PublicKey> {
+///     probe.host_key(stream, Deadline::after(Duration::from_secs(5))).await
+/// }
+/// ```
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait HostKeyProbe: Debug + Send + Sync + 'static {
-    /// The key of the server at the other end, which has proved that it has the private half.
-    /// The stream is closed; nobody logs in.
+    /// Returns the key of the server at the other end, after the server has proved that it has the
+    /// private key. The stream is then closed, without logging in.
     ///
     /// # Errors
     ///
-    /// [`Connection`](crate::Error::Connection): at the stage `Dial` for what is no SSH server
-    /// yet, at `HostKey` for one that has no key of a kind that can be pinned.
+    /// [`Connection`](crate::Error::Connection): at the stage `Dial` if no SSH server answers yet, at
+    /// `HostKey` if the server has no key of a type that can be pinned.
     async fn host_key(&self, stream: Box<dyn ByteStream>, deadline: Deadline) -> Result<PublicKey>;
 }

@@ -1,4 +1,4 @@
-//! A point in time by which something shall be done.
+//! A point in time by which an operation must finish.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,8 +7,21 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{Error, Result};
 
-/// A point in time by which something shall be done; passed down unchanged, so that steps do
-/// not add up their time-outs.
+/// A point in time by which an operation must finish. It is passed down unchanged, so that the
+/// timeouts of the steps do not add up.
+///
+/// ```
+/// use std::time::Duration;
+/// use sandbox_core::Deadline;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> sandbox_core::Result<()> {
+/// let deadline = Deadline::after(Duration::from_secs(5));
+/// let answer = deadline.bound("answer", async { Ok(42) }).await?;
+/// assert!(!deadline.has_passed());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline {
     at: Instant,
@@ -16,7 +29,7 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// So long from now.
+    /// Creates a deadline this long from now.
     pub fn after(duration: Duration) -> Self {
         let now = Instant::now();
         // Far enough for any program when the sum does not fit.
@@ -24,26 +37,26 @@ impl Deadline {
         Self { at, after: duration }
     }
 
-    /// The point in time.
+    /// Returns the point in time.
     pub fn instant(self) -> Instant {
         self.at
     }
 
-    /// How long is left; zero when it has passed.
+    /// Returns how much time is left; zero if it has passed.
     pub fn remaining(self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
     }
 
-    /// Whether it has passed.
+    /// Returns whether it has passed.
     pub fn has_passed(self) -> bool {
         self.remaining().is_zero()
     }
 
-    /// Waits for `future`, at most until the deadline; then the future is dropped.
+    /// Waits for `future`, at most until the deadline, when the future is dropped.
     ///
     /// # Errors
     ///
-    /// The future's own, or [`Error::Timeout`] naming `operation`.
+    /// The error of the future, or [`Error::Timeout`] naming `operation`.
     pub async fn bound<T>(
         self,
         operation: &'static str,
@@ -55,7 +68,7 @@ impl Deadline {
         }
     }
 
-    /// The error for what was not done in time.
+    /// Returns the error for an operation that did not finish in time.
     pub fn error(self, operation: &'static str) -> Error {
         Error::Timeout { operation, after: self.after }
     }

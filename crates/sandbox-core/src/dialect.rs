@@ -1,32 +1,38 @@
-//! What our client and our server say to each other beyond plain SSH.
+//! The protocol between our client and our server beyond plain SSH.
 //!
-//! Everything here is ordinary SSH with agreed names, so that nothing breaks against another
-//! server: a client uses it only when the server's identification string begins with
-//! [`SERVER_ID`].
+//! Everything here is ordinary SSH with agreed names, so that nothing breaks with another server: a
+//! client uses it only if the server's identification string begins with [`SERVER_ID`].
 //!
-//! | to do | client sends | server answers |
+//! | to | client sends | server answers |
 //! |---|---|---|
 //! | start a job | `env` [`JOB`] = id, then `exec` | exit-status 0 once it runs; 126 or 127 and a message if it cannot |
 //! | attach to a job | `env` [`JOB`], [`JOB_OFFSET`], [`JOB_FOLLOW`], then `subsystem` [`JOB_SUBSYSTEM`] | the log from that byte, then the job's exit-status or exit-signal if it has ended; `signal` requests reach the job |
 //! | list jobs | `subsystem` [`JOBS_SUBSYSTEM`] | one line of JSON per job, see [`JobRecord`] |
-//! | lengthen the life | `env` [`EXTEND_SECONDS`], then `subsystem` [`LIFETIME_SUBSYSTEM`] | exit-status 0 and the seconds left, as decimal text |
+//! | extend the `ttl` | `env` [`EXTEND_SECONDS`], then `subsystem` [`LIFETIME_SUBSYSTEM`] | exit-status 0 and the seconds left, as decimal text |
 
 use serde::{Deserialize, Serialize};
 
-/// How our server's SSH identification string begins; its version follows (RFC 4253 §4.2).
+/// The prefix of our server's SSH identification string; its version follows (RFC 4253 §4.2).
 pub const SERVER_ID: &str = "SSH-2.0-sandbox_sshd_";
 
-/// The version of this dialect that is spoken here: that of the crates.
+/// The version of this dialect, which is that of the crates.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The version in the identification string of a server of ours; `None` for another server.
+/// Returns the version in the identification string of our server; `None` for another server.
+///
+/// ```
+/// use sandbox_core::dialect::server_version;
+///
+/// assert_eq!(server_version(b"SSH-2.0-sandbox_sshd_0.1.0"), Some("0.1.0"));
+/// assert_eq!(server_version(b"SSH-2.0-OpenSSH_9.2p1"), None);
+/// ```
 pub fn server_version(identification: &[u8]) -> Option<&str> {
     let version = identification.strip_prefix(SERVER_ID.as_bytes())?;
     std::str::from_utf8(version).ok()
 }
 
-/// Whether a server of this version is understood here: whether Semantic Versioning calls the
-/// two compatible (the same major version, and below 1.0 the same minor version).
+/// Returns whether this client works with a server of this version: whether the two are compatible
+/// under Semantic Versioning (the same major version, and below 1.0 the same minor version).
 pub fn is_understood(version: &str) -> bool {
     compatible_part(version).is_some_and(|part| compatible_part(VERSION) == Some(part))
 }
@@ -39,9 +45,9 @@ fn compatible_part(version: &str) -> Option<(u64, u64)> {
     }
 }
 
-/// Environment request naming the job to start or to attach to.
+/// Environment request: the job to start or to attach to.
 pub const JOB: &str = "SANDBOX_JOB";
-/// Environment request: the first byte of the log to send, decimal; beyond the end sends none.
+/// Environment request: the first byte of the log to send, in decimal; beyond the end sends none.
 pub const JOB_OFFSET: &str = "SANDBOX_JOB_OFFSET";
 /// Environment request: `1` keeps the channel open until the job has ended.
 pub const JOB_FOLLOW: &str = "SANDBOX_JOB_FOLLOW";
@@ -49,9 +55,9 @@ pub const JOB_FOLLOW: &str = "SANDBOX_JOB_FOLLOW";
 pub const JOB_SUBSYSTEM: &str = "sandbox-job";
 /// Subsystem that lists the jobs.
 pub const JOBS_SUBSYSTEM: &str = "sandbox-jobs";
-/// Environment request: let the sandbox live for this many more seconds from now, decimal.
+/// Environment request: let the sandbox live for this many seconds from now, in decimal.
 pub const EXTEND_SECONDS: &str = "SANDBOX_EXTEND_SECONDS";
-/// Subsystem that lengthens the sandbox's life.
+/// Subsystem that extends the sandbox's `ttl`.
 pub const LIFETIME_SUBSYSTEM: &str = "sandbox-lifetime";
 
 /// One job, as [`JOBS_SUBSYSTEM`] writes it.
@@ -59,19 +65,19 @@ pub const LIFETIME_SUBSYSTEM: &str = "sandbox-lifetime";
 pub struct JobRecord {
     /// Chosen by the client.
     pub id: String,
-    /// The program's name; arguments may be secrets and are left out.
+    /// The program's name. Arguments may be secrets, and are not included.
     pub program: String,
     /// Process id inside the sandbox.
     pub pid: u32,
-    /// Start, in milliseconds since the Unix epoch by the sandbox's clock.
+    /// Its start, in milliseconds since the Unix epoch, by the sandbox's clock.
     pub started_ms: u64,
     /// Bytes of output kept in the log.
     pub log_bytes: u64,
     /// Bytes of output dropped because the log was full.
     pub dropped_bytes: u64,
-    /// Exit code, when it has ended by itself.
+    /// The exit code, if it has exited.
     pub exit_code: Option<u32>,
-    /// The signal's name without `SIG`, when one ended it.
+    /// The name of the signal without `SIG`, if it was killed by one.
     pub exit_signal: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! How a sandbox came to be, and what became of it.
+//! The events in the life of a sandbox, and explanations of its state.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,46 +9,46 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CreationReason, Result, timestamp};
 
-/// A step in a sandbox's life, as it happens.
+/// An event in the life of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxEvent {
-    /// When, by the backend's clock.
+    /// When it happened, by the backend's clock.
     #[serde(with = "timestamp")]
     pub at: SystemTime,
-    /// Which step.
+    /// What happened.
     pub kind: SandboxEventKind,
-    /// The backend's own words, where it has any.
+    /// The backend's message; may be empty.
     pub message: String,
 }
 
-/// The steps. A backend reports up to [`Addressed`](Self::Addressed) or
-/// [`Failed`](Self::Failed); that SSH answers is found out by connecting.
+/// Kinds of events. A backend reports up to [`Addressed`](Self::Addressed) or
+/// [`Failed`](Self::Failed). Whether SSH answers is known only after connecting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum SandboxEventKind {
-    /// Accepted.
+    /// The sandbox was accepted.
     Created,
-    /// It has a machine to run on.
+    /// It was assigned to a machine.
     Scheduled,
-    /// Its image is being fetched.
+    /// Its image is being pulled.
     Pulling,
-    /// Its processes run.
+    /// Its processes are running.
     Started,
     /// Its endpoint can be dialled.
     Addressed,
-    /// SSH has answered with the right key: told by the client, not by a backend.
+    /// SSH has answered with the pinned key. The client reports this, not a backend.
     Ready,
-    /// Something is wrong that may mend itself; the message says what.
+    /// There is a problem that may pass; the message says which.
     Warning,
-    /// It cannot come to be, or has broken down; the message says why.
+    /// It cannot start, or has failed; the message says why.
     Failed,
-    /// It is gone.
+    /// It was deleted.
     Deleted,
 }
 
 impl SandboxEventKind {
-    /// Nothing follows.
+    /// Returns whether this is the last event.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Failed | Self::Deleted)
     }
@@ -70,25 +70,25 @@ impl fmt::Display for SandboxEventKind {
     }
 }
 
-/// The events of one sandbox, those of the past first. It ends after a final one.
+/// The events of one sandbox, past ones first. The stream ends after a final event.
 pub type EventStream = Pin<Box<dyn Stream<Item = Result<SandboxEvent>> + Send>>;
 
-/// Why a sandbox is as it is: asked when a connection was lost or never came about.
+/// An explanation of the state of a sandbox, requested when a connection was lost or never made.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Diagnosis {
     /// One sentence: `the Pod was evicted: the node was low on memory`.
     pub summary: String,
-    /// The kind of what stands in its way or has ended it, where that is known.
+    /// What prevents it from running or has ended it, if known.
     #[serde(default)]
     pub reason: Option<CreationReason>,
-    /// It has ended and will not answer again.
+    /// Whether it has ended and will not answer again.
     pub is_final: bool,
     /// The latest events, oldest first.
     pub events: Vec<SandboxEvent>,
-    /// It could not come to be for the way it was made, and the backend, which has found that
-    /// out now, would make it another way: creating it anew may succeed.
+    /// Whether it could not start because of the way in which it was created, and the backend would now
+    /// create it in another way, so that a new attempt may succeed.
     pub try_again: bool,
-    /// The last lines of the server's own log.
+    /// The last lines of the server's log.
     pub log_tail: String,
 }

@@ -1,4 +1,4 @@
-//! Commands: what to run.
+//! A command to run: program, environment, terminal.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,29 +10,42 @@ use crate::command_line::{CommandLine, InvalidCommand};
 use crate::{Error, Result};
 
 /// A command to run in a sandbox.
+///
+/// ```
+/// use std::time::Duration;
+/// use sandbox_core::ExecRequest;
+///
+/// # fn main() -> sandbox_core::Result<()> {
+/// let mut request = ExecRequest::argv(["make", "-C", "src"]);
+/// request.env.set("LC_ALL", "C")?;
+/// request.timeout = Some(Duration::from_secs(60));
+/// assert_eq!(request.command_line()?, b"exec 'make' '-C' 'src'");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ExecRequest {
     /// What to run.
     pub program: Program,
-    /// Where: absolute, or relative to the home directory, which is the default.
+    /// The working directory: absolute, or relative to the home directory, which is the default.
     pub directory: Option<Vec<u8>>,
-    /// Added to the sandbox's own environment.
+    /// Variables to add to the sandbox's environment.
     pub env: Env,
-    /// Whether the command gets an input. Without, it reads the end of file at once.
+    /// Whether the command has standard input. Otherwise it reads end of file at once.
     pub stdin: bool,
-    /// A terminal to run in; then stdout and stderr are one.
+    /// The terminal to run in. Standard output and standard error are then one stream.
     pub pty: Option<Pty>,
-    /// Kill the whole process group when it runs longer.
+    /// Kill the whole process group if it runs longer than this.
     pub timeout: Option<Duration>,
 }
 
 /// What to run.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Program {
-    /// A program and its arguments, each arriving as it is.
+    /// A program and its arguments, passed on unchanged.
     Argv(Vec<Vec<u8>>),
-    /// A line for the sandbox's shell.
+    /// A line for the sandbox's `/bin/sh`.
     Shell(Vec<u8>),
 }
 
@@ -41,7 +54,7 @@ pub enum Program {
 pub struct Pty {
     /// The value of TERM, such as `xterm-256color`.
     pub term: String,
-    /// Its first size.
+    /// Its initial size.
     pub size: PtySize,
 }
 
@@ -54,29 +67,41 @@ pub struct PtySize {
     pub rows: u16,
 }
 
-/// Environment variables. Values may be secrets: they are wiped from memory when dropped and
+/// Environment variables. The values may be secrets: they are wiped from memory when dropped, and
 /// never printed.
+///
+/// ```
+/// use sandbox_core::Env;
+///
+/// # fn main() -> sandbox_core::Result<()> {
+/// let mut env = Env::default();
+/// env.set("TOKEN", "secret")?;
+/// assert!(env.set("A=B", "no").is_err());
+/// assert_eq!(format!("{env:?}"), r#"{"TOKEN"}"#);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Default)]
 pub struct Env(BTreeMap<String, Zeroizing<String>>);
 
 impl ExecRequest {
-    /// A program with its arguments, run at home without input and without a time limit.
+    /// A program with its arguments, in the home directory, without input and without a timeout.
     pub fn argv<A: Into<Vec<u8>>>(argv: impl IntoIterator<Item = A>) -> Self {
         Self::new(Program::Argv(argv.into_iter().map(Into::into).collect()))
     }
 
-    /// A line for the shell, run at home without input and without a time limit.
+    /// A line for the shell, in the home directory, without input and without a timeout.
     pub fn shell(line: impl Into<Vec<u8>>) -> Self {
         Self::new(Program::Shell(line.into()))
     }
 
-    /// Runs `program` at home without input and without a time limit.
+    /// Runs `program` in the home directory, without input and without a timeout.
     pub fn new(program: Program) -> Self {
         Self { program, directory: None, env: Env::default(), stdin: false, pty: None, timeout: None }
     }
 
-    /// The string of the SSH `exec` request. A line for the shell becomes the argument of
-    /// `/bin/sh -c`, so that it means the same whatever the user's login shell is.
+    /// Returns the string for the SSH `exec` request. A line for the shell becomes the argument of
+    /// `/bin/sh -c`, so that it means the same with any login shell.
     ///
     /// # Errors
     ///
@@ -94,7 +119,7 @@ impl ExecRequest {
     }
 }
 
-/// Shows the program's name alone: arguments may be secrets.
+/// Shows only the program's name: arguments may be secrets.
 impl fmt::Debug for ExecRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ExecRequest")
@@ -148,17 +173,17 @@ impl Env {
         Ok(())
     }
 
-    /// Takes over all of `other`, whose values win.
+    /// Adds all variables of `other`, which override existing ones.
     pub fn extend(&mut self, other: &Self) {
         self.0.extend(other.0.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
 
-    /// Names and values, ordered by name.
+    /// Returns the names and values, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Whether there is none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -6,35 +6,43 @@ use serde::{Deserialize, Serialize};
 
 use crate::timestamp;
 
-/// A file to write.
+/// A file to upload.
+///
+/// ```
+/// use sandbox_core::UploadRequest;
+///
+/// let mut request = UploadRequest::new("bin/tool");
+/// request.mode = Some(0o755);
+/// assert_eq!(request.partial_path(), "bin/.tool.sandbox-partial");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UploadRequest {
-    /// Where to: absolute, or relative to the home directory. The bytes are written to a
-    /// temporary name beside it, which takes this name when they are all there.
+    /// The target path: absolute, or relative to the home directory. The content is written under a
+    /// temporary name next to it, and renamed when it is complete.
     pub path: String,
-    /// Permission bits of the new file; 0o644 unless set. Set-uid bits are not sent.
+    /// The permission bits of the new file; the default is 0o644. Set-uid bits are not sent.
     pub mode: Option<u32>,
-    /// The time of last modification to give it.
+    /// The modification time to set.
     pub modified: Option<SystemTime>,
-    /// How many bytes there will be, when known: anything else is an error then. Of a file
-    /// that is continued it is the size of all of it.
+    /// The number of bytes, if known. Any other number is then an error. For a resumed file it is the
+    /// size of the whole file.
     pub size: Option<u64>,
-    /// Continue what an earlier upload began: so many bytes of it are under
-    /// [`partial_path`](Self::partial_path) already, and are right; the caller has made sure.
-    /// Only what comes after them is read from the source. When this fails, what there is
-    /// stays there, to be continued once more. `Some(0)` begins such a file.
+    /// Resume an earlier upload: this many bytes are already in the file
+    /// [`partial_path`](Self::partial_path), and the caller has verified them. Only the bytes after them
+    /// are read from the source. If this upload fails, the partial file stays, to be resumed again.
+    /// `Some(0)` starts such a file.
     pub resume_at: Option<u64>,
 }
 
 impl UploadRequest {
-    /// To this path, with the default mode and time.
+    /// Uploads to this path, with the default mode and time.
     pub fn new(path: impl Into<String>) -> Self {
         Self { path: path.into(), mode: None, modified: None, size: None, resume_at: None }
     }
 
-    /// Where an upload to be resumed is kept until it is complete: beside the file, as
-    /// `.NAME.sandbox-partial`. The name is always the same for the same path.
+    /// Returns the path of the partial file of a resumable upload: next to the target, as
+    /// `.NAME.sandbox-partial`. It is always the same for the same target.
     pub fn partial_path(&self) -> String {
         let (directory, name) =
             self.path.rfind('/').map_or(("", self.path.as_str()), |slash| self.path.split_at(slash + 1));
@@ -42,29 +50,35 @@ impl UploadRequest {
     }
 }
 
-/// A file to read.
+/// A file to download.
+///
+/// ```
+/// use sandbox_core::DownloadRequest;
+///
+/// let mut request = DownloadRequest::new("result.json");
+/// request.max_size = Some(1 << 20);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DownloadRequest {
-    /// Which: absolute, or relative to the home directory.
+    /// The path: absolute, or relative to the home directory.
     pub path: String,
-    /// An error when there is more, so that a hostile file cannot fill the disk.
+    /// The maximum size. A larger file is an error, so that a hostile sandbox cannot fill the disk.
     pub max_size: Option<u64>,
-    /// Bytes at its beginning that are not wanted, for they are here already. An error when
-    /// the file is shorter.
+    /// The number of bytes to skip at the beginning, because they are already here. A shorter file is an
+    /// error.
     pub offset: u64,
 }
 
 impl DownloadRequest {
-    /// This file, whatever its size.
+    /// Downloads this file, whatever its size.
     pub fn new(path: impl Into<String>) -> Self {
         Self { path: path.into(), max_size: None, offset: 0 }
     }
 }
 
-/// The name that a file has, where its transfer can be resumed, until it is complete:
-/// `.NAME.sandbox-partial`. Of a name too long for that, a beginning and a number made of all
-/// of it.
+/// Returns the name of the partial file of a resumable transfer: `.NAME.sandbox-partial`. If the name
+/// is too long for that, its beginning and a hash of the whole name are used.
 pub fn partial_name(name: &str) -> String {
     // File systems take 255 bytes.
     const MOST: usize = 200;
@@ -79,26 +93,26 @@ pub fn partial_name(name: &str) -> String {
     format!(".{}-{hash:016x}.sandbox-partial", &name[..end])
 }
 
-/// What is known of a file.
+/// Information about a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FileInfo {
-    /// Its last component, as the sandbox names it: never empty, never `.` or `..`, without a
-    /// `/`; for the answer to a path, that path.
+    /// The last component of its path, as the sandbox reports it: never empty, `.` or `..`, and without
+    /// a `/`. In the answer to a request for a path, that path.
     pub name: String,
-    /// What it is.
+    /// The kind of file.
     pub kind: FileKind,
     /// Its size in bytes.
     pub size: u64,
-    /// Its permission bits, the set-uid, set-gid and sticky bits included.
+    /// Its permission bits, including the set-uid, set-gid and sticky bits.
     pub mode: u32,
-    /// When its content last changed.
+    /// When its content was last modified.
     #[serde(with = "timestamp::option")]
     pub modified: Option<SystemTime>,
 }
 
 impl FileInfo {
-    /// What is known of a file.
+    /// Creates information about a file.
     pub fn new(
         name: impl Into<String>,
         kind: FileKind,

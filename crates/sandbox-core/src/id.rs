@@ -1,4 +1,4 @@
-//! Names: of a sandbox, of one instance of it, of a job inside it.
+//! Identifiers: of a sandbox, of one instance of it, of a job inside it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,8 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// The name of a sandbox: a DNS label ([RFC 1123]) of at most 40 bytes that begins with a
-/// letter, such as `sbx-k3v9q2xw7d`. It is what people type, and on Kubernetes the Pod's name.
+/// The id of a sandbox: a DNS label ([RFC 1123]) of at most 40 bytes that begins with a letter, such as
+/// `sbx-k3v9q2xw7d`. On Kubernetes it is also the name of the Pod.
+///
+/// ```
+/// use sandbox_core::SandboxId;
+///
+/// # fn main() -> sandbox_core::Result<()> {
+/// let id: SandboxId = "nightly-tests".parse()?;
+/// assert!("Not Valid".parse::<SandboxId>().is_err());
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// [RFC 1123]: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-label-names
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,69 +26,69 @@ use crate::{Error, Result};
 pub struct SandboxId(String);
 
 impl SandboxId {
-    /// The longest id, in bytes. It leaves room for suffixes within Kubernetes' 63.
+    /// The maximum length in bytes. It leaves room for suffixes within Kubernetes' limit of 63.
     pub const MAX_LEN: usize = 40;
 
-    /// A new id that nobody else has: `sbx-` and 50 random bits.
+    /// Generates a unique id: `sbx-` and 50 random bits.
     ///
     /// # Errors
     ///
-    /// When the operating system has no randomness to give.
+    /// [`Error::Backend`] if the operating system provides no randomness.
     pub fn generate() -> Result<Self> {
         Ok(Self(format!("sbx-{}", random_word(10)?)))
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// One instance of a sandbox: the Pod's uid, or a random one made with the local sandbox. A
-/// sandbox deleted and made again under the same id has another uid, and nothing that was
-/// cached for the first (connections, keys) is used for the second.
+/// Identifies one instance of a sandbox: the Pod's uid, or a random one of a local sandbox. A sandbox
+/// that is deleted and created again under the same id has another uid. Nothing that was cached for
+/// the first instance (connections, keys) is used for the second.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Uid(String);
 
 impl Uid {
-    /// Takes over a uid that a backend gave.
+    /// Wraps a uid that a backend has assigned.
     pub fn new(uid: impl Into<String>) -> Self {
         Self(uid.into())
     }
 
-    /// A new random uid, of 100 bits.
+    /// Generates a random uid of 100 bits.
     ///
     /// # Errors
     ///
-    /// When the operating system has no randomness to give.
+    /// [`Error::Backend`] if the operating system provides no randomness.
     pub fn generate() -> Result<Self> {
         Ok(Self(random_word(20)?))
     }
 
-    /// The uid as text.
+    /// Returns the uid as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A background job inside a sandbox, such as `job-4tq8xw`: letters, digits and dashes, at
-/// most 40 bytes.
+/// The id of a background job inside a sandbox, such as `job-4tq8xw`: lower-case letters, digits and
+/// dashes, at most 40 bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct JobId(String);
 
 impl JobId {
-    /// A new id, unique within its sandbox: `job-` and 30 random bits.
+    /// Generates an id that is unique within its sandbox: `job-` and 30 random bits.
     ///
     /// # Errors
     ///
-    /// When the operating system has no randomness to give.
+    /// [`Error::Backend`] if the operating system provides no randomness.
     pub fn generate() -> Result<Self> {
         Ok(Self(format!("job-{}", random_word(6)?)))
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! What people see of a sandbox.
+//! The public description of a sandbox.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -7,106 +7,106 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Resources, SandboxId, Uid, timestamp};
 
-/// A sandbox as it can be shown, logged and stored: no secret is in it.
+/// The description of a sandbox. It contains no secrets, so it can be shown, logged and stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxInfo {
-    /// The name it is asked for by.
+    /// Its id.
     pub id: SandboxId,
-    /// This instance of it.
+    /// The uid of this instance.
     pub uid: Uid,
-    /// Which backend keeps it: `local`, `k8s`.
+    /// The name of its backend, such as `local` or `k8s`.
     pub backend: String,
-    /// Where it is in its life.
+    /// Its state.
     pub state: SandboxState,
-    /// Where its SSH server listens: an IP address, or a socket's path.
+    /// The address of its SSH server: an IP address, or the path of a socket.
     pub address: Option<String>,
     /// The TCP port of its SSH server; a Unix socket has none.
     pub port: Option<u16>,
     /// The login name.
     pub user: String,
-    /// The home directory inside, once known.
+    /// The home directory inside, if known.
     pub home: Option<String>,
-    /// The image it was made from.
+    /// The image from which it was created.
     pub image: Option<String>,
-    /// The labels it was made with.
+    /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// When it was created.
     #[serde(with = "timestamp")]
     pub created_at: SystemTime,
-    /// When it ends, if nobody extends it.
+    /// When it ends, unless it is extended.
     #[serde(with = "timestamp::option")]
     pub expires_at: Option<SystemTime>,
-    /// What separates it from its surroundings.
+    /// How it is isolated.
     pub isolation: Isolation,
-    /// The limits that really hold.
+    /// The limits that are actually enforced.
     pub limits: Vec<AppliedLimit>,
 }
 
-/// Where a sandbox is in its life. Ready is not among them: whether SSH answers is found out
-/// by connecting.
+/// The state of a sandbox. There is no `Ready`: whether SSH answers is known only after connecting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum SandboxState {
-    /// Accepted; its server does not run yet.
+    /// It was accepted; its server is not running yet.
     Pending,
-    /// Its server runs.
+    /// Its server is running.
     Running,
     /// It has ended, or is being removed.
     Ended,
 }
 
-/// What separates a sandbox from its surroundings.
+/// How a sandbox is isolated from its environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Isolation {
-    /// The kind, in one word: `pod`, `namespaces`, `landlock`, `none`.
+    /// The kind of isolation: `pod`, `namespaces`, `landlock` or `none`.
     pub kind: String,
-    /// Each means that was applied: `user namespace`, `seccomp`, `gvisor`.
+    /// The mechanisms that were applied, such as `user namespace`, `seccomp` or `gvisor`.
     pub applied: Vec<String>,
 }
 
-/// A limit that holds, and how.
+/// A limit that is enforced, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppliedLimit {
-    /// Of what: `memory`, `pids`, `cpu`, `disk`.
+    /// The resource: `memory`, `pids`, `cpu` or `disk`.
     pub resource: String,
-    /// The amount, as it is written in a [`SandboxSpec`](crate::SandboxSpec).
+    /// The amount, in the notation of a [`SandboxSpec`](crate::SandboxSpec).
     pub value: String,
-    /// Over what it holds.
+    /// What it applies to.
     pub scope: LimitScope,
-    /// What enforces it: `cgroup v2`, `rlimit`, `tmpfs`.
+    /// What enforces it, such as `cgroup v2`, `rlimit` or `tmpfs`.
     pub by: String,
 }
 
-/// Over what a limit holds.
+/// What a limit applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitScope {
     /// The whole sandbox.
     Sandbox,
-    /// Each process by itself.
+    /// Each process separately.
     Process,
 }
 
-/// What a backend can do. What it cannot is [`Error::Unsupported`](crate::Error::Unsupported).
+/// What a backend can do. Requests for anything else return
+/// [`Error::Unsupported`](crate::Error::Unsupported).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// Takes container images.
+    /// Whether sandboxes are created from container images.
     pub images: bool,
-    /// Sandboxes can reach other hosts.
+    /// Whether sandboxes can reach other hosts.
     pub network: bool,
-    /// The soft end is kept by the sandbox's own server, which has to be told when it is put
-    /// off; otherwise the backend keeps it.
+    /// Whether the sandbox's own server enforces the `ttl`, and has to be told when it is extended.
+    /// Otherwise the backend enforces it.
     pub server_keeps_ttl: bool,
-    /// What serves is the SDK's own server: it has jobs, keeps the environment for whoever takes
-    /// a sandbox up, and ends one that nobody uses. An image's own server does none of it.
+    /// Whether sandboxes run the SDK's own server, which provides jobs, stores the environment for other
+    /// processes, and ends idle sandboxes. An image's own server does none of this.
     pub own_server: bool,
-    /// Limits that can be asked for: those that are true here can be applied.
+    /// Which limits can be applied.
     pub limits: LimitSupport,
 }
 
-/// Which limits can be applied over a whole sandbox.
+/// Which limits a backend can apply to a whole sandbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LimitSupport {
@@ -121,7 +121,7 @@ pub struct LimitSupport {
 }
 
 impl LimitSupport {
-    /// The first limit of `asked` that cannot be applied.
+    /// Returns the first limit of `asked` that cannot be applied.
     pub fn first_missing(&self, asked: &Resources) -> Option<&'static str> {
         [
             ("cpu", asked.cpu.is_some() && !self.cpu),

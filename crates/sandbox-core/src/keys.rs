@@ -1,4 +1,4 @@
-//! Keys: one pair for a sandbox's host and one for its user, made anew for every sandbox.
+//! SSH keys: one pair for the host and one for the user, generated for every sandbox.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,32 +8,44 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::{Error, Result};
 
-/// A private key in OpenSSH's text form ([PROTOCOL.key]), wiped from memory when dropped and
+/// A private key in OpenSSH's text format ([PROTOCOL.key]). It is wiped from memory when dropped, and
 /// never printed.
 ///
 /// [PROTOCOL.key]: https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.key
 #[derive(Clone)]
 pub struct PrivateKey(Zeroizing<String>);
 
-/// A public key in OpenSSH's one-line form: `ssh-ed25519 AAAA…`, without comment.
+/// A public key in OpenSSH's one-line format: `ssh-ed25519 AAAA…`, without a comment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PublicKey(String);
 
-/// Both halves.
+/// A private key and its public key.
+///
+/// ```
+/// use sandbox_core::{KeyPair, PublicKey};
+///
+/// # fn main() -> sandbox_core::Result<()> {
+/// let pair = KeyPair::generate()?;
+/// let parsed: PublicKey = pair.public.as_str().parse()?;
+/// assert_eq!(parsed, pair.private.public_key()?);
+/// assert_eq!(format!("{:?}", pair.private), "PrivateKey(…)");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct KeyPair {
-    /// The half to keep.
+    /// The private key.
     pub private: PrivateKey,
-    /// The half to give away.
+    /// The public key.
     pub public: PublicKey,
 }
 
 impl KeyPair {
-    /// A new ed25519 pair ([RFC 8709](https://www.rfc-editor.org/rfc/rfc8709)).
+    /// Generates an ed25519 key pair ([RFC 8709](https://www.rfc-editor.org/rfc/rfc8709)).
     ///
     /// # Errors
     ///
-    /// When the operating system has no randomness to give.
+    /// [`Error::Backend`] if the operating system provides no randomness.
     pub fn generate() -> Result<Self> {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(seed.as_mut_slice())
@@ -51,12 +63,12 @@ impl KeyPair {
 }
 
 impl PrivateKey {
-    /// Takes a private key in OpenSSH's text form; the argument's memory is wiped.
+    /// Parses a private key in OpenSSH's text format. The memory of the argument is wiped.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when it is none, or is protected by a passphrase. The text is not
-    /// repeated in the error.
+    /// [`Error::Invalid`] if it is not a private key, or is protected by a passphrase. The error does not
+    /// contain the text.
     pub fn from_openssh(mut text: String) -> Result<Self> {
         let parsed = ssh_key::PrivateKey::from_openssh(text.as_bytes());
         let kept = Zeroizing::new(text.clone());
@@ -76,16 +88,16 @@ impl PrivateKey {
         }
     }
 
-    /// The text, for the one who connects with it or stores it.
+    /// Returns the text of the key, to connect with it or to store it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The public half.
+    /// Returns the public key.
     ///
     /// # Errors
     ///
-    /// None in practice: the key was parsed before.
+    /// Never in practice: the key was already parsed.
     pub fn public_key(&self) -> Result<PublicKey> {
         ssh_key::PrivateKey::from_openssh(self.0.as_bytes())
             .and_then(|key| ssh_key::PublicKey::from(key.public_key().key_data().clone()).to_openssh())
@@ -94,7 +106,7 @@ impl PrivateKey {
     }
 }
 
-/// Shows that there is a key, never the key.
+/// Shows that there is a key, never the key itself.
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PrivateKey(…)")
@@ -102,16 +114,16 @@ impl fmt::Debug for PrivateKey {
 }
 
 impl PublicKey {
-    /// The one-line form.
+    /// Returns the one-line format.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The key's SHA-256 fingerprint as `ssh-keygen -l` shows it.
+    /// Returns the key's SHA-256 fingerprint, as shown by `ssh-keygen -l`.
     ///
     /// # Errors
     ///
-    /// None in practice: the key was parsed before.
+    /// Never in practice: the key was already parsed.
     pub fn fingerprint(&self) -> Result<String> {
         ssh_key::PublicKey::from_openssh(&self.0)
             .map(|key| key.fingerprint(ssh_key::HashAlg::Sha256).to_string())
@@ -119,7 +131,7 @@ impl PublicKey {
     }
 }
 
-/// Reads the one-line form; a comment is dropped, so that equal keys are equal.
+/// Parses the one-line format. A comment is dropped, so that equal keys compare equal.
 impl FromStr for PublicKey {
     type Err = Error;
 

@@ -1,17 +1,17 @@
-//! Traits, types and errors of the sandbox SDK: no Kubernetes, no SSH, no sockets.
+//! Traits, types and errors of the sandbox SDK, without Kubernetes, SSH or sockets.
 //!
-//! A *sandbox* is an isolated place to run commands and keep files for a while. Four small
-//! traits stand between the layers, each of which can be replaced by a mock (feature `mock`)
-//! or by an implementation of one's own:
+//! A *sandbox* is an isolated, short-lived environment for commands and files. Four small traits
+//! separate the layers. Each can be replaced by a mock (feature `mock`) or by your own
+//! implementation:
 //!
-//! | trait | is | implemented by |
+//! | trait | purpose | implemented by |
 //! |---|---|---|
-//! | [`SandboxBackend`] | the control plane: makes sandboxes exist and takes them away | `sandbox-local`, `sandbox-k8s` |
+//! | [`SandboxBackend`] | the control plane: creates and deletes sandboxes | `sandbox-local`, `sandbox-k8s` |
 //! | [`Connector`] | opens a byte stream to an [`Endpoint`] | the backends |
 //! | [`SessionSource`] | hands out sessions | `sandbox-ssh` |
 //! | [`Session`] | the data plane: commands, files, streams, jobs | `sandbox-ssh` |
 //!
-//! Programs use the crate `sandbox`, which puts them together.
+//! Programs use the crate `sandbox`, which combines them.
 
 mod access;
 mod backend;

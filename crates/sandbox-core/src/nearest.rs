@@ -1,7 +1,12 @@
-//! What somebody may have meant.
+//! Suggestions for misspelt names.
 
-/// The candidate that differs least from `name`, if it is near enough to be a slip: for errors
-/// that name what is not there.
+/// Returns the candidate that is most similar to `name`, if it is similar enough to be a typing
+/// mistake. For errors about names that do not exist.
+///
+/// ```
+/// let known = ["production", "staging"];
+/// assert_eq!(sandbox_core::nearest("prodution", known.into_iter()), Some("production"));
+/// ```
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .map(|candidate| (distance(name, candidate), candidate))

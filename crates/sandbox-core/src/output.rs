@@ -1,4 +1,4 @@
-//! How a command ended, and what it wrote.
+//! How a command ended, and its output.
 
 use std::fmt;
 
@@ -7,24 +7,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CommandCause, Error, ExecEvent, Result, Signal};
 
-/// How a command ended. A lost connection is not among them: that is an error.
+/// How a command ended. A lost connection is not an exit status but an error.
+///
+/// ```
+/// use sandbox_core::{ExitStatus, Signal};
+///
+/// assert!(ExitStatus::Code(0).success());
+/// assert_eq!(ExitStatus::Signal(Signal::Kill).shell_code(), 137);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[must_use = "a command may have failed"]
 pub enum ExitStatus {
-    /// By itself, with this code.
+    /// It exited with this code.
     Code(u32),
-    /// Killed by this signal.
+    /// It was killed by this signal.
     Signal(Signal),
 }
 
 impl ExitStatus {
-    /// Ended by itself with code 0.
+    /// Returns whether it exited with code 0.
     pub fn success(&self) -> bool {
         *self == Self::Code(0)
     }
 
-    /// The exit code, unless a signal ended it.
+    /// Returns the exit code, unless it was killed by a signal.
     pub fn code(&self) -> Option<u32> {
         match self {
             Self::Code(code) => Some(*code),
@@ -32,7 +39,7 @@ impl ExitStatus {
         }
     }
 
-    /// One number, as a shell gives it: the code, or 128 plus the signal's number.
+    /// Returns one number, as in a shell: the exit code, or 128 plus the number of the signal.
     pub fn shell_code(&self) -> u8 {
         match self {
             Self::Code(code) => u8::try_from(code & 0xff).unwrap_or(u8::MAX),
@@ -50,51 +57,59 @@ impl fmt::Display for ExitStatus {
     }
 }
 
-/// What a command wrote, and how it ended.
+/// The output of a command, and how it ended.
+///
+/// ```
+/// use sandbox_core::{ExitStatus, Output};
+///
+/// let out = Output::new(ExitStatus::Code(2), "", "no such file");
+/// assert!(!out.status.success());
+/// assert!(out.check().is_err()); // `check` makes a failure an error
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Output {
     /// How it ended.
     pub status: ExitStatus,
-    /// The beginning of its standard output, up to the cap.
+    /// Its standard output, up to the cap.
     pub stdout: Bytes,
-    /// The beginning of its standard error, up to the cap.
+    /// Its standard error, up to the cap.
     pub stderr: Bytes,
-    /// Bytes of standard output beyond the cap, which were read and thrown away.
+    /// The number of bytes of standard output beyond the cap, which were discarded.
     pub stdout_dropped: u64,
-    /// Bytes of standard error beyond the cap, which were read and thrown away.
+    /// The number of bytes of standard error beyond the cap, which were discarded.
     pub stderr_dropped: u64,
 }
 
 impl Output {
-    /// The most that is kept of each of the two streams, unless asked otherwise: 16 MiB.
+    /// The default cap of each of the two streams: 16 MiB.
     pub const DEFAULT_CAP: usize = 16 << 20;
 
-    /// What came out of a command.
+    /// Creates an output that was not truncated.
     pub fn new(status: ExitStatus, stdout: impl Into<Bytes>, stderr: impl Into<Bytes>) -> Self {
         Self { status, stdout: stdout.into(), stderr: stderr.into(), stdout_dropped: 0, stderr_dropped: 0 }
     }
 
-    /// Whether anything is missing because of the cap.
+    /// Returns whether any output was discarded because of the cap.
     pub fn is_truncated(&self) -> bool {
         self.stdout_dropped > 0 || self.stderr_dropped > 0
     }
 
-    /// Standard output as text; bytes that are not UTF-8 become `U+FFFD`.
+    /// Returns standard output as text. Bytes that are not UTF-8 become `U+FFFD`.
     pub fn stdout_lossy(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// Standard error as text; bytes that are not UTF-8 become `U+FFFD`.
+    /// Returns standard error as text. Bytes that are not UTF-8 become `U+FFFD`.
     pub fn stderr_lossy(&self) -> String {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
-    /// Makes a failure of the command an error, with the end of its standard error.
+    /// Turns a failure of the command into an error with the end of its standard error.
     ///
     /// # Errors
     ///
-    /// [`Error::Command`] unless the status is exit code 0.
+    /// [`Error::Command`] unless the exit code is 0.
     pub fn check(self) -> Result<Self> {
         const TAIL: usize = 2048;
         if self.status.success() {
@@ -122,7 +137,16 @@ impl fmt::Debug for Output {
     }
 }
 
-/// Gathers what a command tells until its end, at most so many bytes of each stream.
+/// Collects the output of a command, up to a cap for each stream.
+///
+/// ```
+/// use sandbox_core::{ExecEvent, ExitStatus, OutputCollector};
+///
+/// let mut collector = OutputCollector::new(4);
+/// collector.push(&ExecEvent::Stdout("hello".into()));
+/// let out = collector.finish(ExitStatus::Code(0));
+/// assert_eq!((out.stdout_lossy().as_str(), out.stdout_dropped), ("hell", 1));
+/// ```
 #[derive(Debug)]
 pub struct OutputCollector {
     stdout: Capped,
@@ -130,12 +154,12 @@ pub struct OutputCollector {
 }
 
 impl OutputCollector {
-    /// Keeps at most `cap` bytes of each stream; what comes beyond is counted.
+    /// Keeps at most `cap` bytes of each stream, and counts the rest.
     pub fn new(cap: usize) -> Self {
         Self { stdout: Capped::new(cap), stderr: Capped::new(cap) }
     }
 
-    /// Takes what the command told; how it ended is for [`finish`](Self::finish).
+    /// Adds an event. The exit status is passed to [`finish`](Self::finish) instead.
     pub fn push(&mut self, event: &ExecEvent) {
         match event {
             ExecEvent::Stdout(bytes) => self.stdout.push(bytes),
@@ -144,7 +168,7 @@ impl OutputCollector {
         }
     }
 
-    /// What was gathered, with how the command ended.
+    /// Returns the collected output, with this exit status.
     pub fn finish(self, status: ExitStatus) -> Output {
         Output {
             status,

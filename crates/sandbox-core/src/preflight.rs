@@ -1,58 +1,65 @@
-//! What is looked at before sandboxes are made, for people who set things up.
+//! Checks before sandboxes are created, for people who set up a backend.
 
 use serde::{Deserialize, Serialize};
 
-/// One thing that was looked at, and what came of it.
+/// A check and its result.
+///
+/// ```
+/// use sandbox_core::{Check, Verdict};
+///
+/// let check = Check::failed("create pods", "forbidden").mended_by("kubectl apply -f deploy/rbac.yaml");
+/// assert_eq!(check.verdict, Verdict::Failed);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Check {
-    /// What was looked at, in a few words: `create pods`.
+    /// What was checked, in a few words, such as `create pods`.
     pub name: String,
-    /// What came of it.
+    /// The result.
     pub verdict: Verdict,
-    /// What was found.
+    /// Details of the result.
     pub detail: String,
-    /// What to do about it: a command, or a setting.
+    /// How to fix it: a command, or a setting.
     pub remedy: Option<String>,
 }
 
-/// What came of a [`Check`].
+/// The result of a [`Check`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Verdict {
-    /// It is as it should be.
+    /// Everything is fine.
     Passed,
-    /// Sandboxes can be made, but something does not work or is not as safe as it could be.
+    /// Sandboxes can be created, but something does not work or is less safe than it could be.
     Warning,
-    /// No sandbox can be made, or used.
+    /// Sandboxes cannot be created or used.
     Failed,
-    /// It was not looked at; the detail says why.
+    /// It was not checked; the details say why.
     Skipped,
 }
 
 impl Check {
-    /// It is as it should be.
+    /// Creates a check that passed.
     pub fn passed(name: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { name: name.into(), verdict: Verdict::Passed, detail: detail.into(), remedy: None }
     }
 
-    /// It could be better.
+    /// Creates a check with a warning.
     pub fn warning(name: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { verdict: Verdict::Warning, ..Self::passed(name, detail) }
     }
 
-    /// It stands in the way.
+    /// Creates a check that failed.
     pub fn failed(name: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { verdict: Verdict::Failed, ..Self::passed(name, detail) }
     }
 
-    /// It was not looked at.
+    /// Creates a check that was skipped.
     pub fn skipped(name: impl Into<String>, why: impl Into<String>) -> Self {
         Self { verdict: Verdict::Skipped, ..Self::passed(name, why) }
     }
 
-    /// With what to do about it.
+    /// Adds how to fix it.
     #[must_use]
     pub fn mended_by(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());

@@ -12,12 +12,26 @@ use tokio::sync::mpsc;
 
 use crate::{CommandCause, Error, ExitStatus, Output, OutputCollector, PtySize, Result, Signal};
 
-/// A running command: its output as a stream of [`ExecEvent`]s, its input, and a handle to
-/// signal it.
+/// A running command: its output as a stream of [`ExecEvent`]s, its input, and a handle for signals.
 ///
-/// The stream ends after [`ExecEvent::Exited`] or an error; a connection that is lost before
-/// the exit status arrived is an error, never an end. Dropping a `Process` ends the command:
-/// its channel is closed, and the server hangs up on its process group.
+/// The stream ends after [`ExecEvent::Exited`] or an error. If the connection is lost before the exit
+/// status arrives, that is an error, never an end. Dropping a `Process` ends the command: its channel
+/// is closed, and the server sends a hangup to its process group.
+///
+/// ```
+/// use sandbox_core::{ExecEvent, Process, Result};
+///
+/// async fn print(mut process: Process) -> Result<()> {
+///     while let Some(event) = process.next().await {
+///         match event? {
+///             ExecEvent::Stdout(bytes) => print!("{}", String::from_utf8_lossy(&bytes)),
+///             ExecEvent::Stderr(bytes) => eprint!("{}", String::from_utf8_lossy(&bytes)),
+///             ExecEvent::Exited(status) => println!("{status}"),
+///         }
+///     }
+///     Ok(())
+/// }
+/// ```
 pub struct Process {
     events: mpsc::Receiver<Result<ExecEvent>>,
     stdin: Option<ProcessStdin>,
@@ -30,7 +44,7 @@ pub struct Process {
 type Explain = Box<dyn FnOnce(Error) -> Explaining + Send + Sync>;
 type Explaining = Pin<Box<dyn Future<Output = Error> + Send>>;
 
-/// What a running command tells.
+/// An event of a running command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExecEvent {
     /// It wrote to standard output.
@@ -41,42 +55,64 @@ pub enum ExecEvent {
     Exited(ExitStatus),
 }
 
-/// The input of a running command. Dropping it, or `shutdown`, is the end of file.
+/// The standard input of a running command. Dropping it, or calling `shutdown`, sends end of file.
 pub struct ProcessStdin(DuplexStream);
 
-/// Reaches a running command from anywhere; cheap to clone.
+/// Sends signals and terminal sizes to a running command. It is cheap to clone.
+///
+/// ```
+/// use sandbox_core::{ProcessControl, PtySize, Result, Signal};
+///
+/// async fn stop(control: ProcessControl) -> Result<()> {
+///     control.resize(PtySize { columns: 120, rows: 40 }).await?;
+///     control.signal(Signal::Term).await
+/// }
+/// ```
 #[derive(Clone)]
 pub struct ProcessControl {
     messages: mpsc::Sender<ControlMessage>,
 }
 
-/// What a [`ProcessControl`] asks for.
+/// A request of a [`ProcessControl`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ControlMessage {
     /// Send this signal to the process group.
     Signal(Signal),
-    /// The terminal has another size now.
+    /// Set the size of the terminal.
     Resize(PtySize),
 }
 
-/// The other end of a [`Process`], for whoever runs the command.
+/// The other end of a [`Process`], for the implementation that runs the command.
 pub struct ProcessDriver {
-    /// Takes what the command tells. Closed when the `Process` was dropped.
+    /// Accepts the events of the command. Closed when the `Process` is dropped.
     pub events: mpsc::Sender<Result<ExecEvent>>,
-    /// Gives the input, until its end. `None` when there is none to give.
+    /// Provides the input, until its end. `None` if there is no input.
     pub stdin: Option<DuplexStream>,
-    /// Gives signals and sizes.
+    /// Provides signals and terminal sizes.
     pub control: mpsc::Receiver<ControlMessage>,
 }
 
-/// Events that wait for a slow reader before the writer of them waits.
+/// How many events are buffered for a slow reader before the writer waits.
 const EVENTS_BUFFERED: usize = 16;
 const STDIN_BUFFERED: usize = 128 << 10;
 
 impl Process {
-    /// A process and its other end; `stdin` says whether it takes input. For implementors of
+    /// Creates a process and its other end. `stdin` says whether it has input. For implementations of
     /// [`Session`](crate::Session) and for tests.
+    ///
+    /// ```
+    /// use sandbox_core::{ExecEvent, ExitStatus, Process};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sandbox_core::Result<()> {
+    /// let (process, driver) = Process::channel(false);
+    /// driver.events.send(Ok(ExecEvent::Stdout("hi".into()))).await.unwrap();
+    /// driver.events.send(Ok(ExecEvent::Exited(ExitStatus::Code(0)))).await.unwrap();
+    /// assert_eq!(process.output(1024).await?.stdout_lossy(), "hi");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn channel(stdin: bool) -> (Self, ProcessDriver) {
         let (event_tx, events) = mpsc::channel(EVENTS_BUFFERED);
         let (control_tx, control) = mpsc::channel(EVENTS_BUFFERED);
@@ -94,8 +130,8 @@ impl Process {
         (process, ProcessDriver { events: event_tx, stdin: stdin_read, control })
     }
 
-    /// Passes the error that it ends with, if it does, through `explain`, which may take time to
-    /// find out more.
+    /// If the process ends with an error, passes the error through `explain`, which may take time to find
+    /// out more.
     #[must_use]
     pub fn explained_by<F>(mut self, explain: impl FnOnce(Error) -> F + Send + Sync + 'static) -> Self
     where
@@ -105,27 +141,27 @@ impl Process {
         self
     }
 
-    /// The next thing it tells; `None` after the exit. Dropping the future loses nothing.
+    /// Returns the next event; `None` after the exit. Dropping the future loses no event.
     ///
     /// # Errors
     ///
-    /// [`Error::Connection`] when the connection is lost before the exit status arrived,
-    /// [`Error::Command`] when the command ran into its time-out.
+    /// [`Error::Command`] if the command timed out, or if the connection was lost before the exit
+    /// status arrived.
     pub async fn next(&mut self) -> Option<Result<ExecEvent>> {
         std::future::poll_fn(|cx| self.poll_event(cx)).await
     }
 
-    /// Its input, which can be taken once.
+    /// Takes its standard input. This works once.
     pub fn take_stdin(&mut self) -> Option<ProcessStdin> {
         self.stdin.take()
     }
 
-    /// A handle to signal and resize it.
+    /// Returns a handle to send signals and terminal sizes.
     pub fn control(&self) -> ProcessControl {
         self.control.clone()
     }
 
-    /// Closes its input unless taken, reads and throws away its output, and waits for the end.
+    /// Closes its input unless taken, discards its output, and waits for its end.
     ///
     /// # Errors
     ///
@@ -134,8 +170,8 @@ impl Process {
         Ok(self.output(0).await?.status)
     }
 
-    /// Closes its input unless taken, and collects its output until the end, at most `cap`
-    /// bytes of each stream.
+    /// Closes its input unless taken, and collects its output until its end, at most `cap` bytes of each
+    /// stream.
     ///
     /// # Errors
     ///
@@ -187,21 +223,21 @@ impl fmt::Debug for Process {
 }
 
 impl ProcessControl {
-    /// Sends a signal to the command's process group. Returns once it is on its way: SSH knows no
-    /// answer to it (RFC 4254, section 6.9).
+    /// Sends a signal to the command's process group. Returns once it is sent: SSH has no answer to a
+    /// signal (RFC 4254, section 6.9).
     ///
     /// # Errors
     ///
-    /// [`Error::Command`] when the command has ended already.
+    /// [`Error::Command`] if the command has already ended.
     pub async fn signal(&self, signal: Signal) -> Result<()> {
         self.send(ControlMessage::Signal(signal)).await
     }
 
-    /// Tells the command's terminal its new size.
+    /// Sets the size of the command's terminal.
     ///
     /// # Errors
     ///
-    /// [`Error::Command`] when the command has ended already.
+    /// [`Error::Command`] if the command has already ended.
     pub async fn resize(&self, size: PtySize) -> Result<()> {
         self.send(ControlMessage::Resize(size)).await
     }

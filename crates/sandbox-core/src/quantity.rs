@@ -9,7 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Processor time, in thousandths of one processor: `500m`, `0.5`, `2`.
+/// CPU time, in thousandths of a processor: `500m`, `0.5`, `2`.
+///
+/// ```
+/// # fn main() -> sandbox_core::Result<()> {
+/// let cpu: sandbox_core::Cpu = "0.5".parse()?;
+/// assert_eq!((cpu.as_millis(), cpu.to_string().as_str()), (500, "500m"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cpu {
@@ -17,12 +25,12 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// So many thousandths of one processor.
+    /// Creates an amount from thousandths of a processor.
     pub const fn from_millis(millis: u64) -> Self {
         Self { millis }
     }
 
-    /// In thousandths of one processor.
+    /// Returns the amount in thousandths of a processor.
     pub const fn as_millis(self) -> u64 {
         self.millis
     }
@@ -58,6 +66,14 @@ impl fmt::Display for Cpu {
 }
 
 /// An amount of memory or disk, in bytes: `512Mi`, `2Gi`, `1G`, `65536`.
+///
+/// ```
+/// # fn main() -> sandbox_core::Result<()> {
+/// let size: sandbox_core::ByteSize = "512Mi".parse()?;
+/// assert_eq!(size.as_bytes(), 512 << 20);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ByteSize {
@@ -77,17 +93,17 @@ const SUFFIXES: [(&str, u64); 8] = [
 ];
 
 impl ByteSize {
-    /// So many bytes.
+    /// Creates an amount from bytes.
     pub const fn from_bytes(bytes: u64) -> Self {
         Self { bytes }
     }
 
-    /// So many mebibytes (2^20 bytes).
+    /// Creates an amount from mebibytes (2^20 bytes).
     pub const fn from_mib(mib: u64) -> Self {
         Self { bytes: mib << 20 }
     }
 
-    /// In bytes.
+    /// Returns the amount in bytes.
     pub const fn as_bytes(self) -> u64 {
         self.bytes
     }

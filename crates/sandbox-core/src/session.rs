@@ -1,4 +1,4 @@
-//! The data plane: what is done inside a sandbox.
+//! The data plane: operations inside a sandbox.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -14,25 +14,35 @@ use crate::{
     Uid, UploadRequest,
 };
 
-/// Where the bytes of an upload come from.
+/// The source of an upload.
 pub type Reader = Box<dyn AsyncRead + Send + Unpin>;
-/// Where the bytes of a download go.
+/// The target of a download.
 pub type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// Commands and files in one sandbox.
 ///
-/// A session stands for the sandbox's whole pool of connections, so many tasks may use it at
-/// once. Every future may be dropped at any point; what was begun is then undone or ended as
-/// each method says, and no channel or file stays behind.
+/// A session represents the sandbox's whole pool of connections, so many tasks may use it at once. Every
+/// future may be dropped at any point. What was started is then undone or ended, as each method says,
+/// and no channel or file stays behind.
+///
+/// ```
+/// use sandbox_core::{ExecRequest, Output, Result, Session};
+///
+/// async fn uname(session: &dyn Session) -> Result<String> {
+///     let request = ExecRequest::argv(["uname", "-s"]);
+///     let out = session.output(request, Output::DEFAULT_CAP).await?.check()?;
+///     Ok(out.stdout_lossy())
+/// }
+/// ```
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait Session: Debug + Send + Sync + 'static {
-    /// Starts a command whose output is read at the caller's pace.
+    /// Starts a command whose output the caller reads at its own pace.
     ///
     /// # Errors
     ///
-    /// [`Connection`](crate::Error::Connection), or [`Invalid`](crate::Error::Invalid) for a
-    /// command that cannot be sent. Once it may have started, it is never sent again.
+    /// [`Connection`](crate::Error::Connection), or [`Invalid`](crate::Error::Invalid) for a command that
+    /// cannot be sent. A command that may have started is never sent again.
     async fn exec(&self, request: ExecRequest) -> Result<Process>;
 
     /// Runs a command to its end and collects its output, at most `cap` bytes of each stream.
@@ -40,70 +50,70 @@ pub trait Session: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As [`exec`](Self::exec), and [`Command`](crate::Error::Command) when it ran into its
-    /// time-out or its end is unknown. A non-zero exit is no error.
+    /// As [`exec`](Self::exec), and [`Command`](crate::Error::Command) if it timed out or its end is
+    /// unknown. A non-zero exit code is not an error.
     async fn output(&self, request: ExecRequest, cap: usize) -> Result<Output>;
 
-    /// Writes a file; it appears under its name when complete. Dropping the future leaves the
-    /// former file as it was.
+    /// Writes a file, which appears under its name when it is complete. Dropping the future leaves an
+    /// existing file unchanged. Returns the number of bytes.
     ///
     /// # Errors
     ///
-    /// [`Transfer`](crate::Error::Transfer); then nothing of it is left.
+    /// [`Transfer`](crate::Error::Transfer); nothing of the new file is then left behind, except the
+    /// partial file of a resumable upload.
     async fn upload(&self, request: UploadRequest, from: Reader) -> Result<u64>;
 
-    /// Adds to the end of a file, which is made with mode 0o644 when it is not there. Gives how
-    /// many bytes.
+    /// Appends to a file, which is created with mode 0o644 if it does not exist. Returns the number of
+    /// bytes.
     ///
-    /// The server adds each piece at what is the end then, in their order, so concurrent
-    /// writers never overwrite each other. What fits one piece, at least 32,000 bytes, is
-    /// added as one and comes out whole; pieces of more may lie between those of others.
-    /// Nothing is undone: after a failure, or when the future is dropped, a beginning of it
-    /// may be there.
+    /// The server writes each piece at the end of the file at that moment, in order, so concurrent writers
+    /// never overwrite each other. Content that fits into one piece, of at least 32,000 bytes, stays
+    /// together. Pieces of longer content may be interleaved with those of other writers. Nothing is
+    /// undone: after a failure, or if the future is dropped, the beginning may have been written.
     ///
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
     async fn append(&self, path: &str, from: Reader) -> Result<u64>;
 
-    /// The SHA-256 of a part of a file, from its first byte to the one before the end of
-    /// `range`; of less where the file ends before. `None` when the server cannot tell: ours
-    /// can, and another one that runs `sh`, `tail`, `head` and `sha256sum`.
+    /// Returns the SHA-256 of a range of a file, or of less if the file ends before the range does. `None`
+    /// if the server cannot compute it: ours can, and so can another one that can run `sh`, `tail`, `head`
+    /// and `sha256sum`.
     ///
     /// # Errors
     ///
-    /// [`Transfer`](crate::Error::Transfer) when the file cannot be read.
+    /// [`Transfer`](crate::Error::Transfer) if the file cannot be read.
     async fn sha256(&self, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>>;
 
-    /// Reads a file into `to`, and flushes it.
+    /// Reads a file into `to`, and flushes it. Returns the number of bytes.
     ///
     /// # Errors
     ///
-    /// [`Transfer`](crate::Error::Transfer) also when fewer bytes came than the file has.
+    /// [`Transfer`](crate::Error::Transfer), also if fewer bytes arrived than the file has.
     async fn download(&self, request: DownloadRequest, to: Writer) -> Result<u64>;
 
-    /// What a path is; a symbolic link is followed when `follow` is set.
+    /// Returns information about a path. Symbolic links are followed if `follow` is set.
     ///
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
     async fn stat(&self, path: &str, follow: bool) -> Result<FileInfo>;
 
-    /// The entries of a directory, without `.` and `..`, in no order.
+    /// Lists the entries of a directory, without `.` and `..`, in no particular order.
     ///
     /// # Errors
     ///
-    /// [`Transfer`](crate::Error::Transfer), also for an entry whose name could lead astray.
+    /// [`Transfer`](crate::Error::Transfer), also for an entry with a dangerous name.
     async fn list(&self, path: &str) -> Result<Vec<FileInfo>>;
 
-    /// Makes a directory; with `parents`, those above it too, and one that is there is fine.
+    /// Creates a directory. With `parents`, also creates its parents, and accepts an existing directory.
     ///
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
     async fn create_dir(&self, path: &str, parents: bool) -> Result<()>;
 
-    /// Gives a file another name, in place of a file that has it.
+    /// Renames a file, replacing an existing one.
     ///
     /// # Errors
     ///
@@ -131,59 +141,59 @@ pub trait Session: Debug + Send + Sync + 'static {
     /// [`Transfer`](crate::Error::Transfer).
     async fn set_mode(&self, path: &str, mode: u32) -> Result<()>;
 
-    /// Makes a symbolic link at `path` that holds `target`.
+    /// Creates a symbolic link at `path` that points to `target`.
     ///
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
     async fn symlink(&self, target: &str, path: &str) -> Result<()>;
 
-    /// What a symbolic link holds; as untrusted as everything from a sandbox.
+    /// Reads the target of a symbolic link. It is untrusted, as everything from a sandbox.
     ///
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
     async fn read_link(&self, path: &str) -> Result<String>;
 
-    /// The absolute form of a path; that of `.` is the home directory.
+    /// Returns the absolute form of a path. For `.` that is the home directory.
     ///
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
     async fn canonicalize(&self, path: &str) -> Result<String>;
 
-    /// A stream to a TCP port inside the sandbox (SSH `direct-tcpip`, RFC 4254 §7.2).
+    /// Opens a stream to a TCP port inside the sandbox (SSH `direct-tcpip`, RFC 4254 §7.2).
     ///
     /// # Errors
     ///
-    /// [`Connection`](crate::Error::Connection) when nothing listens there.
+    /// [`Connection`](crate::Error::Connection) if nothing listens there.
     async fn open_stream(&self, host: &str, port: u16) -> Result<Box<dyn ByteStream>>;
 
-    /// Starts a job: a command that outlives this client, with its output in a capped file.
+    /// Starts a job: a command that outlives this client, and writes its output to a capped file.
     ///
     /// # Errors
     ///
-    /// As [`exec`](Self::exec); [`Command`](crate::Error::Command) when it cannot start, and
-    /// [`Unsupported`](crate::Error::Unsupported) by a server that is not ours.
+    /// As [`exec`](Self::exec); [`Command`](crate::Error::Command) if it cannot be started, and
+    /// [`Unsupported`](crate::Error::Unsupported) from an SSH server that is not the SDK's own.
     async fn start_job(&self, id: &JobId, request: ExecRequest) -> Result<()>;
 
-    /// Lets the sandbox's own server live for `ttl` from now, in whole seconds, never shorter
-    /// than it would and at most until its hard end. Returns how long that is.
+    /// Extends the `ttl` that the sandbox's server enforces to `ttl` from now, in whole seconds. It is never
+    /// shortened, and ends at the latest with the `max_lifetime`. Returns the remaining time.
     ///
     /// # Errors
     ///
     /// As [`start_job`](Self::start_job).
     async fn extend(&self, ttl: Duration) -> Result<Duration>;
 
-    /// The jobs of this sandbox, those that ended included, oldest first.
+    /// Lists the jobs of this sandbox, including those that have ended, oldest first.
     ///
     /// # Errors
     ///
     /// As [`start_job`](Self::start_job).
     async fn jobs(&self) -> Result<Vec<JobRecord>>;
 
-    /// A job's log as standard output, and its end as the exit. Signals reach the job, and
-    /// dropping the process only lets go of it.
+    /// Attaches to a job: its log arrives as standard output, and its end as the exit. Signals reach the
+    /// job. Dropping the process only detaches from it.
     ///
     /// # Errors
     ///
@@ -191,50 +201,66 @@ pub trait Session: Debug + Send + Sync + 'static {
     async fn attach_job(&self, id: &JobId, options: AttachOptions) -> Result<Process>;
 }
 
-/// Which part of a job's log to get.
+/// Which part of a job's log to return, and whether to wait for the job.
+///
+/// ```
+/// use sandbox_core::AttachOptions;
+///
+/// let mut options = AttachOptions::follow();
+/// options.offset = 1024; // skip what was read before
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AttachOptions {
-    /// The first byte of the log that is wanted; `u64::MAX` for none.
+    /// The first byte of the log to return; `u64::MAX` for none.
     pub offset: u64,
-    /// Stay until the job has ended. Without, the process of a running job ends without an
-    /// [`Exited`](crate::ExecEvent::Exited).
+    /// Whether to wait until the job has ended. Otherwise the process of a running job ends without an
+    /// [`Exited`](crate::ExecEvent::Exited) event.
     pub follow: bool,
 }
 
 impl AttachOptions {
-    /// The log from its beginning to the end of the job.
+    /// Returns the log from its beginning, until the job has ended.
     pub fn follow() -> Self {
         Self { offset: 0, follow: true }
     }
 
-    /// Only the end of the job.
+    /// Waits for the end of the job, without its log.
     pub fn wait() -> Self {
         Self { offset: u64::MAX, follow: true }
     }
 
-    /// What the log holds now.
+    /// Returns the current content of the log.
     pub fn snapshot() -> Self {
         Self { offset: 0, follow: false }
     }
 }
 
-/// Hands out sessions. Pooling, the pinned host key and reconnecting live behind it.
+/// Provides sessions. Implementations pool connections, check the pinned host key, and reconnect.
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+/// use sandbox_core::{Access, Deadline, Result, Session, SessionSource};
+///
+/// async fn connect(source: &dyn SessionSource, access: Access) -> Result<Arc<dyn Session>> {
+///     source.session(Arc::new(access), Deadline::after(Duration::from_secs(15))).await
+/// }
+/// ```
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait SessionSource: Debug + Send + Sync + 'static {
-    /// A session to the sandbox, with at least one connection that has authenticated: this is
-    /// what *ready* means. A server that does not listen yet is tried again until the deadline.
+    /// Returns a session to the sandbox with at least one authenticated connection: this is what *ready*
+    /// means. If the server does not listen yet, retries until the deadline.
     ///
     /// # Errors
     ///
     /// [`Connection`](crate::Error::Connection) with the stage that failed.
     async fn session(&self, access: Arc<Access>, deadline: Deadline) -> Result<Arc<dyn Session>>;
 
-    /// Closes every connection to this instance, and ends what runs over them.
+    /// Closes all connections to this instance, and ends everything that runs over them.
     async fn evict(&self, uid: &Uid);
 
-    /// Waits until what dropped futures left inside of sandboxes, such as half-written files, is
-    /// removed. A source that leaves nothing has nothing to do.
+    /// Waits until everything that dropped futures left inside sandboxes, such as half-written files, is
+    /// removed. The default does nothing.
     async fn settle(&self) {}
 }

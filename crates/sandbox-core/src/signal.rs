@@ -1,4 +1,4 @@
-//! Signals by the names that SSH sends.
+//! Signals, by their names in SSH.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,6 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 /// A signal, by its name in [RFC 4254 §6.10] without `SIG`.
+///
+/// ```
+/// # fn main() -> sandbox_core::Result<()> {
+/// let signal: sandbox_core::Signal = "SIGTERM".parse()?;
+/// assert_eq!((signal.name(), signal.number()), ("TERM", Some(15)));
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// [RFC 4254 §6.10]: https://www.rfc-editor.org/rfc/rfc4254#section-6.10
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,7 +36,7 @@ pub enum Signal {
     Term,
     Usr1,
     Usr2,
-    /// One that the RFC does not list: letters and digits, as the server named it.
+    /// A signal that the RFC does not list: letters and digits, as named by the server.
     Other(String),
 }
 
@@ -62,7 +70,7 @@ const OTHERS: [(&str, u8); 8] = [
 ];
 
 impl Signal {
-    /// The name without `SIG`.
+    /// Returns the name without `SIG`.
     pub fn name(&self) -> &str {
         match self {
             Self::Other(name) => name,
@@ -70,7 +78,7 @@ impl Signal {
         }
     }
 
-    /// The number on Linux, where it is known.
+    /// Returns the number on Linux, if known.
     pub fn number(&self) -> Option<u8> {
         match self {
             Self::Other(name) => OTHERS.iter().find(|(other, _)| other == name).map(|(_, number)| *number),
@@ -78,7 +86,7 @@ impl Signal {
         }
     }
 
-    /// The signal of a Linux number.
+    /// Returns the signal with this number on Linux.
     pub fn from_number(number: u8) -> Self {
         let known = KNOWN.iter().find(|(.., n)| *n == number).map(|(signal, ..)| signal.clone());
         let other =
@@ -87,7 +95,7 @@ impl Signal {
     }
 }
 
-/// With or without `SIG`, in any case.
+/// Parses a name with or without `SIG`, in upper or lower case.
 impl FromStr for Signal {
     type Err = Error;
 

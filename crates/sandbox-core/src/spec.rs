@@ -1,4 +1,4 @@
-//! What a sandbox shall be.
+//! The specification of a sandbox.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,33 +7,48 @@ use serde::{Deserialize, Serialize};
 
 use crate::{BackendOptions, ByteSize, Cpu, Error, Result, SandboxId};
 
-/// What to provision. Nothing personal stands in it, no environment and no secret: those go
-/// in over SSH once the sandbox is reachable, so that any waiting sandbox can serve.
+/// What to provision. It contains nothing specific to the user, no environment and no secrets: those
+/// are sent over SSH once the sandbox is reachable, so that a waiting sandbox from a pool could serve
+/// as well.
+///
+/// ```
+/// use std::time::Duration;
+/// use sandbox_core::SandboxSpec;
+///
+/// # fn main() -> sandbox_core::Result<()> {
+/// let mut spec = SandboxSpec::default();
+/// spec.image = Some("python:3.12-slim".to_owned());
+/// spec.resources.memory = Some("512Mi".parse()?);
+/// spec.lifetime.ttl = Some(Duration::from_secs(1800));
+/// spec.validate()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SandboxSpec {
-    /// The id; generated when there is none.
+    /// The id; generated if `None`.
     pub id: Option<SandboxId>,
-    /// Container image, such as `python:3.12-slim`. A backend without images refuses one.
+    /// The container image, such as `python:3.12-slim`. A backend without images refuses one.
     pub image: Option<String>,
-    /// Limits over the whole sandbox. One that cannot be applied is refused, never ignored.
+    /// Limits for the whole sandbox. A limit that cannot be applied is refused, never ignored.
     pub resources: Resources,
-    /// Free labels to find the sandbox by. Prefixes under [`RESERVED_LABEL_DOMAIN`] are refused.
+    /// Labels to find the sandbox by. Prefixes under [`RESERVED_LABEL_DOMAIN`] are refused.
     pub labels: BTreeMap<String, String>,
-    /// How and when it ends.
+    /// When it ends.
     pub lifetime: Lifetime,
-    /// What is asked of one kind of backend alone. Others refuse it.
+    /// Options that only one kind of backend has. Others refuse them.
     pub backend_options: BackendOptions,
 }
 
-/// Labels under this domain are the SDK's own.
+/// Labels under this domain are reserved for the SDK.
 pub const RESERVED_LABEL_DOMAIN: &str = "sandbox.dev";
 
-/// Limits; `None` leaves a limit to the backend's settings.
+/// Resource limits. `None` leaves a limit to the backend's settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Resources {
-    /// Processor time.
+    /// CPU time.
     pub cpu: Option<Cpu>,
     /// Memory, without swap.
     pub memory: Option<ByteSize>,
@@ -43,34 +58,42 @@ pub struct Resources {
     pub pids: Option<u32>,
 }
 
-/// When a sandbox ends by itself. The earliest limit wins.
+/// When a sandbox ends by itself: at the earliest of these limits.
+///
+/// ```
+/// use sandbox_core::Lifetime;
+///
+/// let lifetime = Lifetime::default();
+/// assert_eq!(lifetime.first_end(), Lifetime::DEFAULT_MAX);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Lifetime {
-    /// Soft end, counted from the creation; can be put off up to `max_lifetime`.
+    /// Ends it this long after its creation. Can be extended up to `max_lifetime`.
     pub ttl: Option<Duration>,
-    /// Hard end, counted from the creation.
+    /// Ends it this long after its creation. Cannot be extended.
     pub max_lifetime: Duration,
-    /// Ends when nothing was asked of it for so long.
+    /// Ends it after this long without use: no command, job, file transfer or forwarded connection, no
+    /// request, and no client that connects or disconnects.
     pub idle_timeout: Option<Duration>,
-    /// Ends when no authenticated client has been connected for so long: an *attached*
-    /// sandbox, which does not outlive its maker. `None` is *detached*.
+    /// Ends it after this long without an authenticated client: an *attached* sandbox, which does not
+    /// outlive the program that created it. `None` means *detached*.
     pub attach_timeout: Option<Duration>,
 }
 
 impl Lifetime {
-    /// 24 hours: every sandbox ends by itself.
+    /// The default of `max_lifetime`: 24 hours.
     pub const DEFAULT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-    /// 60 seconds without a client end an attached sandbox.
+    /// The default of `attach_timeout`: 60 seconds.
     pub const DEFAULT_ATTACH: Duration = Duration::from_secs(60);
 
-    /// The first end that is already fixed at the creation.
+    /// Returns the time from the creation to the first end that is already known then.
     pub fn first_end(&self) -> Duration {
         self.ttl.map_or(self.max_lifetime, |ttl| ttl.min(self.max_lifetime))
     }
 }
 
-/// Attached, ending at the latest after [`DEFAULT_MAX`](Lifetime::DEFAULT_MAX).
+/// Attached, and ending at the latest after [`DEFAULT_MAX`](Lifetime::DEFAULT_MAX).
 impl Default for Lifetime {
     fn default() -> Self {
         Self {
@@ -83,11 +106,11 @@ impl Default for Lifetime {
 }
 
 impl SandboxSpec {
-    /// Checks what can be checked without asking anybody.
+    /// Checks everything that can be checked without a request.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] naming the value that is wrong.
+    /// [`Error::Invalid`] naming the invalid value.
     pub fn validate(&self) -> Result<()> {
         let limits = &self.lifetime;
         for (name, limit) in [

@@ -4,8 +4,14 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
-/// A point in time as RFC 3339 text in UTC, to the millisecond: `2026-01-31T12:00:00.000Z`.
-/// Times that no calendar holds (beyond the year 9999) are shown as its last moment.
+/// Formats a point in time as RFC 3339 text in UTC, to the millisecond: `2026-01-31T12:00:00.000Z`.
+/// Times after the year 9999 are shown as the last moment of that year.
+///
+/// ```
+/// use std::time::SystemTime;
+///
+/// assert_eq!(sandbox_core::rfc3339(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
+/// ```
 pub fn rfc3339(time: SystemTime) -> String {
     let stamp = jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::MAX);
     format!("{stamp:.3}")

@@ -11,12 +11,12 @@ use rustix::fs::{Mode, OFlags};
 use sandbox_core::{ByteStream, ConnectionStage, Connector, Deadline, Endpoint, Error, Result};
 use tokio::net::UnixStream;
 
-/// Opens streams to Unix sockets, however long their paths are.
+/// Opens streams to Unix sockets, with paths of any length.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct UnixConnector;
 
 impl UnixConnector {
-    /// A connector; it holds nothing.
+    /// Creates a connector. It has no state.
     pub const fn new() -> Self {
         Self
     }

@@ -17,12 +17,12 @@ const SERVER_PROGRAM: &str = "sandbox-local-server";
 
 static CALLED: AtomicBool = AtomicBool::new(false);
 
-/// Makes this program its own sandbox server: the first line of `main`, before any thread is
-/// started, so before any `#[tokio::main]` too.
+/// Lets this program act as its own sandbox server. Call it in the first line of `main`, before any
+/// thread is started, and so before `#[tokio::main]`.
 ///
-/// Namespaces can only be entered by a process with a single thread. So the backend starts
-/// this program once more for each sandbox, under the name `sandbox-local-supervisor`, and
-/// then this function does not return. In every other case it returns at once.
+/// Only a process with a single thread can enter namespaces. So the backend starts this program again
+/// for each sandbox, under the name `sandbox-local-supervisor`, and there this function does not
+/// return. Otherwise it returns at once.
 ///
 /// ```no_run
 /// # #[allow(clippy::needless_doctest_main)]

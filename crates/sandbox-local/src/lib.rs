@@ -1,17 +1,17 @@
-//! Sandboxes on this machine: one confined process tree each, no cluster.
+//! Sandboxes on this machine: each is a confined process tree, without a cluster.
 //!
-//! The embedded backend, for laptops, tests and first steps. Each sandbox is a small
-//! supervisor and, in namespaces of its own, the same SSH server that a Pod runs; it is reached
-//! over a Unix socket that only its owner can open. It outlives the program that made it, is
-//! found again by its id, and ends by itself.
+//! This is the embedded backend, for laptops, tests and first steps. Each sandbox consists of a small
+//! supervisor and, in its own namespaces, the same SSH server that a Pod runs. It is reached over a
+//! Unix socket that only its owner can open. It outlives the program that created it, can be found
+//! by its id, and ends by itself.
 //!
-//! It is for development and for code that one would run oneself: the kernel is shared with
-//! everything else on the machine. What really separates a sandbox, and which limits hold,
-//! stands in its [`SandboxInfo`](sandbox_core::SandboxInfo).
+//! It is for development and for trusted code, because the kernel is shared with everything else on
+//! the machine. [`SandboxInfo`](sandbox_core::SandboxInfo) says how a sandbox is isolated and which
+//! limits are enforced.
 //!
-//! A program whose `main` begins with [`init`] needs no other file. Linux 5.12 or newer, with
-//! user namespaces; or 6.12 with Landlock, where less can be done inside
-//! ([`IsolationLevel::Landlock`]); on other systems everything is `Unsupported`.
+//! A program whose `main` begins with [`init`] needs no other file. It requires Linux 5.12 or newer
+//! with user namespaces, or 6.12 with Landlock, which allows less inside
+//! ([`IsolationLevel::Landlock`]). On other systems everything is `Unsupported`.
 
 mod options;
 

@@ -6,35 +6,34 @@ use std::time::Duration;
 use sandbox_core::{Error, Resources, Result};
 use serde::{Deserialize, Serialize};
 
-/// How strictly a sandbox is separated from this machine.
+/// How a sandbox is isolated from this machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum IsolationLevel {
-    /// [`Namespaces`](Self::Namespaces) where this system permits them, found out by trying;
-    /// else [`Landlock`](Self::Landlock); never less. Which it came to, and why, stands in the
-    /// sandbox's info.
+    /// [`Namespaces`](Self::Namespaces) if the system permits them, which is tried; else
+    /// [`Landlock`](Self::Landlock); never less. The sandbox's info says which was used, and why.
     #[default]
     Auto,
-    /// Namespaces, a root of its own, no capabilities, a system call filter. It is for
-    /// development and for code one would run oneself, not for attackers: they share a kernel.
+    /// Namespaces, a separate root directory, no capabilities, a system call filter. For development and
+    /// trusted code, not against attackers: the kernel is shared.
     Namespaces,
-    /// Landlock (its ABI 6, Linux 6.12) together with a system call filter. System directories
-    /// can be read, and nothing but the sandbox's own home and temporary directory written; no
-    /// socket can be made, not even inside, no other process signalled, and there is no `/proc`.
+    /// Landlock (ABI 6, Linux 6.12) together with a system call filter. System directories are readable,
+    /// and only the sandbox's own home and temporary directory are writable. It cannot create sockets,
+    /// not even inside, or signal other processes, and there is no `/proc`.
     ///
-    /// It sees more than namespaces show: names, sizes and modes of files that it cannot open,
-    /// and how many processes there are. Made by an ordinary user, whose user id it then has, it
-    /// cannot change modes and owners (`chmod` fails, and with it what it compiles cannot be run)
-    /// nor times by path, for they could be those of the user's own files.
+    /// It sees more than with namespaces: names, sizes and modes of files that it cannot open, and how
+    /// many processes there are. If an unprivileged user creates it, it has that user's id. It then cannot
+    /// change modes and owners (`chmod` fails, so programs that it compiles cannot be run), nor times by
+    /// path, because these could be those of the user's own files.
     Landlock,
-    /// **None**: plain processes of the caller's user, who can do all that the caller can. Only
-    /// the life cycle is a sandbox's.
+    /// **No isolation**: plain processes of the caller's user, which can do everything that the caller can.
+    /// Only the life cycle is that of a sandbox.
     None,
 }
 
 impl IsolationLevel {
-    /// The one word for it.
+    /// Returns the name of the level.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -63,20 +62,20 @@ impl std::str::FromStr for IsolationLevel {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LocalOptions {
-    /// Where sandboxes are kept. Otherwise `$XDG_STATE_HOME/sandbox`, else
+    /// The directory of sandboxes. `None` means `$XDG_STATE_HOME/sandbox`, else
     /// `~/.local/state/sandbox`.
     pub state_dir: Option<PathBuf>,
-    /// The program `sandbox-local-server`. Otherwise this program itself, if its `main` begins
-    /// with [`init`](crate::init()), else a file of that name beside it or on `PATH`.
+    /// The program `sandbox-local-server`. `None` means this program itself, if its `main` begins with
+    /// [`init`](crate::init()), else a file of that name beside it or on `PATH`.
     pub server: Option<PathBuf>,
-    /// How strictly to isolate. Nothing weaker than it says is ever taken instead.
+    /// How to isolate sandboxes. A weaker level is never used instead.
     pub isolation: IsolationLevel,
-    /// Limits of sandboxes that ask for none, applied as well as this system lets us and
-    /// reported with each sandbox. Otherwise half of the machine's memory and 1024 processes.
+    /// Default limits, applied as well as this system allows and reported with each sandbox. Without
+    /// one, memory is limited to half of the machine's, and processes to 1024.
     pub default_limits: Resources,
-    /// More files and directories to show inside, read-only, at the same path.
+    /// Additional files and directories to show inside, read-only, at the same path.
     pub read_only_paths: Vec<PathBuf>,
-    /// How long a sandbox may take to start. 30 seconds.
+    /// Timeout for starting a sandbox. Default: 30 seconds.
     pub start_timeout: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Describing a new sandbox.
+//! The builder for a new sandbox.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,10 +10,13 @@ use sandbox_core::{
 
 use crate::{Client, Sandbox, create};
 
-/// Describes a new sandbox, and creates it.
+/// Describes and creates a sandbox.
 ///
-/// Amounts are given as text in Kubernetes' notation. A wrong one is reported by
-/// [`create`](Self::create), so that calls can be chained.
+/// Amounts are text in Kubernetes' notation. [`create`](Self::create) reports invalid ones, so calls
+/// can be chained.
+///
+/// A setting that the backend cannot apply is never ignored: [`create`](Self::create) returns
+/// [`Error::Unsupported`](crate::Error::Unsupported).
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -40,10 +43,10 @@ pub struct SandboxBuilder {
     mistake: Option<Arc<Error>>,
 }
 
-/// Told of each step of a creation, as it happens.
+/// Called for each step of a creation.
 pub(crate) type EventHook = Arc<dyn Fn(&SandboxEvent) + Send + Sync>;
 
-/// What goes in over SSH, once the sandbox answers.
+/// What is set up over SSH once the sandbox answers.
 #[derive(Clone, Default)]
 pub(crate) struct Personal {
     pub(crate) env: Env,
@@ -62,47 +65,70 @@ impl SandboxBuilder {
         Self { client, spec, personal: Personal::default(), on_event: None, create_timeout, mistake: None }
     }
 
-    /// Its id, in place of a generated one.
+    /// Sets the id, instead of a generated one.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// let sbx = client.sandbox().id("nightly-tests").create().await?;
+    /// assert_eq!(sbx.id().as_str(), "nightly-tests");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn id(self, id: impl AsRef<str>) -> Self {
         self.parsed(id.as_ref(), |spec, id: SandboxId| spec.id = Some(id))
     }
 
-    /// The container image, such as `python:3.12-slim`.
+    /// Sets the container image, such as `python:3.12-slim`. Backends without images, such as local
+    /// sandboxes, return [`Error::Unsupported`](crate::Error::Unsupported).
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// let sbx = client.sandbox().image("python:3.12-slim").cpu("500m").memory("512Mi").create().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn image(mut self, image: impl Into<String>) -> Self {
         self.spec.image = Some(image.into());
         self
     }
 
-    /// Processor time: `500m`, `2`.
+    /// Limits CPU time, for example to `500m` or `2` processors. A backend that cannot apply the limit
+    /// returns [`Error::Unsupported`](crate::Error::Unsupported); local sandboxes need a writable
+    /// cgroup for it.
     pub fn cpu(self, cpu: impl AsRef<str>) -> Self {
         self.parsed(cpu.as_ref(), |spec, cpu: Cpu| spec.resources.cpu = Some(cpu))
     }
 
-    /// Memory, without swap: `512Mi`.
+    /// Limits memory, without swap, for example to `512Mi`. A backend that cannot apply the limit
+    /// returns [`Error::Unsupported`](crate::Error::Unsupported); local sandboxes need a writable
+    /// cgroup for it.
     pub fn memory(self, memory: impl AsRef<str>) -> Self {
         self.parsed(memory.as_ref(), |spec, memory: ByteSize| spec.resources.memory = Some(memory))
     }
 
-    /// Bytes that may be written to its own disk: `1Gi`.
+    /// Limits the bytes that may be written to the sandbox's own disk, for example to `1Gi`. A backend
+    /// that cannot apply the limit returns [`Error::Unsupported`](crate::Error::Unsupported); local
+    /// sandboxes need namespaces for it, and keep the disk in memory.
     pub fn disk(self, disk: impl AsRef<str>) -> Self {
         self.parsed(disk.as_ref(), |spec, disk: ByteSize| spec.resources.disk = Some(disk))
     }
 
-    /// Processes and threads.
+    /// Limits the number of processes and threads. A backend that cannot apply the limit returns
+    /// [`Error::Unsupported`](crate::Error::Unsupported): Kubernetes has no such limit for a Pod.
     pub fn pids(mut self, pids: u32) -> Self {
         self.spec.resources.pids = Some(pids);
         self
     }
 
-    /// A label to find it by.
+    /// Adds a label, to find the sandbox with [`Client::list`].
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.spec.labels.insert(key.into(), value.into());
         self
     }
 
-    /// What only a cluster can do, such as node selectors, volumes and devices. It comes over
-    /// what holds for all sandboxes of the client, and in place of what an earlier call said.
-    /// Every other backend refuses it.
+    /// Sets options that only Kubernetes has, such as node selectors, volumes and devices. They are
+    /// applied on top of the options for all sandboxes of the client, and replace those of an earlier
+    /// call. Other backends return [`Error::Unsupported`](crate::Error::Unsupported).
     ///
     /// ```no_run
     /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
@@ -123,76 +149,138 @@ impl SandboxBuilder {
         self.note(written)
     }
 
-    /// What only the backend of this name can do, in its own text form: for `k8s`, that of
-    /// `PodOptions` of the crate `sandbox-k8s`. Every other backend refuses it.
+    /// Sets options that only the named backend has, as JSON. For `k8s` that is the JSON form of
+    /// `PodOptions` of the crate `sandbox-k8s`. Other backends return
+    /// [`Error::Unsupported`](crate::Error::Unsupported).
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// # let options = serde_json::Value::Null;
+    /// let sbx = client.sandbox().backend_options("k8s", options).create().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn backend_options(mut self, backend: impl Into<String>, options: serde_json::Value) -> Self {
         self.spec.backend_options.set(backend, options);
         self
     }
 
-    /// An environment variable for every command.
+    /// Sets an environment variable for every command. It is stored in the sandbox, so that other
+    /// processes that connect to it get it too.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let set = self.personal.env.set(name, value);
         self.note(set)
     }
 
-    /// An environment variable whose value stays in this program's memory and goes with every
-    /// command of this handle over SSH; it is stored nowhere.
+    /// Sets an environment variable whose value stays in this program's memory. It is sent over SSH
+    /// with every command of this handle, and is never stored.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client, token: String) -> sandbox::Result<()> {
+    /// let sbx = client.sandbox().env("MODE", "ci").secret_env("API_TOKEN", token).create().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn secret_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let set = self.personal.secret_env.set(name, value);
         self.note(set)
     }
 
-    /// A command to run in it before it is handed out; one that fails fails the creation.
+    /// Adds a command to run in the sandbox before `create` returns. If it fails, the creation fails
+    /// with [`CreationReason::Setup`](crate::CreationReason::Setup), and the sandbox is deleted.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// use sandbox::ExecRequest;
+    ///
+    /// let sbx = client
+    ///     .sandbox()
+    ///     .init(ExecRequest::argv(["mkdir", "-p", "work"]))
+    ///     .init(ExecRequest::shell("echo ready > work/state"))
+    ///     .create()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn init(mut self, command: ExecRequest) -> Self {
         self.personal.init.push(command);
         self
     }
 
-    /// Ends it so long after its creation; [`Sandbox::extend`] puts that off.
+    /// Ends the sandbox this long after its creation. [`Sandbox::extend`] postpones that.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.spec.lifetime.ttl = Some(ttl);
         self
     }
 
-    /// Ends it so long after its creation, without appeal.
+    /// Ends the sandbox this long after its creation. This cannot be extended. The default is 24 hours.
     pub fn max_lifetime(mut self, max: Duration) -> Self {
         self.spec.lifetime.max_lifetime = max;
         self
     }
 
-    /// Ends it when nothing was asked of it for so long.
+    /// Ends the sandbox after this long without use.
+    ///
+    /// These count as use for as long as they last: a running command, a running job, a connection to
+    /// a forwarded port, and an open SFTP session, which this client closes about a minute after the
+    /// last transfer. Each request, and each client that connects or disconnects, counts at that
+    /// moment. A client that only stays connected does not count.
+    ///
+    /// A handle on an *attached* sandbox keeps a connection open, and connects again about a minute
+    /// after the last use (`SANDBOX_POOL_IDLE_TIMEOUT`). So a longer idle timeout does not end an
+    /// attached sandbox while it has a handle; use it for [`detached`](Self::detached) ones.
+    ///
+    /// An image's own SSH server cannot do this: the creation returns
+    /// [`Error::Unsupported`](crate::Error::Unsupported).
     pub fn idle_timeout(mut self, idle: Duration) -> Self {
         self.spec.lifetime.idle_timeout = Some(idle);
         self
     }
 
-    /// Lets it outlive this program, until it is deleted or its lifetime ends.
+    /// Lets the sandbox outlive this program, until it is deleted or its lifetime ends.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// let id = client.sandbox().detached().create().await?.id().clone();
+    /// // Later, in any process:
+    /// let sbx = client.connect(&id).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn detached(mut self) -> Self {
         self.spec.lifetime.attach_timeout = None;
         self
     }
 
-    /// How long the creation may take, until SSH answers; 5 minutes unless set.
+    /// Sets the timeout of the creation, until SSH answers. The default is 5 minutes.
     pub fn create_timeout(mut self, timeout: Duration) -> Self {
         self.create_timeout = timeout;
         self
     }
 
-    /// Told of each step of the creation, as it happens.
+    /// Calls `hook` for each step of the creation, as it happens.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// let report = |event: &sandbox::SandboxEvent| eprintln!("{} {}", event.kind, event.message);
+    /// let sbx = client.sandbox().on_event(report).create().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn on_event(mut self, hook: impl Fn(&SandboxEvent) + Send + Sync + 'static) -> Self {
         self.on_event = Some(Arc::new(hook));
         self
     }
 
-    /// Creates it: provisions it, connects to it, sets it up. Returns when a command can be
-    /// run. When it fails, runs out of time or is dropped half-way, nothing is left of it.
+    /// Creates the sandbox: provisions it, connects to it, and sets it up. Returns when commands can be
+    /// run. If it fails, times out or the future is dropped, nothing is left behind.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid), [`Error::AlreadyExists`](crate::Error::AlreadyExists), [`Error::Unsupported`](crate::Error::Unsupported) before anything
-    /// was made, then [`Error::Creation`](crate::Error::Creation) with the step that failed, the backend's words, the
-    /// latest events and the last lines of the log.
+    /// * [`Error::Invalid`](crate::Error::Invalid), [`Error::AlreadyExists`](crate::Error::AlreadyExists)
+    ///   or [`Error::Unsupported`](crate::Error::Unsupported), before anything was created;
+    /// * [`Error::Creation`](crate::Error::Creation) with the stage that failed, the reason, the
+    ///   backend's message, the latest events and the last lines of the log.
     pub async fn create(self) -> Result<Sandbox> {
         match self.mistake.clone() {
             Some(mistake) => Err(rebuilt(&mistake)),
@@ -200,12 +288,22 @@ impl SandboxBuilder {
         }
     }
 
-    /// Looks whether such a sandbox could be made, and what could be better, without making one: on a
-    /// cluster its version, each right that is needed, the namespace, and a Pod as a dry run.
+    /// Checks whether such a sandbox could be created, without creating one. On a cluster it checks
+    /// the version, each permission that is needed and the namespace, and creates a Pod with a
+    /// server-side dry run.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// for check in client.sandbox().preflight().await? {
+    ///     println!("{}: {:?} ({})", check.name, check.verdict, check.detail);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) for a mistake in the description.
+    /// [`Error::Invalid`](crate::Error::Invalid) for an invalid setting.
     pub async fn preflight(self) -> Result<Vec<Check>> {
         match &self.mistake {
             Some(mistake) => Err(rebuilt(mistake)),

@@ -1,4 +1,4 @@
-//! The same client in the words of the original SDK, by id.
+//! The methods of the original Python SDK, by id.
 
 use std::path::Path;
 
@@ -6,10 +6,20 @@ use sandbox_core::{DeleteOptions, Freshness, Output, Result, SandboxId, SandboxI
 
 use crate::{Client, SandboxBuilder};
 
-/// The original Python SDK's methods. A sandbox made or used this way stays connected as long
-/// as the client lives, or until it is deleted.
+/// The methods of the original Python SDK, which take an id. A sandbox that is created or used this
+/// way stays connected until it is deleted or the client is dropped.
+///
+/// ```no_run
+/// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+/// let id = client.create_sandbox(client.sandbox()).await?;
+/// client.upload_file(&id, "main.py", "main.py").await?;
+/// let out = client.execute_command(&id, "python3 main.py").await?;
+/// client.download_file(&id, "result.json", "result.json").await?;
+/// client.delete_sandbox(&id).await
+/// # }
+/// ```
 impl Client {
-    /// Creates a sandbox and gives its id.
+    /// Creates a sandbox and returns its id.
     ///
     /// # Errors
     ///
@@ -20,11 +30,11 @@ impl Client {
         Ok(sandbox.id().clone())
     }
 
-    /// Deletes a sandbox. One that does not exist is deleted already.
+    /// Deletes a sandbox. Deleting one that does not exist succeeds.
     ///
     /// # Errors
     ///
-    /// [`Error::Deletion`](crate::Error::Deletion) when it may still exist.
+    /// [`Error::Deletion`](crate::Error::Deletion) if it may still exist.
     pub async fn delete_sandbox(&self, id: &SandboxId) -> Result<()> {
         match self.known.get(id) {
             Some(sandbox) => sandbox.delete().await,
@@ -32,7 +42,7 @@ impl Client {
         }
     }
 
-    /// Another name of [`delete_sandbox`](Self::delete_sandbox).
+    /// An alias of [`delete_sandbox`](Self::delete_sandbox).
     ///
     /// # Errors
     ///
@@ -41,7 +51,7 @@ impl Client {
         self.delete_sandbox(id).await
     }
 
-    /// Runs a line in the sandbox's shell, and collects what it wrote.
+    /// Runs a line in the sandbox's shell, and collects its output.
     ///
     /// # Errors
     ///
@@ -52,7 +62,7 @@ impl Client {
         sandbox.shell(command).output().await
     }
 
-    /// Writes a local file into the sandbox; gives its size.
+    /// Uploads a local file to the sandbox. Returns its size in bytes.
     ///
     /// # Errors
     ///
@@ -63,7 +73,7 @@ impl Client {
         sandbox.upload(local, remote).await
     }
 
-    /// Writes a file of the sandbox to a local one; gives its size.
+    /// Downloads a file of the sandbox to a local file. Returns its size in bytes.
     ///
     /// # Errors
     ///
@@ -74,11 +84,11 @@ impl Client {
         sandbox.download(remote, local).await
     }
 
-    /// What a sandbox is, with its address and SSH port, from what the backend remembers.
+    /// Returns what the backend has cached about a sandbox, including its address and SSH port.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`](crate::Error::NotFound).
+    /// [`Error::NotFound`](crate::Error::NotFound) if there is no such sandbox.
     pub async fn get_sandbox_info(&self, id: &SandboxId) -> Result<SandboxInfo> {
         self.parts.backend.get(id, Freshness::Cached).await
     }

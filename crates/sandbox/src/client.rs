@@ -1,4 +1,4 @@
-//! The client: makes sandboxes, finds them again, takes them away.
+//! The client: creates, finds and deletes sandboxes.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -16,10 +16,10 @@ use sandbox_core::{
 use crate::known::Known;
 use crate::{Sandbox, SandboxBuilder, backends};
 
-/// Makes sandboxes, finds them again, takes them away.
+/// Creates, finds and deletes sandboxes.
 ///
-/// A client is cheap to clone and safe to use from many tasks at once: clones share the
-/// backend, the connections and the cache.
+/// A client is cheap to clone and can be used from many tasks at once. Clones share the backend, the
+/// connections and the cache.
 ///
 /// ```no_run
 /// # async fn example() -> sandbox::Result<()> {
@@ -36,36 +36,44 @@ pub struct Client {
     pub(crate) known: Arc<Known>,
 }
 
-/// What a client and its sandboxes work with.
+/// What a client and its sandboxes share.
 pub(crate) struct Parts {
     pub(crate) backend: Arc<dyn SandboxBackend>,
     pub(crate) sessions: Arc<dyn SessionSource>,
     /// Opens the streams that sessions run over, for SSH clients of other kinds.
     pub(crate) connector: Option<Arc<dyn Connector>>,
     pub(crate) defaults: Defaults,
-    /// Where sandboxes are made, for people.
+    /// Where sandboxes are created, for people.
     pub(crate) place: Option<String>,
     /// And for another process.
     pub(crate) environment: Vec<(&'static str, OsString)>,
 }
 
-/// What a client does where a call says nothing else.
+/// Default values of a client, which individual calls can override.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let mut defaults = sandbox::Defaults::default();
+/// defaults.command_timeout = Some(Duration::from_secs(60));
+/// assert_eq!(defaults.output_cap, 16 << 20);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Defaults {
-    /// The image of a sandbox, for backends with images.
+    /// The container image, for backends with images.
     pub image: Option<String>,
-    /// Its limits.
+    /// The resource limits.
     pub resources: Resources,
-    /// When it ends.
+    /// When a sandbox ends.
     pub lifetime: Lifetime,
-    /// How long a creation may take, until SSH answers.
+    /// Timeout of a creation, until SSH answers.
     pub create_timeout: Duration,
-    /// How long a new connection may take.
+    /// Timeout of a new connection.
     pub connect_timeout: Duration,
-    /// How long a command may run; `None` is without limit.
+    /// Timeout of a command; `None` means no limit.
     pub command_timeout: Option<Duration>,
-    /// How many bytes of each output stream are kept in memory.
+    /// How many bytes of each output stream to keep in memory.
     pub output_cap: usize,
 }
 
@@ -84,27 +92,47 @@ impl Default for Defaults {
 }
 
 impl Client {
-    /// A client configured by the environment (`SANDBOX_…`); with nothing set, sandboxes on
+    /// Creates a client from the environment variables `SANDBOX_…`. If none is set, sandboxes run on
     /// this machine.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`](crate::Error::Config) naming every wrong value, or [`Error::Unsupported`](crate::Error::Unsupported) for a backend
-    /// that this program was built without.
+    /// [`Error::Config`](crate::Error::Config) naming every invalid value, or
+    /// [`Error::Unsupported`](crate::Error::Unsupported) if the program was built without the chosen
+    /// backend.
     pub async fn from_env() -> Result<Self> {
         Self::from_settings(&Settings::from_env()?).await
     }
 
-    /// A client configured by one file, with the real environment over it.
+    /// Creates a client from one `.env` file. Variables of the real environment override the file.
+    ///
+    /// ```no_run
+    /// # async fn example() -> sandbox::Result<()> {
+    /// let client = sandbox::Client::from_dotenv("sandbox.env").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`from_env`](Self::from_env), and when the file cannot be read.
+    /// As [`from_env`](Self::from_env), and [`Error::Config`](crate::Error::Config) if the file cannot
+    /// be read.
     pub async fn from_dotenv(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_settings(&Settings::from_dotenv(path.as_ref())?).await
     }
 
-    /// A client with these settings.
+    /// Creates a client from settings.
+    ///
+    /// ```no_run
+    /// # async fn example() -> sandbox::Result<()> {
+    /// use sandbox::{Client, Settings};
+    ///
+    /// let mut settings = Settings::from_env()?;
+    /// settings.timeouts.create = std::time::Duration::from_secs(60);
+    /// let client = Client::from_settings(&settings).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -117,7 +145,16 @@ impl Client {
         Ok(Self { parts: Arc::new(parts), known: Arc::default() })
     }
 
-    /// A client of parts of one's own: another backend, a mock.
+    /// Creates a client from your own parts: another backend, or mocks (feature `mock`).
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// use sandbox::{Client, Defaults, SandboxBackend, SessionSource};
+    ///
+    /// fn client(backend: Arc<dyn SandboxBackend>, sessions: Arc<dyn SessionSource>) -> Client {
+    ///     Client::with_parts(backend, sessions, Defaults::default())
+    /// }
+    /// ```
     pub fn with_parts(
         backend: Arc<dyn SandboxBackend>,
         sessions: Arc<dyn SessionSource>,
@@ -128,17 +165,29 @@ impl Client {
         Self { parts: Arc::new(parts), known: Arc::default() }
     }
 
-    /// Begins to describe a new sandbox; nothing happens until
-    /// [`create`](SandboxBuilder::create).
+    /// Returns a builder for a new sandbox. Nothing happens until
+    /// [`create`](SandboxBuilder::create) is called.
     pub fn sandbox(&self) -> SandboxBuilder {
         SandboxBuilder::new(self.clone())
     }
 
-    /// Takes up a sandbox that exists, made by whomever, and connects to it.
+    /// Connects to an existing sandbox, even if another process created it.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// let id = "sbx-n16yneacer".parse()?;
+    /// let sbx = client.connect(&id).await?;
+    /// println!("{:?}", sbx.info().state);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`](crate::Error::NotFound), or [`Error::Connection`](crate::Error::Connection) when it does not answer.
+    /// * [`Error::NotFound`](crate::Error::NotFound) if there is no such sandbox;
+    /// * [`Error::Connection`](crate::Error::Connection) if it does not answer;
+    /// * [`Error::Unsupported`](crate::Error::Unsupported) on a cluster, for an attached sandbox of
+    ///   another process, because only that process has its key.
     pub async fn connect(&self, id: &SandboxId) -> Result<Sandbox> {
         if let Some(sandbox) = self.known.get(id) {
             return Ok(sandbox);
@@ -155,7 +204,7 @@ impl Client {
         Ok(sandbox)
     }
 
-    /// Creates a sandbox, runs `work` with it, and deletes it whatever came of the work.
+    /// Creates a sandbox, runs `work` with it, and deletes it, whether `work` succeeded or failed.
     ///
     /// ```no_run
     /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
@@ -170,7 +219,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// That of the creation or of the work; that of the deletion when the work succeeded.
+    /// The error of the creation or of `work`; if `work` succeeded, that of the deletion.
     pub async fn scoped<T, F, W>(&self, builder: SandboxBuilder, work: F) -> Result<T>
     where
         F: FnOnce(Sandbox) -> W + Send,
@@ -184,60 +233,86 @@ impl Client {
         deleted.map(|()| value)
     }
 
-    /// The sandboxes that match, oldest first.
+    /// Lists the sandboxes that match, oldest first.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// let filter = sandbox::ListFilter::labels([("team".to_owned(), "ml".to_owned())]);
+    /// for info in client.list(filter).await? {
+    ///     println!("{} {:?}", info.id, info.state);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Backend`](crate::Error::Backend) when they cannot be listed.
+    /// [`Error::Backend`](crate::Error::Backend) if they cannot be listed.
     pub async fn list(&self, filter: ListFilter) -> Result<Vec<SandboxInfo>> {
         self.parts.backend.list(filter).await
     }
 
-    /// The log of a sandbox's own server, also of one that does not answer.
+    /// Returns the log of a sandbox's SSH server, even if the server does not answer.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`](crate::Error::NotFound).
+    /// [`Error::NotFound`](crate::Error::NotFound) if there is no such sandbox.
     pub async fn logs(&self, id: &SandboxId, options: LogOptions) -> Result<LogStream> {
         self.parts.backend.logs(id, options).await
     }
 
-    /// Removes what sandboxes that ended left behind.
+    /// Removes what ended sandboxes left behind.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// for swept in client.sweep(sandbox::SweepOptions::dry_run()).await?.removed {
+    ///     println!("{}: {}", swept.id, swept.reason);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Backend`](crate::Error::Backend) when they cannot be looked through.
+    /// [`Error::Backend`](crate::Error::Backend) if the sandboxes cannot be listed.
     pub async fn sweep(&self, options: SweepOptions) -> Result<SweepReport> {
         self.parts.backend.sweep(options).await
     }
 
-    /// Waits until what dropped futures left inside of sandboxes, such as half-written files, is
-    /// removed: for a program that is about to end. Put a time limit around it, for a sandbox may
-    /// not answer any more.
+    /// Waits until everything that dropped futures left inside sandboxes, such as half-written files,
+    /// is removed. Call it before the program ends, with a timeout, because a sandbox may no longer
+    /// answer.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) {
+    /// let limit = std::time::Duration::from_secs(5);
+    /// let settled = tokio::time::timeout(limit, client.settle()).await.is_ok();
+    /// # }
+    /// ```
     pub async fn settle(&self) {
         self.parts.sessions.settle().await;
     }
 
-    /// What the backend can do.
+    /// Returns what the backend can do.
     pub fn capabilities(&self) -> Capabilities {
         self.parts.backend.capabilities()
     }
 
-    /// The backend's name: `local`, `k8s`.
+    /// Returns the backend's name, such as `local` or `k8s`.
     pub fn backend_name(&self) -> &'static str {
         self.parts.backend.name()
     }
 
-    /// Where sandboxes are made, for people: the namespace and the cluster. `None` on this
-    /// machine, and for a client of parts of one's own.
+    /// Returns the namespace and cluster where sandboxes are created, as text for people. `None` for
+    /// local sandboxes and for a client made with [`with_parts`](Self::with_parts).
     pub fn place(&self) -> Option<&str> {
         self.parts.place.as_deref()
     }
 
-    /// The variables with which another process, started anywhere on this machine, finds the same
-    /// sandboxes: the backend, and which directory, or which namespace of which cluster, it was that
-    /// was chosen. A kubeconfig's current context may change later; these say which it was. Empty
-    /// for a client of parts of one's own.
+    /// Returns the environment variables with which another process on this machine finds the same
+    /// sandboxes: the backend, and the state directory or the cluster and namespace. They name the
+    /// kubeconfig context that was chosen, because the current context may change later. Empty for a
+    /// client made with [`with_parts`](Self::with_parts).
     pub fn environment(&self) -> &[(&'static str, OsString)] {
         &self.parts.environment
     }

@@ -11,7 +11,8 @@ use tokio::io::AsyncWriteExt;
 use crate::{Job, Sandbox};
 
 impl Sandbox {
-    /// A program to run; its arguments arrive as they are, without a shell.
+    /// Returns a builder for a command: a program and its arguments, which are passed on unchanged,
+    /// without a shell.
     ///
     /// ```no_run
     /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
@@ -26,16 +27,42 @@ impl Sandbox {
         Command::new(self.clone(), Program::Argv(vec![bytes_of(program.as_ref())]))
     }
 
-    /// A line for the sandbox's `/bin/sh`: pipes, variables, globs. Put nothing into it that
-    /// somebody else wrote; give that as an argument of a [`command`](Self::command).
+    /// Returns a builder for a line that the sandbox's `/bin/sh` runs, with pipes, variables and globs.
+    /// Never put untrusted text into the line: pass it as an argument of a
+    /// [`command`](Self::command).
+    ///
+    /// ```no_run
+    /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+    /// let out = sbx.shell("ls | wc -l").output().await?.check()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn shell(&self, line: impl AsRef<OsStr>) -> Command {
         Command::new(self.clone(), Program::Shell(bytes_of(line.as_ref())))
     }
 }
 
-/// A command to be run: what [`std::process::Command`] is for this machine.
+/// A builder for a command in a sandbox, like [`std::process::Command`]. Made by
+/// [`Sandbox::command`] and [`Sandbox::shell`].
 ///
-/// Mistakes such as a NUL byte are reported when it is started.
+/// Invalid arguments, such as one with a NUL byte, are reported when the command is started.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+/// let out = sbx
+///     .command("sort")
+///     .arg("-n")
+///     .env("LC_ALL", "C")
+///     .current_dir("data")
+///     .stdin("3\n1\n2\n")
+///     .timeout(Duration::from_secs(10))
+///     .output()
+///     .await?;
+/// assert_eq!(out.stdout, "1\n2\n3\n");
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a command does nothing until it is started"]
 pub struct Command {
     sandbox: Sandbox,
@@ -45,7 +72,7 @@ pub struct Command {
     mistake: Result<()>,
 }
 
-/// Where the input comes from.
+/// The source of standard input.
 enum Input {
     None,
     Piped,
@@ -63,7 +90,7 @@ impl Command {
         Self { sandbox, request, input: Input::None, output_cap, mistake: Ok(()) }
     }
 
-    /// Adds an argument. After [`shell`](Sandbox::shell) it is not used: write it in the line.
+    /// Adds an argument. It has no effect after [`shell`](Sandbox::shell): write it into the line.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         if let Program::Argv(argv) = &mut self.request.program {
             argv.push(bytes_of(arg.as_ref()));
@@ -76,7 +103,7 @@ impl Command {
         args.into_iter().fold(self, Self::arg)
     }
 
-    /// Sets an environment variable, over the sandbox's own.
+    /// Sets an environment variable. It overrides one of the sandbox.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let set = self.request.env.set(name, value);
         if self.mistake.is_ok() {
@@ -85,62 +112,76 @@ impl Command {
         self
     }
 
-    /// Runs it there: absolute, or relative to the home directory, which is the default.
+    /// Sets the working directory: absolute, or relative to the home directory, which is the default.
     pub fn current_dir(mut self, directory: impl AsRef<OsStr>) -> Self {
         self.request.directory = Some(bytes_of(directory.as_ref()));
         self
     }
 
-    /// Gives it these bytes as its input.
+    /// Passes these bytes to its standard input.
     pub fn stdin(mut self, bytes: impl Into<Bytes>) -> Self {
         self.input = Input::Bytes(bytes.into());
         self
     }
 
-    /// Gives it what `reader` gives as its input.
+    /// Copies `reader` to its standard input.
     pub fn stdin_from(mut self, reader: impl tokio::io::AsyncRead + Send + Unpin + 'static) -> Self {
         self.input = Input::Reader(Box::new(reader));
         self
     }
 
-    /// Lets the caller write its input, through [`Process::take_stdin`].
+    /// Lets the caller write to its standard input, through [`Process::take_stdin`].
+    ///
+    /// ```no_run
+    /// # use tokio::io::AsyncWriteExt;
+    /// # async fn example(sbx: sandbox::Sandbox) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut process = sbx.command("cat").stdin_piped().spawn().await?;
+    /// let mut stdin = process.take_stdin().expect("it is piped");
+    /// stdin.write_all(b"hello").await?;
+    /// drop(stdin); // end of file
+    /// let out = process.output(1024).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn stdin_piped(mut self) -> Self {
         self.input = Input::Piped;
         self
     }
 
-    /// Runs it in a terminal of that many columns and rows; its two outputs become one.
+    /// Runs it in a terminal with this many columns and rows. Standard output and standard error
+    /// become one stream.
     pub fn pty(self, columns: u16, rows: u16) -> Self {
         self.pty_of("xterm-256color", columns, rows)
     }
 
-    /// Runs it in a terminal of that kind, as `$TERM` names it.
+    /// Runs it in a terminal of this type, the value of `$TERM`.
     pub fn pty_of(mut self, term: impl Into<String>, columns: u16, rows: u16) -> Self {
         self.request.pty = Some(Pty { term: term.into(), size: PtySize { columns, rows } });
         self
     }
 
-    /// Kills its whole process group when it runs longer.
+    /// Kills its whole process group if it runs longer than this.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.request.timeout = Some(timeout);
         self
     }
 
-    /// Keeps at most so many bytes of each output stream in memory; the rest is read and
-    /// thrown away, and [`Output::is_truncated`] says so. 16 MiB unless set.
+    /// Keeps at most this many bytes of each output stream in memory. The rest is read and discarded,
+    /// and [`Output::is_truncated`] reports it. The default is 16 MiB.
     pub fn output_cap(mut self, bytes: usize) -> Self {
         self.output_cap = bytes;
         self
     }
 
-    /// Runs it to its end and collects what it wrote. A non-zero exit is no error:
+    /// Runs the command to its end and collects its output. A non-zero exit code is not an error;
     /// [`Output::check`] makes it one. Dropping the future ends the command.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) for a mistake in the command,
-    /// [`Error::Connection`](crate::Error::Connection) when it could not be sent,
-    /// [`Error::Command`](crate::Error::Command) when it ran out of time or its end is unknown.
+    /// * [`Error::Invalid`](crate::Error::Invalid) for an invalid argument;
+    /// * [`Error::Connection`](crate::Error::Connection) if the command could not be sent;
+    /// * [`Error::Command`](crate::Error::Command) if it timed out, or its end is unknown because the
+    ///   connection was lost.
     pub async fn output(self) -> Result<Output> {
         self.mistake?;
         let (sandbox, cap) = (self.sandbox, self.output_cap);
@@ -155,7 +196,14 @@ impl Command {
         sandbox.inner.explained(result).await
     }
 
-    /// Runs it to its end, throws away what it writes, and says how it ended.
+    /// Runs the command to its end, discards its output, and returns how it ended.
+    ///
+    /// ```no_run
+    /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+    /// let has_git = sbx.command("git").arg("--version").status().await?.success();
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -164,7 +212,8 @@ impl Command {
         Ok(self.output_cap(0).output().await?.status)
     }
 
-    /// Starts it, to read its output as it comes, write its input, signal it.
+    /// Starts the command and returns the running process, to stream its output, write its input and
+    /// send signals.
     ///
     /// ```no_run
     /// # use sandbox::ExecEvent;
@@ -181,21 +230,32 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// As [`output`](Self::output), as far as they show at the start. Those that show later, the
-    /// process tells, and also what became of the sandbox.
+    /// As [`output`](Self::output), for failures at the start. Later ones are reported by the
+    /// [`Process`], together with what happened to the sandbox.
     pub async fn spawn(self) -> Result<Process> {
         self.mistake?;
         let result = start(&self.sandbox, self.request, self.input).await;
         Ok(self.sandbox.inner.explaining(self.sandbox.inner.explained(result).await?))
     }
 
-    /// Starts it as a job, which outlives this program; its output goes to a capped file.
+    /// Starts the command as a background job, which outlives this program. Both output streams go to
+    /// one log file in the sandbox, which keeps the first 64 MiB. The rest is discarded, and
+    /// [`JobRecord::dropped_bytes`](crate::JobRecord::dropped_bytes) counts it. A
+    /// [`timeout`](Self::timeout) does not apply to a job.
+    ///
+    /// ```no_run
+    /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+    /// let job = sbx.command("make").args(["-C", "src"]).spawn_detached().await?;
+    /// println!("started {}: {}", job.id(), job.wait().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Command`](crate::Error::Command) when it cannot start, and
-    /// [`Error::Unsupported`](crate::Error::Unsupported) with input, a terminal or a time-out,
-    /// or by a server that is not ours.
+    /// * [`Error::Command`](crate::Error::Command) if it cannot be started;
+    /// * [`Error::Unsupported`](crate::Error::Unsupported) for a command with input or a terminal, and
+    ///   from an SSH server that is not the SDK's own.
     pub async fn spawn_detached(self) -> Result<Job> {
         self.mistake?;
         if self.request.pty.is_some() || !matches!(self.input, Input::None) {
@@ -212,7 +272,7 @@ impl Command {
     }
 }
 
-/// Shows the program's name alone: arguments may be secrets.
+/// Shows only the program's name: arguments may be secrets.
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Command").field("request", &self.request).finish_non_exhaustive()

@@ -1,4 +1,4 @@
-//! Moving one file between this machine and a sandbox.
+//! Copying one file between this machine and a sandbox.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -20,34 +20,48 @@ use crate::{Sandbox, Transfer};
 const SMALL: u64 = 32 << 10;
 
 impl Sandbox {
-    /// Writes a local file to `remote`, with its permission bits and time. It appears there
-    /// when it is complete. Gives its size in bytes.
+    /// Uploads a local file to `remote`, with its permission bits and modification time. It appears there
+    /// when it is complete. Returns its size in bytes.
+    ///
+    /// ```no_run
+    /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+    /// let bytes = sbx.upload("data.csv", "data.csv").await?; // relative to the sandbox's home
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Transfer`](crate::Error::Transfer) with the side and the reason; also when the file shrinks or grows
-    /// meanwhile.
+    /// [`Error::Transfer`](crate::Error::Transfer) with the side and the reason, also if the file
+    /// shrinks or grows meanwhile.
     pub async fn upload(&self, local: impl AsRef<Path>, remote: impl Into<String>) -> Result<u64> {
         Ok(self.transfer().upload(local, remote).await?.bytes)
     }
 
-    /// Writes a file of the sandbox to `local`, in place of one that is there. It appears
-    /// there when it is complete; set-uid, set-gid and sticky bits are not taken over. Gives
-    /// its size in bytes.
+    /// Downloads a file of the sandbox to `local`, replacing an existing file. It appears there when it
+    /// is complete. Set-uid, set-gid and sticky bits are dropped. Returns its size in bytes.
     ///
     /// # Errors
     ///
-    /// [`Error::Transfer`](crate::Error::Transfer) with the side and the reason; then a former file is as it was.
+    /// [`Error::Transfer`](crate::Error::Transfer) with the side and the reason; an existing file is
+    /// then unchanged.
     pub async fn download(&self, remote: impl Into<String>, local: impl AsRef<Path>) -> Result<u64> {
         Ok(self.transfer().download(remote, local).await?.bytes)
     }
 
-    /// Writes what `reader` gives, to its end, to `remote`; it appears there when it is complete.
-    /// Gives its size in bytes.
+    /// Uploads everything from `reader` to `remote`. The file appears there when it is complete. Returns
+    /// its size in bytes.
+    ///
+    /// ```no_run
+    /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+    /// sbx.upload_from(tokio::io::empty(), "empty").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Transfer`](crate::Error::Transfer); then a former file is as it was.
+    /// [`Error::Transfer`](crate::Error::Transfer); an existing file is then unchanged.
     pub async fn upload_from(
         &self,
         reader: impl AsyncRead + Send + Unpin + 'static,
@@ -57,12 +71,11 @@ impl Sandbox {
         self.inner.explained(sent).await
     }
 
-    /// Gives the content of a file of the sandbox to `writer`, and flushes it. Gives its size in
-    /// bytes.
+    /// Copies a file of the sandbox to `writer`, and flushes it. Returns its size in bytes.
     ///
     /// # Errors
     ///
-    /// [`Error::Transfer`](crate::Error::Transfer); part of it may have been written by then.
+    /// [`Error::Transfer`](crate::Error::Transfer); part of the content may have been written.
     pub async fn download_to(
         &self,
         remote: impl Into<String>,

@@ -1,4 +1,4 @@
-//! Files inside a sandbox, one at a time.
+//! Operations on single files inside a sandbox.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -11,19 +11,36 @@ use crate::memory::MemoryWriter;
 use crate::tree::{LISTINGS_AT_ONCE, below};
 
 impl Sandbox {
-    /// The files inside. Paths are absolute, or relative to the home directory.
+    /// Returns the file operations of the sandbox. Paths are absolute, or relative to the home
+    /// directory.
     pub fn files(&self) -> Files<'_> {
         Files { sandbox: self }
     }
 }
 
-/// The files inside a sandbox.
+/// File operations inside a sandbox, similar to `std::fs`. Made by [`Sandbox::files`].
+///
+/// Paths are absolute, or relative to the home directory. Errors are
+/// [`Error::Transfer`](crate::Error::Transfer), with the path and the reason.
+///
+/// ```no_run
+/// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+/// let files = sbx.files();
+/// files.create_dir_all("data/in").await?;
+/// files.write("data/in/a.txt", "hello").await?;
+/// assert_eq!(files.read_to_string("data/in/a.txt").await?, "hello");
+/// for entry in files.list("data/in").await? {
+///     println!("{} {} bytes", entry.name, entry.size);
+/// }
+/// files.remove_dir_all("data").await
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Files<'a> {
     sandbox: &'a Sandbox,
 }
 
-/// The largest file that is read into memory, unless asked otherwise: 256 MiB.
+/// The largest file that `read` reads into memory: 256 MiB.
 const READ_LIMIT: u64 = 256 << 20;
 /// How deep directories may lie within each other.
 const MAX_DEPTH: usize = 128;
@@ -35,12 +52,11 @@ impl Files<'_> {
         self.sandbox
     }
 
-    /// The whole content of a file of at most 256 MiB; [`Sandbox::download`] is for larger
-    /// ones.
+    /// Reads a file of at most 256 MiB into memory. For larger files, use [`Sandbox::download`].
     ///
     /// # Errors
     ///
-    /// [`Error::Transfer`](crate::Error::Transfer).
+    /// [`Error::Transfer`](crate::Error::Transfer), also for a file that is larger.
     pub async fn read(&self, path: impl Into<String>) -> Result<Bytes> {
         let (writer, content) = MemoryWriter::new();
         let mut request = DownloadRequest::new(path);
@@ -50,11 +66,11 @@ impl Files<'_> {
         Ok(content.take())
     }
 
-    /// The whole content of a text file.
+    /// Reads a text file of at most 256 MiB into memory.
     ///
     /// # Errors
     ///
-    /// [`Error::Transfer`](crate::Error::Transfer), also when it is not UTF-8.
+    /// [`Error::Transfer`](crate::Error::Transfer), also if it is not UTF-8.
     pub async fn read_to_string(&self, path: impl Into<String>) -> Result<String> {
         let path = path.into();
         let content = self.read(path.clone()).await?;
@@ -64,11 +80,12 @@ impl Files<'_> {
         })
     }
 
-    /// Writes a file, in place of one that is there. It appears when it is complete.
+    /// Writes a file, replacing an existing one. The write is atomic: the file appears when it is
+    /// complete.
     ///
     /// # Errors
     ///
-    /// [`Error::Transfer`](crate::Error::Transfer); then a former file is as it was.
+    /// [`Error::Transfer`](crate::Error::Transfer); an existing file is then unchanged.
     pub async fn write(&self, path: impl Into<String>, content: impl Into<Bytes>) -> Result<()> {
         let content = content.into();
         let mut request = UploadRequest::new(path);
@@ -78,12 +95,19 @@ impl Files<'_> {
         self.sandbox.inner.explained(written).await.map(drop)
     }
 
-    /// Adds to the end of a file, which is made when it is not there.
+    /// Appends to a file, which is created if it does not exist.
     ///
-    /// Concurrent writers never overwrite each other: each piece goes to what is the end when
-    /// it comes. What has at most 32,000 bytes is one piece and stays together; the pieces of
-    /// more may lie between those of others. Nothing is undone when it fails: a beginning may
-    /// be there, and trying again would add it twice.
+    /// Concurrent writers never overwrite each other: each piece is written at the end of the file at
+    /// that moment. Content of at most 32,000 bytes is one piece and stays together. Pieces of longer
+    /// content may be interleaved with those of other writers. A failure undoes nothing: the beginning
+    /// may have been written, and a retry would write it twice.
+    ///
+    /// ```no_run
+    /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+    /// sbx.files().append("log.txt", "one line\n").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -93,7 +117,7 @@ impl Files<'_> {
         self.sandbox.inner.explained(self.sandbox.inner.session.append(path, from).await).await.map(drop)
     }
 
-    /// The entries of a directory, ordered by name.
+    /// Lists the entries of a directory, ordered by name.
     ///
     /// # Errors
     ///
@@ -104,7 +128,7 @@ impl Files<'_> {
         Ok(entries)
     }
 
-    /// What a path leads to.
+    /// Returns what is known about a file. Symbolic links are followed.
     ///
     /// # Errors
     ///
@@ -113,11 +137,11 @@ impl Files<'_> {
         self.sandbox.inner.explained(self.sandbox.inner.session.stat(path, true).await).await
     }
 
-    /// Whether a path leads to anything.
+    /// Returns whether a path exists. Symbolic links are followed.
     ///
     /// # Errors
     ///
-    /// [`Error::Transfer`](crate::Error::Transfer) when that cannot be found out.
+    /// [`Error::Transfer`](crate::Error::Transfer) if that cannot be determined.
     pub async fn exists(&self, path: &str) -> Result<bool> {
         match self.stat(path).await {
             Ok(_) => Ok(true),
@@ -126,7 +150,7 @@ impl Files<'_> {
         }
     }
 
-    /// Makes a directory and those above it; one that is there is fine.
+    /// Creates a directory and its parents. An existing directory is not an error.
     ///
     /// # Errors
     ///
@@ -135,7 +159,7 @@ impl Files<'_> {
         self.sandbox.inner.explained(self.sandbox.inner.session.create_dir(path, true).await).await
     }
 
-    /// Gives a file another name, in place of a file that has it.
+    /// Renames a file, replacing an existing one.
     ///
     /// # Errors
     ///
@@ -153,11 +177,12 @@ impl Files<'_> {
         self.sandbox.inner.explained(self.sandbox.inner.session.remove_file(path).await).await
     }
 
-    /// Removes a directory with all that is in it. Symbolic links are removed, not followed.
+    /// Removes a directory and everything in it. Symbolic links are removed, not followed.
     ///
     /// # Errors
     ///
-    /// [`Error::Transfer`](crate::Error::Transfer); [`Error::Invalid`](crate::Error::Invalid) for the root directory or an empty path.
+    /// [`Error::Transfer`](crate::Error::Transfer), and
+    /// [`Error::Invalid`](crate::Error::Invalid) for the root directory or an empty path.
     pub async fn remove_dir_all(&self, path: &str) -> Result<()> {
         if path.split('/').all(|part| matches!(part, "" | "." | "..")) {
             return Err(Error::invalid(
@@ -185,7 +210,7 @@ impl Files<'_> {
         Ok(())
     }
 
-    /// Removes what is in a directory and no directory itself; gives those.
+    /// Removes everything in a directory except directories, and returns those.
     async fn empty(self, directory: String) -> Result<Vec<String>> {
         let session = &self.sandbox.inner.session;
         let entries = self.sandbox.inner.explained(session.list(&directory).await).await?;
@@ -211,7 +236,7 @@ impl Files<'_> {
         self.sandbox.inner.explained(self.sandbox.inner.session.set_mode(path, mode).await).await
     }
 
-    /// Makes a symbolic link at `path` that holds `target`.
+    /// Creates a symbolic link at `path` that points to `target`.
     ///
     /// # Errors
     ///
@@ -220,7 +245,7 @@ impl Files<'_> {
         self.sandbox.inner.explained(self.sandbox.inner.session.symlink(target, path).await).await
     }
 
-    /// What a symbolic link holds.
+    /// Reads the target of a symbolic link.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Reaching a port inside a sandbox.
+//! Connecting to a port inside a sandbox.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -9,27 +9,45 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::Sandbox;
 
 impl Sandbox {
-    /// A stream to a TCP port on the sandbox's own loopback.
+    /// Opens a stream to a TCP port on the sandbox's loopback interface.
+    ///
+    /// ```no_run
+    /// # use tokio::io::AsyncWriteExt;
+    /// # async fn example(sbx: sandbox::Sandbox) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut stream = sbx.open_port(6379).await?;
+    /// stream.write_all(b"PING\r\n").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Connection`](crate::Error::Connection) when nothing listens there.
+    /// [`Error::Connection`](crate::Error::Connection) if nothing listens there.
     pub async fn open_port(&self, port: u16) -> Result<Box<dyn ByteStream>> {
         self.inner.explained(self.inner.session.open_stream("localhost", port).await).await
     }
 
-    /// Listens on a free port of this machine's loopback, and carries what comes to `port`
+    /// Listens on a free port of this machine's loopback interface, and forwards connections to `port`
     /// inside the sandbox, until the [`Forward`] is dropped.
     ///
     /// # Errors
     ///
-    /// [`Error::Backend`](crate::Error::Backend) when no local port can be had. Whether something listens inside is
-    /// found out by each connection.
+    /// [`Error::Backend`](crate::Error::Backend) if no local port can be opened. Whether a server listens
+    /// inside is checked by each connection, not here.
     pub async fn forward(&self, port: u16) -> Result<Forward> {
         self.forward_from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), port).await
     }
 
-    /// The same from an address of one's choice. One that is not loopback lets the network in.
+    /// Like [`forward`](Self::forward), but listens on this local address. An address other than
+    /// loopback lets the network in.
+    ///
+    /// ```no_run
+    /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+    /// let local = std::net::SocketAddr::from(([127, 0, 0, 1], 8080));
+    /// let web = sbx.forward_from(local, 8000).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -49,7 +67,16 @@ impl Sandbox {
     }
 }
 
-/// A local port that leads into a sandbox. Dropping it closes the port and its connections.
+/// A local port that is forwarded into a sandbox. Dropping it closes the port and its connections.
+/// Made by [`Sandbox::forward`].
+///
+/// ```no_run
+/// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+/// let web = sbx.forward(8000).await?;
+/// println!("http://{}", web.local_addr());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping it closes the port"]
 pub struct Forward {
@@ -58,7 +85,7 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Where it listens.
+    /// Returns the local address on which it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }

@@ -14,12 +14,23 @@ use crate::client::Parts;
 use crate::known::Known;
 use crate::{Client, attach};
 
-/// One sandbox, connected to. Cheap to clone; clones share the connections.
+/// A handle on one sandbox, with connections to it. It is cheap to clone, and clones share the
+/// connections.
 ///
-/// Dropping a handle does not delete the sandbox: [`delete`](Self::delete) does, or
-/// [`Client::scoped`]. A sandbox that nobody deletes ends by itself: an attached one, the
-/// default, soon after the last handle is gone or the program has ended, and every one at its
-/// lifetime's end.
+/// Dropping a handle does not delete the sandbox. Call [`delete`](Self::delete), or use
+/// [`Client::scoped`]. A sandbox that nobody deletes ends by itself: an attached one, which is the
+/// default, soon after the last handle is dropped or the program ends, and every one at the end of
+/// its lifetime.
+///
+/// ```no_run
+/// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+/// let sbx = client.sandbox().create().await?;
+/// sbx.files().write("input.txt", "1 2 3").await?;
+/// let out = sbx.command("wc").args(["-w", "input.txt"]).output().await?.check()?;
+/// assert_eq!(out.stdout, "3 input.txt\n");
+/// sbx.delete().await
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Sandbox {
     pub(crate) inner: Arc<Inner>,
@@ -58,7 +69,7 @@ impl Sandbox {
         Self { inner }
     }
 
-    /// Keeps an attached sandbox alive as long as there are handles.
+    /// Keeps an attached sandbox alive while there are handles.
     pub(crate) fn stay_attached(&self, attach_timeout: Option<Duration>) {
         if let Some(attach_timeout) = attach_timeout {
             attach::keep_attached(&self.inner, attach_timeout);
@@ -73,35 +84,44 @@ impl Sandbox {
         Arc::downgrade(&self.inner)
     }
 
-    /// The name to find it again by, with [`Client::connect`].
+    /// Returns the id, with which [`Client::connect`] finds the sandbox again.
     pub fn id(&self) -> &SandboxId {
         &self.inner.info.id
     }
 
-    /// This instance of it.
+    /// Returns the uid of this instance. An id can be reused, a uid cannot.
     pub fn uid(&self) -> &Uid {
         &self.inner.info.uid
     }
 
-    /// What it was when this handle was made; nothing is asked.
+    /// Returns what was known about the sandbox when this handle was created, without a request.
     pub fn info(&self) -> &SandboxInfo {
         &self.inner.info
     }
 
-    /// What it is now.
+    /// Asks the backend for the current state of the sandbox.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`](crate::Error::NotFound) when it has ended.
+    /// [`Error::NotFound`](crate::Error::NotFound) if it has ended.
     pub async fn refresh(&self) -> Result<SandboxInfo> {
         self.inner.parts.backend.get(self.id(), Freshness::Latest).await
     }
 
-    /// Lets it live for `ttl` from now, at most until its hard end.
+    /// Moves the end of the sandbox's `ttl` to `ttl` from now, at most to the end of its
+    /// `max_lifetime`.
+    ///
+    /// ```no_run
+    /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+    /// let info = sbx.extend(std::time::Duration::from_secs(3600)).await?;
+    /// println!("ends at {:?}", info.expires_at);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`](crate::Error::NotFound) when it has ended.
+    /// [`Error::NotFound`](crate::Error::NotFound) if it has ended.
     pub async fn extend(&self, ttl: Duration) -> Result<SandboxInfo> {
         let info = self.inner.parts.backend.extend(self.id(), ttl).await?;
         if self.inner.parts.backend.capabilities().server_keeps_ttl {
@@ -110,39 +130,51 @@ impl Sandbox {
         Ok(info)
     }
 
-    /// Why it is as it is, in the backend's words.
+    /// Asks the backend to explain the state of the sandbox, for example why it ended.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`](crate::Error::NotFound) when nothing is known of it any more.
+    /// [`Error::NotFound`](crate::Error::NotFound) if the backend no longer knows it.
     pub async fn diagnose(&self) -> Result<Diagnosis> {
         self.inner.parts.backend.diagnose(self.id()).await
     }
 
-    /// The steps of its life, those of the past first, until its end.
+    /// Streams the events of the sandbox, past ones first, until its end.
+    ///
+    /// ```no_run
+    /// # use futures_util::StreamExt;
+    /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+    /// let mut events = sbx.events().await?;
+    /// while let Some(event) = events.next().await {
+    ///     let event = event?;
+    ///     println!("{} {}", event.kind, event.message);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`](crate::Error::NotFound) when nothing is known of it any more.
+    /// [`Error::NotFound`](crate::Error::NotFound) if the backend no longer knows it.
     pub async fn events(&self) -> Result<EventStream> {
         self.inner.parts.backend.events(self.id()).await
     }
 
-    /// The log of its own server.
+    /// Returns the log of its SSH server.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`](crate::Error::NotFound) when it has ended.
+    /// [`Error::NotFound`](crate::Error::NotFound) if it has ended.
     pub async fn logs(&self, options: LogOptions) -> Result<LogStream> {
         self.inner.parts.backend.logs(self.id(), options).await
     }
 
-    /// Takes it away: ends what runs in it and removes what it kept. Returns when nothing is
-    /// left; deleting what is gone already succeeds.
+    /// Deletes the sandbox: ends its processes and removes its files. Returns when nothing is left.
+    /// Deleting a sandbox that no longer exists succeeds.
     ///
     /// # Errors
     ///
-    /// [`Error::Deletion`](crate::Error::Deletion) when it may still exist.
+    /// [`Error::Deletion`](crate::Error::Deletion) if it may still exist.
     pub async fn delete(&self) -> Result<()> {
         // Nobody keeps it alive meanwhile, which takes a cluster half a minute at times.
         self.inner.gone.store(true, Ordering::Relaxed);
@@ -152,7 +184,7 @@ impl Sandbox {
         deleted
     }
 
-    /// The data plane itself, for what this handle has no method for.
+    /// Returns the underlying session, for operations that this handle has no method for.
     pub fn session(&self) -> &Arc<dyn Session> {
         &self.inner.session
     }
@@ -165,7 +197,7 @@ impl fmt::Debug for Sandbox {
 }
 
 impl Inner {
-    /// Adds to a lost connection what became of the sandbox.
+    /// Adds to the error of a lost connection what happened to the sandbox.
     pub(crate) async fn explained<T>(&self, result: Result<T>) -> Result<T> {
         match result {
             Ok(value) => Ok(value),
@@ -179,7 +211,7 @@ impl Inner {
         }
     }
 
-    /// Lets a process that loses its connection say what became of the sandbox.
+    /// Makes a process that loses its connection say what happened to the sandbox.
     pub(crate) fn explaining(self: &Arc<Self>, process: Process) -> Process {
         // Not the handle itself: a process does not keep a sandbox attached.
         let (inner, parts, id) = (Arc::downgrade(self), Arc::clone(&self.parts), self.info.id.clone());

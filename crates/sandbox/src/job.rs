@@ -6,22 +6,44 @@ use sandbox_core::{AttachOptions, ExecEvent, ExitStatus, JobId, Process, Result,
 use crate::Sandbox;
 
 impl Sandbox {
-    /// The jobs of this sandbox, whoever started them, oldest first.
+    /// Lists the jobs of this sandbox, oldest first, whichever process started them.
+    ///
+    /// ```no_run
+    /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+    /// for job in sbx.jobs().await? {
+    ///     println!("{} {} {:?}", job.id, job.program, job.exit_code);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Connection`](crate::Error::Connection), or [`Error::Unsupported`](crate::Error::Unsupported) by a server that is not ours.
+    /// [`Error::Connection`](crate::Error::Connection), or
+    /// [`Error::Unsupported`](crate::Error::Unsupported) from an SSH server that is not the SDK's own.
     pub async fn jobs(&self) -> Result<Vec<JobRecord>> {
         self.inner.explained(self.inner.session.jobs().await).await
     }
 
-    /// A handle on a job, which is asked nothing yet.
+    /// Returns a handle on a job, without a request.
     pub fn job(&self, id: JobId) -> Job {
         Job::new(self.clone(), id)
     }
 }
 
-/// A background job.
+/// A handle on a background job: a command that outlives the program that started it. Made by
+/// [`Command::spawn_detached`](crate::Command::spawn_detached) and [`Sandbox::job`].
+///
+/// ```no_run
+/// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+/// let job = sbx.shell("make 2>&1").spawn_detached().await?;
+/// // Later, in any process that knows the id:
+/// let job = sbx.job(job.id().clone());
+/// println!("{}", job.wait().await?);
+/// println!("{}", String::from_utf8_lossy(&job.logs().await?));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Job {
     sandbox: Sandbox,
@@ -33,22 +55,24 @@ impl Job {
         Self { sandbox, id }
     }
 
-    /// Its id, to find it again with [`Sandbox::job`].
+    /// Returns its id, with which [`Sandbox::job`] finds it again.
     pub fn id(&self) -> &JobId {
         &self.id
     }
 
-    /// Waits for its end. Dropping the future leaves the job alone.
+    /// Waits until the job has ended. Dropping the future does not affect the job.
     ///
     /// # Errors
     ///
-    /// [`Error::Connection`](crate::Error::Connection) or [`Error::Command`](crate::Error::Command) when the connection is lost; the job goes on.
+    /// [`Error::Connection`](crate::Error::Connection) or [`Error::Command`](crate::Error::Command) if
+    /// the connection is lost. The job keeps running.
     pub async fn wait(&self) -> Result<ExitStatus> {
         let process = self.attach(AttachOptions::wait()).await?;
         self.sandbox.inner.explained(process.wait().await).await
     }
 
-    /// What its log holds now: both outputs, as they were written.
+    /// Returns the current content of its log: standard output and standard error, in the order in
+    /// which they were written. The log keeps the first 64 MiB.
     ///
     /// # Errors
     ///
@@ -64,7 +88,19 @@ impl Job {
         Ok(log)
     }
 
-    /// Its log from the beginning, and as it grows; then its end.
+    /// Streams its log from the beginning, then new output as it is written, then the exit status.
+    ///
+    /// ```no_run
+    /// # async fn example(job: sandbox::Job) -> sandbox::Result<()> {
+    /// let mut log = job.follow().await?;
+    /// while let Some(event) = log.next().await {
+    ///     if let sandbox::ExecEvent::Stdout(bytes) = event? {
+    ///         print!("{}", String::from_utf8_lossy(&bytes));
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -73,7 +109,8 @@ impl Job {
         self.follow_from(0).await
     }
 
-    /// The same from a byte of the log on; [`JobRecord::log_bytes`] says how many there are.
+    /// Like [`follow`](Self::follow), from this byte of the log on. [`JobRecord::log_bytes`] is the
+    /// number of bytes.
     ///
     /// # Errors
     ///
@@ -89,7 +126,7 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// [`Error::Command`](crate::Error::Command) when it has ended.
+    /// [`Error::Command`](crate::Error::Command) if it has ended.
     pub async fn signal(&self, signal: Signal) -> Result<()> {
         let mut process = self.attach(AttachOptions::wait()).await?;
         process.control().signal(signal).await?;

@@ -1,8 +1,11 @@
-//! Sandboxes: isolated places to run commands and keep files for a while.
+//! Run commands in isolated, short-lived environments.
 //!
-//! A sandbox is a confined process tree on this machine, or a Kubernetes Pod; a program that
-//! uses one does not see which. It is created, commands run in it over SSH, files go in and
-//! out over SFTP, and it is taken away again, by itself if need be.
+//! A sandbox is a confined process tree on this machine, or a Kubernetes Pod. The API is the same
+//! for both: create a sandbox, run commands in it over SSH, transfer files over SFTP, and delete it.
+//! A sandbox that nobody deletes ends by itself.
+//!
+//! Local sandboxes share the kernel, so they are for development and for trusted code. For untrusted
+//! code, use a cluster with a runtime class such as gVisor or Kata Containers.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -10,7 +13,7 @@
 //! use sandbox::prelude::*;
 //!
 //! fn main() -> Result<()> {
-//!     sandbox::local::init(); // first, before any thread: local sandboxes begin here
+//!     sandbox::local::init(); // first, before any thread: starts local sandboxes
 //!     run()
 //! }
 //!
@@ -19,11 +22,11 @@
 //!     let client = Client::from_env().await?;
 //!     let sbx = client.sandbox().memory("512Mi").ttl(Duration::from_secs(1800)).create().await?;
 //!
-//!     // A program and its arguments; a failure of it is no error until it is asked to be one.
+//!     // A program and its arguments. `check` turns a non-zero exit code into an error.
 //!     let out = sbx.command("python3").args(["-c", "print(6*7)"]).output().await?.check()?;
 //!     print!("{}", out.stdout_lossy());
 //!
-//!     // Output as it comes; the input, signals and the terminal's size go the other way.
+//!     // Streams the output. Input, signals and terminal resizes work too.
 //!     let mut build = sbx.shell("make 2>&1").spawn().await?;
 //!     while let Some(event) = build.next().await {
 //!         println!("{:?}", event?);
@@ -40,34 +43,34 @@
 //! }
 //! ```
 //!
-//! # What is where
+//! # Where to find what
 //!
-//! | for | see |
+//! | task | see |
 //! |---|---|
-//! | making and finding sandboxes | [`Client`], [`SandboxBuilder`] |
+//! | creating and finding sandboxes | [`Client`], [`SandboxBuilder`] |
 //! | commands | [`Sandbox::command`], [`Sandbox::shell`], [`Process`], [`Output`] |
 //! | background jobs | [`Command::spawn_detached`], [`Sandbox::jobs`], [`Job`] |
 //! | files | [`Sandbox::files`], [`Sandbox::upload`], [`Sandbox::download_dir`] |
 //! | ports | [`Sandbox::forward`] |
-//! | the original Python SDK's words, by id | [`Client::create_sandbox`] and those beside it |
-//! | `ssh` and other clients | [`Client::access`], [`Client::open_ssh_stream`] |
-//! | failures | [`Error`] |
+//! | the methods of the original Python SDK, by id | [`Client::create_sandbox`] and the methods next to it |
+//! | `ssh` and other SSH clients | [`Client::access`], [`Client::open_ssh_stream`] |
+//! | errors | [`Error`] |
 //! | another backend, or mocks | [`Client::with_parts`], [`SandboxBackend`], [`SessionSource`] |
 //!
-//! # Dropping and deleting
+//! # Cancellation and clean-up
 //!
-//! Dropping a future ends what it was doing: a command is hung up on, a half-made sandbox is
-//! taken away, a half-written file is removed. Dropping a [`Sandbox`] deletes nothing; see
-//! there for how each sandbox ends by itself.
+//! Dropping a future cancels what it was doing: a command is ended, a half-created sandbox is
+//! deleted, a half-written file is removed. Dropping a [`Sandbox`] deletes nothing; its
+//! documentation says how sandboxes end by themselves.
 //!
 //! # Features
 //!
 //! * `local` (default): sandboxes on this machine (Linux).
-//! * `k8s`: Pods of a Kubernetes cluster.
-//! * `metrics`: counters and histograms of what the SDK does, for the recorder that a program has
-//!   installed, by the crate [metrics](https://docs.rs/metrics).
+//! * `k8s`: sandboxes as Pods of a Kubernetes cluster.
+//! * `metrics`: counters and histograms for the recorder that the program has installed, through
+//!   the crate [metrics](https://docs.rs/metrics).
 //! * `mock`: [mockall](https://docs.rs/mockall) mocks of the traits, for the unit tests of
-//!   programs that use them.
+//!   programs that use sandboxes.
 
 mod attach;
 mod backends;
@@ -121,8 +124,7 @@ pub use sandbox_core::{
 #[cfg(feature = "mock")]
 pub use sandbox_core::{MockConnector, MockHostKeyProbe, MockSandboxBackend, MockSession, MockSessionSource};
 
-/// Sandboxes as Pods of a Kubernetes cluster, for programs that say more of them than settings
-/// can.
+/// Sandboxes as Pods of a Kubernetes cluster: options beyond what settings can express.
 #[cfg(feature = "k8s")]
 pub mod k8s {
     pub use sandbox_k8s::options::{
@@ -132,22 +134,22 @@ pub mod k8s {
     pub use sandbox_k8s::*;
 }
 
-/// Sandboxes on this machine: confined process trees, no cluster.
+/// Sandboxes as confined process trees on this machine.
 #[cfg(feature = "local")]
 pub mod local {
     pub use sandbox_local::*;
 }
 
-/// What is measured, by the crate [metrics](https://docs.rs/metrics): how often sandboxes are made,
-/// commands run, files moved, connections opened and the API server asked, how that ended and how
-/// long it took. A program installs a recorder (such as that of `metrics-exporter-prometheus`) as for
-/// any other crate; names, kinds and labels are in [`METRICS`](metrics::METRICS) and stay as they are.
+/// The metrics that the SDK reports through the crate [metrics](https://docs.rs/metrics): count,
+/// outcome and duration of creations, commands, file transfers, connections and requests to the API
+/// server. Install a recorder (such as that of `metrics-exporter-prometheus`) as for any other crate.
+/// [`METRICS`](metrics::METRICS) lists the names, kinds and labels, which are stable.
 #[cfg(feature = "metrics")]
 pub mod metrics {
     pub use sandbox_core::measure::{METRICS, Metric, MetricKind, describe};
 }
 
-/// The programs in the guides compile.
+/// Compiles the programs in the guides.
 #[cfg(doctest)]
 mod guides {
     #[doc = include_str!("../../../README.md")]

@@ -1,29 +1,38 @@
-//! For other SSH clients than ours: the keys of a sandbox, and a plain stream to its server.
+//! For other SSH clients: the keys of a sandbox, and a plain stream to its server.
 
 use sandbox_core::{Access, ByteStream, Deadline, Error, Result, SandboxId};
 
 use crate::Client;
 
 impl Client {
-    /// What it takes to log in to a sandbox with an SSH client of one's own: the user, its private
-    /// key, and the one host key to accept. Nothing is connected to.
+    /// Returns what another SSH client needs to log in to a sandbox: the user, its private key, and the
+    /// host key to accept. It does not connect.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client, id: sandbox::SandboxId) -> sandbox::Result<()> {
+    /// let access = client.access(&id).await?;
+    /// println!("user {}, host key {}", access.user, access.host_key.fingerprint()?);
+    /// let stream = client.open_ssh_stream(&access).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`](crate::Error::NotFound).
+    /// [`Error::NotFound`](crate::Error::NotFound) if there is no such sandbox.
     pub async fn access(&self, id: &SandboxId) -> Result<Access> {
         self.parts.backend.access(id).await
     }
 
-    /// A byte stream to a sandbox's SSH server, as ssh_config(5)'s `ProxyCommand` gives: through the
-    /// API server of its cluster where it is not reachable directly. What answers has proved
-    /// nothing until the client at this end has checked [`Access::host_key`].
+    /// Opens a byte stream to a sandbox's SSH server, as for `ProxyCommand` of ssh_config(5). It goes
+    /// through the API server of the cluster if the sandbox is not reachable directly. The server is not
+    /// authenticated until your client has checked [`Access::host_key`].
     ///
     /// # Errors
     ///
-    /// [`Error::Connection`](crate::Error::Connection) when it does not answer within the client's
-    /// time for connections; [`Error::Unsupported`](crate::Error::Unsupported) for a client
-    /// [of parts](Self::with_parts), which knows sessions only.
+    /// [`Error::Connection`](crate::Error::Connection) if it does not answer within the connect timeout;
+    /// [`Error::Unsupported`](crate::Error::Unsupported) for a client made with
+    /// [`with_parts`](Self::with_parts), which has no connector.
     pub async fn open_ssh_stream(&self, access: &Access) -> Result<Box<dyn ByteStream>> {
         let connector = self.parts.connector.as_ref().ok_or_else(|| {
             Error::unsupported(

@@ -1,4 +1,4 @@
-//! How files are moved, beyond the usual.
+//! File transfers with options.
 
 use std::fmt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use sandbox_core::Result;
 use crate::meter::{Callback, Meter};
 use crate::{Sandbox, TreeLimits, TreeReport};
 
-/// Moves files and trees as it is told. Made by [`Sandbox::transfer`].
+/// Transfers files and directory trees, with options. Made by [`Sandbox::transfer`].
 ///
 /// ```no_run
 /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
@@ -29,82 +29,99 @@ pub struct Transfer {
     callback: Option<Arc<Callback>>,
 }
 
-/// What became of one file.
+/// The result of transferring one file.
+///
+/// ```no_run
+/// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+/// let report = sbx.transfer().resume(true).upload("big.tar", "big.tar").await?;
+/// println!("{} bytes, {} of them from an earlier transfer", report.bytes, report.resumed_at);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransferReport {
-    /// Its size.
+    /// The size of the file in bytes.
     pub bytes: u64,
-    /// How many of them were there already, from an earlier transfer, and are right.
+    /// How many of these bytes were already there from an earlier transfer, and verified.
     pub resumed_at: u64,
-    /// Why not all that was there could be used.
+    /// Why a partial file was not used, or only in part.
     pub discarded: Option<Discarded>,
 }
 
-/// Why a part that was there was thrown away and moved once more.
+/// Why part of an earlier transfer was discarded and transferred again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Discarded {
-    /// It is not what the file holds now, from [`resumed_at`](TransferReport::resumed_at) on:
-    /// one of the two has changed.
+    /// The partial file and the source differ from [`resumed_at`](TransferReport::resumed_at) on: one
+    /// of them has changed.
     Changed,
-    /// The sandbox cannot tell the hash of a file: its server is not ours, and it has no
-    /// `sha256sum`.
+    /// The sandbox cannot compute the hash of a file: its SSH server is not the SDK's own, and it has
+    /// no `sha256sum`.
     Unproved,
 }
 
-/// How far a transfer is.
+/// The progress of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransferProgress {
-    /// Bytes of content that were taken from the source, all files together. For an upload,
-    /// some of them may still be on their way.
+    /// Bytes of content read from the source, all files together. In an upload, some of them may not
+    /// have arrived yet.
     pub bytes: u64,
-    /// How many there will be, when that is known: not before the tree was looked through.
+    /// The total number of bytes, once it is known: for a tree, after it was listed.
     pub total: Option<u64>,
-    /// Files that are complete.
+    /// The number of complete files.
     pub files: u64,
 }
 
 impl Sandbox {
-    /// A transfer of files with options, such as a progress callback.
+    /// Returns a builder for transfers with options, such as a progress callback.
     pub fn transfer(&self) -> Transfer {
         Transfer { sandbox: self.clone(), limits: TreeLimits::default(), resume: false, callback: None }
     }
 }
 
 impl Transfer {
-    /// Tells `callback` how far it is: at the beginning, at most ten times a second, and once
-    /// more when all is done. It is called beside the transfer: one that panics does no harm,
-    /// and one that takes its time hears less. Only the end waits for a call that is running.
+    /// Calls `callback` with the progress: at the start, at most ten times a second, and once when
+    /// everything is done. It runs beside the transfer: a panic in it does no harm, and a slow callback
+    /// is called less often. Only the end of the transfer waits for a running call.
     pub fn progress(mut self, callback: impl Fn(TransferProgress) + Send + Sync + 'static) -> Self {
         self.callback = Some(Arc::new(callback));
         self
     }
 
-    /// How much a sandbox may make this machine write; for [`download_dir`](Self::download_dir).
+    /// Limits how much [`download_dir`](Self::download_dir) writes to this machine.
+    ///
+    /// ```no_run
+    /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+    /// let mut limits = sandbox::TreeLimits::default();
+    /// limits.bytes = 1 << 30;
+    /// sbx.transfer().limits(limits).download_dir("out", "./out").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn limits(mut self, limits: TreeLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Whether to continue a former transfer of the same single file that was cut off, and to
-    /// keep what has come when this one is. Trees are not resumed.
+    /// Whether to resume an interrupted transfer of the same single file, and to keep a partial file if
+    /// this transfer is interrupted. Trees are not resumed.
     ///
-    /// What is kept lies beside the target under [`partial_name`](crate::partial_name) until
-    /// it is complete. Before it is continued, its SHA-256 is compared with that of the
-    /// source, piece by piece; what is different, and all after it, is thrown away and moved
-    /// once more. Two of these to the same target must not run at once.
+    /// The partial file is next to the target, under the name [`partial_name`](crate::partial_name),
+    /// until it is complete. Before a transfer is resumed, the partial file is compared with the source
+    /// by SHA-256, block by block. Everything from the first difference on is discarded and transferred
+    /// again. Do not run two such transfers to the same target at once.
     pub fn resume(mut self, resume: bool) -> Self {
         self.resume = resume;
         self
     }
 
-    /// As [`Sandbox::upload`].
+    /// Uploads a file, as [`Sandbox::upload`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`Sandbox::upload`].
     pub async fn upload(&self, local: impl AsRef<Path>, remote: impl Into<String>) -> Result<TransferReport> {
         let (meter, local, remote) = (self.meter(), local.as_ref(), remote.into());
         let report = match self.resume {
@@ -115,11 +132,11 @@ impl Transfer {
         Ok(report)
     }
 
-    /// As [`Sandbox::download`].
+    /// Downloads a file, as [`Sandbox::download`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`Sandbox::download`].
     pub async fn download(
         &self,
         remote: impl Into<String>,
@@ -134,11 +151,11 @@ impl Transfer {
         Ok(report)
     }
 
-    /// As [`Sandbox::upload_dir`].
+    /// Uploads a directory, as [`Sandbox::upload_dir`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`Sandbox::upload_dir`].
     pub async fn upload_dir(&self, local: impl AsRef<Path>, remote: impl Into<String>) -> Result<TreeReport> {
         let meter = self.meter();
         let report = self.upload_tree(local.as_ref(), remote.into(), &meter).await?;
@@ -146,11 +163,11 @@ impl Transfer {
         Ok(report)
     }
 
-    /// As [`Sandbox::download_dir`].
+    /// Downloads a directory, as [`Sandbox::download_dir`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`Sandbox::download_dir`].
     pub async fn download_dir(
         &self,
         remote: impl Into<String>,

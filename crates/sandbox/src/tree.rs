@@ -1,4 +1,4 @@
-//! Moving directory trees: what both directions share.
+//! Copying directory trees: what both directions share.
 
 mod download;
 mod local;
@@ -13,41 +13,49 @@ const DIRECTORIES_AT_ONCE: usize = 64;
 /// How many directories are read at once. Each may have very many entries.
 pub(crate) const LISTINGS_AT_ONCE: usize = 8;
 
-/// What a tree's copy did.
+/// The result of copying a directory tree.
+///
+/// ```no_run
+/// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+/// let report = sbx.download_dir("out", "./out").await?;
+/// println!("{} files, {} bytes, {} skipped", report.files, report.bytes, report.skipped.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TreeReport {
-    /// Regular files copied.
+    /// The number of regular files copied.
     pub files: u64,
-    /// Directories made, the top one included.
+    /// The number of directories created, including the top one.
     pub directories: u64,
-    /// Symbolic links made.
+    /// The number of symbolic links created.
     pub symlinks: u64,
-    /// Bytes in the files.
+    /// The number of bytes in the files.
     pub bytes: u64,
-    /// What was left out, and why: devices, FIFOs, links that lead elsewhere.
+    /// What was skipped, and why: devices, FIFOs, links that lead outside.
     pub skipped: Vec<Skipped>,
 }
 
-/// Something that a tree's copy left out.
+/// Something that was skipped when a tree was copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
-    /// Its path, below the top.
+    /// Its path, relative to the top.
     pub path: String,
     /// Why.
     pub reason: &'static str,
 }
 
-/// How much a sandbox may make this machine write. The tree inside is untrusted: a sandbox can
-/// pretend to any number of files of any size.
+/// Limits on what a download writes to this machine. The sandbox is untrusted: it can claim to have
+/// any number of files of any size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TreeLimits {
-    /// Files, directories and links together: 1,000,000.
+    /// Files, directories and links together. Default: 1,000,000.
     pub entries: u64,
-    /// Bytes in all files together: 64 GiB.
+    /// Bytes in all files together. Default: 64 GiB.
     pub bytes: u64,
-    /// Directories within each other: 128.
+    /// Nesting depth of directories. Default: 128.
     pub depth: usize,
 }
 

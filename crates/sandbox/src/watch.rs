@@ -1,4 +1,4 @@
-//! Seeing what changes, by looking again and again.
+//! Watching for changes of files, by polling.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
@@ -17,7 +17,7 @@ const SHORTEST: Duration = Duration::from_millis(20);
 const MOST: usize = 100_000;
 const MAX_DEPTH: usize = 128;
 
-/// A look at a file or a directory again and again. Made by [`Files::watch`].
+/// Watches a file or a directory by polling. Made by [`Files::watch`].
 #[derive(Debug, Clone)]
 #[must_use = "it looks when its events are asked for"]
 pub struct Watch {
@@ -27,13 +27,13 @@ pub struct Watch {
     interval: Duration,
 }
 
-/// A change that was seen.
+/// A change of a file or directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WatchEvent {
-    /// The path as it was given, or one below it.
+    /// The path that was given, or one below it.
     pub path: String,
-    /// What has changed.
+    /// What changed.
     pub kind: WatchEventKind,
 }
 
@@ -41,18 +41,17 @@ pub struct WatchEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WatchEventKind {
-    /// It is there now.
+    /// It was created.
     Created,
-    /// Its size, its time of modification or its permissions are others; of a directory, its
-    /// permissions.
+    /// Its size, modification time or permissions changed; for a directory, its permissions.
     Modified,
-    /// It is no more.
+    /// It was removed.
     Removed,
 }
 
 impl Files<'_> {
-    /// Watches a file, or what is in a directory, by looking each second. Nothing needs to be
-    /// there yet.
+    /// Watches a file, or the entries of a directory, by polling once a second. The path does not have
+    /// to exist yet.
     ///
     /// ```no_run
     /// # use futures_util::StreamExt;
@@ -70,26 +69,26 @@ impl Files<'_> {
 }
 
 impl Watch {
-    /// Whether what lies in directories below it is watched too. Links are not followed.
+    /// Whether to watch subdirectories too. Links are not followed.
     pub fn recursive(mut self, recursive: bool) -> Self {
         self.recursive = recursive;
         self
     }
 
-    /// How long it waits between two looks; at least 20 ms.
+    /// Sets the polling interval; at least 20 ms.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval.max(SHORTEST);
         self
     }
 
-    /// The changes, from the first look on, which is made when they are first asked for. Those
-    /// of one look come in the order of their paths, the removed ones first. What comes and
-    /// goes between two looks is not seen, nor is a change that keeps the size within one
-    /// second, for times are whole seconds. Dropping it ends the watch.
+    /// Returns the stream of changes since the first poll, which happens when the stream is first
+    /// polled. Changes found by one poll are ordered by path, removals first. A file that is created and
+    /// removed between two polls is not noticed, nor is a change within one second that keeps the size,
+    /// because modification times are whole seconds. Dropping the stream ends the watch.
     ///
-    /// After an error there is no more: [`Error::Connection`](crate::Error::Connection), or
-    /// [`Error::Transfer`](crate::Error::Transfer), also for a name that cannot be told as it is and
-    /// for more than 100,000 files.
+    /// The stream ends after an error: [`Error::Connection`](crate::Error::Connection), or
+    /// [`Error::Transfer`](crate::Error::Transfer), also for a name that cannot be represented and for
+    /// more than 100,000 files.
     pub fn events(self) -> BoxStream<'static, Result<WatchEvent>> {
         let state = State { watch: self, seen: None, waiting: VecDeque::new(), ended: false };
         stream::unfold(state, State::next).boxed()

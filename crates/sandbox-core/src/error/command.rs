@@ -9,7 +9,7 @@ use crate::ExitStatus;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CommandCause {
-    /// It ended, and not with exit code 0.
+    /// It did not end with exit code 0.
     Failed {
         /// How it ended.
         status: ExitStatus,
@@ -18,20 +18,20 @@ pub enum CommandCause {
     },
     /// It could not be started.
     NotStarted {
-        /// What the server says; untrusted text.
+        /// The message of the server; untrusted text.
         message: String,
     },
     /// It ran too long.
     TimedOut {
-        /// How long it was allowed to run.
+        /// The timeout.
         after: Duration,
-        /// Whether its process group was sent SIGKILL. If not, it may still run.
+        /// Whether its process group was sent SIGKILL. Otherwise it may still be running.
         killed: bool,
     },
-    /// The connection was lost before its end was known. It may or may not have done its work,
-    /// and it was not run a second time.
+    /// The connection was lost before its end was known. It may or may not have done its work, and was not
+    /// run a second time.
     Lost,
-    /// It has ended already, and can be reached no more.
+    /// It has already ended, and can no longer be reached.
     AlreadyEnded,
 }
 

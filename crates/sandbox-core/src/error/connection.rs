@@ -1,33 +1,33 @@
-//! Why there is no connection.
+//! Why a connection failed.
 
 use super::{BoxError, Error};
 use crate::SandboxId;
 
-/// Why there is no connection.
+/// Why a connection failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {message}{}", self.place(), self.explained())]
 pub struct ConnectionError {
-    /// The sandbox, where it is known.
+    /// The sandbox, if known.
     pub id: Option<SandboxId>,
-    /// Which step failed.
+    /// The stage that failed.
     pub stage: ConnectionStage,
-    /// What was wrong and, where it is known, what to do.
+    /// What was wrong and, if known, what to do.
     pub message: String,
-    /// What the backend says became of the sandbox.
+    /// What happened to the sandbox, according to the backend.
     pub diagnosis: Option<String>,
     /// The cause.
     pub source: Option<BoxError>,
 }
 
-/// The steps of a connection.
+/// The stages of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectionStage {
     /// Reaching the server.
     Dial,
-    /// Agreeing on keys; the server goes by other ones than were pinned, or by none of ours.
+    /// Checking the host key: the server has another key than the pinned one, or no key of a supported type.
     HostKey,
-    /// Proving who we are.
+    /// Authenticating.
     Auth,
     /// Opening a channel, or keeping the connection.
     Channel,

@@ -1,4 +1,4 @@
-//! Why a sandbox could not be made.
+//! Why a sandbox could not be created.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 use super::{BoxError, Error};
 use crate::{SandboxEvent, SandboxId};
 
-/// Why a sandbox could not be made.
+/// Why a sandbox could not be created.
 #[derive(Debug, thiserror::Error)]
 #[error("sandbox {id} could not be created: {stage}: {message}")]
 pub struct CreationError {
-    /// The sandbox that would have been.
+    /// The id of the sandbox.
     pub id: SandboxId,
-    /// Which step failed.
+    /// The stage that failed.
     pub stage: CreationStage,
     /// The kind of failure.
     pub reason: CreationReason,
-    /// What was wrong and, where it is known, what to do.
+    /// What was wrong and, if known, what to do.
     pub message: String,
     /// The latest events, oldest first.
     pub events: Vec<SandboxEvent>,
@@ -27,15 +27,15 @@ pub struct CreationError {
     pub source: Option<BoxError>,
 }
 
-/// The three steps of a creation.
+/// The three stages of a creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CreationStage {
-    /// The backend makes it exist.
+    /// The backend creates the sandbox.
     Provision,
-    /// A first session is opened.
+    /// The first session is opened.
     Connect,
-    /// Environment, files and first commands go in.
+    /// The environment, files and initial commands are set up.
     Personalise,
 }
 
@@ -44,27 +44,27 @@ pub enum CreationStage {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum CreationReason {
-    /// The image is missing, misnamed or not allowed to be fetched.
+    /// The image is missing, has an invalid name, or may not be pulled.
     ImagePull,
     /// No machine has room for it.
     Unschedulable,
-    /// A quota is used up.
+    /// A quota is exceeded.
     Quota,
     /// A policy or a permission forbids it.
     Rejected,
-    /// This system cannot isolate it.
+    /// This system cannot isolate the sandbox.
     Isolation,
-    /// It ended at once.
+    /// It ended right after it started.
     Crashed,
-    /// SSH did not answer, or let nobody in.
+    /// SSH did not answer, or refused the login.
     Unreachable,
-    /// A first command or file failed.
+    /// An initial command or file failed.
     Setup,
     /// It took too long.
     Timeout,
-    /// It was put away for others, or its machine went: the same may do well elsewhere.
+    /// It was evicted, or its machine failed; a retry may succeed elsewhere.
     Evicted,
-    /// The backend does not answer, or asks to come back later.
+    /// The backend does not answer, or asks to retry later.
     Unavailable,
     /// None of these.
     Other,

@@ -1,4 +1,4 @@
-//! What can go wrong, by meaning.
+//! Errors, by meaning.
 
 mod command;
 mod connection;
@@ -16,14 +16,27 @@ pub use creation::{CreationError, CreationReason, CreationStage};
 pub use retry::RetryAfter;
 pub use transfer::{Direction, TransferError, TransferReason};
 
-/// The result of everything in this SDK.
+/// The result type of this SDK.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A cause from another library.
+/// An error from another library, as the cause of one of ours.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What went wrong. `Display` is one sentence for a person; the cause is in
-/// [`source`](std::error::Error::source) and not repeated in the sentence.
+/// The error type of this SDK. `Display` is one sentence for people. The cause is in
+/// [`source`](std::error::Error::source), and is not repeated in the sentence.
+///
+/// ```
+/// use sandbox_core::{CreationReason, Error};
+///
+/// fn advice(error: &Error) -> &'static str {
+///     match error {
+///         Error::NotFound { .. } => "it has ended",
+///         Error::Creation(error) if error.reason == CreationReason::Quota => "delete some sandboxes",
+///         error if error.is_retryable() => "try again",
+///         _ => "see the message",
+///     }
+/// }
+/// ```
 ///
 /// Names from the original Python SDK: `SandboxError` is this type,
 /// `SandboxNotFoundError` → [`NotFound`](Self::NotFound),
@@ -36,107 +49,107 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no such sandbox, or it has ended and was taken away.
+    /// There is no such sandbox, or it has ended and was removed.
     #[doc(alias = "SandboxNotFoundError")]
     #[error("there is no sandbox {id}")]
     NotFound {
-        /// The id that was asked for.
+        /// The requested id.
         id: SandboxId,
     },
 
-    /// The id is taken.
+    /// There is already a sandbox with this id.
     #[error("a sandbox {id} exists already")]
     AlreadyExists {
-        /// The id that was asked for.
+        /// The requested id.
         id: SandboxId,
     },
 
-    /// A sandbox could not be made. Nothing is left of it.
+    /// A sandbox could not be created. Nothing is left behind.
     #[doc(alias = "SandboxCreationError")]
     #[error(transparent)]
     Creation(Box<CreationError>),
 
-    /// A sandbox may still exist.
+    /// A sandbox could not be deleted, and may still exist.
     #[doc(alias = "SandboxDeletionError")]
     #[error("sandbox {id} could not be deleted: {message}")]
     Deletion {
         /// The sandbox.
         id: SandboxId,
-        /// What stands in the way.
+        /// What prevented it.
         message: String,
         /// The cause.
         source: Option<BoxError>,
     },
 
-    /// No connection came about, or one was lost.
+    /// A connection could not be made, or was lost.
     #[doc(alias = "SSHConnectionError")]
     #[error(transparent)]
     Connection(Box<ConnectionError>),
 
-    /// A command could not be run to its end, or failed and [`check`](crate::Output::check)
-    /// was asked to make that an error.
+    /// A command could not be run to its end, or it failed and [`check`](crate::Output::check) made that
+    /// an error.
     #[doc(alias = "CommandExecutionError")]
     #[error("{cause}")]
     Command {
-        /// In which way.
+        /// What happened.
         cause: CommandCause,
-        /// The cause beneath.
+        /// The cause.
         source: Option<BoxError>,
     },
 
-    /// A file could not be moved or changed.
+    /// A file could not be transferred or changed.
     #[doc(alias = "FileTransferError")]
     #[error(transparent)]
     Transfer(Box<TransferError>),
 
-    /// The configuration is wrong; every mistake is named.
+    /// The configuration is invalid.
     #[error("{message}")]
     Config {
-        /// One line for each mistake.
+        /// Every mistake, one line for each.
         message: String,
     },
 
-    /// An argument is wrong.
+    /// An argument is invalid.
     #[error("{what} {value:?} is not valid: {why}")]
     Invalid {
-        /// Which argument.
+        /// The argument.
         what: String,
-        /// What was given; secrets are replaced.
+        /// The value; secrets are replaced.
         value: String,
         /// What is accepted.
         why: String,
     },
 
-    /// This backend, server or system cannot do it.
+    /// The backend, server or system cannot do this.
     #[error("{operation} is not supported by {by}: {hint}")]
     Unsupported {
-        /// What was asked for.
+        /// What was requested.
         operation: String,
-        /// Who cannot.
+        /// What does not support it.
         by: String,
-        /// The way out.
+        /// What to do instead.
         hint: String,
     },
 
-    /// Something was not done in time.
+    /// An operation timed out.
     #[error("time ran out after {after:?}: {operation}")]
     Timeout {
-        /// What was being done.
+        /// The operation.
         operation: &'static str,
-        /// How long it was waited for.
+        /// The timeout.
         after: Duration,
     },
 
-    /// The backend, or the system under it, failed.
+    /// The backend, or the system that it uses, failed.
     #[error("{backend}: could not {operation}: {message}")]
     Backend {
-        /// Which backend.
+        /// The backend.
         backend: &'static str,
-        /// What it was doing.
+        /// The operation.
         operation: &'static str,
-        /// What it says.
+        /// The message.
         message: String,
-        /// Whether another attempt may succeed.
+        /// Whether a retry may succeed.
         transient: bool,
         /// The cause.
         source: Option<BoxError>,
@@ -144,17 +157,17 @@ pub enum Error {
 }
 
 impl Error {
-    /// A wrong argument.
+    /// Creates an error for an invalid argument.
     pub fn invalid(what: impl Into<String>, value: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Invalid { what: what.into(), value: value.into(), why: why.into() }
     }
 
-    /// Something that cannot be done here, and what can be done instead.
+    /// Creates an error for something unsupported, with what to do instead.
     pub fn unsupported(operation: impl Into<String>, by: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Unsupported { operation: operation.into(), by: by.into(), hint: hint.into() }
     }
 
-    /// A failed connection.
+    /// Creates an error for a failed connection.
     pub fn connection(stage: ConnectionStage, message: impl Into<String>, source: Option<BoxError>) -> Self {
         Self::Connection(Box::new(ConnectionError {
             id: None,
@@ -165,7 +178,7 @@ impl Error {
         }))
     }
 
-    /// A failed transfer.
+    /// Creates an error for a failed transfer.
     pub fn transfer(
         direction: Direction,
         path: impl Into<String>,
@@ -182,7 +195,7 @@ impl Error {
         }))
     }
 
-    /// The sandbox it is about, where it is known.
+    /// Returns the sandbox that the error is about, if known.
     pub fn sandbox_id(&self) -> Option<&SandboxId> {
         match self {
             Self::NotFound { id } | Self::AlreadyExists { id } | Self::Deletion { id, .. } => Some(id),
@@ -192,7 +205,7 @@ impl Error {
         }
     }
 
-    /// Adds which sandbox a connection was for, where it is not known yet.
+    /// Adds the sandbox to an error of a connection that does not name one yet.
     #[must_use]
     pub fn with_sandbox(mut self, sandbox: &SandboxId) -> Self {
         if let Self::Connection(error) = &mut self {

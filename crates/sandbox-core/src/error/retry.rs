@@ -1,18 +1,18 @@
-//! Whether, and when, the same call is worth another attempt.
+//! Whether, and when, to retry.
 
 use std::error::Error as Cause;
 use std::time::Duration;
 
 use super::{BoxError, ConnectionStage, CreationReason, Error, TransferReason};
 
-/// The cause of an error that says when to come back, for backends: the server asked for this
-/// much time. [`Error::retry_after`] finds it among the causes.
+/// For backends: the cause of an error that says when to retry, because the server asked to wait this
+/// long. [`Error::retry_after`] finds it among the causes.
 #[derive(Debug, thiserror::Error)]
 #[error("the server asks to come back in {after:?}")]
 pub struct RetryAfter {
-    /// From now.
+    /// The time to wait from now.
     pub after: Duration,
-    /// The cause beneath.
+    /// The cause.
     pub source: Option<BoxError>,
 }
 
@@ -20,8 +20,8 @@ pub struct RetryAfter {
 const SOON: Duration = Duration::from_secs(1);
 
 impl Error {
-    /// Whether the same call may succeed a little later. Commands are never retryable: a
-    /// second run is for the caller to decide.
+    /// Returns whether the same call may succeed later. Errors of commands are never retryable: whether to
+    /// run a command again is the caller's decision.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connection(error) => {
@@ -47,9 +47,9 @@ impl Error {
         }
     }
 
-    /// Whether there was no way to the server, which may pass while it starts: nothing that
-    /// listens there yet, an answer that did not come in time, a backend that is away for a
-    /// moment. Wrong keys and refusals do not pass.
+    /// Returns whether the server could not be reached, which may pass while it starts: nothing listens yet,
+    /// no answer in time, or a backend that is temporarily unavailable. Wrong keys and refusals do not
+    /// pass.
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::Connection(error) => error.stage == ConnectionStage::Dial,
@@ -59,8 +59,8 @@ impl Error {
         }
     }
 
-    /// How long to wait before another attempt, where one makes sense: as long as the server
-    /// asked for ([`RetryAfter`]), otherwise a second.
+    /// Returns how long to wait before a retry, if the error is retryable: as long as the server asked for
+    /// ([`RetryAfter`]), otherwise one second.
     pub fn retry_after(&self) -> Option<Duration> {
         if !self.is_retryable() {
             return None;

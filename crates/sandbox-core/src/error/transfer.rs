@@ -1,14 +1,14 @@
-//! Why a file was not moved or changed.
+//! Why a file was not transferred or changed.
 
 use std::fmt;
 
 use super::{BoxError, Error};
 
-/// Why a file was not moved or changed.
+/// Why a file was not transferred or changed.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {direction} {}: {message}", shown(path))]
 pub struct TransferError {
-    /// Which way it should have gone.
+    /// The direction of the transfer.
     pub direction: Direction,
     /// The path, on the side where it failed.
     pub path: String,
@@ -20,7 +20,7 @@ pub struct TransferError {
     pub source: Option<BoxError>,
 }
 
-/// Which way a file should have gone.
+/// The direction of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Direction {
@@ -28,7 +28,7 @@ pub enum Direction {
     Upload,
     /// Out of the sandbox.
     Download,
-    /// Nowhere: it was looked at or changed inside.
+    /// Neither: the file was read or changed inside.
     Inside,
 }
 
@@ -38,15 +38,15 @@ pub enum Direction {
 pub enum TransferReason {
     /// There is no such file.
     NotFound,
-    /// Permissions do not allow it.
+    /// Permission was denied.
     PermissionDenied,
     /// It exists already.
     AlreadyExists,
     /// No space is left.
     NoSpace,
-    /// The name cannot be sent, or could lead astray.
+    /// The name cannot be sent, or is dangerous.
     BadName,
-    /// It changed while it was read: more or fewer bytes came than it has.
+    /// The file changed while it was read: more or fewer bytes arrived than its size.
     SizeChanged,
     /// It is larger than the limit.
     TooLarge,

@@ -1,16 +1,16 @@
-//! The names of what is measured: part of the interface, as docs/OBSERVABILITY.md lists them.
+//! The names of the metrics. They are part of the public interface, listed in docs/OBSERVABILITY.md.
 
-/// One thing that is measured.
+/// A metric that the SDK reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metric {
-    /// Its name, by Prometheus's habits: the unit is in it, and `_total` where it only grows.
+    /// Its name, by Prometheus's conventions: it contains the unit, and ends in `_total` for a counter.
     pub name: &'static str,
-    /// What it is.
+    /// Its kind.
     pub kind: MetricKind,
     /// The names of its labels.
     pub labels: &'static [&'static str],
-    /// What it says.
+    /// Its help text.
     pub help: &'static str,
 }
 
@@ -22,11 +22,11 @@ pub enum MetricKind {
     Counter,
     /// Goes up and down.
     Gauge,
-    /// Many values, in seconds.
+    /// A distribution of durations, in seconds.
     Histogram,
 }
 
-/// How often something was done, and how long it took.
+/// The count of an operation, and its duration.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pair {
     pub(super) count: &'static str,
@@ -64,66 +64,71 @@ const fn metric(
 
 use MetricKind::{Counter, Gauge, Histogram};
 
-/// Everything that is measured.
+/// All metrics that the SDK reports.
 pub const METRICS: &[Metric] = &[
-    metric(
-        CREATE.count,
-        Counter,
-        &["backend", "outcome"],
-        "Sandboxes that were to be made, by what came of it",
-    ),
+    metric(CREATE.count, Counter, &["backend", "outcome"], "Sandbox creations, by outcome"),
     metric(
         CREATE.seconds,
         Histogram,
         &["backend", "outcome"],
-        "From the request to a sandbox that is set up",
+        "Time from the request until the sandbox is set up",
     ),
-    metric(DELETE.count, Counter, &["backend", "outcome"], "Deletions, those of failed creations among them"),
-    metric(DELETE.seconds, Histogram, &["backend", "outcome"], "From the request until nothing is left"),
-    metric(COMMAND.count, Counter, &["kind", "outcome"], "Commands, by how they ended"),
-    metric(COMMAND.seconds, Histogram, &["kind", "outcome"], "From the request to a command's end"),
-    metric(TRANSFER.count, Counter, &["direction", "outcome"], "Files that were moved or were to be"),
+    metric(
+        DELETE.count,
+        Counter,
+        &["backend", "outcome"],
+        "Sandbox deletions, including those after failed creations",
+    ),
+    metric(DELETE.seconds, Histogram, &["backend", "outcome"], "Time from the request until nothing is left"),
+    metric(COMMAND.count, Counter, &["kind", "outcome"], "Commands, by outcome"),
+    metric(
+        COMMAND.seconds,
+        Histogram,
+        &["kind", "outcome"],
+        "Time from the request until the command has ended",
+    ),
+    metric(TRANSFER.count, Counter, &["direction", "outcome"], "File transfers, by outcome"),
     metric(
         TRANSFER.seconds,
         Histogram,
         &["direction", "outcome"],
-        "From the request to a file that is complete",
+        "Time from the request until the file is complete",
     ),
-    metric(TRANSFER_BYTES, Counter, &["direction"], "Content of the files that were moved"),
-    metric(DIAL.count, Counter, &["purpose", "outcome"], "SSH connections that were to be made"),
+    metric(TRANSFER_BYTES, Counter, &["direction"], "Content of completely transferred files"),
+    metric(DIAL.count, Counter, &["purpose", "outcome"], "SSH connections dialled, by outcome"),
     metric(
         DIAL.seconds,
         Histogram,
         &["purpose", "outcome"],
-        "From the request to an authenticated connection",
+        "Time from the request to an authenticated connection",
     ),
-    metric(CONNECTIONS, Gauge, &[], "SSH connections that are open"),
-    metric(CONNECTIONS_OPENED, Counter, &[], "SSH connections that were opened"),
-    metric(CONNECTIONS_CLOSED, Counter, &[], "SSH connections that ended, for whatever reason"),
-    metric(CHANNELS, Gauge, &[], "Channels that somebody uses"),
+    metric(CONNECTIONS, Gauge, &[], "Open SSH connections"),
+    metric(CONNECTIONS_OPENED, Counter, &[], "SSH connections opened"),
+    metric(CONNECTIONS_CLOSED, Counter, &[], "SSH connections closed, for any reason"),
+    metric(CHANNELS, Gauge, &[], "SSH channels in use"),
     metric(
         SLOT_WAIT,
         Histogram,
         &["outcome"],
-        "How long a channel was waited for, with a new connection where one was made",
+        "Time spent waiting for a channel, including a new connection if one was made",
     ),
     metric(
         REQUEST.count,
         Counter,
         &["verb", "resource", "status"],
-        "Requests to the API server, each attempt counted",
+        "Requests to the API server; each attempt counts",
     ),
     metric(
         REQUEST.seconds,
         Histogram,
         &["verb", "resource", "status"],
-        "From a request to the API server's answer",
+        "Time from a request to the API server's response",
     ),
-    metric(WATCH_RESTARTS, Counter, &["reason"], "How often the watch of all sandboxes had to begin again"),
+    metric(WATCH_RESTARTS, Counter, &["reason"], "Restarts of the watch on all sandboxes"),
 ];
 
-/// Tells the recorder that is installed what each metric is. Call it once, after the recorder was
-/// installed; what is measured is the same without.
+/// Registers the help text and unit of each metric with the installed recorder. Call it once, after
+/// installing the recorder. It is optional: metrics are reported without it too.
 #[cfg(feature = "metrics")]
 pub fn describe() {
     use metrics::Unit;

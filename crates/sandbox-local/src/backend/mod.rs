@@ -23,7 +23,7 @@ use crate::state::StateDir;
 use crate::supervisor::limits::user_is_own;
 use crate::{BACKEND, IsolationLevel, LocalOptions};
 
-/// Sandboxes on this machine. Cheap to clone; all clones are one.
+/// The backend for sandboxes on this machine. It is cheap to clone, and clones share their state.
 #[derive(Debug, Clone)]
 pub struct LocalBackend {
     shared: Arc<Shared>,
@@ -39,11 +39,11 @@ struct Shared {
 }
 
 impl LocalBackend {
-    /// A backend with these settings. Nothing is touched yet.
+    /// Creates a backend with these settings, without touching anything yet.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when there is no place to keep sandboxes in.
+    /// [`Error::Config`] if there is no directory to keep sandboxes in.
     pub fn new(options: LocalOptions) -> Result<Self> {
         let state = StateDir::of(&options)?;
         Ok(Self {
@@ -51,7 +51,7 @@ impl LocalBackend {
         })
     }
 
-    /// Where sandboxes are kept: a directory for each, by its id.
+    /// Returns the directory of sandboxes, which has one directory for each, named by its id.
     pub fn state_dir(&self) -> &Path {
         self.shared.state.path()
     }

@@ -25,18 +25,17 @@ const BATCH: usize = 64;
 const DOWNLOAD: Direction = Direction::Download;
 
 impl Sandbox {
-    /// Copies a directory of the sandbox to the local directory `local`, which is made when it
-    /// is not there; files that are there are replaced, others stay.
+    /// Copies a directory of the sandbox to the local directory `local`, which is created if it does not
+    /// exist. Existing files are replaced if the directory contains them, and kept otherwise.
     ///
-    /// Whatever names, links and sizes the sandbox shows, nothing outside of `local` is
-    /// written: every path is resolved below it, links are not followed, and links that lead
-    /// out of it, devices and FIFOs are left out and reported. Set-uid bits are stripped.
-    /// [`Transfer::limits`] sets how much it may be.
+    /// Whatever names, links and sizes the sandbox sends, nothing is written outside of `local`: every
+    /// path is resolved below it, and links are not followed. Links that lead out of it, devices and
+    /// FIFOs are skipped and reported. Set-uid bits are dropped. [`Transfer::limits`] limits the size.
     ///
     /// # Errors
     ///
-    /// [`Error::Transfer`](crate::Error::Transfer) naming the first path that failed, or the limit that was reached.
-    /// What was copied before stays.
+    /// [`Error::Transfer`](crate::Error::Transfer) naming the first path that failed, or the limit that
+    /// was reached. Files copied before stay.
     pub async fn download_dir(
         &self,
         remote: impl Into<String>,

@@ -16,14 +16,21 @@ use crate::{Sandbox, Transfer};
 const BATCH: usize = 32;
 
 impl Sandbox {
-    /// Copies a local directory with all that is in it to `remote`, which is made when it is
-    /// not there; files that are there are replaced, others stay. Symbolic links are copied as
-    /// links. Modes and times are kept.
+    /// Copies a local directory and its content to `remote`, which is created if it does not exist.
+    /// Existing files are replaced if the directory contains them, and kept otherwise. Symbolic links are
+    /// copied as links. Modes and modification times are kept.
+    ///
+    /// ```no_run
+    /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+    /// let report = sbx.upload_dir("./src", "src").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Transfer`](crate::Error::Transfer) naming the first path that failed; also a name that is not UTF-8,
-    /// which SFTP cannot carry. What was copied before stays.
+    /// [`Error::Transfer`](crate::Error::Transfer) naming the first path that failed, also for a name
+    /// that is not UTF-8, which SFTP cannot carry. Files copied before stay.
     pub async fn upload_dir(&self, local: impl AsRef<Path>, remote: impl Into<String>) -> Result<TreeReport> {
         self.transfer().upload_dir(local, remote).await
     }
