@@ -1,10 +1,17 @@
 //! Background jobs.
 
+use std::time::Duration;
+
 use sandbox::{CommandCause, Error, ExecEvent, ExitStatus, Signal};
 
 use crate::{Outcome, World, cases, with_sandbox};
 
-cases![a_job_outlives_its_client, jobs_are_followed_and_signalled, a_job_that_cannot_start];
+cases![
+    a_job_outlives_its_client,
+    jobs_are_followed_and_signalled,
+    a_job_that_cannot_start,
+    what_a_job_cannot_have_is_refused,
+];
 
 async fn a_job_outlives_its_client(world: World) -> Outcome {
     let sbx = world.sandbox().create().await?;
@@ -51,6 +58,23 @@ async fn a_job_that_cannot_start(world: World) -> Outcome {
             sbx.command("cat").pty(80, 24).spawn_detached().await,
             Err(Error::Unsupported { .. })
         ));
+        Ok(())
+    })
+    .await
+}
+
+/// Never ignored: whoever asks for a limit counts on it.
+async fn what_a_job_cannot_have_is_refused(world: World) -> Outcome {
+    with_sandbox(world, |sbx| async move {
+        for job in [
+            sbx.command("sleep").arg("60").timeout(Duration::from_secs(1)),
+            sbx.command("cat").stdin("input"),
+            sbx.command("sh").pty(80, 24),
+        ] {
+            let refused = job.spawn_detached().await;
+            assert!(matches!(refused, Err(Error::Unsupported { .. })), "{refused:?}");
+        }
+        assert!(sbx.jobs().await?.is_empty(), "and nothing was started");
         Ok(())
     })
     .await

@@ -73,8 +73,8 @@ pub struct Lifetime {
     pub ttl: Option<Duration>,
     /// Ends it this long after its creation. Cannot be extended.
     pub max_lifetime: Duration,
-    /// Ends it after this long without use: no command, job, file transfer or forwarded connection, no
-    /// request, and no client that connects or disconnects.
+    /// Ends it after this long without use: no command, job, file transfer or forwarded connection, and
+    /// no request. A client that only connects, or stays connected, does not count.
     pub idle_timeout: Option<Duration>,
     /// Ends it after this long without an authenticated client: an *attached* sandbox, which does not
     /// outlive the program that created it. `None` means *detached*.

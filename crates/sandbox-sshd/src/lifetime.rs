@@ -41,11 +41,19 @@ struct State {
 /// What is being counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
+    /// Somebody is connected. That alone is no use, nor is coming and going: a handle keeps its sandbox attached so.
     Client = 0,
     Channel = 1,
     Job = 2,
     /// A channel on which nothing was started yet: a client may keep one ready, and that is no use.
     Ready = 3,
+}
+
+impl Use {
+    /// Whether it puts off the end of an idle sandbox.
+    fn is_use(self) -> bool {
+        matches!(self, Self::Channel | Self::Job)
+    }
 }
 
 /// One use; over when dropped.
@@ -75,7 +83,9 @@ impl Lifetime {
     pub(crate) fn begin(self: &Arc<Self>, kind: Use) -> InUse {
         let mut state = self.state();
         state.uses[kind as usize] += 1;
-        state.last_use = Instant::now();
+        if kind.is_use() {
+            state.last_use = Instant::now();
+        }
         InUse { lifetime: Arc::clone(self), kind }
     }
 
@@ -164,13 +174,11 @@ impl Drop for InUse {
     fn drop(&mut self) {
         let mut state = self.lifetime.state();
         state.uses[self.kind as usize] -= 1;
-        match self.kind {
-            Use::Ready => {}
-            Use::Channel | Use::Job => state.last_use = Instant::now(),
-            Use::Client => {
-                state.last_use = Instant::now();
-                state.last_client = state.last_use;
-            }
+        if self.kind.is_use() {
+            state.last_use = Instant::now();
+        }
+        if self.kind == Use::Client {
+            state.last_client = Instant::now();
         }
         drop(state);
         self.lifetime.changed.notify_waiters();
@@ -205,6 +213,24 @@ mod tests {
             assert_eq!(life.ended().await, End::Idle);
             assert_eq!(start.elapsed().as_secs(), 1);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_come_and_go_and_ask_for_nothing_are_idle() {
+        let life = Lifetime::new(&config().with_idle_limit(SECOND * 10));
+        let start = Instant::now();
+        let comes_and_goes = async {
+            loop {
+                let client = life.begin(Use::Client);
+                tokio::time::sleep(SECOND * 3).await;
+                drop(client);
+            }
+        };
+        tokio::select! {
+            end = life.ended() => assert_eq!(end, End::Idle),
+            () = comes_and_goes => {}
+        }
+        assert_eq!(start.elapsed().as_secs(), 10);
     }
 
     #[tokio::test(start_paused = true)]

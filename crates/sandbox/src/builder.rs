@@ -223,12 +223,8 @@ impl SandboxBuilder {
     ///
     /// These count as use for as long as they last: a running command, a running job, a connection to
     /// a forwarded port, and an open SFTP session, which this client closes about a minute after the
-    /// last transfer. Each request, and each client that connects or disconnects, counts at that
-    /// moment. A client that only stays connected does not count.
-    ///
-    /// A handle on an *attached* sandbox keeps a connection open, and connects again about a minute
-    /// after the last use (`SANDBOX_POOL_IDLE_TIMEOUT`). So a longer idle timeout does not end an
-    /// attached sandbox while it has a handle; use it for [`detached`](Self::detached) ones.
+    /// last transfer. Each request counts at its moment. A client that only connects, or stays
+    /// connected, does not count: so this also ends an *attached* sandbox whose handle is not used.
     ///
     /// An image's own SSH server cannot do this: the creation returns
     /// [`Error::Unsupported`](crate::Error::Unsupported).

@@ -240,8 +240,7 @@ impl Command {
 
     /// Starts the command as a background job, which outlives this program. Both output streams go to
     /// one log file in the sandbox, which keeps the first 64 MiB. The rest is discarded, and
-    /// [`JobRecord::dropped_bytes`](crate::JobRecord::dropped_bytes) counts it. A
-    /// [`timeout`](Self::timeout) does not apply to a job.
+    /// [`JobRecord::dropped_bytes`](crate::JobRecord::dropped_bytes) counts it.
     ///
     /// ```no_run
     /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
@@ -254,8 +253,8 @@ impl Command {
     /// # Errors
     ///
     /// * [`Error::Command`](crate::Error::Command) if it cannot be started;
-    /// * [`Error::Unsupported`](crate::Error::Unsupported) for a command with input or a terminal, and
-    ///   from an SSH server that is not the SDK's own.
+    /// * [`Error::Unsupported`](crate::Error::Unsupported) for a command with input, a terminal or a
+    ///   [`timeout`](Self::timeout), and from an SSH server that is not the SDK's own.
     pub async fn spawn_detached(self) -> Result<Job> {
         self.mistake?;
         if self.request.pty.is_some() || !matches!(self.input, Input::None) {
@@ -263,6 +262,13 @@ impl Command {
                 "a job with input or a terminal",
                 "sandbox-sshd",
                 "use spawn(), or let the command read a file",
+            ));
+        }
+        if self.request.timeout.is_some() {
+            return Err(sandbox_core::Error::unsupported(
+                "a job with a timeout",
+                "sandbox-sshd",
+                "put timeout(1) before the command, or end the job with Job::signal",
             ));
         }
         let id = JobId::generate()?;
