@@ -12,12 +12,15 @@ use crate::options::{pair, sandbox_id};
 use crate::ssh::SshFiles;
 use crate::target;
 
+/// Whoever was asked said no, which is no failure of this program.
+const EXIT_DECLINED: u8 = 1;
 /// How many are removed at once.
 const AT_ONCE: usize = 16;
 
 /// Remove sandboxes, with all that runs in them
 ///
-/// Removing one that does not exist is no failure: it is gone. ID may be the beginning of an id.
+/// Prints the id of each that it removed. One that does not exist is no failure, for it is gone: a note
+/// on stderr says so. ID may be the beginning of a generated id (sbx-…); a name is meant as a whole.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The sandboxes
@@ -26,7 +29,7 @@ pub(crate) struct Args {
     /// All with this label; can be repeated, for those that have each
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = pair, conflicts_with = "ids")]
     labels: Vec<(String, String)>,
-    /// All there are; asks before it does so
+    /// All there are; asks before it does so, and exits with 1 when the answer is no
     #[arg(short, long, conflicts_with_all = ["ids", "labels"])]
     all: bool,
     /// Do not ask
@@ -40,7 +43,7 @@ pub(crate) async fn remove(args: Args, client: &Client) -> Outcome {
         let ids: Vec<_> = found.into_iter().map(|info| info.id).collect();
         if args.all && !args.force && !ids.is_empty() && !agreed(ids.len(), client.place()).await? {
             failure::note("nothing was removed");
-            return Ok(EXIT_FAILURE);
+            return Ok(EXIT_DECLINED);
         }
         ids
     } else {
@@ -50,7 +53,12 @@ pub(crate) async fn remove(args: Args, client: &Client) -> Outcome {
     let removals = ids.iter().map(|id| remove_one(client, id));
     let mut removals = stream::iter(removals).buffered(AT_ONCE);
     while let Some(removed) = removals.next().await {
-        if let Err(error) = removed {
+        let told = match removed {
+            Ok(Some(id)) => failure::print(&format!("{id}\n")).map(|_done| ()),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = told {
             failure::tell(&error);
             code = EXIT_FAILURE;
         }
@@ -58,18 +66,27 @@ pub(crate) async fn remove(args: Args, client: &Client) -> Outcome {
     Ok(code)
 }
 
-async fn remove_one(client: &Client, id: &SandboxId) -> Result<()> {
+/// Its id, if it was there.
+async fn remove_one<'a>(client: &Client, id: &'a SandboxId) -> Result<Option<&'a SandboxId>> {
     let known = client.get_sandbox_info(id).await;
     // Also when it is unknown: something may be left of it.
     client.delete_sandbox(id).await?;
-    if let Ok(files) = SshFiles::of_user() {
-        files.remove(id)?;
+    let files = SshFiles::of_user().ok();
+    if let Some(files) = &files {
+        files.forget(client, id)?;
     }
-    match known {
-        Err(Error::NotFound { .. }) => failure::note(&format!("there is no sandbox {id}")),
-        _ => tracing::info!(%id, "removed"),
+    if !matches!(known, Err(Error::NotFound { .. })) {
+        return Ok(Some(id));
     }
-    Ok(())
+    let elsewhere = files.map(|files| files.elsewhere(client, id)).transpose()?.flatten();
+    failure::note(&match elsewhere {
+        Some(place) => format!(
+            "there is no sandbox {id} here; the one that `ssh {id}.sandbox` reaches was made elsewhere, and its \
+             keys stay. To remove it: {place} sandbox rm {id}"
+        ),
+        None => format!("there is no sandbox {id}"),
+    });
+    Ok(None)
 }
 
 /// What was named, before anything is removed: what is no id at all is a slip.

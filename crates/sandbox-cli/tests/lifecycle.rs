@@ -33,7 +33,7 @@ fn it_outlives_its_maker_and_is_found_again() {
     let one: serde_json::Value = serde_json::from_str(&cli.ok(["info", "-o", "json", &id])).unwrap();
     assert_eq!(one["labels"]["team"], "ml");
 
-    assert_eq!(cli.ok(["delete", &id]), "");
+    assert_eq!(cli.ok(["delete", &id]), format!("{id}\n"));
     assert!(cli.ids().is_empty());
     assert_eq!(cli.ok(["ls", "-o", "json"]), "[]\n");
     let gone = cli.output(["exec", &id, "--", "true"]);
@@ -144,6 +144,7 @@ fn several_are_removed_at_once_and_a_slip_removes_none() {
     assert_eq!((code(&slip), cli.ids().len()), (125, 2));
     let output = cli.output(["rm", "-f", &a, "sbx-none", &b]);
     assert_eq!((code(&output), stderr(&output).as_str()), (0, "sandbox: there is no sandbox sbx-none\n"));
+    assert_eq!(stdout(&output), format!("{a}\n{b}\n"), "what it removed, and nothing else");
     assert!(cli.ids().is_empty());
 }
 

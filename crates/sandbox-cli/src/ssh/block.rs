@@ -16,6 +16,8 @@ pub(super) struct Block<'a> {
     pub(super) program: &'a Path,
     /// The variables with which it finds the sandbox.
     pub(super) environment: &'a [(&'static str, std::ffi::OsString)],
+    /// Whether the client that reads it knows `RemoteCommand`, as OpenSSH does since 7.6.
+    pub(super) remote_command: bool,
 }
 
 /// The variables on one line, to tell whose block it is.
@@ -25,8 +27,26 @@ pub(super) fn place(client: &Client) -> String {
     pairs.collect::<Vec<_>>().join(" ")
 }
 
+/// That line, read back from a block.
+pub(super) fn place_in(block: &str) -> Option<&str> {
+    let first = block.lines().next()?.strip_prefix("# sandbox ")?;
+    first.split_once("; ").map(|(_whose, place)| place)
+}
+
+/// What a block says something about, in the words of `ssh -G`.
+pub(super) fn keywords(block: &str) -> impl Iterator<Item = String> {
+    let words =
+        block.lines().filter(|line| line.starts_with(' ')).filter_map(|line| line.split_whitespace().next());
+    words.map(str::to_ascii_lowercase)
+}
+
 impl Block<'_> {
     /// The text. Whatever could be set for all hosts is said here, for the first that is said counts.
+    ///
+    /// One keyword that a client does not know ends it, whichever host it was asked for; and
+    /// `IgnoreUnknown` would put the user's own out of force. So these are words, and values, that every
+    /// OpenSSH since 7.4 knows: `PubkeyAcceptedKeyTypes` is `PubkeyAcceptedAlgorithms` since 8.5, and
+    /// `none` is a file of that name to older ones.
     ///
     /// # Errors
     ///
@@ -52,14 +72,14 @@ impl Block<'_> {
              ProxyUseFdpass no\n    \
              PubkeyAuthentication yes\n    \
              PreferredAuthentications publickey\n    \
-             PubkeyAcceptedAlgorithms +ssh-ed25519\n    \
+             PubkeyAcceptedKeyTypes +ssh-ed25519\n    \
              IdentityFile {key}\n    \
              IdentitiesOnly yes\n    \
              IdentityAgent none\n    \
              AddKeysToAgent no\n    \
              HostKeyAlgorithms {algorithm}\n    \
              UserKnownHostsFile {known_hosts}\n    \
-             GlobalKnownHostsFile none\n    \
+             GlobalKnownHostsFile /dev/null\n    \
              StrictHostKeyChecking yes\n    \
              UpdateHostKeys no\n    \
              VerifyHostKeyDNS no\n    \
@@ -70,12 +90,13 @@ impl Block<'_> {
              ControlMaster no\n    \
              ControlPath none\n    \
              PermitLocalCommand no\n    \
-             RemoteCommand none\n    \
+             {remote_command}\
              RequestTTY auto\n    \
              ServerAliveInterval 15\n    \
              ServerAliveCountMax 4\n",
             id = access.id,
             uid = access.uid.as_str(),
+            remote_command = if self.remote_command { "RemoteCommand none\n    " } else { "" },
         ))
     }
 
@@ -126,7 +147,45 @@ fn plain(text: &OsStr) -> Result<&str> {
 
 #[cfg(test)]
 mod tests {
+    use sandbox::{Endpoint, KeyPair, Uid};
+
     use super::*;
+
+    /// Of ssh_config(5) in OpenSSH 7.4, as far as a block needs them.
+    const OLD: &str = "hostname hostkeyalias port user proxycommand proxyusefdpass pubkeyauthentication \
+        preferredauthentications pubkeyacceptedkeytypes identityfile identitiesonly identityagent addkeystoagent \
+        hostkeyalgorithms userknownhostsfile globalknownhostsfile stricthostkeychecking updatehostkeys \
+        verifyhostkeydns checkhostip canonicalizehostname forwardagent forwardx11 controlmaster controlpath \
+        permitlocalcommand requesttty serveraliveinterval serveralivecountmax";
+
+    #[test]
+    fn an_old_client_knows_every_word_of_a_block() {
+        let keys = KeyPair::generate().unwrap();
+        let access = Access {
+            id: "sbx-1".parse().unwrap(),
+            uid: Uid::new("u"),
+            user: String::new(),
+            host_key: keys.public,
+            client_key: keys.private,
+            endpoint: Endpoint::Memory("m".to_owned()),
+        };
+        let block = |remote_command| Block {
+            host: "sbx-1.sandbox",
+            access: &access,
+            directory: Path::new("/d"),
+            program: Path::new("/p"),
+            environment: &[],
+            remote_command,
+        };
+        let old = block(false).text("SANDBOX_BACKEND=\"local\"").unwrap();
+        let known: Vec<&str> = OLD.split_whitespace().collect();
+        assert_eq!(keywords(&old).find(|word| !known.contains(&word.as_str())), None);
+        assert_eq!(keywords(&old).count(), known.len());
+        assert_eq!(place_in(&old), Some("SANDBOX_BACKEND=\"local\""));
+        let new = block(true).text("").unwrap();
+        let only: Vec<&str> = new.lines().skip(1).filter(|line| !old.contains(line)).collect();
+        assert_eq!(only, ["    RemoteCommand none"]);
+    }
 
     #[test]
     fn words_survive_a_shell_and_ssh() {

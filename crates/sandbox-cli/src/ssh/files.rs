@@ -5,10 +5,10 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use sandbox::{Client, ListFilter, SandboxId};
+use sandbox::{Access, Client, ListFilter, SandboxId};
 
 use super::block::{self, Block};
-use super::host;
+use super::{host, openssh};
 
 /// The directory, and what is in it: for each sandbox a directory with its `config`, `key` and
 /// `known_hosts`.
@@ -41,7 +41,7 @@ impl SshFiles {
         self.top.join("*").join("config")
     }
 
-    pub(super) fn block(&self, name: &str) -> PathBuf {
+    fn block(&self, name: &str) -> PathBuf {
         self.top.join(name).join("config")
     }
 
@@ -53,21 +53,20 @@ impl SshFiles {
     ///
     /// # Errors
     ///
-    /// When the sandbox is not there, or files cannot be written.
-    pub(crate) async fn write(&self, client: &Client, id: &SandboxId) -> Result<PathBuf> {
-        let access = client.access(id).await?;
-        let (host, directory) = (host(id), self.top.join(id.as_str()));
+    /// When files cannot be written.
+    pub(super) fn write(&self, client: &Client, access: &Access) -> Result<PathBuf> {
+        let (host, directory) = (host(&access.id), self.top.join(access.id.as_str()));
         let program = std::env::current_exe().context("cannot tell which program this is")?;
         let block = Block {
             host: &host,
-            access: &access,
+            access,
             directory: &directory,
             program: &program,
             environment: client.environment(),
+            remote_command: openssh::knows_remote_command(),
         };
         let text = block.text(&block::place(client))?;
-        private_directory(&self.ssh)?;
-        private_directory(&self.top)?;
+        self.make()?;
         private_directory(&directory)?;
         private_file(&directory.join("key"), access.client_key.expose())?;
         private_file(&directory.join("known_hosts"), &format!("{host} {}\n", access.host_key))?;
@@ -79,17 +78,40 @@ impl SshFiles {
     /// The same where blocks are included in the user's configuration.
     pub(crate) async fn write_if_installed(&self, client: &Client, id: &SandboxId) -> Result<()> {
         if self.marker().exists() {
-            self.write(client, id).await?;
+            self.write(client, &client.access(id).await?)?;
         }
         Ok(())
     }
 
-    /// Forgets a sandbox that was removed.
+    /// Forgets a sandbox that was removed. The block of another place's sandbox of the same name, and
+    /// its key, are left alone.
     ///
     /// # Errors
     ///
     /// When its key cannot be removed.
-    pub(crate) fn remove(&self, id: &SandboxId) -> Result<()> {
+    pub(crate) fn forget(&self, client: &Client, id: &SandboxId) -> Result<()> {
+        match self.elsewhere(client, id)? {
+            Some(_place) => Ok(()),
+            None => self.remove(id),
+        }
+    }
+
+    /// The variables with which the sandbox is found that the block of this name is about, if they
+    /// are not the client's.
+    ///
+    /// # Errors
+    ///
+    /// When the block cannot be read.
+    pub(crate) fn elsewhere(&self, client: &Client, id: &SandboxId) -> Result<Option<String>> {
+        let path = self.block(id.as_str());
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            text => text.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        Ok(block::place_in(&text).filter(|place| *place != block::place(client)).map(str::to_owned))
+    }
+
+    fn remove(&self, id: &SandboxId) -> Result<()> {
         remove_directory(&self.top.join(id.as_str()))
     }
 
@@ -112,10 +134,16 @@ impl SshFiles {
         remove_directory(&self.top)
     }
 
+    /// Blocks are included from now on, also those that are written later.
     pub(super) fn mark_installed(&self) -> Result<()> {
-        private_directory(&self.ssh)?;
-        private_directory(&self.top)?;
+        self.make()?;
         private_file(&self.marker(), "")
+    }
+
+    /// The directories that all of it lies in.
+    pub(super) fn make(&self) -> Result<()> {
+        private_directory(&self.ssh)?;
+        private_directory(&self.top)
     }
 
     /// The sandboxes of which there are blocks that were written for this place.
@@ -130,7 +158,7 @@ impl SshFiles {
             // What is no sandbox's is not ours to touch.
             let Some(id) = name.to_str().and_then(|name| name.parse::<SandboxId>().ok()) else { continue };
             let Ok(text) = fs::read_to_string(self.block(id.as_str())) else { continue };
-            if text.lines().next().is_some_and(|first| first.ends_with(&format!("; {place}"))) {
+            if block::place_in(&text) == Some(place) {
                 found.push(id);
             }
         }
@@ -147,7 +175,7 @@ fn remove_directory(path: &Path) -> Result<()> {
     }
 }
 
-pub(super) fn private_directory(path: &Path) -> Result<()> {
+fn private_directory(path: &Path) -> Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

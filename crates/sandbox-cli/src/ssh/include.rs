@@ -2,49 +2,64 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use sandbox::{Access, Endpoint, KeyPair, Uid};
 
 use super::block::{self, Block};
-use super::files::{SshFiles, private_directory, private_file};
+use super::files::{SshFiles, private_file};
+use super::openssh;
 
 const REMARK: &str = "# Sandboxes, by `sandbox ssh-config`. At the top, for the first that is said counts.";
-/// What must be as a block says it; the words of `ssh -G`.
-const DECISIVE: [&str; 12] = [
-    "hostname",
-    "user",
-    "port",
-    "hostkeyalias",
-    "proxycommand",
-    "identitiesonly",
-    "userknownhostsfile",
-    "stricthostkeychecking",
-    "forwardagent",
-    "forwardx11",
-    "controlpath",
-    "pubkeyauthentication",
-];
+/// What a block says and need not have its way with: of keys, all that are said are tried, and how often a
+/// silent server is asked is a matter of taste.
+const NEGOTIABLE: [&str; 3] = ["identityfile", "serveraliveinterval", "serveralivecountmax"];
+/// What `ssh -G` calls by another name since OpenSSH 8.5.
+const RENAMED: (&str, &str) = ("pubkeyacceptedkeytypes", "pubkeyacceptedalgorithms");
 /// The name of a block that is there for the trial only.
 const TRIAL: &str = "trial-of-ssh-config";
 
-/// Includes the blocks at the very top, and sees that they count.
+/// The blocks' inclusion at the very top, tried out and not done yet.
+pub(super) struct Installation {
+    config: PathBuf,
+    before: String,
+    /// None where the blocks are included already.
+    after: Option<String>,
+}
+
+/// Tries on a copy whether ssh takes it, and whether what the blocks say counts. Nothing of the user's
+/// is changed.
 ///
 /// # Errors
 ///
-/// When the file cannot be written, or something in it comes first.
-pub(super) fn install(files: &SshFiles) -> Result<()> {
-    let path = files.user_config();
-    files.mark_installed()?;
-    let before = read(&path)?;
+/// When ssh refuses, or something in the file comes first.
+pub(super) fn prepare(files: &SshFiles) -> Result<Installation> {
+    let config = files.user_config();
+    let before = read(&config)?;
     let line = format!("Include {}", block::path(&files.all_blocks())?);
-    if !before.lines().any(|other| other.trim() == line) {
-        let after = format!("{REMARK}\n{line}\n\n{before}");
-        replace(&path, &after)?;
+    let there = before.lines().any(|other| other.trim() == line);
+    let after = (!there).then(|| format!("{REMARK}\n{line}\n\n{before}"));
+    try_out(&config, &before, after.as_ref().unwrap_or(&before), &line)?;
+    Ok(Installation { config, before, after })
+}
+
+impl Installation {
+    /// Does it.
+    ///
+    /// # Errors
+    ///
+    /// When the file has changed since it was tried out, or cannot be written.
+    pub(super) fn carry_out(self, files: &SshFiles) -> Result<()> {
+        if let Some(after) = &self.after {
+            files.make()?;
+            if read(&self.config)? != self.before {
+                bail!("{} was changed meanwhile by somebody else: try again", self.config.display());
+            }
+            replace(&self.config, after)?;
+        }
+        files.mark_installed()
     }
-    try_out(files, &path, &line)
 }
 
 /// Takes the line away, and every key.
@@ -72,13 +87,44 @@ pub(super) fn uninstall(files: &SshFiles) -> Result<()> {
     files.remove_all()
 }
 
-/// Asks ssh what it makes of a block through the user's file, and of the block by itself.
-fn try_out(files: &SshFiles, config: &Path, line: &str) -> Result<()> {
-    let trial = files.block(TRIAL);
-    let directory = trial.parent().context("a block lies in a directory")?;
-    private_directory(directory)?;
+/// Asks ssh what it makes of a block by itself, and of the block through a copy of the user's file.
+fn try_out(config: &Path, before: &str, after: &str, line: &str) -> Result<()> {
+    let directory = tempfile::Builder::new().prefix("sandbox-ssh-").tempdir().context("cannot try it out")?;
+    let (block, copy) = (directory.path().join("block"), directory.path().join("config"));
     let host = format!("{TRIAL}.sandbox");
-    // As every sandbox's is, of what nobody has.
+    let text = trial(&host, directory.path())?;
+    private_file(&block, &text)?;
+    let include = format!("Include {}", block::path(&block)?);
+    let lines = after
+        .split_inclusive('\n')
+        .map(|other| if other.trim() == line { &include } else { other.trim_end_matches('\n') });
+    private_file(&copy, &format!("{}\n", lines.collect::<Vec<_>>().join("\n")))?;
+
+    let shown = config.display();
+    let refused = || format!("ssh does not take what would be included in {shown}; nothing was changed");
+    let alone = openssh::asked(&block, &host).with_context(refused)?;
+    if !before.is_empty() {
+        openssh::asked(config, &host).with_context(|| {
+            format!("ssh cannot read {shown} as it is; mend that first, for nothing was changed")
+        })?;
+    }
+    let included = openssh::asked(&copy, &host).with_context(refused)?;
+    let decisive = block::keywords(&text).filter(|keyword| !NEGOTIABLE.contains(&keyword.as_str()));
+    for keyword in decisive.chain([RENAMED.1.to_owned()]) {
+        let said = openssh::values(&included, &keyword);
+        if said != openssh::values(&alone, &keyword) {
+            bail!(
+                "{shown} says something for all hosts before it includes the sandboxes, and the first that is \
+                 said counts: {keyword} would be {:?}; move the line\n{line}\nto the top of the file, and try again",
+                said.first().unwrap_or(&"nothing")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A block as every sandbox's is, of one that nobody has.
+fn trial(host: &str, directory: &Path) -> Result<String> {
     let keys = KeyPair::generate()?;
     let access = Access {
         id: TRIAL.parse()?,
@@ -88,35 +134,15 @@ fn try_out(files: &SshFiles, config: &Path, line: &str) -> Result<()> {
         client_key: keys.private,
         endpoint: Endpoint::Memory("trial".to_owned()),
     };
-    let program = Path::new("sandbox");
-    let block = Block { host: &host, access: &access, directory, program, environment: &[] };
-    let text = block.text("a trial")?;
-    private_file(&trial, &text)?;
-    let asked = asked(&trial, &host).and_then(|alone| Ok((alone, asked(config, &host)?)));
-    fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))?;
-    let (alone, included) = asked?;
-    let differs = |key: &str| value(&alone, key) != value(&included, key);
-    let Some(key) = DECISIVE.into_iter().find(|key| differs(key)) else { return Ok(()) };
-    let said = value(&included, key).unwrap_or("nothing");
-    bail!(
-        "{config} says something for all hosts before it includes the sandboxes, and the first that is said \
-         counts: {key} would be {said:?}; move the line\n{line}\nto the top of the file, and try again",
-        config = config.display()
-    )
-}
-
-/// What ssh makes of a host.
-fn asked(config: &Path, host: &str) -> Result<String> {
-    let output = Command::new("ssh").arg("-G").arg("-F").arg(config).arg(host).output();
-    let output = output.context("cannot ask ssh what it makes of it; is OpenSSH's client installed?")?;
-    if !output.status.success() {
-        bail!("ssh cannot read {}: {}", config.display(), String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn value<'a>(answer: &'a str, key: &str) -> Option<&'a str> {
-    answer.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
+    let block = Block {
+        host,
+        access: &access,
+        directory,
+        program: Path::new("sandbox"),
+        environment: &[],
+        remote_command: openssh::knows_remote_command(),
+    };
+    block.text("a trial")
 }
 
 fn read(path: &Path) -> Result<String> {

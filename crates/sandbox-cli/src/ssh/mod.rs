@@ -3,6 +3,7 @@
 mod block;
 mod files;
 mod include;
+mod openssh;
 mod proxy;
 
 use std::ffi::OsString;
@@ -39,8 +40,9 @@ pub(crate) struct SshArgs {
 /// these blocks from then on, also those of sandboxes that `sandbox create` makes later. The keys lie in
 /// ~/.ssh/sandbox, and go when the sandbox is removed.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct ConfigArgs {
-    /// The sandboxes; all without any
+    /// The sandboxes; without any, all that can be reached
     #[arg(value_name = "ID")]
     ids: Vec<OsString>,
     /// Include the blocks at the top of ~/.ssh/config, in place of printing them
@@ -51,10 +53,16 @@ pub(crate) struct ConfigArgs {
     uninstall: bool,
 }
 
+const EXAMPLES: &str = "Examples:
+  sandbox ssh-config --install        # then: ssh ID.sandbox
+  rsync -a src/ ID.sandbox:src        # and so with scp, sftp, git and editors
+  sandbox ssh-config ID > block && ssh -F block ID.sandbox
+  sandbox ssh-config --uninstall";
+
 pub(crate) async fn ssh(args: SshArgs, client: &Client) -> Outcome {
     let id = target::find(client, &args.id).await?;
     let files = SshFiles::of_user()?;
-    let config = files.write(client, &id).await?;
+    let config = files.write(client, &client.access(&id).await?)?;
     let mut ssh = Command::new("ssh");
     // Options of ssh end where the host begins, and may follow it only in OpenSSH's.
     ssh.arg("-F").arg(config).arg(host(&id)).args(args.args);
@@ -67,29 +75,51 @@ pub(crate) async fn config(args: ConfigArgs, client: &Client) -> Outcome {
         include::uninstall(&files)?;
         return Ok(0);
     }
-    let mut ids = Vec::new();
-    for text in &args.ids {
-        ids.push(target::find(client, text).await?);
-    }
-    if args.ids.is_empty() {
-        let found = client.list(ListFilter::default()).await?;
-        ids.extend(found.into_iter().filter(|info| info.state != SandboxState::Ended).map(|info| info.id));
-    }
+    let ids = meant(&args.ids, client).await?;
+    // Before anything is written: what is refused changes nothing.
+    let installation = if args.install { Some(include::prepare(&files)?) } else { None };
     let mut blocks = Vec::new();
-    for id in &ids {
-        blocks.push(std::fs::read_to_string(files.write(client, id).await?)?);
+    let mut reachable = Vec::new();
+    for id in ids {
+        match client.access(&id).await {
+            Ok(access) => blocks.push(std::fs::read_to_string(files.write(client, &access)?)?),
+            // Nobody asked for this one: its key may be another program's, or its server not there yet.
+            Err(error) if args.ids.is_empty() => {
+                failure::note(&format!("left out {id}: {:#}", anyhow::Error::new(error)));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        reachable.push(id);
     }
-    if !args.install {
+    let Some(installation) = installation else {
         return to_stdout(Format::Table, &blocks.join("\n"));
-    }
-    include::install(&files)?;
-    match ids.as_slice() {
+    };
+    installation.carry_out(&files)?;
+    match reachable.as_slice() {
         [] => {
             failure::note("installed: sandboxes that `sandbox create` makes can be reached as ssh ID.sandbox")
         }
         [id, ..] => failure::note(&format!("installed: try `ssh {}`", host(id))),
     }
     Ok(0)
+}
+
+/// Those that were named, or all that have not ended.
+async fn meant(texts: &[OsString], client: &Client) -> Result<Vec<SandboxId>> {
+    if texts.is_empty() {
+        let found = client.list(ListFilter::default()).await?;
+        return Ok(found
+            .into_iter()
+            .filter(|info| info.state != SandboxState::Ended)
+            .map(|info| info.id)
+            .collect());
+    }
+    let mut ids = Vec::new();
+    for text in texts {
+        ids.push(target::find(client, text).await?);
+    }
+    Ok(ids)
 }
 
 /// The name that a sandbox is reached by.

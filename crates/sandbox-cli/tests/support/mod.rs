@@ -28,6 +28,36 @@ impl Cli {
         home
     }
 
+    /// Where its sandboxes are kept.
+    pub(crate) fn state(&self) -> std::path::PathBuf {
+        self.directory.path().join("state")
+    }
+
+    /// OpenSSH's configuration in that home.
+    pub(crate) fn ssh_config(&self) -> std::path::PathBuf {
+        self.home().join(".ssh/config")
+    }
+
+    /// A sandbox that `ssh` reaches by the name that is given back, with the user's own configuration
+    /// beneath.
+    pub(crate) fn installed(&self, config: &str) -> String {
+        std::fs::create_dir_all(self.home().join(".ssh")).unwrap();
+        std::fs::write(self.ssh_config(), config).unwrap();
+        let id = self.create();
+        self.ok(["ssh-config", "--install"]);
+        format!("{id}.sandbox")
+    }
+
+    /// A program of the test's own that the command finds first: its `$PATH`.
+    pub(crate) fn path_with(&self, name: &str, script: &str) -> std::ffi::OsString {
+        use std::os::unix::fs::PermissionsExt;
+        let program = self.write(&format!("bin/{name}"), script);
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let rest = std::env::var_os("PATH").unwrap_or_default();
+        let all = std::iter::once(self.path("bin")).chain(std::env::split_paths(&rest));
+        std::env::join_paths(all).unwrap()
+    }
+
     /// A directory for files of the test, outside of where sandboxes are kept.
     pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         let files = self.directory.path().join("files");
@@ -43,7 +73,7 @@ impl Cli {
                 command.env_remove(name);
             }
         }
-        command.env("SANDBOX_STATE_DIR", self.directory.path().join("state")).env("HOME", self.home());
+        command.env("SANDBOX_STATE_DIR", self.state()).env("HOME", self.home());
         command.current_dir(self.path(""));
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
