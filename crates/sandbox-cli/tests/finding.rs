@@ -7,32 +7,49 @@ mod support;
 
 use std::io::{BufRead, BufReader};
 
-use support::{Cli, code, stderr};
+use support::{Cli, code, stderr, stdout};
 
 #[test]
-fn the_beginning_of_an_id_is_enough_where_it_is_unique() {
+fn the_beginning_of_a_generated_id_is_enough_where_it_is_unique() {
     let cli = Cli::new();
-    for id in ["apple", "apricot", "plum"] {
+    for id in ["sbx-ape0000000", "sbx-apr0000000", "sbx-yam0000000"] {
         cli.ok(["create", "--id", id]);
     }
-    assert_eq!(cli.ok(["exec", "pl", "echo", "one"]), "one\n");
-    assert!(cli.ok(["info", "app"]).contains("apple"));
-    let several = cli.output(["exec", "ap", "true"]);
+    assert_eq!(cli.ok(["exec", "sbx-y", "echo", "one"]), "one\n");
+    assert!(cli.ok(["info", "sbx-ape"]).contains("sbx-ape0000000"));
+    let several = cli.output(["exec", "sbx-ap", "true"]);
     assert!(
-        code(&several) == 125 && stderr(&several).contains("beginning of 2 ids: apple, apricot"),
+        code(&several) == 125
+            && stderr(&several).contains("beginning of 2 ids: sbx-ape0000000, sbx-apr0000000"),
         "{}",
         stderr(&several)
     );
-    let none = cli.output(["exec", "q", "true"]);
-    assert!(code(&none) == 125 && stderr(&none).contains("there is no sandbox q"), "{}", stderr(&none));
-
-    // A whole id is meant, even if another one begins with it.
-    cli.ok(["create", "--id", "plum-2"]);
-    cli.ok(["rm", "plum"]);
-    assert_eq!(cli.ok(["ls", "-q"]).lines().count(), 3);
+    for nothing in ["sbx-q", "sbx", "s"] {
+        let none = cli.output(["exec", nothing, "true"]);
+        let said = format!("there is no sandbox {nothing}");
+        assert!(code(&none) == 125 && stderr(&none).contains(&said), "{}", stderr(&none));
+    }
     // What is ambiguous removes nothing, not even what stands beside it.
-    assert_eq!(code(&cli.output(["rm", "plum-2", "ap"])), 125);
+    assert_eq!(code(&cli.output(["rm", "sbx-yam", "sbx-ap"])), 125);
     assert_eq!(cli.ids().len(), 3);
+}
+
+#[test]
+fn a_name_is_meant_as_a_whole() {
+    let cli = Cli::new();
+    for id in ["plum", "plum-2", "sbx-prod-eu-01"] {
+        cli.ok(["create", "--id", id]);
+    }
+    let unfinished = cli.output(["exec", "plu", "true"]);
+    assert!(stderr(&unfinished).contains("there is no sandbox plu"), "{}", stderr(&unfinished));
+    assert_eq!(cli.ok(["rm", "plum"]), "plum\n");
+    // Said once more, it removes nothing else.
+    for gone in ["plum", "sbx-prod"] {
+        let again = cli.output(["rm", gone]);
+        assert_eq!((code(&again), stdout(&again).as_str()), (0, ""));
+        assert!(stderr(&again).contains(&format!("there is no sandbox {gone}")), "{}", stderr(&again));
+    }
+    assert_eq!(cli.ids(), ["plum-2", "sbx-prod-eu-01"]);
 }
 
 #[test]
@@ -41,7 +58,7 @@ fn many_are_removed_by_label_or_all_at_once() {
     cli.ok(["create", "--id", "one", "--label", "team=ml"]);
     cli.ok(["create", "--id", "two", "--label", "team=ml"]);
     cli.ok(["create", "--id", "three"]);
-    cli.ok(["rm", "--label", "team=ml"]);
+    assert_eq!(cli.ok(["rm", "--label", "team=ml"]), "one\ntwo\n");
     assert_eq!(cli.ids(), ["three"]);
     let unasked = cli.output(["rm", "--all"]);
     assert!(code(&unasked) == 125 && stderr(&unasked).contains("add --force"), "{}", stderr(&unasked));
