@@ -15,9 +15,13 @@ use crate::target;
 ///
 /// One side is ID:PATH, with the path absolute or relative to the sandbox's home directory. As
 /// with docker, what is copied to a directory that exists goes into it under its own name; a
-/// source that ends in /. means what is in it. Write a local name with a colon as ./a:b, and - for
-/// standard input or output.
+/// source that ends in /. means what is in it. Trees are copied as they are, with modes and times.
+/// Write a local name with a colon as ./a:b.
+///
+/// A side that is - is standard input or output: the bytes of one file as they are, and not a tar archive
+/// as with docker.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// PATH or ID:PATH
     #[arg(value_name = "SOURCE")]
@@ -25,13 +29,28 @@ pub(crate) struct Args {
     /// ID:PATH or PATH
     #[arg(value_name = "DESTINATION")]
     destination: OsString,
-    /// Go on with a single large file where an earlier copy was cut off; what is there is proved first
+    /// Go on with a single large file where an earlier copy was cut off; what is there is proved first.
+    /// Neither for directories nor for -
     #[arg(long)]
     resume: bool,
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
+    /// What is done in any case.
+    #[arg(short = 'r', short_alias = 'R', long, hide = true)]
+    recursive: bool,
+    #[arg(short, long, hide = true)]
+    archive: bool,
 }
+
+const EXAMPLES: &str = "Examples:
+  sandbox cp src ID:              # as ID's ~/src; src/. copies what is in it
+  sandbox cp ID:out/report.pdf .
+  sandbox cp --resume big.tar ID:/data/big.tar
+  pg_dump db | sandbox cp - ID:dump.sql";
+
+const NO_TREES: &str = "is a directory, and --resume goes on with a single file: leave it out, or use rsync \
+                        (`sandbox ssh-config --install`)";
 
 /// One side of a copy.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,23 +64,38 @@ enum Side {
 
 pub(crate) async fn copy(args: Args, client: &Client) -> Outcome {
     let progress = Progress::new(args.quiet);
+    let (source, destination) = (side(&args.source)?, side(&args.destination)?);
+    if args.resume && (source == Side::Stream || destination == Side::Stream) {
+        bail!(
+            "--resume needs a file on both sides, to see what is there already: write its name in place of -"
+        );
+    }
     let prepared = |sandbox: &Sandbox| progress.watch(sandbox.transfer().resume(args.resume));
-    let report = match (side(&args.source)?, side(&args.destination)?) {
+    let report = match (source, destination) {
         (Side::Local(local), Side::Remote(id, remote)) => {
+            let tree = is_tree(&local)?;
+            if args.resume && tree {
+                bail!("{:?} {NO_TREES}", local.display().to_string());
+            }
             let sandbox = target::connect(client, &id).await?;
-            upload(&sandbox, prepared(&sandbox), &local, &remote).await?
+            upload(&sandbox, prepared(&sandbox), &local, tree, &remote).await?
         }
         (Side::Remote(id, remote), Side::Local(local)) => {
             let sandbox = target::connect(client, &id).await?;
-            download(&sandbox, prepared(&sandbox), &remote, &local).await?
+            let kind = kind_of_source(&sandbox, &remote).await?;
+            if args.resume && kind == FileKind::Directory {
+                bail!("{remote:?} {NO_TREES}");
+            }
+            download(prepared(&sandbox), &remote, kind, &local).await?
         }
         (Side::Stream, Side::Remote(id, remote)) => {
             let sandbox = target::connect(client, &id).await?;
-            one_file(sandbox.upload_from(tokio::io::stdin(), remote).await?)
+            one_file(sandbox.upload_from(progress.input(), remote).await?)
         }
         (Side::Remote(id, remote), Side::Stream) => {
             let sandbox = target::connect(client, &id).await?;
-            one_file(sandbox.download_to(remote, tokio::io::stdout()).await?)
+            let size = sandbox.files().stat(remote.as_str()).await?.size;
+            one_file(sandbox.download_to(remote, progress.output(size)).await?)
         }
         (Side::Local(_) | Side::Stream, Side::Local(_) | Side::Stream) => {
             bail!("both sides are local: write ID:PATH for the one in the sandbox, or use cp")
@@ -101,9 +135,18 @@ fn side(text: &OsStr) -> Result<Side> {
     Ok(Side::Remote(id.as_str().into(), if path.is_empty() { ".".into() } else { path.into() }))
 }
 
-async fn upload(sandbox: &Sandbox, transfer: Transfer, local: &Path, remote: &str) -> Result<TreeReport> {
-    let metadata =
-        std::fs::metadata(local).with_context(|| format!("cannot copy {:?}", local.display().to_string()))?;
+fn is_tree(local: &Path) -> Result<bool> {
+    let metadata = std::fs::metadata(local);
+    Ok(metadata.with_context(|| format!("cannot copy {:?}", local.display().to_string()))?.is_dir())
+}
+
+async fn upload(
+    sandbox: &Sandbox,
+    transfer: Transfer,
+    local: &Path,
+    tree: bool,
+    remote: &str,
+) -> Result<TreeReport> {
     let there = kind(sandbox, remote).await?;
     let into = |name: Option<&OsStr>| -> Result<String> {
         let name = name
@@ -113,7 +156,7 @@ async fn upload(sandbox: &Sandbox, transfer: Transfer, local: &Path, remote: &st
             None => remote.to_owned(),
         })
     };
-    if metadata.is_dir() {
+    if tree {
         let target = match there {
             Some(FileKind::Directory) if !means_content(local.as_os_str()) => into(local.file_name())?,
             Some(FileKind::Directory) | None => remote.to_owned(),
@@ -132,10 +175,7 @@ async fn upload(sandbox: &Sandbox, transfer: Transfer, local: &Path, remote: &st
     Ok(one_file(transfer.upload(local, target).await?.bytes))
 }
 
-async fn download(sandbox: &Sandbox, transfer: Transfer, remote: &str, local: &Path) -> Result<TreeReport> {
-    let Some(source) = kind(sandbox, remote).await? else {
-        bail!("there is no {remote:?} in sandbox {}", sandbox.id());
-    };
+async fn download(transfer: Transfer, remote: &str, source: FileKind, local: &Path) -> Result<TreeReport> {
     let shown = local.display().to_string();
     let name =
         remote.trim_end_matches('/').rsplit('/').next().filter(|name| !matches!(*name, "" | "." | ".."));
@@ -158,6 +198,11 @@ async fn download(sandbox: &Sandbox, transfer: Transfer, remote: &str, local: &P
         FileKind::File => Ok(one_file(transfer.download(remote, target).await?.bytes)),
         _ => bail!("{remote:?} is neither a file nor a directory"),
     }
+}
+
+async fn kind_of_source(sandbox: &Sandbox, remote: &str) -> Result<FileKind> {
+    let kind = kind(sandbox, remote).await?;
+    kind.with_context(|| format!("there is no {remote:?} in sandbox {}", sandbox.id()))
 }
 
 /// What a path in the sandbox leads to, if to anything.

@@ -3,11 +3,17 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sandbox::Transfer;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A copy that takes no longer needs no bar.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often it moves though nothing did: the rate falls then.
+const TICK: Duration = Duration::from_millis(200);
+const KNOWN: &str = "{bytes} of {total_bytes}  {wide_bar}  {binary_bytes_per_sec}  {eta} left";
+const UNKNOWN: &str = "{bytes}  {binary_bytes_per_sec}";
 
 /// A bar on stderr, where that is a terminal; else nothing.
 pub(crate) struct Progress(Option<ProgressBar>);
@@ -29,12 +35,42 @@ impl Progress {
                 && bar.length() != Some(total)
             {
                 bar.set_length(total);
-                bar.set_style(style(
-                    "{bytes} of {total_bytes}  {wide_bar}  {binary_bytes_per_sec}  {eta} left",
-                ));
+                bar.set_style(style(KNOWN));
             }
             bar.set_position(done.bytes);
         })
+    }
+
+    /// Standard input, with the bar following what is read of it.
+    pub(crate) fn input(&self) -> impl AsyncRead + Send + Unpin + 'static {
+        self.late(None).wrap_async_read(tokio::io::stdin())
+    }
+
+    /// Standard output, with the bar following what is written there of so many bytes. No bar where that
+    /// is a terminal: it would be in the text.
+    pub(crate) fn output(&self, total: u64) -> impl AsyncWrite + Send + Unpin + 'static {
+        let stdout = tokio::io::stdout();
+        let bar =
+            if std::io::stdout().is_terminal() { ProgressBar::hidden() } else { self.late(Some(total)) };
+        bar.wrap_async_write(stdout)
+    }
+
+    /// The bar, out of sight for a while.
+    fn late(&self, total: Option<u64>) -> ProgressBar {
+        let Some(bar) = self.0.clone() else { return ProgressBar::hidden() };
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+        bar.set_style(style(if total.is_some() { KNOWN } else { UNKNOWN }));
+        if let Some(total) = total {
+            bar.set_length(total);
+        }
+        let shown = bar.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(PATIENCE).await;
+            // One that has come to its end draws nothing any more.
+            shown.set_draw_target(ProgressDrawTarget::stderr());
+            shown.enable_steady_tick(TICK);
+        });
+        bar
     }
 
     /// Takes the bar away.
