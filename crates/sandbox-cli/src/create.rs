@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     sandbox: SandboxOptions,
     /// Its id, in place of a generated one
-    #[arg(long)]
+    #[arg(long, alias = "name")]
     id: Option<OsString>,
     /// Set a variable for every command; NAME alone passes on the value it has here
     #[arg(short, long = "env", value_name = "NAME=VALUE")]

@@ -6,6 +6,7 @@ mod create;
 mod doctor;
 mod escape;
 mod exec;
+mod extend;
 mod failure;
 mod forward;
 mod gc;
@@ -80,6 +81,7 @@ enum Work {
     Ls(list::Args),
     #[command(visible_alias = "inspect")]
     Info(info::Args),
+    Extend(extend::Args),
     #[command(visible_aliases = ["delete", "remove"])]
     Rm(remove::Args),
     #[command(visible_alias = "sweep")]
@@ -148,6 +150,7 @@ async fn perform(cli: Cli) -> Outcome {
         Work::Proxy(args) => until_signal(&mut interrupts, ssh::proxy(args, &client)).await,
         Work::Ls(args) => until_signal(&mut interrupts, list::list(args, &client)).await,
         Work::Info(args) => until_signal(&mut interrupts, info::info(args, &client)).await,
+        Work::Extend(args) => until_signal(&mut interrupts, extend::extend(args, &client)).await,
         Work::Rm(args) => until_signal(&mut interrupts, remove::remove(args, &client)).await,
         Work::Gc(args) => until_signal(&mut interrupts, gc::collect(args, &client)).await,
     }

@@ -137,6 +137,55 @@ fn trees_go_in_and_out_as_with_docker() {
 }
 
 #[test]
+fn only_single_files_are_resumed() {
+    let cli = Cli::new();
+    let id = cli.create();
+    cli.write("tree/a", "A");
+    // As with cp and docker: trees are copied in any case.
+    cli.ok(["cp", "-r", "tree", &format!("{id}:tree")]);
+    cli.ok(["cp", "-a", &format!("{id}:tree"), "back"]);
+    assert_eq!(fs::read(cli.path("back/a")).unwrap(), b"A");
+    let inside = |path: &str| format!("{id}:{path}");
+    for (from, to, said) in [
+        ("tree", inside("again"), "is a directory"),
+        (&inside("tree"), "again".to_owned(), "is a directory"),
+        ("-", inside("again"), "in place of -"),
+        (&inside("tree/a"), "-".to_owned(), "in place of -"),
+    ] {
+        let output = cli.output(["cp", "--resume", from, &to]);
+        assert_eq!((code(&output), stdout(&output).as_str()), (125, ""), "{from} {to}");
+        assert!(
+            stderr(&output).contains("--resume") && stderr(&output).contains(said),
+            "{}",
+            stderr(&output)
+        );
+    }
+    assert!(!cli.ok(["exec", &id, "ls"]).contains("again") && !cli.path("again").exists());
+    cli.ok(["cp", "--resume", "tree/a", &inside("one")]);
+    assert_eq!(cli.ok(["exec", &id, "cat", "one"]), "A");
+}
+
+#[test]
+fn its_end_can_be_put_off() {
+    let cli = Cli::new();
+    cli.ok(["create", "--name", "short", "--ttl", "10m"]);
+    let ends = || {
+        let info: serde_json::Value = serde_json::from_str(&cli.ok(["info", "-o", "json", "short"])).unwrap();
+        info["expires_at"].as_str().unwrap().to_owned()
+    };
+    let before = ends();
+    let output = cli.output(["extend", "short", "2h"]);
+    assert_eq!((code(&output), stderr(&output).as_str()), (0, ""));
+    assert_eq!(stdout(&output), format!("{}\n", ends()));
+    assert!(ends() > before, "{before}");
+    let too_far = cli.output(["extend", "short", "48h"]);
+    assert!(code(&too_far) == 0 && stderr(&too_far).contains("its longest life"), "{}", stderr(&too_far));
+    for args in [["extend", "sbx-none", "1h"], ["extend", "short", "soon"]] {
+        assert_eq!(code(&cli.output(args)), 125, "{args:?}");
+    }
+}
+
+#[test]
 fn several_are_removed_at_once_and_a_slip_removes_none() {
     let cli = Cli::new();
     let (a, b) = (cli.create(), cli.create());
