@@ -10,12 +10,15 @@ use anyhow::{Context, Result, bail};
 use sandbox::{Command, ExecEvent, ExitStatus, Job, Process, ProcessControl, Sandbox, Signal};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::failure;
+use crate::habits::Habits;
 use crate::interrupt::{Interrupt, Interrupts};
 use crate::options::{duration, environment};
 use crate::streams::{InputEnd, Output, Piece, feed};
 use crate::terminal::{self, RawMode, Resizes};
 
-/// How long a command may take to end after a signal.
+/// How long a command may take to end after a signal. After Control-C it may take as long as it likes: who
+/// pressed that can press it again, and is told so after this time.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 /// What a shell reports of a program that wrote to a closed pipe.
 const EXIT_PIPE: u8 = 141;
@@ -32,12 +35,17 @@ pub(crate) struct CommandOptions {
     /// Pass on standard input, also when it is a terminal
     #[arg(short, long)]
     interactive: bool,
+    /// Pass on nothing: its input is empty, as with ssh -n
+    #[arg(short, long, conflicts_with_all = ["interactive", "tty"])]
+    no_stdin: bool,
     /// Run it in a terminal; its two outputs become one
     #[arg(short, long)]
     tty: bool,
     /// Kill it when it runs longer, such as 90s or 30m; the exit code is 124 then
     #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    habits: Habits,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -51,8 +59,20 @@ enum Ending {
 }
 
 impl CommandOptions {
-    /// Runs it to its end and gives the exit code. A signal to this program goes to the
-    /// command, which then has a moment to end; a second one ends it at once.
+    /// The program that is to run.
+    pub(crate) fn program(&self) -> OsString {
+        self.command.first().cloned().unwrap_or_default()
+    }
+
+    /// # Errors
+    ///
+    /// When something was asked for that is asked for otherwise here.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.habits.refuse()
+    }
+
+    /// Runs it to its end and gives the exit code. A signal to this program goes to the command, which
+    /// then has time to end; a second one ends it at once.
     pub(crate) async fn run(self, sandbox: &Sandbox, interrupts: &mut Interrupts) -> Result<u8> {
         let tty = self.tty;
         let command = self.prepare(sandbox)?;
@@ -77,7 +97,7 @@ impl CommandOptions {
 
     fn prepare(self, sandbox: &Sandbox) -> Result<Command> {
         let mut command = self.described(sandbox)?;
-        if self.interactive || self.tty || !io::stdin().is_terminal() {
+        if !self.no_stdin && (self.interactive || self.tty || !io::stdin().is_terminal()) {
             command = command.stdin_piped();
         }
         if self.tty {
@@ -142,6 +162,7 @@ async fn pump(
     });
     let mut resizes = if tty { Some(Resizes::new()?) } else { None };
     let mut interrupted: Option<(Interrupt, Instant)> = None;
+    let mut told = false;
     let mut piece: Option<Piece> = None;
     let mut input_open = true;
     loop {
@@ -154,7 +175,15 @@ async fn pump(
                     pass_on(&control, signal.signal()).await;
                 }
             },
-            first = too_late(interrupted) => return Ok(Ending::Interrupted(first)),
+            first = too_late(interrupted), if !told => {
+                if first != Interrupt::Int {
+                    return Ok(Ending::Interrupted(first));
+                }
+                told = true;
+                if io::stderr().is_terminal() {
+                    failure::note("the command was interrupted and has not ended yet; Control-C once more ends it at once");
+                }
+            }
             event = process.next(), if piece.is_none() => match event.transpose()? {
                 Some(ExecEvent::Stdout(bytes)) => piece = Some(Piece::Stdout(bytes)),
                 Some(ExecEvent::Stderr(bytes)) => piece = Some(Piece::Stderr(bytes)),
@@ -181,7 +210,7 @@ async fn pump(
     }
 }
 
-/// Ends with the first signal when the time for last words is over.
+/// The first signal, when the time for last words is over.
 async fn too_late(interrupted: Option<(Interrupt, Instant)>) -> Interrupt {
     match interrupted {
         Some((signal, until)) => {

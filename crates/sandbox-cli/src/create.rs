@@ -32,7 +32,7 @@ pub(crate) struct Args {
     idle_timeout: Option<Duration>,
 }
 
-pub(crate) async fn create(args: Args, client: &Client, interrupts: &mut Interrupts) -> Outcome {
+pub(crate) async fn create(args: Args, client: &Client, interrupts: &mut Interrupts, quiet: bool) -> Outcome {
     let id = match &args.id {
         Some(id) => sandbox_id(id).map_err(|error| error.context("this id cannot be given"))?,
         None => SandboxId::generate()?,
@@ -44,7 +44,7 @@ pub(crate) async fn create(args: Args, client: &Client, interrupts: &mut Interru
     if let Some(idle) = args.idle_timeout {
         builder = builder.idle_timeout(idle);
     }
-    match run::create(builder, client, &id, interrupts).await? {
+    match run::create(builder, client, &id, interrupts, quiet).await? {
         Ok(_sandbox) => {
             if let Err(error) = known_to_ssh(client, &id).await {
                 failure::note(&format!("ssh does not know it: {error:#}"));

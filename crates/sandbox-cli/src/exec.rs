@@ -6,15 +6,21 @@ use sandbox::Client;
 
 use crate::attached::CommandOptions;
 use crate::failure::Outcome;
+use crate::habits;
 use crate::interrupt::Interrupts;
 use crate::table::{Format, to_stdout};
 use crate::target;
 
 /// Run a command in a sandbox
 ///
-/// Standard input is passed on when it is not a terminal, or with -i or -t. The exit code is the
-/// command's own. A command that is interrupted here ends there. ID may be the beginning of an id.
+/// Standard input is passed on when it is not a terminal, or with -i or -t; -n leaves it alone, as a
+/// `while read` loop around this command wants it. The exit code is the command's own. ID may be the
+/// beginning of a generated id.
+///
+/// Control-C goes to the command, which may take its time to end; once more, it ends at once, as it does
+/// 3 seconds after any other signal to this program.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The sandbox
     #[arg(value_name = "ID")]
@@ -26,7 +32,14 @@ pub(crate) struct Args {
     command: CommandOptions,
 }
 
+const EXAMPLES: &str = "Examples:
+  sandbox exec ID -- ls -l
+  sandbox exec -it ID -- sh
+  sandbox exec -e MODE=ci -w src ID -- make test
+  while read file; do sandbox exec -n ID -- process \"$file\"; done < list";
+
 pub(crate) async fn exec(args: Args, client: &Client, interrupts: &mut Interrupts) -> Outcome {
+    args.command.check()?;
     let sandbox = tokio::select! {
         sandbox = target::connect(client, &args.id) => sandbox?,
         signal = interrupts.next() => return Ok(signal.exit_code()),
@@ -36,5 +49,8 @@ pub(crate) async fn exec(args: Args, client: &Client, interrupts: &mut Interrupt
         let job = args.command.start(&sandbox).await?;
         return to_stdout(Format::Table, job.id().as_str());
     }
-    args.command.run(&sandbox, interrupts).await
+    let program = args.command.program();
+    let outcome = args.command.run(&sandbox, interrupts).await;
+    habits::explain(&outcome, &program, false);
+    outcome
 }

@@ -16,9 +16,10 @@ use crate::target;
 /// Each is written LOCAL:INSIDE, or INSIDE alone for the same number on both sides; a LOCAL of 0, or
 /// nothing before the colon, takes a free one. What listens inside may start later.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The address to listen on; one that is not loopback lets the network in
-    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    /// The address to listen on, or localhost; one that is not loopback lets the network in
+    #[arg(long, value_name = "IP", default_value_t = LOCALHOST, value_parser = address)]
     address: IpAddr,
     /// The sandbox
     #[arg(value_name = "ID")]
@@ -27,6 +28,13 @@ pub(crate) struct Args {
     #[arg(value_name = "[LOCAL:]INSIDE", required = true, value_parser = ports)]
     ports: Vec<Ports>,
 }
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+const EXAMPLES: &str = "Examples:
+  sandbox forward ID 8080:80      # http://127.0.0.1:8080 leads to port 80 inside
+  sandbox forward ID 5432 :6379   # the same number here, and a free one
+  sandbox forward --address 0.0.0.0 ID 8000";
 
 /// A port here and one inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +68,14 @@ pub(crate) async fn forward(args: Args, client: &Client) -> Outcome {
     bail!("sandbox {} has ended", sandbox.id())
 }
 
+/// A word that people know, too: it is looked up nowhere.
+fn address(text: &str) -> Result<IpAddr, String> {
+    match text {
+        "localhost" => Ok(LOCALHOST),
+        text => text.parse().map_err(|_| "use an IP address, or localhost".to_owned()),
+    }
+}
+
 fn ports(text: &str) -> Result<Ports, String> {
     let (local, inside) = text.split_once(':').unwrap_or((text, text));
     let number = |text: &str| text.parse::<u16>().map_err(|_| format!("{text:?} is no port: use 1 to 65535"));
@@ -73,6 +89,13 @@ fn ports(text: &str) -> Result<Ports, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_may_be_the_word_for_it() {
+        assert_eq!(address("localhost"), Ok(LOCALHOST));
+        assert_eq!(address("::1").map(|ip| ip.is_loopback()), Ok(true));
+        assert!(address("example.com").is_err());
+    }
 
     #[test]
     fn ports_are_written_as_for_kubectl() {

@@ -27,6 +27,9 @@ pub(crate) struct ListArgs {
 }
 
 /// Wait for the end of a job; the exit code is the job's own
+///
+/// 128 plus the signal when one ended it, and 125 when its end cannot be known, as when the sandbox has gone.
+/// Interrupting this leaves the job alone.
 #[derive(clap::Args)]
 pub(crate) struct WaitArgs {
     /// The sandbox
@@ -47,8 +50,9 @@ pub(crate) struct KillArgs {
     #[arg(value_name = "ID")]
     id: OsString,
     /// The job, or the beginning of its id
+    // Asked for below, where there is room to say what may have been meant.
     #[arg(value_name = "JOB")]
-    job: String,
+    job: Option<String>,
 }
 
 pub(crate) async fn list(args: ListArgs, client: &Client) -> Outcome {
@@ -83,8 +87,14 @@ pub(crate) async fn wait(args: WaitArgs, client: &Client) -> Outcome {
 }
 
 pub(crate) async fn kill(args: KillArgs, client: &Client) -> Outcome {
+    let Some(job) = args.job else {
+        let id = args.id.to_string_lossy();
+        bail!(
+            "name the job too: `sandbox jobs {id}` lists them; to end the sandbox itself, use `sandbox rm {id}`"
+        );
+    };
     let sandbox = target::connect(client, &args.id).await?;
-    find(&sandbox, Some(&args.job)).await?.signal(args.signal).await?;
+    find(&sandbox, Some(&job)).await?.signal(args.signal).await?;
     Ok(0)
 }
 

@@ -16,15 +16,16 @@ use crate::target;
 
 /// Show what a job has written
 ///
-/// With -f, also what it still writes; the exit code is the job's own then. Interrupting it leaves
-/// the job alone.
+/// With -f, also what it still writes; the exit code is the job's own then, 128 plus the signal when one
+/// ended it, and 125 when its end cannot be known. Without, it is 0. Interrupting it leaves the job alone.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Go on until the job has ended
     #[arg(short, long)]
     follow: bool,
     /// Only the last so many lines
-    #[arg(long, visible_alias = "tail", value_name = "COUNT")]
+    #[arg(short = 'n', long, visible_alias = "tail", value_name = "COUNT")]
     lines: Option<usize>,
     /// The log of the sandbox's own server, in place of a job's
     #[arg(long, conflicts_with = "job")]
@@ -36,6 +37,11 @@ pub(crate) struct Args {
     #[arg(value_name = "JOB")]
     job: Option<String>,
 }
+
+const EXAMPLES: &str = "Examples:
+  sandbox logs ID
+  sandbox logs -f -n 20 ID job-4tq8xw
+  sandbox logs --system ID";
 
 pub(crate) async fn logs(args: Args, client: &Client) -> Outcome {
     if args.system {

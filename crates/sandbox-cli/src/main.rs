@@ -4,6 +4,7 @@ mod attached;
 mod copy;
 mod create;
 mod doctor;
+mod env_file;
 mod escape;
 mod exec;
 mod extend;
@@ -11,6 +12,7 @@ mod failure;
 mod forward;
 mod gc;
 mod generate;
+mod habits;
 mod info;
 mod interrupt;
 mod jobs;
@@ -132,8 +134,8 @@ async fn perform(cli: Cli) -> Outcome {
     }
     match work {
         // These have something to clean up, and look out for signals themselves.
-        Work::Run(args) => run::run(args, &client, &mut interrupts).await,
-        Work::Create(args) => create::create(args, &client, &mut interrupts).await,
+        Work::Run(args) => run::run(args, &client, &mut interrupts, cli.global.quiet).await,
+        Work::Create(args) => create::create(args, &client, &mut interrupts, cli.global.quiet).await,
         Work::Exec(args) => exec::exec(args, &client, &mut interrupts).await,
         Work::Cp(args) => {
             let outcome = until_signal(&mut interrupts, copy::copy(args, &client)).await;

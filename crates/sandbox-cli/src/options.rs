@@ -11,6 +11,7 @@ use sandbox::{Client, SandboxBuilder, SandboxId, Settings};
 use sandbox_config::{BackendKind, DURATION_FORM, parse_duration};
 use tracing_subscriber::EnvFilter;
 
+use crate::env_file;
 use crate::failure;
 use crate::pod_options::PodArgs;
 use crate::terminal;
@@ -18,7 +19,7 @@ use crate::terminal;
 /// Options of every subcommand.
 #[derive(clap::Args)]
 pub(crate) struct Global {
-    /// Read settings from this file, beneath the environment (see .env.example)
+    /// Read settings of this program from this file, beneath the environment (see .env.example)
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     env_file: Option<PathBuf>,
     /// Where sandboxes are made, over SANDBOX_BACKEND
@@ -27,6 +28,10 @@ pub(crate) struct Global {
     /// Tell on stderr what is done; twice for more
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     verbose: u8,
+    /// No remarks about where it works and what its settings are, and no progress
+    // Some subcommands have a narrower sense for the same letter, and then it has both.
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(crate) quiet: bool,
 }
 
 /// What a new sandbox shall be.
@@ -89,6 +94,9 @@ impl Global {
 
     pub(crate) async fn client(&self) -> Result<Client> {
         let settings = self.settings()?;
+        if let Some(remark) = self.env_file.as_deref().filter(|_| !self.quiet).and_then(env_file::remark) {
+            failure::note(&remark);
+        }
         if self.verbose > 0 && !settings.unknown.is_empty() {
             failure::note(&format!("these variables mean nothing to it: {}", settings.unknown.join(", ")));
         }
@@ -100,6 +108,9 @@ impl Global {
 
     /// Says where it works: nobody shall wonder which cluster it was.
     pub(crate) fn tell_place(&self, client: &Client) {
+        if self.quiet {
+            return;
+        }
         if self.verbose > 0 || client.backend_name() != BackendKind::default().as_str() {
             let place = client.place().map(|place| format!(", {place}")).unwrap_or_default();
             failure::note(&format!("using the backend {}{place}", client.backend_name()));
@@ -108,6 +119,10 @@ impl Global {
 }
 
 impl SandboxOptions {
+    pub(crate) fn names_image(&self) -> bool {
+        self.image.is_some()
+    }
+
     /// Describes the sandbox, with an id known beforehand: whatever interrupts the creation can
     /// delete what came of it.
     pub(crate) fn builder(&self, client: &Client, id: &SandboxId) -> Result<SandboxBuilder> {

@@ -29,10 +29,11 @@ struct Step {
 }
 
 impl Progress {
-    pub(crate) fn begin() -> Self {
+    pub(crate) fn begin(quiet: bool) -> Self {
         let (steps, told) = mpsc::unbounded_channel();
         let stderr = std::io::stderr();
-        let style = stderr.is_terminal().then(|| Style { colours: terminal::has_colours(&stderr) });
+        let style =
+            (!quiet && stderr.is_terminal()).then(|| Style { colours: terminal::has_colours(&stderr) });
         Self { steps, writer: tokio::spawn(write(told, style)), begun: Instant::now() }
     }
 
@@ -128,7 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_ends_when_all_is_told() {
-        let progress = Progress::begin();
+        let progress = Progress::begin(false);
         let hook = progress.hook();
         progress.end().await;
         // Late, and harmless.

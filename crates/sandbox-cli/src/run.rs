@@ -1,13 +1,15 @@
 //! `sandbox run`: a sandbox for one command.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use sandbox::{Client, Sandbox, SandboxBuilder, SandboxId};
 use tokio::time::timeout;
 
 use crate::attached::CommandOptions;
 use crate::failure::{self, EXIT_FAILURE, Outcome};
+use crate::habits;
 use crate::interrupt::{Interrupt, Interrupts};
 use crate::options::SandboxOptions;
 use crate::progress::Progress;
@@ -17,25 +19,45 @@ const REMOVAL: Duration = Duration::from_secs(60);
 
 /// Run a command in a new sandbox, and remove the sandbox afterwards
 ///
-/// Standard input is passed on when it is not a terminal, or with -i or -t. The exit code is the
-/// command's own.
+/// Standard input is passed on when it is not a terminal, or with -i or -t; -n leaves it alone. The exit
+/// code is the command's own.
+///
+/// Control-C goes to the command, which may take its time to end; once more, it ends at once, as it does
+/// 3 seconds after any other signal to this program. The sandbox is removed in each case.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     sandbox: SandboxOptions,
     #[command(flatten)]
     command: CommandOptions,
+    /// What happens in any case.
+    #[arg(long, hide = true)]
+    rm: bool,
+    #[arg(long, hide = true)]
+    name: Option<OsString>,
+    #[arg(short, long, hide = true)]
+    detach: bool,
 }
 
-pub(crate) async fn run(args: Args, client: &Client, interrupts: &mut Interrupts) -> Outcome {
+const EXAMPLES: &str = "Examples:
+  sandbox run -- python3 -c 'print(6*7)'
+  sandbox run --image python:3.12-slim --memory 512Mi -e TOKEN -- python3 job.py
+  sandbox run -it -- sh
+  tar c src | sandbox run --timeout 10m -- sh -c 'tar x && make -C src test'";
+
+pub(crate) async fn run(args: Args, client: &Client, interrupts: &mut Interrupts, quiet: bool) -> Outcome {
+    args.refuse()?;
     let id = SandboxId::generate()?;
     let builder = args.sandbox.builder(client, &id)?;
-    let sandbox = match create(builder, client, &id, interrupts).await? {
+    let sandbox = match create(builder, client, &id, interrupts, quiet).await? {
         Ok(sandbox) => sandbox,
         Err(interrupt) => return Ok(interrupt.exit_code()),
     };
     tracing::info!(%id, "created");
+    let program = args.command.program();
     let outcome = args.command.run(&sandbox, interrupts).await;
+    habits::explain(&outcome, &program, !args.sandbox.names_image());
     match (outcome, remove(client, &id, interrupts).await) {
         (outcome, Ok(())) => outcome,
         (Ok(code), Err(leftover)) => {
@@ -49,14 +71,31 @@ pub(crate) async fn run(args: Args, client: &Client, interrupts: &mut Interrupts
     }
 }
 
+impl Args {
+    fn refuse(&self) -> Result<()> {
+        if self.detach {
+            bail!(
+                "a sandbox of `run` ends with its command: `sandbox create`, then `sandbox exec --detach ID COMMAND`"
+            );
+        }
+        if self.name.is_some() {
+            bail!(
+                "a sandbox of `run` is gone before a name is of use: `sandbox create --id NAME` makes one that stays"
+            );
+        }
+        self.command.check()
+    }
+}
+
 /// Creates a sandbox, or removes what came of it when a signal interrupts.
 pub(crate) async fn create(
     builder: SandboxBuilder,
     client: &Client,
     id: &SandboxId,
     interrupts: &mut Interrupts,
+    quiet: bool,
 ) -> Result<Result<Sandbox, Interrupt>> {
-    let progress = Progress::begin();
+    let progress = Progress::begin(quiet);
     let builder = builder.on_event(progress.hook());
     let outcome = tokio::select! {
         sandbox = builder.create() => Ok(sandbox),

@@ -32,6 +32,7 @@ fn a_job_outlives_the_command_that_started_it() {
 
     assert_eq!(cli.ok(["logs", &id]), "one\ntwo\nthree\n");
     assert_eq!(cli.ok(["logs", "--tail", "2", &id, &job]), "two\nthree\n");
+    assert_eq!(cli.ok(["logs", "-n", "1", &id, &job]), "three\n");
     assert_eq!(code(&cli.output(["wait", &id])), 4);
     assert!(cli.ok(["jobs", &id]).contains("exited (4)"));
     let json: serde_json::Value = serde_json::from_str(&cli.ok(["jobs", "-o", "json", &id])).unwrap();
@@ -67,7 +68,7 @@ fn a_port_inside_is_reached_from_here() {
                   c, _ = s.accept()\nc.sendall(c.recv(9).upper())\n";
     cli.ok(["exec", "-d", &id, "--", "python3", "-c", server]);
     while !cli.ok(["logs", &id]).contains("ready") {}
-    let mut forward = cli.spawn(["forward", &id, ":8123"]);
+    let mut forward = cli.spawn(["forward", "--address", "localhost", &id, ":8123"]);
     let mut line = String::new();
     BufReader::new(forward.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let address = line.strip_suffix(" -> 8123\n").unwrap();

@@ -166,6 +166,57 @@ fn a_command_may_answer_a_signal() {
     assert!(cli.ids().is_empty());
 }
 
+/// As with docker: who pressed Control-C once may have started a clean-up.
+#[test]
+fn an_interrupted_command_may_take_its_time() {
+    let cli = Cli::new();
+    let script = "trap 'sleep 4; echo cleaned; exit 5' INT; echo ready; while :; do sleep 0.05; done";
+    let mut child = cli.spawn(["run", "--", "sh", "-c", script]);
+    let mut rest = wait_until_ready(&mut child);
+    send(&child, Signal::INT);
+    let mut said = String::new();
+    rest.read_to_string(&mut said).unwrap();
+    assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(5), "cleaned\n"));
+
+    // Whatever it does about the second.
+    let mut child =
+        cli.spawn(["run", "--", "sh", "-c", "trap '' INT; echo ready; while :; do sleep 1; done"]);
+    let _rest = wait_until_ready(&mut child);
+    send(&child, Signal::INT);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none());
+    send(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(cli.ids().is_empty());
+}
+
+#[test]
+fn input_can_be_left_alone() {
+    let cli = Cli::new();
+    let output = cli.output_with_input(["run", "-n", "--", "wc", "-c"], b"");
+    assert_eq!(stdout(&output).trim(), "0", "{}", stderr(&output));
+    let id = cli.create();
+    let list = cli.write("list", "one\ntwo\nthree\n");
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "while read name; do \"$0\" exec -n \"$1\" -- echo \"$name\"; done"]);
+    shell.arg(env!("CARGO_BIN_EXE_sandbox")).arg(&id).stdin(std::fs::File::open(list).unwrap());
+    let output = shell.env("SANDBOX_STATE_DIR", cli.state()).output().unwrap();
+    assert_eq!(stdout(&output), "one\ntwo\nthree\n", "{}", stderr(&output));
+}
+
+#[test]
+fn a_forgotten_image_is_hinted_at() {
+    let cli = Cli::new();
+    let output = cli.output(["run", "--rm", "alpine", "ls"]);
+    assert_eq!(code(&output), 127);
+    assert!(stderr(&output).contains("--image alpine"), "{}", stderr(&output));
+    let output = cli.output(["run", "-v", "/data:/data", "ls"]);
+    assert!(stderr(&output).contains("-v is --verbose here"), "{}", stderr(&output));
+    let id = cli.create();
+    let output = cli.output(["exec", &id, "python:3.12"]);
+    assert!(!stderr(&output).contains("--image"), "{}", stderr(&output));
+}
+
 #[test]
 fn a_command_that_ignores_signals_is_ended_all_the_same() {
     let cli = Cli::new();

@@ -5,66 +5,9 @@
 
 mod support;
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::process::Child;
-
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use support::Cli;
-
-/// A terminal, seen from the side of its user.
-struct Terminal {
-    user: File,
-    program: File,
-    shown: String,
-}
-
-impl Terminal {
-    fn open(columns: u16, rows: u16) -> Self {
-        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&user).unwrap();
-        unlockpt(&user).unwrap();
-        let name = ptsname(&user, Vec::new()).unwrap().into_string().unwrap();
-        let program = File::options().read(true).write(true).open(name).unwrap();
-        let terminal = Self { user: user.into(), program, shown: String::new() };
-        terminal.resize(columns, rows);
-        terminal
-    }
-
-    fn resize(&self, columns: u16, rows: u16) {
-        let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&self.user, size).unwrap();
-    }
-
-    fn start(&self, cli: &Cli, args: &[&str]) -> Child {
-        let end = || OwnedFd::from(self.program.try_clone().unwrap());
-        cli.command(args).stdin(end()).stdout(end()).stderr(end()).spawn().unwrap()
-    }
-
-    fn wait_for(&mut self, text: &str) {
-        while !self.shown.contains(text) {
-            self.wait_for_more();
-        }
-    }
-
-    fn wait_for_more(&mut self) {
-        let mut buffer = [0; 4096];
-        let read = self.user.read(&mut buffer).unwrap();
-        self.shown.push_str(&String::from_utf8_lossy(&buffer[..read]));
-    }
-
-    fn type_in(&mut self, keys: &str) {
-        self.user.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Whether it edits lines and echoes keys itself, as a shell's terminal does.
-    fn is_cooked(&self) -> bool {
-        tcgetattr(&self.program).unwrap().local_modes.contains(LocalModes::ICANON | LocalModes::ECHO)
-    }
-}
+use support::terminal::Terminal;
 
 #[test]
 fn keys_sizes_and_the_end_come_through() {
@@ -98,8 +41,8 @@ fn a_shell_in_a_sandbox_that_is_there() {
     terminal.type_in("test -t 0 && echo with a $((40 + 2)) terminal\r");
     terminal.wait_for("with a 42 terminal\r\n");
     // To the command that the shell runs, and not to the shell.
-    terminal.type_in("sleep 1000\r");
-    terminal.wait_for("sleep 1000\r\n");
+    terminal.type_in("sh -c 'echo begun; exec sleep 1000'\r");
+    terminal.wait_for("begun\r\n");
     terminal.type_in("\u{3}");
     terminal.type_in("echo after $?\r");
     terminal.wait_for("after 130\r\n");
@@ -119,6 +62,32 @@ fn interrupting_keys_go_to_the_command() {
     terminal.wait_for("caught");
     assert_eq!(child.wait().unwrap().code(), Some(7));
     assert!(terminal.is_cooked());
+}
+
+#[test]
+fn the_key_that_quits_goes_to_the_command() {
+    let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
+    let script = "trap 'echo told to quit; exit 8' QUIT; echo ready; while :; do sleep 0.05; done";
+    let mut child = terminal.start(&cli, &["run", "-t", "--", "sh", "-c", script]);
+    terminal.wait_for("ready\r\n");
+    terminal.type_in("\u{1c}");
+    terminal.wait_for("told to quit");
+    assert_eq!(child.wait().unwrap().code(), Some(8));
+    assert!(terminal.is_cooked());
+}
+
+#[test]
+fn who_interrupts_a_command_that_goes_on_is_told_how_to_end_it() {
+    let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
+    let script = "trap '' INT; echo ready; while :; do sleep 1; done";
+    let mut child = terminal.start(&cli, &["run", "--", "sh", "-c", script]);
+    terminal.wait_for("ready\r\n");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    terminal.wait_for("Control-C once more ends it at once");
+    assert!(child.try_wait().unwrap().is_none());
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(cli.ids().is_empty());
 }
 
 #[test]

@@ -129,3 +129,62 @@ fn an_image_is_refused_on_this_machine() {
     assert_eq!(code(&output), 125);
     assert!(stderr(&output).contains("not supported"), "{}", stderr(&output));
 }
+
+#[test]
+fn a_file_of_variables_is_not_one_of_settings() {
+    let cli = Cli::new();
+    let file = cli.write("vars", "D=secret-4\nSANDBOX_TTL=1h\nA=secret-1\nB=\"secret-2\nx\"\nC=secret-3\n");
+    let file = file.to_str().unwrap();
+    let output = cli.output(["--env-file", file, "ls"]);
+    let told = stderr(&output);
+    assert_eq!(code(&output), 0, "{told}");
+    assert!(told.contains("vars sets 4 variables that are no settings"), "{told}");
+    assert!(told.contains(": A, B, C, …;") && told.contains("-e A passes"), "{told}");
+    assert!(!told.contains("secret"), "{told}");
+    assert_eq!(stderr(&cli.output(["-q", "--env-file", file, "ls"])), "");
+    let ours = cli.write("settings", "SANDBOX_TTL=1h\n");
+    assert_eq!(stderr(&cli.output(["--env-file", ours.to_str().unwrap(), "ls"])), "");
+}
+
+#[test]
+fn what_docker_calls_otherwise_is_told_in_a_sentence() {
+    let cli = Cli::new();
+    for (args, said) in [
+        (&["run", "-p", "8080:80", "server"][..], "sandbox forward"),
+        (&["run", "--publish", "8080:80", "server"], "sandbox forward"),
+        (&["run", "-d", "server"], "exec --detach"),
+        (&["run", "--name", "web", "server"], "create --id"),
+        (&["run", "--volume", "/a:/b", "ls"], "sandbox cp"),
+        (&["run", "-u", "1000", "id"], "runAsUser"),
+        (&["exec", "--user", "root", "sbx-none", "id"], "runAsUser"),
+        (&["kill", "sbx-none"], "sandbox rm sbx-none"),
+    ] {
+        let output = cli.output(args);
+        assert_eq!(code(&output), 125, "{args:?}");
+        assert!(stderr(&output).contains(said), "{args:?}: {}", stderr(&output));
+    }
+    assert!(cli.ids().is_empty());
+    let help = cli.ok(["run", "--help"]);
+    assert!(!help.contains("--publish") && !help.contains("--rm") && !help.contains("--volume"), "{help}");
+}
+
+#[test]
+fn where_it_works_is_told_unless_it_shall_be_quiet() {
+    let cli = Cli::new();
+    assert_eq!(stderr(&cli.output(["-v", "ls"])), "sandbox: using the backend local\n");
+    assert_eq!(stderr(&cli.output(["-v", "--quiet", "ls"])), "");
+}
+
+#[test]
+fn examples_and_manual_pages_are_there() {
+    let cli = Cli::new();
+    for command in ["run", "exec", "cp", "forward", "ssh-config", "logs"] {
+        assert!(cli.ok([command, "--help"]).contains("\nExamples:\n  sandbox "), "{command}");
+    }
+    let pages = cli.path("pages");
+    cli.ok(["man", pages.to_str().unwrap()]);
+    for page in ["sandbox.1", "sandbox-run.1", "sandbox-extend.1"] {
+        let text = std::fs::read_to_string(pages.join(page)).unwrap();
+        assert!(text.contains(".SH NAME") && text.contains("sandbox"), "{page}");
+    }
+}

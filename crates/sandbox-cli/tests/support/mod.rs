@@ -6,6 +6,9 @@
     reason = "each test file uses a part; a test that cannot go on fails"
 )]
 
+#[cfg(unix)]
+pub(crate) mod terminal;
+
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
