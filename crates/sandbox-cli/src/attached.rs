@@ -176,12 +176,15 @@ async fn pump(
                 }
             },
             first = too_late(interrupted), if !told => {
-                if first != Interrupt::Int {
+                // Where keys are passed on, a second one would not come here.
+                if first != Interrupt::Int || raw {
                     return Ok(Ending::Interrupted(first));
                 }
                 told = true;
                 if io::stderr().is_terminal() {
-                    failure::note("the command was interrupted and has not ended yet; Control-C once more ends it at once");
+                    failure::note(
+                        "the command was interrupted and has not ended yet; Control-C once more ends it at once",
+                    );
                 }
             }
             event = process.next(), if piece.is_none() => match event.transpose()? {

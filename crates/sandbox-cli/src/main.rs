@@ -24,6 +24,7 @@ mod pod_options;
 mod progress;
 mod remove;
 mod run;
+mod side;
 mod ssh;
 mod streams;
 mod table;

@@ -5,9 +5,11 @@
 
 mod support;
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
+use support::terminal::Terminal;
 use support::{Cli, code, stderr, stdout};
 
 #[test]
@@ -48,6 +50,27 @@ fn a_job_can_be_ended() {
     assert_eq!(code(&cli.output(["wait", &id, job.trim_end()])), 143);
     let again = cli.output(["kill", "-s", "9", &id, "job-none"]);
     assert!(code(&again) == 125 && stderr(&again).contains("has no job"), "{}", stderr(&again));
+}
+
+#[test]
+fn the_log_of_a_sandboxs_own_server_is_shown() {
+    let cli = Cli::new();
+    let id = cli.create();
+    // Nothing was wrong with it, so it said nothing.
+    assert_eq!(cli.ok(["logs", "--system", &id]), "");
+    let mut log = File::options().append(true).open(cli.state().join(&id).join("log")).unwrap();
+    log.write_all(b"one\n\x1b[2Jtwo\n").unwrap();
+    assert_eq!(cli.ok(["logs", "--system", &id]), "one\n\u{1b}[2Jtwo\n");
+    assert_eq!(cli.ok(["logs", "--system", "-n", "1", &id]), "\u{1b}[2Jtwo\n");
+    let mut terminal = Terminal::open(80, 24);
+    let mut follower = terminal.start(&cli, &["logs", "--system", "--follow", &id]);
+    terminal.wait_for("one\r\n\\u{1b}[2Jtwo\r\n");
+    log.write_all(b"three\n").unwrap();
+    terminal.wait_for("three\r\n");
+    cli.ok(["rm", &id]);
+    assert_eq!(follower.wait().unwrap().code(), Some(0));
+    let both = cli.output(["logs", "--system", &id, "job-1"]);
+    assert_eq!(code(&both), 125);
 }
 
 #[test]

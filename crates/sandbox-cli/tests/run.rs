@@ -1,4 +1,4 @@
-//! `sandbox run`: codes, streams, arguments and signals.
+//! `sandbox run`: codes, streams and arguments.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -6,11 +6,10 @@
 mod support;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
-use rustix::process::{Pid, Signal, kill_process};
 use support::{Cli, code, stderr, stdout};
 
 #[test]
@@ -135,61 +134,7 @@ fn environment_directory_and_time_limit_are_set() {
     assert!(cli.ids().is_empty());
 }
 
-#[test]
-fn a_signal_ends_the_command_and_removes_the_sandbox() {
-    let cli = Cli::new();
-    for (signal, expected) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
-        let mut child = cli.spawn(["run", "--", "sh", "-c", "echo ready; exec sleep 1000"]);
-        let _rest = wait_until_ready(&mut child);
-        assert_eq!(cli.ids().len(), 1);
-        send(&child, signal);
-        assert_eq!(child.wait().unwrap().code(), Some(expected), "{signal:?}");
-        assert!(cli.ids().is_empty(), "{signal:?}");
-    }
-}
-
-#[test]
-fn a_command_may_answer_a_signal() {
-    let cli = Cli::new();
-    let mut child = cli.spawn([
-        "run",
-        "--",
-        "sh",
-        "-c",
-        "trap 'echo bye; exit 7' INT; echo ready; while :; do sleep 0.05; done",
-    ]);
-    let mut rest = wait_until_ready(&mut child);
-    send(&child, Signal::INT);
-    let mut said = String::new();
-    rest.read_to_string(&mut said).unwrap();
-    assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(7), "bye\n"));
-    assert!(cli.ids().is_empty());
-}
-
 /// As with docker: who pressed Control-C once may have started a clean-up.
-#[test]
-fn an_interrupted_command_may_take_its_time() {
-    let cli = Cli::new();
-    let script = "trap 'sleep 4; echo cleaned; exit 5' INT; echo ready; while :; do sleep 0.05; done";
-    let mut child = cli.spawn(["run", "--", "sh", "-c", script]);
-    let mut rest = wait_until_ready(&mut child);
-    send(&child, Signal::INT);
-    let mut said = String::new();
-    rest.read_to_string(&mut said).unwrap();
-    assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(5), "cleaned\n"));
-
-    // Whatever it does about the second.
-    let mut child =
-        cli.spawn(["run", "--", "sh", "-c", "trap '' INT; echo ready; while :; do sleep 1; done"]);
-    let _rest = wait_until_ready(&mut child);
-    send(&child, Signal::INT);
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    assert!(child.try_wait().unwrap().is_none());
-    send(&child, Signal::INT);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(cli.ids().is_empty());
-}
-
 #[test]
 fn input_can_be_left_alone() {
     let cli = Cli::new();
@@ -215,17 +160,6 @@ fn a_forgotten_image_is_hinted_at() {
     let id = cli.create();
     let output = cli.output(["exec", &id, "python:3.12"]);
     assert!(!stderr(&output).contains("--image"), "{}", stderr(&output));
-}
-
-#[test]
-fn a_command_that_ignores_signals_is_ended_all_the_same() {
-    let cli = Cli::new();
-    let mut child =
-        cli.spawn(["run", "--", "sh", "-c", "trap '' INT TERM HUP; echo ready; while :; do sleep 1; done"]);
-    let _rest = wait_until_ready(&mut child);
-    send(&child, Signal::TERM);
-    assert_eq!(child.wait().unwrap().code(), Some(143));
-    assert!(cli.ids().is_empty());
 }
 
 #[test]
@@ -268,16 +202,4 @@ fn input_of_a_command_in_a_terminal_has_an_end() {
         assert_eq!(code(&output), 4, "{}", stderr(&output));
         assert!(stdout(&output).contains("one\r\ntwo"), "{}", stdout(&output));
     }
-}
-
-fn wait_until_ready(child: &mut Child) -> BufReader<std::process::ChildStdout> {
-    let mut lines = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    lines.read_line(&mut line).unwrap();
-    assert_eq!(line, "ready\n");
-    lines
-}
-
-fn send(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).unwrap();
 }

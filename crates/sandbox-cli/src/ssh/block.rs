@@ -55,7 +55,11 @@ impl Block<'_> {
         let Self { host, access, .. } = self;
         let key = path(&self.directory.join("key"))?;
         let known_hosts = path(&self.directory.join("known_hosts"))?;
-        let algorithm = access.host_key.as_str().split(' ').next().unwrap_or_default();
+        let algorithms = match access.host_key.as_str().split(' ').next().unwrap_or_default() {
+            // The key has the name of its oldest signature, which newer servers do not make.
+            "ssh-rsa" => "rsa-sha2-512,rsa-sha2-256,ssh-rsa",
+            algorithm => algorithm,
+        };
         let user = if access.user.is_empty() { "sandbox" } else { access.user.as_str() };
         if user.bytes().any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control() || byte == b'"') {
             bail!("the login name {user:?} cannot be written in an ssh_config");
@@ -77,7 +81,7 @@ impl Block<'_> {
              IdentitiesOnly yes\n    \
              IdentityAgent none\n    \
              AddKeysToAgent no\n    \
-             HostKeyAlgorithms {algorithm}\n    \
+             HostKeyAlgorithms {algorithms}\n    \
              UserKnownHostsFile {known_hosts}\n    \
              GlobalKnownHostsFile /dev/null\n    \
              StrictHostKeyChecking yes\n    \
