@@ -52,6 +52,7 @@ impl Cli {
     }
 
     /// A program of the test's own that the command finds first: its `$PATH`.
+    #[cfg(unix)]
     pub(crate) fn path_with(&self, name: &str, script: &str) -> std::ffi::OsString {
         use std::os::unix::fs::PermissionsExt;
         let program = self.write(&format!("bin/{name}"), script);
