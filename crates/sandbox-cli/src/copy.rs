@@ -85,7 +85,9 @@ pub(crate) async fn copy(args: Args, client: &Client) -> Outcome {
         (Side::Remote(id, remote), Side::Stream) => {
             let sandbox = target::connect(client, &id).await?;
             let size = sandbox.files().stat(remote.as_str()).await?.size;
-            one_file(sandbox.download_to(remote, progress.output(size)).await?)
+            // Of what is made as it is read, as in /proc, none is told.
+            let output = progress.output(Some(size).filter(|size| *size > 0));
+            one_file(sandbox.download_to(remote, output).await?)
         }
         (Side::Local(_) | Side::Stream, Side::Local(_) | Side::Stream) => {
             bail!("both sides are local: write ID:PATH for the one in the sandbox, or use cp")

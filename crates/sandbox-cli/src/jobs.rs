@@ -49,8 +49,8 @@ pub(crate) struct KillArgs {
     /// The sandbox
     #[arg(value_name = "ID")]
     id: OsString,
-    /// The job, or the beginning of its id
-    // Asked for below, where there is room to say what may have been meant.
+    /// The job, or the beginning of its id; it has to be named
+    // Not required here: below there is room to say what may have been meant.
     #[arg(value_name = "JOB")]
     job: Option<String>,
 }

@@ -41,17 +41,17 @@ impl Progress {
         })
     }
 
-    /// Standard input, with the bar following what is read of it.
+    /// Standard input, with the bar following what is read of it. No bar where somebody types.
     pub(crate) fn input(&self) -> impl AsyncRead + Send + Unpin + 'static {
-        self.late(None).wrap_async_read(tokio::io::stdin())
+        let bar = if std::io::stdin().is_terminal() { ProgressBar::hidden() } else { self.late(None) };
+        bar.wrap_async_read(tokio::io::stdin())
     }
 
-    /// Standard output, with the bar following what is written there of so many bytes. No bar where that
-    /// is a terminal: it would be in the text.
-    pub(crate) fn output(&self, total: u64) -> impl AsyncWrite + Send + Unpin + 'static {
+    /// Standard output, with the bar following what is written there, of so many bytes if that is known.
+    /// No bar where it is a terminal: it would be in the text.
+    pub(crate) fn output(&self, total: Option<u64>) -> impl AsyncWrite + Send + Unpin + 'static {
         let stdout = tokio::io::stdout();
-        let bar =
-            if std::io::stdout().is_terminal() { ProgressBar::hidden() } else { self.late(Some(total)) };
+        let bar = if std::io::stdout().is_terminal() { ProgressBar::hidden() } else { self.late(total) };
         bar.wrap_async_write(stdout)
     }
 

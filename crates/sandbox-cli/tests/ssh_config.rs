@@ -161,6 +161,13 @@ fn a_sandbox_without_access_is_left_out_unless_it_was_named() {
     assert!(stderr(&all).starts_with(&format!("sandbox: left out {locked}: ")), "{}", stderr(&all));
     let named = cli.output(["ssh-config", &whole, &locked]);
     assert_eq!((code(&named), stdout(&named).as_str()), (125, ""));
+    if peers::OPENSSH.is_here() {
+        assert_eq!(code(&cli.output(["ssh-config", "--install", &locked])), 125);
+        assert!(!cli.ssh_config().exists(), "nothing is installed for what failed");
+        let installed = cli.output(["ssh-config", "--install"]);
+        assert_eq!(code(&installed), 0, "{}", stderr(&installed));
+        assert!(stderr(&installed).contains(&format!("try `ssh {whole}.sandbox`")), "{}", stderr(&installed));
+    }
 }
 
 #[test]

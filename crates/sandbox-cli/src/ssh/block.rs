@@ -1,10 +1,11 @@
 //! One sandbox's part of an ssh_config(5).
 
-use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::{Result, bail};
 use sandbox::{Access, Client};
+
+use super::quoting::{path, word};
 
 /// What it is reached with.
 pub(super) struct Block<'a> {
@@ -119,39 +120,9 @@ impl Block<'_> {
     }
 }
 
-/// One word for a POSIX shell within an ssh_config.
-fn word(text: &OsStr) -> Result<String> {
-    let text = plain(text)?;
-    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:,@=".contains(&byte);
-    let shown = text.replace('%', "%%");
-    if !text.is_empty() && text.bytes().all(harmless) {
-        return Ok(shown);
-    }
-    Ok(format!("'{}'", shown.replace('\'', r"'\''")))
-}
-
-/// A path as an ssh_config's argument.
-pub(super) fn path(path: &Path) -> Result<String> {
-    let text = plain(path.as_os_str())?;
-    // There is no way to write these so that every version reads them back.
-    if text.contains('"') || text.contains("${") || text.contains('\\') {
-        bail!(
-            "the path {text:?} cannot be written in an ssh_config: it has a quote, a backslash or ${{ in it"
-        );
-    }
-    Ok(format!("\"{}\"", text.replace('%', "%%")))
-}
-
-fn plain(text: &OsStr) -> Result<&str> {
-    match text.to_str() {
-        Some(text) if !text.contains(['\n', '\r', '\0']) => Ok(text),
-        _ => bail!("{:?} cannot be written in an ssh_config: it is no plain text", text.to_string_lossy()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use sandbox::{Endpoint, KeyPair, Uid};
+    use sandbox::{Endpoint, KeyPair, PublicKey, Uid};
 
     use super::*;
 
@@ -165,51 +136,41 @@ mod tests {
     #[test]
     fn an_old_client_knows_every_word_of_a_block() {
         let keys = KeyPair::generate().unwrap();
-        let access = Access {
-            id: "sbx-1".parse().unwrap(),
-            uid: Uid::new("u"),
-            user: String::new(),
-            host_key: keys.public,
-            client_key: keys.private,
-            endpoint: Endpoint::Memory("m".to_owned()),
-        };
-        let block = |remote_command| Block {
-            host: "sbx-1.sandbox",
-            access: &access,
-            directory: Path::new("/d"),
-            program: Path::new("/p"),
-            environment: &[],
-            remote_command,
-        };
-        let old = block(false).text("SANDBOX_BACKEND=\"local\"").unwrap();
+        let old = text(keys.public.clone(), false);
         let known: Vec<&str> = OLD.split_whitespace().collect();
         assert_eq!(keywords(&old).find(|word| !known.contains(&word.as_str())), None);
         assert_eq!(keywords(&old).count(), known.len());
         assert_eq!(place_in(&old), Some("SANDBOX_BACKEND=\"local\""));
-        let new = block(true).text("").unwrap();
-        let only: Vec<&str> = new.lines().skip(1).filter(|line| !old.contains(line)).collect();
+        let new = text(keys.public, true);
+        let only: Vec<&str> = new.lines().filter(|line| !old.contains(line)).collect();
         assert_eq!(only, ["    RemoteCommand none"]);
     }
 
     #[test]
-    fn words_survive_a_shell_and_ssh() {
-        for (text, written) in [
-            ("/usr/bin/sandbox", "/usr/bin/sandbox"),
-            ("/a b/it's", r"'/a b/it'\''s'"),
-            ("100%", "'100%%'"),
-            ("$(x)`y`", "'$(x)`y`'"),
-            ("", "''"),
-        ] {
-            assert_eq!(word(OsStr::new(text)).unwrap(), written);
+    fn a_host_key_is_asked_for_by_the_names_of_its_signatures() {
+        let rsa = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQCoZhkyTVqRZ8waXXdlGaKaIWqzas2DQ9qr6kBkkBhLlehx530q+86+m3FUQy4p\
+                   C6j3ZFW5UrqZs7Tz0XBMkwz7W1y9uG3Sij8DqtgBGxLQcqoXWSuv9mJTKMzrVqzD8rxuIaWHY0s86lpR/tK6laCS38Zi8Cw5+dqU\
+                   4pOOffc1EQ==";
+        let rsa: PublicKey = rsa.parse().unwrap();
+        for (key, names) in
+            [(rsa, "rsa-sha2-512,rsa-sha2-256,ssh-rsa"), (KeyPair::generate().unwrap().public, "ssh-ed25519")]
+        {
+            assert!(text(key, true).contains(&format!("    HostKeyAlgorithms {names}\n")), "{names}");
         }
-        assert!(word(OsStr::new("a\nProxyCommand x")).is_err());
     }
 
-    #[test]
-    fn paths_that_cannot_be_written_are_refused() {
-        assert_eq!(path(Path::new("/home/a b/100%")).unwrap(), "\"/home/a b/100%%\"");
-        for bad in ["/a\"b", "/${HOME}", "/a\nb", "/a\\b"] {
-            assert!(path(Path::new(bad)).is_err(), "{bad}");
-        }
+    fn text(host_key: PublicKey, remote_command: bool) -> String {
+        let access = Access {
+            id: "sbx-1".parse().unwrap(),
+            uid: Uid::new("u"),
+            user: String::new(),
+            host_key,
+            client_key: KeyPair::generate().unwrap().private,
+            endpoint: Endpoint::Memory("m".to_owned()),
+        };
+        let (directory, program) = (Path::new("/d"), Path::new("/p"));
+        let host = "sbx-1.sandbox";
+        let block = Block { host, access: &access, directory, program, environment: &[], remote_command };
+        block.text("SANDBOX_BACKEND=\"local\"").unwrap()
     }
 }

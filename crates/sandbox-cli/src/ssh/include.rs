@@ -9,7 +9,7 @@ use sandbox::{Access, Endpoint, KeyPair, Uid};
 
 use super::block::{self, Block};
 use super::files::{SshFiles, private_file};
-use super::openssh;
+use super::{openssh, quoting};
 
 const REMARK: &str = "# Sandboxes, by `sandbox ssh-config`. At the top, for the first that is said counts.";
 /// What a block says and need not have its way with: of keys, all that are said are tried, and how often a
@@ -37,7 +37,7 @@ pub(super) struct Installation {
 pub(super) fn prepare(files: &SshFiles) -> Result<Installation> {
     let config = files.user_config();
     let before = read(&config)?;
-    let line = format!("Include {}", block::path(&files.all_blocks())?);
+    let line = format!("Include {}", quoting::path(&files.all_blocks())?);
     let there = before.lines().any(|other| other.trim() == line);
     let after = (!there).then(|| format!("{REMARK}\n{line}\n\n{before}"));
     try_out(&config, &before, after.as_ref().unwrap_or(&before), &line)?;
@@ -70,7 +70,7 @@ impl Installation {
 pub(super) fn uninstall(files: &SshFiles) -> Result<()> {
     let path = files.user_config();
     let before = read(&path)?;
-    let line = format!("Include {}", block::path(&files.all_blocks())?);
+    let line = format!("Include {}", quoting::path(&files.all_blocks())?);
     let ours = |other: &str| other.trim() == line || other.trim() == REMARK;
     if before.lines().any(ours) {
         let kept: String = before.split_inclusive('\n').filter(|other| !ours(other)).collect();
@@ -94,7 +94,7 @@ fn try_out(config: &Path, before: &str, after: &str, line: &str) -> Result<()> {
     let host = format!("{TRIAL}.sandbox");
     let text = trial(&host, directory.path())?;
     private_file(&block, &text)?;
-    let include = format!("Include {}", block::path(&block)?);
+    let include = format!("Include {}", quoting::path(&block)?);
     let lines = after
         .split_inclusive('\n')
         .map(|other| if other.trim() == line { &include } else { other.trim_end_matches('\n') });

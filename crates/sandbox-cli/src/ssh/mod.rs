@@ -5,6 +5,7 @@ mod files;
 mod include;
 mod openssh;
 mod proxy;
+mod quoting;
 
 use std::ffi::OsString;
 use std::process::Command;
