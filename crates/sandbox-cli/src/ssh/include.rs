@@ -15,8 +15,8 @@ const REMARK: &str = "# Sandboxes, by `sandbox ssh-config`. At the top, for the 
 /// What a block says and need not have its way with: of keys, all that are said are tried, and how often a
 /// silent server is asked is a matter of taste.
 const NEGOTIABLE: [&str; 3] = ["identityfile", "serveraliveinterval", "serveralivecountmax"];
-/// What `ssh -G` calls by another name since OpenSSH 8.5.
-const RENAMED: (&str, &str) = ("pubkeyacceptedkeytypes", "pubkeyacceptedalgorithms");
+/// What `ssh -G` calls `PubkeyAcceptedKeyTypes` since OpenSSH 8.5.
+const RENAMED: &str = "pubkeyacceptedalgorithms";
 /// The name of a block that is there for the trial only.
 const TRIAL: &str = "trial-of-ssh-config";
 
@@ -110,7 +110,7 @@ fn try_out(config: &Path, before: &str, after: &str, line: &str) -> Result<()> {
     }
     let included = openssh::asked(&copy, &host).with_context(refused)?;
     let decisive = block::keywords(&text).filter(|keyword| !NEGOTIABLE.contains(&keyword.as_str()));
-    for keyword in decisive.chain([RENAMED.1.to_owned()]) {
+    for keyword in decisive.chain([RENAMED.to_owned()]) {
         let said = openssh::values(&included, &keyword);
         if said != openssh::values(&alone, &keyword) {
             bail!(
