@@ -5,7 +5,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 use sandbox::{Client, Sandbox, SandboxId};
-use sandbox_k8s::options::Transport;
 
 use super::cluster::{Cluster, Mode, Requests};
 use super::{RUNS, WARM, WAYS, floor, peers};
@@ -24,7 +23,7 @@ const POLLING: &str = "a Pod with sshd, asked for once a second, to sshd's first
 /// One way to a first output.
 enum Start {
     Plain,
-    Ours(Mode, Transport, Client, Requests),
+    Ours(Mode, Client, Requests),
     Kubectl,
     Polling(String),
 }
@@ -73,7 +72,7 @@ fn rows(cluster: &Cluster) -> Vec<Row> {
         for (way, over) in WAYS {
             if mode != Mode::Image || cluster.sshd_image.is_some() {
                 let (client, requests) = cluster.client(mode, way);
-                rows.push(row(format!("{named}, {over}"), Start::Ours(mode, way, client, requests)));
+                rows.push(row(format!("{named}, {over}"), Start::Ours(mode, client, requests)));
             }
         }
     }
@@ -97,7 +96,7 @@ fn print(rows: &[Row]) {
     table("From create to the first output", FLOOR, &lines);
     println!("\nrequests for {} sandboxes, from create to delete:", RUNS + WARM);
     for name in &names {
-        if let Some(Row { start: Start::Ours(_, _, _, requests), .. }) = row(name) {
+        if let Some(Row { start: Start::Ours(_, _, requests), .. }) = row(name) {
             println!("* {name}: {}", requests.told());
         }
     }
@@ -112,7 +111,7 @@ impl Start {
                 let (name, instruction, address) = floor::pod(cluster).await?;
                 return Ok((Left::Pod(name), instruction, Some(instruction.max(address))));
             }
-            Self::Ours(mode, _, client, _) => {
+            Self::Ours(mode, client, _) => {
                 let id = SandboxId::generate()?;
                 let addressed = floor::addressed(cluster, id.as_str()).await?;
                 let begun = Instant::now();
