@@ -249,7 +249,7 @@ enum Unsent {
 impl Unsent {
     fn of(error: kube::Error) -> Self {
         match error {
-            kube::Error::Auth(error) => Self::Credentials(crate::client::credentials(error)),
+            kube::Error::Auth(error) => Self::Credentials(crate::client::credentials(&error)),
             error => Self::Lost(error),
         }
     }

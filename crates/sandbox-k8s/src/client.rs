@@ -1,17 +1,22 @@
 //! A client of the API server: from a kubeconfig, or from the Pod that this runs in.
 
+mod build;
+mod credentials;
+mod kubeconfig;
+mod no_proxy;
+mod proxy;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderValue, header::USER_AGENT};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use kube::client::{AuthError, ConfigExt};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
-use sandbox_core::{Error, Result, nearest};
-use tower::{BoxError, ServiceBuilder};
+use kube::Client;
+use sandbox_core::Result;
+
+use kubeconfig::Chosen;
+
+pub(crate) use credentials::credentials;
 
 /// Which cluster, and as whom; the default is what kubectl would take, or, in a Pod, the
 /// cluster that it is in.
@@ -24,11 +29,8 @@ pub struct ClusterOptions {
     pub context: Option<String>,
 }
 
-/// So many contexts are named where none is near.
-const SHOWN: usize = 10;
-
-/// How long the API server's address may take to accept a connection.
-const CONNECT: Duration = Duration::from_secs(10);
+/// How long the program may take that a kubeconfig names for credentials.
+const LOG_IN: Duration = Duration::from_secs(30);
 
 /// A cluster that was chosen.
 #[derive(Clone)]
@@ -67,105 +69,26 @@ pub async fn connect(options: &ClusterOptions) -> Result<Client> {
 
 /// The cluster that these options mean. Nothing is sent yet.
 ///
-/// kube's own retry layer is off, for it repeats a create whose answer was lost; the backend has
-/// its own. `rustls` needs one crypto provider for the whole process: ring is chosen where the
-/// program has chosen none.
+/// kube's own retry layer is left out, for it repeats a create whose answer was lost; the backend
+/// has its own. The way there may be a proxy's, as kubectl would find it: `proxy-url` in the
+/// kubeconfig, or `HTTPS_PROXY` and `NO_PROXY`.
+///
+/// `rustls` needs one crypto provider for the whole process: ring is chosen where the program has
+/// chosen none.
 ///
 /// # Errors
 ///
-/// [`Error::Config`] when there is no kubeconfig and this is no Pod, or when the kubeconfig
-/// cannot be read or has no such context. Its content is not repeated.
+/// [`Error::Config`](sandbox_core::Error::Config) when there is no kubeconfig and this is no Pod, when the kubeconfig cannot be
+/// read or has no such context, when its credentials cannot be had, or when the address of a proxy
+/// is none. Its content is not repeated.
 pub async fn open(options: &ClusterOptions) -> Result<Cluster> {
     choose_crypto();
-    let (mut config, context) = config(options).await?;
-    config.default_retry = false;
-    config.connect_timeout = Some(CONNECT);
+    let Chosen { mut config, context, proxy } = kubeconfig::choose(options).await?;
     let agent = HeaderValue::from_static(concat!("sandbox-sdk/", env!("CARGO_PKG_VERSION")));
     config.headers.push((USER_AGENT, agent));
     let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-    let client = prompt(config).map_err(|source| Error::Config {
-        message: match source {
-            // The program that a kubeconfig names for credentials runs here for the first time.
-            kube::Error::Auth(error) => credentials(error),
-            source => format!("no client can be made for the cluster: {}", outermost(&source)),
-        },
-    })?;
+    let client = build::client(config, proxy, LOG_IN).await?;
     Ok(Cluster { client, server, context })
-}
-
-/// kube's own connector leaves `TCP_NODELAY` off, and a command over a port-forward then takes
-/// 44 ms instead of 3: each small packet waits for the last to be acknowledged. Through a proxy it
-/// is kube's own all the same.
-fn prompt(config: Config) -> Result<Client, kube::Error> {
-    if config.proxy_url.is_some() {
-        return Client::try_from(config);
-    }
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT));
-    let tls = config.rustls_https_connector_with_connector(tcp)?;
-    let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
-        .layer(config.extra_headers_layer()?)
-        .map_err(BoxError::from)
-        .service(hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(tls));
-    Ok(Client::new(service, config.default_namespace))
-}
-
-/// Which cluster, and the context that it is of, where that is known.
-async fn config(options: &ClusterOptions) -> Result<(Config, Option<String>)> {
-    let wanted = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
-    let of_file = |what: String, error: kube::config::KubeconfigError| {
-        let context = options.context.as_ref().map(|name| format!(" (context {name})")).unwrap_or_default();
-        Error::Config { message: format!("{what}{context} cannot be used: {}", outermost(&error)) }
-    };
-    if let Some(path) = &options.kubeconfig {
-        let what = || format!("the kubeconfig {}", path.display());
-        let file = Kubeconfig::read_from(path).map_err(|error| of_file(what(), error))?;
-        let context = options.context.clone().or_else(|| file.current_context.clone());
-        has(&file, context.as_deref(), &what())?;
-        let config = Config::from_custom_kubeconfig(file, &wanted).await;
-        return Ok((config.map_err(|error| of_file(what(), error))?, context));
-    }
-    if options.context.is_some() {
-        let what = || "the kubeconfig".to_owned();
-        let file = Kubeconfig::read().map_err(|error| of_file(what(), error))?;
-        has(&file, options.context.as_deref(), &what())?;
-        let config = Config::from_custom_kubeconfig(file, &wanted).await;
-        let config = config.map_err(|error| of_file(what(), error))?;
-        return Ok((config, options.context.clone()));
-    }
-    let config = Config::infer().await.map_err(|error| Error::Config {
-        message: format!(
-            "no cluster is configured: there is no kubeconfig that can be used ({}), and this does not run in a \
-             Pod; name one with SANDBOX_KUBECONFIG or KUBECONFIG",
-            outermost(&error)
-        ),
-    })?;
-    Ok((config, None))
-}
-
-/// Whether there is a context of this name.
-fn has(file: &Kubeconfig, context: Option<&str>, what: &str) -> Result<()> {
-    let names = || file.contexts.iter().map(|context| context.name.as_str());
-    let Some(context) = context.filter(|context| !names().any(|name| name == *context)) else {
-        return Ok(());
-    };
-    let message = match nearest(context, names()) {
-        Some(near) => format!("{what} has no context {context}: did you mean {near}?"),
-        None => {
-            let mut known = names().take(SHOWN).collect::<Vec<_>>().join(", ");
-            match names().count() {
-                0 => known.push_str("none"),
-                more if more > SHOWN => known.push_str(", …"),
-                _ => {}
-            }
-            format!("{what} has no context {context}; it has {known}")
-        }
-    };
-    Err(Error::Config { message })
 }
 
 /// rustls panics when a program has two providers and none was chosen.
@@ -176,25 +99,6 @@ fn choose_crypto() {
     }
 }
 
-/// Why there are no credentials. What the program that gives them has written may be a token, and
-/// its arguments are nobody's business either: neither is repeated.
-pub(crate) fn credentials(error: AuthError) -> String {
-    let why = match error {
-        AuthError::AuthExecRun { out, .. } => {
-            let advice = "run kubectl to see what it says, or log in again";
-            format!("the program of the kubeconfig that gives them failed with {} ({advice})", out.status)
-        }
-        AuthError::AuthExecStart(error) => {
-            format!("the program of the kubeconfig that gives them cannot be started: {error}")
-        }
-        AuthError::AuthExecParse(_) | AuthError::ParseTokenKey(_) => {
-            "the program of the kubeconfig that gives them wrote something else".to_owned()
-        }
-        error => error.to_string(),
-    };
-    format!("the cluster's credentials: {why}")
-}
-
 /// kube repeats causes in its sentences: the first line is enough.
 fn outermost(error: &dyn std::error::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
@@ -203,6 +107,7 @@ fn outermost(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sandbox_core::Error;
 
     const KUBECONFIG: &str = "\
 apiVersion: v1

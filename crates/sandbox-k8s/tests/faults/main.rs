@@ -11,6 +11,7 @@ mod lifetime;
 mod logs;
 mod metrics;
 mod preflight;
+mod proxies;
 mod requests;
 mod restart;
 mod support;
