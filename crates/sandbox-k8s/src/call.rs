@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 use crate::classify::{self, Answer, Intent, Next, backoff, classify};
+use crate::client::{discreet, no_credentials};
 use crate::clock::{ServerClock, date};
 use outage::{Outage, SOON};
 
@@ -195,8 +196,8 @@ impl Caller {
     pub(crate) async fn send(&self, request: http::Request<Vec<u8>>) -> kube::Result<http::Response<Body>> {
         let about = About::of(&request);
         let asked = about.measured();
-        let response =
-            self.client.send(request.map(Body::from)).instrument(about.span(&self.namespace)).await?;
+        let sent = self.client.send(request.map(Body::from)).instrument(about.span(&self.namespace)).await;
+        let response = sent.map_err(discreet)?;
         asked.answered(response.status().as_u16());
         Ok(response)
     }
@@ -248,9 +249,9 @@ enum Unsent {
 
 impl Unsent {
     fn of(error: kube::Error) -> Self {
-        match error {
-            kube::Error::Auth(error) => Self::Credentials(crate::client::credentials(&error)),
-            error => Self::Lost(error),
+        match no_credentials(&error) {
+            Some(message) => Self::Credentials(message),
+            None => Self::Lost(error),
         }
     }
 }

@@ -16,7 +16,7 @@ use sandbox_core::Result;
 
 use kubeconfig::Chosen;
 
-pub(crate) use credentials::credentials;
+pub(crate) use credentials::{discreet, no_credentials};
 
 /// Which cluster, and as whom; the default is what kubectl would take, or, in a Pod, the
 /// cluster that it is in.

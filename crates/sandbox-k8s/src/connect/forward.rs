@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use super::Failed;
 use crate::call::{About, Caller};
 use crate::classify::{self, Answer, Intent, Next};
+use crate::client::{discreet, no_credentials};
 
 /// Room for what comes out: more than all windows of one SSH connection together. It is taken as
 /// it is needed.
@@ -50,7 +51,8 @@ pub(super) async fn open(
     let opened = async {
         let request = caller.port_forward(name, port).map_err(Failed::ForGood)?;
         let asked = About::of(&request).measured();
-        let connection = caller.client.connect(request).await.map_err(|error| refused(caller, error))?;
+        let connection = caller.client.connect(request).await;
+        let connection = connection.map_err(|error| refused(caller, discreet(error)))?;
         asked.answered(SWITCHING_PROTOCOLS);
         begin(connection.into_stream()).await
     };
@@ -231,6 +233,9 @@ impl AsyncWrite for Forward {
 
 /// Says who refused it: rights do not come by asking again, and a Pod may yet be ready.
 fn refused(caller: &Caller, error: kube::Error) -> Failed {
+    if let Some(message) = no_credentials(&error) {
+        return Failed::ForGood(Error::Config { message });
+    }
     let code = match &error {
         kube::Error::Api(status) => Some(status.code),
         kube::Error::UpgradeConnection(kube::client::UpgradeConnectionError::ProtocolSwitch(code)) => {
