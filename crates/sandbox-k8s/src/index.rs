@@ -136,6 +136,11 @@ impl Index {
         }
     }
 
+    /// The last that is known of an instance, however long ago that was.
+    pub(crate) fn last_of(&self, uid: &Uid) -> Option<Arc<PodView>> {
+        self.pods.get(uid).filter(|_| !self.own.is_gone(uid)).map(|view| self.own.over(view))
+    }
+
     /// All that are there, in no order. `None` when the API server has to be asked.
     pub fn all(&self) -> Option<Vec<Arc<PodView>>> {
         (self.health == Health::Live).then(|| self.pods.values().map(|view| self.own.over(view)).collect())

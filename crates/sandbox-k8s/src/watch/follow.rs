@@ -6,12 +6,16 @@ use std::time::Duration;
 use sandbox_core::{Result, SandboxId, Uid};
 use tokio::sync::Notify;
 
-use super::Watch;
+use super::{ASK, Watch};
 use crate::index::{Health, Sight, Waiter};
 use crate::status::PodView;
 
 /// Between two reads of one sandbox where there is no watch.
 const WITHOUT_WATCH: Duration = Duration::from_millis(500);
+/// And at most, while the API server does not answer them.
+const AWAY: Duration = Duration::from_secs(8);
+/// How long a read may take for somebody who can do with what is known: a connection waits for it.
+const BRIEF: Duration = Duration::from_secs(2);
 
 /// Someone who waits for news of one instance.
 pub(crate) struct Follow {
@@ -33,31 +37,47 @@ impl Follow {
     }
 
     /// What is known now, waiting for it to differ from what was `seen`; `None` when the
-    /// instance is gone.
+    /// instance is gone. An API server that does not answer takes nothing back of what is known,
+    /// and who has seen that waits for more.
     ///
     /// # Errors
     ///
-    /// Without a watch, what the API server answers to a read.
+    /// Without a watch, what the API server answers to a read: where nothing is known, or where
+    /// asking again is no use.
     pub(crate) async fn next(&self, seen: Option<&Arc<PodView>>) -> Result<Option<Arc<PodView>>> {
+        let mut pause = WITHOUT_WATCH;
         loop {
-            let (sight, degraded) = {
-                let state = self.watch.shared.lock();
-                (state.index.look_at(&self.uid), matches!(state.index.health(), Health::Degraded(_)))
+            let (sight, degraded, last) = {
+                let index = &self.watch.shared.lock().index;
+                let degraded = matches!(index.health(), Health::Degraded(_));
+                (index.look_at(&self.uid), degraded, index.last_of(&self.uid))
             };
-            match sight {
+            let unseen = match sight {
                 Sight::Gone => return Ok(None),
-                Sight::Present(view) if seen != Some(&view) => return Ok(Some(view)),
-                Sight::Present(_) => self.news.notified().await,
-                Sight::Unknown if !degraded && seen.is_some() => self.news.notified().await,
-                Sight::Unknown => match self.watch.ask(&self.id).await? {
-                    Some(view) if view.uid != self.uid => return Ok(None),
-                    None => return Ok(None),
-                    Some(view) if seen != Some(&view) => return Ok(Some(view)),
-                    Some(_) => {
-                        // Whichever is first: the watch may come back.
-                        let _news = tokio::time::timeout(WITHOUT_WATCH, self.news.notified()).await;
+                Sight::Present(view) => Some(view),
+                Sight::Unknown if !degraded && seen.is_some() => None,
+                Sight::Unknown => {
+                    let limit = if last.is_some() && seen.is_none() { BRIEF } else { ASK };
+                    match self.watch.ask_within(&self.id, limit).await {
+                        Ok(Some(view)) if view.uid == self.uid => {
+                            pause = WITHOUT_WATCH;
+                            Some(view)
+                        }
+                        Ok(_) => return Ok(None),
+                        Err(error) if self.watch.may_pass(&error) && (last.is_some() || seen.is_some()) => {
+                            tracing::debug!(sandbox.id = %self.id, %error, "the last that is known of it counts");
+                            pause = (2 * pause).min(AWAY);
+                            last
+                        }
+                        Err(error) => return Err(error),
                     }
-                },
+                }
+            };
+            match unseen.filter(|view| seen != Some(view)) {
+                Some(view) => return Ok(Some(view)),
+                // Whichever is first: the watch may come back.
+                None if degraded => drop(tokio::time::timeout(pause, self.news.notified()).await),
+                None => self.news.notified().await,
             }
         }
     }
@@ -68,5 +88,54 @@ impl Drop for Follow {
         let mut state = self.watch.shared.lock();
         state.index.forget(&self.waiter);
         state.asleep.remove(&self.waiter);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::Caller;
+    use crate::status::view::tests::view;
+    use kube::Client;
+    use sandbox_testkit::apiserver::{ApiServer, Fault};
+    use serde_json::json;
+    use tokio::time::{Instant, timeout};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_known_counts_while_the_api_server_is_away() {
+        let server = ApiServer::new("boxes");
+        let caller = Caller::new(Client::new(server.clone(), "boxes"), "boxes".into());
+        let watch = Arc::new(Watch::new(Arc::new(caller), false));
+        let running = view(json!({"phase": "Running", "state": {"running": {}}}));
+        let (id, uid) = (running.id.clone(), running.uid.clone());
+        server.away(true);
+        let nothing = watch.follow(&id, &Uid::new("another"));
+        watch.wrote(running);
+        let follow = watch.follow(&id, &uid);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(matches!(watch.shared.lock().index.health(), Health::Degraded(_)));
+        let begun = Instant::now();
+        let known = follow.next(None).await.unwrap().unwrap();
+        assert_eq!(known.uid, uid);
+        assert!(begun.elapsed() <= BRIEF, "{:?}", begun.elapsed());
+        assert!(nothing.next(None).await.is_err(), "nothing is known");
+        let more = timeout(Duration::from_secs(600), follow.next(Some(&known))).await;
+        assert!(more.is_err(), "who waits for more waits: {more:?}");
+        // It is back, and does not let us look.
+        server.away(false);
+        for what in ["list pods", "get pods"] {
+            server.inject_always(what, Fault::NoRight);
+        }
+        for seen in [None, Some(&known)] {
+            let answered = timeout(Duration::from_secs(60), follow.next(seen)).await;
+            match (seen, answered) {
+                // A server that starts forbids everything to everybody.
+                (None, Ok(answer)) => assert_eq!(answer.unwrap().as_ref(), Some(&known)),
+                (_, answer) => drop(answer.unwrap().unwrap_err()),
+            }
+        }
+        assert!(follow.next(None).await.is_err());
+        server.heal();
+        assert_eq!(follow.next(Some(&known)).await.unwrap(), None, "there is no such Pod");
     }
 }

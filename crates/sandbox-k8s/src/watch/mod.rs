@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
-use sandbox_core::{Deadline, Result, SandboxId, SandboxState, Uid};
+use sandbox_core::{Deadline, Error, Result, SandboxId, SandboxState, Uid};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -65,8 +65,12 @@ impl Watch {
 
     /// Asks the API server for one sandbox.
     pub(crate) async fn ask(&self, id: &SandboxId) -> Result<Option<Arc<PodView>>> {
+        self.ask_within(id, ASK).await
+    }
+
+    async fn ask_within(&self, id: &SandboxId, limit: Duration) -> Result<Option<Arc<PodView>>> {
         self.begin();
-        let found = self.caller.get::<Pod>(id, Deadline::after(ASK)).await?;
+        let found = self.caller.get::<Pod>(id, Deadline::after(limit)).await?;
         let Some(view) = found.and_then(|(pod, _)| of_ours(&pod)) else { return Ok(None) };
         self.shared.tell(|index| index.read(view.clone()));
         Ok(Some(Arc::new(view)))
@@ -79,6 +83,13 @@ impl Watch {
             Sight::Present(view) => view.state == SandboxState::Ended,
             Sight::Unknown => false,
         }
+    }
+
+    /// Whether asking again may bring another answer. An API server that has only just come back
+    /// knows nobody's rights.
+    fn may_pass(&self, error: &Error) -> bool {
+        let starting = self.caller.outage.is_recent() && !matches!(error, Error::Config { .. });
+        starting || error.is_retryable()
     }
 
     /// All that there are, from memory once a first list is there.
