@@ -53,6 +53,12 @@ impl Refused {
         self.is_final
     }
 
+    /// Whether it may be the version to go on from that is refused: it is one that the API server
+    /// does not have yet, or finds no version at all.
+    pub(crate) fn may_mean_the_version(&self) -> bool {
+        matches!(self.code, Some(400 | 422)) || self.message.contains("Too large resource version")
+    }
+
     /// When to ask again, where that is known.
     pub(crate) fn wait(&self) -> Option<Duration> {
         self.after

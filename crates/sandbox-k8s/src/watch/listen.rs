@@ -2,7 +2,8 @@
 //!
 //! kube has a watcher that does the same. This one bounds each request by a deadline, hears the
 //! API server's clock and its wish to be left alone for a while, begins anew after a 410 in
-//! whichever form it comes, and does not hurry when watches are ended as soon as they begin.
+//! whichever form it comes and when an etcd that was restored has gone back behind the version it
+//! knows, and does not hurry when watches are ended as soon as they begin.
 
 use std::time::Duration;
 
@@ -41,23 +42,30 @@ enum End {
     Refused(Refused),
 }
 
+/// Where the watch is.
+struct Place {
+    version: String,
+    /// A watch from here or from before was. What is refused just after the list that told the
+    /// version is refused for something else.
+    was_accepted: bool,
+}
+
 pub(super) async fn listen(caller: &Caller, shared: &Shared) {
     let mut pace = Pace::default();
-    let mut version = None;
+    let mut place = None;
     loop {
         let began = Instant::now();
-        let end = match version.take() {
+        let end = match place.take() {
             None => match list(caller, shared).await {
-                Ok(listed) => {
-                    version = Some(listed);
+                Ok(version) => {
+                    place = Some(Place { version, was_accepted: false });
                     continue;
                 }
                 Err(refused) => End::Refused(refused),
             },
-            Some(from) => {
-                let mut at = from;
+            Some(mut at) => {
                 let end = watch(caller, shared, &mut at, &mut pace).await;
-                version = (!matches!(end, End::Expired)).then_some(at);
+                place = (!matches!(end, End::Expired)).then_some(at);
                 end
             }
         };
@@ -96,25 +104,31 @@ async fn list(caller: &Caller, shared: &Shared) -> Result<String, Refused> {
     Ok(listed.metadata.resource_version.unwrap_or_default())
 }
 
-async fn watch(caller: &Caller, shared: &Shared, version: &mut String, pace: &mut Pace) -> End {
-    let opened = caller.watch_once::<Pod>(&labels::selector(), version, LASTS, Deadline::after(ASK)).await;
+async fn watch(caller: &Caller, shared: &Shared, at: &mut Place, pace: &mut Pace) -> End {
+    let opened =
+        caller.watch_once::<Pod>(&labels::selector(), &at.version, LASTS, Deadline::after(ASK)).await;
     let mut lines = match opened {
         Ok(body) => Lines::new(body.into_data_stream()),
-        Err(refused) if refused.code == Some(410) => return End::Expired,
-        Err(refused) => return End::Refused(refused),
+        Err(refused) => return at.refused(refused),
     };
     pace.failed_since = None;
+    at.was_accepted = true;
+    let mut silent = true;
     shared.tell(|index| index.apply(News::WatchBegan, super::now()));
     loop {
         let line = match tokio::time::timeout(SILENCE, lines.next()).await {
             Ok(Ok(Some(line))) => line,
-            Ok(Ok(None)) | Err(_) => return End::Over,
+            Ok(Ok(None)) => return End::Over,
+            // From a version that is yet to come there is nothing to tell, not even where it is.
+            Err(_elapsed) if silent => return End::Expired,
+            Err(_elapsed) => return End::Over,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the watch was cut");
                 caller.outage.begins();
                 return End::Over;
             }
         };
+        silent = false;
         let (pod, news) = match serde_json::from_slice::<WatchEvent<Pod>>(&line) {
             Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => {
                 let news = of_ours(&pod).map(News::Applied);
@@ -125,22 +139,31 @@ async fn watch(caller: &Caller, shared: &Shared, version: &mut String, pace: &mu
                 (pod.metadata, news)
             }
             Ok(WatchEvent::Bookmark(mark)) => {
-                *version = mark.metadata.resource_version;
+                at.version = mark.metadata.resource_version;
                 continue;
             }
-            Ok(WatchEvent::Error(status)) if status.code == 410 => return End::Expired,
-            Ok(WatchEvent::Error(status)) => return End::Refused(Refused::of(&status)),
+            Ok(WatchEvent::Error(status)) => return at.refused(Refused::of(&status)),
             Err(error) => {
                 // What was in it is not known: only a list tells.
                 tracing::debug!(%error, "the watch has a line that cannot be read");
                 return End::Expired;
             }
         };
-        *version = pod.resource_version.unwrap_or_default();
+        at.version = pod.resource_version.unwrap_or_default();
         pace.failures = 0;
         if let Some(news) = news {
             shared.tell(|index| index.apply(news, super::now()));
         }
+    }
+}
+
+impl Place {
+    /// What a refusal is about: this place, or something else.
+    fn refused(&self, refused: Refused) -> End {
+        if refused.code == Some(410) || self.was_accepted && refused.may_mean_the_version() {
+            return End::Expired;
+        }
+        End::Refused(refused)
     }
 }
 

@@ -147,6 +147,44 @@ async fn watches_that_end_at_once_are_not_begun_in_a_hurry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_etcd_that_was_restored_is_noticed() {
+    let server = server();
+    let backend = backend(&server);
+    let info = make(&backend).await;
+    running(&server).await;
+    watching(&server, &backend).await;
+    let events = backend.events(&info.id).await.unwrap();
+    let lists = server.count("list pods");
+    server.cut_watches();
+    server.restore(3);
+    server.run_pod(info.id.as_str());
+    assert_eq!(steps_of(events, Addressed).await, [Created, Scheduled, Started, Addressed]);
+    assert_eq!(server.count("list pods"), lists + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_refused_is_given_up_but_not_the_one_of_a_new_list() {
+    for fault in [
+        Fault::refuse(400, "BadRequest", "invalid resource version"),
+        Fault::refuse(422, "Invalid", "resourceVersion: Invalid value"),
+        Fault::refuse(504, "Timeout", "Too large resource version: 9, current: 5"),
+    ] {
+        let server = server();
+        let backend = backend(&server);
+        let info = make(&backend).await;
+        watching(&server, &backend).await;
+        server.inject_always("watch pods", fault.clone());
+        server.forget_seen();
+        server.cut_watches();
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        assert_eq!(server.count("list pods"), 1, "{fault:?}");
+        server.forget_seen();
+        backend.get(&info.id, Freshness::Cached).await.unwrap();
+        assert_eq!(server.count("get pods"), 1, "{fault:?}: it is known that there is no watch");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
     let warnings = Warnings::default();
     let _guard = tracing::subscriber::set_default(warnings.clone());

@@ -141,6 +141,12 @@ impl ApiServer {
         self.lock().store.forget_history();
     }
 
+    /// Takes so many versions back, as an etcd does that is restored from a backup: what comes next
+    /// has versions that were there before. The objects stay as they are.
+    pub fn restore(&self, versions: u64) {
+        self.lock().store.restore(versions);
+    }
+
     /// Stops or resumes the garbage collection of what has no owner any more.
     pub fn collect_garbage(&self, collects: bool) {
         self.lock().collects = collects;

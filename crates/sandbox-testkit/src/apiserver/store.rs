@@ -81,6 +81,12 @@ impl Store {
         self.forgotten = self.version;
     }
 
+    pub(super) fn restore(&mut self, versions: u64) {
+        self.version = self.version.saturating_sub(versions);
+        self.history.retain(|change| change.version <= self.version);
+        self.forgotten = self.forgotten.min(self.version);
+    }
+
     /// The events of a watch after a version: each with the version that it brings.
     pub(super) fn since(
         &self,

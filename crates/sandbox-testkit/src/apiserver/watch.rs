@@ -149,6 +149,10 @@ impl Feed {
     fn mark(&mut self) {
         if self.bookmarks {
             let version = self.server.lock().store.version();
+            if version < self.position {
+                // Nothing is told of what was before the version that was asked for.
+                return;
+            }
             self.position = version;
             let object = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"resourceVersion": version.to_string()}});
             self.push(&json!({"type": "BOOKMARK", "object": object}).to_string());
