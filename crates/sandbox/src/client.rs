@@ -13,6 +13,7 @@ use sandbox_core::{
     Resources, Result, SandboxBackend, SandboxId, SandboxInfo, SessionSource, SweepOptions, SweepReport,
 };
 
+use crate::explain::DeleteOnDrop;
 use crate::known::Known;
 use crate::{Sandbox, SandboxBuilder, backends};
 
@@ -204,7 +205,8 @@ impl Client {
         Ok(sandbox)
     }
 
-    /// Creates a sandbox, runs `work` with it, and deletes it, whether `work` succeeded or failed.
+    /// Creates a sandbox, runs `work` with it, and deletes it, whether `work` succeeded or failed. If
+    /// the work panics, or the call is dropped, the sandbox is deleted in the background.
     ///
     /// ```no_run
     /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
@@ -227,8 +229,12 @@ impl Client {
         T: Send,
     {
         let sandbox = builder.create().await?;
+        // For work that panics, or is dropped before its end.
+        let guard =
+            DeleteOnDrop::new(sandbox.inner.parts.clone(), sandbox.id().clone(), sandbox.uid().clone());
         let result = work(sandbox.clone()).await;
         let deleted = sandbox.delete().await;
+        guard.disarm();
         let value = result?;
         deleted.map(|()| value)
     }

@@ -449,6 +449,46 @@ async fn scoped_deletes_whatever_came_of_the_work() {
     assert!(matches!(failed, Err(Error::Invalid { .. })));
 }
 
+#[tokio::test]
+async fn scoped_deletes_what_panics_or_is_dropped() {
+    let deleted = Arc::new(tokio::sync::Semaphore::new(0));
+    let mut backend = MockSandboxBackend::new();
+    backend.expect_name().return_const("mock");
+    backend.expect_create().returning(|spec: SandboxSpec| Ok(info(&spec.id.unwrap())));
+    backend.expect_access().returning(|id| Ok(access(id)));
+    backend.expect_get().returning(|id, _| Ok(info(id)));
+    backend.expect_events().returning(|_| Ok(Box::pin(stream::iter([]))));
+    let tell = Arc::clone(&deleted);
+    backend.expect_delete().times(3).returning(move |_, _| {
+        tell.add_permits(1);
+        Ok(())
+    });
+    let client = client(backend, sessions(MockSession::new()));
+    for how in ["a panic of the closure", "a panic of the work", "dropped"] {
+        let (client, work_began) = (client.clone(), Arc::new(tokio::sync::Notify::new()));
+        let begins = Arc::clone(&work_began);
+        let scoped = tokio::spawn(async move {
+            client
+                .scoped(client.sandbox(), |_| {
+                    assert_ne!(how, "a panic of the closure");
+                    async move {
+                        assert_ne!(how, "a panic of the work");
+                        begins.notify_one();
+                        std::future::pending::<Result<()>>().await
+                    }
+                })
+                .await
+        });
+        if how == "dropped" {
+            work_began.notified().await;
+            scoped.abort();
+        }
+        assert_eq!(scoped.await.unwrap_err().is_panic(), how != "dropped", "{how}");
+        let gone = tokio::time::timeout(Duration::from_secs(10), deleted.acquire()).await;
+        gone.unwrap_or_else(|_| panic!("{how}: it was left")).unwrap().forget();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_connects_to_what_is_being_deleted() {
     let asked = Arc::new(AtomicUsize::new(0));
