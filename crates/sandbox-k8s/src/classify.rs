@@ -124,14 +124,19 @@ pub fn classify(request: &Request<'_>, answer: &Answer<'_>) -> Next {
 
 fn conflict(request: &Request<'_>, answer: &Answer<'_>) -> Next {
     let reason = answer.status.and_then(|status| status.reason.as_deref()).unwrap_or_default();
+    let says = |sign| answer.message().contains(sign);
     match request.intent {
         // Not the object: a quota that two creates wrote to at once.
         Intent::Create if reason == "Conflict" => Next::Retry { after: answer.wait() },
         Intent::Create => Next::CheckNonce,
-        Intent::Delete if answer.message().contains("ResourceVersion in the precondition") => Next::Changed,
-        Intent::Delete => Next::AlreadyGone,
+        // Both preconditions come in two wordings: "the UID in the precondition (…)" and
+        // "Precondition failed: UID in precondition: …".
+        Intent::Delete if says("ResourceVersion in ") => Next::Changed,
+        Intent::Delete if says("UID in ") => Next::AlreadyGone,
+        Intent::Delete if says("the object has been modified") => Next::Retry { after: answer.wait() },
         Intent::Patch => Next::Changed,
-        Intent::Read => Next::Permanent(error::refused(request, answer)),
+        // Of a delete: a webhook that denies it, say. What was to be deleted is there still.
+        Intent::Delete | Intent::Read => Next::Permanent(error::refused(request, answer)),
     }
 }
 

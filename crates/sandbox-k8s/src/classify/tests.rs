@@ -40,8 +40,8 @@ fn the_same_answer_means_what_the_intent_makes_of_it() {
         (502, "", "RRRR"),
         (408, "", "RRRR"),
         (500, "InternalError", "RRRR"),
-        (409, "AlreadyExists", "PNGC"),
-        (409, "Conflict", "PRGC"),
+        (409, "AlreadyExists", "PNPC"),
+        (409, "Conflict", "PRPC"),
         (422, "Invalid", "PPPC"),
         (404, "NotFound", "PPGP"),
         (410, "Expired", "RPGP"),
@@ -86,8 +86,17 @@ fn a_delete_tells_another_instance_from_a_change() {
                  UID in record (b). The object might have been deleted and then recreated";
     let changed = "Operation cannot be fulfilled on pods \"x\": the ResourceVersion in the precondition (1) does \
                    not match the ResourceVersion in record (2). The object might have been modified";
-    assert_eq!(letter(&decide(Delete, 409, "Conflict", other, 0)), 'G');
-    assert_eq!(letter(&decide(Delete, 409, "Conflict", changed, 0)), 'C');
+    for (message, expected) in [
+        (other, 'G'),
+        (changed, 'C'),
+        ("Precondition failed: UID in precondition: a, UID in object meta: b", 'G'),
+        ("Precondition failed: ResourceVersion in precondition: 1, ResourceVersion in object meta: 2", 'C'),
+        ("Operation cannot be fulfilled on pods \"x\": the object has been modified", 'R'),
+        ("admission webhook \"keep.example.com\" denied the request: it is protected", 'P'),
+        ("", 'P'),
+    ] {
+        assert_eq!(letter(&decide(Delete, 409, "Conflict", message, 0)), expected, "{message}");
+    }
 }
 
 #[test]
