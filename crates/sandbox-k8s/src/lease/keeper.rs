@@ -8,19 +8,14 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use sandbox_core::{CreationError, CreationReason, CreationStage, Deadline, Error, Result, SandboxId, Uid};
 use serde_json::json;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::{SHORTEST, manifest, owned_by, renewed};
+use super::{PAUSE, RENEW, SHORTEST, manifest, owned_by, period, renewed};
 use crate::call::Caller;
 use crate::labels;
 use crate::objects::Created;
-
-/// How long a renewal may take, and how long it is waited after one that failed: together less
-/// than anybody else waits between two looks at a Lease that has expired.
-const RENEW: Duration = Duration::from_secs(8);
-const PAUSE: Duration = Duration::from_secs(2);
 
 /// What was renewed so lately is there: many that are made at once need not ask for each.
 const FRESH: Duration = Duration::from_secs(1);
@@ -54,15 +49,26 @@ impl Keeper {
     ///
     /// As for a creation that fails: this sandbox cannot be made without it.
     pub(crate) async fn hold(&self, sandbox: &SandboxId, deadline: Deadline) -> Result<Held> {
-        let mut held = self.held.lock().await;
-        if let Some(held) = held.as_ref()
+        let found = self.held(deadline).await?.clone();
+        if let Some(held) = &found
             && held.grip.holds().await
         {
             return Ok(held.clone());
         }
-        let made = self.make(deadline).await.map_err(|error| unowned(sandbox, error))?;
-        *held = Some(made.clone());
-        Ok(made)
+        let mut held = self.held(deadline).await?;
+        // Another sandbox may have made the next one meanwhile.
+        match &*held {
+            Some(next) if found.is_none_or(|lost| !Arc::ptr_eq(&lost.grip, &next.grip)) => Ok(next.clone()),
+            _ => {
+                let made = self.make(deadline).await.map_err(|error| unowned(sandbox, error))?;
+                *held = Some(made.clone());
+                Ok(made)
+            }
+        }
+    }
+
+    async fn held(&self, deadline: Deadline) -> Result<MutexGuard<'_, Option<Held>>> {
+        deadline.bound("wait for the owner Lease", async { Ok(self.held.lock().await) }).await
     }
 
     async fn make(&self, deadline: Deadline) -> Result<Held> {
@@ -92,9 +98,10 @@ impl Keeper {
             uid,
             lost: AtomicBool::new(false),
             renewed: StdMutex::new(Instant::now()),
+            looking: Mutex::default(),
         });
         // Before the first answer there was no clock to go by but our own.
-        let renewal = tokio::spawn(Arc::clone(&grip).keep(self.lasts / 3, now.is_none())).abort_handle();
+        let renewal = tokio::spawn(Arc::clone(&grip).keep(period(self.lasts), now.is_none())).abort_handle();
         Ok(Held { grip, renewal })
     }
 }
@@ -135,17 +142,24 @@ struct Grip {
     lost: AtomicBool,
     /// When it was known to be there.
     renewed: StdMutex<Instant>,
+    /// Whoever finds out for itself, finds out for all who wait.
+    looking: Mutex<()>,
 }
 
 impl Grip {
     /// Whether it is there, as far as that can be found out soon.
     async fn holds(&self) -> bool {
-        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.lost.load(Ordering::Acquire) && renewed.elapsed() >= FRESH {
-            let now = self.caller.clock.now().unwrap_or_else(SystemTime::now);
-            if let Err(error) = self.renew(now, SOON).await {
-                tracing::debug!(lease = %self.id, %error, "whether the owner Lease is there is not known");
+        let look = async {
+            let _turn = self.looking.lock().await;
+            let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.lost.load(Ordering::Acquire) || renewed.elapsed() < FRESH {
+                return Ok(());
             }
+            let now = self.caller.clock.now().unwrap_or_else(SystemTime::now);
+            self.renew(now, SOON).await
+        };
+        if let Err(error) = Deadline::after(SOON).bound("renew the owner Lease", look).await {
+            tracing::debug!(lease = %self.id, %error, "whether the owner Lease is there is not known");
         }
         !self.lost.load(Ordering::Acquire)
     }
@@ -177,12 +191,21 @@ impl Grip {
         }
     }
 
+    /// Whether this very Lease is there: there need be no right to get it.
+    async fn is_listed(&self, deadline: Deadline) -> Result<bool> {
+        let ours = [(labels::ID.to_owned(), self.id.as_str().to_owned())].into();
+        let (found, _) = self.caller.list::<Lease>(&labels::selector_with(&ours), deadline).await?;
+        Ok(found.iter().any(|lease| lease.metadata.uid.as_deref() == Some(self.uid.as_str())))
+    }
+
     /// Renews it, or takes note that there is nothing to renew any more.
     async fn renew(&self, now: SystemTime, within: Duration) -> Result<()> {
         let patch = json!({"metadata": {"uid": self.uid}, "spec": {"renewTime": renewed(now)?}});
-        let is_there = match self.caller.patch::<Lease>(&self.id, &patch, Deadline::after(within)).await {
-            Ok(renewed) => renewed.is_some(),
-            Err(Error::NotFound { .. }) => false,
+        let deadline = Deadline::after(within);
+        let is_there = match self.caller.patch::<Lease>(&self.id, &patch, deadline).await {
+            Ok(Some(_)) => true,
+            Ok(None) if self.is_listed(deadline).await? => return Err(refused()),
+            Ok(None) | Err(Error::NotFound { .. }) => false,
             Err(error) => return Err(error),
         };
         if is_there {
@@ -194,6 +217,17 @@ impl Grip {
             );
         }
         Ok(())
+    }
+}
+
+/// Its renewal was refused, which may have been a webhook.
+fn refused() -> Error {
+    Error::Backend {
+        backend: "k8s",
+        operation: "renew the owner Lease",
+        message: "it is there, and the API server does not let it be renewed".into(),
+        transient: true,
+        source: None,
     }
 }
 

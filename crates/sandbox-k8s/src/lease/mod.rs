@@ -18,11 +18,26 @@ use sandbox_core::{Error, Result, SandboxId, Uid};
 
 use crate::labels;
 
-pub(crate) use expired::remove_expired;
+pub(crate) use expired::{Looks, remove_expired};
 pub(crate) use keeper::{Held, Keeper};
 
 /// Leases are not held for less: a renewal may take a while.
 const SHORTEST: Duration = Duration::from_secs(15);
+
+/// How long a renewal may take, and how long it is waited after one that failed.
+const RENEW: Duration = Duration::from_secs(8);
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Between two renewals.
+fn period(lasts: Duration) -> Duration {
+    lasts / 3
+}
+
+/// A holder that lives has renewed it within this time, whatever it met: an API server that was
+/// away, a clock that was put right, a machine that slept.
+fn patience(lasts: Duration) -> Duration {
+    period(lasts) + RENEW + PAUSE
+}
 
 /// The manifest of a new Lease. It has an id as a sandbox has, and a name made from it.
 fn manifest(id: &SandboxId, namespace: &str, nonce: &str, lasts: Duration, now: SystemTime) -> Result<Lease> {
@@ -66,16 +81,28 @@ fn renewed(now: SystemTime) -> Result<MicroTime> {
         .map_err(|_| Error::invalid("time of the API server", format!("{now:?}"), "it is no date"))
 }
 
-/// Until when a Lease is held; `None` for one that is not ours, or that does not say.
-fn held_until(lease: &Lease) -> Option<(SandboxId, Uid, SystemTime)> {
-    let (id, uid) = labels::lease_of(lease).ok()?;
-    let spec = lease.spec.as_ref()?;
-    if spec.holder_identity.as_deref() != Some(id.as_str()) {
-        return None;
+/// What a Lease says of its holder.
+#[derive(Debug, PartialEq, Eq)]
+struct Holding {
+    id: SandboxId,
+    uid: Uid,
+    lasts: Duration,
+    until: SystemTime,
+}
+
+impl Holding {
+    /// `None` for a Lease that is not ours, or that does not say.
+    fn of(lease: &Lease) -> Option<Self> {
+        let (id, uid) = labels::lease_of(lease).ok()?;
+        let spec = lease.spec.as_ref()?;
+        if spec.holder_identity.as_deref() != Some(id.as_str()) {
+            return None;
+        }
+        let lasts = u64::try_from(spec.lease_duration_seconds?).ok().filter(|seconds| *seconds > 0)?;
+        let lasts = Duration::from_secs(lasts);
+        let until = SystemTime::from(spec.renew_time.as_ref()?.0).checked_add(lasts)?;
+        Some(Self { id, uid, lasts, until })
     }
-    let lasts = u64::try_from(spec.lease_duration_seconds?).ok().filter(|seconds| *seconds > 0)?;
-    let renewed = SystemTime::from(spec.renew_time.as_ref()?.0);
-    Some((id, uid, renewed.checked_add(Duration::from_secs(lasts))?))
 }
 
 #[cfg(test)]
@@ -94,8 +121,9 @@ mod tests {
 
     #[test]
     fn what_we_make_is_known_again() {
-        let (id, uid, until) = held_until(&serde_json::from_value(lease()).unwrap()).unwrap();
-        assert_eq!((id.as_str(), uid.as_str()), ("sbx-a", "l1"));
+        let Holding { id, uid, lasts, until } =
+            Holding::of(&serde_json::from_value(lease()).unwrap()).unwrap();
+        assert_eq!((id.as_str(), uid.as_str(), lasts), ("sbx-a", "l1", Duration::from_secs(60)));
         assert_eq!(until, SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_060));
         assert_eq!(lease()["metadata"]["name"], "sbx-a-owner");
         let owner = serde_json::to_value(owned_by(&id, &uid)).unwrap();
@@ -121,12 +149,12 @@ mod tests {
         ] {
             let mut forged = lease();
             *forged.pointer_mut(path).unwrap() = value.clone();
-            assert_eq!(held_until(&serde_json::from_value(forged).unwrap()), None, "{path} = {value}");
+            assert_eq!(Holding::of(&serde_json::from_value(forged).unwrap()), None, "{path} = {value}");
         }
         let mut owned = lease();
         owned["metadata"]["ownerReferences"] =
             json!([{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u"}]);
-        assert_eq!(held_until(&serde_json::from_value(owned).unwrap()), None, "a node's own");
+        assert_eq!(Holding::of(&serde_json::from_value(owned).unwrap()), None, "a node's own");
     }
 
     #[test]

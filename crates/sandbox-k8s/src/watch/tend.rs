@@ -9,7 +9,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{ASK, Shared, now, of_ours};
 use crate::call::Caller;
-use crate::{lease, reap};
+use crate::lease::Looks;
+use crate::reap;
 
 /// How often.
 const TEND: Duration = Duration::from_secs(5);
@@ -19,7 +20,7 @@ const LEASES: Duration = Duration::from_secs(60);
 
 /// `leases`: whether to look for expired Leases even when no sandbox is seen that has one.
 pub(super) async fn tend(caller: &Caller, shared: &Shared, leases: bool) {
-    let mut looked = Instant::now();
+    let (mut looked, mut looks) = (Instant::now(), Looks::default());
     let mut tick = tokio::time::interval(TEND);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -31,9 +32,13 @@ pub(super) async fn tend(caller: &Caller, shared: &Shared, leases: bool) {
             let leased = state.reaper.any_leased_by_others(&all);
             (state.reaper.due(&all, now(), caller.clock.now()), leased)
         };
-        if (leases || leased) && looked.elapsed() >= LEASES {
+        if caller.outage.is_recent() {
+            looks.forget();
+        }
+        if (leases || leased) && (looked.elapsed() >= LEASES || looks.any_due(Instant::now())) {
             looked = Instant::now();
-            if let Err(error) = lease::remove_expired(caller, false).await {
+            if let Err(error) = looks.remove_due(caller).await {
+                looks.forget();
                 tracing::debug!(%error, "the Leases of other processes cannot be looked at");
             }
         }

@@ -175,6 +175,7 @@ async fn whoever_renews_it_meanwhile_is_faster_than_the_sweep() {
     let holder = holder(&server);
     make(&holder).await;
     server.inject("delete leases", Fault::Slow(Duration::from_secs(5)));
+    server.inject_always("patch leases", Fault::NoRight);
     server.skip(LASTS + Duration::from_secs(5));
     let client = backend(&server);
     let renewal = async {
@@ -185,6 +186,62 @@ async fn whoever_renews_it_meanwhile_is_faster_than_the_sweep() {
     let (report, ()) = tokio::join!(client.sweep(SweepOptions::default()), renewal);
     assert!(report.unwrap().removed.is_empty());
     assert_eq!(server.names().len(), 3);
+}
+
+/// It may be at the very beginning of its wait when the server's clock is put right, and its next
+/// renewal may have to be tried twice.
+#[tokio::test(start_paused = true)]
+async fn a_holder_is_given_the_time_that_it_takes_to_renew() {
+    for swept in [true, false] {
+        let server = server();
+        let holder = holder(&server);
+        holder.create(spec_with(|lifetime| lifetime.ttl = None).1).await.unwrap();
+        let client = backend(&server);
+        watching(&server, &client).await;
+        let renewals = server.count("patch leases");
+        server.until_seen("patch leases", renewals + 1).await;
+        server.skip(Duration::from_secs(300));
+        server.inject("patch leases", Fault::Slow(Duration::from_secs(7)));
+        if swept {
+            assert!(client.sweep(SweepOptions::default()).await.unwrap().removed.is_empty());
+        }
+        tokio::time::sleep(3 * LASTS).await;
+        assert_eq!(server.names().len(), 3, "swept: {swept}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_is_refused_is_tried_on_and_loses_nothing() {
+    for fault in [
+        Fault::refuse(409, "Conflict", "admission webhook \"w\" denied the request: not now"),
+        Fault::refuse(409, "Conflict", "Operation cannot be fulfilled: the object has been modified"),
+        Fault::refuse(422, "Invalid", "spec.renewTime: Invalid value"),
+    ] {
+        let server = server();
+        let holder = holder(&server);
+        make(&holder).await;
+        server.inject_times("patch leases", 3, fault.clone());
+        tokio::time::sleep(LASTS).await;
+        let [lease] = &leases(&server)[..] else { panic!("{:?}", server.names()) };
+        let age = server.now().duration_since(renewed(lease)).unwrap_or_default();
+        assert!(age < LASTS, "{fault:?}: {age:?}");
+        make(&holder).await;
+        assert_eq!(server.count("create leases"), 1, "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_lease_under_the_name_is_not_ours() {
+    let server = server();
+    let holder = holder(&server);
+    make(&holder).await;
+    let name = leases(&server)[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let mut other = server.remove("leases", &name).unwrap();
+    other["metadata"]["uid"] = json!("another");
+    server.insert("leases", other);
+    tokio::time::sleep(LASTS).await;
+    make(&holder).await;
+    assert_eq!(server.count("create leases"), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -251,10 +308,12 @@ async fn a_lease_that_cannot_be_asked_for_keeps_nobody_waiting() {
     make(&holder).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     server.inject_always("patch leases", Fault::Slow(Duration::from_secs(1_000_000)));
-    let begun = tokio::time::Instant::now();
-    make(&holder).await;
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    assert_eq!(server.names().len(), 5);
+    for many in [1, 10] {
+        let begun = tokio::time::Instant::now();
+        futures_util::future::join_all((0..many).map(|_| make(&holder))).await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "{many}: {:?}", begun.elapsed());
+    }
+    assert_eq!(server.names().len(), 1 + 2 * 12);
 }
 
 #[tokio::test(start_paused = true)]
