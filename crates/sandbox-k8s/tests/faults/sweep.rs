@@ -211,3 +211,19 @@ async fn nobodys_own_clock_ends_a_sandbox() {
     let left = info.expires_at.unwrap().duration_since(server.now()).unwrap();
     assert!((29 * MINUTE..=30 * MINUTE + Duration::from_secs(2)).contains(&left), "{left:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_removed_is_asked_for_less_and_less_often() {
+    let server = server();
+    let id = running(&server).await.id;
+    let backend = backend(&server);
+    watching(&server, &backend).await;
+    server.end_pod(id.as_str(), 0, "Completed");
+    server.inject_always("delete pods", Fault::NoRight);
+    tokio::time::sleep(60 * MINUTE).await;
+    let asked = server.count("delete pods");
+    assert!((10..25).contains(&asked), "{asked} times in an hour");
+    server.heal();
+    let gone = server.until(|server| server.get("pods", id.as_str()).is_none());
+    tokio::time::timeout(6 * MINUTE, gone).await.unwrap();
+}
