@@ -24,9 +24,11 @@ use crate::call::{About, Caller};
 use crate::classify::{self, Answer, Intent, Next};
 use crate::client::{discreet, no_credentials};
 
-/// Room for what comes out: more than all windows of one SSH connection together. It is taken as
-/// it is needed.
-const FROM_POD: usize = 64 << 20;
+/// Room for what comes out: more than all windows of one SSH connection together, which are five
+/// channels of 2 MiB for commands, or one of 8 MiB for files. So 10 MiB, and what is about them:
+/// each packet has some bytes more, and keys are exchanged anew. It is taken as it is needed. With
+/// more than seven channels to a connection, whose user reads none of them, it may not suffice.
+const FROM_POD: usize = 16 << 20;
 /// Room for what goes in.
 const TO_POD: usize = 1 << 20;
 /// The largest frame that is sent.
@@ -354,9 +356,9 @@ mod tests {
         let (mut near, far) = open().await;
         let (mut sink, mut frames) = far.split();
         let piece = [vec![DATA], vec![7; 32 << 10]].concat();
-        // More than any one buffer but ours; nobody reads it.
+        // All windows of a connection: more than any one buffer but ours. Nobody reads it.
         let unread = tokio::spawn(async move {
-            for _ in 0..(16 << 20) / (32 << 10) {
+            for _ in 0..(10 << 20) / (32 << 10) {
                 say(&mut sink, &piece).await;
             }
             sink
