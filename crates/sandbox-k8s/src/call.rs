@@ -1,24 +1,25 @@
 //! One request to the API server: by a deadline, and sent again as far as what it does allows.
 
 mod about;
+mod again;
+mod heard;
 mod outage;
 mod refused;
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
-use http::header::RETRY_AFTER;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::Client;
 use kube::client::Body;
-use sandbox_core::{Deadline, Error, Result, RetryAfter, SandboxId};
+use sandbox_core::{Deadline, Error, Result, SandboxId};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
-use crate::classify::{self, Answer, Intent, Next, backoff, classify};
+use crate::classify::{self, Answer, Intent, Next, classify};
 use crate::client::{discreet, no_credentials};
 use crate::clock::{ServerClock, date};
+use again::{again, with_cause};
+use heard::Heard;
 use outage::{Outage, SOON};
 
 pub(crate) use about::About;
@@ -99,8 +100,8 @@ impl Caller {
             true => Some(tokio::time::timeout_at(deadline.instant(), self.writes.acquire()).await),
             false => None,
         };
-        let mut attempt = 0;
         let begun = tokio::time::Instant::now();
+        let mut attempt = 0;
         loop {
             let about = self.about(ask, attempt);
             let limit = if writes { WRITE } else { READ }.min(deadline.remaining());
@@ -117,40 +118,30 @@ impl Caller {
             let status = heard.status();
             let answer =
                 Answer { code: heard.code, status: status.as_ref(), retry_after: heard.retry_after() };
-            match classify(&about, &answer) {
-                Next::Retry { after } => {
-                    let pause = after.unwrap_or_else(|| part_of(backoff(attempt)));
-                    let never_heard = heard.lost.is_some()
-                        && self.clock.now().is_none()
-                        && begun.elapsed() + pause > FIRST_CONTACT;
-                    if never_heard || deadline.remaining() <= pause {
-                        return Err(with_cause(classify::give_up(&about, &answer), heard.lost));
-                    }
-                    tracing::debug!(
-                        k8s.verb = ask.verb,
-                        k8s.resource = ask.resource,
-                        k8s.code = heard.code,
-                        attempt,
-                        cause = heard.lost.as_ref().map(tracing::field::display),
-                        "asking again"
-                    );
-                    tokio::time::sleep(pause).await;
-                    attempt += 1;
-                }
-                Next::CheckNonce => return Ok(Outcome::Exists),
-                Next::AlreadyGone => return Ok(Outcome::AlreadyGone),
-                Next::Changed => return Ok(Outcome::Changed),
-                Next::Denied(error) => {
-                    let pause = part_of(backoff(attempt).min(SOON));
-                    if !self.outage.is_recent() || deadline.remaining() <= pause {
-                        return Err(error);
-                    }
-                    tracing::debug!(%error, attempt, "asking again: the API server was away just now");
-                    tokio::time::sleep(pause).await;
-                    attempt += 1;
-                }
-                Next::Permanent(error) => return Err(error),
-            }
+            let next = classify(&about, &answer);
+            let never_heard = heard.lost.is_some() && self.clock.now().is_none();
+            let patience =
+                if never_heard { FIRST_CONTACT.saturating_sub(begun.elapsed()) } else { Duration::MAX };
+            let left = deadline.remaining().min(patience);
+            let Some(pause) = again(&next, attempt, self.outage.is_recent(), left) else {
+                return match next {
+                    Next::Retry { .. } => Err(with_cause(classify::give_up(&about, &answer), heard.lost)),
+                    Next::CheckNonce => Ok(Outcome::Exists),
+                    Next::AlreadyGone => Ok(Outcome::AlreadyGone),
+                    Next::Changed => Ok(Outcome::Changed),
+                    Next::Denied(error) | Next::Permanent(error) => Err(error),
+                };
+            };
+            tracing::debug!(
+                k8s.verb = ask.verb,
+                k8s.resource = ask.resource,
+                k8s.code = heard.code,
+                attempt,
+                cause = heard.lost.as_ref().map(tracing::field::display),
+                "asking again"
+            );
+            tokio::time::sleep(pause).await;
+            attempt += 1;
         }
     }
 
@@ -256,40 +247,6 @@ impl Unsent {
     }
 }
 
-#[derive(Default)]
-struct Heard {
-    code: Option<u16>,
-    headers: HeaderMap,
-    body: bytes::Bytes,
-    lost: Option<kube::Error>,
-}
-
-impl Heard {
-    fn is_success(&self) -> bool {
-        self.code.is_some_and(|code| (200..300).contains(&code))
-    }
-
-    fn read<T: DeserializeOwned>(&self, about: &classify::Request<'_>) -> Result<T> {
-        serde_json::from_slice(&self.body).map_err(|source| Error::Backend {
-            backend: "k8s",
-            operation: "read an answer of the API server",
-            message: format!("it is not what {} of {} should answer", about.verb, about.resource),
-            transient: false,
-            source: Some(Box::new(source)),
-        })
-    }
-
-    /// A proxy's page is no status; its text says nothing that the code does not.
-    fn status(&self) -> Option<Status> {
-        self.code.and_then(|_| serde_json::from_slice(&self.body).ok())
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        let seconds = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-        Some(Duration::from_secs(seconds))
-    }
-}
-
 /// A random part, so that clients that failed together do not come back together.
 pub(crate) fn part_of(most: Duration) -> Duration {
     let mut byte = [0xff];
@@ -298,17 +255,4 @@ pub(crate) fn part_of(most: Duration) -> Duration {
         return most;
     }
     most.mul_f64(f64::from(byte[0]) / 255.0)
-}
-
-/// Puts what cut the connection beneath what says when to come back.
-fn with_cause(mut error: Error, cause: Option<kube::Error>) -> Error {
-    let source = match &mut error {
-        Error::Creation(creation) => creation.source.as_mut(),
-        Error::Deletion { source, .. } | Error::Backend { source, .. } => source.as_mut(),
-        _ => None,
-    };
-    if let Some(asked) = source.and_then(|source| source.downcast_mut::<RetryAfter>()) {
-        asked.source = cause.map(Into::into);
-    }
-    error
 }
