@@ -24,6 +24,13 @@ pub(crate) async fn remove_expired(caller: &Caller, dry_run: bool) -> Result<Vec
     if dry_run {
         return Ok(first.into_iter().map(|expired| (expired.id, expired.uid)).collect());
     }
+    for Expired { id, lasts, .. } in first.iter().filter(|expired| patience(expired.lasts) > LONGEST) {
+        tracing::info!(
+            lease = %id, ?lasts,
+            "an owner Lease has expired and is left to clients that watch: a sweep would have to wait too long for \
+             its renewal"
+        );
+    }
     let waits = first.iter().map(|expired| patience(expired.lasts));
     let Some(wait) = waits.filter(|wait| *wait <= LONGEST).max() else { return Ok(Vec::new()) };
     tokio::time::sleep(wait).await;

@@ -350,6 +350,29 @@ async fn a_forged_lease_is_left_alone_and_nothing_goes_for_an_annotation() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_lasts_long_is_left_by_a_sweep_to_those_who_watch() {
+    let server = server();
+    let id = "sbx-d";
+    server.insert(
+        "leases",
+        json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": "sbx-d-owner", "labels": {"sandbox.dev/managed-by": "sandbox-sdk", "sandbox.dev/id": id}},
+            "spec": {"holderIdentity": id, "leaseDurationSeconds": 3600, "renewTime": "2020-01-01T00:00:00.000000Z"},
+        }),
+    );
+    let client = holder(&server);
+    let begun = tokio::time::Instant::now();
+    assert!(client.sweep(SweepOptions::default()).await.unwrap().removed.is_empty());
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    watching(&server, &client).await;
+    tokio::time::sleep(Duration::from_secs(3600 / 3)).await;
+    assert_eq!(leases(&server).len(), 1, "its holder may be about to renew it");
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(leases(&server).len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_that_cannot_be_had_fails_the_creation_and_says_so() {
     for (fault, reason, said) in [
         (Fault::NoRight, CreationReason::Rejected, "no right to create leases"),
