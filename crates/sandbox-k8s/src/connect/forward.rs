@@ -352,6 +352,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn credentials_that_cannot_be_had_end_it_for_good_and_are_not_shown() {
+        use std::os::unix::process::ExitStatusExt;
+        let refuse = |_: http::Request<kube::client::Body>| async {
+            let status = std::process::ExitStatus::from_raw(1 << 8);
+            let (stdout, stderr) = (b"secret".to_vec(), b"secret".to_vec());
+            let out = Box::new(std::process::Output { status, stdout, stderr });
+            let error = kube::client::AuthError::AuthExecRun { cmd: "secret".into(), out };
+            Err::<http::Response<kube::client::Body>, tower::BoxError>(error.into())
+        };
+        let client = kube::Client::new(tower::service_fn(refuse), "boxes");
+        match super::open(&Caller::new(client, "boxes".into()), "sbx-a", 22).await {
+            Err(Failed::ForGood(error @ Error::Config { .. })) => {
+                assert!(error.to_string().contains("failed with exit status: 1"), "{error}");
+                assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+            }
+            Err(Failed::ForGood(error) | Failed::ForNow(error)) => panic!("{error:?}"),
+            Ok(_) => panic!("it was opened"),
+        }
+    }
+
+    #[tokio::test]
     async fn what_nobody_reads_does_not_stop_what_is_written() {
         let (mut near, far) = open().await;
         let (mut sink, mut frames) = far.split();
