@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod create;
-mod credentials;
 mod deadlines;
 mod delete;
 mod errors;

@@ -1,4 +1,7 @@
-//! The program that a kubeconfig names for credentials, when it does not give any (any more).
+//! The program that a kubeconfig names for credentials, when it does not give any (any more). It is
+//! alone here: whether something is logged is decided once for all threads of a process.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fmt::Write;
 use std::path::Path;
@@ -6,10 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sandbox_core::{Connector, Deadline, Endpoint, Error, Freshness, SandboxBackend, SandboxId, Uid};
+use sandbox_k8s::options::KubernetesOptions;
 use sandbox_k8s::{ClusterOptions, KubernetesBackend, connect_cluster};
 use tracing::field::{Field, Visit};
-
-use crate::support::options;
 
 /// Writes down that it ran, then does this.
 fn kubeconfig(directory: &Path, program: &str) -> ClusterOptions {
@@ -57,7 +59,7 @@ async fn credentials_that_cannot_be_renewed_end_each_call_at_once_and_discreetly
     let wanted = kubeconfig(directory.path(), &format!("{fails}\n{EXPIRED}"));
     let client = connect_cluster(&wanted).await.unwrap();
     assert_eq!(runs(directory.path()), 1, "once is enough to make a client");
-    let backend = KubernetesBackend::new(client, options());
+    let backend = KubernetesBackend::new(client, KubernetesOptions::default());
     let id = SandboxId::generate().unwrap();
     let begun = Instant::now();
     let through = Endpoint::Pod {
