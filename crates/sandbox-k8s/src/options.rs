@@ -41,8 +41,8 @@ pub struct KubernetesOptions {
     /// held for so long at a time (at least 15 s; a minute or two is usual) and renewed thrice as
     /// often. When the process is killed, whichever client or sweep finds the Lease expired
     /// removes it, and Kubernetes removes its sandboxes, also those that never ran. An API server
-    /// that was away ends nothing: it is looked at twice, with time to renew in between. It goes with
-    /// the last clone of the backend. Detached sandboxes have none: they outlive their maker.
+    /// that was away ends nothing: an expired Lease has to stay as it is for longer than its holder
+    /// would need to renew it. It goes with the last clone of the backend. Detached sandboxes have none: they outlive their maker.
     ///
     /// It needs the rights to create, patch, list and delete `leases` of `coordination.k8s.io`.
     /// `None`: the servers of attached sandboxes end by themselves when no client comes.
