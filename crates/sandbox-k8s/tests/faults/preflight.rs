@@ -203,7 +203,7 @@ async fn a_pod_that_is_refused_is_told_with_the_reason() {
         Fault::refuse(403, "Forbidden", format!("pods \"x\" is forbidden: {refusal}")),
     );
     let checks = look(&server, options()).await;
-    expect(&checks, "a Pod, as a dry run", Failed, "quota", None);
+    expect(&checks, "a Pod, as a dry run", Failed, "quota", Some("kubectl describe namespace,quota"));
     assert!(
         checks.iter().all(|check| !check.name.starts_with("image ")),
         "it is not known of which: {checks:#?}"
