@@ -11,7 +11,7 @@ use sandbox_k8s::KubernetesBackend;
 use sandbox_tests::{Outcome, World, cases};
 use serde_json::{Value, json};
 
-use crate::cluster::{api, connect, image, options, ours, parts, remove};
+use crate::cluster::{connect, image, options, ours, parts};
 use crate::deployed::{self, CLIENT, GC};
 use crate::later::later;
 
@@ -24,11 +24,8 @@ const LATER: Duration = Duration::from_secs(660);
 const PAUSE: Duration = Duration::from_millis(250);
 
 async fn the_job_of_deploy_collects_what_is_over_and_keys_without_a_pod(_: World) -> Outcome {
-    let api = api().await?;
-    let namespace = deployed::namespace(&api, true).await?;
-    let outcome = collected(&api, &namespace).await;
-    remove(&api, &namespace).await?;
-    outcome
+    // With the restricted standard enforced, where the cluster can.
+    deployed::within(true, async |api, namespace| collected(&api, &namespace).await).await
 }
 
 async fn collected(api: &kube::Client, namespace: &str) -> Outcome {

@@ -46,6 +46,18 @@ pub(crate) async fn namespace(client: &kube::Client, strict: bool) -> Outcome<St
     Ok(name)
 }
 
+/// Does something in a namespace of its own, which is removed whatever comes of it.
+pub(crate) async fn within<W>(strict: bool, work: impl FnOnce(kube::Client, String) -> W) -> Outcome
+where
+    W: Future<Output = Outcome>,
+{
+    let api = crate::cluster::api().await?;
+    let name = namespace(&api, strict).await?;
+    let outcome = work(api.clone(), name.clone()).await;
+    crate::cluster::remove(&api, &name).await?;
+    outcome
+}
+
 /// A kubeconfig for an account of the namespace; it lasts for an hour.
 pub(crate) async fn kubeconfig(
     client: &kube::Client,

@@ -10,7 +10,7 @@ use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::PodOptions;
 use sandbox_tests::{Outcome, World, cases};
 
-use crate::cluster::{api, connect, image, options, ours, remove, spec};
+use crate::cluster::{connect, image, options, ours, spec};
 use crate::deployed::{self, CLIENT, GC};
 use crate::later::later;
 
@@ -41,11 +41,8 @@ async fn what_nobody_uses_ends(world: World) -> Outcome {
 
 /// It waits for a machine that there is none of, and its maker does not come back.
 async fn what_never_ran_is_collected(_: World) -> Outcome {
-    let api = api().await?;
-    let namespace = deployed::namespace(&api, true).await?;
-    let outcome = collected(&api, &namespace).await;
-    remove(&api, &namespace).await?;
-    outcome
+    // With the restricted standard enforced, where the cluster can.
+    deployed::within(true, async |api, namespace| collected(&api, &namespace).await).await
 }
 
 async fn collected(api: &kube::Client, namespace: &str) -> Outcome {

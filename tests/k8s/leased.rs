@@ -12,7 +12,7 @@ use sandbox::{Defaults, SandboxBackend, SweepOptions};
 use sandbox_k8s::{KubernetesBackend, labels};
 use sandbox_tests::{Outcome, World, cases};
 
-use crate::cluster::{KUBECONFIG, Namespace, api, backend, connect, image, options, ours, parts, remove};
+use crate::cluster::{KUBECONFIG, Namespace, backend, connect, image, options, ours, parts};
 use crate::deployed::{self, CLIENT, GC};
 use crate::requests::Requests;
 
@@ -49,11 +49,8 @@ pub(crate) fn hold() -> ExitCode {
 }
 
 async fn what_a_killed_process_holds_goes_with_its_lease(_: World) -> Outcome {
-    let api = api().await?;
-    let namespace = deployed::namespace(&api, true).await?;
-    let outcome = killed(&api, &namespace).await;
-    remove(&api, &namespace).await?;
-    outcome
+    // With the restricted standard enforced, where the cluster can.
+    deployed::within(true, async |api, namespace| killed(&api, &namespace).await).await
 }
 
 async fn killed(api: &kube::Client, namespace: &str) -> Outcome {

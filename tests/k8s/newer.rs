@@ -10,7 +10,7 @@ use sandbox_k8s::options::{InjectVia, Injection, SecurityProfile, Transport};
 use sandbox_tests::{Outcome, World, cases};
 use serde_json::json;
 
-use crate::cluster::{api, backend, connect, image, minor, namespace, options, parts, remove};
+use crate::cluster::{api, backend, connect, image, minor, namespace, options, parts};
 use crate::deployed::{self, CLIENT};
 
 cases![
@@ -82,14 +82,12 @@ async fn image_volumes_where_there_are_any(_: World) -> Outcome {
 /// A sandbox that runs as root, where only the restricted standard is admitted, from 1.25 on.
 async fn the_pod_security_standard_of_the_namespace(_: World) -> Outcome {
     let is_enforced = minor().await? >= 25;
-    let api = api().await?;
-    let strict = deployed::namespace(&api, true).await?;
-    let mut options = options();
-    options.namespace = Some(strict.clone());
-    let restricted = of(KubernetesBackend::new(api.clone(), options.clone()));
-    options.security = SecurityProfile::Baseline;
-    let baseline = of(KubernetesBackend::new(api.clone(), options));
-    let outcome = async {
+    deployed::within(true, async |api, strict| {
+        let mut options = options();
+        options.namespace = Some(strict);
+        let restricted = of(KubernetesBackend::new(api.clone(), options.clone()));
+        options.security = SecurityProfile::Baseline;
+        let baseline = of(KubernetesBackend::new(api, options));
         let sbx = restricted.sandbox().create().await?;
         sbx.command("true").output().await?.check()?;
         sbx.delete().await?;
@@ -104,32 +102,28 @@ async fn the_pod_security_standard_of_the_namespace(_: World) -> Outcome {
             }
             Err(other) => return Err(other.into()),
         }
-        Outcome::Ok(())
-    }
-    .await;
-    remove(&api, &strict).await?;
-    outcome
+        Ok(())
+    })
+    .await
 }
 
 /// From 1.35 on, the API server holds the WebSocket's GET against the verb `create` as well.
 async fn the_right_to_begin_a_websocket(_: World) -> Outcome {
-    let api = api().await?;
-    let place = deployed::namespace(&api, false).await?;
-    let roles: Api<Role> = Api::namespaced(api.clone(), &place);
-    let mut role = roles.get(CLIENT).await?;
-    for rule in role.rules.iter_mut().flatten() {
-        if rule.resources.iter().flatten().any(|resource| resource == "pods/portforward") {
-            rule.verbs.retain(|verb| verb != "create");
+    deployed::within(false, async |api, place| {
+        let roles: Api<Role> = Api::namespaced(api.clone(), &place);
+        let mut role = roles.get(CLIENT).await?;
+        for rule in role.rules.iter_mut().flatten() {
+            if rule.resources.iter().flatten().any(|resource| resource == "pods/portforward") {
+                rule.verbs.retain(|verb| verb != "create");
+            }
         }
-    }
-    let less = json!({ "rules": role.rules });
-    roles.patch(CLIENT, &PatchParams::default(), &Patch::Merge(&less)).await?;
-    let kubeconfig = deployed::kubeconfig(&api, &place, CLIENT).await?;
-    let mut options = options();
-    options.namespace = Some(place.clone());
-    options.transport = Transport::PortForward;
-    let client = of(KubernetesBackend::new(connect(Some(&kubeconfig), None).await?, options));
-    let outcome = async {
+        let less = json!({ "rules": role.rules });
+        roles.patch(CLIENT, &PatchParams::default(), &Patch::Merge(&less)).await?;
+        let kubeconfig = deployed::kubeconfig(&api, &place, CLIENT).await?;
+        let mut options = options();
+        options.namespace = Some(place.clone());
+        options.transport = Transport::PortForward;
+        let client = of(KubernetesBackend::new(connect(Some(&kubeconfig), None).await?, options));
         match client.sandbox().create().await {
             Ok(sbx) => {
                 sbx.delete().await?;
@@ -141,9 +135,7 @@ async fn the_right_to_begin_a_websocket(_: World) -> Outcome {
                 assert!(said.contains("create") && said.contains("pods/portforward"), "{said}");
             }
         }
-        Outcome::Ok(())
-    }
-    .await;
-    remove(&api, &place).await?;
-    outcome
+        Ok(())
+    })
+    .await
 }

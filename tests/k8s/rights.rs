@@ -11,19 +11,15 @@ use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::Transport;
 use sandbox_tests::{Outcome, World, cases};
 
-use crate::cluster::{api, connect, image, options, parts, remove};
+use crate::cluster::{connect, image, options, parts};
 use crate::deployed::{self, CLIENT, GC};
 use crate::requests::{Requests, Right};
 
 cases![each_right_is_needed_and_none_is_missing];
 
 async fn each_right_is_needed_and_none_is_missing(_: World) -> Outcome {
-    let api = api().await?;
     // With the restricted standard enforced, where the cluster can.
-    let namespace = deployed::namespace(&api, true).await?;
-    let outcome = compare(&api, &namespace).await;
-    remove(&api, &namespace).await?;
-    outcome
+    deployed::within(true, async |api, namespace| compare(&api, &namespace).await).await
 }
 
 async fn compare(api: &kube::Client, namespace: &str) -> Outcome {

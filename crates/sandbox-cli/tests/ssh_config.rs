@@ -8,17 +8,10 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
 use sandbox_testkit::peers;
 use support::{Cli, code, stderr, stdout};
-
-/// A tool of OpenSSH, reading the user's file that the command writes to.
-fn tool(cli: &Cli, program: &str, args: &[&str]) -> Output {
-    let mut command = Command::new(program);
-    command.arg("-F").arg(cli.ssh_config()).args(args);
-    command.current_dir(cli.path("")).stdin(Stdio::null()).output().unwrap()
-}
 
 fn id(host: &str) -> &str {
     host.trim_end_matches(".sandbox")
@@ -37,7 +30,7 @@ fn keys_are_private_and_go_with_the_sandbox() {
 
     // One made later is known at once, and forgotten as soon as it is removed.
     let later = cli.create();
-    let output = tool(&cli, "ssh", &[&format!("{later}.sandbox"), "true"]);
+    let output = cli.tool("ssh", &[&format!("{later}.sandbox"), "true"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     cli.ok(["rm", &later]);
     assert!(!cli.home().join(".ssh/sandbox").join(&later).exists());

@@ -6,7 +6,7 @@
 mod support;
 
 use std::fs;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use sandbox_testkit::peers;
 use support::{Cli, code, stderr, stdout};
@@ -16,13 +16,6 @@ const HOSTILE: &str = "Host *\n  User root\n  Port 2222\n  HostName example.inva
     StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  IdentityFile ~/.ssh/other\n  ForwardAgent yes\n  \
     ForwardX11 yes\n  ControlMaster auto\n  ControlPath ~/.ssh/shared\n  PubkeyAuthentication no\n  \
     PreferredAuthentications password\n  RemoteCommand true\n  HostKeyAlgorithms rsa-sha2-512\n";
-
-/// A tool of OpenSSH, reading the user's file that the command writes to.
-fn tool(cli: &Cli, program: &str, args: &[&str]) -> Output {
-    let mut command = Command::new(program);
-    command.arg("-F").arg(cli.ssh_config()).args(args);
-    command.current_dir(cli.path("")).stdin(Stdio::null()).output().unwrap()
-}
 
 fn id(host: &str) -> &str {
     host.trim_end_matches(".sandbox")
@@ -35,14 +28,14 @@ fn ssh_scp_and_sftp_reach_a_sandbox_whatever_is_said_for_all_hosts() {
     }
     let cli = Cli::new();
     let host = cli.installed(HOSTILE);
-    let output = tool(&cli, "ssh", &[&host, "echo $((6 * 7)); exit 3"]);
+    let output = cli.tool("ssh", &[&host, "echo $((6 * 7)); exit 3"]);
     assert_eq!((stdout(&output).as_str(), code(&output)), ("42\n", 3), "{}", stderr(&output));
 
     cli.write("data", "some bytes");
-    let output = tool(&cli, "scp", &["-q", "data", &format!("{host}:copied")]);
+    let output = cli.tool("scp", &["-q", "data", &format!("{host}:copied")]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     cli.write("batch", "get copied back\n");
-    let output = tool(&cli, "sftp", &["-q", "-b", "batch", &host]);
+    let output = cli.tool("sftp", &["-q", "-b", "batch", &host]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert_eq!(fs::read(cli.path("back")).unwrap(), b"some bytes");
 
@@ -93,7 +86,7 @@ fn a_sandbox_that_is_gone_is_told_to_ssh() {
     let host = cli.installed("");
     let removed = cli.command(["rm", id(&host)]).env("HOME", cli.path("")).output().unwrap();
     assert_eq!(code(&removed), 0);
-    let output = tool(&cli, "ssh", &[&host, "true"]);
+    let output = cli.tool("ssh", &[&host, "true"]);
     assert_eq!(code(&output), 255);
     assert!(stderr(&output).contains(&format!("there is no sandbox {}", id(&host))), "{}", stderr(&output));
 }

@@ -51,6 +51,13 @@ impl Cli {
         format!("{id}.sandbox")
     }
 
+    /// A tool of OpenSSH, reading the user's file that the command writes to.
+    pub(crate) fn tool(&self, program: &str, args: &[&str]) -> Output {
+        let mut command = Command::new(program);
+        command.arg("-F").arg(self.ssh_config()).args(args);
+        command.current_dir(self.path("")).stdin(Stdio::null()).output().unwrap()
+    }
+
     /// A program of the test's own that the command finds first: its `$PATH`.
     #[cfg(unix)]
     pub(crate) fn path_with(&self, name: &str, script: &str) -> std::ffi::OsString {
