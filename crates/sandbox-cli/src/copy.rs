@@ -29,8 +29,8 @@ pub(crate) struct Args {
     /// ID:PATH or PATH
     #[arg(value_name = "DESTINATION")]
     destination: OsString,
-    /// Go on with a single large file where an earlier copy was cut off; what is there is proved first.
-    /// Neither for directories nor for -
+    /// Keep what has arrived when the copy of a file is cut off, and go on there the next time; what is
+    /// there is proved first. Give it from the start. Neither for directories nor for -
     #[arg(long)]
     resume: bool,
     /// Show no progress

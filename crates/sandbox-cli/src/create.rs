@@ -9,7 +9,7 @@ use sandbox::{Client, SandboxId};
 
 use crate::failure::{self, Outcome};
 use crate::interrupt::Interrupts;
-use crate::options::{SandboxOptions, duration, environment, sandbox_id};
+use crate::options::{SandboxOptions, duration, environment, new_id};
 use crate::run;
 use crate::ssh::SshFiles;
 
@@ -34,7 +34,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn create(args: Args, client: &Client, interrupts: &mut Interrupts, quiet: bool) -> Outcome {
     let id = match &args.id {
-        Some(id) => sandbox_id(id).map_err(|error| error.context("this id cannot be given"))?,
+        Some(id) => new_id(id)?,
         None => SandboxId::generate()?,
     };
     let mut builder = args.sandbox.builder(client, &id)?.detached();

@@ -60,7 +60,8 @@ async fn examine(args: &Args, global: &Global) -> Vec<Check> {
     let client = match Client::from_settings(&settings).await {
         Ok(client) => client,
         Err(error) => {
-            checks.push(Check::failed("backend", told(&error.into())));
+            let remedy = "correct what it names, or use this machine: --backend local";
+            checks.push(Check::failed("backend", told(&error.into())).mended_by(remedy));
             return checks;
         }
     };
@@ -103,7 +104,8 @@ async fn try_out(builder: sandbox::SandboxBuilder) -> Vec<Check> {
     let sandbox = match builder.create().await {
         Ok(sandbox) => sandbox,
         Err(error) => {
-            let remedy = "`sandbox -vv run -- true` tells each step";
+            let remedy =
+                "`sandbox -vv run -- true` says more; docs/TROUBLESHOOTING.md lists causes and fixes";
             return vec![Check::failed(NAME, told(&error.into())).mended_by(remedy)];
         }
     };
@@ -155,6 +157,11 @@ async fn of_ssh() -> Check {
     const NAME: &str = "OpenSSH's client";
     let asked = tokio::task::spawn_blocking(|| std::process::Command::new("ssh").arg("-V").output());
     match asked.await {
+        Ok(Ok(output)) if !output.status.success() => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Check::warning(NAME, format!("it does not work here: {}", said.trim()))
+                .mended_by("run as a user that has an entry in /etc/passwd")
+        }
         Ok(Ok(output)) => Check::passed(NAME, String::from_utf8_lossy(&output.stderr).trim().to_owned()),
         _ => Check::warning(NAME, "it is not installed; only `sandbox ssh` and the standard tools need it")
             .mended_by("install openssh-client"),

@@ -19,11 +19,14 @@ pub(crate) fn remark(file: &Path) -> Option<String> {
     let foreign: BTreeSet<String> = names.filter(|name| !name.starts_with("SANDBOX_")).collect();
     let (first, more) = (foreign.first()?, foreign.len() > NAMED);
     let named = foreign.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let what = match foreign.len() {
+        1 => "1 variable that is not a setting and goes nowhere".to_owned(),
+        several => format!("{several} variables that are not settings and go nowhere"),
+    };
     Some(format!(
-        "{} sets {} that are no settings and go nowhere: {named}{}; --env-file has settings of this program, and \
-         -e {first} passes a variable to a command",
+        "{} has {what}: {named}{}; --env-file is for settings of this program, and -e {first} passes a variable to a \
+         command",
         file.display(),
-        if foreign.len() == 1 { "1 variable".to_owned() } else { format!("{} variables", foreign.len()) },
         if more { ", …" } else { "" },
     ))
 }

@@ -64,6 +64,11 @@ fn hint(command: &OsStr, could_be_image: bool) -> Option<String> {
              `sandbox cp` copies files"
         ));
     }
+    if word.contains(char::is_whitespace) {
+        return Some(format!(
+            "a program and its arguments are words of their own here; for a command line, write: sh -c '{word}'"
+        ));
+    }
     (could_be_image && is_image(word))
         .then(|| format!("to run in an image, write --image {word}: the command is what follows the options"))
 }
@@ -93,6 +98,7 @@ mod tests {
         for mount in ["/data:/data", "./src:/src:ro", "cache:/var/cache"] {
             assert!(hint(mount, false).contains("sandbox cp"), "{mount}");
         }
+        assert!(hint("ls -l", false).contains("sh -c 'ls -l'"));
         for program in ["make", "./run.sh", "/usr/bin/x", "../a/b", "http://x", "~/bin/x", ""] {
             assert_eq!(hint(program, true), "", "{program}");
         }

@@ -133,6 +133,29 @@ fn state(job: &JobRecord) -> String {
     }
 }
 
+/// A name or a number, as kill(1) takes them. One that Linux has none of would go nowhere.
 fn signal(text: &str) -> Result<Signal, String> {
-    text.to_ascii_uppercase().parse().map_err(|error: sandbox::Error| error.to_string())
+    let signal = match text.parse::<u8>() {
+        Ok(number) => Signal::from_number(number),
+        Err(_) => text.parse().map_err(|error: sandbox::Error| error.to_string())?,
+    };
+    let known = signal.number().filter(|number| *number > 0);
+    known
+        .map(|_| signal)
+        .ok_or_else(|| "there is no such signal: use a name such as TERM, or its number".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        for text in ["TERM", "sigterm", "15"] {
+            assert_eq!(signal(text), Ok(Signal::Term), "{text}");
+        }
+        for text in ["FOO", "0", "99", "-9", ""] {
+            assert!(signal(text).is_err(), "{text}");
+        }
+    }
 }

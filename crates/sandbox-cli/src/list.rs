@@ -117,6 +117,11 @@ fn heading(form: Form) -> Vec<String> {
     columns.iter().map(|column| (*column).to_owned()).collect()
 }
 
+fn ends_in(info: &SandboxInfo, now: SystemTime) -> String {
+    let end = info.expires_at.filter(|_| info.state != SandboxState::Ended);
+    end.map_or_else(String::new, |end| span(end.duration_since(now).unwrap_or_default()))
+}
+
 fn row(form: Form, info: &SandboxInfo) -> Vec<String> {
     let now = SystemTime::now();
     let mut cells = vec![info.id.to_string()];
@@ -126,7 +131,7 @@ fn row(form: Form, info: &SandboxInfo) -> Vec<String> {
     cells.extend([
         state(info),
         span(now.duration_since(info.created_at).unwrap_or_default()),
-        info.expires_at.map_or_else(String::new, |end| span(end.duration_since(now).unwrap_or_default())),
+        ends_in(info, now),
         info.image.clone().unwrap_or_default(),
         labels(info),
     ]);

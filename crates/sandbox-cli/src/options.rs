@@ -163,6 +163,16 @@ pub(crate) fn sandbox_id(text: &OsStr) -> Result<SandboxId> {
     }
 }
 
+/// An id that somebody chose for a new sandbox.
+pub(crate) fn new_id(text: &OsStr) -> Result<SandboxId> {
+    let shown = text.to_string_lossy();
+    match text.to_str().map(str::parse::<SandboxId>) {
+        Some(Ok(id)) => Ok(id),
+        Some(Err(sandbox::Error::Invalid { why, .. })) => bail!("--id {shown:?} cannot be given: {why}"),
+        _ => bail!("--id {shown:?} cannot be given: an id is plain text"),
+    }
+}
+
 /// `NAME=VALUE`, or `NAME` alone for the value that it has here.
 pub(crate) fn environment(variables: &[OsString]) -> Result<Vec<(String, String)>> {
     let pair = |variable: &OsString| {
@@ -184,7 +194,8 @@ pub(crate) fn environment(variables: &[OsString]) -> Result<Vec<(String, String)
 }
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| format!("use {DURATION_FORM}"))
+    let time = parse_duration(text).filter(|time| !time.is_zero());
+    time.ok_or_else(|| format!("use {DURATION_FORM}, above zero"))
 }
 
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {

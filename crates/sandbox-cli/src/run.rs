@@ -104,7 +104,15 @@ pub(crate) async fn create(
     // Before anything else is written there.
     progress.end().await;
     let interrupt = match outcome {
-        Ok(sandbox) => return Ok(Ok(sandbox?)),
+        Ok(sandbox) => {
+            let sandbox = sandbox?;
+            if sandbox.info().isolation.kind == "none" && !quiet {
+                failure::note(
+                    "nothing separates this sandbox from this machine (SANDBOX_LOCAL_ISOLATION=none)",
+                );
+            }
+            return Ok(Ok(sandbox));
+        }
         Err(interrupt) => interrupt,
     };
     remove(client, id, interrupts).await?;

@@ -138,7 +138,7 @@ fn a_file_of_variables_is_not_one_of_settings() {
     let output = cli.output(["--env-file", file, "ls"]);
     let told = stderr(&output);
     assert_eq!(code(&output), 0, "{told}");
-    assert!(told.contains("vars sets 4 variables that are no settings"), "{told}");
+    assert!(told.contains("vars has 4 variables that are not settings"), "{told}");
     assert!(told.contains(": A, B, C, …;") && told.contains("-e A passes"), "{told}");
     assert!(!told.contains("secret"), "{told}");
     assert_eq!(stderr(&cli.output(["-q", "--env-file", file, "ls"])), "");

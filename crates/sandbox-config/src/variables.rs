@@ -77,13 +77,13 @@ variables! {
         "The default CPU limit of a sandbox.",
         |s, v| put(&mut s.resources.cpu, v.parsed().map(Some));
     "MEMORY", file, None, BYTES,
-        "The default memory limit of a sandbox.",
+        "The default memory limit of a sandbox. Without one, a local sandbox gets half of the machine's memory.",
         |s, v| put(&mut s.resources.memory, v.parsed().map(Some));
     "DISK", file, None, BYTES,
         "The default disk limit of a sandbox.",
         |s, v| put(&mut s.resources.disk, v.parsed().map(Some));
     "PIDS", file, None, COUNT,
-        "The default limit on processes and threads of a local sandbox. Kubernetes has no such limit for a Pod, and refuses it.",
+        "The default limit on processes and threads of a local sandbox; without one it is 1024. Kubernetes has no such limit for a Pod, and refuses it.",
         |s, v| put(&mut s.resources.pids, v.count().map(Some));
 
     "TTL", file, Some("none"), LIFETIME_OR_NONE,

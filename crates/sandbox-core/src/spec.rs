@@ -124,7 +124,11 @@ impl SandboxSpec {
             }
         }
         if let Some(ttl) = limits.ttl.filter(|ttl| *ttl > limits.max_lifetime) {
-            return Err(Error::invalid("ttl", format!("{ttl:?}"), "it exceeds max_lifetime"));
+            let why = format!(
+                "it exceeds max_lifetime, which is {:?}: shorten it, or raise that",
+                limits.max_lifetime
+            );
+            return Err(Error::invalid("ttl", format!("{ttl:?}"), &why));
         }
         if self.resources.pids == Some(0) {
             return Err(Error::invalid("pids", "0", "a sandbox needs at least one process"));

@@ -68,7 +68,8 @@ pub struct LocalOptions {
     /// The program `sandbox-local-server`. `None` means this program itself, if its `main` begins with
     /// [`init`](crate::init()), else a file of that name beside it or on `PATH`.
     pub server: Option<PathBuf>,
-    /// How to isolate sandboxes. A weaker level is never used instead.
+    /// How to isolate sandboxes. A level that is named is applied or refused, never weakened. Automatic,
+    /// the default, takes namespaces, or Landlock where those are not permitted.
     pub isolation: IsolationLevel,
     /// Default limits, applied as well as this system allows and reported with each sandbox. Without
     /// one, memory is limited to half of the machine's, and processes to 1024.

@@ -8,7 +8,7 @@ use super::{BoxError, ConnectionStage, CreationReason, Error, TransferReason};
 /// For backends: the cause of an error that says when to retry, because the server asked to wait this
 /// long. [`Error::retry_after`] finds it among the causes.
 #[derive(Debug, thiserror::Error)]
-#[error("the server asks to come back in {after:?}")]
+#[error("worth another attempt in {after:?}")]
 pub struct RetryAfter {
     /// The time to wait from now.
     pub after: Duration,
