@@ -20,7 +20,7 @@
 //! #[tokio::main]
 //! async fn run() -> Result<()> {
 //!     let client = Client::from_env().await?;
-//!     let sbx = client.sandbox().memory("512Mi").ttl(Duration::from_secs(1800)).create().await?;
+//!     let sbx = client.sandbox().label("team", "ml").ttl(Duration::from_secs(1800)).create().await?;
 //!
 //!     // A program and its arguments. `check` turns a non-zero exit code into an error.
 //!     let out = sbx.command("python3").args(["-c", "print(6*7)"]).output().await?.check()?;
