@@ -14,7 +14,7 @@ use crate::watch::ASK;
 /// say so.
 const GONE: Duration = Duration::from_secs(90);
 
-/// A watch that says nothing of it for so long is not waited for.
+/// A watch that says nothing at all for so long is not waited for.
 const QUIET: Duration = Duration::from_secs(15);
 
 pub(super) async fn delete(shared: &Arc<Shared>, id: &SandboxId, options: DeleteOptions) -> Result<()> {
@@ -66,6 +66,7 @@ pub(super) async fn delete(shared: &Arc<Shared>, id: &SandboxId, options: Delete
                 Ok(Ok(Some(view))) => seen = Some(view),
                 Ok(Ok(None)) => return Ok(()),
                 Ok(Err(error)) => return Err(error),
+                Err(_elapsed) if shared.watch.was_heard_within(QUIET) => {}
                 // The watch may be behind.
                 Err(_elapsed) => match shared.watch.ask(id).await? {
                     Some(view) if Some(&view.uid) == pod.as_ref() => {}

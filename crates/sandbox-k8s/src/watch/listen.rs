@@ -129,6 +129,7 @@ async fn watch(caller: &Caller, shared: &Shared, at: &mut Place, pace: &mut Pace
             }
         };
         silent = false;
+        shared.lock().heard = Some(super::now());
         let (pod, news) = match serde_json::from_slice::<WatchEvent<Pod>>(&line) {
             Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => {
                 let news = of_ours(&pod).map(News::Applied);

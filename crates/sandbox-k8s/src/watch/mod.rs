@@ -42,6 +42,8 @@ struct State {
     index: Index,
     asleep: HashMap<Waiter, Arc<Notify>>,
     reaper: Reaper,
+    /// When the watch said something last, about whichever sandbox.
+    heard: Option<Instant>,
 }
 
 /// How long a read may take for which nobody set a deadline.
@@ -74,6 +76,12 @@ impl Watch {
         let Some(view) = found.and_then(|(pod, _)| of_ours(&pod)) else { return Ok(None) };
         self.shared.tell(|index| index.read(view.clone()));
         Ok(Some(Arc::new(view)))
+    }
+
+    /// Whether the watch has said anything within this time. It tells things in their order, so what it
+    /// has not told of until then has not happened.
+    pub(crate) fn was_heard_within(&self, time: Duration) -> bool {
+        self.shared.lock().heard.is_some_and(|heard| now().saturating_duration_since(heard) < time)
     }
 
     /// Whether it is known, without asking anybody, that an instance has ended or is gone.

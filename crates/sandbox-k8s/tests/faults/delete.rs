@@ -23,6 +23,36 @@ async fn a_delete_returns_when_nothing_is_left() {
     assert!(matches!(backend.get(&info.id, Freshness::Latest).await, Err(Error::NotFound { .. })));
 }
 
+/// A watch that tells of others would have told of this one as well: nobody has to be asked.
+#[tokio::test(start_paused = true)]
+async fn a_slow_end_is_asked_about_only_where_the_watch_is_silent() {
+    for hears in [true, false] {
+        let server = server();
+        let backend = backend(&server);
+        let (info, other) = (make(&backend).await, make(&backend).await);
+        server.run_pod(info.id.as_str());
+        watching(&server, &backend).await;
+        server.pods_end_after(Duration::from_secs(50));
+        server.forget_seen();
+        let cluster = async {
+            for count in 0.. {
+                tokio::time::sleep(Duration::from_secs(4)).await;
+                if hears {
+                    server.change("pods", other.id.as_str(), |pod| {
+                        pod["metadata"]["generation"] = count.into()
+                    });
+                }
+            }
+        };
+        tokio::select! {
+            deleted = backend.delete(&info.id, DeleteOptions::default()) => deleted.unwrap(),
+            () = cluster => {}
+        }
+        assert!(server.get("pods", info.id.as_str()).is_none());
+        assert_eq!(server.count("get pods"), if hears { 0 } else { 3 });
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_lost_does_not_matter() {
     for what in ["delete pods", "delete secrets"] {

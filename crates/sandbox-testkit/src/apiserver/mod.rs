@@ -64,6 +64,7 @@ struct State {
     cluster: Cluster,
     seen: Vec<Seen>,
     image_volumes: ImageVolumes,
+    pods_end_after: Duration,
     /// Watches that began in an earlier one are cut.
     generation: u64,
     collects: bool,
@@ -97,6 +98,7 @@ impl ApiServer {
             cluster: Cluster::default(),
             seen: Vec::new(),
             image_volumes: ImageVolumes::default(),
+            pods_end_after: write::GRACE,
             generation: 0,
             collects: true,
             collecting: false,
@@ -128,6 +130,11 @@ impl ApiServer {
     /// What the cluster makes of image volumes.
     pub fn image_volumes(&self, how: ImageVolumes) {
         self.lock().image_volumes = how;
+    }
+
+    /// So long a Pod that runs takes to go once it is deleted.
+    pub fn pods_end_after(&self, time: Duration) {
+        self.lock().pods_end_after = time;
     }
 
     /// Cuts all watches that there are, as a server does that ends.

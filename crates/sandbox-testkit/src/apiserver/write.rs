@@ -11,7 +11,7 @@ use super::selector::Selector;
 use super::{ApiServer, ImageVolumes, State, patch};
 
 /// How long the processes of a Pod take to end.
-const GRACE: Duration = Duration::from_secs(1);
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 impl ApiServer {
     /// Carries a request out.
@@ -40,7 +40,7 @@ impl ApiServer {
             "delete" => {
                 let answer = state.delete(call, body);
                 if let Some((name, uid)) = going(&answer) {
-                    self.end_after(GRACE, name, uid);
+                    self.end_after(state.pods_end_after, name, uid);
                 }
                 answer
             }
