@@ -115,7 +115,9 @@ pub(super) fn container(state: &ContainerStateTerminated, memory: Option<&str>) 
             crashed("its server ended by itself (exit code 0), as it does at the end of a lifetime".into())
         }
         "ContainerStatusUnknown" => crashed("its machine lost track of it".into()),
-        _ if code > 128 => crashed(format!("its server was killed by signal {}", code - 128)),
+        _ if (129..=192).contains(&code) => {
+            crashed(format!("its server was killed by signal {}", code - 128))
+        }
         _ => crashed(format!("its server ended with exit code {code}")),
     }
 }
@@ -214,6 +216,7 @@ mod tests {
             (json!({"exitCode": 137, "reason": "OOMKilled"}), Some("512Mi"), "limit of 512Mi", false),
             (json!({"exitCode": 137, "reason": "OOMKilled"}), None, "than the machine had", false),
             (json!({"exitCode": 137, "reason": "Error"}), None, "signal 9", false),
+            (json!({"exitCode": 255, "reason": "Error"}), None, "exit code 255", false),
             (json!({"exitCode": 0, "reason": "Completed"}), None, "lifetime", false),
             (
                 json!({"exitCode": 1, "reason": "Error", "message": "sandbox-sshd: no host key"}),

@@ -73,6 +73,15 @@ const NO_IMAGE_VOLUME: [&str; 4] = [
     "mount.hostpath is empty",
 ];
 
+/// Judges what is told of a Pod, or of a container, whose first process did not fit into its memory.
+pub(super) fn too_little_memory(message: &str) -> Option<Trouble> {
+    let lower = message.to_ascii_lowercase();
+    TOO_LITTLE_MEMORY.iter().any(|sign| lower.contains(sign)).then(|| {
+        let advice = "the memory limit is too low to start a program: ask for more";
+        Trouble::last(CreationReason::Crashed, format!("{message} ({advice})"))
+    })
+}
+
 /// In small letters.
 pub(super) const WRONG_PROCESSOR: &str = "exec format error";
 
@@ -83,10 +92,8 @@ pub(super) fn start(message: &str) -> Option<Trouble> {
     let lower = message.to_ascii_lowercase();
     let last = |text| Trouble::last(CreationReason::Crashed, text);
     let says = |signs: &[&str]| signs.iter().any(|sign| lower.contains(sign));
-    if says(&TOO_LITTLE_MEMORY) {
-        return Some(last(format!(
-            "{message} (the memory limit is too low to start a program: ask for more)"
-        )));
+    if let Some(trouble) = too_little_memory(message) {
+        return Some(trouble);
     }
     if says(&[WRONG_PROCESSOR]) {
         return Some(last(format!(
@@ -100,7 +107,8 @@ pub(super) fn start(message: &str) -> Option<Trouble> {
         Some(Trouble { server_missing: true, ..last(format!("{message} ({advice})")) })
     } else if server && says(&ABSENT) {
         let advice = "the SSH server is not there, or cannot be run: if the image should hold it, it does not; if \
-                      it is brought as an image volume, this cluster cannot do that";
+                      it is brought as an image volume, this cluster cannot do that (SANDBOX_INJECTION=init-container \
+                      works on every cluster)";
         Some(Trouble { server_missing: true, ..last(format!("{message} ({advice})")) })
     } else if says(&ABSENT) {
         Some(last(message.to_owned()))

@@ -2,7 +2,7 @@
 
 use sandbox_core::{CreationReason, SandboxEvent, SandboxEventKind};
 
-use super::{Trouble, image};
+use super::{Trouble, image, reason};
 use crate::pod::SERVER;
 
 /// What stands in the way of a Pod that does not start, as far as its events say more than its
@@ -44,6 +44,9 @@ fn judged(message: &str) -> Trouble {
         let advice = "this machine's kubelet cannot mount the SSH server's image as a volume";
         let trouble = Trouble::last(CreationReason::Crashed, format!("{message} ({advice})"));
         return Trouble { server_missing: true, ..trouble };
+    }
+    if let Some(trouble) = reason::too_little_memory(message) {
+        return trouble;
     }
     let passing = |advice: &str| {
         Trouble::passing(
@@ -93,6 +96,8 @@ mod tests {
         let skewed = "Unable to attach or mount volumes: unmounted volumes=[sandbox-server], unattached volumes=[], \
              failed to process volumes=[sandbox-server]: failed to get Plugin from volumeSpec for volume \
              \"sandbox-server\" err=no volume plugin matched";
+        let small = "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to create containerd task: \
+             OCI runtime create failed: container init was OOM-killed (memory limit too low?): unknown";
         let no_driver = "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to \
              process volumes=[v]: driver name csi.example not found in the list of registered CSI drivers";
         for (trouble, messages, said) in [
@@ -100,6 +105,7 @@ mod tests {
             (None, vec![secret, vague], Some(("\"none\" not found (make it", Patience::Grace))),
             (None, vec![vague], None),
             (None, vec![], None),
+            (None, vec![small], Some(("ask for more", Patience::None))),
             (None, vec![skewed], Some(("kubelet cannot mount", Patience::None))),
             (None, vec![no_driver, vague], Some(("not found in the list", Patience::Grace))),
             (
