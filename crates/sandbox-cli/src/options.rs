@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use clap::ArgAction;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sandbox::{Client, SandboxBuilder, SandboxId, Settings};
@@ -154,22 +154,20 @@ impl SandboxOptions {
 
 /// An id as somebody typed it. One that no sandbox can have is one that does not exist.
 pub(crate) fn sandbox_id(text: &OsStr) -> Result<SandboxId> {
-    let shown = text.to_string_lossy();
-    let parsed = text.to_str().map(str::parse::<SandboxId>);
-    match parsed {
-        Some(Ok(id)) => Ok(id),
-        Some(Err(sandbox::Error::Invalid { why, .. })) => bail!("there is no sandbox {shown:?}: {why}"),
-        _ => bail!("there is no sandbox {shown:?}: an id is plain text"),
-    }
+    parsed(text).map_err(|why| anyhow!("there is no sandbox {:?}: {why}", text.to_string_lossy()))
 }
 
 /// An id that somebody chose for a new sandbox.
 pub(crate) fn new_id(text: &OsStr) -> Result<SandboxId> {
-    let shown = text.to_string_lossy();
+    parsed(text).map_err(|why| anyhow!("--id {:?} cannot be given: {why}", text.to_string_lossy()))
+}
+
+/// An id, or why it is none.
+fn parsed(text: &OsStr) -> Result<SandboxId, String> {
     match text.to_str().map(str::parse::<SandboxId>) {
         Some(Ok(id)) => Ok(id),
-        Some(Err(sandbox::Error::Invalid { why, .. })) => bail!("--id {shown:?} cannot be given: {why}"),
-        _ => bail!("--id {shown:?} cannot be given: an id is plain text"),
+        Some(Err(sandbox::Error::Invalid { why, .. })) => Err(why),
+        _ => Err("an id is plain text".to_owned()),
     }
 }
 

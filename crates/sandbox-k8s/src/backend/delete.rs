@@ -23,7 +23,7 @@ pub(super) async fn delete(shared: &Arc<Shared>, id: &SandboxId, options: Delete
     let (pod, secret) = match found.filter(|view| wanted(&view.uid)) {
         Some(view) => (Some(view.uid.clone()), Some(view.owner.clone())),
         // Somebody else has deleted the Pod: what we know of it may still be there.
-        None => match shared.known_as(id).filter(|(uid, _)| wanted(uid)) {
+        None => match shared.known.of(id).filter(|(uid, _)| wanted(uid)) {
             Some((uid, known)) => (Some(uid), Some(known.owner)),
             None if options.uid.is_some() => return Ok(()),
             // Another process may have made it just now.
@@ -46,7 +46,7 @@ pub(super) async fn delete(shared: &Arc<Shared>, id: &SandboxId, options: Delete
     };
     let ends_secret = async {
         let Some(owner) = &secret else { return Ok(()) };
-        match pod.as_ref().and_then(|uid| shared.known(uid)) {
+        match pod.as_ref().and_then(|uid| shared.known.get(uid)) {
             Some(known) if known.owner == *owner => {
                 caller.delete::<Secret>(id, owner, None, deadline).await.map(|_| ())
             }
@@ -56,7 +56,7 @@ pub(super) async fn delete(shared: &Arc<Shared>, id: &SandboxId, options: Delete
     let (of_pod, of_secret) = tokio::join!(ends_pod, ends_secret);
     of_pod.and(of_secret).map_err(|error| undeleted(id, error))?;
     if let Some(uid) = &pod {
-        shared.forget(uid);
+        shared.known.forget(uid);
     }
     let Some(follow) = follow.filter(|_| options.wait) else { return Ok(()) };
     let gone = async {

@@ -30,12 +30,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The key to pin for a sandbox whose server has its own.
 pub(super) async fn of(shared: &Shared, view: &PodView, known: &Known) -> Result<PublicKey> {
     if let Some(key) = view.host_key.as_deref().and_then(|text| text.parse().ok()) {
-        return Ok(shared.pin(&view.uid, key));
+        return Ok(shared.known.pin(&view.uid, key));
     }
     let probe = shared.probe()?;
     let deadline = Deadline::after(LEARN);
     let learned = deadline.bound("learn the host key", learn(shared, view, probe, deadline)).await?;
-    let key = shared.pin(&view.uid, learned);
+    let key = shared.known.pin(&view.uid, learned);
     if known.detached {
         keep(shared, view, &key).await;
     }

@@ -125,7 +125,7 @@ impl super::Shared {
         let Some(trouble) = trouble.filter(|trouble| trouble.server_missing) else {
             return false;
         };
-        let by_volume = self.known(uid).is_some_and(|known| known.via == Some(InjectVia::ImageVolume));
+        let by_volume = self.known.get(uid).is_some_and(|known| known.via == Some(InjectVia::ImageVolume));
         if by_volume {
             self.via.failed(&trouble.message);
         }

@@ -21,8 +21,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use sandbox_core::{
     Access, Capabilities, Check, Deadline, DeleteOptions, Diagnosis, Endpoint, Error, EventStream, Freshness,
-    HostKeyProbe, ListFilter, LogOptions, LogStream, PublicKey, Result, SandboxBackend, SandboxId,
-    SandboxInfo, SandboxSpec, SweepOptions, SweepReport, Uid,
+    HostKeyProbe, ListFilter, LogOptions, LogStream, Result, SandboxBackend, SandboxId, SandboxInfo,
+    SandboxSpec, SweepOptions, SweepReport, Uid,
 };
 
 use crate::call::Caller;
@@ -127,25 +127,8 @@ impl Shared {
         matches!(self.options.injection, Injection::Image(_))
     }
 
-    /// Pins a host key for an instance; one that was pinned stays.
-    fn pin(&self, uid: &Uid, key: PublicKey) -> PublicKey {
-        self.known.pin(uid, key)
-    }
-
     fn remember(&self, uid: Uid, known: Known) {
         self.known.remember(uid, known, |uid| self.watch.is_over(uid));
-    }
-
-    fn known(&self, uid: &Uid) -> Option<Known> {
-        self.known.get(uid)
-    }
-
-    fn known_as(&self, id: &SandboxId) -> Option<(Uid, Known)> {
-        self.known.of(id)
-    }
-
-    fn forget(&self, uid: &Uid) {
-        self.known.forget(uid);
     }
 
     async fn find(&self, id: &SandboxId) -> Result<Arc<PodView>> {
@@ -154,7 +137,7 @@ impl Shared {
 
     /// The keys of a sandbox: those that it was made with here, or those that its maker stored.
     async fn keys(&self, view: &PodView) -> Result<Known> {
-        if let Some(known) = self.known(&view.uid) {
+        if let Some(known) = self.known.get(&view.uid) {
             return Ok(known);
         }
         let stored = self.caller().get::<Secret>(&view.id, Deadline::after(ASK)).await?;

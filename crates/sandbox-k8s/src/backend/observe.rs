@@ -153,7 +153,7 @@ impl Story {
 pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosis> {
     let mut diagnosis = Diagnosis::default();
     let Some(view) = shared.watch.find(id).await? else {
-        if shared.known_as(id).is_none() {
+        if shared.known.of(id).is_none() {
             return Err(Error::NotFound { id: id.clone() });
         }
         diagnosis.summary = "its Pod is gone, and this client did not delete it".into();

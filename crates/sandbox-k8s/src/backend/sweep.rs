@@ -55,7 +55,7 @@ async fn remove(shared: &Shared, view: &PodView, secrets: &[Secret]) -> Result<b
         return Ok(false);
     }
     shared.watch.deleting(&view.uid);
-    shared.forget(&view.uid);
+    shared.known.forget(&view.uid);
     if secrets.iter().any(|secret| is_owner(secret, view)) {
         caller.delete::<Secret>(&view.id, &view.owner, None, deadline).await?;
     }

@@ -79,7 +79,7 @@ impl Undo {
 
     pub(super) async fn run(self) {
         if let Stored::As(uid) = &self.pod {
-            self.shared.forget(uid);
+            self.shared.known.forget(uid);
             self.shared.watch.deleting(uid);
         }
         let (pod, secret) = tokio::join!(self.remove::<Pod>(&self.pod), self.remove::<Secret>(&self.secret));
