@@ -11,7 +11,12 @@ fn main() -> Result<()> {
 async fn run() -> Result<()> {
     let client = Client::from_env().await?;
     // Detached: the sandbox outlives this program, until its lifetime ends.
-    let sbx = client.sandbox().detached().ttl(std::time::Duration::from_secs(600)).create().await?;
+    let sbx = client
+        .sandbox()
+        .detached()
+        .ttl(std::time::Duration::from_secs(600))
+        .create()
+        .await?;
     let training = sbx.shell("for epoch in 1 2 3 4; do echo epoch $epoch; sleep 0.3; done; exit 7");
     let job = training.spawn_detached().await?;
     println!("started {} in {}", job.id(), sbx.id());
@@ -23,7 +28,10 @@ async fn run() -> Result<()> {
     let client = Client::from_env().await?;
     let sbx = client.connect(&sandbox_id).await?;
     for job in sbx.jobs().await? {
-        println!("{} {} has written {} bytes", job.id, job.program, job.log_bytes);
+        println!(
+            "{} {} has written {} bytes",
+            job.id, job.program, job.log_bytes
+        );
     }
     // The log from its beginning, then new output, then the exit status.
     let mut log = sbx.job(job_id).follow().await?;

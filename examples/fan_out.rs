@@ -54,7 +54,13 @@ async fn run() -> Result<()> {
         }
     }
     let all = SANDBOXES * 1000;
-    println!("the sum of the numbers below {all} is {sum}, and should be {}", all * (all - 1) / 2);
-    println!("{SANDBOXES} sandboxes in {:.2} s, {failed} failed", begun.elapsed().as_secs_f64());
+    println!(
+        "the sum of the numbers below {all} is {sum}, and should be {}",
+        all * (all - 1) / 2
+    );
+    println!(
+        "{SANDBOXES} sandboxes in {:.2} s, {failed} failed",
+        begun.elapsed().as_secs_f64()
+    );
     Ok(())
 }

@@ -12,9 +12,9 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use sandbox::prelude::*;
 use sandbox::{
-    Access, Capabilities, Defaults, DeleteOptions, Diagnosis, Endpoint, EventStream, Freshness, Isolation,
-    KeyPair, ListFilter, LogOptions, LogStream, PrivateKey, PublicKey, SandboxBackend, SandboxEvent,
-    SandboxEventKind, SandboxSpec, SandboxState, SweepOptions, SweepReport, Uid,
+    Access, Capabilities, Defaults, DeleteOptions, Diagnosis, Endpoint, EventStream, Freshness,
+    Isolation, KeyPair, ListFilter, LogOptions, LogStream, PrivateKey, PublicKey, SandboxBackend,
+    SandboxEvent, SandboxEventKind, SandboxSpec, SandboxState, SweepOptions, SweepReport, Uid,
 };
 use sandbox_ssh::{SshOptions, SshSessions, TcpConnector};
 use sandbox_sshd::{Server, ServerConfig};
@@ -40,7 +40,10 @@ impl InProcess {
     }
 
     fn with<T>(&self, id: &SandboxId, look: impl FnOnce(&Running) -> T) -> Result<T> {
-        self.running().get(id).map(look).ok_or_else(|| Error::NotFound { id: id.clone() })
+        self.running()
+            .get(id)
+            .map(look)
+            .ok_or_else(|| Error::NotFound { id: id.clone() })
     }
 }
 
@@ -63,14 +66,17 @@ impl SandboxBackend for InProcess {
         let home = tempfile::tempdir().map_err(|error| failed("make a home", error))?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.map_err(|error| failed("listen", error))?;
-        let address = listener.local_addr().map_err(|error| failed("listen", error))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| failed("listen", error))?;
 
         let path = std::env::var_os("PATH").unwrap_or_default();
         let config = ServerConfig::new(host.private, vec![user.public.to_string()], home.path())
             .with_env([("PATH".into(), path)])
             .with_max_lifetime(spec.lifetime.max_lifetime);
         let server = Server::new(config).map_err(|error| failed("set up the server", error))?;
-        let serving = tokio::spawn(async move { server.serve_tcp(listener, std::future::pending()).await });
+        let serving =
+            tokio::spawn(async move { server.serve_tcp(listener, std::future::pending()).await });
 
         let info = SandboxInfo {
             id: id.clone(),
@@ -85,7 +91,10 @@ impl SandboxBackend for InProcess {
             labels: spec.labels,
             created_at: SystemTime::now(),
             expires_at: SystemTime::now().checked_add(spec.lifetime.max_lifetime),
-            isolation: Isolation { kind: "none".into(), applied: Vec::new() },
+            isolation: Isolation {
+                kind: "none".into(),
+                applied: Vec::new(),
+            },
             limits: Vec::new(),
         };
         let running = Running {
@@ -105,7 +114,11 @@ impl SandboxBackend for InProcess {
     }
 
     async fn list(&self, filter: ListFilter) -> Result<Vec<SandboxInfo>> {
-        let mut found: Vec<_> = self.running().values().map(|running| running.info.clone()).collect();
+        let mut found: Vec<_> = self
+            .running()
+            .values()
+            .map(|running| running.info.clone())
+            .collect();
         found.retain(|info| filter.matches(&info.labels));
         found.sort_by_key(|info| info.created_at);
         Ok(found)
@@ -114,7 +127,11 @@ impl SandboxBackend for InProcess {
     /// A creation waits for these events: a final one ends the wait, with its message.
     async fn events(&self, id: &SandboxId) -> Result<EventStream> {
         let at = self.with(id, |running| running.info.created_at)?;
-        let event = SandboxEvent { at, kind: SandboxEventKind::Addressed, message: "it listens".into() };
+        let event = SandboxEvent {
+            at,
+            kind: SandboxEventKind::Addressed,
+            message: "it listens".into(),
+        };
         // There are no other events until it is deleted.
         Ok(Box::pin(futures_util::stream::once(async { Ok(event) })))
     }
@@ -135,7 +152,9 @@ impl SandboxBackend for InProcess {
     }
 
     async fn logs(&self, id: &SandboxId, _: LogOptions) -> Result<LogStream> {
-        self.with(id, |_| -> LogStream { Box::pin(futures_util::stream::empty()) })
+        self.with(id, |_| -> LogStream {
+            Box::pin(futures_util::stream::empty())
+        })
     }
 
     async fn extend(&self, _: &SandboxId, _: Duration) -> Result<SandboxInfo> {
@@ -145,13 +164,21 @@ impl SandboxBackend for InProcess {
     /// Deleting a sandbox that no longer exists succeeds.
     async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()> {
         let mut all = self.running();
-        let meant = |running: &Running| options.uid.as_ref().is_none_or(|uid| *uid == running.info.uid);
+        let meant = |running: &Running| {
+            options
+                .uid
+                .as_ref()
+                .is_none_or(|uid| *uid == running.info.uid)
+        };
         if all.get(id).is_some_and(meant) {
             let gone = all.remove(id);
             drop(all);
             if let Some(running) = gone {
                 running.serving.abort();
-                running.home.close().map_err(|error| failed("remove its home", error))?;
+                running
+                    .home
+                    .close()
+                    .map_err(|error| failed("remove its home", error))?;
             }
         }
         Ok(())
@@ -176,16 +203,25 @@ fn failed(operation: &'static str, error: impl std::error::Error + Send + Sync +
 #[tokio::main]
 async fn main() -> Result<()> {
     let backend = Arc::new(InProcess::default());
-    let sessions = Arc::new(SshSessions::new(Arc::new(TcpConnector), SshOptions::default()));
+    let sessions = Arc::new(SshSessions::new(
+        Arc::new(TcpConnector),
+        SshOptions::default(),
+    ));
     let client = Client::with_parts(backend, sessions, Defaults::default());
 
     let sbx = client.sandbox().label("kind", "example").create().await?;
-    let port = sbx.info().port.map_or_else(|| "no port".to_owned(), |port| format!("port {port}"));
+    let port = sbx
+        .info()
+        .port
+        .map_or_else(|| "no port".to_owned(), |port| format!("port {port}"));
     println!("created {} at {port}", sbx.id());
     let out = sbx.shell("echo hello from $PWD").output().await?.check()?;
     print!("{}", out.stdout_lossy());
     sbx.files().write("note", "kept").await?;
-    println!("its file says {:?}", sbx.files().read_to_string("note").await?);
+    println!(
+        "its file says {:?}",
+        sbx.files().read_to_string("note").await?
+    );
     sbx.delete().await?;
     println!("left: {}", client.list(ListFilter::default()).await?.len());
     Ok(())

@@ -23,7 +23,9 @@ fn main() -> ExitCode {
     // First, before any thread: if this program was started again as the supervisor of a
     // sandbox, this line does not return.
     sandbox::local::init();
-    let Err(error) = run() else { return ExitCode::SUCCESS };
+    let Err(error) = run() else {
+        return ExitCode::SUCCESS;
+    };
     eprintln!("quickstart: {error}");
     let mut cause = std::error::Error::source(&error);
     while let Some(error) = cause {
@@ -38,10 +40,24 @@ async fn run() -> Result<()> {
     let client = Client::from_env().await?;
     let steps = Steps::begin();
 
-    let sbx = client.sandbox().ttl(Duration::from_secs(600)).label("example", "quickstart").create().await?;
-    steps.done(&format!("created {} ({})", sbx.id(), sbx.info().isolation.kind));
+    let sbx = client
+        .sandbox()
+        .ttl(Duration::from_secs(600))
+        .label("example", "quickstart")
+        .create()
+        .await?;
+    steps.done(&format!(
+        "created {} ({})",
+        sbx.id(),
+        sbx.info().isolation.kind
+    ));
 
-    let out = sbx.command("echo").arg("hello from inside").output().await?.check()?;
+    let out = sbx
+        .command("echo")
+        .arg("hello from inside")
+        .output()
+        .await?
+        .check()?;
     steps.done(&format!("ran a command: {}", out.stdout_lossy().trim_end()));
 
     let text = std::env::temp_dir().join(format!("{}.txt", sbx.id()));
@@ -50,26 +66,37 @@ async fn run() -> Result<()> {
     sbx.files().write("count.sh", SCRIPT).await?;
     steps.done(&format!("uploaded {size} bytes and a script"));
 
-    let mut script =
-        sbx.command("sh").args(["count.sh", "input.txt"]).timeout(Duration::from_secs(30)).spawn().await?;
+    let mut script = sbx
+        .command("sh")
+        .args(["count.sh", "input.txt"])
+        .timeout(Duration::from_secs(30))
+        .spawn()
+        .await?;
     while let Some(event) = script.next().await {
         match event? {
             ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => {
                 std::io::stdout().write_all(&bytes).map_err(failed)?;
             }
-            ExecEvent::Exited(status) => steps.done(&format!("ran the script, streaming: {status}")),
+            ExecEvent::Exited(status) => {
+                steps.done(&format!("ran the script, streaming: {status}"))
+            }
         }
     }
 
     let report = text.with_extension("report");
     sbx.download("report.txt", &report).await?;
     let report_text = std::fs::read_to_string(&report).map_err(failed)?;
-    steps.done(&format!("downloaded its report: {}", report_text.trim_end()));
+    steps.done(&format!(
+        "downloaded its report: {}",
+        report_text.trim_end()
+    ));
 
     sbx.delete().await?;
     steps.done("deleted it: no process, no mount, no file is left");
 
-    std::fs::remove_file(text).and_then(|()| std::fs::remove_file(report)).map_err(failed)
+    std::fs::remove_file(text)
+        .and_then(|()| std::fs::remove_file(report))
+        .map_err(failed)
 }
 
 /// Prints each step with its duration.

@@ -18,7 +18,9 @@ async fn run() -> Result<()> {
 
     // Answers the questions of a program, over its standard input.
     let mut asking = sbx
-        .shell("for n in 1 2 3; do printf 'a number? '; read x; echo \"twice $x is $((2 * x))\"; done")
+        .shell(
+            "for n in 1 2 3; do printf 'a number? '; read x; echo \"twice $x is $((2 * x))\"; done",
+        )
         .stdin_piped()
         .spawn()
         .await?;
@@ -40,20 +42,34 @@ async fn run() -> Result<()> {
 
     // Sends a signal to a program that would run forever. Another task could do that too: the control
     // is a separate handle.
-    let mut server =
-        sbx.shell("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done").spawn().await?;
+    let mut server = sbx
+        .shell("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done")
+        .spawn()
+        .await?;
     let control = server.control();
     while let Some(event) = server.next().await {
         match event? {
-            ExecEvent::Stdout(bytes) if bytes.starts_with(b"up") => control.signal(Signal::Term).await?,
+            ExecEvent::Stdout(bytes) if bytes.starts_with(b"up") => {
+                control.signal(Signal::Term).await?
+            }
             ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => print(&bytes),
             ExecEvent::Exited(status) => println!("[{status}]"),
         }
     }
 
     // A command that takes too long is killed, with everything it started.
-    let error = sbx.command("sleep").arg("60").timeout(Duration::from_millis(300)).output().await;
-    println!("{}", error.err().map_or_else(String::new, |error| error.to_string()));
+    let error = sbx
+        .command("sleep")
+        .arg("60")
+        .timeout(Duration::from_millis(300))
+        .output()
+        .await;
+    println!(
+        "{}",
+        error
+            .err()
+            .map_or_else(String::new, |error| error.to_string())
+    );
 
     sbx.delete().await
 }

@@ -17,10 +17,24 @@ async fn run() -> Result<()> {
     let sbx = client.sandbox().create().await?;
 
     // In a terminal, both outputs are one stream, lines end in \r\n, and input is echoed.
-    let mut shell = sbx.command("sh").env("PS1", "$ ").stdin_piped().pty(80, 24).spawn().await?;
+    let mut shell = sbx
+        .command("sh")
+        .env("PS1", "$ ")
+        .stdin_piped()
+        .pty(80, 24)
+        .spawn()
+        .await?;
     let control = shell.control();
-    let Some(mut keys) = shell.take_stdin() else { return sbx.delete().await };
-    let mut script = ["test -t 0 && echo a terminal\n", "stty size\n", "stty size\n", "exit 3\n"].into_iter();
+    let Some(mut keys) = shell.take_stdin() else {
+        return sbx.delete().await;
+    };
+    let mut script = [
+        "test -t 0 && echo a terminal\n",
+        "stty size\n",
+        "stty size\n",
+        "exit 3\n",
+    ]
+    .into_iter();
     let mut resized = false;
     while let Some(event) = shell.next().await {
         match event? {
@@ -29,7 +43,12 @@ async fn run() -> Result<()> {
                 // At the prompt, types the next line. Before the third, resizes the window.
                 if bytes.ends_with(b"$ ") || bytes.ends_with(b"# ") {
                     if script.len() == 2 && !resized {
-                        control.resize(PtySize { columns: 120, rows: 40 }).await?;
+                        control
+                            .resize(PtySize {
+                                columns: 120,
+                                rows: 40,
+                            })
+                            .await?;
                         resized = true;
                     }
                     if let Some(line) = script.next() {

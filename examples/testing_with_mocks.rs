@@ -9,14 +9,20 @@ use sandbox::prelude::*;
 /// The code under test: counts the lines of a file inside, and tries another command if the first one
 /// is missing.
 async fn count_lines(sbx: &Sandbox, path: &str) -> Result<Option<u64>> {
-    for argv in [["wc", "-l", path].as_slice(), ["grep", "-c", "", path].as_slice()] {
+    for argv in [
+        ["wc", "-l", path].as_slice(),
+        ["grep", "-c", "", path].as_slice(),
+    ] {
         let out = sbx.command(argv[0]).args(&argv[1..]).output().await?;
         if out.status == ExitStatus::Code(127) {
             continue;
         }
         let out = out.check()?;
         let text = out.stdout_lossy();
-        return Ok(text.split_whitespace().next().and_then(|word| word.parse().ok()));
+        return Ok(text
+            .split_whitespace()
+            .next()
+            .and_then(|word| word.parse().ok()));
     }
     Ok(None)
 }
@@ -44,8 +50,8 @@ mod tests {
     use std::time::SystemTime;
 
     use sandbox::{
-        Access, Defaults, Endpoint, ExecRequest, Isolation, KeyPair, MockSandboxBackend, MockSession,
-        MockSessionSource, Program, SandboxState, Uid,
+        Access, Defaults, Endpoint, ExecRequest, Isolation, KeyPair, MockSandboxBackend,
+        MockSession, MockSessionSource, Program, SandboxState, Uid,
     };
 
     use super::*;
@@ -66,7 +72,10 @@ mod tests {
             labels: Default::default(),
             created_at: SystemTime::now(),
             expires_at: None,
-            isolation: Isolation { kind: "none".into(), applied: Vec::new() },
+            isolation: Isolation {
+                kind: "none".into(),
+                applied: Vec::new(),
+            },
             limits: Vec::new(),
         };
         let mut backend = MockSandboxBackend::new();
@@ -83,7 +92,9 @@ mod tests {
             })
         });
         let mut sessions = MockSessionSource::new();
-        sessions.expect_session().return_once(move |_, _| Ok(Arc::new(session)));
+        sessions
+            .expect_session()
+            .return_once(move |_, _| Ok(Arc::new(session)));
         let client = Client::with_parts(Arc::new(backend), Arc::new(sessions), Defaults::default());
         client.connect(&id).await.unwrap()
     }
@@ -100,7 +111,12 @@ mod tests {
             .withf(|request, _| runs(request, "wc"))
             .times(1)
             .returning(|_, _| Ok(Output::new(ExitStatus::Code(0), "3 poem\n", "")));
-        assert_eq!(count_lines(&sandbox_with(session).await, "poem").await.unwrap(), Some(3));
+        assert_eq!(
+            count_lines(&sandbox_with(session).await, "poem")
+                .await
+                .unwrap(),
+            Some(3)
+        );
     }
 
     #[tokio::test]
@@ -114,6 +130,11 @@ mod tests {
             .expect_output()
             .withf(|request, _| runs(request, "grep"))
             .returning(|_, _| Ok(Output::new(ExitStatus::Code(0), "3\n", "")));
-        assert_eq!(count_lines(&sandbox_with(session).await, "poem").await.unwrap(), Some(3));
+        assert_eq!(
+            count_lines(&sandbox_with(session).await, "poem")
+                .await
+                .unwrap(),
+            Some(3)
+        );
     }
 }

@@ -16,10 +16,14 @@ async fn run() -> Result<()> {
     let client = Client::from_env().await?;
     let sbx = client.sandbox().create().await?;
     sbx.files().create_dir_all("site").await?;
-    sbx.files().write("site/index.html", "<h1>from a sandbox</h1>\n").await?;
+    sbx.files()
+        .write("site/index.html", "<h1>from a sandbox</h1>\n")
+        .await?;
 
     // A job keeps running when this program ends; its output goes to a log.
-    let server = sbx.command("python3").args(["-m", "http.server", "8000", "--directory", "site"]);
+    let server = sbx
+        .command("python3")
+        .args(["-m", "http.server", "8000", "--directory", "site"]);
     let server = server.spawn_detached().await?;
 
     // The local port is on loopback. Inside, the server needs to listen on loopback only.
@@ -34,7 +38,10 @@ async fn run() -> Result<()> {
         }
     };
     println!("{}", page.lines().last().unwrap_or_default());
-    println!("its log: {}", String::from_utf8_lossy(&server.logs().await?).trim_end());
+    println!(
+        "its log: {}",
+        String::from_utf8_lossy(&server.logs().await?).trim_end()
+    );
 
     server.signal(Signal::Term).await?;
     println!("the server ended: {}", server.wait().await?);

@@ -1,12 +1,18 @@
 //! The conformance list on this machine, and what only this backend has.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed assertion is the point")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed assertion is the point"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
-use sandbox::{Client, ConnectionStage, Defaults, Error, SandboxBackend, SessionSource, TransferReason};
+use sandbox::{
+    Client, ConnectionStage, Defaults, Error, SandboxBackend, SessionSource, TransferReason,
+};
 use sandbox_testkit::peers;
 use sandbox_tests::{Outcome, World, conformance};
 
@@ -14,28 +20,52 @@ use sandbox_tests::{Outcome, World, conformance};
 fn main() -> std::process::ExitCode {
     sandbox::local::init();
     let arguments = Arguments::from_args();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let state = tempfile::tempdir().expect("a directory");
     let path = state.path().to_owned();
     let world = World::new(move |defaults| client(&path, defaults));
 
     let mut trials = conformance(&world, runtime.handle());
     let mut own = |name: &'static str, run: fn(World, PathBuf) -> Running| {
-        let (world, path, handle) = (world.clone(), state.path().to_owned(), runtime.handle().clone());
+        let (world, path, handle) = (
+            world.clone(),
+            state.path().to_owned(),
+            runtime.handle().clone(),
+        );
         trials.push(Trial::test(name, move || {
-            handle.block_on(run(world, path)).map_err(|error| error.to_string().into())
+            handle
+                .block_on(run(world, path))
+                .map_err(|error| error.to_string().into())
         }));
     };
-    own("local::an_image_is_refused", |world, _| Box::pin(an_image_is_refused(world)));
-    own("local::a_full_disk_inside_is_told", |world, _| Box::pin(a_full_disk_inside_is_told(world)));
-    own("local::a_wrong_host_key_is_refused", |_, state| Box::pin(wrong_key(state, WrongKey::Host)));
-    own("local::a_wrong_user_key_is_refused", |_, state| Box::pin(wrong_key(state, WrongKey::User)));
+    own("local::an_image_is_refused", |world, _| {
+        Box::pin(an_image_is_refused(world))
+    });
+    own("local::a_full_disk_inside_is_told", |world, _| {
+        Box::pin(a_full_disk_inside_is_told(world))
+    });
+    own("local::a_wrong_host_key_is_refused", |_, state| {
+        Box::pin(wrong_key(state, WrongKey::Host))
+    });
+    own("local::a_wrong_user_key_is_refused", |_, state| {
+        Box::pin(wrong_key(state, WrongKey::User))
+    });
     let conclusion = libtest_mimic::run(&arguments, trials);
 
-    let left = std::fs::read_dir(state.path())
-        .map(|entries| entries.flatten().map(|entry| entry.path()).collect::<Vec<_>>());
-    let left: Vec<PathBuf> =
-        left.unwrap_or_default().into_iter().filter(|path| path.join("record.json").exists()).collect();
+    let left = std::fs::read_dir(state.path()).map(|entries| {
+        entries
+            .flatten()
+            .map(|entry| entry.path())
+            .collect::<Vec<_>>()
+    });
+    let left: Vec<PathBuf> = left
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|path| path.join("record.json").exists())
+        .collect();
     if !left.is_empty() {
         eprintln!("left behind: {left:?}");
         return std::process::ExitCode::FAILURE;
@@ -52,7 +82,10 @@ fn parts(state: &Path) -> (Arc<dyn SandboxBackend>, Arc<dyn SessionSource>) {
     let connector = Arc::new(sandbox_local::UnixConnector::new());
     (
         Arc::new(backend),
-        Arc::new(sandbox_ssh::SshSessions::new(connector, sandbox_ssh::SshOptions::default())),
+        Arc::new(sandbox_ssh::SshSessions::new(
+            connector,
+            sandbox_ssh::SshOptions::default(),
+        )),
     )
 }
 
@@ -62,15 +95,26 @@ fn client(state: &Path, defaults: Defaults) -> Client {
 }
 
 async fn an_image_is_refused(world: World) -> Outcome {
-    let error = world.sandbox().image("python:3.12-slim").create().await.unwrap_err();
+    let error = world
+        .sandbox()
+        .image("python:3.12-slim")
+        .create()
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }), "{error}");
-    assert!(error.to_string().contains("k8s") || error.to_string().contains("Kubernetes"), "{error}");
+    assert!(
+        error.to_string().contains("k8s") || error.to_string().contains("Kubernetes"),
+        "{error}"
+    );
     Ok(())
 }
 
 async fn a_full_disk_inside_is_told(world: World) -> Outcome {
     if !world.capabilities().limits.disk {
-        peers::skip("disk", "needs a system where a sandbox's disk can be limited");
+        peers::skip(
+            "disk",
+            "needs a system where a sandbox's disk can be limited",
+        );
         return Ok(());
     }
     let sbx = world.sandbox().disk("8Mi").create().await?;
@@ -90,7 +134,10 @@ enum WrongKey {
 }
 
 async fn wrong_key(state: PathBuf, which: WrongKey) -> Outcome {
-    let sbx = client(&state, Defaults::default()).sandbox().create().await?;
+    let sbx = client(&state, Defaults::default())
+        .sandbox()
+        .create()
+        .await?;
     let (backend, sessions) = parts(&state);
     let mut access = backend.access(sbx.id()).await?;
     let other = sandbox::KeyPair::generate()?;
@@ -110,7 +157,10 @@ async fn wrong_key(state: PathBuf, which: WrongKey) -> Outcome {
         Err(Error::Connection(error)) => assert_eq!(error.stage, expected, "{error}"),
         other => panic!("{other:?}"),
     }
-    assert!(began.elapsed() < std::time::Duration::from_secs(10), "it is final at once");
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(10),
+        "it is final at once"
+    );
     sbx.delete().await?;
     Ok(())
 }

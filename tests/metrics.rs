@@ -1,6 +1,10 @@
 //! What the SDK tells a recorder, on this machine.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed assertion is the point")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed assertion is the point"
+)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,8 +24,13 @@ fn main() {
     sandbox::metrics::describe();
 
     let state = tempfile::tempdir().expect("a directory");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(work(state.path())).expect("no work fails that is not to fail");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime
+        .block_on(work(state.path()))
+        .expect("no work fails that is not to fail");
     // Connections say goodbye in tasks of their own; with the runtime those have ended.
     drop(runtime);
     seen.check();
@@ -34,11 +43,26 @@ async fn work(state: &Path) -> Result<()> {
     let refused = client.sandbox().image("python:3.12-slim").create().await;
     assert!(refused.is_err(), "there are no images on this machine");
 
-    let sbx = client.sandbox().secret_env("TOKEN", SECRET).create().await?;
+    let sbx = client
+        .sandbox()
+        .secret_env("TOKEN", SECRET)
+        .create()
+        .await?;
     for code in ["0", "0", "3", "4"] {
-        drop(sbx.command("sh").args(["-c", &format!("exit {code} # {SECRET}")]).output().await?);
+        drop(
+            sbx.command("sh")
+                .args(["-c", &format!("exit {code} # {SECRET}")])
+                .output()
+                .await?,
+        );
     }
-    drop(sbx.command("sleep").arg("60").timeout(Duration::from_millis(50)).output().await);
+    drop(
+        sbx.command("sleep")
+            .arg("60")
+            .timeout(Duration::from_millis(50))
+            .output()
+            .await,
+    );
     let mut stream = sbx.command("cat").stdin("as it comes").spawn().await?;
     while let Some(event) = stream.next().await {
         assert!(!matches!(event?, ExecEvent::Stderr(_)));
@@ -81,10 +105,17 @@ impl Seen {
             let known = known.unwrap_or_else(|| panic!("{} is in no list", key.name()));
             let labels: Vec<_> = key.labels().map(|label| label.key()).collect();
             assert_eq!(labels, known.labels, "{}", known.name);
-            assert!(unit.is_some() && description.is_some_and(|text| *text == *known.help), "{}", known.name);
+            assert!(
+                unit.is_some() && description.is_some_and(|text| *text == *known.help),
+                "{}",
+                known.name
+            );
             assert_eq!(kind, of(known.kind), "{}", known.name);
             let values: Vec<_> = key.labels().map(|label| label.value().to_owned()).collect();
-            assert!(values.iter().all(|value| !value.contains(SECRET)), "{values:?}");
+            assert!(
+                values.iter().all(|value| !value.contains(SECRET)),
+                "{values:?}"
+            );
             told.push((format!("{} {}", known.name, values.join(" ")), value));
         }
         let count = |name: &str| match told.iter().find(|(found, _)| found.trim_end() == name) {
@@ -95,7 +126,11 @@ impl Seen {
         };
         for name in ["sandbox_creates_total", "sandbox_create_duration_seconds"] {
             for (outcome, times) in [("ok", 1.0), ("unsupported", 1.0), ("cancelled", 1.0)] {
-                assert_eq!(count(&format!("{name} local {outcome}")), times, "{name} {outcome}");
+                assert_eq!(
+                    count(&format!("{name} local {outcome}")),
+                    times,
+                    "{name} {outcome}"
+                );
             }
         }
         assert_eq!(count("sandbox_deletes_total local ok"), 1.0);
@@ -106,8 +141,16 @@ impl Seen {
             ("stream ok", 1.0),
             ("job ok", 1.0),
         ] {
-            assert_eq!(count(&format!("sandbox_commands_total {labels}")), times, "{labels}");
-            assert_eq!(count(&format!("sandbox_command_duration_seconds {labels}")), times, "{labels}");
+            assert_eq!(
+                count(&format!("sandbox_commands_total {labels}")),
+                times,
+                "{labels}"
+            );
+            assert_eq!(
+                count(&format!("sandbox_command_duration_seconds {labels}")),
+                times,
+                "{labels}"
+            );
         }
         assert_eq!(count("sandbox_transfers_total upload ok"), 1.0);
         assert_eq!(count("sandbox_transfer_bytes_total upload"), 1000.0);
@@ -116,11 +159,17 @@ impl Seen {
         assert_eq!(count("sandbox_transfers_total download transfer"), 1.0);
 
         let opened = count("sandbox_ssh_connections_opened_total");
-        assert!(opened >= 2.0, "commands and files have connections of their own");
+        assert!(
+            opened >= 2.0,
+            "commands and files have connections of their own"
+        );
         assert_eq!(count("sandbox_ssh_connections_closed_total"), opened);
         assert_eq!(count("sandbox_ssh_connections"), 0.0, "all are closed");
         assert_eq!(count("sandbox_ssh_channels_in_use"), 0.0, "none is in use");
-        assert!(count("sandbox_ssh_channel_wait_seconds ok") >= 8.0, "each command had a channel");
+        assert!(
+            count("sandbox_ssh_channel_wait_seconds ok") >= 8.0,
+            "each command had a channel"
+        );
         assert!(count("sandbox_ssh_dials_total commands ok") >= 1.0);
         assert!(count("sandbox_ssh_dial_duration_seconds files ok") >= 1.0);
     }

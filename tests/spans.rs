@@ -1,6 +1,10 @@
 //! The spans and events that `docs/OBSERVABILITY.md` lists are what a subscriber sees, and no secret is in any.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed assertion is the point")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed assertion is the point"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write};
@@ -28,8 +32,13 @@ fn main() {
     let seen = Seen::default();
     tracing_subscriber::registry().with(seen.clone()).init();
     let state = tempfile::tempdir().expect("a directory");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(work(state.path())).expect("no work fails that is not to fail");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime
+        .block_on(work(state.path()))
+        .expect("no work fails that is not to fail");
     // Connections say goodbye in tasks of their own; with the runtime those have ended.
     drop(runtime);
     seen.check();
@@ -39,15 +48,41 @@ fn main() {
 /// Something of everything that has a span, with a secret wherever one could be.
 async fn work(state: &Path) -> Result<()> {
     let client = client(state);
-    let sbx = client.sandbox().env("MODE", SECRET).secret_env("TOKEN", SECRET).create().await?;
-    sbx.command("echo").arg(SECRET).env("MORE", SECRET).output().await?.check()?;
-    assert!(sbx.command(format!("/{SECRET}")).output().await.is_ok_and(|output| !output.status.success()));
+    let sbx = client
+        .sandbox()
+        .env("MODE", SECRET)
+        .secret_env("TOKEN", SECRET)
+        .create()
+        .await?;
+    sbx.command("echo")
+        .arg(SECRET)
+        .env("MORE", SECRET)
+        .output()
+        .await?
+        .check()?;
+    assert!(
+        sbx.command(format!("/{SECRET}"))
+            .output()
+            .await
+            .is_ok_and(|output| !output.status.success())
+    );
     let mut stream = sbx.command("cat").stdin(SECRET).spawn().await?;
     while let Some(event) = stream.next().await {
         event?;
     }
-    drop(sbx.shell(format!("sleep 60 # {SECRET}")).timeout(Duration::from_millis(50)).output().await);
-    let _ended = sbx.command("echo").arg(SECRET).spawn_detached().await?.wait().await?;
+    drop(
+        sbx.shell(format!("sleep 60 # {SECRET}"))
+            .timeout(Duration::from_millis(50))
+            .output()
+            .await,
+    );
+    let _ended = sbx
+        .command("echo")
+        .arg(SECRET)
+        .spawn_detached()
+        .await?
+        .wait()
+        .await?;
     sbx.files().write("file", SECRET).await?;
     sbx.files().read("file").await?;
     sbx.delete().await?;
@@ -82,16 +117,28 @@ struct Told {
 impl Seen {
     fn check(&self) {
         let told = self.0.lock().unwrap();
-        assert!(told.text.len() > 1000 && !told.text.contains(SECRET), "a secret was told:\n{}", told.text);
+        assert!(
+            told.text.len() > 1000 && !told.text.contains(SECRET),
+            "a secret was told:\n{}",
+            told.text
+        );
         for (name, fields) in listed("## Spans") {
             assert_eq!(told.spans.get(&name), Some(&fields), "the fields of {name}");
         }
         let known: BTreeSet<_> = listed("## Spans").into_keys().collect();
-        let unknown: Vec<_> = told.spans.keys().filter(|name| !known.contains(*name)).collect();
+        let unknown: Vec<_> = told
+            .spans
+            .keys()
+            .filter(|name| !known.contains(*name))
+            .collect();
         assert!(unknown.is_empty(), "{unknown:?} are not on the page");
         let events = listed("## Events");
         for name in ["connected", "a command is done with"] {
-            assert_eq!(told.events.get(name), events.get(name), "the fields of {name}");
+            assert_eq!(
+                told.events.get(name),
+                events.get(name),
+                "the fields of {name}"
+            );
         }
     }
 }
@@ -99,8 +146,10 @@ impl Seen {
 /// The names in the first column of the page's table below a heading, with the names of the fields in its last.
 fn listed(heading: &str) -> BTreeMap<String, BTreeSet<String>> {
     let (_, below) = PAGE.split_once(heading).expect("the heading");
-    let rows =
-        below.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with("| `"));
+    let rows = below
+        .lines()
+        .skip_while(|line| !line.starts_with("| `"))
+        .take_while(|line| line.starts_with("| `"));
     let names = |cell: &str| {
         // What a field can be stands in parentheses.
         let mut depth = 0;
@@ -109,7 +158,12 @@ fn listed(heading: &str) -> BTreeMap<String, BTreeSet<String>> {
             depth == 0
         });
         let plain: String = plain.collect();
-        plain.split('`').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>()
+        plain
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect::<BTreeSet<_>>()
     };
     let table = rows.map(|row| {
         let cells: Vec<_> = row.trim_matches('|').split('|').collect();
@@ -125,7 +179,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Seen {
         if meta.target().starts_with("sandbox") {
             let mut told = self.0.lock().unwrap();
             attributes.record(&mut Text(&mut told.text));
-            let fields = meta.fields().iter().map(|field| field.name().to_owned()).collect();
+            let fields = meta
+                .fields()
+                .iter()
+                .map(|field| field.name().to_owned())
+                .collect();
             told.spans.insert(meta.name().to_owned(), fields);
         }
     }
@@ -141,7 +199,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Seen {
             let mut said = String::new();
             event.record(&mut Text(&mut said));
             told.text.push_str(&said);
-            let message = said.lines().find_map(|line| line.strip_prefix("message=")).unwrap_or_default();
+            let message = said
+                .lines()
+                .find_map(|line| line.strip_prefix("message="))
+                .unwrap_or_default();
             let fields = meta.fields().iter().map(|field| field.name().to_owned());
             let fields = fields.filter(|name| name != "message").collect();
             told.events.insert(message.to_owned(), fields);

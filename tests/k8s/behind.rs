@@ -12,7 +12,10 @@ use sandbox_tests::{Outcome, World, cases};
 
 use crate::cluster::{api, namespace};
 
-cases![a_pod_that_was_deleted_ends_all_its_commands, a_pod_under_the_same_name_is_another];
+cases![
+    a_pod_that_was_deleted_ends_all_its_commands,
+    a_pod_under_the_same_name_is_another
+];
 
 async fn a_pod_that_was_deleted_ends_all_its_commands(world: World) -> Outcome {
     let sbx = world.sandbox().create().await?;
@@ -25,18 +28,50 @@ async fn a_pod_that_was_deleted_ends_all_its_commands(world: World) -> Outcome {
     }
 
     delete_pod(sbx.id()).await?;
-    let collected = collected.await?.expect_err("the command cannot have ended well");
-    assert!(matches!(collected, Error::Command { cause: CommandCause::Lost, .. }), "{collected:?}");
+    let collected = collected
+        .await?
+        .expect_err("the command cannot have ended well");
+    assert!(
+        matches!(
+            collected,
+            Error::Command {
+                cause: CommandCause::Lost,
+                ..
+            }
+        ),
+        "{collected:?}"
+    );
     let why = collected.source().expect("an explanation").to_string();
     let said = [sbx.id().as_str(), "gone", "being deleted"];
     assert!(said.iter().any(|words| why.contains(words)), "{why}");
-    let streamed = streamed.wait().await.expect_err("the command cannot have ended well");
-    assert!(matches!(streamed, Error::Command { cause: CommandCause::Lost, .. }), "{streamed:?}");
+    let streamed = streamed
+        .wait()
+        .await
+        .expect_err("the command cannot have ended well");
+    assert!(
+        matches!(
+            streamed,
+            Error::Command {
+                cause: CommandCause::Lost,
+                ..
+            }
+        ),
+        "{streamed:?}"
+    );
     assert!(sbx.command("true").output().await.is_err());
-    assert!(matches!(world.get_sandbox_info(sbx.id()).await, Err(Error::NotFound { .. })));
+    assert!(matches!(
+        world.get_sandbox_info(sbx.id()).await,
+        Err(Error::NotFound { .. })
+    ));
     // Its keys are still there: the Pod was theirs, and not the other way round.
     sbx.delete().await?;
-    assert!(secrets().await?.get_opt(&secret_name(sbx.id())).await?.is_none());
+    assert!(
+        secrets()
+            .await?
+            .get_opt(&secret_name(sbx.id()))
+            .await?
+            .is_none()
+    );
     Ok(())
 }
 
@@ -44,12 +79,23 @@ async fn a_pod_under_the_same_name_is_another(world: World) -> Outcome {
     let former = world.sandbox().create().await?;
     former.command("true").output().await?.check()?;
     delete_pod(former.id()).await?;
-    secrets().await?.delete(&secret_name(former.id()), &DeleteParams::default()).await?;
+    secrets()
+        .await?
+        .delete(&secret_name(former.id()), &DeleteParams::default())
+        .await?;
 
-    let latter = world.fresh().sandbox().id(former.id().as_str()).create().await?;
+    let latter = world
+        .fresh()
+        .sandbox()
+        .id(former.id().as_str())
+        .create()
+        .await?;
     assert_ne!(former.uid(), latter.uid());
     let reached = former.command("true").output().await;
-    assert!(reached.is_err(), "the former handle reaches the latter sandbox: {reached:?}");
+    assert!(
+        reached.is_err(),
+        "the former handle reaches the latter sandbox: {reached:?}"
+    );
     former.delete().await?;
     latter.command("true").output().await?.check()?;
     latter.delete().await?;
@@ -58,7 +104,8 @@ async fn a_pod_under_the_same_name_is_another(world: World) -> Outcome {
 
 async fn delete_pod(id: &SandboxId) -> Outcome {
     let pods: Api<Pod> = Api::namespaced(api().await?, namespace());
-    pods.delete(id.as_str(), &DeleteParams::default().grace_period(0)).await?;
+    pods.delete(id.as_str(), &DeleteParams::default().grace_period(0))
+        .await?;
     while pods.get_opt(id.as_str()).await?.is_some() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -61,7 +61,8 @@ impl Namespace {
             }
         };
         let client = made.as_ref().map(|path| path.to_path_buf());
-        RUN.set(Run { namespace, client }).map_err(|_| "a run has begun already")?;
+        RUN.set(Run { namespace, client })
+            .map_err(|_| "a run has begun already")?;
         Ok(Self { api, made })
     }
 
@@ -97,13 +98,22 @@ pub(crate) async fn remove(client: &kube::Client, namespace: &str) -> Outcome {
 }
 
 /// The names of the Pods and Secrets that are sandboxes' in a namespace.
-pub(crate) async fn ours(client: &kube::Client, namespace: &str) -> Result<Vec<String>, kube::Error> {
+pub(crate) async fn ours(
+    client: &kube::Client,
+    namespace: &str,
+) -> Result<Vec<String>, kube::Error> {
     let params = ListParams::default().labels(&labels::selector());
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let (pods, secrets) = tokio::try_join!(pods.list(&params), secrets.list(&params))?;
     let pods = pods.iter().map(|pod| format!("Pod {}", pod.name_any()));
-    Ok(pods.chain(secrets.iter().map(|secret| format!("Secret {}", secret.name_any()))).collect())
+    Ok(pods
+        .chain(
+            secrets
+                .iter()
+                .map(|secret| format!("Secret {}", secret.name_any())),
+        )
+        .collect())
 }
 
 /// Waits until Pods can be made in a new namespace: admission refuses them until its service
@@ -127,7 +137,11 @@ pub(crate) fn namespace() -> &'static str {
 
 /// A kubeconfig with no more rights than `deploy/` gives, where the namespace was made here.
 pub(crate) fn kubeconfig() -> PathBuf {
-    run().client.clone().or_else(|| std::env::var_os(KUBECONFIG).map(PathBuf::from)).unwrap_or_default()
+    run()
+        .client
+        .clone()
+        .or_else(|| std::env::var_os(KUBECONFIG).map(PathBuf::from))
+        .unwrap_or_default()
 }
 
 /// The API server with the rights that were given, to look at what is really there and to
@@ -152,7 +166,9 @@ pub(crate) fn client(runtime: &Handle, mut defaults: Defaults) -> Client {
     // Other clients shall take a sandbox up, which is for detached ones: an attached one's key
     // is its maker's alone.
     let lifetime = &mut defaults.lifetime;
-    lifetime.attach_timeout.take_if(|timeout| *timeout == Lifetime::DEFAULT_ATTACH);
+    lifetime
+        .attach_timeout
+        .take_if(|timeout| *timeout == Lifetime::DEFAULT_ATTACH);
     defaults.image = Some(image());
     // A runtime's own thread may not wait for it.
     let handle = runtime.clone();
@@ -161,8 +177,10 @@ pub(crate) fn client(runtime: &Handle, mut defaults: Defaults) -> Client {
 }
 
 pub(crate) fn parts(backend: KubernetesBackend, defaults: Defaults) -> Client {
-    let sessions =
-        sandbox_ssh::SshSessions::new(Arc::new(backend.connector()), sandbox_ssh::SshOptions::default());
+    let sessions = sandbox_ssh::SshSessions::new(
+        Arc::new(backend.connector()),
+        sandbox_ssh::SshOptions::default(),
+    );
     Client::with_parts(Arc::new(backend), Arc::new(sessions), defaults)
 }
 
@@ -185,7 +203,8 @@ pub(crate) fn options() -> KubernetesOptions {
     let server = std::env::var("SANDBOX_TEST_SERVER_IMAGE");
     let mut options = KubernetesOptions::default();
     options.namespace = Some(namespace().to_owned());
-    options.server_image = Some(server.unwrap_or_else(|_| format!("localhost/sandbox-sshd:{version}")));
+    options.server_image =
+        Some(server.unwrap_or_else(|_| format!("localhost/sandbox-sshd:{version}")));
     options.image_pull_policy = Some(PullPolicy::IfNotPresent);
     options.transport = match std::env::var("SANDBOX_TEST_TRANSPORT").as_deref() {
         Ok("direct") => Transport::Direct,

@@ -25,14 +25,20 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 async fn the_job_of_deploy_collects_what_is_over_and_keys_without_a_pod(_: World) -> Outcome {
     // With the restricted standard enforced, where the cluster can.
-    deployed::within(true, async |api, namespace| collected(&api, &namespace).await).await
+    deployed::within(true, async |api, namespace| {
+        collected(&api, &namespace).await
+    })
+    .await
 }
 
 async fn collected(api: &kube::Client, namespace: &str) -> Outcome {
     let (stays, over) = left(api, namespace).await?;
     let pods: Api<Pod> = Api::namespaced(api.clone(), namespace);
     let has_ended = |pod: &Pod| {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let phase = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref());
         matches!(phase, Some("Succeeded" | "Failed"))
     };
     while !has_ended(&pods.get(over.as_str()).await?) {
@@ -43,7 +49,8 @@ async fn collected(api: &kube::Client, namespace: &str) -> Outcome {
     let objects = |id: &SandboxId| vec![format!("Pod {id}"), format!("Secret {id}-keys")];
     until(api, namespace, &objects(&stays)).await?;
 
-    pods.delete(stays.as_str(), &DeleteParams::default().grace_period(0)).await?;
+    pods.delete(stays.as_str(), &DeleteParams::default().grace_period(0))
+        .await?;
     let keys = [format!("Secret {stays}-keys")];
     until(api, namespace, &keys).await?;
     let kubeconfig = deployed::kubeconfig(api, namespace, GC).await?;
@@ -52,9 +59,14 @@ async fn collected(api: &kube::Client, namespace: &str) -> Outcome {
     options.namespace = Some(namespace.to_owned());
     let now = KubernetesBackend::new(gc.clone(), options.clone());
     let report = now.sweep(SweepOptions::default()).await?;
-    assert!(report.removed.is_empty(), "they may be those of one that is being made: {report:?}");
+    assert!(
+        report.removed.is_empty(),
+        "they may be those of one that is being made: {report:?}"
+    );
     until(api, namespace, &keys).await?;
-    let report = KubernetesBackend::new(later(gc, LATER), options).sweep(SweepOptions::default()).await?;
+    let report = KubernetesBackend::new(later(gc, LATER), options)
+        .sweep(SweepOptions::default())
+        .await?;
     let removed: Vec<_> = report.removed.iter().map(|swept| &swept.id).collect();
     assert_eq!(removed, [&stays]);
     until(api, namespace, &[]).await
@@ -69,8 +81,16 @@ async fn left(api: &kube::Client, namespace: &str) -> Outcome<(SandboxId, Sandbo
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
     let maker = parts(backend, defaults);
-    let stays = maker.sandbox().detached().ttl(Duration::from_secs(3600)).create();
-    let over = maker.sandbox().detached().ttl(Duration::from_secs(5)).create();
+    let stays = maker
+        .sandbox()
+        .detached()
+        .ttl(Duration::from_secs(3600))
+        .create();
+    let over = maker
+        .sandbox()
+        .detached()
+        .ttl(Duration::from_secs(5))
+        .create();
     let (stays, over) = tokio::try_join!(stays, over)?;
     Ok((stays.id().clone(), over.id().clone()))
 }
@@ -78,7 +98,10 @@ async fn left(api: &kube::Client, namespace: &str) -> Outcome<(SandboxId, Sandbo
 /// The CronJob's Job, now. Kubernetes 1.20 has no CronJob of this version, and its Jobs are the same.
 async fn run(api: &kube::Client, namespace: &str) -> Outcome {
     let manifests = deployed::manifests(namespace)?;
-    let cron = manifests.iter().find(|document| document.contains("kind: CronJob")).ok_or("no CronJob")?;
+    let cron = manifests
+        .iter()
+        .find(|document| document.contains("kind: CronJob"))
+        .ok_or("no CronJob")?;
     let cron: Value = serde_saphyr::from_str(cron)?;
     let mut job = json!({
         "apiVersion": "batch/v1", "kind": "Job",
@@ -87,21 +110,27 @@ async fn run(api: &kube::Client, namespace: &str) -> Outcome {
     });
     let container = &mut job["spec"]["template"]["spec"]["containers"][0];
     let version = env!("CARGO_PKG_VERSION");
-    container["image"] =
-        std::env::var(COMMAND).unwrap_or_else(|_| format!("localhost/sandbox-command:{version}")).into();
+    container["image"] = std::env::var(COMMAND)
+        .unwrap_or_else(|_| format!("localhost/sandbox-command:{version}"))
+        .into();
     // A cluster may have no network of services; where the API server really is, it always knows.
-    let env = container["env"].as_array_mut().ok_or("a container without variables")?;
+    let env = container["env"]
+        .as_array_mut()
+        .ok_or("a container without variables")?;
     let (host, port) = address(api).await?;
     env.push(json!({"name": "KUBERNETES_SERVICE_HOST", "value": host}));
     env.push(json!({"name": "KUBERNETES_SERVICE_PORT", "value": port.to_string()}));
 
     let jobs: Api<Job> = Api::namespaced(api.clone(), namespace);
-    jobs.create(&PostParams::default(), &serde_json::from_value(job)?).await?;
+    jobs.create(&PostParams::default(), &serde_json::from_value(job)?)
+        .await?;
     loop {
         let status = jobs.get("gc-now").await?.status.unwrap_or_default();
         match (status.succeeded, status.failed) {
             (Some(1..), _) => return Ok(()),
-            (_, Some(1..)) => return Err(format!("gc failed: {}", said(api, namespace).await?).into()),
+            (_, Some(1..)) => {
+                return Err(format!("gc failed: {}", said(api, namespace).await?).into());
+            }
             _ => tokio::time::sleep(PAUSE).await,
         }
     }
@@ -109,18 +138,38 @@ async fn run(api: &kube::Client, namespace: &str) -> Outcome {
 
 async fn address(api: &kube::Client) -> Outcome<(String, i32)> {
     let endpoints: Api<Endpoints> = Api::namespaced(api.clone(), "default");
-    let subsets = endpoints.get("kubernetes").await?.subsets.ok_or("an API server without an address")?;
-    let subset = subsets.into_iter().next().ok_or("an API server without an address")?;
-    let address = subset.addresses.and_then(|all| all.into_iter().next()).ok_or("no address")?;
-    let port = subset.ports.and_then(|all| all.into_iter().next()).ok_or("no port")?;
+    let subsets = endpoints
+        .get("kubernetes")
+        .await?
+        .subsets
+        .ok_or("an API server without an address")?;
+    let subset = subsets
+        .into_iter()
+        .next()
+        .ok_or("an API server without an address")?;
+    let address = subset
+        .addresses
+        .and_then(|all| all.into_iter().next())
+        .ok_or("no address")?;
+    let port = subset
+        .ports
+        .and_then(|all| all.into_iter().next())
+        .ok_or("no port")?;
     Ok((address.ip, port.port))
 }
 
 async fn said(api: &kube::Client, namespace: &str) -> Outcome<String> {
     let pods: Api<Pod> = Api::namespaced(api.clone(), namespace);
     let params = ListParams::default().labels("app.kubernetes.io/name=sandbox-gc");
-    let pod = pods.list(&params).await?.items.pop().and_then(|pod| pod.metadata.name);
-    Ok(pods.logs(&pod.ok_or("its Pod is gone")?, &LogParams::default()).await?)
+    let pod = pods
+        .list(&params)
+        .await?
+        .items
+        .pop()
+        .and_then(|pod| pod.metadata.name);
+    Ok(pods
+        .logs(&pod.ok_or("its Pod is gone")?, &LogParams::default())
+        .await?)
 }
 
 /// Until exactly these are there.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use sandbox::{CreationReason, DeleteOptions, Error, Freshness, SandboxBackend, SandboxId, SandboxSpec};
+use sandbox::{
+    CreationReason, DeleteOptions, Error, Freshness, SandboxBackend, SandboxId, SandboxSpec,
+};
 use sandbox_k8s::options::{KubernetesOptions, PullPolicy};
 use sandbox_tests::{Outcome, World, cases};
 
@@ -18,7 +20,8 @@ cases![
 
 async fn a_dropped_creation_leaves_nothing(_: World) -> Outcome {
     let backend = backend(options()).await?;
-    let dropped = [0, 1, 5, 20, 60].map(|patience| dropped_after(&backend, Duration::from_millis(patience)));
+    let dropped =
+        [0, 1, 5, 20, 60].map(|patience| dropped_after(&backend, Duration::from_millis(patience)));
     futures_util::future::try_join_all(dropped).await?;
     Ok(())
 }
@@ -27,8 +30,14 @@ async fn dropped_after(backend: &impl SandboxBackend, patience: Duration) -> Out
     let id = SandboxId::generate()?;
     let mut spec = spec(&image());
     spec.id = Some(id.clone());
-    if tokio::time::timeout(patience, backend.create(spec)).await.is_ok() {
-        return backend.delete(&id, DeleteOptions::default()).await.map_err(Into::into);
+    if tokio::time::timeout(patience, backend.create(spec))
+        .await
+        .is_ok()
+    {
+        return backend
+            .delete(&id, DeleteOptions::default())
+            .await
+            .map_err(Into::into);
     }
     // It may be sent still; then it is undone.
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -38,7 +47,11 @@ async fn dropped_after(backend: &impl SandboxBackend, patience: Duration) -> Out
             _ => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
-    Err(format!("after {patience:?}: {:?}", backend.get(&id, Freshness::Latest).await).into())
+    Err(format!(
+        "after {patience:?}: {:?}",
+        backend.get(&id, Freshness::Latest).await
+    )
+    .into())
 }
 
 /// Creates what cannot come to be, and returns how that is told.
@@ -80,7 +93,11 @@ async fn no_room_is_told(_: World) -> Outcome {
 async fn a_missing_namespace_is_told(_: World) -> Outcome {
     let mut elsewhere = options();
     elsewhere.namespace = Some("no-such-namespace".into());
-    let error = backend(elsewhere).await?.create(spec(&image())).await.unwrap_err();
+    let error = backend(elsewhere)
+        .await?
+        .create(spec(&image()))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("no-such-namespace"), "{error}");
     if let Error::Creation(creation) = error {
         assert_eq!(creation.reason, CreationReason::Rejected);

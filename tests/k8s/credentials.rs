@@ -30,7 +30,10 @@ async fn client(user: Option<Value>, cluster: Option<Value>) -> Outcome<sandbox:
             }
         }
     })?;
-    of(KubernetesBackend::new(connect(Some(&file), None).await?, options()))
+    of(KubernetesBackend::new(
+        connect(Some(&file), None).await?,
+        options(),
+    ))
 }
 
 fn of(backend: KubernetesBackend) -> Outcome<sandbox::Client> {
@@ -42,20 +45,38 @@ fn of(backend: KubernetesBackend) -> Outcome<sandbox::Client> {
 
 /// What is told of a creation, and of a look at what there is.
 async fn told(client: &sandbox::Client) -> Outcome<[Error; 2]> {
-    let created = client.sandbox().create().await.err().ok_or("it was created")?;
-    let listed = client.list(ListFilter::default()).await.err().ok_or("it was listed")?;
+    let created = client
+        .sandbox()
+        .create()
+        .await
+        .err()
+        .ok_or("it was created")?;
+    let listed = client
+        .list(ListFilter::default())
+        .await
+        .err()
+        .ok_or("it was listed")?;
     println!("{created}\n{listed}");
     Ok([created, listed])
 }
 
 async fn a_token_that_is_not_accepted(_: World) -> Outcome {
-    let [created, listed] = told(&client(Some(json!({"token": "of-yesterday"})), None).await?).await?;
-    let Error::Creation(creation) = &created else { return Err(format!("{created:?}").into()) };
+    let [created, listed] =
+        told(&client(Some(json!({"token": "of-yesterday"})), None).await?).await?;
+    let Error::Creation(creation) = &created else {
+        return Err(format!("{created:?}").into());
+    };
     assert_eq!(creation.reason, CreationReason::Rejected);
     for error in [&created, &listed] {
         let text = error.to_string();
-        assert!(text.contains("does not accept the credentials") && text.contains("log in again"), "{text}");
-        assert!(!error.is_retryable() && !text.contains("of-yesterday"), "{error:?}");
+        assert!(
+            text.contains("does not accept the credentials") && text.contains("log in again"),
+            "{text}"
+        );
+        assert!(
+            !error.is_retryable() && !text.contains("of-yesterday"),
+            "{error:?}"
+        );
     }
     Ok(())
 }
@@ -69,9 +90,16 @@ async fn a_program_that_gives_none(_: World) -> Outcome {
         let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never",
                           "command": "sh", "args": ["-c", script]});
         let user = json!({"exec": exec});
-        let text = client(Some(user), None).await.err().ok_or("a client was made")?.to_string();
+        let text = client(Some(user), None)
+            .await
+            .err()
+            .ok_or("a client was made")?
+            .to_string();
         println!("{text}");
-        assert!(text.contains("credentials") && text.contains(said), "{text}");
+        assert!(
+            text.contains("credentials") && text.contains(said),
+            "{text}"
+        );
         // It may be a token.
         assert!(!text.contains("secret-words"), "{text}");
     }
@@ -80,12 +108,24 @@ async fn a_program_that_gives_none(_: World) -> Outcome {
 
 async fn an_account_without_rights(_: World) -> Outcome {
     let kubeconfig = deployed::kubeconfig(&api().await?, namespace(), "default").await?;
-    let client = of(KubernetesBackend::new(connect(Some(&kubeconfig), None).await?, options()))?;
+    let client = of(KubernetesBackend::new(
+        connect(Some(&kubeconfig), None).await?,
+        options(),
+    ))?;
     let [created, listed] = told(&client).await?;
     for (error, right) in [(&created, "create secrets"), (&listed, "list pods")] {
         let text = error.to_string();
-        assert!(text.contains(&format!("no right to {right} in the namespace {}", namespace())), "{text}");
-        assert!(text.contains("RoleBinding") && !error.is_retryable(), "{text}");
+        assert!(
+            text.contains(&format!(
+                "no right to {right} in the namespace {}",
+                namespace()
+            )),
+            "{text}"
+        );
+        assert!(
+            text.contains("RoleBinding") && !error.is_retryable(),
+            "{text}"
+        );
     }
     Ok(())
 }
@@ -115,16 +155,32 @@ async fn an_account_that_may_not_reach_pods(_: World) -> Outcome {
     let mut options = options();
     options.transport = Transport::PortForward;
     let kubeconfig = deployed::kubeconfig(&api().await?, namespace(), "near").await?;
-    let client = of(KubernetesBackend::new(connect(Some(&kubeconfig), None).await?, options))?;
-    let error = client.sandbox().create().await.err().ok_or("it was created")?;
+    let client = of(KubernetesBackend::new(
+        connect(Some(&kubeconfig), None).await?,
+        options,
+    ))?;
+    let error = client
+        .sandbox()
+        .create()
+        .await
+        .err()
+        .ok_or("it was created")?;
     println!("{error}");
-    assert!(error.to_string().contains("no right to get and create pods/portforward"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("no right to get and create pods/portforward"),
+        "{error}"
+    );
     Ok(())
 }
 
 async fn a_server_that_is_not_there(_: World) -> Outcome {
     for error in told(&client(None, Some(json!({"server": "https://127.0.0.1:1"}))).await?).await? {
-        assert!(error.to_string().contains("API server does not answer") && error.is_retryable(), "{error}");
+        assert!(
+            error.to_string().contains("API server does not answer") && error.is_retryable(),
+            "{error}"
+        );
     }
     Ok(())
 }

@@ -22,10 +22,16 @@ const NEWER: (&str, u32) = ("kind: CronJob", 21);
 /// The manifests as `kubectl apply -k deploy` would send them, for a namespace of this name.
 pub(crate) fn manifests(namespace: &str) -> Outcome<Vec<String>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
-    let output = Command::new("kubectl").arg("kustomize").arg(directory).output()?;
+    let output = Command::new("kubectl")
+        .arg("kustomize")
+        .arg(directory)
+        .output()?;
     let text = String::from_utf8(successful(output)?.stdout)?;
     let text = text
-        .replace("namespace: sandboxes\n", &format!("namespace: {namespace}\n"))
+        .replace(
+            "namespace: sandboxes\n",
+            &format!("namespace: {namespace}\n"),
+        )
         .replace("name: sandboxes\n", &format!("name: {namespace}\n"));
     Ok(text.split("\n---\n").map(str::to_owned).collect())
 }
@@ -65,9 +71,17 @@ pub(crate) async fn kubeconfig(
     account: &str,
 ) -> Outcome<tempfile::TempPath> {
     let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
-    let spec = TokenRequestSpec { expiration_seconds: Some(3600), ..TokenRequestSpec::default() };
-    let wanted = serde_json::to_vec(&TokenRequest { spec, ..TokenRequest::default() })?;
-    let request = http::Request::post(path).header("content-type", "application/json").body(wanted)?;
+    let spec = TokenRequestSpec {
+        expiration_seconds: Some(3600),
+        ..TokenRequestSpec::default()
+    };
+    let wanted = serde_json::to_vec(&TokenRequest {
+        spec,
+        ..TokenRequest::default()
+    })?;
+    let request = http::Request::post(path)
+        .header("content-type", "application/json")
+        .body(wanted)?;
     let answer: TokenRequest = client.request(request).await?;
     let token = answer.status.ok_or("no token came")?.token;
     edited(|config| {
@@ -80,7 +94,15 @@ pub(crate) async fn kubeconfig(
 /// The cluster's kubeconfig, changed.
 pub(crate) fn edited(change: impl FnOnce(&mut Value)) -> Outcome<tempfile::TempPath> {
     let mut view = kubectl();
-    view.args(["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);
+    view.args([
+        "config",
+        "view",
+        "--raw",
+        "--flatten",
+        "--minify",
+        "-o",
+        "json",
+    ]);
     let mut config: Value = serde_json::from_slice(&successful(view.output()?)?.stdout)?;
     change(&mut config);
     let mut file = tempfile::NamedTempFile::new()?;
@@ -91,7 +113,11 @@ pub(crate) fn edited(change: impl FnOnce(&mut Value)) -> Outcome<tempfile::TempP
 /// kubectl with the cluster's own credentials.
 pub(crate) fn kubectl() -> Command {
     let mut kubectl = Command::new("kubectl");
-    kubectl.arg("--kubeconfig").arg(std::env::var_os(KUBECONFIG).map(PathBuf::from).unwrap_or_default());
+    kubectl.arg("--kubeconfig").arg(
+        std::env::var_os(KUBECONFIG)
+            .map(PathBuf::from)
+            .unwrap_or_default(),
+    );
     if let Some(context) = std::env::var_os(CONTEXT) {
         kubectl.arg("--context").arg(context);
     }
@@ -101,9 +127,17 @@ pub(crate) fn kubectl() -> Command {
 /// Sends manifests.
 pub(crate) fn apply(text: &str) -> Outcome {
     let mut kubectl = kubectl();
-    kubectl.args(["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    kubectl
+        .args(["apply", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = kubectl.spawn()?;
-    child.stdin.take().ok_or("kubectl takes no input")?.write_all(text.as_bytes())?;
+    child
+        .stdin
+        .take()
+        .ok_or("kubectl takes no input")?
+        .write_all(text.as_bytes())?;
     successful(child.wait_with_output()?).map(|_| ())
 }
 

@@ -20,7 +20,13 @@ cases![what_nobody_uses_ends, what_never_ran_is_collected];
 const SOON: Duration = Duration::from_secs(60);
 
 async fn what_nobody_uses_ends(world: World) -> Outcome {
-    let sbx = world.fresh().sandbox().detached().idle_timeout(Duration::from_secs(4)).create().await?;
+    let sbx = world
+        .fresh()
+        .sandbox()
+        .detached()
+        .idle_timeout(Duration::from_secs(4))
+        .create()
+        .await?;
     let mut events = sbx.events().await?;
     // A command is use.
     sbx.command("sleep").arg("6").output().await?.check()?;
@@ -42,7 +48,10 @@ async fn what_nobody_uses_ends(world: World) -> Outcome {
 /// It waits for a machine that there is none of, and its maker does not come back.
 async fn what_never_ran_is_collected(_: World) -> Outcome {
     // With the restricted standard enforced, where the cluster can.
-    deployed::within(true, async |api, namespace| collected(&api, &namespace).await).await
+    deployed::within(true, async |api, namespace| {
+        collected(&api, &namespace).await
+    })
+    .await
 }
 
 async fn collected(api: &kube::Client, namespace: &str) -> Outcome {
@@ -52,20 +61,34 @@ async fn collected(api: &kube::Client, namespace: &str) -> Outcome {
     let maker = KubernetesBackend::new(connect(Some(&kubeconfig), None).await?, options.clone());
     let mut spec = spec(&image());
     spec.lifetime.ttl = Some(Duration::from_secs(600));
-    let nowhere = PodOptions::new().node_selector("sandbox.example/no-such", "node").to_value()?;
+    let nowhere = PodOptions::new()
+        .node_selector("sandbox.example/no-such", "node")
+        .to_value()?;
     spec.backend_options.set("k8s", nowhere);
     let id = maker.create(spec).await?.id;
     drop(maker);
     let pods: Api<Pod> = Api::namespaced(api.clone(), namespace);
-    assert!(pods.get(id.as_str()).await?.spec.is_some_and(|spec| spec.node_name.is_none()));
+    assert!(
+        pods.get(id.as_str())
+            .await?
+            .spec
+            .is_some_and(|spec| spec.node_name.is_none())
+    );
 
     let kubeconfig = deployed::kubeconfig(api, namespace, GC).await?;
     let gc = connect(Some(&kubeconfig), None).await?;
     let now = KubernetesBackend::new(gc.clone(), options.clone());
-    assert!(now.sweep(SweepOptions::default()).await?.removed.is_empty(), "its time is not over");
+    assert!(
+        now.sweep(SweepOptions::default()).await?.removed.is_empty(),
+        "its time is not over"
+    );
     let report = KubernetesBackend::new(later(gc, Duration::from_secs(700)), options);
     let report = report.sweep(SweepOptions::default()).await?;
-    let told: Vec<_> = report.removed.iter().map(|swept| (&swept.id, swept.reason.as_str())).collect();
+    let told: Vec<_> = report
+        .removed
+        .iter()
+        .map(|swept| (&swept.id, swept.reason.as_str()))
+        .collect();
     assert_eq!(told, [(&id, "its time is over, and it never ran")]);
     let gone = async {
         while !ours(api, namespace).await?.is_empty() {

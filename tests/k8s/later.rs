@@ -13,11 +13,20 @@ pub(crate) fn later(client: kube::Client, by: Duration) -> kube::Client {
         let client = client.clone();
         async move {
             let mut response = client.send(request).await?;
-            let date = response.headers().get(DATE).expect("an API server tells its time");
-            let date = DateTimeParser::new().parse_timestamp(date.to_str().expect("text")).expect("a time");
+            let date = response
+                .headers()
+                .get(DATE)
+                .expect("an API server tells its time");
+            let date = DateTimeParser::new()
+                .parse_timestamp(date.to_str().expect("text"))
+                .expect("a time");
             let date = date + jiff::SignedDuration::try_from(by).expect("not long");
-            let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&date).expect("a time");
-            response.headers_mut().insert(DATE, date.parse().expect("a header"));
+            let date = DateTimePrinter::new()
+                .timestamp_to_rfc9110_string(&date)
+                .expect("a time");
+            response
+                .headers_mut()
+                .insert(DATE, date.parse().expect("a header"));
             Ok::<_, kube::Error>(response)
         }
     });

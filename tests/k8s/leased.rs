@@ -28,7 +28,10 @@ const SANDBOXES: usize = 2;
 
 /// What this program does when it is started as the holder, until it is killed.
 pub(crate) fn hold() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let ended: Outcome = runtime.block_on(async {
         let _namespace = Namespace::begin().await?;
         let mut options = options();
@@ -56,8 +59,13 @@ async fn what_a_killed_process_holds_goes_with_its_lease(_: World) -> Outcome {
 async fn killed(api: &kube::Client, namespace: &str) -> Outcome {
     let kubeconfig = deployed::kubeconfig(api, namespace, CLIENT).await?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.env(HOLDER, "1").env(KUBECONFIG, &*kubeconfig).env("SANDBOX_TEST_NAMESPACE", namespace);
-    command.env_remove(crate::cluster::CONTEXT).stdout(Stdio::piped());
+    command
+        .env(HOLDER, "1")
+        .env(KUBECONFIG, &*kubeconfig)
+        .env("SANDBOX_TEST_NAMESPACE", namespace);
+    command
+        .env_remove(crate::cluster::CONTEXT)
+        .stdout(Stdio::piped());
     let mut holder = Killed(command.spawn()?);
     let output = holder.0.stdout.take().ok_or("no output")?;
     let ids = tokio::task::spawn_blocking(move || {
@@ -71,7 +79,10 @@ async fn killed(api: &kube::Client, namespace: &str) -> Outcome {
     let kubeconfig = deployed::kubeconfig(api, namespace, GC).await?;
     let mut options = options();
     options.namespace = Some(namespace.to_owned());
-    let gc = KubernetesBackend::new(requests.of(connect(Some(&kubeconfig), None).await?), options);
+    let gc = KubernetesBackend::new(
+        requests.of(connect(Some(&kubeconfig), None).await?),
+        options,
+    );
     // While it lives, it renews.
     tokio::time::sleep(LASTS + Duration::from_secs(2)).await;
     let report = gc.sweep(SweepOptions::default()).await?;
@@ -87,18 +98,37 @@ async fn killed(api: &kube::Client, namespace: &str) -> Outcome {
         tokio::time::sleep(Duration::from_secs(1)).await;
         report = gc.sweep(SweepOptions::default()).await?;
     }
-    let mut removed: Vec<_> = report.removed.iter().map(|swept| swept.id.to_string()).collect();
+    let mut removed: Vec<_> = report
+        .removed
+        .iter()
+        .map(|swept| swept.id.to_string())
+        .collect();
     removed.sort();
     ids.sort();
     assert_eq!(removed, ids, "{report:?}");
-    assert!(report.removed.iter().all(|swept| swept.reason.contains("Lease")), "{report:?}");
+    assert!(
+        report
+            .removed
+            .iter()
+            .all(|swept| swept.reason.contains("Lease")),
+        "{report:?}"
+    );
     for _ in 0..240 {
         if ours(api, namespace).await?.is_empty() {
-            let deleted: Vec<_> =
-                requests.rights().into_iter().filter(|(_, verb)| verb == "delete").collect();
-            assert_eq!(deleted, [("leases".to_owned(), "delete".to_owned())], "the cluster did the rest");
+            let deleted: Vec<_> = requests
+                .rights()
+                .into_iter()
+                .filter(|(_, verb)| verb == "delete")
+                .collect();
+            assert_eq!(
+                deleted,
+                [("leases".to_owned(), "delete".to_owned())],
+                "the cluster did the rest"
+            );
             let leases: Api<Lease> = Api::namespaced(api.clone(), namespace);
-            let left = leases.list(&ListParams::default().labels(&labels::selector())).await?;
+            let left = leases
+                .list(&ListParams::default().labels(&labels::selector()))
+                .await?;
             assert!(left.items.is_empty(), "{left:?}");
             return Ok(());
         }

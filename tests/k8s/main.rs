@@ -5,7 +5,11 @@
 //! it nothing runs here, and that is said, or fails where `SANDBOX_TEST_REQUIRE` lists `cluster`.
 //! `cargo xtask e2e` sets all that [`cluster`] reads.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed assertion is the point")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed assertion is the point"
+)]
 
 mod asked;
 mod behind;
@@ -38,8 +42,11 @@ const CASES_AT_ONCE: usize = 24;
 
 /// First, and one after another: they look at this process's memory, or fill it, or wait for the
 /// kubelet's events, of which it sends five a second and keeps the others waiting (before 1.27).
-const ALONE: [&str; 3] =
-    ["a_gibibyte_with_a_small_cap", "both_ways_at_once", "an_image_that_cannot_be_fetched"];
+const ALONE: [&str; 3] = [
+    "a_gibibyte_with_a_small_cap",
+    "both_ways_at_once",
+    "an_image_that_cannot_be_fetched",
+];
 
 fn main() -> ExitCode {
     if std::env::var_os(leased::HOLDER).is_some() {
@@ -48,19 +55,33 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     if std::env::var_os(cluster::KUBECONFIG).is_none() {
         let name = cluster::KUBECONFIG;
-        peers::skip("cluster", &format!("needs a cluster ({name} names its kubeconfig)"));
+        peers::skip(
+            "cluster",
+            &format!("needs a cluster ({name} names its kubeconfig)"),
+        );
         return ExitCode::SUCCESS;
     }
     arguments.test_threads.get_or_insert(CASES_AT_ONCE);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let namespace = runtime.block_on(cluster::Namespace::begin()).expect("a namespace");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let namespace = runtime
+        .block_on(cluster::Namespace::begin())
+        .expect("a namespace");
     let world = World::new({
         let handle = runtime.handle().clone();
         move |defaults| cluster::client(&handle, defaults)
     });
     let mut trials = conformance(&world, runtime.handle());
-    let has_sshd = runtime.block_on(own_server::find()).expect("the nodes' images");
-    let of_sshd = if has_sshd { own_server::cases() } else { Vec::new() };
+    let has_sshd = runtime
+        .block_on(own_server::find())
+        .expect("the nodes' images");
+    let of_sshd = if has_sshd {
+        own_server::cases()
+    } else {
+        Vec::new()
+    };
     let own = [
         behind::cases(),
         creation::cases(),
@@ -80,15 +101,29 @@ fn main() -> ExitCode {
     ];
     let own = own.into_iter().flatten();
     trials.extend(own.map(|case| case.into_trial(world.clone(), runtime.handle().clone())));
-    let (alone, trials): (Vec<_>, Vec<_>) =
-        trials.into_iter().partition(|trial| ALONE.iter().any(|name| trial.name().ends_with(name)));
-    let first = libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments.clone() }, alone);
+    let (alone, trials): (Vec<_>, Vec<_>) = trials
+        .into_iter()
+        .partition(|trial| ALONE.iter().any(|name| trial.name().ends_with(name)));
+    let first = libtest_mimic::run(
+        &Arguments {
+            test_threads: Some(1),
+            ..arguments.clone()
+        },
+        alone,
+    );
     let conclusions = [
         first,
         libtest_mimic::run(&arguments, trials),
         libtest_mimic::run(
-            &Arguments { test_threads: Some(own_list::AT_ONCE), ..arguments.clone() },
-            if has_sshd { own_list::trials(runtime.handle()) } else { Vec::new() },
+            &Arguments {
+                test_threads: Some(own_list::AT_ONCE),
+                ..arguments.clone()
+            },
+            if has_sshd {
+                own_list::trials(runtime.handle())
+            } else {
+                Vec::new()
+            },
         ),
     ];
     match runtime.block_on(namespace.end()) {

@@ -33,10 +33,16 @@ async fn takes_image_volumes() -> Outcome<bool> {
         "containers": [{"name": "c", "image": image(), "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
         "volumes": [{"name": "v", "image": {"reference": reference}}],
     }});
-    let params = PostParams { dry_run: true, field_manager: None };
+    let params = PostParams {
+        dry_run: true,
+        field_manager: None,
+    };
     match pods.create(&params, &serde_json::from_value(pod)?).await {
         Ok(stored) => {
-            let volumes = stored.spec.and_then(|spec| spec.volumes).unwrap_or_default();
+            let volumes = stored
+                .spec
+                .and_then(|spec| spec.volumes)
+                .unwrap_or_default();
             Ok(volumes.iter().any(|volume| volume.image.is_some()))
         }
         Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => Ok(false),
@@ -59,12 +65,22 @@ async fn image_volumes_where_there_are_any(_: World) -> Outcome {
         Err(error) => {
             // The runtimes of older machines cannot mount them, or not so that a program runs: that is said too.
             println!("{error}");
-            let said = ["SANDBOX_INJECTION=init-container", "image volume", "image as a volume"];
-            assert!(said.iter().any(|words| error.to_string().contains(words)), "{error}");
+            let said = [
+                "SANDBOX_INJECTION=init-container",
+                "image volume",
+                "image as a volume",
+            ];
+            assert!(
+                said.iter().any(|words| error.to_string().contains(words)),
+                "{error}"
+            );
             false
         }
     };
-    assert!(there_are || !works, "a volume that the API server does not keep has brought a server");
+    assert!(
+        there_are || !works,
+        "a volume that the API server does not keep has brought a server"
+    );
 
     // Left to find out, a client makes a sandbox at its first try, and the next in the way that works.
     let client = of(backend(options()).await?);
@@ -73,8 +89,13 @@ async fn image_volumes_where_there_are_any(_: World) -> Outcome {
         let sbx = client.sandbox().create().await?;
         let pod = pods.get(sbx.id().as_str()).await;
         sbx.delete().await?;
-        let copied = pod?.spec.is_some_and(|spec| spec.init_containers.is_some_and(|all| !all.is_empty()));
-        assert_eq!(copied, !works, "a first container is for clusters without image volumes");
+        let copied = pod?
+            .spec
+            .is_some_and(|spec| spec.init_containers.is_some_and(|all| !all.is_empty()));
+        assert_eq!(
+            copied, !works,
+            "a first container is for clusters without image volumes"
+        );
     }
     Ok(())
 }
@@ -97,7 +118,10 @@ async fn the_pod_security_standard_of_the_namespace(_: World) -> Outcome {
                 assert!(!is_enforced, "the namespace admits what its label forbids");
             }
             Err(Error::Creation(error)) => {
-                assert!(is_enforced && error.reason == CreationReason::Rejected, "{error}");
+                assert!(
+                    is_enforced && error.reason == CreationReason::Rejected,
+                    "{error}"
+                );
                 assert!(error.message.contains("security profile"), "{error}");
             }
             Err(other) => return Err(other.into()),
@@ -113,17 +137,27 @@ async fn the_right_to_begin_a_websocket(_: World) -> Outcome {
         let roles: Api<Role> = Api::namespaced(api.clone(), &place);
         let mut role = roles.get(CLIENT).await?;
         for rule in role.rules.iter_mut().flatten() {
-            if rule.resources.iter().flatten().any(|resource| resource == "pods/portforward") {
+            if rule
+                .resources
+                .iter()
+                .flatten()
+                .any(|resource| resource == "pods/portforward")
+            {
                 rule.verbs.retain(|verb| verb != "create");
             }
         }
         let less = json!({ "rules": role.rules });
-        roles.patch(CLIENT, &PatchParams::default(), &Patch::Merge(&less)).await?;
+        roles
+            .patch(CLIENT, &PatchParams::default(), &Patch::Merge(&less))
+            .await?;
         let kubeconfig = deployed::kubeconfig(&api, &place, CLIENT).await?;
         let mut options = options();
         options.namespace = Some(place.clone());
         options.transport = Transport::PortForward;
-        let client = of(KubernetesBackend::new(connect(Some(&kubeconfig), None).await?, options));
+        let client = of(KubernetesBackend::new(
+            connect(Some(&kubeconfig), None).await?,
+            options,
+        ));
         match client.sandbox().create().await {
             Ok(sbx) => {
                 sbx.delete().await?;
@@ -132,7 +166,10 @@ async fn the_right_to_begin_a_websocket(_: World) -> Outcome {
             Err(error) => {
                 assert!(minor().await? >= 35, "{error}");
                 let said = error.to_string();
-                assert!(said.contains("create") && said.contains("pods/portforward"), "{said}");
+                assert!(
+                    said.contains("create") && said.contains("pods/portforward"),
+                    "{said}"
+                );
             }
         }
         Ok(())

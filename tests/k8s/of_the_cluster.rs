@@ -16,37 +16,56 @@ use serde_json::json;
 
 use crate::cluster::{api, backend, image, namespace, options, parts};
 
-cases![a_device_is_counted, a_claim_outlives_its_sandbox, a_runtime_class_is_told];
+cases![
+    a_device_is_counted,
+    a_claim_outlives_its_sandbox,
+    a_runtime_class_is_told
+];
 
 async fn create(pod: PodOptions) -> Outcome<Sandbox> {
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
     let client = parts(backend(options()).await?, defaults);
-    Ok(client.sandbox().backend_options("k8s", pod.to_value()?).create().await?)
+    Ok(client
+        .sandbox()
+        .backend_options("k8s", pod.to_value()?)
+        .create()
+        .await?)
 }
 
 /// What a device plugin would tell of a node.
 async fn a_device_is_counted(_: World) -> Outcome {
     let nodes: Api<Node> = Api::all(api().await?);
     let all = nodes.list(&ListParams::default().limit(1)).await?;
-    let node = all.items.first().and_then(|node| node.metadata.name.clone()).ok_or("no node")?;
+    let node = all
+        .items
+        .first()
+        .and_then(|node| node.metadata.name.clone())
+        .ok_or("no node")?;
     let device = format!("example.com/{}", namespace());
     let there = json!({"status": {"capacity": {&device: "1"}, "allocatable": {&device: "1"}}});
     let gone = json!({"status": {"capacity": {&device: null}, "allocatable": {&device: null}}});
     let (params, status) = (PatchParams::default(), "status");
-    nodes.patch_subresource(status, &node, &params, &Patch::Strategic(there)).await?;
+    nodes
+        .patch_subresource(status, &node, &params, &Patch::Strategic(there))
+        .await?;
     let outcome = async {
         let sbx = create(PodOptions::new().extended_resource(&device, "1")).await?;
         let limits = sbx.info().limits.clone();
         let ran = sbx.command("true").output().await;
         sbx.delete().await?;
         ran?.check()?;
-        let told = limits.iter().find(|limit| limit.resource == device).ok_or("it is not told")?;
+        let told = limits
+            .iter()
+            .find(|limit| limit.resource == device)
+            .ok_or("it is not told")?;
         assert_eq!(told.value, "1");
         Outcome::Ok(())
     }
     .await;
-    nodes.patch_subresource(status, &node, &params, &Patch::Strategic(gone)).await?;
+    nodes
+        .patch_subresource(status, &node, &params, &Patch::Strategic(gone))
+        .await?;
     outcome
 }
 
@@ -63,11 +82,20 @@ async fn a_claim_outlives_its_sandbox(_: World) -> Outcome {
         "resources": {"requests": {"storage": "1Mi"}}, "accessModes": ["ReadWriteOnce"], "storageClassName": "",
         "volumeName": name,
     }});
-    volumes.create(&PostParams::default(), &serde_json::from_value(volume)?).await?;
-    claims.create(&PostParams::default(), &serde_json::from_value(claim)?).await?;
+    volumes
+        .create(&PostParams::default(), &serde_json::from_value(volume)?)
+        .await?;
+    claims
+        .create(&PostParams::default(), &serde_json::from_value(claim)?)
+        .await?;
     let bound = async {
         // The cluster brings the two together when it comes round to it.
-        while claims.get_status("kept").await?.status.and_then(|status| status.phase).as_deref()
+        while claims
+            .get_status("kept")
+            .await?
+            .status
+            .and_then(|status| status.phase)
+            .as_deref()
             != Some("Bound")
         {
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -82,21 +110,42 @@ async fn a_claim_outlives_its_sandbox(_: World) -> Outcome {
 
 /// The directory on the node is root's.
 async fn kept() -> Outcome {
-    let volume = VolumeAt::new("kept", "/kept", VolumeSource::PersistentVolumeClaim("kept".into()));
-    let root = PodOptions::new().security_profile(SecurityProfile::Baseline).volume(volume.clone());
+    let volume = VolumeAt::new(
+        "kept",
+        "/kept",
+        VolumeSource::PersistentVolumeClaim("kept".into()),
+    );
+    let root = PodOptions::new()
+        .security_profile(SecurityProfile::Baseline)
+        .volume(volume.clone());
     let first = create(root.clone()).await?;
     let written = first.shell("id -u; echo words > /kept/file").output().await;
     first.delete().await?;
     assert_eq!(written?.check()?.stdout, "0\n");
 
-    let container = SecurityContext { read_only_root_filesystem: Some(true), ..SecurityContext::default() };
-    let pod = PodSecurityContext { run_as_user: Some(4242), ..PodSecurityContext::default() };
-    let profile = SecurityProfile::Custom { pod: pod.into(), container: container.into() };
+    let container = SecurityContext {
+        read_only_root_filesystem: Some(true),
+        ..SecurityContext::default()
+    };
+    let pod = PodSecurityContext {
+        run_as_user: Some(4242),
+        ..PodSecurityContext::default()
+    };
+    let profile = SecurityProfile::Custom {
+        pod: pod.into(),
+        container: container.into(),
+    };
     // The server needs a home that it can write.
     let home = VolumeAt::new("tmp", "/tmp", VolumeSource::EmptyDir(None));
-    let custom = PodOptions::new().security_profile(profile).volume(volume.read_only()).volume(home);
+    let custom = PodOptions::new()
+        .security_profile(profile)
+        .volume(volume.read_only())
+        .volume(home);
     let second = create(custom).await?;
-    let read = second.shell("id -u; cat /kept/file; touch /x /kept/x 2>&1").output().await;
+    let read = second
+        .shell("id -u; cat /kept/file; touch /x /kept/x 2>&1")
+        .output()
+        .await;
     second.delete().await?;
     let seen = read?.stdout_lossy();
     assert!(
@@ -114,17 +163,24 @@ async fn kept() -> Outcome {
 async fn a_runtime_class_is_told(_: World) -> Outcome {
     let classes: Api<RuntimeClass> = Api::all(api().await?);
     let class = json!({"metadata": {"name": namespace()}, "handler": "runc"});
-    classes.create(&PostParams::default(), &serde_json::from_value(class)?).await?;
+    classes
+        .create(&PostParams::default(), &serde_json::from_value(class)?)
+        .await?;
     let outcome = async {
         let sbx = create(PodOptions::new().runtime_class(namespace())).await?;
         let applied = sbx.info().isolation.applied.clone();
         let ran = sbx.command("true").output().await;
         sbx.delete().await?;
         ran?.check()?;
-        assert!(applied.contains(&format!("runtime class {}", namespace())), "{applied:?}");
+        assert!(
+            applied.contains(&format!("runtime class {}", namespace())),
+            "{applied:?}"
+        );
         Outcome::Ok(())
     }
     .await;
-    classes.delete(namespace(), &DeleteParams::default()).await?;
+    classes
+        .delete(namespace(), &DeleteParams::default())
+        .await?;
     outcome
 }

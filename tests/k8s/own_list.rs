@@ -8,7 +8,9 @@ use sandbox::{Client, Defaults, Lifetime};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{ImageServer, Injection, SecurityProfile, Transport};
 use sandbox_ssh::SshHostKeys;
-use sandbox_tests::{World, commands, files, lifecycle, odd_input, ports, resuming, trees, watching};
+use sandbox_tests::{
+    World, commands, files, lifecycle, odd_input, ports, resuming, trees, watching,
+};
 use tokio::runtime::Handle;
 
 use crate::cluster::{least, options, parts};
@@ -23,11 +25,23 @@ const EXCEPT: [(&str, &str); 6] = [
         "environment_and_directory",
         "what its maker set for every command is a file that only our own server reads",
     ),
-    ("the_ttl_ends_it_and_extending_puts_that_off", "Kubernetes keeps the ttl, and keeps to it"),
-    ("attached_ends_without_a_client", "it does not know that it should"),
-    ("failures_say_why", "root is who logs in, and no file is closed to root"),
+    (
+        "the_ttl_ends_it_and_extending_puts_that_off",
+        "Kubernetes keeps the ttl, and keeps to it",
+    ),
+    (
+        "attached_ends_without_a_client",
+        "it does not know that it should",
+    ),
+    (
+        "failures_say_why",
+        "root is who logs in, and no file is closed to root",
+    ),
     ("a_failed_download_leaves_the_former_file", "the same"),
-    ("nul_is_refused", "a job is refused before its arguments are looked at"),
+    (
+        "nul_is_refused",
+        "a job is refused before its arguments are looked at",
+    ),
 ];
 
 /// Jobs are our own server's, all of them. Nothing over a single way to the Pods: what the server can does not depend on the way, and
@@ -51,12 +65,19 @@ pub(crate) fn trials(runtime: &Handle) -> Vec<Trial> {
     ];
     let able = |name: &str| !EXCEPT.iter().any(|(except, _)| name.ends_with(except));
     let cases = lists.into_iter().flatten().filter(|case| able(case.name));
-    cases.map(|case| case.into_trial(world.clone(), runtime.clone()).with_kind("OpenSSH")).collect()
+    cases
+        .map(|case| {
+            case.into_trial(world.clone(), runtime.clone())
+                .with_kind("OpenSSH")
+        })
+        .collect()
 }
 
 fn client(runtime: &Handle, mut defaults: Defaults) -> Client {
     let lifetime = &mut defaults.lifetime;
-    lifetime.attach_timeout.take_if(|timeout| *timeout == Lifetime::DEFAULT_ATTACH);
+    lifetime
+        .attach_timeout
+        .take_if(|timeout| *timeout == Lifetime::DEFAULT_ATTACH);
     defaults.image = Some(image());
     let handle = runtime.clone();
     // A runtime's own thread may not wait for it.
@@ -70,5 +91,7 @@ async fn backend() -> sandbox::Result<KubernetesBackend> {
     options.security = SecurityProfile::Baseline;
     // Each makes its host keys first, an RSA key among them, and that is work for a processor.
     options.startup_grace = Duration::from_secs(240);
-    Ok(least(options).await?.learning_host_keys_with(Arc::new(SshHostKeys::new())))
+    Ok(least(options)
+        .await?
+        .learning_host_keys_with(Arc::new(SshHostKeys::new())))
 }

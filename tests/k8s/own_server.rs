@@ -36,7 +36,8 @@ pub(crate) async fn find() -> Outcome<bool> {
         Some(named) => named,
         None if on_a_node(USUAL).await? => USUAL.to_owned(),
         None => {
-            let needs = format!("needs an image with OpenSSH's server ({IMAGE}, or {USUAL} on a node)");
+            let needs =
+                format!("needs an image with OpenSSH's server ({IMAGE}, or {USUAL} on a node)");
             return Ok(peers::skip("sshd-image", &needs));
         }
     };
@@ -46,8 +47,14 @@ pub(crate) async fn find() -> Outcome<bool> {
 async fn on_a_node(image: &str) -> Outcome<bool> {
     let nodes: Api<Node> = Api::all(api().await?);
     let nodes = nodes.list(&ListParams::default()).await?;
-    let images = nodes.iter().filter_map(|node| node.status.as_ref()?.images.as_ref()).flatten();
-    Ok(images.filter_map(|one| one.names.as_ref()).flatten().any(|name| name == image))
+    let images = nodes
+        .iter()
+        .filter_map(|node| node.status.as_ref()?.images.as_ref())
+        .flatten();
+    Ok(images
+        .filter_map(|one| one.names.as_ref())
+        .flatten()
+        .any(|name| name == image))
 }
 
 pub(crate) fn image() -> String {
@@ -59,7 +66,9 @@ async fn own(transport: Transport) -> sandbox::Result<KubernetesBackend> {
     options.injection = Injection::Image(ImageServer::default());
     options.security = SecurityProfile::Baseline;
     options.transport = transport;
-    Ok(backend(options).await?.learning_host_keys_with(Arc::new(SshHostKeys::new())))
+    Ok(backend(options)
+        .await?
+        .learning_host_keys_with(Arc::new(SshHostKeys::new())))
 }
 
 async fn client(transport: Transport) -> sandbox::Result<Client> {
@@ -78,13 +87,33 @@ async fn commands_and_files_over_each_transport(_: World) -> Outcome {
         let client = client(*transport).await?;
         let sbx = client.sandbox().create().await?;
         let outcome = async {
-            assert_eq!((sbx.info().port, sbx.info().user.as_str()), (Some(22), "root"));
-            let out = sbx.command("printf").args(["%s|", "it's", "a b", "$HOME"]).output().await?.check()?;
+            assert_eq!(
+                (sbx.info().port, sbx.info().user.as_str()),
+                (Some(22), "root")
+            );
+            let out = sbx
+                .command("printf")
+                .args(["%s|", "it's", "a b", "$HOME"])
+                .output()
+                .await?
+                .check()?;
             assert_eq!(out.stdout, "it's|a b|$HOME|");
-            let out = sbx.shell("echo $LC_MODE; exit 7").env("LC_MODE", "ci").output().await?;
-            assert_eq!((out.stdout_lossy().as_str(), out.status.code()), ("ci\n", Some(7)));
+            let out = sbx
+                .shell("echo $LC_MODE; exit 7")
+                .env("LC_MODE", "ci")
+                .output()
+                .await?;
+            assert_eq!(
+                (out.stdout_lossy().as_str(), out.status.code()),
+                ("ci\n", Some(7))
+            );
             // What its configuration does not take as such (AcceptEnv) goes another way.
-            let out = sbx.shell("echo $MODE").env("MODE", "it's ci").output().await?.check()?;
+            let out = sbx
+                .shell("echo $MODE")
+                .env("MODE", "it's ci")
+                .output()
+                .await?
+                .check()?;
             assert_eq!(out.stdout, "it's ci\n");
             let content = vec![7; 3 << 20];
             sbx.files().write("file", content.clone()).await?;
@@ -109,9 +138,15 @@ async fn another_process_takes_it_up_by_the_key_that_was_learned(_: World) -> Ou
         options.security = SecurityProfile::Baseline;
         let other = parts(backend(options).await?, Defaults::default());
         let same = other.connect(sbx.id()).await?;
-        assert_eq!(same.command("id").arg("-u").output().await?.check()?.stdout, "0\n");
+        assert_eq!(
+            same.command("id").arg("-u").output().await?.check()?.stdout,
+            "0\n"
+        );
         // And one whose settings are about something else.
-        let usual = parts(backend(crate::cluster::options()).await?, Defaults::default());
+        let usual = parts(
+            backend(crate::cluster::options()).await?,
+            Defaults::default(),
+        );
         let same = usual.connect(sbx.id()).await?;
         assert_eq!(same.shell("echo $0").output().await?.status.code(), Some(0));
         Outcome::Ok(())
@@ -123,17 +158,32 @@ async fn another_process_takes_it_up_by_the_key_that_was_learned(_: World) -> Ou
 
 async fn what_only_our_server_can_is_refused(_: World) -> Outcome {
     let client = client(Transport::Auto).await?;
-    let error = client.sandbox().idle_timeout(Duration::from_secs(60)).create().await.unwrap_err();
+    let error = client
+        .sandbox()
+        .idle_timeout(Duration::from_secs(60))
+        .create()
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("idle"), "{error}");
-    let sbx = client.sandbox().ttl(Duration::from_secs(600)).create().await?;
+    let sbx = client
+        .sandbox()
+        .ttl(Duration::from_secs(600))
+        .create()
+        .await?;
     let outcome = async {
         let job = sbx.command("true").spawn_detached().await;
         assert!(matches!(job, Err(Error::Unsupported { .. })), "{job:?}");
         let info = sbx.refresh().await?;
-        assert_eq!(info.expires_at, Some(info.created_at + Duration::from_secs(600)));
+        assert_eq!(
+            info.expires_at,
+            Some(info.created_at + Duration::from_secs(600))
+        );
         // It cannot be put off: Kubernetes itself keeps it.
         let info = sbx.extend(Lifetime::DEFAULT_MAX).await?;
-        assert_eq!(info.expires_at, Some(info.created_at + Duration::from_secs(600)));
+        assert_eq!(
+            info.expires_at,
+            Some(info.created_at + Duration::from_secs(600))
+        );
         Outcome::Ok(())
     }
     .await;
@@ -147,7 +197,9 @@ async fn told(server: ImageServer, security: SecurityProfile, grace: Duration) -
     options.injection = Injection::Image(server);
     options.security = security;
     options.startup_grace = grace;
-    let backend = backend(options).await?.learning_host_keys_with(Arc::new(SshHostKeys::new()));
+    let backend = backend(options)
+        .await?
+        .learning_host_keys_with(Arc::new(SshHostKeys::new()));
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
     match parts(backend, defaults).sandbox().create().await {
@@ -163,11 +215,20 @@ async fn told(server: ImageServer, security: SecurityProfile, grace: Duration) -
 }
 
 fn unreachable(error: &Error, words: &[&str]) {
-    let Error::Creation(creation) = error else { panic!("{error:?}") };
+    let Error::Creation(creation) = error else {
+        panic!("{error:?}")
+    };
     let step = (creation.stage, creation.reason);
-    assert_eq!(step, (CreationStage::Connect, CreationReason::Unreachable), "{error}");
+    assert_eq!(
+        step,
+        (CreationStage::Connect, CreationReason::Unreachable),
+        "{error}"
+    );
     for word in words {
-        assert!(creation.message.contains(word), "{word:?} is not in: {error}");
+        assert!(
+            creation.message.contains(word),
+            "{word:?} is not in: {error}"
+        );
     }
     // It makes its keys first, and on a busy node may still be at it.
     let words = ["generating new host keys", "Server listening on"];
@@ -183,7 +244,15 @@ async fn a_user_that_it_does_not_have(_: World) -> Outcome {
     server.user = "nobody-of-that-name".into();
     // It makes its host keys first, which takes as long as it takes.
     let error = told(server, SecurityProfile::Baseline, Duration::from_secs(240)).await?;
-    unreachable(&error, &["does not accept", "nobody-of-that-name", "SANDBOX_SSH_USER", "port 22"]);
+    unreachable(
+        &error,
+        &[
+            "does not accept",
+            "nobody-of-that-name",
+            "SANDBOX_SSH_USER",
+            "port 22",
+        ],
+    );
     Ok(())
 }
 
@@ -191,7 +260,14 @@ async fn a_port_that_it_does_not_listen_on(_: World) -> Outcome {
     let mut server = ImageServer::default();
     server.port = 2022;
     let error = told(server, SecurityProfile::Baseline, Duration::from_secs(20)).await?;
-    unreachable(&error, &["nothing answered on port 2022", "connection refused", "SANDBOX_SSH_PORT"]);
+    unreachable(
+        &error,
+        &[
+            "nothing answered on port 2022",
+            "connection refused",
+            "SANDBOX_SSH_PORT",
+        ],
+    );
     Ok(())
 }
 
@@ -201,7 +277,10 @@ async fn a_server_that_needs_root_under_the_restricted_profile(_: World) -> Outc
         (server.user, server.port) = (user.into(), port);
         // Before anything is sent: it is no creation that failed.
         let error = told(server, SecurityProfile::Restricted, Duration::from_secs(3)).await?;
-        assert!(matches!(&error, Error::Config { message } if message.contains(said)), "{error:?}");
+        assert!(
+            matches!(&error, Error::Config { message } if message.contains(said)),
+            "{error:?}"
+        );
         assert!(error.to_string().contains("profile Baseline"), "{error}");
     }
     Ok(())

@@ -33,10 +33,16 @@ impl Requests {
 /// `/api/v1/namespaces/NAMESPACE/RESOURCE/NAME/SUBRESOURCE`.
 fn right(request: &Request<Body>) -> Right {
     let uri = request.uri();
-    let mut parts = uri.path().split('/').skip_while(|part| *part != "namespaces").skip(2);
+    let mut parts = uri
+        .path()
+        .split('/')
+        .skip_while(|part| *part != "namespaces")
+        .skip(2);
     let (resource, name, sub) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
     let resource = sub.map_or_else(|| resource.to_owned(), |sub| format!("{resource}/{sub}"));
-    let watches = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"));
+    let watches = uri
+        .query()
+        .is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"));
     let verb = match *request.method() {
         Method::POST => "create",
         Method::PATCH => "patch",

@@ -24,7 +24,13 @@ async fn each_right_is_needed_and_none_is_missing(_: World) -> Outcome {
 
 async fn compare(api: &kube::Client, namespace: &str) -> Outcome {
     let (client, gc) = (Requests::default(), Requests::default());
-    let ended = live(backend(api, namespace, CLIENT, &client).await?, &client, api, namespace).await?;
+    let ended = live(
+        backend(api, namespace, CLIENT, &client).await?,
+        &client,
+        api,
+        namespace,
+    )
+    .await?;
     // It goes with the backend.
     let removed = ("leases".to_owned(), "delete".to_owned());
     while !client.rights().contains(&removed) {
@@ -57,20 +63,34 @@ async fn live(
     defaults.image = Some(image());
     let maker = parts(backend.clone(), defaults.clone());
     let leased = maker.sandbox().create();
-    let sbx = maker.sandbox().detached().ttl(Duration::from_secs(600)).create();
+    let sbx = maker
+        .sandbox()
+        .detached()
+        .ttl(Duration::from_secs(600))
+        .create();
     let (leased, sbx) = tokio::try_join!(leased, sbx)?;
     sbx.command("true").output().await?.check()?;
     sbx.extend(Duration::from_secs(1200)).await?;
     assert_eq!(maker.list(ListFilter::default()).await?.len(), 2);
     // It is used before the kubelet has told of it; until then there is no log.
-    while backend.logs(sbx.id(), LogOptions::default()).await.is_err_and(|error| error.is_retryable()) {
+    while backend
+        .logs(sbx.id(), LogOptions::default())
+        .await
+        .is_err_and(|error| error.is_retryable())
+    {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     backend.diagnose(sbx.id()).await?;
 
     let other = self::backend(api, namespace, CLIENT, requests).await?;
     let taken = parts(other, defaults);
-    taken.connect(sbx.id()).await?.command("true").output().await?.check()?;
+    taken
+        .connect(sbx.id())
+        .await?
+        .command("true")
+        .output()
+        .await?
+        .check()?;
     tokio::try_join!(taken.delete_sandbox(sbx.id()), leased.delete())?;
     // The Lease is renewed every five seconds.
     let renewed = ("leases".to_owned(), "patch".to_owned());
@@ -78,7 +98,12 @@ async fn live(
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     // Nobody looks on when it ends, and as a detached one it does not go with the Lease.
-    let left = maker.sandbox().detached().ttl(Duration::from_secs(5)).create().await?;
+    let left = maker
+        .sandbox()
+        .detached()
+        .ttl(Duration::from_secs(5))
+        .create()
+        .await?;
     Ok(left.id().clone())
 }
 
@@ -109,7 +134,9 @@ async fn backend(
 }
 
 async fn granted(api: &kube::Client, namespace: &str, role: &str) -> Outcome<BTreeSet<Right>> {
-    let role = Api::<Role>::namespaced(api.clone(), namespace).get(role).await?;
+    let role = Api::<Role>::namespaced(api.clone(), namespace)
+        .get(role)
+        .await?;
     let rules = role.rules.into_iter().flatten();
     let rights = rules.flat_map(|rule| {
         let resources = rule.resources.unwrap_or_default();

@@ -28,10 +28,22 @@ async fn output_and_exit_codes(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
         let out = sbx.shell("echo out; echo err >&2; exit 3").output().await?;
         assert_eq!(out.status, ExitStatus::Code(3));
-        assert_eq!((out.stdout.as_ref(), out.stderr.as_ref()), (&b"out\n"[..], &b"err\n"[..]));
-        assert!(matches!(out.check(), Err(Error::Command { cause: CommandCause::Failed { .. }, .. })));
+        assert_eq!(
+            (out.stdout.as_ref(), out.stderr.as_ref()),
+            (&b"out\n"[..], &b"err\n"[..])
+        );
+        assert!(matches!(
+            out.check(),
+            Err(Error::Command {
+                cause: CommandCause::Failed { .. },
+                ..
+            })
+        ));
         assert_eq!(sbx.command("true").status().await?, ExitStatus::Code(0));
-        assert_eq!(sbx.shell("kill -9 $$").status().await?, ExitStatus::Signal(Signal::Kill));
+        assert_eq!(
+            sbx.shell("kill -9 $$").status().await?,
+            ExitStatus::Signal(Signal::Kill)
+        );
         Ok(())
     })
     .await
@@ -41,9 +53,16 @@ async fn a_missing_program_is_127_and_a_plain_file_126(world: World) -> Outcome 
     with_sandbox(world, |sbx| async move {
         let missing = sbx.command("no-such-program").output().await?;
         assert_eq!(missing.status, ExitStatus::Code(127));
-        assert!(missing.stderr_lossy().contains("no-such-program"), "{}", missing.stderr_lossy());
+        assert!(
+            missing.stderr_lossy().contains("no-such-program"),
+            "{}",
+            missing.stderr_lossy()
+        );
         sbx.files().write("plain", "text").await?;
-        assert_eq!(sbx.command("./plain").status().await?, ExitStatus::Code(126));
+        assert_eq!(
+            sbx.command("./plain").status().await?,
+            ExitStatus::Code(126)
+        );
         Ok(())
     })
     .await
@@ -52,12 +71,21 @@ async fn a_missing_program_is_127_and_a_plain_file_126(world: World) -> Outcome 
 async fn input_goes_in_and_ends(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
         let input = vec![7_u8; 5 << 20];
-        let out = sbx.command("cat").stdin(input.clone()).output().await?.check()?;
+        let out = sbx
+            .command("cat")
+            .stdin(input.clone())
+            .output()
+            .await?
+            .check()?;
         assert!(out.stdout == input, "{} bytes came back", out.stdout.len());
         // Without input there is an end of file, and no hang.
         assert_eq!(sbx.command("cat").output().await?.check()?.stdout, "");
         // A command need not read its input.
-        sbx.command("true").stdin(vec![0; 1 << 20]).output().await?.check()?;
+        sbx.command("true")
+            .stdin(vec![0; 1 << 20])
+            .output()
+            .await?
+            .check()?;
         Ok(())
     })
     .await
@@ -69,10 +97,16 @@ async fn output_streams_as_it_comes(world: World) -> Outcome {
         let mut stdin = process.take_stdin().expect("it is piped");
         for word in ["one", "two"] {
             stdin.write_all(word.as_bytes()).await?;
-            assert_eq!(process.next().await.unwrap()?, ExecEvent::Stdout(word.into()));
+            assert_eq!(
+                process.next().await.unwrap()?,
+                ExecEvent::Stdout(word.into())
+            );
         }
         drop(stdin);
-        assert_eq!(process.next().await.unwrap()?, ExecEvent::Exited(ExitStatus::Code(0)));
+        assert_eq!(
+            process.next().await.unwrap()?,
+            ExecEvent::Exited(ExitStatus::Code(0))
+        );
         assert!(process.next().await.is_none());
         Ok(())
     })
@@ -81,8 +115,14 @@ async fn output_streams_as_it_comes(world: World) -> Outcome {
 
 async fn signals_reach_the_process_group(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
-        let mut process = sbx.shell("echo ready; sleep 1000 | sleep 1000").spawn().await?;
-        assert_eq!(process.next().await.unwrap()?, ExecEvent::Stdout("ready\n".into()));
+        let mut process = sbx
+            .shell("echo ready; sleep 1000 | sleep 1000")
+            .spawn()
+            .await?;
+        assert_eq!(
+            process.next().await.unwrap()?,
+            ExecEvent::Stdout("ready\n".into())
+        );
         process.control().signal(Signal::Term).await?;
         assert_eq!(process.wait().await?, ExitStatus::Signal(Signal::Term));
         no_process_of(&sbx, "sleep").await
@@ -93,10 +133,20 @@ async fn signals_reach_the_process_group(world: World) -> Outcome {
 async fn a_time_out_kills_the_group(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
         let started = Instant::now();
-        let command =
-            sbx.shell("trap '' TERM HUP; sleep 1000; sleep 1000").timeout(Duration::from_millis(300));
+        let command = sbx
+            .shell("trap '' TERM HUP; sleep 1000; sleep 1000")
+            .timeout(Duration::from_millis(300));
         let error = command.output().await.unwrap_err();
-        assert!(matches!(error, Error::Command { cause: CommandCause::TimedOut { .. }, .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                Error::Command {
+                    cause: CommandCause::TimedOut { .. },
+                    ..
+                }
+            ),
+            "{error}"
+        );
         assert!(started.elapsed() < Duration::from_secs(20));
         no_process_of(&sbx, "sleep").await
     })
@@ -109,7 +159,12 @@ async fn a_background_process_does_not_hold_the_command(world: World) -> Outcome
         let out = sbx.shell("sleep 1000 & echo $!").output().await?.check()?;
         assert!(started.elapsed() < Duration::from_secs(20));
         // It lives on.
-        sbx.command("kill").arg("-0").arg(out.stdout_lossy().trim()).output().await?.check()?;
+        sbx.command("kill")
+            .arg("-0")
+            .arg(out.stdout_lossy().trim())
+            .output()
+            .await?
+            .check()?;
         Ok(())
     })
     .await
@@ -119,14 +174,25 @@ async fn a_terminal_has_a_size(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
         let script = "stty size; until stty size | grep '20 50'; do sleep 0.1; done";
         let limit = Duration::from_secs(30);
-        let mut process = sbx.shell(script).pty(101, 37).timeout(limit).spawn().await?;
+        let mut process = sbx
+            .shell(script)
+            .pty(101, 37)
+            .timeout(limit)
+            .spawn()
+            .await?;
         let (mut seen, mut resized) = (String::new(), false);
         while let Some(event) = process.next().await {
             if let ExecEvent::Stdout(bytes) = event? {
                 seen.push_str(&String::from_utf8_lossy(&bytes));
             }
             if seen.contains("37 101") && !std::mem::replace(&mut resized, true) {
-                process.control().resize(sandbox::PtySize { columns: 50, rows: 20 }).await?;
+                process
+                    .control()
+                    .resize(sandbox::PtySize {
+                        columns: 50,
+                        rows: 20,
+                    })
+                    .await?;
             }
         }
         assert!(seen.contains("20 50"), "{seen:?}");
@@ -136,19 +202,52 @@ async fn a_terminal_has_a_size(world: World) -> Outcome {
 }
 
 async fn environment_and_directory(world: World) -> Outcome {
-    let sbx = world.sandbox().env("PLAIN", "a 'b' c").secret_env("HIDDEN", "s3cret").create().await?;
+    let sbx = world
+        .sandbox()
+        .env("PLAIN", "a 'b' c")
+        .secret_env("HIDDEN", "s3cret")
+        .create()
+        .await?;
     let outcome = async {
         let show = "echo $PLAIN-$HIDDEN-$OWN";
-        assert_eq!(sbx.shell(show).env("OWN", "o").output().await?.stdout, "a 'b' c-s3cret-o\n");
+        assert_eq!(
+            sbx.shell(show).env("OWN", "o").output().await?.stdout,
+            "a 'b' c-s3cret-o\n"
+        );
         // Another program gets what is not secret.
-        let out = world.fresh().connect(sbx.id()).await?.shell(show).output().await?;
+        let out = world
+            .fresh()
+            .connect(sbx.id())
+            .await?
+            .shell(show)
+            .output()
+            .await?;
         assert_eq!(out.stdout, "a 'b' c--\n");
-        assert_eq!(sbx.command("pwd").current_dir("/tmp").output().await?.stdout, "/tmp\n");
-        let home = sbx.shell("pwd; echo $HOME").output().await?.check()?.stdout_lossy();
+        assert_eq!(
+            sbx.command("pwd")
+                .current_dir("/tmp")
+                .output()
+                .await?
+                .stdout,
+            "/tmp\n"
+        );
+        let home = sbx
+            .shell("pwd; echo $HOME")
+            .output()
+            .await?
+            .check()?
+            .stdout_lossy();
         let lines: Vec<_> = home.lines().collect();
         assert_eq!(lines[0], lines[1]);
-        let lost = sbx.command("pwd").current_dir("no/such/directory").output().await?;
-        assert!(!lost.status.success() && lost.stderr_lossy().contains("no/such/directory"), "{lost:?}");
+        let lost = sbx
+            .command("pwd")
+            .current_dir("no/such/directory")
+            .output()
+            .await?;
+        assert!(
+            !lost.status.success() && lost.stderr_lossy().contains("no/such/directory"),
+            "{lost:?}"
+        );
         Ok(())
     }
     .await;
@@ -159,10 +258,17 @@ async fn environment_and_directory(world: World) -> Outcome {
 async fn a_dropped_command_is_ended(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
         let mut process = sbx.shell("echo up; exec sleep 4242").spawn().await?;
-        assert_eq!(process.next().await.unwrap()?, ExecEvent::Stdout("up\n".into()));
+        assert_eq!(
+            process.next().await.unwrap()?,
+            ExecEvent::Stdout("up\n".into())
+        );
         drop(process);
         let output = sbx.shell("exec sleep 4242").output();
-        assert!(tokio::time::timeout(Duration::from_millis(500), output).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(500), output)
+                .await
+                .is_err()
+        );
         no_process_of(&sbx, "sleep").await
     })
     .await
@@ -187,7 +293,10 @@ async fn many_at_once(world: World) -> Outcome {
         let commands = (0..64_u32).map(|number| {
             let sbx = sbx.clone();
             async move {
-                let out = sbx.shell(format!("echo {number}; exit {number}")).output().await?;
+                let out = sbx
+                    .shell(format!("echo {number}; exit {number}"))
+                    .output()
+                    .await?;
                 assert_eq!(
                     (out.status.clone(), out.stdout_lossy()),
                     (ExitStatus::Code(number), format!("{number}\n"))
@@ -211,7 +320,10 @@ async fn a_gibibyte_with_a_small_cap(world: World) -> Outcome {
             .output()
             .await?
             .check()?;
-        assert_eq!((out.stdout.len(), out.stdout_dropped), (1000, (1 << 30) - 1000));
+        assert_eq!(
+            (out.stdout.len(), out.stdout_dropped),
+            (1000, (1 << 30) - 1000)
+        );
         assert!(out.is_truncated());
         let grown = peak_memory().saturating_sub(before);
         assert!(grown < 256 << 10, "memory grew by {grown} KiB");
@@ -223,7 +335,10 @@ async fn a_gibibyte_with_a_small_cap(world: World) -> Outcome {
 /// In KiB.
 fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 

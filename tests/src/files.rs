@@ -23,13 +23,23 @@ async fn content_comes_back_as_it_was(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
         let files = sbx.files();
         for size in [0, 1, 32768, 32769, 3 << 20] {
-            let content: Vec<u8> = (0..size).map(|index: usize| (index * 7 + index / 251) as u8).collect();
+            let content: Vec<u8> = (0..size)
+                .map(|index: usize| (index * 7 + index / 251) as u8)
+                .collect();
             files.write("data", content.clone()).await?;
             assert!(files.read("data").await? == content, "{size} bytes");
             let out = sbx.shell("wc -c < data").output().await?.check()?;
             assert_eq!(out.stdout_lossy().trim(), size.to_string());
         }
-        assert_eq!(files.list(".").await?.iter().filter(|entry| entry.name.contains("data")).count(), 1);
+        assert_eq!(
+            files
+                .list(".")
+                .await?
+                .iter()
+                .filter(|entry| entry.name.contains("data"))
+                .count(),
+            1
+        );
         Ok(())
     })
     .await
@@ -42,15 +52,25 @@ async fn upload_and_download_keep_mode_and_time(world: World) -> Outcome {
         std::fs::write(&local, "#!/bin/sh\necho ran\n")?;
         std::fs::set_permissions(&local, std::fs::Permissions::from_mode(0o750))?;
         assert_eq!(sbx.upload(&local, "tool.sh").await?, 19);
-        assert_eq!(sbx.command("./tool.sh").output().await?.check()?.stdout, "ran\n");
+        assert_eq!(
+            sbx.command("./tool.sh").output().await?.check()?.stdout,
+            "ran\n"
+        );
 
         sbx.shell("chmod 4711 tool.sh").output().await?.check()?;
         let back = directory.path().join("back.sh");
         assert_eq!(sbx.download("tool.sh", &back).await?, 19);
         let (was, is) = (std::fs::metadata(&local)?, std::fs::metadata(&back)?);
-        assert_eq!(is.permissions().mode() & 0o7777, 0o711, "set-uid is stripped");
-        let seconds =
-            |time: std::time::SystemTime| time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        assert_eq!(
+            is.permissions().mode() & 0o7777,
+            0o711,
+            "set-uid is stripped"
+        );
+        let seconds = |time: std::time::SystemTime| {
+            time.duration_since(std::time::UNIX_EPOCH)
+                .unwrap()
+                .as_secs()
+        };
         assert_eq!(seconds(is.modified()?), seconds(was.modified()?));
         Ok(())
     })
@@ -65,8 +85,12 @@ async fn names_and_kinds(world: World) -> Outcome {
         files.write("a/file", "x").await?;
         files.symlink("file", "a/link").await?;
         sbx.shell("mkfifo a/fifo").output().await?.check()?;
-        let kinds: Vec<_> =
-            files.list("a").await?.into_iter().map(|entry| (entry.name, entry.kind)).collect();
+        let kinds: Vec<_> = files
+            .list("a")
+            .await?
+            .into_iter()
+            .map(|entry| (entry.name, entry.kind))
+            .collect();
         let expected = [
             ("b", FileKind::Directory),
             ("fifo", FileKind::Other),
@@ -86,7 +110,13 @@ async fn names_and_kinds(world: World) -> Outcome {
         files.remove_dir_all("a").await?;
         assert!(!files.exists("a").await?);
         for whole in ["/", "", ".", "//", "./.."] {
-            assert!(matches!(files.remove_dir_all(whole).await, Err(Error::Invalid { .. })), "{whole:?}");
+            assert!(
+                matches!(
+                    files.remove_dir_all(whole).await,
+                    Err(Error::Invalid { .. })
+                ),
+                "{whole:?}"
+            );
         }
         Ok(())
     })
@@ -96,15 +126,42 @@ async fn names_and_kinds(world: World) -> Outcome {
 async fn failures_say_why(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
         let files = sbx.files();
-        assert_eq!(reason(files.read("nothing").await), TransferReason::NotFound);
+        assert_eq!(
+            reason(files.read("nothing").await),
+            TransferReason::NotFound
+        );
         reason(files.write("/usr/bin/x", "x").await);
-        assert_eq!(reason(files.write("no/such/directory/x", "x").await), TransferReason::NotFound);
-        assert_eq!(reason(sbx.upload("/no/such/file", "x").await), TransferReason::NotFound);
-        assert!(sbx.upload("/", "x").await.unwrap_err().to_string().contains("upload_dir"));
-        sbx.shell("mkdir shut; touch shut/x; chmod 0 shut").output().await?.check()?;
-        assert_eq!(reason(files.read("shut/x").await), TransferReason::PermissionDenied);
-        assert_eq!(reason(files.write("shut/y", "x").await), TransferReason::PermissionDenied);
-        sbx.shell("chmod 700 shut; printf '\\377' > binary").output().await?.check()?;
+        assert_eq!(
+            reason(files.write("no/such/directory/x", "x").await),
+            TransferReason::NotFound
+        );
+        assert_eq!(
+            reason(sbx.upload("/no/such/file", "x").await),
+            TransferReason::NotFound
+        );
+        assert!(
+            sbx.upload("/", "x")
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("upload_dir")
+        );
+        sbx.shell("mkdir shut; touch shut/x; chmod 0 shut")
+            .output()
+            .await?
+            .check()?;
+        assert_eq!(
+            reason(files.read("shut/x").await),
+            TransferReason::PermissionDenied
+        );
+        assert_eq!(
+            reason(files.write("shut/y", "x").await),
+            TransferReason::PermissionDenied
+        );
+        sbx.shell("chmod 700 shut; printf '\\377' > binary")
+            .output()
+            .await?
+            .check()?;
         assert!(files.read_to_string("binary").await.is_err());
         Ok(())
     })
@@ -118,16 +175,29 @@ async fn a_failed_upload_leaves_nothing(world: World) -> Outcome {
         request.size = Some(100);
         // The file shrinks while it is sent.
         let short = Box::new(std::io::Cursor::new(vec![1; 50]));
-        assert_eq!(reason(sbx.session().upload(request, short).await), TransferReason::SizeChanged);
+        assert_eq!(
+            reason(sbx.session().upload(request, short).await),
+            TransferReason::SizeChanged
+        );
         // It is taken away meanwhile, with the disk that it was on.
         assert_eq!(
-            reason(sbx.session().upload(sandbox::UploadRequest::new("gone"), Box::new(Vanishing(3))).await),
+            reason(
+                sbx.session()
+                    .upload(sandbox::UploadRequest::new("gone"), Box::new(Vanishing(3)))
+                    .await
+            ),
             TransferReason::NotFound
         );
         // The sender goes away.
         let (reader, writer) = tokio::io::duplex(1 << 20);
-        let upload = sbx.session().upload(sandbox::UploadRequest::new("never"), Box::new(reader));
-        assert!(tokio::time::timeout(std::time::Duration::from_millis(300), upload).await.is_err());
+        let upload = sbx
+            .session()
+            .upload(sandbox::UploadRequest::new("never"), Box::new(reader));
+        assert!(
+            tokio::time::timeout(std::time::Duration::from_millis(300), upload)
+                .await
+                .is_err()
+        );
         drop(writer);
         for _ in 0..50 {
             if sbx.files().list(".").await? == before {
@@ -145,11 +215,23 @@ async fn a_failed_download_leaves_the_former_file(world: World) -> Outcome {
         let directory = tempfile::tempdir()?;
         let local = directory.path().join("kept");
         std::fs::write(&local, "former")?;
-        sbx.shell("echo secret > shut; chmod 0 shut").output().await?.check()?;
-        assert_eq!(reason(sbx.download("shut", &local).await), TransferReason::PermissionDenied);
-        assert_eq!(reason(sbx.download("nothing", &local).await), TransferReason::NotFound);
+        sbx.shell("echo secret > shut; chmod 0 shut")
+            .output()
+            .await?
+            .check()?;
         assert_eq!(
-            reason(sbx.download("nothing", directory.path().join("no/such/x")).await),
+            reason(sbx.download("shut", &local).await),
+            TransferReason::PermissionDenied
+        );
+        assert_eq!(
+            reason(sbx.download("nothing", &local).await),
+            TransferReason::NotFound
+        );
+        assert_eq!(
+            reason(
+                sbx.download("nothing", directory.path().join("no/such/x"))
+                    .await
+            ),
             TransferReason::NotFound
         );
         assert_eq!(std::fs::read_to_string(&local)?, "former");
@@ -164,9 +246,18 @@ async fn a_full_disk_here_is_told(world: World) -> Outcome {
         for size in [10, 1 << 20] {
             sbx.files().write("data", vec![1; size]).await?;
             // Every write to it fails as on a full disk.
-            let full = tokio::fs::File::options().write(true).open("/dev/full").await?;
-            let download = sbx.session().download(sandbox::DownloadRequest::new("data"), Box::new(full));
-            assert_eq!(reason(download.await), TransferReason::NoSpace, "{size} bytes");
+            let full = tokio::fs::File::options()
+                .write(true)
+                .open("/dev/full")
+                .await?;
+            let download = sbx
+                .session()
+                .download(sandbox::DownloadRequest::new("data"), Box::new(full));
+            assert_eq!(
+                reason(download.await),
+                TransferReason::NoSpace,
+                "{size} bytes"
+            );
         }
         Ok(())
     })

@@ -16,13 +16,18 @@ cases![
 async fn a_job_outlives_its_client(world: World) -> Outcome {
     let sbx = world.sandbox().create().await?;
     let outcome = async {
-        let job = sbx.shell("echo begun; read line < gate; echo $line; exit 5").env("A", "b");
+        let job = sbx
+            .shell("echo begun; read line < gate; echo $line; exit 5")
+            .env("A", "b");
         sbx.shell("mkfifo gate").output().await?.check()?;
         let id = job.spawn_detached().await?.id().clone();
 
         let other = world.fresh().connect(sbx.id()).await?;
         let found = other.jobs().await?;
-        assert_eq!(found.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), [id.as_str()]);
+        assert_eq!(
+            found.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(),
+            [id.as_str()]
+        );
         assert_eq!(found[0].exit_code, None);
         other.shell("echo go > gate").output().await?.check()?;
         let job = other.job(id);
@@ -40,9 +45,15 @@ async fn jobs_are_followed_and_signalled(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
         let job = sbx.shell("echo one; sleep 1000").spawn_detached().await?;
         let mut log = job.follow().await?;
-        assert_eq!(log.next().await.unwrap()?, ExecEvent::Stdout("one\n".into()));
+        assert_eq!(
+            log.next().await.unwrap()?,
+            ExecEvent::Stdout("one\n".into())
+        );
         job.signal(Signal::Term).await?;
-        assert_eq!(log.next().await.unwrap()?, ExecEvent::Exited(ExitStatus::Signal(Signal::Term)));
+        assert_eq!(
+            log.next().await.unwrap()?,
+            ExecEvent::Exited(ExitStatus::Signal(Signal::Term))
+        );
         assert_eq!(job.wait().await?, ExitStatus::Signal(Signal::Term));
         crate::commands::no_process_of(&sbx, "sleep").await
     })
@@ -51,8 +62,21 @@ async fn jobs_are_followed_and_signalled(world: World) -> Outcome {
 
 async fn a_job_that_cannot_start(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
-        let error = sbx.command("no-such-program").spawn_detached().await.unwrap_err();
-        assert!(matches!(error, Error::Command { cause: CommandCause::NotStarted { .. }, .. }), "{error}");
+        let error = sbx
+            .command("no-such-program")
+            .spawn_detached()
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Command {
+                    cause: CommandCause::NotStarted { .. },
+                    ..
+                }
+            ),
+            "{error}"
+        );
         assert!(error.to_string().contains("no-such-program"), "{error}");
         assert!(matches!(
             sbx.command("cat").pty(80, 24).spawn_detached().await,
@@ -67,12 +91,17 @@ async fn a_job_that_cannot_start(world: World) -> Outcome {
 async fn what_a_job_cannot_have_is_refused(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
         for job in [
-            sbx.command("sleep").arg("60").timeout(Duration::from_secs(1)),
+            sbx.command("sleep")
+                .arg("60")
+                .timeout(Duration::from_secs(1)),
             sbx.command("cat").stdin("input"),
             sbx.command("sh").pty(80, 24),
         ] {
             let refused = job.spawn_detached().await;
-            assert!(matches!(refused, Err(Error::Unsupported { .. })), "{refused:?}");
+            assert!(
+                matches!(refused, Err(Error::Unsupported { .. })),
+                "{refused:?}"
+            );
         }
         assert!(sbx.jobs().await?.is_empty(), "and nothing was started");
         Ok(())

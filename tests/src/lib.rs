@@ -3,7 +3,12 @@
 //! `tests/local.rs` runs it on this machine; a cluster runs the same list.
 
 // These are tests: they may panic.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a failed assertion is the point")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "a failed assertion is the point"
+)]
 
 use std::future::Future;
 use std::ops::Deref;
@@ -35,7 +40,10 @@ pub struct World {
 
 impl World {
     pub fn new(make: impl Fn(Defaults) -> Client + Send + Sync + 'static) -> Self {
-        Self { client: make(Defaults::default()), make: Arc::new(make) }
+        Self {
+            client: make(Defaults::default()),
+            make: Arc::new(make),
+        }
     }
 
     /// A client that shares nothing with the others.
@@ -88,7 +96,9 @@ impl Case {
     /// The same for a harness.
     pub fn into_trial(self, world: World, runtime: Handle) -> Trial {
         Trial::test(self.name, move || {
-            runtime.block_on((self.run)(world)).map_err(|error| Failed::from(told(&*error)))
+            runtime
+                .block_on((self.run)(world))
+                .map_err(|error| Failed::from(told(&*error)))
         })
     }
 }

@@ -18,10 +18,21 @@ cases![
 
 async fn found_by_id_and_label(world: World) -> Outcome {
     let mark = SandboxId::generate()?;
-    let sbx = world.sandbox().label("mark", mark.as_str()).ttl(Duration::from_secs(900)).create().await?;
+    let sbx = world
+        .sandbox()
+        .label("mark", mark.as_str())
+        .ttl(Duration::from_secs(900))
+        .create()
+        .await?;
     let outcome = async {
-        let found = world.fresh().list(ListFilter::labels([("mark".into(), mark.to_string())])).await?;
-        assert_eq!(found.iter().map(|info| &info.id).collect::<Vec<_>>(), [sbx.id()]);
+        let found = world
+            .fresh()
+            .list(ListFilter::labels([("mark".into(), mark.to_string())]))
+            .await?;
+        assert_eq!(
+            found.iter().map(|info| &info.id).collect::<Vec<_>>(),
+            [sbx.id()]
+        );
         // Who oversees it may see it run a little later than its first command did.
         let client = world.fresh();
         let mut info = client.get_sandbox_info(sbx.id()).await?;
@@ -34,7 +45,10 @@ async fn found_by_id_and_label(world: World) -> Outcome {
         }
         assert_eq!((info.state, &info.uid), (SandboxState::Running, sbx.uid()));
         let life = info.expires_at.unwrap().duration_since(info.created_at)?;
-        assert!(life > Duration::from_secs(890) && life < Duration::from_secs(910), "{life:?}");
+        assert!(
+            life > Duration::from_secs(890) && life < Duration::from_secs(910),
+            "{life:?}"
+        );
         assert!(!info.isolation.kind.is_empty());
         let other = world.fresh().connect(sbx.id()).await?;
         other.files().write("from-the-other", "x").await?;
@@ -48,9 +62,18 @@ async fn found_by_id_and_label(world: World) -> Outcome {
 
 async fn unknown_and_deleted_ids(world: World) -> Outcome {
     let unknown = SandboxId::generate()?;
-    assert!(matches!(world.connect(&unknown).await, Err(Error::NotFound { .. })));
-    assert!(matches!(world.get_sandbox_info(&unknown).await, Err(Error::NotFound { .. })));
-    assert!(matches!(world.execute_command(&unknown, "true").await, Err(Error::NotFound { .. })));
+    assert!(matches!(
+        world.connect(&unknown).await,
+        Err(Error::NotFound { .. })
+    ));
+    assert!(matches!(
+        world.get_sandbox_info(&unknown).await,
+        Err(Error::NotFound { .. })
+    ));
+    assert!(matches!(
+        world.execute_command(&unknown, "true").await,
+        Err(Error::NotFound { .. })
+    ));
     world.delete_sandbox(&unknown).await?;
 
     let sbx = world.sandbox().create().await?;
@@ -61,19 +84,31 @@ async fn unknown_and_deleted_ids(world: World) -> Outcome {
     world.delete_sandbox(sbx.id()).await?;
     let lost = running.await?;
     assert!(
-        matches!(lost, Err(Error::Command { .. } | Error::Connection(_) | Error::NotFound { .. })),
+        matches!(
+            lost,
+            Err(Error::Command { .. } | Error::Connection(_) | Error::NotFound { .. })
+        ),
         "{lost:?}"
     );
     assert!(sbx.command("true").output().await.is_err());
-    assert!(matches!(world.get_sandbox_info(sbx.id()).await, Err(Error::NotFound { .. })));
-    assert!(matches!(world.fresh().connect(sbx.id()).await, Err(Error::NotFound { .. })));
+    assert!(matches!(
+        world.get_sandbox_info(sbx.id()).await,
+        Err(Error::NotFound { .. })
+    ));
+    assert!(matches!(
+        world.fresh().connect(sbx.id()).await,
+        Err(Error::NotFound { .. })
+    ));
     Ok(())
 }
 
 async fn two_of_one_name(world: World) -> Outcome {
     let sbx = world.sandbox().create().await?;
     let second = world.sandbox().id(sbx.id().as_str()).create().await;
-    assert!(matches!(second, Err(Error::AlreadyExists { .. })), "{second:?}");
+    assert!(
+        matches!(second, Err(Error::AlreadyExists { .. })),
+        "{second:?}"
+    );
     sbx.command("true").output().await?.check()?;
     // After it is gone the name is free, and its new bearer is another instance.
     sbx.delete().await?;
@@ -88,11 +123,18 @@ async fn two_of_one_name(world: World) -> Outcome {
 async fn the_ttl_ends_it_and_extending_puts_that_off(world: World) -> Outcome {
     // On a busy machine a first session takes seconds.
     let short = world.sandbox().ttl(Duration::from_secs(6)).create().await?;
-    let longer =
-        world.sandbox().ttl(Duration::from_secs(6)).max_lifetime(Duration::from_secs(120)).create().await?;
+    let longer = world
+        .sandbox()
+        .ttl(Duration::from_secs(6))
+        .max_lifetime(Duration::from_secs(120))
+        .create()
+        .await?;
     let info = longer.extend(Duration::from_secs(3600)).await?;
     let life = info.expires_at.unwrap().duration_since(info.created_at)?;
-    assert!(life <= Duration::from_secs(121), "at most until its hard end, not {life:?}");
+    assert!(
+        life <= Duration::from_secs(121),
+        "at most until its hard end, not {life:?}"
+    );
     gone(&world, short.id()).await?;
     longer.command("true").output().await?.check()?;
     longer.delete().await?;
@@ -131,17 +173,26 @@ async fn the_original_words(world: World) -> Outcome {
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
     std::fs::write(&from, "b\na\n")?;
     world.upload_file(&id, &from, "data").await?;
-    world.execute_command(&id, "sort data > sorted").await?.check()?;
+    world
+        .execute_command(&id, "sort data > sorted")
+        .await?
+        .check()?;
     world.download_file(&id, "sorted", &to).await?;
     assert_eq!(std::fs::read_to_string(to)?, "a\nb\n");
     world.shutdown_sandbox(&id).await?;
-    assert!(matches!(world.get_sandbox_info(&id).await, Err(Error::NotFound { .. })));
+    assert!(matches!(
+        world.get_sandbox_info(&id).await,
+        Err(Error::NotFound { .. })
+    ));
     Ok(())
 }
 
 async fn gone(world: &World, id: &SandboxId) -> Outcome {
     for _ in 0..900 {
-        if matches!(world.get_sandbox_info(id).await, Err(Error::NotFound { .. })) {
+        if matches!(
+            world.get_sandbox_info(id).await,
+            Err(Error::NotFound { .. })
+        ) {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

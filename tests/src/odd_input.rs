@@ -15,17 +15,49 @@ cases![
     names_that_are_not_utf_8_are_refused
 ];
 
-const ODD: [&str; 12] =
-    ["two words", "it's", "\"double\"", "new\nline", "-n", "--", "$HOME", "`id`", "*", "\\", "ünïcödé", " "];
+const ODD: [&str; 12] = [
+    "two words",
+    "it's",
+    "\"double\"",
+    "new\nline",
+    "-n",
+    "--",
+    "$HOME",
+    "`id`",
+    "*",
+    "\\",
+    "ünïcödé",
+    " ",
+];
 
 async fn arguments_arrive_as_they_are(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
-        let out = sbx.command("printf").arg("%s|").args(ODD).output().await?.check()?;
-        assert_eq!(out.stdout_lossy(), ODD.map(|word| format!("{word}|")).concat());
+        let out = sbx
+            .command("printf")
+            .arg("%s|")
+            .args(ODD)
+            .output()
+            .await?
+            .check()?;
+        assert_eq!(
+            out.stdout_lossy(),
+            ODD.map(|word| format!("{word}|")).concat()
+        );
         let bytes: Vec<u8> = (1..=255).collect();
-        let out = sbx.command("printf").arg("%s").arg(OsStr::from_bytes(&bytes)).output().await?.check()?;
+        let out = sbx
+            .command("printf")
+            .arg("%s")
+            .arg(OsStr::from_bytes(&bytes))
+            .output()
+            .await?
+            .check()?;
         assert_eq!(out.stdout, bytes);
-        let out = sbx.command("printf").args(["%s-%s", "", ""]).output().await?.check()?;
+        let out = sbx
+            .command("printf")
+            .args(["%s-%s", "", ""])
+            .output()
+            .await?
+            .check()?;
         assert_eq!(out.stdout, "-");
         Ok(())
     })
@@ -39,10 +71,22 @@ async fn file_names_arrive_as_they_are(world: World) -> Outcome {
             let path = format!("odd/{name}");
             sbx.files().write(path.as_str(), name).await?;
             assert_eq!(sbx.files().read_to_string(path.as_str()).await?, name);
-            let out = sbx.command("cat").arg("--").arg(&path).output().await?.check()?;
+            let out = sbx
+                .command("cat")
+                .arg("--")
+                .arg(&path)
+                .output()
+                .await?
+                .check()?;
             assert_eq!(out.stdout_lossy(), name);
         }
-        let mut names: Vec<_> = sbx.files().list("odd").await?.into_iter().map(|entry| entry.name).collect();
+        let mut names: Vec<_> = sbx
+            .files()
+            .list("odd")
+            .await?
+            .into_iter()
+            .map(|entry| entry.name)
+            .collect();
         names.sort();
         let mut expected = ODD.map(str::to_owned).to_vec();
         expected.sort();
@@ -59,14 +103,28 @@ async fn nul_is_refused(world: World) -> Outcome {
             sbx.command("e\0").output().await.map(drop),
             sbx.shell("echo \0").output().await.map(drop),
             sbx.command("echo").env("A", "b\0").output().await.map(drop),
-            sbx.command("pwd").current_dir("/\0").spawn().await.map(drop),
+            sbx.command("pwd")
+                .current_dir("/\0")
+                .spawn()
+                .await
+                .map(drop),
             sbx.command("").output().await.map(drop),
-            sbx.command("echo").arg("a\0b").spawn_detached().await.map(drop),
+            sbx.command("echo")
+                .arg("a\0b")
+                .spawn_detached()
+                .await
+                .map(drop),
         ] {
             assert!(matches!(mistake, Err(Error::Invalid { .. })), "{mistake:?}");
         }
-        assert_eq!(reason(sbx.files().write("a\0b", "x").await), TransferReason::BadName);
-        assert_eq!(reason(sbx.files().read("a\0b").await), TransferReason::BadName);
+        assert_eq!(
+            reason(sbx.files().write("a\0b", "x").await),
+            TransferReason::BadName
+        );
+        assert_eq!(
+            reason(sbx.files().read("a\0b").await),
+            TransferReason::BadName
+        );
         Ok(())
     })
     .await
@@ -75,11 +133,26 @@ async fn nul_is_refused(world: World) -> Outcome {
 /// SFTP as it is spoken here carries text: what it would mangle is refused.
 async fn names_that_are_not_utf_8_are_refused(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
-        sbx.shell("mkdir bad; echo x > \"bad/$(printf 'a\\377b')\"").output().await?.check()?;
-        assert_eq!(reason(sbx.files().read("bad/a\u{fffd}b").await), TransferReason::BadName);
-        assert_eq!(reason(sbx.files().write("bad/a\u{fffd}b", "x").await), TransferReason::BadName);
-        assert_eq!(reason(sbx.files().list("bad").await), TransferReason::BadName);
-        assert_eq!(sbx.shell("cat bad/*").output().await?.check()?.stdout, "x\n");
+        sbx.shell("mkdir bad; echo x > \"bad/$(printf 'a\\377b')\"")
+            .output()
+            .await?
+            .check()?;
+        assert_eq!(
+            reason(sbx.files().read("bad/a\u{fffd}b").await),
+            TransferReason::BadName
+        );
+        assert_eq!(
+            reason(sbx.files().write("bad/a\u{fffd}b", "x").await),
+            TransferReason::BadName
+        );
+        assert_eq!(
+            reason(sbx.files().list("bad").await),
+            TransferReason::BadName
+        );
+        assert_eq!(
+            sbx.shell("cat bad/*").output().await?.check()?.stdout,
+            "x\n"
+        );
         Ok(())
     })
     .await

@@ -7,10 +7,17 @@ use sandbox::{Discarded, TransferReason, partial_name};
 use crate::files::reason;
 use crate::{Outcome, World, cases, with_sandbox};
 
-cases![an_upload_is_continued, a_download_is_continued, progress_is_told_and_does_no_harm, content_is_added,];
+cases![
+    an_upload_is_continued,
+    a_download_is_continued,
+    progress_is_told_and_does_no_harm,
+    content_is_added,
+];
 
 fn content(length: usize) -> Vec<u8> {
-    (0..length).map(|index| (index * 7 + index / 251) as u8).collect()
+    (0..length)
+        .map(|index| (index * 7 + index / 251) as u8)
+        .collect()
 }
 
 async fn an_upload_is_continued(world: World) -> Outcome {
@@ -36,7 +43,10 @@ async fn an_upload_is_continued(world: World) -> Outcome {
                 files.write(partial.clone(), there).await?;
             }
             let report = sbx.transfer().resume(true).upload(&local, "d/data").await?;
-            assert_eq!((report.bytes, report.resumed_at), (data.len() as u64, at as u64));
+            assert_eq!(
+                (report.bytes, report.resumed_at),
+                (data.len() as u64, at as u64)
+            );
             assert_eq!(report.discarded, discarded);
             assert!(files.read("d/data").await? == data);
             assert_eq!(files.list("d").await?.len(), 1, "nothing else is left");
@@ -46,7 +56,10 @@ async fn an_upload_is_continued(world: World) -> Outcome {
         let other = content(half).into_iter().rev().collect::<Vec<_>>();
         std::fs::write(&local, &other)?;
         let report = sbx.transfer().resume(true).upload(&local, "d/data").await?;
-        assert_eq!((report.resumed_at, report.discarded), (0, Some(Discarded::Changed)));
+        assert_eq!(
+            (report.resumed_at, report.discarded),
+            (0, Some(Discarded::Changed))
+        );
         assert!(files.read("d/data").await? == other);
         // A link in the place of the part is not written through.
         files.write("d/victim", "victim").await?;
@@ -78,17 +91,32 @@ async fn a_download_is_continued(world: World) -> Outcome {
                 std::fs::write(&partial, there)?;
             }
             let report = sbx.transfer().resume(true).download("data", &local).await?;
-            assert_eq!((report.bytes, report.resumed_at), (data.len() as u64, at as u64));
+            assert_eq!(
+                (report.bytes, report.resumed_at),
+                (data.len() as u64, at as u64)
+            );
             assert_eq!(report.discarded, discarded);
             assert!(std::fs::read(&local)? == data);
-            assert_eq!(std::fs::read_dir(directory.path())?.count(), 1, "nothing else is left");
+            assert_eq!(
+                std::fs::read_dir(directory.path())?.count(),
+                1,
+                "nothing else is left"
+            );
         }
         // What another has put there is neither followed nor overwritten.
         std::os::unix::fs::symlink("victim", &partial)?;
         std::fs::write(directory.path().join("victim"), "victim")?;
-        sbx.transfer().resume(true).download("data", &local).await.unwrap_err();
+        sbx.transfer()
+            .resume(true)
+            .download("data", &local)
+            .await
+            .unwrap_err();
         assert_eq!(std::fs::read(directory.path().join("victim"))?, b"victim");
-        let missing = sbx.transfer().resume(true).download("missing", &local).await;
+        let missing = sbx
+            .transfer()
+            .resume(true)
+            .download("missing", &local)
+            .await;
         assert_eq!(reason(missing), TransferReason::NotFound);
         Ok(())
     })
@@ -112,7 +140,10 @@ async fn progress_is_told_and_does_no_harm(world: World) -> Outcome {
         });
         let last = || {
             let mut told = told.lock().unwrap();
-            assert!(told.is_sorted_by_key(|progress| progress.bytes), "it only grows");
+            assert!(
+                told.is_sorted_by_key(|progress| progress.bytes),
+                "it only grows"
+            );
             let last = *told.last().unwrap();
             told.clear();
             (last.bytes, last.total, last.files)
@@ -126,9 +157,14 @@ async fn progress_is_told_and_does_no_harm(world: World) -> Outcome {
         transfer.download("one", to.join("one")).await?;
         assert_eq!(last(), (100_000, Some(100_000), 1));
 
-        let rude = sbx.transfer().progress(|_| panic!("a callback that panics"));
+        let rude = sbx
+            .transfer()
+            .progress(|_| panic!("a callback that panics"));
         rude.upload_dir(&from, "again").await?;
-        assert_eq!(rude.upload(from.join("100000"), "one").await?.bytes, 100_000);
+        assert_eq!(
+            rude.upload(from.join("100000"), "one").await?.bytes,
+            100_000
+        );
         Ok(())
     })
     .await
@@ -140,7 +176,10 @@ async fn content_is_added(world: World) -> Outcome {
         files.append("log", "one\n").await?;
         files.append("log", "two\n").await?;
         assert_eq!(files.read_to_string("log").await?, "one\ntwo\n");
-        assert_eq!(reason(files.append("no/such/log", "x").await), TransferReason::NotFound);
+        assert_eq!(
+            reason(files.append("no/such/log", "x").await),
+            TransferReason::NotFound
+        );
         Ok(())
     })
     .await

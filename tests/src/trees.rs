@@ -21,25 +21,37 @@ async fn a_tree_goes_in_and_comes_back(world: World) -> Outcome {
         let (from, to) = (directory.path().join("from"), directory.path().join("to"));
         std::fs::create_dir_all(from.join("a/b/empty"))?;
         for index in 0..50 {
-            std::fs::write(from.join(format!("a/file {index}")), vec![index; usize::from(index) * 100])?;
+            std::fs::write(
+                from.join(format!("a/file {index}")),
+                vec![index; usize::from(index) * 100],
+            )?;
         }
         std::fs::write(from.join("a/b/run"), "#!/bin/sh\n")?;
         std::fs::set_permissions(from.join("a/b/run"), std::fs::Permissions::from_mode(0o755))?;
         symlink("../file 7", from.join("a/b/link"))?;
 
         let report = sbx.upload_dir(&from, "tree/below").await?;
-        assert_eq!((report.files, report.directories, report.symlinks), (51, 4, 1));
+        assert_eq!(
+            (report.files, report.directories, report.symlinks),
+            (51, 4, 1)
+        );
         // Again, over what is there.
         sbx.upload_dir(&from, "tree/below").await?;
         let report = sbx.download_dir("tree/below", &to).await?;
-        assert_eq!((report.files, report.directories, report.symlinks), (51, 4, 1));
+        assert_eq!(
+            (report.files, report.directories, report.symlinks),
+            (51, 4, 1)
+        );
         assert_eq!(report.skipped, []);
         same(&from, &to)?;
         sbx.download_dir("tree/below", &to).await?;
         same(&from, &to)?;
         assert!(sbx.upload_dir(from.join("no"), "x").await.is_err());
         assert_eq!(
-            reason(sbx.download_dir("nothing", directory.path().join("x")).await),
+            reason(
+                sbx.download_dir("nothing", directory.path().join("x"))
+                    .await
+            ),
             TransferReason::NotFound
         );
         assert!(!directory.path().join("x").exists());
@@ -105,7 +117,12 @@ async fn names_that_cannot_travel_are_named(world: World) -> Outcome {
     use std::os::unix::ffi::OsStrExt;
     with_sandbox(world, |sbx| async move {
         let directory = tempfile::tempdir()?;
-        std::fs::write(directory.path().join(std::ffi::OsStr::from_bytes(b"a\xffb")), "x")?;
+        std::fs::write(
+            directory
+                .path()
+                .join(std::ffi::OsStr::from_bytes(b"a\xffb")),
+            "x",
+        )?;
         match sbx.upload_dir(directory.path(), "x").await {
             Err(Error::Transfer(error)) => assert_eq!(error.reason, TransferReason::BadName),
             other => panic!("{other:?}"),
@@ -141,7 +158,11 @@ fn same(one: &Path, other: &Path) -> Outcome {
                 "{}",
                 one.display()
             );
-            assert!(std::fs::read(&one)? == std::fs::read(&other)?, "{}", one.display());
+            assert!(
+                std::fs::read(&one)? == std::fs::read(&other)?,
+                "{}",
+                one.display()
+            );
         }
     }
     Ok(())

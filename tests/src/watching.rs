@@ -14,7 +14,10 @@ async fn changes_are_seen(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
         let files = sbx.files();
         files.create_dir_all("d/e").await?;
-        let watch = files.watch("d").recursive(true).interval(Duration::from_millis(20));
+        let watch = files
+            .watch("d")
+            .recursive(true)
+            .interval(Duration::from_millis(20));
         let mut events = watch.events();
         // Nobody tells when the first look is done; what is made after it is seen.
         let making = async {
@@ -38,7 +41,10 @@ async fn changes_are_seen(world: World) -> Outcome {
             if (event.path.as_str(), event.kind) == (path, kind) {
                 return Ok::<_, sandbox::Error>(());
             }
-            assert!(event.path.starts_with("d/e/") && event.kind == WatchEventKind::Created, "{event:?}");
+            assert!(
+                event.path.starts_with("d/e/") && event.kind == WatchEventKind::Created,
+                "{event:?}"
+            );
         };
         files.set_mode(&first.path, 0o600).await?;
         until(&first.path, WatchEventKind::Modified).await?;
@@ -56,9 +62,15 @@ async fn changes_are_seen(world: World) -> Outcome {
 
 async fn a_name_that_cannot_be_told_ends_a_watch(world: World) -> Outcome {
     with_sandbox(world, |sbx| async move {
-        sbx.shell("mkdir d && touch \"d/$(printf 'a\\377')\"").output().await?.check()?;
+        sbx.shell("mkdir d && touch \"d/$(printf 'a\\377')\"")
+            .output()
+            .await?
+            .check()?;
         let mut events = sbx.files().watch("d").events();
-        assert_eq!(reason(events.next().await.expect("an error")), TransferReason::BadName);
+        assert_eq!(
+            reason(events.next().await.expect("an error")),
+            TransferReason::BadName
+        );
         assert!(events.next().await.is_none());
         Ok(())
     })

@@ -59,7 +59,10 @@ pub(crate) fn run(check: bool) -> Result<()> {
 /// Whether this process was started as rustdoc, and what came of it.
 pub(crate) fn as_rustdoc() -> Option<ExitCode> {
     let real = std::env::var_os(STANDS_IN_FOR)?;
-    let status = Command::new(real).args(std::env::args_os().skip(1)).env("RUSTC_BOOTSTRAP", "1").status();
+    let status = Command::new(real)
+        .args(std::env::args_os().skip(1))
+        .env("RUSTC_BOOTSTRAP", "1")
+        .status();
     Some(match status {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
@@ -72,28 +75,50 @@ pub(crate) fn as_rustdoc() -> Option<ExitCode> {
 
 /// Lets rustdoc describe all of them; gives the directory with a file for each.
 fn describe() -> Result<PathBuf> {
-    let variable = |name: &str, default: &str| std::env::var_os(name).unwrap_or_else(|| default.into());
+    let variable =
+        |name: &str, default: &str| std::env::var_os(name).unwrap_or_else(|| default.into());
     let mut cargo = Command::new(variable("CARGO", "cargo"));
-    cargo.args(["doc", "--locked", "--quiet", "--no-deps", "--lib", "--features", FEATURES]);
+    cargo.args([
+        "doc",
+        "--locked",
+        "--quiet",
+        "--no-deps",
+        "--lib",
+        "--features",
+        FEATURES,
+    ]);
     cargo.args(CRATES.iter().flat_map(|name| ["--package", name]));
     cargo.env(STANDS_IN_FOR, variable("RUSTDOC", "rustdoc"));
-    cargo.env("RUSTDOC", std::env::current_exe().context("this program's path is not known")?);
-    cargo.env("RUSTDOCFLAGS", "-Z unstable-options --output-format json --cap-lints allow");
+    cargo.env(
+        "RUSTDOC",
+        std::env::current_exe().context("this program's path is not known")?,
+    );
+    cargo.env(
+        "RUSTDOCFLAGS",
+        "-Z unstable-options --output-format json --cap-lints allow",
+    );
     let status = cargo.status().context("cargo could not be started")?;
     if !status.success() {
         bail!("rustdoc failed");
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     Ok(target.join("doc"))
 }
 
 /// One item a line, ordered.
 fn surface(json: &Path) -> Result<String> {
     let shown = json.display();
-    let text = fs::read_to_string(json).with_context(|| format!("rustdoc did not write {shown}"))?;
-    let version = text.rsplit_once("\"format_version\":").and_then(|(_, after)| {
-        after.split(|byte: char| !byte.is_ascii_digit()).next().and_then(|digits| digits.parse::<u64>().ok())
-    });
+    let text =
+        fs::read_to_string(json).with_context(|| format!("rustdoc did not write {shown}"))?;
+    let version = text
+        .rsplit_once("\"format_version\":")
+        .and_then(|(_, after)| {
+            after
+                .split(|byte: char| !byte.is_ascii_digit())
+                .next()
+                .and_then(|digits| digits.parse::<u64>().ok())
+        });
     if version != Some(FORMAT) {
         bail!(
             "this compiler's rustdoc writes format {version:?} and the crate public-api of xtask/Cargo.toml reads \
@@ -111,11 +136,15 @@ fn surface(json: &Path) -> Result<String> {
 
 /// What is gone, and what is new. Order says nothing: the items are sorted.
 fn difference(path: &Path, known: &str, found: &str) -> String {
-    let (old, new): (BTreeSet<&str>, BTreeSet<&str>) = (known.lines().collect(), found.lines().collect());
+    let (old, new): (BTreeSet<&str>, BTreeSet<&str>) =
+        (known.lines().collect(), found.lines().collect());
     let mut lines: Vec<(&str, char)> = old.difference(&new).map(|line| (*line, '-')).collect();
     lines.extend(new.difference(&old).map(|line| (*line, '+')));
     lines.sort_unstable();
-    let lines: String = lines.iter().map(|(line, sign)| format!("  {sign} {line}\n")).collect();
+    let lines: String = lines
+        .iter()
+        .map(|(line, sign)| format!("  {sign} {line}\n"))
+        .collect();
     format!("{}:\n{lines}", path.display())
 }
 
@@ -125,8 +154,11 @@ mod tests {
 
     #[test]
     fn a_difference_shows_only_what_changed() {
-        let shown =
-            difference(Path::new("a/api.txt"), "pub fn a()\npub fn b()\n", "pub fn a()\npub fn b(u8)\n");
+        let shown = difference(
+            Path::new("a/api.txt"),
+            "pub fn a()\npub fn b()\n",
+            "pub fn a()\npub fn b(u8)\n",
+        );
         assert_eq!(shown, "a/api.txt:\n  - pub fn b()\n  + pub fn b(u8)\n");
     }
 }

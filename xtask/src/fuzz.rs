@@ -34,7 +34,10 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     }
     let mut found = Vec::new();
     for target in targets {
-        println!("{target}: {} cases or {} minutes", options.cases, options.minutes);
+        println!(
+            "{target}: {} cases or {} minutes",
+            options.cases, options.minutes
+        );
         if !fuzz(&program, &target, &options)? {
             found.push(target);
         }
@@ -42,17 +45,28 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     if found.is_empty() {
         return Ok(());
     }
-    bail!("found something in {}: the cases are in {TARGET_DIRECTORY}", found.join(", "))
+    bail!(
+        "found something in {}: the cases are in {TARGET_DIRECTORY}",
+        found.join(", ")
+    )
 }
 
 impl Options {
     fn parse(args: &[&str]) -> Result<Self> {
-        let mut options = Self { target: None, minutes: 10, cases: 10_000_000 };
+        let mut options = Self {
+            target: None,
+            minutes: 10,
+            cases: 10_000_000,
+        };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let mut number = || -> Result<u64> {
-                let value = args.next().with_context(|| format!("{arg} needs a number"))?;
-                value.parse().with_context(|| format!("{arg} {value}: that is no number"))
+                let value = args
+                    .next()
+                    .with_context(|| format!("{arg} needs a number"))?;
+                value
+                    .parse()
+                    .with_context(|| format!("{arg} {value}: that is no number"))
             };
             match *arg {
                 "--minutes" => options.minutes = number()?,
@@ -61,7 +75,9 @@ impl Options {
                     options.target = Some(name.into())
                 }
                 other => {
-                    bail!("{other} is not understood: cargo xtask fuzz [target] [--minutes N] [--cases N]")
+                    bail!(
+                        "{other} is not understood: cargo xtask fuzz [target] [--minutes N] [--cases N]"
+                    )
                 }
             }
         }
@@ -74,7 +90,14 @@ fn build() -> Result<PathBuf> {
     let host = host()?;
     // With a target named, build scripts and macros are not instrumented.
     let status = Command::new(cargo)
-        .args(["build", "--release", "--manifest-path", PACKAGE, "--target-dir", TARGET_DIRECTORY])
+        .args([
+            "build",
+            "--release",
+            "--manifest-path",
+            PACKAGE,
+            "--target-dir",
+            TARGET_DIRECTORY,
+        ])
         .args(["--target", &host])
         .env("RUSTFLAGS", INSTRUMENTED)
         .status()
@@ -82,11 +105,16 @@ fn build() -> Result<PathBuf> {
     if !status.success() {
         bail!("the fuzz targets were not built");
     }
-    Ok(Path::new(TARGET_DIRECTORY).join(host).join("release/sandbox-libfuzzer"))
+    Ok(Path::new(TARGET_DIRECTORY)
+        .join(host)
+        .join("release/sandbox-libfuzzer"))
 }
 
 fn host() -> Result<String> {
-    let output = Command::new("rustc").arg("-vV").output().context("rustc could not be started")?;
+    let output = Command::new("rustc")
+        .arg("-vV")
+        .output()
+        .context("rustc could not be started")?;
     let text = String::from_utf8(output.stdout)?;
     let line = text.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(line.context("rustc does not tell its host")?.to_owned())
@@ -99,7 +127,11 @@ fn fuzz(program: &Path, target: &str, options: &Options) -> Result<bool> {
     let work = Path::new(TARGET_DIRECTORY).join(format!("corpus-{target}"));
     std::fs::create_dir_all(&work)?;
     let command = |args: &[String]| {
-        Command::new(program).args(args).env("SANDBOX_FUZZ_TARGET", target).status().context("libFuzzer")
+        Command::new(program)
+            .args(args)
+            .env("SANDBOX_FUZZ_TARGET", target)
+            .status()
+            .context("libFuzzer")
     };
     let status = command(&[
         format!("-max_total_time={}", options.minutes * 60),

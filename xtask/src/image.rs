@@ -57,10 +57,19 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     let wanted = parse(args)?;
     let binary = match &wanted.binary {
         Some(binary) => binary.clone(),
-        None => build(wanted.content.program, wanted.content.build, wanted.architecture.0)?,
+        None => build(
+            wanted.content.program,
+            wanted.content.build,
+            wanted.architecture.0,
+        )?,
     };
-    let program = fs::read(&binary).with_context(|| format!("{} cannot be read", binary.display()))?;
-    ensure!(program.starts_with(b"\x7fELF"), "{} is no Linux program", binary.display());
+    let program =
+        fs::read(&binary).with_context(|| format!("{} cannot be read", binary.display()))?;
+    ensure!(
+        program.starts_with(b"\x7fELF"),
+        "{} is no Linux program",
+        binary.display()
+    );
     let architecture = wanted.architecture.1;
     ensure!(
         is_for(&program, architecture),
@@ -69,17 +78,28 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     );
     let image = image(wanted.content, &program, &wanted.name, architecture)?;
     if let Some(parent) = wanted.output.parent() {
-        fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
+        fs::create_dir_all(parent)
+            .with_context(|| format!("{} cannot be made", parent.display()))?;
     }
     fs::write(&wanted.output, &image)
         .with_context(|| format!("{} cannot be written", wanted.output.display()))?;
     let file = wanted.output.display();
-    println!("{} ({architecture}, {} bytes): {file}", wanted.name, image.len());
+    println!(
+        "{} ({architecture}, {} bytes): {file}",
+        wanted.name,
+        image.len()
+    );
     println!("  kind load image-archive {file}");
     let what = wanted.content.name;
-    println!("  skopeo copy oci-archive:{file} docker://REGISTRY/{what}:{}", env!("CARGO_PKG_VERSION"));
+    println!(
+        "  skopeo copy oci-archive:{file} docker://REGISTRY/{what}:{}",
+        env!("CARGO_PKG_VERSION")
+    );
     if what == SERVER.name {
-        println!("then SANDBOX_SERVER_IMAGE={} (or the name in the registry)", wanted.name);
+        println!(
+            "then SANDBOX_SERVER_IMAGE={} (or the name in the registry)",
+            wanted.name
+        );
     } else {
         println!("then the name in the registry is for deploy/kustomization.yaml");
     }
@@ -88,7 +108,11 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
 
 fn parse(args: &[&str]) -> Result<Wanted> {
     let version = env!("CARGO_PKG_VERSION");
-    let content = if args.contains(&"--command") { &COMMAND } else { &SERVER };
+    let content = if args.contains(&"--command") {
+        &COMMAND
+    } else {
+        &SERVER
+    };
     let mut wanted = Wanted {
         content,
         name: format!("localhost/{}:{version}", content.name),
@@ -101,20 +125,27 @@ fn parse(args: &[&str]) -> Result<Wanted> {
     };
     let mut args = args.iter().filter(|flag| **flag != "--command");
     while let Some(flag) = args.next() {
-        let value = args.next().with_context(|| format!("{flag} needs a value"))?;
+        let value = args
+            .next()
+            .with_context(|| format!("{flag} needs a value"))?;
         match *flag {
             "--name" => wanted.name = (*value).to_owned(),
             "--output" => wanted.output = value.into(),
             "--binary" => wanted.binary = Some(value.into()),
             "--arch" => {
                 let known = ARCHITECTURES.into_iter().find(|(_, image)| image == value);
-                wanted.architecture = known.with_context(|| format!("{value} is not amd64 or arm64"))?;
+                wanted.architecture =
+                    known.with_context(|| format!("{value} is not amd64 or arm64"))?;
             }
             other => bail!("cargo xtask image does not know {other:?}"),
         }
     }
     ensure!(
-        wanted.name.rsplit('/').next().is_some_and(|last| last.contains(':')),
+        wanted
+            .name
+            .rsplit('/')
+            .next()
+            .is_some_and(|last| last.contains(':')),
         "the name {:?} has no tag: use name:tag",
         wanted.name
     );
@@ -124,7 +155,10 @@ fn parse(args: &[&str]) -> Result<Wanted> {
 /// The whole archive.
 fn image(content: &Content, program: &[u8], name: &str, architecture: &str) -> Result<Vec<u8>> {
     let entry = content.program;
-    let layer = archive(&[Entry::Directory("tmp", 0o1777), Entry::File(entry, program, 0o755)])?;
+    let layer = archive(&[
+        Entry::Directory("tmp", 0o1777),
+        Entry::File(entry, program, 0o755),
+    ])?;
     let config = to_json(&json!({
         "architecture": architecture,
         "os": "linux",
@@ -184,7 +218,10 @@ fn blob(content: &[u8]) -> String {
 }
 
 fn hash(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(content)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn to_json(value: &Value) -> Result<Vec<u8>> {
@@ -197,7 +234,8 @@ mod tests {
 
     #[test]
     fn the_same_server_gives_the_same_archive() {
-        let make = |server: &[u8]| image(&SERVER, server, "localhost/sandbox-sshd:1", "amd64").unwrap();
+        let make =
+            |server: &[u8]| image(&SERVER, server, "localhost/sandbox-sshd:1", "amd64").unwrap();
         assert_eq!(make(b"\x7fELF one"), make(b"\x7fELF one"));
         assert_ne!(make(b"\x7fELF one"), make(b"\x7fELF two"));
     }
@@ -208,16 +246,28 @@ mod tests {
         let files = tar::read(&image);
         let mut blobs = 0;
         for (name, content) in &files {
-            if let Some(named) = name.strip_prefix("blobs/sha256/").filter(|named| !named.is_empty()) {
+            if let Some(named) = name
+                .strip_prefix("blobs/sha256/")
+                .filter(|named| !named.is_empty())
+            {
                 assert_eq!(named, hash(content));
                 blobs += 1;
             }
         }
         assert_eq!(blobs, 3);
         let index: Value = serde_json::from_slice(&files["index.json"]).unwrap();
-        let manifest = index["manifests"][0]["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
-        let manifest: Value = serde_json::from_slice(&files[&format!("blobs/sha256/{manifest}")]).unwrap();
-        let layer = manifest["layers"][0]["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+        let manifest = index["manifests"][0]["digest"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("sha256:")
+            .unwrap();
+        let manifest: Value =
+            serde_json::from_slice(&files[&format!("blobs/sha256/{manifest}")]).unwrap();
+        let layer = manifest["layers"][0]["digest"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("sha256:")
+            .unwrap();
         let layer = tar::read(&files[&format!("blobs/sha256/{layer}")]);
         assert_eq!(layer[COMMAND.program], b"\x7fELF");
     }
@@ -234,9 +284,14 @@ mod tests {
             let error = parse(args).err().unwrap().to_string();
             assert!(error.contains(said), "{error}");
         }
-        assert_eq!(parse(&["--command"]).unwrap().name.split(':').next(), Some("localhost/sandbox-command"));
+        assert_eq!(
+            parse(&["--command"]).unwrap().name.split(':').next(),
+            Some("localhost/sandbox-command")
+        );
         assert!(parse(&["--name", "registry:5000/x:2", "--arch", "arm64"]).is_ok());
-        let missing = run(&["--binary", "/nonexistent/server"]).unwrap_err().to_string();
+        let missing = run(&["--binary", "/nonexistent/server"])
+            .unwrap_err()
+            .to_string();
         assert!(missing.contains("/nonexistent/server"), "{missing}");
     }
 }

@@ -32,7 +32,13 @@ const RULES: &[Rule] = &[
     Rule {
         package: "sandbox-config",
         flags: &[],
-        forbidden: &["russh", "tokio-util", "sandbox-ssh", "sandbox-sshd", "sandbox-local"],
+        forbidden: &[
+            "russh",
+            "tokio-util",
+            "sandbox-ssh",
+            "sandbox-sshd",
+            "sandbox-local",
+        ],
     },
     Rule {
         package: "sandbox-ssh",
@@ -56,11 +62,21 @@ const RULES: &[Rule] = &[
             "sandbox-local",
         ],
     },
-    Rule { package: "sandbox-local", flags: &[], forbidden: &["sandbox-config", "sandbox-ssh"] },
+    Rule {
+        package: "sandbox-local",
+        flags: &[],
+        forbidden: &["sandbox-config", "sandbox-ssh"],
+    },
     Rule {
         package: "sandbox-k8s",
         flags: &[],
-        forbidden: &["russh", "sandbox-config", "sandbox-ssh", "sandbox-sshd", "sandbox-local"],
+        forbidden: &[
+            "russh",
+            "sandbox-config",
+            "sandbox-ssh",
+            "sandbox-sshd",
+            "sandbox-local",
+        ],
     },
     Rule {
         package: "sandbox",
@@ -96,17 +112,40 @@ pub(crate) fn check() -> Result<()> {
         let found = tree(rule)?;
         let knows = rule.package == "sandbox-k8s" || rule.flags.contains(&"k8s");
         let also = if knows { &[][..] } else { KUBERNETES };
-        for name in rule.forbidden.iter().chain(also).chain(NOWHERE).filter(|name| found.contains(**name)) {
-            broken.push(format!("{} {} depends on {name}", rule.package, rule.flags.join(" ")));
+        for name in rule
+            .forbidden
+            .iter()
+            .chain(also)
+            .chain(NOWHERE)
+            .filter(|name| found.contains(**name))
+        {
+            broken.push(format!(
+                "{} {} depends on {name}",
+                rule.package,
+                rule.flags.join(" ")
+            ));
         }
         let asked = rule.flags.contains(&MEASURED);
         if found.contains(MEASURED) != asked {
             let how = if asked { "does not depend" } else { "depends" };
-            broken.push(format!("{} {} {how} on {MEASURED}", rule.package, rule.flags.join(" ")));
+            broken.push(format!(
+                "{} {} {how} on {MEASURED}",
+                rule.package,
+                rule.flags.join(" ")
+            ));
         }
-        println!("{:<16}{:<44}{} crates", rule.package, rule.flags.join(" "), found.len());
+        println!(
+            "{:<16}{:<44}{} crates",
+            rule.package,
+            rule.flags.join(" "),
+            found.len()
+        );
     }
-    if broken.is_empty() { Ok(()) } else { bail!("the layers are broken:\n  {}", broken.join("\n  ")) }
+    if broken.is_empty() {
+        Ok(())
+    } else {
+        bail!("the layers are broken:\n  {}", broken.join("\n  "))
+    }
 }
 
 /// The names of all crates beneath one, as cargo resolves them for it alone.
@@ -129,11 +168,17 @@ fn tree(rule: &Rule) -> Result<BTreeSet<String>> {
         .output()
         .context("cargo tree could not be started")?;
     if !output.status.success() {
-        bail!("cargo tree failed: {}", String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "cargo tree failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     let text = String::from_utf8(output.stdout).context("cargo tree wrote no text")?;
-    let names: BTreeSet<String> =
-        text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+    let names: BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_owned)
+        .collect();
     if !names.contains(rule.package) {
         bail!("cargo tree did not show {}", rule.package);
     }

@@ -82,19 +82,33 @@ fn api(check: bool) -> Result<()> {
 fn again(how: &[&str], args: &[&str]) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["run", "--quiet", "--package", "xtask"]).args(how).arg("--").args(args);
+    command
+        .args(["run", "--quiet", "--package", "xtask"])
+        .args(how)
+        .arg("--")
+        .args(args);
     let status = command.status().context("cargo could not be started")?;
-    if status.success() { Ok(()) } else { bail!("it failed, see above") }
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("it failed, see above")
+    }
 }
 
 /// Benchmarks run optimised, whatever this program was built as, and with no more than they need:
 /// a client of Kubernetes takes minutes to build.
 fn bench(args: &[&str]) -> Result<()> {
-    let feature = if args.first() == Some(&"k8s") { "bench-k8s" } else { "bench" };
+    let feature = if args.first() == Some(&"k8s") {
+        "bench-k8s"
+    } else {
+        "bench"
+    };
     #[cfg(feature = "bench")]
     if !cfg!(debug_assertions) && (feature == "bench" || cfg!(feature = "bench-k8s")) {
         return bench::run(args);
     }
-    let args: Vec<&str> = std::iter::once("bench").chain(args.iter().copied()).collect();
+    let args: Vec<&str> = std::iter::once("bench")
+        .chain(args.iter().copied())
+        .collect();
     again(&["--release", "--features", feature], &args)
 }

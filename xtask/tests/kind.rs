@@ -42,11 +42,18 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let stage = Self { directory: tempfile::tempdir().unwrap() };
+        let stage = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
         // Said past the harness's capture: nobody shall take this for a run on kind.
         let line = "NOT RUN HERE: kind, docker and kubectl themselves; recorded stand-ins took their place\n";
         std::io::stderr().write_all(line.as_bytes()).unwrap();
-        for (name, calls) in [("kind", KIND), ("kubectl", KUBECTL), ("docker", DOCKER), ("cargo", CARGO)] {
+        for (name, calls) in [
+            ("kind", KIND),
+            ("kubectl", KUBECTL),
+            ("docker", DOCKER),
+            ("cargo", CARGO),
+        ] {
             stage.stand_in(name, calls);
         }
         stage
@@ -68,9 +75,18 @@ impl Stage {
 
     fn e2e(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        command.arg("e2e").args(args).env_clear().current_dir(self.directory.path());
-        command.env("PATH", format!("{}:/usr/bin:/bin", self.path("bin").display()));
-        command.env("LOG", self.path("log")).env("CARGO", self.path("bin/cargo"));
+        command
+            .arg("e2e")
+            .args(args)
+            .env_clear()
+            .current_dir(self.directory.path());
+        command.env(
+            "PATH",
+            format!("{}:/usr/bin:/bin", self.path("bin").display()),
+        );
+        command
+            .env("LOG", self.path("log"))
+            .env("CARGO", self.path("bin/cargo"));
         command.env("CARGO_TARGET_DIR", self.path("target"));
         command
     }
@@ -78,7 +94,9 @@ impl Stage {
     /// The calls in their order: program, then what it does.
     fn calls(&self) -> Vec<String> {
         let log = fs::read_to_string(self.path("log")).unwrap_or_default();
-        log.lines().map(|line| line.split(' ').take(3).collect::<Vec<_>>().join(" ")).collect()
+        log.lines()
+            .map(|line| line.split(' ').take(3).collect::<Vec<_>>().join(" "))
+            .collect()
     }
 }
 
@@ -104,9 +122,17 @@ const LIFE: [&str; 13] = [
 
 fn assert_life(stage: &Stage) {
     let mut calls = stage.calls();
-    assert_eq!(calls.pop().as_deref(), Some("kind delete cluster"), "{calls:?}");
+    assert_eq!(
+        calls.pop().as_deref(),
+        Some("kind delete cluster"),
+        "{calls:?}"
+    );
     for (call, expected) in calls.iter().zip(LIFE) {
-        assert_eq!(call.split(" /").next(), expected.split(" KUBE").next(), "{calls:?}");
+        assert_eq!(
+            call.split(" /").next(),
+            expected.split(" KUBE").next(),
+            "{calls:?}"
+        );
     }
 }
 
@@ -118,17 +144,29 @@ fn a_cluster_is_made_used_and_removed() {
     assert!(output.status.success(), "{said}");
     assert_life(&stage);
     assert_eq!(stage.calls().len(), LIFE.len() + 1);
-    assert!(said.contains("passed: the list over auto, the list over port-forward"), "{said}");
-    assert!(said.contains("NOT RUN: the tests in which a cluster's components fail"), "{said}");
+    assert!(
+        said.contains("passed: the list over auto, the list over port-forward"),
+        "{said}"
+    );
+    assert!(
+        said.contains("NOT RUN: the tests in which a cluster's components fail"),
+        "{said}"
+    );
 }
 
 #[test]
 fn what_fails_removes_it_too() {
-    for (variable, why) in [("CREATE", "kind create cluster failed"), ("TESTS", "the list over auto failed")]
-    {
+    for (variable, why) in [
+        ("CREATE", "kind create cluster failed"),
+        ("TESTS", "the list over auto failed"),
+    ] {
         let stage = Stage::new();
         let output = stage.e2e(&[]).env(variable, "7").output().unwrap();
-        assert!(!output.status.success() && said(&output).contains(why), "{}", said(&output));
+        assert!(
+            !output.status.success() && said(&output).contains(why),
+            "{}",
+            said(&output)
+        );
         assert_life(&stage);
     }
 }
@@ -137,12 +175,19 @@ fn what_fails_removes_it_too() {
 fn a_signal_removes_it_too() {
     for signal in ["INT", "TERM"] {
         let stage = Stage::new();
-        let mut running = stage.e2e(&[]).env("HANG", stage.path("hangs")).spawn().unwrap();
+        let mut running = stage
+            .e2e(&[])
+            .env("HANG", stage.path("hangs"))
+            .spawn()
+            .unwrap();
         while !stage.path("hangs").exists() {
             assert!(running.try_wait().unwrap().is_none(), "it ended early");
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
-        let kill = Command::new("kill").args(["-s", signal, &running.id().to_string()]).status().unwrap();
+        let kill = Command::new("kill")
+            .args(["-s", signal, &running.id().to_string()])
+            .status()
+            .unwrap();
         assert!(kill.success());
         assert!(!running.wait().unwrap().success());
         assert_life(&stage);
@@ -151,17 +196,30 @@ fn a_signal_removes_it_too() {
 
 #[test]
 fn what_is_missing_is_told_with_the_mend() {
-    for (missing, mend) in
-        [("kind", "kind.sigs.k8s.io"), ("docker", "docs.docker.com"), ("kubectl", "kubernetes-client")]
-    {
+    for (missing, mend) in [
+        ("kind", "kind.sigs.k8s.io"),
+        ("docker", "docs.docker.com"),
+        ("kubectl", "kubernetes-client"),
+    ] {
         let stage = Stage::new();
         fs::remove_file(stage.path(&format!("bin/{missing}"))).unwrap();
         // Nothing but the stand-ins: this machine may have the real one.
-        let output = stage.e2e(&[]).env("PATH", stage.path("bin")).output().unwrap();
+        let output = stage
+            .e2e(&[])
+            .env("PATH", stage.path("bin"))
+            .output()
+            .unwrap();
         let said = said(&output);
-        assert!(!output.status.success() && said.contains(&format!("there is no {missing}")), "{said}");
+        assert!(
+            !output.status.success() && said.contains(&format!("there is no {missing}")),
+            "{said}"
+        );
         assert!(said.contains(mend), "{said}");
-        assert!(stage.calls().iter().all(|call| !call.contains("cluster")), "{:?}", stage.calls());
+        assert!(
+            stage.calls().iter().all(|call| !call.contains("cluster")),
+            "{:?}",
+            stage.calls()
+        );
     }
     let stage = Stage::new();
     let output = stage.e2e(&[]).env("NO_DAEMON", "1").output().unwrap();
@@ -178,13 +236,27 @@ fn a_cluster_that_is_there_is_left_there() {
     let kubeconfig = stage.path("kubeconfig");
     fs::write(&kubeconfig, "apiVersion: v1\n").unwrap();
     let with = |load: &str| {
-        let args = ["--kubeconfig", kubeconfig.to_str().unwrap(), "--transport", "direct", "--load", load];
+        let args = [
+            "--kubeconfig",
+            kubeconfig.to_str().unwrap(),
+            "--transport",
+            "direct",
+            "--load",
+            load,
+        ];
         stage.e2e(&args).output().unwrap()
     };
     let output = with("cp {} loaded");
     assert!(output.status.success(), "{}", said(&output));
     assert!(Path::new(&stage.path("loaded")).exists());
-    assert!(stage.calls().iter().all(|call| !call.starts_with("kind ")), "{:?}", stage.calls());
-    assert_eq!(stage.calls().last().map(String::as_str), Some("cargo test --quiet"));
+    assert!(
+        stage.calls().iter().all(|call| !call.starts_with("kind ")),
+        "{:?}",
+        stage.calls()
+    );
+    assert_eq!(
+        stage.calls().last().map(String::as_str),
+        Some("cargo test --quiet")
+    );
     assert!(!with("false {}").status.success());
 }

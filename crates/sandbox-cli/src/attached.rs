@@ -108,7 +108,10 @@ impl CommandOptions {
     }
 
     fn described(&self, sandbox: &Sandbox) -> Result<Command> {
-        let (program, args) = self.command.split_first().context("name a command to run")?;
+        let (program, args) = self
+            .command
+            .split_first()
+            .context("name a command to run")?;
         let mut command = sandbox.command(program).args(args);
         for (name, value) in environment(&self.env)? {
             command = command.env(name, value);
@@ -124,7 +127,12 @@ impl CommandOptions {
 }
 
 /// Everything at once, and then what is left to write.
-async fn stream(process: &mut Process, tty: bool, raw: bool, interrupts: &mut Interrupts) -> Result<Ending> {
+async fn stream(
+    process: &mut Process,
+    tty: bool,
+    raw: bool,
+    interrupts: &mut Interrupts,
+) -> Result<Ending> {
     let output = Output::start();
     let ending = pump(process, &output, tty, raw, interrupts).await;
     let patience = match ending {
@@ -139,7 +147,9 @@ async fn stream(process: &mut Process, tty: bool, raw: bool, interrupts: &mut In
     };
     match (ending?, written) {
         (Ending::Interrupted(signal), _) => Ok(Ending::Interrupted(signal)),
-        (_, Ok(Err(error))) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Ending::OutputClosed),
+        (_, Ok(Err(error))) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(Ending::OutputClosed)
+        }
         (_, Ok(Err(error))) => Err(error).context("cannot write the command's output"),
         (ending, _) => Ok(ending),
     }

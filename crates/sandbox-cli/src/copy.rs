@@ -93,7 +93,9 @@ pub(crate) async fn copy(args: Args, client: &Client) -> Outcome {
             bail!("both sides are local: write ID:PATH for the one in the sandbox, or use cp")
         }
         (Side::Remote(..), Side::Remote(..)) => {
-            bail!("both sides are in a sandbox: copy to a local file first, or use `sandbox exec ID -- cp`")
+            bail!(
+                "both sides are in a sandbox: copy to a local file first, or use `sandbox exec ID -- cp`"
+            )
         }
     };
     progress.end();
@@ -106,7 +108,9 @@ pub(crate) async fn copy(args: Args, client: &Client) -> Outcome {
 
 fn is_tree(local: &Path) -> Result<bool> {
     let metadata = std::fs::metadata(local);
-    Ok(metadata.with_context(|| format!("cannot copy {:?}", local.display().to_string()))?.is_dir())
+    Ok(metadata
+        .with_context(|| format!("cannot copy {:?}", local.display().to_string()))?
+        .is_dir())
 }
 
 async fn upload(
@@ -118,8 +122,10 @@ async fn upload(
 ) -> Result<TreeReport> {
     let there = kind(sandbox, remote).await?;
     let into = |name: Option<&OsStr>| -> Result<String> {
-        let name = name
-            .map(|name| name.to_str().context("its name is not UTF-8, which SFTP cannot carry; rename it"));
+        let name = name.map(|name| {
+            name.to_str()
+                .context("its name is not UTF-8, which SFTP cannot carry; rename it")
+        });
         Ok(match name.transpose()? {
             Some(name) => format!("{}/{name}", remote.trim_end_matches('/')),
             None => remote.to_owned(),
@@ -127,7 +133,9 @@ async fn upload(
     };
     if tree {
         let target = match there {
-            Some(FileKind::Directory) if !means_content(local.as_os_str()) => into(local.file_name())?,
+            Some(FileKind::Directory) if !means_content(local.as_os_str()) => {
+                into(local.file_name())?
+            }
             Some(FileKind::Directory) | None => remote.to_owned(),
             Some(_) => bail!(
                 "{remote:?} is a file in the sandbox, and {:?} a directory",
@@ -144,10 +152,18 @@ async fn upload(
     Ok(one_file(transfer.upload(local, target).await?.bytes))
 }
 
-async fn download(transfer: Transfer, remote: &str, source: FileKind, local: &Path) -> Result<TreeReport> {
+async fn download(
+    transfer: Transfer,
+    remote: &str,
+    source: FileKind,
+    local: &Path,
+) -> Result<TreeReport> {
     let shown = local.display().to_string();
-    let name =
-        remote.trim_end_matches('/').rsplit('/').next().filter(|name| !matches!(*name, "" | "." | ".."));
+    let name = remote
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .filter(|name| !matches!(*name, "" | "." | ".."));
     let is_directory = local.is_dir();
     let target = match (source, name) {
         (FileKind::Directory, Some(name)) if is_directory && !means_content(OsStr::new(remote)) => {

@@ -32,7 +32,12 @@ pub(crate) struct Args {
     idle_timeout: Option<Duration>,
 }
 
-pub(crate) async fn create(args: Args, client: &Client, interrupts: &mut Interrupts, quiet: bool) -> Outcome {
+pub(crate) async fn create(
+    args: Args,
+    client: &Client,
+    interrupts: &mut Interrupts,
+    quiet: bool,
+) -> Outcome {
     let id = match &args.id {
         Some(id) => new_id(id)?,
         None => SandboxId::generate()?,

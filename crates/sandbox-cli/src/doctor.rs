@@ -37,9 +37,10 @@ pub(crate) async fn doctor(args: Args, global: &Global) -> Outcome {
     let checks = examine(&args, global).await;
     let failed = checks.iter().any(|check| check.verdict == Verdict::Failed);
     match args.output {
-        Format::Json => {
-            to_stdout(Format::Json, &serde_json::to_string_pretty(&checks).context("cannot write JSON")?)?
-        }
+        Format::Json => to_stdout(
+            Format::Json,
+            &serde_json::to_string_pretty(&checks).context("cannot write JSON")?,
+        )?,
         Format::Table => {
             let colours = terminal::has_colours(&std::io::stdout());
             failure::print(&report(&checks, colours))?
@@ -66,7 +67,10 @@ async fn examine(args: &Args, global: &Global) -> Vec<Check> {
         }
     };
     let place = client.place().unwrap_or("this machine");
-    checks.push(Check::passed("backend", format!("{}, {place}", settings.backend)));
+    checks.push(Check::passed(
+        "backend",
+        format!("{}, {place}", settings.backend),
+    ));
     let mut builder = client.sandbox();
     if let Some(image) = &args.image {
         builder = builder.image(image);
@@ -79,7 +83,10 @@ async fn examine(args: &Args, global: &Global) -> Vec<Check> {
     let on_a_cluster = client.place().is_some();
     match (well, args.try_out || !on_a_cluster) {
         (true, true) => checks.extend(try_out(builder).await),
-        (false, true) => checks.push(Check::skipped("a sandbox", "what is above must be mended first")),
+        (false, true) => checks.push(Check::skipped(
+            "a sandbox",
+            "what is above must be mended first",
+        )),
         (_, false) => checks.push(Check::skipped("a sandbox", "make one with --try")),
     }
     checks.push(of_ssh().await);
@@ -90,10 +97,11 @@ fn of_settings(settings: &Settings) -> Check {
     const NAME: &str = "settings";
     match settings.unknown.as_slice() {
         [] => Check::passed(NAME, "all are understood"),
-        unknown => {
-            Check::warning(NAME, format!("these variables mean nothing to it: {}", unknown.join(", ")))
-                .mended_by("see .env.example for all there are")
-        }
+        unknown => Check::warning(
+            NAME,
+            format!("these variables mean nothing to it: {}", unknown.join(", ")),
+        )
+        .mended_by("see .env.example for all there are"),
     }
 }
 
@@ -104,20 +112,28 @@ async fn try_out(builder: sandbox::SandboxBuilder) -> Vec<Check> {
     let sandbox = match builder.create().await {
         Ok(sandbox) => sandbox,
         Err(error) => {
-            let remedy =
-                "`sandbox -vv run -- true` says more; docs/TROUBLESHOOTING.md lists causes and fixes";
+            let remedy = "`sandbox -vv run -- true` says more; docs/TROUBLESHOOTING.md lists causes and fixes";
             return vec![Check::failed(NAME, told(&error.into())).mended_by(remedy)];
         }
     };
     let created = begun.elapsed();
     let ran = sandbox.shell("exit 0").output().await;
-    let info = sandbox.refresh().await.unwrap_or_else(|_| sandbox.info().clone());
+    let info = sandbox
+        .refresh()
+        .await
+        .unwrap_or_else(|_| sandbox.info().clone());
     let removed = sandbox.delete().await;
     let mut checks = match ran {
         Ok(output) if output.status.success() => {
-            vec![Check::passed(NAME, format!("created in {:.2} s; a command ran", created.as_secs_f64()))]
+            vec![Check::passed(
+                NAME,
+                format!("created in {:.2} s; a command ran", created.as_secs_f64()),
+            )]
         }
-        Ok(output) => vec![Check::failed(NAME, format!("a command failed in it: {}", output.status))],
+        Ok(output) => vec![Check::failed(
+            NAME,
+            format!("a command failed in it: {}", output.status),
+        )],
         Err(error) => vec![Check::failed(NAME, told(&error.into()))],
     };
     checks.push(isolation(&info));
@@ -130,16 +146,26 @@ async fn try_out(builder: sandbox::SandboxBuilder) -> Vec<Check> {
 
 fn isolation(info: &SandboxInfo) -> Check {
     const NAME: &str = "isolation";
-    let limits: Vec<String> =
-        info.limits.iter().map(|limit| format!("{} by {}", limit.resource, limit.by)).collect();
-    let limits =
-        if limits.is_empty() { "no limits".to_owned() } else { format!("limits: {}", limits.join(", ")) };
+    let limits: Vec<String> = info
+        .limits
+        .iter()
+        .map(|limit| format!("{} by {}", limit.resource, limit.by))
+        .collect();
+    let limits = if limits.is_empty() {
+        "no limits".to_owned()
+    } else {
+        format!("limits: {}", limits.join(", "))
+    };
     let means = match info.isolation.applied.as_slice() {
         [] => String::new(),
         means => format!(": {}", means.join(", ")),
     };
     // No Pod says what the policies of its namespace let through.
-    let network = if info.isolation.kind == "pod" { "; network: not looked at" } else { "" };
+    let network = if info.isolation.kind == "pod" {
+        "; network: not looked at"
+    } else {
+        ""
+    };
     let detail = format!("{}{means}; {limits}{network}", info.isolation.kind);
     match info.isolation.kind.as_str() {
         "none" => Check::warning(NAME, "nothing separates it from this machine").mended_by(
@@ -155,16 +181,23 @@ fn isolation(info: &SandboxInfo) -> Check {
 
 async fn of_ssh() -> Check {
     const NAME: &str = "OpenSSH's client";
-    let asked = tokio::task::spawn_blocking(|| std::process::Command::new("ssh").arg("-V").output());
+    let asked =
+        tokio::task::spawn_blocking(|| std::process::Command::new("ssh").arg("-V").output());
     match asked.await {
         Ok(Ok(output)) if !output.status.success() => {
             let said = String::from_utf8_lossy(&output.stderr);
             Check::warning(NAME, format!("it does not work here: {}", said.trim()))
                 .mended_by("run as a user that has an entry in /etc/passwd")
         }
-        Ok(Ok(output)) => Check::passed(NAME, String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        _ => Check::warning(NAME, "it is not installed; only `sandbox ssh` and the standard tools need it")
-            .mended_by("install openssh-client"),
+        Ok(Ok(output)) => Check::passed(
+            NAME,
+            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        ),
+        _ => Check::warning(
+            NAME,
+            "it is not installed; only `sandbox ssh` and the standard tools need it",
+        )
+        .mended_by("install openssh-client"),
     }
 }
 
@@ -173,7 +206,10 @@ fn report(checks: &[Check], colours: bool) -> String {
     let mut text = String::new();
     for (at, check) in checks.iter().enumerate() {
         let next = checks.get(at + 1).and_then(|next| next.remedy.as_ref());
-        let remedy = check.remedy.as_deref().filter(|remedy| next.is_none_or(|next| next != remedy));
+        let remedy = check
+            .remedy
+            .as_deref()
+            .filter(|remedy| next.is_none_or(|next| next != remedy));
         text.push_str(&line(check, remedy, colours));
     }
     text
@@ -186,10 +222,22 @@ fn line(check: &Check, remedy: Option<&str>, colours: bool) -> String {
         Verdict::Failed => ("FAIL", "31"),
         _ => ("skip", "2"),
     };
-    let word = if colours { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.to_owned() };
-    let text =
-        |text: &str| text.lines().map(|line| Escaped(line).to_string()).collect::<Vec<_>>().join("\n      ");
-    let mut line = format!("{word}  {}: {}\n", Escaped(&check.name), text(&check.detail));
+    let word = if colours {
+        format!("\x1b[{colour}m{word}\x1b[0m")
+    } else {
+        word.to_owned()
+    };
+    let text = |text: &str| {
+        text.lines()
+            .map(|line| Escaped(line).to_string())
+            .collect::<Vec<_>>()
+            .join("\n      ")
+    };
+    let mut line = format!(
+        "{word}  {}: {}\n",
+        Escaped(&check.name),
+        text(&check.detail)
+    );
     if let Some(remedy) = remedy {
         line.push_str(&format!("      -> {}\n", text(remedy)));
     }

@@ -15,10 +15,18 @@ pub(crate) fn remark(file: &Path) -> Option<String> {
         return None;
     }
     // What cannot be read was an error before.
-    let names = dotenvy::from_path_iter(file).ok()?.filter_map(Result::ok).map(|(name, _value)| name);
+    let names = dotenvy::from_path_iter(file)
+        .ok()?
+        .filter_map(Result::ok)
+        .map(|(name, _value)| name);
     let foreign: BTreeSet<String> = names.filter(|name| !name.starts_with("SANDBOX_")).collect();
     let (first, more) = (foreign.first()?, foreign.len() > NAMED);
-    let named = foreign.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let named = foreign
+        .iter()
+        .take(NAMED)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
     let what = match foreign.len() {
         1 => "1 variable that is not a setting and goes nowhere".to_owned(),
         several => format!("{several} variables that are not settings and go nowhere"),

@@ -54,7 +54,10 @@ mod tests {
     fn terminals_get_no_orders() {
         let hostile = "\u{1b}[2J\u{9b}31m\rok\u{202e}txt.exe\u{7}\u{0}\u{e0041}";
         let shown = Escaped(hostile).to_string();
-        assert_eq!(shown, "\\u{1b}[2J\\u{9b}31m\\rok\\u{202e}txt.exe\\u{7}\\u{0}\\u{e0041}");
+        assert_eq!(
+            shown,
+            "\\u{1b}[2J\\u{9b}31m\\rok\\u{202e}txt.exe\\u{7}\\u{0}\\u{e0041}"
+        );
         assert_eq!(Escaped("Grüße, 東京 👩‍🚀").to_string(), "Grüße, 東京 👩‍🚀");
     }
 
@@ -62,7 +65,12 @@ mod tests {
     fn json_stays_the_same_json() {
         let value = serde_json::json!({"name": "a\u{202e}b\u{9b}c\u{e0041}\n"});
         let shown = escaped_json(&serde_json::to_string_pretty(&value).unwrap());
-        assert!(shown.contains("\\u202e") && shown.contains("\\u009b") && !shown.contains('\u{e0041}'));
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        assert!(
+            shown.contains("\\u202e") && shown.contains("\\u009b") && !shown.contains('\u{e0041}')
+        );
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
+            value
+        );
     }
 }

@@ -36,7 +36,10 @@ pub(crate) async fn extend(args: Args, client: &Client) -> Outcome {
     };
     let left = end.duration_since(SystemTime::now()).unwrap_or_default();
     if left.saturating_add(SLACK) < args.time {
-        failure::note(&format!("it ends in {}, for that is its longest life", span(left)));
+        failure::note(&format!(
+            "it ends in {}, for that is its longest life",
+            span(left)
+        ));
     }
     failure::print(&format!("{}\n", rfc3339(end)))
 }

@@ -22,13 +22,28 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let timed_out = error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<Error>())
-        .any(|error| matches!(error, Error::Command { cause: CommandCause::TimedOut { .. }, .. }));
-    ExitCode::from(if timed_out { EXIT_TIMED_OUT } else { EXIT_FAILURE })
+        .any(|error| {
+            matches!(
+                error,
+                Error::Command {
+                    cause: CommandCause::TimedOut { .. },
+                    ..
+                }
+            )
+        });
+    ExitCode::from(if timed_out {
+        EXIT_TIMED_OUT
+    } else {
+        EXIT_FAILURE
+    })
 }
 
 /// The same without an end to the program.
 pub(crate) fn tell(error: &anyhow::Error) {
-    let lines: Vec<String> = told(error).lines().map(|line| Escaped(line).to_string()).collect();
+    let lines: Vec<String> = told(error)
+        .lines()
+        .map(|line| Escaped(line).to_string())
+        .collect();
     to_stderr(&format!("sandbox: {}\n", lines.join("\n")));
 }
 
@@ -43,12 +58,13 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         }
         above = cause;
     }
-    let creations = error.chain().filter_map(|cause| cause.downcast_ref::<Error>());
+    let creations = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<Error>());
     for log in creations.filter_map(|error| match error {
         // What could not be started at all has said nothing: its message stands there.
-        Error::Creation(error) => {
-            Some(error.log_tail.trim()).filter(|log| !log.is_empty() && !error.message.contains(log))
-        }
+        Error::Creation(error) => Some(error.log_tail.trim())
+            .filter(|log| !log.is_empty() && !error.message.contains(log)),
         _ => None,
     }) {
         text.push_str(&format!("\n  the end of its log:\n  {}", set_off(log)));
@@ -58,14 +74,20 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
 
 /// A remark that is no failure.
 pub(crate) fn note(text: &str) {
-    let lines: Vec<String> = set_off(text).lines().map(|line| Escaped(line).to_string()).collect();
+    let lines: Vec<String> = set_off(text)
+        .lines()
+        .map(|line| Escaped(line).to_string())
+        .collect();
     to_stderr(&format!("sandbox: {}\n", lines.join("\n")));
 }
 
 /// Prints text that is escaped already. A reader that went away has seen enough.
 pub(crate) fn print(text: &str) -> Outcome {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(error).context("cannot write to standard output")
         }
@@ -77,7 +99,11 @@ pub(crate) fn print(text: &str) -> Outcome {
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     // Nothing is left to tell it to when the terminal or pipe has gone.
     let _gone = error.print();
-    if error.use_stderr() { ExitCode::from(EXIT_FAILURE) } else { ExitCode::SUCCESS }
+    if error.use_stderr() {
+        ExitCode::from(EXIT_FAILURE)
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 /// Further lines are set off, so that none of them looks like ours.

@@ -46,15 +46,23 @@ struct Ports {
 pub(crate) async fn forward(args: Args, client: &Client) -> Outcome {
     let sandbox = target::connect(client, &args.id).await?;
     if !args.address.is_loopback() {
-        failure::note(&format!("{} is not loopback: others on the network get in as well", args.address));
+        failure::note(&format!(
+            "{} is not loopback: others on the network get in as well",
+            args.address
+        ));
     }
     // Dropping one closes its port.
     let mut open = Vec::new();
     for ports in args.ports {
         let local = SocketAddr::from((args.address, ports.local));
         let forward = sandbox.forward_from(local, ports.inside).await?;
-        writeln!(std::io::stdout(), "{} -> {}", forward.local_addr(), ports.inside)
-            .context("cannot write to standard output")?;
+        writeln!(
+            std::io::stdout(),
+            "{} -> {}",
+            forward.local_addr(),
+            ports.inside
+        )
+        .context("cannot write to standard output")?;
         open.push(forward);
     }
     // Until a signal comes, or the sandbox goes.
@@ -72,18 +80,26 @@ pub(crate) async fn forward(args: Args, client: &Client) -> Outcome {
 fn address(text: &str) -> Result<IpAddr, String> {
     match text {
         "localhost" => Ok(LOCALHOST),
-        text => text.parse().map_err(|_| "use an IP address, or localhost".to_owned()),
+        text => text
+            .parse()
+            .map_err(|_| "use an IP address, or localhost".to_owned()),
     }
 }
 
 fn ports(text: &str) -> Result<Ports, String> {
     let (local, inside) = text.split_once(':').unwrap_or((text, text));
-    let number = |text: &str| text.parse::<u16>().map_err(|_| format!("{text:?} is no port: use 1 to 65535"));
+    let number = |text: &str| {
+        text.parse::<u16>()
+            .map_err(|_| format!("{text:?} is no port: use 1 to 65535"))
+    };
     let inside = match number(inside)? {
         0 => return Err("the port inside cannot be 0".to_owned()),
         inside => inside,
     };
-    Ok(Ports { local: if local.is_empty() { 0 } else { number(local)? }, inside })
+    Ok(Ports {
+        local: if local.is_empty() { 0 } else { number(local)? },
+        inside,
+    })
 }
 
 #[cfg(test)]
@@ -99,8 +115,12 @@ mod tests {
 
     #[test]
     fn ports_are_written_as_for_kubectl() {
-        for (text, local, inside) in [("80", 80, 80), ("8080:80", 8080, 80), (":80", 0, 80), ("0:80", 0, 80)]
-        {
+        for (text, local, inside) in [
+            ("80", 80, 80),
+            ("8080:80", 8080, 80),
+            (":80", 0, 80),
+            ("0:80", 0, 80),
+        ] {
             assert_eq!(ports(text).unwrap(), Ports { local, inside }, "{text}");
         }
         for text in ["", "0", "80:", "80:0", "x", "1:2:3", "65536", "-1"] {

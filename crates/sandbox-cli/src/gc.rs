@@ -23,7 +23,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn collect(args: Args, client: &Client) -> Outcome {
-    let options = if args.dry_run { SweepOptions::dry_run() } else { SweepOptions::default() };
+    let options = if args.dry_run {
+        SweepOptions::dry_run()
+    } else {
+        SweepOptions::default()
+    };
     let report = client.sweep(options).await?;
     // Keys for OpenSSH's tools, of sandboxes that somebody else removed.
     if let (false, Ok(files)) = (args.dry_run, SshFiles::of_user()) {
@@ -32,7 +36,11 @@ pub(crate) async fn collect(args: Args, client: &Client) -> Outcome {
     for Unswept { id, error } in &report.failed {
         failure::note(&format!("{id} could not be removed: {error}"));
     }
-    let code = if report.failed.is_empty() { 0 } else { EXIT_FAILURE };
+    let code = if report.failed.is_empty() {
+        0
+    } else {
+        EXIT_FAILURE
+    };
     if args.output == Format::Json {
         let json = serde_json::to_string_pretty(&report).context("cannot write JSON")?;
         return Ok(to_stdout(args.output, &json)?.max(code));
@@ -41,7 +49,17 @@ pub(crate) async fn collect(args: Args, client: &Client) -> Outcome {
         return Ok(code);
     }
     let mut table = Table::default();
-    table.row([if args.dry_run { "WOULD REMOVE" } else { "REMOVED" }, "WHY"].map(str::to_owned));
+    table.row(
+        [
+            if args.dry_run {
+                "WOULD REMOVE"
+            } else {
+                "REMOVED"
+            },
+            "WHY",
+        ]
+        .map(str::to_owned),
+    );
     for swept in &report.removed {
         table.row([swept.id.to_string(), swept.reason.clone()]);
     }

@@ -10,8 +10,8 @@ use crate::failure::{self, Outcome};
 const EXIT_NOT_FOUND: u8 = 127;
 /// Images that are known by a word.
 const KNOWN: [&str; 12] = [
-    "alpine", "busybox", "centos", "debian", "fedora", "golang", "nginx", "node", "postgres", "python",
-    "redis", "ubuntu",
+    "alpine", "busybox", "centos", "debian", "fedora", "golang", "nginx", "node", "postgres",
+    "python", "redis", "ubuntu",
 ];
 
 /// Options of docker's that have no meaning here. They are taken, to say what has.
@@ -41,7 +41,9 @@ impl Habits {
             );
         }
         if self.user.is_some() {
-            bail!("the user is the backend's: runAsUser in --pod-options chooses another one on a cluster");
+            bail!(
+                "the user is the backend's: runAsUser in --pod-options chooses another one on a cluster"
+            );
         }
         Ok(())
     }
@@ -69,14 +71,16 @@ fn hint(command: &OsStr, could_be_image: bool) -> Option<String> {
             "a program and its arguments are words of their own here; for a command line, write: sh -c '{word}'"
         ));
     }
-    (could_be_image && is_image(word))
-        .then(|| format!("to run in an image, write --image {word}: the command is what follows the options"))
+    (could_be_image && is_image(word)).then(|| {
+        format!("to run in an image, write --image {word}: the command is what follows the options")
+    })
 }
 
 /// HOST:/PATH
 fn is_mount(word: &str) -> bool {
-    word.split_once(':')
-        .is_some_and(|(host, path)| !host.is_empty() && path.starts_with('/') && !path.starts_with("//"))
+    word.split_once(':').is_some_and(|(host, path)| {
+        !host.is_empty() && path.starts_with('/') && !path.starts_with("//")
+    })
 }
 
 fn is_image(word: &str) -> bool {
@@ -91,15 +95,32 @@ mod tests {
     #[test]
     fn images_and_mounts_are_told_from_programs() {
         let hint = |word: &str, image| hint(OsStr::new(word), image).unwrap_or_default();
-        for image in ["alpine", "python:3.12-slim", "ghcr.io/a/b", "registry:5000/a", "library/ubuntu"] {
-            assert!(hint(image, true).contains(&format!("--image {image}:")), "{image}");
+        for image in [
+            "alpine",
+            "python:3.12-slim",
+            "ghcr.io/a/b",
+            "registry:5000/a",
+            "library/ubuntu",
+        ] {
+            assert!(
+                hint(image, true).contains(&format!("--image {image}:")),
+                "{image}"
+            );
             assert_eq!(hint(image, false), "", "{image}");
         }
         for mount in ["/data:/data", "./src:/src:ro", "cache:/var/cache"] {
             assert!(hint(mount, false).contains("sandbox cp"), "{mount}");
         }
         assert!(hint("ls -l", false).contains("sh -c 'ls -l'"));
-        for program in ["make", "./run.sh", "/usr/bin/x", "../a/b", "http://x", "~/bin/x", ""] {
+        for program in [
+            "make",
+            "./run.sh",
+            "/usr/bin/x",
+            "../a/b",
+            "http://x",
+            "~/bin/x",
+            "",
+        ] {
             assert_eq!(hint(program, true), "", "{program}");
         }
     }

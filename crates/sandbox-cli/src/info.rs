@@ -22,7 +22,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn info(args: Args, client: &Client) -> Outcome {
-    let info = client.get_sandbox_info(&target::find(client, &args.id).await?).await?;
+    let info = client
+        .get_sandbox_info(&target::find(client, &args.id).await?)
+        .await?;
     let text = match args.output {
         Format::Json => serde_json::to_string_pretty(&info).context("cannot write JSON")?,
         Format::Table => described(&info, client.place(), SystemTime::now()),
@@ -58,11 +60,17 @@ fn described(info: &SandboxInfo, place: Option<&str>, now: SystemTime) -> String
         ("port", info.port.map(|port| port.to_string())),
         ("user", Some(info.user.clone())),
         ("home", info.home.clone()),
-        ("labels", Some(labels(info)).filter(|labels| !labels.is_empty())),
+        (
+            "labels",
+            Some(labels(info)).filter(|labels| !labels.is_empty()),
+        ),
         ("created", Some(when(info.created_at))),
         ("ends", info.expires_at.map(when)),
         ("isolation", Some(isolation)),
-        ("limits", Some(limits.join(", ")).filter(|limits| !limits.is_empty())),
+        (
+            "limits",
+            Some(limits.join(", ")).filter(|limits| !limits.is_empty()),
+        ),
     ];
     let mut table = Table::default();
     for (name, value) in rows {

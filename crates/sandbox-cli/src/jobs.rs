@@ -62,7 +62,10 @@ pub(crate) async fn list(args: ListArgs, client: &Client) -> Outcome {
         return to_stdout(Format::Table, &ids.join("\n"));
     }
     if args.output == Format::Json {
-        return to_stdout(args.output, &serde_json::to_string_pretty(&jobs).context("cannot write JSON")?);
+        return to_stdout(
+            args.output,
+            &serde_json::to_string_pretty(&jobs).context("cannot write JSON")?,
+        );
     }
     let mut table = Table::default();
     table.row(["JOB", "STATE", "STARTED", "PID", "LOG", "PROGRAM"].map(str::to_owned));
@@ -83,7 +86,11 @@ pub(crate) async fn list(args: ListArgs, client: &Client) -> Outcome {
 
 pub(crate) async fn wait(args: WaitArgs, client: &Client) -> Outcome {
     let sandbox = target::connect(client, &args.id).await?;
-    Ok(find(&sandbox, args.job.as_deref()).await?.wait().await?.shell_code())
+    Ok(find(&sandbox, args.job.as_deref())
+        .await?
+        .wait()
+        .await?
+        .shell_code())
 }
 
 pub(crate) async fn kill(args: KillArgs, client: &Client) -> Outcome {
@@ -94,7 +101,10 @@ pub(crate) async fn kill(args: KillArgs, client: &Client) -> Outcome {
         );
     };
     let sandbox = target::connect(client, &args.id).await?;
-    find(&sandbox, Some(&job)).await?.signal(args.signal).await?;
+    find(&sandbox, Some(&job))
+        .await?
+        .signal(args.signal)
+        .await?;
     Ok(0)
 }
 
@@ -107,20 +117,33 @@ pub(crate) async fn find(sandbox: &Sandbox, text: Option<&str>) -> Result<Job> {
     let jobs = sandbox.jobs().await?;
     let Some(text) = text else {
         let Some(latest) = jobs.last() else {
-            bail!("sandbox {} has no jobs: `sandbox exec --detach` starts one", sandbox.id());
+            bail!(
+                "sandbox {} has no jobs: `sandbox exec --detach` starts one",
+                sandbox.id()
+            );
         };
         return Ok(sandbox.job(latest.id.parse()?));
     };
     let exact = jobs.iter().filter(|job| job.id == text);
     let mut found: Vec<&JobRecord> = exact.collect();
     if found.is_empty() {
-        found = jobs.iter().filter(|job| !text.is_empty() && job.id.starts_with(text)).collect();
+        found = jobs
+            .iter()
+            .filter(|job| !text.is_empty() && job.id.starts_with(text))
+            .collect();
     }
     match found.as_slice() {
         [job] => Ok(sandbox.job(job.id.parse()?)),
-        [] => bail!("sandbox {} has no job {text:?}: see `sandbox jobs`", sandbox.id()),
+        [] => bail!(
+            "sandbox {} has no job {text:?}: see `sandbox jobs`",
+            sandbox.id()
+        ),
         several => {
-            bail!("{text:?} is the beginning of {} jobs of sandbox {}", several.len(), sandbox.id())
+            bail!(
+                "{text:?} is the beginning of {} jobs of sandbox {}",
+                several.len(),
+                sandbox.id()
+            )
         }
     }
 }
@@ -137,7 +160,9 @@ fn state(job: &JobRecord) -> String {
 fn signal(text: &str) -> Result<Signal, String> {
     let signal = match text.parse::<u8>() {
         Ok(number) => Signal::from_number(number),
-        Err(_) => text.parse().map_err(|error: sandbox::Error| error.to_string())?,
+        Err(_) => text
+            .parse()
+            .map_err(|error: sandbox::Error| error.to_string())?,
     };
     let known = signal.number().filter(|number| *number > 0);
     known

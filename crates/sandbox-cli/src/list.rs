@@ -55,7 +55,9 @@ pub(crate) async fn list(args: Args, client: &Client) -> Outcome {
     found.iter().for_each(|info| table.row(row(form, info)));
     match form {
         Form::Table | Form::Wide => to_stdout(Format::Table, &table.to_string())?,
-        _ => found.iter().try_fold(0, |_, info| print_change(form, info, &table))?,
+        _ => found
+            .iter()
+            .try_fold(0, |_, info| print_change(form, info, &table))?,
     };
     watch(client, filter, form, found, &table).await
 }
@@ -68,13 +70,18 @@ async fn watch(
     table: &Table,
 ) -> Outcome {
     let by_id = |found: Vec<SandboxInfo>| -> BTreeMap<SandboxId, SandboxInfo> {
-        found.into_iter().map(|info| (info.id.clone(), info)).collect()
+        found
+            .into_iter()
+            .map(|info| (info.id.clone(), info))
+            .collect()
     };
     let mut before = by_id(found);
     loop {
         tokio::time::sleep(LOOK).await;
         let now = by_id(client.list(filter.clone()).await?);
-        for (_, gone) in before.iter().filter(|(id, info)| now.get(id).is_none_or(|now| now.uid != info.uid))
+        for (_, gone) in before
+            .iter()
+            .filter(|(id, info)| now.get(id).is_none_or(|now| now.uid != info.uid))
         {
             let mut gone = gone.clone();
             gone.state = SandboxState::Ended;
@@ -89,7 +96,10 @@ async fn watch(
 
 fn print(form: Form, found: &[SandboxInfo]) -> Outcome {
     if form == Form::Json {
-        return to_stdout(Format::Json, &serde_json::to_string_pretty(found).context("cannot write JSON")?);
+        return to_stdout(
+            Format::Json,
+            &serde_json::to_string_pretty(found).context("cannot write JSON")?,
+        );
     }
     let mut table = Table::default();
     if form != Form::Name {
@@ -101,16 +111,28 @@ fn print(form: Form, found: &[SandboxInfo]) -> Outcome {
 
 fn print_change(form: Form, info: &SandboxInfo, table: &Table) -> Result<u8> {
     match form {
-        Form::Json => to_stdout(Format::Json, &serde_json::to_string(info).context("cannot write JSON")?),
+        Form::Json => to_stdout(
+            Format::Json,
+            &serde_json::to_string(info).context("cannot write JSON")?,
+        ),
         form => to_stdout(Format::Table, &table.aligned(row(form, info))),
     }
 }
 
 fn heading(form: Form) -> Vec<String> {
     let columns: &[&str] = match form {
-        Form::Wide => {
-            &["ID", "STATE", "AGE", "ENDS IN", "IMAGE", "LABELS", "ADDRESS", "USER", "ISOLATION", "UID"]
-        }
+        Form::Wide => &[
+            "ID",
+            "STATE",
+            "AGE",
+            "ENDS IN",
+            "IMAGE",
+            "LABELS",
+            "ADDRESS",
+            "USER",
+            "ISOLATION",
+            "UID",
+        ],
         Form::Name => &["ID"],
         _ => &["ID", "STATE", "AGE", "ENDS IN", "IMAGE", "LABELS"],
     };
@@ -118,8 +140,12 @@ fn heading(form: Form) -> Vec<String> {
 }
 
 fn ends_in(info: &SandboxInfo, now: SystemTime) -> String {
-    let end = info.expires_at.filter(|_| info.state != SandboxState::Ended);
-    end.map_or_else(String::new, |end| span(end.duration_since(now).unwrap_or_default()))
+    let end = info
+        .expires_at
+        .filter(|_| info.state != SandboxState::Ended);
+    end.map_or_else(String::new, |end| {
+        span(end.duration_since(now).unwrap_or_default())
+    })
 }
 
 fn row(form: Form, info: &SandboxInfo) -> Vec<String> {
@@ -136,9 +162,13 @@ fn row(form: Form, info: &SandboxInfo) -> Vec<String> {
         labels(info),
     ]);
     if form == Form::Wide {
-        let port = info.port.map_or_else(String::new, |port| format!(":{port}"));
+        let port = info
+            .port
+            .map_or_else(String::new, |port| format!(":{port}"));
         cells.extend([
-            info.address.as_ref().map_or_else(String::new, |address| format!("{address}{port}")),
+            info.address
+                .as_ref()
+                .map_or_else(String::new, |address| format!("{address}{port}")),
             info.user.clone(),
             info.isolation.kind.clone(),
             info.uid.to_string(),

@@ -85,7 +85,10 @@ async fn follow(mut process: Process, output: &mut Option<Output>) -> Outcome {
 /// Gives it to the writer, while there is one.
 async fn put(output: &mut Option<Output>, bytes: Bytes) {
     let room = match output {
-        Some(writer) => writer.room().await.map(|room| room.send(Piece::Stdout(bytes))),
+        Some(writer) => writer
+            .room()
+            .await
+            .map(|room| room.send(Piece::Stdout(bytes))),
         None => return,
     };
     if room.is_none() {
@@ -95,7 +98,9 @@ async fn put(output: &mut Option<Output>, bytes: Bytes) {
 
 async fn finish(output: Option<Output>, code: u8) -> Outcome {
     // A reader that went away has seen enough.
-    let Some(output) = output else { return Ok(code) };
+    let Some(output) = output else {
+        return Ok(code);
+    };
     match output.finish().await {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(error).context("cannot write to standard output")
@@ -117,7 +122,10 @@ async fn system(args: Args, client: &Client) -> Outcome {
         let piece = piece?;
         let written = if escape {
             line.extend_from_slice(&piece);
-            let whole = line.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            let whole = line
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(0, |at| at + 1);
             let whole: Vec<u8> = line.drain(..whole).collect();
             stdout.write_all(shown(&whole).as_bytes())
         } else {
@@ -129,13 +137,18 @@ async fn system(args: Args, client: &Client) -> Outcome {
         }
     }
     if !line.is_empty() {
-        stdout.write_all(shown(&line).as_bytes()).context("cannot write to standard output")?;
+        stdout
+            .write_all(shown(&line).as_bytes())
+            .context("cannot write to standard output")?;
     }
     Ok(0)
 }
 
 fn shown(lines: &[u8]) -> String {
-    String::from_utf8_lossy(lines).lines().map(|line| format!("{}\n", Escaped(line))).collect()
+    String::from_utf8_lossy(lines)
+        .lines()
+        .map(|line| format!("{}\n", Escaped(line)))
+        .collect()
 }
 
 /// Where the last so many lines begin.
@@ -146,7 +159,12 @@ fn tail(log: &[u8], lines: Option<usize>) -> usize {
     if lines == 0 {
         return log.len();
     }
-    let mut starts = body.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    let mut starts = body
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, byte)| **byte == b'\n')
+        .map(|(at, _)| at + 1);
     starts.nth(lines - 1).unwrap_or(0)
 }
 
@@ -157,8 +175,14 @@ mod tests {
     #[test]
     fn the_last_lines_are_whole_ones() {
         let log = b"a\nbb\nccc";
-        for (lines, from) in [(None, 0), (Some(0), 8), (Some(1), 5), (Some(2), 2), (Some(3), 0), (Some(9), 0)]
-        {
+        for (lines, from) in [
+            (None, 0),
+            (Some(0), 8),
+            (Some(1), 5),
+            (Some(2), 2),
+            (Some(3), 0),
+            (Some(9), 0),
+        ] {
             assert_eq!(tail(log, lines), from, "{lines:?}");
         }
         assert_eq!(tail(b"a\nb\n", Some(1)), 2);

@@ -102,9 +102,15 @@ fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     cli.global.start_log();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
-        Err(error) => return failure::report(&anyhow::Error::new(error).context("cannot start the runtime")),
+        Err(error) => {
+            return failure::report(&anyhow::Error::new(error).context("cannot start the runtime"));
+        }
     };
     let outcome = runtime.block_on(perform(cli));
     // A read of the terminal that nobody answers must not keep the program.
@@ -136,7 +142,9 @@ async fn perform(cli: Cli) -> Outcome {
     match work {
         // These have something to clean up, and look out for signals themselves.
         Work::Run(args) => run::run(args, &client, &mut interrupts, cli.global.quiet).await,
-        Work::Create(args) => create::create(args, &client, &mut interrupts, cli.global.quiet).await,
+        Work::Create(args) => {
+            create::create(args, &client, &mut interrupts, cli.global.quiet).await
+        }
         Work::Exec(args) => exec::exec(args, &client, &mut interrupts).await,
         Work::Cp(args) => {
             let outcome = until_signal(&mut interrupts, copy::copy(args, &client)).await;
@@ -169,7 +177,10 @@ async fn settle(client: &sandbox::Client, interrupts: &mut Interrupts) {
 }
 
 /// Drops what is being done when a signal comes; dropping undoes what is half done.
-async fn until_signal(interrupts: &mut Interrupts, action: impl Future<Output = Outcome>) -> Outcome {
+async fn until_signal(
+    interrupts: &mut Interrupts,
+    action: impl Future<Output = Outcome>,
+) -> Outcome {
     tokio::select! {
         outcome = action => outcome,
         signal = interrupts.next() => Ok(signal.exit_code()),

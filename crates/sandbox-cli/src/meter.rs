@@ -25,7 +25,9 @@ impl Progress {
 
     /// Lets the bar follow a transfer.
     pub(crate) fn watch(&self, transfer: Transfer) -> Transfer {
-        let Some(bar) = self.0.clone() else { return transfer };
+        let Some(bar) = self.0.clone() else {
+            return transfer;
+        };
         let begun = std::time::Instant::now();
         transfer.progress(move |done| {
             if begun.elapsed() < PATIENCE {
@@ -43,7 +45,11 @@ impl Progress {
 
     /// Standard input, with the bar following what is read of it. No bar where somebody types.
     pub(crate) fn input(&self) -> impl AsyncRead + Send + Unpin + 'static {
-        let bar = if std::io::stdin().is_terminal() { ProgressBar::hidden() } else { self.late(None) };
+        let bar = if std::io::stdin().is_terminal() {
+            ProgressBar::hidden()
+        } else {
+            self.late(None)
+        };
         bar.wrap_async_read(tokio::io::stdin())
     }
 
@@ -51,13 +57,19 @@ impl Progress {
     /// No bar where it is a terminal: it would be in the text.
     pub(crate) fn output(&self, total: Option<u64>) -> impl AsyncWrite + Send + Unpin + 'static {
         let stdout = tokio::io::stdout();
-        let bar = if std::io::stdout().is_terminal() { ProgressBar::hidden() } else { self.late(total) };
+        let bar = if std::io::stdout().is_terminal() {
+            ProgressBar::hidden()
+        } else {
+            self.late(total)
+        };
         bar.wrap_async_write(stdout)
     }
 
     /// The bar, out of sight for a while.
     fn late(&self, total: Option<u64>) -> ProgressBar {
-        let Some(bar) = self.0.clone() else { return ProgressBar::hidden() };
+        let Some(bar) = self.0.clone() else {
+            return ProgressBar::hidden();
+        };
         bar.set_draw_target(ProgressDrawTarget::hidden());
         bar.set_style(style(if total.is_some() { KNOWN } else { UNKNOWN }));
         if let Some(total) = total {

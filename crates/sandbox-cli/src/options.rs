@@ -20,7 +20,12 @@ use crate::terminal;
 #[derive(clap::Args)]
 pub(crate) struct Global {
     /// Read settings of this program from this file, beneath the environment (see .env.example)
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
     env_file: Option<PathBuf>,
     /// Where sandboxes are made, over SANDBOX_BACKEND
     #[arg(long, global = true, value_name = "NAME", value_parser = backend_parser(), help_heading = "Global options")]
@@ -94,14 +99,25 @@ impl Global {
 
     pub(crate) async fn client(&self) -> Result<Client> {
         let settings = self.settings()?;
-        if let Some(remark) = self.env_file.as_deref().filter(|_| !self.quiet).and_then(env_file::remark) {
+        if let Some(remark) = self
+            .env_file
+            .as_deref()
+            .filter(|_| !self.quiet)
+            .and_then(env_file::remark)
+        {
             failure::note(&remark);
         }
         if self.verbose > 0 && !settings.unknown.is_empty() {
-            failure::note(&format!("these variables mean nothing to it: {}", settings.unknown.join(", ")));
+            failure::note(&format!(
+                "these variables mean nothing to it: {}",
+                settings.unknown.join(", ")
+            ));
         }
         let client = Client::from_settings(&settings).await.with_context(|| {
-            format!("cannot use the backend {}, which SANDBOX_BACKEND or --backend chose", settings.backend)
+            format!(
+                "cannot use the backend {}, which SANDBOX_BACKEND or --backend chose",
+                settings.backend
+            )
         })?;
         Ok(client)
     }
@@ -112,8 +128,14 @@ impl Global {
             return;
         }
         if self.verbose > 0 || client.backend_name() != BackendKind::default().as_str() {
-            let place = client.place().map(|place| format!(", {place}")).unwrap_or_default();
-            failure::note(&format!("using the backend {}{place}", client.backend_name()));
+            let place = client
+                .place()
+                .map(|place| format!(", {place}"))
+                .unwrap_or_default();
+            failure::note(&format!(
+                "using the backend {}{place}",
+                client.backend_name()
+            ));
         }
     }
 }
@@ -175,15 +197,18 @@ fn parsed(text: &OsStr) -> Result<SandboxId, String> {
 pub(crate) fn environment(variables: &[OsString]) -> Result<Vec<(String, String)>> {
     let pair = |variable: &OsString| {
         let text = variable.to_str().with_context(|| {
-            format!("-e {:?} is not UTF-8 text, as SSH wants variables to be", variable.to_string_lossy())
+            format!(
+                "-e {:?} is not UTF-8 text, as SSH wants variables to be",
+                variable.to_string_lossy()
+            )
         })?;
         match text.split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
             None => match std::env::var(text) {
                 Ok(value) => Ok((text.to_owned(), value)),
-                Err(std::env::VarError::NotPresent) => {
-                    Err(anyhow!("-e {text}: there is no such variable here; write {text}=VALUE"))
-                }
+                Err(std::env::VarError::NotPresent) => Err(anyhow!(
+                    "-e {text}: there is no such variable here; write {text}=VALUE"
+                )),
                 Err(error) => Err(anyhow!("-e {text}: {error}")),
             },
         }

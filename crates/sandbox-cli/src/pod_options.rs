@@ -36,13 +36,21 @@ impl PodArgs {
             bail!("--pod-options: write an object, such as {{nodeSelector: {{disk: ssd}}}}");
         };
         if let Some(count) = self.gpus {
-            let devices = fields.entry("extendedResources").or_insert_with(|| json!({}));
+            let devices = fields
+                .entry("extendedResources")
+                .or_insert_with(|| json!({}));
             match devices.as_object_mut() {
                 Some(devices) => devices.insert("nvidia.com/gpu".into(), json!(count.to_string())),
-                None => bail!("--pod-options: extendedResources is no object, such as {{nvidia.com/gpu: 1}}"),
+                None => bail!(
+                    "--pod-options: extendedResources is no object, such as {{nvidia.com/gpu: 1}}"
+                ),
             };
         }
-        Ok(if fields.is_empty() { builder } else { builder.backend_options("k8s", options) })
+        Ok(if fields.is_empty() {
+            builder
+        } else {
+            builder.backend_options("k8s", options)
+        })
     }
 }
 
@@ -63,7 +71,9 @@ fn read(path: &Path) -> Result<Value> {
 /// YAML, of which JSON is a part; an empty text asks for nothing.
 fn parse(text: &str) -> Result<Value> {
     let value: Option<Value> = serde_saphyr::from_str(text)?;
-    Ok(value.filter(|value| !value.is_null()).unwrap_or_else(|| json!({})))
+    Ok(value
+        .filter(|value| !value.is_null())
+        .unwrap_or_else(|| json!({})))
 }
 
 #[cfg(test)]
@@ -75,7 +85,10 @@ mod tests {
         let yaml = "# disks\nnodeSelector:\n  disk: ssd\ntolerations:\n- {key: gpu, operator: Exists}\nrunAsUser: 7\n";
         let json = r#"{"nodeSelector": {"disk": "ssd"}, "tolerations": [{"key": "gpu", "operator": "Exists"}], "runAsUser": 7}"#;
         assert_eq!(parse(yaml).unwrap(), parse(json).unwrap());
-        assert_eq!(parse(json).unwrap(), serde_json::from_str::<Value>(json).unwrap());
+        assert_eq!(
+            parse(json).unwrap(),
+            serde_json::from_str::<Value>(json).unwrap()
+        );
         for nothing in ["", "# nothing\n", "null"] {
             assert_eq!(parse(nothing).unwrap(), json!({}), "{nothing:?}");
         }

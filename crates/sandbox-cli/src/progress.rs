@@ -32,9 +32,14 @@ impl Progress {
     pub(crate) fn begin(quiet: bool) -> Self {
         let (steps, told) = mpsc::unbounded_channel();
         let stderr = std::io::stderr();
-        let style =
-            (!quiet && stderr.is_terminal()).then(|| Style { colours: terminal::has_colours(&stderr) });
-        Self { steps, writer: tokio::spawn(write(told, style)), begun: Instant::now() }
+        let style = (!quiet && stderr.is_terminal()).then(|| Style {
+            colours: terminal::has_colours(&stderr),
+        });
+        Self {
+            steps,
+            writer: tokio::spawn(write(told, style)),
+            begun: Instant::now(),
+        }
     }
 
     /// For [`on_event`](sandbox::SandboxBuilder::on_event).
@@ -42,7 +47,11 @@ impl Progress {
         let (steps, begun) = (self.steps.clone(), self.begun);
         move |event| {
             tracing::info!(message = %Escaped(&event.message), "{}", event.kind);
-            let step = Step { after: begun.elapsed(), kind: event.kind, message: event.message.clone() };
+            let step = Step {
+                after: begun.elapsed(),
+                kind: event.kind,
+                message: event.message.clone(),
+            };
             // Nobody listens when the end has been written.
             let _late = steps.send(Some(step));
         }
@@ -101,8 +110,15 @@ impl Style {
         };
         let (time, kind) = (step.after.as_secs_f64(), step.kind.to_string());
         // The words may come from an image or a registry.
-        let message: Vec<String> = step.message.lines().map(|line| Escaped(line).to_string()).collect();
-        let line = format!("{dim}{time:8.2} s{plain}  {colour}{kind:<9}{plain}  {}", message.join(" "));
+        let message: Vec<String> = step
+            .message
+            .lines()
+            .map(|line| Escaped(line).to_string())
+            .collect();
+        let line = format!(
+            "{dim}{time:8.2} s{plain}  {colour}{kind:<9}{plain}  {}",
+            message.join(" ")
+        );
         format!("{}\n", line.trim_end())
     }
 }
@@ -112,7 +128,11 @@ mod tests {
     use super::*;
 
     fn step(kind: SandboxEventKind, message: &str) -> Step {
-        Step { after: Duration::from_millis(1234), kind, message: message.into() }
+        Step {
+            after: Duration::from_millis(1234),
+            kind,
+            message: message.into(),
+        }
     }
 
     #[test]
@@ -120,11 +140,17 @@ mod tests {
         let plain = Style { colours: false };
         let scheduled = plain.line(&step(SandboxEventKind::Scheduled, "on node-1"));
         assert_eq!(scheduled, "    1.23 s  Scheduled  on node-1\n");
-        assert_eq!(plain.line(&step(SandboxEventKind::Started, "")), "    1.23 s  Started\n");
+        assert_eq!(
+            plain.line(&step(SandboxEventKind::Started, "")),
+            "    1.23 s  Started\n"
+        );
         let hostile = plain.line(&step(SandboxEventKind::Warning, "a\n\u{1b}[2Jb"));
         assert_eq!(hostile, "    1.23 s  Warning    a \\u{1b}[2Jb\n");
         let coloured = Style { colours: true }.line(&step(SandboxEventKind::Failed, "why"));
-        assert!(coloured.contains("\x1b[31mFailed   \x1b[0m"), "{coloured:?}");
+        assert!(
+            coloured.contains("\x1b[31mFailed   \x1b[0m"),
+            "{coloured:?}"
+        );
     }
 
     #[tokio::test]
@@ -134,6 +160,10 @@ mod tests {
         progress.end().await;
         // Late, and harmless.
         let (at, kind) = (std::time::SystemTime::now(), SandboxEventKind::Ready);
-        hook(&SandboxEvent { at, kind, message: String::new() });
+        hook(&SandboxEvent {
+            at,
+            kind,
+            message: String::new(),
+        });
     }
 }

@@ -78,7 +78,10 @@ async fn remove_one<'a>(client: &Client, id: &'a SandboxId) -> Result<Option<&'a
     if !matches!(known, Err(Error::NotFound { .. })) {
         return Ok(Some(id));
     }
-    let elsewhere = files.map(|files| files.elsewhere(client, id)).transpose()?.flatten();
+    let elsewhere = files
+        .map(|files| files.elsewhere(client, id))
+        .transpose()?
+        .flatten();
     failure::note(&match elsewhere {
         Some(place) => format!(
             "there is no sandbox {id} here; the one that `ssh {id}.sandbox` reaches was made elsewhere, and its \
@@ -112,14 +115,27 @@ async fn agreed(count: usize, place: Option<&str>) -> Result<bool> {
     if !io::stdin().is_terminal() {
         bail!("--all wants to be confirmed, and standard input is no terminal: add --force");
     }
-    let place = place.map_or_else(|| "on this machine".to_owned(), |place| format!("in {place}"));
+    let place = place.map_or_else(
+        || "on this machine".to_owned(),
+        |place| format!("in {place}"),
+    );
     let answer = tokio::task::spawn_blocking(move || {
         let mut stderr = io::stderr();
-        let which = if count == 1 { "the one sandbox".to_owned() } else { format!("all {count} sandboxes") };
+        let which = if count == 1 {
+            "the one sandbox".to_owned()
+        } else {
+            format!("all {count} sandboxes")
+        };
         write!(stderr, "Remove {which} {place}? [y/N] ").and_then(|()| stderr.flush())?;
         let mut line = String::new();
         io::stdin().read_line(&mut line).map(|_| line)
     });
-    let line = answer.await.context("the question could not be asked")?.context("cannot read the answer")?;
-    Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    let line = answer
+        .await
+        .context("the question could not be asked")?
+        .context("cannot read the answer")?;
+    Ok(matches!(
+        line.trim().to_ascii_lowercase().as_str(),
+        "y" | "yes"
+    ))
 }

@@ -46,7 +46,12 @@ const EXAMPLES: &str = "Examples:
   sandbox run -it -- sh
   tar c src | sandbox run --timeout 10m -- sh -c 'tar x && make -C src test'";
 
-pub(crate) async fn run(args: Args, client: &Client, interrupts: &mut Interrupts, quiet: bool) -> Outcome {
+pub(crate) async fn run(
+    args: Args,
+    client: &Client,
+    interrupts: &mut Interrupts,
+    quiet: bool,
+) -> Outcome {
     args.refuse()?;
     let id = SandboxId::generate()?;
     let builder = args.sandbox.builder(client, &id)?;

@@ -28,7 +28,10 @@ pub(crate) fn side(text: &OsStr) -> Result<Side> {
     }
     let bytes = text.as_encoded_bytes();
     let colon = bytes.iter().position(|byte| *byte == b':');
-    let slash = bytes.iter().position(|byte| *byte == b'/').unwrap_or(bytes.len());
+    let slash = bytes
+        .iter()
+        .position(|byte| *byte == b'/')
+        .unwrap_or(bytes.len());
     let Some(colon) = colon.filter(|colon| *colon < slash && bytes[0] != b'.') else {
         if text.is_empty() {
             bail!("a path is empty: write . for the current directory");
@@ -38,10 +41,18 @@ pub(crate) fn side(text: &OsStr) -> Result<Side> {
     let shown = text.to_string_lossy();
     let id = sandbox_id(OsStr::new(&*String::from_utf8_lossy(&bytes[..colon])))
         .with_context(|| format!("if {shown:?} is a local file, write it as ./{shown}"))?;
-    let whole =
-        text.to_str().with_context(|| format!("the path {shown:?} is not UTF-8, which SFTP cannot carry"))?;
+    let whole = text
+        .to_str()
+        .with_context(|| format!("the path {shown:?} is not UTF-8, which SFTP cannot carry"))?;
     let path = &whole[colon + 1..];
-    Ok(Side::Remote(id.as_str().into(), if path.is_empty() { ".".into() } else { path.into() }))
+    Ok(Side::Remote(
+        id.as_str().into(),
+        if path.is_empty() {
+            ".".into()
+        } else {
+            path.into()
+        },
+    ))
 }
 
 /// `dir/.` and the like: what is in it, and not the directory itself.
@@ -75,7 +86,11 @@ mod tests {
 
     #[test]
     fn what_is_neither_is_explained() {
-        for (text, word) in [("", "empty"), (":x", "./:x"), ("Report:final", "./Report:final")] {
+        for (text, word) in [
+            ("", "empty"),
+            (":x", "./:x"),
+            ("Report:final", "./Report:final"),
+        ] {
             let error = format!("{:#}", side(OsStr::new(text)).unwrap_err());
             assert!(error.contains(word), "{error}");
         }
@@ -83,14 +98,22 @@ mod tests {
         let error = side(OsStr::from_bytes(b"sbx-1:\xff")).unwrap_err();
         assert!(error.to_string().contains("not UTF-8"), "{error}");
         assert!(side(OsStr::from_bytes(b"\xff\xff:a")).is_err());
-        assert!(matches!(side(OsStr::from_bytes(b"\xff/a:b")).unwrap(), Side::Local(_)));
+        assert!(matches!(
+            side(OsStr::from_bytes(b"\xff/a:b")).unwrap(),
+            Side::Local(_)
+        ));
     }
 
     #[test]
     fn a_dot_at_the_end_means_the_content() {
-        for (path, content) in
-            [(".", true), ("a/.", true), ("..", true), ("a", false), ("a/", false), ("a.", false)]
-        {
+        for (path, content) in [
+            (".", true),
+            ("a/.", true),
+            ("..", true),
+            ("a", false),
+            ("a/", false),
+            ("a.", false),
+        ] {
             assert_eq!(means_content(OsStr::new(path)), content, "{path}");
         }
     }

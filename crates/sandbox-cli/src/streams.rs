@@ -51,7 +51,9 @@ impl Output {
     /// The first failure to write; `BrokenPipe` when the reader went away.
     pub(crate) async fn finish(self) -> io::Result<()> {
         drop(self.pieces);
-        self.end.await.unwrap_or_else(|_| Err(io::Error::other("the writer of the output ended early")))
+        self.end
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("the writer of the output ended early")))
     }
 }
 
@@ -97,7 +99,11 @@ pub(crate) async fn feed(mut command: sandbox::ProcessStdin, tty: bool) -> io::R
         }
     }
     // Within a line, the first key only ends the line.
-    let keys = if last == b'\n' { &[END_KEY][..] } else { &[END_KEY; 2] };
+    let keys = if last == b'\n' {
+        &[END_KEY][..]
+    } else {
+        &[END_KEY; 2]
+    };
     if tty && command.write_all(keys).await.is_err() {
         return Ok(InputEnd::Refused);
     }

@@ -35,23 +35,39 @@ impl Table {
     fn widths(&self) -> Vec<usize> {
         let columns = self.0.iter().map(Vec::len).max().unwrap_or(0);
         let cells = |column| self.0.iter().filter_map(move |row| row.get(column));
-        (0..columns).map(|column| cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect()
+        (0..columns)
+            .map(|column| {
+                cells(column)
+                    .map(|cell| cell.chars().count())
+                    .max()
+                    .unwrap_or(0)
+            })
+            .collect()
     }
 }
 
 fn shown(cell: String) -> String {
-    if cell.is_empty() { "-".to_owned() } else { Escaped(&cell).to_string() }
+    if cell.is_empty() {
+        "-".to_owned()
+    } else {
+        Escaped(&cell).to_string()
+    }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let widths = self.widths();
-        self.0.iter().try_for_each(|row| writeln!(f, "{}", line(row, &widths)))
+        self.0
+            .iter()
+            .try_for_each(|row| writeln!(f, "{}", line(row, &widths)))
     }
 }
 
 fn line(row: &[String], widths: &[usize]) -> String {
-    let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+    let cells = row
+        .iter()
+        .zip(widths)
+        .map(|(cell, width)| format!("{cell:width$}"));
     cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
 }
 
@@ -78,7 +94,11 @@ pub(crate) fn state(info: &SandboxInfo) -> String {
 }
 
 pub(crate) fn labels(info: &SandboxInfo) -> String {
-    let pairs: Vec<String> = info.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let pairs: Vec<String> = info
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     pairs.join(",")
 }
 
@@ -97,7 +117,11 @@ pub(crate) fn size(bytes: u64) -> String {
     let mut left = bytes as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if left < 1024.0 {
-            return if unit == "B" { format!("{bytes} B") } else { format!("{left:.1} {unit}") };
+            return if unit == "B" {
+                format!("{bytes} B")
+            } else {
+                format!("{left:.1} {unit}")
+            };
         }
         left /= 1024.0;
     }
@@ -113,12 +137,20 @@ mod tests {
         let mut table = Table::default();
         table.row(["ID", "LABELS"].map(str::to_owned));
         table.row(["a\n\u{1b}[2J", ""].map(str::to_owned));
-        assert_eq!(table.to_string(), "ID            LABELS\na\\n\\u{1b}[2J  -\n");
+        assert_eq!(
+            table.to_string(),
+            "ID            LABELS\na\\n\\u{1b}[2J  -\n"
+        );
     }
 
     #[test]
     fn sizes_are_short() {
-        for (bytes, shown) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB")] {
+        for (bytes, shown) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (5 << 30, "5.0 GiB"),
+        ] {
             assert_eq!(size(bytes), shown);
         }
         assert_eq!(size(3 << 40), "3.0 TiB");
@@ -126,7 +158,13 @@ mod tests {
 
     #[test]
     fn spans_are_short() {
-        for (seconds, shown) in [(0, "0s"), (119, "119s"), (120, "2m"), (7_200, "2h"), (200_000, "2d")] {
+        for (seconds, shown) in [
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (7_200, "2h"),
+            (200_000, "2d"),
+        ] {
             assert_eq!(span(Duration::from_secs(seconds)), shown);
         }
     }

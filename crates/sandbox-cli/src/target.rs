@@ -23,7 +23,10 @@ const NAMED: usize = 5;
 pub(crate) async fn find(client: &Client, text: &OsStr) -> Result<SandboxId> {
     match candidates(client, text).await?.as_slice() {
         [id] => Ok(id.clone()),
-        [] => Err(Error::NotFound { id: sandbox_id(text)? }.into()),
+        [] => Err(Error::NotFound {
+            id: sandbox_id(text)?,
+        }
+        .into()),
         several => {
             let names: Vec<&str> = several.iter().take(NAMED).map(SandboxId::as_str).collect();
             let more = if several.len() > NAMED { ", …" } else { "" };
@@ -58,7 +61,8 @@ async fn candidates(client: &Client, text: &OsStr) -> Result<Vec<SandboxId>> {
             if let Some(id) = exact.ok().filter(|id| ids.contains(id)) {
                 return Ok(vec![id]);
             }
-            let meant = |id: &SandboxId| is_generated(id.as_str()) && id.as_str().starts_with(beginning);
+            let meant =
+                |id: &SandboxId| is_generated(id.as_str()) && id.as_str().starts_with(beginning);
             Ok(ids.into_iter().filter(meant).collect())
         }
         // What no id can be is a slip, and explained as one.
@@ -68,16 +72,19 @@ async fn candidates(client: &Client, text: &OsStr) -> Result<Vec<SandboxId>> {
 
 /// Whether a generated id can begin so. That they all begin alike says nothing about which is meant.
 fn begins_generated(text: &str) -> bool {
-    text.strip_prefix(GENERATED).is_some_and(|rest| (1..=RANDOM).contains(&rest.len()) && is_random(rest))
+    text.strip_prefix(GENERATED)
+        .is_some_and(|rest| (1..=RANDOM).contains(&rest.len()) && is_random(rest))
 }
 
 fn is_generated(id: &str) -> bool {
-    id.strip_prefix(GENERATED).is_some_and(|rest| rest.len() == RANDOM && is_random(rest))
+    id.strip_prefix(GENERATED)
+        .is_some_and(|rest| rest.len() == RANDOM && is_random(rest))
 }
 
 /// Digits and lower-case letters, without those that are easily misread.
 fn is_random(word: &str) -> bool {
-    word.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z') && !b"ilou".contains(&byte))
+    word.bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z') && !b"ilou".contains(&byte))
 }
 
 #[cfg(test)]
@@ -91,10 +98,25 @@ mod tests {
             assert!(is_generated(id.as_str()), "{id}");
             assert!(begins_generated(&id.as_str()[..5]), "{id}");
         }
-        for name in ["plum", "sbx-production", "sbx-prod-eu-1", "sbx-k3v9q2xw7", "sbx-k3v9q2xw7dd"] {
+        for name in [
+            "plum",
+            "sbx-production",
+            "sbx-prod-eu-1",
+            "sbx-k3v9q2xw7",
+            "sbx-k3v9q2xw7dd",
+        ] {
             assert!(!is_generated(name), "{name}");
         }
-        for text in ["", "s", "sbx", "sbx-", "plum", "sbx-prod", "sbx-K", "sbx-k3v9q2xw7dd"] {
+        for text in [
+            "",
+            "s",
+            "sbx",
+            "sbx-",
+            "plum",
+            "sbx-prod",
+            "sbx-K",
+            "sbx-k3v9q2xw7dd",
+        ] {
             assert!(!begins_generated(text), "{text}");
         }
     }

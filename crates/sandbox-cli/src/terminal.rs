@@ -7,11 +7,17 @@ use sandbox::PtySize;
 pub(crate) use system::{RawMode, Resizes, size};
 
 /// What a terminal has that tells no size.
-const USUAL: PtySize = PtySize { columns: 80, rows: 24 };
+const USUAL: PtySize = PtySize {
+    columns: 80,
+    rows: 24,
+};
 
 /// The kind of terminal, for programs inside.
 pub(crate) fn kind() -> String {
-    std::env::var("TERM").ok().filter(|term| !term.is_empty()).unwrap_or_else(|| "xterm-256color".into())
+    std::env::var("TERM")
+        .ok()
+        .filter(|term| !term.is_empty())
+        .unwrap_or_else(|| "xterm-256color".into())
 }
 
 /// Whether colours may be written there: to a terminal that has them, and not where NO_COLOR is set
@@ -53,7 +59,8 @@ mod system {
             raw.make_raw();
             *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
             restore_before_panics();
-            tcsetattr(&stdin, OptionalActions::Now, &raw).context("cannot change the terminal's settings")?;
+            tcsetattr(&stdin, OptionalActions::Now, &raw)
+                .context("cannot change the terminal's settings")?;
             Ok(Some(Self(())))
         }
     }
@@ -85,7 +92,9 @@ mod system {
 
     impl Resizes {
         pub(crate) fn new() -> Result<Self> {
-            Ok(Self(signal(SignalKind::window_change()).context("cannot listen for signals")?))
+            Ok(Self(
+                signal(SignalKind::window_change()).context("cannot listen for signals")?,
+            ))
         }
 
         /// The next size.
@@ -104,7 +113,10 @@ mod system {
             .into_iter()
             .flatten()
             .find(|size| size.ws_col > 0 && size.ws_row > 0)
-            .map_or(super::USUAL, |size| PtySize { columns: size.ws_col, rows: size.ws_row })
+            .map_or(super::USUAL, |size| PtySize {
+                columns: size.ws_col,
+                rows: size.ws_row,
+            })
     }
 }
 
@@ -124,7 +136,9 @@ mod system {
     impl RawMode {
         pub(crate) fn enter() -> Result<Option<Self>> {
             if io::stdin().is_terminal() {
-                bail!("-t is not supported by this system's terminals: leave it out, or use a Unix system");
+                bail!(
+                    "-t is not supported by this system's terminals: leave it out, or use a Unix system"
+                );
             }
             Ok(None)
         }
@@ -163,10 +177,19 @@ mod tests {
         unlockpt(&user).unwrap();
         let name = ptsname(&user, Vec::new()).unwrap().into_string().unwrap();
         let no_controlling_terminal = i32::try_from(rustix::fs::OFlags::NOCTTY.bits()).unwrap();
-        let program =
-            File::options().read(true).write(true).custom_flags(no_controlling_terminal).open(name).unwrap();
+        let program = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(no_controlling_terminal)
+            .open(name)
+            .unwrap();
         rustix::stdio::dup2_stdin(&program).unwrap();
-        let is_cooked = || tcgetattr(&program).unwrap().local_modes.contains(LocalModes::ICANON);
+        let is_cooked = || {
+            tcgetattr(&program)
+                .unwrap()
+                .local_modes
+                .contains(LocalModes::ICANON)
+        };
 
         assert!(is_cooked());
         let raw = RawMode::enter().unwrap().unwrap();

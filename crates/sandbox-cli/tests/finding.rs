@@ -27,7 +27,11 @@ fn the_beginning_of_a_generated_id_is_enough_where_it_is_unique() {
     for nothing in ["sbx-q", "sbx", "s"] {
         let none = cli.output(["exec", nothing, "true"]);
         let said = format!("there is no sandbox {nothing}");
-        assert!(code(&none) == 125 && stderr(&none).contains(&said), "{}", stderr(&none));
+        assert!(
+            code(&none) == 125 && stderr(&none).contains(&said),
+            "{}",
+            stderr(&none)
+        );
     }
     // What is ambiguous removes nothing, not even what stands beside it.
     assert_eq!(code(&cli.output(["rm", "sbx-yam", "sbx-ap"])), 125);
@@ -41,13 +45,21 @@ fn a_name_is_meant_as_a_whole() {
         cli.ok(["create", "--id", id]);
     }
     let unfinished = cli.output(["exec", "plu", "true"]);
-    assert!(stderr(&unfinished).contains("there is no sandbox plu"), "{}", stderr(&unfinished));
+    assert!(
+        stderr(&unfinished).contains("there is no sandbox plu"),
+        "{}",
+        stderr(&unfinished)
+    );
     assert_eq!(cli.ok(["rm", "plum"]), "plum\n");
     // Said once more, it removes nothing else.
     for gone in ["plum", "sbx-prod"] {
         let again = cli.output(["rm", gone]);
         assert_eq!((code(&again), stdout(&again).as_str()), (0, ""));
-        assert!(stderr(&again).contains(&format!("there is no sandbox {gone}")), "{}", stderr(&again));
+        assert!(
+            stderr(&again).contains(&format!("there is no sandbox {gone}")),
+            "{}",
+            stderr(&again)
+        );
     }
     assert_eq!(cli.ids(), ["plum-2", "sbx-prod-eu-01"]);
 }
@@ -61,7 +73,11 @@ fn many_are_removed_by_label_or_all_at_once() {
     assert_eq!(cli.ok(["rm", "--label", "team=ml"]), "one\ntwo\n");
     assert_eq!(cli.ids(), ["three"]);
     let unasked = cli.output(["rm", "--all"]);
-    assert!(code(&unasked) == 125 && stderr(&unasked).contains("add --force"), "{}", stderr(&unasked));
+    assert!(
+        code(&unasked) == 125 && stderr(&unasked).contains("add --force"),
+        "{}",
+        stderr(&unasked)
+    );
     cli.ok(["rm", "--all", "--force"]);
     assert!(cli.ids().is_empty());
     cli.ok(["rm", "--all"]);
@@ -73,7 +89,10 @@ fn lists_have_several_forms() {
     let id = cli.create();
     assert_eq!(cli.ok(["ls", "-o", "name"]), format!("{id}\n"));
     let wide = cli.ok(["ls", "-o", "wide"]);
-    assert!(wide.contains("ISOLATION") && wide.contains("ssh.sock"), "{wide}");
+    assert!(
+        wide.contains("ISOLATION") && wide.contains("ssh.sock"),
+        "{wide}"
+    );
 }
 
 #[test]
@@ -81,7 +100,9 @@ fn a_list_can_be_watched() {
     let cli = Cli::new();
     let first = cli.create();
     let mut watch = cli.spawn(["ls", "--watch", "-o", "name"]);
-    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut lines = BufReader::new(watch.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
     assert_eq!(lines.next(), Some(first));
     let second = cli.create();
     assert_eq!(lines.next(), Some(second.clone()));

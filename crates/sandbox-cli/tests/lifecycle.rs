@@ -16,21 +16,38 @@ use support::{Cli, code, stderr, stdout};
 #[test]
 fn it_outlives_its_maker_and_is_found_again() {
     let cli = Cli::new();
-    let id = cli.ok(["create", "--label", "team=ml", "--ttl", "1h", "-e", "MODE=ci"]).trim_end().to_owned();
+    let id = cli
+        .ok([
+            "create", "--label", "team=ml", "--ttl", "1h", "-e", "MODE=ci",
+        ])
+        .trim_end()
+        .to_owned();
     assert_eq!(cli.ids(), [id.as_str()]);
-    assert_eq!(cli.ok(["exec", &id, "--", "sh", "-c", "echo $MODE > kept; pwd"]).lines().count(), 1);
+    assert_eq!(
+        cli.ok(["exec", &id, "--", "sh", "-c", "echo $MODE > kept; pwd"])
+            .lines()
+            .count(),
+        1
+    );
     assert_eq!(cli.ok(["exec", &id, "cat", "kept"]), "ci\n");
 
     let table = cli.ok(["ps"]);
-    assert!(table.starts_with("ID ") && table.contains(&id) && table.contains("team=ml"), "{table}");
+    assert!(
+        table.starts_with("ID ") && table.contains(&id) && table.contains("team=ml"),
+        "{table}"
+    );
     assert!(cli.ok(["ls", "-q", "--label", "team=other"]).is_empty());
     let info = cli.ok(["inspect", &id]);
-    assert!(info.contains("backend:    local") && info.contains("isolation:"), "{info}");
+    assert!(
+        info.contains("backend:    local") && info.contains("isolation:"),
+        "{info}"
+    );
 
     let list: serde_json::Value =
         serde_json::from_str(&cli.ok(["ls", "-o", "json", "--label", "team=ml"])).unwrap();
     assert_eq!(list[0]["id"], id.as_str());
-    let one: serde_json::Value = serde_json::from_str(&cli.ok(["info", "-o", "json", &id])).unwrap();
+    let one: serde_json::Value =
+        serde_json::from_str(&cli.ok(["info", "-o", "json", &id])).unwrap();
     assert_eq!(one["labels"]["team"], "ml");
 
     assert_eq!(cli.ok(["delete", &id]), format!("{id}\n"));
@@ -48,11 +65,27 @@ fn it_outlives_its_maker_and_is_found_again() {
 fn exec_has_the_commands_code_and_streams() {
     let cli = Cli::new();
     let id = cli.create();
-    assert_eq!(code(&cli.output(["exec", &id, "--", "sh", "-c", "exit 9"])), 9);
-    assert_eq!(code(&cli.output(["exec", &id, "nothing-of-this-name"])), 127);
+    assert_eq!(
+        code(&cli.output(["exec", &id, "--", "sh", "-c", "exit 9"])),
+        9
+    );
+    assert_eq!(
+        code(&cli.output(["exec", &id, "nothing-of-this-name"])),
+        127
+    );
     let output = cli.output_with_input(["exec", &id, "--", "tr", "a-z", "A-Z"], b"shout");
     assert_eq!((code(&output), stdout(&output).as_str()), (0, "SHOUT"));
-    let output = cli.output(["exec", "-e", "X=1", "-w", "/", &id, "sh", "-c", "echo $X; pwd"]);
+    let output = cli.output([
+        "exec",
+        "-e",
+        "X=1",
+        "-w",
+        "/",
+        &id,
+        "sh",
+        "-c",
+        "echo $X; pwd",
+    ]);
     assert_eq!(stdout(&output), "1\n/\n", "{}", stderr(&output));
 }
 
@@ -61,39 +94,75 @@ fn an_id_can_be_chosen_once() {
     let cli = Cli::new();
     assert_eq!(cli.ok(["create", "--id", "my-box"]), "my-box\n");
     let again = cli.output(["create", "--id", "my-box"]);
-    assert!(code(&again) == 125 && stderr(&again).contains("my-box exists already"), "{}", stderr(&again));
+    assert!(
+        code(&again) == 125 && stderr(&again).contains("my-box exists already"),
+        "{}",
+        stderr(&again)
+    );
     assert_eq!(cli.ids(), ["my-box"]);
     let bad = cli.output(["create", "--id", "My Box"]);
-    assert!(code(&bad) == 125 && stderr(&bad).contains("lower-case"), "{}", stderr(&bad));
+    assert!(
+        code(&bad) == 125 && stderr(&bad).contains("lower-case"),
+        "{}",
+        stderr(&bad)
+    );
 }
 
 #[test]
 fn files_go_in_and_out() {
     let cli = Cli::new();
     let id = cli.create();
-    let (home, file) = (format!("{id}:"), cli.write("data: one.bin", [0, 255, 10, 13]));
+    let (home, file) = (
+        format!("{id}:"),
+        cli.write("data: one.bin", [0, 255, 10, 13]),
+    );
     fs::set_permissions(&file, fs::Permissions::from_mode(0o751)).unwrap();
     cli.ok(["cp", "./data: one.bin", &home]);
-    assert_eq!(cli.ok(["exec", &id, "--", "stat", "-c", "%a %s", "data: one.bin"]), "751 4\n");
+    assert_eq!(
+        cli.ok(["exec", &id, "--", "stat", "-c", "%a %s", "data: one.bin"]),
+        "751 4\n"
+    );
     cli.ok(["cp", &format!("{id}:data: one.bin"), "back"]);
     assert_eq!(fs::read(cli.path("back")).unwrap(), [0, 255, 10, 13]);
-    assert_eq!(fs::metadata(cli.path("back")).unwrap().permissions().mode() & 0o777, 0o751);
+    assert_eq!(
+        fs::metadata(cli.path("back")).unwrap().permissions().mode() & 0o777,
+        0o751
+    );
     cli.ok(["cp", &format!("{id}:data: one.bin"), "."]);
 
     let piped = cli.output_with_input(["cp", "-", &format!("{id}:piped")], b"from a pipe");
     assert_eq!(code(&piped), 0, "{}", stderr(&piped));
     assert_eq!(cli.ok(["cp", &format!("{id}:piped"), "-"]), "from a pipe");
-    assert_eq!(cli.ok(["cp", "--resume", "back", &format!("{id}:again")]), "");
-    assert_eq!(cli.ok(["exec", &id, "--", "stat", "-c", "%s", "again"]), "4\n");
+    assert_eq!(
+        cli.ok(["cp", "--resume", "back", &format!("{id}:again")]),
+        ""
+    );
+    assert_eq!(
+        cli.ok(["exec", &id, "--", "stat", "-c", "%s", "again"]),
+        "4\n"
+    );
 
     for (args, word) in [
         (["cp", "missing", &home], "No such file"),
-        (["cp", &format!("{id}:missing"), "."], "there is no \"missing\""),
-        (["cp", "back", &format!("{id}:nowhere/")], "there is no directory"),
-        (["cp", &format!("{id}:data: one.bin"), "nowhere/"], "there is no directory"),
+        (
+            ["cp", &format!("{id}:missing"), "."],
+            "there is no \"missing\"",
+        ),
+        (
+            ["cp", "back", &format!("{id}:nowhere/")],
+            "there is no directory",
+        ),
+        (
+            ["cp", &format!("{id}:data: one.bin"), "nowhere/"],
+            "there is no directory",
+        ),
     ] {
         let output = cli.output(args);
-        assert!(code(&output) == 125 && stderr(&output).contains(word), "{args:?}: {}", stderr(&output));
+        assert!(
+            code(&output) == 125 && stderr(&output).contains(word),
+            "{args:?}: {}",
+            stderr(&output)
+        );
     }
 }
 
@@ -116,15 +185,31 @@ fn trees_go_in_and_out_as_with_docker() {
     let plain = ".|./-b c\n|./link|./sub|./sub/deep|./sub/deep/a|";
     assert_eq!(listing("content"), plain);
     assert_eq!(listing("copy/tree"), plain);
-    assert_eq!(cli.ok(["exec", &id, "--", "readlink", "copy/link"]), "sub/deep/a\n");
+    assert_eq!(
+        cli.ok(["exec", &id, "--", "readlink", "copy/link"]),
+        "sub/deep/a\n"
+    );
 
     cli.ok(["cp", &format!("{id}:content"), "out"]);
     cli.ok(["cp", &format!("{id}:content"), "out"]);
     cli.ok(["cp", &format!("{id}:content/."), "inner"]);
     for place in ["out", "out/content", "inner"] {
-        assert_eq!(fs::read(cli.path(place).join("sub/deep/a")).unwrap(), b"A", "{place}");
-        assert_eq!(fs::read(cli.path(place).join("-b c\n")).unwrap(), b"B", "{place}");
-        assert_eq!(fs::read_link(cli.path(place).join("link")).unwrap().to_str(), Some("sub/deep/a"));
+        assert_eq!(
+            fs::read(cli.path(place).join("sub/deep/a")).unwrap(),
+            b"A",
+            "{place}"
+        );
+        assert_eq!(
+            fs::read(cli.path(place).join("-b c\n")).unwrap(),
+            b"B",
+            "{place}"
+        );
+        assert_eq!(
+            fs::read_link(cli.path(place).join("link"))
+                .unwrap()
+                .to_str(),
+            Some("sub/deep/a")
+        );
     }
 
     cli.write("plain", "");
@@ -153,7 +238,11 @@ fn only_single_files_are_resumed() {
         (&inside("tree/a"), "-".to_owned(), "in place of -"),
     ] {
         let output = cli.output(["cp", "--resume", from, &to]);
-        assert_eq!((code(&output), stdout(&output).as_str()), (125, ""), "{from} {to}");
+        assert_eq!(
+            (code(&output), stdout(&output).as_str()),
+            (125, ""),
+            "{from} {to}"
+        );
         assert!(
             stderr(&output).contains("--resume") && stderr(&output).contains(said),
             "{}",
@@ -170,7 +259,8 @@ fn its_end_can_be_put_off() {
     let cli = Cli::new();
     cli.ok(["create", "--name", "short", "--ttl", "10m"]);
     let ends = || {
-        let info: serde_json::Value = serde_json::from_str(&cli.ok(["info", "-o", "json", "short"])).unwrap();
+        let info: serde_json::Value =
+            serde_json::from_str(&cli.ok(["info", "-o", "json", "short"])).unwrap();
         info["expires_at"].as_str().unwrap().to_owned()
     };
     let before = ends();
@@ -179,7 +269,11 @@ fn its_end_can_be_put_off() {
     assert_eq!(stdout(&output), format!("{}\n", ends()));
     assert!(ends() > before, "{before}");
     let too_far = cli.output(["extend", "short", "48h"]);
-    assert!(code(&too_far) == 0 && stderr(&too_far).contains("its longest life"), "{}", stderr(&too_far));
+    assert!(
+        code(&too_far) == 0 && stderr(&too_far).contains("its longest life"),
+        "{}",
+        stderr(&too_far)
+    );
     for args in [["extend", "sbx-none", "1h"], ["extend", "short", "soon"]] {
         assert_eq!(code(&cli.output(args)), 125, "{args:?}");
     }
@@ -192,8 +286,15 @@ fn several_are_removed_at_once_and_a_slip_removes_none() {
     let slip = cli.output(["rm", &a, "SLIP"]);
     assert_eq!((code(&slip), cli.ids().len()), (125, 2));
     let output = cli.output(["rm", "-f", &a, "sbx-none", &b]);
-    assert_eq!((code(&output), stderr(&output).as_str()), (0, "sandbox: there is no sandbox sbx-none\n"));
-    assert_eq!(stdout(&output), format!("{a}\n{b}\n"), "what it removed, and nothing else");
+    assert_eq!(
+        (code(&output), stderr(&output).as_str()),
+        (0, "sandbox: there is no sandbox sbx-none\n")
+    );
+    assert_eq!(
+        stdout(&output),
+        format!("{a}\n{b}\n"),
+        "what it removed, and nothing else"
+    );
     assert!(cli.ids().is_empty());
 }
 
@@ -201,8 +302,7 @@ fn several_are_removed_at_once_and_a_slip_removes_none() {
 fn what_a_sandbox_says_cannot_reach_the_terminal() {
     let cli = Cli::new();
     let id = cli.create();
-    let made =
-        "mkdir tree && touch \"$(printf 'tree/\\033[2Jx')\" && mkfifo \"$(printf 'tree/\\033[31mpipe')\"";
+    let made = "mkdir tree && touch \"$(printf 'tree/\\033[2Jx')\" && mkfifo \"$(printf 'tree/\\033[31mpipe')\"";
     cli.ok(["exec", &id, "--", "sh", "-c", made]);
     let output = cli.output(["cp", &format!("{id}:tree"), "out"]);
     assert!(
@@ -216,7 +316,11 @@ fn what_a_sandbox_says_cannot_reach_the_terminal() {
 fn a_copy_that_is_interrupted_leaves_nothing_half_written() {
     let cli = Cli::new();
     let id = cli.create();
-    let mut copy = cli.command(["cp", "-", &format!("{id}:big")]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut copy = cli
+        .command(["cp", "-", &format!("{id}:big")])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut input = copy.stdin.take().unwrap();
     input.write_all(&vec![7; 4 << 20]).unwrap();
     let inside = || cli.ok(["exec", &id, "--", "ls", "-A"]);

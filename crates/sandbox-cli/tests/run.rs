@@ -35,7 +35,13 @@ fn the_commands_exit_code_is_ours() {
 #[test]
 fn outputs_stay_apart_and_bytes_stay_as_they_are() {
     let cli = Cli::new();
-    let output = cli.output(["run", "--", "sh", "-c", r"printf 'a\0\377\033[31mb'; printf 'c\001' >&2"]);
+    let output = cli.output([
+        "run",
+        "--",
+        "sh",
+        "-c",
+        r"printf 'a\0\377\033[31mb'; printf 'c\001' >&2",
+    ]);
     assert_eq!(
         (code(&output), &output.stdout[..], &output.stderr[..]),
         (0, &b"a\0\xff\x1b[31mb"[..], &b"c\x01"[..])
@@ -93,12 +99,24 @@ fn arguments_arrive_as_they_are() {
     ]
     .map(OsStr::from_bytes)
     .to_vec();
-    for before in [&["run", "--", "printf", "%s\\0"][..], &["run", "printf", "%s\\0"]] {
-        let args = before.iter().map(OsString::from).chain(odd.iter().map(|&arg| arg.to_owned()));
+    for before in [
+        &["run", "--", "printf", "%s\\0"][..],
+        &["run", "printf", "%s\\0"],
+    ] {
+        let args = before
+            .iter()
+            .map(OsString::from)
+            .chain(odd.iter().map(|&arg| arg.to_owned()));
         let output = cli.output(args);
-        let expected: Vec<u8> = odd.iter().flat_map(|arg| [arg.as_bytes(), b"\0"].concat()).collect();
+        let expected: Vec<u8> = odd
+            .iter()
+            .flat_map(|arg| [arg.as_bytes(), b"\0"].concat())
+            .collect();
         assert_eq!(code(&output), 0, "{}", stderr(&output));
-        assert_eq!(String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&expected));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&expected)
+        );
         assert!(output.stdout == expected);
     }
 }
@@ -120,7 +138,12 @@ fn environment_directory_and_time_limit_are_set() {
         "echo $A $PASSED; pwd",
     ]);
     let output = command.env("PASSED", "on").output().unwrap();
-    assert_eq!((code(&output), stdout(&output).as_str()), (0, "x y=z on\n/usr\n"), "{}", stderr(&output));
+    assert_eq!(
+        (code(&output), stdout(&output).as_str()),
+        (0, "x y=z on\n/usr\n"),
+        "{}",
+        stderr(&output)
+    );
     let absent = cli.output(["run", "-e", "SURELY_NOT_SET_HERE", "--", "true"]);
     assert!(
         code(&absent) == 125 && stderr(&absent).contains("SURELY_NOT_SET_HERE=VALUE"),
@@ -128,7 +151,11 @@ fn environment_directory_and_time_limit_are_set() {
         stderr(&absent)
     );
     let late = cli.output(["run", "--timeout", "300ms", "--", "sleep", "1000"]);
-    assert!(code(&late) == 124 && stderr(&late).contains("ran longer than 300ms"), "{}", stderr(&late));
+    assert!(
+        code(&late) == 124 && stderr(&late).contains("ran longer than 300ms"),
+        "{}",
+        stderr(&late)
+    );
     let nowhere = cli.output(["run", "-w", "/nowhere", "--", "true"]);
     assert_ne!(code(&nowhere), 0);
     assert!(cli.ids().is_empty());
@@ -143,9 +170,18 @@ fn input_can_be_left_alone() {
     let id = cli.create();
     let list = cli.write("list", "one\ntwo\nthree\n");
     let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", "while read name; do \"$0\" exec -n \"$1\" -- echo \"$name\"; done"]);
-    shell.arg(env!("CARGO_BIN_EXE_sandbox")).arg(&id).stdin(std::fs::File::open(list).unwrap());
-    let output = shell.env("SANDBOX_STATE_DIR", cli.state()).output().unwrap();
+    shell.args([
+        "-c",
+        "while read name; do \"$0\" exec -n \"$1\" -- echo \"$name\"; done",
+    ]);
+    shell
+        .arg(env!("CARGO_BIN_EXE_sandbox"))
+        .arg(&id)
+        .stdin(std::fs::File::open(list).unwrap());
+    let output = shell
+        .env("SANDBOX_STATE_DIR", cli.state())
+        .output()
+        .unwrap();
     assert_eq!(stdout(&output), "one\ntwo\nthree\n", "{}", stderr(&output));
 }
 
@@ -154,9 +190,17 @@ fn a_forgotten_image_is_hinted_at() {
     let cli = Cli::new();
     let output = cli.output(["run", "--rm", "alpine", "ls"]);
     assert_eq!(code(&output), 127);
-    assert!(stderr(&output).contains("--image alpine"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("--image alpine"),
+        "{}",
+        stderr(&output)
+    );
     let output = cli.output(["run", "-v", "/data:/data", "ls"]);
-    assert!(stderr(&output).contains("-v is --verbose here"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("-v is --verbose here"),
+        "{}",
+        stderr(&output)
+    );
     let id = cli.create();
     let output = cli.output(["exec", &id, "python:3.12"]);
     assert!(!stderr(&output).contains("--image"), "{}", stderr(&output));
@@ -169,17 +213,31 @@ fn a_reader_that_goes_away_ends_it_quietly() {
     let mut first = [0; 4];
     child.stdout.take().unwrap().read_exact(&mut first).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!((code(&output), stderr(&output).as_str(), &first), (141, "", b"y\ny\n"));
+    assert_eq!(
+        (code(&output), stderr(&output).as_str(), &first),
+        (141, "", b"y\ny\n")
+    );
     assert!(cli.ids().is_empty());
 }
 
 #[test]
 fn output_that_cannot_be_written_is_a_failure() {
     let cli = Cli::new();
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let child = cli.command(["run", "--", "echo", "lost"]).stdout(full).spawn().unwrap();
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let child = cli
+        .command(["run", "--", "echo", "lost"])
+        .stdout(full)
+        .spawn()
+        .unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(code(&output) == 125 && stderr(&output).contains("cannot write"), "{}", stderr(&output));
+    assert!(
+        code(&output) == 125 && stderr(&output).contains("cannot write"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -187,8 +245,17 @@ fn a_terminal_is_given_when_asked_for() {
     let cli = Cli::new();
     let inside = "test -t 0 && test -t 1 && test -t 2 && stty size && echo $TERM";
     let mut command = cli.command(["run", "-t", "--", "sh", "-c", inside]);
-    let output = command.env("TERM", "vt100").stdin(Stdio::null()).output().unwrap();
-    assert_eq!((code(&output), stdout(&output).as_str()), (0, "24 80\r\nvt100\r\n"), "{}", stderr(&output));
+    let output = command
+        .env("TERM", "vt100")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(
+        (code(&output), stdout(&output).as_str()),
+        (0, "24 80\r\nvt100\r\n"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -196,10 +263,21 @@ fn input_of_a_command_in_a_terminal_has_an_end() {
     let cli = Cli::new();
     for input in ["one\ntwo\n", "one\ntwo"] {
         let output = cli.output_with_input(
-            ["run", "-t", "--", "sh", "-c", "stty -echo; echo; cat; exit 4"],
+            [
+                "run",
+                "-t",
+                "--",
+                "sh",
+                "-c",
+                "stty -echo; echo; cat; exit 4",
+            ],
             input.as_bytes(),
         );
         assert_eq!(code(&output), 4, "{}", stderr(&output));
-        assert!(stdout(&output).contains("one\r\ntwo"), "{}", stdout(&output));
+        assert!(
+            stdout(&output).contains("one\r\ntwo"),
+            "{}",
+            stdout(&output)
+        );
     }
 }

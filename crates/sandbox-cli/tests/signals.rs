@@ -38,24 +38,36 @@ fn a_command_may_answer_a_signal() {
     send(&child, Signal::INT);
     let mut said = String::new();
     rest.read_to_string(&mut said).unwrap();
-    assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(7), "bye\n"));
+    assert_eq!(
+        (child.wait().unwrap().code(), said.as_str()),
+        (Some(7), "bye\n")
+    );
     assert!(cli.ids().is_empty());
 }
 
 #[test]
 fn an_interrupted_command_may_take_its_time() {
     let cli = Cli::new();
-    let script = "trap 'sleep 4; echo cleaned; exit 5' INT; echo ready; while :; do sleep 0.05; done";
+    let script =
+        "trap 'sleep 4; echo cleaned; exit 5' INT; echo ready; while :; do sleep 0.05; done";
     let mut child = cli.spawn(["run", "--", "sh", "-c", script]);
     let mut rest = wait_until_ready(&mut child);
     send(&child, Signal::INT);
     let mut said = String::new();
     rest.read_to_string(&mut said).unwrap();
-    assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(5), "cleaned\n"));
+    assert_eq!(
+        (child.wait().unwrap().code(), said.as_str()),
+        (Some(5), "cleaned\n")
+    );
 
     // Whatever it does about the second.
-    let mut child =
-        cli.spawn(["run", "--", "sh", "-c", "trap '' INT; echo ready; while :; do sleep 1; done"]);
+    let mut child = cli.spawn([
+        "run",
+        "--",
+        "sh",
+        "-c",
+        "trap '' INT; echo ready; while :; do sleep 1; done",
+    ]);
     let _rest = wait_until_ready(&mut child);
     send(&child, Signal::INT);
     std::thread::sleep(std::time::Duration::from_millis(500));
@@ -68,8 +80,13 @@ fn an_interrupted_command_may_take_its_time() {
 #[test]
 fn a_command_that_ignores_signals_is_ended_all_the_same() {
     let cli = Cli::new();
-    let mut child =
-        cli.spawn(["run", "--", "sh", "-c", "trap '' INT TERM HUP; echo ready; while :; do sleep 1; done"]);
+    let mut child = cli.spawn([
+        "run",
+        "--",
+        "sh",
+        "-c",
+        "trap '' INT TERM HUP; echo ready; while :; do sleep 1; done",
+    ]);
     let _rest = wait_until_ready(&mut child);
     send(&child, Signal::TERM);
     assert_eq!(child.wait().unwrap().code(), Some(143));

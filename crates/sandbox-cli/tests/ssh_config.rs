@@ -26,7 +26,10 @@ fn keys_are_private_and_go_with_the_sandbox() {
     let host = cli.installed("");
     let directory = cli.home().join(".ssh/sandbox").join(id(&host));
     let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(directory.clone()), mode(directory.join("key"))), (0o700, 0o600));
+    assert_eq!(
+        (mode(directory.clone()), mode(directory.join("key"))),
+        (0o700, 0o600)
+    );
 
     // One made later is known at once, and forgotten as soon as it is removed.
     let later = cli.create();
@@ -38,8 +41,16 @@ fn keys_are_private_and_go_with_the_sandbox() {
     // One that went without us: by gc, which leaves those of another place alone.
     let foreign = cli.home().join(".ssh/sandbox/sbx-elsewhere");
     fs::create_dir(&foreign).unwrap();
-    fs::write(foreign.join("config"), "# sandbox sbx-elsewhere, uid x; SANDBOX_BACKEND=\"k8s\"\n").unwrap();
-    let removed = cli.command(["rm", id(&host)]).env("HOME", cli.path("")).output().unwrap();
+    fs::write(
+        foreign.join("config"),
+        "# sandbox sbx-elsewhere, uid x; SANDBOX_BACKEND=\"k8s\"\n",
+    )
+    .unwrap();
+    let removed = cli
+        .command(["rm", id(&host)])
+        .env("HOME", cli.path(""))
+        .output()
+        .unwrap();
     assert_eq!(code(&removed), 0, "{}", stderr(&removed));
     assert!(directory.exists());
     cli.ok(["gc"]);
@@ -57,10 +68,16 @@ fn an_include_that_comes_too_late_is_refused() {
     }
     let cli = Cli::new();
     fs::create_dir_all(cli.home().join(".ssh")).unwrap();
-    let line = format!("Include \"{}/.ssh/sandbox/*/config\"\n", cli.home().display());
+    let line = format!(
+        "Include \"{}/.ssh/sandbox/*/config\"\n",
+        cli.home().display()
+    );
     for (said, keyword) in [
         ("ForwardAgent yes", "forwardagent"),
-        ("PreferredAuthentications password", "preferredauthentications"),
+        (
+            "PreferredAuthentications password",
+            "preferredauthentications",
+        ),
         ("RemoteCommand true", "remotecommand"),
         ("PubkeyAcceptedKeyTypes ssh-rsa", "pubkeyaccepted"),
         ("ProxyJump bastion.invalid", "proxycommand"),
@@ -70,7 +87,10 @@ fn an_include_that_comes_too_late_is_refused() {
         let output = cli.output(["ssh-config", "--install"]);
         assert_eq!(code(&output), 125, "{said}");
         let told = stderr(&output);
-        assert!(told.contains(keyword) && told.contains("to the top"), "{said}: {told}");
+        assert!(
+            told.contains(keyword) && told.contains("to the top"),
+            "{said}: {told}"
+        );
         assert_eq!(fs::read_to_string(cli.ssh_config()).unwrap(), config);
     }
     assert!(!cli.home().join(".ssh/sandbox").exists());
@@ -91,9 +111,15 @@ fn a_client_that_refuses_is_left_as_it_was() {
     fs::create_dir_all(cli.home().join(".ssh")).unwrap();
     let config = "Host *\n  User me";
     fs::write(cli.ssh_config(), config).unwrap();
-    let refusing =
-        cli.path_with("ssh", "#!/bin/sh\necho 'line 9: Bad configuration option: hostname' >&2\nexit 255\n");
-    let output = cli.command(["ssh-config", "--install"]).env("PATH", refusing).output().unwrap();
+    let refusing = cli.path_with(
+        "ssh",
+        "#!/bin/sh\necho 'line 9: Bad configuration option: hostname' >&2\nexit 255\n",
+    );
+    let output = cli
+        .command(["ssh-config", "--install"])
+        .env("PATH", refusing)
+        .output()
+        .unwrap();
     assert_eq!(code(&output), 125);
     let told = stderr(&output);
     assert!(
@@ -101,8 +127,10 @@ fn a_client_that_refuses_is_left_as_it_was() {
         "{told}"
     );
     assert_eq!(fs::read_to_string(cli.ssh_config()).unwrap(), config);
-    let there: Vec<_> =
-        fs::read_dir(cli.home().join(".ssh")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let there: Vec<_> = fs::read_dir(cli.home().join(".ssh"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(there, ["config"]);
 }
 
@@ -117,7 +145,10 @@ fn what_is_broken_already_is_named_and_stays() {
     let output = cli.output(["ssh-config", "--install"]);
     assert_eq!(code(&output), 125);
     let told = stderr(&output);
-    assert!(told.contains("as it is; mend that first") && told.to_lowercase().contains("usr"), "{told}");
+    assert!(
+        told.contains("as it is; mend that first") && told.to_lowercase().contains("usr"),
+        "{told}"
+    );
     assert!(!cli.home().join(".ssh/sandbox").exists());
 }
 
@@ -132,13 +163,20 @@ fn an_old_client_is_told_nothing_that_it_does_not_know() {
     };
     let cli = Cli::new();
     let id = cli.create();
-    assert!(cli.ok(["ssh-config", &id]).contains("    RemoteCommand none\n"));
+    assert!(
+        cli.ok(["ssh-config", &id])
+            .contains("    RemoteCommand none\n")
+    );
     let old = format!(
         "#!/bin/sh\ncase \"$*\" in *RemoteCommand*) exit 255;; esac\nexec {} \"$@\"\n",
         real.display()
     );
     let old = cli.path_with("ssh", &old);
-    let output = cli.command(["ssh-config", &id]).env("PATH", old).output().unwrap();
+    let output = cli
+        .command(["ssh-config", &id])
+        .env("PATH", old)
+        .output()
+        .unwrap();
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(stdout(&output).contains("Host ") && !stdout(&output).contains("RemoteCommand"));
 }
@@ -150,16 +188,31 @@ fn a_sandbox_without_access_is_left_out_unless_it_was_named() {
     fs::remove_file(cli.state().join(&locked).join("client_key")).unwrap();
     let all = cli.output(["ssh-config"]);
     assert_eq!(code(&all), 0, "{}", stderr(&all));
-    assert!(stdout(&all).contains(&whole) && !stdout(&all).contains(&locked), "{}", stdout(&all));
-    assert!(stderr(&all).starts_with(&format!("sandbox: left out {locked}: ")), "{}", stderr(&all));
+    assert!(
+        stdout(&all).contains(&whole) && !stdout(&all).contains(&locked),
+        "{}",
+        stdout(&all)
+    );
+    assert!(
+        stderr(&all).starts_with(&format!("sandbox: left out {locked}: ")),
+        "{}",
+        stderr(&all)
+    );
     let named = cli.output(["ssh-config", &whole, &locked]);
     assert_eq!((code(&named), stdout(&named).as_str()), (125, ""));
     if peers::OPENSSH.is_here() {
         assert_eq!(code(&cli.output(["ssh-config", "--install", &locked])), 125);
-        assert!(!cli.ssh_config().exists(), "nothing is installed for what failed");
+        assert!(
+            !cli.ssh_config().exists(),
+            "nothing is installed for what failed"
+        );
         let installed = cli.output(["ssh-config", "--install"]);
         assert_eq!(code(&installed), 0, "{}", stderr(&installed));
-        assert!(stderr(&installed).contains(&format!("try `ssh {whole}.sandbox`")), "{}", stderr(&installed));
+        assert!(
+            stderr(&installed).contains(&format!("try `ssh {whole}.sandbox`")),
+            "{}",
+            stderr(&installed)
+        );
     }
 }
 
@@ -170,15 +223,28 @@ fn the_keys_of_another_place_stay() {
     cli.ok(["ssh-config", "web"]);
     let key = cli.home().join(".ssh/sandbox/web/key");
     let elsewhere = |args: &[&str]| {
-        let output = cli.command(args).env("SANDBOX_STATE_DIR", cli.path("other")).output().unwrap();
+        let output = cli
+            .command(args)
+            .env("SANDBOX_STATE_DIR", cli.path("other"))
+            .output()
+            .unwrap();
         assert_eq!(code(&output), 0, "{args:?}: {}", stderr(&output));
         output
     };
     // One that is not there.
     let output = elsewhere(&["rm", "web"]);
     let told = stderr(&output);
-    assert!(told.contains("was made elsewhere") && told.contains("sandbox rm web"), "{told}");
-    assert!(told.contains(&format!("SANDBOX_STATE_DIR={:?}", cli.state().to_str().unwrap())), "{told}");
+    assert!(
+        told.contains("was made elsewhere") && told.contains("sandbox rm web"),
+        "{told}"
+    );
+    assert!(
+        told.contains(&format!(
+            "SANDBOX_STATE_DIR={:?}",
+            cli.state().to_str().unwrap()
+        )),
+        "{told}"
+    );
     assert_eq!(stdout(&output), "");
     // One that is there, of the same name.
     elsewhere(&["create", "--id", "web"]);
@@ -197,11 +263,16 @@ fn without_install_the_blocks_are_printed() {
     let (a, b) = (cli.create(), cli.create());
     let printed = cli.ok(["ssh-config"]);
     assert!(
-        printed.contains(&format!("Host {a}.sandbox\n")) && printed.contains(&format!("Host {b}.sandbox\n"))
+        printed.contains(&format!("Host {a}.sandbox\n"))
+            && printed.contains(&format!("Host {b}.sandbox\n"))
     );
     assert!(!cli.ssh_config().exists());
     let block = cli.write("block", cli.ok(["ssh-config", &b]));
-    let output =
-        Command::new("ssh").arg("-F").arg(block).args([&format!("{b}.sandbox"), "pwd"]).output().unwrap();
+    let output = Command::new("ssh")
+        .arg("-F")
+        .arg(block)
+        .args([&format!("{b}.sandbox"), "pwd"])
+        .output()
+        .unwrap();
     assert_eq!(stdout(&output), "/home/sandbox\n", "{}", stderr(&output));
 }

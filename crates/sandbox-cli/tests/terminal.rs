@@ -35,7 +35,10 @@ fn keys_sizes_and_the_end_come_through() {
 fn a_shell_in_a_sandbox_that_is_there() {
     let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
     let id = cli.create();
-    let mut child = terminal.start(&cli, &["exec", "-it", "-e", "PS1=at-once:", &id, "--", "sh", "-i"]);
+    let mut child = terminal.start(
+        &cli,
+        &["exec", "-it", "-e", "PS1=at-once:", &id, "--", "sh", "-i"],
+    );
     terminal.wait_for("at-once:");
     assert!(!terminal.is_cooked());
     terminal.type_in("test -t 0 && echo with a $((40 + 2)) terminal\r");
@@ -93,7 +96,10 @@ fn who_interrupts_a_command_that_goes_on_is_told_how_to_end_it() {
 #[test]
 fn a_signal_from_outside_leaves_the_terminal_as_it_was() {
     let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
-    let mut child = terminal.start(&cli, &["run", "-t", "--", "sh", "-c", "echo ready; exec sleep 1000"]);
+    let mut child = terminal.start(
+        &cli,
+        &["run", "-t", "--", "sh", "-c", "echo ready; exec sleep 1000"],
+    );
     terminal.wait_for("ready\r\n");
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143));
@@ -104,7 +110,10 @@ fn a_signal_from_outside_leaves_the_terminal_as_it_was() {
 #[test]
 fn a_terminal_that_goes_away_ends_the_command() {
     let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
-    let mut child = terminal.start(&cli, &["run", "-t", "--", "sh", "-c", "echo ready; exec sleep 1000"]);
+    let mut child = terminal.start(
+        &cli,
+        &["run", "-t", "--", "sh", "-c", "echo ready; exec sleep 1000"],
+    );
     terminal.wait_for("ready\r\n");
     drop(terminal);
     // With a hang-up, or with the failure to read or write.

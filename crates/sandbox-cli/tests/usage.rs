@@ -24,7 +24,10 @@ fn wrong_usage_is_our_own_failure() {
     ] {
         let output = cli.output(args);
         assert_eq!(code(&output), 125, "{args:?}: {}", stderr(&output));
-        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}");
+        assert!(
+            output.stdout.is_empty() && !output.stderr.is_empty(),
+            "{args:?}"
+        );
     }
 }
 
@@ -37,8 +40,11 @@ fn what_only_a_cluster_can_do_is_refused_here() {
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let (good, list, broken) =
-        (file("good", "nodeSelector: {disk: ssd}"), file("list", "[1]"), file("broken", "a: b: c"));
+    let (good, list, broken) = (
+        file("good", "nodeSelector: {disk: ssd}"),
+        file("list", "[1]"),
+        file("broken", "a: b: c"),
+    );
     for (args, said) in [
         (["--gpus", "1"], "SANDBOX_BACKEND=k8s"),
         (["--pod-options", &good], "SANDBOX_BACKEND=k8s"),
@@ -49,7 +55,11 @@ fn what_only_a_cluster_can_do_is_refused_here() {
     ] {
         let output = cli.output(["create", args[0], args[1]]);
         assert_eq!(code(&output), 125, "{args:?}");
-        assert!(stderr(&output).contains(said), "{args:?}: {}", stderr(&output));
+        assert!(
+            stderr(&output).contains(said),
+            "{args:?}: {}",
+            stderr(&output)
+        );
         assert!(output.stdout.is_empty());
     }
 }
@@ -57,10 +67,18 @@ fn what_only_a_cluster_can_do_is_refused_here() {
 #[test]
 fn help_and_version_are_no_failures() {
     let cli = Cli::new();
-    for args in [&["--help"][..], &["help", "run"], &["run", "--help"], &["--version"]] {
+    for args in [
+        &["--help"][..],
+        &["help", "run"],
+        &["run", "--help"],
+        &["--version"],
+    ] {
         let output = cli.output(args);
         assert_eq!(code(&output), 0, "{args:?}");
-        assert!(output.stderr.is_empty() && stdout(&output).contains("sandbox"), "{args:?}");
+        assert!(
+            output.stderr.is_empty() && stdout(&output).contains("sandbox"),
+            "{args:?}"
+        );
     }
 }
 
@@ -78,7 +96,11 @@ fn an_unknown_sandbox_is_named() {
     ] {
         let output = cli.output(args);
         assert_eq!(code(&output), 125, "{args:?}");
-        assert!(stderr(&output).contains("there is no sandbox"), "{args:?}: {}", stderr(&output));
+        assert!(
+            stderr(&output).contains("there is no sandbox"),
+            "{args:?}: {}",
+            stderr(&output)
+        );
         assert!(stderr(&output).starts_with("sandbox: ") && !stderr(&output).contains('\u{1b}'));
         assert!(output.stdout.is_empty());
     }
@@ -87,14 +109,21 @@ fn an_unknown_sandbox_is_named() {
 #[test]
 fn removing_what_is_gone_is_a_remark() {
     let output = Cli::new().output(["rm", "sbx-none"]);
-    assert_eq!((code(&output), stderr(&output).as_str()), (0, "sandbox: there is no sandbox sbx-none\n"));
+    assert_eq!(
+        (code(&output), stderr(&output).as_str()),
+        (0, "sandbox: there is no sandbox sbx-none\n")
+    );
 }
 
 #[test]
 fn a_copy_has_one_side_in_a_sandbox() {
     let cli = Cli::new();
     let local = cli.output(["cp", "a", "b"]);
-    assert!(code(&local) == 125 && stderr(&local).contains("both sides are local"), "{}", stderr(&local));
+    assert!(
+        code(&local) == 125 && stderr(&local).contains("both sides are local"),
+        "{}",
+        stderr(&local)
+    );
     let remote = cli.output(["cp", "sbx-1:a", "sbx-2:b"]);
     assert!(code(&remote) == 125 && stderr(&remote).contains("both sides are in a sandbox"));
 }
@@ -102,13 +131,18 @@ fn a_copy_has_one_side_in_a_sandbox() {
 #[test]
 fn settings_with_mistakes_are_all_told() {
     let cli = Cli::new();
-    let file =
-        cli.write("settings", "SANDBOX_TTL=30\nSANDBOX_LOCAL_ISOLATION=none\nSANDBOX_MEMROY=hunter2\n");
+    let file = cli.write(
+        "settings",
+        "SANDBOX_TTL=30\nSANDBOX_LOCAL_ISOLATION=none\nSANDBOX_MEMROY=hunter2\n",
+    );
     let mut command = cli.command(["--env-file", file.to_str().unwrap(), "ls"]);
     let output = command.env("SANDBOX_PIDS", "-1").output().unwrap();
     assert_eq!(code(&output), 125);
     let told = stderr(&output);
-    assert!(told.starts_with("sandbox: 4 settings are wrong:\n"), "{told}");
+    assert!(
+        told.starts_with("sandbox: 4 settings are wrong:\n"),
+        "{told}"
+    );
     for part in [
         "line 1: SANDBOX_TTL",
         "line 2: SANDBOX_LOCAL_ISOLATION",
@@ -127,23 +161,39 @@ fn an_image_is_refused_on_this_machine() {
     let cli = Cli::new();
     let output = cli.output(["run", "--image", "alpine", "--", "true"]);
     assert_eq!(code(&output), 125);
-    assert!(stderr(&output).contains("not supported"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("not supported"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
 fn a_file_of_variables_is_not_one_of_settings() {
     let cli = Cli::new();
-    let file = cli.write("vars", "D=secret-4\nSANDBOX_TTL=1h\nA=secret-1\nB=\"secret-2\nx\"\nC=secret-3\n");
+    let file = cli.write(
+        "vars",
+        "D=secret-4\nSANDBOX_TTL=1h\nA=secret-1\nB=\"secret-2\nx\"\nC=secret-3\n",
+    );
     let file = file.to_str().unwrap();
     let output = cli.output(["--env-file", file, "ls"]);
     let told = stderr(&output);
     assert_eq!(code(&output), 0, "{told}");
-    assert!(told.contains("vars has 4 variables that are not settings"), "{told}");
-    assert!(told.contains(": A, B, C, …;") && told.contains("-e A passes"), "{told}");
+    assert!(
+        told.contains("vars has 4 variables that are not settings"),
+        "{told}"
+    );
+    assert!(
+        told.contains(": A, B, C, …;") && told.contains("-e A passes"),
+        "{told}"
+    );
     assert!(!told.contains("secret"), "{told}");
     assert_eq!(stderr(&cli.output(["-q", "--env-file", file, "ls"])), "");
     let ours = cli.write("settings", "SANDBOX_TTL=1h\n");
-    assert_eq!(stderr(&cli.output(["--env-file", ours.to_str().unwrap(), "ls"])), "");
+    assert_eq!(
+        stderr(&cli.output(["--env-file", ours.to_str().unwrap(), "ls"])),
+        ""
+    );
 }
 
 #[test]
@@ -151,7 +201,10 @@ fn what_docker_calls_otherwise_is_told_in_a_sentence() {
     let cli = Cli::new();
     for (args, said) in [
         (&["run", "-p", "8080:80", "server"][..], "sandbox forward"),
-        (&["run", "--publish", "8080:80", "server"], "sandbox forward"),
+        (
+            &["run", "--publish", "8080:80", "server"],
+            "sandbox forward",
+        ),
         (&["run", "-d", "server"], "exec --detach"),
         (&["run", "--name", "web", "server"], "create --id"),
         (&["run", "--volume", "/a:/b", "ls"], "sandbox cp"),
@@ -161,17 +214,27 @@ fn what_docker_calls_otherwise_is_told_in_a_sentence() {
     ] {
         let output = cli.output(args);
         assert_eq!(code(&output), 125, "{args:?}");
-        assert!(stderr(&output).contains(said), "{args:?}: {}", stderr(&output));
+        assert!(
+            stderr(&output).contains(said),
+            "{args:?}: {}",
+            stderr(&output)
+        );
     }
     assert!(cli.ids().is_empty());
     let help = cli.ok(["run", "--help"]);
-    assert!(!help.contains("--publish") && !help.contains("--rm") && !help.contains("--volume"), "{help}");
+    assert!(
+        !help.contains("--publish") && !help.contains("--rm") && !help.contains("--volume"),
+        "{help}"
+    );
 }
 
 #[test]
 fn where_it_works_is_told_unless_it_shall_be_quiet() {
     let cli = Cli::new();
-    assert_eq!(stderr(&cli.output(["-v", "ls"])), "sandbox: using the backend local\n");
+    assert_eq!(
+        stderr(&cli.output(["-v", "ls"])),
+        "sandbox: using the backend local\n"
+    );
     assert_eq!(stderr(&cli.output(["-v", "--quiet", "ls"])), "");
 }
 
@@ -179,12 +242,19 @@ fn where_it_works_is_told_unless_it_shall_be_quiet() {
 fn examples_and_manual_pages_are_there() {
     let cli = Cli::new();
     for command in ["run", "exec", "cp", "forward", "ssh-config", "logs"] {
-        assert!(cli.ok([command, "--help"]).contains("\nExamples:\n  sandbox "), "{command}");
+        assert!(
+            cli.ok([command, "--help"])
+                .contains("\nExamples:\n  sandbox "),
+            "{command}"
+        );
     }
     let pages = cli.path("pages");
     cli.ok(["man", pages.to_str().unwrap()]);
     for page in ["sandbox.1", "sandbox-run.1", "sandbox-extend.1"] {
         let text = std::fs::read_to_string(pages.join(page)).unwrap();
-        assert!(text.contains(".SH NAME") && text.contains("sandbox"), "{page}");
+        assert!(
+            text.contains(".SH NAME") && text.contains("sandbox"),
+            "{page}"
+        );
     }
 }

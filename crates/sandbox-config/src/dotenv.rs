@@ -17,7 +17,9 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The content of the file, without a byte order mark and with a newline at its end.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    let config = |why: String| Error::Config { message: format!("cannot read {}: {why}", path.display()) };
+    let config = |why: String| Error::Config {
+        message: format!("cannot read {}: {why}", path.display()),
+    };
     let mut content = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut content))
@@ -38,25 +40,39 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 pub(crate) fn entries<'a>(file: &'a str, content: &'a [u8]) -> impl Iterator<Item = Entry> + 'a {
     let lines: Vec<&[u8]> = content.split(|byte| *byte == b'\n').collect();
     let given = Rc::new(Cell::new(0));
-    let mut variables = dotenvy::Iter::new(LineByLine { rest: content, given: Rc::clone(&given) });
+    let mut variables = dotenvy::Iter::new(LineByLine {
+        rest: content,
+        given: Rc::clone(&given),
+    });
     std::iter::from_fn(move || {
         let before = given.get();
         let found = variables.next()?;
         let entry = before..given.get();
-        let first = entry.clone().find(|line| !is_blank(lines[*line])).unwrap_or(before);
+        let first = entry
+            .clone()
+            .find(|line| !is_blank(lines[*line]))
+            .unwrap_or(before);
         let place = format!("{file} line {}", first + 1);
         // Without the comments above it, which may well have a '$'.
         let text = lines[first..entry.end].join(&b'\n');
         Some(match found {
-            Ok((name, _)) if name.starts_with(PREFIX) && has_dollar(&text) => Entry::Mistake(format!(
-                "{place}: {name} contains a '$': variables are not expanded here, write the value out"
-            )),
-            Ok((name, value)) => Entry::File { name, value: value.into(), place },
+            Ok((name, _)) if name.starts_with(PREFIX) && has_dollar(&text) => {
+                Entry::Mistake(format!(
+                    "{place}: {name} contains a '$': variables are not expanded here, write the value out"
+                ))
+            }
+            Ok((name, value)) => Entry::File {
+                name,
+                value: value.into(),
+                place,
+            },
             Err(dotenvy::Error::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 Entry::Mistake(format!("{place} is not UTF-8 text"))
             }
             Err(_unreadable) => {
-                let name = known_name(lines[first]).map(|name| format!(": {name}")).unwrap_or_default();
+                let name = known_name(lines[first])
+                    .map(|name| format!(": {name}"))
+                    .unwrap_or_default();
                 Entry::Mistake(format!(
                     "{place}{name} cannot be read: write NAME=value, with quotes around a value that has blanks, and close each quote"
                 ))
@@ -147,12 +163,17 @@ mod tests {
     #[test]
     fn lines_longer_than_the_buffer_are_one_line() {
         let found = shown(&format!("A={}\nB=2", "x".repeat(20_000)));
-        assert!(found[0].starts_with(".env line 1 A=") && found[1] == ".env line 2 B=\"2\"", "{}", found[1]);
+        assert!(
+            found[0].starts_with(".env line 1 A=") && found[1] == ".env line 2 B=\"2\"",
+            "{}",
+            found[1]
+        );
     }
 
     #[test]
     fn what_cannot_be_read_is_named_and_not_shown() {
-        let found = shown("secret words\nSANDBOX_CPU=secret words\nA=1\nSANDBOX_TTL=\"secret\nsecret=2");
+        let found =
+            shown("secret words\nSANDBOX_CPU=secret words\nA=1\nSANDBOX_TTL=\"secret\nsecret=2");
         assert_eq!(found.len(), 4, "{found:?}");
         assert!(found[0].starts_with(".env line 1 cannot be read"));
         assert!(found[1].starts_with(".env line 2: SANDBOX_CPU cannot be read"));
@@ -163,7 +184,10 @@ mod tests {
     #[test]
     fn the_environment_does_not_leak_into_our_values() {
         let found = shown("TOKEN=$PATH\nSANDBOX_IMAGE=evil.example/$TOKEN\nSANDBOX_IMAGE='a$b'");
-        assert!(found[1].contains("line 2: SANDBOX_IMAGE contains a '$'"), "{found:?}");
+        assert!(
+            found[1].contains("line 2: SANDBOX_IMAGE contains a '$'"),
+            "{found:?}"
+        );
         assert!(found[2].contains("line 3"), "{found:?}");
     }
 
@@ -175,11 +199,26 @@ mod tests {
 
     #[test]
     fn a_dollar_in_a_comment_behind_a_value_is_none_either() {
-        for value in ["2 # $HOME", "\"2\" # $HOME", "'2'\t# it's $HOME", r#""a\" b" # $B"#] {
+        for value in [
+            "2 # $HOME",
+            "\"2\" # $HOME",
+            "'2'\t# it's $HOME",
+            r#""a\" b" # $B"#,
+        ] {
             let found = shown(&format!("SANDBOX_IMAGE={value}"));
-            assert!(found[0].starts_with(".env line 1 SANDBOX_IMAGE="), "{found:?}");
+            assert!(
+                found[0].starts_with(".env line 1 SANDBOX_IMAGE="),
+                "{found:?}"
+            );
         }
-        for value in ["a#$B", "'a # $B'", "\"a # $B.\" # c", r"a\ $B # c", "' # '$B", "\" # \n$B.\""] {
+        for value in [
+            "a#$B",
+            "'a # $B'",
+            "\"a # $B.\" # c",
+            r"a\ $B # c",
+            "' # '$B",
+            "\" # \n$B.\"",
+        ] {
             let found = shown(&format!("SANDBOX_IMAGE={value}"));
             assert!(found[0].contains("contains a '$'"), "{value}: {found:?}");
         }
@@ -188,7 +227,9 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_a_mistake_of_their_line_alone() {
         let found: Vec<_> = entries(".env", b"A=1\nB=\xff\nC=3\n").collect();
-        assert!(matches!(&found[1], Entry::Mistake(sentence) if sentence == ".env line 2 is not UTF-8 text"));
+        assert!(
+            matches!(&found[1], Entry::Mistake(sentence) if sentence == ".env line 2 is not UTF-8 text")
+        );
         assert!(matches!(&found[2], Entry::File { place, .. } if place == ".env line 3"));
     }
 }

@@ -3,10 +3,17 @@
 use std::time::Duration;
 
 /// What [`parse_duration`] accepts, for messages.
-pub const DURATION_FORM: &str = "a length of time with its unit, such as 500ms, 90s, 30m, 2h or 1h30m";
+pub const DURATION_FORM: &str =
+    "a length of time with its unit, such as 500ms, 90s, 30m, 2h or 1h30m";
 
 /// Largest first; `ms` stands before `m`, which it begins with.
-const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("ms", 1), ("m", 60_000), ("s", 1_000)];
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("ms", 1),
+    ("m", 60_000),
+    ("s", 1_000),
+];
 
 /// Whole numbers, each with one of the units `d`, `h`, `m`, `s` and `ms`, written together from
 /// the largest to the smallest. `None` for anything else: a number without a unit means a
@@ -56,7 +63,11 @@ mod tests {
             ("1m5ms", 60_005),
             ("0s", 0),
         ] {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
+            assert_eq!(
+                parse_duration(text),
+                Some(Duration::from_millis(millis)),
+                "{text}"
+            );
         }
     }
 

@@ -15,10 +15,17 @@ impl Mistakes {
     pub(crate) fn none_or<T>(self, value: T) -> Result<T, Error> {
         match self.0.as_slice() {
             [] => Ok(value),
-            [one] => Err(Error::Config { message: one.clone() }),
+            [one] => Err(Error::Config {
+                message: one.clone(),
+            }),
             many => {
-                let lines: String = many.iter().map(|mistake| format!("\n  {mistake}")).collect();
-                Err(Error::Config { message: format!("{} settings are wrong:{lines}", many.len()) })
+                let lines: String = many
+                    .iter()
+                    .map(|mistake| format!("\n  {mistake}"))
+                    .collect();
+                Err(Error::Config {
+                    message: format!("{} settings are wrong:{lines}", many.len()),
+                })
             }
         }
     }

@@ -16,7 +16,11 @@ pub(crate) enum Entry {
     /// A variable of the environment.
     Environment { name: String, value: OsString },
     /// A variable of a file; `place` says which file and line.
-    File { name: String, value: OsString, place: String },
+    File {
+        name: String,
+        value: OsString,
+        place: String,
+    },
     /// Something in a file that is no variable: one sentence.
     Mistake(String),
 }
@@ -30,12 +34,16 @@ pub(crate) fn resolve(entries: impl IntoIterator<Item = Entry>) -> Result<Settin
     for entry in entries {
         match entry {
             Entry::Mistake(sentence) => file.push(Err(sentence)),
-            Entry::Environment { name, value } if is_ours(&name) => match Variable::by_name(&name) {
-                Some(variable) => _ = environment.insert(variable.name, value),
-                None => _ = unknown.insert(name),
-            },
+            Entry::Environment { name, value } if is_ours(&name) => {
+                match Variable::by_name(&name) {
+                    Some(variable) => _ = environment.insert(variable.name, value),
+                    None => _ = unknown.insert(name),
+                }
+            }
             Entry::File { name, value, place } if is_ours(&name) => {
-                file.push(accept(&name, &place, &mut places).map(|variable| (variable, value, place)));
+                file.push(
+                    accept(&name, &place, &mut places).map(|variable| (variable, value, place)),
+                );
             }
             Entry::Environment { .. } | Entry::File { .. } => {}
         }
@@ -48,8 +56,10 @@ pub(crate) fn resolve(entries: impl IntoIterator<Item = Entry>) -> Result<Settin
             // Its value may be the beginning of another line, after a quote too many.
             Ok((variable, value, place)) => {
                 if !set(variable, &mut settings, &value) {
-                    mistakes
-                        .add(format!("{place}: {} is not valid: use {}", variable.name, variable.accepted));
+                    mistakes.add(format!(
+                        "{place}: {} is not valid: use {}",
+                        variable.name, variable.accepted
+                    ));
                 }
             }
         }
@@ -58,7 +68,10 @@ pub(crate) fn resolve(entries: impl IntoIterator<Item = Entry>) -> Result<Settin
         if let Some(value) = environment.get(variable.name)
             && !set(variable, &mut settings, value)
         {
-            mistakes.add(format!("{}={value:?} is not valid: use {}", variable.name, variable.accepted));
+            mistakes.add(format!(
+                "{}={value:?} is not valid: use {}",
+                variable.name, variable.accepted
+            ));
         }
     }
     let longest = settings.lifetime.max_lifetime;
@@ -69,7 +82,9 @@ pub(crate) fn resolve(entries: impl IntoIterator<Item = Entry>) -> Result<Settin
             format_duration(longest),
         ));
     }
-    if settings.ssh.authorized_keys_file.is_some() && settings.ssh.authorized_keys_variable.is_some() {
+    if settings.ssh.authorized_keys_file.is_some()
+        && settings.ssh.authorized_keys_variable.is_some()
+    {
         mistakes.add(
             "SANDBOX_SSH_AUTHORIZED_KEYS_FILE and SANDBOX_SSH_AUTHORIZED_KEYS_VARIABLE are both set: use the one \
              that the image reads"
@@ -85,9 +100,16 @@ fn is_ours(name: &str) -> bool {
 }
 
 /// The variable of this name, if a file may set it here.
-fn accept(name: &str, place: &str, places: &mut BTreeMap<&str, String>) -> Result<&'static Variable, String> {
+fn accept(
+    name: &str,
+    place: &str,
+    places: &mut BTreeMap<&str, String>,
+) -> Result<&'static Variable, String> {
     let Some(variable) = Variable::by_name(name) else {
-        let candidates = VARIABLES.iter().filter(|variable| variable.from_file).map(|variable| variable.name);
+        let candidates = VARIABLES
+            .iter()
+            .filter(|variable| variable.from_file)
+            .map(|variable| variable.name);
         let hint = match nearest(name, candidates) {
             Some(near) => format!("did you mean {near}?"),
             None => "there is no such variable; .env.example lists them all".into(),
@@ -100,9 +122,9 @@ fn accept(name: &str, place: &str, places: &mut BTreeMap<&str, String>) -> Resul
         ));
     }
     match places.insert(variable.name, place.to_owned()) {
-        Some(first) => {
-            Err(format!("{place}: {name} is set a second time, after {first}: remove one of them"))
-        }
+        Some(first) => Err(format!(
+            "{place}: {name} is set a second time, after {first}: remove one of them"
+        )),
         None => Ok(variable),
     }
 }
@@ -121,11 +143,18 @@ mod tests {
     use std::time::Duration;
 
     fn env(name: &str, value: &str) -> Entry {
-        Entry::Environment { name: name.into(), value: value.into() }
+        Entry::Environment {
+            name: name.into(),
+            value: value.into(),
+        }
     }
 
     fn file(line: usize, name: &str, value: &str) -> Entry {
-        Entry::File { name: name.into(), value: value.into(), place: format!(".env line {line}") }
+        Entry::File {
+            name: name.into(),
+            value: value.into(),
+            place: format!(".env line {line}"),
+        }
     }
 
     fn message(entries: impl IntoIterator<Item = Entry>) -> String {
@@ -138,7 +167,10 @@ mod tests {
     #[test]
     fn nothing_set_is_the_default() {
         assert_eq!(resolve([]).unwrap(), Settings::default());
-        assert_eq!(resolve([env("SANDBOX_CPU", ""), env("HOME", "/root")]).unwrap(), Settings::default());
+        assert_eq!(
+            resolve([env("SANDBOX_CPU", ""), env("HOME", "/root")]).unwrap(),
+            Settings::default()
+        );
     }
 
     #[test]
@@ -162,26 +194,43 @@ mod tests {
 
     #[test]
     fn every_variable_refuses_nonsense_and_says_what_it_takes() {
-        for variable in VARIABLES.iter().filter(|variable| variable.name != "SANDBOX_KUBECONFIG") {
+        for variable in VARIABLES
+            .iter()
+            .filter(|variable| variable.name != "SANDBOX_KUBECONFIG")
+        {
             let wrong = message([env(variable.name, "\u{1b}[2J !")]);
             assert!(
-                wrong.starts_with(&format!("{}=\"\\u{{1b}}[2J !\" is not valid", variable.name)),
+                wrong.starts_with(&format!(
+                    "{}=\"\\u{{1b}}[2J !\" is not valid",
+                    variable.name
+                )),
                 "{wrong}"
             );
             assert!(wrong.ends_with(variable.accepted), "{wrong}");
             let bytes = OsString::from_vec(vec![b'x', 0xff]);
-            message([Entry::Environment { name: variable.name.into(), value: bytes }]);
+            message([Entry::Environment {
+                name: variable.name.into(),
+                value: bytes,
+            }]);
         }
     }
 
     #[test]
     fn a_file_may_not_choose_programs_isolation_or_credentials() {
-        for name in
-            ["LOCAL_SERVER", "LOCAL_ISOLATION", "STATE_DIR", "KUBECONFIG", "KUBE_CONTEXT", "SECURITY_PROFILE"]
-        {
+        for name in [
+            "LOCAL_SERVER",
+            "LOCAL_ISOLATION",
+            "STATE_DIR",
+            "KUBECONFIG",
+            "KUBE_CONTEXT",
+            "SECURITY_PROFILE",
+        ] {
             let name = format!("SANDBOX_{name}");
             let refused = message([file(4, &name, "/tmp/evil"), env(&name, "none")]);
-            assert!(refused.contains(&format!(".env line 4: {name} may not be set in a file")), "{refused}");
+            assert!(
+                refused.contains(&format!(".env line 4: {name} may not be set in a file")),
+                "{refused}"
+            );
             assert!(!refused.contains("evil"), "{refused}");
         }
     }
@@ -195,13 +244,22 @@ mod tests {
         assert!(both.contains("both set"), "{both}");
         let root = message([env("SANDBOX_RUN_AS", "0")]);
         assert!(root.contains("user id from 1"), "{root}");
-        assert_eq!(resolve([env("SANDBOX_RUN_AS", "none")]).unwrap().kubernetes.run_as, None);
+        assert_eq!(
+            resolve([env("SANDBOX_RUN_AS", "none")])
+                .unwrap()
+                .kubernetes
+                .run_as,
+            None
+        );
     }
 
     #[test]
     fn unknown_names_matter_in_a_file_and_are_only_listed_in_the_environment() {
         let suggestion = message([file(2, "SANDBOX_MEMROY", "1Gi")]);
-        assert_eq!(suggestion, ".env line 2: SANDBOX_MEMROY is unknown: did you mean SANDBOX_MEMORY?");
+        assert_eq!(
+            suggestion,
+            ".env line 2: SANDBOX_MEMROY is unknown: did you mean SANDBOX_MEMORY?"
+        );
         assert!(message([file(2, "SANDBOX_FROBNICATE", "1")]).contains(".env.example"));
         let settings = resolve([
             env("SANDBOX_ZZZ", "1"),

@@ -242,7 +242,11 @@ impl Default for Settings {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { create: Duration::from_secs(300), connect: Duration::from_secs(15), command: None }
+        Self {
+            create: Duration::from_secs(300),
+            connect: Duration::from_secs(15),
+            command: None,
+        }
     }
 }
 
@@ -315,6 +319,12 @@ words!(TransportKind, "transport", "auto" => Auto, "direct" => Direct, "port-for
 /// The environment, as far as it may be ours.
 fn environment() -> impl Iterator<Item = Entry> {
     std::env::vars_os()
-        .filter(|(name, _)| name.as_encoded_bytes().starts_with(variables::PREFIX.as_bytes()))
-        .map(|(name, value)| Entry::Environment { name: name.to_string_lossy().into_owned(), value })
+        .filter(|(name, _)| {
+            name.as_encoded_bytes()
+                .starts_with(variables::PREFIX.as_bytes())
+        })
+        .map(|(name, value)| Entry::Environment {
+            name: name.to_string_lossy().into_owned(),
+            value,
+        })
 }

@@ -23,7 +23,9 @@ impl<'a> Value<'a> {
 
     pub(crate) fn count<T: FromStr + PartialOrd + From<u8>>(self) -> Option<T> {
         // `parse` also takes a leading plus.
-        let text = self.text().filter(|text| text.starts_with(|c: char| c.is_ascii_digit()))?;
+        let text = self
+            .text()
+            .filter(|text| text.starts_with(|c: char| c.is_ascii_digit()))?;
         text.parse().ok().filter(|count| *count >= T::from(1))
     }
 
@@ -34,7 +36,11 @@ impl<'a> Value<'a> {
     /// The outer `None` is "not accepted", the inner one "switched off".
     #[allow(clippy::option_option, reason = "two different things are said")]
     pub(crate) fn duration_or_none(self, least: Duration) -> Option<Option<Duration>> {
-        if self.0 == NONE { Some(None) } else { self.duration(least).map(Some) }
+        if self.0 == NONE {
+            Some(None)
+        } else {
+            self.duration(least).map(Some)
+        }
     }
 
     pub(crate) fn path(self) -> PathBuf {
@@ -47,13 +53,18 @@ impl<'a> Value<'a> {
 
     /// An absolute path in an image, which is not this system's.
     pub(crate) fn container_path(self) -> Option<String> {
-        self.line().filter(|path| path.starts_with('/') && !path.ends_with('/'))
+        self.line()
+            .filter(|path| path.starts_with('/') && !path.ends_with('/'))
     }
 
     /// A user other than root. The last number means "no change" to the kernel.
     #[allow(clippy::option_option, reason = "two different things are said")]
     pub(crate) fn user_or_none(self) -> Option<Option<u32>> {
-        if self.0 == NONE { Some(None) } else { self.count().filter(|user| *user != u32::MAX).map(Some) }
+        if self.0 == NONE {
+            Some(None)
+        } else {
+            self.count().filter(|user| *user != u32::MAX).map(Some)
+        }
     }
 
     pub(crate) fn image(self) -> Option<String> {
@@ -68,14 +79,18 @@ impl<'a> Value<'a> {
         let fits = |text: &str| {
             text.len() <= longest
                 && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-                && text.chars().all(|c| c.is_ascii_alphanumeric() || signs.contains(c))
+                && text
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || signs.contains(c))
         };
         self.text().filter(|text| fits(text)).map(str::to_owned)
     }
 
     /// Any text without control characters.
     pub(crate) fn line(self) -> Option<String> {
-        self.text().filter(|text| !text.chars().any(char::is_control)).map(str::to_owned)
+        self.text()
+            .filter(|text| !text.chars().any(char::is_control))
+            .map(str::to_owned)
     }
 
     fn text(self) -> Option<&'a str> {

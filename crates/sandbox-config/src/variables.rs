@@ -214,23 +214,39 @@ mod tests {
 
     #[test]
     fn each_variable_changes_something() {
-        let candidates =
-            ["k8s", "2", "7s", "1m", "none", "/abs", "Never", "direct", "7Mi", "baked", "baseline", "KEY"];
+        let candidates = [
+            "k8s", "2", "7s", "1m", "none", "/abs", "Never", "direct", "7Mi", "baked", "baseline",
+            "KEY",
+        ];
         for variable in VARIABLES {
             let changes = |candidate: &&&str| {
                 let mut settings = Settings::default();
                 (variable.set)(&mut settings, Value(OsStr::new(candidate))).is_some()
                     && settings != Settings::default()
             };
-            assert!(candidates.iter().find(changes).is_some(), "{}", variable.name);
+            assert!(
+                candidates.iter().find(changes).is_some(),
+                "{}",
+                variable.name
+            );
         }
     }
 
     #[test]
     fn names_are_listed_once() {
         for (index, variable) in VARIABLES.iter().enumerate() {
-            assert!(VARIABLES[..index].iter().all(|other| other.name != variable.name), "{}", variable.name);
-            assert!(!OTHERS.iter().any(|other| variable.name.starts_with(other)), "{}", variable.name);
+            assert!(
+                VARIABLES[..index]
+                    .iter()
+                    .all(|other| other.name != variable.name),
+                "{}",
+                variable.name
+            );
+            assert!(
+                !OTHERS.iter().any(|other| variable.name.starts_with(other)),
+                "{}",
+                variable.name
+            );
         }
     }
 }

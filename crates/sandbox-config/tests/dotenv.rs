@@ -50,18 +50,28 @@ fn ten_mistakes_are_ten_lines_without_the_files_content() {
     ] {
         let shown = lines[line - 2];
         assert!(
-            shown.trim_start().starts_with(&format!("{path} line {line}")) && shown.contains(key),
+            shown
+                .trim_start()
+                .starts_with(&format!("{path} line {line}"))
+                && shown.contains(key),
             "{shown}"
         );
     }
-    assert!(!message.contains("hunter2") && !message.contains("pigeon") && !message.contains("512MB"));
+    assert!(
+        !message.contains("hunter2") && !message.contains("pigeon") && !message.contains("512MB")
+    );
 }
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let error = Settings::from_dotenv("/nowhere/.env").unwrap_err();
     assert!(matches!(&error, Error::Config { .. }));
-    assert!(error.to_string().starts_with("cannot read /nowhere/.env: No such file"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("cannot read /nowhere/.env: No such file"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -69,14 +79,27 @@ fn endless_and_binary_files_are_refused() {
     let error = Settings::from_dotenv("/dev/zero").unwrap_err();
     assert!(error.to_string().contains("larger than 1 MiB"), "{error}");
     let (message, _) = mistakes([b"\x7fELF\x00\xff\xfe=\n".as_slice(), &[0x80; 100]].concat());
-    assert!(message.contains("2 settings are wrong") && message.contains("is not UTF-8 text"), "{message}");
+    assert!(
+        message.contains("2 settings are wrong") && message.contains("is not UTF-8 text"),
+        "{message}"
+    );
 }
 
 #[test]
 fn windows_files_are_read() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("settings");
-    std::fs::write(&path, "\u{feff}SANDBOX_NAMESPACE=ml\r\n\r\n# c\r\nSANDBOX_PIDS=7\r\n").unwrap();
+    std::fs::write(
+        &path,
+        "\u{feff}SANDBOX_NAMESPACE=ml\r\n\r\n# c\r\nSANDBOX_PIDS=7\r\n",
+    )
+    .unwrap();
     let settings = Settings::from_dotenv(&path).unwrap();
-    assert_eq!((settings.kubernetes.namespace.as_deref(), settings.resources.pids), (Some("ml"), Some(7)));
+    assert_eq!(
+        (
+            settings.kubernetes.namespace.as_deref(),
+            settings.resources.pids
+        ),
+        (Some("ml"), Some(7))
+    );
 }

@@ -31,11 +31,27 @@ static EXAMPLE: LazyLock<String> = LazyLock::new(|| {
 
 fn rendered() -> String {
     let lines = |from_file: bool| {
-        VARIABLES.iter().filter(move |variable| variable.from_file == from_file).map(|variable| {
-            let Variable { name, doc, accepted, default, .. } = variable;
-            let absent = if default.is_none() { "; not set by default" } else { "" };
-            format!("\n# {doc}\n# Takes {accepted}{absent}.\n#{name}={}\n", default.unwrap_or(""))
-        })
+        VARIABLES
+            .iter()
+            .filter(move |variable| variable.from_file == from_file)
+            .map(|variable| {
+                let Variable {
+                    name,
+                    doc,
+                    accepted,
+                    default,
+                    ..
+                } = variable;
+                let absent = if default.is_none() {
+                    "; not set by default"
+                } else {
+                    ""
+                };
+                format!(
+                    "\n# {doc}\n# Takes {accepted}{absent}.\n#{name}={}\n",
+                    default.unwrap_or("")
+                )
+            })
     };
     [HEAD.to_owned()]
         .into_iter()

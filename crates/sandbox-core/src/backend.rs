@@ -11,7 +11,8 @@ use futures_core::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Access, Capabilities, Check, Diagnosis, EventStream, Result, SandboxId, SandboxInfo, SandboxSpec, Uid,
+    Access, Capabilities, Check, Diagnosis, EventStream, Result, SandboxId, SandboxInfo,
+    SandboxSpec, Uid,
 };
 
 /// Creates, describes and deletes sandboxes.
@@ -148,12 +149,16 @@ pub struct ListFilter {
 impl ListFilter {
     /// Selects the sandboxes that have all these labels.
     pub fn labels(labels: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self { labels: labels.into_iter().collect() }
+        Self {
+            labels: labels.into_iter().collect(),
+        }
     }
 
     /// Returns whether a sandbox with these labels matches.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+        self.labels
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
     }
 }
 
@@ -170,13 +175,19 @@ pub struct DeleteOptions {
 impl DeleteOptions {
     /// Deletes only this instance.
     pub fn instance(uid: Uid) -> Self {
-        Self { uid: Some(uid), ..Self::default() }
+        Self {
+            uid: Some(uid),
+            ..Self::default()
+        }
     }
 }
 
 impl Default for DeleteOptions {
     fn default() -> Self {
-        Self { uid: None, wait: true }
+        Self {
+            uid: None,
+            wait: true,
+        }
     }
 }
 

@@ -69,7 +69,10 @@ mod tests {
         let mut options = BackendOptions::default();
         assert_eq!(options.only_for("local").unwrap(), None);
         options.set("k8s", json!({"runtimeClassName": "gvisor"}));
-        assert_eq!(options.only_for("k8s").unwrap(), Some(&json!({"runtimeClassName": "gvisor"})));
+        assert_eq!(
+            options.only_for("k8s").unwrap(),
+            Some(&json!({"runtimeClassName": "gvisor"}))
+        );
         let error = options.only_for("local").unwrap_err();
         assert!(matches!(error, Error::Unsupported { .. }));
         assert!(error.to_string().contains("SANDBOX_BACKEND=k8s"), "{error}");

@@ -98,7 +98,9 @@ impl CommandLine {
 impl std::fmt::Debug for CommandLine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let program = self.argv.first().map(|arg| String::from_utf8_lossy(arg));
-        f.debug_struct("CommandLine").field("program", &program).finish_non_exhaustive()
+        f.debug_struct("CommandLine")
+            .field("program", &program)
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,7 +112,11 @@ pub fn quote(word: &[u8]) -> Vec<u8> {
 }
 
 fn reject_nul(what: &'static str, bytes: &[u8]) -> Result<(), InvalidCommand> {
-    if bytes.contains(&0) { Err(InvalidCommand::Nul { what }) } else { Ok(()) }
+    if bytes.contains(&0) {
+        Err(InvalidCommand::Nul { what })
+    } else {
+        Ok(())
+    }
 }
 
 fn quote_into(word: &[u8], out: &mut Vec<u8>) {
@@ -158,7 +164,9 @@ mod tests {
 
     #[test]
     fn the_form_is_as_documented() {
-        let encoded = line(Some("my dir"), &["echo", "it's", ""]).encode().unwrap();
+        let encoded = line(Some("my dir"), &["echo", "it's", ""])
+            .encode()
+            .unwrap();
         assert_eq!(encoded, br"cd -- 'my dir' && exec 'echo' 'it'\''s' ''");
     }
 
@@ -183,8 +191,19 @@ mod tests {
     fn bad_input_is_named() {
         assert_eq!(line(None, &[]).encode(), Err(InvalidCommand::Empty));
         assert_eq!(line(None, &[""]).encode(), Err(InvalidCommand::Empty));
-        assert_eq!(line(None, &["a", "b\0c"]).encode(), Err(InvalidCommand::Nul { what: "an argument" }));
-        assert!(line(Some("\0"), &["a"]).encode().unwrap_err().to_string().contains("working directory"));
+        assert_eq!(
+            line(None, &["a", "b\0c"]).encode(),
+            Err(InvalidCommand::Nul {
+                what: "an argument"
+            })
+        );
+        assert!(
+            line(Some("\0"), &["a"])
+                .encode()
+                .unwrap_err()
+                .to_string()
+                .contains("working directory")
+        );
     }
 
     fn word() -> impl Strategy<Value = Vec<u8>> {

@@ -32,7 +32,8 @@ pub trait Connector: Debug + Send + Sync + 'static {
     /// [`Connection`](crate::Error::Connection) at the stage `Dial`,
     /// [`Timeout`](crate::Error::Timeout), or [`Unsupported`](crate::Error::Unsupported) for
     /// an endpoint of another kind.
-    async fn connect(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<Box<dyn ByteStream>>;
+    async fn connect(&self, endpoint: &Endpoint, deadline: Deadline)
+    -> Result<Box<dyn ByteStream>>;
 
     /// Reports that the last stream to this endpoint led to the wrong server: one with another host key,
     /// or no SSH server. Returns whether the next stream will take another path, so that a retry makes

@@ -33,8 +33,13 @@ impl Deadline {
     pub fn after(duration: Duration) -> Self {
         let now = Instant::now();
         // Far enough for any program when the sum does not fit.
-        let at = now.checked_add(duration).unwrap_or_else(|| now + Duration::from_secs(86_400 * 365));
-        Self { at, after: duration }
+        let at = now
+            .checked_add(duration)
+            .unwrap_or_else(|| now + Duration::from_secs(86_400 * 365));
+        Self {
+            at,
+            after: duration,
+        }
     }
 
     /// Returns the point in time.
@@ -70,6 +75,9 @@ impl Deadline {
 
     /// Returns the error for an operation that did not finish in time.
     pub fn error(self, operation: &'static str) -> Error {
-        Error::Timeout { operation, after: self.after }
+        Error::Timeout {
+            operation,
+            after: self.after,
+        }
     }
 }

@@ -97,7 +97,14 @@ impl ExecRequest {
 
     /// Runs `program` in the home directory, without input and without a timeout.
     pub fn new(program: Program) -> Self {
-        Self { program, directory: None, env: Env::default(), stdin: false, pty: None, timeout: None }
+        Self {
+            program,
+            directory: None,
+            env: Env::default(),
+            stdin: false,
+            pty: None,
+            timeout: None,
+        }
     }
 
     /// Returns the string for the SSH `exec` request. A line for the shell becomes the argument of
@@ -111,11 +118,18 @@ impl ExecRequest {
             Program::Argv(argv) => argv.clone(),
             Program::Shell(line) if line.is_empty() => return Err(invalid(InvalidCommand::Empty)),
             Program::Shell(line) if line.contains(&0) => {
-                return Err(invalid(InvalidCommand::Nul { what: "the shell line" }));
+                return Err(invalid(InvalidCommand::Nul {
+                    what: "the shell line",
+                }));
             }
             Program::Shell(line) => vec![b"/bin/sh".to_vec(), b"-c".to_vec(), line.clone()],
         };
-        CommandLine { directory: self.directory.clone(), argv }.encode().map_err(invalid)
+        CommandLine {
+            directory: self.directory.clone(),
+            argv,
+        }
+        .encode()
+        .map_err(invalid)
     }
 }
 
@@ -175,12 +189,19 @@ impl Env {
 
     /// Adds all variables of `other`, which override existing ones.
     pub fn extend(&mut self, other: &Self) {
-        self.0.extend(other.0.iter().map(|(name, value)| (name.clone(), value.clone())));
+        self.0.extend(
+            other
+                .0
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
     }
 
     /// Returns the names and values, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Returns whether there are none.
@@ -209,8 +230,12 @@ mod tests {
         let mut request = ExecRequest::argv(["curl", "secret-token"]);
         request.env.set("KEY", "secret-value").unwrap();
         assert!(
-            !format!("{request:?} {:?} {:?}", request.env, Program::Shell(b"secret".to_vec()))
-                .contains("secret")
+            !format!(
+                "{request:?} {:?} {:?}",
+                request.env,
+                Program::Shell(b"secret".to_vec())
+            )
+            .contains("secret")
         );
     }
 

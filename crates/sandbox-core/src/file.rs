@@ -38,14 +38,24 @@ pub struct UploadRequest {
 impl UploadRequest {
     /// Uploads to this path, with the default mode and time.
     pub fn new(path: impl Into<String>) -> Self {
-        Self { path: path.into(), mode: None, modified: None, size: None, resume_at: None }
+        Self {
+            path: path.into(),
+            mode: None,
+            modified: None,
+            size: None,
+            resume_at: None,
+        }
     }
 
     /// Returns the path of the partial file of a resumable upload: next to the target, as
     /// `.NAME.sandbox-partial`. It is always the same for the same target.
     pub fn partial_path(&self) -> String {
-        let (directory, name) =
-            self.path.rfind('/').map_or(("", self.path.as_str()), |slash| self.path.split_at(slash + 1));
+        let (directory, name) = self
+            .path
+            .rfind('/')
+            .map_or(("", self.path.as_str()), |slash| {
+                self.path.split_at(slash + 1)
+            });
         format!("{directory}{}", partial_name(name))
     }
 }
@@ -73,7 +83,11 @@ pub struct DownloadRequest {
 impl DownloadRequest {
     /// Downloads this file, whatever its size.
     pub fn new(path: impl Into<String>) -> Self {
-        Self { path: path.into(), max_size: None, offset: 0 }
+        Self {
+            path: path.into(),
+            max_size: None,
+            offset: 0,
+        }
     }
 }
 
@@ -85,7 +99,10 @@ pub fn partial_name(name: &str) -> String {
     if name.len() <= MOST {
         return format!(".{name}.sandbox-partial");
     }
-    let end = (0..=MOST).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=MOST)
+        .rev()
+        .find(|at| name.is_char_boundary(*at))
+        .unwrap_or(0);
     // FNV-1a, 64 bits: the number only has to be the same each time.
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -120,7 +137,13 @@ impl FileInfo {
         mode: u32,
         modified: Option<SystemTime>,
     ) -> Self {
-        Self { name: name.into(), kind, size, mode, modified }
+        Self {
+            name: name.into(),
+            kind,
+            size,
+            mode,
+            modified,
+        }
     }
 }
 
@@ -150,8 +173,15 @@ mod tests {
         assert_eq!(of("/d/e/a b"), "/d/e/.a b.sandbox-partial");
         let long = "ä".repeat(127);
         let partial = of(&format!("d/{long}"));
-        assert!(partial.len() <= 255 + 2 && partial.starts_with("d/.ää"), "{partial}");
-        assert_ne!(partial, of(&format!("d/{}b", "ä".repeat(126))), "names with the same beginning differ");
+        assert!(
+            partial.len() <= 255 + 2 && partial.starts_with("d/.ää"),
+            "{partial}"
+        );
+        assert_ne!(
+            partial,
+            of(&format!("d/{}b", "ä".repeat(126))),
+            "names with the same beginning differ"
+        );
         assert_eq!(partial, of(&format!("d/{long}")));
     }
 }

@@ -146,7 +146,10 @@ fn check_label(text: &str) -> Result<(), &'static str> {
     if text.is_empty() || text.len() > SandboxId::MAX_LEN {
         return Err("it must have 1 to 40 characters");
     }
-    if !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+    if !text
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    {
         return Err("only lower-case letters, digits and dashes are allowed");
     }
     if !text.starts_with(|c: char| c.is_ascii_lowercase()) || text.ends_with('-') {
@@ -166,7 +169,10 @@ fn random_word(len: usize) -> Result<String> {
         transient: false,
         source: Some(Box::new(source)),
     })?;
-    Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect())
+    Ok(bytes
+        .iter()
+        .map(|byte| char::from(ALPHABET[usize::from(byte & 31)]))
+        .collect())
 }
 
 #[cfg(test)]
@@ -175,7 +181,10 @@ mod tests {
 
     #[test]
     fn generated_ids_are_valid_and_differ() {
-        let (a, b) = (SandboxId::generate().unwrap(), SandboxId::generate().unwrap());
+        let (a, b) = (
+            SandboxId::generate().unwrap(),
+            SandboxId::generate().unwrap(),
+        );
         assert_ne!(a, b);
         assert_eq!(a.as_str().parse::<SandboxId>().unwrap(), a);
         let job = JobId::generate().unwrap();
@@ -184,7 +193,20 @@ mod tests {
 
     #[test]
     fn what_could_leave_a_path_or_a_name_is_refused() {
-        for bad in ["", "-a", "a-", "A", "a_b", "../x", "a/b", "a b", "ä", "1a", "a\0", &"a".repeat(41)] {
+        for bad in [
+            "",
+            "-a",
+            "a-",
+            "A",
+            "a_b",
+            "../x",
+            "a/b",
+            "a b",
+            "ä",
+            "1a",
+            "a\0",
+            &"a".repeat(41),
+        ] {
             let error = bad.parse::<SandboxId>().unwrap_err();
             assert!(matches!(error, Error::Invalid { .. }), "{bad:?}: {error}");
         }

@@ -58,7 +58,10 @@ impl KeyPair {
         let private = key
             .to_openssh(LineEnding::LF)
             .map_err(|source| key_error("a new key cannot be encoded", source))?;
-        Ok(Self { private: PrivateKey(private), public: PublicKey(public) })
+        Ok(Self {
+            private: PrivateKey(private),
+            public: PublicKey(public),
+        })
     }
 }
 
@@ -100,7 +103,9 @@ impl PrivateKey {
     /// Never in practice: the key was already parsed.
     pub fn public_key(&self) -> Result<PublicKey> {
         ssh_key::PrivateKey::from_openssh(self.0.as_bytes())
-            .and_then(|key| ssh_key::PublicKey::from(key.public_key().key_data().clone()).to_openssh())
+            .and_then(|key| {
+                ssh_key::PublicKey::from(key.public_key().key_data().clone()).to_openssh()
+            })
             .map(PublicKey)
             .map_err(|source| key_error("a private key cannot be read back", source))
     }
@@ -137,10 +142,16 @@ impl FromStr for PublicKey {
 
     fn from_str(text: &str) -> Result<Self> {
         let key = ssh_key::PublicKey::from_openssh(text.trim()).map_err(|_| {
-            Error::invalid("public key", text.trim(), "use OpenSSH's one-line form: ssh-ed25519 AAAA…")
+            Error::invalid(
+                "public key",
+                text.trim(),
+                "use OpenSSH's one-line form: ssh-ed25519 AAAA…",
+            )
         })?;
         let bare = ssh_key::PublicKey::from(key.key_data().clone());
-        bare.to_openssh().map(Self).map_err(|source| key_error("a public key cannot be encoded", source))
+        bare.to_openssh()
+            .map(Self)
+            .map_err(|source| key_error("a public key cannot be encoded", source))
     }
 }
 
@@ -150,7 +161,10 @@ impl fmt::Display for PublicKey {
     }
 }
 
-fn key_error(message: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+fn key_error(
+    message: &'static str,
+    source: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
     Error::Backend {
         backend: "system",
         operation: "make a key",

@@ -41,26 +41,30 @@ mod timestamp;
 
 pub use access::{Access, Endpoint};
 pub use backend::{
-    DeleteOptions, Freshness, ListFilter, LogOptions, LogStream, SandboxBackend, SweepOptions, SweepReport,
-    Swept, Unswept,
+    DeleteOptions, Freshness, ListFilter, LogOptions, LogStream, SandboxBackend, SweepOptions,
+    SweepReport, Swept, Unswept,
 };
 pub use backend_options::BackendOptions;
 pub use connect::{ByteStream, Connector, HostKeyProbe};
 pub use deadline::Deadline;
 pub use error::{
-    BoxError, CommandCause, ConnectionError, ConnectionStage, CreationError, CreationReason, CreationStage,
-    Direction, Error, Result, RetryAfter, TransferError, TransferReason,
+    BoxError, CommandCause, ConnectionError, ConnectionStage, CreationError, CreationReason,
+    CreationStage, Direction, Error, Result, RetryAfter, TransferError, TransferReason,
 };
 pub use event::{Diagnosis, EventStream, SandboxEvent, SandboxEventKind};
 pub use exec::{Env, ExecRequest, Program, Pty, PtySize};
 pub use file::{DownloadRequest, FileInfo, FileKind, UploadRequest, partial_name};
 pub use id::{JobId, SandboxId, Uid};
-pub use info::{AppliedLimit, Capabilities, Isolation, LimitScope, LimitSupport, SandboxInfo, SandboxState};
+pub use info::{
+    AppliedLimit, Capabilities, Isolation, LimitScope, LimitSupport, SandboxInfo, SandboxState,
+};
 pub use keys::{KeyPair, PrivateKey, PublicKey};
 pub use nearest::nearest;
 pub use output::{ExitStatus, Output, OutputCollector};
 pub use preflight::{Check, Verdict};
-pub use process::{ControlMessage, ExecEvent, Process, ProcessControl, ProcessDriver, ProcessStdin};
+pub use process::{
+    ControlMessage, ExecEvent, Process, ProcessControl, ProcessDriver, ProcessStdin,
+};
 pub use quantity::{ByteSize, Cpu};
 pub use session::{AttachOptions, Reader, Session, SessionSource, Writer};
 pub use signal::Signal;

@@ -87,7 +87,13 @@ impl Output {
 
     /// Creates an output that was not truncated.
     pub fn new(status: ExitStatus, stdout: impl Into<Bytes>, stderr: impl Into<Bytes>) -> Self {
-        Self { status, stdout: stdout.into(), stderr: stderr.into(), stdout_dropped: 0, stderr_dropped: 0 }
+        Self {
+            status,
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+            stdout_dropped: 0,
+            stderr_dropped: 0,
+        }
     }
 
     /// Returns whether any output was discarded because of the cap.
@@ -156,7 +162,10 @@ pub struct OutputCollector {
 impl OutputCollector {
     /// Keeps at most `cap` bytes of each stream, and counts the rest.
     pub fn new(cap: usize) -> Self {
-        Self { stdout: Capped::new(cap), stderr: Capped::new(cap) }
+        Self {
+            stdout: Capped::new(cap),
+            stderr: Capped::new(cap),
+        }
     }
 
     /// Adds an event. The exit status is passed to [`finish`](Self::finish) instead.
@@ -190,7 +199,11 @@ struct Capped {
 
 impl Capped {
     fn new(cap: usize) -> Self {
-        Self { kept: Vec::new(), dropped: 0, cap }
+        Self {
+            kept: Vec::new(),
+            dropped: 0,
+            cap,
+        }
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -208,8 +221,13 @@ mod tests {
     fn check_makes_failure_an_error_with_its_last_words() {
         let ok = Output::new(ExitStatus::Code(0), "out", "");
         assert_eq!(ok.check().unwrap().stdout_lossy(), "out");
-        let error = Output::new(ExitStatus::Code(3), "", "no such thing\n").check().unwrap_err();
-        assert_eq!(error.to_string(), "the command failed with exit code 3: no such thing");
+        let error = Output::new(ExitStatus::Code(3), "", "no such thing\n")
+            .check()
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the command failed with exit code 3: no such thing"
+        );
         assert_eq!(ExitStatus::Signal(Signal::Kill).shell_code(), 137);
     }
 }

@@ -41,22 +41,36 @@ pub enum Verdict {
 impl Check {
     /// Creates a check that passed.
     pub fn passed(name: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { name: name.into(), verdict: Verdict::Passed, detail: detail.into(), remedy: None }
+        Self {
+            name: name.into(),
+            verdict: Verdict::Passed,
+            detail: detail.into(),
+            remedy: None,
+        }
     }
 
     /// Creates a check with a warning.
     pub fn warning(name: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Warning, ..Self::passed(name, detail) }
+        Self {
+            verdict: Verdict::Warning,
+            ..Self::passed(name, detail)
+        }
     }
 
     /// Creates a check that failed.
     pub fn failed(name: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Failed, ..Self::passed(name, detail) }
+        Self {
+            verdict: Verdict::Failed,
+            ..Self::passed(name, detail)
+        }
     }
 
     /// Creates a check that was skipped.
     pub fn skipped(name: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Skipped, ..Self::passed(name, why) }
+        Self {
+            verdict: Verdict::Skipped,
+            ..Self::passed(name, why)
+        }
     }
 
     /// Adds how to fix it.

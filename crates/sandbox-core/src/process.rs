@@ -123,17 +123,29 @@ impl Process {
         let process = Self {
             events,
             stdin: stdin_write,
-            control: ProcessControl { messages: control_tx },
+            control: ProcessControl {
+                messages: control_tx,
+            },
             explain: None,
             explaining: Mutex::default(),
         };
-        (process, ProcessDriver { events: event_tx, stdin: stdin_read, control })
+        (
+            process,
+            ProcessDriver {
+                events: event_tx,
+                stdin: stdin_read,
+                control,
+            },
+        )
     }
 
     /// If the process ends with an error, passes the error through `explain`, which may take time to find
     /// out more.
     #[must_use]
-    pub fn explained_by<F>(mut self, explain: impl FnOnce(Error) -> F + Send + Sync + 'static) -> Self
+    pub fn explained_by<F>(
+        mut self,
+        explain: impl FnOnce(Error) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = Error> + Send + 'static,
     {
@@ -185,13 +197,19 @@ impl Process {
                 event => collector.push(&event),
             }
         }
-        Err(Error::Command { cause: CommandCause::Lost, source: None })
+        Err(Error::Command {
+            cause: CommandCause::Lost,
+            source: None,
+        })
     }
 }
 
 impl Process {
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ExecEvent>>> {
-        let explaining = self.explaining.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let explaining = self
+            .explaining
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         if explaining.is_none() {
             match ready!(self.events.poll_recv(cx)) {
                 Some(Err(error)) => match self.explain.take() {
@@ -201,7 +219,9 @@ impl Process {
                 event => return Poll::Ready(event),
             }
         }
-        let Some(future) = explaining else { return Poll::Pending };
+        let Some(future) = explaining else {
+            return Poll::Pending;
+        };
         let error = ready!(future.as_mut().poll(cx));
         *explaining = None;
         Poll::Ready(Some(Err(error)))
@@ -243,7 +263,10 @@ impl ProcessControl {
     }
 
     async fn send(&self, message: ControlMessage) -> Result<()> {
-        let ended = |_| Error::Command { cause: CommandCause::AlreadyEnded, source: None };
+        let ended = |_| Error::Command {
+            cause: CommandCause::AlreadyEnded,
+            source: None,
+        };
         self.messages.send(message).await.map_err(ended)
     }
 }
@@ -287,9 +310,17 @@ mod tests {
         let (process, driver) = Process::channel(false);
         let run = tokio::spawn(async move {
             for _ in 0..1000 {
-                driver.events.send(Ok(ExecEvent::Stdout(Bytes::from_static(b"0123456789")))).await.unwrap();
+                driver
+                    .events
+                    .send(Ok(ExecEvent::Stdout(Bytes::from_static(b"0123456789"))))
+                    .await
+                    .unwrap();
             }
-            driver.events.send(Ok(ExecEvent::Exited(ExitStatus::Code(0)))).await.unwrap();
+            driver
+                .events
+                .send(Ok(ExecEvent::Exited(ExitStatus::Code(0))))
+                .await
+                .unwrap();
         });
         let output = process.output(25).await.unwrap();
         run.await.unwrap();
@@ -303,7 +334,13 @@ mod tests {
         let (process, driver) = Process::channel(false);
         drop(driver);
         let error = process.wait().await.unwrap_err();
-        assert!(matches!(error, Error::Command { cause: CommandCause::Lost, .. }));
+        assert!(matches!(
+            error,
+            Error::Command {
+                cause: CommandCause::Lost,
+                ..
+            }
+        ));
     }
 
     #[tokio::test]
@@ -318,10 +355,23 @@ mod tests {
             }
         });
         is_shared(&process);
-        driver.events.send(Ok(ExecEvent::Stdout(Bytes::from_static(b"out")))).await.unwrap();
-        driver.events.send(Err(Error::Config { message: "beneath".into() })).await.unwrap();
+        driver
+            .events
+            .send(Ok(ExecEvent::Stdout(Bytes::from_static(b"out"))))
+            .await
+            .unwrap();
+        driver
+            .events
+            .send(Err(Error::Config {
+                message: "beneath".into(),
+            }))
+            .await
+            .unwrap();
         drop(driver);
-        assert!(matches!(process.next().await, Some(Ok(ExecEvent::Stdout(_)))));
+        assert!(matches!(
+            process.next().await,
+            Some(Ok(ExecEvent::Stdout(_)))
+        ));
         tokio::select! {
             biased;
             _ = process.next() => panic!("nobody knows yet"),
@@ -329,7 +379,10 @@ mod tests {
         }
         knows.send("above").unwrap();
         let error = process.next().await.unwrap().unwrap_err();
-        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "above beneath");
+        assert_eq!(
+            std::error::Error::source(&error).unwrap().to_string(),
+            "above beneath"
+        );
         assert!(process.next().await.is_none());
     }
 
@@ -341,7 +394,13 @@ mod tests {
         stdin.write_all(b"hello").await.unwrap();
         drop(stdin);
         let mut read = String::new();
-        driver.stdin.take().unwrap().read_to_string(&mut read).await.unwrap();
+        driver
+            .stdin
+            .take()
+            .unwrap()
+            .read_to_string(&mut read)
+            .await
+            .unwrap();
         assert_eq!(read, "hello");
     }
 }

@@ -130,8 +130,10 @@ impl FromStr for ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let binary =
-            SUFFIXES[..4].iter().rev().find(|(_, unit)| self.bytes > 0 && self.bytes.is_multiple_of(*unit));
+        let binary = SUFFIXES[..4]
+            .iter()
+            .rev()
+            .find(|(_, unit)| self.bytes > 0 && self.bytes.is_multiple_of(*unit));
         match binary {
             Some((suffix, unit)) => write!(f, "{}{suffix}", self.bytes / unit),
             None => write!(f, "{}", self.bytes),
@@ -161,11 +163,19 @@ as_text!(ByteSize);
 fn scaled(number: &str, unit: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-    if whole.is_empty() || fraction.len() > 3 || !digits(whole) || !digits(fraction) || number.ends_with('.')
+    if whole.is_empty()
+        || fraction.len() > 3
+        || !digits(whole)
+        || !digits(fraction)
+        || number.ends_with('.')
     {
         return None;
     }
-    let thousandths: u64 = if fraction.is_empty() { 0 } else { format!("{fraction:0<3}").parse().ok()? };
+    let thousandths: u64 = if fraction.is_empty() {
+        0
+    } else {
+        format!("{fraction:0<3}").parse().ok()?
+    };
     let whole: u64 = whole.parse().ok()?;
     whole
         .checked_mul(unit)?
@@ -178,9 +188,12 @@ mod tests {
 
     #[test]
     fn kubernetes_notation_is_read_and_written() {
-        for (text, millis, shown) in
-            [("500m", 500, "500m"), ("2", 2000, "2"), ("0.25", 250, "250m"), ("1.5", 1500, "1500m")]
-        {
+        for (text, millis, shown) in [
+            ("500m", 500, "500m"),
+            ("2", 2000, "2"),
+            ("0.25", 250, "250m"),
+            ("1.5", 1500, "1500m"),
+        ] {
             let cpu: Cpu = text.parse().unwrap();
             assert_eq!((cpu.as_millis(), cpu.to_string().as_str()), (millis, shown));
         }
@@ -198,9 +211,20 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for bad in
-            ["", "0", "-1", "1.2345", "1.", ".5", "m", "1e3", "x", " 1", "99999999999999999999", "1 Gi"]
-        {
+        for bad in [
+            "",
+            "0",
+            "-1",
+            "1.2345",
+            "1.",
+            ".5",
+            "m",
+            "1e3",
+            "x",
+            " 1",
+            "99999999999999999999",
+            "1 Gi",
+        ] {
             assert!(bad.parse::<Cpu>().is_err(), "{bad:?}");
             assert!(bad.parse::<ByteSize>().is_err(), "{bad:?}");
         }

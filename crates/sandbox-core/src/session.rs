@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::dialect::JobRecord;
 use crate::{
-    Access, ByteStream, Deadline, DownloadRequest, ExecRequest, FileInfo, JobId, Output, Process, Result,
-    Uid, UploadRequest,
+    Access, ByteStream, Deadline, DownloadRequest, ExecRequest, FileInfo, JobId, Output, Process,
+    Result, Uid, UploadRequest,
 };
 
 /// The source of an upload.
@@ -222,17 +222,26 @@ pub struct AttachOptions {
 impl AttachOptions {
     /// Returns the log from its beginning, until the job has ended.
     pub fn follow() -> Self {
-        Self { offset: 0, follow: true }
+        Self {
+            offset: 0,
+            follow: true,
+        }
     }
 
     /// Waits for the end of the job, without its log.
     pub fn wait() -> Self {
-        Self { offset: u64::MAX, follow: true }
+        Self {
+            offset: u64::MAX,
+            follow: true,
+        }
     }
 
     /// Returns the current content of the log.
     pub fn snapshot() -> Self {
-        Self { offset: 0, follow: false }
+        Self {
+            offset: 0,
+            follow: false,
+        }
     }
 }
 

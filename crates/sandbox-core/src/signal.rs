@@ -74,24 +74,42 @@ impl Signal {
     pub fn name(&self) -> &str {
         match self {
             Self::Other(name) => name,
-            known => KNOWN.iter().find(|(signal, ..)| signal == known).map_or("", |(_, name, _)| name),
+            known => KNOWN
+                .iter()
+                .find(|(signal, ..)| signal == known)
+                .map_or("", |(_, name, _)| name),
         }
     }
 
     /// Returns the number on Linux, if known.
     pub fn number(&self) -> Option<u8> {
         match self {
-            Self::Other(name) => OTHERS.iter().find(|(other, _)| other == name).map(|(_, number)| *number),
-            known => KNOWN.iter().find(|(signal, ..)| signal == known).map(|(.., number)| *number),
+            Self::Other(name) => OTHERS
+                .iter()
+                .find(|(other, _)| other == name)
+                .map(|(_, number)| *number),
+            known => KNOWN
+                .iter()
+                .find(|(signal, ..)| signal == known)
+                .map(|(.., number)| *number),
         }
     }
 
     /// Returns the signal with this number on Linux.
     pub fn from_number(number: u8) -> Self {
-        let known = KNOWN.iter().find(|(.., n)| *n == number).map(|(signal, ..)| signal.clone());
-        let other =
-            || OTHERS.iter().find(|(_, n)| *n == number).map(|(name, _)| Self::Other((*name).to_owned()));
-        known.or_else(other).unwrap_or_else(|| Self::Other(number.to_string()))
+        let known = KNOWN
+            .iter()
+            .find(|(.., n)| *n == number)
+            .map(|(signal, ..)| signal.clone());
+        let other = || {
+            OTHERS
+                .iter()
+                .find(|(_, n)| *n == number)
+                .map(|(name, _)| Self::Other((*name).to_owned()))
+        };
+        known
+            .or_else(other)
+            .unwrap_or_else(|| Self::Other(number.to_string()))
     }
 }
 
@@ -103,9 +121,16 @@ impl FromStr for Signal {
         let upper = text.to_ascii_uppercase();
         let name = upper.strip_prefix("SIG").unwrap_or(&upper);
         if name.is_empty() || name.len() > 16 || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Err(Error::invalid("signal", text, "use a name such as TERM or SIGKILL"));
+            return Err(Error::invalid(
+                "signal",
+                text,
+                "use a name such as TERM or SIGKILL",
+            ));
         }
-        let known = KNOWN.iter().find(|(_, known, _)| *known == name).map(|(signal, ..)| signal.clone());
+        let known = KNOWN
+            .iter()
+            .find(|(_, known, _)| *known == name)
+            .map(|(signal, ..)| signal.clone());
         Ok(known.unwrap_or_else(|| Self::Other(name.to_owned())))
     }
 }

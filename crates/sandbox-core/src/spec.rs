@@ -89,7 +89,8 @@ impl Lifetime {
 
     /// Returns the time from the creation to the first end that is already known then.
     pub fn first_end(&self) -> Duration {
-        self.ttl.map_or(self.max_lifetime, |ttl| ttl.min(self.max_lifetime))
+        self.ttl
+            .map_or(self.max_lifetime, |ttl| ttl.min(self.max_lifetime))
     }
 }
 
@@ -131,16 +132,26 @@ impl SandboxSpec {
             return Err(Error::invalid("ttl", format!("{ttl:?}"), &why));
         }
         if self.resources.pids == Some(0) {
-            return Err(Error::invalid("pids", "0", "a sandbox needs at least one process"));
+            return Err(Error::invalid(
+                "pids",
+                "0",
+                "a sandbox needs at least one process",
+            ));
         }
-        if let Some(image) = self.image.as_deref().filter(|image| !plausible_image(image)) {
+        if let Some(image) = self
+            .image
+            .as_deref()
+            .filter(|image| !plausible_image(image))
+        {
             return Err(Error::invalid(
                 "image",
                 image,
                 "use a reference such as python:3.12-slim or registry/name:tag",
             ));
         }
-        self.labels.iter().try_for_each(|(key, value)| check_label(key, value))
+        self.labels
+            .iter()
+            .try_for_each(|(key, value)| check_label(key, value))
     }
 }
 
@@ -148,22 +159,32 @@ impl SandboxSpec {
 /// laptop works on a cluster.
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>
 fn check_label(key: &str, value: &str) -> Result<()> {
-    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let (prefix, name) = key
+        .rsplit_once('/')
+        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
     let reserved = |prefix: &str| {
-        prefix.strip_suffix(RESERVED_LABEL_DOMAIN).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        prefix
+            .strip_suffix(RESERVED_LABEL_DOMAIN)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
             || prefix == "kubernetes.io"
             || prefix.ends_with(".kubernetes.io")
             || prefix.ends_with("k8s.io")
     };
     if prefix.is_some_and(reserved) {
-        return Err(Error::invalid("label", key, "this prefix is reserved; choose another"));
+        return Err(Error::invalid(
+            "label",
+            key,
+            "this prefix is reserved; choose another",
+        ));
     }
     let prefix_ok = prefix.is_none_or(|prefix| {
         !prefix.is_empty()
             && prefix.len() <= 253
             && prefix.split('.').all(|part| {
                 is_word(part)
-                    && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                    && part
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             })
     });
     if !prefix_ok || !is_word(name) {
@@ -188,13 +209,17 @@ fn is_word(text: &str) -> bool {
     text.len() <= 63
         && alphanumeric(text.bytes().next())
         && alphanumeric(text.bytes().last())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
 fn plausible_image(image: &str) -> bool {
     !image.is_empty()
         && image.len() <= 512
-        && image.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:@".contains(&b))
+        && image
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_./:@".contains(&b))
         && image.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
 
@@ -218,14 +243,27 @@ mod tests {
             spec.validate().unwrap_err().to_string()
         };
         assert!(change(&|s| s.lifetime.ttl = Some(Duration::ZERO)).contains("ttl"));
-        assert!(change(&|s| s.lifetime.ttl = Some(Lifetime::DEFAULT_MAX * 2)).contains("max_lifetime"));
+        assert!(
+            change(&|s| s.lifetime.ttl = Some(Lifetime::DEFAULT_MAX * 2)).contains("max_lifetime")
+        );
         assert!(change(&|s| s.resources.pids = Some(0)).contains("pids"));
         assert!(change(&|s| s.image = Some("bad image".into())).contains("bad image"));
-        for key in ["sandbox.dev/x", "a.sandbox.dev/x", "app.kubernetes.io/name", "k8s.io/a"] {
-            assert!(change(&|s| _ = s.labels.insert(key.into(), "v".into())).contains("reserved"), "{key}");
+        for key in [
+            "sandbox.dev/x",
+            "a.sandbox.dev/x",
+            "app.kubernetes.io/name",
+            "k8s.io/a",
+        ] {
+            assert!(
+                change(&|s| _ = s.labels.insert(key.into(), "v".into())).contains("reserved"),
+                "{key}"
+            );
         }
         for key in ["", "-a", "a b", "A.b/c", "/x", "a/", &"x".repeat(64)] {
-            assert!(change(&|s| _ = s.labels.insert(key.into(), "v".into())).contains("key"), "{key}");
+            assert!(
+                change(&|s| _ = s.labels.insert(key.into(), "v".into())).contains("key"),
+                "{key}"
+            );
         }
         assert!(change(&|s| _ = s.labels.insert("team".into(), "a b".into())).contains("team=a b"));
     }
@@ -233,9 +271,12 @@ mod tests {
     #[test]
     fn usual_labels_pass() {
         let mut spec = SandboxSpec::default();
-        for (key, value) in
-            [("team", "ml"), ("example.com/run", "42"), ("a.b_c-d", ""), ("notsandbox.dev/x", "y")]
-        {
+        for (key, value) in [
+            ("team", "ml"),
+            ("example.com/run", "42"),
+            ("a.b_c-d", ""),
+            ("notsandbox.dev/x", "y"),
+        ] {
             spec.labels.insert(key.into(), value.into());
         }
         spec.validate().unwrap();

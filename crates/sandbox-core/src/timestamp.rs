@@ -17,13 +17,20 @@ pub fn rfc3339(time: SystemTime) -> String {
     format!("{stamp:.3}")
 }
 
-pub(crate) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<S: Serializer>(
+    time: &SystemTime,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&rfc3339(*time))
 }
 
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<SystemTime, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse::<jiff::Timestamp>().map(SystemTime::from).map_err(D::Error::custom)
+    text.parse::<jiff::Timestamp>()
+        .map(SystemTime::from)
+        .map_err(D::Error::custom)
 }
 
 /// The same for an optional time.
@@ -56,7 +63,10 @@ mod tests {
 
     #[test]
     fn the_form_is_rfc_3339_in_utc() {
-        assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_millis(1_500)), "1970-01-01T00:00:01.500Z");
+        assert_eq!(
+            rfc3339(UNIX_EPOCH + Duration::from_millis(1_500)),
+            "1970-01-01T00:00:01.500Z"
+        );
         assert!(rfc3339(UNIX_EPOCH + Duration::from_secs(1 << 40)).starts_with("9999-12-30"));
     }
 }

@@ -108,24 +108,37 @@ impl Caller {
             let heard = match tokio::time::timeout(limit, self.once(request.clone())).await {
                 Ok(Ok(heard)) => heard,
                 Ok(Err(Unsent::Credentials(message))) => return Err(Error::Config { message }),
-                Ok(Err(Unsent::Lost(cause))) => Heard { lost: Some(cause), ..Heard::default() },
+                Ok(Err(Unsent::Lost(cause))) => Heard {
+                    lost: Some(cause),
+                    ..Heard::default()
+                },
                 Err(_elapsed) => Heard::default(),
             };
             self.outage.hear(heard.code);
             if heard.is_success() {
-                return heard.read(&about).map(|answer| Outcome::Done(answer, date(&heard.headers)));
+                return heard
+                    .read(&about)
+                    .map(|answer| Outcome::Done(answer, date(&heard.headers)));
             }
             let status = heard.status();
-            let answer =
-                Answer { code: heard.code, status: status.as_ref(), retry_after: heard.retry_after() };
+            let answer = Answer {
+                code: heard.code,
+                status: status.as_ref(),
+                retry_after: heard.retry_after(),
+            };
             let next = classify(&about, &answer);
             let never_heard = heard.lost.is_some() && self.clock.now().is_none();
-            let patience =
-                if never_heard { FIRST_CONTACT.saturating_sub(begun.elapsed()) } else { Duration::MAX };
+            let patience = if never_heard {
+                FIRST_CONTACT.saturating_sub(begun.elapsed())
+            } else {
+                Duration::MAX
+            };
             let left = deadline.remaining().min(patience);
             let Some(pause) = again(&next, attempt, self.outage.is_recent(), left) else {
                 return match next {
-                    Next::Retry { .. } => Err(with_cause(classify::give_up(&about, &answer), heard.lost)),
+                    Next::Retry { .. } => {
+                        Err(with_cause(classify::give_up(&about, &answer), heard.lost))
+                    }
                     Next::CheckNonce => Ok(Outcome::Exists),
                     Next::AlreadyGone => Ok(Outcome::AlreadyGone),
                     Next::Changed => Ok(Outcome::Changed),
@@ -180,14 +193,26 @@ impl Caller {
         let (head, body) = response.into_parts();
         self.clock.hear(&head.headers);
         let body = body.collect_bytes().await.map_err(Unsent::of)?;
-        Ok(Heard { code: Some(head.status.as_u16()), headers: head.headers, body, lost: None })
+        Ok(Heard {
+            code: Some(head.status.as_u16()),
+            headers: head.headers,
+            body,
+            lost: None,
+        })
     }
 
     /// Sends a request once, until the head of its answer. Every request goes this way.
-    pub(crate) async fn send(&self, request: http::Request<Vec<u8>>) -> kube::Result<http::Response<Body>> {
+    pub(crate) async fn send(
+        &self,
+        request: http::Request<Vec<u8>>,
+    ) -> kube::Result<http::Response<Body>> {
         let about = About::of(&request);
         let asked = about.measured();
-        let sent = self.client.send(request.map(Body::from)).instrument(about.span(&self.namespace)).await;
+        let sent = self
+            .client
+            .send(request.map(Body::from))
+            .instrument(about.span(&self.namespace))
+            .await;
         let response = sent.map_err(discreet)?;
         asked.answered(response.status().as_u16());
         Ok(response)
@@ -207,9 +232,18 @@ impl Caller {
             }
             let (head, body) = response.into_parts();
             let body = body.collect_bytes().await.map_err(Unsent::of)?;
-            let heard = Heard { code: Some(head.status.as_u16()), headers: head.headers, body, lost: None };
+            let heard = Heard {
+                code: Some(head.status.as_u16()),
+                headers: head.headers,
+                body,
+                lost: None,
+            };
             let status = heard.status().unwrap_or_default();
-            let answer = Answer { code: heard.code, status: Some(&status), retry_after: heard.retry_after() };
+            let answer = Answer {
+                code: heard.code,
+                status: Some(&status),
+                retry_after: heard.retry_after(),
+            };
             let message = status.message.clone().unwrap_or_default();
             Ok(Err(Refused::answered(heard.code, message, answer.wait())))
         };

@@ -93,13 +93,19 @@ const RETRIES_OF_FAILURE: u32 = 2;
 /// The longest wait before another attempt; the wait itself is chosen at random up to it, so
 /// that clients that failed together do not come back together.
 pub fn backoff(attempt: u32) -> Duration {
-    Duration::from_millis(50).saturating_mul(1 << attempt.min(10)).min(LONGEST_WAIT)
+    Duration::from_millis(50)
+        .saturating_mul(1 << attempt.min(10))
+        .min(LONGEST_WAIT)
 }
 
 /// Decides.
 pub fn classify(request: &Request<'_>, answer: &Answer<'_>) -> Next {
-    let retry = || Next::Retry { after: answer.wait() };
-    let Some(code) = answer.code else { return retry() };
+    let retry = || Next::Retry {
+        after: answer.wait(),
+    };
+    let Some(code) = answer.code else {
+        return retry();
+    };
     let permanent = |error| Next::Permanent(error);
     match code {
         408 | 429 | 502..=504 => retry(),
@@ -114,7 +120,9 @@ pub fn classify(request: &Request<'_>, answer: &Answer<'_>) -> Next {
         422 if request.intent == Intent::Patch => Next::Changed,
         403 => match forbidden::cause(answer.message()) {
             forbidden::Cause::NotYet => retry(),
-            cause @ forbidden::Cause::Rbac => Next::Denied(error::forbidden(request, answer, &cause)),
+            cause @ forbidden::Cause::Rbac => {
+                Next::Denied(error::forbidden(request, answer, &cause))
+            }
             cause => permanent(error::forbidden(request, answer, &cause)),
         },
         401 => Next::Denied(error::unauthenticated(request)),
@@ -123,17 +131,24 @@ pub fn classify(request: &Request<'_>, answer: &Answer<'_>) -> Next {
 }
 
 fn conflict(request: &Request<'_>, answer: &Answer<'_>) -> Next {
-    let reason = answer.status.and_then(|status| status.reason.as_deref()).unwrap_or_default();
+    let reason = answer
+        .status
+        .and_then(|status| status.reason.as_deref())
+        .unwrap_or_default();
     let says = |sign| answer.message().contains(sign);
     match request.intent {
         // Not the object: a quota that two creates wrote to at once.
-        Intent::Create if reason == "Conflict" => Next::Retry { after: answer.wait() },
+        Intent::Create if reason == "Conflict" => Next::Retry {
+            after: answer.wait(),
+        },
         Intent::Create => Next::CheckNonce,
         // Both preconditions come in two wordings: "the UID in the precondition (…)" and
         // "Precondition failed: UID in precondition: …".
         Intent::Delete if says("ResourceVersion in ") => Next::Changed,
         Intent::Delete if says("UID in ") => Next::AlreadyGone,
-        Intent::Delete if says("the object has been modified") => Next::Retry { after: answer.wait() },
+        Intent::Delete if says("the object has been modified") => Next::Retry {
+            after: answer.wait(),
+        },
         Intent::Patch => Next::Changed,
         // Of a delete: a webhook that denies it, say. What was to be deleted is there still.
         Intent::Delete | Intent::Read => Next::Permanent(error::refused(request, answer)),
@@ -143,7 +158,9 @@ fn conflict(request: &Request<'_>, answer: &Answer<'_>) -> Next {
 impl Answer<'_> {
     /// What the server says, or its code.
     fn message(&self) -> &str {
-        self.status.and_then(|status| status.message.as_deref()).unwrap_or_default()
+        self.status
+            .and_then(|status| status.message.as_deref())
+            .unwrap_or_default()
     }
 
     /// How long the server asks to wait, in whichever place it says so.
@@ -151,7 +168,9 @@ impl Answer<'_> {
         let details = self.status.and_then(|status| status.details.as_ref());
         let seconds = details.and_then(|details| u64::try_from(details.retry_after_seconds?).ok());
         let asked = self.retry_after.max(seconds.map(Duration::from_secs));
-        asked.filter(|asked| !asked.is_zero()).map(|asked| asked.min(LONGEST_ASKED))
+        asked
+            .filter(|asked| !asked.is_zero())
+            .map(|asked| asked.min(LONGEST_ASKED))
     }
 
     /// The same, as far as we do it.

@@ -48,7 +48,9 @@ pub struct Cluster {
 impl fmt::Display for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.server)?;
-        self.context.as_ref().map_or(Ok(()), |context| write!(f, " (context {context})"))
+        self.context
+            .as_ref()
+            .map_or(Ok(()), |context| write!(f, " (context {context})"))
     }
 }
 
@@ -83,25 +85,44 @@ pub async fn connect(options: &ClusterOptions) -> Result<Client> {
 /// is none. Its content is not repeated.
 pub async fn open(options: &ClusterOptions) -> Result<Cluster> {
     choose_crypto();
-    let Chosen { mut config, context, proxy } = kubeconfig::choose(options).await?;
+    let Chosen {
+        mut config,
+        context,
+        proxy,
+    } = kubeconfig::choose(options).await?;
     let agent = HeaderValue::from_static(concat!("sandbox-sdk/", env!("CARGO_PKG_VERSION")));
     config.headers.push((USER_AGENT, agent));
-    let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+    let server = config
+        .cluster_url
+        .to_string()
+        .trim_end_matches('/')
+        .to_owned();
     let client = build::client(config, proxy, LOG_IN).await?;
-    Ok(Cluster { client, server, context })
+    Ok(Cluster {
+        client,
+        server,
+        context,
+    })
 }
 
 /// rustls panics when a program has two providers and none was chosen.
 fn choose_crypto() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // An error means that another thread was faster, and its choice is as good.
-        let _chosen = rustls::crypto::ring::default_provider().install_default().is_ok();
+        let _chosen = rustls::crypto::ring::default_provider()
+            .install_default()
+            .is_ok();
     }
 }
 
 /// kube repeats causes in its sentences: the first line is enough.
 fn outermost(error: &dyn std::error::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+    error
+        .to_string()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -129,35 +150,62 @@ contexts:
     async fn open(text: &str, context: Option<&str>) -> Result<Client> {
         let file = file(text);
         let context = context.map(str::to_owned);
-        connect(&ClusterOptions { kubeconfig: Some(file.path().to_owned()), context }).await
+        connect(&ClusterOptions {
+            kubeconfig: Some(file.path().to_owned()),
+            context,
+        })
+        .await
     }
 
     #[tokio::test]
     async fn a_context_has_its_namespace() {
-        assert_eq!(open(KUBECONFIG, None).await.unwrap().default_namespace(), "default");
-        assert_eq!(open(KUBECONFIG, Some("b")).await.unwrap().default_namespace(), "boxes");
+        assert_eq!(
+            open(KUBECONFIG, None).await.unwrap().default_namespace(),
+            "default"
+        );
+        assert_eq!(
+            open(KUBECONFIG, Some("b"))
+                .await
+                .unwrap()
+                .default_namespace(),
+            "boxes"
+        );
     }
 
     #[tokio::test]
     async fn people_are_told_which_cluster() {
         let file = file(KUBECONFIG);
-        let mut options = ClusterOptions { kubeconfig: Some(file.path().to_owned()), context: None };
-        assert_eq!(super::open(&options).await.unwrap().to_string(), "https://127.0.0.1:1 (context a)");
+        let mut options = ClusterOptions {
+            kubeconfig: Some(file.path().to_owned()),
+            context: None,
+        };
+        assert_eq!(
+            super::open(&options).await.unwrap().to_string(),
+            "https://127.0.0.1:1 (context a)"
+        );
         options.context = Some("b".into());
-        assert_eq!(super::open(&options).await.unwrap().to_string(), "https://127.0.0.1:1 (context b)");
+        assert_eq!(
+            super::open(&options).await.unwrap().to_string(),
+            "https://127.0.0.1:1 (context b)"
+        );
     }
 
     #[tokio::test]
     async fn what_is_wrong_is_named_without_its_secrets() {
-        for (text, context, said) in
-            [(KUBECONFIG, Some("nowhere"), "nowhere"), ("{", None, "kubeconfig"), ("", None, "kubeconfig")]
-        {
+        for (text, context, said) in [
+            (KUBECONFIG, Some("nowhere"), "nowhere"),
+            ("{", None, "kubeconfig"),
+            ("", None, "kubeconfig"),
+        ] {
             let error = open(text, context).await.err().unwrap();
             assert!(matches!(error, Error::Config { .. }), "{error:?}");
             assert!(error.to_string().contains(said), "{error}");
             assert!(!error.to_string().contains("secret-token"), "{error}");
         }
-        let missing = ClusterOptions { kubeconfig: Some("/nonexistent/config".into()), context: None };
+        let missing = ClusterOptions {
+            kubeconfig: Some("/nonexistent/config".into()),
+            context: None,
+        };
         let error = connect(&missing).await.err().unwrap();
         assert!(error.to_string().contains("/nonexistent/config"), "{error}");
     }
@@ -166,8 +214,14 @@ contexts:
     async fn a_context_that_is_not_there_may_be_a_slip() {
         let text = KUBECONFIG.replace("name: b,", "name: kind-development,");
         for (wanted, said) in [
-            ("kind-developmnet", "has no context kind-developmnet: did you mean kind-development?"),
-            ("production", "has no context production; it has a, kind-development"),
+            (
+                "kind-developmnet",
+                "has no context kind-developmnet: did you mean kind-development?",
+            ),
+            (
+                "production",
+                "has no context production; it has a, kind-development",
+            ),
         ] {
             let error = open(&text, Some(wanted)).await.err().unwrap();
             assert!(error.to_string().contains(said), "{error}");

@@ -138,12 +138,16 @@ impl Index {
 
     /// The last that is known of an instance, however long ago that was.
     pub(crate) fn last_of(&self, uid: &Uid) -> Option<Arc<PodView>> {
-        self.pods.get(uid).filter(|_| !self.own.is_gone(uid)).map(|view| self.own.over(view))
+        self.pods
+            .get(uid)
+            .filter(|_| !self.own.is_gone(uid))
+            .map(|view| self.own.over(view))
     }
 
     /// All that are there, in no order. `None` when the API server has to be asked.
     pub fn all(&self) -> Option<Vec<Arc<PodView>>> {
-        (self.health == Health::Live).then(|| self.pods.values().map(|view| self.own.over(view)).collect())
+        (self.health == Health::Live)
+            .then(|| self.pods.values().map(|view| self.own.over(view)).collect())
     }
 
     /// Begins to wait for news of an instance. What is known already is for the caller to look
@@ -262,11 +266,18 @@ impl Index {
     /// to time: it also forgets what was remembered for [`REMEMBERED_FOR`].
     pub fn unconfirmed(&mut self, now: Instant) -> Vec<(SandboxId, Uid)> {
         let overdue = self.own.unconfirmed(now);
-        overdue.into_iter().filter_map(|uid| Some((self.pods.get(&uid)?.id.clone(), uid))).collect()
+        overdue
+            .into_iter()
+            .filter_map(|uid| Some((self.pods.get(&uid)?.id.clone(), uid)))
+            .collect()
     }
 
     fn absent(&self) -> Sight {
-        if self.health == Health::Live { Sight::Gone } else { Sight::Unknown }
+        if self.health == Health::Live {
+            Sight::Gone
+        } else {
+            Sight::Unknown
+        }
     }
 
     /// A watch that goes on where it was goes on with everything that happened in between.
@@ -283,7 +294,11 @@ impl Index {
             return Vec::new();
         }
         self.own.shown(&view);
-        if self.pods.get(&view.uid).is_some_and(|known| **known == view) {
+        if self
+            .pods
+            .get(&view.uid)
+            .is_some_and(|known| **known == view)
+        {
             return Vec::new();
         }
         self.keep(view)
@@ -293,8 +308,17 @@ impl Index {
     /// shows that the elder is gone.
     fn keep(&mut self, view: PodView) -> Vec<Waiter> {
         let mut woken = self.waiting_for(&view.uid);
-        if let Some(former) = self.names.get(&view.id).filter(|former| **former != view.uid).cloned() {
-            if self.pods.get(&former).is_some_and(|known| known.created_at > view.created_at) {
+        if let Some(former) = self
+            .names
+            .get(&view.id)
+            .filter(|former| **former != view.uid)
+            .cloned()
+        {
+            if self
+                .pods
+                .get(&former)
+                .is_some_and(|known| known.created_at > view.created_at)
+            {
                 return Vec::new();
             }
             self.remove(&former);
@@ -316,9 +340,14 @@ impl Index {
 
     fn listed(&mut self) -> Vec<Waiter> {
         // An end without a beginning says nothing of what there is.
-        let Some(listing) = self.listing.take() else { return Vec::new() };
+        let Some(listing) = self.listing.take() else {
+            return Vec::new();
+        };
         // The list may be older than what we wrote last.
-        let vanished = self.pods.keys().filter(|uid| !listing.contains(*uid) && !self.own.is_unshown(uid));
+        let vanished = self
+            .pods
+            .keys()
+            .filter(|uid| !listing.contains(*uid) && !self.own.is_unshown(uid));
         for uid in vanished.cloned().collect::<Vec<_>>() {
             self.remove(&uid);
         }
@@ -345,7 +374,10 @@ impl Index {
     }
 
     fn waiting_for(&self, uid: &Uid) -> Vec<Waiter> {
-        self.waiters.range(Waiter(uid.clone(), 0)..=Waiter(uid.clone(), u64::MAX)).cloned().collect()
+        self.waiters
+            .range(Waiter(uid.clone(), 0)..=Waiter(uid.clone(), u64::MAX))
+            .cloned()
+            .collect()
     }
 }
 

@@ -50,9 +50,16 @@ pub fn selector() -> String {
 /// sends and no more: a label with a character that no label can have is left out, for it would
 /// change the selector's meaning, and is to be compared with what came.
 pub fn selector_with(labels: &BTreeMap<String, String>) -> String {
-    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b));
-    let labels = labels.iter().filter(|(key, value)| !key.is_empty() && plain(key) && plain(value));
-    labels.fold(selector(), |all, (key, value)| format!("{all},{key}={value}"))
+    let plain = |text: &str| {
+        text.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b))
+    };
+    let labels = labels
+        .iter()
+        .filter(|(key, value)| !key.is_empty() && plain(key) && plain(value));
+    labels.fold(selector(), |all, (key, value)| {
+        format!("{all},{key}={value}")
+    })
 }
 
 /// The name of the Secret with a sandbox's keys.
@@ -76,14 +83,22 @@ pub fn labels(id: &SandboxId, own: &BTreeMap<String, String>) -> BTreeMap<String
 
 /// The labels that a user gave, without ours.
 pub fn own_labels(meta: &ObjectMeta) -> BTreeMap<String, String> {
-    let labels = meta.labels.iter().flatten().filter(|(key, _)| !is_reserved(key));
-    labels.map(|(key, value)| (key.clone(), value.clone())).collect()
+    let labels = meta
+        .labels
+        .iter()
+        .flatten()
+        .filter(|(key, _)| !is_reserved(key));
+    labels
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 /// Whether a label or annotation is the SDK's own.
 pub fn is_reserved(key: &str) -> bool {
     let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
-    prefix.strip_suffix(RESERVED_LABEL_DOMAIN).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    prefix
+        .strip_suffix(RESERVED_LABEL_DOMAIN)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 /// Whether an object that has our name is the one that we sent: its nonce is ours.
@@ -151,11 +166,16 @@ impl Ownership {
         let [owner] = meta.owner_references.as_deref().unwrap_or_default() else {
             return Err(NotOurs::Owner);
         };
-        let is_secret = owner.kind == "Secret" && owner.api_version == "v1" && owner.name == secret_name(&id);
+        let is_secret =
+            owner.kind == "Secret" && owner.api_version == "v1" && owner.name == secret_name(&id);
         if !is_secret || owner.uid.is_empty() || owner.uid != said {
             return Err(NotOurs::Owner);
         }
-        Ok(Self { id, uid, owner: Uid::new(said) })
+        Ok(Self {
+            id,
+            uid,
+            owner: Uid::new(said),
+        })
     }
 
     /// Whether this Secret is the owner: the very one, not another of the same name.
@@ -170,7 +190,9 @@ impl Ownership {
 ///
 /// The first thing that does not agree.
 pub fn secret_of(secret: &Secret) -> Result<(SandboxId, Uid), NotOurs> {
-    let id = id_of(&secret.metadata, |name| name.strip_suffix("-keys")?.parse().ok())?;
+    let id = id_of(&secret.metadata, |name| {
+        name.strip_suffix("-keys")?.parse().ok()
+    })?;
     Ok((id, uid_of(&secret.metadata)?))
 }
 
@@ -180,8 +202,15 @@ pub fn secret_of(secret: &Secret) -> Result<(SandboxId, Uid), NotOurs> {
 ///
 /// The first thing that does not agree.
 pub fn lease_of(lease: &Lease) -> Result<(SandboxId, Uid), NotOurs> {
-    let id = id_of(&lease.metadata, |name| name.strip_suffix("-owner")?.parse().ok())?;
-    if lease.metadata.owner_references.as_ref().is_some_and(|owners| !owners.is_empty()) {
+    let id = id_of(&lease.metadata, |name| {
+        name.strip_suffix("-owner")?.parse().ok()
+    })?;
+    if lease
+        .metadata
+        .owner_references
+        .as_ref()
+        .is_some_and(|owners| !owners.is_empty())
+    {
         return Err(NotOurs::Owner);
     }
     Ok((id, uid_of(&lease.metadata)?))
@@ -199,17 +228,33 @@ pub fn owned_by_secret(id: &SandboxId, secret: &Uid) -> OwnerReference {
     }
 }
 
-fn id_of(meta: &ObjectMeta, parse: impl Fn(&str) -> Option<SandboxId>) -> Result<SandboxId, NotOurs> {
-    let label = |key| meta.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
+fn id_of(
+    meta: &ObjectMeta,
+    parse: impl Fn(&str) -> Option<SandboxId>,
+) -> Result<SandboxId, NotOurs> {
+    let label = |key| {
+        meta.labels
+            .as_ref()
+            .and_then(|labels| labels.get(key))
+            .map(String::as_str)
+    };
     if label(MANAGED_BY) != Some(MANAGER) {
         return Err(NotOurs::Label);
     }
     let id = meta.name.as_deref().and_then(parse).ok_or(NotOurs::Name)?;
-    if label(ID) == Some(id.as_str()) { Ok(id) } else { Err(NotOurs::Id) }
+    if label(ID) == Some(id.as_str()) {
+        Ok(id)
+    } else {
+        Err(NotOurs::Id)
+    }
 }
 
 fn uid_of(meta: &ObjectMeta) -> Result<Uid, NotOurs> {
-    meta.uid.as_deref().filter(|uid| !uid.is_empty()).map(Uid::new).ok_or(NotOurs::Uid)
+    meta.uid
+        .as_deref()
+        .filter(|uid| !uid.is_empty())
+        .map(Uid::new)
+        .ok_or(NotOurs::Uid)
 }
 
 #[cfg(test)]
@@ -234,30 +279,68 @@ mod tests {
     #[test]
     fn a_pod_of_ours_is_known() {
         let found = Ownership::of_pod(&pod(|_| {})).unwrap();
-        assert_eq!((found.id.as_str(), found.uid.as_str(), found.owner.as_str()), ("sbx-a", "p1", "s1"));
-        assert_eq!(own_labels(&pod(|_| {}).metadata), BTreeMap::from([("team".into(), "ml".into())]));
+        assert_eq!(
+            (found.id.as_str(), found.uid.as_str(), found.owner.as_str()),
+            ("sbx-a", "p1", "s1")
+        );
+        assert_eq!(
+            own_labels(&pod(|_| {}).metadata),
+            BTreeMap::from([("team".into(), "ml".into())])
+        );
     }
 
     #[test]
     fn a_forged_pod_is_told() {
         let table: [(NotOurs, &str, Value); 13] = [
-            (NotOurs::Label, "/metadata/labels/sandbox.dev~1managed-by", json!("helm")),
+            (
+                NotOurs::Label,
+                "/metadata/labels/sandbox.dev~1managed-by",
+                json!("helm"),
+            ),
             (NotOurs::Label, "/metadata/labels", json!({})),
             (NotOurs::Name, "/metadata/name", json!("Not_an_id")),
             (NotOurs::Id, "/metadata/name", json!("sbx-b")),
-            (NotOurs::Id, "/metadata/labels/sandbox.dev~1id", json!("sbx-b")),
+            (
+                NotOurs::Id,
+                "/metadata/labels/sandbox.dev~1id",
+                json!("sbx-b"),
+            ),
             (NotOurs::Uid, "/metadata/uid", json!("")),
             (NotOurs::Owner, "/metadata/annotations", json!({})),
-            (NotOurs::Owner, "/metadata/annotations/sandbox.dev~1owner-uid", json!("s2")),
+            (
+                NotOurs::Owner,
+                "/metadata/annotations/sandbox.dev~1owner-uid",
+                json!("s2"),
+            ),
             (NotOurs::Owner, "/metadata/ownerReferences", json!([])),
-            (NotOurs::Owner, "/metadata/ownerReferences/0/uid", json!("s2")),
-            (NotOurs::Owner, "/metadata/ownerReferences/0/kind", json!("ReplicaSet")),
-            (NotOurs::Owner, "/metadata/ownerReferences/0/name", json!("sbx-b-keys")),
-            (NotOurs::Owner, "/metadata/ownerReferences/0/apiVersion", json!("v2")),
+            (
+                NotOurs::Owner,
+                "/metadata/ownerReferences/0/uid",
+                json!("s2"),
+            ),
+            (
+                NotOurs::Owner,
+                "/metadata/ownerReferences/0/kind",
+                json!("ReplicaSet"),
+            ),
+            (
+                NotOurs::Owner,
+                "/metadata/ownerReferences/0/name",
+                json!("sbx-b-keys"),
+            ),
+            (
+                NotOurs::Owner,
+                "/metadata/ownerReferences/0/apiVersion",
+                json!("v2"),
+            ),
         ];
         for (expected, path, value) in table {
             let forged = pod(|pod| *pod.pointer_mut(path).unwrap() = value.clone());
-            assert_eq!(Ownership::of_pod(&forged), Err(expected), "{path} = {value}");
+            assert_eq!(
+                Ownership::of_pod(&forged),
+                Err(expected),
+                "{path} = {value}"
+            );
         }
         let two_owners = pod(|pod| {
             let owners = pod.pointer_mut("/metadata/ownerReferences").unwrap();
@@ -272,26 +355,43 @@ mod tests {
         let found = Ownership::of_pod(&pod(|_| {})).unwrap();
         let secret = |name: &str, id: &str, uid: &str| -> Secret {
             let labels = json!({MANAGED_BY: MANAGER, ID: id});
-            serde_json::from_value(json!({"metadata": {"name": name, "uid": uid, "labels": labels}})).unwrap()
+            serde_json::from_value(
+                json!({"metadata": {"name": name, "uid": uid, "labels": labels}}),
+            )
+            .unwrap()
         };
         assert!(found.is_owned_by(&secret("sbx-a-keys", "sbx-a", "s1")));
         assert!(!found.is_owned_by(&secret("sbx-a-keys", "sbx-a", "s2")));
         assert!(!found.is_owned_by(&secret("sbx-b-keys", "sbx-b", "s1")));
-        for (name, id) in [("sbx-a", "sbx-a"), ("sbx-a-keys", "sbx-b"), ("-keys", ""), ("sbx-a-tls", "sbx-a")]
-        {
+        for (name, id) in [
+            ("sbx-a", "sbx-a"),
+            ("sbx-a-keys", "sbx-b"),
+            ("-keys", ""),
+            ("sbx-a-tls", "sbx-a"),
+        ] {
             assert!(secret_of(&secret(name, id, "s1")).is_err(), "{name} {id}");
         }
     }
 
     #[test]
     fn ours_win_and_are_recognised() {
-        let own = BTreeMap::from([(ID.to_owned(), "other".to_owned()), ("a".to_owned(), "b".to_owned())]);
+        let own = BTreeMap::from([
+            (ID.to_owned(), "other".to_owned()),
+            ("a".to_owned(), "b".to_owned()),
+        ]);
         let all = labels(&"sbx-a".parse().unwrap(), &own);
         assert_eq!(all[ID], "sbx-a");
         assert_eq!(all["a"], "b");
-        let asked = [("a", "b"), ("x", "1,sandbox.dev/managed-by!=sandbox-sdk"), ("y in (z)", "")];
+        let asked = [
+            ("a", "b"),
+            ("x", "1,sandbox.dev/managed-by!=sandbox-sdk"),
+            ("y in (z)", ""),
+        ];
         let asked = asked.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        assert_eq!(selector_with(&BTreeMap::from(asked)), "sandbox.dev/managed-by=sandbox-sdk,a=b");
+        assert_eq!(
+            selector_with(&BTreeMap::from(asked)),
+            "sandbox.dev/managed-by=sandbox-sdk,a=b"
+        );
         for (key, reserved) in [
             ("sandbox.dev/x", true),
             ("a.sandbox.dev/x", true),

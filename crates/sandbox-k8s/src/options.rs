@@ -136,7 +136,9 @@ impl Injection {
 
     /// In the image, at [`BAKED_PATH`](Self::BAKED_PATH).
     pub fn baked() -> Self {
-        Self::Baked { path: Self::BAKED_PATH.into() }
+        Self::Baked {
+            path: Self::BAKED_PATH.into(),
+        }
     }
 }
 
@@ -177,7 +179,11 @@ pub struct ImageServer {
 
 impl Default for ImageServer {
     fn default() -> Self {
-        Self { user: "root".into(), port: 22, authorized_key: AuthorizedKey::default() }
+        Self {
+            user: "root".into(),
+            port: 22,
+            authorized_key: AuthorizedKey::default(),
+        }
     }
 }
 
@@ -230,7 +236,10 @@ mod tests {
     fn the_default_is_the_safe_one() {
         let options = KubernetesOptions::default();
         assert_eq!(options.security, SecurityProfile::Restricted);
-        assert_eq!((options.run_as, options.startup_grace), (Some(1000), Duration::from_secs(30)));
+        assert_eq!(
+            (options.run_as, options.startup_grace),
+            (Some(1000), Duration::from_secs(30))
+        );
         assert_eq!(options.injection, Injection::Inject(InjectVia::Auto));
     }
 }

@@ -47,7 +47,8 @@ impl Reaper {
 
     /// Whether any was made by another process that holds a Lease.
     pub(crate) fn any_leased_by_others(&self, all: &[Arc<PodView>]) -> bool {
-        all.iter().any(|view| view.has_lease && !self.ours.contains(&view.uid))
+        all.iter()
+            .any(|view| view.has_lease && !self.ours.contains(&view.uid))
     }
 
     /// Those that have been over for long enough; `time` is the API server's.
@@ -59,11 +60,19 @@ impl Reaper {
     ) -> Vec<Arc<PodView>> {
         let known: HashSet<_> = all.iter().map(|view| &view.uid).collect();
         self.ours.retain(|uid| known.contains(uid));
-        let over: Vec<_> = all.iter().filter(|view| over(view, time).is_some()).collect();
-        self.over.retain(|uid, _| over.iter().any(|view| view.uid == *uid));
+        let over: Vec<_> = all
+            .iter()
+            .filter(|view| over(view, time).is_some())
+            .collect();
+        self.over
+            .retain(|uid, _| over.iter().any(|view| view.uid == *uid));
         let due = over.into_iter().filter(|view| {
             let since = *self.over.entry(view.uid.clone()).or_insert(now);
-            let kept = if self.ours.contains(&view.uid) { KEPT } else { KEPT_BY_OTHERS };
+            let kept = if self.ours.contains(&view.uid) {
+                KEPT
+            } else {
+                KEPT_BY_OTHERS
+            };
             now.saturating_duration_since(since) >= kept
         });
         due.cloned().collect()
@@ -73,7 +82,10 @@ impl Reaper {
 /// Removes one, if it still is as it was seen. Another client may be faster.
 pub(crate) async fn remove(caller: &Caller, view: &PodView) -> Result<bool> {
     let deadline = Deadline::after(ASK);
-    if !caller.delete::<Pod>(&view.id, &view.uid, Some(&view.resource_version), deadline).await? {
+    if !caller
+        .delete::<Pod>(&view.id, &view.uid, Some(&view.resource_version), deadline)
+        .await?
+    {
         return Ok(false);
     }
     caller.delete_keys(&view.id, &view.owner, deadline).await?;
@@ -88,17 +100,28 @@ mod tests {
 
     #[test]
     fn only_what_is_over_is_due_and_not_at_once() {
-        let ended = Arc::new(view(json!({"phase": "Succeeded", "state": {"terminated": {"exitCode": 0}}})));
+        let ended = Arc::new(view(
+            json!({"phase": "Succeeded", "state": {"terminated": {"exitCode": 0}}}),
+        ));
         let running = Arc::new(view(json!({"phase": "Running", "state": {"running": {}}})));
-        let going = Arc::new(view(json!({"phase": "Failed", "deleting": "2026-01-01T00:00:05Z"})));
+        let going = Arc::new(view(
+            json!({"phase": "Failed", "deleting": "2026-01-01T00:00:05Z"}),
+        ));
         let (mut reaper, now) = (Reaper::default(), Instant::now());
         for others in [vec![running], vec![going]] {
             assert!(reaper.due(&others, now, None).is_empty());
-            assert!(reaper.due(&others, now + 2 * KEPT_BY_OTHERS, None).is_empty());
+            assert!(
+                reaper
+                    .due(&others, now + 2 * KEPT_BY_OTHERS, None)
+                    .is_empty()
+            );
         }
         let all = vec![ended];
         assert!(reaper.due(&all, now, None).is_empty());
-        assert!(reaper.due(&all, now + KEPT, None).is_empty(), "its maker comes first");
+        assert!(
+            reaper.due(&all, now + KEPT, None).is_empty(),
+            "its maker comes first"
+        );
         assert_eq!(reaper.due(&all, now + KEPT_BY_OTHERS, None), all);
         // Gone and back in sight: it counts anew.
         assert!(reaper.due(&[], now + KEPT, None).is_empty());
@@ -110,8 +133,7 @@ mod tests {
     #[test]
     fn a_sandbox_is_over_by_the_servers_clock_and_by_no_other() {
         // It was made at midnight, with a soft end after 60 s and a hard one after 3600 s.
-        let running =
-            json!({"phase": "Running", "state": {"running": {"startedAt": "2026-01-01T00:00:02Z"}}});
+        let running = json!({"phase": "Running", "state": {"running": {"startedAt": "2026-01-01T00:00:02Z"}}});
         let running = view(running);
         let pending = view(json!({"conditions": [{"type": "PodScheduled", "status": "False"}]}));
         let after = |seconds| Some(running.created_at + Duration::from_secs(seconds));
@@ -119,10 +141,22 @@ mod tests {
             (None, None, None),
             (after(0), None, None),
             (after(120), None, None),
-            (after(121), Some("its time is over"), Some("its time is over, and it never ran")),
-            (after(3661), Some("its hard end has passed"), Some("its time is over, and it never ran")),
+            (
+                after(121),
+                Some("its time is over"),
+                Some("its time is over, and it never ran"),
+            ),
+            (
+                after(3661),
+                Some("its hard end has passed"),
+                Some("its time is over, and it never ran"),
+            ),
         ] {
-            assert_eq!((over(&running, time), over(&pending, time)), (run, never_ran), "{time:?}");
+            assert_eq!(
+                (over(&running, time), over(&pending, time)),
+                (run, never_ran),
+                "{time:?}"
+            );
         }
         let going = view(json!({"deleting": "2026-01-01T00:00:05Z"}));
         assert_eq!(over(&going, after(9999)), None);

@@ -52,15 +52,18 @@ impl KeySecret {
             (AUTHORIZED_KEYS, Some(keys.authorized.as_str())),
             (CLIENT_KEY, keys.client.map(PrivateKey::expose)),
         ];
-        let data = data
-            .into_iter()
-            .filter_map(|(key, text)| Some((key.to_owned(), ByteString(text?.as_bytes().to_vec()))));
+        let data = data.into_iter().filter_map(|(key, text)| {
+            Some((key.to_owned(), ByteString(text?.as_bytes().to_vec())))
+        });
         Self(Secret {
             metadata: ObjectMeta {
                 name: Some(labels::secret_name(id)),
                 namespace: Some(namespace.to_owned()),
                 labels: Some(labels::labels(id, &BTreeMap::new())),
-                annotations: Some(BTreeMap::from([(labels::NONCE.to_owned(), nonce.to_owned())])),
+                annotations: Some(BTreeMap::from([(
+                    labels::NONCE.to_owned(),
+                    nonce.to_owned(),
+                )])),
                 owner_references: owner.map(|owner| vec![owner]),
                 ..ObjectMeta::default()
             },
@@ -79,7 +82,9 @@ impl KeySecret {
 
 impl fmt::Debug for KeySecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeySecret").field("name", &self.0.metadata.name).finish_non_exhaustive()
+        f.debug_struct("KeySecret")
+            .field("name", &self.0.metadata.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -109,8 +114,11 @@ pub fn read(secret: &Secret, id: &SandboxId) -> Result<StoredKeys> {
         let Some(ByteString(bytes)) = secret.data.as_ref().and_then(|data| data.get(name)) else {
             return Ok(None);
         };
-        let text = String::from_utf8(bytes.clone()).map_err(|error| unreadable(id, error.utf8_error()))?;
-        PrivateKey::from_openssh(text).map(Some).map_err(|error| unreadable(id, error))
+        let text =
+            String::from_utf8(bytes.clone()).map_err(|error| unreadable(id, error.utf8_error()))?;
+        PrivateKey::from_openssh(text)
+            .map(Some)
+            .map_err(|error| unreadable(id, error))
     };
     let Some(client) = key(CLIENT_KEY)? else {
         return Err(Error::unsupported(
@@ -127,7 +135,10 @@ fn unreadable(id: &SandboxId, source: impl std::error::Error + Send + Sync + 'st
     Error::Backend {
         backend: "k8s",
         operation: "read the keys of a sandbox",
-        message: format!("the Secret {} does not hold what it should", labels::secret_name(id)),
+        message: format!(
+            "the Secret {} does not hold what it should",
+            labels::secret_name(id)
+        ),
         transient: false,
         source: Some(Box::new(source)),
     }
@@ -186,7 +197,11 @@ mod tests {
         assert!(read(&unlabelled, &id()).is_err());
         for bytes in [b"-----BEGIN hush".to_vec(), vec![0xff, 0xfe]] {
             let mut broken = good.clone();
-            broken.data.as_mut().unwrap().insert(CLIENT_KEY.into(), ByteString(bytes));
+            broken
+                .data
+                .as_mut()
+                .unwrap()
+                .insert(CLIENT_KEY.into(), ByteString(bytes));
             let error = read(&broken, &id()).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("hush"));
         }

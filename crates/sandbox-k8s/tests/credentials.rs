@@ -8,7 +8,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use sandbox_core::{Connector, Deadline, Endpoint, Error, Freshness, SandboxBackend, SandboxId, Uid};
+use sandbox_core::{
+    Connector, Deadline, Endpoint, Error, Freshness, SandboxBackend, SandboxId, Uid,
+};
 use sandbox_k8s::options::KubernetesOptions;
 use sandbox_k8s::{ClusterOptions, KubernetesBackend, connect_cluster};
 use tracing::field::{Field, Visit};
@@ -43,7 +45,10 @@ users:
 }
 
 fn runs(directory: &Path) -> usize {
-    std::fs::read_to_string(directory.join("ran")).unwrap().lines().count()
+    std::fs::read_to_string(directory.join("ran"))
+        .unwrap()
+        .lines()
+        .count()
 }
 
 /// A token that has expired, so that each request needs another.
@@ -72,12 +77,24 @@ async fn credentials_that_cannot_be_renewed_end_each_call_at_once_and_discreetly
         backend.get(&id, Freshness::Latest).await.unwrap_err(),
         backend.list(Default::default()).await.unwrap_err(),
         backend.events(&id).await.err().unwrap(),
-        backend.connector().connect(&through, Deadline::after(Duration::from_secs(30))).await.err().unwrap(),
+        backend
+            .connector()
+            .connect(&through, Deadline::after(Duration::from_secs(30)))
+            .await
+            .err()
+            .unwrap(),
     ];
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
     for error in errors {
         assert!(matches!(&error, Error::Config { .. }), "{error:?}");
-        assert!(!error.is_retryable() && error.to_string().contains("failed with exit status: 3"), "{error}");
+        assert!(
+            !error.is_retryable() && error.to_string().contains("failed with exit status: 3"),
+            "{error}"
+        );
         assert!(!format!("{error:?}").contains("secret-"), "{error:?}");
     }
     // The watch has heard it as well, and says so.
@@ -86,7 +103,9 @@ async fn credentials_that_cannot_be_renewed_end_each_call_at_once_and_discreetly
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), warned).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), warned)
+        .await
+        .unwrap();
     let told = told.0.lock().unwrap().clone();
     assert!(told.contains("failed with exit status: 3"), "{told}");
     assert!(!told.contains("secret-"), "{told}");

@@ -9,8 +9,8 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use sandbox_core::{Error, KeyPair, Lifetime, SandboxId, SandboxSpec, Uid};
 use sandbox_k8s::options::{
-    AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PodOptions, PodSecurityContext,
-    PullPolicy, SecurityContext, SecurityProfile, VolumeAt, VolumeSource,
+    AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PodOptions,
+    PodSecurityContext, PullPolicy, SecurityContext, SecurityProfile, VolumeAt, VolumeSource,
 };
 use sandbox_k8s::pod::{self, PodRequest};
 use sandbox_k8s::secret::{KeySecret, SandboxKeys};
@@ -51,24 +51,41 @@ fn build(
 
 fn same_as_file(name: &str, manifest: &impl Serialize) {
     let text = format!("{}\n", serde_json::to_string_pretty(manifest).unwrap());
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
         std::fs::write(&path, text).unwrap();
         return;
     }
     let expected = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: {error}; UPDATE_GOLDEN=1 writes it", path.display()));
-    assert!(text == expected, "{name} differs; UPDATE_GOLDEN=1 writes it anew. It is now:\n{text}");
+    assert!(
+        text == expected,
+        "{name} differs; UPDATE_GOLDEN=1 writes it anew. It is now:\n{text}"
+    );
 }
 
 #[test]
 fn each_way_of_bringing_ssh_in() {
     let via = |via| options(Injection::Inject(via));
-    same_as_file("baked.json", &build(&spec(), &options(Injection::baked())).unwrap());
-    same_as_file("init-container.json", &build(&spec(), &via(InjectVia::InitContainer)).unwrap());
-    same_as_file("image-volume.json", &build(&spec(), &via(InjectVia::ImageVolume)).unwrap());
+    same_as_file(
+        "baked.json",
+        &build(&spec(), &options(Injection::baked())).unwrap(),
+    );
+    same_as_file(
+        "init-container.json",
+        &build(&spec(), &via(InjectVia::InitContainer)).unwrap(),
+    );
+    same_as_file(
+        "image-volume.json",
+        &build(&spec(), &via(InjectVia::ImageVolume)).unwrap(),
+    );
     // What every cluster can stands for what is not known yet.
-    same_as_file("init-container.json", &build(&spec(), &via(InjectVia::Auto)).unwrap());
+    same_as_file(
+        "init-container.json",
+        &build(&spec(), &via(InjectVia::Auto)).unwrap(),
+    );
 }
 
 #[test]
@@ -80,7 +97,10 @@ fn an_image_with_its_own_server() {
     let mut server = ImageServer::default();
     (server.user, server.port) = ("app".into(), 2222);
     server.authorized_key = AuthorizedKey::Env("PUBLIC_KEY".into());
-    same_as_file("own-server-env.json", &build(&spec(), &options(Injection::Image(server))).unwrap());
+    same_as_file(
+        "own-server-env.json",
+        &build(&spec(), &options(Injection::Image(server))).unwrap(),
+    );
 }
 
 #[test]
@@ -139,7 +159,9 @@ fn one_sandbox_besides_the_rest() {
         .request("cpu", "250m")
         .node_selector("disk", "nvme")
         .tolerate("spot")
-        .volume(VolumeAt::new("data", "/data", VolumeSource::Memory(Some("1Gi".into()))).sub_path("a"))
+        .volume(
+            VolumeAt::new("data", "/data", VolumeSource::Memory(Some("1Gi".into()))).sub_path("a"),
+        )
         .image_pull_secret("mine")
         .image_pull_policy(PullPolicy::Always)
         .security_profile(SecurityProfile::Baseline)
@@ -151,7 +173,11 @@ fn one_sandbox_besides_the_rest() {
         .node_selector("disk", "ssd")
         .node_selector("zone", "a")
         .tolerate("gpu")
-        .volume(VolumeAt::new("data", "/data", VolumeSource::PersistentVolumeClaim("dataset".into())))
+        .volume(VolumeAt::new(
+            "data",
+            "/data",
+            VolumeSource::PersistentVolumeClaim("dataset".into()),
+        ))
         .patch(json!({"spec": {"hostname": "all", "subdomain": "boxes"}}));
     same_as_file("one-sandbox.json", &build(&spec, &options).unwrap());
 }
@@ -160,11 +186,17 @@ fn one_sandbox_besides_the_rest() {
 fn other_security() {
     let mut ranges = options(Injection::baked());
     ranges.run_as = None;
-    same_as_file("platform-gives-the-user.json", &build(&spec(), &ranges).unwrap());
+    same_as_file(
+        "platform-gives-the-user.json",
+        &build(&spec(), &ranges).unwrap(),
+    );
 
     let mut custom = options(Injection::Inject(InjectVia::InitContainer));
     custom.security = SecurityProfile::Custom {
-        pod: Box::new(PodSecurityContext { run_as_user: Some(0), ..PodSecurityContext::default() }),
+        pod: Box::new(PodSecurityContext {
+            run_as_user: Some(0),
+            ..PodSecurityContext::default()
+        }),
         container: Box::new(SecurityContext {
             read_only_root_filesystem: Some(true),
             ..SecurityContext::default()
@@ -178,10 +210,18 @@ fn the_secret_of_each_kind() {
     let (host, client) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     for (name, host, stored) in [
         ("secret-attached.json", Some(&host.private), None),
-        ("secret-detached.json", Some(&host.private), Some(&client.private)),
+        (
+            "secret-detached.json",
+            Some(&host.private),
+            Some(&client.private),
+        ),
         ("secret-own-server.json", None, None),
     ] {
-        let keys = SandboxKeys { host, authorized: &client.public, client: stored };
+        let keys = SandboxKeys {
+            host,
+            authorized: &client.public,
+            client: stored,
+        };
         let secret = KeySecret::new(&id(), "sandboxes", "n0nce", keys, None);
         let mut shown = secret.manifest().clone();
         for (key, value) in shown.data.iter_mut().flatten() {
@@ -196,30 +236,66 @@ fn what_cannot_be_built_is_explained() {
     type Change = fn(&mut SandboxSpec, &mut KubernetesOptions);
     let table: [(&str, Change); 19] = [
         ("SANDBOX_IMAGE", |spec, _| spec.image = None),
-        ("SANDBOX_SERVER_IMAGE", |_, options| options.server_image = None),
-        ("podPidsLimit", |spec, _| spec.resources.pids = Some(100)),
-        ("68 years", |spec, _| spec.lifetime.max_lifetime = Duration::from_secs(1 << 31)),
-        ("ttl", |spec, _| spec.lifetime.ttl = Some(Lifetime::DEFAULT_MAX * 2)),
-        ("reserved", |spec, _| _ = spec.labels.insert("sandbox.dev/id".into(), "x".into())),
-        ("SDK's own", |_, options| {
-            _ = options.pod.annotations.insert("sandbox.dev/nonce".into(), "x".into())
+        ("SANDBOX_SERVER_IMAGE", |_, options| {
+            options.server_image = None
         }),
-        ("absolute", |_, options| options.injection = Injection::Baked { path: "sandbox-sshd".into() }),
-        ("needs root", |_, options| options.injection = Injection::Image(ImageServer::default())),
+        ("podPidsLimit", |spec, _| spec.resources.pids = Some(100)),
+        ("68 years", |spec, _| {
+            spec.lifetime.max_lifetime = Duration::from_secs(1 << 31)
+        }),
+        ("ttl", |spec, _| {
+            spec.lifetime.ttl = Some(Lifetime::DEFAULT_MAX * 2)
+        }),
+        ("reserved", |spec, _| {
+            _ = spec.labels.insert("sandbox.dev/id".into(), "x".into())
+        }),
+        ("SDK's own", |_, options| {
+            _ = options
+                .pod
+                .annotations
+                .insert("sandbox.dev/nonce".into(), "x".into())
+        }),
+        ("absolute", |_, options| {
+            options.injection = Injection::Baked {
+                path: "sandbox-sshd".into(),
+            }
+        }),
+        ("needs root", |_, options| {
+            options.injection = Injection::Image(ImageServer::default())
+        }),
         ("below 1024", |_, options| {
             let mut server = ImageServer::default();
             server.user = "app".into();
             options.injection = Injection::Image(server);
         }),
         ("user 0", |_, options| options.run_as = Some(0)),
-        ("nvidia.com/gpu", |_, options| _ = options.pod.extended_resources.insert("cpu".into(), "1".into())),
-        ("taken", |_, options| options.pod.volumes = vec![empty("sandbox-server", "/a")]),
-        ("taken", |_, options| options.pod.volumes = vec![empty("a", "/a"), empty("a", "/b")]),
-        ("absolute", |_, options| options.pod.volumes = vec![empty("a", "a")]),
-        ("root", |_, options| options.pod.volumes = vec![empty("a", "//")]),
-        ("SSH server", |_, options| options.pod.volumes = vec![empty("a", "/.sandbox/bin")]),
-        ("..", |_, options| options.pod.volumes = vec![empty("a", "/x/../.sandbox")]),
-        ("Pod patch", |_, options| options.pod.patch = Some(json!({"metadata": {"name": "x"}}))),
+        ("nvidia.com/gpu", |_, options| {
+            _ = options
+                .pod
+                .extended_resources
+                .insert("cpu".into(), "1".into())
+        }),
+        ("taken", |_, options| {
+            options.pod.volumes = vec![empty("sandbox-server", "/a")]
+        }),
+        ("taken", |_, options| {
+            options.pod.volumes = vec![empty("a", "/a"), empty("a", "/b")]
+        }),
+        ("absolute", |_, options| {
+            options.pod.volumes = vec![empty("a", "a")]
+        }),
+        ("root", |_, options| {
+            options.pod.volumes = vec![empty("a", "//")]
+        }),
+        ("SSH server", |_, options| {
+            options.pod.volumes = vec![empty("a", "/.sandbox/bin")]
+        }),
+        ("..", |_, options| {
+            options.pod.volumes = vec![empty("a", "/x/../.sandbox")]
+        }),
+        ("Pod patch", |_, options| {
+            options.pod.patch = Some(json!({"metadata": {"name": "x"}}))
+        }),
     ];
     for (expected, change) in table {
         let (mut spec, mut options) = (spec(), options(Injection::default()));
@@ -227,7 +303,10 @@ fn what_cannot_be_built_is_explained() {
         let error = build(&spec, &options).expect_err(expected);
         assert!(error.to_string().contains(expected), "{expected}: {error}");
         assert!(
-            matches!(error, Error::Config { .. } | Error::Invalid { .. } | Error::Unsupported { .. }),
+            matches!(
+                error,
+                Error::Config { .. } | Error::Invalid { .. } | Error::Unsupported { .. }
+            ),
             "{error:?}"
         );
     }

@@ -27,7 +27,11 @@ const LONGEST_ADDRESS: usize = 107;
 
 #[async_trait]
 impl Connector for UnixConnector {
-    async fn connect(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<Box<dyn ByteStream>> {
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        deadline: Deadline,
+    ) -> Result<Box<dyn ByteStream>> {
         let Endpoint::Unix(path) = endpoint else {
             return Err(Error::unsupported(
                 format!("connecting to {endpoint:?}"),
@@ -35,7 +39,9 @@ impl Connector for UnixConnector {
                 "use the connector of its backend",
             ));
         };
-        deadline.bound("connect to the sandbox's socket", dial(path)).await
+        deadline
+            .bound("connect to the sandbox's socket", dial(path))
+            .await
     }
 }
 
@@ -55,7 +61,11 @@ async fn dial(path: &Path) -> Result<Box<dyn ByteStream>> {
                     ErrorKind::ConnectionRefused => "its server has ended".to_owned(),
                     _ => format!("its socket {} cannot be opened: {error}", path.display()),
                 };
-                return Err(Error::connection(ConnectionStage::Dial, message, Some(Box::new(error))));
+                return Err(Error::connection(
+                    ConnectionStage::Dial,
+                    message,
+                    Some(Box::new(error)),
+                ));
             }
         }
     }
@@ -66,7 +76,10 @@ async fn connect(path: &Path) -> io::Result<UnixStream> {
         return UnixStream::connect(path).await;
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "the path names no socket"));
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "the path names no socket",
+        ));
     };
     let parent = File::from(rustix::fs::open(
         parent,
@@ -85,7 +98,10 @@ mod tests {
 
     async fn greet(path: &Path) -> Result<String> {
         let mut stream = UnixConnector
-            .connect(&Endpoint::Unix(path.into()), Deadline::after(Duration::from_secs(10)))
+            .connect(
+                &Endpoint::Unix(path.into()),
+                Deadline::after(Duration::from_secs(10)),
+            )
             .await?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
@@ -102,7 +118,14 @@ mod tests {
         std::fs::hard_link(&short, long.join("socket")).unwrap();
         tokio::spawn(async move {
             loop {
-                listener.accept().await.unwrap().0.write_all(b"hello").await.unwrap();
+                listener
+                    .accept()
+                    .await
+                    .unwrap()
+                    .0
+                    .write_all(b"hello")
+                    .await
+                    .unwrap();
             }
         });
         assert_eq!(greet(&short).await.unwrap(), "hello");
@@ -114,8 +137,11 @@ mod tests {
         let error = greet(Path::new("/nonexistent/socket")).await.unwrap_err();
         assert!(error.to_string().contains("deleted"), "{error}");
         let elsewhere = Endpoint::Memory("m".into());
-        let error =
-            UnixConnector.connect(&elsewhere, Deadline::after(Duration::from_secs(1))).await.err().unwrap();
+        let error = UnixConnector
+            .connect(&elsewhere, Deadline::after(Duration::from_secs(1)))
+            .await
+            .err()
+            .unwrap();
         assert!(matches!(error, Error::Unsupported { .. }));
     }
 }

@@ -16,7 +16,9 @@ use crate::state::StateDir;
 /// Removes what one dead sandbox left; `false` when there is nothing to remove or somebody
 /// else does.
 pub(crate) fn clear_dead(state: &StateDir, id: &SandboxId) -> io::Result<bool> {
-    let Some(held) = state.take_dead(id)? else { return Ok(false) };
+    let Some(held) = state.take_dead(id)? else {
+        return Ok(false);
+    };
     match Record::read(held.dir()) {
         Ok(record) => {
             // It dies with its supervisor; that may be this very moment.
@@ -48,7 +50,10 @@ fn kill_and_wait(process: &OwnedFd) -> io::Result<()> {
     signal(process, Signal::KILL)?;
     const PATIENCE: Duration = Duration::from_secs(15);
     let limit = Timespec::try_from(PATIENCE).map_err(io::Error::other)?;
-    match poll(&mut [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)], Some(&limit)) {
+    match poll(
+        &mut [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)],
+        Some(&limit),
+    ) {
         Ok(0) => Err(io::Error::other("its first process does not end")),
         Ok(_) => Ok(()),
         Err(error) => Err(error.into()),

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sandbox_core::{
-    Access, ByteStream, Capabilities, Connector, Deadline, DeleteOptions, Diagnosis, Endpoint, Error,
-    EventStream, Freshness, ListFilter, LogOptions, LogStream, Result, SandboxBackend, SandboxId,
-    SandboxInfo, SandboxSpec, SweepOptions, SweepReport,
+    Access, ByteStream, Capabilities, Connector, Deadline, DeleteOptions, Diagnosis, Endpoint,
+    Error, EventStream, Freshness, ListFilter, LogOptions, LogStream, Result, SandboxBackend,
+    SandboxId, SandboxInfo, SandboxSpec, SweepOptions, SweepReport,
 };
 
 use crate::{BACKEND, LocalOptions};
@@ -50,7 +50,11 @@ fn unsupported(operation: &str) -> Error {
 
 #[async_trait]
 impl Connector for UnixConnector {
-    async fn connect(&self, _endpoint: &Endpoint, _deadline: Deadline) -> Result<Box<dyn ByteStream>> {
+    async fn connect(
+        &self,
+        _endpoint: &Endpoint,
+        _deadline: Deadline,
+    ) -> Result<Box<dyn ByteStream>> {
         Err(unsupported("connecting to a local sandbox"))
     }
 }

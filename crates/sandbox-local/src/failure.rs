@@ -35,8 +35,16 @@ pub(crate) enum FailureKind {
 }
 
 impl Failure {
-    pub(crate) fn new(kind: FailureKind, step: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind, step: step.into(), message: message.into() }
+    pub(crate) fn new(
+        kind: FailureKind,
+        step: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            step: step.into(),
+            message: message.into(),
+        }
     }
 }
 

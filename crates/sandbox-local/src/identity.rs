@@ -34,7 +34,9 @@ impl Identity {
     /// A handle on the process; `None` when it has ended. It stays a handle on this very
     /// process, so signals sent through it never hit another one.
     pub(crate) fn open(self) -> io::Result<Option<OwnedFd>> {
-        let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return Ok(None);
+        };
         let pidfd = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
             Err(rustix::io::Errno::SRCH) => return Ok(None),
             pidfd => pidfd?,
@@ -43,7 +45,9 @@ impl Identity {
         match Self::of(pid) {
             Ok(now) => Ok((now == self).then_some(pidfd)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => Ok(None),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -51,7 +55,12 @@ impl Identity {
 
 /// The 22nd field; the second, the name in parentheses, may hold anything.
 fn start_time(stat: &str) -> Option<u64> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()
 }
 
 impl fmt::Display for Identity {
@@ -65,7 +74,10 @@ impl FromStr for Identity {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let (pid, started) = text.split_once(' ').ok_or(())?;
-        Ok(Self { pid: pid.parse().map_err(|_| ())?, started: started.parse().map_err(|_| ())? })
+        Ok(Self {
+            pid: pid.parse().map_err(|_| ())?,
+            started: started.parse().map_err(|_| ())?,
+        })
     }
 }
 
@@ -78,8 +90,24 @@ mod tests {
         let me = Identity::of_this_process().unwrap();
         assert_eq!(me.to_string().parse(), Ok(me));
         assert!(me.open().unwrap().is_some());
-        assert!(Identity { started: me.started + 1, ..me }.open().unwrap().is_none());
-        assert!(Identity { pid: i32::MAX, ..me }.open().unwrap().is_none());
+        assert!(
+            Identity {
+                started: me.started + 1,
+                ..me
+            }
+            .open()
+            .unwrap()
+            .is_none()
+        );
+        assert!(
+            Identity {
+                pid: i32::MAX,
+                ..me
+            }
+            .open()
+            .unwrap()
+            .is_none()
+        );
     }
 
     #[test]

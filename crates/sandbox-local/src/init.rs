@@ -33,7 +33,10 @@ static CALLED: AtomicBool = AtomicBool::new(false);
 /// }
 /// ```
 pub fn init() {
-    if env::args_os().next().is_some_and(|name| name == SUPERVISOR_NAME) {
+    if env::args_os()
+        .next()
+        .is_some_and(|name| name == SUPERVISOR_NAME)
+    {
         std::process::exit(i32::from(supervisor::run()));
     }
     CALLED.store(true, Ordering::Relaxed);
@@ -46,7 +49,10 @@ pub(crate) fn find_server(setting: Option<&Path>) -> Result<PathBuf> {
             Ok(path.to_owned())
         } else {
             Err(Error::Config {
-                message: format!("the sandbox server {} does not exist or is not executable", path.display()),
+                message: format!(
+                    "the sandbox server {} does not exist or is not executable",
+                    path.display()
+                ),
             })
         };
     }
@@ -54,9 +60,14 @@ pub(crate) fn find_server(setting: Option<&Path>) -> Result<PathBuf> {
         // Also right when the file was replaced or removed since this program started.
         return Ok("/proc/self/exe".into());
     }
-    let beside = env::current_exe().ok().into_iter().flat_map(|program| neighbours(&program));
+    let beside = env::current_exe()
+        .ok()
+        .into_iter()
+        .flat_map(|program| neighbours(&program));
     let path = env::var_os("PATH").unwrap_or_default();
-    let on_path = env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(SERVER_PROGRAM));
+    let on_path = env::split_paths(&path)
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join(SERVER_PROGRAM));
     beside.chain(on_path).find(|path| is_program(path)).ok_or_else(|| Error::Config {
         message: format!(
             "there is no sandbox server: add `sandbox::local::init();` as the first line of a synchronous main \
@@ -67,12 +78,18 @@ pub(crate) fn find_server(setting: Option<&Path>) -> Result<PathBuf> {
 
 /// In its own directory; and above it where cargo keeps tests and examples.
 fn neighbours(program: &Path) -> Vec<PathBuf> {
-    let Some(dir) = program.parent() else { return Vec::new() };
+    let Some(dir) = program.parent() else {
+        return Vec::new();
+    };
     let above = dir
         .file_name()
         .filter(|name| [&b"deps"[..], b"examples"].contains(&name.as_bytes()))
         .and(dir.parent());
-    [Some(dir), above].into_iter().flatten().map(|dir| dir.join(SERVER_PROGRAM)).collect()
+    [Some(dir), above]
+        .into_iter()
+        .flatten()
+        .map(|dir| dir.join(SERVER_PROGRAM))
+        .collect()
 }
 
 fn is_program(path: &Path) -> bool {
@@ -89,7 +106,10 @@ mod tests {
             neighbours(Path::new("/a/deps/test-1")),
             ["/a/deps/sandbox-local-server", "/a/sandbox-local-server"].map(PathBuf::from)
         );
-        assert_eq!(neighbours(Path::new("/a/b/program")), [PathBuf::from("/a/b/sandbox-local-server")]);
+        assert_eq!(
+            neighbours(Path::new("/a/b/program")),
+            [PathBuf::from("/a/b/sandbox-local-server")]
+        );
     }
 
     #[test]

@@ -53,7 +53,11 @@ impl std::str::FromStr for IsolationLevel {
             "namespaces" => Ok(Self::Namespaces),
             "landlock" => Ok(Self::Landlock),
             "none" => Ok(Self::None),
-            _ => Err(Error::invalid("isolation level", text, "use auto, namespaces, landlock or none")),
+            _ => Err(Error::invalid(
+                "isolation level",
+                text,
+                "use auto, namespaces, landlock or none",
+            )),
         }
     }
 }

@@ -36,9 +36,9 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn new(info: SandboxInfo, hard_end: SystemTime, host_key: &PublicKey) -> Self {
-        let hard_end = hard_end
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        let hard_end = hard_end.duration_since(UNIX_EPOCH).map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        });
         Self {
             version: VERSION,
             info,
@@ -59,12 +59,17 @@ impl Record {
         let path = dir.record_file();
         let text = fs::read_to_string(&path)?;
         let damaged = |error: serde_json::Error| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{}: {error}", path.display()),
+            )
         };
         let Versioned { version } = serde_json::from_str(&text).map_err(damaged)?;
         if version != VERSION {
-            let message =
-                format!("{} has format {version}, and this version knows {VERSION}", path.display());
+            let message = format!(
+                "{} has format {version}, and this version knows {VERSION}",
+                path.display()
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         serde_json::from_str(&text).map_err(damaged)
@@ -73,14 +78,21 @@ impl Record {
     /// Replaces the record in one step. The caller holds [`SandboxDir::lock_for_change`].
     pub(crate) fn write(&self, dir: &SandboxDir) -> io::Result<()> {
         let new = dir.path().join("record.json.new");
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
         file.write_all(&serde_json::to_vec_pretty(self)?)?;
         fs::rename(&new, dir.record_file())
     }
 
     /// When it ends whatever anybody says.
     pub(crate) fn hard_end(&self) -> SystemTime {
-        UNIX_EPOCH.checked_add(Duration::from_millis(self.hard_end)).unwrap_or(UNIX_EPOCH)
+        UNIX_EPOCH
+            .checked_add(Duration::from_millis(self.hard_end))
+            .unwrap_or(UNIX_EPOCH)
     }
 
     /// The host's public key.
@@ -90,7 +102,9 @@ impl Record {
 
     /// Puts the soft end off to `ttl` from now, never nearer and never past the hard end.
     pub(crate) fn extend(&mut self, ttl: Duration) {
-        let asked = SystemTime::now().checked_add(ttl).unwrap_or(self.hard_end());
+        let asked = SystemTime::now()
+            .checked_add(ttl)
+            .unwrap_or(self.hard_end());
         let end = self.info.expires_at.map_or(asked, |now| now.max(asked));
         self.info.expires_at = Some(end.min(self.hard_end()));
     }

@@ -10,7 +10,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, chmodat, openat, renameat_with, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, chmodat, openat, renameat_with, unlinkat,
+};
 use rustix::io::Errno;
 
 /// Removes a file, or a directory and all that is in it. What is gone already is fine.
@@ -61,7 +63,13 @@ fn remove_files(directory: &OwnedFd) -> io::Result<Vec<CString>> {
 fn move_up(from: &OwnedFd, name: &CString, top: &OwnedFd, moved: &mut u64) -> io::Result<()> {
     loop {
         *moved += 1;
-        match renameat_with(from, &**name, top, format!("{moved}"), RenameFlags::NOREPLACE) {
+        match renameat_with(
+            from,
+            &**name,
+            top,
+            format!("{moved}"),
+            RenameFlags::NOREPLACE,
+        ) {
             Ok(()) => return Ok(()),
             Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
@@ -69,7 +77,10 @@ fn move_up(from: &OwnedFd, name: &CString, top: &OwnedFd, moved: &mut u64) -> io
     }
 }
 
-fn open_directory<P: rustix::path::Arg + Copy>(at: impl std::os::fd::AsFd, path: P) -> io::Result<OwnedFd> {
+fn open_directory<P: rustix::path::Arg + Copy>(
+    at: impl std::os::fd::AsFd,
+    path: P,
+) -> io::Result<OwnedFd> {
     let at = at.as_fd();
     chmodat(at, path, Mode::RWXU, AtFlags::empty())?;
     Ok(openat(
@@ -83,7 +94,11 @@ fn open_directory<P: rustix::path::Arg + Copy>(at: impl std::os::fd::AsFd, path:
 /// A file that only its owner may read, never an existing one.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    File::options().write(true).create_new(true).mode(0o600).open(path)
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 #[cfg(test)]

@@ -64,19 +64,28 @@ impl StateDir {
     ///
     /// [`Error::Config`] when none is set and there is no home directory, or it is not absolute.
     pub(crate) fn of(options: &LocalOptions) -> sandbox_core::Result<Self> {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let found = options
             .state_dir
             .clone()
             // The specification has relative values ignored.
             .or_else(|| {
-                variable("XDG_STATE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("sandbox"))
+                variable("XDG_STATE_HOME")
+                    .filter(|path| path.is_absolute())
+                    .map(|path| path.join("sandbox"))
             })
             .or_else(|| variable("HOME").map(|home| home.join(".local/state/sandbox")));
         match found {
             Some(path) if path.is_absolute() => Ok(Self { path }),
             Some(path) => Err(Error::Config {
-                message: format!("the state directory {} is not an absolute path", path.display()),
+                message: format!(
+                    "the state directory {} is not an absolute path",
+                    path.display()
+                ),
             }),
             None => Err(Error::Config {
                 message: "there is no HOME to keep sandboxes in; set the state directory".into(),
@@ -93,7 +102,9 @@ impl StateDir {
     }
 
     pub(crate) fn sandbox(&self, id: &SandboxId) -> SandboxDir {
-        SandboxDir { path: self.path.join(id.as_str()) }
+        SandboxDir {
+            path: self.path.join(id.as_str()),
+        }
     }
 
     /// The ids of all that is there; other files are not ours.
@@ -104,7 +115,12 @@ impl StateDir {
         };
         let mut ids = Vec::new();
         for entry in entries {
-            ids.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()));
+            ids.extend(
+                entry?
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse().ok()),
+            );
         }
         Ok(ids)
     }
@@ -119,8 +135,12 @@ impl StateDir {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
             created => created?,
         }
-        let mut lock =
-            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(dir.lock_file())?;
+        let mut lock = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(dir.lock_file())?;
         flock(&lock, FlockOperation::LockExclusive)?;
         writeln!(lock, "{}", Identity::of_this_process()?)?;
         Ok(Some(Held { dir, lock }))
@@ -204,15 +224,25 @@ impl SandboxDir {
     pub(crate) fn life(&self) -> io::Result<Life> {
         let lock = match File::open(self.lock_file()) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Ok(if fs::exists(&self.path)? { Life::Dead } else { Life::Absent });
+                return Ok(if fs::exists(&self.path)? {
+                    Life::Dead
+                } else {
+                    Life::Absent
+                });
             }
             lock => lock?,
         };
         match flock(&lock, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => Ok(if fs::exists(self.lock_file())? { Life::Dead } else { Life::Absent }),
+            Ok(()) => Ok(if fs::exists(self.lock_file())? {
+                Life::Dead
+            } else {
+                Life::Absent
+            }),
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let content = io::read_to_string(&lock)?;
-                Ok(Life::Held(content.lines().next().and_then(|line| line.parse().ok())))
+                Ok(Life::Held(
+                    content.lines().next().and_then(|line| line.parse().ok()),
+                ))
             }
             Err(error) => Err(error.into()),
         }

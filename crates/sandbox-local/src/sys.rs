@@ -67,7 +67,8 @@ pub(crate) fn clone_process(namespaces: libc::c_int) -> io::Result<Cloned> {
             // SAFETY: CLONE_PIDFD made the kernel store a new descriptor, which nobody else owns.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
             let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-            let pid = pid.ok_or_else(|| io::Error::other("clone returned an impossible process id"))?;
+            let pid =
+                pid.ok_or_else(|| io::Error::other("clone returned an impossible process id"))?;
             Ok(Cloned::Parent { pid, pidfd })
         }
     }
@@ -97,8 +98,12 @@ pub(crate) fn restrict_mount(mount: BorrowedFd<'_>, limits: MountLimits) -> io::
             set |= attribute;
         }
     }
-    let attributes =
-        libc::mount_attr { attr_set: set, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
+    let attributes = libc::mount_attr {
+        attr_set: set,
+        attr_clr: 0,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: 0,
+    };
     // SAFETY: the descriptor is open, the path is a constant C string, and `attributes` is a
     // valid structure of the size given; the kernel only reads.
     let result = unsafe {
@@ -111,7 +116,11 @@ pub(crate) fn restrict_mount(mount: BorrowedFd<'_>, limits: MountLimits) -> io::
             size_of::<libc::mount_attr>(),
         )
     };
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Makes the group this process is in the root of all groups it can see.
@@ -134,7 +143,11 @@ pub(crate) async fn wait_for_end(pidfd: OwnedFd) -> io::Result<()> {
 /// For a process that has just begun, or that has just been cloned and never returns to the
 /// frames which own the closed ones.
 pub(crate) fn close_other_descriptors(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).filter(|fd| *fd > 2).collect();
+    let mut kept: Vec<RawFd> = keep
+        .iter()
+        .map(AsRawFd::as_raw_fd)
+        .filter(|fd| *fd > 2)
+        .collect();
     kept.sort_unstable();
     let mut first: libc::c_uint = 3;
     for fd in kept.into_iter().map(RawFd::cast_unsigned) {
@@ -149,7 +162,11 @@ pub(crate) fn close_other_descriptors(keep: &[BorrowedFd<'_>]) -> io::Result<()>
 fn close_range(first: libc::c_uint, last: libc::c_uint) -> io::Result<()> {
     // SAFETY: touches no memory; that nobody uses these descriptors is the caller's contract.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Brings up `lo` in this network namespace.
@@ -167,8 +184,16 @@ pub(crate) fn bring_up_loopback() -> io::Result<()> {
     interface_request(socket.as_fd(), libc::SIOCSIFFLAGS, &mut request)
 }
 
-fn interface_request(socket: BorrowedFd<'_>, what: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
+fn interface_request(
+    socket: BorrowedFd<'_>,
+    what: libc::Ioctl,
+    request: &mut libc::ifreq,
+) -> io::Result<()> {
     // SAFETY: both requests used here read and write one `ifreq`, which `request` is.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), what, ptr::from_mut(request)) };
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

@@ -85,11 +85,17 @@ pub(crate) async fn open(
                 continue;
             }
         };
-        refusals = if conn.facts.allowed() == 0 { refusals + 1 } else { 0 };
+        refusals = if conn.facts.allowed() == 0 {
+            refusals + 1
+        } else {
+            0
+        };
         if refusals >= REFUSALS || give_up.has_passed() {
             return Err(Error::connection(
                 ConnectionStage::Channel,
-                format!("the server refuses sessions ({refusal:?}); its MaxSessions may be too low"),
+                format!(
+                    "the server refuses sessions ({refusal:?}); its MaxSessions may be too low"
+                ),
                 None,
             ));
         }
@@ -102,7 +108,11 @@ type Opened = std::result::Result<OpenChannel, (Lease, OpenError)>;
 
 /// Opens a channel in a task of its own, so that it is closed should nobody want it any more
 /// when the server answers at last.
-async fn open_on(lease: Lease, opening: Opening, patience: Duration) -> Result<(Arc<Conn>, Opened)> {
+async fn open_on(
+    lease: Lease,
+    opening: Opening,
+    patience: Duration,
+) -> Result<(Arc<Conn>, Opened)> {
     let conn = Arc::clone(lease.conn());
     let (done, result) = oneshot::channel();
     tokio::spawn(async move {
@@ -119,7 +129,8 @@ async fn open_on(lease: Lease, opening: Opening, patience: Duration) -> Result<(
         Err(_elapsed) => {
             // Others may still be well served by it.
             conn.retire();
-            let message = format!("the server did not answer within {patience:?} when a channel was opened");
+            let message =
+                format!("the server did not answer within {patience:?} when a channel was opened");
             Err(Error::connection(ConnectionStage::Channel, message, None))
         }
     }
@@ -138,7 +149,15 @@ impl OpenChannel {
     fn new(channel: Channel<Msg>, lease: Lease) -> Self {
         let (read, write) = channel.split();
         let (write, conn) = (Arc::new(write), Arc::clone(lease.conn()));
-        Self { read, write: Arc::clone(&write), guard: Guard { write, conn, lease: Some(lease) } }
+        Self {
+            read,
+            write: Arc::clone(&write),
+            guard: Guard {
+                write,
+                conn,
+                lease: Some(lease),
+            },
+        }
     }
 
     pub(crate) fn conn(&self) -> &Arc<Conn> {
@@ -161,9 +180,13 @@ impl OpenChannel {
 
     /// Closes it, unless the server has, and then gives its slot back.
     pub(crate) async fn finish(self, closed_by_server: bool) {
-        let Self { read, mut guard, .. } = self;
+        let Self {
+            read, mut guard, ..
+        } = self;
         drop(read);
-        let Some(lease) = guard.lease.take() else { return };
+        let Some(lease) = guard.lease.take() else {
+            return;
+        };
         if !closed_by_server {
             close(&guard.write, &lease).await;
         }
@@ -172,7 +195,9 @@ impl OpenChannel {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let Some(lease) = self.lease.take() else { return };
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
         let write = Arc::clone(&self.write);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move { close(&write, &lease).await })),
@@ -204,7 +229,10 @@ async fn close(write: &ChannelWriteHalf<Msg>, lease: &Lease) {
         return;
     }
     let checked = async { sent.await && conn.ping(CLOSING).await };
-    if !tokio::time::timeout(CLOSING, checked).await.unwrap_or(false) {
+    if !tokio::time::timeout(CLOSING, checked)
+        .await
+        .unwrap_or(false)
+    {
         conn.life().kill();
     }
 }

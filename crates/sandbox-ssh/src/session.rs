@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sandbox_core::dialect::{self, JobRecord};
 use sandbox_core::{
-    Access, AttachOptions, ByteStream, Connector, Deadline, Direction, DownloadRequest, ExecRequest,
-    FileInfo, JobId, Output, Process, Reader, Result, Session, UploadRequest, Writer, measure,
+    Access, AttachOptions, ByteStream, Connector, Deadline, Direction, DownloadRequest,
+    ExecRequest, FileInfo, JobId, Output, Process, Reader, Result, Session, UploadRequest, Writer,
+    measure,
 };
 
 use crate::channel;
@@ -72,8 +73,17 @@ impl Instance {
             request: options.file_timeout,
         };
         let hub = Hub::new(SlotPool::new(bulk, one, None)?, limits);
-        let limits = Limits { checkout: options.checkout_timeout, channel: options.channel_timeout };
-        Ok(Self { dialer, commands, streams, hub, limits })
+        let limits = Limits {
+            checkout: options.checkout_timeout,
+            channel: options.channel_timeout,
+        };
+        Ok(Self {
+            dialer,
+            commands,
+            streams,
+            hub,
+            limits,
+        })
     }
 
     /// Makes sure that there is a connection.
@@ -107,7 +117,9 @@ impl Instance {
     }
 
     pub(crate) fn has_connections(&self) -> bool {
-        self.pools().iter().any(|pool| pool.status().connections > 0)
+        self.pools()
+            .iter()
+            .any(|pool| pool.status().connections > 0)
     }
 
     /// Commands, streams, files.
@@ -127,7 +139,13 @@ pub(crate) struct SshSession(pub(crate) Arc<Instance>);
 impl Session for SshSession {
     async fn exec(&self, request: ExecRequest) -> Result<Process> {
         let stdin = request.stdin;
-        exec::stream(&self.0.streams, Run::command(request)?, stdin, self.0.limits).await
+        exec::stream(
+            &self.0.streams,
+            Run::command(request)?,
+            stdin,
+            self.0.limits,
+        )
+        .await
     }
 
     async fn output(&self, request: ExecRequest, cap: usize) -> Result<Output> {
@@ -139,7 +157,11 @@ impl Session for SshSession {
     }
 
     async fn download(&self, request: DownloadRequest, to: Writer) -> Result<u64> {
-        measured(Direction::Download, files::download(&self.0.hub, request, to)).await
+        measured(
+            Direction::Download,
+            files::download(&self.0.hub, request, to),
+        )
+        .await
     }
 
     async fn append(&self, path: &str, from: Reader) -> Result<u64> {
@@ -151,7 +173,9 @@ impl Session for SshSession {
             return Ok(Some(told));
         }
         // Another's server: by a command, where it has those that this takes.
-        let output = self.output(files::hash_command(path, range), files::HASH_OUTPUT).await?;
+        let output = self
+            .output(files::hash_command(path, range), files::HASH_OUTPUT)
+            .await?;
         Ok(files::read_hash(&output))
     }
 
@@ -196,9 +220,13 @@ impl Session for SshSession {
     }
 
     async fn open_stream(&self, host: &str, port: u16) -> Result<Box<dyn ByteStream>> {
-        let opening = Opening::Tcp { host: host.to_owned(), port };
+        let opening = Opening::Tcp {
+            host: host.to_owned(),
+            port,
+        };
         let deadline = Deadline::after(self.0.limits.checkout);
-        let channel = channel::open(&self.0.streams, &opening, self.0.limits.channel, deadline).await?;
+        let channel =
+            channel::open(&self.0.streams, &opening, self.0.limits.channel, deadline).await?;
         Ok(Box::new(ChannelIo::new(channel)))
     }
 
@@ -211,20 +239,32 @@ impl Session for SshSession {
 
     async fn extend(&self, ttl: Duration) -> Result<Duration> {
         let start = Start::subsystem(dialect::LIFETIME_SUBSYSTEM, jobs::extend(ttl));
-        let run = Run { start, timeout: Some(self.0.limits.channel), may_end_silently: true };
+        let run = Run {
+            start,
+            timeout: Some(self.0.limits.channel),
+            may_end_silently: true,
+        };
         jobs::extended(&exec::collect(&self.0.commands, run, jobs::MESSAGE, self.0.limits).await?)
     }
 
     async fn jobs(&self) -> Result<Vec<JobRecord>> {
         let start = Start::subsystem(dialect::JOBS_SUBSYSTEM, Vec::new());
-        let run = Run { start, timeout: Some(self.0.limits.channel), may_end_silently: true };
+        let run = Run {
+            start,
+            timeout: Some(self.0.limits.channel),
+            may_end_silently: true,
+        };
         jobs::listed(&exec::collect(&self.0.commands, run, jobs::LISTING, self.0.limits).await?)
     }
 
     async fn attach_job(&self, id: &JobId, options: AttachOptions) -> Result<Process> {
         let control = jobs::attach(id, options);
         let start = Start::subsystem(dialect::JOB_SUBSYSTEM, control);
-        let run = Run { start, timeout: None, may_end_silently: !options.follow };
+        let run = Run {
+            start,
+            timeout: None,
+            may_end_silently: !options.follow,
+        };
         exec::stream(&self.0.streams, run, false, self.0.limits).await
     }
 }
@@ -239,6 +279,8 @@ async fn measured(direction: Direction, moving: impl Future<Output = Result<u64>
 
 impl std::fmt::Debug for SshSession {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SshSession").field("status", &self.0.status()).finish_non_exhaustive()
+        f.debug_struct("SshSession")
+            .field("status", &self.0.status())
+            .finish_non_exhaustive()
     }
 }

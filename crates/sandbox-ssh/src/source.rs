@@ -61,14 +61,23 @@ pub struct InstanceStatus {
 impl SshSessions {
     /// Sessions over the streams that `connector` opens. Nothing is connected yet.
     pub fn new(connector: Arc<dyn Connector>, options: SshOptions) -> Self {
-        Self(Arc::new(Inner { connector, options, state: Mutex::default() }))
+        Self(Arc::new(Inner {
+            connector,
+            options,
+            state: Mutex::default(),
+        }))
     }
 
     /// A look at all connections.
     pub fn status(&self) -> Vec<InstanceStatus> {
         let look = |(key, instance): (&Key, &Arc<Instance>)| {
             let [commands, streams, files] = instance.status();
-            InstanceStatus { uid: key.uid.clone(), commands, streams, files }
+            InstanceStatus {
+                uid: key.uid.clone(),
+                commands,
+                streams,
+                files,
+            }
         };
         self.0.state().instances.iter().map(look).collect()
     }
@@ -80,8 +89,11 @@ impl Inner {
     }
 
     fn instance(self: &Arc<Self>, access: &Arc<Access>) -> Result<Arc<Instance>> {
-        let key =
-            Key { uid: access.uid.clone(), user: access.user.clone(), host_key: access.host_key.clone() };
+        let key = Key {
+            uid: access.uid.clone(),
+            user: access.user.clone(),
+            host_key: access.host_key.clone(),
+        };
         let mut state = self.state();
         if !state.reaping {
             state.reaping = true;
@@ -92,8 +104,11 @@ impl Inner {
             instance.moved(access);
             return Ok(Arc::clone(instance));
         }
-        let instance =
-            Arc::new(Instance::new(Arc::clone(&self.connector), Arc::clone(access), &self.options)?);
+        let instance = Arc::new(Instance::new(
+            Arc::clone(&self.connector),
+            Arc::clone(access),
+            &self.options,
+        )?);
         state.instances.insert(key, Arc::clone(&instance));
         Ok(instance)
     }
@@ -126,12 +141,20 @@ async fn reap(inner: Weak<Inner>, tick: Duration) {
 impl SessionSource for SshSessions {
     async fn session(&self, access: Arc<Access>, deadline: Deadline) -> Result<Arc<dyn Session>> {
         let instance = self.0.instance(&access)?;
-        instance.ensure(deadline).await.map_err(|error| error.with_sandbox(&access.id))?;
+        instance
+            .ensure(deadline)
+            .await
+            .map_err(|error| error.with_sandbox(&access.id))?;
         Ok(Arc::new(SshSession(instance)))
     }
 
     async fn evict(&self, uid: &Uid) {
-        let evicted: Vec<_> = self.0.state().instances.extract_if(|key, _| key.uid == *uid).collect();
+        let evicted: Vec<_> = self
+            .0
+            .state()
+            .instances
+            .extract_if(|key, _| key.uid == *uid)
+            .collect();
         for (_, instance) in evicted {
             instance.close();
         }

@@ -100,7 +100,11 @@ impl AsyncRead for ChannelIo {
 
 impl ChannelIo {
     /// russh's writer waits for ever for the window of a connection that has ended.
-    fn unless_dead<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn unless_dead<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if result.is_pending() && (self.life.is_dead() || self.dead.poll(cx).is_ready()) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
@@ -109,7 +113,11 @@ impl ChannelIo {
 }
 
 impl AsyncWrite for ChannelIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }

@@ -11,7 +11,11 @@ pub struct TcpConnector;
 
 #[async_trait]
 impl Connector for TcpConnector {
-    async fn connect(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<Box<dyn ByteStream>> {
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        deadline: Deadline,
+    ) -> Result<Box<dyn ByteStream>> {
         let Endpoint::Tcp(address) = endpoint else {
             return Err(Error::unsupported(
                 "connecting to anything but a TCP address",

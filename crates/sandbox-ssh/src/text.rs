@@ -30,7 +30,10 @@ mod tests {
 
     #[test]
     fn nothing_reaches_the_terminal_as_control() {
-        assert_eq!(escaped(" a\x1b[31m\nb\u{202e} "), "a\\u{1b}[31m\\nb\\u{202e}");
+        assert_eq!(
+            escaped(" a\x1b[31m\nb\u{202e} "),
+            "a\\u{1b}[31m\\nb\\u{202e}"
+        );
         assert_eq!(escaped(&"x".repeat(1000)).chars().count(), LONGEST + 1);
         assert_eq!(escaped("naïve 文件"), "naïve 文件");
     }

@@ -47,7 +47,10 @@ pub(crate) struct Guarded {
 
 impl Life {
     pub(crate) fn new() -> Self {
-        let stalled = Arc::new(Stall { epoch: Instant::now(), since: AtomicU64::new(0) });
+        let stalled = Arc::new(Stall {
+            epoch: Instant::now(),
+            since: AtomicU64::new(0),
+        });
         Self {
             dead: CancellationToken::new(),
             kill: CancellationToken::new(),
@@ -85,7 +88,11 @@ impl Life {
     pub(crate) fn write_stall(&self) -> Duration {
         match self.stalled.since.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
-            since => self.stalled.epoch.elapsed().saturating_sub(Duration::from_millis(since - 1)),
+            since => self
+                .stalled
+                .epoch
+                .elapsed()
+                .saturating_sub(Duration::from_millis(since - 1)),
         }
     }
 }
@@ -155,7 +162,11 @@ impl Guarded {
 }
 
 impl AsyncWrite for Guarded {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.guard_write(cx, |inner, cx| inner.poll_write(cx, buf))
     }
 
@@ -187,7 +198,10 @@ mod tests {
         }
         life.kill();
         assert_eq!(reading.await.unwrap().unwrap(), 0);
-        assert_eq!(writing.await.unwrap().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            writing.await.unwrap().unwrap_err().kind(),
+            io::ErrorKind::BrokenPipe
+        );
         assert!(life.is_dead());
     }
 

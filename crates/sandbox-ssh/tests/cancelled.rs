@@ -1,7 +1,11 @@
 //! Futures that are dropped after any poll, and at any turn of the runtime: no channel, process,
 //! open file or temporary file stays behind.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests may panic as tests do"
+)]
 
 mod support;
 
@@ -48,7 +52,13 @@ async fn poll_times<T>(future: impl Future<Output = T>, polls: usize) -> Option<
 type Any = Arc<dyn Session>;
 
 async fn collected(session: Any) -> Result<()> {
-    session.output(ExecRequest::shell("echo out; sleep 0.002; echo err >&2"), CAP).await.map(drop)
+    session
+        .output(
+            ExecRequest::shell("echo out; sleep 0.002; echo err >&2"),
+            CAP,
+        )
+        .await
+        .map(drop)
 }
 
 async fn streamed(session: Any) -> Result<()> {
@@ -68,11 +78,17 @@ async fn streamed(session: Any) -> Result<()> {
 
 async fn uploaded(session: Any) -> Result<()> {
     let from = Box::new(std::io::Cursor::new(pattern(200_000)));
-    session.upload(UploadRequest::new("up"), from).await.map(drop)
+    session
+        .upload(UploadRequest::new("up"), from)
+        .await
+        .map(drop)
 }
 
 async fn downloaded(session: Any) -> Result<()> {
-    session.download(DownloadRequest::new("down"), Box::new(tokio::io::sink())).await.map(drop)
+    session
+        .download(DownloadRequest::new("down"), Box::new(tokio::io::sink()))
+        .await
+        .map(drop)
 }
 
 /// Drops `call` after each number of polls until it is done, and then at every turn of the
@@ -104,7 +120,11 @@ async fn dropped_everywhere<F: Future<Output = Result<()>>>(call: impl Fn(Any) -
             done.unwrap();
             break;
         }
-        turns = if turns < 200 { turns + 1 } else { turns + turns / 8 };
+        turns = if turns < 200 {
+            turns + 1
+        } else {
+            turns + turns / 8
+        };
         assert!(turns < 100_000_000, "it is never done");
     }
     still_good(&ours, &sessions, &session).await;
@@ -148,7 +168,11 @@ async fn the_first_call_of_a_session() {
     };
     for step in 0.. {
         let sessions = ours.sessions();
-        let turns = if step < 60 { step * 3 } else { 200 + step * step };
+        let turns = if step < 60 {
+            step * 3
+        } else {
+            200 + step * step
+        };
         let done = cut_off(first(sessions.clone(), ours.clone()), turns).await;
         nothing_is_left(&ours, &sessions).await;
         sessions_end(&ours, sessions).await;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sandbox_core::{
-    Access, ByteStream, ConnectionStage, Connector, Deadline, Endpoint, Error, ExecRequest, KeyPair, Result,
-    SessionSource,
+    Access, ByteStream, ConnectionStage, Connector, Deadline, Endpoint, Error, ExecRequest,
+    KeyPair, Result, SessionSource,
 };
 use sandbox_ssh::{SshOptions, SshSessions, TcpConnector};
 use support::Ours;
@@ -28,7 +28,11 @@ fn stage(error: &Error) -> ConnectionStage {
 
 /// The same sandbox, seen with other keys.
 fn with_keys(access: &Access, host: &KeyPair, user: &KeyPair) -> Arc<Access> {
-    support::access(host.public.clone(), user.private.clone(), access.endpoint.clone())
+    support::access(
+        host.public.clone(),
+        user.private.clone(),
+        access.endpoint.clone(),
+    )
 }
 
 #[tokio::test]
@@ -36,12 +40,26 @@ async fn another_host_key_is_refused_at_once_and_explained() {
     let keys = support::daemon::Keys::new();
     let ours = Ours::with_keys(&keys, |config| config);
     let access = with_keys(&ours.access, &KeyPair::generate().unwrap(), &keys.user);
-    let error = ours.sessions().session(access, Deadline::after(LONG)).await.unwrap_err();
+    let error = ours
+        .sessions()
+        .session(access, Deadline::after(LONG))
+        .await
+        .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::HostKey);
-    assert_eq!(ours.connector.connections.load(Ordering::Relaxed), 1, "it is not tried again");
+    assert_eq!(
+        ours.connector.connections.load(Ordering::Relaxed),
+        1,
+        "it is not tried again"
+    );
     let text = error.to_string();
-    assert!(text.contains("sbx-test") && text.contains("delete it"), "{text}");
-    assert!(text.contains(&keys.host.public.fingerprint().unwrap()), "{text}");
+    assert!(
+        text.contains("sbx-test") && text.contains("delete it"),
+        "{text}"
+    );
+    assert!(
+        text.contains(&keys.host.public.fingerprint().unwrap()),
+        "{text}"
+    );
     assert!(!error.is_retryable());
 }
 
@@ -50,7 +68,11 @@ async fn another_user_key_is_refused_at_once() {
     let keys = support::daemon::Keys::new();
     let ours = Ours::with_keys(&keys, |config| config);
     let access = with_keys(&ours.access, &keys.host, &KeyPair::generate().unwrap());
-    let error = ours.sessions().session(access, Deadline::after(LONG)).await.unwrap_err();
+    let error = ours
+        .sessions()
+        .session(access, Deadline::after(LONG))
+        .await
+        .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::Auth, "{error}");
     assert_eq!(ours.connector.connections.load(Ordering::Relaxed), 1);
 }
@@ -58,12 +80,22 @@ async fn another_user_key_is_refused_at_once() {
 #[tokio::test]
 async fn openssh_refuses_and_is_refused_alike() {
     let keys = support::daemon::Keys::new();
-    let Some(sshd) = support::openssh::start_with(&keys, &[]) else { return };
+    let Some(sshd) = support::openssh::start_with(&keys, &[]) else {
+        return;
+    };
     let wrong_host = with_keys(&sshd.access, &KeyPair::generate().unwrap(), &keys.user);
-    let error = sshd.sessions().session(wrong_host, Deadline::after(LONG)).await.unwrap_err();
+    let error = sshd
+        .sessions()
+        .session(wrong_host, Deadline::after(LONG))
+        .await
+        .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::HostKey, "{error}");
     let wrong_user = with_keys(&sshd.access, &keys.host, &KeyPair::generate().unwrap());
-    let error = sshd.sessions().session(wrong_user, Deadline::after(LONG)).await.unwrap_err();
+    let error = sshd
+        .sessions()
+        .session(wrong_user, Deadline::after(LONG))
+        .await
+        .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::Auth, "{error}");
 }
 
@@ -76,11 +108,23 @@ async fn a_server_without_our_kind_of_host_key_is_explained() {
     if !sandbox_testkit::peers::OPENSSH_SERVER.is_here() {
         return;
     }
-    assert!(std::process::Command::new("ssh-keygen").args(generate).status().unwrap().success());
+    assert!(
+        std::process::Command::new("ssh-keygen")
+            .args(generate)
+            .status()
+            .unwrap()
+            .success()
+    );
     let host_key = format!("HostKey {}", file.display());
     let lines = [host_key.as_str(), "HostKeyAlgorithms rsa-sha2-512"];
-    let Some(sshd) = support::openssh::start_with(&keys, &lines) else { return };
-    let error = sshd.sessions().session(Arc::clone(&sshd.access), Deadline::after(LONG)).await.unwrap_err();
+    let Some(sshd) = support::openssh::start_with(&keys, &lines) else {
+        return;
+    };
+    let error = sshd
+        .sessions()
+        .session(Arc::clone(&sshd.access), Deadline::after(LONG))
+        .await
+        .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::HostKey, "{error}");
     assert!(error.to_string().contains("ed25519"), "{error}");
 }
@@ -94,7 +138,11 @@ struct NotYet {
 
 #[async_trait]
 impl Connector for NotYet {
-    async fn connect(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<Box<dyn ByteStream>> {
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        deadline: Deadline,
+    ) -> Result<Box<dyn ByteStream>> {
         match self.attempts.fetch_add(1, Ordering::Relaxed) {
             0..3 => Err(Error::connection(ConnectionStage::Dial, "refused", None)),
             // Reset before the banner, and after it.
@@ -112,7 +160,10 @@ impl Connector for NotYet {
 #[tokio::test]
 async fn a_server_that_does_not_listen_yet_is_waited_for() {
     let ours = Ours::new();
-    let connector = Arc::new(NotYet { inner: Arc::clone(&ours.connector), attempts: AtomicUsize::new(0) });
+    let connector = Arc::new(NotYet {
+        inner: Arc::clone(&ours.connector),
+        attempts: AtomicUsize::new(0),
+    });
     let sessions = SshSessions::new(Arc::clone(&connector) as _, SshOptions::default());
     let session = support::session(&sessions, &ours.access).await;
     assert_eq!(sh(&session, "echo up").await, "up\n");
@@ -121,11 +172,17 @@ async fn a_server_that_does_not_listen_yet_is_waited_for() {
 
 #[tokio::test]
 async fn nothing_there_is_an_error_by_the_deadline() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let keys = support::daemon::Keys::new();
     let access = support::access(keys.host.public, keys.user.private, Endpoint::Tcp(port));
     let sessions = SshSessions::new(Arc::new(TcpConnector), SshOptions::default());
-    let error = sessions.session(access, Deadline::after(Duration::from_millis(300))).await.unwrap_err();
+    let error = sessions
+        .session(access, Deadline::after(Duration::from_millis(300)))
+        .await
+        .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::Dial, "{error}");
     assert!(error.is_retryable());
 }
@@ -149,7 +206,11 @@ async fn a_server_that_says_nothing_is_given_up_and_its_stream_closed() {
     let (streams, mut far) = mpsc::unbounded_channel();
     let sessions = SshSessions::new(Arc::new(Mute(streams)), SshOptions::default());
     let keys = support::daemon::Keys::new();
-    let access = support::access(keys.host.public, keys.user.private, Endpoint::Memory("mute".into()));
+    let access = support::access(
+        keys.host.public,
+        keys.user.private,
+        Endpoint::Memory("mute".into()),
+    );
 
     // It says nothing; and it says its name, and then nothing: russh waits in its own task.
     for greeting in [&b""[..], b"SSH-2.0-mute\r\n"] {
@@ -190,7 +251,14 @@ async fn connections_are_shared_and_used_again() {
         }
     }
     let status = sessions.status();
-    assert_eq!((status.len(), status[0].commands.handshakes, status[0].commands.busy), (1, 1, 0));
+    assert_eq!(
+        (
+            status.len(),
+            status[0].commands.handshakes,
+            status[0].commands.busy
+        ),
+        (1, 1, 0)
+    );
 
     let session = support::session(&sessions, &ours.access).await;
     let run = |_| session.output(ExecRequest::shell("sleep 0.05"), 100);
@@ -198,12 +266,19 @@ async fn connections_are_shared_and_used_again() {
         assert!(output.unwrap().status.success());
     }
     let connections = ours.connector.connections.load(Ordering::Relaxed);
-    assert!(connections <= 4, "{connections} connections for 64 short commands");
+    assert!(
+        connections <= 4,
+        "{connections} connections for 64 short commands"
+    );
     for _ in 0..10 {
         let process = session.exec(ExecRequest::argv(["true"])).await.unwrap();
         assert!(process.wait().await.unwrap().success());
     }
-    assert!(sessions.status()[0].streams.handshakes <= 2, "{:?}", sessions.status());
+    assert!(
+        sessions.status()[0].streams.handshakes <= 2,
+        "{:?}",
+        sessions.status()
+    );
 }
 
 #[tokio::test]
@@ -212,7 +287,11 @@ async fn long_commands_are_not_in_each_others_way() {
     let session = ours.session().await;
     // More than the channels that are there without waiting.
     let run = |n: usize| session.output(ExecRequest::shell(format!("sleep 1; echo {n}")), 100);
-    for (n, output) in futures_util::future::join_all((0..40).map(run)).await.into_iter().enumerate() {
+    for (n, output) in futures_util::future::join_all((0..40).map(run))
+        .await
+        .into_iter()
+        .enumerate()
+    {
         assert_eq!(output.unwrap().stdout_lossy(), format!("{n}\n"));
     }
 }
@@ -220,7 +299,9 @@ async fn long_commands_are_not_in_each_others_way() {
 #[tokio::test]
 async fn a_server_that_allows_few_sessions_serves_many_callers() {
     for sessions in [1, 2, 10] {
-        let Some(sshd) = support::openssh::start(&[&format!("MaxSessions {sessions}")]) else { return };
+        let Some(sshd) = support::openssh::start(&[&format!("MaxSessions {sessions}")]) else {
+            return;
+        };
         let session = sshd.session().await;
         support::contract::many_callers_share(&session).await;
         support::contract::cancelled_calls_leak_no_channel(&session).await;
@@ -231,7 +312,9 @@ async fn a_server_that_allows_few_sessions_serves_many_callers() {
 #[tokio::test]
 async fn a_channel_ahead_keeps_to_what_the_server_allows() {
     for most in [1, 2] {
-        let Some(sshd) = support::openssh::start(&[&format!("MaxSessions {most}")]) else { return };
+        let Some(sshd) = support::openssh::start(&[&format!("MaxSessions {most}")]) else {
+            return;
+        };
         let mut options = SshOptions::default();
         (options.connections, options.max_connections) = (1, 1);
         options.open_ahead_from = Some(Duration::ZERO);
@@ -249,14 +332,22 @@ async fn a_channel_ahead_keeps_to_what_the_server_allows() {
 #[tokio::test]
 async fn a_server_that_lets_in_few_at_once_serves_many_callers() {
     for startups in ["1:100:1", "2:50:3"] {
-        let Some(sshd) = support::openssh::start(&[&format!("MaxStartups {startups}")]) else { return };
+        let Some(sshd) = support::openssh::start(&[&format!("MaxStartups {startups}")]) else {
+            return;
+        };
         let session = sshd.session().await;
         let streamed = (0..16).map(|n: u32| {
             let session = &session;
             async move {
-                let process =
-                    session.exec(ExecRequest::argv(["echo".to_owned(), n.to_string()])).await.unwrap();
-                assert_eq!(process.output(100).await.unwrap().stdout_lossy(), format!("{n}\n"), "{startups}");
+                let process = session
+                    .exec(ExecRequest::argv(["echo".to_owned(), n.to_string()]))
+                    .await
+                    .unwrap();
+                assert_eq!(
+                    process.output(100).await.unwrap().stdout_lossy(),
+                    format!("{n}\n"),
+                    "{startups}"
+                );
             }
         });
         tokio::join!(
@@ -269,8 +360,15 @@ async fn a_server_that_lets_in_few_at_once_serves_many_callers() {
 
 #[tokio::test]
 async fn a_server_that_allows_no_session_is_explained() {
-    let Some(sshd) = support::openssh::start(&["MaxSessions 0"]) else { return };
-    let error = sshd.session().await.output(ExecRequest::argv(["true"]), 100).await.unwrap_err();
+    let Some(sshd) = support::openssh::start(&["MaxSessions 0"]) else {
+        return;
+    };
+    let error = sshd
+        .session()
+        .await
+        .output(ExecRequest::argv(["true"]), 100)
+        .await
+        .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::Channel);
     assert!(error.to_string().contains("MaxSessions"), "{error}");
 }
@@ -280,7 +378,10 @@ async fn eviction_ends_everything() {
     let ours = Ours::new();
     let sessions = ours.sessions();
     let session = support::session(&sessions, &ours.access).await;
-    let mut process = session.exec(ExecRequest::shell("echo begun; sleep 60")).await.unwrap();
+    let mut process = session
+        .exec(ExecRequest::shell("echo begun; sleep 60"))
+        .await
+        .unwrap();
     process.next().await.unwrap().unwrap();
     let sleeping = tokio::spawn({
         let session = Arc::clone(&session);
@@ -293,7 +394,10 @@ async fn eviction_ends_everything() {
     sessions.evict(&ours.access.uid).await;
     assert!(process.wait().await.is_err());
     assert!(sleeping.await.unwrap().is_err());
-    let error = session.output(ExecRequest::argv(["true"]), 100).await.unwrap_err();
+    let error = session
+        .output(ExecRequest::argv(["true"]), 100)
+        .await
+        .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::Channel, "{error}");
     assert!(session.stat("file", true).await.is_err());
     assert!(sessions.status().is_empty());
@@ -324,7 +428,16 @@ async fn what_is_idle_is_closed_and_opened_again() {
     for _ in 0..2 {
         sh(&session, "echo on").await;
         support::contract::put(&session, "file", b"x").await;
-        assert!(session.exec(ExecRequest::argv(["true"])).await.unwrap().wait().await.unwrap().success());
+        assert!(
+            session
+                .exec(ExecRequest::argv(["true"]))
+                .await
+                .unwrap()
+                .wait()
+                .await
+                .unwrap()
+                .success()
+        );
         // What is in use is not idle, however quiet it is.
         assert_eq!(sh(&session, "sleep 0.5; echo still").await, "still\n");
         until_no_connection_is_left(&ours).await;

@@ -1,7 +1,11 @@
 //! Connections that are cut at every byte of a command: the right result or an honest error, never
 //! an exit code that did not come, and never a second run.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests may panic as tests do"
+)]
 
 mod support;
 
@@ -24,19 +28,32 @@ async fn a_round(server: &Server, name: &str, plan: Plan, streamed: bool) -> boo
     let told = match counted(&session, name, streamed).await {
         Ok(output) => {
             assert_eq!(output.status, ExitStatus::Code(7), "{plan:?}");
-            assert_eq!(output.stdout_lossy(), if streamed { "typed\n" } else { "\n" }, "{plan:?}");
+            assert_eq!(
+                output.stdout_lossy(),
+                if streamed { "typed\n" } else { "\n" },
+                "{plan:?}"
+            );
             assert_eq!(output.stderr_lossy(), "err\n", "{plan:?}");
             assert_eq!(runs(&server.home, name), 1, "{plan:?}");
             true
         }
         Err(error) => {
-            let honest =
-                matches!(error, Error::Command { cause: CommandCause::Lost, .. } | Error::Connection(_));
+            let honest = matches!(
+                error,
+                Error::Command {
+                    cause: CommandCause::Lost,
+                    ..
+                } | Error::Connection(_)
+            );
             assert!(honest, "{plan:?}: {error:?}");
             false
         }
     };
-    assert_eq!(sh(&session, "echo on").await, "on\n", "the next one gets another connection");
+    assert_eq!(
+        sh(&session, "echo on").await,
+        "on\n",
+        "the next one gets another connection"
+    );
     assert!(runs(&server.home, name) <= 1, "{plan:?}: it ran twice");
     told
 }
@@ -53,12 +70,22 @@ async fn every_cut(
         let plan = Plan::good().after(position, way, fault).torn(position);
         a_round(server, &name(position), plan, streamed).await
     };
-    let rounds: Vec<bool> =
-        futures_util::stream::iter(positions.clone()).map(round).buffer_unordered(AT_ONCE).collect().await;
+    let rounds: Vec<bool> = futures_util::stream::iter(positions.clone())
+        .map(round)
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
     let told = rounds.iter().filter(|told| **told).count();
-    assert!(told > 0 && told < rounds.len(), "{told} of {} were told", rounds.len());
+    assert!(
+        told > 0 && told < rounds.len(),
+        "{told} of {} were told",
+        rounds.len()
+    );
     for position in positions {
-        assert!(runs(&server.home, &name(position)) <= 1, "it ran again, later");
+        assert!(
+            runs(&server.home, &name(position)) <= 1,
+            "it ran again, later"
+        );
     }
 }
 
@@ -95,7 +122,9 @@ async fn a_cut_at_any_byte_of_a_streamed_command() {
 /// The commands alone: some versions let nobody in for a while whose logins broke off.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_at_any_byte_with_openssh() {
-    let Some(sshd) = support::openssh::start(&["MaxStartups 100"]) else { return };
+    let Some(sshd) = support::openssh::start(&["MaxStartups 100"]) else {
+        return;
+    };
     let server = Server::another(&sshd);
     for (way, step) in [(Way::In, 11), (Way::Out, 13)] {
         let lengths = lengths(&server, way).await;

@@ -1,6 +1,10 @@
 //! Connections that fall silent at any byte, and transfers that are cut at any.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests may panic as tests do"
+)]
 
 mod support;
 
@@ -8,7 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandbox_core::{
-    CommandCause, DownloadRequest, Error, ExecEvent, ExecRequest, ExitStatus, TransferReason, UploadRequest,
+    CommandCause, DownloadRequest, Error, ExecEvent, ExecRequest, ExitStatus, TransferReason,
+    UploadRequest,
 };
 use sandbox_ssh::SshOptions;
 use sandbox_testkit::faults::{Fault, Plan, Way};
@@ -40,10 +45,19 @@ async fn a_cut_while_something_in_the_background_holds_the_output() {
             let session = support::session(&sessions, &ours.access).await;
             match session.output(ExecRequest::shell(line), CAP).await {
                 Ok(output) => {
-                    assert_eq!((output.status.code(), output.stdout_lossy().as_str()), (Some(5), "begun\n"));
+                    assert_eq!(
+                        (output.status.code(), output.stdout_lossy().as_str()),
+                        (Some(5), "begun\n")
+                    );
                 }
                 Err(error) => assert!(
-                    matches!(error, Error::Command { cause: CommandCause::Lost, .. } | Error::Connection(_)),
+                    matches!(
+                        error,
+                        Error::Command {
+                            cause: CommandCause::Lost,
+                            ..
+                        } | Error::Connection(_)
+                    ),
                     "{error:?}"
                 ),
             }
@@ -67,21 +81,34 @@ async fn a_server_that_falls_silent_at_any_byte() {
     let rounds = positions(&lengths, 97, 11).map(|position| {
         let (ours, options) = (ours.clone(), options.clone());
         async move {
-            let fault = if position % 2 == 0 { Fault::Stall } else { Fault::Swallow };
+            let fault = if position % 2 == 0 {
+                Fault::Stall
+            } else {
+                Fault::Swallow
+            };
             let plan = Plan::good().after(position, Way::In, fault);
             let (_, sessions) = ours.faulty_with([plan], options);
             let name = format!("silent-{position}");
             let work = async {
                 let deadline = sandbox_core::Deadline::after(Duration::from_secs(1));
-                let session =
-                    sandbox_core::SessionSource::session(&sessions, Arc::clone(&ours.access), deadline)
-                        .await?;
+                let session = sandbox_core::SessionSource::session(
+                    &sessions,
+                    Arc::clone(&ours.access),
+                    deadline,
+                )
+                .await?;
                 counted(&session, &name, false).await
             };
-            match tokio::time::timeout(LONG, work).await.expect("somebody waits for ever") {
+            match tokio::time::timeout(LONG, work)
+                .await
+                .expect("somebody waits for ever")
+            {
                 Ok(output) => assert_eq!(output.status, ExitStatus::Code(7)),
                 Err(
-                    Error::Command { cause: CommandCause::Lost, .. }
+                    Error::Command {
+                        cause: CommandCause::Lost,
+                        ..
+                    }
                     | Error::Connection(_)
                     | Error::Timeout { .. },
                 ) => {}
@@ -113,8 +140,11 @@ async fn a_transfer_that_is_cut_anywhere_leaves_the_former_file_or_the_new_one()
             Way::Out => 1000 + round * 4100,
             Way::In => 1000 + round * 70,
         };
-        let (_, sessions) =
-            ours.faulty([Plan::good(), Plan::good().after(position, way, Fault::Cut), Plan::good()]);
+        let (_, sessions) = ours.faulty([
+            Plan::good(),
+            Plan::good().after(position, way, Fault::Cut),
+            Plan::good(),
+        ]);
         let session = support::session(&sessions, &ours.access).await;
         let from = Box::new(std::io::Cursor::new(new.clone()));
         let uploaded = session.upload(UploadRequest::new("file"), from).await;
@@ -123,19 +153,28 @@ async fn a_transfer_that_is_cut_anywhere_leaves_the_former_file_or_the_new_one()
             Ok(length) => assert!(length == new.len() as u64 && there == new),
             Err(Error::Transfer(error)) => {
                 assert_eq!(error.reason, TransferReason::Lost, "{error}");
-                assert!(there == former || there == new, "neither, but {} bytes", there.len());
+                assert!(
+                    there == former || there == new,
+                    "neither, but {} bytes",
+                    there.len()
+                );
             }
             Err(error) => assert!(matches!(error, Error::Connection(_)), "{error:?}"),
         }
         // What is left of it goes over a new connection.
         let left = async {
-            let home =
-                || std::fs::read_dir(ours.home.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            let home = || {
+                std::fs::read_dir(ours.home.path())
+                    .unwrap()
+                    .map(|entry| entry.unwrap().file_name())
+            };
             while home().any(|name| name.to_string_lossy().contains(".sandbox-")) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(LONG, left).await.expect("a temporary file stays");
+        tokio::time::timeout(LONG, left)
+            .await
+            .expect("a temporary file stays");
     }
 }
 
@@ -149,14 +188,24 @@ async fn a_download_that_is_cut_anywhere_is_whole_or_an_error() {
         let (_, sessions) = ours.faulty([Plan::good(), plan, Plan::good()]);
         let session = support::session(&sessions, &ours.access).await;
         let (near, mut far) = tokio::io::duplex(1 << 20);
-        let downloaded = session.download(DownloadRequest::new("file"), Box::new(near)).await;
+        let downloaded = session
+            .download(DownloadRequest::new("file"), Box::new(near))
+            .await;
         let mut there = Vec::new();
-        tokio::io::AsyncReadExt::read_to_end(&mut far, &mut there).await.unwrap();
+        tokio::io::AsyncReadExt::read_to_end(&mut far, &mut there)
+            .await
+            .unwrap();
         match downloaded {
             Ok(length) => assert!(length == data.len() as u64 && there == data),
-            Err(error) => assert!(matches!(error, Error::Transfer(_) | Error::Connection(_)), "{error:?}"),
+            Err(error) => assert!(
+                matches!(error, Error::Transfer(_) | Error::Connection(_)),
+                "{error:?}"
+            ),
         }
-        assert!(data.starts_with(&there), "what came before the cut is right");
+        assert!(
+            data.starts_with(&there),
+            "what came before the cut is right"
+        );
     }
 }
 
@@ -170,7 +219,10 @@ async fn a_writer_that_waits_for_room_learns_of_the_loss() {
         let mut request = ExecRequest::shell("echo begun; sleep 60");
         request.stdin = true;
         let mut process = session.exec(request).await.unwrap();
-        assert!(matches!(process.next().await, Some(Ok(ExecEvent::Stdout(_)))));
+        assert!(matches!(
+            process.next().await,
+            Some(Ok(ExecEvent::Stdout(_)))
+        ));
         let mut stdin = process.take_stdin().unwrap();
         for stream in connector.streams() {
             stream.fail(Way::Out, Fault::Stall);
@@ -183,10 +235,25 @@ async fn a_writer_that_waits_for_room_learns_of_the_loss() {
             drop(process);
         } else {
             switch.fail(Way::In, Fault::Cut);
-            let lost = tokio::time::timeout(LONG, process.wait()).await.expect("it waits").unwrap_err();
-            assert!(matches!(lost, Error::Command { cause: CommandCause::Lost, .. }), "{lost}");
+            let lost = tokio::time::timeout(LONG, process.wait())
+                .await
+                .expect("it waits")
+                .unwrap_err();
+            assert!(
+                matches!(
+                    lost,
+                    Error::Command {
+                        cause: CommandCause::Lost,
+                        ..
+                    }
+                ),
+                "{lost}"
+            );
         }
-        let written = tokio::time::timeout(LONG, writing).await.expect("the writer waits for ever").unwrap();
+        let written = tokio::time::timeout(LONG, writing)
+            .await
+            .expect("the writer waits for ever")
+            .unwrap();
         assert!(written.is_err());
         for stream in connector.streams() {
             stream.heal();

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sandbox_core::{
-    ByteStream, ConnectionStage, Connector, Deadline, Endpoint, Error, HostKeyProbe, Result, SessionSource,
+    ByteStream, ConnectionStage, Connector, Deadline, Endpoint, Error, HostKeyProbe, Result,
+    SessionSource,
 };
 use sandbox_ssh::{SshHostKeys, SshOptions, SshSessions, TcpConnector};
 use support::Ours;
@@ -35,7 +36,11 @@ struct TwoWays {
 
 #[async_trait]
 impl Connector for TwoWays {
-    async fn connect(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<Box<dyn ByteStream>> {
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        deadline: Deadline,
+    ) -> Result<Box<dyn ByteStream>> {
         match (&self.right, self.astray.load(Ordering::Relaxed)) {
             (Some(right), 1..) => right.connect(endpoint, deadline).await,
             _ => self.wrong.connect(endpoint, deadline).await,
@@ -52,9 +57,15 @@ async fn what_answers_with_another_key_is_left_for_another_way() {
     let (ours, other) = (Ours::new(), Ours::new());
     for right in [Some(Arc::clone(&ours.connector)), None] {
         let wrong = Arc::clone(&other.connector);
-        let connector = Arc::new(TwoWays { wrong, right, astray: AtomicUsize::new(0) });
+        let connector = Arc::new(TwoWays {
+            wrong,
+            right,
+            astray: AtomicUsize::new(0),
+        });
         let sessions = SshSessions::new(Arc::clone(&connector) as _, SshOptions::default());
-        let session = sessions.session(Arc::clone(&ours.access), Deadline::after(LONG)).await;
+        let session = sessions
+            .session(Arc::clone(&ours.access), Deadline::after(LONG))
+            .await;
         assert_eq!(connector.astray.load(Ordering::Relaxed), 1);
         match session {
             Ok(session) => assert_eq!(sh(&session, "echo right").await, "right\n"),
@@ -64,7 +75,11 @@ async fn what_answers_with_another_key_is_left_for_another_way() {
             }
         }
     }
-    assert_eq!(other.connector.connections.load(Ordering::Relaxed), 2, "nobody was asked twice");
+    assert_eq!(
+        other.connector.connections.load(Ordering::Relaxed),
+        2,
+        "nobody was asked twice"
+    );
 }
 
 /// A way at whose end nobody is yet.
@@ -77,7 +92,11 @@ struct Slow {
 
 #[async_trait]
 impl Connector for Slow {
-    async fn connect(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<Box<dyn ByteStream>> {
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        deadline: Deadline,
+    ) -> Result<Box<dyn ByteStream>> {
         match self.tried.fetch_add(1, Ordering::Relaxed) {
             0 => std::future::pending().await,
             _ => self.way.connect(endpoint, deadline).await,
@@ -101,7 +120,10 @@ async fn waiting_for_a_server_leads_nobody_astray() {
     let mut options = SshOptions::default();
     options.connect_timeout = Duration::from_secs(2);
     let sessions = SshSessions::new(Arc::clone(&connector) as _, options);
-    let session = sessions.session(Arc::clone(&ours.access), Deadline::after(LONG)).await.unwrap();
+    let session = sessions
+        .session(Arc::clone(&ours.access), Deadline::after(LONG))
+        .await
+        .unwrap();
     assert_eq!(sh(&session, "echo there").await, "there\n");
     assert!(connector.tried.load(Ordering::Relaxed) > 1);
     assert_eq!(connector.astray.load(Ordering::Relaxed), 0);
@@ -112,27 +134,55 @@ async fn a_host_key_is_learned_without_logging_in() {
     let keys = support::daemon::Keys::new();
     let ours = Ours::with_keys(&keys, |config| config);
     let learn = async |deadline| {
-        let stream = ours.connector.connect(&ours.access.endpoint, deadline).await?;
+        let stream = ours
+            .connector
+            .connect(&ours.access.endpoint, deadline)
+            .await?;
         SshHostKeys::new().host_key(stream, deadline).await
     };
-    assert_eq!(learn(Deadline::after(LONG)).await.unwrap(), keys.host.public);
+    assert_eq!(
+        learn(Deadline::after(LONG)).await.unwrap(),
+        keys.host.public
+    );
     // Its end of the stream is closed then, and nothing goes on by itself.
-    while ours.connector.served.lock().await.join_next().await.is_some() {}
+    while ours
+        .connector
+        .served
+        .lock()
+        .await
+        .join_next()
+        .await
+        .is_some()
+    {}
 
     if let Some(sshd) = support::openssh::start_with(&keys, &[]) {
         let deadline = Deadline::after(LONG);
-        let stream = TcpConnector.connect(&sshd.access.endpoint, deadline).await.unwrap();
-        assert_eq!(SshHostKeys::new().host_key(stream, deadline).await.unwrap(), keys.host.public);
+        let stream = TcpConnector
+            .connect(&sshd.access.endpoint, deadline)
+            .await
+            .unwrap();
+        assert_eq!(
+            SshHostKeys::new().host_key(stream, deadline).await.unwrap(),
+            keys.host.public
+        );
     }
 }
 
 #[tokio::test]
 async fn what_is_no_ssh_server_tells_no_key() {
-    for said in [&b""[..], b"SSH-2.0-gone\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-1.5-old\r\n"] {
+    for said in [
+        &b""[..],
+        b"SSH-2.0-gone\r\n",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"SSH-1.5-old\r\n",
+    ] {
         let (near, mut far) = tokio::io::duplex(4096);
         far.write_all(said).await.unwrap();
         drop(far);
-        let error = SshHostKeys::new().host_key(Box::new(near), Deadline::after(LONG)).await.unwrap_err();
+        let error = SshHostKeys::new()
+            .host_key(Box::new(near), Deadline::after(LONG))
+            .await
+            .unwrap_err();
         assert_eq!(stage(&error), ConnectionStage::Dial, "{said:?}: {error}");
     }
     let (near, mut far) = tokio::io::duplex(4096);

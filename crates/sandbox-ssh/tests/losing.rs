@@ -10,7 +10,13 @@ use support::contract::{get, pattern, put, reason, sh};
 use tokio::io::AsyncWriteExt;
 
 fn is_lost(error: &Error) -> bool {
-    matches!(error, Error::Command { cause: CommandCause::Lost, .. })
+    matches!(
+        error,
+        Error::Command {
+            cause: CommandCause::Lost,
+            ..
+        }
+    )
 }
 
 #[tokio::test]
@@ -18,14 +24,20 @@ async fn a_connection_lost_during_a_command_is_an_error() {
     let ours = Ours::new();
     let session = ours.session().await;
     for _ in 0..3 {
-        let mut process = session.exec(ExecRequest::shell("echo begun; sleep 60")).await.unwrap();
+        let mut process = session
+            .exec(ExecRequest::shell("echo begun; sleep 60"))
+            .await
+            .unwrap();
         process.next().await.unwrap().unwrap();
         let cut = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             ours.connector.cut().await;
         };
-        let (output, end, ()) =
-            tokio::join!(session.output(ExecRequest::shell("sleep 60"), 100), process.wait(), cut);
+        let (output, end, ()) = tokio::join!(
+            session.output(ExecRequest::shell("sleep 60"), 100),
+            process.wait(),
+            cut
+        );
         assert!(is_lost(&end.unwrap_err()));
         assert!(is_lost(&output.unwrap_err()));
         // The next command gets another connection.
@@ -51,7 +63,10 @@ async fn a_command_is_never_run_twice() {
         let ran = std::fs::read_to_string(ours.home.path().join(&name)).unwrap_or_default();
         assert!(ran.len() <= 2, "{name} ran twice");
         if let Ok(output) = output {
-            assert_eq!((ran.as_str(), output.stdout_lossy().as_str()), ("x\n", "done\n"));
+            assert_eq!(
+                (ran.as_str(), output.stdout_lossy().as_str()),
+                ("x\n", "done\n")
+            );
             told += 1;
         }
     }
@@ -60,14 +75,25 @@ async fn a_command_is_never_run_twice() {
 
 #[tokio::test]
 async fn a_server_that_is_killed_is_an_error() {
-    let Some(mut sshd) = support::openssh::start(&[]) else { return };
+    let Some(mut sshd) = support::openssh::start(&[]) else {
+        return;
+    };
     let session = sshd.session().await;
-    let mut process = session.exec(ExecRequest::shell("echo begun; sleep 60")).await.unwrap();
-    assert!(matches!(process.next().await, Some(Ok(ExecEvent::Stdout(_)))));
+    let mut process = session
+        .exec(ExecRequest::shell("echo begun; sleep 60"))
+        .await
+        .unwrap();
+    assert!(matches!(
+        process.next().await,
+        Some(Ok(ExecEvent::Stdout(_)))
+    ));
     put(&session, "file", b"x").await;
     sshd.kill();
     assert!(is_lost(&process.wait().await.unwrap_err()));
-    let error = session.output(ExecRequest::argv(["true"]), 100).await.unwrap_err();
+    let error = session
+        .output(ExecRequest::argv(["true"]), 100)
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Connection(_)), "{error}");
     session.stat("file", true).await.unwrap_err();
 }
@@ -85,7 +111,10 @@ async fn a_transfer_that_is_cut_leaves_the_former_file() {
         // Enough for the loss to be noticed; the source is not read to its end then.
         while far.write_all(&[0; 10_000]).await.is_ok() {}
     };
-    let (result, ()) = tokio::join!(session.upload(UploadRequest::new("file"), Box::new(near)), feed);
+    let (result, ()) = tokio::join!(
+        session.upload(UploadRequest::new("file"), Box::new(near)),
+        feed
+    );
     assert_eq!(reason(&result.unwrap_err()), TransferReason::Lost);
     assert_eq!(get(&session, "file").await.unwrap(), b"former");
 
@@ -111,6 +140,8 @@ async fn a_lost_stream_is_an_error_not_an_end() {
     let mut stream = session.open_stream("127.0.0.1", port).await.unwrap();
     let _peer = listener.accept().await.unwrap();
     ours.connector.cut().await;
-    let error = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 8]).await.unwrap_err();
+    let error = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 8])
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }

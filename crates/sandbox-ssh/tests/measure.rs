@@ -19,7 +19,12 @@ const SIZE: u64 = 256 << 20;
 fn report(what: &str, mut times: Vec<Duration>) {
     times.sort();
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3;
-    eprintln!("{what}: p50 {:.3} ms, p99 {:.3} ms ({} times)", at(0.5), at(0.99), times.len());
+    eprintln!(
+        "{what}: p50 {:.3} ms, p99 {:.3} ms ({} times)",
+        at(0.5),
+        at(0.99),
+        times.len()
+    );
 }
 
 async fn measure(name: &str, session: Arc<dyn Session>) {
@@ -38,7 +43,16 @@ async fn measure(name: &str, session: Arc<dyn Session>) {
     let mut times = Vec::new();
     for _ in 0..200 {
         let begun = Instant::now();
-        assert!(session.exec(ExecRequest::argv(["true"])).await.unwrap().wait().await.unwrap().success());
+        assert!(
+            session
+                .exec(ExecRequest::argv(["true"]))
+                .await
+                .unwrap()
+                .wait()
+                .await
+                .unwrap()
+                .success()
+        );
         times.push(begun.elapsed());
     }
     report(&format!("{name}: exec(true)"), times);
@@ -60,13 +74,22 @@ async fn measure(name: &str, session: Arc<dyn Session>) {
         let before = cpu();
         let begun = Instant::now();
         let from = Box::new(tokio::io::AsyncReadExt::take(tokio::io::repeat(7), SIZE));
-        session.upload(UploadRequest::new("large"), from).await.unwrap();
+        session
+            .upload(UploadRequest::new("large"), from)
+            .await
+            .unwrap();
         let up = rate(begun);
         let begun = Instant::now();
-        session.download(DownloadRequest::new("large"), Box::new(tokio::io::sink())).await.unwrap();
+        session
+            .download(DownloadRequest::new("large"), Box::new(tokio::io::sink()))
+            .await
+            .unwrap();
         let down = rate(begun);
         let begun = Instant::now();
-        let output = session.output(ExecRequest::shell(format!("head -c {SIZE} large")), 1000).await.unwrap();
+        let output = session
+            .output(ExecRequest::shell(format!("head -c {SIZE} large")), 1000)
+            .await
+            .unwrap();
         assert!(output.status.success());
         let read = rate(begun);
         let cpu = cpu() - before;
@@ -81,14 +104,17 @@ async fn measure(name: &str, session: Arc<dyn Session>) {
 /// Seconds of processor time of this process.
 fn cpu() -> f64 {
     let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).unwrap();
-    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    let seconds =
+        |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "measures"]
 async fn openssh() {
-    let Some(sshd) = support::openssh::start(&[]) else { return };
+    let Some(sshd) = support::openssh::start(&[]) else {
+        return;
+    };
     let mut times = Vec::new();
     for _ in 0..20 {
         let sessions = sshd.sessions();

@@ -1,7 +1,11 @@
 //! What connections and commands take of this process's memory; the server runs in another. Not run
 //! with the tests, for it takes minutes. docs/BENCHMARKS.md says how to run it and what came out.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "nothing depends on it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "nothing depends on it"
+)]
 
 mod support;
 
@@ -36,8 +40,10 @@ impl Drop for Apart {
 impl Apart {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let keys =
-            support::daemon::Keys { host: KeyPair::generate().unwrap(), user: KeyPair::generate().unwrap() };
+        let keys = support::daemon::Keys {
+            host: KeyPair::generate().unwrap(),
+            user: KeyPair::generate().unwrap(),
+        };
         support::daemon::write_private(&directory.path().join("host"), keys.host.private.expose());
         std::fs::write(directory.path().join("user"), keys.user.public.as_str()).unwrap();
         let child = Command::new(std::env::current_exe().unwrap())
@@ -49,34 +55,54 @@ impl Apart {
         let address = directory.path().join("address");
         let begun = Instant::now();
         while !address.exists() {
-            assert!(begun.elapsed() < Duration::from_secs(30), "the server does not start");
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "the server does not start"
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
         let endpoint = Endpoint::Tcp(std::fs::read_to_string(&address).unwrap().parse().unwrap());
-        Self { child, keys, endpoint, _directory: directory }
+        Self {
+            child,
+            keys,
+            endpoint,
+            _directory: directory,
+        }
     }
 
     /// One more sandbox, as far as a client can tell.
     fn sandbox(&self) -> Arc<Access> {
-        support::access(self.keys.host.public.clone(), self.keys.user.private.clone(), self.endpoint.clone())
+        support::access(
+            self.keys.host.public.clone(),
+            self.keys.user.private.clone(),
+            self.endpoint.clone(),
+        )
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "is the server of the others"]
 async fn the_server_itself() {
-    let Some(directory) = std::env::var_os(SERVE).map(PathBuf::from) else { return };
+    let Some(directory) = std::env::var_os(SERVE).map(PathBuf::from) else {
+        return;
+    };
     more_files();
     let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
     let home = directory.join("home");
-    let config =
-        ServerConfig::new(PrivateKey::from_openssh(read("host")).unwrap(), vec![read("user")], &home)
-            .with_max_pending_logins(4096)
-            .with_env([("PATH".into(), std::env::var_os("PATH").unwrap_or_default())]);
+    let config = ServerConfig::new(
+        PrivateKey::from_openssh(read("host")).unwrap(),
+        vec![read("user")],
+        &home,
+    )
+    .with_max_pending_logins(4096)
+    .with_env([("PATH".into(), std::env::var_os("PATH").unwrap_or_default())]);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     write_whole(&directory.join("address"), &address);
-    Server::new(config).unwrap().serve_tcp(listener, std::future::pending()).await;
+    Server::new(config)
+        .unwrap()
+        .serve_tcp(listener, std::future::pending())
+        .await;
 }
 
 /// Appears with all of its content.
@@ -113,11 +139,19 @@ async fn idle_connections() {
         }
         let connected = resident();
         for session in &held {
-            session.output(ExecRequest::argv(["true"]), 1000).await.unwrap().check().unwrap();
+            session
+                .output(ExecRequest::argv(["true"]), 1000)
+                .await
+                .unwrap()
+                .check()
+                .unwrap();
         }
         let used = resident();
         let slope = before.map_or(String::new(), |(earlier, bytes)| {
-            format!(", {} KiB for each since", (used - bytes) / (count - earlier) as u64 / 1024)
+            format!(
+                ", {} KiB for each since",
+                (used - bytes) / (count - earlier) as u64 / 1024
+            )
         });
         eprintln!(
             "{count} connections: {} KiB resident, {} KiB when each had run a command{slope}",
@@ -126,7 +160,11 @@ async fn idle_connections() {
         );
         before = Some((count, used));
     }
-    let connections: usize = sessions.status().iter().map(|status| status.commands.connections).sum();
+    let connections: usize = sessions
+        .status()
+        .iter()
+        .map(|status| status.commands.connections)
+        .sum();
     assert_eq!(connections, 1000);
 }
 
@@ -150,7 +188,12 @@ async fn many_commands() {
         }
         let callers = (0..8).map(|_| async {
             for _ in 0..10_000 / 8 {
-                session.output(ExecRequest::argv(["true"]), 1000).await.unwrap().check().unwrap();
+                session
+                    .output(ExecRequest::argv(["true"]), 1000)
+                    .await
+                    .unwrap()
+                    .check()
+                    .unwrap();
             }
         });
         futures_util::future::join_all(callers).await;

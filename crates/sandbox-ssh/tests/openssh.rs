@@ -33,18 +33,29 @@ contract! {
     many_callers_share,
 }
 
-use sandbox_core::{Access, Error, ExecRequest, ExitStatus, JobId, Signal, TransferReason, UploadRequest};
+use sandbox_core::{
+    Access, Error, ExecRequest, ExitStatus, JobId, Signal, TransferReason, UploadRequest,
+};
 use support::contract::{no_temporary_files, put, reason, sh};
 
 const CAP: usize = 1 << 20;
 
 #[tokio::test]
 async fn what_openssh_cannot_do_is_said() {
-    let Some(sshd) = support::openssh::start(&["AcceptEnv ALLOWED_*", "PermitTTY no"]) else { return };
+    let Some(sshd) = support::openssh::start(&["AcceptEnv ALLOWED_*", "PermitTTY no"]) else {
+        return;
+    };
     let session = sshd.session().await;
     let mut request = ExecRequest::shell("echo $ALLOWED_ONE");
     request.env.set("ALLOWED_ONE", "1").unwrap();
-    assert_eq!(session.output(request.clone(), CAP).await.unwrap().stdout_lossy(), "1\n");
+    assert_eq!(
+        session
+            .output(request.clone(), CAP)
+            .await
+            .unwrap()
+            .stdout_lossy(),
+        "1\n"
+    );
     // What the server does not take, its shell does; but not under such names.
     for name in ["FOR-BIDDEN", "UID"] {
         let mut request = request.clone();
@@ -52,21 +63,40 @@ async fn what_openssh_cannot_do_is_said() {
         let error = session.output(request, CAP).await.unwrap_err();
         let text = error.to_string();
         assert!(matches!(error, Error::Unsupported { .. }), "{text}");
-        assert!(text.contains(name) && text.contains("OpenSSH") && !text.contains("secret"), "{text}");
+        assert!(
+            text.contains(name) && text.contains("OpenSSH") && !text.contains("secret"),
+            "{text}"
+        );
     }
 
     let mut request = ExecRequest::argv(["touch", "ran"]);
-    let size = sandbox_core::PtySize { columns: 80, rows: 24 };
-    request.pty = Some(sandbox_core::Pty { term: "dumb".into(), size });
+    let size = sandbox_core::PtySize {
+        columns: 80,
+        rows: 24,
+    };
+    request.pty = Some(sandbox_core::Pty {
+        term: "dumb".into(),
+        size,
+    });
     let error = session.exec(request).await.unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }), "{error}");
-    assert_eq!(sh(&session, "ls").await, "", "without its terminal, the command is not run");
+    assert_eq!(
+        sh(&session, "ls").await,
+        "",
+        "without its terminal, the command is not run"
+    );
 
     let id = JobId::generate().unwrap();
     for error in [
-        session.start_job(&id, ExecRequest::argv(["touch", "ran"])).await.unwrap_err(),
+        session
+            .start_job(&id, ExecRequest::argv(["touch", "ran"]))
+            .await
+            .unwrap_err(),
         session.jobs().await.unwrap_err(),
-        session.attach_job(&id, Default::default()).await.unwrap_err(),
+        session
+            .attach_job(&id, Default::default())
+            .await
+            .unwrap_err(),
     ] {
         assert!(matches!(error, Error::Unsupported { .. }), "{error}");
         assert!(error.to_string().contains("sandbox-sshd"), "{error}");
@@ -78,17 +108,29 @@ async fn what_openssh_cannot_do_is_said() {
 #[tokio::test]
 async fn signals_arrive() {
     use std::os::unix::fs::PermissionsExt;
-    let Some(sshd) = support::openssh::start(&[]) else { return };
+    let Some(sshd) = support::openssh::start(&[]) else {
+        return;
+    };
     let begun = ExecRequest::shell("echo begun; sleep 60");
     if support::user() == "root" {
         let mut process = sshd.session().await.exec(begun.clone()).await.unwrap();
         process.next().await.unwrap().unwrap();
         process.control().signal(Signal::Term).await.unwrap();
-        assert_eq!(process.wait().await.unwrap(), ExitStatus::Signal(Signal::Term));
+        assert_eq!(
+            process.wait().await.unwrap(),
+            ExitStatus::Signal(Signal::Term)
+        );
     }
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(sshd.directory.path(), open).unwrap();
-    let Access { id, uid, host_key, client_key, endpoint, .. } = sshd.access.as_ref();
+    let Access {
+        id,
+        uid,
+        host_key,
+        client_key,
+        endpoint,
+        ..
+    } = sshd.access.as_ref();
     let access = Access {
         id: id.clone(),
         uid: uid.clone(),
@@ -101,7 +143,10 @@ async fn signals_arrive() {
     let mut process = session.exec(begun).await.unwrap();
     process.next().await.unwrap().unwrap();
     process.control().signal(Signal::Term).await.unwrap();
-    assert_eq!(process.wait().await.unwrap(), ExitStatus::Signal(Signal::Term));
+    assert_eq!(
+        process.wait().await.unwrap(),
+        ExitStatus::Signal(Signal::Term)
+    );
 }
 
 #[tokio::test]
@@ -110,20 +155,33 @@ async fn a_terminal_with_variables_needs_stty() {
     let shell = sandbox_testkit::peers::find("sh").unwrap();
     std::os::unix::fs::symlink(shell, programs.path().join("sh")).unwrap();
     let path = format!("SetEnv PATH={}", programs.path().display());
-    let Some(sshd) = support::openssh::start(&[path.as_str()]) else { return };
+    let Some(sshd) = support::openssh::start(&[path.as_str()]) else {
+        return;
+    };
     let mut request = ExecRequest::shell("echo ran");
     request.env.set("SECRET", "secret").unwrap();
-    let size = sandbox_core::PtySize { columns: 80, rows: 24 };
-    request.pty = Some(sandbox_core::Pty { term: "dumb".into(), size });
+    let size = sandbox_core::PtySize {
+        columns: 80,
+        rows: 24,
+    };
+    request.pty = Some(sandbox_core::Pty {
+        term: "dumb".into(),
+        size,
+    });
     let output = sshd.session().await.output(request, CAP).await.unwrap();
     let text = output.stdout_lossy();
     assert_eq!(output.status, ExitStatus::Code(126), "{text}");
-    assert!(text.contains("stty") && !text.contains("ran\r") && !text.contains("secret"), "{text}");
+    assert!(
+        text.contains("stty") && !text.contains("ran\r") && !text.contains("secret"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
 async fn a_server_without_sftp_is_explained() {
-    let Some(sshd) = support::openssh::start(&["Subsystem other /bin/false"]) else { return };
+    let Some(sshd) = support::openssh::start(&["Subsystem other /bin/false"]) else {
+        return;
+    };
     let session = sshd.session().await;
     for _ in 0..3 {
         let error = session.stat(".", true).await.unwrap_err();
@@ -131,29 +189,46 @@ async fn a_server_without_sftp_is_explained() {
         assert!(error.to_string().contains("SFTP"), "{error}");
     }
     // One that is promised and does not run.
-    let Some(sshd) = support::openssh::start(&["Subsystem sftp /bin/false"]) else { return };
+    let Some(sshd) = support::openssh::start(&["Subsystem sftp /bin/false"]) else {
+        return;
+    };
     let error = sshd.session().await.stat(".", true).await.unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_server_for_files_only_runs_no_command() {
-    let Some(sshd) = support::openssh::start(&["ForceCommand internal-sftp"]) else { return };
+    let Some(sshd) = support::openssh::start(&["ForceCommand internal-sftp"]) else {
+        return;
+    };
     let session = sshd.session().await;
     put(&session, "file", b"x").await;
-    session.output(ExecRequest::argv(["touch", "ran"]), CAP).await.map(drop).ok();
+    session
+        .output(ExecRequest::argv(["touch", "ran"]), CAP)
+        .await
+        .map(drop)
+        .ok();
     session.remove_file("ran").await.unwrap_err();
 }
 
 #[tokio::test]
 async fn a_full_disk_is_told() {
-    let Some(sshd) = support::openssh::start(&[]) else { return };
+    let Some(sshd) = support::openssh::start(&[]) else {
+        return;
+    };
     let session = sshd.session().await;
     // In the server's own mount namespace: it goes with the server.
-    sh(&session, "mkdir small && mount -t tmpfs -o size=1m tmpfs small").await;
+    sh(
+        &session,
+        "mkdir small && mount -t tmpfs -o size=1m tmpfs small",
+    )
+    .await;
     put(&session, "small/file", b"former").await;
     let from = Box::new(std::io::Cursor::new(vec![1; 4 << 20]));
-    let error = session.upload(UploadRequest::new("small/file"), from).await.unwrap_err();
+    let error = session
+        .upload(UploadRequest::new("small/file"), from)
+        .await
+        .unwrap_err();
     assert_eq!(reason(&error), TransferReason::NoSpace, "{error}");
     assert_eq!(sh(&session, "cat small/file").await, "former");
     for _ in 0..100 {
@@ -167,9 +242,14 @@ async fn a_full_disk_is_told() {
 
 #[tokio::test]
 async fn permissions_are_told() {
-    let Some(sshd) = support::openssh::start(&[]) else { return };
+    let Some(sshd) = support::openssh::start(&[]) else {
+        return;
+    };
     let session = sshd.session().await;
-    let error = session.upload(UploadRequest::new("/sys/sandbox"), Box::new(&b"x"[..])).await.unwrap_err();
+    let error = session
+        .upload(UploadRequest::new("/sys/sandbox"), Box::new(&b"x"[..]))
+        .await
+        .unwrap_err();
     assert_eq!(reason(&error), TransferReason::PermissionDenied, "{error}");
     no_temporary_files(&session).await;
 }

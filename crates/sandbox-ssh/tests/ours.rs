@@ -36,8 +36,8 @@ contract! {
 use std::time::Duration;
 
 use sandbox_core::{
-    AttachOptions, CommandCause, Error, ExecEvent, ExecRequest, ExitStatus, JobId, Process, SessionSource,
-    Signal,
+    AttachOptions, CommandCause, Error, ExecEvent, ExecRequest, ExitStatus, JobId, Process,
+    SessionSource, Signal,
 };
 use support::Ours;
 use support::contract::sh;
@@ -49,9 +49,15 @@ async fn what_cannot_run_says_so() {
     let ours = Ours::new();
     let session = ours.session().await;
     let status = async |request| session.output(request, CAP).await.unwrap().status;
-    assert_eq!(status(ExecRequest::argv(["no-such-program"])).await, ExitStatus::Code(127));
+    assert_eq!(
+        status(ExecRequest::argv(["no-such-program"])).await,
+        ExitStatus::Code(127)
+    );
     sh(&session, "echo text > not-executable").await;
-    assert_eq!(status(ExecRequest::argv(["./not-executable"])).await, ExitStatus::Code(126));
+    assert_eq!(
+        status(ExecRequest::argv(["./not-executable"])).await,
+        ExitStatus::Code(126)
+    );
 }
 
 #[tokio::test]
@@ -93,7 +99,8 @@ async fn an_unread_command_can_be_signalled() {
 /// Whether a process is there and is no zombie.
 fn lives(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 async fn until_dead(pid: &str) {
@@ -114,19 +121,34 @@ async fn a_time_out_and_a_drop_end_the_whole_group() {
         let text = std::fs::read_to_string(ours.home.path().join(file)).unwrap_or_default();
         text.lines().map(str::to_owned).collect::<Vec<_>>()
     };
-    let line = |file: &str| format!("sleep 100 & echo $! > {file}; echo $$ >> {file}; echo begun; sleep 100");
+    let line = |file: &str| {
+        format!("sleep 100 & echo $! > {file}; echo $$ >> {file}; echo begun; sleep 100")
+    };
 
     let mut request = ExecRequest::shell(line("one"));
     request.timeout = Some(Duration::from_secs(1));
     let error = session.output(request, CAP).await.unwrap_err();
-    assert!(matches!(error, Error::Command { cause: CommandCause::TimedOut { .. }, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::Command {
+                cause: CommandCause::TimedOut { .. },
+                ..
+            }
+        ),
+        "{error}"
+    );
 
     let mut process = session.exec(ExecRequest::shell(line("two"))).await.unwrap();
     process.next().await.unwrap().unwrap();
     drop(process);
 
     let run = session.output(ExecRequest::shell(line("three")), CAP);
-    assert!(tokio::time::timeout(Duration::from_secs(1), run).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), run)
+            .await
+            .is_err()
+    );
 
     for file in ["one", "two", "three"] {
         let pids = pids(file);
@@ -146,7 +168,16 @@ async fn a_time_out_reaches_a_command_whose_output_is_not_read() {
     let process = session.exec(request).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let error = rest(process).await.unwrap_err();
-    assert!(matches!(error, Error::Command { cause: CommandCause::TimedOut { .. }, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::Command {
+                cause: CommandCause::TimedOut { .. },
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert_eq!(sh(&session, "echo on").await, "on\n");
 }
 
@@ -163,10 +194,19 @@ async fn jobs_outlive_their_client() {
     let session = ours.session().await;
     let jobs = session.jobs().await.unwrap();
     assert_eq!((jobs.len(), jobs[0].id.as_str()), (1, id.as_str()));
-    let output = session.attach_job(&id, AttachOptions::follow()).await.unwrap().output(CAP).await.unwrap();
+    let output = session
+        .attach_job(&id, AttachOptions::follow())
+        .await
+        .unwrap()
+        .output(CAP)
+        .await
+        .unwrap();
     assert_eq!(output.stdout_lossy(), "begun\nend\n");
     assert_eq!(output.status, ExitStatus::Code(6));
-    let wait = session.attach_job(&id, AttachOptions::wait()).await.unwrap();
+    let wait = session
+        .attach_job(&id, AttachOptions::wait())
+        .await
+        .unwrap();
     assert_eq!(wait.wait().await.unwrap(), ExitStatus::Code(6));
     assert_eq!(session.jobs().await.unwrap()[0].exit_code, Some(6));
 
@@ -176,8 +216,20 @@ async fn jobs_outlive_their_client() {
         Err(error) => error,
     };
     assert!(matches!(error, Error::Command { .. }), "{error}");
-    let error = session.start_job(&missing, ExecRequest::argv(["no-such-program"])).await.unwrap_err();
-    assert!(matches!(error, Error::Command { cause: CommandCause::NotStarted { .. }, .. }), "{error}");
+    let error = session
+        .start_job(&missing, ExecRequest::argv(["no-such-program"]))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Command {
+                cause: CommandCause::NotStarted { .. },
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -185,10 +237,19 @@ async fn a_running_job_is_looked_at_and_signalled() {
     let ours = Ours::new();
     let session = ours.session().await;
     let id = JobId::generate().unwrap();
-    session.start_job(&id, ExecRequest::shell("echo begun; sleep 100")).await.unwrap();
-    let mut follow = session.attach_job(&id, AttachOptions::follow()).await.unwrap();
+    session
+        .start_job(&id, ExecRequest::shell("echo begun; sleep 100"))
+        .await
+        .unwrap();
+    let mut follow = session
+        .attach_job(&id, AttachOptions::follow())
+        .await
+        .unwrap();
     follow.next().await.unwrap().unwrap();
-    let mut snapshot = session.attach_job(&id, AttachOptions::snapshot()).await.unwrap();
+    let mut snapshot = session
+        .attach_job(&id, AttachOptions::snapshot())
+        .await
+        .unwrap();
     let mut seen = Vec::new();
     while let Some(event) = snapshot.next().await {
         match event.unwrap() {
@@ -198,7 +259,10 @@ async fn a_running_job_is_looked_at_and_signalled() {
     }
     assert_eq!(seen, b"begun\n", "and no end, for it has none");
     follow.control().signal(Signal::Kill).await.unwrap();
-    assert_eq!(rest(follow).await.unwrap(), ExitStatus::Signal(Signal::Kill));
+    assert_eq!(
+        rest(follow).await.unwrap(),
+        ExitStatus::Signal(Signal::Kill)
+    );
 }
 
 #[tokio::test]
@@ -206,7 +270,8 @@ async fn a_server_of_few_channels_serves_many_and_forgets_none() {
     let ours = Ours::with(|config| config.with_max_channels(3));
     let mut options = sandbox_ssh::SshOptions::default();
     (options.connections, options.max_connections) = (1, 1);
-    let sessions = sandbox_ssh::SshSessions::new(std::sync::Arc::clone(&ours.connector) as _, options);
+    let sessions =
+        sandbox_ssh::SshSessions::new(std::sync::Arc::clone(&ours.connector) as _, options);
     let session = support::session(&sessions, &ours.access).await;
     support::contract::cancelled_calls_leak_no_channel(&session).await;
     support::contract::many_callers_share(&session).await;
@@ -238,7 +303,8 @@ impl tracing::Subscriber for Counter {
         }
         let mut find = Find(self.0, false);
         event.record(&mut find);
-        self.1.fetch_add(usize::from(find.1), std::sync::atomic::Ordering::Relaxed);
+        self.1
+            .fetch_add(usize::from(find.1), std::sync::atomic::Ordering::Relaxed);
     }
 
     fn enter(&self, _: &tracing::span::Id) {}
@@ -250,7 +316,10 @@ impl tracing::Subscriber for Counter {
 #[tokio::test]
 async fn the_server_closes_what_has_ended() {
     let closed = std::sync::Arc::default();
-    let counter = Counter("a channel is closed from this side", std::sync::Arc::clone(&closed));
+    let counter = Counter(
+        "a channel is closed from this side",
+        std::sync::Arc::clone(&closed),
+    );
     let _counting = tracing::subscriber::set_default(counter);
     let ours = Ours::new();
     let session = ours.session().await;
@@ -259,10 +328,24 @@ async fn the_server_closes_what_has_ended() {
         for output in futures_util::future::join_all((0..4).map(run)).await {
             assert!(output.unwrap().status.success());
         }
-        assert!(session.exec(ExecRequest::argv(["true"])).await.unwrap().wait().await.unwrap().success());
+        assert!(
+            session
+                .exec(ExecRequest::argv(["true"]))
+                .await
+                .unwrap()
+                .wait()
+                .await
+                .unwrap()
+                .success()
+        );
     }
     assert_eq!(closed.load(std::sync::atomic::Ordering::Relaxed), 0);
-    drop(session.exec(ExecRequest::argv(["sleep", "60"])).await.unwrap());
+    drop(
+        session
+            .exec(ExecRequest::argv(["sleep", "60"]))
+            .await
+            .unwrap(),
+    );
     for _ in 0..500 {
         if closed.load(std::sync::atomic::Ordering::Relaxed) == 1 {
             return;
@@ -282,7 +365,8 @@ fn ahead(ours: &Ours) -> sandbox_ssh::SshSessions {
 async fn until_kept(ours: &Ours, sessions: &sandbox_ssh::SshSessions, channels: usize) {
     for _ in 0..5000 {
         let commands = sessions.status()[0].commands;
-        if (commands.busy, commands.ahead, ours.server.status().channels) == (0, channels, channels) {
+        if (commands.busy, commands.ahead, ours.server.status().channels) == (0, channels, channels)
+        {
             return;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -305,7 +389,11 @@ async fn a_channel_is_open_for_the_next_command() {
         until_kept(&ours, &sessions, 1).await;
         let before = taken.load(std::sync::atomic::Ordering::Relaxed);
         assert_eq!(sh(&session, "echo $((6 * 7))").await, "42\n");
-        assert_eq!(taken.load(std::sync::atomic::Ordering::Relaxed), before + 1, "round {round}");
+        assert_eq!(
+            taken.load(std::sync::atomic::Ordering::Relaxed),
+            before + 1,
+            "round {round}"
+        );
     }
     support::contract::many_callers_share(&session).await;
     support::contract::cancelled_calls_leak_no_channel(&session).await;

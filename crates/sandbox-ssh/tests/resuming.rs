@@ -1,6 +1,10 @@
 //! Transfers that lose their connection and are continued, as the facade does it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests may panic as tests do"
+)]
 
 mod support;
 
@@ -58,7 +62,10 @@ fn damage(path: &Path) {
 fn was_lost(result: sandbox_core::Result<TransferReport>) {
     match result {
         Err(Error::Connection(_)) => {}
-        other => assert_eq!(reason(&other.expect_err("it was cut")), TransferReason::Lost),
+        other => assert_eq!(
+            reason(&other.expect_err("it was cut")),
+            TransferReason::Lost
+        ),
     }
 }
 
@@ -67,15 +74,35 @@ async fn an_upload(server: &Server, at: u64, between: Between) -> TransferReport
     let (local, data) = (directory.path().join("data"), pattern(LENGTH));
     std::fs::write(&local, &data).unwrap();
     std::fs::write(server.home.join("data"), "former").unwrap();
-    was_lost(cut(server, at, Way::Out).await.transfer().resume(true).upload(&local, "data").await);
-    assert_eq!(std::fs::read(server.home.join("data")).unwrap(), b"former", "a part was taken for all");
+    was_lost(
+        cut(server, at, Way::Out)
+            .await
+            .transfer()
+            .resume(true)
+            .upload(&local, "data")
+            .await,
+    );
+    assert_eq!(
+        std::fs::read(server.home.join("data")).unwrap(),
+        b"former",
+        "a part was taken for all"
+    );
     let partial = server.home.join(partial_name("data"));
     if between == Between::Damage {
         nobody_uses(&server.home).await;
         damage(&partial);
     }
-    let report = good(server).await.transfer().resume(true).upload(&local, "data").await.unwrap();
-    assert!(std::fs::read(server.home.join("data")).unwrap() == data, "cut at {at}, {between:?}");
+    let report = good(server)
+        .await
+        .transfer()
+        .resume(true)
+        .upload(&local, "data")
+        .await
+        .unwrap();
+    assert!(
+        std::fs::read(server.home.join("data")).unwrap() == data,
+        "cut at {at}, {between:?}"
+    );
     assert!(!partial.exists());
     assert_eq!(report.bytes, LENGTH as u64);
     report
@@ -85,7 +112,14 @@ async fn a_download(server: &Server, at: u64, between: Between) -> TransferRepor
     let directory = tempfile::tempdir().unwrap();
     let (local, data) = (directory.path().join("data"), pattern(LENGTH));
     std::fs::write(server.home.join("data"), &data).unwrap();
-    was_lost(cut(server, at, Way::In).await.transfer().resume(true).download("data", &local).await);
+    was_lost(
+        cut(server, at, Way::In)
+            .await
+            .transfer()
+            .resume(true)
+            .download("data", &local)
+            .await,
+    );
     assert!(!local.exists(), "a part was taken for all");
     let mut expected = data;
     if between == Between::Damage {
@@ -93,9 +127,22 @@ async fn a_download(server: &Server, at: u64, between: Between) -> TransferRepor
         damage(&server.home.join("data"));
         expected[100] ^= 1;
     }
-    let report = good(server).await.transfer().resume(true).download("data", &local).await.unwrap();
-    assert!(std::fs::read(&local).unwrap() == expected, "cut at {at}, {between:?}");
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left");
+    let report = good(server)
+        .await
+        .transfer()
+        .resume(true)
+        .download("data", &local)
+        .await
+        .unwrap();
+    assert!(
+        std::fs::read(&local).unwrap() == expected,
+        "cut at {at}, {between:?}"
+    );
+    assert_eq!(
+        std::fs::read_dir(directory.path()).unwrap().count(),
+        1,
+        "nothing else is left"
+    );
     assert_eq!(report.bytes, LENGTH as u64);
     report
 }
@@ -106,8 +153,14 @@ async fn whatever_the_cut(server: &Server, knows_hashes: bool) {
     let (mut continued, mut changed, mut unproved) = (0, 0, 0);
     for at in CUTS {
         for between in [Between::Nothing, Between::Damage] {
-            for report in [an_upload(server, at, between).await, a_download(server, at, between).await] {
-                assert!(between == Between::Nothing || report.resumed_at == 0, "what was changed was kept");
+            for report in [
+                an_upload(server, at, between).await,
+                a_download(server, at, between).await,
+            ] {
+                assert!(
+                    between == Between::Nothing || report.resumed_at == 0,
+                    "what was changed was kept"
+                );
                 continued += usize::from(report.resumed_at > 0);
                 changed += usize::from(report.discarded == Some(Discarded::Changed));
                 unproved += usize::from(report.discarded == Some(Discarded::Unproved));
@@ -115,8 +168,14 @@ async fn whatever_the_cut(server: &Server, knows_hashes: bool) {
         }
     }
     match knows_hashes {
-        true => assert!(continued >= 4 && changed >= 4 && unproved == 0, "{continued} {changed} {unproved}"),
-        false => assert!(continued == 0 && changed == 0 && unproved >= 8, "{continued} {changed} {unproved}"),
+        true => assert!(
+            continued >= 4 && changed >= 4 && unproved == 0,
+            "{continued} {changed} {unproved}"
+        ),
+        false => assert!(
+            continued == 0 && changed == 0 && unproved >= 8,
+            "{continued} {changed} {unproved}"
+        ),
     }
 }
 
@@ -127,7 +186,9 @@ async fn what_was_cut_is_continued() {
 
 #[tokio::test]
 async fn what_was_cut_is_continued_with_openssh() {
-    let Some(sshd) = support::openssh::start(&[]) else { return };
+    let Some(sshd) = support::openssh::start(&[]) else {
+        return;
+    };
     whatever_the_cut(&Server::another(&sshd), true).await;
 }
 
@@ -140,6 +201,8 @@ async fn what_was_cut_begins_anew_where_nothing_tells_hashes() {
         std::os::unix::fs::symlink(program, programs.path().join(name)).unwrap();
     }
     let path = format!("SetEnv PATH={}", programs.path().display());
-    let Some(sshd) = support::openssh::start(&[path.as_str()]) else { return };
+    let Some(sshd) = support::openssh::start(&[path.as_str()]) else {
+        return;
+    };
     whatever_the_cut(&Server::another(&sshd), false).await;
 }

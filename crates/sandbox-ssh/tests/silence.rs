@@ -1,6 +1,10 @@
 //! Peers that answer nothing, by a clock that is moved by hand.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests may panic as tests do"
+)]
 
 mod support;
 
@@ -9,8 +13,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sandbox_core::{
-    ByteStream, CommandCause, ConnectionStage, Connector, Deadline, Endpoint, Error, ExecRequest, Result,
-    SessionSource,
+    ByteStream, CommandCause, ConnectionStage, Connector, Deadline, Endpoint, Error, ExecRequest,
+    Result, SessionSource,
 };
 use sandbox_ssh::{SshOptions, SshSessions};
 use sandbox_testkit::faults::{Fault, Way};
@@ -20,14 +24,23 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 fn is_lost(error: &Error) -> bool {
-    matches!(error, Error::Command { cause: CommandCause::Lost, .. })
+    matches!(
+        error,
+        Error::Command {
+            cause: CommandCause::Lost,
+            ..
+        }
+    )
 }
 
 /// A command that waits until its connection is lost; when that was noticed.
 fn sleeping(session: &Arc<dyn sandbox_core::Session>) -> tokio::task::JoinHandle<(Error, Instant)> {
     let session = Arc::clone(session);
     tokio::spawn(async move {
-        let error = session.output(ExecRequest::shell("echo >> begun; sleep 1000"), 100).await.unwrap_err();
+        let error = session
+            .output(ExecRequest::shell("echo >> begun; sleep 1000"), 100)
+            .await
+            .unwrap_err();
         (error, Instant::now())
     })
 }
@@ -86,12 +99,25 @@ async fn a_server_that_answers_only_other_things_is_not_given_up() {
     let keys = support::daemon::Keys::new();
     let connector = Arc::new(Deaf(keys.host.private.clone()));
     let sessions = SshSessions::new(connector as _, SshOptions::default());
-    let access = support::access(keys.host.public, keys.user.private, Endpoint::Memory("deaf".into()));
+    let access = support::access(
+        keys.host.public,
+        keys.user.private,
+        Endpoint::Memory("deaf".into()),
+    );
     let session = support::session(&sessions, &access).await;
     let begun = Instant::now();
-    let error = session.output(ExecRequest::argv(["true"]), 100).await.unwrap_err();
-    assert!(matches!(&error, Error::Connection(error) if error.stage == ConnectionStage::Channel), "{error}");
-    assert!(error.to_string().contains("did not answer within 15s"), "{error}");
+    let error = session
+        .output(ExecRequest::argv(["true"]), 100)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::Connection(error) if error.stage == ConnectionStage::Channel),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("did not answer within 15s"),
+        "{error}"
+    );
     assert!(error.is_retryable());
     assert_eq!(begun.elapsed().as_secs(), 15);
     assert_eq!(sessions.status()[0].commands.connections, 1);
@@ -173,12 +199,19 @@ async fn a_peer_that_floods_instead_of_speaking_ssh_is_given_up() {
     for (first, again) in [
         (&b""[..], &b"hello there\r\n"[..]),
         (b"", b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
-        (b"SSH-2.0-flood\r\n", b"\x00\x00\x00\x0c\x0a\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"),
+        (
+            b"SSH-2.0-flood\r\n",
+            b"\x00\x00\x00\x0c\x0a\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+        ),
         (b"SSH-2.0-flood\r\n", b"\xff\xfe\xfd\xfc\xfb"),
     ] {
         let sessions = SshSessions::new(Arc::new(Flood(first, again)), SshOptions::default());
         let keys = support::daemon::Keys::new();
-        let access = support::access(keys.host.public, keys.user.private, Endpoint::Memory("flood".into()));
+        let access = support::access(
+            keys.host.public,
+            keys.user.private,
+            Endpoint::Memory("flood".into()),
+        );
         let deadline = Deadline::after(Duration::from_millis(700));
         let error = sessions.session(access, deadline).await.unwrap_err();
         assert!(matches!(&error, Error::Connection(_)), "{error:?}");

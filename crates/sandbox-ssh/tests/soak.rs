@@ -1,6 +1,10 @@
 //! Many impatient callers at once, for some rounds, or for `SANDBOX_TEST_SOAK_SECONDS`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests may panic as tests do"
+)]
 
 mod support;
 
@@ -41,16 +45,25 @@ async fn call(session: &Arc<dyn Session>, caller: u64, round: u64, dice: &mut Di
         _ => PATIENT,
     };
     // Each run notes itself once.
-    let request = ExecRequest::shell(format!("echo x >> run-{caller}-{round}; sleep 0.0{}", dice.below(4)));
+    let request = ExecRequest::shell(format!(
+        "echo x >> run-{caller}-{round}; sleep 0.0{}",
+        dice.below(4)
+    ));
     let work = async {
         match dice.below(5) {
             0 | 1 => session.output(request, 100).await.map(drop),
             2 => session.exec(request).await?.wait().await.map(drop),
             3 => {
                 let from = Box::new(std::io::Cursor::new(pattern(60_000)));
-                session.upload(UploadRequest::new(format!("up-{caller}")), from).await.map(drop)
+                session
+                    .upload(UploadRequest::new(format!("up-{caller}")), from)
+                    .await
+                    .map(drop)
             }
-            _ => session.download(DownloadRequest::new("down"), Box::new(tokio::io::sink())).await.map(drop),
+            _ => session
+                .download(DownloadRequest::new("down"), Box::new(tokio::io::sink()))
+                .await
+                .map(drop),
         }
     };
     match tokio::time::timeout(limit, work).await {
@@ -90,8 +103,14 @@ async fn impatient_callers_leave_nothing_behind() {
         rounds += its_rounds;
         finished += its_finished;
     }
-    eprintln!("{rounds} calls, {finished} of them let run to their end: {:?}", sessions.status());
-    assert!(finished * 2 > rounds && finished < rounds, "{finished} of {rounds}");
+    eprintln!(
+        "{rounds} calls, {finished} of them let run to their end: {:?}",
+        sessions.status()
+    );
+    assert!(
+        finished * 2 > rounds && finished < rounds,
+        "{finished} of {rounds}"
+    );
     assert_eq!(sh(&session, "echo on").await, "on\n");
     nothing_is_left(&ours, &sessions).await;
     let mut ran = 0;

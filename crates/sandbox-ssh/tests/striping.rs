@@ -1,6 +1,10 @@
 //! Large files over a long way.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests may panic as tests do"
+)]
 
 mod support;
 
@@ -21,17 +25,26 @@ const LARGE: usize = 64 << 20;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_file_goes_over_several_connections_and_comes_whole() {
     let ours = Ours::new();
-    let sessions = SshSessions::new(Arc::new(Far(Arc::clone(&ours.connector) as _)), SshOptions::default());
+    let sessions = SshSessions::new(
+        Arc::new(Far(Arc::clone(&ours.connector) as _)),
+        SshOptions::default(),
+    );
     let session = support::session(&sessions, &ours.access).await;
     let connections = || ours.connector.connections.load(Ordering::Relaxed);
     // A small one is not worth a handshake.
-    session.upload(UploadRequest::new("small"), Box::new(&b"small"[..])).await.unwrap();
+    session
+        .upload(UploadRequest::new("small"), Box::new(&b"small"[..]))
+        .await
+        .unwrap();
     assert_eq!(connections(), 2, "one for commands, one for files");
     let data: Arc<[u8]> = pattern(LARGE).into();
     let source = || Box::new(std::io::Cursor::new(Arc::clone(&data)));
     let mut request = UploadRequest::new("large");
     request.size = Some(LARGE as u64);
-    assert_eq!(session.upload(request.clone(), source()).await.unwrap(), LARGE as u64);
+    assert_eq!(
+        session.upload(request.clone(), source()).await.unwrap(),
+        LARGE as u64
+    );
     assert!(std::fs::read(ours.home.path().join("large")).unwrap()[..] == data[..]);
     assert!(connections() > 2 && connections() <= 5, "{}", connections());
 
@@ -41,7 +54,10 @@ async fn a_large_file_goes_over_several_connections_and_comes_whole() {
         far.read_to_end(&mut back).await.unwrap();
         back
     };
-    let (read, back) = tokio::join!(session.download(DownloadRequest::new("large"), Box::new(near)), reading);
+    let (read, back) = tokio::join!(
+        session.download(DownloadRequest::new("large"), Box::new(near)),
+        reading
+    );
     assert_eq!(read.unwrap(), LARGE as u64);
     assert!(back[..] == data[..], "in its order");
 
@@ -62,7 +78,10 @@ fn cut(ours: &Ours, stripe: usize, passed: u64, way: Way) -> (Arc<FaultyConnecto
     let mut plans = vec![Plan::good(); 8];
     plans[stripe] = Plan::good().after(passed, way, Fault::Cut);
     let connector = FaultyConnector::new(Arc::new(Far(Arc::clone(&ours.connector) as _)), plans);
-    (Arc::clone(&connector), SshSessions::new(connector, SshOptions::default()))
+    (
+        Arc::clone(&connector),
+        SshSessions::new(connector, SshOptions::default()),
+    )
 }
 
 async fn download(session: &Arc<dyn Session>, path: &str) -> (sandbox_core::Result<u64>, Vec<u8>) {
@@ -84,18 +103,31 @@ async fn an_upload_with_a_cut_stripe_comes_whole_or_not_at_all() {
         std::fs::write(ours.home.path().join("large"), "former").unwrap();
         let mut request = UploadRequest::new("large");
         request.size = Some(LARGE as u64);
-        let told = session.upload(request, Box::new(std::io::Cursor::new(Arc::clone(&data)))).await;
-        assert_eq!(connector.streams()[stripe].passed(Way::Out), passed, "stripe {stripe} was not cut");
+        let told = session
+            .upload(request, Box::new(std::io::Cursor::new(Arc::clone(&data))))
+            .await;
+        assert_eq!(
+            connector.streams()[stripe].passed(Way::Out),
+            passed,
+            "stripe {stripe} was not cut"
+        );
         let there = std::fs::read(ours.home.path().join("large")).unwrap();
         match told {
-            Ok(length) => assert!(length == LARGE as u64 && there[..] == data[..], "stripe {stripe}"),
+            Ok(length) => assert!(
+                length == LARGE as u64 && there[..] == data[..],
+                "stripe {stripe}"
+            ),
             Err(error) => {
                 assert_eq!(reason(&error), TransferReason::Lost, "{error}");
                 assert_eq!(there, b"former", "stripe {stripe}");
             }
         }
         no_temporary_files(&session).await;
-        assert_eq!(std::fs::read_dir(ours.home.path()).unwrap().count(), 1, "nothing else is there");
+        assert_eq!(
+            std::fs::read_dir(ours.home.path()).unwrap().count(),
+            1,
+            "nothing else is there"
+        );
     }
 }
 
@@ -108,12 +140,23 @@ async fn a_download_with_a_cut_stripe_is_whole_or_an_error() {
         let (connector, sessions) = cut(&ours, stripe, passed, Way::In);
         let session = support::session(&sessions, &ours.access).await;
         let (told, there) = download(&session, "large").await;
-        assert_eq!(connector.streams()[stripe].passed(Way::In), passed, "stripe {stripe} was not cut");
+        assert_eq!(
+            connector.streams()[stripe].passed(Way::In),
+            passed,
+            "stripe {stripe} was not cut"
+        );
         match told {
-            Ok(length) => assert_eq!((length, there.len()), (LARGE as u64, LARGE), "stripe {stripe}"),
+            Ok(length) => assert_eq!(
+                (length, there.len()),
+                (LARGE as u64, LARGE),
+                "stripe {stripe}"
+            ),
             Err(error) => assert_eq!(reason(&error), TransferReason::Lost, "{error}"),
         }
-        assert!(data.starts_with(&there), "what came is right, and in its order");
+        assert!(
+            data.starts_with(&there),
+            "what came is right, and in its order"
+        );
         // The next one gets other connections.
         let (told, there) = download(&session, "large").await;
         assert!(told.is_ok() && there == data, "stripe {stripe}: {told:?}");

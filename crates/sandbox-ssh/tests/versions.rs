@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use russh::SshId;
 use russh::keys::PrivateKey;
 use russh::server::{Auth, Config, Handler, VerifiedPublicKey};
-use sandbox_core::{ByteStream, Connector, Deadline, Endpoint, Error, Result, SessionSource, dialect};
+use sandbox_core::{
+    ByteStream, Connector, Deadline, Endpoint, Error, Result, SessionSource, dialect,
+};
 use sandbox_ssh::{SshOptions, SshSessions};
 use support::daemon::Keys;
 
@@ -28,7 +30,11 @@ struct Open;
 impl Handler for Open {
     type Error = russh::Error;
 
-    async fn auth_publickey(&mut self, _: &str, _: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+    async fn auth_publickey(
+        &mut self,
+        _: &str,
+        _: VerifiedPublicKey<'_>,
+    ) -> Result<Auth, Self::Error> {
         Ok(Auth::Accept)
     }
 }
@@ -62,12 +68,23 @@ async fn open(version: &str) -> (Result<()>, usize) {
         keys: vec![PrivateKey::from_openssh(keys.host.private.expose()).unwrap()],
         ..Config::default()
     };
-    let connector = Arc::new(Named { config: Arc::new(config), connections: AtomicUsize::new(0) });
+    let connector = Arc::new(Named {
+        config: Arc::new(config),
+        connections: AtomicUsize::new(0),
+    });
     let sessions = SshSessions::new(Arc::clone(&connector) as _, SshOptions::default());
-    let access =
-        support::access(keys.host.public, keys.user.private, Endpoint::Memory("another version".into()));
-    let session = sessions.session(access, Deadline::after(Duration::from_secs(20))).await;
-    (session.map(|_| ()), connector.connections.load(Ordering::Relaxed))
+    let access = support::access(
+        keys.host.public,
+        keys.user.private,
+        Endpoint::Memory("another version".into()),
+    );
+    let session = sessions
+        .session(access, Deadline::after(Duration::from_secs(20)))
+        .await;
+    (
+        session.map(|_| ()),
+        connector.connections.load(Ordering::Relaxed),
+    )
 }
 
 #[tokio::test]
@@ -78,7 +95,10 @@ async fn a_compatible_version_is_taken_and_another_one_explained() {
         let error = result.unwrap_err();
         assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
         let text = error.to_string();
-        assert!(text.contains(version) && text.contains(dialect::VERSION), "{text}");
+        assert!(
+            text.contains(version) && text.contains(dialect::VERSION),
+            "{text}"
+        );
         assert!(text.contains("SANDBOX_SERVER_IMAGE"), "{text}");
         assert!(!error.is_retryable());
         assert_eq!(connections, 1, "it is not tried again");

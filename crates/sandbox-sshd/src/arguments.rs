@@ -90,13 +90,19 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Action,
         };
     }
     while let Some(argument) = arguments.next() {
-        let argument = argument.into_string().map_err(|bad| format!("{} is no option", bad.display()))?;
+        let argument = argument
+            .into_string()
+            .map_err(|bad| format!("{} is no option", bad.display()))?;
         let (name, given) = match argument.split_once('=') {
             Some((name, value)) => (name.to_owned(), Some(OsString::from(value))),
             None => (argument, None),
         };
-        let mut value =
-            || given.clone().or_else(|| arguments.next()).ok_or_else(|| format!("{name} needs a value"));
+        let mut value = || {
+            given
+                .clone()
+                .or_else(|| arguments.next())
+                .ok_or_else(|| format!("{name} needs a value"))
+        };
         match name.as_str() {
             "--help" | "-h" => return Ok(Action::Help),
             "--version" | "-V" => return Ok(Action::Version),
@@ -124,12 +130,16 @@ fn listen(value: OsString) -> Result<Listen, String> {
     let address = text("--listen", value)?;
     match address.parse() {
         Ok(address) => Ok(Listen::Tcp(address)),
-        Err(_) => Err(format!("--listen {address} is neither IP:PORT nor unix:/PATH")),
+        Err(_) => Err(format!(
+            "--listen {address} is neither IP:PORT nor unix:/PATH"
+        )),
     }
 }
 
 fn text(name: &str, value: OsString) -> Result<String, String> {
-    value.into_string().map_err(|bad| format!("{name} {} is not UTF-8", bad.display()))
+    value
+        .into_string()
+        .map_err(|bad| format!("{name} {} is not UTF-8", bad.display()))
 }
 
 fn number<T: std::str::FromStr>(name: &str, value: &OsString) -> Result<T, String> {
@@ -141,7 +151,9 @@ fn number<T: std::str::FromStr>(name: &str, value: &OsString) -> Result<T, Strin
 fn seconds(name: &str, value: &OsString) -> Result<Duration, String> {
     match number(name, value)? {
         seconds @ 1..=3_155_760_000 => Ok(Duration::from_secs(seconds)),
-        other => Err(format!("{name} {other} is not between 1 and 3155760000 seconds")),
+        other => Err(format!(
+            "{name} {other} is not between 1 and 3155760000 seconds"
+        )),
     }
 }
 
@@ -155,7 +167,9 @@ mod tests {
 
     #[test]
     fn options_are_taken_in_both_forms() {
-        let Ok(Action::Serve(options)) = of("--listen unix:/run/s --idle=60 --user me --host-key /k") else {
+        let Ok(Action::Serve(options)) =
+            of("--listen unix:/run/s --idle=60 --user me --host-key /k")
+        else {
             panic!()
         };
         assert_eq!(options.listen, Listen::Unix("/run/s".into()));

@@ -37,7 +37,15 @@ impl Backlog {
     /// A queue whose file, if one is needed, takes its room in `directory`.
     pub(crate) fn new(directory: PathBuf) -> Self {
         let (head, tail) = (VecDeque::new(), VecDeque::new());
-        Self { directory, head, file: None, read: 0, written: 0, tail, in_memory: 0 }
+        Self {
+            directory,
+            head,
+            file: None,
+            read: 0,
+            written: 0,
+            tail,
+            in_memory: 0,
+        }
     }
 
     /// Whether the sender should wait.
@@ -51,7 +59,8 @@ impl Backlog {
     ///
     /// When there is far too much already.
     pub(crate) fn push(&mut self, data: Bytes) -> io::Result<()> {
-        let fits = self.in_file() == 0 && self.tail.is_empty() && self.in_memory + data.len() <= MEMORY;
+        let fits =
+            self.in_file() == 0 && self.tail.is_empty() && self.in_memory + data.len() <= MEMORY;
         if !fits && self.tail.is_empty() && self.write(&data).is_ok() {
             return Ok(());
         }
@@ -112,7 +121,9 @@ impl Backlog {
     }
 
     fn read_back(&mut self) -> io::Result<Bytes> {
-        let Some(file) = &self.file else { return Err(io::ErrorKind::NotFound.into()) };
+        let Some(file) = &self.file else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         let mut piece = BytesMut::zeroed(PIECE.min(self.in_file()) as usize);
         file.read_exact_at(&mut piece, self.read)?;
         self.read += piece.len() as u64;
@@ -159,7 +170,11 @@ mod tests {
             assert!(drain(&mut backlog) == data);
             assert_eq!(backlog.file.as_ref().unwrap().metadata().unwrap().len(), 0);
         }
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "it has no name");
+        assert_eq!(
+            std::fs::read_dir(directory.path()).unwrap().count(),
+            0,
+            "it has no name"
+        );
     }
 
     #[test]

@@ -104,31 +104,68 @@ impl Running {
     ) -> Result<Self, CannotLaunch> {
         let Some(terminal) = terminal else {
             let start = |launch: &Launch| {
-                let mut child =
-                    crate::spawn::grouped(launch, [Stdio::piped(), Stdio::piped(), Stdio::piped()])?;
-                let streams = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
+                let mut child = crate::spawn::grouped(
+                    launch,
+                    [Stdio::piped(), Stdio::piped(), Stdio::piped()],
+                )?;
+                let streams = child
+                    .stdin
+                    .take()
+                    .zip(child.stdout.take())
+                    .zip(child.stderr.take());
                 let streams = streams.ok_or_else(|| io::Error::other("a pipe is missing"))?;
                 Ok((child, streams))
             };
             let (child, leader, ((stdin, stdout), stderr)) =
                 crate::spawn::start(processes, launch, start).await?;
-            let (stdin, stdout, stderr) = (Box::new(stdin), Box::new(stdout), Some(Box::new(stderr) as _));
-            return Ok(Self { child, leader, stdin, stdout, stderr, terminal: None });
+            let (stdin, stdout, stderr) = (
+                Box::new(stdin),
+                Box::new(stdout),
+                Some(Box::new(stderr) as _),
+            );
+            return Ok(Self {
+                child,
+                leader,
+                stdin,
+                stdout,
+                stderr,
+                terminal: None,
+            });
         };
         let mut terminal = Some(terminal);
         let start = move |launch: &Launch| {
-            let terminal =
-                terminal.take().ok_or_else(|| io::Error::from(io::ErrorKind::ExecutableFileBusy))?;
+            let terminal = terminal
+                .take()
+                .ok_or_else(|| io::Error::from(io::ErrorKind::ExecutableFileBusy))?;
             terminal.spawn(launch)
         };
-        let (child, leader, (reader, writer)) = crate::spawn::start(processes, launch, start).await?;
+        let (child, leader, (reader, writer)) =
+            crate::spawn::start(processes, launch, start).await?;
         let (stdin, stdout) = (Box::new(writer.clone()), Box::new(reader));
-        Ok(Self { child, leader, stdin, stdout, stderr: None, terminal: Some(writer) })
+        Ok(Self {
+            child,
+            leader,
+            stdin,
+            stdout,
+            stderr: None,
+            terminal: Some(writer),
+        })
     }
 
     async fn supervise(self, ends: Ends, kill_grace: Duration) -> Result<(), Lost> {
-        let Self { mut child, leader, stdin, stdout, stderr, terminal } = self;
-        let Ends { mut input, output, mut control } = ends;
+        let Self {
+            mut child,
+            leader,
+            stdin,
+            stdout,
+            stderr,
+            terminal,
+        } = self;
+        let Ends {
+            mut input,
+            output,
+            mut control,
+        } = ends;
         let gone = input.gone();
         let exited = CancellationToken::new();
         let supervised = async {
@@ -143,14 +180,17 @@ impl Running {
                     None => Ok(()),
                 }
             };
-            let reading = async { tokio::try_join!(pump(stdout, Stream::Stdout, &output, &exited), errors) };
+            let reading =
+                async { tokio::try_join!(pump(stdout, Stream::Stdout, &output, &exited), errors) };
             let ending = async { tokio::join!(waiting, reading) };
             let feeding = async {
                 if let Err(error) = feed(&mut input, stdin, terminal.is_some()).await {
                     // A command must not take half of its input for all of it.
                     leader.signal_group(Signal::SIGKILL);
                     output
-                        .complain(&format!("what came on standard input cannot be read back: {error}"))
+                        .complain(&format!(
+                            "what came on standard input cannot be read back: {error}"
+                        ))
                         .await
                         .ok();
                 }

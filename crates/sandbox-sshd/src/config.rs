@@ -39,7 +39,11 @@ impl ServerConfig {
     /// A server with this host key, for the owners of these public keys (one OpenSSH line
     /// each), whose commands run in `home` and see only the environment given by
     /// [`with_env`](Self::with_env).
-    pub fn new(host_key: PrivateKey, authorized_keys: Vec<String>, home: impl Into<PathBuf>) -> Self {
+    pub fn new(
+        host_key: PrivateKey,
+        authorized_keys: Vec<String>,
+        home: impl Into<PathBuf>,
+    ) -> Self {
         Self {
             host_key,
             authorized_keys,
@@ -160,7 +164,10 @@ impl ServerConfig {
     /// Starts all commands on one thread, on which `setup` has run: what that confines the thread
     /// by, commands inherit, and the server does not. If it fails, no command is started.
     #[must_use]
-    pub fn with_spawn_setup(mut self, setup: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
+    pub fn with_spawn_setup(
+        mut self,
+        setup: impl Fn() -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         self.spawn_setup = Some(Arc::new(setup));
         self
     }

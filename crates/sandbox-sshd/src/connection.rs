@@ -30,8 +30,13 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// ed25519 host key, public keys only, no old algorithms. The order is that of preference
 /// where a client has none.
 pub(crate) fn ssh_config(host_key: PrivateKey) -> Config {
-    let ecdsa = [EcdsaCurve::NistP256, EcdsaCurve::NistP384, EcdsaCurve::NistP521];
-    let keys = std::iter::once(Algorithm::Ed25519).chain(ecdsa.map(|curve| Algorithm::Ecdsa { curve }));
+    let ecdsa = [
+        EcdsaCurve::NistP256,
+        EcdsaCurve::NistP384,
+        EcdsaCurve::NistP521,
+    ];
+    let keys =
+        std::iter::once(Algorithm::Ed25519).chain(ecdsa.map(|curve| Algorithm::Ecdsa { curve }));
     Config {
         server_id: SshId::Standard(Cow::Owned(format!(
             "{}{}",
@@ -88,7 +93,12 @@ where
     let authenticated = Arc::new(AtomicBool::new(false));
     let pending = shared.pending_login(kill.clone());
     let transport = Transport::new(stream, Arc::clone(&gate), kill.clone());
-    let handler = Connection::new(Arc::clone(&shared), gate, Arc::clone(&authenticated), pending);
+    let handler = Connection::new(
+        Arc::clone(&shared),
+        gate,
+        Arc::clone(&authenticated),
+        pending,
+    );
     let session = async {
         // Before the session has a task, nothing else listens to the switch for writing.
         let running = tokio::select! {

@@ -24,7 +24,10 @@ pub(crate) fn stored(home: &Path) -> Vec<(OsString, OsString)> {
         .map_err(std::io::Error::from)
         .and_then(|file| File::from(file).take(LONGEST).read_to_end(&mut text));
     match read {
-        Ok(_) => text.split(|byte| *byte == b'\n').filter_map(variable).collect(),
+        Ok(_) => text
+            .split(|byte| *byte == b'\n')
+            .filter_map(variable)
+            .collect(),
         Err(error) => {
             if error.kind() != std::io::ErrorKind::NotFound {
                 tracing::warn!(%error, "{FILE} cannot be read");
@@ -35,9 +38,17 @@ pub(crate) fn stored(home: &Path) -> Vec<(OsString, OsString)> {
 }
 
 fn variable(line: &[u8]) -> Option<(OsString, OsString)> {
-    let equals = line.iter().position(|byte| *byte == b'=').filter(|at| *at > 0)?;
+    let equals = line
+        .iter()
+        .position(|byte| *byte == b'=')
+        .filter(|at| *at > 0)?;
     let (name, value) = (&line[..equals], &line[equals + 1..]);
-    (!line.contains(&0)).then(|| (OsStr::from_bytes(name).to_owned(), OsStr::from_bytes(value).to_owned()))
+    (!line.contains(&0)).then(|| {
+        (
+            OsStr::from_bytes(name).to_owned(),
+            OsStr::from_bytes(value).to_owned(),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -49,9 +60,16 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         assert_eq!(stored(home.path()), []);
         std::fs::create_dir(home.path().join(".sandbox")).unwrap();
-        std::fs::write(home.path().join(FILE), "A=b c\n=x\nnothing\nEMPTY=\nE=a=b\nN=\0\n").unwrap();
+        std::fs::write(
+            home.path().join(FILE),
+            "A=b c\n=x\nnothing\nEMPTY=\nE=a=b\nN=\0\n",
+        )
+        .unwrap();
         let expected = [("A", "b c"), ("EMPTY", ""), ("E", "a=b")];
-        assert_eq!(stored(home.path()), expected.map(|(name, value)| (name.into(), value.into())));
+        assert_eq!(
+            stored(home.path()),
+            expected.map(|(name, value)| (name.into(), value.into()))
+        );
     }
 
     #[test]

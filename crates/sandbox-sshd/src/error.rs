@@ -10,7 +10,9 @@ pub enum ServerError {
     #[error("the host key cannot be used: give an OpenSSH private key without a passphrase")]
     HostKey(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A line of the authorized keys cannot be used.
-    #[error("authorized key number {number} cannot be used: give one OpenSSH public key, without options")]
+    #[error(
+        "authorized key number {number} cannot be used: give one OpenSSH public key, without options"
+    )]
     AuthorizedKey {
         /// Its place, from 1.
         number: usize,

@@ -41,7 +41,10 @@ fn both(address: SocketAddr) -> io::Result<TcpListener> {
 fn is_without_ipv6(error: &io::Error) -> bool {
     use nix::errno::Errno;
     let code = error.raw_os_error().map(Errno::from_raw);
-    matches!(code, Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL | Errno::EPROTONOSUPPORT))
+    matches!(
+        code,
+        Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL | Errno::EPROTONOSUPPORT)
+    )
 }
 
 #[cfg(test)]

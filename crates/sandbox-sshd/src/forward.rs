@@ -40,7 +40,11 @@ pub(crate) async fn connect_unix(home: &Path, path: &str) -> io::Result<UnixStre
 
 /// Copies both ways until both are over or the client has gone.
 pub(crate) async fn copy(stream: impl AsyncRead + AsyncWrite, ends: Ends) -> Result<(), Lost> {
-    let Ends { mut input, output, control: _control } = ends;
+    let Ends {
+        mut input,
+        output,
+        control: _control,
+    } = ends;
     let gone = input.gone();
     let (mut reader, mut writer) = tokio::io::split(stream);
     let inward = async {
@@ -73,5 +77,7 @@ async fn outward(reader: &mut (impl AsyncRead + Unpin), output: &Output) -> Resu
 }
 
 async fn timely<T>(connecting: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    tokio::time::timeout(CONNECT, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    tokio::time::timeout(CONNECT, connecting)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

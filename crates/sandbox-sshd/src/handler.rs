@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::server::{
+    Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
+};
 use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty, Sig};
 use sandbox_core::dialect;
 use tokio::sync::mpsc;
@@ -56,7 +58,14 @@ impl Connection {
         authenticated: Arc<AtomicBool>,
         pending: PendingLogin,
     ) -> Self {
-        Self { shared, gate, authenticated, pending: Some(pending), client: None, channels: HashMap::new() }
+        Self {
+            shared,
+            gate,
+            authenticated,
+            pending: Some(pending),
+            client: None,
+            channels: HashMap::new(),
+        }
     }
 
     /// Registers a channel, unless there are too many.
@@ -70,19 +79,46 @@ impl Connection {
         let id = channel.id();
         let (_, output) = channel.split();
         let output = Output::new(output, session.handle(), Arc::clone(&self.gate));
-        let (inbox, input) = inbox(Arc::clone(&self.gate), Backlog::new(self.shared.config.home.clone()));
+        let (inbox, input) = inbox(
+            Arc::clone(&self.gate),
+            Backlog::new(self.shared.config.home.clone()),
+        );
         let (control, controls) = mpsc::channel(CONTROLS);
         let using = self.shared.lifetime.begin(Use::Ready);
-        let start = Some(Start::new(Ends { input, output, control: controls }, using));
-        self.channels.insert(id, Entry { inbox, control, start, env_bytes: 0 });
+        let start = Some(Start::new(
+            Ends {
+                input,
+                output,
+                control: controls,
+            },
+            using,
+        ));
+        self.channels.insert(
+            id,
+            Entry {
+                inbox,
+                control,
+                start,
+                env_bytes: 0,
+            },
+        );
         Some(id)
     }
 
     /// Starts something on a channel on which nothing was started yet.
-    fn start(&mut self, id: ChannelId, request: Request, session: &mut Session) -> Result<(), russh::Error> {
+    fn start(
+        &mut self,
+        id: ChannelId,
+        request: Request,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
         self.shared.lifetime.touch();
         let entry = self.channels.get_mut(&id);
-        match entry.and_then(|entry| entry.start.take_if(|start| start.accepts(&request, &self.shared))) {
+        match entry.and_then(|entry| {
+            entry
+                .start
+                .take_if(|start| start.accepts(&request, &self.shared))
+        }) {
             Some(start) => {
                 tokio::spawn(start.run(request, Arc::clone(&self.shared)));
                 session.channel_success(id)
@@ -93,11 +129,17 @@ impl Connection {
 
     fn control(&self, id: ChannelId, control: Control) -> bool {
         self.shared.lifetime.touch();
-        self.channels.get(&id).is_some_and(|entry| entry.control.try_send(control).is_ok())
+        self.channels
+            .get(&id)
+            .is_some_and(|entry| entry.control.try_send(control).is_ok())
     }
 
     fn answer(id: ChannelId, done: bool, session: &mut Session) -> Result<(), russh::Error> {
-        if done { session.channel_success(id) } else { session.channel_failure(id) }
+        if done {
+            session.channel_success(id)
+        } else {
+            session.channel_failure(id)
+        }
     }
 }
 
@@ -109,14 +151,24 @@ impl Handler for Connection {
         user: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Self::Error> {
-        Ok(self.shared.admits(user, offer.public_key).map_or_else(Auth::reject, |()| Auth::Accept))
+        Ok(self
+            .shared
+            .admits(user, offer.public_key)
+            .map_or_else(Auth::reject, |()| Auth::Accept))
     }
 
     /// The signature was verified by russh.
-    async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+    async fn auth_publickey(
+        &mut self,
+        user: &str,
+        key: VerifiedPublicKey<'_>,
+    ) -> Result<Auth, Self::Error> {
         if self.shared.admits(user, key.public_key).is_none() {
             let only = MethodSet::from(&[MethodKind::PublicKey][..]);
-            return Ok(Auth::Reject { proceed_with_methods: Some(only), partial_success: false });
+            return Ok(Auth::Reject {
+                proceed_with_methods: Some(only),
+                partial_success: false,
+            });
         }
         Ok(Auth::Accept)
     }
@@ -151,7 +203,16 @@ impl Handler for Connection {
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.forward(channel, Request::Tcp { host: host.to_owned(), port }, reply, session).await;
+        self.forward(
+            channel,
+            Request::Tcp {
+                host: host.to_owned(),
+                port,
+            },
+            reply,
+            session,
+        )
+        .await;
         Ok(())
     }
 
@@ -162,7 +223,15 @@ impl Handler for Connection {
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.forward(channel, Request::Unix { path: path.to_owned() }, reply, session).await;
+        self.forward(
+            channel,
+            Request::Unix {
+                path: path.to_owned(),
+            },
+            reply,
+            session,
+        )
+        .await;
         Ok(())
     }
 
@@ -176,7 +245,10 @@ impl Handler for Connection {
         let taken = self.channels.get_mut(&id).is_some_and(|entry| {
             entry.env_bytes = entry.env_bytes.saturating_add(name.len() + value.len() + 2);
             entry.env_bytes <= ENVIRONMENT
-                && entry.start.as_mut().is_some_and(|start| start.set_env(name, value))
+                && entry
+                    .start
+                    .as_mut()
+                    .is_some_and(|start| start.set_env(name, value))
         });
         Self::answer(id, taken, session)
     }
@@ -192,7 +264,10 @@ impl Handler for Connection {
         modes: &[(Pty, u32)],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let start = self.channels.get_mut(&id).and_then(|entry| entry.start.as_mut());
+        let start = self
+            .channels
+            .get_mut(&id)
+            .and_then(|entry| entry.start.as_mut());
         let opened = start.is_some_and(|start| {
             match Terminal::open(term, pty::size(columns, rows, width, height), modes) {
                 Ok(terminal) => {
@@ -217,7 +292,11 @@ impl Handler for Connection {
         self.start(id, Request::Exec(line.to_vec()), session)
     }
 
-    async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
+    async fn shell_request(
+        &mut self,
+        id: ChannelId,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
         self.start(id, Request::Shell, session)
     }
 
@@ -250,13 +329,22 @@ impl Handler for Connection {
         Self::answer(id, done, session)
     }
 
-    async fn signal(&mut self, id: ChannelId, signal: Sig, session: &mut Session) -> Result<(), Self::Error> {
+    async fn signal(
+        &mut self,
+        id: ChannelId,
+        signal: Sig,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
         let signal = name(&signal).parse().ok();
         let done = signal.is_some_and(|signal| self.control(id, Control::Signal(signal)));
         Self::answer(id, done, session)
     }
 
-    async fn agent_request(&mut self, _id: ChannelId, _session: &mut Session) -> Result<bool, Self::Error> {
+    async fn agent_request(
+        &mut self,
+        _id: ChannelId,
+        _session: &mut Session,
+    ) -> Result<bool, Self::Error> {
         Ok(false)
     }
 
@@ -272,7 +360,12 @@ impl Handler for Connection {
         session.channel_failure(id)
     }
 
-    async fn data(&mut self, id: ChannelId, data: &[u8], _session: &mut Session) -> Result<(), Self::Error> {
+    async fn data(
+        &mut self,
+        id: ChannelId,
+        data: &[u8],
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
         if let Some(entry) = self.channels.get(&id) {
             self.shared.lifetime.touch();
             entry.inbox.push(Bytes::copy_from_slice(data));
@@ -280,7 +373,11 @@ impl Handler for Connection {
         Ok(())
     }
 
-    async fn channel_eof(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Self::Error> {
+    async fn channel_eof(
+        &mut self,
+        id: ChannelId,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
         if let Some(entry) = self.channels.get(&id) {
             entry.inbox.eof();
         }
@@ -288,8 +385,16 @@ impl Handler for Connection {
     }
 
     /// Dropping the entry tells its task.
-    async fn channel_close(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Self::Error> {
-        if self.channels.remove(&id).is_some_and(|entry| entry.start.is_none()) {
+    async fn channel_close(
+        &mut self,
+        id: ChannelId,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        if self
+            .channels
+            .remove(&id)
+            .is_some_and(|entry| entry.start.is_none())
+        {
             self.shared.lifetime.touch();
         }
         Ok(())
@@ -305,9 +410,15 @@ impl Connection {
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) {
-        let start = self.register(channel, session).and_then(|id| self.channels.get_mut(&id)?.start.take());
+        let start = self
+            .register(channel, session)
+            .and_then(|id| self.channels.get_mut(&id)?.start.take());
         match start {
-            Some(start) => drop(tokio::spawn(start.forward(target, reply, Arc::clone(&self.shared)))),
+            Some(start) => drop(tokio::spawn(start.forward(
+                target,
+                reply,
+                Arc::clone(&self.shared),
+            ))),
             None => reply.reject(ChannelOpenFailure::ResourceShortage).await,
         }
     }

@@ -20,20 +20,30 @@ pub fn find_home(wanted: Option<&Path>) -> io::Result<PathBuf> {
     let listed = home_of(&passwd, geteuid().as_raw());
     let fixed = ["/home/sandbox", "/tmp/sandbox"].map(PathBuf::from);
     let mut failure = io::Error::from(io::ErrorKind::NotFound);
-    for candidate in wanted.map(Path::to_owned).into_iter().chain(listed).chain(fixed) {
+    for candidate in wanted
+        .map(Path::to_owned)
+        .into_iter()
+        .chain(listed)
+        .chain(fixed)
+    {
         if !candidate.is_absolute() || candidate == Path::new("/") {
             continue;
         }
         match make(&candidate) {
             Ok(()) => return Ok(candidate),
-            Err(error) => failure = io::Error::new(error.kind(), format!("{}: {error}", candidate.display())),
+            Err(error) => {
+                failure = io::Error::new(error.kind(), format!("{}: {error}", candidate.display()))
+            }
         }
     }
     Err(failure)
 }
 
 fn make(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)?;
     Ok(access(path, AccessFlags::W_OK | AccessFlags::X_OK)?)
 }
 
@@ -41,7 +51,9 @@ fn make(path: &Path) -> io::Result<()> {
 fn home_of(passwd: &[u8], uid: u32) -> Option<PathBuf> {
     passwd.split(|&byte| byte == b'\n').find_map(|line| {
         let fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
-        let [_, _, id, _, _, home, ..] = fields[..] else { return None };
+        let [_, _, id, _, _, home, ..] = fields[..] else {
+            return None;
+        };
         let id: u32 = std::str::from_utf8(id).ok()?.parse().ok()?;
         (id == uid && !home.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(home)))
     })

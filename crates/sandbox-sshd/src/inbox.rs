@@ -20,9 +20,18 @@ use crate::transport::Gate;
 
 /// Makes an empty inbox for a channel of the connection that `gate` pauses.
 pub(crate) fn inbox(gate: Arc<Gate>, backlog: Backlog) -> (InboxWriter, InboxReader) {
-    let shared =
-        Arc::new(Shared { state: Mutex::new(State::new(backlog)), gate, gone: CancellationToken::new() });
-    (InboxWriter(Arc::clone(&shared)), InboxReader { shared, front: Bytes::new() })
+    let shared = Arc::new(Shared {
+        state: Mutex::new(State::new(backlog)),
+        gate,
+        gone: CancellationToken::new(),
+    });
+    (
+        InboxWriter(Arc::clone(&shared)),
+        InboxReader {
+            shared,
+            front: Bytes::new(),
+        },
+    )
 }
 
 /// The connection's side.
@@ -52,7 +61,14 @@ struct State {
 
 impl State {
     fn new(backlog: Backlog) -> Self {
-        Self { backlog, failed: false, eof: false, unread: false, paused: false, reader: None }
+        Self {
+            backlog,
+            failed: false,
+            eof: false,
+            unread: false,
+            paused: false,
+            reader: None,
+        }
     }
 
     fn wake(&mut self) {

@@ -13,7 +13,8 @@ use std::path::Path;
 /// A sentence with the path and the reason.
 pub(crate) fn install(directory: &Path) -> Result<(), String> {
     let target = directory.join("sandbox-sshd");
-    copy(directory, &target).map_err(|error| format!("cannot install {}: {error}", target.display()))
+    copy(directory, &target)
+        .map_err(|error| format!("cannot install {}: {error}", target.display()))
 }
 
 fn copy(directory: &Path, target: &Path) -> io::Result<()> {
@@ -28,8 +29,13 @@ fn copy(directory: &Path, target: &Path) -> io::Result<()> {
 }
 
 fn copy_whole(partial: &Path) -> io::Result<()> {
-    let mut source = File::open("/proc/self/exe").or_else(|_| File::open(std::env::current_exe()?))?;
-    let mut file = File::options().write(true).create_new(true).mode(0o755).open(partial)?;
+    let mut source =
+        File::open("/proc/self/exe").or_else(|_| File::open(std::env::current_exe()?))?;
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o755)
+        .open(partial)?;
     io::copy(&mut source, &mut file)?;
     // Whatever the umask says.
     file.set_permissions(Permissions::from_mode(0o755))?;

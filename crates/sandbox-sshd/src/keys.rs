@@ -36,7 +36,10 @@ pub(crate) struct Keys {
 pub(crate) fn obtain(options: &Options) -> Result<Keys, Failure> {
     let passed = if options.keys_from_stdin {
         read_passed()?
-    } else if [HOST_KEY, AUTHORIZED_KEYS].iter().any(|name| std::env::var_os(name).is_some()) {
+    } else if [HOST_KEY, AUTHORIZED_KEYS]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some())
+    {
         return Err(start_anew(options));
     } else {
         Passed::default()
@@ -58,8 +61,10 @@ pub(crate) fn obtain(options: &Options) -> Result<Keys, Failure> {
             .into());
         }
     };
-    let authorized_keys =
-        authorized.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let authorized_keys = authorized
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(Keys {
         authorized_keys: authorized_keys.map(str::to_owned).collect(),
         host_key: PrivateKey::from_openssh(host_key.as_str().to_owned())?,
@@ -86,8 +91,13 @@ fn read_passed() -> Result<Passed, Failure> {
         .take(MOST as u64)
         .read_to_string(&mut text)
         .map_err(|error| format!("the keys were not passed on: {error}"))?;
-    let mut parts = text.split('\0').map(|part| (!part.is_empty()).then(|| Zeroizing::new(part.to_owned())));
-    Ok(Passed { host_key: parts.next().flatten(), authorized_keys: parts.next().flatten() })
+    let mut parts = text
+        .split('\0')
+        .map(|part| (!part.is_empty()).then(|| Zeroizing::new(part.to_owned())));
+    Ok(Passed {
+        host_key: parts.next().flatten(),
+        authorized_keys: parts.next().flatten(),
+    })
 }
 
 /// Becomes this program again, with the keys in a pipe instead of the environment. Returns
@@ -100,8 +110,10 @@ fn start_anew(options: &Options) -> Failure {
     for name in [HOST_KEY, AUTHORIZED_KEYS] {
         let key = Zeroizing::new(std::env::var_os(name).unwrap_or_default().into_vec());
         if keys.len() + key.len() + 1 > MOST {
-            return format!("{HOST_KEY} and {AUTHORIZED_KEYS} are longer than {MOST} bytes: use files")
-                .into();
+            return format!(
+                "{HOST_KEY} and {AUTHORIZED_KEYS} are longer than {MOST} bytes: use files"
+            )
+            .into();
         }
         keys.extend_from_slice(&key);
         keys.push(0);
@@ -118,8 +130,20 @@ fn start_anew(options: &Options) -> Failure {
     // root without /proc there is only the name.
     let link = Path::new("/proc/self/exe");
     let name = std::env::args_os().next().unwrap_or_default();
-    let mut program = Command::new(if link.exists() { link.as_os_str() } else { &name });
-    program.arg0(&name).arg("--keys-from-stdin").args(std::env::args_os().skip(1)).stdin(reader);
+    let mut program = Command::new(if link.exists() {
+        link.as_os_str()
+    } else {
+        &name
+    });
+    program
+        .arg0(&name)
+        .arg("--keys-from-stdin")
+        .args(std::env::args_os().skip(1))
+        .stdin(reader);
     program.env_remove(HOST_KEY).env_remove(AUTHORIZED_KEYS);
-    format!("cannot start anew without the keys in the environment: {}", program.exec()).into()
+    format!(
+        "cannot start anew without the keys in the environment: {}",
+        program.exec()
+    )
+    .into()
 }

@@ -12,7 +12,8 @@ use sandbox_core::command_line::CommandLine;
 use crate::ServerConfig;
 
 /// Where programs are looked for when the environment does not say.
-pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +34,16 @@ impl Launch {
     pub(crate) fn as_script(&self) -> Option<Self> {
         let interpreter = self.interpreter.clone()?;
         let argv = [interpreter.clone().into(), self.program.clone().into()];
-        let argv = argv.into_iter().chain(self.argv.iter().skip(1).cloned()).collect();
-        Some(Self { program: interpreter, argv, interpreter: None, ..self.clone() })
+        let argv = argv
+            .into_iter()
+            .chain(self.argv.iter().skip(1).cloned())
+            .collect();
+        Some(Self {
+            program: interpreter,
+            argv,
+            interpreter: None,
+            ..self.clone()
+        })
     }
 }
 
@@ -58,7 +67,10 @@ impl CannotLaunch {
 
 /// The environment of a command: ours, then what was set for the sandbox, then what the
 /// client asked for.
-pub(crate) fn environment(config: &ServerConfig, asked: &[(String, String)]) -> Vec<(OsString, OsString)> {
+pub(crate) fn environment(
+    config: &ServerConfig,
+    asked: &[(String, String)],
+) -> Vec<(OsString, OsString)> {
     let mut env: Vec<(OsString, OsString)> = Vec::with_capacity(config.env.len() + asked.len() + 4);
     let user = config.user.as_deref().unwrap_or("sandbox");
     env.push(("PATH".into(), DEFAULT_PATH.into()));
@@ -66,7 +78,9 @@ pub(crate) fn environment(config: &ServerConfig, asked: &[(String, String)]) -> 
     env.push(("LOGNAME".into(), user.into()));
     let base = config.env.iter().cloned();
     let home = std::iter::once(("HOME".into(), config.home.clone().into()));
-    let asked = asked.iter().map(|(name, value)| (name.into(), value.into()));
+    let asked = asked
+        .iter()
+        .map(|(name, value)| (name.into(), value.into()));
     let stored = crate::environment::stored(&config.home);
     for (name, value) in base.chain(home).chain(stored).chain(asked) {
         set(&mut env, name, value);
@@ -94,8 +108,18 @@ pub(crate) fn command(
             ));
         }
         let shell = shell(config, &env)?;
-        let argv = vec![shell.clone().into(), "-c".into(), OsString::from_vec(line.to_vec())];
-        return Ok(Launch { program: shell, argv, env, directory: config.home.clone(), interpreter: None });
+        let argv = vec![
+            shell.clone().into(),
+            "-c".into(),
+            OsString::from_vec(line.to_vec()),
+        ];
+        return Ok(Launch {
+            program: shell,
+            argv,
+            env,
+            directory: config.home.clone(),
+            interpreter: None,
+        });
     };
     if line.contains(&0) {
         return Err(CannotLaunch::cannot_run(
@@ -107,28 +131,56 @@ pub(crate) fn command(
         None => config.home.clone(),
     };
     check_directory(&directory)?;
-    let argv: Vec<OsString> = line_parts.argv.into_iter().map(OsString::from_vec).collect();
+    let argv: Vec<OsString> = line_parts
+        .argv
+        .into_iter()
+        .map(OsString::from_vec)
+        .collect();
     let name = argv.first().map_or(OsStr::new(""), OsString::as_os_str);
     let program = find(name, &env, &directory)?;
     let interpreter = shell(config, &env).ok();
-    Ok(Launch { program, argv, env, directory, interpreter })
+    Ok(Launch {
+        program,
+        argv,
+        env,
+        directory,
+        interpreter,
+    })
 }
 
 /// A `shell` request: a login shell, called by its name with a dash before it.
-pub(crate) fn login(config: &ServerConfig, env: Vec<(OsString, OsString)>) -> Result<Launch, CannotLaunch> {
+pub(crate) fn login(
+    config: &ServerConfig,
+    env: Vec<(OsString, OsString)>,
+) -> Result<Launch, CannotLaunch> {
     let shell = shell(config, &env)?;
     let mut name = OsString::from("-");
     name.push(shell.file_name().unwrap_or(shell.as_os_str()));
     check_directory(&config.home)?;
-    Ok(Launch { program: shell, argv: vec![name], env, directory: config.home.clone(), interpreter: None })
+    Ok(Launch {
+        program: shell,
+        argv: vec![name],
+        env,
+        directory: config.home.clone(),
+        interpreter: None,
+    })
 }
 
 /// The configured shell, or `SHELL`, or `/bin/sh`.
-pub(crate) fn shell(config: &ServerConfig, env: &[(OsString, OsString)]) -> Result<PathBuf, CannotLaunch> {
-    let named = env.iter().find(|(name, _)| name == "SHELL").map(|(_, value)| PathBuf::from(value));
+pub(crate) fn shell(
+    config: &ServerConfig,
+    env: &[(OsString, OsString)],
+) -> Result<PathBuf, CannotLaunch> {
+    let named = env
+        .iter()
+        .find(|(name, _)| name == "SHELL")
+        .map(|(_, value)| PathBuf::from(value));
     let candidates = match &config.shell {
         Some(shell) => vec![shell.clone()],
-        None => named.into_iter().chain([PathBuf::from("/bin/sh")]).collect(),
+        None => named
+            .into_iter()
+            .chain([PathBuf::from("/bin/sh")])
+            .collect(),
     };
     candidates.iter().find(|path| path.is_absolute() && is_program(path).is_ok()).cloned().ok_or_else(|| {
         CannotLaunch::not_found(format!(
@@ -145,16 +197,22 @@ pub(crate) fn explain(launch: &Launch, error: &io::Error) -> CannotLaunch {
         Errno::ENOENT => CannotLaunch::cannot_run(format!(
             "{program}: its interpreter or dynamic loader is not in this image"
         )),
-        Errno::ENOEXEC => CannotLaunch::cannot_run(format!("{program}: not a program for this machine")),
-        Errno::E2BIG => {
-            CannotLaunch::cannot_run(format!("{program}: the arguments and environment are too long"))
+        Errno::ENOEXEC => {
+            CannotLaunch::cannot_run(format!("{program}: not a program for this machine"))
         }
+        Errno::E2BIG => CannotLaunch::cannot_run(format!(
+            "{program}: the arguments and environment are too long"
+        )),
         errno => CannotLaunch::cannot_run(format!("{program}: {}", describe(errno, error))),
     }
 }
 
 fn describe(errno: Errno, error: &io::Error) -> String {
-    if error.raw_os_error().is_some() { errno.desc().to_owned() } else { error.to_string() }
+    if error.raw_os_error().is_some() {
+        errno.desc().to_owned()
+    } else {
+        error.to_string()
+    }
 }
 
 fn check_directory(directory: &Path) -> Result<(), CannotLaunch> {
@@ -174,7 +232,11 @@ fn check_directory(directory: &Path) -> Result<(), CannotLaunch> {
 }
 
 /// Looks a program up as `execvp` does, but in the command's own `PATH`.
-fn find(name: &OsStr, env: &[(OsString, OsString)], directory: &Path) -> Result<PathBuf, CannotLaunch> {
+fn find(
+    name: &OsStr,
+    env: &[(OsString, OsString)],
+    directory: &Path,
+) -> Result<PathBuf, CannotLaunch> {
     let shown = name.display();
     if name.as_bytes().contains(&b'/') {
         let path = directory.join(name);
@@ -183,7 +245,10 @@ fn find(name: &OsStr, env: &[(OsString, OsString)], directory: &Path) -> Result<
             Err(Errno::ENOENT | Errno::ENOTDIR) => {
                 Err(CannotLaunch::not_found(format!("{shown}: no such file")))
             }
-            Err(errno) => Err(CannotLaunch::cannot_run(format!("{shown}: {}", errno.desc()))),
+            Err(errno) => Err(CannotLaunch::cannot_run(format!(
+                "{shown}: {}",
+                errno.desc()
+            ))),
         };
     }
     let path = env
@@ -208,8 +273,8 @@ fn find(name: &OsStr, env: &[(OsString, OsString)], directory: &Path) -> Result<
 }
 
 fn is_program(path: &Path) -> Result<(), Errno> {
-    let found =
-        std::fs::metadata(path).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+    let found = std::fs::metadata(path)
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
     if found.is_dir() {
         return Err(Errno::EISDIR);
     }

@@ -86,7 +86,10 @@ impl Lifetime {
         if kind.is_use() {
             state.last_use = Instant::now();
         }
-        InUse { lifetime: Arc::clone(self), kind }
+        InUse {
+            lifetime: Arc::clone(self),
+            kind,
+        }
     }
 
     /// How many there are of a kind.
@@ -142,7 +145,9 @@ impl Lifetime {
         let idle = self
             .idle_limit
             .filter(|_| state.uses[Use::Channel as usize] + state.uses[Use::Job as usize] == 0);
-        let unattended = self.attach_limit.filter(|_| state.uses[Use::Client as usize] == 0);
+        let unattended = self
+            .attach_limit
+            .filter(|_| state.uses[Use::Client as usize] == 0);
         [
             state.soft_end.map(|at| (at, End::Expired)),
             self.hard_end.map(|at| (at, End::Expired)),
@@ -199,7 +204,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_ends_it_unless_asked() {
         let life = Lifetime::new(&config());
-        assert!(tokio::time::timeout(SECOND * 1_000_000, life.ended()).await.is_err());
+        assert!(
+            tokio::time::timeout(SECOND * 1_000_000, life.ended())
+                .await
+                .is_err()
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -207,7 +216,11 @@ mod tests {
         for kind in [Use::Channel, Use::Job] {
             let life = Lifetime::new(&config().with_idle_limit(SECOND));
             let using = life.begin(kind);
-            assert!(tokio::time::timeout(SECOND * 10, life.ended()).await.is_err());
+            assert!(
+                tokio::time::timeout(SECOND * 10, life.ended())
+                    .await
+                    .is_err()
+            );
             drop(using);
             let start = Instant::now();
             assert_eq!(life.ended().await, End::Idle);
@@ -241,7 +254,11 @@ mod tests {
         assert_eq!(life.ended().await, End::Idle);
         assert_eq!(start.elapsed().as_secs(), 10);
         ready.turn_into(Use::Channel);
-        assert!(tokio::time::timeout(SECOND * 20, life.ended()).await.is_err());
+        assert!(
+            tokio::time::timeout(SECOND * 20, life.ended())
+                .await
+                .is_err()
+        );
         ready.turn_into(Use::Ready);
         tokio::time::sleep(SECOND * 9).await;
         drop(ready);
@@ -253,7 +270,11 @@ mod tests {
     async fn a_client_must_come_and_stay() {
         let life = Lifetime::new(&config().with_attach_limit(SECOND));
         let client = life.begin(Use::Client);
-        assert!(tokio::time::timeout(SECOND * 10, life.ended()).await.is_err());
+        assert!(
+            tokio::time::timeout(SECOND * 10, life.ended())
+                .await
+                .is_err()
+        );
         drop(client);
         let _job = life.begin(Use::Job);
         assert_eq!(life.ended().await, End::Unattended);
@@ -261,10 +282,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_longer_life_ends_at_the_hard_end() {
-        let life = Lifetime::new(&config().with_ttl(SECOND * 10).with_max_lifetime(SECOND * 60));
+        let life = Lifetime::new(
+            &config()
+                .with_ttl(SECOND * 10)
+                .with_max_lifetime(SECOND * 60),
+        );
         assert_eq!(life.extend(SECOND * 5), SECOND * 10, "never shorter");
         assert_eq!(life.extend(SECOND * 30), SECOND * 30);
-        assert_eq!(life.extend(Duration::MAX), SECOND * 60, "never past the hard end");
+        assert_eq!(
+            life.extend(Duration::MAX),
+            SECOND * 60,
+            "never past the hard end"
+        );
         let start = Instant::now();
         assert_eq!(life.ended().await, End::Expired);
         assert_eq!(start.elapsed().as_secs(), 60);

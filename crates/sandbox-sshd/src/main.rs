@@ -52,7 +52,10 @@ fn run() -> Result<(), Failure> {
 /// same. Nothing has been opened here yet.
 fn close_inherited() {
     let listed = std::fs::read_dir("/proc/self/fd").map(|entries| {
-        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+        entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect()
     });
     for descriptor in listed.unwrap_or_else(|_| (3..256).collect::<Vec<i32>>()) {
         if descriptor > 2 {
@@ -74,7 +77,10 @@ fn serve(options: Options) -> Result<(), Failure> {
         None => find_home(std::env::var_os("HOME").map(PathBuf::from).as_deref())
             .map_err(|error| format!("no home directory can be made: {error}"))?,
     };
-    let ours = |name: &OsString| name.as_encoded_bytes().starts_with(OWN_VARIABLES.as_bytes());
+    let ours = |name: &OsString| {
+        name.as_encoded_bytes()
+            .starts_with(OWN_VARIABLES.as_bytes())
+    };
     let first = std::process::id() == 1;
     if !first {
         // So that a process whose parent has gone is ours to end, as it would be for PID 1.
@@ -91,7 +97,10 @@ fn serve(options: Options) -> Result<(), Failure> {
         config = config.with_user(user);
     }
     let workers = std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(4));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(listen(&options, config));
     // A thread that waits for a dead disk must not keep the sandbox.
     runtime.shutdown_background();
@@ -110,8 +119,9 @@ async fn listen(options: &Options, config: ServerConfig) -> Result<(), Failure> 
     };
     match &options.listen {
         Listen::Tcp(address) => {
-            let listener =
-                everywhere::bind(*address).await.map_err(|error| cannot_listen(address, &error))?;
+            let listener = everywhere::bind(*address)
+                .await
+                .map_err(|error| cannot_listen(address, &error))?;
             // With port 0 this is how the port is known.
             tracing::info!(address = %listener.local_addr()?, "listening");
             eprintln!("sandbox-sshd: listening on {}", listener.local_addr()?);
@@ -146,5 +156,8 @@ fn cannot_listen(address: &dyn std::fmt::Display, error: &std::io::Error) -> Fai
 fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("SANDBOX_SSHD_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }

@@ -11,7 +11,10 @@ use std::path::Path;
 ///
 /// [`io::ErrorKind::NotFound`] for every other name.
 pub(crate) fn resolve(host: &str, hosts: &Path) -> io::Result<Vec<IpAddr>> {
-    let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let literal = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host);
     if let Ok(address) = literal.parse() {
         return Ok(vec![address]);
     }
@@ -40,12 +43,16 @@ fn is_localhost(host: &str) -> bool {
 }
 
 fn lookup(table: &str, host: &str) -> Vec<IpAddr> {
-    let lines = table.lines().map(|line| line.split('#').next().unwrap_or(""));
+    let lines = table
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or(""));
     lines
         .filter_map(|line| {
             let mut words = line.split_ascii_whitespace();
             let address = words.next()?.parse().ok()?;
-            words.any(|name| name.eq_ignore_ascii_case(host)).then_some(address)
+            words
+                .any(|name| name.eq_ignore_ascii_case(host))
+                .then_some(address)
         })
         .collect()
 }
@@ -57,9 +64,14 @@ mod tests {
     #[test]
     fn addresses_localhost_and_the_table() {
         let table = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(table.path(), "# 9.9.9.9 db\n10.0.0.5 db db.internal # 10.0.0.6 x\nbad db\n").unwrap();
+        std::fs::write(
+            table.path(),
+            "# 9.9.9.9 db\n10.0.0.5 db db.internal # 10.0.0.6 x\nbad db\n",
+        )
+        .unwrap();
         let resolve = |host| {
-            resolve(host, table.path()).map(|found| found.iter().map(|a| a.to_string()).collect::<Vec<_>>())
+            resolve(host, table.path())
+                .map(|found| found.iter().map(|a| a.to_string()).collect::<Vec<_>>())
         };
         assert_eq!(resolve("10.1.2.3").unwrap(), ["10.1.2.3"]);
         assert_eq!(resolve("[::1]").unwrap(), ["::1"]);

@@ -59,7 +59,11 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(channel: ChannelWriteHalf<Msg>, handle: Handle, gate: Arc<Gate>) -> Self {
-        Self { channel, handle, gate }
+        Self {
+            channel,
+            handle,
+            gate,
+        }
     }
 
     pub(crate) async fn stdout(&self, data: Bytes) -> Result<(), Lost> {
@@ -95,13 +99,25 @@ impl Output {
 
     /// A message of the server itself, among the command's errors.
     pub(crate) async fn complain(&self, message: &str) -> Result<(), Lost> {
-        self.stderr(format!("sandbox-sshd: {message}\n").into()).await
+        self.stderr(format!("sandbox-sshd: {message}\n").into())
+            .await
     }
 
     /// Standard output as a stream, which breaks when the client has gone.
-    pub(crate) fn writer(&self, gone: CancellationToken) -> impl AsyncWrite + Send + Unpin + 'static {
-        let (inner, gone) = (Box::pin(self.channel.make_writer()), Box::pin(gone.cancelled_owned()));
-        Writer { inner, gone, gate: Arc::clone(&self.gate), waiting: None }
+    pub(crate) fn writer(
+        &self,
+        gone: CancellationToken,
+    ) -> impl AsyncWrite + Send + Unpin + 'static {
+        let (inner, gone) = (
+            Box::pin(self.channel.make_writer()),
+            Box::pin(gone.cancelled_owned()),
+        );
+        Writer {
+            inner,
+            gone,
+            gate: Arc::clone(&self.gate),
+            waiting: None,
+        }
     }
 
     pub(crate) async fn eof(&self) -> Result<(), Lost> {
@@ -117,8 +133,15 @@ impl Output {
         let id: ChannelId = self.channel.id();
         self.channel.eof().await.map_err(|_| Lost)?;
         match exit {
-            Some(Exit::Code(code)) => self.handle.exit_status_request(id, code).await.map_err(|()| Lost)?,
-            Some(Exit::Signal { signal, core_dumped }) => self
+            Some(Exit::Code(code)) => self
+                .handle
+                .exit_status_request(id, code)
+                .await
+                .map_err(|()| Lost)?,
+            Some(Exit::Signal {
+                signal,
+                core_dumped,
+            }) => self
                 .handle
                 .exit_signal_request(id, sig(&signal), core_dumped, String::new(), String::new())
                 .await
@@ -156,7 +179,11 @@ struct Writer<W> {
 }
 
 impl<W: AsyncWrite> AsyncWrite for Writer<W> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.gone.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }

@@ -8,11 +8,21 @@ use nix::unistd::{Pid, getpid};
 /// there is no `/proc`.
 pub(crate) fn descendants() -> Vec<Pid> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     for entry in entries.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
         // A process may end between the listing and the look.
-        let Ok(stat) = std::fs::read(entry.path().join("stat")) else { continue };
+        let Ok(stat) = std::fs::read(entry.path().join("stat")) else {
+            continue;
+        };
         if let Some(parent) = living_parent(&stat) {
             children.entry(parent).or_default().push(pid);
         }
@@ -30,7 +40,9 @@ pub(crate) fn descendants() -> Vec<Pid> {
 /// contain anything, so the fields are counted from the last one.
 fn living_parent(stat: &[u8]) -> Option<i32> {
     let end = stat.iter().rposition(|&byte| byte == b')')?;
-    let mut fields = std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace();
+    let mut fields = std::str::from_utf8(&stat[end + 1..])
+        .ok()?
+        .split_ascii_whitespace();
     match fields.next()? {
         "Z" | "X" => None,
         _ => fields.next()?.parse().ok(),
@@ -53,7 +65,10 @@ mod tests {
 
     #[test]
     fn a_child_is_found_until_it_is_dead() {
-        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("100")
+            .spawn()
+            .unwrap();
         let pid = Pid::from_raw(child.id().cast_signed());
         assert!(descendants().contains(&pid));
         child.kill().unwrap();

@@ -19,7 +19,9 @@ use crate::spawner::Spawner;
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A look at who has ended, without collecting anybody or waiting.
-const PEEK: WaitPidFlag = WaitPidFlag::WEXITED.union(WaitPidFlag::WNOHANG).union(WaitPidFlag::WNOWAIT);
+const PEEK: WaitPidFlag = WaitPidFlag::WEXITED
+    .union(WaitPidFlag::WNOHANG)
+    .union(WaitPidFlag::WNOWAIT);
 
 /// The processes that this server started and has not yet waited for.
 #[derive(Default)]
@@ -38,7 +40,10 @@ pub(crate) struct Leader {
 
 impl Processes {
     pub(crate) fn new(spawn_setup: Option<SpawnSetup>) -> Self {
-        Self { spawner: spawn_setup.map(Spawner::new), ..Self::default() }
+        Self {
+            spawner: spawn_setup.map(Spawner::new),
+            ..Self::default()
+        }
     }
 
     /// Starts a process by `spawn`, which must put it into a process group of its own.
@@ -54,9 +59,18 @@ impl Processes {
             Some(spawner) => spawner.run(spawn)?,
         };
         let id = child.id().and_then(|id| i32::try_from(id).ok());
-        let Some(id) = id else { return Err(io::Error::other("the process ended before it had an id")) };
+        let Some(id) = id else {
+            return Err(io::Error::other("the process ended before it had an id"));
+        };
         leaders.insert(id);
-        Ok((child, Leader { processes: Arc::clone(self), pid: Pid::from_raw(id) }, more))
+        Ok((
+            child,
+            Leader {
+                processes: Arc::clone(self),
+                pid: Pid::from_raw(id),
+            },
+            more,
+        ))
     }
 
     /// How many were started and not yet waited for.
@@ -70,7 +84,8 @@ impl Processes {
     ///
     /// When signals cannot be listened to.
     pub(crate) async fn reap_orphans(&self) -> io::Result<()> {
-        let mut child_ended = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child())?;
+        let mut child_ended =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child())?;
         loop {
             self.reap_ended_orphans();
             tokio::select! {
@@ -141,7 +156,8 @@ impl Processes {
         }
         self.reap_ended_orphans();
         let child = || waitid(Id::All, PEEK);
-        (is_first() && child() != Err(Errno::ECHILD)) || !crate::proc_table::descendants().is_empty()
+        (is_first() && child() != Err(Errno::ECHILD))
+            || !crate::proc_table::descendants().is_empty()
     }
 
     fn leaders(&self) -> MutexGuard<'_, HashSet<i32>> {

@@ -41,13 +41,23 @@ impl Terminal {
         apply(modes, &mut settings);
         termios::tcsetattr(pts.as_fd(), SetArg::TCSANOW, &settings)?;
         let (reader, writer) = pty.into_split();
-        Ok(Self { reader, writer: TerminalWriter(Arc::new(Mutex::new(writer))), pts, term: term.to_owned() })
+        Ok(Self {
+            reader,
+            writer: TerminalWriter(Arc::new(Mutex::new(writer))),
+            pts,
+            term: term.to_owned(),
+        })
     }
 
     /// Starts a command in it, as the leader of a new session.
-    pub(crate) fn spawn(self, launch: &Launch) -> io::Result<(Child, (OwnedReadPty, TerminalWriter))> {
+    pub(crate) fn spawn(
+        self,
+        launch: &Launch,
+    ) -> io::Result<(Child, (OwnedReadPty, TerminalWriter))> {
         let command = tokio::process::Command::from(crate::spawn::command(launch));
-        let child = pty_process::Command::from(command).spawn(self.pts).map_err(into_io)?;
+        let child = pty_process::Command::from(command)
+            .spawn(self.pts)
+            .map_err(into_io)?;
         Ok((child, (self.reader, self.writer)))
     }
 }
@@ -64,7 +74,11 @@ impl TerminalWriter {
 }
 
 impl AsyncWrite for TerminalWriter {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut *self.lock()).poll_write(cx, buf)
     }
 
@@ -98,8 +112,10 @@ fn apply(modes: &[(Mode, u32)], settings: &mut Termios) {
         let on = value != 0;
         if let Some(key) = key(mode) {
             // 255 means that the key is not used.
-            settings.control_chars[key as usize] =
-                u8::try_from(value).ok().filter(|&key| key != 255).unwrap_or(0);
+            settings.control_chars[key as usize] = u8::try_from(value)
+                .ok()
+                .filter(|&key| key != 255)
+                .unwrap_or(0);
         } else if let Some(flag) = input(mode) {
             settings.input_flags.set(flag, on);
         } else if let Some(flag) = local(mode) {

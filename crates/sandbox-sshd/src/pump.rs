@@ -56,7 +56,13 @@ pub(crate) struct Tail<'a, R> {
 
 impl<'a, R: AsyncRead + Unpin> Tail<'a, R> {
     pub(crate) fn new(reader: R, exited: &'a CancellationToken) -> Self {
-        Self { reader, exited, buffer: BytesMut::new(), room: SMALL, after_exit: None }
+        Self {
+            reader,
+            exited,
+            buffer: BytesMut::new(),
+            room: SMALL,
+            after_exit: None,
+        }
     }
 
     pub(crate) fn into_reader(self) -> R {
@@ -87,7 +93,9 @@ impl<'a, R: AsyncRead + Unpin> Tail<'a, R> {
         }
         match self.after_exit {
             Some((exit, bytes)) if exit.elapsed() > LONGEST && bytes > PIPE_AT_MOST => Ok(0),
-            _ => tokio::time::timeout(QUIET, self.reader.read_buf(&mut self.buffer)).await.unwrap_or(Ok(0)),
+            _ => tokio::time::timeout(QUIET, self.reader.read_buf(&mut self.buffer))
+                .await
+                .unwrap_or(Ok(0)),
         }
     }
 }

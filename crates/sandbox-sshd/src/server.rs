@@ -76,15 +76,36 @@ impl Server {
         let host_key = PrivateKey::from_openssh(config.host_key.expose())
             .map_err(|error| ServerError::HostKey(error.into()))?;
         let keys = authorized_keys(&config.authorized_keys)?;
-        std::fs::create_dir_all(&config.home)
-            .map_err(|source| ServerError::Home { path: config.home.clone(), source })?;
+        std::fs::create_dir_all(&config.home).map_err(|source| ServerError::Home {
+            path: config.home.clone(),
+            source,
+        })?;
         let lifetime = Lifetime::new(&config);
         let processes = Arc::new(Processes::new(config.spawn_setup.clone()));
-        let jobs = Jobs::new(&config.home, config.job_log_cap, Arc::clone(&processes), Arc::clone(&lifetime));
+        let jobs = Jobs::new(
+            &config.home,
+            config.job_log_cap,
+            Arc::clone(&processes),
+            Arc::clone(&lifetime),
+        );
         let ssh = Arc::new(connection::ssh_config(host_key));
-        let (stop, pending, logins) = (CancellationToken::new(), Mutex::default(), AtomicU64::new(0));
+        let (stop, pending, logins) = (
+            CancellationToken::new(),
+            Mutex::default(),
+            AtomicU64::new(0),
+        );
         Ok(Self {
-            shared: Arc::new(Shared { config, ssh, lifetime, processes, jobs, keys, stop, pending, logins }),
+            shared: Arc::new(Shared {
+                config,
+                ssh,
+                lifetime,
+                processes,
+                jobs,
+                keys,
+                stop,
+                pending,
+                logins,
+            }),
         })
     }
 
@@ -93,7 +114,11 @@ impl Server {
     /// server is of no more use afterwards.
     ///
     /// Dropping the future closes all connections, which ends their commands; jobs stay.
-    pub async fn serve_tcp(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> End {
+    pub async fn serve_tcp(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> End {
         let accept = || async {
             let (stream, _) = listener.accept().await?;
             tune(&stream);
@@ -103,8 +128,13 @@ impl Server {
     }
 
     /// As [`serve_tcp`](Self::serve_tcp), on a Unix socket.
-    pub async fn serve_unix(&self, listener: UnixListener, shutdown: impl Future<Output = ()>) -> End {
-        self.serve(|| async { Ok(listener.accept().await?.0) }, shutdown).await
+    pub async fn serve_unix(
+        &self,
+        listener: UnixListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> End {
+        self.serve(|| async { Ok(listener.accept().await?.0) }, shutdown)
+            .await
     }
 
     /// Serves one connection until it is over. Its commands end with it; jobs stay, until
@@ -138,7 +168,10 @@ impl Server {
     pub async fn terminate(&self) {
         self.shared.stop.cancel();
         let config = &self.shared.config;
-        self.shared.processes.terminate(config.kill_grace, config.reap_orphans).await;
+        self.shared
+            .processes
+            .terminate(config.kill_grace, config.reap_orphans)
+            .await;
     }
 
     async fn serve<S, A>(&self, accept: impl Fn() -> A, shutdown: impl Future<Output = ()>) -> End
@@ -150,7 +183,10 @@ impl Server {
         let accepting = async {
             loop {
                 match accept().await {
-                    Ok(stream) => drop(tokio::spawn(connection::serve(Arc::clone(&self.shared), stream))),
+                    Ok(stream) => drop(tokio::spawn(connection::serve(
+                        Arc::clone(&self.shared),
+                        stream,
+                    ))),
                     Err(error) => {
                         // Out of descriptors, mostly: it passes when a connection ends.
                         tracing::warn!(%error, "a connection cannot be accepted");
@@ -183,7 +219,11 @@ impl Server {
 impl Shared {
     /// Whether this key opens the door to this user.
     pub(crate) fn admits(&self, user: &str, key: &PublicKey) -> Option<()> {
-        let named = self.config.user.as_deref().is_none_or(|accepted| accepted == user);
+        let named = self
+            .config
+            .user
+            .as_deref()
+            .is_none_or(|accepted| accepted == user);
         (named && self.keys.contains(key.key_data())).then_some(())
     }
 
@@ -199,7 +239,10 @@ impl Shared {
             oldest.cancel();
         }
         pending.push_back((id, kill));
-        PendingLogin { shared: Arc::clone(self), id }
+        PendingLogin {
+            shared: Arc::clone(self),
+            id,
+        }
     }
 
     fn pending(&self) -> MutexGuard<'_, VecDeque<(u64, CancellationToken)>> {
@@ -217,17 +260,29 @@ fn authorized_keys(lines: &[String]) -> Result<Vec<KeyData>, ServerError> {
     let mut keys = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         // Options restrict: a key must not be taken with less than was asked for.
-        let key = PublicKey::from_openssh(line.trim())
-            .map_err(|error| ServerError::AuthorizedKey { number: index + 1, source: error.into() })?;
+        let key =
+            PublicKey::from_openssh(line.trim()).map_err(|error| ServerError::AuthorizedKey {
+                number: index + 1,
+                source: error.into(),
+            })?;
         keys.push(key.key_data().clone());
     }
-    if keys.is_empty() { Err(ServerError::NoAuthorizedKey) } else { Ok(keys) }
+    if keys.is_empty() {
+        Err(ServerError::NoAuthorizedKey)
+    } else {
+        Ok(keys)
+    }
 }
 
 /// Small packets go at once, and a peer that vanished is noticed within a minute.
 fn tune(stream: &TcpStream) {
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(3);
-    let tuned = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE)
+        .with_retries(3);
+    let tuned = stream
+        .set_nodelay(true)
+        .and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));
     if let Err(error) = tuned {
         tracing::debug!(%error, "a socket cannot be tuned");
     }

@@ -67,7 +67,11 @@ pub(crate) fn command(launch: &Launch) -> Command {
 /// process as for a small one.
 pub(crate) fn grouped(launch: &Launch, [stdin, stdout, stderr]: [Stdio; 3]) -> io::Result<Child> {
     let mut command = command(launch);
-    command.stdin(stdin).stdout(stdout).stderr(stderr).process_group(0);
+    command
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(stderr)
+        .process_group(0);
     tokio::process::Command::from(command).spawn()
 }
 

@@ -15,10 +15,12 @@ impl Spawner {
     /// Starts the thread, and runs `setup` there before anything else.
     pub(crate) fn new(setup: SpawnSetup) -> Self {
         let (to, from) = channel::<Work>();
-        let thread = std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
-            let ready = setup();
-            from.into_iter().for_each(|work| work(&ready));
-        });
+        let thread = std::thread::Builder::new()
+            .name("spawner".to_owned())
+            .spawn(move || {
+                let ready = setup();
+                from.into_iter().for_each(|work| work(&ready));
+            });
         if let Err(error) = thread {
             // Nothing is started without it.
             tracing::error!(%error, "the thread for commands cannot be started");
@@ -60,7 +62,11 @@ mod tests {
             SET_UP.set(true);
             Ok(())
         }));
-        let look = || spawner.run(|| Ok((SET_UP.get(), std::thread::current().id()))).unwrap();
+        let look = || {
+            spawner
+                .run(|| Ok((SET_UP.get(), std::thread::current().id())))
+                .unwrap()
+        };
         assert_eq!(look(), look());
         assert!(look().0 && !SET_UP.get());
     }

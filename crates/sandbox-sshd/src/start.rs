@@ -50,7 +50,13 @@ struct Dialect {
 
 impl Start {
     pub(crate) fn new(ends: Ends, using: InUse) -> Self {
-        Self { ends, using, env: Vec::new(), dialect: Dialect::default(), terminal: None }
+        Self {
+            ends,
+            using,
+            env: Vec::new(),
+            dialect: Dialect::default(),
+            terminal: None,
+        }
     }
 
     /// Takes a variable for the command, unless no command can have it. Control variables
@@ -61,7 +67,9 @@ impl Start {
             dialect::JOB_OFFSET => &mut self.dialect.offset,
             dialect::JOB_FOLLOW => &mut self.dialect.follow,
             dialect::EXTEND_SECONDS => &mut self.dialect.extend,
-            _ if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') => return false,
+            _ if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') => {
+                return false;
+            }
             _ if name.starts_with(crate::OWN_VARIABLES) => return false,
             _ => {
                 self.env.push((name.to_owned(), value.to_owned()));
@@ -116,8 +124,14 @@ impl Start {
             }
             Request::Shell => {
                 let launch = launch::login(&shared.config, self.environment(shared));
-                command::run(&shared.processes, launch, self.terminal, self.ends, shared.config.kill_grace)
-                    .await
+                command::run(
+                    &shared.processes,
+                    launch,
+                    self.terminal,
+                    self.ends,
+                    shared.config.kill_grace,
+                )
+                .await
             }
             Request::Sftp => sftp::serve(shared.config.home.clone(), self.ends).await,
             Request::Attach => match self.attach(shared) {
@@ -133,7 +147,10 @@ impl Start {
                 let left = shared.lifetime.extend(self.seconds().unwrap_or_default());
                 let gone = self.ends.input.gone();
                 unless(&gone, async {
-                    self.ends.output.stdout(left.as_secs().to_string().into()).await?;
+                    self.ends
+                        .output
+                        .stdout(left.as_secs().to_string().into())
+                        .await?;
                     self.ends.output.finish(Some(Exit::Code(0))).await
                 })
                 .await
@@ -143,7 +160,12 @@ impl Start {
     }
 
     /// Connects inside the sandbox, then opens the channel and copies.
-    pub(crate) async fn forward(mut self, target: Request, reply: ChannelOpenHandle, shared: Arc<Shared>) {
+    pub(crate) async fn forward(
+        mut self,
+        target: Request,
+        reply: ChannelOpenHandle,
+        shared: Arc<Shared>,
+    ) {
         self.using.turn_into(Use::Channel);
         let _using = self.using;
         let copied = match target {
@@ -154,7 +176,8 @@ impl Start {
                 }
                 Err(error) => return reply.reject(refusal(&error)).await,
             },
-            Request::Unix { path } => match forward::connect_unix(&shared.config.home, &path).await {
+            Request::Unix { path } => match forward::connect_unix(&shared.config.home, &path).await
+            {
                 Ok(stream) => {
                     reply.accept().await;
                     forward::copy(stream, self.ends).await
@@ -182,11 +205,20 @@ impl Start {
             None => 0,
         };
         let job = shared.jobs.get(self.dialect.job.as_deref()?)?;
-        Some(Attach { job, offset, follow: self.dialect.follow.as_deref() == Some("1") })
+        Some(Attach {
+            job,
+            offset,
+            follow: self.dialect.follow.as_deref() == Some("1"),
+        })
     }
 
     fn seconds(&self) -> Option<Duration> {
-        self.dialect.extend.as_deref()?.parse().ok().map(Duration::from_secs)
+        self.dialect
+            .extend
+            .as_deref()?
+            .parse()
+            .ok()
+            .map(Duration::from_secs)
     }
 }
 

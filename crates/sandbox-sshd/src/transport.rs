@@ -106,7 +106,15 @@ impl Drop for WaitingForClient {
 impl<S> Transport<S> {
     pub(crate) fn new(inner: S, gate: Arc<Gate>, kill: CancellationToken) -> Self {
         let killed = Box::pin(kill.cancelled_owned());
-        Self { inner, pending: VecDeque::new(), flush: false, capacity: CAPACITY, gate, killed, linger: None }
+        Self {
+            inner,
+            pending: VecDeque::new(),
+            flush: false,
+            capacity: CAPACITY,
+            gate,
+            killed,
+            linger: None,
+        }
     }
 }
 
@@ -151,7 +159,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Transport<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.killed.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
@@ -172,7 +184,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Transport<S> {
         let kept = room.min(buf.len() - sent);
         this.pending.extend(&buf[sent..sent + kept]);
         // Nothing taken: the stream's waker is registered by the attempt above.
-        if sent + kept == 0 && !buf.is_empty() { Poll::Pending } else { Poll::Ready(Ok(sent + kept)) }
+        if sent + kept == 0 && !buf.is_empty() {
+            Poll::Pending
+        } else {
+            Poll::Ready(Ok(sent + kept))
+        }
     }
 
     /// Never waits: what is pending goes out while reading.
@@ -187,7 +203,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Transport<S> {
     /// Waits for what is pending, but not long: the peer may have stopped reading.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let linger = this.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let linger = this
+            .linger
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
         let over = linger.as_mut().poll(cx).is_ready() || this.killed.as_mut().poll(cx).is_ready();
         match this.poll_drain(cx) {
             Poll::Ready(result) => result?,

@@ -16,7 +16,11 @@ use support::{Process, eventually, processes_with, text};
 
 fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sandbox-sshd"));
-    command.args(arguments).stdin(Stdio::null()).output().unwrap()
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -29,9 +33,16 @@ fn it_installs_itself_whole_and_executable() {
     }
     let copy = place.join("sandbox-sshd");
     assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o777, 0o755);
-    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 1, "nothing else is left");
+    assert_eq!(
+        std::fs::read_dir(&place).unwrap().count(),
+        1,
+        "nothing else is left"
+    );
     let version = Command::new(copy).arg("--version").output().unwrap();
-    assert_eq!(text(&version.stdout), format!("sandbox-sshd {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        text(&version.stdout),
+        format!("sandbox-sshd {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
@@ -41,25 +52,62 @@ fn errors_are_one_clear_sentence() {
     let path = |name: &str| directory.path().join(name).display().to_string();
     std::fs::write(path("junk"), "junk").unwrap();
     std::fs::write(path("empty"), "\n# nobody\n").unwrap();
-    let (host, user, junk, empty) = (path("host"), path("authorized"), path("junk"), path("empty"));
+    let (host, user, junk, empty) = (
+        path("host"),
+        path("authorized"),
+        path("junk"),
+        path("empty"),
+    );
     for (arguments, named) in [
         (vec![], "there is no host key"),
         (vec!["--host-key", &host], "no authorized keys"),
-        (vec!["--host-key", "/none", "--authorized-keys", &user], "cannot read /none: No such file"),
-        (vec!["--host-key", &junk, "--authorized-keys", &user], "private key"),
-        (vec!["--host-key", &host, "--authorized-keys", &junk], "authorized key number 1"),
-        (vec!["--host-key", &host, "--authorized-keys", &empty], "nobody could log in"),
         (
-            vec!["--host-key", &host, "--authorized-keys", &user, "--listen", "1.2.3.4:1"],
+            vec!["--host-key", "/none", "--authorized-keys", &user],
+            "cannot read /none: No such file",
+        ),
+        (
+            vec!["--host-key", &junk, "--authorized-keys", &user],
+            "private key",
+        ),
+        (
+            vec!["--host-key", &host, "--authorized-keys", &junk],
+            "authorized key number 1",
+        ),
+        (
+            vec!["--host-key", &host, "--authorized-keys", &empty],
+            "nobody could log in",
+        ),
+        (
+            vec![
+                "--host-key",
+                &host,
+                "--authorized-keys",
+                &user,
+                "--listen",
+                "1.2.3.4:1",
+            ],
             "cannot listen on 1.2.3.4:1",
         ),
-        (vec!["--host-key", &host, "--authorized-keys", &user, "--home", "/proc/none"], "/proc/none"),
+        (
+            vec![
+                "--host-key",
+                &host,
+                "--authorized-keys",
+                &user,
+                "--home",
+                "/proc/none",
+            ],
+            "/proc/none",
+        ),
         (vec!["--frobnicate"], "--frobnicate is no option"),
     ] {
         let out = run(&arguments);
         let said = text(&out.stderr);
         assert_eq!(out.status.code(), Some(1), "{arguments:?}");
-        assert!(said.starts_with("sandbox-sshd: ") && said.contains(named), "{arguments:?}: {said}");
+        assert!(
+            said.starts_with("sandbox-sshd: ") && said.contains(named),
+            "{arguments:?}: {said}"
+        );
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(!said.contains("b3BlbnNzaC1rZXk"), "no key is shown: {said}");
     }
@@ -81,11 +129,23 @@ fn it_serves_one_stream_on_its_standard_input() {
     );
     // The server's port is used only for the name in known_hosts.
     let mut ssh = server.client("ssh");
-    ssh.args(["-o", &format!("ProxyCommand={proxy}"), "me@127.0.0.1", "pwd; cat"]);
-    let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    ssh.args([
+        "-o",
+        &format!("ProxyCommand={proxy}"),
+        "me@127.0.0.1",
+        "pwd; cat",
+    ]);
+    let mut child = ssh
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(b"through").unwrap();
     let out = child.wait_with_output().unwrap();
-    assert!(text(&out.stdout).ends_with("stdio-home\nthrough"), "{out:?}");
+    assert!(
+        text(&out.stdout).ends_with("stdio-home\nthrough"),
+        "{out:?}"
+    );
     assert!(out.status.success());
 }
 
@@ -102,13 +162,25 @@ fn orphans_are_collected_and_daemons_end_with_the_server() {
     let children = || {
         let path = format!("/proc/{0}/task/{0}/children", server.child.id());
         let mut all = String::new();
-        std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut all)).unwrap();
+        std::fs::File::open(path)
+            .and_then(|mut file| file.read_to_string(&mut all))
+            .unwrap();
         all.split_ascii_whitespace().count()
     };
-    assert!(eventually(Duration::from_secs(20), || children() == 1), "{} children are left", children());
+    assert!(
+        eventually(Duration::from_secs(20), || children() == 1),
+        "{} children are left",
+        children()
+    );
     // Exit statuses are still its own.
     for code in [0, 3, 77] {
-        assert_eq!(server.ssh(&format!("(sleep 0.01 &); exit {code}")).status.code(), Some(code));
+        assert_eq!(
+            server
+                .ssh(&format!("(sleep 0.01 &); exit {code}"))
+                .status
+                .code(),
+            Some(code)
+        );
     }
     drop(server);
     assert!(processes_with("sleep 1235001").is_empty());
@@ -116,11 +188,20 @@ fn orphans_are_collected_and_daemons_end_with_the_server() {
 
 #[test]
 fn it_ends_when_nobody_comes_and_when_it_is_told_to() {
-    for options in [&["--idle", "1"][..], &["--attached", "1"], &["--ttl", "1"], &["--max-lifetime", "1"]] {
+    for options in [
+        &["--idle", "1"][..],
+        &["--attached", "1"],
+        &["--ttl", "1"],
+        &["--max-lifetime", "1"],
+    ] {
         let mut server = Process::start(options);
         assert!(server.child.wait().unwrap().success(), "{options:?}");
     }
     let mut server = Process::start(&[]);
-    kill(Pid::from_raw(server.child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    kill(
+        Pid::from_raw(server.child.id().cast_signed()),
+        Signal::SIGTERM,
+    )
+    .unwrap();
     assert!(server.child.wait().unwrap().success());
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use russh::{ChannelMsg, Sig};
 use sandbox_core::dialect::{
-    EXTEND_SECONDS, JOB, JOB_FOLLOW, JOB_OFFSET, JOB_SUBSYSTEM, JOBS_SUBSYSTEM, JobRecord, LIFETIME_SUBSYSTEM,
+    EXTEND_SECONDS, JOB, JOB_FOLLOW, JOB_OFFSET, JOB_SUBSYSTEM, JOBS_SUBSYSTEM, JobRecord,
+    LIFETIME_SUBSYSTEM,
 };
 use support::client::{Client, LONG, Memory, collect, exec, exec_with, open, subsystem};
 use support::processes_with;
@@ -19,16 +20,24 @@ async fn jobs(client: &Client) -> Vec<JobRecord> {
     let ended = subsystem(client, &[], JOBS_SUBSYSTEM).await;
     assert_eq!(ended.code, Some(0));
     let lines = String::from_utf8(ended.stdout).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[tokio::test]
 async fn a_job_outlives_its_client_and_tells_the_next() {
     let memory = Memory::new(|config| config);
     let client = memory.connect(PIPE).await;
-    let command = "echo first; echo second >&2; while [ ! -e go ]; do sleep 0.02; done; echo third; exit 5";
+    let command =
+        "echo first; echo second >&2; while [ ! -e go ]; do sleep 0.02; done; echo third; exit 5";
     let started = exec_with(&client, &[(JOB, "build-1")], command).await;
-    assert_eq!((started.code, started.stdout.len()), (Some(0), 0), "{started:?}");
+    assert_eq!(
+        (started.code, started.stdout.len()),
+        (Some(0), 0),
+        "{started:?}"
+    );
     drop(client);
 
     let client = memory.connect(PIPE).await;
@@ -41,20 +50,40 @@ async fn a_job_outlives_its_client_and_tells_the_next() {
             }
         }
     };
-    tokio::time::timeout(LONG, shown).await.expect("the log has not come");
+    tokio::time::timeout(LONG, shown)
+        .await
+        .expect("the log has not come");
     let record = jobs(&client).await.remove(0);
-    assert_eq!((record.id.as_str(), record.program.as_str()), ("build-1", "/bin/sh"));
-    assert_eq!((record.log_bytes, record.dropped_bytes, record.exit_code), (13, 0, None));
+    assert_eq!(
+        (record.id.as_str(), record.program.as_str()),
+        ("build-1", "/bin/sh")
+    );
+    assert_eq!(
+        (record.log_bytes, record.dropped_bytes, record.exit_code),
+        (13, 0, None)
+    );
 
-    let follow = subsystem(&client, &[(JOB, "build-1"), (JOB_OFFSET, "6"), (JOB_FOLLOW, "1")], JOB_SUBSYSTEM);
+    let follow = subsystem(
+        &client,
+        &[(JOB, "build-1"), (JOB_OFFSET, "6"), (JOB_FOLLOW, "1")],
+        JOB_SUBSYSTEM,
+    );
     let go = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         std::fs::write(memory.home.path().join("go"), "").unwrap();
     };
     let (followed, ()) = tokio::join!(follow, go);
-    assert_eq!((&*followed.stdout, followed.code), (&b"second\nthird\n"[..], Some(5)));
+    assert_eq!(
+        (&*followed.stdout, followed.code),
+        (&b"second\nthird\n"[..], Some(5))
+    );
     assert_eq!(jobs(&client).await[0].exit_code, Some(5));
-    let beyond = subsystem(&client, &[(JOB, "build-1"), (JOB_OFFSET, "9999")], JOB_SUBSYSTEM).await;
+    let beyond = subsystem(
+        &client,
+        &[(JOB, "build-1"), (JOB_OFFSET, "9999")],
+        JOB_SUBSYSTEM,
+    )
+    .await;
     assert_eq!((beyond.stdout.len(), beyond.code), (0, Some(5)));
 }
 
@@ -64,7 +93,10 @@ async fn a_job_is_signalled_by_whoever_is_attached() {
     let client = memory.connect(PIPE).await;
     exec_with(&client, &[(JOB, "s")], "echo up; sleep 1234901; :").await;
     let mut channel = open(&client, &[(JOB, "s"), (JOB_FOLLOW, "1")]).await;
-    channel.request_subsystem(true, JOB_SUBSYSTEM).await.unwrap();
+    channel
+        .request_subsystem(true, JOB_SUBSYSTEM)
+        .await
+        .unwrap();
     while !matches!(channel.wait().await, Some(ChannelMsg::Data { .. })) {}
     channel.signal(Sig::TERM).await.unwrap();
     assert_eq!(collect(channel).await.signal.as_deref(), Some("TERM"));
@@ -86,13 +118,27 @@ async fn what_cannot_be_a_job_is_refused() {
         assert_eq!(ended.code, Some(code), "{id:?} {ended:?}");
         assert!(ended.stderr.contains(message), "{id:?} {ended:?}");
     }
-    assert_eq!(exec_with(&client, &[(JOB, "j")], "exec 'true'").await.code, Some(0));
+    assert_eq!(
+        exec_with(&client, &[(JOB, "j")], "exec 'true'").await.code,
+        Some(0)
+    );
     let again = exec_with(&client, &[(JOB, "j")], "exec 'true'").await;
     assert_eq!(again.code, Some(125));
-    assert!(again.stderr.contains("there is a job j already"), "{again:?}");
-    assert!(subsystem(&client, &[(JOB, "none")], JOB_SUBSYSTEM).await.refused);
+    assert!(
+        again.stderr.contains("there is a job j already"),
+        "{again:?}"
+    );
+    assert!(
+        subsystem(&client, &[(JOB, "none")], JOB_SUBSYSTEM)
+            .await
+            .refused
+    );
     assert!(subsystem(&client, &[], JOB_SUBSYSTEM).await.refused);
-    assert!(subsystem(&client, &[(JOB, "j"), (JOB_OFFSET, "x")], JOB_SUBSYSTEM).await.refused);
+    assert!(
+        subsystem(&client, &[(JOB, "j"), (JOB_OFFSET, "x")], JOB_SUBSYSTEM)
+            .await
+            .refused
+    );
     assert!(subsystem(&client, &[], "no-such-subsystem").await.refused);
 }
 
@@ -105,7 +151,10 @@ async fn a_log_is_capped_and_the_job_goes_on() {
     assert_eq!((shown.stdout.len(), shown.code), (1000, Some(0)));
     assert!(shown.stdout.starts_with(b"1\n2\n3\n"));
     let record = jobs(&client).await.remove(0);
-    assert_eq!((record.log_bytes, record.dropped_bytes), (1000, 588_895 - 1000));
+    assert_eq!(
+        (record.log_bytes, record.dropped_bytes),
+        (1000, 588_895 - 1000)
+    );
     assert!(memory.home.path().join("over").exists());
 }
 
@@ -115,14 +164,19 @@ async fn a_job_has_no_input_and_its_daemon_does_not_keep_a_follower() {
     let client = memory.connect(PIPE).await;
     exec_with(&client, &[(JOB, "d")], "cat; sleep 1234902 & echo done").await;
     let followed = subsystem(&client, &[(JOB, "d"), (JOB_FOLLOW, "1")], JOB_SUBSYSTEM).await;
-    assert_eq!((&*followed.stdout, followed.code), (&b"done\n"[..], Some(0)));
+    assert_eq!(
+        (&*followed.stdout, followed.code),
+        (&b"done\n"[..], Some(0))
+    );
     exec(&client, "kill $(pgrep -f 'sleep 123490[2]')").await;
 }
 
 #[tokio::test]
 async fn a_life_is_lengthened() {
     let memory = Memory::new(|config| {
-        config.with_ttl(Duration::from_secs(100)).with_max_lifetime(Duration::from_secs(1000))
+        config
+            .with_ttl(Duration::from_secs(100))
+            .with_max_lifetime(Duration::from_secs(1000))
     });
     let client = memory.connect(PIPE).await;
     for (asked, least, most) in [("500", 499, 500), ("5", 495, 500), ("999999", 990, 1000)] {
@@ -132,6 +186,11 @@ async fn a_life_is_lengthened() {
         assert_eq!(ended.code, Some(0));
     }
     for bad in ["", "-1", "soon", "1.5"] {
-        assert!(subsystem(&client, &[(EXTEND_SECONDS, bad)], LIFETIME_SUBSYSTEM).await.refused, "{bad:?}");
+        assert!(
+            subsystem(&client, &[(EXTEND_SECONDS, bad)], LIFETIME_SUBSYSTEM)
+                .await
+                .refused,
+            "{bad:?}"
+        );
     }
 }

@@ -18,14 +18,28 @@ use tokio::io::AsyncWriteExt;
 const PIPE: usize = 64 << 10;
 
 fn line(argv: &[&[u8]]) -> Vec<u8> {
-    CommandLine { directory: None, argv: argv.iter().map(|arg| arg.to_vec()).collect() }.encode().unwrap()
+    CommandLine {
+        directory: None,
+        argv: argv.iter().map(|arg| arg.to_vec()).collect(),
+    }
+    .encode()
+    .unwrap()
 }
 
 #[tokio::test]
 async fn arguments_are_bytes() {
     let memory = Memory::new(|config| config);
     let client = memory.connect(PIPE).await;
-    let odd: &[&[u8]] = &[b"printf", b"%s\n", b"", b"-n", b"a\nb", b"'\"\\$`", b"\xff\xfe", "ä".as_bytes()];
+    let odd: &[&[u8]] = &[
+        b"printf",
+        b"%s\n",
+        b"",
+        b"-n",
+        b"a\nb",
+        b"'\"\\$`",
+        b"\xff\xfe",
+        "ä".as_bytes(),
+    ];
     let ended = exec(&client, line(odd)).await;
     assert_eq!(ended.stdout, [&odd[2..].join(&b'\n')[..], b"\n"].concat());
     assert_eq!(ended.code, Some(0));
@@ -36,11 +50,16 @@ async fn a_command_that_cannot_run_says_why() {
     let memory = Memory::new(|config| config);
     let client = memory.connect(PIPE).await;
     std::fs::write(memory.home.path().join("data"), "x").unwrap();
-    std::fs::write(memory.home.path().join("script"), "#!/no/such/interpreter\n").unwrap();
+    std::fs::write(
+        memory.home.path().join("script"),
+        "#!/no/such/interpreter\n",
+    )
+    .unwrap();
     std::fs::write(memory.home.path().join("plain"), "echo plain script $1\n").unwrap();
     for name in ["script", "plain"] {
         let path = memory.home.path().join(name);
-        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
     }
     for (command, code, message) in [
         ("exec 'no-such'", 127, "no-such: command not found"),
@@ -61,7 +80,10 @@ async fn a_command_that_cannot_run_says_why() {
             "{command:?} {ended:?}"
         );
     }
-    assert_eq!(exec(&client, "exec './plain' 'one'").await.stdout, b"plain script one\n");
+    assert_eq!(
+        exec(&client, "exec './plain' 'one'").await.stdout,
+        b"plain script one\n"
+    );
 }
 
 #[tokio::test]
@@ -70,7 +92,12 @@ async fn without_a_shell_only_programs_run() {
     let client = memory.connect(PIPE).await;
     let ended = exec(&client, "echo hi").await;
     assert_eq!(ended.code, Some(127));
-    assert!(ended.stderr.contains("there is no shell in this image (/no/shell)"), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("there is no shell in this image (/no/shell)"),
+        "{ended:?}"
+    );
     assert_eq!(exec(&client, "exec 'echo' 'hi'").await.stdout, b"hi\n");
 }
 
@@ -101,7 +128,10 @@ async fn a_signal_ends_the_whole_group_and_is_reported() {
         (Sig::Custom("SYS".into()), "Custom(\"SYS\")"),
     ] {
         let mut channel = open(&client, &[]).await;
-        channel.exec(false, "sleep 1234701 & echo ready; wait").await.unwrap();
+        channel
+            .exec(false, "sleep 1234701 & echo ready; wait")
+            .await
+            .unwrap();
         while !matches!(channel.wait().await, Some(ChannelMsg::Data { .. })) {}
         channel.signal(signal).await.unwrap();
         assert_eq!(collect(channel).await.signal.as_deref(), Some(name));
@@ -153,16 +183,26 @@ async fn a_command_that_reads_nothing_holds_up_nobody_and_loses_nothing() {
     let client = memory.connect(PIPE).await;
     let data = noise(40 << 20, 9);
     let slow = open(&client, &[]).await;
-    slow.exec(true, "while [ ! -e go ]; do sleep 0.05; done; exec cat > all").await.unwrap();
+    slow.exec(
+        true,
+        "while [ ! -e go ]; do sleep 0.05; done; exec cat > all",
+    )
+    .await
+    .unwrap();
     let all = async {
         for part in data.chunks(32_000) {
             slow.data_bytes(part.to_vec()).await.unwrap();
         }
         slow.eof().await.unwrap();
     };
-    tokio::time::timeout(LONG, all).await.expect("the server does not take what nobody reads");
+    tokio::time::timeout(LONG, all)
+        .await
+        .expect("the server does not take what nobody reads");
     // More than memory keeps lies there now, and others are served.
-    assert_eq!(exec(&client, "exec 'echo' 'quick'").await.stdout, b"quick\n");
+    assert_eq!(
+        exec(&client, "exec 'echo' 'quick'").await.stdout,
+        b"quick\n"
+    );
     std::fs::write(memory.home.path().join("go"), "").unwrap();
     assert_eq!(collect(slow).await.code, Some(0));
     assert!(std::fs::read(memory.home.path().join("all")).unwrap() == data);
@@ -174,10 +214,21 @@ async fn a_command_that_reads_nothing_holds_up_nobody_and_loses_nothing() {
 async fn an_echo_that_starts_late_does_not_deadlock() {
     let memory = Memory::new(|config| config);
     let limits = russh::Limits::new(20 << 20, 20 << 20, Duration::from_secs(3600));
-    let client = memory.connect_as(russh::client::Config { limits, ..Default::default() }, PIPE).await;
+    let client = memory
+        .connect_as(
+            russh::client::Config {
+                limits,
+                ..Default::default()
+            },
+            PIPE,
+        )
+        .await;
     let data = noise(150 << 20, 11);
     let channel = open(&client, &[]).await;
-    channel.exec(true, "while [ ! -e go ]; do sleep 0.02; done; exec cat").await.unwrap();
+    channel
+        .exec(true, "while [ ! -e go ]; do sleep 0.02; done; exec cat")
+        .await
+        .unwrap();
     let (mut reader, writer) = channel.split();
     let sent = std::sync::atomic::AtomicUsize::new(0);
     let sending = async {
@@ -219,7 +270,10 @@ async fn a_client_that_reads_nothing_slows_the_command_down() {
     let client = memory.connect(PIPE).await;
     let unread = open(&client, &[]).await;
     // Without backpressure this would be over at once, and in memory.
-    unread.exec(true, "yes | head -c 300000000; touch over").await.unwrap();
+    unread
+        .exec(true, "yes | head -c 300000000; touch over")
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(!memory.home.path().join("over").exists());
     drop(unread);
@@ -231,7 +285,10 @@ async fn many_variables_and_many_channels_have_a_limit() {
     let client = memory.connect(PIPE).await;
     let names: Vec<String> = (0..500).map(|n| format!("V{n}")).collect();
     let env: Vec<(&str, &str)> = names.iter().map(|name| (&**name, "x")).collect();
-    assert_eq!(exec_with(&client, &env, "env | grep -c ^V").await.stdout, b"500\n");
+    assert_eq!(
+        exec_with(&client, &env, "env | grep -c ^V").await.stdout,
+        b"500\n"
+    );
 
     let mut open_ones = Vec::new();
     for _ in 0..8 {
@@ -239,9 +296,16 @@ async fn many_variables_and_many_channels_have_a_limit() {
     }
     assert!(client.channel_open_session().await.is_err());
     open_ones.pop().unwrap().close().await.unwrap();
-    assert_eq!(exec(&client, "exec 'echo' 'again'").await.stdout, b"again\n");
+    assert_eq!(
+        exec(&client, "exec 'echo' 'again'").await.stdout,
+        b"again\n"
+    );
     for _ in 0..30 {
-        assert_eq!(exec(&client, "exec 'true'").await.code, Some(0), "a closed channel counts no more");
+        assert_eq!(
+            exec(&client, "exec 'true'").await.code,
+            Some(0),
+            "a closed channel counts no more"
+        );
     }
 }
 
@@ -279,7 +343,12 @@ async fn only_the_right_key_gets_in() {
 #[tokio::test]
 async fn a_client_that_never_logs_in_is_cut_off() {
     let memory = Memory::new(|config| config.with_login_grace(Duration::from_millis(200)));
-    for said in [&b""[..], b"SSH-2.0-x\r\n", b"GET / HTTP/1.1\r\n\r\n", &[0xff; 100_000]] {
+    for said in [
+        &b""[..],
+        b"SSH-2.0-x\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        &[0xff; 100_000],
+    ] {
         let (mut near, far) = tokio::io::duplex(PIPE);
         let served = memory.server.serve_stream(far);
         let client = async {
@@ -298,11 +367,17 @@ async fn a_crowd_at_the_door_does_not_keep_the_owner_out() {
     for _ in 0..12 {
         let (near, far) = tokio::io::duplex(PIPE);
         let server = memory.server.clone();
-        crowd.push((near, tokio::spawn(async move { server.serve_stream(far).await })));
+        crowd.push((
+            near,
+            tokio::spawn(async move { server.serve_stream(far).await }),
+        ));
     }
     let client = memory.connect(PIPE).await;
     assert_eq!(exec(&client, "exec 'echo' 'in'").await.stdout, b"in\n");
-    let alive = crowd.iter().filter(|(_, served)| !served.is_finished()).count();
+    let alive = crowd
+        .iter()
+        .filter(|(_, served)| !served.is_finished())
+        .count();
     assert!(alive <= 4, "{alive} are still waiting");
 }
 
@@ -313,17 +388,35 @@ async fn the_end_closes_connections_and_ends_commands() {
     let listener = tokio::net::UnixListener::bind(&socket).unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = memory.server.clone();
-    let serving =
-        tokio::spawn(async move { server.serve_unix(listener, async { drop(stopped.await) }).await });
-    let client = login(tokio::net::UnixStream::connect(&socket).await.unwrap(), &memory.user).await.unwrap();
+    let serving = tokio::spawn(async move {
+        server
+            .serve_unix(listener, async { drop(stopped.await) })
+            .await
+    });
+    let client = login(
+        tokio::net::UnixStream::connect(&socket).await.unwrap(),
+        &memory.user,
+    )
+    .await
+    .unwrap();
     let channel = open(&client, &[]).await;
-    channel.exec(true, "trap '' TERM HUP; sleep 1234801; sleep 1234801").await.unwrap();
+    channel
+        .exec(true, "trap '' TERM HUP; sleep 1234801; sleep 1234801")
+        .await
+        .unwrap();
     // Longer than the idle limit: a channel is open.
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert!(!serving.is_finished());
     stop.send(()).unwrap();
-    assert_eq!(tokio::time::timeout(LONG, serving).await.unwrap().unwrap(), End::Terminated);
-    assert_eq!(collect(channel).await.code, None, "no exit status was made up");
+    assert_eq!(
+        tokio::time::timeout(LONG, serving).await.unwrap().unwrap(),
+        End::Terminated
+    );
+    assert_eq!(
+        collect(channel).await.code,
+        None,
+        "no exit status was made up"
+    );
     assert!(processes_with("sleep 1234801").is_empty());
 }
 
@@ -332,7 +425,10 @@ async fn an_idle_server_ends() {
     let memory = Memory::new(|config| config.with_idle_limit(Duration::from_millis(200)));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let serving = memory.server.serve_tcp(listener, std::future::pending());
-    assert_eq!(tokio::time::timeout(LONG, serving).await.unwrap(), End::Idle);
+    assert_eq!(
+        tokio::time::timeout(LONG, serving).await.unwrap(),
+        End::Idle
+    );
 }
 
 #[test]
@@ -341,12 +437,24 @@ fn what_no_server_can_run_with_is_refused() {
     let (host, user) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let home = tempfile::tempdir().unwrap();
     let server = |keys: &[String]| {
-        let made = Server::new(ServerConfig::new(host.private.clone(), keys.to_vec(), home.path()));
+        let made = Server::new(ServerConfig::new(
+            host.private.clone(),
+            keys.to_vec(),
+            home.path(),
+        ));
         made.map(|_| ()).map_err(|error| error.to_string())
     };
     let good = user.public.as_str().to_owned();
     assert_eq!(server(std::slice::from_ref(&good)), Ok(()));
     assert!(server(&[]).unwrap_err().contains("nobody"));
-    assert!(server(&[good.clone(), "ssh-ed25519 AAAA".into()]).unwrap_err().contains("number 2"));
-    assert!(server(&[format!("command=\"id\" {good}")]).unwrap_err().contains("options"));
+    assert!(
+        server(&[good.clone(), "ssh-ed25519 AAAA".into()])
+            .unwrap_err()
+            .contains("number 2")
+    );
+    assert!(
+        server(&[format!("command=\"id\" {good}")])
+            .unwrap_err()
+            .contains("options")
+    );
 }

@@ -25,11 +25,16 @@ fn a_workload_of_the_same_user_cannot_get_at_the_host_key() {
     let directory = tempfile::tempdir().unwrap();
     let (host, user) = support::write_keys(directory.path());
     // Where an unprivileged user may run them from.
-    for (from, name) in
-        [(env!("CARGO_BIN_EXE_sandbox-sshd").into(), "sshd"), (std::env::current_exe().unwrap(), "workload")]
-    {
+    for (from, name) in [
+        (env!("CARGO_BIN_EXE_sandbox-sshd").into(), "sshd"),
+        (std::env::current_exe().unwrap(), "workload"),
+    ] {
         std::fs::copy(from, directory.path().join(name)).unwrap();
-        std::fs::set_permissions(directory.path().join(name), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(
+            directory.path().join(name),
+            PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
     }
     let home = directory.path().join("home");
     std::fs::create_dir(&home).unwrap();
@@ -50,7 +55,10 @@ fn a_workload_of_the_same_user_cannot_get_at_the_host_key() {
 
     if geteuid().is_root() {
         let environ = std::fs::read(format!("/proc/{}/environ", server.child.id())).unwrap();
-        assert!(text(&environ).contains("IMAGE_VARIABLE=kept"), "root sees it");
+        assert!(
+            text(&environ).contains("IMAGE_VARIABLE=kept"),
+            "root sees it"
+        );
         assert!(
             !text(&environ).contains("PRIVATE KEY") && !text(&environ).contains("SANDBOX_SSHD"),
             "it started anew"
@@ -59,11 +67,27 @@ fn a_workload_of_the_same_user_cannot_get_at_the_host_key() {
         assert!(!text(&arguments).contains("PRIVATE KEY"));
     }
     let program = server.directory.path().join("workload");
-    let line = format!("exec {} workload --exact --ignored --nocapture", program.display());
+    let line = format!(
+        "exec {} workload --exact --ignored --nocapture",
+        program.display()
+    );
     let mut ssh = server.client("ssh");
-    let out = ssh.args(["me@127.0.0.1", &line]).stdin(Stdio::null()).output().unwrap();
-    assert!(out.status.success(), "{}\n{}", text(&out.stdout), text(&out.stderr));
-    assert!(text(&out.stdout).contains("1 passed"), "{}", text(&out.stdout));
+    let out = ssh
+        .args(["me@127.0.0.1", &line])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "{}\n{}",
+        text(&out.stdout),
+        text(&out.stderr)
+    );
+    assert!(
+        text(&out.stdout).contains("1 passed"),
+        "{}",
+        text(&out.stdout)
+    );
 }
 
 /// What runs in the sandbox, started by the server: its parent.
@@ -80,21 +104,43 @@ fn workload() {
 
     // The attempts are sound: they succeed against a process of the same user that hides
     // nothing (a child, for some systems allow ptrace only there).
-    let mut control = Command::new("sleep").arg("60").env("SECRET", "x").spawn().unwrap();
+    let mut control = Command::new("sleep")
+        .arg("60")
+        .env("SECRET", "x")
+        .spawn()
+        .unwrap();
     let id = Pid::from_raw(control.id().cast_signed());
     let found = attempts(id);
     control.kill().unwrap();
     control.wait().unwrap();
-    assert_eq!(found, ["environ", "mem", "maps", "fd", "auxv", "ptrace", "process_vm_readv"]);
+    assert_eq!(
+        found,
+        [
+            "environ",
+            "mem",
+            "maps",
+            "fd",
+            "auxv",
+            "ptrace",
+            "process_vm_readv"
+        ]
+    );
 
     let found = attempts(server);
-    assert!(found.is_empty(), "these ways lead into the server: {found:?}");
+    assert!(
+        found.is_empty(),
+        "these ways lead into the server: {found:?}"
+    );
     // Nor by a descriptor that was left open.
     for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
         let entry = entry.unwrap();
         let number: i32 = entry.file_name().to_str().unwrap().parse().unwrap();
         let to = std::fs::read_link(entry.path()).unwrap_or_default();
-        assert!(number <= 2 || to.starts_with("/proc"), "{number} leads to {}", to.display());
+        assert!(
+            number <= 2 || to.starts_with("/proc"),
+            "{number} leads to {}",
+            to.display()
+        );
     }
 }
 

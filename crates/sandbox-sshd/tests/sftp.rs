@@ -20,9 +20,12 @@ async fn session(client: &Client) -> RawSftpSession {
     channel.request_subsystem(true, "sftp").await.unwrap();
     let session = RawSftpSession::new(channel.into_stream());
     let version = session.init().await.unwrap();
-    for extension in
-        ["posix-rename@openssh.com", "fsync@openssh.com", "limits@openssh.com", "statvfs@openssh.com"]
-    {
+    for extension in [
+        "posix-rename@openssh.com",
+        "fsync@openssh.com",
+        "limits@openssh.com",
+        "statvfs@openssh.com",
+    ] {
         assert!(version.extensions.contains_key(extension), "{extension}");
     }
     session
@@ -46,26 +49,49 @@ async fn files_are_read_and_written_at_any_place() {
     let memory = Memory::new(|config| config);
     let client = memory.connect(PIPE).await;
     let sftp = session(&client).await;
-    let attributes = FileAttributes { permissions: Some(0o600), ..FileAttributes::empty() };
+    let attributes = FileAttributes {
+        permissions: Some(0o600),
+        ..FileAttributes::empty()
+    };
     let flags = OpenFlags::CREATE | OpenFlags::READ | OpenFlags::WRITE;
     let handle = sftp.open("data", flags, attributes).await.unwrap().handle;
     assert!(handle.is_ascii());
     let data = noise(600_000, 4);
     for (n, part) in data.chunks(100_000).enumerate().rev() {
-        sftp.write(&*handle, n as u64 * 100_000, part.to_vec()).await.unwrap();
+        sftp.write(&*handle, n as u64 * 100_000, part.to_vec())
+            .await
+            .unwrap();
     }
     let read = sftp.read(&*handle, 1000, 1 << 20).await.unwrap().data;
-    assert!(read == data[1000..1000 + 261_120], "as much as one packet holds: {}", read.len());
-    assert_eq!(refusal(sftp.read(&*handle, 600_000, 10).await).0, StatusCode::Eof);
+    assert!(
+        read == data[1000..1000 + 261_120],
+        "as much as one packet holds: {}",
+        read.len()
+    );
+    assert_eq!(
+        refusal(sftp.read(&*handle, 600_000, 10).await).0,
+        StatusCode::Eof
+    );
     let limits = sftp.limits().await.unwrap();
     assert_eq!(
-        (limits.max_packet_len, limits.max_read_len, limits.max_write_len),
+        (
+            limits.max_packet_len,
+            limits.max_read_len,
+            limits.max_write_len
+        ),
         (262_144, 261_120, 261_120)
     );
     sftp.fsync(&*handle).await.unwrap();
-    assert_eq!(sftp.fstat(&*handle).await.unwrap().attrs.size, Some(600_000));
+    assert_eq!(
+        sftp.fstat(&*handle).await.unwrap().attrs.size,
+        Some(600_000)
+    );
     sftp.close(&*handle).await.unwrap();
-    assert!(refusal(sftp.read(&*handle, 0, 10).await).1.contains("no such handle"));
+    assert!(
+        refusal(sftp.read(&*handle, 0, 10).await)
+            .1
+            .contains("no such handle")
+    );
 
     let path = memory.home.path().join("data");
     assert!(std::fs::read(&path).unwrap() == data);
@@ -80,7 +106,12 @@ async fn files_are_read_and_written_at_any_place() {
     sftp.setstat("data", wanted).await.unwrap();
     let found = path.metadata().unwrap();
     assert_eq!(
-        (found.len(), found.mode() & 0o7777, found.mtime(), found.atime()),
+        (
+            found.len(),
+            found.mode() & 0o7777,
+            found.mtime(),
+            found.atime()
+        ),
         (7, 0o751, 1_000_001, 1_000_000)
     );
 }
@@ -94,33 +125,73 @@ async fn refusals_are_honest() {
     std::fs::write(memory.home.path().join("there"), "x").unwrap();
     std::fs::create_dir(memory.home.path().join("full")).unwrap();
     std::fs::write(memory.home.path().join("full/of"), "x").unwrap();
-    nix::unistd::mkfifo(&memory.home.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    nix::unistd::mkfifo(
+        &memory.home.path().join("fifo"),
+        nix::sys::stat::Mode::S_IRWXU,
+    )
+    .unwrap();
 
-    assert_eq!(refusal(sftp.open("none", OpenFlags::READ, none()).await).0, StatusCode::NoSuchFile);
-    assert_eq!(refusal(sftp.stat("there/below").await).0, StatusCode::NoSuchFile);
+    assert_eq!(
+        refusal(sftp.open("none", OpenFlags::READ, none()).await).0,
+        StatusCode::NoSuchFile
+    );
+    assert_eq!(
+        refusal(sftp.stat("there/below").await).0,
+        StatusCode::NoSuchFile
+    );
     let exclusive = OpenFlags::CREATE | OpenFlags::EXCLUDE | OpenFlags::WRITE;
     for (found, words) in [
-        (refusal(sftp.open("there", exclusive, none()).await), "File exists"),
+        (
+            refusal(sftp.open("there", exclusive, none()).await),
+            "File exists",
+        ),
         (refusal(sftp.rename("there", "full").await), "File exists"),
         (refusal(sftp.mkdir("there", none()).await), "File exists"),
         (refusal(sftp.rmdir("full").await), "not empty"),
-        (refusal(sftp.open("full", OpenFlags::READ, none()).await), "directory"),
+        (
+            refusal(sftp.open("full", OpenFlags::READ, none()).await),
+            "directory",
+        ),
         (refusal(sftp.remove("full").await), "directory"),
         // These would be waited for without end.
-        (refusal(sftp.open("fifo", OpenFlags::READ, none()).await), "FIFO"),
-        (refusal(sftp.open("fifo", OpenFlags::READ | OpenFlags::WRITE, none()).await), "FIFO"),
-        (refusal(sftp.open("a\0b", OpenFlags::READ, none()).await), "NUL"),
+        (
+            refusal(sftp.open("fifo", OpenFlags::READ, none()).await),
+            "FIFO",
+        ),
+        (
+            refusal(
+                sftp.open("fifo", OpenFlags::READ | OpenFlags::WRITE, none())
+                    .await,
+            ),
+            "FIFO",
+        ),
+        (
+            refusal(sftp.open("a\0b", OpenFlags::READ, none()).await),
+            "NUL",
+        ),
         (refusal(sftp.symlink("a\0b", "link").await), "NUL"),
     ] {
-        assert!(found.0 == StatusCode::Failure && found.1.contains(words), "{found:?} is not about {words}");
+        assert!(
+            found.0 == StatusCode::Failure && found.1.contains(words),
+            "{found:?} is not about {words}"
+        );
     }
     assert!(sftp.open("fifo", OpenFlags::WRITE, none()).await.is_err());
     // A full disk.
-    let full = sftp.open("/dev/full", OpenFlags::WRITE, none()).await.unwrap().handle;
+    let full = sftp
+        .open("/dev/full", OpenFlags::WRITE, none())
+        .await
+        .unwrap()
+        .handle;
     let found = refusal(sftp.write(&*full, 0, b"x".to_vec()).await);
-    assert_eq!(found, (StatusCode::Failure, "No space left on device".into()));
+    assert_eq!(
+        found,
+        (StatusCode::Failure, "No space left on device".into())
+    );
     let unknown = sftp.extended("what@example.org", Vec::new()).await.unwrap();
-    assert!(matches!(unknown, Packet::Status(status) if status.status_code == StatusCode::OpUnsupported));
+    assert!(
+        matches!(unknown, Packet::Status(status) if status.status_code == StatusCode::OpUnsupported)
+    );
 }
 
 /// russh-sftp has names as text: what is none must never come out as another name.
@@ -129,10 +200,16 @@ async fn names_that_are_not_text_are_seen_and_refused_and_reached_by_bytes() {
     let memory = Memory::new(|config| config);
     let client = memory.connect(PIPE).await;
     let sftp = session(&client).await;
-    let odd = memory.home.path().join(std::ffi::OsStr::from_bytes(b"a\xffb"));
+    let odd = memory
+        .home
+        .path()
+        .join(std::ffi::OsStr::from_bytes(b"a\xffb"));
     std::fs::write(&odd, "x").unwrap();
-    std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(b"\xfe"), memory.home.path().join("link"))
-        .unwrap();
+    std::os::unix::fs::symlink(
+        std::ffi::OsStr::from_bytes(b"\xfe"),
+        memory.home.path().join("link"),
+    )
+    .unwrap();
 
     let handle = sftp.opendir(".").await.unwrap().handle;
     let listed = sftp.readdir(&*handle).await.unwrap().files;
@@ -142,7 +219,14 @@ async fn names_that_are_not_text_are_seen_and_refused_and_reached_by_bytes() {
     assert_eq!(refusal(sftp.readdir(&*handle).await).0, StatusCode::Eof);
 
     for found in [
-        refusal(sftp.open("a\u{fffd}b", OpenFlags::CREATE | OpenFlags::WRITE, FileAttributes::empty()).await),
+        refusal(
+            sftp.open(
+                "a\u{fffd}b",
+                OpenFlags::CREATE | OpenFlags::WRITE,
+                FileAttributes::empty(),
+            )
+            .await,
+        ),
         refusal(sftp.mkdir("new\u{fffd}", FileAttributes::empty()).await),
         refusal(sftp.remove("a\u{fffd}b").await),
         refusal(sftp.readlink("link").await),
@@ -151,7 +235,10 @@ async fn names_that_are_not_text_are_seen_and_refused_and_reached_by_bytes() {
     }
     // Extensions carry bytes.
     let request = [string(b"a\xffb"), string(b"plain")].concat();
-    let answer = sftp.extended("posix-rename@openssh.com", request).await.unwrap();
+    let answer = sftp
+        .extended("posix-rename@openssh.com", request)
+        .await
+        .unwrap();
     assert!(matches!(answer, Packet::Status(status) if status.status_code == StatusCode::Ok));
     assert!(memory.home.path().join("plain").exists() && !odd.exists());
 }
@@ -173,15 +260,27 @@ async fn links_and_renames_are_as_openssh_has_them() {
     assert_eq!(kind(sftp.stat("link").await.unwrap().attrs), 0o10);
 
     let request = [string(b"a"), string(b"b")].concat();
-    sftp.extended("posix-rename@openssh.com", request).await.unwrap();
+    sftp.extended("posix-rename@openssh.com", request)
+        .await
+        .unwrap();
     assert_eq!(std::fs::read_to_string(path("b")).unwrap(), "a");
     sftp.hardlink("b", "c").await.unwrap();
     assert_eq!(path("c").metadata().unwrap().nlink(), 2);
     let real = sftp.realpath("./x/../new").await;
-    assert_eq!(refusal(real).0, StatusCode::NoSuchFile, "a directory on the way is missing");
+    assert_eq!(
+        refusal(real).0,
+        StatusCode::NoSuchFile,
+        "a directory on the way is missing"
+    );
     let home = memory.home.path().canonicalize().unwrap();
-    assert_eq!(sftp.realpath("").await.unwrap().files[0].filename, home.to_str().unwrap());
-    assert_eq!(sftp.realpath("new").await.unwrap().files[0].filename, home.join("new").to_str().unwrap());
+    assert_eq!(
+        sftp.realpath("").await.unwrap().files[0].filename,
+        home.to_str().unwrap()
+    );
+    assert_eq!(
+        sftp.realpath("new").await.unwrap().files[0].filename,
+        home.join("new").to_str().unwrap()
+    );
     assert!(sftp.statvfs(".").await.unwrap().blocks > 0);
 }
 
@@ -194,7 +293,10 @@ async fn handles_have_a_limit_and_many_are_told_apart() {
     let full = loop {
         let name = format!("f{}", handles.len());
         std::fs::write(memory.home.path().join(&name), &name).unwrap();
-        match sftp.open(&*name, OpenFlags::READ, FileAttributes::empty()).await {
+        match sftp
+            .open(&*name, OpenFlags::READ, FileAttributes::empty())
+            .await
+        {
             Ok(opened) => handles.push(opened.handle),
             refused => break refusal(refused),
         }
@@ -202,8 +304,13 @@ async fn handles_have_a_limit_and_many_are_told_apart() {
     assert!(full.1.contains("too many open handles"), "{full:?}");
     assert!(handles.len() > 128);
     for (n, handle) in handles.iter().enumerate() {
-        assert_eq!(sftp.read(&**handle, 0, 10).await.unwrap().data, format!("f{n}").into_bytes());
+        assert_eq!(
+            sftp.read(&**handle, 0, 10).await.unwrap().data,
+            format!("f{n}").into_bytes()
+        );
     }
     sftp.close(&*handles[7]).await.unwrap();
-    sftp.open("f9", OpenFlags::READ, FileAttributes::empty()).await.unwrap();
+    sftp.open("f9", OpenFlags::READ, FileAttributes::empty())
+        .await
+        .unwrap();
 }

@@ -24,7 +24,10 @@ const MEGABYTE: u64 = 1 << 20;
 #[test]
 fn it_serves_an_empty_root_and_one_with_a_busybox() {
     if !peers::is_required("static") {
-        peers::skip("static", "builds a static binary for minutes (SANDBOX_TEST_REQUIRE=static)");
+        peers::skip(
+            "static",
+            "builds a static binary for minutes (SANDBOX_TEST_REQUIRE=static)",
+        );
         return;
     }
     if !OPENSSH.is_here() || !BUSYBOX.is_here() {
@@ -44,9 +47,21 @@ fn build() -> PathBuf {
     let target = here.ancestors().nth(3).unwrap();
     let image = target.join("static-binary-test.oci.tar");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["run", "--quiet", "--locked", "--package", "xtask", "--", "image", "--output"]);
+    cargo.args([
+        "run",
+        "--quiet",
+        "--locked",
+        "--package",
+        "xtask",
+        "--",
+        "image",
+        "--output",
+    ]);
     cargo.arg(&image).env("CARGO_TARGET_DIR", target);
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap();
     assert!(cargo.current_dir(workspace).status().unwrap().success());
     std::fs::remove_file(image).unwrap();
     target.join(TARGET).join("release/sandbox-sshd")
@@ -69,7 +84,13 @@ fn start_in(
     };
     command
         .arg(root)
-        .args(["/sandbox-sshd", "--listen", "127.0.0.1:0", "--attached", "120"])
+        .args([
+            "/sandbox-sshd",
+            "--listen",
+            "127.0.0.1:0",
+            "--attached",
+            "120",
+        ])
         .env_clear()
         .env("SANDBOX_SSHD_HOST_KEY", host.private.expose())
         .env("SANDBOX_SSHD_AUTHORIZED_KEYS", user.public.as_str());
@@ -84,7 +105,10 @@ fn in_an_empty_root(binary: &Path) {
     let server = start_in(&root, binary, directory, &keys);
 
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
     let resident: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(resident < 10 * 1024, "{resident} KiB of memory while idle");
 
@@ -92,7 +116,10 @@ fn in_an_empty_root(binary: &Path) {
     assert!(text(&out.stdout).starts_with("sandbox-sshd "), "{out:?}");
     let out = server.ssh("echo hi");
     assert_eq!(out.status.code(), Some(127));
-    assert!(text(&out.stderr).contains("there is no shell in this image"), "{out:?}");
+    assert!(
+        text(&out.stderr).contains("there is no shell in this image"),
+        "{out:?}"
+    );
     files_and_ports(&server, &root.join("home/sandbox"));
 }
 
@@ -114,7 +141,10 @@ fn in_a_busybox_root(binary: &Path) {
     let out = server.ssh("exec 'wc' '-c' '/bin/none'");
     assert_eq!(out.status.code(), Some(1), "{out:?}");
     let out = server.ssh("env");
-    assert!(text(&out.stdout).contains("HOME=/home/sandbox\n"), "{out:?}");
+    assert!(
+        text(&out.stdout).contains("HOME=/home/sandbox\n"),
+        "{out:?}"
+    );
     assert!(!text(&out.stdout).contains("SANDBOX"), "{out:?}");
     files_and_ports(&server, &root.join("home/sandbox"));
 }
@@ -124,7 +154,13 @@ fn files_and_ports(server: &Process, home: &Path) {
     let data = noise(2 << 20, 77);
     let local = server.directory.path().join("data");
     std::fs::write(&local, &data).unwrap();
-    let scp = |from: &str, to: &str| server.client("scp").args(["-q", from, to]).status().unwrap();
+    let scp = |from: &str, to: &str| {
+        server
+            .client("scp")
+            .args(["-q", from, to])
+            .status()
+            .unwrap()
+    };
     assert!(scp(local.to_str().unwrap(), "me@127.0.0.1:up").success());
     assert!(std::fs::read(home.join("up")).unwrap() == data);
     assert!(scp("me@127.0.0.1:up", local.to_str().unwrap()).success());
@@ -140,7 +176,11 @@ fn files_and_ports(server: &Process, home: &Path) {
     });
     let mut ssh = server.client("ssh");
     ssh.args(["-W", &format!("localhost:{port}"), "me@127.0.0.1"]);
-    let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = ssh
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.as_mut().unwrap().write_all(b"ping").unwrap();
     let out = child.wait_with_output().unwrap();
     answering.join().unwrap();

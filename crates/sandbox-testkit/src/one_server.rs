@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use sandbox_core::{
-    Access, Capabilities, DeleteOptions, Diagnosis, Error, EventStream, Freshness, Isolation, ListFilter,
-    LogOptions, LogStream, Result, SandboxBackend, SandboxId, SandboxInfo, SandboxSpec, SandboxState,
-    SweepOptions, SweepReport,
+    Access, Capabilities, DeleteOptions, Diagnosis, Error, EventStream, Freshness, Isolation,
+    ListFilter, LogOptions, LogStream, Result, SandboxBackend, SandboxId, SandboxInfo, SandboxSpec,
+    SandboxState, SweepOptions, SweepReport,
 };
 
 /// Its sandbox is there from the beginning and stays.
@@ -19,7 +19,10 @@ pub struct OneServer {
 impl OneServer {
     /// The sandbox that is reached so.
     pub fn new(access: &Access) -> Self {
-        Self { access: copy(access), capabilities: Capabilities::default() }
+        Self {
+            access: copy(access),
+            capabilities: Capabilities::default(),
+        }
     }
 
     /// Says whether the server is `sandbox-sshd`.
@@ -43,7 +46,10 @@ impl OneServer {
             labels: Default::default(),
             created_at: SystemTime::UNIX_EPOCH,
             expires_at: None,
-            isolation: Isolation { kind: "none".into(), applied: vec![] },
+            isolation: Isolation {
+                kind: "none".into(),
+                applied: vec![],
+            },
             limits: vec![],
         }
     }
@@ -62,12 +68,18 @@ fn copy(access: &Access) -> Access {
 }
 
 fn unsupported<T>(what: &str) -> Result<T> {
-    Err(Error::unsupported(what, "a backend of one server", "use another"))
+    Err(Error::unsupported(
+        what,
+        "a backend of one server",
+        "use another",
+    ))
 }
 
 impl fmt::Debug for OneServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OneServer").field("id", &self.access.id).finish_non_exhaustive()
+        f.debug_struct("OneServer")
+            .field("id", &self.access.id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -35,15 +35,29 @@ pub const OPENSSH_SERVER: Peer = Peer {
     install: "apt-get install openssh-server",
 };
 /// Dropbear's server and client.
-pub const DROPBEAR: Peer =
-    Peer { name: "dropbear", programs: &["dropbear", "dbclient"], install: "apt-get install dropbear-bin" };
+pub const DROPBEAR: Peer = Peer {
+    name: "dropbear",
+    programs: &["dropbear", "dbclient"],
+    install: "apt-get install dropbear-bin",
+};
 /// rsync.
-pub const RSYNC: Peer = Peer { name: "rsync", programs: &["rsync"], install: "apt-get install rsync" };
+pub const RSYNC: Peer = Peer {
+    name: "rsync",
+    programs: &["rsync"],
+    install: "apt-get install rsync",
+};
 /// git.
-pub const GIT: Peer = Peer { name: "git", programs: &["git"], install: "apt-get install git" };
+pub const GIT: Peer = Peer {
+    name: "git",
+    programs: &["git"],
+    install: "apt-get install git",
+};
 /// A busybox that needs no libraries.
-pub const BUSYBOX: Peer =
-    Peer { name: "busybox", programs: &["busybox"], install: "apt-get install busybox-static" };
+pub const BUSYBOX: Peer = Peer {
+    name: "busybox",
+    programs: &["busybox"],
+    install: "apt-get install busybox-static",
+};
 
 impl Peer {
     /// Whether the peer is here. If not, the skip is printed, or the test fails where the peer
@@ -59,11 +73,19 @@ impl Peer {
     ///
     /// When it is missing and required.
     pub fn is_here(&self) -> bool {
-        let missing: Vec<_> = self.programs.iter().filter(|program| find(program).is_none()).collect();
+        let missing: Vec<_> = self
+            .programs
+            .iter()
+            .filter(|program| find(program).is_none())
+            .collect();
         if missing.is_empty() {
             return true;
         }
-        self.missing(&format!("needs {} ({})", self.programs.join(", "), self.install))
+        self.missing(&format!(
+            "needs {} ({})",
+            self.programs.join(", "),
+            self.install
+        ))
     }
 
     /// Says that a test is skipped, and why: always false.
@@ -83,7 +105,10 @@ impl Peer {
 /// When `SANDBOX_TEST_REQUIRE` lists `name`.
 pub fn skip(name: &str, reason: &str) -> bool {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    assert!(!is_required(name), "{test} {reason}, and {REQUIRE} lists {name}");
+    assert!(
+        !is_required(name),
+        "{test} {reason}, and {REQUIRE} lists {name}"
+    );
     // The harness captures what the macros print, but not this.
     let line = format!("SKIPPED: {test} {reason}\n");
     std::io::stderr().write_all(line.as_bytes()).ok();
@@ -99,11 +124,16 @@ pub fn is_required(name: &str) -> bool {
 pub fn find(program: impl AsRef<OsStr>) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    places.map(|place| place.join(program.as_ref())).find(|file| file.is_file())
+    places
+        .map(|place| place.join(program.as_ref()))
+        .find(|file| file.is_file())
 }
 
 fn lists(required: &str, name: &str) -> bool {
-    required.split(',').map(str::trim).any(|listed| listed == name || listed == "all")
+    required
+        .split(',')
+        .map(str::trim)
+        .any(|listed| listed == name || listed == "all")
 }
 
 #[cfg(test)]

@@ -20,8 +20,13 @@ pub(crate) fn keep_attached(inner: &Arc<Inner>, attach_timeout: Duration) {
 async fn touch(inner: Weak<Inner>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
-        let Some(inner) = inner.upgrade().filter(|inner| !inner.is_gone()) else { return };
-        let session = inner.parts.sessions.session(inner.access.clone(), Deadline::after(every));
+        let Some(inner) = inner.upgrade().filter(|inner| !inner.is_gone()) else {
+            return;
+        };
+        let session = inner
+            .parts
+            .sessions
+            .session(inner.access.clone(), Deadline::after(every));
         if let Err(error) = session.await {
             tracing::debug!(sandbox.id = %inner.info.id, %error, "no connection to keep the sandbox attached");
         }

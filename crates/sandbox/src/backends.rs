@@ -50,7 +50,13 @@ fn local(settings: &Settings) -> Result<Opened> {
         ("SANDBOX_BACKEND", BackendKind::Local.as_str().into()),
         ("SANDBOX_STATE_DIR", backend.state_dir().into()),
     ];
-    Ok(Opened { backend, sessions: Arc::new(sessions), connector, place: None, environment })
+    Ok(Opened {
+        backend,
+        sessions: Arc::new(sessions),
+        connector,
+        place: None,
+        environment,
+    })
 }
 
 #[cfg(not(feature = "local"))]

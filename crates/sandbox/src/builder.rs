@@ -62,7 +62,14 @@ impl SandboxBuilder {
         spec.resources = defaults.resources;
         spec.lifetime = defaults.lifetime;
         let create_timeout = defaults.create_timeout;
-        Self { client, spec, personal: Personal::default(), on_event: None, create_timeout, mistake: None }
+        Self {
+            client,
+            spec,
+            personal: Personal::default(),
+            on_event: None,
+            create_timeout,
+            mistake: None,
+        }
     }
 
     /// Sets the id, instead of a generated one.
@@ -96,21 +103,27 @@ impl SandboxBuilder {
     /// returns [`Error::Unsupported`](crate::Error::Unsupported); local sandboxes need a writable
     /// cgroup for it.
     pub fn cpu(self, cpu: impl AsRef<str>) -> Self {
-        self.parsed(cpu.as_ref(), |spec, cpu: Cpu| spec.resources.cpu = Some(cpu))
+        self.parsed(cpu.as_ref(), |spec, cpu: Cpu| {
+            spec.resources.cpu = Some(cpu)
+        })
     }
 
     /// Limits memory, without swap, for example to `512Mi`. A backend that cannot apply the limit
     /// returns [`Error::Unsupported`](crate::Error::Unsupported); local sandboxes need a writable
     /// cgroup for it.
     pub fn memory(self, memory: impl AsRef<str>) -> Self {
-        self.parsed(memory.as_ref(), |spec, memory: ByteSize| spec.resources.memory = Some(memory))
+        self.parsed(memory.as_ref(), |spec, memory: ByteSize| {
+            spec.resources.memory = Some(memory)
+        })
     }
 
     /// Limits the bytes that may be written to the sandbox's own disk, for example to `1Gi`. A backend
     /// that cannot apply the limit returns [`Error::Unsupported`](crate::Error::Unsupported); local
     /// sandboxes need namespaces for it, and keep the disk in memory.
     pub fn disk(self, disk: impl AsRef<str>) -> Self {
-        self.parsed(disk.as_ref(), |spec, disk: ByteSize| spec.resources.disk = Some(disk))
+        self.parsed(disk.as_ref(), |spec, disk: ByteSize| {
+            spec.resources.disk = Some(disk)
+        })
     }
 
     /// Limits the number of processes and threads. A backend that cannot apply the limit returns
@@ -145,7 +158,9 @@ impl SandboxBuilder {
     /// ```
     #[cfg(feature = "k8s")]
     pub fn kubernetes(mut self, options: sandbox_k8s::options::PodOptions) -> Self {
-        let written = options.to_value().map(|options| self.spec.backend_options.set("k8s", options));
+        let written = options
+            .to_value()
+            .map(|options| self.spec.backend_options.set("k8s", options));
         self.note(written)
     }
 
@@ -160,7 +175,11 @@ impl SandboxBuilder {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn backend_options(mut self, backend: impl Into<String>, options: serde_json::Value) -> Self {
+    pub fn backend_options(
+        mut self,
+        backend: impl Into<String>,
+        options: serde_json::Value,
+    ) -> Self {
         self.spec.backend_options.set(backend, options);
         self
     }
@@ -327,7 +346,9 @@ impl SandboxBuilder {
 
 impl fmt::Debug for SandboxBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SandboxBuilder").field("spec", &self.spec).finish_non_exhaustive()
+        f.debug_struct("SandboxBuilder")
+            .field("spec", &self.spec)
+            .finish_non_exhaustive()
     }
 }
 

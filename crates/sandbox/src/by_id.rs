@@ -67,7 +67,12 @@ impl Client {
     /// # Errors
     ///
     /// As [`Client::connect`] and [`Sandbox::upload`](crate::Sandbox::upload).
-    pub async fn upload_file(&self, id: &SandboxId, local: impl AsRef<Path>, remote: &str) -> Result<u64> {
+    pub async fn upload_file(
+        &self,
+        id: &SandboxId,
+        local: impl AsRef<Path>,
+        remote: &str,
+    ) -> Result<u64> {
         let sandbox = self.connect(id).await?;
         self.known.hold(&sandbox);
         sandbox.upload(local, remote).await
@@ -78,7 +83,12 @@ impl Client {
     /// # Errors
     ///
     /// As [`Client::connect`] and [`Sandbox::download`](crate::Sandbox::download).
-    pub async fn download_file(&self, id: &SandboxId, remote: &str, local: impl AsRef<Path>) -> Result<u64> {
+    pub async fn download_file(
+        &self,
+        id: &SandboxId,
+        remote: &str,
+        local: impl AsRef<Path>,
+    ) -> Result<u64> {
         let sandbox = self.connect(id).await?;
         self.known.hold(&sandbox);
         sandbox.download(remote, local).await

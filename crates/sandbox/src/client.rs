@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use sandbox_config::Settings;
 use sandbox_core::{
-    Capabilities, Connector, Deadline, Env, Freshness, Lifetime, ListFilter, LogOptions, LogStream, Output,
-    Resources, Result, SandboxBackend, SandboxId, SandboxInfo, SessionSource, SweepOptions, SweepReport,
+    Capabilities, Connector, Deadline, Env, Freshness, Lifetime, ListFilter, LogOptions, LogStream,
+    Output, Resources, Result, SandboxBackend, SandboxId, SandboxInfo, SessionSource, SweepOptions,
+    SweepReport,
 };
 
 use crate::explain::DeleteOnDrop;
@@ -139,11 +140,26 @@ impl Client {
     ///
     /// As [`from_env`](Self::from_env).
     pub async fn from_settings(settings: &Settings) -> Result<Self> {
-        let backends::Opened { backend, sessions, connector, place, environment } =
-            backends::open(settings).await?;
+        let backends::Opened {
+            backend,
+            sessions,
+            connector,
+            place,
+            environment,
+        } = backends::open(settings).await?;
         let (connector, defaults) = (Some(connector), backends::defaults(settings));
-        let parts = Parts { backend, sessions, connector, defaults, place, environment };
-        Ok(Self { parts: Arc::new(parts), known: Arc::default() })
+        let parts = Parts {
+            backend,
+            sessions,
+            connector,
+            defaults,
+            place,
+            environment,
+        };
+        Ok(Self {
+            parts: Arc::new(parts),
+            known: Arc::default(),
+        })
     }
 
     /// Creates a client from your own parts: another backend, or mocks (feature `mock`).
@@ -161,9 +177,18 @@ impl Client {
         sessions: Arc<dyn SessionSource>,
         defaults: Defaults,
     ) -> Self {
-        let parts =
-            Parts { backend, sessions, connector: None, defaults, place: None, environment: Vec::new() };
-        Self { parts: Arc::new(parts), known: Arc::default() }
+        let parts = Parts {
+            backend,
+            sessions,
+            connector: None,
+            defaults,
+            place: None,
+            environment: Vec::new(),
+        };
+        Self {
+            parts: Arc::new(parts),
+            known: Arc::default(),
+        }
     }
 
     /// Returns a builder for a new sandbox. Nothing happens until
@@ -230,8 +255,11 @@ impl Client {
     {
         let sandbox = builder.create().await?;
         // For work that panics, or is dropped before its end.
-        let guard =
-            DeleteOnDrop::new(sandbox.inner.parts.clone(), sandbox.id().clone(), sandbox.uid().clone());
+        let guard = DeleteOnDrop::new(
+            sandbox.inner.parts.clone(),
+            sandbox.id().clone(),
+            sandbox.uid().clone(),
+        );
         let result = work(sandbox.clone()).await;
         let deleted = sandbox.delete().await;
         guard.disarm();
@@ -326,6 +354,8 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("backend", &self.parts.backend).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("backend", &self.parts.backend)
+            .finish_non_exhaustive()
     }
 }

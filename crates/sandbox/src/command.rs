@@ -5,7 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sandbox_core::{ExecRequest, ExitStatus, JobId, Output, Process, Program, Pty, PtySize, Reader, Result};
+use sandbox_core::{
+    ExecRequest, ExitStatus, JobId, Output, Process, Program, Pty, PtySize, Reader, Result,
+};
 use tokio::io::AsyncWriteExt;
 
 use crate::{Job, Sandbox};
@@ -24,7 +26,10 @@ impl Sandbox {
     /// # }
     /// ```
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        Command::new(self.clone(), Program::Argv(vec![bytes_of(program.as_ref())]))
+        Command::new(
+            self.clone(),
+            Program::Argv(vec![bytes_of(program.as_ref())]),
+        )
     }
 
     /// Returns a builder for a line that the sandbox's `/bin/sh` runs, with pipes, variables and globs.
@@ -87,7 +92,13 @@ impl Command {
         request.env = sandbox.inner.env.clone();
         request.timeout = defaults.command_timeout;
         let output_cap = defaults.output_cap;
-        Self { sandbox, request, input: Input::None, output_cap, mistake: Ok(()) }
+        Self {
+            sandbox,
+            request,
+            input: Input::None,
+            output_cap,
+            mistake: Ok(()),
+        }
     }
 
     /// Adds an argument. It has no effect after [`shell`](Sandbox::shell): write it into the line.
@@ -125,7 +136,10 @@ impl Command {
     }
 
     /// Copies `reader` to its standard input.
-    pub fn stdin_from(mut self, reader: impl tokio::io::AsyncRead + Send + Unpin + 'static) -> Self {
+    pub fn stdin_from(
+        mut self,
+        reader: impl tokio::io::AsyncRead + Send + Unpin + 'static,
+    ) -> Self {
         self.input = Input::Reader(Box::new(reader));
         self
     }
@@ -156,7 +170,10 @@ impl Command {
 
     /// Runs it in a terminal of this type, the value of `$TERM`.
     pub fn pty_of(mut self, term: impl Into<String>, columns: u16, rows: u16) -> Self {
-        self.request.pty = Some(Pty { term: term.into(), size: PtySize { columns, rows } });
+        self.request.pty = Some(Pty {
+            term: term.into(),
+            size: PtySize { columns, rows },
+        });
         self
     }
 
@@ -235,7 +252,10 @@ impl Command {
     pub async fn spawn(self) -> Result<Process> {
         self.mistake?;
         let result = start(&self.sandbox, self.request, self.input).await;
-        Ok(self.sandbox.inner.explaining(self.sandbox.inner.explained(result).await?))
+        Ok(self
+            .sandbox
+            .inner
+            .explaining(self.sandbox.inner.explained(result).await?))
     }
 
     /// Starts the command as a background job, which outlives this program. Both output streams go to
@@ -272,7 +292,12 @@ impl Command {
             ));
         }
         let id = JobId::generate()?;
-        let started = self.sandbox.inner.session.start_job(&id, self.request).await;
+        let started = self
+            .sandbox
+            .inner
+            .session
+            .start_job(&id, self.request)
+            .await;
         self.sandbox.inner.explained(started).await?;
         Ok(Job::new(self.sandbox, id))
     }
@@ -281,7 +306,9 @@ impl Command {
 /// Shows only the program's name: arguments may be secrets.
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Command").field("request", &self.request).finish_non_exhaustive()
+        f.debug_struct("Command")
+            .field("request", &self.request)
+            .finish_non_exhaustive()
     }
 }
 

@@ -45,7 +45,11 @@ impl Sandbox {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer) with the side and the reason; an existing file is
     /// then unchanged.
-    pub async fn download(&self, remote: impl Into<String>, local: impl AsRef<Path>) -> Result<u64> {
+    pub async fn download(
+        &self,
+        remote: impl Into<String>,
+        local: impl AsRef<Path>,
+    ) -> Result<u64> {
         Ok(self.transfer().download(remote, local).await?.bytes)
     }
 
@@ -67,7 +71,11 @@ impl Sandbox {
         reader: impl AsyncRead + Send + Unpin + 'static,
         remote: impl Into<String>,
     ) -> Result<u64> {
-        let sent = self.inner.session.upload(UploadRequest::new(remote), Box::new(reader)).await;
+        let sent = self
+            .inner
+            .session
+            .upload(UploadRequest::new(remote), Box::new(reader))
+            .await;
         self.inner.explained(sent).await
     }
 
@@ -81,13 +89,22 @@ impl Sandbox {
         remote: impl Into<String>,
         writer: impl AsyncWrite + Send + Unpin + 'static,
     ) -> Result<u64> {
-        let read = self.inner.session.download(DownloadRequest::new(remote), Box::new(writer)).await;
+        let read = self
+            .inner
+            .session
+            .download(DownloadRequest::new(remote), Box::new(writer))
+            .await;
         self.inner.explained(read).await
     }
 }
 
 impl Transfer {
-    pub(crate) async fn upload_file(&self, local: &Path, remote: String, meter: &Arc<Meter>) -> Result<u64> {
+    pub(crate) async fn upload_file(
+        &self,
+        local: &Path,
+        remote: String,
+        meter: &Arc<Meter>,
+    ) -> Result<u64> {
         let path = local.to_owned();
         let source = blocking(Direction::Upload, local, move || Source::open(path)).await?;
         meter.expect(source.metadata.len());
@@ -101,20 +118,34 @@ impl Transfer {
         meter: &Arc<Meter>,
     ) -> Result<u64> {
         let inner = &self.sandbox.inner;
-        let info = inner.explained(inner.session.stat(&remote, true).await).await?;
+        let info = inner
+            .explained(inner.session.stat(&remote, true).await)
+            .await?;
         meter.expect(info.size);
         let failed = |source| local_error(Direction::Download, local, source);
 
-        let directory =
-            local.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let temporary =
-            tempfile::Builder::new().prefix(".sandbox-").tempfile_in(directory).map_err(failed)?;
+        let directory = local
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let temporary = tempfile::Builder::new()
+            .prefix(".sandbox-")
+            .tempfile_in(directory)
+            .map_err(failed)?;
         let writer = LocalWriter::new(temporary.as_file().try_clone().map_err(failed)?);
         let writer = Box::new(Metered::new(writer, meter));
-        let size =
-            inner.explained(inner.session.download(DownloadRequest::new(remote), writer).await).await?;
+        let size = inner
+            .explained(
+                inner
+                    .session
+                    .download(DownloadRequest::new(remote), writer)
+                    .await,
+            )
+            .await?;
         finish(temporary.as_file(), &info).map_err(failed)?;
-        temporary.persist(local).map_err(|error| failed(error.error))?;
+        temporary
+            .persist(local)
+            .map_err(|error| failed(error.error))?;
         meter.file_done();
         Ok(size)
     }
@@ -137,26 +168,46 @@ impl Source {
     pub(crate) fn open(path: PathBuf) -> Result<Self> {
         let (metadata, mut file) = open_regular(&path)?;
         if metadata.len() > SMALL {
-            return Ok(Self { metadata, content: Content::Open(file) });
+            return Ok(Self {
+                metadata,
+                content: Content::Open(file),
+            });
         }
         let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
         // One more, to see that it has grown.
-        let read = file.by_ref().take(metadata.len() + 1).read_to_end(&mut content);
+        let read = file
+            .by_ref()
+            .take(metadata.len() + 1)
+            .read_to_end(&mut content);
         read.map_err(|source| local_error(Direction::Upload, &path, source))?;
-        Ok(Self { metadata, content: Content::Whole(content.into()) })
+        Ok(Self {
+            metadata,
+            content: Content::Whole(content.into()),
+        })
     }
 
     pub(crate) fn is_small(&self) -> bool {
         matches!(self.content, Content::Whole(_))
     }
 
-    pub(crate) async fn send(self, sandbox: &Sandbox, remote: String, meter: &Arc<Meter>) -> Result<u64> {
+    pub(crate) async fn send(
+        self,
+        sandbox: &Sandbox,
+        remote: String,
+        meter: &Arc<Meter>,
+    ) -> Result<u64> {
         let request = request(remote, &self.metadata);
         let from: Reader = match self.content {
             Content::Whole(content) => Box::new(Metered::new(std::io::Cursor::new(content), meter)),
-            Content::Open(file) => Box::new(Metered::new(LocalReader::new(file, self.metadata.len()), meter)),
+            Content::Open(file) => Box::new(Metered::new(
+                LocalReader::new(file, self.metadata.len()),
+                meter,
+            )),
         };
-        let sent = sandbox.inner.explained(sandbox.inner.session.upload(request, from).await).await?;
+        let sent = sandbox
+            .inner
+            .explained(sandbox.inner.session.upload(request, from).await)
+            .await?;
         meter.file_done();
         Ok(sent)
     }
@@ -174,7 +225,13 @@ pub(crate) fn open_regular(path: &Path) -> Result<(Metadata, File)> {
             "it is not a regular file"
         };
         let shown = path.display().to_string();
-        return Err(Error::transfer(Direction::Upload, shown, TransferReason::Other, message, None));
+        return Err(Error::transfer(
+            Direction::Upload,
+            shown,
+            TransferReason::Other,
+            message,
+            None,
+        ));
     }
     let file = File::open(path).map_err(failed)?;
     Ok((file.metadata().map_err(failed)?, file))
@@ -223,10 +280,21 @@ pub(crate) async fn blocking<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
-        let (path, message) = (path.display().to_string(), "the files on this machine could not be used");
-        Err(Error::transfer(direction, path, TransferReason::Other, message, Some(Box::new(panic))))
-    })
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|panic| {
+            let (path, message) = (
+                path.display().to_string(),
+                "the files on this machine could not be used",
+            );
+            Err(Error::transfer(
+                direction,
+                path,
+                TransferReason::Other,
+                message,
+                Some(Box::new(panic)),
+            ))
+        })
 }
 
 /// A failure on this side.
@@ -238,5 +306,11 @@ pub(crate) fn local_error(direction: Direction, path: &Path, source: std::io::Er
         std::io::ErrorKind::StorageFull => TransferReason::NoSpace,
         _ => TransferReason::Other,
     };
-    Error::transfer(direction, path.display().to_string(), reason, format!("on this machine: {source}"), None)
+    Error::transfer(
+        direction,
+        path.display().to_string(),
+        reason,
+        format!("on this machine: {source}"),
+        None,
+    )
 }

@@ -5,8 +5,9 @@ use std::time::SystemTime;
 
 use futures_util::{StreamExt, pin_mut};
 use sandbox_core::{
-    Access, CreationError, CreationReason, CreationStage, Deadline, Env, Error, Result, SandboxEvent,
-    SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec, Session, UploadRequest, measure,
+    Access, CreationError, CreationReason, CreationStage, Deadline, Env, Error, Result,
+    SandboxEvent, SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec, Session, UploadRequest,
+    measure,
 };
 use tracing::Instrument;
 
@@ -35,7 +36,14 @@ pub(crate) async fn create(builder: SandboxBuilder) -> Result<Sandbox> {
 }
 
 async fn prepare(builder: SandboxBuilder) -> Result<Sandbox> {
-    let SandboxBuilder { client, mut spec, personal, on_event, create_timeout, .. } = builder;
+    let SandboxBuilder {
+        client,
+        mut spec,
+        personal,
+        on_event,
+        create_timeout,
+        ..
+    } = builder;
     spec.validate()?;
     if !spec.backend_options.is_empty() {
         // Also for a backend that was made before there were any.
@@ -48,7 +56,10 @@ async fn prepare(builder: SandboxBuilder) -> Result<Sandbox> {
         tracing::Span::current().record("sandbox.id", tracing::field::display(id));
     }
     let deadline = Deadline::after(create_timeout);
-    let history = History { seen: Mutex::default(), hook: on_event };
+    let history = History {
+        seen: Mutex::default(),
+        hook: on_event,
+    };
     let failure = match once(&client, &spec, &personal, &history, deadline).await {
         Ok(sandbox) => return Ok(sandbox),
         Err(failure) => failure,
@@ -57,7 +68,9 @@ async fn prepare(builder: SandboxBuilder) -> Result<Sandbox> {
         return Err(failure.error);
     }
     tracing::warn!(error = %failure.error, "the sandbox is made once more, in another way");
-    once(&client, &spec, &personal, &history, deadline).await.map_err(|failure| failure.error)
+    once(&client, &spec, &personal, &history, deadline)
+        .await
+        .map_err(|failure| failure.error)
 }
 
 /// A creation that failed, and of which nothing is left.
@@ -69,7 +82,10 @@ struct Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { error, try_again: false }
+        Self {
+            error,
+            try_again: false,
+        }
     }
 }
 
@@ -82,7 +98,9 @@ async fn once(
 ) -> Result<Sandbox, Failure> {
     let parts = &client.parts;
     // A dropped or late `create` of a backend leaves nothing; from here on it is ours.
-    let made = deadline.bound("provision the sandbox", parts.backend.create(spec.clone())).await;
+    let made = deadline
+        .bound("provision the sandbox", parts.backend.create(spec.clone()))
+        .await;
     let info = made.map_err(|error| late(spec, history, error))?;
     let guard = DeleteOnDrop::new(parts.clone(), info.id.clone(), info.uid.clone());
     match equip(client, &info, personal, history, deadline).await {
@@ -94,7 +112,11 @@ async fn once(
         }
         Err(mut failure) => {
             // What has not gone has the name still; on Kubernetes before 1.27 that takes ten seconds.
-            let wait = if failure.try_again { deadline.remaining().max(UNDO_WAIT) } else { UNDO_WAIT };
+            let wait = if failure.try_again {
+                deadline.remaining().max(UNDO_WAIT)
+            } else {
+                UNDO_WAIT
+            };
             failure.try_again &= guard.delete(wait).await;
             Err(failure)
         }
@@ -131,16 +153,26 @@ async fn equip(
         Ok(connected) => connected,
         Err(error) => return Err(unreachable(parts, info, error, history.take()).await),
     };
-    let ready = SandboxEvent { at: SystemTime::now(), kind: SandboxEventKind::Ready, message: String::new() };
+    let ready = SandboxEvent {
+        at: SystemTime::now(),
+        kind: SandboxEventKind::Ready,
+        message: String::new(),
+    };
     history.push(ready);
     let mut env = personal.env.clone();
     env.extend(&personal.secret_env);
-    if let Err(error) = deadline.bound("set the sandbox up", personalise(&*session, personal, &env)).await {
+    if let Err(error) = deadline
+        .bound("set the sandbox up", personalise(&*session, personal, &env))
+        .await
+    {
         let (stage, reason) = (CreationStage::Personalise, CreationReason::Setup);
         return Err(Error::from(creation(info, stage, reason, error, history.take())).into());
     }
     // Once it runs the backend may know more, such as its address.
-    let info = parts.backend.get(&info.id, sandbox_core::Freshness::Cached).await?;
+    let info = parts
+        .backend
+        .get(&info.id, sandbox_core::Freshness::Cached)
+        .await?;
     Ok(Sandbox::new(client, info, access, session, env))
 }
 
@@ -154,9 +186,14 @@ async fn connect(
 ) -> Result<(Arc<Access>, Arc<dyn Session>)> {
     let mut events = parts.backend.events(&info.id).await?.fuse();
     let session = async {
-        let access = deadline.bound("connect to the sandbox", parts.backend.access(&info.id)).await?;
+        let access = deadline
+            .bound("connect to the sandbox", parts.backend.access(&info.id))
+            .await?;
         let access = Arc::new(access);
-        let session = parts.sessions.session(Arc::clone(&access), deadline).await?;
+        let session = parts
+            .sessions
+            .session(Arc::clone(&access), deadline)
+            .await?;
         Ok((access, session))
     };
     pin_mut!(session);
@@ -189,7 +226,9 @@ async fn personalise(session: &dyn Session, personal: &Personal, env: &Env) -> R
         session.create_dir(".sandbox", true).await?;
         let mut file = UploadRequest::new(ENVIRONMENT_FILE);
         file.mode = Some(0o600);
-        session.upload(file, Box::new(std::io::Cursor::new(text.into_bytes()))).await?;
+        session
+            .upload(file, Box::new(std::io::Cursor::new(text.into_bytes())))
+            .await?;
     }
     for command in &personal.init {
         let mut command = command.clone();
@@ -211,7 +250,10 @@ impl History {
         if let Some(hook) = &self.hook {
             hook(&event);
         }
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(event);
     }
 
     fn take(&self) -> Vec<SandboxEvent> {
@@ -220,13 +262,23 @@ impl History {
 }
 
 /// SSH never answered: ask the backend why.
-async fn unreachable(parts: &Parts, info: &SandboxInfo, error: Error, events: Vec<SandboxEvent>) -> Failure {
+async fn unreachable(
+    parts: &Parts,
+    info: &SandboxInfo,
+    error: Error,
+    events: Vec<SandboxEvent>,
+) -> Failure {
     let diagnosis = Deadline::after(std::time::Duration::from_secs(5))
         .bound("diagnose", parts.backend.diagnose(&info.id))
         .await
         .ok();
-    let try_again = diagnosis.as_ref().is_some_and(|diagnosis| diagnosis.try_again);
-    Failure { error: unanswered(info, error, events, diagnosis).into(), try_again }
+    let try_again = diagnosis
+        .as_ref()
+        .is_some_and(|diagnosis| diagnosis.try_again);
+    Failure {
+        error: unanswered(info, error, events, diagnosis).into(),
+        try_again,
+    }
 }
 
 fn creation(
@@ -245,9 +297,21 @@ fn creation(
         _ => None,
     };
     let events = if events.is_empty() {
-        vec![SandboxEvent { at: SystemTime::now(), kind: SandboxEventKind::Failed, message: message.clone() }]
+        vec![SandboxEvent {
+            at: SystemTime::now(),
+            kind: SandboxEventKind::Failed,
+            message: message.clone(),
+        }]
     } else {
         events
     };
-    CreationError { id: info.id.clone(), stage, reason, message, events, log_tail: String::new(), source }
+    CreationError {
+        id: info.id.clone(),
+        stage,
+        reason,
+        message,
+        events,
+        log_tail: String::new(),
+        source,
+    }
 }

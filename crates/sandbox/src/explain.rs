@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use sandbox_core::{
-    CommandCause, ConnectionStage, Deadline, DeleteOptions, Diagnosis, Error, Result, SandboxId, Uid, measure,
+    CommandCause, ConnectionStage, Deadline, DeleteOptions, Diagnosis, Error, Result, SandboxId,
+    Uid, measure,
 };
 use tracing::Instrument;
 
@@ -24,27 +25,39 @@ impl Parts {
         let error = error.with_sandbox(id);
         let lost = match &error {
             Error::Connection(inner) => {
-                matches!(inner.stage, ConnectionStage::Dial | ConnectionStage::Channel)
+                matches!(
+                    inner.stage,
+                    ConnectionStage::Dial | ConnectionStage::Channel
+                )
             }
-            Error::Command { cause: CommandCause::Lost, .. } => true,
+            Error::Command {
+                cause: CommandCause::Lost,
+                ..
+            } => true,
             _ => false,
         };
         if !lost {
             return error;
         }
-        let asked = Deadline::after(PATIENCE).bound("diagnose", self.diagnose(id, &error)).await;
+        let asked = Deadline::after(PATIENCE)
+            .bound("diagnose", self.diagnose(id, &error))
+            .await;
         match (asked, error) {
             (Ok(diagnosis), Error::Connection(mut inner)) => {
                 inner.diagnosis = Some(diagnosis.summary).filter(|summary| !summary.is_empty());
                 Error::Connection(inner)
             }
-            (Ok(diagnosis), Error::Command { cause, source }) => {
-                Error::Command { cause, source: Some(Explained::over(diagnosis.summary, source)) }
-            }
+            (Ok(diagnosis), Error::Command { cause, source }) => Error::Command {
+                cause,
+                source: Some(Explained::over(diagnosis.summary, source)),
+            },
             // Nothing was done, for there is nothing: that is the better error.
             (Err(gone @ Error::NotFound { .. }), Error::Connection(_)) => gone,
             (Err(gone @ Error::NotFound { .. }), Error::Command { cause, source }) => {
-                Error::Command { cause, source: Some(Explained::over(gone.to_string(), source)) }
+                Error::Command {
+                    cause,
+                    source: Some(Explained::over(gone.to_string(), source)),
+                }
             }
             (_, error) => error,
         }
@@ -53,7 +66,8 @@ impl Parts {
     /// What became of it, as soon as that is known.
     async fn diagnose(&self, id: &SandboxId, error: &Error) -> Result<Diagnosis> {
         let now = self.backend.diagnose(id).await?;
-        let dialled = matches!(error, Error::Connection(inner) if inner.stage == ConnectionStage::Dial);
+        let dialled =
+            matches!(error, Error::Connection(inner) if inner.stage == ConnectionStage::Dial);
         if now.is_final || dialled {
             return Ok(now);
         }
@@ -76,7 +90,8 @@ impl Parts {
     pub(crate) async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()> {
         let backend = self.backend.name();
         let measured = measure::delete(backend);
-        let span = tracing::debug_span!("sandbox.delete", sandbox.backend = backend, sandbox.id = %id);
+        let span =
+            tracing::debug_span!("sandbox.delete", sandbox.backend = backend, sandbox.id = %id);
         let deleted = async {
             if let Some(uid) = &options.uid {
                 self.sessions.evict(uid).await;
@@ -130,7 +145,9 @@ pub(crate) struct DeleteOnDrop {
 
 impl DeleteOnDrop {
     pub(crate) fn new(parts: std::sync::Arc<Parts>, id: SandboxId, uid: Uid) -> Self {
-        Self { target: Some((parts, id, uid)) }
+        Self {
+            target: Some((parts, id, uid)),
+        }
     }
 
     /// The sandbox is in good hands.
@@ -141,9 +158,12 @@ impl DeleteOnDrop {
     /// Deletes now, so that nothing is left when an error is returned; what takes longer than `wait` (a
     /// machine that is away, say) goes on by itself. Returns whether it is gone.
     pub(crate) async fn delete(mut self, wait: Duration) -> bool {
-        let Some((parts, id, uid)) = self.target.take() else { return true };
+        let Some((parts, id, uid)) = self.target.take() else {
+            return true;
+        };
         let about = id.clone();
-        let removal = tokio::spawn(async move { parts.delete(&id, DeleteOptions::instance(uid)).await });
+        let removal =
+            tokio::spawn(async move { parts.delete(&id, DeleteOptions::instance(uid)).await });
         match tokio::time::timeout(wait, removal).await {
             Ok(Ok(Ok(()))) => true,
             Ok(Ok(Err(error))) => {
@@ -164,7 +184,9 @@ impl DeleteOnDrop {
 
 impl Drop for DeleteOnDrop {
     fn drop(&mut self) {
-        let Some((parts, id, uid)) = self.target.take() else { return };
+        let Some((parts, id, uid)) = self.target.take() else {
+            return;
+        };
         // Without a runtime the sandbox ends by itself: nobody attaches to it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {

@@ -61,7 +61,12 @@ impl Files<'_> {
         let (writer, content) = MemoryWriter::new();
         let mut request = DownloadRequest::new(path);
         request.max_size = Some(READ_LIMIT);
-        let read = self.sandbox.inner.session.download(request, Box::new(writer)).await;
+        let read = self
+            .sandbox
+            .inner
+            .session
+            .download(request, Box::new(writer))
+            .await;
         self.sandbox.inner.explained(read).await?;
         Ok(content.take())
     }
@@ -76,7 +81,13 @@ impl Files<'_> {
         let content = self.read(path.clone()).await?;
         String::from_utf8(content.into()).map_err(|source| {
             let message = "it is not UTF-8; read it as bytes";
-            Error::transfer(Direction::Download, path, TransferReason::Other, message, Some(Box::new(source)))
+            Error::transfer(
+                Direction::Download,
+                path,
+                TransferReason::Other,
+                message,
+                Some(Box::new(source)),
+            )
         })
     }
 
@@ -90,8 +101,12 @@ impl Files<'_> {
         let content = content.into();
         let mut request = UploadRequest::new(path);
         request.size = Some(content.len() as u64);
-        let written =
-            self.sandbox.inner.session.upload(request, Box::new(std::io::Cursor::new(content))).await;
+        let written = self
+            .sandbox
+            .inner
+            .session
+            .upload(request, Box::new(std::io::Cursor::new(content)))
+            .await;
         self.sandbox.inner.explained(written).await.map(drop)
     }
 
@@ -114,7 +129,11 @@ impl Files<'_> {
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn append(&self, path: &str, content: impl Into<Bytes>) -> Result<()> {
         let from = Box::new(std::io::Cursor::new(content.into()));
-        self.sandbox.inner.explained(self.sandbox.inner.session.append(path, from).await).await.map(drop)
+        self.sandbox
+            .inner
+            .explained(self.sandbox.inner.session.append(path, from).await)
+            .await
+            .map(drop)
     }
 
     /// Lists the entries of a directory, ordered by name.
@@ -123,7 +142,11 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn list(&self, path: &str) -> Result<Vec<FileInfo>> {
-        let mut entries = self.sandbox.inner.explained(self.sandbox.inner.session.list(path).await).await?;
+        let mut entries = self
+            .sandbox
+            .inner
+            .explained(self.sandbox.inner.session.list(path).await)
+            .await?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
@@ -134,7 +157,10 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn stat(&self, path: &str) -> Result<FileInfo> {
-        self.sandbox.inner.explained(self.sandbox.inner.session.stat(path, true).await).await
+        self.sandbox
+            .inner
+            .explained(self.sandbox.inner.session.stat(path, true).await)
+            .await
     }
 
     /// Returns whether a path exists. Symbolic links are followed.
@@ -156,7 +182,10 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn create_dir_all(&self, path: &str) -> Result<()> {
-        self.sandbox.inner.explained(self.sandbox.inner.session.create_dir(path, true).await).await
+        self.sandbox
+            .inner
+            .explained(self.sandbox.inner.session.create_dir(path, true).await)
+            .await
     }
 
     /// Renames a file, replacing an existing one.
@@ -165,7 +194,10 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        self.sandbox.inner.explained(self.sandbox.inner.session.rename(from, to).await).await
+        self.sandbox
+            .inner
+            .explained(self.sandbox.inner.session.rename(from, to).await)
+            .await
     }
 
     /// Removes a file or a symbolic link.
@@ -174,7 +206,10 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn remove_file(&self, path: &str) -> Result<()> {
-        self.sandbox.inner.explained(self.sandbox.inner.session.remove_file(path).await).await
+        self.sandbox
+            .inner
+            .explained(self.sandbox.inner.session.remove_file(path).await)
+            .await
     }
 
     /// Removes a directory and everything in it. Symbolic links are removed, not followed.
@@ -197,15 +232,27 @@ impl Files<'_> {
             if levels.len() > MAX_DEPTH {
                 let message = format!("directories lie more than {MAX_DEPTH} deep");
                 let (path, reason) = (level[0].clone(), TransferReason::Other);
-                return Err(Error::transfer(Direction::Inside, path, reason, message, None));
+                return Err(Error::transfer(
+                    Direction::Inside,
+                    path,
+                    reason,
+                    message,
+                    None,
+                ));
             }
             let emptying = stream::iter(level.clone()).map(|directory| self.empty(directory));
-            let next = emptying.buffer_unordered(LISTINGS_AT_ONCE).try_concat().await?;
+            let next = emptying
+                .buffer_unordered(LISTINGS_AT_ONCE)
+                .try_concat()
+                .await?;
             levels.push(next);
         }
         for level in levels.into_iter().rev() {
             let removing = stream::iter(level).map(|directory| self.remove_dir(directory));
-            removing.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+            removing
+                .buffer_unordered(AT_ONCE)
+                .try_collect::<()>()
+                .await?;
         }
         Ok(())
     }
@@ -213,18 +260,30 @@ impl Files<'_> {
     /// Removes everything in a directory except directories, and returns those.
     async fn empty(self, directory: String) -> Result<Vec<String>> {
         let session = &self.sandbox.inner.session;
-        let entries = self.sandbox.inner.explained(session.list(&directory).await).await?;
+        let entries = self
+            .sandbox
+            .inner
+            .explained(session.list(&directory).await)
+            .await?;
         let below = |entry: &FileInfo| below(&directory, &entry.name);
-        let (directories, others): (Vec<_>, Vec<_>) =
-            entries.iter().partition(|entry| entry.kind == FileKind::Directory);
+        let (directories, others): (Vec<_>, Vec<_>) = entries
+            .iter()
+            .partition(|entry| entry.kind == FileKind::Directory);
         let others: Vec<_> = others.into_iter().map(below).collect();
-        let removing = stream::iter(others).map(|path| async move { self.remove_file(&path).await });
-        removing.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        let removing =
+            stream::iter(others).map(|path| async move { self.remove_file(&path).await });
+        removing
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await?;
         Ok(directories.into_iter().map(below).collect())
     }
 
     async fn remove_dir(self, path: String) -> Result<()> {
-        self.sandbox.inner.explained(self.sandbox.inner.session.remove_dir(&path).await).await
+        self.sandbox
+            .inner
+            .explained(self.sandbox.inner.session.remove_dir(&path).await)
+            .await
     }
 
     /// Sets the permission bits, such as `0o755`.
@@ -233,7 +292,10 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn set_mode(&self, path: &str, mode: u32) -> Result<()> {
-        self.sandbox.inner.explained(self.sandbox.inner.session.set_mode(path, mode).await).await
+        self.sandbox
+            .inner
+            .explained(self.sandbox.inner.session.set_mode(path, mode).await)
+            .await
     }
 
     /// Creates a symbolic link at `path` that points to `target`.
@@ -242,7 +304,10 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn symlink(&self, target: &str, path: &str) -> Result<()> {
-        self.sandbox.inner.explained(self.sandbox.inner.session.symlink(target, path).await).await
+        self.sandbox
+            .inner
+            .explained(self.sandbox.inner.session.symlink(target, path).await)
+            .await
     }
 
     /// Reads the target of a symbolic link.
@@ -251,6 +316,9 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn read_link(&self, path: &str) -> Result<String> {
-        self.sandbox.inner.explained(self.sandbox.inner.session.read_link(path).await).await
+        self.sandbox
+            .inner
+            .explained(self.sandbox.inner.session.read_link(path).await)
+            .await
     }
 }

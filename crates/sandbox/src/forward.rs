@@ -24,7 +24,9 @@ impl Sandbox {
     ///
     /// [`Error::Connection`](crate::Error::Connection) if nothing listens there.
     pub async fn open_port(&self, port: u16) -> Result<Box<dyn ByteStream>> {
-        self.inner.explained(self.inner.session.open_stream("localhost", port).await).await
+        self.inner
+            .explained(self.inner.session.open_stream("localhost", port).await)
+            .await
     }
 
     /// Listens on a free port of this machine's loopback interface, and forwards connections to `port`
@@ -35,7 +37,8 @@ impl Sandbox {
     /// [`Error::Backend`](crate::Error::Backend) if no local port can be opened. Whether a server listens
     /// inside is checked by each connection, not here.
     pub async fn forward(&self, port: u16) -> Result<Forward> {
-        self.forward_from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), port).await
+        self.forward_from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), port)
+            .await
     }
 
     /// Like [`forward`](Self::forward), but listens on this local address. An address other than

@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sandbox_core::{
-    Access, DeleteOptions, Diagnosis, Env, Error, EventStream, Freshness, LogOptions, LogStream, Process,
-    Result, SandboxId, SandboxInfo, Session, Uid,
+    Access, DeleteOptions, Diagnosis, Env, Error, EventStream, Freshness, LogOptions, LogStream,
+    Process, Result, SandboxId, SandboxInfo, Session, Uid,
 };
 
 use crate::client::Parts;
@@ -105,7 +105,11 @@ impl Sandbox {
     ///
     /// [`Error::NotFound`](crate::Error::NotFound) if it has ended.
     pub async fn refresh(&self) -> Result<SandboxInfo> {
-        self.inner.parts.backend.get(self.id(), Freshness::Latest).await
+        self.inner
+            .parts
+            .backend
+            .get(self.id(), Freshness::Latest)
+            .await
     }
 
     /// Moves the end of the sandbox's `ttl` to `ttl` from now, at most to the end of its
@@ -125,7 +129,9 @@ impl Sandbox {
     pub async fn extend(&self, ttl: Duration) -> Result<SandboxInfo> {
         let info = self.inner.parts.backend.extend(self.id(), ttl).await?;
         if self.inner.parts.backend.capabilities().server_keeps_ttl {
-            self.inner.explained(self.inner.session.extend(ttl).await).await?;
+            self.inner
+                .explained(self.inner.session.extend(ttl).await)
+                .await?;
         }
         Ok(info)
     }
@@ -178,7 +184,11 @@ impl Sandbox {
     pub async fn delete(&self) -> Result<()> {
         // Nobody keeps it alive meanwhile, which takes a cluster half a minute at times.
         self.inner.gone.store(true, Ordering::Relaxed);
-        let deleted = self.inner.parts.delete(self.id(), DeleteOptions::instance(self.uid().clone())).await;
+        let deleted = self
+            .inner
+            .parts
+            .delete(self.id(), DeleteOptions::instance(self.uid().clone()))
+            .await;
         // Its connections are closed even if it still exists.
         self.inner.forget();
         deleted
@@ -192,7 +202,10 @@ impl Sandbox {
 
 impl fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sandbox").field("id", self.id()).field("uid", self.uid()).finish_non_exhaustive()
+        f.debug_struct("Sandbox")
+            .field("id", self.id())
+            .field("uid", self.uid())
+            .finish_non_exhaustive()
     }
 }
 
@@ -214,7 +227,11 @@ impl Inner {
     /// Makes a process that loses its connection say what happened to the sandbox.
     pub(crate) fn explaining(self: &Arc<Self>, process: Process) -> Process {
         // Not the handle itself: a process does not keep a sandbox attached.
-        let (inner, parts, id) = (Arc::downgrade(self), Arc::clone(&self.parts), self.info.id.clone());
+        let (inner, parts, id) = (
+            Arc::downgrade(self),
+            Arc::clone(&self.parts),
+            self.info.id.clone(),
+        );
         process.explained_by(move |error| async move {
             let error = parts.explain(&id, error).await;
             if let (Error::NotFound { .. }, Some(inner)) = (&error, inner.upgrade()) {

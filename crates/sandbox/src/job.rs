@@ -138,7 +138,12 @@ impl Job {
     }
 
     async fn attach(&self, options: AttachOptions) -> Result<Process> {
-        let attached = self.sandbox.inner.session.attach_job(&self.id, options).await;
+        let attached = self
+            .sandbox
+            .inner
+            .session
+            .attach_job(&self.id, options)
+            .await;
         self.sandbox.inner.explained(attached).await
     }
 }

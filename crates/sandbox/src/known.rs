@@ -36,7 +36,8 @@ impl Known {
 
     /// Remembers a sandbox, and holds it, until it is deleted.
     pub(crate) fn hold(&self, sandbox: &Sandbox) {
-        self.lock().insert(sandbox.id().clone(), Entry::Held(sandbox.clone()));
+        self.lock()
+            .insert(sandbox.id().clone(), Entry::Held(sandbox.clone()));
     }
 
     /// Forgets this instance; a newer one under the same id stays.

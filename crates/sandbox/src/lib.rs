@@ -111,25 +111,29 @@ pub use watch::{Watch, WatchEvent, WatchEventKind};
 pub use sandbox_config::Settings;
 pub use sandbox_core::dialect::JobRecord;
 pub use sandbox_core::{
-    Access, AppliedLimit, AttachOptions, BackendOptions, BoxError, ByteSize, ByteStream, Capabilities, Check,
-    CommandCause, ConnectionError, ConnectionStage, Connector, ControlMessage, Cpu, CreationError,
-    CreationReason, CreationStage, Deadline, DeleteOptions, Diagnosis, Direction, DownloadRequest, Endpoint,
-    Env, Error, EventStream, ExecEvent, ExecRequest, ExitStatus, FileInfo, FileKind, Freshness, HostKeyProbe,
-    Isolation, JobId, KeyPair, Lifetime, LimitScope, LimitSupport, ListFilter, LogOptions, LogStream, Output,
-    PrivateKey, Process, ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, PublicKey,
-    Reader, Resources, Result, SandboxBackend, SandboxEvent, SandboxEventKind, SandboxId, SandboxInfo,
+    Access, AppliedLimit, AttachOptions, BackendOptions, BoxError, ByteSize, ByteStream,
+    Capabilities, Check, CommandCause, ConnectionError, ConnectionStage, Connector, ControlMessage,
+    Cpu, CreationError, CreationReason, CreationStage, Deadline, DeleteOptions, Diagnosis,
+    Direction, DownloadRequest, Endpoint, Env, Error, EventStream, ExecEvent, ExecRequest,
+    ExitStatus, FileInfo, FileKind, Freshness, HostKeyProbe, Isolation, JobId, KeyPair, Lifetime,
+    LimitScope, LimitSupport, ListFilter, LogOptions, LogStream, Output, PrivateKey, Process,
+    ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, PublicKey, Reader,
+    Resources, Result, SandboxBackend, SandboxEvent, SandboxEventKind, SandboxId, SandboxInfo,
     SandboxSpec, SandboxState, Session, SessionSource, Signal, SweepOptions, SweepReport, Swept,
-    TransferError, TransferReason, Uid, Unswept, UploadRequest, Verdict, Writer, partial_name, rfc3339,
+    TransferError, TransferReason, Uid, Unswept, UploadRequest, Verdict, Writer, partial_name,
+    rfc3339,
 };
 #[cfg(feature = "mock")]
-pub use sandbox_core::{MockConnector, MockHostKeyProbe, MockSandboxBackend, MockSession, MockSessionSource};
+pub use sandbox_core::{
+    MockConnector, MockHostKeyProbe, MockSandboxBackend, MockSession, MockSessionSource,
+};
 
 /// Sandboxes as Pods of a Kubernetes cluster: options beyond what settings can express.
 #[cfg(feature = "k8s")]
 pub mod k8s {
     pub use sandbox_k8s::options::{
-        HostAlias, PodOptions, PodSecurityContext, PullPolicy, SecurityContext, SecurityProfile, Toleration,
-        VolumeAt, VolumeSource,
+        HostAlias, PodOptions, PodSecurityContext, PullPolicy, SecurityContext, SecurityProfile,
+        Toleration, VolumeAt, VolumeSource,
     };
     pub use sandbox_k8s::*;
 }

@@ -31,8 +31,15 @@ impl LocalReader {
     /// Begins to read a file of about so many bytes.
     pub(crate) fn new(file: File, size: u64) -> Self {
         // One more, so that its end is seen with its content.
-        let length = usize::try_from(size.saturating_add(1)).unwrap_or(CHUNK).min(CHUNK);
-        Self { chunk: Vec::new(), taken: 0, next: Some(read(file, vec![0; length])), failed: false }
+        let length = usize::try_from(size.saturating_add(1))
+            .unwrap_or(CHUNK)
+            .min(CHUNK);
+        Self {
+            chunk: Vec::new(),
+            taken: 0,
+            next: Some(read(file, vec![0; length])),
+            failed: false,
+        }
     }
 }
 
@@ -58,7 +65,11 @@ impl AsyncRead for LocalReader {
         while this.taken == this.chunk.len() {
             let Some(next) = &mut this.next else {
                 // A failure is no end.
-                return Poll::Ready(if this.failed { Err(io::ErrorKind::Other.into()) } else { Ok(()) });
+                return Poll::Ready(if this.failed {
+                    Err(io::ErrorKind::Other.into())
+                } else {
+                    Ok(())
+                });
             };
             let work = ready!(Pin::new(next).poll(cx));
             (this.next, this.failed) = (None, true);
@@ -98,7 +109,10 @@ enum State {
 
 impl LocalWriter {
     pub(crate) fn new(file: File) -> Self {
-        Self { chunk: Vec::new(), file: State::Idle(file, Vec::new()) }
+        Self {
+            chunk: Vec::new(),
+            file: State::Idle(file, Vec::new()),
+        }
     }
 
     /// Waits until nothing is being written.
@@ -134,7 +148,11 @@ impl LocalWriter {
 }
 
 impl AsyncWrite for LocalWriter {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.chunk.len() >= CHUNK {
             ready!(self.poll_idle(cx))?;
             self.begin();
@@ -192,7 +210,10 @@ mod tests {
             for announced in [0, size as u64, u64::MAX] {
                 file.rewind().unwrap();
                 let mut back = Vec::new();
-                LocalReader::new(file.try_clone().unwrap(), announced).read_to_end(&mut back).await.unwrap();
+                LocalReader::new(file.try_clone().unwrap(), announced)
+                    .read_to_end(&mut back)
+                    .await
+                    .unwrap();
                 assert!(back == data, "{size} bytes, {announced} announced");
             }
         }
@@ -208,6 +229,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut reader = LocalReader::new(File::open(directory.path()).unwrap(), 1);
         reader.read_u8().await.unwrap_err();
-        assert_ne!(reader.read_u8().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_ne!(
+            reader.read_u8().await.unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
     }
 }

@@ -32,8 +32,18 @@ pub(crate) struct Meter {
 impl Meter {
     /// A meter at zero, which tells until it is dropped.
     pub(crate) fn new(callback: Option<Arc<Callback>>) -> Arc<Self> {
-        let (bytes, files, total) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(UNKNOWN));
-        let meter = Arc::new(Self { bytes, files, total, callback, told: Mutex::new(false) });
+        let (bytes, files, total) = (
+            AtomicU64::new(0),
+            AtomicU64::new(0),
+            AtomicU64::new(UNKNOWN),
+        );
+        let meter = Arc::new(Self {
+            bytes,
+            files,
+            total,
+            callback,
+            told: Mutex::new(false),
+        });
         if meter.is_watched() {
             tokio::spawn(tell(Arc::downgrade(&meter)));
         }
@@ -63,7 +73,9 @@ impl Meter {
     }
 
     fn tell(&self, last: bool) {
-        let Some(callback) = &self.callback else { return };
+        let Some(callback) = &self.callback else {
+            return;
+        };
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::replace(&mut *told, last) {
             return;
@@ -97,7 +109,10 @@ pub(crate) struct Metered<S> {
 
 impl<S> Metered<S> {
     pub(crate) fn new(stream: S, meter: &Arc<Meter>) -> Self {
-        Self { stream, meter: Arc::clone(meter) }
+        Self {
+            stream,
+            meter: Arc::clone(meter),
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sandbox_core::{Direction, DownloadRequest, Error, FileKind, Result, TransferReason, partial_name};
+use sandbox_core::{
+    Direction, DownloadRequest, Error, FileKind, Result, TransferReason, partial_name,
+};
 use sha2::{Digest, Sha256};
 
 use crate::copy::{self, blocking, local_error};
@@ -28,7 +30,8 @@ impl Transfer {
         meter: &Arc<Meter>,
     ) -> Result<TransferReport> {
         let path = local.to_owned();
-        let (metadata, file) = blocking(Direction::Upload, local, move || copy::open_regular(&path)).await?;
+        let (metadata, file) =
+            blocking(Direction::Upload, local, move || copy::open_regular(&path)).await?;
         meter.expect(metadata.len());
         let mut request = copy::request(remote, &metadata);
         let partial = request.partial_path();
@@ -42,16 +45,29 @@ impl Transfer {
             Some(info) if info.kind == FileKind::File => info.size.min(metadata.len()),
             _ => 0,
         };
-        let (file, at, discarded) = self.proved(Direction::Upload, &partial, local, file, length).await?;
+        let (file, at, discarded) = self
+            .proved(Direction::Upload, &partial, local, file, length)
+            .await?;
         if at == 0 && there.is_some() {
-            inner.explained(inner.session.remove_file(&partial).await).await?;
+            inner
+                .explained(inner.session.remove_file(&partial).await)
+                .await?;
         }
         meter.moved(at);
         request.resume_at = Some(at);
-        let from = Box::new(Metered::new(LocalReader::new(file, metadata.len() - at), meter));
-        let bytes = inner.explained(inner.session.upload(request, from).await).await?;
+        let from = Box::new(Metered::new(
+            LocalReader::new(file, metadata.len() - at),
+            meter,
+        ));
+        let bytes = inner
+            .explained(inner.session.upload(request, from).await)
+            .await?;
         meter.file_done();
-        Ok(TransferReport { bytes, resumed_at: at, discarded })
+        Ok(TransferReport {
+            bytes,
+            resumed_at: at,
+            discarded,
+        })
     }
 
     pub(crate) async fn continue_download(
@@ -61,28 +77,39 @@ impl Transfer {
         meter: &Arc<Meter>,
     ) -> Result<TransferReport> {
         let inner = &self.sandbox.inner;
-        let info = inner.explained(inner.session.stat(&remote, true).await).await?;
+        let info = inner
+            .explained(inner.session.stat(&remote, true).await)
+            .await?;
         meter.expect(info.size);
         let failed = |source| local_error(Direction::Download, local, source);
-        let name = local.file_name().ok_or_else(|| failed(std::io::ErrorKind::IsADirectory.into()))?;
+        let name = local
+            .file_name()
+            .ok_or_else(|| failed(std::io::ErrorKind::IsADirectory.into()))?;
         let partial = local.with_file_name(partial_name(&name.to_string_lossy()));
         let opening = partial.clone();
         let (length, file) = blocking(Direction::Download, local, move || {
-            open_partial(&opening).map_err(|source| local_error(Direction::Download, &opening, source))
+            open_partial(&opening)
+                .map_err(|source| local_error(Direction::Download, &opening, source))
         })
         .await?;
         let length = length.min(info.size);
-        let (file, at, discarded) = self.proved(Direction::Download, &remote, local, file, length).await?;
+        let (file, at, discarded) = self
+            .proved(Direction::Download, &remote, local, file, length)
+            .await?;
         file.set_len(at).map_err(failed)?;
         meter.moved(at);
         let mut request = DownloadRequest::new(remote.clone());
         request.offset = at;
         let writer = LocalWriter::new(file.try_clone().map_err(failed)?);
         let writer = Box::new(Metered::new(writer, meter));
-        let received = inner.explained(inner.session.download(request, writer).await).await?;
+        let received = inner
+            .explained(inner.session.download(request, writer).await)
+            .await?;
         let bytes = at + received;
         // What was proved before and what came after belong together only if it is the same.
-        let now = inner.explained(inner.session.stat(&remote, true).await).await?;
+        let now = inner
+            .explained(inner.session.stat(&remote, true).await)
+            .await?;
         if bytes != info.size || (now.size, now.modified) != (info.size, info.modified) {
             file.set_len(0).map_err(failed)?;
             let message = "it changed while it was read; nothing of it is kept";
@@ -97,7 +124,11 @@ impl Transfer {
         copy::finish(&file, &info).map_err(failed)?;
         std::fs::rename(&partial, local).map_err(failed)?;
         meter.file_done();
-        Ok(TransferReport { bytes, resumed_at: at, discarded })
+        Ok(TransferReport {
+            bytes,
+            resumed_at: at,
+            discarded,
+        })
     }
 
     /// How much of the first `length` bytes of both files is proved to be the same, and why
@@ -119,7 +150,8 @@ impl Transfer {
                 let range = range.clone();
                 blocking(direction, local, move || {
                     let hash = hash(&mut file, range);
-                    hash.map(|hash| (file, hash)).map_err(|source| local_error(direction, &path, source))
+                    hash.map(|hash| (file, hash))
+                        .map_err(|source| local_error(direction, &path, source))
                 })
             };
             let (theirs, ours) = tokio::join!(inner.session.sha256(remote, range.clone()), hashing);
@@ -131,11 +163,17 @@ impl Transfer {
                 None => discarded = Some(Discarded::Unproved),
             }
             if let Some(why) = discarded {
-                tracing::info!(remote, bytes = length - at, ?why, "a part that was there is moved once more");
+                tracing::info!(
+                    remote,
+                    bytes = length - at,
+                    ?why,
+                    "a part that was there is moved once more"
+                );
                 break;
             }
         }
-        file.seek(SeekFrom::Start(at)).map_err(|source| local_error(direction, local, source))?;
+        file.seek(SeekFrom::Start(at))
+            .map_err(|source| local_error(direction, local, source))?;
         Ok((file, at, discarded))
     }
 }
@@ -172,7 +210,11 @@ fn open_partial(path: &Path) -> std::io::Result<(u64, File)> {
             }
             let file = private().open(path)?;
             // It was not replaced by a link in between.
-            if is_same(&seen, &file.metadata()?) { file } else { return Err(refused()) }
+            if is_same(&seen, &file.metadata()?) {
+                file
+            } else {
+                return Err(refused());
+            }
         }
     };
     match file.try_lock() {

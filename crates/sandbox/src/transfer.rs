@@ -77,7 +77,12 @@ pub struct TransferProgress {
 impl Sandbox {
     /// Returns a builder for transfers with options, such as a progress callback.
     pub fn transfer(&self) -> Transfer {
-        Transfer { sandbox: self.clone(), limits: TreeLimits::default(), resume: false, callback: None }
+        Transfer {
+            sandbox: self.clone(),
+            limits: TreeLimits::default(),
+            resume: false,
+            callback: None,
+        }
     }
 }
 
@@ -122,7 +127,11 @@ impl Transfer {
     /// # Errors
     ///
     /// As [`Sandbox::upload`].
-    pub async fn upload(&self, local: impl AsRef<Path>, remote: impl Into<String>) -> Result<TransferReport> {
+    pub async fn upload(
+        &self,
+        local: impl AsRef<Path>,
+        remote: impl Into<String>,
+    ) -> Result<TransferReport> {
         let (meter, local, remote) = (self.meter(), local.as_ref(), remote.into());
         let report = match self.resume {
             true => self.continue_upload(local, remote, &meter).await?,
@@ -156,9 +165,15 @@ impl Transfer {
     /// # Errors
     ///
     /// As [`Sandbox::upload_dir`].
-    pub async fn upload_dir(&self, local: impl AsRef<Path>, remote: impl Into<String>) -> Result<TreeReport> {
+    pub async fn upload_dir(
+        &self,
+        local: impl AsRef<Path>,
+        remote: impl Into<String>,
+    ) -> Result<TreeReport> {
         let meter = self.meter();
-        let report = self.upload_tree(local.as_ref(), remote.into(), &meter).await?;
+        let report = self
+            .upload_tree(local.as_ref(), remote.into(), &meter)
+            .await?;
         meter.finish();
         Ok(report)
     }
@@ -174,7 +189,9 @@ impl Transfer {
         local: impl AsRef<Path>,
     ) -> Result<TreeReport> {
         let meter = self.meter();
-        let report = self.download_tree(remote.into(), local.as_ref(), &meter).await?;
+        let report = self
+            .download_tree(remote.into(), local.as_ref(), &meter)
+            .await?;
         meter.finish();
         Ok(report)
     }
@@ -186,7 +203,11 @@ impl Transfer {
 
 impl TransferReport {
     fn new(bytes: u64) -> Self {
-        Self { bytes, resumed_at: 0, discarded: None }
+        Self {
+            bytes,
+            resumed_at: 0,
+            discarded: None,
+        }
     }
 }
 

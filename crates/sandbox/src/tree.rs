@@ -61,7 +61,11 @@ pub struct TreeLimits {
 
 impl Default for TreeLimits {
     fn default() -> Self {
-        Self { entries: 1_000_000, bytes: 64 << 30, depth: 128 }
+        Self {
+            entries: 1_000_000,
+            bytes: 64 << 30,
+            depth: 128,
+        }
     }
 }
 
@@ -76,5 +80,9 @@ pub(crate) fn below(directory: &str, name: &str) -> String {
 
 /// The path below which a tree lies: `""` would be the root of nothing.
 fn root(path: String) -> String {
-    if path.is_empty() { ".".to_owned() } else { path }
+    if path.is_empty() {
+        ".".to_owned()
+    } else {
+        path
+    }
 }

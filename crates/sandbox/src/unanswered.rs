@@ -14,11 +14,22 @@ pub(crate) fn unanswered(
     diagnosis: Option<Diagnosis>,
 ) -> CreationError {
     let found = diagnosis.unwrap_or_default();
-    let started = events.iter().any(|event| event.kind == SandboxEventKind::Started);
-    let failed = events.last().filter(|event| event.kind.is_final()).map(|event| event.message.clone());
+    let started = events
+        .iter()
+        .any(|event| event.kind == SandboxEventKind::Started);
+    let failed = events
+        .last()
+        .filter(|event| event.kind.is_final())
+        .map(|event| event.message.clone());
     let said = Some(found.summary).filter(|summary| !summary.is_empty());
     // Such as a right to connect that is missing: no sandbox could be reached.
-    let refused = matches!(error, Error::Backend { transient: false, .. });
+    let refused = matches!(
+        error,
+        Error::Backend {
+            transient: false,
+            ..
+        }
+    );
     let reason = found.reason.unwrap_or(match failed {
         Some(_) if started => CreationReason::Crashed,
         Some(_) => CreationReason::Other,
@@ -27,10 +38,13 @@ pub(crate) fn unanswered(
         None => CreationReason::Unreachable,
     });
     let (what, source) = match error {
-        Error::Timeout { after, .. } if started => (format!("SSH did not answer within {after:?}"), None),
-        Error::Connection(inner) if inner.stage == ConnectionStage::Dial => {
-            (format!("SSH does not answer: {}", inner.message), inner.source)
+        Error::Timeout { after, .. } if started => {
+            (format!("SSH did not answer within {after:?}"), None)
         }
+        Error::Connection(inner) if inner.stage == ConnectionStage::Dial => (
+            format!("SSH does not answer: {}", inner.message),
+            inner.source,
+        ),
         // Something did answer.
         Error::Connection(inner) => (inner.message, inner.source),
         other => (other.to_string(), None),
@@ -51,15 +65,30 @@ pub(crate) fn unanswered(
         (false, false) => merged(events, found.events),
         (true, _) => found.events,
     };
-    let stage = if started || refused { CreationStage::Connect } else { CreationStage::Provision };
+    let stage = if started || refused {
+        CreationStage::Connect
+    } else {
+        CreationStage::Provision
+    };
     let id = info.id.clone();
-    CreationError { id, stage, reason, message, events, log_tail: found.log_tail, source }
+    CreationError {
+        id,
+        stage,
+        reason,
+        message,
+        events,
+        log_tail: found.log_tail,
+        source,
+    }
 }
 
 /// Both, each once, in their order in time.
 fn merged(mut events: Vec<SandboxEvent>, more: Vec<SandboxEvent>) -> Vec<SandboxEvent> {
     for event in more {
-        if !events.iter().any(|known| known.kind == event.kind && known.message == event.message) {
+        if !events
+            .iter()
+            .any(|known| known.kind == event.kind && known.message == event.message)
+        {
             events.push(event);
         }
     }

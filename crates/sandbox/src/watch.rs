@@ -64,7 +64,12 @@ impl Files<'_> {
     /// # }
     /// ```
     pub fn watch(&self, path: impl Into<String>) -> Watch {
-        Watch { sandbox: self.sandbox().clone(), path: path.into(), recursive: false, interval: INTERVAL }
+        Watch {
+            sandbox: self.sandbox().clone(),
+            path: path.into(),
+            recursive: false,
+            interval: INTERVAL,
+        }
     }
 }
 
@@ -90,7 +95,12 @@ impl Watch {
     /// [`Error::Transfer`](crate::Error::Transfer), also for a name that cannot be represented and for
     /// more than 100,000 files.
     pub fn events(self) -> BoxStream<'static, Result<WatchEvent>> {
-        let state = State { watch: self, seen: None, waiting: VecDeque::new(), ended: false };
+        let state = State {
+            watch: self,
+            seen: None,
+            waiting: VecDeque::new(),
+            ended: false,
+        };
         stream::unfold(state, State::next).boxed()
     }
 
@@ -98,7 +108,9 @@ impl Watch {
     async fn look(&self) -> Result<Seen> {
         let mut seen = Seen::new();
         let session = &self.sandbox.inner.session;
-        let Some(top) = there(session.stat(&self.path, true).await)? else { return Ok(seen) };
+        let Some(top) = there(session.stat(&self.path, true).await)? else {
+            return Ok(seen);
+        };
         if top.kind != FileKind::Directory {
             seen.insert(self.path.clone(), Look::of(&top));
             return Ok(seen);
@@ -110,9 +122,16 @@ impl Watch {
             for entry in entries {
                 let path = below(&directory, &entry.name);
                 if seen.len() >= MOST || depth >= MAX_DEPTH {
-                    let message = format!("more than {MOST} files, or {MAX_DEPTH} levels, are not watched");
+                    let message =
+                        format!("more than {MOST} files, or {MAX_DEPTH} levels, are not watched");
                     let reason = TransferReason::TooLarge;
-                    return Err(Error::transfer(Direction::Inside, path, reason, message, None));
+                    return Err(Error::transfer(
+                        Direction::Inside,
+                        path,
+                        reason,
+                        message,
+                        None,
+                    ));
                 }
                 if self.recursive && entry.kind == FileKind::Directory {
                     directories.push((path.clone(), depth + 1));
@@ -138,7 +157,11 @@ struct Look {
 impl Look {
     fn of(info: &FileInfo) -> Self {
         let content = (info.kind != FileKind::Directory).then_some((info.size, info.modified));
-        Self { kind: info.kind, mode: info.mode, content }
+        Self {
+            kind: info.kind,
+            mode: info.mode,
+            content,
+        }
     }
 }
 
@@ -179,14 +202,19 @@ impl State {
 }
 
 fn changes(before: &Seen, now: &Seen) -> VecDeque<WatchEvent> {
-    let event = |path: &String, kind| WatchEvent { path: path.clone(), kind };
+    let event = |path: &String, kind| WatchEvent {
+        path: path.clone(),
+        kind,
+    };
     let gone = before.keys().filter(|path| !now.contains_key(*path));
     let gone = gone.map(|path| event(path, WatchEventKind::Removed));
-    let others = now.iter().filter_map(|(path, look)| match before.get(path) {
-        None => Some(event(path, WatchEventKind::Created)),
-        Some(former) if former != look => Some(event(path, WatchEventKind::Modified)),
-        Some(_) => None,
-    });
+    let others = now
+        .iter()
+        .filter_map(|(path, look)| match before.get(path) {
+            None => Some(event(path, WatchEventKind::Created)),
+            Some(former) if former != look => Some(event(path, WatchEventKind::Modified)),
+            Some(_) => None,
+        });
     gone.chain(others).collect()
 }
 
@@ -205,17 +233,52 @@ mod tests {
 
     #[test]
     fn changes_are_told_by_path_with_the_removed_first() {
-        let file = |size| Look { kind: FileKind::File, mode: 0o644, content: Some((size, None)) };
-        let directory = |mode| Look { kind: FileKind::Directory, mode, content: None };
-        let seen = |entries: &[(&str, Look)]| -> Seen {
-            entries.iter().map(|(path, look)| ((*path).to_owned(), look.clone())).collect()
+        let file = |size| Look {
+            kind: FileKind::File,
+            mode: 0o644,
+            content: Some((size, None)),
         };
-        let before = seen(&[("a", file(1)), ("b", file(1)), ("d", directory(0o755)), ("z", file(1))]);
-        let now = seen(&[("a", file(2)), ("b", file(1)), ("c", file(0)), ("d", directory(0o700))]);
-        let told: Vec<_> = changes(&before, &now).into_iter().map(|event| (event.path, event.kind)).collect();
-        let told: Vec<_> = told.iter().map(|(path, kind)| (path.as_str(), *kind)).collect();
+        let directory = |mode| Look {
+            kind: FileKind::Directory,
+            mode,
+            content: None,
+        };
+        let seen = |entries: &[(&str, Look)]| -> Seen {
+            entries
+                .iter()
+                .map(|(path, look)| ((*path).to_owned(), look.clone()))
+                .collect()
+        };
+        let before = seen(&[
+            ("a", file(1)),
+            ("b", file(1)),
+            ("d", directory(0o755)),
+            ("z", file(1)),
+        ]);
+        let now = seen(&[
+            ("a", file(2)),
+            ("b", file(1)),
+            ("c", file(0)),
+            ("d", directory(0o700)),
+        ]);
+        let told: Vec<_> = changes(&before, &now)
+            .into_iter()
+            .map(|event| (event.path, event.kind))
+            .collect();
+        let told: Vec<_> = told
+            .iter()
+            .map(|(path, kind)| (path.as_str(), *kind))
+            .collect();
         use WatchEventKind::{Created, Modified, Removed};
-        assert_eq!(told, [("z", Removed), ("a", Modified), ("c", Created), ("d", Modified)]);
+        assert_eq!(
+            told,
+            [
+                ("z", Removed),
+                ("a", Modified),
+                ("c", Created),
+                ("d", Modified)
+            ]
+        );
         assert!(changes(&now, &now).is_empty());
     }
 }

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use futures_util::stream;
 use sandbox::prelude::*;
 use sandbox::{
-    Access, CommandCause, ConnectionStage, CreationReason, CreationStage, Defaults, DeleteOptions, Diagnosis,
-    Endpoint, ExecRequest, Isolation, KeyPair, Program, SandboxEvent, SandboxEventKind, SandboxSpec,
-    SandboxState, Uid,
+    Access, CommandCause, ConnectionStage, CreationReason, CreationStage, Defaults, DeleteOptions,
+    Diagnosis, Endpoint, ExecRequest, Isolation, KeyPair, Program, SandboxEvent, SandboxEventKind,
+    SandboxSpec, SandboxState, Uid,
 };
 use sandbox_core::{MockSandboxBackend, MockSession, MockSessionSource, Process};
 
@@ -32,7 +32,10 @@ fn info(id: &SandboxId) -> SandboxInfo {
         labels: Default::default(),
         created_at: SystemTime::now(),
         expires_at: None,
-        isolation: Isolation { kind: "none".into(), applied: vec![] },
+        isolation: Isolation {
+            kind: "none".into(),
+            applied: vec![],
+        },
         limits: vec![],
     }
 }
@@ -50,14 +53,20 @@ fn access(id: &SandboxId) -> Access {
 }
 
 fn event(kind: SandboxEventKind, message: &str) -> SandboxEvent {
-    SandboxEvent { at: SystemTime::now(), kind, message: message.into() }
+    SandboxEvent {
+        at: SystemTime::now(),
+        kind,
+        message: message.into(),
+    }
 }
 
 /// A backend that makes what it is asked for, and expects that many deletions.
 fn backend(deletions: usize, events: Vec<SandboxEvent>) -> MockSandboxBackend {
     let mut backend = MockSandboxBackend::new();
     backend.expect_name().return_const("mock");
-    backend.expect_create().returning(|spec: SandboxSpec| Ok(info(&spec.id.unwrap())));
+    backend
+        .expect_create()
+        .returning(|spec: SandboxSpec| Ok(info(&spec.id.unwrap())));
     backend.expect_access().returning(|id| Ok(access(id)));
     backend.expect_get().returning(|id, _| Ok(info(id)));
     backend
@@ -74,8 +83,13 @@ fn backend(deletions: usize, events: Vec<SandboxEvent>) -> MockSandboxBackend {
 fn sessions(session: MockSession) -> MockSessionSource {
     let session: Arc<dyn sandbox::Session> = Arc::new(session);
     let mut sessions = MockSessionSource::new();
-    sessions.expect_session().returning(move |_, _| Ok(session.clone()));
-    sessions.expect_evict().withf(|uid| uid.as_str() == UID).returning(|_| ());
+    sessions
+        .expect_session()
+        .returning(move |_, _| Ok(session.clone()));
+    sessions
+        .expect_evict()
+        .withf(|uid| uid.as_str() == UID)
+        .returning(|_| ());
     sessions
 }
 
@@ -89,10 +103,20 @@ fn play(request: ExecRequest) -> Process {
     tokio::spawn(async move {
         let mut input = Vec::new();
         if let Some(stdin) = &mut driver.stdin {
-            tokio::io::AsyncReadExt::read_to_end(stdin, &mut input).await.unwrap();
+            tokio::io::AsyncReadExt::read_to_end(stdin, &mut input)
+                .await
+                .unwrap();
         }
-        driver.events.send(Ok(ExecEvent::Stdout(Bytes::from(input)))).await.unwrap();
-        driver.events.send(Ok(ExecEvent::Exited(ExitStatus::Code(0)))).await.unwrap();
+        driver
+            .events
+            .send(Ok(ExecEvent::Stdout(Bytes::from(input))))
+            .await
+            .unwrap();
+        driver
+            .events
+            .send(Ok(ExecEvent::Exited(ExitStatus::Code(0))))
+            .await
+            .unwrap();
     });
     process
 }
@@ -101,9 +125,14 @@ fn play(request: ExecRequest) -> Process {
 async fn a_sandbox_lives_and_goes() {
     let mut session = MockSession::new();
     session.expect_output().returning(|request, cap| {
-        let Program::Argv(argv) = request.program else { panic!("argv was asked for") };
+        let Program::Argv(argv) = request.program else {
+            panic!("argv was asked for")
+        };
         assert_eq!(argv, [b"echo".to_vec(), b"it's".to_vec()]);
-        assert_eq!(request.env.iter().collect::<Vec<_>>(), [("MODE", "ci"), ("TOKEN", "secret")]);
+        assert_eq!(
+            request.env.iter().collect::<Vec<_>>(),
+            [("MODE", "ci"), ("TOKEN", "secret")]
+        );
         assert_eq!(cap, 10);
         Ok(Output::new(ExitStatus::Code(0), "it's\n", ""))
     });
@@ -114,12 +143,34 @@ async fn a_sandbox_lives_and_goes() {
         .withf(|request, _| request.path == ".sandbox/environment" && request.mode == Some(0o600))
         .times(1)
         .returning(|_, _| Ok(0));
-    let client = client(backend(1, vec![event(SandboxEventKind::Started, "")]), sessions(session));
+    let client = client(
+        backend(1, vec![event(SandboxEventKind::Started, "")]),
+        sessions(session),
+    );
 
-    let sbx = client.sandbox().env("MODE", "ci").secret_env("TOKEN", "secret").create().await.unwrap();
-    let out = sbx.command("echo").arg("it's").output_cap(10).output().await.unwrap().check().unwrap();
+    let sbx = client
+        .sandbox()
+        .env("MODE", "ci")
+        .secret_env("TOKEN", "secret")
+        .create()
+        .await
+        .unwrap();
+    let out = sbx
+        .command("echo")
+        .arg("it's")
+        .output_cap(10)
+        .output()
+        .await
+        .unwrap()
+        .check()
+        .unwrap();
     assert_eq!(out.stdout, "it's\n");
-    let out = sbx.shell("cat").stdin("over and back").output().await.unwrap();
+    let out = sbx
+        .shell("cat")
+        .stdin("over and back")
+        .output()
+        .await
+        .unwrap();
     assert_eq!(out.stdout, "over and back");
     // Known to the client: nobody is asked for it again.
     assert_eq!(client.connect(sbx.id()).await.unwrap().uid(), sbx.uid());
@@ -129,24 +180,45 @@ async fn a_sandbox_lives_and_goes() {
 #[tokio::test]
 async fn a_failed_setup_leaves_nothing_and_says_what_failed() {
     let mut session = MockSession::new();
-    session.expect_output().returning(|_, _| Ok(Output::new(ExitStatus::Code(2), "", "no network\n")));
+    session
+        .expect_output()
+        .returning(|_, _| Ok(Output::new(ExitStatus::Code(2), "", "no network\n")));
     let client = client(backend(1, vec![]), sessions(session));
-    let error = client.sandbox().init(ExecRequest::shell("pip install x")).create().await.unwrap_err();
-    let Error::Creation(error) = error else { panic!("{error}") };
-    assert_eq!((error.stage, error.reason), (CreationStage::Personalise, CreationReason::Setup));
+    let error = client
+        .sandbox()
+        .init(ExecRequest::shell("pip install x"))
+        .create()
+        .await
+        .unwrap_err();
+    let Error::Creation(error) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (error.stage, error.reason),
+        (CreationStage::Personalise, CreationReason::Setup)
+    );
     assert!(error.message.contains("exit code 2: no network"), "{error}");
 }
 
 #[tokio::test]
 async fn a_sandbox_that_fails_to_start_is_not_waited_for() {
     let mut backend = backend(1, vec![event(SandboxEventKind::Failed, "image not found")]);
-    backend.expect_diagnose().returning(|_| Ok(Diagnosis::default()));
+    backend
+        .expect_diagnose()
+        .returning(|_| Ok(Diagnosis::default()));
     let mut sessions = MockSessionSource::new();
     sessions.expect_evict().returning(|_| ());
-    sessions
-        .expect_session()
-        .returning(|_, _| Err(Error::Timeout { operation: "dial", after: Duration::ZERO }));
-    let error = client(backend, sessions).sandbox().create().await.unwrap_err();
+    sessions.expect_session().returning(|_, _| {
+        Err(Error::Timeout {
+            operation: "dial",
+            after: Duration::ZERO,
+        })
+    });
+    let error = client(backend, sessions)
+        .sandbox()
+        .create()
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Creation(_)), "{error}");
 }
 
@@ -154,7 +226,10 @@ async fn a_sandbox_that_fails_to_start_is_not_waited_for() {
 async fn a_creation_that_fails_says_what_the_backend_knows() {
     use SandboxEventKind::{Created, Failed, Started, Warning};
     let refused = || Error::connection(ConnectionStage::Dial, "nothing listens on port 2222", None);
-    let late = || Error::Timeout { operation: "connect", after: Duration::from_secs(9) };
+    let late = || Error::Timeout {
+        operation: "connect",
+        after: Duration::from_secs(9),
+    };
     type Case = (
         Vec<SandboxEventKind>,
         fn() -> Error,
@@ -170,9 +245,24 @@ async fn a_creation_that_fails_says_what_the_backend_knows() {
             ("not found", pull),
             (provision, CreationReason::ImagePull, "not found"),
         ),
-        (vec![Created, Failed], late, ("", none), (provision, CreationReason::Other, "as told")),
-        (vec![Created, Failed], late, ("it is started", none), (provision, CreationReason::Other, "as told")),
-        (vec![Created, Started, Failed], refused, ("", none), (connect, CreationReason::Crashed, "as told")),
+        (
+            vec![Created, Failed],
+            late,
+            ("", none),
+            (provision, CreationReason::Other, "as told"),
+        ),
+        (
+            vec![Created, Failed],
+            late,
+            ("it is started", none),
+            (provision, CreationReason::Other, "as told"),
+        ),
+        (
+            vec![Created, Started, Failed],
+            refused,
+            ("", none),
+            (connect, CreationReason::Crashed, "as told"),
+        ),
         (
             vec![Created, Started, Failed],
             refused,
@@ -183,7 +273,11 @@ async fn a_creation_that_fails_says_what_the_backend_knows() {
             vec![Created, Warning],
             late,
             ("no room", Some(CreationReason::Unschedulable)),
-            (provision, CreationReason::Unschedulable, "it was not ready in time: no room"),
+            (
+                provision,
+                CreationReason::Unschedulable,
+                "it was not ready in time: no room",
+            ),
         ),
         (
             vec![Created, Started],
@@ -199,7 +293,11 @@ async fn a_creation_that_fails_says_what_the_backend_knows() {
             vec![Created, Started],
             late,
             ("", none),
-            (connect, CreationReason::Unreachable, "SSH did not answer within 9s"),
+            (
+                connect,
+                CreationReason::Unreachable,
+                "SSH did not answer within 9s",
+            ),
         ),
     ];
     for (events, error, (summary, reason), expected) in table {
@@ -208,20 +306,39 @@ async fn a_creation_that_fails_says_what_the_backend_knows() {
         backend.expect_diagnose().returning(move |_| {
             let mut diagnosis = Diagnosis::default();
             (diagnosis.summary, diagnosis.reason) = (summary.into(), reason);
-            diagnosis.events = vec![event(Warning, "from the cluster"), event(Warning, "from the cluster")];
+            diagnosis.events = vec![
+                event(Warning, "from the cluster"),
+                event(Warning, "from the cluster"),
+            ];
             Ok(diagnosis)
         });
         let mut sessions = MockSessionSource::new();
         sessions.expect_evict().returning(|_| ());
         let last = events.len();
-        sessions.expect_session().returning(move |_, _| Err(error()));
+        sessions
+            .expect_session()
+            .returning(move |_, _| Err(error()));
         let source: Arc<dyn sandbox::SessionSource> = Arc::new(Patient { inner: sessions });
         let client = Client::with_parts(Arc::new(backend), source, Defaults::default());
         let error = client.sandbox().create().await.unwrap_err();
-        let Error::Creation(error) = error else { panic!("{error}") };
-        assert_eq!((error.stage, error.reason, error.message.as_str()), expected);
-        let more = error.events.iter().filter(|event| event.message == "from the cluster").count();
-        assert_eq!((error.events.len(), more), (last + 1, 1), "{:?}", error.events);
+        let Error::Creation(error) = error else {
+            panic!("{error}")
+        };
+        assert_eq!(
+            (error.stage, error.reason, error.message.as_str()),
+            expected
+        );
+        let more = error
+            .events
+            .iter()
+            .filter(|event| event.message == "from the cluster")
+            .count();
+        assert_eq!(
+            (error.events.len(), more),
+            (last + 1, 1),
+            "{:?}",
+            error.events
+        );
     }
 }
 
@@ -235,10 +352,13 @@ async fn what_can_be_made_in_another_way_is_made_once_more() {
         backend.expect_name().return_const("mock");
         let attempts = Arc::new(AtomicUsize::new(0));
         let counted = attempts.clone();
-        backend.expect_create().times(2).returning(move |spec: SandboxSpec| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            Ok(info(&spec.id.unwrap()))
-        });
+        backend
+            .expect_create()
+            .times(2)
+            .returning(move |spec: SandboxSpec| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                Ok(info(&spec.id.unwrap()))
+            });
         backend.expect_access().returning(|id| Ok(access(id)));
         backend.expect_get().returning(|id, _| Ok(info(id)));
         let seen = attempts.clone();
@@ -256,11 +376,16 @@ async fn what_can_be_made_in_another_way_is_made_once_more() {
         let mut sessions = MockSessionSource::new();
         sessions.expect_evict().returning(|_| ());
         let session: Arc<dyn sandbox::Session> = Arc::new(MockSession::new());
-        sessions.expect_session().returning(move |_, _| Ok(session.clone()));
+        sessions
+            .expect_session()
+            .returning(move |_, _| Ok(session.clone()));
         let source: Arc<dyn sandbox::SessionSource> = Arc::new(Patient { inner: sessions });
         let client = Client::with_parts(Arc::new(SlowToGo(backend)), source, Defaults::default());
         let created = client.sandbox().create().await;
-        assert_eq!((created.is_ok(), attempts.load(Ordering::Relaxed)), (made, 2));
+        assert_eq!(
+            (created.is_ok(), attempts.load(Ordering::Relaxed)),
+            (made, 2)
+        );
     }
 }
 
@@ -268,15 +393,29 @@ async fn what_can_be_made_in_another_way_is_made_once_more() {
 async fn a_backend_that_does_not_answer_in_time_is_a_creation_that_failed() {
     let mut backend = MockSandboxBackend::new();
     backend.expect_name().return_const("mock");
-    backend
-        .expect_create()
-        .returning(|_| Err(Error::Timeout { operation: "create a Pod", after: Duration::from_secs(9) }));
-    let client =
-        Client::with_parts(Arc::new(backend), Arc::new(MockSessionSource::new()), Defaults::default());
+    backend.expect_create().returning(|_| {
+        Err(Error::Timeout {
+            operation: "create a Pod",
+            after: Duration::from_secs(9),
+        })
+    });
+    let client = Client::with_parts(
+        Arc::new(backend),
+        Arc::new(MockSessionSource::new()),
+        Defaults::default(),
+    );
     let error = client.sandbox().id("sbx-a").create().await.unwrap_err();
-    assert!(error.is_retryable() && error.sandbox_id().is_some_and(|id| id.as_str() == "sbx-a"), "{error}");
-    let Error::Creation(error) = error else { panic!("{error}") };
-    assert_eq!((error.stage, error.reason), (CreationStage::Provision, CreationReason::Timeout));
+    assert!(
+        error.is_retryable() && error.sandbox_id().is_some_and(|id| id.as_str() == "sbx-a"),
+        "{error}"
+    );
+    let Error::Creation(error) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (error.stage, error.reason),
+        (CreationStage::Provision, CreationReason::Timeout)
+    );
     assert!(error.message.contains("create a Pod"), "{}", error.message);
 }
 
@@ -331,7 +470,11 @@ impl sandbox::SandboxBackend for SlowToGo {
     async fn diagnose(&self, id: &SandboxId) -> Result<Diagnosis> {
         self.0.diagnose(id).await
     }
-    async fn logs(&self, id: &SandboxId, options: sandbox::LogOptions) -> Result<sandbox::LogStream> {
+    async fn logs(
+        &self,
+        id: &SandboxId,
+        options: sandbox::LogOptions,
+    ) -> Result<sandbox::LogStream> {
         self.0.logs(id, options).await
     }
     async fn extend(&self, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo> {
@@ -349,7 +492,12 @@ impl sandbox::SandboxBackend for SlowToGo {
 #[tokio::test]
 async fn what_is_for_another_backend_is_refused() {
     let client = client(backend(0, vec![]), MockSessionSource::new());
-    let error = client.sandbox().backend_options("k8s", "anything".into()).create().await.unwrap_err();
+    let error = client
+        .sandbox()
+        .backend_options("k8s", "anything".into())
+        .create()
+        .await
+        .unwrap_err();
     assert!(
         matches!(error, Error::Unsupported { .. }) && error.to_string().contains("backend k8s"),
         "{error}"
@@ -366,7 +514,11 @@ async fn a_dropped_creation_is_undone() {
     }
     #[async_trait::async_trait]
     impl sandbox::SessionSource for Never {
-        async fn session(&self, _: Arc<Access>, _: sandbox::Deadline) -> Result<Arc<dyn sandbox::Session>> {
+        async fn session(
+            &self,
+            _: Arc<Access>,
+            _: sandbox::Deadline,
+        ) -> Result<Arc<dyn sandbox::Session>> {
             std::future::pending().await
         }
         async fn evict(&self, _: &Uid) {}
@@ -374,9 +526,13 @@ async fn a_dropped_creation_is_undone() {
     let deleted = Arc::new(tokio::sync::Notify::new());
     let mut backend = MockSandboxBackend::new();
     backend.expect_name().return_const("mock");
-    backend.expect_create().returning(|spec: SandboxSpec| Ok(info(&spec.id.unwrap())));
+    backend
+        .expect_create()
+        .returning(|spec: SandboxSpec| Ok(info(&spec.id.unwrap())));
     backend.expect_access().returning(|id| Ok(access(id)));
-    backend.expect_events().returning(|_| Ok(Box::pin(stream::pending())));
+    backend
+        .expect_events()
+        .returning(|_| Ok(Box::pin(stream::pending())));
     let signal = deleted.clone();
     backend.expect_delete().times(1).returning(move |_, _| {
         signal.notify_one();
@@ -384,7 +540,11 @@ async fn a_dropped_creation_is_undone() {
     });
     let client = Client::with_parts(Arc::new(backend), Arc::new(Never), Defaults::default());
     let create = client.sandbox().create();
-    assert!(tokio::time::timeout(Duration::from_secs(1), create).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), create)
+            .await
+            .is_err()
+    );
     deleted.notified().await;
 }
 
@@ -397,7 +557,10 @@ async fn mistakes_are_told_before_anything_is_made() {
         (client.sandbox().memory("much"), "much"),
         (client.sandbox().id("No!"), "No!"),
         (client.sandbox().env("A=B", "x"), "A=B"),
-        (client.sandbox().label("sandbox.dev/x", "y"), "sandbox.dev/x"),
+        (
+            client.sandbox().label("sandbox.dev/x", "y"),
+            "sandbox.dev/x",
+        ),
         (client.sandbox().ttl(Duration::ZERO), "ttl"),
     ] {
         let error = builder.create().await.unwrap_err();
@@ -409,29 +572,74 @@ async fn mistakes_are_told_before_anything_is_made() {
 #[tokio::test]
 async fn a_lost_connection_says_what_became_of_the_sandbox() {
     let mut session = MockSession::new();
-    session.expect_output().returning(|_, _| Err(Error::Command { cause: CommandCause::Lost, source: None }));
+    session.expect_output().returning(|_, _| {
+        Err(Error::Command {
+            cause: CommandCause::Lost,
+            source: None,
+        })
+    });
     session.expect_exec().returning(|_| {
         let (process, driver) = Process::channel(false);
-        driver.events.try_send(Err(Error::Command { cause: CommandCause::Lost, source: None })).unwrap();
+        driver
+            .events
+            .try_send(Err(Error::Command {
+                cause: CommandCause::Lost,
+                source: None,
+            }))
+            .unwrap();
         Ok(process)
     });
-    session
-        .expect_list()
-        .returning(|_| Err(Error::connection(ConnectionStage::Channel, "it was reset", None)));
+    session.expect_list().returning(|_| {
+        Err(Error::connection(
+            ConnectionStage::Channel,
+            "it was reset",
+            None,
+        ))
+    });
     let mut backend = backend(0, vec![]);
     backend.expect_diagnose().returning(|_| {
         let mut diagnosis = Diagnosis::default();
         diagnosis.summary = "it ran out of memory".into();
         Ok(diagnosis)
     });
-    let sbx = client(backend, sessions(session)).sandbox().id("sbx-x").create().await.unwrap();
+    let sbx = client(backend, sessions(session))
+        .sandbox()
+        .id("sbx-x")
+        .create()
+        .await
+        .unwrap();
     let error = sbx.shell("hog").output().await.unwrap_err();
-    assert!(matches!(error, Error::Command { cause: CommandCause::Lost, .. }));
-    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "it ran out of memory");
+    assert!(matches!(
+        error,
+        Error::Command {
+            cause: CommandCause::Lost,
+            ..
+        }
+    ));
+    assert_eq!(
+        std::error::Error::source(&error).unwrap().to_string(),
+        "it ran out of memory"
+    );
     // Streamed, it says so where it tells of the loss.
-    let error = sbx.shell("hog").spawn().await.unwrap().wait().await.unwrap_err();
-    assert!(matches!(error, Error::Command { cause: CommandCause::Lost, .. }));
-    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "it ran out of memory");
+    let error = sbx
+        .shell("hog")
+        .spawn()
+        .await
+        .unwrap()
+        .wait()
+        .await
+        .unwrap_err();
+    assert!(matches!(
+        error,
+        Error::Command {
+            cause: CommandCause::Lost,
+            ..
+        }
+    ));
+    assert_eq!(
+        std::error::Error::source(&error).unwrap().to_string(),
+        "it ran out of memory"
+    );
     let error = sbx.files().list(".").await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -442,10 +650,16 @@ async fn a_lost_connection_says_what_became_of_the_sandbox() {
 #[tokio::test]
 async fn scoped_deletes_whatever_came_of_the_work() {
     let client = client(backend(2, vec![]), sessions(MockSession::new()));
-    let seven = client.scoped(client.sandbox(), |_| async { Ok(7) }).await.unwrap();
+    let seven = client
+        .scoped(client.sandbox(), |_| async { Ok(7) })
+        .await
+        .unwrap();
     assert_eq!(seven, 7);
-    let failed =
-        client.scoped(client.sandbox(), |_| async { Err::<(), _>(Error::invalid("work", "x", "y")) }).await;
+    let failed = client
+        .scoped(client.sandbox(), |_| async {
+            Err::<(), _>(Error::invalid("work", "x", "y"))
+        })
+        .await;
     assert!(matches!(failed, Err(Error::Invalid { .. })));
 }
 
@@ -454,10 +668,14 @@ async fn scoped_deletes_what_panics_or_is_dropped() {
     let deleted = Arc::new(tokio::sync::Semaphore::new(0));
     let mut backend = MockSandboxBackend::new();
     backend.expect_name().return_const("mock");
-    backend.expect_create().returning(|spec: SandboxSpec| Ok(info(&spec.id.unwrap())));
+    backend
+        .expect_create()
+        .returning(|spec: SandboxSpec| Ok(info(&spec.id.unwrap())));
     backend.expect_access().returning(|id| Ok(access(id)));
     backend.expect_get().returning(|id, _| Ok(info(id)));
-    backend.expect_events().returning(|_| Ok(Box::pin(stream::iter([]))));
+    backend
+        .expect_events()
+        .returning(|_| Ok(Box::pin(stream::iter([]))));
     let tell = Arc::clone(&deleted);
     backend.expect_delete().times(3).returning(move |_, _| {
         tell.add_permits(1);
@@ -483,9 +701,15 @@ async fn scoped_deletes_what_panics_or_is_dropped() {
             work_began.notified().await;
             scoped.abort();
         }
-        assert_eq!(scoped.await.unwrap_err().is_panic(), how != "dropped", "{how}");
+        assert_eq!(
+            scoped.await.unwrap_err().is_panic(),
+            how != "dropped",
+            "{how}"
+        );
         let gone = tokio::time::timeout(Duration::from_secs(10), deleted.acquire()).await;
-        gone.unwrap_or_else(|_| panic!("{how}: it was left")).unwrap().forget();
+        gone.unwrap_or_else(|_| panic!("{how}: it was left"))
+            .unwrap()
+            .forget();
     }
 }
 
@@ -501,10 +725,14 @@ async fn nobody_connects_to_what_is_being_deleted() {
     sessions.expect_evict().returning(|_| ());
     let mut backend = MockSandboxBackend::new();
     backend.expect_name().return_const("mock");
-    backend.expect_create().returning(|spec: SandboxSpec| Ok(info(&spec.id.unwrap())));
+    backend
+        .expect_create()
+        .returning(|spec: SandboxSpec| Ok(info(&spec.id.unwrap())));
     backend.expect_get().returning(|id, _| Ok(info(id)));
     backend.expect_access().returning(|id| Ok(access(id)));
-    backend.expect_events().returning(|_| Ok(Box::pin(stream::pending())));
+    backend
+        .expect_events()
+        .returning(|_| Ok(Box::pin(stream::pending())));
     let (begun, deleting) = std::sync::mpsc::channel();
     let count = Arc::clone(&asked);
     backend.expect_delete().times(1).returning(move |_, _| {
@@ -533,7 +761,14 @@ async fn the_original_words_work_by_id() {
     });
     let client = client(backend(1, vec![]), sessions(session));
     let id = client.create_sandbox(client.sandbox()).await.unwrap();
-    assert_eq!(client.execute_command(&id, "echo hi | tr a-z A-Z").await.unwrap().stdout, "HI\n");
+    assert_eq!(
+        client
+            .execute_command(&id, "echo hi | tr a-z A-Z")
+            .await
+            .unwrap()
+            .stdout,
+        "HI\n"
+    );
     assert_eq!(client.get_sandbox_info(&id).await.unwrap().port, Some(22));
     client.shutdown_sandbox(&id).await.unwrap();
 }

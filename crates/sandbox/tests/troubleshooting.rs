@@ -27,7 +27,9 @@ fn joined(code: &str) -> String {
 
 /// What stands between single backquotes in the first column of each table.
 fn quoted(page: &str) -> impl Iterator<Item = &str> {
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
     rows.flat_map(|cell| cell.split('`').skip(1).step_by(2))
 }
 
@@ -42,7 +44,9 @@ fn each_quoted_message_is_in_the_code() {
     let mut checked = 0;
     for message in quoted(&page) {
         // The code puts sentences together where these stand.
-        let pieces = message.split('…').flat_map(|part| part.split(" is not supported by "));
+        let pieces = message
+            .split('…')
+            .flat_map(|part| part.split(" is not supported by "));
         for piece in pieces.flat_map(|part| part.split(": ")) {
             let piece = piece.trim_matches(|c: char| c.is_whitespace() || ":;,()".contains(c));
             if piece.len() >= SHORTEST {

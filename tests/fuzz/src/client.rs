@@ -51,11 +51,22 @@ impl Client {
         let (near, far) = tokio::io::duplex(256 << 10);
         let serving = server.clone();
         tokio::spawn(async move { serving.serve_stream(far).await });
-        let config = client::Config { inactivity_timeout: None, ..client::Config::default() };
-        let mut connection = client::connect_stream(Arc::new(config), near, Anybody).await.unwrap();
+        let config = client::Config {
+            inactivity_timeout: None,
+            ..client::Config::default()
+        };
+        let mut connection = client::connect_stream(Arc::new(config), near, Anybody)
+            .await
+            .unwrap();
         let key = Arc::new(PrivateKey::from_openssh(keys.private.expose()).unwrap());
         let key = PrivateKeyWithHashAlg::new(key, None);
-        assert!(connection.authenticate_publickey("user", key).await.unwrap().success());
+        assert!(
+            connection
+                .authenticate_publickey("user", key)
+                .await
+                .unwrap()
+                .success()
+        );
         Self { server, connection }
     }
 
@@ -69,7 +80,9 @@ impl Client {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        tokio::time::timeout(FOR_EVER, ended).await.expect("a session ends with its client");
+        tokio::time::timeout(FOR_EVER, ended)
+            .await
+            .expect("a session ends with its client");
         if let Ok((sent, received)) = came {
             check(&sent, &received);
         }
@@ -77,7 +90,11 @@ impl Client {
 
     /// Sends all of it on a channel, and reads until the server closes that.
     async fn session(&self, pieces: Vec<Vec<u8>>) -> (Vec<u8>, Vec<u8>) {
-        let channel = self.connection.channel_open_session().await.expect("the connection is there");
+        let channel = self
+            .connection
+            .channel_open_session()
+            .await
+            .expect("the connection is there");
         let (mut read, write) = channel.split();
         let closing = Closing(Some(write));
         let write = closing.0.as_ref().unwrap();
@@ -97,7 +114,9 @@ impl Client {
                     ChannelMsg::ExitStatus { exit_status } => {
                         assert_eq!(exit_status, 0, "a session broke down");
                     }
-                    ChannelMsg::ExtendedData { data, .. } => panic!("{}", String::from_utf8_lossy(&data)),
+                    ChannelMsg::ExtendedData { data, .. } => {
+                        panic!("{}", String::from_utf8_lossy(&data))
+                    }
                     ChannelMsg::Close => break,
                     _ => {}
                 }
@@ -127,7 +146,11 @@ fn check(sent: &[u8], received: &[u8]) {
     let mut answers = Frames::answers(received);
     for request in &asked {
         let answer = answers.next().expect("every request is answered");
-        assert!(answer.len() <= LONGEST_ANSWER, "an answer of {} bytes", answer.len());
+        assert!(
+            answer.len() <= LONGEST_ANSWER,
+            "an answer of {} bytes",
+            answer.len()
+        );
         let (kind, id) = (answer.first(), answer.get(1..5));
         if request.first() == Some(&INIT) && kind == Some(&VERSION) {
             continue;
@@ -137,7 +160,15 @@ fn check(sent: &[u8], received: &[u8]) {
             "an answer to something else: {request:?} {kind:?} {id:?}"
         );
     }
-    assert!(answers.next().is_none() && answers.is_used_up(), "more was said than asked for");
-    let told = received.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
-    assert!(!told || !crate::home::is_confined(), "a file of another user was read");
+    assert!(
+        answers.next().is_none() && answers.is_used_up(),
+        "more was said than asked for"
+    );
+    let told = received
+        .windows(SECRET.len())
+        .any(|window| window == SECRET.as_bytes());
+    assert!(
+        !told || !crate::home::is_confined(),
+        "a file of another user was read"
+    );
 }

@@ -9,14 +9,23 @@ pub(crate) fn target(bytes: &[u8]) {
     {
         assert_eq!(encoded, bytes, "two forms of one command");
     }
-    let words: Vec<Vec<u8>> = bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    let words: Vec<Vec<u8>> = bytes
+        .split(|byte| *byte == b'\n')
+        .map(<[u8]>::to_vec)
+        .collect();
     for word in &words {
         let line = [b"exec ", &quote(word)[..]].concat();
         let read = CommandLine::parse(&line).expect("what was quoted is read");
         assert!(read.argv.len() == 1 && read.argv[0] == *word);
     }
-    let line = CommandLine { directory: words.first().cloned(), argv: words };
+    let line = CommandLine {
+        directory: words.first().cloned(),
+        argv: words,
+    };
     if let Ok(encoded) = line.encode() {
-        assert!(CommandLine::parse(&encoded) == Some(line), "what was written is read");
+        assert!(
+            CommandLine::parse(&encoded) == Some(line),
+            "what was written is read"
+        );
     }
 }

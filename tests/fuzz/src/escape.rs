@@ -16,16 +16,27 @@ pub(crate) fn target(bytes: &[u8]) {
     for character in text.chars() {
         let escape = character.escape_default().to_string();
         let itself = rest.strip_prefix(character).filter(|_| !steers(character));
-        rest = itself.or_else(|| rest.strip_prefix(&escape)).expect("each character is shown");
-        assert!(itself.is_some() || !character.is_alphanumeric(), "{character:?} is harmless");
+        rest = itself
+            .or_else(|| rest.strip_prefix(&escape))
+            .expect("each character is shown");
+        assert!(
+            itself.is_some() || !character.is_alphanumeric(),
+            "{character:?} is harmless"
+        );
     }
     assert!(rest.is_empty(), "{rest:?} is made up");
 
     let value = serde_json::json!({ text.clone(): [text, "x"] });
-    for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+    for json in [
+        value.to_string(),
+        serde_json::to_string_pretty(&value).unwrap(),
+    ] {
         let shown = escaped_json(&json);
         assert!(!shown.replace('\n', "").contains(steers), "{shown:?}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
+            value
+        );
     }
 }
 
@@ -36,7 +47,11 @@ fn text(bytes: &[u8]) -> String {
         Some((_, rest)) => rest
             .chunks(3)
             .filter_map(|number| {
-                char::from_u32(number.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+                char::from_u32(
+                    number
+                        .iter()
+                        .fold(0, |number, byte| number << 8 | u32::from(*byte)),
+                )
             })
             .collect(),
         None => String::new(),

@@ -2,7 +2,9 @@
 
 use russh::server::Session as ServerSession;
 use russh::{ChannelId, Sig};
-use sandbox::{AttachOptions, CommandCause, Error, ExecEvent, ExecRequest, ExitStatus, Output, Session};
+use sandbox::{
+    AttachOptions, CommandCause, Error, ExecEvent, ExecRequest, ExitStatus, Output, Session,
+};
 
 use crate::peer::Case;
 use crate::world::{World, check_error};
@@ -53,8 +55,16 @@ pub(crate) fn play(
             }
             7 => {
                 let (name, message) = (lossy(input.text()), lossy(input.text()));
-                said.exit(ExitStatus::Signal(name.parse().unwrap_or_else(|_| "UNKNOWN".parse().unwrap())));
-                session.exit_signal_request(channel, Sig::Custom(name), input.byte() > 9, &message, "")?;
+                said.exit(ExitStatus::Signal(
+                    name.parse().unwrap_or_else(|_| "UNKNOWN".parse().unwrap()),
+                ));
+                session.exit_signal_request(
+                    channel,
+                    Sig::Custom(name),
+                    input.byte() > 9,
+                    &message,
+                    "",
+                )?;
             }
             8 | 9 => {
                 said.eof = true;
@@ -78,7 +88,11 @@ pub(crate) fn play(
             14 => session.xon_xoff_request(channel, input.byte() > 9)?,
             _ if input.choice(8) == 7 => {
                 said.disconnected = true;
-                return session.disconnect(russh::Disconnect::ByApplication, &lossy(input.text()), "");
+                return session.disconnect(
+                    russh::Disconnect::ByApplication,
+                    &lossy(input.text()),
+                    "",
+                );
             }
             _ => {}
         }
@@ -112,9 +126,16 @@ impl Said {
 
     /// An end that was never told is not made up, and nothing that was told is lost.
     fn check(&self, status: &ExitStatus, stdout: &[u8]) {
-        assert_eq!(Some(status), self.exit.as_ref(), "another end than the server told");
+        assert_eq!(
+            Some(status),
+            self.exit.as_ref(),
+            "another end than the server told"
+        );
         let most = self.stdout.len().min(CAP);
-        assert!(self.stdout.starts_with(stdout), "output that the server did not send");
+        assert!(
+            self.stdout.starts_with(stdout),
+            "output that the server did not send"
+        );
         assert!(stdout.len() >= self.before_end.min(most), "output was cut");
     }
 
@@ -122,7 +143,11 @@ impl Said {
         check_error(error);
         let told = self.exit.is_some() && !self.refused && !self.disconnected;
         assert!(!told, "the end was told, yet {error}: {self:?}");
-        if let Error::Command { cause: CommandCause::NotStarted { .. }, .. } = error {
+        if let Error::Command {
+            cause: CommandCause::NotStarted { .. },
+            ..
+        } = error
+        {
             assert!(self.refused, "nothing was refused: {error}");
         }
     }
@@ -141,7 +166,9 @@ pub(crate) fn target(bytes: &[u8]) {
         let id = "job-1".parse().unwrap();
         match what {
             0 | 1 => match session.output(ExecRequest::argv(["x"]), CAP).await {
-                Ok(Output { status, stdout, .. }) => case.lock().unwrap().said.check(&status, &stdout),
+                Ok(Output { status, stdout, .. }) => {
+                    case.lock().unwrap().said.check(&status, &stdout)
+                }
                 Err(error) => case.lock().unwrap().said.check_failure(&error),
             },
             2 | 3 => match stream(session.as_ref()).await {
@@ -149,13 +176,19 @@ pub(crate) fn target(bytes: &[u8]) {
                     let case = case.lock().unwrap();
                     let kept = stdout.len().min(CAP);
                     case.said.check(&status, &stdout[..kept]);
-                    assert!(case.said.stdout.starts_with(&stdout), "output that the server did not send");
+                    assert!(
+                        case.said.stdout.starts_with(&stdout),
+                        "output that the server did not send"
+                    );
                 }
                 Err(error) => case.lock().unwrap().said.check_failure(&error),
             },
             4 => drop(session.jobs().await.map_err(|error| check_error(&error))),
             5 => drop(
-                session.start_job(&id, ExecRequest::argv(["x"])).await.map_err(|error| check_error(&error)),
+                session
+                    .start_job(&id, ExecRequest::argv(["x"]))
+                    .await
+                    .map_err(|error| check_error(&error)),
             ),
             _ => {
                 let attached = session.attach_job(&id, AttachOptions::follow()).await;

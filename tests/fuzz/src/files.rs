@@ -38,14 +38,22 @@ async fn perform(session: &dyn Session, what: u8) -> sandbox::Result<()> {
             let (near, mut far) = tokio::io::duplex(1 << 20);
             let read = session.download(request, Box::new(near)).await?;
             let mut content = Vec::new();
-            tokio::io::AsyncReadExt::read_to_end(&mut far, &mut content).await.unwrap();
-            assert!(read <= MOST && content.len() as u64 == read, "{read} told, {} given", content.len());
+            tokio::io::AsyncReadExt::read_to_end(&mut far, &mut content)
+                .await
+                .unwrap();
+            assert!(
+                read <= MOST && content.len() as u64 == read,
+                "{read} told, {} given",
+                content.len()
+            );
         }
         8 | 9 => {
             let content = vec![7; 70_000];
             let mut request = UploadRequest::new("f");
             request.size = Some(content.len() as u64);
-            let written = session.upload(request, Box::new(std::io::Cursor::new(content))).await?;
+            let written = session
+                .upload(request, Box::new(std::io::Cursor::new(content)))
+                .await?;
             assert_eq!(written, 70_000);
         }
         10 => session.create_dir("a/b", true).await?,
@@ -60,13 +68,21 @@ async fn perform(session: &dyn Session, what: u8) -> sandbox::Result<()> {
 }
 
 fn check_entry(entry: &FileInfo) {
-    let FileInfo { name, kind, mode, .. } = entry;
+    let FileInfo {
+        name, kind, mode, ..
+    } = entry;
     assert!(!name.is_empty() && name != "." && name != "..", "{name:?}");
     assert!(!name.contains(['/', '\0', '\u{fffd}']), "{name:?}");
     assert!(*mode <= 0o7777, "{mode:o}");
-    assert!(matches!(kind, FileKind::File | FileKind::Directory | FileKind::Symlink | FileKind::Other));
+    assert!(matches!(
+        kind,
+        FileKind::File | FileKind::Directory | FileKind::Symlink | FileKind::Other
+    ));
 }
 
 fn check_path(path: &str) {
-    assert!(!path.is_empty() && !path.contains(['\0', '\u{fffd}']), "{path:?}");
+    assert!(
+        !path.is_empty() && !path.contains(['\0', '\u{fffd}']),
+        "{path:?}"
+    );
 }

@@ -28,15 +28,25 @@ pub(crate) fn give_up_rights() {
     if is_confined() {
         setfsgid(Gid::from_raw(NOBODY));
         setfsuid(Uid::from_raw(NOBODY));
-        assert_eq!(setfsuid(Uid::from_raw(u32::MAX)).as_raw(), NOBODY, "the rights were kept");
+        assert_eq!(
+            setfsuid(Uid::from_raw(u32::MAX)).as_raw(),
+            NOBODY,
+            "the rights were kept"
+        );
     }
 }
 
 impl Home {
     pub(crate) fn new() -> Self {
         let memory = Path::new("/dev/shm");
-        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let home = Self { directory: tempfile::tempdir_in(parent).unwrap() };
+        let parent = if memory.is_dir() {
+            memory.to_owned()
+        } else {
+            std::env::temp_dir()
+        };
+        let home = Self {
+            directory: tempfile::tempdir_in(parent).unwrap(),
+        };
         fs::set_permissions(home.directory.path(), Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(home.outside()).unwrap();
         fs::write(home.outside().join("secret"), SECRET).unwrap();
@@ -83,14 +93,23 @@ impl Home {
         assert_eq!(there, ["home", "outside"], "something was made outside");
         let secret = self.outside().join("secret");
         assert_eq!(fs::read_to_string(&secret).unwrap(), SECRET);
-        assert_eq!(secret.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
-        assert_eq!(fs::read_dir(self.outside()).unwrap().count(), 1, "something was made outside");
+        assert_eq!(
+            secret.metadata().unwrap().permissions().mode() & 0o7777,
+            0o600
+        );
+        assert_eq!(
+            fs::read_dir(self.outside()).unwrap().count(),
+            1,
+            "something was made outside"
+        );
     }
 }
 
 /// Removes a directory with all that is in it, whatever its permissions are.
 fn remove(path: &Path) {
-    let Ok(metadata) = path.symlink_metadata() else { return };
+    let Ok(metadata) = path.symlink_metadata() else {
+        return;
+    };
     if !metadata.is_dir() {
         return fs::remove_file(path).unwrap();
     }

@@ -38,7 +38,10 @@ const NAMES: [&str; 24] = [
 
 impl Input {
     pub(crate) fn new(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.to_vec(), at: 0 }
+        Self {
+            bytes: bytes.to_vec(),
+            at: 0,
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -91,7 +94,9 @@ impl Input {
     pub(crate) fn name(&mut self) -> Vec<u8> {
         match self.byte() {
             0..=127 => NAMES[usize::from(self.choice(4))].as_bytes().to_vec(),
-            128..=223 => NAMES[usize::from(self.byte()) % NAMES.len()].as_bytes().to_vec(),
+            128..=223 => NAMES[usize::from(self.byte()) % NAMES.len()]
+                .as_bytes()
+                .to_vec(),
             _ => self.text(),
         }
     }

@@ -4,7 +4,11 @@
 //! The bytes are not thrown at the wire as they are, where the first one would end the connection:
 //! they steer a server that speaks SSH properly and lies in what it says. `cargo test` runs a few
 //! thousand cases, `cargo xtask fuzz` many, guided by the code that they reach.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a target tells what it found")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a target tells what it found"
+)]
 
 mod client;
 mod command_line;

@@ -36,7 +36,11 @@ impl Peer {
     /// One that says to be ours, or not.
     pub(crate) fn new(keys: &KeyPair, ours: bool) -> Self {
         let id = match ours {
-            true => format!("{}{}", sandbox_core::dialect::SERVER_ID, sandbox_core::dialect::VERSION),
+            true => format!(
+                "{}{}",
+                sandbox_core::dialect::SERVER_ID,
+                sandbox_core::dialect::VERSION
+            ),
             false => "SSH-2.0-hostile".to_owned(),
         };
         let config = Config {
@@ -45,16 +49,26 @@ impl Peer {
             inactivity_timeout: None,
             ..Config::default()
         };
-        Self { config: Arc::new(config), case: Arc::default() }
+        Self {
+            config: Arc::new(config),
+            case: Arc::default(),
+        }
     }
 }
 
 #[async_trait]
 impl Connector for Peer {
-    async fn connect(&self, _: &Endpoint, _: Deadline) -> sandbox_core::Result<Box<dyn ByteStream>> {
+    async fn connect(
+        &self,
+        _: &Endpoint,
+        _: Deadline,
+    ) -> sandbox_core::Result<Box<dyn ByteStream>> {
         // More than anything that is said, so that neither end waits for the other.
         let (near, far) = tokio::io::duplex(32 << 20);
-        let connection = Connection { case: Arc::clone(&self.case), sftp: HashMap::new() };
+        let connection = Connection {
+            case: Arc::clone(&self.case),
+            sftp: HashMap::new(),
+        };
         let config = Arc::clone(&self.config);
         tokio::spawn(async move {
             if let Ok(running) = russh::server::run_stream(config, far, connection).await {
@@ -84,11 +98,19 @@ impl Connection {
 impl Handler for Connection {
     type Error = russh::Error;
 
-    async fn auth_publickey_offered(&mut self, _: &str, _: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
+    async fn auth_publickey_offered(
+        &mut self,
+        _: &str,
+        _: PublicKeyOffer<'_>,
+    ) -> Result<Auth, Self::Error> {
         Ok(Auth::Accept)
     }
 
-    async fn auth_publickey(&mut self, _: &str, _: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+    async fn auth_publickey(
+        &mut self,
+        _: &str,
+        _: VerifiedPublicKey<'_>,
+    ) -> Result<Auth, Self::Error> {
         Ok(Auth::Accept)
     }
 
@@ -154,7 +176,9 @@ impl Handler for Connection {
         data: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let Some(sftp) = self.sftp.get_mut(&channel) else { return Ok(()) };
+        let Some(sftp) = self.sftp.get_mut(&channel) else {
+            return Ok(());
+        };
         let mut case = self.case.lock().unwrap_or_else(PoisonError::into_inner);
         for packet in sftp.take(data) {
             match sftp.answer(&packet, &mut case.input) {
@@ -165,7 +189,11 @@ impl Handler for Connection {
         Ok(())
     }
 
-    async fn channel_close(&mut self, channel: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
+    async fn channel_close(
+        &mut self,
+        channel: ChannelId,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
         self.sftp.remove(&channel);
         Ok(())
     }

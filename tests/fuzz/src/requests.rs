@@ -71,16 +71,32 @@ pub(crate) fn stream(input: &mut Input) -> Vec<Vec<u8>> {
 }
 
 fn request(input: &mut Input, count: usize) -> Vec<u8> {
-    let kind = [3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 200, 200, 1]
-        [usize::from(input.choice(22))];
+    let kind = [
+        3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 200, 200, 1,
+    ][usize::from(input.choice(22))];
     let id = u32::try_from(count).unwrap().to_be_bytes();
     let body = match kind {
         1 => return [1, 0, 0, 0, input.byte()].to_vec(),
         // SSH_FXP_OPEN: name, flags, attributes.
-        3 => [name(input), u32::from(input.byte()).to_be_bytes().to_vec(), attributes(input)].concat(),
+        3 => [
+            name(input),
+            u32::from(input.byte()).to_be_bytes().to_vec(),
+            attributes(input),
+        ]
+        .concat(),
         4 | 8 | 12 => handle(input),
-        5 => [&handle(input)[..], &offset(input).to_be_bytes(), &input.number32().to_be_bytes()].concat(),
-        6 => [&handle(input)[..], &offset(input).to_be_bytes(), &string(&input.text())].concat(),
+        5 => [
+            &handle(input)[..],
+            &offset(input).to_be_bytes(),
+            &input.number32().to_be_bytes(),
+        ]
+        .concat(),
+        6 => [
+            &handle(input)[..],
+            &offset(input).to_be_bytes(),
+            &string(&input.text()),
+        ]
+        .concat(),
         // SSH_FXP_FSETSTAT.
         10 => [handle(input), attributes(input)].concat(),
         // SSH_FXP_SETSTAT, SSH_FXP_MKDIR.
@@ -102,10 +118,25 @@ fn extended(input: &mut Input) -> Vec<u8> {
         3 => [name(input), attributes(input)].concat(),
         4 | 7 => name(input),
         8 | 9 => {
-            let file = if which == 8 { handle(input) } else { name(input) };
-            let algorithms: &[u8] = if input.choice(8) == 7 { b"md5" } else { b"md5,sha256" };
+            let file = if which == 8 {
+                handle(input)
+            } else {
+                name(input)
+            };
+            let algorithms: &[u8] = if input.choice(8) == 7 {
+                b"md5"
+            } else {
+                b"md5,sha256"
+            };
             let (start, length) = (offset(input).to_be_bytes(), offset(input).to_be_bytes());
-            [&file[..], &string(algorithms), &start, &length, &input.number32().to_be_bytes()].concat()
+            [
+                &file[..],
+                &string(algorithms),
+                &start,
+                &length,
+                &input.number32().to_be_bytes(),
+            ]
+            .concat()
         }
         _ => input.take(24),
     };
@@ -143,13 +174,25 @@ fn attributes(input: &mut Input) -> Vec<u8> {
         all.extend(offset(input).to_be_bytes());
     }
     if flags & 2 != 0 {
-        all.extend([input.number32().to_be_bytes(), input.number32().to_be_bytes()].concat());
+        all.extend(
+            [
+                input.number32().to_be_bytes(),
+                input.number32().to_be_bytes(),
+            ]
+            .concat(),
+        );
     }
     if flags & 4 != 0 {
         all.extend([0, 0, input.byte(), input.byte()]);
     }
     if flags & 8 != 0 {
-        all.extend([input.number32().to_be_bytes(), input.number32().to_be_bytes()].concat());
+        all.extend(
+            [
+                input.number32().to_be_bytes(),
+                input.number32().to_be_bytes(),
+            ]
+            .concat(),
+        );
     }
     if flags & 0b1_0000 != 0 {
         // With flags that nobody knows, or cut off.
@@ -165,7 +208,11 @@ fn string(bytes: &[u8]) -> Vec<u8> {
 
 /// With its length before it.
 fn framed(bytes: &[u8]) -> Vec<u8> {
-    [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
+    [
+        &u32::try_from(bytes.len()).unwrap().to_be_bytes()[..],
+        bytes,
+    ]
+    .concat()
 }
 
 /// Packets in a stream of bytes.
@@ -177,11 +224,17 @@ pub(crate) struct Frames<'a> {
 impl<'a> Frames<'a> {
     /// Those that the server can read: it gives up at one that is too long.
     pub(crate) fn requests(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, longest: LONGEST }
+        Self {
+            rest: bytes,
+            longest: LONGEST,
+        }
     }
 
     pub(crate) fn answers(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, longest: usize::MAX }
+        Self {
+            rest: bytes,
+            longest: usize::MAX,
+        }
     }
 
     pub(crate) fn is_used_up(&self) -> bool {

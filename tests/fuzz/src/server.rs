@@ -26,7 +26,10 @@ pub(crate) fn target(bytes: &[u8]) {
         thread.home.begin();
         thread.cases.send(bytes.to_vec()).unwrap();
         // The thread has said why not.
-        assert!(thread.held.recv().unwrap(), "the server did what it must not do");
+        assert!(
+            thread.held.recv().unwrap(),
+            "the server did what it must not do"
+        );
         thread.home.check();
     });
 }
@@ -40,11 +43,17 @@ impl Thread {
         let path = home.path();
         std::thread::spawn(move || {
             home::give_up_rights();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             let client = runtime.block_on(Client::new(&path));
             while let Ok(case) = next.recv() {
                 let run = || runtime.block_on(client.run(&case));
-                if done.send(catch_unwind(AssertUnwindSafe(run)).is_ok()).is_err() {
+                if done
+                    .send(catch_unwind(AssertUnwindSafe(run)).is_ok())
+                    .is_err()
+                {
                     return;
                 }
             }

@@ -54,8 +54,10 @@ impl Sftp {
     pub(crate) fn take(&mut self, data: &[u8]) -> Vec<Vec<u8>> {
         self.received.extend_from_slice(data);
         let mut packets = Vec::new();
-        while let Some(length) =
-            self.received.first_chunk::<4>().map(|head| u32::from_be_bytes(*head) as usize)
+        while let Some(length) = self
+            .received
+            .first_chunk::<4>()
+            .map(|head| u32::from_be_bytes(*head) as usize)
         {
             if self.received.len() < 4 + length {
                 break;
@@ -69,7 +71,10 @@ impl Sftp {
 
     /// What to say to a request; `None` closes the channel.
     pub(crate) fn answer(&mut self, packet: &[u8], input: &mut Input) -> Option<Vec<u8>> {
-        let (kind, id) = (*packet.first()?, packet.get(1..5).unwrap_or(&[0; 4]).to_vec());
+        let (kind, id) = (
+            *packet.first()?,
+            packet.get(1..5).unwrap_or(&[0; 4]).to_vec(),
+        );
         if kind == INIT {
             self.size = input.number() % 200;
             let bits = input.byte();
@@ -77,7 +82,11 @@ impl Sftp {
                 self.size *= 400;
             }
             let mut body = vec![VERSION, 0, 0, 0, 3];
-            for (bit, name) in EXTENSIONS.iter().enumerate().filter(|(bit, _)| bits & (1 << bit) != 0) {
+            for (bit, name) in EXTENSIONS
+                .iter()
+                .enumerate()
+                .filter(|(bit, _)| bits & (1 << bit) != 0)
+            {
                 let version: &[u8] = if bit == 4 { b"x" } else { b"1" };
                 body.extend([string(name.as_bytes()), string(version)].concat());
             }
@@ -85,16 +94,22 @@ impl Sftp {
         }
         if input.is_empty() {
             return Some(framed(
-                &[&[STATUS][..], &id, &status(if kind == READDIR { EOF } else { 4 }, b"")].concat(),
+                &[
+                    &[STATUS][..],
+                    &id,
+                    &status(if kind == READDIR { EOF } else { 4 }, b""),
+                ]
+                .concat(),
             ));
         }
         let (reply, body) = match input.byte() {
             0..=223 if kind == EXTENDED && is_hash(packet) => (201, hash(packet, input)),
             0..=223 => self.expected(kind, packet, input),
             224..=231 => (STATUS, status(input.number32() % 12, &input.text())),
-            232..=239 => {
-                ([STATUS, HANDLE, DATA, NAME, ATTRS, 201][usize::from(input.choice(6))], input.take(60))
-            }
+            232..=239 => (
+                [STATUS, HANDLE, DATA, NAME, ATTRS, 201][usize::from(input.choice(6))],
+                input.take(60),
+            ),
             240..=243 => (input.byte(), input.text()),
             244..=249 => (STATUS, status(input.number32(), &input.text())),
             // Somebody else's answer.
@@ -115,7 +130,14 @@ impl Sftp {
         match kind {
             OPEN | OPENDIR => {
                 self.listed = false;
-                (HANDLE, string(&if input.choice(8) == 7 { input.text() } else { b"h".to_vec() }))
+                (
+                    HANDLE,
+                    string(&if input.choice(8) == 7 {
+                        input.text()
+                    } else {
+                        b"h".to_vec()
+                    }),
+                )
             }
             LSTAT | FSTAT | STAT => (ATTRS, self.attributes(input)),
             READDIR if std::mem::replace(&mut self.listed, input.choice(8) != 7) => {
@@ -123,7 +145,11 @@ impl Sftp {
             }
             READDIR => {
                 let count = u32::from(input.choice(5));
-                let announced = if input.choice(16) == 15 { input.number32() } else { count };
+                let announced = if input.choice(16) == 15 {
+                    input.number32()
+                } else {
+                    count
+                };
                 let mut body = announced.to_be_bytes().to_vec();
                 for _ in 0..count {
                     let name = input.name();
@@ -132,24 +158,44 @@ impl Sftp {
                 (NAME, body)
             }
             READ => {
-                let offset = packet.len().checked_sub(12).and_then(|at| packet.get(at..at + 8));
-                let offset =
-                    offset.map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().unwrap_or_default()));
+                let offset = packet
+                    .len()
+                    .checked_sub(12)
+                    .and_then(|at| packet.get(at..at + 8));
+                let offset = offset.map_or(0, |bytes| {
+                    u64::from_be_bytes(bytes.try_into().unwrap_or_default())
+                });
                 let left = self.size.saturating_sub(offset);
                 match input.choice(16) {
                     15 => (DATA, string(&vec![b'x'; usize::from(input.byte()) * 100])),
                     14 => (DATA, string(b"")),
                     _ if left == 0 => (STATUS, status(EOF, b"")),
-                    _ => (DATA, string(&vec![b'x'; usize::try_from(left).unwrap_or(0)])),
+                    _ => (
+                        DATA,
+                        string(&vec![b'x'; usize::try_from(left).unwrap_or(0)]),
+                    ),
                 }
             }
             REALPATH | READLINK => {
-                let count = if input.choice(16) == 15 { input.number32() } else { 1 };
+                let count = if input.choice(16) == 15 {
+                    input.number32()
+                } else {
+                    1
+                };
                 let mut name = input.name();
                 for _ in 0..input.choice(4) {
                     name = [name, b"/".to_vec(), input.name()].concat();
                 }
-                (NAME, [&count.to_be_bytes()[..], &string(&name), &string(b""), &[0; 4]].concat())
+                (
+                    NAME,
+                    [
+                        &count.to_be_bytes()[..],
+                        &string(&name),
+                        &string(b""),
+                        &[0; 4],
+                    ]
+                    .concat(),
+                )
             }
             EXTENDED if input.choice(2) == 1 => {
                 let numbers: Vec<u8> = (0..11).flat_map(|_| input.number().to_be_bytes()).collect();
@@ -174,7 +220,14 @@ impl Sftp {
             _ => return [&input.number32().to_be_bytes()[..], &input.take(40)].concat(),
         };
         let time = input.number32().to_be_bytes();
-        [&0b1101_u32.to_be_bytes()[..], &size.to_be_bytes(), &mode.to_be_bytes(), &time, &time].concat()
+        [
+            &0b1101_u32.to_be_bytes()[..],
+            &size.to_be_bytes(),
+            &mode.to_be_bytes(),
+            &time,
+            &time,
+        ]
+        .concat()
     }
 }
 
@@ -185,8 +238,13 @@ fn is_hash(packet: &[u8]) -> bool {
 /// Of so many bytes that are all the same, or of something else. At the end of the request are
 /// where it starts, how long it is, and the size of a block.
 fn hash(packet: &[u8], input: &mut Input) -> Vec<u8> {
-    let length = packet.len().checked_sub(12).and_then(|at| packet[at..].first_chunk::<8>());
-    let length = length.map_or(0, |bytes| u64::from_be_bytes(*bytes)).min(HASHED);
+    let length = packet
+        .len()
+        .checked_sub(12)
+        .and_then(|at| packet[at..].first_chunk::<8>());
+    let length = length
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
+        .min(HASHED);
     let mut hash = match input.choice(8) {
         7 => input.take(40),
         6 => Sha256::digest(input.take(8)).to_vec(),
@@ -208,5 +266,9 @@ fn string(bytes: &[u8]) -> Vec<u8> {
 
 /// With its length before it.
 fn framed(bytes: &[u8]) -> Vec<u8> {
-    [&u32::try_from(bytes.len()).unwrap_or(0).to_be_bytes()[..], bytes].concat()
+    [
+        &u32::try_from(bytes.len()).unwrap_or(0).to_be_bytes()[..],
+        bytes,
+    ]
+    .concat()
 }

@@ -20,7 +20,12 @@ pub(crate) fn target(bytes: &[u8]) {
             let sandbox = world.sandbox(ours).await;
             let mut limits = TreeLimits::default();
             (limits.bytes, limits.entries, limits.depth) = (BYTES, ENTRIES, 6);
-            if let Err(error) = sandbox.transfer().limits(limits).download_dir("d", &out).await {
+            if let Err(error) = sandbox
+                .transfer()
+                .limits(limits)
+                .download_dir("d", &out)
+                .await
+            {
                 check_error(&error);
             }
         }
@@ -38,26 +43,43 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let memory = Path::new("/dev/shm");
-        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let parent = if memory.is_dir() {
+            memory.to_owned()
+        } else {
+            std::env::temp_dir()
+        };
         let directory = tempfile::tempdir_in(parent).unwrap();
-        let (out, beside) = (directory.path().join("out"), directory.path().join("outside"));
+        let (out, beside) = (
+            directory.path().join("out"),
+            directory.path().join("outside"),
+        );
         for made in [&out, &beside] {
             std::fs::create_dir(made).unwrap();
         }
         std::fs::write(beside.join("a"), SECRET).unwrap();
         // A link of the user's, which the server knows the name of.
         symlink("../outside", out.join("link")).unwrap();
-        Self { _directory: directory, out, beside }
+        Self {
+            _directory: directory,
+            out,
+            beside,
+        }
     }
 
     fn check(&self) {
-        let there: Vec<_> =
-            std::fs::read_dir(&self.beside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let there: Vec<_> = std::fs::read_dir(&self.beside)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         assert_eq!(there, ["a"], "something was written outside");
         let secret = self.beside.join("a");
         assert_eq!(std::fs::read_to_string(&secret).unwrap(), SECRET);
         let parent = self.out.parent().unwrap();
-        assert_eq!(std::fs::read_dir(parent).unwrap().count(), 2, "something was made beside");
+        assert_eq!(
+            std::fs::read_dir(parent).unwrap().count(),
+            2,
+            "something was made beside"
+        );
         let mut total = 0;
         self.check_directory(&self.out, &mut total);
         assert!(total <= BYTES, "{total} bytes were written");
@@ -74,9 +96,22 @@ impl Place {
                     self.check_link(&path, &target);
                 }
             } else {
-                assert!(metadata.is_dir() || metadata.is_file(), "{} is something else", path.display());
-                assert_eq!(metadata.permissions().mode() & 0o7000, 0, "{}", path.display());
-                *total += if metadata.is_file() { metadata.len() } else { 0 };
+                assert!(
+                    metadata.is_dir() || metadata.is_file(),
+                    "{} is something else",
+                    path.display()
+                );
+                assert_eq!(
+                    metadata.permissions().mode() & 0o7000,
+                    0,
+                    "{}",
+                    path.display()
+                );
+                *total += if metadata.is_file() {
+                    metadata.len()
+                } else {
+                    0
+                };
             }
             if metadata.is_dir() {
                 self.check_directory(&path, total);
@@ -95,7 +130,8 @@ impl Place {
                 at = at.parent().and_then(Path::parent).unwrap().to_owned();
             }
             if at.starts_with(&self.beside)
-                && std::fs::read_link(self.out.join("link")).is_ok_and(|to| to == Path::new("../outside"))
+                && std::fs::read_link(self.out.join("link"))
+                    .is_ok_and(|to| to == Path::new("../outside"))
             {
                 // By way of the user's own, or of a link to that, which is looked at by itself. One that
                 // goes there straight has come by the directory above.

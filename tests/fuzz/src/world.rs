@@ -42,10 +42,18 @@ impl World {
             peer.case = Arc::clone(&case);
             let sessions = SshSessions::new(Arc::new(peer), SshOptions::default());
             let backend = Arc::new(OneServer::new(&access(keys, &uid))) as Arc<dyn SandboxBackend>;
-            (Client::with_parts(backend, Arc::new(sessions.clone()), Defaults::default()), sessions)
+            (
+                Client::with_parts(backend, Arc::new(sessions.clone()), Defaults::default()),
+                sessions,
+            )
         };
         let ((ours, our_sessions), (other, other_sessions)) = (client(true), client(false));
-        Self { clients: [ours, other], sessions: [our_sessions, other_sessions], uid, case }
+        Self {
+            clients: [ours, other],
+            sessions: [our_sessions, other_sessions],
+            uid,
+            case,
+        }
     }
 
     /// Runs one case to its end.
@@ -60,9 +68,13 @@ impl World {
                 (runtime, Arc::new(Self::new()))
             });
             // A case that panicked may have left it locked, and ended the fuzzing.
-            *world.case.lock().unwrap() = Case { input: Input::new(bytes), ..Case::default() };
+            *world.case.lock().unwrap() = Case {
+                input: Input::new(bytes),
+                ..Case::default()
+            };
             let work = work(Arc::clone(&world.case), Arc::clone(world));
-            runtime.block_on(async { tokio::time::timeout(FOR_EVER, work).await.expect("it ends") });
+            runtime
+                .block_on(async { tokio::time::timeout(FOR_EVER, work).await.expect("it ends") });
         });
     }
 
@@ -76,7 +88,10 @@ impl World {
     /// A connected sandbox.
     pub(crate) async fn sandbox(&self, ours: bool) -> Sandbox {
         let client = &self.clients[usize::from(!ours)];
-        client.connect(&ID.parse().unwrap()).await.expect("the handshake is honest")
+        client
+            .connect(&ID.parse().unwrap())
+            .await
+            .expect("the handshake is honest")
     }
 }
 
@@ -103,8 +118,13 @@ pub(crate) fn check_error(error: &Error) {
 
 fn check_message(text: &str) {
     let steers = |character: char| {
-        character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        character.is_control()
+            || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     assert!(!text.contains(steers), "{text:?}");
-    assert!(text.len() < 20_000, "a message of {} bytes: {text:?}", text.len());
+    assert!(
+        text.len() < 20_000,
+        "a message of {} bytes: {text:?}",
+        text.len()
+    );
 }

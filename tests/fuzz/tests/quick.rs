@@ -1,6 +1,10 @@
 //! A few thousand cases of each target: everything in the corpus, then changes of it. The same ones
 //! each time, so that a failure comes again; `SANDBOX_FUZZ_CASES` asks for more.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed assertion is the point")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed assertion is the point"
+)]
 
 use std::path::Path;
 
@@ -49,11 +53,22 @@ impl Noise {
 }
 
 fn quick(name: &str) {
-    let (_, target) = sandbox_fuzz::TARGETS.iter().find(|(target, _)| *target == name).unwrap();
-    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
-    let mut files: Vec<_> = std::fs::read_dir(place).unwrap().map(|file| file.unwrap().path()).collect();
+    let (_, target) = sandbox_fuzz::TARGETS
+        .iter()
+        .find(|(target, _)| *target == name)
+        .unwrap();
+    let place = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(name);
+    let mut files: Vec<_> = std::fs::read_dir(place)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
     files.sort();
-    let corpus: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
+    let corpus: Vec<Vec<u8>> = files
+        .iter()
+        .map(|file| std::fs::read(file).unwrap())
+        .collect();
     assert!(!corpus.is_empty(), "the corpus of {name} is missing");
     let run = |bytes: &[u8]| {
         let case = std::panic::catch_unwind(|| target(bytes));

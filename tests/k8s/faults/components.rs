@@ -29,7 +29,9 @@ const NEVER: Duration = Duration::from_secs(150);
 
 async fn no_api_server_during_a_create(world: World) -> Outcome {
     const BEFORE: [u64; 5] = [0, 5, 40, 100, 300];
-    let Some(mut script) = Script::find() else { return Ok(()) };
+    let Some(mut script) = Script::find() else {
+        return Ok(());
+    };
     let creations = BEFORE.map(|millis| {
         let maker = world.fresh();
         begun_before(millis, async move { maker.sandbox().create().await })
@@ -50,12 +52,17 @@ async fn no_api_server_during_a_create(world: World) -> Outcome {
 async fn no_api_server_during_a_transfer(_: World) -> Outcome {
     const BYTES: usize = 200 << 20;
     const TRANSPORTS: [Transport; 2] = [Transport::Direct, Transport::PortForward];
-    let Some(mut script) = Script::find() else { return Ok(()) };
+    let Some(mut script) = Script::find() else {
+        return Ok(());
+    };
     let mut sandboxes = Vec::new();
     for transport in TRANSPORTS {
         let sbx = over(transport).await?.sandbox().create().await?;
         // As long as it says, and with something at its end.
-        let out = sbx.shell(format!("truncate -s {BYTES} big && printf end >> big")).output().await?;
+        let out = sbx
+            .shell(format!("truncate -s {BYTES} big && printf end >> big"))
+            .output()
+            .await?;
         out.check()?;
         sandboxes.push(sbx);
     }
@@ -67,7 +74,10 @@ async fn no_api_server_during_a_transfer(_: World) -> Outcome {
     script.take_away("apiserver", AWAY).await?;
     for ((transfer, sbx), transport) in transfers.into_iter().zip(sandboxes).zip(TRANSPORTS) {
         match timeout(NEVER, transfer).await?? {
-            Ok(bytes) => assert!(bytes.len() == BYTES + 3 && bytes.ends_with(b"end"), "cut short"),
+            Ok(bytes) => assert!(
+                bytes.len() == BYTES + 3 && bytes.ends_with(b"end"),
+                "cut short"
+            ),
             Err(error) => assert_ne!(transport, Transport::Direct, "{error}"),
         }
         sbx.command("true").output().await?.check()?;
@@ -78,7 +88,9 @@ async fn no_api_server_during_a_transfer(_: World) -> Outcome {
 
 async fn no_api_server_during_a_delete(world: World) -> Outcome {
     const BEFORE: [u64; 4] = [0, 5, 50, 500];
-    let Some(mut script) = Script::find() else { return Ok(()) };
+    let Some(mut script) = Script::find() else {
+        return Ok(());
+    };
     let sandboxes = try_join_all(BEFORE.map(|_| world.sandbox().create())).await?;
     let deletions: Vec<_> = sandboxes
         .iter()
@@ -100,8 +112,13 @@ async fn no_api_server_during_a_delete(world: World) -> Outcome {
 }
 
 async fn no_kubelet(_: World) -> Outcome {
-    let Some(mut script) = Script::find() else { return Ok(()) };
-    let (direct, forward) = (over(Transport::Direct).await?, over(Transport::PortForward).await?);
+    let Some(mut script) = Script::find() else {
+        return Ok(());
+    };
+    let (direct, forward) = (
+        over(Transport::Direct).await?,
+        over(Transport::PortForward).await?,
+    );
     let sbx = direct.sandbox().detached().create().await?;
     sbx.command("true").output().await?.check()?;
     script.kill("kubelet")?;
@@ -110,16 +127,36 @@ async fn no_kubelet(_: World) -> Outcome {
     // A port-forward goes through it.
     let unreachable = timeout(NEVER, forward.connect(sbx.id())).await?;
     assert!(
-        matches!(unreachable, Err(Error::Connection(_) | Error::Timeout { .. })),
+        matches!(
+            unreachable,
+            Err(Error::Connection(_) | Error::Timeout { .. })
+        ),
         "{:?}",
         unreachable.map(drop)
     );
     // It does not wait for its Pod to go, for which it takes the kubelet.
-    let late = timeout(SOON, direct.sandbox().create_timeout(Duration::from_secs(3)).create()).await?;
-    assert!(matches!(late, Err(Error::Creation(_))), "{:?}", late.map(drop));
+    let late = timeout(
+        SOON,
+        direct
+            .sandbox()
+            .create_timeout(Duration::from_secs(3))
+            .create(),
+    )
+    .await?;
+    assert!(
+        matches!(late, Err(Error::Creation(_))),
+        "{:?}",
+        late.map(drop)
+    );
     script.restore().await?;
 
-    forward.connect(sbx.id()).await?.command("true").output().await?.check()?;
+    forward
+        .connect(sbx.id())
+        .await?
+        .command("true")
+        .output()
+        .await?
+        .check()?;
     sbx.delete().await?;
     nothing_left().await
 }

@@ -15,7 +15,14 @@ async fn a_hundred_at_once(world: World) -> Outcome {
     let label = ("crowd", "yes");
     let crowd = ListFilter::labels([(label.0.to_owned(), label.1.to_owned())]);
     assert!(watcher.list(crowd.clone()).await?.is_empty());
-    let create = |_| world.sandbox().cpu("5m").memory("16Mi").label(label.0, label.1).create();
+    let create = |_| {
+        world
+            .sandbox()
+            .cpu("5m")
+            .memory("16Mi")
+            .label(label.0, label.1)
+            .create()
+    };
     let created: Vec<Result<Sandbox, _>> = join_all((0..SANDBOXES).map(create)).await;
     let (made, failed): (Vec<_>, Vec<_>) = created.into_iter().partition(Result::is_ok);
     let made: Vec<Sandbox> = made.into_iter().flatten().collect();
@@ -28,7 +35,10 @@ async fn a_hundred_at_once(world: World) -> Outcome {
     .await;
     for deleted in join_all(made.iter().map(Sandbox::delete)).await {
         // A busy kubelet may take longer for so many than one deletion waits.
-        assert!(matches!(deleted, Ok(()) | Err(Error::Deletion { .. })), "{deleted:?}");
+        assert!(
+            matches!(deleted, Ok(()) | Err(Error::Deletion { .. })),
+            "{deleted:?}"
+        );
     }
     outcome?;
     until(&watcher, &crowd, 0).await?;

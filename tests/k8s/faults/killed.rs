@@ -23,7 +23,10 @@ const LATER: Duration = Duration::from_secs(660);
 /// What this program does when it is started as the maker: a sandbox and another, until it is
 /// killed.
 pub(crate) fn create_for_ever() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let ended: Outcome = runtime.block_on(async {
         let _namespace = Namespace::begin().await?;
         let mut defaults = Defaults::default();
@@ -32,7 +35,13 @@ pub(crate) fn create_for_ever() -> ExitCode {
         let client = parts(backend(options()).await?, defaults);
         println!("begun");
         loop {
-            client.sandbox().create().await?.command("true").output().await?;
+            client
+                .sandbox()
+                .create()
+                .await?
+                .command("true")
+                .output()
+                .await?;
         }
     });
     eprintln!("{ended:?}");
@@ -47,7 +56,10 @@ async fn a_killed_maker_leaves_nothing_after_gc(_: World) -> Outcome {
     // whose Pod was never made is left alone for ten minutes.
     let gc = KubernetesBackend::new(later(api().await?, LATER), options());
     let mut left = ours(&api().await?, namespace()).await?;
-    assert!(!left.is_empty(), "no maker was killed in the middle of anything");
+    assert!(
+        !left.is_empty(),
+        "no maker was killed in the middle of anything"
+    );
     for _ in 0..240 {
         gc.sweep(SweepOptions::default()).await?;
         left = ours(&api().await?, namespace()).await?;
@@ -61,7 +73,10 @@ async fn a_killed_maker_leaves_nothing_after_gc(_: World) -> Outcome {
 
 fn kill_after(patience: Duration) -> Outcome {
     let mut command = Command::new(std::env::current_exe()?);
-    command.env(MAKER, "1").env("SANDBOX_TEST_NAMESPACE", namespace()).stdout(Stdio::piped());
+    command
+        .env(MAKER, "1")
+        .env("SANDBOX_TEST_NAMESPACE", namespace())
+        .stdout(Stdio::piped());
     let mut maker = command.spawn()?;
     let mut line = String::new();
     BufReader::new(maker.stdout.take().ok_or("no output")?).read_line(&mut line)?;
@@ -69,6 +84,9 @@ fn kill_after(patience: Duration) -> Outcome {
     let ended = maker.try_wait()?;
     maker.kill()?;
     maker.wait()?;
-    assert!(line == "begun\n" && ended.is_none(), "the maker failed: {ended:?}");
+    assert!(
+        line == "begun\n" && ended.is_none(),
+        "the maker failed: {ended:?}"
+    );
     Ok(())
 }

@@ -5,7 +5,11 @@
 //! and `start COMPONENT` (`apiserver`, `kubelet`) for the cluster. Without it those tests are
 //! skipped, which is said, or fail where `SANDBOX_TEST_REQUIRE` lists `cluster-faults`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed assertion is the point")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed assertion is the point"
+)]
 
 #[path = "../cluster.rs"]
 #[allow(dead_code, reason = "the other lists use the rest")]
@@ -34,19 +38,34 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     if std::env::var_os(cluster::KUBECONFIG).is_none() {
         let name = cluster::KUBECONFIG;
-        peers::skip("cluster", &format!("needs a cluster ({name} names its kubeconfig)"));
+        peers::skip(
+            "cluster",
+            &format!("needs a cluster ({name} names its kubeconfig)"),
+        );
         return ExitCode::SUCCESS;
     }
     arguments.test_threads = Some(1);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let namespace = runtime.block_on(cluster::Namespace::begin()).expect("a namespace");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let namespace = runtime
+        .block_on(cluster::Namespace::begin())
+        .expect("a namespace");
     let world = World::new({
         let handle = runtime.handle().clone();
         move |defaults| cluster::client(&handle, defaults)
     });
-    let lists = [crowd::cases(), killed::cases(), components::cases(), network::cases()];
+    let lists = [
+        crowd::cases(),
+        killed::cases(),
+        components::cases(),
+        network::cases(),
+    ];
     let lists = lists.into_iter().flatten();
-    let trials = lists.map(|case| case.into_trial(world.clone(), runtime.handle().clone())).collect();
+    let trials = lists
+        .map(|case| case.into_trial(world.clone(), runtime.handle().clone()))
+        .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     match runtime.block_on(namespace.end()) {
         Ok(()) => conclusion.exit_code(),

@@ -22,16 +22,25 @@ const NEVER: Duration = Duration::from_secs(150);
 
 async fn a_cut_download_goes_on_or_is_an_error(_: World) -> Outcome {
     // Where components can be killed, so can links.
-    let Some(_script) = Script::find() else { return Ok(()) };
+    let Some(_script) = Script::find() else {
+        return Ok(());
+    };
     let directory = tempfile::tempdir()?;
     let (mut link, mut downloads) = (None, Vec::new());
     for transport in [Transport::Direct, Transport::PortForward] {
         let sbx = over(transport).await?.sandbox().create().await?;
-        let out = sbx.shell(format!("truncate -s {BYTES} big && printf end >> big")).output().await?;
+        let out = sbx
+            .shell(format!("truncate -s {BYTES} big && printf end >> big"))
+            .output()
+            .await?;
         out.check()?;
         if link.is_none() {
             let pods: Api<Pod> = Api::namespaced(api().await?, namespace());
-            let status = pods.get(sbx.id().as_str()).await?.status.ok_or("a Pod without a status")?;
+            let status = pods
+                .get(sbx.id().as_str())
+                .await?
+                .status
+                .ok_or("a Pod without a status")?;
             link = Some(Link::to(&status.pod_ip.ok_or("a Pod without an address")?)?);
         }
         downloads.push((directory.path().join(sbx.id().as_str()), sbx));
@@ -46,7 +55,10 @@ async fn a_cut_download_goes_on_or_is_an_error(_: World) -> Outcome {
         })
         .collect();
     sleep(Duration::from_millis(200)).await;
-    assert!(running.iter().all(|download| !download.is_finished()), "there is nothing to cut");
+    assert!(
+        running.iter().all(|download| !download.is_finished()),
+        "there is nothing to cut"
+    );
     link.cut()?;
     sleep(CUT).await;
     link.mend()?;
@@ -54,10 +66,17 @@ async fn a_cut_download_goes_on_or_is_an_error(_: World) -> Outcome {
         match timeout(NEVER, download).await?? {
             Ok(bytes) => {
                 let content = std::fs::read(&local)?;
-                assert!(bytes == BYTES + 3 && content.len() as u64 == bytes && content.ends_with(b"end"));
+                assert!(
+                    bytes == BYTES + 3
+                        && content.len() as u64 == bytes
+                        && content.ends_with(b"end")
+                );
             }
             Err(error) => {
-                assert!(matches!(error, Error::Transfer(_) | Error::Connection(_)), "{error:?}");
+                assert!(
+                    matches!(error, Error::Transfer(_) | Error::Connection(_)),
+                    "{error:?}"
+                );
                 assert!(!local.exists(), "what came of it looks like a whole file");
             }
         }
@@ -77,11 +96,24 @@ struct Link {
 impl Link {
     fn to(address: &str) -> Outcome<Self> {
         let route = ip(&["route", "get", address])?;
-        let device = route.split_whitespace().skip_while(|word| *word != "dev").nth(1);
-        let device = device.ok_or_else(|| format!("no device in {route:?}"))?.to_owned();
+        let device = route
+            .split_whitespace()
+            .skip_while(|word| *word != "dev")
+            .nth(1);
+        let device = device
+            .ok_or_else(|| format!("no device in {route:?}"))?
+            .to_owned();
         let routes = ip(&["route", "show", "dev", &device])?;
-        let routes = routes.lines().filter(|line| line.contains(" via ")).map(str::to_owned).collect();
-        Ok(Self { device, routes, is_cut: false })
+        let routes = routes
+            .lines()
+            .filter(|line| line.contains(" via "))
+            .map(str::to_owned)
+            .collect();
+        Ok(Self {
+            device,
+            routes,
+            is_cut: false,
+        })
     }
 
     fn cut(&mut self) -> Outcome {
@@ -96,7 +128,10 @@ impl Link {
         }
         ip(&["link", "set", &self.device, "up"])?;
         for route in &self.routes {
-            let words: Vec<&str> = route.split_whitespace().filter(|word| *word != "linkdown").collect();
+            let words: Vec<&str> = route
+                .split_whitespace()
+                .filter(|word| *word != "linkdown")
+                .collect();
             ip(&[&["route", "replace"], &words[..], &["dev", &self.device]].concat())?;
         }
         Ok(())

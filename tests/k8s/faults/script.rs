@@ -25,10 +25,16 @@ impl Script {
     /// `None` where there is none, which is told.
     pub(crate) fn find() -> Option<Self> {
         let Some(path) = std::env::var_os(SCRIPT).filter(|path| !path.is_empty()) else {
-            peers::skip("cluster-faults", &format!("needs a script that kills components ({SCRIPT})"));
+            peers::skip(
+                "cluster-faults",
+                &format!("needs a script that kills components ({SCRIPT})"),
+            );
             return None;
         };
-        Some(Self { path: path.into(), killed: Vec::new() })
+        Some(Self {
+            path: path.into(),
+            killed: Vec::new(),
+        })
     }
 
     pub(crate) fn kill(&mut self, component: &'static str) -> Outcome {
@@ -51,7 +57,10 @@ impl Script {
             self.run("start", component)?;
         }
         for _ in 0..600 {
-            if cluster::ours(&cluster::api().await?, cluster::namespace()).await.is_ok() {
+            if cluster::ours(&cluster::api().await?, cluster::namespace())
+                .await
+                .is_ok()
+            {
                 return Ok(());
             }
             sleep(Duration::from_millis(100)).await;
@@ -61,7 +70,11 @@ impl Script {
 
     fn run(&self, what: &str, component: &str) -> Outcome {
         let status = Command::new(&self.path).args([what, component]).status()?;
-        if status.success() { Ok(()) } else { Err(format!("{what} {component}: {status}").into()) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("{what} {component}: {status}").into())
+        }
     }
 }
 

@@ -31,22 +31,32 @@ impl Figures {
         sorted.sort();
         let last = sorted.len().saturating_sub(1);
         let index = ((last as f64) * part).round() as usize;
-        sorted.get(index).map_or(f64::NAN, |duration| duration.as_secs_f64() * 1000.0)
+        sorted
+            .get(index)
+            .map_or(f64::NAN, |duration| duration.as_secs_f64() * 1000.0)
     }
 }
 
 /// Rows of a table in Markdown; ratios are to the row named as the peer.
 pub(crate) fn table(title: &str, peer: &str, rows: &[(&str, Option<&Figures>)]) {
-    let base =
-        rows.iter().find(|(name, _)| *name == peer).and_then(|(_, figures)| *figures).map(Figures::median);
+    let base = rows
+        .iter()
+        .find(|(name, _)| *name == peer)
+        .and_then(|(_, figures)| *figures)
+        .map(Figures::median);
     println!("\n### {title}\n");
-    println!("| | runs | median ms | 99th ms | worst ms | median / {peer} |\n|---|---:|---:|---:|---:|---:|");
+    println!(
+        "| | runs | median ms | 99th ms | worst ms | median / {peer} |\n|---|---:|---:|---:|---:|---:|"
+    );
     for (name, figures) in rows {
         let Some(figures) = figures else {
             println!("| {name} | not installed | | | | |");
             continue;
         };
-        let ratio = base.map_or_else(|| "-".to_owned(), |base| format!("{:.2}", figures.median() / base));
+        let ratio = base.map_or_else(
+            || "-".to_owned(),
+            |base| format!("{:.2}", figures.median() / base),
+        );
         println!(
             "| {name} | {} | {:.2} | {:.2} | {:.2} | {ratio} |",
             figures.0.len(),

@@ -14,7 +14,10 @@ const CREATES: usize = 30;
 const COMMAND: &str = "/bin/true";
 
 pub(crate) fn run() -> Result<()> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(measure())
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(measure())
 }
 
 async fn measure() -> Result<()> {
@@ -29,7 +32,8 @@ async fn measure() -> Result<()> {
 
 /// Interleaved, so that whatever else the machine does falls on all alike.
 async fn execs(sbx: &Sandbox, openssh: Option<&OpenSsh>) -> Result<()> {
-    let (mut ours, mut plain, mut master) = (Figures::default(), Figures::default(), Figures::default());
+    let (mut ours, mut plain, mut master) =
+        (Figures::default(), Figures::default(), Figures::default());
     for round in 0..EXECS + 20 {
         let warm = round >= 20;
         let start = Instant::now();
@@ -38,7 +42,8 @@ async fn execs(sbx: &Sandbox, openssh: Option<&OpenSsh>) -> Result<()> {
             ours.add(start);
         }
         let start = Instant::now();
-        tokio::task::spawn_blocking(|| Command::new(COMMAND).stdin(Stdio::null()).output()).await??;
+        tokio::task::spawn_blocking(|| Command::new(COMMAND).stdin(Stdio::null()).output())
+            .await??;
         if warm {
             plain.add(start);
         }
@@ -56,7 +61,11 @@ async fn execs(sbx: &Sandbox, openssh: Option<&OpenSsh>) -> Result<()> {
         ("sandbox, warm session", Some(&ours)),
         ("ssh with ControlMaster", openssh.map(|_| &master)),
     ];
-    table("`/bin/true`, from the call to its exit status", "plain fork and exec", &rows);
+    table(
+        "`/bin/true`, from the call to its exit status",
+        "plain fork and exec",
+        &rows,
+    );
     println!(
         "\nexpected: a warm exec under twice plain + 1 ms = {:.2} ms; it took {:.2} ms",
         2.0 * plain.median() + 1.0,
@@ -66,12 +75,17 @@ async fn execs(sbx: &Sandbox, openssh: Option<&OpenSsh>) -> Result<()> {
 }
 
 async fn creates(client: &Client) -> Result<()> {
-    let (mut created, mut first, mut deleted) = (Figures::default(), Figures::default(), Figures::default());
+    let (mut created, mut first, mut deleted) =
+        (Figures::default(), Figures::default(), Figures::default());
     for _ in 0..CREATES {
         let start = Instant::now();
         let sbx = client.sandbox().create().await?;
         created.add(start);
-        sbx.command("/bin/echo").arg("out").output().await?.check()?;
+        sbx.command("/bin/echo")
+            .arg("out")
+            .output()
+            .await?
+            .check()?;
         first.add(start);
         let start = Instant::now();
         sbx.delete().await?;
@@ -83,6 +97,9 @@ async fn creates(client: &Client) -> Result<()> {
         ("delete", Some(&deleted)),
     ];
     table("A sandbox's life", "create, until ready", &rows);
-    println!("\nexpected: create to first output under 100 ms; it took {:.1} ms", first.median());
+    println!(
+        "\nexpected: create to first output under 100 ms; it took {:.1} ms",
+        first.median()
+    );
     Ok(())
 }

@@ -22,7 +22,9 @@ impl OpenSsh {
 
     /// The same, with its files in a new directory below this one.
     pub(crate) fn start_in(place: &Path) -> Result<Option<Self>> {
-        let Some(sshd) = find("sshd") else { return Ok(None) };
+        let Some(sshd) = find("sshd") else {
+            return Ok(None);
+        };
         if find("ssh").is_none() || find("ssh-keygen").is_none() {
             return Ok(None);
         }
@@ -54,7 +56,11 @@ impl OpenSsh {
             .stderr(Stdio::null())
             .spawn()
             .context("sshd could not be started")?;
-        let peer = Self { directory, server, port };
+        let peer = Self {
+            directory,
+            server,
+            port,
+        };
         peer.connect()?;
         Ok(Some(peer))
     }
@@ -77,7 +83,10 @@ impl OpenSsh {
         let until = Instant::now() + Duration::from_secs(10);
         loop {
             let mut master = self.ssh();
-            let status = master.args(["-o", "ControlMaster=yes", "-fN"]).stderr(Stdio::null()).status()?;
+            let status = master
+                .args(["-o", "ControlMaster=yes", "-fN"])
+                .stderr(Stdio::null())
+                .status()?;
             if status.success() {
                 return Ok(());
             }
@@ -91,12 +100,27 @@ impl OpenSsh {
     fn ssh(&self) -> Command {
         let path = self.directory.path();
         let mut ssh = Command::new("ssh");
-        ssh.args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
-            .args(["-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-p", &self.port.to_string(), "-i"])
-            .arg(path.join("user"))
-            .arg("-S")
-            .arg(path.join("master"))
-            .arg("127.0.0.1");
+        ssh.args([
+            "-F",
+            "none",
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+        ])
+        .args([
+            "-o",
+            "LogLevel=ERROR",
+            "-o",
+            "BatchMode=yes",
+            "-p",
+            &self.port.to_string(),
+            "-i",
+        ])
+        .arg(path.join("user"))
+        .arg("-S")
+        .arg(path.join("master"))
+        .arg("127.0.0.1");
         ssh
     }
 }
@@ -126,7 +150,12 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let status =
-        command.status().with_context(|| format!("{:?} could not be started", command.get_program()))?;
-    if status.success() { Ok(()) } else { bail!("{:?} failed: {status}", command.get_program()) }
+    let status = command
+        .status()
+        .with_context(|| format!("{:?} could not be started", command.get_program()))?;
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("{:?} failed: {status}", command.get_program())
+    }
 }

@@ -30,7 +30,10 @@ const SCRIPT_VARIABLE: &str = "SANDBOX_TEST_CLUSTER_SCRIPT";
 
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     let options = Options::parse(args)?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(perform(options))
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(perform(options))
 }
 
 /// Whatever becomes of the tests, also when a signal ends them, a cluster made here is removed.
@@ -58,11 +61,15 @@ async fn perform(options: Options) -> Result<()> {
 /// The server's image and the command's, unless the cluster has them.
 fn archives(options: &Options) -> Result<Vec<PathBuf>> {
     let mut archives = Vec::new();
-    for (variable, name, flags) in
-        [(SERVER_VARIABLE, "sandbox-sshd", &[][..]), (COMMAND_VARIABLE, "sandbox-command", &["--command"])]
-    {
+    for (variable, name, flags) in [
+        (SERVER_VARIABLE, "sandbox-sshd", &[][..]),
+        (COMMAND_VARIABLE, "sandbox-command", &["--command"]),
+    ] {
         if let Some(image) = std::env::var_os(variable) {
-            println!("e2e: {name} is {} ({variable}); none is built", image.display());
+            println!(
+                "e2e: {name} is {} ({variable}); none is built",
+                image.display()
+            );
             continue;
         }
         ensure!(
@@ -73,7 +80,9 @@ fn archives(options: &Options) -> Result<Vec<PathBuf>> {
         );
         println!("e2e: building the image of {name}");
         let archive = target_directory().join(format!("e2e-{name}.oci.tar"));
-        let output = archive.to_str().context("the target directory's path is no text")?;
+        let output = archive
+            .to_str()
+            .context("the target directory's path is no text")?;
         image::run(&[flags, &["--output", output]].concat())?;
         archives.push(archive);
     }
@@ -106,14 +115,25 @@ async fn tests(options: &Options, made: Option<&Kind>, archives: &[PathBuf]) -> 
     for transport in &options.transports {
         println!("e2e: the list over {transport}");
         let mut list = test("k8s", &kubeconfig, context);
-        list.env("SANDBOX_TEST_TRANSPORT", transport).env(PROGRAM_VARIABLE, &program);
+        list.env("SANDBOX_TEST_TRANSPORT", transport)
+            .env(PROGRAM_VARIABLE, &program);
         finish(list.status().await, &format!("the list over {transport}"))?;
         ran.push(format!("the list over {transport}"));
     }
     println!("e2e: a cluster of one's own: crowds, faults");
-    finish(test("k8s-faults", &kubeconfig, context).status().await, "the tests with crowds and faults")?;
+    finish(
+        test("k8s-faults", &kubeconfig, context).status().await,
+        "the tests with crowds and faults",
+    )?;
     let components = std::env::var_os(SCRIPT_VARIABLE).is_some();
-    ran.push(format!("crowds, killed clients{}", if components { ", failing components" } else { "" }));
+    ran.push(format!(
+        "crowds, killed clients{}",
+        if components {
+            ", failing components"
+        } else {
+            ""
+        }
+    ));
     if !components {
         println!(
             "e2e: NOT RUN: the tests in which a cluster's components fail ({SCRIPT_VARIABLE} is not set)"
@@ -129,9 +149,21 @@ async fn program() -> Result<PathBuf> {
         return Ok(named.into());
     }
     let mut build = cargo();
-    build.args(["build", "--quiet", "--locked", "--package", "sandbox-cli", "--bin", "sandbox"]);
-    finish(build.kill_on_drop(true).status().await, "building the command")?;
-    std::path::absolute(target_directory().join("debug/sandbox")).context("the target directory has no path")
+    build.args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--package",
+        "sandbox-cli",
+        "--bin",
+        "sandbox",
+    ]);
+    finish(
+        build.kill_on_drop(true).status().await,
+        "building the command",
+    )?;
+    std::path::absolute(target_directory().join("debug/sandbox"))
+        .context("the target directory has no path")
 }
 
 fn cargo() -> Command {
@@ -141,7 +173,15 @@ fn cargo() -> Command {
 /// One test program, with all that it has to know.
 fn test(name: &str, kubeconfig: &Path, context: Option<&str>) -> Command {
     let mut command = cargo();
-    command.args(["test", "--quiet", "--locked", "--package", "sandbox-tests", "--test", name]);
+    command.args([
+        "test",
+        "--quiet",
+        "--locked",
+        "--package",
+        "sandbox-tests",
+        "--test",
+        name,
+    ]);
     command.env("SANDBOX_TEST_KUBECONFIG", kubeconfig);
     if std::env::var_os(IMAGE_VARIABLE).is_none() {
         command.env(IMAGE_VARIABLE, IMAGE);
@@ -166,13 +206,22 @@ async fn nodes(kubeconfig: &Path, context: Option<&str>) -> Result<()> {
 
 async fn load_with(load: &str, archive: &Path) -> Result<()> {
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(load.replace("{}", "\"$1\"")).arg("sh").arg(archive).kill_on_drop(true);
+    shell
+        .arg("-c")
+        .arg(load.replace("{}", "\"$1\""))
+        .arg("sh")
+        .arg(archive)
+        .kill_on_drop(true);
     finish(shell.status().await, &format!("loading the image ({load})"))
 }
 
 fn finish(status: std::io::Result<ExitStatus>, what: &str) -> Result<()> {
     let status = status.with_context(|| format!("{what} could not be started"))?;
-    if status.success() { Ok(()) } else { bail!("{what} failed: {status}") }
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("{what} failed: {status}")
+    }
 }
 
 fn target_directory() -> PathBuf {

@@ -29,7 +29,11 @@ impl Options {
         let (mut context, mut kubeconfig, mut load, mut transports) = (None, None, None, None);
         let mut args = args.iter();
         while let Some(flag) = args.next() {
-            let value = || args.clone().next().with_context(|| format!("{flag} needs a value"));
+            let value = || {
+                args.clone()
+                    .next()
+                    .with_context(|| format!("{flag} needs a value"))
+            };
             match *flag {
                 "--context" => context = Some((*value()?).to_owned()),
                 "--kubeconfig" => kubeconfig = Some(PathBuf::from(value()?)),
@@ -44,26 +48,51 @@ impl Options {
         let target = match (kubeconfig, context) {
             (None, None) => Target::Kind,
             (Some(kubeconfig), context) => {
-                ensure!(kubeconfig.is_file(), "there is no kubeconfig {}", kubeconfig.display());
-                Target::Existing { kubeconfig: std::path::absolute(kubeconfig)?, context }
+                ensure!(
+                    kubeconfig.is_file(),
+                    "there is no kubeconfig {}",
+                    kubeconfig.display()
+                );
+                Target::Existing {
+                    kubeconfig: std::path::absolute(kubeconfig)?,
+                    context,
+                }
             }
-            (None, context) => Target::Existing { kubeconfig: usual()?, context },
+            (None, context) => Target::Existing {
+                kubeconfig: usual()?,
+                context,
+            },
         };
         if let Some(load) = &load {
-            ensure!(load.contains("{}"), "--load {load:?} has no {{}}, which stands for the archive's path");
+            ensure!(
+                load.contains("{}"),
+                "--load {load:?} has no {{}}, which stands for the archive's path"
+            );
         }
         // Addresses of Pods are routed from here on few clusters; `auto` tries both ways.
         let transports = transports.unwrap_or_else(|| vec!["auto".into(), "port-forward".into()]);
-        if let Some(wrong) = transports.iter().find(|name| !TRANSPORTS.contains(&name.as_str())) {
-            bail!("--transport {wrong:?} is not one of {}", TRANSPORTS.join(", "));
+        if let Some(wrong) = transports
+            .iter()
+            .find(|name| !TRANSPORTS.contains(&name.as_str()))
+        {
+            bail!(
+                "--transport {wrong:?} is not one of {}",
+                TRANSPORTS.join(", ")
+            );
         }
-        Ok(Self { target, load, transports })
+        Ok(Self {
+            target,
+            load,
+            transports,
+        })
     }
 }
 
 /// Where kubectl looks.
 fn usual() -> Result<PathBuf> {
-    let named = std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let named = std::env::var_os("KUBECONFIG")
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from);
     let home = || std::env::home_dir().map(|home| home.join(".kube/config"));
     let file = named.or_else(home).filter(|file| file.is_file());
     file.context("--context names a context of which kubeconfig? name the file with --kubeconfig")
@@ -79,7 +108,10 @@ mod tests {
             (&["--contxet", "x"][..], "--contxet"),
             (&["--load"], "value"),
             (&["--load", "import"], "{}"),
-            (&["--kubeconfig", "/nonexistent/config"], "/nonexistent/config"),
+            (
+                &["--kubeconfig", "/nonexistent/config"],
+                "/nonexistent/config",
+            ),
             (&["--transport", "auto,pigeon"], "pigeon"),
         ] {
             let error = Options::parse(args).unwrap_err().to_string();
@@ -90,6 +122,9 @@ mod tests {
     #[test]
     fn a_cluster_of_kinds_is_the_default() {
         let options = Options::parse(&["--transport", "direct"]).unwrap();
-        assert_eq!((options.target, options.transports), (Target::Kind, vec!["direct".to_owned()]));
+        assert_eq!(
+            (options.target, options.transports),
+            (Target::Kind, vec!["direct".to_owned()])
+        );
     }
 }

@@ -44,7 +44,11 @@ fn here((program, mend): (&str, &str)) -> Result<()> {
 
 async fn docker_answers() -> Result<()> {
     let mut docker = Command::new("docker");
-    let output = docker.args(["info", "--format", "{{.ServerVersion}}"]).stdin(Stdio::null()).output().await;
+    let output = docker
+        .args(["info", "--format", "{{.ServerVersion}}"])
+        .stdin(Stdio::null())
+        .output()
+        .await;
     let output = output.context("docker could not be started")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(

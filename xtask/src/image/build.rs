@@ -7,7 +7,12 @@ use anyhow::{Context, Result, ensure};
 
 /// Statically linked, getrandom does not find the libc's function by its name and would need
 /// /dev/urandom, which an empty root does not have: it is told to ask the kernel.
-const FLAGS: [&str; 4] = ["-C", "target-feature=+crt-static", "--cfg", "getrandom_backend=\"linux_raw\""];
+const FLAGS: [&str; 4] = [
+    "-C",
+    "target-feature=+crt-static",
+    "--cfg",
+    "getrandom_backend=\"linux_raw\"",
+];
 
 /// Builds what `package` names, for this processor; where it then is.
 pub(super) fn build(program: &str, package: &[&str], architecture: &str) -> Result<PathBuf> {
@@ -20,7 +25,10 @@ pub(super) fn build(program: &str, package: &[&str], architecture: &str) -> Resu
         .args(["--target", &target])
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", flags()?);
-    let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
+    let linker = format!(
+        "CARGO_TARGET_{}_LINKER",
+        target.to_uppercase().replace('-', "_")
+    );
     if architecture != std::env::consts::ARCH && std::env::var_os(&linker).is_none() {
         // As Debian and Fedora call their cross compilers.
         command.env(linker, format!("{architecture}-linux-gnu-gcc"));

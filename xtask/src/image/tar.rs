@@ -31,9 +31,13 @@ pub(super) fn archive(entries: &[Entry<'_>]) -> Result<Vec<u8>> {
 }
 
 fn header(path: &str, size: usize, mode: u32, kind: u8) -> Result<[u8; BLOCK]> {
-    ensure!(path.len() <= 100, "the path {path:?} is too long for an archive");
+    ensure!(
+        path.len() <= 100,
+        "the path {path:?} is too long for an archive"
+    );
     let mut block = [0; BLOCK];
-    let mut put = |at: usize, text: &str| block[at..at + text.len()].copy_from_slice(text.as_bytes());
+    let mut put =
+        |at: usize, text: &str| block[at..at + text.len()].copy_from_slice(text.as_bytes());
     put(0, path);
     put(100, &format!("{mode:07o}"));
     put(108, "0000000");

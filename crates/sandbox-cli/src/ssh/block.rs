@@ -23,8 +23,10 @@ pub(super) struct Block<'a> {
 
 /// The variables on one line, to tell whose block it is.
 pub(super) fn place(client: &Client) -> String {
-    let pairs =
-        client.environment().iter().map(|(name, value)| format!("{name}={:?}", value.to_string_lossy()));
+    let pairs = client
+        .environment()
+        .iter()
+        .map(|(name, value)| format!("{name}={:?}", value.to_string_lossy()));
     pairs.collect::<Vec<_>>().join(" ")
 }
 
@@ -36,8 +38,10 @@ pub(super) fn place_in(block: &str) -> Option<&str> {
 
 /// What a block says something about, in the words of `ssh -G`.
 pub(super) fn keywords(block: &str) -> impl Iterator<Item = String> {
-    let words =
-        block.lines().filter(|line| line.starts_with(' ')).filter_map(|line| line.split_whitespace().next());
+    let words = block
+        .lines()
+        .filter(|line| line.starts_with(' '))
+        .filter_map(|line| line.split_whitespace().next());
     words.map(str::to_ascii_lowercase)
 }
 
@@ -56,13 +60,26 @@ impl Block<'_> {
         let Self { host, access, .. } = self;
         let key = path(&self.directory.join("key"))?;
         let known_hosts = path(&self.directory.join("known_hosts"))?;
-        let algorithms = match access.host_key.as_str().split(' ').next().unwrap_or_default() {
+        let algorithms = match access
+            .host_key
+            .as_str()
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+        {
             // The key has the name of its oldest signature, which newer servers do not make.
             "ssh-rsa" => "rsa-sha2-512,rsa-sha2-256,ssh-rsa",
             algorithm => algorithm,
         };
-        let user = if access.user.is_empty() { "sandbox" } else { access.user.as_str() };
-        if user.bytes().any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control() || byte == b'"') {
+        let user = if access.user.is_empty() {
+            "sandbox"
+        } else {
+            access.user.as_str()
+        };
+        if user
+            .bytes()
+            .any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control() || byte == b'"')
+        {
             bail!("the login name {user:?} cannot be written in an ssh_config");
         }
         let proxy = self.proxy()?;
@@ -101,7 +118,11 @@ impl Block<'_> {
              ServerAliveCountMax 4\n",
             id = access.id,
             uid = access.uid.as_str(),
-            remote_command = if self.remote_command { "RemoteCommand none\n    " } else { "" },
+            remote_command = if self.remote_command {
+                "RemoteCommand none\n    "
+            } else {
+                ""
+            },
         ))
     }
 
@@ -138,7 +159,10 @@ mod tests {
         let keys = KeyPair::generate().unwrap();
         let old = text(keys.public.clone(), false);
         let known: Vec<&str> = OLD.split_whitespace().collect();
-        assert_eq!(keywords(&old).find(|word| !known.contains(&word.as_str())), None);
+        assert_eq!(
+            keywords(&old).find(|word| !known.contains(&word.as_str())),
+            None
+        );
         assert_eq!(keywords(&old).count(), known.len());
         assert_eq!(place_in(&old), Some("SANDBOX_BACKEND=\"local\""));
         let new = text(keys.public, true);
@@ -152,10 +176,14 @@ mod tests {
                    C6j3ZFW5UrqZs7Tz0XBMkwz7W1y9uG3Sij8DqtgBGxLQcqoXWSuv9mJTKMzrVqzD8rxuIaWHY0s86lpR/tK6laCS38Zi8Cw5+dqU\
                    4pOOffc1EQ==";
         let rsa: PublicKey = rsa.parse().unwrap();
-        for (key, names) in
-            [(rsa, "rsa-sha2-512,rsa-sha2-256,ssh-rsa"), (KeyPair::generate().unwrap().public, "ssh-ed25519")]
-        {
-            assert!(text(key, true).contains(&format!("    HostKeyAlgorithms {names}\n")), "{names}");
+        for (key, names) in [
+            (rsa, "rsa-sha2-512,rsa-sha2-256,ssh-rsa"),
+            (KeyPair::generate().unwrap().public, "ssh-ed25519"),
+        ] {
+            assert!(
+                text(key, true).contains(&format!("    HostKeyAlgorithms {names}\n")),
+                "{names}"
+            );
         }
     }
 
@@ -170,7 +198,14 @@ mod tests {
         };
         let (directory, program) = (Path::new("/d"), Path::new("/p"));
         let host = "sbx-1.sandbox";
-        let block = Block { host, access: &access, directory, program, environment: &[], remote_command };
+        let block = Block {
+            host,
+            access: &access,
+            directory,
+            program,
+            environment: &[],
+            remote_command,
+        };
         block.text("SANDBOX_BACKEND=\"local\"").unwrap()
     }
 }

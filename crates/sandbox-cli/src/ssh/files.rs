@@ -27,8 +27,13 @@ impl SshFiles {
     /// Without a home directory.
     pub(crate) fn of_user() -> Result<Self> {
         let home = std::env::home_dir().filter(|home| home.is_absolute());
-        let ssh = home.context("there is no home directory to keep keys in: set HOME")?.join(".ssh");
-        Ok(Self { top: ssh.join("sandbox"), ssh })
+        let ssh = home
+            .context("there is no home directory to keep keys in: set HOME")?
+            .join(".ssh");
+        Ok(Self {
+            top: ssh.join("sandbox"),
+            ssh,
+        })
     }
 
     /// `~/.ssh/config`
@@ -69,7 +74,10 @@ impl SshFiles {
         self.make()?;
         private_directory(&directory)?;
         private_file(&directory.join("key"), access.client_key.expose())?;
-        private_file(&directory.join("known_hosts"), &format!("{host} {}\n", access.host_key))?;
+        private_file(
+            &directory.join("known_hosts"),
+            &format!("{host} {}\n", access.host_key),
+        )?;
         // Last: a block without a key would be a puzzle.
         private_file(&directory.join("config"), &text)?;
         Ok(directory.join("config"))
@@ -108,7 +116,9 @@ impl SshFiles {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             text => text.with_context(|| format!("cannot read {}", path.display()))?,
         };
-        Ok(block::place_in(&text).filter(|place| *place != block::place(client)).map(str::to_owned))
+        Ok(block::place_in(&text)
+            .filter(|place| *place != block::place(client))
+            .map(str::to_owned))
     }
 
     fn remove(&self, id: &SandboxId) -> Result<()> {
@@ -125,9 +135,16 @@ impl SshFiles {
         if written.is_empty() {
             return Ok(());
         }
-        let there: Vec<SandboxId> =
-            client.list(ListFilter::default()).await?.into_iter().map(|info| info.id).collect();
-        written.iter().filter(|id| !there.contains(id)).try_for_each(|id| self.remove(id))
+        let there: Vec<SandboxId> = client
+            .list(ListFilter::default())
+            .await?
+            .into_iter()
+            .map(|info| info.id)
+            .collect();
+        written
+            .iter()
+            .filter(|id| !there.contains(id))
+            .try_for_each(|id| self.remove(id))
     }
 
     pub(super) fn remove_all(&self) -> Result<()> {
@@ -154,10 +171,19 @@ impl SshFiles {
         };
         let mut found = Vec::new();
         for entry in entries {
-            let name = entry.with_context(|| format!("cannot read {}", self.top.display()))?.file_name();
+            let name = entry
+                .with_context(|| format!("cannot read {}", self.top.display()))?
+                .file_name();
             // What is no sandbox's is not ours to touch.
-            let Some(id) = name.to_str().and_then(|name| name.parse::<SandboxId>().ok()) else { continue };
-            let Ok(text) = fs::read_to_string(self.block(id.as_str())) else { continue };
+            let Some(id) = name
+                .to_str()
+                .and_then(|name| name.parse::<SandboxId>().ok())
+            else {
+                continue;
+            };
+            let Ok(text) = fs::read_to_string(self.block(id.as_str())) else {
+                continue;
+            };
             if block::place_in(&text) == Some(place) {
                 found.push(id);
             }

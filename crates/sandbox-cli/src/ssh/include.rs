@@ -11,7 +11,8 @@ use super::block::{self, Block};
 use super::files::{SshFiles, private_file};
 use super::{openssh, quoting};
 
-const REMARK: &str = "# Sandboxes, by `sandbox ssh-config`. At the top, for the first that is said counts.";
+const REMARK: &str =
+    "# Sandboxes, by `sandbox ssh-config`. At the top, for the first that is said counts.";
 /// What a block says and need not have its way with: of keys, all that are said are tried, and how often a
 /// silent server is asked is a matter of taste.
 const NEGOTIABLE: [&str; 3] = ["identityfile", "serveraliveinterval", "serveralivecountmax"];
@@ -41,7 +42,11 @@ pub(super) fn prepare(files: &SshFiles) -> Result<Installation> {
     let there = before.lines().any(|other| other.trim() == line);
     let after = (!there).then(|| format!("{REMARK}\n{line}\n\n{before}"));
     try_out(&config, &before, after.as_ref().unwrap_or(&before), &line)?;
-    Ok(Installation { config, before, after })
+    Ok(Installation {
+        config,
+        before,
+        after,
+    })
 }
 
 impl Installation {
@@ -54,7 +59,10 @@ impl Installation {
         if let Some(after) = &self.after {
             files.make()?;
             if read(&self.config)? != self.before {
-                bail!("{} was changed meanwhile by somebody else: try again", self.config.display());
+                bail!(
+                    "{} was changed meanwhile by somebody else: try again",
+                    self.config.display()
+                );
             }
             replace(&self.config, after)?;
         }
@@ -73,11 +81,15 @@ pub(super) fn uninstall(files: &SshFiles) -> Result<()> {
     let line = format!("Include {}", quoting::path(&files.all_blocks())?);
     let ours = |other: &str| other.trim() == line || other.trim() == REMARK;
     if before.lines().any(ours) {
-        let kept: String = before.split_inclusive('\n').filter(|other| !ours(other)).collect();
+        let kept: String = before
+            .split_inclusive('\n')
+            .filter(|other| !ours(other))
+            .collect();
         // The empty line that followed ours.
         let kept = kept.strip_prefix('\n').unwrap_or(&kept);
         // With nothing in it, it is as good as gone; what a link leads to is somebody's all the same.
-        let removable = kept.is_empty() && fs::symlink_metadata(&path).is_ok_and(|there| there.is_file());
+        let removable =
+            kept.is_empty() && fs::symlink_metadata(&path).is_ok_and(|there| there.is_file());
         if removable {
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         } else {
@@ -89,19 +101,33 @@ pub(super) fn uninstall(files: &SshFiles) -> Result<()> {
 
 /// Asks ssh what it makes of a block by itself, and of the block through a copy of the user's file.
 fn try_out(config: &Path, before: &str, after: &str, line: &str) -> Result<()> {
-    let directory = tempfile::Builder::new().prefix("sandbox-ssh-").tempdir().context("cannot try it out")?;
-    let (block, copy) = (directory.path().join("block"), directory.path().join("config"));
+    let directory = tempfile::Builder::new()
+        .prefix("sandbox-ssh-")
+        .tempdir()
+        .context("cannot try it out")?;
+    let (block, copy) = (
+        directory.path().join("block"),
+        directory.path().join("config"),
+    );
     let host = format!("{TRIAL}.sandbox");
     let text = trial(&host, directory.path())?;
     private_file(&block, &text)?;
     let include = format!("Include {}", quoting::path(&block)?);
-    let lines = after
-        .split_inclusive('\n')
-        .map(|other| if other.trim() == line { &include } else { other.trim_end_matches('\n') });
-    private_file(&copy, &format!("{}\n", lines.collect::<Vec<_>>().join("\n")))?;
+    let lines = after.split_inclusive('\n').map(|other| {
+        if other.trim() == line {
+            &include
+        } else {
+            other.trim_end_matches('\n')
+        }
+    });
+    private_file(
+        &copy,
+        &format!("{}\n", lines.collect::<Vec<_>>().join("\n")),
+    )?;
 
     let shown = config.display();
-    let refused = || format!("ssh does not take what would be included in {shown}; nothing was changed");
+    let refused =
+        || format!("ssh does not take what would be included in {shown}; nothing was changed");
     let alone = openssh::asked(&block, &host).with_context(refused)?;
     if !before.is_empty() {
         openssh::asked(config, &host).with_context(|| {
@@ -158,7 +184,9 @@ fn replace(path: &Path, content: &str) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
         real => real.with_context(|| format!("cannot find {}", path.display()))?,
     };
-    let mode = fs::metadata(&real).ok().map(|metadata| metadata.permissions());
+    let mode = fs::metadata(&real)
+        .ok()
+        .map(|metadata| metadata.permissions());
     private_file(&real, content)?;
     match mode {
         Some(mode) => fs::set_permissions(&real, mode)

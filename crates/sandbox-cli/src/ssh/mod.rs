@@ -31,7 +31,11 @@ pub(crate) struct SshArgs {
     #[arg(value_name = "ID")]
     id: OsString,
     /// Options of ssh, and a command
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARG")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARG"
+    )]
     args: Vec<OsString>,
 }
 
@@ -78,7 +82,11 @@ pub(crate) async fn config(args: ConfigArgs, client: &Client) -> Outcome {
     }
     let ids = meant(&args.ids, client).await?;
     // Before anything is written: what is refused changes nothing.
-    let installation = if args.install { Some(include::prepare(&files)?) } else { None };
+    let installation = if args.install {
+        Some(include::prepare(&files)?)
+    } else {
+        None
+    };
     let mut blocks = Vec::new();
     let mut reachable = Vec::new();
     for id in ids {
@@ -98,9 +106,9 @@ pub(crate) async fn config(args: ConfigArgs, client: &Client) -> Outcome {
     };
     installation.carry_out(&files)?;
     match reachable.as_slice() {
-        [] => {
-            failure::note("installed: sandboxes that `sandbox create` makes can be reached as ssh ID.sandbox")
-        }
+        [] => failure::note(
+            "installed: sandboxes that `sandbox create` makes can be reached as ssh ID.sandbox",
+        ),
         [id, ..] => failure::note(&format!("installed: try `ssh {}`", host(id))),
     }
     Ok(0)

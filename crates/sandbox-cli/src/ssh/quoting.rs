@@ -32,7 +32,10 @@ pub(super) fn path(path: &Path) -> Result<String> {
 fn plain(text: &OsStr) -> Result<&str> {
     match text.to_str() {
         Some(text) if !text.contains(['\n', '\r', '\0']) => Ok(text),
-        _ => bail!("{:?} cannot be written in an ssh_config: it is no plain text", text.to_string_lossy()),
+        _ => bail!(
+            "{:?} cannot be written in an ssh_config: it is no plain text",
+            text.to_string_lossy()
+        ),
     }
 }
 
@@ -56,7 +59,10 @@ mod tests {
 
     #[test]
     fn paths_that_cannot_be_written_are_refused() {
-        assert_eq!(path(Path::new("/home/a b/it's")).unwrap(), "\"/home/a b/it's\"");
+        assert_eq!(
+            path(Path::new("/home/a b/it's")).unwrap(),
+            "\"/home/a b/it's\""
+        );
         for bad in ["/100%", "/a\"b", "/${HOME}", "/a\nb", "/a\\b"] {
             assert!(path(Path::new(bad)).is_err(), "{bad}");
         }

@@ -21,7 +21,9 @@ pub(crate) struct Cli {
 
 impl Cli {
     pub(crate) fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap() }
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// `$HOME` of the command.
@@ -55,7 +57,11 @@ impl Cli {
     pub(crate) fn tool(&self, program: &str, args: &[&str]) -> Output {
         let mut command = Command::new(program);
         command.arg("-F").arg(self.ssh_config()).args(args);
-        command.current_dir(self.path("")).stdin(Stdio::null()).output().unwrap()
+        command
+            .current_dir(self.path(""))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
     }
 
     /// A program of the test's own that the command finds first: its `$PATH`.
@@ -73,7 +79,11 @@ impl Cli {
     pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         let files = self.directory.path().join("files");
         std::fs::create_dir_all(&files).unwrap();
-        if name.is_empty() { files } else { files.join(name) }
+        if name.is_empty() {
+            files
+        } else {
+            files.join(name)
+        }
     }
 
     /// The command with these arguments, and nothing of this machine's settings.
@@ -84,9 +94,15 @@ impl Cli {
                 command.env_remove(name);
             }
         }
-        command.env("SANDBOX_STATE_DIR", self.state()).env("HOME", self.home());
+        command
+            .env("SANDBOX_STATE_DIR", self.state())
+            .env("HOME", self.home());
         command.current_dir(self.path(""));
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -122,7 +138,10 @@ impl Cli {
     /// A new sandbox's id.
     pub(crate) fn create(&self) -> String {
         let id = self.ok(["create"]);
-        assert!(id.ends_with('\n') && id.trim_end().parse::<sandbox::SandboxId>().is_ok(), "{id:?}");
+        assert!(
+            id.ends_with('\n') && id.trim_end().parse::<sandbox::SandboxId>().is_ok(),
+            "{id:?}"
+        );
         id.trim_end().to_owned()
     }
 

@@ -28,13 +28,22 @@ impl Terminal {
         unlockpt(&user).unwrap();
         let name = ptsname(&user, Vec::new()).unwrap().into_string().unwrap();
         let program = File::options().read(true).write(true).open(name).unwrap();
-        let terminal = Self { user: user.into(), program, shown: String::new() };
+        let terminal = Self {
+            user: user.into(),
+            program,
+            shown: String::new(),
+        };
         terminal.resize(columns, rows);
         terminal
     }
 
     pub(crate) fn resize(&self, columns: u16, rows: u16) {
-        let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize {
+            ws_col: columns,
+            ws_row: rows,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         tcsetwinsize(&self.user, size).unwrap();
     }
 
@@ -46,7 +55,12 @@ impl Terminal {
     pub(crate) fn command(&self, cli: &Cli, args: &[&str]) -> Command {
         let end = || OwnedFd::from(self.program.try_clone().unwrap());
         let mut command = cli.command(args);
-        command.env("TERM", "xterm").env_remove("NO_COLOR").stdin(end()).stdout(end()).stderr(end());
+        command
+            .env("TERM", "xterm")
+            .env_remove("NO_COLOR")
+            .stdin(end())
+            .stdout(end())
+            .stderr(end());
         command
     }
 
@@ -59,10 +73,19 @@ impl Terminal {
     pub(crate) fn wait_for_more(&mut self) {
         let mut buffer = [0; 4096];
         let mut waiting = [PollFd::new(&self.user, PollFlags::IN)];
-        let patience = Timespec { tv_sec: PATIENCE, tv_nsec: 0 };
-        assert_ne!(poll(&mut waiting, Some(&patience)).unwrap(), 0, "nothing comes after {:?}", self.shown);
+        let patience = Timespec {
+            tv_sec: PATIENCE,
+            tv_nsec: 0,
+        };
+        assert_ne!(
+            poll(&mut waiting, Some(&patience)).unwrap(),
+            0,
+            "nothing comes after {:?}",
+            self.shown
+        );
         let read = self.user.read(&mut buffer).unwrap();
-        self.shown.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        self.shown
+            .push_str(&String::from_utf8_lossy(&buffer[..read]));
     }
 
     pub(crate) fn type_in(&mut self, keys: &str) {
@@ -71,6 +94,9 @@ impl Terminal {
 
     /// Whether it edits lines and echoes keys itself, as a shell's terminal does.
     pub(crate) fn is_cooked(&self) -> bool {
-        tcgetattr(&self.program).unwrap().local_modes.contains(LocalModes::ICANON | LocalModes::ECHO)
+        tcgetattr(&self.program)
+            .unwrap()
+            .local_modes
+            .contains(LocalModes::ICANON | LocalModes::ECHO)
     }
 }

@@ -41,13 +41,29 @@ impl fmt::Display for CommandCause {
             Self::Failed { status, stderr } if stderr.is_empty() => {
                 write!(f, "the command failed with {status}")
             }
-            Self::Failed { status, stderr } => write!(f, "the command failed with {status}: {stderr}"),
-            Self::NotStarted { message } => write!(f, "the command could not be started: {message}"),
-            Self::TimedOut { after, killed: true } => {
-                write!(f, "the command ran longer than {after:?}, and its process group was killed")
+            Self::Failed { status, stderr } => {
+                write!(f, "the command failed with {status}: {stderr}")
             }
-            Self::TimedOut { after, killed: false } => {
-                write!(f, "the command ran longer than {after:?}, and may still run: it could not be killed")
+            Self::NotStarted { message } => {
+                write!(f, "the command could not be started: {message}")
+            }
+            Self::TimedOut {
+                after,
+                killed: true,
+            } => {
+                write!(
+                    f,
+                    "the command ran longer than {after:?}, and its process group was killed"
+                )
+            }
+            Self::TimedOut {
+                after,
+                killed: false,
+            } => {
+                write!(
+                    f,
+                    "the command ran longer than {after:?}, and may still run: it could not be killed"
+                )
             }
             Self::Lost => f.write_str(
                 "the connection was lost before the command's end was known; it was not run again",

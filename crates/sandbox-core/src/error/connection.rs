@@ -41,7 +41,10 @@ impl From<ConnectionError> for Error {
 
 impl ConnectionError {
     fn place(&self) -> String {
-        let sandbox = self.id.as_ref().map_or_else(|| "the sandbox".to_owned(), |id| format!("sandbox {id}"));
+        let sandbox = self
+            .id
+            .as_ref()
+            .map_or_else(|| "the sandbox".to_owned(), |id| format!("sandbox {id}"));
         match self.stage {
             ConnectionStage::Dial => format!("{sandbox} cannot be reached"),
             ConnectionStage::HostKey => format!("{sandbox} did not prove its identity"),
@@ -51,6 +54,9 @@ impl ConnectionError {
     }
 
     fn explained(&self) -> String {
-        self.diagnosis.as_ref().map(|diagnosis| format!(" ({diagnosis})")).unwrap_or_default()
+        self.diagnosis
+            .as_ref()
+            .map(|diagnosis| format!(" ({diagnosis})"))
+            .unwrap_or_default()
     }
 }

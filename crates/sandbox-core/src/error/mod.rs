@@ -158,17 +158,37 @@ pub enum Error {
 
 impl Error {
     /// Creates an error for an invalid argument.
-    pub fn invalid(what: impl Into<String>, value: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Invalid { what: what.into(), value: value.into(), why: why.into() }
+    pub fn invalid(
+        what: impl Into<String>,
+        value: impl Into<String>,
+        why: impl Into<String>,
+    ) -> Self {
+        Self::Invalid {
+            what: what.into(),
+            value: value.into(),
+            why: why.into(),
+        }
     }
 
     /// Creates an error for something unsupported, with what to do instead.
-    pub fn unsupported(operation: impl Into<String>, by: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Unsupported { operation: operation.into(), by: by.into(), hint: hint.into() }
+    pub fn unsupported(
+        operation: impl Into<String>,
+        by: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::Unsupported {
+            operation: operation.into(),
+            by: by.into(),
+            hint: hint.into(),
+        }
     }
 
     /// Creates an error for a failed connection.
-    pub fn connection(stage: ConnectionStage, message: impl Into<String>, source: Option<BoxError>) -> Self {
+    pub fn connection(
+        stage: ConnectionStage,
+        message: impl Into<String>,
+        source: Option<BoxError>,
+    ) -> Self {
         Self::Connection(Box::new(ConnectionError {
             id: None,
             stage,
@@ -198,7 +218,9 @@ impl Error {
     /// Returns the sandbox that the error is about, if known.
     pub fn sandbox_id(&self) -> Option<&SandboxId> {
         match self {
-            Self::NotFound { id } | Self::AlreadyExists { id } | Self::Deletion { id, .. } => Some(id),
+            Self::NotFound { id } | Self::AlreadyExists { id } | Self::Deletion { id, .. } => {
+                Some(id)
+            }
             Self::Creation(error) => Some(&error.id),
             Self::Connection(error) => error.id.as_ref(),
             _ => None,
@@ -230,10 +252,20 @@ mod tests {
     fn a_sentence_names_the_sandbox_and_does_not_repeat_its_cause() {
         let id: SandboxId = "sbx-one".parse().unwrap();
         let cause = std::io::Error::other("beneath");
-        let error = Error::connection(ConnectionStage::Dial, "nothing listens there", Some(cause.into()))
-            .with_sandbox(&id);
-        assert_eq!(error.to_string(), "sandbox sbx-one cannot be reached: nothing listens there");
-        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "beneath");
+        let error = Error::connection(
+            ConnectionStage::Dial,
+            "nothing listens there",
+            Some(cause.into()),
+        )
+        .with_sandbox(&id);
+        assert_eq!(
+            error.to_string(),
+            "sandbox sbx-one cannot be reached: nothing listens there"
+        );
+        assert_eq!(
+            std::error::Error::source(&error).unwrap().to_string(),
+            "beneath"
+        );
         assert!(error.is_retryable() && error.sandbox_id() == Some(&id));
         assert!(!Error::connection(ConnectionStage::HostKey, "", None).is_retryable());
     }

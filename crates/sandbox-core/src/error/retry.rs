@@ -25,7 +25,10 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connection(error) => {
-                matches!(error.stage, ConnectionStage::Dial | ConnectionStage::Channel)
+                matches!(
+                    error.stage,
+                    ConnectionStage::Dial | ConnectionStage::Channel
+                )
             }
             Self::Creation(error) => matches!(
                 error.reason,
@@ -41,7 +44,10 @@ impl Error {
             Self::Timeout { .. } => true,
             // A delete may always be repeated; whether that helps, its cause says.
             Self::Deletion { source, .. } => source.as_ref().is_some_and(|source| {
-                source.is::<RetryAfter>() || source.downcast_ref::<Self>().is_some_and(Self::is_retryable)
+                source.is::<RetryAfter>()
+                    || source
+                        .downcast_ref::<Self>()
+                        .is_some_and(Self::is_retryable)
             }),
             _ => false,
         }
@@ -81,21 +87,36 @@ mod tests {
     use super::*;
 
     fn asked(seconds: u64) -> BoxError {
-        Box::new(RetryAfter { after: Duration::from_secs(seconds), source: None })
+        Box::new(RetryAfter {
+            after: Duration::from_secs(seconds),
+            source: None,
+        })
     }
 
     fn backend(transient: bool, source: BoxError) -> Error {
         let (message, source) = (String::new(), Some(source));
-        Error::Backend { backend: "k8s", operation: "read", message, transient, source }
+        Error::Backend {
+            backend: "k8s",
+            operation: "read",
+            message,
+            transient,
+            source,
+        }
     }
 
     #[test]
     fn what_the_server_asks_for_is_found_beneath() {
         let id = "sbx-one".parse().unwrap();
-        let deeper =
-            Error::Deletion { id, message: String::new(), source: Some(backend(true, asked(7)).into()) };
+        let deeper = Error::Deletion {
+            id,
+            message: String::new(),
+            source: Some(backend(true, asked(7)).into()),
+        };
         assert_eq!(deeper.retry_after(), Some(Duration::from_secs(7)));
-        assert_eq!(backend(true, asked(3)).retry_after(), Some(Duration::from_secs(3)));
+        assert_eq!(
+            backend(true, asked(3)).retry_after(),
+            Some(Duration::from_secs(3))
+        );
         assert_eq!(backend(true, "none".into()).retry_after(), Some(SOON));
         assert_eq!(backend(false, asked(3)).retry_after(), None);
     }
@@ -105,13 +126,21 @@ mod tests {
         let connection = |stage| Error::connection(stage, "", None);
         assert!(connection(ConnectionStage::Dial).is_unreachable());
         assert!(backend(true, "away".into()).is_unreachable());
-        assert!(Error::Timeout { operation: "dial", after: SOON }.is_unreachable());
+        assert!(
+            Error::Timeout {
+                operation: "dial",
+                after: SOON
+            }
+            .is_unreachable()
+        );
         for error in [
             connection(ConnectionStage::HostKey),
             connection(ConnectionStage::Auth),
             connection(ConnectionStage::Channel),
             backend(false, "no right".into()),
-            Error::Config { message: String::new() },
+            Error::Config {
+                message: String::new(),
+            },
         ] {
             assert!(!error.is_unreachable(), "{error}");
         }
@@ -120,7 +149,12 @@ mod tests {
     #[test]
     fn a_delete_is_repeated_only_for_a_cause_that_passes() {
         let deletion = |source| {
-            Error::Deletion { id: "sbx-one".parse().unwrap(), message: String::new(), source }.is_retryable()
+            Error::Deletion {
+                id: "sbx-one".parse().unwrap(),
+                message: String::new(),
+                source,
+            }
+            .is_retryable()
         };
         assert!(deletion(Some(asked(1))) && deletion(Some(backend(true, "away".into()).into())));
         assert!(!deletion(None) && !deletion(Some(backend(false, "no right".into()).into())));

@@ -89,11 +89,15 @@ mod tests {
     #[test]
     fn a_path_is_quoted_and_a_long_one_cut() {
         let of = |path: &str| {
-            Error::transfer(Direction::Download, path, TransferReason::Other, "no", None).to_string()
+            Error::transfer(Direction::Download, path, TransferReason::Other, "no", None)
+                .to_string()
         };
         assert_eq!(of("a\u{1b} b"), r#"could not download "a\u{1b} b": no"#);
         assert_eq!(of(&"ä".repeat(LONGEST)).len(), 2 * LONGEST + 25);
         let cut = of(&"ä".repeat(9000));
-        assert!(cut.ends_with("ä\"… (18000 bytes in all): no") && cut.len() < 3 * LONGEST, "{cut}");
+        assert!(
+            cut.ends_with("ä\"… (18000 bytes in all): no") && cut.len() < 3 * LONGEST,
+            "{cut}"
+        );
     }
 }

@@ -16,12 +16,15 @@ pub use recorder::Begun;
 pub use names::describe;
 
 use names::{
-    CHANNELS, COMMAND, CONNECTIONS, CONNECTIONS_CLOSED, CONNECTIONS_OPENED, CREATE, DELETE, DIAL, REQUEST,
-    SLOT_WAIT, TRANSFER, TRANSFER_BYTES, WATCH_RESTARTS,
+    CHANNELS, COMMAND, CONNECTIONS, CONNECTIONS_CLOSED, CONNECTIONS_OPENED, CREATE, DELETE, DIAL,
+    REQUEST, SLOT_WAIT, TRANSFER, TRANSFER_BYTES, WATCH_RESTARTS,
 };
 use recorder::{End, Kept, ON, add, observe, shift};
 
-const OUTCOME: End = End { label: "outcome", dropped: outcome::CANCELLED };
+const OUTCOME: End = End {
+    label: "outcome",
+    dropped: outcome::CANCELLED,
+};
 
 /// Something that is being done. It counts as cancelled when it is dropped before its end is told.
 #[derive(Debug)]
@@ -32,7 +35,11 @@ impl Underway {
     /// It has ended: well, or with this error.
     pub fn ended<T>(self, result: &Result<T>) {
         if ON {
-            self.0.tell(result.as_ref().map_or_else(outcome::of_error, |_| outcome::OK));
+            self.0.tell(
+                result
+                    .as_ref()
+                    .map_or_else(outcome::of_error, |_| outcome::OK),
+            );
         }
     }
 
@@ -69,7 +76,11 @@ pub fn command(kind: &'static str) -> Underway {
 
 /// One file is moved.
 pub fn transfer(direction: Direction) -> Underway {
-    Underway(Kept::new(TRANSFER, (("direction", outcome::of_direction(direction)), None), OUTCOME))
+    Underway(Kept::new(
+        TRANSFER,
+        (("direction", outcome::of_direction(direction)), None),
+        OUTCOME,
+    ))
 }
 
 /// A connection is dialled, until it is authenticated.
@@ -120,7 +131,9 @@ impl Drop for ChannelInUse {
 /// A channel was waited for, and came or did not.
 pub fn slot_wait<T>(begun: Begun, result: &Result<T, Error>) {
     if ON {
-        let outcome = result.as_ref().map_or_else(outcome::of_error, |_| outcome::OK);
+        let outcome = result
+            .as_ref()
+            .map_or_else(outcome::of_error, |_| outcome::OK);
         observe(SLOT_WAIT, begun, &[("outcome", outcome.into())]);
     }
 }
@@ -128,7 +141,14 @@ pub fn slot_wait<T>(begun: Begun, result: &Result<T, Error>) {
 /// The API server is asked once.
 pub fn request(verb: &'static str, resource: &'static str) -> Asked {
     let known = (("verb", verb), Some(("resource", resource)));
-    Asked(Kept::new(REQUEST, known, End { label: "status", dropped: "none" }))
+    Asked(Kept::new(
+        REQUEST,
+        known,
+        End {
+            label: "status",
+            dropped: "none",
+        },
+    ))
 }
 
 /// A request without an answer. It counts as such when it is dropped.

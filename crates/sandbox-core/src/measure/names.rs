@@ -33,24 +33,36 @@ pub(super) struct Pair {
     pub(super) seconds: &'static str,
 }
 
-pub(super) const CREATE: Pair =
-    Pair { count: "sandbox_creates_total", seconds: "sandbox_create_duration_seconds" };
-pub(super) const DELETE: Pair =
-    Pair { count: "sandbox_deletes_total", seconds: "sandbox_delete_duration_seconds" };
-pub(super) const COMMAND: Pair =
-    Pair { count: "sandbox_commands_total", seconds: "sandbox_command_duration_seconds" };
-pub(super) const TRANSFER: Pair =
-    Pair { count: "sandbox_transfers_total", seconds: "sandbox_transfer_duration_seconds" };
+pub(super) const CREATE: Pair = Pair {
+    count: "sandbox_creates_total",
+    seconds: "sandbox_create_duration_seconds",
+};
+pub(super) const DELETE: Pair = Pair {
+    count: "sandbox_deletes_total",
+    seconds: "sandbox_delete_duration_seconds",
+};
+pub(super) const COMMAND: Pair = Pair {
+    count: "sandbox_commands_total",
+    seconds: "sandbox_command_duration_seconds",
+};
+pub(super) const TRANSFER: Pair = Pair {
+    count: "sandbox_transfers_total",
+    seconds: "sandbox_transfer_duration_seconds",
+};
 pub(super) const TRANSFER_BYTES: &str = "sandbox_transfer_bytes_total";
-pub(super) const DIAL: Pair =
-    Pair { count: "sandbox_ssh_dials_total", seconds: "sandbox_ssh_dial_duration_seconds" };
+pub(super) const DIAL: Pair = Pair {
+    count: "sandbox_ssh_dials_total",
+    seconds: "sandbox_ssh_dial_duration_seconds",
+};
 pub(super) const CONNECTIONS: &str = "sandbox_ssh_connections";
 pub(super) const CONNECTIONS_OPENED: &str = "sandbox_ssh_connections_opened_total";
 pub(super) const CONNECTIONS_CLOSED: &str = "sandbox_ssh_connections_closed_total";
 pub(super) const CHANNELS: &str = "sandbox_ssh_channels_in_use";
 pub(super) const SLOT_WAIT: &str = "sandbox_ssh_channel_wait_seconds";
-pub(super) const REQUEST: Pair =
-    Pair { count: "sandbox_k8s_requests_total", seconds: "sandbox_k8s_request_duration_seconds" };
+pub(super) const REQUEST: Pair = Pair {
+    count: "sandbox_k8s_requests_total",
+    seconds: "sandbox_k8s_request_duration_seconds",
+};
 pub(super) const WATCH_RESTARTS: &str = "sandbox_k8s_watch_restarts_total";
 
 const fn metric(
@@ -59,14 +71,24 @@ const fn metric(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Metric {
-    Metric { name, kind, labels, help }
+    Metric {
+        name,
+        kind,
+        labels,
+        help,
+    }
 }
 
 use MetricKind::{Counter, Gauge, Histogram};
 
 /// All metrics that the SDK reports.
 pub const METRICS: &[Metric] = &[
-    metric(CREATE.count, Counter, &["backend", "outcome"], "Sandbox creations, by outcome"),
+    metric(
+        CREATE.count,
+        Counter,
+        &["backend", "outcome"],
+        "Sandbox creations, by outcome",
+    ),
     metric(
         CREATE.seconds,
         Histogram,
@@ -79,23 +101,48 @@ pub const METRICS: &[Metric] = &[
         &["backend", "outcome"],
         "Sandbox deletions, including those after failed creations",
     ),
-    metric(DELETE.seconds, Histogram, &["backend", "outcome"], "Time from the request until nothing is left"),
-    metric(COMMAND.count, Counter, &["kind", "outcome"], "Commands, by outcome"),
+    metric(
+        DELETE.seconds,
+        Histogram,
+        &["backend", "outcome"],
+        "Time from the request until nothing is left",
+    ),
+    metric(
+        COMMAND.count,
+        Counter,
+        &["kind", "outcome"],
+        "Commands, by outcome",
+    ),
     metric(
         COMMAND.seconds,
         Histogram,
         &["kind", "outcome"],
         "Time from the request until the command has ended",
     ),
-    metric(TRANSFER.count, Counter, &["direction", "outcome"], "File transfers, by outcome"),
+    metric(
+        TRANSFER.count,
+        Counter,
+        &["direction", "outcome"],
+        "File transfers, by outcome",
+    ),
     metric(
         TRANSFER.seconds,
         Histogram,
         &["direction", "outcome"],
         "Time from the request until the file is complete",
     ),
-    metric(TRANSFER_BYTES, Counter, &["direction"], "Content of completely transferred files"),
-    metric(DIAL.count, Counter, &["purpose", "outcome"], "SSH connections dialled, by outcome"),
+    metric(
+        TRANSFER_BYTES,
+        Counter,
+        &["direction"],
+        "Content of completely transferred files",
+    ),
+    metric(
+        DIAL.count,
+        Counter,
+        &["purpose", "outcome"],
+        "SSH connections dialled, by outcome",
+    ),
     metric(
         DIAL.seconds,
         Histogram,
@@ -104,7 +151,12 @@ pub const METRICS: &[Metric] = &[
     ),
     metric(CONNECTIONS, Gauge, &[], "Open SSH connections"),
     metric(CONNECTIONS_OPENED, Counter, &[], "SSH connections opened"),
-    metric(CONNECTIONS_CLOSED, Counter, &[], "SSH connections closed, for any reason"),
+    metric(
+        CONNECTIONS_CLOSED,
+        Counter,
+        &[],
+        "SSH connections closed, for any reason",
+    ),
     metric(CHANNELS, Gauge, &[], "SSH channels in use"),
     metric(
         SLOT_WAIT,
@@ -124,7 +176,12 @@ pub const METRICS: &[Metric] = &[
         &["verb", "resource", "status"],
         "Time from a request to the API server's response",
     ),
-    metric(WATCH_RESTARTS, Counter, &["reason"], "Restarts of the watch on all sandboxes"),
+    metric(
+        WATCH_RESTARTS,
+        Counter,
+        &["reason"],
+        "Restarts of the watch on all sandboxes",
+    ),
 ];
 
 /// Registers the help text and unit of each metric with the installed recorder. Call it once, after
@@ -132,9 +189,14 @@ pub const METRICS: &[Metric] = &[
 #[cfg(feature = "metrics")]
 pub fn describe() {
     use metrics::Unit;
-    for Metric { name, kind, help, .. } in METRICS {
+    for Metric {
+        name, kind, help, ..
+    } in METRICS
+    {
         match kind {
-            Counter if *name == TRANSFER_BYTES => metrics::describe_counter!(*name, Unit::Bytes, *help),
+            Counter if *name == TRANSFER_BYTES => {
+                metrics::describe_counter!(*name, Unit::Bytes, *help)
+            }
             Counter => metrics::describe_counter!(*name, Unit::Count, *help),
             Gauge => metrics::describe_gauge!(*name, Unit::Count, *help),
             Histogram => metrics::describe_histogram!(*name, Unit::Seconds, *help),
@@ -149,7 +211,10 @@ mod tests {
     #[test]
     fn the_page_lists_what_is_measured_and_names_say_their_unit() {
         let page = include_str!("../../../../docs/OBSERVABILITY.md");
-        let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `sandbox_")).collect();
+        let rows: Vec<&str> = page
+            .lines()
+            .filter(|line| line.starts_with("| `sandbox_"))
+            .collect();
         assert_eq!(rows.len(), METRICS.len());
         for metric in METRICS {
             let kind = match metric.kind {
@@ -157,11 +222,30 @@ mod tests {
                 Gauge => "gauge",
                 Histogram => "histogram",
             };
-            let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
-            let row = format!("| `{}` | {kind} | {} | {} |", metric.name, labels.join(", "), metric.help);
+            let labels: Vec<String> = metric
+                .labels
+                .iter()
+                .map(|label| format!("`{label}`"))
+                .collect();
+            let row = format!(
+                "| `{}` | {kind} | {} | {} |",
+                metric.name,
+                labels.join(", "),
+                metric.help
+            );
             assert!(rows.contains(&row.as_str()), "missing: {row}");
-            assert_eq!(metric.name.ends_with("_total"), metric.kind == Counter, "{}", metric.name);
-            assert_eq!(metric.name.ends_with("_seconds"), metric.kind == Histogram, "{}", metric.name);
+            assert_eq!(
+                metric.name.ends_with("_total"),
+                metric.kind == Counter,
+                "{}",
+                metric.name
+            );
+            assert_eq!(
+                metric.name.ends_with("_seconds"),
+                metric.kind == Histogram,
+                "{}",
+                metric.name
+            );
         }
     }
 }

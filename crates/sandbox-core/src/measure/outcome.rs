@@ -82,10 +82,16 @@ mod tests {
     fn a_command_ends_in_one_of_few_ways() {
         let ended = |status| of_command(&Ok(Some(status)));
         assert_eq!(ended(ExitStatus::Code(0)), "ok");
-        assert_eq!([ended(ExitStatus::Code(1)), ended(ExitStatus::Code(41))], ["exit", "exit"]);
+        assert_eq!(
+            [ended(ExitStatus::Code(1)), ended(ExitStatus::Code(41))],
+            ["exit", "exit"]
+        );
         assert_eq!(ended(ExitStatus::Signal(Signal::Kill)), "signal");
         assert_eq!(of_command(&Ok(None)), "ok");
-        let lost = Error::Command { cause: CommandCause::Lost, source: None };
+        let lost = Error::Command {
+            cause: CommandCause::Lost,
+            source: None,
+        };
         assert_eq!(of_command(&Err(lost)), "lost");
     }
 }

@@ -9,11 +9,17 @@ pub(super) const ON: bool = cfg!(feature = "metrics");
 pub(super) type Label = (&'static str, Cow<'static, str>);
 
 /// What is known of something when it begins.
-pub(super) type Known = ((&'static str, &'static str), Option<(&'static str, &'static str)>);
+pub(super) type Known = (
+    (&'static str, &'static str),
+    Option<(&'static str, &'static str)>,
+);
 
 /// What is known of it only at its end.
 #[derive(Debug, Clone, Copy)]
-#[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "nothing is recorded"))]
+#[cfg_attr(
+    not(feature = "metrics"),
+    allow(dead_code, reason = "nothing is recorded")
+)]
 pub(super) struct End {
     pub(super) label: &'static str,
     /// Its value where the end was not waited for.
@@ -57,7 +63,13 @@ mod through {
 
     impl Kept {
         pub(in super::super) fn new(metrics: Pair, known: Known, end: End) -> Self {
-            Self { metrics, known, end, begun: Begun::now(), told: false }
+            Self {
+                metrics,
+                known,
+                end,
+                begun: Begun::now(),
+                told: false,
+            }
         }
 
         pub(in super::super) fn tell(mut self, end: impl Into<Cow<'static, str>>) {
@@ -72,7 +84,9 @@ mod through {
 
         fn labels(&self) -> impl Iterator<Item = Label> {
             let (first, second) = self.known;
-            std::iter::once(first).chain(second).map(|(name, value)| (name, value.into()))
+            std::iter::once(first)
+                .chain(second)
+                .map(|(name, value)| (name, value.into()))
         }
 
         fn record(&self, end: Cow<'static, str>) {
@@ -103,7 +117,10 @@ mod through {
     }
 
     fn of(labels: &[Label]) -> Vec<metrics::Label> {
-        labels.iter().map(|(name, value)| metrics::Label::new(*name, value.clone())).collect()
+        labels
+            .iter()
+            .map(|(name, value)| metrics::Label::new(*name, value.clone()))
+            .collect()
     }
 }
 

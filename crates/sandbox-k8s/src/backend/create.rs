@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use sandbox_core::{
-    CreationError, CreationReason, CreationStage, Deadline, Error, KeyPair, Result, SandboxId, SandboxInfo,
-    SandboxSpec, Uid,
+    CreationError, CreationReason, CreationStage, Deadline, Error, KeyPair, Result, SandboxId,
+    SandboxInfo, SandboxSpec, Uid,
 };
 use tokio::sync::oneshot;
 
@@ -54,7 +54,10 @@ pub(super) async fn try_out(shared: &Shared, spec: SandboxSpec) -> Result<Vec<St
     let order = Order::new(shared, spec)?;
     let via = order.via(shared).await?;
     let pod = order.pod(shared, &Uid::new("unknown"), via)?;
-    shared.caller().try_create(&order.id, &pod, Deadline::after(TRIAL)).await?;
+    shared
+        .caller()
+        .try_create(&order.id, &pod, Deadline::after(TRIAL))
+        .await?;
     Ok(pod::images(&pod))
 }
 
@@ -77,8 +80,19 @@ impl Order {
         let id = spec.id.take().map_or_else(SandboxId::generate, Ok)?;
         let nonce = Uid::generate()?.as_str().to_owned();
         let pod = PodOptions::of(&spec)?;
-        let host = if shared.is_image_server() { None } else { Some(KeyPair::generate()?) };
-        let order = Self { id, nonce, spec, pod, host, client: KeyPair::generate()? };
+        let host = if shared.is_image_server() {
+            None
+        } else {
+            Some(KeyPair::generate()?)
+        };
+        let order = Self {
+            id,
+            nonce,
+            spec,
+            pod,
+            host,
+            client: KeyPair::generate()?,
+        };
         // What is wrong with the Pod is found before its Secret is stored.
         order.pod(shared, &Uid::new("unknown"), None)?;
         if shared.is_image_server() {
@@ -124,10 +138,20 @@ impl Order {
             authorized: &self.client.public,
             client: detached.then_some(&self.client.private),
         };
-        KeySecret::new(&self.id, &shared.caller().namespace, &self.nonce, keys, lease.map(Held::owner))
+        KeySecret::new(
+            &self.id,
+            &shared.caller().namespace,
+            &self.nonce,
+            keys,
+            lease.map(Held::owner),
+        )
     }
 
-    async fn carry_out(self, shared: &Arc<Shared>, waiting: &oneshot::Sender<Result<Made>>) -> Result<Made> {
+    async fn carry_out(
+        self,
+        shared: &Arc<Shared>,
+        waiting: &oneshot::Sender<Result<Made>>,
+    ) -> Result<Made> {
         let mut undo = Undo {
             shared: Arc::clone(shared),
             id: self.id.clone(),
@@ -137,7 +161,10 @@ impl Order {
             late: false,
         };
         match self.store(shared, waiting, &mut undo).await {
-            Ok(info) => Ok(Made { info, undo: Some(undo) }),
+            Ok(info) => Ok(Made {
+                info,
+                undo: Some(undo),
+            }),
             Err(error) => {
                 let error = with_hint(shared, error).await;
                 undo.late = error.is_retryable();
@@ -155,7 +182,9 @@ impl Order {
     ) -> Result<SandboxInfo> {
         let deadline = Deadline::after(STORE);
         let caller = shared.caller();
-        let taken = || Error::AlreadyExists { id: self.id.clone() };
+        let taken = || Error::AlreadyExists {
+            id: self.id.clone(),
+        };
         let lease = match &shared.lease {
             Some(keeper) if !self.is_detached() => Some(keeper.hold(&self.id, deadline).await?),
             _ => None,
@@ -254,8 +283,12 @@ async fn with_hint(shared: &Shared, error: Error) -> Error {
         }
         Error::Config { message } if message.starts_with(NO_NAMESPACE) => {
             let near = shared.caller().nearest_namespace().await;
-            let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
-            Error::Config { message: message + &hint }
+            let hint = near
+                .map(|near| format!(" (did you mean {near}?)"))
+                .unwrap_or_default();
+            Error::Config {
+                message: message + &hint,
+            }
         }
         error => error,
     }

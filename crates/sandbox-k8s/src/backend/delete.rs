@@ -17,8 +17,16 @@ const GONE: Duration = Duration::from_secs(90);
 /// A watch that says nothing at all for so long is not waited for.
 const QUIET: Duration = Duration::from_secs(15);
 
-pub(super) async fn delete(shared: &Arc<Shared>, id: &SandboxId, options: DeleteOptions) -> Result<()> {
-    let found = shared.watch.find(id).await.map_err(|error| undeleted(id, error))?;
+pub(super) async fn delete(
+    shared: &Arc<Shared>,
+    id: &SandboxId,
+    options: DeleteOptions,
+) -> Result<()> {
+    let found = shared
+        .watch
+        .find(id)
+        .await
+        .map_err(|error| undeleted(id, error))?;
     let wanted = |uid: &Uid| options.uid.as_ref().is_none_or(|wanted| wanted == uid);
     let (pod, secret) = match found.filter(|view| wanted(&view.uid)) {
         Some(view) => (Some(view.uid.clone()), Some(view.owner.clone())),
@@ -27,7 +35,12 @@ pub(super) async fn delete(shared: &Arc<Shared>, id: &SandboxId, options: Delete
             Some((uid, known)) => (Some(uid), Some(known.owner)),
             None if options.uid.is_some() => return Ok(()),
             // Another process may have made it just now.
-            None => match shared.watch.ask(id).await.map_err(|error| undeleted(id, error))? {
+            None => match shared
+                .watch
+                .ask(id)
+                .await
+                .map_err(|error| undeleted(id, error))?
+            {
                 Some(view) => (Some(view.uid.clone()), Some(view.owner.clone())),
                 None => (None, orphan(shared, id).await?),
             },
@@ -47,18 +60,23 @@ pub(super) async fn delete(shared: &Arc<Shared>, id: &SandboxId, options: Delete
     let ends_secret = async {
         let Some(owner) = &secret else { return Ok(()) };
         match pod.as_ref().and_then(|uid| shared.known.get(uid)) {
-            Some(known) if known.owner == *owner => {
-                caller.delete::<Secret>(id, owner, None, deadline).await.map(|_| ())
-            }
+            Some(known) if known.owner == *owner => caller
+                .delete::<Secret>(id, owner, None, deadline)
+                .await
+                .map(|_| ()),
             _ => caller.delete_keys(id, owner, deadline).await,
         }
     };
     let (of_pod, of_secret) = tokio::join!(ends_pod, ends_secret);
-    of_pod.and(of_secret).map_err(|error| undeleted(id, error))?;
+    of_pod
+        .and(of_secret)
+        .map_err(|error| undeleted(id, error))?;
     if let Some(uid) = &pod {
         shared.known.forget(uid);
     }
-    let Some(follow) = follow.filter(|_| options.wait) else { return Ok(()) };
+    let Some(follow) = follow.filter(|_| options.wait) else {
+        return Ok(());
+    };
     let gone = async {
         let mut seen = None;
         loop {
@@ -78,12 +96,18 @@ pub(super) async fn delete(shared: &Arc<Shared>, id: &SandboxId, options: Delete
             }
         }
     };
-    Deadline::after(GONE).bound("see the Pod go", gone).await.map_err(|error| undeleted(id, error))
+    Deadline::after(GONE)
+        .bound("see the Pod go", gone)
+        .await
+        .map_err(|error| undeleted(id, error))
 }
 
 /// The Secret of a sandbox that has no Pod.
 async fn orphan(shared: &Shared, id: &SandboxId) -> Result<Option<Uid>> {
-    let found = shared.caller().get::<Secret>(id, Deadline::after(ASK)).await;
+    let found = shared
+        .caller()
+        .get::<Secret>(id, Deadline::after(ASK))
+        .await;
     let found = found.map_err(|error| undeleted(id, error))?;
     let ours = found.and_then(|(secret, _)| labels::secret_of(&secret).ok());
     Ok(ours.filter(|(found, _)| found == id).map(|(_, uid)| uid))
@@ -92,8 +116,10 @@ async fn orphan(shared: &Shared, id: &SandboxId) -> Result<Option<Uid>> {
 fn undeleted(id: &SandboxId, error: Error) -> Error {
     match error {
         Error::Deletion { .. } | Error::Config { .. } => error,
-        other => {
-            Error::Deletion { id: id.clone(), message: other.to_string(), source: Some(Box::new(other)) }
-        }
+        other => Error::Deletion {
+            id: id.clone(),
+            message: other.to_string(),
+            source: Some(Box::new(other)),
+        },
     }
 }

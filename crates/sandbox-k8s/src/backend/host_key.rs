@@ -34,7 +34,9 @@ pub(super) async fn of(shared: &Shared, view: &PodView, known: &Known) -> Result
     }
     let probe = shared.probe()?;
     let deadline = Deadline::after(LEARN);
-    let learned = deadline.bound("learn the host key", learn(shared, view, probe, deadline)).await?;
+    let learned = deadline
+        .bound("learn the host key", learn(shared, view, probe, deadline))
+        .await?;
     let key = shared.known.pin(&view.uid, learned);
     if known.detached {
         keep(shared, view, &key).await;
@@ -55,23 +57,32 @@ async fn learn(
     loop {
         let answer = async {
             let stream = connector.trusted(&view.id, &view.uid, view.port).await?;
-            probe.host_key(stream, Deadline::after(ANSWER).min(deadline)).await
+            probe
+                .host_key(stream, Deadline::after(ANSWER).min(deadline))
+                .await
         };
         let error = match answer.await {
             Ok(key) => {
                 // Another Pod of the name is not what was asked.
                 return match follow.next(None).await? {
                     Some(now) if now.state != SandboxState::Ended => Ok(key),
-                    _ => Err(Error::NotFound { id: view.id.clone() }),
+                    _ => Err(Error::NotFound {
+                        id: view.id.clone(),
+                    }),
                 };
             }
             Err(error) => error,
         };
-        let state = follow.next(None).await?.map_or(SandboxState::Ended, |now| now.state);
+        let state = follow
+            .next(None)
+            .await?
+            .map_or(SandboxState::Ended, |now| now.state);
         if state == SandboxState::Ended || !error.is_unreachable() {
             return Err(error);
         }
-        if state == SandboxState::Running && running.get_or_insert_with(Instant::now).elapsed() >= grace {
+        if state == SandboxState::Running
+            && running.get_or_insert_with(Instant::now).elapsed() >= grace
+        {
             return Err(nobody_answers(view.port, grace, error));
         }
         tracing::debug!(sandbox.id = %view.id, %error, "its SSH server does not show its key yet");
@@ -82,7 +93,11 @@ async fn learn(
 /// For others; without it they learn it themselves.
 async fn keep(shared: &Shared, view: &PodView, key: &PublicKey) {
     let annotation = (labels::HOST_KEY, key.as_str());
-    match shared.caller().annotate(&view.id, &view.uid, annotation, Deadline::after(ASK)).await {
+    match shared
+        .caller()
+        .annotate(&view.id, &view.uid, annotation, Deadline::after(ASK))
+        .await
+    {
         Ok(changed) => {
             if let Some(view) = changed.and_then(|pod| of_ours(&pod)) {
                 shared.watch.wrote(view);

@@ -45,7 +45,11 @@ impl Via {
         let answer = tokio::time::timeout(ASK, keeps_image_volumes(caller, pod)).await;
         match answer {
             Ok(Ok(Some(keeps))) => {
-                let via = if keeps { InjectVia::ImageVolume } else { InjectVia::InitContainer };
+                let via = if keeps {
+                    InjectVia::ImageVolume
+                } else {
+                    InjectVia::InitContainer
+                };
                 tracing::debug!(?via, "how the SSH server is brought into Pods");
                 *self.lock() = Some(via);
                 via
@@ -90,21 +94,40 @@ async fn keeps_image_volumes(caller: &Caller, pod: &Pod) -> Result<Option<bool>>
         source: Some(source),
     };
     let body = serde_json::to_vec(pod).map_err(|error| lost(error.into()))?;
-    let params = PostParams { dry_run: true, field_manager: None };
+    let params = PostParams {
+        dry_run: true,
+        field_manager: None,
+    };
     let url = Pod::url_path(&(), Some(&caller.namespace));
-    let request = kube::core::Request::new(url).create(&params, body).map_err(|error| lost(error.into()))?;
-    let response = caller.send(request).await.map_err(|error| lost(error.into()))?;
+    let request = kube::core::Request::new(url)
+        .create(&params, body)
+        .map_err(|error| lost(error.into()))?;
+    let response = caller
+        .send(request)
+        .await
+        .map_err(|error| lost(error.into()))?;
     match response.status() {
         // A field that is not known is dropped, and a volume of no type is refused; or the field
         // is refused by name. Whatever else is refused says nothing of volumes.
         StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
-            let body = response.into_body().collect_bytes().await.map_err(|error| lost(error.into()))?;
+            let body = response
+                .into_body()
+                .collect_bytes()
+                .await
+                .map_err(|error| lost(error.into()))?;
             Ok(is_about_volumes(&body).then_some(false))
         }
         status if status.is_success() => {
-            let body = response.into_body().collect_bytes().await.map_err(|error| lost(error.into()))?;
+            let body = response
+                .into_body()
+                .collect_bytes()
+                .await
+                .map_err(|error| lost(error.into()))?;
             let stored: Pod = serde_json::from_slice(&body).map_err(|error| lost(error.into()))?;
-            let volumes = stored.spec.and_then(|spec| spec.volumes).unwrap_or_default();
+            let volumes = stored
+                .spec
+                .and_then(|spec| spec.volumes)
+                .unwrap_or_default();
             let ours = volumes.iter().find(|volume| volume.name == SERVER);
             Ok(Some(ours.is_some_and(|volume| volume.image.is_some())))
         }
@@ -125,7 +148,10 @@ impl super::Shared {
         let Some(trouble) = trouble.filter(|trouble| trouble.server_missing) else {
             return false;
         };
-        let by_volume = self.known.get(uid).is_some_and(|known| known.via == Some(InjectVia::ImageVolume));
+        let by_volume = self
+            .known
+            .get(uid)
+            .is_some_and(|known| known.via == Some(InjectVia::ImageVolume));
         if by_volume {
             self.via.failed(&trouble.message);
         }

@@ -51,19 +51,28 @@ impl AllKnown {
         if state.sandboxes.len() < FEW.max(state.looked * 2) {
             return;
         }
-        state.sandboxes.retain(|uid, (_, since)| since.elapsed() < KEPT || !is_over(uid));
+        state
+            .sandboxes
+            .retain(|uid, (_, since)| since.elapsed() < KEPT || !is_over(uid));
         state.looked = state.sandboxes.len();
     }
 
     pub(super) fn get(&self, uid: &Uid) -> Option<Known> {
-        self.lock().sandboxes.get(uid).map(|(known, _)| known.clone())
+        self.lock()
+            .sandboxes
+            .get(uid)
+            .map(|(known, _)| known.clone())
     }
 
     /// The latest of this id.
     pub(super) fn of(&self, id: &SandboxId) -> Option<(Uid, Known)> {
         let state = self.lock();
-        let same = state.sandboxes.iter().filter(|(_, (known, _))| known.id == *id);
-        same.max_by_key(|(_, (_, since))| *since).map(|(uid, (known, _))| (uid.clone(), known.clone()))
+        let same = state
+            .sandboxes
+            .iter()
+            .filter(|(_, (known, _))| known.id == *id);
+        same.max_by_key(|(_, (_, since))| *since)
+            .map(|(uid, (known, _))| (uid.clone(), known.clone()))
     }
 
     /// Pins a host key for an instance; one that was pinned stays.
@@ -108,13 +117,24 @@ mod tests {
         all.remember(Uid::new("stays"), one.clone(), is_over);
         for round in 0..20 {
             for number in 0..50 {
-                all.remember(Uid::new(format!("over-{round}-{number}")), one.clone(), is_over);
+                all.remember(
+                    Uid::new(format!("over-{round}-{number}")),
+                    one.clone(),
+                    is_over,
+                );
             }
             tokio::time::advance(KEPT).await;
         }
-        assert!(all.lock().sandboxes.len() <= 2 * FEW, "{}", all.lock().sandboxes.len());
+        assert!(
+            all.lock().sandboxes.len() <= 2 * FEW,
+            "{}",
+            all.lock().sandboxes.len()
+        );
         assert!(all.get(&Uid::new("stays")).is_some());
-        assert!(all.get(&Uid::new("over-19-49")).is_some(), "what has just ended can still be explained");
+        assert!(
+            all.get(&Uid::new("over-19-49")).is_some(),
+            "what has just ended can still be explained"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -124,9 +144,15 @@ mod tests {
             all.remember(Uid::new(uid), known("sbx-a"), |_| false);
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        assert_eq!(all.of(&"sbx-a".parse().unwrap()).unwrap().0.as_str(), "third");
+        assert_eq!(
+            all.of(&"sbx-a".parse().unwrap()).unwrap().0.as_str(),
+            "third"
+        );
         all.forget(&Uid::new("third"));
-        assert_eq!(all.of(&"sbx-a".parse().unwrap()).unwrap().0.as_str(), "second");
+        assert_eq!(
+            all.of(&"sbx-a".parse().unwrap()).unwrap().0.as_str(),
+            "second"
+        );
         assert!(all.of(&"sbx-b".parse().unwrap()).is_none());
     }
 }

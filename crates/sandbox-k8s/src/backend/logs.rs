@@ -17,7 +17,11 @@ use crate::watch::ASK;
 const TOLD_LATE: Duration = Duration::from_secs(12);
 const PAUSE: Duration = Duration::from_millis(250);
 
-pub(super) async fn logs(shared: &Shared, id: &SandboxId, options: LogOptions) -> Result<LogStream> {
+pub(super) async fn logs(
+    shared: &Shared,
+    id: &SandboxId,
+    options: LogOptions,
+) -> Result<LogStream> {
     let caller = shared.caller();
     let request = caller.log(id, options.tail_lines, options.follow)?;
     let (begun, deadline) = (Instant::now(), Deadline::after(ASK));
@@ -25,13 +29,17 @@ pub(super) async fn logs(shared: &Shared, id: &SandboxId, options: LogOptions) -
         let refused = match caller.open(request.clone(), deadline).await {
             Ok(response) => {
                 let pieces = response.into_body().into_data_stream();
-                return Ok(Box::pin(pieces.map(|piece| piece.map_err(|error| unread(error.to_string())))));
+                return Ok(Box::pin(
+                    pieces.map(|piece| piece.map_err(|error| unread(error.to_string()))),
+                ));
             }
             Err(refused) => refused,
         };
         match refused.code {
             Some(404) => return Err(Error::NotFound { id: id.clone() }),
-            Some(400) if is_about_to_run(&refused) && begun.elapsed() < TOLD_LATE => sleep(PAUSE).await,
+            Some(400) if is_about_to_run(&refused) && begun.elapsed() < TOLD_LATE => {
+                sleep(PAUSE).await
+            }
             Some(401 | 403) if refused.is_final() => return Err(denied(shared, &refused)),
             Some(401 | 403) if deadline.remaining() > PAUSE => {
                 sleep(refused.wait().unwrap_or(PAUSE).min(deadline.remaining())).await;
@@ -44,7 +52,9 @@ pub(super) async fn logs(shared: &Shared, id: &SandboxId, options: LogOptions) -
 /// Nothing stands in its way, as far as is known.
 fn is_about_to_run(refused: &Refused) -> bool {
     let said = refused.to_string();
-    ["ContainerCreating", "PodInitializing"].iter().any(|reason| said.ends_with(reason))
+    ["ContainerCreating", "PodInitializing"]
+        .iter()
+        .any(|reason| said.ends_with(reason))
 }
 
 fn denied(shared: &Shared, refused: &Refused) -> Error {
@@ -56,12 +66,24 @@ fn denied(shared: &Shared, refused: &Refused) -> Error {
         id: None,
         attempt: 0,
     };
-    match classify::classify(&about, &Answer { code: refused.code, ..Answer::default() }) {
+    match classify::classify(
+        &about,
+        &Answer {
+            code: refused.code,
+            ..Answer::default()
+        },
+    ) {
         Next::Denied(error) | Next::Permanent(error) => error,
         _ => unread(refused.to_string()),
     }
 }
 
 fn unread(message: String) -> Error {
-    Error::Backend { backend: BACKEND, operation: "read a log", message, transient: true, source: None }
+    Error::Backend {
+        backend: BACKEND,
+        operation: "read a log",
+        message,
+        transient: true,
+        source: None,
+    }
 }

@@ -20,9 +20,9 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use sandbox_core::{
-    Access, Capabilities, Check, Deadline, DeleteOptions, Diagnosis, Endpoint, Error, EventStream, Freshness,
-    HostKeyProbe, ListFilter, LogOptions, LogStream, Result, SandboxBackend, SandboxId, SandboxInfo,
-    SandboxSpec, SweepOptions, SweepReport, Uid,
+    Access, Capabilities, Check, Deadline, DeleteOptions, Diagnosis, Endpoint, Error, EventStream,
+    Freshness, HostKeyProbe, ListFilter, LogOptions, LogStream, Result, SandboxBackend, SandboxId,
+    SandboxInfo, SandboxSpec, SweepOptions, SweepReport, Uid,
 };
 
 use crate::call::Caller;
@@ -64,9 +64,14 @@ impl KubernetesBackend {
     ///
     /// The namespace is that of the options, else that of the client.
     pub fn new(client: Client, options: KubernetesOptions) -> Self {
-        let namespace = options.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+        let namespace = options
+            .namespace
+            .clone()
+            .unwrap_or_else(|| client.default_namespace().to_owned());
         let caller = Arc::new(Caller::new(client, namespace));
-        let lease = options.owner_lease.map(|lasts| Keeper::new(Arc::clone(&caller), lasts));
+        let lease = options
+            .owner_lease
+            .map(|lasts| Keeper::new(Arc::clone(&caller), lasts));
         let watch = Arc::new(Watch::new(caller, lease.is_some()));
         let learned = Arc::new(Learned::new(&options));
         let shared = Shared {
@@ -78,7 +83,9 @@ impl KubernetesBackend {
             learned,
             probe: OnceLock::new(),
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Learns the host keys of images' own SSH servers with this; needed for
@@ -128,11 +135,15 @@ impl Shared {
     }
 
     fn remember(&self, uid: Uid, known: Known) {
-        self.known.remember(uid, known, |uid| self.watch.is_over(uid));
+        self.known
+            .remember(uid, known, |uid| self.watch.is_over(uid));
     }
 
     async fn find(&self, id: &SandboxId) -> Result<Arc<PodView>> {
-        self.watch.find(id).await?.ok_or_else(|| Error::NotFound { id: id.clone() })
+        self.watch
+            .find(id)
+            .await?
+            .ok_or_else(|| Error::NotFound { id: id.clone() })
     }
 
     /// The keys of a sandbox: those that it was made with here, or those that its maker stored.
@@ -140,11 +151,20 @@ impl Shared {
         if let Some(known) = self.known.get(&view.uid) {
             return Ok(known);
         }
-        let stored = self.caller().get::<Secret>(&view.id, Deadline::after(ASK)).await?;
-        let Some((stored, _)) = stored else { return Err(Error::NotFound { id: view.id.clone() }) };
+        let stored = self
+            .caller()
+            .get::<Secret>(&view.id, Deadline::after(ASK))
+            .await?;
+        let Some((stored, _)) = stored else {
+            return Err(Error::NotFound {
+                id: view.id.clone(),
+            });
+        };
         let keys = secret::read(&stored, &view.id)?;
         if !labels::secret_of(&stored).is_ok_and(|(_, uid)| uid == view.owner) {
-            return Err(Error::NotFound { id: view.id.clone() });
+            return Err(Error::NotFound {
+                id: view.id.clone(),
+            });
         }
         let known = Known {
             id: view.id.clone(),
@@ -187,14 +207,22 @@ impl SandboxBackend for KubernetesBackend {
             Freshness::Cached => self.shared.watch.find(id).await?,
             Freshness::Latest => self.shared.watch.ask(id).await?,
         };
-        view.map(|view| view.info()).ok_or_else(|| Error::NotFound { id: id.clone() })
+        view.map(|view| view.info())
+            .ok_or_else(|| Error::NotFound { id: id.clone() })
     }
 
     async fn list(&self, filter: ListFilter) -> Result<Vec<SandboxInfo>> {
         let all = self.shared.watch.all().await?;
-        let mut found: Vec<_> =
-            all.iter().filter(|view| filter.matches(&view.labels)).map(|view| view.info()).collect();
-        found.sort_by(|a, b| a.created_at.cmp(&b.created_at).then_with(|| a.id.cmp(&b.id)));
+        let mut found: Vec<_> = all
+            .iter()
+            .filter(|view| filter.matches(&view.labels))
+            .map(|view| view.info())
+            .collect();
+        found.sort_by(|a, b| {
+            a.created_at
+                .cmp(&b.created_at)
+                .then_with(|| a.id.cmp(&b.id))
+        });
         Ok(found)
     }
 
@@ -251,6 +279,8 @@ impl SandboxBackend for KubernetesBackend {
 
 impl fmt::Debug for KubernetesBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KubernetesBackend").field("namespace", &self.namespace()).finish_non_exhaustive()
+        f.debug_struct("KubernetesBackend")
+            .field("namespace", &self.namespace())
+            .finish_non_exhaustive()
     }
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use futures_util::stream::{self, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use sandbox_core::{
-    Deadline, Diagnosis, Error, EventStream, LogOptions, Result, SandboxEvent, SandboxEventKind, SandboxId,
-    SandboxInfo, SandboxState,
+    Deadline, Diagnosis, Error, EventStream, LogOptions, Result, SandboxEvent, SandboxEventKind,
+    SandboxId, SandboxInfo, SandboxState,
 };
 use tokio::time::Instant;
 
@@ -90,7 +90,8 @@ impl Story {
         let told = events_since(self.seen.as_deref(), &view, now);
         self.over = told.iter().any(|event| event.kind.is_final());
         self.pulling.look(&view);
-        self.shared.learn_of_volumes(&view.uid, view.trouble.as_ref());
+        self.shared
+            .learn_of_volumes(&view.uid, view.trouble.as_ref());
         match &view.trouble {
             Some(trouble) => self.trouble(trouble),
             None => self.comes_on(),
@@ -101,8 +102,14 @@ impl Story {
 
     /// Until when what stands in its way may go away.
     fn patience(&self) -> Option<Instant> {
-        let view = self.seen.as_ref().filter(|view| view.state == SandboxState::Pending)?;
-        let limit = view.trouble.as_ref().map_or(self.grace, |trouble| trouble.patience.limit(self.grace));
+        let view = self
+            .seen
+            .as_ref()
+            .filter(|view| view.state == SandboxState::Pending)?;
+        let limit = view
+            .trouble
+            .as_ref()
+            .map_or(self.grace, |trouble| trouble.patience.limit(self.grace));
         self.troubled?.checked_add(limit)
     }
 
@@ -146,7 +153,11 @@ impl Story {
     fn lost_patience(&mut self) -> Vec<Result<SandboxEvent>> {
         self.over = true;
         let message = self.words.take().unwrap_or_default();
-        vec![Ok(event(SystemTime::now(), SandboxEventKind::Failed, &message))]
+        vec![Ok(event(
+            SystemTime::now(),
+            SandboxEventKind::Failed,
+            &message,
+        ))]
     }
 }
 
@@ -172,11 +183,18 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
         (None, _) => "it has no machine yet".into(),
     };
     let deadline = Deadline::after(TAIL_WAIT);
-    let asked = tokio::join!(shared.caller().events_of(&view.uid, deadline), tail(shared, &view));
+    let asked = tokio::join!(
+        shared.caller().events_of(&view.uid, deadline),
+        tail(shared, &view)
+    );
     diagnosis.events = events_since(None, &view, SystemTime::now());
     match asked.0 {
-        Ok(more) => diagnosis.events.extend(more.iter().filter_map(cluster_event)),
-        Err(error) => tracing::debug!(sandbox.id = %id, %error, "the cluster's events cannot be read"),
+        Ok(more) => diagnosis
+            .events
+            .extend(more.iter().filter_map(cluster_event)),
+        Err(error) => {
+            tracing::debug!(sandbox.id = %id, %error, "the cluster's events cannot be read")
+        }
     }
     diagnosis.events.sort_by_key(|event| event.at);
     if view.state == SandboxState::Pending
@@ -228,16 +246,26 @@ pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Re
     let not_found = || Error::NotFound { id: id.clone() };
     let found = shared.caller().get::<Pod>(id, Deadline::after(ASK)).await?;
     let (pod, now) = found.ok_or_else(not_found)?;
-    let view = of_ours(&pod).filter(|view| view.state != SandboxState::Ended).ok_or_else(not_found)?;
+    let view = of_ours(&pod)
+        .filter(|view| view.state != SandboxState::Ended)
+        .ok_or_else(not_found)?;
     // Nobody's clock counts but the API server's; ours stands in where a proxy took it away.
     let now = now.unwrap_or_else(SystemTime::now);
     // Never shorter: its server does not take life back either.
-    if now.checked_add(ttl).is_some_and(|until| until <= view.ends.soft) {
+    if now
+        .checked_add(ttl)
+        .is_some_and(|until| until <= view.ends.soft)
+    {
         return Ok(view.info());
     }
     let after = labels::extended(&view.ends, view.created_at, now, ttl);
-    let changed = shared.caller().annotate(id, &view.uid, (ENDS_AFTER, &after), Deadline::after(ASK)).await?;
-    let view = changed.and_then(|pod| of_ours(&pod)).ok_or_else(not_found)?;
+    let changed = shared
+        .caller()
+        .annotate(id, &view.uid, (ENDS_AFTER, &after), Deadline::after(ASK))
+        .await?;
+    let view = changed
+        .and_then(|pod| of_ours(&pod))
+        .ok_or_else(not_found)?;
     let info = view.info();
     let ends = view.state == SandboxState::Ended;
     shared.watch.wrote(view);
@@ -246,5 +274,9 @@ pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Re
 }
 
 fn event(at: SystemTime, kind: SandboxEventKind, message: &str) -> SandboxEvent {
-    SandboxEvent { at, kind, message: message.to_owned() }
+    SandboxEvent {
+        at,
+        kind,
+        message: message.to_owned(),
+    }
 }

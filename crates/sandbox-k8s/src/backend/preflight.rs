@@ -50,7 +50,9 @@ pub(super) async fn preflight(shared: &Arc<Shared>, spec: SandboxSpec) -> Vec<Ch
     }
     checks.push(clock(shared));
     checks.push(namespace(shared).await);
-    let rights = stream::iter(rights(shared)).map(|right| allowed(shared, right)).buffered(AT_ONCE);
+    let rights = stream::iter(rights(shared))
+        .map(|right| allowed(shared, right))
+        .buffered(AT_ONCE);
     let rights = rights.collect::<Vec<_>>().await;
     let transport = transport::transport(shared.options.transport, &rights, &grant(shared));
     checks.extend(rights);
@@ -84,7 +86,9 @@ fn clock(shared: &Shared) -> Check {
         return Check::skipped(NAME, "the API server does not say what time it is");
     };
     let now = SystemTime::now();
-    let apart = now.duration_since(theirs).unwrap_or_else(|ahead| ahead.duration());
+    let apart = now
+        .duration_since(theirs)
+        .unwrap_or_else(|ahead| ahead.duration());
     if apart <= SKEW {
         return Check::passed(NAME, "this machine and the API server agree");
     }
@@ -115,28 +119,46 @@ async fn namespace(shared: &Shared) -> Check {
                     .mended_by("set SANDBOX_SECURITY_PROFILE=restricted, or use another namespace"),
                 None => Check::warning(check, detail).mended_by(format!(
                     "kubectl label namespace {name} {ENFORCED}={}",
-                    if ours == "restricted" { ours } else { "baseline" }
+                    if ours == "restricted" {
+                        ours
+                    } else {
+                        "baseline"
+                    }
                 )),
                 Some(_) => Check::passed(check, detail),
             }
         }
         Err(Error::Config { message }) if message.starts_with(NO_NAMESPACE) => {
             let near = shared.caller().nearest_namespace().await;
-            let hint = near.map(|near| format!(": did you mean {near}?")).unwrap_or_default();
-            Check::failed(check, format!("{NO_NAMESPACE} {name}{hint}"))
-                .mended_by(format!("kubectl create namespace {name}, or set SANDBOX_NAMESPACE"))
+            let hint = near
+                .map(|near| format!(": did you mean {near}?"))
+                .unwrap_or_default();
+            Check::failed(check, format!("{NO_NAMESPACE} {name}{hint}")).mended_by(format!(
+                "kubectl create namespace {name}, or set SANDBOX_NAMESPACE"
+            ))
         }
         Err(Error::Backend { message, .. }) if message.starts_with(NO_RIGHT) => Check::skipped(
             check,
-            format!("{name}: its labels cannot be read (get namespaces), which sandboxes do not need"),
+            format!(
+                "{name}: its labels cannot be read (get namespaces), which sandboxes do not need"
+            ),
         ),
-        Err(error) => Check::skipped(check, format!("{name}: its labels cannot be read: {}", told(&error))),
+        Err(error) => Check::skipped(
+            check,
+            format!("{name}: its labels cannot be read: {}", told(&error)),
+        ),
     }
 }
 
 /// What `deploy/rbac.yaml` gives.
 fn rights(shared: &Shared) -> Vec<Right> {
-    let right = |verb, resource, part, only| Right { verb, group: "", resource, part, only };
+    let right = |verb, resource, part, only| Right {
+        verb,
+        group: "",
+        resource,
+        part,
+        only,
+    };
     let mut rights: Vec<Right> = ["create", "get", "list", "watch", "delete"]
         .map(|verb| right(verb, "pods", "", None))
         .into_iter()
@@ -145,19 +167,31 @@ fn rights(shared: &Shared) -> Vec<Right> {
     rights.push(right("patch", "pods", "", Some("`extend` fails")));
     let forward = match shared.options.transport {
         Transport::Direct => Some("Pods are reached by their address only"),
-        Transport::Auto => Some("Pods are reached by their address only, which needs a route to them"),
+        Transport::Auto => {
+            Some("Pods are reached by their address only, which needs a route to them")
+        }
         _ => None,
     };
     rights.extend(["get", "create"].map(|verb| right(verb, "pods", "portforward", forward)));
-    rights.push(right("get", "pods", "log", Some("failures are told without the server's last words")));
+    rights.push(right(
+        "get",
+        "pods",
+        "log",
+        Some("failures are told without the server's last words"),
+    ));
     for verb in ["list", "watch"] {
-        rights.push(right(verb, "events", "", Some("failures are told without the cluster's events")));
+        rights.push(right(
+            verb,
+            "events",
+            "",
+            Some("failures are told without the cluster's events"),
+        ));
     }
     if shared.lease.is_some() {
-        rights.extend(
-            ["create", "patch", "list", "delete"]
-                .map(|verb| Right { group: "coordination.k8s.io", ..right(verb, "leases", "", None) }),
-        );
+        rights.extend(["create", "patch", "list", "delete"].map(|verb| Right {
+            group: "coordination.k8s.io",
+            ..right(verb, "leases", "", None)
+        }));
     }
     rights
 }
@@ -170,7 +204,11 @@ fn grant(shared: &Shared) -> String {
 
 /// Asks by a SelfSubjectAccessReview, which everybody may.
 async fn allowed(shared: &Shared, right: Right) -> Check {
-    let part = if right.part.is_empty() { String::new() } else { format!("/{}", right.part) };
+    let part = if right.part.is_empty() {
+        String::new()
+    } else {
+        format!("/{}", right.part)
+    };
     let name = format!("{} {}{part}", right.verb, right.resource);
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let attributes = ResourceAttributes {
@@ -182,13 +220,18 @@ async fn allowed(shared: &Shared, right: Right) -> Check {
         ..ResourceAttributes::default()
     };
     let review = SelfSubjectAccessReview {
-        spec: SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() },
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(attributes),
+            ..Default::default()
+        },
         ..SelfSubjectAccessReview::default()
     };
     let answer: Result<SelfSubjectAccessReview> = match serde_json::to_vec(&review) {
         Ok(body) => {
             let url = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-            let request = Request::post(url).header(CONTENT_TYPE, "application/json").body(body);
+            let request = Request::post(url)
+                .header(CONTENT_TYPE, "application/json")
+                .body(body);
             send(shared, request, "create", "selfsubjectaccessreviews").await
         }
         Err(source) => Err(unsendable(source)),
@@ -237,8 +280,17 @@ async fn send<T: DeserializeOwned>(
 ) -> Result<T> {
     let request = request.map_err(unsendable)?;
     // A review changes nothing, so that it may be asked again.
-    let ask = Ask { intent: Intent::Read, verb, resource, id: None };
-    Ok(shared.caller().read(&ask, &request, Deadline::after(ASK)).await?.0)
+    let ask = Ask {
+        intent: Intent::Read,
+        verb,
+        resource,
+        id: None,
+    };
+    Ok(shared
+        .caller()
+        .read(&ask, &request, Deadline::after(ASK))
+        .await?
+        .0)
 }
 
 /// An error with its causes, in one sentence.

@@ -28,8 +28,13 @@ const LASTS: Duration = Duration::from_secs(290);
 const TOLD: [&str; 4] = ["Failed", "BackOff", "FailedScheduling", "ErrImageNeverPull"];
 /// Warnings of what has to be done before the first container can begin. Others, such as
 /// `DNSConfigForming`, say what could be better, and a Pod starts all the same.
-const BLOCKING: [&str; 5] =
-    ["FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "NetworkNotReady"];
+const BLOCKING: [&str; 5] = [
+    "FailedMount",
+    "FailedAttachVolume",
+    "FailedMapVolume",
+    "FailedCreatePodSandBox",
+    "NetworkNotReady",
+];
 /// Before an event watch that has ended, or could not be begun, is begun again.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -67,12 +72,18 @@ const ALL: &str = "0";
 
 impl Pulling {
     pub(super) fn of(watch: Arc<Watch>, uid: Uid) -> Self {
-        Self { watch, uid, state: State::Off, version: ALL.to_owned() }
+        Self {
+            watch,
+            uid,
+            state: State::Off,
+            version: ALL.to_owned(),
+        }
     }
 
     /// Takes note of how far the Pod has come.
     pub(super) fn look(&mut self, view: &PodView) {
-        let waits = view.state == SandboxState::Pending && view.scheduled.is_some() && !view.deleting;
+        let waits =
+            view.state == SandboxState::Pending && view.scheduled.is_some() && !view.deleting;
         match &self.state {
             _ if !waits => self.state = State::Off,
             State::Off => self.state = State::Due(Instant::now() + SLOW),
@@ -126,12 +137,21 @@ impl Pulling {
     }
 
     fn listen(&self) -> Pin<Box<dyn Stream<Item = Result<Vec<u8>, Refused>> + Send>> {
-        let (watch, uid, version) = (Arc::clone(&self.watch), self.uid.clone(), self.version.clone());
+        let (watch, uid, version) = (
+            Arc::clone(&self.watch),
+            self.uid.clone(),
+            self.version.clone(),
+        );
         let begun = stream::once(async move {
-            let body = watch.caller.watch_events_of(&uid, &version, LASTS, Deadline::after(ASK)).await?;
+            let body = watch
+                .caller
+                .watch_events_of(&uid, &version, LASTS, Deadline::after(ASK))
+                .await?;
             let lines = Lines::new(body.into_data_stream());
             // One that is cut is begun again, as one that has ended.
-            Ok(stream::unfold(lines, |mut lines| async { Some((Ok(lines.next().await.ok()??), lines)) }))
+            Ok(stream::unfold(lines, |mut lines| async {
+                Some((Ok(lines.next().await.ok()??), lines))
+            }))
         });
         Box::pin(begun.flat_map(|begun| match begun {
             Ok(lines) => lines.left_stream(),
@@ -150,7 +170,11 @@ fn said(event: &Event) -> Option<Said> {
         return None;
     }
     let told = cluster_event(event)?;
-    Some(if BLOCKING.contains(&reason) { Said::Obstacle(told) } else { Said::Remark(told) })
+    Some(if BLOCKING.contains(&reason) {
+        Said::Obstacle(told)
+    } else {
+        Said::Remark(told)
+    })
 }
 
 #[cfg(test)]
@@ -172,13 +196,33 @@ mod tests {
             None => ("nothing", None),
         };
         for (type_, reason, expected) in [
-            ("Normal", "Pulling", ("progress", Some(SandboxEventKind::Pulling))),
+            (
+                "Normal",
+                "Pulling",
+                ("progress", Some(SandboxEventKind::Pulling)),
+            ),
             ("Normal", "Pulled", ("progress", None)),
             ("Normal", "SuccessfulAttachVolume", ("progress", None)),
-            ("Warning", "FailedMount", ("obstacle", Some(SandboxEventKind::Warning))),
-            ("Warning", "FailedCreatePodSandBox", ("obstacle", Some(SandboxEventKind::Warning))),
-            ("Warning", "DNSConfigForming", ("remark", Some(SandboxEventKind::Warning))),
-            ("Warning", "Unhealthy", ("remark", Some(SandboxEventKind::Warning))),
+            (
+                "Warning",
+                "FailedMount",
+                ("obstacle", Some(SandboxEventKind::Warning)),
+            ),
+            (
+                "Warning",
+                "FailedCreatePodSandBox",
+                ("obstacle", Some(SandboxEventKind::Warning)),
+            ),
+            (
+                "Warning",
+                "DNSConfigForming",
+                ("remark", Some(SandboxEventKind::Warning)),
+            ),
+            (
+                "Warning",
+                "Unhealthy",
+                ("remark", Some(SandboxEventKind::Warning)),
+            ),
             // The Pod's status tells these as well.
             ("Warning", "Failed", ("nothing", None)),
             ("Warning", "FailedScheduling", ("nothing", None)),

@@ -21,28 +21,47 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
     let caller = shared.caller();
     let selector = labels::selector();
     // The Secrets first: a sandbox that is made in between has its Pod in the second list.
-    let (secrets, _) = caller.list::<Secret>(&selector, Deadline::after(ASK)).await?;
+    let (secrets, _) = caller
+        .list::<Secret>(&selector, Deadline::after(ASK))
+        .await?;
     let (pods, now) = caller.list::<Pod>(&selector, Deadline::after(ASK)).await?;
     let mut report = SweepReport::default();
     for view in pods.iter().filter_map(of_ours) {
-        let Some(reason) = reap::over(&view, now) else { continue };
+        let Some(reason) = reap::over(&view, now) else {
+            continue;
+        };
         let removed = match options.dry_run {
             true => Ok(true),
             false => remove(shared, &view, &secrets).await,
         };
         note(&mut report, &view.id, reason, removed);
     }
-    let gone: HashSet<_> = report.removed.iter().map(|swept| swept.id.clone()).collect();
-    report.removed.extend(unowned(shared, &secrets, &gone, options.dry_run).await?);
+    let gone: HashSet<_> = report
+        .removed
+        .iter()
+        .map(|swept| swept.id.clone())
+        .collect();
+    report
+        .removed
+        .extend(unowned(shared, &secrets, &gone, options.dry_run).await?);
     for (id, uid) in orphans(shared, &secrets, now).await? {
         if gone.contains(&id) {
             continue;
         }
         let removed = match options.dry_run {
             true => Ok(true),
-            false => caller.delete::<Secret>(&id, &uid, None, Deadline::after(ASK)).await,
+            false => {
+                caller
+                    .delete::<Secret>(&id, &uid, None, Deadline::after(ASK))
+                    .await
+            }
         };
-        note(&mut report, &id, "its keys were left without a Pod", removed);
+        note(
+            &mut report,
+            &id,
+            "its keys were left without a Pod",
+            removed,
+        );
     }
     Ok(report)
 }
@@ -51,22 +70,33 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
 /// version.
 async fn remove(shared: &Shared, view: &PodView, secrets: &[Secret]) -> Result<bool> {
     let (caller, deadline) = (shared.caller(), Deadline::after(ASK));
-    if !caller.delete::<Pod>(&view.id, &view.uid, Some(&view.resource_version), deadline).await? {
+    if !caller
+        .delete::<Pod>(&view.id, &view.uid, Some(&view.resource_version), deadline)
+        .await?
+    {
         return Ok(false);
     }
     shared.watch.deleting(&view.uid);
     shared.known.forget(&view.uid);
     if secrets.iter().any(|secret| is_owner(secret, view)) {
-        caller.delete::<Secret>(&view.id, &view.owner, None, deadline).await?;
+        caller
+            .delete::<Secret>(&view.id, &view.owner, None, deadline)
+            .await?;
     }
     Ok(true)
 }
 
 fn note(report: &mut SweepReport, id: &SandboxId, reason: &str, removed: Result<bool>) {
     match removed {
-        Ok(true) => report.removed.push(Swept { id: id.clone(), reason: reason.to_owned() }),
+        Ok(true) => report.removed.push(Swept {
+            id: id.clone(),
+            reason: reason.to_owned(),
+        }),
         Ok(false) => {}
-        Err(error) => report.failed.push(Unswept { id: id.clone(), error: error.to_string() }),
+        Err(error) => report.failed.push(Unswept {
+            id: id.clone(),
+            error: error.to_string(),
+        }),
     }
 }
 
@@ -78,8 +108,14 @@ async fn orphans(
     now: Option<SystemTime>,
 ) -> Result<Vec<(SandboxId, Uid)>> {
     let is_old = |secret: &Secret| {
-        let created = secret.metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));
-        created.and_then(|created| now?.duration_since(created).ok()).is_some_and(|age| age >= ORPHAN_AGE)
+        let created = secret
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|time| SystemTime::from(time.0));
+        created
+            .and_then(|created| now?.duration_since(created).ok())
+            .is_some_and(|age| age >= ORPHAN_AGE)
     };
     let mut old: Vec<_> = secrets
         .iter()
@@ -89,8 +125,13 @@ async fn orphans(
     if old.is_empty() {
         return Ok(old);
     }
-    let (all, _) = shared.caller().list::<Pod>("", Deadline::after(ASK)).await?;
-    let owners = all.iter().flat_map(|pod| pod.metadata.owner_references.iter().flatten());
+    let (all, _) = shared
+        .caller()
+        .list::<Pod>("", Deadline::after(ASK))
+        .await?;
+    let owners = all
+        .iter()
+        .flat_map(|pod| pod.metadata.owner_references.iter().flatten());
     let owners: HashSet<&str> = owners.map(|owner| owner.uid.as_str()).collect();
     old.retain(|(_, uid)| !owners.contains(uid.as_str()));
     Ok(old)
@@ -110,7 +151,10 @@ async fn unowned(
 ) -> Result<Vec<Swept>> {
     let owner = |secret: &Secret| {
         let owners = secret.metadata.owner_references.iter().flatten();
-        owners.filter(|owner| owner.kind == "Lease").map(|owner| Uid::new(&*owner.uid)).next()
+        owners
+            .filter(|owner| owner.kind == "Lease")
+            .map(|owner| Uid::new(&*owner.uid))
+            .next()
     };
     let owned: Vec<_> = secrets
         .iter()
@@ -127,7 +171,14 @@ async fn unowned(
         }
     };
     let of_expired = |lease: &Uid| expired.iter().any(|(_, uid)| uid == lease);
-    let ids =
-        owned.into_iter().filter(|(id, lease)| of_expired(lease) && !gone.contains(id)).map(|(id, _)| id);
-    Ok(ids.map(|id| Swept { id, reason: "its maker is gone: the Lease has expired".to_owned() }).collect())
+    let ids = owned
+        .into_iter()
+        .filter(|(id, lease)| of_expired(lease) && !gone.contains(id))
+        .map(|(id, _)| id);
+    Ok(ids
+        .map(|id| Swept {
+            id,
+            reason: "its maker is gone: the Lease has expired".to_owned(),
+        })
+        .collect())
 }

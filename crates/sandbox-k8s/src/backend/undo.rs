@@ -30,7 +30,11 @@ pub(super) enum Stored {
 impl Stored {
     /// What to look for once more, later.
     fn again(&self) -> Self {
-        if matches!(self, Self::Perhaps) { Self::Perhaps } else { Self::No }
+        if matches!(self, Self::Perhaps) {
+            Self::Perhaps
+        } else {
+            Self::No
+        }
     }
 }
 
@@ -82,7 +86,10 @@ impl Undo {
             self.shared.known.forget(uid);
             self.shared.watch.deleting(uid);
         }
-        let (pod, secret) = tokio::join!(self.remove::<Pod>(&self.pod), self.remove::<Secret>(&self.secret));
+        let (pod, secret) = tokio::join!(
+            self.remove::<Pod>(&self.pod),
+            self.remove::<Secret>(&self.secret)
+        );
         for (stored, error) in [(&self.pod, pod.err()), (&self.secret, secret.err())] {
             let Some(error) = error else { continue };
             if matches!(stored, Stored::Perhaps) && !error.is_retryable() {
@@ -104,10 +111,15 @@ impl Undo {
             Stored::No => return Ok(()),
             Stored::As(uid) => uid.clone(),
             Stored::Perhaps => match caller.get::<K>(&self.id, deadline).await? {
-                Some((found, _)) if labels::is_from(found.meta(), &self.nonce) => uid_of(&found, &self.id)?,
+                Some((found, _)) if labels::is_from(found.meta(), &self.nonce) => {
+                    uid_of(&found, &self.id)?
+                }
                 _ => return Ok(()),
             },
         };
-        caller.delete::<K>(&self.id, &uid, None, deadline).await.map(|_| ())
+        caller
+            .delete::<K>(&self.id, &uid, None, deadline)
+            .await
+            .map(|_| ())
     }
 }

@@ -10,8 +10,15 @@ pub(crate) struct About {
     pub(crate) resource: &'static str,
 }
 
-const RESOURCES: [&str; 7] =
-    ["pods", "secrets", "events", "leases", "namespaces", "nodes", "selfsubjectaccessreviews"];
+const RESOURCES: [&str; 7] = [
+    "pods",
+    "secrets",
+    "events",
+    "leases",
+    "namespaces",
+    "nodes",
+    "selfsubjectaccessreviews",
+];
 const SUBRESOURCES: [(&str, &str); 2] = [("log", "pods/log"), ("portforward", "pods/portforward")];
 const OTHER: &str = "other";
 
@@ -31,13 +38,24 @@ impl About {
         };
         let named = after.len() > 1;
         let resource = match after {
-            [_, _, sub] => SUBRESOURCES.iter().find(|(name, _)| name == sub).map(|(_, whole)| *whole),
+            [_, _, sub] => SUBRESOURCES
+                .iter()
+                .find(|(name, _)| name == sub)
+                .map(|(_, whole)| *whole),
             [kind, ..] => RESOURCES.iter().find(|name| *name == kind).copied(),
-            [] => parts.first().filter(|first| **first == "version").map(|_| "version"),
+            [] => parts
+                .first()
+                .filter(|first| **first == "version")
+                .map(|_| "version"),
         };
-        let watches =
-            request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"));
-        Self { verb: verb(request.method(), named, watches), resource: resource.unwrap_or(OTHER) }
+        let watches = request
+            .uri()
+            .query()
+            .is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"));
+        Self {
+            verb: verb(request.method(), named, watches),
+            resource: resource.unwrap_or(OTHER),
+        }
     }
 
     /// Begins to count it and to take its time.
@@ -83,24 +101,54 @@ mod tests {
     #[test]
     fn a_request_is_about_what_rbac_says() {
         let pods = "/api/v1/namespaces/pods/pods";
-        assert_eq!(of(Method::GET, &format!("{pods}?labelSelector=a%3Db")), ("list", "pods"));
-        assert_eq!(of(Method::GET, &format!("{pods}?&watch=true&timeoutSeconds=9")), ("watch", "pods"));
+        assert_eq!(
+            of(Method::GET, &format!("{pods}?labelSelector=a%3Db")),
+            ("list", "pods")
+        );
+        assert_eq!(
+            of(Method::GET, &format!("{pods}?&watch=true&timeoutSeconds=9")),
+            ("watch", "pods")
+        );
         assert_eq!(of(Method::GET, &format!("{pods}/secrets")), ("get", "pods"));
-        assert_eq!(of(Method::GET, &format!("{pods}/x/log?follow=true")), ("get", "pods/log"));
-        assert_eq!(of(Method::GET, &format!("{pods}/x/portforward")), ("get", "pods/portforward"));
-        assert_eq!(of(Method::POST, "/api/v1/namespaces/n/secrets?"), ("create", "secrets"));
-        assert_eq!(of(Method::DELETE, "/api/v1/namespaces/n/secrets/x"), ("delete", "secrets"));
+        assert_eq!(
+            of(Method::GET, &format!("{pods}/x/log?follow=true")),
+            ("get", "pods/log")
+        );
+        assert_eq!(
+            of(Method::GET, &format!("{pods}/x/portforward")),
+            ("get", "pods/portforward")
+        );
+        assert_eq!(
+            of(Method::POST, "/api/v1/namespaces/n/secrets?"),
+            ("create", "secrets")
+        );
+        assert_eq!(
+            of(Method::DELETE, "/api/v1/namespaces/n/secrets/x"),
+            ("delete", "secrets")
+        );
         let leases = "/apis/coordination.k8s.io/v1/namespaces/n/leases/x";
         assert_eq!(of(Method::PATCH, leases), ("patch", "leases"));
-        assert_eq!(of(Method::GET, "/api/v1/namespaces"), ("list", "namespaces"));
-        assert_eq!(of(Method::GET, "/api/v1/namespaces/n"), ("get", "namespaces"));
+        assert_eq!(
+            of(Method::GET, "/api/v1/namespaces"),
+            ("list", "namespaces")
+        );
+        assert_eq!(
+            of(Method::GET, "/api/v1/namespaces/n"),
+            ("get", "namespaces")
+        );
         let review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-        assert_eq!(of(Method::POST, review), ("create", "selfsubjectaccessreviews"));
+        assert_eq!(
+            of(Method::POST, review),
+            ("create", "selfsubjectaccessreviews")
+        );
     }
 
     #[test]
     fn what_is_not_known_is_no_label_of_its_own() {
-        assert_eq!(of(Method::GET, "/api/v1/namespaces/n/widgets/x"), ("get", "other"));
+        assert_eq!(
+            of(Method::GET, "/api/v1/namespaces/n/widgets/x"),
+            ("get", "other")
+        );
         assert_eq!(of(Method::GET, "/"), ("list", "other"));
         assert_eq!(of(Method::OPTIONS, "/api"), ("other", "other"));
     }

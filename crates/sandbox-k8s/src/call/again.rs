@@ -41,8 +41,22 @@ mod tests {
         let seconds = Duration::from_secs;
         let error = || Error::invalid("right", "none", "grant it");
         for (next, starts, left, expected) in [
-            (Next::Retry { after: Some(seconds(3)) }, false, seconds(4), true),
-            (Next::Retry { after: Some(seconds(3)) }, false, seconds(3), false),
+            (
+                Next::Retry {
+                    after: Some(seconds(3)),
+                },
+                false,
+                seconds(4),
+                true,
+            ),
+            (
+                Next::Retry {
+                    after: Some(seconds(3)),
+                },
+                false,
+                seconds(3),
+                false,
+            ),
             (Next::Retry { after: None }, false, seconds(60), true),
             (Next::Retry { after: None }, false, Duration::ZERO, false),
             (Next::Denied(error()), false, seconds(60), false),
@@ -55,8 +69,15 @@ mod tests {
         ] {
             for attempt in [0, 20] {
                 let pause = again(&next, attempt, starts, left);
-                assert_eq!(pause.is_some(), expected, "{next:?} {starts} {left:?}: {pause:?}");
-                assert!(pause.is_none_or(|pause| pause < left), "{next:?}: {pause:?}");
+                assert_eq!(
+                    pause.is_some(),
+                    expected,
+                    "{next:?} {starts} {left:?}: {pause:?}"
+                );
+                assert!(
+                    pause.is_none_or(|pause| pause < left),
+                    "{next:?}: {pause:?}"
+                );
             }
         }
     }

@@ -28,7 +28,10 @@ impl Heard {
         serde_json::from_slice(&self.body).map_err(|source| Error::Backend {
             backend: "k8s",
             operation: "read an answer of the API server",
-            message: format!("it is not what {} of {} should answer", about.verb, about.resource),
+            message: format!(
+                "it is not what {} of {} should answer",
+                about.verb, about.resource
+            ),
             transient: false,
             source: Some(Box::new(source)),
         })
@@ -36,11 +39,19 @@ impl Heard {
 
     /// A proxy's page is no status; its text says nothing that the code does not.
     pub(super) fn status(&self) -> Option<Status> {
-        self.code.and_then(|_| serde_json::from_slice(&self.body).ok())
+        self.code
+            .and_then(|_| serde_json::from_slice(&self.body).ok())
     }
 
     pub(super) fn retry_after(&self) -> Option<Duration> {
-        let seconds = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+        let seconds = self
+            .headers
+            .get(RETRY_AFTER)?
+            .to_str()
+            .ok()?
+            .trim()
+            .parse()
+            .ok()?;
         Some(Duration::from_secs(seconds))
     }
 }

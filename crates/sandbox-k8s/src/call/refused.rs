@@ -16,17 +16,32 @@ pub(crate) struct Refused {
 impl Refused {
     /// As the watch itself says.
     pub(crate) fn of(status: &kube::core::Status) -> Self {
-        Self { code: Some(status.code), message: status.message.clone(), after: None, is_final: false }
+        Self {
+            code: Some(status.code),
+            message: status.message.clone(),
+            after: None,
+            is_final: false,
+        }
     }
 
     /// No answer.
     pub(super) fn lost(message: impl Into<String>) -> Self {
-        Self { code: None, message: message.into(), after: None, is_final: false }
+        Self {
+            code: None,
+            message: message.into(),
+            after: None,
+            is_final: false,
+        }
     }
 
     /// An answer, and how long the server asks to be left alone.
     pub(super) fn answered(code: Option<u16>, message: String, after: Option<Duration>) -> Self {
-        Self { code, message, after, is_final: false }
+        Self {
+            code,
+            message,
+            after,
+            is_final: false,
+        }
     }
 
     /// What cannot be sent, or read.

@@ -19,7 +19,10 @@ pub fn give_up(request: &Request<'_>, answer: &Answer<'_>) -> Error {
         (Some(code), message) => format!("the API server answered {code}: {message}"),
     };
     let after = answer.asked().unwrap_or(Duration::from_secs(1));
-    let cause = Box::new(RetryAfter { after, source: None });
+    let cause = Box::new(RetryAfter {
+        after,
+        source: None,
+    });
     error(request, CreationReason::Unavailable, said, Some(cause))
 }
 
@@ -46,7 +49,12 @@ pub(super) fn missing(request: &Request<'_>, answer: &Answer<'_>) -> Error {
 }
 
 pub(super) fn forbidden(request: &Request<'_>, answer: &Answer<'_>, cause: &Cause) -> Error {
-    let Request { verb, resource, namespace, .. } = request;
+    let Request {
+        verb,
+        resource,
+        namespace,
+        ..
+    } = request;
     let message = answer.message();
     let (reason, text) = match cause {
         Cause::Quota => (CreationReason::Quota, advised(message)),
@@ -56,16 +64,21 @@ pub(super) fn forbidden(request: &Request<'_>, answer: &Answer<'_>, cause: &Caus
                 "{message} (the namespace asks for more than the security profile or the Pod patch gives)"
             ),
         ),
-        Cause::NamespaceEnds => {
-            (CreationReason::Rejected, format!("the namespace {namespace} is being removed: choose another"))
-        }
+        Cause::NamespaceEnds => (
+            CreationReason::Rejected,
+            format!("the namespace {namespace} is being removed: choose another"),
+        ),
         Cause::Policy | Cause::NotYet => (CreationReason::Rejected, advised(message)),
         Cause::Rbac => (
             CreationReason::Rejected,
             format!(
                 "{NO_RIGHT} {verb} {resource} in the namespace {namespace}: grant it with a Role and a \
                  RoleBinding{}",
-                if message.is_empty() { String::new() } else { format!(" ({message})") }
+                if message.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({message})")
+                }
             ),
         ),
     };
@@ -73,7 +86,10 @@ pub(super) fn forbidden(request: &Request<'_>, answer: &Answer<'_>, cause: &Caus
 }
 
 fn advised(message: &str) -> String {
-    advice(message).map_or_else(|| message.to_owned(), |advice| format!("{message} ({advice})"))
+    advice(message).map_or_else(
+        || message.to_owned(),
+        |advice| format!("{message} ({advice})"),
+    )
 }
 
 pub(super) fn unauthenticated(request: &Request<'_>) -> Error {
@@ -86,8 +102,16 @@ pub(super) fn unauthenticated(request: &Request<'_>) -> Error {
 pub(super) fn refused(request: &Request<'_>, answer: &Answer<'_>) -> Error {
     // A server that kept failing may be well again later; one that finds fault with us will not.
     if answer.code.is_some_and(|code| code >= 500) {
-        let cause = Box::new(RetryAfter { after: Duration::from_secs(1), source: None });
-        return error(request, CreationReason::Unavailable, said(answer), Some(cause));
+        let cause = Box::new(RetryAfter {
+            after: Duration::from_secs(1),
+            source: None,
+        });
+        return error(
+            request,
+            CreationReason::Unavailable,
+            said(answer),
+            Some(cause),
+        );
     }
     error(request, CreationReason::Rejected, said(answer), None)
 }
@@ -101,7 +125,12 @@ fn said(answer: &Answer<'_>) -> String {
 }
 
 /// With a cause that says when to come back, it may be worth it.
-fn error(request: &Request<'_>, reason: CreationReason, message: String, source: Option<BoxError>) -> Error {
+fn error(
+    request: &Request<'_>,
+    reason: CreationReason,
+    message: String,
+    source: Option<BoxError>,
+) -> Error {
     match (request.intent, request.id) {
         (Intent::Create, Some(id)) => CreationError {
             id: id.clone(),
@@ -113,7 +142,11 @@ fn error(request: &Request<'_>, reason: CreationReason, message: String, source:
             source,
         }
         .into(),
-        (Intent::Delete, Some(id)) => Error::Deletion { id: id.clone(), message, source },
+        (Intent::Delete, Some(id)) => Error::Deletion {
+            id: id.clone(),
+            message,
+            source,
+        },
         (intent, _) => Error::Backend {
             backend: "k8s",
             operation: match intent {

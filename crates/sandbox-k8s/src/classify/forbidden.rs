@@ -43,7 +43,11 @@ pub(super) fn cause(message: &str) -> Cause {
         "cannot patch ",
     ]) {
         // Webhooks and policies can say the same, but name no user before it.
-        if message.contains("User \"") { Cause::Rbac } else { Cause::Policy }
+        if message.contains("User \"") {
+            Cause::Rbac
+        } else {
+            Cause::Policy
+        }
     } else if message.is_empty() {
         Cause::Rbac
     } else {
@@ -54,18 +58,38 @@ pub(super) fn cause(message: &str) -> Cause {
 /// What can be done about a refusal, where its words do not say so.
 pub(super) fn advice(message: &str) -> Option<&'static str> {
     let advice = [
-        ("error looking up service account", "make that service account, or name another"),
-        ("RuntimeClass ", "ask which runtime classes the cluster has: kubectl get runtimeclasses"),
+        (
+            "error looking up service account",
+            "make that service account, or name another",
+        ),
+        (
+            "RuntimeClass ",
+            "ask which runtime classes the cluster has: kubectl get runtimeclasses",
+        ),
         (
             "no PriorityClass with name",
             "ask which priority classes the cluster has: kubectl get priorityclasses",
         ),
-        ("per Container is", "ask for what the namespace's LimitRange allows: kubectl get limitrange"),
-        ("per Pod is", "ask for what the namespace's LimitRange allows: kubectl get limitrange"),
-        ("must specify", "the namespace's quota wants each sandbox to have these limits: set them"),
-        ("exceeded quota", "delete what is not needed, ask for less, or have the quota raised"),
+        (
+            "per Container is",
+            "ask for what the namespace's LimitRange allows: kubectl get limitrange",
+        ),
+        (
+            "per Pod is",
+            "ask for what the namespace's LimitRange allows: kubectl get limitrange",
+        ),
+        (
+            "must specify",
+            "the namespace's quota wants each sandbox to have these limits: set them",
+        ),
+        (
+            "exceeded quota",
+            "delete what is not needed, ask for less, or have the quota raised",
+        ),
     ];
-    advice.into_iter().find_map(|(sign, advice)| message.contains(sign).then_some(advice))
+    advice
+        .into_iter()
+        .find_map(|(sign, advice)| message.contains(sign).then_some(advice))
 }
 
 #[cfg(test)]
@@ -87,7 +111,10 @@ mod tests {
                 r#"pods "cloudflared" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false (container "cloudflared" must set securityContext.allowPrivilegeEscalation=false)"#,
                 Cause::PodSecurity,
             ),
-            (r#"pods "x" is forbidden: maximum cpu usage per Container is 1, but limit is 2"#, Cause::Policy),
+            (
+                r#"pods "x" is forbidden: maximum cpu usage per Container is 1, but limit is 2"#,
+                Cause::Policy,
+            ),
             (
                 r#"admission webhook "validate.kyverno.svc" denied the request: policy: you cannot create pods here"#,
                 Cause::Policy,
@@ -100,7 +127,10 @@ mod tests {
                 r#"pods "redis" is forbidden: error looking up service account default/default: serviceaccount "default" not found"#,
                 Cause::NotYet,
             ),
-            (r#"pods "x" is forbidden: status unknown for quota: q, resources: pods"#, Cause::NotYet),
+            (
+                r#"pods "x" is forbidden: status unknown for quota: q, resources: pods"#,
+                Cause::NotYet,
+            ),
             (
                 r#"pods "web-app" is forbidden: error looking up service account production/web-app-role: serviceaccount "web-app-role" not found"#,
                 Cause::Policy,

@@ -5,7 +5,8 @@ use serde_json::json;
 
 fn decide(intent: Intent, code: u16, reason: &str, message: &str, attempt: u32) -> Next {
     let status: Status =
-        serde_json::from_value(json!({"code": code, "reason": reason, "message": message})).unwrap();
+        serde_json::from_value(json!({"code": code, "reason": reason, "message": message}))
+            .unwrap();
     let id = "sbx-a".parse().unwrap();
     let verb = match intent {
         Read => "get",
@@ -13,8 +14,22 @@ fn decide(intent: Intent, code: u16, reason: &str, message: &str, attempt: u32) 
         Delete => "delete",
         Patch => "patch",
     };
-    let request = Request { intent, verb, resource: "pods", namespace: "ns", id: Some(&id), attempt };
-    classify(&request, &Answer { code: Some(code), status: Some(&status), retry_after: None })
+    let request = Request {
+        intent,
+        verb,
+        resource: "pods",
+        namespace: "ns",
+        id: Some(&id),
+        attempt,
+    };
+    classify(
+        &request,
+        &Answer {
+            code: Some(code),
+            status: Some(&status),
+            retry_after: None,
+        },
+    )
 }
 
 /// The decision in one letter: Retry, check the Nonce, already Gone, Changed, Denied,
@@ -63,21 +78,36 @@ fn the_same_answer_means_what_the_intent_makes_of_it() {
 fn no_answer_is_tried_again_and_given_up_with_a_cause() {
     let id = "sbx-a".parse().unwrap();
     for intent in [Read, Create, Delete, Patch] {
-        let request =
-            Request { intent, verb: "get", resource: "pods", namespace: "ns", id: Some(&id), attempt: 99 };
+        let request = Request {
+            intent,
+            verb: "get",
+            resource: "pods",
+            namespace: "ns",
+            id: Some(&id),
+            attempt: 99,
+        };
         assert_eq!(letter(&classify(&request, &Answer::default())), 'R');
         let error = give_up(&request, &Answer::default());
-        assert!(error.to_string().contains("does not answer") && error.is_retryable(), "{error}");
+        assert!(
+            error.to_string().contains("does not answer") && error.is_retryable(),
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn a_failing_server_is_asked_twice_again() {
-    let letters: String =
-        (0..4).map(|attempt| letter(&decide(Create, 500, "InternalError", "etcd", attempt))).collect();
+    let letters: String = (0..4)
+        .map(|attempt| letter(&decide(Create, 500, "InternalError", "etcd", attempt)))
+        .collect();
     assert_eq!(letters, "RRPP");
-    let Next::Permanent(error) = decide(Read, 500, "InternalError", "etcd is away", 2) else { panic!() };
-    assert!(error.is_retryable() && error.to_string().contains("etcd is away"), "{error}");
+    let Next::Permanent(error) = decide(Read, 500, "InternalError", "etcd is away", 2) else {
+        panic!()
+    };
+    assert!(
+        error.is_retryable() && error.to_string().contains("etcd is away"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -89,21 +119,43 @@ fn a_delete_tells_another_instance_from_a_change() {
     for (message, expected) in [
         (other, 'G'),
         (changed, 'C'),
-        ("Precondition failed: UID in precondition: a, UID in object meta: b", 'G'),
-        ("Precondition failed: ResourceVersion in precondition: 1, ResourceVersion in object meta: 2", 'C'),
-        ("Operation cannot be fulfilled on pods \"x\": the object has been modified", 'R'),
-        ("admission webhook \"keep.example.com\" denied the request: it is protected", 'P'),
+        (
+            "Precondition failed: UID in precondition: a, UID in object meta: b",
+            'G',
+        ),
+        (
+            "Precondition failed: ResourceVersion in precondition: 1, ResourceVersion in object meta: 2",
+            'C',
+        ),
+        (
+            "Operation cannot be fulfilled on pods \"x\": the object has been modified",
+            'R',
+        ),
+        (
+            "admission webhook \"keep.example.com\" denied the request: it is protected",
+            'P',
+        ),
         ("", 'P'),
     ] {
-        assert_eq!(letter(&decide(Delete, 409, "Conflict", message, 0)), expected, "{message}");
+        assert_eq!(
+            letter(&decide(Delete, 409, "Conflict", message, 0)),
+            expected,
+            "{message}"
+        );
     }
 }
 
 #[test]
 fn a_wait_is_taken_from_either_place_and_capped() {
     let id = "sbx-a".parse().unwrap();
-    let request =
-        Request { intent: Read, verb: "get", resource: "pods", namespace: "ns", id: Some(&id), attempt: 0 };
+    let request = Request {
+        intent: Read,
+        verb: "get",
+        resource: "pods",
+        namespace: "ns",
+        id: Some(&id),
+        attempt: 0,
+    };
     let seconds = Duration::from_secs;
     for (header, body, expected) in [
         (None, None, None),
@@ -116,9 +168,16 @@ fn a_wait_is_taken_from_either_place_and_capped() {
         (None, Some(-5), None),
         (Some(Duration::ZERO), Some(0), None),
     ] {
-        let status: Status = serde_json::from_value(json!({"details": {"retryAfterSeconds": body}})).unwrap();
-        let answer = Answer { code: Some(429), status: Some(&status), retry_after: header };
-        let Next::Retry { after } = classify(&request, &answer) else { panic!() };
+        let status: Status =
+            serde_json::from_value(json!({"details": {"retryAfterSeconds": body}})).unwrap();
+        let answer = Answer {
+            code: Some(429),
+            status: Some(&status),
+            retry_after: header,
+        };
+        let Next::Retry { after } = classify(&request, &answer) else {
+            panic!()
+        };
         assert_eq!(after, expected, "{header:?} {body:?}");
     }
 }
@@ -127,11 +186,20 @@ fn a_wait_is_taken_from_either_place_and_capped() {
 fn who_gives_up_tells_when_to_come_back() {
     let id = "sbx-a".parse().unwrap();
     for intent in [Read, Create, Delete, Patch] {
-        let request =
-            Request { intent, verb: "v", resource: "pods", namespace: "ns", id: Some(&id), attempt: 0 };
+        let request = Request {
+            intent,
+            verb: "v",
+            resource: "pods",
+            namespace: "ns",
+            id: Some(&id),
+            attempt: 0,
+        };
         let asked = |seconds| {
-            let answer =
-                Answer { code: Some(429), status: None, retry_after: Some(Duration::from_secs(seconds)) };
+            let answer = Answer {
+                code: Some(429),
+                status: None,
+                retry_after: Some(Duration::from_secs(seconds)),
+            };
             give_up(&request, &answer).retry_after()
         };
         assert_eq!(asked(40), Some(Duration::from_secs(40)), "{intent:?}");
@@ -148,14 +216,18 @@ fn waits_grow_and_stay_bounded() {
 
 #[test]
 fn a_403_says_who_forbids_it() {
-    let quota =
-        "pods \"x\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=4, limited: pods=4";
-    let secured = "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true";
+    let quota = "pods \"x\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=4, limited: pods=4";
+    let secured =
+        "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true";
     let user = "pods is forbidden: User \"u\" cannot create resource \"pods\" in API group \"\" in the namespace \"ns\"";
     for (message, reason, said) in [
         (quota, CreationReason::Quota, "limited: pods=4"),
         (secured, CreationReason::Rejected, "security profile"),
-        (user, CreationReason::Rejected, "no right to create pods in the namespace ns"),
+        (
+            user,
+            CreationReason::Rejected,
+            "no right to create pods in the namespace ns",
+        ),
         (
             "admission webhook \"w\" denied the request: no",
             CreationReason::Rejected,
@@ -172,14 +244,21 @@ fn a_403_says_who_forbids_it() {
             Next::Permanent(error) if message != user => error,
             other => panic!("{other:?}"),
         };
-        let Error::Creation(creation) = &error else { panic!("{error}") };
+        let Error::Creation(creation) = &error else {
+            panic!("{error}")
+        };
         assert_eq!(creation.reason, reason);
         assert!(error.to_string().contains(said), "{error}");
     }
     let fresh = "pods \"x\" is forbidden: error looking up service account ns/default: serviceaccount \"default\" not found";
     assert_eq!(letter(&decide(Create, 403, "Forbidden", fresh, 0)), 'R');
-    let Next::Denied(error) = decide(Read, 403, "Forbidden", "", 0) else { panic!() };
-    assert!(error.to_string().contains("no right to get pods") && !error.is_retryable(), "{error}");
+    let Next::Denied(error) = decide(Read, 403, "Forbidden", "", 0) else {
+        panic!()
+    };
+    assert!(
+        error.to_string().contains("no right to get pods") && !error.is_retryable(),
+        "{error}"
+    );
 }
 
 #[test]
@@ -191,8 +270,16 @@ fn what_is_missing_is_named() {
     assert!(
         matches!(error(Create, "namespaces \"ns\" not found"), Error::Config { message } if message.contains("namespace ns"))
     );
-    assert!(matches!(error(Read, "pods \"sbx-a\" not found"), Error::NotFound { .. }));
-    assert!(matches!(error(Patch, "pods \"sbx-a\" not found"), Error::NotFound { .. }));
-    let Next::Denied(expired) = decide(Delete, 401, "Unauthorized", "Unauthorized", 0) else { panic!() };
+    assert!(matches!(
+        error(Read, "pods \"sbx-a\" not found"),
+        Error::NotFound { .. }
+    ));
+    assert!(matches!(
+        error(Patch, "pods \"sbx-a\" not found"),
+        Error::NotFound { .. }
+    ));
+    let Next::Denied(expired) = decide(Delete, 401, "Unauthorized", "Unauthorized", 0) else {
+        panic!()
+    };
     assert!(matches!(expired, Error::Deletion { .. }) && expired.to_string().contains("expired"));
 }

@@ -23,21 +23,30 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Makes the client, which runs the program that a kubeconfig names for credentials. That blocks,
 /// and may ask somebody for a password: it has a thread of its own, that no runtime waits for at
 /// its end, and which is left to itself after this long.
-pub(super) async fn client(config: Config, proxy: Option<Proxy>, limit: Duration) -> Result<Client> {
+pub(super) async fn client(
+    config: Config,
+    proxy: Option<Proxy>,
+    limit: Duration,
+) -> Result<Client> {
     let program = program(&config.auth_info);
     let (tell, made) = oneshot::channel();
     let runtime = Handle::current();
-    let thread = std::thread::Builder::new().name("kubeconfig".into()).spawn(move || {
-        let _entered = runtime.enter();
-        // Nobody waits any more if it fails.
-        drop(tell.send(build(config, proxy)));
-    });
-    let unmade =
-        |why: String| Error::Config { message: format!("no client can be made for the cluster: {why}") };
+    let thread = std::thread::Builder::new()
+        .name("kubeconfig".into())
+        .spawn(move || {
+            let _entered = runtime.enter();
+            // Nobody waits any more if it fails.
+            drop(tell.send(build(config, proxy)));
+        });
+    let unmade = |why: String| Error::Config {
+        message: format!("no client can be made for the cluster: {why}"),
+    };
     thread.map_err(|error| unmade(error.to_string()))?;
     match tokio::time::timeout(limit, made).await {
         Ok(Ok(Ok(client))) => Ok(client),
-        Ok(Ok(Err(kube::Error::Auth(error)))) => Err(Error::Config { message: credentials(&error) }),
+        Ok(Ok(Err(kube::Error::Auth(error)))) => Err(Error::Config {
+            message: credentials(&error),
+        }),
         Ok(Ok(Err(error))) => Err(unmade(outermost(&error))),
         Ok(Err(_)) => Err(unmade("kube has panicked".into())),
         Err(_elapsed) => Err(match program {
@@ -134,10 +143,16 @@ mod tests {
             begun.elapsed()
         };
         let (made, others) = tokio::join!(client(config, None, Duration::from_millis(500)), others);
-        assert!(others < Duration::from_millis(400), "the only thread of this runtime is free: {others:?}");
+        assert!(
+            others < Duration::from_millis(400),
+            "the only thread of this runtime is free: {others:?}"
+        );
         let error = made.err().unwrap();
         assert!(matches!(error, Error::Config { .. }), "{error:?}");
         let said = error.to_string();
-        assert!(said.contains("sleep, the program of the kubeconfig") && said.contains("500ms"), "{said}");
+        assert!(
+            said.contains("sleep, the program of the kubeconfig") && said.contains("500ms"),
+            "{said}"
+        );
     }
 }

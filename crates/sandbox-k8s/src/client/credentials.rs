@@ -36,7 +36,9 @@ pub(crate) fn discreet(error: kube::Error) -> kube::Error {
 /// What is wrong with the credentials, where it is that.
 pub(crate) fn no_credentials(error: &kube::Error) -> Option<String> {
     match error {
-        kube::Error::Service(error) => error.downcast_ref::<NoCredentials>().map(ToString::to_string),
+        kube::Error::Service(error) => error
+            .downcast_ref::<NoCredentials>()
+            .map(ToString::to_string),
         _ => None,
     }
 }
@@ -44,15 +46,21 @@ pub(crate) fn no_credentials(error: &kube::Error) -> Option<String> {
 /// The program that the kubeconfig names for credentials, or the kind of them.
 pub(super) fn program(auth: &AuthInfo) -> Option<String> {
     let provider = auth.auth_provider.as_ref();
-    let of_provider = provider.map(|provider| provider.config.get("cmd-path").unwrap_or(&provider.name));
-    of_provider.or(auth.exec.as_ref()?.command.as_ref()).cloned()
+    let of_provider =
+        provider.map(|provider| provider.config.get("cmd-path").unwrap_or(&provider.name));
+    of_provider
+        .or(auth.exec.as_ref()?.command.as_ref())
+        .cloned()
 }
 
 pub(super) fn credentials(error: &AuthError) -> String {
     let why = match error {
         AuthError::AuthExecRun { out, .. } => {
             let advice = "run kubectl to see what it says, or log in again";
-            format!("the program of the kubeconfig that gives them failed with {} ({advice})", out.status)
+            format!(
+                "the program of the kubeconfig that gives them failed with {} ({advice})",
+                out.status
+            )
         }
         AuthError::AuthExecStart(error) => {
             format!("the program of the kubeconfig that gives them cannot be started: {error}")

@@ -21,12 +21,18 @@ const SHOWN: usize = 10;
 pub(super) async fn choose(options: &ClusterOptions) -> Result<Chosen> {
     let is_named = options.kubeconfig.is_some() || options.context.is_some();
     let (what, file) = match &options.kubeconfig {
-        Some(path) => (format!("the kubeconfig {}", path.display()), Kubeconfig::read_from(path)),
+        Some(path) => (
+            format!("the kubeconfig {}", path.display()),
+            Kubeconfig::read_from(path),
+        ),
         None => ("the kubeconfig".to_owned(), Kubeconfig::read()),
     };
     let chosen = match file {
         Ok(file) => {
-            let context = options.context.clone().or_else(|| file.current_context.clone());
+            let context = options
+                .context
+                .clone()
+                .or_else(|| file.current_context.clone());
             if is_named {
                 has(&file, context.as_deref(), &what)?;
             }
@@ -60,12 +66,24 @@ enum Unusable {
 }
 
 /// What a kubeconfig says of a context. `overrides` are kube's own, for debugging.
-async fn of_file(file: Kubeconfig, context: Option<String>, overrides: bool) -> Result<Chosen, Unusable> {
+async fn of_file(
+    file: Kubeconfig,
+    context: Option<String>,
+    overrides: bool,
+) -> Result<Chosen, Unusable> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let cluster = cluster(&file, context.as_deref()).cloned().unwrap_or_default();
-    let server = cluster.server.and_then(|server| server.parse().ok()).unwrap_or_default();
+    let cluster = cluster(&file, context.as_deref())
+        .cloned()
+        .unwrap_or_default();
+    let server = cluster
+        .server
+        .and_then(|server| server.parse().ok())
+        .unwrap_or_default();
     let source = proxy::source(&server, cluster.proxy_url.as_deref(), variable);
-    let wanted = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+    let wanted = KubeConfigOptions {
+        context: context.clone(),
+        ..KubeConfigOptions::default()
+    };
     let mut config = match (Config::from_custom_kubeconfig(file, &wanted).await, &source) {
         (Ok(config), _) => config,
         (Err(KubeconfigError::ParseProxyUrl(_)), Some(source)) => {
@@ -76,22 +94,38 @@ async fn of_file(file: Kubeconfig, context: Option<String>, overrides: bool) -> 
     if overrides {
         config.apply_debug_overrides();
     }
-    let proxy = proxy::of(&config.cluster_url, source.as_ref(), variable).map_err(Unusable::Proxy)?;
-    Ok(Chosen { config, context, proxy })
+    let proxy =
+        proxy::of(&config.cluster_url, source.as_ref(), variable).map_err(Unusable::Proxy)?;
+    Ok(Chosen {
+        config,
+        context,
+        proxy,
+    })
 }
 
 /// The cluster of the Pod that we are in. Its API server is near: no proxy is on the way.
 fn around_us() -> Option<Chosen> {
     let mut config = Config::incluster().ok()?;
     config.apply_debug_overrides();
-    Some(Chosen { config, context: None, proxy: None })
+    Some(Chosen {
+        config,
+        context: None,
+        proxy: None,
+    })
 }
 
 /// The cluster of a context.
 fn cluster<'a>(file: &'a Kubeconfig, context: Option<&str>) -> Option<&'a Cluster> {
-    let context = file.contexts.iter().find(|known| Some(known.name.as_str()) == context)?;
+    let context = file
+        .contexts
+        .iter()
+        .find(|known| Some(known.name.as_str()) == context)?;
     let name = &context.context.as_ref()?.cluster;
-    file.clusters.iter().find(|known| known.name == *name)?.cluster.as_ref()
+    file.clusters
+        .iter()
+        .find(|known| known.name == *name)?
+        .cluster
+        .as_ref()
 }
 
 /// Whether there is a context of this name.

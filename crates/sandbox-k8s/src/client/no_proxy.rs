@@ -12,7 +12,9 @@ pub(super) fn excepts(list: &str, host: &str, port: u16) -> bool {
         return true;
     }
     let list = list.to_ascii_lowercase();
-    list.split(',').map(str::trim).any(|entry| names(entry, host, ip, port))
+    list.split(',')
+        .map(str::trim)
+        .any(|entry| names(entry, host, ip, port))
 }
 
 fn names(entry: &str, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
@@ -36,8 +38,14 @@ fn names(entry: &str, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
 /// `example.com` names itself and what is below it; `.example.com` and `*.example.com` only the
 /// latter.
 fn is_within(host: &str, name: &str) -> bool {
-    let name = name.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(name);
-    let below = |domain: &str| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+    let name = name
+        .strip_prefix('*')
+        .filter(|rest| rest.starts_with('.'))
+        .unwrap_or(name);
+    let below = |domain: &str| {
+        host.strip_suffix(domain)
+            .is_some_and(|rest| rest.ends_with('.'))
+    };
     match name.strip_prefix('.') {
         Some(domain) => !domain.is_empty() && below(domain),
         None => !name.is_empty() && (host == name || below(name)),
@@ -63,13 +71,17 @@ fn contains(network: IpAddr, bits: u32, ip: IpAddr) -> bool {
 /// A name, and the port that it is limited to.
 fn split(entry: &str) -> (&str, Option<&str>) {
     match entry.rsplit_once(':') {
-        Some((name, port)) if name.ends_with(']') || !name.contains(':') => (unbracketed(name), Some(port)),
+        Some((name, port)) if name.ends_with(']') || !name.contains(':') => {
+            (unbracketed(name), Some(port))
+        }
         _ => (unbracketed(entry), None),
     }
 }
 
 fn unbracketed(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    host.strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host)
 }
 
 #[cfg(test)]
@@ -115,7 +127,11 @@ mod tests {
             ("2.3", "10.1.2.3", 443, false),
             ("., :443, .", "api.example.com", 443, false),
         ] {
-            assert_eq!(excepts(list, host, port), expected, "{list:?} {host} {port}");
+            assert_eq!(
+                excepts(list, host, port),
+                expected,
+                "{list:?} {host} {port}"
+            );
         }
     }
 }

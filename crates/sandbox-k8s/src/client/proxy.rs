@@ -31,13 +31,18 @@ pub(super) fn source(
     variable: impl Fn(&str) -> Option<String>,
 ) -> Option<Source> {
     if let Some(address) = entry.filter(|address| !address.is_empty()) {
-        return Some(Source { name: ENTRY, address: address.to_owned() });
+        return Some(Source {
+            name: ENTRY,
+            address: address.to_owned(),
+        });
     }
     let names = match cluster.scheme_str() {
         Some("http") => ["HTTP_PROXY", "http_proxy"],
         _ => ["HTTPS_PROXY", "https_proxy"],
     };
-    let found = names.into_iter().find_map(|name| Some((name, variable(name)?)));
+    let found = names
+        .into_iter()
+        .find_map(|name| Some((name, variable(name)?)));
     found.map(|(name, address)| Source { name, address })
 }
 
@@ -52,18 +57,31 @@ pub(super) fn of(
     source: Option<&Source>,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Proxy>> {
-    let Some(source) = source else { return Ok(None) };
+    let Some(source) = source else {
+        return Ok(None);
+    };
     let excepted = || {
-        let list = variable("NO_PROXY").or_else(|| variable("no_proxy")).unwrap_or_default();
-        let usual = if cluster.scheme_str() == Some("http") { 80 } else { 443 };
-        let (host, port) = (cluster.host().unwrap_or_default(), cluster.port_u16().unwrap_or(usual));
+        let list = variable("NO_PROXY")
+            .or_else(|| variable("no_proxy"))
+            .unwrap_or_default();
+        let usual = if cluster.scheme_str() == Some("http") {
+            80
+        } else {
+            443
+        };
+        let (host, port) = (
+            cluster.host().unwrap_or_default(),
+            cluster.port_u16().unwrap_or(usual),
+        );
         excepts(&list, host, port)
     };
     // What the kubeconfig says of one cluster is meant for that cluster.
     if source.name != ENTRY && excepted() {
         return Ok(None);
     }
-    parse(&source.address).map(Some).ok_or_else(|| source.unusable())
+    parse(&source.address)
+        .map(Some)
+        .ok_or_else(|| source.unusable())
 }
 
 impl Source {
@@ -109,8 +127,11 @@ mod tests {
     /// As what, and where to.
     fn found(cluster: &str, entry: Option<&str>, env: &[(&str, &str)]) -> Result<Option<String>> {
         let cluster: Uri = cluster.parse().unwrap();
-        let variable =
-            |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let variable = |name: &str| {
+            env.iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
         let source = source(&cluster, entry, variable);
         of(&cluster, source.as_ref(), variable).map(|proxy| {
             proxy.map(|proxy| match proxy {
@@ -133,15 +154,31 @@ mod tests {
             // It is the cluster that is named there, and not the proxy.
             (api, vec![proxy, ("NO_PROXY", "p")], Some("http://p:3128/")),
             (api, vec![("HTTP_PROXY", "http://p:3128")], None),
-            ("http://api.example.com", vec![("HTTP_PROXY", "http://p:3128")], Some("http://p:3128/")),
+            (
+                "http://api.example.com",
+                vec![("HTTP_PROXY", "http://p:3128")],
+                Some("http://p:3128/"),
+            ),
             ("http://api.example.com", vec![proxy], None),
             ("https://127.0.0.1:6443", vec![proxy], None),
             ("https://[::1]:6443", vec![proxy], None),
-            (api, vec![("HTTPS_PROXY", "socks5://u:w@p")], Some("socks5://p:1080/")),
-            (api, vec![("HTTPS_PROXY", "https://u:w@p")], Some("https://p/")),
+            (
+                api,
+                vec![("HTTPS_PROXY", "socks5://u:w@p")],
+                Some("socks5://p:1080/"),
+            ),
+            (
+                api,
+                vec![("HTTPS_PROXY", "https://u:w@p")],
+                Some("https://p/"),
+            ),
             (api, vec![("HTTPS_PROXY", "::"), ("NO_PROXY", "*")], None),
         ] {
-            assert_eq!(found(cluster, None, &env).unwrap().as_deref(), expected, "{cluster} {env:?}");
+            assert_eq!(
+                found(cluster, None, &env).unwrap().as_deref(),
+                expected,
+                "{cluster} {env:?}"
+            );
         }
     }
 
@@ -149,15 +186,25 @@ mod tests {
     fn what_the_kubeconfig_says_of_a_cluster_holds_for_it() {
         let env = [("HTTPS_PROXY", "http://p:3128"), ("NO_PROXY", "*")];
         let entry = Some("socks5://q:1");
-        assert_eq!(found("https://a", entry, &env).unwrap().as_deref(), Some("socks5://q:1/"));
-        assert_eq!(found("https://127.0.0.1", entry, &env).unwrap().as_deref(), Some("socks5://q:1/"));
+        assert_eq!(
+            found("https://a", entry, &env).unwrap().as_deref(),
+            Some("socks5://q:1/")
+        );
+        assert_eq!(
+            found("https://127.0.0.1", entry, &env).unwrap().as_deref(),
+            Some("socks5://q:1/")
+        );
         assert_eq!(found("https://a", Some(""), &env).unwrap(), None);
     }
 
     #[test]
     fn a_bad_address_is_told_by_the_name_of_its_variable_alone() {
-        for address in ["http://u:secret@", "http://u:secret@a b", "ftp://u:secret@p", "socks4://u:secret@p"]
-        {
+        for address in [
+            "http://u:secret@",
+            "http://u:secret@a b",
+            "ftp://u:secret@p",
+            "socks4://u:secret@p",
+        ] {
             for (name, entry, env) in [
                 ("HTTPS_PROXY", None, vec![("HTTPS_PROXY", address)]),
                 ("https_proxy", None, vec![("https_proxy", address)]),

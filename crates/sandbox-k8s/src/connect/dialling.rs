@@ -82,16 +82,23 @@ impl Dialling {
     /// What to do with the Pod as it was seen last.
     pub(super) fn step(&self, address: Option<IpAddr>, pace: &Pace, now: Instant) -> Step {
         let (dial, due) = match (self.way, address, self.scheduled) {
-            (Way::Direct, Some(address), _) => (Step::DialAddress(address), self.next.unwrap_or(now)),
+            (Way::Direct, Some(address), _) => {
+                (Step::DialAddress(address), self.next.unwrap_or(now))
+            }
             (Way::Forward, _, Some(_)) if self.is_running() => {
                 (Step::DialThroughServer, self.next.unwrap_or(now))
             }
-            (Way::Forward, _, Some(since)) => {
-                (Step::DialThroughServer, self.next.unwrap_or_else(|| since + pace.begin()))
-            }
+            (Way::Forward, _, Some(since)) => (
+                Step::DialThroughServer,
+                self.next.unwrap_or_else(|| since + pace.begin()),
+            ),
             (Way::Direct, None, _) | (Way::Forward, _, None) => return Step::Wait,
         };
-        if due > now { Step::WaitUntil(due) } else { dial }
+        if due > now {
+            Step::WaitUntil(due)
+        } else {
+            dial
+        }
     }
 
     /// An attempt that began then has failed. Returns whether another is worth it.
@@ -100,15 +107,19 @@ impl Dialling {
         if self.running.is_some_and(|since| now - since > SILENT) {
             return false;
         }
-        self.next = Some(match (self.way, self.running, self.addressed, self.scheduled) {
-            (Way::Direct, None, Some(since), _) => begun + ((begun - since) / 4).clamp(PAUSE.0, PAUSE.1),
-            (Way::Forward, None, Some(since), _) => begun + ((begun - since) / 4).min(STEP.1),
-            (Way::Forward, None, None, Some(since)) => begun + pace.step(begun - since),
-            _ => {
-                let doubled = (self.pause * 2).min(PAUSE.1);
-                now + std::mem::replace(&mut self.pause, doubled)
-            }
-        });
+        self.next = Some(
+            match (self.way, self.running, self.addressed, self.scheduled) {
+                (Way::Direct, None, Some(since), _) => {
+                    begun + ((begun - since) / 4).clamp(PAUSE.0, PAUSE.1)
+                }
+                (Way::Forward, None, Some(since), _) => begun + ((begun - since) / 4).min(STEP.1),
+                (Way::Forward, None, None, Some(since)) => begun + pace.step(begun - since),
+                _ => {
+                    let doubled = (self.pause * 2).min(PAUSE.1);
+                    now + std::mem::replace(&mut self.pause, doubled)
+                }
+            },
+        );
         true
     }
 
@@ -116,7 +127,9 @@ impl Dialling {
     /// where that says nothing of how long Pods take to start.
     pub(super) fn answered(&self, now: Instant) -> Option<(Duration, bool)> {
         let learns = self.starts && self.way == Way::Forward;
-        self.scheduled.filter(|_| learns).map(|since| (now - since, self.attempts == 0))
+        self.scheduled
+            .filter(|_| learns)
+            .map(|since| (now - since, self.attempts == 0))
     }
 }
 
@@ -131,7 +144,12 @@ mod tests {
     const ADDRESS: &str = "10.0.0.7";
 
     /// Shows a Pod, and dials until nothing more is due by `until`; when each attempt was made, all of which fail.
-    fn attempts(dialling: &mut Dialling, shown: Value, from: Instant, until: Instant) -> Vec<Duration> {
+    fn attempts(
+        dialling: &mut Dialling,
+        shown: Value,
+        from: Instant,
+        until: Instant,
+    ) -> Vec<Duration> {
         let (view, pace) = (view(shown), Pace::new(&Injection::baked()));
         let (mut now, mut made) = (from, Vec::new());
         dialling.see(&view, now);
@@ -170,8 +188,15 @@ mod tests {
         assert!(attempts(&mut dialling, bound(), start, start + 1000 * MS).is_empty());
         let made = attempts(&mut dialling, addressed(), start, start + 100 * MS);
         assert_eq!(made.first(), Some(&Duration::ZERO), "{made:?}");
-        assert!(made.windows(2).all(|two| two[1] - two[0] >= PAUSE.0), "{made:?}");
-        assert_eq!(dialling.answered(start), None, "the pace is of the other way");
+        assert!(
+            made.windows(2).all(|two| two[1] - two[0] >= PAUSE.0),
+            "{made:?}"
+        );
+        assert_eq!(
+            dialling.answered(start),
+            None,
+            "the pace is of the other way"
+        );
     }
 
     #[test]
@@ -197,18 +222,28 @@ mod tests {
         let start = Instant::now();
         for way in [Way::Direct, Way::Forward] {
             let mut dialling = Dialling::new(way, false);
-            let made = attempts(&mut dialling, running(), start, start + Duration::from_secs(60));
+            let made = attempts(
+                &mut dialling,
+                running(),
+                start,
+                start + Duration::from_secs(60),
+            );
             let last = *made.last().unwrap();
-            assert!(last > SILENT && last <= SILENT + PAUSE.1, "{way:?}: {last:?}");
+            assert!(
+                last > SILENT && last <= SILENT + PAUSE.1,
+                "{way:?}: {last:?}"
+            );
         }
     }
 
     #[test]
     fn only_a_start_teaches_how_long_starts_take() {
         let start = Instant::now();
-        for (way, starts, learned) in
-            [(Way::Forward, true, true), (Way::Forward, false, false), (Way::Direct, true, false)]
-        {
+        for (way, starts, learned) in [
+            (Way::Forward, true, true),
+            (Way::Forward, false, false),
+            (Way::Direct, true, false),
+        ] {
             let mut dialling = Dialling::new(way, starts);
             dialling.see(&view(bound()), start);
             let taught = dialling.answered(start + 300 * MS);

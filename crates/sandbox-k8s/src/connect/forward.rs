@@ -60,7 +60,9 @@ pub(super) async fn open(
     };
     match tokio::time::timeout(OPEN, opened).await {
         Ok(opened) => opened.map(|stream| Box::new(stream) as _),
-        Err(_elapsed) => Err(silent(format!("no answer through the API server within {OPEN:?}"))),
+        Err(_elapsed) => Err(silent(format!(
+            "no answer through the API server within {OPEN:?}"
+        ))),
     }
 }
 
@@ -113,7 +115,12 @@ where
             () = abandoned => {}
         }
     });
-    Ok(Forward { incoming, cut, outgoing, _alive: alive })
+    Ok(Forward {
+        incoming,
+        cut,
+        outgoing,
+        _alive: alive,
+    })
 }
 
 async fn upward<S>(mut outward: DuplexStream, mut sink: S)
@@ -137,8 +144,12 @@ where
     }
 }
 
-async fn downward<S>(mut channels: Channels, mut frames: S, mut inward: DuplexStream, cut: &OnceLock<String>)
-where
+async fn downward<S>(
+    mut channels: Channels,
+    mut frames: S,
+    mut inward: DuplexStream,
+    cut: &OnceLock<String>,
+) where
     S: Stream<Item = Result<Message, WsError>> + Unpin,
 {
     loop {
@@ -211,16 +222,20 @@ impl AsyncRead for Forward {
         let before = buf.filled().len();
         std::task::ready!(Pin::new(&mut self.incoming).poll_read(cx, buf))?;
         match self.cut.get() {
-            Some(why) if buf.filled().len() == before && buf.remaining() > 0 => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, why.clone())))
-            }
+            Some(why) if buf.filled().len() == before && buf.remaining() > 0 => Poll::Ready(Err(
+                io::Error::new(io::ErrorKind::ConnectionReset, why.clone()),
+            )),
             _ => Poll::Ready(Ok(())),
         }
     }
 }
 
 impl AsyncWrite for Forward {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.outgoing).poll_write(cx, buf)
     }
 
@@ -240,9 +255,9 @@ fn refused(caller: &Caller, error: kube::Error) -> Failed {
     }
     let code = match &error {
         kube::Error::Api(status) => Some(status.code),
-        kube::Error::UpgradeConnection(kube::client::UpgradeConnectionError::ProtocolSwitch(code)) => {
-            Some(code.as_u16())
-        }
+        kube::Error::UpgradeConnection(kube::client::UpgradeConnectionError::ProtocolSwitch(
+            code,
+        )) => Some(code.as_u16()),
         _ => None,
     };
     if matches!(code, Some(401 | 403)) {
@@ -254,16 +269,30 @@ fn refused(caller: &Caller, error: kube::Error) -> Failed {
             id: None,
             attempt: 0,
         };
-        if let Next::Denied(error) = classify::classify(&about, &Answer { code, ..Answer::default() }) {
+        if let Next::Denied(error) = classify::classify(
+            &about,
+            &Answer {
+                code,
+                ..Answer::default()
+            },
+        ) {
             let starting = caller.outage.is_recent();
-            return if starting { Failed::ForNow(error) } else { Failed::ForGood(error) };
+            return if starting {
+                Failed::ForNow(error)
+            } else {
+                Failed::ForGood(error)
+            };
         }
     }
     if code.is_none() {
         caller.outage.begins();
     }
     let message = "the API server did not open a port-forward".to_owned();
-    Failed::ForNow(Error::connection(ConnectionStage::Dial, message, Some(Box::new(error))))
+    Failed::ForNow(Error::connection(
+        ConnectionStage::Dial,
+        message,
+        Some(Box::new(error)),
+    ))
 }
 
 fn silent(why: String) -> Failed {
@@ -287,7 +316,9 @@ mod tests {
     }
 
     async fn say(far: &mut (impl Sink<Message, Error = WsError> + Unpin), frame: &[u8]) {
-        far.send(Message::Binary(Bytes::copy_from_slice(frame))).await.unwrap();
+        far.send(Message::Binary(Bytes::copy_from_slice(frame)))
+            .await
+            .unwrap();
     }
 
     async fn open() -> (Forward, Socket) {
@@ -302,7 +333,9 @@ mod tests {
     async fn bytes_go_both_ways_and_an_end_is_told() {
         let (mut near, mut far) = open().await;
         near.write_all(b"hello").await.unwrap();
-        let Some(Ok(Message::Binary(frame))) = far.next().await else { panic!() };
+        let Some(Ok(Message::Binary(frame))) = far.next().await else {
+            panic!()
+        };
         assert_eq!(&frame[..], b"\0hello");
         say(&mut far, b"\x002.0").await;
         say(&mut far, &[DATA]).await;
@@ -333,7 +366,14 @@ mod tests {
     #[tokio::test]
     async fn nobody_listens_and_nonsense_are_told() {
         for (frames, said) in [
-            (&[&b"\0\xae\x08"[..], b"\x01\xae\x08", b"\x01connection refused"][..], "connection refused"),
+            (
+                &[
+                    &b"\0\xae\x08"[..],
+                    b"\x01\xae\x08",
+                    b"\x01connection refused",
+                ][..],
+                "connection refused",
+            ),
             (&[b"\x07x"], "channel 7"),
         ] {
             let (near, mut far) = sockets().await;
@@ -357,14 +397,24 @@ mod tests {
         let refuse = |_: http::Request<kube::client::Body>| async {
             let status = std::process::ExitStatus::from_raw(1 << 8);
             let (stdout, stderr) = (b"secret".to_vec(), b"secret".to_vec());
-            let out = Box::new(std::process::Output { status, stdout, stderr });
-            let error = kube::client::AuthError::AuthExecRun { cmd: "secret".into(), out };
+            let out = Box::new(std::process::Output {
+                status,
+                stdout,
+                stderr,
+            });
+            let error = kube::client::AuthError::AuthExecRun {
+                cmd: "secret".into(),
+                out,
+            };
             Err::<http::Response<kube::client::Body>, tower::BoxError>(error.into())
         };
         let client = kube::Client::new(tower::service_fn(refuse), "boxes");
         match super::open(&Caller::new(client, "boxes".into()), "sbx-a", 22).await {
             Err(Failed::ForGood(error @ Error::Config { .. })) => {
-                assert!(error.to_string().contains("failed with exit status: 1"), "{error}");
+                assert!(
+                    error.to_string().contains("failed with exit status: 1"),
+                    "{error}"
+                );
                 assert!(!format!("{error:?}").contains("secret"), "{error:?}");
             }
             Err(Failed::ForGood(error) | Failed::ForNow(error)) => panic!("{error:?}"),
@@ -387,7 +437,9 @@ mod tests {
         let taken = tokio::spawn(async move {
             let mut bytes = 0;
             while bytes < 8 << 20 {
-                let Some(Ok(Message::Binary(frame))) = frames.next().await else { panic!() };
+                let Some(Ok(Message::Binary(frame))) = frames.next().await else {
+                    panic!()
+                };
                 bytes += frame.len() - 1;
             }
             (bytes, frames)

@@ -53,7 +53,9 @@ impl Found {
 
     /// No Pod answers at its address.
     pub(super) fn no_way(&self) {
-        *self.lock() = Known::Forward { until: Instant::now() + NO_WAY };
+        *self.lock() = Known::Forward {
+            until: Instant::now() + NO_WAY,
+        };
     }
 
     /// The network is another one now.
@@ -65,7 +67,9 @@ impl Found {
     pub(super) fn misled(&self) -> bool {
         let was_forward = self.way() == Some(Way::Forward);
         if !was_forward {
-            *self.lock() = Known::Forward { until: Instant::now() + WRONG_SERVER };
+            *self.lock() = Known::Forward {
+                until: Instant::now() + WRONG_SERVER,
+            };
         }
         !was_forward
     }
@@ -107,6 +111,9 @@ mod tests {
         found.direct();
         found.changed();
         assert_eq!(found.way(), None);
-        assert!(found.misled(), "one that was raced for may have been direct");
+        assert!(
+            found.misled(),
+            "one that was raced for may have been direct"
+        );
     }
 }

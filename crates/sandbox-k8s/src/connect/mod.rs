@@ -65,17 +65,29 @@ enum Failed {
 
 impl PodConnector {
     pub(crate) fn new(watch: Arc<Watch>, transport: Transport, learned: Arc<Learned>) -> Self {
-        Self { watch, transport, learned }
+        Self {
+            watch,
+            transport,
+            learned,
+        }
     }
 
     /// A stream through the API server, whatever the transport: from there to the Pod nobody
     /// else can answer, for the API server is known by its certificate and the Pod by its name.
     pub(crate) async fn trusted(&self, id: &SandboxId, uid: &Uid, port: u16) -> Result<Stream> {
-        self.target(id.clone(), uid.clone(), port).unless_over(|target| target.by(Way::Forward)).await
+        self.target(id.clone(), uid.clone(), port)
+            .unless_over(|target| target.by(Way::Forward))
+            .await
     }
 
     fn target(&self, id: SandboxId, uid: Uid, port: u16) -> Target {
-        Target { watch: Arc::clone(&self.watch), learned: Arc::clone(&self.learned), id, uid, port }
+        Target {
+            watch: Arc::clone(&self.watch),
+            learned: Arc::clone(&self.learned),
+            id,
+            uid,
+            port,
+        }
     }
 
     async fn reach(&self, target: &Target) -> Result<Stream> {
@@ -89,7 +101,8 @@ impl PodConnector {
     async fn whichever(&self, target: &Target) -> Result<Stream> {
         match self.learned.found.way() {
             // A Pod that starts may be reached before its address is told.
-            Some(Way::Direct) if target.is_addressed().await? => match target.by(Way::Direct).await {
+            Some(Way::Direct) if target.is_addressed().await? => match target.by(Way::Direct).await
+            {
                 Ok(stream) => return Ok(stream),
                 Err(_) => self.learned.found.changed(),
             },
@@ -133,7 +146,9 @@ impl PodConnector {
                     seen = Some(view);
                 }
             };
-            let Ok(Some(address)) = timeout(SILENT, addressed).await else { return };
+            let Ok(Some(address)) = timeout(SILENT, addressed).await else {
+                return;
+            };
             match timeout(ATTEMPT, answering(address)).await {
                 Ok(Ok(_)) => learned.found.direct(),
                 Ok(Err(_)) | Err(_) => learned.found.no_way(),
@@ -152,7 +167,15 @@ impl Connector for PodConnector {
                 "use the connector of the backend that made the sandbox",
             )
         };
-        let Endpoint::Pod { namespace, name, uid, port } = endpoint else { return Err(unsupported()) };
+        let Endpoint::Pod {
+            namespace,
+            name,
+            uid,
+            port,
+        } = endpoint
+        else {
+            return Err(unsupported());
+        };
         if *namespace != self.watch.caller.namespace {
             return Err(unsupported());
         }
@@ -164,13 +187,17 @@ impl Connector for PodConnector {
                 self.learned.waits.over(uid);
                 Ok(stream)
             }
-            (Err(error), Some(grace)) if error.is_unreachable() => Err(nobody_answers(*port, grace, error)),
+            (Err(error), Some(grace)) if error.is_unreachable() => {
+                Err(nobody_answers(*port, grace, error))
+            }
             (Err(error), _) => Err(error),
         }
     }
 
     fn gives_up(&self, endpoint: &Endpoint) -> bool {
-        let Endpoint::Pod { uid, .. } = endpoint else { return false };
+        let Endpoint::Pod { uid, .. } = endpoint else {
+            return false;
+        };
         self.learned.waits.exceeded(uid).is_some() || self.watch.is_over(uid)
     }
 
@@ -190,7 +217,9 @@ impl Connector for PodConnector {
 
 impl fmt::Debug for PodConnector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PodConnector").field("transport", &self.transport).finish_non_exhaustive()
+        f.debug_struct("PodConnector")
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
     }
 }
 

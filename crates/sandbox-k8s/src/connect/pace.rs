@@ -33,20 +33,29 @@ impl Pace {
             Injection::Inject(InjectVia::ImageVolume) | Injection::Image(_) => 400,
             Injection::Inject(InjectVia::Auto | InjectVia::InitContainer) => 500,
         };
-        Self { first: Duration::from_millis(first), last: Mutex::default() }
+        Self {
+            first: Duration::from_millis(first),
+            last: Mutex::default(),
+        }
     }
 
     /// How long after a Pod was scheduled the first attempt is worth making: never so late that
     /// one slow start makes the next wait.
     pub(super) fn begin(&self) -> Duration {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.iter().min().map_or(self.first, |least| (*least).clamp(self.first / 4, self.first * 2))
+        last.iter().min().map_or(self.first, |least| {
+            (*least).clamp(self.first / 4, self.first * 2)
+        })
     }
 
     /// How long after the beginning of an attempt, so long after the Pod was scheduled, the next may
     /// begin: longer steps while nobody knows how long Pods take here.
     pub(super) fn step(&self, since: Duration) -> Duration {
-        let known = !self.last.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        let known = !self
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty();
         (since / if known { 10 } else { 5 }).clamp(STEP.0, STEP.1)
     }
 
@@ -89,12 +98,18 @@ mod tests {
         ] {
             let pace = Pace::new(&injection);
             let (count, late) = attempts(&pace, up);
-            assert!(count <= 4 && late <= up / 4, "the first: {count} attempts, {late:?} late");
+            assert!(
+                count <= 4 && late <= up / 4,
+                "the first: {count} attempts, {late:?} late"
+            );
             // Others are a little faster or slower.
             for round in 0..40_u32 {
                 let up = up + MS * (round * 7 % 60);
                 let (count, late) = attempts(&pace, up);
-                assert!(count <= 6 && late <= up / 8, "{round}: {count} attempts, {late:?} late");
+                assert!(
+                    count <= 6 && late <= up / 8,
+                    "{round}: {count} attempts, {late:?} late"
+                );
             }
         }
     }
@@ -105,7 +120,10 @@ mod tests {
         attempts(&pace, 60_000 * MS);
         assert!(pace.begin() <= 1000 * MS);
         let (count, _) = attempts(&pace, 60_000 * MS);
-        assert!(count < 100, "{count}: a minute is no reason to ask all the time");
+        assert!(
+            count < 100,
+            "{count}: a minute is no reason to ask all the time"
+        );
         for _ in 0..REMEMBERED {
             attempts(&pace, 700 * MS);
         }

@@ -50,7 +50,10 @@ impl Target {
     }
 
     /// What `work` comes to, unless the server ends before.
-    pub(super) async fn unless_over<'a, W>(&'a self, work: impl FnOnce(&'a Self) -> W) -> Result<Stream>
+    pub(super) async fn unless_over<'a, W>(
+        &'a self,
+        work: impl FnOnce(&'a Self) -> W,
+    ) -> Result<Stream>
     where
         W: Future<Output = Result<Stream>> + Send + 'a,
     {
@@ -65,7 +68,11 @@ impl Target {
     }
 
     pub(super) async fn is_addressed(&self) -> Result<bool> {
-        Ok(self.follow().next(None).await?.is_some_and(|view| view.address.is_some()))
+        Ok(self
+            .follow()
+            .next(None)
+            .await?
+            .is_some_and(|view| view.address.is_some()))
     }
 
     async fn dial_address(&self, address: IpAddr) -> Result<Stream, Failed> {
@@ -73,9 +80,9 @@ impl Target {
         match timeout(ATTEMPT, answering(address)).await {
             Ok(Ok(stream)) => Ok(Box::new(stream)),
             Ok(Err(error)) => Err(Failed::ForNow(dial(address, error))),
-            Err(_elapsed) => {
-                Err(Failed::ForNow(unreachable(format!("{address} does not answer within {ATTEMPT:?}"))))
-            }
+            Err(_elapsed) => Err(Failed::ForNow(unreachable(format!(
+                "{address} does not answer within {ATTEMPT:?}"
+            )))),
         }
     }
 
@@ -85,13 +92,17 @@ impl Target {
         let follow = self.follow();
         let Learned { pace, waits, .. } = &*self.learned;
         let mut view = follow.next(None).await?;
-        let starts = view.as_ref().is_some_and(|view| view.state == SandboxState::Pending);
+        let starts = view
+            .as_ref()
+            .is_some_and(|view| view.state == SandboxState::Pending);
         if starts {
             waits.starts(&self.uid);
         }
         let mut dialling = Dialling::new(way, starts);
         loop {
-            let Some(known) = view else { return Err(unreachable("its Pod is gone".into())) };
+            let Some(known) = view else {
+                return Err(unreachable("its Pod is gone".into()));
+            };
             dialling.see(&known, Instant::now());
             if dialling.is_running() {
                 waits.runs(&self.uid);

@@ -25,14 +25,20 @@ const FORGET: Duration = Duration::from_secs(3600);
 
 impl Waits {
     pub(crate) fn new(grace: Duration) -> Self {
-        Self { grace, since: Mutex::default() }
+        Self {
+            grace,
+            since: Mutex::default(),
+        }
     }
 
     /// It is about to start.
     pub(super) fn starts(&self, uid: &Uid) {
         let mut since = self.lock();
         since.retain(|_, wait| wait.noticed.elapsed() < FORGET);
-        since.entry(uid.clone()).or_insert_with(|| Wait { noticed: Instant::now(), running: None });
+        since.entry(uid.clone()).or_insert_with(|| Wait {
+            noticed: Instant::now(),
+            running: None,
+        });
     }
 
     /// Its container runs. That of a server which was not seen to start may have been running

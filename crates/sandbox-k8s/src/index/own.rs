@@ -41,7 +41,11 @@ impl Own {
 
     /// What the watch shows, with what we know better.
     pub(super) fn over(&self, view: &Arc<PodView>) -> Arc<PodView> {
-        let ends = self.writes.get(&view.uid).and_then(|write| write.ends.as_ref()).map(|(_, ends)| *ends);
+        let ends = self
+            .writes
+            .get(&view.uid)
+            .and_then(|write| write.ends.as_ref())
+            .map(|(_, ends)| *ends);
         let deleting = self.deleting.contains_key(&view.uid) && !view.deleting;
         if ends.is_none() && !deleting {
             return Arc::clone(view);
@@ -57,13 +61,27 @@ impl Own {
 
     pub(super) fn created(&mut self, view: &PodView, now: Instant) {
         let ends = Some((view.resource_version.clone(), view.ends));
-        self.writes.insert(view.uid.clone(), Write { unshown: true, ends, since: now });
+        self.writes.insert(
+            view.uid.clone(),
+            Write {
+                unshown: true,
+                ends,
+                since: now,
+            },
+        );
     }
 
     pub(super) fn changed(&mut self, known: &PodView, view: &PodView, now: Instant) {
         if known.resource_version != view.resource_version && known.ends != view.ends {
             let ends = Some((view.resource_version.clone(), view.ends));
-            self.writes.insert(view.uid.clone(), Write { unshown: false, ends, since: now });
+            self.writes.insert(
+                view.uid.clone(),
+                Write {
+                    unshown: false,
+                    ends,
+                    since: now,
+                },
+            );
         }
     }
 
@@ -71,7 +89,9 @@ impl Own {
     pub(super) fn shown(&mut self, view: &PodView) {
         if let Some(write) = self.writes.get_mut(&view.uid) {
             write.unshown = false;
-            write.ends.take_if(|(version, ends)| *version == view.resource_version || *ends == view.ends);
+            write
+                .ends
+                .take_if(|(version, ends)| *version == view.resource_version || *ends == view.ends);
             if write.ends.is_none() {
                 self.writes.remove(&view.uid);
             }
@@ -95,7 +115,10 @@ impl Own {
         let old = |since: &Instant, age| now.saturating_duration_since(*since) >= age;
         self.gone.retain(|_, since| !old(since, REMEMBERED_FOR));
         self.deleting.retain(|_, since| !old(since, REMEMBERED_FOR));
-        let overdue = self.writes.iter_mut().filter(|(_, write)| old(&write.since, UNCONFIRMED_FOR));
+        let overdue = self
+            .writes
+            .iter_mut()
+            .filter(|(_, write)| old(&write.since, UNCONFIRMED_FOR));
         let asked = overdue.map(|(uid, write)| {
             // Should the answer be lost, it is asked for again.
             write.since = now;

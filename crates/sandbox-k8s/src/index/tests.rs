@@ -6,7 +6,11 @@ use std::time::Duration;
 
 /// A Pod's view: name, uid, version, state (`Pending` or `Running`), soft end and creation.
 fn pod(name: &str, uid: &str, version: &str, phase: &str, ends: &str, created: u32) -> PodView {
-    let state = if phase == "Running" { json!({"running": {}}) } else { json!({"waiting": {}}) };
+    let state = if phase == "Running" {
+        json!({"running": {}})
+    } else {
+        json!({"waiting": {}})
+    };
     let pod = json!({
         "metadata": {
             "name": name, "uid": uid, "resourceVersion": version,
@@ -34,7 +38,10 @@ struct Run {
 impl Run {
     /// An index that is live, with these.
     fn with(views: impl IntoIterator<Item = PodView>) -> Self {
-        let mut run = Self { index: Index::new(), now: Instant::now() };
+        let mut run = Self {
+            index: Index::new(),
+            now: Instant::now(),
+        };
         run.list(views);
         run
     }
@@ -84,19 +91,29 @@ impl Run {
 
     fn soft(&self, name: &str) -> u64 {
         let view = self.view(name);
-        view.ends.soft.duration_since(view.created_at).unwrap().as_secs()
+        view.ends
+            .soft
+            .duration_since(view.created_at)
+            .unwrap()
+            .as_secs()
     }
 }
 
 #[test]
 fn nothing_is_claimed_before_the_first_list() {
-    let mut run = Run { index: Index::new(), now: Instant::now() };
+    let mut run = Run {
+        index: Index::new(),
+        now: Instant::now(),
+    };
     assert_eq!((run.look("sbx-a"), run.index.all()), (Sight::Unknown, None));
     run.apply(News::ListBegan);
     run.apply(News::Listed(a("1", "Pending")));
     assert_eq!(run.look("sbx-b"), Sight::Unknown);
     run.apply(News::ListDone);
-    assert_eq!((run.state("sbx-a"), run.look("sbx-b")), (SandboxState::Pending, Sight::Gone));
+    assert_eq!(
+        (run.state("sbx-a"), run.look("sbx-b")),
+        (SandboxState::Pending, Sight::Gone)
+    );
     assert_eq!(run.index.all().unwrap().len(), 1);
     assert_eq!(run.index.health(), &Health::Live);
 }
@@ -134,7 +151,10 @@ fn an_end_that_we_put_off_stays_put_off() {
     assert_eq!(run.soft("sbx-a"), 600);
     // An older version comes late: its state is news, its end is not.
     run.apply(News::Applied(a("4", "Pending")));
-    assert_eq!((run.soft("sbx-a"), run.state("sbx-a")), (600, SandboxState::Pending));
+    assert_eq!(
+        (run.soft("sbx-a"), run.state("sbx-a")),
+        (600, SandboxState::Pending)
+    );
     run.apply(News::Applied(extended));
     // Somebody else shortens it: ours is known to be shown, so that theirs counts.
     run.apply(News::Applied(pod("sbx-a", "a1", "6", "Running", "30", 0)));
@@ -150,11 +170,17 @@ fn a_write_that_is_never_shown_is_looked_up() {
     run.now += UNCONFIRMED_FOR;
     let mut asked = run.index.unconfirmed(run.now);
     asked.sort();
-    assert_eq!(asked.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["sbx-a", "sbx-b"]);
+    assert_eq!(
+        asked.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(),
+        ["sbx-a", "sbx-b"]
+    );
     assert_eq!(run.index.unconfirmed(run.now), [], "asked once");
     // One was there, with another end by now; the other was not.
     run.read(pod("sbx-a", "a1", "9", "Pending", "900", 0));
-    assert_eq!((run.soft("sbx-a"), run.state("sbx-a")), (900, SandboxState::Running));
+    assert_eq!(
+        (run.soft("sbx-a"), run.state("sbx-a")),
+        (900, SandboxState::Running)
+    );
     run.gone(&Uid::new("b1"));
     assert_eq!(run.look("sbx-b"), Sight::Gone);
     run.now += UNCONFIRMED_FOR;
@@ -165,7 +191,10 @@ fn a_write_that_is_never_shown_is_looked_up() {
 fn what_we_deleted_does_not_come_back() {
     let mut run = Run::with([a("1", "Running")]);
     run.deleting(&Uid::new("a1"));
-    assert_eq!((run.state("sbx-a"), run.view("sbx-a").deleting), (SandboxState::Ended, true));
+    assert_eq!(
+        (run.state("sbx-a"), run.view("sbx-a").deleting),
+        (SandboxState::Ended, true)
+    );
     run.apply(News::Applied(a("2", "Running")));
     assert_eq!(run.state("sbx-a"), SandboxState::Ended);
     run.apply(News::Removed(Uid::new("a1")));
@@ -175,7 +204,10 @@ fn what_we_deleted_does_not_come_back() {
     run.list([a("2", "Running")]);
     run.wrote(a("2", "Running"));
     run.read(a("2", "Running"));
-    assert_eq!((run.look("sbx-a"), run.index.all().unwrap()), (Sight::Gone, Vec::new()));
+    assert_eq!(
+        (run.look("sbx-a"), run.index.all().unwrap()),
+        (Sight::Gone, Vec::new())
+    );
     assert_eq!(run.index.look_at(&Uid::new("a1")), Sight::Gone);
     // Another instance of that name is another matter.
     run.apply(News::Applied(pod("sbx-a", "a2", "9", "Pending", "60", 1)));
@@ -184,11 +216,18 @@ fn what_we_deleted_does_not_come_back() {
 
 #[test]
 fn a_list_tells_of_what_vanished_by_its_absence() {
-    let mut run = Run::with([a("1", "Running"), pod("sbx-b", "b1", "1", "Running", "60", 0)]);
+    let mut run = Run::with([
+        a("1", "Running"),
+        pod("sbx-b", "b1", "1", "Running", "60", 0),
+    ]);
     let waiter = run.index.wait_for(Uid::new("a1"));
     run.apply(News::ListBegan);
     run.apply(News::Listed(pod("sbx-b", "b1", "1", "Running", "60", 0)));
-    assert_eq!(run.state("sbx-a"), SandboxState::Running, "until the list is complete");
+    assert_eq!(
+        run.state("sbx-a"),
+        SandboxState::Running,
+        "until the list is complete"
+    );
     assert_eq!(run.index.apply(News::ListDone, run.now), [waiter]);
     assert_eq!(run.look("sbx-a"), Sight::Gone);
     assert_eq!(run.state("sbx-b"), SandboxState::Running);
@@ -210,15 +249,24 @@ fn a_list_that_breaks_off_takes_nothing_away() {
 
 #[test]
 fn those_who_wait_are_woken_for_their_own_and_for_nothing_else() {
-    let mut run = Run::with([a("1", "Pending"), pod("sbx-b", "b1", "1", "Pending", "60", 0)]);
+    let mut run = Run::with([
+        a("1", "Pending"),
+        pod("sbx-b", "b1", "1", "Pending", "60", 0),
+    ]);
     let first = run.index.wait_for(Uid::new("a1"));
     let second = run.index.wait_for(Uid::new("a1"));
     let other = run.index.wait_for(Uid::new("b1"));
-    assert_eq!(run.index.apply(News::Applied(a("2", "Running")), run.now), [first.clone(), second.clone()]);
+    assert_eq!(
+        run.index.apply(News::Applied(a("2", "Running")), run.now),
+        [first.clone(), second.clone()]
+    );
     assert_eq!(run.apply(News::Applied(a("2", "Running"))), 0, "told twice");
     run.index.forget(&first);
     assert_eq!(run.index.gone(&Uid::new("b1"), run.now), [other]);
-    assert_eq!(run.index.apply(News::Removed(Uid::new("a1")), run.now), [second]);
+    assert_eq!(
+        run.index.apply(News::Removed(Uid::new("a1")), run.now),
+        [second]
+    );
     assert_eq!(run.list([]), 2, "everyone looks again after a list");
 }
 
@@ -242,7 +290,10 @@ fn without_a_watch_the_index_says_so() {
     assert_eq!(run.apply(forbidden()) + run.apply(forbidden()), 0);
     assert_eq!(run.state("sbx-a"), SandboxState::Running, "a hiccup");
     assert_eq!(run.index.apply(forbidden(), run.now), [waiter]);
-    assert_eq!(run.index.health(), &Health::Degraded("no right to watch pods".into()));
+    assert_eq!(
+        run.index.health(),
+        &Health::Degraded("no right to watch pods".into())
+    );
     assert_eq!(
         (run.look("sbx-a"), run.look("sbx-b"), run.index.all()),
         (Sight::Unknown, Sight::Unknown, None)
@@ -250,14 +301,18 @@ fn without_a_watch_the_index_says_so() {
     assert_eq!(run.apply(forbidden()), 0, "told once");
     // It goes on where it was.
     run.apply(News::Applied(a("2", "Running")));
-    assert_eq!((run.index.health(), run.state("sbx-a")), (&Health::Live, SandboxState::Running));
+    assert_eq!(
+        (run.index.health(), run.state("sbx-a")),
+        (&Health::Live, SandboxState::Running)
+    );
 }
 
 #[test]
 fn what_is_gone_is_not_remembered_for_ever() {
     let mut run = Run::with([]);
     run.gone(&Uid::new("a1"));
-    run.index.unconfirmed(run.now + REMEMBERED_FOR - Duration::from_secs(1));
+    run.index
+        .unconfirmed(run.now + REMEMBERED_FOR - Duration::from_secs(1));
     run.apply(News::Applied(a("1", "Running")));
     assert_eq!(run.look("sbx-a"), Sight::Gone);
     run.index.unconfirmed(run.now + REMEMBERED_FOR);

@@ -21,13 +21,20 @@ impl Ends {
     /// Reads them off a Pod. What was tampered with counts as the hard end, and a Pod without
     /// one as ending a day after it began.
     pub fn of(pod: &Pod, created_at: SystemTime) -> Self {
-        let seconds = pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
-        let most =
-            seconds.and_then(|s| u64::try_from(s).ok()).map_or(Lifetime::DEFAULT_MAX, Duration::from_secs);
+        let seconds = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.active_deadline_seconds);
+        let most = seconds
+            .and_then(|s| u64::try_from(s).ok())
+            .map_or(Lifetime::DEFAULT_MAX, Duration::from_secs);
         let soft = annotation(&pod.metadata, ENDS_AFTER).and_then(|text| text.parse().ok());
         let soft = soft.map_or(most, Duration::from_secs).min(most);
         // Kubernetes holds deadlines in 31 bits of seconds, which any clock can add.
-        Self { soft: created_at + soft, hard: created_at + most }
+        Self {
+            soft: created_at + soft,
+            hard: created_at + most,
+        }
     }
 }
 
@@ -39,7 +46,9 @@ pub fn ends_after(lifetime: &Lifetime) -> String {
 /// The value of [`ENDS_AFTER`] that puts the soft end off until `ttl` after `now`, which is the
 /// API server's, never beyond the hard end.
 pub fn extended(ends: &Ends, created_at: SystemTime, now: SystemTime, ttl: Duration) -> String {
-    let until = now.checked_add(ttl).map_or(ends.hard, |until| until.min(ends.hard));
+    let until = now
+        .checked_add(ttl)
+        .map_or(ends.hard, |until| until.min(ends.hard));
     whole_seconds(until.duration_since(created_at).unwrap_or(Duration::ZERO)).to_string()
 }
 
@@ -59,9 +68,19 @@ mod tests {
         let t0 = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let soft = |value: &str| {
             let pod = pod(|pod| pod["metadata"]["annotations"][ENDS_AFTER] = json!(value));
-            Ends::of(&pod, t0).soft.duration_since(t0).unwrap().as_secs()
+            Ends::of(&pod, t0)
+                .soft
+                .duration_since(t0)
+                .unwrap()
+                .as_secs()
         };
-        for (value, seconds) in [("60", 60), ("9999999", 3600), ("-1", 3600), ("soon", 3600), ("", 3600)] {
+        for (value, seconds) in [
+            ("60", 60),
+            ("9999999", 3600),
+            ("-1", 3600),
+            ("soon", 3600),
+            ("", 3600),
+        ] {
             assert_eq!(soft(value), seconds, "{value:?}");
         }
         let endless = pod(|pod| pod["spec"] = json!({"containers": []}));
@@ -70,7 +89,10 @@ mod tests {
         let ends = Ends::of(&pod(|_| {}), t0);
         let now = t0 + Duration::from_millis(10_500);
         assert_eq!(extended(&ends, t0, now, Duration::from_secs(100)), "111");
-        assert_eq!(extended(&ends, t0, now, Duration::from_secs(99_999)), "3600");
+        assert_eq!(
+            extended(&ends, t0, now, Duration::from_secs(99_999)),
+            "3600"
+        );
         assert_eq!(extended(&ends, t0, now, Duration::MAX), "3600");
         assert_eq!(extended(&ends, now, t0, Duration::ZERO), "0");
     }

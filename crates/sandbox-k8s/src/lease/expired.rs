@@ -17,14 +17,23 @@ const LONGEST: Duration = Duration::from_secs(300);
 
 /// Deletes what has expired, or with `dry_run` only tells. It takes as long as it takes to see
 /// that nobody renews it; what would take too long is left to those who look all the time.
-pub(crate) async fn remove_expired(caller: &Caller, dry_run: bool) -> Result<Vec<(SandboxId, Uid)>> {
+pub(crate) async fn remove_expired(
+    caller: &Caller,
+    dry_run: bool,
+) -> Result<Vec<(SandboxId, Uid)>> {
     let mut looks = Looks::default();
     let first = look(caller).await?;
     looks.take(&first, Instant::now());
     if dry_run {
-        return Ok(first.into_iter().map(|expired| (expired.id, expired.uid)).collect());
+        return Ok(first
+            .into_iter()
+            .map(|expired| (expired.id, expired.uid))
+            .collect());
     }
-    for Expired { id, lasts, .. } in first.iter().filter(|expired| patience(expired.lasts) > LONGEST) {
+    for Expired { id, lasts, .. } in first
+        .iter()
+        .filter(|expired| patience(expired.lasts) > LONGEST)
+    {
         tracing::info!(
             lease = %id, ?lasts,
             "an owner Lease has expired and is left to clients that watch: a sweep would have to wait too long for \
@@ -32,7 +41,9 @@ pub(crate) async fn remove_expired(caller: &Caller, dry_run: bool) -> Result<Vec
         );
     }
     let waits = first.iter().map(|expired| patience(expired.lasts));
-    let Some(wait) = waits.filter(|wait| *wait <= LONGEST).max() else { return Ok(Vec::new()) };
+    let Some(wait) = waits.filter(|wait| *wait <= LONGEST).max() else {
+        return Ok(Vec::new());
+    };
     tokio::time::sleep(wait).await;
     looks.remove_due(caller).await
 }
@@ -63,8 +74,13 @@ impl Looks {
             if !self.is_due(&lease, asked) {
                 continue;
             }
-            let Expired { id, uid, version, .. } = lease;
-            if caller.delete::<Lease>(&id, &uid, Some(&version), Deadline::after(ASK)).await? {
+            let Expired {
+                id, uid, version, ..
+            } = lease;
+            if caller
+                .delete::<Lease>(&id, &uid, Some(&version), Deadline::after(ASK))
+                .await?
+            {
                 tracing::debug!(lease = %id, "an owner Lease has expired");
                 self.0.remove(&uid);
                 removed.push((id, uid));
@@ -85,16 +101,29 @@ impl Looks {
 
     fn take(&mut self, expired: &[Expired], now: Instant) {
         self.0.retain(|uid, seen| {
-            expired.iter().any(|lease| lease.uid == *uid && lease.version == seen.version)
+            expired
+                .iter()
+                .any(|lease| lease.uid == *uid && lease.version == seen.version)
         });
-        for Expired { uid, version, lasts, .. } in expired {
+        for Expired {
+            uid,
+            version,
+            lasts,
+            ..
+        } in expired
+        {
             let due = now + patience(*lasts);
-            self.0.entry(uid.clone()).or_insert_with(|| Seen { version: version.clone(), due });
+            self.0.entry(uid.clone()).or_insert_with(|| Seen {
+                version: version.clone(),
+                due,
+            });
         }
     }
 
     fn is_due(&self, lease: &Expired, now: Instant) -> bool {
-        self.0.get(&lease.uid).is_some_and(|seen| seen.version == lease.version && seen.due <= now)
+        self.0
+            .get(&lease.uid)
+            .is_some_and(|seen| seen.version == lease.version && seen.due <= now)
     }
 }
 
@@ -107,14 +136,29 @@ struct Expired {
 }
 
 async fn look(caller: &Caller) -> Result<Vec<Expired>> {
-    let (leases, now) = caller.list::<Lease>(&labels::selector(), Deadline::after(ASK)).await?;
-    Ok(leases.iter().filter_map(|lease| expired(lease, now)).collect())
+    let (leases, now) = caller
+        .list::<Lease>(&labels::selector(), Deadline::after(ASK))
+        .await?;
+    Ok(leases
+        .iter()
+        .filter_map(|lease| expired(lease, now))
+        .collect())
 }
 
 fn expired(lease: &Lease, now: Option<SystemTime>) -> Option<Expired> {
-    let Holding { id, uid, lasts, until } = Holding::of(lease)?;
+    let Holding {
+        id,
+        uid,
+        lasts,
+        until,
+    } = Holding::of(lease)?;
     let version = lease.metadata.resource_version.clone()?;
-    (now? > until).then_some(Expired { id, uid, version, lasts })
+    (now? > until).then_some(Expired {
+        id,
+        uid,
+        version,
+        lasts,
+    })
 }
 
 #[cfg(test)]
@@ -138,11 +182,23 @@ mod tests {
             // A renewal may begin as late as this, and take as long as it may.
             let renewed = now + Duration::from_secs(lasts) / 3 + super::super::RENEW;
             assert!(!looks.is_due(&lease("1", lasts), renewed), "{lasts}");
-            assert!(looks.is_due(&lease("1", lasts), now + patience(Duration::from_secs(lasts))), "{lasts}");
+            assert!(
+                looks.is_due(
+                    &lease("1", lasts),
+                    now + patience(Duration::from_secs(lasts))
+                ),
+                "{lasts}"
+            );
             looks.take(&[lease("2", lasts)], renewed);
-            assert!(!looks.any_due(now + patience(Duration::from_secs(lasts))), "{lasts}: it counts anew");
+            assert!(
+                !looks.any_due(now + patience(Duration::from_secs(lasts))),
+                "{lasts}: it counts anew"
+            );
             looks.take(&[], renewed);
-            assert!(!looks.any_due(renewed + Duration::from_secs(100_000)), "{lasts}: it does not count");
+            assert!(
+                !looks.any_due(renewed + Duration::from_secs(100_000)),
+                "{lasts}: it does not count"
+            );
         }
     }
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use sandbox_core::{CreationError, CreationReason, CreationStage, Deadline, Error, Result, SandboxId, Uid};
+use sandbox_core::{
+    CreationError, CreationReason, CreationStage, Deadline, Error, Result, SandboxId, Uid,
+};
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::AbortHandle;
@@ -39,7 +41,11 @@ pub(crate) struct Held {
 
 impl Keeper {
     pub(crate) fn new(caller: Arc<Caller>, lasts: Duration) -> Self {
-        Self { caller, lasts: lasts.max(SHORTEST), held: Mutex::default() }
+        Self {
+            caller,
+            lasts: lasts.max(SHORTEST),
+            held: Mutex::default(),
+        }
     }
 
     /// The Lease, for a sandbox that is being made. Somebody may have deleted it, and what is made
@@ -58,9 +64,14 @@ impl Keeper {
         let mut held = self.held(deadline).await?;
         // Another sandbox may have made the next one meanwhile.
         match &*held {
-            Some(next) if found.is_none_or(|lost| !Arc::ptr_eq(&lost.grip, &next.grip)) => Ok(next.clone()),
+            Some(next) if found.is_none_or(|lost| !Arc::ptr_eq(&lost.grip, &next.grip)) => {
+                Ok(next.clone())
+            }
             _ => {
-                let made = self.make(deadline).await.map_err(|error| unowned(sandbox, error))?;
+                let made = self
+                    .make(deadline)
+                    .await
+                    .map_err(|error| unowned(sandbox, error))?;
                 *held = Some(made.clone());
                 Ok(made)
             }
@@ -68,7 +79,11 @@ impl Keeper {
     }
 
     async fn held(&self, deadline: Deadline) -> Result<MutexGuard<'_, Option<Held>>> {
-        deadline.bound("wait for the owner Lease", async { Ok(self.held.lock().await) }).await
+        deadline
+            .bound("wait for the owner Lease", async {
+                Ok(self.held.lock().await)
+            })
+            .await
     }
 
     async fn make(&self, deadline: Deadline) -> Result<Held> {
@@ -82,7 +97,11 @@ impl Keeper {
             self.lasts,
             now.unwrap_or_else(SystemTime::now),
         )?;
-        let stored = match self.caller.create(&id, &lease, nonce.as_str(), deadline).await? {
+        let stored = match self
+            .caller
+            .create(&id, &lease, nonce.as_str(), deadline)
+            .await?
+        {
             Created::Stored(stored) => stored,
             Created::Taken => return Err(Error::AlreadyExists { id }),
         };
@@ -101,7 +120,8 @@ impl Keeper {
             looking: Mutex::default(),
         });
         // Before the first answer there was no clock to go by but our own.
-        let renewal = tokio::spawn(Arc::clone(&grip).keep(period(self.lasts), now.is_none())).abort_handle();
+        let renewal =
+            tokio::spawn(Arc::clone(&grip).keep(period(self.lasts), now.is_none())).abort_handle();
         Ok(Held { grip, renewal })
     }
 }
@@ -119,7 +139,9 @@ impl Held {
 /// A process that ends in good order takes its Lease with it; otherwise it expires.
 impl Drop for Keeper {
     fn drop(&mut self) {
-        let Some(held) = self.held.get_mut().take() else { return };
+        let Some(held) = self.held.get_mut().take() else {
+            return;
+        };
         held.renewal.abort();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let caller = Arc::clone(&self.caller);
@@ -158,7 +180,10 @@ impl Grip {
             let now = self.caller.clock.now().unwrap_or_else(SystemTime::now);
             self.renew(now, SOON).await
         };
-        if let Err(error) = Deadline::after(SOON).bound("renew the owner Lease", look).await {
+        if let Err(error) = Deadline::after(SOON)
+            .bound("renew the owner Lease", look)
+            .await
+        {
             tracing::debug!(lease = %self.id, %error, "whether the owner Lease is there is not known");
         }
         !self.lost.load(Ordering::Acquire)
@@ -175,7 +200,11 @@ impl Grip {
                 // A machine that slept has another idea of the time than the API server.
                 Ok(()) => {
                     failing = false;
-                    at_once = self.caller.clock.now().is_some_and(|time| far(time, now, period));
+                    at_once = self
+                        .caller
+                        .clock
+                        .now()
+                        .is_some_and(|time| far(time, now, period));
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
@@ -194,8 +223,13 @@ impl Grip {
     /// Whether this very Lease is there: there need be no right to get it.
     async fn is_listed(&self, deadline: Deadline) -> Result<bool> {
         let ours = [(labels::ID.to_owned(), self.id.as_str().to_owned())].into();
-        let (found, _) = self.caller.list::<Lease>(&labels::selector_with(&ours), deadline).await?;
-        Ok(found.iter().any(|lease| lease.metadata.uid.as_deref() == Some(self.uid.as_str())))
+        let (found, _) = self
+            .caller
+            .list::<Lease>(&labels::selector_with(&ours), deadline)
+            .await?;
+        Ok(found
+            .iter()
+            .any(|lease| lease.metadata.uid.as_deref() == Some(self.uid.as_str())))
     }
 
     /// Renews it, or takes note that there is nothing to renew any more.

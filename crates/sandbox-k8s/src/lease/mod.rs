@@ -40,7 +40,13 @@ fn patience(lasts: Duration) -> Duration {
 }
 
 /// The manifest of a new Lease. It has an id as a sandbox has, and a name made from it.
-fn manifest(id: &SandboxId, namespace: &str, nonce: &str, lasts: Duration, now: SystemTime) -> Result<Lease> {
+fn manifest(
+    id: &SandboxId,
+    namespace: &str,
+    nonce: &str,
+    lasts: Duration,
+    now: SystemTime,
+) -> Result<Lease> {
     Ok(Lease {
         metadata: ObjectMeta {
             name: Some(labels::lease_name(id)),
@@ -77,8 +83,13 @@ fn owned_by(id: &SandboxId, lease: &Uid) -> OwnerReference {
 
 fn renewed(now: SystemTime) -> Result<MicroTime> {
     let time = Timestamp::try_from(now);
-    time.map(MicroTime)
-        .map_err(|_| Error::invalid("time of the API server", format!("{now:?}"), "it is no date"))
+    time.map(MicroTime).map_err(|_| {
+        Error::invalid(
+            "time of the API server",
+            format!("{now:?}"),
+            "it is no date",
+        )
+    })
 }
 
 /// What a Lease says of its holder.
@@ -98,10 +109,17 @@ impl Holding {
         if spec.holder_identity.as_deref() != Some(id.as_str()) {
             return None;
         }
-        let lasts = u64::try_from(spec.lease_duration_seconds?).ok().filter(|seconds| *seconds > 0)?;
+        let lasts = u64::try_from(spec.lease_duration_seconds?)
+            .ok()
+            .filter(|seconds| *seconds > 0)?;
         let lasts = Duration::from_secs(lasts);
         let until = SystemTime::from(spec.renew_time.as_ref()?.0).checked_add(lasts)?;
-        Some(Self { id, uid, lasts, until })
+        Some(Self {
+            id,
+            uid,
+            lasts,
+            until,
+        })
     }
 }
 
@@ -121,10 +139,20 @@ mod tests {
 
     #[test]
     fn what_we_make_is_known_again() {
-        let Holding { id, uid, lasts, until } =
-            Holding::of(&serde_json::from_value(lease()).unwrap()).unwrap();
-        assert_eq!((id.as_str(), uid.as_str(), lasts), ("sbx-a", "l1", Duration::from_secs(60)));
-        assert_eq!(until, SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_060));
+        let Holding {
+            id,
+            uid,
+            lasts,
+            until,
+        } = Holding::of(&serde_json::from_value(lease()).unwrap()).unwrap();
+        assert_eq!(
+            (id.as_str(), uid.as_str(), lasts),
+            ("sbx-a", "l1", Duration::from_secs(60))
+        );
+        assert_eq!(
+            until,
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_060)
+        );
         assert_eq!(lease()["metadata"]["name"], "sbx-a-owner");
         let owner = serde_json::to_value(owned_by(&id, &uid)).unwrap();
         let expected = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "name": "sbx-a-owner", "uid": "l1"});
@@ -149,12 +177,20 @@ mod tests {
         ] {
             let mut forged = lease();
             *forged.pointer_mut(path).unwrap() = value.clone();
-            assert_eq!(Holding::of(&serde_json::from_value(forged).unwrap()), None, "{path} = {value}");
+            assert_eq!(
+                Holding::of(&serde_json::from_value(forged).unwrap()),
+                None,
+                "{path} = {value}"
+            );
         }
         let mut owned = lease();
         owned["metadata"]["ownerReferences"] =
             json!([{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u"}]);
-        assert_eq!(Holding::of(&serde_json::from_value(owned).unwrap()), None, "a node's own");
+        assert_eq!(
+            Holding::of(&serde_json::from_value(owned).unwrap()),
+            None,
+            "a node's own"
+        );
     }
 
     #[test]

@@ -140,7 +140,10 @@ impl PodOptions {
         names: impl IntoIterator<Item = N>,
     ) -> Self {
         let names = names.into_iter().map(Into::into).collect();
-        self.host_aliases.push(HostAlias { ip: ip.into(), hostnames: Some(names) });
+        self.host_aliases.push(HostAlias {
+            ip: ip.into(),
+            hostnames: Some(names),
+        });
         self
     }
 
@@ -225,9 +228,9 @@ impl PodOptions {
     pub fn of(spec: &SandboxSpec) -> Result<Self> {
         match spec.backend_options.only_for(BACKEND)? {
             // serde takes a list for an object with its fields in order.
-            Some(value) if !value.is_object() => {
-                Err(unreadable("they are no object, such as {\"nodeSelector\": {…}}"))
-            }
+            Some(value) if !value.is_object() => Err(unreadable(
+                "they are no object, such as {\"nodeSelector\": {…}}",
+            )),
             Some(value) => Self::deserialize(value).map_err(unreadable),
             None => Ok(Self::default()),
         }
@@ -236,7 +239,11 @@ impl PodOptions {
     /// One sandbox's over the client's: all but the patches, of which there may be two.
     pub(crate) fn over(&self, client: &KubernetesOptions) -> Self {
         let (own, all) = (self.clone(), client.pod.clone());
-        let secrets = client.image_pull_secrets.iter().cloned().chain(all.image_pull_secrets);
+        let secrets = client
+            .image_pull_secrets
+            .iter()
+            .cloned()
+            .chain(all.image_pull_secrets);
         Self {
             service_account_name: own.service_account_name.or(all.service_account_name),
             runtime_class_name: own.runtime_class_name.or(all.runtime_class_name),
@@ -249,7 +256,10 @@ impl PodOptions {
             volumes: named(all.volumes, own.volumes, |volume| &volume.name),
             annotations: keyed(all.annotations, own.annotations),
             image_pull_secrets: joined(joined(Vec::new(), secrets), own.image_pull_secrets),
-            image_pull_policy: own.image_pull_policy.or(all.image_pull_policy).or(client.image_pull_policy),
+            image_pull_policy: own
+                .image_pull_policy
+                .or(all.image_pull_policy)
+                .or(client.image_pull_policy),
             security_profile: own
                 .security_profile
                 .or(all.security_profile)
@@ -260,7 +270,10 @@ impl PodOptions {
     }
 }
 
-fn keyed(mut all: BTreeMap<String, String>, own: BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn keyed(
+    mut all: BTreeMap<String, String>,
+    own: BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
     all.extend(own);
     all
 }
@@ -315,7 +328,11 @@ mod tests {
             .host_alias("10.0.0.5", ["mirror"])
             .request("cpu", "100m")
             .extended_resource("nvidia.com/gpu", "1")
-            .volume(VolumeAt::new("data", "/data", VolumeSource::PersistentVolumeClaim("claim".into())))
+            .volume(VolumeAt::new(
+                "data",
+                "/data",
+                VolumeSource::PersistentVolumeClaim("claim".into()),
+            ))
             .image_pull_secret("registry")
             .image_pull_policy(PullPolicy::IfNotPresent)
             .security_profile(options.security_profile.clone().unwrap())
@@ -325,7 +342,10 @@ mod tests {
         assert_eq!(PodOptions::new().to_value().unwrap(), json!({}));
         let words = json!({"securityProfile": "baseline", "runAsUser": 101});
         let read: PodOptions = serde_json::from_value(words).unwrap();
-        assert_eq!((read.security_profile, read.run_as_user), (Some(SecurityProfile::Baseline), Some(101)));
+        assert_eq!(
+            (read.security_profile, read.run_as_user),
+            (Some(SecurityProfile::Baseline), Some(101))
+        );
     }
 
     #[test]
@@ -345,7 +365,10 @@ mod tests {
             assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
             assert!(error.to_string().contains(named), "{error}");
         }
-        assert!(matches!(read("docker", json!({})), Error::Unsupported { .. }));
+        assert!(matches!(
+            read("docker", json!({})),
+            Error::Unsupported { .. }
+        ));
     }
 
     #[test]
@@ -377,13 +400,26 @@ mod tests {
             .volume(VolumeAt::new("data", "/new", VolumeSource::EmptyDir(None)));
         let both = own.over(&client);
         assert_eq!(both.runtime_class_name.as_deref(), Some("gvisor"));
-        assert_eq!(both.node_selector.values().collect::<Vec<_>>(), ["ssd", "b"]);
+        assert_eq!(
+            both.node_selector.values().collect::<Vec<_>>(),
+            ["ssd", "b"]
+        );
         assert_eq!(both.tolerations.len(), 2);
-        assert_eq!(both.host_aliases[0].hostnames.as_deref(), Some(["new".to_owned()].as_slice()));
+        assert_eq!(
+            both.host_aliases[0].hostnames.as_deref(),
+            Some(["new".to_owned()].as_slice())
+        );
         assert_eq!(both.image_pull_secrets, ["a", "b", "c"]);
-        assert_eq!((both.image_pull_policy, both.run_as_user), (Some(PullPolicy::Always), Some(7)));
+        assert_eq!(
+            (both.image_pull_policy, both.run_as_user),
+            (Some(PullPolicy::Always), Some(7))
+        );
         assert_eq!(both.security_profile, Some(SecurityProfile::Baseline));
-        let places: Vec<_> = both.volumes.iter().map(|volume| volume.mount_path.as_str()).collect();
+        let places: Vec<_> = both
+            .volumes
+            .iter()
+            .map(|volume| volume.mount_path.as_str())
+            .collect();
         assert_eq!(places, ["/more", "/new"]);
         let none = PodOptions::new().over(&client);
         assert_eq!(

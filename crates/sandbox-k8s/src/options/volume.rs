@@ -39,8 +39,18 @@ pub enum VolumeSource {
 
 impl VolumeAt {
     /// A volume that can be written, as far as its source can.
-    pub fn new(name: impl Into<String>, mount_path: impl Into<String>, source: VolumeSource) -> Self {
-        Self { name: name.into(), mount_path: mount_path.into(), sub_path: None, read_only: false, source }
+    pub fn new(
+        name: impl Into<String>,
+        mount_path: impl Into<String>,
+        source: VolumeSource,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            mount_path: mount_path.into(),
+            sub_path: None,
+            read_only: false,
+            source,
+        }
     }
 
     /// The same, not to be written.
@@ -123,7 +133,8 @@ impl TryFrom<Text> for VolumeAt {
             empty,
             claim.map(VolumeSource::PersistentVolumeClaim),
             text.config_map.map(|map| VolumeSource::ConfigMap(map.name)),
-            text.secret.map(|secret| VolumeSource::Secret(secret.secret_name)),
+            text.secret
+                .map(|secret| VolumeSource::Secret(secret.secret_name)),
         ];
         let mut sources = sources.into_iter().flatten();
         let (Some(source), None) = (sources.next(), sources.next()) else {
@@ -132,20 +143,46 @@ impl TryFrom<Text> for VolumeAt {
                 text.name
             ));
         };
-        let Text { name, mount_path, sub_path, read_only, .. } = text;
-        Ok(Self { name, mount_path, sub_path, read_only, source })
+        let Text {
+            name,
+            mount_path,
+            sub_path,
+            read_only,
+            ..
+        } = text;
+        Ok(Self {
+            name,
+            mount_path,
+            sub_path,
+            read_only,
+            source,
+        })
     }
 }
 
 impl From<VolumeAt> for Text {
     fn from(volume: VolumeAt) -> Self {
-        let VolumeAt { name, mount_path, sub_path, read_only, source } = volume;
+        let VolumeAt {
+            name,
+            mount_path,
+            sub_path,
+            read_only,
+            source,
+        } = volume;
         let (mut empty_dir, mut persistent_volume_claim, mut config_map, mut secret) =
             (None, None, None, None);
         match source {
-            VolumeSource::EmptyDir(size_limit) => empty_dir = Some(EmptyDir { medium: None, size_limit }),
+            VolumeSource::EmptyDir(size_limit) => {
+                empty_dir = Some(EmptyDir {
+                    medium: None,
+                    size_limit,
+                })
+            }
             VolumeSource::Memory(size_limit) => {
-                empty_dir = Some(EmptyDir { medium: Some(Medium::Memory), size_limit });
+                empty_dir = Some(EmptyDir {
+                    medium: Some(Medium::Memory),
+                    size_limit,
+                });
             }
             VolumeSource::PersistentVolumeClaim(claim_name) => {
                 persistent_volume_claim = Some(Claim { claim_name });
@@ -153,7 +190,16 @@ impl From<VolumeAt> for Text {
             VolumeSource::ConfigMap(name) => config_map = Some(ConfigMap { name }),
             VolumeSource::Secret(secret_name) => secret = Some(Secret { secret_name }),
         }
-        Self { name, mount_path, sub_path, read_only, empty_dir, persistent_volume_claim, config_map, secret }
+        Self {
+            name,
+            mount_path,
+            sub_path,
+            read_only,
+            empty_dir,
+            persistent_volume_claim,
+            config_map,
+            secret,
+        }
     }
 }
 
@@ -166,20 +212,39 @@ mod tests {
     fn each_is_written_as_kubernetes_writes_it() {
         for (source, text) in [
             (VolumeSource::EmptyDir(None), json!({"emptyDir": {}})),
-            (VolumeSource::EmptyDir(Some("1Gi".into())), json!({"emptyDir": {"sizeLimit": "1Gi"}})),
-            (VolumeSource::Memory(None), json!({"emptyDir": {"medium": "Memory"}})),
+            (
+                VolumeSource::EmptyDir(Some("1Gi".into())),
+                json!({"emptyDir": {"sizeLimit": "1Gi"}}),
+            ),
+            (
+                VolumeSource::Memory(None),
+                json!({"emptyDir": {"medium": "Memory"}}),
+            ),
             (
                 VolumeSource::PersistentVolumeClaim("c".into()),
                 json!({"persistentVolumeClaim": {"claimName": "c"}}),
             ),
-            (VolumeSource::ConfigMap("m".into()), json!({"configMap": {"name": "m"}})),
-            (VolumeSource::Secret("s".into()), json!({"secret": {"secretName": "s"}})),
+            (
+                VolumeSource::ConfigMap("m".into()),
+                json!({"configMap": {"name": "m"}}),
+            ),
+            (
+                VolumeSource::Secret("s".into()),
+                json!({"secret": {"secretName": "s"}}),
+            ),
         ] {
-            let mut expected = json!({"name": "v", "mountPath": "/v", "subPath": "a/b", "readOnly": true});
-            expected.as_object_mut().unwrap().extend(text.as_object().unwrap().clone());
+            let mut expected =
+                json!({"name": "v", "mountPath": "/v", "subPath": "a/b", "readOnly": true});
+            expected
+                .as_object_mut()
+                .unwrap()
+                .extend(text.as_object().unwrap().clone());
             let volume = VolumeAt::new("v", "/v", source).read_only().sub_path("a/b");
             assert_eq!(serde_json::to_value(&volume).unwrap(), expected);
-            assert_eq!(serde_json::from_value::<VolumeAt>(expected).unwrap(), volume);
+            assert_eq!(
+                serde_json::from_value::<VolumeAt>(expected).unwrap(),
+                volume
+            );
         }
     }
 
@@ -187,11 +252,17 @@ mod tests {
     fn what_is_no_volume_is_named() {
         let read = |more: Value| {
             let mut text = json!({"name": "v", "mountPath": "/v"});
-            text.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            serde_json::from_value::<VolumeAt>(text).unwrap_err().to_string()
+            text.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            serde_json::from_value::<VolumeAt>(text)
+                .unwrap_err()
+                .to_string()
         };
         assert!(read(json!({})).contains("the volume v must be one of emptyDir"));
-        assert!(read(json!({"emptyDir": {}, "secret": {"secretName": "s"}})).contains("must be one of"));
+        assert!(
+            read(json!({"emptyDir": {}, "secret": {"secretName": "s"}})).contains("must be one of")
+        );
         assert!(read(json!({"hostPath": {"path": "/"}})).contains("hostPath"));
         assert!(read(json!({"emptyDir": {"medium": "HugePages"}})).contains("Memory"));
         assert!(read(json!({"secret": {"name": "s"}})).contains("secretName"));

@@ -16,27 +16,38 @@ use crate::options::{AuthorizedKey, PodOptions, PullPolicy};
 use crate::secret;
 
 /// What our server reads its keys from; it starts anew without them in its environment.
-const KEY_VARIABLES: [(&str, &str); 2] =
-    [("SANDBOX_SSHD_HOST_KEY", secret::HOST_KEY), ("SANDBOX_SSHD_AUTHORIZED_KEYS", secret::AUTHORIZED_KEYS)];
+const KEY_VARIABLES: [(&str, &str); 2] = [
+    ("SANDBOX_SSHD_HOST_KEY", secret::HOST_KEY),
+    ("SANDBOX_SSHD_AUTHORIZED_KEYS", secret::AUTHORIZED_KEYS),
+];
 
 pub(super) fn sandbox(request: &PodRequest<'_>, server: &Server<'_>) -> Result<Container> {
     let (id, spec) = (request.id, request.spec);
     let Some(image) = spec.image.clone() else {
         return Err(Error::Config {
-            message: "there is no image to make a Pod from: name one for the sandbox (`--image` at the \
+            message:
+                "there is no image to make a Pod from: name one for the sandbox (`--image` at the \
                       terminal, `image` of the builder), or set SANDBOX_IMAGE"
-                .into(),
+                    .into(),
         });
     };
     let (command, args, env) = match server {
         Server::Ours { path, .. } => {
-            let env = KEY_VARIABLES.map(|(name, key)| from_secret(name, id, key)).to_vec();
-            (Some(vec![path.to_string()]), Some(arguments(&spec.lifetime)), some(env))
+            let env = KEY_VARIABLES
+                .map(|(name, key)| from_secret(name, id, key))
+                .to_vec();
+            (
+                Some(vec![path.to_string()]),
+                Some(arguments(&spec.lifetime)),
+                some(env),
+            )
         }
         Server::Own(own) => match &own.authorized_key {
-            AuthorizedKey::Env(name) => {
-                (None, None, Some(vec![from_secret(name, id, secret::AUTHORIZED_KEYS)]))
-            }
+            AuthorizedKey::Env(name) => (
+                None,
+                None,
+                Some(vec![from_secret(name, id, secret::AUTHORIZED_KEYS)]),
+            ),
             AuthorizedKey::File(_) => (None, None, None),
         },
     };
@@ -94,7 +105,10 @@ fn limits(asked: &Resources) -> Result<BTreeMap<String, Quantity>> {
         ("memory", asked.memory.map(|memory| memory.to_string())),
         ("ephemeral-storage", asked.disk.map(|disk| disk.to_string())),
     ];
-    Ok(amounts.into_iter().filter_map(|(name, amount)| Some((name.to_owned(), Quantity(amount?)))).collect())
+    Ok(amounts
+        .into_iter()
+        .filter_map(|(name, amount)| Some((name.to_owned(), Quantity(amount?))))
+        .collect())
 }
 
 fn requirements(limits: BTreeMap<String, Quantity>) -> Option<ResourceRequirements> {
@@ -106,7 +120,10 @@ fn requirements(limits: BTreeMap<String, Quantity>) -> Option<ResourceRequiremen
 }
 
 pub(super) fn pull_policy(options: &PodOptions) -> Option<String> {
-    options.image_pull_policy.map(PullPolicy::as_str).map(str::to_owned)
+    options
+        .image_pull_policy
+        .map(PullPolicy::as_str)
+        .map(str::to_owned)
 }
 
 fn resources(asked: &Resources, own: &PodOptions) -> Result<Option<ResourceRequirements>> {
@@ -131,16 +148,25 @@ fn resources(asked: &Resources, own: &PodOptions) -> Result<Option<ResourceRequi
                  resource, all is",
             ));
         }
-        all.requests.get_or_insert_default().insert(name.clone(), Quantity(amount.clone()));
+        all.requests
+            .get_or_insert_default()
+            .insert(name.clone(), Quantity(amount.clone()));
     }
     Ok((all != ResourceRequirements::default()).then_some(all))
 }
 
 fn from_secret(name: &str, id: &SandboxId, key: &str) -> EnvVar {
-    let selector = SecretKeySelector { name: secret_name(id), key: key.into(), optional: None };
+    let selector = SecretKeySelector {
+        name: secret_name(id),
+        key: key.into(),
+        optional: None,
+    };
     EnvVar {
         name: name.into(),
         value: None,
-        value_from: Some(EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() }),
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(selector),
+            ..EnvVarSource::default()
+        }),
     }
 }

@@ -9,7 +9,9 @@ use sandbox_core::{Error, Result, SandboxId};
 
 use super::{KEY, PORT, SERVER, container, some_map};
 use crate::labels::secret_name;
-use crate::options::{AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PodOptions};
+use crate::options::{
+    AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PodOptions,
+};
 use crate::secret;
 
 /// Where an injected server is found. No image has this directory, and no search path leads
@@ -23,7 +25,10 @@ const ROOM: &str = "64Mi";
 /// The server that shall run.
 pub(super) enum Server<'a> {
     /// Ours, at a path in the sandbox, perhaps brought from an image.
-    Ours { path: &'a str, from: Option<(InjectVia, &'a str)> },
+    Ours {
+        path: &'a str,
+        from: Option<(InjectVia, &'a str)>,
+    },
     /// The image's own.
     Own(&'a ImageServer),
 }
@@ -48,18 +53,29 @@ impl Server<'_> {
 pub(super) fn server(options: &KubernetesOptions) -> Result<Server<'_>> {
     match &options.injection {
         Injection::Baked { path } if path.starts_with('/') => Ok(Server::Ours { path, from: None }),
-        Injection::Baked { path } => {
-            Err(Error::invalid("path of the server in the image", path, "it must be absolute"))
-        }
+        Injection::Baked { path } => Err(Error::invalid(
+            "path of the server in the image",
+            path,
+            "it must be absolute",
+        )),
         Injection::Inject(via) => match options.server_image.as_deref() {
-            Some(image) => Ok(Server::Ours { path: "/.sandbox/sandbox-sshd", from: Some((*via, image)) }),
-            None => Err(Error::Config { message: NO_SERVER_IMAGE.into() }),
+            Some(image) => Ok(Server::Ours {
+                path: "/.sandbox/sandbox-sshd",
+                from: Some((*via, image)),
+            }),
+            None => Err(Error::Config {
+                message: NO_SERVER_IMAGE.into(),
+            }),
         },
         Injection::Image(own) => {
             if let AuthorizedKey::File(path) = &own.authorized_key
                 && !path.starts_with('/')
             {
-                return Err(Error::invalid("path of the authorized key", path, "it must be absolute"));
+                return Err(Error::invalid(
+                    "path of the authorized key",
+                    path,
+                    "it must be absolute",
+                ));
             }
             Ok(Server::Own(own))
         }
@@ -73,23 +89,40 @@ const NO_SERVER_IMAGE: &str = "no image is set that holds the SSH server: build 
 pub(super) fn add(spec: &mut PodSpec, server: &Server<'_>, id: &SandboxId, options: &PodOptions) {
     match server {
         Server::Ours { from: None, .. } => {}
-        Server::Ours { from: Some((InjectVia::ImageVolume, image)), .. } => {
+        Server::Ours {
+            from: Some((InjectVia::ImageVolume, image)),
+            ..
+        } => {
             let source = ImageVolumeSource {
                 pull_policy: container::pull_policy(options),
                 reference: Some((*image).to_owned()),
             };
             mount(
                 spec,
-                Volume { name: SERVER.into(), image: Some(source), ..Volume::default() },
+                Volume {
+                    name: SERVER.into(),
+                    image: Some(source),
+                    ..Volume::default()
+                },
                 directory(),
             );
         }
-        Server::Ours { from: Some((InjectVia::InitContainer | InjectVia::Auto, image)), .. } => {
-            let room = EmptyDirVolumeSource { medium: None, size_limit: Some(Quantity(ROOM.into())) };
+        Server::Ours {
+            from: Some((InjectVia::InitContainer | InjectVia::Auto, image)),
+            ..
+        } => {
+            let room = EmptyDirVolumeSource {
+                medium: None,
+                size_limit: Some(Quantity(ROOM.into())),
+            };
             spec.init_containers = Some(vec![copier(spec, image)]);
             mount(
                 spec,
-                Volume { name: SERVER.into(), empty_dir: Some(room), ..Volume::default() },
+                Volume {
+                    name: SERVER.into(),
+                    empty_dir: Some(room),
+                    ..Volume::default()
+                },
                 directory(),
             );
         }
@@ -106,7 +139,10 @@ pub(super) fn add(spec: &mut PodSpec, server: &Server<'_>, id: &SandboxId, optio
 fn copier(spec: &PodSpec, image: &str) -> Container {
     let main = spec.containers.first();
     let mut resources = main.and_then(|main| main.resources.clone());
-    for amounts in resources.iter_mut().flat_map(|all| [&mut all.limits, &mut all.requests]) {
+    for amounts in resources
+        .iter_mut()
+        .flat_map(|all| [&mut all.limits, &mut all.requests])
+    {
         if let Some(amounts) = amounts {
             amounts.retain(|name, _| !name.contains('/'));
         }
@@ -117,10 +153,17 @@ fn copier(spec: &PodSpec, image: &str) -> Container {
         name: SERVER.into(),
         image: Some(image.to_owned()),
         image_pull_policy: main.and_then(|main| main.image_pull_policy.clone()),
-        command: Some([IN_SERVER_IMAGE, "install", DIRECTORY].map(str::to_owned).to_vec()),
+        command: Some(
+            [IN_SERVER_IMAGE, "install", DIRECTORY]
+                .map(str::to_owned)
+                .to_vec(),
+        ),
         resources,
         termination_message_policy: Some("FallbackToLogsOnError".into()),
-        volume_mounts: Some(vec![VolumeMount { read_only: None, ..directory() }]),
+        volume_mounts: Some(vec![VolumeMount {
+            read_only: None,
+            ..directory()
+        }]),
         ..Container::default()
     }
 }
@@ -145,7 +188,15 @@ fn authorized_key(spec: &mut PodSpec, id: &SandboxId, path: &str) {
         read_only: Some(true),
         ..VolumeMount::default()
     };
-    mount(spec, Volume { name: KEY.into(), secret: Some(source), ..Volume::default() }, at);
+    mount(
+        spec,
+        Volume {
+            name: KEY.into(),
+            secret: Some(source),
+            ..Volume::default()
+        },
+        at,
+    );
 }
 
 fn directory() -> VolumeMount {

@@ -24,10 +24,22 @@ pub(crate) use standard::security_level;
 
 /// Every image that a Pod pulls.
 pub(crate) fn images(pod: &Pod) -> Vec<String> {
-    let Some(spec) = pod.spec.as_ref() else { return Vec::new() };
-    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let volumes = spec.volumes.iter().flatten().filter_map(|volume| volume.image.as_ref()?.reference.clone());
-    containers.filter_map(|container| container.image.clone()).chain(volumes).collect()
+    let Some(spec) = pod.spec.as_ref() else {
+        return Vec::new();
+    };
+    let containers = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten());
+    let volumes = spec
+        .volumes
+        .iter()
+        .flatten()
+        .filter_map(|volume| volume.image.as_ref()?.reference.clone());
+    containers
+        .filter_map(|container| container.image.clone())
+        .chain(volumes)
+        .collect()
 }
 
 /// The container that is the sandbox; the only one whose state counts.
@@ -70,8 +82,14 @@ pub fn build(request: PodRequest<'_>) -> Result<Pod> {
     request.spec.validate()?;
     let PodRequest { id, options, .. } = request;
     let own = &request.pod.over(options);
-    let patches: Vec<_> = [&options.pod.patch, &request.pod.patch].into_iter().flatten().collect();
-    let request = PodRequest { pod: own, ..request };
+    let patches: Vec<_> = [&options.pod.patch, &request.pod.patch]
+        .into_iter()
+        .flatten()
+        .collect();
+    let request = PodRequest {
+        pod: own,
+        ..request
+    };
     let profile = own.security_profile.clone().unwrap_or_default();
     let restrictions = security::check(&profile, own.run_as_user, &options.injection)?;
     let server = inject::server(options)?;
@@ -95,7 +113,11 @@ pub fn build(request: PodRequest<'_>) -> Result<Pod> {
     volumes::add(&mut spec, &own.volumes, id)?;
     inject::add(&mut spec, &server, id, own);
     security::apply(&mut spec, &restrictions);
-    let mut pod = Pod { metadata: metadata(&request)?, spec: Some(spec), status: None };
+    let mut pod = Pod {
+        metadata: metadata(&request)?,
+        spec: Some(spec),
+        status: None,
+    };
     if !patches.is_empty() {
         pod = patch::apply(pod, &patches, id)?;
     }
@@ -115,7 +137,11 @@ fn pull_secrets(own: &PodOptions, id: &SandboxId) -> Result<Vec<LocalObjectRefer
             "it holds the sandbox's own keys, and no registry's",
         ));
     }
-    Ok(own.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect())
+    Ok(own
+        .image_pull_secrets
+        .iter()
+        .map(|name| LocalObjectReference { name: name.clone() })
+        .collect())
 }
 
 /// The login name of sandboxes that these options make. Our own server takes any.
@@ -129,12 +155,19 @@ pub fn user(options: &KubernetesOptions) -> &str {
 fn metadata(request: &PodRequest<'_>) -> Result<ObjectMeta> {
     let own = &request.pod.annotations;
     if let Some(key) = own.keys().find(|key| labels::is_reserved(key)) {
-        return Err(Error::invalid("annotation", key, "this prefix is the SDK's own; choose another"));
+        return Err(Error::invalid(
+            "annotation",
+            key,
+            "this prefix is the SDK's own; choose another",
+        ));
     }
     let ours = [
         (labels::NONCE, request.nonce.to_owned()),
         (labels::OWNER_UID, request.secret.as_str().to_owned()),
-        (labels::ENDS_AFTER, labels::ends_after(&request.spec.lifetime)),
+        (
+            labels::ENDS_AFTER,
+            labels::ends_after(&request.spec.lifetime),
+        ),
         (labels::USER, user(request.options).to_owned()),
     ];
     let ours = ours.map(|(key, value)| (key.to_owned(), value));

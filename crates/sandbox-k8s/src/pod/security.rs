@@ -50,7 +50,10 @@ pub(super) fn check(
 }
 
 fn restrictions(profile: &SecurityProfile, run_as: Option<u32>) -> Restrictions {
-    let seccomp = Some(SeccompProfile { localhost_profile: None, type_: "RuntimeDefault".into() });
+    let seccomp = Some(SeccompProfile {
+        localhost_profile: None,
+        type_: "RuntimeDefault".into(),
+    });
     let user = run_as.map(i64::from);
     match profile {
         SecurityProfile::Restricted => Restrictions {
@@ -66,36 +69,58 @@ fn restrictions(profile: &SecurityProfile, run_as: Option<u32>) -> Restrictions 
             }),
             container: Some(SecurityContext {
                 allow_privilege_escalation: Some(false),
-                capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".into()]) }),
+                capabilities: Some(Capabilities {
+                    add: None,
+                    drop: Some(vec!["ALL".into()]),
+                }),
                 ..SecurityContext::default()
             }),
         },
         SecurityProfile::Baseline => Restrictions {
-            pod: Some(PodSecurityContext { seccomp_profile: seccomp, ..PodSecurityContext::default() }),
+            pod: Some(PodSecurityContext {
+                seccomp_profile: seccomp,
+                ..PodSecurityContext::default()
+            }),
             container: None,
         },
-        SecurityProfile::Custom { pod, container } => {
-            Restrictions { pod: Some((**pod).clone()), container: Some((**container).clone()) }
-        }
+        SecurityProfile::Custom { pod, container } => Restrictions {
+            pod: Some((**pod).clone()),
+            container: Some((**container).clone()),
+        },
     }
 }
 
 /// Puts them on every container, ours that copies the server included.
 pub(super) fn apply(spec: &mut PodSpec, restrictions: &Restrictions) {
-    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+    for container in spec
+        .containers
+        .iter_mut()
+        .chain(spec.init_containers.iter_mut().flatten())
+    {
         container.security_context = restrictions.container.clone();
     }
 }
 
 /// The same for containers that a patch added, as far as they say nothing else.
 pub(super) fn complete(spec: &mut PodSpec, profile: &SecurityProfile, restrictions: &Restrictions) {
-    let (SecurityProfile::Restricted, Some(ours)) = (profile, &restrictions.container) else { return };
-    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+    let (SecurityProfile::Restricted, Some(ours)) = (profile, &restrictions.container) else {
+        return;
+    };
+    for container in spec
+        .containers
+        .iter_mut()
+        .chain(spec.init_containers.iter_mut().flatten())
+    {
         let own = container.security_context.get_or_insert_default();
-        own.allow_privilege_escalation = own.allow_privilege_escalation.or(ours.allow_privilege_escalation);
+        own.allow_privilege_escalation = own
+            .allow_privilege_escalation
+            .or(ours.allow_privilege_escalation);
         let capabilities = own.capabilities.get_or_insert_default();
         if capabilities.drop.is_none() {
-            capabilities.drop = ours.capabilities.as_ref().and_then(|ours| ours.drop.clone());
+            capabilities.drop = ours
+                .capabilities
+                .as_ref()
+                .and_then(|ours| ours.drop.clone());
         }
     }
 }

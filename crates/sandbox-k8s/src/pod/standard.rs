@@ -100,16 +100,34 @@ fn baseline(pod: &Pod) -> Option<String> {
         (spec.host_network == Some(true), "spec.hostNetwork"),
         (spec.host_pid == Some(true), "spec.hostPID"),
         (spec.host_ipc == Some(true), "spec.hostIPC"),
-        (volumes().any(|volume| volume.host_path.is_some()), "spec.volumes: hostPath"),
-        (pod.metadata.annotations.iter().flatten().any(annotated), "metadata.annotations: AppArmor"),
+        (
+            volumes().any(|volume| volume.host_path.is_some()),
+            "spec.volumes: hostPath",
+        ),
+        (
+            pod.metadata.annotations.iter().flatten().any(annotated),
+            "metadata.annotations: AppArmor",
+        ),
         (
             windows(whole.windows_options.as_ref().and_then(|w| w.host_process)),
             "spec.securityContext.windowsOptions",
         ),
-        (labels(whole.se_linux_options.as_ref()), "spec.securityContext.seLinuxOptions"),
-        (unconfined(whole.seccomp_profile.as_ref()), "spec.securityContext.seccompProfile"),
-        (unarmoured(whole.app_armor_profile.as_ref()), "spec.securityContext.appArmorProfile"),
-        (sysctls().any(|ctl| !SYSCTLS.contains(&ctl.name.as_str())), "spec.securityContext.sysctls"),
+        (
+            labels(whole.se_linux_options.as_ref()),
+            "spec.securityContext.seLinuxOptions",
+        ),
+        (
+            unconfined(whole.seccomp_profile.as_ref()),
+            "spec.securityContext.seccompProfile",
+        ),
+        (
+            unarmoured(whole.app_armor_profile.as_ref()),
+            "spec.securityContext.appArmorProfile",
+        ),
+        (
+            sysctls().any(|ctl| !SYSCTLS.contains(&ctl.name.as_str())),
+            "spec.securityContext.sysctls",
+        ),
     ];
     found
         .into_iter()
@@ -122,16 +140,38 @@ fn baseline_container(container: &Container, own: &SecurityContext) -> Option<&'
     let [added, _] = capabilities(own);
     [
         (own.privileged == Some(true), "securityContext.privileged"),
-        (added.iter().any(|name| !CAPABILITIES.contains(&name.as_str())), "securityContext.capabilities.add"),
-        (ports().any(|port| port.host_port.is_some_and(|port| port != 0)), "ports: hostPort"),
-        (own.proc_mount.as_deref().is_some_and(|mount| mount != "Default"), "securityContext.procMount"),
+        (
+            added
+                .iter()
+                .any(|name| !CAPABILITIES.contains(&name.as_str())),
+            "securityContext.capabilities.add",
+        ),
+        (
+            ports().any(|port| port.host_port.is_some_and(|port| port != 0)),
+            "ports: hostPort",
+        ),
+        (
+            own.proc_mount
+                .as_deref()
+                .is_some_and(|mount| mount != "Default"),
+            "securityContext.procMount",
+        ),
         (
             windows(own.windows_options.as_ref().and_then(|w| w.host_process)),
             "securityContext.windowsOptions",
         ),
-        (labels(own.se_linux_options.as_ref()), "securityContext.seLinuxOptions"),
-        (unconfined(own.seccomp_profile.as_ref()), "securityContext.seccompProfile"),
-        (unarmoured(own.app_armor_profile.as_ref()), "securityContext.appArmorProfile"),
+        (
+            labels(own.se_linux_options.as_ref()),
+            "securityContext.seLinuxOptions",
+        ),
+        (
+            unconfined(own.seccomp_profile.as_ref()),
+            "securityContext.seccompProfile",
+        ),
+        (
+            unarmoured(own.app_armor_profile.as_ref()),
+            "securityContext.appArmorProfile",
+        ),
     ]
     .into_iter()
     .find_map(|(broken, field)| broken.then_some(field))
@@ -150,14 +190,29 @@ fn restricted(pod: &Pod) -> Option<String> {
     in_containers(spec, |_, own| {
         let [added, dropped] = capabilities(own);
         let non_root = own.run_as_non_root.or(whole.run_as_non_root);
-        let seccomp = own.seccomp_profile.as_ref().or(whole.seccomp_profile.as_ref());
+        let seccomp = own
+            .seccomp_profile
+            .as_ref()
+            .or(whole.seccomp_profile.as_ref());
         [
-            (own.allow_privilege_escalation != Some(false), "securityContext.allowPrivilegeEscalation"),
-            (!dropped.iter().any(|name| name == "ALL"), "securityContext.capabilities.drop"),
-            (added.iter().any(|name| name != "NET_BIND_SERVICE"), "securityContext.capabilities.add"),
+            (
+                own.allow_privilege_escalation != Some(false),
+                "securityContext.allowPrivilegeEscalation",
+            ),
+            (
+                !dropped.iter().any(|name| name == "ALL"),
+                "securityContext.capabilities.drop",
+            ),
+            (
+                added.iter().any(|name| name != "NET_BIND_SERVICE"),
+                "securityContext.capabilities.add",
+            ),
             (non_root != Some(true), "securityContext.runAsNonRoot"),
             (own.run_as_user == Some(0), "securityContext.runAsUser"),
-            (seccomp.is_none() || unconfined(seccomp), "securityContext.seccompProfile"),
+            (
+                seccomp.is_none() || unconfined(seccomp),
+                "securityContext.seccompProfile",
+            ),
         ]
         .into_iter()
         .find_map(|(broken, field)| broken.then_some(field))
@@ -170,10 +225,20 @@ fn in_containers(
     check: impl Fn(&Container, &SecurityContext) -> Option<&'static str>,
 ) -> Option<String> {
     let none = SecurityContext::default();
-    let first = spec.init_containers.iter().flatten().map(|container| ("initContainers", container));
-    let others = spec.containers.iter().map(|container| ("containers", container));
+    let first = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .map(|container| ("initContainers", container));
+    let others = spec
+        .containers
+        .iter()
+        .map(|container| ("containers", container));
     first.chain(others).find_map(|(list, container)| {
-        let field = check(container, container.security_context.as_ref().unwrap_or(&none))?;
+        let field = check(
+            container,
+            container.security_context.as_ref().unwrap_or(&none),
+        )?;
         Some(format!("spec.{list}: {}: {field}", container.name))
     })
 }
@@ -192,19 +257,30 @@ fn windows(host_process: Option<bool>) -> bool {
 fn labels(options: Option<&SELinuxOptions>) -> bool {
     let set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     options.is_some_and(|options| {
-        let types = ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
+        let types = [
+            "",
+            "container_t",
+            "container_init_t",
+            "container_kvm_t",
+            "container_engine_t",
+        ];
         set(&options.user)
             || set(&options.role)
-            || options.type_.as_deref().is_some_and(|t| !types.contains(&t))
+            || options
+                .type_
+                .as_deref()
+                .is_some_and(|t| !types.contains(&t))
     })
 }
 
 fn unconfined(profile: Option<&SeccompProfile>) -> bool {
-    profile.is_some_and(|profile| !["RuntimeDefault", "Localhost"].contains(&profile.type_.as_str()))
+    profile
+        .is_some_and(|profile| !["RuntimeDefault", "Localhost"].contains(&profile.type_.as_str()))
 }
 
 fn unarmoured(profile: Option<&AppArmorProfile>) -> bool {
-    profile.is_some_and(|profile| !["RuntimeDefault", "Localhost"].contains(&profile.type_.as_str()))
+    profile
+        .is_some_and(|profile| !["RuntimeDefault", "Localhost"].contains(&profile.type_.as_str()))
 }
 
 /// What a volume is, where that is none of the harmless kinds.
@@ -212,5 +288,8 @@ fn other_volume(volume: &Volume) -> Option<String> {
     // By its text form, for a later version of Kubernetes has more kinds.
     let written = serde_json::to_value(volume).ok()?;
     let fields = written.as_object()?.keys();
-    fields.filter(|field| *field != "name").find(|field| !VOLUMES.contains(&field.as_str())).cloned()
+    fields
+        .filter(|field| *field != "name")
+        .find(|field| !VOLUMES.contains(&field.as_str()))
+        .cloned()
 }

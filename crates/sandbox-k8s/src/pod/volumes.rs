@@ -15,7 +15,11 @@ pub(super) fn add(spec: &mut PodSpec, asked: &[VolumeAt], id: &SandboxId) -> Res
     for (index, volume) in asked.iter().enumerate() {
         let name = &volume.name;
         if is_ours(name) || asked[..index].iter().any(|other| other.name == *name) {
-            return Err(Error::invalid("name of a volume", name, "it is taken; choose another"));
+            return Err(Error::invalid(
+                "name of a volume",
+                name,
+                "it is taken; choose another",
+            ));
         }
         check_place(&volume.mount_path)?;
         if matches!(&volume.source, VolumeSource::Secret(name) if *name == secret_name(id)) {
@@ -53,7 +57,10 @@ fn check_place(path: &str) -> Result<()> {
 ///
 /// [`Error::Invalid`] with the place.
 pub(super) fn check(spec: &PodSpec, server: Option<&str>) -> Result<()> {
-    let every = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let every = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten());
     for container in every {
         for mount in container.volume_mounts.iter().flatten() {
             let place = &mount.mount_path;
@@ -86,7 +93,8 @@ fn within_ours(place: &str) -> bool {
 
 /// The names on a path that have a meaning.
 fn parts(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter(|part| !part.is_empty() && *part != ".")
+    path.split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
 }
 
 pub(super) fn is_ours(volume: &str) -> bool {
@@ -94,7 +102,10 @@ pub(super) fn is_ours(volume: &str) -> bool {
 }
 
 fn source(volume: &VolumeAt) -> Volume {
-    let mut made = Volume { name: volume.name.clone(), ..Volume::default() };
+    let mut made = Volume {
+        name: volume.name.clone(),
+        ..Volume::default()
+    };
     let empty = |medium: Option<&str>, size: &Option<String>| EmptyDirVolumeSource {
         medium: medium.map(str::to_owned),
         size_limit: size.clone().map(Quantity),
@@ -109,12 +120,16 @@ fn source(volume: &VolumeAt) -> Volume {
             });
         }
         VolumeSource::ConfigMap(name) => {
-            made.config_map =
-                Some(ConfigMapVolumeSource { name: name.clone(), ..ConfigMapVolumeSource::default() });
+            made.config_map = Some(ConfigMapVolumeSource {
+                name: name.clone(),
+                ..ConfigMapVolumeSource::default()
+            });
         }
         VolumeSource::Secret(name) => {
-            made.secret =
-                Some(SecretVolumeSource { secret_name: Some(name.clone()), ..SecretVolumeSource::default() });
+            made.secret = Some(SecretVolumeSource {
+                secret_name: Some(name.clone()),
+                ..SecretVolumeSource::default()
+            });
         }
     }
     made

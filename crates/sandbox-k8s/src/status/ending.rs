@@ -8,27 +8,35 @@ use super::{Trouble, reason};
 /// Judges what Kubernetes itself says of the whole Pod; `None` when it ended by itself.
 pub(super) fn pod(status: &PodStatus) -> Option<Trouble> {
     let reason = status.reason.as_deref().unwrap_or_default();
-    let message = status.message.as_deref().filter(|message| !message.is_empty());
+    let message = status
+        .message
+        .as_deref()
+        .filter(|message| !message.is_empty());
     let disruption = status
         .conditions
         .iter()
         .flatten()
         .find(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True");
     let said = message.or_else(|| disruption.and_then(|condition| condition.message.as_deref()));
-    let sentence = |what: &str| said.map_or_else(|| what.to_owned(), |said| format!("{what}: {said}"));
+    let sentence =
+        |what: &str| said.map_or_else(|| what.to_owned(), |said| format!("{what}: {said}"));
     match reason {
         "DeadlineExceeded" => Some(Trouble::last(
             CreationReason::Timeout,
             "the Pod reached its hard end (max_lifetime, kept by Kubernetes)",
         )),
-        "Evicted" => Some(Trouble::last(CreationReason::Evicted, sentence("the Pod was evicted"))),
+        "Evicted" => Some(Trouble::last(
+            CreationReason::Evicted,
+            sentence("the Pod was evicted"),
+        )),
         _ if is_no_room(reason) => Some(Trouble::last(
             CreationReason::Unschedulable,
             sentence("the machine that was chosen refused the Pod"),
         )),
-        _ if REFUSALS.contains(&reason) => {
-            Some(Trouble::last(CreationReason::Rejected, sentence("the machine refused the Pod")))
-        }
+        _ if REFUSALS.contains(&reason) => Some(Trouble::last(
+            CreationReason::Rejected,
+            sentence("the machine refused the Pod"),
+        )),
         "Preempting" | "Preempted" => Some(Trouble::last(
             CreationReason::Evicted,
             sentence("the Pod made way for one of higher priority"),
@@ -65,31 +73,54 @@ const REFUSALS: [&str; 7] = [
 /// A kubelet that was sent one Pod too many, or the wrong one. `OutOf` is followed by any resource, such as
 /// `cpu` or `nvidia.com/gpu`.
 fn is_no_room(reason: &str) -> bool {
-    let affinity = ["NodeAffinity", "NodeSelectorMismatching", "TopologyAffinityError"];
+    let affinity = [
+        "NodeAffinity",
+        "NodeSelectorMismatching",
+        "TopologyAffinityError",
+    ];
     reason.starts_with("OutOf") || affinity.contains(&reason)
 }
 
 /// What can be said of a Pod that has ended before our container began: which other container
 /// was at fault, or why its machine would not have it.
 pub(super) fn unexplained(status: &PodStatus) -> Trouble {
-    let others = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
-    let failed = others.filter_map(|other| Some((&other.name, other.state.as_ref()?.terminated.as_ref()?)));
+    let others = status
+        .init_container_statuses
+        .iter()
+        .chain(&status.container_statuses)
+        .flatten();
+    let failed =
+        others.filter_map(|other| Some((&other.name, other.state.as_ref()?.terminated.as_ref()?)));
     let mut said = failed
         .filter(|(_, ended)| ended.exit_code != 0)
-        .map(|(name, ended)| format!("its container {name} ended with exit code {}", ended.exit_code));
+        .map(|(name, ended)| {
+            format!(
+                "its container {name} ended with exit code {}",
+                ended.exit_code
+            )
+        });
     if let Some(said) = said.next_back() {
-        return Trouble::last(CreationReason::Crashed, format!("the Pod has ended: {said}"));
+        return Trouble::last(
+            CreationReason::Crashed,
+            format!("the Pod has ended: {said}"),
+        );
     }
     // Kubelets have more reasons with each version, and end no Pod without its containers for anything else.
     let present = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     match (present(&status.reason), present(&status.message)) {
         (Some(reason), said) => {
             let said = said.map(|said| format!(": {said}")).unwrap_or_default();
-            Trouble::last(CreationReason::Rejected, format!("the machine refused the Pod: {reason}{said}"))
+            Trouble::last(
+                CreationReason::Rejected,
+                format!("the machine refused the Pod: {reason}{said}"),
+            )
         }
         (None, said) => {
             let said = said.unwrap_or_else(|| "Kubernetes does not say why".into());
-            Trouble::last(CreationReason::Crashed, format!("the Pod has ended: {said}"))
+            Trouble::last(
+                CreationReason::Crashed,
+                format!("the Pod has ended: {said}"),
+            )
         }
     }
 }
@@ -111,9 +142,9 @@ pub(super) fn container(state: &ContainerStateTerminated, memory: Option<&str>) 
         _ if words.to_ascii_lowercase().contains(reason::WRONG_PROCESSOR) => {
             reason::start(words).unwrap_or_else(|| crashed(words.to_owned()))
         }
-        _ if code == 0 => {
-            crashed("its server ended by itself (exit code 0), as it does at the end of a lifetime".into())
-        }
+        _ if code == 0 => crashed(
+            "its server ended by itself (exit code 0), as it does at the end of a lifetime".into(),
+        ),
         "ContainerStatusUnknown" => crashed("its machine lost track of it".into()),
         _ if (129..=192).contains(&code) => {
             crashed(format!("its server was killed by signal {}", code - 128))
@@ -149,7 +180,12 @@ mod tests {
                 CreationReason::Timeout,
                 "max_lifetime",
             ),
-            ("Evicted", low, CreationReason::Evicted, "evicted: The node was low"),
+            (
+                "Evicted",
+                low,
+                CreationReason::Evicted,
+                "evicted: The node was low",
+            ),
             (
                 "Evicted",
                 "Pod ephemeral local storage usage exceeds the total limit of containers 5Mi. ",
@@ -187,11 +223,15 @@ mod tests {
                 "shutdown",
             ),
         ] {
-            let status: PodStatus =
-                serde_json::from_value(json!({"phase": "Failed", "reason": reason, "message": message}))
-                    .unwrap();
+            let status: PodStatus = serde_json::from_value(
+                json!({"phase": "Failed", "reason": reason, "message": message}),
+            )
+            .unwrap();
             let found = pod(&status).unwrap();
-            assert!(found.is_final() && found.reason == kind && found.message.contains(said), "{found:?}");
+            assert!(
+                found.is_final() && found.reason == kind && found.message.contains(said),
+                "{found:?}"
+            );
         }
         let preempted = json!({"phase": "Failed", "conditions": [{
             "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
@@ -201,7 +241,10 @@ mod tests {
             found.message.contains("made way") && found.message.contains("higher priority pod"),
             "{found:?}"
         );
-        assert_eq!(pod(&serde_json::from_value(json!({"phase": "Failed"})).unwrap()), None);
+        assert_eq!(
+            pod(&serde_json::from_value(json!({"phase": "Failed"})).unwrap()),
+            None
+        );
     }
 
     #[test]
@@ -213,11 +256,36 @@ mod tests {
         );
         let denied = format!("{runc}\"/.sandbox/sandbox-sshd\": permission denied");
         for (ended, memory, said, server_missing) in [
-            (json!({"exitCode": 137, "reason": "OOMKilled"}), Some("512Mi"), "limit of 512Mi", false),
-            (json!({"exitCode": 137, "reason": "OOMKilled"}), None, "than the machine had", false),
-            (json!({"exitCode": 137, "reason": "Error"}), None, "signal 9", false),
-            (json!({"exitCode": 255, "reason": "Error"}), None, "exit code 255", false),
-            (json!({"exitCode": 0, "reason": "Completed"}), None, "lifetime", false),
+            (
+                json!({"exitCode": 137, "reason": "OOMKilled"}),
+                Some("512Mi"),
+                "limit of 512Mi",
+                false,
+            ),
+            (
+                json!({"exitCode": 137, "reason": "OOMKilled"}),
+                None,
+                "than the machine had",
+                false,
+            ),
+            (
+                json!({"exitCode": 137, "reason": "Error"}),
+                None,
+                "signal 9",
+                false,
+            ),
+            (
+                json!({"exitCode": 255, "reason": "Error"}),
+                None,
+                "exit code 255",
+                false,
+            ),
+            (
+                json!({"exitCode": 0, "reason": "Completed"}),
+                None,
+                "lifetime",
+                false,
+            ),
             (
                 json!({"exitCode": 1, "reason": "Error", "message": "sandbox-sshd: no host key"}),
                 None,
@@ -249,7 +317,12 @@ mod tests {
                 false,
             ),
             // Before 1.28, and where the kernel kills one process of the container alone.
-            (json!({"exitCode": 255, "reason": "OOMKilled"}), Some("512Mi"), "limit of 512Mi", false),
+            (
+                json!({"exitCode": 255, "reason": "OOMKilled"}),
+                Some("512Mi"),
+                "limit of 512Mi",
+                false,
+            ),
             (
                 json!({"exitCode": 128, "reason": "StartError", "message": no_server}),
                 None,
@@ -270,7 +343,10 @@ mod tests {
             ),
         ] {
             let found = container(&serde_json::from_value(ended.clone()).unwrap(), memory);
-            assert!(found.is_final() && found.reason == CreationReason::Crashed, "{ended}");
+            assert!(
+                found.is_final() && found.reason == CreationReason::Crashed,
+                "{ended}"
+            );
             assert!(found.message.contains(said), "{ended}: {}", found.message);
             assert!(!found.message.contains('\n'), "{ended}: {}", found.message);
             assert_eq!(found.server_missing, server_missing, "{ended}");
@@ -280,12 +356,21 @@ mod tests {
     #[test]
     fn an_image_without_a_server_is_told_from_a_lifetime_that_is_over() {
         for (ended, said) in [
-            (json!({"exitCode": 0, "reason": "Completed"}), "stays in the foreground"),
-            (json!({"exitCode": 0, "reason": "OOMKilled"}), "limit of 512Mi"),
+            (
+                json!({"exitCode": 0, "reason": "Completed"}),
+                "stays in the foreground",
+            ),
+            (
+                json!({"exitCode": 0, "reason": "OOMKilled"}),
+                "limit of 512Mi",
+            ),
             (json!({"exitCode": 1, "reason": "Error"}), "exit code 1"),
         ] {
             let found = image_server(&serde_json::from_value(ended).unwrap(), Some("512Mi"));
-            assert!(found.is_final() && found.message.contains(said), "{found:?}");
+            assert!(
+                found.is_final() && found.message.contains(said),
+                "{found:?}"
+            );
         }
     }
 
@@ -295,11 +380,22 @@ mod tests {
             "name": "istio-init", "image": "", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"terminated": {"exitCode": 255}}}]});
         let found = unexplained(&serde_json::from_value(status).unwrap());
-        assert_eq!(found.message, "the Pod has ended: its container istio-init ended with exit code 255");
-        assert!(unexplained(&PodStatus::default()).message.contains("does not say why"));
-        let status = json!({"phase": "Failed", "reason": "OfALaterVersion", "message": "Pod was rejected"});
+        assert_eq!(
+            found.message,
+            "the Pod has ended: its container istio-init ended with exit code 255"
+        );
+        assert!(
+            unexplained(&PodStatus::default())
+                .message
+                .contains("does not say why")
+        );
+        let status =
+            json!({"phase": "Failed", "reason": "OfALaterVersion", "message": "Pod was rejected"});
         let found = unexplained(&serde_json::from_value(status).unwrap());
         assert_eq!(found.reason, CreationReason::Rejected);
-        assert_eq!(found.message, "the machine refused the Pod: OfALaterVersion: Pod was rejected");
+        assert_eq!(
+            found.message,
+            "the machine refused the Pod: OfALaterVersion: Pod was rejected"
+        );
     }
 }

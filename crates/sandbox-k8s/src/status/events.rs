@@ -13,29 +13,55 @@ use super::view::at;
 ///
 /// A trouble is told once, and again when its message changes. The end of a Pod is
 /// [`Failed`](SandboxEventKind::Failed); that it is gone, only the absence of its Pod tells.
-pub fn events_since(before: Option<&PodView>, view: &PodView, now: SystemTime) -> Vec<SandboxEvent> {
+pub fn events_since(
+    before: Option<&PodView>,
+    view: &PodView,
+    now: SystemTime,
+) -> Vec<SandboxEvent> {
     let mut events = Vec::new();
     let mut tell = |at: SystemTime, kind, message: &str| {
-        events.push(SandboxEvent { at, kind, message: message.to_owned() });
+        events.push(SandboxEvent {
+            at,
+            kind,
+            message: message.to_owned(),
+        });
     };
     if before.is_none() {
         tell(view.created_at, SandboxEventKind::Created, "");
     }
-    if let Some((node, since)) =
-        view.scheduled.as_ref().filter(|_| before.is_none_or(|b| b.scheduled.is_none()))
+    if let Some((node, since)) = view
+        .scheduled
+        .as_ref()
+        .filter(|_| before.is_none_or(|b| b.scheduled.is_none()))
     {
         tell(*since, SandboxEventKind::Scheduled, &format!("on {node}"));
     }
-    if let Some(since) = view.started_at.filter(|_| before.is_none_or(|b| b.started_at.is_none())) {
+    if let Some(since) = view
+        .started_at
+        .filter(|_| before.is_none_or(|b| b.started_at.is_none()))
+    {
         tell(since, SandboxEventKind::Started, "");
     }
-    if let Some(address) = view.address.filter(|_| before.is_none_or(|b| b.address.is_none())) {
-        tell(now, SandboxEventKind::Addressed, &format!("at {address} port {}", view.port));
+    if let Some(address) = view
+        .address
+        .filter(|_| before.is_none_or(|b| b.address.is_none()))
+    {
+        tell(
+            now,
+            SandboxEventKind::Addressed,
+            &format!("at {address} port {}", view.port),
+        );
     }
-    let news =
-        view.trouble.as_ref().filter(|trouble| before.and_then(|b| b.trouble.as_ref()) != Some(trouble));
+    let news = view
+        .trouble
+        .as_ref()
+        .filter(|trouble| before.and_then(|b| b.trouble.as_ref()) != Some(trouble));
     if let Some(trouble) = news {
-        let kind = if trouble.is_final() { SandboxEventKind::Failed } else { SandboxEventKind::Warning };
+        let kind = if trouble.is_final() {
+            SandboxEventKind::Failed
+        } else {
+            SandboxEventKind::Warning
+        };
         tell(now, kind, &trouble.message);
     }
     events
@@ -44,18 +70,34 @@ pub fn events_since(before: Option<&PodView>, view: &PodView, now: SystemTime) -
 /// One of the cluster's own events of a Pod, as one of ours; `None` for one that says nothing
 /// new. Never a final one: what ends a sandbox stands in its Pod's status.
 pub fn cluster_event(event: &Event) -> Option<SandboxEvent> {
-    let time = event.last_timestamp.as_ref().or(event.first_timestamp.as_ref()).map(at);
-    let time = time.or_else(|| event.event_time.as_ref().map(|time| SystemTime::from(time.0)));
+    let time = event
+        .last_timestamp
+        .as_ref()
+        .or(event.first_timestamp.as_ref())
+        .map(at);
+    let time = time.or_else(|| {
+        event
+            .event_time
+            .as_ref()
+            .map(|time| SystemTime::from(time.0))
+    });
     let time = time.or_else(|| event.metadata.creation_timestamp.as_ref().map(at))?;
     let message = event.message.clone().unwrap_or_default();
-    let kind = match (event.reason.as_deref().unwrap_or_default(), event.type_.as_deref()) {
+    let kind = match (
+        event.reason.as_deref().unwrap_or_default(),
+        event.type_.as_deref(),
+    ) {
         (_, Some("Warning")) => SandboxEventKind::Warning,
         ("Scheduled", _) => SandboxEventKind::Scheduled,
         ("Pulling", _) => SandboxEventKind::Pulling,
         ("Started", _) => SandboxEventKind::Started,
         _ => return None,
     };
-    Some(SandboxEvent { at: time, kind, message })
+    Some(SandboxEvent {
+        at: time,
+        kind,
+        message,
+    })
 }
 
 #[cfg(test)]
@@ -66,14 +108,18 @@ mod tests {
     use serde_json::json;
 
     fn steps(before: Option<&PodView>, view: &PodView) -> Vec<SandboxEventKind> {
-        events_since(before, view, SystemTime::UNIX_EPOCH).into_iter().map(|event| event.kind).collect()
+        events_since(before, view, SystemTime::UNIX_EPOCH)
+            .into_iter()
+            .map(|event| event.kind)
+            .collect()
     }
 
     #[test]
     fn each_step_is_told_once() {
         let pending = view(json!({}));
-        let full =
-            view(json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "no room"}]}));
+        let full = view(
+            json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "no room"}]}),
+        );
         let running = view(json!({
             "nodeName": "n1", "podIP": "10.0.0.7",
             "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:01Z"}],
@@ -86,10 +132,16 @@ mod tests {
         assert_eq!(steps(None, &pending), [Created]);
         assert_eq!(steps(Some(&pending), &full), [Warning]);
         assert_eq!(steps(Some(&full), &full), []);
-        assert_eq!(steps(Some(&full), &running), [Scheduled, Started, Addressed]);
+        assert_eq!(
+            steps(Some(&full), &running),
+            [Scheduled, Started, Addressed]
+        );
         assert_eq!(steps(Some(&running), &running), []);
         assert_eq!(steps(Some(&running), &crashed), [Failed]);
-        assert_eq!(steps(None, &crashed), [Created, Scheduled, Started, Addressed, Failed]);
+        assert_eq!(
+            steps(None, &crashed),
+            [Created, Scheduled, Started, Addressed, Failed]
+        );
         let told = events_since(Some(&pending), &running, SystemTime::UNIX_EPOCH);
         assert_eq!(told[2].message, "at 10.0.0.7 port 2222");
         assert!(told[0].at < told[1].at);
@@ -110,11 +162,18 @@ mod tests {
             ("FailedCreatePodSandBox", "Warning", Some(Warning)),
             ("Pulled", "Normal", None),
         ] {
-            assert_eq!(of(event(reason, kind)).map(|event| event.kind), expected, "{reason}");
+            assert_eq!(
+                of(event(reason, kind)).map(|event| event.kind),
+                expected,
+                "{reason}"
+            );
         }
         let newer = json!({"metadata": {}, "involvedObject": {}, "reason": "Scheduled", "type": "Normal",
                            "eventTime": "2026-01-01T00:00:01.000000Z"});
         assert_eq!(of(newer).unwrap().kind, Scheduled);
-        assert_eq!(of(json!({"metadata": {}, "involvedObject": {}, "reason": "Scheduled"})), None);
+        assert_eq!(
+            of(json!({"metadata": {}, "involvedObject": {}, "reason": "Scheduled"})),
+            None
+        );
     }
 }

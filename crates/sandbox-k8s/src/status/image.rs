@@ -63,7 +63,8 @@ const MISSING: [&str; 6] = [
 /// Judges the message of a failed pull.
 pub(super) fn pull(message: &str) -> Trouble {
     let says = |signs: &[&str]| signs.iter().any(|sign| message.contains(sign));
-    let last = |advice: &str| Trouble::last(CreationReason::ImagePull, format!("{message} ({advice})"));
+    let last =
+        |advice: &str| Trouble::last(CreationReason::ImagePull, format!("{message} ({advice})"));
     if says(&NO_PLATFORM) {
         last("the image is not built for this machine's processor architecture")
     } else if says(&UNREACHABLE) {
@@ -110,7 +111,10 @@ mod tests {
         ];
         for message in last {
             let found = pull(message);
-            assert!(found.is_final() && found.message.contains(message), "{message}");
+            assert!(
+                found.is_final() && found.message.contains(message),
+                "{message}"
+            );
         }
         let passing = [
             format!("rpc error: code = Unknown desc = {hub}: 429 Too Many Requests - Server message: toomanyrequests: You have reached your pull rate limit."),
@@ -135,8 +139,17 @@ mod tests {
     #[test]
     fn a_name_does_not_pass_for_a_sign() {
         // Digests and names may hold any digits and words.
-        for image in ["r/429:503", "r/x@sha256:429500502503504", "eof/io-timeout:no-such-host"] {
-            assert!(pull(&format!("failed to resolve reference \"{image}\": {image}: not found")).is_final());
+        for image in [
+            "r/429:503",
+            "r/x@sha256:429500502503504",
+            "eof/io-timeout:no-such-host",
+        ] {
+            assert!(
+                pull(&format!(
+                    "failed to resolve reference \"{image}\": {image}: not found"
+                ))
+                .is_final()
+            );
         }
     }
 }

@@ -73,10 +73,18 @@ impl Trouble {
     }
 
     fn last(reason: CreationReason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), patience: Patience::None, server_missing: false }
+        Self {
+            reason,
+            message: message.into(),
+            patience: Patience::None,
+            server_missing: false,
+        }
     }
 
     fn passing(reason: CreationReason, message: impl Into<String>) -> Self {
-        Self { patience: Patience::Grace, ..Self::last(reason, message) }
+        Self {
+            patience: Patience::Grace,
+            ..Self::last(reason, message)
+        }
     }
 }

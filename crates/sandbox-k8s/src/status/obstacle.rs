@@ -26,27 +26,43 @@ pub(super) struct Expected<'a> {
 /// container that brings the server, the sandbox itself, then first containers that others, such as
 /// meshes, have put before it.
 pub(super) fn obstacle(status: &PodStatus, expected: &Expected<'_>) -> Option<Trouble> {
-    let Expected { ours, over, limits, our_server, mounted } = *expected;
+    let Expected {
+        ours,
+        over,
+        limits,
+        our_server,
+        mounted,
+    } = *expected;
     if over && let Some(ended) = ending::pod(status) {
         return Some(ended);
     }
-    let copier = named(&status.init_container_statuses, SERVER).and_then(|copier| copier.state.as_ref());
-    if let Some(failed) =
-        copier.and_then(|state| state.terminated.as_ref()).filter(|ended| ended.exit_code != 0)
+    let copier =
+        named(&status.init_container_statuses, SERVER).and_then(|copier| copier.state.as_ref());
+    if let Some(failed) = copier
+        .and_then(|state| state.terminated.as_ref())
+        .filter(|ended| ended.exit_code != 0)
     {
         let mut trouble = ending::container(failed, None);
-        trouble.message =
-            format!("the SSH server could not be brought in: {} ({SERVER_IMAGE})", trouble.message);
+        trouble.message = format!(
+            "the SSH server could not be brought in: {} ({SERVER_IMAGE})",
+            trouble.message
+        );
         // This is the way that always works; no other would do better with such an image.
         trouble.server_missing = false;
         return Some(trouble);
     }
     if let Some(trouble) = copier.and_then(|state| reason::waiting(state.waiting.as_ref()?)) {
         let message = format!("{} ({SERVER_IMAGE})", trouble.message);
-        return Some(Trouble { message, server_missing: false, ..trouble });
+        return Some(Trouble {
+            message,
+            server_missing: false,
+            ..trouble
+        });
     }
     let state = ours.and_then(|ours| ours.state.as_ref());
-    let memory = limits.iter().find_map(|(name, value)| (name == "memory").then_some(value.as_str()));
+    let memory = limits
+        .iter()
+        .find_map(|(name, value)| (name == "memory").then_some(value.as_str()));
     if let Some(ended) = state.and_then(|state| state.terminated.as_ref()) {
         return Some(match our_server {
             true => ending::container(ended, memory),
@@ -65,14 +81,22 @@ pub(super) fn obstacle(status: &PodStatus, expected: &Expected<'_>) -> Option<Tr
     if over {
         return Some(ending::unexplained(status));
     }
-    let unscheduled = status.conditions.iter().flatten().find_map(reason::unscheduled);
+    let unscheduled = status
+        .conditions
+        .iter()
+        .flatten()
+        .find_map(reason::unscheduled);
     let waits_for_others = state.is_none_or(|state| state.running.is_none());
     unscheduled.or_else(|| before_ours(status).filter(|_| waits_for_others))
 }
 
 /// A first container that somebody else added and that cannot begin: ours waits for it.
 fn before_ours(status: &PodStatus) -> Option<Trouble> {
-    let others = status.init_container_statuses.iter().flatten().filter(|other| other.name != SERVER);
+    let others = status
+        .init_container_statuses
+        .iter()
+        .flatten()
+        .filter(|other| other.name != SERVER);
     others.into_iter().find_map(|other| {
         let trouble = reason::waiting(other.state.as_ref()?.waiting.as_ref()?)?;
         let message = format!("its first container {}: {}", other.name, trouble.message);
@@ -81,7 +105,12 @@ fn before_ours(status: &PodStatus) -> Option<Trouble> {
             CreationReason::ImagePull => trouble.patience,
             _ => Patience::Grace,
         };
-        Some(Trouble { message, patience, server_missing: false, ..trouble })
+        Some(Trouble {
+            message,
+            patience,
+            server_missing: false,
+            ..trouble
+        })
     })
 }
 

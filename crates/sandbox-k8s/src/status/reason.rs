@@ -33,7 +33,9 @@ pub(super) fn waiting(state: &ContainerStateWaiting) -> Option<Trouble> {
 
 /// Judges why a container's configuration is not complete.
 fn config(message: &str) -> Trouble {
-    let object = ["secret \"", "configmap \""].iter().any(|kind| message.contains(kind));
+    let object = ["secret \"", "configmap \""]
+        .iter()
+        .any(|kind| message.contains(kind));
     if message.contains("runAsNonRoot") {
         Trouble::last(
             CreationReason::Rejected,
@@ -43,7 +45,10 @@ fn config(message: &str) -> Trouble {
             ),
         )
     } else if object && message.contains("not found") {
-        Trouble { patience: Patience::Brief, ..Trouble::passing(CreationReason::Other, message) }
+        Trouble {
+            patience: Patience::Brief,
+            ..Trouble::passing(CreationReason::Other, message)
+        }
     } else if message.contains("couldn't find key") {
         Trouble::last(CreationReason::Other, message)
     } else {
@@ -61,8 +66,12 @@ const TOO_LITTLE_MEMORY: [&str; 3] = [
 ];
 
 /// A program that is not there, or may not be run. crun does not name one that may not.
-const ABSENT: [&str; 4] =
-    ["no such file or directory", "executable file not found", "permission denied", "not found in $path"];
+const ABSENT: [&str; 4] = [
+    "no such file or directory",
+    "executable file not found",
+    "permission denied",
+    "not found in $path",
+];
 
 /// The last two are containerd's before 2.1 and CRI-O's before 1.31, which are told of such a volume and take it
 /// for a path of the machine; nothing else has an empty one.
@@ -76,10 +85,13 @@ const NO_IMAGE_VOLUME: [&str; 4] = [
 /// Judges what is told of a Pod, or of a container, whose first process did not fit into its memory.
 pub(super) fn too_little_memory(message: &str) -> Option<Trouble> {
     let lower = message.to_ascii_lowercase();
-    TOO_LITTLE_MEMORY.iter().any(|sign| lower.contains(sign)).then(|| {
-        let advice = "the memory limit is too low to start a program: ask for more";
-        Trouble::last(CreationReason::Crashed, format!("{message} ({advice})"))
-    })
+    TOO_LITTLE_MEMORY
+        .iter()
+        .any(|sign| lower.contains(sign))
+        .then(|| {
+            let advice = "the memory limit is too low to start a program: ask for more";
+            Trouble::last(CreationReason::Crashed, format!("{message} ({advice})"))
+        })
 }
 
 /// In small letters.
@@ -103,13 +115,20 @@ pub(super) fn start(message: &str) -> Option<Trouble> {
     }
     let server = says(&["sandbox-sshd", "open executable"]);
     if says(&NO_IMAGE_VOLUME) {
-        let advice = "this machine's container runtime cannot mount the SSH server's image as a volume";
-        Some(Trouble { server_missing: true, ..last(format!("{message} ({advice})")) })
+        let advice =
+            "this machine's container runtime cannot mount the SSH server's image as a volume";
+        Some(Trouble {
+            server_missing: true,
+            ..last(format!("{message} ({advice})"))
+        })
     } else if server && says(&ABSENT) {
         let advice = "the SSH server is not there, or cannot be run: if the image should hold it, it does not; if \
                       it is brought as an image volume, this cluster cannot do that (SANDBOX_INJECTION=init-container \
                       works on every cluster)";
-        Some(Trouble { server_missing: true, ..last(format!("{message} ({advice})")) })
+        Some(Trouble {
+            server_missing: true,
+            ..last(format!("{message} ({advice})"))
+        })
     } else if says(&ABSENT) {
         Some(last(message.to_owned()))
     } else {
@@ -122,19 +141,38 @@ pub(super) fn unscheduled(condition: &PodCondition) -> Option<Trouble> {
     if condition.type_ != "PodScheduled" || condition.status != "False" {
         return None;
     }
-    let reason = condition.reason.as_deref().unwrap_or("no machine has room for it");
-    let text = condition.message.as_deref().filter(|text| !text.is_empty()).unwrap_or(reason);
+    let reason = condition
+        .reason
+        .as_deref()
+        .unwrap_or("no machine has room for it");
+    let text = condition
+        .message
+        .as_deref()
+        .filter(|text| !text.is_empty())
+        .unwrap_or(reason);
     let advice = UNSCHEDULED.iter().find(|(sign, _)| text.contains(sign));
-    let text = advice.map_or_else(|| text.to_owned(), |(_, advice)| format!("{text} ({advice})"));
+    let text = advice.map_or_else(
+        || text.to_owned(),
+        |(_, advice)| format!("{text} ({advice})"),
+    );
     // A cluster that grows by itself may have room soon.
     Some(Trouble::passing(CreationReason::Unschedulable, text))
 }
 
 /// What the scheduler complains of, and what can be done; the first is the nearest to the user.
 const UNSCHEDULED: [(&str, &str); 5] = [
-    ("persistentvolumeclaim", "make that claim in the sandbox's namespace, or mount another"),
-    ("match Pod's node affinity", "no node has the labels asked for: kubectl get nodes --show-labels"),
-    ("match node selector", "no node has the labels asked for: kubectl get nodes --show-labels"),
+    (
+        "persistentvolumeclaim",
+        "make that claim in the sandbox's namespace, or mount another",
+    ),
+    (
+        "match Pod's node affinity",
+        "no node has the labels asked for: kubectl get nodes --show-labels",
+    ),
+    (
+        "match node selector",
+        "no node has the labels asked for: kubectl get nodes --show-labels",
+    ),
     ("taint", "tolerate the taint, if those nodes are meant"),
     ("Insufficient", "ask for less, or wait until there is room"),
 ];
@@ -146,7 +184,10 @@ mod tests {
 
     fn judged(reason: &str, message: &str) -> Option<Trouble> {
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        waiting(&ContainerStateWaiting { reason: text(reason), message: text(message) })
+        waiting(&ContainerStateWaiting {
+            reason: text(reason),
+            message: text(message),
+        })
     }
 
     #[test]
@@ -165,12 +206,37 @@ mod tests {
                 ImagePull,
                 now,
             ),
-            ("ErrImagePull", "rpc error: code = NotFound desc = x: not found", ImagePull, now),
-            ("ImagePullBackOff", r#"Back-off pulling image "x""#, ImagePull, grace),
+            (
+                "ErrImagePull",
+                "rpc error: code = NotFound desc = x: not found",
+                ImagePull,
+                now,
+            ),
+            (
+                "ImagePullBackOff",
+                r#"Back-off pulling image "x""#,
+                ImagePull,
+                grace,
+            ),
             ("SignatureValidationFailed", "", Rejected, now),
-            ("CreateContainerConfigError", r#"secret "redis-url" not found"#, Other, brief),
-            ("CreateContainerConfigError", r#"configmap "app" not found"#, Other, brief),
-            ("CreateContainerConfigError", "couldn't find key VALUE in Secret default/aegis", Other, now),
+            (
+                "CreateContainerConfigError",
+                r#"secret "redis-url" not found"#,
+                Other,
+                brief,
+            ),
+            (
+                "CreateContainerConfigError",
+                r#"configmap "app" not found"#,
+                Other,
+                brief,
+            ),
+            (
+                "CreateContainerConfigError",
+                "couldn't find key VALUE in Secret default/aegis",
+                Other,
+                now,
+            ),
             (
                 "CreateContainerConfigError",
                 "failed to sync secret cache: timed out waiting for the condition",
@@ -189,7 +255,12 @@ mod tests {
                 Rejected,
                 now,
             ),
-            ("CreateContainerError", "context deadline exceeded", Other, grace),
+            (
+                "CreateContainerError",
+                "context deadline exceeded",
+                Other,
+                grace,
+            ),
             (
                 "CreateContainerError",
                 "failed to mount image volume: ImageVolumeMountFailed: failed to mount image volume component",
@@ -227,11 +298,20 @@ mod tests {
                 Other,
                 grace,
             ),
-            ("CrashLoopBackOff", "back-off 10s restarting failed container=x", Crashed, now),
+            (
+                "CrashLoopBackOff",
+                "back-off 10s restarting failed container=x",
+                Crashed,
+                now,
+            ),
             ("SomethingNew", "in a later version", Other, grace),
         ] {
             let found = judged(reason, message).unwrap();
-            assert_eq!((found.reason, found.patience), (kind, patience), "{reason}: {message}");
+            assert_eq!(
+                (found.reason, found.patience),
+                (kind, patience),
+                "{reason}: {message}"
+            );
             assert!(found.message.contains(message) && !found.message.is_empty());
         }
         for reason in ["", "ContainerCreating", "PodInitializing"] {
@@ -242,7 +322,10 @@ mod tests {
     #[test]
     fn only_a_server_that_cannot_be_run_asks_for_another_way() {
         for (message, missing) in [
-            (r#"failed to mount image volume: ImageVolumeMountFailed: mount source: "overlay""#, true),
+            (
+                r#"failed to mount image volume: ImageVolumeMountFailed: mount source: "overlay""#,
+                true,
+            ),
             (
                 r#"exec: "/.sandbox/sandbox-sshd": stat /.sandbox/sandbox-sshd: no such file or directory"#,
                 true,
@@ -251,12 +334,24 @@ mod tests {
                 r#"failed to generate container "5dfb" spec: failed to generate spec: failed to mkdir "": mkdir : no such file or directory"#,
                 true,
             ),
-            ("executable file `/.sandbox/sandbox-sshd` not found in $PATH: No such file or directory", true),
+            (
+                "executable file `/.sandbox/sandbox-sshd` not found in $PATH: No such file or directory",
+                true,
+            ),
             ("open executable: Permission denied", true),
             ("error: mount.HostPath is empty", true),
-            ("executable file `python4` not found in $PATH: No such file or directory", false),
-            ("exec container process `/.sandbox/sandbox-sshd`: Exec format error", false),
-            (r#"failed to mkdir "/var/lib/x": mkdir /var/lib/x: no such file or directory"#, false),
+            (
+                "executable file `python4` not found in $PATH: No such file or directory",
+                false,
+            ),
+            (
+                "exec container process `/.sandbox/sandbox-sshd`: Exec format error",
+                false,
+            ),
+            (
+                r#"failed to mkdir "/var/lib/x": mkdir /var/lib/x: no such file or directory"#,
+                false,
+            ),
             (r#"exec: "/bin/other": no such file or directory"#, false),
             ("exec /.sandbox/sandbox-sshd: exec format error", false),
         ] {
@@ -277,13 +372,21 @@ mod tests {
         let full = "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: 3 No \
                     preemption victims found for incoming pod.";
         let found = unscheduled(&condition("PodScheduled", "False", full)).unwrap();
-        assert_eq!((found.reason, found.patience), (CreationReason::Unschedulable, Patience::Grace));
+        assert_eq!(
+            (found.reason, found.patience),
+            (CreationReason::Unschedulable, Patience::Grace)
+        );
         assert!(
             found.message.starts_with(full) && found.message.contains("ask for less"),
             "{}",
             found.message
         );
-        assert_eq!(unscheduled(&condition("PodScheduled", "False", "")).unwrap().message, "Unschedulable");
+        assert_eq!(
+            unscheduled(&condition("PodScheduled", "False", ""))
+                .unwrap()
+                .message,
+            "Unschedulable"
+        );
         assert_eq!(unscheduled(&condition("PodScheduled", "True", "")), None);
         assert_eq!(unscheduled(&condition("Ready", "False", full)), None);
     }

@@ -12,8 +12,13 @@ pub fn explained(trouble: Option<&Trouble>, events: &[SandboxEvent]) -> Option<T
     if trouble.is_some_and(|trouble| !trouble.is_vague()) {
         return None;
     }
-    let warnings = events.iter().rev().filter(|event| event.kind == SandboxEventKind::Warning);
-    let message = warnings.map(|event| event.message.as_str()).find(|message| !is_vague(message))?;
+    let warnings = events
+        .iter()
+        .rev()
+        .filter(|event| event.kind == SandboxEventKind::Warning);
+    let message = warnings
+        .map(|event| event.message.as_str())
+        .find(|message| !is_vague(message))?;
     match trouble {
         Some(trouble) if trouble.reason != CreationReason::ImagePull => None,
         Some(_) => Some(image::pull(message)),
@@ -30,11 +35,16 @@ pub(super) fn is_vague(message: &str) -> bool {
     if message.starts_with("Unable to attach or mount volumes: ") {
         return WAITED.iter().any(|sign| message.trim_end().ends_with(sign));
     }
-    ["Back-off ", "Error: ", "ImagePullBackOff", "ErrImagePull"].iter().any(|sign| message.starts_with(sign))
+    ["Back-off ", "Error: ", "ImagePullBackOff", "ErrImagePull"]
+        .iter()
+        .any(|sign| message.starts_with(sign))
 }
 
 /// How a kubelet ends a message about volumes when it has only waited for them.
-const WAITED: [&str; 2] = ["timed out waiting for the condition", "context deadline exceeded"];
+const WAITED: [&str; 2] = [
+    "timed out waiting for the condition",
+    "context deadline exceeded",
+];
 
 /// A kubelet whose feature gate `ImageVolume` is off, below an API server that takes such volumes.
 const NO_PLUGIN: &str = "no volume plugin matched";
@@ -43,7 +53,10 @@ fn judged(message: &str) -> Trouble {
     if message.contains(NO_PLUGIN) && message.contains(SERVER) {
         let advice = "this machine's kubelet cannot mount the SSH server's image as a volume";
         let trouble = Trouble::last(CreationReason::Crashed, format!("{message} ({advice})"));
-        return Trouble { server_missing: true, ..trouble };
+        return Trouble {
+            server_missing: true,
+            ..trouble
+        };
     }
     if let Some(trouble) = reason::too_little_memory(message) {
         return trouble;
@@ -74,8 +87,10 @@ mod tests {
             kind,
             message: (*message).to_owned(),
         };
-        let mut events: Vec<_> =
-            messages.iter().map(|message| event(SandboxEventKind::Warning, message)).collect();
+        let mut events: Vec<_> = messages
+            .iter()
+            .map(|message| event(SandboxEventKind::Warning, message))
+            .collect();
         events.push(event(SandboxEventKind::Pulling, &"Pulling image"));
         events
     }
@@ -88,9 +103,12 @@ mod tests {
         let pull = "Failed to pull image \"localhost/none:1\": rpc error: code = Unknown desc = failed to do \
                     request: Head \"http://localhost/v2/none/manifests/1\": dial tcp 127.0.0.1:80: connect: \
                     connection refused";
-        let absent = "Failed to pull image \"x:1\": rpc error: code = NotFound desc = x:1: not found";
-        let waits =
-            Trouble::passing(CreationReason::ImagePull, "Back-off pulling image \"localhost/none:1\"");
+        let absent =
+            "Failed to pull image \"x:1\": rpc error: code = NotFound desc = x:1: not found";
+        let waits = Trouble::passing(
+            CreationReason::ImagePull,
+            "Back-off pulling image \"localhost/none:1\"",
+        );
         let vague = "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[v]: timed out \
              waiting for the condition";
         let skewed = "Unable to attach or mount volumes: unmounted volumes=[sandbox-server], unattached volumes=[], \
@@ -101,13 +119,29 @@ mod tests {
         let no_driver = "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to \
              process volumes=[v]: driver name csi.example not found in the list of registered CSI drivers";
         for (trouble, messages, said) in [
-            (None, vec![configmap], Some(("\"none\" not found (make it", Patience::Grace))),
-            (None, vec![secret, vague], Some(("\"none\" not found (make it", Patience::Grace))),
+            (
+                None,
+                vec![configmap],
+                Some(("\"none\" not found (make it", Patience::Grace)),
+            ),
+            (
+                None,
+                vec![secret, vague],
+                Some(("\"none\" not found (make it", Patience::Grace)),
+            ),
             (None, vec![vague], None),
             (None, vec![], None),
             (None, vec![small], Some(("ask for more", Patience::None))),
-            (None, vec![skewed], Some(("kubelet cannot mount", Patience::None))),
-            (None, vec![no_driver, vague], Some(("not found in the list", Patience::Grace))),
+            (
+                None,
+                vec![skewed],
+                Some(("kubelet cannot mount", Patience::None)),
+            ),
+            (
+                None,
+                vec![no_driver, vague],
+                Some(("not found in the list", Patience::Grace)),
+            ),
             (
                 None,
                 vec!["failed to get sandbox image \"pause\""],
@@ -118,7 +152,11 @@ mod tests {
                 vec![pull, "Error: ErrImagePull", "Error: ImagePullBackOff"],
                 Some(("connection refused", Patience::Grace)),
             ),
-            (Some(&waits), vec![absent], Some(("check its name", Patience::None))),
+            (
+                Some(&waits),
+                vec![absent],
+                Some(("check its name", Patience::None)),
+            ),
             (Some(&waits), vec!["Error: ImagePullBackOff"], None),
         ] {
             let found = explained(trouble, &warnings(&messages));

@@ -6,7 +6,9 @@ use std::time::SystemTime;
 
 use k8s_openapi::api::core::v1::{Container, ContainerState, Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use sandbox_core::{AppliedLimit, Isolation, LimitScope, SandboxId, SandboxInfo, SandboxState, Uid};
+use sandbox_core::{
+    AppliedLimit, Isolation, LimitScope, SandboxId, SandboxInfo, SandboxState, Uid,
+};
 
 use super::obstacle::{Expected, named, obstacle};
 use super::{Trouble, ending};
@@ -72,14 +74,19 @@ impl PodView {
     pub fn of(pod: &Pod) -> Result<Self, NotOurs> {
         let Ownership { id, uid, owner } = Ownership::of_pod(pod)?;
         let (meta, spec, status) = (&pod.metadata, pod.spec.as_ref(), pod.status.as_ref());
-        let created_at = meta.creation_timestamp.as_ref().map_or(SystemTime::UNIX_EPOCH, at);
+        let created_at = meta
+            .creation_timestamp
+            .as_ref()
+            .map_or(SystemTime::UNIX_EPOCH, at);
         let main = spec.and_then(container);
         let ours = status.and_then(|status| named(&status.container_statuses, CONTAINER));
         let state = ours.and_then(|ours| ours.state.as_ref());
         let started = state.and_then(started);
-        let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
-        let over =
-            matches!(phase, "Succeeded" | "Failed") || state.is_some_and(|state| state.terminated.is_some());
+        let phase = status
+            .and_then(|status| status.phase.as_deref())
+            .unwrap_or("Pending");
+        let over = matches!(phase, "Succeeded" | "Failed")
+            || state.is_some_and(|state| state.terminated.is_some());
         let deleting = meta.deletion_timestamp.is_some();
         let limits = main.map(limits).unwrap_or_default();
         let user = labels::annotation(meta, labels::USER).unwrap_or(CONTAINER);
@@ -98,7 +105,9 @@ impl PodView {
             host_key: labels::annotation(meta, labels::HOST_KEY).map(str::to_owned),
             port: main.and_then(port).unwrap_or(PORT),
             isolation: super::isolation::applied(pod, main),
-            scheduled: spec.zip(status).and_then(|(spec, status)| scheduled(spec, status, created_at)),
+            scheduled: spec
+                .zip(status)
+                .and_then(|(spec, status)| scheduled(spec, status, created_at)),
             started_at: started.and_then(|time| time.as_ref().map(at)),
             address: status.and_then(|status| status.pod_ip.as_deref()?.parse().ok()),
             state: match () {
@@ -113,7 +122,16 @@ impl PodView {
                 () => {
                     let our_server = user == CONTAINER;
                     let mounted = spec.and_then(mounted_server);
-                    obstacle(status, &Expected { ours, over, limits: &limits, our_server, mounted })
+                    obstacle(
+                        status,
+                        &Expected {
+                            ours,
+                            over,
+                            limits: &limits,
+                            our_server,
+                            mounted,
+                        },
+                    )
                 }
             }),
             last_words: state
@@ -138,50 +156,85 @@ impl PodView {
             labels: self.labels.clone(),
             created_at: self.created_at,
             expires_at: Some(self.ends.soft),
-            isolation: Isolation { kind: "pod".into(), applied: self.isolation.clone() },
-            limits: self.limits.iter().map(|(name, value)| limit(name, value)).collect(),
+            isolation: Isolation {
+                kind: "pod".into(),
+                applied: self.isolation.clone(),
+            },
+            limits: self
+                .limits
+                .iter()
+                .map(|(name, value)| limit(name, value))
+                .collect(),
         }
     }
 }
 
 fn container(spec: &PodSpec) -> Option<&Container> {
-    spec.containers.iter().find(|container| container.name == CONTAINER)
+    spec.containers
+        .iter()
+        .find(|container| container.name == CONTAINER)
 }
 
 /// The image with the server, where it is a volume.
 fn mounted_server(spec: &PodSpec) -> Option<&str> {
-    let volume = spec.volumes.iter().flatten().find(|volume| volume.name == SERVER)?;
+    let volume = spec
+        .volumes
+        .iter()
+        .flatten()
+        .find(|volume| volume.name == SERVER)?;
     volume.image.as_ref()?.reference.as_deref()
 }
 
 /// When the container began, if it did.
 fn started(state: &ContainerState) -> Option<Option<Time>> {
-    let running = state.running.as_ref().map(|running| running.started_at.clone());
-    // One that could not be started at all has a time too: that of 1970.
-    let ran = state
-        .terminated
+    let running = state
+        .running
         .as_ref()
-        .filter(|ended| !matches!(ended.reason.as_deref(), Some("StartError" | "ContainerCannotRun")));
+        .map(|running| running.started_at.clone());
+    // One that could not be started at all has a time too: that of 1970.
+    let ran = state.terminated.as_ref().filter(|ended| {
+        !matches!(
+            ended.reason.as_deref(),
+            Some("StartError" | "ContainerCannotRun")
+        )
+    });
     let ended = || ran.map(|ended| ended.started_at.clone());
     running.or_else(ended)
 }
 
-fn scheduled(spec: &PodSpec, status: &PodStatus, otherwise: SystemTime) -> Option<(String, SystemTime)> {
+fn scheduled(
+    spec: &PodSpec,
+    status: &PodStatus,
+    otherwise: SystemTime,
+) -> Option<(String, SystemTime)> {
     let node = spec.node_name.clone()?;
-    let condition = status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled");
+    let condition = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "PodScheduled");
     let since = condition.and_then(|condition| condition.last_transition_time.as_ref());
     Some((node, since.map_or(otherwise, at)))
 }
 
 fn port(main: &Container) -> Option<u16> {
     let ports = main.ports.iter().flatten();
-    let ssh = ports.into_iter().find(|port| port.name.as_deref() == Some(PORT_NAME))?;
+    let ssh = ports
+        .into_iter()
+        .find(|port| port.name.as_deref() == Some(PORT_NAME))?;
     u16::try_from(ssh.container_port).ok()
 }
 
 fn limits(main: &Container) -> Vec<(String, String)> {
-    let limits = main.resources.as_ref().and_then(|resources| resources.limits.as_ref());
-    limits.into_iter().flatten().map(|(name, amount)| (name.clone(), amount.0.clone())).collect()
+    let limits = main
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.limits.as_ref());
+    limits
+        .into_iter()
+        .flatten()
+        .map(|(name, amount)| (name.clone(), amount.0.clone()))
+        .collect()
 }
 
 fn limit(name: &str, value: &str) -> AppliedLimit {
@@ -189,7 +242,12 @@ fn limit(name: &str, value: &str) -> AppliedLimit {
         "ephemeral-storage" => ("disk", "eviction"),
         other => (other, "cgroup"),
     };
-    AppliedLimit { resource: resource.into(), value: value.into(), scope: LimitScope::Sandbox, by: by.into() }
+    AppliedLimit {
+        resource: resource.into(),
+        value: value.into(),
+        scope: LimitScope::Sandbox,
+        by: by.into(),
+    }
 }
 
 pub(super) fn at(time: &Time) -> SystemTime {
@@ -214,7 +272,10 @@ pub(crate) mod tests {
             let mesh = container("istio-proxy", json!({"terminated": {"exitCode": 1}}));
             status["containerStatuses"] = json!([mesh, container("sandbox", state)]);
         }
-        status.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        status
+            .as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
         serde_json::from_value(json!({
             "metadata": {
                 "name": "sbx-a", "uid": "p1", "resourceVersion": "7", "creationTimestamp": "2026-01-01T00:00:00Z",
@@ -242,16 +303,37 @@ pub(crate) mod tests {
 
     #[test]
     fn what_people_see_of_a_pod() {
-        let view = view(json!({"nodeName": "n1", "phase": "Running", "podIP": "10.0.0.7",
-                               "state": {"running": {"startedAt": "2026-01-01T00:00:02Z"}}}));
+        let view = view(
+            json!({"nodeName": "n1", "phase": "Running", "podIP": "10.0.0.7",
+                               "state": {"running": {"startedAt": "2026-01-01T00:00:02Z"}}}),
+        );
         let info = view.info();
-        assert_eq!((info.id.as_str(), info.uid.as_str(), info.state), ("sbx-a", "p1", SandboxState::Running));
-        assert_eq!((info.address.as_deref(), info.port), (Some("10.0.0.7"), Some(2222)));
+        assert_eq!(
+            (info.id.as_str(), info.uid.as_str(), info.state),
+            ("sbx-a", "p1", SandboxState::Running)
+        );
+        assert_eq!(
+            (info.address.as_deref(), info.port),
+            (Some("10.0.0.7"), Some(2222))
+        );
         assert_eq!(info.labels, BTreeMap::from([("team".into(), "ml".into())]));
-        assert_eq!(info.expires_at, Some(info.created_at + Duration::from_secs(60)));
-        assert_eq!((info.user.as_str(), info.image.as_deref()), ("sandbox", Some("busybox")));
-        assert_eq!(info.isolation.applied, ["Pod Security baseline", "runtime class gvisor"]);
-        let limits: Vec<_> = info.limits.iter().map(|l| (l.resource.as_str(), l.value.as_str())).collect();
+        assert_eq!(
+            info.expires_at,
+            Some(info.created_at + Duration::from_secs(60))
+        );
+        assert_eq!(
+            (info.user.as_str(), info.image.as_deref()),
+            ("sandbox", Some("busybox"))
+        );
+        assert_eq!(
+            info.isolation.applied,
+            ["Pod Security baseline", "runtime class gvisor"]
+        );
+        let limits: Vec<_> = info
+            .limits
+            .iter()
+            .map(|l| (l.resource.as_str(), l.value.as_str()))
+            .collect();
         assert_eq!(limits, [("disk", "1Gi"), ("memory", "64Mi")]);
         assert_eq!(view.trouble, None);
     }
@@ -260,22 +342,37 @@ pub(crate) mod tests {
     fn a_state_and_a_trouble_for_each_status() {
         use SandboxState::{Ended, Pending, Running};
         let waiting = |reason: &str| json!({"waiting": {"reason": reason}});
-        let ended = |code: i32, reason: &str| json!({"terminated": {"exitCode": code, "reason": reason}});
+        let ended =
+            |code: i32, reason: &str| json!({"terminated": {"exitCode": code, "reason": reason}});
         let first = |name: &str, state: Value| json!([{"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]);
         let copier = |state: Value| first("sandbox-server", state);
         let mesh = |state: Value| first("mesh-init", state);
         let running = json!({"running": {}});
-        let evicted =
-            json!({"phase": "Failed", "reason": "Evicted", "message": "low", "state": ended(137, "Error")});
-        let disrupted =
-            json!([{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]);
+        let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low", "state": ended(137, "Error")});
+        let disrupted = json!([{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]);
         for (status, state, trouble) in [
             (json!({}), Pending, None),
-            (json!({"state": waiting("ContainerCreating")}), Pending, None),
-            (json!({"state": waiting("ErrImageNeverPull")}), Pending, Some("Never")),
+            (
+                json!({"state": waiting("ContainerCreating")}),
+                Pending,
+                None,
+            ),
+            (
+                json!({"state": waiting("ErrImageNeverPull")}),
+                Pending,
+                Some("Never"),
+            ),
             (json!({"state": running, "phase": "Running"}), Running, None),
-            (json!({"state": ended(137, "OOMKilled"), "phase": "Running"}), Ended, Some("limit of 64Mi")),
-            (json!({"state": ended(0, "Completed"), "phase": "Succeeded"}), Ended, Some("by itself")),
+            (
+                json!({"state": ended(137, "OOMKilled"), "phase": "Running"}),
+                Ended,
+                Some("limit of 64Mi"),
+            ),
+            (
+                json!({"state": ended(0, "Completed"), "phase": "Succeeded"}),
+                Ended,
+                Some("by itself"),
+            ),
             (evicted, Ended, Some("evicted: low")),
             (json!({"phase": "Failed"}), Ended, Some("does not say why")),
             (
@@ -305,16 +402,34 @@ pub(crate) mod tests {
                 None,
             ),
             // What was announced has not happened yet.
-            (json!({"state": running, "conditions": disrupted}), Running, None),
-            (json!({"deleting": "2026-01-01T00:00:09Z", "state": running}), Ended, None),
-            (json!({"deleting": "2026-01-01T00:00:09Z", "state": ended(143, "Error")}), Ended, None),
-            (json!({"deleting": "2026-01-01T00:00:09Z", "conditions": disrupted}), Ended, Some("evicted")),
+            (
+                json!({"state": running, "conditions": disrupted}),
+                Running,
+                None,
+            ),
+            (
+                json!({"deleting": "2026-01-01T00:00:09Z", "state": running}),
+                Ended,
+                None,
+            ),
+            (
+                json!({"deleting": "2026-01-01T00:00:09Z", "state": ended(143, "Error")}),
+                Ended,
+                None,
+            ),
+            (
+                json!({"deleting": "2026-01-01T00:00:09Z", "conditions": disrupted}),
+                Ended,
+                Some("evicted"),
+            ),
         ] {
             let view = view(status.clone());
             assert_eq!(view.state, state, "{status}");
             match (trouble, &view.trouble) {
                 (None, None) => {}
-                (Some(said), Some(found)) => assert!(found.message.contains(said), "{status}: {found:?}"),
+                (Some(said), Some(found)) => {
+                    assert!(found.message.contains(said), "{status}: {found:?}")
+                }
                 (expected, found) => panic!("{status}: {found:?} instead of {expected:?}"),
             }
         }
@@ -323,10 +438,12 @@ pub(crate) mod tests {
     #[test]
     fn an_image_that_is_a_volume_is_the_servers() {
         let pull = "failed to pull and unpack image \"r.example/sshd:1\": not found";
-        let mut pod = pod(json!({"state": {"waiting": {"reason": "ErrImagePull", "message": pull}}}));
+        let mut pod =
+            pod(json!({"state": {"waiting": {"reason": "ErrImagePull", "message": pull}}}));
         let told = |pod: &Pod| PodView::of(pod).unwrap().trouble.unwrap();
         assert!(!told(&pod).message.contains("SANDBOX_SERVER_IMAGE"));
-        let volumes = json!([{"name": "sandbox-server", "image": {"reference": "r.example/sshd:1"}}]);
+        let volumes =
+            json!([{"name": "sandbox-server", "image": {"reference": "r.example/sshd:1"}}]);
         pod.spec.as_mut().unwrap().volumes = serde_json::from_value(volumes).unwrap();
         assert!(told(&pod).message.contains("SANDBOX_SERVER_IMAGE") && told(&pod).is_final());
     }

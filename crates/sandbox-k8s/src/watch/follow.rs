@@ -33,7 +33,13 @@ impl Follow {
         let news = Arc::new(Notify::new());
         state.asleep.insert(waiter.clone(), Arc::clone(&news));
         drop(state);
-        Self { watch: Arc::clone(watch), id: id.clone(), uid: uid.clone(), waiter, news }
+        Self {
+            watch: Arc::clone(watch),
+            id: id.clone(),
+            uid: uid.clone(),
+            waiter,
+            news,
+        }
     }
 
     /// What is known now, waiting for it to differ from what was `seen`; `None` when the
@@ -57,14 +63,21 @@ impl Follow {
                 Sight::Present(view) => Some(view),
                 Sight::Unknown if !degraded && seen.is_some() => None,
                 Sight::Unknown => {
-                    let limit = if last.is_some() && seen.is_none() { BRIEF } else { ASK };
+                    let limit = if last.is_some() && seen.is_none() {
+                        BRIEF
+                    } else {
+                        ASK
+                    };
                     match self.watch.ask_within(&self.id, limit).await {
                         Ok(Some(view)) if view.uid == self.uid => {
                             pause = WITHOUT_WATCH;
                             Some(view)
                         }
                         Ok(_) => return Ok(None),
-                        Err(error) if self.watch.may_pass(&error) && (last.is_some() || seen.is_some()) => {
+                        Err(error)
+                            if self.watch.may_pass(&error)
+                                && (last.is_some() || seen.is_some()) =>
+                        {
                             tracing::debug!(sandbox.id = %self.id, %error, "the last that is known of it counts");
                             pause = (2 * pause).min(AWAY);
                             last
@@ -113,7 +126,10 @@ mod tests {
         watch.wrote(running);
         let follow = watch.follow(&id, &uid);
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert!(matches!(watch.shared.lock().index.health(), Health::Degraded(_)));
+        assert!(matches!(
+            watch.shared.lock().index.health(),
+            Health::Degraded(_)
+        ));
         let begun = Instant::now();
         let known = follow.next(None).await.unwrap().unwrap();
         assert_eq!(known.uid, uid);
@@ -136,6 +152,10 @@ mod tests {
         }
         assert!(follow.next(None).await.is_err());
         server.heal();
-        assert_eq!(follow.next(Some(&known)).await.unwrap(), None, "there is no such Pod");
+        assert_eq!(
+            follow.next(Some(&known)).await.unwrap(),
+            None,
+            "there is no such Pod"
+        );
     }
 }

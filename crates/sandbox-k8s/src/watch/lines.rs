@@ -17,7 +17,11 @@ const LONGEST: usize = 16 * 1024 * 1024;
 
 impl Lines {
     pub(crate) fn new(body: impl Stream<Item = kube::Result<Bytes>> + Send + 'static) -> Self {
-        Self { body: body.boxed(), buffer: Vec::new(), searched: 0 }
+        Self {
+            body: body.boxed(),
+            buffer: Vec::new(),
+            searched: 0,
+        }
     }
 
     /// The next whole line; what a cut leaves half is none. May be dropped while it waits.
@@ -53,13 +57,20 @@ mod tests {
     use futures_util::stream;
 
     fn lines(pieces: &[&'static str]) -> Lines {
-        let pieces: Vec<_> = pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect();
+        let pieces: Vec<_> = pieces
+            .iter()
+            .map(|piece| Bytes::from_static(piece.as_bytes()))
+            .collect();
         Lines::new(stream::iter(pieces).map(Ok))
     }
 
     #[tokio::test]
     async fn lines_come_whole_however_they_were_cut() {
-        for pieces in [&["ab\ncd\n"][..], &["a", "b", "\nc", "d\n"], &["ab\n\ncd\nhalf of a li"]] {
+        for pieces in [
+            &["ab\ncd\n"][..],
+            &["a", "b", "\nc", "d\n"],
+            &["ab\n\ncd\nhalf of a li"],
+        ] {
             let mut lines = lines(pieces);
             let mut found = Vec::new();
             while let Some(line) = lines.next().await.unwrap() {

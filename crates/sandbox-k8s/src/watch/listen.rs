@@ -58,7 +58,10 @@ pub(super) async fn listen(caller: &Caller, shared: &Shared) {
         let end = match place.take() {
             None => match list(caller, shared).await {
                 Ok(version) => {
-                    place = Some(Place { version, was_accepted: false });
+                    place = Some(Place {
+                        version,
+                        was_accepted: false,
+                    });
                     continue;
                 }
                 Err(refused) => End::Refused(refused),
@@ -81,12 +84,15 @@ pub(super) async fn listen(caller: &Caller, shared: &Shared) {
                 tracing::debug!(%refused, failures = pace.failures, "the watch was interrupted");
                 pace.failed_since.get_or_insert(began);
                 if refused.is_final() {
-                    shared.tell(|index| index.apply(News::Refused(refused.to_string()), super::now()));
+                    shared.tell(|index| {
+                        index.apply(News::Refused(refused.to_string()), super::now())
+                    });
                     pace.failures = 0;
                     tokio::time::sleep(FORBIDDEN).await;
                     continue;
                 } else if pace.is_away() {
-                    shared.tell(|index| index.apply(News::Failed(refused.to_string()), super::now()));
+                    shared
+                        .tell(|index| index.apply(News::Failed(refused.to_string()), super::now()));
                 }
                 pace.wait(refused.wait()).await;
             }
@@ -96,7 +102,9 @@ pub(super) async fn listen(caller: &Caller, shared: &Shared) {
 
 async fn list(caller: &Caller, shared: &Shared) -> Result<String, Refused> {
     shared.tell(|index| index.apply(News::ListBegan, super::now()));
-    let listed = caller.list_once::<Pod>(&labels::selector(), Deadline::after(ASK)).await?;
+    let listed = caller
+        .list_once::<Pod>(&labels::selector(), Deadline::after(ASK))
+        .await?;
     for view in listed.items.iter().filter_map(of_ours) {
         shared.tell(|index| index.apply(News::Listed(view), super::now()));
     }
@@ -105,8 +113,14 @@ async fn list(caller: &Caller, shared: &Shared) -> Result<String, Refused> {
 }
 
 async fn watch(caller: &Caller, shared: &Shared, at: &mut Place, pace: &mut Pace) -> End {
-    let opened =
-        caller.watch_once::<Pod>(&labels::selector(), &at.version, LASTS, Deadline::after(ASK)).await;
+    let opened = caller
+        .watch_once::<Pod>(
+            &labels::selector(),
+            &at.version,
+            LASTS,
+            Deadline::after(ASK),
+        )
+        .await;
     let mut lines = match opened {
         Ok(body) => Lines::new(body.into_data_stream()),
         Err(refused) => return at.refused(refused),
@@ -136,7 +150,11 @@ async fn watch(caller: &Caller, shared: &Shared, at: &mut Place, pace: &mut Pace
                 (pod.metadata, news)
             }
             Ok(WatchEvent::Deleted(pod)) => {
-                let news = pod.metadata.uid.as_deref().map(|uid| News::Removed(Uid::new(uid)));
+                let news = pod
+                    .metadata
+                    .uid
+                    .as_deref()
+                    .map(|uid| News::Removed(Uid::new(uid)));
                 (pod.metadata, news)
             }
             Ok(WatchEvent::Bookmark(mark)) => {
@@ -177,13 +195,14 @@ struct Pace {
 
 impl Pace {
     async fn wait(&mut self, asked: Option<Duration>) {
-        let pause =
-            backoff(self.failures).mul_f64(0.5) + crate::call::part_of(backoff(self.failures).mul_f64(0.5));
+        let pause = backoff(self.failures).mul_f64(0.5)
+            + crate::call::part_of(backoff(self.failures).mul_f64(0.5));
         self.failures = self.failures.saturating_add(1);
         tokio::time::sleep(asked.unwrap_or(pause)).await;
     }
 
     fn is_away(&self) -> bool {
-        self.failed_since.is_some_and(|since| since.elapsed() >= AWAY)
+        self.failed_since
+            .is_some_and(|since| since.elapsed() >= AWAY)
     }
 }

@@ -51,7 +51,12 @@ pub(crate) const ASK: Duration = Duration::from_secs(30);
 
 impl Watch {
     pub(crate) fn new(caller: Arc<Caller>, leases: bool) -> Self {
-        Self { caller, shared: Arc::default(), task: OnceLock::new(), leases }
+        Self {
+            caller,
+            shared: Arc::default(),
+            task: OnceLock::new(),
+            leases,
+        }
     }
 
     /// What is known of a sandbox; asked for when nothing is.
@@ -73,7 +78,9 @@ impl Watch {
     async fn ask_within(&self, id: &SandboxId, limit: Duration) -> Result<Option<Arc<PodView>>> {
         self.begin();
         let found = self.caller.get::<Pod>(id, Deadline::after(limit)).await?;
-        let Some(view) = found.and_then(|(pod, _)| of_ours(&pod)) else { return Ok(None) };
+        let Some(view) = found.and_then(|(pod, _)| of_ours(&pod)) else {
+            return Ok(None);
+        };
         self.shared.tell(|index| index.read(view.clone()));
         Ok(Some(Arc::new(view)))
     }
@@ -81,7 +88,10 @@ impl Watch {
     /// Whether the watch has said anything within this time. It tells things in their order, so what it
     /// has not told of until then has not happened.
     pub(crate) fn was_heard_within(&self, time: Duration) -> bool {
-        self.shared.lock().heard.is_some_and(|heard| now().saturating_duration_since(heard) < time)
+        self.shared
+            .lock()
+            .heard
+            .is_some_and(|heard| now().saturating_duration_since(heard) < time)
     }
 
     /// Whether it is known, without asking anybody, that an instance has ended or is gone.
@@ -106,7 +116,10 @@ impl Watch {
         if let Some(known) = self.shared.lock().index.all() {
             return Ok(known);
         }
-        let (pods, _) = self.caller.list::<Pod>(&labels::selector(), Deadline::after(ASK)).await?;
+        let (pods, _) = self
+            .caller
+            .list::<Pod>(&labels::selector(), Deadline::after(ASK))
+            .await?;
         Ok(pods.iter().filter_map(of_ours).map(Arc::new).collect())
     }
 
@@ -181,7 +194,10 @@ impl Shared {
 }
 
 async fn run(caller: Arc<Caller>, shared: Arc<Shared>, leases: bool) {
-    tokio::join!(listen::listen(&caller, &shared), tend::tend(&caller, &shared, leases));
+    tokio::join!(
+        listen::listen(&caller, &shared),
+        tend::tend(&caller, &shared, leases)
+    );
 }
 
 /// Reads what a Pod says; one that only looks like ours is passed over.

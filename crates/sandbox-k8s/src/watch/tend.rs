@@ -34,7 +34,9 @@ pub(super) async fn tend(caller: &Caller, shared: &Shared, leases: bool) {
         confirm(caller, shared).await;
         let (due, leased) = {
             let mut state = shared.lock();
-            let Some(all) = state.index.all() else { continue };
+            let Some(all) = state.index.all() else {
+                continue;
+            };
             let leased = state.reaper.any_leased_by_others(&all);
             (state.reaper.due(&all, now(), caller.clock.now()), leased)
         };
@@ -49,7 +51,11 @@ pub(super) async fn tend(caller: &Caller, shared: &Shared, leases: bool) {
             }
         }
         refusals.keep(|uid| due.iter().any(|view| view.uid == *uid));
-        for view in due.iter().filter(|view| refusals.may_try(&view.uid)).collect::<Vec<_>>() {
+        for view in due
+            .iter()
+            .filter(|view| refusals.may_try(&view.uid))
+            .collect::<Vec<_>>()
+        {
             match reap::remove(caller, view).await {
                 Ok(removed) => {
                     refusals.keep(|uid| *uid != view.uid);
@@ -72,11 +78,16 @@ struct Refusals(HashMap<Uid, (Instant, Duration)>);
 
 impl Refusals {
     fn may_try(&self, uid: &Uid) -> bool {
-        self.0.get(uid).is_none_or(|(until, _)| *until <= Instant::now())
+        self.0
+            .get(uid)
+            .is_none_or(|(until, _)| *until <= Instant::now())
     }
 
     fn refused(&mut self, uid: &Uid) -> Duration {
-        let (until, next) = self.0.entry(uid.clone()).or_insert((Instant::now(), 2 * TEND));
+        let (until, next) = self
+            .0
+            .entry(uid.clone())
+            .or_insert((Instant::now(), 2 * TEND));
         let pause = *next;
         (*until, *next) = (Instant::now() + pause, (2 * pause).min(LONGEST));
         pause
@@ -92,11 +103,16 @@ async fn confirm(caller: &Caller, shared: &Shared) {
     let overdue = shared.lock().index.unconfirmed(now());
     for (id, uid) in overdue {
         match caller.get::<Pod>(&id, Deadline::after(ASK)).await {
-            Ok(found) => match found.and_then(|(pod, _)| of_ours(&pod)).filter(|view| view.uid == uid) {
+            Ok(found) => match found
+                .and_then(|(pod, _)| of_ours(&pod))
+                .filter(|view| view.uid == uid)
+            {
                 Some(view) => shared.tell(|index| index.read(view)),
                 None => shared.tell(|index| index.gone(&uid, now())),
             },
-            Err(error) => tracing::debug!(sandbox.id = %id, %error, "what was written cannot be read back"),
+            Err(error) => {
+                tracing::debug!(sandbox.id = %id, %error, "what was written cannot be read back")
+            }
         }
     }
 }

@@ -22,16 +22,26 @@ async fn whatever_becomes_of_an_answer_there_is_one_sandbox() {
             // Longer than one attempt may take.
             Fault::SlowAnswer(Duration::from_secs(40)),
             Fault::refuse(500, "InternalError", "etcdserver: leader changed"),
-            Fault::refuse(409, "Conflict", "Operation cannot be fulfilled on resourcequotas \"q\""),
+            Fault::refuse(
+                409,
+                "Conflict",
+                "Operation cannot be fulfilled on resourcequotas \"q\"",
+            ),
         ] {
             let server = server();
             server.inject(step, fault.clone());
             let (id, spec) = spec();
-            let info =
-                backend(&server).create(spec).await.unwrap_or_else(|e| panic!("{step} {fault:?}: {e}"));
+            let info = backend(&server)
+                .create(spec)
+                .await
+                .unwrap_or_else(|e| panic!("{step} {fault:?}: {e}"));
             assert_eq!(server.names(), both(&id), "{step} {fault:?}");
             let found = server.get("pods", id.as_str()).unwrap();
-            assert_eq!(found["metadata"]["uid"], info.uid.as_str(), "{step} {fault:?}");
+            assert_eq!(
+                found["metadata"]["uid"],
+                info.uid.as_str(),
+                "{step} {fault:?}"
+            );
             assert_eq!(server.count(step), 2, "{step} {fault:?}: sent once more");
         }
     }
@@ -45,17 +55,33 @@ async fn a_name_that_is_anothers_is_asked_for_once() {
     backend.create(first.clone()).await.unwrap();
     let before = both(&id).map(|_| server.get("pods", id.as_str()));
     server.forget_seen();
-    assert!(matches!(backend.create(first).await, Err(Error::AlreadyExists { .. })));
-    assert_eq!((server.count("create secrets"), server.count("create pods")), (1, 0));
-    assert_eq!(both(&id).map(|_| server.get("pods", id.as_str())), before, "untouched");
+    assert!(matches!(
+        backend.create(first).await,
+        Err(Error::AlreadyExists { .. })
+    ));
+    assert_eq!(
+        (server.count("create secrets"), server.count("create pods")),
+        (1, 0)
+    );
+    assert_eq!(
+        both(&id).map(|_| server.get("pods", id.as_str())),
+        before,
+        "untouched"
+    );
     // Its Secret was removed by hand, and nobody collects: the Pod still has the name.
     server.collect_garbage(false);
     server.remove("secrets", &format!("{id}-keys"));
     server.forget_seen();
     let (_, mut second) = spec();
     second.id = Some(id.clone());
-    assert!(matches!(backend.create(second).await, Err(Error::AlreadyExists { .. })));
-    assert_eq!((server.count("create pods"), server.names()), (1, vec![format!("pods/{id}")]));
+    assert!(matches!(
+        backend.create(second).await,
+        Err(Error::AlreadyExists { .. })
+    ));
+    assert_eq!(
+        (server.count("create pods"), server.names()),
+        (1, vec![format!("pods/{id}")])
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,29 +92,55 @@ async fn a_conflict_that_is_anothers_stays_one_when_the_answer_was_lost() {
     let (_, mut spec) = spec();
     spec.id = Some(info.id.clone());
     server.inject("create secrets", Fault::CutAfter);
-    assert!(matches!(backend.create(spec).await, Err(Error::AlreadyExists { .. })));
+    assert!(matches!(
+        backend.create(spec).await,
+        Err(Error::AlreadyExists { .. })
+    ));
     assert_eq!(server.names(), both(&info.id));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_refused_leaves_nothing() {
-    let quota =
-        "pods \"x\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=4, limited: pods=4";
+    let quota = "pods \"x\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=4, limited: pods=4";
     let ends = "pods \"x\" is forbidden: unable to create new content in namespace boxes because it is being terminated";
     for step in STEPS {
         for (fault, reason, said) in [
-            (Fault::refuse(403, "Forbidden", quota), CreationReason::Quota, "exceeded quota"),
-            (Fault::NoRight, CreationReason::Rejected, step.split(' ').next_back().unwrap()),
-            (Fault::refuse(403, "Forbidden", ends), CreationReason::Rejected, "being removed"),
-            (Fault::refuse(401, "Unauthorized", "Unauthorized"), CreationReason::Rejected, "expired"),
-            (Fault::refuse(422, "Invalid", "spec: Invalid value"), CreationReason::Rejected, "Invalid value"),
+            (
+                Fault::refuse(403, "Forbidden", quota),
+                CreationReason::Quota,
+                "exceeded quota",
+            ),
+            (
+                Fault::NoRight,
+                CreationReason::Rejected,
+                step.split(' ').next_back().unwrap(),
+            ),
+            (
+                Fault::refuse(403, "Forbidden", ends),
+                CreationReason::Rejected,
+                "being removed",
+            ),
+            (
+                Fault::refuse(401, "Unauthorized", "Unauthorized"),
+                CreationReason::Rejected,
+                "expired",
+            ),
+            (
+                Fault::refuse(422, "Invalid", "spec: Invalid value"),
+                CreationReason::Rejected,
+                "Invalid value",
+            ),
         ] {
             let server = server();
             server.inject(step, fault.clone());
             match backend(&server).create(spec().1).await.unwrap_err() {
                 Error::Creation(error) => {
                     assert_eq!(error.reason, reason, "{step} {fault:?}");
-                    assert!(error.message.contains(said), "{step} {fault:?}: {}", error.message);
+                    assert!(
+                        error.message.contains(said),
+                        "{step} {fault:?}: {}",
+                        error.message
+                    );
                 }
                 other => panic!("{step} {fault:?}: {other:?}"),
             }
@@ -101,25 +153,44 @@ async fn what_is_refused_leaves_nothing() {
 #[tokio::test(start_paused = true)]
 async fn what_times_out_leaves_nothing_and_says_when_to_come_back() {
     for step in STEPS {
-        for (fault, after) in [(Fault::unavailable(), 1), (Fault::too_many(40), 40), (Fault::CutAfter, 1)] {
+        for (fault, after) in [
+            (Fault::unavailable(), 1),
+            (Fault::too_many(40), 40),
+            (Fault::CutAfter, 1),
+        ] {
             let server = server();
             server.inject_times(step, 1000, fault.clone());
             // A lost answer is found out by asking, which does not work either.
             server.inject_always(
-                if step == STEPS[0] { "get secrets" } else { "get pods" },
+                if step == STEPS[0] {
+                    "get secrets"
+                } else {
+                    "get pods"
+                },
                 Fault::unavailable(),
             );
             let began = Instant::now();
             let backend = backend(&server);
             let creation = backend.create(spec().1);
-            let error = tokio::time::timeout(Duration::from_secs(120), creation).await.unwrap().unwrap_err();
+            let error = tokio::time::timeout(Duration::from_secs(120), creation)
+                .await
+                .unwrap()
+                .unwrap_err();
             assert!(error.is_retryable(), "{step} {fault:?}: {error}");
             if after > 1 {
-                assert_eq!(error.retry_after(), Some(Duration::from_secs(after)), "{step}");
+                assert_eq!(
+                    error.retry_after(),
+                    Some(Duration::from_secs(after)),
+                    "{step}"
+                );
                 // It waits as long as it is asked to, but never longer than ten seconds at a time.
                 assert_eq!(server.count(step), 6, "{step}");
             }
-            assert!(began.elapsed() <= Duration::from_secs(75), "{:?}", began.elapsed());
+            assert!(
+                began.elapsed() <= Duration::from_secs(75),
+                "{:?}",
+                began.elapsed()
+            );
             server.heal();
             server.until(|server| server.names().is_empty()).await;
         }
@@ -153,7 +224,10 @@ async fn what_is_dropped_half_way_leaves_nothing() {
             // Everything that is on its way has come by then.
             tokio::time::sleep(Duration::from_secs(60)).await;
             assert_eq!(server.names(), [""; 0], "{step} {fault:?}");
-            assert!(backend.list(Default::default()).await.unwrap().is_empty(), "{step} {fault:?}");
+            assert!(
+                backend.list(Default::default()).await.unwrap().is_empty(),
+                "{step} {fault:?}"
+            );
         }
     }
 }
@@ -183,7 +257,10 @@ async fn only_a_detached_sandbox_is_taken_up_by_others() {
                 assert!(taken_up);
                 assert_eq!((access.host_key, access.uid), (known.host_key, known.uid));
             }
-            Err(error) => assert!(!taken_up && matches!(error, Error::Unsupported { .. }), "{error}"),
+            Err(error) => assert!(
+                !taken_up && matches!(error, Error::Unsupported { .. }),
+                "{error}"
+            ),
         }
     }
 }

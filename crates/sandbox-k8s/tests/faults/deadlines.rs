@@ -59,9 +59,16 @@ async fn an_api_server_that_was_never_there_is_given_up_soon() {
     let away = backend(&server);
     let begun = tokio::time::Instant::now();
     let error = away.create(spec().1).await.unwrap_err();
-    assert!(begun.elapsed() <= Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() <= Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
     let text = error.to_string();
-    assert!(text.contains("does not answer") && text.contains("context"), "{text}");
+    assert!(
+        text.contains("does not answer") && text.contains("context"),
+        "{text}"
+    );
     assert!(error.is_retryable());
 
     // One that has answered before may be restarting.
@@ -72,7 +79,11 @@ async fn an_api_server_that_was_never_there_is_given_up_soon() {
     }
     let begun = tokio::time::Instant::now();
     away.create(spec().1).await.unwrap_err();
-    assert!(begun.elapsed() > Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() > Duration::from_secs(30),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 /// As an SSH client does it: again, until the connector says that it is in vain.
@@ -88,7 +99,9 @@ async fn a_server_that_never_listens_is_given_up_after_its_grace() {
     let far = Deadline::after(Duration::from_secs(3600));
     let connecting = async {
         loop {
-            let Err(error) = connector.connect(&endpoint, far).await else { panic!("nothing listens there") };
+            let Err(error) = connector.connect(&endpoint, far).await else {
+                panic!("nothing listens there")
+            };
             if connector.gives_up(&endpoint) {
                 return error;
             }
@@ -108,7 +121,11 @@ async fn a_server_that_never_listens_is_given_up_after_its_grace() {
     let waited = waited_for.elapsed().as_secs();
     assert!((330..340).contains(&waited), "{waited}");
     assert!(error.is_unreachable());
-    for word in ["within 30s of its start", "nothing listens on 127.0.0.1", "SANDBOX_TRANSPORT"] {
+    for word in [
+        "within 30s of its start",
+        "nothing listens on 127.0.0.1",
+        "SANDBOX_TRANSPORT",
+    ] {
         assert!(error.to_string().contains(word), "{error}");
     }
 }
@@ -129,10 +146,20 @@ async fn a_server_that_has_ended_is_given_up_at_once() {
             false => server.end_pod(info.id.as_str(), 137, "OOMKilled"),
         }
         let begun = tokio::time::Instant::now();
-        let error =
-            connector.connect(&endpoint, Deadline::after(Duration::from_secs(60))).await.err().unwrap();
-        let said = if gone { "its Pod is gone" } else { "more memory" };
-        assert!(error.is_unreachable() && error.to_string().contains(said), "{error}");
+        let error = connector
+            .connect(&endpoint, Deadline::after(Duration::from_secs(60)))
+            .await
+            .err()
+            .unwrap();
+        let said = if gone {
+            "its Pod is gone"
+        } else {
+            "more memory"
+        };
+        assert!(
+            error.is_unreachable() && error.to_string().contains(said),
+            "{error}"
+        );
         assert!(
             connector.gives_up(&endpoint) && begun.elapsed() < Duration::from_secs(1),
             "{:?}",
@@ -156,10 +183,17 @@ async fn every_call_ends() {
         ends("sweep", backend.sweep(SweepOptions::default())).await,
     ];
     for error in &errors {
-        assert!(error.is_retryable() && error.retry_after().is_some(), "{error}");
+        assert!(
+            error.is_retryable() && error.retry_after().is_some(),
+            "{error}"
+        );
         assert!(error.to_string().contains("does not answer"), "{error}");
     }
-    assert!(ends("logs", backend.logs(&id, LogOptions::default())).await.is_retryable());
+    assert!(
+        ends("logs", backend.logs(&id, LogOptions::default()))
+            .await
+            .is_retryable()
+    );
     ends("events", async { backend.events(&id).await.map(drop) }).await;
 }
 

@@ -16,11 +16,24 @@ async fn a_delete_returns_when_nothing_is_left() {
     let info = make(&backend).await;
     server.run_pod(info.id.as_str());
     backend.delete(&info.id, unwaited()).await.unwrap();
-    assert_eq!(server.names(), [format!("pods/{}", info.id)], "its processes take a second");
-    backend.delete(&info.id, DeleteOptions::default()).await.unwrap();
+    assert_eq!(
+        server.names(),
+        [format!("pods/{}", info.id)],
+        "its processes take a second"
+    );
+    backend
+        .delete(&info.id, DeleteOptions::default())
+        .await
+        .unwrap();
     assert_eq!(server.names(), [""; 0]);
-    backend.delete(&info.id, DeleteOptions::default()).await.unwrap();
-    assert!(matches!(backend.get(&info.id, Freshness::Latest).await, Err(Error::NotFound { .. })));
+    backend
+        .delete(&info.id, DeleteOptions::default())
+        .await
+        .unwrap();
+    assert!(matches!(
+        backend.get(&info.id, Freshness::Latest).await,
+        Err(Error::NotFound { .. })
+    ));
 }
 
 /// A watch that tells of others would have told of this one as well: nobody has to be asked.
@@ -92,15 +105,25 @@ async fn a_sandbox_that_has_taken_the_name_stays() {
         watching(&server, &first).await;
         server.heal();
         let second = backend(&server);
-        second.delete(&info.id, DeleteOptions::default()).await.unwrap();
+        second
+            .delete(&info.id, DeleteOptions::default())
+            .await
+            .unwrap();
         let (_, mut spec) = spec();
         spec.id = Some(info.id.clone());
         let other = second.create(spec).await.unwrap();
         assert_ne!(other.uid, info.uid);
-        let options = if by_uid { DeleteOptions::instance(info.uid) } else { DeleteOptions::default() };
+        let options = if by_uid {
+            DeleteOptions::instance(info.uid)
+        } else {
+            DeleteOptions::default()
+        };
         first.delete(&info.id, options).await.unwrap();
         assert_eq!(server.names(), both(&info.id));
-        assert_eq!(pod(&server, &info.id)["metadata"]["uid"], other.uid.as_str());
+        assert_eq!(
+            pod(&server, &info.id)["metadata"]["uid"],
+            other.uid.as_str()
+        );
     }
 }
 
@@ -125,12 +148,17 @@ async fn a_forged_pod_cannot_have_anothers_secret_deleted() {
         server.insert("pods", forged);
         let backend = backend(&server);
         if by_hand {
-            backend.delete(&"payments".parse().unwrap(), DeleteOptions::default()).await.unwrap();
+            backend
+                .delete(&"payments".parse().unwrap(), DeleteOptions::default())
+                .await
+                .unwrap();
         } else {
             watching(&server, &backend).await;
             server.end_pod("payments", 0, "Completed");
         }
-        server.until(|server| server.get("pods", "payments").is_none()).await;
+        server
+            .until(|server| server.get("pods", "payments").is_none())
+            .await;
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(server.names(), ["secrets/payments-keys"]);
     }
@@ -143,7 +171,10 @@ async fn only_the_instance_that_was_asked_for_goes() {
     let other = DeleteOptions::instance(Uid::new("former"));
     backend(&server).delete(&info.id, other).await.unwrap();
     assert_eq!(server.names(), both(&info.id));
-    backend(&server).delete(&info.id, DeleteOptions::instance(info.uid)).await.unwrap();
+    backend(&server)
+        .delete(&info.id, DeleteOptions::instance(info.uid))
+        .await
+        .unwrap();
     assert_eq!(server.names(), [""; 0]);
 }
 
@@ -170,7 +201,10 @@ async fn the_keys_of_a_pod_that_was_deleted_by_hand_go_too() {
         backend(&server).create(spec).await.unwrap();
         server.remove("pods", id.as_str());
         assert!(server.get("secrets", &secret_name(&id)).is_some());
-        backend(&server).delete(&id, DeleteOptions::default()).await.unwrap();
+        backend(&server)
+            .delete(&id, DeleteOptions::default())
+            .await
+            .unwrap();
         assert_eq!(server.names(), [""; 0]);
     }
 }
@@ -181,7 +215,10 @@ async fn somebody_elses_secret_of_that_name_stays() {
     let (id, _) = spec();
     let secret = serde_json::json!({"metadata": {"name": secret_name(&id)}, "data": {}});
     server.insert("secrets", secret);
-    backend(&server).delete(&id, DeleteOptions::default()).await.unwrap();
+    backend(&server)
+        .delete(&id, DeleteOptions::default())
+        .await
+        .unwrap();
     assert_eq!(server.names(), [format!("secrets/{id}-keys")]);
 }
 
@@ -190,7 +227,11 @@ async fn what_cannot_be_deleted_is_said() {
     for what in ["delete pods", "delete secrets"] {
         for (fault, said, again) in [
             (Fault::NoRight, "no right to delete", false),
-            (Fault::refuse(401, "Unauthorized", "Unauthorized"), "expired", false),
+            (
+                Fault::refuse(401, "Unauthorized", "Unauthorized"),
+                "expired",
+                false,
+            ),
             (Fault::unavailable(), "503", true),
             (Fault::CutBefore, "does not answer", true),
         ] {
@@ -198,11 +239,20 @@ async fn what_cannot_be_deleted_is_said() {
             let backend = backend(&server);
             let info = make(&backend).await;
             server.inject_always(what, fault.clone());
-            let error = backend.delete(&info.id, DeleteOptions::default()).await.unwrap_err();
-            assert!(matches!(error, Error::Deletion { .. }) && error.to_string().contains(said), "{error}");
+            let error = backend
+                .delete(&info.id, DeleteOptions::default())
+                .await
+                .unwrap_err();
+            assert!(
+                matches!(error, Error::Deletion { .. }) && error.to_string().contains(said),
+                "{error}"
+            );
             assert_eq!(error.is_retryable(), again, "{what} {fault:?}");
             server.heal();
-            backend.delete(&info.id, DeleteOptions::default()).await.unwrap();
+            backend
+                .delete(&info.id, DeleteOptions::default())
+                .await
+                .unwrap();
             assert_eq!(server.names(), [""; 0], "{what} {fault:?}");
         }
     }

@@ -49,14 +49,31 @@ async fn each_refusal_is_explained() {
         let no_right = format!("no right to {verb} {resource} in the namespace boxes");
         for (fault, said, again) in [
             (Fault::NoRight, no_right.as_str(), false),
-            (Fault::refuse(401, "Unauthorized", "Unauthorized"), "expired", false),
+            (
+                Fault::refuse(401, "Unauthorized", "Unauthorized"),
+                "expired",
+                false,
+            ),
             (Fault::unavailable(), "503", true),
             (Fault::CutBefore, "does not answer", true),
-            (Fault::refuse(500, "InternalError", "etcdserver: no leader"), "no leader", true),
-            (Fault::refuse(400, "BadRequest", "what is this"), "what is this", false),
+            (
+                Fault::refuse(500, "InternalError", "etcdserver: no leader"),
+                "no leader",
+                true,
+            ),
+            (
+                Fault::refuse(400, "BadRequest", "what is this"),
+                "what is this",
+                false,
+            ),
         ] {
-            let error = refused(what, &fault).await.unwrap_or_else(|| panic!("{what} {fault:?} succeeded"));
-            assert!(error.to_string().contains(said), "{what} {fault:?}: {error}");
+            let error = refused(what, &fault)
+                .await
+                .unwrap_or_else(|| panic!("{what} {fault:?} succeeded"));
+            assert!(
+                error.to_string().contains(said),
+                "{what} {fault:?}: {error}"
+            );
             assert_eq!(
                 (error.is_retryable(), error.retry_after().is_some()),
                 (again, again),
@@ -79,11 +96,20 @@ async fn a_namespace_that_is_not_there_is_named() {
     options.namespace = Some("nowhere".into());
     let backend = crate::support::backend_with(&server, options.clone());
     let error = backend.create(spec().1).await.unwrap_err();
-    assert!(matches!(&error, Error::Config { message } if message.contains("namespace nowhere")), "{error}");
+    assert!(
+        matches!(&error, Error::Config { message } if message.contains("namespace nowhere")),
+        "{error}"
+    );
     assert!(!error.to_string().contains("did you mean"), "{error}");
     options.namespace = Some("boxs".into());
-    let slip = crate::support::backend_with(&server, options).create(spec().1).await.unwrap_err();
-    assert!(slip.to_string().ends_with("(did you mean boxes?)"), "{slip}");
+    let slip = crate::support::backend_with(&server, options)
+        .create(spec().1)
+        .await
+        .unwrap_err();
+    assert!(
+        slip.to_string().ends_with("(did you mean boxes?)"),
+        "{slip}"
+    );
     assert!(backend.list(Default::default()).await.unwrap().is_empty());
 }
 
@@ -97,8 +123,14 @@ async fn what_was_extended_and_deleted_at_once_is_gone() {
     let extension = backend.extend(&info.id, Duration::from_secs(3000));
     let deletion = async {
         server.until_seen("patch pods", 1).await;
-        crate::support::backend(&server).delete(&info.id, crate::support::unwaited()).await.unwrap();
+        crate::support::backend(&server)
+            .delete(&info.id, crate::support::unwaited())
+            .await
+            .unwrap();
     };
     let (extended, ()) = tokio::join!(extension, deletion);
-    assert!(matches!(extended, Err(Error::NotFound { .. })), "{extended:?}");
+    assert!(
+        matches!(extended, Err(Error::NotFound { .. })),
+        "{extended:?}"
+    );
 }

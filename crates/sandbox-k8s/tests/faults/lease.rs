@@ -24,7 +24,9 @@ fn holder(server: &ApiServer) -> KubernetesBackend {
 fn leases(server: &ApiServer) -> Vec<Value> {
     let names = server.names();
     let names = names.iter().filter_map(|name| name.strip_prefix("leases/"));
-    names.map(|name| server.get("leases", name).unwrap()).collect()
+    names
+        .map(|name| server.get("leases", name).unwrap())
+        .collect()
 }
 
 fn renewed(lease: &Value) -> SystemTime {
@@ -36,8 +38,11 @@ fn renewed(lease: &Value) -> SystemTime {
 fn killed_after(server: &ApiServer, make: impl AsyncFnOnce(&KubernetesBackend) + Send + 'static) {
     let server = server.clone();
     let process = std::thread::spawn(move || {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
         let backend = runtime.block_on(async { holder(&server) });
         runtime.block_on(make(&backend));
         drop(runtime);
@@ -53,7 +58,9 @@ async fn one_lease_owns_all_attached_sandboxes_and_nothing_detached() {
     let made = futures_util::future::join_all((0..10).map(|_| make(&backend))).await;
     let (detached, spec) = spec_with(|lifetime| lifetime.attach_timeout = None);
     backend.create(spec).await.unwrap();
-    let [lease] = &leases(&server)[..] else { panic!("{:?}", server.names()) };
+    let [lease] = &leases(&server)[..] else {
+        panic!("{:?}", server.names())
+    };
     for SandboxInfo { id, .. } in &made {
         let secret = server.get("secrets", &secret_name(id)).unwrap();
         let owner = json!([{
@@ -69,7 +76,10 @@ async fn one_lease_owns_all_attached_sandboxes_and_nothing_detached() {
     assert!(secret["metadata"].get("ownerReferences").is_none());
     // Four writes for each as ever, the Lease's own apart.
     assert_eq!((server.writes(), server.reads()), (10 * 4 + 2, 0));
-    assert_eq!((server.count("create leases"), server.count("list leases")), (1, 0));
+    assert_eq!(
+        (server.count("create leases"), server.count("list leases")),
+        (1, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,15 +116,29 @@ async fn a_lease_is_renewed_by_the_servers_clock_whatever_happens_to_the_answers
     ] {
         server.inject_times("patch leases", 2, fault);
         tokio::time::sleep(4 * LASTS).await;
-        let [lease] = &leases(&server)[..] else { panic!("{:?}", server.names()) };
-        let age = server.now().duration_since(renewed(lease)).unwrap_or_default();
+        let [lease] = &leases(&server)[..] else {
+            panic!("{:?}", server.names())
+        };
+        let age = server
+            .now()
+            .duration_since(renewed(lease))
+            .unwrap_or_default();
         assert!(age < LASTS, "{age:?}");
-        backend(&server).sweep(SweepOptions::default()).await.unwrap();
+        backend(&server)
+            .sweep(SweepOptions::default())
+            .await
+            .unwrap();
     }
     // The server's clock is put right by a day: renewals go on from there.
     server.skip(Duration::from_secs(300));
     tokio::time::sleep(LASTS / 3 + Duration::from_secs(1)).await;
-    assert!(server.now().duration_since(renewed(&leases(&server)[0])).unwrap_or_default() < LASTS);
+    assert!(
+        server
+            .now()
+            .duration_since(renewed(&leases(&server)[0]))
+            .unwrap_or_default()
+            < LASTS
+    );
     assert_eq!(watcher.get(&id, Freshness::Cached).await.unwrap().id, id);
 }
 
@@ -180,8 +204,13 @@ async fn whoever_renews_it_meanwhile_is_faster_than_the_sweep() {
     let client = backend(&server);
     let renewal = async {
         server.until_seen("delete leases", 1).await;
-        let name = leases(&server)[0]["metadata"]["name"].as_str().unwrap().to_owned();
-        server.change("leases", &name, |lease| lease["spec"]["leaseDurationSeconds"] = json!(61));
+        let name = leases(&server)[0]["metadata"]["name"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        server.change("leases", &name, |lease| {
+            lease["spec"]["leaseDurationSeconds"] = json!(61)
+        });
     };
     let (report, ()) = tokio::join!(client.sweep(SweepOptions::default()), renewal);
     assert!(report.unwrap().removed.is_empty());
@@ -195,7 +224,10 @@ async fn a_holder_is_given_the_time_that_it_takes_to_renew() {
     for swept in [true, false] {
         let server = server();
         let holder = holder(&server);
-        holder.create(spec_with(|lifetime| lifetime.ttl = None).1).await.unwrap();
+        holder
+            .create(spec_with(|lifetime| lifetime.ttl = None).1)
+            .await
+            .unwrap();
         let client = backend(&server);
         watching(&server, &client).await;
         let renewals = server.count("patch leases");
@@ -203,7 +235,14 @@ async fn a_holder_is_given_the_time_that_it_takes_to_renew() {
         server.skip(Duration::from_secs(300));
         server.inject("patch leases", Fault::Slow(Duration::from_secs(7)));
         if swept {
-            assert!(client.sweep(SweepOptions::default()).await.unwrap().removed.is_empty());
+            assert!(
+                client
+                    .sweep(SweepOptions::default())
+                    .await
+                    .unwrap()
+                    .removed
+                    .is_empty()
+            );
         }
         tokio::time::sleep(3 * LASTS).await;
         assert_eq!(server.names().len(), 3, "swept: {swept}");
@@ -213,8 +252,16 @@ async fn a_holder_is_given_the_time_that_it_takes_to_renew() {
 #[tokio::test(start_paused = true)]
 async fn a_renewal_that_is_refused_is_tried_on_and_loses_nothing() {
     for fault in [
-        Fault::refuse(409, "Conflict", "admission webhook \"w\" denied the request: not now"),
-        Fault::refuse(409, "Conflict", "Operation cannot be fulfilled: the object has been modified"),
+        Fault::refuse(
+            409,
+            "Conflict",
+            "admission webhook \"w\" denied the request: not now",
+        ),
+        Fault::refuse(
+            409,
+            "Conflict",
+            "Operation cannot be fulfilled: the object has been modified",
+        ),
         Fault::refuse(422, "Invalid", "spec.renewTime: Invalid value"),
     ] {
         let server = server();
@@ -222,8 +269,13 @@ async fn a_renewal_that_is_refused_is_tried_on_and_loses_nothing() {
         make(&holder).await;
         server.inject_times("patch leases", 3, fault.clone());
         tokio::time::sleep(LASTS).await;
-        let [lease] = &leases(&server)[..] else { panic!("{:?}", server.names()) };
-        let age = server.now().duration_since(renewed(lease)).unwrap_or_default();
+        let [lease] = &leases(&server)[..] else {
+            panic!("{:?}", server.names())
+        };
+        let age = server
+            .now()
+            .duration_since(renewed(lease))
+            .unwrap_or_default();
         assert!(age < LASTS, "{fault:?}: {age:?}");
         make(&holder).await;
         assert_eq!(server.count("create leases"), 1, "{fault:?}");
@@ -235,7 +287,10 @@ async fn another_lease_under_the_name_is_not_ours() {
     let server = server();
     let holder = holder(&server);
     make(&holder).await;
-    let name = leases(&server)[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let name = leases(&server)[0]["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let mut other = server.remove("leases", &name).unwrap();
     other["metadata"]["uid"] = json!("another");
     server.insert("leases", other);
@@ -248,19 +303,38 @@ async fn another_lease_under_the_name_is_not_ours() {
 async fn nobody_loses_anything_because_the_api_server_was_away() {
     let server = server();
     let holder = holder(&server);
-    holder.create(spec_with(|lifetime| lifetime.ttl = None).1).await.unwrap();
+    holder
+        .create(spec_with(|lifetime| lifetime.ttl = None).1)
+        .await
+        .unwrap();
     for client in 0..2 {
-        for what in ["patch leases", "list leases", "delete leases", "watch pods", "list pods"] {
+        for what in [
+            "patch leases",
+            "list leases",
+            "delete leases",
+            "watch pods",
+            "list pods",
+        ] {
             server.inject_always(what, Fault::CutBefore);
         }
         server.cut_watches();
         tokio::time::sleep(5 * LASTS).await;
-        let age = server.now().duration_since(renewed(&leases(&server)[0])).unwrap();
+        let age = server
+            .now()
+            .duration_since(renewed(&leases(&server)[0]))
+            .unwrap();
         assert!(age > LASTS, "{age:?}");
         server.heal();
         let watcher = backend(&server);
         match client {
-            0 => assert!(watcher.sweep(SweepOptions::default()).await.unwrap().removed.is_empty()),
+            0 => assert!(
+                watcher
+                    .sweep(SweepOptions::default())
+                    .await
+                    .unwrap()
+                    .removed
+                    .is_empty()
+            ),
             _ => watching(&server, &watcher).await,
         }
         tokio::time::sleep(3 * LASTS).await;
@@ -275,15 +349,24 @@ async fn a_lease_that_was_deleted_by_hand_takes_its_sandboxes_and_is_made_anew()
     let server = server();
     let holder = holder(&server);
     let first = make(&holder).await;
-    let name = leases(&server)[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let name = leases(&server)[0]["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     server.remove("leases", &name);
     server.until(|server| server.names().is_empty()).await;
     tokio::time::sleep(LASTS).await;
     assert_eq!(warnings.count(), 1);
-    assert!(matches!(holder.get(&first.id, Freshness::Cached).await, Err(Error::NotFound { .. })));
+    assert!(matches!(
+        holder.get(&first.id, Freshness::Cached).await,
+        Err(Error::NotFound { .. })
+    ));
     make(&holder).await;
     tokio::time::sleep(5 * LASTS).await;
-    assert_eq!((server.names().len(), server.count("create leases")), (3, 2));
+    assert_eq!(
+        (server.names().len(), server.count("create leases")),
+        (3, 2)
+    );
 }
 
 /// Its holder has not renewed it since.
@@ -293,12 +376,21 @@ async fn what_is_made_just_after_a_lease_was_deleted_by_hand_stays() {
     let holder = holder(&server);
     make(&holder).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let name = leases(&server)[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let name = leases(&server)[0]["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     server.remove("leases", &name);
     let made = futures_util::future::join_all((0..5).map(|_| make(&holder))).await;
     tokio::time::sleep(3 * LASTS).await;
-    assert_eq!((server.names().len(), server.count("create leases")), (11, 2));
-    assert!(made.iter().all(|info| server.get("pods", info.id.as_str()).is_some()));
+    assert_eq!(
+        (server.names().len(), server.count("create leases")),
+        (11, 2)
+    );
+    assert!(
+        made.iter()
+            .all(|info| server.get("pods", info.id.as_str()).is_some())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -311,7 +403,11 @@ async fn a_lease_that_cannot_be_asked_for_keeps_nobody_waiting() {
     for many in [1, 10] {
         let begun = tokio::time::Instant::now();
         futures_util::future::join_all((0..many).map(|_| make(&holder))).await;
-        assert!(begun.elapsed() < Duration::from_secs(5), "{many}: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{many}: {:?}",
+            begun.elapsed()
+        );
     }
     assert_eq!(server.names().len(), 1 + 2 * 12);
 }
@@ -327,7 +423,11 @@ async fn a_forged_lease_is_left_alone_and_nothing_goes_for_an_annotation() {
         })
     };
     for forged in [
-        lease("kube-controller-manager", "kube-controller-manager", "node-1"),
+        lease(
+            "kube-controller-manager",
+            "kube-controller-manager",
+            "node-1",
+        ),
         lease("sbx-a-owner", "sbx-b", "sbx-a"),
         lease("sbx-a-keys", "sbx-a", "sbx-a"),
         lease("sbx-c-owner", "sbx-c", "somebody"),
@@ -345,7 +445,10 @@ async fn a_forged_lease_is_left_alone_and_nothing_goes_for_an_annotation() {
     tokio::time::sleep(3 * LASTS).await;
     client.sweep(SweepOptions::default()).await.unwrap();
     assert_eq!(leases(&server).len(), 4, "{:?}", server.names());
-    assert!(server.get("leases", "sbx-d-owner").is_none(), "an expired one of ours is litter");
+    assert!(
+        server.get("leases", "sbx-d-owner").is_none(),
+        "an expired one of ours is litter"
+    );
     assert!(server.get("pods", id.as_str()).is_some());
 }
 
@@ -363,11 +466,26 @@ async fn a_lease_that_lasts_long_is_left_by_a_sweep_to_those_who_watch() {
     );
     let client = holder(&server);
     let begun = tokio::time::Instant::now();
-    assert!(client.sweep(SweepOptions::default()).await.unwrap().removed.is_empty());
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(
+        client
+            .sweep(SweepOptions::default())
+            .await
+            .unwrap()
+            .removed
+            .is_empty()
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
     watching(&server, &client).await;
     tokio::time::sleep(Duration::from_secs(3600 / 3)).await;
-    assert_eq!(leases(&server).len(), 1, "its holder may be about to renew it");
+    assert_eq!(
+        leases(&server).len(),
+        1,
+        "its holder may be about to renew it"
+    );
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(leases(&server).len(), 0);
 }
@@ -375,8 +493,16 @@ async fn a_lease_that_lasts_long_is_left_by_a_sweep_to_those_who_watch() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_cannot_be_had_fails_the_creation_and_says_so() {
     for (fault, reason, said) in [
-        (Fault::NoRight, CreationReason::Rejected, "no right to create leases"),
-        (Fault::CutBefore, CreationReason::Unavailable, "does not answer"),
+        (
+            Fault::NoRight,
+            CreationReason::Rejected,
+            "no right to create leases",
+        ),
+        (
+            Fault::CutBefore,
+            CreationReason::Unavailable,
+            "does not answer",
+        ),
     ] {
         let server = server();
         server.inject_always("create leases", fault);
@@ -384,7 +510,11 @@ async fn a_lease_that_cannot_be_had_fails_the_creation_and_says_so() {
         match holder(&server).create(spec).await.unwrap_err() {
             Error::Creation(error) => {
                 assert_eq!((&error.id, error.reason), (&id, reason));
-                assert!(error.message.contains("Lease") && error.message.contains(said), "{}", error.message);
+                assert!(
+                    error.message.contains("Lease") && error.message.contains(said),
+                    "{}",
+                    error.message
+                );
             }
             other => panic!("{other:?}"),
         }
@@ -400,7 +530,14 @@ async fn a_client_that_may_not_see_leases_leaves_them_alone() {
     server.inject_always("list leases", Fault::NoRight);
     let client = backend(&server);
     watching(&server, &client).await;
-    assert!(client.sweep(SweepOptions::default()).await.unwrap().removed.is_empty());
+    assert!(
+        client
+            .sweep(SweepOptions::default())
+            .await
+            .unwrap()
+            .removed
+            .is_empty()
+    );
     tokio::time::sleep(3 * LASTS).await;
     assert_eq!(server.names().len(), 3);
 }

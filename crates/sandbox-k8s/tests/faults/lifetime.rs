@@ -11,16 +11,37 @@ async fn the_hard_end_is_kept_by_kubernetes_and_the_soft_one_can_be_put_off() {
     let server = server();
     let backend = backend(&server);
     let info = make(&backend).await;
-    assert_eq!(pod(&server, &info.id)["spec"]["activeDeadlineSeconds"], 3600);
-    assert_eq!(pod(&server, &info.id)["metadata"]["annotations"]["sandbox.dev/ends-after"], "600");
+    assert_eq!(
+        pod(&server, &info.id)["spec"]["activeDeadlineSeconds"],
+        3600
+    );
+    assert_eq!(
+        pod(&server, &info.id)["metadata"]["annotations"]["sandbox.dev/ends-after"],
+        "600"
+    );
     let end = |info: &sandbox_core::SandboxInfo| {
-        info.expires_at.unwrap().duration_since(info.created_at).unwrap().as_secs()
+        info.expires_at
+            .unwrap()
+            .duration_since(info.created_at)
+            .unwrap()
+            .as_secs()
     };
     assert_eq!(end(&info), 600);
     tokio::time::sleep(Duration::from_secs(100)).await;
-    for (ttl, expected) in [(1000, 1100..=1101), (10, 1100..=1101), (1_000_000, 3600..=3600)] {
-        let extended = backend.extend(&info.id, Duration::from_secs(ttl)).await.unwrap();
-        assert!(expected.contains(&end(&extended)), "{ttl}: {}", end(&extended));
+    for (ttl, expected) in [
+        (1000, 1100..=1101),
+        (10, 1100..=1101),
+        (1_000_000, 3600..=3600),
+    ] {
+        let extended = backend
+            .extend(&info.id, Duration::from_secs(ttl))
+            .await
+            .unwrap();
+        assert!(
+            expected.contains(&end(&extended)),
+            "{ttl}: {}",
+            end(&extended)
+        );
     }
     server.end_pod(info.id.as_str(), 0, "Completed");
     let over = backend.extend(&info.id, Duration::from_secs(10)).await;
@@ -31,8 +52,9 @@ async fn the_hard_end_is_kept_by_kubernetes_and_the_soft_one_can_be_put_off() {
 async fn only_a_detached_sandbox_leaves_the_key_that_lets_in() {
     for detached in [true, false] {
         let server = server();
-        let (id, spec) =
-            spec_with(|lifetime| lifetime.attach_timeout = lifetime.attach_timeout.filter(|_| !detached));
+        let (id, spec) = spec_with(|lifetime| {
+            lifetime.attach_timeout = lifetime.attach_timeout.filter(|_| !detached)
+        });
         backend(&server).create(spec).await.unwrap();
         let secret = server.get("secrets", &format!("{id}-keys")).unwrap();
         assert_eq!(secret["data"].get("client-key").is_some(), detached);

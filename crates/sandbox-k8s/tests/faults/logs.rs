@@ -30,20 +30,35 @@ async fn a_container_that_is_about_to_run_has_a_log_soon() {
         let server = server();
         let id = running(&server).await.id;
         server.inject_times("get pods/log", 20, fault);
-        assert!(log(&backend(&server), &id).await.unwrap().contains("the log"));
+        assert!(
+            log(&backend(&server), &id)
+                .await
+                .unwrap()
+                .contains("the log")
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_container_that_does_not_run_has_none_and_it_is_said_why() {
-    for (why, patience) in [("ContainerCreating", 20), ("trying and failing to pull image", 1)] {
+    for (why, patience) in [
+        ("ContainerCreating", 20),
+        ("trying and failing to pull image", 1),
+    ] {
         let server = server();
         let id = running(&server).await.id;
         server.inject_always("get pods/log", waiting(why));
         let begun = Instant::now();
         let error = log(&backend(&server), &id).await.unwrap_err();
-        assert!(error.to_string().contains(why) && error.is_retryable(), "{error}");
-        assert!(begun.elapsed() < Duration::from_secs(patience), "{why}: {:?}", begun.elapsed());
+        assert!(
+            error.to_string().contains(why) && error.is_retryable(),
+            "{error}"
+        );
+        assert!(
+            begun.elapsed() < Duration::from_secs(patience),
+            "{why}: {:?}",
+            begun.elapsed()
+        );
     }
 }
 
@@ -54,12 +69,20 @@ async fn who_may_not_read_it_is_told_which_right_is_missing() {
     let backend = backend(&server);
     server.inject_always("get pods/log", Fault::NoRight);
     let error = log(&backend, &id).await.unwrap_err();
-    assert!(error.to_string().contains("no right to get pods/log in the namespace boxes"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("no right to get pods/log in the namespace boxes"),
+        "{error}"
+    );
     assert!(!error.is_retryable());
     server.heal();
     // Unless the API server was away just now.
     server.inject("get pods", Fault::CutBefore);
-    backend.get(&id, sandbox_core::Freshness::Latest).await.unwrap();
+    backend
+        .get(&id, sandbox_core::Freshness::Latest)
+        .await
+        .unwrap();
     server.inject_times("get pods/log", 5, Fault::NoRight);
     assert!(log(&backend, &id).await.unwrap().contains("the log"));
 }

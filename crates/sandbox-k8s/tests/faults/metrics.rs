@@ -11,7 +11,11 @@ use crate::support::{backend, server, spec, steps_until, watching};
 /// Counters with their labels' values, and how many values each histogram has.
 fn told(snapshotter: &Snapshotter) -> BTreeMap<String, u64> {
     let of = |(key, _, _, value): (metrics_util::CompositeKey, _, _, DebugValue)| {
-        let values: Vec<_> = key.key().labels().map(|label| label.value().to_owned()).collect();
+        let values: Vec<_> = key
+            .key()
+            .labels()
+            .map(|label| label.value().to_owned())
+            .collect();
         let count = match value {
             DebugValue::Counter(count) => count,
             DebugValue::Histogram(values) => values.len() as u64,
@@ -19,7 +23,12 @@ fn told(snapshotter: &Snapshotter) -> BTreeMap<String, u64> {
         };
         (format!("{} {}", key.key().name(), values.join(" ")), count)
     };
-    snapshotter.snapshot().into_vec().into_iter().map(of).collect()
+    snapshotter
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .map(of)
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -55,7 +64,11 @@ async fn each_attempt_counts_with_its_status_and_nobodys_name() {
         let name = format!("sandbox_k8s_request_duration_seconds {labels}");
         assert_eq!(told.get(&name), Some(&times), "{name}: {told:#?}");
     }
-    assert!(told.keys().all(|key| !key.contains(id.as_str()) && !key.contains("boxes")), "{told:#?}");
+    assert!(
+        told.keys()
+            .all(|key| !key.contains(id.as_str()) && !key.contains("boxes")),
+        "{told:#?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::options;
 
 fn kubeconfig(server: &str, proxy: Option<&str>) -> (NamedTempFile, ClusterOptions) {
-    let proxy = proxy.map(|proxy| format!(", proxy-url: '{proxy}'")).unwrap_or_default();
+    let proxy = proxy
+        .map(|proxy| format!(", proxy-url: '{proxy}'"))
+        .unwrap_or_default();
     let text = format!(
         "\
 apiVersion: v1
@@ -60,17 +62,28 @@ async fn greeted(stream: &mut TcpStream) -> String {
     let mut host = vec![0; wanted[4].into()];
     stream.read_exact(&mut host).await.unwrap();
     let port = stream.read_u16().await.unwrap();
-    stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
+    stream
+        .write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])
+        .await
+        .unwrap();
     format!("{}:{port}", String::from_utf8(host).unwrap())
 }
 
 /// A proxy that is the API server as well. Returns what it is asked to connect to.
 async fn proxy(listener: TcpListener, socks: bool) -> String {
     let mut stream = listener.accept().await.unwrap().0;
-    let asked = if socks { greeted(&mut stream).await } else { connected(&mut stream).await };
+    let asked = if socks {
+        greeted(&mut stream).await
+    } else {
+        connected(&mut stream).await
+    };
     let request = head(&mut stream).await;
-    assert!(request.starts_with("GET /api/v1/namespaces/default/pods?"), "{request}");
-    let body = r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1"},"items":[]}"#;
+    assert!(
+        request.starts_with("GET /api/v1/namespaces/default/pods?"),
+        "{request}"
+    );
+    let body =
+        r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1"},"items":[]}"#;
     let answer = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
@@ -94,12 +107,20 @@ async fn requests_go_through_the_proxy_that_the_kubeconfig_names() {
         let (_file, wanted) = kubeconfig("http://api.example:6443", Some(&url));
         let backend = KubernetesBackend::new(connect_cluster(&wanted).await.unwrap(), options());
         let listing = tokio::spawn(async move { backend.list(Default::default()).await });
-        let asked = tokio::time::timeout(Duration::from_secs(20), proxy(listener, socks)).await.unwrap();
+        let asked = tokio::time::timeout(Duration::from_secs(20), proxy(listener, socks))
+            .await
+            .unwrap();
         if socks {
             assert_eq!(asked, "api.example:6443");
         } else {
-            assert!(asked.starts_with("CONNECT api.example:6443 HTTP/1.1\r\n"), "{asked}");
-            assert!(asked.contains("Proxy-Authorization: Basic dTpwQDpzcw==\r\n"), "{asked}");
+            assert!(
+                asked.starts_with("CONNECT api.example:6443 HTTP/1.1\r\n"),
+                "{asked}"
+            );
+            assert!(
+                asked.contains("Proxy-Authorization: Basic dTpwQDpzcw==\r\n"),
+                "{asked}"
+            );
         }
         listing.abort();
     }
@@ -111,7 +132,10 @@ async fn a_proxy_that_cannot_be_one_is_named() {
         let (_file, wanted) = kubeconfig("https://api.example", Some(url));
         let error = connect_cluster(&wanted).await.err().unwrap();
         assert!(matches!(&error, Error::Config { .. }), "{error:?}");
-        assert!(error.to_string().contains("proxy-url in the kubeconfig"), "{url}: {error}");
+        assert!(
+            error.to_string().contains("proxy-url in the kubeconfig"),
+            "{url}: {error}"
+        );
     }
 }
 
@@ -119,7 +143,10 @@ async fn a_proxy_that_cannot_be_one_is_named() {
 #[test]
 fn the_environment_is_heard() {
     if let Ok(expected) = std::env::var("EXPECTED") {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let (_file, wanted) = kubeconfig("https://api.example:6443", None);
         let opened = runtime.block_on(connect_cluster(&wanted));
         match (expected.as_str(), opened) {
@@ -143,8 +170,15 @@ fn the_environment_is_heard() {
     ] {
         let mut process = Command::new(std::env::current_exe().unwrap());
         process.args(["--exact", "proxies::the_environment_is_heard"]);
-        process.env("EXPECTED", expected).env("HTTPS_PROXY", proxy).env("NO_PROXY", excepted);
+        process
+            .env("EXPECTED", expected)
+            .env("HTTPS_PROXY", proxy)
+            .env("NO_PROXY", excepted);
         let output = process.output().unwrap();
-        assert!(output.status.success(), "{proxy} {excepted}: {}", String::from_utf8_lossy(&output.stdout));
+        assert!(
+            output.status.success(),
+            "{proxy} {excepted}: {}",
+            String::from_utf8_lossy(&output.stdout)
+        );
     }
 }

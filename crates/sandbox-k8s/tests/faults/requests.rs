@@ -20,7 +20,10 @@ async fn a_sandbox_takes_four_writes_and_no_read() {
     let steps = steps_until(&backend, &id, SandboxEventKind::Addressed).await;
     assert_eq!(steps.first(), Some(&SandboxEventKind::Created));
     for _ in 0..100 {
-        assert_eq!(backend.get(&id, Freshness::Cached).await.unwrap().uid, info.uid);
+        assert_eq!(
+            backend.get(&id, Freshness::Cached).await.unwrap().uid,
+            info.uid
+        );
         backend.access(&id).await.unwrap();
         assert_eq!(backend.list(ListFilter::default()).await.unwrap().len(), 1);
     }
@@ -30,7 +33,11 @@ async fn a_sandbox_takes_four_writes_and_no_read() {
     assert_eq!(server.names(), [""; 0]);
     let seen: Vec<_> = server.seen().iter().map(ToString::to_string).collect();
     assert_eq!((server.writes(), server.reads()), (4, 0), "{seen:#?}");
-    assert_eq!((server.count("list pods"), server.count("watch pods")), (1, 1), "{seen:#?}");
+    assert_eq!(
+        (server.count("list pods"), server.count("watch pods")),
+        (1, 1),
+        "{seen:#?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -46,10 +53,20 @@ async fn a_hundred_at_once_share_one_watch() {
         async move { steps_until(&backend, &id, SandboxEventKind::Addressed).await }
     };
     futures_util::future::join_all(made.iter().map(until)).await;
-    let deletions = made.iter().map(|info| backend.delete(&info.id, DeleteOptions::default()));
-    assert!(futures_util::future::join_all(deletions).await.iter().all(Result::is_ok));
+    let deletions = made
+        .iter()
+        .map(|info| backend.delete(&info.id, DeleteOptions::default()));
+    assert!(
+        futures_util::future::join_all(deletions)
+            .await
+            .iter()
+            .all(Result::is_ok)
+    );
     assert_eq!(server.names(), [""; 0]);
-    assert_eq!((server.writes(), server.reads(), server.count("watch pods")), (400, 0, 1));
+    assert_eq!(
+        (server.writes(), server.reads(), server.count("watch pods")),
+        (400, 0, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,15 +77,37 @@ async fn own_writes_are_seen_at_once_however_late_the_watch_is() {
     watching(&server, &backend).await;
     server.forget_seen();
     let info = make(&backend).await;
-    assert_eq!(backend.get(&info.id, Freshness::Cached).await.unwrap().uid, info.uid);
+    assert_eq!(
+        backend.get(&info.id, Freshness::Cached).await.unwrap().uid,
+        info.uid
+    );
     assert_eq!(backend.list(ListFilter::default()).await.unwrap().len(), 1);
-    let extended = backend.extend(&info.id, Duration::from_secs(1200)).await.unwrap();
+    let extended = backend
+        .extend(&info.id, Duration::from_secs(1200))
+        .await
+        .unwrap();
     assert!(extended.expires_at > info.expires_at);
-    assert_eq!(backend.get(&info.id, Freshness::Cached).await.unwrap().expires_at, extended.expires_at);
+    assert_eq!(
+        backend
+            .get(&info.id, Freshness::Cached)
+            .await
+            .unwrap()
+            .expires_at,
+        extended.expires_at
+    );
     assert_eq!(server.reads(), 1, "the one before the patch");
-    backend.delete(&info.id, DeleteOptions::default()).await.unwrap();
+    backend
+        .delete(&info.id, DeleteOptions::default())
+        .await
+        .unwrap();
     assert!(backend.get(&info.id, Freshness::Cached).await.is_err());
-    assert!(backend.list(ListFilter::default()).await.unwrap().is_empty());
+    assert!(
+        backend
+            .list(ListFilter::default())
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,12 +11,19 @@ use crate::support::{Warnings, backend, make, running, server, watching};
 
 /// What such a server says.
 fn denials() -> [Fault; 2] {
-    [Fault::NoRight, Fault::refuse(401, "Unauthorized", "Unauthorized")]
+    [
+        Fault::NoRight,
+        Fault::refuse(401, "Unauthorized", "Unauthorized"),
+    ]
 }
 
 /// How it was away before.
 fn outages() -> [Fault; 3] {
-    [Fault::CutBefore, Fault::unavailable(), Fault::refuse(500, "InternalError", "etcdserver: no leader")]
+    [
+        Fault::CutBefore,
+        Fault::unavailable(),
+        Fault::refuse(500, "InternalError", "etcdserver: no leader"),
+    ]
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,8 +71,15 @@ async fn a_denial_that_stays_is_told_as_ever() {
         let begun = Instant::now();
         let error = call(&backend(&server), &id, what).await.unwrap();
         let said = format!("no right to {verb} {resource} in the namespace boxes");
-        assert!(error.to_string().contains(&said) && !error.is_retryable(), "{what}: {error}");
-        assert!(begun.elapsed() < Duration::from_secs(20), "{what}: {:?}", begun.elapsed());
+        assert!(
+            error.to_string().contains(&said) && !error.is_retryable(),
+            "{what}: {error}"
+        );
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{what}: {:?}",
+            begun.elapsed()
+        );
         assert!(server.count(what) < 200, "{what}: {}", server.count(what));
     }
 }
@@ -90,9 +104,13 @@ async fn an_outage_that_only_the_watch_has_met_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_is_denied_after_an_outage_comes_back() {
-    for (what, denial) in
-        [("watch pods", Fault::NoRight), ("list pods", Fault::refuse(401, "Unauthorized", "Unauthorized"))]
-    {
+    for (what, denial) in [
+        ("watch pods", Fault::NoRight),
+        (
+            "list pods",
+            Fault::refuse(401, "Unauthorized", "Unauthorized"),
+        ),
+    ] {
         let warnings = Warnings::default();
         let _guard = tracing::subscriber::set_default(warnings.clone());
         let server = server();
@@ -110,7 +128,11 @@ async fn a_watch_that_is_denied_after_an_outage_comes_back() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         server.forget_seen();
         let known = backend.get(&info.id, Freshness::Cached).await.unwrap();
-        assert_eq!((known.state, server.count("get pods")), (SandboxState::Running, 0), "{what}");
+        assert_eq!(
+            (known.state, server.count("get pods")),
+            (SandboxState::Running, 0),
+            "{what}"
+        );
         assert_eq!(warnings.count(), 0, "{what}: nothing was lost");
     }
 }

@@ -91,7 +91,10 @@ pub(crate) async fn steps_until(
 }
 
 /// The same, of a stream that began earlier.
-pub(crate) async fn steps_of(mut events: EventStream, last: SandboxEventKind) -> Vec<SandboxEventKind> {
+pub(crate) async fn steps_of(
+    mut events: EventStream,
+    last: SandboxEventKind,
+) -> Vec<SandboxEventKind> {
     let mut steps = Vec::new();
     let wait = async {
         while let Some(event) = events.next().await {
@@ -110,7 +113,10 @@ pub(crate) async fn steps_of(mut events: EventStream, last: SandboxEventKind) ->
 /// Until the backend's watch has begun.
 pub(crate) async fn watching(server: &ApiServer, backend: &KubernetesBackend) {
     let before = server.count("watch pods");
-    backend.list(sandbox_core::ListFilter::default()).await.unwrap();
+    backend
+        .list(sandbox_core::ListFilter::default())
+        .await
+        .unwrap();
     if before == 0 {
         server.until_seen("watch pods", 1).await;
     }

@@ -12,7 +12,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 async fn swept(server: &ApiServer, options: SweepOptions) -> Vec<String> {
     let report = backend(server).sweep(options).await.unwrap();
-    report.removed.into_iter().map(|swept| swept.reason).collect()
+    report
+        .removed
+        .into_iter()
+        .map(|swept| swept.reason)
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -46,12 +50,24 @@ async fn what_is_over_goes_and_a_dry_run_only_tells() {
             pod["metadata"]["annotations"]["sandbox.dev/ends-after"] = json!("360000");
         });
         let before = server.names();
-        assert_eq!(swept(&server, SweepOptions::dry_run()).await, [reason], "{over}");
+        assert_eq!(
+            swept(&server, SweepOptions::dry_run()).await,
+            [reason],
+            "{over}"
+        );
         assert_eq!(server.names(), before, "{over}");
-        assert_eq!(swept(&server, SweepOptions::default()).await, [reason], "{over}");
+        assert_eq!(
+            swept(&server, SweepOptions::default()).await,
+            [reason],
+            "{over}"
+        );
         server.until(|server| server.names().len() == 2).await;
         assert_eq!(server.names(), both(&stays.id), "{over}");
-        assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0], "{over}");
+        assert_eq!(
+            swept(&server, SweepOptions::default()).await,
+            [""; 0],
+            "{over}"
+        );
     }
 }
 
@@ -63,33 +79,68 @@ async fn keys_without_a_pod_are_left_alone_for_ten_minutes() {
     server.skip(9 * MINUTE);
     assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0]);
     server.skip(2 * MINUTE);
-    assert_eq!(swept(&server, SweepOptions::default()).await, ["its keys were left without a Pod"]);
+    assert_eq!(
+        swept(&server, SweepOptions::default()).await,
+        ["its keys were left without a Pod"]
+    );
     assert_eq!(server.names(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_forgery_is_left_alone() {
     let forgeries: [(&str, &str, serde_json::Value); 7] = [
-        ("pods", "/metadata/labels/sandbox.dev~1managed-by", json!("helm")),
-        ("pods", "/metadata/labels/sandbox.dev~1id", json!("sbx-other")),
-        ("pods", "/metadata/annotations/sandbox.dev~1owner-uid", json!("other")),
+        (
+            "pods",
+            "/metadata/labels/sandbox.dev~1managed-by",
+            json!("helm"),
+        ),
+        (
+            "pods",
+            "/metadata/labels/sandbox.dev~1id",
+            json!("sbx-other"),
+        ),
+        (
+            "pods",
+            "/metadata/annotations/sandbox.dev~1owner-uid",
+            json!("other"),
+        ),
         ("pods", "/metadata/ownerReferences/0/uid", json!("other")),
-        ("pods", "/metadata/ownerReferences/0/kind", json!("ConfigMap")),
+        (
+            "pods",
+            "/metadata/ownerReferences/0/kind",
+            json!("ConfigMap"),
+        ),
         ("pods", "/metadata/ownerReferences", json!([])),
-        ("secrets", "/metadata/labels/sandbox.dev~1id", json!("sbx-other")),
+        (
+            "secrets",
+            "/metadata/labels/sandbox.dev~1id",
+            json!("sbx-other"),
+        ),
     ];
     for (resource, path, value) in forgeries {
         let server = server();
         server.collect_garbage(false);
         let id = running(&server).await.id;
-        let name = if resource == "pods" { id.as_str().to_owned() } else { secret_name(&id) };
-        server.change(resource, &name, |object| *object.pointer_mut(path).unwrap() = value.clone());
+        let name = if resource == "pods" {
+            id.as_str().to_owned()
+        } else {
+            secret_name(&id)
+        };
+        server.change(resource, &name, |object| {
+            *object.pointer_mut(path).unwrap() = value.clone()
+        });
         server.skip(1000 * MINUTE);
         let watcher = backend(&server);
         watching(&server, &watcher).await;
         tokio::time::sleep(5 * MINUTE).await;
-        backend(&server).sweep(SweepOptions::default()).await.unwrap();
-        assert!(server.get(resource, &name).is_some(), "{resource} {path} = {value}");
+        backend(&server)
+            .sweep(SweepOptions::default())
+            .await
+            .unwrap();
+        assert!(
+            server.get(resource, &name).is_some(),
+            "{resource} {path} = {value}"
+        );
     }
     // A name that no sandbox has.
     let server = server();
@@ -102,7 +153,10 @@ async fn a_forgery_is_left_alone() {
     pod["metadata"]["ownerReferences"] = json!([]);
     server.insert("pods", pod);
     server.skip(1000 * MINUTE);
-    backend(&server).sweep(SweepOptions::default()).await.unwrap();
+    backend(&server)
+        .sweep(SweepOptions::default())
+        .await
+        .unwrap();
     assert_eq!(server.names(), ["pods/kube-dns"]);
 }
 
@@ -113,11 +167,16 @@ async fn the_keys_of_a_pod_that_is_not_recognised_any_more_stay() {
     for (path, value) in [
         ("/metadata/labels/sandbox.dev~1managed-by", json!("helm")),
         ("/metadata/labels/sandbox.dev~1id", json!("sbx-other")),
-        ("/metadata/annotations/sandbox.dev~1owner-uid", json!("other")),
+        (
+            "/metadata/annotations/sandbox.dev~1owner-uid",
+            json!("other"),
+        ),
     ] {
         let server = server();
         let id = running(&server).await.id;
-        server.change("pods", id.as_str(), |pod| *pod.pointer_mut(path).unwrap() = value.clone());
+        server.change("pods", id.as_str(), |pod| {
+            *pod.pointer_mut(path).unwrap() = value.clone()
+        });
         server.skip(1000 * MINUTE);
         assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0]);
         assert_eq!(server.names(), both(&id), "{path}");
@@ -128,14 +187,30 @@ async fn the_keys_of_a_pod_that_is_not_recognised_any_more_stay() {
 async fn what_cannot_be_removed_keeps_nothing_else() {
     let server = server();
     let ids = [running(&server).await.id, running(&server).await.id];
-    ids.iter().for_each(|id| server.end_pod(id.as_str(), 0, "Completed"));
+    ids.iter()
+        .for_each(|id| server.end_pod(id.as_str(), 0, "Completed"));
     let denied = "admission webhook \"keep.example\" denied the request: it is under investigation";
     server.inject("delete pods", Fault::refuse(403, "Forbidden", denied));
-    let report = backend(&server).sweep(SweepOptions::default()).await.unwrap();
+    let report = backend(&server)
+        .sweep(SweepOptions::default())
+        .await
+        .unwrap();
     let (failed, removed) = (&report.failed[..], &report.removed[..]);
-    assert!(failed.len() == 1 && failed[0].error.contains("under investigation"), "{report:?}");
-    assert!(removed.len() == 1 && ids.contains(&removed[0].id), "{report:?}");
-    assert!(both(&failed[0].id).iter().all(|name| server.names().contains(name)), "{:?}", server.names());
+    assert!(
+        failed.len() == 1 && failed[0].error.contains("under investigation"),
+        "{report:?}"
+    );
+    assert!(
+        removed.len() == 1 && ids.contains(&removed[0].id),
+        "{report:?}"
+    );
+    assert!(
+        both(&failed[0].id)
+            .iter()
+            .all(|name| server.names().contains(name)),
+        "{:?}",
+        server.names()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,7 +268,11 @@ async fn any_client_that_watches_removes_what_is_over() {
             .await
             .unwrap_or_else(|_| panic!("{over}: {:?}", server.names()));
         // Not each of them asks for the same.
-        assert!(server.count("delete pods") <= 2 * watchers.len(), "{over}: {}", server.count("delete pods"));
+        assert!(
+            server.count("delete pods") <= 2 * watchers.len(),
+            "{over}: {}",
+            server.count("delete pods")
+        );
     }
 }
 
@@ -208,8 +287,15 @@ async fn nobodys_own_clock_ends_a_sandbox() {
     assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0]);
     assert_eq!(server.names(), both(&id));
     let info = watcher.extend(&id, 30 * MINUTE).await.unwrap();
-    let left = info.expires_at.unwrap().duration_since(server.now()).unwrap();
-    assert!((29 * MINUTE..=30 * MINUTE + Duration::from_secs(2)).contains(&left), "{left:?}");
+    let left = info
+        .expires_at
+        .unwrap()
+        .duration_since(server.now())
+        .unwrap();
+    assert!(
+        (29 * MINUTE..=30 * MINUTE + Duration::from_secs(2)).contains(&left),
+        "{left:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -44,8 +44,14 @@ async fn each_step_is_heard_once_whatever_becomes_of_the_watch() {
             let (steps, ()) = tokio::join!(steps_until(&backend, &id, Deleted), life);
             let expected = [Created, Scheduled, Started, Addressed, Deleted];
             // Where several steps pass while there is no watch, the last is what counts.
-            let in_order = expected.iter().filter(|step| steps.contains(step)).eq(steps.iter());
-            assert!(in_order && steps.last() == Some(&Deleted), "{fault:?} {times}: {steps:?}");
+            let in_order = expected
+                .iter()
+                .filter(|step| steps.contains(step))
+                .eq(steps.iter());
+            assert!(
+                in_order && steps.last() == Some(&Deleted),
+                "{fault:?} {times}: {steps:?}"
+            );
             if times == 1 {
                 assert_eq!(steps, expected, "{fault:?}");
             }
@@ -67,7 +73,13 @@ async fn a_list_tells_of_what_vanished_without_a_word() {
     server.forget_history();
     steps_of(events, Deleted).await;
     assert_eq!(server.count("list pods"), 2);
-    assert!(backend.list(ListFilter::default()).await.unwrap().is_empty());
+    assert!(
+        backend
+            .list(ListFilter::default())
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,7 +93,15 @@ async fn another_instance_under_the_name_ends_the_wait_for_the_first() {
     other["metadata"]["uid"] = "another".into();
     server.insert("pods", other);
     assert_eq!(steps_of(events, Deleted).await, [Created, Deleted]);
-    assert_eq!(backend.get(&info.id, Freshness::Cached).await.unwrap().uid.as_str(), "another");
+    assert_eq!(
+        backend
+            .get(&info.id, Freshness::Cached)
+            .await
+            .unwrap()
+            .uid
+            .as_str(),
+        "another"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,20 +122,35 @@ async fn without_the_right_to_watch_each_is_asked_for_and_it_is_said_once() {
         tokio::join!(steps_until(&backend, &info.id, Addressed), life);
         server.forget_seen();
         for _ in 0..3 {
-            assert_eq!(backend.get(&info.id, Freshness::Cached).await.unwrap().state, SandboxState::Running);
+            assert_eq!(
+                backend
+                    .get(&info.id, Freshness::Cached)
+                    .await
+                    .unwrap()
+                    .state,
+                SandboxState::Running
+            );
         }
         assert_eq!(server.count("get pods"), 3, "{refused}");
         tokio::time::sleep(Duration::from_secs(600)).await;
         assert_eq!(warnings.count() - before, 1, "{refused}");
         // It is tried again now and then, but not often.
-        assert!((15..25).contains(&server.count(refused)), "{refused}: {}", server.count(refused));
+        assert!(
+            (15..25).contains(&server.count(refused)),
+            "{refused}: {}",
+            server.count(refused)
+        );
         server.heal();
         let seen = server.count("watch pods");
         server.until_seen("watch pods", seen + 1).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         server.forget_seen();
         backend.get(&info.id, Freshness::Cached).await.unwrap();
-        assert_eq!(server.count("get pods"), 0, "{refused}: it is watched again");
+        assert_eq!(
+            server.count("get pods"),
+            0,
+            "{refused}: it is watched again"
+        );
     }
 }
 
@@ -123,14 +158,33 @@ async fn without_the_right_to_watch_each_is_asked_for_and_it_is_said_once() {
 async fn no_right_to_list_is_an_error_that_names_it() {
     let server = server();
     server.inject_always("list pods", Fault::NoRight);
-    let error = backend(&server).list(ListFilter::default()).await.unwrap_err();
-    assert!(error.to_string().contains("no right to list pods in the namespace boxes"), "{error}");
-    assert!(matches!(error, Error::Backend { transient: false, .. }));
+    let error = backend(&server)
+        .list(ListFilter::default())
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("no right to list pods in the namespace boxes"),
+        "{error}"
+    );
+    assert!(matches!(
+        error,
+        Error::Backend {
+            transient: false,
+            ..
+        }
+    ));
 }
 
 #[tokio::test(start_paused = true)]
 async fn watches_that_end_at_once_are_not_begun_in_a_hurry() {
-    for fault in [Fault::End(0), Fault::CutLine(0), Fault::Gone, Fault::expired()] {
+    for fault in [
+        Fault::End(0),
+        Fault::CutLine(0),
+        Fault::Gone,
+        Fault::expired(),
+    ] {
         let server = server();
         let backend = backend(&server);
         watching(&server, &backend).await;
@@ -158,7 +212,10 @@ async fn an_etcd_that_was_restored_is_noticed() {
     server.cut_watches();
     server.restore(3);
     server.run_pod(info.id.as_str());
-    assert_eq!(steps_of(events, Addressed).await, [Created, Scheduled, Started, Addressed]);
+    assert_eq!(
+        steps_of(events, Addressed).await,
+        [Created, Scheduled, Started, Addressed]
+    );
     assert_eq!(server.count("list pods"), lists + 1);
 }
 
@@ -180,7 +237,11 @@ async fn a_version_that_is_refused_is_given_up_but_not_the_one_of_a_new_list() {
         assert_eq!(server.count("list pods"), 1, "{fault:?}");
         server.forget_seen();
         backend.get(&info.id, Freshness::Cached).await.unwrap();
-        assert_eq!(server.count("get pods"), 1, "{fault:?}: it is known that there is no watch");
+        assert_eq!(
+            server.count("get pods"),
+            1,
+            "{fault:?}: it is known that there is no watch"
+        );
     }
 }
 
@@ -199,7 +260,10 @@ async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
         server.cut_watches();
         tokio::time::sleep(Duration::from_secs(20)).await;
         // What is known is still told.
-        assert_eq!(backend.get(&info.id, Freshness::Cached).await.unwrap().uid, info.uid);
+        assert_eq!(
+            backend.get(&info.id, Freshness::Cached).await.unwrap().uid,
+            info.uid
+        );
         server.run_pod(info.id.as_str());
         server.forget_history();
         server.heal();
@@ -211,8 +275,11 @@ async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_final_state_ends_the_wait_and_says_why() {
-    for (end, said) in [("evicted", "evicted: The node was low"), ("oom", "memory"), ("crash", "exit code 3")]
-    {
+    for (end, said) in [
+        ("evicted", "evicted: The node was low"),
+        ("oom", "memory"),
+        ("crash", "exit code 3"),
+    ] {
         let server = server();
         let backend = backend(&server);
         let info = make(&backend).await;
@@ -220,14 +287,20 @@ async fn a_final_state_ends_the_wait_and_says_why() {
         let fails = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             match end {
-                "evicted" => server.evict_pod(info.id.as_str(), "The node was low on resource: memory."),
+                "evicted" => {
+                    server.evict_pod(info.id.as_str(), "The node was low on resource: memory.")
+                }
                 "oom" => server.end_pod(info.id.as_str(), 137, "OOMKilled"),
                 _ => server.end_pod(info.id.as_str(), 3, "Error"),
             }
         };
         tokio::join!(steps_until(&backend, &info.id, Failed), fails);
         let diagnosis = backend.diagnose(&info.id).await.unwrap();
-        assert!(diagnosis.is_final && diagnosis.summary.contains(said), "{}", diagnosis.summary);
+        assert!(
+            diagnosis.is_final && diagnosis.summary.contains(said),
+            "{}",
+            diagnosis.summary
+        );
     }
 }
 
@@ -248,7 +321,11 @@ async fn a_list_goes_wrong_and_is_asked_for_again() {
         // One for the call, one for the watch.
         server.inject_times("list pods", 2, fault.clone());
         let backend = backend(&server);
-        assert_eq!(backend.list(ListFilter::default()).await.unwrap().len(), 1, "{fault:?}");
+        assert_eq!(
+            backend.list(ListFilter::default()).await.unwrap().len(),
+            1,
+            "{fault:?}"
+        );
         server.until_seen("watch pods", 1).await;
         steps_until(&backend, &id, Addressed).await;
         server.forget_seen();
@@ -271,5 +348,8 @@ async fn a_list_that_is_older_than_our_write_takes_nothing_back() {
     let info = make(&backend).await;
     server.until_seen("watch pods", 1).await;
     assert_eq!(backend.list(ListFilter::default()).await.unwrap().len(), 1);
-    assert_eq!(backend.get(&info.id, Freshness::Cached).await.unwrap().uid, info.uid);
+    assert_eq!(
+        backend.get(&info.id, Freshness::Cached).await.unwrap().uid,
+        info.uid
+    );
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use sandbox_core::{
-    ByteStream, ConnectionStage, Deadline, DeleteOptions, Error, Freshness, HostKeyProbe, KeyPair, PublicKey,
-    Result, SandboxBackend, SandboxEventKind, SandboxId,
+    ByteStream, ConnectionStage, Deadline, DeleteOptions, Error, Freshness, HostKeyProbe, KeyPair,
+    PublicKey, Result, SandboxBackend, SandboxEventKind, SandboxId,
 };
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{ImageServer, Injection, KubernetesOptions, SecurityProfile};
@@ -24,7 +24,11 @@ async fn by_volume(server: &ApiServer, backend: &KubernetesBackend) -> (SandboxI
     let pod = server.get("pods", id.as_str()).unwrap();
     let volume = &pod["spec"]["volumes"][0];
     let copied = pod["spec"].get("initContainers").is_some();
-    assert_ne!(volume["image"].is_object(), copied, "one or the other: {pod}");
+    assert_ne!(
+        volume["image"].is_object(),
+        copied,
+        "one or the other: {pod}"
+    );
     (id, !copied)
 }
 
@@ -43,7 +47,8 @@ async fn whether_the_cluster_has_image_volumes_is_found_out_once() {
         let server = ApiServer::new("boxes");
         server.image_volumes(volumes);
         let backend = backend(&server, |_| {});
-        let (first, second) = tokio::join!(by_volume(&server, &backend), by_volume(&server, &backend));
+        let (first, second) =
+            tokio::join!(by_volume(&server, &backend), by_volume(&server, &backend));
         assert_eq!((first.1, second.1), (expected, expected), "{volumes:?}");
         assert_eq!(by_volume(&server, &backend).await.1, expected);
         assert_eq!(dry_runs(&server), 1, "{volumes:?}");
@@ -52,8 +57,7 @@ async fn whether_the_cluster_has_image_volumes_is_found_out_once() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_about_something_else_is_not_remembered() {
-    let policy =
-        "ValidatingAdmissionPolicy 'team' with binding 'team' denied request: label cost-centre is required";
+    let policy = "ValidatingAdmissionPolicy 'team' with binding 'team' denied request: label cost-centre is required";
     for fault in [
         Fault::unavailable(),
         Fault::CutBefore,
@@ -63,8 +67,14 @@ async fn an_answer_about_something_else_is_not_remembered() {
         let server = ApiServer::new("boxes");
         server.inject("create pods", fault.clone());
         let backend = backend(&server, |_| {});
-        assert!(!by_volume(&server, &backend).await.1, "{fault:?}: the way that always works");
-        assert!(by_volume(&server, &backend).await.1, "{fault:?}: asked again");
+        assert!(
+            !by_volume(&server, &backend).await.1,
+            "{fault:?}: the way that always works"
+        );
+        assert!(
+            by_volume(&server, &backend).await.1,
+            "{fault:?}: asked again"
+        );
         assert_eq!(dry_runs(&server), 2);
     }
 }
@@ -83,14 +93,20 @@ async fn a_volume_that_stays_empty_is_left_for_a_container() {
         last = Some(event.unwrap());
     }
     assert_eq!(last.unwrap().kind, SandboxEventKind::Failed);
-    assert!(backend.diagnose(&id).await.unwrap().try_again, "it would be made another way now");
+    assert!(
+        backend.diagnose(&id).await.unwrap().try_again,
+        "it would be made another way now"
+    );
 
     let (id, volume) = by_volume(&server, &backend).await;
     assert!(!volume);
     server.end_pod(id.as_str(), 1, "Error");
     let mut events = backend.events(&id).await.unwrap();
     while events.next().await.is_some() {}
-    assert!(!backend.diagnose(&id).await.unwrap().try_again, "there is no third way");
+    assert!(
+        !backend.diagnose(&id).await.unwrap().try_again,
+        "there is no third way"
+    );
     assert_eq!(dry_runs(&server), 1);
 }
 
@@ -102,7 +118,11 @@ struct Probe(AtomicUsize);
 impl HostKeyProbe for Probe {
     async fn host_key(&self, _: Box<dyn ByteStream>, _: Deadline) -> Result<PublicKey> {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Err(Error::connection(ConnectionStage::HostKey, "not to be asked", None))
+        Err(Error::connection(
+            ConnectionStage::HostKey,
+            "not to be asked",
+            None,
+        ))
     }
 }
 
@@ -119,12 +139,20 @@ async fn an_images_own_server_has_no_key_of_ours_and_hard_ends_only() {
     wanted.lifetime.ttl = Some(Duration::from_secs(600));
     let info = backend.create(wanted).await.unwrap();
     assert_eq!((info.port, info.user.as_str()), (Some(22), "root"));
-    assert_eq!(info.expires_at, Some(info.created_at + Duration::from_secs(600)));
+    assert_eq!(
+        info.expires_at,
+        Some(info.created_at + Duration::from_secs(600))
+    );
     let pod = server.get("pods", id.as_str()).unwrap();
     assert_eq!(pod["spec"]["activeDeadlineSeconds"], 600);
     assert_eq!(pod["spec"]["containers"][0]["command"], Value::Null);
     let secret = server.get("secrets", &format!("{id}-keys")).unwrap();
-    let keys: Vec<_> = secret["data"].as_object().unwrap().keys().cloned().collect();
+    let keys: Vec<_> = secret["data"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
     assert_eq!(keys, ["authorized-keys"]);
     assert_eq!(dry_runs(&server), 0);
     assert!(!backend.capabilities().own_server);
@@ -132,7 +160,10 @@ async fn an_images_own_server_has_no_key_of_ours_and_hard_ends_only() {
     let (_, mut wanted) = spec();
     wanted.lifetime.idle_timeout = Some(Duration::from_secs(60));
     let before = server.writes();
-    assert!(matches!(backend.create(wanted).await, Err(Error::Unsupported { .. })));
+    assert!(matches!(
+        backend.create(wanted).await,
+        Err(Error::Unsupported { .. })
+    ));
     assert_eq!(server.writes(), before);
 }
 
@@ -144,9 +175,10 @@ async fn a_server_that_cannot_be_is_explained_before_anything_is_made() {
         options.security = SecurityProfile::Restricted;
     });
     let restricted = restricted.learning_host_keys_with(Arc::new(Probe::default()));
-    for (backend, said) in
-        [(restricted, "needs root"), (backend(&server, own_server), "learning_host_keys_with")]
-    {
+    for (backend, said) in [
+        (restricted, "needs root"),
+        (backend(&server, own_server), "learning_host_keys_with"),
+    ] {
         let error = backend.create(spec().1).await.unwrap_err();
         assert!(matches!(error, Error::Config { .. }), "{error}");
         assert!(error.to_string().contains(said), "{error}");

@@ -11,7 +11,10 @@ use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::KubernetesOptions;
 use sandbox_testkit::apiserver::ApiServer;
 
-pub(crate) fn backend(server: &ApiServer, tune: impl FnOnce(&mut KubernetesOptions)) -> KubernetesBackend {
+pub(crate) fn backend(
+    server: &ApiServer,
+    tune: impl FnOnce(&mut KubernetesOptions),
+) -> KubernetesBackend {
     let mut options = KubernetesOptions::default();
     options.server_image = Some("localhost/sandbox-sshd:1".into());
     tune(&mut options);

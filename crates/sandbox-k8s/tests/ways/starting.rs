@@ -46,7 +46,9 @@ async fn outcome(mut events: EventStream) -> Vec<SandboxEvent> {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(3600), all).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(3600), all)
+        .await
+        .unwrap();
     told
 }
 
@@ -69,7 +71,14 @@ async fn what_takes_long_is_told_by_the_clusters_events() {
     while kinds.last() != Some(&SandboxEventKind::Pulling) {
         kinds.push(events.next().await.unwrap().unwrap().kind);
     }
-    assert_eq!(kinds, [SandboxEventKind::Created, SandboxEventKind::Scheduled, SandboxEventKind::Pulling]);
+    assert_eq!(
+        kinds,
+        [
+            SandboxEventKind::Created,
+            SandboxEventKind::Scheduled,
+            SandboxEventKind::Pulling
+        ]
+    );
     cluster_says(&server, info.uid.as_str(), "Warning", "FailedMount");
     let warning = events.next().await.unwrap().unwrap();
     assert_eq!(
@@ -77,8 +86,14 @@ async fn what_takes_long_is_told_by_the_clusters_events() {
         (SandboxEventKind::Warning, "FailedMount of something")
     );
     server.run_pod(id.as_str());
-    assert_eq!(events.next().await.unwrap().unwrap().kind, SandboxEventKind::Started);
-    assert_eq!((server.count("watch events"), server.count("list events")), (1, 0));
+    assert_eq!(
+        events.next().await.unwrap().unwrap().kind,
+        SandboxEventKind::Started
+    );
+    assert_eq!(
+        (server.count("watch events"), server.count("list events")),
+        (1, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,7 +116,11 @@ async fn who_starts_fast_or_may_not_see_events_does_without() {
                 kinds.push(events.next().await.unwrap().unwrap().kind);
             }
             // Nothing more is asked for once it runs.
-            assert!(tokio::time::timeout(Duration::from_secs(60), events.next()).await.is_err());
+            assert!(
+                tokio::time::timeout(Duration::from_secs(60), events.next())
+                    .await
+                    .is_err()
+            );
             kinds
         };
         let (kinds, ()) = tokio::join!(listens, runs);
@@ -116,10 +135,19 @@ async fn only_what_blocks_a_pod_is_given_up_and_only_while_it_does() {
     // What is said of a Pod that needs two minutes, and whether it is waited for.
     for (said, survives) in [
         (&[("Warning", "DNSConfigForming")][..], true),
-        (&[("Warning", "FailedMount"), ("Normal", "SuccessfulAttachVolume")], true),
+        (
+            &[
+                ("Warning", "FailedMount"),
+                ("Normal", "SuccessfulAttachVolume"),
+            ],
+            true,
+        ),
         (&[("Warning", "FailedMount"), ("Normal", "Pulled")], true),
         (&[("Warning", "FailedMount")], false),
-        (&[("Normal", "Pulling"), ("Warning", "FailedCreatePodSandBox")], false),
+        (
+            &[("Normal", "Pulling"), ("Warning", "FailedCreatePodSandBox")],
+            false,
+        ),
     ] {
         let server = ApiServer::new("boxes");
         let backend = backend(&server, |options| {
@@ -140,7 +168,11 @@ async fn only_what_blocks_a_pod_is_given_up_and_only_while_it_does() {
         };
         let (told, ()) = tokio::join!(outcome(events), cluster);
         let last = told.last().unwrap();
-        let expected = if survives { SandboxEventKind::Started } else { SandboxEventKind::Failed };
+        let expected = if survives {
+            SandboxEventKind::Started
+        } else {
+            SandboxEventKind::Failed
+        };
         assert_eq!(last.kind, expected, "{said:?}: {told:?}");
         let (_, reason) = said.last().unwrap();
         assert!(survives || last.message.contains(reason), "{told:?}");
@@ -162,15 +194,31 @@ async fn a_kubelet_that_cannot_mount_images_is_told_by_its_event_alone() {
     cluster_says_more(&server, info.uid.as_str(), "Warning", "FailedMount", said);
     let begun = tokio::time::Instant::now();
     let told = outcome(events).await;
-    assert!(begun.elapsed() < Duration::from_secs(3), "at once: {told:?}");
-    assert!(told.last().unwrap().message.contains("cannot mount the SSH server's image"), "{told:?}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "at once: {told:?}"
+    );
+    assert!(
+        told.last()
+            .unwrap()
+            .message
+            .contains("cannot mount the SSH server's image"),
+        "{told:?}"
+    );
     let diagnosis = backend.diagnose(&id).await.unwrap();
-    assert!(diagnosis.try_again && diagnosis.summary.contains("kubelet"), "{}", diagnosis.summary);
+    assert!(
+        diagnosis.try_again && diagnosis.summary.contains("kubelet"),
+        "{}",
+        diagnosis.summary
+    );
 
     let (next, spec) = crate::spec();
     backend.create(spec).await.unwrap();
     let pod = server.get("pods", next.as_str()).unwrap();
-    assert!(pod["spec"]["initContainers"].is_array(), "the way that always works: {pod}");
+    assert!(
+        pod["spec"]["initContainers"].is_array(),
+        "the way that always works: {pod}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,5 +240,9 @@ async fn an_event_watch_that_ends_goes_on_where_it_was() {
     let (told, ()) = tokio::join!(outcome(events), cluster);
     let kinds: Vec<_> = told.iter().map(|event| event.kind).collect();
     use SandboxEventKind::{Created, Pulling, Scheduled, Started, Warning};
-    assert_eq!(kinds, [Created, Scheduled, Pulling, Warning, Started], "each once: {told:?}");
+    assert_eq!(
+        kinds,
+        [Created, Scheduled, Pulling, Warning, Started],
+        "each once: {told:?}"
+    );
 }

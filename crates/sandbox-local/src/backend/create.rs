@@ -5,8 +5,8 @@ use std::process::Stdio;
 use std::time::SystemTime;
 
 use sandbox_core::{
-    CreationError, CreationReason, CreationStage, Deadline, Error, KeyPair, Result, SandboxId, SandboxInfo,
-    SandboxSpec, Uid,
+    CreationError, CreationReason, CreationStage, Deadline, Error, KeyPair, Result, SandboxId,
+    SandboxInfo, SandboxSpec, Uid,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
@@ -28,11 +28,19 @@ pub(super) async fn create(
     spec.validate()?;
     if let Some(image) = &spec.image {
         let hint = "it runs the programs of this machine; leave the image away, or use the Kubernetes backend (SANDBOX_BACKEND=k8s)";
-        return Err(Error::unsupported(format!("the image {image}"), "the local backend", hint));
+        return Err(Error::unsupported(
+            format!("the image {image}"),
+            "the local backend",
+            hint,
+        ));
     }
     if spec.backend_options.only_for("local")?.is_some() {
         let hint = "it has none; leave them away";
-        return Err(Error::unsupported("options of its own", "the local backend", hint));
+        return Err(Error::unsupported(
+            "options of its own",
+            "the local backend",
+            hint,
+        ));
     }
     let id = spec.id.map_or_else(SandboxId::generate, Ok)?;
     let server = find_server(options.server.as_deref())?;
@@ -51,22 +59,31 @@ pub(super) async fn create(
         host_key: KeyPair::generate()?.private.expose().to_owned(),
         client_key: KeyPair::generate()?.private.expose().to_owned(),
     };
-    let mut text =
-        Zeroizing::new(serde_json::to_vec(&plan).map_err(|error| failed("write the plan", error.into()))?);
+    let mut text = Zeroizing::new(
+        serde_json::to_vec(&plan).map_err(|error| failed("write the plan", error.into()))?,
+    );
     text.push(b'\n');
     let deadline = Deadline::after(options.start_timeout);
-    deadline.bound("start the sandbox", start(&server, &id, text)).await
+    deadline
+        .bound("start the sandbox", start(&server, &id, text))
+        .await
 }
 
 async fn start(server: &Path, id: &SandboxId, plan: Zeroizing<Vec<u8>>) -> Result<SandboxInfo> {
     let mut supervisor = spawn(server)?;
     let (Some(mut to), Some(from)) = (supervisor.stdin.take(), supervisor.stdout.take()) else {
-        return Err(failed("start the sandbox server", std::io::Error::other("it has no pipes")));
+        return Err(failed(
+            "start the sandbox server",
+            std::io::Error::other("it has no pipes"),
+        ));
     };
     let mut reply = Vec::new();
     let exchange = async {
         to.write_all(&plan).await?;
-        BufReader::new(from).take(1 << 20).read_until(b'\n', &mut reply).await
+        BufReader::new(from)
+            .take(1 << 20)
+            .read_until(b'\n', &mut reply)
+            .await
     };
     let heard = exchange.await;
     let answer = match serde_json::from_slice(&reply) {
@@ -74,7 +91,9 @@ async fn start(server: &Path, id: &SandboxId, plan: Zeroizing<Vec<u8>>) -> Resul
             let acknowledged = to.write_all(ACKNOWLEDGEMENT).await;
             // No waiting from here on: whoever drops this future now would not know of a
             // sandbox that knows itself acknowledged.
-            acknowledged.map(|()| *info).map_err(|error| failed("acknowledge the sandbox", error))
+            acknowledged
+                .map(|()| *info)
+                .map_err(|error| failed("acknowledge the sandbox", error))
         }
         Ok(Reply::Failed(failure)) => Err(error_of(failure, id)),
         Err(source) => Err(Error::Creation(Box::new(CreationError {
@@ -88,7 +107,11 @@ async fn start(server: &Path, id: &SandboxId, plan: Zeroizing<Vec<u8>>) -> Resul
             events: Vec::new(),
             // Not what it wrote: a program that repeats its input would give away the keys.
             log_tail: String::new(),
-            source: Some(heard.err().map_or_else(|| Box::new(source) as _, |error| Box::new(error) as _)),
+            source: Some(
+                heard
+                    .err()
+                    .map_or_else(|| Box::new(source) as _, |error| Box::new(error) as _),
+            ),
         }))),
     };
     // It stays a child of this process for as long as both live.
@@ -105,8 +128,13 @@ fn spawn(server: &Path) -> Result<Child> {
             command.env(name, value);
         }
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    command.spawn().map_err(|error| failed("start the sandbox server", error))
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    command
+        .spawn()
+        .map_err(|error| failed("start the sandbox server", error))
 }
 
 fn error_of(failure: Failure, id: &SandboxId) -> Error {

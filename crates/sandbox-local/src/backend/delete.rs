@@ -22,7 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const BRIEFLY: Duration = Duration::from_millis(5);
 
 /// Returns when nothing is left of the sandbox, or, without `wait`, when it is going.
-pub(super) async fn delete(state: &StateDir, id: &SandboxId, options: &DeleteOptions) -> Result<()> {
+pub(super) async fn delete(
+    state: &StateDir,
+    id: &SandboxId,
+    options: &DeleteOptions,
+) -> Result<()> {
     let stuck = |message: String, source: Option<io::Error>| Error::Deletion {
         id: id.clone(),
         message,
@@ -40,7 +44,8 @@ pub(super) async fn delete(state: &StateDir, id: &SandboxId, options: &DeleteOpt
             Life::Absent => return Ok(()),
             Life::Dead => {
                 let (state, id) = (state.clone(), id.clone());
-                let cleared = blocking("remove what is left", move || clear_dead(&state, &id)).await;
+                let cleared =
+                    blocking("remove what is left", move || clear_dead(&state, &id)).await;
                 if !cleared.map_err(io_error)? {
                     sleep(BRIEFLY).await;
                 }
@@ -48,7 +53,10 @@ pub(super) async fn delete(state: &StateDir, id: &SandboxId, options: &DeleteOpt
             }
             Life::Held(supervisor) => supervisor,
         };
-        match supervisor.map_or(Ok(None), |supervisor| supervisor.open()).map_err(io_error)? {
+        match supervisor
+            .map_or(Ok(None), |supervisor| supervisor.open())
+            .map_err(io_error)?
+        {
             Some(pidfd) => {
                 end(pidfd, options.wait).await.map_err(io_error)?;
                 if !options.wait {
@@ -59,7 +67,8 @@ pub(super) async fn delete(state: &StateDir, id: &SandboxId, options: &DeleteOpt
             None if Instant::now() < give_up => sleep(BRIEFLY).await,
             None => {
                 return Err(stuck(
-                    "another process holds it and cannot be seen (in another container?)".to_owned(),
+                    "another process holds it and cannot be seen (in another container?)"
+                        .to_owned(),
                     None,
                 ));
             }
@@ -75,7 +84,10 @@ pub(super) fn sweep(state: &StateDir, dry_run: bool) -> io::Result<SweepReport> 
             continue;
         }
         if dry_run || clear_dead(state, &id)? {
-            report.removed.push(Swept { id, reason: "its supervisor was killed".to_owned() });
+            report.removed.push(Swept {
+                id,
+                reason: "its supervisor was killed".to_owned(),
+            });
         }
     }
     Ok(report)
@@ -85,7 +97,8 @@ async fn look(dir: &SandboxDir, options: &DeleteOptions) -> io::Result<(Life, bo
     let (dir, uid) = (dir.clone(), options.uid.clone());
     blocking("look for the sandbox", move || {
         let life = dir.life()?;
-        let other = uid.is_some_and(|uid| Record::read(&dir).is_ok_and(|record| record.info.uid != uid));
+        let other =
+            uid.is_some_and(|uid| Record::read(&dir).is_ok_and(|record| record.info.uid != uid));
         Ok((life, !other))
     })
     .await

@@ -35,12 +35,17 @@ impl LocalBackend {
         let dir = self.shared.state.sandbox(id);
         let changed = blocking("change the sandbox", move || {
             let _lock = dir.lock_for_change()?;
-            let Some(mut record) = living(&dir)? else { return Ok(None) };
+            let Some(mut record) = living(&dir)? else {
+                return Ok(None);
+            };
             change(&mut record);
             record.write(&dir)?;
             Ok(Some(record))
         });
-        changed.await.map_err(|error| gone_or(error, id))?.ok_or_else(|| Error::NotFound { id: id.clone() })
+        changed
+            .await
+            .map_err(|error| gone_or(error, id))?
+            .ok_or_else(|| Error::NotFound { id: id.clone() })
     }
 }
 
@@ -70,13 +75,19 @@ fn list(state: &StateDir, filter: &ListFilter) -> io::Result<Vec<SandboxInfo>> {
             continue;
         }
         match living(&dir) {
-            Ok(record) => {
-                found.extend(record.map(|record| record.info).filter(|info| filter.matches(&info.labels)))
-            }
+            Ok(record) => found.extend(
+                record
+                    .map(|record| record.info)
+                    .filter(|info| filter.matches(&info.labels)),
+            ),
             // One damaged record does not hide the others.
             Err(error) => tracing::warn!(%id, %error, "a sandbox cannot be described"),
         }
     }
-    found.sort_by(|a, b| a.created_at.cmp(&b.created_at).then_with(|| a.id.cmp(&b.id)));
+    found.sort_by(|a, b| {
+        a.created_at
+            .cmp(&b.created_at)
+            .then_with(|| a.id.cmp(&b.id))
+    });
     Ok(found)
 }

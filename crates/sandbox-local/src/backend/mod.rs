@@ -12,9 +12,9 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use sandbox_core::{
-    Access, Capabilities, DeleteOptions, Diagnosis, Endpoint, Error, EventStream, Freshness, LimitSupport,
-    ListFilter, LogOptions, LogStream, PrivateKey, Result, SandboxBackend, SandboxId, SandboxInfo,
-    SandboxSpec, SweepOptions, SweepReport, Uid,
+    Access, Capabilities, DeleteOptions, Diagnosis, Endpoint, Error, EventStream, Freshness,
+    LimitSupport, ListFilter, LogOptions, LogStream, PrivateKey, Result, SandboxBackend, SandboxId,
+    SandboxInfo, SandboxSpec, SweepOptions, SweepReport, Uid,
 };
 
 use crate::cgroup::Cgroup;
@@ -47,7 +47,12 @@ impl LocalBackend {
     pub fn new(options: LocalOptions) -> Result<Self> {
         let state = StateDir::of(&options)?;
         Ok(Self {
-            shared: Arc::new(Shared { options, state, limits: OnceLock::new(), known: Mutex::default() }),
+            shared: Arc::new(Shared {
+                options,
+                state,
+                limits: OnceLock::new(),
+                known: Mutex::default(),
+            }),
         })
     }
 
@@ -57,19 +62,36 @@ impl LocalBackend {
     }
 
     fn remember(&self, info: &SandboxInfo) {
-        let mut known = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .shared
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // Long enough for whoever lost a connection to ask why.
         let forgotten = SystemTime::now().checked_sub(Duration::from_secs(600));
-        known.retain(|_, info| info.expires_at.zip(forgotten).is_none_or(|(end, forgotten)| end > forgotten));
+        known.retain(|_, info| {
+            info.expires_at
+                .zip(forgotten)
+                .is_none_or(|(end, forgotten)| end > forgotten)
+        });
         known.insert(info.id.clone(), info.clone());
     }
 
     fn remembered(&self, id: &SandboxId) -> Option<SandboxInfo> {
-        self.shared.known.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.shared
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .cloned()
     }
 
     fn forget(&self, id: &SandboxId) {
-        self.shared.known.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.shared
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id);
     }
 }
 
@@ -164,9 +186,11 @@ impl SandboxBackend for LocalBackend {
 
     async fn sweep(&self, options: SweepOptions) -> Result<SweepReport> {
         let state = self.shared.state.clone();
-        blocking("look through the sandboxes", move || delete::sweep(&state, options.dry_run))
-            .await
-            .map_err(|error| failed("sweep", error))
+        blocking("look through the sandboxes", move || {
+            delete::sweep(&state, options.dry_run)
+        })
+        .await
+        .map_err(|error| failed("sweep", error))
     }
 }
 
@@ -203,7 +227,9 @@ fn gone_or(error: std::io::Error, id: &SandboxId) -> Error {
 /// For the record's sake: paths are absolute, whatever the working directory.
 fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let check = |path: &PathBuf| match path.is_absolute()
-        && !path.components().any(|part| part == std::path::Component::ParentDir)
+        && !path
+            .components()
+            .any(|part| part == std::path::Component::ParentDir)
     {
         true => Ok(path.clone()),
         false => Err(Error::invalid(

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_core::Stream;
 use sandbox_core::{
-    Diagnosis, Error, EventStream, LogOptions, LogStream, Result, SandboxEvent, SandboxEventKind, SandboxId,
-    rfc3339,
+    Diagnosis, Error, EventStream, LogOptions, LogStream, Result, SandboxEvent, SandboxEventKind,
+    SandboxId, rfc3339,
 };
 use tokio::sync::mpsc;
 
@@ -49,7 +49,11 @@ impl LocalBackend {
         Ok(Box::pin(Received(from)))
     }
 
-    pub(super) async fn stream_log(&self, id: &SandboxId, options: LogOptions) -> Result<LogStream> {
+    pub(super) async fn stream_log(
+        &self,
+        id: &SandboxId,
+        options: LogOptions,
+    ) -> Result<LogStream> {
         self.find(id).await?;
         let dir = self.shared.state.sandbox(id);
         let log = dir.log();
@@ -59,8 +63,12 @@ impl LocalBackend {
             file.read_to_end(&mut start)?;
             Ok((file, start))
         };
-        let (file, start) = blocking("read the log", open).await.map_err(|error| gone_or(error, id))?;
-        let start = options.tail_lines.map_or(&start[..], |count| last_lines(&start, count));
+        let (file, start) = blocking("read the log", open)
+            .await
+            .map_err(|error| gone_or(error, id))?;
+        let start = options
+            .tail_lines
+            .map_or(&start[..], |count| last_lines(&start, count));
         let (to, from) = mpsc::channel(8);
         let start = Bytes::copy_from_slice(start);
         tokio::spawn(async move {
@@ -97,10 +105,16 @@ impl LocalBackend {
         let kills = Cgroup::existing(record.cgroups.clone()).out_of_memory_kills();
         diagnosis.summary = match kills {
             0 => "its server runs".to_owned(),
-            1 => "its server runs; one of its processes was killed because memory ran out".to_owned(),
-            count => format!("its server runs; {count} of its processes were killed because memory ran out"),
+            1 => {
+                "its server runs; one of its processes was killed because memory ran out".to_owned()
+            }
+            count => format!(
+                "its server runs; {count} of its processes were killed because memory ran out"
+            ),
         };
-        let log = blocking("read the log", move || tail(&dir)).await.map_err(|error| gone_or(error, id))?;
+        let log = blocking("read the log", move || tail(&dir))
+            .await
+            .map_err(|error| gone_or(error, id))?;
         diagnosis.log_tail = log;
         Ok(diagnosis)
     }
@@ -119,13 +133,21 @@ fn past(record: &Record) -> Vec<SandboxEvent> {
 }
 
 fn event(kind: SandboxEventKind, at: SystemTime, message: impl Into<String>) -> SandboxEvent {
-    SandboxEvent { at, kind, message: message.into() }
+    SandboxEvent {
+        at,
+        kind,
+        message: message.into(),
+    }
 }
 
 /// Waits until the supervisor has ended.
 async fn end_of(dir: &SandboxDir) -> io::Result<()> {
-    let Life::Held(Some(supervisor)) = dir.life()? else { return Ok(()) };
-    let Some(pidfd) = supervisor.open()? else { return Ok(()) };
+    let Life::Held(Some(supervisor)) = dir.life()? else {
+        return Ok(());
+    };
+    let Some(pidfd) = supervisor.open()? else {
+        return Ok(());
+    };
     sys::wait_for_end(pidfd).await
 }
 
@@ -201,7 +223,12 @@ mod tests {
     #[test]
     fn the_last_lines_are_cut_out() {
         let log = b"one\ntwo\nthree";
-        for (count, expected) in [(0, ""), (1, "three"), (2, "two\nthree"), (9, "one\ntwo\nthree")] {
+        for (count, expected) in [
+            (0, ""),
+            (1, "three"),
+            (2, "two\nthree"),
+            (9, "one\ntwo\nthree"),
+        ] {
             assert_eq!(last_lines(log, count), expected.as_bytes());
         }
         assert_eq!(last_lines(b"", 3), b"");

@@ -72,16 +72,26 @@ impl Hierarchies {
     fn parse(mountinfo: &str, membership: &str) -> Self {
         let mut found = Self::default();
         for line in mountinfo.lines() {
-            let Some((before, after)) = line.split_once(" - ") else { continue };
+            let Some((before, after)) = line.split_once(" - ") else {
+                continue;
+            };
             let mut before = before.split(' ').skip(3);
-            let (Some(root), Some(mount)) = (before.next(), before.next()) else { continue };
+            let (Some(root), Some(mount)) = (before.next(), before.next()) else {
+                continue;
+            };
             let mut after = after.split(' ');
-            let (kind, options) = (after.next().unwrap_or_default(), after.nth(1).unwrap_or_default());
+            let (kind, options) = (
+                after.next().unwrap_or_default(),
+                after.nth(1).unwrap_or_default(),
+            );
             let own = |group: &str| {
                 // The group's path counts from the root of the hierarchy, the mount may begin below.
                 let below = Path::new(group).strip_prefix(root).unwrap_or(Path::new(""));
                 let mount = PathBuf::from(mount);
-                Own { group: mount.join(below), mount }
+                Own {
+                    group: mount.join(below),
+                    mount,
+                }
             };
             if kind == "cgroup2" {
                 let group = membership.lines().find_map(|line| line.strip_prefix("0::"));
@@ -95,7 +105,9 @@ impl Hierarchies {
                         .any(|name| !name.is_empty() && controllers.iter().any(|c| c == name))
                         .then_some(path)
                 });
-                found.v1.extend(group.map(|group| (controllers.clone(), own(group))));
+                found
+                    .v1
+                    .extend(group.map(|group| (controllers.clone(), own(group))));
             }
         }
         found
@@ -122,7 +134,12 @@ impl Hierarchies {
                 None => rest.push(*controller),
             }
         }
-        places.extend(self.v2.as_ref().filter(|_| !rest.is_empty()).and_then(|own| own.best_place(&rest)));
+        places.extend(
+            self.v2
+                .as_ref()
+                .filter(|_| !rest.is_empty())
+                .and_then(|own| own.best_place(&rest)),
+        );
         places
     }
 }
@@ -131,13 +148,23 @@ impl Own {
     /// The nearest group upwards that hands out the most of the controllers. A group with
     /// processes in it cannot hand out any (cgroup-v2, "no internal processes").
     fn best_place(&self, wanted: &[Controller]) -> Option<Place> {
-        let upwards = self.group.ancestors().take_while(|dir| dir.starts_with(&self.mount));
+        let upwards = self
+            .group
+            .ancestors()
+            .take_while(|dir| dir.starts_with(&self.mount));
         let mut best: Option<Place> = None;
         for parent in upwards.filter(|dir| writable(dir)) {
-            let controllers: Vec<_> =
-                wanted.iter().copied().filter(|controller| hands_out(parent, *controller)).collect();
+            let controllers: Vec<_> = wanted
+                .iter()
+                .copied()
+                .filter(|controller| hands_out(parent, *controller))
+                .collect();
             if controllers.len() > best.as_ref().map_or(0, |place| place.controllers.len()) {
-                best = Some(Place { parent: parent.to_owned(), version: Version::V2, controllers });
+                best = Some(Place {
+                    parent: parent.to_owned(),
+                    version: Version::V2,
+                    controllers,
+                });
             }
         }
         best
@@ -153,8 +180,11 @@ fn writable(directory: &Path) -> bool {
 fn hands_out(group: &Path, controller: Controller) -> bool {
     let control = group.join("cgroup.subtree_control");
     let enabled = || {
-        fs::read_to_string(&control)
-            .is_ok_and(|names| names.split_whitespace().any(|name| name == controller.name()))
+        fs::read_to_string(&control).is_ok_and(|names| {
+            names
+                .split_whitespace()
+                .any(|name| name == controller.name())
+        })
     };
     enabled() || (fs::write(&control, format!("+{}", controller.name())).is_ok() && enabled())
 }
@@ -172,7 +202,10 @@ mod tests {
 33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
         let membership = "4:memory:/a/b\n3:cpu,cpuacct:/\n1:name=systemd:/x\n0::/user.slice\n";
         let found = Hierarchies::parse(mountinfo, membership);
-        assert_eq!(found.v2.as_ref().unwrap().group, Path::new("/sys/fs/cgroup/unified/user.slice"));
+        assert_eq!(
+            found.v2.as_ref().unwrap().group,
+            Path::new("/sys/fs/cgroup/unified/user.slice")
+        );
         let places = found.places(&[Controller::Memory, Controller::Cpu]);
         let expected = |parent: &str, controller| Place {
             parent: parent.into(),
@@ -204,17 +237,26 @@ mod tests {
             fs::write(group.join("cgroup.procs"), "").unwrap();
             fs::write(group.join("cgroup.subtree_control"), hands_out).unwrap();
         }
-        let own = Own { mount: mount.path().into(), group: own };
+        let own = Own {
+            mount: mount.path().into(),
+            group: own,
+        };
         let wanted = [Controller::Memory, Controller::Pids];
         let best = own.best_place(&wanted).unwrap();
-        assert_eq!((best.parent, best.controllers), (manager.clone(), wanted.to_vec()));
+        assert_eq!(
+            (best.parent, best.controllers),
+            (manager.clone(), wanted.to_vec())
+        );
         // Where the processes cannot be moved, what is nearer has to do. (An ordinary file takes
         // what was written to it for its content.)
         fs::write(manager.join("app.slice/cgroup.subtree_control"), "memory").unwrap();
         fs::remove_file(manager.join("cgroup.procs")).unwrap();
         fs::remove_file(mount.path().join("cgroup.procs")).unwrap();
         let best = own.best_place(&wanted).unwrap();
-        assert_eq!((best.parent, best.controllers), (manager.join("app.slice"), vec![Controller::Memory]));
+        assert_eq!(
+            (best.parent, best.controllers),
+            (manager.join("app.slice"), vec![Controller::Memory])
+        );
     }
 
     #[test]

@@ -45,7 +45,9 @@ pub(crate) struct Cgroup {
 impl Cgroup {
     /// Finds where a group for these limits can be made; `name` is unique.
     pub(crate) fn plan(name: &str, limits: Limits) -> Self {
-        let Ok(hierarchies) = Hierarchies::of_this_process() else { return Self::default() };
+        let Ok(hierarchies) = Hierarchies::of_this_process() else {
+            return Self::default();
+        };
         let wanted: Vec<Controller> = [
             (Controller::Memory, limits.memory.is_some()),
             (Controller::Pids, limits.pids.is_some()),
@@ -55,7 +57,10 @@ impl Cgroup {
         .filter_map(|(controller, wanted)| wanted.then_some(controller))
         .collect();
         let places = hierarchies.places(&wanted);
-        Self { directories: places.iter().map(|place| place.parent.join(name)).collect(), places }
+        Self {
+            directories: places.iter().map(|place| place.parent.join(name)).collect(),
+            places,
+        }
     }
 
     /// Makes the group, with as many of the limits as this system lets us.
@@ -86,12 +91,19 @@ impl Cgroup {
 
     /// Takes up a group that was made before.
     pub(crate) fn existing(directories: Vec<PathBuf>) -> Self {
-        Self { directories, places: Vec::new() }
+        Self {
+            directories,
+            places: Vec::new(),
+        }
     }
 
     /// Which limits could be applied here: tried, not guessed.
     pub(crate) fn support(probe_name: &str) -> LimitSupport {
-        let limits = Limits { memory: Some(1 << 30), pids: Some(1024), cpu: Some(1000) };
+        let limits = Limits {
+            memory: Some(1 << 30),
+            pids: Some(1024),
+            cpu: Some(1000),
+        };
         let mut group = Self::plan(probe_name, limits);
         let applied = group.make(limits);
         if let Err(error) = group.remove() {
@@ -107,7 +119,10 @@ impl Cgroup {
     /// Puts a process in; what comes from it stays in.
     pub(crate) fn add(&self, process: Pid) -> io::Result<()> {
         self.directories.iter().try_for_each(|directory| {
-            fs::write(directory.join("cgroup.procs"), process.as_raw_nonzero().to_string())
+            fs::write(
+                directory.join("cgroup.procs"),
+                process.as_raw_nonzero().to_string(),
+            )
         })
     }
 
@@ -120,7 +135,8 @@ impl Cgroup {
     pub(crate) fn out_of_memory_kills(&self) -> u64 {
         let count = |file: PathBuf| {
             let text = fs::read_to_string(file).ok()?;
-            text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+            text.lines()
+                .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
         };
         let files = ["memory.events", "memory.oom_control"];
         self.directories
@@ -133,11 +149,18 @@ impl Cgroup {
 
     /// Kills what is still in it, and removes it.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        self.directories.iter().try_for_each(|directory| remove(directory))
+        self.directories
+            .iter()
+            .try_for_each(|directory| remove(directory))
     }
 }
 
-fn set(directory: &Path, version: Version, controller: Controller, limits: Limits) -> io::Result<()> {
+fn set(
+    directory: &Path,
+    version: Version,
+    controller: Controller,
+    limits: Limits,
+) -> io::Result<()> {
     const PERIOD_MICROS: u64 = 100_000;
     let write = |file: &str, value: String| fs::write(directory.join(file), value);
     // 1 ms in 100 is the least that the kernel takes.
@@ -147,7 +170,8 @@ fn set(directory: &Path, version: Version, controller: Controller, limits: Limit
             let bytes = limits.memory.unwrap_or(u64::MAX).to_string();
             write("memory.limit_in_bytes", bytes.clone())?;
             // Kernels without accounting of swap do not have the file.
-            write("memory.memsw.limit_in_bytes", bytes).or_else(|_| write("memory.swappiness", "0".into()))
+            write("memory.memsw.limit_in_bytes", bytes)
+                .or_else(|_| write("memory.swappiness", "0".into()))
         }
         (Controller::Memory, Version::V2) => {
             write("memory.max", limits.memory.unwrap_or(u64::MAX).to_string())?;
@@ -159,11 +183,15 @@ fn set(directory: &Path, version: Version, controller: Controller, limits: Limit
         (Controller::Pids, _) => write("pids.max", limits.pids.unwrap_or(u64::MAX).to_string()),
         (Controller::Cpu, Version::V1) => {
             write("cpu.cfs_period_us", PERIOD_MICROS.to_string())?;
-            write("cpu.cfs_quota_us", quota(limits.cpu.unwrap_or(1000)).to_string())
+            write(
+                "cpu.cfs_quota_us",
+                quota(limits.cpu.unwrap_or(1000)).to_string(),
+            )
         }
-        (Controller::Cpu, Version::V2) => {
-            write("cpu.max", format!("{} {PERIOD_MICROS}", quota(limits.cpu.unwrap_or(1000))))
-        }
+        (Controller::Cpu, Version::V2) => write(
+            "cpu.max",
+            format!("{} {PERIOD_MICROS}", quota(limits.cpu.unwrap_or(1000))),
+        ),
     }
 }
 
@@ -188,7 +216,10 @@ fn remove(directory: &Path) -> io::Result<()> {
 fn kill_all(directory: &Path) {
     // A group that is gone has nothing to kill, and one that cannot be read is found busy again.
     let members = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-    for pid in members.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
+    for pid in members
+        .lines()
+        .filter_map(|line| Pid::from_raw(line.parse().ok()?))
+    {
         if let Err(error) = kill_process(pid, Signal::KILL) {
             tracing::debug!(?pid, %error, "a process of a sandbox that ended was not killed");
         }

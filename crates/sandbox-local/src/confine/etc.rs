@@ -61,8 +61,13 @@ const LARGEST_FILE: u64 = 8 << 20;
 
 /// Takes the directories while the outside can be seen.
 pub(crate) fn take_directories() -> Result<Vec<Tree>, Failure> {
-    let take =
-        |name: &PathBuf| Tree::take(&Path::new("/etc").join(name), Path::new("etc").join(name), SYSTEM);
+    let take = |name: &PathBuf| {
+        Tree::take(
+            &Path::new("/etc").join(name),
+            Path::new("etc").join(name),
+            SYSTEM,
+        )
+    };
     readable_directories().iter().map(take).collect()
 }
 
@@ -73,7 +78,10 @@ pub(super) fn readable_directories() -> Vec<PathBuf> {
     // A machine without /etc has nothing to take from it.
     for entry in fs::read_dir(etc).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        if DIRECTORY_PREFIXES.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+        if DIRECTORY_PREFIXES
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
             names.push(name.into());
         }
     }
@@ -86,7 +94,10 @@ pub(super) fn readable_directories() -> Vec<PathBuf> {
 
 /// The files that are there and for everybody.
 pub(super) fn readable_files() -> impl Iterator<Item = PathBuf> {
-    FILES.iter().map(|name| Path::new("/etc").join(name)).filter(|path| is_public(path))
+    FILES
+        .iter()
+        .map(|name| Path::new("/etc").join(name))
+        .filter(|path| is_public(path))
 }
 
 fn is_public(path: &Path) -> bool {
@@ -119,8 +130,12 @@ fn copy(name: &str) -> std::io::Result<()> {
     let source = Path::new("/etc").join(name);
     let target = Path::new("etc").join(name);
     // What does not exist, leads nowhere or is not for everybody is left out.
-    let Ok(real) = fs::canonicalize(&source) else { return Ok(()) };
-    let Ok(meta) = fs::metadata(&real) else { return Ok(()) };
+    let Ok(real) = fs::canonicalize(&source) else {
+        return Ok(());
+    };
+    let Ok(meta) = fs::metadata(&real) else {
+        return Ok(());
+    };
     if !meta.is_file() || meta.permissions().mode() & 0o004 == 0 || meta.len() > LARGEST_FILE {
         return Ok(());
     }
@@ -129,6 +144,8 @@ fn copy(name: &str) -> std::io::Result<()> {
         return symlink(real, target);
     }
     let mut content = Vec::new();
-    File::open(&real)?.take(LARGEST_FILE).read_to_end(&mut content)?;
+    File::open(&real)?
+        .take(LARGEST_FILE)
+        .read_to_end(&mut content)?;
     fs::write(target, content)
 }

@@ -30,18 +30,29 @@ impl OutsideIds {
         }
         let users = Extents::read("/proc/self/uid_map")?;
         let groups = Extents::read("/proc/self/gid_map")?;
-        let candidates: Vec<u32> = users.unused_range().filter(|id| groups.contains(*id)).collect();
+        let candidates: Vec<u32> = users
+            .unused_range()
+            .filter(|id| groups.contains(*id))
+            .collect();
         if candidates.is_empty() {
             // Root of a user namespace that has no other user.
             return Ok(Self::callers());
         }
-        let start = usize::try_from(RandomState::new().build_hasher().finish() % candidates.len() as u64)
-            .unwrap_or(0);
+        let start =
+            usize::try_from(RandomState::new().build_hasher().finish() % candidates.len() as u64)
+                .unwrap_or(0);
         for id in candidates.iter().cycle().skip(start).take(candidates.len()) {
             let name = SocketAddr::from_abstract_name(format!("sandbox-local/uid/{id}"))
                 .during("choose a user for the sandbox")?;
             match UnixDatagram::bind_addr(&name) {
-                Ok(claim) => return Ok(Self { uid: *id, gid: *id, own: true, _claim: Some(claim) }),
+                Ok(claim) => {
+                    return Ok(Self {
+                        uid: *id,
+                        gid: *id,
+                        own: true,
+                        _claim: Some(claim),
+                    });
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
                 Err(error) => return Err(error).during("choose a user for the sandbox"),
             }
@@ -54,7 +65,12 @@ impl OutsideIds {
     }
 
     fn callers() -> Self {
-        Self { uid: geteuid().as_raw(), gid: getegid().as_raw(), own: false, _claim: None }
+        Self {
+            uid: geteuid().as_raw(),
+            gid: getegid().as_raw(),
+            own: false,
+            _claim: None,
+        }
     }
 
     /// Writes the maps of a new user namespace.
@@ -76,7 +92,9 @@ struct Extents(Vec<(u32, u32)>);
 
 impl Extents {
     fn read(path: &str) -> Result<Self, Failure> {
-        fs::read_to_string(path).during(format!("read {path}")).map(|text| Self::parse(&text))
+        fs::read_to_string(path)
+            .during(format!("read {path}"))
+            .map(|text| Self::parse(&text))
     }
 
     fn parse(text: &str) -> Self {
@@ -88,7 +106,9 @@ impl Extents {
     }
 
     fn contains(&self, id: u32) -> bool {
-        self.0.iter().any(|(first, count)| id >= *first && id - first < *count)
+        self.0
+            .iter()
+            .any(|(first, count)| id >= *first && id - first < *count)
     }
 
     /// Far above everything that distributions and systemd give out
@@ -99,7 +119,12 @@ impl Extents {
         if self.contains(FIRST) && self.contains(FIRST + COUNT - 1) {
             return FIRST..FIRST + COUNT;
         }
-        let last = self.0.iter().copied().max_by_key(|(first, _)| *first).unwrap_or((0, 0));
+        let last = self
+            .0
+            .iter()
+            .copied()
+            .max_by_key(|(first, _)| *first)
+            .unwrap_or((0, 0));
         // 65534 is nobody; below 1000 are the users of the system.
         let end = (last.0 + last.1).min(65_534).max(last.0);
         end.saturating_sub(4096).max(last.0).max(1000)..end.max(1000)
@@ -113,7 +138,10 @@ mod tests {
     #[test]
     fn ids_are_taken_from_where_nobody_lives() {
         for (map, expected) in [
-            ("         0          0 4294967295\n", 1_900_000_000..1_900_065_536),
+            (
+                "         0          0 4294967295\n",
+                1_900_000_000..1_900_065_536,
+            ),
             ("0 100000 65536\n", 61_438..65_534),
             ("0 1000 1\n1 100000 65536\n", 61_438..65_534),
             ("0 1000 1\n", 1000..1000),

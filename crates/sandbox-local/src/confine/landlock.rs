@@ -8,8 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
 use super::etc;
@@ -57,7 +57,9 @@ impl Domains {
 
 /// Confines this thread, and what it starts, for good.
 pub(crate) fn enter(rules: RulesetCreated) -> Result<(), Failure> {
-    let status = rules.restrict_self().isolating("enter the Landlock domain")?;
+    let status = rules
+        .restrict_self()
+        .isolating("enter the Landlock domain")?;
     // Rights newer than this kernel are the one thing that may be missing.
     if status.ruleset == RulesetStatus::NotEnforced || !status.no_new_privs {
         return Err(unavailable("it was not enforced"));
@@ -82,30 +84,55 @@ fn allow(openings: &Openings<'_>, terminals: bool) -> Result<RulesetCreated, Fai
     let mut opened: Vec<(PathBuf, BitFlags<AccessFs>)> = Vec::new();
     let read = AccessFs::from_read(NEEDED);
     opened.extend(
-        SYSTEM_DIRECTORIES.iter().map(PathBuf::from).filter(|path| path.exists()).map(|path| (path, read)),
+        SYSTEM_DIRECTORIES
+            .iter()
+            .map(PathBuf::from)
+            .filter(|path| path.exists())
+            .map(|path| (path, read)),
     );
-    opened.extend(etc::readable_directories().into_iter().map(|name| (Path::new("/etc").join(name), read)));
+    opened.extend(
+        etc::readable_directories()
+            .into_iter()
+            .map(|name| (Path::new("/etc").join(name), read)),
+    );
     opened.extend(etc::readable_files().map(|path| (path, read)));
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
     let devices = DEVICES.iter().map(|name| Path::new("/dev").join(name));
     let terminals = TERMINALS.iter().map(PathBuf::from).filter(|_| terminals);
-    opened.extend(devices.chain(terminals).filter(|path| path.exists()).map(|path| (path, device)));
+    opened.extend(
+        devices
+            .chain(terminals)
+            .filter(|path| path.exists())
+            .map(|path| (path, device)),
+    );
     // No device nodes, which have no business here, nor sockets, which nobody could connect to.
     let own = AccessFs::from_all(NEEDED)
         & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::MakeSock | AccessFs::IoctlDev);
     opened.extend(openings.own.iter().map(|path| (path.clone(), own)));
-    opened.extend(openings.read_only_paths.iter().map(|path| (path.clone(), read)));
+    opened.extend(
+        openings
+            .read_only_paths
+            .iter()
+            .map(|path| (path.clone(), read)),
+    );
     for (path, rights) in opened {
         let step = || format!("allow {} in the sandbox", path.display());
         let is_dir = fs::metadata(&path).isolating(step())?.is_dir();
-        let rights = if is_dir { rights } else { rights & AccessFs::from_file(NEEDED) };
+        let rights = if is_dir {
+            rights
+        } else {
+            rights & AccessFs::from_file(NEEDED)
+        };
         let path = PathFd::new(&path).isolating(step())?;
-        rules = rules.add_rule(PathBeneath::new(path, rights)).isolating(step())?;
+        rules = rules
+            .add_rule(PathBeneath::new(path, rights))
+            .isolating(step())?;
     }
     Ok(rules)
 }
 
 fn unavailable(why: &str) -> Failure {
-    let message = format!("{why} (Linux 6.12 or newer, with Landlock among its security modules, is needed)");
+    let message =
+        format!("{why} (Linux 6.12 or newer, with Landlock among its security modules, is needed)");
     Failure::new(FailureKind::Isolation, "use Landlock", message)
 }

@@ -59,8 +59,14 @@ pub(crate) struct CommandDomain {
 impl CommandDomain {
     /// Confines this thread, and what it starts, for good.
     pub(crate) fn enter(&self) -> Result<(), Failure> {
-        landlock::enter(self.rules.try_clone().isolating("enter the Landlock domain")?)?;
-        self.filters.as_ref().map_or(Ok(()), seccomp::Filters::install)
+        landlock::enter(
+            self.rules
+                .try_clone()
+                .isolating("enter the Landlock domain")?,
+        )?;
+        self.filters
+            .as_ref()
+            .map_or(Ok(()), seccomp::Filters::install)
     }
 }
 
@@ -92,9 +98,15 @@ impl Confinement {
         privileges::unblock_signals()?;
         rustix::process::setsid().during("begin a session")?;
         let mut confined = match self.means {
-            Means::Namespaces => Confined { applied: self.enter_namespaces()?, commands: None },
+            Means::Namespaces => Confined {
+                applied: self.enter_namespaces()?,
+                commands: None,
+            },
             Means::Landlock => self.enter_landlock()?,
-            Means::Nothing => Confined { applied: self.enter_nothing()?, commands: None },
+            Means::Nothing => Confined {
+                applied: self.enter_nothing()?,
+                commands: None,
+            },
         };
         confined.applied.push("no_new_privs".to_owned());
         Ok(confined)
@@ -108,14 +120,19 @@ impl Confinement {
             // A kernel without them shows no groups that matter: /sys is not there either.
             Err(error) => tracing::warn!(%error, "no cgroup namespace"),
         }
-        let mut applied: Vec<String> = applied.into_iter().map(|kind| format!("{kind} namespace")).collect();
+        let mut applied: Vec<String> = applied
+            .into_iter()
+            .map(|kind| format!("{kind} namespace"))
+            .collect();
         rustix::system::sethostname(self.hostname.as_bytes()).in_namespaces("set the host name")?;
         sys::bring_up_loopback().in_namespaces("bring up the loopback interface")?;
         // Built before the root is gone, applied at the very end.
         let filters = seccomp::Filters::build()?;
         let plan = root::RootPlan {
             staging: &self.staging,
-            disk: self.disk_bytes.map_or(root::Disk::Directory(&self.disk), root::Disk::Memory),
+            disk: self
+                .disk_bytes
+                .map_or(root::Disk::Directory(&self.disk), root::Disk::Memory),
             read_only_paths: &self.read_only_paths,
             hostname: &self.hostname,
             shared_memory: self.shared_memory,
@@ -137,7 +154,8 @@ impl Confinement {
 
     /// The file system stays where it is, but for most of it being closed.
     fn enter_landlock(&self) -> Result<Confined, Failure> {
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).during("collect orphans")?;
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .during("collect orphans")?;
         let filters = seccomp::Filters::build_for_landlock(self.own_ids.is_some())?;
         let command_filters = match self.own_ids {
             Some(_) => None,
@@ -163,19 +181,30 @@ impl Confinement {
         privileges::no_new_privileges()?;
         privileges::clear_capabilities()?;
         privileges::guard_server()?;
-        let commands = CommandDomain { rules: domains.enter()?, filters: command_filters };
+        let commands = CommandDomain {
+            rules: domains.enter()?,
+            filters: command_filters,
+        };
         filters.install()?;
-        let mut applied =
-            vec!["landlock files", "landlock tcp", "landlock signals", "landlock abstract sockets"];
+        let mut applied = vec![
+            "landlock files",
+            "landlock tcp",
+            "landlock signals",
+            "landlock abstract sockets",
+        ];
         applied.extend(["seccomp", "no new sockets", "no ptrace", "no capabilities"]);
         applied.extend(self.own_ids.map(|_| "unprivileged user"));
         let applied = applied.into_iter().map(str::to_owned).collect();
-        Ok(Confined { applied, commands: Some(commands) })
+        Ok(Confined {
+            applied,
+            commands: Some(commands),
+        })
     }
 
     /// Plain processes: nothing is taken away but the ways to more rights.
     fn enter_nothing(&self) -> Result<Vec<String>, Failure> {
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).during("collect orphans")?;
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .during("collect orphans")?;
         rustix::process::chdir(self.disk.join("home")).during("enter the home directory")?;
         self.process_limits.apply()?;
         privileges::no_new_privileges()?;

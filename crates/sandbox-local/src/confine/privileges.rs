@@ -17,7 +17,8 @@ pub(crate) fn drop_capabilities() -> Result<(), Failure> {
 pub(crate) fn empty_bounding_set() -> rustix::io::Result<()> {
     // What the kernel does not know is refused with EINVAL: that is where its list ends.
     for bit in 0..64 {
-        match thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
+        match thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit))
+        {
             Ok(()) => {}
             Err(rustix::io::Errno::INVAL) => break,
             Err(error) => return Err(error),
@@ -30,7 +31,11 @@ pub(crate) fn empty_bounding_set() -> rustix::io::Result<()> {
 pub(crate) fn clear_capabilities() -> Result<(), Failure> {
     thread::clear_ambient_capability_set().isolating("clear the ambient capabilities")?;
     let none = CapabilitySet::empty();
-    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    let sets = CapabilitySets {
+        effective: none,
+        permitted: none,
+        inheritable: none,
+    };
     thread::set_capabilities(None, sets).isolating("drop the capabilities")
 }
 
@@ -43,7 +48,8 @@ pub(crate) fn no_new_privileges() -> Result<(), Failure> {
 /// descriptors; and it goes when its supervisor goes. After the last change of ids, which
 /// resets both.
 pub(crate) fn guard_server() -> Result<(), Failure> {
-    process::set_parent_process_death_signal(Some(Signal::KILL)).isolating("be ended with the supervisor")?;
+    process::set_parent_process_death_signal(Some(Signal::KILL))
+        .isolating("be ended with the supervisor")?;
     process::set_dumpable_behavior(process::DumpableBehavior::NotDumpable)
         .isolating("keep the server's memory private")
 }
@@ -74,21 +80,34 @@ impl ProcessLimits {
 
 fn limit(resource: Resource, value: u64, step: &str) -> Result<(), Failure> {
     // A lower hard limit that was inherited stays.
-    let hard = process::getrlimit(resource).maximum.map_or(value, |inherited| inherited.min(value));
-    process::setrlimit(resource, Rlimit { current: Some(hard), maximum: Some(hard) }).isolating(step)
+    let hard = process::getrlimit(resource)
+        .maximum
+        .map_or(value, |inherited| inherited.min(value));
+    process::setrlimit(
+        resource,
+        Rlimit {
+            current: Some(hard),
+            maximum: Some(hard),
+        },
+    )
+    .isolating(step)
 }
 
 /// Whether a limit on processes counts those of this user namespace alone: Linux 5.14.
 pub(crate) fn process_limit_is_per_namespace() -> bool {
     let release = rustix::system::uname();
     let release = release.release().to_string_lossy().into_owned();
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse::<u32>().ok());
     (numbers.next(), numbers.next()) >= (Some(5), Some(14))
 }
 
 /// Lets children see the signals that the supervisor had blocked for itself.
 pub(crate) fn unblock_signals() -> Result<(), Failure> {
-    nix::sys::signal::SigSet::empty().thread_set_mask().during("reset the signal mask")
+    nix::sys::signal::SigSet::empty()
+        .thread_set_mask()
+        .during("reset the signal mask")
 }
 
 /// Gives up all groups but `gid`, and becomes `uid`; inside ids.

@@ -42,20 +42,38 @@ pub(crate) struct Taken {
     disk_bytes: Option<u64>,
 }
 
-pub(super) const SYSTEM_DIRECTORIES: &[&str] =
-    &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"];
+pub(super) const SYSTEM_DIRECTORIES: &[&str] = &[
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix/store",
+    "/gnu/store",
+];
 pub(super) const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Takes what the sandbox shall see, as the user who made it. Changes of mounts outside are
 /// not seen inside from here on, nor the other way round.
 pub(crate) fn take_outside(plan: &RootPlan<'_>) -> Result<Taken, Failure> {
-    mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .in_namespaces("make the mounts private")?;
-    let mut taken = Taken { trees: Vec::new(), asked: Vec::new(), links: Vec::new(), disk_bytes: None };
+    mount::mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .in_namespaces("make the mounts private")?;
+    let mut taken = Taken {
+        trees: Vec::new(),
+        asked: Vec::new(),
+        links: Vec::new(),
+        disk_bytes: None,
+    };
     for path in SYSTEM_DIRECTORIES.iter().map(Path::new) {
         match fs::symlink_metadata(path) {
             Ok(meta) if meta.is_symlink() => {
-                let target = fs::read_link(path).isolating(format!("read the link {}", path.display()))?;
+                let target =
+                    fs::read_link(path).isolating(format!("read the link {}", path.display()))?;
                 taken.links.push((target, relative(path)));
             }
             Ok(_) => taken.trees.push(Tree::take(path, relative(path), SYSTEM)?),
@@ -67,12 +85,23 @@ pub(crate) fn take_outside(plan: &RootPlan<'_>) -> Result<Taken, Failure> {
         taken.asked.push(Tree::take(path, relative(path), SYSTEM)?);
     }
     // One that is not there outside either is missed by nobody.
-    for name in DEVICES.iter().filter(|name| Path::new("/dev").join(name).exists()) {
-        taken.trees.push(Tree::take(&Path::new("/dev").join(name), Path::new("dev").join(name), DEVICE)?);
+    for name in DEVICES
+        .iter()
+        .filter(|name| Path::new("/dev").join(name).exists())
+    {
+        taken.trees.push(Tree::take(
+            &Path::new("/dev").join(name),
+            Path::new("dev").join(name),
+            DEVICE,
+        )?);
     }
     match plan.disk {
         Disk::Directory(path) => {
-            taken.trees.push(Tree::take(&path.join("home"), relative(Path::new(HOME)), OWN)?);
+            taken.trees.push(Tree::take(
+                &path.join("home"),
+                relative(Path::new(HOME)),
+                OWN,
+            )?);
             taken.trees.push(Tree::take(&path.join("tmp"), "tmp", OWN)?);
         }
         Disk::Memory(bytes) => taken.disk_bytes = Some(bytes),
@@ -94,7 +123,12 @@ pub(crate) fn take_outside(plan: &RootPlan<'_>) -> Result<Taken, Failure> {
 pub(crate) fn enter(plan: &RootPlan<'_>, taken: Taken) -> Result<(), Failure> {
     let bytes = plan.shared_memory;
     let private = MountFlags::NODEV;
-    mount_new("tmpfs", "dev", MountFlags::NOEXEC, &own_tmpfs(0o755, 1 << 20))?;
+    mount_new(
+        "tmpfs",
+        "dev",
+        MountFlags::NOEXEC,
+        &own_tmpfs(0o755, 1 << 20),
+    )?;
     if let Some(size) = taken.disk_bytes {
         taken_from_memory(size)?;
     }
@@ -102,8 +136,18 @@ pub(crate) fn enter(plan: &RootPlan<'_>, taken: Taken) -> Result<(), Failure> {
     for (target, link) in taken.links {
         symlink(target, &link).isolating(format!("link /{}", link.display()))?;
     }
-    mount_new("devpts", "dev/pts", MountFlags::NOEXEC, "newinstance,ptmxmode=0666,mode=0620")?;
-    mount_new("tmpfs", "dev/shm", private | MountFlags::NOEXEC, &own_tmpfs(0o1777, bytes))?;
+    mount_new(
+        "devpts",
+        "dev/pts",
+        MountFlags::NOEXEC,
+        "newinstance,ptmxmode=0666,mode=0620",
+    )?;
+    mount_new(
+        "tmpfs",
+        "dev/shm",
+        private | MountFlags::NOEXEC,
+        &own_tmpfs(0o1777, bytes),
+    )?;
     mount_new("tmpfs", "run", private, &own_tmpfs(0o755, bytes))?;
     etc::write_files(plan.hostname)?;
     fs::create_dir_all("var").isolating("make /var")?;
@@ -131,9 +175,15 @@ pub(crate) fn enter(plan: &RootPlan<'_>, taken: Taken) -> Result<(), Failure> {
 /// Home and /tmp in one tmpfs, so that one limit holds for both.
 fn taken_from_memory(bytes: u64) -> Result<(), Failure> {
     mount_new("tmpfs", "disk", MountFlags::NODEV, &own_tmpfs(0o755, bytes))?;
-    for (name, mode, target) in [("home", 0o755, relative(Path::new(HOME))), ("tmp", 0o1777, "tmp".into())] {
+    for (name, mode, target) in [
+        ("home", 0o755, relative(Path::new(HOME))),
+        ("tmp", 0o1777, "tmp".into()),
+    ] {
         let source = Path::new("disk").join(name);
-        fs::DirBuilder::new().mode(mode).create(&source).isolating("divide the disk")?;
+        fs::DirBuilder::new()
+            .mode(mode)
+            .create(&source)
+            .isolating("divide the disk")?;
         // The mode given to mkdir is cut by the umask.
         fs::set_permissions(&source, std::os::unix::fs::PermissionsExt::from_mode(mode))
             .isolating("divide the disk")?;
@@ -146,8 +196,16 @@ fn taken_from_memory(bytes: u64) -> Result<(), Failure> {
 /// A /proc of this pid namespace, without what tells about the machine or changes it.
 fn mount_proc() -> Result<(), Failure> {
     const READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs"];
-    const HIDDEN_FILES: &[&str] =
-        &["kcore", "keys", "key-users", "timer_list", "latency_stats", "sched_debug", "kallsyms", "kmsg"];
+    const HIDDEN_FILES: &[&str] = &[
+        "kcore",
+        "keys",
+        "key-users",
+        "timer_list",
+        "latency_stats",
+        "sched_debug",
+        "kallsyms",
+        "kmsg",
+    ];
     const HIDDEN_DIRECTORIES: &[&str] = &["acpi", "scsi", "asound"];
     let limits = MountFlags::NODEV | MountFlags::NOEXEC;
     // Processes that this user could not trace, the server above all, are not listed.
@@ -156,13 +214,25 @@ fn mount_proc() -> Result<(), Failure> {
         failure
     })?;
     let proc = |name: &str| Path::new("proc").join(name);
-    for path in READ_ONLY.iter().map(|name| proc(name)).filter(|path| path.exists()) {
+    for path in READ_ONLY
+        .iter()
+        .map(|name| proc(name))
+        .filter(|path| path.exists())
+    {
         Tree::take(&path, path.clone(), SYSTEM)?.attach_over()?;
     }
-    for path in HIDDEN_FILES.iter().map(|name| proc(name)).filter(|path| path.exists()) {
+    for path in HIDDEN_FILES
+        .iter()
+        .map(|name| proc(name))
+        .filter(|path| path.exists())
+    {
         Tree::take(Path::new("dev/null"), path, DEVICE)?.attach_over()?;
     }
-    for path in HIDDEN_DIRECTORIES.iter().map(|name| proc(name)).filter(|path| path.exists()) {
+    for path in HIDDEN_DIRECTORIES
+        .iter()
+        .map(|name| proc(name))
+        .filter(|path| path.exists())
+    {
         mount::mount(
             "tmpfs",
             &path,

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use nix::libc;
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch, sock_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, sock_filter,
 };
 
 use crate::failure::{During, Failure};
@@ -33,7 +33,10 @@ impl Filters {
 
     /// Builds those for commands alone, not their server, of a sandbox with the caller's user id.
     pub(crate) fn build_for_commands_of_the_caller() -> Result<Self, Failure> {
-        let rules = landlock::OF_THE_CALLERS_FILES.iter().map(|call| (*call, vec![])).collect();
+        let rules = landlock::OF_THE_CALLERS_FILES
+            .iter()
+            .map(|call| (*call, vec![]))
+            .collect();
         refuse(libc::EPERM, rules).map(|program| Self(vec![program]))
     }
 
@@ -41,12 +44,19 @@ impl Filters {
         // glibc falls back from clone3, whose flags a filter cannot see, to clone only when
         // it is told that there is no such call.
         let absent = refuse(libc::ENOSYS, [(libc::SYS_clone3, vec![])].into())?;
-        let mut rules: BTreeMap<_, _> =
-            FORBIDDEN.iter().chain(more_forbidden).map(|call| (*call, vec![])).collect();
+        let mut rules: BTreeMap<_, _> = FORBIDDEN
+            .iter()
+            .chain(more_forbidden)
+            .map(|call| (*call, vec![]))
+            .collect();
         rules.extend(namespace_rules()?);
         rules.extend(more_rules);
         rules.insert(libc::SYS_ioctl, terminal_rules()?);
-        Ok(Self(vec![unknown_calls(), absent, refuse(libc::EPERM, rules)?]))
+        Ok(Self(vec![
+            unknown_calls(),
+            absent,
+            refuse(libc::EPERM, rules)?,
+        ]))
     }
 
     /// Installs them for this thread and all that come from it; sets no_new_privs.
@@ -58,7 +68,10 @@ impl Filters {
     }
 }
 
-fn refuse(errno: i32, rules: BTreeMap<libc::c_long, Vec<SeccompRule>>) -> Result<BpfProgram, Failure> {
+fn refuse(
+    errno: i32,
+    rules: BTreeMap<libc::c_long, Vec<SeccompRule>>,
+) -> Result<BpfProgram, Failure> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).isolating("make a seccomp filter")?;
     let action = SeccompAction::Errno(errno.cast_unsigned());
     SeccompFilter::new(rules, SeccompAction::Allow, action, arch)
@@ -159,18 +172,36 @@ fn namespace_rules() -> Result<Rules, Failure> {
         all([condition(0, SeccompCmpOp::MaskedEq(bits), bits)])
     };
     let clone = flags.into_iter().map(has).collect::<Result<_, _>>()?;
-    let unshare = flags.into_iter().chain([NEW_TIME]).map(has).collect::<Result<_, _>>()?;
+    let unshare = flags
+        .into_iter()
+        .chain([NEW_TIME])
+        .map(has)
+        .collect::<Result<_, _>>()?;
     Ok(vec![(libc::SYS_clone, clone), (libc::SYS_unshare, unshare)])
 }
 
 /// Sockets between processes and to networks; of netlink, only what lists interfaces.
 fn socket_rules() -> Result<Rules, Failure> {
-    const ALLOWED: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
-    let other_family =
-        || all(ALLOWED.map(|family| condition(0, SeccompCmpOp::Ne, u64::from(family.cast_unsigned()))));
+    const ALLOWED: [libc::c_int; 4] = [
+        libc::AF_UNIX,
+        libc::AF_INET,
+        libc::AF_INET6,
+        libc::AF_NETLINK,
+    ];
+    let other_family = || {
+        all(ALLOWED.map(|family| condition(0, SeccompCmpOp::Ne, u64::from(family.cast_unsigned()))))
+    };
     let other_netlink = all([
-        condition(0, SeccompCmpOp::Eq, u64::from(libc::AF_NETLINK.cast_unsigned())),
-        condition(2, SeccompCmpOp::Ne, u64::from(libc::NETLINK_ROUTE.cast_unsigned())),
+        condition(
+            0,
+            SeccompCmpOp::Eq,
+            u64::from(libc::AF_NETLINK.cast_unsigned()),
+        ),
+        condition(
+            2,
+            SeccompCmpOp::Ne,
+            u64::from(libc::NETLINK_ROUTE.cast_unsigned()),
+        ),
     ])?;
     Ok(vec![
         (libc::SYS_socket, vec![other_family()?, other_netlink]),
@@ -199,7 +230,9 @@ fn all<const N: usize>(
     conditions: [Result<SeccompCondition, seccompiler::BackendError>; N],
 ) -> Result<SeccompRule, Failure> {
     let conditions = conditions.into_iter().collect::<Result<_, _>>();
-    conditions.and_then(SeccompRule::new).isolating("make a seccomp filter")
+    conditions
+        .and_then(SeccompRule::new)
+        .isolating("make a seccomp filter")
 }
 
 /// Calls newer than the list do not exist in here, nor do the second numbers (from 2^30) that
@@ -225,12 +258,18 @@ mod tests {
 
     #[test]
     fn the_filters_can_be_built_and_are_of_a_size_the_kernel_takes() {
-        for filters in
-            [Filters::build(), Filters::build_for_landlock(true), Filters::build_for_landlock(false)]
-        {
+        for filters in [
+            Filters::build(),
+            Filters::build_for_landlock(true),
+            Filters::build_for_landlock(false),
+        ] {
             let Filters(programs) = filters.unwrap();
             assert_eq!(programs.len(), 3);
-            assert!(programs.iter().all(|program| !program.is_empty() && program.len() < 4096));
+            assert!(
+                programs
+                    .iter()
+                    .all(|program| !program.is_empty() && program.len() < 4096)
+            );
         }
     }
 }

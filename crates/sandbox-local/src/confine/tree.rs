@@ -12,11 +12,23 @@ use crate::failure::{During, Failure, FailureKind, InNamespaces};
 use crate::sys::{self, MountLimits};
 
 /// System directory: programs and libraries, no writing, no devices.
-pub(crate) const SYSTEM: MountLimits = MountLimits { read_only: true, no_devices: true, no_exec: false };
+pub(crate) const SYSTEM: MountLimits = MountLimits {
+    read_only: true,
+    no_devices: true,
+    no_exec: false,
+};
 /// Directory of the sandbox's own.
-pub(crate) const OWN: MountLimits = MountLimits { read_only: false, no_devices: true, no_exec: false };
+pub(crate) const OWN: MountLimits = MountLimits {
+    read_only: false,
+    no_devices: true,
+    no_exec: false,
+};
 /// Device node.
-pub(crate) const DEVICE: MountLimits = MountLimits { read_only: false, no_devices: false, no_exec: true };
+pub(crate) const DEVICE: MountLimits = MountLimits {
+    read_only: false,
+    no_devices: false,
+    no_exec: true,
+};
 
 /// A copy of a mount (and of those beneath it), restricted and not yet anywhere.
 pub(crate) struct Tree {
@@ -34,8 +46,9 @@ impl Tree {
     ) -> Result<Self, Failure> {
         let step = || format!("take {} into the sandbox", source.display());
         let is_dir = fs::metadata(source).isolating(step())?.is_dir();
-        let flags =
-            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE;
         let mount = mount::open_tree(CWD, source, flags).in_namespaces(step())?;
         sys::restrict_mount(mount.as_fd(), limits).map_err(|error| {
             let hint = if error.raw_os_error() == Some(rustix::io::Errno::NOSYS.raw_os_error()) {
@@ -49,7 +62,11 @@ impl Tree {
             };
             Failure::new(kind, step(), format!("{error}{hint}"))
         })?;
-        Ok(Self { target: target.into(), is_dir, mount })
+        Ok(Self {
+            target: target.into(),
+            is_dir,
+            mount,
+        })
     }
 
     /// Makes its place below the working directory and puts it there.
@@ -58,15 +75,23 @@ impl Tree {
         if self.is_dir {
             fs::create_dir_all(&self.target).isolating(step())?;
         } else {
-            make_parent(&self.target).and_then(|()| File::create(&self.target)).isolating(step())?;
+            make_parent(&self.target)
+                .and_then(|()| File::create(&self.target))
+                .isolating(step())?;
         }
         self.attach_over()
     }
 
     /// Puts it over what is at its place already.
     pub(crate) fn attach_over(self) -> Result<(), Failure> {
-        mount::move_mount(&self.mount, "", CWD, &self.target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .in_namespaces(format!("mount /{}", self.target.display()))
+        mount::move_mount(
+            &self.mount,
+            "",
+            CWD,
+            &self.target,
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+        .in_namespaces(format!("mount /{}", self.target.display()))
     }
 }
 
@@ -81,7 +106,14 @@ pub(crate) fn mount_new(
     let step = || format!("mount {kind} on /{}", target.display());
     let options = std::ffi::CString::new(options).isolating(step())?;
     fs::create_dir_all(target).isolating(step())?;
-    mount::mount(kind, target, kind, flags | MountFlags::NOSUID, options.as_c_str()).in_namespaces(step())
+    mount::mount(
+        kind,
+        target,
+        kind,
+        flags | MountFlags::NOSUID,
+        options.as_c_str(),
+    )
+    .in_namespaces(step())
 }
 
 /// Forbids writing to a mount that is in place.

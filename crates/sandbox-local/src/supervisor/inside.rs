@@ -46,22 +46,33 @@ impl Inside<'_> {
     fn serve(&self) -> Result<(), Failure> {
         self.leave_supervisor()?;
         if !matches!(rustix::io::read(&self.go, &mut [0; 1]), Ok(1)) {
-            return Err(Failure::new(FailureKind::Other, "wait for the supervisor", "it has ended"));
+            return Err(Failure::new(
+                FailureKind::Other,
+                "wait for the supervisor",
+                "it has ended",
+            ));
         }
         let Confined { applied, commands } = self.confinement.enter()?;
         let mut config = config(self.plan, &self.confinement)?;
         if let Some(domain) = commands {
             config = config.with_spawn_setup(move || {
-                domain.enter().map_err(|failure| io::Error::other(failure.to_string()))
+                domain
+                    .enter()
+                    .map_err(|failure| io::Error::other(failure.to_string()))
             });
         }
         let server = Server::new(config).during("start the server")?;
         // Made only now: a runtime's descriptors belong inside.
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().during("start a runtime")?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .during("start a runtime")?;
         runtime.block_on(async {
-            let listener =
-                self.listener.try_clone().and_then(tokio::net::UnixListener::from_std).during("listen")?;
+            let listener = self
+                .listener
+                .try_clone()
+                .and_then(tokio::net::UnixListener::from_std)
+                .during("listen")?;
             // An error means that the supervisor has ended.
             tell(&self.report, &Report::Serving(applied)).during("tell the supervisor")?;
             // The supervisor ends it by SIGKILL, and nobody inside shall be able to.
@@ -75,7 +86,8 @@ impl Inside<'_> {
     fn leave_supervisor(&self) -> Result<(), Failure> {
         // First of all: dying with the supervisor. It is done again after the last change of ids.
         let signal = Some(rustix::process::Signal::KILL);
-        rustix::process::set_parent_process_death_signal(signal).during("be ended with the supervisor")?;
+        rustix::process::set_parent_process_death_signal(signal)
+            .during("be ended with the supervisor")?;
         leave_client()?;
         sys::close_other_descriptors(&[self.listener.as_fd(), self.go.as_fd(), self.report.as_fd()])
             .during("close inherited descriptors")
@@ -84,7 +96,11 @@ impl Inside<'_> {
 
 /// Standard input comes from nowhere, standard output goes to the log.
 pub(super) fn leave_client() -> Result<(), Failure> {
-    let null = File::options().read(true).write(true).open("/dev/null").during("open /dev/null")?;
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .during("open /dev/null")?;
     rustix::stdio::dup2_stdin(&null).during("leave the client's pipes")?;
     rustix::stdio::dup2_stdout(io::stderr()).during("leave the client's pipes")
 }
@@ -99,18 +115,22 @@ fn config(plan: &Plan, confinement: &Confinement) -> Result<ServerConfig, Failur
         Means::Landlock => (confinement.disk.join("home"), None),
         Means::Nothing => (confinement.disk.join("home"), std::env::var_os("PATH")),
     };
-    let path = path.unwrap_or_else(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
-    let mut env: Vec<(OsString, OsString)> = vec![("PATH".into(), path), ("LANG".into(), "C.UTF-8".into())];
+    let path = path
+        .unwrap_or_else(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
+    let mut env: Vec<(OsString, OsString)> =
+        vec![("PATH".into(), path), ("LANG".into(), "C.UTF-8".into())];
     if confinement.means == Means::Landlock {
         // The system's /tmp is closed.
         env.push(("TMPDIR".into(), confinement.disk.join("tmp").into()));
     }
-    Ok(ServerConfig::new(host_key, vec![client_key.to_string()], home)
-        .with_user(USER)
-        .with_env(env)
-        .with_idle_limit(plan.lifetime.idle_timeout)
-        .with_attach_limit(plan.lifetime.attach_timeout)
-        .with_reap_orphans(true))
+    Ok(
+        ServerConfig::new(host_key, vec![client_key.to_string()], home)
+            .with_user(USER)
+            .with_env(env)
+            .with_idle_limit(plan.lifetime.idle_timeout)
+            .with_attach_limit(plan.lifetime.attach_timeout)
+            .with_reap_orphans(true),
+    )
 }
 
 fn tell(to: &OwnedFd, report: &Report) -> io::Result<()> {

@@ -30,13 +30,17 @@ pub(super) struct Keeper<'a> {
 impl Keeper<'_> {
     /// Its whole life; it never goes back into its supervisor's frames.
     pub(super) fn run(self, inside: Inside<'_>) -> ! {
-        let kept = self.keep(inside).inspect_err(|failure| tracing::error!("{failure}"));
-        let ended = end_descendants(None).inspect_err(|error| tracing::error!(%error, "a process is left"));
+        let kept = self
+            .keep(inside)
+            .inspect_err(|failure| tracing::error!("{failure}"));
+        let ended =
+            end_descendants(None).inspect_err(|error| tracing::error!(%error, "a process is left"));
         std::process::exit(i32::from(kept.is_err() || ended.is_err()))
     }
 
     fn keep(&self, inside: Inside<'_>) -> Result<(), Failure> {
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).during("collect orphans")?;
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .during("collect orphans")?;
         leave_client()?;
         let (pid, first) = match sys::clone_process(0).during("start the first process")? {
             Cloned::Child => inside.run(),
@@ -45,16 +49,21 @@ impl Keeper<'_> {
         if let Some(group) = self.group {
             group.add(pid).during("put the sandbox under its limits")?;
         }
-        let go_to = self.go_to.try_clone().during("let the first process go on")?;
-        File::from(go_to).write_all(b"\n").during("let the first process go on")?;
+        let go_to = self
+            .go_to
+            .try_clone()
+            .during("let the first process go on")?;
+        File::from(go_to)
+            .write_all(b"\n")
+            .during("let the first process go on")?;
         // Among the others are the supervisor's ends of its pipes, which would hide its end.
         sys::close_other_descriptors(&[self.lock, self.lifeline.as_fd(), first.as_fd()])
             .during("close inherited descriptors")?;
         // They are closed already.
         std::mem::forget(inside);
         loop {
-            let mut watched =
-                [&first, &self.lifeline].map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
+            let mut watched = [&first, &self.lifeline]
+                .map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
             match poll(&mut watched, None) {
                 Ok(_) => return Ok(()),
                 Err(rustix::io::Errno::INTR) => {}

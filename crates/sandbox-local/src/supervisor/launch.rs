@@ -36,7 +36,11 @@ use crate::state::{Held, SandboxDir, StateDir, private_directories};
 use crate::sys::{self, Cloned};
 
 /// Makes the sandbox; when it returns, its server accepts connections.
-pub(super) fn launch(plan: &Plan, signals: &SignalFd, remains: &mut Remains) -> Result<SandboxInfo, Failure> {
+pub(super) fn launch(
+    plan: &Plan,
+    signals: &SignalFd,
+    remains: &mut Remains,
+) -> Result<SandboxInfo, Failure> {
     let means = match plan.isolation {
         IsolationLevel::Auto | IsolationLevel::Namespaces => Means::Namespaces,
         IsolationLevel::Landlock => Means::Landlock,
@@ -44,8 +48,10 @@ pub(super) fn launch(plan: &Plan, signals: &SignalFd, remains: &mut Remains) -> 
     };
     let wanted = Wanted::of(plan, means)?;
     let state = StateDir::new(plan.state_dir.clone());
-    let held = claim(&state, plan).during(format!("make {}", state.sandbox(&plan.id).path().display()))?;
-    let held = held.ok_or_else(|| Failure::new(FailureKind::AlreadyExists, "take the id", "it is taken"))?;
+    let held =
+        claim(&state, plan).during(format!("make {}", state.sandbox(&plan.id).path().display()))?;
+    let held =
+        held.ok_or_else(|| Failure::new(FailureKind::AlreadyExists, "take the id", "it is taken"))?;
     let dir = held.dir().clone();
     remains.held = Some(held);
     open_log(&dir).during("open the log")?;
@@ -54,8 +60,11 @@ pub(super) fn launch(plan: &Plan, signals: &SignalFd, remains: &mut Remains) -> 
         .and_then(|key| key.public_key())
         .during("read the host key")?;
     let mut group = Cgroup::plan(&format!("sandbox-{}-{}", plan.id, plan.uid), wanted.tree);
-    let mut record =
-        Record::new(info(plan, &dir), later(plan.created_at, plan.lifetime.max_lifetime), &host_key);
+    let mut record = Record::new(
+        info(plan, &dir),
+        later(plan.created_at, plan.lifetime.max_lifetime),
+        &host_key,
+    );
     // Known before it exists, so that a sweep finds it whatever happens.
     record.cgroups = group.directories().to_vec();
     record.write(&dir).during("write the record")?;
@@ -66,15 +75,27 @@ pub(super) fn launch(plan: &Plan, signals: &SignalFd, remains: &mut Remains) -> 
     if means != Means::Nothing {
         remains.ids = Some(OutsideIds::choose()?);
     }
-    private_directories().create(dir.staging()).during("make the sandbox's directories")?;
+    private_directories()
+        .create(dir.staging())
+        .during("make the sandbox's directories")?;
     let listener = listen(&dir).during("listen on the socket")?;
     let by = group.make(wanted.tree);
     record.cgroups = group.directories().to_vec();
     remains.cgroup = Some(group);
 
-    let mut attempt = Attempt { plan, signals, remains, listener, by, record, dir };
+    let mut attempt = Attempt {
+        plan,
+        signals,
+        remains,
+        listener,
+        by,
+        record,
+        dir,
+    };
     let tried = match attempt.make(means) {
-        Err(refusal) if refusal.kind == FailureKind::Forbidden && plan.isolation == IsolationLevel::Auto => {
+        Err(refusal)
+            if refusal.kind == FailureKind::Forbidden && plan.isolation == IsolationLevel::Auto =>
+        {
             attempt.make_without_namespaces(refusal)
         }
         tried => tried,
@@ -106,8 +127,15 @@ impl Attempt<'_> {
     /// Makes it by these means, as far as the record of a running sandbox.
     fn make(&mut self, means: Means) -> Result<(), Failure> {
         let wanted = Wanted::of(self.plan, means)?;
-        let own_ids = self.remains.ids.as_ref().filter(|ids| ids.own).map(|ids| (ids.uid, ids.gid));
-        let disk = self.make_disk(means, own_ids).during("make the sandbox's directories")?;
+        let own_ids = self
+            .remains
+            .ids
+            .as_ref()
+            .filter(|ids| ids.own)
+            .map(|ids| (ids.uid, ids.gid));
+        let disk = self
+            .make_disk(means, own_ids)
+            .during("make the sandbox's directories")?;
         let holding = wanted.apply(self.plan, self.by, means, own_ids.is_some())?;
         let confinement = Confinement {
             means,
@@ -127,7 +155,10 @@ impl Attempt<'_> {
             Means::Namespaces => HOME.to_owned(),
             Means::Landlock | Means::Nothing => disk.join("home").display().to_string(),
         });
-        info.isolation = Isolation { kind: means.as_str().to_owned(), applied };
+        info.isolation = Isolation {
+            kind: means.as_str().to_owned(),
+            applied,
+        };
         info.limits = holding.limits;
         self.record.write(&self.dir).during("write the record")
     }
@@ -136,14 +167,19 @@ impl Attempt<'_> {
     fn make_without_namespaces(&mut self, refusal: Failure) -> Result<(), Failure> {
         tracing::warn!("namespaces are not permitted here, Landlock is taken instead: {refusal}");
         self.remains.end_processes();
-        self.make(Means::Landlock).map_err(|failure| match failure.kind {
-            FailureKind::Isolation => Failure {
-                message: format!("{}; and without namespaces, {failure}", refusal.message),
-                ..refusal.clone()
-            },
-            _ => failure,
-        })?;
-        self.record.info.isolation.applied.push(format!("in place of namespaces: {refusal}"));
+        self.make(Means::Landlock)
+            .map_err(|failure| match failure.kind {
+                FailureKind::Isolation => Failure {
+                    message: format!("{}; and without namespaces, {failure}", refusal.message),
+                    ..refusal.clone()
+                },
+                _ => failure,
+            })?;
+        self.record
+            .info
+            .isolation
+            .applied
+            .push(format!("in place of namespaces: {refusal}"));
         self.record.write(&self.dir).during("write the record")
     }
 
@@ -162,7 +198,9 @@ impl Attempt<'_> {
         };
         match DirBuilder::new().mode(mode).create(&disk) {
             // Of the attempt before.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && disk == self.dir.disk() => {
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists && disk == self.dir.disk() =>
+            {
                 return Ok(disk);
             }
             made => made?,
@@ -187,7 +225,13 @@ impl Attempt<'_> {
         let (report, report_to) = pipe_with(PipeFlags::CLOEXEC).during("make a pipe")?;
         let (go, go_to) = pipe_with(PipeFlags::CLOEXEC).during("make a pipe")?;
         let listener = self.listener.try_clone().during("listen on the socket")?;
-        let inside = Inside { plan: self.plan, confinement, listener, go, report: report_to };
+        let inside = Inside {
+            plan: self.plan,
+            confinement,
+            listener,
+            go,
+            report: report_to,
+        };
         if means != Means::Namespaces {
             self.remains.has_stray_processes = true;
             rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -196,7 +240,11 @@ impl Attempt<'_> {
         if means == Means::Landlock {
             self.start_kept(inside, go_to)?;
         } else {
-            let namespaces = if means == Means::Namespaces { sys::NEW_NAMESPACES } else { 0 };
+            let namespaces = if means == Means::Namespaces {
+                sys::NEW_NAMESPACES
+            } else {
+                0
+            };
             let pid = match sys::clone_process(namespaces).map_err(forbidden_namespaces)? {
                 Cloned::Child => inside.run(),
                 Cloned::Parent { pid, pidfd } => {
@@ -206,14 +254,18 @@ impl Attempt<'_> {
             };
             // Our copies of its ends would keep us from seeing that it has ended.
             drop(inside);
-            self.record.server = Identity::of(pid).map(Some).during("look at the first process")?;
+            self.record.server = Identity::of(pid)
+                .map(Some)
+                .during("look at the first process")?;
             if let Some(ids) = &self.remains.ids {
                 ids.write_maps(pid)?;
             }
             if let Some(group) = &self.remains.cgroup {
                 group.add(pid).during("put the sandbox under its limits")?;
             }
-            File::from(go_to).write_all(b"\n").during("let the first process go on")?;
+            File::from(go_to)
+                .write_all(b"\n")
+                .during("let the first process go on")?;
         }
         match hear(report, self.remains, self.signals)? {
             Report::Serving(applied) => Ok(applied),
@@ -224,8 +276,14 @@ impl Attempt<'_> {
     fn start_kept(&mut self, inside: Inside<'_>, go_to: OwnedFd) -> Result<(), Failure> {
         let (lifeline, lifeline_to) = pipe_with(PipeFlags::CLOEXEC).during("make a pipe")?;
         let held = self.remains.held.as_ref();
-        let held = held.ok_or_else(|| Failure::new(FailureKind::Other, "keep the lock", "it is not held"))?;
-        let keeper = Keeper { lock: held.lock(), lifeline, go_to, group: self.remains.cgroup.as_ref() };
+        let held = held
+            .ok_or_else(|| Failure::new(FailureKind::Other, "keep the lock", "it is not held"))?;
+        let keeper = Keeper {
+            lock: held.lock(),
+            lifeline,
+            go_to,
+            group: self.remains.cgroup.as_ref(),
+        };
         let (pid, pidfd) = match sys::clone_process(0).during("start the keeper")? {
             Cloned::Child => keeper.run(inside),
             Cloned::Parent { pid, pidfd } => (pid, pidfd),
@@ -233,22 +291,39 @@ impl Attempt<'_> {
         drop(keeper);
         self.remains.child = Some(pidfd);
         self.remains.lifeline = Some(lifeline_to);
-        self.record.server = Identity::of(pid).map(Some).during("look at the first process")?;
+        self.record.server = Identity::of(pid)
+            .map(Some)
+            .during("look at the first process")?;
         Ok(())
     }
 }
 
 /// Where any user can get to, and files stay. Names in it are never guessed nor taken twice.
 fn reachable_place() -> &'static Path {
-    ["/var/tmp", "/tmp"].map(Path::new).into_iter().find(|path| path.is_dir()).unwrap_or(Path::new("/tmp"))
+    ["/var/tmp", "/tmp"]
+        .map(Path::new)
+        .into_iter()
+        .find(|path| path.is_dir())
+        .unwrap_or(Path::new("/tmp"))
 }
 
 /// All answers of clone(2) that mean that these namespaces are not to be had.
 fn forbidden_namespaces(error: io::Error) -> Failure {
     use rustix::io::Errno;
-    let refusals = [Errno::PERM, Errno::ACCESS, Errno::NOSPC, Errno::USERS, Errno::INVAL, Errno::NOSYS];
+    let refusals = [
+        Errno::PERM,
+        Errno::ACCESS,
+        Errno::NOSPC,
+        Errno::USERS,
+        Errno::INVAL,
+        Errno::NOSYS,
+    ];
     let kind = match error.raw_os_error() {
-        Some(number) if refusals.iter().any(|refusal| refusal.raw_os_error() == number) => {
+        Some(number)
+            if refusals
+                .iter()
+                .any(|refusal| refusal.raw_os_error() == number) =>
+        {
             FailureKind::Forbidden
         }
         _ => FailureKind::Isolation,
@@ -259,7 +334,10 @@ fn forbidden_namespaces(error: io::Error) -> Failure {
 fn hear(report: OwnedFd, remains: &Remains, signals: &SignalFd) -> Result<Report, Failure> {
     const STEP: &str = "start the first process";
     let crashed = || {
-        let log = remains.dir().and_then(|dir| fs::read_to_string(dir.log()).ok()).unwrap_or_default();
+        let log = remains
+            .dir()
+            .and_then(|dir| fs::read_to_string(dir.log()).ok())
+            .unwrap_or_default();
         Failure::new(
             FailureKind::Crashed,
             STEP,
@@ -287,7 +365,10 @@ fn info(plan: &Plan, dir: &SandboxDir) -> SandboxInfo {
         labels: plan.labels.clone(),
         created_at: plan.created_at,
         expires_at: Some(later(plan.created_at, plan.lifetime.first_end())),
-        isolation: Isolation { kind: plan.isolation.as_str().to_owned(), applied: Vec::new() },
+        isolation: Isolation {
+            kind: plan.isolation.as_str().to_owned(),
+            applied: Vec::new(),
+        },
         limits: Vec::new(),
     }
 }
@@ -305,8 +386,12 @@ fn open_log(dir: &SandboxDir) -> io::Result<()> {
         Mode::RUSR | Mode::WUSR,
     )?;
     rustix::stdio::dup2_stderr(&log)?;
-    let ours = Targets::new().with_default(Level::WARN).with_target("sandbox_local", Level::INFO);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
+    let ours = Targets::new()
+        .with_default(Level::WARN)
+        .with_target("sandbox_local", Level::INFO);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(false);
     // A second subscriber is refused; the first then does the same work.
     drop(
         tracing_subscriber::registry()
@@ -320,7 +405,10 @@ fn open_log(dir: &SandboxDir) -> io::Result<()> {
 /// Through a descriptor of its directory: the path may be longer than an address can hold.
 fn listen(dir: &SandboxDir) -> io::Result<UnixListener> {
     let directory = File::open(dir.path())?;
-    let through = format!("/proc/self/fd/{}/ssh.sock", std::os::fd::AsRawFd::as_raw_fd(&directory.as_fd()));
+    let through = format!(
+        "/proc/self/fd/{}/ssh.sock",
+        std::os::fd::AsRawFd::as_raw_fd(&directory.as_fd())
+    );
     let listener = UnixListener::bind(through)?;
     listener.set_nonblocking(true)?;
     Ok(listener)

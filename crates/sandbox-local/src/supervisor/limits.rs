@@ -41,16 +41,34 @@ impl Wanted {
             );
             return Err(refused("disk", &message));
         }
-        let memory = plan.asked.memory.or(plan.defaults.memory).unwrap_or_else(half_of_memory);
-        let pids = plan.asked.pids.or(plan.defaults.pids).unwrap_or(DEFAULT_PIDS);
+        let memory = plan
+            .asked
+            .memory
+            .or(plan.defaults.memory)
+            .unwrap_or_else(half_of_memory);
+        let pids = plan
+            .asked
+            .pids
+            .or(plan.defaults.pids)
+            .unwrap_or(DEFAULT_PIDS);
         let cpu = plan.asked.cpu.or(plan.defaults.cpu);
-        let disk = plan.asked.disk.or(plan.defaults.disk).filter(|_| means == Means::Namespaces);
+        let disk = plan
+            .asked
+            .disk
+            .or(plan.defaults.disk)
+            .filter(|_| means == Means::Namespaces);
         let tree = Limits {
             memory: Some(memory.as_bytes()),
             pids: Some(u64::from(pids)),
             cpu: cpu.map(Cpu::as_millis),
         };
-        Ok(Self { tree, disk: disk.map(ByteSize::as_bytes), memory, pids, cpu })
+        Ok(Self {
+            tree,
+            disk: disk.map(ByteSize::as_bytes),
+            memory,
+            pids,
+            cpu,
+        })
     }
 
     /// Finds other means where the group does not hold a default. What was asked for must hold
@@ -66,7 +84,11 @@ impl Wanted {
         let by_user = user_is_own(means, own_ids);
         for (asked, holds, name) in [
             (plan.asked.memory.is_some(), by.memory.is_some(), "memory"),
-            (plan.asked.pids.is_some(), by.pids.is_some() || by_user, "pids"),
+            (
+                plan.asked.pids.is_some(),
+                by.pids.is_some() || by_user,
+                "pids",
+            ),
             (plan.asked.cpu.is_some(), by.cpu.is_some(), "cpu"),
         ] {
             if asked && !holds {
@@ -77,16 +99,29 @@ impl Wanted {
     }
 
     fn holding(&self, by: AppliedBy, by_user: bool, means: Means) -> Holding {
-        let mut process = ProcessLimits { data: None, processes: None };
+        let mut process = ProcessLimits {
+            data: None,
+            processes: None,
+        };
         let mut limits = Vec::new();
         let mut holds = |resource: &str, value: String, scope, by: &str| {
-            limits.push(AppliedLimit { resource: resource.to_owned(), value, scope, by: by.to_owned() });
+            limits.push(AppliedLimit {
+                resource: resource.to_owned(),
+                value,
+                scope,
+                by: by.to_owned(),
+            });
         };
         match by.memory {
             Some(by) => holds("memory", self.memory.to_string(), LimitScope::Sandbox, by),
             None => {
                 process.data = Some(self.memory.as_bytes());
-                holds("memory", self.memory.to_string(), LimitScope::Process, "rlimit");
+                holds(
+                    "memory",
+                    self.memory.to_string(),
+                    LimitScope::Process,
+                    "rlimit",
+                );
             }
         }
         match by.pids {
@@ -109,12 +144,24 @@ impl Wanted {
             holds("cpu", cpu.to_string(), LimitScope::Sandbox, by);
         }
         if let Some(disk) = self.disk {
-            holds("disk", ByteSize::from_bytes(disk).to_string(), LimitScope::Sandbox, "tmpfs");
+            holds(
+                "disk",
+                ByteSize::from_bytes(disk).to_string(),
+                LimitScope::Sandbox,
+                "tmpfs",
+            );
         }
         // A group counts what is in there; otherwise it must be little.
-        let shared_memory =
-            if by.memory.is_some() { self.memory.as_bytes() } else { self.memory.as_bytes() / 4 };
-        Holding { limits, process, shared_memory }
+        let shared_memory = if by.memory.is_some() {
+            self.memory.as_bytes()
+        } else {
+            self.memory.as_bytes() / 4
+        };
+        Holding {
+            limits,
+            process,
+            shared_memory,
+        }
     }
 }
 
@@ -128,15 +175,24 @@ pub(crate) fn user_is_own(means: Means, own_ids: bool) -> bool {
 }
 
 fn refused(limit: &str, way_out: &str) -> Failure {
-    Failure::new(FailureKind::Unsupported, format!("a limit on {limit}"), way_out)
+    Failure::new(
+        FailureKind::Unsupported,
+        format!("a limit on {limit}"),
+        way_out,
+    )
 }
 
 /// A machine that does not tell has as much as a small one.
 fn half_of_memory() -> ByteSize {
     let total = || {
         let text = fs::read_to_string("/proc/meminfo").ok()?;
-        text.lines()
-            .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        text.lines().find_map(|line| {
+            line.strip_prefix("MemTotal:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .parse::<u64>()
+                .ok()
+        })
     };
     ByteSize::from_mib((total().unwrap_or(4 << 20) / 2 / 1024).max(64))
 }

@@ -43,7 +43,8 @@ pub(crate) fn run() -> u8 {
 
 /// Leaves the client's session, directory and descriptors behind, and hears what to do.
 fn prepare() -> Result<(Plan, SignalFd), Failure> {
-    sys::close_other_descriptors(&[]).during("close inherited descriptors (Linux 5.9 or newer is needed)")?;
+    sys::close_other_descriptors(&[])
+        .during("close inherited descriptors (Linux 5.9 or newer is needed)")?;
     rustix::thread::set_name(c"sandbox-local").during("take a name")?;
     rustix::process::chdir("/").during("leave the working directory")?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -58,10 +59,17 @@ fn prepare() -> Result<(Plan, SignalFd), Failure> {
 fn read_plan() -> Result<Plan, Failure> {
     let stdin = io::stdin();
     let mut line = zeroize::Zeroizing::new(Vec::new());
-    BufReader::with_capacity(1, stdin.as_fd().try_clone_to_owned().map(File::from).during("read the plan")?)
-        .take(LONGEST_PLAN)
-        .read_until(b'\n', &mut line)
-        .during("read the plan")?;
+    BufReader::with_capacity(
+        1,
+        stdin
+            .as_fd()
+            .try_clone_to_owned()
+            .map(File::from)
+            .during("read the plan")?,
+    )
+    .take(LONGEST_PLAN)
+    .read_until(b'\n', &mut line)
+    .during("read the plan")?;
     let plan: Plan = serde_json::from_slice(&line).map_err(|error| {
         let message = format!(
             "this program is started by the sandbox SDK, which writes a plan to its standard input ({error})"
@@ -79,7 +87,10 @@ fn read_plan() -> Result<Plan, Failure> {
 }
 
 fn supervise(plan: &Plan, signals: &SignalFd) -> u8 {
-    let mut remains = Remains { client_waits: true, ..Remains::default() };
+    let mut remains = Remains {
+        client_waits: true,
+        ..Remains::default()
+    };
     let made = launch::launch(plan, signals, &mut remains);
     let code = match made {
         Ok(info) => match accepted(info, &mut remains, signals) {
@@ -105,7 +116,9 @@ fn accepted(info: SandboxInfo, remains: &mut Remains, signals: &SignalFd) -> boo
         return false;
     }
     let acknowledged = wait::until(None, remains, signals, Some(io::stdin().as_fd()));
-    if acknowledged != Outcome::Readable || !matches!(rustix::io::read(io::stdin(), &mut [0; 1]), Ok(1)) {
+    if acknowledged != Outcome::Readable
+        || !matches!(rustix::io::read(io::stdin(), &mut [0; 1]), Ok(1))
+    {
         return false;
     }
     // The client's pipes are its own from here on.

@@ -68,7 +68,10 @@ impl Remains {
         let has_keeper = self.lifeline.take().is_some();
         if let Some(child) = self.child.take() {
             if has_keeper {
-                log("the processes were not ended by their keeper", wait(&child, PATIENCE));
+                log(
+                    "the processes were not ended by their keeper",
+                    wait(&child, PATIENCE),
+                );
             }
             log("the first process was not killed", end(&child));
         }
@@ -80,7 +83,10 @@ impl Remains {
 
 fn wait(process: &OwnedFd, patience: Duration) -> io::Result<()> {
     let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
-    match poll(&mut [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)], Some(&patience)) {
+    match poll(
+        &mut [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)],
+        Some(&patience),
+    ) {
         Ok(0) => Err(io::ErrorKind::TimedOut.into()),
         Ok(_) => Ok(()),
         Err(error) => Err(error.into()),
@@ -127,7 +133,9 @@ pub(super) fn end_descendants(patience: Option<Duration>) -> io::Result<()> {
             }
         }
         if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-            return Err(io::Error::other("its processes multiply faster than they are killed"));
+            return Err(io::Error::other(
+                "its processes multiply faster than they are killed",
+            ));
         }
         thread::sleep(Duration::from_micros(500));
     }
@@ -140,11 +148,15 @@ fn grandchildren(child: Pid) -> Vec<(Pid, Pid)> {
     while let Some(&(_, parent)) = found.get(next) {
         let parent_number = parent.as_raw_nonzero();
         // One that is gone by now has handed them over.
-        let tasks = fs::read_dir(format!("/proc/{parent_number}/task")).into_iter().flatten().flatten();
+        let tasks = fs::read_dir(format!("/proc/{parent_number}/task"))
+            .into_iter()
+            .flatten()
+            .flatten();
         let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
         for list in lists {
             found.extend(
-                list.split_whitespace().filter_map(|pid| Some((parent, Pid::from_raw(pid.parse().ok()?)?))),
+                list.split_whitespace()
+                    .filter_map(|pid| Some((parent, Pid::from_raw(pid.parse().ok()?)?))),
             );
         }
         next += 1;
@@ -154,7 +166,9 @@ fn grandchildren(child: Pid) -> Vec<(Pid, Pid)> {
 
 /// Kills a process that is still its parent's child; whoever else has its number by now is not.
 fn kill_child((parent, pid): &(Pid, Pid)) {
-    let Ok(process) = pidfd_open(*pid, PidfdFlags::empty()) else { return };
+    let Ok(process) = pidfd_open(*pid, PidfdFlags::empty()) else {
+        return;
+    };
     let now = parent_of(*pid);
     if now == Some(*parent) || now == Some(getpid()) {
         // One that has ended is not left.
@@ -169,16 +183,27 @@ fn parent_of(pid: Pid) -> Option<Pid> {
 }
 
 fn children() -> io::Result<Vec<Pid>> {
-    let list = format!("/proc/self/task/{}/children", rustix::thread::gettid().as_raw_nonzero());
+    let list = format!(
+        "/proc/self/task/{}/children",
+        rustix::thread::gettid().as_raw_nonzero()
+    );
     // There is one thread. A kernel without such lists is asked for all processes.
     if let Ok(list) = fs::read_to_string(list) {
-        return Ok(list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect());
+        return Ok(list
+            .split_whitespace()
+            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+            .collect());
     }
     let me = Some(getpid());
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| Pid::from_raw(name.parse().ok()?)) else { continue };
+        let Some(pid) = name
+            .to_str()
+            .and_then(|name| Pid::from_raw(name.parse().ok()?))
+        else {
+            continue;
+        };
         // A process that is gone by now has no parent to look at.
         if parent_of(pid) == me {
             found.push(pid);

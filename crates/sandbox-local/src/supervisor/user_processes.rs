@@ -23,9 +23,14 @@ fn processes_of_user() -> Option<u64> {
     let me = getuid().as_raw().to_string();
     let threads = |pid: &str| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let field =
-            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
-        (field("Uid:")? == me).then(|| field("Threads:")?.parse::<u64>().ok()).flatten()
+        let field = |name: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.split_whitespace().next())
+        };
+        (field("Uid:")? == me)
+            .then(|| field("Threads:")?.parse::<u64>().ok())
+            .flatten()
     };
     let mut count = 0;
     for entry in fs::read_dir("/proc").ok()?.flatten() {
@@ -43,8 +48,10 @@ fn processes_of_user() -> Option<u64> {
 /// Whether this user can start another process under a limit: tried.
 fn can_start_another(limit: u64) -> bool {
     let before = getrlimit(Resource::Nproc);
-    let limited =
-        Rlimit { current: Some(before.maximum.map_or(limit, |max| max.min(limit))), maximum: before.maximum };
+    let limited = Rlimit {
+        current: Some(before.maximum.map_or(limit, |max| max.min(limit))),
+        maximum: before.maximum,
+    };
     if setrlimit(Resource::Nproc, limited).is_err() {
         return false;
     }

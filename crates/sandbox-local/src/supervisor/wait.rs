@@ -55,13 +55,19 @@ pub(super) fn until(
     loop {
         let mut watched = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
         // Descriptors that are not there yet stand for nothing that could happen.
-        let child = remains.child().map(|child| PollFd::from_borrowed_fd(child, PollFlags::IN));
+        let child = remains
+            .child()
+            .map(|child| PollFd::from_borrowed_fd(child, PollFlags::IN));
         let (has_child, has_readable) = (child.is_some(), readable.is_some());
         watched.extend(child);
         // A client that is still to answer keeps this pipe open for as long as it lives.
         let client = remains.client_waits.then(io::stdin);
         let client_at = watched.len();
-        watched.extend(client.as_ref().map(|client| PollFd::new(client, PollFlags::empty())));
+        watched.extend(
+            client
+                .as_ref()
+                .map(|client| PollFd::new(client, PollFlags::empty())),
+        );
         watched.extend(readable.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         match poll(&mut watched, time.as_ref()) {
             Ok(0) => return Outcome::TimedOut,
@@ -72,7 +78,11 @@ pub(super) fn until(
                 return Outcome::Told;
             }
         }
-        let happened = |index: usize| watched.get(index).is_some_and(|fd| !fd.revents().is_empty());
+        let happened = |index: usize| {
+            watched
+                .get(index)
+                .is_some_and(|fd| !fd.revents().is_empty())
+        };
         if happened(0) || (client.is_some() && happened(client_at)) {
             return Outcome::Told;
         }
@@ -116,10 +126,10 @@ pub(super) fn line(
 /// cannot be read ends nothing: the hard end holds anyway.
 fn soft_time_left(remains: &Remains) -> Duration {
     match remains.dir().map(Record::read) {
-        Some(Ok(record)) => record
-            .info
-            .expires_at
-            .map_or(Duration::MAX, |end| end.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO)),
+        Some(Ok(record)) => record.info.expires_at.map_or(Duration::MAX, |end| {
+            end.duration_since(SystemTime::now())
+                .unwrap_or(Duration::ZERO)
+        }),
         Some(Err(error)) => {
             tracing::warn!(%error, "the record cannot be read");
             Duration::MAX

@@ -83,7 +83,11 @@ impl Facts {
 impl Handler {
     pub(super) fn new(pin: PublicKey, facts: Arc<Facts>) -> Self {
         let end = facts.life.end_on_drop();
-        Self { pin, facts, _end: end }
+        Self {
+            pin,
+            facts,
+            _end: end,
+        }
     }
 }
 
@@ -107,12 +111,19 @@ impl client::Handler for Handler {
     type Error = russh::Error;
 
     /// The signature was verified by russh.
-    async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+    async fn check_server_key(
+        &mut self,
+        offered: &PublicKeyOrCertificate,
+    ) -> Result<bool, russh::Error> {
         let fingerprint = match offered {
-            PublicKeyOrCertificate::PublicKey { key, .. } if key.key_data() == self.pin.key_data() => {
+            PublicKeyOrCertificate::PublicKey { key, .. }
+                if key.key_data() == self.pin.key_data() =>
+            {
                 return Ok(true);
             }
-            PublicKeyOrCertificate::PublicKey { key, .. } => key.fingerprint(HashAlg::Sha256).to_string(),
+            PublicKeyOrCertificate::PublicKey { key, .. } => {
+                key.fingerprint(HashAlg::Sha256).to_string()
+            }
             PublicKeyOrCertificate::Certificate(_) => "a certificate".to_owned(),
         };
         // The first is the one that counts.
@@ -150,11 +161,17 @@ impl client::Handler for Handler {
         _language: &str,
         _session: &mut Session,
     ) -> Result<(), russh::Error> {
-        self.facts.allowed.store(self.facts.open().len(), Ordering::Relaxed);
+        self.facts
+            .allowed
+            .store(self.facts.open().len(), Ordering::Relaxed);
         Ok(())
     }
 
-    async fn channel_close(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), russh::Error> {
+    async fn channel_close(
+        &mut self,
+        id: ChannelId,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
         self.facts.closed(id);
         Ok(())
     }
@@ -170,11 +187,15 @@ impl client::Handler for Handler {
         server_channel_open_x11(_oa: &str, _op: u32);
     }
 
-    async fn disconnected(&mut self, reason: DisconnectReason<russh::Error>) -> Result<(), russh::Error> {
+    async fn disconnected(
+        &mut self,
+        reason: DisconnectReason<russh::Error>,
+    ) -> Result<(), russh::Error> {
         let (why, result) = match reason {
-            DisconnectReason::ReceivedDisconnect(info) => {
-                (format!("the server disconnected: {}", escaped(&info.message)), Ok(()))
-            }
+            DisconnectReason::ReceivedDisconnect(info) => (
+                format!("the server disconnected: {}", escaped(&info.message)),
+                Ok(()),
+            ),
             DisconnectReason::Error(error) => (error.to_string(), Err(error)),
         };
         self.facts.ended_because(why);

@@ -8,7 +8,9 @@ use std::time::Duration;
 use russh::client::{self, AuthResult};
 use russh::keys::{Algorithm, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 use russh::{AlgorithmKind, Preferred, SshId, cipher, compression, kex};
-use sandbox_core::{Access, BoxError, ConnectionStage, Connector, Deadline, Error, Result, dialect};
+use sandbox_core::{
+    Access, BoxError, ConnectionStage, Connector, Deadline, Error, Result, dialect,
+};
 
 use super::Conn;
 use super::handler::{Facts, Handler};
@@ -69,7 +71,10 @@ impl Setup {
 
     /// For the same server.
     pub(crate) fn with_purpose(&self, options: &SshOptions, purpose: Purpose) -> Self {
-        Self { config: config(options, purpose), ..self.clone() }
+        Self {
+            config: config(options, purpose),
+            ..self.clone()
+        }
     }
 }
 
@@ -81,7 +86,10 @@ pub(super) fn config(options: &SshOptions, purpose: Purpose) -> Arc<client::Conf
         Purpose::Files => (8 << 20, 65_535),
     };
     Arc::new(client::Config {
-        client_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-sandbox_ssh_", env!("CARGO_PKG_VERSION")))),
+        client_id: SshId::Standard(Cow::Borrowed(concat!(
+            "SSH-2.0-sandbox_ssh_",
+            env!("CARGO_PKG_VERSION")
+        ))),
         window_size,
         maximum_packet_size,
         channel_buffer_size: 256,
@@ -107,7 +115,11 @@ fn preferred() -> Preferred {
         key: Cow::Borrowed(&[Algorithm::Ed25519]),
         host_key_certificates: Cow::Borrowed(&[]),
         // The first two need half the time of the third where the processor has AES.
-        cipher: Cow::Borrowed(&[cipher::AES_256_GCM, cipher::AES_128_GCM, cipher::CHACHA20_POLY1305]),
+        cipher: Cow::Borrowed(&[
+            cipher::AES_256_GCM,
+            cipher::AES_128_GCM,
+            cipher::CHACHA20_POLY1305,
+        ]),
         compression: Cow::Borrowed(&[compression::NONE]),
         ..Preferred::DEFAULT
     }
@@ -137,7 +149,10 @@ pub(crate) async fn connect(
             Err(_elapsed) => match earlier.take_if(|_| limit < setup.attempt_limit) {
                 Some(earlier) => return Err(earlier),
                 // What is waited for may have nobody to answer yet: that leads nobody astray.
-                None => Failed { error: silent(limit), astray: reached.load(Ordering::Relaxed) },
+                None => Failed {
+                    error: silent(limit),
+                    astray: reached.load(Ordering::Relaxed),
+                },
             },
         };
         tried += 1;
@@ -174,7 +189,10 @@ struct Failed {
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self { error, astray: false }
+        Self {
+            error,
+            astray: false,
+        }
     }
 }
 
@@ -196,12 +214,16 @@ async fn attempt(
     deadline: Deadline,
     reached: &AtomicBool,
 ) -> Result<Conn, Failed> {
-    let pin =
-        PublicKey::from_openssh(access.host_key.as_str()).map_err(|source| unreadable("host key", source))?;
+    let pin = PublicKey::from_openssh(access.host_key.as_str())
+        .map_err(|source| unreadable("host key", source))?;
     let key = PrivateKey::from_openssh(access.client_key.expose())
         .map_err(|source| unreadable("user key", source))?;
     let queue = &setup.queue;
-    let _turn = if queue.one_by_one.load(Ordering::Relaxed) { Some(queue.turn.lock().await) } else { None };
+    let _turn = if queue.one_by_one.load(Ordering::Relaxed) {
+        Some(queue.turn.lock().await)
+    } else {
+        None
+    };
     let stream = connector.connect(&access.endpoint, deadline).await?;
     reached.store(true, Ordering::Relaxed);
     let life = Life::new();
@@ -209,29 +231,37 @@ async fn attempt(
     let facts = Arc::new(Facts::new(life.clone()));
     let stream = Guarded::new(stream, life);
     let handler = Handler::new(pin, Arc::clone(&facts));
-    let mut handle =
-        client::connect_stream(Arc::clone(&setup.config), stream, handler).await.map_err(|error| {
+    let mut handle = client::connect_stream(Arc::clone(&setup.config), stream, handler)
+        .await
+        .map_err(|error| {
             let no_ssh = matches!(error, russh::Error::Version);
             let error = handshake_failed(error, &facts, access);
             let astray = no_ssh || is_about_the_key(&error);
             // From now on nobody is turned away because of another of ours.
-            queue.one_by_one.fetch_or(error.is_unreachable(), Ordering::Relaxed);
+            queue
+                .one_by_one
+                .fetch_or(error.is_unreachable(), Ordering::Relaxed);
             Failed { error, astray }
         })?;
     let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
     match handle.authenticate_publickey(&access.user, key).await {
         Ok(AuthResult::Success) => {}
         // This is also how russh reports that the connection was lost meanwhile.
-        Ok(AuthResult::Failure { remaining_methods, .. })
-            if remaining_methods.is_empty() && (handle.is_closed() || facts.life.is_dead()) =>
-        {
+        Ok(AuthResult::Failure {
+            remaining_methods, ..
+        }) if remaining_methods.is_empty() && (handle.is_closed() || facts.life.is_dead()) => {
             return Err(lost(
-                facts.end().unwrap_or("the connection was lost while it was authenticated"),
+                facts
+                    .end()
+                    .unwrap_or("the connection was lost while it was authenticated"),
                 None,
             )
             .into());
         }
-        Ok(AuthResult::Failure { partial_success: true, .. }) => {
+        Ok(AuthResult::Failure {
+            partial_success: true,
+            ..
+        }) => {
             return Err(Error::connection(
                 ConnectionStage::Auth,
                 "the server wants more than a key; let it accept public-key authentication alone",
@@ -254,7 +284,11 @@ async fn attempt(
             .into());
         }
         Err(error) => {
-            return Err(lost("the connection was lost while it was authenticated", Some(error.into())).into());
+            return Err(lost(
+                "the connection was lost while it was authenticated",
+                Some(error.into()),
+            )
+            .into());
         }
     }
     if let Some(version) = dialect::server_version(facts.server_id())
@@ -268,7 +302,10 @@ async fn attempt(
 
 fn handshake_failed(error: russh::Error, facts: &Facts, access: &Access) -> Error {
     if let Some(offered) = facts.wrong_key() {
-        let pinned = access.host_key.fingerprint().unwrap_or_else(|_| "unknown".into());
+        let pinned = access
+            .host_key
+            .fingerprint()
+            .unwrap_or_else(|_| "unknown".into());
         return Error::connection(
             ConnectionStage::HostKey,
             format!(
@@ -284,9 +321,13 @@ fn handshake_failed(error: russh::Error, facts: &Facts, access: &Access) -> Erro
 /// Why two sides did not come to terms.
 pub(super) fn refused(error: russh::Error) -> Error {
     let (stage, message) = match &error {
-        russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, .. } => {
-            (ConnectionStage::HostKey, "the server has no ed25519 host key; give it one (ssh-keygen -A)")
-        }
+        russh::Error::NoCommonAlgo {
+            kind: AlgorithmKind::Key,
+            ..
+        } => (
+            ConnectionStage::HostKey,
+            "the server has no ed25519 host key; give it one (ssh-keygen -A)",
+        ),
         russh::Error::NoCommonAlgo { .. } => (
             ConnectionStage::HostKey,
             "the server offers only outdated algorithms; let it use curve25519 and AES-GCM or ChaCha20-Poly1305",
@@ -294,11 +335,15 @@ pub(super) fn refused(error: russh::Error) -> Error {
         russh::Error::WrongServerSig
         | russh::Error::Signature(_)
         | russh::Error::SshKey(_)
-        | russh::Error::UnknownKey => {
-            (ConnectionStage::HostKey, "the server could not prove that it has the pinned host key")
-        }
+        | russh::Error::UnknownKey => (
+            ConnectionStage::HostKey,
+            "the server could not prove that it has the pinned host key",
+        ),
         russh::Error::Version => (ConnectionStage::Dial, "what answers there is no SSH server"),
-        _ => (ConnectionStage::Dial, "its SSH server ended the connection before it was set up"),
+        _ => (
+            ConnectionStage::Dial,
+            "its SSH server ended the connection before it was set up",
+        ),
     };
     Error::connection(stage, message, Some(error.into()))
 }
@@ -307,7 +352,10 @@ pub(super) fn refused(error: russh::Error) -> Error {
 fn another_version(version: &str) -> Error {
     Error::unsupported(
         format!("the server sandbox-sshd {}", escaped(version)),
-        format!("this client, which speaks to {} and its compatible versions", dialect::VERSION),
+        format!(
+            "this client, which speaks to {} and its compatible versions",
+            dialect::VERSION
+        ),
         "put the server of the client's own version into the image (cargo xtask image builds it), or name that image \
          in SANDBOX_SERVER_IMAGE",
     )
@@ -318,5 +366,9 @@ fn lost(message: &str, source: Option<BoxError>) -> Error {
 }
 
 fn unreadable(what: &str, source: russh::keys::ssh_key::Error) -> Error {
-    Error::connection(ConnectionStage::Auth, format!("its {what} cannot be read"), Some(source.into()))
+    Error::connection(
+        ConnectionStage::Auth,
+        format!("its {what} cannot be read"),
+        Some(source.into()),
+    )
 }

@@ -67,7 +67,12 @@ pub(crate) enum Opening {
 }
 
 impl Conn {
-    fn new(handle: Handle<handler::Handler>, facts: Arc<Facts>, user: String, silence: Duration) -> Self {
+    fn new(
+        handle: Handle<handler::Handler>,
+        facts: Arc<Facts>,
+        user: String,
+        silence: Duration,
+    ) -> Self {
         let ours = dialect::server_version(facts.server_id()).is_some();
         Self {
             handle: Some(handle),
@@ -99,7 +104,11 @@ impl Conn {
     /// The most channels that are safe to use at once. dropbear (2022.83) at times closes a
     /// channel without its exit status when commands of one connection end together.
     pub(crate) fn safe_channels(&self) -> usize {
-        if self.facts.server_id().starts_with(b"SSH-2.0-dropbear") { 1 } else { usize::MAX }
+        if self.facts.server_id().starts_with(b"SSH-2.0-dropbear") {
+            1
+        } else {
+            usize::MAX
+        }
     }
 
     /// The server's identification string, for messages.
@@ -156,7 +165,9 @@ impl Conn {
             match opening {
                 Opening::Session => handle.channel_open_session().await,
                 Opening::Tcp { host, port } => {
-                    handle.channel_open_direct_tcpip(host, u32::from(*port), "127.0.0.1", 0).await
+                    handle
+                        .channel_open_direct_tcpip(host, u32::from(*port), "127.0.0.1", 0)
+                        .await
                 }
             }
         };
@@ -185,7 +196,9 @@ impl Conn {
     /// Whether the server answers in time. Everything it sent before the answer has arrived
     /// when this returns.
     pub(crate) async fn ping(&self, patience: Duration) -> bool {
-        let Some(handle) = &self.handle else { return false };
+        let Some(handle) = &self.handle else {
+            return false;
+        };
         tokio::select! {
             biased;
             () = self.life().ended() => false,
@@ -212,7 +225,11 @@ impl Drop for Conn {
             (Some(handle), Ok(runtime)) if !life.is_dead() => {
                 runtime.spawn(async move {
                     let farewell = async {
-                        if handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
+                        if handle
+                            .disconnect(Disconnect::ByApplication, "", "")
+                            .await
+                            .is_ok()
+                        {
                             life.ended().await;
                         }
                     };

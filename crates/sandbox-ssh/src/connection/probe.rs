@@ -31,7 +31,9 @@ impl HostKeyProbe for SshHostKeys {
         // Also when this future is dropped: russh's task has nothing else to end by.
         let _end = Ended(life.clone());
         let offered = Arc::new(OnceLock::new());
-        let learner = Learner { offered: Arc::clone(&offered) };
+        let learner = Learner {
+            offered: Arc::clone(&offered),
+        };
         let config = config(&SshOptions::default(), Purpose::Commands);
         let exchange = client::connect_stream(config, Guarded::new(stream, life), learner);
         let outcome = match tokio::time::timeout(deadline.remaining(), exchange).await {
@@ -41,9 +43,11 @@ impl HostKeyProbe for SshHostKeys {
         match (offered.get(), outcome) {
             (Some(key), _) => key.parse(),
             (None, Err(error)) => Err(refused(error)),
-            (None, Ok(_)) => {
-                Err(Error::connection(ConnectionStage::HostKey, "the server showed no host key", None))
-            }
+            (None, Ok(_)) => Err(Error::connection(
+                ConnectionStage::HostKey,
+                "the server showed no host key",
+                None,
+            )),
         }
     }
 }
@@ -65,7 +69,10 @@ impl client::Handler for Learner {
 
     /// The signature was verified by russh. A refusal ends the connection before anything else
     /// is said.
-    async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+    async fn check_server_key(
+        &mut self,
+        offered: &PublicKeyOrCertificate,
+    ) -> Result<bool, russh::Error> {
         if let PublicKeyOrCertificate::PublicKey { key, .. } = offered {
             // It is asked once.
             drop(self.offered.set(key.to_openssh()?));

@@ -41,7 +41,8 @@ impl Conn {
     fn give_up(&self) {
         let silence = self.silence * 2;
         tracing::warn!(ssh.server = %self.server(), ?silence, "a connection brings nothing although it is asked; it is given up");
-        self.facts.ended_because(format!("the server answered nothing for {silence:?}"));
+        self.facts
+            .ended_because(format!("the server answered nothing for {silence:?}"));
         self.life().kill();
     }
 }

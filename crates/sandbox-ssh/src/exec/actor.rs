@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use russh::ChannelMsg;
 use sandbox_core::measure::Underway;
-use sandbox_core::{BoxError, CommandCause, ControlMessage, Error, ExecEvent, ExitStatus, Result, Signal};
+use sandbox_core::{
+    BoxError, CommandCause, ControlMessage, Error, ExecEvent, ExitStatus, Result, Signal,
+};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -77,11 +79,21 @@ enum Stop {
 }
 
 impl<S: Sink> Actor<S> {
-    pub(super) fn new(channel: OpenChannel, run: Run, inputs: Inputs, sink: S, limits: Limits) -> Self {
+    pub(super) fn new(
+        channel: OpenChannel,
+        run: Run,
+        inputs: Inputs,
+        sink: S,
+        limits: Limits,
+    ) -> Self {
         let typed = run.start.is_in_terminal() && !channel.conn().is_ours();
         Self {
             channel,
-            end: if typed { input::End::Typed } else { input::End::OfChannel },
+            end: if typed {
+                input::End::Typed
+            } else {
+                input::End::OfChannel
+            },
             control: inputs.control,
             _input: None,
             prelude: inputs.prelude,
@@ -113,7 +125,14 @@ impl<S: Sink> Actor<S> {
             self.signal(Signal::Hup, PATIENCE).await;
         }
         let end = self.outcome(&stop, killed);
-        let Self { channel, sink, state, _input, measured, .. } = self;
+        let Self {
+            channel,
+            sink,
+            state,
+            _input,
+            measured,
+            ..
+        } = self;
         drop(_input);
         // One that was abandoned counts as cancelled.
         if let (Some(measured), false) = (measured, matches!(stop, Stop::Abandoned)) {
@@ -149,7 +168,9 @@ impl<S: Sink> Actor<S> {
 
     async fn drive(&mut self) -> Stop {
         let life = self.channel.conn().life().clone();
-        let limit = self.timeout.and_then(|after| Some((Instant::now().checked_add(after)?, after)));
+        let limit = self
+            .timeout
+            .and_then(|after| Some((Instant::now().checked_add(after)?, after)));
         let conn = std::sync::Arc::clone(self.channel.conn());
         let watch = conn.watch();
         tokio::pin!(watch);
@@ -213,11 +234,15 @@ impl<S: Sink> Actor<S> {
         self.state.heard_of = true;
         match message {
             Some(ChannelMsg::Data { data }) => self.output(ExecEvent::Stdout(data)),
-            Some(ChannelMsg::ExtendedData { data, ext: STDERR }) => self.output(ExecEvent::Stderr(data)),
-            Some(ChannelMsg::ExitStatus { exit_status }) => self.state.exit(ExitStatus::Code(exit_status)),
-            Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
-                self.state.exit(ExitStatus::Signal(signals::from_ssh(&signal_name)))
+            Some(ChannelMsg::ExtendedData { data, ext: STDERR }) => {
+                self.output(ExecEvent::Stderr(data))
             }
+            Some(ChannelMsg::ExitStatus { exit_status }) => {
+                self.state.exit(ExitStatus::Code(exit_status))
+            }
+            Some(ChannelMsg::ExitSignal { signal_name, .. }) => self
+                .state
+                .exit(ExitStatus::Signal(signals::from_ssh(&signal_name))),
             Some(ChannelMsg::Eof) => self.state.eof = true,
             Some(ChannelMsg::Failure) => self.state.refused = true,
             Some(ChannelMsg::Close) => (self.state.closed, self.state.over) = (true, true),
@@ -263,7 +288,11 @@ impl<S: Sink> Actor<S> {
             return self.send(reach.signal(signal), patience).await;
         }
         let write = std::sync::Arc::clone(&self.channel.write);
-        self.send(async move { Ok(write.signal(signals::to_ssh(&signal)).await?) }, URGENT).await
+        self.send(
+            async move { Ok(write.signal(signals::to_ssh(&signal)).await?) },
+            URGENT,
+        )
+        .await
     }
 
     /// Sends something although the reader may be slow: russh sends nothing while it waits
@@ -309,17 +338,23 @@ impl<S: Sink> Actor<S> {
         let state = &self.state;
         match stop {
             Stop::TimedOut(after) => {
-                let cause = CommandCause::TimedOut { after: *after, killed };
-                Err(Error::Command { cause, source: None })
+                let cause = CommandCause::TimedOut {
+                    after: *after,
+                    killed,
+                };
+                Err(Error::Command {
+                    cause,
+                    source: None,
+                })
             }
             Stop::Silent => Err(lost("the server does not answer any more")),
             _ if state.refused && state.exit.is_none() => Err(exec_refused(&conn.server())),
             // Without an end of file, the last of the output may be missing.
             _ if state.exit.is_some() && (state.eof || state.closed) => Ok(state.exit.clone()),
             _ if state.closed && self.may_end_silently => Ok(None),
-            _ if state.closed => {
-                Err(lost("the server closed the channel without telling how the command ended"))
-            }
+            _ if state.closed => Err(lost(
+                "the server closed the channel without telling how the command ended",
+            )),
             _ => Err(lost(conn.facts.end().unwrap_or("the connection ended"))),
         }
     }
@@ -339,7 +374,9 @@ async fn close(mut channel: OpenChannel, mut state: State) {
                 }
             }
         };
-        state.closed = tokio::time::timeout(CLOSE_BY_SERVER, by_server).await.unwrap_or(false);
+        state.closed = tokio::time::timeout(CLOSE_BY_SERVER, by_server)
+            .await
+            .unwrap_or(false);
     }
     channel.finish(state.closed).await;
 }
@@ -359,5 +396,8 @@ async fn until(at: Option<Instant>) {
 }
 
 fn lost(why: &str) -> Error {
-    Error::Command { cause: CommandCause::Lost, source: Some(BoxError::from(why.to_owned())) }
+    Error::Command {
+        cause: CommandCause::Lost,
+        source: Some(BoxError::from(why.to_owned())),
+    }
 }

@@ -23,7 +23,14 @@ impl Handshake {
     /// With what the input waits on.
     pub(super) fn new() -> (Self, Arc<Semaphore>) {
         let came = Arc::new(Semaphore::new(0));
-        (Self { left: WORDS, in_line: false, came: Arc::clone(&came) }, came)
+        (
+            Self {
+                left: WORDS,
+                in_line: false,
+                came: Arc::clone(&came),
+            },
+            came,
+        )
     }
 
     /// Whether output is passed on as it is from now on.

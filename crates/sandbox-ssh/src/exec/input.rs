@@ -49,13 +49,17 @@ pub(super) async fn send(
     if let Some(prelude) = prelude {
         let mut left = prelude.into_bytes();
         while !left.is_empty() {
-            write.data_bytes(left.split_to(left.len().min(PIECE))).await?;
+            write
+                .data_bytes(left.split_to(left.len().min(PIECE)))
+                .await?;
         }
     }
     if let Some(words) = words {
         word(words).await;
     }
-    let Some(mut stdin) = stdin else { return end.send(write).await };
+    let Some(mut stdin) = stdin else {
+        return end.send(write).await;
+    };
     loop {
         let mut piece = BytesMut::with_capacity(PIECE);
         if stdin.read_buf(&mut piece).await? == 0 {

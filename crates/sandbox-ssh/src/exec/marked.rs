@@ -60,7 +60,14 @@ impl Mark {
     }
 
     fn request(&self, signal: &Signal) -> ExecRequest {
-        ExecRequest::argv(["/bin/sh", "-c", SCRIPT, "sh", signal.name(), &self.pattern()])
+        ExecRequest::argv([
+            "/bin/sh",
+            "-c",
+            SCRIPT,
+            "sh",
+            signal.name(),
+            &self.pattern(),
+        ])
     }
 }
 
@@ -74,7 +81,11 @@ pub(super) struct Reach {
 
 impl Reach {
     pub(super) fn new(mark: Mark, pool: &SlotPool, limits: Limits) -> Self {
-        Self { mark, pool: pool.clone(), limits }
+        Self {
+            mark,
+            pool: pool.clone(),
+            limits,
+        }
     }
 
     /// Signals the command's process group.
@@ -85,8 +96,12 @@ impl Reach {
     ) -> Pin<Box<dyn Future<Output = std::result::Result<(), BoxError>> + Send>> {
         Box::pin(async move {
             let run = Run::internal(self.mark.request(&signal))?;
-            let limits = Limits { checkout: PATIENCE.min(self.limits.checkout), ..self.limits };
-            let output = tokio::time::timeout(PATIENCE, collect(&self.pool, run, CAP, limits)).await??;
+            let limits = Limits {
+                checkout: PATIENCE.min(self.limits.checkout),
+                ..self.limits
+            };
+            let output =
+                tokio::time::timeout(PATIENCE, collect(&self.pool, run, CAP, limits)).await??;
             output.check()?;
             Ok(())
         })
@@ -102,7 +117,10 @@ mod tests {
     /// A session of its own, as sshd makes it.
     fn session(mark: &Mark, command: &str) -> Child {
         let line = String::from_utf8(mark.before(command.as_bytes())).unwrap();
-        let child = Command::new("setsid").args(["sh", "-c", &line]).spawn().unwrap();
+        let child = Command::new("setsid")
+            .args(["sh", "-c", &line])
+            .spawn()
+            .unwrap();
         let stat = format!("/proc/{}/cmdline", child.id());
         while !std::fs::read(&stat).unwrap().starts_with(b"sleep") {
             std::thread::sleep(Duration::from_millis(5));
@@ -129,12 +147,17 @@ mod tests {
             let mut daemon = session(&mark, "exec sleep 60");
             assert!(signal(&shell, &mark, "USR1"), "{shell:?}");
             assert_eq!(first.wait().unwrap().signal(), Some(10), "{shell:?}");
-            assert!(daemon.try_wait().unwrap().is_none() && bystander.try_wait().unwrap().is_none());
+            assert!(
+                daemon.try_wait().unwrap().is_none() && bystander.try_wait().unwrap().is_none()
+            );
             for child in [&mut daemon, &mut bystander] {
                 child.kill().unwrap();
                 child.wait().unwrap();
             }
-            assert!(!signal(&shell, &mark, "KILL"), "{shell:?} says that nobody was there");
+            assert!(
+                !signal(&shell, &mark, "KILL"),
+                "{shell:?} says that nobody was there"
+            );
         }
     }
 }

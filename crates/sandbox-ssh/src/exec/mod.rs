@@ -48,7 +48,11 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn command(request: ExecRequest) -> Result<Self> {
         let timeout = request.timeout;
-        Ok(Self { start: Start::command(request)?, timeout, may_end_silently: false })
+        Ok(Self {
+            start: Start::command(request)?,
+            timeout,
+            may_end_silently: false,
+        })
     }
 
     /// For what the SDK asks for itself.
@@ -69,7 +73,12 @@ impl Run {
 /// Runs something to its end and collects what it writes, at most `cap` bytes of each stream.
 /// Dropping the future ends it. The output is taken as it comes even while the future is not
 /// polled, for others share the connection.
-pub(crate) async fn collect(pool: &SlotPool, run: Run, cap: usize, limits: Limits) -> Result<Output> {
+pub(crate) async fn collect(
+    pool: &SlotPool,
+    run: Run,
+    cap: usize,
+    limits: Limits,
+) -> Result<Output> {
     let (sink, output) = Collect::new(cap);
     let span = span(pool, "output");
     let pool = pool.clone();
@@ -86,12 +95,29 @@ pub(crate) async fn collect(pool: &SlotPool, run: Run, cap: usize, limits: Limit
         }
     };
     tokio::spawn(work.instrument(span));
-    output.await.unwrap_or_else(|_dropped| Err(Error::Command { cause: CommandCause::Lost, source: None }))
+    output.await.unwrap_or_else(|_dropped| {
+        Err(Error::Command {
+            cause: CommandCause::Lost,
+            source: None,
+        })
+    })
 }
 
 /// Starts something whose output is read at the caller's pace.
-pub(crate) async fn stream(pool: &SlotPool, run: Run, stdin: bool, limits: Limits) -> Result<Process> {
-    let (process, ProcessDriver { events, stdin, control }) = Process::channel(stdin);
+pub(crate) async fn stream(
+    pool: &SlotPool,
+    run: Run,
+    stdin: bool,
+    limits: Limits,
+) -> Result<Process> {
+    let (
+        process,
+        ProcessDriver {
+            events,
+            stdin,
+            control,
+        },
+    ) = Process::channel(stdin);
     let (started, result) = oneshot::channel();
     let span = span(pool, "stream");
     let pool = pool.clone();
@@ -102,7 +128,12 @@ pub(crate) async fn stream(pool: &SlotPool, run: Run, stdin: bool, limits: Limit
             Some(Ok((channel, inputs))) => {
                 // Nobody waits any more: the actor will find the process dropped as well.
                 drop(started.send(Ok(())));
-                let inputs = Inputs { stdin, control: Some(control), measured, ..inputs };
+                let inputs = Inputs {
+                    stdin,
+                    control: Some(control),
+                    measured,
+                    ..inputs
+                };
                 Actor::new(channel, run, inputs, sink, limits).run().await;
             }
             Some(Err(error)) => drop(started.send(not_begun(measured, error))),
@@ -113,7 +144,10 @@ pub(crate) async fn stream(pool: &SlotPool, run: Run, stdin: bool, limits: Limit
     match result.await {
         Ok(Ok(())) => Ok(process),
         Ok(Err(error)) => Err(error),
-        Err(_dropped) => Err(Error::Command { cause: CommandCause::Lost, source: None }),
+        Err(_dropped) => Err(Error::Command {
+            cause: CommandCause::Lost,
+            source: None,
+        }),
     }
 }
 
@@ -151,7 +185,14 @@ async fn begin(
         let mut channel = channel::open(pool, &Opening::Session, limits.channel, deadline).await?;
         let Begun { prelude, mark } = start.send(&mut channel, limits.channel).await?;
         let reach = mark.map(|mark| Reach::new(mark, pool, limits));
-        Ok((channel, Inputs { prelude, reach, ..Inputs::default() }))
+        Ok((
+            channel,
+            Inputs {
+                prelude,
+                reach,
+                ..Inputs::default()
+            },
+        ))
     };
     tokio::select! {
         biased;

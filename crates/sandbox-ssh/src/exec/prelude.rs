@@ -38,7 +38,9 @@ pub(super) struct Prelude {
 pub(super) fn can_be_exported(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
     name.bytes().next().is_some_and(letter)
-        && name.bytes().all(|byte| letter(byte) || byte.is_ascii_digit())
+        && name
+            .bytes()
+            .all(|byte| letter(byte) || byte.is_ascii_digit())
         && !READ_ONLY.contains(&name)
 }
 
@@ -46,7 +48,10 @@ impl Prelude {
     /// For variables whose names can be exported.
     pub(super) fn new(variables: &[(&str, &str)], in_terminal: bool) -> Self {
         // Never moved to another place while it grows: what stays behind is not wiped.
-        let longest = variables.iter().map(|(name, value)| name.len() + 4 * value.len() + 16).sum();
+        let longest = variables
+            .iter()
+            .map(|(name, value)| name.len() + 4 * value.len() + 16)
+            .sum();
         let mut text = Zeroizing::new(Vec::with_capacity(longest));
         for (name, value) in variables {
             text.extend_from_slice(b"export ");
@@ -56,13 +61,21 @@ impl Prelude {
             text.push(b'\n');
         }
         let lines = text.iter().filter(|byte| **byte == b'\n').count();
-        Self { text, lines, in_terminal }
+        Self {
+            text,
+            lines,
+            in_terminal,
+        }
     }
 
     /// The command line that reads this first.
     pub(super) fn before(&self, line: &[u8]) -> Vec<u8> {
         let mut whole = b"exec /bin/sh -c ".to_vec();
-        whole.extend(quote(if self.in_terminal { SCRIPT_IN_TERMINAL } else { SCRIPT }));
+        whole.extend(quote(if self.in_terminal {
+            SCRIPT_IN_TERMINAL
+        } else {
+            SCRIPT
+        }));
         whole.extend(format!(" sh {} ", self.lines).bytes());
         whole.extend(quote(line));
         whole
@@ -88,7 +101,12 @@ pub(super) mod tests {
     use std::process::{Command, Stdio};
 
     /// Runs a line with these variables in that shell, and gives it the input.
-    fn run(shell: &[&str], line: &str, variables: &[(&str, &str)], input: &[u8]) -> (Option<i32>, Vec<u8>) {
+    fn run(
+        shell: &[&str],
+        line: &str,
+        variables: &[(&str, &str)],
+        input: &[u8],
+    ) -> (Option<i32>, Vec<u8>) {
         let prelude = Prelude::new(variables, false);
         let whole = prelude.before(line.as_bytes());
         // As the line has it, but for the shell.
@@ -110,10 +128,22 @@ pub(super) mod tests {
     }
 
     pub(in super::super) fn shells() -> Vec<Vec<&'static str>> {
-        let all = [vec!["dash"], vec!["bash", "--posix"], vec!["busybox", "sh"], vec!["mksh"], vec!["zsh"]];
-        let here: Vec<_> =
-            all.into_iter().filter(|shell| sandbox_testkit::peers::find(shell[0]).is_some()).collect();
-        if here.is_empty() { vec![vec!["sh"]] } else { here }
+        let all = [
+            vec!["dash"],
+            vec!["bash", "--posix"],
+            vec!["busybox", "sh"],
+            vec!["mksh"],
+            vec!["zsh"],
+        ];
+        let here: Vec<_> = all
+            .into_iter()
+            .filter(|shell| sandbox_testkit::peers::find(shell[0]).is_some())
+            .collect();
+        if here.is_empty() {
+            vec![vec!["sh"]]
+        } else {
+            here
+        }
     }
 
     #[test]
@@ -133,11 +163,27 @@ pub(super) mod tests {
     fn without_the_whole_of_it_nothing_is_run() {
         for shell in shells() {
             let prelude = Prelude::new(&[("ONE", "1\n2\n3")], false);
-            let arguments = prelude.before(b"echo ran").strip_prefix(b"exec /bin/sh").unwrap().to_vec();
-            let line = [b"printf 'export ONE=' | ", shell.join(" ").as_bytes(), &arguments].concat();
-            let output =
-                Command::new("sh").arg("-c").arg(std::ffi::OsString::from_vec(line)).output().unwrap();
-            assert_eq!((output.status.code(), output.stdout), (Some(126), vec![]), "{shell:?}");
+            let arguments = prelude
+                .before(b"echo ran")
+                .strip_prefix(b"exec /bin/sh")
+                .unwrap()
+                .to_vec();
+            let line = [
+                b"printf 'export ONE=' | ",
+                shell.join(" ").as_bytes(),
+                &arguments,
+            ]
+            .concat();
+            let output = Command::new("sh")
+                .arg("-c")
+                .arg(std::ffi::OsString::from_vec(line))
+                .output()
+                .unwrap();
+            assert_eq!(
+                (output.status.code(), output.stdout),
+                (Some(126), vec![]),
+                "{shell:?}"
+            );
         }
     }
 
@@ -146,7 +192,9 @@ pub(super) mod tests {
         for name in ["A", "_", "a_1Z"] {
             assert!(can_be_exported(name), "{name}");
         }
-        for name in ["", "1A", "A-B", "A.B", "A B", "A;id", "\u{c4}", "UID", "A\n"] {
+        for name in [
+            "", "1A", "A-B", "A.B", "A B", "A;id", "\u{c4}", "UID", "A\n",
+        ] {
             assert!(!can_be_exported(name), "{name:?}");
         }
     }

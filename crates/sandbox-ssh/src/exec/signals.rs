@@ -39,7 +39,8 @@ pub(super) fn from_ssh(sig: &Sig) -> Signal {
         Sig::USR1 => "USR1",
         Sig::Custom(name) => name,
     };
-    name.parse().unwrap_or_else(|_| Signal::Other("UNKNOWN".to_owned()))
+    name.parse()
+        .unwrap_or_else(|_| Signal::Other("UNKNOWN".to_owned()))
 }
 
 #[cfg(test)]

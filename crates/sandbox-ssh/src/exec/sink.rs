@@ -44,7 +44,13 @@ pub(super) struct Collect {
 impl Collect {
     pub(super) fn new(cap: usize) -> (Self, oneshot::Receiver<Result<Output>>) {
         let (done, output) = oneshot::channel();
-        (Self { output: OutputCollector::new(cap), done }, output)
+        (
+            Self {
+                output: OutputCollector::new(cap),
+                done,
+            },
+            output,
+        )
     }
 }
 
@@ -86,7 +92,11 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(events: mpsc::Sender<Result<ExecEvent>>) -> Self {
-        Self { events, queue: VecDeque::new(), bytes: 0 }
+        Self {
+            events,
+            queue: VecDeque::new(),
+            bytes: 0,
+        }
     }
 }
 
@@ -118,7 +128,9 @@ impl Sink for Stream {
             self.events.closed().await;
             return Step::Abandoned;
         }
-        let Ok(permit) = self.events.reserve().await else { return Step::Abandoned };
+        let Ok(permit) = self.events.reserve().await else {
+            return Step::Abandoned;
+        };
         if let Some(event) = self.queue.pop_front() {
             self.bytes -= size(&event);
             permit.send(Ok(event));

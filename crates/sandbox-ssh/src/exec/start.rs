@@ -41,12 +41,24 @@ impl Start {
     pub(crate) fn command(request: ExecRequest) -> Result<Self> {
         let line = request.command_line()?;
         let (env, pty) = (request.env, request.pty);
-        Ok(Self { what: What::Command(line), env, control: Vec::new(), pty, internal: false })
+        Ok(Self {
+            what: What::Command(line),
+            env,
+            control: Vec::new(),
+            pty,
+            internal: false,
+        })
     }
 
     /// A subsystem of our server.
     pub(crate) fn subsystem(name: &'static str, control: Vec<(&'static str, String)>) -> Self {
-        Self { what: What::Subsystem(name), env: Env::default(), control, pty: None, internal: true }
+        Self {
+            what: What::Subsystem(name),
+            env: Env::default(),
+            control,
+            pty: None,
+            internal: true,
+        }
     }
 
     /// As a job that outlives its channel.
@@ -71,13 +83,21 @@ impl Start {
     }
 
     /// Sends it. Nothing runs yet when this fails.
-    pub(super) async fn send(&self, channel: &mut OpenChannel, patience: Duration) -> Result<Begun> {
+    pub(super) async fn send(
+        &self,
+        channel: &mut OpenChannel,
+        patience: Duration,
+    ) -> Result<Begun> {
         let ours = channel.conn().is_ours();
         if !ours && (!self.control.is_empty() || matches!(self.what, What::Subsystem(_))) {
             return Err(self.not_ours(&channel.conn().server()));
         }
         let conn = Arc::clone(channel.conn());
-        let mark = if !self.internal && conn.ignores_signals() { Some(Mark::new()?) } else { None };
+        let mark = if !self.internal && conn.ignores_signals() {
+            Some(Mark::new()?)
+        } else {
+            None
+        };
         let work = async {
             for (name, value) in &self.control {
                 sent(channel, channel.write.set_env(false, *name, value).await)?;
@@ -96,7 +116,13 @@ impl Start {
             let prelude = self.prelude(&refused, &channel.conn().server())?;
             if let Some(Pty { term, size }) = &self.pty {
                 let (columns, rows) = (u32::from(size.columns), u32::from(size.rows));
-                sent(channel, channel.write.request_pty(true, term, columns, rows, 0, 0, &[]).await)?;
+                sent(
+                    channel,
+                    channel
+                        .write
+                        .request_pty(true, term, columns, rows, 0, 0, &[])
+                        .await,
+                )?;
                 if !accepted(channel).await? {
                     return Err(pty_refused(&channel.conn().server()));
                 }
@@ -134,8 +160,15 @@ impl Start {
         if refused.is_empty() {
             return Ok(None);
         }
-        match refused.iter().find(|(name, _)| !prelude::can_be_exported(name)) {
-            Some((name, _)) => Err(env_refused(name, server, "which its shell cannot set either")),
+        match refused
+            .iter()
+            .find(|(name, _)| !prelude::can_be_exported(name))
+        {
+            Some((name, _)) => Err(env_refused(
+                name,
+                server,
+                "which its shell cannot set either",
+            )),
             None => Ok(Some(Prelude::new(refused, self.pty.is_some()))),
         }
     }
@@ -195,7 +228,10 @@ pub(super) fn exec_refused(server: &str) -> Error {
     let message = format!(
         "the server ({server}) refused the request; it may be set up for something else, such as files only"
     );
-    Error::Command { cause: CommandCause::NotStarted { message }, source: None }
+    Error::Command {
+        cause: CommandCause::NotStarted { message },
+        source: None,
+    }
 }
 
 fn env_refused(name: &str, server: &str, why: &str) -> Error {

@@ -20,9 +20,16 @@ pub(crate) async fn append(hub: &Hub, path: &str, mut from: Reader) -> Result<u6
     check_path(path, UPLOAD)?;
     let sftp = hub.session().await?;
     let fail = |error| sftp.failed(UPLOAD, path, error);
-    let file = handle::open(&sftp, Target::End(path.to_owned())).await.map_err(fail)?;
+    let file = handle::open(&sftp, Target::End(path.to_owned()))
+        .await
+        .map_err(fail)?;
     // The offset is for servers that know no appending; the others pay no attention to it.
-    let mut offset = sftp.call(sftp.wire.fstat(file.id())).await.map_err(fail)?.size.unwrap_or(0);
+    let mut offset = sftp
+        .call(sftp.wire.fstat(file.id()))
+        .await
+        .map_err(fail)?
+        .size
+        .unwrap_or(0);
     let (id, mut added) = (file.id().to_owned(), 0);
     let mut writes = VecDeque::new();
     loop {

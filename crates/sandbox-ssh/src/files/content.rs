@@ -27,10 +27,17 @@ impl Wire {
         head(&mut request, READ, wait.id, handle, offset, 4)?;
         request.put_u32(length);
         let mut answer = self.ask(wait, request.freeze()).await?;
-        if let Answer { kind: DATA, body, .. } = &mut answer {
+        if let Answer {
+            kind: DATA, body, ..
+        } = &mut answer
+        {
             let said = body.take_u32().ok_or(SftpError::UnexpectedPacket)?;
             let fits = said as usize == body.len() && said <= length;
-            return if fits { Ok(answer.body) } else { Err(SftpError::UnexpectedPacket) };
+            return if fits {
+                Ok(answer.body)
+            } else {
+                Err(SftpError::UnexpectedPacket)
+            };
         }
         match answer.packet()? {
             Packet::Status(end) if end.status_code == StatusCode::Eof => Ok(Parts::default()),
@@ -44,14 +51,28 @@ impl Wire {
         let wait = self.wait()?;
         let length = u32::try_from(piece.len()).map_err(|_| SftpError::UnexpectedPacket)?;
         let mut before = BytesMut::with_capacity(HEAD + handle.len());
-        head(&mut before, WRITE, wait.id, handle, offset, length.saturating_add(4))?;
+        head(
+            &mut before,
+            WRITE,
+            wait.id,
+            handle,
+            offset,
+            length.saturating_add(4),
+        )?;
         before.put_u32(length);
         done(self.ask(wait, piece.after(&before)).await?.packet()?)
     }
 }
 
 /// All of a request up to what follows the offset, which has `rest` bytes.
-fn head(to: &mut BytesMut, kind: u8, id: u32, handle: &str, offset: u64, rest: u32) -> SftpResult<()> {
+fn head(
+    to: &mut BytesMut,
+    kind: u8,
+    id: u32,
+    handle: &str,
+    offset: u64,
+    rest: u32,
+) -> SftpResult<()> {
     let handle_length = u32::try_from(handle.len()).map_err(|_| SftpError::UnexpectedPacket)?;
     to.put_u32(1 + 4 + 4 + handle_length + 8 + rest);
     to.put_u8(kind);

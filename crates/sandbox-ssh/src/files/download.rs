@@ -28,29 +28,51 @@ pub(crate) async fn download(hub: &Hub, request: DownloadRequest, mut to: Writer
     check_path(&request.path, DOWNLOAD)?;
     let sftp = hub.session().await?;
     let fail = |error| sftp.failed(DOWNLOAD, &request.path, error);
-    let file = handle::open(&sftp, Target::File(request.path.clone())).await.map_err(fail)?;
+    let file = handle::open(&sftp, Target::File(request.path.clone()))
+        .await
+        .map_err(fail)?;
     // One more than is wanted, so that the end of a small file is seen with its content.
     let most = u64::from(sftp.read_len);
     let start = request.offset;
-    let first = request.max_size.map_or(most, |max| max.saturating_sub(start).saturating_add(1).min(most));
-    let asking = async { tokio::join!(sftp.wire.fstat(file.id()), read(&sftp, file.id(), start, first)) };
+    let first = request.max_size.map_or(most, |max| {
+        max.saturating_sub(start).saturating_add(1).min(most)
+    });
+    let asking = async {
+        tokio::join!(
+            sftp.wire.fstat(file.id()),
+            read(&sftp, file.id(), start, first)
+        )
+    };
     let (before, piece) = sftp.call(async { Ok(asking.await) }).await.map_err(fail)?;
     let before = before.map_err(fail)?;
     if kind(&before) == FileKind::Directory {
-        return Err(fault(DOWNLOAD, &request.path, TransferReason::Other, "it is a directory"));
+        return Err(fault(
+            DOWNLOAD,
+            &request.path,
+            TransferReason::Other,
+            "it is a directory",
+        ));
     }
     let size = before.size.unwrap_or(0);
     check_size(&request, size)?;
     let piece = piece.map_err(fail)?;
     let got = start + piece.len() as u64;
     if size > 0 && (got > size || piece.is_empty() && start < size) || size < start {
-        return Err(changed(&request, size.max(start), if size < start { size } else { got }));
+        return Err(changed(
+            &request,
+            size.max(start),
+            if size < start { size } else { got },
+        ));
     }
     check_size(&request, got)?;
     write(&mut to, piece, &request).await?;
     let end = if size == 0 {
         // Files of /proc have no size, yet have content.
-        if got == 0 { 0 } else { until_end(&sftp, &file, &request, got, &mut to).await? }
+        if got == 0 {
+            0
+        } else {
+            until_end(&sftp, &file, &request, got, &mut to).await?
+        }
     } else if got == size && got - start < first {
         size
     } else {
@@ -58,13 +80,19 @@ pub(crate) async fn download(hub: &Hub, request: DownloadRequest, mut to: Writer
         let stripes = Stripes::new(hub, Arc::clone(&sftp), file, target);
         // Apart, so that what is kept for a small file is small.
         let file = Box::pin(whole(stripes, &request, got..size, &mut to)).await?;
-        let after = sftp.call(sftp.wire.fstat(file.id())).await.map_err(fail)?.size;
+        let after = sftp
+            .call(sftp.wire.fstat(file.id()))
+            .await
+            .map_err(fail)?
+            .size;
         if after.is_some_and(|after| after != size) {
             return Err(changed(&request, size, after.unwrap_or(0)));
         }
         size
     };
-    to.flush().await.map_err(|error| failed_here(DOWNLOAD, &request.path, "writing", error))?;
+    to.flush()
+        .await
+        .map_err(|error| failed_here(DOWNLOAD, &request.path, "writing", error))?;
     Ok(end - start)
 }
 
@@ -105,7 +133,10 @@ async fn whole(
         write(to, piece, request).await?;
         read += expected;
     }
-    stripes.narrow().await.map_err(|(sftp, error)| sftp.failed(DOWNLOAD, &request.path, error))
+    stripes
+        .narrow()
+        .await
+        .map_err(|(sftp, error)| sftp.failed(DOWNLOAD, &request.path, error))
 }
 
 /// Reads a range, asking again for what is missing; shorter at the end of the file.
@@ -124,12 +155,16 @@ async fn range(sftp: &Sftp, file: &str, offset: u64, length: u64) -> SftpResult<
 
 /// Reads up to `length` bytes; none at the end of the file.
 async fn read(sftp: &Sftp, file: &str, offset: u64, length: u64) -> SftpResult<Parts> {
-    sftp.wire.read(file, offset, u32::try_from(length).unwrap_or(sftp.read_len)).await
+    sftp.wire
+        .read(file, offset, u32::try_from(length).unwrap_or(sftp.read_len))
+        .await
 }
 
 async fn write(to: &mut Writer, piece: Parts, request: &DownloadRequest) -> Result<()> {
     for part in piece {
-        to.write_all(&part).await.map_err(|error| failed_here(DOWNLOAD, &request.path, "writing", error))?;
+        to.write_all(&part)
+            .await
+            .map_err(|error| failed_here(DOWNLOAD, &request.path, "writing", error))?;
     }
     Ok(())
 }
@@ -161,7 +196,12 @@ fn check_size(request: &DownloadRequest, size: u64) -> Result<()> {
     match request.max_size {
         Some(max) if size > max => {
             let message = format!("it has {size} bytes or more, and at most {max} are wanted");
-            Err(fault(DOWNLOAD, &request.path, TransferReason::TooLarge, message))
+            Err(fault(
+                DOWNLOAD,
+                &request.path,
+                TransferReason::TooLarge,
+                message,
+            ))
         }
         _ => Ok(()),
     }
@@ -169,5 +209,10 @@ fn check_size(request: &DownloadRequest, size: u64) -> Result<()> {
 
 fn changed(request: &DownloadRequest, expected: u64, found: u64) -> sandbox_core::Error {
     let message = format!("it had {expected} bytes and then {found}: it changed while it was read");
-    fault(DOWNLOAD, &request.path, TransferReason::SizeChanged, message)
+    fault(
+        DOWNLOAD,
+        &request.path,
+        TransferReason::SizeChanged,
+        message,
+    )
 }

@@ -12,13 +12,18 @@ use crate::text::escaped;
 pub(super) fn failed(direction: Direction, path: &str, error: SftpError) -> Error {
     let (reason, message) = match &error {
         SftpError::Status(status) => explain(status),
-        SftpError::Timeout => (TransferReason::Lost, "the server did not answer in time".to_owned()),
-        SftpError::UnexpectedPacket => {
-            (TransferReason::Other, "the server's answer makes no sense".to_owned())
-        }
-        SftpError::Limited(what) => {
-            (TransferReason::Other, format!("a limit of the server is reached: {}", escaped(what)))
-        }
+        SftpError::Timeout => (
+            TransferReason::Lost,
+            "the server did not answer in time".to_owned(),
+        ),
+        SftpError::UnexpectedPacket => (
+            TransferReason::Other,
+            "the server's answer makes no sense".to_owned(),
+        ),
+        SftpError::Limited(what) => (
+            TransferReason::Other,
+            format!("a limit of the server is reached: {}", escaped(what)),
+        ),
         SftpError::IO(_) | SftpError::UnexpectedBehavior(_) => {
             (TransferReason::Lost, "the connection was lost".to_owned())
         }
@@ -36,7 +41,12 @@ pub(super) fn cause(error: SftpError) -> Option<BoxError> {
 }
 
 /// A failure on this side.
-pub(super) fn failed_here(direction: Direction, path: &str, doing: &str, error: io::Error) -> Error {
+pub(super) fn failed_here(
+    direction: Direction,
+    path: &str,
+    doing: &str,
+    error: io::Error,
+) -> Error {
     let reason = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => TransferReason::NoSpace,
         io::ErrorKind::NotFound => TransferReason::NotFound,
@@ -44,7 +54,13 @@ pub(super) fn failed_here(direction: Direction, path: &str, doing: &str, error: 
         _ => TransferReason::Other,
     };
     let message = format!("{doing} on this side failed");
-    Error::transfer(direction, escaped(path), reason, message, Some(error.into()))
+    Error::transfer(
+        direction,
+        escaped(path),
+        reason,
+        message,
+        Some(error.into()),
+    )
 }
 
 /// A failure that is not the server's message.
@@ -97,9 +113,18 @@ mod tests {
             }
         };
         assert_eq!(of(StatusCode::NoSuchFile, "x").0, TransferReason::NotFound);
-        assert_eq!(of(StatusCode::PermissionDenied, "x").0, TransferReason::PermissionDenied);
-        assert_eq!(of(StatusCode::Failure, "No space left on device").0, TransferReason::NoSpace);
-        assert_eq!(of(StatusCode::Failure, "File exists").0, TransferReason::AlreadyExists);
+        assert_eq!(
+            of(StatusCode::PermissionDenied, "x").0,
+            TransferReason::PermissionDenied
+        );
+        assert_eq!(
+            of(StatusCode::Failure, "No space left on device").0,
+            TransferReason::NoSpace
+        );
+        assert_eq!(
+            of(StatusCode::Failure, "File exists").0,
+            TransferReason::AlreadyExists
+        );
         let (reason, message) = of(StatusCode::Failure, &"\x1b]0;x\x07".repeat(1000));
         assert_eq!(reason, TransferReason::Other);
         assert!(!message.contains('\x1b') && message.len() < 4000);

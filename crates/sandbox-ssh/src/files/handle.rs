@@ -34,27 +34,47 @@ pub(super) struct Handle {
 /// Opens, in a task of its own: should nobody want it any more, it is closed again.
 pub(super) async fn open(sftp: &Arc<Sftp>, target: Target) -> SftpResult<Handle> {
     let gone = |_| SftpError::UnexpectedBehavior("the session has ended".into());
-    let permit = Arc::clone(&sftp.handles).acquire_owned().await.map_err(gone)?;
+    let permit = Arc::clone(&sftp.handles)
+        .acquire_owned()
+        .await
+        .map_err(gone)?;
     let sftp = Arc::clone(sftp);
     let (done, result) = oneshot::channel();
     tokio::spawn(async move {
         let open = |path, flags, mode| {
-            let attributes = FileAttributes { permissions: mode, ..FileAttributes::empty() };
+            let attributes = FileAttributes {
+                permissions: mode,
+                ..FileAttributes::empty()
+            };
             sftp.wire.open(path, flags, attributes)
         };
         let write = OpenFlags::WRITE;
         let opened = match &target {
             Target::File(path) => sftp.timed(open(path, OpenFlags::READ, None)).await,
             Target::Temporary(path, _) => {
-                sftp.timed(open(path, write | OpenFlags::CREATE | OpenFlags::EXCLUDE, Some(0o600))).await
+                sftp.timed(open(
+                    path,
+                    write | OpenFlags::CREATE | OpenFlags::EXCLUDE,
+                    Some(0o600),
+                ))
+                .await
             }
             Target::Writable(path) => sftp.timed(open(path, write, None)).await,
             Target::End(path) => {
-                sftp.timed(open(path, write | OpenFlags::CREATE | OpenFlags::APPEND, Some(0o644))).await
+                sftp.timed(open(
+                    path,
+                    write | OpenFlags::CREATE | OpenFlags::APPEND,
+                    Some(0o644),
+                ))
+                .await
             }
             Target::Directory(path) => sftp.call(sftp.wire.opendir(path)).await,
         };
-        let handle = opened.map(|id| Handle { sftp: Arc::clone(&sftp), id, _permit: permit });
+        let handle = opened.map(|id| Handle {
+            sftp: Arc::clone(&sftp),
+            id,
+            _permit: permit,
+        });
         if let Err(Ok(handle)) = done.send(handle) {
             drop(handle);
             if let Target::Temporary(path, false) = target {
@@ -62,7 +82,9 @@ pub(super) async fn open(sftp: &Arc<Sftp>, target: Target) -> SftpResult<Handle>
             }
         }
     });
-    result.await.unwrap_or_else(|_ended| Err(SftpError::UnexpectedBehavior("the runtime ended".into())))
+    result
+        .await
+        .unwrap_or_else(|_ended| Err(SftpError::UnexpectedBehavior("the runtime ended".into())))
 }
 
 /// Removes a temporary file, as far as that is possible.

@@ -19,10 +19,18 @@ const SCRIPT_FROM_START: &str = r#"head -c "$3" -- "$1" | sha256sum"#;
 const HEAD: &[u8] = b"\0\0\0\x0acheck-file\0\0\0\x06sha256";
 
 /// By the extension `check-file-name`; `None` by a server that does not have it.
-pub(crate) async fn told_hash(hub: &Hub, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>> {
+pub(crate) async fn told_hash(
+    hub: &Hub,
+    path: &str,
+    range: Range<u64>,
+) -> Result<Option<[u8; 32]>> {
     check_path(path, Direction::Inside)?;
     if range.is_empty() {
-        return Err(Error::invalid("range", format!("{range:?}"), "name a range with at least one byte"));
+        return Err(Error::invalid(
+            "range",
+            format!("{range:?}"),
+            "name a range with at least one byte",
+        ));
     }
     let sftp = hub.session().await?;
     if !sftp.check_file {
@@ -33,16 +41,37 @@ pub(crate) async fn told_hash(hub: &Hub, path: &str, range: Range<u64>) -> Resul
     data.extend_from_slice(&range.start.to_be_bytes());
     data.extend_from_slice(&(range.end - range.start).to_be_bytes());
     data.extend_from_slice(&0_u32.to_be_bytes());
-    let told = sftp.call(sftp.wire.extended("check-file-name", data)).await.map_err(fail)?;
-    let hash = told.strip_prefix(HEAD).and_then(|hash| hash.try_into().ok());
-    hash.map(Some).ok_or_else(|| fail(SftpError::UnexpectedPacket))
+    let told = sftp
+        .call(sftp.wire.extended("check-file-name", data))
+        .await
+        .map_err(fail)?;
+    let hash = told
+        .strip_prefix(HEAD)
+        .and_then(|hash| hash.try_into().ok());
+    hash.map(Some)
+        .ok_or_else(|| fail(SftpError::UnexpectedPacket))
 }
 
 /// The same by a command.
 pub(crate) fn hash_command(path: &str, range: Range<u64>) -> ExecRequest {
-    let script = if range.start == 0 { SCRIPT_FROM_START } else { SCRIPT };
-    let (from, length) = (range.start.saturating_add(1), range.end.saturating_sub(range.start));
-    ExecRequest::argv(["sh", "-c", script, "sh", path, &from.to_string(), &length.to_string()])
+    let script = if range.start == 0 {
+        SCRIPT_FROM_START
+    } else {
+        SCRIPT
+    };
+    let (from, length) = (
+        range.start.saturating_add(1),
+        range.end.saturating_sub(range.start),
+    );
+    ExecRequest::argv([
+        "sh",
+        "-c",
+        script,
+        "sh",
+        path,
+        &from.to_string(),
+        &length.to_string(),
+    ])
 }
 
 /// Reads what the command wrote; `None` when it is not that.
@@ -52,7 +81,11 @@ pub(crate) fn read_hash(output: &Output) -> Option<[u8; 32]> {
     if !output.status.success() || !output.stderr.is_empty() || hex.len() != 64 {
         return None;
     }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
     let mut hash = [0; 32];
     for (byte, pair) in hash.iter_mut().zip(hex.chunks_exact(2)) {
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
@@ -68,7 +101,11 @@ mod tests {
     #[test]
     fn only_a_hash_is_taken_for_one() {
         let output = |stdout: &str, stderr: &str, code| {
-            read_hash(&Output::new(ExitStatus::Code(code), stdout.to_owned(), stderr.to_owned()))
+            read_hash(&Output::new(
+                ExitStatus::Code(code),
+                stdout.to_owned(),
+                stderr.to_owned(),
+            ))
         };
         let hex = "0123456789abcdef".repeat(4);
         let hash = output(&format!("{hex}  -\n"), "", 0).unwrap();

@@ -67,16 +67,33 @@ async fn serve(mut stream: DuplexStream, mut answer: impl FnMut(u8, u64) -> Opti
 }
 
 fn string(bytes: &[u8]) -> Vec<u8> {
-    [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
+    [
+        &u32::try_from(bytes.len()).unwrap().to_be_bytes()[..],
+        bytes,
+    ]
+    .concat()
 }
 
 fn status(code: u32, message: &str) -> Reply {
-    (STATUS, [&code.to_be_bytes()[..], &string(message.as_bytes()), &string(b"")].concat())
+    (
+        STATUS,
+        [
+            &code.to_be_bytes()[..],
+            &string(message.as_bytes()),
+            &string(b""),
+        ]
+        .concat(),
+    )
 }
 
 /// Attributes of a regular file of this size.
 fn file(size: u64) -> Vec<u8> {
-    [&5_u32.to_be_bytes()[..], &size.to_be_bytes(), &0o100_644_u32.to_be_bytes()].concat()
+    [
+        &5_u32.to_be_bytes()[..],
+        &size.to_be_bytes(),
+        &0o100_644_u32.to_be_bytes(),
+    ]
+    .concat()
 }
 
 fn names(names: &[&[u8]]) -> Reply {
@@ -109,7 +126,10 @@ async fn hub(answer: impl FnMut(u8, u64) -> Option<Reply> + Send + 'static) -> H
     patient(Duration::from_secs(1), answer).await
 }
 
-async fn patient(patience: Duration, answer: impl FnMut(u8, u64) -> Option<Reply> + Send + 'static) -> Hub {
+async fn patient(
+    patience: Duration,
+    answer: impl FnMut(u8, u64) -> Option<Reply> + Send + 'static,
+) -> Hub {
     let (near, far) = tokio::io::duplex(1 << 20);
     tokio::spawn(serve(far, answer));
     let sftp = begin(near, patience).await.unwrap();
@@ -123,8 +143,12 @@ async fn patient(patience: Duration, answer: impl FnMut(u8, u64) -> Option<Reply
         // Nothing listens there.
         endpoint: Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))),
     };
-    let dialer =
-        Dialer::new(Arc::new(TcpConnector), Arc::new(access), &SshOptions::default(), Purpose::Files);
+    let dialer = Dialer::new(
+        Arc::new(TcpConnector),
+        Arc::new(access),
+        &SshOptions::default(),
+        Purpose::Files,
+    );
     let one = Bounds {
         channels_per_connection: 1,
         connections: 1,
@@ -132,7 +156,11 @@ async fn patient(patience: Duration, answer: impl FnMut(u8, u64) -> Option<Reply
         handshakes: 1,
         open_ahead_from: None,
     };
-    let limits = HubLimits { checkout: patience, channel: patience, request: patience };
+    let limits = HubLimits {
+        checkout: patience,
+        channel: patience,
+        request: patience,
+    };
     Hub::over(SlotPool::new(dialer, one, None).unwrap(), limits, sftp)
 }
 
@@ -151,23 +179,44 @@ async fn fetch(hub: &Hub, max_size: Option<u64>) -> Result<u64> {
 
 #[tokio::test]
 async fn names_that_lead_astray_are_refused() {
-    for bad in [&b""[..], b"../../etc/passwd", b"/etc/passwd", b"a/b", b"a\0b", b"\xff\xfe"] {
+    for bad in [
+        &b""[..],
+        b"../../etc/passwd",
+        b"/etc/passwd",
+        b"a/b",
+        b"a\0b",
+        b"\xff\xfe",
+    ] {
         let name = bad.to_vec();
-        let hub = hub(move |kind, _| (kind == READDIR).then(|| names(&[b"good", b".", b"..", &name]))).await;
-        assert_eq!(reason(Files(&hub).list("d").await.unwrap_err()), TransferReason::BadName, "{bad:?}");
+        let hub =
+            hub(move |kind, _| (kind == READDIR).then(|| names(&[b"good", b".", b"..", &name])))
+                .await;
+        assert_eq!(
+            reason(Files(&hub).list("d").await.unwrap_err()),
+            TransferReason::BadName,
+            "{bad:?}"
+        );
     }
     let hub = hub(|kind, _| (kind == REALPATH).then(|| names(&[b"/a\xff"]))).await;
-    assert_eq!(reason(Files(&hub).canonicalize(".").await.unwrap_err()), TransferReason::BadName);
+    assert_eq!(
+        reason(Files(&hub).canonicalize(".").await.unwrap_err()),
+        TransferReason::BadName
+    );
 }
 
 #[tokio::test]
 async fn an_endless_listing_ends() {
-    let many: Vec<Vec<u8>> = (0..4000).map(|n: u32| format!("entry-{n:025}").into_bytes()).collect();
+    let many: Vec<Vec<u8>> = (0..4000)
+        .map(|n: u32| format!("entry-{n:025}").into_bytes())
+        .collect();
     let hub = hub(move |kind, _| {
         (kind == READDIR).then(|| names(&many.iter().map(Vec::as_slice).collect::<Vec<_>>()))
     })
     .await;
-    assert_eq!(reason(Files(&hub).list("d").await.unwrap_err()), TransferReason::TooLarge);
+    assert_eq!(
+        reason(Files(&hub).list("d").await.unwrap_err()),
+        TransferReason::TooLarge
+    );
 }
 
 #[tokio::test]
@@ -186,17 +235,28 @@ async fn a_file_is_neither_shorter_nor_longer_than_it_says() {
         })
     };
     // It ends early: an empty answer is the end of the file.
-    assert_eq!(reason(fetch(&of(10, b"").await, None).await.unwrap_err()), TransferReason::SizeChanged);
+    assert_eq!(
+        reason(fetch(&of(10, b"").await, None).await.unwrap_err()),
+        TransferReason::SizeChanged
+    );
     // More than was asked for.
     fetch(&of(3, b"12345").await, None).await.unwrap_err();
     // A size that nobody has, which nothing must be reserved for.
     assert_eq!(
-        reason(fetch(&of(u64::MAX, b"x").await, Some(1 << 20)).await.unwrap_err()),
+        reason(
+            fetch(&of(u64::MAX, b"x").await, Some(1 << 20))
+                .await
+                .unwrap_err()
+        ),
         TransferReason::TooLarge
     );
     // No size and no end.
     assert_eq!(
-        reason(fetch(&of(0, b"xxxx").await, Some(1 << 10)).await.unwrap_err()),
+        reason(
+            fetch(&of(0, b"xxxx").await, Some(1 << 10))
+                .await
+                .unwrap_err()
+        ),
         TransferReason::TooLarge
     );
     assert_eq!(fetch(&of(4, b"1234").await, None).await.unwrap(), 4);
@@ -215,13 +275,18 @@ async fn a_file_that_grows_while_it_is_read_is_told() {
         _ => None,
     })
     .await;
-    assert_eq!(reason(fetch(&hub, None).await.unwrap_err()), TransferReason::SizeChanged);
+    assert_eq!(
+        reason(fetch(&hub, None).await.unwrap_err()),
+        TransferReason::SizeChanged
+    );
 }
 
 #[tokio::test]
 async fn an_upload_that_the_server_did_not_keep_is_told() {
     let hub = hub(|kind, _| (kind == FSTAT).then(|| (ATTRS, file(2)))).await;
-    let error = upload(&hub, UploadRequest::new("f"), Box::new(&b"1234"[..])).await.unwrap_err();
+    let error = upload(&hub, UploadRequest::new("f"), Box::new(&b"1234"[..]))
+        .await
+        .unwrap_err();
     assert_eq!(reason(error), TransferReason::SizeChanged);
 }
 
@@ -229,7 +294,11 @@ async fn an_upload_that_the_server_did_not_keep_is_told() {
 async fn a_server_that_answers_nothing_is_given_up() {
     let (near, _far) = tokio::io::duplex(1 << 10);
     let begin = begin(near, Duration::from_secs(1));
-    assert!(tokio::time::timeout(Duration::from_millis(50), begin).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), begin)
+            .await
+            .is_err()
+    );
     // It answers the first requests, and then no more.
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let hub = hub(move |kind, _| {
@@ -240,16 +309,23 @@ async fn a_server_that_answers_nothing_is_given_up() {
     })
     .await;
     let reading = tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(fetch(&hub, None))
     });
-    assert_eq!(reason(reading.await.unwrap().unwrap_err()), TransferReason::Lost);
+    assert_eq!(
+        reason(reading.await.unwrap().unwrap_err()),
+        TransferReason::Lost
+    );
     drop(stop);
 }
 
 #[tokio::test]
 async fn messages_are_made_harmless() {
-    let hub = hub(|kind, _| (kind == OPEN).then(|| status(4, "\x1b]0;owned\x07 No space left"))).await;
+    let hub =
+        hub(|kind, _| (kind == OPEN).then(|| status(4, "\x1b]0;owned\x07 No space left"))).await;
     let error = fetch(&hub, None).await.unwrap_err();
     assert!(!error.to_string().contains('\x1b'), "{error}");
     assert_eq!(reason(error), TransferReason::NoSpace);

@@ -55,14 +55,22 @@ impl Hub {
         let remains = TaskTracker::new();
         // It takes tasks all the same; only so can it be waited for.
         remains.close();
-        Self(Arc::new(Inner { pool, places: Default::default(), limits, remains }))
+        Self(Arc::new(Inner {
+            pool,
+            places: Default::default(),
+            limits,
+            remains,
+        }))
     }
 
     /// A hub with a session that is there already.
     #[cfg(test)]
     pub(super) fn over(pool: SlotPool, limits: HubLimits, sftp: Sftp) -> Self {
         let hub = Self::new(pool, limits);
-        *hub.0.places[0].current() = Some(Used { sftp: Arc::new(sftp), at: Instant::now() });
+        *hub.0.places[0].current() = Some(Used {
+            sftp: Arc::new(sftp),
+            at: Instant::now(),
+        });
         hub
     }
 
@@ -86,7 +94,10 @@ impl Hub {
             return Ok(sftp);
         }
         let sftp = Arc::new(self.connect().await?);
-        *place.current() = Some(Used { sftp: Arc::clone(&sftp), at: Instant::now() });
+        *place.current() = Some(Used {
+            sftp: Arc::clone(&sftp),
+            at: Instant::now(),
+        });
         Ok(sftp)
     }
 
@@ -105,7 +116,8 @@ impl Hub {
         for place in &self.0.places {
             let mut current = place.current();
             let old = current.take_if(|used| {
-                !used.sftp.is_usable() || Arc::strong_count(&used.sftp) == 1 && used.at.elapsed() > idle
+                !used.sftp.is_usable()
+                    || Arc::strong_count(&used.sftp) == 1 && used.at.elapsed() > idle
             });
             drop(current);
             drop(old);
@@ -122,8 +134,13 @@ impl Hub {
 
     async fn connect(&self) -> Result<Sftp> {
         let deadline = Deadline::after(self.0.limits.checkout);
-        let mut channel =
-            channel::open(&self.0.pool, &Opening::Session, self.0.limits.channel, deadline).await?;
+        let mut channel = channel::open(
+            &self.0.pool,
+            &Opening::Session,
+            self.0.limits.channel,
+            deadline,
+        )
+        .await?;
         let life = channel.conn().life().clone();
         let server = channel.conn().server();
         let begun = tokio::time::timeout(self.0.limits.channel, begin(&mut channel)).await;
@@ -134,11 +151,16 @@ impl Hub {
         let outgoing = Outgoing::new(Arc::clone(&channel.write), life.clone());
         let incoming = ChannelIo::new(channel).noting(&progress);
         let begin = Sftp::begin(incoming, outgoing, progress, self.0.limits.request);
-        match tokio::time::timeout(self.0.limits.channel, begin).await.map_err(|_elapsed| silent())? {
+        match tokio::time::timeout(self.0.limits.channel, begin)
+            .await
+            .map_err(|_elapsed| silent())?
+        {
             Ok(sftp) => Ok(sftp),
-            Err(source) if life.is_dead() => {
-                Err(Error::connection(ConnectionStage::Channel, "the connection was lost", cause(source)))
-            }
+            Err(source) if life.is_dead() => Err(Error::connection(
+                ConnectionStage::Channel,
+                "the connection was lost",
+                cause(source),
+            )),
             // The server promised, and its helper program does not run.
             Err(_) => Err(no_sftp(&server)),
         }
@@ -160,21 +182,39 @@ impl Place {
 
 /// Starts the subsystem; whether the server has it.
 async fn begin(channel: &mut OpenChannel) -> Result<bool> {
-    channel.write.request_subsystem(true, "sftp").await.map_err(|source| {
-        Error::connection(ConnectionStage::Channel, "the connection was lost", Some(source.into()))
-    })?;
+    channel
+        .write
+        .request_subsystem(true, "sftp")
+        .await
+        .map_err(|source| {
+            Error::connection(
+                ConnectionStage::Channel,
+                "the connection was lost",
+                Some(source.into()),
+            )
+        })?;
     loop {
         match channel.read.wait().await {
             Some(ChannelMsg::Success) => return Ok(true),
             Some(ChannelMsg::Failure | ChannelMsg::Close) => return Ok(false),
             Some(_) => {}
-            None => return Err(Error::connection(ConnectionStage::Channel, "the connection was lost", None)),
+            None => {
+                return Err(Error::connection(
+                    ConnectionStage::Channel,
+                    "the connection was lost",
+                    None,
+                ));
+            }
         }
     }
 }
 
 fn silent() -> Error {
-    Error::connection(ConnectionStage::Channel, "the server did not answer the request for SFTP", None)
+    Error::connection(
+        ConnectionStage::Channel,
+        "the server did not answer the request for SFTP",
+        None,
+    )
 }
 
 fn no_sftp(server: &str) -> Error {
@@ -187,6 +227,8 @@ fn no_sftp(server: &str) -> Error {
 
 impl std::fmt::Debug for Hub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hub").field("pool", &self.0.pool).finish_non_exhaustive()
+        f.debug_struct("Hub")
+            .field("pool", &self.0.pool)
+            .finish_non_exhaustive()
     }
 }

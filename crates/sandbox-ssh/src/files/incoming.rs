@@ -37,7 +37,12 @@ enum At {
 
 impl<C: Chunks> Incoming<C> {
     pub(super) fn new(chunks: C, waiting: Arc<Waiting>) -> Self {
-        Self { chunks, head: [0; HEAD], at: At::Head(0), waiting }
+        Self {
+            chunks,
+            head: [0; HEAD],
+            at: At::Head(0),
+            waiting,
+        }
     }
 
     /// Hands out answers until the server ends, or sends what is no answer; then no more will come.
@@ -59,7 +64,11 @@ impl<C: Chunks> Incoming<C> {
                     *have += taken;
                     if *have == wanted {
                         let begun = begin(&self.head)?;
-                        self.at = if wanted == HEAD { begun } else { At::Head(LENGTH) };
+                        self.at = if wanted == HEAD {
+                            begun
+                        } else {
+                            At::Head(LENGTH)
+                        };
                     }
                 }
                 At::Body(left, answer) => {
@@ -80,15 +89,23 @@ impl<C: Chunks> Incoming<C> {
 
 /// The beginning of an answer, and how much of it is to come.
 fn begin(head: &[u8; HEAD]) -> io::Result<At> {
-    let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let number =
+        |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let length = number(0);
     // A type and an id are the least; what is longer would not be taken by anybody.
     match length.checked_sub(5) {
         Some(left) if length <= MAX_PACKET => {
-            let answer = Answer { kind: head[4], number: number(5), body: Parts::default() };
+            let answer = Answer {
+                kind: head[4],
+                number: number(5),
+                body: Parts::default(),
+            };
             Ok(At::Body(left as usize, answer))
         }
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, format!("a packet of {length} bytes"))),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a packet of {length} bytes"),
+        )),
     }
 }
 
@@ -127,7 +144,10 @@ mod tests {
     }
 
     /// What has come, and then nothing more.
-    fn run(wire: &Wire, chunks: impl Iterator<Item = Bytes>) -> impl Future<Output = io::Result<()>> {
+    fn run(
+        wire: &Wire,
+        chunks: impl Iterator<Item = Bytes>,
+    ) -> impl Future<Output = io::Result<()>> {
         Incoming::new(Cut(chunks.collect()), wire.waiting()).run()
     }
 
@@ -136,7 +156,11 @@ mod tests {
     async fn answers_are_told_apart_wherever_they_are_cut() {
         let id = |id: u32| id.to_be_bytes();
         let content: Vec<u8> = (0..5000_u32).map(|n| (n % 251) as u8).collect();
-        let version = packet(&[&[VERSION], &3_u32.to_be_bytes(), &[0, 0, 0, 1, b'x', 0, 0, 0, 0]]);
+        let version = packet(&[
+            &[VERSION],
+            &3_u32.to_be_bytes(),
+            &[0, 0, 0, 1, b'x', 0, 0, 0, 0],
+        ]);
         let unknown = packet(&[&[103], &id(900), &[1; 30]]);
         let data = packet(&[&[103], &id(1), &5000_u32.to_be_bytes(), &content]);
         let done = packet(&[&[101], &id(2), &[0; 4], &[0; 4], &[0; 4]]);
@@ -152,7 +176,13 @@ mod tests {
                 run(&wire, all.chunks(size).map(Bytes::copy_from_slice))
             );
             assert!(version.unwrap().extensions.contains_key("x"));
-            assert!(read.unwrap().into_iter().flatten().eq(content.iter().copied()), "cut by {size}");
+            assert!(
+                read.unwrap()
+                    .into_iter()
+                    .flatten()
+                    .eq(content.iter().copied()),
+                "cut by {size}"
+            );
             written.unwrap();
             ran.unwrap();
         }

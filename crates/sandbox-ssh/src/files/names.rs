@@ -11,7 +11,13 @@ use crate::text::escaped;
 /// Refuses a path that cannot be sent.
 pub(super) fn check_path(path: &str, direction: Direction) -> Result<()> {
     match path_fault(path) {
-        Some(why) => Err(Error::transfer(direction, escaped(path), TransferReason::BadName, why, None)),
+        Some(why) => Err(Error::transfer(
+            direction,
+            escaped(path),
+            TransferReason::BadName,
+            why,
+            None,
+        )),
         None => Ok(()),
     }
 }
@@ -42,7 +48,13 @@ pub(super) fn check_entry(directory: &str, name: &str) -> Result<()> {
         return Ok(());
     };
     let message = format!("{why}: {}", escaped(name));
-    Err(Error::transfer(Direction::Inside, escaped(directory), TransferReason::BadName, message, None))
+    Err(Error::transfer(
+        Direction::Inside,
+        escaped(directory),
+        TransferReason::BadName,
+        message,
+        None,
+    ))
 }
 
 /// Refuses a path that the server gave and that cannot be used as it is.
@@ -55,12 +67,19 @@ pub(super) fn check_answer(path: &str, answer: &str) -> Result<()> {
         return Ok(());
     };
     let message = format!("{why}: {}", escaped(answer));
-    Err(Error::transfer(Direction::Inside, escaped(path), TransferReason::BadName, message, None))
+    Err(Error::transfer(
+        Direction::Inside,
+        escaped(path),
+        TransferReason::BadName,
+        message,
+        None,
+    ))
 }
 
 /// The directory and the last component; the directory ends with a slash, or is empty.
 pub(super) fn split(path: &str) -> (&str, &str) {
-    path.rfind('/').map_or(("", path), |slash| path.split_at(slash + 1))
+    path.rfind('/')
+        .map_or(("", path), |slash| path.split_at(slash + 1))
 }
 
 #[cfg(test)]

@@ -38,13 +38,18 @@ impl Files<'_> {
         } else {
             sftp.call(sftp.wire.lstat(path)).await
         };
-        Ok(info(path, &attributes.map_err(|error| sftp.failed(INSIDE, path, error))?))
+        Ok(info(
+            path,
+            &attributes.map_err(|error| sftp.failed(INSIDE, path, error))?,
+        ))
     }
 
     pub(crate) async fn list(&self, path: &str) -> Result<Vec<FileInfo>> {
         let sftp = self.at(path).await?;
         let fail = |error| sftp.failed(INSIDE, path, error);
-        let directory = handle::open(&sftp, Target::Directory(path.to_owned())).await.map_err(fail)?;
+        let directory = handle::open(&sftp, Target::Directory(path.to_owned()))
+            .await
+            .map_err(fail)?;
         let (mut entries, mut bytes) = (Vec::new(), 0);
         // Two at once: most directories are told in one answer, and the next is their end.
         let mut answers = VecDeque::new();
@@ -56,7 +61,9 @@ impl Files<'_> {
             }
             let batch = match answers.pop_front() {
                 Some(Ok(batch)) => batch,
-                Some(Err(SftpError::Status(status))) if status.status_code == StatusCode::Eof => break,
+                Some(Err(SftpError::Status(status))) if status.status_code == StatusCode::Eof => {
+                    break;
+                }
                 Some(Err(error)) => return Err(fail(error)),
                 None => continue,
             };
@@ -71,8 +78,9 @@ impl Files<'_> {
             for file in batch {
                 bytes += file.filename.len();
                 if entries.len() >= ENTRIES || bytes > NAME_BYTES {
-                    let message =
-                        format!("it has more than {ENTRIES} entries; list it with a command instead");
+                    let message = format!(
+                        "it has more than {ENTRIES} entries; list it with a command instead"
+                    );
                     return Err(fault(INSIDE, path, TransferReason::TooLarge, message));
                 }
                 if file.filename == "." || file.filename == ".." {
@@ -97,10 +105,19 @@ impl Files<'_> {
         let made = join_all(ancestors(path).map(|dir| sftp.call(sftp.wire.mkdir(dir)))).await;
         match sftp.call(sftp.wire.stat(path)).await {
             Ok(found) if kind(&found) == FileKind::Directory => Ok(()),
-            Ok(_) => Err(fault(INSIDE, path, TransferReason::AlreadyExists, "it exists and is no directory")),
+            Ok(_) => Err(fault(
+                INSIDE,
+                path,
+                TransferReason::AlreadyExists,
+                "it exists and is no directory",
+            )),
             Err(missing) => {
                 // The last failure says why; an earlier one may only be that it is there.
-                let why = made.into_iter().rev().find_map(|result| result.err()).unwrap_or(missing);
+                let why = made
+                    .into_iter()
+                    .rev()
+                    .find_map(|result| result.err())
+                    .unwrap_or(missing);
                 Err(sftp.failed(INSIDE, path, why))
             }
         }
@@ -109,23 +126,34 @@ impl Files<'_> {
     pub(crate) async fn rename(&self, from: &str, to: &str) -> Result<()> {
         check_path(to, INSIDE)?;
         let sftp = self.at(from).await?;
-        replace(&sftp, from, to).await.map_err(|error| sftp.failed(INSIDE, from, error))
+        replace(&sftp, from, to)
+            .await
+            .map_err(|error| sftp.failed(INSIDE, from, error))
     }
 
     pub(crate) async fn remove_file(&self, path: &str) -> Result<()> {
         let sftp = self.at(path).await?;
-        sftp.call(sftp.wire.remove(path)).await.map_err(|error| sftp.failed(INSIDE, path, error))
+        sftp.call(sftp.wire.remove(path))
+            .await
+            .map_err(|error| sftp.failed(INSIDE, path, error))
     }
 
     pub(crate) async fn remove_dir(&self, path: &str) -> Result<()> {
         let sftp = self.at(path).await?;
-        sftp.call(sftp.wire.rmdir(path)).await.map_err(|error| sftp.failed(INSIDE, path, error))
+        sftp.call(sftp.wire.rmdir(path))
+            .await
+            .map_err(|error| sftp.failed(INSIDE, path, error))
     }
 
     pub(crate) async fn set_mode(&self, path: &str, mode: u32) -> Result<()> {
         let sftp = self.at(path).await?;
-        let attributes = FileAttributes { permissions: Some(mode & 0o7777), ..FileAttributes::empty() };
-        sftp.call(sftp.wire.setstat(path, attributes)).await.map_err(|error| sftp.failed(INSIDE, path, error))
+        let attributes = FileAttributes {
+            permissions: Some(mode & 0o7777),
+            ..FileAttributes::empty()
+        };
+        sftp.call(sftp.wire.setstat(path, attributes))
+            .await
+            .map_err(|error| sftp.failed(INSIDE, path, error))
     }
 
     pub(crate) async fn symlink(&self, target: &str, path: &str) -> Result<()> {
@@ -139,15 +167,19 @@ impl Files<'_> {
 
     pub(crate) async fn read_link(&self, path: &str) -> Result<String> {
         let sftp = self.at(path).await?;
-        let name =
-            sftp.call(sftp.wire.readlink(path)).await.map_err(|error| sftp.failed(INSIDE, path, error))?;
+        let name = sftp
+            .call(sftp.wire.readlink(path))
+            .await
+            .map_err(|error| sftp.failed(INSIDE, path, error))?;
         only(path, name)
     }
 
     pub(crate) async fn canonicalize(&self, path: &str) -> Result<String> {
         let sftp = self.at(path).await?;
-        let name =
-            sftp.call(sftp.wire.realpath(path)).await.map_err(|error| sftp.failed(INSIDE, path, error))?;
+        let name = sftp
+            .call(sftp.wire.realpath(path))
+            .await
+            .map_err(|error| sftp.failed(INSIDE, path, error))?;
         only(path, name)
     }
 }
@@ -156,7 +188,12 @@ impl Files<'_> {
 /// can.
 pub(super) async fn replace(sftp: &Sftp, from: &str, to: &str) -> Result<(), SftpError> {
     if sftp.posix_rename {
-        return sftp.call(sftp.wire.extended_do("posix-rename@openssh.com", strings([from, to])?)).await;
+        return sftp
+            .call(
+                sftp.wire
+                    .extended_do("posix-rename@openssh.com", strings([from, to])?),
+            )
+            .await;
     }
     match sftp.call(sftp.wire.rename(from, to)).await {
         // By the draft it fails when the target exists.
@@ -169,7 +206,9 @@ pub(super) async fn replace(sftp: &Sftp, from: &str, to: &str) -> Result<(), Sft
 }
 
 async fn is_file(sftp: &Sftp, path: &str) -> bool {
-    sftp.call(sftp.wire.lstat(path)).await.is_ok_and(|found| kind(&found) != FileKind::Directory)
+    sftp.call(sftp.wire.lstat(path))
+        .await
+        .is_ok_and(|found| kind(&found) != FileKind::Directory)
 }
 
 /// Servers do not say that something failed because it exists.
@@ -179,23 +218,42 @@ async fn exists_or(sftp: &Sftp, path: &str, error: SftpError) -> Error {
             if status.status_code == StatusCode::Failure
                 && sftp.call(sftp.wire.lstat(path)).await.is_ok() =>
         {
-            fault(INSIDE, path, TransferReason::AlreadyExists, "it exists already")
+            fault(
+                INSIDE,
+                path,
+                TransferReason::AlreadyExists,
+                "it exists already",
+            )
         }
         error => sftp.failed(INSIDE, path, error),
     }
 }
 
 fn only(path: &str, files: Vec<russh_sftp::protocol::File>) -> Result<String> {
-    let [file] = <[_; 1]>::try_from(files)
-        .map_err(|_| fault(INSIDE, path, TransferReason::Other, "the server's answer makes no sense"))?;
+    let [file] = <[_; 1]>::try_from(files).map_err(|_| {
+        fault(
+            INSIDE,
+            path,
+            TransferReason::Other,
+            "the server's answer makes no sense",
+        )
+    })?;
     check_answer(path, &file.filename)?;
     Ok(file.filename)
 }
 
 fn info(name: &str, attributes: &FileAttributes) -> FileInfo {
-    let modified = attributes.mtime.map(|seconds| UNIX_EPOCH + Duration::from_secs(u64::from(seconds)));
+    let modified = attributes
+        .mtime
+        .map(|seconds| UNIX_EPOCH + Duration::from_secs(u64::from(seconds)));
     let mode = attributes.permissions.unwrap_or(0) & 0o7777;
-    FileInfo::new(name, kind(attributes), attributes.size.unwrap_or(0), mode, modified)
+    FileInfo::new(
+        name,
+        kind(attributes),
+        attributes.size.unwrap_or(0),
+        mode,
+        modified,
+    )
 }
 
 pub(super) fn kind(attributes: &FileAttributes) -> FileKind {
@@ -209,8 +267,13 @@ pub(super) fn kind(attributes: &FileAttributes) -> FileKind {
 
 /// A directory and those above it, the topmost first.
 fn ancestors(path: &str) -> impl Iterator<Item = &str> {
-    let ends = path.char_indices().filter(|(at, character)| *character == '/' && *at > 0).map(|(at, _)| at);
-    ends.chain([path.len()]).map(|end| &path[..end]).filter(|part| !part.ends_with('/'))
+    let ends = path
+        .char_indices()
+        .filter(|(at, character)| *character == '/' && *at > 0)
+        .map(|(at, _)| at);
+    ends.chain([path.len()])
+        .map(|end| &path[..end])
+        .filter(|part| !part.ends_with('/'))
 }
 
 #[cfg(test)]

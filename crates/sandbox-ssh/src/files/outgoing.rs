@@ -64,7 +64,11 @@ impl Outgoing {
         let stream = Arc::new(tokio::sync::Mutex::new(stream));
         Self::by(move |bytes: Bytes| {
             let stream = Arc::clone(&stream);
-            async move { tokio::io::AsyncWriteExt::write_all(&mut *stream.lock().await, &bytes).await.is_ok() }
+            async move {
+                tokio::io::AsyncWriteExt::write_all(&mut *stream.lock().await, &bytes)
+                    .await
+                    .is_ok()
+            }
         })
     }
 

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::extensions::{LimitsExtension, Statvfs, StatvfsExtension};
 use russh_sftp::protocol::{
-    Attrs, Close, Extended, FSetStat, File, FileAttributes, Fstat, Init, Lstat, MkDir, Open, OpenDir,
-    OpenFlags, Packet, ReadDir, ReadLink, RealPath, Remove, Rename, RmDir, SetStat, Stat, StatusCode,
-    Symlink, Version,
+    Attrs, Close, Extended, FSetStat, File, FileAttributes, Fstat, Init, Lstat, MkDir, Open,
+    OpenDir, OpenFlags, Packet, ReadDir, ReadLink, RealPath, Remove, Rename, RmDir, SetStat, Stat,
+    StatusCode, Symlink, Version,
 };
 
 use super::sftp::SftpResult;
@@ -28,88 +28,247 @@ impl Wire {
         pflags: OpenFlags,
         attrs: FileAttributes,
     ) -> SftpResult<String> {
-        handle(self.request(|id| Open { id, filename: path.into(), pflags, attrs }.into()).await?)
+        handle(
+            self.request(|id| {
+                Open {
+                    id,
+                    filename: path.into(),
+                    pflags,
+                    attrs,
+                }
+                .into()
+            })
+            .await?,
+        )
     }
 
     pub(super) async fn opendir(&self, path: &str) -> SftpResult<String> {
-        handle(self.request(|id| OpenDir { id, path: path.into() }.into()).await?)
+        handle(
+            self.request(|id| {
+                OpenDir {
+                    id,
+                    path: path.into(),
+                }
+                .into()
+            })
+            .await?,
+        )
     }
 
     pub(super) async fn close(&self, handle: &str) -> SftpResult<()> {
-        done(self.request(|id| Close { id, handle: handle.into() }.into()).await?)
+        done(
+            self.request(|id| {
+                Close {
+                    id,
+                    handle: handle.into(),
+                }
+                .into()
+            })
+            .await?,
+        )
     }
 
     pub(super) async fn readdir(&self, handle: &str) -> SftpResult<Vec<File>> {
-        names(self.request(|id| ReadDir { id, handle: handle.into() }.into()).await?)
+        names(
+            self.request(|id| {
+                ReadDir {
+                    id,
+                    handle: handle.into(),
+                }
+                .into()
+            })
+            .await?,
+        )
     }
 
     pub(super) async fn stat(&self, path: &str) -> SftpResult<FileAttributes> {
-        attributes(self.request(|id| Stat { id, path: path.into() }.into()).await?)
+        attributes(
+            self.request(|id| {
+                Stat {
+                    id,
+                    path: path.into(),
+                }
+                .into()
+            })
+            .await?,
+        )
     }
 
     pub(super) async fn lstat(&self, path: &str) -> SftpResult<FileAttributes> {
-        attributes(self.request(|id| Lstat { id, path: path.into() }.into()).await?)
+        attributes(
+            self.request(|id| {
+                Lstat {
+                    id,
+                    path: path.into(),
+                }
+                .into()
+            })
+            .await?,
+        )
     }
 
     pub(super) async fn fstat(&self, handle: &str) -> SftpResult<FileAttributes> {
-        attributes(self.request(|id| Fstat { id, handle: handle.into() }.into()).await?)
+        attributes(
+            self.request(|id| {
+                Fstat {
+                    id,
+                    handle: handle.into(),
+                }
+                .into()
+            })
+            .await?,
+        )
     }
 
     pub(super) async fn setstat(&self, path: &str, attrs: FileAttributes) -> SftpResult<()> {
-        done(self.request(|id| SetStat { id, path: path.into(), attrs }.into()).await?)
+        done(
+            self.request(|id| {
+                SetStat {
+                    id,
+                    path: path.into(),
+                    attrs,
+                }
+                .into()
+            })
+            .await?,
+        )
     }
 
     pub(super) async fn fsetstat(&self, handle: &str, attrs: FileAttributes) -> SftpResult<()> {
-        done(self.request(|id| FSetStat { id, handle: handle.into(), attrs }.into()).await?)
+        done(
+            self.request(|id| {
+                FSetStat {
+                    id,
+                    handle: handle.into(),
+                    attrs,
+                }
+                .into()
+            })
+            .await?,
+        )
     }
 
     pub(super) async fn mkdir(&self, path: &str) -> SftpResult<()> {
         let attrs = FileAttributes::empty();
-        done(self.request(|id| MkDir { id, path: path.into(), attrs }.into()).await?)
+        done(
+            self.request(|id| {
+                MkDir {
+                    id,
+                    path: path.into(),
+                    attrs,
+                }
+                .into()
+            })
+            .await?,
+        )
     }
 
     pub(super) async fn rmdir(&self, path: &str) -> SftpResult<()> {
-        done(self.request(|id| RmDir { id, path: path.into() }.into()).await?)
+        done(
+            self.request(|id| {
+                RmDir {
+                    id,
+                    path: path.into(),
+                }
+                .into()
+            })
+            .await?,
+        )
     }
 
     pub(super) async fn remove(&self, path: &str) -> SftpResult<()> {
-        done(self.request(|id| Remove { id, filename: path.into() }.into()).await?)
+        done(
+            self.request(|id| {
+                Remove {
+                    id,
+                    filename: path.into(),
+                }
+                .into()
+            })
+            .await?,
+        )
     }
 
     pub(super) async fn rename(&self, from: &str, to: &str) -> SftpResult<()> {
-        let rename = |id| Rename { id, oldpath: from.into(), newpath: to.into() }.into();
+        let rename = |id| {
+            Rename {
+                id,
+                oldpath: from.into(),
+                newpath: to.into(),
+            }
+            .into()
+        };
         done(self.request(rename).await?)
     }
 
     /// The draft has the link first. OpenSSH has the target first, and so has everybody who wants to
     /// work with it.
     pub(super) async fn symlink(&self, target: &str, path: &str) -> SftpResult<()> {
-        let symlink = |id| Symlink { id, linkpath: target.into(), targetpath: path.into() }.into();
+        let symlink = |id| {
+            Symlink {
+                id,
+                linkpath: target.into(),
+                targetpath: path.into(),
+            }
+            .into()
+        };
         done(self.request(symlink).await?)
     }
 
     pub(super) async fn readlink(&self, path: &str) -> SftpResult<Vec<File>> {
-        names(self.request(|id| ReadLink { id, path: path.into() }.into()).await?)
+        names(
+            self.request(|id| {
+                ReadLink {
+                    id,
+                    path: path.into(),
+                }
+                .into()
+            })
+            .await?,
+        )
     }
 
     pub(super) async fn realpath(&self, path: &str) -> SftpResult<Vec<File>> {
-        names(self.request(|id| RealPath { id, path: path.into() }.into()).await?)
+        names(
+            self.request(|id| {
+                RealPath {
+                    id,
+                    path: path.into(),
+                }
+                .into()
+            })
+            .await?,
+        )
     }
 
     /// `statvfs@openssh.com`.
     pub(super) async fn statvfs(&self, path: &str) -> SftpResult<Statvfs> {
         let asked: Vec<u8> = StatvfsExtension { path: path.into() }.try_into()?;
-        Ok(russh_sftp::de::from_bytes(&mut self.extended("statvfs@openssh.com", asked).await?)?)
+        Ok(russh_sftp::de::from_bytes(
+            &mut self.extended("statvfs@openssh.com", asked).await?,
+        )?)
     }
 
     /// `limits@openssh.com`.
     pub(super) async fn limits(&self) -> SftpResult<LimitsExtension> {
-        Ok(russh_sftp::de::from_bytes(&mut self.extended("limits@openssh.com", Vec::new()).await?)?)
+        Ok(russh_sftp::de::from_bytes(
+            &mut self.extended("limits@openssh.com", Vec::new()).await?,
+        )?)
     }
 
     /// A request of an extension that is answered with data.
     pub(super) async fn extended(&self, name: &str, data: Vec<u8>) -> SftpResult<Bytes> {
-        match self.request(|id| Extended { id, request: name.into(), data }.into()).await? {
+        match self
+            .request(|id| {
+                Extended {
+                    id,
+                    request: name.into(),
+                    data,
+                }
+                .into()
+            })
+            .await?
+        {
             Packet::ExtendedReply(reply) => Ok(reply.data.into()),
             other => Err(refused(other)),
         }
@@ -117,7 +276,17 @@ impl Wire {
 
     /// A request of an extension that is answered with a status.
     pub(super) async fn extended_do(&self, name: &str, data: Vec<u8>) -> SftpResult<()> {
-        done(self.request(|id| Extended { id, request: name.into(), data }.into()).await?)
+        done(
+            self.request(|id| {
+                Extended {
+                    id,
+                    request: name.into(),
+                    data,
+                }
+                .into()
+            })
+            .await?,
+        )
     }
 
     async fn request(&self, packet: impl FnOnce(u32) -> Packet) -> SftpResult<Packet> {
@@ -131,8 +300,8 @@ impl Wire {
 pub(super) fn strings(texts: [&str; 2]) -> SftpResult<Vec<u8>> {
     let mut data = Vec::with_capacity(texts.iter().map(|text| 4 + text.len()).sum());
     for text in texts {
-        let length =
-            u32::try_from(text.len()).map_err(|_| SftpError::Limited("the path is too long".into()))?;
+        let length = u32::try_from(text.len())
+            .map_err(|_| SftpError::Limited("the path is too long".into()))?;
         data.extend_from_slice(&length.to_be_bytes());
         data.extend_from_slice(text.as_bytes());
     }

@@ -68,7 +68,10 @@ impl Sftp {
         let sent = outgoing.sent();
         let wire = Wire::new(outgoing);
         let ended = CancellationToken::new();
-        let (incoming, end) = (Incoming::new(incoming, wire.waiting()), ended.clone().drop_guard());
+        let (incoming, end) = (
+            Incoming::new(incoming, wire.waiting()),
+            ended.clone().drop_guard(),
+        );
         tokio::spawn(async move {
             let _end = end;
             tokio::select! {
@@ -103,7 +106,10 @@ impl Sftp {
     }
 
     /// Waits for an answer, as long as any come.
-    pub(super) async fn call<T>(&self, request: impl Future<Output = SftpResult<T>>) -> SftpResult<T> {
+    pub(super) async fn call<T>(
+        &self,
+        request: impl Future<Output = SftpResult<T>>,
+    ) -> SftpResult<T> {
         let begun = Instant::now();
         let limit = || begun.max(self.progress.last()) + self.patience;
         tokio::pin!(request);
@@ -119,7 +125,10 @@ impl Sftp {
     }
 
     /// Waits for an answer that is work of moments, and takes its time for a round trip's.
-    pub(super) async fn timed<T>(&self, request: impl Future<Output = SftpResult<T>>) -> SftpResult<T> {
+    pub(super) async fn timed<T>(
+        &self,
+        request: impl Future<Output = SftpResult<T>>,
+    ) -> SftpResult<T> {
         let begun = Instant::now();
         let answer = self.call(request).await;
         let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -177,7 +186,10 @@ impl Drop for Transfer {
 
 impl Progress {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { epoch: Instant::now(), last_ms: AtomicU64::new(0) })
+        Arc::new(Self {
+            epoch: Instant::now(),
+            last_ms: AtomicU64::new(0),
+        })
     }
 
     /// Something came.

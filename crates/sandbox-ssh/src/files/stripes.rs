@@ -45,7 +45,12 @@ struct Carrier {
 
 impl Carrier {
     fn new(sftp: Arc<Sftp>, file: Handle) -> Self {
-        Self { _transfer: sftp.transfer(), sftp, file, in_flight: 0 }
+        Self {
+            _transfer: sftp.transfer(),
+            sftp,
+            file,
+            in_flight: 0,
+        }
     }
 }
 
@@ -53,7 +58,13 @@ impl<'a> Stripes<'a> {
     /// The file, open on one connection.
     pub(super) fn new(hub: &'a Hub, sftp: Arc<Sftp>, file: Handle, target: Target) -> Self {
         let carriers = vec![Carrier::new(sftp, file)];
-        Self { hub, carriers, target, opening: FuturesUnordered::new(), asked: 1 }
+        Self {
+            hub,
+            carriers,
+            target,
+            opening: FuturesUnordered::new(),
+            asked: 1,
+        }
     }
 
     /// Begins to open it on more connections, as many as so many bytes are worth. The transfer
@@ -61,24 +72,36 @@ impl<'a> Stripes<'a> {
     pub(super) fn widen(&mut self, bytes: u64) {
         let by_size = usize::try_from(bytes / WORTH).unwrap_or(SESSIONS);
         let distance = self.carriers[0].sftp.round_trip().as_micros() / ROUND_TRIP.as_micros();
-        let wanted = by_size.min(usize::try_from(distance).unwrap_or(SESSIONS)).min(SESSIONS);
+        let wanted = by_size
+            .min(usize::try_from(distance).unwrap_or(SESSIONS))
+            .min(SESSIONS);
         while self.asked < wanted {
-            self.opening.push(open(self.hub, self.asked, self.target.clone()).boxed());
+            self.opening
+                .push(open(self.hub, self.asked, self.target.clone()).boxed());
             self.asked += 1;
         }
         // Takes those that are open by now, and lets the others make progress.
         while let Some(Some(opened)) = self.opening.next().now_or_never() {
             if let Some((sftp, file)) = opened {
                 self.carriers.push(Carrier::new(sftp, file));
-                tracing::debug!(connections = self.carriers.len(), "a large file has one more connection");
+                tracing::debug!(
+                    connections = self.carriers.len(),
+                    "a large file has one more connection"
+                );
             }
         }
     }
 
     /// The one with the least to do, if it may have more than it has.
-    pub(super) fn free(&mut self, limit: impl Fn(&Sftp) -> usize) -> Option<(usize, Arc<Sftp>, String)> {
-        let (at, carrier) =
-            self.carriers.iter_mut().enumerate().min_by_key(|(_, carrier)| carrier.in_flight)?;
+    pub(super) fn free(
+        &mut self,
+        limit: impl Fn(&Sftp) -> usize,
+    ) -> Option<(usize, Arc<Sftp>, String)> {
+        let (at, carrier) = self
+            .carriers
+            .iter_mut()
+            .enumerate()
+            .min_by_key(|(_, carrier)| carrier.in_flight)?;
         if carrier.in_flight >= limit(&carrier.sftp) {
             return None;
         }

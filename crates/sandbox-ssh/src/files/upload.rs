@@ -36,7 +36,12 @@ pub(crate) async fn upload(hub: &Hub, request: UploadRequest, from: Reader) -> R
     let (directory, name) = split(&request.path);
     if name.is_empty() || name == "." || name == ".." {
         let message = "this is a directory: name the file to write";
-        return Err(fault(UPLOAD, &request.path, TransferReason::BadName, message));
+        return Err(fault(
+            UPLOAD,
+            &request.path,
+            TransferReason::BadName,
+            message,
+        ));
     }
     let sftp = hub.session().await?;
     let temporary = Temporary::new(hub, &sftp, &request, directory, name)?;
@@ -66,13 +71,23 @@ impl Temporary {
     ) -> Result<Self> {
         let (hub, sftp) = (hub.clone(), Arc::clone(sftp));
         if request.resume_at.is_some() {
-            return Ok(Self { hub, sftp, path: request.partial_path(), remove: false });
+            return Ok(Self {
+                hub,
+                sftp,
+                path: request.partial_path(),
+                remove: false,
+            });
         }
         // Names may have 255 bytes.
         let stem: String = name.chars().take(40).collect();
         let random = Uid::generate()?;
         let path = format!("{directory}.{stem}.sandbox-{random}");
-        Ok(Self { hub, sftp, path, remove: true })
+        Ok(Self {
+            hub,
+            sftp,
+            path,
+            remove: true,
+        })
     }
 
     fn keep(mut self) {
@@ -85,7 +100,11 @@ impl Drop for Temporary {
         if !self.remove {
             return;
         }
-        let (hub, sftp, path) = (self.hub.clone(), Arc::clone(&self.sftp), std::mem::take(&mut self.path));
+        let (hub, sftp, path) = (
+            self.hub.clone(),
+            Arc::clone(&self.sftp),
+            std::mem::take(&mut self.path),
+        );
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             self.hub.undo(&runtime, async move {
                 handle::remove(&sftp, path.clone()).await;
@@ -116,15 +135,24 @@ async fn write(
         _ => Target::Writable(temporary.to_owned()),
     };
     // What is to be continued is sent in small pieces, for what came of one that is not whole is lost.
-    let most = if request.resume_at.is_some() { RESUMABLE.min(sftp.write_len) } else { sftp.write_len };
+    let most = if request.resume_at.is_some() {
+        RESUMABLE.min(sftp.write_len)
+    } else {
+        sftp.write_len
+    };
     let opening = handle::open(sftp, target);
     let (file, first) = tokio::join!(opening, read_piece(&mut from, most, request.size));
     let file = file.map_err(fail)?;
     let first = first.map_err(|error| failed_here(UPLOAD, &request.path, "reading", error))?;
     if start > 0 {
         // What may lie beyond was not looked at.
-        let cut = FileAttributes { size: Some(start), ..FileAttributes::empty() };
-        sftp.call(sftp.wire.fsetstat(file.id(), cut)).await.map_err(fail)?;
+        let cut = FileAttributes {
+            size: Some(start),
+            ..FileAttributes::empty()
+        };
+        sftp.call(sftp.wire.fsetstat(file.id(), cut))
+            .await
+            .map_err(fail)?;
     }
     if first.len() < most {
         // This is all of it, and no request needs the answer to another.
@@ -135,15 +163,26 @@ async fn write(
             Err(error) => Err(no_space_or(sftp, temporary, request, error).await),
         };
     }
-    let stripes = Stripes::new(hub, Arc::clone(sftp), file, Target::Writable(temporary.to_owned()));
+    let stripes = Stripes::new(
+        hub,
+        Arc::clone(sftp),
+        file,
+        Target::Writable(temporary.to_owned()),
+    );
     // Apart, so that what is kept for a small file is small.
     let (written, file) = match Box::pin(copy(stripes, first, from, request)).await {
         Ok(copied) => copied,
         Err(Failure::Here(error)) => return Err(error),
-        Err(Failure::There(sftp, error)) => return Err(no_space_or(&sftp, temporary, request, error).await),
+        Err(Failure::There(sftp, error)) => {
+            return Err(no_space_or(&sftp, temporary, request, error).await);
+        }
     };
     announced(request, written)?;
-    kept(request, written, finish(sftp, file, request, None).await.map_err(fail)?)
+    kept(
+        request,
+        written,
+        finish(sftp, file, request, None).await.map_err(fail)?,
+    )
 }
 
 /// Gives the file its attributes and closes it, after the content of one that is small. The
@@ -170,7 +209,12 @@ async fn finish(
     };
     // In this order: requests are sent as they are polled first.
     let all = async {
-        tokio::join!(write, sftp.wire.fsetstat(&id, attributes), sftp.wire.fstat(&id), file.close())
+        tokio::join!(
+            write,
+            sftp.wire.fsetstat(&id, attributes),
+            sftp.wire.fstat(&id),
+            file.close()
+        )
     };
     let (written, set, there, closed) = sftp.call(async { Ok(all.await) }).await?;
     written?;
@@ -183,9 +227,15 @@ async fn finish(
 fn announced(request: &UploadRequest, written: u64) -> Result<()> {
     match request.size {
         Some(size) if size != written => {
-            let message =
-                format!("{written} bytes came, not the {size} that were announced; it changed meanwhile");
-            Err(fault(UPLOAD, &request.path, TransferReason::SizeChanged, message))
+            let message = format!(
+                "{written} bytes came, not the {size} that were announced; it changed meanwhile"
+            );
+            Err(fault(
+                UPLOAD,
+                &request.path,
+                TransferReason::SizeChanged,
+                message,
+            ))
         }
         _ => Ok(()),
     }
@@ -194,8 +244,14 @@ fn announced(request: &UploadRequest, written: u64) -> Result<()> {
 fn kept(request: &UploadRequest, written: u64, there: Option<u64>) -> Result<u64> {
     match there {
         Some(size) if size != written => {
-            let message = format!("the sandbox has {size} bytes of it, not the {written} that were sent");
-            Err(fault(UPLOAD, &request.path, TransferReason::SizeChanged, message))
+            let message =
+                format!("the sandbox has {size} bytes of it, not the {written} that were sent");
+            Err(fault(
+                UPLOAD,
+                &request.path,
+                TransferReason::SizeChanged,
+                message,
+            ))
         }
         _ => Ok(written),
     }
@@ -218,9 +274,12 @@ async fn copy(
     while !piece.is_empty() {
         stripes.widen(request.size.unwrap_or(offset));
         let (at, sftp, id) = loop {
-            match stripes
-                .free(|sftp| sftp.in_flight((IN_FLIGHT / most).clamp(2, MOST), (LEAST / most).clamp(1, MOST)))
-            {
+            match stripes.free(|sftp| {
+                sftp.in_flight(
+                    (IN_FLIGHT / most).clamp(2, MOST),
+                    (LEAST / most).clamp(1, MOST),
+                )
+            }) {
                 Some(free) => break free,
                 None => one(&mut writes, &mut stripes).await?,
             }
@@ -246,7 +305,10 @@ async fn copy(
     while !writes.is_empty() {
         one(&mut writes, &mut stripes).await?;
     }
-    let file = stripes.narrow().await.map_err(|(sftp, error)| Failure::There(sftp, error))?;
+    let file = stripes
+        .narrow()
+        .await
+        .map_err(|(sftp, error)| Failure::There(sftp, error))?;
     Ok((offset, file))
 }
 
@@ -265,8 +327,14 @@ async fn one(
 }
 
 /// The next piece, of at most so many bytes, of what has this size, if that is known.
-pub(super) async fn read_piece(from: &mut Reader, most: usize, size: Option<u64>) -> std::io::Result<Piece> {
-    let expected = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(most);
+pub(super) async fn read_piece(
+    from: &mut Reader,
+    most: usize,
+    size: Option<u64>,
+) -> std::io::Result<Piece> {
+    let expected = size
+        .and_then(|size| usize::try_from(size).ok())
+        .unwrap_or(most);
     let mut piece = Piece::with_capacity(expected.saturating_add(1).min(most));
     while piece.len() < most {
         let room = (most - piece.len()) as u64;
@@ -278,7 +346,12 @@ pub(super) async fn read_piece(from: &mut Reader, most: usize, size: Option<u64>
 }
 
 /// OpenSSH does not say why a write failed; a full disk can be asked for.
-async fn no_space_or(sftp: &Sftp, temporary: &str, request: &UploadRequest, error: SftpError) -> Error {
+async fn no_space_or(
+    sftp: &Sftp,
+    temporary: &str,
+    request: &UploadRequest,
+    error: SftpError,
+) -> Error {
     if let SftpError::Status(_) = &error
         && sftp.statvfs
         && let Ok(disk) = sftp.call(sftp.wire.statvfs(temporary)).await
@@ -297,6 +370,8 @@ async fn no_space_or(sftp: &Sftp, temporary: &str, request: &UploadRequest, erro
 
 /// SFTP has 32 bits of seconds from 1970 on; what is outside becomes the nearest.
 fn seconds(time: SystemTime) -> u32 {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = time
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }

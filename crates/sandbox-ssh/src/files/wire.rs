@@ -57,7 +57,11 @@ pub(super) struct Wait<'a> {
 impl Wire {
     pub(super) fn new(outgoing: Outgoing) -> Self {
         let waiting = Arc::new(Waiting(Mutex::new(Some(HashMap::new()))));
-        Self { outgoing, waiting, next: AtomicU32::new(INIT) }
+        Self {
+            outgoing,
+            waiting,
+            next: AtomicU32::new(INIT),
+        }
     }
 
     pub(super) fn waiting(&self) -> Arc<Waiting> {
@@ -68,8 +72,16 @@ impl Wire {
     pub(super) fn wait(&self) -> SftpResult<Wait<'_>> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
-        self.waiting.state().as_mut().ok_or_else(ended)?.insert(id, sender);
-        Ok(Wait { id, waiting: &self.waiting, answer })
+        self.waiting
+            .state()
+            .as_mut()
+            .ok_or_else(ended)?
+            .insert(id, sender);
+        Ok(Wait {
+            id,
+            waiting: &self.waiting,
+            answer,
+        })
     }
 
     /// Sends a whole request, and waits for its answer.
@@ -88,14 +100,20 @@ fn ended() -> SftpError {
 impl Answer {
     /// Of the request that it is for.
     fn id(&self) -> u32 {
-        if self.kind == VERSION { INIT } else { self.number }
+        if self.kind == VERSION {
+            INIT
+        } else {
+            self.number
+        }
     }
 
     pub(super) fn packet(self) -> SftpResult<Packet> {
         let mut bytes = BytesMut::with_capacity(5 + self.body.len());
         bytes.put_u8(self.kind);
         bytes.put_u32(self.number);
-        self.body.into_iter().for_each(|part| bytes.put_slice(&part));
+        self.body
+            .into_iter()
+            .for_each(|part| bytes.put_slice(&part));
         Packet::try_from(&mut bytes.freeze()).map_err(|_| SftpError::UnexpectedPacket)
     }
 }
@@ -103,7 +121,11 @@ impl Answer {
 impl Waiting {
     /// Hands an answer to whoever waits for it, if somebody still does.
     pub(super) fn answer(&self, answer: Answer) {
-        if let Some(sender) = self.state().as_mut().and_then(|waiting| waiting.remove(&answer.id())) {
+        if let Some(sender) = self
+            .state()
+            .as_mut()
+            .and_then(|waiting| waiting.remove(&answer.id()))
+        {
             drop(sender.send(answer));
         }
     }

@@ -52,13 +52,18 @@ impl SlotPool {
 
     /// Opens one for the next command, in a task of its own, where that saves time and is allowed.
     pub(crate) fn open_ahead(&self, after: &OpenChannel) {
-        let far =
-            self.open_ahead_from.is_some_and(|from| after.conn().round_trip().is_some_and(|it| it >= from));
+        let far = self
+            .open_ahead_from
+            .is_some_and(|from| after.conn().round_trip().is_some_and(|it| it >= from));
         if !far || after.conn().safe_channels() == 1 {
             return;
         }
-        let Some(on_its_way) = OnItsWay::begin(&self.ahead) else { return };
-        let Some(lease) = self.try_checkout() else { return };
+        let Some(on_its_way) = OnItsWay::begin(&self.ahead) else {
+            return;
+        };
+        let Some(lease) = self.try_checkout() else {
+            return;
+        };
         let pool = self.clone();
         tokio::spawn(async move {
             match channel::open_with(lease).await {
@@ -77,7 +82,12 @@ impl Ahead {
     /// How many are kept, or are being opened.
     pub(super) fn count(&self) -> usize {
         let state = self.state();
-        state.opening + state.kept.iter().filter(|keeper| !keeper.is_closed()).count()
+        state.opening
+            + state
+                .kept
+                .iter()
+                .filter(|keeper| !keeper.is_closed())
+                .count()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -36,11 +36,18 @@ pub(super) struct Turn {
 
 impl Capacity {
     pub(super) fn new(bounds: Bounds) -> Self {
-        let (connections, channels) = (bounds.connections.max(1), bounds.channels_per_connection.max(1));
+        let (connections, channels) = (
+            bounds.connections.max(1),
+            bounds.channels_per_connection.max(1),
+        );
         Self {
             turns: Arc::new(Semaphore::new(connections * channels)),
             bounds,
-            state: Mutex::new(State { connections, channels, debt: 0 }),
+            state: Mutex::new(State {
+                connections,
+                channels,
+                debt: 0,
+            }),
         }
     }
 
@@ -50,7 +57,12 @@ impl Capacity {
         tokio::pin!(turn);
         loop {
             match tokio::time::timeout(PATIENCE, turn.as_mut()).await {
-                Ok(permit) => return Some(Turn { permit: Some(permit.ok()?), capacity: Arc::clone(self) }),
+                Ok(permit) => {
+                    return Some(Turn {
+                        permit: Some(permit.ok()?),
+                        capacity: Arc::clone(self),
+                    });
+                }
                 Err(_elapsed) => self.grow(),
             }
         }
@@ -64,7 +76,10 @@ impl Capacity {
         }
         drop(state);
         let permit = Arc::clone(&self.turns).try_acquire_owned().ok()?;
-        Some(Turn { permit: Some(permit), capacity: Arc::clone(self) })
+        Some(Turn {
+            permit: Some(permit),
+            capacity: Arc::clone(self),
+        })
     }
 
     /// Allows one more connection.
@@ -81,7 +96,9 @@ impl Capacity {
     /// Allows no more connections than in the beginning.
     pub(super) fn shrink(&self) {
         let mut state = self.state();
-        let surplus = state.connections.saturating_sub(self.bounds.connections.max(1));
+        let surplus = state
+            .connections
+            .saturating_sub(self.bounds.connections.max(1));
         state.connections -= surplus;
         let turns = surplus * state.channels;
         self.withdraw(&mut state, turns);
@@ -156,7 +173,11 @@ mod tests {
         let first = capacity.acquire().await.unwrap();
         let second = capacity.acquire().await.unwrap();
         capacity.grow();
-        assert_eq!(capacity.turns.available_permits(), 0, "the most there may be are in use");
+        assert_eq!(
+            capacity.turns.available_permits(),
+            0,
+            "the most there may be are in use"
+        );
         drop((first, second));
         capacity.shrink();
         assert_eq!(capacity.turns.available_permits(), 1);

@@ -60,12 +60,21 @@ impl Dialer {
         options: &SshOptions,
         purpose: Purpose,
     ) -> Self {
-        Self { connector, access: Arc::new(Mutex::new(access)), purpose, setup: Setup::new(options, purpose) }
+        Self {
+            connector,
+            access: Arc::new(Mutex::new(access)),
+            purpose,
+            setup: Setup::new(options, purpose),
+        }
     }
 
     /// The same sandbox, for another purpose.
     pub(crate) fn with_purpose(&self, options: &SshOptions, purpose: Purpose) -> Self {
-        Self { purpose, setup: self.setup.with_purpose(options, purpose), ..self.clone() }
+        Self {
+            purpose,
+            setup: self.setup.with_purpose(options, purpose),
+            ..self.clone()
+        }
     }
 
     /// Takes note of where the sandbox is now, and with which key.
@@ -99,7 +108,12 @@ impl Dialer {
 impl Connections {
     pub(super) fn new(dialer: Dialer, bounds: Bounds, donor: Option<Arc<Self>>) -> Self {
         let limit = bounds.channels_per_connection.max(1);
-        let state = State { entries: Vec::new(), limit, handshakes: 0, closed: false };
+        let state = State {
+            entries: Vec::new(),
+            limit,
+            handshakes: 0,
+            closed: false,
+        };
         Self {
             dialer,
             bounds,
@@ -138,7 +152,10 @@ impl Connections {
             }
             match home.donor.as_ref().and_then(|donor| donor.take_unused()) {
                 Some(conn) => home.add(conn)?,
-                None => home.dial(Deadline::after(home.dialer.setup.attempt_limit), ATTEMPTS).await?,
+                None => {
+                    home.dial(Deadline::after(home.dialer.setup.attempt_limit), ATTEMPTS)
+                        .await?
+                }
             }
         }
     }
@@ -150,16 +167,27 @@ impl Connections {
         }
         let limit = state.limit;
         let room = |entry: &&mut Entry| entry.conn.is_usable() && entry.slots < limit;
-        Ok(state.entries.iter_mut().filter(room).min_by_key(|entry| entry.slots).map(|entry| {
-            entry.slots += 1;
-            Slot { conn: Arc::clone(&entry.conn), home: Arc::clone(home) }
-        }))
+        Ok(state
+            .entries
+            .iter_mut()
+            .filter(room)
+            .min_by_key(|entry| entry.slots)
+            .map(|entry| {
+                entry.slots += 1;
+                Slot {
+                    conn: Arc::clone(&entry.conn),
+                    home: Arc::clone(home),
+                }
+            }))
     }
 
     /// Whether a connection that is there can have one more slot.
     pub(super) fn has_room(&self) -> bool {
         let state = self.state();
-        state.entries.iter().any(|entry| entry.conn.is_usable() && entry.slots < state.limit)
+        state
+            .entries
+            .iter()
+            .any(|entry| entry.conn.is_usable() && entry.slots < state.limit)
     }
 
     async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>> {
@@ -192,7 +220,10 @@ impl Connections {
     }
 
     fn has_usable(&self) -> bool {
-        self.state().entries.iter().any(|entry| entry.conn.is_usable())
+        self.state()
+            .entries
+            .iter()
+            .any(|entry| entry.conn.is_usable())
     }
 
     /// Lowers how many channels a connection may have; the limit that holds now.
@@ -220,9 +251,14 @@ impl Connections {
     /// Takes out the connections that nothing holds any more.
     pub(super) fn sweep(&self) -> Vec<Arc<Conn>> {
         let mut state = self.state();
-        let gone =
-            |entry: &mut Entry| !entry.conn.is_usable() && (entry.slots == 0 || entry.conn.life().is_dead());
-        state.entries.extract_if(.., gone).map(|entry| entry.conn).collect()
+        let gone = |entry: &mut Entry| {
+            !entry.conn.is_usable() && (entry.slots == 0 || entry.conn.life().is_dead())
+        };
+        state
+            .entries
+            .extract_if(.., gone)
+            .map(|entry| entry.conn)
+            .collect()
     }
 
     pub(super) fn close(&self) {
@@ -239,7 +275,10 @@ impl Connections {
 
     pub(super) fn status(&self) -> PoolStatus {
         let state = self.state();
-        let live = state.entries.iter().filter(|entry| !entry.conn.life().is_dead());
+        let live = state
+            .entries
+            .iter()
+            .filter(|entry| !entry.conn.life().is_dead());
         PoolStatus {
             connections: live.clone().count(),
             busy: live.map(|entry| entry.conn.busy()).sum(),
@@ -267,7 +306,8 @@ impl Slot {
     /// Whether it may be used once more.
     pub(super) fn is_good(&self) -> bool {
         let state = self.home.state();
-        let fits = |entry: &Entry| Arc::ptr_eq(&entry.conn, &self.conn) && entry.slots <= state.limit;
+        let fits =
+            |entry: &Entry| Arc::ptr_eq(&entry.conn, &self.conn) && entry.slots <= state.limit;
         self.conn.is_usable() && state.entries.iter().any(fits)
     }
 }
@@ -275,7 +315,11 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.home.state();
-        if let Some(entry) = state.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.conn, &self.conn)) {
+        if let Some(entry) = state
+            .entries
+            .iter_mut()
+            .find(|entry| Arc::ptr_eq(&entry.conn, &self.conn))
+        {
             entry.slots -= 1;
         }
     }

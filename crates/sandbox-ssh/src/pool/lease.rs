@@ -24,7 +24,12 @@ impl Lease {
     pub(super) fn new(slot: PooledSlot, turn: Turn) -> Self {
         let conn = Arc::clone(slot.conn());
         conn.begin_use();
-        Self { conn, slot: Some(slot), used: Some(measure::ChannelInUse::new()), _turn: turn }
+        Self {
+            conn,
+            slot: Some(slot),
+            used: Some(measure::ChannelInUse::new()),
+            _turn: turn,
+        }
     }
 
     /// Whether nobody else uses the connection.

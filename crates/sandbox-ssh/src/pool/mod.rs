@@ -14,7 +14,9 @@ mod lease;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult};
+use deadpool::managed::{
+    Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult,
+};
 use futures_util::FutureExt;
 use sandbox_core::{ConnectionStage, Deadline, Error, Result, SandboxId, measure};
 
@@ -72,20 +74,30 @@ impl SlotPool {
         let donor = donor.map(|pool| Arc::clone(&pool.connections));
         let connections = Arc::new(Connections::new(dialer, bounds, donor));
         let manager = SlotManager(Arc::clone(&connections));
-        let most = bounds.max_connections.saturating_mul(bounds.channels_per_connection).max(1);
-        let pool =
-            Pool::builder(manager).max_size(most).queue_mode(QueueMode::Lifo).build().map_err(|source| {
-                Error::Backend {
-                    backend: "ssh",
-                    operation: "make a pool",
-                    message: "the pool's settings are not usable".into(),
-                    transient: false,
-                    source: Some(Box::new(source)),
-                }
+        let most = bounds
+            .max_connections
+            .saturating_mul(bounds.channels_per_connection)
+            .max(1);
+        let pool = Pool::builder(manager)
+            .max_size(most)
+            .queue_mode(QueueMode::Lifo)
+            .build()
+            .map_err(|source| Error::Backend {
+                backend: "ssh",
+                operation: "make a pool",
+                message: "the pool's settings are not usable".into(),
+                transient: false,
+                source: Some(Box::new(source)),
             })?;
         let capacity = Arc::new(Capacity::new(bounds));
         let open_ahead_from = bounds.open_ahead_from;
-        Ok(Self { pool, connections, capacity, ahead: Arc::default(), open_ahead_from })
+        Ok(Self {
+            pool,
+            connections,
+            capacity,
+            ahead: Arc::default(),
+            open_ahead_from,
+        })
     }
 
     /// Makes sure that there is a live connection, trying until the deadline.
@@ -159,13 +171,18 @@ impl SlotPool {
     }
 
     pub(crate) fn status(&self) -> PoolStatus {
-        PoolStatus { ahead: self.ahead.count(), ..self.connections.status() }
+        PoolStatus {
+            ahead: self.ahead.count(),
+            ..self.connections.status()
+        }
     }
 }
 
 impl std::fmt::Debug for SlotPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SlotPool").field("status", &self.status()).finish_non_exhaustive()
+        f.debug_struct("SlotPool")
+            .field("status", &self.status())
+            .finish_non_exhaustive()
     }
 }
 
@@ -186,7 +203,9 @@ impl Manager for SlotManager {
         if slot.is_good() {
             Ok(())
         } else {
-            Err(RecycleError::message("its connection takes no more channels"))
+            Err(RecycleError::message(
+                "its connection takes no more channels",
+            ))
         }
     }
 }

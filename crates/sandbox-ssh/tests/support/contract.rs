@@ -29,7 +29,12 @@ pub(crate) const CAP: usize = 1 << 20;
 /// Runs a shell line to its end.
 pub(crate) async fn sh(session: &Any, line: &str) -> String {
     let output = session.output(ExecRequest::shell(line), CAP).await.unwrap();
-    assert!(output.status.success(), "{line}: {:?} {}", output.status, output.stderr_lossy());
+    assert!(
+        output.status.success(),
+        "{line}: {:?} {}",
+        output.status,
+        output.stderr_lossy()
+    );
     output.stdout_lossy()
 }
 
@@ -39,18 +44,33 @@ pub(crate) fn pattern(length: usize) -> Vec<u8> {
 
 pub(crate) async fn exit_codes_are_data(session: &Any) {
     for code in [0, 1, 42, 255] {
-        let output = session.output(ExecRequest::shell(format!("exit {code}")), CAP).await.unwrap();
+        let output = session
+            .output(ExecRequest::shell(format!("exit {code}")), CAP)
+            .await
+            .unwrap();
         assert_eq!(output.status, ExitStatus::Code(code));
-        let process = session.exec(ExecRequest::shell(format!("exit {code}"))).await.unwrap();
+        let process = session
+            .exec(ExecRequest::shell(format!("exit {code}")))
+            .await
+            .unwrap();
         assert_eq!(process.wait().await.unwrap(), ExitStatus::Code(code));
     }
-    let output = session.output(ExecRequest::shell("kill -TERM $$"), CAP).await.unwrap();
+    let output = session
+        .output(ExecRequest::shell("kill -TERM $$"), CAP)
+        .await
+        .unwrap();
     assert_eq!(output.status, ExitStatus::Signal(Signal::Term));
 }
 
 pub(crate) async fn the_streams_are_told_apart(session: &Any) {
-    let output = session.output(ExecRequest::shell("printf out; printf err >&2"), CAP).await.unwrap();
-    assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"out"[..], &b"err"[..]));
+    let output = session
+        .output(ExecRequest::shell("printf out; printf err >&2"), CAP)
+        .await
+        .unwrap();
+    assert_eq!(
+        (&output.stdout[..], &output.stderr[..]),
+        (&b"out"[..], &b"err"[..])
+    );
 }
 
 pub(crate) async fn arguments_arrive_as_they_are(session: &Any) {
@@ -67,17 +87,29 @@ pub(crate) async fn arguments_arrive_as_they_are(session: &Any) {
         b"\xff\xfe not utf-8 \x80",
         b"\x01\x1b[31m",
     ];
-    let argv = [&b"printf"[..], b"%s\\0"].into_iter().chain(odd.iter().copied());
+    let argv = [&b"printf"[..], b"%s\\0"]
+        .into_iter()
+        .chain(odd.iter().copied());
     let output = session.output(ExecRequest::argv(argv), CAP).await.unwrap();
-    let expected: Vec<u8> = odd.iter().flat_map(|arg| arg.iter().copied().chain([0])).collect();
+    let expected: Vec<u8> = odd
+        .iter()
+        .flat_map(|arg| arg.iter().copied().chain([0]))
+        .collect();
     assert_eq!(output.stdout, expected, "{}", output.stderr_lossy());
 }
 
 pub(crate) async fn nul_is_refused(session: &Any) {
-    for request in [ExecRequest::argv(["a\0b"]), ExecRequest::argv(["a", "\0"]), ExecRequest::shell("a\0")] {
+    for request in [
+        ExecRequest::argv(["a\0b"]),
+        ExecRequest::argv(["a", "\0"]),
+        ExecRequest::shell("a\0"),
+    ] {
         let error = session.output(request.clone(), CAP).await.unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }), "{error}");
-        assert!(matches!(session.exec(request).await.unwrap_err(), Error::Invalid { .. }));
+        assert!(matches!(
+            session.exec(request).await.unwrap_err(),
+            Error::Invalid { .. }
+        ));
     }
 }
 
@@ -86,7 +118,11 @@ pub(crate) async fn a_directory_is_entered(session: &Any) {
     let mut request = ExecRequest::argv(["pwd"]);
     request.directory = Some(b"a dir/it's".to_vec());
     let output = session.output(request, CAP).await.unwrap();
-    assert!(output.stdout_lossy().ends_with("/a dir/it's\n"), "{}", output.stdout_lossy());
+    assert!(
+        output.stdout_lossy().ends_with("/a dir/it's\n"),
+        "{}",
+        output.stdout_lossy()
+    );
 }
 
 pub(crate) async fn input_is_read_to_its_end(session: &Any) {
@@ -114,7 +150,10 @@ pub(crate) async fn a_command_that_does_not_read_can_end(session: &Any) {
     let mut process = session.exec(request).await.unwrap();
     let mut stdin = process.take_stdin().unwrap();
     let writing = tokio::spawn(async move { while stdin.write_all(&[0; 65536]).await.is_ok() {} });
-    assert_eq!(process.output(CAP).await.unwrap().status, ExitStatus::Code(7));
+    assert_eq!(
+        process.output(CAP).await.unwrap().status,
+        ExitStatus::Code(7)
+    );
     writing.await.unwrap();
 }
 
@@ -123,7 +162,13 @@ pub(crate) async fn a_terminal_has_a_size(session: &Any) {
     let line = "stty size; until stty size | grep 132; do sleep 0.01; done; read line; \
                 printf '%s' \"$TERM $line\"; exit 4";
     let mut request = ExecRequest::shell(line);
-    request.pty = Some(Pty { term: "xterm-256color".into(), size: PtySize { columns: 80, rows: 24 } });
+    request.pty = Some(Pty {
+        term: "xterm-256color".into(),
+        size: PtySize {
+            columns: 80,
+            rows: 24,
+        },
+    });
     request.stdin = true;
     let mut process = session.exec(request).await.unwrap();
     let mut stdin = process.take_stdin().unwrap();
@@ -132,7 +177,10 @@ pub(crate) async fn a_terminal_has_a_size(session: &Any) {
     let output = process.output(CAP).await.unwrap();
     let text = output.stdout_lossy();
     assert_eq!(output.status, ExitStatus::Code(4));
-    assert!(text.contains("43 132") && text.contains("xterm-256color typed"), "{text:?}");
+    assert!(
+        text.contains("43 132") && text.contains("xterm-256color typed"),
+        "{text:?}"
+    );
 }
 
 /// Gives a terminal another size when it has shown its first.
@@ -144,16 +192,33 @@ async fn resize_once_seen(process: &mut Process) {
             other => panic!("{other:?}"),
         }
     }
-    process.control().resize(PtySize { columns: 132, rows: 43 }).await.unwrap();
+    process
+        .control()
+        .resize(PtySize {
+            columns: 132,
+            rows: 43,
+        })
+        .await
+        .unwrap();
 }
 
 /// Where nobody types, what reads finds the end, and sizes arrive all the same.
 pub(crate) async fn a_terminal_that_nobody_types_at(session: &Any) {
-    let mut request = ExecRequest::shell("cat; stty size; until stty size | grep 132; do sleep 0.01; done");
-    request.pty = Some(Pty { term: "xterm".into(), size: PtySize { columns: 80, rows: 24 } });
+    let mut request =
+        ExecRequest::shell("cat; stty size; until stty size | grep 132; do sleep 0.01; done");
+    request.pty = Some(Pty {
+        term: "xterm".into(),
+        size: PtySize {
+            columns: 80,
+            rows: 24,
+        },
+    });
     let mut process = session.exec(request).await.unwrap();
     resize_once_seen(&mut process).await;
-    assert_eq!(process.output(CAP).await.unwrap().status, ExitStatus::Code(0));
+    assert_eq!(
+        process.output(CAP).await.unwrap().status,
+        ExitStatus::Code(0)
+    );
 }
 
 /// Whatever the server takes by itself; and no process of the sandbox sees it.
@@ -166,13 +231,22 @@ pub(crate) async fn variables_arrive_and_are_not_seen(session: &Any) {
         request
     };
     sh(session, "mkdir -p 'a dir'").await;
-    let mut request =
-        with_secret(ExecRequest::shell("printf '%s|%s|%s|' \"$SECRET\" \"$EMPTY\" \"$LC_NAME\"; pwd; cat"));
+    let mut request = with_secret(ExecRequest::shell(
+        "printf '%s|%s|%s|' \"$SECRET\" \"$EMPTY\" \"$LC_NAME\"; pwd; cat",
+    ));
     request.directory = Some(b"a dir".to_vec());
     let output = session.output(request.clone(), CAP).await.unwrap();
     let text = output.stdout_lossy();
-    assert!(text.starts_with(&format!("{SECRET}||C|/")) && text.ends_with("/a dir\n"), "{text:?}");
-    assert_eq!(output.status, ExitStatus::Code(0), "{}", output.stderr_lossy());
+    assert!(
+        text.starts_with(&format!("{SECRET}||C|/")) && text.ends_with("/a dir\n"),
+        "{text:?}"
+    );
+    assert_eq!(
+        output.status,
+        ExitStatus::Code(0),
+        "{}",
+        output.stderr_lossy()
+    );
 
     // What follows is the command's own input, to the byte.
     request.stdin = true;
@@ -186,11 +260,19 @@ pub(crate) async fn variables_arrive_and_are_not_seen(session: &Any) {
     assert!(output.stdout.starts_with(SECRET.as_bytes()) && output.stdout.ends_with(&data));
 
     // A program as it is, with its exit code; and every process that there is meanwhile.
-    let mut request =
-        with_secret(ExecRequest::argv(["sh", "-c", "read go; cat /proc/[0-9]*/cmdline; exit 9"]));
+    let mut request = with_secret(ExecRequest::argv([
+        "sh",
+        "-c",
+        "read go; cat /proc/[0-9]*/cmdline; exit 9",
+    ]));
     request.stdin = true;
     let mut process = session.exec(request).await.unwrap();
-    process.take_stdin().unwrap().write_all(b"go\n").await.unwrap();
+    process
+        .take_stdin()
+        .unwrap()
+        .write_all(b"go\n")
+        .await
+        .unwrap();
     let seen = process.output(8 << 20).await.unwrap();
     assert_eq!(seen.status, ExitStatus::Code(9));
     assert!(seen.stdout_lossy().contains("cmdline") && !seen.stdout_lossy().contains("s3cr3t"));
@@ -204,20 +286,34 @@ pub(crate) async fn variables_arrive_in_a_terminal(session: &Any) {
                 modes=$(stty -a | tr ' ;' '\\n\\n' | grep -c -x -e isig -e icanon -e icrnl -e echo -e ixon); \
                 read line; echo \"$hex\"; echo \"$modes\"; echo \"got $line\"; exit 4";
     let mut request = ExecRequest::shell(line);
-    let size = PtySize { columns: 80, rows: 24 };
-    request.pty = Some(Pty { term: "xterm".into(), size });
+    let size = PtySize {
+        columns: 80,
+        rows: 24,
+    };
+    request.pty = Some(Pty {
+        term: "xterm".into(),
+        size,
+    });
     request.env.set("SECRET", secret.clone()).unwrap();
     request.stdin = true;
     for _ in 0..3 {
         let mut process = session.exec(request.clone()).await.unwrap();
         // At once: it waits for the terminal.
-        process.take_stdin().unwrap().write_all(b"tyled\x7f\x7f\x7fped\n").await.unwrap();
+        process
+            .take_stdin()
+            .unwrap()
+            .write_all(b"tyled\x7f\x7f\x7fped\n")
+            .await
+            .unwrap();
         let output = process.output(CAP).await.unwrap();
         let text = output.stdout_lossy();
         assert_eq!(output.status, ExitStatus::Code(4), "{text}");
         let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
         assert!(text.contains(&hex) && !text.contains("s3cr3t"), "{text}");
-        assert!(text.contains("\r\n5\r\n") && text.contains("got typed"), "{text}");
+        assert!(
+            text.contains("\r\n5\r\n") && text.contains("got typed"),
+            "{text}"
+        );
         assert!(!text.contains('\u{6}'), "{text}");
     }
 }
@@ -228,7 +324,10 @@ pub(crate) async fn much_output_is_capped_and_flagged(session: &Any) {
     let request = ExecRequest::shell(format!("head -c {MUCH} /dev/zero; echo err >&2"));
     let output = session.output(request, 1000).await.unwrap();
     assert!(output.status.success() && output.is_truncated());
-    assert_eq!((output.stdout.len(), output.stdout_dropped), (1000, MUCH - 1000));
+    assert_eq!(
+        (output.stdout.len(), output.stdout_dropped),
+        (1000, MUCH - 1000)
+    );
     assert_eq!(&output.stderr[..], b"err\n");
     let grown = resident().saturating_sub(before);
     assert!(grown < 200 << 20, "{} MiB more", grown >> 20);
@@ -243,11 +342,23 @@ pub(crate) fn resident() -> u64 {
 pub(crate) async fn a_background_process_does_not_hold_up(session: &Any) {
     let wait = Duration::from_secs(15);
     let run = session.output(ExecRequest::shell("echo begun; sleep 30 & exit 5"), CAP);
-    let output = tokio::time::timeout(wait, run).await.expect("it waits for the sleep").unwrap();
-    assert_eq!((output.status, &output.stdout[..]), (ExitStatus::Code(5), &b"begun\n"[..]));
+    let output = tokio::time::timeout(wait, run)
+        .await
+        .expect("it waits for the sleep")
+        .unwrap();
+    assert_eq!(
+        (output.status, &output.stdout[..]),
+        (ExitStatus::Code(5), &b"begun\n"[..])
+    );
 
-    let process = session.exec(ExecRequest::shell("sleep 30 & echo begun")).await.unwrap();
-    let output = tokio::time::timeout(wait, process.output(CAP)).await.expect("it waits").unwrap();
+    let process = session
+        .exec(ExecRequest::shell("sleep 30 & echo begun"))
+        .await
+        .unwrap();
+    let output = tokio::time::timeout(wait, process.output(CAP))
+        .await
+        .expect("it waits")
+        .unwrap();
     assert_eq!(output.stdout_lossy(), "begun\n");
 }
 
@@ -256,12 +367,30 @@ pub(crate) async fn a_command_runs_into_its_time_out(session: &Any) {
     request.timeout = Some(Duration::from_millis(300));
     let error = session.output(request.clone(), CAP).await.unwrap_err();
     assert!(
-        matches!(error, Error::Command { cause: CommandCause::TimedOut { killed: true, .. }, .. }),
+        matches!(
+            error,
+            Error::Command {
+                cause: CommandCause::TimedOut { killed: true, .. },
+                ..
+            }
+        ),
         "{error}"
     );
-    let error = session.exec(request).await.unwrap().wait().await.unwrap_err();
+    let error = session
+        .exec(request)
+        .await
+        .unwrap()
+        .wait()
+        .await
+        .unwrap_err();
     assert!(
-        matches!(error, Error::Command { cause: CommandCause::TimedOut { killed: true, .. }, .. }),
+        matches!(
+            error,
+            Error::Command {
+                cause: CommandCause::TimedOut { killed: true, .. },
+                ..
+            }
+        ),
         "{error}"
     );
     gone(session, "timed-out", 2).await;
@@ -287,20 +416,26 @@ pub(crate) async fn a_command_that_nobody_waits_for_ends(session: &Any) {
 
 /// Waits until so many processes, whose pids are in a file, are no more.
 async fn gone(session: &Any, file: &str, count: usize) {
-    let alive =
-        format!(r#"for pid in $(cat {file}); do kill -0 $pid 2>/dev/null && echo $pid; done; wc -l <{file}"#);
+    let alive = format!(
+        r#"for pid in $(cat {file}); do kill -0 $pid 2>/dev/null && echo $pid; done; wc -l <{file}"#
+    );
     let expected = count.to_string();
     let wait = async {
         while sh(session, &alive).await.trim() != expected {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(15), wait).await.expect("it is still there");
+    tokio::time::timeout(Duration::from_secs(15), wait)
+        .await
+        .expect("it is still there");
 }
 
 pub(crate) async fn an_unread_stream_holds_up_nothing_else(session: &Any) {
     let mut unread = session.exec(ExecRequest::argv(["yes"])).await.unwrap();
-    assert!(matches!(unread.next().await, Some(Ok(ExecEvent::Stdout(_)))));
+    assert!(matches!(
+        unread.next().await,
+        Some(Ok(ExecEvent::Stdout(_)))
+    ));
     // Long enough for every queue on the way to fill.
     tokio::time::sleep(Duration::from_millis(300)).await;
     for _ in 0..20 {
@@ -308,10 +443,19 @@ pub(crate) async fn an_unread_stream_holds_up_nothing_else(session: &Any) {
     }
     let before = resident();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(resident().saturating_sub(before) < 64 << 20, "what is not read is not collected either");
+    assert!(
+        resident().saturating_sub(before) < 64 << 20,
+        "what is not read is not collected either"
+    );
     drop(unread);
     assert_eq!(
-        session.exec(ExecRequest::argv(["true"])).await.unwrap().wait().await.unwrap(),
+        session
+            .exec(ExecRequest::argv(["true"]))
+            .await
+            .unwrap()
+            .wait()
+            .await
+            .unwrap(),
         ExitStatus::Code(0)
     );
 }
@@ -328,11 +472,15 @@ pub(crate) async fn a_port_is_reached(session: &Any) {
     stream.write_all(b"there and back").await.unwrap();
     stream.shutdown().await.unwrap();
     let mut answer = String::new();
-    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.unwrap();
+    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer)
+        .await
+        .unwrap();
     assert_eq!(answer, "there and back");
     echo.await.unwrap();
     drop(stream);
-    let Err(error) = session.open_stream("127.0.0.1", port).await else { panic!("nothing listens there") };
+    let Err(error) = session.open_stream("127.0.0.1", port).await else {
+        panic!("nothing listens there")
+    };
     assert!(matches!(error, Error::Connection(_)), "{error}");
 }
 
@@ -357,10 +505,16 @@ pub(crate) async fn cancelled_calls_leak_no_channel(session: &Any) {
     for round in 0..200_u64 {
         let request = ExecRequest::argv(["echo", "x"]);
         // Most of them while the channel is opened.
-        let steps = if round < 150 { round / 2 % 40 } else { round * round / 10 };
+        let steps = if round < 150 {
+            round / 2 % 40
+        } else {
+            round * round / 10
+        };
         finished += u32::from(match round % 2 {
             0 => cut_off(session.output(request, CAP), steps).await.is_some(),
-            _ => cut_off(async { session.exec(request).await?.wait().await }, steps).await.is_some(),
+            _ => cut_off(async { session.exec(request).await?.wait().await }, steps)
+                .await
+                .is_some(),
         });
     }
     assert!(finished < 190, "hardly any was cut off");
@@ -372,8 +526,10 @@ pub(crate) async fn cancelled_calls_leak_no_channel(session: &Any) {
 
 pub(crate) async fn many_callers_share(session: &Any) {
     let run = |n: u32| async move {
-        let output =
-            session.output(ExecRequest::argv(["echo".to_owned(), n.to_string()]), CAP).await.unwrap();
+        let output = session
+            .output(ExecRequest::argv(["echo".to_owned(), n.to_string()]), CAP)
+            .await
+            .unwrap();
         assert_eq!(output.stdout_lossy(), format!("{n}\n"));
     };
     futures_util::future::join_all((0..64).map(run)).await;

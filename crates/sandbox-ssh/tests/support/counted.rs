@@ -22,7 +22,10 @@ pub(crate) async fn lengths(server: &Server, way: Way) -> Lengths {
     let passed = || connector.streams()[0].passed(way);
     let before = passed();
     counted(&session, "measured", false).await.unwrap();
-    Lengths { session: before, command: passed() }
+    Lengths {
+        session: before,
+        command: passed(),
+    }
 }
 
 /// Every byte of a command, and some of the handshake.
@@ -37,9 +40,14 @@ pub(crate) fn positions(
 }
 
 /// A command that notes each of its runs, and whose end is well known.
-pub(crate) async fn counted(session: &Arc<dyn Session>, name: &str, streamed: bool) -> Result<Output> {
-    let mut request =
-        ExecRequest::shell(format!("echo x >> {name}; read line; echo $line; echo err >&2; exit 7"));
+pub(crate) async fn counted(
+    session: &Arc<dyn Session>,
+    name: &str,
+    streamed: bool,
+) -> Result<Output> {
+    let mut request = ExecRequest::shell(format!(
+        "echo x >> {name}; read line; echo $line; echo err >&2; exit 7"
+    ));
     if !streamed {
         return session.output(request, CAP).await;
     }
@@ -53,5 +61,8 @@ pub(crate) async fn counted(session: &Arc<dyn Session>, name: &str, streamed: bo
 
 /// How often it ran.
 pub(crate) fn runs(home: &Path, name: &str) -> usize {
-    std::fs::read_to_string(home.join(name)).unwrap_or_default().lines().count()
+    std::fs::read_to_string(home.join(name))
+        .unwrap_or_default()
+        .lines()
+        .count()
 }

@@ -29,18 +29,34 @@ impl Daemon {
     /// Starts a server: `prepare` writes its files and gives its command line.
     pub(crate) fn start(keys: &Keys, prepare: impl Fn(&Place<'_>) -> Vec<String>) -> Self {
         for _ in 0..5 {
-            let directory = tempfile::Builder::new().prefix("sandbox-ssh-").tempdir().unwrap();
+            let directory = tempfile::Builder::new()
+                .prefix("sandbox-ssh-")
+                .tempdir()
+                .unwrap();
             let home = directory.path().join("home");
             std::fs::create_dir_all(home.join(".ssh")).unwrap();
             std::fs::write(home.join(".ssh/authorized_keys"), keys.user.public.as_str()).unwrap();
             std::fs::write(directory.path().join("passwd"), passwd(&home)).unwrap();
             let port = free_port();
-            let argv = prepare(&Place { port, directory: directory.path(), home: &home });
+            let argv = prepare(&Place {
+                port,
+                directory: directory.path(),
+                home: &home,
+            });
             let mut child = spawn(directory.path(), &argv);
             let endpoint = Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
             if is_up(&mut child, port) {
-                let access = super::access(keys.host.public.clone(), keys.user.private.clone(), endpoint);
-                return Self { child, access, home, directory };
+                let access = super::access(
+                    keys.host.public.clone(),
+                    keys.user.private.clone(),
+                    endpoint,
+                );
+                return Self {
+                    child,
+                    access,
+                    home,
+                    directory,
+                };
             }
         }
         panic!("the server does not start");
@@ -75,19 +91,28 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn new() -> Self {
-        Self { host: KeyPair::generate().unwrap(), user: KeyPair::generate().unwrap() }
+        Self {
+            host: KeyPair::generate().unwrap(),
+            user: KeyPair::generate().unwrap(),
+        }
     }
 }
 
 /// Whether such a server can be started here; if not, that is said.
 pub(crate) fn is_possible(peer: sandbox_testkit::peers::Peer) -> bool {
-    peer.is_here() && (nix::unistd::getuid().is_root() || peer.missing("needs root, for a mount namespace"))
+    peer.is_here()
+        && (nix::unistd::getuid().is_root() || peer.missing("needs root, for a mount namespace"))
 }
 
 pub(crate) fn write_private(path: &Path, text: &str) {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
-    let mut file = std::fs::File::options().create_new(true).write(true).mode(0o600).open(path).unwrap();
+    let mut file = std::fs::File::options()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .unwrap();
     file.write_all(text.as_bytes()).unwrap();
 }
 
@@ -96,7 +121,14 @@ fn spawn(directory: &Path, argv: &[String]) -> Child {
                   mount -t tmpfs tmpfs /run && mkdir /run/sshd && shift && exec \"$@\"";
     let log = std::fs::File::create(directory.join("log")).unwrap();
     Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL"])
+        .args([
+            "--mount",
+            "--propagation",
+            "private",
+            "--pid",
+            "--fork",
+            "--kill-child=KILL",
+        ])
         .args(["sh", "-c", script, "sh"])
         .arg(directory)
         .args(argv)
@@ -121,7 +153,11 @@ fn is_up(child: &mut Child, port: u16) -> bool {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// The user database, with another home and a plain shell for whoever runs this, and for `nobody`.

@@ -18,8 +18,13 @@ pub(crate) struct Far(pub(crate) Arc<dyn Connector>);
 
 #[async_trait]
 impl Connector for Far {
-    async fn connect(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<Box<dyn ByteStream>> {
-        let (server_read, server_write) = tokio::io::split(self.0.connect(endpoint, deadline).await?);
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        deadline: Deadline,
+    ) -> Result<Box<dyn ByteStream>> {
+        let (server_read, server_write) =
+            tokio::io::split(self.0.connect(endpoint, deadline).await?);
         let (near, far) = tokio::io::duplex(256 << 10);
         let (read, write) = tokio::io::split(far);
         tokio::spawn(late(read, server_write));
@@ -42,7 +47,11 @@ async fn late(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin 
     });
     let mut buffer = vec![0; 64 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        if send.send((Instant::now() + DELAY, buffer[..read].to_vec())).await.is_err() {
+        if send
+            .send((Instant::now() + DELAY, buffer[..read].to_vec()))
+            .await
+            .is_err()
+        {
             return;
         }
     }

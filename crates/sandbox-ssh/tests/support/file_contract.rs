@@ -9,7 +9,10 @@ use super::contract::{Any, CAP, cut_off, pattern, sh};
 
 pub(crate) async fn put(session: &Any, path: &str, data: &[u8]) -> u64 {
     let from = Box::new(std::io::Cursor::new(data.to_vec()));
-    session.upload(UploadRequest::new(path), from).await.unwrap()
+    session
+        .upload(UploadRequest::new(path), from)
+        .await
+        .unwrap()
 }
 
 pub(crate) async fn get(session: &Any, path: &str) -> Result<Vec<u8>, Error> {
@@ -43,11 +46,23 @@ pub(crate) async fn files_go_both_ways(session: &Any) {
     let hour = Duration::from_secs(3600);
     let modified = std::time::SystemTime::UNIX_EPOCH + hour;
     request.modified = Some(modified);
-    session.upload(request, Box::new(&b"other"[..])).await.unwrap();
+    session
+        .upload(request, Box::new(&b"other"[..]))
+        .await
+        .unwrap();
     let info = session.stat("a file", true).await.unwrap();
-    assert_eq!((info.kind, info.size, info.mode), (FileKind::File, 5, 0o750));
+    assert_eq!(
+        (info.kind, info.size, info.mode),
+        (FileKind::File, 5, 0o750)
+    );
     assert_eq!(info.modified, Some(modified));
-    let names: Vec<_> = session.list(".").await.unwrap().into_iter().map(|entry| entry.name).collect();
+    let names: Vec<_> = session
+        .list(".")
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
     assert!(
         names.contains(&"a file".to_owned()) && !names.iter().any(|name| name.contains("sandbox-")),
         "{names:?}"
@@ -63,34 +78,64 @@ pub(crate) async fn names_may_be_odd(session: &Any) {
     }
     assert_eq!(session.list("odd").await.unwrap().len(), 7);
     for name in ["", "a\0b", "a\u{fffd}b"] {
-        let error = session.upload(UploadRequest::new(name), Box::new(&b""[..])).await.unwrap_err();
+        let error = session
+            .upload(UploadRequest::new(name), Box::new(&b""[..]))
+            .await
+            .unwrap_err();
         assert_eq!(reason(&error), TransferReason::BadName, "{error}");
-        assert_eq!(reason(&get(session, name).await.unwrap_err()), TransferReason::BadName);
+        assert_eq!(
+            reason(&get(session, name).await.unwrap_err()),
+            TransferReason::BadName
+        );
     }
     // A name that is not UTF-8 is refused by name, not mangled.
     let bytes = std::ffi::OsString::from_vec(b"odd/\xff".to_vec());
-    session.output(ExecRequest::argv([b"touch".to_vec(), bytes.into_vec()]), CAP).await.unwrap();
-    assert_eq!(reason(&session.list("odd").await.unwrap_err()), TransferReason::BadName);
+    session
+        .output(
+            ExecRequest::argv([b"touch".to_vec(), bytes.into_vec()]),
+            CAP,
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        reason(&session.list("odd").await.unwrap_err()),
+        TransferReason::BadName
+    );
 }
 
 pub(crate) async fn file_errors_have_reasons(session: &Any) {
-    assert_eq!(reason(&get(session, "missing").await.unwrap_err()), TransferReason::NotFound);
-    let error = session.upload(UploadRequest::new("no/such/dir"), Box::new(&b"x"[..])).await.unwrap_err();
+    assert_eq!(
+        reason(&get(session, "missing").await.unwrap_err()),
+        TransferReason::NotFound
+    );
+    let error = session
+        .upload(UploadRequest::new("no/such/dir"), Box::new(&b"x"[..]))
+        .await
+        .unwrap_err();
     assert_eq!(reason(&error), TransferReason::NotFound, "{error}");
     session.create_dir("dir", false).await.unwrap();
-    assert_eq!(reason(&session.create_dir("dir", false).await.unwrap_err()), TransferReason::AlreadyExists);
+    assert_eq!(
+        reason(&session.create_dir("dir", false).await.unwrap_err()),
+        TransferReason::AlreadyExists
+    );
     get(session, "dir").await.unwrap_err();
     put(session, "large", &pattern(1000)).await;
     let mut request = DownloadRequest::new("large");
     request.max_size = Some(999);
-    let error = session.download(request, Box::new(tokio::io::sink())).await.unwrap_err();
+    let error = session
+        .download(request, Box::new(tokio::io::sink()))
+        .await
+        .unwrap_err();
     assert_eq!(reason(&error), TransferReason::TooLarge);
 
     // Fewer and more bytes than announced; what was there stays.
     for announced in [999, 1001] {
         let mut request = UploadRequest::new("large");
         request.size = Some(announced);
-        let error = session.upload(request, Box::new(std::io::Cursor::new(vec![0; 1000]))).await.unwrap_err();
+        let error = session
+            .upload(request, Box::new(std::io::Cursor::new(vec![0; 1000])))
+            .await
+            .unwrap_err();
         assert_eq!(reason(&error), TransferReason::SizeChanged);
     }
     assert!(get(session, "large").await.unwrap() == pattern(1000));
@@ -121,14 +166,23 @@ pub(crate) async fn files_are_changed(session: &Any) {
     session.symlink("two", "x/link").await.unwrap();
     assert_eq!(session.read_link("x/link").await.unwrap(), "two");
     assert_eq!(sh(session, "readlink x/link").await, "two\n");
-    assert_eq!(session.stat("x/link", false).await.unwrap().kind, FileKind::Symlink);
-    assert_eq!(session.stat("x/link", true).await.unwrap().kind, FileKind::File);
+    assert_eq!(
+        session.stat("x/link", false).await.unwrap().kind,
+        FileKind::Symlink
+    );
+    assert_eq!(
+        session.stat("x/link", true).await.unwrap().kind,
+        FileKind::File
+    );
     assert!(session.canonicalize(".").await.unwrap().starts_with('/'));
     session.remove_file("x/link").await.unwrap();
     session.remove_file("x/two").await.unwrap();
     session.remove_dir("x/y").await.unwrap_err();
     session.remove_dir("x/y/z").await.unwrap();
-    assert_eq!(reason(&session.remove_file("x/two").await.unwrap_err()), TransferReason::NotFound);
+    assert_eq!(
+        reason(&session.remove_file("x/two").await.unwrap_err()),
+        TransferReason::NotFound
+    );
 }
 
 pub(crate) async fn cancelled_transfers_leave_nothing(session: &Any) {
@@ -156,7 +210,10 @@ pub(crate) async fn cancelled_transfers_leave_nothing(session: &Any) {
 
 pub(crate) async fn bytes_are_added_at_the_end(session: &Any) {
     let append = async |data: Vec<u8>| {
-        session.append("grows", Box::new(std::io::Cursor::new(data))).await.unwrap();
+        session
+            .append("grows", Box::new(std::io::Cursor::new(data)))
+            .await
+            .unwrap();
     };
     append(b"one ".to_vec()).await;
     append(Vec::new()).await;
@@ -172,21 +229,37 @@ pub(crate) async fn bytes_are_added_at_the_end(session: &Any) {
     let written = get(session, "grows").await.unwrap();
     let mut found: Vec<_> = written.chunks(100).map(<[u8]>::to_vec).collect();
     found.sort();
-    assert_eq!(found, (b'a'..=b'j').map(lines).collect::<Vec<_>>(), "small pieces stay together");
-    let error = session.append("no/such", Box::new(&b"x"[..])).await.unwrap_err();
+    assert_eq!(
+        found,
+        (b'a'..=b'j').map(lines).collect::<Vec<_>>(),
+        "small pieces stay together"
+    );
+    let error = session
+        .append("no/such", Box::new(&b"x"[..]))
+        .await
+        .unwrap_err();
     assert_eq!(reason(&error), TransferReason::NotFound);
 }
 
 pub(crate) async fn hashes_are_told(session: &Any) {
     put(session, "-it's hashed", b"abcdef").await;
-    let of = async |range| session.sha256("-it's hashed", range).await.unwrap().unwrap();
+    let of = async |range| {
+        session
+            .sha256("-it's hashed", range)
+            .await
+            .unwrap()
+            .unwrap()
+    };
     // As sha256sum has them.
     assert_eq!(of(0..3).await[..4], [0xba, 0x78, 0x16, 0xbf], "abc");
     assert_eq!(of(0..100).await[..4], [0xbe, 0xf5, 0x7e, 0xc7], "abcdef");
     assert_eq!(of(3..6).await[..4], [0xcb, 0x83, 0x79, 0xac], "def");
     session.sha256("-it's hashed", 3..3).await.unwrap_err();
     // An error, or nothing to compare with; never a hash.
-    assert!(!matches!(session.sha256("missing", 0..1).await, Ok(Some(_))));
+    assert!(!matches!(
+        session.sha256("missing", 0..1).await,
+        Ok(Some(_))
+    ));
 }
 
 pub(crate) async fn uploads_are_continued(session: &Any) {
@@ -194,27 +267,56 @@ pub(crate) async fn uploads_are_continued(session: &Any) {
     let mut request = UploadRequest::new("resumed");
     (request.size, request.resume_at) = (Some(300_000), Some(0));
     // It breaks off: what came stays, under the name that it has until it is complete.
-    let from = tokio::io::AsyncReadExt::chain(std::io::Cursor::new(data[..200_000].to_vec()), Broken);
-    session.upload(request.clone(), Box::new(from)).await.unwrap_err();
-    assert_eq!(reason(&get(session, "resumed").await.unwrap_err()), TransferReason::NotFound);
+    let from =
+        tokio::io::AsyncReadExt::chain(std::io::Cursor::new(data[..200_000].to_vec()), Broken);
+    session
+        .upload(request.clone(), Box::new(from))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        reason(&get(session, "resumed").await.unwrap_err()),
+        TransferReason::NotFound
+    );
     let partial = request.partial_path();
     let there = get(session, &partial).await.unwrap();
-    assert!(there == data[..there.len()] && there.len() > 100_000, "{}", there.len());
+    assert!(
+        there == data[..there.len()] && there.len() > 100_000,
+        "{}",
+        there.len()
+    );
     // What lies beyond is cut off.
-    session.append(&partial, Box::new(&b"something else"[..])).await.unwrap();
+    session
+        .append(&partial, Box::new(&b"something else"[..]))
+        .await
+        .unwrap();
     request.resume_at = Some(100_000);
     let rest = Box::new(std::io::Cursor::new(data[100_000..].to_vec()));
-    assert_eq!(session.upload(request.clone(), rest).await.unwrap(), 300_000);
+    assert_eq!(
+        session.upload(request.clone(), rest).await.unwrap(),
+        300_000
+    );
     assert!(get(session, "resumed").await.unwrap() == data);
-    assert_eq!(reason(&get(session, &partial).await.unwrap_err()), TransferReason::NotFound);
+    assert_eq!(
+        reason(&get(session, &partial).await.unwrap_err()),
+        TransferReason::NotFound
+    );
     // The rest of a file that is here in part.
     let mut request = DownloadRequest::new("resumed");
     for (offset, rest) in [(0, 300_000), (299_999, 1), (300_000, 0), (1000, 299_000)] {
         request.offset = offset;
-        assert_eq!(session.download(request.clone(), Box::new(tokio::io::sink())).await.unwrap(), rest);
+        assert_eq!(
+            session
+                .download(request.clone(), Box::new(tokio::io::sink()))
+                .await
+                .unwrap(),
+            rest
+        );
     }
     request.offset = 300_001;
-    let error = session.download(request, Box::new(tokio::io::sink())).await.unwrap_err();
+    let error = session
+        .download(request, Box::new(tokio::io::sink()))
+        .await
+        .unwrap_err();
     assert_eq!(reason(&error), TransferReason::SizeChanged);
 }
 

@@ -55,8 +55,13 @@ fn what_is_left(ours: &Ours, sessions: &SshSessions) -> Vec<String> {
 }
 
 fn temporary_files(home: &Path) -> Vec<String> {
-    let names = std::fs::read_dir(home).unwrap().map(|entry| entry.unwrap().file_name());
-    names.map(|name| name.to_string_lossy().into_owned()).filter(|name| name.contains(".sandbox-")).collect()
+    let names = std::fs::read_dir(home)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    names
+        .map(|name| name.to_string_lossy().into_owned())
+        .filter(|name| name.contains(".sandbox-"))
+        .collect()
 }
 
 /// Files of the home directory that this process has open, and processes that run there.
@@ -80,5 +85,9 @@ fn in_use(home: &Path) -> Vec<String> {
 /// For how long to go on, where somebody asks for more than the usual number of rounds.
 pub(crate) fn soak() -> Option<Duration> {
     let seconds = std::env::var("SANDBOX_TEST_SOAK_SECONDS").ok()?;
-    Some(Duration::from_secs(seconds.parse().expect("SANDBOX_TEST_SOAK_SECONDS is a number of seconds")))
+    Some(Duration::from_secs(
+        seconds
+            .parse()
+            .expect("SANDBOX_TEST_SOAK_SECONDS is a number of seconds"),
+    ))
 }

@@ -23,7 +23,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sandbox_core::{Access, ByteStream, Connector, Deadline, Endpoint, Result, Session, SessionSource, Uid};
+use sandbox_core::{
+    Access, ByteStream, Connector, Deadline, Endpoint, Result, Session, SessionSource, Uid,
+};
 use sandbox_ssh::{SshOptions, SshSessions};
 use sandbox_sshd::{Server, ServerConfig};
 use sandbox_testkit::faults::{FaultyConnector, Plan};
@@ -58,7 +60,10 @@ impl Connector for Memory {
         self.connections.fetch_add(1, Ordering::Relaxed);
         let (near, far) = tokio::io::duplex(256 << 10);
         let server = self.server.clone();
-        self.served.lock().await.spawn(async move { server.serve_stream(far).await });
+        self.served
+            .lock()
+            .await
+            .spawn(async move { server.serve_stream(far).await });
         Ok(Box::new(near))
     }
 }
@@ -86,11 +91,23 @@ impl Ours {
         let config = ServerConfig::new(keys.host.private.clone(), authorized, home.path())
             .with_env([("PATH".into(), path)]);
         let server = Server::new(tune(config)).unwrap();
-        let connector =
-            Memory { server: server.clone(), connections: AtomicUsize::new(0), served: Default::default() };
+        let connector = Memory {
+            server: server.clone(),
+            connections: AtomicUsize::new(0),
+            served: Default::default(),
+        };
         let endpoint = Endpoint::Memory("ours".into());
-        let access = access(keys.host.public.clone(), keys.user.private.clone(), endpoint);
-        Self { server, access, home: Arc::new(home), connector: Arc::new(connector) }
+        let access = access(
+            keys.host.public.clone(),
+            keys.user.private.clone(),
+            endpoint,
+        );
+        Self {
+            server,
+            access,
+            home: Arc::new(home),
+            connector: Arc::new(connector),
+        }
     }
 
     pub(crate) fn sessions(&self) -> SshSessions {
@@ -135,10 +152,16 @@ pub(crate) fn access(
 }
 
 pub(crate) async fn session(sessions: &SshSessions, access: &Arc<Access>) -> Arc<dyn Session> {
-    sessions.session(Arc::clone(access), Deadline::after(Duration::from_secs(20))).await.unwrap()
+    sessions
+        .session(Arc::clone(access), Deadline::after(Duration::from_secs(20)))
+        .await
+        .unwrap()
 }
 
 /// Who runs this test.
 pub(crate) fn user() -> String {
-    nix::unistd::User::from_uid(nix::unistd::getuid()).unwrap().unwrap().name
+    nix::unistd::User::from_uid(nix::unistd::getuid())
+        .unwrap()
+        .unwrap()
+        .name
 }

@@ -16,7 +16,10 @@ pub(crate) fn start_with(keys: &Keys, lines: &[&str]) -> Option<Daemon> {
     let sshd = peers::find("sshd")?;
     Some(Daemon::start(keys, |place| {
         let directory = place.directory.to_str().unwrap();
-        daemon::write_private(&place.directory.join("host_key"), keys.host.private.expose());
+        daemon::write_private(
+            &place.directory.join("host_key"),
+            keys.host.private.expose(),
+        );
         let mut config = format!(
             "Port {}\nListenAddress 127.0.0.1\nHostKey {directory}/host_key\n\
              AuthorizedKeysFile {}/.ssh/authorized_keys\nStrictModes no\nUsePAM no\nPidFile none\nUseDNS no\n",
@@ -32,6 +35,12 @@ pub(crate) fn start_with(keys: &Keys, lines: &[&str]) -> Option<Daemon> {
         }
         std::fs::write(place.directory.join("config"), config).unwrap();
         let sshd = sshd.to_str().unwrap().to_owned();
-        vec![sshd, "-D".into(), "-e".into(), "-f".into(), format!("{directory}/config")]
+        vec![
+            sshd,
+            "-D".into(),
+            "-e".into(),
+            "-f".into(),
+            format!("{directory}/config"),
+        ]
     }))
 }

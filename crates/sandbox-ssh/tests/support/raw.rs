@@ -30,7 +30,11 @@ impl Flooding {
         let key = russh::keys::PrivateKey::from_openssh(host.private.expose()).unwrap();
         let pair = key.key_data().ed25519().unwrap();
         let public = [string(b"ssh-ed25519"), string(pair.public.as_ref())].concat();
-        Self { seed: pair.private.to_bytes(), public, flooded: Arc::default() }
+        Self {
+            seed: pair.private.to_bytes(),
+            public,
+            flooded: Arc::default(),
+        }
     }
 }
 
@@ -38,7 +42,10 @@ impl Flooding {
 impl Connector for Flooding {
     async fn connect(&self, _: &Endpoint, _: Deadline) -> Result<Box<dyn ByteStream>> {
         let (near, far) = tokio::io::duplex(256 << 10);
-        let (key, public) = (Ed25519KeyPair::from_seed_unchecked(&self.seed).unwrap(), self.public.clone());
+        let (key, public) = (
+            Ed25519KeyPair::from_seed_unchecked(&self.seed).unwrap(),
+            self.public.clone(),
+        );
         let flooded = Arc::clone(&self.flooded);
         tokio::spawn(async move {
             // Its client hangs up at last.
@@ -56,13 +63,30 @@ async fn serve(
 ) -> std::io::Result<()> {
     let (read, write) = tokio::io::split(stream);
     let (mut read, mut write) = (Half::new(BufReader::new(read)), Half::new(write));
-    write.stream.write_all(format!("{ID}\r\n").as_bytes()).await?;
+    write
+        .stream
+        .write_all(format!("{ID}\r\n").as_bytes())
+        .await?;
     let mut theirs = String::new();
     read.stream.read_line(&mut theirs).await?;
 
     // RFC 4253, section 7.1; RFC 8731.
-    let lists = ["curve25519-sha256", "ssh-ed25519", GCM, GCM, MAC, MAC, "none", "none", "", ""];
-    let names: Vec<u8> = lists.iter().flat_map(|list| string(list.as_bytes())).collect();
+    let lists = [
+        "curve25519-sha256",
+        "ssh-ed25519",
+        GCM,
+        GCM,
+        MAC,
+        MAC,
+        "none",
+        "none",
+        "",
+        "",
+    ];
+    let names: Vec<u8> = lists
+        .iter()
+        .flat_map(|list| string(list.as_bytes()))
+        .collect();
     let our_init = [&[20][..], &[7; 16], &names, &[0; 5]].concat();
     write.send(&our_init).await?;
     let their_init = read.receive().await?;
@@ -84,12 +108,35 @@ async fn serve(
         string(&shared),
     ];
     let hash = digest(&SHA256, &hashed.concat());
-    let signature = [string(b"ssh-ed25519"), string(key.sign(hash.as_ref()).as_ref())].concat();
-    write.send(&[&[31][..], &string(public), &string(point.as_ref()), &string(&signature)].concat()).await?;
+    let signature = [
+        string(b"ssh-ed25519"),
+        string(key.sign(hash.as_ref()).as_ref()),
+    ]
+    .concat();
+    write
+        .send(
+            &[
+                &[31][..],
+                &string(public),
+                &string(point.as_ref()),
+                &string(&signature),
+            ]
+            .concat(),
+        )
+        .await?;
     write.send(&[21]).await?;
     read.receive().await?;
     let derive = |letter: u8| {
-        digest(&SHA256, &[&string(&shared)[..], hash.as_ref(), &[letter], hash.as_ref()].concat())
+        digest(
+            &SHA256,
+            &[
+                &string(&shared)[..],
+                hash.as_ref(),
+                &[letter],
+                hash.as_ref(),
+            ]
+            .concat(),
+        )
     };
     read.encrypted(derive(b'A').as_ref(), derive(b'C').as_ref());
     write.encrypted(derive(b'B').as_ref(), derive(b'D').as_ref());
@@ -97,7 +144,11 @@ async fn serve(
     loop {
         let request = read.receive().await?;
         match request[0] {
-            5 => write.send(&[&[6][..], &string(b"ssh-userauth")].concat()).await?,
+            5 => {
+                write
+                    .send(&[&[6][..], &string(b"ssh-userauth")].concat())
+                    .await?
+            }
             50 => write.send(&[52]).await?,
             // RFC 4254, sections 5.1 and 5.4.
             90 => {
@@ -105,7 +156,13 @@ async fn serve(
                 let sender = &request[after_kind..after_kind + 4];
                 let (window, packet) = (1_u32 << 20, 32_u32 << 10);
                 let channel = [0; 4];
-                let body = [sender, &channel, &window.to_be_bytes(), &packet.to_be_bytes()].concat();
+                let body = [
+                    sender,
+                    &channel,
+                    &window.to_be_bytes(),
+                    &packet.to_be_bytes(),
+                ]
+                .concat();
                 write.send(&[&[91][..], &body].concat()).await?;
                 read.peer = sender.to_vec();
             }
@@ -143,7 +200,11 @@ struct Half<S> {
 
 impl<S> Half<S> {
     fn new(stream: S) -> Self {
-        Self { stream, key: None, peer: Vec::new() }
+        Self {
+            stream,
+            key: None,
+            peer: Vec::new(),
+        }
     }
 
     fn encrypted(&mut self, nonce: &[u8], key: &[u8]) {
@@ -164,10 +225,18 @@ impl<S: AsyncWrite + Unpin> Half<S> {
         // The length counts with the rest only where it is not encrypted.
         let (block, head) = if self.key.is_some() { (16, 1) } else { (8, 5) };
         let padding = (block - (head + payload.len() + 4) % block) + 4;
-        let length = u32::try_from(1 + payload.len() + padding).unwrap().to_be_bytes();
-        let mut body = [&[u8::try_from(padding).unwrap()][..], payload, &vec![0; padding]].concat();
+        let length = u32::try_from(1 + payload.len() + padding)
+            .unwrap()
+            .to_be_bytes();
+        let mut body = [
+            &[u8::try_from(padding).unwrap()][..],
+            payload,
+            &vec![0; padding],
+        ]
+        .concat();
         if let Some((key, nonce)) = &mut self.key {
-            key.seal_in_place_append_tag(Self::nonce(nonce), Aad::from(length), &mut body).unwrap();
+            key.seal_in_place_append_tag(Self::nonce(nonce), Aad::from(length), &mut body)
+                .unwrap();
         }
         self.stream.write_all(&[&length[..], &body].concat()).await
     }
@@ -181,7 +250,8 @@ impl<S: AsyncRead + Unpin> Half<S> {
         let mut body = vec![0; u32::from_be_bytes(length) as usize + tag];
         self.stream.read_exact(&mut body).await?;
         if let Some((key, nonce)) = &mut self.key {
-            key.open_in_place(Self::nonce(nonce), Aad::from(length), &mut body).unwrap();
+            key.open_in_place(Self::nonce(nonce), Aad::from(length), &mut body)
+                .unwrap();
         }
         let end = body.len() - tag - usize::from(body[0]);
         Ok(body[1..end].to_vec())
@@ -190,8 +260,16 @@ impl<S: AsyncRead + Unpin> Half<S> {
 
 /// As an mpint (RFC 4251, section 5), without its length.
 fn positive(number: &[u8]) -> Vec<u8> {
-    let digits: Vec<u8> = number.iter().copied().skip_while(|byte| *byte == 0).collect();
-    let sign: &[u8] = if digits.first().is_some_and(|byte| byte & 0x80 != 0) { &[0] } else { &[] };
+    let digits: Vec<u8> = number
+        .iter()
+        .copied()
+        .skip_while(|byte| *byte == 0)
+        .collect();
+    let sign: &[u8] = if digits.first().is_some_and(|byte| byte & 0x80 != 0) {
+        &[0]
+    } else {
+        &[]
+    };
     [sign, &digits].concat()
 }
 
@@ -200,5 +278,9 @@ fn length(bytes: &[u8]) -> usize {
 }
 
 fn string(bytes: &[u8]) -> Vec<u8> {
-    [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
+    [
+        &u32::try_from(bytes.len()).unwrap().to_be_bytes()[..],
+        bytes,
+    ]
+    .concat()
 }

@@ -23,12 +23,22 @@ impl Server {
     pub(crate) fn ours(ours: &Ours) -> Self {
         let connector = Arc::clone(&ours.connector) as _;
         let (access, home) = (Arc::clone(&ours.access), ours.home.path().to_owned());
-        Self { access, connector, home, _home: Some(Arc::clone(&ours.home)) }
+        Self {
+            access,
+            connector,
+            home,
+            _home: Some(Arc::clone(&ours.home)),
+        }
     }
 
     pub(crate) fn another(daemon: &Daemon) -> Self {
         let connector = Arc::new(TcpConnector);
-        Self { access: Arc::clone(&daemon.access), connector, home: daemon.home.clone(), _home: None }
+        Self {
+            access: Arc::clone(&daemon.access),
+            connector,
+            home: daemon.home.clone(),
+            _home: None,
+        }
     }
 
     /// Sessions over streams that fail as planned.
@@ -37,6 +47,9 @@ impl Server {
         plans: impl IntoIterator<Item = Plan>,
     ) -> (Arc<FaultyConnector>, SshSessions) {
         let connector = FaultyConnector::new(Arc::clone(&self.connector), plans);
-        (Arc::clone(&connector), SshSessions::new(connector, SshOptions::default()))
+        (
+            Arc::clone(&connector),
+            SshSessions::new(connector, SshOptions::default()),
+        )
     }
 }

@@ -20,7 +20,11 @@ pub(crate) struct Attach {
 
 /// Sends the log, and how the job ended if it has.
 pub(crate) async fn attach(attach: Attach, ends: Ends) -> Result<(), Lost> {
-    let Ends { input, output, mut control } = ends;
+    let Ends {
+        input,
+        output,
+        mut control,
+    } = ends;
     let gone = input.gone();
     let job = Arc::clone(&attach.job);
     let signals = pass_signals(&job, &mut control);
@@ -43,7 +47,14 @@ pub(crate) async fn list(jobs: &Jobs, output: &Output) -> Result<(), Lost> {
     output.finish(Some(crate::output::Exit::Code(0))).await
 }
 
-async fn send(Attach { job, offset, follow }: Attach, output: &Output) -> Result<(), Lost> {
+async fn send(
+    Attach {
+        job,
+        offset,
+        follow,
+    }: Attach,
+    output: &Output,
+) -> Result<(), Lost> {
     let mut state = job.state.subscribe();
     let mut grown = job.log.watch();
     let mut offset = offset;
@@ -54,7 +65,12 @@ async fn send(Attach { job, offset, follow }: Attach, output: &Output) -> Result
         match send_from(&job, &mut offset, output).await? {
             Ok(()) => {}
             Err(error) => {
-                output.complain(&format!("the log of job {} cannot be read: {error}", job.id)).await?;
+                output
+                    .complain(&format!(
+                        "the log of job {} cannot be read: {error}",
+                        job.id
+                    ))
+                    .await?;
                 return output.finish(None).await;
             }
         }
@@ -81,7 +97,10 @@ async fn send_from(job: &Job, offset: &mut u64, output: &Output) -> Result<io::R
     }
 }
 
-async fn pass_signals(job: &Job, control: &mut mpsc::Receiver<Control>) -> std::convert::Infallible {
+async fn pass_signals(
+    job: &Job,
+    control: &mut mpsc::Receiver<Control>,
+) -> std::convert::Infallible {
     while let Some(control) = control.recv().await {
         if let Control::Signal(signal) = control {
             job.signal(&signal);

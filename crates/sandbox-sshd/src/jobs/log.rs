@@ -34,22 +34,38 @@ impl JobLog {
     ///
     /// When either cannot be made, or the file is there already and cannot be removed.
     pub(crate) fn create(directory: &Path, cap: u64) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
         let path = directory.join("log");
         // From a sandbox that ran here before.
         if path.symlink_metadata().is_ok() {
             std::fs::remove_file(&path)?;
         }
-        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { file, cap, sizes: Mutex::default(), grown: watch::Sender::default() })
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        Ok(Self {
+            file,
+            cap,
+            sizes: Mutex::default(),
+            grown: watch::Sender::default(),
+        })
     }
 
     /// Keeps what there is room for, and counts the rest.
     pub(crate) fn append(&self, data: &[u8]) {
         let mut sizes = self.sizes();
         // What is kept is the beginning, without a gap: after the first loss nothing is.
-        let room =
-            if sizes.dropped > 0 { 0 } else { usize::try_from(self.cap - sizes.kept).unwrap_or(usize::MAX) };
+        let room = if sizes.dropped > 0 {
+            0
+        } else {
+            usize::try_from(self.cap - sizes.kept).unwrap_or(usize::MAX)
+        };
         let kept = data.len().min(room);
         let written = match self.file.write_all_at(&data[..kept], sizes.kept) {
             Ok(()) => kept,

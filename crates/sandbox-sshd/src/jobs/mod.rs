@@ -82,7 +82,11 @@ impl Jobs {
     }
 
     /// Starts a job.
-    pub(crate) async fn start(self: &Arc<Self>, id: &str, launch: Launch) -> Result<(), CannotLaunch> {
+    pub(crate) async fn start(
+        self: &Arc<Self>,
+        id: &str,
+        launch: Launch,
+    ) -> Result<(), CannotLaunch> {
         check_id(id)?;
         let _starting = self.starting.lock().await;
         self.make_room(id)?;
@@ -95,14 +99,20 @@ impl Jobs {
             let (nothing, _) = std::io::pipe()?;
             let child = crate::spawn::grouped(
                 launch,
-                [Stdio::from(nothing), Stdio::from(input), Stdio::from(errors)],
+                [
+                    Stdio::from(nothing),
+                    Stdio::from(input),
+                    Stdio::from(errors),
+                ],
             )?;
             let output = OwnedFd::from(output);
             Ok((child, pipe::Receiver::from_owned_fd(output)?))
         };
         let (child, leader, output) = crate::spawn::start(&self.processes, &launch, spawn).await?;
-        let program =
-            launch.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let program = launch
+            .argv
+            .first()
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let job = Arc::new(Job {
             id: id.to_owned(),
             program,
@@ -134,9 +144,13 @@ impl Jobs {
             return Ok(());
         }
         let ended = jobs.values().filter(|job| job.state.borrow().log_complete);
-        let Some(oldest) = ended.min_by_key(|job| job.state.borrow().ended_ms).map(|job| job.id.clone())
+        let Some(oldest) = ended
+            .min_by_key(|job| job.state.borrow().ended_ms)
+            .map(|job| job.id.clone())
         else {
-            return Err(refusal(format!("{MOST} jobs are running, which is the most")));
+            return Err(refusal(format!(
+                "{MOST} jobs are running, which is the most"
+            )));
         };
         if let Some(job) = jobs.remove(&oldest) {
             job.log.remove(&self.directory.join(&oldest));
@@ -217,7 +231,9 @@ impl Job {
 fn check_id(id: &str) -> Result<(), CannotLaunch> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if id.is_empty() || id.len() > 64 || !id.bytes().all(good) {
-        return Err(refusal("a job's id is 1 to 64 letters, digits, '-' or '_'".into()));
+        return Err(refusal(
+            "a job's id is 1 to 64 letters, digits, '-' or '_'".into(),
+        ));
     }
     Ok(())
 }
@@ -230,7 +246,9 @@ fn refusal(message: String) -> CannotLaunch {
 fn now_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
 }
 
 #[cfg(test)]

@@ -31,7 +31,10 @@ pub(super) fn from_metadata(metadata: &Metadata) -> FileAttributes {
 }
 
 /// Sets what is given on an open file.
-pub(super) fn set_on_file(file: &std::fs::File, attributes: &FileAttributes) -> Result<(), Refused> {
+pub(super) fn set_on_file(
+    file: &std::fs::File,
+    attributes: &FileAttributes,
+) -> Result<(), Refused> {
     if let Some(size) = attributes.size {
         file.set_len(size)?;
     }
@@ -48,33 +51,60 @@ pub(super) fn set_on_file(file: &std::fs::File, attributes: &FileAttributes) -> 
 }
 
 /// Sets what is given on a path; on a link itself only with `on_link`.
-pub(super) fn set_on_path(path: &Path, attributes: &FileAttributes, on_link: bool) -> Result<(), Refused> {
+pub(super) fn set_on_path(
+    path: &Path,
+    attributes: &FileAttributes,
+    on_link: bool,
+) -> Result<(), Refused> {
     if let Some(size) = attributes.size {
         nix::unistd::truncate(path, i64::try_from(size).unwrap_or(i64::MAX))?;
     }
     if let Some((uid, gid)) = owner(attributes) {
-        let flags = if on_link { AtFlags::AT_SYMLINK_NOFOLLOW } else { AtFlags::empty() };
+        let flags = if on_link {
+            AtFlags::AT_SYMLINK_NOFOLLOW
+        } else {
+            AtFlags::empty()
+        };
         fchownat(AT_FDCWD, path, uid, gid, flags)?;
     }
     if let Some(mode) = attributes.permissions {
-        let flags = if on_link { FchmodatFlags::NoFollowSymlink } else { FchmodatFlags::FollowSymlink };
-        fchmodat(AT_FDCWD, path, nix::sys::stat::Mode::from_bits_truncate(mode & MODE), flags)?;
+        let flags = if on_link {
+            FchmodatFlags::NoFollowSymlink
+        } else {
+            FchmodatFlags::FollowSymlink
+        };
+        fchmodat(
+            AT_FDCWD,
+            path,
+            nix::sys::stat::Mode::from_bits_truncate(mode & MODE),
+            flags,
+        )?;
     }
     if let Some((accessed, modified)) = times(attributes) {
-        let flags = if on_link { UtimensatFlags::NoFollowSymlink } else { UtimensatFlags::FollowSymlink };
+        let flags = if on_link {
+            UtimensatFlags::NoFollowSymlink
+        } else {
+            UtimensatFlags::FollowSymlink
+        };
         utimensat(AT_FDCWD, path, &accessed, &modified, flags)?;
     }
     Ok(())
 }
 
 fn owner(attributes: &FileAttributes) -> Option<(Option<Uid>, Option<Gid>)> {
-    let (uid, gid) = (attributes.uid.map(Uid::from_raw), attributes.gid.map(Gid::from_raw));
+    let (uid, gid) = (
+        attributes.uid.map(Uid::from_raw),
+        attributes.gid.map(Gid::from_raw),
+    );
     (uid.is_some() || gid.is_some()).then_some((uid, gid))
 }
 
 fn times(attributes: &FileAttributes) -> Option<(TimeSpec, TimeSpec)> {
     let (accessed, modified) = attributes.atime.zip(attributes.mtime)?;
-    Some((TimeSpec::seconds(accessed.into()), TimeSpec::seconds(modified.into())))
+    Some((
+        TimeSpec::seconds(accessed.into()),
+        TimeSpec::seconds(modified.into()),
+    ))
 }
 
 /// A line of `ls -l`, which `sftp` shows as it is; times in UTC.
@@ -89,26 +119,43 @@ pub(super) fn long_name(name: &str, metadata: &Metadata) -> String {
         0o14 => 's',
         _ => '-',
     };
-    let bits: String =
-        (0..9).map(|bit| if mode & 0o400 >> bit != 0 { ['r', 'w', 'x'][bit % 3] } else { '-' }).collect();
-    let (links, uid, gid, size) = (metadata.nlink(), metadata.uid(), metadata.gid(), metadata.size());
+    let bits: String = (0..9)
+        .map(|bit| {
+            if mode & 0o400 >> bit != 0 {
+                ['r', 'w', 'x'][bit % 3]
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let (links, uid, gid, size) = (
+        metadata.nlink(),
+        metadata.uid(),
+        metadata.gid(),
+        metadata.size(),
+    );
     let time = date(metadata.mtime());
     format!("{kind}{bits} {links:>4} {uid:<8} {gid:<8} {size:>8} {time} {name}")
 }
 
 /// `Mon DD  YYYY`, by the civil calendar algorithm of Howard Hinnant.
 fn date(seconds: i64) -> String {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let days = seconds.div_euclid(86_400) + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
     let month = (shifted + 2).rem_euclid(12);
     let year = year_of_era + era * 400 + i64::from(month < 2);
-    format!("{} {day:>2}  {year}", MONTHS[usize::try_from(month).unwrap_or(0)])
+    format!(
+        "{} {day:>2}  {year}",
+        MONTHS[usize::try_from(month).unwrap_or(0)]
+    )
 }
 
 #[cfg(test)]
@@ -126,8 +173,13 @@ mod tests {
     #[test]
     fn a_long_name_is_as_ls_has_it() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        file.as_file().set_permissions(Permissions::from_mode(0o640)).unwrap();
+        file.as_file()
+            .set_permissions(Permissions::from_mode(0o640))
+            .unwrap();
         let line = long_name("a b", &file.as_file().metadata().unwrap());
-        assert!(line.starts_with("-rw-r-----    1 ") && line.ends_with(" a b"), "{line}");
+        assert!(
+            line.starts_with("-rw-r-----    1 ") && line.ends_with(" a b"),
+            "{line}"
+        );
     }
 }

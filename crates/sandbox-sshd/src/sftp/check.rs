@@ -39,17 +39,29 @@ pub(super) fn hashes(
     range: Range,
     gone: &CancellationToken,
 ) -> Result<Vec<u8>, Refused> {
-    if !algorithms.split(',').any(|algorithm| algorithm == ALGORITHM) {
-        return Err(Refused::new(StatusCode::Failure, "the only hash algorithm here is sha256"));
+    if !algorithms
+        .split(',')
+        .any(|algorithm| algorithm == ALGORITHM)
+    {
+        return Err(Refused::new(
+            StatusCode::Failure,
+            "the only hash algorithm here is sha256",
+        ));
     }
     if range.block != 0 && range.block < LEAST_BLOCK {
-        return Err(Refused::new(StatusCode::Failure, "a block has at least 256 bytes"));
+        return Err(Refused::new(
+            StatusCode::Failure,
+            "a block has at least 256 bytes",
+        ));
     }
     if i64::try_from(range.start).is_err() {
         return Err(Refused::new(StatusCode::Failure, "no file is that long"));
     }
     if !file.metadata()?.is_file() {
-        return Err(Refused::new(StatusCode::Failure, "only regular files have hashes"));
+        return Err(Refused::new(
+            StatusCode::Failure,
+            "only regular files have hashes",
+        ));
     }
     let mut answer = Vec::new();
     for text in ["check-file", ALGORITHM] {
@@ -60,7 +72,11 @@ pub(super) fn hashes(
         0 => u64::MAX,
         length => range.start.saturating_add(length),
     };
-    let block = if range.block == 0 { u64::MAX } else { range.block.into() };
+    let block = if range.block == 0 {
+        u64::MAX
+    } else {
+        range.block.into()
+    };
     let (mut at, mut count) = (range.start, 0);
     let mut buffer = vec![0; PIECE];
     loop {
@@ -69,7 +85,10 @@ pub(super) fn hashes(
         let begun = at;
         while at < block_end {
             if gone.is_cancelled() {
-                return Err(Refused::new(StatusCode::ConnectionLost, "the client has gone"));
+                return Err(Refused::new(
+                    StatusCode::ConnectionLost,
+                    "the client has gone",
+                ));
             }
             let want = usize::try_from(block_end - at).unwrap_or(PIECE).min(PIECE);
             let read = file.read_at(&mut buffer[..want], at)?;
@@ -105,7 +124,18 @@ mod tests {
         let data: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
         file.write_all(&data).unwrap();
         let gone = CancellationToken::new();
-        let of = |start, length, block| hashes(&file, "md5,sha256", Range { start, length, block }, &gone);
+        let of = |start, length, block| {
+            hashes(
+                &file,
+                "md5,sha256",
+                Range {
+                    start,
+                    length,
+                    block,
+                },
+                &gone,
+            )
+        };
         let head = b"\0\0\0\x0acheck-file\0\0\0\x06sha256".to_vec();
         let expect = |parts: &[&[u8]]| {
             let hashes = parts.iter().flat_map(|part| Sha256::digest(part).to_vec());
@@ -113,12 +143,23 @@ mod tests {
         };
         assert_eq!(of(0, 0, 0).unwrap(), expect(&[&data]));
         assert_eq!(of(5, 1000, 0).unwrap(), expect(&[&data[5..1005]]));
-        assert_eq!(of(0, 600, 256).unwrap(), expect(&[&data[..256], &data[256..512], &data[512..600]]));
-        assert_eq!(of(299_999, 10, 0).unwrap(), expect(&[&data[299_999..]]), "less at the end");
+        assert_eq!(
+            of(0, 600, 256).unwrap(),
+            expect(&[&data[..256], &data[256..512], &data[512..600]])
+        );
+        assert_eq!(
+            of(299_999, 10, 0).unwrap(),
+            expect(&[&data[299_999..]]),
+            "less at the end"
+        );
         assert_eq!(of(1_000_000, 10, 0).unwrap(), expect(&[b""]));
         assert!(of(u64::MAX - 1, 10, 0).is_err());
         assert!(of(0, 0, 1).is_err());
-        let whole = || Range { start: 0, length: 0, block: 0 };
+        let whole = || Range {
+            start: 0,
+            length: 0,
+            block: 0,
+        };
         assert!(hashes(&file, "md5", whole(), &gone).is_err());
         assert!(hashes(&File::open("/").unwrap(), "sha256", whole(), &gone).is_err());
     }
@@ -131,7 +172,19 @@ mod tests {
         let gone = CancellationToken::new();
         let hashing = std::thread::spawn({
             let gone = gone.clone();
-            move || hashes(&file, "sha256", Range { start: 0, length: 0, block: 0 }, &gone).is_err()
+            move || {
+                hashes(
+                    &file,
+                    "sha256",
+                    Range {
+                        start: 0,
+                        length: 0,
+                        block: 0,
+                    },
+                    &gone,
+                )
+                .is_err()
+            }
         });
         gone.cancel();
         assert!(hashing.join().unwrap());

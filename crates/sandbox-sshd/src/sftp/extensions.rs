@@ -31,18 +31,26 @@ const EXTENSIONS: [(&str, &str); 9] = [
 
 /// Names and versions for the greeting.
 pub(super) fn offered() -> HashMap<String, String> {
-    EXTENSIONS.map(|(name, version)| (name.to_owned(), version.to_owned())).into()
+    EXTENSIONS
+        .map(|(name, version)| (name.to_owned(), version.to_owned()))
+        .into()
 }
 
 pub(super) fn serve(files: &Files, id: u32, request: &str, data: &[u8]) -> Result<Packet, Refused> {
     let mut data = Fields(data);
     match request {
         "posix-rename@openssh.com" => {
-            let (from, to) = (files.raw_path(data.string()?)?, files.raw_path(data.string()?)?);
+            let (from, to) = (
+                files.raw_path(data.string()?)?,
+                files.raw_path(data.string()?)?,
+            );
             std::fs::rename(from, to)?;
         }
         "hardlink@openssh.com" => {
-            let (from, to) = (files.raw_path(data.string()?)?, files.raw_path(data.string()?)?);
+            let (from, to) = (
+                files.raw_path(data.string()?)?,
+                files.raw_path(data.string()?)?,
+            );
             std::fs::hard_link(from, to)?;
         }
         "fsync@openssh.com" => files.file(data.text()?)?.sync_all()?,
@@ -51,11 +59,24 @@ pub(super) fn serve(files: &Files, id: u32, request: &str, data: &[u8]) -> Resul
             attributes::set_on_path(&path, &data.attributes()?, true)?;
         }
         "statvfs@openssh.com" => {
-            return Ok(reply(id, &describe(&statvfs(&files.raw_path(data.string()?)?)?)));
+            return Ok(reply(
+                id,
+                &describe(&statvfs(&files.raw_path(data.string()?)?)?),
+            ));
         }
-        "fstatvfs@openssh.com" => return Ok(reply(id, &describe(&fstatvfs(files.file(data.text()?)?)?))),
+        "fstatvfs@openssh.com" => {
+            return Ok(reply(id, &describe(&fstatvfs(files.file(data.text()?)?)?)));
+        }
         "limits@openssh.com" => {
-            return Ok(reply(id, &[PACKET, MOST_DATA.into(), MOST_DATA.into(), MOST_HANDLES as u64]));
+            return Ok(reply(
+                id,
+                &[
+                    PACKET,
+                    MOST_DATA.into(),
+                    MOST_DATA.into(),
+                    MOST_HANDLES as u64,
+                ],
+            ));
         }
         "expand-path@openssh.com" => {
             let path = data.string()?;
@@ -87,13 +108,20 @@ pub(super) fn serve(files: &Files, id: u32, request: &str, data: &[u8]) -> Resul
 
 fn check(files: &Files, file: &File, id: u32, data: &mut Fields<'_>) -> Result<Packet, Refused> {
     let algorithms = data.text()?;
-    let range = check::Range { start: data.long()?, length: data.long()?, block: data.number()? };
+    let range = check::Range {
+        start: data.long()?,
+        length: data.long()?,
+        block: data.number()?,
+    };
     let data = check::hashes(file, algorithms, range, files.gone())?;
     Ok(Packet::ExtendedReply(ExtendedReply { id, data }))
 }
 
 fn reply(id: u32, numbers: &[u64]) -> Packet {
-    Packet::ExtendedReply(ExtendedReply { id, data: numbers.iter().flat_map(|n| n.to_be_bytes()).collect() })
+    Packet::ExtendedReply(ExtendedReply {
+        id,
+        data: numbers.iter().flat_map(|n| n.to_be_bytes()).collect(),
+    })
 }
 
 fn describe(fs: &Statvfs) -> [u64; 11] {

@@ -49,7 +49,13 @@ pub(super) type Entry = (String, Option<Metadata>);
 impl Files {
     /// For a client until that has `gone`.
     pub(super) fn new(home: PathBuf, gone: CancellationToken) -> Self {
-        Self { home, handles: HashMap::new(), next: 0, scratch: Vec::new(), gone }
+        Self {
+            home,
+            handles: HashMap::new(),
+            next: 0,
+            scratch: Vec::new(),
+            gone,
+        }
     }
 
     /// What is cancelled when the client has gone.
@@ -76,7 +82,11 @@ impl Files {
                 "the name contains a NUL byte, which no file can have",
             ));
         }
-        Ok(if name.is_empty() { self.home.clone() } else { self.home.join(OsStr::from_bytes(name)) })
+        Ok(if name.is_empty() {
+            self.home.clone()
+        } else {
+            self.home.join(OsStr::from_bytes(name))
+        })
     }
 
     pub(super) fn open(
@@ -97,16 +107,30 @@ impl Files {
 
     pub(super) fn open_directory(&mut self, path: PathBuf) -> Result<String, Refused> {
         let entries = std::fs::read_dir(&path)?;
-        self.keep(Open::Directory(Listing { path, dots: false, entries }))
+        self.keep(Open::Directory(Listing {
+            path,
+            dots: false,
+            entries,
+        }))
     }
 
     pub(super) fn close(&mut self, handle: &str) -> Result<(), Refused> {
-        self.handles.remove(handle).map(drop).ok_or_else(unknown_handle)
+        self.handles
+            .remove(handle)
+            .map(drop)
+            .ok_or_else(unknown_handle)
     }
 
     /// Fewer bytes than asked for at the end of the file; at least one.
-    pub(super) fn read(&mut self, handle: &str, offset: u64, length: u32) -> Result<Vec<u8>, Refused> {
-        let Some(Open::File(file)) = self.handles.get(handle) else { return Err(unknown_handle()) };
+    pub(super) fn read(
+        &mut self,
+        handle: &str,
+        offset: u64,
+        length: u32,
+    ) -> Result<Vec<u8>, Refused> {
+        let Some(Open::File(file)) = self.handles.get(handle) else {
+            return Err(unknown_handle());
+        };
         let length = length.min(MOST_DATA) as usize;
         if self.scratch.len() < length {
             self.scratch.resize(length, 0);
@@ -137,21 +161,33 @@ impl Files {
         let mut found = Vec::new();
         if !std::mem::replace(&mut listing.dots, true) {
             for dot in [".", ".."] {
-                found.push((dot.to_owned(), listing.path.join(dot).symlink_metadata().ok()));
+                found.push((
+                    dot.to_owned(),
+                    listing.path.join(dot).symlink_metadata().ok(),
+                ));
             }
         }
         for entry in listing.entries.by_ref().take(ENTRIES) {
             let entry = entry?;
-            found.push((entry.file_name().to_string_lossy().into_owned(), entry.metadata().ok()));
+            found.push((
+                entry.file_name().to_string_lossy().into_owned(),
+                entry.metadata().ok(),
+            ));
         }
-        if found.is_empty() { Err(Refused::end_of_file()) } else { Ok(found) }
+        if found.is_empty() {
+            Err(Refused::end_of_file())
+        } else {
+            Ok(found)
+        }
     }
 
     /// The absolute path without links. The last part need not be there.
     pub(super) fn real_path(path: &Path) -> Result<String, Refused> {
         let real = match (path.canonicalize(), path.parent(), path.file_name()) {
             (Ok(real), ..) => real,
-            (Err(error), Some(parent), Some(name)) if error.kind() == std::io::ErrorKind::NotFound => {
+            (Err(error), Some(parent), Some(name))
+                if error.kind() == std::io::ErrorKind::NotFound =>
+            {
                 parent.canonicalize()?.join(name)
             }
             (Err(error), ..) => return Err(error.into()),
@@ -176,7 +212,11 @@ impl Files {
         Ok(nix::unistd::mkdir(path, Mode::from_bits_truncate(mode))?)
     }
 
-    pub(super) fn set_attributes(&self, handle: &str, wanted: &FileAttributes) -> Result<(), Refused> {
+    pub(super) fn set_attributes(
+        &self,
+        handle: &str,
+        wanted: &FileAttributes,
+    ) -> Result<(), Refused> {
         match self.handles.get(handle) {
             Some(Open::File(file)) => attributes::set_on_file(file, wanted),
             Some(Open::Directory(listing)) => attributes::set_on_path(&listing.path, wanted, false),
@@ -194,7 +234,10 @@ impl Files {
 
     fn keep(&mut self, open: Open) -> Result<String, Refused> {
         if self.handles.len() >= MOST_HANDLES {
-            return Err(Refused::new(StatusCode::Failure, "too many open handles: close some first"));
+            return Err(Refused::new(
+                StatusCode::Failure,
+                "too many open handles: close some first",
+            ));
         }
         let handle = format!("{:x}", self.next);
         self.next = self.next.wrapping_add(1);
@@ -212,18 +255,27 @@ fn open_file(path: &Path, flags: OFlag, mode: Mode) -> Result<File, Refused> {
         return Err(nix::errno::Errno::EISDIR.into());
     }
     if kind.is_fifo() || kind.is_socket() {
-        return Err(Refused::new(StatusCode::Failure, "a FIFO cannot be opened over SFTP"));
+        return Err(Refused::new(
+            StatusCode::Failure,
+            "a FIFO cannot be opened over SFTP",
+        ));
     }
     Ok(file)
 }
 
 fn to_posix(flags: OpenFlags) -> Result<OFlag, Refused> {
-    let mut posix = match (flags.contains(OpenFlags::READ), flags.contains(OpenFlags::WRITE)) {
+    let mut posix = match (
+        flags.contains(OpenFlags::READ),
+        flags.contains(OpenFlags::WRITE),
+    ) {
         (true, true) => OFlag::O_RDWR,
         (false, true) => OFlag::O_WRONLY,
         (true, false) => OFlag::O_RDONLY,
         (false, false) => {
-            return Err(Refused::new(StatusCode::BadMessage, "open for neither reading nor writing"));
+            return Err(Refused::new(
+                StatusCode::BadMessage,
+                "open for neither reading nor writing",
+            ));
         }
     };
     for (flag, wanted) in [
@@ -239,9 +291,12 @@ fn to_posix(flags: OpenFlags) -> Result<OFlag, Refused> {
 
 /// A path in an answer: it must not come out as another.
 fn to_name(path: &OsStr) -> Result<String, Refused> {
-    path.to_str()
-        .map(str::to_owned)
-        .ok_or_else(|| Refused::new(StatusCode::Failure, format!("the path {} is not UTF-8", path.display())))
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        Refused::new(
+            StatusCode::Failure,
+            format!("the path {} is not UTF-8", path.display()),
+        )
+    })
 }
 
 fn unknown_handle() -> Refused {

@@ -23,7 +23,11 @@ use crate::output::{Exit, Lost};
 /// Serves one SFTP session. It has a thread of its own, so that a slow disk holds up nobody
 /// else, and so that file operations need no hand-over each.
 pub(crate) async fn serve(home: PathBuf, ends: Ends) -> Result<(), Lost> {
-    let Ends { input, output, control: _control } = ends;
+    let Ends {
+        input,
+        output,
+        control: _control,
+    } = ends;
     let gone = input.gone();
     let writer = output.writer(gone.clone());
     let session = handler::Session::new(home, gone.clone());
@@ -37,7 +41,11 @@ pub(crate) async fn serve(home: PathBuf, ends: Ends) -> Result<(), Lost> {
     let code = match thread.await {
         Ok(Ok(())) => 0,
         Ok(Err(error)) => {
-            unless(&gone, output.complain(&format!("the SFTP session cannot start: {error}"))).await?;
+            unless(
+                &gone,
+                output.complain(&format!("the SFTP session cannot start: {error}")),
+            )
+            .await?;
             1
         }
         Err(error) => {

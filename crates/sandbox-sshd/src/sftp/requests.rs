@@ -68,10 +68,15 @@ async fn send(output: &mut (impl AsyncWrite + Unpin), answers: &mut BytesMut) ->
 
 /// Takes a request out that has come whole.
 fn next(requests: &mut BytesMut) -> io::Result<Option<Bytes>> {
-    let Some((length, rest)) = requests.split_first_chunk::<4>() else { return Ok(None) };
+    let Some((length, rest)) = requests.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
     if length > LONGEST {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a request is longer than 256 KiB"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a request is longer than 256 KiB",
+        ));
     }
     if rest.len() < length {
         return Ok(None);
@@ -85,7 +90,8 @@ fn one(mut request: Bytes, session: &mut Session) -> io::Result<Bytes> {
         Ok(request) => session.answer(request),
         Err(_) => Packet::error(0, StatusCode::BadMessage),
     };
-    Bytes::try_from(answer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+    Bytes::try_from(answer)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
 }
 
 #[cfg(test)]
@@ -109,7 +115,13 @@ mod tests {
     #[test]
     fn nonsense_is_answered() {
         let mut session = Session::new("/".into(), CancellationToken::new());
-        for nonsense in [&b""[..], b"\0", b"\x03\0\0", b"\xff\xff\xff", b"\x05\0\0\0\x01\xff\xff\xff\xff"] {
+        for nonsense in [
+            &b""[..],
+            b"\0",
+            b"\x03\0\0",
+            b"\xff\xff\xff",
+            b"\x05\0\0\0\x01\xff\xff\xff\xff",
+        ] {
             let answer = one(Bytes::copy_from_slice(nonsense), &mut session).unwrap();
             assert_eq!(answer[4], 101, "a status");
         }

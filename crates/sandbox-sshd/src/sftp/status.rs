@@ -17,7 +17,11 @@ impl Refused {
 
     /// As an answer to the request of this id.
     pub(super) fn answer(self, id: u32) -> Packet {
-        let StatusReply { status_code, error_message, language_tag } = self.0;
+        let StatusReply {
+            status_code,
+            error_message,
+            language_tag,
+        } = self.0;
         Packet::Status(Status {
             id,
             status_code,
@@ -31,12 +35,20 @@ impl Refused {
     }
 
     pub(super) fn unsupported(what: &str) -> Self {
-        Self::new(StatusCode::OpUnsupported, format!("{what} is not supported"))
+        Self::new(
+            StatusCode::OpUnsupported,
+            format!("{what} is not supported"),
+        )
     }
 }
 
 pub(super) fn ok(id: u32) -> Status {
-    Status { id, status_code: StatusCode::Ok, error_message: "Success".into(), language_tag: "en".into() }
+    Status {
+        id,
+        status_code: StatusCode::Ok,
+        error_message: "Success".into(),
+        language_tag: "en".into(),
+    }
 }
 
 impl From<io::Error> for Refused {
@@ -68,12 +80,18 @@ mod tests {
     fn codes_and_messages_are_honest() {
         let reply = |errno: Errno| Refused::from(io::Error::from(errno)).0;
         assert_eq!(reply(Errno::ENOENT).status_code, StatusCode::NoSuchFile);
-        assert_eq!(reply(Errno::EACCES).status_code, StatusCode::PermissionDenied);
+        assert_eq!(
+            reply(Errno::EACCES).status_code,
+            StatusCode::PermissionDenied
+        );
         let full = reply(Errno::ENOSPC);
         assert_eq!(
             (full.status_code, full.error_message.as_deref()),
             (StatusCode::Failure, Some("No space left on device"))
         );
-        assert_eq!(reply(Errno::EEXIST).error_message.as_deref(), Some("File exists"));
+        assert_eq!(
+            reply(Errno::EEXIST).error_message.as_deref(),
+            Some("File exists")
+        );
     }
 }

@@ -47,9 +47,14 @@ impl Memory {
         let home = tempfile::tempdir().unwrap();
         let (host, user) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let path = std::env::var_os("PATH").unwrap();
-        let config = ServerConfig::new(host.private, vec![user.public.as_str().into()], home.path())
-            .with_env([("PATH".into(), path)]);
-        Self { server: Server::new(configure(config)).unwrap(), user, home }
+        let config =
+            ServerConfig::new(host.private, vec![user.public.as_str().into()], home.path())
+                .with_env([("PATH".into(), path)]);
+        Self {
+            server: Server::new(configure(config)).unwrap(),
+            user,
+            home,
+        }
     }
 
     /// Connects over a pipe of `bytes` each way.
@@ -78,10 +83,17 @@ async fn login_as(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     user: &KeyPair,
 ) -> Option<Client> {
-    let mut client = client::connect_stream(Arc::new(config), stream, Accepting).await.unwrap();
+    let mut client = client::connect_stream(Arc::new(config), stream, Accepting)
+        .await
+        .unwrap();
     let key = PrivateKey::from_openssh(user.private.expose()).unwrap();
     let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
-    client.authenticate_publickey("me", key).await.unwrap().success().then_some(client)
+    client
+        .authenticate_publickey("me", key)
+        .await
+        .unwrap()
+        .success()
+        .then_some(client)
 }
 
 /// Opens a session channel with these variables asked for.
@@ -97,7 +109,11 @@ pub(crate) async fn exec(client: &Client, line: impl Into<Vec<u8>>) -> Ended {
     exec_with(client, &[], line).await
 }
 
-pub(crate) async fn exec_with(client: &Client, env: &[(&str, &str)], line: impl Into<Vec<u8>>) -> Ended {
+pub(crate) async fn exec_with(
+    client: &Client,
+    env: &[(&str, &str)],
+    line: impl Into<Vec<u8>>,
+) -> Ended {
     let channel = open(client, env).await;
     channel.exec(true, line).await.unwrap();
     collect(channel).await
@@ -120,7 +136,9 @@ pub(crate) async fn collect(mut channel: Channel<Msg>) -> Ended {
                     ended.stderr.push_str(&String::from_utf8_lossy(&data))
                 }
                 ChannelMsg::ExitStatus { exit_status } => ended.code = Some(exit_status),
-                ChannelMsg::ExitSignal { signal_name, .. } => ended.signal = Some(format!("{signal_name:?}")),
+                ChannelMsg::ExitSignal { signal_name, .. } => {
+                    ended.signal = Some(format!("{signal_name:?}"))
+                }
                 ChannelMsg::Failure => {
                     ended.refused = true;
                     break;
@@ -129,6 +147,8 @@ pub(crate) async fn collect(mut channel: Channel<Msg>) -> Ended {
             }
         }
     };
-    tokio::time::timeout(LONG, reading).await.expect("the channel did not end");
+    tokio::time::timeout(LONG, reading)
+        .await
+        .expect("the channel did not end");
     ended
 }

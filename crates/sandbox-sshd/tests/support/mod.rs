@@ -51,21 +51,38 @@ impl Process {
     }
 
     /// Runs a server that says on standard error where it listens.
-    pub(crate) fn adopt(mut command: Command, directory: tempfile::TempDir, host: &KeyPair) -> Self {
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    pub(crate) fn adopt(
+        mut command: Command,
+        directory: tempfile::TempDir,
+        host: &KeyPair,
+    ) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut said = String::new();
         let port = loop {
-            let line = lines.next().unwrap_or_else(|| panic!("the server did not start: {said}")).unwrap();
+            let line = lines
+                .next()
+                .unwrap_or_else(|| panic!("the server did not start: {said}"))
+                .unwrap();
             if let Some(address) = line.strip_prefix("sandbox-sshd: listening on ") {
                 break address.rsplit(':').next().unwrap().parse().unwrap_or(0);
             }
             said.push_str(&line);
         };
-        std::thread::spawn(move || lines.for_each(|line| eprintln!("server: {}", line.unwrap_or_default())));
+        std::thread::spawn(move || {
+            lines.for_each(|line| eprintln!("server: {}", line.unwrap_or_default()))
+        });
         let known = format!("[127.0.0.1]:{port} {}\n", host.public.as_str());
         std::fs::write(directory.path().join("known_hosts"), known).unwrap();
-        Self { child, directory, port }
+        Self {
+            child,
+            directory,
+            port,
+        }
     }
 
     pub(crate) fn home(&self) -> PathBuf {
@@ -84,7 +101,12 @@ impl Process {
 
     pub(crate) fn options(&self) -> Vec<String> {
         let path = |name: &str| self.directory.path().join(name).display().to_string();
-        let mut options = vec!["-F".to_owned(), "/dev/null".to_owned(), "-i".to_owned(), path("user")];
+        let mut options = vec![
+            "-F".to_owned(),
+            "/dev/null".to_owned(),
+            "-i".to_owned(),
+            path("user"),
+        ];
         for option in [
             "IdentitiesOnly=yes",
             "BatchMode=yes",
@@ -101,7 +123,11 @@ impl Process {
 
     /// Runs a command string by `ssh`.
     pub(crate) fn ssh(&self, line: &str) -> Output {
-        self.client("ssh").args(["me@127.0.0.1", line]).stdin(Stdio::null()).output().unwrap()
+        self.client("ssh")
+            .args(["me@127.0.0.1", line])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
     }
 }
 
@@ -109,12 +135,17 @@ impl Drop for Process {
     fn drop(&mut self) {
         let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).ok();
-        let ended = eventually(Duration::from_secs(20), || self.child.try_wait().unwrap().is_some());
+        let ended = eventually(Duration::from_secs(20), || {
+            self.child.try_wait().unwrap().is_some()
+        });
         if !ended {
             self.child.kill().unwrap();
             self.child.wait().unwrap();
         }
-        assert!(ended || std::thread::panicking(), "the server did not end on SIGTERM");
+        assert!(
+            ended || std::thread::panicking(),
+            "the server did not end on SIGTERM"
+        );
     }
 }
 
@@ -136,11 +167,22 @@ pub(crate) fn eventually(longest: Duration, mut condition: impl FnMut() -> bool)
 pub(crate) fn processes_with(text: &str) -> Vec<i32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else {
+            continue;
+        };
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
         let program = line.split(' ').next().unwrap_or("");
-        if line.contains(text) && !program.ends_with("ssh") && pid != std::process::id().cast_signed() {
+        if line.contains(text)
+            && !program.ends_with("ssh")
+            && pid != std::process::id().cast_signed()
+        {
             found.push(pid);
         }
     }

@@ -39,7 +39,11 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn ok(code: u16, body: Value) -> Self {
-        Self { code, body, retry_after: None }
+        Self {
+            code,
+            body,
+            retry_after: None,
+        }
     }
 
     pub(super) fn failure(code: u16, reason: &str, message: impl Into<String>) -> Self {
@@ -54,14 +58,21 @@ impl Answer {
         if let Some(seconds) = refusal.retry_after {
             body["details"] = json!({"retryAfterSeconds": seconds});
         }
-        Self { code: refusal.code, body, retry_after: refusal.retry_after }
+        Self {
+            code: refusal.code,
+            body,
+            retry_after: refusal.retry_after,
+        }
     }
 
     pub(super) fn into_response(self, now: SystemTime) -> Response<Body> {
-        let body = Full::new(Bytes::from(self.body.to_string())).map_err(|never: Infallible| match never {});
+        let body = Full::new(Bytes::from(self.body.to_string()))
+            .map_err(|never: Infallible| match never {});
         let mut response = response(self.code, now, body.boxed_unsync());
         if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -71,7 +82,9 @@ pub(super) fn response(code: u16, now: SystemTime, body: Body) -> Response<Body>
     let mut response = Response::new(body);
     *response.status_mut() =
         http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Ok(date) = HeaderValue::try_from(http_date(now)) {
         response.headers_mut().insert(DATE, date);
     }

@@ -16,7 +16,10 @@ const START: Duration = Duration::from_secs(1_930_000_000);
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { start: UNIX_EPOCH + START, since: None }
+        Self {
+            start: UNIX_EPOCH + START,
+            since: None,
+        }
     }
 }
 
@@ -37,14 +40,19 @@ impl Clock {
 
 /// As the header `Date` has it.
 pub(super) fn http_date(time: SystemTime) -> String {
-    let text =
-        Timestamp::try_from(time).and_then(|at| DateTimePrinter::new().timestamp_to_rfc9110_string(&at));
+    let text = Timestamp::try_from(time)
+        .and_then(|at| DateTimePrinter::new().timestamp_to_rfc9110_string(&at));
     text.unwrap_or_default()
 }
 
 /// As Kubernetes' objects have it: whole seconds.
 pub(super) fn stamp(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let at = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let seconds = time
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let at = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok());
     at.map(|at| at.to_string()).unwrap_or_default()
 }

@@ -48,7 +48,10 @@ impl ApiServer {
         let cluster = &state.cluster;
         let denied = |what: &str| {
             let message = format!("User \"tester\" cannot {what} at the cluster scope");
-            cluster.forbidden.contains(what).then(|| Answer::failure(403, "Forbidden", message))
+            cluster
+                .forbidden
+                .contains(what)
+                .then(|| Answer::failure(403, "Forbidden", message))
         };
         let path = uri.path();
         match (method.as_str(), path) {
@@ -63,10 +66,16 @@ impl ApiServer {
             })),
             ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews") => {
                 let asked = &body["spec"]["resourceAttributes"];
-                let part = asked["subresource"].as_str().map(|part| format!("/{part}")).unwrap_or_default();
+                let part = asked["subresource"]
+                    .as_str()
+                    .map(|part| format!("/{part}"))
+                    .unwrap_or_default();
                 let text = |key: &str| asked[key].as_str().unwrap_or_default().to_owned();
-                let allowed =
-                    !cluster.forbidden.contains(&format!("{} {}{part}", text("verb"), text("resource")));
+                let allowed = !cluster.forbidden.contains(&format!(
+                    "{} {}{part}",
+                    text("verb"),
+                    text("resource")
+                ));
                 let mut review = body.clone();
                 review["apiVersion"] = json!("authorization.k8s.io/v1");
                 review["kind"] = json!("SelfSubjectAccessReview");
@@ -76,7 +85,8 @@ impl ApiServer {
             ("GET", path) => {
                 let name = path.strip_prefix("/api/v1/namespaces/")?;
                 let known = name == self.namespace();
-                let absent = || Answer::failure(404, "NotFound", format!("namespaces \"{name}\" not found"));
+                let absent =
+                    || Answer::failure(404, "NotFound", format!("namespaces \"{name}\" not found"));
                 (!name.contains('/')).then(|| {
                     denied("get namespaces").unwrap_or_else(|| match known {
                         true => Answer::ok(200, self.described(cluster)),
@@ -101,6 +111,9 @@ fn list(kind: &str, items: Value) -> Value {
 }
 
 fn node((name, images): (&String, &Vec<String>)) -> Value {
-    let images: Vec<Value> = images.iter().map(|image| json!({"names": [image], "sizeBytes": 1})).collect();
+    let images: Vec<Value> = images
+        .iter()
+        .map(|image| json!({"names": [image], "sizeBytes": 1}))
+        .collect();
     json!({"metadata": {"name": name}, "spec": {}, "status": {"images": images}})
 }

@@ -19,7 +19,9 @@ impl ApiServer {
             return;
         }
         // Outside of a runtime nothing is carried out anyway.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
         state.collecting = true;
         drop(state);
         let server = self.clone();
@@ -28,12 +30,24 @@ impl ApiServer {
             let orphans = {
                 let mut state = server.lock();
                 state.collecting = false;
-                if state.collects { state.orphans() } else { Vec::new() }
+                if state.collects {
+                    state.orphans()
+                } else {
+                    Vec::new()
+                }
             };
             for (resource, name, uid) in orphans {
-                let seen = Seen { verb: "delete", resource, name: Some(name), dry_run: false };
-                let call =
-                    Call { seen, namespace: server.inner.namespace.clone(), query: Default::default() };
+                let seen = Seen {
+                    verb: "delete",
+                    resource,
+                    name: Some(name),
+                    dry_run: false,
+                };
+                let call = Call {
+                    seen,
+                    namespace: server.inner.namespace.clone(),
+                    query: Default::default(),
+                };
                 server.act(&call, &json!({"preconditions": {"uid": uid}}));
             }
         });
@@ -44,14 +58,20 @@ impl State {
     /// Resource, name and uid of what has lost all its owners and is not going already.
     fn orphans(&self) -> Vec<(String, String, Value)> {
         let orphaned = |object: &Value| {
-            let owners = object["metadata"]["ownerReferences"].as_array().filter(|owners| !owners.is_empty());
+            let owners = object["metadata"]["ownerReferences"]
+                .as_array()
+                .filter(|owners| !owners.is_empty());
             owners.is_some_and(|owners| !owners.iter().any(|owner| self.exists(owner)))
                 && object["metadata"]["deletionTimestamp"].is_null()
         };
         let all = self.store.all().filter(|(_, object)| orphaned(object));
         all.map(|(resource, object)| {
             let meta = &object["metadata"];
-            (resource.to_owned(), meta["name"].as_str().unwrap_or_default().to_owned(), meta["uid"].clone())
+            (
+                resource.to_owned(),
+                meta["name"].as_str().unwrap_or_default().to_owned(),
+                meta["uid"].clone(),
+            )
         })
         .collect()
     }

@@ -34,23 +34,39 @@ pub enum Fault {
 impl Fault {
     /// 429: too many requests, come back after so many seconds.
     pub fn too_many(seconds: u64) -> Self {
-        let refusal = Refusal::new(429, "TooManyRequests", "too many requests, please try again later");
+        let refusal = Refusal::new(
+            429,
+            "TooManyRequests",
+            "too many requests, please try again later",
+        );
         Self::Refuse(refusal.retry_after(seconds))
     }
 
     /// 503, after it was carried out.
     pub fn lost() -> Self {
-        Self::Lose(Refusal::new(503, "ServiceUnavailable", "the answer was lost"))
+        Self::Lose(Refusal::new(
+            503,
+            "ServiceUnavailable",
+            "the answer was lost",
+        ))
     }
 
     /// 503, and nothing happens.
     pub fn unavailable() -> Self {
-        Self::refuse(503, "ServiceUnavailable", "the server is currently unable to handle the request")
+        Self::refuse(
+            503,
+            "ServiceUnavailable",
+            "the server is currently unable to handle the request",
+        )
     }
 
     /// 410: the version that was asked for is too old.
     pub fn expired() -> Self {
-        Self::refuse(410, "Expired", "The resourceVersion for the provided watch is too old.")
+        Self::refuse(
+            410,
+            "Expired",
+            "The resourceVersion for the provided watch is too old.",
+        )
     }
 
     /// Any other refusal.
@@ -75,7 +91,12 @@ pub struct Refusal {
 impl Refusal {
     /// One that says nothing of when to come back.
     pub fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.into(), message: message.into(), retry_after: None }
+        Self {
+            code,
+            reason: reason.into(),
+            message: message.into(),
+            retry_after: None,
+        }
     }
 
     /// The same, with a time to come back.
@@ -100,11 +121,18 @@ struct Planned {
 
 impl Faults {
     pub(super) fn add(&mut self, what: &str, times: Option<u32>, fault: Fault) {
-        self.0.push(Planned { what: what.to_owned(), times, fault });
+        self.0.push(Planned {
+            what: what.to_owned(),
+            times,
+            fault,
+        });
     }
 
     pub(super) fn take(&mut self, what: &str) -> Option<Fault> {
-        let at = self.0.iter().position(|planned| planned.what == what && planned.times != Some(0))?;
+        let at = self
+            .0
+            .iter()
+            .position(|planned| planned.what == what && planned.times != Some(0))?;
         let planned = self.0.get_mut(at)?;
         planned.times = planned.times.map(|times| times - 1);
         Some(planned.fault.clone())

@@ -10,7 +10,10 @@ impl ApiServer {
     /// Stores an object as somebody else would: it gets a uid, if it has none, and a version.
     pub fn insert(&self, resource: &str, mut object: Value) -> Value {
         let mut state = self.lock();
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let name = object["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         if object["metadata"]["uid"].is_null() {
             object["metadata"]["uid"] = json!(state.store.next_uid());
         }
@@ -45,7 +48,10 @@ impl ApiServer {
     pub fn run_pod(&self, name: &str) {
         let (now, empty) = {
             let mut state = self.lock();
-            (stamp(state.clock.now()), state.image_volumes == ImageVolumes::Empty)
+            (
+                stamp(state.clock.now()),
+                state.image_volumes == ImageVolumes::Empty,
+            )
         };
         self.change("pods", name, |pod| {
             let has_image_volume = pod["spec"]["volumes"]
@@ -70,7 +76,11 @@ impl ApiServer {
     pub fn end_pod(&self, name: &str, exit_code: i32, reason: &str) {
         self.change("pods", name, |pod| {
             let ended = json!({"terminated": {"exitCode": exit_code, "reason": reason}});
-            pod["status"]["phase"] = json!(if exit_code == 0 { "Succeeded" } else { "Failed" });
+            pod["status"]["phase"] = json!(if exit_code == 0 {
+                "Succeeded"
+            } else {
+                "Failed"
+            });
             pod["status"]["containerStatuses"] = containers(pod, &ended);
         });
     }

@@ -104,7 +104,13 @@ impl ApiServer {
             collecting: false,
         };
         let (news, _) = news::channel(0);
-        Self { inner: Arc::new(Inner { namespace: namespace.into(), state: Mutex::new(state), news }) }
+        Self {
+            inner: Arc::new(Inner {
+                namespace: namespace.into(),
+                state: Mutex::new(state),
+                news,
+            }),
+        }
     }
 
     /// The next request of this kind, such as `create pods`, goes wrong so.
@@ -182,18 +188,31 @@ impl ApiServer {
 
     /// How many requests of this kind came: `create pods`, `list leases`.
     pub fn count(&self, what: &str) -> usize {
-        self.lock().seen.iter().filter(|seen| seen.what() == what).count()
+        self.lock()
+            .seen
+            .iter()
+            .filter(|seen| seen.what() == what)
+            .count()
     }
 
     /// How many requests came that change something, Leases' apart.
     pub fn writes(&self) -> usize {
-        self.lock().seen.iter().filter(|seen| seen.is_write() && seen.resource != "leases").count()
+        self.lock()
+            .seen
+            .iter()
+            .filter(|seen| seen.is_write() && seen.resource != "leases")
+            .count()
     }
 
     /// How many requests came that read something, besides lists and watches of Pods.
     pub fn reads(&self) -> usize {
         let shared = |seen: &&Seen| !matches!(seen.what().as_str(), "list pods" | "watch pods");
-        self.lock().seen.iter().filter(|seen| !seen.is_write()).filter(shared).count()
+        self.lock()
+            .seen
+            .iter()
+            .filter(|seen| !seen.is_write())
+            .filter(shared)
+            .count()
     }
 
     /// Forgets which requests came.
@@ -233,7 +252,10 @@ impl ApiServer {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self) {
@@ -244,7 +266,9 @@ impl ApiServer {
 
 impl std::fmt::Debug for ApiServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiServer").field("namespace", &self.inner.namespace).finish_non_exhaustive()
+        f.debug_struct("ApiServer")
+            .field("namespace", &self.inner.namespace)
+            .finish_non_exhaustive()
     }
 }
 

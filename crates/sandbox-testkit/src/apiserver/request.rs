@@ -62,7 +62,11 @@ impl Call {
         let parts: Vec<&str> = rest.split('/').collect();
         let query = query(uri.query().unwrap_or_default());
         let name = parts.get(2).map(|name| (*name).to_owned());
-        let is = |key: &str| query.get(key).is_some_and(|value| value == "true" || value == "1");
+        let is = |key: &str| {
+            query
+                .get(key)
+                .is_some_and(|value| value == "true" || value == "1")
+        };
         let verb = match (method.as_str(), &name) {
             ("GET", None) if is("watch") => "watch",
             ("GET", None) => "list",
@@ -78,14 +82,30 @@ impl Call {
             None => (*parts.get(1)?).to_owned(),
         };
         let dry_run = query.get("dryRun").is_some_and(|value| value == "All");
-        let seen = Seen { verb, resource, name, dry_run };
-        Some(Self { seen, namespace: (*parts.first()?).to_owned(), query })
+        let seen = Seen {
+            verb,
+            resource,
+            name,
+            dry_run,
+        };
+        Some(Self {
+            seen,
+            namespace: (*parts.first()?).to_owned(),
+            query,
+        })
     }
 
     pub(super) fn kind(&self) -> (&'static str, &'static str) {
-        let found = RESOURCES.iter().find(|(_, plural, _)| *plural == self.seen.resource);
+        let found = RESOURCES
+            .iter()
+            .find(|(_, plural, _)| *plural == self.seen.resource);
         found.map_or(("v1", "Status"), |(root, _, kind)| {
-            (root.trim_start_matches("/apis/").trim_start_matches("/api/").trim_end_matches('/'), kind)
+            (
+                root.trim_start_matches("/apis/")
+                    .trim_start_matches("/api/")
+                    .trim_end_matches('/'),
+                kind,
+            )
         })
     }
 }
@@ -93,7 +113,9 @@ impl Call {
 fn query(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
     let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.map(|(key, value)| (unescaped(key), unescaped(value))).collect()
+    pairs
+        .map(|(key, value)| (unescaped(key), unescaped(value)))
+        .collect()
 }
 
 fn unescaped(text: &str) -> String {
@@ -101,8 +123,13 @@ fn unescaped(text: &str) -> String {
     let mut plain = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
-        let hex = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| *byte == b'%') {
+        let hex = bytes
+            .get(at + 1..at + 3)
+            .and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            .filter(|_| *byte == b'%')
+        {
             Some(decoded) => {
                 plain.push(decoded);
                 at += 3;

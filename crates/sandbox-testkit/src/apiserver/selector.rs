@@ -15,11 +15,15 @@ impl Selector {
     /// `None` for one that is not understood.
     pub(super) fn of(query: &BTreeMap<String, String>) -> Option<Self> {
         let read = |key: &str| query.get(key).map_or(Some(Vec::new()), |text| pairs(text));
-        Some(Self { labels: read("labelSelector")?, fields: read("fieldSelector")? })
+        Some(Self {
+            labels: read("labelSelector")?,
+            fields: read("fieldSelector")?,
+        })
     }
 
     pub(super) fn matches(&self, object: &Value) -> bool {
-        let label = |(key, wanted): &(String, String)| object["metadata"]["labels"][key] == **wanted;
+        let label =
+            |(key, wanted): &(String, String)| object["metadata"]["labels"][key] == **wanted;
         let field = |(path, wanted): &(String, String)| {
             let found = path.split('.').fold(object, |value, part| &value[part]);
             found == wanted.as_str()

@@ -38,15 +38,20 @@ where
             }
             match Call::of(&head.method, &head.uri) {
                 // What has come is carried out, whether or not anybody still waits for it.
-                Some(call) => {
-                    tokio::spawn(async move { server.answer(call, &body).await }).await.map_err(|_| Cut)?
-                }
+                Some(call) => tokio::spawn(async move { server.answer(call, &body).await })
+                    .await
+                    .map_err(|_| Cut)?,
                 None => {
-                    let answer = server.about_cluster(&head.method, &head.uri, &body).unwrap_or_else(|| {
-                        let message =
-                            format!("the server could not find {} {}", head.method, head.uri.path());
-                        Answer::failure(404, "NotFound", message)
-                    });
+                    let answer = server
+                        .about_cluster(&head.method, &head.uri, &body)
+                        .unwrap_or_else(|| {
+                            let message = format!(
+                                "the server could not find {} {}",
+                                head.method,
+                                head.uri.path()
+                            );
+                            Answer::failure(404, "NotFound", message)
+                        });
                     Ok(answer.into_response(server.now()))
                 }
             }
@@ -65,7 +70,9 @@ impl ApiServer {
         self.tell();
         let mut delay = Duration::ZERO;
         match &fault {
-            Some(Fault::Refuse(refusal)) => return Ok(Answer::of(refusal).into_response(self.now())),
+            Some(Fault::Refuse(refusal)) => {
+                return Ok(Answer::of(refusal).into_response(self.now()));
+            }
             Some(Fault::NoRight) => return Ok(no_right(&call).into_response(self.now())),
             Some(Fault::CutBefore) => return Err(Cut),
             Some(Fault::Slow(time)) => tokio::time::sleep(*time).await,
@@ -88,8 +95,14 @@ impl ApiServer {
 fn no_right(call: &Call) -> Answer {
     let (verb, resource, namespace) = (call.seen.verb, &call.seen.resource, &call.namespace);
     let (group, what) = match (resource.as_str(), &call.seen.name) {
-        ("leases", None) => ("coordination.k8s.io", "leases.coordination.k8s.io".to_owned()),
-        ("leases", Some(name)) => ("coordination.k8s.io", format!("leases.coordination.k8s.io \"{name}\"")),
+        ("leases", None) => (
+            "coordination.k8s.io",
+            "leases.coordination.k8s.io".to_owned(),
+        ),
+        ("leases", Some(name)) => (
+            "coordination.k8s.io",
+            format!("leases.coordination.k8s.io \"{name}\""),
+        ),
         (_, None) => ("", resource.clone()),
         (_, Some(name)) => ("", format!("{resource} \"{name}\"")),
     };

@@ -40,16 +40,27 @@ impl Store {
     }
 
     pub(super) fn list(&self, resource: &str, selector: &Selector) -> Vec<Value> {
-        let all = self.objects.iter().filter(|((of, _), _)| of == resource).map(|(_, object)| object);
-        all.filter(|object| selector.matches(object)).cloned().collect()
+        let all = self
+            .objects
+            .iter()
+            .filter(|((of, _), _)| of == resource)
+            .map(|(_, object)| object);
+        all.filter(|object| selector.matches(object))
+            .cloned()
+            .collect()
     }
 
     pub(super) fn names(&self) -> Vec<String> {
-        self.objects.keys().map(|(resource, name)| format!("{resource}/{name}")).collect()
+        self.objects
+            .keys()
+            .map(|(resource, name)| format!("{resource}/{name}"))
+            .collect()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.objects.iter().map(|((resource, _), object)| (resource.as_str(), object))
+        self.objects
+            .iter()
+            .map(|((resource, _), object)| (resource.as_str(), object))
     }
 
     pub(super) fn next_uid(&mut self) -> String {
@@ -69,7 +80,9 @@ impl Store {
 
     /// Removes an object; the one that is returned has the version of its removal.
     pub(super) fn remove(&mut self, resource: &str, name: &str) -> Option<Value> {
-        let mut object = self.objects.remove(&(resource.to_owned(), name.to_owned()))?;
+        let mut object = self
+            .objects
+            .remove(&(resource.to_owned(), name.to_owned()))?;
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         self.note(resource, Some(object.clone()), None);
@@ -97,21 +110,36 @@ impl Store {
         if version < self.forgotten {
             return Err(TooOld);
         }
-        let changes =
-            self.history.iter().filter(|change| change.version > version && change.resource == resource);
-        Ok(changes.filter_map(|change| Some((change.version, change.seen_by(selector)?))).collect())
+        let changes = self
+            .history
+            .iter()
+            .filter(|change| change.version > version && change.resource == resource);
+        Ok(changes
+            .filter_map(|change| Some((change.version, change.seen_by(selector)?)))
+            .collect())
     }
 
     fn note(&mut self, resource: &str, before: Option<Value>, after: Option<Value>) {
-        self.history.push(Change { version: self.version, resource: resource.to_owned(), before, after });
+        self.history.push(Change {
+            version: self.version,
+            resource: resource.to_owned(),
+            before,
+            after,
+        });
     }
 }
 
 impl Change {
     /// What leaves a selection is removed for those who watch it.
     fn seen_by(&self, selector: &Selector) -> Option<Value> {
-        let before = self.before.as_ref().filter(|object| selector.matches(object));
-        let after = self.after.as_ref().filter(|object| selector.matches(object));
+        let before = self
+            .before
+            .as_ref()
+            .filter(|object| selector.matches(object));
+        let after = self
+            .after
+            .as_ref()
+            .filter(|object| selector.matches(object));
         let (kind, object) = match (before, after) {
             (None, None) => return None,
             (None, Some(after)) => ("ADDED", after.clone()),

@@ -10,9 +10,18 @@ use super::*;
 
 const PODS: &str = "/api/v1/namespaces/boxes/pods";
 
-async fn send(server: &ApiServer, method: &str, path: &str, body: Value) -> Result<(u16, Value), Cut> {
+async fn send(
+    server: &ApiServer,
+    method: &str,
+    path: &str,
+    body: Value,
+) -> Result<(u16, Value), Cut> {
     let body = Full::new(Bytes::from(body.to_string()));
-    let request = Request::builder().method(method).uri(path).body(body).unwrap();
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .body(body)
+        .unwrap();
     let response = server.clone().oneshot(request).await?;
     let code = response.status().as_u16();
     let bytes = response.into_body().collect().await?.to_bytes();
@@ -25,8 +34,12 @@ fn pod(name: &str) -> Value {
 
 /// The lines of a watch that ends after one second.
 async fn watched(server: &ApiServer, from: &str) -> (Vec<(String, String)>, bool) {
-    let path = format!("{PODS}?watch=true&labelSelector=a%3Db&timeoutSeconds=1&resourceVersion={from}");
-    let request = Request::builder().uri(path).body(Full::new(Bytes::new())).unwrap();
+    let path =
+        format!("{PODS}?watch=true&labelSelector=a%3Db&timeoutSeconds=1&resourceVersion={from}");
+    let request = Request::builder()
+        .uri(path)
+        .body(Full::new(Bytes::new()))
+        .unwrap();
     let mut body = server.clone().oneshot(request).await.unwrap().into_body();
     let (mut text, mut cut) = (String::new(), false);
     while let Some(frame) = body.frame().await {
@@ -35,13 +48,23 @@ async fn watched(server: &ApiServer, from: &str) -> (Vec<(String, String)>, bool
             Err(Cut) => cut = true,
         }
     }
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let lines = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let of = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    (lines.map(|e| (of(&e["type"]), of(&e["object"]["metadata"]["name"]))).collect(), cut)
+    (
+        lines
+            .map(|e| (of(&e["type"]), of(&e["object"]["metadata"]["name"])))
+            .collect(),
+        cut,
+    )
 }
 
 fn events(expected: &[(&str, &str)]) -> Vec<(String, String)> {
-    expected.iter().map(|(kind, name)| ((*kind).to_owned(), (*name).to_owned())).collect()
+    expected
+        .iter()
+        .map(|(kind, name)| ((*kind).to_owned(), (*name).to_owned()))
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,7 +79,10 @@ async fn a_watch_tells_what_changed_since_its_version() {
     let expected = events(&[("ADDED", "two"), ("DELETED", "one"), ("DELETED", "two")]);
     assert_eq!(watched(&server, version).await, (expected, false));
     server.forget_history();
-    assert_eq!(watched(&server, version).await, (events(&[("ERROR", "")]), false));
+    assert_eq!(
+        watched(&server, version).await,
+        (events(&[("ERROR", "")]), false)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,7 +100,11 @@ async fn a_watch_goes_wrong_as_it_is_told() {
         (Fault::Gone, vec![("ERROR", "")], false),
     ] {
         server.inject("watch pods", fault.clone());
-        assert_eq!(watched(&server, "0").await, (events(&told), cut), "{fault:?}");
+        assert_eq!(
+            watched(&server, "0").await,
+            (events(&told), cut),
+            "{fault:?}"
+        );
     }
 }
 
@@ -84,12 +114,20 @@ async fn deletes_hold_their_preconditions() {
     let (_, made) = send(&server, "POST", PODS, pod("one")).await.unwrap();
     let path = format!("{PODS}/one");
     for wrong in [json!({"uid": "other"}), json!({"resourceVersion": "99"})] {
-        let answer = send(&server, "DELETE", &path, json!({"preconditions": wrong})).await.unwrap();
-        assert_eq!((answer.0, answer.1["reason"].as_str()), (409, Some("Conflict")));
+        let answer = send(&server, "DELETE", &path, json!({"preconditions": wrong}))
+            .await
+            .unwrap();
+        assert_eq!(
+            (answer.0, answer.1["reason"].as_str()),
+            (409, Some("Conflict"))
+        );
     }
     let right = json!({"preconditions": {"uid": made["metadata"]["uid"]}});
     assert_eq!(send(&server, "DELETE", &path, right).await.unwrap().0, 200);
-    assert_eq!(send(&server, "DELETE", &path, Value::Null).await.unwrap().0, 404);
+    assert_eq!(
+        send(&server, "DELETE", &path, Value::Null).await.unwrap().0,
+        404
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,7 +135,9 @@ async fn what_runs_takes_its_time_to_go() {
     let server = ApiServer::new("boxes");
     send(&server, "POST", PODS, pod("one")).await.unwrap();
     server.run_pod("one");
-    send(&server, "DELETE", &format!("{PODS}/one"), Value::Null).await.unwrap();
+    send(&server, "DELETE", &format!("{PODS}/one"), Value::Null)
+        .await
+        .unwrap();
     assert!(server.get("pods", "one").unwrap()["metadata"]["deletionTimestamp"].is_string());
     server.until(|server| server.names().is_empty()).await;
 }
@@ -106,7 +146,8 @@ async fn what_runs_takes_its_time_to_go() {
 async fn what_has_no_owner_any_more_is_collected() {
     let server = ApiServer::new("boxes");
     let owned = |kind: &str, name: &str, by: &Value| {
-        let owner = json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": by["metadata"]["uid"]});
+        let owner =
+            json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": by["metadata"]["uid"]});
         json!([owner])
     };
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}});
@@ -117,7 +158,9 @@ async fn what_has_no_owner_any_more_is_collected() {
     forged["metadata"]["ownerReferences"] = owned("Secret", "other", &secret);
     server.insert("pods", first);
     server.insert("pods", forged);
-    server.until(|server| server.names() == ["pods/one", "secrets/keys"]).await;
+    server
+        .until(|server| server.names() == ["pods/one", "secrets/keys"])
+        .await;
     server.remove("secrets", "keys");
     server.until(|server| server.names().is_empty()).await;
 }
@@ -129,14 +172,39 @@ async fn answers_go_astray_after_the_fact() {
     server.inject("create pods", Fault::CutBefore);
     server.inject("create pods", Fault::CutAfter);
     let refused = send(&server, "POST", PODS, pod("one")).await.unwrap();
-    assert_eq!((refused.0, refused.1["details"]["retryAfterSeconds"].as_u64()), (429, Some(3)));
+    assert_eq!(
+        (
+            refused.0,
+            refused.1["details"]["retryAfterSeconds"].as_u64()
+        ),
+        (429, Some(3))
+    );
     assert_eq!(send(&server, "POST", PODS, pod("one")).await, Err(Cut));
     assert!(server.names().is_empty());
     assert_eq!(send(&server, "POST", PODS, pod("one")).await, Err(Cut));
-    assert_eq!(send(&server, "POST", PODS, pod("one")).await.unwrap().0, 409);
-    assert_eq!((server.count("create pods"), server.writes(), server.names().len()), (4, 4, 1));
-    let tried = send(&server, "POST", &format!("{PODS}?dryRun=All"), pod("two")).await.unwrap();
+    assert_eq!(
+        send(&server, "POST", PODS, pod("one")).await.unwrap().0,
+        409
+    );
+    assert_eq!(
+        (
+            server.count("create pods"),
+            server.writes(),
+            server.names().len()
+        ),
+        (4, 4, 1)
+    );
+    let tried = send(&server, "POST", &format!("{PODS}?dryRun=All"), pod("two"))
+        .await
+        .unwrap();
     assert_eq!((tried.0, server.names().len()), (201, 1));
-    let elsewhere = send(&server, "POST", "/api/v1/namespaces/nowhere/pods", pod("one")).await.unwrap();
+    let elsewhere = send(
+        &server,
+        "POST",
+        "/api/v1/namespaces/nowhere/pods",
+        pod("one"),
+    )
+    .await
+    .unwrap();
     assert_eq!(elsewhere.0, 404);
 }

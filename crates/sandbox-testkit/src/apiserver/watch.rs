@@ -25,9 +25,17 @@ const BOOKMARKS: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(1800);
 
 pub(super) fn begin(server: &ApiServer, call: Call, fault: Option<Fault>) -> Response<Body> {
-    let number = |key: &str| call.query.get(key).and_then(|text| text.parse::<u64>().ok());
+    let number = |key: &str| {
+        call.query
+            .get(key)
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     let Some(selector) = Selector::of(&call.query) else {
-        let answer = Answer::failure(400, "BadRequest", "unable to parse requirement of the selector");
+        let answer = Answer::failure(
+            400,
+            "BadRequest",
+            "unable to parse requirement of the selector",
+        );
         return answer.into_response(server.now());
     };
     let lasts = number("timeoutSeconds").map_or(LONGEST, Duration::from_secs);
@@ -35,7 +43,10 @@ pub(super) fn begin(server: &ApiServer, call: Call, fault: Option<Fault>) -> Res
         news: server.inner.news.subscribe(),
         generation: server.lock().generation,
         position: number("resourceVersion").unwrap_or(0),
-        bookmarks: call.query.get("allowWatchBookmarks").is_some_and(|value| value == "true"),
+        bookmarks: call
+            .query
+            .get("allowWatchBookmarks")
+            .is_some_and(|value| value == "true"),
         ends: Instant::now() + lasts,
         resource: call.seen.resource,
         server: server.clone(),
@@ -107,7 +118,9 @@ impl Feed {
                 self.lines.push_back(Err(Cut));
                 return;
             }
-            state.store.since(self.position, &self.resource, &self.selector)
+            state
+                .store
+                .since(self.position, &self.resource, &self.selector)
         };
         match found {
             Ok(events) if self.fault != Some(Fault::Gone) => {
@@ -132,7 +145,8 @@ impl Feed {
         if self.fault == Some(Fault::CutLine(self.told)) {
             self.over = true;
             let half = line.len() / 2;
-            self.lines.push_back(Ok(Bytes::from(line.into_bytes()[..half].to_vec())));
+            self.lines
+                .push_back(Ok(Bytes::from(line.into_bytes()[..half].to_vec())));
             self.lines.push_back(Err(Cut));
             return;
         }

@@ -18,7 +18,11 @@ impl ApiServer {
     pub(super) fn act(&self, call: &Call, body: &Value) -> Answer {
         let seen = &call.seen;
         let Some(selector) = Selector::of(&call.query) else {
-            return Answer::failure(400, "BadRequest", "unable to parse requirement of the selector");
+            return Answer::failure(
+                400,
+                "BadRequest",
+                "unable to parse requirement of the selector",
+            );
         };
         if call.namespace != self.inner.namespace {
             return match seen.verb {
@@ -34,7 +38,9 @@ impl ApiServer {
         let answer = match seen.verb {
             "list" => list(call, &state.store, &selector),
             "get" if seen.resource == "pods/log" => Answer::ok(200, json!("the log")),
-            "get" => state.find(call).map_or_else(|| absent(call), |found| Answer::ok(200, found)),
+            "get" => state
+                .find(call)
+                .map_or_else(|| absent(call), |found| Answer::ok(200, found)),
             "create" => state.create(call, body),
             "patch" | "update" => state.change(call, body),
             "delete" => {
@@ -59,7 +65,10 @@ impl ApiServer {
         tokio::spawn(async move {
             tokio::time::sleep(grace).await;
             let mut state = server.lock();
-            let same = state.store.get("pods", &name).is_some_and(|pod| pod["metadata"]["uid"] == *uid);
+            let same = state
+                .store
+                .get("pods", &name)
+                .is_some_and(|pod| pod["metadata"]["uid"] == *uid);
             if same {
                 state.store.remove("pods", &name);
             }
@@ -75,16 +84,29 @@ impl State {
     }
 
     fn find(&self, call: &Call) -> Option<Value> {
-        self.store.get(&call.seen.resource, call.seen.name.as_deref()?).cloned()
+        self.store
+            .get(&call.seen.resource, call.seen.name.as_deref()?)
+            .cloned()
     }
 
     fn create(&mut self, call: &Call, body: &Value) -> Answer {
         let resource = &call.seen.resource;
-        let Some(name) = body["metadata"]["name"].as_str().filter(|name| !name.is_empty()) else {
-            return Answer::failure(422, "Invalid", "metadata.name: Required value: name is required");
+        let Some(name) = body["metadata"]["name"]
+            .as_str()
+            .filter(|name| !name.is_empty())
+        else {
+            return Answer::failure(
+                422,
+                "Invalid",
+                "metadata.name: Required value: name is required",
+            );
         };
         if self.store.get(resource, name).is_some() {
-            return Answer::failure(409, "AlreadyExists", format!("{resource} \"{name}\" already exists"));
+            return Answer::failure(
+                409,
+                "AlreadyExists",
+                format!("{resource} \"{name}\" already exists"),
+            );
         }
         if let Some(refused) = self.check_image_volumes(resource, name, body) {
             return refused;
@@ -109,8 +131,12 @@ impl State {
     }
 
     fn check_image_volumes(&self, resource: &str, name: &str, body: &Value) -> Option<Answer> {
-        let volumes = body["spec"]["volumes"].as_array().filter(|_| resource == "pods")?;
-        let at = volumes.iter().position(|volume| volume.get("image").is_some())?;
+        let volumes = body["spec"]["volumes"]
+            .as_array()
+            .filter(|_| resource == "pods")?;
+        let at = volumes
+            .iter()
+            .position(|volume| volume.get("image").is_some())?;
         match self.image_volumes {
             ImageVolumes::Work | ImageVolumes::Empty | ImageVolumes::Gated => None,
             ImageVolumes::Unknown => Some(Answer::failure(
@@ -133,7 +159,9 @@ impl State {
 
     /// A merge patch, or a whole object: both may ask for a uid and a version.
     fn change(&mut self, call: &Call, body: &Value) -> Answer {
-        let Some(mut object) = self.find(call) else { return absent(call) };
+        let Some(mut object) = self.find(call) else {
+            return absent(call);
+        };
         let name = call.seen.name.clone().unwrap_or_default();
         for field in ["uid", "resourceVersion"] {
             let wanted = &body["metadata"][field];
@@ -146,8 +174,10 @@ impl State {
                 return Answer::failure(409, "Conflict", message);
             }
         }
-        let (uid, created) =
-            (object["metadata"]["uid"].clone(), object["metadata"]["creationTimestamp"].clone());
+        let (uid, created) = (
+            object["metadata"]["uid"].clone(),
+            object["metadata"]["creationTimestamp"].clone(),
+        );
         if call.seen.verb == "patch" {
             patch::merge(&mut object, body);
         } else {
@@ -162,8 +192,13 @@ impl State {
     }
 
     fn delete(&mut self, call: &Call, body: &Value) -> Answer {
-        let Some(mut object) = self.find(call) else { return absent(call) };
-        let (resource, name) = (&call.seen.resource, call.seen.name.clone().unwrap_or_default());
+        let Some(mut object) = self.find(call) else {
+            return absent(call);
+        };
+        let (resource, name) = (
+            &call.seen.resource,
+            call.seen.name.clone().unwrap_or_default(),
+        );
         for (field, word) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {
             let wanted = &body["preconditions"][field];
             let found = &object["metadata"][field];
@@ -179,8 +214,9 @@ impl State {
         if call.seen.dry_run {
             return Answer::ok(200, object);
         }
-        let waits =
-            resource == "pods" && !object["spec"]["nodeName"].is_null() && body["gracePeriodSeconds"] != 0;
+        let waits = resource == "pods"
+            && !object["spec"]["nodeName"].is_null()
+            && body["gracePeriodSeconds"] != 0;
         if !waits {
             return Answer::ok(200, self.store.remove(resource, &name).unwrap_or(object));
         }
@@ -196,7 +232,12 @@ impl State {
 fn going(answer: &Answer) -> Option<(String, String)> {
     let meta = &answer.body["metadata"];
     let going = answer.body["kind"] == "Pod" && !meta["deletionTimestamp"].is_null();
-    going.then(|| Some((meta["name"].as_str()?.to_owned(), meta["uid"].as_str()?.to_owned())))?
+    going.then(|| {
+        Some((
+            meta["name"].as_str()?.to_owned(),
+            meta["uid"].as_str()?.to_owned(),
+        ))
+    })?
 }
 
 fn list(call: &Call, store: &super::store::Store, selector: &Selector) -> Answer {
@@ -213,14 +254,23 @@ fn list(call: &Call, store: &super::store::Store, selector: &Selector) -> Answer
 
 fn absent(call: &Call) -> Answer {
     let name = call.seen.name.as_deref().unwrap_or_default();
-    Answer::failure(404, "NotFound", format!("{} \"{name}\" not found", call.seen.resource))
+    Answer::failure(
+        404,
+        "NotFound",
+        format!("{} \"{name}\" not found", call.seen.resource),
+    )
 }
 
 /// As an API server does it that knows the field and may not use it.
 fn drop_image_volumes(spec: &mut Value) {
-    let Some(volumes) = spec["volumes"].as_array_mut() else { return };
-    let names: Vec<Value> =
-        volumes.iter().filter(|one| one.get("image").is_some()).map(|one| one["name"].clone()).collect();
+    let Some(volumes) = spec["volumes"].as_array_mut() else {
+        return;
+    };
+    let names: Vec<Value> = volumes
+        .iter()
+        .filter(|one| one.get("image").is_some())
+        .map(|one| one["name"].clone())
+        .collect();
     volumes.retain(|volume| volume.get("image").is_none());
     for container in spec["containers"].as_array_mut().into_iter().flatten() {
         if let Some(mounts) = container["volumeMounts"].as_array_mut() {

@@ -24,8 +24,14 @@ struct State {
 impl FaultyConnector {
     /// With these plans; without any, all streams are good.
     pub fn new(inner: Arc<dyn Connector>, plans: impl IntoIterator<Item = Plan>) -> Arc<Self> {
-        let state = State { plans: plans.into_iter().collect(), streams: Vec::new() };
-        Arc::new(Self { inner, state: Mutex::new(state) })
+        let state = State {
+            plans: plans.into_iter().collect(),
+            streams: Vec::new(),
+        };
+        Arc::new(Self {
+            inner,
+            state: Mutex::new(state),
+        })
     }
 
     /// The streams that were opened, the oldest first.
@@ -40,10 +46,19 @@ impl FaultyConnector {
 
 #[async_trait]
 impl Connector for FaultyConnector {
-    async fn connect(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<Box<dyn ByteStream>> {
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        deadline: Deadline,
+    ) -> Result<Box<dyn ByteStream>> {
         let stream = self.inner.connect(endpoint, deadline).await?;
         let mut state = self.state();
-        let plan = state.plans.get(state.streams.len()).or(state.plans.last()).copied().unwrap_or_default();
+        let plan = state
+            .plans
+            .get(state.streams.len())
+            .or(state.plans.last())
+            .copied()
+            .unwrap_or_default();
         let stream = FaultyStream::new(stream, plan);
         state.streams.push(stream.switch());
         Ok(Box::new(stream))

@@ -83,7 +83,12 @@ struct State {
 
 impl Switch {
     fn new(plan: Plan) -> Self {
-        Self(Arc::new(Mutex::new(State { plan, read: 0, written: 0, wakers: [None, None] })))
+        Self(Arc::new(Mutex::new(State {
+            plan,
+            read: 0,
+            written: 0,
+            wakers: [None, None],
+        })))
     }
 
     /// From now on, that way has that fault.

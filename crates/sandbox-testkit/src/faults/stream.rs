@@ -19,7 +19,10 @@ pub struct FaultyStream {
 impl FaultyStream {
     /// Puts a plan over a stream.
     pub fn new(inner: Box<dyn ByteStream>, plan: Plan) -> Self {
-        Self { inner: Some(inner), switch: Switch::new(plan) }
+        Self {
+            inner: Some(inner),
+            switch: Switch::new(plan),
+        }
     }
 
     /// To bring faults later.
@@ -37,10 +40,16 @@ impl FaultyStream {
         &mut self,
         cx: &mut Context<'_>,
         wanted: usize,
-        write: impl FnOnce(Pin<&mut Box<dyn ByteStream>>, &mut Context<'_>, usize) -> Poll<io::Result<usize>>,
+        write: impl FnOnce(
+            Pin<&mut Box<dyn ByteStream>>,
+            &mut Context<'_>,
+            usize,
+        ) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let now = self.switch.state().now(Way::Out, wanted, cx);
-        let Some(inner) = &mut self.inner else { return self.cut() };
+        let Some(inner) = &mut self.inner else {
+            return self.cut();
+        };
         match now {
             Now::Pass(length) => {
                 let result = write(Pin::new(inner), cx, length);
@@ -63,7 +72,9 @@ impl AsyncRead for FaultyStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let now = self.switch.state().now(Way::In, buf.remaining(), cx);
-        let Some(inner) = &mut self.inner else { return self.cut() };
+        let Some(inner) = &mut self.inner else {
+            return self.cut();
+        };
         match now {
             Now::Pass(length) => {
                 let mut piece = ReadBuf::new(buf.initialize_unfilled_to(length));
@@ -81,11 +92,17 @@ impl AsyncRead for FaultyStream {
 }
 
 impl AsyncWrite for FaultyStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.write(cx, buf.len(), |inner, cx, length| inner.poll_write(cx, &buf[..length]))
+        self.write(cx, buf.len(), |inner, cx, length| {
+            inner.poll_write(cx, &buf[..length])
+        })
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -10,15 +10,17 @@ use sandbox_config::{
 };
 use sandbox_core::{Connector, Result};
 use sandbox_k8s::options::{
-    AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PullPolicy, SecurityProfile,
-    Transport,
+    AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PullPolicy,
+    SecurityProfile, Transport,
 };
 
 use super::{Opened, ssh_options};
 
 pub(super) async fn open(settings: &Settings) -> Result<Opened> {
     let mut wanted = sandbox_k8s::ClusterOptions::default();
-    wanted.kubeconfig.clone_from(&settings.kubernetes.kubeconfig);
+    wanted
+        .kubeconfig
+        .clone_from(&settings.kubernetes.kubeconfig);
     wanted.context.clone_from(&settings.kubernetes.context);
     let cluster = sandbox_k8s::open_cluster(&wanted).await?;
     let (place, context) = (cluster.to_string(), cluster.context.clone());
@@ -28,7 +30,13 @@ pub(super) async fn open(settings: &Settings) -> Result<Opened> {
     let sessions = sandbox_ssh::SshSessions::new(Arc::clone(&connector), ssh_options(settings));
     let place = Some(format!("namespace {} of {place}", backend.namespace()));
     let environment = environment(settings, backend.namespace(), context);
-    Ok(Opened { backend: Arc::new(backend), sessions: Arc::new(sessions), connector, place, environment })
+    Ok(Opened {
+        backend: Arc::new(backend),
+        sessions: Arc::new(sessions),
+        connector,
+        place,
+        environment,
+    })
 }
 
 /// Which cluster and namespace it is, by what was chosen and not by what is current.
@@ -40,7 +48,10 @@ fn environment(
     let mut environment = vec![
         ("SANDBOX_BACKEND", settings.backend.as_str().into()),
         ("SANDBOX_NAMESPACE", namespace.into()),
-        ("SANDBOX_TRANSPORT", settings.kubernetes.transport.as_str().into()),
+        (
+            "SANDBOX_TRANSPORT",
+            settings.kubernetes.transport.as_str().into(),
+        ),
     ];
     environment.extend(context.map(|context| ("SANDBOX_KUBE_CONTEXT", context.into())));
     match &settings.kubernetes.kubeconfig {
@@ -48,7 +59,10 @@ fn environment(
         None => environment.extend(std::env::var_os("KUBECONFIG").map(|paths| {
             let each = std::env::split_paths(&paths).map(from_root);
             // Only a name with the separator in it cannot be joined, and none came out of the split.
-            ("KUBECONFIG", std::env::join_paths(each).unwrap_or_else(|_| paths.clone()))
+            (
+                "KUBECONFIG",
+                std::env::join_paths(each).unwrap_or_else(|_| paths.clone()),
+            )
         })),
     }
     environment
@@ -91,7 +105,9 @@ fn injection(from: &KubernetesSettings, ssh: &SshSettings) -> Injection {
     match from.injection {
         InjectionKind::ImageVolume => Injection::Inject(InjectVia::ImageVolume),
         InjectionKind::InitContainer => Injection::Inject(InjectVia::InitContainer),
-        InjectionKind::Baked => Injection::Baked { path: from.baked_path.clone() },
+        InjectionKind::Baked => Injection::Baked {
+            path: from.baked_path.clone(),
+        },
         InjectionKind::Image => Injection::Image(image_server(ssh)),
         _ => Injection::Inject(InjectVia::Auto),
     }
@@ -125,10 +141,19 @@ mod tests {
         let mut settings = Settings::default();
         for (kind, expected) in [
             (InjectionKind::Auto, Injection::Inject(InjectVia::Auto)),
-            (InjectionKind::ImageVolume, Injection::Inject(InjectVia::ImageVolume)),
-            (InjectionKind::InitContainer, Injection::Inject(InjectVia::InitContainer)),
+            (
+                InjectionKind::ImageVolume,
+                Injection::Inject(InjectVia::ImageVolume),
+            ),
+            (
+                InjectionKind::InitContainer,
+                Injection::Inject(InjectVia::InitContainer),
+            ),
             (InjectionKind::Baked, Injection::baked()),
-            (InjectionKind::Image, Injection::Image(ImageServer::default())),
+            (
+                InjectionKind::Image,
+                Injection::Image(ImageServer::default()),
+            ),
         ] {
             settings.kubernetes.injection = kind;
             assert_eq!(options(&settings).injection, expected, "{kind}");
@@ -143,18 +168,30 @@ mod tests {
         ssh.port = 2222;
         let server = image_server(&ssh);
         assert_eq!((server.user.as_str(), server.port), ("app", 2222));
-        assert_eq!(server.authorized_key, AuthorizedKey::File("/home/app/.ssh/authorized_keys".into()));
+        assert_eq!(
+            server.authorized_key,
+            AuthorizedKey::File("/home/app/.ssh/authorized_keys".into())
+        );
         ssh.authorized_keys_file = Some("/keys".into());
-        assert_eq!(image_server(&ssh).authorized_key, AuthorizedKey::File("/keys".into()));
+        assert_eq!(
+            image_server(&ssh).authorized_key,
+            AuthorizedKey::File("/keys".into())
+        );
         ssh.authorized_keys_variable = Some("PUBLIC_KEY".into());
-        assert_eq!(image_server(&ssh).authorized_key, AuthorizedKey::Env("PUBLIC_KEY".into()));
+        assert_eq!(
+            image_server(&ssh).authorized_key,
+            AuthorizedKey::Env("PUBLIC_KEY".into())
+        );
     }
 
     #[test]
     fn a_lease_is_held_where_one_is_asked_for() {
         let mut settings = Settings::default();
         settings.kubernetes.owner_lease = Some(std::time::Duration::from_secs(60));
-        assert_eq!(options(&settings).owner_lease, settings.kubernetes.owner_lease);
+        assert_eq!(
+            options(&settings).owner_lease,
+            settings.kubernetes.owner_lease
+        );
     }
 
     #[test]
@@ -163,6 +200,9 @@ mod tests {
         settings.kubernetes.security_profile = SecurityProfileKind::Baseline;
         settings.kubernetes.run_as = None;
         let options = options(&settings);
-        assert_eq!((options.security, options.run_as), (SecurityProfile::Baseline, None));
+        assert_eq!(
+            (options.security, options.run_as),
+            (SecurityProfile::Baseline, None)
+        );
     }
 }

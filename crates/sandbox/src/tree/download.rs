@@ -45,12 +45,18 @@ impl Sandbox {
     }
 
     async fn list_below(self, path: String, name: String) -> Result<(String, Vec<FileInfo>)> {
-        let entries = self.inner.explained(self.inner.session.list(&path).await).await?;
+        let entries = self
+            .inner
+            .explained(self.inner.session.list(&path).await)
+            .await?;
         Ok((name, entries))
     }
 
     async fn target_of(self, path: String, name: String) -> Result<(String, String)> {
-        let target = self.inner.explained(self.inner.session.read_link(&path).await).await?;
+        let target = self
+            .inner
+            .explained(self.inner.session.read_link(&path).await)
+            .await?;
         Ok((name, target))
     }
 }
@@ -80,18 +86,26 @@ impl Transfer {
         let remote = root(remote);
         let entries = self.look_through(&remote).await?;
         let (mut directories, mut files, mut links) = (Vec::new(), Vec::new(), Vec::new());
-        let mut report = TreeReport { directories: 1, ..TreeReport::default() };
+        let mut report = TreeReport {
+            directories: 1,
+            ..TreeReport::default()
+        };
         for (name, info) in entries {
             match info.kind {
                 FileKind::Directory => directories.push(name),
                 FileKind::File => files.push((name, info)),
                 FileKind::Symlink => links.push(name),
-                _ => {
-                    report.skipped.push(Skipped { path: name, reason: "it is a device, a FIFO or a socket" })
-                }
+                _ => report.skipped.push(Skipped {
+                    path: name,
+                    reason: "it is a device, a FIFO or a socket",
+                }),
             }
         }
-        meter.expect(files.iter().fold(0, |sum, (_, info)| sum.saturating_add(info.size)));
+        meter.expect(
+            files
+                .iter()
+                .fold(0, |sum, (_, info)| sum.saturating_add(info.size)),
+        );
         report.directories += directories.len() as u64;
         let place = Place::make(local, directories).await?;
         (report.files, report.bytes) = self.receive_all(files, &remote, &place, meter).await?;
@@ -104,7 +118,8 @@ impl Transfer {
                 let reason = "it is a link that leads out of the directory";
                 report.skipped.push(Skipped { path: name, reason });
             } else {
-                local::make_link(&place.top, &target, &name).map_err(|error| place.failed(&name, error))?;
+                local::make_link(&place.top, &target, &name)
+                    .map_err(|error| place.failed(&name, error))?;
                 report.symlinks += 1;
             }
         }
@@ -116,7 +131,13 @@ impl Transfer {
         let limits = self.limits;
         let too_large = |path: &str, what: &str| {
             let path = below(remote, path);
-            Err(Error::transfer(DOWNLOAD, path, TransferReason::TooLarge, what, None))
+            Err(Error::transfer(
+                DOWNLOAD,
+                path,
+                TransferReason::TooLarge,
+                what,
+                None,
+            ))
         };
         let mut found: Vec<(String, FileInfo)> = Vec::new();
         let (mut bytes, mut depth) = (0_u64, 0);
@@ -128,7 +149,11 @@ impl Transfer {
             depth += 1;
             let mut listings = stream::iter(std::mem::take(&mut level))
                 .map(|name| {
-                    let path = if name.is_empty() { remote.to_owned() } else { below(remote, &name) };
+                    let path = if name.is_empty() {
+                        remote.to_owned()
+                    } else {
+                        below(remote, &name)
+                    };
                     self.sandbox.clone().list_below(path, name)
                 })
                 .buffer_unordered(LISTINGS_AT_ONCE);
@@ -166,20 +191,28 @@ impl Transfer {
         // Owned values in each future, or the whole would not be `Send` for the compiler.
         let received = stream::iter(files)
             .map(|(name, info)| {
-                let (sandbox, remote, place) = (self.sandbox.clone(), below(remote, &name), place.clone());
+                let (sandbox, remote, place) =
+                    (self.sandbox.clone(), below(remote, &name), place.clone());
                 let (meter, large) = (Arc::clone(meter), Arc::clone(&large));
                 async move {
                     if info.size <= SMALL {
                         return sandbox.receive_small(remote, name, info, &meter).await;
                     }
                     let _turn = large.acquire_owned().await.ok();
-                    sandbox.receive(remote, &place, &name, &info, &meter).await.map(Received::Written)
+                    sandbox
+                        .receive(remote, &place, &name, &info, &meter)
+                        .await
+                        .map(Received::Written)
                 }
             })
             .buffer_unordered(SMALL_AT_ONCE);
         let written = received.ready_chunks(BATCH).map(|batch| {
             let (place, meter) = (place.clone(), Arc::clone(meter));
-            async move { place.write(batch.into_iter().collect::<Result<_>>()?, meter).await }
+            async move {
+                place
+                    .write(batch.into_iter().collect::<Result<_>>()?, meter)
+                    .await
+            }
         });
         let add = |(files, bytes), (more, size)| async move { Ok((files + more, bytes + size)) };
         written.buffer_unordered(2).try_fold((0, 0), add).await
@@ -198,7 +231,9 @@ impl Sandbox {
         let mut request = DownloadRequest::new(remote);
         // No more than was announced, so that the limit on all of them holds.
         request.max_size = Some(info.size);
-        self.inner.explained(self.inner.session.download(request, Box::new(writer)).await).await?;
+        self.inner
+            .explained(self.inner.session.download(request, Box::new(writer)).await)
+            .await?;
         let content = content.take();
         meter.moved(content.len() as u64);
         Ok(Received::InMemory(name, info, content))
@@ -213,13 +248,22 @@ impl Sandbox {
         info: &FileInfo,
         meter: &Arc<Meter>,
     ) -> Result<u64> {
-        let temporary = Temporary::create(&place.top, name).map_err(|error| place.failed(name, error))?;
-        let writer = temporary.file().try_clone().map_err(|error| place.failed(name, error))?;
+        let temporary =
+            Temporary::create(&place.top, name).map_err(|error| place.failed(name, error))?;
+        let writer = temporary
+            .file()
+            .try_clone()
+            .map_err(|error| place.failed(name, error))?;
         let writer = Box::new(Metered::new(LocalWriter::new(writer), meter));
         let mut request = DownloadRequest::new(remote);
         request.max_size = Some(info.size);
-        let size = self.inner.explained(self.inner.session.download(request, writer).await).await?;
-        temporary.finish(info, name).map_err(|error| place.failed(name, error))?;
+        let size = self
+            .inner
+            .explained(self.inner.session.download(request, writer).await)
+            .await?;
+        temporary
+            .finish(info, name)
+            .map_err(|error| place.failed(name, error))?;
         meter.file_done();
         Ok(size)
     }
@@ -235,7 +279,8 @@ impl Place {
             let top = Arc::new(Dir::open_ambient_dir(&*path, ambient_authority()).map_err(failed)?);
             let place = Self { top, path };
             for name in directories {
-                local::make_directory(&place.top, &name).map_err(|error| place.failed(&name, error))?;
+                local::make_directory(&place.top, &name)
+                    .map_err(|error| place.failed(&name, error))?;
             }
             Ok(place)
         })

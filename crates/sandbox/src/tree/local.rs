@@ -23,8 +23,14 @@ impl Temporary {
         let parent = name.rsplit_once('/').map_or("", |(parent, _)| parent);
         let random = sandbox_core::Uid::generate().map_err(io::Error::other)?;
         let path = below(parent, &format!(".sandbox-{random}"));
-        let file = top.open_with(&path, OpenOptions::new().write(true).create_new(true))?.into_std();
-        Ok(Self { top: Arc::clone(top), path: Some(path), file })
+        let file = top
+            .open_with(&path, OpenOptions::new().write(true).create_new(true))?
+            .into_std();
+        Ok(Self {
+            top: Arc::clone(top),
+            path: Some(path),
+            file,
+        })
     }
 
     pub(super) fn file(&self) -> &std::fs::File {
@@ -56,7 +62,8 @@ impl Drop for Temporary {
 pub(super) fn make_directory(top: &Dir, name: &str) -> io::Result<()> {
     match top.create_dir(name) {
         Err(error)
-            if error.kind() == io::ErrorKind::AlreadyExists && top.symlink_metadata(name)?.is_dir() =>
+            if error.kind() == io::ErrorKind::AlreadyExists
+                && top.symlink_metadata(name)?.is_dir() =>
         {
             Ok(())
         }
@@ -66,7 +73,10 @@ pub(super) fn make_directory(top: &Dir, name: &str) -> io::Result<()> {
 
 /// Makes a link, in place of one that is there.
 pub(super) fn make_link(top: &Dir, target: &str, name: &str) -> io::Result<()> {
-    if top.symlink_metadata(name).is_ok_and(|there| there.is_symlink()) {
+    if top
+        .symlink_metadata(name)
+        .is_ok_and(|there| there.is_symlink())
+    {
         top.remove_file(name)?;
     }
     #[cfg(unix)]
@@ -76,7 +86,9 @@ pub(super) fn make_link(top: &Dir, target: &str, name: &str) -> io::Result<()> {
     #[cfg(not(unix))]
     {
         let _ = (target, name);
-        Err(io::Error::other("symbolic links are not made on this system"))
+        Err(io::Error::other(
+            "symbolic links are not made on this system",
+        ))
     }
 }
 
@@ -89,7 +101,10 @@ pub(super) fn leads_out(name: &str, target: &str) -> bool {
     if target.is_empty() || target.starts_with('/') || target.contains('\0') {
         return true;
     }
-    let mut parts = target.split('/').filter(|part| !matches!(*part, "" | ".")).peekable();
+    let mut parts = target
+        .split('/')
+        .filter(|part| !matches!(*part, "" | "."))
+        .peekable();
     let mut up = 0;
     while parts.next_if_eq(&"..").is_some() {
         up += 1;
@@ -114,7 +129,12 @@ mod tests {
         ] {
             assert!(leads_out(name, target), "{name} -> {target}");
         }
-        for (name, target) in [("a", "b"), ("d/a", "../b"), ("a", "./b//c"), ("d/e/a", "../../b")] {
+        for (name, target) in [
+            ("a", "b"),
+            ("d/a", "../b"),
+            ("a", "./b//c"),
+            ("d/e/a", "../../b"),
+        ] {
             assert!(!leads_out(name, target), "{name} -> {target}");
         }
     }

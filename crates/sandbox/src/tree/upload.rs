@@ -31,7 +31,11 @@ impl Sandbox {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer) naming the first path that failed, also for a name
     /// that is not UTF-8, which SFTP cannot carry. Files copied before stay.
-    pub async fn upload_dir(&self, local: impl AsRef<Path>, remote: impl Into<String>) -> Result<TreeReport> {
+    pub async fn upload_dir(
+        &self,
+        local: impl AsRef<Path>,
+        remote: impl Into<String>,
+    ) -> Result<TreeReport> {
         self.transfer().upload_dir(local, remote).await
     }
 
@@ -55,8 +59,11 @@ impl Sandbox {
     async fn make_link(self, target: String, path: String) -> Result<()> {
         let session = &self.inner.session;
         let mut made = session.symlink(&target, &path).await;
-        if matches!(&made, Err(Error::Transfer(error)) if error.reason == TransferReason::AlreadyExists) {
-            self.inner.explained(session.remove_file(&path).await).await?;
+        if matches!(&made, Err(Error::Transfer(error)) if error.reason == TransferReason::AlreadyExists)
+        {
+            self.inner
+                .explained(session.remove_file(&path).await)
+                .await?;
             made = session.symlink(&target, &path).await;
         }
         self.inner.explained(made).await
@@ -76,8 +83,15 @@ impl Transfer {
             meter.expect(tree.bytes);
         }
         let sandbox = &self.sandbox;
-        sandbox.inner.explained(sandbox.inner.session.create_dir(&remote, true).await).await?;
-        let mut report = TreeReport { directories: 1, skipped: tree.skipped, ..TreeReport::default() };
+        sandbox
+            .inner
+            .explained(sandbox.inner.session.create_dir(&remote, true).await)
+            .await?;
+        let mut report = TreeReport {
+            directories: 1,
+            skipped: tree.skipped,
+            ..TreeReport::default()
+        };
         // Owned values in each future, or the whole would not be `Send` for the compiler.
         for level in tree.directories {
             report.directories += level.len() as u64;
@@ -105,7 +119,10 @@ impl Transfer {
         let large = Arc::new(Semaphore::new(LARGE_AT_ONCE));
         let opened = stream::iter(batches(files))
             .map(|batch| async move {
-                let first = batch.first().map(|(path, _)| path.clone()).unwrap_or_default();
+                let first = batch
+                    .first()
+                    .map(|(path, _)| path.clone())
+                    .unwrap_or_default();
                 blocking(Direction::Upload, &first, move || {
                     let open = |(path, name)| Ok((Source::open(path)?, name));
                     batch.into_iter().map(open).collect::<Result<Vec<_>>>()
@@ -119,18 +136,30 @@ impl Transfer {
             let (sandbox, path) = (self.sandbox.clone(), below(remote, &name));
             let (meter, large) = (Arc::clone(meter), Arc::clone(&large));
             async move {
-                let _turn = if source.is_small() { None } else { large.acquire_owned().await.ok() };
+                let _turn = if source.is_small() {
+                    None
+                } else {
+                    large.acquire_owned().await.ok()
+                };
                 source.send(&sandbox, path, &meter).await
             }
         });
         let add = |(files, bytes), size| async move { Ok((files + 1, bytes + size)) };
-        sending.try_buffer_unordered(SMALL_AT_ONCE).try_fold((0, 0), add).await
+        sending
+            .try_buffer_unordered(SMALL_AT_ONCE)
+            .try_fold((0, 0), add)
+            .await
     }
 }
 
 fn batches(files: Vec<(PathBuf, String)>) -> impl Iterator<Item = Vec<(PathBuf, String)>> {
     let mut files = files.into_iter().peekable();
-    std::iter::from_fn(move || files.peek().is_some().then(|| files.by_ref().take(BATCH).collect()))
+    std::iter::from_fn(move || {
+        files
+            .peek()
+            .is_some()
+            .then(|| files.by_ref().take(BATCH).collect())
+    })
 }
 
 /// What is in a local directory; names are relative to it, with `/`.
@@ -177,14 +206,20 @@ impl Tree {
                 directories.push(name);
             } else if kind.is_file() {
                 if sizes {
-                    self.bytes = self.bytes.saturating_add(entry.metadata().map_err(failed)?.len());
+                    self.bytes = self
+                        .bytes
+                        .saturating_add(entry.metadata().map_err(failed)?.len());
                 }
                 self.files.push((entry.path(), name));
             } else if kind.is_symlink() {
                 let target = std::fs::read_link(entry.path()).map_err(failed)?;
-                self.symlinks.push((name, text(&entry.path(), target.into_os_string())?));
+                self.symlinks
+                    .push((name, text(&entry.path(), target.into_os_string())?));
             } else {
-                self.skipped.push(Skipped { path: name, reason: "it is a device, a FIFO or a socket" });
+                self.skipped.push(Skipped {
+                    path: name,
+                    reason: "it is a device, a FIFO or a socket",
+                });
             }
         }
         Ok(())

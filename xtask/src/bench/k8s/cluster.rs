@@ -41,7 +41,9 @@ impl Cluster {
         let mut namespace = Namespace::default();
         let name = format!("bench-{}", SandboxId::generate()?);
         namespace.metadata.name = Some(name.clone());
-        Api::all(api.clone()).create(&PostParams::default(), &namespace).await?;
+        Api::all(api.clone())
+            .create(&PostParams::default(), &namespace)
+            .await?;
         let accounts: Api<ServiceAccount> = Api::namespaced(api.clone(), &name);
         while accounts.get_opt("default").await?.is_none() {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -49,8 +51,10 @@ impl Cluster {
         Ok(Self {
             api,
             namespace: name,
-            image: std::env::var("SANDBOX_IMAGE").context("SANDBOX_IMAGE names an image with a shell")?,
-            server_image: std::env::var("SANDBOX_SERVER_IMAGE").context("SANDBOX_SERVER_IMAGE is not set")?,
+            image: std::env::var("SANDBOX_IMAGE")
+                .context("SANDBOX_IMAGE names an image with a shell")?,
+            server_image: std::env::var("SANDBOX_SERVER_IMAGE")
+                .context("SANDBOX_SERVER_IMAGE is not set")?,
             sshd_image: std::env::var("SANDBOX_BENCH_SSHD_IMAGE").ok(),
             kubeconfig,
         })
@@ -58,7 +62,8 @@ impl Cluster {
 
     pub(super) async fn end(self) -> Result<()> {
         let all: Api<Namespace> = Api::all(self.api);
-        all.delete(&self.namespace, &DeleteParams::default()).await?;
+        all.delete(&self.namespace, &DeleteParams::default())
+            .await?;
         Ok(())
     }
 
@@ -80,7 +85,9 @@ impl Cluster {
             Mode::Inject => {}
             // The server's own image: what a COPY line in any other would add.
             Mode::Baked => {
-                options.injection = Injection::Baked { path: "/sandbox-sshd".into() };
+                options.injection = Injection::Baked {
+                    path: "/sandbox-sshd".into(),
+                };
                 defaults.image = Some(self.server_image.clone());
             }
             Mode::Image => {
@@ -93,7 +100,10 @@ impl Cluster {
             .learning_host_keys_with(Arc::new(sandbox_ssh::SshHostKeys::new()));
         let connector = Arc::new(backend.connector());
         let sessions = sandbox_ssh::SshSessions::new(connector, sandbox_ssh::SshOptions::default());
-        (Client::with_parts(Arc::new(backend), Arc::new(sessions), defaults), requests)
+        (
+            Client::with_parts(Arc::new(backend), Arc::new(sessions), defaults),
+            requests,
+        )
     }
 
     /// kubectl for this cluster and namespace, where it is installed.
@@ -117,17 +127,27 @@ impl Requests {
     fn counting(&self, client: kube::Client) -> kube::Client {
         let (seen, namespace) = (self.clone(), client.default_namespace().to_owned());
         let service = tower::service_fn(move |request: http::Request<Body>| {
-            let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let watches = request
+                .uri()
+                .query()
+                .is_some_and(|query| query.contains("watch=true"));
             let path = request.uri().path();
             // The cluster's events tell how far an image is.
             let mut kinds = ["secrets", "events"].into_iter();
-            let kind = kinds.find(|kind| path.contains(&format!("/{kind}"))).unwrap_or("pods");
+            let kind = kinds
+                .find(|kind| path.contains(&format!("/{kind}")))
+                .unwrap_or("pods");
             let what = match path.rsplit('/').next() {
                 _ if watches => format!("WATCH {kind}"),
                 Some("portforward") => "port-forwards".to_owned(),
                 _ => format!("{} {kind}", request.method()),
             };
-            *seen.0.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += 1;
+            *seen
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(what)
+                .or_default() += 1;
             let client = client.clone();
             async move { client.send(request).await }
         });
@@ -136,6 +156,9 @@ impl Requests {
 
     pub(super) fn told(&self) -> String {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
+        seen.iter()
+            .map(|(what, count)| format!("{count} {what}"))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }

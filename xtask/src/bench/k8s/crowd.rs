@@ -33,7 +33,10 @@ async fn at_once(cluster: &Cluster, crowd: usize) -> Result<()> {
     for (_, until) in &made {
         each.add_duration(until.duration_since(start));
     }
-    let rows = [("each, to its first output", Some(&each)), ("all of them", Some(&all))];
+    let rows = [
+        ("each, to its first output", Some(&each)),
+        ("all of them", Some(&all)),
+    ];
     let title = format!("{crowd} sandboxes at once (Inject, direct, 20m of a processor each)");
     table(&title, "all of them", &rows);
     try_join_all(made.iter().map(|(sbx, _)| sbx.delete())).await?;

@@ -28,8 +28,11 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
             }
         }
         // A hundred times as slow as the others: fewer of them.
-        let Some(mut peer) = cluster.kubectl().filter(|_| warm && round % 10 == 0) else { continue };
-        peer.args(["exec", sandboxes[0].1.id().as_str(), "--", "true"]).stdin(Stdio::null());
+        let Some(mut peer) = cluster.kubectl().filter(|_| warm && round % 10 == 0) else {
+            continue;
+        };
+        peer.args(["exec", sandboxes[0].1.id().as_str(), "--", "true"])
+            .stdin(Stdio::null());
         let start = Instant::now();
         let status = tokio::task::block_in_place(|| peer.status())?;
         ensure!(status.success(), "kubectl exec failed");
@@ -37,10 +40,17 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
     }
     let name = |over: &str| format!("a sandbox, warm session, {over}");
     let names: Vec<String> = sandboxes.iter().map(|(over, ..)| name(over)).collect();
-    let mut rows: Vec<(&str, Option<&Figures>)> =
-        names.iter().zip(&sandboxes).map(|(name, (_, _, figures))| (name.as_str(), Some(figures))).collect();
+    let mut rows: Vec<(&str, Option<&Figures>)> = names
+        .iter()
+        .zip(&sandboxes)
+        .map(|(name, (_, _, figures))| (name.as_str(), Some(figures)))
+        .collect();
     rows.push(("kubectl exec", cluster.kubectl().map(|_| &kubectl)));
-    table("`true`, from the call to its exit status", "kubectl exec", &rows);
+    table(
+        "`true`, from the call to its exit status",
+        "kubectl exec",
+        &rows,
+    );
     for (_, sbx, _) in sandboxes {
         sbx.delete().await?;
     }

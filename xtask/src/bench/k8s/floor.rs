@@ -19,13 +19,20 @@ pub(super) async fn addressed(
     name: &str,
 ) -> Result<impl Future<Output = Result<Instant>> + use<>> {
     let pods: Api<Pod> = Api::namespaced(cluster.api.clone(), &cluster.namespace);
-    let version = pods.list(&Default::default()).await?.metadata.resource_version.unwrap_or_default();
+    let version = pods
+        .list(&Default::default())
+        .await?
+        .metadata
+        .resource_version
+        .unwrap_or_default();
     let watch = WatchParams::default().fields(&format!("metadata.name={name}"));
     let mut events = pods.watch(&watch, &version).await?.boxed();
     Ok(async move {
         loop {
             let event = events.try_next().await?.context("the watch has ended")?;
-            let (WatchEvent::Added(pod) | WatchEvent::Modified(pod)) = event else { continue };
+            let (WatchEvent::Added(pod) | WatchEvent::Modified(pod)) = event else {
+                continue;
+            };
             if pod.status.is_some_and(|status| status.pod_ip.is_some()) {
                 return Ok(Instant::now());
             }
@@ -56,11 +63,16 @@ pub(super) async fn pod(cluster: &Cluster) -> Result<(String, Duration, Duration
     pods.create(&PostParams::default(), &manifest).await?;
     let addressed = addressed.await?.duration_since(start);
     // The node's runtime notes when it heard a line, to the nanosecond.
-    let timed = LogParams { timestamps: true, ..LogParams::default() };
+    let timed = LogParams {
+        timestamps: true,
+        ..LogParams::default()
+    };
     let first = loop {
         let log = pods.logs(&name, &timed).await.unwrap_or_default();
         if let Some(said) = log.split_whitespace().next() {
-            let at: Timestamp = said.parse().with_context(|| format!("{said:?} is no time"))?;
+            let at: Timestamp = said
+                .parse()
+                .with_context(|| format!("{said:?} is no time"))?;
             break Duration::try_from(at.duration_since(posted)).unwrap_or_default();
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -22,18 +22,27 @@ use cluster::Cluster;
 const RUNS: usize = 20;
 const WARM: usize = 2;
 
-const WAYS: [(Transport, &str); 2] =
-    [(Transport::Direct, "direct"), (Transport::PortForward, "port-forward")];
+const WAYS: [(Transport, &str); 2] = [
+    (Transport::Direct, "direct"),
+    (Transport::PortForward, "port-forward"),
+];
 
 pub(crate) fn run(args: &[&str]) -> Result<()> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(measure(args))
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(measure(args))
 }
 
 /// All parts, or those that are named.
 async fn measure(parts: &[&str]) -> Result<()> {
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     let cluster = Cluster::begin().await?;
-    println!("Kubernetes {}, load average {}", cluster.version().await?, load());
+    println!(
+        "Kubernetes {}, load average {}",
+        cluster.version().await?,
+        load()
+    );
     let outcome = async {
         if wanted("start") {
             start::measure(&cluster).await?;
@@ -58,5 +67,8 @@ async fn measure(parts: &[&str]) -> Result<()> {
 fn load() -> String {
     // Only Linux tells it there; without it the figures stand all the same.
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_else(|_| "unknown".into());
-    text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+    text.split_whitespace()
+        .take(3)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

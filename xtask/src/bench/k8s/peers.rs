@@ -21,15 +21,33 @@ pub(super) fn kubectl(cluster: &Cluster) -> Result<String> {
     let name = format!("run-{}", sandbox::SandboxId::generate()?);
     let run = |args: &[&str]| {
         let mut kubectl = cluster.kubectl().context("kubectl is not installed")?;
-        kubectl.args(args).stdin(Stdio::null()).stdout(Stdio::null());
+        kubectl
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         let status = tokio::task::block_in_place(|| kubectl.status())?;
         ensure!(status.success(), "kubectl {args:?} failed");
         Ok(())
     };
     let image = format!("--image={}", cluster.image);
     let pull = "--image-pull-policy=IfNotPresent";
-    run(&["run", &name, &image, pull, "--restart=Never", "--command", "--", "sleep", "600"])?;
-    run(&["wait", "--for=condition=Ready", "--timeout=60s", &format!("pod/{name}")])?;
+    run(&[
+        "run",
+        &name,
+        &image,
+        pull,
+        "--restart=Never",
+        "--command",
+        "--",
+        "sleep",
+        "600",
+    ])?;
+    run(&[
+        "wait",
+        "--for=condition=Ready",
+        "--timeout=60s",
+        &format!("pod/{name}"),
+    ])?;
     run(&["exec", &name, "--", "echo", "out"])?;
     Ok(name)
 }
@@ -52,12 +70,18 @@ pub(super) async fn polling(cluster: &Cluster, image: &str) -> Result<String> {
         let status = pods.get(&name).await?.status.unwrap_or_default();
         match (status.phase.as_deref(), status.pod_ip) {
             (Some("Running"), Some(address)) => break address,
-            _ => ensure!(begun.elapsed() < Duration::from_secs(60), "{name} does not run"),
+            _ => ensure!(
+                begun.elapsed() < Duration::from_secs(60),
+                "{name} does not run"
+            ),
         }
         tokio::time::sleep(POLL).await;
     };
     while first_word(&address).await.is_err() {
-        ensure!(begun.elapsed() < Duration::from_secs(60), "{name} does not answer");
+        ensure!(
+            begun.elapsed() < Duration::from_secs(60),
+            "{name} does not answer"
+        );
         tokio::time::sleep(POLL).await;
     }
     Ok(name)
@@ -71,6 +95,7 @@ async fn first_word(address: &str) -> Result<()> {
 
 pub(super) async fn delete(cluster: &Cluster, name: &str) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(cluster.api.clone(), &cluster.namespace);
-    pods.delete(name, &DeleteParams::default().grace_period(0)).await?;
+    pods.delete(name, &DeleteParams::default().grace_period(0))
+        .await?;
     Ok(())
 }

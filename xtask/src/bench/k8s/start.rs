@@ -55,7 +55,9 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
             left.push(behind);
             if round >= WARM {
                 row.figures.add_duration(took);
-                until_addressed.into_iter().for_each(|took| row.addressed.add_duration(took));
+                until_addressed
+                    .into_iter()
+                    .for_each(|took| row.addressed.add_duration(took));
             }
         }
         // The next round begins when they have gone, which takes ten seconds on old clusters.
@@ -66,37 +68,67 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
 }
 
 fn rows(cluster: &Cluster) -> Vec<Row> {
-    let row = |name, start| Row { name, start, figures: Figures::default(), addressed: Figures::default() };
+    let row = |name, start| Row {
+        name,
+        start,
+        figures: Figures::default(),
+        addressed: Figures::default(),
+    };
     let mut rows = vec![row(FLOOR.to_owned(), Start::Plain)];
     for (mode, named) in MODES {
         for (way, over) in WAYS {
             if mode != Mode::Image || cluster.sshd_image.is_some() {
                 let (client, requests) = cluster.client(mode, way);
-                rows.push(row(format!("{named}, {over}"), Start::Ours(mode, client, requests)));
+                rows.push(row(
+                    format!("{named}, {over}"),
+                    Start::Ours(mode, client, requests),
+                ));
             }
         }
     }
-    rows.extend(cluster.kubectl().map(|_| row(KUBECTL.to_owned(), Start::Kubectl)));
-    rows.extend(cluster.sshd_image.clone().map(|image| row(POLLING.to_owned(), Start::Polling(image))));
+    rows.extend(
+        cluster
+            .kubectl()
+            .map(|_| row(KUBECTL.to_owned(), Start::Kubectl)),
+    );
+    rows.extend(
+        cluster
+            .sshd_image
+            .clone()
+            .map(|image| row(POLLING.to_owned(), Start::Polling(image))),
+    );
     rows
 }
 
 /// In the order in which they were made.
 fn print(rows: &[Row]) {
     let row = |name: &str| rows.iter().find(|row| row.name == name);
-    let names: Vec<_> =
-        MODES.iter().flat_map(|(_, named)| WAYS.map(|(_, over)| format!("{named}, {over}"))).collect();
+    let names: Vec<_> = MODES
+        .iter()
+        .flat_map(|(_, named)| WAYS.map(|(_, over)| format!("{named}, {over}")))
+        .collect();
     let mut lines = Vec::new();
-    for name in [FLOOR].into_iter().chain(names.iter().map(String::as_str)).chain([KUBECTL, POLLING]) {
+    for name in [FLOOR]
+        .into_iter()
+        .chain(names.iter().map(String::as_str))
+        .chain([KUBECTL, POLLING])
+    {
         lines.push((name, row(name).map(|row| &row.figures)));
         if let Some(row) = row(name).filter(|row| !row.addressed.is_empty()) {
             lines.push((ADDRESSED, Some(&row.addressed)));
         }
     }
     table("From create to the first output", FLOOR, &lines);
-    println!("\nrequests for {} sandboxes, from create to delete:", RUNS + WARM);
+    println!(
+        "\nrequests for {} sandboxes, from create to delete:",
+        RUNS + WARM
+    );
     for name in &names {
-        if let Some(Row { start: Start::Ours(_, _, requests), .. }) = row(name) {
+        if let Some(Row {
+            start: Start::Ours(_, _, requests),
+            ..
+        }) = row(name)
+        {
             println!("* {name}: {}", requests.told());
         }
     }
@@ -118,7 +150,11 @@ impl Start {
                 let ((sbx, output), addressed) =
                     tokio::try_join!(first_output(client, *mode, &id), addressed)?;
                 let took = output.duration_since(begun);
-                return Ok((Left::Sandbox(sbx), took, Some(addressed.duration_since(begun))));
+                return Ok((
+                    Left::Sandbox(sbx),
+                    took,
+                    Some(addressed.duration_since(begun)),
+                ));
             }
             Self::Kubectl => Left::Pod(peers::kubectl(cluster)?),
             Self::Polling(image) => Left::Pod(peers::polling(cluster, image).await?),
@@ -140,7 +176,10 @@ impl Left {
 /// something else has ended by that, always waits the whole of it.
 async fn any_time() -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    tokio::time::sleep(Duration::from_millis(u64::from(now.subsec_nanos() / 7 % 1000))).await;
+    tokio::time::sleep(Duration::from_millis(u64::from(
+        now.subsec_nanos() / 7 % 1000,
+    )))
+    .await;
     Ok(())
 }
 

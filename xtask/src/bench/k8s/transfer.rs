@@ -18,7 +18,9 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
     // Nothing that anything could compress.
     let mut noise: u64 = 1;
     let content: Vec<u8> = std::iter::repeat_with(|| {
-        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        noise = noise
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (noise >> 56) as u8
     })
     .take(BYTES)
@@ -27,7 +29,12 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
     let mut sandboxes = Vec::new();
     for (way, over) in WAYS {
         let (client, _) = cluster.client(Mode::Inject, way);
-        sandboxes.push((over, client.sandbox().create().await?, Figures::default(), Figures::default()));
+        sandboxes.push((
+            over,
+            client.sandbox().create().await?,
+            Figures::default(),
+            Figures::default(),
+        ));
     }
     let (mut kubectl_up, mut kubectl_down) = (Figures::default(), Figures::default());
     for _ in 0..TRANSFERS {
@@ -48,10 +55,18 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
         }
     }
     for (direction, down) in [("up", false), ("down", true)] {
-        let names: Vec<String> = sandboxes.iter().map(|(over, ..)| format!("a sandbox, {over}")).collect();
-        let figures = sandboxes.iter().map(|(_, _, up, downward)| if down { downward } else { up });
-        let mut rows: Vec<(&str, Option<&Figures>)> =
-            names.iter().zip(figures).map(|(name, figures)| (name.as_str(), Some(figures))).collect();
+        let names: Vec<String> = sandboxes
+            .iter()
+            .map(|(over, ..)| format!("a sandbox, {over}"))
+            .collect();
+        let figures = sandboxes
+            .iter()
+            .map(|(_, _, up, downward)| if down { downward } else { up });
+        let mut rows: Vec<(&str, Option<&Figures>)> = names
+            .iter()
+            .zip(figures)
+            .map(|(name, figures)| (name.as_str(), Some(figures)))
+            .collect();
         let kubectl = if down { &kubectl_down } else { &kubectl_up };
         rows.push(("kubectl cp", cluster.kubectl().map(|_| kubectl)));
         table(&format!("256 MiB {direction}"), "kubectl cp", &rows);
@@ -66,7 +81,11 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
 fn copy(cluster: &Cluster, [from, to]: [&str; 2]) -> Result<Instant> {
     let start = Instant::now();
     if let Some(mut kubectl) = cluster.kubectl() {
-        kubectl.args(["cp", from, to]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        kubectl
+            .args(["cp", from, to])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let status = tokio::task::block_in_place(|| kubectl.status())?;
         ensure!(status.success(), "kubectl cp failed");
     }

@@ -20,7 +20,9 @@ const ROOM: usize = 64 << 20;
 const PIECE: usize = 128 << 10;
 
 pub(crate) fn serve(args: &[&str]) -> Result<()> {
-    let [port, round_trip] = args else { bail!("this is for the benchmark itself") };
+    let [port, round_trip] = args else {
+        bail!("this is for the benchmark itself")
+    };
     let (port, round_trip): (u16, u64) = (port.parse()?, round_trip.parse()?);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     println!("{}", listener.local_addr()?.port());
@@ -112,7 +114,12 @@ pub(super) fn check(round_trip: u64) -> Result<Measured> {
     }
     stream.read_exact(&mut [0])?;
     let seconds = start.elapsed().as_secs_f64();
-    sink.join().ok().context("the other end of the check panicked")??;
+    sink.join()
+        .ok()
+        .context("the other end of the check panicked")??;
     let round_trip = trips[trips.len() / 2].as_secs_f64() * 1e3;
-    Ok(Measured { round_trip, bandwidth: (BYTES >> 20) as f64 / seconds })
+    Ok(Measured {
+        round_trip,
+        bandwidth: (BYTES >> 20) as f64 / seconds,
+    })
 }

@@ -25,18 +25,49 @@ const fn loopback(
     [ours, peer]: [&'static str; 2],
     times: f64,
 ) -> Expectation {
-    Expectation { what, part, delayed: false, measure, ours, peer, times }
+    Expectation {
+        what,
+        part,
+        delayed: false,
+        measure,
+        ours,
+        peer,
+        times,
+    }
 }
 
 const fn delayed(expectation: Expectation) -> Expectation {
-    Expectation { delayed: true, ..expectation }
+    Expectation {
+        delayed: true,
+        ..expectation
+    }
 }
 
 const EXPECTED: [Expectation; 8] = [
-    loopback("a warm command, by ssh with ControlMaster", ["exec", "exec"], ["ours", MASTER], 3.0),
-    loopback("a warm command, by paramiko", ["exec", "exec"], ["ours", "paramiko"], 20.0),
-    loopback("a large file up, one connection, by sftp", ["large", "up"], [ONE, "sftp"], 1.2),
-    loopback("a large file down, one connection, by sftp", ["large", "down"], [ONE, "sftp"], 1.2),
+    loopback(
+        "a warm command, by ssh with ControlMaster",
+        ["exec", "exec"],
+        ["ours", MASTER],
+        3.0,
+    ),
+    loopback(
+        "a warm command, by paramiko",
+        ["exec", "exec"],
+        ["ours", "paramiko"],
+        20.0,
+    ),
+    loopback(
+        "a large file up, one connection, by sftp",
+        ["large", "up"],
+        [ONE, "sftp"],
+        1.2,
+    ),
+    loopback(
+        "a large file down, one connection, by sftp",
+        ["large", "down"],
+        [ONE, "sftp"],
+        1.2,
+    ),
     delayed(loopback(
         "a large file up, delayed, up to four connections, by sftp",
         ["large", "up"],
@@ -49,14 +80,28 @@ const EXPECTED: [Expectation; 8] = [
         [FOUR, "sftp"],
         3.0,
     )),
-    loopback("small files up, by scp -r", ["small", "up"], ["ours", "scp -r"], 5.0),
-    loopback("small files down, by scp -r", ["small", "down"], ["ours", "scp -r"], 5.0),
+    loopback(
+        "small files up, by scp -r",
+        ["small", "up"],
+        ["ours", "scp -r"],
+        5.0,
+    ),
+    loopback(
+        "small files down, by scp -r",
+        ["small", "down"],
+        ["ours", "scp -r"],
+        5.0,
+    ),
 ];
 
 /// The rows of a part that are compared with each other, and so have to do the same.
 pub(super) fn compared(part: &str, delayed: bool) -> Vec<&'static str> {
     let of_part = |expected: &&Expectation| expected.part == part && expected.delayed == delayed;
-    EXPECTED.iter().filter(of_part).flat_map(|expected| [expected.ours, expected.peer]).collect()
+    EXPECTED
+        .iter()
+        .filter(of_part)
+        .flat_map(|expected| [expected.ours, expected.peer])
+        .collect()
 }
 
 /// A table of them, against OpenSSH's server.
@@ -65,23 +110,37 @@ pub(super) fn table(parts: &[Part]) -> String {
         "| how many times as long does it take | expected | measured | |\n|---|---:|---:|---|\n",
     );
     for expected in EXPECTED {
-        let Some(part) =
-            parts.iter().find(|part| part.name == expected.part && part.delayed == expected.delayed)
+        let Some(part) = parts
+            .iter()
+            .find(|part| part.name == expected.part && part.delayed == expected.delayed)
         else {
             continue;
         };
         let of = |name: &str| {
-            let row = part.rows.iter().find(|row| row.name == name && row.to == To::Sshd)?;
+            let row = part
+                .rows
+                .iter()
+                .find(|row| row.name == name && row.to == To::Sshd)?;
             each(row, expected.measure)
         };
         let (measured, verdict) = match (of(expected.ours), of(expected.peer)) {
             (Some(ours), Some(peer)) => {
                 let times = peer / ours;
-                (format!("{times:.1}"), if times >= expected.times { "met" } else { "**not met**" })
+                (
+                    format!("{times:.1}"),
+                    if times >= expected.times {
+                        "met"
+                    } else {
+                        "**not met**"
+                    },
+                )
             }
             _ => ("-".to_owned(), "not measured"),
         };
-        text.push_str(&format!("| {} | {:.1} | {measured} | {verdict} |\n", expected.what, expected.times));
+        text.push_str(&format!(
+            "| {} | {:.1} | {measured} | {verdict} |\n",
+            expected.what, expected.times
+        ));
     }
     text
 }
@@ -89,5 +148,9 @@ pub(super) fn table(parts: &[Part]) -> String {
 /// Seconds for one command, byte or file.
 fn each(row: &Row, measure: &str) -> Option<f64> {
     let median = row.median(measure)?;
-    Some(if row.amount == 0 { median } else { median / row.amount as f64 })
+    Some(if row.amount == 0 {
+        median
+    } else {
+        median / row.amount as f64
+    })
 }

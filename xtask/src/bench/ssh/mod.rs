@@ -36,7 +36,11 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     let proxy = delay::check(options.rtt)?;
     let mut parts = Vec::new();
     for name in PARTS.into_iter().filter(|part| options.wants(part)) {
-        let both: &[bool] = if options.rtt > 0 { &[false, true] } else { &[false] };
+        let both: &[bool] = if options.rtt > 0 {
+            &[false, true]
+        } else {
+            &[false]
+        };
         for &delayed in both {
             eprintln!(
                 "{:4.0} s  {name}{}",
@@ -46,7 +50,13 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
             parts.push(plan::run(&place, &options, name, delayed)?);
         }
     }
-    let about = report::About { options: &options, place: &place, proxy, load, took: start.elapsed() };
+    let about = report::About {
+        options: &options,
+        place: &place,
+        proxy,
+        load,
+        took: start.elapsed(),
+    };
     let text = report::text(&about, &parts);
     println!("{text}");
     if options.write {

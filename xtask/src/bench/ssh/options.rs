@@ -43,15 +43,21 @@ impl Options {
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let mut number = || -> Result<u64> {
-                let value = args.next().with_context(|| format!("{arg} needs a number"))?;
-                value.parse().with_context(|| format!("{arg} {value}: that is no number"))
+                let value = args
+                    .next()
+                    .with_context(|| format!("{arg} needs a number"))?;
+                value
+                    .parse()
+                    .with_context(|| format!("{arg} {value}: that is no number"))
             };
             match *arg {
                 "--size" => options.size = number()?.max(8) << 20,
                 "--files" => options.files = usize::try_from(number()?)?.max(100),
                 "--rounds" => options.rounds = usize::try_from(number()?)?.max(1),
                 "--rtt" => options.rtt = number()?,
-                "--python" => options.python = Some(args.next().context("--python needs a file")?.into()),
+                "--python" => {
+                    options.python = Some(args.next().context("--python needs a file")?.into())
+                }
                 "--no-write" => options.write = false,
                 part if PARTS.contains(&part) => options.parts.push(part.to_owned()),
                 other => bail!("{other} is not understood\n{HELP}"),

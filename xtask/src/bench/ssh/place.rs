@@ -29,12 +29,17 @@ pub(super) enum To {
 
 impl Place {
     pub(super) fn new(options: &Options) -> Result<Self> {
-        let openssh =
-            OpenSsh::start_in(&memory())?.context("OpenSSH (sshd, ssh, ssh-keygen) is not installed")?;
+        let openssh = OpenSsh::start_in(&memory())?
+            .context("OpenSSH (sshd, ssh, ssh-keygen) is not installed")?;
         let own = Listening::server(openssh.directory())?;
         let delay = |port| Listening::delay(port, options.rtt);
         let delays = [delay(openssh.port())?, delay(own.port)?];
-        let place = Self { own, delays, python: Python::find(options.python.as_deref())?, openssh };
+        let place = Self {
+            own,
+            delays,
+            python: Python::find(options.python.as_deref())?,
+            openssh,
+        };
         place.know_hosts()?;
         std::fs::create_dir(place.path("there"))?;
         std::fs::create_dir(place.path("here"))?;
@@ -52,7 +57,13 @@ impl Place {
     }
 
     /// Starts a client; `None` when it is not installed.
-    pub(super) fn client(&self, kind: &str, to: To, delayed: bool, stripes: usize) -> Result<Option<Client>> {
+    pub(super) fn client(
+        &self,
+        kind: &str,
+        to: To,
+        delayed: bool,
+        stripes: usize,
+    ) -> Result<Option<Client>> {
         let target = Target {
             port: self.port(to, delayed),
             user: user()?,
@@ -78,7 +89,8 @@ impl Place {
     pub(super) fn large(&self, bytes: u64) -> Result<PathBuf> {
         let path = self.path(&format!("here/large-{}", bytes >> 20));
         if !path.exists() {
-            let mut file = std::io::BufWriter::with_capacity(1 << 20, std::fs::File::create(&path)?);
+            let mut file =
+                std::io::BufWriter::with_capacity(1 << 20, std::fs::File::create(&path)?);
             let mut noise: u64 = 1;
             for _ in 0..bytes / 8 {
                 noise ^= noise << 13;
@@ -107,9 +119,12 @@ impl Place {
     /// The host key, for every port that it may be met at.
     fn know_hosts(&self) -> Result<()> {
         let key = std::fs::read_to_string(self.path("host.pub"))?;
-        let ports =
-            [To::Sshd, To::Own].into_iter().flat_map(|to| [self.port(to, false), self.port(to, true)]);
-        let lines: String = ports.map(|port| format!("[127.0.0.1]:{port} {key}")).collect();
+        let ports = [To::Sshd, To::Own]
+            .into_iter()
+            .flat_map(|to| [self.port(to, false), self.port(to, true)]);
+        let lines: String = ports
+            .map(|port| format!("[127.0.0.1]:{port} {key}"))
+            .collect();
         Ok(std::fs::write(self.path("known_hosts"), lines)?)
     }
 }
@@ -117,10 +132,17 @@ impl Place {
 /// Memory where there is some to write to, so that no disk is measured.
 fn memory() -> PathBuf {
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
+    if memory.is_dir() {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    }
 }
 
 fn user() -> Result<String> {
-    let output = Command::new("id").arg("-un").output().context("id could not be started")?;
+    let output = Command::new("id")
+        .arg("-un")
+        .output()
+        .context("id could not be started")?;
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }

@@ -22,7 +22,12 @@ pub(super) struct Part {
 }
 
 /// Runs a part. The clients take turns, so that whatever else the machine does falls on all alike.
-pub(super) fn run(place: &Place, options: &Options, name: &'static str, delayed: bool) -> Result<Part> {
+pub(super) fn run(
+    place: &Place,
+    options: &Options,
+    name: &'static str,
+    delayed: bool,
+) -> Result<Part> {
     let rows = match name {
         "connect" => connect(place, delayed)?,
         "exec" => exec(place, delayed)?,
@@ -30,7 +35,11 @@ pub(super) fn run(place: &Place, options: &Options, name: &'static str, delayed:
         "large" => large(place, options, delayed)?,
         _ => small(place, options, delayed)?,
     };
-    Ok(Part { name, delayed, rows })
+    Ok(Part {
+        name,
+        delayed,
+        rows,
+    })
 }
 
 fn commands() -> Vec<Row> {
@@ -57,7 +66,12 @@ fn exec(place: &Place, delayed: bool) -> Result<Vec<Row>> {
     let mut rows = commands();
     let mut clients = warm(place, &mut rows, delayed)?;
     // The first ones find nothing in any cache.
-    each(&mut rows, &mut clients, "not counted", &Op::Exec { times: 5 });
+    each(
+        &mut rows,
+        &mut clients,
+        "not counted",
+        &Op::Exec { times: 5 },
+    );
     for _ in 0..if delayed { 5 } else { 30 } {
         each(&mut rows, &mut clients, "exec", &Op::Exec { times: 10 });
     }
@@ -68,7 +82,15 @@ fn many(place: &Place, delayed: bool) -> Result<Vec<Row>> {
     let mut rows = commands();
     let mut clients = warm(place, &mut rows, delayed)?;
     for (callers, name) in CALLERS {
-        each(&mut rows, &mut clients, name, &Op::Many { callers, seconds: 1.2 });
+        each(
+            &mut rows,
+            &mut clients,
+            name,
+            &Op::Many {
+                callers,
+                seconds: 1.2,
+            },
+        );
     }
     Ok(rows)
 }
@@ -78,7 +100,11 @@ fn large(place: &Place, options: &Options, delayed: bool) -> Result<Vec<Row>> {
         Row::new("ours, one connection", "ours", To::Sshd),
         Row::new("ours, up to four", "ours", To::Sshd).striped(4),
         Row::new("sftp", "sftp", To::Sshd),
-        Row::new("sftp, its own choice of algorithms", "sftp-default", To::Sshd),
+        Row::new(
+            "sftp, its own choice of algorithms",
+            "sftp-default",
+            To::Sshd,
+        ),
         Row::new("scp", "scp", To::Sshd),
         Row::new("rsync", "rsync", To::Sshd),
         Row::new("paramiko", "paramiko", To::Sshd),
@@ -92,21 +118,41 @@ fn large(place: &Place, options: &Options, delayed: bool) -> Result<Vec<Row>> {
         // They are bound by the round trip like the others of OpenSSH.
         rows.retain(|row| row.kind != "sftp-default");
     }
-    let full = if delayed { options.size / 2 } else { options.size };
+    let full = if delayed {
+        options.size / 2
+    } else {
+        options.size
+    };
     let amounts = [full, full / 4, full / 16].map(|bytes| bytes.max(1 << 20));
     let rounds = if delayed { 1 } else { options.rounds };
-    transfers(place, &mut rows, rounds, ("large", delayed), amounts, |place, amount, row, is_up| {
-        let (here, there) = (place.large(amount)?, place.path("there/large"));
-        let (from, to) = (text(&here), text(&there));
-        let op =
-            if is_up { Op::Put { local: from, remote: to } } else { Op::Get { remote: from, local: to } };
-        let done = once(place, row, delayed, &op);
-        let size = std::fs::metadata(&there).map(|there| there.len());
-        std::fs::remove_file(&there).ok();
-        let done = done?;
-        ensure!(size? == amount, "it has another size");
-        Ok(done)
-    })?;
+    transfers(
+        place,
+        &mut rows,
+        rounds,
+        ("large", delayed),
+        amounts,
+        |place, amount, row, is_up| {
+            let (here, there) = (place.large(amount)?, place.path("there/large"));
+            let (from, to) = (text(&here), text(&there));
+            let op = if is_up {
+                Op::Put {
+                    local: from,
+                    remote: to,
+                }
+            } else {
+                Op::Get {
+                    remote: from,
+                    local: to,
+                }
+            };
+            let done = once(place, row, delayed, &op);
+            let size = std::fs::metadata(&there).map(|there| there.len());
+            std::fs::remove_file(&there).ok();
+            let done = done?;
+            ensure!(size? == amount, "it has another size");
+            Ok(done)
+        },
+    )?;
     Ok(rows)
 }
 
@@ -124,23 +170,40 @@ fn small(place: &Place, options: &Options, delayed: bool) -> Result<Vec<Row>> {
     ];
     let full = options.files as u64;
     let amounts = [full, full / 10, full / 50];
-    let rounds = if delayed { 1 } else { options.rounds.div_ceil(2) };
-    transfers(place, &mut rows, rounds, ("small", delayed), amounts, |place, amount, row, is_up| {
-        let amount = usize::try_from(amount)?;
-        let (here, there) = (place.small(amount)?, place.path("there/small"));
-        let (from, to) = (text(&here), text(&there));
-        let op = if is_up {
-            Op::Puttree { local: from, remote: to }
-        } else {
-            Op::Gettree { remote: from, local: to }
-        };
-        let done = once(place, row, delayed, &op);
-        let count = files(&there);
-        std::fs::remove_dir_all(&there).ok();
-        let done = done?;
-        ensure!(count == amount, "{count} of {amount} files arrived");
-        Ok(done)
-    })?;
+    let rounds = if delayed {
+        1
+    } else {
+        options.rounds.div_ceil(2)
+    };
+    transfers(
+        place,
+        &mut rows,
+        rounds,
+        ("small", delayed),
+        amounts,
+        |place, amount, row, is_up| {
+            let amount = usize::try_from(amount)?;
+            let (here, there) = (place.small(amount)?, place.path("there/small"));
+            let (from, to) = (text(&here), text(&there));
+            let op = if is_up {
+                Op::Puttree {
+                    local: from,
+                    remote: to,
+                }
+            } else {
+                Op::Gettree {
+                    remote: from,
+                    local: to,
+                }
+            };
+            let done = once(place, row, delayed, &op);
+            let count = files(&there);
+            std::fs::remove_dir_all(&there).ok();
+            let done = done?;
+            ensure!(count == amount, "{count} of {amount} files arrived");
+            Ok(done)
+        },
+    )?;
     Ok(rows)
 }
 
@@ -174,7 +237,9 @@ fn alike(rows: &mut [Row], names: &[&str]) {
     for to in [To::Sshd, To::Own] {
         let is_one = |row: &&mut Row| row.is_installed && row.to == to && names.contains(&row.name);
         let most = rows.iter_mut().filter(is_one).map(|row| row.amount).max();
-        rows.iter_mut().filter(is_one).for_each(|row| row.amount = most.unwrap_or(row.amount));
+        rows.iter_mut()
+            .filter(is_one)
+            .for_each(|row| row.amount = most.unwrap_or(row.amount));
     }
 }
 
@@ -187,7 +252,9 @@ fn transfers(
     transfer: impl Fn(&Place, u64, &Row, bool) -> Result<Done>,
 ) -> Result<()> {
     for row in rows.iter_mut() {
-        row.is_installed = place.client(row.kind, row.to, delayed, row.stripes)?.is_some();
+        row.is_installed = place
+            .client(row.kind, row.to, delayed, row.stripes)?
+            .is_some();
         if row.is_installed {
             let seconds = |amount| match transfer(place, amount, row, true) {
                 Ok(done) => done.seconds,
@@ -212,7 +279,10 @@ fn transfers(
 
 /// With a new client, whose memory and processor time are of this alone.
 fn once(place: &Place, row: &Row, delayed: bool, op: &Op) -> Result<Done> {
-    place.client(row.kind, row.to, delayed, row.stripes)?.context("it is not installed")?.ask(op)
+    place
+        .client(row.kind, row.to, delayed, row.stripes)?
+        .context("it is not installed")?
+        .ask(op)
 }
 
 /// Those that are installed, in the order of the rows.
@@ -246,8 +316,19 @@ fn each(rows: &mut [Row], clients: &mut [Option<Client>], what: &'static str, op
 }
 
 fn files(directory: &Path) -> usize {
-    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
-    entries.flatten().map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 }).sum()
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .map(|entry| {
+            if entry.path().is_dir() {
+                files(&entry.path())
+            } else {
+                1
+            }
+        })
+        .sum()
 }
 
 fn text(path: &Path) -> String {

@@ -14,17 +14,36 @@ type Value = fn(&Row) -> Option<f64>;
 
 /// Part, measure, title, unit, whether less is better.
 const PANELS: [(&str, &str, &str, Value); 5] = [
-    ("exec", "a command over a connection that is there", "ms, median; less is better", |row| {
-        row.median("exec").map(|seconds| seconds * 1e3)
-    }),
-    ("large", "one large file up", "MiB/s; more is better", |row| {
-        row.speed("up").map(|speed| speed / 1_048_576.0)
-    }),
-    ("large", "one large file down", "MiB/s; more is better", |row| {
-        row.speed("down").map(|speed| speed / 1_048_576.0)
-    }),
-    ("small", "files of 1 KiB up", "files/s; more is better", |row| row.speed("up")),
-    ("small", "files of 1 KiB down", "files/s; more is better", |row| row.speed("down")),
+    (
+        "exec",
+        "a command over a connection that is there",
+        "ms, median; less is better",
+        |row| row.median("exec").map(|seconds| seconds * 1e3),
+    ),
+    (
+        "large",
+        "one large file up",
+        "MiB/s; more is better",
+        |row| row.speed("up").map(|speed| speed / 1_048_576.0),
+    ),
+    (
+        "large",
+        "one large file down",
+        "MiB/s; more is better",
+        |row| row.speed("down").map(|speed| speed / 1_048_576.0),
+    ),
+    (
+        "small",
+        "files of 1 KiB up",
+        "files/s; more is better",
+        |row| row.speed("up"),
+    ),
+    (
+        "small",
+        "files of 1 KiB down",
+        "files/s; more is better",
+        |row| row.speed("down"),
+    ),
 ];
 
 const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#24292f}.t{font-weight:600}.ours{fill:#1f883d}\
@@ -35,8 +54,18 @@ pub(super) fn svg(parts: &[Part], rtt: u64) -> String {
     let mut y = 10.0;
     for (name, title, unit, value) in PANELS {
         for part in parts.iter().filter(|part| part.name == name) {
-            let delay = if part.delayed { format!(", {rtt} ms of round trip added") } else { String::new() };
-            y = panel(&mut body, y, &format!("{title}{delay} ({unit})"), part, value);
+            let delay = if part.delayed {
+                format!(", {rtt} ms of round trip added")
+            } else {
+                String::new()
+            };
+            y = panel(
+                &mut body,
+                y,
+                &format!("{title}{delay} ({unit})"),
+                part,
+                value,
+            );
         }
     }
     format!(
@@ -52,14 +81,23 @@ fn panel(body: &mut String, mut y: f64, title: &str, part: &Part, value: Value) 
         .iter()
         .filter_map(|row| Some((row, value(row).filter(|value| value.is_finite())?)))
         .collect();
-    let most = measured.iter().map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
+    let most = measured
+        .iter()
+        .map(|(_, value)| *value)
+        .fold(f64::MIN_POSITIVE, f64::max);
     y += 14.0;
-    body.push_str(&format!("<text class=\"t\" x=\"10\" y=\"{y}\">{title}</text>\n"));
+    body.push_str(&format!(
+        "<text class=\"t\" x=\"10\" y=\"{y}\">{title}</text>\n"
+    ));
     y += 8.0;
     for (row, value) in measured {
         let (class, server) = (
             if row.kind == "ours" { "ours" } else { "peer" },
-            if row.to == To::Sshd { "" } else { " (our server)" },
+            if row.to == To::Sshd {
+                ""
+            } else {
+                " (our server)"
+            },
         );
         let length = (value / most * (WIDTH - LEFT - 80.0)).max(1.0);
         let (baseline, end) = (y + 12.0, LEFT + length + 6.0);

@@ -34,12 +34,19 @@ impl Listening {
     }
 
     fn start(args: &[&str]) -> Result<Self> {
-        let mut child =
-            xtask()?.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("a helper")?;
+        let mut child = xtask()?
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("a helper")?;
         let mut line = String::new();
         let stdout = child.stdout.take().context("a helper has no output")?;
         BufReader::new(stdout).read_line(&mut line)?;
-        let port = line.trim().parse().with_context(|| format!("{} did not start", args[0]))?;
+        let port = line
+            .trim()
+            .parse()
+            .with_context(|| format!("{} did not start", args[0]))?;
         Ok(Self { child, port })
     }
 }
@@ -59,9 +66,15 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn start(mut command: Command, target: &Target) -> Result<Self> {
-        command.arg(serde_json::to_string(target)?).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .arg(serde_json::to_string(target)?)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         // A group of its own, so that what it started can be ended with it.
-        let mut child = command.process_group(0).spawn().context("a client could not be started")?;
+        let mut child = command
+            .process_group(0)
+            .spawn()
+            .context("a client could not be started")?;
         let (sender, answers) = mpsc::channel();
         let stdout = child.stdout.take().context("a client has no output")?;
         std::thread::spawn(move || {
@@ -71,7 +84,11 @@ impl Client {
                 }
             }
         });
-        Ok(Self { stdin: child.stdin.take(), child, answers })
+        Ok(Self {
+            stdin: child.stdin.take(),
+            child,
+            answers,
+        })
     }
 
     /// One that is part of this program.
@@ -84,13 +101,20 @@ impl Client {
     pub(super) fn ask(&mut self, op: &Op) -> Result<Done> {
         let mut line = serde_json::to_vec(op)?;
         line.push(b'\n');
-        self.stdin.as_mut().context("it has ended")?.write_all(&line).context("it has ended")?;
+        self.stdin
+            .as_mut()
+            .context("it has ended")?
+            .write_all(&line)
+            .context("it has ended")?;
         let answer = match self.answers.recv_timeout(PATIENCE) {
             Ok(answer) => answer,
-            Err(mpsc::RecvTimeoutError::Timeout) => bail!("no answer within {} s", PATIENCE.as_secs()),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                bail!("no answer within {} s", PATIENCE.as_secs())
+            }
             Err(mpsc::RecvTimeoutError::Disconnected) => bail!("it ended without an answer"),
         };
-        let done: Done = serde_json::from_str(&answer).with_context(|| format!("not an answer: {answer}"))?;
+        let done: Done =
+            serde_json::from_str(&answer).with_context(|| format!("not an answer: {answer}"))?;
         match done.error {
             Some(error) => bail!("{error}"),
             None => Ok(done),

@@ -23,10 +23,18 @@ impl Python {
     pub(super) fn find(asked: Option<&Path>) -> Result<Self> {
         let mut script = tempfile::NamedTempFile::new()?;
         std::io::Write::write_all(&mut script, PYTHON.as_bytes())?;
-        let mut python = Self { interpreter: None, script, installed: Vec::new() };
-        let Some(base) = asked.map(Path::to_owned).or_else(|| find("python3")) else { return Ok(python) };
+        let mut python = Self {
+            interpreter: None,
+            script,
+            installed: Vec::new(),
+        };
+        let Some(base) = asked.map(Path::to_owned).or_else(|| find("python3")) else {
+            return Ok(python);
+        };
         let place = Path::new(PLACE);
-        if !place.join("bin/python").exists() && !succeeds(Command::new(base).args(["-m", "venv", PLACE])) {
+        if !place.join("bin/python").exists()
+            && !succeeds(Command::new(base).args(["-m", "venv", PLACE]))
+        {
             eprintln!("no virtual environment could be made: without paramiko and asyncssh");
             return Ok(python);
         }
@@ -34,13 +42,17 @@ impl Python {
         for library in ["paramiko", "asyncssh"] {
             let version = || {
                 let text = format!("import {library}; print({library}.__version__)");
-                let output =
-                    Command::new(&interpreter).args(["-c", &text]).stderr(Stdio::null()).output().ok()?;
+                let output = Command::new(&interpreter)
+                    .args(["-c", &text])
+                    .stderr(Stdio::null())
+                    .output()
+                    .ok()?;
                 let version = String::from_utf8(output.stdout).ok()?.trim().to_owned();
                 output.status.success().then_some(version)
             };
-            let install =
-                || succeeds(Command::new(&interpreter).args(["-m", "pip", "install", "-q", library]));
+            let install = || {
+                succeeds(Command::new(&interpreter).args(["-m", "pip", "install", "-q", library]))
+            };
             match version().or_else(|| install().then(version).flatten()) {
                 Some(version) => python.installed.push((library, version)),
                 None => eprintln!("{library} could not be installed: it is left out"),
@@ -56,11 +68,17 @@ impl Python {
         self.installed.iter().find(|(name, _)| *name == library)?;
         let mut command = Command::new(interpreter);
         // What goes wrong is told in the answers; the rest is what its destructors say.
-        command.arg(self.script.path()).arg(library).stderr(Stdio::null());
+        command
+            .arg(self.script.path())
+            .arg(library)
+            .stderr(Stdio::null());
         Some(command)
     }
 }
 
 fn succeeds(command: &mut Command) -> bool {
-    command.stdin(Stdio::null()).status().is_ok_and(|status| status.success())
+    command
+        .stdin(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }

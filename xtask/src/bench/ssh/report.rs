@@ -28,7 +28,11 @@ pub(super) struct About<'a> {
 }
 
 pub(super) fn text(about: &About<'_>, parts: &[Part]) -> String {
-    let mut text = format!("{}\n\n### Expected and measured\n\n{}", ran_on(about), expect::table(parts));
+    let mut text = format!(
+        "{}\n\n### Expected and measured\n\n{}",
+        ran_on(about),
+        expect::table(parts)
+    );
     for part in parts {
         for to in [To::Sshd, To::Own] {
             let rows: Vec<&Row> = part.rows.iter().filter(|row| row.to == to).collect();
@@ -39,7 +43,11 @@ pub(super) fn text(about: &About<'_>, parts: &[Part]) -> String {
                 "large" => "One large file",
                 _ => "Many files of 1 KiB",
             };
-            let server = if to == To::Sshd { "OpenSSH's server" } else { "our server" };
+            let server = if to == To::Sshd {
+                "OpenSSH's server"
+            } else {
+                "our server"
+            };
             let delay = match part.delayed {
                 true => format!(", {} ms of round trip added", about.options.rtt),
                 false => String::new(),
@@ -62,14 +70,28 @@ fn ran_on(about: &About<'_>) -> String {
     let says = |program: &str, args: &[&str]| {
         let output = Command::new(program).args(args).output().ok()?;
         let text = [output.stdout, output.stderr].concat();
-        String::from_utf8_lossy(&text).lines().next().map(str::to_owned)
+        String::from_utf8_lossy(&text)
+            .lines()
+            .next()
+            .map(str::to_owned)
     };
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
-    let python = about.place.python.installed.iter().map(|(name, version)| format!("{name} {version}"));
+    let python = about
+        .place
+        .python
+        .installed
+        .iter()
+        .map(|(name, version)| format!("{name} {version}"));
     let with: Vec<String> = [says("ssh", &["-V"]), says("rsync", &["--version"])]
         .into_iter()
         .flatten()
-        .map(|line| line.split(", OpenSSL").next().unwrap_or(&line).trim().to_owned())
+        .map(|line| {
+            line.split(", OpenSSL")
+                .next()
+                .unwrap_or(&line)
+                .trim()
+                .to_owned()
+        })
         .chain(python)
         .collect();
     format!(
@@ -99,13 +121,20 @@ fn processor() -> Option<String> {
 pub(super) fn load() -> String {
     // Only Linux tells it there; without it the figures stand all the same.
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_whitespace().next().unwrap_or("unknown").to_owned()
+    text.split_whitespace()
+        .next()
+        .unwrap_or("unknown")
+        .to_owned()
 }
 
 fn times(rows: &[&Row], what: &str) -> String {
-    let mut text =
-        String::from("| | runs | median ms | 99th ms | median / ours |\n|---|---:|---:|---:|---:|\n");
-    let ours = rows.iter().find(|row| row.kind == "ours").and_then(|row| row.median(what));
+    let mut text = String::from(
+        "| | runs | median ms | 99th ms | median / ours |\n|---|---:|---:|---:|---:|\n",
+    );
+    let ours = rows
+        .iter()
+        .find(|row| row.kind == "ours")
+        .and_then(|row| row.median(what));
     for row in rows {
         let ms = |seconds: Option<f64>| number(seconds.map(|seconds| seconds * 1e3), 2);
         text.push_str(&match row.is_installed {
@@ -129,11 +158,22 @@ fn rates(rows: &[&Row]) -> String {
         text.push_str(&format!(" | {callers}"));
     }
     text.push_str(" | ours / this one, at 16 |\n|---|---:|---:|---:|---:|---:|\n");
-    let ours = rows.iter().find(|row| row.kind == "ours").and_then(|row| row.rate("16"));
+    let ours = rows
+        .iter()
+        .find(|row| row.kind == "ours")
+        .and_then(|row| row.rate("16"));
     for row in rows {
         let cells: Vec<String> = match row.is_installed {
-            false => vec!["not installed".into(), String::new(), String::new(), String::new()],
-            true => CALLERS.iter().map(|(_, what)| number(row.rate(what), 0)).collect(),
+            false => vec![
+                "not installed".into(),
+                String::new(),
+                String::new(),
+                String::new(),
+            ],
+            true => CALLERS
+                .iter()
+                .map(|(_, what)| number(row.rate(what), 0))
+                .collect(),
         };
         text.push_str(&format!(
             "| {} | {} | {} |\n",
@@ -151,7 +191,14 @@ fn large(rows: &[&Row]) -> String {
          |---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
     );
     for row in rows {
-        text.push_str(&transfer(rows, row, |row| format!("{:.0}", row.amount as f64 / MIB), MIB, GIB, 2));
+        text.push_str(&transfer(
+            rows,
+            row,
+            |row| format!("{:.0}", row.amount as f64 / MIB),
+            MIB,
+            GIB,
+            2,
+        ));
     }
     text
 }
@@ -162,7 +209,14 @@ fn small(rows: &[&Row]) -> String {
          |---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
     );
     for row in rows {
-        text.push_str(&transfer(rows, row, |row| row.amount.to_string(), 1.0, 1e4, 2));
+        text.push_str(&transfer(
+            rows,
+            row,
+            |row| row.amount.to_string(),
+            1.0,
+            1e4,
+            2,
+        ));
     }
     text
 }
@@ -220,10 +274,14 @@ fn ratio(of: Option<f64>, to: Option<f64>) -> String {
 
 /// Puts the tables between the two comments that mark their place.
 pub(super) fn insert(document: &str, tables: &str) -> Result<()> {
-    let text = std::fs::read_to_string(document).with_context(|| format!("{document} cannot be read"))?;
+    let text =
+        std::fs::read_to_string(document).with_context(|| format!("{document} cannot be read"))?;
     let missing = || format!("{document} lacks {BEGIN} and {END}");
     let (before, rest) = text.split_once(BEGIN).with_context(missing)?;
     let (_, after) = rest.split_once(END).with_context(missing)?;
-    std::fs::write(document, format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", tables.trim()))?;
+    std::fs::write(
+        document,
+        format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", tables.trim()),
+    )?;
     Ok(())
 }

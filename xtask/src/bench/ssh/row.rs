@@ -62,8 +62,13 @@ impl Row {
 
     /// Of each run, from the shortest on.
     fn seconds(&self, what: &str) -> Vec<f64> {
-        let mut seconds: Vec<f64> =
-            self.done.get(what).into_iter().flatten().flat_map(|done| done.each.iter().copied()).collect();
+        let mut seconds: Vec<f64> = self
+            .done
+            .get(what)
+            .into_iter()
+            .flatten()
+            .flat_map(|done| done.each.iter().copied())
+            .collect();
         seconds.sort_by(f64::total_cmp);
         seconds
     }
@@ -75,7 +80,9 @@ impl Row {
     /// In seconds; `None` when nothing was measured.
     pub(super) fn quantile(&self, what: &str, part: f64) -> Option<f64> {
         let seconds = self.seconds(what);
-        seconds.get(((seconds.len().saturating_sub(1)) as f64 * part).round() as usize).copied()
+        seconds
+            .get(((seconds.len().saturating_sub(1)) as f64 * part).round() as usize)
+            .copied()
     }
 
     pub(super) fn median(&self, what: &str) -> Option<f64> {
@@ -87,8 +94,9 @@ impl Row {
     /// Commands a second, over all runs.
     pub(super) fn rate(&self, what: &str) -> Option<f64> {
         let done = self.done.get(what)?;
-        let (count, seconds) =
-            done.iter().fold((0, 0.0), |(count, seconds), done| (count + done.count, seconds + done.seconds));
+        let (count, seconds) = done.iter().fold((0, 0.0), |(count, seconds), done| {
+            (count + done.count, seconds + done.seconds)
+        });
         Some(count as f64 / seconds)
     }
 

@@ -7,20 +7,29 @@ use sandbox_core::PrivateKey;
 use sandbox_sshd::{Server, ServerConfig};
 
 pub(crate) fn serve(args: &[&str]) -> Result<()> {
-    let [directory] = args else { bail!("this is for the benchmark itself") };
+    let [directory] = args else {
+        bail!("this is for the benchmark itself")
+    };
     let directory = Path::new(directory);
     let host = PrivateKey::from_openssh(std::fs::read_to_string(directory.join("host"))?)?;
     let user = std::fs::read_to_string(directory.join("user.pub"))?;
     // The comment after the key is nobody's business.
-    let user = user.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    let user = user
+        .split_whitespace()
+        .take(2)
+        .collect::<Vec<_>>()
+        .join(" ");
     let config = ServerConfig::new(host, vec![user], directory.join("home"))
         .with_env(std::env::vars_os().filter(|(name, _)| name == "PATH"));
     super::processes::end_with_stdin();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let server = Server::new(config)?;
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        println!("{}", listener.local_addr()?.port());
-        server.serve_tcp(listener, std::future::pending()).await;
-        Ok(())
-    })
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let server = Server::new(config)?;
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+            println!("{}", listener.local_addr()?.port());
+            server.serve_tcp(listener, std::future::pending()).await;
+            Ok(())
+        })
 }

@@ -20,12 +20,19 @@ pub(super) async fn images(shared: &Shared, images: Vec<String>) -> Vec<Check> {
     match get::<ObjectList<Node>>(shared, &url, "nodes").await {
         Ok(nodes) => {
             let never = shared.options.image_pull_policy == Some(PullPolicy::Never);
-            images.iter().map(|image| on_machines(image, &nodes.items, never)).collect()
+            images
+                .iter()
+                .map(|image| on_machines(image, &nodes.items, never))
+                .collect()
         }
         // No right that sandboxes need.
         Err(_) => {
-            let why = format!("{NOT_KNOWN}: which images the nodes have cannot be read (list nodes)");
-            images.iter().map(|image| Check::skipped(name(image), why.clone())).collect()
+            let why =
+                format!("{NOT_KNOWN}: which images the nodes have cannot be read (list nodes)");
+            images
+                .iter()
+                .map(|image| Check::skipped(name(image), why.clone()))
+                .collect()
         }
     }
 }
@@ -33,17 +40,30 @@ pub(super) async fn images(shared: &Shared, images: Vec<String>) -> Vec<Check> {
 fn on_machines(image: &str, nodes: &[Node], never: bool) -> Check {
     let wanted = whole_name(image);
     let ready = || nodes.iter().filter(|node| !cordoned(node));
-    let (all, has) = (ready().count(), ready().filter(|node| lists(node, &wanted)).count());
+    let (all, has) = (
+        ready().count(),
+        ready().filter(|node| lists(node, &wanted)).count(),
+    );
     match has {
-        0 if never => {
-            Check::warning(name(image), format!("none of {all} nodes tells of it, and it is never pulled"))
-                .mended_by("load it into the nodes, or set SANDBOX_IMAGE_PULL_POLICY=IfNotPresent")
-        }
-        0 => Check::skipped(name(image), format!("{NOT_KNOWN}: none of {all} nodes tells of it")),
+        0 if never => Check::warning(
+            name(image),
+            format!("none of {all} nodes tells of it, and it is never pulled"),
+        )
+        .mended_by("load it into the nodes, or set SANDBOX_IMAGE_PULL_POLICY=IfNotPresent"),
+        0 => Check::skipped(
+            name(image),
+            format!("{NOT_KNOWN}: none of {all} nodes tells of it"),
+        ),
         _ if has == all => Check::passed(name(image), format!("on each of {all} nodes")),
-        _ if never => Check::warning(name(image), format!("on {has} of {all} nodes, and it is never pulled"))
-            .mended_by("load it into the other nodes, or choose nodes that have it"),
-        _ => Check::passed(name(image), format!("on {has} of {all} nodes; the others pull it")),
+        _ if never => Check::warning(
+            name(image),
+            format!("on {has} of {all} nodes, and it is never pulled"),
+        )
+        .mended_by("load it into the other nodes, or choose nodes that have it"),
+        _ => Check::passed(
+            name(image),
+            format!("on {has} of {all} nodes; the others pull it"),
+        ),
     }
 }
 
@@ -52,12 +72,19 @@ fn name(image: &str) -> String {
 }
 
 fn cordoned(node: &Node) -> bool {
-    node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true))
+    node.spec
+        .as_ref()
+        .is_some_and(|spec| spec.unschedulable == Some(true))
 }
 
 fn lists(node: &Node, wanted: &str) -> bool {
-    let images = node.status.iter().flat_map(|status| status.images.iter().flatten());
-    images.flat_map(|image| image.names.iter().flatten()).any(|name| whole_name(name) == wanted)
+    let images = node
+        .status
+        .iter()
+        .flat_map(|status| status.images.iter().flatten());
+    images
+        .flat_map(|image| image.names.iter().flatten())
+        .any(|name| whole_name(name) == wanted)
 }
 
 /// With the registry, the repository and the tag that a short name means.
@@ -70,7 +97,11 @@ fn whole_name(image: &str) -> String {
         (false, None) => format!("docker.io/library/{image}"),
     };
     let last = whole.rsplit('/').next().unwrap_or_default();
-    if last.contains([':', '@']) { whole } else { format!("{whole}:latest") }
+    if last.contains([':', '@']) {
+        whole
+    } else {
+        format!("{whole}:latest")
+    }
 }
 
 #[cfg(test)]

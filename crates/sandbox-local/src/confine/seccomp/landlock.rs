@@ -63,8 +63,12 @@ const WITH_THE_CALLERS_ID: &[libc::c_long] = &[
 
 /// Refused to commands for the same reason: a file that is shown to be read can be the caller's.
 /// The server keeps them, which sets what an upload comes with on what it has just written.
-pub(super) const OF_THE_CALLERS_FILES: &[libc::c_long] =
-    &[libc::SYS_fchmod, libc::SYS_fchown, libc::SYS_fsetxattr, libc::SYS_fremovexattr];
+pub(super) const OF_THE_CALLERS_FILES: &[libc::c_long] = &[
+    libc::SYS_fchmod,
+    libc::SYS_fchown,
+    libc::SYS_fsetxattr,
+    libc::SYS_fremovexattr,
+];
 
 /// Not in the C library's list everywhere; the numbers are the same on all architectures.
 const SYS_FCHMODAT2: libc::c_long = 452;
@@ -110,7 +114,9 @@ fn pairs() -> Result<Vec<seccompiler::SeccompRule>, Failure> {
     let unix = u64::from(libc::AF_UNIX.cast_unsigned());
     let mut rules = vec![all([condition(0, SeccompCmpOp::Ne, unix)])?];
     for kind in (0..=KIND).filter(|kind| {
-        [libc::SOCK_STREAM, libc::SOCK_SEQPACKET].iter().all(|safe| u64::from(safe.cast_unsigned()) != *kind)
+        [libc::SOCK_STREAM, libc::SOCK_SEQPACKET]
+            .iter()
+            .all(|safe| u64::from(safe.cast_unsigned()) != *kind)
     }) {
         rules.push(all([condition(1, SeccompCmpOp::MaskedEq(KIND), kind)])?);
     }

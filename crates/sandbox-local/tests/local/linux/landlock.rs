@@ -19,7 +19,8 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use tokio::io::AsyncWriteExt;
 
 use super::confinement::{
-    CALLS_THAT_LEAD_OUT, a_fork_bomb_is_stopped_by, a_memory_hog_is_stopped_by, refused_by_the_filter,
+    CALLS_THAT_LEAD_OUT, a_fork_bomb_is_stopped_by, a_memory_hog_is_stopped_by,
+    refused_by_the_filter,
 };
 use super::lifecycle::{a_dropped_create_leaves_nothing_by, lasting, supervisor};
 use super::support::{Result, Shell, World, collect, eventually, trial};
@@ -28,16 +29,38 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("landlock_is_what_it_says", landlock_is_what_it_says),
         trial("landlock_lets_work_be_done", landlock_lets_work_be_done),
-        trial("landlock_closes_the_files_of_the_outside", landlock_closes_the_files_of_the_outside),
-        trial("landlock_changes_nothing_outside", landlock_changes_nothing_outside),
+        trial(
+            "landlock_closes_the_files_of_the_outside",
+            landlock_closes_the_files_of_the_outside,
+        ),
+        trial(
+            "landlock_changes_nothing_outside",
+            landlock_changes_nothing_outside,
+        ),
         trial("landlock_reaches_no_sockets", landlock_reaches_no_sockets),
-        trial("landlock_touches_no_other_process", landlock_touches_no_other_process),
-        trial("landlock_opens_no_terminal_of_others", landlock_opens_no_terminal_of_others),
-        trial("landlock_refuses_calls_that_lead_out", landlock_refuses_calls_that_lead_out),
-        trial("landlock_sandboxes_do_not_see_each_other", landlock_sandboxes_do_not_see_each_other),
+        trial(
+            "landlock_touches_no_other_process",
+            landlock_touches_no_other_process,
+        ),
+        trial(
+            "landlock_opens_no_terminal_of_others",
+            landlock_opens_no_terminal_of_others,
+        ),
+        trial(
+            "landlock_refuses_calls_that_lead_out",
+            landlock_refuses_calls_that_lead_out,
+        ),
+        trial(
+            "landlock_sandboxes_do_not_see_each_other",
+            landlock_sandboxes_do_not_see_each_other,
+        ),
         trial("landlock_makes_nobody_root", landlock_makes_nobody_root),
-        trial("landlock_stops_a_fork_bomb", || a_fork_bomb_is_stopped_by(IsolationLevel::Landlock)),
-        trial("landlock_stops_a_memory_hog", || a_memory_hog_is_stopped_by(IsolationLevel::Landlock)),
+        trial("landlock_stops_a_fork_bomb", || {
+            a_fork_bomb_is_stopped_by(IsolationLevel::Landlock)
+        }),
+        trial("landlock_stops_a_memory_hog", || {
+            a_memory_hog_is_stopped_by(IsolationLevel::Landlock)
+        }),
         trial("a_dropped_create_by_landlock_leaves_nothing", || {
             a_dropped_create_leaves_nothing_by(IsolationLevel::Landlock)
         }),
@@ -68,21 +91,48 @@ async fn uid_of(world: &World, info: &SandboxInfo) -> Result<u32> {
 async fn landlock_is_what_it_says() -> Result {
     let (world, info) = landlocked().await?;
     assert_eq!(info.isolation.kind, "landlock");
-    for means in ["landlock files", "landlock signals", "seccomp", "no new sockets", "no_new_privs"] {
-        assert!(info.isolation.applied.iter().any(|applied| applied == means), "{:?}", info.isolation);
+    for means in [
+        "landlock files",
+        "landlock signals",
+        "seccomp",
+        "no new sockets",
+        "no_new_privs",
+    ] {
+        assert!(
+            info.isolation
+                .applied
+                .iter()
+                .any(|applied| applied == means),
+            "{:?}",
+            info.isolation
+        );
     }
     let home = info.home.clone().unwrap_or_default();
     let ran = world
-        .run(&info, "pwd; echo $HOME; umask; ls -A; echo x > $TMPDIR/t && cat $TMPDIR/t; cd /tmp && ls")
+        .run(
+            &info,
+            "pwd; echo $HOME; umask; ls -A; echo x > $TMPDIR/t && cat $TMPDIR/t; cd /tmp && ls",
+        )
         .await?;
     assert_eq!(ran.stdout, format!("{home}\n{home}\n0022\nx\n"), "{ran:?}");
     let uid = uid_of(&world, &info).await?;
-    assert!(uid != 0 && (geteuid().is_root() || uid == geteuid().as_raw()), "{uid}");
+    assert!(
+        uid != 0 && (geteuid().is_root() || uid == geteuid().as_raw()),
+        "{uid}"
+    );
     let mut spec = SandboxSpec::default();
     spec.resources.disk = Some(ByteSize::from_mib(4));
-    let error = world.backend.create(spec).await.err().ok_or("it was accepted")?;
+    let error = world
+        .backend
+        .create(spec)
+        .await
+        .err()
+        .ok_or("it was accepted")?;
     assert!(error.to_string().contains("disk"), "{error}");
-    world.backend.delete(&info.id, DeleteOptions::default()).await?;
+    world
+        .backend
+        .delete(&info.id, DeleteOptions::default())
+        .await?;
     world.nothing_is_left(&info).await?;
     assert!(!std::path::Path::new(&home).exists(), "{home} is left");
     Ok(())
@@ -93,7 +143,11 @@ async fn landlock_lets_work_be_done() -> Result {
     let script = "mkdir -p a/b && echo x > a/b/f && mv a/b/f a/g && ln -s g a/l && cat a/l && rm -r a && head -c 4 /dev/urandom | wc -c \
                   && printf '#!/bin/sh\\necho ran' > s && sh ./s && echo piped | cat > /dev/null && cat < /dev/null; echo $((6*7)) | tr 4 4";
     let ran = world.run(&info, script).await?;
-    assert_eq!((ran.code, &*ran.stdout), (Some(0), "x\n4\nran\n42\n"), "{ran:?}");
+    assert_eq!(
+        (ran.code, &*ran.stdout),
+        (Some(0), "x\n4\nran\n42\n"),
+        "{ran:?}"
+    );
     for probe in ["threads", "run /bin/true", "call stream-pair"] {
         let answer = world.probe(&info, probe).await?;
         assert!(answer.starts_with("done"), "{probe}: {answer}");
@@ -108,12 +162,19 @@ async fn landlock_lets_work_be_done() -> Result {
     file.write_all(&content).await?;
     file.shutdown().await?;
     sftp.rename("uploaded", "renamed").await?;
-    assert!(sftp.read("renamed").await? == content, "what was uploaded was not downloaded");
+    assert!(
+        sftp.read("renamed").await? == content,
+        "what was uploaded was not downloaded"
+    );
     assert!(sftp.read("/etc/shadow").await.is_err() && sftp.read("/etc/passwd").await.is_err());
 
     let channel = shell.channel().await?;
-    channel.request_pty(true, "xterm", 80, 24, 0, 0, &[]).await?;
-    channel.exec(true, "tty && stty size && echo typed > /dev/tty").await?;
+    channel
+        .request_pty(true, "xterm", 80, 24, 0, 0, &[])
+        .await?;
+    channel
+        .exec(true, "tty && stty size && echo typed > /dev/tty")
+        .await?;
     let ran = collect(channel).await?;
     assert!(
         ran.code == Some(0)
@@ -123,8 +184,13 @@ async fn landlock_lets_work_be_done() -> Result {
     );
 
     // What one command started, another can end.
-    let started = world.run(&info, "sleep 600 > /dev/null 2>&1 & echo $!").await?.stdout;
-    let ran = world.run(&info, &format!("kill {}", started.trim())).await?;
+    let started = world
+        .run(&info, "sleep 600 > /dev/null 2>&1 & echo $!")
+        .await?
+        .stdout;
+    let ran = world
+        .run(&info, &format!("kill {}", started.trim()))
+        .await?;
     assert_eq!(ran.code, Some(0), "{ran:?}");
 
     let channel = shell.channel().await?;
@@ -152,8 +218,14 @@ async fn landlock_closes_the_files_of_the_outside() -> Result {
     let state = world.state(&info);
     let mut paths = vec![format!("{home}/."), home];
     paths.extend(
-        [&secret, &public, &state, &state.join("record.json"), &state.join("client_key")]
-            .map(|path| path.display().to_string()),
+        [
+            &secret,
+            &public,
+            &state,
+            &state.join("record.json"),
+            &state.join("client_key"),
+        ]
+        .map(|path| path.display().to_string()),
     );
     paths.extend(
         [
@@ -222,9 +294,16 @@ async fn landlock_changes_nothing_outside() -> Result {
     })?;
     let info = world.create().await?;
     std::fs::set_permissions(shown.path(), std::fs::Permissions::from_mode(0o644))?;
-    assert!(world.probe(&info, &format!("read {}", shown.path().display())).await?.starts_with("done"));
+    assert!(
+        world
+            .probe(&info, &format!("read {}", shown.path().display()))
+            .await?
+            .starts_with("done")
+    );
     for probe in ["write", "chmod", "fchmod"] {
-        world.refused(&info, &format!("{probe} {}", shown.path().display())).await?;
+        world
+            .refused(&info, &format!("{probe} {}", shown.path().display()))
+            .await?;
     }
     assert_eq!(shown.as_file().metadata()?.mode() & 0o7777, 0o644);
     let program = std::env::current_exe()?;
@@ -259,12 +338,21 @@ async fn landlock_changes_nothing_outside() -> Result {
     // What Landlock knows nothing of.
     let before = std::fs::metadata(&file)?;
     for probe in ["chmod", "touch", "xattr"] {
-        world.refused(&info, &format!("{probe} {place}/file")).await?;
+        world
+            .refused(&info, &format!("{probe} {place}/file"))
+            .await?;
     }
     let ran = world.run(&info, &format!("mkdir {place}/d; ln -s x {place}/l; mkfifo {place}/p; rm {place}/file; chgrp 0 {place}/file; echo {place}/*")).await?;
     let after = std::fs::metadata(&file)?;
-    let seen =
-        |meta: &std::fs::Metadata| (meta.mode(), meta.uid(), meta.gid(), meta.mtime(), meta.ctime_nsec());
+    let seen = |meta: &std::fs::Metadata| {
+        (
+            meta.mode(),
+            meta.uid(),
+            meta.gid(),
+            meta.mtime(),
+            meta.ctime_nsec(),
+        )
+    };
     assert_eq!(seen(&before), seen(&after), "{ran:?}");
     assert_eq!(std::fs::read_dir(place.to_string())?.count(), 1, "{ran:?}");
     Ok(())
@@ -290,7 +378,10 @@ async fn landlock_reaches_no_sockets() -> Result {
         format!("abstract {name}"),
     ] {
         let answer = world.probe(&info, &probe).await?;
-        assert!(answer.starts_with("refused") && answer.contains("os error 1)"), "{probe}: {answer}");
+        assert!(
+            answer.starts_with("refused") && answer.contains("os error 1)"),
+            "{probe}: {answer}"
+        );
     }
     assert!(udp.recv(&mut [0; 9]).is_err(), "a datagram came out");
     Ok(())
@@ -307,16 +398,21 @@ async fn landlock_touches_no_other_process() -> Result {
     let mut outside = sleep.spawn()?;
     let (pid, me) = (outside.id(), supervisor(&world, &info)?);
     let mut result = Ok(());
-    for probe in ["kill", "limit", "renice"].map(|probe| format!("{probe} {pid}")).into_iter().chain([
-        format!("kill {}", me.as_raw_nonzero()),
-        format!("read /proc/{pid}/environ"),
-        format!("read /proc/{pid}/mem"),
-        format!("list /proc/{pid}/root/"),
-        format!("list /proc/{pid}/fd"),
-        format!("read /proc/{}/environ", me.as_raw_nonzero()),
-    ]) {
+    for probe in ["kill", "limit", "renice"]
+        .map(|probe| format!("{probe} {pid}"))
+        .into_iter()
+        .chain([
+            format!("kill {}", me.as_raw_nonzero()),
+            format!("read /proc/{pid}/environ"),
+            format!("read /proc/{pid}/mem"),
+            format!("list /proc/{pid}/root/"),
+            format!("list /proc/{pid}/fd"),
+            format!("read /proc/{}/environ", me.as_raw_nonzero()),
+        ])
+    {
         // With an id of its own there is nobody else whose limits it could set.
-        let by_id_alone = geteuid().is_root() && !probe.starts_with("kill") && !probe.contains("/proc");
+        let by_id_alone =
+            geteuid().is_root() && !probe.starts_with("kill") && !probe.contains("/proc");
         if !by_id_alone {
             result = result.and(world.refused(&info, &probe).await);
         }
@@ -328,11 +424,17 @@ async fn landlock_touches_no_other_process() -> Result {
     // Its own server and its keeper are others too.
     let ran = world.run(&info, "kill -9 $PPID; kill -STOP $PPID; kill -TERM -1; cat /proc/$PPID/environ /proc/$PPID/maps /proc/$PPID/mem; ls /proc/$PPID/fd /proc/$PPID/task; echo alive").await?;
     assert!(ran.stdout == "alive\n" || ran.stdout.is_empty(), "{ran:?}");
-    let ran = world.run(&info, "kill -9 $PPID; kill -STOP $PPID; echo alive; env").await?;
+    let ran = world
+        .run(&info, "kill -9 $PPID; kill -STOP $PPID; echo alive; env")
+        .await?;
     assert!(ran.stdout.starts_with("alive\n"), "{ran:?}");
     // Nor does it hand anything down but the standard streams.
     assert_eq!(world.probe(&info, "descriptors").await?, "done 0 1 2");
-    assert!(!ran.stdout.contains("CARGO") && !ran.stdout.contains("OPENSSH"), "{}", ran.stdout);
+    assert!(
+        !ran.stdout.contains("CARGO") && !ran.stdout.contains("OPENSSH"),
+        "{}",
+        ran.stdout
+    );
     Ok(())
 }
 
@@ -341,7 +443,9 @@ async fn landlock_opens_no_terminal_of_others() -> Result {
     let terminal = nix::pty::openpty(None, None)?;
     let path = nix::unistd::ttyname(&terminal.slave)?;
     for probe in ["read", "write"] {
-        world.refused(&info, &format!("{probe} {}", path.display())).await?;
+        world
+            .refused(&info, &format!("{probe} {}", path.display()))
+            .await?;
     }
     Ok(())
 }
@@ -375,22 +479,42 @@ async fn landlock_refuses_calls_that_lead_out() -> Result {
 async fn landlock_sandboxes_do_not_see_each_other() -> Result {
     let (world, one) = landlocked().await?;
     let other = world.create().await?;
-    assert!(world.run(&other, "echo secret > mine; echo secret > $TMPDIR/mine").await?.code == Some(0));
+    assert!(
+        world
+            .run(&other, "echo secret > mine; echo secret > $TMPDIR/mine")
+            .await?
+            .code
+            == Some(0)
+    );
     let home = other.home.clone().ok_or("no home")?;
     let dir = world.state(&other);
-    for path in [format!("{home}/mine"), format!("{home}/../tmp/mine")].into_iter().chain(
-        ["ssh.sock", "client_key", "log", "record.json"].map(|name| dir.join(name).display().to_string()),
-    ) {
+    for path in [format!("{home}/mine"), format!("{home}/../tmp/mine")]
+        .into_iter()
+        .chain(
+            ["ssh.sock", "client_key", "log", "record.json"]
+                .map(|name| dir.join(name).display().to_string()),
+        )
+    {
         world.refused(&one, &format!("read {path}")).await?;
         world.refused(&one, &format!("write {path}")).await?;
     }
     world.refused(&one, &format!("list {home}")).await?;
-    world.refused(&one, &format!("unix {}", dir.join("ssh.sock").display())).await?;
+    world
+        .refused(&one, &format!("unix {}", dir.join("ssh.sock").display()))
+        .await?;
     let shell = Shell::open(&world.backend.access(&other.id).await?).await?;
     let sleeping = tokio::spawn(async move { shell.run("echo $$ > pid; exec sleep 600").await });
     let file = std::path::Path::new(&home).join("pid");
-    eventually("it runs", || std::fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n'))).await?;
-    world.refused(&one, &format!("kill {}", std::fs::read_to_string(&file)?.trim())).await?;
+    eventually("it runs", || {
+        std::fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n'))
+    })
+    .await?;
+    world
+        .refused(
+            &one,
+            &format!("kill {}", std::fs::read_to_string(&file)?.trim()),
+        )
+        .await?;
     if geteuid().is_root() {
         assert_ne!(uid_of(&world, &one).await?, uid_of(&world, &other).await?);
     }
@@ -405,13 +529,22 @@ async fn landlock_makes_nobody_root() -> Result {
     let setuid = std::path::Path::new(info.home.as_deref().unwrap_or_default()).join("id");
     std::fs::copy("/usr/bin/id", &setuid)?;
     std::fs::set_permissions(&setuid, std::fs::Permissions::from_mode(0o4755))?;
-    assert_eq!(world.run(&info, "./id -u").await?.stdout, format!("{uid}\n"));
+    assert_eq!(
+        world.run(&info, "./id -u").await?.stdout,
+        format!("{uid}\n")
+    );
     // Its own /proc is closed to it; from here it is seen.
     let shell = Shell::open(&world.backend.access(&info.id).await?).await?;
     let running = tokio::spawn(async move { shell.run("echo $$ > pid; exec sleep 600").await });
     let file = setuid.with_file_name("pid");
-    eventually("it runs", || std::fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n'))).await?;
-    let status = std::fs::read_to_string(format!("/proc/{}/status", std::fs::read_to_string(&file)?.trim()))?;
+    eventually("it runs", || {
+        std::fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n'))
+    })
+    .await?;
+    let status = std::fs::read_to_string(format!(
+        "/proc/{}/status",
+        std::fs::read_to_string(&file)?.trim()
+    ))?;
     running.abort();
     let field = |name: &str| {
         status
@@ -428,7 +561,10 @@ async fn landlock_makes_nobody_root() -> Result {
         assert_eq!(field("CapBnd:"), ["0000000000000000"]);
         assert_eq!(field("Groups:"), [uid.to_string()]);
     }
-    assert_eq!((field("NoNewPrivs:"), field("Seccomp:")), (vec!["1"], vec!["2"]));
+    assert_eq!(
+        (field("NoNewPrivs:"), field("Seccomp:")),
+        (vec!["1"], vec!["2"])
+    );
     assert_eq!(field("Uid:"), vec![uid.to_string(); 4]);
     Ok(())
 }
@@ -443,8 +579,14 @@ fn running(text: &str) -> usize {
 }
 
 async fn landlock_leaves_no_process() -> Result {
-    for (number, end) in
-        ["delete", "kill the supervisor", "kill the keeper", "kill both"].into_iter().enumerate()
+    for (number, end) in [
+        "delete",
+        "kill the supervisor",
+        "kill the keeper",
+        "kill both",
+    ]
+    .into_iter()
+    .enumerate()
     {
         let world = World::with(|options| options.isolation = IsolationLevel::Landlock)?;
         let info = world.backend.create(lasting()).await?;
@@ -462,7 +604,12 @@ async fn landlock_leaves_no_process() -> Result {
             .ok_or("no keeper")?;
         let supervisor = supervisor(&world, &info)?;
         match end {
-            "delete" => world.backend.delete(&info.id, DeleteOptions::default()).await?,
+            "delete" => {
+                world
+                    .backend
+                    .delete(&info.id, DeleteOptions::default())
+                    .await?
+            }
             "kill the supervisor" => {
                 kill_process(supervisor, Signal::KILL)?;
                 // Nobody sweeps, and they end.
@@ -479,7 +626,10 @@ async fn landlock_leaves_no_process() -> Result {
                 kill_process(keeper, Signal::KILL)?;
             }
         }
-        world.backend.delete(&info.id, DeleteOptions::default()).await?;
+        world
+            .backend
+            .delete(&info.id, DeleteOptions::default())
+            .await?;
         assert_eq!(running(&mark), 0, "{end}: a process is left");
         world.nothing_is_left(&info).await?;
     }

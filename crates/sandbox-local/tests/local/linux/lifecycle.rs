@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use libtest_mimic::Trial;
 use rustix::process::{Pid, Signal, kill_process};
 use sandbox_core::{
-    DeleteOptions, Error, Freshness, Lifetime, ListFilter, SandboxBackend, SandboxEventKind, SandboxId,
-    SandboxInfo, SandboxSpec, SweepOptions, Uid,
+    DeleteOptions, Error, Freshness, Lifetime, ListFilter, SandboxBackend, SandboxEventKind,
+    SandboxId, SandboxInfo, SandboxSpec, SweepOptions, Uid,
 };
 use sandbox_local::{IsolationLevel, LocalBackend, LocalOptions};
 use tokio::time::timeout;
@@ -21,16 +21,28 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_sandbox_outlives_its_maker", a_sandbox_outlives_its_maker),
         trial("a_sandbox_ends_with_its_time", a_sandbox_ends_with_its_time),
-        trial("the_end_can_be_put_off_up_to_the_hard_one", the_end_can_be_put_off_up_to_the_hard_one),
+        trial(
+            "the_end_can_be_put_off_up_to_the_hard_one",
+            the_end_can_be_put_off_up_to_the_hard_one,
+        ),
         trial("a_sandbox_left_alone_ends", a_sandbox_left_alone_ends),
-        trial("a_sandbox_whose_server_dies_is_taken_away", a_sandbox_whose_server_dies_is_taken_away),
+        trial(
+            "a_sandbox_whose_server_dies_is_taken_away",
+            a_sandbox_whose_server_dies_is_taken_away,
+        ),
         trial(
             "a_killed_supervisor_leaves_nothing_after_a_sweep",
             a_killed_supervisor_leaves_nothing_after_a_sweep,
         ),
         trial("a_list_removes_what_is_dead", a_list_removes_what_is_dead),
-        trial("a_client_killed_while_creating_leaves_nothing", a_client_killed_while_creating_leaves_nothing),
-        trial("a_dropped_create_leaves_nothing", a_dropped_create_leaves_nothing),
+        trial(
+            "a_client_killed_while_creating_leaves_nothing",
+            a_client_killed_while_creating_leaves_nothing,
+        ),
+        trial(
+            "a_dropped_create_leaves_nothing",
+            a_dropped_create_leaves_nothing,
+        ),
         trial("an_id_is_used_once_at_a_time", an_id_is_used_once_at_a_time),
         trial("a_long_path_is_no_obstacle", a_long_path_is_no_obstacle),
         trial("a_hostile_home_is_removed", a_hostile_home_is_removed),
@@ -40,11 +52,16 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// A program that makes a sandbox in the directory given, prints its id and what isolates it,
 /// and goes.
 pub(crate) fn client(words: &[String]) -> ExitCode {
-    let [state_dir, level @ ..] = words else { return ExitCode::from(2) };
-    if level.iter().any(|word| word == "without-landlock") && super::landlock::switch_off().is_err() {
+    let [state_dir, level @ ..] = words else {
+        return ExitCode::from(2);
+    };
+    if level.iter().any(|word| word == "without-landlock") && super::landlock::switch_off().is_err()
+    {
         return ExitCode::from(2);
     }
-    let Ok(runtime) = tokio::runtime::Runtime::new() else { return ExitCode::FAILURE };
+    let Ok(runtime) = tokio::runtime::Runtime::new() else {
+        return ExitCode::FAILURE;
+    };
     let created = runtime.block_on(async {
         let mut options = LocalOptions::default();
         options.state_dir = Some(state_dir.into());
@@ -56,7 +73,11 @@ pub(crate) fn client(words: &[String]) -> ExitCode {
     match created {
         Ok(info) => {
             println!("{}", info.id);
-            eprintln!("{}: {}", info.isolation.kind, info.isolation.applied.join(", "));
+            eprintln!(
+                "{}: {}",
+                info.isolation.kind,
+                info.isolation.applied.join(", ")
+            );
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -94,7 +115,9 @@ async fn until_gone(world: &World, info: &SandboxInfo) -> Result {
     let mut events = world.backend.events(&info.id).await?;
     let mut last = None;
     timeout(LONG, async {
-        while let Some(event) = std::future::poll_fn(|context| events.as_mut().poll_next(context)).await {
+        while let Some(event) =
+            std::future::poll_fn(|context| events.as_mut().poll_next(context)).await
+        {
             last = Some(event?.kind);
         }
         Result::Ok(())
@@ -106,7 +129,10 @@ async fn until_gone(world: &World, info: &SandboxInfo) -> Result {
 
 pub(crate) fn supervisor(world: &World, info: &SandboxInfo) -> Result<Pid> {
     let lock = std::fs::read_to_string(world.state(info).join("lock"))?;
-    let pid = lock.split_whitespace().next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+    let pid = lock
+        .split_whitespace()
+        .next()
+        .and_then(|pid| Pid::from_raw(pid.parse().ok()?));
     pid.ok_or_else(|| format!("no pid in {lock:?}").into())
 }
 
@@ -122,8 +148,14 @@ async fn a_sandbox_outlives_its_maker() -> Result {
     world.nothing_is_left(&info).await?;
     assert!(users_of(world.path()).is_empty());
     world.backend.delete(&id, DeleteOptions::default()).await?;
-    assert!(matches!(world.backend.get(&id, Freshness::Latest).await, Err(Error::NotFound { .. })));
-    assert!(matches!(world.backend.access(&id).await, Err(Error::NotFound { .. })));
+    assert!(matches!(
+        world.backend.get(&id, Freshness::Latest).await,
+        Err(Error::NotFound { .. })
+    ));
+    assert!(matches!(
+        world.backend.access(&id).await,
+        Err(Error::NotFound { .. })
+    ));
     Ok(())
 }
 
@@ -137,9 +169,15 @@ async fn a_sandbox_ends_with_its_time() -> Result {
         until_gone(&world, &info).await?;
         let expires = info.expires_at.ok_or("no end")?;
         assert!(expires <= SystemTime::now(), "it ended before its time");
-        assert!(matches!(world.backend.get(&info.id, Freshness::Cached).await, Err(Error::NotFound { .. })));
+        assert!(matches!(
+            world.backend.get(&info.id, Freshness::Cached).await,
+            Err(Error::NotFound { .. })
+        ));
         let diagnosis = world.backend.diagnose(&info.id).await?;
-        assert!(diagnosis.is_final && diagnosis.summary.contains("time was over"), "{diagnosis:?}");
+        assert!(
+            diagnosis.is_final && diagnosis.summary.contains("time was over"),
+            "{diagnosis:?}"
+        );
     }
     Ok(())
 }
@@ -164,7 +202,10 @@ async fn the_end_can_be_put_off_up_to_the_hard_one() -> Result {
     }
     world.backend.get(&info.id, Freshness::Latest).await?;
     until_gone(&world, &info).await?;
-    assert!(matches!(world.backend.extend(&info.id, LONG).await, Err(Error::NotFound { .. })));
+    assert!(matches!(
+        world.backend.extend(&info.id, LONG).await,
+        Err(Error::NotFound { .. })
+    ));
     Ok(())
 }
 
@@ -177,7 +218,10 @@ async fn a_sandbox_left_alone_ends() -> Result {
         let info = world.backend.create(living_for(limit)).await?;
         until_gone(&world, &info).await?;
         let diagnosis = world.backend.diagnose(&info.id).await?;
-        assert!(diagnosis.is_final && diagnosis.summary.contains("left alone"), "{diagnosis:?}");
+        assert!(
+            diagnosis.is_final && diagnosis.summary.contains("left alone"),
+            "{diagnosis:?}"
+        );
     }
     Ok(())
 }
@@ -191,8 +235,9 @@ async fn a_sandbox_whose_server_dies_is_taken_away() -> Result {
         .nth(1)
         .and_then(|rest| rest.split("\"pid\":").nth(1))
         .and_then(|rest| rest.split(',').next());
-    let server =
-        server.and_then(|pid| Pid::from_raw(pid.trim().parse().ok()?)).ok_or("no server in the record")?;
+    let server = server
+        .and_then(|pid| Pid::from_raw(pid.trim().parse().ok()?))
+        .ok_or("no server in the record")?;
     let events = until_gone(&world, &info);
     kill_process(server, Signal::KILL)?;
     // The event stream may find it gone already.
@@ -207,7 +252,10 @@ async fn a_sandbox_whose_server_dies_is_taken_away() -> Result {
 
 async fn a_killed_supervisor_leaves_nothing_after_a_sweep() -> Result {
     let world = World::new()?;
-    let (dead, alive) = (world.backend.create(lasting()).await?, world.backend.create(lasting()).await?);
+    let (dead, alive) = (
+        world.backend.create(lasting()).await?,
+        world.backend.create(lasting()).await?,
+    );
     let access = world.backend.access(&dead.id).await?;
     let shell = super::support::Shell::open(&access).await?;
     let running = tokio::spawn(async move { shell.run("sleep 600 & sleep 600").await });
@@ -220,7 +268,10 @@ async fn a_killed_supervisor_leaves_nothing_after_a_sweep() -> Result {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(dry.iter().map(|swept| &swept.id).collect::<Vec<_>>(), [&dead.id]);
+    assert_eq!(
+        dry.iter().map(|swept| &swept.id).collect::<Vec<_>>(),
+        [&dead.id]
+    );
     assert!(world.state(&dead).exists(), "a dry run removes nothing");
     // Its processes died with it, before anybody swept: the connection is lost.
     timeout(LONG, running).await??.ok();
@@ -228,7 +279,14 @@ async fn a_killed_supervisor_leaves_nothing_after_a_sweep() -> Result {
     assert_eq!(swept, dry);
     world.nothing_is_left(&dead).await?;
     assert_eq!(world.run(&alive, "echo alive").await?.stdout, "alive\n");
-    assert!(world.backend.sweep(SweepOptions::default()).await?.removed.is_empty());
+    assert!(
+        world
+            .backend
+            .sweep(SweepOptions::default())
+            .await?
+            .removed
+            .is_empty()
+    );
     Ok(())
 }
 
@@ -244,14 +302,20 @@ async fn a_list_removes_what_is_dead() -> Result {
     // The same by deleting it.
     let info = world.backend.create(lasting()).await?;
     kill_process(supervisor(&world, &info)?, Signal::KILL)?;
-    world.backend.delete(&info.id, DeleteOptions::default()).await?;
+    world
+        .backend
+        .delete(&info.id, DeleteOptions::default())
+        .await?;
     world.nothing_is_left(&info).await
 }
 
 /// Whoever is left knows that it has been acknowledged, and can be deleted; nothing else is.
 async fn only_whole_ones_are_left(world: &World) -> Result {
     for info in world.backend.list(ListFilter::default()).await? {
-        world.backend.delete(&info.id, DeleteOptions::default()).await?;
+        world
+            .backend
+            .delete(&info.id, DeleteOptions::default())
+            .await?;
         world.nothing_is_left(&info).await?;
     }
     let entries = || {
@@ -262,7 +326,10 @@ async fn only_whole_ones_are_left(world: &World) -> Result {
             .map(|entry| entry.path())
             .collect::<Vec<PathBuf>>()
     };
-    eventually("nothing is left", || entries().is_empty() && users_of(world.path()).is_empty()).await
+    eventually("nothing is left", || {
+        entries().is_empty() && users_of(world.path()).is_empty()
+    })
+    .await
 }
 
 async fn a_client_killed_while_creating_leaves_nothing() -> Result {
@@ -273,11 +340,19 @@ async fn a_client_killed_while_creating_leaves_nothing() -> Result {
         client.kill()?;
         client.wait()?;
         // What it began is either finished or undone; both take a moment.
-        let ids = || std::fs::read_dir(world.backend.state_dir()).into_iter().flatten().flatten().count();
+        let ids = || {
+            std::fs::read_dir(world.backend.state_dir())
+                .into_iter()
+                .flatten()
+                .flatten()
+                .count()
+        };
         let listed = world.backend.list(ListFilter::default()).await?.len();
         if ids() > listed {
             let deadline = sandbox_core::Deadline::after(LONG);
-            while ids() > world.backend.list(ListFilter::default()).await?.len() && !deadline.has_passed() {
+            while ids() > world.backend.list(ListFilter::default()).await?.len()
+                && !deadline.has_passed()
+            {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
@@ -293,15 +368,30 @@ async fn a_dropped_create_leaves_nothing() -> Result {
 pub(crate) async fn a_dropped_create_leaves_nothing_by(level: IsolationLevel) -> Result {
     let world = World::with(|options| options.isolation = level)?;
     for step in 0..24_u64 {
-        if let Ok(created) =
-            timeout(Duration::from_micros(step * 1500), world.backend.create(lasting())).await
+        if let Ok(created) = timeout(
+            Duration::from_micros(step * 1500),
+            world.backend.create(lasting()),
+        )
+        .await
         {
             let info = created?;
-            world.backend.delete(&info.id, DeleteOptions::default()).await?;
+            world
+                .backend
+                .delete(&info.id, DeleteOptions::default())
+                .await?;
         }
     }
-    let entries = || std::fs::read_dir(world.backend.state_dir()).into_iter().flatten().flatten().count();
-    eventually("nothing is left", || entries() == 0 && users_of(world.path()).is_empty()).await
+    let entries = || {
+        std::fs::read_dir(world.backend.state_dir())
+            .into_iter()
+            .flatten()
+            .flatten()
+            .count()
+    };
+    eventually("nothing is left", || {
+        entries() == 0 && users_of(world.path()).is_empty()
+    })
+    .await
 }
 
 async fn an_id_is_used_once_at_a_time() -> Result {
@@ -312,12 +402,28 @@ async fn an_id_is_used_once_at_a_time() -> Result {
         spec
     };
     let (one, other) = tokio::join!(world.backend.create(spec()), world.backend.create(spec()));
-    let (made, refused) = if one.is_ok() { (one?, other) } else { (other?, one) };
-    assert!(matches!(refused, Err(Error::AlreadyExists { .. })), "{refused:?}");
+    let (made, refused) = if one.is_ok() {
+        (one?, other)
+    } else {
+        (other?, one)
+    };
+    assert!(
+        matches!(refused, Err(Error::AlreadyExists { .. })),
+        "{refused:?}"
+    );
     // Another instance is not meant.
-    world.backend.delete(&made.id, DeleteOptions::instance(Uid::new("other"))).await?;
-    assert_eq!(world.backend.get(&made.id, Freshness::Latest).await?.uid, made.uid);
-    world.backend.delete(&made.id, DeleteOptions::instance(made.uid.clone())).await?;
+    world
+        .backend
+        .delete(&made.id, DeleteOptions::instance(Uid::new("other")))
+        .await?;
+    assert_eq!(
+        world.backend.get(&made.id, Freshness::Latest).await?.uid,
+        made.uid
+    );
+    world
+        .backend
+        .delete(&made.id, DeleteOptions::instance(made.uid.clone()))
+        .await?;
     world.nothing_is_left(&made).await?;
     let again = world.backend.create(spec()).await?;
     assert_ne!(again.uid, made.uid);
@@ -341,9 +447,18 @@ async fn a_long_path_is_no_obstacle() -> Result {
     let long = place.path().join("x".repeat(120)).join("y".repeat(120));
     let world = World::with(|options| options.state_dir = Some(long))?;
     let info = world.create().await?;
-    assert!(info.address.as_ref().is_some_and(|address| address.len() > 240), "{:?}", info.address);
+    assert!(
+        info.address
+            .as_ref()
+            .is_some_and(|address| address.len() > 240),
+        "{:?}",
+        info.address
+    );
     assert_eq!(world.run(&info, "echo reached").await?.stdout, "reached\n");
-    world.backend.delete(&info.id, DeleteOptions::default()).await?;
+    world
+        .backend
+        .delete(&info.id, DeleteOptions::default())
+        .await?;
     world.nothing_is_left(&info).await
 }
 
@@ -353,6 +468,9 @@ async fn a_hostile_home_is_removed() -> Result {
     let script = "mkdir -p a/b/c && touch a/b/c/f && ln -s /etc a/l && mkfifo a/p && chmod 000 a/b/c a/b a && mkdir d && cd d && \
                   i=0; while [ $i -lt 1500 ]; do mkdir d && cd d || break; i=$((i+1)); done; cd; chmod 000 d; chmod 000 .; echo $i";
     assert_eq!(world.run(&info, script).await?.stdout, "1500\n");
-    world.backend.delete(&info.id, DeleteOptions::default()).await?;
+    world
+        .backend
+        .delete(&info.id, DeleteOptions::default())
+        .await?;
     world.nothing_is_left(&info).await
 }

@@ -8,7 +8,10 @@ use sandbox_core::{DeleteOptions, SandboxBackend};
 use super::support::{Result, Shell, World};
 
 pub(crate) fn run(words: &[String]) -> ExitCode {
-    let count = words.first().and_then(|word| word.parse().ok()).unwrap_or(20);
+    let count = words
+        .first()
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(20);
     let measured = tokio::runtime::Runtime::new()
         .map_err(Into::into)
         .and_then(|runtime| runtime.block_on(measure(count)));
@@ -33,15 +36,27 @@ async fn measure(count: usize) -> Result {
         shell.run("echo first").await?;
         times[2].push(start.elapsed());
         let start = Instant::now();
-        world.backend.delete(&info.id, DeleteOptions::default()).await?;
+        world
+            .backend
+            .delete(&info.id, DeleteOptions::default())
+            .await?;
         times[3].push(start.elapsed());
     }
-    for (name, mut times) in ["create to listening", "create to session", "create to first output", "delete"]
-        .into_iter()
-        .zip(times)
+    for (name, mut times) in [
+        "create to listening",
+        "create to session",
+        "create to first output",
+        "delete",
+    ]
+    .into_iter()
+    .zip(times)
     {
         times.sort();
-        println!("{name:24} median {:8.2?}  worst {:8.2?}", times[times.len() / 2], times[times.len() - 1]);
+        println!(
+            "{name:24} median {:8.2?}  worst {:8.2?}",
+            times[times.len() / 2],
+            times[times.len() - 1]
+        );
     }
     Ok(())
 }

@@ -18,7 +18,10 @@ pub(crate) use servers::become_another_server;
 
 pub(crate) fn run() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    match words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+    match words
+        .split_first()
+        .map(|(first, rest)| (first.as_str(), rest))
+    {
         Some(("probe", rest)) => probe::run(rest),
         Some(("client", rest)) => lifecycle::client(rest),
         Some(("measure", rest)) => measure::run(rest),
@@ -31,7 +34,11 @@ pub(crate) fn run() -> ExitCode {
                 servers::trials(),
                 ordinary::trials(),
             ];
-            libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
+            libtest_mimic::run(
+                &Arguments::from_args(),
+                trials.into_iter().flatten().collect(),
+            )
+            .exit_code()
         }
     }
 }

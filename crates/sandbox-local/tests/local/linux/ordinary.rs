@@ -32,8 +32,15 @@ pub(crate) fn trials() -> Vec<Trial> {
             .uid(SOMEBODY)
             .gid(SOMEBODY)
             .output()?;
-        let text =
-            format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-        if ran.status.success() { Ok(()) } else { Err(text.into()) }
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&ran.stdout),
+            String::from_utf8_lossy(&ran.stderr)
+        );
+        if ran.status.success() {
+            Ok(())
+        } else {
+            Err(text.into())
+        }
     })]
 }

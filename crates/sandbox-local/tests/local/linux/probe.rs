@@ -1,5 +1,8 @@
 //! What is tried from inside. Each attempt prints `done` or `refused`, and why.
-#![allow(unsafe_code, reason = "attempts on system calls are made with the calls themselves")]
+#![allow(
+    unsafe_code,
+    reason = "attempts on system calls are made with the calls themselves"
+)]
 
 use std::ffi::CString;
 use std::fs;
@@ -24,12 +27,17 @@ fn attempt(words: &[&str]) -> io::Result<String> {
     match *words {
         ["read", path] => {
             let mut bytes = vec![0; 64];
-            fs::File::open(path)?.read(&mut bytes).map(|count| format!("{count} bytes"))
+            fs::File::open(path)?
+                .read(&mut bytes)
+                .map(|count| format!("{count} bytes"))
         }
         ["list", path] => Ok(format!("{} entries", fs::read_dir(path)?.count())),
-        ["write", path] => {
-            fs::OpenOptions::new().append(true).create(true).open(path)?.write(b"0\n").map(|_| String::new())
-        }
+        ["write", path] => fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)?
+            .write(b"0\n")
+            .map(|_| String::new()),
         ["link", path] => fs::read_link(path).map(|target| target.display().to_string()),
         ["tcp", address] => TcpStream::connect(address).map(|_| String::new()),
         ["udp", address] => {
@@ -48,42 +56,77 @@ fn attempt(words: &[&str]) -> io::Result<String> {
             let pids = fs::read_dir("/proc")?
                 .flatten()
                 .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-            Ok(pids.map(|pid| pid.to_string()).collect::<Vec<_>>().join(" "))
+            Ok(pids
+                .map(|pid| pid.to_string())
+                .collect::<Vec<_>>()
+                .join(" "))
         }
-        ["kill", pid] => {
-            raw(libc::SYS_kill, &[pid.parse().map_err(io::Error::other)?, i64::from(libc::SIGKILL)])
-        }
+        ["kill", pid] => raw(
+            libc::SYS_kill,
+            &[
+                pid.parse().map_err(io::Error::other)?,
+                i64::from(libc::SIGKILL),
+            ],
+        ),
         ["chmod", path] => {
             use std::os::unix::fs::PermissionsExt;
             fs::set_permissions(path, fs::Permissions::from_mode(0o777)).map(|()| String::new())
         }
         ["fchmod", path] => {
             use std::os::unix::fs::PermissionsExt;
-            fs::File::open(path)?.set_permissions(fs::Permissions::from_mode(0o777)).map(|()| String::new())
+            fs::File::open(path)?
+                .set_permissions(fs::Permissions::from_mode(0o777))
+                .map(|()| String::new())
         }
         ["touch", path] => {
             let path = CString::new(path)?;
-            raw(libc::SYS_utimensat, &[i64::from(libc::AT_FDCWD), path.as_ptr() as i64, 0, 0])
+            raw(
+                libc::SYS_utimensat,
+                &[i64::from(libc::AT_FDCWD), path.as_ptr() as i64, 0, 0],
+            )
         }
         ["xattr", path] => {
             let (path, name) = (CString::new(path)?, c"user.sandbox");
-            raw(libc::SYS_setxattr, &[path.as_ptr() as i64, name.as_ptr() as i64, name.as_ptr() as i64, 1, 0])
+            raw(
+                libc::SYS_setxattr,
+                &[
+                    path.as_ptr() as i64,
+                    name.as_ptr() as i64,
+                    name.as_ptr() as i64,
+                    1,
+                    0,
+                ],
+            )
         }
         ["limit", pid] => {
             let limit = [10_u64, 10_u64];
             let pid = pid.parse().map_err(io::Error::other)?;
-            raw(libc::SYS_prlimit64, &[pid, libc::RLIMIT_CPU as i64, limit.as_ptr() as i64, 0])
+            raw(
+                libc::SYS_prlimit64,
+                &[pid, libc::RLIMIT_CPU as i64, limit.as_ptr() as i64, 0],
+            )
         }
-        ["renice", pid] => raw(libc::SYS_setpriority, &[0, pid.parse().map_err(io::Error::other)?, 10]),
+        ["renice", pid] => raw(
+            libc::SYS_setpriority,
+            &[0, pid.parse().map_err(io::Error::other)?, 10],
+        ),
         ["descriptors"] => {
             let open = |fd: &i64| raw(libc::SYS_fcntl, &[*fd, i64::from(libc::F_GETFD)]).is_ok();
-            Ok((0..1024).filter(open).map(|fd| fd.to_string()).collect::<Vec<_>>().join(" "))
+            Ok((0..1024)
+                .filter(open)
+                .map(|fd| fd.to_string())
+                .collect::<Vec<_>>()
+                .join(" "))
         }
         ["processes", count] => processes(count.parse().map_err(io::Error::other)?),
         ["memory", mib] => memory(mib.parse().map_err(io::Error::other)?),
         ["bomb"] => loop {
             // Refused or not, it goes on.
-            drop(Command::new(std::env::current_exe()?).args(["probe", "bomb"]).spawn());
+            drop(
+                Command::new(std::env::current_exe()?)
+                    .args(["probe", "bomb"])
+                    .spawn(),
+            );
         },
         ["threads"] => std::thread::Builder::new()
             .spawn(|| "one")
@@ -94,7 +137,9 @@ fn attempt(words: &[&str]) -> io::Result<String> {
             if ran.status.success() {
                 Ok(text)
             } else {
-                Err(io::Error::other(String::from_utf8_lossy(&ran.stderr).trim().to_owned()))
+                Err(io::Error::other(
+                    String::from_utf8_lossy(&ran.stderr).trim().to_owned(),
+                ))
             }
         }
         ["call", name] => call(name),
@@ -111,7 +156,12 @@ fn processes(limit: usize) -> io::Result<String> {
         }
         match Command::new("/bin/sleep").arg("60").spawn() {
             Ok(child) => children.push(child),
-            Err(error) => break Err(io::Error::other(format!("after {}: {error}", children.len()))),
+            Err(error) => {
+                break Err(io::Error::other(format!(
+                    "after {}: {error}",
+                    children.len()
+                )));
+            }
         }
     };
     for mut child in children {
@@ -133,34 +183,67 @@ fn memory(mib: usize) -> io::Result<String> {
 }
 
 fn call(name: &str) -> io::Result<String> {
-    let path = |text: &str| CString::new(text).map(|text| text.into_raw() as i64).map_err(io::Error::other);
-    let (user, net) = (i64::from(libc::CLONE_NEWUSER), i64::from(libc::CLONE_NEWNET));
+    let path = |text: &str| {
+        CString::new(text)
+            .map(|text| text.into_raw() as i64)
+            .map_err(io::Error::other)
+    };
+    let (user, net) = (
+        i64::from(libc::CLONE_NEWUSER),
+        i64::from(libc::CLONE_NEWNET),
+    );
     let buffer = vec![0_u64; 512].leak().as_mut_ptr() as i64;
     match name {
-        "mount" => raw(libc::SYS_mount, &[path("none")?, path("/tmp")?, path("tmpfs")?, 0, 0]),
-        "remount" => {
-            raw(libc::SYS_mount, &[0, path("/usr")?, 0, (libc::MS_REMOUNT | libc::MS_BIND) as i64, 0])
-        }
-        "umount" => raw(libc::SYS_umount2, &[path("/proc/sys")?, i64::from(libc::MNT_DETACH)]),
-        "open_tree" => raw(libc::SYS_open_tree, &[i64::from(libc::AT_FDCWD), path("/usr")?, 1]),
+        "mount" => raw(
+            libc::SYS_mount,
+            &[path("none")?, path("/tmp")?, path("tmpfs")?, 0, 0],
+        ),
+        "remount" => raw(
+            libc::SYS_mount,
+            &[
+                0,
+                path("/usr")?,
+                0,
+                (libc::MS_REMOUNT | libc::MS_BIND) as i64,
+                0,
+            ],
+        ),
+        "umount" => raw(
+            libc::SYS_umount2,
+            &[path("/proc/sys")?, i64::from(libc::MNT_DETACH)],
+        ),
+        "open_tree" => raw(
+            libc::SYS_open_tree,
+            &[i64::from(libc::AT_FDCWD), path("/usr")?, 1],
+        ),
         "unshare-user" => raw(libc::SYS_unshare, &[user]),
         "unshare-net" => raw(libc::SYS_unshare, &[net]),
-        "clone-user" => forking(libc::SYS_clone, &[user | i64::from(libc::SIGCHLD), 0, 0, 0, 0]),
+        "clone-user" => forking(
+            libc::SYS_clone,
+            &[user | i64::from(libc::SIGCHLD), 0, 0, 0, 0],
+        ),
         "clone3" => forking(libc::SYS_clone3, &[buffer, 64]),
         "setns" => raw(libc::SYS_setns, &[0, 0]),
         "ptrace" => raw(libc::SYS_ptrace, &[i64::from(libc::PTRACE_ATTACH), 1, 0, 0]),
         "process_vm_readv" => raw(libc::SYS_process_vm_readv, &[1, buffer, 1, buffer, 1, 0]),
         "pidfd_getfd" => raw(libc::SYS_pidfd_getfd, &[0, 0, 0]),
         "keyctl" => raw(libc::SYS_keyctl, &[0, -3, 1]),
-        "add_key" => raw(libc::SYS_add_key, &[path("user")?, path("k")?, path("v")?, 1, -3]),
+        "add_key" => raw(
+            libc::SYS_add_key,
+            &[path("user")?, path("k")?, path("v")?, 1, -3],
+        ),
         "bpf" => raw(libc::SYS_bpf, &[0, buffer, 128]),
         "perf_event_open" => raw(libc::SYS_perf_event_open, &[buffer, 0, -1, -1, 0]),
         "io_uring_setup" => raw(libc::SYS_io_uring_setup, &[8, buffer]),
         "userfaultfd" => raw(libc::SYS_userfaultfd, &[1]),
-        "name_to_handle_at" => {
-            raw(libc::SYS_name_to_handle_at, &[i64::from(libc::AT_FDCWD), path("/usr")?, buffer, buffer, 0])
-        }
-        "open_by_handle_at" => raw(libc::SYS_open_by_handle_at, &[i64::from(libc::AT_FDCWD), buffer, 0]),
+        "name_to_handle_at" => raw(
+            libc::SYS_name_to_handle_at,
+            &[i64::from(libc::AT_FDCWD), path("/usr")?, buffer, buffer, 0],
+        ),
+        "open_by_handle_at" => raw(
+            libc::SYS_open_by_handle_at,
+            &[i64::from(libc::AT_FDCWD), buffer, 0],
+        ),
         "reboot" => raw(libc::SYS_reboot, &[0, 0, 0, 0]),
         "settimeofday" => raw(libc::SYS_settimeofday, &[buffer, 0]),
         "finit_module" => raw(libc::SYS_finit_module, &[0, buffer, 0]),
@@ -175,17 +258,32 @@ fn call(name: &str) -> io::Result<String> {
         "route-socket" => raw(libc::SYS_socket, &[i64::from(libc::AF_NETLINK), 3, 0]),
         "type-into-terminal" => raw(libc::SYS_ioctl, &[0, libc::TIOCSTI as i64, buffer]),
         // The kernel cuts the request to 32 bits; a filter that compares 64 does not see it.
-        "type-into-terminal-64" => raw(libc::SYS_ioctl, &[0, libc::TIOCSTI as i64 | 1 << 40, buffer]),
+        "type-into-terminal-64" => raw(
+            libc::SYS_ioctl,
+            &[0, libc::TIOCSTI as i64 | 1 << 40, buffer],
+        ),
         "socket-unix" => raw(libc::SYS_socket, &[i64::from(libc::AF_UNIX), 1, 0]),
         "socket-inet" => raw(libc::SYS_socket, &[i64::from(libc::AF_INET), 1, 0]),
         "socket-inet6" => raw(libc::SYS_socket, &[i64::from(libc::AF_INET6), 2, 0]),
-        "datagram-pair" => raw(libc::SYS_socketpair, &[i64::from(libc::AF_UNIX), 2, 0, buffer]),
+        "datagram-pair" => raw(
+            libc::SYS_socketpair,
+            &[i64::from(libc::AF_UNIX), 2, 0, buffer],
+        ),
         "datagram-pair-flags" => {
             let kind = i64::from(libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
-            raw(libc::SYS_socketpair, &[i64::from(libc::AF_UNIX), kind, 0, buffer])
+            raw(
+                libc::SYS_socketpair,
+                &[i64::from(libc::AF_UNIX), kind, 0, buffer],
+            )
         }
-        "raw-pair" => raw(libc::SYS_socketpair, &[i64::from(libc::AF_UNIX), 3, 0, buffer]),
-        "stream-pair" => raw(libc::SYS_socketpair, &[i64::from(libc::AF_UNIX), 1, 0, buffer]),
+        "raw-pair" => raw(
+            libc::SYS_socketpair,
+            &[i64::from(libc::AF_UNIX), 3, 0, buffer],
+        ),
+        "stream-pair" => raw(
+            libc::SYS_socketpair,
+            &[i64::from(libc::AF_UNIX), 1, 0, buffer],
+        ),
         "connect" => raw(libc::SYS_connect, &[0, buffer, 16]),
         "bind" => raw(libc::SYS_bind, &[0, buffer, 16]),
         "shmget" => raw(libc::SYS_shmget, &[0, 4096, 0o1600]),
@@ -199,7 +297,10 @@ fn call(name: &str) -> io::Result<String> {
         #[cfg(target_arch = "x86_64")]
         "x32-getpid" => raw(0x4000_0000 + libc::SYS_getpid, &[]),
         #[cfg(target_arch = "x86_64")]
-        "x32-ptrace" => raw(0x4000_0000 + 521, &[i64::from(libc::PTRACE_ATTACH), 1, 0, 0]),
+        "x32-ptrace" => raw(
+            0x4000_0000 + 521,
+            &[i64::from(libc::PTRACE_ATTACH), 1, 0, 0],
+        ),
         _ => Err(io::Error::other(format!("there is no call {name}"))),
     }
 }
@@ -209,9 +310,21 @@ fn raw(number: libc::c_long, arguments: &[i64]) -> io::Result<String> {
     // SAFETY: pointers among the arguments come from memory that is never freed, and is larger
     // than what these calls write.
     let result = unsafe {
-        libc::syscall(number, argument(0), argument(1), argument(2), argument(3), argument(4), 0_i64)
+        libc::syscall(
+            number,
+            argument(0),
+            argument(1),
+            argument(2),
+            argument(3),
+            argument(4),
+            0_i64,
+        )
     };
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result.to_string()) }
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result.to_string())
+    }
 }
 
 /// For calls that return twice when they are not refused.

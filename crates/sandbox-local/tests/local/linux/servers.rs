@@ -13,22 +13,44 @@ use super::support::{Result, World, eventually, trial, users_of};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("another_program_is_no_server", another_program_is_no_server),
-        trial("a_sandbox_nobody_heard_of_is_undone", a_sandbox_nobody_heard_of_is_undone),
+        trial(
+            "a_sandbox_nobody_heard_of_is_undone",
+            a_sandbox_nobody_heard_of_is_undone,
+        ),
         trial("the_server_program_is_one", the_server_program_is_one),
-        trial("without_user_namespaces_landlock_is_taken", without_user_namespaces_landlock_is_taken),
-        trial("without_user_namespaces_it_fails_closed", without_user_namespaces_it_fails_closed),
-        trial("a_state_directory_open_to_others_is_refused", a_state_directory_open_to_others_is_refused),
+        trial(
+            "without_user_namespaces_landlock_is_taken",
+            without_user_namespaces_landlock_is_taken,
+        ),
+        trial(
+            "without_user_namespaces_it_fails_closed",
+            without_user_namespaces_it_fails_closed,
+        ),
+        trial(
+            "a_state_directory_open_to_others_is_refused",
+            a_state_directory_open_to_others_is_refused,
+        ),
     ]
 }
 
 async fn another_program_is_no_server() -> Result {
-    for (program, expected) in
-        [("/nonexistent/server", "does not exist"), ("/bin/true", "init()"), ("/bin/cat", "init()")]
-    {
+    for (program, expected) in [
+        ("/nonexistent/server", "does not exist"),
+        ("/bin/true", "init()"),
+        ("/bin/cat", "init()"),
+    ] {
         let world = World::with(|options| options.server = Some(program.into()))?;
-        let error = world.backend.create(Default::default()).await.err().ok_or("it was accepted")?;
+        let error = world
+            .backend
+            .create(Default::default())
+            .await
+            .err()
+            .ok_or("it was accepted")?;
         assert!(error.to_string().contains(expected), "{error}");
-        assert!(!format!("{error:?}").contains("OPENSSH"), "a key is in the error");
+        assert!(
+            !format!("{error:?}").contains("OPENSSH"),
+            "a key is in the error"
+        );
     }
     Ok(())
 }
@@ -38,9 +60,17 @@ const MUTE: &str = "mute-server";
 
 /// When this is that copy: makes the sandbox, and keeps the answer to itself.
 pub(crate) fn become_another_server() {
-    let Some(program) = std::env::current_exe().ok().filter(|path| path.ends_with(MUTE)) else { return };
+    let Some(program) = std::env::current_exe()
+        .ok()
+        .filter(|path| path.ends_with(MUTE))
+    else {
+        return;
+    };
     let real = program.with_file_name("real-server");
-    let child = Command::new(real).arg0("sandbox-local-supervisor").stdout(Stdio::piped()).spawn();
+    let child = Command::new(real)
+        .arg0("sandbox-local-supervisor")
+        .stdout(Stdio::piped())
+        .spawn();
     // Heard, never told, until the client has had enough.
     let output = child.and_then(|child| child.wait_with_output());
     std::process::exit(i32::from(output.is_err()));
@@ -60,17 +90,36 @@ async fn a_sandbox_nobody_heard_of_is_undone() -> Result {
         // It had come to be, but for the client's word.
         eventually("a sandbox runs", || {
             let records = std::fs::read_dir(&state).into_iter().flatten().flatten();
-            let running =
-                records.filter_map(|entry| std::fs::read_to_string(entry.path().join("record.json")).ok());
-            running.into_iter().any(|record| record.contains("\"running\""))
+            let running = records
+                .filter_map(|entry| std::fs::read_to_string(entry.path().join("record.json")).ok());
+            running
+                .into_iter()
+                .any(|record| record.contains("\"running\""))
         })
         .await
     });
-    let error = world.backend.create(lasting()).await.err().ok_or("it was accepted")?;
-    assert!(matches!(error, sandbox_core::Error::Timeout { .. }), "{error}");
+    let error = world
+        .backend
+        .create(lasting())
+        .await
+        .err()
+        .ok_or("it was accepted")?;
+    assert!(
+        matches!(error, sandbox_core::Error::Timeout { .. }),
+        "{error}"
+    );
     watcher.await??;
-    let entries = || std::fs::read_dir(world.backend.state_dir()).into_iter().flatten().flatten().count();
-    eventually("nothing is left", || entries() == 0 && users_of(world.path()).is_empty()).await
+    let entries = || {
+        std::fs::read_dir(world.backend.state_dir())
+            .into_iter()
+            .flatten()
+            .flatten()
+            .count()
+    };
+    eventually("nothing is left", || {
+        entries() == 0 && users_of(world.path()).is_empty()
+    })
+    .await
 }
 
 async fn the_server_program_is_one() -> Result {
@@ -107,18 +156,31 @@ fn without_user_namespaces(world: &World, words: &[&str]) -> Result<Option<Outpu
 async fn without_user_namespaces_landlock_is_taken() -> Result {
     let world = World::new()?;
     for words in [&[][..], &["auto"]] {
-        let Some(ran) = without_user_namespaces(&world, words)? else { return Ok(()) };
+        let Some(ran) = without_user_namespaces(&world, words)? else {
+            return Ok(());
+        };
         let message = String::from_utf8_lossy(&ran.stderr);
         assert!(ran.status.success(), "{ran:?}");
-        for expected in ["landlock: ", "seccomp", "in place of namespaces", "make namespaces"] {
+        for expected in [
+            "landlock: ",
+            "seccomp",
+            "in place of namespaces",
+            "make namespaces",
+        ] {
             assert!(message.contains(expected), "{message}");
         }
         let id = String::from_utf8(ran.stdout)?.trim().parse()?;
-        let info = world.backend.get(&id, sandbox_core::Freshness::Latest).await?;
+        let info = world
+            .backend
+            .get(&id, sandbox_core::Freshness::Latest)
+            .await?;
         assert_eq!(info.isolation.kind, "landlock");
         let log = std::fs::read_to_string(world.state(&info).join("log"))?;
         assert!(log.contains("namespaces are not permitted here"), "{log}");
-        assert_eq!(world.run(&info, "echo works > f; cat f").await?.stdout, "works\n");
+        assert_eq!(
+            world.run(&info, "echo works > f; cat f").await?.stdout,
+            "works\n"
+        );
         assert_ne!(world.run(&info, "cat /etc/passwd").await?.code, Some(0));
         world.backend.delete(&id, Default::default()).await?;
         world.nothing_is_left(&info).await?;
@@ -133,15 +195,22 @@ async fn without_user_namespaces_it_fails_closed() -> Result {
         (&["auto", "without-landlock"], "use Landlock"),
         (&["landlock", "without-landlock"], "use Landlock"),
     ] {
-        let Some(ran) = without_user_namespaces(&world, words)? else { return Ok(()) };
+        let Some(ran) = without_user_namespaces(&world, words)? else {
+            return Ok(());
+        };
         let message = String::from_utf8_lossy(&ran.stderr);
         assert!(!ran.status.success() && ran.stdout.is_empty(), "{ran:?}");
         for expected in [more, "none", "by name"] {
             assert!(message.contains(expected), "{message}");
         }
-        assert!(words[0] == "landlock" || message.contains("sysctl user.max_user_namespaces"), "{message}");
         assert!(
-            std::fs::read_dir(world.backend.state_dir())?.next().is_none(),
+            words[0] == "landlock" || message.contains("sysctl user.max_user_namespaces"),
+            "{message}"
+        );
+        assert!(
+            std::fs::read_dir(world.backend.state_dir())?
+                .next()
+                .is_none(),
             "a failed creation left something"
         );
     }
@@ -152,8 +221,16 @@ async fn a_state_directory_open_to_others_is_refused() -> Result {
     use std::os::unix::fs::PermissionsExt;
     let world = World::new()?;
     std::fs::create_dir(world.backend.state_dir())?;
-    std::fs::set_permissions(world.backend.state_dir(), std::fs::Permissions::from_mode(0o777))?;
-    let error = world.backend.create(Default::default()).await.err().ok_or("it was accepted")?;
+    std::fs::set_permissions(
+        world.backend.state_dir(),
+        std::fs::Permissions::from_mode(0o777),
+    )?;
+    let error = world
+        .backend
+        .create(Default::default())
+        .await
+        .err()
+        .ok_or("it was accepted")?;
     assert!(error.to_string().contains("chmod"), "{error}");
     Ok(())
 }

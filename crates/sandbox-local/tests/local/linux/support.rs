@@ -8,7 +8,8 @@ use libtest_mimic::{Failed, Trial};
 use russh::client;
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use sandbox_core::{
-    Access, Connector, Deadline, DeleteOptions, ListFilter, SandboxBackend, SandboxInfo, SandboxSpec,
+    Access, Connector, Deadline, DeleteOptions, ListFilter, SandboxBackend, SandboxInfo,
+    SandboxSpec,
 };
 use sandbox_local::{LocalBackend, LocalOptions, UnixConnector};
 use tempfile::TempDir;
@@ -21,8 +22,13 @@ where
     F: Future<Output = Result>,
 {
     Trial::test(name, move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(test()).map_err(|error| Failed::from(chain(&*error)))
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        runtime
+            .block_on(test())
+            .map_err(|error| Failed::from(chain(&*error)))
     })
 }
 
@@ -48,7 +54,9 @@ impl Drop for World {
     fn drop(&mut self) {
         let backend = self.backend.clone();
         let cleaner = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             runtime.block_on(async {
                 for info in backend.list(ListFilter::default()).await? {
                     backend.delete(&info.id, DeleteOptions::default()).await?;
@@ -83,7 +91,10 @@ impl World {
         // The probes are in this very program.
         options.read_only_paths = vec![std::env::current_exe()?];
         change(&mut options);
-        Ok(Self { backend: LocalBackend::new(options)?, dir })
+        Ok(Self {
+            backend: LocalBackend::new(options)?,
+            dir,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -99,13 +110,18 @@ impl World {
     }
 
     pub(crate) async fn run(&self, info: &SandboxInfo, command: &str) -> Result<Ran> {
-        Shell::open(&self.backend.access(&info.id).await?).await?.run(command).await
+        Shell::open(&self.backend.access(&info.id).await?)
+            .await?
+            .run(command)
+            .await
     }
 
     /// Runs a probe inside; what it prints begins with `refused` or `done`.
     pub(crate) async fn probe(&self, info: &SandboxInfo, words: &str) -> Result<String> {
         let program = std::env::current_exe()?;
-        let ran = self.run(info, &format!("{} probe {words}", program.display())).await?;
+        let ran = self
+            .run(info, &format!("{} probe {words}", program.display()))
+            .await?;
         if ran.code != Some(0) {
             return Err(format!("the probe {words} did not run: {ran:?}").into());
         }
@@ -145,8 +161,17 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> R
 pub(crate) fn users_of(path: &Path) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let links = std::fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let links = std::fs::read_dir(entry.path().join("fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
         if pid != std::process::id()
             && links
                 .filter_map(|link| std::fs::read_link(link.path()).ok())
@@ -178,7 +203,11 @@ pub(crate) fn leftovers(uid: &str) -> Result {
         }
     }
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    if mounts.contains(uid) { Err("a mount is left".into()) } else { Ok(()) }
+    if mounts.contains(uid) {
+        Err("a mount is left".into())
+    } else {
+        Ok(())
+    }
 }
 
 /// One SSH connection.
@@ -195,21 +224,29 @@ impl client::Handler for Pinned {
         &mut self,
         key: &PublicKeyOrCertificate,
     ) -> std::result::Result<bool, russh::Error> {
-        let PublicKeyOrCertificate::PublicKey { key, .. } = key else { return Ok(false) };
+        let PublicKeyOrCertificate::PublicKey { key, .. } = key else {
+            return Ok(false);
+        };
         Ok(key.to_openssh().is_ok_and(|key| key.starts_with(&self.0)))
     }
 }
 
 impl Shell {
     pub(crate) async fn open(access: &Access) -> Result<Self> {
-        let stream =
-            UnixConnector.connect(&access.endpoint, Deadline::after(Duration::from_secs(10))).await?;
+        let stream = UnixConnector
+            .connect(&access.endpoint, Deadline::after(Duration::from_secs(10)))
+            .await?;
         let pinned = Pinned(access.host_key.as_str().to_owned());
-        let mut session = client::connect_stream(Arc::new(client::Config::default()), stream, pinned).await?;
+        let mut session =
+            client::connect_stream(Arc::new(client::Config::default()), stream, pinned).await?;
         let key = PrivateKey::from_openssh(access.client_key.expose())?;
         let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
         let welcome = session.authenticate_publickey(&access.user, key).await?;
-        if welcome.success() { Ok(Self { session }) } else { Err("the key was refused".into()) }
+        if welcome.success() {
+            Ok(Self { session })
+        } else {
+            Err("the key was refused".into())
+        }
     }
 
     pub(crate) async fn run(&self, command: &str) -> Result<Ran> {

@@ -18,13 +18,20 @@ pub(super) const PYTHON: &str = include_str!("client.py");
 
 /// Answers operations until the input ends.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
-    let [kind, target] = args else { bail!("this is for the benchmark itself") };
+    let [kind, target] = args else {
+        bail!("this is for the benchmark itself")
+    };
     let target: Target = serde_json::from_str(target)?;
     match *kind {
         "ours" => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()?;
             let mut client = ours::Ours::new(target)?;
-            answer(|op| runtime.block_on(client.perform(op)), UsageWho::RUSAGE_SELF)
+            answer(
+                |op| runtime.block_on(client.perform(op)),
+                UsageWho::RUSAGE_SELF,
+            )
         }
         tool => {
             let mut client = openssh::Tool::new(tool, target);
@@ -38,7 +45,11 @@ fn answer(mut perform: impl FnMut(Op) -> Result<u64>, who: UsageWho) -> Result<(
     let (mut stdout, stdin) = (std::io::stdout().lock(), std::io::stdin().lock());
     for line in stdin.lines() {
         let op: Op = serde_json::from_str(&line?).context("an operation is not understood")?;
-        let times = if let Op::Exec { times } = op { times } else { 1 };
+        let times = if let Op::Exec { times } = op {
+            times
+        } else {
+            1
+        };
         let before = cpu(who)?;
         let mut done = Done::default();
         for _ in 0..times {

@@ -23,7 +23,11 @@ pub(super) struct Tool {
 
 impl Tool {
     pub(super) fn new(program: &str, target: Target) -> Self {
-        Self { program: program.to_owned(), target, master: false }
+        Self {
+            program: program.to_owned(),
+            target,
+            master: false,
+        }
     }
 
     pub(super) fn perform(&mut self, op: Op) -> Result<u64> {
@@ -70,13 +74,18 @@ impl Tool {
 
     fn transfer(&self, from: &str, to: &str, tree: bool, up: bool) -> Result<()> {
         let there = |path: &str| format!("127.0.0.1:{path}");
-        let (source, sink) = if up { (from.to_owned(), there(to)) } else { (there(from), to.to_owned()) };
+        let (source, sink) = if up {
+            (from.to_owned(), there(to))
+        } else {
+            (there(from), to.to_owned())
+        };
         let port = self.target.port.to_string();
         let mut command = Command::new(&self.program);
         match self.program.as_str() {
             "sftp" | "sftp-default" => {
                 command = Command::new("sftp");
-                let batch = Path::new(&self.target.directory).join(format!("batch-{}", std::process::id()));
+                let batch =
+                    Path::new(&self.target.directory).join(format!("batch-{}", std::process::id()));
                 let word = match (up, tree) {
                     (true, false) => "put",
                     (true, true) => "put -r",
@@ -84,7 +93,11 @@ impl Tool {
                     (false, true) => "get -r",
                 };
                 std::fs::write(&batch, format!("{word} {from} {to}\n"))?;
-                command.args(self.options()).args(["-q", "-P", &port, "-b"]).arg(batch).arg("127.0.0.1");
+                command
+                    .args(self.options())
+                    .args(["-q", "-P", &port, "-b"])
+                    .arg(batch)
+                    .arg("127.0.0.1");
             }
             "scp" => {
                 command.args(self.options()).args(["-q", "-P", &port]);
@@ -94,7 +107,10 @@ impl Tool {
                 let ssh = format!("ssh {} -p {port}", self.options().join(" "));
                 // A slash at the end, or the directory would land within the other.
                 let slash = if tree { "/" } else { "" };
-                command.args(["-a", "-e", &ssh]).arg(format!("{source}{slash}")).arg(sink);
+                command
+                    .args(["-a", "-e", &ssh])
+                    .arg(format!("{source}{slash}"))
+                    .arg(sink);
             }
             other => bail!("{other} is no program that is measured"),
         }
@@ -104,7 +120,8 @@ impl Tool {
     fn ssh(&self, args: &[&str]) -> Result<()> {
         let mut ssh = Command::new("ssh");
         // The options first, what is to run last.
-        let (command, args): (Vec<&str>, Vec<&str>) = args.iter().partition(|arg| arg.starts_with("/bin/"));
+        let (command, args): (Vec<&str>, Vec<&str>) =
+            args.iter().partition(|arg| arg.starts_with("/bin/"));
         ssh.args(self.options())
             .args(["-p", &self.target.port.to_string()])
             .args(args)
@@ -115,13 +132,29 @@ impl Tool {
 
     fn options(&self) -> Vec<String> {
         let directory = &self.target.directory;
-        let mut options = vec!["-F".to_owned(), "none".into(), "-i".into(), format!("{directory}/user")];
+        let mut options = vec![
+            "-F".to_owned(),
+            "none".into(),
+            "-i".into(),
+            format!("{directory}/user"),
+        ];
         if self.program != "sftp-default" {
-            options.extend(["-c".to_owned(), CIPHER.into(), "-o".into(), KEY_EXCHANGE.into()]);
+            options.extend([
+                "-c".to_owned(),
+                CIPHER.into(),
+                "-o".into(),
+                KEY_EXCHANGE.into(),
+            ]);
         }
         let user = format!("User={}", self.target.user);
         let known = format!("UserKnownHostsFile={directory}/known_hosts");
-        for option in [&user, &known, "StrictHostKeyChecking=yes", "BatchMode=yes", "LogLevel=ERROR"] {
+        for option in [
+            &user,
+            &known,
+            "StrictHostKeyChecking=yes",
+            "BatchMode=yes",
+            "LogLevel=ERROR",
+        ] {
             options.extend(["-o".to_owned(), option.to_owned()]);
         }
         options
@@ -147,13 +180,21 @@ fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     // Not a pipe for what it says: what goes to the background would keep that open.
     let said = tempfile::tempfile()?;
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said.try_clone()?);
-    let status = command.status().with_context(|| format!("{name} could not be started"))?;
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(said.try_clone()?);
+    let status = command
+        .status()
+        .with_context(|| format!("{name} could not be started"))?;
     if status.success() {
         return Ok(());
     }
     let mut said = said;
     std::io::Seek::rewind(&mut said)?;
     let text = std::io::read_to_string(said)?;
-    bail!("{name}: {status} {}", text.lines().last().unwrap_or_default())
+    bail!(
+        "{name}: {status} {}",
+        text.lines().last().unwrap_or_default()
+    )
 }

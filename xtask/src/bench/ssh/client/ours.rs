@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use sandbox::{
-    Access, ByteStream, Client, ConnectionStage, Connector, Deadline, Defaults, Endpoint, Error, ExecRequest,
-    PrivateKey, Sandbox, SandboxBackend, SessionSource, Uid,
+    Access, ByteStream, Client, ConnectionStage, Connector, Deadline, Defaults, Endpoint, Error,
+    ExecRequest, PrivateKey, Sandbox, SandboxBackend, SessionSource, Uid,
 };
 use sandbox_ssh::{SshOptions, SshSessions, TcpConnector};
 use sandbox_testkit::OneServer;
@@ -32,14 +32,21 @@ impl Ours {
     pub(super) fn new(target: Target) -> Result<Self> {
         let access = access(&target)?;
         let backend = Arc::new(OneServer::new(&access).own(target.own));
-        Ok(Self { access: Arc::new(access), backend, stripes: target.stripes, warm: None })
+        Ok(Self {
+            access: Arc::new(access),
+            backend,
+            stripes: target.stripes,
+            warm: None,
+        })
     }
 
     pub(super) async fn perform(&mut self, op: Op) -> Result<u64> {
         match op {
             Op::Handshake => {
                 let access = Arc::clone(&self.access);
-                Self::sessions(TcpConnector).session(access, Deadline::after(DEADLINE)).await?;
+                Self::sessions(TcpConnector)
+                    .session(access, Deadline::after(DEADLINE))
+                    .await?;
             }
             Op::Warm => self.warm = Some(self.connect().await?),
             Op::Exec { .. } => exec(self.warm.as_ref().context("it is not connected")?).await?,
@@ -56,10 +63,18 @@ impl Ours {
                 };
                 return Ok(try_join_all((0..callers).map(caller)).await?.iter().sum());
             }
-            Op::Put { local, remote } => drop(self.connect_few().await?.upload(local, remote).await?),
-            Op::Get { remote, local } => drop(self.connect_few().await?.download(remote, local).await?),
-            Op::Puttree { local, remote } => drop(self.connect().await?.upload_dir(local, remote).await?),
-            Op::Gettree { remote, local } => drop(self.connect().await?.download_dir(remote, local).await?),
+            Op::Put { local, remote } => {
+                drop(self.connect_few().await?.upload(local, remote).await?)
+            }
+            Op::Get { remote, local } => {
+                drop(self.connect_few().await?.download(remote, local).await?)
+            }
+            Op::Puttree { local, remote } => {
+                drop(self.connect().await?.upload_dir(local, remote).await?)
+            }
+            Op::Gettree { remote, local } => {
+                drop(self.connect().await?.download_dir(remote, local).await?)
+            }
         }
         Ok(0)
     }
@@ -71,12 +86,19 @@ impl Ours {
     /// With as many connections for files as the row says, and one for commands. How many are used
     /// the engine decides by the round trip.
     async fn connect_few(&self) -> Result<Sandbox> {
-        self.connect_by(Few { left: AtomicUsize::new(1 + self.stripes) }).await
+        self.connect_by(Few {
+            left: AtomicUsize::new(1 + self.stripes),
+        })
+        .await
     }
 
     async fn connect_by(&self, connector: impl Connector) -> Result<Sandbox> {
         let backend = Arc::clone(&self.backend) as Arc<dyn SandboxBackend>;
-        let client = Client::with_parts(backend, Arc::new(Self::sessions(connector)), Defaults::default());
+        let client = Client::with_parts(
+            backend,
+            Arc::new(Self::sessions(connector)),
+            Defaults::default(),
+        );
         Ok(client.connect(&self.access.id).await?)
     }
 
@@ -93,16 +115,31 @@ struct Few {
 
 #[async_trait]
 impl Connector for Few {
-    async fn connect(&self, endpoint: &Endpoint, deadline: Deadline) -> sandbox::Result<Box<dyn ByteStream>> {
-        match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        deadline: Deadline,
+    ) -> sandbox::Result<Box<dyn ByteStream>> {
+        match self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            }) {
             Ok(_) => TcpConnector.connect(endpoint, deadline).await,
-            Err(_) => Err(Error::connection(ConnectionStage::Dial, "this row has no more connections", None)),
+            Err(_) => Err(Error::connection(
+                ConnectionStage::Dial,
+                "this row has no more connections",
+                None,
+            )),
         }
     }
 }
 
 async fn exec(sandbox: &Sandbox) -> Result<()> {
-    let output = sandbox.session().output(ExecRequest::argv(["/bin/true"]), 1000).await?;
+    let output = sandbox
+        .session()
+        .output(ExecRequest::argv(["/bin/true"]), 1000)
+        .await?;
     output.check()?;
     Ok(())
 }
