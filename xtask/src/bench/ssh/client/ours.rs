@@ -64,16 +64,16 @@ impl Ours {
                 return Ok(try_join_all((0..callers).map(caller)).await?.iter().sum());
             }
             Op::Put { local, remote } => {
-                drop(self.connect_few().await?.upload(local, remote).await?)
+                self.connect_few().await?.upload(local, remote).await?;
             }
             Op::Get { remote, local } => {
-                drop(self.connect_few().await?.download(remote, local).await?)
+                self.connect_few().await?.download(remote, local).await?;
             }
             Op::Puttree { local, remote } => {
-                drop(self.connect().await?.upload_dir(local, remote).await?)
+                self.connect().await?.upload_dir(local, remote).await?;
             }
             Op::Gettree { remote, local } => {
-                drop(self.connect().await?.download_dir(remote, local).await?)
+                self.connect().await?.download_dir(remote, local).await?;
             }
         }
         Ok(0)
