@@ -102,7 +102,7 @@ impl CommandOptions {
         }
         if self.tty {
             let size = terminal::size();
-            command = command.pty_of(terminal::kind(), size.columns, size.rows);
+            command = command.pty_with_term(terminal::kind(), size.columns, size.rows);
         }
         Ok(command)
     }

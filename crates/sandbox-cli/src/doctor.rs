@@ -66,7 +66,7 @@ async fn examine(args: &Args, global: &Global) -> Vec<Check> {
             return checks;
         }
     };
-    let place = client.place().unwrap_or("this machine");
+    let place = client.location().unwrap_or("this machine");
     checks.push(Check::passed(
         "backend",
         format!("{}, {place}", settings.backend),
@@ -80,7 +80,7 @@ async fn examine(args: &Args, global: &Global) -> Vec<Check> {
         Err(error) => checks.push(Check::failed("sandbox", told(&error.into()))),
     }
     let well = checks.iter().all(|check| check.verdict != Verdict::Failed);
-    let on_a_cluster = client.place().is_some();
+    let on_a_cluster = client.location().is_some();
     match (well, args.try_out || !on_a_cluster) {
         (true, true) => checks.extend(try_out(builder).await),
         (false, true) => checks.push(Check::skipped(

@@ -27,7 +27,7 @@ pub(crate) async fn info(args: Args, client: &Client) -> Outcome {
         .await?;
     let text = match args.output {
         Format::Json => serde_json::to_string_pretty(&info).context("cannot write JSON")?,
-        Format::Table => described(&info, client.place(), SystemTime::now()),
+        Format::Table => described(&info, client.location(), SystemTime::now()),
     };
     to_stdout(args.output, &text)
 }

@@ -129,7 +129,7 @@ impl Global {
         }
         if self.verbose > 0 || client.backend_name() != BackendKind::default().as_str() {
             let place = client
-                .place()
+                .location()
                 .map(|place| format!(", {place}"))
                 .unwrap_or_default();
             failure::note(&format!(

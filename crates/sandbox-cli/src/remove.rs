@@ -41,7 +41,11 @@ pub(crate) async fn remove(args: Args, client: &Client) -> Outcome {
     let ids = if args.ids.is_empty() {
         let found = client.list(ListFilter::labels(args.labels)).await?;
         let ids: Vec<_> = found.into_iter().map(|info| info.id).collect();
-        if args.all && !args.force && !ids.is_empty() && !agreed(ids.len(), client.place()).await? {
+        if args.all
+            && !args.force
+            && !ids.is_empty()
+            && !agreed(ids.len(), client.location()).await?
+        {
             failure::note("nothing was removed");
             return Ok(EXIT_DECLINED);
         }

@@ -163,7 +163,7 @@ async fn whatever_the_cut(server: &Server, knows_hashes: bool) {
                 );
                 continued += usize::from(report.resumed_at > 0);
                 changed += usize::from(report.discarded == Some(Discarded::Changed));
-                unproved += usize::from(report.discarded == Some(Discarded::Unproved));
+                unproved += usize::from(report.discarded == Some(Discarded::Unverified));
             }
         }
     }

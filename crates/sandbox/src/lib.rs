@@ -72,41 +72,31 @@
 //! * `mock`: [mockall](https://docs.rs/mockall) mocks of the traits, for the unit tests of
 //!   programs that use sandboxes.
 
-mod attach;
 mod backends;
-mod builder;
-mod by_id;
 mod client;
-mod command;
-mod copy;
 mod create;
-mod explain;
-mod files;
-mod forward;
+mod defaults;
+mod diagnosis;
 mod handle;
-mod job;
-mod known;
-mod local_file;
 mod memory;
-mod meter;
-mod other_clients;
+mod parts;
 pub mod prelude;
-mod resume;
+mod sync;
 mod transfer;
-mod tree;
-mod unanswered;
-mod watch;
 
-pub use builder::SandboxBuilder;
-pub use client::{Client, Defaults};
-pub use command::Command;
-pub use files::Files;
-pub use forward::Forward;
+pub use client::Client;
+pub use create::builder::SandboxBuilder;
+pub use defaults::Defaults;
 pub use handle::Sandbox;
-pub use job::Job;
-pub use transfer::{Discarded, Transfer, TransferProgress, TransferReport};
-pub use tree::{Skipped, TreeLimits, TreeReport};
-pub use watch::{Watch, WatchEvent, WatchEventKind};
+pub use handle::command::Command;
+pub use handle::files::Files;
+pub use handle::forward::Forward;
+pub use handle::job::Job;
+pub use handle::watch::{Watch, WatchEvent, WatchEventKind};
+pub use transfer::Transfer;
+pub use transfer::progress::TransferProgress;
+pub use transfer::report::{Discarded, Skipped, TransferReport, TreeReport};
+pub use transfer::tree::download::TreeLimits;
 
 pub use sandbox_config::Settings;
 pub use sandbox_core::dialect::JobRecord;

@@ -1,16 +1,18 @@
-//! A writer into memory, whose content can be had when the writer was given away.
+//! A writer into memory, whose content remains available after the writer was moved away.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
+use crate::sync::lock;
+
 /// Writes into memory.
 pub(crate) struct MemoryWriter(Arc<Mutex<Vec<u8>>>);
 
-/// What was written.
+/// The content that a [`MemoryWriter`] has written.
 pub(crate) struct MemoryContent(Arc<Mutex<Vec<u8>>>);
 
 impl MemoryWriter {
@@ -22,7 +24,7 @@ impl MemoryWriter {
 
 impl MemoryContent {
     pub(crate) fn take(self) -> Bytes {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
+        std::mem::take(&mut *lock(&self.0)).into()
     }
 }
 
@@ -32,10 +34,7 @@ impl AsyncWrite for MemoryWriter {
         _: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend_from_slice(buf);
+        lock(&self.0).extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
     }
 

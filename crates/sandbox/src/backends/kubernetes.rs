@@ -14,27 +14,30 @@ use sandbox_k8s::options::{
     SecurityProfile, Transport,
 };
 
-use super::{Opened, ssh_options};
+use super::ssh::ssh_options;
+use crate::defaults::Defaults;
+use crate::parts::Parts;
 
-pub(super) async fn open(settings: &Settings) -> Result<Opened> {
+pub(super) async fn open(settings: &Settings) -> Result<Parts> {
     let mut wanted = sandbox_k8s::ClusterOptions::default();
     wanted
         .kubeconfig
         .clone_from(&settings.kubernetes.kubeconfig);
     wanted.context.clone_from(&settings.kubernetes.context);
     let cluster = sandbox_k8s::open_cluster(&wanted).await?;
-    let (place, context) = (cluster.to_string(), cluster.context.clone());
+    let (cluster_name, context) = (cluster.to_string(), cluster.context.clone());
     let backend = sandbox_k8s::KubernetesBackend::new(cluster.client, options(settings))
         .learning_host_keys_with(Arc::new(sandbox_ssh::SshHostKeys::new()));
     let connector: Arc<dyn Connector> = Arc::new(backend.connector());
     let sessions = sandbox_ssh::SshSessions::new(Arc::clone(&connector), ssh_options(settings));
-    let place = Some(format!("namespace {} of {place}", backend.namespace()));
+    let location = format!("namespace {} of {cluster_name}", backend.namespace());
     let environment = environment(settings, backend.namespace(), context);
-    Ok(Opened {
+    Ok(Parts {
         backend: Arc::new(backend),
         sessions: Arc::new(sessions),
-        connector,
-        place,
+        connector: Some(connector),
+        defaults: Defaults::from_settings(settings),
+        location: Some(location),
         environment,
     })
 }

@@ -3,7 +3,7 @@
 use sandbox_core::dialect::JobRecord;
 use sandbox_core::{AttachOptions, ExecEvent, ExitStatus, JobId, Process, Result, Signal};
 
-use crate::Sandbox;
+use super::Sandbox;
 
 impl Sandbox {
     /// Lists the jobs of this sandbox, oldest first, whichever process started them.

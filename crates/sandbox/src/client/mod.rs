@@ -1,22 +1,28 @@
 //! The client: creates, finds and deletes sandboxes.
 
+mod by_id;
+mod other_clients;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sandbox_config::Settings;
 use sandbox_core::{
-    Capabilities, Connector, Deadline, Env, Freshness, Lifetime, ListFilter, LogOptions, LogStream,
-    Output, Resources, Result, SandboxBackend, SandboxId, SandboxInfo, SessionSource, SweepOptions,
-    SweepReport,
+    Capabilities, Deadline, Env, Freshness, ListFilter, LogOptions, LogStream, Result,
+    SandboxBackend, SandboxId, SandboxInfo, SessionSource, SweepOptions, SweepReport,
 };
 
-use crate::explain::DeleteOnDrop;
-use crate::known::Known;
-use crate::{Sandbox, SandboxBuilder, backends};
+use crate::backends;
+use crate::create::builder::SandboxBuilder;
+use crate::create::delete_guard::DeleteOnDrop;
+use crate::defaults::Defaults;
+use crate::diagnosis::add_diagnosis;
+use crate::handle::Sandbox;
+use crate::handle::cache::HandleCache;
+use crate::parts::Parts;
 
 /// Creates, finds and deletes sandboxes.
 ///
@@ -34,63 +40,8 @@ use crate::{Sandbox, SandboxBuilder, backends};
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    pub(crate) parts: Arc<Parts>,
-    pub(crate) known: Arc<Known>,
-}
-
-/// What a client and its sandboxes share.
-pub(crate) struct Parts {
-    pub(crate) backend: Arc<dyn SandboxBackend>,
-    pub(crate) sessions: Arc<dyn SessionSource>,
-    /// Opens the streams that sessions run over, for SSH clients of other kinds.
-    pub(crate) connector: Option<Arc<dyn Connector>>,
-    pub(crate) defaults: Defaults,
-    /// Where sandboxes are created, for people.
-    pub(crate) place: Option<String>,
-    /// And for another process.
-    pub(crate) environment: Vec<(&'static str, OsString)>,
-}
-
-/// Default values of a client, which individual calls can override.
-///
-/// ```
-/// use std::time::Duration;
-///
-/// let mut defaults = sandbox::Defaults::default();
-/// defaults.command_timeout = Some(Duration::from_secs(60));
-/// assert_eq!(defaults.output_cap, 16 << 20);
-/// ```
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Defaults {
-    /// The container image, for backends with images.
-    pub image: Option<String>,
-    /// The resource limits.
-    pub resources: Resources,
-    /// When a sandbox ends.
-    pub lifetime: Lifetime,
-    /// Timeout of a creation, until SSH answers.
-    pub create_timeout: Duration,
-    /// Timeout of a new connection.
-    pub connect_timeout: Duration,
-    /// Timeout of a command; `None` means no limit.
-    pub command_timeout: Option<Duration>,
-    /// How many bytes of each output stream to keep in memory.
-    pub output_cap: usize,
-}
-
-impl Default for Defaults {
-    fn default() -> Self {
-        Self {
-            image: None,
-            resources: Resources::default(),
-            lifetime: Lifetime::default(),
-            create_timeout: Duration::from_secs(300),
-            connect_timeout: Duration::from_secs(15),
-            command_timeout: None,
-            output_cap: Output::DEFAULT_CAP,
-        }
-    }
+    parts: Arc<Parts>,
+    handles: Arc<HandleCache>,
 }
 
 impl Client {
@@ -140,26 +91,7 @@ impl Client {
     ///
     /// As [`from_env`](Self::from_env).
     pub async fn from_settings(settings: &Settings) -> Result<Self> {
-        let backends::Opened {
-            backend,
-            sessions,
-            connector,
-            place,
-            environment,
-        } = backends::open(settings).await?;
-        let (connector, defaults) = (Some(connector), backends::defaults(settings));
-        let parts = Parts {
-            backend,
-            sessions,
-            connector,
-            defaults,
-            place,
-            environment,
-        };
-        Ok(Self {
-            parts: Arc::new(parts),
-            known: Arc::default(),
-        })
+        Ok(Self::from_parts(backends::open(settings).await?))
     }
 
     /// Creates a client from your own parts: another backend, or mocks (feature `mock`).
@@ -177,24 +109,28 @@ impl Client {
         sessions: Arc<dyn SessionSource>,
         defaults: Defaults,
     ) -> Self {
-        let parts = Parts {
+        Self::from_parts(Parts {
             backend,
             sessions,
             connector: None,
             defaults,
-            place: None,
+            location: None,
             environment: Vec::new(),
-        };
+        })
+    }
+
+    fn from_parts(parts: Parts) -> Self {
+        let parts = Arc::new(parts);
         Self {
-            parts: Arc::new(parts),
-            known: Arc::default(),
+            handles: HandleCache::new(Arc::clone(&parts)),
+            parts,
         }
     }
 
     /// Returns a builder for a new sandbox. Nothing happens until
     /// [`create`](SandboxBuilder::create) is called.
     pub fn sandbox(&self) -> SandboxBuilder {
-        SandboxBuilder::new(self.clone())
+        SandboxBuilder::new(Arc::clone(&self.parts), Arc::clone(&self.handles))
     }
 
     /// Connects to an existing sandbox, even if another process created it.
@@ -215,19 +151,17 @@ impl Client {
     /// * [`Error::Unsupported`](crate::Error::Unsupported) on a cluster, for an attached sandbox of
     ///   another process, because only that process has its key.
     pub async fn connect(&self, id: &SandboxId) -> Result<Sandbox> {
-        if let Some(sandbox) = self.known.get(id) {
+        if let Some(sandbox) = self.handles.get(id) {
             return Ok(sandbox);
         }
-        let info = self.parts.backend.get(id, Freshness::Latest).await?;
-        let access = Arc::new(self.parts.backend.access(id).await?);
+        let backend = &self.parts.backend;
+        let info = backend.get(id, Freshness::Latest).await?;
+        let access = Arc::new(backend.access(id).await?);
         let deadline = Deadline::after(self.parts.defaults.connect_timeout);
-        let session = match self.parts.sessions.session(access.clone(), deadline).await {
-            Ok(session) => session,
-            Err(error) => return Err(self.parts.explain(id, error).await),
-        };
-        let sandbox = Sandbox::new(self, info, access, session, Env::default());
-        self.known.see(&sandbox);
-        Ok(sandbox)
+        match self.parts.sessions.session(access.clone(), deadline).await {
+            Ok(session) => Ok(self.handles.open(info, access, session, Env::default())),
+            Err(error) => Err(add_diagnosis(&**backend, id, error).await),
+        }
     }
 
     /// Creates a sandbox, runs `work` with it, and deletes it, whether `work` succeeded or failed. If
@@ -254,9 +188,9 @@ impl Client {
         T: Send,
     {
         let sandbox = builder.create().await?;
-        // For work that panics, or is dropped before its end.
+        // Deletes the sandbox of work that panics, or is dropped before its end.
         let guard = DeleteOnDrop::new(
-            sandbox.inner.parts.clone(),
+            Arc::clone(&self.parts),
             sandbox.id().clone(),
             sandbox.uid().clone(),
         );
@@ -338,15 +272,15 @@ impl Client {
     }
 
     /// Returns the namespace and cluster where sandboxes are created, as text for people. `None` for
-    /// local sandboxes and for a client made with [`with_parts`](Self::with_parts).
-    pub fn place(&self) -> Option<&str> {
-        self.parts.place.as_deref()
+    /// local sandboxes and for a client created by [`with_parts`](Self::with_parts).
+    pub fn location(&self) -> Option<&str> {
+        self.parts.location.as_deref()
     }
 
     /// Returns the environment variables with which another process on this machine finds the same
     /// sandboxes: the backend, and the state directory or the cluster and namespace. They name the
     /// kubeconfig context that was chosen, because the current context may change later. Empty for a
-    /// client made with [`with_parts`](Self::with_parts).
+    /// client created by [`with_parts`](Self::with_parts).
     pub fn environment(&self) -> &[(&'static str, OsString)] {
         &self.parts.environment
     }

@@ -1,7 +1,15 @@
 //! A handle on one sandbox.
 
+mod attach;
+pub(crate) mod cache;
+pub(crate) mod command;
+mod end;
+pub(crate) mod files;
+pub(crate) mod forward;
+pub(crate) mod job;
+pub(crate) mod watch;
+
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,15 +18,15 @@ use sandbox_core::{
     Process, Result, SandboxId, SandboxInfo, Session, Uid,
 };
 
-use crate::client::Parts;
-use crate::known::Known;
-use crate::{Client, attach};
+use self::end::EndState;
+use crate::diagnosis::add_diagnosis;
+use crate::parts::Parts;
 
 /// A handle on one sandbox, with connections to it. It is cheap to clone, and clones share the
 /// connections.
 ///
 /// Dropping a handle does not delete the sandbox. Call [`delete`](Self::delete), or use
-/// [`Client::scoped`]. A sandbox that nobody deletes ends by itself: an attached one, which is the
+/// [`Client::scoped`](crate::Client::scoped). A sandbox that nobody deletes ends by itself: an attached one, which is the
 /// default, soon after the last handle is dropped or the program ends, and every one at the end of
 /// its lifetime.
 ///
@@ -38,53 +46,44 @@ pub struct Sandbox {
 
 pub(crate) struct Inner {
     pub(crate) parts: Arc<Parts>,
-    pub(crate) known: Weak<Known>,
     pub(crate) info: SandboxInfo,
     pub(crate) access: Arc<Access>,
     pub(crate) session: Arc<dyn Session>,
-    /// Given with every command. Secrets live here and nowhere else.
+    /// Sent with every command. Secrets are stored only here.
     pub(crate) env: Env,
-    /// Deleted, or found to be gone.
-    gone: AtomicBool,
+    end: Arc<EndState>,
 }
 
 impl Sandbox {
-    pub(crate) fn new(
-        client: &Client,
+    /// Creates a handle. `on_end` is called when the sandbox was deleted or found missing.
+    fn new(
+        parts: Arc<Parts>,
         info: SandboxInfo,
         access: Arc<Access>,
         session: Arc<dyn Session>,
         env: Env,
+        on_end: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
-        let known = Arc::downgrade(&client.known);
         let inner = Arc::new(Inner {
-            parts: client.parts.clone(),
-            known,
+            parts,
             info,
             access,
             session,
             env,
-            gone: AtomicBool::new(false),
+            end: Arc::new(EndState::new(on_end)),
         });
         Self { inner }
     }
 
-    /// Keeps an attached sandbox alive while there are handles.
-    pub(crate) fn stay_attached(&self, attach_timeout: Option<Duration>) {
-        if let Some(attach_timeout) = attach_timeout {
-            attach::keep_attached(&self.inner, attach_timeout);
-        }
-    }
-
-    pub(crate) fn from_inner(inner: Arc<Inner>) -> Self {
+    fn from_inner(inner: Arc<Inner>) -> Self {
         Self { inner }
     }
 
-    pub(crate) fn downgrade(&self) -> Weak<Inner> {
+    fn downgrade(&self) -> Weak<Inner> {
         Arc::downgrade(&self.inner)
     }
 
-    /// Returns the id, with which [`Client::connect`] finds the sandbox again.
+    /// Returns the id, with which [`Client::connect`](crate::Client::connect) finds the sandbox again.
     pub fn id(&self) -> &SandboxId {
         &self.inner.info.id
     }
@@ -182,15 +181,15 @@ impl Sandbox {
     ///
     /// [`Error::Deletion`](crate::Error::Deletion) if it may still exist.
     pub async fn delete(&self) -> Result<()> {
-        // Nobody keeps it alive meanwhile, which takes a cluster half a minute at times.
-        self.inner.gone.store(true, Ordering::Relaxed);
+        // A deletion can take half a minute on a cluster. Nothing keeps the sandbox attached meanwhile.
+        self.inner.end.stop_attaching();
         let deleted = self
             .inner
             .parts
             .delete(self.id(), DeleteOptions::instance(self.uid().clone()))
             .await;
-        // Its connections are closed even if it still exists.
-        self.inner.forget();
+        // The connections are closed even if the sandbox still exists.
+        self.inner.end.record();
         deleted
     }
 
@@ -215,40 +214,27 @@ impl Inner {
         match result {
             Ok(value) => Ok(value),
             Err(error) => {
-                let error = self.parts.explain(&self.info.id, error).await;
+                let error = add_diagnosis(&*self.parts.backend, &self.info.id, error).await;
                 if matches!(error, Error::NotFound { .. }) {
-                    self.forget();
+                    self.end.record();
                 }
                 Err(error)
             }
         }
     }
 
-    /// Makes a process that loses its connection say what happened to the sandbox.
-    pub(crate) fn explaining(self: &Arc<Self>, process: Process) -> Process {
-        // Not the handle itself: a process does not keep a sandbox attached.
-        let (inner, parts, id) = (
-            Arc::downgrade(self),
-            Arc::clone(&self.parts),
-            self.info.id.clone(),
-        );
+    /// Adds the diagnosis to the error of a process that loses its connection.
+    pub(crate) fn explaining(&self, process: Process) -> Process {
+        // The process does not hold the handle, because it does not keep a sandbox attached.
+        let backend = Arc::clone(&self.parts.backend);
+        let end = Arc::clone(&self.end);
+        let id = self.info.id.clone();
         process.explained_by(move |error| async move {
-            let error = parts.explain(&id, error).await;
-            if let (Error::NotFound { .. }, Some(inner)) = (&error, inner.upgrade()) {
-                inner.forget();
+            let error = add_diagnosis(&*backend, &id, error).await;
+            if matches!(error, Error::NotFound { .. }) {
+                end.record();
             }
             error
         })
-    }
-
-    pub(crate) fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Relaxed)
-    }
-
-    fn forget(&self) {
-        self.gone.store(true, Ordering::Relaxed);
-        if let Some(known) = self.known.upgrade() {
-            known.forget(&self.info.id, &self.info.uid);
-        }
     }
 }

@@ -2,7 +2,8 @@
 
 use sandbox_core::{Access, ByteStream, Deadline, Error, Result, SandboxId};
 
-use crate::Client;
+use super::Client;
+use crate::diagnosis::add_diagnosis;
 
 impl Client {
     /// Returns what another SSH client needs to log in to a sandbox: the user, its private key, and the
@@ -31,20 +32,20 @@ impl Client {
     /// # Errors
     ///
     /// [`Error::Connection`](crate::Error::Connection) if it does not answer within the connect timeout;
-    /// [`Error::Unsupported`](crate::Error::Unsupported) for a client made with
+    /// [`Error::Unsupported`](crate::Error::Unsupported) for a client created by
     /// [`with_parts`](Self::with_parts), which has no connector.
     pub async fn open_ssh_stream(&self, access: &Access) -> Result<Box<dyn ByteStream>> {
         let connector = self.parts.connector.as_ref().ok_or_else(|| {
             Error::unsupported(
                 "a plain stream to the SSH server",
-                "a client of parts of one's own",
-                "connect with the connector that its sessions were made with",
+                "a client created by Client::with_parts",
+                "use the connector of its session source",
             )
         })?;
         let deadline = Deadline::after(self.parts.defaults.connect_timeout);
         match connector.connect(&access.endpoint, deadline).await {
             Ok(stream) => Ok(stream),
-            Err(error) => Err(self.parts.explain(&access.id, error).await),
+            Err(error) => Err(add_diagnosis(&*self.parts.backend, &access.id, error).await),
         }
     }
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use sandbox_core::{DeleteOptions, Freshness, Output, Result, SandboxId, SandboxInfo};
 
-use crate::{Client, SandboxBuilder};
+use super::Client;
+use crate::create::builder::SandboxBuilder;
 
 /// The methods of the original Python SDK, which take an id. A sandbox that is created or used this
 /// way stays connected until it is deleted or the client is dropped.
@@ -26,7 +27,7 @@ impl Client {
     /// As [`SandboxBuilder::create`].
     pub async fn create_sandbox(&self, builder: SandboxBuilder) -> Result<SandboxId> {
         let sandbox = builder.create().await?;
-        self.known.hold(&sandbox);
+        self.handles.insert_strong(&sandbox);
         Ok(sandbox.id().clone())
     }
 
@@ -36,7 +37,7 @@ impl Client {
     ///
     /// [`Error::Deletion`](crate::Error::Deletion) if it may still exist.
     pub async fn delete_sandbox(&self, id: &SandboxId) -> Result<()> {
-        match self.known.get(id) {
+        match self.handles.get(id) {
             Some(sandbox) => sandbox.delete().await,
             None => self.parts.delete(id, DeleteOptions::default()).await,
         }
@@ -58,7 +59,7 @@ impl Client {
     /// As [`Client::connect`] and [`Command::output`](crate::Command::output).
     pub async fn execute_command(&self, id: &SandboxId, command: &str) -> Result<Output> {
         let sandbox = self.connect(id).await?;
-        self.known.hold(&sandbox);
+        self.handles.insert_strong(&sandbox);
         sandbox.shell(command).output().await
     }
 
@@ -74,7 +75,7 @@ impl Client {
         remote: &str,
     ) -> Result<u64> {
         let sandbox = self.connect(id).await?;
-        self.known.hold(&sandbox);
+        self.handles.insert_strong(&sandbox);
         sandbox.upload(local, remote).await
     }
 
@@ -90,7 +91,7 @@ impl Client {
         local: impl AsRef<Path>,
     ) -> Result<u64> {
         let sandbox = self.connect(id).await?;
-        self.known.hold(&sandbox);
+        self.handles.insert_strong(&sandbox);
         sandbox.download(remote, local).await
     }
 

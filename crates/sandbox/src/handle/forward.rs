@@ -6,7 +6,7 @@ use sandbox_core::{ByteStream, Error, Result};
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::Sandbox;
+use super::Sandbox;
 
 impl Sandbox {
     /// Opens a stream to a TCP port on the sandbox's loopback interface.

@@ -1,4 +1,4 @@
-//! Writing below a directory of this machine, and nowhere else, whatever the names and links.
+//! Writes below one local directory and nowhere else, whatever names and links a sandbox sends.
 
 use std::io;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use cap_std::fs::{Dir, OpenOptions};
 use sandbox_core::FileInfo;
 
-use super::below;
-use crate::copy;
+use crate::handle::files::join_path;
+use crate::transfer::file::set_attributes;
 
-/// A file that is not complete yet, and goes away unless it is finished.
+/// An incomplete file, which is removed when it is dropped before `finish`.
 pub(super) struct Temporary {
     top: Arc<Dir>,
     path: Option<String>,
@@ -17,12 +17,12 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// Made exclusively beside `name`; blocks, as all here does.
+    /// Creates a new file beside `name`. All functions of this file block.
     pub(super) fn create(top: &Arc<Dir>, name: &str) -> io::Result<Self> {
-        // The real name may be 255 bytes long already, so it is no part of the temporary one.
+        // The temporary name does not contain the real one, which may already be 255 bytes long.
         let parent = name.rsplit_once('/').map_or("", |(parent, _)| parent);
         let random = sandbox_core::Uid::generate().map_err(io::Error::other)?;
-        let path = below(parent, &format!(".sandbox-{random}"));
+        let path = join_path(parent, &format!(".sandbox-{random}"));
         let file = top
             .open_with(&path, OpenOptions::new().write(true).create_new(true))?
             .into_std();
@@ -37,9 +37,9 @@ impl Temporary {
         &self.file
     }
 
-    /// Gives it its attributes and its name.
+    /// Sets the attributes of the file, and renames it to `name`.
     pub(super) fn finish(mut self, info: &FileInfo, name: &str) -> io::Result<()> {
-        copy::finish(&self.file, info)?;
+        set_attributes(&self.file, info)?;
         if let Some(path) = &self.path {
             self.top.rename(path, &self.top, name)?;
         }
@@ -53,13 +53,13 @@ impl Drop for Temporary {
         if let Some(path) = self.path.take()
             && let Err(error) = self.top.remove_file(&path)
         {
-            tracing::warn!(path, %error, "a temporary file could not be removed");
+            tracing::warn!(path, %error, "temporary file not removed");
         }
     }
 }
 
-/// Makes a directory, or finds a real one there.
-pub(super) fn make_directory(top: &Dir, name: &str) -> io::Result<()> {
+/// Creates a directory, and accepts an existing one that is no link.
+pub(super) fn create_directory(top: &Dir, name: &str) -> io::Result<()> {
     match top.create_dir(name) {
         Err(error)
             if error.kind() == io::ErrorKind::AlreadyExists
@@ -71,8 +71,8 @@ pub(super) fn make_directory(top: &Dir, name: &str) -> io::Result<()> {
     }
 }
 
-/// Makes a link, in place of one that is there.
-pub(super) fn make_link(top: &Dir, target: &str, name: &str) -> io::Result<()> {
+/// Creates a symbolic link, and replaces an existing one.
+pub(super) fn create_link(top: &Dir, target: &str, name: &str) -> io::Result<()> {
     if top
         .symlink_metadata(name)
         .is_ok_and(|there| there.is_symlink())
@@ -87,17 +87,18 @@ pub(super) fn make_link(top: &Dir, target: &str, name: &str) -> io::Result<()> {
     {
         let _ = (target, name);
         Err(io::Error::other(
-            "symbolic links are not made on this system",
+            "symbolic links are not supported on this system",
         ))
     }
 }
 
-/// Whether a link at `name`, relative to the top, could lead out of it, whatever else is there.
+/// Returns whether a link at `name`, relative to the top, could lead out of the top, whatever other
+/// links exist.
 ///
-/// It goes up only at its beginning, and no further than there are directories above it, which
-/// are real ones. A step up after a name is refused too: that name may be a link itself, as in
-/// `d/x -> ..` with `y -> d/x/..`.
-pub(super) fn leads_out(name: &str, target: &str) -> bool {
+/// A safe target has `..` only at its beginning, and at most as often as there are directories above
+/// the link, which are real ones. `..` after a name is refused, because that name may be a link
+/// itself, as in `d/x -> ..` with `y -> d/x/..`.
+pub(super) fn escapes(name: &str, target: &str) -> bool {
     if target.is_empty() || target.starts_with('/') || target.contains('\0') {
         return true;
     }
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_that_lead_out_are_seen() {
+    fn links_that_lead_out_are_recognised() {
         for (name, target) in [
             ("a", "/etc"),
             ("a", ".."),
@@ -127,7 +128,7 @@ mod tests {
             ("a", "d/x/.."),
             ("a", ""),
         ] {
-            assert!(leads_out(name, target), "{name} -> {target}");
+            assert!(escapes(name, target), "{name} -> {target}");
         }
         for (name, target) in [
             ("a", "b"),
@@ -135,7 +136,7 @@ mod tests {
             ("a", "./b//c"),
             ("d/e/a", "../../b"),
         ] {
-            assert!(!leads_out(name, target), "{name} -> {target}");
+            assert!(!escapes(name, target), "{name} -> {target}");
         }
     }
 }

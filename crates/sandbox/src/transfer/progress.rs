@@ -1,83 +1,91 @@
-//! Counting what a transfer has moved, and telling it.
+//! Counts what a transfer has moved, and reports it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::TransferProgress;
+use crate::sync::lock;
 
-/// Who hears how far it is.
+/// The progress of a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TransferProgress {
+    /// Bytes of content read from the source, all files together. In an upload, some of them may not
+    /// have arrived yet.
+    pub bytes: u64,
+    /// The total number of bytes, once it is known: for a tree, after it was listed.
+    pub total: Option<u64>,
+    /// The number of complete files.
+    pub files: u64,
+}
+
+/// Is called with the progress.
 pub(crate) type Callback = dyn Fn(TransferProgress) + Send + Sync;
 
-/// How often it is told.
-const TICK: Duration = Duration::from_millis(100);
-/// No total is known.
+/// The interval of reports.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// Stands for an unknown total.
 const UNKNOWN: u64 = u64::MAX;
 
-/// What one transfer has moved. Counting costs an atomic addition.
+/// Counts the progress of one transfer. Counting costs one atomic addition.
 pub(crate) struct Meter {
     bytes: AtomicU64,
     files: AtomicU64,
     total: AtomicU64,
     callback: Option<Arc<Callback>>,
-    /// Held while it is told; whether that was the last time.
-    told: Mutex<bool>,
+    /// Whether the last report was made. Locked during a report, so that reports do not overlap.
+    is_finished: Mutex<bool>,
 }
 
 impl Meter {
-    /// A meter at zero, which tells until it is dropped.
+    /// Creates a meter at zero, which reports until it is dropped.
     pub(crate) fn new(callback: Option<Arc<Callback>>) -> Arc<Self> {
-        let (bytes, files, total) = (
-            AtomicU64::new(0),
-            AtomicU64::new(0),
-            AtomicU64::new(UNKNOWN),
-        );
         let meter = Arc::new(Self {
-            bytes,
-            files,
-            total,
+            bytes: AtomicU64::new(0),
+            files: AtomicU64::new(0),
+            total: AtomicU64::new(UNKNOWN),
             callback,
-            told: Mutex::new(false),
+            is_finished: Mutex::new(false),
         });
         if meter.is_watched() {
-            tokio::spawn(tell(Arc::downgrade(&meter)));
+            tokio::spawn(report_periodically(Arc::downgrade(&meter)));
         }
         meter
     }
 
-    /// Whether anybody listens.
+    /// Whether there is a callback.
     pub(crate) fn is_watched(&self) -> bool {
         self.callback.is_some()
     }
 
-    pub(crate) fn expect(&self, total: u64) {
+    pub(crate) fn set_total(&self, total: u64) {
         self.total.store(total.min(UNKNOWN - 1), Ordering::Relaxed);
     }
 
-    pub(crate) fn moved(&self, bytes: u64) {
+    pub(crate) fn add_bytes(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn file_done(&self) {
+    pub(crate) fn add_file(&self) {
         self.files.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Tells a last time.
+    /// Makes the last report.
     pub(crate) fn finish(&self) {
-        self.tell(true);
+        self.report(true);
     }
 
-    fn tell(&self, last: bool) {
+    fn report(&self, is_last: bool) {
         let Some(callback) = &self.callback else {
             return;
         };
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::replace(&mut *told, last) {
+        let mut is_finished = lock(&self.is_finished);
+        if std::mem::replace(&mut *is_finished, is_last) {
             return;
         }
         let total = self.total.load(Ordering::Relaxed);
@@ -86,22 +94,22 @@ impl Meter {
             total: (total != UNKNOWN).then_some(total),
             files: self.files.load(Ordering::Relaxed),
         };
-        // Its state is its own; ours is not touched by it.
+        // A panic can break only the callback's own state, which this code does not use.
         if catch_unwind(AssertUnwindSafe(|| callback(progress))).is_err() {
             tracing::debug!("a progress callback panicked");
         }
     }
 }
 
-async fn tell(meter: Weak<Meter>) {
+async fn report_periodically(meter: Weak<Meter>) {
     while let Some(meter) = meter.upgrade() {
-        meter.tell(false);
+        meter.report(false);
         drop(meter);
-        tokio::time::sleep(TICK).await;
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
-/// Counts what is read from it or written to it.
+/// Counts the bytes that are read from a stream or written to it.
 pub(crate) struct Metered<S> {
     stream: S,
     meter: Arc<Meter>,
@@ -124,7 +132,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     ) -> Poll<std::io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        self.meter.moved((buf.filled().len() - before) as u64);
+        self.meter.add_bytes((buf.filled().len() - before) as u64);
         Poll::Ready(Ok(()))
     }
 }
@@ -136,7 +144,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        self.meter.moved(written as u64);
+        self.meter.add_bytes(written as u64);
         Poll::Ready(Ok(written))
     }
 

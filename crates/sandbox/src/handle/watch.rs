@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use sandbox_core::{Direction, Error, FileInfo, FileKind, Result, TransferReason};
 
-use crate::tree::below;
-use crate::{Files, Sandbox};
+use super::Sandbox;
+use super::files::{Files, join_path};
 
 /// How often it looks, unless asked otherwise.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -120,7 +120,7 @@ impl Watch {
             // It may have gone since it was seen.
             let entries = there(session.list(&directory).await)?.unwrap_or_default();
             for entry in entries {
-                let path = below(&directory, &entry.name);
+                let path = join_path(&directory, &entry.name);
                 if seen.len() >= MOST || depth >= MAX_DEPTH {
                     let message =
                         format!("more than {MOST} files, or {MAX_DEPTH} levels, are not watched");

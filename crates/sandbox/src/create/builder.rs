@@ -8,7 +8,8 @@ use sandbox_core::{
     ByteSize, Check, Cpu, Env, Error, ExecRequest, Result, SandboxEvent, SandboxId, SandboxSpec,
 };
 
-use crate::{Client, Sandbox, create};
+use crate::handle::cache::HandleCache;
+use crate::parts::Parts;
 
 /// Describes and creates a sandbox.
 ///
@@ -35,35 +36,37 @@ use crate::{Client, Sandbox, create};
 #[must_use = "a builder does nothing until `create` is called"]
 #[derive(Clone)]
 pub struct SandboxBuilder {
-    pub(crate) client: Client,
-    pub(crate) spec: SandboxSpec,
-    pub(crate) personal: Personal,
-    pub(crate) on_event: Option<EventHook>,
-    pub(crate) create_timeout: Duration,
+    pub(super) parts: Arc<Parts>,
+    pub(super) handles: Arc<HandleCache>,
+    pub(super) spec: SandboxSpec,
+    pub(super) personal: Personal,
+    pub(super) on_event: Option<EventHook>,
+    pub(super) create_timeout: Duration,
     mistake: Option<Arc<Error>>,
 }
 
 /// Called for each step of a creation.
-pub(crate) type EventHook = Arc<dyn Fn(&SandboxEvent) + Send + Sync>;
+pub(super) type EventHook = Arc<dyn Fn(&SandboxEvent) + Send + Sync>;
 
-/// What is set up over SSH once the sandbox answers.
+/// The settings that are applied over SSH once the sandbox is ready.
 #[derive(Clone, Default)]
-pub(crate) struct Personal {
-    pub(crate) env: Env,
-    pub(crate) secret_env: Env,
-    pub(crate) init: Vec<ExecRequest>,
+pub(super) struct Personal {
+    pub(super) env: Env,
+    pub(super) secret_env: Env,
+    pub(super) init: Vec<ExecRequest>,
 }
 
 impl SandboxBuilder {
-    pub(crate) fn new(client: Client) -> Self {
-        let defaults = &client.parts.defaults;
+    pub(crate) fn new(parts: Arc<Parts>, handles: Arc<HandleCache>) -> Self {
+        let defaults = &parts.defaults;
         let mut spec = SandboxSpec::default();
         spec.image.clone_from(&defaults.image);
         spec.resources = defaults.resources;
         spec.lifetime = defaults.lifetime;
         let create_timeout = defaults.create_timeout;
         Self {
-            client,
+            parts,
+            handles,
             spec,
             personal: Personal::default(),
             on_event: None,
@@ -82,7 +85,7 @@ impl SandboxBuilder {
     /// # }
     /// ```
     pub fn id(self, id: impl AsRef<str>) -> Self {
-        self.parsed(id.as_ref(), |spec, id: SandboxId| spec.id = Some(id))
+        self.set_parsed(id.as_ref(), |spec, id: SandboxId| spec.id = Some(id))
     }
 
     /// Sets the container image, such as `python:3.12-slim`. Backends without images, such as local
@@ -103,7 +106,7 @@ impl SandboxBuilder {
     /// returns [`Error::Unsupported`](crate::Error::Unsupported); local sandboxes need a writable
     /// cgroup for it.
     pub fn cpu(self, cpu: impl AsRef<str>) -> Self {
-        self.parsed(cpu.as_ref(), |spec, cpu: Cpu| {
+        self.set_parsed(cpu.as_ref(), |spec, cpu: Cpu| {
             spec.resources.cpu = Some(cpu)
         })
     }
@@ -112,7 +115,7 @@ impl SandboxBuilder {
     /// returns [`Error::Unsupported`](crate::Error::Unsupported); local sandboxes need a writable
     /// cgroup for it.
     pub fn memory(self, memory: impl AsRef<str>) -> Self {
-        self.parsed(memory.as_ref(), |spec, memory: ByteSize| {
+        self.set_parsed(memory.as_ref(), |spec, memory: ByteSize| {
             spec.resources.memory = Some(memory)
         })
     }
@@ -121,7 +124,7 @@ impl SandboxBuilder {
     /// that cannot apply the limit returns [`Error::Unsupported`](crate::Error::Unsupported); local
     /// sandboxes need namespaces for it, and keep the disk in memory.
     pub fn disk(self, disk: impl AsRef<str>) -> Self {
-        self.parsed(disk.as_ref(), |spec, disk: ByteSize| {
+        self.set_parsed(disk.as_ref(), |spec, disk: ByteSize| {
             spec.resources.disk = Some(disk)
         })
     }
@@ -133,7 +136,7 @@ impl SandboxBuilder {
         self
     }
 
-    /// Adds a label, to find the sandbox with [`Client::list`].
+    /// Adds a label, to find the sandbox with [`Client::list`](crate::Client::list).
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.spec.labels.insert(key.into(), value.into());
         self
@@ -161,7 +164,7 @@ impl SandboxBuilder {
         let written = options
             .to_value()
             .map(|options| self.spec.backend_options.set("k8s", options));
-        self.note(written)
+        self.keep_mistake(written)
     }
 
     /// Sets options that only the named backend has, as JSON. For `k8s` that is the JSON form of
@@ -188,7 +191,7 @@ impl SandboxBuilder {
     /// processes that connect to it get it too.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let set = self.personal.env.set(name, value);
-        self.note(set)
+        self.keep_mistake(set)
     }
 
     /// Sets an environment variable whose value stays in this program's memory. It is sent over SSH
@@ -202,7 +205,7 @@ impl SandboxBuilder {
     /// ```
     pub fn secret_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let set = self.personal.secret_env.set(name, value);
-        self.note(set)
+        self.keep_mistake(set)
     }
 
     /// Adds a command to run in the sandbox before `create` returns. If it fails, the creation fails
@@ -226,7 +229,7 @@ impl SandboxBuilder {
         self
     }
 
-    /// Ends the sandbox this long after its creation. [`Sandbox::extend`] postpones that.
+    /// Ends the sandbox this long after its creation. [`Sandbox::extend`](crate::Sandbox::extend) postpones that.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.spec.lifetime.ttl = Some(ttl);
         self
@@ -287,22 +290,6 @@ impl SandboxBuilder {
         self
     }
 
-    /// Creates the sandbox: provisions it, connects to it, and sets it up. Returns when commands can be
-    /// run. If it fails, times out or the future is dropped, nothing is left behind.
-    ///
-    /// # Errors
-    ///
-    /// * [`Error::Invalid`](crate::Error::Invalid), [`Error::AlreadyExists`](crate::Error::AlreadyExists)
-    ///   or [`Error::Unsupported`](crate::Error::Unsupported), before anything was created;
-    /// * [`Error::Creation`](crate::Error::Creation) with the stage that failed, the reason, the
-    ///   backend's message, the latest events and the last lines of the log.
-    pub async fn create(self) -> Result<Sandbox> {
-        match self.mistake.clone() {
-            Some(mistake) => Err(rebuilt(&mistake)),
-            None => create::create(self).await,
-        }
-    }
-
     /// Checks whether such a sandbox could be created, without creating one. On a cluster it checks
     /// the version, each permission that is needed and the namespace, and creates a Pod with a
     /// server-side dry run.
@@ -320,23 +307,29 @@ impl SandboxBuilder {
     ///
     /// [`Error::Invalid`](crate::Error::Invalid) for an invalid setting.
     pub async fn preflight(self) -> Result<Vec<Check>> {
-        match &self.mistake {
-            Some(mistake) => Err(rebuilt(mistake)),
-            None => Ok(self.client.parts.backend.preflight(self.spec).await),
+        self.check()?;
+        Ok(self.parts.backend.preflight(self.spec).await)
+    }
+
+    /// Returns the first mistake of an earlier call.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.mistake.as_deref() {
+            Some(mistake) => Err(copy_of(mistake)),
+            None => Ok(()),
         }
     }
 
-    fn parsed<T: std::str::FromStr<Err = Error>>(
+    fn set_parsed<T: std::str::FromStr<Err = Error>>(
         mut self,
         text: &str,
         set: impl FnOnce(&mut SandboxSpec, T),
     ) -> Self {
         let parsed = text.parse().map(|value| set(&mut self.spec, value));
-        self.note(parsed)
+        self.keep_mistake(parsed)
     }
 
-    /// Keeps the first mistake for `create` to report.
-    fn note(mut self, result: Result<()>) -> Self {
+    /// Keeps the first mistake, which `create` reports.
+    fn keep_mistake(mut self, result: Result<()>) -> Self {
         if let (Err(mistake), None) = (result, &self.mistake) {
             self.mistake = Some(Arc::new(mistake));
         }
@@ -352,9 +345,9 @@ impl fmt::Debug for SandboxBuilder {
     }
 }
 
-/// A builder can be cloned and an error cannot: mistakes are of one kind, which can be made
-/// again.
-fn rebuilt(mistake: &Error) -> Error {
+/// Copies a mistake, because a builder can be cloned and an error cannot. All mistakes are of the
+/// kind [`Error::Invalid`].
+fn copy_of(mistake: &Error) -> Error {
     match mistake {
         Error::Invalid { what, value, why } => Error::invalid(what, value, why),
         other => Error::invalid("sandbox", "(builder)", other.to_string()),

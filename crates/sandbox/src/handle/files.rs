@@ -6,9 +6,8 @@ use sandbox_core::{
     Direction, DownloadRequest, Error, FileInfo, FileKind, Result, TransferReason, UploadRequest,
 };
 
-use crate::Sandbox;
+use super::Sandbox;
 use crate::memory::MemoryWriter;
-use crate::tree::{LISTINGS_AT_ONCE, below};
 
 impl Sandbox {
     /// Returns the file operations of the sandbox. Paths are absolute, or relative to the home
@@ -42,10 +41,12 @@ pub struct Files<'a> {
 
 /// The largest file that `read` reads into memory: 256 MiB.
 const READ_LIMIT: u64 = 256 << 20;
-/// How deep directories may lie within each other.
+/// The maximum nesting depth of directories.
 const MAX_DEPTH: usize = 128;
-/// Requests on their way at once, of those that only remove.
-const AT_ONCE: usize = 64;
+/// Concurrent requests that remove something.
+const REMOVALS_AT_ONCE: usize = 64;
+/// Concurrent listings of directories, few because each may have very many entries.
+pub(crate) const LISTINGS_AT_ONCE: usize = 8;
 
 impl Files<'_> {
     pub(crate) fn sandbox(&self) -> &Sandbox {
@@ -250,7 +251,7 @@ impl Files<'_> {
         for level in levels.into_iter().rev() {
             let removing = stream::iter(level).map(|directory| self.remove_dir(directory));
             removing
-                .buffer_unordered(AT_ONCE)
+                .buffer_unordered(REMOVALS_AT_ONCE)
                 .try_collect::<()>()
                 .await?;
         }
@@ -265,18 +266,18 @@ impl Files<'_> {
             .inner
             .explained(session.list(&directory).await)
             .await?;
-        let below = |entry: &FileInfo| below(&directory, &entry.name);
+        let path_of = |entry: &FileInfo| join_path(&directory, &entry.name);
         let (directories, others): (Vec<_>, Vec<_>) = entries
             .iter()
             .partition(|entry| entry.kind == FileKind::Directory);
-        let others: Vec<_> = others.into_iter().map(below).collect();
+        let others: Vec<_> = others.into_iter().map(path_of).collect();
         let removing =
             stream::iter(others).map(|path| async move { self.remove_file(&path).await });
         removing
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(REMOVALS_AT_ONCE)
             .try_collect::<()>()
             .await?;
-        Ok(directories.into_iter().map(below).collect())
+        Ok(directories.into_iter().map(path_of).collect())
     }
 
     async fn remove_dir(self, path: String) -> Result<()> {
@@ -320,5 +321,14 @@ impl Files<'_> {
             .inner
             .explained(self.sandbox.inner.session.read_link(path).await)
             .await
+    }
+}
+
+/// Joins the path of a directory inside the sandbox and the name of an entry.
+pub(crate) fn join_path(directory: &str, name: &str) -> String {
+    if directory.is_empty() || directory.ends_with('/') {
+        format!("{directory}{name}")
+    } else {
+        format!("{directory}/{name}")
     }
 }

@@ -10,7 +10,8 @@ use sandbox_core::{
 };
 use tokio::io::AsyncWriteExt;
 
-use crate::{Job, Sandbox};
+use super::Sandbox;
+use super::job::Job;
 
 impl Sandbox {
     /// Returns a builder for a command: a program and its arguments, which are passed on unchanged,
@@ -165,11 +166,11 @@ impl Command {
     /// Runs it in a terminal with this many columns and rows. Standard output and standard error
     /// become one stream.
     pub fn pty(self, columns: u16, rows: u16) -> Self {
-        self.pty_of("xterm-256color", columns, rows)
+        self.pty_with_term("xterm-256color", columns, rows)
     }
 
     /// Runs it in a terminal of this type, the value of `$TERM`.
-    pub fn pty_of(mut self, term: impl Into<String>, columns: u16, rows: u16) -> Self {
+    pub fn pty_with_term(mut self, term: impl Into<String>, columns: u16, rows: u16) -> Self {
         self.request.pty = Some(Pty {
             term: term.into(),
             size: PtySize { columns, rows },

@@ -1,0 +1,38 @@
+//! From settings to sandboxes on this machine.
+
+use std::sync::Arc;
+
+use sandbox_config::{BackendKind, Settings};
+use sandbox_core::{Connector, Result};
+
+use super::ssh::ssh_options;
+use crate::defaults::Defaults;
+use crate::parts::Parts;
+
+pub(super) fn open(settings: &Settings) -> Result<Parts> {
+    let mut options = sandbox_local::LocalOptions::default();
+    options.state_dir.clone_from(&settings.local.state_dir);
+    options.server.clone_from(&settings.local.server);
+    options.isolation = match settings.local.isolation {
+        sandbox_config::LocalIsolation::None => sandbox_local::IsolationLevel::None,
+        sandbox_config::LocalIsolation::Auto => sandbox_local::IsolationLevel::Auto,
+        sandbox_config::LocalIsolation::Landlock => sandbox_local::IsolationLevel::Landlock,
+        // Not known here, so never less than the strictest.
+        _ => sandbox_local::IsolationLevel::Namespaces,
+    };
+    let connector: Arc<dyn Connector> = Arc::new(sandbox_local::UnixConnector::new());
+    let sessions = sandbox_ssh::SshSessions::new(Arc::clone(&connector), ssh_options(settings));
+    let backend = Arc::new(sandbox_local::LocalBackend::new(options)?);
+    let environment = vec![
+        ("SANDBOX_BACKEND", BackendKind::Local.as_str().into()),
+        ("SANDBOX_STATE_DIR", backend.state_dir().into()),
+    ];
+    Ok(Parts {
+        backend,
+        sessions: Arc::new(sessions),
+        connector: Some(connector),
+        defaults: Defaults::from_settings(settings),
+        location: None,
+        environment,
+    })
+}

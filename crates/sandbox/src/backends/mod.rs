@@ -1,0 +1,54 @@
+//! From settings to a backend and its sessions. Only this folder depends on the crates of the backends.
+
+#[cfg(feature = "k8s")]
+mod kubernetes;
+#[cfg(feature = "local")]
+mod local;
+#[cfg(any(feature = "k8s", feature = "local"))]
+mod ssh;
+
+use sandbox_config::{BackendKind, Settings};
+use sandbox_core::Result;
+
+use crate::parts::Parts;
+
+/// Opens the backend that the settings choose.
+pub(crate) async fn open(settings: &Settings) -> Result<Parts> {
+    match settings.backend {
+        BackendKind::Local => local::open(settings),
+        _ => kubernetes::open(settings).await,
+    }
+}
+
+#[cfg(not(feature = "local"))]
+mod local {
+    use sandbox_config::Settings;
+    use sandbox_core::{Error, Result};
+
+    use crate::parts::Parts;
+
+    pub(super) fn open(_: &Settings) -> Result<Parts> {
+        Err(Error::unsupported(
+            "the local backend",
+            "this program",
+            "build it with the feature `local` of the crate `sandbox`, or choose another SANDBOX_BACKEND",
+        ))
+    }
+}
+
+#[cfg(not(feature = "k8s"))]
+mod kubernetes {
+    use sandbox_config::Settings;
+    use sandbox_core::{Error, Result};
+
+    use crate::parts::Parts;
+
+    pub(super) async fn open(_: &Settings) -> Result<Parts> {
+        Err(Error::unsupported(
+            "the Kubernetes backend",
+            "this program",
+            "build it with the feature `k8s` of the crate `sandbox`, or set SANDBOX_BACKEND=local for sandboxes \
+             on this machine",
+        ))
+    }
+}

@@ -1,0 +1,293 @@
+//! Creates a sandbox in three steps: provision, connect, personalise.
+
+pub(crate) mod builder;
+mod creation_error;
+pub(crate) mod delete_guard;
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use futures_util::{StreamExt, pin_mut};
+use sandbox_core::{
+    Access, Deadline, Env, Error, Freshness, Result, SandboxEvent, SandboxEventKind, SandboxId,
+    SandboxInfo, SandboxSpec, Session, UploadRequest, measure,
+};
+use tracing::Instrument;
+
+use self::builder::{EventHook, Personal, SandboxBuilder};
+use self::creation_error::{connect_error, personalise_error, provision_error};
+use self::delete_guard::{CLEANUP_WAIT, DeleteOnDrop};
+use crate::handle::Sandbox;
+use crate::handle::cache::HandleCache;
+use crate::parts::Parts;
+use crate::sync::lock;
+
+/// The file from which the server reads the environment of every command, relative to the home
+/// directory.
+const ENVIRONMENT_FILE: &str = ".sandbox/environment";
+
+/// How much of the output of an initial command is kept for its error, in bytes.
+const INIT_OUTPUT_CAP: usize = 64 << 10;
+
+/// How long a diagnosis of a failed creation may take.
+const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl SandboxBuilder {
+    /// Creates the sandbox: provisions it, connects to it, and sets it up. Returns when commands can be
+    /// run. If it fails, times out or the future is dropped, nothing is left behind.
+    ///
+    /// # Errors
+    ///
+    /// * [`Error::Invalid`](crate::Error::Invalid), [`Error::AlreadyExists`](crate::Error::AlreadyExists)
+    ///   or [`Error::Unsupported`](crate::Error::Unsupported), before anything was created;
+    /// * [`Error::Creation`](crate::Error::Creation) with the stage that failed, the reason, the
+    ///   backend's message, the latest events and the last lines of the log.
+    pub async fn create(self) -> Result<Sandbox> {
+        self.check()?;
+        let backend = self.parts.backend.name();
+        let measured = measure::create(backend);
+        let span = tracing::debug_span!(
+            "sandbox.create",
+            sandbox.backend = backend,
+            sandbox.id = tracing::field::Empty,
+        );
+        let created = create(self).instrument(span).await;
+        measured.ended(&created);
+        created
+    }
+}
+
+async fn create(builder: SandboxBuilder) -> Result<Sandbox> {
+    let SandboxBuilder {
+        parts,
+        handles,
+        mut spec,
+        personal,
+        on_event,
+        create_timeout,
+        ..
+    } = builder;
+    spec.validate()?;
+    if !spec.backend_options.is_empty() {
+        // Backends also check this themselves, except those that were written before these options
+        // existed.
+        spec.backend_options.only_for(parts.backend.name())?;
+    }
+    if spec.id.is_none() {
+        spec.id = Some(SandboxId::generate()?);
+    }
+    if let Some(id) = &spec.id {
+        tracing::Span::current().record("sandbox.id", tracing::field::display(id));
+    }
+    let creation = Creation {
+        parts,
+        handles,
+        spec,
+        personal,
+        history: History {
+            events: Mutex::default(),
+            hook: on_event,
+        },
+        deadline: Deadline::after(create_timeout),
+    };
+    let failure = match creation.attempt().await {
+        Ok(sandbox) => return Ok(sandbox),
+        Err(failure) => failure,
+    };
+    if !failure.try_again || creation.deadline.has_passed() {
+        return Err(failure.error);
+    }
+    tracing::warn!(error = %failure.error, "creation failed; retrying with the backend's fallback");
+    creation.attempt().await.map_err(|failure| failure.error)
+}
+
+/// A creation in progress.
+struct Creation {
+    parts: Arc<Parts>,
+    handles: Arc<HandleCache>,
+    spec: SandboxSpec,
+    personal: Personal,
+    history: History,
+    deadline: Deadline,
+}
+
+/// A failed attempt, of which nothing is left.
+struct Failure {
+    error: Error,
+    /// Whether the backend would create the sandbox in another way now.
+    try_again: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            try_again: false,
+        }
+    }
+}
+
+impl Creation {
+    async fn attempt(&self) -> Result<Sandbox, Failure> {
+        // The backend cleans up after a `create` that fails, times out or is dropped. Once it has
+        // succeeded, the guard does.
+        let provisioned = self
+            .deadline
+            .bound(
+                "provision the sandbox",
+                self.parts.backend.create(self.spec.clone()),
+            )
+            .await;
+        let info = provisioned.map_err(|error| {
+            provision_error(self.spec.id.as_ref(), error, || self.history.take())
+        })?;
+        let guard = DeleteOnDrop::new(self.parts.clone(), info.id.clone(), info.uid.clone());
+        match self.connect_and_personalise(&info).await {
+            Ok(sandbox) => {
+                guard.disarm();
+                if let Some(attach_timeout) = self.spec.lifetime.attach_timeout {
+                    sandbox.keep_attached(attach_timeout);
+                }
+                Ok(sandbox)
+            }
+            Err(mut failure) => {
+                // A retry needs the name, which is free only after the deletion. On Kubernetes before
+                // 1.27 that takes ten seconds.
+                let wait = if failure.try_again {
+                    self.deadline.remaining().max(CLEANUP_WAIT)
+                } else {
+                    CLEANUP_WAIT
+                };
+                failure.try_again &= guard.delete(wait).await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn connect_and_personalise(&self, info: &SandboxInfo) -> Result<Sandbox, Failure> {
+        let (access, session) = match self.connect(info).await {
+            Ok(connected) => connected,
+            Err(error) => return Err(self.diagnose(info, error).await),
+        };
+        self.history.push(SandboxEvent {
+            at: SystemTime::now(),
+            kind: SandboxEventKind::Ready,
+            message: String::new(),
+        });
+        let mut env = self.personal.env.clone();
+        env.extend(&self.personal.secret_env);
+        let personalised = self
+            .deadline
+            .bound(
+                "set the sandbox up",
+                personalise(&*session, &self.personal, &env),
+            )
+            .await;
+        if let Err(error) = personalised {
+            return Err(Error::from(personalise_error(info, error, self.history.take())).into());
+        }
+        // A backend may know more about a running sandbox, such as its address.
+        let info = self.parts.backend.get(&info.id, Freshness::Cached).await?;
+        Ok(self.handles.open(info, access, session, env))
+    }
+
+    /// Opens the first session, unless a final event arrives first.
+    ///
+    /// The access may have to be waited for as well, because the host key of an image sshd is known
+    /// only once it runs.
+    async fn connect(&self, info: &SandboxInfo) -> Result<(Arc<Access>, Arc<dyn Session>)> {
+        let backend = &self.parts.backend;
+        let mut events = backend.events(&info.id).await?.fuse();
+        let session = async {
+            let access = self
+                .deadline
+                .bound("connect to the sandbox", backend.access(&info.id))
+                .await?;
+            let access = Arc::new(access);
+            let session = self
+                .parts
+                .sessions
+                .session(Arc::clone(&access), self.deadline)
+                .await?;
+            Ok((access, session))
+        };
+        pin_mut!(session);
+        loop {
+            tokio::select! {
+                biased;
+                session = &mut session => return session,
+                Some(event) = events.next() => {
+                    let event = event?;
+                    let failed = event.kind.is_final().then(|| event.message.clone());
+                    self.history.push(event);
+                    if let Some(message) = failed {
+                        return Err(Error::connection(sandbox_core::ConnectionStage::Dial, message, None));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the backend why SSH did not answer.
+    async fn diagnose(&self, info: &SandboxInfo, error: Error) -> Failure {
+        let events = self.history.take();
+        let diagnosis = Deadline::after(DIAGNOSIS_TIMEOUT)
+            .bound("diagnose", self.parts.backend.diagnose(&info.id))
+            .await
+            .ok();
+        let try_again = diagnosis
+            .as_ref()
+            .is_some_and(|diagnosis| diagnosis.try_again);
+        Failure {
+            error: connect_error(info, error, events, diagnosis).into(),
+            try_again,
+        }
+    }
+}
+
+/// Sets the sandbox up. A second call does no harm.
+async fn personalise(session: &dyn Session, personal: &Personal, env: &Env) -> Result<()> {
+    if !personal.env.is_empty() {
+        let mut text = String::new();
+        for (name, value) in personal.env.iter() {
+            // The file has one variable per line. A variable with a line break in it is only sent with
+            // each command.
+            if !value.contains('\n') && !name.contains('\n') {
+                text.push_str(&format!("{name}={value}\n"));
+            }
+        }
+        session.create_dir(".sandbox", true).await?;
+        let mut file = UploadRequest::new(ENVIRONMENT_FILE);
+        file.mode = Some(0o600);
+        session
+            .upload(file, Box::new(std::io::Cursor::new(text.into_bytes())))
+            .await?;
+    }
+    for command in &personal.init {
+        let mut command = command.clone();
+        // The variables of the command override those of the sandbox.
+        let own = std::mem::replace(&mut command.env, env.clone());
+        command.env.extend(&own);
+        session.output(command, INIT_OUTPUT_CAP).await?.check()?;
+    }
+    Ok(())
+}
+
+/// The events of a creation so far, for its error.
+struct History {
+    events: Mutex<Vec<SandboxEvent>>,
+    hook: Option<EventHook>,
+}
+
+impl History {
+    fn push(&self, event: SandboxEvent) {
+        if let Some(hook) = &self.hook {
+            hook(&event);
+        }
+        lock(&self.events).push(event);
+    }
+
+    fn take(&self) -> Vec<SandboxEvent> {
+        std::mem::take(&mut *lock(&self.events))
+    }
+}

@@ -1,0 +1,87 @@
+//! The handles of a client, by the id of their sandbox.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+
+use sandbox_core::{Access, Env, SandboxId, SandboxInfo, Session, Uid};
+
+use super::{Inner, Sandbox};
+use crate::parts::Parts;
+use crate::sync::lock;
+
+/// Creates the handles of a client, and caches them by id.
+pub(crate) struct HandleCache {
+    parts: Arc<Parts>,
+    entries: Mutex<HashMap<SandboxId, Entry>>,
+}
+
+enum Entry {
+    /// Callers have the handles; this entry ends with the last of them.
+    Weak(Weak<Inner>),
+    /// The sandbox was created or used by id, so that no caller has a handle. The entry keeps it
+    /// attached until it is deleted or the client is dropped.
+    Strong(Sandbox),
+}
+
+impl HandleCache {
+    pub(crate) fn new(parts: Arc<Parts>) -> Arc<Self> {
+        Arc::new(Self {
+            parts,
+            entries: Mutex::default(),
+        })
+    }
+
+    /// Creates a handle, and caches it while callers hold it.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        info: SandboxInfo,
+        access: Arc<Access>,
+        session: Arc<dyn Session>,
+        env: Env,
+    ) -> Sandbox {
+        let cache = Arc::downgrade(self);
+        let (id, uid) = (info.id.clone(), info.uid.clone());
+        let on_end = move || {
+            if let Some(cache) = cache.upgrade() {
+                cache.remove(&id, &uid);
+            }
+        };
+        let parts = Arc::clone(&self.parts);
+        let sandbox = Sandbox::new(parts, info, access, session, env, Box::new(on_end));
+        self.insert_weak(&sandbox);
+        sandbox
+    }
+
+    pub(crate) fn get(&self, id: &SandboxId) -> Option<Sandbox> {
+        match lock(&self.entries).get(id)? {
+            Entry::Weak(inner) => inner.upgrade().map(Sandbox::from_inner),
+            Entry::Strong(sandbox) => Some(sandbox.clone()),
+        }
+    }
+
+    /// Holds a handle until its sandbox is deleted.
+    pub(crate) fn insert_strong(&self, sandbox: &Sandbox) {
+        lock(&self.entries).insert(sandbox.id().clone(), Entry::Strong(sandbox.clone()));
+    }
+
+    fn insert_weak(&self, sandbox: &Sandbox) {
+        let mut entries = lock(&self.entries);
+        entries
+            .retain(|_, entry| !matches!(entry, Entry::Weak(inner) if inner.strong_count() == 0));
+        entries.insert(sandbox.id().clone(), Entry::Weak(sandbox.downgrade()));
+    }
+
+    /// Removes the handle of this instance. One of a newer instance under the same id stays.
+    fn remove(&self, id: &SandboxId, uid: &Uid) {
+        let mut entries = lock(&self.entries);
+        let is_same = match entries.get(id) {
+            Some(Entry::Weak(inner)) => inner.upgrade().is_none_or(|inner| inner.info.uid == *uid),
+            Some(Entry::Strong(sandbox)) => sandbox.uid() == uid,
+            None => false,
+        };
+        let removed = if is_same { entries.remove(id) } else { None };
+        drop(entries);
+        // Dropping a handle may lock the entries again.
+        drop(removed);
+    }
+}

@@ -1,0 +1,235 @@
+//! Copies one file between this machine and a sandbox.
+
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sandbox_core::{
+    Direction, DownloadRequest, Error, FileInfo, Reader, Result, TransferReason, UploadRequest,
+};
+
+use super::local_file::{LocalReader, LocalWriter};
+use super::progress::{Meter, Metered};
+use crate::handle::Sandbox;
+
+/// The maximum size of a file that is read at once, in bytes.
+const SMALL: u64 = 32 << 10;
+
+/// Uploads a file. Returns its size in bytes.
+pub(super) async fn upload(
+    sandbox: &Sandbox,
+    local: &Path,
+    remote: String,
+    meter: &Arc<Meter>,
+) -> Result<u64> {
+    let path = local.to_owned();
+    let source = blocking(Direction::Upload, local, move || Source::open(path)).await?;
+    meter.set_total(source.metadata.len());
+    source.send(sandbox, remote, meter).await
+}
+
+/// Downloads a file under a temporary name, and renames it. Returns its size in bytes.
+pub(super) async fn download(
+    sandbox: &Sandbox,
+    remote: String,
+    local: &Path,
+    meter: &Arc<Meter>,
+) -> Result<u64> {
+    let inner = &sandbox.inner;
+    let info = inner
+        .explained(inner.session.stat(&remote, true).await)
+        .await?;
+    meter.set_total(info.size);
+    let failed = |source| local_error(Direction::Download, local, source);
+
+    let directory = local
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let temporary = tempfile::Builder::new()
+        .prefix(".sandbox-")
+        .tempfile_in(directory)
+        .map_err(failed)?;
+    let writer = LocalWriter::new(temporary.as_file().try_clone().map_err(failed)?);
+    let writer = Box::new(Metered::new(writer, meter));
+    let size = inner
+        .explained(
+            inner
+                .session
+                .download(DownloadRequest::new(remote), writer)
+                .await,
+        )
+        .await?;
+    set_attributes(temporary.as_file(), &info).map_err(failed)?;
+    temporary
+        .persist(local)
+        .map_err(|error| failed(error.error))?;
+    meter.add_file();
+    Ok(size)
+}
+
+/// A local file to send. A small one is read into memory when it is opened, so that many small files
+/// need only one switch to a blocking thread together.
+pub(super) struct Source {
+    pub(super) metadata: Metadata,
+    content: Content,
+}
+
+enum Content {
+    Whole(Bytes),
+    Open(File),
+}
+
+impl Source {
+    /// Opens a regular file, and reads it if it is small. Blocks.
+    pub(super) fn open(path: PathBuf) -> Result<Self> {
+        let (metadata, mut file) = open_regular(&path)?;
+        if metadata.len() > SMALL {
+            return Ok(Self {
+                metadata,
+                content: Content::Open(file),
+            });
+        }
+        let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
+        // One byte more shows that the file has grown.
+        let read = file
+            .by_ref()
+            .take(metadata.len() + 1)
+            .read_to_end(&mut content);
+        read.map_err(|source| local_error(Direction::Upload, &path, source))?;
+        Ok(Self {
+            metadata,
+            content: Content::Whole(content.into()),
+        })
+    }
+
+    pub(super) fn is_small(&self) -> bool {
+        matches!(self.content, Content::Whole(_))
+    }
+
+    pub(super) async fn send(
+        self,
+        sandbox: &Sandbox,
+        remote: String,
+        meter: &Arc<Meter>,
+    ) -> Result<u64> {
+        let request = upload_request(remote, &self.metadata);
+        let from: Reader = match self.content {
+            Content::Whole(content) => Box::new(Metered::new(std::io::Cursor::new(content), meter)),
+            Content::Open(file) => Box::new(Metered::new(
+                LocalReader::new(file, self.metadata.len()),
+                meter,
+            )),
+        };
+        let sent = sandbox
+            .inner
+            .explained(sandbox.inner.session.upload(request, from).await)
+            .await?;
+        meter.add_file();
+        Ok(sent)
+    }
+}
+
+/// Opens a regular file, and refuses everything else. Blocks.
+pub(super) fn open_regular(path: &Path) -> Result<(Metadata, File)> {
+    let failed = |source| local_error(Direction::Upload, path, source);
+    // The kind is checked before the file is opened, because opening a FIFO waits for its other end.
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        let message = if metadata.is_dir() {
+            "it is a directory; upload_dir copies those"
+        } else {
+            "it is not a regular file"
+        };
+        let shown = path.display().to_string();
+        return Err(Error::transfer(
+            Direction::Upload,
+            shown,
+            TransferReason::Other,
+            message,
+            None,
+        ));
+    }
+    let file = File::open(path).map_err(failed)?;
+    Ok((file.metadata().map_err(failed)?, file))
+}
+
+/// Creates the request to upload a file with its attributes.
+pub(super) fn upload_request(remote: String, metadata: &Metadata) -> UploadRequest {
+    let mut request = UploadRequest::new(remote);
+    request.size = Some(metadata.len());
+    request.mode = mode_of(metadata);
+    request.modified = metadata.modified().ok();
+    request
+}
+
+/// Sets the permission bits and modification time of a downloaded file as in the sandbox.
+pub(super) fn set_attributes(file: &File, info: &FileInfo) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::Permissions::from_mode(info.mode & 0o777);
+        file.set_permissions(mode)?;
+    }
+    match info.modified {
+        Some(modified) => file.set_modified(modified),
+        None => Ok(()),
+    }
+}
+
+/// Returns the permission bits, if this system has them.
+fn mode_of(metadata: &Metadata) -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        Some(metadata.permissions().mode() & 0o777)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        None
+    }
+}
+
+/// Runs work on local files on a blocking thread.
+pub(super) async fn blocking<T: Send + 'static>(
+    direction: Direction,
+    path: &Path,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|panic| {
+            let (path, message) = (
+                path.display().to_string(),
+                "the files on this machine could not be used",
+            );
+            Err(Error::transfer(
+                direction,
+                path,
+                TransferReason::Other,
+                message,
+                Some(Box::new(panic)),
+            ))
+        })
+}
+
+/// Creates the error of a failure on this machine.
+pub(super) fn local_error(direction: Direction, path: &Path, source: std::io::Error) -> Error {
+    let reason = match source.kind() {
+        std::io::ErrorKind::NotFound => TransferReason::NotFound,
+        std::io::ErrorKind::PermissionDenied => TransferReason::PermissionDenied,
+        std::io::ErrorKind::AlreadyExists => TransferReason::AlreadyExists,
+        std::io::ErrorKind::StorageFull => TransferReason::NoSpace,
+        _ => TransferReason::Other,
+    };
+    Error::transfer(
+        direction,
+        path.display().to_string(),
+        reason,
+        format!("on this machine: {source}"),
+        None,
+    )
+}

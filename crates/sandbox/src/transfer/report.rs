@@ -1,0 +1,76 @@
+//! The results of transfers.
+
+/// The result of transferring one file.
+///
+/// ```no_run
+/// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+/// let report = sbx.transfer().resume(true).upload("big.tar", "big.tar").await?;
+/// println!("{} bytes, {} of them from an earlier transfer", report.bytes, report.resumed_at);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TransferReport {
+    /// The size of the file in bytes.
+    pub bytes: u64,
+    /// How many of these bytes were already there from an earlier transfer, and verified.
+    pub resumed_at: u64,
+    /// Why a partial file was not used, or only in part.
+    pub discarded: Option<Discarded>,
+}
+
+/// Why part of an earlier transfer was discarded and transferred again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Discarded {
+    /// The partial file and the source differ from [`resumed_at`](TransferReport::resumed_at) on: one
+    /// of them has changed.
+    Changed,
+    /// The sandbox cannot compute the hash of a file: its SSH server is not the SDK's own, and it has
+    /// no `sha256sum`.
+    Unverified,
+}
+
+impl TransferReport {
+    pub(super) fn new(bytes: u64) -> Self {
+        Self {
+            bytes,
+            resumed_at: 0,
+            discarded: None,
+        }
+    }
+}
+
+/// The result of copying a directory tree.
+///
+/// ```no_run
+/// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+/// let report = sbx.download_dir("out", "./out").await?;
+/// println!("{} files, {} bytes, {} skipped", report.files, report.bytes, report.skipped.len());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TreeReport {
+    /// The number of regular files copied.
+    pub files: u64,
+    /// The number of directories created, including the top one.
+    pub directories: u64,
+    /// The number of symbolic links created.
+    pub symlinks: u64,
+    /// The number of bytes in the files.
+    pub bytes: u64,
+    /// What was skipped, and why: devices, FIFOs, links that lead outside.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Something that was skipped when a tree was copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its path, relative to the top.
+    pub path: String,
+    /// Why.
+    pub reason: &'static str,
+}

@@ -1,0 +1,21 @@
+//! Copies directory trees between this machine and a sandbox.
+
+pub(crate) mod download;
+mod local_dir;
+pub(super) mod upload;
+
+/// Concurrent transfers of small files, enough to share round trips between them.
+const SMALL_AT_ONCE: usize = 256;
+/// Concurrent transfers of large files, few because each may buffer much in memory.
+const LARGE_AT_ONCE: usize = 8;
+/// Concurrent requests that create directories or links.
+const DIRECTORIES_AT_ONCE: usize = 64;
+
+/// Returns the path of the top directory. An empty path means the home directory.
+fn top_path(path: String) -> String {
+    if path.is_empty() {
+        ".".to_owned()
+    } else {
+        path
+    }
+}

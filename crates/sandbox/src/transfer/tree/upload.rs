@@ -1,0 +1,216 @@
+//! Uploads a directory tree.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use sandbox_core::{Direction, Error, FileKind, Result, TransferReason};
+use tokio::sync::Semaphore;
+
+use super::{DIRECTORIES_AT_ONCE, LARGE_AT_ONCE, SMALL_AT_ONCE, top_path};
+use crate::handle::Sandbox;
+use crate::handle::files::join_path;
+use crate::transfer::file::{Source, blocking, local_error};
+use crate::transfer::progress::Meter;
+use crate::transfer::report::{Skipped, TreeReport};
+
+/// How many files are opened by one switch to a blocking thread.
+const BATCH: usize = 32;
+
+/// Uploads a directory tree.
+pub(crate) async fn upload(
+    sandbox: &Sandbox,
+    local: &Path,
+    remote: String,
+    meter: &Arc<Meter>,
+) -> Result<TreeReport> {
+    let (top, remote, sizes) = (local.to_owned(), top_path(remote), meter.is_watched());
+    let tree = blocking(Direction::Upload, local, move || Tree::read(&top, sizes)).await?;
+    if sizes {
+        meter.set_total(tree.bytes);
+    }
+    sandbox
+        .inner
+        .explained(sandbox.inner.session.create_dir(&remote, true).await)
+        .await?;
+    let mut report = TreeReport {
+        directories: 1,
+        skipped: tree.skipped,
+        ..TreeReport::default()
+    };
+    // Each future owns its values, because the compiler cannot prove that the whole is `Send`
+    // otherwise.
+    for level in tree.directories {
+        report.directories += level.len() as u64;
+        let creating = stream::iter(level)
+            .map(|name| create_directory(sandbox.clone(), join_path(&remote, &name)))
+            .buffer_unordered(DIRECTORIES_AT_ONCE);
+        creating.try_collect::<()>().await?;
+    }
+    (report.files, report.bytes) = send_all(sandbox, tree.files, &remote, meter).await?;
+    report.symlinks = tree.symlinks.len() as u64;
+    let linking = stream::iter(tree.symlinks)
+        .map(|(name, target)| create_link(sandbox.clone(), target, join_path(&remote, &name)))
+        .buffer_unordered(DIRECTORIES_AT_ONCE);
+    linking.try_collect::<()>().await?;
+    Ok(report)
+}
+
+/// Creates a directory, and accepts an existing one.
+async fn create_directory(sandbox: Sandbox, path: String) -> Result<()> {
+    let session = &sandbox.inner.session;
+    let created = match session.create_dir(&path, false).await {
+        Err(Error::Transfer(error)) if error.reason == TransferReason::AlreadyExists => {
+            match session.stat(&path, true).await {
+                Ok(there) if there.kind == FileKind::Directory => Ok(()),
+                Ok(_) => Err(Error::Transfer(error)),
+                Err(error) => Err(error),
+            }
+        }
+        created => created,
+    };
+    sandbox.inner.explained(created).await
+}
+
+/// Creates a symbolic link, and replaces an existing one.
+async fn create_link(sandbox: Sandbox, target: String, path: String) -> Result<()> {
+    let session = &sandbox.inner.session;
+    let mut created = session.symlink(&target, &path).await;
+    if matches!(&created, Err(Error::Transfer(error)) if error.reason == TransferReason::AlreadyExists)
+    {
+        sandbox
+            .inner
+            .explained(session.remove_file(&path).await)
+            .await?;
+        created = session.symlink(&target, &path).await;
+    }
+    sandbox.inner.explained(created).await
+}
+
+/// Uploads files. Returns how many files and bytes these are.
+async fn send_all(
+    sandbox: &Sandbox,
+    files: Vec<(PathBuf, String)>,
+    remote: &str,
+    meter: &Arc<Meter>,
+) -> Result<(u64, u64)> {
+    let large = Arc::new(Semaphore::new(LARGE_AT_ONCE));
+    let opened = stream::iter(batches(files))
+        .map(|batch| async move {
+            let first = batch
+                .first()
+                .map(|(path, _)| path.clone())
+                .unwrap_or_default();
+            blocking(Direction::Upload, &first, move || {
+                let open = |(path, name)| Ok((Source::open(path)?, name));
+                batch.into_iter().map(open).collect::<Result<Vec<_>>>()
+            })
+            .await
+        })
+        .buffered(2)
+        .map_ok(|sources| stream::iter(sources).map(Ok))
+        .try_flatten();
+    let sending = opened.map_ok(|(source, name): (Source, String)| {
+        let (sandbox, path) = (sandbox.clone(), join_path(remote, &name));
+        let (meter, large) = (Arc::clone(meter), Arc::clone(&large));
+        async move {
+            let _permit = if source.is_small() {
+                None
+            } else {
+                large.acquire_owned().await.ok()
+            };
+            source.send(&sandbox, path, &meter).await
+        }
+    });
+    let add = |(files, bytes), size| async move { Ok((files + 1, bytes + size)) };
+    sending
+        .try_buffer_unordered(SMALL_AT_ONCE)
+        .try_fold((0, 0), add)
+        .await
+}
+
+fn batches(files: Vec<(PathBuf, String)>) -> impl Iterator<Item = Vec<(PathBuf, String)>> {
+    let mut files = files.into_iter().peekable();
+    std::iter::from_fn(move || {
+        files
+            .peek()
+            .is_some()
+            .then(|| files.by_ref().take(BATCH).collect())
+    })
+}
+
+/// The content of a local directory. Names are relative to it, with `/`.
+#[derive(Default)]
+struct Tree {
+    /// The directories below the top, by depth.
+    directories: Vec<Vec<String>>,
+    files: Vec<(PathBuf, String)>,
+    /// The total size of the files, if it was requested.
+    bytes: u64,
+    symlinks: Vec<(String, String)>,
+    skipped: Vec<Skipped>,
+}
+
+impl Tree {
+    fn read(top: &Path, sizes: bool) -> Result<Self> {
+        let mut tree = Self::default();
+        let mut level = vec![String::new()];
+        while !level.is_empty() {
+            let mut next = Vec::new();
+            for directory in &level {
+                tree.read_directory(top, directory, sizes, &mut next)?;
+            }
+            tree.directories.push(next.clone());
+            level = next;
+        }
+        Ok(tree)
+    }
+
+    fn read_directory(
+        &mut self,
+        top: &Path,
+        directory: &str,
+        sizes: bool,
+        directories: &mut Vec<String>,
+    ) -> Result<()> {
+        let path = top.join(directory);
+        let failed = |source| local_error(Direction::Upload, &path, source);
+        for entry in std::fs::read_dir(&path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let kind = entry.file_type().map_err(failed)?;
+            let name = join_path(directory, text(&entry.path(), entry.file_name())?.as_str());
+            if kind.is_dir() {
+                directories.push(name);
+            } else if kind.is_file() {
+                if sizes {
+                    self.bytes = self
+                        .bytes
+                        .saturating_add(entry.metadata().map_err(failed)?.len());
+                }
+                self.files.push((entry.path(), name));
+            } else if kind.is_symlink() {
+                let target = std::fs::read_link(entry.path()).map_err(failed)?;
+                self.symlinks
+                    .push((name, text(&entry.path(), target.into_os_string())?));
+            } else {
+                self.skipped.push(Skipped {
+                    path: name,
+                    reason: "it is a device, a FIFO or a socket",
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text(path: &Path, name: std::ffi::OsString) -> Result<String> {
+    name.into_string().map_err(|_| {
+        Error::transfer(
+            Direction::Upload,
+            path.display().to_string(),
+            TransferReason::BadName,
+            "its name is not UTF-8, which SFTP cannot carry; rename it",
+            None,
+        )
+    })
+}
