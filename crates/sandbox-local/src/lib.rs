@@ -13,44 +13,14 @@
 //! with user namespaces, or 6.12 with Landlock, which allows less inside
 //! ([`IsolationLevel::Landlock`]). On other systems everything is `Unsupported`.
 
+#[cfg(target_os = "linux")]
+mod linux;
 mod options;
+#[cfg(not(target_os = "linux"))]
+mod unsupported;
 
 #[cfg(target_os = "linux")]
-mod backend;
-#[cfg(target_os = "linux")]
-mod cgroup;
-#[cfg(target_os = "linux")]
-mod confine;
-#[cfg(target_os = "linux")]
-mod connector;
-#[cfg(target_os = "linux")]
-mod dead;
-#[cfg(not(target_os = "linux"))]
-mod elsewhere;
-#[cfg(target_os = "linux")]
-mod failure;
-#[cfg(target_os = "linux")]
-mod identity;
-#[cfg(target_os = "linux")]
-mod init;
-#[cfg(target_os = "linux")]
-mod plan;
-#[cfg(target_os = "linux")]
-mod record;
-#[cfg(target_os = "linux")]
-mod remove;
-#[cfg(target_os = "linux")]
-mod state;
-#[cfg(target_os = "linux")]
-mod supervisor;
-#[cfg(target_os = "linux")]
-mod sys;
-
-#[cfg(not(target_os = "linux"))]
-pub use elsewhere::{LocalBackend, UnixConnector, init};
+pub use linux::{LocalBackend, UnixConnector, init};
 pub use options::{IsolationLevel, LocalOptions};
-#[cfg(target_os = "linux")]
-pub use {backend::LocalBackend, connector::UnixConnector, init::init};
-
-/// The name of this backend.
-pub(crate) const BACKEND: &str = "local";
+#[cfg(not(target_os = "linux"))]
+pub use unsupported::{LocalBackend, UnixConnector, init};

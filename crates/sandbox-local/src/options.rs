@@ -6,6 +6,9 @@ use std::time::Duration;
 use sandbox_core::{Error, Resources, Result};
 use serde::{Deserialize, Serialize};
 
+/// The name of this backend.
+pub(crate) const BACKEND: &str = "local";
+
 /// How a sandbox is isolated from this machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,0 +1,153 @@
+//! Which user of the outside a sandbox's user is.
+
+use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use rustix::process::{Pid, getegid, geteuid};
+
+use super::INSIDE_ID;
+use crate::linux::failure::{Failure, FailureKind, IoContext, NamespaceContext};
+
+/// The user and group outside that a sandbox runs as.
+pub(crate) struct OutsideIds {
+    /// User id outside.
+    pub(crate) uid: u32,
+    /// Group id outside.
+    pub(crate) gid: u32,
+    /// Whether they are the sandbox's own, and not those of its maker.
+    pub(crate) own: bool,
+    /// Keeps others from taking the same ids while this lives; the kernel frees it with us.
+    _claim: Option<UnixDatagram>,
+}
+
+impl OutsideIds {
+    /// The caller's own ids; for root, ids that belong to nobody and to no other sandbox.
+    pub(crate) fn choose() -> Result<Self, Failure> {
+        if !geteuid().is_root() {
+            return Ok(Self::callers());
+        }
+        let users = Extents::read("/proc/self/uid_map")?;
+        let groups = Extents::read("/proc/self/gid_map")?;
+        let candidates: Vec<u32> = users
+            .unused_range()
+            .filter(|id| groups.contains(*id))
+            .collect();
+        if candidates.is_empty() {
+            // Root of a user namespace that has no other user.
+            return Ok(Self::callers());
+        }
+        let start =
+            usize::try_from(RandomState::new().build_hasher().finish() % candidates.len() as u64)
+                .unwrap_or(0);
+        for id in candidates.iter().cycle().skip(start).take(candidates.len()) {
+            let name = SocketAddr::from_abstract_name(format!("sandbox-local/uid/{id}"))
+                .context("choose a user for the sandbox")?;
+            match UnixDatagram::bind_addr(&name) {
+                Ok(claim) => {
+                    return Ok(Self {
+                        uid: *id,
+                        gid: *id,
+                        own: true,
+                        _claim: Some(claim),
+                    });
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+                Err(error) => return Err(error).context("choose a user for the sandbox"),
+            }
+        }
+        Err(Failure::new(
+            FailureKind::Other,
+            "choose a user for the sandbox",
+            "all user ids that are set aside for sandboxes are taken",
+        ))
+    }
+
+    fn callers() -> Self {
+        Self {
+            uid: geteuid().as_raw(),
+            gid: getegid().as_raw(),
+            own: false,
+            _claim: None,
+        }
+    }
+
+    /// Writes the maps of a new user namespace.
+    pub(crate) fn write_maps(&self, child: Pid) -> Result<(), Failure> {
+        let proc = |file: &str| format!("/proc/{}/{file}", child.as_raw_nonzero());
+        if !self.own {
+            // Without this an ordinary user may not write the map of groups.
+            fs::write(proc("setgroups"), "deny").namespace_context("forbid setgroups")?;
+        }
+        fs::write(proc("uid_map"), format!("{INSIDE_ID} {} 1\n", self.uid))
+            .namespace_context("map the sandbox's user")?;
+        fs::write(proc("gid_map"), format!("{INSIDE_ID} {} 1\n", self.gid))
+            .namespace_context("map the sandbox's group")
+    }
+}
+
+/// The ids that exist in this user namespace: first, and how many.
+struct Extents(Vec<(u32, u32)>);
+
+impl Extents {
+    fn read(path: &str) -> Result<Self, Failure> {
+        fs::read_to_string(path)
+            .context(format!("read {path}"))
+            .map(|text| Self::parse(&text))
+    }
+
+    fn parse(text: &str) -> Self {
+        let extent = |line: &str| {
+            let mut numbers = line.split_whitespace();
+            Some((numbers.next()?.parse().ok()?, numbers.nth(1)?.parse().ok()?))
+        };
+        Self(text.lines().filter_map(extent).collect())
+    }
+
+    fn contains(&self, id: u32) -> bool {
+        self.0
+            .iter()
+            .any(|(first, count)| id >= *first && id - first < *count)
+    }
+
+    /// Far above everything that distributions and systemd give out
+    /// (<https://systemd.io/UIDS-GIDS/>), or the upper end of what there is.
+    fn unused_range(&self) -> std::ops::Range<u32> {
+        const FIRST: u32 = 1_900_000_000;
+        const COUNT: u32 = 65_536;
+        if self.contains(FIRST) && self.contains(FIRST + COUNT - 1) {
+            return FIRST..FIRST + COUNT;
+        }
+        let last = self
+            .0
+            .iter()
+            .copied()
+            .max_by_key(|(first, _)| *first)
+            .unwrap_or((0, 0));
+        // 65534 is nobody; below 1000 are the users of the system.
+        let end = (last.0 + last.1).min(65_534).max(last.0);
+        end.saturating_sub(4096).max(last.0).max(1000)..end.max(1000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_taken_from_where_nobody_lives() {
+        for (map, expected) in [
+            (
+                "         0          0 4294967295\n",
+                1_900_000_000..1_900_065_536,
+            ),
+            ("0 100000 65536\n", 61_438..65_534),
+            ("0 1000 1\n1 100000 65536\n", 61_438..65_534),
+            ("0 1000 1\n", 1000..1000),
+            ("", 1000..1000),
+        ] {
+            assert_eq!(Extents::parse(map).unused_range(), expected, "{map}");
+        }
+    }
+}
