@@ -1,4 +1,4 @@
-//! One `.env` file, read with dotenvy, with the line that each variable stands in.
+//! Reads a `.env` file with dotenvy, and finds the line of each variable.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
@@ -10,50 +10,50 @@ use sandbox_core::{Error, Result};
 use crate::resolve::Entry;
 use crate::variables::{PREFIX, Variable};
 
-/// More than any such file has; a device or a pipe by mistake ends here.
-const LARGEST: u64 = 1 << 20;
+/// The maximum size of a file in bytes. It also ends the reading of a device or a pipe.
+const MAX_SIZE: u64 = 1 << 20;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The content of the file, without a byte order mark and with a newline at its end.
+/// Reads the file. The result has no byte order mark, and a newline at its end.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     let config = |why: String| Error::Config {
         message: format!("cannot read {}: {why}", path.display()),
     };
     let mut content = Vec::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut content))
+        .and_then(|file| file.take(MAX_SIZE + 1).read_to_end(&mut content))
         .map_err(|error| config(error.to_string()))?;
-    if content.len() as u64 > LARGEST {
+    if content.len() as u64 > MAX_SIZE {
         return Err(config("it is larger than 1 MiB".into()));
     }
     if content.starts_with(BYTE_ORDER_MARK) {
         content.drain(..BYTE_ORDER_MARK.len());
     }
-    // Without it, dotenvy takes a blank at the very end for an open quote.
+    // Without the newline, dotenvy takes a blank at the very end for an open quote.
     content.push(b'\n');
     Ok(content)
 }
 
-/// Its variables and its mistakes. No content is in a mistake: a line that cannot be read may
-/// be a piece of a secret.
+/// Returns the variables and mistakes of a file. A mistake never repeats content of the file, because
+/// a line that cannot be parsed may be part of a secret.
 pub(crate) fn entries<'a>(file: &'a str, content: &'a [u8]) -> impl Iterator<Item = Entry> + 'a {
     let lines: Vec<&[u8]> = content.split(|byte| *byte == b'\n').collect();
-    let given = Rc::new(Cell::new(0));
+    let lines_read = Rc::new(Cell::new(0));
     let mut variables = dotenvy::Iter::new(LineByLine {
         rest: content,
-        given: Rc::clone(&given),
+        lines_read: Rc::clone(&lines_read),
     });
     std::iter::from_fn(move || {
-        let before = given.get();
+        let before = lines_read.get();
         let found = variables.next()?;
-        let entry = before..given.get();
+        let entry = before..lines_read.get();
         let first = entry
             .clone()
             .find(|line| !is_blank(lines[*line]))
             .unwrap_or(before);
         let place = format!("{file} line {}", first + 1);
-        // Without the comments above it, which may well have a '$'.
+        // Comments above the variable are left out, because a '$' in them is allowed.
         let text = lines[first..entry.end].join(&b'\n');
         Some(match found {
             Ok((name, _)) if name.starts_with(PREFIX) && has_dollar(&text) => {
@@ -81,10 +81,10 @@ pub(crate) fn entries<'a>(file: &'a str, content: &'a [u8]) -> impl Iterator<Ite
     })
 }
 
-/// Gives one line at a time, so that what dotenvy has read tells how far it has come.
+/// Provides one line at a time, so that the number of lines read is the position of dotenvy.
 struct LineByLine<'a> {
     rest: &'a [u8],
-    given: Rc<Cell<usize>>,
+    lines_read: Rc<Cell<usize>>,
 }
 
 impl Read for LineByLine<'_> {
@@ -93,14 +93,15 @@ impl Read for LineByLine<'_> {
         let length = (&self.rest[..self.rest.len().min(space)]).skip_until(b'\n')?;
         buf[..length].copy_from_slice(&self.rest[..length]);
         if self.rest[..length].ends_with(b"\n") {
-            self.given.set(self.given.get() + 1);
+            self.lines_read.set(self.lines_read.get() + 1);
         }
         self.rest = &self.rest[length..];
         Ok(length)
     }
 }
 
-/// Whether there is a dollar in an entry's value, as dotenvy finds its end: not in a comment after it.
+/// Returns whether the value of an entry contains a '$'. A comment after the value does not count; the
+/// rules for the end of a value are those of dotenvy.
 fn has_dollar(entry: &[u8]) -> bool {
     let value = entry.iter().skip_while(|byte| **byte != b'=').skip(1);
     let (mut quote, mut escaped) = (None, false);
@@ -123,7 +124,7 @@ fn is_blank(line: &[u8]) -> bool {
     text.is_empty() || text.starts_with(b"#")
 }
 
-/// The name that a line sets, if it is one of ours: anything else could be anything.
+/// Returns the name that a line sets, if it is the name of a setting. Any other name may be a secret.
 fn known_name(line: &[u8]) -> Option<&'static str> {
     let text = std::str::from_utf8(line).ok()?.trim_start();
     let text = text.strip_prefix("export ").unwrap_or(text).trim_start();
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named_and_not_shown() {
+    fn lines_that_cannot_be_parsed_are_named_and_not_shown() {
         let found =
             shown("secret words\nSANDBOX_CPU=secret words\nA=1\nSANDBOX_TTL=\"secret\nsecret=2");
         assert_eq!(found.len(), 4, "{found:?}");
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_does_not_leak_into_our_values() {
+    fn variables_are_not_expanded_in_settings() {
         let found = shown("TOKEN=$PATH\nSANDBOX_IMAGE=evil.example/$TOKEN\nSANDBOX_IMAGE='a$b'");
         assert!(
             found[1].contains("line 2: SANDBOX_IMAGE contains a '$'"),
@@ -192,13 +193,13 @@ mod tests {
     }
 
     #[test]
-    fn a_dollar_in_a_comment_above_is_no_value() {
+    fn a_dollar_in_a_comment_above_is_accepted() {
         let found = shown("# else $HOME/x\n\n#A=$B\nSANDBOX_CPU=2");
         assert_eq!(found, [".env line 4 SANDBOX_CPU=\"2\""]);
     }
 
     #[test]
-    fn a_dollar_in_a_comment_behind_a_value_is_none_either() {
+    fn a_dollar_in_a_comment_after_a_value_is_accepted() {
         for value in [
             "2 # $HOME",
             "\"2\" # $HOME",
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_a_mistake_of_their_line_alone() {
+    fn bytes_that_are_not_utf8_are_a_mistake_of_their_line_alone() {
         let found: Vec<_> = entries(".env", b"A=1\nB=\xff\nC=3\n").collect();
         assert!(
             matches!(&found[1], Entry::Mistake(sentence) if sentence == ".env line 2 is not UTF-8 text")

@@ -1,12 +1,12 @@
-//! Lengths of time as people write them: `90s`, `30m`, `1h30m`.
+//! Parses and formats durations such as `90s`, `30m` and `1h30m`.
 
 use std::time::Duration;
 
-/// What [`parse_duration`] accepts, for messages.
+/// Describes what [`parse_duration`] accepts, for messages.
 pub const DURATION_FORM: &str =
     "a length of time with its unit, such as 500ms, 90s, 30m, 2h or 1h30m";
 
-/// Largest first; `ms` stands before `m`, which it begins with.
+/// The units, largest first. `ms` precedes `m`, which is a prefix of it.
 const UNITS: [(&str, u64); 5] = [
     ("d", 86_400_000),
     ("h", 3_600_000),
@@ -15,9 +15,9 @@ const UNITS: [(&str, u64); 5] = [
     ("s", 1_000),
 ];
 
-/// Whole numbers, each with one of the units `d`, `h`, `m`, `s` and `ms`, written together from
-/// the largest to the smallest. `None` for anything else: a number without a unit means a
-/// different time to everybody.
+/// Parses whole numbers, each with one of the units `d`, `h`, `m`, `s` and `ms`, from the largest to
+/// the smallest and without blanks. Returns `None` for anything else, also for a number without a
+/// unit, which readers would interpret differently.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let (mut rest, mut total, mut last) = (text, 0_u64, u64::MAX);
     while !rest.is_empty() {
@@ -33,7 +33,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (last != u64::MAX).then(|| Duration::from_millis(total))
 }
 
-/// The shortest form that [`parse_duration`] reads back, to the millisecond.
+/// Formats a duration in the shortest form that [`parse_duration`] accepts, in whole milliseconds.
 pub fn format_duration(duration: Duration) -> String {
     let mut left = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
@@ -52,7 +52,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn usual_forms_are_read() {
+    fn usual_forms_are_parsed() {
         for (text, millis) in [
             ("500ms", 500),
             ("90s", 90_000),
@@ -98,13 +98,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(millis in any::<u64>()) {
+        fn a_formatted_duration_is_parsed_to_the_same(millis in any::<u64>()) {
             let duration = Duration::from_millis(millis);
             prop_assert_eq!(parse_duration(&format_duration(duration)), Some(duration));
         }
 
         #[test]
-        fn reading_never_panics(text in "\\PC{0,12}") {
+        fn parsing_never_panics(text in "\\PC{0,12}") {
             let _parsed = parse_duration(&text);
         }
     }

@@ -1,4 +1,4 @@
-//! Everything that is wrong, in one error.
+//! Collects all mistakes into one error.
 
 use sandbox_core::Error;
 
@@ -11,8 +11,8 @@ impl Mistakes {
         self.0.push(sentence);
     }
 
-    /// `value`, or the error that names all mistakes.
-    pub(crate) fn none_or<T>(self, value: T) -> Result<T, Error> {
+    /// Returns `value` if there are no mistakes, else the error with all of them.
+    pub(crate) fn into_result<T>(self, value: T) -> Result<T, Error> {
         match self.0.as_slice() {
             [] => Ok(value),
             [one] => Err(Error::Config {

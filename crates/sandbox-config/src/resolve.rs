@@ -1,4 +1,4 @@
-//! From names and values to settings: a pure function, so that tests need no environment.
+//! Turns names and values into settings. It is a pure function, so tests need no environment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -7,40 +7,41 @@ use sandbox_core::{Result, nearest};
 
 use crate::mistakes::Mistakes;
 use crate::value::Value;
-use crate::variables::{OTHERS, PREFIX, Variable};
+use crate::variables::{PREFIX, RESERVED_PREFIXES, Variable};
 use crate::{Settings, VARIABLES, format_duration};
 
-/// What was found in the environment or in a file.
+/// A variable of the environment, or an entry of a file.
 #[derive(Debug, Clone)]
 pub(crate) enum Entry {
     /// A variable of the environment.
     Environment { name: String, value: OsString },
-    /// A variable of a file; `place` says which file and line.
+    /// A variable of a file; `place` has the file's name and the line.
     File {
         name: String,
         value: OsString,
         place: String,
     },
-    /// Something in a file that is no variable: one sentence.
+    /// The message about a line of a file that is not a variable.
     Mistake(String),
 }
 
-/// The settings, or every mistake: those of the file first, in its order.
+/// Returns the settings, or an error with every mistake, beginning with those of the file.
 pub(crate) fn resolve(entries: impl IntoIterator<Item = Entry>) -> Result<Settings> {
-    let (mut settings, mut mistakes) = (Settings::default(), Mistakes::default());
-    let (mut environment, mut file) = (BTreeMap::new(), Vec::new());
-    let (mut unknown, mut places) = (BTreeSet::new(), BTreeMap::new());
-
+    // Sort the entries by where they come from.
+    let mut environment = BTreeMap::new();
+    let mut file = Vec::new();
+    let mut unknown = BTreeSet::new();
+    let mut places = BTreeMap::new();
     for entry in entries {
         match entry {
             Entry::Mistake(sentence) => file.push(Err(sentence)),
-            Entry::Environment { name, value } if is_ours(&name) => {
+            Entry::Environment { name, value } if is_setting(&name) => {
                 match Variable::by_name(&name) {
                     Some(variable) => _ = environment.insert(variable.name, value),
                     None => _ = unknown.insert(name),
                 }
             }
-            Entry::File { name, value, place } if is_ours(&name) => {
+            Entry::File { name, value, place } if is_setting(&name) => {
                 file.push(
                     accept(&name, &place, &mut places).map(|variable| (variable, value, place)),
                 );
@@ -49,12 +50,15 @@ pub(crate) fn resolve(entries: impl IntoIterator<Item = Entry>) -> Result<Settin
         }
     }
 
-    for found in file {
-        match found {
+    // The file comes first. The environment overrides its variables.
+    let mut settings = Settings::default();
+    let mut mistakes = Mistakes::default();
+    for entry in file {
+        match entry {
             Err(sentence) => mistakes.add(sentence),
             Ok((variable, ..)) if environment.contains_key(variable.name) => {}
-            // Its value may be the beginning of another line, after a quote too many.
             Ok((variable, value, place)) => {
+                // The value is not shown, because it may contain another line, after a missing quote.
                 if !set(variable, &mut settings, &value) {
                     mistakes.add(format!(
                         "{place}: {} is not valid: use {}",
@@ -64,6 +68,7 @@ pub(crate) fn resolve(entries: impl IntoIterator<Item = Entry>) -> Result<Settin
             }
         }
     }
+
     for variable in VARIABLES {
         if let Some(value) = environment.get(variable.name)
             && !set(variable, &mut settings, value)
@@ -74,12 +79,14 @@ pub(crate) fn resolve(entries: impl IntoIterator<Item = Entry>) -> Result<Settin
             ));
         }
     }
-    let longest = settings.lifetime.max_lifetime;
-    if let Some(ttl) = settings.lifetime.ttl.filter(|ttl| *ttl > longest) {
+
+    // Some settings must fit together.
+    let max_lifetime = settings.lifetime.max_lifetime;
+    if let Some(ttl) = settings.lifetime.ttl.filter(|ttl| *ttl > max_lifetime) {
         mistakes.add(format!(
             "SANDBOX_TTL={} exceeds SANDBOX_MAX_LIFETIME={}: use a shorter one",
             format_duration(ttl),
-            format_duration(longest),
+            format_duration(max_lifetime),
         ));
     }
     if settings.ssh.authorized_keys_file.is_some()
@@ -91,15 +98,19 @@ pub(crate) fn resolve(entries: impl IntoIterator<Item = Entry>) -> Result<Settin
                 .into(),
         );
     }
+
     settings.unknown = unknown.into_iter().collect();
-    mistakes.none_or(settings)
+    mistakes.into_result(settings)
 }
 
-fn is_ours(name: &str) -> bool {
-    name.starts_with(PREFIX) && !OTHERS.iter().any(|other| name.starts_with(other))
+fn is_setting(name: &str) -> bool {
+    name.starts_with(PREFIX)
+        && !RESERVED_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
 }
 
-/// The variable of this name, if a file may set it here.
+/// Returns the variable with this name, if a file may set it, and has not set it before.
 fn accept(
     name: &str,
     place: &str,
@@ -118,7 +129,7 @@ fn accept(
     };
     if !variable.from_file {
         return Err(format!(
-            "{place}: {name} may not be set in a file, which may come with somebody else's repository: export it in the environment"
+            "{place}: {name} may not be set in a file, which may come with a cloned repository: export it in the environment"
         ));
     }
     match places.insert(variable.name, place.to_owned()) {
@@ -129,15 +140,15 @@ fn accept(
     }
 }
 
-/// Whether the value was accepted.
+/// Sets a variable; an empty value means the default. Returns whether the value is valid.
 fn set(variable: &Variable, settings: &mut Settings, value: &OsString) -> bool {
-    value.is_empty() || (variable.set)(settings, Value(value)).is_some()
+    value.is_empty() || (variable.set)(settings, Value(value))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BackendKind, LocalIsolation};
+    use crate::BackendKind;
     use sandbox_core::Error;
     use std::os::unix::ffi::OsStringExt;
     use std::time::Duration;
@@ -187,13 +198,13 @@ mod tests {
         assert_eq!(settings.backend, BackendKind::Local);
         assert_eq!(settings.resources.pids, Some(7));
         assert_eq!(settings.lifetime.ttl, Some(Duration::from_secs(1800)));
-        assert_eq!(settings.local.isolation, LocalIsolation::None);
+        assert_eq!(settings.local.isolation, "none");
         let blanked = resolve([file(1, "SANDBOX_TTL", "30m"), env("SANDBOX_TTL", "")]).unwrap();
         assert_eq!(blanked.lifetime.ttl, None);
     }
 
     #[test]
-    fn every_variable_refuses_nonsense_and_says_what_it_takes() {
+    fn every_variable_refuses_an_invalid_value_and_names_the_accepted_ones() {
         for variable in VARIABLES
             .iter()
             .filter(|variable| variable.name != "SANDBOX_KUBECONFIG")
@@ -236,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_gets_in_by_one_way() {
+    fn the_authorized_key_has_one_destination() {
         let both = message([
             env("SANDBOX_SSH_AUTHORIZED_KEYS_FILE", "/etc/keys"),
             file(1, "SANDBOX_SSH_AUTHORIZED_KEYS_VARIABLE", "PUBLIC_KEY"),

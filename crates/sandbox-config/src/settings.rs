@@ -1,21 +1,34 @@
-//! What can be set.
+//! The settings.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
-use sandbox_core::{ByteSize, Lifetime, Resources, Result};
+use sandbox_core::{ByteSize, Error, Lifetime, Resources, Result};
 
 use crate::resolve::{Entry, resolve};
 use crate::{dotenv, variables};
 
-/// Everything that can be set from outside a program. No secret is among it, so it can be
-/// printed and logged.
+/// All settings that can be made outside of a program. They contain no secret, so they can be printed
+/// and logged.
+///
+/// A setting that only one backend has is text, such as [`KubernetesSettings::transport`]: the backend
+/// owns the type behind it.
+///
+/// ```
+/// use sandbox_config::{BackendKind, Settings};
+///
+/// let mut settings = Settings::default();
+/// settings.backend = BackendKind::Kubernetes;
+/// settings.kubernetes.transport = "port-forward".to_owned();
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Where sandboxes run.
+    /// The backend to use.
     pub backend: BackendKind,
-    /// The image of sandboxes that name none.
+    /// The default image of sandboxes.
     pub image: Option<String>,
     /// How much of each output stream of a command is kept in memory.
     pub output_cap: ByteSize,
@@ -36,7 +49,7 @@ pub struct Settings {
     pub unknown: Vec<String>,
 }
 
-/// Where sandboxes run.
+/// The backends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BackendKind {
@@ -76,12 +89,12 @@ pub struct SshSettings {
     pub max_connections: usize,
     /// The maximum number of concurrent commands on one connection. Default: 5, half of OpenSSH's limit.
     pub channels_per_connection: usize,
-    /// Closes a connection after this long without use. Default: 60 seconds; `None` never closes it.
+    /// The idle timeout of a connection. Default: 60 seconds; `None` means no timeout.
     pub idle_timeout: Option<Duration>,
 }
 
 /// Sandboxes on this machine.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LocalSettings {
     /// Their directory, an absolute path; `None` means `$XDG_STATE_HOME/sandbox` or
@@ -89,23 +102,8 @@ pub struct LocalSettings {
     pub state_dir: Option<PathBuf>,
     /// The program `sandbox-local-server`, an absolute path; `None` searches for it.
     pub server: Option<PathBuf>,
-    /// How they are isolated.
-    pub isolation: LocalIsolation,
-}
-
-/// How a local sandbox is isolated.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum LocalIsolation {
-    /// Namespaces if the system permits them, else Landlock; never less.
-    #[default]
-    Auto,
-    /// Namespaces, a separate root directory, no capabilities, a system call filter.
-    Namespaces,
-    /// Landlock and a system call filter, for systems that permit no namespaces.
-    Landlock,
-    /// **No isolation**: commands can do everything that this user can.
-    None,
+    /// How they are isolated: `auto`, `namespaces`, `landlock` or `none`. Default: `auto`.
+    pub isolation: String,
 }
 
 /// Sandboxes as Kubernetes Pods.
@@ -120,81 +118,30 @@ pub struct KubernetesSettings {
     pub kubeconfig: Option<PathBuf>,
     /// The image with `sandbox-sshd`, which is added to Pods.
     pub server_image: Option<String>,
-    /// How a Pod gets its SSH server.
-    pub injection: InjectionKind,
-    /// The path of `sandbox-sshd` in the image, for [`InjectionKind::Baked`].
+    /// How a Pod gets its SSH server: `auto`, `image-volume`, `init-container`, `baked` or `image`.
+    /// Default: `auto`.
+    pub injection: String,
+    /// The path of `sandbox-sshd` in the image, for the injection `baked`.
     pub baked_path: String,
-    /// The Pod Security Standard that Pods meet.
-    pub security_profile: SecurityProfileKind,
-    /// The user and group id of their processes under [`SecurityProfileKind::Restricted`]. Default: 1000;
-    /// `None` leaves it to the platform or the image.
+    /// The Pod Security Standard that Pods meet: `restricted` or `baseline`. Default: `restricted`.
+    /// <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
+    pub security_profile: String,
+    /// The user and group id of their processes under the profile `restricted`. Default: 1000; `None`
+    /// leaves it to the platform or the image.
     pub run_as: Option<u32>,
     /// The Secret in the namespace with the credentials for pulling images.
     pub image_pull_secret: Option<String>,
-    /// When images are pulled; `None` means Kubernetes' own rule, which depends on the tag.
-    pub image_pull_policy: Option<ImagePullPolicy>,
-    /// How to connect to a Pod.
-    pub transport: TransportKind,
+    /// When images are pulled: `Always`, `IfNotPresent` or `Never`; `None` means Kubernetes' own rule,
+    /// which depends on the tag.
+    /// <https://kubernetes.io/docs/concepts/containers/images/#image-pull-policy>
+    pub image_pull_policy: Option<String>,
+    /// How to connect to a Pod: `auto`, `direct` or `port-forward`. Default: `auto`.
+    pub transport: String,
     /// How long to wait for a problem that may pass while a Pod starts. Default: 30 seconds.
     pub startup_grace: Duration,
     /// The duration of a Lease that owns this process' attached sandboxes and that the process renews: if
     /// the process is killed, they are removed when the Lease expires. `None`, the default, holds no Lease.
     pub owner_lease: Option<Duration>,
-}
-
-/// When an image is pulled.
-/// <https://kubernetes.io/docs/concepts/containers/images/#image-pull-policy>
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ImagePullPolicy {
-    /// At each start.
-    Always,
-    /// If the node does not have it.
-    IfNotPresent,
-    /// Never: the node must have it.
-    Never,
-}
-
-/// How a Pod gets its SSH server.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum InjectionKind {
-    /// `sandbox-sshd` is added to the image, as an image volume or with an init container.
-    #[default]
-    Auto,
-    /// `sandbox-sshd` is mounted as an image volume.
-    ImageVolume,
-    /// `sandbox-sshd` is copied by an init container.
-    InitContainer,
-    /// The image contains `sandbox-sshd`.
-    Baked,
-    /// The image has an SSH server of its own.
-    Image,
-}
-
-/// The Pod Security Standard that Pods meet.
-/// <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SecurityProfileKind {
-    /// Never root, no new privileges, no capabilities.
-    #[default]
-    Restricted,
-    /// The image's user, which may be root.
-    Baseline,
-}
-
-/// How to connect to a Pod.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum TransportKind {
-    /// Whichever works first.
-    #[default]
-    Auto,
-    /// At the Pod's address.
-    Direct,
-    /// Through the API server.
-    PortForward,
 }
 
 impl Settings {
@@ -208,7 +155,7 @@ impl Settings {
     }
 
     /// Reads the settings from this file and from the environment of this process, which overrides the
-    /// file: a variable that is set there, even to nothing, is not taken from the file. The environment is
+    /// file: a variable that is set there, even to an empty value, is not read from the file. The environment is
     /// not changed. Lines that set other programs' variables are skipped.
     ///
     /// # Errors
@@ -264,6 +211,16 @@ impl Default for SshSettings {
     }
 }
 
+impl Default for LocalSettings {
+    fn default() -> Self {
+        Self {
+            state_dir: None,
+            server: None,
+            isolation: "auto".into(),
+        }
+    }
+}
+
 impl Default for KubernetesSettings {
     fn default() -> Self {
         Self {
@@ -271,52 +228,48 @@ impl Default for KubernetesSettings {
             context: None,
             kubeconfig: None,
             server_image: None,
-            injection: InjectionKind::default(),
+            injection: "auto".into(),
             baked_path: "/usr/local/bin/sandbox-sshd".into(),
-            security_profile: SecurityProfileKind::default(),
+            security_profile: "restricted".into(),
             run_as: Some(1000),
             image_pull_secret: None,
             image_pull_policy: None,
-            transport: TransportKind::default(),
+            transport: "auto".into(),
             startup_grace: Duration::from_secs(30),
             owner_lease: None,
         }
     }
 }
 
-macro_rules! words {
-    ($name:ident, $what:literal, $($word:literal => $variant:ident),+) => {
-        impl $name {
-            /// The word for it in a setting.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
+impl BackendKind {
+    /// Returns the value of `SANDBOX_BACKEND` that selects this backend.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Kubernetes => "k8s",
         }
-        impl std::str::FromStr for $name {
-            type Err = sandbox_core::Error;
-            fn from_str(text: &str) -> Result<Self> {
-                match text {
-                    $($word => Ok(Self::$variant),)+
-                    _ => Err(sandbox_core::Error::invalid(
-                        $what, text, concat!("use one of:" $(, " ", $word)+))),
-                }
-            }
-        }
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
+    }
 }
-words!(BackendKind, "backend", "local" => Local, "k8s" => Kubernetes);
-words!(LocalIsolation, "isolation", "auto" => Auto, "namespaces" => Namespaces, "landlock" => Landlock, "none" => None);
-words!(ImagePullPolicy, "image pull policy", "Always" => Always, "IfNotPresent" => IfNotPresent, "Never" => Never);
-words!(InjectionKind, "injection", "auto" => Auto, "image-volume" => ImageVolume, "init-container" => InitContainer, "baked" => Baked, "image" => Image);
-words!(SecurityProfileKind, "security profile", "restricted" => Restricted, "baseline" => Baseline);
-words!(TransportKind, "transport", "auto" => Auto, "direct" => Direct, "port-forward" => PortForward);
 
-/// The environment, as far as it may be ours.
+impl FromStr for BackendKind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "local" => Ok(Self::Local),
+            "k8s" => Ok(Self::Kubernetes),
+            _ => Err(Error::invalid("backend", text, "use local or k8s")),
+        }
+    }
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Returns the environment variables with the prefix of the settings.
 fn environment() -> impl Iterator<Item = Entry> {
     std::env::vars_os()
         .filter(|(name, _)| {

@@ -1,4 +1,4 @@
-//! Values of variables, and what they are read as. `None` is always "not accepted".
+//! Parses the values of variables. `None` always means an invalid value.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use sandbox_core::SandboxSpec;
 
 use crate::parse_duration;
 
-/// The word that switches a limit off.
+/// The value that switches a limit off.
 const NONE: &str = "none";
 
 /// One value, never empty.
@@ -21,25 +21,37 @@ impl<'a> Value<'a> {
         self.text()?.parse().ok()
     }
 
+    /// Parses one of the words of a list such as `auto, direct or port-forward`, which is also the text
+    /// of the message about an invalid value.
+    pub(crate) fn one_of(self, words: &str) -> Option<String> {
+        let text = self.text()?;
+        words
+            .split(", ")
+            .flat_map(|part| part.split(" or "))
+            .any(|word| word == text)
+            .then(|| text.to_owned())
+    }
+
+    /// Parses a whole number of at least 1.
     pub(crate) fn count<T: FromStr + PartialOrd + From<u8>>(self) -> Option<T> {
-        // `parse` also takes a leading plus.
+        // `parse` also accepts a leading plus.
         let text = self
             .text()
             .filter(|text| text.starts_with(|c: char| c.is_ascii_digit()))?;
         text.parse().ok().filter(|count| *count >= T::from(1))
     }
 
-    pub(crate) fn duration(self, least: Duration) -> Option<Duration> {
-        parse_duration(self.text()?).filter(|duration| *duration >= least)
+    pub(crate) fn duration(self, min: Duration) -> Option<Duration> {
+        parse_duration(self.text()?).filter(|duration| *duration >= min)
     }
 
-    /// The outer `None` is "not accepted", the inner one "switched off".
-    #[allow(clippy::option_option, reason = "two different things are said")]
-    pub(crate) fn duration_or_none(self, least: Duration) -> Option<Option<Duration>> {
+    /// Parses a duration or `none`: the outer `None` means invalid, the inner one switched off.
+    #[allow(clippy::option_option, reason = "invalid and switched off differ")]
+    pub(crate) fn duration_or_none(self, min: Duration) -> Option<Option<Duration>> {
         if self.0 == NONE {
             Some(None)
         } else {
-            self.duration(least).map(Some)
+            self.duration(min).map(Some)
         }
     }
 
@@ -51,14 +63,15 @@ impl<'a> Value<'a> {
         Some(self.path()).filter(|path| path.is_absolute())
     }
 
-    /// An absolute path in an image, which is not this system's.
+    /// Parses an absolute path in an image, which has `/` on every system.
     pub(crate) fn container_path(self) -> Option<String> {
         self.line()
             .filter(|path| path.starts_with('/') && !path.ends_with('/'))
     }
 
-    /// A user other than root. The last number means "no change" to the kernel.
-    #[allow(clippy::option_option, reason = "two different things are said")]
+    /// Parses the id of a user other than root, or `none`. `u32::MAX` is invalid, because it means "no
+    /// change" to the kernel.
+    #[allow(clippy::option_option, reason = "invalid and switched off differ")]
     pub(crate) fn user_or_none(self) -> Option<Option<u32>> {
         if self.0 == NONE {
             Some(None)
@@ -74,10 +87,10 @@ impl<'a> Value<'a> {
         spec.image
     }
 
-    /// A word of letters, digits and some signs: for names of things elsewhere.
-    pub(crate) fn word(self, signs: &str, longest: usize) -> Option<String> {
+    /// Parses a name of ASCII letters, digits and the given signs.
+    pub(crate) fn name(self, signs: &str, max_length: usize) -> Option<String> {
         let fits = |text: &str| {
-            text.len() <= longest
+            text.len() <= max_length
                 && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
                 && text
                     .chars()
@@ -86,7 +99,7 @@ impl<'a> Value<'a> {
         self.text().filter(|text| fits(text)).map(str::to_owned)
     }
 
-    /// Any text without control characters.
+    /// Parses one line of text, without control characters.
     pub(crate) fn line(self) -> Option<String> {
         self.text()
             .filter(|text| !text.chars().any(char::is_control))

@@ -1,6 +1,6 @@
-//! Whole files with mistakes in them.
+//! Reads whole files with mistakes.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use sandbox_config::Settings;
 use sandbox_core::Error;
@@ -63,7 +63,7 @@ fn ten_mistakes_are_ten_lines_without_the_files_content() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn a_missing_file_is_named() {
     let error = Settings::from_dotenv("/nowhere/.env").unwrap_err();
     assert!(matches!(&error, Error::Config { .. }));
     assert!(

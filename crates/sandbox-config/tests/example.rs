@@ -1,6 +1,6 @@
-//! `.env.example` and the table of variables say the same.
+//! `.env.example` agrees with the table of variables.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -16,11 +16,11 @@ const HEAD: &str = "\
 
 const ENVIRONMENT_ONLY: &str = "
 # The following variables are read only from the real environment. They choose a program to run,
-# how strictly to isolate, or whose credentials to use, and a file may come with somebody else's
-# repository: setting one of them in a file is an error.
+# how strictly to isolate, or whose credentials to use, and a file may come with a cloned repository:
+# setting one of them in a file is an error.
 ";
 
-/// The file, written anew first if that was asked for.
+/// The content of the file, which `SANDBOX_TEST_BLESS` regenerates first.
 static EXAMPLE: LazyLock<String> = LazyLock::new(|| {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.env.example");
     if std::env::var_os("SANDBOX_TEST_BLESS").is_some() {
@@ -66,7 +66,7 @@ fn the_example_lists_every_variable_and_no_other() {
     assert_eq!(
         *EXAMPLE,
         rendered(),
-        ".env.example is out of step: SANDBOX_TEST_BLESS=1 cargo test -p sandbox-config writes it anew"
+        ".env.example is out of date: regenerate it with SANDBOX_TEST_BLESS=1 cargo test -p sandbox-config"
     );
 }
 
@@ -76,6 +76,6 @@ fn the_example_with_all_its_lines_in_force_is_the_default() {
     let in_force = file_part.replace("\n#SANDBOX_", "\nSANDBOX_");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), in_force).unwrap();
-    // The environment of the test may set some: what counts is that the file is accepted.
+    // The environment of the test may override some, so only the acceptance is checked.
     Settings::from_dotenv(file.path()).unwrap();
 }

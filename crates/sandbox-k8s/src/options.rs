@@ -1,5 +1,6 @@
 //! How sandboxes are made of Pods: for a whole client, and for one Pod.
 
+mod parse;
 mod pod_options;
 mod volume;
 

@@ -4,34 +4,34 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sandbox_config::{
-    ImagePullPolicy, InjectionKind, KubernetesSettings, SecurityProfileKind, Settings, SshSettings,
-    TransportKind,
-};
+use sandbox_config::{Settings, SshSettings};
 use sandbox_core::{Connector, Result};
-use sandbox_k8s::options::{
-    AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PullPolicy,
-    SecurityProfile, Transport,
-};
+use sandbox_k8s::options::{AuthorizedKey, ImageServer, Injection, KubernetesOptions, Transport};
 
+use super::parse::parse_setting;
 use super::ssh::ssh_options;
 use crate::defaults::Defaults;
 use crate::parts::Parts;
 
+/// Opens the cluster, and creates the parts of a client for it.
 pub(super) async fn open(settings: &Settings) -> Result<Parts> {
-    let mut wanted = sandbox_k8s::ClusterOptions::default();
-    wanted
+    let options = options(settings)?;
+    let transport = options.transport;
+    let mut cluster_options = sandbox_k8s::ClusterOptions::default();
+    cluster_options
         .kubeconfig
         .clone_from(&settings.kubernetes.kubeconfig);
-    wanted.context.clone_from(&settings.kubernetes.context);
-    let cluster = sandbox_k8s::open_cluster(&wanted).await?;
+    cluster_options
+        .context
+        .clone_from(&settings.kubernetes.context);
+    let cluster = sandbox_k8s::open_cluster(&cluster_options).await?;
     let (cluster_name, context) = (cluster.to_string(), cluster.context.clone());
-    let backend = sandbox_k8s::KubernetesBackend::new(cluster.client, options(settings))
+    let backend = sandbox_k8s::KubernetesBackend::new(cluster.client, options)
         .learning_host_keys_with(Arc::new(sandbox_ssh::SshHostKeys::new()));
     let connector: Arc<dyn Connector> = Arc::new(backend.connector());
     let sessions = sandbox_ssh::SshSessions::new(Arc::clone(&connector), ssh_options(settings));
     let location = format!("namespace {} of {cluster_name}", backend.namespace());
-    let environment = environment(settings, backend.namespace(), context);
+    let environment = environment(settings, backend.namespace(), context, transport);
     Ok(Parts {
         backend: Arc::new(backend),
         sessions: Arc::new(sessions),
@@ -42,78 +42,61 @@ pub(super) async fn open(settings: &Settings) -> Result<Parts> {
     })
 }
 
-/// Which cluster and namespace it is, by what was chosen and not by what is current.
+/// Returns the variables with which another process finds the same cluster and namespace. They name
+/// what was chosen, because the current context may change.
 fn environment(
     settings: &Settings,
     namespace: &str,
     context: Option<String>,
+    transport: Transport,
 ) -> Vec<(&'static str, OsString)> {
     let mut environment = vec![
         ("SANDBOX_BACKEND", settings.backend.as_str().into()),
         ("SANDBOX_NAMESPACE", namespace.into()),
-        (
-            "SANDBOX_TRANSPORT",
-            settings.kubernetes.transport.as_str().into(),
-        ),
+        ("SANDBOX_TRANSPORT", transport.as_str().into()),
     ];
     environment.extend(context.map(|context| ("SANDBOX_KUBE_CONTEXT", context.into())));
     match &settings.kubernetes.kubeconfig {
-        Some(path) => environment.push(("SANDBOX_KUBECONFIG", from_root(path.clone()).into())),
+        Some(path) => environment.push(("SANDBOX_KUBECONFIG", absolute(path.clone()).into())),
         None => environment.extend(std::env::var_os("KUBECONFIG").map(|paths| {
-            let each = std::env::split_paths(&paths).map(from_root);
-            // Only a name with the separator in it cannot be joined, and none came out of the split.
-            (
-                "KUBECONFIG",
-                std::env::join_paths(each).unwrap_or_else(|_| paths.clone()),
-            )
+            let absolute_paths = std::env::split_paths(&paths).map(absolute);
+            // Joining fails only for a path that contains the separator, which the split removed.
+            let joined = std::env::join_paths(absolute_paths).unwrap_or_else(|_| paths.clone());
+            ("KUBECONFIG", joined)
         })),
     }
     environment
 }
 
-/// The same file, whatever directory the other process is started in.
-fn from_root(path: PathBuf) -> PathBuf {
+/// Makes a path absolute, because the other process may have another working directory.
+fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-fn options(settings: &Settings) -> KubernetesOptions {
+fn options(settings: &Settings) -> Result<KubernetesOptions> {
     let from = &settings.kubernetes;
     let mut options = KubernetesOptions::default();
     options.namespace.clone_from(&from.namespace);
     options.server_image.clone_from(&from.server_image);
     options.image_pull_secrets = from.image_pull_secret.iter().cloned().collect();
-    options.image_pull_policy = from.image_pull_policy.map(|policy| match policy {
-        ImagePullPolicy::Always => PullPolicy::Always,
-        ImagePullPolicy::Never => PullPolicy::Never,
-        _ => PullPolicy::IfNotPresent,
-    });
-    options.injection = injection(from, &settings.ssh);
-    options.security = match from.security_profile {
-        SecurityProfileKind::Baseline => SecurityProfile::Baseline,
-        // Not known here, so never less than the strictest.
-        _ => SecurityProfile::Restricted,
-    };
+    options.image_pull_policy = from
+        .image_pull_policy
+        .as_deref()
+        .map(|policy| parse_setting("SANDBOX_IMAGE_PULL_POLICY", policy))
+        .transpose()?;
+    options.injection = parse_setting("SANDBOX_INJECTION", &from.injection)?;
+    if let Injection::Baked { path } = &mut options.injection {
+        path.clone_from(&from.baked_path);
+    }
+    if let Injection::Image(server) = &mut options.injection {
+        *server = image_server(&settings.ssh);
+    }
+    options.security = parse_setting("SANDBOX_SECURITY_PROFILE", &from.security_profile)?;
     options.run_as = from.run_as;
-    options.transport = match from.transport {
-        TransportKind::Direct => Transport::Direct,
-        TransportKind::PortForward => Transport::PortForward,
-        _ => Transport::Auto,
-    };
+    options.transport = parse_setting("SANDBOX_TRANSPORT", &from.transport)?;
     options.startup_grace = from.startup_grace;
     options.owner_lease = from.owner_lease;
-    options
-}
-
-fn injection(from: &KubernetesSettings, ssh: &SshSettings) -> Injection {
-    match from.injection {
-        InjectionKind::ImageVolume => Injection::Inject(InjectVia::ImageVolume),
-        InjectionKind::InitContainer => Injection::Inject(InjectVia::InitContainer),
-        InjectionKind::Baked => Injection::Baked {
-            path: from.baked_path.clone(),
-        },
-        InjectionKind::Image => Injection::Image(image_server(ssh)),
-        _ => Injection::Inject(InjectVia::Auto),
-    }
+    Ok(options)
 }
 
 fn image_server(ssh: &SshSettings) -> ImageServer {
@@ -132,39 +115,39 @@ fn image_server(ssh: &SshSettings) -> ImageServer {
 
 #[cfg(test)]
 mod tests {
+    use sandbox_core::Error;
+    use sandbox_k8s::options::{InjectVia, SecurityProfile};
+
     use super::*;
 
     #[test]
-    fn nothing_set_is_what_the_backend_does_by_itself() {
-        assert_eq!(options(&Settings::default()), KubernetesOptions::default());
+    fn the_default_settings_are_the_default_options() {
+        assert_eq!(
+            options(&Settings::default()).unwrap(),
+            KubernetesOptions::default()
+        );
     }
 
     #[test]
-    fn each_way_of_bringing_ssh_can_be_chosen() {
+    fn each_injection_can_be_chosen() {
         let mut settings = Settings::default();
         for (kind, expected) in [
-            (InjectionKind::Auto, Injection::Inject(InjectVia::Auto)),
+            ("auto", Injection::Inject(InjectVia::Auto)),
+            ("image-volume", Injection::Inject(InjectVia::ImageVolume)),
             (
-                InjectionKind::ImageVolume,
-                Injection::Inject(InjectVia::ImageVolume),
-            ),
-            (
-                InjectionKind::InitContainer,
+                "init-container",
                 Injection::Inject(InjectVia::InitContainer),
             ),
-            (InjectionKind::Baked, Injection::baked()),
-            (
-                InjectionKind::Image,
-                Injection::Image(ImageServer::default()),
-            ),
+            ("baked", Injection::baked()),
+            ("image", Injection::Image(ImageServer::default())),
         ] {
-            settings.kubernetes.injection = kind;
-            assert_eq!(options(&settings).injection, expected, "{kind}");
+            settings.kubernetes.injection = kind.to_owned();
+            assert_eq!(options(&settings).unwrap().injection, expected, "{kind}");
         }
     }
 
     #[test]
-    fn an_images_own_server_is_described_by_the_settings_of_ssh() {
+    fn the_settings_of_ssh_describe_an_image_sshd() {
         let mut ssh = SshSettings::default();
         assert_eq!(image_server(&ssh), ImageServer::default());
         ssh.user = Some("app".into());
@@ -188,24 +171,40 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_held_where_one_is_asked_for() {
+    fn the_owner_lease_can_be_set() {
         let mut settings = Settings::default();
         settings.kubernetes.owner_lease = Some(std::time::Duration::from_secs(60));
         assert_eq!(
-            options(&settings).owner_lease,
+            options(&settings).unwrap().owner_lease,
             settings.kubernetes.owner_lease
         );
     }
 
     #[test]
-    fn root_is_asked_for_by_name() {
+    fn root_needs_the_profile_baseline() {
         let mut settings = Settings::default();
-        settings.kubernetes.security_profile = SecurityProfileKind::Baseline;
+        settings.kubernetes.security_profile = "baseline".to_owned();
         settings.kubernetes.run_as = None;
-        let options = options(&settings);
+        let options = options(&settings).unwrap();
         assert_eq!(
             (options.security, options.run_as),
             (SecurityProfile::Baseline, None)
         );
+    }
+
+    #[test]
+    fn an_unknown_word_is_an_error_that_names_the_setting() {
+        let mut settings = Settings::default();
+        settings.kubernetes.transport = "pigeon".to_owned();
+        match options(&settings) {
+            Err(Error::Invalid { what, value, why }) => {
+                assert_eq!(
+                    (what.as_str(), value.as_str()),
+                    ("SANDBOX_TRANSPORT", "pigeon")
+                );
+                assert_eq!(why, "use auto, direct or port-forward");
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sandbox_config::{BackendKind, Settings};
 use sandbox_core::{Connector, Result};
 
+use super::parse::parse_setting;
 use super::ssh::ssh_options;
 use crate::defaults::Defaults;
 use crate::parts::Parts;
@@ -13,13 +14,7 @@ pub(super) fn open(settings: &Settings) -> Result<Parts> {
     let mut options = sandbox_local::LocalOptions::default();
     options.state_dir.clone_from(&settings.local.state_dir);
     options.server.clone_from(&settings.local.server);
-    options.isolation = match settings.local.isolation {
-        sandbox_config::LocalIsolation::None => sandbox_local::IsolationLevel::None,
-        sandbox_config::LocalIsolation::Auto => sandbox_local::IsolationLevel::Auto,
-        sandbox_config::LocalIsolation::Landlock => sandbox_local::IsolationLevel::Landlock,
-        // Not known here, so never less than the strictest.
-        _ => sandbox_local::IsolationLevel::Namespaces,
-    };
+    options.isolation = parse_setting("SANDBOX_LOCAL_ISOLATION", &settings.local.isolation)?;
     let connector: Arc<dyn Connector> = Arc::new(sandbox_local::UnixConnector::new());
     let sessions = sandbox_ssh::SshSessions::new(Arc::clone(&connector), ssh_options(settings));
     let backend = Arc::new(sandbox_local::LocalBackend::new(options)?);

@@ -5,6 +5,8 @@ mod kubernetes;
 #[cfg(feature = "local")]
 mod local;
 #[cfg(any(feature = "k8s", feature = "local"))]
+mod parse;
+#[cfg(any(feature = "k8s", feature = "local"))]
 mod ssh;
 
 use sandbox_config::{BackendKind, Settings};
