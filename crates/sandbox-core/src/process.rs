@@ -197,10 +197,14 @@ impl Process {
                 event => collector.push(&event),
             }
         }
-        Err(Error::Command {
+        let lost = Error::Command {
             cause: CommandCause::Lost,
             source: None,
-        })
+        };
+        match self.explain.take() {
+            Some(explain) => Err(explain(lost).await),
+            None => Err(lost),
+        }
     }
 }
 

@@ -202,16 +202,16 @@ impl Command {
     ///   connection was lost.
     pub async fn output(self) -> Result<Output> {
         self.mistake?;
-        let (sandbox, cap) = (self.sandbox, self.output_cap);
-        let session = &sandbox.inner.session;
-        let result = match self.input {
-            Input::None => session.output(self.request, cap).await,
-            input => match start(&sandbox, self.request, input).await {
-                Ok(process) => process.output(cap).await,
-                Err(error) => Err(error),
-            },
-        };
-        sandbox.inner.explained(result).await
+        match self.input {
+            Input::None => {
+                let session = self.sandbox.session();
+                session.output(self.request, self.output_cap).await
+            }
+            input => {
+                let process = start(&self.sandbox, self.request, input).await?;
+                process.output(self.output_cap).await
+            }
+        }
     }
 
     /// Runs the command to its end, discards its output, and returns how it ended.
@@ -252,11 +252,7 @@ impl Command {
     /// [`Process`], together with what happened to the sandbox.
     pub async fn spawn(self) -> Result<Process> {
         self.mistake?;
-        let result = start(&self.sandbox, self.request, self.input).await;
-        Ok(self
-            .sandbox
-            .inner
-            .explaining(self.sandbox.inner.explained(result).await?))
+        start(&self.sandbox, self.request, self.input).await
     }
 
     /// Starts the command as a background job, which outlives this program. Both output streams go to
@@ -293,13 +289,7 @@ impl Command {
             ));
         }
         let id = JobId::generate()?;
-        let started = self
-            .sandbox
-            .inner
-            .session
-            .start_job(&id, self.request)
-            .await;
-        self.sandbox.inner.explained(started).await?;
+        self.sandbox.session().start_job(&id, self.request).await?;
         Ok(Job::new(self.sandbox, id))
     }
 }
@@ -315,7 +305,7 @@ impl fmt::Debug for Command {
 
 async fn start(sandbox: &Sandbox, mut request: ExecRequest, input: Input) -> Result<Process> {
     request.stdin = !matches!(input, Input::None);
-    let mut process = sandbox.inner.session.exec(request).await?;
+    let mut process = sandbox.session().exec(request).await?;
     let mut reader: Reader = match input {
         Input::None | Input::Piped => return Ok(process),
         Input::Bytes(bytes) => Box::new(std::io::Cursor::new(bytes)),

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sandbox_core::{
-    Direction, DownloadRequest, Error, FileInfo, FileKind, Result, TransferReason, UploadRequest,
+    Direction, DownloadRequest, Error, FileInfo, FileKind, Result, Session, TransferReason,
+    UploadRequest,
 };
 
 use super::Sandbox;
@@ -49,8 +50,12 @@ const REMOVALS_AT_ONCE: usize = 64;
 pub(crate) const LISTINGS_AT_ONCE: usize = 8;
 
 impl Files<'_> {
-    pub(crate) fn sandbox(&self) -> &Sandbox {
+    pub(super) fn sandbox(&self) -> &Sandbox {
         self.sandbox
+    }
+
+    fn session(&self) -> &dyn Session {
+        &**self.sandbox.session()
     }
 
     /// Reads a file of at most 256 MiB into memory. For larger files, use [`Sandbox::download`].
@@ -62,13 +67,7 @@ impl Files<'_> {
         let (writer, content) = MemoryWriter::new();
         let mut request = DownloadRequest::new(path);
         request.max_size = Some(READ_LIMIT);
-        let read = self
-            .sandbox
-            .inner
-            .session
-            .download(request, Box::new(writer))
-            .await;
-        self.sandbox.inner.explained(read).await?;
+        self.session().download(request, Box::new(writer)).await?;
         Ok(content.take())
     }
 
@@ -102,13 +101,10 @@ impl Files<'_> {
         let content = content.into();
         let mut request = UploadRequest::new(path);
         request.size = Some(content.len() as u64);
-        let written = self
-            .sandbox
-            .inner
-            .session
+        self.session()
             .upload(request, Box::new(std::io::Cursor::new(content)))
-            .await;
-        self.sandbox.inner.explained(written).await.map(drop)
+            .await
+            .map(drop)
     }
 
     /// Appends to a file, which is created if it does not exist.
@@ -130,11 +126,7 @@ impl Files<'_> {
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn append(&self, path: &str, content: impl Into<Bytes>) -> Result<()> {
         let from = Box::new(std::io::Cursor::new(content.into()));
-        self.sandbox
-            .inner
-            .explained(self.sandbox.inner.session.append(path, from).await)
-            .await
-            .map(drop)
+        self.session().append(path, from).await.map(drop)
     }
 
     /// Lists the entries of a directory, ordered by name.
@@ -143,11 +135,7 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn list(&self, path: &str) -> Result<Vec<FileInfo>> {
-        let mut entries = self
-            .sandbox
-            .inner
-            .explained(self.sandbox.inner.session.list(path).await)
-            .await?;
+        let mut entries = self.session().list(path).await?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
@@ -158,10 +146,7 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn stat(&self, path: &str) -> Result<FileInfo> {
-        self.sandbox
-            .inner
-            .explained(self.sandbox.inner.session.stat(path, true).await)
-            .await
+        self.session().stat(path, true).await
     }
 
     /// Returns whether a path exists. Symbolic links are followed.
@@ -183,10 +168,7 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn create_dir_all(&self, path: &str) -> Result<()> {
-        self.sandbox
-            .inner
-            .explained(self.sandbox.inner.session.create_dir(path, true).await)
-            .await
+        self.session().create_dir(path, true).await
     }
 
     /// Renames a file, replacing an existing one.
@@ -195,10 +177,7 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        self.sandbox
-            .inner
-            .explained(self.sandbox.inner.session.rename(from, to).await)
-            .await
+        self.session().rename(from, to).await
     }
 
     /// Removes a file or a symbolic link.
@@ -207,10 +186,7 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn remove_file(&self, path: &str) -> Result<()> {
-        self.sandbox
-            .inner
-            .explained(self.sandbox.inner.session.remove_file(path).await)
-            .await
+        self.session().remove_file(path).await
     }
 
     /// Removes a directory and everything in it. Symbolic links are removed, not followed.
@@ -260,12 +236,7 @@ impl Files<'_> {
 
     /// Removes everything in a directory except directories, and returns those.
     async fn empty(self, directory: String) -> Result<Vec<String>> {
-        let session = &self.sandbox.inner.session;
-        let entries = self
-            .sandbox
-            .inner
-            .explained(session.list(&directory).await)
-            .await?;
+        let entries = self.session().list(&directory).await?;
         let path_of = |entry: &FileInfo| join_path(&directory, &entry.name);
         let (directories, others): (Vec<_>, Vec<_>) = entries
             .iter()
@@ -281,10 +252,7 @@ impl Files<'_> {
     }
 
     async fn remove_dir(self, path: String) -> Result<()> {
-        self.sandbox
-            .inner
-            .explained(self.sandbox.inner.session.remove_dir(&path).await)
-            .await
+        self.session().remove_dir(&path).await
     }
 
     /// Sets the permission bits, such as `0o755`.
@@ -293,10 +261,7 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn set_mode(&self, path: &str, mode: u32) -> Result<()> {
-        self.sandbox
-            .inner
-            .explained(self.sandbox.inner.session.set_mode(path, mode).await)
-            .await
+        self.session().set_mode(path, mode).await
     }
 
     /// Creates a symbolic link at `path` that points to `target`.
@@ -305,10 +270,7 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn symlink(&self, target: &str, path: &str) -> Result<()> {
-        self.sandbox
-            .inner
-            .explained(self.sandbox.inner.session.symlink(target, path).await)
-            .await
+        self.session().symlink(target, path).await
     }
 
     /// Reads the target of a symbolic link.
@@ -317,10 +279,7 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
     pub async fn read_link(&self, path: &str) -> Result<String> {
-        self.sandbox
-            .inner
-            .explained(self.sandbox.inner.session.read_link(path).await)
-            .await
+        self.session().read_link(path).await
     }
 }
 

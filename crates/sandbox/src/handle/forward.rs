@@ -24,9 +24,7 @@ impl Sandbox {
     ///
     /// [`Error::Connection`](crate::Error::Connection) if nothing listens there.
     pub async fn open_port(&self, port: u16) -> Result<Box<dyn ByteStream>> {
-        self.inner
-            .explained(self.inner.session.open_stream("localhost", port).await)
-            .await
+        self.session().open_stream("localhost", port).await
     }
 
     /// Listens on a free port of this machine's loopback interface, and forwards connections to `port`

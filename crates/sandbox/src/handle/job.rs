@@ -22,7 +22,7 @@ impl Sandbox {
     /// [`Error::Connection`](crate::Error::Connection), or
     /// [`Error::Unsupported`](crate::Error::Unsupported) from an SSH server that is not the SDK's own.
     pub async fn jobs(&self) -> Result<Vec<JobRecord>> {
-        self.inner.explained(self.inner.session.jobs().await).await
+        self.session().jobs().await
     }
 
     /// Returns a handle on a job, without a request.
@@ -68,7 +68,7 @@ impl Job {
     /// the connection is lost. The job keeps running.
     pub async fn wait(&self) -> Result<ExitStatus> {
         let process = self.attach(AttachOptions::wait()).await?;
-        self.sandbox.inner.explained(process.wait().await).await
+        process.wait().await
     }
 
     /// Returns the current content of its log: standard output and standard error, in the order in
@@ -118,8 +118,7 @@ impl Job {
     pub async fn follow_from(&self, offset: u64) -> Result<Process> {
         let mut options = AttachOptions::follow();
         options.offset = offset;
-        let process = self.attach(options).await?;
-        Ok(self.sandbox.inner.explaining(process))
+        self.attach(options).await
     }
 
     /// Sends a signal to its process group.
@@ -138,12 +137,7 @@ impl Job {
     }
 
     async fn attach(&self, options: AttachOptions) -> Result<Process> {
-        let attached = self
-            .sandbox
-            .inner
-            .session
-            .attach_job(&self.id, options)
-            .await;
-        self.sandbox.inner.explained(attached).await
+        let session = self.sandbox.session();
+        session.attach_job(&self.id, options).await
     }
 }

@@ -3,6 +3,7 @@
 mod attach;
 pub(crate) mod cache;
 pub(crate) mod command;
+mod diagnosing;
 mod end;
 pub(crate) mod files;
 pub(crate) mod forward;
@@ -14,12 +15,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sandbox_core::{
-    Access, DeleteOptions, Diagnosis, Env, Error, EventStream, Freshness, LogOptions, LogStream,
-    Process, Result, SandboxId, SandboxInfo, Session, Uid,
+    Access, DeleteOptions, Diagnosis, Env, EventStream, Freshness, LogOptions, LogStream, Result,
+    SandboxId, SandboxInfo, Session, Uid,
 };
 
+use self::diagnosing::DiagnosingSession;
 use self::end::EndState;
-use crate::diagnosis::add_diagnosis;
 use crate::parts::Parts;
 
 /// A handle on one sandbox, with connections to it. It is cheap to clone, and clones share the
@@ -41,16 +42,17 @@ use crate::parts::Parts;
 /// ```
 #[derive(Clone)]
 pub struct Sandbox {
-    pub(crate) inner: Arc<Inner>,
+    inner: Arc<Inner>,
 }
 
-pub(crate) struct Inner {
-    pub(crate) parts: Arc<Parts>,
-    pub(crate) info: SandboxInfo,
-    pub(crate) access: Arc<Access>,
-    pub(crate) session: Arc<dyn Session>,
+/// The state that the clones of a handle share.
+struct Inner {
+    parts: Arc<Parts>,
+    info: SandboxInfo,
+    access: Arc<Access>,
+    session: Arc<dyn Session>,
     /// Sent with every command. Secrets are stored only here.
-    pub(crate) env: Env,
+    env: Env,
     end: Arc<EndState>,
 }
 
@@ -64,13 +66,20 @@ impl Sandbox {
         env: Env,
         on_end: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
+        let end = Arc::new(EndState::new(on_end));
+        let session = DiagnosingSession::new(
+            session,
+            Arc::clone(&parts.backend),
+            info.id.clone(),
+            Arc::clone(&end),
+        );
         let inner = Arc::new(Inner {
             parts,
             info,
             access,
-            session,
+            session: Arc::new(session),
             env,
-            end: Arc::new(EndState::new(on_end)),
+            end,
         });
         Self { inner }
     }
@@ -128,9 +137,7 @@ impl Sandbox {
     pub async fn extend(&self, ttl: Duration) -> Result<SandboxInfo> {
         let info = self.inner.parts.backend.extend(self.id(), ttl).await?;
         if self.inner.parts.backend.capabilities().server_keeps_ttl {
-            self.inner
-                .explained(self.inner.session.extend(ttl).await)
-                .await?;
+            self.inner.session.extend(ttl).await?;
         }
         Ok(info)
     }
@@ -193,7 +200,8 @@ impl Sandbox {
         deleted
     }
 
-    /// Returns the underlying session, for operations that this handle has no method for.
+    /// Returns the underlying session, for operations that this handle has no method for. Errors of lost
+    /// connections include the backend's diagnosis, as with this handle's own methods.
     pub fn session(&self) -> &Arc<dyn Session> {
         &self.inner.session
     }
@@ -205,36 +213,5 @@ impl fmt::Debug for Sandbox {
             .field("id", self.id())
             .field("uid", self.uid())
             .finish_non_exhaustive()
-    }
-}
-
-impl Inner {
-    /// Adds to the error of a lost connection what happened to the sandbox.
-    pub(crate) async fn explained<T>(&self, result: Result<T>) -> Result<T> {
-        match result {
-            Ok(value) => Ok(value),
-            Err(error) => {
-                let error = add_diagnosis(&*self.parts.backend, &self.info.id, error).await;
-                if matches!(error, Error::NotFound { .. }) {
-                    self.end.record();
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Adds the diagnosis to the error of a process that loses its connection.
-    pub(crate) fn explaining(&self, process: Process) -> Process {
-        // The process does not hold the handle, because it does not keep a sandbox attached.
-        let backend = Arc::clone(&self.parts.backend);
-        let end = Arc::clone(&self.end);
-        let id = self.info.id.clone();
-        process.explained_by(move |error| async move {
-            let error = add_diagnosis(&*backend, &id, error).await;
-            if matches!(error, Error::NotFound { .. }) {
-                end.record();
-            }
-            error
-        })
     }
 }

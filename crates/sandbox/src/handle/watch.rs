@@ -107,7 +107,7 @@ impl Watch {
     /// All that is there.
     async fn look(&self) -> Result<Seen> {
         let mut seen = Seen::new();
-        let session = &self.sandbox.inner.session;
+        let session = self.sandbox.session();
         let Some(top) = there(session.stat(&self.path, true).await)? else {
             return Ok(seen);
         };
@@ -193,8 +193,7 @@ impl State {
                 }
                 Err(error) => {
                     self.ended = true;
-                    let error = self.watch.sandbox.inner.explained(Err(error)).await;
-                    return Some((error, self));
+                    return Some((Err(error), self));
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Copies one file between this machine and a sandbox.
+//! Copies one file between this machine and a session.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -7,19 +7,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sandbox_core::{
-    Direction, DownloadRequest, Error, FileInfo, Reader, Result, TransferReason, UploadRequest,
+    Direction, DownloadRequest, Error, FileInfo, Reader, Result, Session, TransferReason,
+    UploadRequest,
 };
 
 use super::local_file::{LocalReader, LocalWriter};
 use super::progress::{Meter, Metered};
-use crate::handle::Sandbox;
 
 /// The maximum size of a file that is read at once, in bytes.
 const SMALL: u64 = 32 << 10;
 
 /// Uploads a file. Returns its size in bytes.
 pub(super) async fn upload(
-    sandbox: &Sandbox,
+    session: &Arc<dyn Session>,
     local: &Path,
     remote: String,
     meter: &Arc<Meter>,
@@ -27,20 +27,17 @@ pub(super) async fn upload(
     let path = local.to_owned();
     let source = blocking(Direction::Upload, local, move || Source::open(path)).await?;
     meter.set_total(source.metadata.len());
-    source.send(sandbox, remote, meter).await
+    source.send(session, remote, meter).await
 }
 
 /// Downloads a file under a temporary name, and renames it. Returns its size in bytes.
 pub(super) async fn download(
-    sandbox: &Sandbox,
+    session: &Arc<dyn Session>,
     remote: String,
     local: &Path,
     meter: &Arc<Meter>,
 ) -> Result<u64> {
-    let inner = &sandbox.inner;
-    let info = inner
-        .explained(inner.session.stat(&remote, true).await)
-        .await?;
+    let info = session.stat(&remote, true).await?;
     meter.set_total(info.size);
     let failed = |source| local_error(Direction::Download, local, source);
 
@@ -49,18 +46,13 @@ pub(super) async fn download(
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     let temporary = tempfile::Builder::new()
-        .prefix(".sandbox-")
+        .prefix(".session-")
         .tempfile_in(directory)
         .map_err(failed)?;
     let writer = LocalWriter::new(temporary.as_file().try_clone().map_err(failed)?);
     let writer = Box::new(Metered::new(writer, meter));
-    let size = inner
-        .explained(
-            inner
-                .session
-                .download(DownloadRequest::new(remote), writer)
-                .await,
-        )
+    let size = session
+        .download(DownloadRequest::new(remote), writer)
         .await?;
     set_attributes(temporary.as_file(), &info).map_err(failed)?;
     temporary
@@ -111,7 +103,7 @@ impl Source {
 
     pub(super) async fn send(
         self,
-        sandbox: &Sandbox,
+        session: &Arc<dyn Session>,
         remote: String,
         meter: &Arc<Meter>,
     ) -> Result<u64> {
@@ -123,10 +115,7 @@ impl Source {
                 meter,
             )),
         };
-        let sent = sandbox
-            .inner
-            .explained(sandbox.inner.session.upload(request, from).await)
-            .await?;
+        let sent = session.upload(request, from).await?;
         meter.add_file();
         Ok(sent)
     }
@@ -165,7 +154,7 @@ pub(super) fn upload_request(remote: String, metadata: &Metadata) -> UploadReque
     request
 }
 
-/// Sets the permission bits and modification time of a downloaded file as in the sandbox.
+/// Sets the permission bits and modification time of a downloaded file as in the session.
 pub(super) fn set_attributes(file: &File, info: &FileInfo) -> std::io::Result<()> {
     #[cfg(unix)]
     {

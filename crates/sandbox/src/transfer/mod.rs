@@ -101,12 +101,9 @@ impl Sandbox {
         reader: impl AsyncRead + Send + Unpin + 'static,
         remote: impl Into<String>,
     ) -> Result<u64> {
-        let sent = self
-            .inner
-            .session
+        self.session()
             .upload(UploadRequest::new(remote), Box::new(reader))
-            .await;
-        self.inner.explained(sent).await
+            .await
     }
 
     /// Copies a file of the sandbox to `writer`, and flushes it. Returns its size in bytes.
@@ -119,12 +116,9 @@ impl Sandbox {
         remote: impl Into<String>,
         writer: impl AsyncWrite + Send + Unpin + 'static,
     ) -> Result<u64> {
-        let read = self
-            .inner
-            .session
+        self.session()
             .download(DownloadRequest::new(remote), Box::new(writer))
-            .await;
-        self.inner.explained(read).await
+            .await
     }
 
     /// Copies a local directory and its content to `remote`, which is created if it does not exist.
@@ -217,11 +211,12 @@ impl Transfer {
         remote: impl Into<String>,
     ) -> Result<TransferReport> {
         let meter = self.meter();
-        let (sandbox, local, remote) = (&self.sandbox, local.as_ref(), remote.into());
+        let session = self.sandbox.session();
+        let (local, remote) = (local.as_ref(), remote.into());
         let report = if self.resume {
-            resume::upload(sandbox, local, remote, &meter).await?
+            resume::upload(session, local, remote, &meter).await?
         } else {
-            TransferReport::new(file::upload(sandbox, local, remote, &meter).await?)
+            TransferReport::new(file::upload(session, local, remote, &meter).await?)
         };
         meter.finish();
         Ok(report)
@@ -238,11 +233,12 @@ impl Transfer {
         local: impl AsRef<Path>,
     ) -> Result<TransferReport> {
         let meter = self.meter();
-        let (sandbox, remote, local) = (&self.sandbox, remote.into(), local.as_ref());
+        let session = self.sandbox.session();
+        let (remote, local) = (remote.into(), local.as_ref());
         let report = if self.resume {
-            resume::download(sandbox, remote, local, &meter).await?
+            resume::download(session, remote, local, &meter).await?
         } else {
-            TransferReport::new(file::download(sandbox, remote, local, &meter).await?)
+            TransferReport::new(file::download(session, remote, local, &meter).await?)
         };
         meter.finish();
         Ok(report)
@@ -259,8 +255,13 @@ impl Transfer {
         remote: impl Into<String>,
     ) -> Result<TreeReport> {
         let meter = self.meter();
-        let report =
-            tree::upload::upload(&self.sandbox, local.as_ref(), remote.into(), &meter).await?;
+        let report = tree::upload::upload(
+            self.sandbox.session(),
+            local.as_ref(),
+            remote.into(),
+            &meter,
+        )
+        .await?;
         meter.finish();
         Ok(report)
     }
@@ -276,8 +277,9 @@ impl Transfer {
         local: impl AsRef<Path>,
     ) -> Result<TreeReport> {
         let meter = self.meter();
-        let (sandbox, remote, local) = (&self.sandbox, remote.into(), local.as_ref());
-        let report = tree::download::download(sandbox, self.limits, remote, local, &meter).await?;
+        let session = self.sandbox.session();
+        let (remote, local) = (remote.into(), local.as_ref());
+        let report = tree::download::download(session, self.limits, remote, local, &meter).await?;
         meter.finish();
         Ok(report)
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sandbox_core::{
-    Direction, DownloadRequest, Error, FileKind, Result, TransferReason, partial_name,
+    Direction, DownloadRequest, Error, FileKind, Result, Session, TransferReason, partial_name,
 };
 use sha2::{Digest, Sha256};
 
@@ -15,7 +15,6 @@ use super::file::{self, blocking, local_error};
 use super::local_file::{LocalReader, LocalWriter};
 use super::progress::{Meter, Metered};
 use super::report::{Discarded, TransferReport};
-use crate::handle::Sandbox;
 
 /// Bytes that are compared with one hash. What was cut off while it went over several
 /// connections may have a hole; no more than this is lost before it.
@@ -25,7 +24,7 @@ const PIECE: usize = 128 << 10;
 
 /// Uploads a file, and continues a partial file of an interrupted upload if there is one.
 pub(super) async fn upload(
-    sandbox: &Sandbox,
+    session: &Arc<dyn Session>,
     local: &Path,
     remote: String,
     meter: &Arc<Meter>,
@@ -36,22 +35,19 @@ pub(super) async fn upload(
     meter.set_total(metadata.len());
     let mut request = file::upload_request(remote, &metadata);
     let partial = request.partial_path();
-    let inner = &sandbox.inner;
-    let there = match inner.session.stat(&partial, false).await {
+    let there = match session.stat(&partial, false).await {
         Ok(info) => Some(info),
         Err(Error::Transfer(error)) if error.reason == TransferReason::NotFound => None,
-        Err(error) => return inner.explained(Err(error)).await,
+        Err(error) => return Err(error),
     };
     let length = match &there {
         Some(info) if info.kind == FileKind::File => info.size.min(metadata.len()),
         _ => 0,
     };
     let (file, at, discarded) =
-        verify(sandbox, Direction::Upload, &partial, local, file, length).await?;
+        verify(session, Direction::Upload, &partial, local, file, length).await?;
     if at == 0 && there.is_some() {
-        inner
-            .explained(inner.session.remove_file(&partial).await)
-            .await?;
+        session.remove_file(&partial).await?;
     }
     meter.add_bytes(at);
     request.resume_at = Some(at);
@@ -59,9 +55,7 @@ pub(super) async fn upload(
         LocalReader::new(file, metadata.len() - at),
         meter,
     ));
-    let bytes = inner
-        .explained(inner.session.upload(request, from).await)
-        .await?;
+    let bytes = session.upload(request, from).await?;
     meter.add_file();
     Ok(TransferReport {
         bytes,
@@ -72,15 +66,12 @@ pub(super) async fn upload(
 
 /// Downloads a file, and continues a partial file of an interrupted download if there is one.
 pub(super) async fn download(
-    sandbox: &Sandbox,
+    session: &Arc<dyn Session>,
     remote: String,
     local: &Path,
     meter: &Arc<Meter>,
 ) -> Result<TransferReport> {
-    let inner = &sandbox.inner;
-    let info = inner
-        .explained(inner.session.stat(&remote, true).await)
-        .await?;
+    let info = session.stat(&remote, true).await?;
     meter.set_total(info.size);
     let failed = |source| local_error(Direction::Download, local, source);
     let name = local
@@ -94,21 +85,17 @@ pub(super) async fn download(
     .await?;
     let length = length.min(info.size);
     let (file, at, discarded) =
-        verify(sandbox, Direction::Download, &remote, local, file, length).await?;
+        verify(session, Direction::Download, &remote, local, file, length).await?;
     file.set_len(at).map_err(failed)?;
     meter.add_bytes(at);
     let mut request = DownloadRequest::new(remote.clone());
     request.offset = at;
     let writer = LocalWriter::new(file.try_clone().map_err(failed)?);
     let writer = Box::new(Metered::new(writer, meter));
-    let received = inner
-        .explained(inner.session.download(request, writer).await)
-        .await?;
+    let received = session.download(request, writer).await?;
     let bytes = at + received;
     // What was proved before and what came after belong together only if it is the same.
-    let now = inner
-        .explained(inner.session.stat(&remote, true).await)
-        .await?;
+    let now = session.stat(&remote, true).await?;
     if bytes != info.size || (now.size, now.modified) != (info.size, info.modified) {
         file.set_len(0).map_err(failed)?;
         let message = "it changed while it was read; nothing of it is kept";
@@ -133,14 +120,13 @@ pub(super) async fn download(
 /// How much of the first `length` bytes of both files is proved to be the same, and why
 /// not all. The local file stands there then.
 async fn verify(
-    sandbox: &Sandbox,
+    session: &Arc<dyn Session>,
     direction: Direction,
     remote: &str,
     local: &Path,
     mut file: File,
     length: u64,
 ) -> Result<(File, u64, Option<Discarded>)> {
-    let inner = &sandbox.inner;
     let (mut at, mut discarded) = (0, None);
     while at < length {
         let range = at..length.min(at + BLOCK);
@@ -153,10 +139,10 @@ async fn verify(
                     .map_err(|source| local_error(direction, &path, source))
             })
         };
-        let (theirs, ours) = tokio::join!(inner.session.sha256(remote, range.clone()), hashing);
+        let (theirs, ours) = tokio::join!(session.sha256(remote, range.clone()), hashing);
         let (same, ours) = ours?;
         file = same;
-        match inner.explained(theirs).await? {
+        match theirs? {
             Some(theirs) if theirs == ours => at = range.end,
             Some(_) => discarded = Some(Discarded::Changed),
             None => discarded = Some(Discarded::Unverified),

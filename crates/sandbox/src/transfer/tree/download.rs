@@ -1,4 +1,4 @@
-//! Downloads a directory tree. Everything that the sandbox sends is untrusted.
+//! Downloads a directory tree. Everything that the session sends is untrusted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,12 +7,13 @@ use bytes::Bytes;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use sandbox_core::{Direction, DownloadRequest, Error, FileInfo, FileKind, Result, TransferReason};
+use sandbox_core::{
+    Direction, DownloadRequest, Error, FileInfo, FileKind, Result, Session, TransferReason,
+};
 use tokio::sync::Semaphore;
 
 use super::local_dir::{self, Temporary};
 use super::{LARGE_AT_ONCE, SMALL_AT_ONCE, top_path};
-use crate::handle::Sandbox;
 use crate::handle::files::{LISTINGS_AT_ONCE, join_path};
 use crate::memory::MemoryWriter;
 use crate::transfer::file::{blocking, local_error};
@@ -26,7 +27,7 @@ const SMALL: u64 = 64 << 10;
 const BATCH: usize = 64;
 const DOWNLOAD: Direction = Direction::Download;
 
-/// Limits on what a download writes to this machine. The sandbox is untrusted: it can claim to have
+/// Limits on what a download writes to this machine. The session is untrusted: it can claim to have
 /// any number of files of any size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -65,14 +66,14 @@ enum Received {
 
 /// Downloads a directory tree.
 pub(crate) async fn download(
-    sandbox: &Sandbox,
+    session: &Arc<dyn Session>,
     limits: TreeLimits,
     remote: String,
     local: &Path,
     meter: &Arc<Meter>,
 ) -> Result<TreeReport> {
     let remote = top_path(remote);
-    let entries = list_tree(sandbox, limits, &remote).await?;
+    let entries = list_tree(session, limits, &remote).await?;
     let (mut directories, mut files, mut links) = (Vec::new(), Vec::new(), Vec::new());
     let mut report = TreeReport {
         directories: 1,
@@ -96,10 +97,10 @@ pub(crate) async fn download(
     );
     report.directories += directories.len() as u64;
     let target = TargetDir::create(local, directories).await?;
-    (report.files, report.bytes) = receive_all(sandbox, files, &remote, &target, meter).await?;
+    (report.files, report.bytes) = receive_all(session, files, &remote, &target, meter).await?;
     // Links come last, so that no file is written through one of them.
     let targets = stream::iter(links)
-        .map(|name| read_link(sandbox.clone(), join_path(&remote, &name), name))
+        .map(|name| read_link(Arc::clone(session), join_path(&remote, &name), name))
         .buffer_unordered(SMALL_AT_ONCE);
     for (name, link) in targets.try_collect::<Vec<_>>().await? {
         if local_dir::escapes(&name, &link) {
@@ -116,7 +117,7 @@ pub(crate) async fn download(
 
 /// Lists everything below a directory by relative name, parents before their children.
 async fn list_tree(
-    sandbox: &Sandbox,
+    session: &Arc<dyn Session>,
     limits: TreeLimits,
     remote: &str,
 ) -> Result<Vec<(String, FileInfo)>> {
@@ -145,7 +146,7 @@ async fn list_tree(
                 } else {
                     join_path(remote, &name)
                 };
-                list(sandbox.clone(), path, name)
+                list(Arc::clone(session), path, name)
             })
             .buffer_unordered(LISTINGS_AT_ONCE);
         while let Some((directory, entries)) = listings.try_next().await? {
@@ -170,25 +171,27 @@ async fn list_tree(
     Ok(found)
 }
 
-async fn list(sandbox: Sandbox, path: String, name: String) -> Result<(String, Vec<FileInfo>)> {
-    let entries = sandbox
-        .inner
-        .explained(sandbox.inner.session.list(&path).await)
-        .await?;
+async fn list(
+    session: Arc<dyn Session>,
+    path: String,
+    name: String,
+) -> Result<(String, Vec<FileInfo>)> {
+    let entries = session.list(&path).await?;
     Ok((name, entries))
 }
 
-async fn read_link(sandbox: Sandbox, path: String, name: String) -> Result<(String, String)> {
-    let target = sandbox
-        .inner
-        .explained(sandbox.inner.session.read_link(&path).await)
-        .await?;
+async fn read_link(
+    session: Arc<dyn Session>,
+    path: String,
+    name: String,
+) -> Result<(String, String)> {
+    let target = session.read_link(&path).await?;
     Ok((name, target))
 }
 
 /// Downloads files. Returns how many files and bytes these are.
 async fn receive_all(
-    sandbox: &Sandbox,
+    session: &Arc<dyn Session>,
     files: Vec<(String, FileInfo)>,
     remote: &str,
     target: &TargetDir,
@@ -199,15 +202,18 @@ async fn receive_all(
     // otherwise.
     let received = stream::iter(files)
         .map(|(name, info)| {
-            let (sandbox, remote, target) =
-                (sandbox.clone(), join_path(remote, &name), target.clone());
+            let (session, remote, target) = (
+                Arc::clone(session),
+                join_path(remote, &name),
+                target.clone(),
+            );
             let (meter, large) = (Arc::clone(meter), Arc::clone(&large));
             async move {
                 if info.size <= SMALL {
-                    return receive_small(sandbox, remote, name, info, &meter).await;
+                    return receive_small(session, remote, name, info, &meter).await;
                 }
                 let _permit = large.acquire_owned().await.ok();
-                receive_large(&sandbox, remote, &target, &name, &info, &meter)
+                receive_large(&session, remote, &target, &name, &info, &meter)
                     .await
                     .map(Received::Written)
             }
@@ -227,7 +233,7 @@ async fn receive_all(
 
 /// Downloads a small file into memory.
 async fn receive_small(
-    sandbox: Sandbox,
+    session: Arc<dyn Session>,
     remote: String,
     name: String,
     info: FileInfo,
@@ -237,16 +243,7 @@ async fn receive_small(
     let mut request = DownloadRequest::new(remote);
     // A file must not be larger than listed, or the limit on the total size would not hold.
     request.max_size = Some(info.size);
-    sandbox
-        .inner
-        .explained(
-            sandbox
-                .inner
-                .session
-                .download(request, Box::new(writer))
-                .await,
-        )
-        .await?;
+    session.download(request, Box::new(writer)).await?;
     let content = content.take();
     meter.add_bytes(content.len() as u64);
     Ok(Received::InMemory(name, info, content))
@@ -254,7 +251,7 @@ async fn receive_small(
 
 /// Downloads a file under a temporary name beside its own, and renames it.
 async fn receive_large(
-    sandbox: &Sandbox,
+    session: &Arc<dyn Session>,
     remote: String,
     target: &TargetDir,
     name: &str,
@@ -270,10 +267,7 @@ async fn receive_large(
     let writer = Box::new(Metered::new(LocalWriter::new(writer), meter));
     let mut request = DownloadRequest::new(remote);
     request.max_size = Some(info.size);
-    let size = sandbox
-        .inner
-        .explained(sandbox.inner.session.download(request, writer).await)
-        .await?;
+    let size = session.download(request, writer).await?;
     temporary
         .finish(info, name)
         .map_err(|error| target.failed(name, error))?;

@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use sandbox_core::{Direction, Error, FileKind, Result, TransferReason};
+use sandbox_core::{Direction, Error, FileKind, Result, Session, TransferReason};
 use tokio::sync::Semaphore;
 
 use super::{DIRECTORIES_AT_ONCE, LARGE_AT_ONCE, SMALL_AT_ONCE, top_path};
-use crate::handle::Sandbox;
 use crate::handle::files::join_path;
 use crate::transfer::file::{Source, blocking, local_error};
 use crate::transfer::progress::Meter;
@@ -19,7 +18,7 @@ const BATCH: usize = 32;
 
 /// Uploads a directory tree.
 pub(crate) async fn upload(
-    sandbox: &Sandbox,
+    session: &Arc<dyn Session>,
     local: &Path,
     remote: String,
     meter: &Arc<Meter>,
@@ -29,10 +28,7 @@ pub(crate) async fn upload(
     if sizes {
         meter.set_total(tree.bytes);
     }
-    sandbox
-        .inner
-        .explained(sandbox.inner.session.create_dir(&remote, true).await)
-        .await?;
+    session.create_dir(&remote, true).await?;
     let mut report = TreeReport {
         directories: 1,
         skipped: tree.skipped,
@@ -43,22 +39,21 @@ pub(crate) async fn upload(
     for level in tree.directories {
         report.directories += level.len() as u64;
         let creating = stream::iter(level)
-            .map(|name| create_directory(sandbox.clone(), join_path(&remote, &name)))
+            .map(|name| create_directory(Arc::clone(session), join_path(&remote, &name)))
             .buffer_unordered(DIRECTORIES_AT_ONCE);
         creating.try_collect::<()>().await?;
     }
-    (report.files, report.bytes) = send_all(sandbox, tree.files, &remote, meter).await?;
+    (report.files, report.bytes) = send_all(session, tree.files, &remote, meter).await?;
     report.symlinks = tree.symlinks.len() as u64;
     let linking = stream::iter(tree.symlinks)
-        .map(|(name, target)| create_link(sandbox.clone(), target, join_path(&remote, &name)))
+        .map(|(name, target)| create_link(Arc::clone(session), target, join_path(&remote, &name)))
         .buffer_unordered(DIRECTORIES_AT_ONCE);
     linking.try_collect::<()>().await?;
     Ok(report)
 }
 
 /// Creates a directory, and accepts an existing one.
-async fn create_directory(sandbox: Sandbox, path: String) -> Result<()> {
-    let session = &sandbox.inner.session;
+async fn create_directory(session: Arc<dyn Session>, path: String) -> Result<()> {
     let created = match session.create_dir(&path, false).await {
         Err(Error::Transfer(error)) if error.reason == TransferReason::AlreadyExists => {
             match session.stat(&path, true).await {
@@ -69,27 +64,23 @@ async fn create_directory(sandbox: Sandbox, path: String) -> Result<()> {
         }
         created => created,
     };
-    sandbox.inner.explained(created).await
+    created
 }
 
 /// Creates a symbolic link, and replaces an existing one.
-async fn create_link(sandbox: Sandbox, target: String, path: String) -> Result<()> {
-    let session = &sandbox.inner.session;
+async fn create_link(session: Arc<dyn Session>, target: String, path: String) -> Result<()> {
     let mut created = session.symlink(&target, &path).await;
     if matches!(&created, Err(Error::Transfer(error)) if error.reason == TransferReason::AlreadyExists)
     {
-        sandbox
-            .inner
-            .explained(session.remove_file(&path).await)
-            .await?;
+        session.remove_file(&path).await?;
         created = session.symlink(&target, &path).await;
     }
-    sandbox.inner.explained(created).await
+    created
 }
 
 /// Uploads files. Returns how many files and bytes these are.
 async fn send_all(
-    sandbox: &Sandbox,
+    session: &Arc<dyn Session>,
     files: Vec<(PathBuf, String)>,
     remote: &str,
     meter: &Arc<Meter>,
@@ -111,7 +102,7 @@ async fn send_all(
         .map_ok(|sources| stream::iter(sources).map(Ok))
         .try_flatten();
     let sending = opened.map_ok(|(source, name): (Source, String)| {
-        let (sandbox, path) = (sandbox.clone(), join_path(remote, &name));
+        let (session, path) = (Arc::clone(session), join_path(remote, &name));
         let (meter, large) = (Arc::clone(meter), Arc::clone(&large));
         async move {
             let _permit = if source.is_small() {
@@ -119,7 +110,7 @@ async fn send_all(
             } else {
                 large.acquire_owned().await.ok()
             };
-            source.send(&sandbox, path, &meter).await
+            source.send(&session, path, &meter).await
         }
     });
     let add = |(files, bytes), size| async move { Ok((files + 1, bytes + size)) };

@@ -1,0 +1,168 @@
+//! A session that adds the backend's diagnosis to the errors of lost connections.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sandbox_core::dialect::JobRecord;
+use sandbox_core::{
+    AttachOptions, ByteStream, DownloadRequest, Error, ExecRequest, FileInfo, JobId, Output,
+    Process, Reader, Result, SandboxBackend, SandboxId, Session, UploadRequest, Writer,
+};
+
+use super::end::EndState;
+use crate::diagnosis::add_diagnosis;
+
+/// Wraps a session. If a connection is lost, the error says what happened to the sandbox.
+pub(super) struct DiagnosingSession {
+    session: Arc<dyn Session>,
+    diagnoser: Diagnoser,
+}
+
+/// Diagnoses the errors of one sandbox. It does not hold the sandbox's handle, because a running
+/// process does not keep a sandbox attached.
+#[derive(Clone)]
+struct Diagnoser {
+    backend: Arc<dyn SandboxBackend>,
+    id: SandboxId,
+    end: Arc<EndState>,
+}
+
+impl DiagnosingSession {
+    pub(super) fn new(
+        session: Arc<dyn Session>,
+        backend: Arc<dyn SandboxBackend>,
+        id: SandboxId,
+        end: Arc<EndState>,
+    ) -> Self {
+        let diagnoser = Diagnoser { backend, id, end };
+        Self { session, diagnoser }
+    }
+
+    async fn diagnose<T>(&self, result: Result<T>) -> Result<T> {
+        match result {
+            Ok(value) => Ok(value),
+            Err(error) => Err(self.diagnoser.diagnose(error).await),
+        }
+    }
+
+    /// Diagnoses the error that starts a process, and the one that may end its events.
+    async fn diagnose_process(&self, process: Result<Process>) -> Result<Process> {
+        let process = self.diagnose(process).await?;
+        let diagnoser = self.diagnoser.clone();
+        Ok(process.explained_by(move |error| async move { diagnoser.diagnose(error).await }))
+    }
+}
+
+impl Diagnoser {
+    async fn diagnose(&self, error: Error) -> Error {
+        let error = add_diagnosis(&*self.backend, &self.id, error).await;
+        if matches!(error, Error::NotFound { .. }) {
+            self.end.record();
+        }
+        error
+    }
+}
+
+#[async_trait]
+impl Session for DiagnosingSession {
+    async fn exec(&self, request: ExecRequest) -> Result<Process> {
+        self.diagnose_process(self.session.exec(request).await)
+            .await
+    }
+
+    async fn output(&self, request: ExecRequest, cap: usize) -> Result<Output> {
+        self.diagnose(self.session.output(request, cap).await).await
+    }
+
+    async fn upload(&self, request: UploadRequest, from: Reader) -> Result<u64> {
+        self.diagnose(self.session.upload(request, from).await)
+            .await
+    }
+
+    async fn append(&self, path: &str, from: Reader) -> Result<u64> {
+        self.diagnose(self.session.append(path, from).await).await
+    }
+
+    async fn sha256(&self, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>> {
+        self.diagnose(self.session.sha256(path, range).await).await
+    }
+
+    async fn download(&self, request: DownloadRequest, to: Writer) -> Result<u64> {
+        self.diagnose(self.session.download(request, to).await)
+            .await
+    }
+
+    async fn stat(&self, path: &str, follow: bool) -> Result<FileInfo> {
+        self.diagnose(self.session.stat(path, follow).await).await
+    }
+
+    async fn list(&self, path: &str) -> Result<Vec<FileInfo>> {
+        self.diagnose(self.session.list(path).await).await
+    }
+
+    async fn create_dir(&self, path: &str, parents: bool) -> Result<()> {
+        self.diagnose(self.session.create_dir(path, parents).await)
+            .await
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.diagnose(self.session.rename(from, to).await).await
+    }
+
+    async fn remove_file(&self, path: &str) -> Result<()> {
+        self.diagnose(self.session.remove_file(path).await).await
+    }
+
+    async fn remove_dir(&self, path: &str) -> Result<()> {
+        self.diagnose(self.session.remove_dir(path).await).await
+    }
+
+    async fn set_mode(&self, path: &str, mode: u32) -> Result<()> {
+        self.diagnose(self.session.set_mode(path, mode).await).await
+    }
+
+    async fn symlink(&self, target: &str, path: &str) -> Result<()> {
+        self.diagnose(self.session.symlink(target, path).await)
+            .await
+    }
+
+    async fn read_link(&self, path: &str) -> Result<String> {
+        self.diagnose(self.session.read_link(path).await).await
+    }
+
+    async fn canonicalize(&self, path: &str) -> Result<String> {
+        self.diagnose(self.session.canonicalize(path).await).await
+    }
+
+    async fn open_stream(&self, host: &str, port: u16) -> Result<Box<dyn ByteStream>> {
+        self.diagnose(self.session.open_stream(host, port).await)
+            .await
+    }
+
+    async fn start_job(&self, id: &JobId, request: ExecRequest) -> Result<()> {
+        self.diagnose(self.session.start_job(id, request).await)
+            .await
+    }
+
+    async fn extend(&self, ttl: Duration) -> Result<Duration> {
+        self.diagnose(self.session.extend(ttl).await).await
+    }
+
+    async fn jobs(&self) -> Result<Vec<JobRecord>> {
+        self.diagnose(self.session.jobs().await).await
+    }
+
+    async fn attach_job(&self, id: &JobId, options: AttachOptions) -> Result<Process> {
+        self.diagnose_process(self.session.attach_job(id, options).await)
+            .await
+    }
+}
+
+impl fmt::Debug for DiagnosingSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.session.fmt(f)
+    }
+}
