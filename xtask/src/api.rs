@@ -1,8 +1,8 @@
-//! The public surface of each library, as text in the repository: `crates/NAME/api.txt`.
+//! Records the public API of each library in the repository: `crates/NAME/api.txt`.
 //!
-//! rustdoc writes what it knows as JSON, which on a stable compiler has to be asked for by
-//! `RUSTC_BOOTSTRAP`. Only rustdoc is given that variable, by this program standing in for it:
-//! build scripts that see it would build their crates another way, and all of them once more.
+//! rustdoc writes its JSON on a stable compiler only if `RUSTC_BOOTSTRAP` is set. Build scripts that see
+//! this variable would build their crates differently, and cargo would rebuild all of them. So this
+//! program takes rustdoc's place (`RUSTDOC`) and sets the variable for rustdoc alone.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,24 +23,24 @@ const CRATES: [&str; 7] = [
 ];
 /// All but the mocks, which follow from the traits.
 const FEATURES: &str = "sandbox/k8s,sandbox/local,sandbox/metrics";
-/// What rustdoc says of its JSON, and what this version of the crate `public-api` reads.
+/// The format version of rustdoc's JSON that this version of the crate `public-api` reads.
 const FORMAT: u64 = 57;
-/// Set for the process that stands in for rustdoc: the real one.
-const STANDS_IN_FOR: &str = "XTASK_STANDS_IN_FOR";
+/// Names the real rustdoc for the process that takes its place.
+const REAL_RUSTDOC: &str = "XTASK_REAL_RUSTDOC";
 
 pub(crate) fn run(check: bool) -> Result<()> {
-    let directory = describe()?;
+    let directory = write_json()?;
     let mut changed = Vec::new();
     for name in CRATES {
-        let found = surface(&directory.join(format!("{}.json", name.replace('-', "_"))))?;
+        let found = public_items(&directory.join(format!("{}.json", name.replace('-', "_"))))?;
         let path = Path::new("crates").join(name).join("api.txt");
-        let known = fs::read_to_string(&path).unwrap_or_default();
+        let recorded = fs::read_to_string(&path).unwrap_or_default();
         println!("{name:<16}{} items", found.lines().count());
-        if known == found {
+        if recorded == found {
             continue;
         }
         if check {
-            print!("{}", difference(&path, &known, &found));
+            print!("{}", difference(&path, &recorded, &found));
             changed.push(name);
         } else {
             fs::write(&path, found).with_context(|| format!("cannot write {}", path.display()))?;
@@ -50,15 +50,15 @@ pub(crate) fn run(check: bool) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "the public API of {} is not what the repository says; if it is to be so, run `cargo xtask api`, commit \
-         api.txt, and say in CHANGELOG.md what it means for users",
+        "the public API of {} differs from its api.txt; if that is intended, run `cargo xtask api`, commit api.txt, \
+         and describe the change in CHANGELOG.md",
         changed.join(", ")
     )
 }
 
-/// Whether this process was started as rustdoc, and what came of it.
-pub(crate) fn as_rustdoc() -> Option<ExitCode> {
-    let real = std::env::var_os(STANDS_IN_FOR)?;
+/// Runs the real rustdoc if this process was started in its place; returns its exit code.
+pub(crate) fn run_as_rustdoc() -> Option<ExitCode> {
+    let real = std::env::var_os(REAL_RUSTDOC)?;
     let status = Command::new(real)
         .args(std::env::args_os().skip(1))
         .env("RUSTC_BOOTSTRAP", "1")
@@ -67,14 +67,14 @@ pub(crate) fn as_rustdoc() -> Option<ExitCode> {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("rustdoc could not be started: {error}");
+            eprintln!("cannot start rustdoc: {error}");
             ExitCode::FAILURE
         }
     })
 }
 
-/// Lets rustdoc describe all of them; gives the directory with a file for each.
-fn describe() -> Result<PathBuf> {
+/// Lets rustdoc write its JSON for all crates; returns the directory of the files.
+fn write_json() -> Result<PathBuf> {
     let variable =
         |name: &str, default: &str| std::env::var_os(name).unwrap_or_else(|| default.into());
     let mut cargo = Command::new(variable("CARGO", "cargo"));
@@ -88,16 +88,16 @@ fn describe() -> Result<PathBuf> {
         FEATURES,
     ]);
     cargo.args(CRATES.iter().flat_map(|name| ["--package", name]));
-    cargo.env(STANDS_IN_FOR, variable("RUSTDOC", "rustdoc"));
+    cargo.env(REAL_RUSTDOC, variable("RUSTDOC", "rustdoc"));
     cargo.env(
         "RUSTDOC",
-        std::env::current_exe().context("this program's path is not known")?,
+        std::env::current_exe().context("cannot determine this program's path")?,
     );
     cargo.env(
         "RUSTDOCFLAGS",
         "-Z unstable-options --output-format json --cap-lints allow",
     );
-    let status = cargo.status().context("cargo could not be started")?;
+    let status = cargo.status().context("cannot start cargo")?;
     if !status.success() {
         bail!("rustdoc failed");
     }
@@ -106,8 +106,8 @@ fn describe() -> Result<PathBuf> {
     Ok(target.join("doc"))
 }
 
-/// One item a line, ordered.
-fn surface(json: &Path) -> Result<String> {
+/// The public items, one a line, sorted.
+fn public_items(json: &Path) -> Result<String> {
     let shown = json.display();
     let text =
         fs::read_to_string(json).with_context(|| format!("rustdoc did not write {shown}"))?;
@@ -121,8 +121,8 @@ fn surface(json: &Path) -> Result<String> {
         });
     if version != Some(FORMAT) {
         bail!(
-            "this compiler's rustdoc writes format {version:?} and the crate public-api of xtask/Cargo.toml reads \
-             {FORMAT}: take the version of it that fits, and change FORMAT in xtask/src/api.rs"
+            "this compiler's rustdoc writes format {version:?}, but the crate public-api reads {FORMAT}: select the matching \
+             version of public-api in Cargo.toml, and change FORMAT in xtask/src/api.rs"
         );
     }
     let api = public_api::Builder::from_rustdoc_json(json)
@@ -130,14 +130,14 @@ fn surface(json: &Path) -> Result<String> {
         .omit_auto_trait_impls(true)
         .omit_auto_derived_impls(true)
         .build()
-        .with_context(|| format!("{shown} cannot be read"))?;
+        .with_context(|| format!("cannot read {shown}"))?;
     Ok(api.items().map(|item| format!("{item}\n")).collect())
 }
 
-/// What is gone, and what is new. Order says nothing: the items are sorted.
-fn difference(path: &Path, known: &str, found: &str) -> String {
+/// The removed and the added items.
+fn difference(path: &Path, recorded: &str, found: &str) -> String {
     let (old, new): (BTreeSet<&str>, BTreeSet<&str>) =
-        (known.lines().collect(), found.lines().collect());
+        (recorded.lines().collect(), found.lines().collect());
     let mut lines: Vec<(&str, char)> = old.difference(&new).map(|line| (*line, '-')).collect();
     lines.extend(new.difference(&old).map(|line| (*line, '+')));
     lines.sort_unstable();

@@ -1,5 +1,5 @@
-//! Runs the fuzz targets with libFuzzer, instrumented for coverage. The stable compiler can do that:
-//! neither cargo-fuzz nor a nightly one is needed, only a C++ compiler.
+//! Runs the fuzz targets with libFuzzer, instrumented for coverage. The stable compiler can do that, so
+//! neither cargo-fuzz nor a nightly compiler is needed, only a C++ compiler.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 const PACKAGE: &str = "tests/fuzz/libfuzzer/Cargo.toml";
 const CORPUS: &str = "tests/fuzz/corpus";
 const TARGET_DIRECTORY: &str = "target/fuzz";
-/// What cargo-fuzz gives as well: counters for each branch, and comparisons that the fuzzer sees.
+/// The flags that cargo-fuzz uses as well: a counter for each branch, and operands of comparisons.
 const INSTRUMENTED: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing";
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     targets.sort();
     targets.retain(|name| options.target.as_ref().is_none_or(|wanted| wanted == name));
     if targets.is_empty() {
-        bail!("there is no such target; {CORPUS} has a directory for each");
+        bail!("unknown target; {CORPUS} has a directory for each target");
     }
     let mut found = Vec::new();
     for target in targets {
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "found something in {}: the cases are in {TARGET_DIRECTORY}",
+        "fuzzing found failures in {}: the inputs are in {TARGET_DIRECTORY}",
         found.join(", ")
     )
 }
@@ -66,7 +66,7 @@ impl Options {
                     .with_context(|| format!("{arg} needs a number"))?;
                 value
                     .parse()
-                    .with_context(|| format!("{arg} {value}: that is no number"))
+                    .with_context(|| format!("{arg} {value}: not a number"))
             };
             match *arg {
                 "--minutes" => options.minutes = number()?,
@@ -76,7 +76,7 @@ impl Options {
                 }
                 other => {
                     bail!(
-                        "{other} is not understood: cargo xtask fuzz [target] [--minutes N] [--cases N]"
+                        "unknown argument {other}: cargo xtask fuzz [TARGET] [--minutes N] [--cases N]"
                     )
                 }
             }
@@ -86,9 +86,10 @@ impl Options {
 }
 
 fn build() -> Result<PathBuf> {
+    println!("building the fuzz targets");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let host = host()?;
-    // With a target named, build scripts and macros are not instrumented.
+    // With --target, build scripts and macros are not instrumented.
     let status = Command::new(cargo)
         .args([
             "build",
@@ -101,9 +102,9 @@ fn build() -> Result<PathBuf> {
         .args(["--target", &host])
         .env("RUSTFLAGS", INSTRUMENTED)
         .status()
-        .context("cargo could not be started")?;
+        .context("cannot start cargo")?;
     if !status.success() {
-        bail!("the fuzz targets were not built");
+        bail!("the fuzz targets do not build");
     }
     Ok(Path::new(TARGET_DIRECTORY)
         .join(host)
@@ -114,14 +115,14 @@ fn host() -> Result<String> {
     let output = Command::new("rustc")
         .arg("-vV")
         .output()
-        .context("rustc could not be started")?;
+        .context("cannot start rustc")?;
     let text = String::from_utf8(output.stdout)?;
     let line = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(line.context("rustc does not tell its host")?.to_owned())
+    Ok(line.context("rustc -vV does not name its host")?.to_owned())
 }
 
-/// Whether nothing was found. What reaches something new is kept in the corpus, as few cases as cover
-/// it all.
+/// Fuzzes one target; returns whether no failure was found. Inputs that reach new code are merged into the
+/// corpus, as few as cover all of it.
 fn fuzz(program: &Path, target: &str, options: &Options) -> Result<bool> {
     let corpus = Path::new(CORPUS).join(target);
     let work = Path::new(TARGET_DIRECTORY).join(format!("corpus-{target}"));

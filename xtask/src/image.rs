@@ -1,9 +1,7 @@
-//! The images that hold the SSH server and the command, as OCI archives written by ourselves: no
-//! Docker.
+//! Writes the images of the SSH server and of the command as OCI archives, without Docker.
 //!
-//! It is reproducible: the same binary gives the same bytes. For `kind load image-archive`,
-//! `ctr images import`, `podman load` (each reads an archive), and `skopeo copy oci-archive:…`
-//! (to push it).
+//! The archives are reproducible: the same binary gives the same bytes. `kind load image-archive`,
+//! `ctr images import` and `podman load` read them; `skopeo copy oci-archive:…` pushes them.
 //! <https://github.com/opencontainers/image-spec/blob/main/image-layout.md>
 
 mod build;
@@ -19,18 +17,18 @@ use sha2::{Digest, Sha256};
 use build::{build, is_for};
 use tar::{Entry, archive};
 
-/// What cargo calls a processor, and what images call it.
+/// Names of architectures: cargo's, and that of image manifests.
 const ARCHITECTURES: [(&str, &str); 2] = [("x86_64", "amd64"), ("aarch64", "arm64")];
-/// Whoever has no passwd: the user that the Pod's profile gives it in any case.
+/// Numeric, because the image has no passwd file; the Pod's security profile sets the same user.
 const USER: &str = "1000:1000";
 
-/// What an image holds: one program, at its root, which is its entry point.
+/// The content of an image: one program at its root, which is its entry point.
 #[derive(Debug)]
 struct Content {
-    /// Of the image, and where `sandbox-k8s` looks for the server.
+    /// The name of the image.
     name: &'static str,
     program: &'static str,
-    /// What cargo builds it from.
+    /// The arguments of `cargo build` that build the program.
     build: &'static [&'static str],
 }
 
@@ -45,7 +43,7 @@ const COMMAND: Content = Content {
     build: &["--package", "sandbox-cli", "--bin", "sandbox"],
 };
 
-struct Wanted {
+struct Options {
     content: &'static Content,
     name: String,
     output: PathBuf,
@@ -54,66 +52,65 @@ struct Wanted {
 }
 
 pub(crate) fn run(args: &[&str]) -> Result<()> {
-    let wanted = parse(args)?;
-    let binary = match &wanted.binary {
+    let options = parse(args)?;
+    let binary = match &options.binary {
         Some(binary) => binary.clone(),
         None => build(
-            wanted.content.program,
-            wanted.content.build,
-            wanted.architecture.0,
+            options.content.program,
+            options.content.build,
+            options.architecture.0,
         )?,
     };
-    let program =
-        fs::read(&binary).with_context(|| format!("{} cannot be read", binary.display()))?;
+    let program = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
     ensure!(
         program.starts_with(b"\x7fELF"),
-        "{} is no Linux program",
+        "{} is not a Linux program (ELF)",
         binary.display()
     );
-    let architecture = wanted.architecture.1;
+    let architecture = options.architecture.1;
     ensure!(
         is_for(&program, architecture),
-        "{} is not for {architecture}; name its processor with --arch amd64 or --arch arm64",
+        "{} is not built for {architecture}; name its architecture with --arch amd64 or --arch arm64",
         binary.display()
     );
-    let image = image(wanted.content, &program, &wanted.name, architecture)?;
-    if let Some(parent) = wanted.output.parent() {
+    let image = image(options.content, &program, &options.name, architecture)?;
+    if let Some(parent) = options.output.parent() {
         fs::create_dir_all(parent)
-            .with_context(|| format!("{} cannot be made", parent.display()))?;
+            .with_context(|| format!("cannot create {}", parent.display()))?;
     }
-    fs::write(&wanted.output, &image)
-        .with_context(|| format!("{} cannot be written", wanted.output.display()))?;
-    let file = wanted.output.display();
+    fs::write(&options.output, &image)
+        .with_context(|| format!("cannot write {}", options.output.display()))?;
+    let file = options.output.display();
     println!(
         "{} ({architecture}, {} bytes): {file}",
-        wanted.name,
+        options.name,
         image.len()
     );
     println!("  kind load image-archive {file}");
-    let what = wanted.content.name;
+    let what = options.content.name;
     println!(
         "  skopeo copy oci-archive:{file} docker://REGISTRY/{what}:{}",
         env!("CARGO_PKG_VERSION")
     );
     if what == SERVER.name {
         println!(
-            "then SANDBOX_SERVER_IMAGE={} (or the name in the registry)",
-            wanted.name
+            "then set SANDBOX_SERVER_IMAGE={} (or its name in the registry)",
+            options.name
         );
     } else {
-        println!("then the name in the registry is for deploy/kustomization.yaml");
+        println!("then put its name in the registry into deploy/kustomization.yaml");
     }
     Ok(())
 }
 
-fn parse(args: &[&str]) -> Result<Wanted> {
+fn parse(args: &[&str]) -> Result<Options> {
     let version = env!("CARGO_PKG_VERSION");
     let content = if args.contains(&"--command") {
         &COMMAND
     } else {
         &SERVER
     };
-    let mut wanted = Wanted {
+    let mut options = Options {
         content,
         name: format!("localhost/{}:{version}", content.name),
         output: format!("target/{}-{version}.oci.tar", content.name).into(),
@@ -129,30 +126,30 @@ fn parse(args: &[&str]) -> Result<Wanted> {
             .next()
             .with_context(|| format!("{flag} needs a value"))?;
         match *flag {
-            "--name" => wanted.name = (*value).to_owned(),
-            "--output" => wanted.output = value.into(),
-            "--binary" => wanted.binary = Some(value.into()),
+            "--name" => options.name = (*value).to_owned(),
+            "--output" => options.output = value.into(),
+            "--binary" => options.binary = Some(value.into()),
             "--arch" => {
                 let known = ARCHITECTURES.into_iter().find(|(_, image)| image == value);
-                wanted.architecture =
+                options.architecture =
                     known.with_context(|| format!("{value} is not amd64 or arm64"))?;
             }
-            other => bail!("cargo xtask image does not know {other:?}"),
+            other => bail!("unknown option {other:?} of cargo xtask image"),
         }
     }
     ensure!(
-        wanted
+        options
             .name
             .rsplit('/')
             .next()
             .is_some_and(|last| last.contains(':')),
         "the name {:?} has no tag: use name:tag",
-        wanted.name
+        options.name
     );
-    Ok(wanted)
+    Ok(options)
 }
 
-/// The whole archive.
+/// The archive of an image.
 fn image(content: &Content, program: &[u8], name: &str, architecture: &str) -> Result<Vec<u8>> {
     let entry = content.program;
     let layer = archive(&[
@@ -176,7 +173,7 @@ fn image(content: &Content, program: &[u8], name: &str, architecture: &str) -> R
     let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
     described["platform"] = json!({"architecture": architecture, "os": "linux"});
     described["annotations"] = json!({
-        // Two readers, two names: containerd's own, and the specification's.
+        // containerd reads its own annotation, other readers that of the specification.
         "io.containerd.image.name": name,
         "org.opencontainers.image.ref.name": tag,
     });
@@ -185,7 +182,7 @@ fn image(content: &Content, program: &[u8], name: &str, architecture: &str) -> R
         "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": [described],
     }))?;
-    // Older readers (kind's, docker's) look for this one.
+    // kind and docker read this manifest of docker's own format.
     let docker = to_json(&json!([{
         "Config": blob(&config),
         "RepoTags": [name],
@@ -225,7 +222,7 @@ fn hash(content: &[u8]) -> String {
 }
 
 fn to_json(value: &Value) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).context("what was described cannot be written")
+    serde_json::to_vec(value).context("cannot serialise JSON")
 }
 
 #[cfg(test)]
@@ -234,14 +231,14 @@ mod tests {
 
     #[test]
     fn the_same_server_gives_the_same_archive() {
-        let make =
+        let build =
             |server: &[u8]| image(&SERVER, server, "localhost/sandbox-sshd:1", "amd64").unwrap();
-        assert_eq!(make(b"\x7fELF one"), make(b"\x7fELF one"));
-        assert_ne!(make(b"\x7fELF one"), make(b"\x7fELF two"));
+        assert_eq!(build(b"\x7fELF one"), build(b"\x7fELF one"));
+        assert_ne!(build(b"\x7fELF one"), build(b"\x7fELF two"));
     }
 
     #[test]
-    fn every_blob_is_what_its_name_says() {
+    fn every_blob_has_the_digest_in_its_name() {
         let image = image(&COMMAND, b"\x7fELF", "localhost/sandbox-sshd:1", "arm64").unwrap();
         let files = tar::read(&image);
         let mut blobs = 0;
@@ -273,8 +270,8 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
-        for (args, said) in [
+    fn an_error_names_the_wrong_argument() {
+        for (args, expected) in [
             (&["--nmae", "x:1"][..], "--nmae"),
             (&["--name"], "value"),
             (&["--name", "no-tag"], "tag"),
@@ -282,7 +279,7 @@ mod tests {
             (&["--arch", "mips"], "mips"),
         ] {
             let error = parse(args).err().unwrap().to_string();
-            assert!(error.contains(said), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
         assert_eq!(
             parse(&["--command"]).unwrap().name.split(':').next(),

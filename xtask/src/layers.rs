@@ -1,11 +1,11 @@
-//! Which crate may depend on which, asserted on what cargo resolves.
+//! Checks which crate may depend on which, using the dependency graph that cargo resolves.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// A crate with the flags to resolve it by, and what must not be found beneath it.
+/// A crate, the flags to resolve it with, and the crates that it must not depend on.
 struct Rule {
     package: &'static str,
     flags: &'static [&'static str],
@@ -95,28 +95,32 @@ const RULES: &[Rule] = &[
     },
     Rule {
         package: "sandbox",
-        flags: &["--no-default-features", "--features", MEASURED],
+        flags: &["--no-default-features", "--features", METRICS],
         forbidden: &["sandbox-sshd", "sandbox-local"],
     },
 ];
 
-/// Only who asks for the feature of that name gets it.
-const MEASURED: &str = "metrics";
+/// The feature and the crate of the same name, which only the feature may bring in.
+const METRICS: &str = "metrics";
 
-/// Nobody may bring these: a second crypto provider, a second TLS.
-const NOWHERE: &[&str] = &["aws-lc-rs", "aws-lc-sys", "openssl-sys"];
+/// Crates that must not be in any graph: a second crypto provider, a second TLS implementation.
+const FORBIDDEN_EVERYWHERE: &[&str] = &["aws-lc-rs", "aws-lc-sys", "openssl-sys"];
 
 pub(crate) fn check() -> Result<()> {
     let mut broken = Vec::new();
     for rule in RULES {
-        let found = tree(rule)?;
-        let knows = rule.package == "sandbox-k8s" || rule.flags.contains(&"k8s");
-        let also = if knows { &[][..] } else { KUBERNETES };
+        let found = dependencies(rule)?;
+        let may_use_kubernetes = rule.package == "sandbox-k8s" || rule.flags.contains(&"k8s");
+        let also = if may_use_kubernetes {
+            &[][..]
+        } else {
+            KUBERNETES
+        };
         for name in rule
             .forbidden
             .iter()
             .chain(also)
-            .chain(NOWHERE)
+            .chain(FORBIDDEN_EVERYWHERE)
             .filter(|name| found.contains(**name))
         {
             broken.push(format!(
@@ -125,11 +129,15 @@ pub(crate) fn check() -> Result<()> {
                 rule.flags.join(" ")
             ));
         }
-        let asked = rule.flags.contains(&MEASURED);
-        if found.contains(MEASURED) != asked {
-            let how = if asked { "does not depend" } else { "depends" };
+        let is_expected = rule.flags.contains(&METRICS);
+        if found.contains(METRICS) != is_expected {
+            let how = if is_expected {
+                "does not depend"
+            } else {
+                "depends"
+            };
             broken.push(format!(
-                "{} {} {how} on {MEASURED}",
+                "{} {} {how} on {METRICS}",
                 rule.package,
                 rule.flags.join(" ")
             ));
@@ -144,12 +152,15 @@ pub(crate) fn check() -> Result<()> {
     if broken.is_empty() {
         Ok(())
     } else {
-        bail!("the layers are broken:\n  {}", broken.join("\n  "))
+        bail!(
+            "a crate depends on one that it must not depend on:\n  {}",
+            broken.join("\n  ")
+        )
     }
 }
 
-/// The names of all crates beneath one, as cargo resolves them for it alone.
-fn tree(rule: &Rule) -> Result<BTreeSet<String>> {
+/// The names of all dependencies of a crate, as cargo resolves them for it alone.
+fn dependencies(rule: &Rule) -> Result<BTreeSet<String>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args([
@@ -166,14 +177,14 @@ fn tree(rule: &Rule) -> Result<BTreeSet<String>> {
         ])
         .args(rule.flags)
         .output()
-        .context("cargo tree could not be started")?;
+        .context("cannot start cargo tree")?;
     if !output.status.success() {
         bail!(
             "cargo tree failed: {}",
             String::from_utf8_lossy(&output.stderr)
         );
     }
-    let text = String::from_utf8(output.stdout).context("cargo tree wrote no text")?;
+    let text = String::from_utf8(output.stdout).context("the output of cargo tree is not UTF-8")?;
     let names: BTreeSet<String> = text
         .lines()
         .filter_map(|line| line.split(' ').next())

@@ -1,4 +1,4 @@
-//! Tasks of this repository: `cargo xtask help`.
+//! The tasks of this repository: `cargo xtask help` lists them.
 
 use std::process::{Command, ExitCode};
 
@@ -15,27 +15,27 @@ mod layers;
 
 const HELP: &str = "\
 cargo xtask layers        assert which crate may depend on which
-cargo xtask api           write what each library shows to others into crates/NAME/api.txt
-                          (--check: compare, and fail where they differ)
-cargo xtask image         build the SSH server statically and write the image that holds it
+cargo xtask api           record the public API of each library in crates/NAME/api.txt
+                          (--check: compare, and fail if they differ)
+cargo xtask image         build the SSH server statically and write its image
                           (--command: the command `sandbox` instead;
                           --name NAME:TAG, --output FILE, --binary FILE, --arch amd64|arm64)
-cargo xtask e2e           run the end-to-end tests on a new cluster of kind's, and remove it
-                          (--kubeconfig FILE, --context NAME: on a cluster that is there;
-                          --load 'COMMAND {}': how an image's archive gets into it;
-                          --transport auto,port-forward,direct: how Pods are reached)
-cargo xtask fuzz          feed client and server what a hostile other end could say, guided by coverage
-                          (TARGET: one alone; --minutes N, --cases N: of each, 10 and 10000000)
+cargo xtask e2e           run the end-to-end tests on a new kind cluster, then delete it
+                          (--kubeconfig FILE, --context NAME: on an existing cluster;
+                          --load 'COMMAND {}': load an image archive into it;
+                          --transport auto,port-forward,direct: the transports to test)
+cargo xtask fuzz          fuzz client and server with hostile peers, guided by coverage
+                          (TARGET: only this one; --minutes N, --cases N: limits for each target, 10 and 10000000)
 cargo xtask bench local   time local sandboxes next to OpenSSH and plain processes
 cargo xtask bench ssh     time the SSH engine next to OpenSSH, rsync, paramiko and asyncssh (--help)
 cargo xtask bench k8s     time sandboxes on a cluster next to plain Pods and kubectl
-                          (parts: start, exec, transfer, crowd)
+                          (parts: start, exec, transfer, concurrency)
 ";
 
 fn main() -> ExitCode {
     #[cfg(feature = "api")]
-    if let Some(ended) = api::as_rustdoc() {
-        return ended;
+    if let Some(exit_code) = api::run_as_rustdoc() {
+        return exit_code;
     }
     #[cfg(feature = "bench")]
     sandbox::local::init();
@@ -62,11 +62,11 @@ fn run() -> Result<()> {
         ["e2e", ref rest @ ..] => e2e::run(rest),
         ["fuzz", ref rest @ ..] => fuzz::run(rest),
         ["bench", ref rest @ ..] => bench(rest),
-        ref other => bail!("there is no task {:?}\n{HELP}", other.join(" ")),
+        ref other => bail!("unknown task {:?}\n{HELP}", other.join(" ")),
     }
 }
 
-/// Built with what reads rustdoc's JSON; without it the other tasks build in a second.
+/// Needs a crate that reads rustdoc's JSON. It is a feature, so that the other tasks build in a second.
 #[cfg(feature = "api")]
 fn api(check: bool) -> Result<()> {
     api::run(check)
@@ -75,28 +75,30 @@ fn api(check: bool) -> Result<()> {
 #[cfg(not(feature = "api"))]
 fn api(check: bool) -> Result<()> {
     let args: &[&str] = if check { &["api", "--check"] } else { &["api"] };
-    again(&["--features", "api"], args).context("the public API could not be compared")
+    rerun_with(&["--features", "api"], args).context("cannot check the public API")
 }
 
-/// Runs this program, built otherwise.
-fn again(how: &[&str], args: &[&str]) -> Result<()> {
+/// Runs this program again, built with other options. cargo reports its progress, because such a build
+/// takes minutes the first time.
+fn rerun_with(build_options: &[&str], args: &[&str]) -> Result<()> {
+    eprintln!("xtask: building xtask with {}", build_options.join(" "));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args(["run", "--quiet", "--package", "xtask"])
-        .args(how)
+        .args(["run", "--package", "xtask"])
+        .args(build_options)
         .arg("--")
         .args(args);
-    let status = command.status().context("cargo could not be started")?;
+    let status = command.status().context("cannot start cargo")?;
     if status.success() {
         Ok(())
     } else {
-        bail!("it failed, see above")
+        bail!("the task failed, see above")
     }
 }
 
-/// Benchmarks run optimised, whatever this program was built as, and with no more than they need:
-/// a client of Kubernetes takes minutes to build.
+/// Benchmarks need a release build. The Kubernetes client is built only for the benchmark that uses it,
+/// because that takes minutes.
 fn bench(args: &[&str]) -> Result<()> {
     let feature = if args.first() == Some(&"k8s") {
         "bench-k8s"
@@ -110,5 +112,5 @@ fn bench(args: &[&str]) -> Result<()> {
     let args: Vec<&str> = std::iter::once("bench")
         .chain(args.iter().copied())
         .collect();
-    again(&["--release", "--features", feature], &args)
+    rerun_with(&["--release", "--features", feature], &args)
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask e2e` with recorded stand-ins for kind, kubectl, docker and cargo: each knows the
-//! calls that were recorded, word for word, and fails on any other. No cluster is made.
+//! Tests `cargo xtask e2e` with recorded stand-ins for kind, kubectl, docker and cargo. Each accepts exactly
+//! the recorded calls and fails on any other. No cluster is created.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// One of the calls in a `case`: patterns of the shell, arguments joined by single spaces.
+/// Branches of a shell `case`, on the arguments joined by single spaces.
 const KIND: &str = r#"
 "create cluster --name sandbox-e2e-"[0-9]*" --wait 180s --kubeconfig "*/kubeconfig)
     for last; do :; done; echo 'apiVersion: v1' >"$last"; exit "${CREATE:-0}" ;;
@@ -45,7 +45,7 @@ impl Stage {
         let stage = Self {
             directory: tempfile::tempdir().unwrap(),
         };
-        // Said past the harness's capture: nobody shall take this for a run on kind.
+        // Written to the real stderr, because the harness captures prints: a reader must not take this for a run on kind.
         let line = "NOT RUN HERE: kind, docker and kubectl themselves; recorded stand-ins took their place\n";
         std::io::stderr().write_all(line.as_bytes()).unwrap();
         for (name, calls) in [
@@ -54,14 +54,14 @@ impl Stage {
             ("docker", DOCKER),
             ("cargo", CARGO),
         ] {
-            stage.stand_in(name, calls);
+            stage.add_stand_in(name, calls);
         }
         stage
     }
 
-    fn stand_in(&self, name: &str, calls: &str) {
+    fn add_stand_in(&self, name: &str, calls: &str) {
         let script = format!(
-            "#!/bin/sh\necho \"{name} $*\" >>\"$LOG\"\ncase \"$*\" in\n{calls}\n*) echo \"{name}: no such call was recorded: $*\" >&2; exit 64 ;;\nesac\n"
+            "#!/bin/sh\necho \"{name} $*\" >>\"$LOG\"\ncase \"$*\" in\n{calls}\n*) echo \"{name}: unrecorded call: $*\" >&2; exit 64 ;;\nesac\n"
         );
         let file = self.path(&format!("bin/{name}"));
         fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -73,7 +73,7 @@ impl Stage {
         self.directory.path().join(name)
     }
 
-    fn e2e(&self, args: &[&str]) -> Command {
+    fn e2e_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         command
             .arg("e2e")
@@ -91,7 +91,7 @@ impl Stage {
         command
     }
 
-    /// The calls in their order: program, then what it does.
+    /// The recorded calls in order: the program and its first arguments.
     fn calls(&self) -> Vec<String> {
         let log = fs::read_to_string(self.path("log")).unwrap_or_default();
         log.lines()
@@ -100,11 +100,11 @@ impl Stage {
     }
 }
 
-fn said(output: &Output) -> String {
+fn all_output(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
 }
 
-const LIFE: [&str; 13] = [
+const EXPECTED_CALLS: [&str; 13] = [
     "docker info --format",
     "cargo build --release",
     "cargo build --release",
@@ -120,14 +120,14 @@ const LIFE: [&str; 13] = [
     "cargo test --quiet",
 ];
 
-fn assert_life(stage: &Stage) {
+fn assert_lifecycle(stage: &Stage) {
     let mut calls = stage.calls();
     assert_eq!(
         calls.pop().as_deref(),
         Some("kind delete cluster"),
         "{calls:?}"
     );
-    for (call, expected) in calls.iter().zip(LIFE) {
+    for (call, expected) in calls.iter().zip(EXPECTED_CALLS) {
         assert_eq!(
             call.split(" /").next(),
             expected.split(" KUBE").next(),
@@ -137,51 +137,51 @@ fn assert_life(stage: &Stage) {
 }
 
 #[test]
-fn a_cluster_is_made_used_and_removed() {
+fn a_cluster_is_created_used_and_deleted() {
     let stage = Stage::new();
-    let output = stage.e2e(&[]).output().unwrap();
-    let said = said(&output);
-    assert!(output.status.success(), "{said}");
-    assert_life(&stage);
-    assert_eq!(stage.calls().len(), LIFE.len() + 1);
+    let output = stage.e2e_command(&[]).output().unwrap();
+    let text = all_output(&output);
+    assert!(output.status.success(), "{text}");
+    assert_lifecycle(&stage);
+    assert_eq!(stage.calls().len(), EXPECTED_CALLS.len() + 1);
     assert!(
-        said.contains("passed: the list over auto, the list over port-forward"),
-        "{said}"
+        text.contains("passed: the tests over auto, the tests over port-forward"),
+        "{text}"
     );
     assert!(
-        said.contains("NOT RUN: the tests in which a cluster's components fail"),
-        "{said}"
+        text.contains("NOT RUN: the tests in which components of the cluster fail"),
+        "{text}"
     );
 }
 
 #[test]
-fn what_fails_removes_it_too() {
+fn a_failure_deletes_the_cluster() {
     for (variable, why) in [
         ("CREATE", "kind create cluster failed"),
-        ("TESTS", "the list over auto failed"),
+        ("TESTS", "the tests over auto failed"),
     ] {
         let stage = Stage::new();
-        let output = stage.e2e(&[]).env(variable, "7").output().unwrap();
+        let output = stage.e2e_command(&[]).env(variable, "7").output().unwrap();
         assert!(
-            !output.status.success() && said(&output).contains(why),
+            !output.status.success() && all_output(&output).contains(why),
             "{}",
-            said(&output)
+            all_output(&output)
         );
-        assert_life(&stage);
+        assert_lifecycle(&stage);
     }
 }
 
 #[test]
-fn a_signal_removes_it_too() {
+fn a_signal_deletes_the_cluster() {
     for signal in ["INT", "TERM"] {
         let stage = Stage::new();
         let mut running = stage
-            .e2e(&[])
+            .e2e_command(&[])
             .env("HANG", stage.path("hangs"))
             .spawn()
             .unwrap();
         while !stage.path("hangs").exists() {
-            assert!(running.try_wait().unwrap().is_none(), "it ended early");
+            assert!(running.try_wait().unwrap().is_none(), "xtask ended early");
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         let kill = Command::new("kill")
@@ -190,31 +190,31 @@ fn a_signal_removes_it_too() {
             .unwrap();
         assert!(kill.success());
         assert!(!running.wait().unwrap().success());
-        assert_life(&stage);
+        assert_lifecycle(&stage);
     }
 }
 
 #[test]
-fn what_is_missing_is_told_with_the_mend() {
-    for (missing, mend) in [
+fn a_missing_program_is_named_with_its_remedy() {
+    for (missing, remedy) in [
         ("kind", "kind.sigs.k8s.io"),
         ("docker", "docs.docker.com"),
         ("kubectl", "kubernetes-client"),
     ] {
         let stage = Stage::new();
         fs::remove_file(stage.path(&format!("bin/{missing}"))).unwrap();
-        // Nothing but the stand-ins: this machine may have the real one.
+        // PATH has only the stand-ins, because this machine may have the real program.
         let output = stage
-            .e2e(&[])
+            .e2e_command(&[])
             .env("PATH", stage.path("bin"))
             .output()
             .unwrap();
-        let said = said(&output);
+        let text = all_output(&output);
         assert!(
-            !output.status.success() && said.contains(&format!("there is no {missing}")),
-            "{said}"
+            !output.status.success() && text.contains(&format!("{missing} is not in PATH")),
+            "{text}"
         );
-        assert!(said.contains(mend), "{said}");
+        assert!(text.contains(remedy), "{text}");
         assert!(
             stage.calls().iter().all(|call| !call.contains("cluster")),
             "{:?}",
@@ -222,20 +222,24 @@ fn what_is_missing_is_told_with_the_mend() {
         );
     }
     let stage = Stage::new();
-    let output = stage.e2e(&[]).env("NO_DAEMON", "1").output().unwrap();
+    let output = stage
+        .e2e_command(&[])
+        .env("NO_DAEMON", "1")
+        .output()
+        .unwrap();
     assert!(
-        !output.status.success() && said(&output).contains("systemctl start docker"),
+        !output.status.success() && all_output(&output).contains("systemctl start docker"),
         "{}",
-        said(&output)
+        all_output(&output)
     );
 }
 
 #[test]
-fn a_cluster_that_is_there_is_left_there() {
+fn an_existing_cluster_is_not_deleted() {
     let stage = Stage::new();
     let kubeconfig = stage.path("kubeconfig");
     fs::write(&kubeconfig, "apiVersion: v1\n").unwrap();
-    let with = |load: &str| {
+    let run_with_load = |load: &str| {
         let args = [
             "--kubeconfig",
             kubeconfig.to_str().unwrap(),
@@ -244,10 +248,10 @@ fn a_cluster_that_is_there_is_left_there() {
             "--load",
             load,
         ];
-        stage.e2e(&args).output().unwrap()
+        stage.e2e_command(&args).output().unwrap()
     };
-    let output = with("cp {} loaded");
-    assert!(output.status.success(), "{}", said(&output));
+    let output = run_with_load("cp {} loaded");
+    assert!(output.status.success(), "{}", all_output(&output));
     assert!(Path::new(&stage.path("loaded")).exists());
     assert!(
         stage.calls().iter().all(|call| !call.starts_with("kind ")),
@@ -258,5 +262,5 @@ fn a_cluster_that_is_there_is_left_there() {
         stage.calls().last().map(String::as_str),
         Some("cargo test --quiet")
     );
-    assert!(!with("false {}").status.success());
+    assert!(!run_with_load("false {}").status.success());
 }

@@ -1,8 +1,8 @@
-//! Durations of many runs, and a table of them.
+//! Collects durations and prints tables of them.
 
 use std::time::{Duration, Instant};
 
-/// How long each run of one thing took.
+/// The durations of the runs of one thing.
 #[derive(Default)]
 pub(crate) struct Figures(Vec<Duration>);
 
@@ -25,7 +25,7 @@ impl Figures {
         self.quantile(0.5)
     }
 
-    /// In milliseconds.
+    /// A quantile (0 to 1) in milliseconds.
     pub(crate) fn quantile(&self, part: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort();
@@ -37,7 +37,7 @@ impl Figures {
     }
 }
 
-/// Rows of a table in Markdown; ratios are to the row named as the peer.
+/// Prints a table in Markdown. The ratios are to the row named as the peer.
 pub(crate) fn table(title: &str, peer: &str, rows: &[(&str, Option<&Figures>)]) {
     let base = rows
         .iter()

@@ -1,4 +1,4 @@
-//! Local sandboxes next to OpenSSH with a ControlMaster, and next to plain processes.
+//! Times local sandboxes next to OpenSSH with a ControlMaster, and next to plain processes.
 
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -22,16 +22,17 @@ pub(crate) fn run() -> Result<()> {
 
 async fn measure() -> Result<()> {
     let client = Client::from_env().await?;
+    eprintln!("bench local: {EXECS} commands, {CREATES} creations");
     let sbx = client.sandbox().create().await?;
     let openssh = OpenSsh::start()?;
-    let result = execs(&sbx, openssh.as_ref()).await;
+    let result = measure_exec(&sbx, openssh.as_ref()).await;
     sbx.delete().await?;
     result?;
-    creates(&client).await
+    measure_lifecycle(&client).await
 }
 
-/// Interleaved, so that whatever else the machine does falls on all alike.
-async fn execs(sbx: &Sandbox, openssh: Option<&OpenSsh>) -> Result<()> {
+/// Times a short command. The peers are interleaved, so that other load on the machine affects all alike.
+async fn measure_exec(sbx: &Sandbox, openssh: Option<&OpenSsh>) -> Result<()> {
     let (mut ours, mut plain, mut master) =
         (Figures::default(), Figures::default(), Figures::default());
     for round in 0..EXECS + 20 {
@@ -47,7 +48,7 @@ async fn execs(sbx: &Sandbox, openssh: Option<&OpenSsh>) -> Result<()> {
         if warm {
             plain.add(start);
         }
-        // Ten times as slow as the others: fewer of them.
+        // OpenSSH is ten times as slow as the others, so it runs less often.
         if let Some(openssh) = openssh.filter(|_| round % 5 == 0) {
             let start = Instant::now();
             tokio::task::block_in_place(|| openssh.exec(COMMAND))?;
@@ -74,7 +75,8 @@ async fn execs(sbx: &Sandbox, openssh: Option<&OpenSsh>) -> Result<()> {
     Ok(())
 }
 
-async fn creates(client: &Client) -> Result<()> {
+/// Times creation, a first output and deletion.
+async fn measure_lifecycle(client: &Client) -> Result<()> {
     let (mut created, mut first, mut deleted) =
         (Figures::default(), Figures::default(), Figures::default());
     for _ in 0..CREATES {

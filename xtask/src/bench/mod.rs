@@ -1,4 +1,4 @@
-//! Benchmarks: ratios against a named peer in the same run, never absolute claims.
+//! Benchmarks: ratios against a named peer in the same run.
 
 use anyhow::{Result, bail};
 
@@ -13,12 +13,12 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     match args {
         ["local"] => local::run(),
         ["ssh", options @ ..] => ssh::run(options),
-        // Processes of that benchmark.
+        // Processes that `bench ssh` starts.
         ["ssh-client", rest @ ..] => ssh::client::run(rest),
         ["ssh-server", rest @ ..] => ssh::server::serve(rest),
         ["ssh-delay", rest @ ..] => ssh::delay::serve(rest),
         #[cfg(feature = "bench-k8s")]
         ["k8s", parts @ ..] => k8s::run(parts),
-        _ => bail!("which benchmark? there are: local, ssh, k8s"),
+        _ => bail!("name a benchmark: local, ssh or k8s"),
     }
 }

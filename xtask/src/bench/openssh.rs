@@ -1,4 +1,4 @@
-//! OpenSSH as the peer: its own server on loopback, a ControlMaster to it.
+//! Starts OpenSSH as a peer: its own server on loopback, and a ControlMaster connection to it.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// A running sshd and a master connection to it; both end with this value.
+/// A running sshd and a master connection to it; dropping this ends both.
 pub(crate) struct OpenSsh {
     directory: tempfile::TempDir,
     server: Child,
@@ -15,20 +15,20 @@ pub(crate) struct OpenSsh {
 }
 
 impl OpenSsh {
-    /// Starts both; `None` when OpenSSH is not installed.
+    /// Starts both; returns `None` if OpenSSH is not installed.
     pub(crate) fn start() -> Result<Option<Self>> {
         Self::start_in(&std::env::temp_dir())
     }
 
-    /// The same, with its files in a new directory below this one.
-    pub(crate) fn start_in(place: &Path) -> Result<Option<Self>> {
+    /// Starts both, with their files in a new directory below `parent`.
+    pub(crate) fn start_in(parent: &Path) -> Result<Option<Self>> {
         let Some(sshd) = find("sshd") else {
             return Ok(None);
         };
         if find("ssh").is_none() || find("ssh-keygen").is_none() {
             return Ok(None);
         }
-        let directory = tempfile::tempdir_in(place)?;
+        let directory = tempfile::tempdir_in(parent)?;
         let path = directory.path();
         for key in ["host", "user"] {
             run(Command::new("ssh-keygen")
@@ -37,8 +37,8 @@ impl OpenSsh {
         }
         std::fs::copy(path.join("user.pub"), path.join("authorized_keys"))?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        // An empty home: bash reads its rc file for every command of an SSH session, and a heavy
-        // one would be measured instead of OpenSSH.
+        // The home is empty, because bash reads its rc file for every command of an SSH session, and a
+        // heavy one would distort the measurement.
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host\nAuthorizedKeysFile {0}/authorized_keys\nPidFile none\n\
              StrictModes no\nUsePAM no\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n\
@@ -55,7 +55,7 @@ impl OpenSsh {
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .context("sshd could not be started")?;
+            .context("cannot start sshd")?;
         let peer = Self {
             directory,
             server,
@@ -65,7 +65,7 @@ impl OpenSsh {
         Ok(Some(peer))
     }
 
-    /// Where its keys are: `host` and `user`, each with its `.pub`.
+    /// The directory of the keys: `host` and `user`, each with its `.pub`.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -74,7 +74,7 @@ impl OpenSsh {
         self.port
     }
 
-    /// One command over the master connection, as a process of its own, as a script would.
+    /// Runs a command over the master connection with a new `ssh` process, as a script does.
     pub(crate) fn exec(&self, command: &str) -> Result<()> {
         run(self.ssh().arg(command).stdout(Stdio::null()))
     }
@@ -91,7 +91,7 @@ impl OpenSsh {
                 return Ok(());
             }
             if Instant::now() > until {
-                bail!("OpenSSH's server does not answer");
+                bail!("cannot connect to OpenSSH's server within 10 s");
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -130,7 +130,7 @@ impl Drop for OpenSsh {
         let mut exit = self.ssh();
         exit.args(["-O", "exit"]).stderr(Stdio::null());
         if let Err(error) = run(&mut exit).and_then(|()| Ok(self.server.kill()?)) {
-            eprintln!("xtask: OpenSSH's server may still run: {error:#}");
+            eprintln!("xtask: cannot stop OpenSSH's server: {error:#}");
         }
     }
 }
@@ -152,7 +152,7 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
-        .with_context(|| format!("{:?} could not be started", command.get_program()))?;
+        .with_context(|| format!("cannot start {:?}", command.get_program()))?;
     if status.success() {
         Ok(())
     } else {

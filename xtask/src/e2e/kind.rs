@@ -1,4 +1,4 @@
-//! A cluster of kind's. <https://kind.sigs.k8s.io/docs/user/quick-start/>
+//! Creates and deletes a kind cluster. <https://kind.sigs.k8s.io/docs/user/quick-start/>
 
 use std::path::{Path, PathBuf};
 
@@ -7,19 +7,20 @@ use tokio::process::Command;
 
 use super::finish;
 
-/// A cluster with a name and a kubeconfig of its own: the user's is left as it is.
+/// A cluster with its own name and kubeconfig, so that the user's kubeconfig is not changed.
 pub(super) struct Kind {
     name: String,
     directory: tempfile::TempDir,
 }
 
 impl Kind {
-    /// Nothing is started yet.
+    /// Chooses the name; [`create`](Self::create) creates the cluster.
     pub(super) fn new() -> Result<Self> {
         let name = format!("sandbox-e2e-{}", std::process::id());
         Ok(Self {
             name,
-            directory: tempfile::tempdir().context("no directory for a kubeconfig")?,
+            directory: tempfile::tempdir()
+                .context("cannot create a directory for the kubeconfig")?,
         })
     }
 
@@ -28,7 +29,7 @@ impl Kind {
     }
 
     pub(super) async fn create(&self) -> Result<()> {
-        println!("e2e: kind makes the cluster {}", self.name);
+        println!("e2e: creating the kind cluster {}", self.name);
         let mut kind = Command::new("kind");
         kind.args([
             "create",
@@ -52,16 +53,16 @@ impl Kind {
         finish(kind.status().await, "kind load image-archive")
     }
 
-    /// Also where it was not made, or half: kind takes that for success.
-    pub(super) async fn remove(self) -> Result<()> {
-        println!("e2e: kind removes the cluster {}", self.name);
+    /// Deletes the cluster, which succeeds for a cluster that was not created or only partly.
+    pub(super) async fn delete(self) -> Result<()> {
+        println!("e2e: deleting the kind cluster {}", self.name);
         let mut kind = Command::new("kind");
         kind.args(["delete", "cluster", "--name", &self.name, "--kubeconfig"])
             .arg(self.kubeconfig());
         let outcome = finish(kind.status().await, "kind delete cluster");
         outcome.with_context(|| {
             format!(
-                "remove it yourself: kind delete cluster --name {}",
+                "delete it by hand: kind delete cluster --name {}",
                 self.name
             )
         })

@@ -1,4 +1,4 @@
-//! The end-to-end tests on a cluster: one of kind's that is made for them, or one that is there.
+//! Runs the end-to-end tests on a cluster: a new kind cluster, or an existing one.
 
 mod kind;
 mod options;
@@ -15,17 +15,17 @@ use crate::image;
 use kind::Kind;
 use options::{Options, Target};
 
-/// What sandboxes are made of where nothing else is said: it has a shell and the usual tools.
+/// The default image of sandboxes; it has a shell and the usual tools.
 const IMAGE: &str = "docker.io/library/busybox:1.37";
-/// The variable that names it.
+/// Names another image.
 const IMAGE_VARIABLE: &str = "SANDBOX_TEST_IMAGE";
-/// An image with the server that the nodes have, or can fetch: nothing is built or loaded then.
+/// Names an image with the server that the nodes have or can pull. Then none is built or loaded.
 const SERVER_VARIABLE: &str = "SANDBOX_TEST_SERVER_IMAGE";
-/// The same with the command, for the Job of `deploy/`.
+/// The same for the image with the command, which the Job of `deploy/` runs.
 const COMMAND_VARIABLE: &str = "SANDBOX_TEST_COMMAND_IMAGE";
-/// The built command, which is tried on the cluster as well.
+/// Names a built command, which is tested on the cluster as well.
 const PROGRAM_VARIABLE: &str = "SANDBOX_TEST_COMMAND";
-/// A script with `kill COMPONENT` and `start COMPONENT`, for the tests in which a cluster's parts fail.
+/// Names a program with `kill COMPONENT` and `start COMPONENT`, for the tests in which components of the cluster fail.
 const SCRIPT_VARIABLE: &str = "SANDBOX_TEST_CLUSTER_SCRIPT";
 
 pub(crate) fn run(args: &[&str]) -> Result<()> {
@@ -36,30 +36,30 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         .block_on(perform(options))
 }
 
-/// Whatever becomes of the tests, also when a signal ends them, a cluster made here is removed.
+/// Deletes the cluster that it created, whether the tests pass, fail, or are ended by a signal.
 async fn perform(options: Options) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     programs::check(&options.target).await?;
-    let archives = archives(&options)?;
-    let made = match options.target {
+    let archives = build_images(&options)?;
+    let created = match options.target {
         Target::Kind => Some(Kind::new()?),
         Target::Existing { .. } => None,
     };
     let outcome = tokio::select! {
-        outcome = tests(&options, made.as_ref(), &archives) => outcome,
+        outcome = run_tests(&options, created.as_ref(), &archives) => outcome,
         _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted")),
         _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
     };
-    let removed = match made {
-        Some(kind) => kind.remove().await,
+    let deleted = match created {
+        Some(kind) => kind.delete().await,
         None => Ok(()),
     };
-    outcome.and(removed)
+    outcome.and(deleted)
 }
 
-/// The server's image and the command's, unless the cluster has them.
-fn archives(options: &Options) -> Result<Vec<PathBuf>> {
+/// Builds the server's image and the command's, unless variables name images that the cluster has.
+fn build_images(options: &Options) -> Result<Vec<PathBuf>> {
     let mut archives = Vec::new();
     for (variable, name, flags) in [
         (SERVER_VARIABLE, "sandbox-sshd", &[][..]),
@@ -67,30 +67,30 @@ fn archives(options: &Options) -> Result<Vec<PathBuf>> {
     ] {
         if let Some(image) = std::env::var_os(variable) {
             println!(
-                "e2e: {name} is {} ({variable}); none is built",
+                "e2e: using {} as the image of {name} ({variable})",
                 image.display()
             );
             continue;
         }
         ensure!(
             options.load.is_some() || options.target == Target::Kind,
-            "how does the image of {name} get into the cluster? --load 'COMMAND {{}}' is run with the archive's path \
-             for {{}}; or push it to a registry (cargo xtask image {}) and name it in {variable}",
+            "cannot load the image of {name} into the cluster: name a command with --load 'COMMAND {{}}', where {{}} stands for \
+             the archive's path; or push the image to a registry (cargo xtask image {}) and name it in {variable}",
             flags.concat()
         );
         println!("e2e: building the image of {name}");
         let archive = target_directory().join(format!("e2e-{name}.oci.tar"));
         let output = archive
             .to_str()
-            .context("the target directory's path is no text")?;
+            .context("the target directory's path is not UTF-8")?;
         image::run(&[flags, &["--output", output]].concat())?;
         archives.push(archive);
     }
     Ok(archives)
 }
 
-async fn tests(options: &Options, made: Option<&Kind>, archives: &[PathBuf]) -> Result<()> {
-    let kubeconfig = match (made, &options.target) {
+async fn run_tests(options: &Options, created: Option<&Kind>, archives: &[PathBuf]) -> Result<()> {
+    let kubeconfig = match (created, &options.target) {
         (Some(kind), _) => {
             kind.create().await?;
             kind.kubeconfig()
@@ -102,52 +102,55 @@ async fn tests(options: &Options, made: Option<&Kind>, archives: &[PathBuf]) -> 
         Target::Existing { context, .. } => context.as_deref(),
         Target::Kind => None,
     };
-    nodes(&kubeconfig, context).await?;
-    let program = program().await?;
+    show_nodes(&kubeconfig, context).await?;
+    let program = build_command().await?;
     for archive in archives {
-        match (&options.load, made) {
+        match (&options.load, created) {
             (Some(load), _) => load_with(load, archive).await?,
             (None, Some(kind)) => kind.load(archive).await?,
-            (None, None) => bail!("nothing says how images get into the cluster"),
+            (None, None) => bail!("--load is missing: it loads an image archive into the cluster"),
         }
     }
     let mut ran = Vec::new();
     for transport in &options.transports {
-        println!("e2e: the list over {transport}");
-        let mut list = test("k8s", &kubeconfig, context);
+        println!("e2e: running the tests over {transport}");
+        let mut list = test_program("k8s", &kubeconfig, context);
         list.env("SANDBOX_TEST_TRANSPORT", transport)
             .env(PROGRAM_VARIABLE, &program);
-        finish(list.status().await, &format!("the list over {transport}"))?;
-        ran.push(format!("the list over {transport}"));
+        finish(list.status().await, &format!("the tests over {transport}"))?;
+        ran.push(format!("the tests over {transport}"));
     }
-    println!("e2e: a cluster of one's own: crowds, faults");
+    println!("e2e: running the tests with many clients and with faults");
     finish(
-        test("k8s-faults", &kubeconfig, context).status().await,
-        "the tests with crowds and faults",
+        test_program("k8s-faults", &kubeconfig, context)
+            .status()
+            .await,
+        "the tests with many clients and with faults",
     )?;
-    let components = std::env::var_os(SCRIPT_VARIABLE).is_some();
+    let has_script = std::env::var_os(SCRIPT_VARIABLE).is_some();
     ran.push(format!(
-        "crowds, killed clients{}",
-        if components {
+        "many clients, killed clients{}",
+        if has_script {
             ", failing components"
         } else {
             ""
         }
     ));
-    if !components {
+    if !has_script {
         println!(
-            "e2e: NOT RUN: the tests in which a cluster's components fail ({SCRIPT_VARIABLE} is not set)"
+            "e2e: NOT RUN: the tests in which components of the cluster fail ({SCRIPT_VARIABLE} is not set)"
         );
     }
     println!("e2e: passed: {}", ran.join(", "));
     Ok(())
 }
 
-/// Builds the command, unless one is named.
-async fn program() -> Result<PathBuf> {
+/// Builds the command `sandbox`, unless a variable names one.
+async fn build_command() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os(PROGRAM_VARIABLE) {
         return Ok(named.into());
     }
+    println!("e2e: building the command");
     let mut build = cargo();
     build.args([
         "build",
@@ -163,15 +166,15 @@ async fn program() -> Result<PathBuf> {
         "building the command",
     )?;
     std::path::absolute(target_directory().join("debug/sandbox"))
-        .context("the target directory has no path")
+        .context("cannot determine the target directory")
 }
 
 fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// One test program, with all that it has to know.
-fn test(name: &str, kubeconfig: &Path, context: Option<&str>) -> Command {
+/// A test program with its environment.
+fn test_program(name: &str, kubeconfig: &Path, context: Option<&str>) -> Command {
     let mut command = cargo();
     command.args([
         "test",
@@ -193,8 +196,8 @@ fn test(name: &str, kubeconfig: &Path, context: Option<&str>) -> Command {
     command
 }
 
-/// Shows what the tests run on, and finds out that it answers.
-async fn nodes(kubeconfig: &Path, context: Option<&str>) -> Result<()> {
+/// Prints the nodes, which proves that the cluster is reachable.
+async fn show_nodes(kubeconfig: &Path, context: Option<&str>) -> Result<()> {
     let mut kubectl = Command::new("kubectl");
     kubectl.arg("--kubeconfig").arg(kubeconfig);
     if let Some(context) = context {

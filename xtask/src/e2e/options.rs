@@ -1,4 +1,4 @@
-//! What `cargo xtask e2e` was asked for.
+//! The options of `cargo xtask e2e`.
 
 use std::path::PathBuf;
 
@@ -7,14 +7,14 @@ use anyhow::{Context, Result, bail, ensure};
 #[derive(Debug)]
 pub(super) struct Options {
     pub(super) target: Target,
-    /// A shell command that brings an archive into the cluster; `{}` is the archive's path.
+    /// A shell command that loads an image archive into the cluster; `{}` stands for the archive's path.
     pub(super) load: Option<String>,
     pub(super) transports: Vec<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    /// A cluster of kind's, made for this run.
+    /// A new kind cluster for this run.
     Kind,
     Existing {
         kubeconfig: PathBuf,
@@ -41,7 +41,7 @@ impl Options {
                 "--transport" => {
                     transports = Some(value()?.split(',').map(str::to_owned).collect::<Vec<_>>())
                 }
-                other => bail!("cargo xtask e2e does not know {other:?}"),
+                other => bail!("unknown option {other:?} of cargo xtask e2e"),
             }
             args.next();
         }
@@ -50,7 +50,7 @@ impl Options {
             (Some(kubeconfig), context) => {
                 ensure!(
                     kubeconfig.is_file(),
-                    "there is no kubeconfig {}",
+                    "the kubeconfig {} does not exist",
                     kubeconfig.display()
                 );
                 Target::Existing {
@@ -59,7 +59,7 @@ impl Options {
                 }
             }
             (None, context) => Target::Existing {
-                kubeconfig: usual()?,
+                kubeconfig: default_kubeconfig()?,
                 context,
             },
         };
@@ -69,7 +69,7 @@ impl Options {
                 "--load {load:?} has no {{}}, which stands for the archive's path"
             );
         }
-        // Addresses of Pods are routed from here on few clusters; `auto` tries both ways.
+        // Pod addresses are reachable from outside on few clusters only, so `direct` is not a default; `auto` tries both.
         let transports = transports.unwrap_or_else(|| vec!["auto".into(), "port-forward".into()]);
         if let Some(wrong) = transports
             .iter()
@@ -88,8 +88,8 @@ impl Options {
     }
 }
 
-/// Where kubectl looks.
-fn usual() -> Result<PathBuf> {
+/// The file that kubectl reads by default.
+fn default_kubeconfig() -> Result<PathBuf> {
     let named = std::env::var_os("KUBECONFIG")
         .filter(|value| !value.is_empty())
         .map(PathBuf::from);

@@ -1,4 +1,4 @@
-//! The programs that have to be here, and what to do when one is not.
+//! Checks that the programs which the tests need are installed, and says how to install them.
 
 use std::process::Stdio;
 
@@ -13,49 +13,49 @@ const KUBECTL: (&str, &str) = (
 );
 const KIND: (&str, &str) = (
     "kind",
-    "install it: https://kind.sigs.k8s.io/docs/user/quick-start/#installation; or name a cluster that is there \
+    "install it: https://kind.sigs.k8s.io/docs/user/quick-start/#installation; or name an existing cluster \
      with --context or --kubeconfig",
 );
 const DOCKER: (&str, &str) = (
     "docker",
-    "kind makes its nodes with it: https://docs.docker.com/engine/install/; or name a cluster that is there with \
+    "kind creates its nodes with it: https://docs.docker.com/engine/install/; or name an existing cluster with \
      --context or --kubeconfig",
 );
 
 pub(super) async fn check(target: &Target) -> Result<()> {
-    here(KUBECTL)?;
+    require(KUBECTL)?;
     if *target == Target::Kind {
-        here(KIND)?;
-        // kind can do with podman or nerdctl, where it is told so; it then looks for them itself.
+        require(KIND)?;
+        // With this variable kind uses podman or nerdctl, and looks for them itself.
         if std::env::var_os("KIND_EXPERIMENTAL_PROVIDER").is_none() {
-            here(DOCKER)?;
-            docker_answers().await?;
+            require(DOCKER)?;
+            check_docker().await?;
         }
     }
     Ok(())
 }
 
-fn here((program, mend): (&str, &str)) -> Result<()> {
+fn require((program, hint): (&str, &str)) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|place| place.join(program).is_file());
-    ensure!(found, "there is no {program} in PATH; {mend}");
+    let found = std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
+    ensure!(found, "{program} is not in PATH; {hint}");
     Ok(())
 }
 
-async fn docker_answers() -> Result<()> {
+async fn check_docker() -> Result<()> {
     let mut docker = Command::new("docker");
     let output = docker
         .args(["info", "--format", "{{.ServerVersion}}"])
         .stdin(Stdio::null())
         .output()
         .await;
-    let output = output.context("docker could not be started")?;
-    let said = String::from_utf8_lossy(&output.stderr);
+    let output = output.context("cannot start docker")?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
-        "docker is here, but its daemon does not answer ({}); start it (systemctl start docker), and be root or \
-         in the group docker",
-        said.lines().last().unwrap_or("it says nothing").trim()
+        "docker is installed, but its daemon does not answer ({}); start it (systemctl start docker), and be root or \
+         a member of the group docker",
+        stderr.lines().last().unwrap_or("no message").trim()
     );
     Ok(())
 }

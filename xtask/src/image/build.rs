@@ -1,12 +1,12 @@
-//! Static programs, the same bytes from the same sources wherever those lie.
+//! Builds static programs reproducibly: the same sources give the same bytes, wherever the checkout is.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// Statically linked, getrandom does not find the libc's function by its name and would need
-/// /dev/urandom, which an empty root does not have: it is told to ask the kernel.
+/// In a static program, getrandom cannot look up libc's function by its name and would open /dev/urandom,
+/// which an empty image does not have. The `linux_raw` backend uses the system call.
 const FLAGS: [&str; 4] = [
     "-C",
     "target-feature=+crt-static",
@@ -14,7 +14,7 @@ const FLAGS: [&str; 4] = [
     "getrandom_backend=\"linux_raw\"",
 ];
 
-/// Builds what `package` names, for this processor; where it then is.
+/// Builds a program for an architecture; returns the path of the binary.
 pub(super) fn build(program: &str, package: &[&str], architecture: &str) -> Result<PathBuf> {
     let target = format!("{architecture}-unknown-linux-gnu");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -30,14 +30,14 @@ pub(super) fn build(program: &str, package: &[&str], architecture: &str) -> Resu
         target.to_uppercase().replace('-', "_")
     );
     if architecture != std::env::consts::ARCH && std::env::var_os(&linker).is_none() {
-        // As Debian and Fedora call their cross compilers.
+        // The name of the cross compiler in Debian and Fedora.
         command.env(linker, format!("{architecture}-linux-gnu-gcc"));
     }
-    let status = command.status().context("cargo could not be started")?;
+    let status = command.status().context("cannot start cargo")?;
     ensure!(
         status.success(),
-        "{program} could not be built for {target}; for another processor that needs its standard library and a C \
-         compiler: `rustup target add {target}` and `apt-get install gcc-{}-linux-gnu`",
+        "cannot build {program} for {target}; another architecture needs its standard library and a C compiler: \
+         `rustup target add {target}` and `apt-get install gcc-{}-linux-gnu`",
         architecture.replace('_', "-")
     );
     let directory =
@@ -45,11 +45,11 @@ pub(super) fn build(program: &str, package: &[&str], architecture: &str) -> Resu
     Ok(directory.join(target).join("release").join(program))
 }
 
-/// For rustc, as cargo takes them. Where the sources lie on this machine is left out of the
-/// program.
+/// Flags for rustc in the format of `CARGO_ENCODED_RUSTFLAGS`. Paths of this machine are remapped, so that
+/// they do not end up in the program.
 fn flags() -> Result<String> {
     let mut flags: Vec<String> = FLAGS.map(str::to_owned).into();
-    let here = std::env::current_dir().context("the current directory is gone")?;
+    let here = std::env::current_dir().context("cannot determine the current directory")?;
     flags.push(format!("--remap-path-prefix={}=/sandbox", here.display()));
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
     if let Some(cargo) = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home) {
@@ -58,10 +58,10 @@ fn flags() -> Result<String> {
     Ok(flags.join("\x1f"))
 }
 
-/// Whether a program is for this processor, by its ELF header (`e_machine`, little-endian).
+/// Whether a program is built for an architecture, by its ELF header (`e_machine`, little-endian).
 pub(super) fn is_for(program: &[u8], architecture: &str) -> bool {
-    let machine: u16 = if architecture == "arm64" { 183 } else { 62 };
-    program.get(18..20) == Some(&machine.to_le_bytes()[..])
+    let e_machine: u16 = if architecture == "arm64" { 183 } else { 62 };
+    program.get(18..20) == Some(&e_machine.to_le_bytes()[..])
 }
 
 #[cfg(test)]
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_for_one_processor() {
+    fn a_program_is_built_for_one_architecture() {
         let mut header = [0; 64];
         header[18] = 183;
         assert!(is_for(&header, "arm64") && !is_for(&header, "amd64"));

@@ -1,10 +1,9 @@
-//! An archive in POSIX's ustar format, without anything that differs from one run to the next:
-//! no times, no owners.
+//! Writes archives in POSIX's ustar format, reproducibly: without times and owners.
 //! <https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html#tag_20_94_13_06>
 
 use anyhow::{Result, ensure};
 
-/// One member: its path, and its permissions.
+/// A member of an archive: its path, content and permissions.
 pub(super) enum Entry<'a> {
     Directory(&'a str, u32),
     File(&'a str, &'a [u8], u32),
@@ -33,7 +32,7 @@ pub(super) fn archive(entries: &[Entry<'_>]) -> Result<Vec<u8>> {
 fn header(path: &str, size: usize, mode: u32, kind: u8) -> Result<[u8; BLOCK]> {
     ensure!(
         path.len() <= 100,
-        "the path {path:?} is too long for an archive"
+        "the path {path:?} is too long for an archive (100 bytes)"
     );
     let mut block = [0; BLOCK];
     let mut put =
@@ -53,7 +52,7 @@ fn header(path: &str, size: usize, mode: u32, kind: u8) -> Result<[u8; BLOCK]> {
     Ok(block)
 }
 
-/// What is in an archive, by path.
+/// The members of an archive by path.
 #[cfg(test)]
 pub(super) fn read(archive: &[u8]) -> std::collections::BTreeMap<String, Vec<u8>> {
     let mut files = std::collections::BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The cluster that is measured, in a namespace made for it, with every request counted.
+//! The cluster under test: a namespace for the run, and clients whose requests are counted.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use sandbox::{Client, Defaults, SandboxId};
 use sandbox_k8s::options::{Injection, KubernetesOptions, PullPolicy, SecurityProfile, Transport};
 use sandbox_k8s::{ClusterOptions, KubernetesBackend, connect_cluster};
 
-/// How the server comes into the Pod.
+/// How SSH gets into the Pod.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Baked,
@@ -33,7 +33,7 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) async fn begin() -> Result<Self> {
+    pub(super) async fn connect() -> Result<Self> {
         let kubeconfig = std::env::var_os("SANDBOX_KUBECONFIG").map(PathBuf::from);
         let mut options = ClusterOptions::default();
         options.kubeconfig.clone_from(&kubeconfig);
@@ -60,7 +60,7 @@ impl Cluster {
         })
     }
 
-    pub(super) async fn end(self) -> Result<()> {
+    pub(super) async fn delete_namespace(self) -> Result<()> {
         let all: Api<Namespace> = Api::all(self.api);
         all.delete(&self.namespace, &DeleteParams::default())
             .await?;
@@ -71,7 +71,7 @@ impl Cluster {
         Ok(self.api.apiserver_version().await?.git_version)
     }
 
-    /// A client of its own, which has asked for nothing yet.
+    /// A new client with nothing cached, and the counter of its requests.
     pub(super) fn client(&self, mode: Mode, transport: Transport) -> (Client, Requests) {
         let requests = Requests::default();
         let mut options = KubernetesOptions::default();
@@ -83,7 +83,7 @@ impl Cluster {
         defaults.image = Some(self.image.clone());
         match mode {
             Mode::Inject => {}
-            // The server's own image: what a COPY line in any other would add.
+            // The server's own image contains what a COPY line would add to any other image.
             Mode::Baked => {
                 options.injection = Injection::Baked {
                     path: "/sandbox-sshd".into(),
@@ -119,20 +119,21 @@ impl Cluster {
     }
 }
 
-/// How often each thing was asked for.
+/// Counts requests by method and kind.
 #[derive(Clone, Default)]
 pub(super) struct Requests(Arc<Mutex<BTreeMap<String, usize>>>);
 
 impl Requests {
     fn counting(&self, client: kube::Client) -> kube::Client {
-        let (seen, namespace) = (self.clone(), client.default_namespace().to_owned());
+        let counts = self.clone();
+        let namespace = client.default_namespace().to_owned();
         let service = tower::service_fn(move |request: http::Request<Body>| {
             let watches = request
                 .uri()
                 .query()
                 .is_some_and(|query| query.contains("watch=true"));
             let path = request.uri().path();
-            // The cluster's events tell how far an image is.
+            // The SDK reads events for the progress of an image pull.
             let mut kinds = ["secrets", "events"].into_iter();
             let kind = kinds
                 .find(|kind| path.contains(&format!("/{kind}")))
@@ -142,7 +143,7 @@ impl Requests {
                 Some("portforward") => "port-forwards".to_owned(),
                 _ => format!("{} {kind}", request.method()),
             };
-            *seen
+            *counts
                 .0
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -154,9 +155,10 @@ impl Requests {
         kube::Client::new(service, namespace)
     }
 
-    pub(super) fn told(&self) -> String {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter()
+    pub(super) fn summary(&self) -> String {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts
+            .iter()
             .map(|(what, count)| format!("{count} {what}"))
             .collect::<Vec<_>>()
             .join(", ")

@@ -1,11 +1,11 @@
-//! One command in a sandbox that runs.
+//! Times a short command in a running sandbox.
 
 use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use super::WAYS;
+use super::ROUTES;
 use super::cluster::{Cluster, Mode};
 use crate::bench::figures::{Figures, table};
 
@@ -13,8 +13,8 @@ const EXECS: usize = 200;
 
 pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
     let mut sandboxes = Vec::new();
-    for (way, over) in WAYS {
-        let (client, _) = cluster.client(Mode::Inject, way);
+    for (route, over) in ROUTES {
+        let (client, _) = cluster.client(Mode::Inject, route);
         sandboxes.push((over, client.sandbox().create().await?, Figures::default()));
     }
     let mut kubectl = Figures::default();
@@ -27,7 +27,7 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
                 figures.add(start);
             }
         }
-        // A hundred times as slow as the others: fewer of them.
+        // kubectl is a hundred times as slow, so it runs less often.
         let Some(mut peer) = cluster.kubectl().filter(|_| warm && round % 10 == 0) else {
             continue;
         };

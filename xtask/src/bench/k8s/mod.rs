@@ -1,14 +1,14 @@
-//! Sandboxes on a cluster, next to plain Pods and kubectl.
+//! Times sandboxes on a cluster next to plain Pods and kubectl.
 //!
-//! `SANDBOX_KUBECONFIG` (or what kubectl takes) names the cluster, `SANDBOX_SERVER_IMAGE` the image
-//! with the server, `SANDBOX_IMAGE` one with a shell, and `SANDBOX_BENCH_SSHD_IMAGE` one with an SSH
-//! server of its own on port 22. The nodes have them all: fetching is not measured. The first
-//! instruction's time is the node's, so its clock has to be this machine's.
+//! `SANDBOX_KUBECONFIG` (or kubectl's default) names the cluster, `SANDBOX_SERVER_IMAGE` the image with
+//! the server, `SANDBOX_IMAGE` an image with a shell, and `SANDBOX_BENCH_SSHD_IMAGE` an image with its own
+//! SSH server on port 22. The nodes must have all images, because pulling is not measured. The time of a
+//! first instruction comes from the node, so the node's clock must be this machine's.
 
+mod baseline;
 mod cluster;
-mod crowd;
+mod concurrency;
 mod exec;
-mod floor;
 mod peers;
 mod start;
 mod transfer;
@@ -18,11 +18,12 @@ use sandbox_k8s::options::Transport;
 
 use cluster::Cluster;
 
-/// Of each thing; the first ones are not counted.
+/// Counted runs of each case.
 const RUNS: usize = 20;
-const WARM: usize = 2;
+/// Runs before them, which are not counted.
+const WARM_UP: usize = 2;
 
-const WAYS: [(Transport, &str); 2] = [
+const ROUTES: [(Transport, &str); 2] = [
     (Transport::Direct, "direct"),
     (Transport::PortForward, "port-forward"),
 ];
@@ -34,14 +35,14 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         .block_on(measure(args))
 }
 
-/// All parts, or those that are named.
+/// Measures all parts, or the named ones.
 async fn measure(parts: &[&str]) -> Result<()> {
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
-    let cluster = Cluster::begin().await?;
+    let cluster = Cluster::connect().await?;
     println!(
         "Kubernetes {}, load average {}",
         cluster.version().await?,
-        load()
+        load_average()
     );
     let outcome = async {
         if wanted("start") {
@@ -53,19 +54,19 @@ async fn measure(parts: &[&str]) -> Result<()> {
         if wanted("transfer") {
             transfer::measure(&cluster).await?;
         }
-        if wanted("crowd") {
-            crowd::measure(&cluster).await?;
+        if wanted("concurrency") {
+            concurrency::measure(&cluster).await?;
         }
-        println!("\nload average at the end: {}", load());
+        println!("\nload average at the end: {}", load_average());
         Ok(())
     }
     .await;
-    cluster.end().await?;
+    cluster.delete_namespace().await?;
     outcome
 }
 
-fn load() -> String {
-    // Only Linux tells it there; without it the figures stand all the same.
+fn load_average() -> String {
+    // Only Linux has this file.
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_else(|_| "unknown".into());
     text.split_whitespace()
         .take(3)

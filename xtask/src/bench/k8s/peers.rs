@@ -1,4 +1,4 @@
-//! What people do without an SDK: kubectl, and a script that asks once a second.
+//! What people do without an SDK: kubectl, and a script that polls once a second.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -13,11 +13,11 @@ use tokio::net::TcpStream;
 
 use super::cluster::Cluster;
 
-/// Between two questions of the script.
+/// The interval at which the script polls.
 const POLL: Duration = Duration::from_secs(1);
 
-/// `kubectl run`, `kubectl wait`, `kubectl exec`; the Pod's name.
-pub(super) fn kubectl(cluster: &Cluster) -> Result<String> {
+/// Runs `kubectl run`, `kubectl wait` and `kubectl exec`; returns the Pod's name.
+pub(super) fn run_kubectl(cluster: &Cluster) -> Result<String> {
     let name = format!("run-{}", sandbox::SandboxId::generate()?);
     let run = |args: &[&str]| {
         let mut kubectl = cluster.kubectl().context("kubectl is not installed")?;
@@ -52,9 +52,9 @@ pub(super) fn kubectl(cluster: &Cluster) -> Result<String> {
     Ok(name)
 }
 
-/// Creates a Pod of an image with sshd, asks once a second whether it runs, and connects, once a
-/// second, until the server says its first word: the handshake and the command are left out.
-pub(super) async fn polling(cluster: &Cluster, image: &str) -> Result<String> {
+/// Creates a Pod from an image with sshd, polls until it runs, and connects once a second until the server
+/// sends its first byte. The handshake and the command are left out.
+pub(super) async fn poll(cluster: &Cluster, image: &str) -> Result<String> {
     let name = format!("poll-{}", sandbox::SandboxId::generate()?);
     let pods: Api<Pod> = Api::namespaced(cluster.api.clone(), &cluster.namespace);
     let manifest = serde_json::from_value(json!({
@@ -72,22 +72,22 @@ pub(super) async fn polling(cluster: &Cluster, image: &str) -> Result<String> {
             (Some("Running"), Some(address)) => break address,
             _ => ensure!(
                 begun.elapsed() < Duration::from_secs(60),
-                "{name} does not run"
+                "{name} is not running after 60 s"
             ),
         }
         tokio::time::sleep(POLL).await;
     };
-    while first_word(&address).await.is_err() {
+    while read_first_byte(&address).await.is_err() {
         ensure!(
             begun.elapsed() < Duration::from_secs(60),
-            "{name} does not answer"
+            "sshd in {name} does not answer within 60 s"
         );
         tokio::time::sleep(POLL).await;
     }
     Ok(name)
 }
 
-async fn first_word(address: &str) -> Result<()> {
+async fn read_first_byte(address: &str) -> Result<()> {
     let mut stream = TcpStream::connect((address, 22)).await?;
     stream.read_u8().await?;
     Ok(())

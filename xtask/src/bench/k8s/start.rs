@@ -1,4 +1,4 @@
-//! From the call of `create` to the first output of a first command.
+//! Times the start of a sandbox, from the call of `create` to the first output of a command.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use sandbox::{Client, Sandbox, SandboxId};
 
 use super::cluster::{Cluster, Mode, Requests};
-use super::{RUNS, WARM, WAYS, floor, peers};
+use super::{ROUTES, RUNS, WARM_UP, baseline, peers};
 use crate::bench::figures::{Figures, table};
 
 const MODES: [(Mode, &str); 3] = [
@@ -15,12 +15,12 @@ const MODES: [(Mode, &str); 3] = [
     (Mode::Inject, "Inject (init container)"),
     (Mode::Image, "Image (its own sshd)"),
 ];
-const FLOOR: &str = "a plain Pod's first instruction";
+const BASELINE: &str = "a plain Pod's first instruction";
 const ADDRESSED: &str = "the same Pods' address on a watch, and that";
 const KUBECTL: &str = "`kubectl run`, `kubectl wait`, `kubectl exec`";
-const POLLING: &str = "a Pod with sshd, asked for once a second, to sshd's first word";
+const POLLING: &str = "a Pod with sshd, polled once a second, to sshd's first byte";
 
-/// One way to a first output.
+/// One way to get a first output.
 enum Start {
     Plain,
     Ours(Mode, Client, Requests),
@@ -28,8 +28,8 @@ enum Start {
     Polling(String),
 }
 
-/// What a start leaves behind.
-enum Left {
+/// What a start has created and must delete.
+enum Created {
     Sandbox(Sandbox),
     Pod(String),
 }
@@ -38,30 +38,30 @@ struct Row {
     name: String,
     start: Start,
     figures: Figures,
-    /// Until the address of the same Pods was on a watch of the bench's, where that is waited for: a
-    /// kubelet tells it once a second, so that of other Pods comes at other times.
+    /// The time until a watch of the benchmark reported the address of the same Pods, where a start waits for
+    /// it. A kubelet reports addresses once a second, so that those of other Pods arrive at other times.
     addressed: Figures,
 }
 
 pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
     let mut rows = rows(cluster);
-    for round in 0..RUNS + WARM {
-        // A node with Pods is slower than one without, so whoever always came first would win.
+    for round in 0..RUNS + WARM_UP {
+        // A node is slower with Pods than without, so a row that always came first would win.
         rows.rotate_left(1);
-        let mut left = Vec::new();
+        let mut created = Vec::new();
         for row in &mut rows {
-            any_time().await?;
-            let (behind, took, until_addressed) = row.start.once(cluster).await?;
-            left.push(behind);
-            if round >= WARM {
+            wait_a_random_time().await?;
+            let (object, took, until_addressed) = row.start.run(cluster).await?;
+            created.push(object);
+            if round >= WARM_UP {
                 row.figures.add_duration(took);
                 until_addressed
                     .into_iter()
                     .for_each(|took| row.addressed.add_duration(took));
             }
         }
-        // The next round begins when they have gone, which takes ten seconds on old clusters.
-        try_join_all(left.into_iter().map(|left| left.delete(cluster))).await?;
+        // The next round starts when all are deleted, which takes ten seconds on old clusters.
+        try_join_all(created.into_iter().map(|object| object.delete(cluster))).await?;
     }
     print(&rows);
     Ok(())
@@ -74,11 +74,11 @@ fn rows(cluster: &Cluster) -> Vec<Row> {
         figures: Figures::default(),
         addressed: Figures::default(),
     };
-    let mut rows = vec![row(FLOOR.to_owned(), Start::Plain)];
+    let mut rows = vec![row(BASELINE.to_owned(), Start::Plain)];
     for (mode, named) in MODES {
-        for (way, over) in WAYS {
+        for (route, over) in ROUTES {
             if mode != Mode::Image || cluster.sshd_image.is_some() {
-                let (client, requests) = cluster.client(mode, way);
+                let (client, requests) = cluster.client(mode, route);
                 rows.push(row(
                     format!("{named}, {over}"),
                     Start::Ours(mode, client, requests),
@@ -100,15 +100,15 @@ fn rows(cluster: &Cluster) -> Vec<Row> {
     rows
 }
 
-/// In the order in which they were made.
+/// Prints the rows in the order in which they were defined.
 fn print(rows: &[Row]) {
     let row = |name: &str| rows.iter().find(|row| row.name == name);
     let names: Vec<_> = MODES
         .iter()
-        .flat_map(|(_, named)| WAYS.map(|(_, over)| format!("{named}, {over}")))
+        .flat_map(|(_, named)| ROUTES.map(|(_, over)| format!("{named}, {over}")))
         .collect();
     let mut lines = Vec::new();
-    for name in [FLOOR]
+    for name in [BASELINE]
         .into_iter()
         .chain(names.iter().map(String::as_str))
         .chain([KUBECTL, POLLING])
@@ -118,10 +118,10 @@ fn print(rows: &[Row]) {
             lines.push((ADDRESSED, Some(&row.addressed)));
         }
     }
-    table("From create to the first output", FLOOR, &lines);
+    table("From create to the first output", BASELINE, &lines);
     println!(
         "\nrequests for {} sandboxes, from create to delete:",
-        RUNS + WARM
+        RUNS + WARM_UP
     );
     for name in &names {
         if let Some(Row {
@@ -129,52 +129,57 @@ fn print(rows: &[Row]) {
             ..
         }) = row(name)
         {
-            println!("* {name}: {}", requests.told());
+            println!("* {name}: {}", requests.summary());
         }
     }
 }
 
 impl Start {
-    /// How long it took, and until the address was known where that is another time.
-    async fn once(&self, cluster: &Cluster) -> Result<(Left, Duration, Option<Duration>)> {
+    /// Starts once. Returns what was created, how long it took, and the time until the address was reported
+    /// where that is another time.
+    async fn run(&self, cluster: &Cluster) -> Result<(Created, Duration, Option<Duration>)> {
         let begun = Instant::now();
-        let left = match self {
+        let created = match self {
             Self::Plain => {
-                let (name, instruction, address) = floor::pod(cluster).await?;
-                return Ok((Left::Pod(name), instruction, Some(instruction.max(address))));
+                let (name, instruction, address) = baseline::create_pod(cluster).await?;
+                return Ok((
+                    Created::Pod(name),
+                    instruction,
+                    Some(instruction.max(address)),
+                ));
             }
             Self::Ours(mode, client, _) => {
                 let id = SandboxId::generate()?;
-                let addressed = floor::addressed(cluster, id.as_str()).await?;
+                let addressed = baseline::watch_address(cluster, id.as_str()).await?;
                 let begun = Instant::now();
                 let ((sbx, output), addressed) =
-                    tokio::try_join!(first_output(client, *mode, &id), addressed)?;
+                    tokio::try_join!(create_and_run(client, *mode, &id), addressed)?;
                 let took = output.duration_since(begun);
                 return Ok((
-                    Left::Sandbox(sbx),
+                    Created::Sandbox(sbx),
                     took,
                     Some(addressed.duration_since(begun)),
                 ));
             }
-            Self::Kubectl => Left::Pod(peers::kubectl(cluster)?),
-            Self::Polling(image) => Left::Pod(peers::polling(cluster, image).await?),
+            Self::Kubectl => Created::Pod(peers::run_kubectl(cluster)?),
+            Self::Polling(image) => Created::Pod(peers::poll(cluster, image).await?),
         };
-        Ok((left, begun.elapsed(), None))
+        Ok((created, begun.elapsed(), None))
     }
 }
 
-impl Left {
+impl Created {
     async fn delete(self, cluster: &Cluster) -> Result<()> {
         match self {
-            Self::Sandbox(sbx) => sbx.delete().await.context("a sandbox was not deleted"),
+            Self::Sandbox(sbx) => sbx.delete().await.context("cannot delete a sandbox"),
             Self::Pod(name) => peers::delete(cluster, &name).await,
         }
     }
 }
 
-/// A kubelet looks at its containers once a second, and what begins when it has just done so, because
-/// something else has ended by that, always waits the whole of it.
-async fn any_time() -> Result<()> {
+/// Waits up to a second. A kubelet checks its containers once a second, and a start right after such a check,
+/// as it follows from the end of another one, would always wait the full second.
+async fn wait_a_random_time() -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     tokio::time::sleep(Duration::from_millis(u64::from(
         now.subsec_nanos() / 7 % 1000,
@@ -183,8 +188,8 @@ async fn any_time() -> Result<()> {
     Ok(())
 }
 
-/// One that needs no shell in the image; with the time of that output.
-async fn first_output(client: &Client, mode: Mode, id: &SandboxId) -> Result<(Sandbox, Instant)> {
+/// Creates a sandbox and runs a command that needs no shell in the image; returns when its output arrived.
+async fn create_and_run(client: &Client, mode: Mode, id: &SandboxId) -> Result<(Sandbox, Instant)> {
     let sbx = client.sandbox().id(id).create().await?;
     let command = match mode {
         Mode::Baked => sbx.command("/sandbox-sshd").arg("--version"),

@@ -1,4 +1,4 @@
-//! A large file in and out.
+//! Times the upload and download of a large file.
 
 use std::process::Stdio;
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 
 use super::cluster::{Cluster, Mode};
-use super::{RUNS, WAYS};
+use super::{ROUTES, RUNS};
 use crate::bench::figures::{Figures, table};
 
 const BYTES: usize = 256 << 20;
@@ -15,7 +15,7 @@ const TRANSFERS: usize = RUNS;
 pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
-    // Nothing that anything could compress.
+    // Noise cannot be compressed.
     let mut noise: u64 = 1;
     let content: Vec<u8> = std::iter::repeat_with(|| {
         noise = noise
@@ -27,8 +27,8 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
     .collect();
     std::fs::write(&from, content)?;
     let mut sandboxes = Vec::new();
-    for (way, over) in WAYS {
-        let (client, _) = cluster.client(Mode::Inject, way);
+    for (route, over) in ROUTES {
+        let (client, _) = cluster.client(Mode::Inject, route);
         sandboxes.push((
             over,
             client.sandbox().create().await?,
@@ -46,12 +46,12 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
             sbx.download("large", &to).await?;
             down.add(start);
         }
-        // It needs a tar in the image.
+        // kubectl cp needs tar in the image.
         if cluster.kubectl().is_some() {
             let inside = format!("{}:/tmp/large", sandboxes[0].1.id());
             let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
-            kubectl_up.add(copy(cluster, [&from, &inside])?);
-            kubectl_down.add(copy(cluster, [&inside, &to])?);
+            kubectl_up.add(kubectl_cp(cluster, [&from, &inside])?);
+            kubectl_down.add(kubectl_cp(cluster, [&inside, &to])?);
         }
     }
     for (direction, down) in [("up", false), ("down", true)] {
@@ -77,8 +77,8 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// When it began.
-fn copy(cluster: &Cluster, [from, to]: [&str; 2]) -> Result<Instant> {
+/// Runs kubectl cp; returns when it started.
+fn kubectl_cp(cluster: &Cluster, [from, to]: [&str; 2]) -> Result<Instant> {
     let start = Instant::now();
     if let Some(mut kubectl) = cluster.kubectl() {
         kubectl

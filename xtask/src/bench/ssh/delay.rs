@@ -1,9 +1,9 @@
-//! A TCP proxy that delays: `xtask bench ssh-delay PORT MILLISECONDS` adds that round trip to what
-//! goes through it, half of it each way, and prints the port where it listens.
+//! A TCP proxy that delays: `xtask bench ssh-delay PORT MILLISECONDS` adds a round trip, half of it in each
+//! direction, and prints the port on which it listens.
 //!
-//! It takes bytes as they come and lets them go when they are due, so that the bandwidth stays; what
-//! it adds to, and how much it carries, is measured with each run ([`check`]). Threads that sleep are
-//! closer to the point than a runtime's timers, whose step is a millisecond.
+//! It reads bytes as they arrive and forwards them when they are due, so that the bandwidth is not reduced.
+//! Each run measures the proxy's round trip and bandwidth ([`check`]). It uses threads that sleep, because a
+//! runtime's timers have a resolution of a millisecond.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// Bytes on their way, in each direction of a connection, beyond which the sender waits. Far more
-/// than anybody's windows.
-const ROOM: usize = 64 << 20;
+/// Bytes in flight, in each direction of a connection, beyond which the sender waits. Much more than any
+/// SSH window.
+const MAX_IN_FLIGHT: usize = 64 << 20;
 const PIECE: usize = 128 << 10;
 
 pub(crate) fn serve(args: &[&str]) -> Result<()> {
     let [port, round_trip] = args else {
-        bail!("this is for the benchmark itself")
+        bail!("`bench ssh` starts this process itself")
     };
     let (port, round_trip): (u16, u64) = (port.parse()?, round_trip.parse()?);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -41,16 +41,16 @@ pub(crate) fn serve(args: &[&str]) -> Result<()> {
 
 fn carry(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
     let (sender, receiver) = mpsc::channel::<(Instant, Vec<u8>)>();
-    let under_way = Arc::new(AtomicUsize::new(0));
-    let room = Arc::clone(&under_way);
+    let in_flight = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&in_flight);
     std::thread::spawn(move || {
         let mut buffer = vec![0; PIECE];
-        // An empty piece is the end, and comes late as well.
+        // An empty piece is the end of the stream, which is delayed as well.
         while let Ok(length) = from.read(&mut buffer) {
-            while room.load(Ordering::Relaxed) > ROOM {
+            while counter.load(Ordering::Relaxed) > MAX_IN_FLIGHT {
                 std::thread::sleep(Duration::from_micros(200));
             }
-            room.fetch_add(length, Ordering::Relaxed);
+            counter.fetch_add(length, Ordering::Relaxed);
             let piece = buffer[..length].to_vec();
             if sender.send((Instant::now() + delay, piece)).is_err() || length == 0 {
                 return;
@@ -63,14 +63,14 @@ fn carry(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
             if piece.is_empty() || to.write_all(&piece).is_err() {
                 break;
             }
-            under_way.fetch_sub(piece.len(), Ordering::Relaxed);
+            in_flight.fetch_sub(piece.len(), Ordering::Relaxed);
         }
-        // The other side may have closed it already.
+        // The peer may have closed the connection already.
         to.shutdown(std::net::Shutdown::Write).ok();
     });
 }
 
-/// What the proxy itself can do.
+/// Properties of the proxy itself.
 pub(super) struct Measured {
     /// Milliseconds.
     pub(super) round_trip: f64,
@@ -78,7 +78,7 @@ pub(super) struct Measured {
     pub(super) bandwidth: f64,
 }
 
-/// Sends plain bytes through a proxy.
+/// Measures a proxy with plain bytes.
 pub(super) fn check(round_trip: u64) -> Result<Measured> {
     const BYTES: usize = 512 << 20;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -116,7 +116,7 @@ pub(super) fn check(round_trip: u64) -> Result<Measured> {
     let seconds = start.elapsed().as_secs_f64();
     sink.join()
         .ok()
-        .context("the other end of the check panicked")??;
+        .context("the receiving thread panicked")??;
     let round_trip = trips[trips.len() / 2].as_secs_f64() * 1e3;
     Ok(Measured {
         round_trip,

@@ -1,12 +1,11 @@
-//! The engine next to OpenSSH's programs, rsync, paramiko and asyncssh: same machine, same server,
-//! in turns.
+//! Times the SSH client next to OpenSSH's programs, rsync, paramiko and asyncssh, on the same machine and
+//! against the same server, in turns.
 
+mod cases;
 pub(crate) mod client;
 pub(crate) mod delay;
-mod expect;
+mod expectations;
 mod options;
-mod place;
-mod plan;
 mod plot;
 mod processes;
 mod protocol;
@@ -14,13 +13,14 @@ mod python;
 mod report;
 mod row;
 pub(crate) mod server;
+mod target;
 
 use std::time::Instant;
 
 use anyhow::Result;
 
 use options::{HELP, Options, PARTS};
-use place::Place;
+use target::TestBed;
 
 const DOCUMENT: &str = "docs/BENCHMARKS.md";
 const PLOT: &str = "docs/bench-ssh.svg";
@@ -31,8 +31,8 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         return Ok(());
     }
     let options = Options::parse(args)?;
-    let (start, load) = (Instant::now(), report::load());
-    let place = Place::new(&options)?;
+    let (start, load) = (Instant::now(), report::load_average());
+    let bed = TestBed::new(&options)?;
     let proxy = delay::check(options.rtt)?;
     let mut parts = Vec::new();
     for name in PARTS.into_iter().filter(|part| options.wants(part)) {
@@ -47,12 +47,12 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
                 start.elapsed().as_secs_f64(),
                 if delayed { ", delayed" } else { "" }
             );
-            parts.push(plan::run(&place, &options, name, delayed)?);
+            parts.push(cases::run(&bed, &options, name, delayed)?);
         }
     }
     let about = report::About {
         options: &options,
-        place: &place,
+        bed: &bed,
         proxy,
         load,
         took: start.elapsed(),

@@ -1,4 +1,4 @@
-//! What `cargo xtask bench ssh` takes.
+//! The options of `cargo xtask bench ssh`.
 
 use std::path::PathBuf;
 
@@ -6,14 +6,14 @@ use anyhow::{Context, Result, bail};
 
 pub(crate) const HELP: &str = "\
 cargo xtask bench ssh [parts: connect, exec, many, large, small]
-    --size MIB       of the large file (1024); half of it over the delay, less where that would take minutes
-    --files N        in the tree of small files (10000); fewer where that would take minutes
-    --rounds N       of the large file without a delay (3), half as many of the small ones, one with a delay
-    --rtt MS         the added round trip (20); with 0 all is measured once, without
-    --python FILE    the Python that paramiko and asyncssh are installed for, in target/bench-python (python3)
-    --no-write       print the tables and leave docs/ as it is";
+    --size MIB       size of the large file (1024); half of it with a delay, less if that would take minutes
+    --files N        number of small files (10000); fewer if that would take minutes
+    --rounds N       rounds of the large file without a delay (3); half as many of the small files, one with a delay
+    --rtt MS         round trip to add (20); 0 skips the measurements with a delay
+    --python FILE    Python to install paramiko and asyncssh for, in target/bench-python (python3)
+    --no-write       print the tables, but do not change docs/";
 
-/// The parts, in the order in which they run.
+/// The parts in the order in which they run.
 pub(super) const PARTS: [&str; 5] = ["connect", "exec", "many", "large", "small"];
 
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ impl Options {
                     .with_context(|| format!("{arg} needs a number"))?;
                 value
                     .parse()
-                    .with_context(|| format!("{arg} {value}: that is no number"))
+                    .with_context(|| format!("{arg} {value}: not a number"))
             };
             match *arg {
                 "--size" => options.size = number()?.max(8) << 20,
@@ -60,7 +60,7 @@ impl Options {
                 }
                 "--no-write" => options.write = false,
                 part if PARTS.contains(&part) => options.parts.push(part.to_owned()),
-                other => bail!("{other} is not understood\n{HELP}"),
+                other => bail!("unknown argument {other}\n{HELP}"),
             }
         }
         Ok(options)

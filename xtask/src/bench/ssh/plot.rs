@@ -1,22 +1,22 @@
-//! The tables as a picture: bars, as plain SVG that is readable on light and on dark.
+//! Draws the results as bars, in plain SVG that is readable on light and dark backgrounds.
 
-use super::place::To;
-use super::plan::Part;
+use super::cases::Part;
 use super::row::Row;
+use super::target::Server;
 
 const WIDTH: f64 = 860.0;
 const LEFT: f64 = 250.0;
 const BAR: f64 = 15.0;
 const STEP: f64 = 20.0;
 
-/// How one panel gets its numbers from a row.
+/// Reads the number that a panel shows from a row.
 type Value = fn(&Row) -> Option<f64>;
 
 /// Part, measure, title, unit, whether less is better.
 const PANELS: [(&str, &str, &str, Value); 5] = [
     (
         "exec",
-        "a command over a connection that is there",
+        "a command over an established connection",
         "ms, median; less is better",
         |row| row.median("exec").map(|seconds| seconds * 1e3),
     ),
@@ -74,7 +74,7 @@ pub(super) fn svg(parts: &[Part], rtt: u64) -> String {
     )
 }
 
-/// Draws one from `y` on, and returns where it ends.
+/// Draws a panel at `y`; returns the `y` below it.
 fn panel(body: &mut String, mut y: f64, title: &str, part: &Part, value: Value) -> f64 {
     let measured: Vec<(&Row, f64)> = part
         .rows
@@ -93,7 +93,7 @@ fn panel(body: &mut String, mut y: f64, title: &str, part: &Part, value: Value) 
     for (row, value) in measured {
         let (class, server) = (
             if row.kind == "ours" { "ours" } else { "peer" },
-            if row.to == To::Sshd {
+            if row.server == Server::OpenSsh {
                 ""
             } else {
                 " (our server)"

@@ -1,4 +1,4 @@
-//! The processes of a run. None outlives the bench: each ends when its standard input does.
+//! The processes of a run. None outlives the benchmark, because each ends when its standard input does.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -13,22 +13,22 @@ use nix::unistd::Pid;
 
 use super::protocol::{Done, Op, Target};
 
-/// The longest that one operation may take: a client that hangs is a failed row.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// The timeout of one operation; a client that hangs is a failed row.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// A helper of the bench that listens on a port of loopback.
+/// A process that listens on a port of loopback.
 pub(super) struct Listening {
     child: Child,
     pub(super) port: u16,
 }
 
 impl Listening {
-    /// A proxy to a port that adds this round trip, in milliseconds.
+    /// Starts a proxy to a port that adds a round trip in milliseconds.
     pub(super) fn delay(port: u16, round_trip: u64) -> Result<Self> {
         Self::start(&["ssh-delay", &port.to_string(), &round_trip.to_string()])
     }
 
-    /// Our own server, with the keys of this directory.
+    /// Starts sandbox-sshd with the keys of a directory.
     pub(super) fn server(directory: &Path) -> Result<Self> {
         Self::start(&["ssh-server", &directory.to_string_lossy()])
     }
@@ -39,9 +39,12 @@ impl Listening {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .context("a helper")?;
+            .context("cannot start a process of the benchmark")?;
         let mut line = String::new();
-        let stdout = child.stdout.take().context("a helper has no output")?;
+        let stdout = child
+            .stdout
+            .take()
+            .context("a process of the benchmark has no output")?;
         BufReader::new(stdout).read_line(&mut line)?;
         let port = line
             .trim()
@@ -53,7 +56,7 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        end(&mut self.child);
+        kill(&mut self.child);
     }
 }
 
@@ -70,11 +73,11 @@ impl Client {
             .arg(serde_json::to_string(target)?)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        // A group of its own, so that what it started can be ended with it.
+        // Its own process group, so that its children can be killed with it.
         let mut child = command
             .process_group(0)
             .spawn()
-            .context("a client could not be started")?;
+            .context("cannot start a client")?;
         let (sender, answers) = mpsc::channel();
         let stdout = child.stdout.take().context("a client has no output")?;
         std::thread::spawn(move || {
@@ -91,30 +94,31 @@ impl Client {
         })
     }
 
-    /// One that is part of this program.
-    pub(super) fn ours(kind: &str, target: &Target) -> Result<Self> {
+    /// Starts a client that is part of this program.
+    pub(super) fn start_builtin(kind: &str, target: &Target) -> Result<Self> {
         let mut command = xtask()?;
         command.args(["ssh-client", kind]);
         Self::start(command, target)
     }
 
-    pub(super) fn ask(&mut self, op: &Op) -> Result<Done> {
+    /// Sends an operation and waits for its result.
+    pub(super) fn perform(&mut self, op: &Op) -> Result<Done> {
         let mut line = serde_json::to_vec(op)?;
         line.push(b'\n');
         self.stdin
             .as_mut()
-            .context("it has ended")?
+            .context("the client has ended")?
             .write_all(&line)
-            .context("it has ended")?;
-        let answer = match self.answers.recv_timeout(PATIENCE) {
+            .context("the client has ended")?;
+        let answer = match self.answers.recv_timeout(OPERATION_TIMEOUT) {
             Ok(answer) => answer,
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                bail!("no answer within {} s", PATIENCE.as_secs())
+                bail!("no result within {} s", OPERATION_TIMEOUT.as_secs())
             }
-            Err(mpsc::RecvTimeoutError::Disconnected) => bail!("it ended without an answer"),
+            Err(mpsc::RecvTimeoutError::Disconnected) => bail!("the client ended without a result"),
         };
         let done: Done =
-            serde_json::from_str(&answer).with_context(|| format!("not an answer: {answer}"))?;
+            serde_json::from_str(&answer).with_context(|| format!("not a result: {answer}"))?;
         match done.error {
             Some(error) => bail!("{error}"),
             None => Ok(done),
@@ -124,7 +128,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // It ends by itself now, and takes its connections down.
+        // Without input the client closes its connections and ends.
         drop(self.stdin.take());
         for _ in 0..100 {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
@@ -133,31 +137,31 @@ impl Drop for Client {
             std::thread::sleep(Duration::from_millis(10));
         }
         if let Ok(pid) = i32::try_from(self.child.id()) {
-            // It may end at this very moment.
+            // The group may have ended meanwhile.
             killpg(Pid::from_raw(pid), Signal::SIGKILL).ok();
         }
-        end(&mut self.child);
+        kill(&mut self.child);
     }
 }
 
-/// This program again, as one of the bench's helpers.
+/// This program, as a process of the benchmark.
 fn xtask() -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("bench");
     Ok(command)
 }
 
-fn end(child: &mut Child) {
-    // It may have ended by itself.
+fn kill(child: &mut Child) {
+    // The process may have ended by itself.
     child.kill().ok();
     child.wait().ok();
 }
 
-/// In a helper: ends this process when the bench has ended.
+/// Ends this process when the benchmark, which holds its standard input, has ended.
 pub(super) fn end_with_stdin() {
     std::thread::spawn(|| {
         let mut rest = Vec::new();
-        // Whatever ends the reading ends the helper.
+        // An error ends the process as well.
         std::io::stdin().read_to_end(&mut rest).ok();
         std::process::exit(0);
     });

@@ -1,63 +1,64 @@
-//! What the bench and the programs that it measures say to each other: a line of JSON each way.
+//! The protocol between the benchmark and its clients: a line of JSON in each direction.
 //!
-//! Every client under test is a process of its own, ours like the others, so that processor time
-//! and memory mean the same for all.
+//! Every client under test is a separate process, ours like the others, so that processor time and memory
+//! mean the same for all.
 
 use serde::{Deserialize, Serialize};
 
-/// Where a client connects to.
+/// The server that a client connects to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Target {
     pub(crate) port: u16,
     pub(crate) user: String,
-    /// The keys are there: `host`, `host.pub`, `user`, and `known_hosts`.
+    /// The directory of `host`, `host.pub`, `user` and `known_hosts`.
     pub(crate) directory: String,
-    /// The server is our own.
-    pub(crate) own: bool,
-    /// How many connections one file may take.
+    /// Whether the server is sandbox-sshd.
+    #[serde(rename = "own")]
+    pub(crate) is_sandbox_sshd: bool,
+    /// How many connections a transfer of one file may use.
     pub(crate) stripes: usize,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub(crate) enum Op {
-    /// A new connection, until it has authenticated.
+    /// Opens a new connection, until it has authenticated.
     Handshake,
     /// Connects, for the operations that follow. Transfers connect by themselves.
     Warm,
-    /// `/bin/true`, so many times, one right after the other, as programs do it.
+    /// Runs `/bin/true` so many times, one after another, as programs do.
     Exec { times: usize },
-    /// As many of it as so many callers get done in so many seconds.
+    /// Runs `/bin/true` with so many concurrent callers for so many seconds.
     Many { callers: usize, seconds: f64 },
-    /// One file.
+    /// Uploads a file.
     Put { local: String, remote: String },
-    /// One file.
+    /// Downloads a file.
     Get { remote: String, local: String },
-    /// A directory, which is not there yet.
+    /// Uploads a directory that does not exist yet.
     Puttree { local: String, remote: String },
-    /// A directory, which is not there yet.
+    /// Downloads a directory that does not exist yet.
     Gettree { remote: String, local: String },
 }
 
-/// What came of it.
+/// The result of an operation.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Done {
-    /// From dialling, where the operation connects, to the end of it.
+    /// From dialling, if the operation connects, to its end.
     #[serde(default)]
     pub(crate) seconds: f64,
-    /// Of each command.
+    /// The seconds of each command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) each: Vec<f64>,
-    /// Commands.
+    /// The number of commands.
     #[serde(default)]
     pub(crate) count: u64,
     /// Seconds of processor time of the client, all its processes together.
     #[serde(default)]
     pub(crate) cpu: f64,
-    /// KiB of memory that the client's largest process had at most.
+    /// Peak memory of the client's largest process in KiB.
     #[serde(default)]
     pub(crate) peak: u64,
-    /// Why it failed.
+    /// Why the operation failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
 }

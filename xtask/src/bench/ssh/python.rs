@@ -1,4 +1,4 @@
-//! The Python clients: in a virtual environment that is made once, from PyPI.
+//! The Python clients, in a virtual environment that is created once and filled from PyPI.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,10 +8,10 @@ use anyhow::Result;
 use super::client::PYTHON;
 use crate::bench::openssh::find;
 
-/// Kept between runs.
-const PLACE: &str = "target/bench-python";
+/// The virtual environment, which is kept between runs.
+const DIRECTORY: &str = "target/bench-python";
 
-/// What there is of it.
+/// The interpreter and the installed libraries.
 pub(super) struct Python {
     interpreter: Option<PathBuf>,
     script: tempfile::NamedTempFile,
@@ -20,7 +20,7 @@ pub(super) struct Python {
 }
 
 impl Python {
-    pub(super) fn find(asked: Option<&Path>) -> Result<Self> {
+    pub(super) fn find(requested: Option<&Path>) -> Result<Self> {
         let mut script = tempfile::NamedTempFile::new()?;
         std::io::Write::write_all(&mut script, PYTHON.as_bytes())?;
         let mut python = Self {
@@ -28,17 +28,17 @@ impl Python {
             script,
             installed: Vec::new(),
         };
-        let Some(base) = asked.map(Path::to_owned).or_else(|| find("python3")) else {
+        let Some(base) = requested.map(Path::to_owned).or_else(|| find("python3")) else {
             return Ok(python);
         };
-        let place = Path::new(PLACE);
-        if !place.join("bin/python").exists()
-            && !succeeds(Command::new(base).args(["-m", "venv", PLACE]))
+        let directory = Path::new(DIRECTORY);
+        if !directory.join("bin/python").exists()
+            && !succeeds(Command::new(base).args(["-m", "venv", DIRECTORY]))
         {
-            eprintln!("no virtual environment could be made: without paramiko and asyncssh");
+            eprintln!("cannot create a virtual environment; paramiko and asyncssh are left out");
             return Ok(python);
         }
-        let interpreter = place.join("bin/python");
+        let interpreter = directory.join("bin/python");
         for library in ["paramiko", "asyncssh"] {
             let version = || {
                 let text = format!("import {library}; print({library}.__version__)");
@@ -55,19 +55,19 @@ impl Python {
             };
             match version().or_else(|| install().then(version).flatten()) {
                 Some(version) => python.installed.push((library, version)),
-                None => eprintln!("{library} could not be installed: it is left out"),
+                None => eprintln!("cannot install {library}; it is left out"),
             }
         }
         python.interpreter = Some(interpreter);
         Ok(python)
     }
 
-    /// What starts one, where it is installed.
+    /// The command that starts a client, if its library is installed.
     pub(super) fn command(&self, library: &str) -> Option<Command> {
         let interpreter = self.interpreter.as_ref()?;
         self.installed.iter().find(|(name, _)| *name == library)?;
         let mut command = Command::new(interpreter);
-        // What goes wrong is told in the answers; the rest is what its destructors say.
+        // Failures are part of the results; stderr has only messages of destructors.
         command
             .arg(self.script.path())
             .arg(library)

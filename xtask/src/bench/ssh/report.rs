@@ -5,24 +5,24 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::cases::{CALLERS, Part};
 use super::delay::Measured;
-use super::expect;
+use super::expectations;
 use super::options::Options;
-use super::place::{Place, To};
-use super::plan::{CALLERS, Part};
 use super::row::Row;
+use super::target::{Server, TestBed};
 
 const BEGIN: &str = "<!-- cargo xtask bench ssh: begin -->";
 const END: &str = "<!-- cargo xtask bench ssh: end -->";
 const MIB: f64 = 1_048_576.0;
 const GIB: f64 = 1_073_741_824.0;
 
-/// What a run was made with.
+/// The circumstances of a run.
 pub(super) struct About<'a> {
     pub(super) options: &'a Options,
-    pub(super) place: &'a Place,
+    pub(super) bed: &'a TestBed,
     pub(super) proxy: Measured,
-    /// At the beginning.
+    /// The load average at the start.
     pub(super) load: String,
     pub(super) took: Duration,
 }
@@ -30,27 +30,32 @@ pub(super) struct About<'a> {
 pub(super) fn text(about: &About<'_>, parts: &[Part]) -> String {
     let mut text = format!(
         "{}\n\n### Expected and measured\n\n{}",
-        ran_on(about),
-        expect::table(parts)
+        describe_run(about),
+        expectations::table(parts)
     );
     for part in parts {
-        for to in [To::Sshd, To::Own] {
-            let rows: Vec<&Row> = part.rows.iter().filter(|row| row.to == to).collect();
+        for server in [Server::OpenSsh, Server::SandboxSshd] {
+            let rows: Vec<&Row> = part
+                .rows
+                .iter()
+                .filter(|row| row.server == server)
+                .collect();
             let title = match part.name {
                 "connect" => "A new connection, until it has authenticated",
-                "exec" => "`/bin/true` over a connection that is there",
-                "many" => "Commands a second, by callers at once",
+                "exec" => "`/bin/true` over an established connection",
+                "many" => "Commands a second, by concurrent callers",
                 "large" => "One large file",
                 _ => "Many files of 1 KiB",
             };
-            let server = if to == To::Sshd {
+            let server = if server == Server::OpenSsh {
                 "OpenSSH's server"
             } else {
                 "our server"
             };
-            let delay = match part.delayed {
-                true => format!(", {} ms of round trip added", about.options.rtt),
-                false => String::new(),
+            let delay = if part.delayed {
+                format!(", {} ms of round trip added", about.options.rtt)
+            } else {
+                String::new()
             };
             text.push_str(&format!("\n### {title}, {server}{delay}\n\n"));
             text.push_str(&match part.name {
@@ -66,8 +71,8 @@ pub(super) fn text(about: &About<'_>, parts: &[Part]) -> String {
     text
 }
 
-fn ran_on(about: &About<'_>) -> String {
-    let says = |program: &str, args: &[&str]| {
+fn describe_run(about: &About<'_>) -> String {
+    let first_line = |program: &str, args: &[&str]| {
         let output = Command::new(program).args(args).output().ok()?;
         let text = [output.stdout, output.stderr].concat();
         String::from_utf8_lossy(&text)
@@ -77,32 +82,35 @@ fn ran_on(about: &About<'_>) -> String {
     };
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let python = about
-        .place
+        .bed
         .python
         .installed
         .iter()
         .map(|(name, version)| format!("{name} {version}"));
-    let with: Vec<String> = [says("ssh", &["-V"]), says("rsync", &["--version"])]
-        .into_iter()
-        .flatten()
-        .map(|line| {
-            line.split(", OpenSSL")
-                .next()
-                .unwrap_or(&line)
-                .trim()
-                .to_owned()
-        })
-        .chain(python)
-        .collect();
+    let with: Vec<String> = [
+        first_line("ssh", &["-V"]),
+        first_line("rsync", &["--version"]),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|line| {
+        line.split(", OpenSSL")
+            .next()
+            .unwrap_or(&line)
+            .trim()
+            .to_owned()
+    })
+    .chain(python)
+    .collect();
     format!(
         "Linux {}, {cpus} processors ({}), load average {} before and {} after; {}. {:.0} minutes; large files {} times, small ones {}, once \
          where a delay was added. Through the \
          delaying proxy a bare TCP connection has a round trip of {:.1} ms and carries {:.0} MiB/s.\n\n![The same \
          as a picture](bench-ssh.svg)",
-        says("uname", &["-r"]).unwrap_or_default(),
+        first_line("uname", &["-r"]).unwrap_or_default(),
         processor().unwrap_or_default(),
         about.load,
-        load(),
+        load_average(),
         with.join(", "),
         about.took.as_secs_f64() / 60.0,
         about.options.rounds,
@@ -118,8 +126,8 @@ fn processor() -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-pub(super) fn load() -> String {
-    // Only Linux tells it there; without it the figures stand all the same.
+pub(super) fn load_average() -> String {
+    // Only Linux has this file.
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace()
         .next()
@@ -137,16 +145,17 @@ fn times(rows: &[&Row], what: &str) -> String {
         .and_then(|row| row.median(what));
     for row in rows {
         let ms = |seconds: Option<f64>| number(seconds.map(|seconds| seconds * 1e3), 2);
-        text.push_str(&match row.is_installed {
-            false => format!("| {} | not installed | | | |\n", row.name),
-            true => format!(
+        text.push_str(&if !row.is_installed {
+            format!("| {} | not installed | | | |\n", row.name)
+        } else {
+            format!(
                 "| {} | {} | {} | {} | {} |\n",
                 row.name,
                 row.runs(what),
                 ms(row.median(what)),
                 ms(row.quantile(what, 0.99)),
                 ratio(row.median(what), ours),
-            ),
+            )
         });
     }
     text
@@ -163,17 +172,13 @@ fn rates(rows: &[&Row]) -> String {
         .find(|row| row.kind == "ours")
         .and_then(|row| row.rate("16"));
     for row in rows {
-        let cells: Vec<String> = match row.is_installed {
-            false => vec![
-                "not installed".into(),
-                String::new(),
-                String::new(),
-                String::new(),
-            ],
-            true => CALLERS
-                .iter()
-                .map(|(_, what)| number(row.rate(what), 0))
-                .collect(),
+        let cells: Vec<String> = if row.is_installed {
+            let rates = CALLERS.iter().map(|(_, what)| row.rate(what));
+            rates.map(|rate| number(rate, 0)).collect()
+        } else {
+            let mut cells = vec![String::new(); CALLERS.len()];
+            cells[0] = "not installed".into();
+            cells
         };
         text.push_str(&format!(
             "| {} | {} | {} |\n",
@@ -265,17 +270,17 @@ fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "failed".to_owned(), |value| format!("{value:.digits$}"))
 }
 
-fn ratio(of: Option<f64>, to: Option<f64>) -> String {
-    match (of, to) {
-        (Some(of), Some(to)) => format!("{:.2}", of / to),
+fn ratio(numerator: Option<f64>, denominator: Option<f64>) -> String {
+    match (numerator, denominator) {
+        (Some(numerator), Some(denominator)) => format!("{:.2}", numerator / denominator),
         _ => "-".to_owned(),
     }
 }
 
-/// Puts the tables between the two comments that mark their place.
+/// Replaces the text between the two marker comments.
 pub(super) fn insert(document: &str, tables: &str) -> Result<()> {
     let text =
-        std::fs::read_to_string(document).with_context(|| format!("{document} cannot be read"))?;
+        std::fs::read_to_string(document).with_context(|| format!("cannot read {document}"))?;
     let missing = || format!("{document} lacks {BEGIN} and {END}");
     let (before, rest) = text.split_once(BEGIN).with_context(missing)?;
     let (_, after) = rest.split_once(END).with_context(missing)?;

@@ -1,21 +1,21 @@
-//! What came of one client.
+//! The results of one client.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::place::To;
 use super::protocol::Done;
+use super::target::Server;
 
-/// A client with a server, and all that was measured of the two.
+/// A client, a server, and all measurements of the two.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) name: &'static str,
-    /// What starts it.
+    /// The kind of client, by which it is started.
     pub(super) kind: &'static str,
-    pub(super) to: To,
+    pub(super) server: Server,
     pub(super) stripes: usize,
-    /// What of it a transfer takes: bytes, or files.
+    /// The size of a transfer: bytes or files.
     pub(super) amount: u64,
     pub(super) is_installed: bool,
     done: BTreeMap<&'static str, Vec<Done>>,
@@ -23,11 +23,11 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(name: &'static str, kind: &'static str, to: To) -> Self {
+    pub(super) fn new(name: &'static str, kind: &'static str, server: Server) -> Self {
         Self {
             name,
             kind,
-            to,
+            server,
             stripes: 1,
             amount: 0,
             is_installed: true,
@@ -40,7 +40,7 @@ impl Row {
         Self { stripes, ..self }
     }
 
-    /// Takes note of a result; a failure does not end the run.
+    /// Records a result; a failure does not end the run.
     pub(super) fn add(&mut self, what: &'static str, result: Result<Done>) {
         match result {
             Ok(done) => self.done.entry(what).or_default().push(done),
@@ -60,7 +60,7 @@ impl Row {
         self.failures.iter()
     }
 
-    /// Of each run, from the shortest on.
+    /// The seconds of each run, sorted.
     fn seconds(&self, what: &str) -> Vec<f64> {
         let mut seconds: Vec<f64> = self
             .done
@@ -77,7 +77,7 @@ impl Row {
         self.seconds(what).len()
     }
 
-    /// In seconds; `None` when nothing was measured.
+    /// In seconds; `None` if nothing was measured.
     pub(super) fn quantile(&self, what: &str, part: f64) -> Option<f64> {
         let seconds = self.seconds(what);
         seconds

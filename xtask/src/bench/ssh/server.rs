@@ -1,4 +1,4 @@
-//! Our own server as a process: `xtask bench ssh-server DIRECTORY`, with the keys that are there.
+//! sandbox-sshd as a process: `xtask bench ssh-server DIRECTORY`, with the keys in that directory.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use sandbox_sshd::{Server, ServerConfig};
 
 pub(crate) fn serve(args: &[&str]) -> Result<()> {
     let [directory] = args else {
-        bail!("this is for the benchmark itself")
+        bail!("`bench ssh` starts this process itself")
     };
     let directory = Path::new(directory);
     let host = PrivateKey::from_openssh(std::fs::read_to_string(directory.join("host"))?)?;
     let user = std::fs::read_to_string(directory.join("user.pub"))?;
-    // The comment after the key is nobody's business.
+    // An authorized key is the first two words; the comment after it is dropped.
     let user = user
         .split_whitespace()
         .take(2)

@@ -1,8 +1,8 @@
-//! The clients under test. `xtask bench ssh-client KIND TARGET` is one that is ours or starts
-//! OpenSSH's programs; the Python ones are a script.
+//! The clients under test. `xtask bench ssh-client KIND TARGET` is our client or starts OpenSSH's programs;
+//! the Python clients are a script.
 
 mod openssh;
-mod ours;
+mod sandbox_ssh;
 
 use std::io::{BufRead, Write};
 use std::time::Instant;
@@ -16,10 +16,10 @@ use super::protocol::{Done, Op, Target};
 /// The script of the Python clients.
 pub(super) const PYTHON: &str = include_str!("client.py");
 
-/// Answers operations until the input ends.
+/// Performs operations until the input ends.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     let [kind, target] = args else {
-        bail!("this is for the benchmark itself")
+        bail!("`bench ssh` starts this process itself")
     };
     let target: Target = serde_json::from_str(target)?;
     match *kind {
@@ -27,30 +27,30 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()?;
-            let mut client = ours::Ours::new(target)?;
-            answer(
+            let mut client = sandbox_ssh::SandboxSsh::new(target)?;
+            perform_all(
                 |op| runtime.block_on(client.perform(op)),
                 UsageWho::RUSAGE_SELF,
             )
         }
         tool => {
             let mut client = openssh::Tool::new(tool, target);
-            answer(|op| client.perform(op), UsageWho::RUSAGE_CHILDREN)
+            perform_all(|op| client.perform(op), UsageWho::RUSAGE_CHILDREN)
         }
     }
 }
 
-/// `perform` gives a count, of commands.
-fn answer(mut perform: impl FnMut(Op) -> Result<u64>, who: UsageWho) -> Result<()> {
+/// Performs the operations of the input and writes their results. `perform` returns the number of commands.
+fn perform_all(mut perform: impl FnMut(Op) -> Result<u64>, who: UsageWho) -> Result<()> {
     let (mut stdout, stdin) = (std::io::stdout().lock(), std::io::stdin().lock());
     for line in stdin.lines() {
-        let op: Op = serde_json::from_str(&line?).context("an operation is not understood")?;
+        let op: Op = serde_json::from_str(&line?).context("unknown operation")?;
         let times = if let Op::Exec { times } = op {
             times
         } else {
             1
         };
-        let before = cpu(who)?;
+        let before = cpu_seconds(who)?;
         let mut done = Done::default();
         for _ in 0..times {
             let start = Instant::now();
@@ -62,7 +62,7 @@ fn answer(mut perform: impl FnMut(Op) -> Result<u64>, who: UsageWho) -> Result<(
             }
         }
         done.seconds = done.each.iter().sum();
-        done.cpu = cpu(who)? - before;
+        done.cpu = cpu_seconds(who)? - before;
         done.peak = u64::try_from(getrusage(who)?.max_rss()).unwrap_or(0);
         serde_json::to_writer(&mut stdout, &done)?;
         stdout.write_all(b"\n")?;
@@ -71,7 +71,7 @@ fn answer(mut perform: impl FnMut(Op) -> Result<u64>, who: UsageWho) -> Result<(
     Ok(())
 }
 
-fn cpu(who: UsageWho) -> Result<f64> {
+fn cpu_seconds(who: UsageWho) -> Result<f64> {
     let usage = getrusage(who)?;
     Ok((usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6)
 }

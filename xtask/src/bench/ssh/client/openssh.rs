@@ -1,4 +1,4 @@
-//! OpenSSH's programs, and rsync over its `ssh`: a process for each operation, as in a script.
+//! Runs OpenSSH's programs, and rsync over `ssh`: a process for each operation, as in a script.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,11 +8,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::bench::ssh::protocol::{Op, Target};
 
-/// The fastest where the processor has AES, and what our client takes; OpenSSH's own first choice
-/// is slower here.
+/// The cipher that our client uses, the fastest if the processor has AES; OpenSSH's own first choice is slower.
 const CIPHER: &str = "aes256-gcm@openssh.com";
 
-/// The same for the key exchange: its own first choice takes it 0.2 seconds of processor time.
+/// The same for the key exchange: OpenSSH's own first choice takes 0.2 seconds of processor time.
 const KEY_EXCHANGE: &str = "KexAlgorithms=curve25519-sha256";
 
 pub(super) struct Tool {
@@ -32,7 +31,7 @@ impl Tool {
 
     pub(super) fn perform(&mut self, op: Op) -> Result<u64> {
         match op {
-            // It goes to the background once it has authenticated.
+            // ssh -f goes to the background once it has authenticated.
             Op::Handshake => {
                 self.ssh(&["-M", "-S", &self.socket("other"), "-fN"])?;
                 self.ssh(&["-S", &self.socket("other"), "-O", "exit"])?;
@@ -105,21 +104,21 @@ impl Tool {
             }
             "rsync" => {
                 let ssh = format!("ssh {} -p {port}", self.options().join(" "));
-                // A slash at the end, or the directory would land within the other.
+                // Without the slash, rsync would create the directory inside the other.
                 let slash = if tree { "/" } else { "" };
                 command
                     .args(["-a", "-e", &ssh])
                     .arg(format!("{source}{slash}"))
                     .arg(sink);
             }
-            other => bail!("{other} is no program that is measured"),
+            other => bail!("unknown client {other}"),
         }
         run(&mut command)
     }
 
     fn ssh(&self, args: &[&str]) -> Result<()> {
         let mut ssh = Command::new("ssh");
-        // The options first, what is to run last.
+        // Options come first, the command last.
         let (command, args): (Vec<&str>, Vec<&str>) =
             args.iter().partition(|arg| arg.starts_with("/bin/"));
         ssh.args(self.options())
@@ -171,28 +170,28 @@ impl Drop for Tool {
         if self.master
             && let Err(error) = self.ssh(&["-S", &self.socket("master"), "-O", "exit"])
         {
-            eprintln!("xtask: a master connection may still be there: {error:#}");
+            eprintln!("xtask: cannot close a master connection: {error:#}");
         }
     }
 }
 
 fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
-    // Not a pipe for what it says: what goes to the background would keep that open.
-    let said = tempfile::tempfile()?;
+    // Not a pipe for stderr, because a process in the background would keep it open.
+    let stderr = tempfile::tempfile()?;
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(said.try_clone()?);
+        .stderr(stderr.try_clone()?);
     let status = command
         .status()
-        .with_context(|| format!("{name} could not be started"))?;
+        .with_context(|| format!("cannot start {name}"))?;
     if status.success() {
         return Ok(());
     }
-    let mut said = said;
-    std::io::Seek::rewind(&mut said)?;
-    let text = std::io::read_to_string(said)?;
+    let mut stderr = stderr;
+    std::io::Seek::rewind(&mut stderr)?;
+    let text = std::io::read_to_string(stderr)?;
     bail!(
         "{name}: {status} {}",
         text.lines().last().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Our own client, as a program would use it: through the facade.
+//! Our client, used through the facade as a program does.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -21,17 +21,17 @@ use crate::bench::ssh::protocol::{Op, Target};
 const ID: &str = "sbx-bench";
 const DEADLINE: Duration = Duration::from_secs(30);
 
-pub(super) struct Ours {
+pub(super) struct SandboxSsh {
     access: Arc<Access>,
     backend: Arc<OneServer>,
     stripes: usize,
     warm: Option<Sandbox>,
 }
 
-impl Ours {
+impl SandboxSsh {
     pub(super) fn new(target: Target) -> Result<Self> {
         let access = access(&target)?;
-        let backend = Arc::new(OneServer::new(&access).own(target.own));
+        let backend = Arc::new(OneServer::new(&access).own(target.is_sandbox_sshd));
         Ok(Self {
             access: Arc::new(access),
             backend,
@@ -49,9 +49,9 @@ impl Ours {
                     .await?;
             }
             Op::Warm => self.warm = Some(self.connect().await?),
-            Op::Exec { .. } => exec(self.warm.as_ref().context("it is not connected")?).await?,
+            Op::Exec { .. } => exec(self.warm.as_ref().context("not connected")?).await?,
             Op::Many { callers, seconds } => {
-                let sandbox = self.warm.as_ref().context("it is not connected")?;
+                let sandbox = self.warm.as_ref().context("not connected")?;
                 let until = Instant::now() + Duration::from_secs_f64(seconds);
                 let caller = |_| async {
                     let mut count = 0;
@@ -64,10 +64,13 @@ impl Ours {
                 return Ok(try_join_all((0..callers).map(caller)).await?.iter().sum());
             }
             Op::Put { local, remote } => {
-                self.connect_few().await?.upload(local, remote).await?;
+                self.connect_limited().await?.upload(local, remote).await?;
             }
             Op::Get { remote, local } => {
-                self.connect_few().await?.download(remote, local).await?;
+                self.connect_limited()
+                    .await?
+                    .download(remote, local)
+                    .await?;
             }
             Op::Puttree { local, remote } => {
                 self.connect().await?.upload_dir(local, remote).await?;
@@ -80,19 +83,19 @@ impl Ours {
     }
 
     async fn connect(&self) -> Result<Sandbox> {
-        self.connect_by(TcpConnector).await
+        self.connect_with(TcpConnector).await
     }
 
-    /// With as many connections for files as the row says, and one for commands. How many are used
-    /// the engine decides by the round trip.
-    async fn connect_few(&self) -> Result<Sandbox> {
-        self.connect_by(Few {
+    /// Connects with a limit of as many connections for files as the row says, and one for commands. The
+    /// client decides by the round trip how many of them it uses.
+    async fn connect_limited(&self) -> Result<Sandbox> {
+        self.connect_with(LimitedConnector {
             left: AtomicUsize::new(1 + self.stripes),
         })
         .await
     }
 
-    async fn connect_by(&self, connector: impl Connector) -> Result<Sandbox> {
+    async fn connect_with(&self, connector: impl Connector) -> Result<Sandbox> {
         let backend = Arc::clone(&self.backend) as Arc<dyn SandboxBackend>;
         let client = Client::with_parts(
             backend,
@@ -107,14 +110,14 @@ impl Ours {
     }
 }
 
-/// Opens so many connections and no more.
+/// Opens a limited number of connections.
 #[derive(Debug)]
-struct Few {
+struct LimitedConnector {
     left: AtomicUsize,
 }
 
 #[async_trait]
-impl Connector for Few {
+impl Connector for LimitedConnector {
     async fn connect(
         &self,
         endpoint: &Endpoint,
@@ -128,7 +131,7 @@ impl Connector for Few {
             Ok(_) => TcpConnector.connect(endpoint, deadline).await,
             Err(_) => Err(Error::connection(
                 ConnectionStage::Dial,
-                "this row has no more connections",
+                "the connections of this row are used up",
                 None,
             )),
         }
@@ -144,7 +147,7 @@ async fn exec(sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// How the server under test is reached.
+/// The access to the server under test.
 fn access(target: &Target) -> Result<Access> {
     let read = |name: &str| std::fs::read_to_string(Path::new(&target.directory).join(name));
     Ok(Access {

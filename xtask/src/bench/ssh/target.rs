@@ -1,4 +1,4 @@
-//! Where a run happens: its servers, keys and files, all below one temporary directory.
+//! The servers, keys and files of a run, all below one temporary directory.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,63 +12,63 @@ use super::protocol::Target;
 use super::python::Python;
 use crate::bench::openssh::OpenSsh;
 
-/// The servers of a run, and the way to each with and without a delay.
-pub(super) struct Place {
+/// The servers under test, each reachable with and without a delay, and the files to transfer.
+pub(super) struct TestBed {
     pub(super) openssh: OpenSsh,
-    own: Listening,
+    sandbox_sshd: Listening,
     delays: [Listening; 2],
     pub(super) python: Python,
 }
 
-/// Which server.
+/// A server under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum To {
-    Sshd,
-    Own,
+pub(super) enum Server {
+    OpenSsh,
+    SandboxSshd,
 }
 
-impl Place {
+impl TestBed {
     pub(super) fn new(options: &Options) -> Result<Self> {
-        let openssh = OpenSsh::start_in(&memory())?
+        let openssh = OpenSsh::start_in(&memory_directory())?
             .context("OpenSSH (sshd, ssh, ssh-keygen) is not installed")?;
-        let own = Listening::server(openssh.directory())?;
+        let sandbox_sshd = Listening::server(openssh.directory())?;
         let delay = |port| Listening::delay(port, options.rtt);
-        let delays = [delay(openssh.port())?, delay(own.port)?];
-        let place = Self {
-            own,
+        let delays = [delay(openssh.port())?, delay(sandbox_sshd.port)?];
+        let bed = Self {
+            sandbox_sshd,
             delays,
             python: Python::find(options.python.as_deref())?,
             openssh,
         };
-        place.know_hosts()?;
-        std::fs::create_dir(place.path("there"))?;
-        std::fs::create_dir(place.path("here"))?;
-        Ok(place)
+        bed.write_known_hosts()?;
+        std::fs::create_dir(bed.path("there"))?;
+        std::fs::create_dir(bed.path("here"))?;
+        Ok(bed)
     }
 
-    /// The port of a server; the one behind a delay if so wished.
-    fn port(&self, to: To, delayed: bool) -> u16 {
-        match (to, delayed) {
-            (To::Sshd, false) => self.openssh.port(),
-            (To::Own, false) => self.own.port,
-            (To::Sshd, true) => self.delays[0].port,
-            (To::Own, true) => self.delays[1].port,
+    /// The port of a server, or of the delaying proxy in front of it.
+    fn port(&self, server: Server, delayed: bool) -> u16 {
+        match (server, delayed) {
+            (Server::OpenSsh, false) => self.openssh.port(),
+            (Server::SandboxSshd, false) => self.sandbox_sshd.port,
+            (Server::OpenSsh, true) => self.delays[0].port,
+            (Server::SandboxSshd, true) => self.delays[1].port,
         }
     }
 
-    /// Starts a client; `None` when it is not installed.
+    /// Starts a client; returns `None` if it is not installed.
     pub(super) fn client(
         &self,
         kind: &str,
-        to: To,
+        server: Server,
         delayed: bool,
         stripes: usize,
     ) -> Result<Option<Client>> {
         let target = Target {
-            port: self.port(to, delayed),
+            port: self.port(server, delayed),
             user: user()?,
             directory: self.openssh.directory().to_string_lossy().into_owned(),
-            own: to == To::Own,
+            is_sandbox_sshd: server == Server::SandboxSshd,
             stripes,
         };
         match kind {
@@ -77,7 +77,7 @@ impl Place {
                 None => Ok(None),
             },
             "rsync" if crate::bench::openssh::find("rsync").is_none() => Ok(None),
-            kind => Client::ours(kind, &target).map(Some),
+            kind => Client::start_builtin(kind, &target).map(Some),
         }
     }
 
@@ -85,8 +85,8 @@ impl Place {
         self.openssh.directory().join(name)
     }
 
-    /// A file of noise, which nothing could compress.
-    pub(super) fn large(&self, bytes: u64) -> Result<PathBuf> {
+    /// Creates a file of noise, which cannot be compressed.
+    pub(super) fn create_large_file(&self, bytes: u64) -> Result<PathBuf> {
         let path = self.path(&format!("here/large-{}", bytes >> 20));
         if !path.exists() {
             let mut file =
@@ -103,8 +103,8 @@ impl Place {
         Ok(path)
     }
 
-    /// A tree of files of 1 KiB, a hundred in each directory.
-    pub(super) fn small(&self, files: usize) -> Result<PathBuf> {
+    /// Creates a tree of files of 1 KiB, a hundred in each directory.
+    pub(super) fn create_small_files(&self, files: usize) -> Result<PathBuf> {
         let top = self.path(&format!("here/small-{files}"));
         for file in 0..files {
             let directory = top.join(format!("d{:03}", file / 100));
@@ -116,12 +116,12 @@ impl Place {
         Ok(top)
     }
 
-    /// The host key, for every port that it may be met at.
-    fn know_hosts(&self) -> Result<()> {
+    /// Lists the host key for every port in known_hosts.
+    fn write_known_hosts(&self) -> Result<()> {
         let key = std::fs::read_to_string(self.path("host.pub"))?;
-        let ports = [To::Sshd, To::Own]
+        let ports = [Server::OpenSsh, Server::SandboxSshd]
             .into_iter()
-            .flat_map(|to| [self.port(to, false), self.port(to, true)]);
+            .flat_map(|server| [self.port(server, false), self.port(server, true)]);
         let lines: String = ports
             .map(|port| format!("[127.0.0.1]:{port} {key}"))
             .collect();
@@ -129,8 +129,8 @@ impl Place {
     }
 }
 
-/// Memory where there is some to write to, so that no disk is measured.
-fn memory() -> PathBuf {
+/// A directory in memory if there is one, so that no disk is measured.
+fn memory_directory() -> PathBuf {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() {
         memory.to_owned()
@@ -143,6 +143,6 @@ fn user() -> Result<String> {
     let output = Command::new("id")
         .arg("-un")
         .output()
-        .context("id could not be started")?;
+        .context("cannot start id")?;
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }

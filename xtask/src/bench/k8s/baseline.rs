@@ -1,4 +1,4 @@
-//! What a plain Pod costs: nothing of ours can be faster.
+//! Times a plain Pod, which no sandbox can beat.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use serde_json::json;
 
 use super::cluster::Cluster;
 
-/// A watch that is there already, and on it the moment at which a Pod's address is told.
-pub(super) async fn addressed(
+/// Starts a watch; the returned future resolves to the time at which it reports a Pod's address.
+pub(super) async fn watch_address(
     cluster: &Cluster,
     name: &str,
 ) -> Result<impl Future<Output = Result<Instant>> + use<>> {
@@ -40,8 +40,9 @@ pub(super) async fn addressed(
     })
 }
 
-/// The Pod's name, and since the POST: the container's first instruction, and the Pod's address on a watch.
-pub(super) async fn pod(cluster: &Cluster) -> Result<(String, Duration, Duration)> {
+/// Creates a plain Pod. Returns its name, and the times from the POST to the container's first instruction and
+/// to the Pod's address on a watch.
+pub(super) async fn create_pod(cluster: &Cluster) -> Result<(String, Duration, Duration)> {
     let name = format!("plain-{}", SandboxId::generate()?);
     let pods: Api<Pod> = Api::namespaced(cluster.api.clone(), &cluster.namespace);
     let manifest: Pod = serde_json::from_value(json!({
@@ -58,21 +59,21 @@ pub(super) async fn pod(cluster: &Cluster) -> Result<(String, Duration, Duration
             }],
         },
     }))?;
-    let addressed = addressed(cluster, &name).await?;
+    let addressed = watch_address(cluster, &name).await?;
     let (posted, start) = (Timestamp::now(), Instant::now());
     pods.create(&PostParams::default(), &manifest).await?;
     let addressed = addressed.await?.duration_since(start);
-    // The node's runtime notes when it heard a line, to the nanosecond.
+    // The container runtime records the time of each log line in nanoseconds.
     let timed = LogParams {
         timestamps: true,
         ..LogParams::default()
     };
     let first = loop {
         let log = pods.logs(&name, &timed).await.unwrap_or_default();
-        if let Some(said) = log.split_whitespace().next() {
-            let at: Timestamp = said
+        if let Some(timestamp) = log.split_whitespace().next() {
+            let at: Timestamp = timestamp
                 .parse()
-                .with_context(|| format!("{said:?} is no time"))?;
+                .with_context(|| format!("{timestamp:?} is not a timestamp"))?;
             break Duration::try_from(at.duration_since(posted)).unwrap_or_default();
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,10 +1,10 @@
-//! What was expected of the engine, and what came of it.
+//! Compares the results with what was expected.
 
-use super::place::To;
-use super::plan::Part;
+use super::cases::Part;
 use super::row::Row;
+use super::target::Server;
 
-/// That one is so many times as fast as another.
+/// States how many times as fast as a peer our client is.
 struct Expectation {
     what: &'static str,
     part: &'static str,
@@ -94,7 +94,7 @@ const EXPECTED: [Expectation; 8] = [
     ),
 ];
 
-/// The rows of a part that are compared with each other, and so have to do the same.
+/// The rows of a part that are compared with each other, and so must transfer the same amount.
 pub(super) fn compared(part: &str, delayed: bool) -> Vec<&'static str> {
     let of_part = |expected: &&Expectation| expected.part == part && expected.delayed == delayed;
     EXPECTED
@@ -104,7 +104,7 @@ pub(super) fn compared(part: &str, delayed: bool) -> Vec<&'static str> {
         .collect()
 }
 
-/// A table of them, against OpenSSH's server.
+/// A table of the expectations against OpenSSH's server.
 pub(super) fn table(parts: &[Part]) -> String {
     let mut text = String::from(
         "| how many times as long does it take | expected | measured | |\n|---|---:|---:|---|\n",
@@ -116,14 +116,14 @@ pub(super) fn table(parts: &[Part]) -> String {
         else {
             continue;
         };
-        let of = |name: &str| {
+        let seconds = |name: &str| {
             let row = part
                 .rows
                 .iter()
-                .find(|row| row.name == name && row.to == To::Sshd)?;
-            each(row, expected.measure)
+                .find(|row| row.name == name && row.server == Server::OpenSsh)?;
+            seconds_per_unit(row, expected.measure)
         };
-        let (measured, verdict) = match (of(expected.ours), of(expected.peer)) {
+        let (measured, verdict) = match (seconds(expected.ours), seconds(expected.peer)) {
             (Some(ours), Some(peer)) => {
                 let times = peer / ours;
                 (
@@ -146,7 +146,7 @@ pub(super) fn table(parts: &[Part]) -> String {
 }
 
 /// Seconds for one command, byte or file.
-fn each(row: &Row, measure: &str) -> Option<f64> {
+fn seconds_per_unit(row: &Row, measure: &str) -> Option<f64> {
     let median = row.median(measure)?;
     Some(if row.amount == 0 {
         median

@@ -1,4 +1,4 @@
-//! Ten at once, and fifty.
+//! Times ten and fifty creations at once.
 
 use std::time::Instant;
 
@@ -10,16 +10,16 @@ use sandbox_k8s::options::Transport;
 use super::cluster::{Cluster, Mode};
 use crate::bench::figures::{Figures, table};
 
-const CROWDS: [usize; 2] = [10, 50];
+const SIZES: [usize; 2] = [10, 50];
 
 pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
-    for crowd in CROWDS {
-        at_once(cluster, crowd).await?;
+    for size in SIZES {
+        create_at_once(cluster, size).await?;
     }
     Ok(())
 }
 
-async fn at_once(cluster: &Cluster, crowd: usize) -> Result<()> {
+async fn create_at_once(cluster: &Cluster, size: usize) -> Result<()> {
     let (client, requests) = cluster.client(Mode::Inject, Transport::Direct);
     let (mut each, mut all) = (Figures::default(), Figures::default());
     let start = Instant::now();
@@ -28,18 +28,18 @@ async fn at_once(cluster: &Cluster, crowd: usize) -> Result<()> {
         sbx.command("true").output().await?.check()?;
         Ok::<_, anyhow::Error>((sbx, Instant::now()))
     };
-    let made: Vec<(Sandbox, Instant)> = try_join_all((0..crowd).map(create)).await?;
+    let created: Vec<(Sandbox, Instant)> = try_join_all((0..size).map(create)).await?;
     all.add(start);
-    for (_, until) in &made {
+    for (_, until) in &created {
         each.add_duration(until.duration_since(start));
     }
     let rows = [
         ("each, to its first output", Some(&each)),
         ("all of them", Some(&all)),
     ];
-    let title = format!("{crowd} sandboxes at once (Inject, direct, 20m of a processor each)");
+    let title = format!("{size} sandboxes at once (Inject, direct, 20m of a processor each)");
     table(&title, "all of them", &rows);
-    try_join_all(made.iter().map(|(sbx, _)| sbx.delete())).await?;
-    println!("\nrequests, from create to delete: {}", requests.told());
+    try_join_all(created.iter().map(|(sbx, _)| sbx.delete())).await?;
+    println!("\nrequests, from create to delete: {}", requests.summary());
     Ok(())
 }
