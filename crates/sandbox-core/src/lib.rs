@@ -1,4 +1,4 @@
-//! Traits, types and errors of the sandbox SDK, without Kubernetes, SSH or sockets.
+//! Traits, types and errors of the sandbox SDK, without Kubernetes and without network I/O.
 //!
 //! A *sandbox* is an isolated, short-lived environment for commands and files. Four small traits
 //! separate the layers. Each can be replaced by a mock (feature `mock`) or by your own
@@ -13,62 +13,41 @@
 //!
 //! Programs use the crate `sandbox`, which combines them.
 
-mod access;
 mod backend;
-mod backend_options;
-pub mod command_line;
 mod connect;
 mod deadline;
-pub mod dialect;
 mod error;
-mod event;
-mod exec;
-mod file;
 mod id;
-mod info;
-mod keys;
 #[doc(hidden)]
-pub mod measure;
+pub mod metrics;
 mod nearest;
-mod output;
-mod preflight;
-mod process;
 mod quantity;
 mod session;
-mod signal;
-mod spec;
+mod ssh;
 mod timestamp;
 
-pub use access::{Access, Endpoint};
 pub use backend::{
-    DeleteOptions, Freshness, ListFilter, LogOptions, LogStream, SandboxBackend, SweepOptions,
-    SweepReport, Swept, Unswept,
+    AppliedLimit, BackendOptions, Capabilities, Check, DeleteOptions, Diagnosis, EventStream,
+    Freshness, Isolation, Lifetime, LimitScope, LimitSupport, ListFilter, LogOptions, LogStream,
+    RESERVED_LABEL_DOMAIN, Resources, SandboxBackend, SandboxEvent, SandboxEventKind, SandboxInfo,
+    SandboxSpec, SandboxState, SweepOptions, SweepReport, Swept, Unswept, Verdict,
 };
-pub use backend_options::BackendOptions;
 pub use connect::{ByteStream, Connector, HostKeyProbe};
 pub use deadline::Deadline;
 pub use error::{
     BoxError, CommandCause, ConnectionError, ConnectionStage, CreationError, CreationReason,
     CreationStage, Direction, Error, Result, RetryAfter, TransferError, TransferReason,
 };
-pub use event::{Diagnosis, EventStream, SandboxEvent, SandboxEventKind};
-pub use exec::{Env, ExecRequest, Program, Pty, PtySize};
-pub use file::{DownloadRequest, FileInfo, FileKind, UploadRequest, partial_name};
 pub use id::{JobId, SandboxId, Uid};
-pub use info::{
-    AppliedLimit, Capabilities, Isolation, LimitScope, LimitSupport, SandboxInfo, SandboxState,
-};
-pub use keys::{KeyPair, PrivateKey, PublicKey};
 pub use nearest::nearest;
-pub use output::{ExitStatus, Output, OutputCollector};
-pub use preflight::{Check, Verdict};
-pub use process::{
-    ControlMessage, ExecEvent, Process, ProcessControl, ProcessDriver, ProcessStdin,
-};
 pub use quantity::{ByteSize, Cpu};
-pub use session::{AttachOptions, Reader, Session, SessionSource, Writer};
-pub use signal::Signal;
-pub use spec::{Lifetime, RESERVED_LABEL_DOMAIN, Resources, SandboxSpec};
+pub use session::{
+    AttachOptions, ControlMessage, DownloadRequest, Env, ExecEvent, ExecRequest, ExitStatus,
+    FileInfo, FileKind, Output, OutputCollector, Process, ProcessControl, ProcessDriver,
+    ProcessStdin, Program, Pty, PtySize, Reader, Session, SessionSource, Signal, UploadRequest,
+    Writer, partial_name,
+};
+pub use ssh::{Access, Endpoint, KeyPair, PrivateKey, PublicKey, command_line, protocol};
 pub use timestamp::rfc3339;
 
 #[cfg(feature = "mock")]

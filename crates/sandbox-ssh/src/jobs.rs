@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sandbox_core::dialect::{self, JobRecord};
+use sandbox_core::protocol::{self, JobRecord};
 use sandbox_core::{AttachOptions, CommandCause, ConnectionStage, Error, JobId, Output, Result};
 
 use crate::text::escaped;
@@ -51,11 +51,11 @@ pub(crate) fn listed(output: &Output) -> Result<Vec<JobRecord>> {
 /// What our server is told to attach to a job.
 pub(crate) fn attach(id: &JobId, options: AttachOptions) -> Vec<(&'static str, String)> {
     let mut control = vec![
-        (dialect::JOB, id.to_string()),
-        (dialect::JOB_OFFSET, options.offset.to_string()),
+        (protocol::JOB, id.to_string()),
+        (protocol::JOB_OFFSET, options.offset.to_string()),
     ];
     if options.follow {
-        control.push((dialect::JOB_FOLLOW, "1".to_owned()));
+        control.push((protocol::JOB_FOLLOW, "1".to_owned()));
     }
     control
 }
@@ -65,7 +65,7 @@ pub(crate) fn extend(ttl: Duration) -> Vec<(&'static str, String)> {
     let seconds = ttl
         .as_secs()
         .saturating_add(u64::from(ttl.subsec_nanos() > 0));
-    vec![(dialect::EXTEND_SECONDS, seconds.to_string())]
+    vec![(protocol::EXTEND_SECONDS, seconds.to_string())]
 }
 
 /// How long it lives now.

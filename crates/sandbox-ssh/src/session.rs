@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sandbox_core::dialect::{self, JobRecord};
+use sandbox_core::protocol::{self, JobRecord};
 use sandbox_core::{
     Access, AttachOptions, ByteStream, Connector, Deadline, Direction, DownloadRequest,
     ExecRequest, FileInfo, JobId, Output, Process, Reader, Result, Session, UploadRequest, Writer,
-    measure,
+    metrics,
 };
 
 use crate::channel;
@@ -238,7 +238,7 @@ impl Session for SshSession {
     }
 
     async fn extend(&self, ttl: Duration) -> Result<Duration> {
-        let start = Start::subsystem(dialect::LIFETIME_SUBSYSTEM, jobs::extend(ttl));
+        let start = Start::subsystem(protocol::LIFETIME_SUBSYSTEM, jobs::extend(ttl));
         let run = Run {
             start,
             timeout: Some(self.0.limits.channel),
@@ -248,7 +248,7 @@ impl Session for SshSession {
     }
 
     async fn jobs(&self) -> Result<Vec<JobRecord>> {
-        let start = Start::subsystem(dialect::JOBS_SUBSYSTEM, Vec::new());
+        let start = Start::subsystem(protocol::JOBS_SUBSYSTEM, Vec::new());
         let run = Run {
             start,
             timeout: Some(self.0.limits.channel),
@@ -259,7 +259,7 @@ impl Session for SshSession {
 
     async fn attach_job(&self, id: &JobId, options: AttachOptions) -> Result<Process> {
         let control = jobs::attach(id, options);
-        let start = Start::subsystem(dialect::JOB_SUBSYSTEM, control);
+        let start = Start::subsystem(protocol::JOB_SUBSYSTEM, control);
         let run = Run {
             start,
             timeout: None,
@@ -271,7 +271,7 @@ impl Session for SshSession {
 
 /// Moves a file, and measures that.
 async fn measured(direction: Direction, moving: impl Future<Output = Result<u64>>) -> Result<u64> {
-    let measured = measure::transfer(direction);
+    let measured = metrics::transfer(direction);
     let moved = moving.await;
     measured.moved(&moved);
     moved

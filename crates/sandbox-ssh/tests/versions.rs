@@ -14,7 +14,7 @@ use russh::SshId;
 use russh::keys::PrivateKey;
 use russh::server::{Auth, Config, Handler, VerifiedPublicKey};
 use sandbox_core::{
-    ByteStream, Connector, Deadline, Endpoint, Error, Result, SessionSource, dialect,
+    ByteStream, Connector, Deadline, Endpoint, Error, Result, SessionSource, protocol,
 };
 use sandbox_ssh::{SshOptions, SshSessions};
 use support::daemon::Keys;
@@ -64,7 +64,7 @@ impl Connector for Named {
 async fn open(version: &str) -> (Result<()>, usize) {
     let keys = Keys::new();
     let config = Config {
-        server_id: SshId::Standard(Cow::Owned(format!("{}{version}", dialect::SERVER_ID))),
+        server_id: SshId::Standard(Cow::Owned(format!("{}{version}", protocol::SERVER_ID))),
         keys: vec![PrivateKey::from_openssh(keys.host.private.expose()).unwrap()],
         ..Config::default()
     };
@@ -89,14 +89,14 @@ async fn open(version: &str) -> (Result<()>, usize) {
 
 #[tokio::test]
 async fn a_compatible_version_is_taken_and_another_one_explained() {
-    open(dialect::VERSION).await.0.unwrap();
+    open(protocol::VERSION).await.0.unwrap();
     for version in ["999.0.0", "odd", ""] {
         let (result, connections) = open(version).await;
         let error = result.unwrap_err();
         assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
         let text = error.to_string();
         assert!(
-            text.contains(version) && text.contains(dialect::VERSION),
+            text.contains(version) && text.contains(protocol::VERSION),
             "{text}"
         );
         assert!(text.contains("SANDBOX_SERVER_IMAGE"), "{text}");

@@ -103,7 +103,7 @@ impl ServerConfig {
     }
 
     /// End this long after the start, unless a client lengthens it
-    /// ([`LIFETIME_SUBSYSTEM`](sandbox_core::dialect::LIFETIME_SUBSYSTEM)).
+    /// ([`LIFETIME_SUBSYSTEM`](sandbox_core::protocol::LIFETIME_SUBSYSTEM)).
     #[must_use]
     pub fn with_ttl(mut self, ttl: impl Into<Option<Duration>>) -> Self {
         self.ttl = ttl.into();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use russh::keys::{Algorithm, EcdsaCurve, PrivateKey};
 use russh::server::{Config, run_stream};
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex};
-use sandbox_core::dialect;
+use sandbox_core::protocol;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::handler::Connection;
@@ -40,7 +40,7 @@ pub(crate) fn ssh_config(host_key: PrivateKey) -> Config {
     Config {
         server_id: SshId::Standard(Cow::Owned(format!(
             "{}{}",
-            dialect::SERVER_ID,
+            protocol::SERVER_ID,
             env!("CARGO_PKG_VERSION")
         ))),
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),

@@ -14,7 +14,7 @@ use russh::server::{
     Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty, Sig};
-use sandbox_core::dialect;
+use sandbox_core::protocol;
 use tokio::sync::mpsc;
 
 use crate::backlog::Backlog;
@@ -308,9 +308,9 @@ impl Handler for Connection {
     ) -> Result<(), Self::Error> {
         let request = match name {
             "sftp" => Request::Sftp,
-            dialect::JOB_SUBSYSTEM => Request::Attach,
-            dialect::JOBS_SUBSYSTEM => Request::Jobs,
-            dialect::LIFETIME_SUBSYSTEM => Request::Extend,
+            protocol::JOB_SUBSYSTEM => Request::Attach,
+            protocol::JOBS_SUBSYSTEM => Request::Jobs,
+            protocol::LIFETIME_SUBSYSTEM => Request::Extend,
             _ => return session.channel_failure(id),
         };
         self.start(id, request, session)

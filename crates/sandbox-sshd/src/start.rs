@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use russh::ChannelOpenFailure;
 use russh::server::ChannelOpenHandle;
-use sandbox_core::dialect;
+use sandbox_core::protocol;
 
 use crate::command::{self, Ends, refuse, unless};
 use crate::jobs::{self, Attach};
@@ -63,10 +63,10 @@ impl Start {
     /// are kept back.
     pub(crate) fn set_env(&mut self, name: &str, value: &str) -> bool {
         let control = match name {
-            dialect::JOB => &mut self.dialect.job,
-            dialect::JOB_OFFSET => &mut self.dialect.offset,
-            dialect::JOB_FOLLOW => &mut self.dialect.follow,
-            dialect::EXTEND_SECONDS => &mut self.dialect.extend,
+            protocol::JOB => &mut self.dialect.job,
+            protocol::JOB_OFFSET => &mut self.dialect.offset,
+            protocol::JOB_FOLLOW => &mut self.dialect.follow,
+            protocol::EXTEND_SECONDS => &mut self.dialect.extend,
             _ if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') => {
                 return false;
             }

@@ -1,4 +1,4 @@
-//! Jobs and lifetimes, as `sandbox_core::dialect` has them.
+//! Jobs and lifetimes, as `sandbox_core::protocol` has them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use russh::{ChannelMsg, Sig};
-use sandbox_core::dialect::{
+use sandbox_core::protocol::{
     EXTEND_SECONDS, JOB, JOB_FOLLOW, JOB_OFFSET, JOB_SUBSYSTEM, JOBS_SUBSYSTEM, JobRecord,
     LIFETIME_SUBSYSTEM,
 };

@@ -99,7 +99,7 @@ pub use transfer::report::{Discarded, Skipped, TransferReport, TreeReport};
 pub use transfer::tree::download::TreeLimits;
 
 pub use sandbox_config::Settings;
-pub use sandbox_core::dialect::JobRecord;
+pub use sandbox_core::protocol::JobRecord;
 pub use sandbox_core::{
     Access, AppliedLimit, AttachOptions, BackendOptions, BoxError, ByteSize, ByteStream,
     Capabilities, Check, CommandCause, ConnectionError, ConnectionStage, Connector, ControlMessage,
@@ -140,7 +140,7 @@ pub mod local {
 /// [`METRICS`](metrics::METRICS) lists the names, kinds and labels, which are stable.
 #[cfg(feature = "metrics")]
 pub mod metrics {
-    pub use sandbox_core::measure::{METRICS, Metric, MetricKind, describe};
+    pub use sandbox_core::metrics::{METRICS, Metric, MetricKind, describe};
 }
 
 /// Compiles the programs in the guides.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use sandbox_core::{
-    Connector, DeleteOptions, Result, SandboxBackend, SandboxId, SessionSource, measure,
+    Connector, DeleteOptions, Result, SandboxBackend, SandboxId, SessionSource, metrics,
 };
 use tracing::Instrument;
 
@@ -27,7 +27,7 @@ impl Parts {
     /// Closes the connections to a sandbox, then deletes it.
     pub(crate) async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()> {
         let backend = self.backend.name();
-        let measured = measure::delete(backend);
+        let measured = metrics::delete(backend);
         let span =
             tracing::debug_span!("sandbox.delete", sandbox.backend = backend, sandbox.id = %id);
         let deleted = async {

@@ -38,8 +38,8 @@ impl Peer {
         let id = match ours {
             true => format!(
                 "{}{}",
-                sandbox_core::dialect::SERVER_ID,
-                sandbox_core::dialect::VERSION
+                sandbox_core::protocol::SERVER_ID,
+                sandbox_core::protocol::VERSION
             ),
             false => "SSH-2.0-hostile".to_owned(),
         };

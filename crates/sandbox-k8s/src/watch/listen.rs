@@ -10,7 +10,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::WatchEvent;
-use sandbox_core::{Deadline, Uid, measure};
+use sandbox_core::{Deadline, Uid, metrics};
 use tokio::time::Instant;
 
 use super::lines::Lines;
@@ -72,7 +72,7 @@ pub(super) async fn listen(caller: &Caller, shared: &Shared) {
                 end
             }
         };
-        measure::watch_restart(match &end {
+        metrics::watch_restart(match &end {
             End::Over => "over",
             End::Expired => "expired",
             End::Refused(_) => "refused",

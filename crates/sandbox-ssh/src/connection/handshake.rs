@@ -9,7 +9,7 @@ use russh::client::{self, AuthResult};
 use russh::keys::{Algorithm, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 use russh::{AlgorithmKind, Preferred, SshId, cipher, compression, kex};
 use sandbox_core::{
-    Access, BoxError, ConnectionStage, Connector, Deadline, Error, Result, dialect,
+    Access, BoxError, ConnectionStage, Connector, Deadline, Error, Result, protocol,
 };
 
 use super::Conn;
@@ -291,8 +291,8 @@ async fn attempt(
             .into());
         }
     }
-    if let Some(version) = dialect::server_version(facts.server_id())
-        && !dialect::is_understood(version)
+    if let Some(version) = protocol::server_version(facts.server_id())
+        && !protocol::is_understood(version)
     {
         return Err(another_version(version).into());
     }
@@ -354,7 +354,7 @@ fn another_version(version: &str) -> Error {
         format!("the server sandbox-sshd {}", escaped(version)),
         format!(
             "this client, which speaks to {} and its compatible versions",
-            dialect::VERSION
+            protocol::VERSION
         ),
         "put the server of the client's own version into the image (cargo xtask image builds it), or name that image \
          in SANDBOX_SERVER_IMAGE",

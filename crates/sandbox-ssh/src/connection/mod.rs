@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use russh::client::{Handle, Msg};
 use russh::{Channel, ChannelOpenFailure, Disconnect};
-use sandbox_core::{dialect, measure};
+use sandbox_core::{metrics, protocol};
 
 pub(crate) use handler::Facts;
 pub(crate) use handshake::{Purpose, Setup, connect};
@@ -43,7 +43,7 @@ pub(crate) struct Conn {
     opening_us: AtomicU64,
     /// When the last use ended, in milliseconds after `created`.
     last_used: AtomicU64,
-    _measured: measure::OpenConnection,
+    _measured: metrics::OpenConnection,
 }
 
 /// Why a channel was not opened.
@@ -73,7 +73,7 @@ impl Conn {
         user: String,
         silence: Duration,
     ) -> Self {
-        let ours = dialect::server_version(facts.server_id()).is_some();
+        let ours = protocol::server_version(facts.server_id()).is_some();
         Self {
             handle: Some(handle),
             facts,
@@ -86,11 +86,11 @@ impl Conn {
             busy: AtomicUsize::new(0),
             opening_us: AtomicU64::new(u64::MAX),
             last_used: AtomicU64::new(0),
-            _measured: measure::OpenConnection::new(),
+            _measured: metrics::OpenConnection::new(),
         }
     }
 
-    /// Whether the server is ours, and so speaks [`dialect`].
+    /// Whether the server is ours, and so speaks [`protocol`].
     pub(crate) fn is_ours(&self) -> bool {
         self.ours
     }

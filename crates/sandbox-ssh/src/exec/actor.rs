@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use russh::ChannelMsg;
-use sandbox_core::measure::Underway;
+use sandbox_core::metrics::Underway;
 use sandbox_core::{
     BoxError, CommandCause, ControlMessage, Error, ExecEvent, ExitStatus, Result, Signal,
 };

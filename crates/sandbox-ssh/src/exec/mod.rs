@@ -12,7 +12,7 @@ mod state;
 
 use std::time::Duration;
 
-use sandbox_core::measure::Underway;
+use sandbox_core::metrics::Underway;
 use sandbox_core::{
     CommandCause, Deadline, Error, ExecRequest, JobId, Output, Process, ProcessDriver, Result,
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use russh::ChannelMsg;
 use sandbox_core::{
-    CommandCause, ConnectionStage, Env, Error, ExecRequest, JobId, Pty, Result, dialect, measure,
+    CommandCause, ConnectionStage, Env, Error, ExecRequest, JobId, Pty, Result, metrics, protocol,
 };
 
 use super::marked::Mark;
@@ -17,7 +17,7 @@ use crate::channel::OpenChannel;
 pub(crate) struct Start {
     what: What,
     env: Env,
-    /// Variables of [`dialect`], which only our server understands.
+    /// Variables of [`protocol`], which only our server understands.
     control: Vec<(&'static str, String)>,
     pty: Option<Pty>,
     /// The SDK's own: neither measured nor within reach of signals where the server passes none on.
@@ -63,7 +63,7 @@ impl Start {
 
     /// As a job that outlives its channel.
     pub(crate) fn as_job(&mut self, id: &JobId) {
-        self.control.push((dialect::JOB, id.to_string()));
+        self.control.push((protocol::JOB, id.to_string()));
     }
 
     /// As a command of the SDK's own, which gets no signals.
@@ -76,10 +76,10 @@ impl Start {
     }
 
     /// Begins to measure it; what the SDK asks for itself is no command.
-    pub(super) fn measured(&self, kind: &'static str) -> Option<measure::Underway> {
-        let job = self.control.iter().any(|(name, _)| *name == dialect::JOB);
+    pub(super) fn measured(&self, kind: &'static str) -> Option<metrics::Underway> {
+        let job = self.control.iter().any(|(name, _)| *name == protocol::JOB);
         (!self.internal && matches!(self.what, What::Command(_)))
-            .then(|| measure::command(if job { "job" } else { kind }))
+            .then(|| metrics::command(if job { "job" } else { kind }))
     }
 
     /// Sends it. Nothing runs yet when this fails.
@@ -177,10 +177,10 @@ impl Start {
 const LOST: &str = "the connection was lost before the command was sent";
 
 impl Start {
-    /// What is asked for by [`dialect`] needs our own server.
+    /// What is asked for by [`protocol`] needs our own server.
     fn not_ours(&self, server: &str) -> Error {
         match &self.what {
-            What::Subsystem(dialect::LIFETIME_SUBSYSTEM) => {
+            What::Subsystem(protocol::LIFETIME_SUBSYSTEM) => {
                 Error::unsupported("a longer life", server, "use sandbox-sshd in the sandbox")
             }
             _ => Error::unsupported(

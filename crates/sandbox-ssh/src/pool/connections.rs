@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sandbox_core::{Access, Connector, Deadline, Endpoint, Result, SandboxId, measure};
+use sandbox_core::{Access, Connector, Deadline, Endpoint, Result, SandboxId, metrics};
 use tokio::sync::Semaphore;
 
 use super::{Bounds, PoolStatus, evicted};
@@ -89,7 +89,7 @@ impl Dialer {
     async fn dial(&self, deadline: Deadline, attempts: u32) -> Result<Conn> {
         let access = self.access();
         let begun = Instant::now();
-        let dial = measure::dial(self.purpose.name());
+        let dial = metrics::dial(self.purpose.name());
         let conn = connect(&*self.connector, &access, &self.setup, deadline, attempts).await;
         dial.ended(&conn);
         let conn = conn?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use deadpool::managed::Object;
-use sandbox_core::measure;
+use sandbox_core::metrics;
 
 use super::PooledSlot;
 use super::capacity::Turn;
@@ -17,7 +17,7 @@ pub(crate) struct Lease {
     /// After the slot, so that whoever is next finds it.
     _turn: Turn,
     /// `None` while it is kept and nothing is done with it.
-    used: Option<measure::ChannelInUse>,
+    used: Option<metrics::ChannelInUse>,
 }
 
 impl Lease {
@@ -27,7 +27,7 @@ impl Lease {
         Self {
             conn,
             slot: Some(slot),
-            used: Some(measure::ChannelInUse::new()),
+            used: Some(metrics::ChannelInUse::new()),
             _turn: turn,
         }
     }
@@ -47,7 +47,7 @@ impl Lease {
     /// It is used again.
     pub(crate) fn resume(&mut self) {
         if self.used.is_none() {
-            self.used = Some(measure::ChannelInUse::new());
+            self.used = Some(metrics::ChannelInUse::new());
             self.conn.begin_use();
         }
     }

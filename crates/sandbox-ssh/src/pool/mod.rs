@@ -18,7 +18,7 @@ use deadpool::managed::{
     Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult,
 };
 use futures_util::FutureExt;
-use sandbox_core::{ConnectionStage, Deadline, Error, Result, SandboxId, measure};
+use sandbox_core::{ConnectionStage, Deadline, Error, Result, SandboxId, metrics};
 
 pub(crate) use connections::{Connections, Dialer};
 pub(crate) use lease::Lease;
@@ -107,7 +107,7 @@ impl SlotPool {
 
     /// A slot: at once when one is free, else as soon as there is one.
     pub(crate) async fn checkout(&self, deadline: Deadline) -> Result<Lease> {
-        let begun = measure::Begun::now();
+        let begun = metrics::Begun::now();
         let lease = deadline
             .bound("wait for a free channel", async {
                 let turn = self.capacity.acquire().await.ok_or_else(evicted)?;
@@ -123,7 +123,7 @@ impl SlotPool {
                 Ok(lease)
             })
             .await;
-        measure::slot_wait(begun, &lease);
+        metrics::slot_wait(begun, &lease);
         lease
     }
 

@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sandbox_core::dialect::JobRecord;
+use sandbox_core::protocol::JobRecord;
 use tokio::net::unix::pipe;
 use tokio::process::Child;
 use tokio::sync::watch;

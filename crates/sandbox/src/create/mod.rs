@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::{StreamExt, pin_mut};
 use sandbox_core::{
     Access, Deadline, Env, Error, Freshness, Result, SandboxEvent, SandboxEventKind, SandboxId,
-    SandboxInfo, SandboxSpec, Session, UploadRequest, measure,
+    SandboxInfo, SandboxSpec, Session, UploadRequest, metrics,
 };
 use tracing::Instrument;
 
@@ -45,7 +45,7 @@ impl SandboxBuilder {
     pub async fn create(self) -> Result<Sandbox> {
         self.check()?;
         let backend = self.parts.backend.name();
-        let measured = measure::create(backend);
+        let measured = metrics::create(backend);
         let span = tracing::debug_span!(
             "sandbox.create",
             sandbox.backend = backend,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sandbox_core::dialect::JobRecord;
+use sandbox_core::protocol::JobRecord;
 use sandbox_core::{
     AttachOptions, ByteStream, DownloadRequest, Error, ExecRequest, FileInfo, JobId, Output,
     Process, Reader, Result, SandboxBackend, SandboxId, Session, UploadRequest, Writer,

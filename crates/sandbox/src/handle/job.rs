@@ -1,6 +1,6 @@
 //! Background jobs: commands that outlive the program that started them.
 
-use sandbox_core::dialect::JobRecord;
+use sandbox_core::protocol::JobRecord;
 use sandbox_core::{AttachOptions, ExecEvent, ExitStatus, JobId, Process, Result, Signal};
 
 use super::Sandbox;

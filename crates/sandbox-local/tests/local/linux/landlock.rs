@@ -12,7 +12,7 @@ use libtest_mimic::Trial;
 use nix::libc;
 use russh_sftp::client::SftpSession;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
-use sandbox_core::dialect::{JOB, JOB_FOLLOW, JOB_SUBSYSTEM};
+use sandbox_core::protocol::{JOB, JOB_FOLLOW, JOB_SUBSYSTEM};
 use sandbox_core::{ByteSize, DeleteOptions, SandboxBackend, SandboxInfo, SandboxSpec};
 use sandbox_local::IsolationLevel;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};

@@ -15,13 +15,13 @@ use serde::{Deserialize, Serialize};
 /// The prefix of our server's SSH identification string; its version follows (RFC 4253 §4.2).
 pub const SERVER_ID: &str = "SSH-2.0-sandbox_sshd_";
 
-/// The version of this dialect, which is that of the crates.
+/// The version of this protocol, which is that of the crates.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Returns the version in the identification string of our server; `None` for another server.
 ///
 /// ```
-/// use sandbox_core::dialect::server_version;
+/// use sandbox_core::protocol::server_version;
 ///
 /// assert_eq!(server_version(b"SSH-2.0-sandbox_sshd_0.1.0"), Some("0.1.0"));
 /// assert_eq!(server_version(b"SSH-2.0-OpenSSH_9.2p1"), None);

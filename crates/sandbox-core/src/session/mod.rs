@@ -1,5 +1,11 @@
 //! The data plane: operations inside a sandbox.
 
+mod exec;
+mod file;
+mod output;
+mod process;
+mod signal;
+
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,11 +14,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::dialect::JobRecord;
-use crate::{
-    Access, ByteStream, Deadline, DownloadRequest, ExecRequest, FileInfo, JobId, Output, Process,
-    Result, Uid, UploadRequest,
+use crate::protocol::JobRecord;
+use crate::{Access, ByteStream, Deadline, JobId, Result, Uid};
+
+pub use exec::{Env, ExecRequest, Program, Pty, PtySize};
+pub use file::{DownloadRequest, FileInfo, FileKind, UploadRequest, partial_name};
+pub use output::{ExitStatus, Output, OutputCollector};
+pub use process::{
+    ControlMessage, ExecEvent, Process, ProcessControl, ProcessDriver, ProcessStdin,
 };
+pub use signal::Signal;
 
 /// The source of an upload.
 pub type Reader = Box<dyn AsyncRead + Send + Unpin>;

@@ -1,5 +1,11 @@
 //! The control plane: how a backend creates and deletes sandboxes.
 
+mod event;
+mod info;
+mod options;
+mod preflight;
+mod spec;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -10,10 +16,15 @@ use bytes::Bytes;
 use futures_core::Stream;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Access, Capabilities, Check, Diagnosis, EventStream, Result, SandboxId, SandboxInfo,
-    SandboxSpec, Uid,
+use crate::{Access, Result, SandboxId, Uid};
+
+pub use event::{Diagnosis, EventStream, SandboxEvent, SandboxEventKind};
+pub use info::{
+    AppliedLimit, Capabilities, Isolation, LimitScope, LimitSupport, SandboxInfo, SandboxState,
 };
+pub use options::BackendOptions;
+pub use preflight::{Check, Verdict};
+pub use spec::{Lifetime, RESERVED_LABEL_DOMAIN, Resources, SandboxSpec};
 
 /// Creates, describes and deletes sandboxes.
 ///

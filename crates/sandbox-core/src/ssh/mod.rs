@@ -1,0 +1,9 @@
+//! What the SSH client and the SSH server of the SDK share.
+
+mod access;
+pub mod command_line;
+mod keys;
+pub mod protocol;
+
+pub use access::{Access, Endpoint};
+pub use keys::{KeyPair, PrivateKey, PublicKey};
