@@ -1,4 +1,4 @@
-//! What most programs need: `use sandbox::prelude::*;`
+//! The types that most programs need: `use sandbox::prelude::*;`
 
 pub use crate::{
     Client, Command, Error, ExecEvent, ExitStatus, Job, Output, Process, Result, Sandbox,

@@ -84,7 +84,7 @@ pub(super) fn connect_error(
         (Some(failed), None) => (failed, None),
         (None, _) if is_refused => (message, source),
         (None, Some(summary)) if is_started => (format!("{message} ({summary})"), source),
-        (None, Some(summary)) => (format!("it was not ready in time: {summary}"), source),
+        (None, Some(summary)) => (format!("not ready in time: {summary}"), source),
         (None, None) => (message, source),
     };
     let events = match (events.is_empty(), diagnosis.events.is_empty()) {

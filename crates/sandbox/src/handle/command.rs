@@ -1,4 +1,4 @@
-//! Running commands.
+//! Builds and starts commands.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -29,7 +29,7 @@ impl Sandbox {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         Command::new(
             self.clone(),
-            Program::Argv(vec![bytes_of(program.as_ref())]),
+            Program::Argv(vec![to_bytes(program.as_ref())]),
         )
     }
 
@@ -44,11 +44,11 @@ impl Sandbox {
     /// # }
     /// ```
     pub fn shell(&self, line: impl AsRef<OsStr>) -> Command {
-        Command::new(self.clone(), Program::Shell(bytes_of(line.as_ref())))
+        Command::new(self.clone(), Program::Shell(to_bytes(line.as_ref())))
     }
 }
 
-/// A builder for a command in a sandbox, like [`std::process::Command`]. Made by
+/// A builder for a command in a sandbox, like [`std::process::Command`]. Created by
 /// [`Sandbox::command`] and [`Sandbox::shell`].
 ///
 /// Invalid arguments, such as one with a NUL byte, are reported when the command is started.
@@ -105,7 +105,7 @@ impl Command {
     /// Adds an argument. It has no effect after [`shell`](Sandbox::shell): write it into the line.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         if let Program::Argv(argv) = &mut self.request.program {
-            argv.push(bytes_of(arg.as_ref()));
+            argv.push(to_bytes(arg.as_ref()));
         }
         self
     }
@@ -126,7 +126,7 @@ impl Command {
 
     /// Sets the working directory: absolute, or relative to the home directory, which is the default.
     pub fn current_dir(mut self, directory: impl AsRef<OsStr>) -> Self {
-        self.request.directory = Some(bytes_of(directory.as_ref()));
+        self.request.directory = Some(to_bytes(directory.as_ref()));
         self
     }
 
@@ -303,6 +303,7 @@ impl fmt::Debug for Command {
     }
 }
 
+/// Starts a command, and copies its input in the background unless the caller writes it.
 async fn start(sandbox: &Sandbox, mut request: ExecRequest, input: Input) -> Result<Process> {
     request.stdin = !matches!(input, Input::None);
     let mut process = sandbox.session().exec(request).await?;
@@ -313,20 +314,20 @@ async fn start(sandbox: &Sandbox, mut request: ExecRequest, input: Input) -> Res
     };
     if let Some(mut stdin) = process.take_stdin() {
         tokio::spawn(async move {
-            // A command may end without reading all of its input, which is no failure; its
-            // end is told by the process.
+            // A command may end without reading all of its input. That is no failure, and the process
+            // reports the end.
             if let Err(error) = tokio::io::copy(&mut reader, &mut stdin).await {
-                tracing::debug!(%error, "the input was not taken to its end");
+                tracing::debug!(%error, "input not read to its end");
             }
             if let Err(error) = stdin.shutdown().await {
-                tracing::debug!(%error, "the input was closed from inside");
+                tracing::debug!(%error, "input closed by the command");
             }
         });
     }
     Ok(process)
 }
 
-/// The bytes of an argument: on Unix whatever they are.
-fn bytes_of(text: &OsStr) -> Vec<u8> {
+/// Returns the bytes of an argument. On Unix these may be any bytes but NUL.
+fn to_bytes(text: &OsStr) -> Vec<u8> {
     text.as_encoded_bytes().to_vec()
 }

@@ -18,7 +18,7 @@ impl Sandbox {
     }
 }
 
-/// File operations inside a sandbox, similar to `std::fs`. Made by [`Sandbox::files`].
+/// File operations inside a sandbox, similar to `std::fs`. Created by [`Sandbox::files`].
 ///
 /// Paths are absolute, or relative to the home directory. Errors are
 /// [`Error::Transfer`](crate::Error::Transfer), with the path and the reason.
@@ -80,7 +80,7 @@ impl Files<'_> {
         let path = path.into();
         let content = self.read(path.clone()).await?;
         String::from_utf8(content.into()).map_err(|source| {
-            let message = "it is not UTF-8; read it as bytes";
+            let message = "not UTF-8; read the file as bytes";
             Error::transfer(
                 Direction::Download,
                 path,
@@ -200,14 +200,15 @@ impl Files<'_> {
             return Err(Error::invalid(
                 "path",
                 path,
-                "name the directory to remove; this is not removed as a whole",
+                "the root, home and parent directories cannot be removed; name a directory in them",
             ));
         }
-        // Level by level: each holds the directories in those of the one before.
+        // Remove everything but directories, level by level. Each level holds the directories found in
+        // those of the level above.
         let mut levels = vec![vec![path.to_owned()]];
         while let Some(level) = levels.last().filter(|level| !level.is_empty()) {
             if levels.len() > MAX_DEPTH {
-                let message = format!("directories lie more than {MAX_DEPTH} deep");
+                let message = format!("directories are nested more than {MAX_DEPTH} levels deep");
                 let (path, reason) = (level[0].clone(), TransferReason::Other);
                 return Err(Error::transfer(
                     Direction::Inside,
@@ -217,13 +218,15 @@ impl Files<'_> {
                     None,
                 ));
             }
-            let emptying = stream::iter(level.clone()).map(|directory| self.empty(directory));
-            let next = emptying
+            let removing =
+                stream::iter(level.clone()).map(|directory| self.remove_entries(directory));
+            let next = removing
                 .buffer_unordered(LISTINGS_AT_ONCE)
                 .try_concat()
                 .await?;
             levels.push(next);
         }
+        // Remove the directories, which are empty now, beginning with the deepest.
         for level in levels.into_iter().rev() {
             let removing = stream::iter(level).map(|directory| self.remove_dir(directory));
             removing
@@ -235,7 +238,7 @@ impl Files<'_> {
     }
 
     /// Removes everything in a directory except directories, and returns those.
-    async fn empty(self, directory: String) -> Result<Vec<String>> {
+    async fn remove_entries(self, directory: String) -> Result<Vec<String>> {
         let entries = self.session().list(&directory).await?;
         let path_of = |entry: &FileInfo| join_path(&directory, &entry.name);
         let (directories, others): (Vec<_>, Vec<_>) = entries

@@ -1,6 +1,7 @@
-//! Connecting to a port inside a sandbox.
+//! Connects to ports inside a sandbox.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use sandbox_core::{ByteStream, Error, Result};
 use tokio::net::TcpListener;
@@ -68,8 +69,11 @@ impl Sandbox {
     }
 }
 
+/// The delay after a connection that could not be accepted.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
+
 /// A local port that is forwarded into a sandbox. Dropping it closes the port and its connections.
-/// Made by [`Sandbox::forward`].
+/// Created by [`Sandbox::forward`].
 ///
 /// ```no_run
 /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
@@ -98,6 +102,7 @@ impl Drop for Forward {
     }
 }
 
+/// Accepts local connections, and connects each to the port inside the sandbox.
 async fn accept(sandbox: Sandbox, listener: TcpListener, port: u16) {
     // Aborting this task drops the set, and with it every connection.
     let mut connections = JoinSet::new();
@@ -106,27 +111,27 @@ async fn accept(sandbox: Sandbox, listener: TcpListener, port: u16) {
         let mut local = match listener.accept().await {
             Ok((local, _)) => local,
             Err(error) => {
-                // Out of file descriptors, or the peer is gone already.
-                tracing::debug!(%error, "a connection to a forwarded port was not accepted");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                // There are no file descriptors left, or the peer has already closed the connection.
+                tracing::debug!(%error, "connection to a forwarded port not accepted");
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 continue;
             }
         };
         let sandbox = sandbox.clone();
         connections.spawn(async move {
-            let carried = async {
+            let transferred = async {
                 let mut remote = sandbox.open_port(port).await?;
                 tokio::io::copy_bidirectional(&mut local, &mut remote).await.map_err(|source| {
                     Error::connection(sandbox_core::ConnectionStage::Channel, source.to_string(), None)
                 })
             };
-            match carried.await {
+            match transferred.await {
                 Ok((_, 0)) => tracing::warn!(
                     port,
-                    "a forwarded connection brought nothing: does a server listen on this port inside?"
+                    "forwarded connection closed without data; is anything listening on this port in the sandbox?"
                 ),
                 Ok(_) => {}
-                Err(error) => tracing::warn!(port, %error, "a forwarded connection ended early"),
+                Err(error) => tracing::warn!(port, %error, "forwarded connection failed"),
             }
         });
     }

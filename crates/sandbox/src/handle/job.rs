@@ -1,12 +1,14 @@
 //! Background jobs: commands that outlive the program that started them.
 
+use std::time::Duration;
+
 use sandbox_core::protocol::JobRecord;
 use sandbox_core::{AttachOptions, ExecEvent, ExitStatus, JobId, Process, Result, Signal};
 
 use super::Sandbox;
 
 impl Sandbox {
-    /// Lists the jobs of this sandbox, oldest first, whichever process started them.
+    /// Lists the jobs of this sandbox, oldest first, including those that other processes started.
     ///
     /// ```no_run
     /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
@@ -31,7 +33,10 @@ impl Sandbox {
     }
 }
 
-/// A handle on a background job: a command that outlives the program that started it. Made by
+/// How long a channel is kept open after a signal was sent on it.
+const SIGNAL_DELAY: Duration = Duration::from_millis(200);
+
+/// A handle on a background job: a command that outlives the program that started it. Created by
 /// [`Command::spawn_detached`](crate::Command::spawn_detached) and [`Sandbox::job`].
 ///
 /// ```no_run
@@ -129,8 +134,9 @@ impl Job {
     pub async fn signal(&self, signal: Signal) -> Result<()> {
         let mut process = self.attach(AttachOptions::wait()).await?;
         process.control().signal(signal).await?;
-        // The channel stays until the signal is on its way: the job's end, or a moment.
-        match tokio::time::timeout(std::time::Duration::from_millis(200), process.next()).await {
+        // SSH does not confirm a signal, and dropping the process closes its channel. So the channel is
+        // kept open until the job ends, or long enough for the signal to be sent.
+        match tokio::time::timeout(SIGNAL_DELAY, process.next()).await {
             Ok(Some(Err(error))) => Err(error),
             _ => Ok(()),
         }

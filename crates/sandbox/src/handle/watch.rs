@@ -1,4 +1,4 @@
-//! Watching for changes of files, by polling.
+//! Watches files for changes, by polling.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
@@ -9,17 +9,19 @@ use sandbox_core::{Direction, Error, FileInfo, FileKind, Result, TransferReason}
 use super::Sandbox;
 use super::files::{Files, join_path};
 
-/// How often it looks, unless asked otherwise.
-const INTERVAL: Duration = Duration::from_secs(1);
-/// More often would be a burden for nothing: times in SFTP are whole seconds.
-const SHORTEST: Duration = Duration::from_millis(20);
-/// The most files and directories that are watched, and how deep they may lie.
-const MOST: usize = 100_000;
+/// The default polling interval.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest polling interval. A shorter one finds nothing more, because times in SFTP are whole
+/// seconds.
+const MIN_INTERVAL: Duration = Duration::from_millis(20);
+/// The maximum number of files and directories that are watched.
+const MAX_ENTRIES: usize = 100_000;
+/// The maximum nesting depth of directories that are watched.
 const MAX_DEPTH: usize = 128;
 
-/// Watches a file or a directory by polling. Made by [`Files::watch`].
+/// Watches a file or a directory by polling. Created by [`Files::watch`].
 #[derive(Debug, Clone)]
-#[must_use = "it looks when its events are asked for"]
+#[must_use = "a watch polls only while its events are read"]
 pub struct Watch {
     sandbox: Sandbox,
     path: String,
@@ -68,7 +70,7 @@ impl Files<'_> {
             sandbox: self.sandbox().clone(),
             path: path.into(),
             recursive: false,
-            interval: INTERVAL,
+            interval: DEFAULT_INTERVAL,
         }
     }
 }
@@ -82,7 +84,7 @@ impl Watch {
 
     /// Sets the polling interval; at least 20 ms.
     pub fn interval(mut self, interval: Duration) -> Self {
-        self.interval = interval.max(SHORTEST);
+        self.interval = interval.max(MIN_INTERVAL);
         self
     }
 
@@ -97,33 +99,34 @@ impl Watch {
     pub fn events(self) -> BoxStream<'static, Result<WatchEvent>> {
         let state = State {
             watch: self,
-            seen: None,
-            waiting: VecDeque::new(),
-            ended: false,
+            snapshot: None,
+            pending: VecDeque::new(),
+            has_failed: false,
         };
-        stream::unfold(state, State::next).boxed()
+        stream::unfold(state, State::next_event).boxed()
     }
 
-    /// All that is there.
-    async fn look(&self) -> Result<Seen> {
-        let mut seen = Seen::new();
+    /// Reads the current state of everything that is watched.
+    async fn take_snapshot(&self) -> Result<Snapshot> {
+        let mut snapshot = Snapshot::new();
         let session = self.sandbox.session();
-        let Some(top) = there(session.stat(&self.path, true).await)? else {
-            return Ok(seen);
+        let Some(top) = found_or_none(session.stat(&self.path, true).await)? else {
+            return Ok(snapshot);
         };
         if top.kind != FileKind::Directory {
-            seen.insert(self.path.clone(), Look::of(&top));
-            return Ok(seen);
+            snapshot.insert(self.path.clone(), FileState::from_info(&top));
+            return Ok(snapshot);
         }
         let mut directories = vec![(self.path.clone(), 0)];
         while let Some((directory, depth)) = directories.pop() {
-            // It may have gone since it was seen.
-            let entries = there(session.list(&directory).await)?.unwrap_or_default();
+            // The directory may have been removed after it was listed.
+            let entries = found_or_none(session.list(&directory).await)?.unwrap_or_default();
             for entry in entries {
                 let path = join_path(&directory, &entry.name);
-                if seen.len() >= MOST || depth >= MAX_DEPTH {
-                    let message =
-                        format!("more than {MOST} files, or {MAX_DEPTH} levels, are not watched");
+                if snapshot.len() >= MAX_ENTRIES || depth >= MAX_DEPTH {
+                    let message = format!(
+                        "more than {MAX_ENTRIES} files or {MAX_DEPTH} levels cannot be watched"
+                    );
                     let reason = TransferReason::TooLarge;
                     return Err(Error::transfer(
                         Direction::Inside,
@@ -136,26 +139,28 @@ impl Watch {
                 if self.recursive && entry.kind == FileKind::Directory {
                     directories.push((path.clone(), depth + 1));
                 }
-                seen.insert(path, Look::of(&entry));
+                snapshot.insert(path, FileState::from_info(&entry));
             }
         }
-        Ok(seen)
+        Ok(snapshot)
     }
 }
 
-type Seen = BTreeMap<String, Look>;
+/// The watched files and directories, by path.
+type Snapshot = BTreeMap<String, FileState>;
 
-/// What is compared of a file.
+/// The properties of a file whose changes are reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Look {
+struct FileState {
     kind: FileKind,
     mode: u32,
-    /// A directory's are no news beside those of what is in it.
+    /// The size and the modification time. `None` for a directory, because its time changes together
+    /// with its entries, which are reported themselves.
     content: Option<(u64, Option<SystemTime>)>,
 }
 
-impl Look {
-    fn of(info: &FileInfo) -> Self {
+impl FileState {
+    fn from_info(info: &FileInfo) -> Self {
         let content = (info.kind != FileKind::Directory).then_some((info.size, info.modified));
         Self {
             kind: info.kind,
@@ -165,34 +170,37 @@ impl Look {
     }
 }
 
+/// The state of a stream of changes.
 struct State {
     watch: Watch,
-    seen: Option<Seen>,
-    waiting: VecDeque<WatchEvent>,
-    ended: bool,
+    /// The result of the last poll.
+    snapshot: Option<Snapshot>,
+    /// Changes that were found and not returned yet.
+    pending: VecDeque<WatchEvent>,
+    has_failed: bool,
 }
 
 impl State {
-    async fn next(mut self) -> Option<(Result<WatchEvent>, Self)> {
+    async fn next_event(mut self) -> Option<(Result<WatchEvent>, Self)> {
         loop {
-            if let Some(event) = self.waiting.pop_front() {
+            if let Some(event) = self.pending.pop_front() {
                 return Some((Ok(event), self));
             }
-            if self.ended {
+            if self.has_failed {
                 return None;
             }
-            if self.seen.is_some() {
+            if self.snapshot.is_some() {
                 tokio::time::sleep(self.watch.interval).await;
             }
-            match self.watch.look().await {
+            match self.watch.take_snapshot().await {
                 Ok(now) => {
-                    if let Some(before) = &self.seen {
-                        self.waiting = changes(before, &now);
+                    if let Some(before) = &self.snapshot {
+                        self.pending = compare(before, &now);
                     }
-                    self.seen = Some(now);
+                    self.snapshot = Some(now);
                 }
                 Err(error) => {
-                    self.ended = true;
+                    self.has_failed = true;
                     return Some((Err(error), self));
                 }
             }
@@ -200,25 +208,28 @@ impl State {
     }
 }
 
-fn changes(before: &Seen, now: &Seen) -> VecDeque<WatchEvent> {
+/// Returns the changes between two snapshots, removals first.
+fn compare(before: &Snapshot, now: &Snapshot) -> VecDeque<WatchEvent> {
     let event = |path: &String, kind| WatchEvent {
         path: path.clone(),
         kind,
     };
-    let gone = before.keys().filter(|path| !now.contains_key(*path));
-    let gone = gone.map(|path| event(path, WatchEventKind::Removed));
+    let removed = before
+        .keys()
+        .filter(|path| !now.contains_key(*path))
+        .map(|path| event(path, WatchEventKind::Removed));
     let others = now
         .iter()
-        .filter_map(|(path, look)| match before.get(path) {
+        .filter_map(|(path, state)| match before.get(path) {
             None => Some(event(path, WatchEventKind::Created)),
-            Some(former) if former != look => Some(event(path, WatchEventKind::Modified)),
+            Some(former) if former != state => Some(event(path, WatchEventKind::Modified)),
             Some(_) => None,
         });
-    gone.chain(others).collect()
+    removed.chain(others).collect()
 }
 
-/// Nothing, where nothing is.
-fn there<T>(result: Result<T>) -> Result<Option<T>> {
+/// Turns the error about a missing file into `None`.
+fn found_or_none<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
         Err(Error::Transfer(error)) if error.reason == TransferReason::NotFound => Ok(None),
@@ -231,46 +242,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_are_told_by_path_with_the_removed_first() {
-        let file = |size| Look {
+    fn changes_are_ordered_by_path_with_removals_first() {
+        let file = |size| FileState {
             kind: FileKind::File,
             mode: 0o644,
             content: Some((size, None)),
         };
-        let directory = |mode| Look {
+        let directory = |mode| FileState {
             kind: FileKind::Directory,
             mode,
             content: None,
         };
-        let seen = |entries: &[(&str, Look)]| -> Seen {
+        let snapshot = |entries: &[(&str, FileState)]| -> Snapshot {
             entries
                 .iter()
-                .map(|(path, look)| ((*path).to_owned(), look.clone()))
+                .map(|(path, state)| ((*path).to_owned(), state.clone()))
                 .collect()
         };
-        let before = seen(&[
+        let before = snapshot(&[
             ("a", file(1)),
             ("b", file(1)),
             ("d", directory(0o755)),
             ("z", file(1)),
         ]);
-        let now = seen(&[
+        let now = snapshot(&[
             ("a", file(2)),
             ("b", file(1)),
             ("c", file(0)),
             ("d", directory(0o700)),
         ]);
-        let told: Vec<_> = changes(&before, &now)
+        let reported: Vec<_> = compare(&before, &now)
             .into_iter()
             .map(|event| (event.path, event.kind))
             .collect();
-        let told: Vec<_> = told
+        let reported: Vec<_> = reported
             .iter()
             .map(|(path, kind)| (path.as_str(), *kind))
             .collect();
         use WatchEventKind::{Created, Modified, Removed};
         assert_eq!(
-            told,
+            reported,
             [
                 ("z", Removed),
                 ("a", Modified),
@@ -278,6 +289,6 @@ mod tests {
                 ("d", Modified)
             ]
         );
-        assert!(changes(&now, &now).is_empty());
+        assert!(compare(&now, &now).is_empty());
     }
 }

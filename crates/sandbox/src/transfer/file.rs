@@ -1,4 +1,4 @@
-//! Copies one file between this machine and a session.
+//! Copies one file between this machine and a sandbox.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -128,9 +128,9 @@ pub(super) fn open_regular(path: &Path) -> Result<(Metadata, File)> {
     let metadata = std::fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() {
         let message = if metadata.is_dir() {
-            "it is a directory; upload_dir copies those"
+            "is a directory; use upload_dir"
         } else {
-            "it is not a regular file"
+            "not a regular file"
         };
         let shown = path.display().to_string();
         return Err(Error::transfer(
@@ -154,7 +154,7 @@ pub(super) fn upload_request(remote: String, metadata: &Metadata) -> UploadReque
     request
 }
 
-/// Sets the permission bits and modification time of a downloaded file as in the session.
+/// Sets the permission bits and modification time of a downloaded file as in the sandbox.
 pub(super) fn set_attributes(file: &File, info: &FileInfo) -> std::io::Result<()> {
     #[cfg(unix)]
     {
@@ -191,10 +191,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|panic| {
-            let (path, message) = (
-                path.display().to_string(),
-                "the files on this machine could not be used",
-            );
+            let (path, message) = (path.display().to_string(), "local file access was aborted");
             Err(Error::transfer(
                 direction,
                 path,

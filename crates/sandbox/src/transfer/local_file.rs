@@ -1,7 +1,7 @@
-//! Files of this machine, as large transfers read and write them.
+//! Reads and writes local files for large transfers.
 //!
-//! tokio's own change threads for each piece that is asked of them, and that costs more than to
-//! read or write it. These do so for many pieces at once, while others are on their way.
+//! tokio's files switch to a blocking thread for each small piece, which costs more than reading or
+//! writing it. These switch once for many pieces, and read or write while the transfer continues.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -11,34 +11,34 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// Bytes read or written at once. There are two such buffers for a file.
+/// How much is read or written at once, in bytes. A file has two buffers of this size.
 const CHUNK: usize = 256 << 10;
 
-/// The file, a buffer, and what came of its last use.
+/// An operation on a blocking thread. It returns the file, the buffer and the result.
 type Work<T> = JoinHandle<(File, Vec<u8>, io::Result<T>)>;
 
-/// Reads a file from where it stands to its end.
+/// Reads a file from its current position to its end.
 pub(crate) struct LocalReader {
-    /// What was read, and how much of it was taken.
+    /// The data that was read, and how much of it was already returned.
     chunk: Vec<u8>,
-    taken: usize,
-    /// Reads the next; `None` once there is no more.
+    returned: usize,
+    /// The next read; `None` after the end of the file.
     next: Option<Work<usize>>,
-    failed: bool,
+    has_failed: bool,
 }
 
 impl LocalReader {
-    /// Begins to read a file of about so many bytes.
+    /// Starts reading a file of about `size` bytes.
     pub(crate) fn new(file: File, size: u64) -> Self {
-        // One more, so that its end is seen with its content.
+        // One byte more, so that a single read also finds the end of a small file.
         let length = usize::try_from(size.saturating_add(1))
             .unwrap_or(CHUNK)
             .min(CHUNK);
         Self {
             chunk: Vec::new(),
-            taken: 0,
+            returned: 0,
             next: Some(read(file, vec![0; length])),
-            failed: false,
+            has_failed: false,
         }
     }
 }
@@ -62,20 +62,20 @@ impl AsyncRead for LocalReader {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        while this.taken == this.chunk.len() {
+        while this.returned == this.chunk.len() {
             let Some(next) = &mut this.next else {
-                // A failure is no end.
-                return Poll::Ready(if this.failed {
+                // After a failure, the end of the file must not be reported.
+                return Poll::Ready(if this.has_failed {
                     Err(io::ErrorKind::Other.into())
                 } else {
                     Ok(())
                 });
             };
             let work = ready!(Pin::new(next).poll(cx));
-            (this.next, this.failed) = (None, true);
+            (this.next, this.has_failed) = (None, true);
             let (file, mut buffer, read) = work.map_err(io::Error::other)?;
             let read = read?;
-            this.failed = false;
+            this.has_failed = false;
             if read == 0 {
                 return Poll::Ready(Ok(()));
             }
@@ -83,25 +83,25 @@ impl AsyncRead for LocalReader {
             buffer.truncate(read);
             let mut spare = std::mem::replace(&mut this.chunk, buffer);
             spare.resize(length, 0);
-            this.taken = 0;
+            this.returned = 0;
             this.next = Some(self::read(file, spare));
         }
-        let rest = &this.chunk[this.taken..];
+        let rest = &this.chunk[this.returned..];
         let amount = rest.len().min(buf.remaining());
         buf.put_slice(&rest[..amount]);
-        this.taken += amount;
+        this.returned += amount;
         Poll::Ready(Ok(()))
     }
 }
 
-/// Writes to a file where it stands. Without a flush, the last may be missing.
+/// Writes to a file at its current position. The last data is in the file only after a flush.
 pub(crate) struct LocalWriter {
     chunk: Vec<u8>,
     file: State,
 }
 
 enum State {
-    /// With a buffer to fill next.
+    /// Nothing is being written. The buffer is spare.
     Idle(File, Vec<u8>),
     Writing(Work<()>),
     Failed,
@@ -115,11 +115,11 @@ impl LocalWriter {
         }
     }
 
-    /// Waits until nothing is being written.
+    /// Waits until the write in progress is done.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.file {
             State::Idle(..) => Poll::Ready(Ok(())),
-            State::Failed => Poll::Ready(Err(io::Error::other("an earlier write has failed"))),
+            State::Failed => Poll::Ready(Err(io::Error::other("an earlier write failed"))),
             State::Writing(work) => {
                 let work = ready!(Pin::new(work).poll(cx));
                 self.file = State::Failed;
@@ -131,8 +131,8 @@ impl LocalWriter {
         }
     }
 
-    /// Begins to write what is there, if nothing is being written.
-    fn begin(&mut self) {
+    /// Starts writing the buffered data, unless a write is in progress.
+    fn start_write(&mut self) {
         match std::mem::replace(&mut self.file, State::Failed) {
             State::Idle(mut file, mut spare) => {
                 spare.clear();
@@ -155,29 +155,29 @@ impl AsyncWrite for LocalWriter {
     ) -> Poll<io::Result<usize>> {
         if self.chunk.len() >= CHUNK {
             ready!(self.poll_idle(cx))?;
-            self.begin();
+            self.start_write();
         }
         let amount = buf.len().min(CHUNK - self.chunk.len());
         if self.chunk.len() + amount > self.chunk.capacity() && !self.chunk.is_empty() {
-            // No more than it ever holds, and at once.
+            // The buffer grows once, to its final size.
             let room = CHUNK - self.chunk.len();
             self.chunk.reserve_exact(room);
         }
         self.chunk.extend_from_slice(&buf[..amount]);
         if self.chunk.len() >= CHUNK && matches!(self.file, State::Idle(..)) {
-            self.begin();
+            self.start_write();
         }
         Poll::Ready(Ok(amount))
     }
 
-    /// Waits until all is in the file; not until it is on a disk.
+    /// Waits until all data is passed to the system. It does not sync the disk.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_idle(cx))?;
             if self.chunk.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            self.begin();
+            self.start_write();
         }
     }
 
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_comes_back_as_it_was_written() {
+    async fn a_file_is_read_back_as_it_was_written() {
         for size in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 17] {
             let (mut file, data) = (tempfile::tempfile().unwrap(), noise(size));
             let mut writer = LocalWriter::new(file.try_clone().unwrap());
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_is_told_and_stays() {
+    async fn a_failure_is_returned_by_all_later_calls() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut writer = LocalWriter::new(File::open(file.path()).unwrap());
         writer.write_all(b"not for writing").await.unwrap();

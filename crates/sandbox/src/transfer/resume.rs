@@ -16,11 +16,12 @@ use super::local_file::{LocalReader, LocalWriter};
 use super::progress::{Meter, Metered};
 use super::report::{Discarded, TransferReport};
 
-/// Bytes that are compared with one hash. What was cut off while it went over several
-/// connections may have a hole; no more than this is lost before it.
-const BLOCK: u64 = 32 << 20;
-/// Bytes read at once.
-const PIECE: usize = 128 << 10;
+/// The size of the blocks that are compared by hash, in bytes. A transfer over several connections
+/// that was interrupted may leave a hole in the partial file. At most one block before the hole is
+/// transferred again.
+const BLOCK_SIZE: u64 = 32 << 20;
+/// How much of a local file is read at once, in bytes.
+const READ_SIZE: usize = 128 << 10;
 
 /// Uploads a file, and continues a partial file of an interrupted upload if there is one.
 pub(super) async fn upload(
@@ -35,18 +36,18 @@ pub(super) async fn upload(
     meter.set_total(metadata.len());
     let mut request = file::upload_request(remote, &metadata);
     let partial = request.partial_path();
-    let there = match session.stat(&partial, false).await {
+    let existing = match session.stat(&partial, false).await {
         Ok(info) => Some(info),
         Err(Error::Transfer(error)) if error.reason == TransferReason::NotFound => None,
         Err(error) => return Err(error),
     };
-    let length = match &there {
+    let length = match &existing {
         Some(info) if info.kind == FileKind::File => info.size.min(metadata.len()),
         _ => 0,
     };
     let (file, at, discarded) =
         verify(session, Direction::Upload, &partial, local, file, length).await?;
-    if at == 0 && there.is_some() {
+    if at == 0 && existing.is_some() {
         session.remove_file(&partial).await?;
     }
     meter.add_bytes(at);
@@ -94,11 +95,12 @@ pub(super) async fn download(
     let writer = Box::new(Metered::new(writer, meter));
     let received = session.download(request, writer).await?;
     let bytes = at + received;
-    // What was proved before and what came after belong together only if it is the same.
+    // The verified part and the rest belong together only if the file has not changed meanwhile.
     let now = session.stat(&remote, true).await?;
     if bytes != info.size || (now.size, now.modified) != (info.size, info.modified) {
         file.set_len(0).map_err(failed)?;
-        let message = "it changed while it was read; nothing of it is kept";
+        let message =
+            "the file changed during the download, and the partial file was discarded; retry";
         return Err(Error::transfer(
             Direction::Download,
             remote,
@@ -117,8 +119,8 @@ pub(super) async fn download(
     })
 }
 
-/// How much of the first `length` bytes of both files is proved to be the same, and why
-/// not all. The local file stands there then.
+/// Compares the first `length` bytes of both files, block by block. Returns how many bytes are equal,
+/// and why not all are. The local file is then positioned after the equal bytes.
 async fn verify(
     session: &Arc<dyn Session>,
     direction: Direction,
@@ -129,7 +131,7 @@ async fn verify(
 ) -> Result<(File, u64, Option<Discarded>)> {
     let (mut at, mut discarded) = (0, None);
     while at < length {
-        let range = at..length.min(at + BLOCK);
+        let range = at..length.min(at + BLOCK_SIZE);
         let path: PathBuf = local.to_owned();
         let hashing = {
             let range = range.clone();
@@ -139,11 +141,12 @@ async fn verify(
                     .map_err(|source| local_error(direction, &path, source))
             })
         };
-        let (theirs, ours) = tokio::join!(session.sha256(remote, range.clone()), hashing);
-        let (same, ours) = ours?;
-        file = same;
-        match theirs? {
-            Some(theirs) if theirs == ours => at = range.end,
+        let (remote_hash, local_hash) =
+            tokio::join!(session.sha256(remote, range.clone()), hashing);
+        let (same_file, local_hash) = local_hash?;
+        file = same_file;
+        match remote_hash? {
+            Some(remote_hash) if remote_hash == local_hash => at = range.end,
             Some(_) => discarded = Some(Discarded::Changed),
             None => discarded = Some(Discarded::Unverified),
         }
@@ -152,7 +155,7 @@ async fn verify(
                 remote,
                 bytes = length - at,
                 ?why,
-                "a part that was there is moved once more"
+                "partial data discarded; transferring it again"
             );
             break;
         }
@@ -162,13 +165,14 @@ async fn verify(
     Ok((file, at, discarded))
 }
 
+/// Returns the SHA-256 of a range of a file.
 fn hash(file: &mut File, range: Range<u64>) -> std::io::Result<[u8; 32]> {
     file.seek(SeekFrom::Start(range.start))?;
     let (mut hash, mut left) = (Sha256::new(), range.end - range.start);
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; READ_SIZE];
     while left > 0 {
-        let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-        match file.read(&mut buffer[..most])? {
+        let wanted = usize::try_from(left).unwrap_or(READ_SIZE).min(READ_SIZE);
+        match file.read(&mut buffer[..wanted])? {
             0 => break,
             read => {
                 hash.update(&buffer[..read]);
@@ -179,22 +183,22 @@ fn hash(file: &mut File, range: Range<u64>) -> std::io::Result<[u8; 32]> {
     Ok(hash.finalize().into())
 }
 
-/// The file that is not complete, with its length; a new one when there is none. It is locked
-/// until it is closed.
+/// Opens the partial file, or creates it. It is locked until it is closed. Returns its length and the
+/// file.
 fn open_partial(path: &Path) -> std::io::Result<(u64, File)> {
     let file = match path.symlink_metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            private().create_new(true).open(path)?
+            private_file_options().create_new(true).open(path)?
         }
         Err(error) => return Err(error),
-        Ok(seen) => {
-            let refused = || std::io::Error::other("it is no regular file; remove it");
-            if !seen.is_file() {
+        Ok(metadata) => {
+            let refused = || std::io::Error::other("not a regular file; remove it and retry");
+            if !metadata.is_file() {
                 return Err(refused());
             }
-            let file = private().open(path)?;
-            // It was not replaced by a link in between.
-            if is_same(&seen, &file.metadata()?) {
+            let file = private_file_options().open(path)?;
+            // A file that was replaced by a link since the check is refused.
+            if is_same_file(&metadata, &file.metadata()?) {
                 file
             } else {
                 return Err(refused());
@@ -204,13 +208,14 @@ fn open_partial(path: &Path) -> std::io::Result<(u64, File)> {
     match file.try_lock() {
         Ok(()) => Ok((file.metadata()?.len(), file)),
         Err(std::fs::TryLockError::WouldBlock) => {
-            Err(std::io::Error::other("another transfer is at work on it"))
+            Err(std::io::Error::other("another transfer is using this file"))
         }
         Err(std::fs::TryLockError::Error(error)) => Err(error),
     }
 }
 
-fn private() -> std::fs::OpenOptions {
+/// Returns the options for a file that only this user can read.
+fn private_file_options() -> std::fs::OpenOptions {
     let mut options = File::options();
     options.read(true).write(true);
     #[cfg(unix)]
@@ -221,7 +226,7 @@ fn private() -> std::fs::OpenOptions {
     options
 }
 
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
+fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;

@@ -1,4 +1,4 @@
-//! Downloads a directory tree. Everything that the session sends is untrusted.
+//! Downloads a directory tree. Everything that the sandbox sends is untrusted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const SMALL: u64 = 64 << 10;
 const BATCH: usize = 64;
 const DOWNLOAD: Direction = Direction::Download;
 
-/// Limits on what a download writes to this machine. The session is untrusted: it can claim to have
+/// Limits on what a download writes to this machine. The sandbox is untrusted: it can claim to have
 /// any number of files of any size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -86,7 +86,7 @@ pub(crate) async fn download(
             FileKind::Symlink => links.push(name),
             _ => report.skipped.push(Skipped {
                 path: name,
-                reason: "it is a device, a FIFO or a socket",
+                reason: "a device, a FIFO or a socket",
             }),
         }
     }
@@ -104,7 +104,7 @@ pub(crate) async fn download(
         .buffer_unordered(SMALL_AT_ONCE);
     for (name, link) in targets.try_collect::<Vec<_>>().await? {
         if local_dir::escapes(&name, &link) {
-            let reason = "it is a link that leads out of the directory";
+            let reason = "a link that leads out of the directory";
             report.skipped.push(Skipped { path: name, reason });
         } else {
             local_dir::create_link(&target.top, &link, &name)
@@ -136,7 +136,7 @@ async fn list_tree(
     let mut level = vec![String::new()];
     while !level.is_empty() {
         if depth > limits.depth {
-            return too_large(&level[0], "its directories lie deeper than the limit");
+            return too_large(&level[0], "directories are nested deeper than the limit");
         }
         depth += 1;
         let mut listings = stream::iter(std::mem::take(&mut level))
@@ -156,10 +156,10 @@ async fn list_tree(
                     bytes = bytes.saturating_add(entry.size);
                 }
                 if bytes > limits.bytes {
-                    return too_large(&directory, "its files have more bytes than the limit");
+                    return too_large(&directory, "the files have more bytes than the limit");
                 }
                 if found.len() as u64 >= limits.entries {
-                    return too_large(&directory, "it has more entries than the limit");
+                    return too_large(&directory, "there are more entries than the limit");
                 }
                 if entry.kind == FileKind::Directory {
                     level.push(name.clone());

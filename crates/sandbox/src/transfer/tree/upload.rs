@@ -54,26 +54,25 @@ pub(crate) async fn upload(
 
 /// Creates a directory, and accepts an existing one.
 async fn create_directory(session: Arc<dyn Session>, path: String) -> Result<()> {
-    let created = match session.create_dir(&path, false).await {
+    match session.create_dir(&path, false).await {
         Err(Error::Transfer(error)) if error.reason == TransferReason::AlreadyExists => {
             match session.stat(&path, true).await {
-                Ok(there) if there.kind == FileKind::Directory => Ok(()),
+                Ok(existing) if existing.kind == FileKind::Directory => Ok(()),
                 Ok(_) => Err(Error::Transfer(error)),
                 Err(error) => Err(error),
             }
         }
         created => created,
-    };
-    created
+    }
 }
 
 /// Creates a symbolic link, and replaces an existing one.
 async fn create_link(session: Arc<dyn Session>, target: String, path: String) -> Result<()> {
-    let mut created = session.symlink(&target, &path).await;
+    let created = session.symlink(&target, &path).await;
     if matches!(&created, Err(Error::Transfer(error)) if error.reason == TransferReason::AlreadyExists)
     {
         session.remove_file(&path).await?;
-        created = session.symlink(&target, &path).await;
+        return session.symlink(&target, &path).await;
     }
     created
 }
@@ -120,6 +119,7 @@ async fn send_all(
         .await
 }
 
+/// Splits a list of files into batches.
 fn batches(files: Vec<(PathBuf, String)>) -> impl Iterator<Item = Vec<(PathBuf, String)>> {
     let mut files = files.into_iter().peekable();
     std::iter::from_fn(move || {
@@ -169,7 +169,7 @@ impl Tree {
         for entry in std::fs::read_dir(&path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let kind = entry.file_type().map_err(failed)?;
-            let name = join_path(directory, text(&entry.path(), entry.file_name())?.as_str());
+            let name = join_path(directory, utf8(&entry.path(), entry.file_name())?.as_str());
             if kind.is_dir() {
                 directories.push(name);
             } else if kind.is_file() {
@@ -182,11 +182,11 @@ impl Tree {
             } else if kind.is_symlink() {
                 let target = std::fs::read_link(entry.path()).map_err(failed)?;
                 self.symlinks
-                    .push((name, text(&entry.path(), target.into_os_string())?));
+                    .push((name, utf8(&entry.path(), target.into_os_string())?));
             } else {
                 self.skipped.push(Skipped {
                     path: name,
-                    reason: "it is a device, a FIFO or a socket",
+                    reason: "a device, a FIFO or a socket",
                 });
             }
         }
@@ -194,13 +194,14 @@ impl Tree {
     }
 }
 
-fn text(path: &Path, name: std::ffi::OsString) -> Result<String> {
+/// Converts a name to UTF-8.
+fn utf8(path: &Path, name: std::ffi::OsString) -> Result<String> {
     name.into_string().map_err(|_| {
         Error::transfer(
             Direction::Upload,
             path.display().to_string(),
             TransferReason::BadName,
-            "its name is not UTF-8, which SFTP cannot carry; rename it",
+            "the name is not UTF-8, which SFTP cannot transfer; rename the file",
             None,
         )
     })

@@ -1,0 +1,7 @@
+//! Tests the whole facade on mocks alone: no backend, no SSH, no socket.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+mod creating;
+mod handles;
+mod support;
