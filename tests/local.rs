@@ -13,8 +13,8 @@ use libtest_mimic::{Arguments, Trial};
 use sandbox::{
     Client, ConnectionStage, Defaults, Error, SandboxBackend, SessionSource, TransferReason,
 };
+use sandbox_conformance::{Outcome, TestedBackend};
 use sandbox_testkit::peers;
-use sandbox_tests::{Outcome, World, conformance};
 
 /// libtest's `main` is not ours, so this one begins as every program with local sandboxes does.
 fn main() -> std::process::ExitCode {
@@ -26,26 +26,26 @@ fn main() -> std::process::ExitCode {
         .expect("a runtime");
     let state = tempfile::tempdir().expect("a directory");
     let path = state.path().to_owned();
-    let world = World::new(move |defaults| client(&path, defaults));
+    let tested = TestedBackend::new(move |defaults| client(&path, defaults));
 
-    let mut trials = conformance(&world, runtime.handle());
-    let mut own = |name: &'static str, run: fn(World, PathBuf) -> Running| {
-        let (world, path, handle) = (
-            world.clone(),
+    let mut trials = sandbox_conformance::trials(&tested, runtime.handle());
+    let mut own = |name: &'static str, run: fn(TestedBackend, PathBuf) -> Running| {
+        let (tested, path, handle) = (
+            tested.clone(),
             state.path().to_owned(),
             runtime.handle().clone(),
         );
         trials.push(Trial::test(name, move || {
             handle
-                .block_on(run(world, path))
+                .block_on(run(tested, path))
                 .map_err(|error| error.to_string().into())
         }));
     };
-    own("local::an_image_is_refused", |world, _| {
-        Box::pin(an_image_is_refused(world))
+    own("local::an_image_is_refused", |tested, _| {
+        Box::pin(an_image_is_refused(tested))
     });
-    own("local::a_full_disk_inside_is_told", |world, _| {
-        Box::pin(a_full_disk_inside_is_told(world))
+    own("local::a_full_disk_inside_is_told", |tested, _| {
+        Box::pin(a_full_disk_inside_is_told(tested))
     });
     own("local::a_wrong_host_key_is_refused", |_, state| {
         Box::pin(wrong_key(state, WrongKey::Host))
@@ -94,8 +94,8 @@ fn client(state: &Path, defaults: Defaults) -> Client {
     Client::with_parts(backend, sessions, defaults)
 }
 
-async fn an_image_is_refused(world: World) -> Outcome {
-    let error = world
+async fn an_image_is_refused(tested: TestedBackend) -> Outcome {
+    let error = tested
         .sandbox()
         .image("python:3.12-slim")
         .create()
@@ -109,15 +109,15 @@ async fn an_image_is_refused(world: World) -> Outcome {
     Ok(())
 }
 
-async fn a_full_disk_inside_is_told(world: World) -> Outcome {
-    if !world.capabilities().limits.disk {
+async fn a_full_disk_inside_is_told(tested: TestedBackend) -> Outcome {
+    if !tested.capabilities().limits.disk {
         peers::skip(
             "disk",
             "needs a system where a sandbox's disk can be limited",
         );
         return Ok(());
     }
-    let sbx = world.sandbox().disk("8Mi").create().await?;
+    let sbx = tested.sandbox().disk("8Mi").create().await?;
     match sbx.files().write("large", vec![1; 16 << 20]).await {
         Err(Error::Transfer(error)) => assert_eq!(error.reason, TransferReason::NoSpace, "{error}"),
         other => panic!("{other:?}"),

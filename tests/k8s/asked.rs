@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use sandbox::{Defaults, Error, ExecRequest};
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::{PodOptions, PullPolicy, VolumeAt, VolumeSource};
-use sandbox_tests::{Outcome, World, cases};
 
 use crate::cluster::{api, backend, image, namespace, options, parts};
 
@@ -24,7 +24,7 @@ fn defaults() -> Defaults {
     defaults
 }
 
-async fn one_sandbox_gets_what_it_asks_for(_: World) -> Outcome {
+async fn one_sandbox_gets_what_it_asks_for(_: TestedBackend) -> Outcome {
     let api = api().await?;
     let text = |text: &str| BTreeMap::from([("key".to_owned(), text.to_owned())]);
     let mut map = ConfigMap {
@@ -133,7 +133,7 @@ fn affinity() -> serde_json::Value {
     ]}}})
 }
 
-async fn secrets_are_nowhere_but_inside(_: World) -> Outcome {
+async fn secrets_are_nowhere_but_inside(_: TestedBackend) -> Outcome {
     let (api, hidden, plain) = (api().await?, "hush-4711", "plain-4711");
     let client = parts(backend(options()).await?, defaults());
     let sbx = client
@@ -183,7 +183,7 @@ async fn secrets_are_nowhere_but_inside(_: World) -> Outcome {
     outcome
 }
 
-async fn what_is_not_understood_is_refused(_: World) -> Outcome {
+async fn what_is_not_understood_is_refused(_: TestedBackend) -> Outcome {
     let client = parts(backend(options()).await?, defaults());
     for label in ["sandbox.dev/team", "sandbox.dev/id"] {
         let error = client

@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Api;
 use kube::api::DeleteParams;
 use sandbox::{CommandCause, Error, ExecEvent, SandboxId};
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::labels::secret_name;
-use sandbox_tests::{Outcome, World, cases};
 
 use crate::cluster::{api, namespace};
 
@@ -17,8 +17,8 @@ cases![
     a_pod_under_the_same_name_is_another
 ];
 
-async fn a_pod_that_was_deleted_ends_all_its_commands(world: World) -> Outcome {
-    let sbx = world.sandbox().create().await?;
+async fn a_pod_that_was_deleted_ends_all_its_commands(backend: TestedBackend) -> Outcome {
+    let sbx = backend.sandbox().create().await?;
     let collected = tokio::spawn(sbx.shell("echo > begun; exec sleep 1000").output());
     let mut streamed = sbx.shell("echo begun; sleep 1000").spawn().await?;
     let begun = streamed.next().await;
@@ -60,7 +60,7 @@ async fn a_pod_that_was_deleted_ends_all_its_commands(world: World) -> Outcome {
     );
     assert!(sbx.command("true").output().await.is_err());
     assert!(matches!(
-        world.get_sandbox_info(sbx.id()).await,
+        backend.get_sandbox_info(sbx.id()).await,
         Err(Error::NotFound { .. })
     ));
     // Its keys are still there: the Pod was theirs, and not the other way round.
@@ -75,8 +75,8 @@ async fn a_pod_that_was_deleted_ends_all_its_commands(world: World) -> Outcome {
     Ok(())
 }
 
-async fn a_pod_under_the_same_name_is_another(world: World) -> Outcome {
-    let former = world.sandbox().create().await?;
+async fn a_pod_under_the_same_name_is_another(backend: TestedBackend) -> Outcome {
+    let former = backend.sandbox().create().await?;
     former.command("true").output().await?.check()?;
     delete_pod(former.id()).await?;
     secrets()
@@ -84,8 +84,8 @@ async fn a_pod_under_the_same_name_is_another(world: World) -> Outcome {
         .delete(&secret_name(former.id()), &DeleteParams::default())
         .await?;
 
-    let latter = world
-        .fresh()
+    let latter = backend
+        .new_client()
         .sandbox()
         .id(former.id().as_str())
         .create()

@@ -20,9 +20,9 @@ use k8s_openapi::api::core::v1::{Namespace as Object, Pod, Secret, ServiceAccoun
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use sandbox::{Client, Defaults, Lifetime, SandboxSpec};
+use sandbox_conformance::Outcome;
 use sandbox_k8s::options::{KubernetesOptions, PullPolicy, Transport};
 use sandbox_k8s::{ClusterOptions, KubernetesBackend, connect_cluster, labels};
-use sandbox_tests::Outcome;
 use tokio::runtime::Handle;
 
 use crate::deployed;

@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::{Endpoints, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, LogParams, PostParams};
 use sandbox::{Defaults, SandboxBackend, SandboxId, SweepOptions};
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
-use sandbox_tests::{Outcome, World, cases};
 use serde_json::{Value, json};
 
 use crate::cluster::{connect, image, options, ours, parts};
@@ -23,7 +23,9 @@ const COMMAND: &str = "SANDBOX_TEST_COMMAND_IMAGE";
 const LATER: Duration = Duration::from_secs(660);
 const PAUSE: Duration = Duration::from_millis(250);
 
-async fn the_job_of_deploy_collects_what_is_over_and_keys_without_a_pod(_: World) -> Outcome {
+async fn the_job_of_deploy_collects_what_is_over_and_keys_without_a_pod(
+    _: TestedBackend,
+) -> Outcome {
     // With the restricted standard enforced, where the cluster can.
     deployed::within(true, async |api, namespace| {
         collected(&api, &namespace).await

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::Transport;
 use sandbox_testkit::peers;
-use sandbox_tests::{Outcome, World, cases};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -114,7 +114,7 @@ where
     outcome
 }
 
-async fn a_life_at_a_terminal(_: World) -> Outcome {
+async fn a_life_at_a_terminal(_: TestedBackend) -> Outcome {
     let Some(place) = Place::new()? else {
         return Ok(());
     };
@@ -212,7 +212,7 @@ async fn forwarded(place: &Place, id: &str) -> Outcome {
 }
 
 /// With nothing exposed: the Pod has no address that is used.
-async fn openssh_through_the_api_server(_: World) -> Outcome {
+async fn openssh_through_the_api_server(_: TestedBackend) -> Outcome {
     let Some(place) = Place::new()? else {
         return Ok(());
     };
@@ -248,7 +248,7 @@ async fn openssh_through_the_api_server(_: World) -> Outcome {
     .await
 }
 
-async fn doctor_finds_nothing(_: World) -> Outcome {
+async fn doctor_finds_nothing(_: TestedBackend) -> Outcome {
     let Some(place) = Place::new()? else {
         return Ok(());
     };

@@ -6,8 +6,8 @@ use futures_util::StreamExt;
 use sandbox::{
     CreationReason, DeleteOptions, Error, Freshness, SandboxBackend, SandboxId, SandboxSpec,
 };
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::{KubernetesOptions, PullPolicy};
-use sandbox_tests::{Outcome, World, cases};
 
 use crate::cluster::{backend, image, options, spec};
 
@@ -18,7 +18,7 @@ cases![
     a_missing_namespace_is_told
 ];
 
-async fn a_dropped_creation_leaves_nothing(_: World) -> Outcome {
+async fn a_dropped_creation_leaves_nothing(_: TestedBackend) -> Outcome {
     let backend = backend(options()).await?;
     let dropped =
         [0, 1, 5, 20, 60].map(|patience| dropped_after(&backend, Duration::from_millis(patience)));
@@ -72,7 +72,7 @@ async fn failure(spec: SandboxSpec, options: KubernetesOptions) -> sandbox::Resu
     Ok(format!("{} | {}", last.message, diagnosis.summary))
 }
 
-async fn a_missing_image_is_told(_: World) -> Outcome {
+async fn a_missing_image_is_told(_: TestedBackend) -> Outcome {
     let mut options = options();
     options.image_pull_policy = Some(PullPolicy::Never);
     let told = failure(spec("localhost/no-such-image:1"), options).await?;
@@ -80,7 +80,7 @@ async fn a_missing_image_is_told(_: World) -> Outcome {
     Ok(())
 }
 
-async fn no_room_is_told(_: World) -> Outcome {
+async fn no_room_is_told(_: TestedBackend) -> Outcome {
     let mut options = options();
     options.startup_grace = Duration::from_secs(1);
     let mut spec = spec(&image());
@@ -90,7 +90,7 @@ async fn no_room_is_told(_: World) -> Outcome {
     Ok(())
 }
 
-async fn a_missing_namespace_is_told(_: World) -> Outcome {
+async fn a_missing_namespace_is_told(_: TestedBackend) -> Outcome {
     let mut elsewhere = options();
     elsewhere.namespace = Some("no-such-namespace".into());
     let error = backend(elsewhere)

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use sandbox::{CreationReason, Defaults, Error, ListFilter};
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::Transport;
-use sandbox_tests::{Outcome, World, cases};
 use serde_json::{Value, json};
 
 use crate::cluster::{api, connect, image, namespace, options, parts};
@@ -60,7 +60,7 @@ async fn told(client: &sandbox::Client) -> Outcome<[Error; 2]> {
     Ok([created, listed])
 }
 
-async fn a_token_that_is_not_accepted(_: World) -> Outcome {
+async fn a_token_that_is_not_accepted(_: TestedBackend) -> Outcome {
     let [created, listed] =
         told(&client(Some(json!({"token": "of-yesterday"})), None).await?).await?;
     let Error::Creation(creation) = &created else {
@@ -81,7 +81,7 @@ async fn a_token_that_is_not_accepted(_: World) -> Outcome {
     Ok(())
 }
 
-async fn a_program_that_gives_none(_: World) -> Outcome {
+async fn a_program_that_gives_none(_: TestedBackend) -> Outcome {
     for (script, said) in [
         ("echo secret-words; exit 3", "exit status: 3"),
         ("echo secret-words", "wrote something else"),
@@ -106,7 +106,7 @@ async fn a_program_that_gives_none(_: World) -> Outcome {
     Ok(())
 }
 
-async fn an_account_without_rights(_: World) -> Outcome {
+async fn an_account_without_rights(_: TestedBackend) -> Outcome {
     let kubeconfig = deployed::kubeconfig(&api().await?, namespace(), "default").await?;
     let client = of(KubernetesBackend::new(
         connect(Some(&kubeconfig), None).await?,
@@ -150,7 +150,7 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: near}
 subjects: [{kind: ServiceAccount, name: near}]
 ";
 
-async fn an_account_that_may_not_reach_pods(_: World) -> Outcome {
+async fn an_account_that_may_not_reach_pods(_: TestedBackend) -> Outcome {
     deployed::apply(&NEAR.replace("NAMESPACE", namespace()))?;
     let mut options = options();
     options.transport = Transport::PortForward;
@@ -175,7 +175,7 @@ async fn an_account_that_may_not_reach_pods(_: World) -> Outcome {
     Ok(())
 }
 
-async fn a_server_that_is_not_there(_: World) -> Outcome {
+async fn a_server_that_is_not_there(_: TestedBackend) -> Outcome {
     for error in told(&client(None, Some(json!({"server": "https://127.0.0.1:1"}))).await?).await? {
         assert!(
             error.to_string().contains("API server does not answer") && error.is_retryable(),

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use sandbox::SandboxId;
-use sandbox_tests::Outcome;
+use sandbox_conformance::Outcome;
 use serde_json::{Value, json};
 
 use crate::cluster::{CONTEXT, KUBECONFIG};

@@ -6,9 +6,9 @@ use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use sandbox::{SandboxBackend, SandboxEventKind, SweepOptions};
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::PodOptions;
-use sandbox_tests::{Outcome, World, cases};
 
 use crate::cluster::{connect, image, options, ours, spec};
 use crate::deployed::{self, CLIENT, GC};
@@ -19,9 +19,9 @@ cases![what_nobody_uses_ends, what_never_ran_is_collected];
 /// A kubelet tells of an end within its second, or its ten.
 const SOON: Duration = Duration::from_secs(60);
 
-async fn what_nobody_uses_ends(world: World) -> Outcome {
-    let sbx = world
-        .fresh()
+async fn what_nobody_uses_ends(backend: TestedBackend) -> Outcome {
+    let sbx = backend
+        .new_client()
         .sandbox()
         .detached()
         .idle_timeout(Duration::from_secs(4))
@@ -46,7 +46,7 @@ async fn what_nobody_uses_ends(world: World) -> Outcome {
 }
 
 /// It waits for a machine that there is none of, and its maker does not come back.
-async fn what_never_ran_is_collected(_: World) -> Outcome {
+async fn what_never_ran_is_collected(_: TestedBackend) -> Outcome {
     // With the restricted standard enforced, where the cluster can.
     deployed::within(true, async |api, namespace| {
         collected(&api, &namespace).await

@@ -12,9 +12,9 @@ use sandbox::{
     CommandCause, CreationError, CreationReason, CreationStage, Defaults, Error, SandboxBuilder,
     SandboxEventKind, SandboxId,
 };
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{Injection, KubernetesOptions, PodOptions, VolumeAt, VolumeSource};
-use sandbox_tests::{Outcome, World, cases};
 
 use crate::cluster::{api, backend, image, namespace, options, parts, ready, remove};
 
@@ -86,7 +86,7 @@ fn is(told: &CreationError, reason: CreationReason, words: &[&str]) {
     }
 }
 
-async fn an_image_that_cannot_be_fetched(_: World) -> Outcome {
+async fn an_image_that_cannot_be_fetched(_: TestedBackend) -> Outcome {
     // Where there is no registry, nobody knows whether the image exists.
     let told = failing(impatient(), |builder| builder.image("localhost:1/none:1")).await?;
     is(
@@ -124,7 +124,7 @@ async fn an_image_that_cannot_be_fetched(_: World) -> Outcome {
     Ok(())
 }
 
-async fn an_image_with_a_bad_name(_: World) -> Outcome {
+async fn an_image_with_a_bad_name(_: TestedBackend) -> Outcome {
     let told = failing(options(), |builder| builder.image("localhost/Upper:1")).await?;
     is(
         &told,
@@ -134,7 +134,7 @@ async fn an_image_with_a_bad_name(_: World) -> Outcome {
     Ok(())
 }
 
-async fn no_room_and_no_such_node(_: World) -> Outcome {
+async fn no_room_and_no_such_node(_: TestedBackend) -> Outcome {
     let told = failing(impatient(), |builder| builder.memory("100Ti")).await?;
     is(
         &told,
@@ -164,7 +164,7 @@ async fn no_room_and_no_such_node(_: World) -> Outcome {
     Ok(())
 }
 
-async fn a_full_quota_and_a_limit_range(_: World) -> Outcome {
+async fn a_full_quota_and_a_limit_range(_: TestedBackend) -> Outcome {
     let api = api().await?;
     let name = format!("test-{}", SandboxId::generate()?);
     let mut own = Namespace::default();
@@ -226,7 +226,7 @@ async fn limited(api: &kube::Client, name: &str) -> Outcome {
     Ok(())
 }
 
-async fn what_admission_does_not_find(_: World) -> Outcome {
+async fn what_admission_does_not_find(_: TestedBackend) -> Outcome {
     for (pod, words) in [
         (
             PodOptions::new().service_account("nobody"),
@@ -259,7 +259,7 @@ fn cpu_limit(amount: &str) -> serde_json::Value {
     serde_json::json!({"spec": {"containers": [{"name": "sandbox", "resources": limits}]}})
 }
 
-async fn volumes_of_nothing(_: World) -> Outcome {
+async fn volumes_of_nothing(_: TestedBackend) -> Outcome {
     let volume = |source| PodOptions::new().volume(VolumeAt::new("v", "/v", source));
     let (claim, map, secret) = tokio::join!(
         with(
@@ -290,7 +290,7 @@ async fn volumes_of_nothing(_: World) -> Outcome {
     Ok(())
 }
 
-async fn a_server_that_is_not_there(_: World) -> Outcome {
+async fn a_server_that_is_not_there(_: TestedBackend) -> Outcome {
     let mut baked = options();
     baked.injection = Injection::baked();
     let told = failing(baked, |builder| builder).await?;
@@ -319,7 +319,7 @@ async fn a_server_that_is_not_there(_: World) -> Outcome {
     Ok(())
 }
 
-async fn an_image_of_root(_: World) -> Outcome {
+async fn an_image_of_root(_: TestedBackend) -> Outcome {
     let mut options = options();
     options.run_as = None;
     // The server's image names a user; the sandbox's does not.
@@ -332,7 +332,7 @@ async fn an_image_of_root(_: World) -> Outcome {
     Ok(())
 }
 
-async fn nothing_listens(_: World) -> Outcome {
+async fn nothing_listens(_: TestedBackend) -> Outcome {
     let mut options = options();
     options.startup_grace = Duration::from_secs(8);
     let told = in_place_of_the_server("silent", SILENT.to_vec(), options, None).await?;
@@ -355,7 +355,7 @@ async fn nothing_listens(_: World) -> Outcome {
 const SILENT: &[u8] = b"#!/bin/sh\nexec sleep 600\n";
 
 /// Whatever the server does, the cluster keeps the hard end.
-async fn a_hard_end_that_the_server_does_not_keep(_: World) -> Outcome {
+async fn a_hard_end_that_the_server_does_not_keep(_: TestedBackend) -> Outcome {
     let told = in_place_of_the_server(
         "deaf",
         SILENT.to_vec(),
@@ -383,7 +383,7 @@ const FOREIGN: [u8; 64] = {
     header
 };
 
-async fn a_program_for_another_processor(_: World) -> Outcome {
+async fn a_program_for_another_processor(_: TestedBackend) -> Outcome {
     let told = in_place_of_the_server("foreign", FOREIGN.to_vec(), options(), None).await?;
     assert_eq!(told.reason, CreationReason::Crashed, "{told}");
     for word in ["exec format error", "another processor architecture"] {
@@ -430,7 +430,7 @@ async fn in_place_of_the_server(
     told
 }
 
-async fn a_disk_that_is_too_small(_: World) -> Outcome {
+async fn a_disk_that_is_too_small(_: TestedBackend) -> Outcome {
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
     let sbx = parts(backend(options()).await?, defaults)
@@ -460,7 +460,7 @@ async fn a_disk_that_is_too_small(_: World) -> Outcome {
     Ok(())
 }
 
-async fn too_little_memory(_: World) -> Outcome {
+async fn too_little_memory(_: TestedBackend) -> Outcome {
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
     let sbx = parts(backend(options()).await?, defaults)
@@ -490,7 +490,7 @@ async fn too_little_memory(_: World) -> Outcome {
 /// What lies in memory belongs to no process: whichever the kernel ends, the last is the server. What fills
 /// it is smaller than the server, and so is not the first: with that out of the way and next to nothing free,
 /// the kernel may go on for minutes taking the server's program from memory and reading it again.
-async fn memory_that_no_process_can_give_back(_: World) -> Outcome {
+async fn memory_that_no_process_can_give_back(_: TestedBackend) -> Outcome {
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
     let volume = VolumeAt::new("m", "/m", VolumeSource::Memory(Some("256Mi".into())));

@@ -9,8 +9,8 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::ListParams;
 use sandbox::{Defaults, SandboxBackend, SweepOptions};
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::{KubernetesBackend, labels};
-use sandbox_tests::{Outcome, World, cases};
 
 use crate::cluster::{KUBECONFIG, Namespace, backend, connect, image, options, ours, parts};
 use crate::deployed::{self, CLIENT, GC};
@@ -51,7 +51,7 @@ pub(crate) fn hold() -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn what_a_killed_process_holds_goes_with_its_lease(_: World) -> Outcome {
+async fn what_a_killed_process_holds_goes_with_its_lease(_: TestedBackend) -> Outcome {
     // With the restricted standard enforced, where the cluster can.
     deployed::within(true, async |api, namespace| killed(&api, &namespace).await).await
 }

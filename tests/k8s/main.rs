@@ -34,8 +34,8 @@ mod transfers;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Conclusion};
+use sandbox_conformance::TestedBackend;
 use sandbox_testkit::peers;
-use sandbox_tests::{World, conformance};
 
 /// At once: on Kubernetes 1.20 a Pod takes ten seconds to go, and a case waits for that.
 const CASES_AT_ONCE: usize = 24;
@@ -69,11 +69,11 @@ fn main() -> ExitCode {
     let namespace = runtime
         .block_on(cluster::Namespace::begin())
         .expect("a namespace");
-    let world = World::new({
+    let tested = TestedBackend::new({
         let handle = runtime.handle().clone();
         move |defaults| cluster::client(&handle, defaults)
     });
-    let mut trials = conformance(&world, runtime.handle());
+    let mut trials = sandbox_conformance::trials(&tested, runtime.handle());
     let has_sshd = runtime
         .block_on(own_server::find())
         .expect("the nodes' images");
@@ -100,7 +100,7 @@ fn main() -> ExitCode {
         // One line for each list.
     ];
     let own = own.into_iter().flatten();
-    trials.extend(own.map(|case| case.into_trial(world.clone(), runtime.handle().clone())));
+    trials.extend(own.map(|case| case.into_trial(tested.clone(), runtime.handle().clone())));
     let (alone, trials): (Vec<_>, Vec<_>) = trials
         .into_iter()
         .partition(|trial| ALONE.iter().any(|name| trial.name().ends_with(name)));

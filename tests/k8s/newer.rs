@@ -5,9 +5,9 @@ use k8s_openapi::api::rbac::v1::Role;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use sandbox::{Client, CreationReason, Defaults, Error};
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{InjectVia, Injection, SecurityProfile, Transport};
-use sandbox_tests::{Outcome, World, cases};
 use serde_json::json;
 
 use crate::cluster::{api, backend, connect, image, minor, namespace, options, parts};
@@ -50,7 +50,7 @@ async fn takes_image_volumes() -> Outcome<bool> {
     }
 }
 
-async fn image_volumes_where_there_are_any(_: World) -> Outcome {
+async fn image_volumes_where_there_are_any(_: TestedBackend) -> Outcome {
     let there_are = takes_image_volumes().await?;
     let mut by_volume = options();
     by_volume.injection = Injection::Inject(InjectVia::ImageVolume);
@@ -101,7 +101,7 @@ async fn image_volumes_where_there_are_any(_: World) -> Outcome {
 }
 
 /// A sandbox that runs as root, where only the restricted standard is admitted, from 1.25 on.
-async fn the_pod_security_standard_of_the_namespace(_: World) -> Outcome {
+async fn the_pod_security_standard_of_the_namespace(_: TestedBackend) -> Outcome {
     let is_enforced = minor().await? >= 25;
     deployed::within(true, async |api, strict| {
         let mut options = options();
@@ -132,7 +132,7 @@ async fn the_pod_security_standard_of_the_namespace(_: World) -> Outcome {
 }
 
 /// From 1.35 on, the API server holds the WebSocket's GET against the verb `create` as well.
-async fn the_right_to_begin_a_websocket(_: World) -> Outcome {
+async fn the_right_to_begin_a_websocket(_: TestedBackend) -> Outcome {
     deployed::within(false, async |api, place| {
         let roles: Api<Role> = Api::namespaced(api.clone(), &place);
         let mut role = roles.get(CLIENT).await?;

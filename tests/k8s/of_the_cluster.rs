@@ -8,10 +8,10 @@ use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use sandbox::{Defaults, Sandbox};
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::{
     PodOptions, PodSecurityContext, SecurityContext, SecurityProfile, VolumeAt, VolumeSource,
 };
-use sandbox_tests::{Outcome, World, cases};
 use serde_json::json;
 
 use crate::cluster::{api, backend, image, namespace, options, parts};
@@ -34,7 +34,7 @@ async fn create(pod: PodOptions) -> Outcome<Sandbox> {
 }
 
 /// What a device plugin would tell of a node.
-async fn a_device_is_counted(_: World) -> Outcome {
+async fn a_device_is_counted(_: TestedBackend) -> Outcome {
     let nodes: Api<Node> = Api::all(api().await?);
     let all = nodes.list(&ListParams::default().limit(1)).await?;
     let node = all
@@ -69,7 +69,7 @@ async fn a_device_is_counted(_: World) -> Outcome {
     outcome
 }
 
-async fn a_claim_outlives_its_sandbox(_: World) -> Outcome {
+async fn a_claim_outlives_its_sandbox(_: TestedBackend) -> Outcome {
     let (api, name) = (api().await?, namespace());
     let volumes: Api<PersistentVolume> = Api::all(api.clone());
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(api, name);
@@ -160,7 +160,7 @@ async fn kept() -> Outcome {
     Ok(())
 }
 
-async fn a_runtime_class_is_told(_: World) -> Outcome {
+async fn a_runtime_class_is_told(_: TestedBackend) -> Outcome {
     let classes: Api<RuntimeClass> = Api::all(api().await?);
     let class = json!({"metadata": {"name": namespace()}, "handler": "runc"});
     classes

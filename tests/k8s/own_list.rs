@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use sandbox::{Client, Defaults, Lifetime};
+use sandbox_conformance::{
+    TestedBackend, commands, files, lifecycle, odd_input, ports, resuming, trees, watching,
+};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{ImageServer, Injection, SecurityProfile, Transport};
 use sandbox_ssh::SshHostKeys;
-use sandbox_tests::{
-    World, commands, files, lifecycle, odd_input, ports, resuming, trees, watching,
-};
 use tokio::runtime::Handle;
 
 use crate::cluster::{least, options, parts};
@@ -52,7 +52,7 @@ pub(crate) fn trials(runtime: &Handle) -> Vec<Trial> {
         return Vec::new();
     }
     let handle = runtime.clone();
-    let world = World::new(move |defaults| client(&handle, defaults));
+    let tested = TestedBackend::new(move |defaults| client(&handle, defaults));
     let lists = [
         commands::cases(),
         files::cases(),
@@ -67,7 +67,7 @@ pub(crate) fn trials(runtime: &Handle) -> Vec<Trial> {
     let cases = lists.into_iter().flatten().filter(|case| able(case.name));
     cases
         .map(|case| {
-            case.into_trial(world.clone(), runtime.clone())
+            case.into_trial(tested.clone(), runtime.clone())
                 .with_kind("OpenSSH")
         })
         .collect()

@@ -7,11 +7,11 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::ListParams;
 use sandbox::{Client, CreationReason, CreationStage, Defaults, Error, Lifetime};
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{ImageServer, Injection, SecurityProfile, Transport};
 use sandbox_ssh::SshHostKeys;
 use sandbox_testkit::peers;
-use sandbox_tests::{Outcome, World, cases};
 
 use crate::cluster::{api, backend, options, parts};
 
@@ -77,7 +77,7 @@ async fn client(transport: Transport) -> sandbox::Result<Client> {
     Ok(parts(own(transport).await?, defaults))
 }
 
-async fn commands_and_files_over_each_transport(_: World) -> Outcome {
+async fn commands_and_files_over_each_transport(_: TestedBackend) -> Outcome {
     // On few clusters Pods can be reached at their addresses; who asks for that says that they can.
     let transports: &[Transport] = match options().transport {
         Transport::Direct => &[Transport::Auto, Transport::Direct, Transport::PortForward],
@@ -128,7 +128,7 @@ async fn commands_and_files_over_each_transport(_: World) -> Outcome {
     Ok(())
 }
 
-async fn another_process_takes_it_up_by_the_key_that_was_learned(_: World) -> Outcome {
+async fn another_process_takes_it_up_by_the_key_that_was_learned(_: TestedBackend) -> Outcome {
     let maker = client(Transport::Auto).await?;
     let sbx = maker.sandbox().detached().create().await?;
     let outcome = async {
@@ -156,7 +156,7 @@ async fn another_process_takes_it_up_by_the_key_that_was_learned(_: World) -> Ou
     outcome
 }
 
-async fn what_only_our_server_can_is_refused(_: World) -> Outcome {
+async fn what_only_our_server_can_is_refused(_: TestedBackend) -> Outcome {
     let client = client(Transport::Auto).await?;
     let error = client
         .sandbox()
@@ -239,7 +239,7 @@ fn unreachable(error: &Error, words: &[&str]) {
     );
 }
 
-async fn a_user_that_it_does_not_have(_: World) -> Outcome {
+async fn a_user_that_it_does_not_have(_: TestedBackend) -> Outcome {
     let mut server = ImageServer::default();
     server.user = "nobody-of-that-name".into();
     // It makes its host keys first, which takes as long as it takes.
@@ -256,7 +256,7 @@ async fn a_user_that_it_does_not_have(_: World) -> Outcome {
     Ok(())
 }
 
-async fn a_port_that_it_does_not_listen_on(_: World) -> Outcome {
+async fn a_port_that_it_does_not_listen_on(_: TestedBackend) -> Outcome {
     let mut server = ImageServer::default();
     server.port = 2022;
     let error = told(server, SecurityProfile::Baseline, Duration::from_secs(20)).await?;
@@ -271,7 +271,7 @@ async fn a_port_that_it_does_not_listen_on(_: World) -> Outcome {
     Ok(())
 }
 
-async fn a_server_that_needs_root_under_the_restricted_profile(_: World) -> Outcome {
+async fn a_server_that_needs_root_under_the_restricted_profile(_: TestedBackend) -> Outcome {
     for (user, port, said) in [("root", 2222, "logs in as root"), ("app", 22, "below 1024")] {
         let mut server = ImageServer::default();
         (server.user, server.port) = (user.into(), port);

@@ -7,9 +7,9 @@ use std::time::Duration;
 use k8s_openapi::api::rbac::v1::Role;
 use kube::Api;
 use sandbox::{Defaults, ListFilter, LogOptions, SandboxBackend, SandboxId, SweepOptions};
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::Transport;
-use sandbox_tests::{Outcome, World, cases};
 
 use crate::cluster::{connect, image, options, parts};
 use crate::deployed::{self, CLIENT, GC};
@@ -17,7 +17,7 @@ use crate::requests::{Requests, Right};
 
 cases![each_right_is_needed_and_none_is_missing];
 
-async fn each_right_is_needed_and_none_is_missing(_: World) -> Outcome {
+async fn each_right_is_needed_and_none_is_missing(_: TestedBackend) -> Outcome {
     // With the restricted standard enforced, where the cluster can.
     deployed::within(true, async |api, namespace| compare(&api, &namespace).await).await
 }

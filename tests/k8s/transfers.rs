@@ -1,15 +1,15 @@
 //! Bytes in bulk, over what only a cluster has.
 
 use sandbox::Defaults;
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::Transport;
-use sandbox_tests::{Outcome, World, cases};
 
 use crate::cluster::{backend, image, options, parts};
 
 cases![both_ways_at_once];
 
 /// Much in both directions of one connection, which a shared queue would not survive.
-async fn both_ways_at_once(_: World) -> Outcome {
+async fn both_ways_at_once(_: TestedBackend) -> Outcome {
     const BYTES: usize = 64 << 20;
     let mut options = options();
     options.transport = Transport::PortForward;

@@ -79,6 +79,11 @@ const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        package: "sandbox-conformance",
+        flags: &[],
+        forbidden: &["sandbox-sshd", "sandbox-local"],
+    },
+    Rule {
         package: "sandbox",
         flags: &["--no-default-features"],
         forbidden: &["sandbox-sshd", "sandbox-local"],
@@ -143,7 +148,7 @@ pub(crate) fn check() -> Result<()> {
             ));
         }
         println!(
-            "{:<16}{:<44}{} crates",
+            "{:<20}{:<44}{} crates",
             rule.package,
             rule.flags.join(" "),
             found.len()

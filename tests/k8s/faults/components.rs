@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use sandbox::{Client, Defaults, Error};
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::Transport;
-use sandbox_tests::{Outcome, World, cases};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -27,13 +27,13 @@ const SOON: Duration = Duration::from_secs(60);
 /// Nothing may hang, whatever is away.
 const NEVER: Duration = Duration::from_secs(150);
 
-async fn no_api_server_during_a_create(world: World) -> Outcome {
+async fn no_api_server_during_a_create(tested: TestedBackend) -> Outcome {
     const BEFORE: [u64; 5] = [0, 5, 40, 100, 300];
     let Some(mut script) = Script::find() else {
         return Ok(());
     };
     let creations = BEFORE.map(|millis| {
-        let maker = world.fresh();
+        let maker = tested.new_client();
         begun_before(millis, async move { maker.sandbox().create().await })
     });
     script.take_away("apiserver", AWAY).await?;
@@ -49,7 +49,7 @@ async fn no_api_server_during_a_create(world: World) -> Outcome {
     nothing_left().await
 }
 
-async fn no_api_server_during_a_transfer(_: World) -> Outcome {
+async fn no_api_server_during_a_transfer(_: TestedBackend) -> Outcome {
     const BYTES: usize = 200 << 20;
     const TRANSPORTS: [Transport; 2] = [Transport::Direct, Transport::PortForward];
     let Some(mut script) = Script::find() else {
@@ -86,12 +86,12 @@ async fn no_api_server_during_a_transfer(_: World) -> Outcome {
     nothing_left().await
 }
 
-async fn no_api_server_during_a_delete(world: World) -> Outcome {
+async fn no_api_server_during_a_delete(tested: TestedBackend) -> Outcome {
     const BEFORE: [u64; 4] = [0, 5, 50, 500];
     let Some(mut script) = Script::find() else {
         return Ok(());
     };
-    let sandboxes = try_join_all(BEFORE.map(|_| world.sandbox().create())).await?;
+    let sandboxes = try_join_all(BEFORE.map(|_| tested.sandbox().create())).await?;
     let deletions: Vec<_> = sandboxes
         .iter()
         .zip(BEFORE)
@@ -111,7 +111,7 @@ async fn no_api_server_during_a_delete(world: World) -> Outcome {
     nothing_left().await
 }
 
-async fn no_kubelet(_: World) -> Outcome {
+async fn no_kubelet(_: TestedBackend) -> Outcome {
     let Some(mut script) = Script::find() else {
         return Ok(());
     };

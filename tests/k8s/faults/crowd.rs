@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use sandbox::{Error, ListFilter, Sandbox};
-use sandbox_tests::{Outcome, World, cases};
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 
 use crate::cluster::{api, namespace, ours};
 
@@ -10,13 +10,13 @@ cases![a_hundred_at_once];
 
 const SANDBOXES: usize = 100;
 
-async fn a_hundred_at_once(world: World) -> Outcome {
-    let watcher = world.fresh();
+async fn a_hundred_at_once(backend: TestedBackend) -> Outcome {
+    let watcher = backend.new_client();
     let label = ("crowd", "yes");
     let crowd = ListFilter::labels([(label.0.to_owned(), label.1.to_owned())]);
     assert!(watcher.list(crowd.clone()).await?.is_empty());
     let create = |_| {
-        world
+        backend
             .sandbox()
             .cpu("5m")
             .memory("16Mi")

@@ -5,8 +5,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use sandbox::{Defaults, SandboxBackend, SweepOptions};
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
-use sandbox_tests::{Outcome, World, cases};
 
 use crate::cluster::{Namespace, api, backend, image, namespace, options, ours, parts};
 use crate::later::later;
@@ -48,7 +48,7 @@ pub(crate) fn create_for_ever() -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn a_killed_maker_leaves_nothing_after_gc(_: World) -> Outcome {
+async fn a_killed_maker_leaves_nothing_after_gc(_: TestedBackend) -> Outcome {
     for patience in [0, 10, 30, 60, 120, 500, 1500] {
         tokio::task::spawn_blocking(move || kill_after(Duration::from_millis(patience))).await??;
     }

@@ -28,8 +28,8 @@ mod script;
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
+use sandbox_conformance::TestedBackend;
 use sandbox_testkit::peers;
-use sandbox_tests::World;
 
 fn main() -> ExitCode {
     if std::env::var_os(killed::MAKER).is_some() {
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     let namespace = runtime
         .block_on(cluster::Namespace::begin())
         .expect("a namespace");
-    let world = World::new({
+    let backend = TestedBackend::new({
         let handle = runtime.handle().clone();
         move |defaults| cluster::client(&handle, defaults)
     });
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     ];
     let lists = lists.into_iter().flatten();
     let trials = lists
-        .map(|case| case.into_trial(world.clone(), runtime.handle().clone()))
+        .map(|case| case.into_trial(backend.clone(), runtime.handle().clone()))
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     match runtime.block_on(namespace.end()) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use sandbox::Error;
+use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::Transport;
-use sandbox_tests::{Outcome, World, cases};
 use tokio::time::{sleep, timeout};
 
 use crate::cluster::{api, namespace};
@@ -20,7 +20,7 @@ const BYTES: u64 = 512 << 20;
 const CUT: Duration = Duration::from_secs(10);
 const NEVER: Duration = Duration::from_secs(150);
 
-async fn a_cut_download_goes_on_or_is_an_error(_: World) -> Outcome {
+async fn a_cut_download_goes_on_or_is_an_error(_: TestedBackend) -> Outcome {
     // Where components can be killed, so can links.
     let Some(_script) = Script::find() else {
         return Ok(());

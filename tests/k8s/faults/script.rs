@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use sandbox_conformance::Outcome;
 use sandbox_testkit::peers;
-use sandbox_tests::Outcome;
 use tokio::time::sleep;
 
 use crate::cluster;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use sandbox::{Error, ListFilter, SandboxId, SandboxState};
 
-use crate::{Outcome, World, cases};
+use crate::case::{Outcome, TestedBackend};
+use crate::cases;
 
 cases![
     found_by_id_and_label,
@@ -16,17 +17,17 @@ cases![
     the_original_words,
 ];
 
-async fn found_by_id_and_label(world: World) -> Outcome {
+async fn found_by_id_and_label(backend: TestedBackend) -> Outcome {
     let mark = SandboxId::generate()?;
-    let sbx = world
+    let sbx = backend
         .sandbox()
         .label("mark", mark.as_str())
         .ttl(Duration::from_secs(900))
         .create()
         .await?;
     let outcome = async {
-        let found = world
-            .fresh()
+        let found = backend
+            .new_client()
             .list(ListFilter::labels([("mark".into(), mark.to_string())]))
             .await?;
         assert_eq!(
@@ -34,7 +35,7 @@ async fn found_by_id_and_label(world: World) -> Outcome {
             [sbx.id()]
         );
         // Who oversees it may see it run a little later than its first command did.
-        let client = world.fresh();
+        let client = backend.new_client();
         let mut info = client.get_sandbox_info(sbx.id()).await?;
         for _ in 0..100 {
             if info.state != SandboxState::Pending {
@@ -50,7 +51,7 @@ async fn found_by_id_and_label(world: World) -> Outcome {
             "{life:?}"
         );
         assert!(!info.isolation.kind.is_empty());
-        let other = world.fresh().connect(sbx.id()).await?;
+        let other = backend.new_client().connect(sbx.id()).await?;
         other.files().write("from-the-other", "x").await?;
         assert!(sbx.files().exists("from-the-other").await?);
         Ok(())
@@ -60,28 +61,28 @@ async fn found_by_id_and_label(world: World) -> Outcome {
     outcome
 }
 
-async fn unknown_and_deleted_ids(world: World) -> Outcome {
+async fn unknown_and_deleted_ids(backend: TestedBackend) -> Outcome {
     let unknown = SandboxId::generate()?;
     assert!(matches!(
-        world.connect(&unknown).await,
+        backend.connect(&unknown).await,
         Err(Error::NotFound { .. })
     ));
     assert!(matches!(
-        world.get_sandbox_info(&unknown).await,
+        backend.get_sandbox_info(&unknown).await,
         Err(Error::NotFound { .. })
     ));
     assert!(matches!(
-        world.execute_command(&unknown, "true").await,
+        backend.execute_command(&unknown, "true").await,
         Err(Error::NotFound { .. })
     ));
-    world.delete_sandbox(&unknown).await?;
+    backend.delete_sandbox(&unknown).await?;
 
-    let sbx = world.sandbox().create().await?;
+    let sbx = backend.sandbox().create().await?;
     let running = tokio::spawn(sbx.command("sleep").arg("1000").output());
     tokio::time::sleep(Duration::from_millis(200)).await;
     sbx.delete().await?;
     sbx.delete().await?;
-    world.delete_sandbox(sbx.id()).await?;
+    backend.delete_sandbox(sbx.id()).await?;
     let lost = running.await?;
     assert!(
         matches!(
@@ -92,19 +93,19 @@ async fn unknown_and_deleted_ids(world: World) -> Outcome {
     );
     assert!(sbx.command("true").output().await.is_err());
     assert!(matches!(
-        world.get_sandbox_info(sbx.id()).await,
+        backend.get_sandbox_info(sbx.id()).await,
         Err(Error::NotFound { .. })
     ));
     assert!(matches!(
-        world.fresh().connect(sbx.id()).await,
+        backend.new_client().connect(sbx.id()).await,
         Err(Error::NotFound { .. })
     ));
     Ok(())
 }
 
-async fn two_of_one_name(world: World) -> Outcome {
-    let sbx = world.sandbox().create().await?;
-    let second = world.sandbox().id(sbx.id().as_str()).create().await;
+async fn two_of_one_name(backend: TestedBackend) -> Outcome {
+    let sbx = backend.sandbox().create().await?;
+    let second = backend.sandbox().id(sbx.id().as_str()).create().await;
     assert!(
         matches!(second, Err(Error::AlreadyExists { .. })),
         "{second:?}"
@@ -112,7 +113,7 @@ async fn two_of_one_name(world: World) -> Outcome {
     sbx.command("true").output().await?.check()?;
     // After it is gone the name is free, and its new bearer is another instance.
     sbx.delete().await?;
-    let next = world.sandbox().id(sbx.id().as_str()).create().await?;
+    let next = backend.sandbox().id(sbx.id().as_str()).create().await?;
     assert_ne!(next.uid(), sbx.uid());
     sbx.delete().await?; // the former instance: the new one stays
     next.command("true").output().await?.check()?;
@@ -120,10 +121,14 @@ async fn two_of_one_name(world: World) -> Outcome {
     Ok(())
 }
 
-async fn the_ttl_ends_it_and_extending_puts_that_off(world: World) -> Outcome {
+async fn the_ttl_ends_it_and_extending_puts_that_off(backend: TestedBackend) -> Outcome {
     // On a busy machine a first session takes seconds.
-    let short = world.sandbox().ttl(Duration::from_secs(6)).create().await?;
-    let longer = world
+    let short = backend
+        .sandbox()
+        .ttl(Duration::from_secs(6))
+        .create()
+        .await?;
+    let longer = backend
         .sandbox()
         .ttl(Duration::from_secs(6))
         .max_lifetime(Duration::from_secs(120))
@@ -135,28 +140,28 @@ async fn the_ttl_ends_it_and_extending_puts_that_off(world: World) -> Outcome {
         life <= Duration::from_secs(121),
         "at most until its hard end, not {life:?}"
     );
-    gone(&world, short.id()).await?;
+    gone(&backend, short.id()).await?;
     longer.command("true").output().await?.check()?;
     longer.delete().await?;
     Ok(())
 }
 
-async fn attached_ends_without_a_client(world: World) -> Outcome {
+async fn attached_ends_without_a_client(backend: TestedBackend) -> Outcome {
     let mut defaults = sandbox::Defaults::default();
     defaults.lifetime.attach_timeout = Some(Duration::from_secs(6));
-    let maker = world.with_defaults(defaults);
+    let maker = backend.new_client_with(defaults);
     let attached = maker.sandbox().create().await?;
     // Longer than the time-out: the handle keeps it.
     tokio::time::sleep(Duration::from_secs(9)).await;
     attached.command("true").output().await?.check()?;
     let id = attached.id().clone();
     drop((attached, maker));
-    gone(&world, &id).await
+    gone(&backend, &id).await
 }
 
-async fn a_failed_first_command_leaves_nothing(world: World) -> Outcome {
+async fn a_failed_first_command_leaves_nothing(backend: TestedBackend) -> Outcome {
     let id = SandboxId::generate()?;
-    let error = world
+    let error = backend
         .sandbox()
         .id(id.as_str())
         .init(sandbox::ExecRequest::shell("echo no >&2; exit 9"))
@@ -164,33 +169,33 @@ async fn a_failed_first_command_leaves_nothing(world: World) -> Outcome {
         .await;
     assert!(matches!(error, Err(Error::Creation(_))), "{error:?}");
     // A machine that is slow to let go of it is not waited for.
-    gone(&world, &id).await
+    gone(&backend, &id).await
 }
 
-async fn the_original_words(world: World) -> Outcome {
-    let id = world.create_sandbox(world.sandbox()).await?;
+async fn the_original_words(backend: TestedBackend) -> Outcome {
+    let id = backend.create_sandbox(backend.sandbox()).await?;
     let directory = tempfile::tempdir()?;
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
     std::fs::write(&from, "b\na\n")?;
-    world.upload_file(&id, &from, "data").await?;
-    world
+    backend.upload_file(&id, &from, "data").await?;
+    backend
         .execute_command(&id, "sort data > sorted")
         .await?
         .check()?;
-    world.download_file(&id, "sorted", &to).await?;
+    backend.download_file(&id, "sorted", &to).await?;
     assert_eq!(std::fs::read_to_string(to)?, "a\nb\n");
-    world.shutdown_sandbox(&id).await?;
+    backend.shutdown_sandbox(&id).await?;
     assert!(matches!(
-        world.get_sandbox_info(&id).await,
+        backend.get_sandbox_info(&id).await,
         Err(Error::NotFound { .. })
     ));
     Ok(())
 }
 
-async fn gone(world: &World, id: &SandboxId) -> Outcome {
+async fn gone(backend: &TestedBackend, id: &SandboxId) -> Outcome {
     for _ in 0..900 {
         if matches!(
-            world.get_sandbox_info(id).await,
+            backend.get_sandbox_info(id).await,
             Err(Error::NotFound { .. })
         ) {
             return Ok(());

@@ -6,7 +6,9 @@ use futures_util::future::try_join_all;
 use sandbox::{CommandCause, Error, ExecEvent, ExitStatus, Signal};
 use tokio::io::AsyncWriteExt;
 
-use crate::{Outcome, World, cases, with_sandbox};
+use crate::case::{Outcome, TestedBackend};
+use crate::cases;
+use crate::support::{wait_until_no_process, with_sandbox};
 
 cases![
     output_and_exit_codes,
@@ -24,8 +26,8 @@ cases![
     a_gibibyte_with_a_small_cap,
 ];
 
-async fn output_and_exit_codes(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn output_and_exit_codes(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let out = sbx.shell("echo out; echo err >&2; exit 3").output().await?;
         assert_eq!(out.status, ExitStatus::Code(3));
         assert_eq!(
@@ -49,8 +51,8 @@ async fn output_and_exit_codes(world: World) -> Outcome {
     .await
 }
 
-async fn a_missing_program_is_127_and_a_plain_file_126(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_missing_program_is_127_and_a_plain_file_126(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let missing = sbx.command("no-such-program").output().await?;
         assert_eq!(missing.status, ExitStatus::Code(127));
         assert!(
@@ -68,8 +70,8 @@ async fn a_missing_program_is_127_and_a_plain_file_126(world: World) -> Outcome 
     .await
 }
 
-async fn input_goes_in_and_ends(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn input_goes_in_and_ends(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let input = vec![7_u8; 5 << 20];
         let out = sbx
             .command("cat")
@@ -91,8 +93,8 @@ async fn input_goes_in_and_ends(world: World) -> Outcome {
     .await
 }
 
-async fn output_streams_as_it_comes(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn output_streams_as_it_comes(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let mut process = sbx.command("cat").stdin_piped().spawn().await?;
         let mut stdin = process.take_stdin().expect("it is piped");
         for word in ["one", "two"] {
@@ -113,8 +115,8 @@ async fn output_streams_as_it_comes(world: World) -> Outcome {
     .await
 }
 
-async fn signals_reach_the_process_group(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn signals_reach_the_process_group(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let mut process = sbx
             .shell("echo ready; sleep 1000 | sleep 1000")
             .spawn()
@@ -125,13 +127,13 @@ async fn signals_reach_the_process_group(world: World) -> Outcome {
         );
         process.control().signal(Signal::Term).await?;
         assert_eq!(process.wait().await?, ExitStatus::Signal(Signal::Term));
-        no_process_of(&sbx, "sleep").await
+        wait_until_no_process(&sbx, "sleep").await
     })
     .await
 }
 
-async fn a_time_out_kills_the_group(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_time_out_kills_the_group(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let started = Instant::now();
         let command = sbx
             .shell("trap '' TERM HUP; sleep 1000; sleep 1000")
@@ -148,13 +150,13 @@ async fn a_time_out_kills_the_group(world: World) -> Outcome {
             "{error}"
         );
         assert!(started.elapsed() < Duration::from_secs(20));
-        no_process_of(&sbx, "sleep").await
+        wait_until_no_process(&sbx, "sleep").await
     })
     .await
 }
 
-async fn a_background_process_does_not_hold_the_command(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_background_process_does_not_hold_the_command(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let started = Instant::now();
         let out = sbx.shell("sleep 1000 & echo $!").output().await?.check()?;
         assert!(started.elapsed() < Duration::from_secs(20));
@@ -170,8 +172,8 @@ async fn a_background_process_does_not_hold_the_command(world: World) -> Outcome
     .await
 }
 
-async fn a_terminal_has_a_size(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_terminal_has_a_size(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let script = "stty size; until stty size | grep '20 50'; do sleep 0.1; done";
         let limit = Duration::from_secs(30);
         let mut process = sbx
@@ -201,8 +203,8 @@ async fn a_terminal_has_a_size(world: World) -> Outcome {
     .await
 }
 
-async fn environment_and_directory(world: World) -> Outcome {
-    let sbx = world
+async fn environment_and_directory(backend: TestedBackend) -> Outcome {
+    let sbx = backend
         .sandbox()
         .env("PLAIN", "a 'b' c")
         .secret_env("HIDDEN", "s3cret")
@@ -215,8 +217,8 @@ async fn environment_and_directory(world: World) -> Outcome {
             "a 'b' c-s3cret-o\n"
         );
         // Another program gets what is not secret.
-        let out = world
-            .fresh()
+        let out = backend
+            .new_client()
             .connect(sbx.id())
             .await?
             .shell(show)
@@ -255,8 +257,8 @@ async fn environment_and_directory(world: World) -> Outcome {
     outcome
 }
 
-async fn a_dropped_command_is_ended(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_dropped_command_is_ended(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let mut process = sbx.shell("echo up; exec sleep 4242").spawn().await?;
         assert_eq!(
             process.next().await.unwrap()?,
@@ -269,13 +271,13 @@ async fn a_dropped_command_is_ended(world: World) -> Outcome {
                 .await
                 .is_err()
         );
-        no_process_of(&sbx, "sleep").await
+        wait_until_no_process(&sbx, "sleep").await
     })
     .await
 }
 
-async fn a_process_nobody_reads_stops_nobody(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_process_nobody_reads_stops_nobody(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let unread = sbx.command("yes").spawn().await?;
         tokio::time::sleep(Duration::from_millis(300)).await;
         for _ in 0..20 {
@@ -288,8 +290,8 @@ async fn a_process_nobody_reads_stops_nobody(world: World) -> Outcome {
     .await
 }
 
-async fn many_at_once(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn many_at_once(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let commands = (0..64_u32).map(|number| {
             let sbx = sbx.clone();
             async move {
@@ -310,8 +312,8 @@ async fn many_at_once(world: World) -> Outcome {
     .await
 }
 
-async fn a_gibibyte_with_a_small_cap(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_gibibyte_with_a_small_cap(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let before = peak_memory();
         let out = sbx
             .command("head")
@@ -340,18 +342,4 @@ fn peak_memory() -> u64 {
         .find(|line| line.starts_with("VmHWM:"))
         .unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-/// Waits until no process of that name is left; a hung-up group may take its grace time.
-pub(crate) async fn no_process_of(sbx: &sandbox::Sandbox, name: &str) -> Outcome {
-    let look = format!(
-        "for p in /proc/[0-9]*; do [ \"$(cat $p/comm 2>/dev/null)\" = {name} ] && exit 1; done; exit 0"
-    );
-    for _ in 0..100 {
-        if sbx.shell(&look).status().await?.success() {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Err(format!("a process {name} is left").into())
 }

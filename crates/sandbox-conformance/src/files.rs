@@ -6,7 +6,9 @@ use std::task::{Context, Poll};
 
 use sandbox::{Error, FileKind, TransferReason};
 
-use crate::{Outcome, World, cases, with_sandbox};
+use crate::case::{Outcome, TestedBackend};
+use crate::cases;
+use crate::support::{transfer_reason, with_sandbox};
 
 cases![
     content_comes_back_as_it_was,
@@ -19,8 +21,8 @@ cases![
     a_full_disk_here_is_told,
 ];
 
-async fn content_comes_back_as_it_was(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn content_comes_back_as_it_was(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let files = sbx.files();
         for size in [0, 1, 32768, 32769, 3 << 20] {
             let content: Vec<u8> = (0..size)
@@ -45,8 +47,8 @@ async fn content_comes_back_as_it_was(world: World) -> Outcome {
     .await
 }
 
-async fn upload_and_download_keep_mode_and_time(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn upload_and_download_keep_mode_and_time(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
         let local = directory.path().join("tool.sh");
         std::fs::write(&local, "#!/bin/sh\necho ran\n")?;
@@ -77,8 +79,8 @@ async fn upload_and_download_keep_mode_and_time(world: World) -> Outcome {
     .await
 }
 
-async fn names_and_kinds(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn names_and_kinds(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let files = sbx.files();
         files.create_dir_all("a/b/c").await?;
         files.create_dir_all("a/b/c").await?;
@@ -123,20 +125,20 @@ async fn names_and_kinds(world: World) -> Outcome {
     .await
 }
 
-async fn failures_say_why(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn failures_say_why(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let files = sbx.files();
         assert_eq!(
-            reason(files.read("nothing").await),
+            transfer_reason(files.read("nothing").await),
             TransferReason::NotFound
         );
-        reason(files.write("/usr/bin/x", "x").await);
+        transfer_reason(files.write("/usr/bin/x", "x").await);
         assert_eq!(
-            reason(files.write("no/such/directory/x", "x").await),
+            transfer_reason(files.write("no/such/directory/x", "x").await),
             TransferReason::NotFound
         );
         assert_eq!(
-            reason(sbx.upload("/no/such/file", "x").await),
+            transfer_reason(sbx.upload("/no/such/file", "x").await),
             TransferReason::NotFound
         );
         assert!(
@@ -151,11 +153,11 @@ async fn failures_say_why(world: World) -> Outcome {
             .await?
             .check()?;
         assert_eq!(
-            reason(files.read("shut/x").await),
+            transfer_reason(files.read("shut/x").await),
             TransferReason::PermissionDenied
         );
         assert_eq!(
-            reason(files.write("shut/y", "x").await),
+            transfer_reason(files.write("shut/y", "x").await),
             TransferReason::PermissionDenied
         );
         sbx.shell("chmod 700 shut; printf '\\377' > binary")
@@ -168,20 +170,20 @@ async fn failures_say_why(world: World) -> Outcome {
     .await
 }
 
-async fn a_failed_upload_leaves_nothing(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_failed_upload_leaves_nothing(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let before = sbx.files().list(".").await?;
         let mut request = sandbox::UploadRequest::new("half");
         request.size = Some(100);
         // The file shrinks while it is sent.
         let short = Box::new(std::io::Cursor::new(vec![1; 50]));
         assert_eq!(
-            reason(sbx.session().upload(request, short).await),
+            transfer_reason(sbx.session().upload(request, short).await),
             TransferReason::SizeChanged
         );
         // It is taken away meanwhile, with the disk that it was on.
         assert_eq!(
-            reason(
+            transfer_reason(
                 sbx.session()
                     .upload(sandbox::UploadRequest::new("gone"), Box::new(Vanishing(3)))
                     .await
@@ -210,8 +212,8 @@ async fn a_failed_upload_leaves_nothing(world: World) -> Outcome {
     .await
 }
 
-async fn a_failed_download_leaves_the_former_file(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_failed_download_leaves_the_former_file(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
         let local = directory.path().join("kept");
         std::fs::write(&local, "former")?;
@@ -220,15 +222,15 @@ async fn a_failed_download_leaves_the_former_file(world: World) -> Outcome {
             .await?
             .check()?;
         assert_eq!(
-            reason(sbx.download("shut", &local).await),
+            transfer_reason(sbx.download("shut", &local).await),
             TransferReason::PermissionDenied
         );
         assert_eq!(
-            reason(sbx.download("nothing", &local).await),
+            transfer_reason(sbx.download("nothing", &local).await),
             TransferReason::NotFound
         );
         assert_eq!(
-            reason(
+            transfer_reason(
                 sbx.download("nothing", directory.path().join("no/such/x"))
                     .await
             ),
@@ -241,8 +243,8 @@ async fn a_failed_download_leaves_the_former_file(world: World) -> Outcome {
     .await
 }
 
-async fn a_full_disk_here_is_told(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_full_disk_here_is_told(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         for size in [10, 1 << 20] {
             sbx.files().write("data", vec![1; size]).await?;
             // Every write to it fails as on a full disk.
@@ -254,7 +256,7 @@ async fn a_full_disk_here_is_told(world: World) -> Outcome {
                 .session()
                 .download(sandbox::DownloadRequest::new("data"), Box::new(full));
             assert_eq!(
-                reason(download.await),
+                transfer_reason(download.await),
                 TransferReason::NoSpace,
                 "{size} bytes"
             );
@@ -264,8 +266,8 @@ async fn a_full_disk_here_is_told(world: World) -> Outcome {
     .await
 }
 
-async fn a_file_deleted_during_its_upload_is_whole_or_not_there(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_file_deleted_during_its_upload_is_whole_or_not_there(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
         let local = directory.path().join("data");
         std::fs::write(&local, vec![7; 8 << 20])?;
@@ -305,13 +307,5 @@ impl tokio::io::AsyncRead for Vanishing {
         self.0 -= 1;
         into.put_slice(&[7; 1000]);
         Poll::Ready(Ok(()))
-    }
-}
-
-/// The reason of a failed transfer.
-pub(crate) fn reason<T: std::fmt::Debug>(result: sandbox::Result<T>) -> TransferReason {
-    match result.unwrap_err() {
-        Error::Transfer(error) => error.reason,
-        other => panic!("not a transfer: {other}"),
     }
 }

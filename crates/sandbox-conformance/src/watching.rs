@@ -5,13 +5,14 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use sandbox::{TransferReason, WatchEventKind};
 
-use crate::files::reason;
-use crate::{Outcome, World, cases, with_sandbox};
+use crate::case::{Outcome, TestedBackend};
+use crate::cases;
+use crate::support::{transfer_reason, with_sandbox};
 
 cases![changes_are_seen, a_name_that_cannot_be_told_ends_a_watch];
 
-async fn changes_are_seen(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn changes_are_seen(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let files = sbx.files();
         files.create_dir_all("d/e").await?;
         let watch = files
@@ -60,15 +61,15 @@ async fn changes_are_seen(world: World) -> Outcome {
     .await
 }
 
-async fn a_name_that_cannot_be_told_ends_a_watch(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_name_that_cannot_be_told_ends_a_watch(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         sbx.shell("mkdir d && touch \"d/$(printf 'a\\377')\"")
             .output()
             .await?
             .check()?;
         let mut events = sbx.files().watch("d").events();
         assert_eq!(
-            reason(events.next().await.expect("an error")),
+            transfer_reason(events.next().await.expect("an error")),
             TransferReason::BadName
         );
         assert!(events.next().await.is_none());

@@ -5,8 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 
 use sandbox::{Error, TransferReason};
 
-use crate::files::reason;
-use crate::{Outcome, World, cases, with_sandbox};
+use crate::case::{Outcome, TestedBackend};
+use crate::cases;
+use crate::support::{transfer_reason, with_sandbox};
 
 cases![
     arguments_arrive_as_they_are,
@@ -30,8 +31,8 @@ const ODD: [&str; 12] = [
     " ",
 ];
 
-async fn arguments_arrive_as_they_are(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn arguments_arrive_as_they_are(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let out = sbx
             .command("printf")
             .arg("%s|")
@@ -64,8 +65,8 @@ async fn arguments_arrive_as_they_are(world: World) -> Outcome {
     .await
 }
 
-async fn file_names_arrive_as_they_are(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn file_names_arrive_as_they_are(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         sbx.files().create_dir_all("odd").await?;
         for name in ODD {
             let path = format!("odd/{name}");
@@ -96,8 +97,8 @@ async fn file_names_arrive_as_they_are(world: World) -> Outcome {
     .await
 }
 
-async fn nul_is_refused(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn nul_is_refused(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         for mistake in [
             sbx.command("echo").arg("a\0b").output().await.map(drop),
             sbx.command("e\0").output().await.map(drop),
@@ -118,11 +119,11 @@ async fn nul_is_refused(world: World) -> Outcome {
             assert!(matches!(mistake, Err(Error::Invalid { .. })), "{mistake:?}");
         }
         assert_eq!(
-            reason(sbx.files().write("a\0b", "x").await),
+            transfer_reason(sbx.files().write("a\0b", "x").await),
             TransferReason::BadName
         );
         assert_eq!(
-            reason(sbx.files().read("a\0b").await),
+            transfer_reason(sbx.files().read("a\0b").await),
             TransferReason::BadName
         );
         Ok(())
@@ -131,22 +132,22 @@ async fn nul_is_refused(world: World) -> Outcome {
 }
 
 /// SFTP as it is spoken here carries text: what it would mangle is refused.
-async fn names_that_are_not_utf_8_are_refused(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn names_that_are_not_utf_8_are_refused(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         sbx.shell("mkdir bad; echo x > \"bad/$(printf 'a\\377b')\"")
             .output()
             .await?
             .check()?;
         assert_eq!(
-            reason(sbx.files().read("bad/a\u{fffd}b").await),
+            transfer_reason(sbx.files().read("bad/a\u{fffd}b").await),
             TransferReason::BadName
         );
         assert_eq!(
-            reason(sbx.files().write("bad/a\u{fffd}b", "x").await),
+            transfer_reason(sbx.files().write("bad/a\u{fffd}b", "x").await),
             TransferReason::BadName
         );
         assert_eq!(
-            reason(sbx.files().list("bad").await),
+            transfer_reason(sbx.files().list("bad").await),
             TransferReason::BadName
         );
         assert_eq!(

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use sandbox::{CommandCause, Error, ExecEvent, ExitStatus, Signal};
 
-use crate::{Outcome, World, cases, with_sandbox};
+use crate::case::{Outcome, TestedBackend};
+use crate::cases;
+use crate::support::{wait_until_no_process, with_sandbox};
 
 cases![
     a_job_outlives_its_client,
@@ -13,8 +15,8 @@ cases![
     what_a_job_cannot_have_is_refused,
 ];
 
-async fn a_job_outlives_its_client(world: World) -> Outcome {
-    let sbx = world.sandbox().create().await?;
+async fn a_job_outlives_its_client(backend: TestedBackend) -> Outcome {
+    let sbx = backend.sandbox().create().await?;
     let outcome = async {
         let job = sbx
             .shell("echo begun; read line < gate; echo $line; exit 5")
@@ -22,7 +24,7 @@ async fn a_job_outlives_its_client(world: World) -> Outcome {
         sbx.shell("mkfifo gate").output().await?.check()?;
         let id = job.spawn_detached().await?.id().clone();
 
-        let other = world.fresh().connect(sbx.id()).await?;
+        let other = backend.new_client().connect(sbx.id()).await?;
         let found = other.jobs().await?;
         assert_eq!(
             found.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(),
@@ -41,8 +43,8 @@ async fn a_job_outlives_its_client(world: World) -> Outcome {
     outcome
 }
 
-async fn jobs_are_followed_and_signalled(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn jobs_are_followed_and_signalled(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let job = sbx.shell("echo one; sleep 1000").spawn_detached().await?;
         let mut log = job.follow().await?;
         assert_eq!(
@@ -55,13 +57,13 @@ async fn jobs_are_followed_and_signalled(world: World) -> Outcome {
             ExecEvent::Exited(ExitStatus::Signal(Signal::Term))
         );
         assert_eq!(job.wait().await?, ExitStatus::Signal(Signal::Term));
-        crate::commands::no_process_of(&sbx, "sleep").await
+        wait_until_no_process(&sbx, "sleep").await
     })
     .await
 }
 
-async fn a_job_that_cannot_start(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_job_that_cannot_start(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let error = sbx
             .command("no-such-program")
             .spawn_detached()
@@ -88,8 +90,8 @@ async fn a_job_that_cannot_start(world: World) -> Outcome {
 }
 
 /// Never ignored: whoever asks for a limit counts on it.
-async fn what_a_job_cannot_have_is_refused(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn what_a_job_cannot_have_is_refused(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         for job in [
             sbx.command("sleep")
                 .arg("60")

@@ -4,7 +4,9 @@ use sandbox::{ConnectionStage, Error};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::{Outcome, World, cases, with_sandbox};
+use crate::case::{Outcome, TestedBackend};
+use crate::cases;
+use crate::support::with_sandbox;
 
 cases![a_port_is_forwarded, a_closed_port_says_so];
 
@@ -16,8 +18,8 @@ while True:
     c, _ = s.accept(); c.sendall(c.recv(100).upper()); c.close()
 '; else exec nc -ll -p 8123 -e sh -c 'head -n 1 | tr a-z A-Z'; fi";
 
-async fn a_port_is_forwarded(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_port_is_forwarded(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let _server = sbx.shell(SERVER).spawn().await?;
         listens(&sbx).await?;
         let forward = sbx.forward(8123).await?;
@@ -41,8 +43,8 @@ async fn a_port_is_forwarded(world: World) -> Outcome {
     .await
 }
 
-async fn a_closed_port_says_so(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_closed_port_says_so(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         match sbx.open_port(1).await.map(drop) {
             Err(Error::Connection(error)) => assert_eq!(error.stage, ConnectionStage::Channel),
             other => panic!("{other:?}"),

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use sandbox::{Discarded, TransferReason, partial_name};
 
-use crate::files::reason;
-use crate::{Outcome, World, cases, with_sandbox};
+use crate::case::{Outcome, TestedBackend};
+use crate::cases;
+use crate::support::{patterned_content, transfer_reason, with_sandbox};
 
 cases![
     an_upload_is_continued,
@@ -14,16 +15,10 @@ cases![
     content_is_added,
 ];
 
-fn content(length: usize) -> Vec<u8> {
-    (0..length)
-        .map(|index| (index * 7 + index / 251) as u8)
-        .collect()
-}
-
-async fn an_upload_is_continued(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn an_upload_is_continued(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
-        let (local, data) = (directory.path().join("data"), content(3 << 20));
+        let (local, data) = (directory.path().join("data"), patterned_content(3 << 20));
         std::fs::write(&local, &data)?;
         let (files, half) = (sbx.files(), data.len() / 2);
         let partial = format!("d/{}", partial_name("data"));
@@ -53,7 +48,10 @@ async fn an_upload_is_continued(world: World) -> Outcome {
         }
         // The source is another one now.
         files.write(partial.clone(), data[..half].to_vec()).await?;
-        let other = content(half).into_iter().rev().collect::<Vec<_>>();
+        let other = patterned_content(half)
+            .into_iter()
+            .rev()
+            .collect::<Vec<_>>();
         std::fs::write(&local, &other)?;
         let report = sbx.transfer().resume(true).upload(&local, "d/data").await?;
         assert_eq!(
@@ -71,10 +69,10 @@ async fn an_upload_is_continued(world: World) -> Outcome {
     .await
 }
 
-async fn a_download_is_continued(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_download_is_continued(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
-        let (local, data) = (directory.path().join("data"), content(3 << 20));
+        let (local, data) = (directory.path().join("data"), patterned_content(3 << 20));
         let (partial, half) = (directory.path().join(partial_name("data")), data.len() / 2);
         sbx.files().write("data", data.clone()).await?;
         let mut tampered = data[..half].to_vec();
@@ -117,20 +115,20 @@ async fn a_download_is_continued(world: World) -> Outcome {
             .resume(true)
             .download("missing", &local)
             .await;
-        assert_eq!(reason(missing), TransferReason::NotFound);
+        assert_eq!(transfer_reason(missing), TransferReason::NotFound);
         Ok(())
     })
     .await
 }
 
-async fn progress_is_told_and_does_no_harm(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn progress_is_told_and_does_no_harm(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
         let (from, to) = (directory.path().join("from"), directory.path().join("to"));
         std::fs::create_dir(&from)?;
         let sizes = [0, 10, 100_000, 2 << 20];
         for size in sizes {
-            std::fs::write(from.join(size.to_string()), content(size))?;
+            std::fs::write(from.join(size.to_string()), patterned_content(size))?;
         }
         let total = sizes.iter().sum::<usize>() as u64;
         let told = Arc::new(Mutex::new(Vec::new()));
@@ -170,14 +168,14 @@ async fn progress_is_told_and_does_no_harm(world: World) -> Outcome {
     .await
 }
 
-async fn content_is_added(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn content_is_added(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let files = sbx.files();
         files.append("log", "one\n").await?;
         files.append("log", "two\n").await?;
         assert_eq!(files.read_to_string("log").await?, "one\ntwo\n");
         assert_eq!(
-            reason(files.append("no/such/log", "x").await),
+            transfer_reason(files.append("no/such/log", "x").await),
             TransferReason::NotFound
         );
         Ok(())

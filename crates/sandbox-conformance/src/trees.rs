@@ -5,8 +5,9 @@ use std::path::Path;
 
 use sandbox::{Error, TransferReason};
 
-use crate::files::reason;
-use crate::{Outcome, World, cases, with_sandbox};
+use crate::case::{Outcome, TestedBackend};
+use crate::cases;
+use crate::support::{transfer_reason, with_sandbox};
 
 cases![
     a_tree_goes_in_and_comes_back,
@@ -15,8 +16,8 @@ cases![
     names_that_cannot_travel_are_named
 ];
 
-async fn a_tree_goes_in_and_comes_back(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_tree_goes_in_and_comes_back(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
         let (from, to) = (directory.path().join("from"), directory.path().join("to"));
         std::fs::create_dir_all(from.join("a/b/empty"))?;
@@ -48,7 +49,7 @@ async fn a_tree_goes_in_and_comes_back(world: World) -> Outcome {
         same(&from, &to)?;
         assert!(sbx.upload_dir(from.join("no"), "x").await.is_err());
         assert_eq!(
-            reason(
+            transfer_reason(
                 sbx.download_dir("nothing", directory.path().join("x"))
                     .await
             ),
@@ -60,8 +61,8 @@ async fn a_tree_goes_in_and_comes_back(world: World) -> Outcome {
     .await
 }
 
-async fn a_hostile_tree_stays_below(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn a_hostile_tree_stays_below(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
         let (outside, to) = (directory.path().join("outside"), directory.path().join("to"));
         std::fs::create_dir_all(&outside)?;
@@ -90,8 +91,8 @@ async fn a_hostile_tree_stays_below(world: World) -> Outcome {
     .await
 }
 
-async fn limits_hold(world: World) -> Outcome {
-    with_sandbox(world, |sbx| async move {
+async fn limits_hold(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
         sbx.shell("mkdir many deep; cd many; for i in 1 2 3 4 5 6; do echo 12345 > $i; done; cd ../deep; mkdir -p a/b/c/d/e")
             .output()
@@ -105,7 +106,7 @@ async fn limits_hold(world: World) -> Outcome {
                 _ => limits.depth = 3,
             }
             let result = sbx.transfer().limits(limits).download_dir(what, directory.path().join("to")).await;
-            assert_eq!(reason(result), TransferReason::TooLarge);
+            assert_eq!(transfer_reason(result), TransferReason::TooLarge);
         }
         assert!(!directory.path().join("to").exists(), "nothing was begun");
         Ok(())
@@ -113,9 +114,9 @@ async fn limits_hold(world: World) -> Outcome {
     .await
 }
 
-async fn names_that_cannot_travel_are_named(world: World) -> Outcome {
+async fn names_that_cannot_travel_are_named(backend: TestedBackend) -> Outcome {
     use std::os::unix::ffi::OsStrExt;
-    with_sandbox(world, |sbx| async move {
+    with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
         std::fs::write(
             directory
