@@ -55,7 +55,7 @@ impl SandboxBackend for InProcess {
 
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::default();
-        (capabilities.network, capabilities.own_server) = (true, true);
+        (capabilities.network, capabilities.sandbox_sshd) = (true, true);
         capabilities
     }
 

@@ -151,7 +151,7 @@ async fn wrong_key(state: PathBuf, which: WrongKey) -> Outcome {
             ConnectionStage::Auth
         }
     };
-    let deadline = sandbox::Deadline::after(std::time::Duration::from_secs(20));
+    let deadline = sandbox::Deadline::from_now(std::time::Duration::from_secs(20));
     let began = std::time::Instant::now();
     match sessions.session(Arc::new(access), deadline).await {
         Err(Error::Connection(error)) => assert_eq!(error.stage, expected, "{error}"),

@@ -83,7 +83,7 @@ async fn mounted(api: &kube::Client) -> Outcome {
         .disk("96Mi")
         .label("team", "ml")
         .env("MODE", "ci")
-        .init(ExecRequest::shell("echo \"$MODE\" > mode"))
+        .init(ExecRequest::from_shell("echo \"$MODE\" > mode"))
         .backend_options("k8s", pod.to_value()?)
         .create()
         .await?;
@@ -141,7 +141,7 @@ async fn secrets_are_nowhere_but_inside(_: TestedBackend) -> Outcome {
         .detached()
         .env("PLAIN", plain)
         .secret_env("HIDDEN", hidden)
-        .init(ExecRequest::shell("test \"$HIDDEN\" = hush-4711"))
+        .init(ExecRequest::from_shell("test \"$HIDDEN\" = hush-4711"))
         .create()
         .await?;
     let outcome = async {

@@ -54,7 +54,7 @@ async fn examine(args: &Args, global: &Global) -> Vec<Check> {
         Ok(settings) => settings,
         Err(error) => {
             let remedy = "correct or unset them; .env.example says what each accepts";
-            return vec![Check::failed("settings", told(&error)).mended_by(remedy)];
+            return vec![Check::failed("settings", told(&error)).with_remedy(remedy)];
         }
     };
     let mut checks = vec![of_settings(&settings)];
@@ -62,7 +62,7 @@ async fn examine(args: &Args, global: &Global) -> Vec<Check> {
         Ok(client) => client,
         Err(error) => {
             let remedy = "correct what it names, or use this machine: --backend local";
-            checks.push(Check::failed("backend", told(&error.into())).mended_by(remedy));
+            checks.push(Check::failed("backend", told(&error.into())).with_remedy(remedy));
             return checks;
         }
     };
@@ -101,7 +101,7 @@ fn of_settings(settings: &Settings) -> Check {
             NAME,
             format!("these variables mean nothing to it: {}", unknown.join(", ")),
         )
-        .mended_by("see .env.example for all there are"),
+        .with_remedy("see .env.example for all there are"),
     }
 }
 
@@ -113,7 +113,7 @@ async fn try_out(builder: sandbox::SandboxBuilder) -> Vec<Check> {
         Ok(sandbox) => sandbox,
         Err(error) => {
             let remedy = "`sandbox -vv run -- true` says more; docs/TROUBLESHOOTING.md lists causes and fixes";
-            return vec![Check::failed(NAME, told(&error.into())).mended_by(remedy)];
+            return vec![Check::failed(NAME, told(&error.into())).with_remedy(remedy)];
         }
     };
     let created = begun.elapsed();
@@ -149,7 +149,7 @@ fn isolation(info: &SandboxInfo) -> Check {
     let limits: Vec<String> = info
         .limits
         .iter()
-        .map(|limit| format!("{} by {}", limit.resource, limit.by))
+        .map(|limit| format!("{} by {}", limit.resource, limit.enforced_by))
         .collect();
     let limits = if limits.is_empty() {
         "no limits".to_owned()
@@ -168,10 +168,10 @@ fn isolation(info: &SandboxInfo) -> Check {
     };
     let detail = format!("{}{means}; {limits}{network}", info.isolation.kind);
     match info.isolation.kind.as_str() {
-        "none" => Check::warning(NAME, "nothing separates it from this machine").mended_by(
+        "none" => Check::warning(NAME, "nothing separates it from this machine").with_remedy(
             "leave SANDBOX_LOCAL_ISOLATION=auto, on a Linux that permits user namespaces or Landlock",
         ),
-        "landlock" => Check::warning(NAME, detail).mended_by(
+        "landlock" => Check::warning(NAME, detail).with_remedy(
             "for more, let users make namespaces: sysctl -w user.max_user_namespaces=10000 and, on Ubuntu, \
              kernel.apparmor_restrict_unprivileged_userns=0",
         ),
@@ -187,7 +187,7 @@ async fn of_ssh() -> Check {
         Ok(Ok(output)) if !output.status.success() => {
             let said = String::from_utf8_lossy(&output.stderr);
             Check::warning(NAME, format!("it does not work here: {}", said.trim()))
-                .mended_by("run as a user that has an entry in /etc/passwd")
+                .with_remedy("run as a user that has an entry in /etc/passwd")
         }
         Ok(Ok(output)) => Check::passed(
             NAME,
@@ -197,7 +197,7 @@ async fn of_ssh() -> Check {
             NAME,
             "it is not installed; only `sandbox ssh` and the standard tools need it",
         )
-        .mended_by("install openssh-client"),
+        .with_remedy("install openssh-client"),
     }
 }
 
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn one_mend_for_several_is_told_once_below_them() {
-        let wrong = |name: &str, mend: &str| Check::failed(name, "no").mended_by(mend);
+        let wrong = |name: &str, mend: &str| Check::failed(name, "no").with_remedy(mend);
         let checks = [
             wrong("a", "apply"),
             wrong("b", "apply"),

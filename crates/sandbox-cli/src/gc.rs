@@ -1,7 +1,7 @@
 //! `sandbox gc`: take away what sandboxes that ended left behind.
 
 use anyhow::Context;
-use sandbox::{Client, SweepOptions, Unswept};
+use sandbox::{Client, SweepFailure, SweepOptions};
 
 use crate::failure::{self, EXIT_FAILURE, Outcome};
 use crate::ssh::SshFiles;
@@ -33,7 +33,7 @@ pub(crate) async fn collect(args: Args, client: &Client) -> Outcome {
     if let (false, Ok(files)) = (args.dry_run, SshFiles::of_user()) {
         files.remove_gone(client).await?;
     }
-    for Unswept { id, error } in &report.failed {
+    for SweepFailure { id, error } in &report.failed {
         failure::note(&format!("{id} could not be removed: {error}"));
     }
     let code = if report.failed.is_empty() {

@@ -42,7 +42,10 @@ fn described(info: &SandboxInfo, place: Option<&str>, now: SystemTime) -> String
             LimitScope::Sandbox => "",
             LimitScope::Process => " each process",
         };
-        format!("{} {}{scope} ({})", limit.resource, limit.value, limit.by)
+        format!(
+            "{} {}{scope} ({})",
+            limit.resource, limit.value, limit.enforced_by
+        )
     });
     let limits: Vec<String> = limits.collect();
     let isolation = match info.isolation.applied.as_slice() {

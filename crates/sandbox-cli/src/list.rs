@@ -44,7 +44,7 @@ enum Form {
 
 pub(crate) async fn list(args: Args, client: &Client) -> Outcome {
     let form = if args.quiet { Form::Name } else { args.output };
-    let filter = ListFilter::labels(args.labels);
+    let filter = ListFilter::from_labels(args.labels);
     let found = client.list(filter.clone()).await?;
     if !args.watch {
         return print(form, &found);

@@ -188,7 +188,7 @@ pub(crate) fn new_id(text: &OsStr) -> Result<SandboxId> {
 fn parsed(text: &OsStr) -> Result<SandboxId, String> {
     match text.to_str().map(str::parse::<SandboxId>) {
         Some(Ok(id)) => Ok(id),
-        Some(Err(sandbox::Error::Invalid { why, .. })) => Err(why),
+        Some(Err(sandbox::Error::Invalid { reason, .. })) => Err(reason),
         _ => Err("an id is plain text".to_owned()),
     }
 }

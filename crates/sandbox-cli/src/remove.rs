@@ -39,7 +39,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn remove(args: Args, client: &Client) -> Outcome {
     let ids = if args.ids.is_empty() {
-        let found = client.list(ListFilter::labels(args.labels)).await?;
+        let found = client.list(ListFilter::from_labels(args.labels)).await?;
         let ids: Vec<_> = found.into_iter().map(|info| info.id).collect();
         if args.all
             && !args.force

@@ -28,7 +28,7 @@ async fn found_by_id_and_label(backend: TestedBackend) -> Outcome {
     let outcome = async {
         let found = backend
             .new_client()
-            .list(ListFilter::labels([("mark".into(), mark.to_string())]))
+            .list(ListFilter::from_labels([("mark".into(), mark.to_string())]))
             .await?;
         assert_eq!(
             found.iter().map(|info| &info.id).collect::<Vec<_>>(),
@@ -164,7 +164,7 @@ async fn a_failed_first_command_leaves_nothing(backend: TestedBackend) -> Outcom
     let error = backend
         .sandbox()
         .id(id.as_str())
-        .init(sandbox::ExecRequest::shell("echo no >&2; exit 9"))
+        .init(sandbox::ExecRequest::from_shell("echo no >&2; exit 9"))
         .create()
         .await;
     assert!(matches!(error, Err(Error::Creation(_))), "{error:?}");

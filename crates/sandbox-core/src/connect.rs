@@ -19,7 +19,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
 /// use sandbox_core::{ByteStream, Connector, Deadline, Endpoint, Result};
 ///
 /// async fn dial(connector: &dyn Connector, endpoint: &Endpoint) -> Result<Box<dyn ByteStream>> {
-///     connector.connect(endpoint, Deadline::after(Duration::from_secs(5))).await
+///     connector.connect(endpoint, Deadline::from_now(Duration::from_secs(5))).await
 /// }
 /// ```
 #[cfg_attr(feature = "mock", mockall::automock)]
@@ -38,7 +38,7 @@ pub trait Connector: Debug + Send + Sync + 'static {
     /// Reports that the last stream to this endpoint led to the wrong server: one with another host key,
     /// or no SSH server. Returns whether the next stream will take another path, so that a retry makes
     /// sense.
-    fn led_astray(&self, endpoint: &Endpoint) -> bool {
+    fn report_wrong_server(&self, endpoint: &Endpoint) -> bool {
         // By default there is only one path.
         let _only = endpoint;
         false
@@ -46,7 +46,7 @@ pub trait Connector: Debug + Send + Sync + 'static {
 
     /// Called after a connection failed: returns whether the server has had enough time to start without
     /// ever answering, so that waiting longer is useless.
-    fn gives_up(&self, endpoint: &Endpoint) -> bool {
+    fn should_stop_retrying(&self, endpoint: &Endpoint) -> bool {
         // By default it is not known when servers start.
         let _whichever = endpoint;
         false
@@ -65,7 +65,7 @@ pub trait Connector: Debug + Send + Sync + 'static {
 /// use sandbox_core::{ByteStream, Deadline, HostKeyProbe, PublicKey, Result};
 ///
 /// async fn learn(probe: &dyn HostKeyProbe, stream: Box<dyn ByteStream>) -> Result<PublicKey> {
-///     probe.host_key(stream, Deadline::after(Duration::from_secs(5))).await
+///     probe.host_key(stream, Deadline::from_now(Duration::from_secs(5))).await
 /// }
 /// ```
 #[cfg_attr(feature = "mock", mockall::automock)]

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> sandbox_core::Result<()> {
-/// let deadline = Deadline::after(Duration::from_secs(5));
+/// let deadline = Deadline::from_now(Duration::from_secs(5));
 /// let answer = deadline.bound("answer", async { Ok(42) }).await?;
 /// assert!(!deadline.has_passed());
 /// # Ok(())
@@ -30,7 +30,7 @@ pub struct Deadline {
 
 impl Deadline {
     /// Creates a deadline this long from now.
-    pub fn after(duration: Duration) -> Self {
+    pub fn from_now(duration: Duration) -> Self {
         let now = Instant::now();
         // Far enough for any program when the sum does not fit.
         let at = now

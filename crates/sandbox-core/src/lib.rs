@@ -30,7 +30,7 @@ pub use backend::{
     AppliedLimit, BackendOptions, Capabilities, Check, DeleteOptions, Diagnosis, EventStream,
     Freshness, Isolation, Lifetime, LimitScope, LimitSupport, ListFilter, LogOptions, LogStream,
     RESERVED_LABEL_DOMAIN, Resources, SandboxBackend, SandboxEvent, SandboxEventKind, SandboxInfo,
-    SandboxSpec, SandboxState, SweepOptions, SweepReport, Swept, Unswept, Verdict,
+    SandboxSpec, SandboxState, SweepFailure, SweepOptions, SweepReport, SweptSandbox, Verdict,
 };
 pub use connect::{ByteStream, Connector, HostKeyProbe};
 pub use deadline::Deadline;

@@ -214,7 +214,7 @@ impl Caller {
             .instrument(about.span(&self.namespace))
             .await;
         let response = sent.map_err(discreet)?;
-        asked.answered(response.status().as_u16());
+        asked.finish(response.status().as_u16());
         Ok(response)
     }
 

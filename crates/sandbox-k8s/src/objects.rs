@@ -316,7 +316,7 @@ impl Caller {
         let request = Build::new(Namespace::url_path(&(), None))
             .list(&ListParams::default())
             .ok()?;
-        let response = self.open(request, Deadline::after(HINT)).await.ok()?;
+        let response = self.open(request, Deadline::from_now(HINT)).await.ok()?;
         let body = response.into_body().collect_bytes();
         let body = tokio::time::timeout(HINT, body).await.ok()?.ok()?;
         let all: List<Namespace> = serde_json::from_slice(&body).ok()?;

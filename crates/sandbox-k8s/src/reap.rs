@@ -81,7 +81,7 @@ impl Reaper {
 
 /// Removes one, if it still is as it was seen. Another client may be faster.
 pub(crate) async fn remove(caller: &Caller, view: &PodView) -> Result<bool> {
-    let deadline = Deadline::after(ASK);
+    let deadline = Deadline::from_now(ASK);
     if !caller
         .delete::<Pod>(&view.id, &view.uid, Some(&view.resource_version), deadline)
         .await?

@@ -79,7 +79,7 @@ async fn credentials_that_cannot_be_renewed_end_each_call_at_once_and_discreetly
         backend.events(&id).await.err().unwrap(),
         backend
             .connector()
-            .connect(&through, Deadline::after(Duration::from_secs(30)))
+            .connect(&through, Deadline::from_now(Duration::from_secs(30)))
             .await
             .err()
             .unwrap(),

@@ -58,7 +58,7 @@ pub(crate) async fn open(
         pool.open_ahead(&channel);
         return Ok(channel);
     }
-    let give_up = Deadline::after(patience);
+    let give_up = Deadline::from_now(patience);
     let mut pause = RETRY.0;
     let (mut refusals, mut losses) = (0, 0);
     loop {

@@ -224,7 +224,7 @@ impl Session for SshSession {
             host: host.to_owned(),
             port,
         };
-        let deadline = Deadline::after(self.0.limits.checkout);
+        let deadline = Deadline::from_now(self.0.limits.checkout);
         let channel =
             channel::open(&self.0.streams, &opening, self.0.limits.channel, deadline).await?;
         Ok(Box::new(ChannelIo::new(channel)))
@@ -271,9 +271,9 @@ impl Session for SshSession {
 
 /// Moves a file, and measures that.
 async fn measured(direction: Direction, moving: impl Future<Output = Result<u64>>) -> Result<u64> {
-    let measured = metrics::transfer(direction);
+    let measured = metrics::start_transfer(direction);
     let moved = moving.await;
-    measured.moved(&moved);
+    measured.finish_transfer(&moved);
     moved
 }
 

@@ -54,7 +54,7 @@ type Any = Arc<dyn Session>;
 async fn collected(session: Any) -> Result<()> {
     session
         .output(
-            ExecRequest::shell("echo out; sleep 0.002; echo err >&2"),
+            ExecRequest::from_shell("echo out; sleep 0.002; echo err >&2"),
             CAP,
         )
         .await
@@ -62,7 +62,7 @@ async fn collected(session: Any) -> Result<()> {
 }
 
 async fn streamed(session: Any) -> Result<()> {
-    let mut request = ExecRequest::shell("read line; echo $line; exec cat");
+    let mut request = ExecRequest::from_shell("read line; echo $line; exec cat");
     request.stdin = true;
     let mut process = session.exec(request).await?;
     let mut stdin = process.take_stdin().unwrap();

@@ -42,7 +42,7 @@ async fn another_host_key_is_refused_at_once_and_explained() {
     let access = with_keys(&ours.access, &KeyPair::generate().unwrap(), &keys.user);
     let error = ours
         .sessions()
-        .session(access, Deadline::after(LONG))
+        .session(access, Deadline::from_now(LONG))
         .await
         .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::HostKey);
@@ -70,7 +70,7 @@ async fn another_user_key_is_refused_at_once() {
     let access = with_keys(&ours.access, &keys.host, &KeyPair::generate().unwrap());
     let error = ours
         .sessions()
-        .session(access, Deadline::after(LONG))
+        .session(access, Deadline::from_now(LONG))
         .await
         .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::Auth, "{error}");
@@ -86,14 +86,14 @@ async fn openssh_refuses_and_is_refused_alike() {
     let wrong_host = with_keys(&sshd.access, &KeyPair::generate().unwrap(), &keys.user);
     let error = sshd
         .sessions()
-        .session(wrong_host, Deadline::after(LONG))
+        .session(wrong_host, Deadline::from_now(LONG))
         .await
         .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::HostKey, "{error}");
     let wrong_user = with_keys(&sshd.access, &keys.host, &KeyPair::generate().unwrap());
     let error = sshd
         .sessions()
-        .session(wrong_user, Deadline::after(LONG))
+        .session(wrong_user, Deadline::from_now(LONG))
         .await
         .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::Auth, "{error}");
@@ -122,7 +122,7 @@ async fn a_server_without_our_kind_of_host_key_is_explained() {
     };
     let error = sshd
         .sessions()
-        .session(Arc::clone(&sshd.access), Deadline::after(LONG))
+        .session(Arc::clone(&sshd.access), Deadline::from_now(LONG))
         .await
         .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::HostKey, "{error}");
@@ -180,7 +180,7 @@ async fn nothing_there_is_an_error_by_the_deadline() {
     let access = support::access(keys.host.public, keys.user.private, Endpoint::Tcp(port));
     let sessions = SshSessions::new(Arc::new(TcpConnector), SshOptions::default());
     let error = sessions
-        .session(access, Deadline::after(Duration::from_millis(300)))
+        .session(access, Deadline::from_now(Duration::from_millis(300)))
         .await
         .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::Dial, "{error}");
@@ -214,7 +214,7 @@ async fn a_server_that_says_nothing_is_given_up_and_its_stream_closed() {
 
     // It says nothing; and it says its name, and then nothing: russh waits in its own task.
     for greeting in [&b""[..], b"SSH-2.0-mute\r\n"] {
-        let deadline = Deadline::after(Duration::from_millis(300));
+        let deadline = Deadline::from_now(Duration::from_millis(300));
         let connecting = sessions.session(Arc::clone(&access), deadline);
         let serving = async {
             let mut far = far.recv().await.unwrap();
@@ -227,7 +227,7 @@ async fn a_server_that_says_nothing_is_given_up_and_its_stream_closed() {
     }
 
     // Dropping the future does the same.
-    let connecting = sessions.session(access, Deadline::after(LONG));
+    let connecting = sessions.session(access, Deadline::from_now(LONG));
     let limited = tokio::time::timeout(Duration::from_millis(300), connecting);
     let serving = async {
         let mut far = far.recv().await.unwrap();
@@ -261,7 +261,7 @@ async fn connections_are_shared_and_used_again() {
     );
 
     let session = support::session(&sessions, &ours.access).await;
-    let run = |_| session.output(ExecRequest::shell("sleep 0.05"), 100);
+    let run = |_| session.output(ExecRequest::from_shell("sleep 0.05"), 100);
     for output in futures_util::future::join_all((0..64).map(run)).await {
         assert!(output.unwrap().status.success());
     }
@@ -271,7 +271,10 @@ async fn connections_are_shared_and_used_again() {
         "{connections} connections for 64 short commands"
     );
     for _ in 0..10 {
-        let process = session.exec(ExecRequest::argv(["true"])).await.unwrap();
+        let process = session
+            .exec(ExecRequest::from_argv(["true"]))
+            .await
+            .unwrap();
         assert!(process.wait().await.unwrap().success());
     }
     assert!(
@@ -286,7 +289,7 @@ async fn long_commands_are_not_in_each_others_way() {
     let ours = Ours::new();
     let session = ours.session().await;
     // More than the channels that are there without waiting.
-    let run = |n: usize| session.output(ExecRequest::shell(format!("sleep 1; echo {n}")), 100);
+    let run = |n: usize| session.output(ExecRequest::from_shell(format!("sleep 1; echo {n}")), 100);
     for (n, output) in futures_util::future::join_all((0..40).map(run))
         .await
         .into_iter()
@@ -340,7 +343,7 @@ async fn a_server_that_lets_in_few_at_once_serves_many_callers() {
             let session = &session;
             async move {
                 let process = session
-                    .exec(ExecRequest::argv(["echo".to_owned(), n.to_string()]))
+                    .exec(ExecRequest::from_argv(["echo".to_owned(), n.to_string()]))
                     .await
                     .unwrap();
                 assert_eq!(
@@ -366,7 +369,7 @@ async fn a_server_that_allows_no_session_is_explained() {
     let error = sshd
         .session()
         .await
-        .output(ExecRequest::argv(["true"]), 100)
+        .output(ExecRequest::from_argv(["true"]), 100)
         .await
         .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::Channel);
@@ -379,13 +382,17 @@ async fn eviction_ends_everything() {
     let sessions = ours.sessions();
     let session = support::session(&sessions, &ours.access).await;
     let mut process = session
-        .exec(ExecRequest::shell("echo begun; sleep 60"))
+        .exec(ExecRequest::from_shell("echo begun; sleep 60"))
         .await
         .unwrap();
     process.next().await.unwrap().unwrap();
     let sleeping = tokio::spawn({
         let session = Arc::clone(&session);
-        async move { session.output(ExecRequest::shell("sleep 60"), 100).await }
+        async move {
+            session
+                .output(ExecRequest::from_shell("sleep 60"), 100)
+                .await
+        }
     });
     support::contract::put(&session, "file", b"x").await;
     while sessions.status()[0].commands.busy == 0 {
@@ -395,7 +402,7 @@ async fn eviction_ends_everything() {
     assert!(process.wait().await.is_err());
     assert!(sleeping.await.unwrap().is_err());
     let error = session
-        .output(ExecRequest::argv(["true"]), 100)
+        .output(ExecRequest::from_argv(["true"]), 100)
         .await
         .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::Channel, "{error}");
@@ -430,7 +437,7 @@ async fn what_is_idle_is_closed_and_opened_again() {
         support::contract::put(&session, "file", b"x").await;
         assert!(
             session
-                .exec(ExecRequest::argv(["true"]))
+                .exec(ExecRequest::from_argv(["true"]))
                 .await
                 .unwrap()
                 .wait()
@@ -461,7 +468,7 @@ async fn a_connection_has_a_life() {
     let sessions = SshSessions::new(Arc::clone(&ours.connector) as _, options);
     let session = support::session(&sessions, &ours.access).await;
     for _ in 0..20 {
-        let run = |_| session.output(ExecRequest::shell("sleep 0.01"), 100);
+        let run = |_| session.output(ExecRequest::from_shell("sleep 0.01"), 100);
         for output in futures_util::future::join_all((0..5).map(run)).await {
             assert!(output.unwrap().status.success());
         }

@@ -43,7 +43,7 @@ async fn a_cut_while_something_in_the_background_holds_the_output() {
             let plan = Plan::good().after(position, Way::In, Fault::Cut);
             let (_, sessions) = ours.faulty([plan, Plan::good()]);
             let session = support::session(&sessions, &ours.access).await;
-            match session.output(ExecRequest::shell(line), CAP).await {
+            match session.output(ExecRequest::from_shell(line), CAP).await {
                 Ok(output) => {
                     assert_eq!(
                         (output.status.code(), output.stdout_lossy().as_str()),
@@ -90,7 +90,7 @@ async fn a_server_that_falls_silent_at_any_byte() {
             let (_, sessions) = ours.faulty_with([plan], options);
             let name = format!("silent-{position}");
             let work = async {
-                let deadline = sandbox_core::Deadline::after(Duration::from_secs(1));
+                let deadline = sandbox_core::Deadline::from_now(Duration::from_secs(1));
                 let session = sandbox_core::SessionSource::session(
                     &sessions,
                     Arc::clone(&ours.access),
@@ -216,7 +216,7 @@ async fn a_writer_that_waits_for_room_learns_of_the_loss() {
     for abandoned in [false, true] {
         let (connector, sessions) = ours.faulty([]);
         let session = support::session(&sessions, &ours.access).await;
-        let mut request = ExecRequest::shell("echo begun; sleep 60");
+        let mut request = ExecRequest::from_shell("echo begun; sleep 60");
         request.stdin = true;
         let mut process = session.exec(request).await.unwrap();
         assert!(matches!(
@@ -259,7 +259,10 @@ async fn a_writer_that_waits_for_room_learns_of_the_loss() {
             stream.heal();
         }
         for _ in 0..10 {
-            let process = session.exec(ExecRequest::argv(["true"])).await.unwrap();
+            let process = session
+                .exec(ExecRequest::from_argv(["true"]))
+                .await
+                .unwrap();
             assert!(process.wait().await.unwrap().success());
         }
     }

@@ -51,7 +51,7 @@ async fn until_it_stands(connector: &Flooding) -> u64 {
 async fn what_nobody_reads_is_not_kept() {
     let (connector, session) = flooded().await;
     let before = resident();
-    let mut process = session.exec(ExecRequest::argv(["x"])).await.unwrap();
+    let mut process = session.exec(ExecRequest::from_argv(["x"])).await.unwrap();
     assert!(matches!(
         process.next().await,
         Some(Ok(ExecEvent::Stdout(_)))
@@ -85,7 +85,7 @@ async fn what_nobody_reads_is_not_kept() {
 async fn what_is_collected_is_cut_and_timed_out() {
     let (connector, session) = flooded().await;
     let before = resident();
-    let mut request = ExecRequest::argv(["x"]);
+    let mut request = ExecRequest::from_argv(["x"]);
     request.timeout = Some(Duration::from_secs(1));
     let error = session.output(request, 1000).await.unwrap_err();
     assert!(

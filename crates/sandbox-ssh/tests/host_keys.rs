@@ -47,7 +47,7 @@ impl Connector for TwoWays {
         }
     }
 
-    fn led_astray(&self, _: &Endpoint) -> bool {
+    fn report_wrong_server(&self, _: &Endpoint) -> bool {
         self.astray.fetch_add(1, Ordering::Relaxed) == 0 && self.right.is_some()
     }
 }
@@ -64,7 +64,7 @@ async fn what_answers_with_another_key_is_left_for_another_way() {
         });
         let sessions = SshSessions::new(Arc::clone(&connector) as _, SshOptions::default());
         let session = sessions
-            .session(Arc::clone(&ours.access), Deadline::after(LONG))
+            .session(Arc::clone(&ours.access), Deadline::from_now(LONG))
             .await;
         assert_eq!(connector.astray.load(Ordering::Relaxed), 1);
         match session {
@@ -103,7 +103,7 @@ impl Connector for Slow {
         }
     }
 
-    fn led_astray(&self, _: &Endpoint) -> bool {
+    fn report_wrong_server(&self, _: &Endpoint) -> bool {
         self.astray.fetch_add(1, Ordering::Relaxed);
         true
     }
@@ -121,7 +121,7 @@ async fn waiting_for_a_server_leads_nobody_astray() {
     options.connect_timeout = Duration::from_secs(2);
     let sessions = SshSessions::new(Arc::clone(&connector) as _, options);
     let session = sessions
-        .session(Arc::clone(&ours.access), Deadline::after(LONG))
+        .session(Arc::clone(&ours.access), Deadline::from_now(LONG))
         .await
         .unwrap();
     assert_eq!(sh(&session, "echo there").await, "there\n");
@@ -141,7 +141,7 @@ async fn a_host_key_is_learned_without_logging_in() {
         SshHostKeys::new().host_key(stream, deadline).await
     };
     assert_eq!(
-        learn(Deadline::after(LONG)).await.unwrap(),
+        learn(Deadline::from_now(LONG)).await.unwrap(),
         keys.host.public
     );
     // Its end of the stream is closed then, and nothing goes on by itself.
@@ -156,7 +156,7 @@ async fn a_host_key_is_learned_without_logging_in() {
     {}
 
     if let Some(sshd) = support::openssh::start_with(&keys, &[]) {
-        let deadline = Deadline::after(LONG);
+        let deadline = Deadline::from_now(LONG);
         let stream = TcpConnector
             .connect(&sshd.access.endpoint, deadline)
             .await
@@ -180,14 +180,17 @@ async fn what_is_no_ssh_server_tells_no_key() {
         far.write_all(said).await.unwrap();
         drop(far);
         let error = SshHostKeys::new()
-            .host_key(Box::new(near), Deadline::after(LONG))
+            .host_key(Box::new(near), Deadline::from_now(LONG))
             .await
             .unwrap_err();
         assert_eq!(stage(&error), ConnectionStage::Dial, "{said:?}: {error}");
     }
     let (near, mut far) = tokio::io::duplex(4096);
     let probe = SshHostKeys::new();
-    let mute = probe.host_key(Box::new(near), Deadline::after(Duration::from_millis(50)));
+    let mute = probe.host_key(
+        Box::new(near),
+        Deadline::from_now(Duration::from_millis(50)),
+    );
     assert!(matches!(mute.await, Err(Error::Timeout { .. })));
     far.read_to_end(&mut Vec::new()).await.unwrap();
 }

@@ -25,7 +25,7 @@ async fn a_connection_lost_during_a_command_is_an_error() {
     let session = ours.session().await;
     for _ in 0..3 {
         let mut process = session
-            .exec(ExecRequest::shell("echo begun; sleep 60"))
+            .exec(ExecRequest::from_shell("echo begun; sleep 60"))
             .await
             .unwrap();
         process.next().await.unwrap().unwrap();
@@ -34,7 +34,7 @@ async fn a_connection_lost_during_a_command_is_an_error() {
             ours.connector.cut().await;
         };
         let (output, end, ()) = tokio::join!(
-            session.output(ExecRequest::shell("sleep 60"), 100),
+            session.output(ExecRequest::from_shell("sleep 60"), 100),
             process.wait(),
             cut
         );
@@ -54,7 +54,7 @@ async fn a_command_is_never_run_twice() {
     let mut told = 0;
     for round in 0..60_u64 {
         let name = format!("run-{round}");
-        let command = ExecRequest::shell(format!("echo x >> {name}; echo done"));
+        let command = ExecRequest::from_shell(format!("echo x >> {name}; echo done"));
         let cut = async {
             tokio::time::sleep(Duration::from_micros(round * 100)).await;
             ours.connector.cut().await;
@@ -80,7 +80,7 @@ async fn a_server_that_is_killed_is_an_error() {
     };
     let session = sshd.session().await;
     let mut process = session
-        .exec(ExecRequest::shell("echo begun; sleep 60"))
+        .exec(ExecRequest::from_shell("echo begun; sleep 60"))
         .await
         .unwrap();
     assert!(matches!(
@@ -91,7 +91,7 @@ async fn a_server_that_is_killed_is_an_error() {
     sshd.kill();
     assert!(is_lost(&process.wait().await.unwrap_err()));
     let error = session
-        .output(ExecRequest::argv(["true"]), 100)
+        .output(ExecRequest::from_argv(["true"]), 100)
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Connection(_)), "{error}");

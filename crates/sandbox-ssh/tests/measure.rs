@@ -28,7 +28,7 @@ fn report(what: &str, mut times: Vec<Duration>) {
 }
 
 async fn measure(name: &str, session: Arc<dyn Session>) {
-    let run = || session.output(ExecRequest::argv(["true"]), 1000);
+    let run = || session.output(ExecRequest::from_argv(["true"]), 1000);
     for _ in 0..50 {
         run().await.unwrap().check().unwrap();
     }
@@ -45,7 +45,7 @@ async fn measure(name: &str, session: Arc<dyn Session>) {
         let begun = Instant::now();
         assert!(
             session
-                .exec(ExecRequest::argv(["true"]))
+                .exec(ExecRequest::from_argv(["true"]))
                 .await
                 .unwrap()
                 .wait()
@@ -87,7 +87,10 @@ async fn measure(name: &str, session: Arc<dyn Session>) {
         let down = rate(begun);
         let begun = Instant::now();
         let output = session
-            .output(ExecRequest::shell(format!("head -c {SIZE} large")), 1000)
+            .output(
+                ExecRequest::from_shell(format!("head -c {SIZE} large")),
+                1000,
+            )
             .await
             .unwrap();
         assert!(output.status.success());

@@ -140,7 +140,7 @@ async fn idle_connections() {
         let connected = resident();
         for session in &held {
             session
-                .output(ExecRequest::argv(["true"]), 1000)
+                .output(ExecRequest::from_argv(["true"]), 1000)
                 .await
                 .unwrap()
                 .check()
@@ -189,7 +189,7 @@ async fn many_commands() {
         let callers = (0..8).map(|_| async {
             for _ in 0..10_000 / 8 {
                 session
-                    .output(ExecRequest::argv(["true"]), 1000)
+                    .output(ExecRequest::from_argv(["true"]), 1000)
                     .await
                     .unwrap()
                     .check()

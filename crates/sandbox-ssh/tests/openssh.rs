@@ -46,7 +46,7 @@ async fn what_openssh_cannot_do_is_said() {
         return;
     };
     let session = sshd.session().await;
-    let mut request = ExecRequest::shell("echo $ALLOWED_ONE");
+    let mut request = ExecRequest::from_shell("echo $ALLOWED_ONE");
     request.env.set("ALLOWED_ONE", "1").unwrap();
     assert_eq!(
         session
@@ -69,7 +69,7 @@ async fn what_openssh_cannot_do_is_said() {
         );
     }
 
-    let mut request = ExecRequest::argv(["touch", "ran"]);
+    let mut request = ExecRequest::from_argv(["touch", "ran"]);
     let size = sandbox_core::PtySize {
         columns: 80,
         rows: 24,
@@ -89,7 +89,7 @@ async fn what_openssh_cannot_do_is_said() {
     let id = JobId::generate().unwrap();
     for error in [
         session
-            .start_job(&id, ExecRequest::argv(["touch", "ran"]))
+            .start_job(&id, ExecRequest::from_argv(["touch", "ran"]))
             .await
             .unwrap_err(),
         session.jobs().await.unwrap_err(),
@@ -111,7 +111,7 @@ async fn signals_arrive() {
     let Some(sshd) = support::openssh::start(&[]) else {
         return;
     };
-    let begun = ExecRequest::shell("echo begun; sleep 60");
+    let begun = ExecRequest::from_shell("echo begun; sleep 60");
     if support::user() == "root" {
         let mut process = sshd.session().await.exec(begun.clone()).await.unwrap();
         process.next().await.unwrap().unwrap();
@@ -158,7 +158,7 @@ async fn a_terminal_with_variables_needs_stty() {
     let Some(sshd) = support::openssh::start(&[path.as_str()]) else {
         return;
     };
-    let mut request = ExecRequest::shell("echo ran");
+    let mut request = ExecRequest::from_shell("echo ran");
     request.env.set("SECRET", "secret").unwrap();
     let size = sandbox_core::PtySize {
         columns: 80,
@@ -204,7 +204,7 @@ async fn a_server_for_files_only_runs_no_command() {
     let session = sshd.session().await;
     put(&session, "file", b"x").await;
     session
-        .output(ExecRequest::argv(["touch", "ran"]), CAP)
+        .output(ExecRequest::from_argv(["touch", "ran"]), CAP)
         .await
         .map(drop)
         .ok();

@@ -50,12 +50,12 @@ async fn what_cannot_run_says_so() {
     let session = ours.session().await;
     let status = async |request| session.output(request, CAP).await.unwrap().status;
     assert_eq!(
-        status(ExecRequest::argv(["no-such-program"])).await,
+        status(ExecRequest::from_argv(["no-such-program"])).await,
         ExitStatus::Code(127)
     );
     sh(&session, "echo text > not-executable").await;
     assert_eq!(
-        status(ExecRequest::argv(["./not-executable"])).await,
+        status(ExecRequest::from_argv(["./not-executable"])).await,
         ExitStatus::Code(126)
     );
 }
@@ -64,7 +64,7 @@ async fn what_cannot_run_says_so() {
 async fn the_environment_is_sent() {
     let ours = Ours::new();
     let session = ours.session().await;
-    let mut request = ExecRequest::shell("printf '%s|%s' \"$ONE\" \"$TWO\"");
+    let mut request = ExecRequest::from_shell("printf '%s|%s' \"$ONE\" \"$TWO\"");
     request.env.set("ONE", "1 '\n$x").unwrap();
     request.env.set("TWO", "").unwrap();
     let output = session.output(request, CAP).await.unwrap();
@@ -86,7 +86,7 @@ async fn an_unread_command_can_be_signalled() {
     let ours = Ours::new();
     let session = ours.session().await;
     let line = "echo $$ > pid; trap 'exit 9' TERM; yes; sleep 60";
-    let process = session.exec(ExecRequest::shell(line)).await.unwrap();
+    let process = session.exec(ExecRequest::from_shell(line)).await.unwrap();
     // Long enough for every queue on the way to fill.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let pid = std::fs::read_to_string(ours.home.path().join("pid")).unwrap();
@@ -125,7 +125,7 @@ async fn a_time_out_and_a_drop_end_the_whole_group() {
         format!("sleep 100 & echo $! > {file}; echo $$ >> {file}; echo begun; sleep 100")
     };
 
-    let mut request = ExecRequest::shell(line("one"));
+    let mut request = ExecRequest::from_shell(line("one"));
     request.timeout = Some(Duration::from_secs(1));
     let error = session.output(request, CAP).await.unwrap_err();
     assert!(
@@ -139,11 +139,14 @@ async fn a_time_out_and_a_drop_end_the_whole_group() {
         "{error}"
     );
 
-    let mut process = session.exec(ExecRequest::shell(line("two"))).await.unwrap();
+    let mut process = session
+        .exec(ExecRequest::from_shell(line("two")))
+        .await
+        .unwrap();
     process.next().await.unwrap().unwrap();
     drop(process);
 
-    let run = session.output(ExecRequest::shell(line("three")), CAP);
+    let run = session.output(ExecRequest::from_shell(line("three")), CAP);
     assert!(
         tokio::time::timeout(Duration::from_secs(1), run)
             .await
@@ -163,7 +166,7 @@ async fn a_time_out_and_a_drop_end_the_whole_group() {
 async fn a_time_out_reaches_a_command_whose_output_is_not_read() {
     let ours = Ours::new();
     let session = ours.session().await;
-    let mut request = ExecRequest::argv(["yes"]);
+    let mut request = ExecRequest::from_argv(["yes"]);
     request.timeout = Some(Duration::from_millis(500));
     let process = session.exec(request).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1500)).await;
@@ -186,7 +189,7 @@ async fn jobs_outlive_their_client() {
     let ours = Ours::new();
     let session = ours.session().await;
     let id = JobId::generate().unwrap();
-    let mut request = ExecRequest::shell("echo $WORD; sleep 0.5; echo end; exit 6");
+    let mut request = ExecRequest::from_shell("echo $WORD; sleep 0.5; echo end; exit 6");
     request.env.set("WORD", "begun").unwrap();
     session.start_job(&id, request).await.unwrap();
     drop(session);
@@ -217,7 +220,7 @@ async fn jobs_outlive_their_client() {
     };
     assert!(matches!(error, Error::Command { .. }), "{error}");
     let error = session
-        .start_job(&missing, ExecRequest::argv(["no-such-program"]))
+        .start_job(&missing, ExecRequest::from_argv(["no-such-program"]))
         .await
         .unwrap_err();
     assert!(
@@ -238,7 +241,7 @@ async fn a_running_job_is_looked_at_and_signalled() {
     let session = ours.session().await;
     let id = JobId::generate().unwrap();
     session
-        .start_job(&id, ExecRequest::shell("echo begun; sleep 100"))
+        .start_job(&id, ExecRequest::from_shell("echo begun; sleep 100"))
         .await
         .unwrap();
     let mut follow = session
@@ -323,14 +326,14 @@ async fn the_server_closes_what_has_ended() {
     let _counting = tracing::subscriber::set_default(counter);
     let ours = Ours::new();
     let session = ours.session().await;
-    let run = |_| session.output(ExecRequest::argv(["true"]), CAP);
+    let run = |_| session.output(ExecRequest::from_argv(["true"]), CAP);
     for _ in 0..10 {
         for output in futures_util::future::join_all((0..4).map(run)).await {
             assert!(output.unwrap().status.success());
         }
         assert!(
             session
-                .exec(ExecRequest::argv(["true"]))
+                .exec(ExecRequest::from_argv(["true"]))
                 .await
                 .unwrap()
                 .wait()
@@ -342,7 +345,7 @@ async fn the_server_closes_what_has_ended() {
     assert_eq!(closed.load(std::sync::atomic::Ordering::Relaxed), 0);
     drop(
         session
-            .exec(ExecRequest::argv(["sleep", "60"]))
+            .exec(ExecRequest::from_argv(["sleep", "60"]))
             .await
             .unwrap(),
     );

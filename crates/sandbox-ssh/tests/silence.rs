@@ -38,7 +38,7 @@ fn sleeping(session: &Arc<dyn sandbox_core::Session>) -> tokio::task::JoinHandle
     let session = Arc::clone(session);
     tokio::spawn(async move {
         let error = session
-            .output(ExecRequest::shell("echo >> begun; sleep 1000"), 100)
+            .output(ExecRequest::from_shell("echo >> begun; sleep 1000"), 100)
             .await
             .unwrap_err();
         (error, Instant::now())
@@ -107,7 +107,7 @@ async fn a_server_that_answers_only_other_things_is_not_given_up() {
     let session = support::session(&sessions, &access).await;
     let begun = Instant::now();
     let error = session
-        .output(ExecRequest::argv(["true"]), 100)
+        .output(ExecRequest::from_argv(["true"]), 100)
         .await
         .unwrap_err();
     assert!(
@@ -212,7 +212,7 @@ async fn a_peer_that_floods_instead_of_speaking_ssh_is_given_up() {
             keys.user.private,
             Endpoint::Memory("flood".into()),
         );
-        let deadline = Deadline::after(Duration::from_millis(700));
+        let deadline = Deadline::from_now(Duration::from_millis(700));
         let error = sessions.session(access, deadline).await.unwrap_err();
         assert!(matches!(&error, Error::Connection(_)), "{error:?}");
     }

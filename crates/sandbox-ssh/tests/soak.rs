@@ -45,7 +45,7 @@ async fn call(session: &Arc<dyn Session>, caller: u64, round: u64, dice: &mut Di
         _ => PATIENT,
     };
     // Each run notes itself once.
-    let request = ExecRequest::shell(format!(
+    let request = ExecRequest::from_shell(format!(
         "echo x >> run-{caller}-{round}; sleep 0.0{}",
         dice.below(4)
     ));

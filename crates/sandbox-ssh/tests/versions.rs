@@ -79,7 +79,7 @@ async fn open(version: &str) -> (Result<()>, usize) {
         Endpoint::Memory("another version".into()),
     );
     let session = sessions
-        .session(access, Deadline::after(Duration::from_secs(20)))
+        .session(access, Deadline::from_now(Duration::from_secs(20)))
         .await;
     (
         session.map(|_| ()),

@@ -27,8 +27,8 @@ impl OneServer {
 
     /// Says whether the server is `sandbox-sshd`.
     #[must_use]
-    pub fn own(mut self, own_server: bool) -> Self {
-        self.capabilities.own_server = own_server;
+    pub fn own(mut self, sandbox_sshd: bool) -> Self {
+        self.capabilities.sandbox_sshd = sandbox_sshd;
         self
     }
 

@@ -26,7 +26,7 @@ pub(crate) async fn add_diagnosis(
     if !is_lost_connection(&error) {
         return error;
     }
-    let diagnosed = Deadline::after(DIAGNOSIS_TIMEOUT)
+    let diagnosed = Deadline::from_now(DIAGNOSIS_TIMEOUT)
         .bound("diagnose", diagnose(backend, id, &error))
         .await;
     match (diagnosed, error) {

@@ -109,9 +109,9 @@ pub use sandbox_core::{
     LimitScope, LimitSupport, ListFilter, LogOptions, LogStream, Output, PrivateKey, Process,
     ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, PublicKey, Reader,
     Resources, Result, SandboxBackend, SandboxEvent, SandboxEventKind, SandboxId, SandboxInfo,
-    SandboxSpec, SandboxState, Session, SessionSource, Signal, SweepOptions, SweepReport, Swept,
-    TransferError, TransferReason, Uid, Unswept, UploadRequest, Verdict, Writer, partial_name,
-    rfc3339,
+    SandboxSpec, SandboxState, Session, SessionSource, Signal, SweepFailure, SweepOptions,
+    SweepReport, SweptSandbox, TransferError, TransferReason, Uid, UploadRequest, Verdict, Writer,
+    partial_name, rfc3339,
 };
 #[cfg(feature = "mock")]
 pub use sandbox_core::{

@@ -27,7 +27,7 @@ impl Parts {
     /// Closes the connections to a sandbox, then deletes it.
     pub(crate) async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()> {
         let backend = self.backend.name();
-        let measured = metrics::delete(backend);
+        let measured = metrics::start_delete(backend);
         let span =
             tracing::debug_span!("sandbox.delete", sandbox.backend = backend, sandbox.id = %id);
         let deleted = async {
@@ -38,7 +38,7 @@ impl Parts {
         }
         .instrument(span)
         .await;
-        measured.ended(&deleted);
+        measured.finish(&deleted);
         deleted
     }
 }

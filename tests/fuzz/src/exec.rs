@@ -165,7 +165,7 @@ pub(crate) fn target(bytes: &[u8]) {
         let session = sandbox.session();
         let id = "job-1".parse().unwrap();
         match what {
-            0 | 1 => match session.output(ExecRequest::argv(["x"]), CAP).await {
+            0 | 1 => match session.output(ExecRequest::from_argv(["x"]), CAP).await {
                 Ok(Output { status, stdout, .. }) => {
                     case.lock().unwrap().said.check(&status, &stdout)
                 }
@@ -186,7 +186,7 @@ pub(crate) fn target(bytes: &[u8]) {
             4 => drop(session.jobs().await.map_err(|error| check_error(&error))),
             5 => drop(
                 session
-                    .start_job(&id, ExecRequest::argv(["x"]))
+                    .start_job(&id, ExecRequest::from_argv(["x"]))
                     .await
                     .map_err(|error| check_error(&error)),
             ),
@@ -203,7 +203,7 @@ pub(crate) fn target(bytes: &[u8]) {
 }
 
 async fn stream(session: &dyn Session) -> Result<(ExitStatus, Vec<u8>), Error> {
-    let mut process = session.exec(ExecRequest::argv(["x"])).await?;
+    let mut process = session.exec(ExecRequest::from_argv(["x"])).await?;
     let (mut stdout, mut exit) = (Vec::new(), None);
     while let Some(event) = process.next().await {
         match event? {

@@ -13,7 +13,7 @@ const SANDBOXES: usize = 100;
 async fn a_hundred_at_once(backend: TestedBackend) -> Outcome {
     let watcher = backend.new_client();
     let label = ("crowd", "yes");
-    let crowd = ListFilter::labels([(label.0.to_owned(), label.1.to_owned())]);
+    let crowd = ListFilter::from_labels([(label.0.to_owned(), label.1.to_owned())]);
     assert!(watcher.list(crowd.clone()).await?.is_empty());
     let create = |_| {
         backend

@@ -87,8 +87,8 @@ pub struct Diagnosis {
     /// The latest events, oldest first.
     pub events: Vec<SandboxEvent>,
     /// Whether it could not start because of the way in which it was created, and the backend would now
-    /// create it in another way, so that a new attempt may succeed.
-    pub try_again: bool,
+    /// create it in a different way, so that a retry may succeed.
+    pub has_fallback: bool,
     /// The last lines of the server's log.
     pub log_tail: String,
 }

@@ -74,7 +74,8 @@ pub struct AppliedLimit {
     /// What it applies to.
     pub scope: LimitScope,
     /// What enforces it, such as `cgroup v2`, `rlimit` or `tmpfs`.
-    pub by: String,
+    #[serde(rename = "by")]
+    pub enforced_by: String,
 }
 
 /// What a limit applies to.
@@ -96,12 +97,12 @@ pub struct Capabilities {
     pub images: bool,
     /// Whether sandboxes can reach other hosts.
     pub network: bool,
-    /// Whether the sandbox's own server enforces the `ttl`, and has to be told when it is extended.
+    /// Whether the sandbox's own server enforces the `ttl`, so that an extension has to be sent to it.
     /// Otherwise the backend enforces it.
-    pub server_keeps_ttl: bool,
+    pub server_enforces_ttl: bool,
     /// Whether sandboxes run the SDK's own server, which provides jobs, stores the environment for other
     /// processes, and ends idle sandboxes. An image's own server does none of this.
-    pub own_server: bool,
+    pub sandbox_sshd: bool,
     /// Which limits can be applied.
     pub limits: LimitSupport,
 }
@@ -121,13 +122,13 @@ pub struct LimitSupport {
 }
 
 impl LimitSupport {
-    /// Returns the first limit of `asked` that cannot be applied.
-    pub fn first_missing(&self, asked: &Resources) -> Option<&'static str> {
+    /// Returns the first limit of `requested` that cannot be applied.
+    pub fn first_unsupported(&self, requested: &Resources) -> Option<&'static str> {
         [
-            ("cpu", asked.cpu.is_some() && !self.cpu),
-            ("memory", asked.memory.is_some() && !self.memory),
-            ("disk", asked.disk.is_some() && !self.disk),
-            ("pids", asked.pids.is_some() && !self.pids),
+            ("cpu", requested.cpu.is_some() && !self.cpu),
+            ("memory", requested.memory.is_some() && !self.memory),
+            ("disk", requested.disk.is_some() && !self.disk),
+            ("pids", requested.pids.is_some() && !self.pids),
         ]
         .into_iter()
         .find_map(|(name, missing)| missing.then_some(name))

@@ -146,7 +146,7 @@ pub enum Freshness {
 /// ```
 /// use sandbox_core::ListFilter;
 ///
-/// let filter = ListFilter::labels([("team".to_owned(), "ml".to_owned())]);
+/// let filter = ListFilter::from_labels([("team".to_owned(), "ml".to_owned())]);
 /// assert!(!filter.matches(&Default::default()));
 /// assert!(ListFilter::default().matches(&Default::default()));
 /// ```
@@ -159,7 +159,7 @@ pub struct ListFilter {
 
 impl ListFilter {
     /// Selects the sandboxes that have all these labels.
-    pub fn labels(labels: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub fn from_labels(labels: impl IntoIterator<Item = (String, String)>) -> Self {
         Self {
             labels: labels.into_iter().collect(),
         }
@@ -185,7 +185,7 @@ pub struct DeleteOptions {
 
 impl DeleteOptions {
     /// Deletes only this instance.
-    pub fn instance(uid: Uid) -> Self {
+    pub fn for_instance(uid: Uid) -> Self {
         Self {
             uid: Some(uid),
             ..Self::default()
@@ -235,15 +235,15 @@ impl SweepOptions {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepReport {
     /// What was removed, with the reason.
-    pub removed: Vec<Swept>,
+    pub removed: Vec<SweptSandbox>,
     /// What could not be removed, with the error. It does not stop the rest of the sweep.
     #[serde(default)]
-    pub failed: Vec<Unswept>,
+    pub failed: Vec<SweepFailure>,
 }
 
 /// One sandbox whose remains a sweep could not remove.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unswept {
+pub struct SweepFailure {
     /// The sandbox.
     pub id: SandboxId,
     /// The error.
@@ -252,7 +252,7 @@ pub struct Unswept {
 
 /// One sandbox whose remains a sweep removed, or would remove.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Swept {
+pub struct SweptSandbox {
     /// The sandbox.
     pub id: SandboxId,
     /// Why it is no longer needed.

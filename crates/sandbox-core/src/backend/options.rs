@@ -18,8 +18,8 @@ use crate::{Error, Result};
 ///
 /// let mut options = BackendOptions::default();
 /// options.set("k8s", serde_json::json!({"runtimeClassName": "gvisor"}));
-/// assert!(options.only_for("k8s").is_ok());
-/// assert!(options.only_for("local").is_err());
+/// assert!(options.require_only("k8s").is_ok());
+/// assert!(options.require_only("local").is_err());
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -42,12 +42,12 @@ impl BackendOptions {
         self.0.is_empty()
     }
 
-    /// Returns the options for this backend, if there are none for others.
+    /// Returns the options for this backend, and requires that there are none for others.
     ///
     /// # Errors
     ///
     /// [`Error::Unsupported`] naming another backend that some options are for.
-    pub fn only_for(&self, backend: &str) -> Result<Option<&Value>> {
+    pub fn require_only(&self, backend: &str) -> Result<Option<&Value>> {
         match self.0.keys().find(|name| *name != backend) {
             Some(other) => Err(Error::unsupported(
                 format!("what was asked for of the backend {other} alone"),
@@ -67,17 +67,17 @@ mod tests {
     #[test]
     fn each_backend_reads_its_own_and_refuses_others() {
         let mut options = BackendOptions::default();
-        assert_eq!(options.only_for("local").unwrap(), None);
+        assert_eq!(options.require_only("local").unwrap(), None);
         options.set("k8s", json!({"runtimeClassName": "gvisor"}));
         assert_eq!(
-            options.only_for("k8s").unwrap(),
+            options.require_only("k8s").unwrap(),
             Some(&json!({"runtimeClassName": "gvisor"}))
         );
-        let error = options.only_for("local").unwrap_err();
+        let error = options.require_only("local").unwrap_err();
         assert!(matches!(error, Error::Unsupported { .. }));
         assert!(error.to_string().contains("SANDBOX_BACKEND=k8s"), "{error}");
         // One that reads its own still refuses the rest.
         options.set("other", json!(null));
-        assert!(options.only_for("k8s").is_err());
+        assert!(options.require_only("k8s").is_err());
     }
 }

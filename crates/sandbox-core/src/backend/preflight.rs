@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// ```
 /// use sandbox_core::{Check, Verdict};
 ///
-/// let check = Check::failed("create pods", "forbidden").mended_by("kubectl apply -f deploy/rbac.yaml");
+/// let check = Check::failed("create pods", "forbidden").with_remedy("kubectl apply -f deploy/rbac.yaml");
 /// assert_eq!(check.verdict, Verdict::Failed);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ impl Check {
 
     /// Adds how to fix it.
     #[must_use]
-    pub fn mended_by(mut self, remedy: impl Into<String>) -> Self {
+    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }

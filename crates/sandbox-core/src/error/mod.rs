@@ -110,14 +110,14 @@ pub enum Error {
     },
 
     /// An argument is invalid.
-    #[error("{what} {value:?} is not valid: {why}")]
+    #[error("{argument} {value:?} is not valid: {reason}")]
     Invalid {
         /// The argument.
-        what: String,
+        argument: String,
         /// The value; secrets are replaced.
         value: String,
-        /// What is accepted.
-        why: String,
+        /// Why it is refused, or what is accepted instead.
+        reason: String,
     },
 
     /// The backend, server or system cannot do this.
@@ -159,14 +159,14 @@ pub enum Error {
 impl Error {
     /// Creates an error for an invalid argument.
     pub fn invalid(
-        what: impl Into<String>,
+        argument: impl Into<String>,
         value: impl Into<String>,
-        why: impl Into<String>,
+        reason: impl Into<String>,
     ) -> Self {
         Self::Invalid {
-            what: what.into(),
+            argument: argument.into(),
             value: value.into(),
-            why: why.into(),
+            reason: reason.into(),
         }
     }
 

@@ -1,7 +1,7 @@
-//! What the crates of this SDK tell of their work, for the feature `metrics`.
+//! Metrics of the SDK (feature `metrics`).
 //!
-//! Each function is called where the thing happens and nowhere else. Without the feature nothing
-//! is kept and nothing is done: the guards are empty, and so are the functions.
+//! The crates of the SDK call each function in exactly one place: where the event happens. Without
+//! the feature, all functions and types here are empty.
 
 mod names;
 mod outcome;
@@ -10,7 +10,7 @@ mod recorder;
 use crate::{Direction, Error, ExitStatus, Result};
 
 pub use names::{METRICS, Metric, MetricKind};
-pub use recorder::Begun;
+pub use recorder::Timer;
 
 #[cfg(feature = "metrics")]
 pub use names::describe;
@@ -19,153 +19,160 @@ use names::{
     CHANNELS, COMMAND, CONNECTIONS, CONNECTIONS_CLOSED, CONNECTIONS_OPENED, CREATE, DELETE, DIAL,
     REQUEST, SLOT_WAIT, TRANSFER, TRANSFER_BYTES, WATCH_RESTARTS,
 };
-use recorder::{End, Kept, ON, add, observe, shift};
+use recorder::{ENABLED, Recording, ResultLabel, add_to_counter, add_to_gauge, record_duration};
 
-const OUTCOME: End = End {
-    label: "outcome",
-    dropped: outcome::CANCELLED,
+const OUTCOME: ResultLabel = ResultLabel {
+    name: "outcome",
+    if_dropped: outcome::CANCELLED,
 };
 
-/// Something that is being done. It counts as cancelled when it is dropped before its end is told.
+/// An operation in progress. It counts as cancelled if it is dropped before it is finished.
 #[derive(Debug)]
 #[must_use = "it counts as cancelled when it is dropped"]
-pub struct Underway(Kept);
+pub struct Operation(Recording);
 
-impl Underway {
-    /// It has ended: well, or with this error.
-    pub fn ended<T>(self, result: &Result<T>) {
-        if ON {
-            self.0.tell(
-                result
-                    .as_ref()
-                    .map_or_else(outcome::of_error, |_| outcome::OK),
-            );
+impl Operation {
+    /// Records that the operation succeeded, or failed with this error.
+    pub fn finish<T>(self, result: &Result<T>) {
+        if ENABLED {
+            self.0.finish(outcome::from_result(result));
         }
     }
 
-    /// A command has ended: with a status, without one because it has none, or with this error.
-    pub fn command_ended(self, result: &Result<Option<ExitStatus>>) {
-        if ON {
-            self.0.tell(outcome::of_command(result));
+    /// Records the end of a command. `None` is a success that has no exit status, such as the start
+    /// of a job.
+    pub fn finish_command(self, result: &Result<Option<ExitStatus>>) {
+        if ENABLED {
+            self.0.finish(outcome::from_command(result));
         }
     }
 
-    /// A file of that many bytes has been moved, or was not.
-    pub fn moved(self, result: &Result<u64>) {
-        if let (true, Ok(bytes)) = (ON, result) {
-            self.0.add(TRANSFER_BYTES, *bytes);
+    /// Records the end of a transfer, and its number of bytes if it succeeded.
+    pub fn finish_transfer(self, result: &Result<u64>) {
+        if ENABLED && let Ok(bytes) = result {
+            self.0.add_to_counter(TRANSFER_BYTES, *bytes);
         }
-        self.ended(result);
+        self.finish(result);
     }
 }
 
-/// A sandbox is made, until its first session is there and it is set up.
-pub fn create(backend: &'static str) -> Underway {
-    Underway(Kept::new(CREATE, (("backend", backend), None), OUTCOME))
-}
-
-/// A sandbox is deleted.
-pub fn delete(backend: &'static str) -> Underway {
-    Underway(Kept::new(DELETE, (("backend", backend), None), OUTCOME))
-}
-
-/// A command is run: `output` is collected, a `stream` is read as it comes, a `job` is only started.
-pub fn command(kind: &'static str) -> Underway {
-    Underway(Kept::new(COMMAND, (("kind", kind), None), OUTCOME))
-}
-
-/// One file is moved.
-pub fn transfer(direction: Direction) -> Underway {
-    Underway(Kept::new(
-        TRANSFER,
-        (("direction", outcome::of_direction(direction)), None),
+/// Starts the creation of a sandbox, which lasts until its first session is open and it is set up.
+pub fn start_create(backend: &'static str) -> Operation {
+    Operation(Recording::start(
+        CREATE,
+        (("backend", backend), None),
         OUTCOME,
     ))
 }
 
-/// A connection is dialled, until it is authenticated.
-pub fn dial(purpose: &'static str) -> Underway {
-    Underway(Kept::new(DIAL, (("purpose", purpose), None), OUTCOME))
+/// Starts the deletion of a sandbox.
+pub fn start_delete(backend: &'static str) -> Operation {
+    Operation(Recording::start(
+        DELETE,
+        (("backend", backend), None),
+        OUTCOME,
+    ))
 }
 
-/// A connection that is open as long as this lives.
+/// Starts a command. Its kind is `output` if its output is collected, `stream` if its output is read
+/// as it arrives, or `job`, which ends once the job has started.
+pub fn start_command(kind: &'static str) -> Operation {
+    Operation(Recording::start(COMMAND, (("kind", kind), None), OUTCOME))
+}
+
+/// Starts the transfer of one file.
+pub fn start_transfer(direction: Direction) -> Operation {
+    Operation(Recording::start(
+        TRANSFER,
+        (("direction", outcome::from_direction(direction)), None),
+        OUTCOME,
+    ))
+}
+
+/// Starts to dial a connection, which lasts until it is authenticated.
+pub fn start_dial(purpose: &'static str) -> Operation {
+    Operation(Recording::start(
+        DIAL,
+        (("purpose", purpose), None),
+        OUTCOME,
+    ))
+}
+
+/// Counts a connection as open until it is dropped.
 #[derive(Debug)]
 pub struct OpenConnection(());
 
 impl OpenConnection {
-    /// One more.
-    #[allow(clippy::new_without_default, reason = "it counts")]
+    /// Counts one more open connection.
+    #[allow(clippy::new_without_default, reason = "it has a side effect")]
     pub fn new() -> Self {
-        add(CONNECTIONS_OPENED, 1, &[]);
-        shift(CONNECTIONS, 1.0);
+        add_to_counter(CONNECTIONS_OPENED, 1, &[]);
+        add_to_gauge(CONNECTIONS, 1.0);
         Self(())
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        add(CONNECTIONS_CLOSED, 1, &[]);
-        shift(CONNECTIONS, -1.0);
+        add_to_counter(CONNECTIONS_CLOSED, 1, &[]);
+        add_to_gauge(CONNECTIONS, -1.0);
     }
 }
 
-/// A channel that is in use as long as this lives.
+/// Counts a channel as in use until it is dropped.
 #[derive(Debug)]
 pub struct ChannelInUse(());
 
 impl ChannelInUse {
-    /// One more.
-    #[allow(clippy::new_without_default, reason = "it counts")]
+    /// Counts one more channel in use.
+    #[allow(clippy::new_without_default, reason = "it has a side effect")]
     pub fn new() -> Self {
-        shift(CHANNELS, 1.0);
+        add_to_gauge(CHANNELS, 1.0);
         Self(())
     }
 }
 
 impl Drop for ChannelInUse {
     fn drop(&mut self) {
-        shift(CHANNELS, -1.0);
+        add_to_gauge(CHANNELS, -1.0);
     }
 }
 
-/// A channel was waited for, and came or did not.
-pub fn slot_wait<T>(begun: Begun, result: &Result<T, Error>) {
-    if ON {
-        let outcome = result
-            .as_ref()
-            .map_or_else(outcome::of_error, |_| outcome::OK);
-        observe(SLOT_WAIT, begun, &[("outcome", outcome.into())]);
+/// Records how long a caller waited for a channel, and whether it got one.
+pub fn record_slot_wait<T>(timer: Timer, result: &Result<T, Error>) {
+    if ENABLED {
+        let outcome = outcome::from_result(result);
+        record_duration(SLOT_WAIT, timer, &[("outcome", outcome.into())]);
     }
 }
 
-/// The API server is asked once.
-pub fn request(verb: &'static str, resource: &'static str) -> Asked {
-    let known = (("verb", verb), Some(("resource", resource)));
-    Asked(Kept::new(
+/// Starts one request to the API server.
+pub fn start_request(verb: &'static str, resource: &'static str) -> ApiRequest {
+    ApiRequest(Recording::start(
         REQUEST,
-        known,
-        End {
-            label: "status",
-            dropped: "none",
+        (("verb", verb), Some(("resource", resource))),
+        ResultLabel {
+            name: "status",
+            if_dropped: "none",
         },
     ))
 }
 
-/// A request without an answer. It counts as such when it is dropped.
+/// A request to the API server. It counts as one without a response if it is dropped.
 #[derive(Debug)]
-#[must_use = "it counts as not answered when it is dropped"]
-pub struct Asked(Kept);
+#[must_use = "it counts as a request without a response when it is dropped"]
+pub struct ApiRequest(Recording);
 
-impl Asked {
-    /// It was answered with this status of HTTP.
-    pub fn answered(self, status: u16) {
-        if ON {
-            self.0.tell(status.to_string());
+impl ApiRequest {
+    /// Records the HTTP status of the response.
+    pub fn finish(self, status: u16) {
+        if ENABLED {
+            self.0.finish(status.to_string());
         }
     }
 }
 
-/// The watch has to begin again.
-pub fn watch_restart(reason: &'static str) {
-    add(WATCH_RESTARTS, 1, &[("reason", reason.into())]);
+/// Counts a restart of the watch.
+pub fn count_watch_restart(reason: &'static str) {
+    add_to_counter(WATCH_RESTARTS, 1, &[("reason", reason.into())]);
 }

@@ -1,18 +1,22 @@
-//! Few words for many ends.
+//! Maps results to the few values that the label `outcome` has.
 
 use crate::{CommandCause, CreationReason, Direction, Error, ExitStatus, Result};
 
 pub(super) const OK: &str = "ok";
 pub(super) const CANCELLED: &str = "cancelled";
 
-pub(super) fn of_error(error: &Error) -> &'static str {
+pub(super) fn from_result<T>(result: &Result<T>) -> &'static str {
+    result.as_ref().map_or_else(from_error, |_| OK)
+}
+
+fn from_error(error: &Error) -> &'static str {
     match error {
         Error::NotFound { .. } => "not_found",
         Error::AlreadyExists { .. } => "already_exists",
-        Error::Creation(creation) => of_creation(creation.reason),
+        Error::Creation(creation) => from_creation(creation.reason),
         Error::Deletion { .. } => "deletion",
         Error::Connection(_) => "connection",
-        Error::Command { cause, .. } => of_cause(cause),
+        Error::Command { cause, .. } => from_cause(cause),
         Error::Transfer(_) => "transfer",
         Error::Config { .. } => "config",
         Error::Invalid { .. } => "invalid",
@@ -22,15 +26,15 @@ pub(super) fn of_error(error: &Error) -> &'static str {
     }
 }
 
-pub(super) fn of_command(result: &Result<Option<ExitStatus>>) -> &'static str {
+pub(super) fn from_command(result: &Result<Option<ExitStatus>>) -> &'static str {
     match result {
-        Ok(Some(status)) if !status.success() => of_status(status),
+        Ok(Some(status)) if !status.success() => from_status(status),
         Ok(_) => OK,
-        Err(error) => of_error(error),
+        Err(error) => from_error(error),
     }
 }
 
-pub(super) fn of_direction(direction: Direction) -> &'static str {
+pub(super) fn from_direction(direction: Direction) -> &'static str {
     match direction {
         Direction::Upload => "upload",
         Direction::Download => "download",
@@ -38,7 +42,7 @@ pub(super) fn of_direction(direction: Direction) -> &'static str {
     }
 }
 
-fn of_creation(reason: CreationReason) -> &'static str {
+fn from_creation(reason: CreationReason) -> &'static str {
     match reason {
         CreationReason::ImagePull => "image_pull",
         CreationReason::Unschedulable => "unschedulable",
@@ -55,9 +59,9 @@ fn of_creation(reason: CreationReason) -> &'static str {
     }
 }
 
-fn of_cause(cause: &CommandCause) -> &'static str {
+fn from_cause(cause: &CommandCause) -> &'static str {
     match cause {
-        CommandCause::Failed { status, .. } => of_status(status),
+        CommandCause::Failed { status, .. } => from_status(status),
         CommandCause::NotStarted { .. } => "not_started",
         CommandCause::TimedOut { .. } => "timeout",
         CommandCause::Lost => "lost",
@@ -65,8 +69,8 @@ fn of_cause(cause: &CommandCause) -> &'static str {
     }
 }
 
-/// Codes are what a program chooses: any number of them.
-fn of_status(status: &ExitStatus) -> &'static str {
+/// Exit codes share one value, because there are too many for a label.
+fn from_status(status: &ExitStatus) -> &'static str {
     match status {
         ExitStatus::Code(_) => "exit",
         ExitStatus::Signal(_) => "signal",
@@ -80,18 +84,18 @@ mod tests {
 
     #[test]
     fn a_command_ends_in_one_of_few_ways() {
-        let ended = |status| of_command(&Ok(Some(status)));
+        let ended = |status| from_command(&Ok(Some(status)));
         assert_eq!(ended(ExitStatus::Code(0)), "ok");
         assert_eq!(
             [ended(ExitStatus::Code(1)), ended(ExitStatus::Code(41))],
             ["exit", "exit"]
         );
         assert_eq!(ended(ExitStatus::Signal(Signal::Kill)), "signal");
-        assert_eq!(of_command(&Ok(None)), "ok");
+        assert_eq!(from_command(&Ok(None)), "ok");
         let lost = Error::Command {
             cause: CommandCause::Lost,
             source: None,
         };
-        assert_eq!(of_command(&Err(lost)), "lost");
+        assert_eq!(from_command(&Err(lost)), "lost");
     }
 }

@@ -1,122 +1,129 @@
-//! The crate `metrics`, or nothing.
+//! Passes metrics to the crate `metrics`; without the feature, functions that do nothing.
 
 use std::borrow::Cow;
 
-/// Whether anything is measured at all.
-pub(super) const ON: bool = cfg!(feature = "metrics");
+/// Whether metrics are recorded.
+pub(super) const ENABLED: bool = cfg!(feature = "metrics");
 
-/// A name and a value, of which there are few.
+/// The name and the value of a label. Each label has few values.
 pub(super) type Label = (&'static str, Cow<'static, str>);
 
-/// What is known of something when it begins.
-pub(super) type Known = (
+/// The labels whose values are known when an operation starts: one or two.
+pub(super) type StartLabels = (
     (&'static str, &'static str),
     Option<(&'static str, &'static str)>,
 );
 
-/// What is known of it only at its end.
+/// The label whose value is known only at the end of an operation.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(
     not(feature = "metrics"),
     allow(dead_code, reason = "nothing is recorded")
 )]
-pub(super) struct End {
-    pub(super) label: &'static str,
-    /// Its value where the end was not waited for.
-    pub(super) dropped: &'static str,
+pub(super) struct ResultLabel {
+    pub(super) name: &'static str,
+    /// Its value if the caller dropped the operation before its end.
+    pub(super) if_dropped: &'static str,
 }
 
-/// When something began.
+/// The start of a wait.
 #[derive(Debug, Clone, Copy)]
-pub struct Begun {
+pub struct Timer {
     #[cfg(feature = "metrics")]
-    at: std::time::Instant,
+    started: std::time::Instant,
 }
 
-impl Begun {
-    /// It begins now.
-    #[allow(clippy::new_without_default, reason = "it is a moment")]
-    pub fn now() -> Self {
+impl Timer {
+    /// Starts a timer.
+    pub fn start() -> Self {
         Self {
             #[cfg(feature = "metrics")]
-            at: std::time::Instant::now(),
+            started: std::time::Instant::now(),
         }
     }
 }
 
 #[cfg(feature = "metrics")]
-mod through {
+mod implementation {
     use std::borrow::Cow;
 
     use super::super::names::Pair;
-    use super::{Begun, End, Known, Label};
+    use super::{Label, ResultLabel, StartLabels, Timer};
 
-    /// Something underway, and what is known of it.
+    /// An operation in progress, with its labels. It is recorded when it is finished or dropped.
     #[derive(Debug)]
-    pub(in super::super) struct Kept {
+    pub(in super::super) struct Recording {
         metrics: Pair,
-        known: Known,
-        end: End,
-        begun: Begun,
-        told: bool,
+        labels: StartLabels,
+        result: ResultLabel,
+        timer: Timer,
+        finished: bool,
     }
 
-    impl Kept {
-        pub(in super::super) fn new(metrics: Pair, known: Known, end: End) -> Self {
+    impl Recording {
+        pub(in super::super) fn start(
+            metrics: Pair,
+            labels: StartLabels,
+            result: ResultLabel,
+        ) -> Self {
             Self {
                 metrics,
-                known,
-                end,
-                begun: Begun::now(),
-                told: false,
+                labels,
+                result,
+                timer: Timer::start(),
+                finished: false,
             }
         }
 
-        pub(in super::super) fn tell(mut self, end: impl Into<Cow<'static, str>>) {
-            self.told = true;
-            self.record(end.into());
+        pub(in super::super) fn finish(mut self, result: impl Into<Cow<'static, str>>) {
+            self.finished = true;
+            self.record(result.into());
         }
 
-        /// Adds to another metric, with the labels that are known.
-        pub(in super::super) fn add(&self, name: &'static str, by: u64) {
-            add(name, by, &self.labels().collect::<Vec<_>>());
+        /// Adds to another counter, with the labels of the start.
+        pub(in super::super) fn add_to_counter(&self, name: &'static str, amount: u64) {
+            add_to_counter(name, amount, &self.start_labels().collect::<Vec<_>>());
         }
 
-        fn labels(&self) -> impl Iterator<Item = Label> {
-            let (first, second) = self.known;
+        fn start_labels(&self) -> impl Iterator<Item = Label> {
+            let (first, second) = self.labels;
             std::iter::once(first)
                 .chain(second)
                 .map(|(name, value)| (name, value.into()))
         }
 
-        fn record(&self, end: Cow<'static, str>) {
-            let labels: Vec<Label> = self.labels().chain([(self.end.label, end)]).collect();
-            add(self.metrics.count, 1, &labels);
-            observe(self.metrics.seconds, self.begun, &labels);
+        fn record(&self, result: Cow<'static, str>) {
+            let labels: Vec<Label> = self
+                .start_labels()
+                .chain([(self.result.name, result)])
+                .collect();
+            add_to_counter(self.metrics.count, 1, &labels);
+            record_duration(self.metrics.seconds, self.timer, &labels);
         }
     }
 
-    impl Drop for Kept {
+    impl Drop for Recording {
         fn drop(&mut self) {
-            if !self.told {
-                self.record(self.end.dropped.into());
+            if !self.finished {
+                self.record(self.result.if_dropped.into());
             }
         }
     }
 
-    pub(in super::super) fn add(name: &'static str, by: u64, labels: &[Label]) {
-        metrics::counter!(name, of(labels)).increment(by);
+    pub(in super::super) fn add_to_counter(name: &'static str, amount: u64, labels: &[Label]) {
+        metrics::counter!(name, convert_labels(labels)).increment(amount);
     }
 
-    pub(in super::super) fn observe(name: &'static str, begun: Begun, labels: &[Label]) {
-        metrics::histogram!(name, of(labels)).record(begun.at.elapsed().as_secs_f64());
+    pub(in super::super) fn record_duration(name: &'static str, timer: Timer, labels: &[Label]) {
+        let seconds = timer.started.elapsed().as_secs_f64();
+        metrics::histogram!(name, convert_labels(labels)).record(seconds);
     }
 
-    pub(in super::super) fn shift(name: &'static str, by: f64) {
-        metrics::gauge!(name).increment(by);
+    pub(in super::super) fn add_to_gauge(name: &'static str, amount: f64) {
+        metrics::gauge!(name).increment(amount);
     }
 
-    fn of(labels: &[Label]) -> Vec<metrics::Label> {
+    fn convert_labels(labels: &[Label]) -> Vec<metrics::Label> {
         labels
             .iter()
             .map(|(name, value)| metrics::Label::new(*name, value.clone()))
@@ -125,34 +132,34 @@ mod through {
 }
 
 #[cfg(not(feature = "metrics"))]
-mod through {
+mod implementation {
     use super::super::names::Pair;
-    use super::{Begun, End, Known, Label};
+    use super::{Label, ResultLabel, StartLabels, Timer};
 
     #[derive(Debug)]
-    pub(in super::super) struct Kept;
+    pub(in super::super) struct Recording;
 
-    impl Kept {
+    impl Recording {
         #[inline(always)]
-        pub(in super::super) fn new(_: Pair, _: Known, _: End) -> Self {
+        pub(in super::super) fn start(_: Pair, _: StartLabels, _: ResultLabel) -> Self {
             Self
         }
 
         #[inline(always)]
-        pub(in super::super) fn tell(self, _: impl Into<std::borrow::Cow<'static, str>>) {}
+        pub(in super::super) fn finish(self, _: impl Into<std::borrow::Cow<'static, str>>) {}
 
         #[inline(always)]
-        pub(in super::super) fn add(&self, _: &'static str, _: u64) {}
+        pub(in super::super) fn add_to_counter(&self, _: &'static str, _: u64) {}
     }
 
     #[inline(always)]
-    pub(in super::super) fn add(_: &'static str, _: u64, _: &[Label]) {}
+    pub(in super::super) fn add_to_counter(_: &'static str, _: u64, _: &[Label]) {}
 
     #[inline(always)]
-    pub(in super::super) fn observe(_: &'static str, _: Begun, _: &[Label]) {}
+    pub(in super::super) fn record_duration(_: &'static str, _: Timer, _: &[Label]) {}
 
     #[inline(always)]
-    pub(in super::super) fn shift(_: &'static str, _: f64) {}
+    pub(in super::super) fn add_to_gauge(_: &'static str, _: f64) {}
 }
 
-pub(super) use through::{Kept, add, observe, shift};
+pub(super) use implementation::{Recording, add_to_counter, add_to_gauge, record_duration};

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// use sandbox_core::ExecRequest;
 ///
 /// # fn main() -> sandbox_core::Result<()> {
-/// let mut request = ExecRequest::argv(["make", "-C", "src"]);
+/// let mut request = ExecRequest::from_argv(["make", "-C", "src"]);
 /// request.env.set("LC_ALL", "C")?;
 /// request.timeout = Some(Duration::from_secs(60));
 /// assert_eq!(request.command_line()?, b"exec 'make' '-C' 'src'");
@@ -85,13 +85,13 @@ pub struct PtySize {
 pub struct Env(BTreeMap<String, Zeroizing<String>>);
 
 impl ExecRequest {
-    /// A program with its arguments, in the home directory, without input and without a timeout.
-    pub fn argv<A: Into<Vec<u8>>>(argv: impl IntoIterator<Item = A>) -> Self {
+    /// Runs a program with its arguments, in the home directory, without input and without a timeout.
+    pub fn from_argv<A: Into<Vec<u8>>>(argv: impl IntoIterator<Item = A>) -> Self {
         Self::new(Program::Argv(argv.into_iter().map(Into::into).collect()))
     }
 
-    /// A line for the shell, in the home directory, without input and without a timeout.
-    pub fn shell(line: impl Into<Vec<u8>>) -> Self {
+    /// Runs a shell line, in the home directory, without input and without a timeout.
+    pub fn from_shell(line: impl Into<Vec<u8>>) -> Self {
         Self::new(Program::Shell(line.into()))
     }
 
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn arguments_and_values_are_not_printed() {
-        let mut request = ExecRequest::argv(["curl", "secret-token"]);
+        let mut request = ExecRequest::from_argv(["curl", "secret-token"]);
         request.env.set("KEY", "secret-value").unwrap();
         assert!(
             !format!(
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_shell_line_goes_to_sh() {
-        let line = ExecRequest::shell("a | b").command_line().unwrap();
+        let line = ExecRequest::from_shell("a | b").command_line().unwrap();
         assert_eq!(line, b"exec '/bin/sh' '-c' 'a | b'");
     }
 
@@ -253,10 +253,10 @@ mod tests {
             assert!(!error.to_string().contains("secret"));
         }
         for request in [
-            ExecRequest::argv(["a", "b\0"]),
-            ExecRequest::shell("a\0"),
-            ExecRequest::shell(""),
-            ExecRequest::argv::<&str>([]),
+            ExecRequest::from_argv(["a", "b\0"]),
+            ExecRequest::from_shell("a\0"),
+            ExecRequest::from_shell(""),
+            ExecRequest::from_argv::<&str>([]),
         ] {
             assert!(matches!(request.command_line(), Err(Error::Invalid { .. })));
         }

@@ -40,7 +40,7 @@ pub type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 /// use sandbox_core::{ExecRequest, Output, Result, Session};
 ///
 /// async fn uname(session: &dyn Session) -> Result<String> {
-///     let request = ExecRequest::argv(["uname", "-s"]);
+///     let request = ExecRequest::from_argv(["uname", "-s"]);
 ///     let out = session.output(request, Output::DEFAULT_CAP).await?.check()?;
 ///     Ok(out.stdout_lossy())
 /// }
@@ -263,7 +263,7 @@ impl AttachOptions {
 /// use sandbox_core::{Access, Deadline, Result, Session, SessionSource};
 ///
 /// async fn connect(source: &dyn SessionSource, access: Access) -> Result<Arc<dyn Session>> {
-///     source.session(Arc::new(access), Deadline::after(Duration::from_secs(15))).await
+///     source.session(Arc::new(access), Deadline::from_now(Duration::from_secs(15))).await
 /// }
 /// ```
 #[cfg_attr(feature = "mock", mockall::automock)]

@@ -142,10 +142,7 @@ impl Process {
     /// If the process ends with an error, passes the error through `explain`, which may take time to find
     /// out more.
     #[must_use]
-    pub fn explained_by<F>(
-        mut self,
-        explain: impl FnOnce(Error) -> F + Send + Sync + 'static,
-    ) -> Self
+    pub fn map_error<F>(mut self, explain: impl FnOnce(Error) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Error> + Send + 'static,
     {
@@ -352,7 +349,7 @@ mod tests {
         fn is_shared<T: Send + Sync>(_: &T) {}
         let (process, driver) = Process::channel(false);
         let (knows, known) = tokio::sync::oneshot::channel::<&str>();
-        let mut process = process.explained_by(move |error| async move {
+        let mut process = process.map_error(move |error| async move {
             Error::Command {
                 cause: CommandCause::AlreadyEnded,
                 source: Some(format!("{} {error}", known.await.unwrap()).into()),

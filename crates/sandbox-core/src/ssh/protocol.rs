@@ -33,7 +33,7 @@ pub fn server_version(identification: &[u8]) -> Option<&str> {
 
 /// Returns whether this client works with a server of this version: whether the two are compatible
 /// under Semantic Versioning (the same major version, and below 1.0 the same minor version).
-pub fn is_understood(version: &str) -> bool {
+pub fn is_compatible(version: &str) -> bool {
     compatible_part(version).is_some_and(|part| compatible_part(VERSION) == Some(part))
 }
 
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn versions_are_compared_as_semver_does() {
-        assert!(is_understood(VERSION));
+        assert!(is_compatible(VERSION));
         let (major, minor) = compatible_part(VERSION).unwrap();
         for (version, understood) in [
             (format!("{major}.{minor}.999"), true),
@@ -98,7 +98,7 @@ mod tests {
             ("x.y.z".into(), false),
             ("99999999999999999999999.0.0".into(), false),
         ] {
-            assert_eq!(is_understood(&version), understood, "{version}");
+            assert_eq!(is_compatible(&version), understood, "{version}");
         }
     }
 

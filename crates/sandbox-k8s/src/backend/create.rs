@@ -56,7 +56,7 @@ pub(super) async fn try_out(shared: &Shared, spec: SandboxSpec) -> Result<Vec<St
     let pod = order.pod(shared, &Uid::new("unknown"), via)?;
     shared
         .caller()
-        .try_create(&order.id, &pod, Deadline::after(TRIAL))
+        .try_create(&order.id, &pod, Deadline::from_now(TRIAL))
         .await?;
     Ok(pod::images(&pod))
 }
@@ -180,7 +180,7 @@ impl Order {
         waiting: &oneshot::Sender<Result<Made>>,
         undo: &mut Undo,
     ) -> Result<SandboxInfo> {
-        let deadline = Deadline::after(STORE);
+        let deadline = Deadline::from_now(STORE);
         let caller = shared.caller();
         let taken = || Error::AlreadyExists {
             id: self.id.clone(),

@@ -46,7 +46,7 @@ pub(super) async fn delete(
             },
         },
     };
-    let deadline = Deadline::after(ASK);
+    let deadline = Deadline::from_now(ASK);
     let caller = shared.caller();
     let follow = pod.as_ref().map(|uid| shared.watch.follow(id, uid));
     let ends_pod = async {
@@ -96,7 +96,7 @@ pub(super) async fn delete(
             }
         }
     };
-    Deadline::after(GONE)
+    Deadline::from_now(GONE)
         .bound("see the Pod go", gone)
         .await
         .map_err(|error| undeleted(id, error))
@@ -106,7 +106,7 @@ pub(super) async fn delete(
 async fn orphan(shared: &Shared, id: &SandboxId) -> Result<Option<Uid>> {
     let found = shared
         .caller()
-        .get::<Secret>(id, Deadline::after(ASK))
+        .get::<Secret>(id, Deadline::from_now(ASK))
         .await;
     let found = found.map_err(|error| undeleted(id, error))?;
     let ours = found.and_then(|(secret, _)| labels::secret_of(&secret).ok());

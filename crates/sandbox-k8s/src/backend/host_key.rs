@@ -33,7 +33,7 @@ pub(super) async fn of(shared: &Shared, view: &PodView, known: &Known) -> Result
         return Ok(shared.known.pin(&view.uid, key));
     }
     let probe = shared.probe()?;
-    let deadline = Deadline::after(LEARN);
+    let deadline = Deadline::from_now(LEARN);
     let learned = deadline
         .bound("learn the host key", learn(shared, view, probe, deadline))
         .await?;
@@ -58,7 +58,7 @@ async fn learn(
         let answer = async {
             let stream = connector.trusted(&view.id, &view.uid, view.port).await?;
             probe
-                .host_key(stream, Deadline::after(ANSWER).min(deadline))
+                .host_key(stream, Deadline::from_now(ANSWER).min(deadline))
                 .await
         };
         let error = match answer.await {
@@ -95,7 +95,7 @@ async fn keep(shared: &Shared, view: &PodView, key: &PublicKey) {
     let annotation = (labels::HOST_KEY, key.as_str());
     match shared
         .caller()
-        .annotate(&view.id, &view.uid, annotation, Deadline::after(ASK))
+        .annotate(&view.id, &view.uid, annotation, Deadline::from_now(ASK))
         .await
     {
         Ok(changed) => {

@@ -24,7 +24,7 @@ pub(super) async fn logs(
 ) -> Result<LogStream> {
     let caller = shared.caller();
     let request = caller.log(id, options.tail_lines, options.follow)?;
-    let (begun, deadline) = (Instant::now(), Deadline::after(ASK));
+    let (begun, deadline) = (Instant::now(), Deadline::from_now(ASK));
     loop {
         let refused = match caller.open(request.clone(), deadline).await {
             Ok(response) => {

@@ -153,7 +153,7 @@ impl Shared {
         }
         let stored = self
             .caller()
-            .get::<Secret>(&view.id, Deadline::after(ASK))
+            .get::<Secret>(&view.id, Deadline::from_now(ASK))
             .await?;
         let Some((stored, _)) = stored else {
             return Err(Error::NotFound {
@@ -190,8 +190,8 @@ impl SandboxBackend for KubernetesBackend {
         capabilities.images = true;
         capabilities.network = true;
         // An image's own server knows nothing of these.
-        capabilities.server_keeps_ttl = !self.shared.is_image_server();
-        capabilities.own_server = !self.shared.is_image_server();
+        capabilities.server_enforces_ttl = !self.shared.is_image_server();
+        capabilities.sandbox_sshd = !self.shared.is_image_server();
         capabilities.limits.cpu = true;
         capabilities.limits.memory = true;
         capabilities.limits.disk = true;

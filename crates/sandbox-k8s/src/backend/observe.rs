@@ -172,7 +172,7 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
         return Ok(diagnosis);
     };
     diagnosis.is_final = view.state == SandboxState::Ended;
-    diagnosis.try_again = shared.learn_of_volumes(&view.uid, view.trouble.as_ref());
+    diagnosis.has_fallback = shared.learn_of_volumes(&view.uid, view.trouble.as_ref());
     diagnosis.reason = view.trouble.as_ref().map(|trouble| trouble.reason);
     diagnosis.summary = match (&view.trouble, view.state) {
         (Some(trouble), _) => trouble.message.clone(),
@@ -182,7 +182,7 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
         (None, _) if view.scheduled.is_some() => "its container is being started".into(),
         (None, _) => "it has no machine yet".into(),
     };
-    let deadline = Deadline::after(TAIL_WAIT);
+    let deadline = Deadline::from_now(TAIL_WAIT);
     let asked = tokio::join!(
         shared.caller().events_of(&view.uid, deadline),
         tail(shared, &view)
@@ -200,7 +200,7 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
     if view.state == SandboxState::Pending
         && let Some(more) = explained(view.trouble.as_ref(), &diagnosis.events)
     {
-        diagnosis.try_again |= shared.learn_of_volumes(&view.uid, Some(&more));
+        diagnosis.has_fallback |= shared.learn_of_volumes(&view.uid, Some(&more));
         (diagnosis.reason, diagnosis.summary) = (Some(more.reason), more.message);
     }
     diagnosis.log_tail = asked.1;
@@ -233,7 +233,10 @@ async fn tail(shared: &Shared, view: &PodView) -> String {
         }
         Ok(String::from_utf8_lossy(&text).into_owned())
     };
-    match Deadline::after(TAIL_WAIT).bound("read the log", read).await {
+    match Deadline::from_now(TAIL_WAIT)
+        .bound("read the log", read)
+        .await
+    {
         Ok(text) => text,
         Err(error) => {
             tracing::debug!(sandbox.id = %view.id, %error, "the log cannot be read");
@@ -244,7 +247,10 @@ async fn tail(shared: &Shared, view: &PodView) -> String {
 
 pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo> {
     let not_found = || Error::NotFound { id: id.clone() };
-    let found = shared.caller().get::<Pod>(id, Deadline::after(ASK)).await?;
+    let found = shared
+        .caller()
+        .get::<Pod>(id, Deadline::from_now(ASK))
+        .await?;
     let (pod, now) = found.ok_or_else(not_found)?;
     let view = of_ours(&pod)
         .filter(|view| view.state != SandboxState::Ended)
@@ -261,7 +267,7 @@ pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Re
     let after = labels::extended(&view.ends, view.created_at, now, ttl);
     let changed = shared
         .caller()
-        .annotate(id, &view.uid, (ENDS_AFTER, &after), Deadline::after(ASK))
+        .annotate(id, &view.uid, (ENDS_AFTER, &after), Deadline::from_now(ASK))
         .await?;
     let view = changed
         .and_then(|pod| of_ours(&pod))

@@ -73,7 +73,7 @@ async fn version(shared: &Shared) -> Check {
     }
     match get::<Version>(shared, "/version", "version").await {
         Ok(version) => Check::passed(NAME, format!("Kubernetes {}", version.git_version)),
-        Err(error) => Check::failed(NAME, told(&error)).mended_by(
+        Err(error) => Check::failed(NAME, told(&error)).with_remedy(
             "kubectl cluster-info has to answer with the same kubeconfig and context; SANDBOX_KUBECONFIG and \
              SANDBOX_KUBE_CONTEXT choose others",
         ),
@@ -94,7 +94,7 @@ fn clock(shared: &Shared) -> Check {
     }
     let message = format!("this machine's clock and the API server's are {apart:?} apart");
     Check::warning(NAME, message)
-        .mended_by("let an NTP client set this machine's clock: timedatectl set-ntp true")
+        .with_remedy("let an NTP client set this machine's clock: timedatectl set-ntp true")
 }
 
 async fn namespace(shared: &Shared) -> Check {
@@ -116,8 +116,10 @@ async fn namespace(shared: &Shared) -> Check {
             let detail = format!("{name}: {says}; sandboxes are {ours}");
             match level {
                 Some("restricted") if ours == "baseline" => Check::failed(check, detail)
-                    .mended_by("set SANDBOX_SECURITY_PROFILE=restricted, or use another namespace"),
-                None => Check::warning(check, detail).mended_by(format!(
+                    .with_remedy(
+                        "set SANDBOX_SECURITY_PROFILE=restricted, or use another namespace",
+                    ),
+                None => Check::warning(check, detail).with_remedy(format!(
                     "kubectl label namespace {name} {ENFORCED}={}",
                     if ours == "restricted" {
                         ours
@@ -133,7 +135,7 @@ async fn namespace(shared: &Shared) -> Check {
             let hint = near
                 .map(|near| format!(": did you mean {near}?"))
                 .unwrap_or_default();
-            Check::failed(check, format!("{NO_NAMESPACE} {name}{hint}")).mended_by(format!(
+            Check::failed(check, format!("{NO_NAMESPACE} {name}{hint}")).with_remedy(format!(
                 "kubectl create namespace {name}, or set SANDBOX_NAMESPACE"
             ))
         }
@@ -245,8 +247,8 @@ async fn allowed(shared: &Shared, right: Right) -> Check {
     }
     let remedy = grant(shared);
     match right.only {
-        None => Check::failed(name, "forbidden").mended_by(remedy),
-        Some(only) => Check::warning(name, format!("forbidden; {only}")).mended_by(remedy),
+        None => Check::failed(name, "forbidden").with_remedy(remedy),
+        Some(only) => Check::warning(name, format!("forbidden; {only}")).with_remedy(remedy),
     }
 }
 
@@ -256,11 +258,11 @@ async fn pod(shared: &Arc<Shared>, spec: SandboxSpec) -> (Check, Vec<String>) {
     const NAME: &str = "a Pod, as a dry run";
     let check = match try_out(shared, spec).await {
         Ok(images) => return (Check::passed(NAME, "accepted"), images),
-        Err(Error::Invalid { what, why, .. }) => Check::failed(NAME, format!("{what}: {why}"))
-            .mended_by("correct the setting that it comes from (.env.example has all)"),
+        Err(Error::Invalid { argument, reason, .. }) => Check::failed(NAME, format!("{argument}: {reason}"))
+            .with_remedy("correct the setting that it comes from (.env.example has all)"),
         // Some say themselves what to do: no image, no namespace, a profile that needs root.
         Err(error @ Error::Config { .. }) => Check::failed(NAME, told(&error)),
-        Err(error) => Check::failed(NAME, told(&error)).mended_by(format!(
+        Err(error) => Check::failed(NAME, told(&error)).with_remedy(format!(
             "kubectl describe namespace,quota,limitrange -n {} shows what Pods have to keep to there",
             shared.caller().namespace
         )),
@@ -288,7 +290,7 @@ async fn send<T: DeserializeOwned>(
     };
     Ok(shared
         .caller()
-        .read(&ask, &request, Deadline::after(ASK))
+        .read(&ask, &request, Deadline::from_now(ASK))
         .await?
         .0)
 }

@@ -145,7 +145,7 @@ impl Pulling {
         let begun = stream::once(async move {
             let body = watch
                 .caller
-                .watch_events_of(&uid, &version, LASTS, Deadline::after(ASK))
+                .watch_events_of(&uid, &version, LASTS, Deadline::from_now(ASK))
                 .await?;
             let lines = Lines::new(body.into_data_stream());
             // One that is cut is begun again, as one that has ended.

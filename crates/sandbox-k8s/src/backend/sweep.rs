@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use sandbox_core::{Deadline, Result, SandboxId, SweepOptions, SweepReport, Swept, Uid, Unswept};
+use sandbox_core::{
+    Deadline, Result, SandboxId, SweepFailure, SweepOptions, SweepReport, SweptSandbox, Uid,
+};
 
 use super::Shared;
 use crate::labels;
@@ -22,9 +24,11 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
     let selector = labels::selector();
     // The Secrets first: a sandbox that is made in between has its Pod in the second list.
     let (secrets, _) = caller
-        .list::<Secret>(&selector, Deadline::after(ASK))
+        .list::<Secret>(&selector, Deadline::from_now(ASK))
         .await?;
-    let (pods, now) = caller.list::<Pod>(&selector, Deadline::after(ASK)).await?;
+    let (pods, now) = caller
+        .list::<Pod>(&selector, Deadline::from_now(ASK))
+        .await?;
     let mut report = SweepReport::default();
     for view in pods.iter().filter_map(of_ours) {
         let Some(reason) = reap::over(&view, now) else {
@@ -52,7 +56,7 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
             true => Ok(true),
             false => {
                 caller
-                    .delete::<Secret>(&id, &uid, None, Deadline::after(ASK))
+                    .delete::<Secret>(&id, &uid, None, Deadline::from_now(ASK))
                     .await
             }
         };
@@ -69,7 +73,7 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
 /// Removes a sandbox that is over; `false` where somebody else was faster, or has extended it, which changes its
 /// version.
 async fn remove(shared: &Shared, view: &PodView, secrets: &[Secret]) -> Result<bool> {
-    let (caller, deadline) = (shared.caller(), Deadline::after(ASK));
+    let (caller, deadline) = (shared.caller(), Deadline::from_now(ASK));
     if !caller
         .delete::<Pod>(&view.id, &view.uid, Some(&view.resource_version), deadline)
         .await?
@@ -88,12 +92,12 @@ async fn remove(shared: &Shared, view: &PodView, secrets: &[Secret]) -> Result<b
 
 fn note(report: &mut SweepReport, id: &SandboxId, reason: &str, removed: Result<bool>) {
     match removed {
-        Ok(true) => report.removed.push(Swept {
+        Ok(true) => report.removed.push(SweptSandbox {
             id: id.clone(),
             reason: reason.to_owned(),
         }),
         Ok(false) => {}
-        Err(error) => report.failed.push(Unswept {
+        Err(error) => report.failed.push(SweepFailure {
             id: id.clone(),
             error: error.to_string(),
         }),
@@ -127,7 +131,7 @@ async fn orphans(
     }
     let (all, _) = shared
         .caller()
-        .list::<Pod>("", Deadline::after(ASK))
+        .list::<Pod>("", Deadline::from_now(ASK))
         .await?;
     let owners = all
         .iter()
@@ -148,7 +152,7 @@ async fn unowned(
     secrets: &[Secret],
     gone: &HashSet<SandboxId>,
     dry_run: bool,
-) -> Result<Vec<Swept>> {
+) -> Result<Vec<SweptSandbox>> {
     let owner = |secret: &Secret| {
         let owners = secret.metadata.owner_references.iter().flatten();
         owners
@@ -176,7 +180,7 @@ async fn unowned(
         .filter(|(id, lease)| of_expired(lease) && !gone.contains(id))
         .map(|(id, _)| id);
     Ok(ids
-        .map(|id| Swept {
+        .map(|id| SweptSandbox {
             id,
             reason: "its maker is gone: the Lease has expired".to_owned(),
         })

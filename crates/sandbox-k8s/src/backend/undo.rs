@@ -105,7 +105,7 @@ impl Undo {
     }
 
     async fn remove<K: Kind>(&self, stored: &Stored) -> Result<()> {
-        let deadline = Deadline::after(UNDO);
+        let deadline = Deadline::from_now(UNDO);
         let caller = self.shared.caller();
         let uid = match stored {
             Stored::No => return Ok(()),

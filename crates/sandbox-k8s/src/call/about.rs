@@ -1,7 +1,7 @@
 //! What a request is about, in words of which there are few: names of objects are not among them.
 
 use http::{Method, Request};
-use sandbox_core::metrics::{self, Asked};
+use sandbox_core::metrics::{self, ApiRequest};
 
 /// Verb and resource, as the rules of RBAC name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +59,8 @@ impl About {
     }
 
     /// Begins to count it and to take its time.
-    pub(crate) fn measured(self) -> Asked {
-        metrics::request(self.verb, self.resource)
+    pub(crate) fn measured(self) -> ApiRequest {
+        metrics::start_request(self.verb, self.resource)
     }
 
     /// The fields are part of the interface.

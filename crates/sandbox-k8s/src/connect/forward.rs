@@ -55,7 +55,7 @@ pub(super) async fn open(
         let asked = About::of(&request).measured();
         let connection = caller.client.connect(request).await;
         let connection = connection.map_err(|error| refused(caller, discreet(error)))?;
-        asked.answered(SWITCHING_PROTOCOLS);
+        asked.finish(SWITCHING_PROTOCOLS);
         begin(connection.into_stream()).await
     };
     match tokio::time::timeout(OPEN, opened).await {

@@ -194,7 +194,7 @@ impl Connector for PodConnector {
         }
     }
 
-    fn gives_up(&self, endpoint: &Endpoint) -> bool {
+    fn should_stop_retrying(&self, endpoint: &Endpoint) -> bool {
         let Endpoint::Pod { uid, .. } = endpoint else {
             return false;
         };
@@ -203,7 +203,7 @@ impl Connector for PodConnector {
 
     /// An address may be another's: one that had it before or has it by now, or a network of
     /// the same numbers. Through the API server there is no such doubt.
-    fn led_astray(&self, endpoint: &Endpoint) -> bool {
+    fn report_wrong_server(&self, endpoint: &Endpoint) -> bool {
         let another_way = self.transport == Transport::Auto && self.learned.found.misled();
         if another_way {
             tracing::warn!(

@@ -78,7 +78,7 @@ impl Looks {
                 id, uid, version, ..
             } = lease;
             if caller
-                .delete::<Lease>(&id, &uid, Some(&version), Deadline::after(ASK))
+                .delete::<Lease>(&id, &uid, Some(&version), Deadline::from_now(ASK))
                 .await?
             {
                 tracing::debug!(lease = %id, "an owner Lease has expired");
@@ -137,7 +137,7 @@ struct Expired {
 
 async fn look(caller: &Caller) -> Result<Vec<Expired>> {
     let (leases, now) = caller
-        .list::<Lease>(&labels::selector(), Deadline::after(ASK))
+        .list::<Lease>(&labels::selector(), Deadline::from_now(ASK))
         .await?;
     Ok(leases
         .iter()

@@ -146,7 +146,7 @@ impl Drop for Keeper {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let caller = Arc::clone(&self.caller);
             runtime.spawn(async move {
-                let deadline = Deadline::after(SHORTEST);
+                let deadline = Deadline::from_now(SHORTEST);
                 let Grip { id, uid, .. } = &*held.grip;
                 if let Err(error) = caller.delete::<Lease>(id, uid, None, deadline).await {
                     tracing::debug!(lease = %id, %error, "the owner Lease is left to expire");
@@ -180,7 +180,7 @@ impl Grip {
             let now = self.caller.clock.now().unwrap_or_else(SystemTime::now);
             self.renew(now, SOON).await
         };
-        if let Err(error) = Deadline::after(SOON)
+        if let Err(error) = Deadline::from_now(SOON)
             .bound("renew the owner Lease", look)
             .await
         {
@@ -235,7 +235,7 @@ impl Grip {
     /// Renews it, or takes note that there is nothing to renew any more.
     async fn renew(&self, now: SystemTime, within: Duration) -> Result<()> {
         let patch = json!({"metadata": {"uid": self.uid}, "spec": {"renewTime": renewed(now)?}});
-        let deadline = Deadline::after(within);
+        let deadline = Deadline::from_now(within);
         let is_there = match self.caller.patch::<Lease>(&self.id, &patch, deadline).await {
             Ok(Some(_)) => true,
             Ok(None) if self.is_listed(deadline).await? => return Err(refused()),

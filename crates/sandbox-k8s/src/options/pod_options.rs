@@ -226,7 +226,7 @@ impl PodOptions {
     /// [`Error::Invalid`] naming what is not known or of the wrong form, and
     /// [`Error::Unsupported`] for options of another backend.
     pub fn of(spec: &SandboxSpec) -> Result<Self> {
-        match spec.backend_options.only_for(BACKEND)? {
+        match spec.backend_options.require_only(BACKEND)? {
             // serde takes a list for an object with its fields in order.
             Some(value) if !value.is_object() => Err(unreadable(
                 "they are no object, such as {\"nodeSelector\": {…}}",

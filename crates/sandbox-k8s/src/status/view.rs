@@ -246,7 +246,7 @@ fn limit(name: &str, value: &str) -> AppliedLimit {
         resource: resource.into(),
         value: value.into(),
         scope: LimitScope::Sandbox,
-        by: by.into(),
+        enforced_by: by.into(),
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) async fn listen(caller: &Caller, shared: &Shared) {
                 end
             }
         };
-        metrics::watch_restart(match &end {
+        metrics::count_watch_restart(match &end {
             End::Over => "over",
             End::Expired => "expired",
             End::Refused(_) => "refused",
@@ -103,7 +103,7 @@ pub(super) async fn listen(caller: &Caller, shared: &Shared) {
 async fn list(caller: &Caller, shared: &Shared) -> Result<String, Refused> {
     shared.tell(|index| index.apply(News::ListBegan, super::now()));
     let listed = caller
-        .list_once::<Pod>(&labels::selector(), Deadline::after(ASK))
+        .list_once::<Pod>(&labels::selector(), Deadline::from_now(ASK))
         .await?;
     for view in listed.items.iter().filter_map(of_ours) {
         shared.tell(|index| index.apply(News::Listed(view), super::now()));
@@ -118,7 +118,7 @@ async fn watch(caller: &Caller, shared: &Shared, at: &mut Place, pace: &mut Pace
             &labels::selector(),
             &at.version,
             LASTS,
-            Deadline::after(ASK),
+            Deadline::from_now(ASK),
         )
         .await;
     let mut lines = match opened {

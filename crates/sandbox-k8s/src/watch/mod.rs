@@ -77,7 +77,10 @@ impl Watch {
 
     async fn ask_within(&self, id: &SandboxId, limit: Duration) -> Result<Option<Arc<PodView>>> {
         self.begin();
-        let found = self.caller.get::<Pod>(id, Deadline::after(limit)).await?;
+        let found = self
+            .caller
+            .get::<Pod>(id, Deadline::from_now(limit))
+            .await?;
         let Some(view) = found.and_then(|(pod, _)| of_ours(&pod)) else {
             return Ok(None);
         };
@@ -118,7 +121,7 @@ impl Watch {
         }
         let (pods, _) = self
             .caller
-            .list::<Pod>(&labels::selector(), Deadline::after(ASK))
+            .list::<Pod>(&labels::selector(), Deadline::from_now(ASK))
             .await?;
         Ok(pods.iter().filter_map(of_ours).map(Arc::new).collect())
     }

@@ -102,7 +102,7 @@ impl Refusals {
 async fn confirm(caller: &Caller, shared: &Shared) {
     let overdue = shared.lock().index.unconfirmed(now());
     for (id, uid) in overdue {
-        match caller.get::<Pod>(&id, Deadline::after(ASK)).await {
+        match caller.get::<Pod>(&id, Deadline::from_now(ASK)).await {
             Ok(found) => match found
                 .and_then(|(pod, _)| of_ours(&pod))
                 .filter(|view| view.uid == uid)

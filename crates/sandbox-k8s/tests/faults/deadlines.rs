@@ -96,13 +96,13 @@ async fn a_server_that_never_listens_is_given_up_after_its_grace() {
     let info = make(&backend).await;
     let endpoint = backend.access(&info.id).await.unwrap().endpoint;
     let connector = backend.connector();
-    let far = Deadline::after(Duration::from_secs(3600));
+    let far = Deadline::from_now(Duration::from_secs(3600));
     let connecting = async {
         loop {
             let Err(error) = connector.connect(&endpoint, far).await else {
                 panic!("nothing listens there")
             };
-            if connector.gives_up(&endpoint) {
+            if connector.should_stop_retrying(&endpoint) {
                 return error;
             }
         }
@@ -140,14 +140,14 @@ async fn a_server_that_has_ended_is_given_up_at_once() {
         server.run_pod(info.id.as_str());
         let endpoint = backend.access(&info.id).await.unwrap().endpoint;
         let connector = backend.connector();
-        assert!(!connector.gives_up(&endpoint));
+        assert!(!connector.should_stop_retrying(&endpoint));
         match gone {
             true => drop(server.remove("pods", info.id.as_str())),
             false => server.end_pod(info.id.as_str(), 137, "OOMKilled"),
         }
         let begun = tokio::time::Instant::now();
         let error = connector
-            .connect(&endpoint, Deadline::after(Duration::from_secs(60)))
+            .connect(&endpoint, Deadline::from_now(Duration::from_secs(60)))
             .await
             .err()
             .unwrap();
@@ -161,7 +161,7 @@ async fn a_server_that_has_ended_is_given_up_at_once() {
             "{error}"
         );
         assert!(
-            connector.gives_up(&endpoint) && begun.elapsed() < Duration::from_secs(1),
+            connector.should_stop_retrying(&endpoint) && begun.elapsed() < Duration::from_secs(1),
             "{:?}",
             begun.elapsed()
         );

@@ -114,7 +114,7 @@ async fn a_sandbox_that_has_taken_the_name_stays() {
         let other = second.create(spec).await.unwrap();
         assert_ne!(other.uid, info.uid);
         let options = if by_uid {
-            DeleteOptions::instance(info.uid)
+            DeleteOptions::for_instance(info.uid)
         } else {
             DeleteOptions::default()
         };
@@ -168,11 +168,11 @@ async fn a_forged_pod_cannot_have_anothers_secret_deleted() {
 async fn only_the_instance_that_was_asked_for_goes() {
     let server = server();
     let info = make(&backend(&server)).await;
-    let other = DeleteOptions::instance(Uid::new("former"));
+    let other = DeleteOptions::for_instance(Uid::new("former"));
     backend(&server).delete(&info.id, other).await.unwrap();
     assert_eq!(server.names(), both(&info.id));
     backend(&server)
-        .delete(&info.id, DeleteOptions::instance(info.uid))
+        .delete(&info.id, DeleteOptions::for_instance(info.uid))
         .await
         .unwrap();
     assert_eq!(server.names(), [""; 0]);

@@ -94,7 +94,7 @@ async fn a_volume_that_stays_empty_is_left_for_a_container() {
     }
     assert_eq!(last.unwrap().kind, SandboxEventKind::Failed);
     assert!(
-        backend.diagnose(&id).await.unwrap().try_again,
+        backend.diagnose(&id).await.unwrap().has_fallback,
         "it would be made another way now"
     );
 
@@ -104,7 +104,7 @@ async fn a_volume_that_stays_empty_is_left_for_a_container() {
     let mut events = backend.events(&id).await.unwrap();
     while events.next().await.is_some() {}
     assert!(
-        !backend.diagnose(&id).await.unwrap().try_again,
+        !backend.diagnose(&id).await.unwrap().has_fallback,
         "there is no third way"
     );
     assert_eq!(dry_runs(&server), 1);
@@ -155,7 +155,7 @@ async fn an_images_own_server_has_no_key_of_ours_and_hard_ends_only() {
         .collect();
     assert_eq!(keys, ["authorized-keys"]);
     assert_eq!(dry_runs(&server), 0);
-    assert!(!backend.capabilities().own_server);
+    assert!(!backend.capabilities().sandbox_sshd);
 
     let (_, mut wanted) = spec();
     wanted.lifetime.idle_timeout = Some(Duration::from_secs(60));

@@ -207,7 +207,7 @@ async fn a_kubelet_that_cannot_mount_images_is_told_by_its_event_alone() {
     );
     let diagnosis = backend.diagnose(&id).await.unwrap();
     assert!(
-        diagnosis.try_again && diagnosis.summary.contains("kubelet"),
+        diagnosis.has_fallback && diagnosis.summary.contains("kubelet"),
         "{}",
         diagnosis.summary
     );

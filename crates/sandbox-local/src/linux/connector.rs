@@ -100,7 +100,7 @@ mod tests {
         let mut stream = UnixConnector
             .connect(
                 &Endpoint::Unix(path.into()),
-                Deadline::after(Duration::from_secs(10)),
+                Deadline::from_now(Duration::from_secs(10)),
             )
             .await?;
         let mut text = String::new();
@@ -138,7 +138,7 @@ mod tests {
         assert!(error.to_string().contains("deleted"), "{error}");
         let elsewhere = Endpoint::Memory("m".into());
         let error = UnixConnector
-            .connect(&elsewhere, Deadline::after(Duration::from_secs(1)))
+            .connect(&elsewhere, Deadline::from_now(Duration::from_secs(1)))
             .await
             .err()
             .unwrap();

@@ -157,9 +157,10 @@ pub(crate) async fn connect(
         };
         tried += 1;
         let error = error.with_sandbox(&access.id);
-        let another_way = astray && connector.led_astray(&access.endpoint);
+        let another_way = astray && connector.report_wrong_server(&access.endpoint);
         let crowded = reached.load(Ordering::Relaxed) && begun.elapsed() < CROWDED;
-        let enough = (tried >= attempts && !crowded) || connector.gives_up(&access.endpoint);
+        let enough =
+            (tried >= attempts && !crowded) || connector.should_stop_retrying(&access.endpoint);
         if !(error.is_unreachable() || another_way) || enough || deadline.remaining() <= pause {
             return Err(error);
         }
@@ -292,7 +293,7 @@ async fn attempt(
         }
     }
     if let Some(version) = protocol::server_version(facts.server_id())
-        && !protocol::is_understood(version)
+        && !protocol::is_compatible(version)
     {
         return Err(another_version(version).into());
     }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use russh::ChannelMsg;
-use sandbox_core::metrics::Underway;
+use sandbox_core::metrics::Operation;
 use sandbox_core::{
     BoxError, CommandCause, ControlMessage, Error, ExecEvent, ExitStatus, Result, Signal,
 };
@@ -46,7 +46,7 @@ pub(super) struct Inputs {
     pub(super) control: Option<mpsc::Receiver<ControlMessage>>,
     /// For signals, where the channel takes none.
     pub(super) reach: Option<Reach>,
-    pub(super) measured: Option<Underway>,
+    pub(super) measured: Option<Operation>,
 }
 
 pub(super) struct Actor<S> {
@@ -63,7 +63,7 @@ pub(super) struct Actor<S> {
     limits: Limits,
     timeout: Option<Duration>,
     may_end_silently: bool,
-    measured: Option<Underway>,
+    measured: Option<Operation>,
     state: State,
 }
 
@@ -136,7 +136,7 @@ impl<S: Sink> Actor<S> {
         drop(_input);
         // One that was abandoned counts as cancelled.
         if let (Some(measured), false) = (measured, matches!(stop, Stop::Abandoned)) {
-            measured.command_ended(&end);
+            measured.finish_command(&end);
         }
         // The reader neither waits for the close nor is waited for with it.
         tokio::join!(sink.finish(end), close(channel, state));

@@ -60,7 +60,7 @@ impl Mark {
     }
 
     fn request(&self, signal: &Signal) -> ExecRequest {
-        ExecRequest::argv([
+        ExecRequest::from_argv([
             "/bin/sh",
             "-c",
             SCRIPT,

@@ -12,7 +12,7 @@ mod state;
 
 use std::time::Duration;
 
-use sandbox_core::metrics::Underway;
+use sandbox_core::metrics::Operation;
 use sandbox_core::{
     CommandCause, Deadline, Error, ExecRequest, JobId, Output, Process, ProcessDriver, Result,
 };
@@ -152,10 +152,10 @@ pub(crate) async fn stream(
 }
 
 /// How a command ends that nothing came of.
-fn not_begun<T>(measured: Option<Underway>, error: Error) -> Result<T> {
+fn not_begun<T>(measured: Option<Operation>, error: Error) -> Result<T> {
     let end = Err(error);
     if let Some(measured) = measured {
-        measured.ended(&end);
+        measured.finish(&end);
     }
     end
 }
@@ -181,7 +181,7 @@ async fn begin(
     sink: &mut impl Sink,
 ) -> Option<Result<(OpenChannel, Inputs)>> {
     let begin = async {
-        let deadline = Deadline::after(limits.checkout);
+        let deadline = Deadline::from_now(limits.checkout);
         let mut channel = channel::open(pool, &Opening::Session, limits.channel, deadline).await?;
         let Begun { prelude, mark } = start.send(&mut channel, limits.channel).await?;
         let reach = mark.map(|mark| Reach::new(mark, pool, limits));

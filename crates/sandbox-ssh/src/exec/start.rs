@@ -76,10 +76,10 @@ impl Start {
     }
 
     /// Begins to measure it; what the SDK asks for itself is no command.
-    pub(super) fn measured(&self, kind: &'static str) -> Option<metrics::Underway> {
+    pub(super) fn measured(&self, kind: &'static str) -> Option<metrics::Operation> {
         let job = self.control.iter().any(|(name, _)| *name == protocol::JOB);
         (!self.internal && matches!(self.what, What::Command(_)))
-            .then(|| metrics::command(if job { "job" } else { kind }))
+            .then(|| metrics::start_command(if job { "job" } else { kind }))
     }
 
     /// Sends it. Nothing runs yet when this fails.

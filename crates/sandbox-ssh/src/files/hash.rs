@@ -63,7 +63,7 @@ pub(crate) fn hash_command(path: &str, range: Range<u64>) -> ExecRequest {
         range.start.saturating_add(1),
         range.end.saturating_sub(range.start),
     );
-    ExecRequest::argv([
+    ExecRequest::from_argv([
         "sh",
         "-c",
         script,

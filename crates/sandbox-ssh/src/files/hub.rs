@@ -133,7 +133,7 @@ impl Hub {
     }
 
     async fn connect(&self) -> Result<Sftp> {
-        let deadline = Deadline::after(self.0.limits.checkout);
+        let deadline = Deadline::from_now(self.0.limits.checkout);
         let mut channel = channel::open(
             &self.0.pool,
             &Opening::Session,

@@ -89,9 +89,9 @@ impl Dialer {
     async fn dial(&self, deadline: Deadline, attempts: u32) -> Result<Conn> {
         let access = self.access();
         let begun = Instant::now();
-        let dial = metrics::dial(self.purpose.name());
+        let dial = metrics::start_dial(self.purpose.name());
         let conn = connect(&*self.connector, &access, &self.setup, deadline, attempts).await;
-        dial.ended(&conn);
+        dial.finish(&conn);
         let conn = conn?;
         tracing::debug!(
             sandbox.id = %access.id,
@@ -153,8 +153,11 @@ impl Connections {
             match home.donor.as_ref().and_then(|donor| donor.take_unused()) {
                 Some(conn) => home.add(conn)?,
                 None => {
-                    home.dial(Deadline::after(home.dialer.setup.attempt_limit), ATTEMPTS)
-                        .await?
+                    home.dial(
+                        Deadline::from_now(home.dialer.setup.attempt_limit),
+                        ATTEMPTS,
+                    )
+                    .await?
                 }
             }
         }

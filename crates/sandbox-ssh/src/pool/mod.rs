@@ -107,7 +107,7 @@ impl SlotPool {
 
     /// A slot: at once when one is free, else as soon as there is one.
     pub(crate) async fn checkout(&self, deadline: Deadline) -> Result<Lease> {
-        let begun = metrics::Begun::now();
+        let begun = metrics::Timer::start();
         let lease = deadline
             .bound("wait for a free channel", async {
                 let turn = self.capacity.acquire().await.ok_or_else(evicted)?;
@@ -123,7 +123,7 @@ impl SlotPool {
                 Ok(lease)
             })
             .await;
-        metrics::slot_wait(begun, &lease);
+        metrics::record_slot_wait(begun, &lease);
         lease
     }
 

@@ -28,7 +28,10 @@ pub(crate) const CAP: usize = 1 << 20;
 
 /// Runs a shell line to its end.
 pub(crate) async fn sh(session: &Any, line: &str) -> String {
-    let output = session.output(ExecRequest::shell(line), CAP).await.unwrap();
+    let output = session
+        .output(ExecRequest::from_shell(line), CAP)
+        .await
+        .unwrap();
     assert!(
         output.status.success(),
         "{line}: {:?} {}",
@@ -45,18 +48,18 @@ pub(crate) fn pattern(length: usize) -> Vec<u8> {
 pub(crate) async fn exit_codes_are_data(session: &Any) {
     for code in [0, 1, 42, 255] {
         let output = session
-            .output(ExecRequest::shell(format!("exit {code}")), CAP)
+            .output(ExecRequest::from_shell(format!("exit {code}")), CAP)
             .await
             .unwrap();
         assert_eq!(output.status, ExitStatus::Code(code));
         let process = session
-            .exec(ExecRequest::shell(format!("exit {code}")))
+            .exec(ExecRequest::from_shell(format!("exit {code}")))
             .await
             .unwrap();
         assert_eq!(process.wait().await.unwrap(), ExitStatus::Code(code));
     }
     let output = session
-        .output(ExecRequest::shell("kill -TERM $$"), CAP)
+        .output(ExecRequest::from_shell("kill -TERM $$"), CAP)
         .await
         .unwrap();
     assert_eq!(output.status, ExitStatus::Signal(Signal::Term));
@@ -64,7 +67,7 @@ pub(crate) async fn exit_codes_are_data(session: &Any) {
 
 pub(crate) async fn the_streams_are_told_apart(session: &Any) {
     let output = session
-        .output(ExecRequest::shell("printf out; printf err >&2"), CAP)
+        .output(ExecRequest::from_shell("printf out; printf err >&2"), CAP)
         .await
         .unwrap();
     assert_eq!(
@@ -90,7 +93,10 @@ pub(crate) async fn arguments_arrive_as_they_are(session: &Any) {
     let argv = [&b"printf"[..], b"%s\\0"]
         .into_iter()
         .chain(odd.iter().copied());
-    let output = session.output(ExecRequest::argv(argv), CAP).await.unwrap();
+    let output = session
+        .output(ExecRequest::from_argv(argv), CAP)
+        .await
+        .unwrap();
     let expected: Vec<u8> = odd
         .iter()
         .flat_map(|arg| arg.iter().copied().chain([0]))
@@ -100,9 +106,9 @@ pub(crate) async fn arguments_arrive_as_they_are(session: &Any) {
 
 pub(crate) async fn nul_is_refused(session: &Any) {
     for request in [
-        ExecRequest::argv(["a\0b"]),
-        ExecRequest::argv(["a", "\0"]),
-        ExecRequest::shell("a\0"),
+        ExecRequest::from_argv(["a\0b"]),
+        ExecRequest::from_argv(["a", "\0"]),
+        ExecRequest::from_shell("a\0"),
     ] {
         let error = session.output(request.clone(), CAP).await.unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }), "{error}");
@@ -115,7 +121,7 @@ pub(crate) async fn nul_is_refused(session: &Any) {
 
 pub(crate) async fn a_directory_is_entered(session: &Any) {
     sh(session, "mkdir -p 'a dir/it'\"'\"'s'").await;
-    let mut request = ExecRequest::argv(["pwd"]);
+    let mut request = ExecRequest::from_argv(["pwd"]);
     request.directory = Some(b"a dir/it's".to_vec());
     let output = session.output(request, CAP).await.unwrap();
     assert!(
@@ -126,7 +132,7 @@ pub(crate) async fn a_directory_is_entered(session: &Any) {
 }
 
 pub(crate) async fn input_is_read_to_its_end(session: &Any) {
-    let mut request = ExecRequest::argv(["cat"]);
+    let mut request = ExecRequest::from_argv(["cat"]);
     request.stdin = true;
     let mut process = session.exec(request).await.unwrap();
     let mut stdin = process.take_stdin().unwrap();
@@ -145,7 +151,7 @@ pub(crate) async fn input_is_read_to_its_end(session: &Any) {
 }
 
 pub(crate) async fn a_command_that_does_not_read_can_end(session: &Any) {
-    let mut request = ExecRequest::shell("exit 7");
+    let mut request = ExecRequest::from_shell("exit 7");
     request.stdin = true;
     let mut process = session.exec(request).await.unwrap();
     let mut stdin = process.take_stdin().unwrap();
@@ -161,7 +167,7 @@ pub(crate) async fn a_terminal_has_a_size(session: &Any) {
     // Input and sizes go different ways.
     let line = "stty size; until stty size | grep 132; do sleep 0.01; done; read line; \
                 printf '%s' \"$TERM $line\"; exit 4";
-    let mut request = ExecRequest::shell(line);
+    let mut request = ExecRequest::from_shell(line);
     request.pty = Some(Pty {
         term: "xterm-256color".into(),
         size: PtySize {
@@ -205,7 +211,7 @@ async fn resize_once_seen(process: &mut Process) {
 /// Where nobody types, what reads finds the end, and sizes arrive all the same.
 pub(crate) async fn a_terminal_that_nobody_types_at(session: &Any) {
     let mut request =
-        ExecRequest::shell("cat; stty size; until stty size | grep 132; do sleep 0.01; done");
+        ExecRequest::from_shell("cat; stty size; until stty size | grep 132; do sleep 0.01; done");
     request.pty = Some(Pty {
         term: "xterm".into(),
         size: PtySize {
@@ -231,7 +237,7 @@ pub(crate) async fn variables_arrive_and_are_not_seen(session: &Any) {
         request
     };
     sh(session, "mkdir -p 'a dir'").await;
-    let mut request = with_secret(ExecRequest::shell(
+    let mut request = with_secret(ExecRequest::from_shell(
         "printf '%s|%s|%s|' \"$SECRET\" \"$EMPTY\" \"$LC_NAME\"; pwd; cat",
     ));
     request.directory = Some(b"a dir".to_vec());
@@ -260,7 +266,7 @@ pub(crate) async fn variables_arrive_and_are_not_seen(session: &Any) {
     assert!(output.stdout.starts_with(SECRET.as_bytes()) && output.stdout.ends_with(&data));
 
     // A program as it is, with its exit code; and every process that there is meanwhile.
-    let mut request = with_secret(ExecRequest::argv([
+    let mut request = with_secret(ExecRequest::from_argv([
         "sh",
         "-c",
         "read go; cat /proc/[0-9]*/cmdline; exit 9",
@@ -285,7 +291,7 @@ pub(crate) async fn variables_arrive_in_a_terminal(session: &Any) {
     let line = "hex=$(printf '%s' \"$SECRET\" | od -An -v -tx1 | tr -d ' \\n'); \
                 modes=$(stty -a | tr ' ;' '\\n\\n' | grep -c -x -e isig -e icanon -e icrnl -e echo -e ixon); \
                 read line; echo \"$hex\"; echo \"$modes\"; echo \"got $line\"; exit 4";
-    let mut request = ExecRequest::shell(line);
+    let mut request = ExecRequest::from_shell(line);
     let size = PtySize {
         columns: 80,
         rows: 24,
@@ -321,7 +327,7 @@ pub(crate) async fn variables_arrive_in_a_terminal(session: &Any) {
 pub(crate) async fn much_output_is_capped_and_flagged(session: &Any) {
     const MUCH: u64 = 256 << 20;
     let before = resident();
-    let request = ExecRequest::shell(format!("head -c {MUCH} /dev/zero; echo err >&2"));
+    let request = ExecRequest::from_shell(format!("head -c {MUCH} /dev/zero; echo err >&2"));
     let output = session.output(request, 1000).await.unwrap();
     assert!(output.status.success() && output.is_truncated());
     assert_eq!(
@@ -341,7 +347,10 @@ pub(crate) fn resident() -> u64 {
 
 pub(crate) async fn a_background_process_does_not_hold_up(session: &Any) {
     let wait = Duration::from_secs(15);
-    let run = session.output(ExecRequest::shell("echo begun; sleep 30 & exit 5"), CAP);
+    let run = session.output(
+        ExecRequest::from_shell("echo begun; sleep 30 & exit 5"),
+        CAP,
+    );
     let output = tokio::time::timeout(wait, run)
         .await
         .expect("it waits for the sleep")
@@ -352,7 +361,7 @@ pub(crate) async fn a_background_process_does_not_hold_up(session: &Any) {
     );
 
     let process = session
-        .exec(ExecRequest::shell("sleep 30 & echo begun"))
+        .exec(ExecRequest::from_shell("sleep 30 & echo begun"))
         .await
         .unwrap();
     let output = tokio::time::timeout(wait, process.output(CAP))
@@ -363,7 +372,7 @@ pub(crate) async fn a_background_process_does_not_hold_up(session: &Any) {
 }
 
 pub(crate) async fn a_command_runs_into_its_time_out(session: &Any) {
-    let mut request = ExecRequest::shell("echo $$ >>timed-out; sleep 60 & sleep 60");
+    let mut request = ExecRequest::from_shell("echo $$ >>timed-out; sleep 60 & sleep 60");
     request.timeout = Some(Duration::from_millis(300));
     let error = session.output(request.clone(), CAP).await.unwrap_err();
     assert!(
@@ -398,7 +407,7 @@ pub(crate) async fn a_command_runs_into_its_time_out(session: &Any) {
 }
 
 pub(crate) async fn a_command_that_nobody_waits_for_ends(session: &Any) {
-    let request = ExecRequest::shell("echo $$ >>dropped; echo begun; sleep 60");
+    let request = ExecRequest::from_shell("echo $$ >>dropped; echo begun; sleep 60");
     let mut process = session.exec(request.clone()).await.unwrap();
     process.next().await.unwrap().unwrap();
     drop(process);
@@ -431,7 +440,7 @@ async fn gone(session: &Any, file: &str, count: usize) {
 }
 
 pub(crate) async fn an_unread_stream_holds_up_nothing_else(session: &Any) {
-    let mut unread = session.exec(ExecRequest::argv(["yes"])).await.unwrap();
+    let mut unread = session.exec(ExecRequest::from_argv(["yes"])).await.unwrap();
     assert!(matches!(
         unread.next().await,
         Some(Ok(ExecEvent::Stdout(_)))
@@ -450,7 +459,7 @@ pub(crate) async fn an_unread_stream_holds_up_nothing_else(session: &Any) {
     drop(unread);
     assert_eq!(
         session
-            .exec(ExecRequest::argv(["true"]))
+            .exec(ExecRequest::from_argv(["true"]))
             .await
             .unwrap()
             .wait()
@@ -503,7 +512,7 @@ pub(crate) async fn cut_off<T>(future: impl Future<Output = T>, steps: u64) -> O
 pub(crate) async fn cancelled_calls_leak_no_channel(session: &Any) {
     let mut finished = 0;
     for round in 0..200_u64 {
-        let request = ExecRequest::argv(["echo", "x"]);
+        let request = ExecRequest::from_argv(["echo", "x"]);
         // Most of them while the channel is opened.
         let steps = if round < 150 {
             round / 2 % 40
@@ -518,7 +527,7 @@ pub(crate) async fn cancelled_calls_leak_no_channel(session: &Any) {
         });
     }
     assert!(finished < 190, "hardly any was cut off");
-    let all = (0..20).map(|_| session.output(ExecRequest::argv(["true"]), CAP));
+    let all = (0..20).map(|_| session.output(ExecRequest::from_argv(["true"]), CAP));
     for output in futures_util::future::join_all(all).await {
         assert!(output.unwrap().status.success());
     }
@@ -527,7 +536,10 @@ pub(crate) async fn cancelled_calls_leak_no_channel(session: &Any) {
 pub(crate) async fn many_callers_share(session: &Any) {
     let run = |n: u32| async move {
         let output = session
-            .output(ExecRequest::argv(["echo".to_owned(), n.to_string()]), CAP)
+            .output(
+                ExecRequest::from_argv(["echo".to_owned(), n.to_string()]),
+                CAP,
+            )
             .await
             .unwrap();
         assert_eq!(output.stdout_lossy(), format!("{n}\n"));

@@ -45,7 +45,7 @@ pub(crate) async fn counted(
     name: &str,
     streamed: bool,
 ) -> Result<Output> {
-    let mut request = ExecRequest::shell(format!(
+    let mut request = ExecRequest::from_shell(format!(
         "echo x >> {name}; read line; echo $line; echo err >&2; exit 7"
     ));
     if !streamed {

@@ -92,7 +92,7 @@ pub(crate) async fn names_may_be_odd(session: &Any) {
     let bytes = std::ffi::OsString::from_vec(b"odd/\xff".to_vec());
     session
         .output(
-            ExecRequest::argv([b"touch".to_vec(), bytes.into_vec()]),
+            ExecRequest::from_argv([b"touch".to_vec(), bytes.into_vec()]),
             CAP,
         )
         .await

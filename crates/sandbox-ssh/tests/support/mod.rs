@@ -153,7 +153,10 @@ pub(crate) fn access(
 
 pub(crate) async fn session(sessions: &SshSessions, access: &Arc<Access>) -> Arc<dyn Session> {
     sessions
-        .session(Arc::clone(access), Deadline::after(Duration::from_secs(20)))
+        .session(
+            Arc::clone(access),
+            Deadline::from_now(Duration::from_secs(20)),
+        )
         .await
         .unwrap()
 }

@@ -64,11 +64,11 @@ impl Connector for FaultyConnector {
         Ok(Box::new(stream))
     }
 
-    fn led_astray(&self, endpoint: &Endpoint) -> bool {
-        self.inner.led_astray(endpoint)
+    fn report_wrong_server(&self, endpoint: &Endpoint) -> bool {
+        self.inner.report_wrong_server(endpoint)
     }
 
-    fn gives_up(&self, endpoint: &Endpoint) -> bool {
-        self.inner.gives_up(endpoint)
+    fn should_stop_retrying(&self, endpoint: &Endpoint) -> bool {
+        self.inner.should_stop_retrying(endpoint)
     }
 }

@@ -197,12 +197,16 @@ mod tests {
         let mut settings = Settings::default();
         settings.kubernetes.transport = "pigeon".to_owned();
         match options(&settings) {
-            Err(Error::Invalid { what, value, why }) => {
+            Err(Error::Invalid {
+                argument,
+                value,
+                reason,
+            }) => {
                 assert_eq!(
-                    (what.as_str(), value.as_str()),
+                    (argument.as_str(), value.as_str()),
                     ("SANDBOX_TRANSPORT", "pigeon")
                 );
-                assert_eq!(why, "use auto, direct or port-forward");
+                assert_eq!(reason, "use auto, direct or port-forward");
             }
             other => panic!("{other:?}"),
         }

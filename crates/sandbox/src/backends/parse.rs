@@ -11,7 +11,7 @@ pub(super) fn parse_setting<T: FromStr<Err = Error>>(
     text: &str,
 ) -> Result<T> {
     text.parse().map_err(|error| match error {
-        Error::Invalid { value, why, .. } => Error::invalid(variable, value, why),
+        Error::Invalid { value, reason, .. } => Error::invalid(variable, value, reason),
         other => other,
     })
 }
@@ -37,9 +37,11 @@ mod tests {
             }
         }
         match parse_setting::<T>(name, "no such word") {
-            Err(Error::Invalid { what, why, .. }) => {
-                assert_eq!(what, name);
-                assert_eq!(why, format!("use {}", variable.accepted));
+            Err(Error::Invalid {
+                argument, reason, ..
+            }) => {
+                assert_eq!(argument, name);
+                assert_eq!(reason, format!("use {}", variable.accepted));
             }
             Err(other) => panic!("{other}"),
             Ok(_) => panic!("{name} accepts anything"),

@@ -157,7 +157,7 @@ impl Client {
         let backend = &self.parts.backend;
         let info = backend.get(id, Freshness::Latest).await?;
         let access = Arc::new(backend.access(id).await?);
-        let deadline = Deadline::after(self.parts.defaults.connect_timeout);
+        let deadline = Deadline::from_now(self.parts.defaults.connect_timeout);
         match self.parts.sessions.session(access.clone(), deadline).await {
             Ok(session) => Ok(self.handles.open(info, access, session, Env::default())),
             Err(error) => Err(add_diagnosis(&**backend, id, error).await),
@@ -205,7 +205,7 @@ impl Client {
     ///
     /// ```no_run
     /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
-    /// let filter = sandbox::ListFilter::labels([("team".to_owned(), "ml".to_owned())]);
+    /// let filter = sandbox::ListFilter::from_labels([("team".to_owned(), "ml".to_owned())]);
     /// for info in client.list(filter).await? {
     ///     println!("{} {:?}", info.id, info.state);
     /// }

@@ -42,7 +42,7 @@ impl Client {
                 "use the connector of its session source",
             )
         })?;
-        let deadline = Deadline::after(self.parts.defaults.connect_timeout);
+        let deadline = Deadline::from_now(self.parts.defaults.connect_timeout);
         match connector.connect(&access.endpoint, deadline).await {
             Ok(stream) => Ok(stream),
             Err(error) => Err(add_diagnosis(&*self.parts.backend, &access.id, error).await),

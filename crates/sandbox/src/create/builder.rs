@@ -217,8 +217,8 @@ impl SandboxBuilder {
     ///
     /// let sbx = client
     ///     .sandbox()
-    ///     .init(ExecRequest::argv(["mkdir", "-p", "work"]))
-    ///     .init(ExecRequest::shell("echo ready > work/state"))
+    ///     .init(ExecRequest::from_argv(["mkdir", "-p", "work"]))
+    ///     .init(ExecRequest::from_shell("echo ready > work/state"))
     ///     .create()
     ///     .await?;
     /// # Ok(())
@@ -349,7 +349,11 @@ impl fmt::Debug for SandboxBuilder {
 /// kind [`Error::Invalid`].
 fn copy_of(mistake: &Error) -> Error {
     match mistake {
-        Error::Invalid { what, value, why } => Error::invalid(what, value, why),
+        Error::Invalid {
+            argument,
+            value,
+            reason,
+        } => Error::invalid(argument, value, reason),
         other => Error::invalid("sandbox", "(builder)", other.to_string()),
     }
 }

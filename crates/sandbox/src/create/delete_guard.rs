@@ -36,7 +36,7 @@ impl DeleteOnDrop {
         };
         let target_id = id.clone();
         let removal =
-            tokio::spawn(async move { parts.delete(&id, DeleteOptions::instance(uid)).await });
+            tokio::spawn(async move { parts.delete(&id, DeleteOptions::for_instance(uid)).await });
         match tokio::time::timeout(wait, removal).await {
             Ok(Ok(Ok(()))) => true,
             Ok(Ok(Err(error))) => {
@@ -64,7 +64,7 @@ impl Drop for DeleteOnDrop {
         // client attaches to it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = parts.delete(&id, DeleteOptions::instance(uid)).await {
+                if let Err(error) = parts.delete(&id, DeleteOptions::for_instance(uid)).await {
                     tracing::warn!(sandbox.id = %id, %error, "cannot delete the sandbox of a dropped creation; it ends by itself");
                 }
             });

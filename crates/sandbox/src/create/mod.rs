@@ -45,14 +45,14 @@ impl SandboxBuilder {
     pub async fn create(self) -> Result<Sandbox> {
         self.check()?;
         let backend = self.parts.backend.name();
-        let measured = metrics::create(backend);
+        let measured = metrics::start_create(backend);
         let span = tracing::debug_span!(
             "sandbox.create",
             sandbox.backend = backend,
             sandbox.id = tracing::field::Empty,
         );
         let created = create(self).instrument(span).await;
-        measured.ended(&created);
+        measured.finish(&created);
         created
     }
 }
@@ -71,7 +71,7 @@ async fn create(builder: SandboxBuilder) -> Result<Sandbox> {
     if !spec.backend_options.is_empty() {
         // Backends also check this themselves, except those that were written before these options
         // existed.
-        spec.backend_options.only_for(parts.backend.name())?;
+        spec.backend_options.require_only(parts.backend.name())?;
     }
     if spec.id.is_none() {
         spec.id = Some(SandboxId::generate()?);
@@ -88,13 +88,13 @@ async fn create(builder: SandboxBuilder) -> Result<Sandbox> {
             events: Mutex::default(),
             hook: on_event,
         },
-        deadline: Deadline::after(create_timeout),
+        deadline: Deadline::from_now(create_timeout),
     };
     let failure = match creation.attempt().await {
         Ok(sandbox) => return Ok(sandbox),
         Err(failure) => failure,
     };
-    if !failure.try_again || creation.deadline.has_passed() {
+    if !failure.has_fallback || creation.deadline.has_passed() {
         return Err(failure.error);
     }
     tracing::warn!(error = %failure.error, "creation failed; retrying with the backend's fallback");
@@ -115,14 +115,14 @@ struct Creation {
 struct Failure {
     error: Error,
     /// Whether the backend would create the sandbox in another way now.
-    try_again: bool,
+    has_fallback: bool,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self {
             error,
-            try_again: false,
+            has_fallback: false,
         }
     }
 }
@@ -153,12 +153,12 @@ impl Creation {
             Err(mut failure) => {
                 // A retry needs the name, which is free only after the deletion. On Kubernetes before
                 // 1.27 that takes ten seconds.
-                let wait = if failure.try_again {
+                let wait = if failure.has_fallback {
                     self.deadline.remaining().max(CLEANUP_WAIT)
                 } else {
                     CLEANUP_WAIT
                 };
-                failure.try_again &= guard.delete(wait).await;
+                failure.has_fallback &= guard.delete(wait).await;
                 Err(failure)
             }
         }
@@ -231,16 +231,16 @@ impl Creation {
     /// Asks the backend why SSH did not answer.
     async fn diagnose(&self, info: &SandboxInfo, error: Error) -> Failure {
         let events = self.history.take();
-        let diagnosis = Deadline::after(DIAGNOSIS_TIMEOUT)
+        let diagnosis = Deadline::from_now(DIAGNOSIS_TIMEOUT)
             .bound("diagnose", self.parts.backend.diagnose(&info.id))
             .await
             .ok();
-        let try_again = diagnosis
+        let has_fallback = diagnosis
             .as_ref()
-            .is_some_and(|diagnosis| diagnosis.try_again);
+            .is_some_and(|diagnosis| diagnosis.has_fallback);
         Failure {
             error: connect_error(info, error, events, diagnosis).into(),
-            try_again,
+            has_fallback,
         }
     }
 }

@@ -30,7 +30,7 @@ async fn reconnect_periodically(inner: Weak<Inner>, interval: Duration) {
         let session = inner
             .parts
             .sessions
-            .session(inner.access.clone(), Deadline::after(interval));
+            .session(inner.access.clone(), Deadline::from_now(interval));
         if let Err(error) = session.await {
             tracing::debug!(sandbox.id = %inner.info.id, %error, "no connection to keep the sandbox attached");
         }

@@ -52,7 +52,7 @@ impl DiagnosingSession {
     async fn diagnose_process(&self, process: Result<Process>) -> Result<Process> {
         let process = self.diagnose(process).await?;
         let diagnoser = self.diagnoser.clone();
-        Ok(process.explained_by(move |error| async move { diagnoser.diagnose(error).await }))
+        Ok(process.map_error(move |error| async move { diagnoser.diagnose(error).await }))
     }
 }
 

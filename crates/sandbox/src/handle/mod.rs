@@ -136,7 +136,7 @@ impl Sandbox {
     /// [`Error::NotFound`](crate::Error::NotFound) if it has ended.
     pub async fn extend(&self, ttl: Duration) -> Result<SandboxInfo> {
         let info = self.inner.parts.backend.extend(self.id(), ttl).await?;
-        if self.inner.parts.backend.capabilities().server_keeps_ttl {
+        if self.inner.parts.backend.capabilities().server_enforces_ttl {
             self.inner.session.extend(ttl).await?;
         }
         Ok(info)
@@ -193,7 +193,7 @@ impl Sandbox {
         let deleted = self
             .inner
             .parts
-            .delete(self.id(), DeleteOptions::instance(self.uid().clone()))
+            .delete(self.id(), DeleteOptions::for_instance(self.uid().clone()))
             .await;
         // The connections are closed even if the sandbox still exists.
         self.inner.end.record();

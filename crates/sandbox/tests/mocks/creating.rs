@@ -25,7 +25,7 @@ async fn a_failed_setup_deletes_the_sandbox_and_names_the_failure() {
     let client = client(backend(1, vec![]), sessions(session));
     let error = client
         .sandbox()
-        .init(ExecRequest::shell("pip install x"))
+        .init(ExecRequest::from_shell("pip install x"))
         .create()
         .await
         .unwrap_err();
@@ -212,7 +212,7 @@ async fn a_creation_is_retried_once_with_the_fallback_of_the_backend() {
         });
         backend.expect_diagnose().returning(|_| {
             let mut diagnosis = Diagnosis::default();
-            (diagnosis.summary, diagnosis.try_again) = ("the volume is empty".into(), true);
+            (diagnosis.summary, diagnosis.has_fallback) = ("the volume is empty".into(), true);
             Ok(diagnosis)
         });
         backend.expect_delete().returning(|_, _| Ok(()));

@@ -49,7 +49,7 @@ fn on_machines(image: &str, nodes: &[Node], never: bool) -> Check {
             name(image),
             format!("none of {all} nodes tells of it, and it is never pulled"),
         )
-        .mended_by("load it into the nodes, or set SANDBOX_IMAGE_PULL_POLICY=IfNotPresent"),
+        .with_remedy("load it into the nodes, or set SANDBOX_IMAGE_PULL_POLICY=IfNotPresent"),
         0 => Check::skipped(
             name(image),
             format!("{NOT_KNOWN}: none of {all} nodes tells of it"),
@@ -59,7 +59,7 @@ fn on_machines(image: &str, nodes: &[Node], never: bool) -> Check {
             name(image),
             format!("on {has} of {all} nodes, and it is never pulled"),
         )
-        .mended_by("load it into the other nodes, or choose nodes that have it"),
+        .with_remedy("load it into the other nodes, or choose nodes that have it"),
         _ => Check::passed(
             name(image),
             format!("on {has} of {all} nodes; the others pull it"),

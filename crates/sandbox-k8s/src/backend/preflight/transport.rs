@@ -20,7 +20,7 @@ pub(super) fn transport(transport: Transport, rights: &[Check], grant: &str) -> 
     let needs = format!("port-forward cannot work without: {}", missing.join(", "));
     match (transport, missing.as_slice()) {
         (Transport::PortForward, []) => Check::passed(NAME, "port-forward, through the API server"),
-        (Transport::PortForward, _) => Check::failed(NAME, needs).mended_by(grant),
+        (Transport::PortForward, _) => Check::failed(NAME, needs).with_remedy(grant),
         (Transport::Direct, _) => {
             Check::skipped(NAME, format!("direct, to Pods' addresses; {ROUTE}: {TRY}"))
         }
@@ -29,7 +29,7 @@ pub(super) fn transport(transport: Transport, rights: &[Check], grant: &str) -> 
             "auto: to a Pod's address where it answers there, else by port-forward through the API server",
         ),
         (Transport::Auto, _) => {
-            Check::warning(NAME, format!("auto: {needs}; {ROUTE}: {TRY}")).mended_by(grant)
+            Check::warning(NAME, format!("auto: {needs}; {ROUTE}: {TRY}")).with_remedy(grant)
         }
     }
 }

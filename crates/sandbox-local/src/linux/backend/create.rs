@@ -34,7 +34,7 @@ pub(super) async fn create(
             hint,
         ));
     }
-    if spec.backend_options.only_for("local")?.is_some() {
+    if spec.backend_options.require_only("local")?.is_some() {
         let hint = "it has none; leave them away";
         return Err(Error::unsupported(
             "options of its own",
@@ -63,7 +63,7 @@ pub(super) async fn create(
         serde_json::to_vec(&plan).map_err(|error| failed("write the plan", error.into()))?,
     );
     text.push(b'\n');
-    let deadline = Deadline::after(options.start_timeout);
+    let deadline = Deadline::from_now(options.start_timeout);
     deadline
         .bound("start the sandbox", start(&server, &id, text))
         .await

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use sandbox_core::{DeleteOptions, Error, Result, SandboxId, SweepReport, Swept};
+use sandbox_core::{DeleteOptions, Error, Result, SandboxId, SweepReport, SweptSandbox};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::blocking;
@@ -84,7 +84,7 @@ pub(super) fn sweep(state: &StateDir, dry_run: bool) -> io::Result<SweepReport> 
             continue;
         }
         if dry_run || clear_dead(state, &id)? {
-            report.removed.push(Swept {
+            report.removed.push(SweptSandbox {
                 id,
                 reason: "its supervisor was killed".to_owned(),
             });

@@ -123,7 +123,7 @@ impl SandboxBackend for LocalBackend {
         let mut capabilities = Capabilities::default();
         capabilities.limits = *limits;
         capabilities.network = self.shared.options.isolation == IsolationLevel::None;
-        capabilities.own_server = true;
+        capabilities.sandbox_sshd = true;
         capabilities
     }
 

@@ -109,7 +109,7 @@ impl Wanted {
                 resource: resource.to_owned(),
                 value,
                 scope,
-                by: by.to_owned(),
+                enforced_by: by.to_owned(),
             });
         };
         match by.memory {

@@ -80,7 +80,10 @@ async fn sandboxes_are_listed_by_label() -> Result {
     assert!(all.is_sorted_by_key(|info| info.created_at));
     let some = world
         .backend
-        .list(ListFilter::labels([("team".to_owned(), "b".to_owned())]))
+        .list(ListFilter::from_labels([(
+            "team".to_owned(),
+            "b".to_owned(),
+        )]))
         .await?;
     let mut expected = [made.1.id, made.3.id];
     expected.sort();

@@ -496,7 +496,7 @@ pub(crate) async fn a_fork_bomb_is_stopped_by(level: IsolationLevel) -> Result {
             .await
             .is_ok_and(|ran| ran.code == Some(0))
     };
-    let deadline = sandbox_core::Deadline::after(std::time::Duration::from_secs(60));
+    let deadline = sandbox_core::Deadline::from_now(std::time::Duration::from_secs(60));
     while room().await && !deadline.has_passed() {}
     assert!(!deadline.has_passed(), "the bomb does not go off");
     world.backend.delete(&info.id, Default::default()).await?;
@@ -530,7 +530,7 @@ pub(crate) async fn a_memory_hog_is_stopped_by(level: IsolationLevel) -> Result 
     let by_group = info
         .limits
         .iter()
-        .any(|limit| limit.resource == "memory" && limit.by.starts_with("cgroup"));
+        .any(|limit| limit.resource == "memory" && limit.enforced_by.starts_with("cgroup"));
     if by_group {
         let diagnosis = world.backend.diagnose(&info.id).await?;
         assert!(
@@ -549,7 +549,7 @@ async fn a_disk_limit_holds() -> Result {
     assert!(
         info.limits
             .iter()
-            .any(|limit| limit.resource == "disk" && limit.by == "tmpfs"),
+            .any(|limit| limit.resource == "disk" && limit.enforced_by == "tmpfs"),
         "{:?}",
         info.limits
     );

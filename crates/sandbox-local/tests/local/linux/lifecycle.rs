@@ -294,7 +294,7 @@ async fn a_list_removes_what_is_dead() -> Result {
     let world = World::new()?;
     let info = world.backend.create(lasting()).await?;
     kill_process(supervisor(&world, &info)?, Signal::KILL)?;
-    let deadline = sandbox_core::Deadline::after(LONG);
+    let deadline = sandbox_core::Deadline::from_now(LONG);
     while world.state(&info).exists() && !deadline.has_passed() {
         assert!(world.backend.list(ListFilter::default()).await?.len() <= 1);
     }
@@ -349,7 +349,7 @@ async fn a_client_killed_while_creating_leaves_nothing() -> Result {
         };
         let listed = world.backend.list(ListFilter::default()).await?.len();
         if ids() > listed {
-            let deadline = sandbox_core::Deadline::after(LONG);
+            let deadline = sandbox_core::Deadline::from_now(LONG);
             while ids() > world.backend.list(ListFilter::default()).await?.len()
                 && !deadline.has_passed()
             {
@@ -414,7 +414,7 @@ async fn an_id_is_used_once_at_a_time() -> Result {
     // Another instance is not meant.
     world
         .backend
-        .delete(&made.id, DeleteOptions::instance(Uid::new("other")))
+        .delete(&made.id, DeleteOptions::for_instance(Uid::new("other")))
         .await?;
     assert_eq!(
         world.backend.get(&made.id, Freshness::Latest).await?.uid,
@@ -422,14 +422,14 @@ async fn an_id_is_used_once_at_a_time() -> Result {
     );
     world
         .backend
-        .delete(&made.id, DeleteOptions::instance(made.uid.clone()))
+        .delete(&made.id, DeleteOptions::for_instance(made.uid.clone()))
         .await?;
     world.nothing_is_left(&made).await?;
     let again = world.backend.create(spec()).await?;
     assert_ne!(again.uid, made.uid);
     // A dead one does not keep the id.
     kill_process(supervisor(&world, &again)?, Signal::KILL)?;
-    let deadline = sandbox_core::Deadline::after(LONG);
+    let deadline = sandbox_core::Deadline::from_now(LONG);
     loop {
         match world.backend.create(spec()).await {
             Ok(third) => {

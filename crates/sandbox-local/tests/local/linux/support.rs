@@ -147,7 +147,7 @@ impl World {
 
 /// Waits for what must come to be, however slow the machine is.
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> Result {
-    let deadline = Deadline::after(Duration::from_secs(60));
+    let deadline = Deadline::from_now(Duration::from_secs(60));
     while !holds() {
         if deadline.has_passed() {
             return Err(format!("it did not come about: {what}").into());
@@ -234,7 +234,10 @@ impl client::Handler for Pinned {
 impl Shell {
     pub(crate) async fn open(access: &Access) -> Result<Self> {
         let stream = UnixConnector
-            .connect(&access.endpoint, Deadline::after(Duration::from_secs(10)))
+            .connect(
+                &access.endpoint,
+                Deadline::from_now(Duration::from_secs(10)),
+            )
             .await?;
         let pinned = Pinned(access.host_key.as_str().to_owned());
         let mut session =

@@ -45,7 +45,7 @@ impl SandboxSsh {
             Op::Handshake => {
                 let access = Arc::clone(&self.access);
                 Self::sessions(TcpConnector)
-                    .session(access, Deadline::after(DEADLINE))
+                    .session(access, Deadline::from_now(DEADLINE))
                     .await?;
             }
             Op::Warm => self.warm = Some(self.connect().await?),
@@ -141,7 +141,7 @@ impl Connector for LimitedConnector {
 async fn exec(sandbox: &Sandbox) -> Result<()> {
     let output = sandbox
         .session()
-        .output(ExecRequest::argv(["/bin/true"]), 1000)
+        .output(ExecRequest::from_argv(["/bin/true"]), 1000)
         .await?;
     output.check()?;
     Ok(())
