@@ -25,7 +25,7 @@ use sandbox_k8s::options::{KubernetesOptions, PullPolicy, Transport};
 use sandbox_k8s::{ClusterOptions, KubernetesBackend, connect_cluster, labels};
 use tokio::runtime::Handle;
 
-use crate::deployed;
+use crate::deploy_manifests;
 
 pub(crate) const KUBECONFIG: &str = "SANDBOX_TEST_KUBECONFIG";
 pub(crate) const CONTEXT: &str = "SANDBOX_TEST_CONTEXT";
@@ -55,8 +55,10 @@ impl Namespace {
         let (namespace, made) = match std::env::var("SANDBOX_TEST_NAMESPACE") {
             Ok(name) => (name, None),
             Err(_) => {
-                let name = deployed::namespace(&api, false).await?;
-                let kubeconfig = deployed::kubeconfig(&api, &name, deployed::CLIENT).await?;
+                let name = deploy_manifests::create_namespace(&api, false).await?;
+                let kubeconfig =
+                    deploy_manifests::account_kubeconfig(&api, &name, deploy_manifests::CLIENT)
+                        .await?;
                 (name, Some(kubeconfig))
             }
         };
@@ -70,7 +72,7 @@ impl Namespace {
     pub(crate) async fn end(self) -> Outcome {
         let left = self.left().await;
         if self.made.is_some() {
-            remove(&self.api, namespace()).await?;
+            remove_namespace(&self.api, namespace()).await?;
         }
         match left?.as_slice() {
             [] => Ok(()),
@@ -81,7 +83,7 @@ impl Namespace {
     async fn left(&self) -> Outcome<Vec<String>> {
         let until = tokio::time::Instant::now() + SETTLE;
         loop {
-            let left = ours(&self.api, namespace()).await?;
+            let left = managed_objects(&self.api, namespace()).await?;
             if left.is_empty() || tokio::time::Instant::now() > until {
                 return Ok(left);
             }
@@ -91,14 +93,14 @@ impl Namespace {
 }
 
 /// Removes a namespace with all that is in it, without waiting for that.
-pub(crate) async fn remove(client: &kube::Client, namespace: &str) -> Outcome {
+pub(crate) async fn remove_namespace(client: &kube::Client, namespace: &str) -> Outcome {
     let all: Api<Object> = Api::all(client.clone());
     all.delete(namespace, &DeleteParams::default()).await?;
     Ok(())
 }
 
 /// The names of the Pods and Secrets that are sandboxes' in a namespace.
-pub(crate) async fn ours(
+pub(crate) async fn managed_objects(
     client: &kube::Client,
     namespace: &str,
 ) -> Result<Vec<String>, kube::Error> {
@@ -118,7 +120,7 @@ pub(crate) async fn ours(
 
 /// Waits until Pods can be made in a new namespace: admission refuses them until its service
 /// account is there.
-pub(crate) async fn ready(client: &kube::Client, namespace: &str) -> Outcome {
+pub(crate) async fn wait_for_service_account(client: &kube::Client, namespace: &str) -> Outcome {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     while accounts.get_opt("default").await?.is_none() {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -172,11 +174,11 @@ pub(crate) fn client(runtime: &Handle, mut defaults: Defaults) -> Client {
     defaults.image = Some(image());
     // A runtime's own thread may not wait for it.
     let handle = runtime.clone();
-    let made = std::thread::spawn(move || handle.block_on(least(options())));
-    parts(made.join().expect("a client").expect("a cluster"), defaults)
+    let made = std::thread::spawn(move || handle.block_on(restricted_backend(options())));
+    client_for(made.join().expect("a client").expect("a cluster"), defaults)
 }
 
-pub(crate) fn parts(backend: KubernetesBackend, defaults: Defaults) -> Client {
+pub(crate) fn client_for(backend: KubernetesBackend, defaults: Defaults) -> Client {
     let sessions = sandbox_ssh::SshSessions::new(
         Arc::new(backend.connector()),
         sandbox_ssh::SshOptions::default(),
@@ -185,12 +187,16 @@ pub(crate) fn parts(backend: KubernetesBackend, defaults: Defaults) -> Client {
 }
 
 /// A backend with the rights that were given.
-pub(crate) async fn backend(options: KubernetesOptions) -> sandbox::Result<KubernetesBackend> {
+pub(crate) async fn admin_backend(
+    options: KubernetesOptions,
+) -> sandbox::Result<KubernetesBackend> {
     Ok(KubernetesBackend::new(api().await?, options))
 }
 
 /// A backend with no more rights than `deploy/` gives.
-pub(crate) async fn least(options: KubernetesOptions) -> sandbox::Result<KubernetesBackend> {
+pub(crate) async fn restricted_backend(
+    options: KubernetesOptions,
+) -> sandbox::Result<KubernetesBackend> {
     let client = match &run().client {
         Some(kubeconfig) => connect(Some(kubeconfig), None).await?,
         None => api().await?,
@@ -216,7 +222,7 @@ pub(crate) fn options() -> KubernetesOptions {
 }
 
 /// How new the cluster is: 20 for Kubernetes 1.20.
-pub(crate) async fn minor() -> Outcome<u32> {
+pub(crate) async fn minor_version() -> Outcome<u32> {
     let version = api().await?.apiserver_version().await?;
     // Some add a plus sign.
     Ok(version.minor.trim_end_matches('+').parse()?)
@@ -226,7 +232,7 @@ pub(crate) fn image() -> String {
     std::env::var("SANDBOX_TEST_IMAGE").unwrap_or_else(|_| "localhost/busybox:1".into())
 }
 
-pub(crate) fn spec(image: &str) -> SandboxSpec {
+pub(crate) fn spec_with_image(image: &str) -> SandboxSpec {
     let mut spec = SandboxSpec::default();
     spec.image = Some(image.to_owned());
     spec

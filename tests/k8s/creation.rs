@@ -9,7 +9,7 @@ use sandbox::{
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::{KubernetesOptions, PullPolicy};
 
-use crate::cluster::{backend, image, options, spec};
+use crate::cluster::{admin_backend, image, options, spec_with_image};
 
 cases![
     a_dropped_creation_leaves_nothing,
@@ -19,7 +19,7 @@ cases![
 ];
 
 async fn a_dropped_creation_leaves_nothing(_: TestedBackend) -> Outcome {
-    let backend = backend(options()).await?;
+    let backend = admin_backend(options()).await?;
     let dropped =
         [0, 1, 5, 20, 60].map(|patience| dropped_after(&backend, Duration::from_millis(patience)));
     futures_util::future::try_join_all(dropped).await?;
@@ -28,7 +28,7 @@ async fn a_dropped_creation_leaves_nothing(_: TestedBackend) -> Outcome {
 
 async fn dropped_after(backend: &impl SandboxBackend, patience: Duration) -> Outcome {
     let id = SandboxId::generate()?;
-    let mut spec = spec(&image());
+    let mut spec = spec_with_image(&image());
     spec.id = Some(id.clone());
     if tokio::time::timeout(patience, backend.create(spec))
         .await
@@ -56,7 +56,7 @@ async fn dropped_after(backend: &impl SandboxBackend, patience: Duration) -> Out
 
 /// Creates what cannot come to be, and returns how that is told.
 async fn failure(spec: SandboxSpec, options: KubernetesOptions) -> sandbox::Result<String> {
-    let backend = backend(options).await?;
+    let backend = admin_backend(options).await?;
     let info = backend.create(spec).await?;
     let mut events = backend.events(&info.id).await?;
     let mut last = None;
@@ -75,7 +75,7 @@ async fn failure(spec: SandboxSpec, options: KubernetesOptions) -> sandbox::Resu
 async fn a_missing_image_is_told(_: TestedBackend) -> Outcome {
     let mut options = options();
     options.image_pull_policy = Some(PullPolicy::Never);
-    let told = failure(spec("localhost/no-such-image:1"), options).await?;
+    let told = failure(spec_with_image("localhost/no-such-image:1"), options).await?;
     assert!(told.contains("no-such-image"), "{told}");
     Ok(())
 }
@@ -83,7 +83,7 @@ async fn a_missing_image_is_told(_: TestedBackend) -> Outcome {
 async fn no_room_is_told(_: TestedBackend) -> Outcome {
     let mut options = options();
     options.startup_grace = Duration::from_secs(1);
-    let mut spec = spec(&image());
+    let mut spec = spec_with_image(&image());
     spec.resources.memory = Some("100Ti".parse()?);
     let told = failure(spec, options).await?;
     assert!(told.contains("Insufficient memory"), "{told}");
@@ -93,9 +93,9 @@ async fn no_room_is_told(_: TestedBackend) -> Outcome {
 async fn a_missing_namespace_is_told(_: TestedBackend) -> Outcome {
     let mut elsewhere = options();
     elsewhere.namespace = Some("no-such-namespace".into());
-    let error = backend(elsewhere)
+    let error = admin_backend(elsewhere)
         .await?
-        .create(spec(&image()))
+        .create(spec_with_image(&image()))
         .await
         .unwrap_err();
     assert!(error.to_string().contains("no-such-namespace"), "{error}");

@@ -8,8 +8,8 @@ use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::Transport;
 use serde_json::{Value, json};
 
-use crate::cluster::{api, connect, image, namespace, options, parts};
-use crate::deployed;
+use crate::cluster::{api, client_for, connect, image, namespace, options};
+use crate::deploy_manifests;
 
 cases![
     a_token_that_is_not_accepted,
@@ -21,7 +21,7 @@ cases![
 
 /// A client with this in place of the user, or of the cluster, of the kubeconfig.
 async fn client(user: Option<Value>, cluster: Option<Value>) -> Outcome<sandbox::Client> {
-    let file = deployed::edited(|config| {
+    let file = deploy_manifests::edited_kubeconfig(|config| {
         for (list, kind, changed) in [("users", "user", &user), ("clusters", "cluster", &cluster)] {
             for entry in config[list].as_array_mut().into_iter().flatten() {
                 if let Some(changed) = changed {
@@ -40,7 +40,7 @@ fn of(backend: KubernetesBackend) -> Outcome<sandbox::Client> {
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
     defaults.create_timeout = Duration::from_secs(60);
-    Ok(parts(backend, defaults))
+    Ok(client_for(backend, defaults))
 }
 
 /// What is told of a creation, and of a look at what there is.
@@ -107,7 +107,8 @@ async fn a_program_that_gives_none(_: TestedBackend) -> Outcome {
 }
 
 async fn an_account_without_rights(_: TestedBackend) -> Outcome {
-    let kubeconfig = deployed::kubeconfig(&api().await?, namespace(), "default").await?;
+    let kubeconfig =
+        deploy_manifests::account_kubeconfig(&api().await?, namespace(), "default").await?;
     let client = of(KubernetesBackend::new(
         connect(Some(&kubeconfig), None).await?,
         options(),
@@ -151,10 +152,11 @@ subjects: [{kind: ServiceAccount, name: near}]
 ";
 
 async fn an_account_that_may_not_reach_pods(_: TestedBackend) -> Outcome {
-    deployed::apply(&NEAR.replace("NAMESPACE", namespace()))?;
+    deploy_manifests::apply(&NEAR.replace("NAMESPACE", namespace()))?;
     let mut options = options();
     options.transport = Transport::PortForward;
-    let kubeconfig = deployed::kubeconfig(&api().await?, namespace(), "near").await?;
+    let kubeconfig =
+        deploy_manifests::account_kubeconfig(&api().await?, namespace(), "near").await?;
     let client = of(KubernetesBackend::new(
         connect(Some(&kubeconfig), None).await?,
         options,

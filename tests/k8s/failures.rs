@@ -16,7 +16,10 @@ use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{Injection, KubernetesOptions, PodOptions, VolumeAt, VolumeSource};
 
-use crate::cluster::{api, backend, image, namespace, options, parts, ready, remove};
+use crate::cluster::{
+    admin_backend, api, client_for, image, namespace, options, remove_namespace,
+    wait_for_service_account,
+};
 
 cases![
     an_image_that_cannot_be_fetched,
@@ -45,10 +48,10 @@ async fn failing(
     defaults.create_timeout = Duration::from_secs(60);
     // The account of the tests has rights in their namespace alone.
     let backend = match options.namespace.as_deref() == Some(namespace()) {
-        true => backend(options).await?,
+        true => admin_backend(options).await?,
         false => KubernetesBackend::new(api().await?, options),
     };
-    let client = parts(backend, defaults);
+    let client = client_for(backend, defaults);
     let told = match ask(client.sandbox()).create().await {
         Ok(sandbox) => {
             sandbox.delete().await?;
@@ -172,9 +175,9 @@ async fn a_full_quota_and_a_limit_range(_: TestedBackend) -> Outcome {
     Api::all(api.clone())
         .create(&PostParams::default(), &own)
         .await?;
-    ready(&api, &name).await?;
+    wait_for_service_account(&api, &name).await?;
     let outcome = limited(&api, &name).await;
-    remove(&api, &name).await?;
+    remove_namespace(&api, &name).await?;
     outcome
 }
 
@@ -433,7 +436,7 @@ async fn in_place_of_the_server(
 async fn a_disk_that_is_too_small(_: TestedBackend) -> Outcome {
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
-    let sbx = parts(backend(options()).await?, defaults)
+    let sbx = client_for(admin_backend(options()).await?, defaults)
         .sandbox()
         .disk("40Mi")
         .create()
@@ -463,7 +466,7 @@ async fn a_disk_that_is_too_small(_: TestedBackend) -> Outcome {
 async fn too_little_memory(_: TestedBackend) -> Outcome {
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
-    let sbx = parts(backend(options()).await?, defaults)
+    let sbx = client_for(admin_backend(options()).await?, defaults)
         .sandbox()
         .memory("32Mi")
         .create()
@@ -494,7 +497,7 @@ async fn memory_that_no_process_can_give_back(_: TestedBackend) -> Outcome {
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
     let volume = VolumeAt::new("m", "/m", VolumeSource::Memory(Some("256Mi".into())));
-    let client = parts(backend(options()).await?, defaults);
+    let client = client_for(admin_backend(options()).await?, defaults);
     let pod = PodOptions::new().volume(volume).to_value()?;
     let sbx = client
         .sandbox()

@@ -11,24 +11,24 @@
     reason = "a failed assertion is the point"
 )]
 
-mod asked;
-mod behind;
+mod by_cluster_version;
 mod cluster;
-mod collected;
+mod cluster_resources;
 mod command;
 mod creation;
 mod credentials;
-mod deployed;
-mod ends;
+mod deploy_manifests;
+mod external_changes;
 mod failures;
-mod later;
-mod leased;
-mod newer;
-mod of_the_cluster;
-mod own_list;
-mod own_server;
-mod requests;
+mod gc_cronjob;
+mod image_sshd;
+mod image_sshd_conformance;
+mod lifetimes;
+mod owner_lease;
+mod pod_options;
+mod recording_client;
 mod rights;
+mod skewed_clock_client;
 mod transfers;
 
 use std::process::ExitCode;
@@ -49,8 +49,8 @@ const ALONE: [&str; 3] = [
 ];
 
 fn main() -> ExitCode {
-    if std::env::var_os(leased::HOLDER).is_some() {
-        return leased::hold();
+    if std::env::var_os(owner_lease::HOLDER).is_some() {
+        return owner_lease::hold();
     }
     let mut arguments = Arguments::from_args();
     if std::env::var_os(cluster::KUBECONFIG).is_none() {
@@ -75,28 +75,28 @@ fn main() -> ExitCode {
     });
     let mut trials = sandbox_conformance::trials(&tested, runtime.handle());
     let has_sshd = runtime
-        .block_on(own_server::find())
+        .block_on(image_sshd::find())
         .expect("the nodes' images");
     let of_sshd = if has_sshd {
-        own_server::cases()
+        image_sshd::cases()
     } else {
         Vec::new()
     };
     let own = [
-        behind::cases(),
+        external_changes::cases(),
         creation::cases(),
         credentials::cases(),
-        of_the_cluster::cases(),
+        cluster_resources::cases(),
         of_sshd,
-        newer::cases(),
-        ends::cases(),
+        by_cluster_version::cases(),
+        lifetimes::cases(),
         command::cases(),
         rights::cases(),
         transfers::cases(),
-        asked::cases(),
+        pod_options::cases(),
         failures::cases(),
-        collected::cases(),
-        leased::cases(),
+        gc_cronjob::cases(),
+        owner_lease::cases(),
         // One line for each list.
     ];
     let own = own.into_iter().flatten();
@@ -116,11 +116,11 @@ fn main() -> ExitCode {
         libtest_mimic::run(&arguments, trials),
         libtest_mimic::run(
             &Arguments {
-                test_threads: Some(own_list::AT_ONCE),
+                test_threads: Some(image_sshd_conformance::AT_ONCE),
                 ..arguments.clone()
             },
             if has_sshd {
-                own_list::trials(runtime.handle())
+                image_sshd_conformance::trials(runtime.handle())
             } else {
                 Vec::new()
             },

@@ -11,19 +11,20 @@ use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::Transport;
 
-use crate::cluster::{connect, image, options, parts};
-use crate::deployed::{self, CLIENT, GC};
-use crate::requests::{Requests, Right};
+use crate::cluster::{client_for, connect, image, options};
+use crate::deploy_manifests::{self, CLIENT, GC};
+use crate::recording_client::{RequestLog, Right};
 
 cases![each_right_is_needed_and_none_is_missing];
 
 async fn each_right_is_needed_and_none_is_missing(_: TestedBackend) -> Outcome {
     // With the restricted standard enforced, where the cluster can.
-    deployed::within(true, async |api, namespace| compare(&api, &namespace).await).await
+    deploy_manifests::with_namespace(true, async |api, namespace| compare(&api, &namespace).await)
+        .await
 }
 
 async fn compare(api: &kube::Client, namespace: &str) -> Outcome {
-    let (client, gc) = (Requests::default(), Requests::default());
+    let (client, gc) = (RequestLog::default(), RequestLog::default());
     let ended = live(
         backend(api, namespace, CLIENT, &client).await?,
         &client,
@@ -55,13 +56,13 @@ async fn compare(api: &kube::Client, namespace: &str) -> Outcome {
 /// All that a program does with sandboxes. Returns one that ends by itself and is left behind.
 async fn live(
     backend: KubernetesBackend,
-    requests: &Requests,
+    requests: &RequestLog,
     api: &kube::Client,
     namespace: &str,
 ) -> Outcome<SandboxId> {
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
-    let maker = parts(backend.clone(), defaults.clone());
+    let maker = client_for(backend.clone(), defaults.clone());
     let leased = maker.sandbox().create();
     let sbx = maker
         .sandbox()
@@ -83,7 +84,7 @@ async fn live(
     backend.diagnose(sbx.id()).await?;
 
     let other = self::backend(api, namespace, CLIENT, requests).await?;
-    let taken = parts(other, defaults);
+    let taken = client_for(other, defaults);
     taken
         .connect(sbx.id())
         .await?
@@ -122,10 +123,10 @@ async fn backend(
     api: &kube::Client,
     namespace: &str,
     account: &str,
-    requests: &Requests,
+    requests: &RequestLog,
 ) -> Outcome<KubernetesBackend> {
-    let kubeconfig = deployed::kubeconfig(api, namespace, account).await?;
-    let client = requests.of(connect(Some(&kubeconfig), None).await?);
+    let kubeconfig = deploy_manifests::account_kubeconfig(api, namespace, account).await?;
+    let client = requests.record(connect(Some(&kubeconfig), None).await?);
     let mut options = options();
     options.namespace = Some(namespace.to_owned());
     options.transport = Transport::PortForward;

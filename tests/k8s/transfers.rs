@@ -4,7 +4,7 @@ use sandbox::Defaults;
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::Transport;
 
-use crate::cluster::{backend, image, options, parts};
+use crate::cluster::{admin_backend, client_for, image, options};
 
 cases![both_ways_at_once];
 
@@ -15,7 +15,7 @@ async fn both_ways_at_once(_: TestedBackend) -> Outcome {
     options.transport = Transport::PortForward;
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
-    let client = parts(backend(options).await?, defaults);
+    let client = client_for(admin_backend(options).await?, defaults);
     let sbx = client.sandbox().create().await?;
     let content = vec![0x5a; BYTES];
     let outcome = async {

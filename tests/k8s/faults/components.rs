@@ -10,7 +10,7 @@ use sandbox_k8s::options::Transport;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::cluster::{api, backend, image, namespace, options, ours, parts};
+use crate::cluster::{admin_backend, api, client_for, image, managed_objects, namespace, options};
 use crate::script::{NOTICE, Script};
 
 cases![
@@ -177,7 +177,7 @@ pub(crate) async fn over(transport: Transport) -> Outcome<Client> {
     options.transport = transport;
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
-    Ok(parts(backend(options).await?, defaults))
+    Ok(client_for(admin_backend(options).await?, defaults))
 }
 
 /// In a while: the garbage collector and the kubelet have to come back first. One of 1.20 may take
@@ -185,7 +185,7 @@ pub(crate) async fn over(transport: Transport) -> Outcome<Client> {
 async fn nothing_left() -> Outcome {
     let mut left = Vec::new();
     for _ in 0..1200 {
-        left = ours(&api().await?, namespace()).await?;
+        left = managed_objects(&api().await?, namespace()).await?;
         if left.is_empty() {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use sandbox::{Error, ListFilter, Sandbox};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 
-use crate::cluster::{api, namespace, ours};
+use crate::cluster::{api, managed_objects, namespace};
 
 cases![a_hundred_at_once];
 
@@ -42,7 +42,7 @@ async fn a_hundred_at_once(backend: TestedBackend) -> Outcome {
     }
     outcome?;
     until(&watcher, &crowd, 0).await?;
-    let left = ours(&api().await?, namespace()).await?;
+    let left = managed_objects(&api().await?, namespace()).await?;
     assert!(left.is_empty(), "{left:?}");
     Ok(())
 }

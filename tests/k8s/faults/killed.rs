@@ -8,8 +8,10 @@ use sandbox::{Defaults, SandboxBackend, SweepOptions};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 
-use crate::cluster::{Namespace, api, backend, image, namespace, options, ours, parts};
-use crate::later::later;
+use crate::cluster::{
+    Namespace, admin_backend, api, client_for, image, managed_objects, namespace, options,
+};
+use crate::skewed_clock_client::skew_clock;
 
 cases![a_killed_maker_leaves_nothing_after_gc];
 
@@ -32,7 +34,7 @@ pub(crate) fn create_for_ever() -> ExitCode {
         let mut defaults = Defaults::default();
         defaults.image = Some(image());
         defaults.lifetime.attach_timeout = Some(ATTACHED);
-        let client = parts(backend(options()).await?, defaults);
+        let client = client_for(admin_backend(options()).await?, defaults);
         println!("begun");
         loop {
             client
@@ -54,15 +56,15 @@ async fn a_killed_maker_leaves_nothing_after_gc(_: TestedBackend) -> Outcome {
     }
     // Each sandbox ends without its client; the API server's clock is put ahead, for a Secret
     // whose Pod was never made is left alone for ten minutes.
-    let gc = KubernetesBackend::new(later(api().await?, LATER), options());
-    let mut left = ours(&api().await?, namespace()).await?;
+    let gc = KubernetesBackend::new(skew_clock(api().await?, LATER), options());
+    let mut left = managed_objects(&api().await?, namespace()).await?;
     assert!(
         !left.is_empty(),
         "no maker was killed in the middle of anything"
     );
     for _ in 0..240 {
         gc.sweep(SweepOptions::default()).await?;
-        left = ours(&api().await?, namespace()).await?;
+        left = managed_objects(&api().await?, namespace()).await?;
         if left.is_empty() {
             return Ok(());
         }

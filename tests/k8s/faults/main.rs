@@ -16,14 +16,14 @@
 mod cluster;
 mod components;
 mod crowd;
-#[path = "../deployed.rs"]
+#[path = "../deploy_manifests.rs"]
 #[allow(dead_code, reason = "the other lists use the rest")]
-mod deployed;
+mod deploy_manifests;
 mod killed;
-#[path = "../later.rs"]
-mod later;
 mod network;
 mod script;
+#[path = "../skewed_clock_client.rs"]
+mod skewed_clock_client;
 
 use std::process::ExitCode;
 

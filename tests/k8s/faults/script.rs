@@ -57,7 +57,7 @@ impl Script {
             self.run("start", component)?;
         }
         for _ in 0..600 {
-            if cluster::ours(&cluster::api().await?, cluster::namespace())
+            if cluster::managed_objects(&cluster::api().await?, cluster::namespace())
                 .await
                 .is_ok()
             {

@@ -11,9 +11,9 @@ use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 use serde_json::{Value, json};
 
-use crate::cluster::{connect, image, options, ours, parts};
-use crate::deployed::{self, CLIENT, GC};
-use crate::later::later;
+use crate::cluster::{client_for, connect, image, managed_objects, options};
+use crate::deploy_manifests::{self, CLIENT, GC};
+use crate::skewed_clock_client::skew_clock;
 
 cases![the_job_of_deploy_collects_what_is_over_and_keys_without_a_pod];
 
@@ -27,7 +27,7 @@ async fn the_job_of_deploy_collects_what_is_over_and_keys_without_a_pod(
     _: TestedBackend,
 ) -> Outcome {
     // With the restricted standard enforced, where the cluster can.
-    deployed::within(true, async |api, namespace| {
+    deploy_manifests::with_namespace(true, async |api, namespace| {
         collected(&api, &namespace).await
     })
     .await
@@ -55,7 +55,7 @@ async fn collected(api: &kube::Client, namespace: &str) -> Outcome {
         .await?;
     let keys = [format!("Secret {stays}-keys")];
     until(api, namespace, &keys).await?;
-    let kubeconfig = deployed::kubeconfig(api, namespace, GC).await?;
+    let kubeconfig = deploy_manifests::account_kubeconfig(api, namespace, GC).await?;
     let gc = connect(Some(&kubeconfig), None).await?;
     let mut options = options();
     options.namespace = Some(namespace.to_owned());
@@ -66,7 +66,7 @@ async fn collected(api: &kube::Client, namespace: &str) -> Outcome {
         "they may be those of one that is being made: {report:?}"
     );
     until(api, namespace, &keys).await?;
-    let report = KubernetesBackend::new(later(gc, LATER), options)
+    let report = KubernetesBackend::new(skew_clock(gc, LATER), options)
         .sweep(SweepOptions::default())
         .await?;
     let removed: Vec<_> = report.removed.iter().map(|swept| &swept.id).collect();
@@ -76,13 +76,13 @@ async fn collected(api: &kube::Client, namespace: &str) -> Outcome {
 
 /// One that goes on, and one that ends by itself when nobody looks on any more.
 async fn left(api: &kube::Client, namespace: &str) -> Outcome<(SandboxId, SandboxId)> {
-    let kubeconfig = deployed::kubeconfig(api, namespace, CLIENT).await?;
+    let kubeconfig = deploy_manifests::account_kubeconfig(api, namespace, CLIENT).await?;
     let mut options = options();
     options.namespace = Some(namespace.to_owned());
     let backend = KubernetesBackend::new(connect(Some(&kubeconfig), None).await?, options);
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
-    let maker = parts(backend, defaults);
+    let maker = client_for(backend, defaults);
     let stays = maker
         .sandbox()
         .detached()
@@ -99,7 +99,7 @@ async fn left(api: &kube::Client, namespace: &str) -> Outcome<(SandboxId, Sandbo
 
 /// The CronJob's Job, now. Kubernetes 1.20 has no CronJob of this version, and its Jobs are the same.
 async fn run(api: &kube::Client, namespace: &str) -> Outcome {
-    let manifests = deployed::manifests(namespace)?;
+    let manifests = deploy_manifests::manifests(namespace)?;
     let cron = manifests
         .iter()
         .find(|document| document.contains("kind: CronJob"))
@@ -178,7 +178,7 @@ async fn said(api: &kube::Client, namespace: &str) -> Outcome<String> {
 async fn until(api: &kube::Client, namespace: &str, expected: &[String]) -> Outcome {
     let mut found = Vec::new();
     for _ in 0..240 {
-        found = ours(api, namespace).await?;
+        found = managed_objects(api, namespace).await?;
         if found == expected {
             return Ok(());
         }

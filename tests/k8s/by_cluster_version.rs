@@ -10,8 +10,10 @@ use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{InjectVia, Injection, SecurityProfile, Transport};
 use serde_json::json;
 
-use crate::cluster::{api, backend, connect, image, minor, namespace, options, parts};
-use crate::deployed::{self, CLIENT};
+use crate::cluster::{
+    admin_backend, api, client_for, connect, image, minor_version, namespace, options,
+};
+use crate::deploy_manifests::{self, CLIENT};
 
 cases![
     image_volumes_where_there_are_any,
@@ -22,7 +24,7 @@ cases![
 fn of(backend: KubernetesBackend) -> Client {
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
-    parts(backend, defaults)
+    client_for(backend, defaults)
 }
 
 /// Whether the API server keeps `volumes[].image`: it may not know the field, or drop it.
@@ -54,7 +56,7 @@ async fn image_volumes_where_there_are_any(_: TestedBackend) -> Outcome {
     let there_are = takes_image_volumes().await?;
     let mut by_volume = options();
     by_volume.injection = Injection::Inject(InjectVia::ImageVolume);
-    let made = of(backend(by_volume).await?).sandbox().create().await;
+    let made = of(admin_backend(by_volume).await?).sandbox().create().await;
     let works = match made {
         Ok(sbx) => {
             let ran = sbx.command("true").output().await;
@@ -83,7 +85,7 @@ async fn image_volumes_where_there_are_any(_: TestedBackend) -> Outcome {
     );
 
     // Left to find out, a client makes a sandbox at its first try, and the next in the way that works.
-    let client = of(backend(options()).await?);
+    let client = of(admin_backend(options()).await?);
     let pods: Api<Pod> = Api::namespaced(api().await?, namespace());
     for _ in 0..2 {
         let sbx = client.sandbox().create().await?;
@@ -102,8 +104,8 @@ async fn image_volumes_where_there_are_any(_: TestedBackend) -> Outcome {
 
 /// A sandbox that runs as root, where only the restricted standard is admitted, from 1.25 on.
 async fn the_pod_security_standard_of_the_namespace(_: TestedBackend) -> Outcome {
-    let is_enforced = minor().await? >= 25;
-    deployed::within(true, async |api, strict| {
+    let is_enforced = minor_version().await? >= 25;
+    deploy_manifests::with_namespace(true, async |api, strict| {
         let mut options = options();
         options.namespace = Some(strict);
         let restricted = of(KubernetesBackend::new(api.clone(), options.clone()));
@@ -133,7 +135,7 @@ async fn the_pod_security_standard_of_the_namespace(_: TestedBackend) -> Outcome
 
 /// From 1.35 on, the API server holds the WebSocket's GET against the verb `create` as well.
 async fn the_right_to_begin_a_websocket(_: TestedBackend) -> Outcome {
-    deployed::within(false, async |api, place| {
+    deploy_manifests::with_namespace(false, async |api, place| {
         let roles: Api<Role> = Api::namespaced(api.clone(), &place);
         let mut role = roles.get(CLIENT).await?;
         for rule in role.rules.iter_mut().flatten() {
@@ -150,7 +152,7 @@ async fn the_right_to_begin_a_websocket(_: TestedBackend) -> Outcome {
         roles
             .patch(CLIENT, &PatchParams::default(), &Patch::Merge(&less))
             .await?;
-        let kubeconfig = deployed::kubeconfig(&api, &place, CLIENT).await?;
+        let kubeconfig = deploy_manifests::account_kubeconfig(&api, &place, CLIENT).await?;
         let mut options = options();
         options.namespace = Some(place.clone());
         options.transport = Transport::PortForward;
@@ -161,10 +163,13 @@ async fn the_right_to_begin_a_websocket(_: TestedBackend) -> Outcome {
         match client.sandbox().create().await {
             Ok(sbx) => {
                 sbx.delete().await?;
-                assert!(minor().await? < 35, "it was let in without the right");
+                assert!(
+                    minor_version().await? < 35,
+                    "it was let in without the right"
+                );
             }
             Err(error) => {
-                assert!(minor().await? >= 35, "{error}");
+                assert!(minor_version().await? >= 35, "{error}");
                 let said = error.to_string();
                 assert!(
                     said.contains("create") && said.contains("pods/portforward"),

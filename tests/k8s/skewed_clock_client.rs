@@ -7,7 +7,7 @@ use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
 use kube::client::Body;
 
 /// The same client, by so much later.
-pub(crate) fn later(client: kube::Client, by: Duration) -> kube::Client {
+pub(crate) fn skew_clock(client: kube::Client, by: Duration) -> kube::Client {
     let namespace = client.default_namespace().to_owned();
     let service = tower::service_fn(move |request: http::Request<Body>| {
         let client = client.clone();

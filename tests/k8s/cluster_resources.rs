@@ -14,7 +14,7 @@ use sandbox_k8s::options::{
 };
 use serde_json::json;
 
-use crate::cluster::{api, backend, image, namespace, options, parts};
+use crate::cluster::{admin_backend, api, client_for, image, namespace, options};
 
 cases![
     a_device_is_counted,
@@ -25,7 +25,7 @@ cases![
 async fn create(pod: PodOptions) -> Outcome<Sandbox> {
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
-    let client = parts(backend(options()).await?, defaults);
+    let client = client_for(admin_backend(options()).await?, defaults);
     Ok(client
         .sandbox()
         .backend_options("k8s", pod.to_value()?)

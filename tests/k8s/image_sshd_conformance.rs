@@ -13,8 +13,8 @@ use sandbox_k8s::options::{ImageServer, Injection, SecurityProfile, Transport};
 use sandbox_ssh::SshHostKeys;
 use tokio::runtime::Handle;
 
-use crate::cluster::{least, options, parts};
-use crate::own_server::image;
+use crate::cluster::{client_for, options, restricted_backend};
+use crate::image_sshd::image;
 
 /// At once: each makes an RSA key first.
 pub(crate) const AT_ONCE: usize = 6;
@@ -45,7 +45,7 @@ const EXCEPT: [(&str, &str); 6] = [
 ];
 
 /// Jobs are our own server's, all of them. Nothing over a single way to the Pods: what the server can does not depend on the way, and
-/// [`own_server`](crate::own_server) tries it over each.
+/// [`image_sshd`](crate::image_sshd) tries it over each.
 pub(crate) fn trials(runtime: &Handle) -> Vec<Trial> {
     if options().transport != Transport::Auto {
         println!("the list against an image's own server runs over auto");
@@ -82,7 +82,7 @@ fn client(runtime: &Handle, mut defaults: Defaults) -> Client {
     let handle = runtime.clone();
     // A runtime's own thread may not wait for it.
     let made = std::thread::spawn(move || handle.block_on(backend()));
-    parts(made.join().expect("a client").expect("a cluster"), defaults)
+    client_for(made.join().expect("a client").expect("a cluster"), defaults)
 }
 
 async fn backend() -> sandbox::Result<KubernetesBackend> {
@@ -91,7 +91,7 @@ async fn backend() -> sandbox::Result<KubernetesBackend> {
     options.security = SecurityProfile::Baseline;
     // Each makes its host keys first, an RSA key among them, and that is work for a processor.
     options.startup_grace = Duration::from_secs(240);
-    Ok(least(options)
+    Ok(restricted_backend(options)
         .await?
         .learning_host_keys_with(Arc::new(SshHostKeys::new())))
 }

@@ -11,11 +11,11 @@ pub(crate) type Right = (String, String);
 
 /// What was asked for, in its order.
 #[derive(Clone, Default)]
-pub(crate) struct Requests(Arc<Mutex<Vec<Right>>>);
+pub(crate) struct RequestLog(Arc<Mutex<Vec<Right>>>);
 
-impl Requests {
+impl RequestLog {
     /// The same client, noting each request.
-    pub(crate) fn of(&self, client: kube::Client) -> kube::Client {
+    pub(crate) fn record(&self, client: kube::Client) -> kube::Client {
         let (seen, namespace) = (self.clone(), client.default_namespace().to_owned());
         let service = tower::service_fn(move |request: Request<Body>| {
             seen.0.lock().unwrap().push(right(&request));

@@ -10,7 +10,7 @@ use sandbox::{Defaults, Error, ExecRequest};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::{PodOptions, PullPolicy, VolumeAt, VolumeSource};
 
-use crate::cluster::{api, backend, image, namespace, options, parts};
+use crate::cluster::{admin_backend, api, client_for, image, namespace, options};
 
 cases![
     one_sandbox_gets_what_it_asks_for,
@@ -75,7 +75,7 @@ async fn mounted(api: &kube::Client) -> Outcome {
         .image_pull_policy(PullPolicy::IfNotPresent)
         .service_account("default")
         .patch(serde_json::json!({"spec": {"hostname": "box", "affinity": affinity()}}));
-    let client = parts(backend(options()).await?, defaults());
+    let client = client_for(admin_backend(options()).await?, defaults());
     let sbx = client
         .sandbox()
         .cpu("100m")
@@ -135,7 +135,7 @@ fn affinity() -> serde_json::Value {
 
 async fn secrets_are_nowhere_but_inside(_: TestedBackend) -> Outcome {
     let (api, hidden, plain) = (api().await?, "hush-4711", "plain-4711");
-    let client = parts(backend(options()).await?, defaults());
+    let client = client_for(admin_backend(options()).await?, defaults());
     let sbx = client
         .sandbox()
         .detached()
@@ -155,7 +155,7 @@ async fn secrets_are_nowhere_but_inside(_: TestedBackend) -> Outcome {
             "plain-4711 hush-4711\nPLAIN=plain-4711\n"
         );
         // Another program that takes it up has the one and not the other.
-        let other = parts(backend(options()).await?, defaults())
+        let other = client_for(admin_backend(options()).await?, defaults())
             .connect(sbx.id())
             .await?;
         let seen = other.shell("echo $PLAIN $HIDDEN").output().await?.check()?;
@@ -184,7 +184,7 @@ async fn secrets_are_nowhere_but_inside(_: TestedBackend) -> Outcome {
 }
 
 async fn what_is_not_understood_is_refused(_: TestedBackend) -> Outcome {
-    let client = parts(backend(options()).await?, defaults());
+    let client = client_for(admin_backend(options()).await?, defaults());
     for label in ["sandbox.dev/team", "sandbox.dev/id"] {
         let error = client
             .sandbox()

@@ -13,7 +13,7 @@ use sandbox_k8s::options::{ImageServer, Injection, SecurityProfile, Transport};
 use sandbox_ssh::SshHostKeys;
 use sandbox_testkit::peers;
 
-use crate::cluster::{api, backend, options, parts};
+use crate::cluster::{admin_backend, api, client_for, options};
 
 cases![
     commands_and_files_over_each_transport,
@@ -66,7 +66,7 @@ async fn own(transport: Transport) -> sandbox::Result<KubernetesBackend> {
     options.injection = Injection::Image(ImageServer::default());
     options.security = SecurityProfile::Baseline;
     options.transport = transport;
-    Ok(backend(options)
+    Ok(admin_backend(options)
         .await?
         .learning_host_keys_with(Arc::new(SshHostKeys::new())))
 }
@@ -74,7 +74,7 @@ async fn own(transport: Transport) -> sandbox::Result<KubernetesBackend> {
 async fn client(transport: Transport) -> sandbox::Result<Client> {
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
-    Ok(parts(own(transport).await?, defaults))
+    Ok(client_for(own(transport).await?, defaults))
 }
 
 async fn commands_and_files_over_each_transport(_: TestedBackend) -> Outcome {
@@ -136,15 +136,15 @@ async fn another_process_takes_it_up_by_the_key_that_was_learned(_: TestedBacken
         let mut options = options();
         options.injection = Injection::Image(ImageServer::default());
         options.security = SecurityProfile::Baseline;
-        let other = parts(backend(options).await?, Defaults::default());
+        let other = client_for(admin_backend(options).await?, Defaults::default());
         let same = other.connect(sbx.id()).await?;
         assert_eq!(
             same.command("id").arg("-u").output().await?.check()?.stdout,
             "0\n"
         );
         // And one whose settings are about something else.
-        let usual = parts(
-            backend(crate::cluster::options()).await?,
+        let usual = client_for(
+            admin_backend(crate::cluster::options()).await?,
             Defaults::default(),
         );
         let same = usual.connect(sbx.id()).await?;
@@ -197,12 +197,12 @@ async fn told(server: ImageServer, security: SecurityProfile, grace: Duration) -
     options.injection = Injection::Image(server);
     options.security = security;
     options.startup_grace = grace;
-    let backend = backend(options)
+    let backend = admin_backend(options)
         .await?
         .learning_host_keys_with(Arc::new(SshHostKeys::new()));
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
-    match parts(backend, defaults).sandbox().create().await {
+    match client_for(backend, defaults).sandbox().create().await {
         Ok(sandbox) => {
             sandbox.delete().await?;
             Err("it was created".into())

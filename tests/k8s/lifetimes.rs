@@ -10,9 +10,9 @@ use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::PodOptions;
 
-use crate::cluster::{connect, image, options, ours, spec};
-use crate::deployed::{self, CLIENT, GC};
-use crate::later::later;
+use crate::cluster::{connect, image, managed_objects, options, spec_with_image};
+use crate::deploy_manifests::{self, CLIENT, GC};
+use crate::skewed_clock_client::skew_clock;
 
 cases![what_nobody_uses_ends, what_never_ran_is_collected];
 
@@ -48,18 +48,18 @@ async fn what_nobody_uses_ends(backend: TestedBackend) -> Outcome {
 /// It waits for a machine that there is none of, and its maker does not come back.
 async fn what_never_ran_is_collected(_: TestedBackend) -> Outcome {
     // With the restricted standard enforced, where the cluster can.
-    deployed::within(true, async |api, namespace| {
+    deploy_manifests::with_namespace(true, async |api, namespace| {
         collected(&api, &namespace).await
     })
     .await
 }
 
 async fn collected(api: &kube::Client, namespace: &str) -> Outcome {
-    let kubeconfig = deployed::kubeconfig(api, namespace, CLIENT).await?;
+    let kubeconfig = deploy_manifests::account_kubeconfig(api, namespace, CLIENT).await?;
     let mut options = options();
     options.namespace = Some(namespace.to_owned());
     let maker = KubernetesBackend::new(connect(Some(&kubeconfig), None).await?, options.clone());
-    let mut spec = spec(&image());
+    let mut spec = spec_with_image(&image());
     spec.lifetime.ttl = Some(Duration::from_secs(600));
     let nowhere = PodOptions::new()
         .node_selector("sandbox.example/no-such", "node")
@@ -75,14 +75,14 @@ async fn collected(api: &kube::Client, namespace: &str) -> Outcome {
             .is_some_and(|spec| spec.node_name.is_none())
     );
 
-    let kubeconfig = deployed::kubeconfig(api, namespace, GC).await?;
+    let kubeconfig = deploy_manifests::account_kubeconfig(api, namespace, GC).await?;
     let gc = connect(Some(&kubeconfig), None).await?;
     let now = KubernetesBackend::new(gc.clone(), options.clone());
     assert!(
         now.sweep(SweepOptions::default()).await?.removed.is_empty(),
         "its time is not over"
     );
-    let report = KubernetesBackend::new(later(gc, Duration::from_secs(700)), options);
+    let report = KubernetesBackend::new(skew_clock(gc, Duration::from_secs(700)), options);
     let report = report.sweep(SweepOptions::default()).await?;
     let told: Vec<_> = report
         .removed
@@ -91,7 +91,7 @@ async fn collected(api: &kube::Client, namespace: &str) -> Outcome {
         .collect();
     assert_eq!(told, [(&id, "its time is over, and it never ran")]);
     let gone = async {
-        while !ours(api, namespace).await?.is_empty() {
+        while !managed_objects(api, namespace).await?.is_empty() {
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
         Outcome::Ok(())

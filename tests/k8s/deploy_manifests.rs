@@ -26,7 +26,7 @@ pub(crate) fn manifests(namespace: &str) -> Outcome<Vec<String>> {
         .arg("kustomize")
         .arg(directory)
         .output()?;
-    let text = String::from_utf8(successful(output)?.stdout)?;
+    let text = String::from_utf8(check_success(output)?.stdout)?;
     let text = text
         .replace(
             "namespace: sandboxes\n",
@@ -38,34 +38,37 @@ pub(crate) fn manifests(namespace: &str) -> Outcome<Vec<String>> {
 
 /// Makes a namespace of `deploy/`, and waits until Pods can be made in it. `strict` is as the
 /// manifests have it; otherwise the lists may loosen a Pod's security.
-pub(crate) async fn namespace(client: &kube::Client, strict: bool) -> Outcome<String> {
+pub(crate) async fn create_namespace(client: &kube::Client, strict: bool) -> Outcome<String> {
     let name = format!("test-{}", SandboxId::generate()?);
     let mut text = manifests(&name)?;
-    let has_newer = crate::cluster::minor().await? >= NEWER.1;
+    let has_newer = crate::cluster::minor_version().await? >= NEWER.1;
     text.retain(|document| has_newer || !document.contains(NEWER.0));
     let mut text = text.join("\n---\n");
     if !strict {
         text = text.replace("enforce: restricted", "enforce: privileged");
     }
     tokio::task::spawn_blocking(move || apply(&text)).await??;
-    crate::cluster::ready(client, &name).await?;
+    crate::cluster::wait_for_service_account(client, &name).await?;
     Ok(name)
 }
 
 /// Does something in a namespace of its own, which is removed whatever comes of it.
-pub(crate) async fn within<W>(strict: bool, work: impl FnOnce(kube::Client, String) -> W) -> Outcome
+pub(crate) async fn with_namespace<W>(
+    strict: bool,
+    work: impl FnOnce(kube::Client, String) -> W,
+) -> Outcome
 where
     W: Future<Output = Outcome>,
 {
     let api = crate::cluster::api().await?;
-    let name = namespace(&api, strict).await?;
+    let name = create_namespace(&api, strict).await?;
     let outcome = work(api.clone(), name.clone()).await;
-    crate::cluster::remove(&api, &name).await?;
+    crate::cluster::remove_namespace(&api, &name).await?;
     outcome
 }
 
 /// A kubeconfig for an account of the namespace; it lasts for an hour.
-pub(crate) async fn kubeconfig(
+pub(crate) async fn account_kubeconfig(
     client: &kube::Client,
     namespace: &str,
     account: &str,
@@ -84,7 +87,7 @@ pub(crate) async fn kubeconfig(
         .body(wanted)?;
     let answer: TokenRequest = client.request(request).await?;
     let token = answer.status.ok_or("no token came")?.token;
-    edited(|config| {
+    edited_kubeconfig(|config| {
         for user in config["users"].as_array_mut().into_iter().flatten() {
             user["user"] = json!({ "token": token });
         }
@@ -92,7 +95,7 @@ pub(crate) async fn kubeconfig(
 }
 
 /// The cluster's kubeconfig, changed.
-pub(crate) fn edited(change: impl FnOnce(&mut Value)) -> Outcome<tempfile::TempPath> {
+pub(crate) fn edited_kubeconfig(change: impl FnOnce(&mut Value)) -> Outcome<tempfile::TempPath> {
     let mut view = kubectl();
     view.args([
         "config",
@@ -103,7 +106,7 @@ pub(crate) fn edited(change: impl FnOnce(&mut Value)) -> Outcome<tempfile::TempP
         "-o",
         "json",
     ]);
-    let mut config: Value = serde_json::from_slice(&successful(view.output()?)?.stdout)?;
+    let mut config: Value = serde_json::from_slice(&check_success(view.output()?)?.stdout)?;
     change(&mut config);
     let mut file = tempfile::NamedTempFile::new()?;
     file.write_all(&serde_json::to_vec(&config)?)?;
@@ -138,10 +141,10 @@ pub(crate) fn apply(text: &str) -> Outcome {
         .take()
         .ok_or("kubectl takes no input")?
         .write_all(text.as_bytes())?;
-    successful(child.wait_with_output()?).map(|_| ())
+    check_success(child.wait_with_output()?).map(|_| ())
 }
 
-fn successful(output: Output) -> Outcome<Output> {
+fn check_success(output: Output) -> Outcome<Output> {
     if output.status.success() {
         return Ok(output);
     }

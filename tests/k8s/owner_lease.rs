@@ -12,9 +12,11 @@ use sandbox::{Defaults, SandboxBackend, SweepOptions};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::{KubernetesBackend, labels};
 
-use crate::cluster::{KUBECONFIG, Namespace, backend, connect, image, options, ours, parts};
-use crate::deployed::{self, CLIENT, GC};
-use crate::requests::Requests;
+use crate::cluster::{
+    KUBECONFIG, Namespace, admin_backend, client_for, connect, image, managed_objects, options,
+};
+use crate::deploy_manifests::{self, CLIENT, GC};
+use crate::recording_client::RequestLog;
 
 cases![what_a_killed_process_holds_goes_with_its_lease];
 
@@ -39,7 +41,7 @@ pub(crate) fn hold() -> ExitCode {
         let mut defaults = Defaults::default();
         defaults.image = Some(image());
         defaults.lifetime.attach_timeout = Some(LONG);
-        let client = parts(backend(options).await?, defaults);
+        let client = client_for(admin_backend(options).await?, defaults);
         let made = (0..SANDBOXES).map(|_| client.sandbox().create());
         for sbx in futures_util::future::try_join_all(made).await? {
             println!("{}", sbx.id());
@@ -53,11 +55,12 @@ pub(crate) fn hold() -> ExitCode {
 
 async fn what_a_killed_process_holds_goes_with_its_lease(_: TestedBackend) -> Outcome {
     // With the restricted standard enforced, where the cluster can.
-    deployed::within(true, async |api, namespace| killed(&api, &namespace).await).await
+    deploy_manifests::with_namespace(true, async |api, namespace| killed(&api, &namespace).await)
+        .await
 }
 
 async fn killed(api: &kube::Client, namespace: &str) -> Outcome {
-    let kubeconfig = deployed::kubeconfig(api, namespace, CLIENT).await?;
+    let kubeconfig = deploy_manifests::account_kubeconfig(api, namespace, CLIENT).await?;
     let mut command = Command::new(std::env::current_exe()?);
     command
         .env(HOLDER, "1")
@@ -75,12 +78,12 @@ async fn killed(api: &kube::Client, namespace: &str) -> Outcome {
     let mut ids = ids.await?;
     assert_eq!(ids.len(), SANDBOXES, "the holder failed");
 
-    let requests = Requests::default();
-    let kubeconfig = deployed::kubeconfig(api, namespace, GC).await?;
+    let requests = RequestLog::default();
+    let kubeconfig = deploy_manifests::account_kubeconfig(api, namespace, GC).await?;
     let mut options = options();
     options.namespace = Some(namespace.to_owned());
     let gc = KubernetesBackend::new(
-        requests.of(connect(Some(&kubeconfig), None).await?),
+        requests.record(connect(Some(&kubeconfig), None).await?),
         options,
     );
     // While it lives, it renews.
@@ -114,7 +117,7 @@ async fn killed(api: &kube::Client, namespace: &str) -> Outcome {
         "{report:?}"
     );
     for _ in 0..240 {
-        if ours(api, namespace).await?.is_empty() {
+        if managed_objects(api, namespace).await?.is_empty() {
             let deleted: Vec<_> = requests
                 .rights()
                 .into_iter()
@@ -134,7 +137,7 @@ async fn killed(api: &kube::Client, namespace: &str) -> Outcome {
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    Err(format!("left: {:?}", ours(api, namespace).await?).into())
+    Err(format!("left: {:?}", managed_objects(api, namespace).await?).into())
 }
 
 /// Killed at the latest when the test ends.
