@@ -3,6 +3,8 @@
 use anyhow::Result;
 use sandbox::Signal;
 
+use crate::exit::Outcome;
+
 /// A signal that asks this program to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(unix), allow(dead_code, reason = "Windows has only Control-C"))]
@@ -43,6 +45,17 @@ impl Interrupts {
     /// The next one. Dropping the future loses none.
     pub(crate) async fn next(&mut self) -> Interrupt {
         self.0.next().await
+    }
+
+    /// Runs a subcommand, and drops it when a signal comes. What it had begun is cleaned up by the drop.
+    pub(crate) async fn run_until_signal(
+        &mut self,
+        action: impl Future<Output = Outcome>,
+    ) -> Outcome {
+        tokio::select! {
+            outcome = action => outcome,
+            signal = self.next() => Ok(signal.exit_code()),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ fn the_beginning_of_a_generated_id_is_enough_where_it_is_unique() {
     let several = cli.output(["exec", "sbx-ap", "true"]);
     assert!(
         code(&several) == 125
-            && stderr(&several).contains("beginning of 2 ids: sbx-ape0000000, sbx-apr0000000"),
+            && stderr(&several).contains("2 ids begin with it: sbx-ape0000000, sbx-apr0000000"),
         "{}",
         stderr(&several)
     );

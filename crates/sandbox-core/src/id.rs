@@ -35,7 +35,26 @@ impl SandboxId {
     ///
     /// [`Error::Backend`] if the operating system provides no randomness.
     pub fn generate() -> Result<Self> {
-        Ok(Self(format!("sbx-{}", random_word(10)?)))
+        let word = random_word(GENERATED_LEN)?;
+        Ok(Self(format!("{GENERATED_PREFIX}{word}")))
+    }
+
+    /// Returns whether this id has the form of a generated one.
+    pub fn is_generated(&self) -> bool {
+        generated_word(&self.0).is_some_and(|word| word.len() == GENERATED_LEN)
+    }
+
+    /// Returns whether a generated id can begin with this text. `sbx-` alone is not enough, because
+    /// every generated id begins with it.
+    ///
+    /// ```
+    /// use sandbox_core::SandboxId;
+    ///
+    /// assert!(SandboxId::is_generated_prefix("sbx-k3"));
+    /// assert!(!SandboxId::is_generated_prefix("sbx-"));
+    /// ```
+    pub fn is_generated_prefix(text: &str) -> bool {
+        generated_word(text).is_some_and(|word| (1..=GENERATED_LEN).contains(&word.len()))
     }
 
     /// Returns the id as text.
@@ -158,9 +177,20 @@ fn check_label(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Five random bits a character, without the letters that are easily misread.
+/// What generated ids begin with.
+const GENERATED_PREFIX: &str = "sbx-";
+/// How many random characters follow in a generated id.
+const GENERATED_LEN: usize = 10;
+/// Digits and lower-case letters, without those that are easily misread: five bits a character.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// The random part of a generated id, or of the beginning of one.
+fn generated_word(text: &str) -> Option<&str> {
+    text.strip_prefix(GENERATED_PREFIX)
+        .filter(|word| word.bytes().all(|byte| ALPHABET.contains(&byte)))
+}
+
 fn random_word(len: usize) -> Result<String> {
-    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut bytes = vec![0; len];
     getrandom::fill(&mut bytes).map_err(|source| Error::Backend {
         backend: "system",
@@ -189,6 +219,36 @@ mod tests {
         assert_eq!(a.as_str().parse::<SandboxId>().unwrap(), a);
         let job = JobId::generate().unwrap();
         assert_eq!(job.as_str().parse::<JobId>().unwrap(), job);
+    }
+
+    #[test]
+    fn generated_ids_differ_from_chosen_names() {
+        for _ in 0..100 {
+            let id = SandboxId::generate().unwrap();
+            assert!(id.is_generated(), "{id}");
+            assert!(SandboxId::is_generated_prefix(&id.as_str()[..5]), "{id}");
+        }
+        for name in [
+            "plum",
+            "sbx-production",
+            "sbx-prod-eu-1",
+            "sbx-k3v9q2xw7",
+            "sbx-k3v9q2xw7dd",
+        ] {
+            assert!(!name.parse::<SandboxId>().unwrap().is_generated(), "{name}");
+        }
+        for text in [
+            "",
+            "s",
+            "sbx",
+            "sbx-",
+            "plum",
+            "sbx-prod",
+            "sbx-K",
+            "sbx-k3v9q2xw7dd",
+        ] {
+            assert!(!SandboxId::is_generated_prefix(text), "{text}");
+        }
     }
 
     #[test]

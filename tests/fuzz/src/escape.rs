@@ -1,6 +1,6 @@
 //! What the command shows of a sandbox on a terminal: names, labels, states, errors, logs.
 
-#[path = "../../../crates/sandbox-cli/src/escape.rs"]
+#[path = "../../../crates/sandbox-cli/src/ui/escape.rs"]
 mod of_the_command;
 
 use of_the_command::{Escaped, escaped_json};

@@ -1,0 +1,11 @@
+//! Options and arguments that several subcommands share.
+
+pub(crate) mod env_file;
+pub(crate) mod exec;
+pub(crate) mod global;
+pub(crate) mod id;
+pub(crate) mod job;
+pub(crate) mod path;
+pub(crate) mod pod;
+pub(crate) mod sandbox;
+pub(crate) mod values;

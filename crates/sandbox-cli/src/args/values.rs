@@ -1,0 +1,40 @@
+//! Parsers of option values that several subcommands share.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use sandbox_config::{DURATION_FORM, parse_duration};
+
+/// `NAME=VALUE`, or `NAME` alone for the value that it has here.
+pub(crate) fn environment(variables: &[OsString]) -> Result<Vec<(String, String)>> {
+    let pair = |variable: &OsString| {
+        let text = variable.to_str().with_context(|| {
+            format!(
+                "-e {:?} is not UTF-8 text, as SSH wants variables to be",
+                variable.to_string_lossy()
+            )
+        })?;
+        match text.split_once('=') {
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            None => match std::env::var(text) {
+                Ok(value) => Ok((text.to_owned(), value)),
+                Err(std::env::VarError::NotPresent) => Err(anyhow!(
+                    "-e {text}: there is no such variable here; write {text}=VALUE"
+                )),
+                Err(error) => Err(anyhow!("-e {text}: {error}")),
+            },
+        }
+    };
+    variables.iter().map(pair).collect()
+}
+
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text).filter(|time| !time.is_zero());
+    time.ok_or_else(|| format!("use {DURATION_FORM}, above zero"))
+}
+
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,25 @@
+//! `sandbox completions`: scripts that complete this command in a shell.
+
+use anyhow::Context;
+use clap::Command;
+use clap_complete::Shell;
+
+use crate::exit::Outcome;
+use crate::ui::messages;
+
+/// Print what completes this command's options in a shell
+///
+/// For bash: `sandbox completions bash > ~/.local/share/bash-completion/completions/sandbox`. For zsh,
+/// to a file `_sandbox` in a directory of $fpath; for fish, to ~/.config/fish/completions/sandbox.fish.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+pub(crate) fn run(args: &Args, command: &mut Command) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, command, "sandbox", &mut script);
+    messages::print(&String::from_utf8(script).context("the script is not UTF-8")?)
+}

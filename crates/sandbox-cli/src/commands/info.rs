@@ -1,0 +1,86 @@
+//! `sandbox info`: what one sandbox is.
+
+use std::ffi::OsString;
+use std::time::SystemTime;
+
+use anyhow::Context;
+use sandbox::{Client, LimitScope, SandboxInfo, rfc3339};
+
+use crate::args::id;
+use crate::exit::Outcome;
+use crate::ui::cells::{labels, span, state};
+use crate::ui::table::{Format, Table, to_stdout};
+
+/// Show what a sandbox is
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The sandbox
+    #[arg(value_name = "ID")]
+    id: OsString,
+    /// The form to print it in
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
+    let info = client
+        .get_sandbox_info(&id::resolve(client, &args.id).await?)
+        .await?;
+    let text = match args.output {
+        Format::Json => serde_json::to_string_pretty(&info).context("cannot write JSON")?,
+        Format::Table => described(&info, client.location(), SystemTime::now()),
+    };
+    to_stdout(args.output, &text)
+}
+
+fn described(info: &SandboxInfo, place: Option<&str>, now: SystemTime) -> String {
+    let when = |time: SystemTime| match time.duration_since(now) {
+        Ok(left) => format!("{} (in {})", rfc3339(time), span(left)),
+        Err(ago) => format!("{} ({} ago)", rfc3339(time), span(ago.duration())),
+    };
+    let limits = info.limits.iter().map(|limit| {
+        let scope = match limit.scope {
+            LimitScope::Sandbox => "",
+            LimitScope::Process => " each process",
+        };
+        format!(
+            "{} {}{scope} ({})",
+            limit.resource, limit.value, limit.enforced_by
+        )
+    });
+    let limits: Vec<String> = limits.collect();
+    let isolation = match info.isolation.applied.as_slice() {
+        [] => info.isolation.kind.clone(),
+        applied => format!("{}: {}", info.isolation.kind, applied.join(", ")),
+    };
+    let rows = [
+        ("id", Some(info.id.to_string())),
+        ("uid", Some(info.uid.to_string())),
+        ("backend", Some(info.backend.clone())),
+        ("place", place.map(str::to_owned)),
+        ("state", Some(state(info))),
+        ("image", info.image.clone()),
+        ("address", info.address.clone()),
+        ("port", info.port.map(|port| port.to_string())),
+        ("user", Some(info.user.clone())),
+        ("home", info.home.clone()),
+        (
+            "labels",
+            Some(labels(info)).filter(|labels| !labels.is_empty()),
+        ),
+        ("created", Some(when(info.created_at))),
+        ("ends", info.expires_at.map(when)),
+        ("isolation", Some(isolation)),
+        (
+            "limits",
+            Some(limits.join(", ")).filter(|limits| !limits.is_empty()),
+        ),
+    ];
+    let mut table = Table::default();
+    for (name, value) in rows {
+        if let Some(value) = value {
+            table.row([format!("{name}:"), value]);
+        }
+    }
+    table.to_string()
+}
