@@ -4,14 +4,14 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::Role;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use sandbox::{Client, CreationReason, Defaults, Error};
+use sandbox::{Client, CreationReason, Error};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{InjectVia, Injection, SecurityProfile, Transport};
 use serde_json::json;
 
 use crate::cluster::{
-    admin_backend, api, client_for, connect, image, minor_version, namespace, options,
+    admin_backend, api, client_for, connect, defaults, image, minor_version, namespace, options,
 };
 use crate::deploy_manifests::{self, CLIENT};
 
@@ -22,9 +22,7 @@ cases![
 ];
 
 fn of(backend: KubernetesBackend) -> Client {
-    let mut defaults = Defaults::default();
-    defaults.image = Some(image());
-    client_for(backend, defaults)
+    client_for(backend, defaults())
 }
 
 /// Whether the API server keeps `volumes[].image`: it may not know the field, or drop it.

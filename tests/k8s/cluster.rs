@@ -232,6 +232,13 @@ pub(crate) fn image() -> String {
     std::env::var("SANDBOX_TEST_IMAGE").unwrap_or_else(|_| "localhost/busybox:1".into())
 }
 
+/// Defaults with the image of the tests.
+pub(crate) fn defaults() -> Defaults {
+    let mut defaults = Defaults::default();
+    defaults.image = Some(image());
+    defaults
+}
+
 pub(crate) fn spec_with_image(image: &str) -> SandboxSpec {
     let mut spec = SandboxSpec::default();
     spec.image = Some(image.to_owned());

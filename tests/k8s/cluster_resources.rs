@@ -7,14 +7,14 @@ use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use sandbox::{Defaults, Sandbox};
+use sandbox::Sandbox;
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::{
     PodOptions, PodSecurityContext, SecurityContext, SecurityProfile, VolumeAt, VolumeSource,
 };
 use serde_json::json;
 
-use crate::cluster::{admin_backend, api, client_for, image, namespace, options};
+use crate::cluster::{admin_backend, api, client_for, defaults, namespace, options};
 
 cases![
     a_device_is_counted,
@@ -23,9 +23,7 @@ cases![
 ];
 
 async fn create(pod: PodOptions) -> Outcome<Sandbox> {
-    let mut defaults = Defaults::default();
-    defaults.image = Some(image());
-    let client = client_for(admin_backend(options()).await?, defaults);
+    let client = client_for(admin_backend(options()).await?, defaults());
     Ok(client
         .sandbox()
         .backend_options("k8s", pod.to_value()?)

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use sandbox::{CreationReason, Defaults, Error, ListFilter};
+use sandbox::{CreationReason, Error, ListFilter};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::Transport;
 use serde_json::{Value, json};
 
-use crate::cluster::{api, client_for, connect, image, namespace, options};
+use crate::cluster::{api, client_for, connect, defaults, namespace, options};
 use crate::deploy_manifests;
 
 cases![
@@ -37,8 +37,7 @@ async fn client(user: Option<Value>, cluster: Option<Value>) -> Outcome<sandbox:
 }
 
 fn of(backend: KubernetesBackend) -> Outcome<sandbox::Client> {
-    let mut defaults = Defaults::default();
-    defaults.image = Some(image());
+    let mut defaults = defaults();
     defaults.create_timeout = Duration::from_secs(60);
     Ok(client_for(backend, defaults))
 }

@@ -6,12 +6,12 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Endpoints, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, LogParams, PostParams};
-use sandbox::{Defaults, SandboxBackend, SandboxId, SweepOptions};
+use sandbox::{SandboxBackend, SandboxId, SweepOptions};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 use serde_json::{Value, json};
 
-use crate::cluster::{client_for, connect, image, managed_objects, options};
+use crate::cluster::{client_for, connect, defaults, managed_objects, options};
 use crate::deploy_manifests::{self, CLIENT, GC};
 use crate::skewed_clock_client::skew_clock;
 
@@ -80,9 +80,7 @@ async fn left(api: &kube::Client, namespace: &str) -> Outcome<(SandboxId, Sandbo
     let mut options = options();
     options.namespace = Some(namespace.to_owned());
     let backend = KubernetesBackend::new(connect(Some(&kubeconfig), None).await?, options);
-    let mut defaults = Defaults::default();
-    defaults.image = Some(image());
-    let maker = client_for(backend, defaults);
+    let maker = client_for(backend, defaults());
     let stays = maker
         .sandbox()
         .detached()

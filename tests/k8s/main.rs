@@ -29,6 +29,7 @@ mod pod_options;
 mod recording_client;
 mod rights;
 mod skewed_clock_client;
+mod support;
 mod transfers;
 
 use std::process::ExitCode;

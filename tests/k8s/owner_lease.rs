@@ -8,12 +8,12 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::ListParams;
-use sandbox::{Defaults, SandboxBackend, SweepOptions};
+use sandbox::{SandboxBackend, SweepOptions};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::{KubernetesBackend, labels};
 
 use crate::cluster::{
-    KUBECONFIG, Namespace, admin_backend, client_for, connect, image, managed_objects, options,
+    KUBECONFIG, Namespace, admin_backend, client_for, connect, defaults, managed_objects, options,
 };
 use crate::deploy_manifests::{self, CLIENT, GC};
 use crate::recording_client::RequestLog;
@@ -38,8 +38,7 @@ pub(crate) fn hold() -> ExitCode {
         let _namespace = Namespace::begin().await?;
         let mut options = options();
         options.owner_lease = Some(LASTS);
-        let mut defaults = Defaults::default();
-        defaults.image = Some(image());
+        let mut defaults = defaults();
         defaults.lifetime.attach_timeout = Some(LONG);
         let client = client_for(admin_backend(options).await?, defaults);
         let made = (0..SANDBOXES).map(|_| client.sandbox().create());

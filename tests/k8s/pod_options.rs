@@ -6,23 +6,17 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use sandbox::{Defaults, Error, ExecRequest};
+use sandbox::{Error, ExecRequest};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::{PodOptions, PullPolicy, VolumeAt, VolumeSource};
 
-use crate::cluster::{admin_backend, api, client_for, image, namespace, options};
+use crate::cluster::{admin_backend, api, client_for, defaults, namespace, options};
 
 cases![
     one_sandbox_gets_what_it_asks_for,
     secrets_are_nowhere_but_inside,
     what_is_not_understood_is_refused
 ];
-
-fn defaults() -> Defaults {
-    let mut defaults = Defaults::default();
-    defaults.image = Some(image());
-    defaults
-}
 
 async fn one_sandbox_gets_what_it_asks_for(_: TestedBackend) -> Outcome {
     let api = api().await?;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use k8s_openapi::api::rbac::v1::Role;
 use kube::Api;
-use sandbox::{Defaults, ListFilter, LogOptions, SandboxBackend, SandboxId, SweepOptions};
+use sandbox::{ListFilter, LogOptions, SandboxBackend, SandboxId, SweepOptions};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::Transport;
 
-use crate::cluster::{client_for, connect, image, options};
+use crate::cluster::{client_for, connect, defaults, options};
 use crate::deploy_manifests::{self, CLIENT, GC};
 use crate::recording_client::{RequestLog, Right};
 
@@ -60,9 +60,7 @@ async fn live(
     api: &kube::Client,
     namespace: &str,
 ) -> Outcome<SandboxId> {
-    let mut defaults = Defaults::default();
-    defaults.image = Some(image());
-    let maker = client_for(backend.clone(), defaults.clone());
+    let maker = client_for(backend.clone(), defaults());
     let leased = maker.sandbox().create();
     let sbx = maker
         .sandbox()
@@ -84,7 +82,7 @@ async fn live(
     backend.diagnose(sbx.id()).await?;
 
     let other = self::backend(api, namespace, CLIENT, requests).await?;
-    let taken = client_for(other, defaults);
+    let taken = client_for(other, defaults());
     taken
         .connect(sbx.id())
         .await?

@@ -1,10 +1,9 @@
 //! Bytes in bulk, over what only a cluster has.
 
-use sandbox::Defaults;
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::Transport;
 
-use crate::cluster::{admin_backend, client_for, image, options};
+use crate::cluster::{admin_backend, client_for, defaults, options};
 
 cases![both_ways_at_once];
 
@@ -13,9 +12,7 @@ async fn both_ways_at_once(_: TestedBackend) -> Outcome {
     const BYTES: usize = 64 << 20;
     let mut options = options();
     options.transport = Transport::PortForward;
-    let mut defaults = Defaults::default();
-    defaults.image = Some(image());
-    let client = client_for(admin_backend(options).await?, defaults);
+    let client = client_for(admin_backend(options).await?, defaults());
     let sbx = client.sandbox().create().await?;
     let content = vec![0x5a; BYTES];
     let outcome = async {

@@ -4,13 +4,15 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use sandbox::{Client, Defaults, Error};
+use sandbox::{Client, Error};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::Transport;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::cluster::{admin_backend, api, client_for, image, managed_objects, namespace, options};
+use crate::cluster::{
+    admin_backend, api, client_for, defaults, managed_objects, namespace, options,
+};
 use crate::script::{NOTICE, Script};
 
 cases![
@@ -175,9 +177,7 @@ fn begun_before<T: Send + 'static>(
 pub(crate) async fn over(transport: Transport) -> Outcome<Client> {
     let mut options = options();
     options.transport = transport;
-    let mut defaults = Defaults::default();
-    defaults.image = Some(image());
-    Ok(client_for(admin_backend(options).await?, defaults))
+    Ok(client_for(admin_backend(options).await?, defaults()))
 }
 
 /// In a while: the garbage collector and the kubelet have to come back first. One of 1.20 may take

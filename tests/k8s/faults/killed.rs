@@ -4,12 +4,12 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use sandbox::{Defaults, SandboxBackend, SweepOptions};
+use sandbox::{SandboxBackend, SweepOptions};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 
 use crate::cluster::{
-    Namespace, admin_backend, api, client_for, image, managed_objects, namespace, options,
+    Namespace, admin_backend, api, client_for, defaults, managed_objects, namespace, options,
 };
 use crate::skewed_clock_client::skew_clock;
 
@@ -31,8 +31,7 @@ pub(crate) fn create_for_ever() -> ExitCode {
         .expect("a runtime");
     let ended: Outcome = runtime.block_on(async {
         let _namespace = Namespace::begin().await?;
-        let mut defaults = Defaults::default();
-        defaults.image = Some(image());
+        let mut defaults = defaults();
         defaults.lifetime.attach_timeout = Some(ATTACHED);
         let client = client_for(admin_backend(options()).await?, defaults);
         println!("begun");
