@@ -21,7 +21,7 @@ async fn run() -> Result<()> {
     let job = training.spawn_detached().await?;
     println!("started {} in {}", job.id(), sbx.id());
 
-    // From here on it could be another program, on another machine: the two ids are all it needs.
+    // The rest could be another program on another machine. It needs only the two ids.
     let (sandbox_id, job_id) = (sbx.id().clone(), job.id().clone());
     drop((sbx, job, client));
 
@@ -33,7 +33,7 @@ async fn run() -> Result<()> {
             job.id, job.program, job.log_bytes
         );
     }
-    // The log from its beginning, then new output, then the exit status.
+    // Streams the log from its beginning, then new output, then the exit status.
     let mut log = sbx.job(job_id).follow().await?;
     while let Some(event) = log.next().await {
         match event? {

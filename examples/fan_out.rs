@@ -14,18 +14,20 @@ fn main() -> Result<()> {
 
 #[tokio::main]
 async fn run() -> Result<()> {
-    // One client for all: it is cheap to clone, and its clones share the cache and the connections.
+    // All tasks use one client. It is cheap to clone, and clones share the cache and the
+    // connections.
     let client = Client::from_env().await?;
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut work = JoinSet::new();
-    for piece in 0..SANDBOXES {
+    for part_number in 0..SANDBOXES {
         let client = client.clone();
         work.spawn(async move {
-            // Deletes the sandbox whether the work succeeds or fails. Dropping the set would delete all.
+            // Deletes the sandbox whether the work succeeds or fails. Dropping the JoinSet deletes
+            // all sandboxes.
             let builder = client.sandbox().label("example", "fan-out").memory("64Mi");
             client
                 .scoped(builder, |sbx| async move {
-                    let (from, to) = (piece * 1000, (piece + 1) * 1000);
+                    let (from, to) = (part_number * 1000, (part_number + 1) * 1000);
                     let sum = format!(
                         "n={from}; s=0; while [ $n -lt {to} ]; do s=$((s + n)); n=$((n + 1)); done; echo $s"
                     );
@@ -33,9 +35,9 @@ async fn run() -> Result<()> {
                     let text = out.stdout_lossy();
                     text.trim().parse::<u64>().map_err(|why| {
                         Error::invalid(
-                            "the sandbox's answer",
+                            "output of the sandbox",
                             text.trim(),
-                            format!("a number is expected: {why}"),
+                            format!("use a number: {why}"),
                         )
                     })
                 })
@@ -60,7 +62,7 @@ async fn run() -> Result<()> {
     );
     println!(
         "{SANDBOXES} sandboxes in {:.2} s, {failed} failed",
-        begun.elapsed().as_secs_f64()
+        started.elapsed().as_secs_f64()
     );
     Ok(())
 }

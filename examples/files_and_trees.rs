@@ -41,8 +41,8 @@ async fn run() -> Result<()> {
         );
     }
 
-    // A tree is downloaded with its modes, times and links. Links that lead out of the directory, such as
-    // one to /etc, and devices and FIFOs are skipped and reported.
+    // A tree is downloaded with its modes, times and links. Links that lead out of the directory,
+    // such as one to /etc, and devices and FIFOs are skipped and reported.
     sbx.shell("ln -s /etc/passwd project/tempting; mkfifo project/pipe")
         .output()
         .await?
@@ -57,10 +57,10 @@ async fn run() -> Result<()> {
         here.display()
     );
     for skipped in &report.skipped {
-        println!("left out {}: {}", skipped.path, skipped.reason);
+        println!("skipped {}: {}", skipped.path, skipped.reason);
     }
 
-    // Upload it again, under another name. Existing files are replaced atomically.
+    // Upload it under another name. Existing files are replaced atomically.
     let report = sbx.upload_dir(&here, "copy").await?;
     println!("{} files back in", report.files);
     let same = sbx
@@ -84,6 +84,6 @@ async fn run() -> Result<()> {
             .map_or_else(String::new, |error| error.to_string())
     );
 
-    std::fs::remove_dir_all(&here).ok(); // our own temporary directory
+    std::fs::remove_dir_all(&here).ok(); // created by this example
     sbx.delete().await
 }

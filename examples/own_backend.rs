@@ -1,8 +1,8 @@
 //! Your own backend: `cargo run --example own_backend`.
 //!
 //! This one isolates nothing: each sandbox is the SDK's SSH server, in this process, on a loopback
-//! port, with a directory as its home. It shows everything that a backend has to do: create a sandbox,
-//! say how to reach it, and delete it. Commands, files, jobs and ports work over SSH.
+//! port, with a directory as its home. It shows everything that a backend has to do: create a
+//! sandbox, say how to reach it, and delete it. Commands, files, jobs and ports work over SSH.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -21,9 +21,11 @@ use sandbox_sshd::{Server, ServerConfig};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
+/// The backend, with its sandboxes by id.
 #[derive(Debug, Default)]
 struct InProcess(Mutex<HashMap<SandboxId, Running>>);
 
+/// A running sandbox.
 #[derive(Debug)]
 struct Running {
     info: SandboxInfo,
@@ -35,14 +37,15 @@ struct Running {
 }
 
 impl InProcess {
-    fn running(&self) -> MutexGuard<'_, HashMap<SandboxId, Running>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SandboxId, Running>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<T>(&self, id: &SandboxId, look: impl FnOnce(&Running) -> T) -> Result<T> {
-        self.running()
+    /// Reads the state of a sandbox.
+    fn read<T>(&self, id: &SandboxId, read: impl FnOnce(&Running) -> T) -> Result<T> {
+        self.lock()
             .get(id)
-            .map(look)
+            .map(read)
             .ok_or_else(|| Error::NotFound { id: id.clone() })
     }
 }
@@ -59,11 +62,11 @@ impl SandboxBackend for InProcess {
         capabilities
     }
 
-    /// Returns when the sandbox is accepted. The client then connects, and retries until it answers.
+    /// Returns before the server answers. The client then connects, and retries until it does.
     async fn create(&self, spec: SandboxSpec) -> Result<SandboxInfo> {
         let id = spec.id.map_or_else(SandboxId::generate, Ok)?;
         let (host, user) = (KeyPair::generate()?, KeyPair::generate()?);
-        let home = tempfile::tempdir().map_err(|error| failed("make a home", error))?;
+        let home = tempfile::tempdir().map_err(|error| failed("create a home directory", error))?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.map_err(|error| failed("listen", error))?;
         let address = listener
@@ -105,17 +108,17 @@ impl SandboxBackend for InProcess {
             serving: serving.abort_handle(),
             home,
         };
-        self.running().insert(id, running);
+        self.lock().insert(id, running);
         Ok(info)
     }
 
     async fn get(&self, id: &SandboxId, _: Freshness) -> Result<SandboxInfo> {
-        self.with(id, |running| running.info.clone())
+        self.read(id, |running| running.info.clone())
     }
 
     async fn list(&self, filter: ListFilter) -> Result<Vec<SandboxInfo>> {
         let mut found: Vec<_> = self
-            .running()
+            .lock()
             .values()
             .map(|running| running.info.clone())
             .collect();
@@ -124,20 +127,20 @@ impl SandboxBackend for InProcess {
         Ok(found)
     }
 
-    /// A creation waits for these events: a final one ends the wait, with its message.
+    /// A creation reads these events while it connects. A final event ends it, with its message.
     async fn events(&self, id: &SandboxId) -> Result<EventStream> {
-        let at = self.with(id, |running| running.info.created_at)?;
+        let at = self.read(id, |running| running.info.created_at)?;
         let event = SandboxEvent {
             at,
             kind: SandboxEventKind::Addressed,
-            message: "it listens".into(),
+            message: "listening".into(),
         };
-        // There are no other events until it is deleted.
+        // There are no other events until the sandbox is deleted.
         Ok(Box::pin(futures_util::stream::once(async { Ok(event) })))
     }
 
     async fn access(&self, id: &SandboxId) -> Result<Access> {
-        self.with(id, |running| Access {
+        self.read(id, |running| Access {
             id: id.clone(),
             uid: running.info.uid.clone(),
             user: running.info.user.clone(),
@@ -148,11 +151,11 @@ impl SandboxBackend for InProcess {
     }
 
     async fn diagnose(&self, id: &SandboxId) -> Result<Diagnosis> {
-        self.with(id, |_| Diagnosis::default())
+        self.read(id, |_| Diagnosis::default())
     }
 
     async fn logs(&self, id: &SandboxId, _: LogOptions) -> Result<LogStream> {
-        self.with(id, |_| -> LogStream {
+        self.read(id, |_| -> LogStream {
             Box::pin(futures_util::stream::empty())
         })
     }
@@ -163,22 +166,22 @@ impl SandboxBackend for InProcess {
 
     /// Deleting a sandbox that no longer exists succeeds.
     async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()> {
-        let mut all = self.running();
-        let meant = |running: &Running| {
+        let mut all = self.lock();
+        let is_instance = |running: &Running| {
             options
                 .uid
                 .as_ref()
                 .is_none_or(|uid| *uid == running.info.uid)
         };
-        if all.get(id).is_some_and(meant) {
-            let gone = all.remove(id);
+        if all.get(id).is_some_and(is_instance) {
+            let removed = all.remove(id);
             drop(all);
-            if let Some(running) = gone {
+            if let Some(running) = removed {
                 running.serving.abort();
                 running
                     .home
                     .close()
-                    .map_err(|error| failed("remove its home", error))?;
+                    .map_err(|error| failed("remove the home directory", error))?;
             }
         }
         Ok(())

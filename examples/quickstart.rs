@@ -20,8 +20,8 @@ echo "$words words, counted by $(id -un) on $(uname -s), which shows $(ls -d /pr
 "#;
 
 fn main() -> ExitCode {
-    // First, before any thread: if this program was started again as the supervisor of a
-    // sandbox, this line does not return.
+    // This must come first, before any thread. If this process was started as the supervisor of a
+    // sandbox, the call does not return.
     sandbox::local::init();
     let Err(error) = run() else {
         return ExitCode::SUCCESS;
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run() -> Result<()> {
     let client = Client::from_env().await?;
-    let steps = Steps::begin();
+    let steps = Steps::start();
 
     let sbx = client
         .sandbox()
@@ -103,7 +103,7 @@ async fn run() -> Result<()> {
 struct Steps(std::cell::Cell<Instant>);
 
 impl Steps {
-    fn begin() -> Self {
+    fn start() -> Self {
         Self(std::cell::Cell::new(Instant::now()))
     }
 

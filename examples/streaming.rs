@@ -17,21 +17,21 @@ async fn run() -> Result<()> {
     let sbx = client.sandbox().create().await?;
 
     // Answers the questions of a program, over its standard input.
-    let mut asking = sbx
+    let mut questions = sbx
         .shell(
             "for n in 1 2 3; do printf 'a number? '; read x; echo \"twice $x is $((2 * x))\"; done",
         )
         .stdin_piped()
         .spawn()
         .await?;
-    let mut answers = asking.take_stdin();
+    let mut answers = questions.take_stdin();
     let mut next = 7;
-    while let Some(event) = asking.next().await {
+    while let Some(event) = questions.next().await {
         match event? {
             ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => {
                 print(&bytes);
                 if let (true, Some(stdin)) = (bytes.ends_with(b"? "), &mut answers) {
-                    // It may have ended without reading; its exit status shows that.
+                    // The program may have ended without reading. Its exit status shows that.
                     stdin.write_all(format!("{next}\n").as_bytes()).await.ok();
                     next *= 10;
                 }
@@ -40,8 +40,8 @@ async fn run() -> Result<()> {
         }
     }
 
-    // Sends a signal to a program that would run forever. Another task could do that too: the control
-    // is a separate handle.
+    // Sends a signal to a program that would run forever. The control is a separate handle, so that
+    // another task can use it.
     let mut server = sbx
         .shell("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done")
         .spawn()
@@ -76,6 +76,6 @@ async fn run() -> Result<()> {
 
 fn print(bytes: &[u8]) {
     let mut stdout = std::io::stdout();
-    // There is nobody to report to when the terminal is gone.
+    // A closed terminal cannot show an error either.
     stdout.write_all(bytes).and_then(|()| stdout.flush()).ok();
 }

@@ -52,7 +52,8 @@ async fn run() -> Result<()> {
                         resized = true;
                     }
                     if let Some(line) = script.next() {
-                        keys.write_all(line.as_bytes()).await.ok(); // if it has ended, its exit status shows that
+                        // The shell may have ended. Its exit status shows that.
+                        keys.write_all(line.as_bytes()).await.ok();
                     }
                 }
             }

@@ -1,13 +1,13 @@
-//! Code that uses sandboxes, tested without any: `cargo test --example testing_with_mocks`, and
-//! `cargo run --example testing_with_mocks` for the real thing.
+//! Testing code that uses sandboxes without any sandbox: `cargo test --example testing_with_mocks`.
+//! With a real sandbox: `cargo run --example testing_with_mocks`.
 //!
 //! The feature `mock` of the crate `sandbox` has a mockall mock for each trait. Enable it in
 //! `[dev-dependencies]`, so that your program is built without it.
 
 use sandbox::prelude::*;
 
-/// The code under test: counts the lines of a file inside, and tries another command if the first one
-/// is missing.
+/// The code under test: counts the lines of a file inside, and tries another command if the first
+/// one is missing.
 async fn count_lines(sbx: &Sandbox, path: &str) -> Result<Option<u64>> {
     for argv in [
         ["wc", "-l", path].as_slice(),
@@ -39,7 +39,7 @@ async fn run() -> Result<()> {
     sbx.files().write("poem", "roses\nare\nred\n").await?;
     match count_lines(&sbx, "poem").await? {
         Some(lines) => println!("{lines} lines"),
-        None => println!("nothing inside can count lines"),
+        None => println!("no program inside can count lines"),
     }
     sbx.delete().await
 }
@@ -99,16 +99,16 @@ mod tests {
         client.connect(&id).await.unwrap()
     }
 
-    fn runs(request: &ExecRequest, program: &str) -> bool {
+    fn is_program(request: &ExecRequest, program: &str) -> bool {
         matches!(&request.program, Program::Argv(argv) if argv[0] == program.as_bytes())
     }
 
     #[tokio::test]
-    async fn lines_are_counted() {
+    async fn wc_counts_lines() {
         let mut session = MockSession::new();
         session
             .expect_output()
-            .withf(|request, _| runs(request, "wc"))
+            .withf(|request, _| is_program(request, "wc"))
             .times(1)
             .returning(|_, _| Ok(Output::new(ExitStatus::Code(0), "3 poem\n", "")));
         assert_eq!(
@@ -120,15 +120,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_program_counts_where_the_first_is_missing() {
+    async fn grep_counts_if_wc_is_missing() {
         let mut session = MockSession::new();
         session
             .expect_output()
-            .withf(|request, _| runs(request, "wc"))
+            .withf(|request, _| is_program(request, "wc"))
             .returning(|_, _| Ok(Output::new(ExitStatus::Code(127), "", "wc: not found\n")));
         session
             .expect_output()
-            .withf(|request, _| runs(request, "grep"))
+            .withf(|request, _| is_program(request, "grep"))
             .returning(|_, _| Ok(Output::new(ExitStatus::Code(0), "3\n", "")));
         assert_eq!(
             count_lines(&sandbox_with(session).await, "poem")

@@ -35,8 +35,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Returns the variables and mistakes of a file. A mistake never repeats content of the file, because
-/// a line that cannot be parsed may be part of a secret.
+/// Returns the variables and mistakes of a file. A mistake never repeats content of the file,
+/// because a line that cannot be parsed may be part of a secret.
 pub(crate) fn entries<'a>(file: &'a str, content: &'a [u8]) -> impl Iterator<Item = Entry> + 'a {
     let lines: Vec<&[u8]> = content.split(|byte| *byte == b'\n').collect();
     let lines_read = Rc::new(Cell::new(0));
@@ -100,8 +100,8 @@ impl Read for LineByLine<'_> {
     }
 }
 
-/// Returns whether the value of an entry contains a '$'. A comment after the value does not count; the
-/// rules for the end of a value are those of dotenvy.
+/// Returns whether the value of an entry contains a '$'. A comment after the value does not count;
+/// the rules for the end of a value are those of dotenvy.
 fn has_dollar(entry: &[u8]) -> bool {
     let value = entry.iter().skip_while(|byte| **byte != b'=').skip(1);
     let (mut quote, mut escaped) = (None, false);
@@ -124,7 +124,8 @@ fn is_blank(line: &[u8]) -> bool {
     text.is_empty() || text.starts_with(b"#")
 }
 
-/// Returns the name that a line sets, if it is the name of a setting. Any other name may be a secret.
+/// Returns the name that a line sets, if it is the name of a setting. Any other name may be a
+/// secret.
 fn known_name(line: &[u8]) -> Option<&'static str> {
     let text = std::str::from_utf8(line).ok()?.trim_start();
     let text = text.strip_prefix("export ").unwrap_or(text).trim_start();

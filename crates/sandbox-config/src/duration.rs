@@ -15,9 +15,9 @@ const UNITS: [(&str, u64); 5] = [
     ("s", 1_000),
 ];
 
-/// Parses whole numbers, each with one of the units `d`, `h`, `m`, `s` and `ms`, from the largest to
-/// the smallest and without blanks. Returns `None` for anything else, also for a number without a
-/// unit, which readers would interpret differently.
+/// Parses whole numbers, each with one of the units `d`, `h`, `m`, `s` and `ms`, from the largest
+/// to the smallest and without blanks. Returns `None` for anything else, also for a number without
+/// a unit, which readers would interpret differently.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let (mut rest, mut total, mut last) = (text, 0_u64, u64::MAX);
     while !rest.is_empty() {

@@ -58,7 +58,8 @@ pub(crate) fn resolve(entries: impl IntoIterator<Item = Entry>) -> Result<Settin
             Err(sentence) => mistakes.add(sentence),
             Ok((variable, ..)) if environment.contains_key(variable.name) => {}
             Ok((variable, value, place)) => {
-                // The value is not shown, because it may contain another line, after a missing quote.
+                // The value is not shown, because it may contain another line, after a missing
+                // quote.
                 if !set(variable, &mut settings, &value) {
                     mistakes.add(format!(
                         "{place}: {} is not valid: use {}",

@@ -10,11 +10,11 @@ use sandbox_core::{ByteSize, Error, Lifetime, Resources, Result};
 use crate::resolve::{Entry, resolve};
 use crate::{dotenv, variables};
 
-/// All settings that can be made outside of a program. They contain no secret, so they can be printed
-/// and logged.
+/// All settings that can be made outside of a program. They contain no secret, so they can be
+/// printed and logged.
 ///
-/// A setting that only one backend has is text, such as [`KubernetesSettings::transport`]: the backend
-/// owns the type behind it.
+/// A setting that only one backend has is text, such as [`KubernetesSettings::transport`]: the
+/// backend owns the type behind it.
 ///
 /// ```
 /// use sandbox_config::{BackendKind, Settings};
@@ -51,7 +51,6 @@ pub struct Settings {
 
 /// The backends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum BackendKind {
     /// Confined process trees on this machine.
     #[default]
@@ -64,7 +63,8 @@ pub enum BackendKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// For creating a sandbox, until it answers. Default: 5 minutes, because an image may have to be pulled.
+    /// For creating a sandbox, until it answers. Default: 5 minutes, because an image may have to
+    /// be pulled.
     pub create: Duration,
     /// For one connection to a sandbox. Default: 15 seconds.
     pub connect: Duration,
@@ -76,18 +76,21 @@ pub struct Timeouts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SshSettings {
-    /// The login name, for an image's own SSH server. The SDK's server uses the user that it runs as.
+    /// The login name, for an image's own SSH server. The SDK's server uses the user that it runs
+    /// as.
     pub user: Option<String>,
     /// The port of an image's own SSH server. Default: 22.
     pub port: u16,
-    /// The file from which an image's own SSH server reads the authorized key, an absolute path; `None`
-    /// means `.ssh/authorized_keys` in the usual home directory of the login name.
+    /// The file from which an image's own SSH server reads the authorized key, an absolute path;
+    /// `None` means `.ssh/authorized_keys` in the usual home directory of the login name.
     pub authorized_keys_file: Option<String>,
     /// The environment variable from which the image reads that key, instead of a file.
     pub authorized_keys_variable: Option<String>,
-    /// The maximum number of connections to one sandbox. Default: 4. Bulk transfers use separate ones.
+    /// The maximum number of connections to one sandbox. Default: 4. Bulk transfers use separate
+    /// ones.
     pub max_connections: usize,
-    /// The maximum number of concurrent commands on one connection. Default: 5, half of OpenSSH's limit.
+    /// The maximum number of concurrent commands on one connection. Default: 5, half of OpenSSH's
+    /// limit.
     pub channels_per_connection: usize,
     /// The idle timeout of a connection. Default: 60 seconds; `None` means no timeout.
     pub idle_timeout: Option<Duration>,
@@ -126,21 +129,22 @@ pub struct KubernetesSettings {
     /// The Pod Security Standard that Pods meet: `restricted` or `baseline`. Default: `restricted`.
     /// <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
     pub security_profile: String,
-    /// The user and group id of their processes under the profile `restricted`. Default: 1000; `None`
-    /// leaves it to the platform or the image.
+    /// The user and group id of their processes under the profile `restricted`. Default: 1000;
+    /// `None` leaves it to the platform or the image.
     pub run_as: Option<u32>,
     /// The Secret in the namespace with the credentials for pulling images.
     pub image_pull_secret: Option<String>,
-    /// When images are pulled: `Always`, `IfNotPresent` or `Never`; `None` means Kubernetes' own rule,
-    /// which depends on the tag.
+    /// When images are pulled: `Always`, `IfNotPresent` or `Never`; `None` means Kubernetes' own
+    /// rule, which depends on the tag.
     /// <https://kubernetes.io/docs/concepts/containers/images/#image-pull-policy>
     pub image_pull_policy: Option<String>,
     /// How to connect to a Pod: `auto`, `direct` or `port-forward`. Default: `auto`.
     pub transport: String,
     /// How long to wait for a problem that may pass while a Pod starts. Default: 30 seconds.
     pub startup_grace: Duration,
-    /// The duration of a Lease that owns this process' attached sandboxes and that the process renews: if
-    /// the process is killed, they are removed when the Lease expires. `None`, the default, holds no Lease.
+    /// The duration of a Lease that owns this process' attached sandboxes and that the process
+    /// renews: if the process is killed, they are removed when the Lease expires. `None`, the
+    /// default, holds no Lease.
     pub owner_lease: Option<Duration>,
 }
 
@@ -154,15 +158,15 @@ impl Settings {
         resolve(environment())
     }
 
-    /// Reads the settings from this file and from the environment of this process, which overrides the
-    /// file: a variable that is set there, even to an empty value, is not read from the file. The environment is
-    /// not changed. Lines that set other programs' variables are skipped.
+    /// Reads the settings from this file and from the environment of this process, which overrides
+    /// the file: a variable that is set there, even to an empty value, is not read from the file.
+    /// The environment is not changed. Lines that set other programs' variables are skipped.
     ///
     /// # Errors
     ///
-    /// [`Config`](sandbox_core::Error::Config) naming every invalid value, every line that cannot be
-    /// parsed and every variable that a file may not set; also if the file cannot be read or is larger than
-    /// 1 MiB.
+    /// [`Config`](sandbox_core::Error::Config) naming every invalid value, every line that cannot
+    /// be parsed and every variable that a file may not set; also if the file cannot be read or is
+    /// larger than 1 MiB.
     pub fn from_dotenv(path: impl AsRef<Path>) -> Result<Self> {
         let (path, content) = (path.as_ref(), dotenv::read(path.as_ref())?);
         resolve(dotenv::entries(&path.to_string_lossy(), &content).chain(environment()))

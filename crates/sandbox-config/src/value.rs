@@ -21,8 +21,8 @@ impl<'a> Value<'a> {
         self.text()?.parse().ok()
     }
 
-    /// Parses one of the words of a list such as `auto, direct or port-forward`, which is also the text
-    /// of the message about an invalid value.
+    /// Parses one of the words of a list such as `auto, direct or port-forward`, which is also the
+    /// text of the message about an invalid value.
     pub(crate) fn one_of(self, words: &str) -> Option<String> {
         let text = self.text()?;
         words
@@ -69,8 +69,8 @@ impl<'a> Value<'a> {
             .filter(|path| path.starts_with('/') && !path.ends_with('/'))
     }
 
-    /// Parses the id of a user other than root, or `none`. `u32::MAX` is invalid, because it means "no
-    /// change" to the kernel.
+    /// Parses the id of a user other than root, or `none`. `u32::MAX` is invalid, because it means
+    /// "no change" to the kernel.
     #[allow(clippy::option_option, reason = "invalid and switched off differ")]
     pub(crate) fn user_or_none(self) -> Option<Option<u32>> {
         if self.0 == NONE {

@@ -183,7 +183,7 @@ variables! {
         "How local sandboxes are isolated; auto uses namespaces, else landlock; with none, commands can do everything that you can.",
         |s, v| set(&mut s.local.isolation, v.one_of(ISOLATION));
     "KUBECONFIG", environment, None, "the path of a file",
-        "The kubeconfig file. Unset: it is found as by kubectl.",
+        "The kubeconfig file. Unset: the one that kubectl uses.",
         |s, v| set(&mut s.kubernetes.kubeconfig, Some(Some(v.path())));
     "KUBE_CONTEXT", environment, None, "the name of a context",
         "The context of the kubeconfig. Unset: its current context.",

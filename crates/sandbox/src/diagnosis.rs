@@ -11,8 +11,8 @@ use sandbox_core::{
 
 /// How long the diagnosis of a lost connection may take.
 const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to wait for a final event within that time. A connection is lost as soon as the server's
-/// process ends, and a kubelet reports the end a moment later.
+/// How long to wait for a final event within that time. A connection is lost as soon as the
+/// server's process ends, and a kubelet reports the end a moment later.
 const FINAL_EVENT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Asks the backend why the connection to a sandbox was lost, and adds the answer to the error.

@@ -1,11 +1,11 @@
 //! Run commands in isolated, short-lived environments.
 //!
 //! A sandbox is a confined process tree on this machine, or a Kubernetes Pod. The API is the same
-//! for both: create a sandbox, run commands in it over SSH, transfer files over SFTP, and delete it.
-//! A sandbox that nobody deletes ends by itself.
+//! for both: create a sandbox, run commands in it over SSH, transfer files over SFTP, and delete
+//! it. A sandbox that is not deleted ends by itself.
 //!
-//! Local sandboxes share the kernel, so they are for development and for trusted code. For untrusted
-//! code, use a cluster with a runtime class such as gVisor or Kata Containers.
+//! Local sandboxes share the kernel, so they are for development and for trusted code. For
+//! untrusted code, use a cluster with a runtime class such as gVisor or Kata Containers.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -52,7 +52,7 @@
 //! | background jobs | [`Command::spawn_detached`], [`Sandbox::jobs`], [`Job`] |
 //! | files | [`Sandbox::files`], [`Sandbox::upload`], [`Sandbox::download_dir`] |
 //! | ports | [`Sandbox::forward`] |
-//! | the methods of the original Python SDK, by id | [`Client::create_sandbox`] and the methods next to it |
+//! | methods by id, as in the original Python SDK | [`Client::create_sandbox`] and its neighbours |
 //! | `ssh` and other SSH clients | [`Client::access`], [`Client::open_ssh_stream`] |
 //! | errors | [`Error`] |
 //! | another backend, or mocks | [`Client::with_parts`], [`SandboxBackend`], [`SessionSource`] |
@@ -136,8 +136,8 @@ pub mod local {
 
 /// The metrics that the SDK reports through the crate [metrics](https://docs.rs/metrics): count,
 /// outcome and duration of creations, commands, file transfers, connections and requests to the API
-/// server. Install a recorder (such as that of `metrics-exporter-prometheus`) as for any other crate.
-/// [`METRICS`](metrics::METRICS) lists the names, kinds and labels, which are stable.
+/// server. Install a recorder (such as that of `metrics-exporter-prometheus`) as for any other
+/// crate. [`METRICS`](metrics::METRICS) lists the names, kinds and labels, which are stable.
 #[cfg(feature = "metrics")]
 pub mod metrics {
     pub use sandbox_core::metrics::{METRICS, Metric, MetricKind, describe};

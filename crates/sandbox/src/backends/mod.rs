@@ -1,4 +1,5 @@
-//! From settings to a backend and its sessions. Only this folder depends on the crates of the backends.
+//! From settings to a backend and its sessions. Only this folder depends on the crates of the
+//! backends.
 
 #[cfg(feature = "k8s")]
 mod kubernetes;
@@ -18,7 +19,7 @@ use crate::parts::Parts;
 pub(crate) async fn open(settings: &Settings) -> Result<Parts> {
     match settings.backend {
         BackendKind::Local => local::open(settings),
-        _ => kubernetes::open(settings).await,
+        BackendKind::Kubernetes => kubernetes::open(settings).await,
     }
 }
 

@@ -26,8 +26,8 @@ use crate::parts::Parts;
 
 /// Creates, finds and deletes sandboxes.
 ///
-/// A client is cheap to clone and can be used from many tasks at once. Clones share the backend, the
-/// connections and the cache.
+/// A client is cheap to clone and can be used from many tasks at once. Clones share the backend,
+/// the connections and the cache.
 ///
 /// ```no_run
 /// # async fn example() -> sandbox::Result<()> {
@@ -45,14 +45,14 @@ pub struct Client {
 }
 
 impl Client {
-    /// Creates a client from the environment variables `SANDBOX_…`. If none is set, sandboxes run on
-    /// this machine.
+    /// Creates a client from the environment variables `SANDBOX_…`. If none is set, sandboxes run
+    /// on this machine.
     ///
     /// # Errors
     ///
     /// [`Error::Config`](crate::Error::Config) naming every invalid value, or
-    /// [`Error::Unsupported`](crate::Error::Unsupported) if the program was built without the chosen
-    /// backend.
+    /// [`Error::Unsupported`](crate::Error::Unsupported) if the program was built without the
+    /// chosen backend.
     pub async fn from_env() -> Result<Self> {
         Self::from_settings(&Settings::from_env()?).await
     }
@@ -68,8 +68,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`from_env`](Self::from_env), and [`Error::Config`](crate::Error::Config) if the file cannot
-    /// be read.
+    /// As [`from_env`](Self::from_env), and [`Error::Config`](crate::Error::Config) if the file
+    /// cannot be read.
     pub async fn from_dotenv(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_settings(&Settings::from_dotenv(path.as_ref())?).await
     }
@@ -119,14 +119,6 @@ impl Client {
         })
     }
 
-    fn from_parts(parts: Parts) -> Self {
-        let parts = Arc::new(parts);
-        Self {
-            handles: HandleCache::new(Arc::clone(&parts)),
-            parts,
-        }
-    }
-
     /// Returns a builder for a new sandbox. Nothing happens until
     /// [`create`](SandboxBuilder::create) is called.
     pub fn sandbox(&self) -> SandboxBuilder {
@@ -164,8 +156,8 @@ impl Client {
         }
     }
 
-    /// Creates a sandbox, runs `work` with it, and deletes it, whether `work` succeeded or failed. If
-    /// the work panics, or the call is dropped, the sandbox is deleted in the background.
+    /// Creates a sandbox, runs `work` with it, and deletes it, whether `work` succeeded or failed.
+    /// If the work panics, or the call is dropped, the sandbox is deleted in the background.
     ///
     /// ```no_run
     /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
@@ -247,9 +239,9 @@ impl Client {
         self.parts.backend.sweep(options).await
     }
 
-    /// Waits until everything that dropped futures left inside sandboxes, such as half-written files,
-    /// is removed. Call it before the program ends, with a timeout, because a sandbox may no longer
-    /// answer.
+    /// Waits until everything that dropped futures left inside sandboxes, such as half-written
+    /// files, is removed. Call it before the program ends, with a timeout, because a sandbox may no
+    /// longer answer.
     ///
     /// ```no_run
     /// # async fn example(client: sandbox::Client) {
@@ -271,18 +263,26 @@ impl Client {
         self.parts.backend.name()
     }
 
-    /// Returns the namespace and cluster where sandboxes are created, as text for people. `None` for
-    /// local sandboxes and for a client created by [`with_parts`](Self::with_parts).
+    /// Returns the namespace and cluster where sandboxes are created, as text for people. `None`
+    /// for local sandboxes and for a client created by [`with_parts`](Self::with_parts).
     pub fn location(&self) -> Option<&str> {
         self.parts.location.as_deref()
     }
 
     /// Returns the environment variables with which another process on this machine finds the same
     /// sandboxes: the backend, and the state directory or the cluster and namespace. They name the
-    /// kubeconfig context that was chosen, because the current context may change later. Empty for a
-    /// client created by [`with_parts`](Self::with_parts).
+    /// kubeconfig context that was chosen, because the current context may change later. Empty for
+    /// a client created by [`with_parts`](Self::with_parts).
     pub fn environment(&self) -> &[(&'static str, OsString)] {
         &self.parts.environment
+    }
+
+    fn from_parts(parts: Parts) -> Self {
+        let parts = Arc::new(parts);
+        Self {
+            handles: HandleCache::new(Arc::clone(&parts)),
+            parts,
+        }
     }
 }
 

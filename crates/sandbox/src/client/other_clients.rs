@@ -6,8 +6,8 @@ use super::Client;
 use crate::diagnosis::add_diagnosis;
 
 impl Client {
-    /// Returns what another SSH client needs to log in to a sandbox: the user, its private key, and the
-    /// host key to accept. It does not connect.
+    /// Returns what another SSH client needs to log in to a sandbox: the user, its private key, and
+    /// the host key to accept. It does not connect.
     ///
     /// ```no_run
     /// # async fn example(client: sandbox::Client, id: sandbox::SandboxId) -> sandbox::Result<()> {
@@ -25,14 +25,14 @@ impl Client {
         self.parts.backend.access(id).await
     }
 
-    /// Opens a byte stream to a sandbox's SSH server, as for `ProxyCommand` of ssh_config(5). It goes
-    /// through the API server of the cluster if the sandbox is not reachable directly. The server is not
-    /// authenticated until your client has checked [`Access::host_key`].
+    /// Opens a byte stream to a sandbox's SSH server, as for `ProxyCommand` of ssh_config(5). It
+    /// goes through the API server of the cluster if the sandbox is not reachable directly. The
+    /// server is not authenticated until your client has checked [`Access::host_key`].
     ///
     /// # Errors
     ///
-    /// [`Error::Connection`](crate::Error::Connection) if it does not answer within the connect timeout;
-    /// [`Error::Unsupported`](crate::Error::Unsupported) for a client created by
+    /// [`Error::Connection`](crate::Error::Connection) if it does not answer within the connect
+    /// timeout; [`Error::Unsupported`](crate::Error::Unsupported) for a client created by
     /// [`with_parts`](Self::with_parts), which has no connector.
     pub async fn open_ssh_stream(&self, access: &Access) -> Result<Box<dyn ByteStream>> {
         let connector = self.parts.connector.as_ref().ok_or_else(|| {

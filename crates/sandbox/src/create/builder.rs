@@ -13,8 +13,8 @@ use crate::parts::Parts;
 
 /// Describes and creates a sandbox.
 ///
-/// Amounts are text in Kubernetes' notation. [`create`](Self::create) reports invalid ones, so calls
-/// can be chained.
+/// Amounts are text in Kubernetes' notation. [`create`](Self::create) reports invalid ones, so
+/// calls can be chained.
 ///
 /// A setting that the backend cannot apply is never ignored: [`create`](Self::create) returns
 /// [`Error::Unsupported`](crate::Error::Unsupported).
@@ -102,9 +102,9 @@ impl SandboxBuilder {
         self
     }
 
-    /// Limits CPU time, for example to `500m` or `2` processors. A backend that cannot apply the limit
-    /// returns [`Error::Unsupported`](crate::Error::Unsupported); local sandboxes need a writable
-    /// cgroup for it.
+    /// Limits CPU time, for example to `500m` or `2` processors. A backend that cannot apply the
+    /// limit returns [`Error::Unsupported`](crate::Error::Unsupported); local sandboxes need a
+    /// writable cgroup for it.
     pub fn cpu(self, cpu: impl AsRef<str>) -> Self {
         self.set_parsed(cpu.as_ref(), |spec, cpu: Cpu| {
             spec.resources.cpu = Some(cpu)
@@ -120,9 +120,10 @@ impl SandboxBuilder {
         })
     }
 
-    /// Limits the bytes that may be written to the sandbox's own disk, for example to `1Gi`. A backend
-    /// that cannot apply the limit returns [`Error::Unsupported`](crate::Error::Unsupported); local
-    /// sandboxes need namespaces for it, and keep the disk in memory.
+    /// Limits the bytes that may be written to the sandbox's own disk, for example to `1Gi`. A
+    /// backend that cannot apply the limit returns
+    /// [`Error::Unsupported`](crate::Error::Unsupported); local sandboxes need namespaces for it,
+    /// and keep the disk in memory.
     pub fn disk(self, disk: impl AsRef<str>) -> Self {
         self.set_parsed(disk.as_ref(), |spec, disk: ByteSize| {
             spec.resources.disk = Some(disk)
@@ -143,8 +144,8 @@ impl SandboxBuilder {
     }
 
     /// Sets options that only Kubernetes has, such as node selectors, volumes and devices. They are
-    /// applied on top of the options for all sandboxes of the client, and replace those of an earlier
-    /// call. Other backends return [`Error::Unsupported`](crate::Error::Unsupported).
+    /// applied on top of the options for all sandboxes of the client, and replace those of an
+    /// earlier call. Other backends return [`Error::Unsupported`](crate::Error::Unsupported).
     ///
     /// ```no_run
     /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
@@ -208,8 +209,9 @@ impl SandboxBuilder {
         self.keep_mistake(set)
     }
 
-    /// Adds a command to run in the sandbox before `create` returns. If it fails, the creation fails
-    /// with [`CreationReason::Setup`](crate::CreationReason::Setup), and the sandbox is deleted.
+    /// Adds a command to run in the sandbox before `create` returns. If it fails, the creation
+    /// fails with [`CreationReason::Setup`](crate::CreationReason::Setup), and the sandbox is
+    /// deleted.
     ///
     /// ```no_run
     /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
@@ -229,13 +231,15 @@ impl SandboxBuilder {
         self
     }
 
-    /// Ends the sandbox this long after its creation. [`Sandbox::extend`](crate::Sandbox::extend) postpones that.
+    /// Ends the sandbox this long after its creation. [`Sandbox::extend`](crate::Sandbox::extend)
+    /// postpones that.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.spec.lifetime.ttl = Some(ttl);
         self
     }
 
-    /// Ends the sandbox this long after its creation. This cannot be extended. The default is 24 hours.
+    /// Ends the sandbox this long after its creation. This cannot be extended. The default is 24
+    /// hours.
     pub fn max_lifetime(mut self, max: Duration) -> Self {
         self.spec.lifetime.max_lifetime = max;
         self
@@ -243,9 +247,9 @@ impl SandboxBuilder {
 
     /// Ends the sandbox after this long without use.
     ///
-    /// These count as use for as long as they last: a running command, a running job, a connection to
-    /// a forwarded port, and an open SFTP session, which this client closes about a minute after the
-    /// last transfer. Each request counts at its moment. A client that only connects, or stays
+    /// These count as use for as long as they last: a running command, a running job, a connection
+    /// to a forwarded port, and an open SFTP session, which this client closes about a minute after
+    /// the last transfer. Each request counts at its moment. A client that only connects, or stays
     /// connected, does not count: so this also ends an *attached* sandbox whose handle is not used.
     ///
     /// An image's own SSH server cannot do this: the creation returns

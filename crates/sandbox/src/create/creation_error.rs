@@ -7,8 +7,8 @@ use sandbox_core::{
     SandboxEventKind, SandboxId, SandboxInfo,
 };
 
-/// Adds the sandbox and its events to the error of a backend that did not create the sandbox in time.
-/// Other errors stay as they are.
+/// Adds the sandbox and its events to the error of a backend that did not create the sandbox in
+/// time. Other errors stay as they are.
 pub(super) fn provision_error(
     id: Option<&SandboxId>,
     error: Error,
@@ -29,8 +29,8 @@ pub(super) fn provision_error(
     }
 }
 
-/// Creates the error of a sandbox to which no session could be opened. If the backend knows why, its
-/// diagnosis is the message, else the error of the connection.
+/// Creates the error of a sandbox to which no session could be opened. If the backend knows why,
+/// its diagnosis is the message, else the error of the connection.
 pub(super) fn connect_error(
     info: &SandboxInfo,
     error: Error,

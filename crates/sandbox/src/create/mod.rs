@@ -33,13 +33,14 @@ const INIT_OUTPUT_CAP: usize = 64 << 10;
 const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl SandboxBuilder {
-    /// Creates the sandbox: provisions it, connects to it, and sets it up. Returns when commands can be
-    /// run. If it fails, times out or the future is dropped, nothing is left behind.
+    /// Creates the sandbox: provisions it, connects to it, and sets it up. Returns when commands
+    /// can be run. If it fails, times out or the future is dropped, nothing is left behind.
     ///
     /// # Errors
     ///
-    /// * [`Error::Invalid`](crate::Error::Invalid), [`Error::AlreadyExists`](crate::Error::AlreadyExists)
-    ///   or [`Error::Unsupported`](crate::Error::Unsupported), before anything was created;
+    /// * [`Error::Invalid`](crate::Error::Invalid),
+    ///   [`Error::AlreadyExists`](crate::Error::AlreadyExists) or
+    ///   [`Error::Unsupported`](crate::Error::Unsupported), before anything was created;
     /// * [`Error::Creation`](crate::Error::Creation) with the stage that failed, the reason, the
     ///   backend's message, the latest events and the last lines of the log.
     pub async fn create(self) -> Result<Sandbox> {
@@ -151,8 +152,8 @@ impl Creation {
                 Ok(sandbox)
             }
             Err(mut failure) => {
-                // A retry needs the name, which is free only after the deletion. On Kubernetes before
-                // 1.27 that takes ten seconds.
+                // A retry needs the name, which is free only after the deletion. On Kubernetes
+                // before 1.27 that takes ten seconds.
                 let wait = if failure.has_fallback {
                     self.deadline.remaining().max(CLEANUP_WAIT)
                 } else {
@@ -250,8 +251,8 @@ async fn personalise(session: &dyn Session, personal: &Personal, env: &Env) -> R
     if !personal.env.is_empty() {
         let mut text = String::new();
         for (name, value) in personal.env.iter() {
-            // The file has one variable per line. A variable with a line break in it is only sent with
-            // each command.
+            // The file has one variable per line. A variable with a line break in it is only sent
+            // with each command.
             if !value.contains('\n') && !name.contains('\n') {
                 text.push_str(&format!("{name}={value}\n"));
             }

@@ -11,8 +11,8 @@ impl Sandbox {
     /// Keeps an attached sandbox alive while there are handles on it.
     ///
     /// The server of an attached sandbox ends it when no client has been connected for
-    /// `attach_timeout`, and the pool closes idle connections. So a task asks for a session from time
-    /// to time. The task ends with the last handle, or with the sandbox.
+    /// `attach_timeout`, and the pool closes idle connections. So a task asks for a session from
+    /// time to time. The task ends with the last handle, or with the sandbox.
     pub(crate) fn keep_attached(&self, attach_timeout: Duration) {
         let interval = (attach_timeout / 3).max(Duration::from_millis(300));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

@@ -33,8 +33,8 @@ impl Sandbox {
         )
     }
 
-    /// Returns a builder for a line that the sandbox's `/bin/sh` runs, with pipes, variables and globs.
-    /// Never put untrusted text into the line: pass it as an argument of a
+    /// Returns a builder for a line that the sandbox's `/bin/sh` runs, with pipes, variables and
+    /// globs. Never put untrusted text into the line: pass it as an argument of a
     /// [`command`](Self::command).
     ///
     /// ```no_run
@@ -124,7 +124,8 @@ impl Command {
         self
     }
 
-    /// Sets the working directory: absolute, or relative to the home directory, which is the default.
+    /// Sets the working directory: absolute, or relative to the home directory, which is the
+    /// default.
     pub fn current_dir(mut self, directory: impl AsRef<OsStr>) -> Self {
         self.request.directory = Some(to_bytes(directory.as_ref()));
         self
@@ -184,8 +185,8 @@ impl Command {
         self
     }
 
-    /// Keeps at most this many bytes of each output stream in memory. The rest is read and discarded,
-    /// and [`Output::is_truncated`] reports it. The default is 16 MiB.
+    /// Keeps at most this many bytes of each output stream in memory. The rest is read and
+    /// discarded, and [`Output::is_truncated`] reports it. The default is 16 MiB.
     pub fn output_cap(mut self, bytes: usize) -> Self {
         self.output_cap = bytes;
         self
@@ -198,8 +199,8 @@ impl Command {
     ///
     /// * [`Error::Invalid`](crate::Error::Invalid) for an invalid argument;
     /// * [`Error::Connection`](crate::Error::Connection) if the command could not be sent;
-    /// * [`Error::Command`](crate::Error::Command) if it timed out, or its end is unknown because the
-    ///   connection was lost.
+    /// * [`Error::Command`](crate::Error::Command) if it timed out, or its end is unknown because
+    ///   the connection was lost.
     pub async fn output(self) -> Result<Output> {
         self.mistake?;
         match self.input {
@@ -230,8 +231,8 @@ impl Command {
         Ok(self.output_cap(0).output().await?.status)
     }
 
-    /// Starts the command and returns the running process, to stream its output, write its input and
-    /// send signals.
+    /// Starts the command and returns the running process, to stream its output, write its input
+    /// and send signals.
     ///
     /// ```no_run
     /// # use sandbox::ExecEvent;
@@ -255,8 +256,8 @@ impl Command {
         start(&self.sandbox, self.request, self.input).await
     }
 
-    /// Starts the command as a background job, which outlives this program. Both output streams go to
-    /// one log file in the sandbox, which keeps the first 64 MiB. The rest is discarded, and
+    /// Starts the command as a background job, which outlives this program. Both output streams go
+    /// to one log file in the sandbox, which keeps the first 64 MiB. The rest is discarded, and
     /// [`JobRecord::dropped_bytes`](crate::JobRecord::dropped_bytes) counts it.
     ///
     /// ```no_run
@@ -270,8 +271,8 @@ impl Command {
     /// # Errors
     ///
     /// * [`Error::Command`](crate::Error::Command) if it cannot be started;
-    /// * [`Error::Unsupported`](crate::Error::Unsupported) for a command with input, a terminal or a
-    ///   [`timeout`](Self::timeout), and from an SSH server that is not the SDK's own.
+    /// * [`Error::Unsupported`](crate::Error::Unsupported) for a command with input, a terminal or
+    ///   a [`timeout`](Self::timeout), and from an SSH server that is not the SDK's own.
     pub async fn spawn_detached(self) -> Result<Job> {
         self.mistake?;
         if self.request.pty.is_some() || !matches!(self.input, Input::None) {
@@ -314,8 +315,8 @@ async fn start(sandbox: &Sandbox, mut request: ExecRequest, input: Input) -> Res
     };
     if let Some(mut stdin) = process.take_stdin() {
         tokio::spawn(async move {
-            // A command may end without reading all of its input. That is no failure, and the process
-            // reports the end.
+            // A command may end without reading all of its input. That is no failure, and the
+            // process reports the end.
             if let Err(error) = tokio::io::copy(&mut reader, &mut stdin).await {
                 tracing::debug!(%error, "input not read to its end");
             }

@@ -109,10 +109,10 @@ impl Files<'_> {
 
     /// Appends to a file, which is created if it does not exist.
     ///
-    /// Concurrent writers never overwrite each other: each piece is written at the end of the file at
-    /// that moment. Content of at most 32,000 bytes is one piece and stays together. Pieces of longer
-    /// content may be interleaved with those of other writers. A failure undoes nothing: the beginning
-    /// may have been written, and a retry would write it twice.
+    /// Concurrent writers never overwrite each other: each piece is written at the end of the file
+    /// at that moment. Content of at most 32,000 bytes is one piece and stays together. Pieces of
+    /// longer content may be interleaved with those of other writers. A failure undoes nothing: the
+    /// beginning may have been written, and a retry would write it twice.
     ///
     /// ```no_run
     /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
@@ -140,7 +140,7 @@ impl Files<'_> {
         Ok(entries)
     }
 
-    /// Returns what is known about a file. Symbolic links are followed.
+    /// Returns information about a file. Symbolic links are followed.
     ///
     /// # Errors
     ///
@@ -203,8 +203,8 @@ impl Files<'_> {
                 "the root, home and parent directories cannot be removed; name a directory in them",
             ));
         }
-        // Remove everything but directories, level by level. Each level holds the directories found in
-        // those of the level above.
+        // Remove everything but directories, level by level. Each level holds the directories found
+        // in those of the level above.
         let mut levels = vec![vec![path.to_owned()]];
         while let Some(level) = levels.last().filter(|level| !level.is_empty()) {
             if levels.len() > MAX_DEPTH {

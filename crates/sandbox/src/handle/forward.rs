@@ -28,13 +28,13 @@ impl Sandbox {
         self.session().open_stream("localhost", port).await
     }
 
-    /// Listens on a free port of this machine's loopback interface, and forwards connections to `port`
-    /// inside the sandbox, until the [`Forward`] is dropped.
+    /// Listens on a free port of this machine's loopback interface, and forwards connections to
+    /// `port` inside the sandbox, until the [`Forward`] is dropped.
     ///
     /// # Errors
     ///
-    /// [`Error::Backend`](crate::Error::Backend) if no local port can be opened. Whether a server listens
-    /// inside is checked by each connection, not here.
+    /// [`Error::Backend`](crate::Error::Backend) if no local port can be opened. Whether a server
+    /// listens inside is checked by each connection, not here.
     pub async fn forward(&self, port: u16) -> Result<Forward> {
         self.forward_from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), port)
             .await
@@ -111,7 +111,8 @@ async fn accept(sandbox: Sandbox, listener: TcpListener, port: u16) {
         let mut local = match listener.accept().await {
             Ok((local, _)) => local,
             Err(error) => {
-                // There are no file descriptors left, or the peer has already closed the connection.
+                // There are no file descriptors left, or the peer has already closed the
+                // connection.
                 tracing::debug!(%error, "connection to a forwarded port not accepted");
                 tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 continue;

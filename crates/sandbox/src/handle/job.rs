@@ -22,7 +22,8 @@ impl Sandbox {
     /// # Errors
     ///
     /// [`Error::Connection`](crate::Error::Connection), or
-    /// [`Error::Unsupported`](crate::Error::Unsupported) from an SSH server that is not the SDK's own.
+    /// [`Error::Unsupported`](crate::Error::Unsupported) from an SSH server that is not the SDK's
+    /// own.
     pub async fn jobs(&self) -> Result<Vec<JobRecord>> {
         self.session().jobs().await
     }
@@ -60,7 +61,7 @@ impl Job {
         Self { sandbox, id }
     }
 
-    /// Returns its id, with which [`Sandbox::job`] finds it again.
+    /// Returns its id, with which [`Sandbox::job`] finds the job.
     pub fn id(&self) -> &JobId {
         &self.id
     }
@@ -69,8 +70,8 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// [`Error::Connection`](crate::Error::Connection) or [`Error::Command`](crate::Error::Command) if
-    /// the connection is lost. The job keeps running.
+    /// [`Error::Connection`](crate::Error::Connection) or [`Error::Command`](crate::Error::Command)
+    /// if the connection is lost. The job keeps running.
     pub async fn wait(&self) -> Result<ExitStatus> {
         let process = self.attach(AttachOptions::wait()).await?;
         process.wait().await
@@ -81,7 +82,8 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// [`Error::Connection`](crate::Error::Connection) or [`Error::Command`](crate::Error::Command).
+    /// [`Error::Connection`](crate::Error::Connection) or
+    /// [`Error::Command`](crate::Error::Command).
     pub async fn logs(&self) -> Result<Vec<u8>> {
         let mut process = self.attach(AttachOptions::snapshot()).await?;
         let mut log = Vec::new();
@@ -109,7 +111,8 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// [`Error::Connection`](crate::Error::Connection) or [`Error::Command`](crate::Error::Command).
+    /// [`Error::Connection`](crate::Error::Connection) or
+    /// [`Error::Command`](crate::Error::Command).
     pub async fn follow(&self) -> Result<Process> {
         self.follow_from(0).await
     }
@@ -134,8 +137,8 @@ impl Job {
     pub async fn signal(&self, signal: Signal) -> Result<()> {
         let mut process = self.attach(AttachOptions::wait()).await?;
         process.control().signal(signal).await?;
-        // SSH does not confirm a signal, and dropping the process closes its channel. So the channel is
-        // kept open until the job ends, or long enough for the signal to be sent.
+        // SSH does not confirm a signal, and dropping the process closes its channel. So the
+        // channel is kept open until the job ends, or long enough for the signal to be sent.
         match tokio::time::timeout(SIGNAL_DELAY, process.next()).await {
             Ok(Some(Err(error))) => Err(error),
             _ => Ok(()),

@@ -27,9 +27,9 @@ use crate::parts::Parts;
 /// connections.
 ///
 /// Dropping a handle does not delete the sandbox. Call [`delete`](Self::delete), or use
-/// [`Client::scoped`](crate::Client::scoped). A sandbox that nobody deletes ends by itself: an attached one, which is the
-/// default, soon after the last handle is dropped or the program ends, and every one at the end of
-/// its lifetime.
+/// [`Client::scoped`](crate::Client::scoped). A sandbox that is not deleted ends by
+/// itself: an attached one, which is the default, soon after the last handle is dropped or the
+/// program ends, and every one at the end of its lifetime.
 ///
 /// ```no_run
 /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
@@ -57,42 +57,7 @@ struct Inner {
 }
 
 impl Sandbox {
-    /// Creates a handle. `on_end` is called when the sandbox was deleted or found missing.
-    fn new(
-        parts: Arc<Parts>,
-        info: SandboxInfo,
-        access: Arc<Access>,
-        session: Arc<dyn Session>,
-        env: Env,
-        on_end: Box<dyn Fn() + Send + Sync>,
-    ) -> Self {
-        let end = Arc::new(EndState::new(on_end));
-        let session = DiagnosingSession::new(
-            session,
-            Arc::clone(&parts.backend),
-            info.id.clone(),
-            Arc::clone(&end),
-        );
-        let inner = Arc::new(Inner {
-            parts,
-            info,
-            access,
-            session: Arc::new(session),
-            env,
-            end,
-        });
-        Self { inner }
-    }
-
-    fn from_inner(inner: Arc<Inner>) -> Self {
-        Self { inner }
-    }
-
-    fn downgrade(&self) -> Weak<Inner> {
-        Arc::downgrade(&self.inner)
-    }
-
-    /// Returns the id, with which [`Client::connect`](crate::Client::connect) finds the sandbox again.
+    /// Returns the id, with which [`Client::connect`](crate::Client::connect) finds the sandbox.
     pub fn id(&self) -> &SandboxId {
         &self.inner.info.id
     }
@@ -102,7 +67,7 @@ impl Sandbox {
         &self.inner.info.uid
     }
 
-    /// Returns what was known about the sandbox when this handle was created, without a request.
+    /// Returns the state of the sandbox when this handle was created, without a request.
     pub fn info(&self) -> &SandboxInfo {
         &self.inner.info
     }
@@ -188,7 +153,8 @@ impl Sandbox {
     ///
     /// [`Error::Deletion`](crate::Error::Deletion) if it may still exist.
     pub async fn delete(&self) -> Result<()> {
-        // A deletion can take half a minute on a cluster. Nothing keeps the sandbox attached meanwhile.
+        // A deletion can take half a minute on a cluster. Nothing keeps the sandbox attached
+        // meanwhile.
         self.inner.end.stop_attaching();
         let deleted = self
             .inner
@@ -200,10 +166,48 @@ impl Sandbox {
         deleted
     }
 
-    /// Returns the underlying session, for operations that this handle has no method for. Errors of lost
-    /// connections include the backend's diagnosis, as with this handle's own methods.
+    /// Returns the underlying session, for operations that this handle has no method for. Errors of
+    /// lost connections include the backend's diagnosis, as with this handle's own methods.
     pub fn session(&self) -> &Arc<dyn Session> {
         &self.inner.session
+    }
+}
+
+/// Used by the cache of the client.
+impl Sandbox {
+    /// Creates a handle. `on_end` is called when the sandbox was deleted or found missing.
+    fn new(
+        parts: Arc<Parts>,
+        info: SandboxInfo,
+        access: Arc<Access>,
+        session: Arc<dyn Session>,
+        env: Env,
+        on_end: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        let end = Arc::new(EndState::new(on_end));
+        let session = DiagnosingSession::new(
+            session,
+            Arc::clone(&parts.backend),
+            info.id.clone(),
+            Arc::clone(&end),
+        );
+        let inner = Arc::new(Inner {
+            parts,
+            info,
+            access,
+            session: Arc::new(session),
+            env,
+            end,
+        });
+        Self { inner }
+    }
+
+    fn from_inner(inner: Arc<Inner>) -> Self {
+        Self { inner }
+    }
+
+    fn downgrade(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.inner)
     }
 }
 

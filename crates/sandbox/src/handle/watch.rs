@@ -52,8 +52,8 @@ pub enum WatchEventKind {
 }
 
 impl Files<'_> {
-    /// Watches a file, or the entries of a directory, by polling once a second. The path does not have
-    /// to exist yet.
+    /// Watches a file, or the entries of a directory, by polling once a second. The path does not
+    /// have to exist yet.
     ///
     /// ```no_run
     /// # use futures_util::StreamExt;
@@ -89,13 +89,14 @@ impl Watch {
     }
 
     /// Returns the stream of changes since the first poll, which happens when the stream is first
-    /// polled. Changes found by one poll are ordered by path, removals first. A file that is created and
-    /// removed between two polls is not noticed, nor is a change within one second that keeps the size,
-    /// because modification times are whole seconds. Dropping the stream ends the watch.
+    /// polled. Changes found by one poll are ordered by path, removals first. A file that is
+    /// created and removed between two polls is not noticed, nor is a change within one second that
+    /// keeps the size, because modification times are whole seconds. Dropping the stream ends the
+    /// watch.
     ///
     /// The stream ends after an error: [`Error::Connection`](crate::Error::Connection), or
-    /// [`Error::Transfer`](crate::Error::Transfer), also for a name that cannot be represented and for
-    /// more than 100,000 files.
+    /// [`Error::Transfer`](crate::Error::Transfer), also for a name that cannot be represented and
+    /// for more than 100,000 files.
     pub fn events(self) -> BoxStream<'static, Result<WatchEvent>> {
         let state = State {
             watch: self,
@@ -154,8 +155,8 @@ type Snapshot = BTreeMap<String, FileState>;
 struct FileState {
     kind: FileKind,
     mode: u32,
-    /// The size and the modification time. `None` for a directory, because its time changes together
-    /// with its entries, which are reported themselves.
+    /// The size and the modification time. `None` for a directory, because its time changes
+    /// together with its entries, which are reported themselves.
     content: Option<(u64, Option<SystemTime>)>,
 }
 

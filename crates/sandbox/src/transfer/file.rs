@@ -62,8 +62,8 @@ pub(super) async fn download(
     Ok(size)
 }
 
-/// A local file to send. A small one is read into memory when it is opened, so that many small files
-/// need only one switch to a blocking thread together.
+/// A local file to send. A small one is read into memory when it is opened, so that many small
+/// files need only one switch to a blocking thread together.
 pub(super) struct Source {
     pub(super) metadata: Metadata,
     content: Content,
@@ -124,7 +124,8 @@ impl Source {
 /// Opens a regular file, and refuses everything else. Blocks.
 pub(super) fn open_regular(path: &Path) -> Result<(Metadata, File)> {
     let failed = |source| local_error(Direction::Upload, path, source);
-    // The kind is checked before the file is opened, because opening a FIFO waits for its other end.
+    // The kind is checked before the file is opened, because opening a FIFO waits for its other
+    // end.
     let metadata = std::fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() {
         let message = if metadata.is_dir() {

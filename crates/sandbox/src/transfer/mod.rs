@@ -50,8 +50,8 @@ impl Sandbox {
         }
     }
 
-    /// Uploads a local file to `remote`, with its permission bits and modification time. It appears there
-    /// when it is complete. Returns its size in bytes.
+    /// Uploads a local file to `remote`, with its permission bits and modification time. It appears
+    /// there when it is complete. Returns its size in bytes.
     ///
     /// ```no_run
     /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
@@ -68,13 +68,14 @@ impl Sandbox {
         Ok(self.transfer().upload(local, remote).await?.bytes)
     }
 
-    /// Downloads a file of the sandbox to `local`, replacing an existing file. It appears there when it
-    /// is complete. Set-uid, set-gid and sticky bits are dropped. Returns its size in bytes.
+    /// Downloads a file of the sandbox to `local`, replacing an existing file. It appears there
+    /// when it is complete. Set-uid, set-gid and sticky bits are dropped. Returns its size in
+    /// bytes.
     ///
     /// # Errors
     ///
-    /// [`Error::Transfer`](crate::Error::Transfer) with the side and the reason; an existing file is
-    /// then unchanged.
+    /// [`Error::Transfer`](crate::Error::Transfer) with the side and the reason; an existing file
+    /// is then unchanged.
     pub async fn download(
         &self,
         remote: impl Into<String>,
@@ -83,8 +84,8 @@ impl Sandbox {
         Ok(self.transfer().download(remote, local).await?.bytes)
     }
 
-    /// Uploads everything from `reader` to `remote`. The file appears there when it is complete. Returns
-    /// its size in bytes.
+    /// Uploads everything from `reader` to `remote`. The file appears there when it is complete.
+    /// Returns its size in bytes.
     ///
     /// ```no_run
     /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
@@ -122,8 +123,8 @@ impl Sandbox {
     }
 
     /// Copies a local directory and its content to `remote`, which is created if it does not exist.
-    /// Existing files are replaced if the directory contains them, and kept otherwise. Symbolic links are
-    /// copied as links. Modes and modification times are kept.
+    /// Existing files are replaced if the directory contains them, and kept otherwise. Symbolic
+    /// links are copied as links. Modes and modification times are kept.
     ///
     /// ```no_run
     /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
@@ -134,8 +135,8 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// [`Error::Transfer`](crate::Error::Transfer) naming the first path that failed, also for a name
-    /// that is not UTF-8, which SFTP cannot carry. Files copied before stay.
+    /// [`Error::Transfer`](crate::Error::Transfer) naming the first path that failed, also for a
+    /// name that is not UTF-8, which SFTP cannot carry. Files copied before stay.
     pub async fn upload_dir(
         &self,
         local: impl AsRef<Path>,
@@ -144,17 +145,19 @@ impl Sandbox {
         self.transfer().upload_dir(local, remote).await
     }
 
-    /// Copies a directory of the sandbox to the local directory `local`, which is created if it does not
-    /// exist. Existing files are replaced if the directory contains them, and kept otherwise.
+    /// Copies a directory of the sandbox to the local directory `local`, which is created if it
+    /// does not exist. Existing files are replaced if the directory contains them, and kept
+    /// otherwise.
     ///
-    /// Whatever names, links and sizes the sandbox sends, nothing is written outside of `local`: every
-    /// path is resolved below it, and links are not followed. Links that lead out of it, devices and
-    /// FIFOs are skipped and reported. Set-uid bits are dropped. [`Transfer::limits`] limits the size.
+    /// Whatever names, links and sizes the sandbox sends, nothing is written outside of `local`:
+    /// every path is resolved below it, and links are not followed. Links that lead out of it,
+    /// devices and FIFOs are skipped and reported. Set-uid bits are dropped. [`Transfer::limits`]
+    /// limits the size.
     ///
     /// # Errors
     ///
-    /// [`Error::Transfer`](crate::Error::Transfer) naming the first path that failed, or the limit that
-    /// was reached. Files copied before stay.
+    /// [`Error::Transfer`](crate::Error::Transfer) naming the first path that failed, or the limit
+    /// that was reached. Files copied before stay.
     pub async fn download_dir(
         &self,
         remote: impl Into<String>,
@@ -166,8 +169,8 @@ impl Sandbox {
 
 impl Transfer {
     /// Calls `callback` with the progress: at the start, at most ten times a second, and once when
-    /// everything is done. It runs beside the transfer: a panic in it does no harm, and a slow callback
-    /// is called less often. Only the end of the transfer waits for a running call.
+    /// everything is done. It runs beside the transfer: a panic in it does no harm, and a slow
+    /// callback is called less often. Only the end of the transfer waits for a running call.
     pub fn progress(mut self, callback: impl Fn(TransferProgress) + Send + Sync + 'static) -> Self {
         self.callback = Some(Arc::new(callback));
         self
@@ -188,13 +191,14 @@ impl Transfer {
         self
     }
 
-    /// Whether to resume an interrupted transfer of the same single file, and to keep a partial file if
-    /// this transfer is interrupted. Trees are not resumed.
+    /// Whether to resume an interrupted transfer of the same single file, and to keep a partial
+    /// file if this transfer is interrupted. Trees are not resumed.
     ///
-    /// The partial file is next to the target, under the name [`partial_name`](crate::partial_name),
-    /// until it is complete. Before a transfer is resumed, the partial file is compared with the source
-    /// by SHA-256, block by block. Everything from the first difference on is discarded and transferred
-    /// again. Do not run two such transfers to the same target at once.
+    /// The partial file is next to the target, under the name
+    /// [`partial_name`](crate::partial_name), until it is complete. Before a transfer is resumed,
+    /// the partial file is compared with the source by SHA-256, block by block. Everything from the
+    /// first difference on is discarded and transferred again. Do not run two such transfers to the
+    /// same target at once.
     pub fn resume(mut self, resume: bool) -> Self {
         self.resume = resume;
         self

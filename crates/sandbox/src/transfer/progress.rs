@@ -15,8 +15,8 @@ use crate::sync::lock;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransferProgress {
-    /// Bytes of content read from the source, all files together. In an upload, some of them may not
-    /// have arrived yet.
+    /// Bytes of content read from the source, all files together. In an upload, some of them may
+    /// not have arrived yet.
     pub bytes: u64,
     /// The total number of bytes, once it is known: for a tree, after it was listed.
     pub total: Option<u64>,

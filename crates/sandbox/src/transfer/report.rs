@@ -24,11 +24,11 @@ pub struct TransferReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Discarded {
-    /// The partial file and the source differ from [`resumed_at`](TransferReport::resumed_at) on: one
-    /// of them has changed.
+    /// The partial file and the source differ from [`resumed_at`](TransferReport::resumed_at) on:
+    /// one of them has changed.
     Changed,
-    /// The sandbox cannot compute the hash of a file: its SSH server is not the SDK's own, and it has
-    /// no `sha256sum`.
+    /// The sandbox cannot compute the hash of a file: its SSH server is not the SDK's own, and it
+    /// has no `sha256sum`.
     Unverified,
 }
 

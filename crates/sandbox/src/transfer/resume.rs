@@ -119,8 +119,8 @@ pub(super) async fn download(
     })
 }
 
-/// Compares the first `length` bytes of both files, block by block. Returns how many bytes are equal,
-/// and why not all are. The local file is then positioned after the equal bytes.
+/// Compares the first `length` bytes of both files, block by block. Returns how many bytes are
+/// equal, and why not all are. The local file is then positioned after the equal bytes.
 async fn verify(
     session: &Arc<dyn Session>,
     direction: Direction,
@@ -183,8 +183,8 @@ fn hash(file: &mut File, range: Range<u64>) -> std::io::Result<[u8; 32]> {
     Ok(hash.finalize().into())
 }
 
-/// Opens the partial file, or creates it. It is locked until it is closed. Returns its length and the
-/// file.
+/// Opens the partial file, or creates it. It is locked until it is closed. Returns its length and
+/// the file.
 fn open_partial(path: &Path) -> std::io::Result<(u64, File)> {
     let file = match path.symlink_metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

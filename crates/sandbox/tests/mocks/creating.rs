@@ -184,8 +184,8 @@ async fn a_failed_creation_has_the_diagnosis_of_the_backend() {
     }
 }
 
-/// If the backend has a fallback, the creation is retried once the failed sandbox is deleted, however
-/// long that takes.
+/// If the backend has a fallback, the creation is retried once the failed sandbox is deleted,
+/// however long that takes.
 #[tokio::test(start_paused = true)]
 async fn a_creation_is_retried_once_with_the_fallback_of_the_backend() {
     use SandboxEventKind::{Created, Failed};

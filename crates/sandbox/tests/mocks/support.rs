@@ -57,8 +57,8 @@ pub(crate) fn event(kind: SandboxEventKind, message: &str) -> SandboxEvent {
     }
 }
 
-/// Creates a backend whose sandboxes can be created and found. Its events and deletions are up to the
-/// test.
+/// Creates a backend whose sandboxes can be created and found. Its events and deletions are up to
+/// the test.
 pub(crate) fn undeletable_backend() -> MockSandboxBackend {
     let mut backend = MockSandboxBackend::new();
     backend.expect_name().return_const("mock");

@@ -95,9 +95,9 @@ pub(super) fn create_link(top: &Dir, target: &str, name: &str) -> io::Result<()>
 /// Returns whether a link at `name`, relative to the top, could lead out of the top, whatever other
 /// links exist.
 ///
-/// A safe target has `..` only at its beginning, and at most as often as there are directories above
-/// the link, which are real ones. `..` after a name is refused, because that name may be a link
-/// itself, as in `d/x -> ..` with `y -> d/x/..`.
+/// A safe target has `..` only at its beginning, and at most as often as there are directories
+/// above the link, which are real ones. `..` after a name is refused, because that name may be a
+/// link itself, as in `d/x -> ..` with `y -> d/x/..`.
 pub(super) fn escapes(name: &str, target: &str) -> bool {
     if target.is_empty() || target.starts_with('/') || target.contains('\0') {
         return true;
