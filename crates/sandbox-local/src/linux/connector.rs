@@ -1,4 +1,4 @@
-//! Connecting to a sandbox's socket.
+//! Connects to a sandbox's socket.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -22,8 +22,8 @@ impl UnixConnector {
     }
 }
 
-/// `sun_path` of unix(7), with the zero byte at its end.
-const LONGEST_ADDRESS: usize = 107;
+/// The length of `sun_path` in unix(7), without the zero byte at its end.
+const MAX_ADDRESS: usize = 107;
 
 #[async_trait]
 impl Connector for UnixConnector {
@@ -36,30 +36,31 @@ impl Connector for UnixConnector {
             return Err(Error::unsupported(
                 format!("connecting to {endpoint:?}"),
                 "the local backend",
-                "use the connector of its backend",
+                "use the connector of the backend that created the sandbox",
             ));
         };
         deadline
-            .bound("connect to the sandbox's socket", dial(path))
+            .bound("connect to the sandbox's socket", connect_with_retry(path))
             .await
     }
 }
 
-async fn dial(path: &Path) -> Result<Box<dyn ByteStream>> {
+async fn connect_with_retry(path: &Path) -> Result<Box<dyn ByteStream>> {
     loop {
         match connect(path).await {
             Ok(stream) => return Ok(Box::new(stream)),
-            // The queue of the socket is full; a server that answers empties it.
+            // The socket's backlog is full; the server drains it.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 tokio::time::sleep(Duration::from_millis(2)).await
             }
             Err(error) => {
                 let message = match error.kind() {
                     ErrorKind::NotFound => {
-                        "its socket is gone: it was deleted or its time is over".to_owned()
+                        "its socket does not exist: it was deleted or its lifetime is over"
+                            .to_owned()
                     }
                     ErrorKind::ConnectionRefused => "its server has ended".to_owned(),
-                    _ => format!("its socket {} cannot be opened: {error}", path.display()),
+                    _ => format!("cannot open its socket {}: {error}", path.display()),
                 };
                 return Err(Error::connection(
                     ConnectionStage::Dial,
@@ -71,14 +72,15 @@ async fn dial(path: &Path) -> Result<Box<dyn ByteStream>> {
     }
 }
 
+/// Connects through a descriptor of the directory if the path is longer than an address can be.
 async fn connect(path: &Path) -> io::Result<UnixStream> {
-    if path.as_os_str().len() <= LONGEST_ADDRESS {
+    if path.as_os_str().len() <= MAX_ADDRESS {
         return UnixStream::connect(path).await;
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(
             ErrorKind::InvalidInput,
-            "the path names no socket",
+            "the path has no file name",
         ));
     };
     let parent = File::from(rustix::fs::open(
@@ -86,8 +88,8 @@ async fn connect(path: &Path) -> io::Result<UnixStream> {
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )?);
-    let through: PathBuf = format!("/proc/self/fd/{}", parent.as_raw_fd()).into();
-    UnixStream::connect(through.join(name)).await
+    let directory: PathBuf = format!("/proc/self/fd/{}", parent.as_raw_fd()).into();
+    UnixStream::connect(directory.join(name)).await
 }
 
 #[cfg(test)]
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_path_longer_than_an_address_is_reached() {
+    async fn a_path_longer_than_an_address_is_connected() {
         let dir = tempfile::tempdir().unwrap();
         let long = dir.path().join("x".repeat(100)).join("y".repeat(100));
         std::fs::create_dir_all(&long).unwrap();
@@ -133,12 +135,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_that_is_gone_and_another_kind_are_told_apart() {
+    async fn a_missing_socket_and_another_kind_of_endpoint_are_different_errors() {
         let error = greet(Path::new("/nonexistent/socket")).await.unwrap_err();
         assert!(error.to_string().contains("deleted"), "{error}");
-        let elsewhere = Endpoint::Memory("m".into());
+        let other_kind = Endpoint::Memory("m".into());
         let error = UnixConnector
-            .connect(&elsewhere, Deadline::from_now(Duration::from_secs(1)))
+            .connect(&other_kind, Deadline::from_now(Duration::from_secs(1)))
             .await
             .err()
             .unwrap();

@@ -1,18 +1,18 @@
-//! Why a sandbox could not be made, as it travels from inside it to its maker.
+//! Why a creation failed, as the server process and the supervisor report it to the client.
 
 use std::fmt;
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a sandbox could not be made.
+/// Why a creation failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Failure {
-    /// Which kind.
+    /// The kind, which decides how the client and the supervisor handle it.
     pub(crate) kind: FailureKind,
-    /// What was being done: `mount /proc`.
+    /// The step that failed, as it completes "cannot …": `mount /proc`.
     pub(crate) step: String,
-    /// What was wrong, and what to do where that is known.
+    /// The cause, and the remedy if there is one.
     pub(crate) message: String,
 }
 
@@ -20,15 +20,15 @@ pub(crate) struct Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum FailureKind {
-    /// The id is taken.
+    /// The id is in use.
     AlreadyExists,
-    /// A limit that was asked for cannot be applied; the message is the way out.
+    /// A requested limit cannot be applied; the message is the remedy.
     Unsupported,
     /// This system does not allow the isolation.
     Isolation,
-    /// This system does not permit namespaces, or what is done in them; others may do.
+    /// This system does not permit namespaces, or what is done in them; Landlock may work.
     Forbidden,
-    /// A process ended at once.
+    /// A process ended before it was ready.
     Crashed,
     /// None of these.
     Other,
@@ -50,13 +50,13 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "could not {}: {}", self.step, self.message)
+        write!(f, "cannot {}: {}", self.step, self.message)
     }
 }
 
-/// Turns errors of steps that only namespaces need into failures.
+/// Adds the failed step to an error of a step that only namespaces need.
 pub(crate) trait NamespaceContext<T> {
-    /// Tells an answer that means "not permitted" from all others.
+    /// Creates a failure of kind `Forbidden` if permission was denied, else of kind `Isolation`.
     fn namespace_context(self, step: impl Into<String>) -> Result<T, Failure>;
 }
 
@@ -73,11 +73,11 @@ impl<T, E: Into<io::Error>> NamespaceContext<T> for Result<T, E> {
     }
 }
 
-/// Turns errors into failures with their step.
+/// Adds the failed step to an error.
 pub(crate) trait IoContext<T> {
-    /// A failure of the isolation.
+    /// Creates a failure of kind `Isolation`.
     fn isolation_context(self, step: impl Into<String>) -> Result<T, Failure>;
-    /// Any other failure.
+    /// Creates a failure of kind `Other`.
     fn context(self, step: impl Into<String>) -> Result<T, Failure>;
 }
 

@@ -1,4 +1,4 @@
-//! How this program becomes a supervisor, and which program can be one.
+//! Turns a program into a supervisor, and finds a program that can be one.
 
 use std::env;
 use std::os::unix::ffi::OsStrExt;
@@ -9,13 +9,13 @@ use sandbox_core::{Error, Result};
 
 use crate::linux::supervisor;
 
-/// The name under which a supervisor is started: the zeroth argument, which nobody sets by
-/// accident, as an environment variable might be, inherited by all that one starts.
+/// The zeroth argument of a supervisor. Unlike an environment variable, it is not inherited by the
+/// processes that a program starts.
 pub(crate) const SUPERVISOR_NAME: &str = "sandbox-local-supervisor";
-/// The program for those that do not call [`init`].
+/// The server program for programs that do not call [`init`].
 const SERVER_PROGRAM: &str = "sandbox-local-server";
 
-static CALLED: AtomicBool = AtomicBool::new(false);
+static INIT_CALLED: AtomicBool = AtomicBool::new(false);
 
 /// Lets this program act as its own sandbox server. Call it in the first line of `main`, before any
 /// thread is started, and so before `#[tokio::main]`.
@@ -39,10 +39,10 @@ pub fn init() {
     {
         std::process::exit(i32::from(supervisor::run()));
     }
-    CALLED.store(true, Ordering::Relaxed);
+    INIT_CALLED.store(true, Ordering::Relaxed);
 }
 
-/// The program to start as a supervisor.
+/// Finds the program to start as a supervisor.
 pub(crate) fn find_server(setting: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = setting {
         return if is_program(path) {
@@ -50,42 +50,42 @@ pub(crate) fn find_server(setting: Option<&Path>) -> Result<PathBuf> {
         } else {
             Err(Error::Config {
                 message: format!(
-                    "the sandbox server {} does not exist or is not executable",
+                    "the sandbox server {} does not exist or is not executable; set the path of sandbox-local-server",
                     path.display()
                 ),
             })
         };
     }
-    if CALLED.load(Ordering::Relaxed) {
-        // Also right when the file was replaced or removed since this program started.
+    if INIT_CALLED.load(Ordering::Relaxed) {
+        // This link is right even if the file was replaced or removed since the program started.
         return Ok("/proc/self/exe".into());
     }
-    let beside = env::current_exe()
+    let next_to_program = env::current_exe()
         .ok()
         .into_iter()
-        .flat_map(|program| neighbours(&program));
+        .flat_map(|program| candidates_near(&program));
     let path = env::var_os("PATH").unwrap_or_default();
     let on_path = env::split_paths(&path)
         .filter(|dir| dir.is_absolute())
         .map(|dir| dir.join(SERVER_PROGRAM));
-    beside.chain(on_path).find(|path| is_program(path)).ok_or_else(|| Error::Config {
+    next_to_program.chain(on_path).find(|path| is_program(path)).ok_or_else(|| Error::Config {
         message: format!(
             "there is no sandbox server: add `sandbox::local::init();` as the first line of a synchronous main \
-             (before #[tokio::main] or any thread), or put {SERVER_PROGRAM} beside the program or on PATH"
+             (before #[tokio::main] or any thread), or put {SERVER_PROGRAM} next to the program or on PATH"
         ),
     })
 }
 
-/// In its own directory; and above it where cargo keeps tests and examples.
-fn neighbours(program: &Path) -> Vec<PathBuf> {
+/// Returns the paths in the program's directory and, for cargo's tests and examples, the one above.
+fn candidates_near(program: &Path) -> Vec<PathBuf> {
     let Some(dir) = program.parent() else {
         return Vec::new();
     };
-    let above = dir
+    let parent = dir
         .file_name()
         .filter(|name| [&b"deps"[..], b"examples"].contains(&name.as_bytes()))
         .and(dir.parent());
-    [Some(dir), above]
+    [Some(dir), parent]
         .into_iter()
         .flatten()
         .map(|dir| dir.join(SERVER_PROGRAM))
@@ -103,17 +103,17 @@ mod tests {
     #[test]
     fn a_server_is_looked_for_beside_the_program() {
         assert_eq!(
-            neighbours(Path::new("/a/deps/test-1")),
+            candidates_near(Path::new("/a/deps/test-1")),
             ["/a/deps/sandbox-local-server", "/a/sandbox-local-server"].map(PathBuf::from)
         );
         assert_eq!(
-            neighbours(Path::new("/a/b/program")),
+            candidates_near(Path::new("/a/b/program")),
             [PathBuf::from("/a/b/sandbox-local-server")]
         );
     }
 
     #[test]
-    fn a_setting_that_leads_nowhere_is_named() {
+    fn the_error_names_a_missing_server() {
         let error = find_server(Some(Path::new("/nonexistent/server"))).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/server"));
     }

@@ -1,4 +1,4 @@
-//! Processes, told apart from later ones of the same number.
+//! Identifies processes beyond their pid, which the kernel reuses.
 
 use std::fmt;
 use std::fs;
@@ -6,34 +6,34 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
 
-use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
-/// A process: its number, and when it began. Another one may come to have the number.
+/// A process: its pid and start time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProcessIdentity {
     pid: i32,
-    /// In clock ticks since the machine booted, proc_pid_stat(5).
+    /// In clock ticks since boot, see proc_pid_stat(5).
     started: u64,
 }
 
 impl ProcessIdentity {
-    pub(crate) fn of_this_process() -> io::Result<Self> {
-        Self::of(getpid())
+    pub(crate) fn for_current_process() -> io::Result<Self> {
+        Self::for_pid(getpid())
     }
 
-    /// The process that has this number now.
-    pub(crate) fn of(pid: Pid) -> io::Result<Self> {
+    /// Identifies the process that has this pid now.
+    pub(crate) fn for_pid(pid: Pid) -> io::Result<Self> {
         let pid = pid.as_raw_nonzero().get();
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let started = start_time(&stat)
-            .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat has an unknown form")))?;
+            .ok_or_else(|| io::Error::other(format!("cannot parse /proc/{pid}/stat")))?;
         Ok(Self { pid, started })
     }
 
-    /// A handle on the process; `None` when it has ended. It stays a handle on this very
-    /// process, so signals sent through it never hit another one.
-    pub(crate) fn open(self) -> io::Result<Option<OwnedFd>> {
+    /// Opens a pidfd; `None` if the process has ended. A signal sent through it never reaches
+    /// another process.
+    pub(crate) fn open_pidfd(self) -> io::Result<Option<OwnedFd>> {
         let Some(pid) = Pid::from_raw(self.pid) else {
             return Ok(None);
         };
@@ -41,8 +41,8 @@ impl ProcessIdentity {
             Err(rustix::io::Errno::SRCH) => return Ok(None),
             pidfd => pidfd?,
         };
-        // Looked at after opening: whatever has the number now is what was opened.
-        match Self::of(pid) {
+        // The identity is checked after opening, so that it is that of the opened process.
+        match Self::for_pid(pid) {
             Ok(now) => Ok((now == self).then_some(pidfd)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
@@ -53,7 +53,15 @@ impl ProcessIdentity {
     }
 }
 
-/// The 22nd field; the second, the name in parentheses, may hold anything.
+/// Sends a signal. If the process has ended, nothing happens.
+pub(crate) fn send_signal(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
+    match pidfd_send_signal(pidfd, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Parses the 22nd field. The second one, the name in parentheses, can contain any character.
 fn start_time(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?
         .1
@@ -86,16 +94,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_is_found_again_and_another_time_is_another_process() {
-        let me = ProcessIdentity::of_this_process().unwrap();
+    fn a_pid_with_another_start_time_is_another_process() {
+        let me = ProcessIdentity::for_current_process().unwrap();
         assert_eq!(me.to_string().parse(), Ok(me));
-        assert!(me.open().unwrap().is_some());
+        assert!(me.open_pidfd().unwrap().is_some());
         assert!(
             ProcessIdentity {
                 started: me.started + 1,
                 ..me
             }
-            .open()
+            .open_pidfd()
             .unwrap()
             .is_none()
         );
@@ -104,7 +112,7 @@ mod tests {
                 pid: i32::MAX,
                 ..me
             }
-            .open()
+            .open_pidfd()
             .unwrap()
             .is_none()
         );

@@ -1,25 +1,26 @@
-//! What a client and the supervisor it starts tell each other: a plan one way, one reply the
-//! other, each one line of JSON, and an acknowledgement.
+//! The messages between a client, the supervisor that it starts, and the server process.
 //!
-//! The plan goes through a pipe, for keys in arguments or the environment could be read by
-//! others. Until it is acknowledged, a client that is gone takes the sandbox with it.
+//! The client writes a plan, the supervisor one reply, each a line of JSON. The client then writes an
+//! acknowledgement; if the client ends before that, the supervisor removes the sandbox. The plan goes
+//! through a pipe because other users could read keys in arguments, and children those in the
+//! environment.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use sandbox_core::{Lifetime, Resources, SandboxId, SandboxInfo, Uid};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 use crate::linux::failure::Failure;
 use crate::options::IsolationLevel;
 
-/// The format of the plan; both sides must be of one build.
+/// The version of the plan's format. Both sides must be of one release.
 pub(crate) const PLAN_VERSION: u32 = 1;
-/// What a client writes after a good reply.
+/// The message of a client that has received [`Reply::Listening`].
 pub(crate) const ACKNOWLEDGEMENT: &[u8] = b"\n";
 
-/// Everything that a supervisor needs. It holds keys: no `Debug`.
+/// The input of a supervisor. It does not implement `Debug` because it holds keys.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) version: u32,
@@ -27,16 +28,17 @@ pub(crate) struct Plan {
     pub(crate) uid: Uid,
     pub(crate) state_dir: PathBuf,
     pub(crate) isolation: IsolationLevel,
-    pub(crate) asked: Resources,
+    #[serde(rename = "asked")]
+    pub(crate) requested: Resources,
     pub(crate) defaults: Resources,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) lifetime: Lifetime,
     pub(crate) created_at: SystemTime,
     pub(crate) read_only_paths: Vec<PathBuf>,
-    /// OpenSSH text of the host's private key; it stays in memory.
+    /// The private host key in OpenSSH's format; it stays in memory.
     pub(crate) host_key: String,
-    /// OpenSSH text of the client's private key; it is kept with the sandbox, so that another
-    /// process can take it up.
+    /// The client's private key in OpenSSH's format; it is stored with the sandbox, so that other
+    /// processes of the user can connect.
     pub(crate) client_key: String,
 }
 
@@ -47,22 +49,22 @@ impl Drop for Plan {
     }
 }
 
-/// What a supervisor answers.
+/// The reply of a supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Reply {
     /// The sandbox's server accepts connections.
     Listening(Box<SandboxInfo>),
-    /// Nothing was left of it.
+    /// The creation failed, and everything has been removed.
     Failed(Failure),
 }
 
-/// What the first process inside tells its supervisor.
+/// The report of the server process to its supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Report {
-    /// It is confined, by these means, and serves.
+    /// The process is confined, by these mechanisms, and accepts connections.
     Serving(Vec<String>),
-    /// It could not be confined.
+    /// The process could not be confined or could not serve.
     Failed(Failure),
 }

@@ -1,4 +1,4 @@
-//! What is kept about a sandbox, for every process that asks.
+//! The record of a sandbox: its description on disk, for every process of the user.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,24 +12,24 @@ use serde::{Deserialize, Serialize};
 use crate::linux::process_identity::ProcessIdentity;
 use crate::linux::state::SandboxDir;
 
-/// The format; a newer one is refused instead of misread.
+/// The version of the format. Others are refused, so that they are not misread.
 const VERSION: u32 = 1;
 
-/// Everything about a sandbox that is not secret.
+/// The description of a sandbox, without secrets.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
     version: u32,
-    /// What people see.
+    /// The public part.
     pub(crate) info: SandboxInfo,
     /// The hard end, in milliseconds since 1970.
     hard_end: u64,
     /// The host's public key, to be pinned.
     host_key: String,
-    /// The first process inside, as it is seen from outside.
+    /// The first process that the supervisor started: the server process, or its keeper.
     pub(crate) server: Option<ProcessIdentity>,
     /// Its control groups.
     pub(crate) cgroups: Vec<PathBuf>,
-    /// What it writes to, where that is not in its directory.
+    /// The directory that the sandbox writes to, if it is outside the sandbox's own directory.
     #[serde(default)]
     pub(crate) disk: Option<PathBuf>,
 }
@@ -50,7 +50,7 @@ impl Record {
         }
     }
 
-    /// Reads the record of a sandbox; the error's kind is `NotFound` when there is none.
+    /// Reads the record of a sandbox. The error's kind is `NotFound` if there is none.
     pub(crate) fn read(dir: &SandboxDir) -> io::Result<Self> {
         #[derive(Deserialize)]
         struct Versioned {
@@ -67,7 +67,7 @@ impl Record {
         let Versioned { version } = serde_json::from_str(&text).map_err(damaged)?;
         if version != VERSION {
             let message = format!(
-                "{} has format {version}, and this version knows {VERSION}",
+                "{} has format {version}, but this version reads format {VERSION}; use the version that created the sandbox",
                 path.display()
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
@@ -75,7 +75,7 @@ impl Record {
         serde_json::from_str(&text).map_err(damaged)
     }
 
-    /// Replaces the record in one step. The caller holds [`SandboxDir::lock_for_change`].
+    /// Replaces the record in one step. The caller holds [`SandboxDir::lock_record`].
     pub(crate) fn write(&self, dir: &SandboxDir) -> io::Result<()> {
         let new = dir.path().join("record.json.new");
         let mut file = File::options()
@@ -88,24 +88,27 @@ impl Record {
         fs::rename(&new, dir.record_file())
     }
 
-    /// When it ends whatever anybody says.
+    /// The end that no extension can move.
     pub(crate) fn hard_end(&self) -> SystemTime {
         UNIX_EPOCH
             .checked_add(Duration::from_millis(self.hard_end))
             .unwrap_or(UNIX_EPOCH)
     }
 
-    /// The host's public key.
+    /// The public host key.
     pub(crate) fn host_key(&self) -> sandbox_core::Result<PublicKey> {
         self.host_key.parse()
     }
 
-    /// Puts the soft end off to `ttl` from now, never nearer and never past the hard end.
+    /// Moves the soft end to `ttl` from now, but never to an earlier time or past the hard end.
     pub(crate) fn extend(&mut self, ttl: Duration) {
-        let asked = SystemTime::now()
+        let requested = SystemTime::now()
             .checked_add(ttl)
             .unwrap_or(self.hard_end());
-        let end = self.info.expires_at.map_or(asked, |now| now.max(asked));
+        let end = self
+            .info
+            .expires_at
+            .map_or(requested, |now| now.max(requested));
         self.info.expires_at = Some(end.min(self.hard_end()));
     }
 }

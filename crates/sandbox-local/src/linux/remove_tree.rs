@@ -1,11 +1,11 @@
-//! Removing a directory tree that somebody hostile has made.
+//! Removes a directory tree with hostile content.
 //!
-//! It may be deeper than a path can be long or a stack can hold, and its directories may
-//! forbid everything to their owner. So subdirectories are moved up to the top one by one, and
-//! there are never more than two directories open. Nobody else may be at work in it any more.
+//! The tree may be deeper than a path or the stack allows, and its directories may deny their owner
+//! every access. So subdirectories are moved to the top one by one, and at most two directories are
+//! open at a time. No other process may write to the tree any more.
 
 use std::ffi::CString;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -15,7 +15,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-/// Removes a file, or a directory and all that is in it. What is gone already is fine.
+/// Removes a file, or a directory with its content. It is no error if the path does not exist.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     let meta = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -34,7 +34,7 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
         for name in directories {
             let directory = open_directory(&top, &*name)?;
             for inner in remove_files(&directory)? {
-                // To be moved, a directory must be writable itself: its `..` changes.
+                // Moving a directory changes its `..`, so it must be writable itself.
                 chmodat(&directory, &*inner, Mode::RWXU, AtFlags::empty())?;
                 move_up(&directory, &inner, &top, &mut moved)?;
             }
@@ -43,7 +43,7 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes everything but directories, whose names it returns.
+/// Removes all entries but directories, and returns the names of those.
 fn remove_files(directory: &OwnedFd) -> io::Result<Vec<CString>> {
     let mut directories = Vec::new();
     for entry in Dir::read_from(directory)? {
@@ -60,6 +60,7 @@ fn remove_files(directory: &OwnedFd) -> io::Result<Vec<CString>> {
     Ok(directories)
 }
 
+/// Moves a directory into `top`, under a number as its name.
 fn move_up(from: &OwnedFd, name: &CString, top: &OwnedFd, moved: &mut u64) -> io::Result<()> {
     loop {
         *moved += 1;
@@ -77,6 +78,7 @@ fn move_up(from: &OwnedFd, name: &CString, top: &OwnedFd, moved: &mut u64) -> io
     }
 }
 
+/// Opens a directory after giving its owner all permissions.
 fn open_directory<P: rustix::path::Arg + Copy>(
     at: impl std::os::fd::AsFd,
     path: P,
@@ -91,23 +93,13 @@ fn open_directory<P: rustix::path::Arg + Copy>(
     )?)
 }
 
-/// A file that only its owner may read, never an existing one.
-pub(crate) fn create_private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
-    fn forbidding_and_misleading_trees_are_removed() {
+    fn trees_with_links_and_without_permissions_are_removed() {
         let outside = tempfile::tempdir().unwrap();
         fs::write(outside.path().join("kept"), "").unwrap();
         let dir = tempfile::tempdir().unwrap();

@@ -1,18 +1,18 @@
-//! Where sandboxes are kept: a directory for each, and the lock that tells whether it lives.
+//! The state directory: one directory for each sandbox, with a lock that shows whether it runs.
 //!
 //! ```text
 //! <state>/<id>/            mode 0700
-//!     lock                 locked by the supervisor for as long as it lives
-//!     record.json          what it is; replaced, never changed in place
-//!     client_key           to connect with
-//!     ssh.sock             where its server listens
-//!     log                  of the supervisor and the server
-//!     disk/home, disk/tmp  what the sandbox writes to
-//!     root                 empty; its root is built on it
+//!     lock                 locked by the supervisor while it runs
+//!     record.json          the public description; replaced, never changed in place
+//!     client_key           the private key of the client
+//!     ssh.sock             the socket on which the server listens
+//!     log                  the log of the supervisor and the server
+//!     disk/home, disk/tmp  the directories that the sandbox can write to
+//!     root                 an empty directory; the sandbox's root is mounted on it
 //! ```
 //!
-//! Nothing is removed but by the holder of the lock. The state directory itself is locked
-//! for the moment in which a sandbox appears, so that none is ever seen unlocked while it lives.
+//! Only the holder of the lock removes anything. The state directory itself is locked while a
+//! sandbox's directory is created, so that no process finds a running sandbox unlocked.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -27,7 +27,7 @@ use crate::linux::process_identity::ProcessIdentity;
 use crate::linux::remove_tree::remove_tree;
 use crate::options::LocalOptions;
 
-/// All sandboxes of one user.
+/// The directory of all sandboxes of one user.
 #[derive(Debug, Clone)]
 pub(crate) struct StateDir {
     path: PathBuf,
@@ -39,47 +39,48 @@ pub(crate) struct SandboxDir {
     path: PathBuf,
 }
 
-/// A sandbox's directory, locked: it is ours.
+/// A sandbox's directory that this process has locked, and so owns.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct LockedDir {
     dir: SandboxDir,
     lock: File,
 }
 
-/// What the lock tells.
+/// The state of a sandbox's lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Life {
-    /// There is no such directory.
+pub(crate) enum LockState {
+    /// The directory does not exist.
     Absent,
-    /// Its supervisor has ended, and nobody is removing the rest yet.
-    Dead,
-    /// Somebody holds it: its supervisor, unless that is dead and somebody cleans up.
-    Held(Option<ProcessIdentity>),
+    /// The supervisor has ended, and no process is cleaning up yet.
+    Ended,
+    /// A process holds the lock: the supervisor that is named in it or, if that one has ended, a
+    /// process that cleans up.
+    Locked(Option<ProcessIdentity>),
 }
 
 impl StateDir {
-    /// The one that the options or the environment name.
+    /// Determines the directory from the options, else from the environment.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when none is set and there is no home directory, or it is not absolute.
-    pub(crate) fn of(options: &LocalOptions) -> sandbox_core::Result<Self> {
+    /// [`Error::Config`] if none is set and there is no home directory, or if the path is relative.
+    pub(crate) fn from_options(options: &LocalOptions) -> sandbox_core::Result<Self> {
         let variable = |name| {
             std::env::var_os(name)
                 .filter(|value| !value.is_empty())
                 .map(PathBuf::from)
         };
-        let found = options
+        let path = options
             .state_dir
             .clone()
-            // The specification has relative values ignored.
+            // The XDG specification requires that relative values are ignored.
             .or_else(|| {
                 variable("XDG_STATE_HOME")
                     .filter(|path| path.is_absolute())
                     .map(|path| path.join("sandbox"))
             })
             .or_else(|| variable("HOME").map(|home| home.join(".local/state/sandbox")));
-        match found {
+        match path {
             Some(path) if path.is_absolute() => Ok(Self { path }),
             Some(path) => Err(Error::Config {
                 message: format!(
@@ -88,7 +89,8 @@ impl StateDir {
                 ),
             }),
             None => Err(Error::Config {
-                message: "there is no HOME to keep sandboxes in; set the state directory".into(),
+                message: "no state directory: HOME is not set; set HOME or the state directory"
+                    .into(),
             }),
         }
     }
@@ -107,7 +109,7 @@ impl StateDir {
         }
     }
 
-    /// The ids of all that is there; other files are not ours.
+    /// Returns the ids of all sandboxes; files with other names are ignored.
     pub(crate) fn ids(&self) -> io::Result<Vec<SandboxId>> {
         let entries = match fs::read_dir(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -125,13 +127,13 @@ impl StateDir {
         Ok(ids)
     }
 
-    /// Makes and takes the directory of a new sandbox; `None` when there is one by that name.
-    pub(crate) fn claim(&self, id: &SandboxId) -> io::Result<Option<Held>> {
-        private_directories().recursive(true).create(&self.path)?;
+    /// Creates and locks the directory of a new sandbox; `None` if the id is in use.
+    pub(crate) fn claim(&self, id: &SandboxId) -> io::Result<Option<LockedDir>> {
+        private_dir_builder().recursive(true).create(&self.path)?;
         self.check_owner()?;
         let dir = self.sandbox(id);
-        let _appearing = self.lock(FlockOperation::LockShared)?;
-        match private_directories().create(&dir.path) {
+        let _creation_lock = self.lock(FlockOperation::LockShared)?;
+        match private_dir_builder().create(&dir.path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
             created => created?,
         }
@@ -142,14 +144,15 @@ impl StateDir {
             .mode(0o600)
             .open(dir.lock_file())?;
         flock(&lock, FlockOperation::LockExclusive)?;
-        writeln!(lock, "{}", ProcessIdentity::of_this_process()?)?;
-        Ok(Some(Held { dir, lock }))
+        writeln!(lock, "{}", ProcessIdentity::for_current_process()?)?;
+        Ok(Some(LockedDir { dir, lock }))
     }
 
-    /// Takes what a dead sandbox left; `None` when it lives, somebody else has it, or it is gone.
-    pub(crate) fn take_dead(&self, id: &SandboxId) -> io::Result<Option<Held>> {
+    /// Locks the directory of an ended sandbox; `None` if it runs, does not exist, or another
+    /// process cleans up.
+    pub(crate) fn lock_ended(&self, id: &SandboxId) -> io::Result<Option<LockedDir>> {
         let dir = self.sandbox(id);
-        let _appearing = match self.lock(FlockOperation::LockExclusive) {
+        let _creation_lock = match self.lock(FlockOperation::LockExclusive) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             lock => lock?,
         };
@@ -168,13 +171,13 @@ impl StateDir {
             lock => lock?,
         };
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Held { dir, lock })),
+            Ok(()) => Ok(Some(LockedDir { dir, lock })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Whoever else could write here could put links and sockets of his own in our way.
+    /// Checks that no other user can write here, who could plant links and sockets.
     fn check_owner(&self) -> io::Result<()> {
         let meta = fs::metadata(&self.path)?;
         if meta.uid() == geteuid().as_raw() && meta.mode() & 0o022 == 0 {
@@ -182,7 +185,7 @@ impl StateDir {
         }
         let path = self.path.display();
         let message = format!(
-            "others can write to {path}: chown it to yourself and chmod 700 it, or set another state directory"
+            "other users can write to {path}: chown it to yourself and chmod 700 it, or set another state directory"
         );
         Err(io::Error::new(ErrorKind::PermissionDenied, message))
     }
@@ -220,27 +223,27 @@ impl SandboxDir {
         self.path.join("root")
     }
 
-    /// Whether it lives.
-    pub(crate) fn life(&self) -> io::Result<Life> {
+    /// Reads the state of the lock.
+    pub(crate) fn lock_state(&self) -> io::Result<LockState> {
         let lock = match File::open(self.lock_file()) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Ok(if fs::exists(&self.path)? {
-                    Life::Dead
+                    LockState::Ended
                 } else {
-                    Life::Absent
+                    LockState::Absent
                 });
             }
             lock => lock?,
         };
         match flock(&lock, FlockOperation::NonBlockingLockShared) {
             Ok(()) => Ok(if fs::exists(self.lock_file())? {
-                Life::Dead
+                LockState::Ended
             } else {
-                Life::Absent
+                LockState::Absent
             }),
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let content = io::read_to_string(&lock)?;
-                Ok(Life::Held(
+                Ok(LockState::Locked(
                     content.lines().next().and_then(|line| line.parse().ok()),
                 ))
             }
@@ -248,25 +251,25 @@ impl SandboxDir {
         }
     }
 
-    /// Waits until nobody else is about to replace the record.
-    pub(crate) fn lock_for_change(&self) -> io::Result<File> {
+    /// Waits until no other process is replacing the record, and excludes them.
+    pub(crate) fn lock_record(&self) -> io::Result<File> {
         let directory = File::open(&self.path)?;
         flock(&directory, FlockOperation::LockExclusive)?;
         Ok(directory)
     }
 }
 
-impl Held {
+impl LockedDir {
     pub(crate) fn dir(&self) -> &SandboxDir {
         &self.dir
     }
 
-    /// It is ours for as long as any copy of this is open, in any process.
+    /// The lock's descriptor. The lock is held while any copy of it is open, in any process.
     pub(crate) fn lock(&self) -> std::os::fd::BorrowedFd<'_> {
         std::os::fd::AsFd::as_fd(&self.lock)
     }
 
-    /// Removes the directory and all that is in it, the lock last.
+    /// Removes the directory with its content, the lock last.
     pub(crate) fn remove(self) -> io::Result<()> {
         for entry in fs::read_dir(&self.dir.path)? {
             let entry = entry?;
@@ -281,9 +284,18 @@ impl Held {
     }
 }
 
-/// For its owner alone.
-pub(crate) fn private_directories() -> DirBuilder {
+/// Returns a builder of directories that only their owner can enter.
+pub(crate) fn private_dir_builder() -> DirBuilder {
     let mut builder = DirBuilder::new();
     builder.mode(0o700);
     builder
+}
+
+/// Creates a new file that only its owner can read.
+pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }

@@ -1,4 +1,4 @@
-//! The few system calls that no safe wrapper offers.
+//! The system calls that have no safe wrapper.
 #![allow(
     unsafe_code,
     reason = "clone, unshare, mount_setattr, close_range, an interface ioctl and waiting for a descriptor have no safe wrapper"
@@ -16,20 +16,20 @@ use rustix::thread::UnshareFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// On which side of a [`clone_process`] we are.
+/// The two returns of [`clone_process`].
 pub(crate) enum Cloned {
-    /// In the new process.
+    /// The call returned in the new process.
     Child,
-    /// In the old one.
+    /// The call returned in the calling process.
     Parent {
         /// The new process.
         pid: Pid,
-        /// A handle on it that no other process can come to have.
+        /// A handle on the new process, also after its pid has been reused.
         pidfd: OwnedFd,
     },
 }
 
-/// Namespaces for [`clone_process`].
+/// The namespaces of a sandbox, for [`clone_process`].
 pub(crate) const NEW_NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
@@ -37,17 +37,17 @@ pub(crate) const NEW_NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWNET;
 
-/// Like `fork`, in new namespaces. The caller must be single-threaded; it is checked.
+/// Forks into new namespaces. Fails if the caller has more than one thread.
 pub(crate) fn clone_process(namespaces: libc::c_int) -> io::Result<Cloned> {
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(io::Error::other(
-            "the process has threads, and only a process with one thread can be cloned",
+            "only a process with one thread can be cloned, and this one has more",
         ));
     }
     let flags = libc::c_long::from(namespaces | libc::CLONE_PIDFD | libc::SIGCHLD);
     let mut pidfd: libc::c_int = -1;
-    // SAFETY: without CLONE_VM and with a null stack this is a fork: the child goes on with a
-    // copy of this memory, in which no other thread can have left a lock taken (checked above).
+    // SAFETY: without CLONE_VM and with a null stack this is a fork: the child continues with a
+    // copy of this memory, in which no other thread can hold a lock (checked above).
     // Only `pidfd`, which outlives the call, is written to. The last two arguments, whose order
     // differs between architectures, are both unused.
     let pid = unsafe {
@@ -64,7 +64,7 @@ pub(crate) fn clone_process(namespaces: libc::c_int) -> io::Result<Cloned> {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Cloned::Child),
         pid => {
-            // SAFETY: CLONE_PIDFD made the kernel store a new descriptor, which nobody else owns.
+            // SAFETY: because of CLONE_PIDFD the kernel stored a new descriptor, which has no other owner.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
             let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
             let pid =
@@ -74,19 +74,19 @@ pub(crate) fn clone_process(namespaces: libc::c_int) -> io::Result<Cloned> {
     }
 }
 
-/// What [`restrict_mount`] adds.
+/// The restrictions that [`restrict_mount`] adds.
 #[derive(Clone, Copy)]
 pub(crate) struct MountLimits {
-    /// No writing.
+    /// Forbids writing.
     pub(crate) read_only: bool,
-    /// No device nodes.
+    /// Forbids opening device nodes.
     pub(crate) no_devices: bool,
-    /// No programs.
+    /// Forbids executing programs.
     pub(crate) no_exec: bool,
 }
 
-/// Restricts a mount and all below it, in one step and whatever their flags are now; setuid
-/// bits never count. Linux 5.12.
+/// Restricts a mount and all mounts below it in one step, in addition to their flags. Setuid bits
+/// are always ignored. Needs Linux 5.12.
 pub(crate) fn restrict_mount(mount: BorrowedFd<'_>, limits: MountLimits) -> io::Result<()> {
     let mut set = libc::MOUNT_ATTR_NOSUID;
     for (wanted, attribute) in [
@@ -123,34 +123,34 @@ pub(crate) fn restrict_mount(mount: BorrowedFd<'_>, limits: MountLimits) -> io::
     }
 }
 
-/// Makes the group this process is in the root of all groups it can see.
+/// Creates a cgroup namespace, in which this process's own group is the root.
 pub(crate) fn unshare_cgroup_namespace() -> io::Result<()> {
-    // SAFETY: of all that can be unshared, only the table of descriptors is delicate, and it
-    // is not asked for.
+    // SAFETY: unsharing is only unsafe for the table of descriptors, which these flags do not
+    // include.
     Ok(unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWCGROUP) }?)
 }
 
 /// Waits until the process behind this pidfd has ended.
 pub(crate) async fn wait_for_end(pidfd: OwnedFd) -> io::Result<()> {
-    // SAFETY: an `OwnedFd` stays open, and the same, until it is dropped; and that, being
-    // inside, it is only after it was taken off the runtime's list.
+    // SAFETY: an `OwnedFd` stays open and unchanged until it is dropped, and the `AsyncFd` that
+    // owns it deregisters it before.
     let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
     pidfd.readable().await.map(drop)
 }
 
-/// Closes every descriptor above standard error but those in `keep`. Linux 5.9.
+/// Closes every descriptor above standard error but those in `keep`. Needs Linux 5.9.
 ///
-/// For a process that has just begun, or that has just been cloned and never returns to the
-/// frames which own the closed ones.
+/// Only a process may call this that has just started, or that was just cloned and never returns to
+/// the stack frames that own the closed descriptors.
 pub(crate) fn close_other_descriptors(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut kept: Vec<RawFd> = keep
+    let mut keep: Vec<RawFd> = keep
         .iter()
         .map(AsRawFd::as_raw_fd)
         .filter(|fd| *fd > 2)
         .collect();
-    kept.sort_unstable();
+    keep.sort_unstable();
     let mut first: libc::c_uint = 3;
-    for fd in kept.into_iter().map(RawFd::cast_unsigned) {
+    for fd in keep.into_iter().map(RawFd::cast_unsigned) {
         if first < fd {
             close_range(first, fd - 1)?;
         }
@@ -160,7 +160,7 @@ pub(crate) fn close_other_descriptors(keep: &[BorrowedFd<'_>]) -> io::Result<()>
 }
 
 fn close_range(first: libc::c_uint, last: libc::c_uint) -> io::Result<()> {
-    // SAFETY: touches no memory; that nobody uses these descriptors is the caller's contract.
+    // SAFETY: the call touches no memory. The caller guarantees that the descriptors are unused.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if result == -1 {
         Err(io::Error::last_os_error())
@@ -169,9 +169,9 @@ fn close_range(first: libc::c_uint, last: libc::c_uint) -> io::Result<()> {
     }
 }
 
-/// Brings up `lo` in this network namespace.
-pub(crate) fn bring_up_loopback() -> io::Result<()> {
-    // Any socket will do, and this kind needs no network.
+/// Enables the interface `lo` in this network namespace.
+pub(crate) fn enable_loopback() -> io::Result<()> {
+    // The ioctl accepts any socket; this kind needs no network.
     let socket = UnixDatagram::unbound()?;
     // SAFETY: all-zero bytes are a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
@@ -189,7 +189,7 @@ fn interface_request(
     what: libc::Ioctl,
     request: &mut libc::ifreq,
 ) -> io::Result<()> {
-    // SAFETY: both requests used here read and write one `ifreq`, which `request` is.
+    // SAFETY: both requests of the callers read and write one `ifreq`, which `request` is.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), what, ptr::from_mut(request)) };
     if result == -1 {
         Err(io::Error::last_os_error())

@@ -1,6 +1,6 @@
-//! Starting a supervisor, and hearing what became of it.
+//! Starts a supervisor and receives its reply.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::SystemTime;
 
@@ -12,14 +12,18 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use zeroize::Zeroizing;
 
-use super::{absolute, failed};
+use super::file_access::backend_error;
 use crate::linux::failure::{Failure, FailureKind};
 use crate::linux::init::{SUPERVISOR_NAME, find_server};
 use crate::linux::protocol::{ACKNOWLEDGEMENT, PLAN_VERSION, Plan, Reply};
 use crate::linux::state::StateDir;
-use crate::options::LocalOptions;
+use crate::options::{BACKEND, LocalOptions};
 
-/// Makes a sandbox. Dropped half-way it leaves nothing: the supervisor sees its pipe close.
+/// The longest reply that is read, in bytes.
+const MAX_REPLY: u64 = 1 << 20;
+
+/// Creates a sandbox. If the future is dropped, the supervisor sees its pipe close and removes
+/// everything.
 pub(super) async fn create(
     options: &LocalOptions,
     state: &StateDir,
@@ -27,19 +31,18 @@ pub(super) async fn create(
 ) -> Result<SandboxInfo> {
     spec.validate()?;
     if let Some(image) = &spec.image {
-        let hint = "it runs the programs of this machine; leave the image away, or use the Kubernetes backend (SANDBOX_BACKEND=k8s)";
         return Err(Error::unsupported(
             format!("the image {image}"),
             "the local backend",
-            hint,
+            "local sandboxes run the programs of this machine; remove the image or use the Kubernetes \
+             backend (SANDBOX_BACKEND=k8s)",
         ));
     }
-    if spec.backend_options.require_only("local")?.is_some() {
-        let hint = "it has none; leave them away";
+    if spec.backend_options.require_only(BACKEND)?.is_some() {
         return Err(Error::unsupported(
-            "options of its own",
+            "a backend option",
             "the local backend",
-            hint,
+            "it has no options of its own; remove them",
         ));
     }
     let id = spec.id.map_or_else(SandboxId::generate, Ok)?;
@@ -50,79 +53,81 @@ pub(super) async fn create(
         uid: Uid::generate()?,
         state_dir: state.path().to_owned(),
         isolation: options.isolation,
-        asked: spec.resources,
+        requested: spec.resources,
         defaults: options.default_limits,
         labels: spec.labels,
         lifetime: spec.lifetime,
         created_at: SystemTime::now(),
-        read_only_paths: absolute(&options.read_only_paths)?,
+        read_only_paths: check_read_only_paths(&options.read_only_paths)?,
         host_key: KeyPair::generate()?.private.expose().to_owned(),
         client_key: KeyPair::generate()?.private.expose().to_owned(),
     };
-    let mut text = Zeroizing::new(
-        serde_json::to_vec(&plan).map_err(|error| failed("write the plan", error.into()))?,
+    let mut line = Zeroizing::new(
+        serde_json::to_vec(&plan).map_err(|error| backend_error("write the plan", error.into()))?,
     );
-    text.push(b'\n');
+    line.push(b'\n');
     let deadline = Deadline::from_now(options.start_timeout);
     deadline
-        .bound("start the sandbox", start(&server, &id, text))
+        .bound("start the sandbox", start(&server, &id, line))
         .await
 }
 
 async fn start(server: &Path, id: &SandboxId, plan: Zeroizing<Vec<u8>>) -> Result<SandboxInfo> {
-    let mut supervisor = spawn(server)?;
-    let (Some(mut to), Some(from)) = (supervisor.stdin.take(), supervisor.stdout.take()) else {
-        return Err(failed(
+    let mut supervisor = spawn_supervisor(server)?;
+    let (Some(mut stdin), Some(stdout)) = (supervisor.stdin.take(), supervisor.stdout.take())
+    else {
+        return Err(backend_error(
             "start the sandbox server",
             std::io::Error::other("it has no pipes"),
         ));
     };
     let mut reply = Vec::new();
     let exchange = async {
-        to.write_all(&plan).await?;
-        BufReader::new(from)
-            .take(1 << 20)
+        stdin.write_all(&plan).await?;
+        BufReader::new(stdout)
+            .take(MAX_REPLY)
             .read_until(b'\n', &mut reply)
             .await
     };
-    let heard = exchange.await;
-    let answer = match serde_json::from_slice(&reply) {
+    let exchanged = exchange.await;
+    let result = match serde_json::from_slice(&reply) {
         Ok(Reply::Listening(info)) => {
-            let acknowledged = to.write_all(ACKNOWLEDGEMENT).await;
-            // No waiting from here on: whoever drops this future now would not know of a
-            // sandbox that knows itself acknowledged.
+            let acknowledged = stdin.write_all(ACKNOWLEDGEMENT).await;
+            // There is no await from here on: if the future were dropped now, the caller would not
+            // know of a sandbox that counts itself as acknowledged.
             acknowledged
                 .map(|()| *info)
-                .map_err(|error| failed("acknowledge the sandbox", error))
+                .map_err(|error| backend_error("acknowledge the sandbox", error))
         }
-        Ok(Reply::Failed(failure)) => Err(error_of(failure, id)),
-        Err(source) => Err(Error::Creation(Box::new(CreationError {
+        Ok(Reply::Failed(failure)) => Err(creation_error(failure, id)),
+        Err(parse_error) => Err(Error::Creation(Box::new(CreationError {
             id: id.clone(),
             stage: CreationStage::Provision,
             reason: CreationReason::Crashed,
             message: format!(
-                "the sandbox server {} ended without an answer; it must be sandbox-local-server or a program whose main begins with sandbox::local::init()",
+                "the sandbox server {} ended without a reply; use sandbox-local-server or a program whose main \
+                 begins with sandbox::local::init()",
                 server.display()
             ),
             events: Vec::new(),
-            // Not what it wrote: a program that repeats its input would give away the keys.
+            // The output is left out: a program that repeats its input would disclose the keys.
             log_tail: String::new(),
             source: Some(
-                heard
+                exchanged
                     .err()
-                    .map_or_else(|| Box::new(source) as _, |error| Box::new(error) as _),
+                    .map_or_else(|| Box::new(parse_error) as _, |error| Box::new(error) as _),
             ),
         }))),
     };
-    // It stays a child of this process for as long as both live.
+    // The supervisor remains a child of this process, which has to wait for it.
     tokio::spawn(async move { supervisor.wait().await });
-    answer
+    result
 }
 
-fn spawn(server: &Path) -> Result<Child> {
+fn spawn_supervisor(server: &Path) -> Result<Child> {
     let mut command = Command::new(server);
     command.arg0(SUPERVISOR_NAME).current_dir("/").env_clear();
-    // What the loader may need to start it; everything else could be a secret.
+    // The loader may need these; any other variable could be a secret.
     for name in ["PATH", "LD_LIBRARY_PATH"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
@@ -134,10 +139,10 @@ fn spawn(server: &Path) -> Result<Child> {
         .stderr(Stdio::null());
     command
         .spawn()
-        .map_err(|error| failed("start the sandbox server", error))
+        .map_err(|error| backend_error("start the sandbox server", error))
 }
 
-fn error_of(failure: Failure, id: &SandboxId) -> Error {
+fn creation_error(failure: Failure, id: &SandboxId) -> Error {
     let reason = match failure.kind {
         FailureKind::AlreadyExists => return Error::AlreadyExists { id: id.clone() },
         FailureKind::Unsupported => {
@@ -156,4 +161,23 @@ fn error_of(failure: Failure, id: &SandboxId) -> Error {
         log_tail: String::new(),
         source: None,
     }))
+}
+
+/// Checks that the paths are absolute: the supervisor has another working directory.
+fn check_read_only_paths(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let check = |path: &PathBuf| {
+        let has_parent_dir = path
+            .components()
+            .any(|part| part == std::path::Component::ParentDir);
+        if path.is_absolute() && !has_parent_dir {
+            Ok(path.clone())
+        } else {
+            Err(Error::invalid(
+                "read-only path",
+                path.display().to_string(),
+                "use an absolute path without ..",
+            ))
+        }
+    };
+    paths.iter().map(check).collect()
 }

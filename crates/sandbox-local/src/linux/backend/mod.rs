@@ -1,27 +1,34 @@
 //! The backend, on the client's side.
 
+mod channel_stream;
 mod create;
 mod delete;
-mod find;
-mod observe;
+mod diagnosis;
+mod events;
+mod file_access;
+mod logs;
+mod lookup;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use sandbox_core::{
-    Access, Capabilities, DeleteOptions, Diagnosis, Endpoint, Error, EventStream, Freshness,
-    LimitSupport, ListFilter, LogOptions, LogStream, PrivateKey, Result, SandboxBackend, SandboxId,
-    SandboxInfo, SandboxSpec, SweepOptions, SweepReport, Uid,
+    Access, Capabilities, DeleteOptions, Diagnosis, Endpoint, EventStream, Freshness, LimitSupport,
+    ListFilter, LogOptions, LogStream, PrivateKey, Result, SandboxBackend, SandboxId, SandboxInfo,
+    SandboxSpec, SweepOptions, SweepReport, Uid,
 };
 
+use self::file_access::{backend_error, lookup_error, run_blocking};
 use crate::linux::cgroup::Cgroup;
-use crate::linux::confine::Means;
+use crate::linux::confine::{Mechanism, has_exclusive_process_limit};
 use crate::linux::state::StateDir;
-use crate::linux::supervisor::limits::user_is_own;
 use crate::options::{BACKEND, IsolationLevel, LocalOptions};
+
+/// How long after its end a sandbox can still be diagnosed.
+const DIAGNOSIS_WINDOW: Duration = Duration::from_secs(600);
 
 /// The backend for sandboxes on this machine. It is cheap to clone, and clones share their state.
 #[derive(Debug, Clone)]
@@ -34,8 +41,8 @@ struct Shared {
     options: LocalOptions,
     state: StateDir,
     limits: OnceLock<LimitSupport>,
-    /// What was made or used here, to say later what became of it.
-    known: Mutex<HashMap<SandboxId, SandboxInfo>>,
+    /// The sandboxes that were created or used through this backend, for a diagnosis after their end.
+    cache: Mutex<HashMap<SandboxId, SandboxInfo>>,
 }
 
 impl LocalBackend {
@@ -43,15 +50,15 @@ impl LocalBackend {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if there is no directory to keep sandboxes in.
+    /// [`Error::Config`](sandbox_core::Error::Config) if there is no directory to keep sandboxes in.
     pub fn new(options: LocalOptions) -> Result<Self> {
-        let state = StateDir::of(&options)?;
+        let state = StateDir::from_options(&options)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 options,
                 state,
                 limits: OnceLock::new(),
-                known: Mutex::default(),
+                cache: Mutex::default(),
             }),
         })
     }
@@ -61,37 +68,38 @@ impl LocalBackend {
         self.shared.state.path()
     }
 
-    fn remember(&self, info: &SandboxInfo) {
-        let mut known = self
-            .shared
-            .known
+    fn lock_cache(&self) -> MutexGuard<'_, HashMap<SandboxId, SandboxInfo>> {
+        self.shared
+            .cache
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // Long enough for whoever lost a connection to ask why.
-        let forgotten = SystemTime::now().checked_sub(Duration::from_secs(600));
-        known.retain(|_, info| {
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add_to_cache(&self, info: &SandboxInfo) {
+        let mut cache = self.lock_cache();
+        let oldest_end = SystemTime::now().checked_sub(DIAGNOSIS_WINDOW);
+        cache.retain(|_, info| {
             info.expires_at
-                .zip(forgotten)
-                .is_none_or(|(end, forgotten)| end > forgotten)
+                .zip(oldest_end)
+                .is_none_or(|(end, oldest_end)| end > oldest_end)
         });
-        known.insert(info.id.clone(), info.clone());
+        cache.insert(info.id.clone(), info.clone());
     }
 
-    fn remembered(&self, id: &SandboxId) -> Option<SandboxInfo> {
-        self.shared
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(id)
-            .cloned()
-    }
-
-    fn forget(&self, id: &SandboxId) {
-        self.shared
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(id);
+    fn probe_limits(&self) -> LimitSupport {
+        // With `Auto`, namespaces may turn out not to be permitted. A limit that needs them is then
+        // refused when it is requested.
+        let mechanism = Mechanism::first_for_level(self.shared.options.isolation);
+        // The name is unique, and the probe is removed before this function returns.
+        let name = Uid::generate().map_or_else(
+            |_| format!("sandbox-probe-{}", std::process::id()),
+            |uid| format!("sandbox-probe-{uid}"),
+        );
+        let mut support = Cgroup::probe_support(&name);
+        support.pids |=
+            has_exclusive_process_limit(mechanism, rustix::process::geteuid().is_root());
+        support.disk = mechanism == Mechanism::Namespaces;
+        support
     }
 }
 
@@ -102,26 +110,8 @@ impl SandboxBackend for LocalBackend {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let limits = self.shared.limits.get_or_init(|| {
-            let means = match self.shared.options.isolation {
-                // Where namespaces turn out not to be permitted, a limit that needs them is
-                // refused when it is asked for.
-                IsolationLevel::Auto | IsolationLevel::Namespaces => Means::Namespaces,
-                IsolationLevel::Landlock => Means::Landlock,
-                IsolationLevel::None => Means::Nothing,
-            };
-            // A name that nobody else uses; the probe is gone when this returns.
-            let name = Uid::generate().map_or_else(
-                |_| format!("sandbox-probe-{}", std::process::id()),
-                |uid| format!("sandbox-probe-{uid}"),
-            );
-            let mut support = Cgroup::support(&name);
-            support.pids |= user_is_own(means, rustix::process::geteuid().is_root());
-            support.disk = means == Means::Namespaces;
-            support
-        });
         let mut capabilities = Capabilities::default();
-        capabilities.limits = *limits;
+        capabilities.limits = *self.shared.limits.get_or_init(|| self.probe_limits());
         capabilities.network = self.shared.options.isolation == IsolationLevel::None;
         capabilities.sandbox_sshd = true;
         capabilities
@@ -129,31 +119,31 @@ impl SandboxBackend for LocalBackend {
 
     async fn create(&self, spec: SandboxSpec) -> Result<SandboxInfo> {
         let info = create::create(&self.shared.options, &self.shared.state, spec).await?;
-        self.remember(&info);
+        self.add_to_cache(&info);
         Ok(info)
     }
 
     async fn get(&self, id: &SandboxId, _freshness: Freshness) -> Result<SandboxInfo> {
-        Ok(self.find(id).await?.info)
+        Ok(lookup::find(&self.shared.state, id).await?.info)
     }
 
     async fn list(&self, filter: ListFilter) -> Result<Vec<SandboxInfo>> {
-        self.list_all(filter).await
+        lookup::list(&self.shared.state, filter).await
     }
 
     async fn events(&self, id: &SandboxId) -> Result<EventStream> {
-        self.stream_events(id).await
+        events::stream_events(&self.shared.state, id).await
     }
 
     async fn access(&self, id: &SandboxId) -> Result<Access> {
-        let record = self.find(id).await?;
+        let record = lookup::find(&self.shared.state, id).await?;
         let dir = self.shared.state.sandbox(id);
         let socket = dir.socket();
         let key_file = dir.client_key_file();
-        let key = blocking("read the key", move || std::fs::read_to_string(key_file))
+        let key = run_blocking("read the key", move || std::fs::read_to_string(key_file))
             .await
-            .map_err(|error| gone_or(error, id))?;
-        self.remember(&record.info);
+            .map_err(|error| lookup_error(error, id))?;
+        self.add_to_cache(&record.info);
         Ok(Access {
             id: id.clone(),
             host_key: record.host_key()?,
@@ -165,78 +155,33 @@ impl SandboxBackend for LocalBackend {
     }
 
     async fn diagnose(&self, id: &SandboxId) -> Result<Diagnosis> {
-        self.explain(id).await
+        let cached = self.lock_cache().get(id).cloned();
+        diagnosis::diagnose(&self.shared.state, id, cached).await
     }
 
     async fn logs(&self, id: &SandboxId, options: LogOptions) -> Result<LogStream> {
-        self.stream_log(id, options).await
+        logs::stream_log(&self.shared.state, id, options).await
     }
 
     async fn extend(&self, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo> {
-        let record = self.change(id, move |record| record.extend(ttl)).await?;
-        self.remember(&record.info);
+        let record =
+            lookup::update(&self.shared.state, id, move |record| record.extend(ttl)).await?;
+        self.add_to_cache(&record.info);
         Ok(record.info)
     }
 
     async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()> {
         delete::delete(&self.shared.state, id, &options).await?;
-        self.forget(id);
+        self.lock_cache().remove(id);
         Ok(())
     }
 
     async fn sweep(&self, options: SweepOptions) -> Result<SweepReport> {
         let state = self.shared.state.clone();
-        blocking("look through the sandboxes", move || {
+        run_blocking("sweep the sandboxes", move || {
             delete::sweep(&state, options.dry_run)
         })
         .await
-        .map_err(|error| failed("sweep", error))
+        .map_err(|error| backend_error("sweep", error))
     }
-}
-
-/// Runs what may block off the threads of the runtime.
-async fn blocking<T: Send + 'static>(
-    what: &'static str,
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(std::io::Error::other(format!("could not {what}: {error}"))),
-    }
-}
-
-fn failed(operation: &'static str, error: std::io::Error) -> Error {
-    Error::Backend {
-        backend: BACKEND,
-        operation,
-        message: error.to_string(),
-        transient: false,
-        source: Some(Box::new(error)),
-    }
-}
-
-/// What is not there any more was taken away while it was looked at.
-fn gone_or(error: std::io::Error, id: &SandboxId) -> Error {
-    if error.kind() == std::io::ErrorKind::NotFound {
-        Error::NotFound { id: id.clone() }
-    } else {
-        failed("read the sandbox's state", error)
-    }
-}
-
-/// For the record's sake: paths are absolute, whatever the working directory.
-fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let check = |path: &PathBuf| match path.is_absolute()
-        && !path
-            .components()
-            .any(|part| part == std::path::Component::ParentDir)
-    {
-        true => Ok(path.clone()),
-        false => Err(Error::invalid(
-            "read-only path",
-            path.display().to_string(),
-            "use an absolute path without ..",
-        )),
-    };
-    paths.iter().map(check).collect()
 }

@@ -1,10 +1,10 @@
-//! Where this process is in the control groups, and where beneath it a group can be made.
+//! Finds the control groups of this process, and where a group can be created.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What limits something.
+/// The controllers that limit a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Controller {
     Memory,
@@ -22,7 +22,7 @@ impl Controller {
     }
 }
 
-/// The two kinds of control groups.
+/// The two versions of control groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
     V1,
@@ -38,7 +38,7 @@ impl Version {
     }
 }
 
-/// A directory in which a group can be made, and what it can limit there.
+/// A directory in which a group can be created, and the controllers of that group.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) parent: PathBuf,
@@ -46,29 +46,29 @@ pub(crate) struct Place {
     pub(crate) controllers: Vec<Controller>,
 }
 
-/// The mounted hierarchies, each with the group of this process.
+/// The mounted hierarchies, each with the group of the current process.
 #[derive(Debug, Default)]
 pub(crate) struct Hierarchies {
-    v1: Vec<(Vec<String>, Own)>,
-    v2: Option<Own>,
+    v1: Vec<(Vec<String>, OwnGroup)>,
+    v2: Option<OwnGroup>,
 }
 
-/// The group of this process in one hierarchy.
+/// The group of the current process in one hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Own {
+struct OwnGroup {
     mount: PathBuf,
     group: PathBuf,
 }
 
 impl Hierarchies {
-    pub(crate) fn of_this_process() -> io::Result<Self> {
+    pub(crate) fn for_current_process() -> io::Result<Self> {
         Ok(Self::parse(
             &fs::read_to_string("/proc/self/mountinfo")?,
             &fs::read_to_string("/proc/self/cgroup")?,
         ))
     }
 
-    /// Formats: proc_pid_mountinfo(5) and cgroups(7).
+    /// Parses the formats of proc_pid_mountinfo(5) and cgroups(7).
     fn parse(mountinfo: &str, membership: &str) -> Self {
         let mut found = Self::default();
         for line in mountinfo.lines() {
@@ -80,15 +80,13 @@ impl Hierarchies {
                 continue;
             };
             let mut after = after.split(' ');
-            let (kind, options) = (
-                after.next().unwrap_or_default(),
-                after.nth(1).unwrap_or_default(),
-            );
+            let kind = after.next().unwrap_or_default();
+            let options = after.nth(1).unwrap_or_default();
             let own = |group: &str| {
-                // The group's path counts from the root of the hierarchy, the mount may begin below.
+                // The path starts at the root of the hierarchy, but the mount may start below it.
                 let below = Path::new(group).strip_prefix(root).unwrap_or(Path::new(""));
                 let mount = PathBuf::from(mount);
-                Own {
+                OwnGroup {
                     group: mount.join(below),
                     mount,
                 }
@@ -113,8 +111,8 @@ impl Hierarchies {
         found
     }
 
-    /// Where groups with these controllers can be made.
-    pub(crate) fn places(&self, wanted: &[Controller]) -> Vec<Place> {
+    /// Finds the places where groups with these controllers can be created.
+    pub(crate) fn find_places(&self, wanted: &[Controller]) -> Vec<Place> {
         let mut places: Vec<Place> = Vec::new();
         let mut rest = Vec::new();
         for controller in wanted {
@@ -138,26 +136,26 @@ impl Hierarchies {
             self.v2
                 .as_ref()
                 .filter(|_| !rest.is_empty())
-                .and_then(|own| own.best_place(&rest)),
+                .and_then(|own| own.find_best_place(&rest)),
         );
         places
     }
 }
 
-impl Own {
-    /// The nearest group upwards that hands out the most of the controllers. A group with
-    /// processes in it cannot hand out any (cgroup-v2, "no internal processes").
-    fn best_place(&self, wanted: &[Controller]) -> Option<Place> {
+impl OwnGroup {
+    /// Finds the nearest ancestor that delegates the most of the controllers. A group that contains
+    /// processes cannot delegate any (cgroup-v2, "no internal processes").
+    fn find_best_place(&self, wanted: &[Controller]) -> Option<Place> {
         let upwards = self
             .group
             .ancestors()
             .take_while(|dir| dir.starts_with(&self.mount));
         let mut best: Option<Place> = None;
-        for parent in upwards.filter(|dir| writable(dir)) {
+        for parent in upwards.filter(|dir| is_writable(dir)) {
             let controllers: Vec<_> = wanted
                 .iter()
                 .copied()
-                .filter(|controller| hands_out(parent, *controller))
+                .filter(|controller| delegates(parent, *controller))
                 .collect();
             if controllers.len() > best.as_ref().map_or(0, |place| place.controllers.len()) {
                 best = Some(Place {
@@ -171,22 +169,23 @@ impl Own {
     }
 }
 
-/// Whether groups can be made there, and processes of groups below moved into them.
-fn writable(directory: &Path) -> bool {
-    let writable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
-    writable(directory) && writable(&directory.join("cgroup.procs"))
+/// Returns whether groups can be created there, and processes of groups below moved into them.
+fn is_writable(directory: &Path) -> bool {
+    let is_writable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+    is_writable(directory) && is_writable(&directory.join("cgroup.procs"))
 }
 
-fn hands_out(group: &Path, controller: Controller) -> bool {
+/// Returns whether a group delegates a controller to its children, after trying to enable that.
+fn delegates(group: &Path, controller: Controller) -> bool {
     let control = group.join("cgroup.subtree_control");
-    let enabled = || {
+    let is_enabled = || {
         fs::read_to_string(&control).is_ok_and(|names| {
             names
                 .split_whitespace()
                 .any(|name| name == controller.name())
         })
     };
-    enabled() || (fs::write(&control, format!("+{}", controller.name())).is_ok() && enabled())
+    is_enabled() || (fs::write(&control, format!("+{}", controller.name())).is_ok() && is_enabled())
 }
 
 #[cfg(test)]
@@ -194,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_kinds_are_found_together() {
+    fn both_versions_are_found_together() {
         let mountinfo = "\
 30 25 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n\
 31 30 0:27 / /sys/fs/cgroup/memory rw,nosuid - cgroup cgroup rw,memory\n\
@@ -206,7 +205,7 @@ mod tests {
             found.v2.as_ref().unwrap().group,
             Path::new("/sys/fs/cgroup/unified/user.slice")
         );
-        let places = found.places(&[Controller::Memory, Controller::Cpu]);
+        let places = found.find_places(&[Controller::Memory, Controller::Cpu]);
         let expected = |parent: &str, controller| Place {
             parent: parent.into(),
             version: Version::V1,
@@ -221,38 +220,38 @@ mod tests {
         );
     }
 
-    /// As a systemd user session looks to a program of its user.
+    /// The groups are laid out as in a systemd user session.
     #[test]
-    fn the_nearest_group_that_hands_out_most_is_taken() {
+    fn the_nearest_group_that_delegates_most_is_chosen() {
         let mount = tempfile::tempdir().unwrap();
         let manager = mount.path().join("user.slice/user@1000.service");
         let own = manager.join("app.slice/terminal.scope");
         fs::create_dir_all(&own).unwrap();
-        for (group, hands_out) in [
+        for (group, delegated) in [
             (&own, ""),
             (&manager.join("app.slice"), "memory"),
             (&manager, "cpu memory pids"),
             (&mount.path().into(), "cpu memory pids"),
         ] {
             fs::write(group.join("cgroup.procs"), "").unwrap();
-            fs::write(group.join("cgroup.subtree_control"), hands_out).unwrap();
+            fs::write(group.join("cgroup.subtree_control"), delegated).unwrap();
         }
-        let own = Own {
+        let own = OwnGroup {
             mount: mount.path().into(),
             group: own,
         };
         let wanted = [Controller::Memory, Controller::Pids];
-        let best = own.best_place(&wanted).unwrap();
+        let best = own.find_best_place(&wanted).unwrap();
         assert_eq!(
             (best.parent, best.controllers),
             (manager.clone(), wanted.to_vec())
         );
-        // Where the processes cannot be moved, what is nearer has to do. (An ordinary file takes
-        // what was written to it for its content.)
+        // A nearer group is chosen if the processes cannot be moved to the best one. (A plain file
+        // stores what is written to it, unlike the kernel's.)
         fs::write(manager.join("app.slice/cgroup.subtree_control"), "memory").unwrap();
         fs::remove_file(manager.join("cgroup.procs")).unwrap();
         fs::remove_file(mount.path().join("cgroup.procs")).unwrap();
-        let best = own.best_place(&wanted).unwrap();
+        let best = own.find_best_place(&wanted).unwrap();
         assert_eq!(
             (best.parent, best.controllers),
             (manager.join("app.slice"), vec![Controller::Memory])
@@ -260,14 +259,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_may_begin_below_the_root_of_its_hierarchy() {
+    fn a_mount_may_start_below_the_root_of_its_hierarchy() {
         let mountinfo = "31 30 0:27 /docker/1 /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
         let found = Hierarchies::parse(mountinfo, "4:memory:/docker/1/sub\n");
         assert_eq!(found.v1[0].1.group, Path::new("/sys/fs/cgroup/memory/sub"));
     }
 
     #[test]
-    fn nothing_is_found_in_nonsense() {
+    fn invalid_input_yields_no_groups() {
         let found = Hierarchies::parse("x\n - \n1 2 3 - cgroup\n", "::\n0:\n");
         assert!(found.v1.is_empty() && found.v2.is_none());
     }

@@ -1,7 +1,7 @@
-//! Limits over a whole process tree: control groups, of both kinds.
+//! Limits of a whole process tree, with control groups of both versions.
 //!
-//! A sandbox's group is made as near as possible to that of its maker, so that it never gets
-//! out of a limit its maker is under (a container's, say).
+//! A sandbox's group is created as near as possible to the group of the creating process, so that
+//! limits of that process, such as those of a container, apply to the sandbox as well.
 
 mod hierarchy;
 
@@ -23,11 +23,11 @@ pub(crate) struct Limits {
     pub(crate) memory: Option<u64>,
     /// Processes and threads.
     pub(crate) pids: Option<u64>,
-    /// Thousandths of a processor.
+    /// Millicores: thousandths of a processor.
     pub(crate) cpu: Option<u64>,
 }
 
-/// Which of the limits hold, and by which kind of group.
+/// The limits that are applied, each with the version of its group.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct AppliedBy {
     pub(crate) memory: Option<&'static str>,
@@ -43,28 +43,28 @@ pub(crate) struct Cgroup {
 }
 
 impl Cgroup {
-    /// Finds where a group for these limits can be made; `name` is unique.
+    /// Finds where a group for these limits can be created. `name` must be unique.
     pub(crate) fn plan(name: &str, limits: Limits) -> Self {
-        let Ok(hierarchies) = Hierarchies::of_this_process() else {
+        let Ok(hierarchies) = Hierarchies::for_current_process() else {
             return Self::default();
         };
-        let wanted: Vec<Controller> = [
+        let controllers: Vec<Controller> = [
             (Controller::Memory, limits.memory.is_some()),
             (Controller::Pids, limits.pids.is_some()),
             (Controller::Cpu, limits.cpu.is_some()),
         ]
         .into_iter()
-        .filter_map(|(controller, wanted)| wanted.then_some(controller))
+        .filter_map(|(controller, is_limited)| is_limited.then_some(controller))
         .collect();
-        let places = hierarchies.places(&wanted);
+        let places = hierarchies.find_places(&controllers);
         Self {
             directories: places.iter().map(|place| place.parent.join(name)).collect(),
             places,
         }
     }
 
-    /// Makes the group, with as many of the limits as this system lets us.
-    pub(crate) fn make(&mut self, limits: Limits) -> AppliedBy {
+    /// Creates the group, with as many of the limits as this system permits.
+    pub(crate) fn create(&mut self, limits: Limits) -> AppliedBy {
         let mut applied = AppliedBy::default();
         let places = std::mem::take(&mut self.places);
         self.directories = std::mem::take(&mut self.directories)
@@ -74,12 +74,12 @@ impl Cgroup {
                 fs::create_dir(&directory).ok()?;
                 for controller in &place.controllers {
                     let by = Some(place.version.name());
-                    match (controller, set(&directory, place.version, *controller, limits)) {
+                    match (controller, set_limit(&directory, place.version, *controller, limits)) {
                         (Controller::Memory, Ok(())) => applied.memory = by,
                         (Controller::Pids, Ok(())) => applied.pids = by,
                         (Controller::Cpu, Ok(())) => applied.cpu = by,
                         (_, Err(error)) => {
-                            tracing::warn!(directory = %directory.display(), %error, "a limit was refused")
+                            tracing::warn!(directory = %directory.display(), %error, "limit not applied")
                         }
                     }
                 }
@@ -89,25 +89,25 @@ impl Cgroup {
         applied
     }
 
-    /// Takes up a group that was made before.
-    pub(crate) fn existing(directories: Vec<PathBuf>) -> Self {
+    /// Returns the existing group that consists of these directories.
+    pub(crate) fn from_directories(directories: Vec<PathBuf>) -> Self {
         Self {
             directories,
             places: Vec::new(),
         }
     }
 
-    /// Which limits could be applied here: tried, not guessed.
-    pub(crate) fn support(probe_name: &str) -> LimitSupport {
+    /// Finds out which limits can be applied here, by creating a group.
+    pub(crate) fn probe_support(probe_name: &str) -> LimitSupport {
         let limits = Limits {
             memory: Some(1 << 30),
             pids: Some(1024),
             cpu: Some(1000),
         };
         let mut group = Self::plan(probe_name, limits);
-        let applied = group.make(limits);
+        let applied = group.create(limits);
         if let Err(error) = group.remove() {
-            tracing::warn!(%error, "the control group of a test was not removed");
+            tracing::warn!(%error, "control group of the probe not removed");
         }
         let mut support = LimitSupport::default();
         support.memory = applied.memory.is_some();
@@ -116,7 +116,7 @@ impl Cgroup {
         support
     }
 
-    /// Puts a process in; what comes from it stays in.
+    /// Adds a process. The processes that it starts are members, too.
     pub(crate) fn add(&self, process: Pid) -> io::Result<()> {
         self.directories.iter().try_for_each(|directory| {
             fs::write(
@@ -131,7 +131,7 @@ impl Cgroup {
         &self.directories
     }
 
-    /// How many of its processes were killed because memory ran out.
+    /// Counts the members that were killed because memory ran out.
     pub(crate) fn out_of_memory_kills(&self) -> u64 {
         let count = |file: PathBuf| {
             let text = fs::read_to_string(file).ok()?;
@@ -147,15 +147,15 @@ impl Cgroup {
             .unwrap_or(0)
     }
 
-    /// Kills what is still in it, and removes it.
+    /// Kills the remaining members and removes the group.
     pub(crate) fn remove(&self) -> io::Result<()> {
         self.directories
             .iter()
-            .try_for_each(|directory| remove(directory))
+            .try_for_each(|directory| remove_directory(directory))
     }
 }
 
-fn set(
+fn set_limit(
     directory: &Path,
     version: Version,
     controller: Controller,
@@ -163,13 +163,13 @@ fn set(
 ) -> io::Result<()> {
     const PERIOD_MICROS: u64 = 100_000;
     let write = |file: &str, value: String| fs::write(directory.join(file), value);
-    // 1 ms in 100 is the least that the kernel takes.
+    // The kernel refuses a quota below 1 ms.
     let quota = |millis: u64| (millis.saturating_mul(PERIOD_MICROS) / 1000).max(1000);
     match (controller, version) {
         (Controller::Memory, Version::V1) => {
             let bytes = limits.memory.unwrap_or(u64::MAX).to_string();
             write("memory.limit_in_bytes", bytes.clone())?;
-            // Kernels without accounting of swap do not have the file.
+            // Kernels without swap accounting do not have this file.
             write("memory.memsw.limit_in_bytes", bytes)
                 .or_else(|_| write("memory.swappiness", "0".into()))
         }
@@ -195,33 +195,34 @@ fn set(
     }
 }
 
-fn remove(directory: &Path) -> io::Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    let deadline = Instant::now() + PATIENCE;
+fn remove_directory(directory: &Path) -> io::Result<()> {
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         match fs::remove_dir(directory) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            // A dying process is still in it for a moment.
+            // A killed process remains a member until it has ended.
             Err(error) if error.kind() != ErrorKind::ResourceBusy || Instant::now() > deadline => {
                 return Err(error);
             }
             Err(_busy) => {}
         }
-        kill_all(directory);
+        kill_members(directory);
         thread::sleep(Duration::from_millis(2));
     }
 }
 
-fn kill_all(directory: &Path) {
-    // A group that is gone has nothing to kill, and one that cannot be read is found busy again.
+fn kill_members(directory: &Path) {
+    // Errors are ignored: a group that was removed has no members, and one that cannot be read
+    // remains busy.
     let members = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
     for pid in members
         .lines()
         .filter_map(|line| Pid::from_raw(line.parse().ok()?))
     {
         if let Err(error) = kill_process(pid, Signal::KILL) {
-            tracing::debug!(?pid, %error, "a process of a sandbox that ended was not killed");
+            tracing::debug!(?pid, %error, "process of an ended sandbox not killed");
         }
     }
 }

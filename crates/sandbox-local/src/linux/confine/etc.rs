@@ -1,18 +1,18 @@
-//! `/etc`: what programs need and everybody may read, and nothing else.
+//! The `/etc` of a sandbox: only world-readable files that programs need.
 //!
-//! Never in it: shadow, ssh host keys, the kubeconfigs of clusters, private TLS keys, files
-//! of package managers (they hold tokens) and machine-id.
+//! It never contains shadow, SSH host keys, kubeconfigs, private TLS keys, machine-id, or the files of
+//! package managers, which hold tokens.
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::INSIDE_ID;
-use super::tree::{SYSTEM, Tree, make_parent};
+use super::mounts::{MountTree, SYSTEM, create_parent};
+use super::user::INSIDE_ID;
 use crate::linux::failure::{Failure, IoContext};
 
-/// Directories, taken as they are.
+/// Directories below `/etc` that are mounted.
 const DIRECTORIES: &[&str] = &[
     "alternatives",
     "ca-certificates",
@@ -26,9 +26,9 @@ const DIRECTORIES: &[&str] = &[
     "ssl/certs",
     "terminfo",
 ];
-/// Directories whose names carry a version: `java-17-openjdk`, `python3.12`.
+/// Prefixes of further directories, whose names contain a version: `java-17-openjdk`, `python3.12`.
 const DIRECTORY_PREFIXES: &[&str] = &["java-", "python"];
-/// Files, copied.
+/// Files below `/etc` that are copied.
 const FILES: &[&str] = &[
     "bash.bashrc",
     "ca-certificates.conf",
@@ -56,26 +56,26 @@ const FILES: &[&str] = &[
     "ssl/openssl.cnf",
     "timezone",
 ];
-/// Larger ones are none that belong here.
-const LARGEST_FILE: u64 = 8 << 20;
+/// Larger files are not copied, in bytes.
+const MAX_FILE_SIZE: u64 = 8 << 20;
 
-/// Takes the directories while the outside can be seen.
-pub(crate) fn take_directories() -> Result<Vec<Tree>, Failure> {
-    let take = |name: &PathBuf| {
-        Tree::take(
+/// Clones the directories, while the outside is still mounted.
+pub(crate) fn clone_directories() -> Result<Vec<MountTree>, Failure> {
+    let clone = |name: &PathBuf| {
+        MountTree::clone_from(
             &Path::new("/etc").join(name),
             Path::new("etc").join(name),
             SYSTEM,
         )
     };
-    readable_directories().iter().map(take).collect()
+    readable_directories().iter().map(clone).collect()
 }
 
-/// Those that are there and for everybody, below `/etc`.
+/// Returns the existing world-readable directories, relative to `/etc`.
 pub(super) fn readable_directories() -> Vec<PathBuf> {
     let etc = Path::new("/etc");
     let mut names: Vec<PathBuf> = DIRECTORIES.iter().map(PathBuf::from).collect();
-    // A machine without /etc has nothing to take from it.
+    // Errors are ignored: /etc may not exist.
     for entry in fs::read_dir(etc).into_iter().flatten().flatten() {
         let name = entry.file_name();
         if DIRECTORY_PREFIXES
@@ -92,35 +92,35 @@ pub(super) fn readable_directories() -> Vec<PathBuf> {
     names
 }
 
-/// The files that are there and for everybody.
+/// Returns the existing world-readable files.
 pub(super) fn readable_files() -> impl Iterator<Item = PathBuf> {
     FILES
         .iter()
         .map(|name| Path::new("/etc").join(name))
-        .filter(|path| is_public(path))
+        .filter(|path| is_world_readable_file(path))
 }
 
-fn is_public(path: &Path) -> bool {
+fn is_world_readable_file(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o004 != 0)
 }
 
-/// Writes the files, below the working directory.
+/// Writes the files below the working directory.
 pub(crate) fn write_files(hostname: &str) -> Result<(), Failure> {
-    fs::create_dir_all("etc").isolation_context("make /etc")?;
+    fs::create_dir_all("etc").isolation_context("create /etc")?;
     for name in FILES {
         copy(name).isolation_context(format!("copy /etc/{name}"))?;
     }
     let id = INSIDE_ID;
-    let own = [
+    let generated = [
         ("passwd", format!("sandbox:x:{id}:{id}:sandbox:/home/sandbox:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n")),
         ("group", format!("sandbox:x:{id}:\nnogroup:x:65534:\n")),
         ("hostname", format!("{hostname}\n")),
         ("hosts", format!("127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost ip6-loopback\n")),
         ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n".to_owned()),
-        // There is no network, so no name server: names end here at once instead of at a time-out.
+        // There is no network, so a lookup must fail at once and not wait for a timeout.
         ("resolv.conf", "options timeout:1 attempts:1\n".to_owned()),
     ];
-    for (name, content) in own {
+    for (name, content) in generated {
         fs::write(Path::new("etc").join(name), content)
             .isolation_context(format!("write /etc/{name}"))?;
     }
@@ -130,23 +130,23 @@ pub(crate) fn write_files(hostname: &str) -> Result<(), Failure> {
 fn copy(name: &str) -> std::io::Result<()> {
     let source = Path::new("/etc").join(name);
     let target = Path::new("etc").join(name);
-    // What does not exist, leads nowhere or is not for everybody is left out.
+    // Missing files, dangling links and files that are not world-readable are left out.
     let Ok(real) = fs::canonicalize(&source) else {
         return Ok(());
     };
     let Ok(meta) = fs::metadata(&real) else {
         return Ok(());
     };
-    if !meta.is_file() || meta.permissions().mode() & 0o004 == 0 || meta.len() > LARGEST_FILE {
+    if !meta.is_file() || meta.permissions().mode() & 0o004 == 0 || meta.len() > MAX_FILE_SIZE {
         return Ok(());
     }
-    make_parent(&target)?;
+    create_parent(&target)?;
     if fs::symlink_metadata(&source)?.is_symlink() && real.starts_with("/usr") {
         return symlink(real, target);
     }
     let mut content = Vec::new();
     File::open(&real)?
-        .take(LARGEST_FILE)
+        .take(MAX_FILE_SIZE)
         .read_to_end(&mut content)?;
     fs::write(target, content)
 }

@@ -1,11 +1,12 @@
-//! How a process gives up its surroundings. Each step is checked; one that fails ends it.
+//! Confines a process step by step. A step that fails ends the process.
 
 mod etc;
 mod landlock;
+mod mechanism;
+mod mounts;
 mod privileges;
 mod root;
 mod seccomp;
-mod tree;
 mod user;
 
 use std::path::PathBuf;
@@ -13,98 +14,72 @@ use std::path::PathBuf;
 use crate::linux::failure::{Failure, IoContext, NamespaceContext};
 use crate::linux::sys;
 
-pub(crate) use privileges::{ProcessLimits, process_limit_is_per_namespace};
-pub(crate) use user::OutsideIds;
+pub(crate) use mechanism::Mechanism;
+pub(crate) use privileges::{ProcessLimits, become_subreaper, has_exclusive_process_limit};
+pub(crate) use user::{HOME, OutsideIds, USER};
 
-/// The user and group id inside.
-pub(crate) const INSIDE_ID: u32 = 1000;
-/// The login name inside.
-pub(crate) const USER: &str = "sandbox";
-/// The home directory inside.
-pub(crate) const HOME: &str = "/home/sandbox";
+use user::INSIDE_ID;
 
-/// How a process is confined: what an isolation level comes to on this system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Means {
-    Namespaces,
-    Landlock,
-    Nothing,
-}
-
-impl Means {
-    /// The one word for it.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Namespaces => "namespaces",
-            Self::Landlock => "landlock",
-            Self::Nothing => "none",
-        }
-    }
-}
-
-/// What a confined process is by.
+/// The result of [`Confinement::enter`].
 pub(crate) struct Confined {
-    /// Each means that was applied.
+    /// The mechanisms that were applied.
     pub(crate) applied: Vec<String>,
-    /// What confines its commands further.
+    /// Additional confinement of the commands.
     pub(crate) commands: Option<CommandDomain>,
 }
 
-/// What confines commands, but not their server.
+/// Confines commands, but not their server.
 pub(crate) struct CommandDomain {
     rules: ::landlock::RulesetCreated,
     filters: Option<seccomp::Filters>,
 }
 
 impl CommandDomain {
-    /// Confines this thread, and what it starts, for good.
+    /// Confines this thread and its descendants irrevocably.
     pub(crate) fn enter(&self) -> Result<(), Failure> {
-        landlock::enter(
-            self.rules
-                .try_clone()
-                .isolation_context("enter the Landlock domain")?,
-        )?;
+        let rules = self.rules.try_clone();
+        landlock::enter(rules.isolation_context("enter the Landlock domain")?)?;
         self.filters
             .as_ref()
             .map_or(Ok(()), seccomp::Filters::install)
     }
 }
 
-/// How a process shall be confined.
+/// The confinement of a server process.
 pub(crate) struct Confinement {
-    pub(crate) means: Means,
-    /// The sandbox's id: the name of the machine inside.
+    pub(crate) mechanism: Mechanism,
+    /// The host name inside, which is the sandbox's id.
     pub(crate) hostname: String,
-    /// An empty directory to build the root on.
+    /// An empty directory, on which the root is mounted.
     pub(crate) staging: PathBuf,
-    /// The directory that holds `home` and `tmp`.
+    /// The directory that contains `home` and `tmp`.
     pub(crate) disk: PathBuf,
-    /// Instead of that directory, memory of so many bytes.
+    /// The size of a tmpfs that is used instead of `disk`, in bytes.
     pub(crate) disk_bytes: Option<u64>,
-    /// What else of the outside is shown, read-only.
+    /// Additional files and directories of the outside that can be read.
     pub(crate) read_only_paths: Vec<PathBuf>,
-    /// Bytes that each of /run and /dev/shm may hold.
+    /// The size of each of /run and /dev/shm, in bytes.
     pub(crate) shared_memory: u64,
     /// Limits of single processes.
     pub(crate) process_limits: ProcessLimits,
-    /// User and group outside, where they are its own, so that groups can be given up.
+    /// User and group outside, if no other process has them. Then groups can be dropped, too.
     pub(crate) own_ids: Option<(u32, u32)>,
 }
 
 impl Confinement {
-    /// Confines this process, in whose new namespaces it is already, and says by which means.
+    /// Confines this process, which is in its new namespaces already.
     pub(crate) fn enter(&self) -> Result<Confined, Failure> {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         privileges::unblock_signals()?;
-        rustix::process::setsid().context("begin a session")?;
-        let mut confined = match self.means {
-            Means::Namespaces => Confined {
+        rustix::process::setsid().context("start a session")?;
+        let mut confined = match self.mechanism {
+            Mechanism::Namespaces => Confined {
                 applied: self.enter_namespaces()?,
                 commands: None,
             },
-            Means::Landlock => self.enter_landlock()?,
-            Means::Nothing => Confined {
-                applied: self.enter_nothing()?,
+            Mechanism::Landlock => self.enter_landlock()?,
+            Mechanism::None => Confined {
+                applied: self.enter_unconfined()?,
                 commands: None,
             },
         };
@@ -114,10 +89,11 @@ impl Confinement {
 
     fn enter_namespaces(&self) -> Result<Vec<String>, Failure> {
         let mut applied = vec!["user", "mount", "pid", "ipc", "uts", "network"];
-        // Made here and not with the others, for it shows the group it is made in as the root.
+        // This namespace is not created with the others because the group of the process, which the
+        // supervisor sets in between, becomes its root.
         match sys::unshare_cgroup_namespace() {
             Ok(()) => applied.push("cgroup"),
-            // A kernel without them shows no groups that matter: /sys is not there either.
+            // Groups are not visible without it either, because /sys is not mounted.
             Err(error) => tracing::warn!(%error, "no cgroup namespace"),
         }
         let mut applied: Vec<String> = applied
@@ -126,8 +102,9 @@ impl Confinement {
             .collect();
         rustix::system::sethostname(self.hostname.as_bytes())
             .namespace_context("set the host name")?;
-        sys::bring_up_loopback().namespace_context("bring up the loopback interface")?;
-        // Built before the root is gone, applied at the very end.
+        sys::enable_loopback().namespace_context("enable the loopback interface")?;
+
+        // The root file system. The filters are built before and installed at the end.
         let filters = seccomp::Filters::build()?;
         let plan = root::RootPlan {
             staging: &self.staging,
@@ -138,11 +115,13 @@ impl Confinement {
             hostname: &self.hostname,
             shared_memory: self.shared_memory,
         };
-        let taken = root::take_outside(&plan)?;
+        let outside = root::clone_outside(&plan)?;
         privileges::become_user(INSIDE_ID, INSIDE_ID, self.own_ids.is_some())?;
-        root::enter(&plan, taken)?;
+        root::enter(&plan, outside)?;
+
+        // Limits and privileges.
         self.process_limits.apply()?;
-        privileges::no_new_privileges()?;
+        privileges::set_no_new_privileges()?;
         privileges::drop_capabilities()?;
         privileges::guard_server()?;
         filters.install()?;
@@ -153,24 +132,27 @@ impl Confinement {
         Ok(applied)
     }
 
-    /// The file system stays where it is, but for most of it being closed.
+    /// Restricts access to the file system, whose root remains the same.
     fn enter_landlock(&self) -> Result<Confined, Failure> {
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-            .context("collect orphans")?;
-        let filters = seccomp::Filters::build_for_landlock(self.own_ids.is_some())?;
-        let command_filters = match self.own_ids {
-            Some(_) => None,
-            None => Some(seccomp::Filters::build_for_commands_of_the_caller()?),
+        let has_own_ids = self.own_ids.is_some();
+        become_subreaper()?;
+        let filters = seccomp::Filters::build_for_landlock(has_own_ids)?;
+        let command_filters = if has_own_ids {
+            None
+        } else {
+            Some(seccomp::Filters::build_for_commands_with_callers_id()?)
         };
-        // Opened while the outside can be seen.
-        let domains = landlock::Domains::build(&landlock::Openings {
-            own: [self.disk.join("home"), self.disk.join("tmp")],
+        // The paths are opened while this process still has the caller's permissions.
+        let domains = landlock::Domains::build(&landlock::AllowedAccess {
+            writable: [self.disk.join("home"), self.disk.join("tmp")],
             read_only_paths: &self.read_only_paths,
-            own_ids: self.own_ids.is_some(),
+            has_own_ids,
         })?;
+
+        // Limits and privileges.
         match (privileges::empty_bounding_set(), self.own_ids) {
             (Ok(()), _) => {}
-            // An ordinary user has nothing there to take away but by no_new_privs.
+            // An unprivileged user cannot empty the set, but no_new_privs has the same effect.
             (Err(rustix::io::Errno::PERM), None) => {}
             (Err(error), _) => {
                 return Err(error).isolation_context("empty the capability bounding set");
@@ -179,9 +161,9 @@ impl Confinement {
         if let Some((uid, gid)) = self.own_ids {
             privileges::become_user(uid, gid, true)?;
         }
-        rustix::process::chdir(self.disk.join("home")).context("enter the home directory")?;
+        self.enter_home()?;
         self.process_limits.apply()?;
-        privileges::no_new_privileges()?;
+        privileges::set_no_new_privileges()?;
         privileges::clear_capabilities()?;
         privileges::guard_server()?;
         let commands = CommandDomain {
@@ -189,6 +171,7 @@ impl Confinement {
             filters: command_filters,
         };
         filters.install()?;
+
         let mut applied = vec![
             "landlock files",
             "landlock tcp",
@@ -204,14 +187,17 @@ impl Confinement {
         })
     }
 
-    /// Plain processes: nothing is taken away but the ways to more rights.
-    fn enter_nothing(&self) -> Result<Vec<String>, Failure> {
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-            .context("collect orphans")?;
-        rustix::process::chdir(self.disk.join("home")).context("enter the home directory")?;
+    /// Prepares a server without confinement, which only cannot gain privileges.
+    fn enter_unconfined(&self) -> Result<Vec<String>, Failure> {
+        become_subreaper()?;
+        self.enter_home()?;
         self.process_limits.apply()?;
-        privileges::no_new_privileges()?;
+        privileges::set_no_new_privileges()?;
         privileges::guard_server()?;
         Ok(Vec::new())
+    }
+
+    fn enter_home(&self) -> Result<(), Failure> {
+        rustix::process::chdir(self.disk.join("home")).context("enter the home directory")
     }
 }

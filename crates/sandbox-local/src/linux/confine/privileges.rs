@@ -1,9 +1,10 @@
-//! Giving up what a process could do more than its files allow.
+//! Drops privileges, and limits single processes.
 
 use nix::libc;
 use rustix::process::{self, Resource, Rlimit, Signal};
 use rustix::thread::{self, CapabilitySet, CapabilitySets};
 
+use super::mechanism::Mechanism;
 use crate::linux::failure::{Failure, IoContext};
 
 /// Empties every capability set of this process, for good.
@@ -12,10 +13,10 @@ pub(crate) fn drop_capabilities() -> Result<(), Failure> {
     clear_capabilities()
 }
 
-/// What no program started from here on can get, not even with file capabilities. It takes a
-/// capability itself, that an ordinary user lacks.
+/// Removes all capabilities from those that a program can gain, even with file capabilities. This
+/// needs CAP_SETPCAP, which an unprivileged user lacks.
 pub(crate) fn empty_bounding_set() -> rustix::io::Result<()> {
-    // What the kernel does not know is refused with EINVAL: that is where its list ends.
+    // The kernel refuses the first unknown capability with EINVAL.
     for bit in 0..64 {
         match thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit))
         {
@@ -27,7 +28,7 @@ pub(crate) fn empty_bounding_set() -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Empties the sets of what this process has and can take.
+/// Empties the ambient, effective, permitted and inheritable sets.
 pub(crate) fn clear_capabilities() -> Result<(), Failure> {
     thread::clear_ambient_capability_set().isolation_context("clear the ambient capabilities")?;
     let none = CapabilitySet::empty();
@@ -39,47 +40,54 @@ pub(crate) fn clear_capabilities() -> Result<(), Failure> {
     thread::set_capabilities(None, sets).isolation_context("drop the capabilities")
 }
 
-/// No program started from here on gets more rights than this process has.
-pub(crate) fn no_new_privileges() -> Result<(), Failure> {
+/// Prevents programs from gaining privileges that this process does not have.
+pub(crate) fn set_no_new_privileges() -> Result<(), Failure> {
     thread::set_no_new_privs(true).isolation_context("set no_new_privs")
 }
 
-/// Others of the same uid can neither trace this process nor read its memory, environment and
-/// descriptors; and it goes when its supervisor goes. After the last change of ids, which
-/// resets both.
+/// Protects the server from other processes of the same uid, which can then neither trace it nor read
+/// its memory, environment and descriptors, and lets it die with its supervisor. This must follow the
+/// last change of ids, which resets both.
 pub(crate) fn guard_server() -> Result<(), Failure> {
     process::set_parent_process_death_signal(Some(Signal::KILL))
-        .isolation_context("be ended with the supervisor")?;
+        .isolation_context("set the parent death signal")?;
     process::set_dumpable_behavior(process::DumpableBehavior::NotDumpable)
-        .isolation_context("keep the server's memory private")
+        .isolation_context("make the server undumpable")
 }
 
-/// Limits of single processes, for the server and all that it starts.
+/// Makes orphaned descendants children of this process, as a pid namespace would.
+pub(crate) fn become_subreaper() -> Result<(), Failure> {
+    process::set_child_subreaper(Some(process::getpid()))
+        .context("become the reaper of orphaned processes")
+}
+
+/// Limits of single processes, for the server and its descendants.
 pub(crate) struct ProcessLimits {
-    /// Bytes of private memory of each process.
+    /// Private memory of each process, in bytes.
     pub(crate) data: Option<u64>,
     /// Processes and threads of this user in this user namespace.
     pub(crate) processes: Option<u64>,
 }
 
 impl ProcessLimits {
-    /// Applies them. Inside the new user namespace, so that only what is in it is counted.
+    /// Applies the limits. This must happen inside the new user namespace, so that the kernel counts
+    /// only its processes.
     pub(crate) fn apply(&self) -> Result<(), Failure> {
-        // One byte, not none: a core dump that the kernel pipes to a program outside is
-        // suppressed by this value alone (core(5)).
-        limit(Resource::Core, 1, "forbid core dumps")?;
+        // The limit is 1 and not 0: only 1 also suppresses core dumps that the kernel pipes to a
+        // program outside (core(5)).
+        set_limit(Resource::Core, 1, "forbid core dumps")?;
         if let Some(bytes) = self.data {
-            limit(Resource::Data, bytes, "limit each process's memory")?;
+            set_limit(Resource::Data, bytes, "limit each process's memory")?;
         }
         if let Some(count) = self.processes {
-            limit(Resource::Nproc, count, "limit the number of processes")?;
+            set_limit(Resource::Nproc, count, "limit the number of processes")?;
         }
         Ok(())
     }
 }
 
-fn limit(resource: Resource, value: u64, step: &str) -> Result<(), Failure> {
-    // A lower hard limit that was inherited stays.
+fn set_limit(resource: Resource, value: u64, step: &str) -> Result<(), Failure> {
+    // An inherited hard limit that is lower must remain.
     let hard = process::getrlimit(resource)
         .maximum
         .map_or(value, |inherited| inherited.min(value));
@@ -93,8 +101,17 @@ fn limit(resource: Resource, value: u64, step: &str) -> Result<(), Failure> {
     .isolation_context(step)
 }
 
-/// Whether a limit on processes counts those of this user namespace alone: Linux 5.14.
-pub(crate) fn process_limit_is_per_namespace() -> bool {
+/// Returns whether RLIMIT_NPROC inside counts only the processes of the sandbox.
+pub(crate) fn has_exclusive_process_limit(mechanism: Mechanism, has_own_ids: bool) -> bool {
+    match mechanism {
+        Mechanism::Namespaces => has_own_ids || is_process_limit_per_namespace(),
+        Mechanism::Landlock => has_own_ids,
+        Mechanism::None => false,
+    }
+}
+
+/// Returns whether RLIMIT_NPROC counts the processes of one user namespace only: since Linux 5.14.
+fn is_process_limit_per_namespace() -> bool {
     let release = rustix::system::uname();
     let release = release.release().to_string_lossy().into_owned();
     let mut numbers = release
@@ -103,24 +120,24 @@ pub(crate) fn process_limit_is_per_namespace() -> bool {
     (numbers.next(), numbers.next()) >= (Some(5), Some(14))
 }
 
-/// Lets children see the signals that the supervisor had blocked for itself.
+/// Unblocks the signals that the supervisor has blocked for itself.
 pub(crate) fn unblock_signals() -> Result<(), Failure> {
     nix::sys::signal::SigSet::empty()
         .thread_set_mask()
         .context("reset the signal mask")
 }
 
-/// Gives up all groups but `gid`, and becomes `uid`; inside ids.
+/// Drops all groups but `gid` and switches to `uid`. The ids are those inside.
 pub(crate) fn become_user(
     uid: libc::uid_t,
     gid: libc::gid_t,
-    groups_can_be_set: bool,
+    can_set_groups: bool,
 ) -> Result<(), Failure> {
     use rustix::process::{Gid, Uid};
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    if groups_can_be_set {
+    if can_set_groups {
         thread::set_thread_groups(&[gid]).isolation_context("drop the groups")?;
     }
-    thread::set_thread_res_gid(gid, gid, gid).isolation_context("take the sandbox's group")?;
-    thread::set_thread_res_uid(uid, uid, uid).isolation_context("take the sandbox's user")
+    thread::set_thread_res_gid(gid, gid, gid).isolation_context("switch to the sandbox's group")?;
+    thread::set_thread_res_uid(uid, uid, uid).isolation_context("switch to the sandbox's user")
 }

@@ -1,4 +1,4 @@
-//! The file system of a sandbox: a root of its own, with what it needs of the outside.
+//! The root file system of a sandbox, with the parts of the outside that it needs.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, symlink};
@@ -7,41 +7,43 @@ use std::path::{Path, PathBuf};
 use rustix::mount::{self, MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::process;
 
-use super::tree::{DEVICE, OWN, SYSTEM, Tree, make_read_only, mount_new};
-use super::{HOME, INSIDE_ID, etc};
+use super::etc;
+use super::mounts::{DEVICE, MountTree, SYSTEM, WRITABLE, make_read_only, mount_file_system};
+use super::user::{HOME, INSIDE_ID};
 use crate::linux::failure::{Failure, IoContext, NamespaceContext};
 
-/// What the root shall hold.
+/// The contents of the root.
 pub(crate) struct RootPlan<'a> {
-    /// An empty directory outside to build it on.
+    /// An empty directory outside, on which the root is mounted.
     pub(crate) staging: &'a Path,
-    /// What the sandbox writes to.
+    /// The storage of home and /tmp.
     pub(crate) disk: Disk<'a>,
-    /// More directories and files of the outside to show, at the same path, read-only.
+    /// Additional files and directories of the outside, mounted read-only at the same path.
     pub(crate) read_only_paths: &'a [PathBuf],
-    /// The name in /etc/hostname and hosts.
+    /// The name in /etc/hostname and /etc/hosts.
     pub(crate) hostname: &'a str,
-    /// Bytes that each of /run and /dev/shm may hold.
+    /// The size of each of /run and /dev/shm, in bytes.
     pub(crate) shared_memory: u64,
 }
 
-/// What a sandbox writes to: its home and /tmp.
+/// The storage of home and /tmp.
 pub(crate) enum Disk<'a> {
-    /// A directory outside that holds `home` and `tmp`.
+    /// A directory outside that contains `home` and `tmp`.
     Directory(&'a Path),
-    /// Memory, of so many bytes.
+    /// A tmpfs of this size in bytes.
     Memory(u64),
 }
 
-/// The outside, taken while it can be seen.
-pub(crate) struct Taken {
-    trees: Vec<Tree>,
-    /// What the program asked for, at places that may lie in any of the others.
-    asked: Vec<Tree>,
+/// The mounts of the outside, cloned before the root changes.
+pub(crate) struct OutsideMounts {
+    trees: Vec<MountTree>,
+    /// The trees of the options, whose targets may be inside any of the others.
+    requested: Vec<MountTree>,
     links: Vec<(PathBuf, PathBuf)>,
     disk_bytes: Option<u64>,
 }
 
+/// The directories with programs and libraries, mounted read-only.
 pub(super) const SYSTEM_DIRECTORIES: &[&str] = &[
     "/usr",
     "/bin",
@@ -53,19 +55,20 @@ pub(super) const SYSTEM_DIRECTORIES: &[&str] = &[
     "/nix/store",
     "/gnu/store",
 ];
+/// The device nodes below /dev.
 pub(super) const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 
-/// Takes what the sandbox shall see, as the user who made it. Changes of mounts outside are
-/// not seen inside from here on, nor the other way round.
-pub(crate) fn take_outside(plan: &RootPlan<'_>) -> Result<Taken, Failure> {
+/// Clones the mounts that the sandbox will see, with the permissions of the caller. From here on,
+/// changes of mounts propagate neither in nor out.
+pub(crate) fn clone_outside(plan: &RootPlan<'_>) -> Result<OutsideMounts, Failure> {
     mount::mount_change(
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )
     .namespace_context("make the mounts private")?;
-    let mut taken = Taken {
+    let mut outside = OutsideMounts {
         trees: Vec::new(),
-        asked: Vec::new(),
+        requested: Vec::new(),
         links: Vec::new(),
         disk_bytes: None,
     };
@@ -74,22 +77,25 @@ pub(crate) fn take_outside(plan: &RootPlan<'_>) -> Result<Taken, Failure> {
             Ok(meta) if meta.is_symlink() => {
                 let target = fs::read_link(path)
                     .isolation_context(format!("read the link {}", path.display()))?;
-                taken.links.push((target, relative(path)));
+                outside.links.push((target, relative(path)));
             }
-            Ok(_) => taken.trees.push(Tree::take(path, relative(path), SYSTEM)?),
+            Ok(_) => outside
+                .trees
+                .push(MountTree::clone_from(path, relative(path), SYSTEM)?),
             Err(_) => {}
         }
     }
-    taken.trees.extend(etc::take_directories()?);
+    outside.trees.extend(etc::clone_directories()?);
     for path in plan.read_only_paths {
-        taken.asked.push(Tree::take(path, relative(path), SYSTEM)?);
+        outside
+            .requested
+            .push(MountTree::clone_from(path, relative(path), SYSTEM)?);
     }
-    // One that is not there outside either is missed by nobody.
     for name in DEVICES
         .iter()
         .filter(|name| Path::new("/dev").join(name).exists())
     {
-        taken.trees.push(Tree::take(
+        outside.trees.push(MountTree::clone_from(
             &Path::new("/dev").join(name),
             Path::new("dev").join(name),
             DEVICE,
@@ -97,17 +103,19 @@ pub(crate) fn take_outside(plan: &RootPlan<'_>) -> Result<Taken, Failure> {
     }
     match plan.disk {
         Disk::Directory(path) => {
-            taken.trees.push(Tree::take(
+            outside.trees.push(MountTree::clone_from(
                 &path.join("home"),
                 relative(Path::new(HOME)),
-                OWN,
+                WRITABLE,
             )?);
-            taken.trees.push(Tree::take(&path.join("tmp"), "tmp", OWN)?);
+            outside
+                .trees
+                .push(MountTree::clone_from(&path.join("tmp"), "tmp", WRITABLE)?);
         }
-        Disk::Memory(bytes) => taken.disk_bytes = Some(bytes),
+        Disk::Memory(bytes) => outside.disk_bytes = Some(bytes),
     }
-    let options =
-        std::ffi::CString::new(own_tmpfs(0o755, 64 << 20)).isolation_context("mount the root")?;
+    let options = std::ffi::CString::new(tmpfs_options(0o755, 64 << 20))
+        .isolation_context("mount the root")?;
     mount::mount(
         "sandbox",
         plan.staging,
@@ -117,41 +125,41 @@ pub(crate) fn take_outside(plan: &RootPlan<'_>) -> Result<Taken, Failure> {
     )
     .namespace_context("mount the root")?;
     process::chdir(plan.staging).isolation_context("enter the root")?;
-    Ok(taken)
+    Ok(outside)
 }
 
-/// Puts everything into place and leaves the outside for good, as the sandbox's own user.
-pub(crate) fn enter(plan: &RootPlan<'_>, taken: Taken) -> Result<(), Failure> {
+/// Builds the root and makes it the only one, as the user of the sandbox.
+pub(crate) fn enter(plan: &RootPlan<'_>, outside: OutsideMounts) -> Result<(), Failure> {
     let bytes = plan.shared_memory;
     let private = MountFlags::NODEV;
-    mount_new(
+    mount_file_system(
         "tmpfs",
         "dev",
         MountFlags::NOEXEC,
-        &own_tmpfs(0o755, 1 << 20),
+        &tmpfs_options(0o755, 1 << 20),
     )?;
-    if let Some(size) = taken.disk_bytes {
-        taken_from_memory(size)?;
+    if let Some(size) = outside.disk_bytes {
+        mount_memory_disk(size)?;
     }
-    taken.trees.into_iter().try_for_each(Tree::attach)?;
-    for (target, link) in taken.links {
+    outside.trees.into_iter().try_for_each(MountTree::attach)?;
+    for (target, link) in outside.links {
         symlink(target, &link).isolation_context(format!("link /{}", link.display()))?;
     }
-    mount_new(
+    mount_file_system(
         "devpts",
         "dev/pts",
         MountFlags::NOEXEC,
         "newinstance,ptmxmode=0666,mode=0620",
     )?;
-    mount_new(
+    mount_file_system(
         "tmpfs",
         "dev/shm",
         private | MountFlags::NOEXEC,
-        &own_tmpfs(0o1777, bytes),
+        &tmpfs_options(0o1777, bytes),
     )?;
-    mount_new("tmpfs", "run", private, &own_tmpfs(0o755, bytes))?;
+    mount_file_system("tmpfs", "run", private, &tmpfs_options(0o755, bytes))?;
     etc::write_files(plan.hostname)?;
-    fs::create_dir_all("var").isolation_context("make /var")?;
+    fs::create_dir_all("var").isolation_context("create /var")?;
     for (target, link) in [
         ("/proc/self/fd", "dev/fd"),
         ("/proc/self/fd/0", "dev/stdin"),
@@ -167,15 +175,23 @@ pub(crate) fn enter(plan: &RootPlan<'_>, taken: Taken) -> Result<(), Failure> {
     process::pivot_root(".", ".").namespace_context("change the root")?;
     mount::unmount(".", UnmountFlags::DETACH).namespace_context("leave the old root")?;
     process::chdir("/").isolation_context("enter the new root")?;
-    // Not before: a link on the way would have led out.
-    taken.asked.into_iter().try_for_each(Tree::attach)?;
+    // Earlier, a link in a target path could have led out of the new root.
+    outside
+        .requested
+        .into_iter()
+        .try_for_each(MountTree::attach)?;
     make_read_only("/dev", MountFlags::NOEXEC)?;
     make_read_only("/", MountFlags::NODEV)
 }
 
-/// Home and /tmp in one tmpfs, so that one limit holds for both.
-fn taken_from_memory(bytes: u64) -> Result<(), Failure> {
-    mount_new("tmpfs", "disk", MountFlags::NODEV, &own_tmpfs(0o755, bytes))?;
+/// Mounts home and /tmp from one tmpfs, whose size limits both.
+fn mount_memory_disk(bytes: u64) -> Result<(), Failure> {
+    mount_file_system(
+        "tmpfs",
+        "disk",
+        MountFlags::NODEV,
+        &tmpfs_options(0o755, bytes),
+    )?;
     for (name, mode, target) in [
         ("home", 0o755, relative(Path::new(HOME))),
         ("tmp", 0o1777, "tmp".into()),
@@ -184,17 +200,18 @@ fn taken_from_memory(bytes: u64) -> Result<(), Failure> {
         fs::DirBuilder::new()
             .mode(mode)
             .create(&source)
-            .isolation_context("divide the disk")?;
-        // The mode given to mkdir is cut by the umask.
+            .isolation_context("set up home and /tmp in memory")?;
+        // mkdir applies the umask to the mode.
         fs::set_permissions(&source, std::os::unix::fs::PermissionsExt::from_mode(mode))
-            .isolation_context("divide the disk")?;
-        Tree::take(&source, target, OWN)?.attach()?;
+            .isolation_context("set up home and /tmp in memory")?;
+        MountTree::clone_from(&source, target, WRITABLE)?.attach()?;
     }
-    mount::unmount("disk", UnmountFlags::DETACH).namespace_context("divide the disk")?;
-    fs::remove_dir("disk").isolation_context("divide the disk")
+    mount::unmount("disk", UnmountFlags::DETACH)
+        .namespace_context("set up home and /tmp in memory")?;
+    fs::remove_dir("disk").isolation_context("set up home and /tmp in memory")
 }
 
-/// A /proc of this pid namespace, without what tells about the machine or changes it.
+/// Mounts the /proc of this pid namespace, without files that describe or change the machine.
 fn mount_proc() -> Result<(), Failure> {
     const READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs"];
     const HIDDEN_FILES: &[&str] = &[
@@ -209,8 +226,8 @@ fn mount_proc() -> Result<(), Failure> {
     ];
     const HIDDEN_DIRECTORIES: &[&str] = &["acpi", "scsi", "asound"];
     let limits = MountFlags::NODEV | MountFlags::NOEXEC;
-    // Processes that this user could not trace, the server above all, are not listed.
-    mount_new("proc", "proc", limits, "hidepid=2").or_else(|_| mount_new("proc", "proc", limits, "")).map_err(|mut failure| {
+    // hidepid hides processes that this user cannot trace, such as the server.
+    mount_file_system("proc", "proc", limits, "hidepid=2").or_else(|_| mount_file_system("proc", "proc", limits, "")).map_err(|mut failure| {
         failure.message.push_str("; inside a container, /proc must not be masked (docker run --security-opt systempaths=unconfined)");
         failure
     })?;
@@ -220,14 +237,14 @@ fn mount_proc() -> Result<(), Failure> {
         .map(|name| proc(name))
         .filter(|path| path.exists())
     {
-        Tree::take(&path, path.clone(), SYSTEM)?.attach_over()?;
+        MountTree::clone_from(&path, path.clone(), SYSTEM)?.attach_over()?;
     }
     for path in HIDDEN_FILES
         .iter()
         .map(|name| proc(name))
         .filter(|path| path.exists())
     {
-        Tree::take(Path::new("dev/null"), path, DEVICE)?.attach_over()?;
+        MountTree::clone_from(Path::new("dev/null"), path, DEVICE)?.attach_over()?;
     }
     for path in HIDDEN_DIRECTORIES
         .iter()
@@ -246,7 +263,7 @@ fn mount_proc() -> Result<(), Failure> {
     Ok(())
 }
 
-fn own_tmpfs(mode: u32, bytes: u64) -> String {
+fn tmpfs_options(mode: u32, bytes: u64) -> String {
     format!("mode={mode:o},size={bytes},uid={INSIDE_ID},gid={INSIDE_ID}")
 }
 

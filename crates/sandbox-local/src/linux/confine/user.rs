@@ -1,4 +1,4 @@
-//! Which user of the outside a sandbox's user is.
+//! The user of a sandbox: its name and id inside, and its ids outside.
 
 use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -7,26 +7,33 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use rustix::process::{Pid, getegid, geteuid};
 
-use super::INSIDE_ID;
 use crate::linux::failure::{Failure, FailureKind, IoContext, NamespaceContext};
 
-/// The user and group outside that a sandbox runs as.
+/// The user and group id inside.
+pub(crate) const INSIDE_ID: u32 = 1000;
+/// The login name inside.
+pub(crate) const USER: &str = "sandbox";
+/// The home directory inside.
+pub(crate) const HOME: &str = "/home/sandbox";
+
+/// The user and group that a sandbox runs as, as seen from outside.
 pub(crate) struct OutsideIds {
     /// User id outside.
     pub(crate) uid: u32,
     /// Group id outside.
     pub(crate) gid: u32,
-    /// Whether they are the sandbox's own, and not those of its maker.
-    pub(crate) own: bool,
-    /// Keeps others from taking the same ids while this lives; the kernel frees it with us.
-    _claim: Option<UnixDatagram>,
+    /// Whether only this sandbox has these ids. Otherwise they are those of the caller.
+    pub(crate) is_exclusive: bool,
+    /// Reserves the ids: an abstract socket, which the kernel removes when this process ends.
+    _reservation: Option<UnixDatagram>,
 }
 
 impl OutsideIds {
-    /// The caller's own ids; for root, ids that belong to nobody and to no other sandbox.
+    /// Chooses the caller's own ids or, if the caller is root, ids that no user and no other sandbox
+    /// has.
     pub(crate) fn choose() -> Result<Self, Failure> {
         if !geteuid().is_root() {
-            return Ok(Self::callers());
+            return Ok(Self::for_caller());
         }
         let users = Extents::read("/proc/self/uid_map")?;
         let groups = Extents::read("/proc/self/gid_map")?;
@@ -35,8 +42,8 @@ impl OutsideIds {
             .filter(|id| groups.contains(*id))
             .collect();
         if candidates.is_empty() {
-            // Root of a user namespace that has no other user.
-            return Ok(Self::callers());
+            // The caller is root of a user namespace without other ids.
+            return Ok(Self::for_caller());
         }
         let start =
             usize::try_from(RandomState::new().build_hasher().finish() % candidates.len() as u64)
@@ -45,12 +52,12 @@ impl OutsideIds {
             let name = SocketAddr::from_abstract_name(format!("sandbox-local/uid/{id}"))
                 .context("choose a user for the sandbox")?;
             match UnixDatagram::bind_addr(&name) {
-                Ok(claim) => {
+                Ok(reservation) => {
                     return Ok(Self {
                         uid: *id,
                         gid: *id,
-                        own: true,
-                        _claim: Some(claim),
+                        is_exclusive: true,
+                        _reservation: Some(reservation),
                     });
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
@@ -60,24 +67,24 @@ impl OutsideIds {
         Err(Failure::new(
             FailureKind::Other,
             "choose a user for the sandbox",
-            "all user ids that are set aside for sandboxes are taken",
+            "all user ids that are reserved for sandboxes are in use; delete sandboxes",
         ))
     }
 
-    fn callers() -> Self {
+    fn for_caller() -> Self {
         Self {
             uid: geteuid().as_raw(),
             gid: getegid().as_raw(),
-            own: false,
-            _claim: None,
+            is_exclusive: false,
+            _reservation: None,
         }
     }
 
     /// Writes the maps of a new user namespace.
     pub(crate) fn write_maps(&self, child: Pid) -> Result<(), Failure> {
         let proc = |file: &str| format!("/proc/{}/{file}", child.as_raw_nonzero());
-        if !self.own {
-            // Without this an ordinary user may not write the map of groups.
+        if !self.is_exclusive {
+            // An unprivileged user can write gid_map only after this.
             fs::write(proc("setgroups"), "deny").namespace_context("forbid setgroups")?;
         }
         fs::write(proc("uid_map"), format!("{INSIDE_ID} {} 1\n", self.uid))
@@ -87,7 +94,7 @@ impl OutsideIds {
     }
 }
 
-/// The ids that exist in this user namespace: first, and how many.
+/// The ids that exist in this user namespace, as ranges: the first id and the number of ids.
 struct Extents(Vec<(u32, u32)>);
 
 impl Extents {
@@ -111,8 +118,8 @@ impl Extents {
             .any(|(first, count)| id >= *first && id - first < *count)
     }
 
-    /// Far above everything that distributions and systemd give out
-    /// (<https://systemd.io/UIDS-GIDS/>), or the upper end of what there is.
+    /// Returns ids far above those that distributions and systemd assign
+    /// (<https://systemd.io/UIDS-GIDS/>), or else the upper end of the last range.
     fn unused_range(&self) -> std::ops::Range<u32> {
         const FIRST: u32 = 1_900_000_000;
         const COUNT: u32 = 65_536;
@@ -125,7 +132,7 @@ impl Extents {
             .copied()
             .max_by_key(|(first, _)| *first)
             .unwrap_or((0, 0));
-        // 65534 is nobody; below 1000 are the users of the system.
+        // 65534 is "nobody"; system users have ids below 1000.
         let end = (last.0 + last.1).min(65_534).max(last.0);
         end.saturating_sub(4096).max(last.0).max(1000)..end.max(1000)
     }
@@ -136,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_taken_from_where_nobody_lives() {
+    fn the_chosen_ids_are_outside_the_ranges_of_users() {
         for (map, expected) in [
             (
                 "         0          0 4294967295\n",

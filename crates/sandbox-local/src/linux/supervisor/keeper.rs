@@ -1,9 +1,9 @@
-//! The process between a supervisor and a sandbox that has no pid namespace.
+//! The process between a supervisor and the server of a sandbox that has no pid namespace.
 //!
-//! The kernel ends a pid namespace with its first process; without one this does: all that
-//! comes from the sandbox and loses its parent becomes its child. It holds the lock until
-//! nothing is left of them, also when its supervisor is killed, so nobody takes the sandbox for
-//! dead before it is. If it is killed itself, its supervisor does the same.
+//! The kernel ends a pid namespace when its first process ends. Without one, the keeper does that: it
+//! is the reaper of all descendants. It holds the lock until they have ended, even if the supervisor
+//! is killed, so that no process counts the sandbox as ended before. If the keeper is killed, the
+//! supervisor ends the descendants.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,58 +11,61 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::server_process::{Inside, leave_client};
-use super::teardown::end_descendants;
+use super::descendants::end_descendants;
+use super::server_process::{ServerProcess, detach_from_client};
 use crate::linux::cgroup::Cgroup;
+use crate::linux::confine::become_subreaper;
 use crate::linux::failure::{Failure, IoContext};
 use crate::linux::sys::{self, Cloned};
 
-/// What it takes along from its supervisor.
+/// The keeper's inheritance from the supervisor.
 pub(super) struct Keeper<'a> {
     pub(super) lock: BorrowedFd<'a>,
-    /// The other end closes when the supervisor ends, or wants the sandbox ended.
+    /// A pipe whose other end the supervisor closes to end the sandbox, or when it ends itself.
     pub(super) lifeline: OwnedFd,
-    /// Lets the first process inside go on.
+    /// A pipe that releases the server process.
     pub(super) go_to: OwnedFd,
     pub(super) group: Option<&'a Cgroup>,
 }
 
 impl Keeper<'_> {
-    /// Its whole life; it never goes back into its supervisor's frames.
-    pub(super) fn run(self, inside: Inside<'_>) -> ! {
+    /// Runs the keeper. It never returns into the stack frames of the supervisor.
+    pub(super) fn run(self, server: ServerProcess<'_>) -> ! {
         let kept = self
-            .keep(inside)
+            .keep(server)
             .inspect_err(|failure| tracing::error!("{failure}"));
-        let ended =
-            end_descendants(None).inspect_err(|error| tracing::error!(%error, "a process is left"));
+        let ended = end_descendants(None)
+            .inspect_err(|error| tracing::error!(%error, "sandbox process not ended"));
         std::process::exit(i32::from(kept.is_err() || ended.is_err()))
     }
 
-    fn keep(&self, inside: Inside<'_>) -> Result<(), Failure> {
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-            .context("collect orphans")?;
-        leave_client()?;
-        let (pid, first) = match sys::clone_process(0).context("start the first process")? {
-            Cloned::Child => inside.run(),
+    /// Starts the server process, and returns when it has ended or the supervisor ends the sandbox.
+    fn keep(&self, server: ServerProcess<'_>) -> Result<(), Failure> {
+        become_subreaper()?;
+        detach_from_client()?;
+        let (pid, process) = match sys::clone_process(0).context("start the server process")? {
+            Cloned::Child => server.run(),
             Cloned::Parent { pid, pidfd } => (pid, pidfd),
         };
         if let Some(group) = self.group {
-            group.add(pid).context("put the sandbox under its limits")?;
+            group
+                .add(pid)
+                .context("add the sandbox to its control group")?;
         }
         let go_to = self
             .go_to
             .try_clone()
-            .context("let the first process go on")?;
+            .context("release the server process")?;
         File::from(go_to)
             .write_all(b"\n")
-            .context("let the first process go on")?;
-        // Among the others are the supervisor's ends of its pipes, which would hide its end.
-        sys::close_other_descriptors(&[self.lock, self.lifeline.as_fd(), first.as_fd()])
+            .context("release the server process")?;
+        // Among the others are the supervisor's pipe ends, which would hide that it has ended.
+        sys::close_other_descriptors(&[self.lock, self.lifeline.as_fd(), process.as_fd()])
             .context("close inherited descriptors")?;
-        // They are closed already.
-        std::mem::forget(inside);
+        // Its descriptors are closed already.
+        std::mem::forget(server);
         loop {
-            let mut watched = [&first, &self.lifeline]
+            let mut watched = [&process, &self.lifeline]
                 .map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
             match poll(&mut watched, None) {
                 Ok(_) => return Ok(()),

@@ -1,62 +1,64 @@
-//! Which limits a sandbox gets, and what really holds them.
+//! The limits of a sandbox, and how they are applied.
 
 use std::fs;
 
 use sandbox_core::{AppliedLimit, ByteSize, Cpu, LimitScope};
 
+use super::user_processes::shared_process_limit;
 use crate::linux::cgroup::{AppliedBy, Limits};
-use crate::linux::confine::{Means, ProcessLimits, process_limit_is_per_namespace};
+use crate::linux::confine::{Mechanism, ProcessLimits, has_exclusive_process_limit};
 use crate::linux::failure::{Failure, FailureKind};
 use crate::linux::protocol::Plan;
 
-use super::user_processes::shared_process_limit;
-
-/// Processes and threads of a sandbox that asks for no limit.
+/// The limit on processes and threads if none is requested.
 const DEFAULT_PIDS: u32 = 1024;
 
-/// The limits of one sandbox.
-pub(super) struct Wanted {
+/// The requested or default limits of one sandbox.
+pub(super) struct RequestedLimits {
+    /// The limits of the whole process tree.
     pub(super) tree: Limits,
-    /// Bytes of home and /tmp, which are in memory then.
+    /// The size of home and /tmp in bytes, which are then in memory.
     pub(super) disk: Option<u64>,
     memory: ByteSize,
     pids: u32,
     cpu: Option<Cpu>,
 }
 
-/// What holds.
-pub(super) struct Holding {
+/// The limits that are applied.
+pub(super) struct AppliedLimits {
+    /// The limits as they are reported.
     pub(super) limits: Vec<AppliedLimit>,
     pub(super) process: ProcessLimits,
-    /// Bytes that /run and /dev/shm may hold, each.
+    /// The size of each of /run and /dev/shm, in bytes.
     pub(super) shared_memory: u64,
 }
 
-impl Wanted {
-    pub(super) fn of(plan: &Plan, means: Means) -> Result<Self, Failure> {
-        if plan.asked.disk.is_some() && means != Means::Namespaces {
-            let level = means.as_str();
+impl RequestedLimits {
+    /// Determines the limits. Fails if one is requested that the mechanism does not have.
+    pub(super) fn from_plan(plan: &Plan, mechanism: Mechanism) -> Result<Self, Failure> {
+        if plan.requested.disk.is_some() && mechanism != Mechanism::Namespaces {
+            let level = mechanism.as_str();
             let message = format!(
-                "the isolation level {level} has no disk of its own; leave the limit away or use namespaces"
+                "the isolation level {level} has no disk limit; remove the limit or use namespaces"
             );
-            return Err(refused("disk", &message));
+            return Err(unsupported_limit("disk", &message));
         }
         let memory = plan
-            .asked
+            .requested
             .memory
             .or(plan.defaults.memory)
             .unwrap_or_else(half_of_memory);
         let pids = plan
-            .asked
+            .requested
             .pids
             .or(plan.defaults.pids)
             .unwrap_or(DEFAULT_PIDS);
-        let cpu = plan.asked.cpu.or(plan.defaults.cpu);
+        let cpu = plan.requested.cpu.or(plan.defaults.cpu);
         let disk = plan
-            .asked
+            .requested
             .disk
             .or(plan.defaults.disk)
-            .filter(|_| means == Means::Namespaces);
+            .filter(|_| mechanism == Mechanism::Namespaces);
         let tree = Limits {
             memory: Some(memory.as_bytes()),
             pids: Some(u64::from(pids)),
@@ -71,40 +73,46 @@ impl Wanted {
         })
     }
 
-    /// Finds other means where the group does not hold a default. What was asked for must hold
-    /// over the whole sandbox.
+    /// Applies the limits that the control group does not apply in other ways. A requested limit must
+    /// apply to the whole sandbox; a default may be weaker.
     pub(super) fn apply(
         &self,
         plan: &Plan,
         by: AppliedBy,
-        means: Means,
-        own_ids: bool,
-    ) -> Result<Holding, Failure> {
-        const DELEGATION: &str = "it needs a writable control group: run as root or under `systemd-run --user --scope -p Delegate=yes`, or leave the limit away";
-        let by_user = user_is_own(means, own_ids);
-        for (asked, holds, name) in [
-            (plan.asked.memory.is_some(), by.memory.is_some(), "memory"),
+        mechanism: Mechanism,
+        has_own_ids: bool,
+    ) -> Result<AppliedLimits, Failure> {
+        const DELEGATION: &str = "it needs a writable control group: run as root or under `systemd-run --user --scope -p Delegate=yes`, or remove the limit";
+        let by_user = has_exclusive_process_limit(mechanism, has_own_ids);
+        for (is_requested, is_applied, name) in [
             (
-                plan.asked.pids.is_some(),
+                plan.requested.memory.is_some(),
+                by.memory.is_some(),
+                "memory",
+            ),
+            (
+                plan.requested.pids.is_some(),
                 by.pids.is_some() || by_user,
                 "pids",
             ),
-            (plan.asked.cpu.is_some(), by.cpu.is_some(), "cpu"),
+            (plan.requested.cpu.is_some(), by.cpu.is_some(), "cpu"),
         ] {
-            if asked && !holds {
-                return Err(refused(name, DELEGATION));
+            if is_requested && !is_applied {
+                return Err(unsupported_limit(name, DELEGATION));
             }
         }
-        Ok(self.holding(by, by_user, means))
+        Ok(self.combine(by, by_user, mechanism))
     }
 
-    fn holding(&self, by: AppliedBy, by_user: bool, means: Means) -> Holding {
+    /// Combines the limits of the control group with those of single processes. `by_user` means that
+    /// RLIMIT_NPROC counts only the processes of the sandbox.
+    fn combine(&self, by: AppliedBy, by_user: bool, mechanism: Mechanism) -> AppliedLimits {
         let mut process = ProcessLimits {
             data: None,
             processes: None,
         };
         let mut limits = Vec::new();
-        let mut holds = |resource: &str, value: String, scope, by: &str| {
+        let mut report = |resource: &str, value: String, scope, by: &str| {
             limits.push(AppliedLimit {
                 resource: resource.to_owned(),
                 value,
@@ -113,10 +121,10 @@ impl Wanted {
             });
         };
         match by.memory {
-            Some(by) => holds("memory", self.memory.to_string(), LimitScope::Sandbox, by),
+            Some(by) => report("memory", self.memory.to_string(), LimitScope::Sandbox, by),
             None => {
                 process.data = Some(self.memory.as_bytes());
-                holds(
+                report(
                     "memory",
                     self.memory.to_string(),
                     LimitScope::Process,
@@ -125,39 +133,39 @@ impl Wanted {
             }
         }
         match by.pids {
-            Some(by) => holds("pids", self.pids.to_string(), LimitScope::Sandbox, by),
+            Some(by) => report("pids", self.pids.to_string(), LimitScope::Sandbox, by),
             None if by_user => {
                 process.processes = Some(u64::from(self.pids));
-                holds("pids", self.pids.to_string(), LimitScope::Sandbox, "rlimit");
+                report("pids", self.pids.to_string(), LimitScope::Sandbox, "rlimit");
             }
-            // Not to be had exactly, but a fork bomb must end somewhere.
-            None if means == Means::Landlock => {
+            // This limit is not exact, but it stops a fork bomb.
+            None if mechanism == Mechanism::Landlock => {
                 process.processes = shared_process_limit(u64::from(self.pids));
                 if process.processes.is_some() {
-                    let by = "rlimit, over the other processes of the user at the start";
-                    holds("pids", self.pids.to_string(), LimitScope::Sandbox, by);
+                    let by = "rlimit, in addition to the user's processes at the start";
+                    report("pids", self.pids.to_string(), LimitScope::Sandbox, by);
                 }
             }
             None => {}
         }
         if let (Some(cpu), Some(by)) = (self.cpu, by.cpu) {
-            holds("cpu", cpu.to_string(), LimitScope::Sandbox, by);
+            report("cpu", cpu.to_string(), LimitScope::Sandbox, by);
         }
         if let Some(disk) = self.disk {
-            holds(
+            report(
                 "disk",
                 ByteSize::from_bytes(disk).to_string(),
                 LimitScope::Sandbox,
                 "tmpfs",
             );
         }
-        // A group counts what is in there; otherwise it must be little.
+        // Files in memory count for the control group. Without one, they are limited to a quarter.
         let shared_memory = if by.memory.is_some() {
             self.memory.as_bytes()
         } else {
             self.memory.as_bytes() / 4
         };
-        Holding {
+        AppliedLimits {
             limits,
             process,
             shared_memory,
@@ -165,24 +173,15 @@ impl Wanted {
     }
 }
 
-/// Whether a limit on the processes of the user inside counts those of the sandbox alone.
-pub(crate) fn user_is_own(means: Means, own_ids: bool) -> bool {
-    match means {
-        Means::Namespaces => own_ids || process_limit_is_per_namespace(),
-        Means::Landlock => own_ids,
-        Means::Nothing => false,
-    }
-}
-
-fn refused(limit: &str, way_out: &str) -> Failure {
+fn unsupported_limit(limit: &str, remedy: &str) -> Failure {
     Failure::new(
         FailureKind::Unsupported,
         format!("a limit on {limit}"),
-        way_out,
+        remedy,
     )
 }
 
-/// A machine that does not tell has as much as a small one.
+/// Returns half of the machine's memory, which is taken as 4 GiB if it is unknown.
 fn half_of_memory() -> ByteSize {
     let total = || {
         let text = fs::read_to_string("/proc/meminfo").ok()?;

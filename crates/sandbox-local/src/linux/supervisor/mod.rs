@@ -1,12 +1,16 @@
-//! The process beside a sandbox: it makes it, waits for its end, and takes everything away.
+//! The supervisor of a sandbox: creates it, waits for its end, and removes everything.
 //!
-//! It has one thread, stands outside the namespaces, and lives as long as the sandbox. If it
-//! is killed the sandbox dies with it, and what is left is removed by any client.
+//! It is a process with one thread, outside the sandbox's namespaces, and runs as long as the sandbox.
+//! If it is killed, the sandbox's processes die with it, and any client removes the files.
 
+mod attempt;
+mod descendants;
+mod disk;
 mod isolation_hints;
 mod keeper;
 mod launch;
-pub(crate) mod limits;
+mod limits;
+mod log;
 mod server_process;
 mod teardown;
 mod user_processes;
@@ -25,34 +29,34 @@ use crate::linux::protocol::{PLAN_VERSION, Plan, Reply};
 use crate::linux::sys;
 
 use teardown::Teardown;
-use wait::Outcome;
+use wait::Wakeup;
 
-/// A plan is never longer, in bytes.
-const LONGEST_PLAN: u64 = 1 << 20;
+/// The longest plan that is read, in bytes.
+const MAX_PLAN: u64 = 1 << 20;
 
-/// The whole life of a supervisor; returns its exit code.
+/// Runs the supervisor and returns its exit code.
 pub(crate) fn run() -> u8 {
     match prepare() {
         Ok((plan, signals)) => supervise(&plan, &signals),
         Err(failure) => {
-            reply(&Reply::Failed(failure));
+            send_reply(&Reply::Failed(failure));
             1
         }
     }
 }
 
-/// Leaves the client's session, directory and descriptors behind, and hears what to do.
+/// Detaches from the client's session, directory and descriptors, and reads the plan.
 fn prepare() -> Result<(Plan, SignalFd), Failure> {
     sys::close_other_descriptors(&[])
-        .context("close inherited descriptors (Linux 5.9 or newer is needed)")?;
-    rustix::thread::set_name(c"sandbox-local").context("take a name")?;
+        .context("close inherited descriptors, which needs Linux 5.9 or newer")?;
+    rustix::thread::set_name(c"sandbox-local").context("set the process name")?;
     rustix::process::chdir("/").context("leave the working directory")?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     signals.thread_block().context("block signals")?;
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .context("wait for signals")?;
-    rustix::process::setsid().context("begin a session")?;
+        .context("create a signalfd")?;
+    rustix::process::setsid().context("start a session")?;
     Ok((read_plan()?, signals))
 }
 
@@ -67,18 +71,18 @@ fn read_plan() -> Result<Plan, Failure> {
             .map(File::from)
             .context("read the plan")?,
     )
-    .take(LONGEST_PLAN)
+    .take(MAX_PLAN)
     .read_until(b'\n', &mut line)
     .context("read the plan")?;
     let plan: Plan = serde_json::from_slice(&line).map_err(|error| {
         let message = format!(
-            "this program is started by the sandbox SDK, which writes a plan to its standard input ({error})"
+            "its standard input has no plan ({error}); only the sandbox SDK can start this program"
         );
         Failure::new(FailureKind::Other, "read the plan", message)
     })?;
     if plan.version != PLAN_VERSION {
         let message = format!(
-            "the client writes version {}, this server reads {PLAN_VERSION}; build both from one release",
+            "the client writes version {}, but this server reads version {PLAN_VERSION}; build both from one release",
             plan.version
         );
         return Err(Failure::new(FailureKind::Other, "read the plan", message));
@@ -88,45 +92,49 @@ fn read_plan() -> Result<Plan, Failure> {
 
 fn supervise(plan: &Plan, signals: &SignalFd) -> u8 {
     let mut teardown = Teardown {
-        client_waits: true,
+        is_client_waiting: true,
         ..Teardown::default()
     };
-    let made = launch::launch(plan, signals, &mut teardown);
-    let code = match made {
-        Ok(info) => match accepted(info, &mut teardown, signals) {
-            true => wait::for_the_end(plan, &teardown, signals),
-            false => 1,
-        },
+    let launched = launch::launch(plan, signals, &mut teardown);
+    let code = match launched {
+        Ok(info) => {
+            if is_acknowledged(info, &mut teardown, signals) {
+                wait::wait_for_end(plan, &teardown, signals)
+            } else {
+                1
+            }
+        }
         Err(failure) => {
-            // Gone before it is told, so that whoever hears of it finds nothing.
-            teardown.clear();
-            reply(&Reply::Failed(failure));
+            // The reply follows the teardown, so that the client finds nothing left.
+            teardown.run();
+            send_reply(&Reply::Failed(failure));
             return 1;
         }
     };
-    teardown.clear();
+    teardown.run();
     code
 }
 
-/// Whether the client has heard that there is a sandbox; otherwise nobody would delete it.
-fn accepted(info: SandboxInfo, teardown: &mut Teardown, signals: &SignalFd) -> bool {
-    // From here on the end of its pipe is looked at by reading: the answer may be before it.
-    teardown.client_waits = false;
-    if !reply(&Reply::Listening(Box::new(info))) {
+/// Replies to the client and returns whether it acknowledges the sandbox. Without that, no process
+/// would delete it.
+fn is_acknowledged(info: SandboxInfo, teardown: &mut Teardown, signals: &SignalFd) -> bool {
+    // From here on, the end of the pipe is only noticed by reading it, after the acknowledgement.
+    teardown.is_client_waiting = false;
+    if !send_reply(&Reply::Listening(Box::new(info))) {
         return false;
     }
-    let acknowledged = wait::until(None, teardown, signals, Some(io::stdin().as_fd()));
-    if acknowledged != Outcome::Readable
+    let acknowledged = wait::wait_until(None, teardown, signals, Some(io::stdin().as_fd()));
+    if acknowledged != Wakeup::Readable
         || !matches!(rustix::io::read(io::stdin(), &mut [0; 1]), Ok(1))
     {
         return false;
     }
-    // The client's pipes are its own from here on.
     detach_from_client()
-        .inspect_err(|error| tracing::warn!(%error, "the client's pipes were not closed"))
+        .inspect_err(|error| tracing::warn!(%error, "client's pipes not closed"))
         .is_ok()
 }
 
+/// Closes the pipes of the client, which would keep a client waiting that waits for their end.
 fn detach_from_client() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
@@ -134,8 +142,8 @@ fn detach_from_client() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the client still listens.
-fn reply(reply: &Reply) -> bool {
+/// Returns whether the client could receive the reply.
+fn send_reply(reply: &Reply) -> bool {
     let write = || -> io::Result<()> {
         let mut line = serde_json::to_vec(reply)?;
         line.push(b'\n');

@@ -1,4 +1,4 @@
-//! The first process inside: it confines itself, and becomes the SSH server.
+//! The server process of a sandbox: it confines itself and becomes the SSH server.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,34 +11,34 @@ use std::path::PathBuf;
 use sandbox_core::PrivateKey;
 use sandbox_sshd::{Server, ServerConfig};
 
-use crate::linux::confine::{Confined, Confinement, HOME, Means, USER};
+use crate::linux::confine::{Confined, Confinement, HOME, Mechanism, USER};
 use crate::linux::failure::{Failure, FailureKind, IoContext};
 use crate::linux::protocol::{Plan, Report};
 use crate::linux::sys;
 
-/// What the first process takes along.
-pub(super) struct Inside<'a> {
+/// The server process's inheritance from the supervisor.
+pub(super) struct ServerProcess<'a> {
     pub(super) plan: &'a Plan,
     pub(super) confinement: Confinement,
     pub(super) listener: UnixListener,
-    /// Says when it may begin.
+    /// A pipe that delivers one byte when the process may start.
     pub(super) go: OwnedFd,
     pub(super) report: OwnedFd,
 }
 
-impl Inside<'_> {
-    /// The whole life of the first process; it never goes back into its supervisor's frames.
+impl ServerProcess<'_> {
+    /// Runs the server. It never returns into the stack frames of the supervisor.
     pub(super) fn run(self) -> ! {
         let served = catch_unwind(AssertUnwindSafe(|| {
             self.serve().inspect_err(|failure| {
                 tracing::error!("{failure}");
-                // With nobody at its other end, the log must do.
-                drop(tell(&self.report, &Report::Failed(failure.clone())));
+                // If the supervisor has ended, the failure is only in the log.
+                drop(send_report(&self.report, &Report::Failed(failure.clone())));
             })
         }));
         std::process::exit(match served {
             Ok(Ok(())) => 0,
-            Ok(Err(_told)) => 1,
+            Ok(Err(_reported)) => 1,
             Err(_panic) => 101,
         })
     }
@@ -53,7 +53,7 @@ impl Inside<'_> {
             ));
         }
         let Confined { applied, commands } = self.confinement.enter()?;
-        let mut config = config(self.plan, &self.confinement)?;
+        let mut config = server_config(self.plan, &self.confinement)?;
         if let Some(domain) = commands {
             config = config.with_spawn_setup(move || {
                 domain
@@ -62,7 +62,7 @@ impl Inside<'_> {
             });
         }
         let server = Server::new(config).context("start the server")?;
-        // Made only now: a runtime's descriptors belong inside.
+        // The runtime is created only now, so that its descriptors are those of the confined process.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -73,54 +73,56 @@ impl Inside<'_> {
                 .try_clone()
                 .and_then(tokio::net::UnixListener::from_std)
                 .context("listen")?;
-            // An error means that the supervisor has ended.
-            tell(&self.report, &Report::Serving(applied)).context("tell the supervisor")?;
-            // The supervisor ends it by SIGKILL, and nobody inside shall be able to.
+            // This fails if the supervisor has ended.
+            send_report(&self.report, &Report::Serving(applied))
+                .context("report to the supervisor")?;
+            // The supervisor ends the server with SIGKILL; no process inside can.
             let end = server.serve_unix(listener, std::future::pending()).await;
             tracing::info!(?end, "the server has ended");
             Ok(())
         })
     }
 
-    /// Drops all that came along with the memory of the supervisor but the few things needed.
+    /// Closes all inherited descriptors but those of the listener and the pipes.
     fn leave_supervisor(&self) -> Result<(), Failure> {
-        // First of all: dying with the supervisor. It is done again after the last change of ids.
+        // This comes first, so that the process dies with the supervisor. A change of ids resets it,
+        // so `guard_server` repeats it after the last one.
         let signal = Some(rustix::process::Signal::KILL);
         rustix::process::set_parent_process_death_signal(signal)
-            .context("be ended with the supervisor")?;
-        leave_client()?;
+            .context("set the parent death signal")?;
+        detach_from_client()?;
         sys::close_other_descriptors(&[self.listener.as_fd(), self.go.as_fd(), self.report.as_fd()])
             .context("close inherited descriptors")
     }
 }
 
-/// Standard input comes from nowhere, standard output goes to the log.
-pub(super) fn leave_client() -> Result<(), Failure> {
+/// Replaces standard input by /dev/null and standard output by the log.
+pub(super) fn detach_from_client() -> Result<(), Failure> {
     let null = File::options()
         .read(true)
         .write(true)
         .open("/dev/null")
         .context("open /dev/null")?;
-    rustix::stdio::dup2_stdin(&null).context("leave the client's pipes")?;
-    rustix::stdio::dup2_stdout(io::stderr()).context("leave the client's pipes")
+    rustix::stdio::dup2_stdin(&null).context("detach from the client's pipes")?;
+    rustix::stdio::dup2_stdout(io::stderr()).context("detach from the client's pipes")
 }
 
-fn config(plan: &Plan, confinement: &Confinement) -> Result<ServerConfig, Failure> {
+fn server_config(plan: &Plan, confinement: &Confinement) -> Result<ServerConfig, Failure> {
     let host_key = PrivateKey::from_openssh(plan.host_key.clone()).context("read the host key")?;
     let client_key = PrivateKey::from_openssh(plan.client_key.clone())
         .and_then(|key| key.public_key())
-        .context("read the key")?;
-    let (home, path) = match confinement.means {
-        Means::Namespaces => (PathBuf::from(HOME), None),
-        Means::Landlock => (confinement.disk.join("home"), None),
-        Means::Nothing => (confinement.disk.join("home"), std::env::var_os("PATH")),
+        .context("read the client key")?;
+    let (home, path) = match confinement.mechanism {
+        Mechanism::Namespaces => (PathBuf::from(HOME), None),
+        Mechanism::Landlock => (confinement.disk.join("home"), None),
+        Mechanism::None => (confinement.disk.join("home"), std::env::var_os("PATH")),
     };
     let path = path
         .unwrap_or_else(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
     let mut env: Vec<(OsString, OsString)> =
         vec![("PATH".into(), path), ("LANG".into(), "C.UTF-8".into())];
-    if confinement.means == Means::Landlock {
-        // The system's /tmp is closed.
+    if confinement.mechanism == Mechanism::Landlock {
+        // Landlock denies access to the system's /tmp.
         env.push(("TMPDIR".into(), confinement.disk.join("tmp").into()));
     }
     Ok(
@@ -133,8 +135,8 @@ fn config(plan: &Plan, confinement: &Confinement) -> Result<ServerConfig, Failur
     )
 }
 
-fn tell(to: &OwnedFd, report: &Report) -> io::Result<()> {
+fn send_report(pipe: &OwnedFd, report: &Report) -> io::Result<()> {
     let mut line = serde_json::to_vec(report)?;
     line.push(b'\n');
-    File::from(to.try_clone()?).write_all(&line)
+    File::from(pipe.try_clone()?).write_all(&line)
 }

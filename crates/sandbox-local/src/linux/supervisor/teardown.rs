@@ -1,91 +1,89 @@
-//! What there is of a sandbox, and how all of it is taken away.
+//! The parts of a sandbox, and their removal.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, pidfd_open,
-    pidfd_send_signal, waitid,
-};
+use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
 
+use super::descendants::end_descendants;
 use crate::linux::cgroup::Cgroup;
 use crate::linux::confine::OutsideIds;
+use crate::linux::process_identity::send_signal;
 use crate::linux::remove_tree::remove_tree;
-use crate::linux::state::{Held, SandboxDir};
+use crate::linux::state::{LockedDir, SandboxDir};
 
-/// What there is so far; each part is put in as soon as it exists.
+/// The existing parts of a sandbox. Each part is added as soon as it exists.
 #[derive(Default)]
 pub(super) struct Teardown {
-    pub(super) held: Option<Held>,
+    pub(super) locked_dir: Option<LockedDir>,
     pub(super) cgroup: Option<Cgroup>,
-    /// The first process of ours: the first inside, or its keeper.
+    /// The process that the supervisor started: the server process, or its keeper.
     pub(super) child: Option<OwnedFd>,
-    /// When it is closed, the keeper ends what it keeps, and then itself.
+    /// A pipe to the keeper. When it is closed, the keeper ends the sandbox's processes and then
+    /// itself.
     pub(super) lifeline: Option<OwnedFd>,
-    /// Its processes have no pid namespace that would end with the first of them.
-    pub(super) has_stray_processes: bool,
-    /// What the sandbox writes to, where that is not in its directory.
+    /// The sandbox has no pid namespace, so its processes may outlive the server process.
+    pub(super) has_orphans: bool,
+    /// The directory that the sandbox writes to, if it is outside the sandbox's own directory.
     pub(super) disk: Option<PathBuf>,
     pub(super) ids: Option<OutsideIds>,
-    /// The client waits for the reply, and nobody would know of the sandbox without it.
-    pub(super) client_waits: bool,
+    /// The client is waiting for the reply. If it ends, no process knows the sandbox's id.
+    pub(super) is_client_waiting: bool,
 }
 
 impl Teardown {
     pub(super) fn dir(&self) -> Option<&SandboxDir> {
-        self.held.as_ref().map(Held::dir)
+        self.locked_dir.as_ref().map(LockedDir::dir)
     }
 
     pub(super) fn child(&self) -> Option<BorrowedFd<'_>> {
         self.child.as_ref().map(AsFd::as_fd)
     }
 
-    /// Takes everything away: processes, control groups, files. What resists is logged, and
-    /// left to the next sweep.
-    pub(super) fn clear(&mut self) {
+    /// Removes all parts: processes, control groups, files. A failure is logged, and the rest is left
+    /// to the next sweep.
+    pub(super) fn run(&mut self) {
         self.end_processes();
         if let Some(cgroup) = self.cgroup.take() {
-            log("the control group was not removed", cgroup.remove());
+            log_error("control group not removed", cgroup.remove());
         }
         if let Some(disk) = self.disk.take() {
-            log("files are left", remove_tree(&disk));
+            log_error("files not removed", remove_tree(&disk));
         }
-        if let Some(held) = self.held.take() {
-            log("files are left", held.remove());
+        if let Some(locked_dir) = self.locked_dir.take() {
+            log_error("files not removed", locked_dir.remove());
         }
-        // Only now may another sandbox have them.
+        // Another sandbox must not get the same ids before this point.
         self.ids = None;
     }
 
-    /// Ends all processes that there are so far.
+    /// Ends all processes that were started so far.
     pub(super) fn end_processes(&mut self) {
-        const PATIENCE: Duration = Duration::from_secs(10);
+        const TIMEOUT: Duration = Duration::from_secs(10);
         let has_keeper = self.lifeline.take().is_some();
         if let Some(child) = self.child.take() {
             if has_keeper {
-                log(
-                    "the processes were not ended by their keeper",
-                    wait(&child, PATIENCE),
+                log_error(
+                    "sandbox processes not ended by the keeper",
+                    wait_for_end(&child, TIMEOUT),
                 );
             }
-            log("the first process was not killed", end(&child));
+            log_error("server process not killed", kill_and_reap(&child));
         }
-        if self.has_stray_processes {
-            log("a process is left", end_descendants(Some(PATIENCE)));
+        if self.has_orphans {
+            log_error("sandbox process not ended", end_descendants(Some(TIMEOUT)));
         }
     }
 }
 
-fn wait(process: &OwnedFd, patience: Duration) -> io::Result<()> {
-    let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
+fn wait_for_end(process: &OwnedFd, timeout: Duration) -> io::Result<()> {
+    let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
     match poll(
         &mut [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)],
-        Some(&patience),
+        Some(&timeout),
     ) {
         Ok(0) => Err(io::ErrorKind::TimedOut.into()),
         Ok(_) => Ok(()),
@@ -93,13 +91,10 @@ fn wait(process: &OwnedFd, patience: Duration) -> io::Result<()> {
     }
 }
 
-/// Kills the first process inside; the kernel kills the others and reports its end after
-/// theirs (pid_namespaces(7)).
-fn end(child: &OwnedFd) -> io::Result<()> {
-    match pidfd_send_signal(child, Signal::KILL) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-        Err(error) => return Err(error.into()),
-    }
+/// Kills a child and waits for it. If it is the first process of a pid namespace, the kernel kills
+/// the others and reports its end after theirs (pid_namespaces(7)).
+fn kill_and_reap(child: &OwnedFd) -> io::Result<()> {
+    send_signal(child, Signal::KILL)?;
     loop {
         match waitid(WaitId::PidFd(child.as_fd()), WaitIdOptions::EXITED) {
             Ok(_) | Err(rustix::io::Errno::CHILD) => return Ok(()),
@@ -109,111 +104,8 @@ fn end(child: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Kills processes that lost their parent and so became children of this one, and their
-/// children as they come, until none is left.
-pub(super) fn end_descendants(patience: Option<Duration>) -> io::Result<()> {
-    let deadline = patience.map(|patience| Instant::now() + patience);
-    loop {
-        for pid in children()? {
-            match kill_process(pid, Signal::KILL) {
-                // One that ended by itself is collected below like the others.
-                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-                Err(error) => return Err(error.into()),
-            }
-            // Those must not wait until they are children of this one: a bomb would be quicker.
-            grandchildren(pid).iter().for_each(kill_child);
-        }
-        loop {
-            // Not `waitpid(None, …)`, which is for this process group alone.
-            match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
-                Ok(None) => break,
-                Err(rustix::io::Errno::CHILD) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-            return Err(io::Error::other(
-                "its processes multiply faster than they are killed",
-            ));
-        }
-        thread::sleep(Duration::from_micros(500));
-    }
-}
-
-/// Children of a child, and so on, each with its parent. Kernels without such lists have none.
-fn grandchildren(child: Pid) -> Vec<(Pid, Pid)> {
-    let mut found = vec![(getpid(), child)];
-    let mut next = 0;
-    while let Some(&(_, parent)) = found.get(next) {
-        let parent_number = parent.as_raw_nonzero();
-        // One that is gone by now has handed them over.
-        let tasks = fs::read_dir(format!("/proc/{parent_number}/task"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-        for list in lists {
-            found.extend(
-                list.split_whitespace()
-                    .filter_map(|pid| Some((parent, Pid::from_raw(pid.parse().ok()?)?))),
-            );
-        }
-        next += 1;
-    }
-    found.split_off(1)
-}
-
-/// Kills a process that is still its parent's child; whoever else has its number by now is not.
-fn kill_child((parent, pid): &(Pid, Pid)) {
-    let Ok(process) = pidfd_open(*pid, PidfdFlags::empty()) else {
-        return;
-    };
-    let now = parent_of(*pid);
-    if now == Some(*parent) || now == Some(getpid()) {
-        // One that has ended is not left.
-        pidfd_send_signal(process, Signal::KILL).ok();
-    }
-}
-
-fn parent_of(pid: Pid) -> Option<Pid> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?;
-    Pid::from_raw(parent.parse().ok()?)
-}
-
-fn children() -> io::Result<Vec<Pid>> {
-    let list = format!(
-        "/proc/self/task/{}/children",
-        rustix::thread::gettid().as_raw_nonzero()
-    );
-    // There is one thread. A kernel without such lists is asked for all processes.
-    if let Ok(list) = fs::read_to_string(list) {
-        return Ok(list
-            .split_whitespace()
-            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
-            .collect());
-    }
-    let me = Some(getpid());
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(pid) = name
-            .to_str()
-            .and_then(|name| Pid::from_raw(name.parse().ok()?))
-        else {
-            continue;
-        };
-        // A process that is gone by now has no parent to look at.
-        if parent_of(pid) == me {
-            found.push(pid);
-        }
-    }
-    Ok(found)
-}
-
-fn log(what: &str, result: io::Result<()>) {
+fn log_error(problem: &str, result: io::Result<()>) {
     if let Err(error) = result {
-        tracing::error!(%error, "{what}");
+        tracing::error!(%error, "{problem}");
     }
 }

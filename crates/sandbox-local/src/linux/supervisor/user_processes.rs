@@ -1,4 +1,4 @@
-//! A limit on processes where the sandbox's user has other ones.
+//! The limit on processes of a sandbox whose user also has processes outside.
 
 use std::fs;
 
@@ -6,20 +6,20 @@ use rustix::process::{Resource, Rlimit, WaitOptions, getrlimit, getuid, setrlimi
 
 use crate::linux::sys::{Cloned, clone_process};
 
-/// The limit that leaves room for so many more processes of this user than there are now;
-/// `None` where they cannot be counted.
-pub(super) fn shared_process_limit(room: u64) -> Option<u64> {
-    // Others of the same id in other containers count for the kernel, but cannot be seen. Then
-    // it would leave no room at all.
+/// Returns a limit that allows this many more processes of the user than there are now; `None` if
+/// those cannot be counted.
+pub(super) fn shared_process_limit(additional: u64) -> Option<u64> {
+    // The kernel also counts the processes of this uid in other containers, which are not visible
+    // here. So a process is started under the limit, to see whether it allows any.
     const MARGIN: u64 = 16;
-    let count = processes_of_user()?;
-    let limit = count.saturating_add(room);
-    let trial = count.saturating_add(room.min(MARGIN));
-    (can_start_another(trial)).then_some(limit)
+    let count = count_user_processes()?;
+    let limit = count.saturating_add(additional);
+    let trial = count.saturating_add(additional.min(MARGIN));
+    can_start_process(trial).then_some(limit)
 }
 
-/// Processes and threads of this user.
-fn processes_of_user() -> Option<u64> {
+/// Counts the processes and threads of this user.
+fn count_user_processes() -> Option<u64> {
     let me = getuid().as_raw().to_string();
     let threads = |pid: &str| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -34,7 +34,7 @@ fn processes_of_user() -> Option<u64> {
     };
     let mut count = 0;
     for entry in fs::read_dir("/proc").ok()?.flatten() {
-        // What has ended by now does not count.
+        // A process that has ended in the meantime does not count.
         count += entry
             .file_name()
             .to_str()
@@ -45,8 +45,8 @@ fn processes_of_user() -> Option<u64> {
     Some(count)
 }
 
-/// Whether this user can start another process under a limit: tried.
-fn can_start_another(limit: u64) -> bool {
+/// Finds out whether this user can start another process under a limit.
+fn can_start_process(limit: u64) -> bool {
     let before = getrlimit(Resource::Nproc);
     let limited = Rlimit {
         current: Some(before.maximum.map_or(limit, |max| max.min(limit))),

@@ -1,4 +1,4 @@
-//! Waiting for what ends a sandbox.
+//! Waits for what ends a sandbox.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,70 +12,70 @@ use super::teardown::Teardown;
 use crate::linux::protocol::Plan;
 use crate::linux::record::Record;
 
-/// What was waited for.
+/// The reason why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// The first process inside has ended.
-    Ended,
-    /// A signal asked for the end, or the client is gone before there is a sandbox.
-    Told,
-    /// There is something to read, or nobody to write it any more.
+pub(super) enum Wakeup {
+    /// The server process or its keeper has ended.
+    ChildEnded,
+    /// A signal arrived, or the client ended while it was waiting for the reply.
+    Interrupted,
+    /// The descriptor is readable or at its end.
     Readable,
-    /// The time is over.
+    /// The timeout has passed.
     TimedOut,
 }
 
-/// Waits for the end of a sandbox in use: its own, that of its time, or a signal. Returns the
-/// exit code.
-pub(super) fn for_the_end(plan: &Plan, teardown: &Teardown, signals: &SignalFd) -> u8 {
-    /// The clocks are looked at this often: none wakes a poll after the machine slept.
-    const LOOK: Duration = Duration::from_secs(30);
-    let hard_end = since_boot() + plan.lifetime.max_lifetime;
+/// Waits until a running sandbox ends, its lifetime is over, or a signal arrives. Returns the exit
+/// code.
+pub(super) fn wait_for_end(plan: &Plan, teardown: &Teardown, signals: &SignalFd) -> u8 {
+    /// The interval of reading the clocks. The timeout of poll(2) does not include suspended time.
+    const CLOCK_INTERVAL: Duration = Duration::from_secs(30);
+    let hard_end = time_since_boot() + plan.lifetime.max_lifetime;
     loop {
-        let left = soft_time_left(teardown).min(hard_end.saturating_sub(since_boot()));
+        let left = soft_time_left(teardown).min(hard_end.saturating_sub(time_since_boot()));
         if left.is_zero() {
-            tracing::info!("the sandbox's time is over");
+            tracing::info!("the sandbox's lifetime is over");
             return 0;
         }
-        match until(Some(left.min(LOOK)), teardown, signals, None) {
-            Outcome::TimedOut | Outcome::Readable => {}
-            Outcome::Ended | Outcome::Told => return 0,
+        match wait_until(Some(left.min(CLOCK_INTERVAL)), teardown, signals, None) {
+            Wakeup::TimedOut | Wakeup::Readable => {}
+            Wakeup::ChildEnded | Wakeup::Interrupted => return 0,
         }
     }
 }
 
-/// Waits for one of these: the end of the sandbox, a signal, something to read.
-pub(super) fn until(
-    time: Option<Duration>,
+/// Waits for the end of the sandbox, a signal, the timeout or a readable descriptor.
+pub(super) fn wait_until(
+    timeout: Option<Duration>,
     teardown: &Teardown,
     signals: &SignalFd,
     readable: Option<BorrowedFd<'_>>,
-) -> Outcome {
-    let time = time.and_then(|time| Timespec::try_from(time).ok());
+) -> Wakeup {
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     loop {
         let mut watched = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
-        // Descriptors that are not there yet stand for nothing that could happen.
         let child = teardown
             .child()
             .map(|child| PollFd::from_borrowed_fd(child, PollFlags::IN));
-        let (has_child, has_readable) = (child.is_some(), readable.is_some());
+        let has_child = child.is_some();
+        let has_readable = readable.is_some();
         watched.extend(child);
-        // A client that is still to answer keeps this pipe open for as long as it lives.
-        let client = teardown.client_waits.then(io::stdin);
-        let client_at = watched.len();
+        // A waiting client keeps its end of this pipe open until it ends.
+        let client = teardown.is_client_waiting.then(io::stdin);
+        let client_index = watched.len();
         watched.extend(
             client
                 .as_ref()
                 .map(|client| PollFd::new(client, PollFlags::empty())),
         );
         watched.extend(readable.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        match poll(&mut watched, time.as_ref()) {
-            Ok(0) => return Outcome::TimedOut,
+        match poll(&mut watched, timeout.as_ref()) {
+            Ok(0) => return Wakeup::TimedOut,
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => continue,
             Err(error) => {
-                tracing::error!(%error, "could not wait");
-                return Outcome::Told;
+                tracing::error!(%error, "poll failed");
+                return Wakeup::Interrupted;
             }
         }
         let happened = |index: usize| {
@@ -83,35 +83,35 @@ pub(super) fn until(
                 .get(index)
                 .is_some_and(|fd| !fd.revents().is_empty())
         };
-        if happened(0) || (client.is_some() && happened(client_at)) {
-            return Outcome::Told;
+        if happened(0) || (client.is_some() && happened(client_index)) {
+            return Wakeup::Interrupted;
         }
-        // What was written before the end is read before the end is seen.
+        // What the process wrote before its end has to be read first.
         if has_readable && happened(watched.len() - 1) {
-            return Outcome::Readable;
+            return Wakeup::Readable;
         }
         if has_child && happened(1) {
-            return Outcome::Ended;
+            return Wakeup::ChildEnded;
         }
     }
 }
 
-/// Reads one line, of at most a mebibyte, for as long as the sandbox lives.
-pub(super) fn line(
-    from: &mut std::fs::File,
+/// Reads one line of at most a mebibyte, unless the sandbox ends before.
+pub(super) fn read_line(
+    file: &mut std::fs::File,
     teardown: &Teardown,
     signals: &SignalFd,
-) -> Result<Option<Vec<u8>>, Outcome> {
+) -> Result<Option<Vec<u8>>, Wakeup> {
     let mut line = Vec::new();
-    let mut piece = [0; 4096];
+    let mut chunk = [0; 4096];
     while line.len() < 1 << 20 {
-        match until(None, teardown, signals, Some(from.as_fd())) {
-            Outcome::Readable => {}
+        match wait_until(None, teardown, signals, Some(file.as_fd())) {
+            Wakeup::Readable => {}
             other => return Err(other),
         }
-        match from.read(&mut piece) {
+        match file.read(&mut chunk) {
             Ok(0) => return Ok(None),
-            Ok(count) => line.extend_from_slice(&piece[..count]),
+            Ok(count) => line.extend_from_slice(&chunk[..count]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return Ok(None),
         }
@@ -122,8 +122,8 @@ pub(super) fn line(
     Ok(None)
 }
 
-/// By the record, which any client may have replaced to put the end off. A record that
-/// cannot be read ends nothing: the hard end holds anyway.
+/// Reads the soft end from the record, which a client may have replaced to extend it. If the record
+/// cannot be read, only the hard end counts.
 fn soft_time_left(teardown: &Teardown) -> Duration {
     match teardown.dir().map(Record::read) {
         Some(Ok(record)) => record.info.expires_at.map_or(Duration::MAX, |end| {
@@ -131,14 +131,14 @@ fn soft_time_left(teardown: &Teardown) -> Duration {
                 .unwrap_or(Duration::ZERO)
         }),
         Some(Err(error)) => {
-            tracing::warn!(%error, "the record cannot be read");
+            tracing::warn!(%error, "record not readable; only the hard end applies");
             Duration::MAX
         }
         None => Duration::MAX,
     }
 }
 
-/// The clock that neither jumps nor stops while the machine sleeps.
-fn since_boot() -> Duration {
+/// Reads the clock that neither jumps nor stops while the machine is suspended.
+fn time_since_boot() -> Duration {
     Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or(Duration::ZERO)
 }

@@ -175,7 +175,7 @@ async fn a_sandbox_ends_with_its_time() -> Result {
         ));
         let diagnosis = world.backend.diagnose(&info.id).await?;
         assert!(
-            diagnosis.is_final && diagnosis.summary.contains("time was over"),
+            diagnosis.is_final && diagnosis.summary.contains("lifetime ended"),
             "{diagnosis:?}"
         );
     }
@@ -219,7 +219,7 @@ async fn a_sandbox_left_alone_ends() -> Result {
         until_gone(&world, &info).await?;
         let diagnosis = world.backend.diagnose(&info.id).await?;
         assert!(
-            diagnosis.is_final && diagnosis.summary.contains("left alone"),
+            diagnosis.is_final && diagnosis.summary.contains("idle"),
             "{diagnosis:?}"
         );
     }

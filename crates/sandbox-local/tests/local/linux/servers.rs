@@ -164,8 +164,8 @@ async fn without_user_namespaces_landlock_is_taken() -> Result {
         for expected in [
             "landlock: ",
             "seccomp",
-            "in place of namespaces",
-            "make namespaces",
+            "instead of namespaces",
+            "create namespaces",
         ] {
             assert!(message.contains(expected), "{message}");
         }
@@ -191,7 +191,7 @@ async fn without_user_namespaces_landlock_is_taken() -> Result {
 async fn without_user_namespaces_it_fails_closed() -> Result {
     let world = World::new()?;
     for (words, more) in [
-        (&["namespaces"][..], "make namespaces"),
+        (&["namespaces"][..], "create namespaces"),
         (&["auto", "without-landlock"], "use Landlock"),
         (&["landlock", "without-landlock"], "use Landlock"),
     ] {
@@ -200,7 +200,7 @@ async fn without_user_namespaces_it_fails_closed() -> Result {
         };
         let message = String::from_utf8_lossy(&ran.stderr);
         assert!(!ran.status.success() && ran.stdout.is_empty(), "{ran:?}");
-        for expected in [more, "none", "by name"] {
+        for expected in [more, "none", "explicitly"] {
             assert!(message.contains(expected), "{message}");
         }
         assert!(

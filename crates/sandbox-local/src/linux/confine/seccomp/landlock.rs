@@ -1,19 +1,20 @@
-//! What Landlock leaves open, and what is shared where there are no namespaces.
+//! The additional calls that a sandbox without namespaces cannot make: those that Landlock does not
+//! restrict, and those that reach resources which namespaces would separate.
 
 use nix::libc;
-use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition};
+use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
-use super::{Rules, all, condition};
+use super::rules::{Rules, condition, rule_of};
 use crate::linux::failure::{Failure, IoContext};
 
-/// Refused whatever the arguments.
+/// The calls that are refused whatever their arguments are.
 pub(super) const FORBIDDEN: &[libc::c_long] = &[
-    // Ways to other processes. The server has the socket it listens on already.
+    // Sockets, which reach other processes. The server inherits the one that it listens on.
     libc::SYS_socket,
     libc::SYS_connect,
     libc::SYS_bind,
     libc::SYS_listen,
-    // IPC objects have no path, so Landlock knows nothing of them.
+    // IPC objects, which have no path and so are not restricted by Landlock.
     libc::SYS_shmget,
     libc::SYS_shmat,
     libc::SYS_shmctl,
@@ -27,16 +28,16 @@ pub(super) const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_msgctl,
     libc::SYS_mq_open,
     libc::SYS_mq_unlink,
-    // Tells what happens in directories that cannot be opened.
+    // inotify, which reports changes in directories that cannot be opened.
     libc::SYS_inotify_init1,
     libc::SYS_inotify_add_watch,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_inotify_init,
 ];
 
-/// Refused where the user id is that of the caller: his files and processes could be changed.
-/// All that take a path; by descriptor, only what could be opened can be changed.
-const WITH_THE_CALLERS_ID: &[libc::c_long] = &[
+/// The calls that are also refused if the sandbox has the caller's user id, because they could change
+/// the caller's files. These take a path; by descriptor, only files that can be opened are reached.
+const PATH_ATTRIBUTE_CALLS: &[libc::c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_chmod,
     libc::SYS_fchmodat,
@@ -61,37 +62,37 @@ const WITH_THE_CALLERS_ID: &[libc::c_long] = &[
     SYS_FILE_SETATTR,
 ];
 
-/// Refused to commands for the same reason: a file that is shown to be read can be the caller's.
-/// The server keeps them, which sets what an upload comes with on what it has just written.
-pub(super) const OF_THE_CALLERS_FILES: &[libc::c_long] = &[
+/// The calls that are refused to commands for the same reason, because a file that is mounted to be
+/// read can be the caller's. The server needs them to set the attributes of uploaded files.
+pub(super) const FILE_ATTRIBUTE_CALLS: &[libc::c_long] = &[
     libc::SYS_fchmod,
     libc::SYS_fchown,
     libc::SYS_fsetxattr,
     libc::SYS_fremovexattr,
 ];
 
-/// Not in the C library's list everywhere; the numbers are the same on all architectures.
+/// The C library does not define these on every architecture; the numbers are the same on all.
 const SYS_FCHMODAT2: libc::c_long = 452;
 const SYS_SETXATTRAT: libc::c_long = 463;
 const SYS_REMOVEXATTRAT: libc::c_long = 466;
 const SYS_FILE_SETATTR: libc::c_long = 469;
 
-/// Refused for some arguments.
-pub(super) fn rules(own_ids: bool) -> Result<Rules, Failure> {
-    let mut rules: Rules = vec![(libc::SYS_socketpair, pairs()?)];
-    if own_ids {
+/// Returns the rules for calls that are refused for some of their arguments.
+pub(super) fn rules(has_own_ids: bool) -> Result<Rules, Failure> {
+    let mut rules: Rules = vec![(libc::SYS_socketpair, socket_pair_rules()?)];
+    if has_own_ids {
         return Ok(rules);
     }
-    rules.extend(WITH_THE_CALLERS_ID.iter().map(|call| (*call, vec![])));
-    let given = |argument| {
+    rules.extend(PATH_ATTRIBUTE_CALLS.iter().map(|call| (*call, vec![])));
+    let is_not_null = |argument| {
         SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)
-            .and_then(|given| seccompiler::SeccompRule::new(vec![given]))
-            .isolation_context("make a seccomp filter")
+            .and_then(|condition| SeccompRule::new(vec![condition]))
+            .isolation_context("build a seccomp filter")
     };
-    // Without a path it is about a descriptor.
-    rules.push((libc::SYS_utimensat, vec![given(1)?]));
-    let other = |argument| all([condition(argument, SeccompCmpOp::Ne, 0)]);
-    // Only of the process itself, which is number 0.
+    // Without a path, the call changes the file of a descriptor.
+    rules.push((libc::SYS_utimensat, vec![is_not_null(1)?]));
+    let is_not_zero = |argument| rule_of([condition(argument, SeccompCmpOp::Ne, 0)]);
+    // These are allowed for the calling process only, which is pid 0.
     for call in [
         libc::SYS_prlimit64,
         libc::SYS_sched_setaffinity,
@@ -99,26 +100,29 @@ pub(super) fn rules(own_ids: bool) -> Result<Rules, Failure> {
         libc::SYS_sched_setparam,
         libc::SYS_sched_setscheduler,
     ] {
-        rules.push((call, vec![other(0)?]));
+        rules.push((call, vec![is_not_zero(0)?]));
     }
-    // Which kind of number, then the number; all processes of the user are a kind.
-    rules.push((libc::SYS_setpriority, vec![other(0)?, other(1)?]));
-    let io_kinds_but_process = all([condition(0, SeccompCmpOp::Ne, 1)])?;
-    rules.push((libc::SYS_ioprio_set, vec![io_kinds_but_process, other(1)?]));
+    // The arguments are a kind of id and the id; one kind is all processes of a user.
+    rules.push((
+        libc::SYS_setpriority,
+        vec![is_not_zero(0)?, is_not_zero(1)?],
+    ));
+    let is_not_process = rule_of([condition(0, SeccompCmpOp::Ne, 1)])?;
+    rules.push((libc::SYS_ioprio_set, vec![is_not_process, is_not_zero(1)?]));
     Ok(rules)
 }
 
-/// Connected pairs only: an end of a datagram pair can send to any socket it can name.
-fn pairs() -> Result<Vec<seccompiler::SeccompRule>, Failure> {
+/// Allows connected pairs only: an end of a datagram pair could send to any other socket.
+fn socket_pair_rules() -> Result<Vec<SeccompRule>, Failure> {
     const KIND: u64 = 0xf;
     let unix = u64::from(libc::AF_UNIX.cast_unsigned());
-    let mut rules = vec![all([condition(0, SeccompCmpOp::Ne, unix)])?];
+    let mut rules = vec![rule_of([condition(0, SeccompCmpOp::Ne, unix)])?];
     for kind in (0..=KIND).filter(|kind| {
         [libc::SOCK_STREAM, libc::SOCK_SEQPACKET]
             .iter()
             .all(|safe| u64::from(safe.cast_unsigned()) != *kind)
     }) {
-        rules.push(all([condition(1, SeccompCmpOp::MaskedEq(KIND), kind)])?);
+        rules.push(rule_of([condition(1, SeccompCmpOp::MaskedEq(KIND), kind)])?);
     }
     Ok(rules)
 }

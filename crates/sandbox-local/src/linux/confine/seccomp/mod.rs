@@ -1,48 +1,50 @@
-//! Which system calls the inside may not make.
+//! The system calls that a sandbox cannot make.
 //!
-//! Namespaces and the lack of capabilities already forbid what most of these would do; the
-//! filter takes away the kernel code behind them, which is where such walls have broken.
+//! Namespaces and missing capabilities already forbid what most of these calls do. The filter also
+//! keeps a sandbox away from the kernel code behind them, in which bugs have led to escapes.
 
+mod forbidden;
 mod landlock;
+mod rules;
 
 use std::collections::BTreeMap;
 
 use nix::libc;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, sock_filter,
-};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch, sock_filter};
 
+use self::forbidden::{FORBIDDEN, LAST_KNOWN_CALL, namespace_rules, socket_rules, terminal_rules};
+use self::rules::Rules;
 use crate::linux::failure::{Failure, IoContext};
 
-/// The filters, to be installed one after the other; each call gets the strictest answer.
+/// The filters of a sandbox. The strictest result of all filters applies to each call.
 pub(crate) struct Filters(Vec<BpfProgram>);
 
 impl Filters {
-    /// Builds those for the inside of namespaces.
+    /// Builds the filters for a sandbox in namespaces.
     pub(crate) fn build() -> Result<Self, Failure> {
-        Self::with(socket_rules()?, &[])
+        Self::from_rules(socket_rules()?, &[])
     }
 
-    /// Builds those for where nothing but Landlock is between a sandbox and the system;
-    /// `own_ids` when no other process has its user id.
-    pub(crate) fn build_for_landlock(own_ids: bool) -> Result<Self, Failure> {
-        let rules = landlock::rules(own_ids)?;
-        Self::with(rules, landlock::FORBIDDEN)
+    /// Builds the filters for a sandbox without namespaces. `has_own_ids` means that no process
+    /// outside has its user id.
+    pub(crate) fn build_for_landlock(has_own_ids: bool) -> Result<Self, Failure> {
+        let rules = landlock::rules(has_own_ids)?;
+        Self::from_rules(rules, landlock::FORBIDDEN)
     }
 
-    /// Builds those for commands alone, not their server, of a sandbox with the caller's user id.
-    pub(crate) fn build_for_commands_of_the_caller() -> Result<Self, Failure> {
-        let rules = landlock::OF_THE_CALLERS_FILES
+    /// Builds the additional filter for the commands, but not the server, of a sandbox with the
+    /// caller's user id.
+    pub(crate) fn build_for_commands_with_callers_id() -> Result<Self, Failure> {
+        let rules = landlock::FILE_ATTRIBUTE_CALLS
             .iter()
             .map(|call| (*call, vec![]))
             .collect();
         refuse(libc::EPERM, rules).map(|program| Self(vec![program]))
     }
 
-    fn with(more_rules: Rules, more_forbidden: &[libc::c_long]) -> Result<Self, Failure> {
-        // glibc falls back from clone3, whose flags a filter cannot see, to clone only when
-        // it is told that there is no such call.
+    fn from_rules(more_rules: Rules, more_forbidden: &[libc::c_long]) -> Result<Self, Failure> {
+        // A filter cannot read the flags of clone3. glibc falls back to clone only if clone3 fails
+        // with ENOSYS.
         let absent = refuse(libc::ENOSYS, [(libc::SYS_clone3, vec![])].into())?;
         let mut rules: BTreeMap<_, _> = FORBIDDEN
             .iter()
@@ -53,13 +55,13 @@ impl Filters {
         rules.extend(more_rules);
         rules.insert(libc::SYS_ioctl, terminal_rules()?);
         Ok(Self(vec![
-            unknown_calls(),
+            refuse_unknown_calls(),
             absent,
             refuse(libc::EPERM, rules)?,
         ]))
     }
 
-    /// Installs them for this thread and all that come from it; sets no_new_privs.
+    /// Installs the filters for this thread and its descendants, and sets no_new_privs.
     pub(crate) fn install(&self) -> Result<(), Failure> {
         self.0
             .iter()
@@ -68,177 +70,22 @@ impl Filters {
     }
 }
 
+/// Builds a filter that fails the matching calls with this error.
 fn refuse(
     errno: i32,
     rules: BTreeMap<libc::c_long, Vec<SeccompRule>>,
 ) -> Result<BpfProgram, Failure> {
     let arch =
-        TargetArch::try_from(std::env::consts::ARCH).isolation_context("make a seccomp filter")?;
+        TargetArch::try_from(std::env::consts::ARCH).isolation_context("build a seccomp filter")?;
     let action = SeccompAction::Errno(errno.cast_unsigned());
     SeccompFilter::new(rules, SeccompAction::Allow, action, arch)
         .and_then(BpfProgram::try_from)
-        .isolation_context("make a seccomp filter")
+        .isolation_context("build a seccomp filter")
 }
 
-/// The last call that this list was made for: file_setattr, of Linux 6.17. Its number is the
-/// same on all architectures.
-const LAST_KNOWN_CALL: u32 = 469;
-
-const FORBIDDEN: &[libc::c_long] = &[
-    // Mounts and roots.
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_open_tree,
-    libc::SYS_move_mount,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_mount_setattr,
-    libc::SYS_quotactl,
-    SYS_QUOTACTL_FD,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    // Namespaces; unshare and clone are looked at by their flags.
-    libc::SYS_setns,
-    // Other processes' memory and descriptors.
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_process_madvise,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_kcmp,
-    libc::SYS_move_pages,
-    libc::SYS_migrate_pages,
-    // Files by inode, past the mounts that hide them.
-    libc::SYS_open_by_handle_at,
-    libc::SYS_name_to_handle_at,
-    // Keyrings are not in any namespace of ours.
-    libc::SYS_keyctl,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    // Large parts of the kernel that few programs need.
-    libc::SYS_bpf,
-    libc::SYS_perf_event_open,
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-    libc::SYS_userfaultfd,
-    libc::SYS_fanotify_init,
-    libc::SYS_fanotify_mark,
-    libc::SYS_lookup_dcookie,
-    libc::SYS_vhangup,
-    libc::SYS_nfsservctl,
-    // The machine itself.
-    libc::SYS_kexec_load,
-    libc::SYS_kexec_file_load,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_reboot,
-    libc::SYS_settimeofday,
-    libc::SYS_clock_settime,
-    libc::SYS_acct,
-    libc::SYS_syslog,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_iopl,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_ioperm,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_modify_ldt,
-];
-
-/// Not in the C library's list on every architecture; the number is the same on all.
-const SYS_QUOTACTL_FD: libc::c_long = 443;
-
-type Rules = Vec<(libc::c_long, Vec<SeccompRule>)>;
-
-/// No new namespaces: with one, a process has all capabilities over what is in it.
-fn namespace_rules() -> Result<Rules, Failure> {
-    // CLONE_NEWTIME has the bit of a signal number, so that clone cannot take it.
-    const NEW_TIME: libc::c_int = 0x80;
-    let flags = [
-        libc::CLONE_NEWUSER,
-        libc::CLONE_NEWNS,
-        libc::CLONE_NEWPID,
-        libc::CLONE_NEWIPC,
-        libc::CLONE_NEWUTS,
-        libc::CLONE_NEWNET,
-        libc::CLONE_NEWCGROUP,
-    ];
-    let has = |flag: libc::c_int| {
-        let bits = u64::from(flag.cast_unsigned());
-        all([condition(0, SeccompCmpOp::MaskedEq(bits), bits)])
-    };
-    let clone = flags.into_iter().map(has).collect::<Result<_, _>>()?;
-    let unshare = flags
-        .into_iter()
-        .chain([NEW_TIME])
-        .map(has)
-        .collect::<Result<_, _>>()?;
-    Ok(vec![(libc::SYS_clone, clone), (libc::SYS_unshare, unshare)])
-}
-
-/// Sockets between processes and to networks; of netlink, only what lists interfaces.
-fn socket_rules() -> Result<Rules, Failure> {
-    const ALLOWED: [libc::c_int; 4] = [
-        libc::AF_UNIX,
-        libc::AF_INET,
-        libc::AF_INET6,
-        libc::AF_NETLINK,
-    ];
-    let other_family = || {
-        all(ALLOWED.map(|family| condition(0, SeccompCmpOp::Ne, u64::from(family.cast_unsigned()))))
-    };
-    let other_netlink = all([
-        condition(
-            0,
-            SeccompCmpOp::Eq,
-            u64::from(libc::AF_NETLINK.cast_unsigned()),
-        ),
-        condition(
-            2,
-            SeccompCmpOp::Ne,
-            u64::from(libc::NETLINK_ROUTE.cast_unsigned()),
-        ),
-    ])?;
-    Ok(vec![
-        (libc::SYS_socket, vec![other_family()?, other_netlink]),
-        (libc::SYS_socketpair, vec![other_family()?]),
-    ])
-}
-
-/// No typing into a terminal that another process reads.
-fn terminal_rules() -> Result<Vec<SeccompRule>, Failure> {
-    // The kernel looks at 32 bits of the request only.
-    [libc::TIOCSTI, libc::TIOCLINUX]
-        .map(|request| all([condition(1, SeccompCmpOp::Eq, u64::from(request as u32))]))
-        .into_iter()
-        .collect()
-}
-
-fn condition(
-    argument: u8,
-    operator: SeccompCmpOp,
-    value: u64,
-) -> Result<SeccompCondition, seccompiler::BackendError> {
-    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
-}
-
-fn all<const N: usize>(
-    conditions: [Result<SeccompCondition, seccompiler::BackendError>; N],
-) -> Result<SeccompRule, Failure> {
-    let conditions = conditions.into_iter().collect::<Result<_, _>>();
-    conditions
-        .and_then(SeccompRule::new)
-        .isolation_context("make a seccomp filter")
-}
-
-/// Calls newer than the list do not exist in here, nor do the second numbers (from 2^30) that
-/// x86_64 has for every call, which a list of numbers would miss.
-fn unknown_calls() -> BpfProgram {
+/// Builds a filter that fails calls newer than the list with ENOSYS, and also the second numbers of
+/// x86_64 (from 2^30), which the list does not contain.
+fn refuse_unknown_calls() -> BpfProgram {
     const LOAD_WORD: u16 = 0x20;
     const JUMP_IF_ABOVE: u16 = 0x25;
     const RETURN: u16 = 0x06;
@@ -258,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_filters_can_be_built_and_are_of_a_size_the_kernel_takes() {
+    fn the_filters_are_built_and_within_the_kernels_size_limit() {
         for filters in [
             Filters::build(),
             Filters::build_for_landlock(true),

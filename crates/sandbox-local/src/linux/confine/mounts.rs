@@ -1,4 +1,4 @@
-//! Mounts, taken from the outside while it can be seen and put into a new root.
+//! Mounts that are cloned outside and attached in the new root.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,40 +11,40 @@ use rustix::mount::{self, MountFlags, MoveMountFlags, OpenTreeFlags};
 use crate::linux::failure::{Failure, FailureKind, IoContext, NamespaceContext};
 use crate::linux::sys::{self, MountLimits};
 
-/// System directory: programs and libraries, no writing, no devices.
+/// The limits of a system directory: read-only, no devices.
 pub(crate) const SYSTEM: MountLimits = MountLimits {
     read_only: true,
     no_devices: true,
     no_exec: false,
 };
-/// Directory of the sandbox's own.
-pub(crate) const OWN: MountLimits = MountLimits {
+/// The limits of a directory that the sandbox can write to: no devices.
+pub(crate) const WRITABLE: MountLimits = MountLimits {
     read_only: false,
     no_devices: true,
     no_exec: false,
 };
-/// Device node.
+/// The limits of a device node: no programs.
 pub(crate) const DEVICE: MountLimits = MountLimits {
     read_only: false,
     no_devices: false,
     no_exec: true,
 };
 
-/// A copy of a mount (and of those beneath it), restricted and not yet anywhere.
-pub(crate) struct Tree {
+/// A restricted clone of a mount and the mounts below it, not attached yet.
+pub(crate) struct MountTree {
     target: PathBuf,
     is_dir: bool,
     mount: OwnedFd,
 }
 
-impl Tree {
-    /// Takes what is at `source` outside, for `target` relative to the new root.
-    pub(crate) fn take(
+impl MountTree {
+    /// Clones the mount at `source`, to be attached at `target` below the new root.
+    pub(crate) fn clone_from(
         source: &Path,
         target: impl Into<PathBuf>,
         limits: MountLimits,
     ) -> Result<Self, Failure> {
-        let step = || format!("take {} into the sandbox", source.display());
+        let step = || format!("mount {} in the sandbox", source.display());
         let is_dir = fs::metadata(source).isolation_context(step())?.is_dir();
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
@@ -52,7 +52,7 @@ impl Tree {
         let mount = mount::open_tree(CWD, source, flags).namespace_context(step())?;
         sys::restrict_mount(mount.as_fd(), limits).map_err(|error| {
             let hint = if error.raw_os_error() == Some(rustix::io::Errno::NOSYS.raw_os_error()) {
-                "; Linux 5.12 or newer is needed"
+                "; use Linux 5.12 or newer"
             } else {
                 ""
             };
@@ -69,20 +69,20 @@ impl Tree {
         })
     }
 
-    /// Makes its place below the working directory and puts it there.
+    /// Creates the target below the working directory and attaches the tree there.
     pub(crate) fn attach(self) -> Result<(), Failure> {
         let step = || format!("mount /{}", self.target.display());
         if self.is_dir {
             fs::create_dir_all(&self.target).isolation_context(step())?;
         } else {
-            make_parent(&self.target)
+            create_parent(&self.target)
                 .and_then(|()| File::create(&self.target))
                 .isolation_context(step())?;
         }
         self.attach_over()
     }
 
-    /// Puts it over what is at its place already.
+    /// Attaches the tree over an existing target.
     pub(crate) fn attach_over(self) -> Result<(), Failure> {
         mount::move_mount(
             &self.mount,
@@ -95,8 +95,8 @@ impl Tree {
     }
 }
 
-/// Puts a fresh file system into place.
-pub(crate) fn mount_new(
+/// Mounts a new file system.
+pub(crate) fn mount_file_system(
     kind: &str,
     target: impl AsRef<Path>,
     flags: MountFlags,
@@ -116,13 +116,13 @@ pub(crate) fn mount_new(
     .namespace_context(step())
 }
 
-/// Forbids writing to a mount that is in place.
+/// Forbids writing to an attached mount.
 pub(crate) fn make_read_only(target: &str, keep: MountFlags) -> Result<(), Failure> {
     let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | keep;
     mount::mount_remount(target, flags, c"").namespace_context(format!("make {target} read-only"))
 }
 
-/// Makes the directory that shall hold `path`.
-pub(crate) fn make_parent(path: &Path) -> io::Result<()> {
+/// Creates the parent directories of `path`.
+pub(crate) fn create_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), fs::create_dir_all)
 }
