@@ -8,18 +8,11 @@ use super::expectations;
 use super::options::Options;
 use super::processes::Client;
 use super::protocol::{Done, Op};
-use super::row::Row;
+use super::row::{Part, Row};
 use super::target::{Server, TestBed};
 
 /// Numbers of concurrent callers.
 pub(super) const CALLERS: [(usize, &str); 4] = [(1, "1"), (4, "4"), (16, "16"), (64, "64")];
-
-/// The results of a part of the run, with or without the delay.
-pub(super) struct Part {
-    pub(super) name: &'static str,
-    pub(super) delayed: bool,
-    pub(super) rows: Vec<Row>,
-}
 
 /// Runs a part. The clients take turns, so that other load on the machine affects all alike.
 pub(super) fn run(

@@ -1,7 +1,6 @@
 //! Compares the results with what was expected.
 
-use super::cases::Part;
-use super::row::Row;
+use super::row::{Part, Row};
 use super::target::Server;
 
 /// States how many times as fast as a peer our client is.

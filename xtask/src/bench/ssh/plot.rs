@@ -1,7 +1,6 @@
 //! Draws the results as bars, in plain SVG that is readable on light and dark backgrounds.
 
-use super::cases::Part;
-use super::row::Row;
+use super::row::{Part, Row};
 use super::target::Server;
 
 const WIDTH: f64 = 860.0;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::cases::{CALLERS, Part};
+use super::cases::CALLERS;
 use super::delay::Measured;
 use super::expectations;
 use super::options::Options;
-use super::row::Row;
+use super::row::{Part, Row};
 use super::target::{Server, TestBed};
 
 const BEGIN: &str = "<!-- cargo xtask bench ssh: begin -->";

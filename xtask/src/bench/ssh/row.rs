@@ -7,6 +7,13 @@ use anyhow::Result;
 use super::protocol::Done;
 use super::target::Server;
 
+/// The results of a part of the run, with or without the delay.
+pub(super) struct Part {
+    pub(super) name: &'static str,
+    pub(super) delayed: bool,
+    pub(super) rows: Vec<Row>,
+}
+
 /// A client, a server, and all measurements of the two.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
