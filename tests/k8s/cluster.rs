@@ -21,8 +21,9 @@ use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use sandbox::{Client, Defaults, Lifetime, SandboxSpec};
 use sandbox_conformance::Outcome;
+use sandbox_k8s::internals::labels;
 use sandbox_k8s::options::{KubernetesOptions, PullPolicy, Transport};
-use sandbox_k8s::{ClusterOptions, KubernetesBackend, connect_cluster, labels};
+use sandbox_k8s::{ClusterOptions, KubernetesBackend, connect_cluster};
 use tokio::runtime::Handle;
 
 use crate::deploy_manifests;

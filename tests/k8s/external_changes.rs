@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::DeleteParams;
 use sandbox::{CommandCause, Error, ExecEvent, SandboxId};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
-use sandbox_k8s::labels::secret_name;
+use sandbox_k8s::internals::labels::secret_name;
 
 use crate::cluster::{api, namespace};
 

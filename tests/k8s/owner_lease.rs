@@ -10,7 +10,8 @@ use kube::Api;
 use kube::api::ListParams;
 use sandbox::{SandboxBackend, SweepOptions};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
-use sandbox_k8s::{KubernetesBackend, labels};
+use sandbox_k8s::KubernetesBackend;
+use sandbox_k8s::internals::labels;
 
 use crate::cluster::{
     KUBECONFIG, Namespace, admin_backend, client_for, connect, defaults, managed_objects, options,

@@ -1,45 +1,48 @@
 //! Sandboxes as Kubernetes Pods.
 //!
-//! [`KubernetesBackend`] makes a Secret and a Pod for each sandbox, and learns all else from one
-//! shared watch; [`PodConnector`] opens streams to a Pod, at its address or through the API
-//! server. The crate does not know what goes over them: that is `sandbox-ssh`'s.
+//! [`KubernetesBackend`] creates a Secret and a Pod for each sandbox, and follows all of them with one
+//! shared watch. [`PodConnector`] opens byte streams to a Pod, to its address or through the API server.
+//! The crate knows nothing of SSH: `sandbox-ssh` speaks it over these streams.
 //!
-//! What decides does no I/O and has no clock of its own:
+//! The folders, from top to bottom; each imports only from those below it:
 //!
-//! | module | decides |
+//! | folder | content |
 //! |---|---|
-//! | [`options`] | how sandboxes are made of Pods |
-//! | [`pod`], [`secret`] | what is sent: the Pod, and the Secret with its keys that owns it |
-//! | [`labels`] | which objects are ours, and when they end |
-//! | [`status`] | what became of a Pod, and whether to wait for it |
-//! | [`classify`] | what an answer means for what was being done |
-//! | [`index`] | what is known of all sandboxes, and who is woken by news |
+//! | `backend` | the operations: create, delete, diagnose, sweep, preflight |
+//! | `connect` | streams to Pods, and when to try which route |
+//! | `observe` | the watch, the index of what it shows, the status of a Pod |
+//! | `lease` | the Lease that owns the sandboxes of a long-lived process |
+//! | `api` | requests to the API server: cluster, retries, meaning of a response |
+//! | `manifest` | [`options`], and the Pod and Secret that are built from them |
+//! | `names` | labels, annotations and other fixed names |
 //!
-//! In `tests/faults/` it meets an API server whose answers go astray.
+//! The modules that decide do no I/O and read no clock: `observe::index`, `observe::status`,
+//! `connect::attempts`, `api::classify` and all of `manifest`.
 //!
-//! The manifests of `tests/golden/` are what is sent, word for word.
+//! The tests in `tests/faults/` run against an API server that loses responses. The manifests in
+//! `tests/golden/` are compared word for word with what is sent.
 //!
-//! It is built on `k8s-openapi` without choosing a version of Kubernetes: a program enables one
-//! of its features (`v1_33` and later), or sets `K8S_OPENAPI_ENABLED_VERSION` as this workspace
-//! does.
+//! The crate uses `k8s-openapi` without choosing a version of Kubernetes: a program enables one of its
+//! features (`v1_33` or later), or sets `K8S_OPENAPI_ENABLED_VERSION` as this workspace does.
 
+mod api;
 mod backend;
-mod call;
-pub mod classify;
-mod client;
-mod clock;
 mod connect;
-pub mod index;
-pub mod labels;
 mod lease;
-mod objects;
-pub mod options;
-pub mod pod;
-mod reap;
-pub mod secret;
-pub mod status;
-mod watch;
+mod manifest;
+mod names;
+mod observe;
 
+pub use api::cluster::{Cluster, ClusterOptions, connect as connect_cluster, open as open_cluster};
 pub use backend::KubernetesBackend;
-pub use client::{Cluster, ClusterOptions, connect as connect_cluster, open as open_cluster};
 pub use connect::PodConnector;
+pub use manifest::options;
+
+/// For the tests of this workspace only. Anything here may change in any release.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::manifest::{labels, pod, secret};
+    pub mod names {
+        pub use crate::names::*;
+    }
+}

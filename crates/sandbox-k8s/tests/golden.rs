@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use sandbox_core::{Error, KeyPair, Lifetime, SandboxId, SandboxSpec, Uid};
+use sandbox_k8s::internals::pod::{self, PodRequest};
+use sandbox_k8s::internals::secret::{KeySecret, SandboxKeys};
 use sandbox_k8s::options::{
     AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PodOptions,
     PodSecurityContext, PullPolicy, SecurityContext, SecurityProfile, VolumeAt, VolumeSource,
 };
-use sandbox_k8s::pod::{self, PodRequest};
-use sandbox_k8s::secret::{KeySecret, SandboxKeys};
 use serde::Serialize;
 use serde_json::json;
 

@@ -4,9 +4,9 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use sandbox_core::{Error, Result, SandboxId, SandboxSpec, Uid};
+use sandbox_k8s::internals::pod::{self, PodRequest};
 use sandbox_k8s::options::{InjectVia, Injection, KubernetesOptions, PodOptions, SecurityProfile};
 use sandbox_k8s::options::{VolumeAt, VolumeSource};
-use sandbox_k8s::pod::{self, PodRequest};
 use serde_json::{Value, json};
 
 fn options() -> KubernetesOptions {

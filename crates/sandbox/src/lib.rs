@@ -125,7 +125,10 @@ pub mod k8s {
         HostAlias, PodOptions, PodSecurityContext, PullPolicy, SecurityContext, SecurityProfile,
         Toleration, VolumeAt, VolumeSource,
     };
-    pub use sandbox_k8s::*;
+    pub use sandbox_k8s::{
+        Cluster, ClusterOptions, KubernetesBackend, PodConnector, connect_cluster, open_cluster,
+        options,
+    };
 }
 
 /// Sandboxes as confined process trees on this machine.

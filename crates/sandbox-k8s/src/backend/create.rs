@@ -6,22 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use sandbox_core::{
-    CreationError, CreationReason, CreationStage, Deadline, Error, KeyPair, Result, SandboxId,
-    SandboxInfo, SandboxSpec, Uid,
-};
+use sandbox_core::{Deadline, Error, KeyPair, Result, SandboxId, SandboxInfo, SandboxSpec, Uid};
 use tokio::sync::oneshot;
 
-use super::undo::{Stored, Undo};
-use super::{Known, Shared};
-use crate::classify::NO_NAMESPACE;
-use crate::labels;
+use super::cleanup::Undo;
+use super::records::Known;
+use super::shared::Shared;
+use super::stored::{Stored, refused, uid_of};
+use crate::api::classify::NO_NAMESPACE;
+use crate::api::objects::Created;
 use crate::lease::Held;
-use crate::objects::{Created, Kind};
-use crate::options::{InjectVia, Injection, PodOptions};
-use crate::pod::{self, PodRequest};
-use crate::secret::{KeySecret, SandboxKeys};
-use crate::watch::of_ours;
+use crate::manifest::options::{InjectVia, Injection, PodOptions};
+use crate::manifest::pod::{self, PodRequest};
+use crate::manifest::secret::{KeySecret, SandboxKeys};
+use crate::names::{BACKEND, LEASE};
+use crate::observe::status::of_ours;
 
 /// How long the API server may take for both objects.
 const STORE: Duration = Duration::from_secs(60);
@@ -40,7 +39,7 @@ pub(super) async fn create(shared: &Arc<Shared>, spec: SandboxSpec) -> Result<Sa
     match hear.await {
         Ok(result) => result.map(Made::keep),
         Err(_) => Err(Error::Backend {
-            backend: super::BACKEND,
+            backend: BACKEND,
             operation: "create a sandbox",
             message: "the runtime has ended".into(),
             transient: false,
@@ -210,7 +209,7 @@ impl Order {
         let mut pod = self.pod(shared, &owner, via)?;
         if let Some(lease) = &lease {
             let annotations = pod.metadata.annotations.get_or_insert_default();
-            annotations.insert(labels::LEASE.to_owned(), lease.id().as_str().to_owned());
+            annotations.insert(LEASE.to_owned(), lease.id().as_str().to_owned());
         }
         undo.pod = Stored::Perhaps;
         let pod = match caller.create(&self.id, &pod, &self.nonce, deadline).await? {
@@ -303,22 +302,4 @@ fn tell_once_what_does_not_hold() {
              or until their ttl or max_lifetime"
         );
     });
-}
-
-pub(super) fn uid_of<K: Kind>(object: &K, id: &SandboxId) -> Result<Uid> {
-    let uid = object.meta().uid.as_deref().map(Uid::new);
-    uid.ok_or_else(|| refused(id, "the API server stored an object without a uid"))
-}
-
-fn refused(id: &SandboxId, message: &str) -> Error {
-    CreationError {
-        id: id.clone(),
-        stage: CreationStage::Provision,
-        reason: CreationReason::Other,
-        message: message.to_owned(),
-        events: Vec::new(),
-        log_tail: String::new(),
-        source: None,
-    }
-    .into()
 }

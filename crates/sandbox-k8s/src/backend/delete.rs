@@ -6,9 +6,9 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use sandbox_core::{Deadline, DeleteOptions, Error, Result, SandboxId, Uid};
 
-use super::Shared;
-use crate::labels;
-use crate::watch::ASK;
+use super::shared::Shared;
+use crate::api::client::LOOKUP_TIMEOUT;
+use crate::manifest::labels;
 
 /// How long a Pod may take to go: its processes get one second, and its machine may be slow to
 /// say so.
@@ -46,7 +46,7 @@ pub(super) async fn delete(
             },
         },
     };
-    let deadline = Deadline::from_now(ASK);
+    let deadline = Deadline::from_now(LOOKUP_TIMEOUT);
     let caller = shared.caller();
     let follow = pod.as_ref().map(|uid| shared.watch.follow(id, uid));
     let ends_pod = async {
@@ -106,7 +106,7 @@ pub(super) async fn delete(
 async fn orphan(shared: &Shared, id: &SandboxId) -> Result<Option<Uid>> {
     let found = shared
         .caller()
-        .get::<Secret>(id, Deadline::from_now(ASK))
+        .get::<Secret>(id, Deadline::from_now(LOOKUP_TIMEOUT))
         .await;
     let found = found.map_err(|error| undeleted(id, error))?;
     let ours = found.and_then(|(secret, _)| labels::secret_of(&secret).ok());

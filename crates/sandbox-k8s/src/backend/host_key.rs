@@ -14,11 +14,12 @@ use sandbox_core::{Deadline, Error, HostKeyProbe, PublicKey, Result, SandboxStat
 
 use tokio::time::Instant;
 
-use super::{Known, Shared};
+use super::records::Known;
+use super::shared::Shared;
+use crate::api::client::LOOKUP_TIMEOUT;
 use crate::connect::nobody_answers;
-use crate::labels;
-use crate::status::PodView;
-use crate::watch::{ASK, of_ours};
+use crate::names;
+use crate::observe::status::{PodView, of_ours};
 
 /// How long the server may take to show its key, its Pod's start included.
 const LEARN: Duration = Duration::from_secs(300);
@@ -92,10 +93,15 @@ async fn learn(
 
 /// For others; without it they learn it themselves.
 async fn keep(shared: &Shared, view: &PodView, key: &PublicKey) {
-    let annotation = (labels::HOST_KEY, key.as_str());
+    let annotation = (names::HOST_KEY, key.as_str());
     match shared
         .caller()
-        .annotate(&view.id, &view.uid, annotation, Deadline::from_now(ASK))
+        .annotate(
+            &view.id,
+            &view.uid,
+            annotation,
+            Deadline::from_now(LOOKUP_TIMEOUT),
+        )
         .await
     {
         Ok(changed) => {

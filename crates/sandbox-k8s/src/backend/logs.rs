@@ -7,10 +7,11 @@ use http_body_util::BodyExt;
 use sandbox_core::{Deadline, Error, LogOptions, LogStream, Result, SandboxId};
 use tokio::time::{Instant, sleep};
 
-use super::{BACKEND, Shared};
-use crate::call::Refused;
-use crate::classify::{self, Answer, Intent, Next};
-use crate::watch::ASK;
+use super::shared::Shared;
+use crate::api::classify::{self, Answer, Intent, Next};
+use crate::api::client::LOOKUP_TIMEOUT;
+use crate::api::watch_error::Refused;
+use crate::names::BACKEND;
 
 /// A sandbox is used before its kubelet has told that its container runs, which one of 1.20 does
 /// every ten seconds; until then the API server knows of no log.
@@ -24,7 +25,7 @@ pub(super) async fn logs(
 ) -> Result<LogStream> {
     let caller = shared.caller();
     let request = caller.log(id, options.tail_lines, options.follow)?;
-    let (begun, deadline) = (Instant::now(), Deadline::from_now(ASK));
+    let (begun, deadline) = (Instant::now(), Deadline::from_now(LOOKUP_TIMEOUT));
     loop {
         let refused = match caller.open(request.clone(), deadline).await {
             Ok(response) => {

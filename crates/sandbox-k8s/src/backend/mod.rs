@@ -1,62 +1,48 @@
 //! Sandboxes as Pods: the control plane.
 
+mod cleanup;
+mod cluster_events;
 mod create;
 mod delete;
+mod diagnosis;
+mod events;
+mod extend;
 mod host_key;
-mod injection;
-mod known;
+mod injection_probe;
 mod logs;
-mod observe;
 mod preflight;
-mod pulling;
+mod records;
+mod shared;
+mod stored;
 mod sweep;
-mod undo;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use sandbox_core::{
-    Access, Capabilities, Check, Deadline, DeleteOptions, Diagnosis, Endpoint, Error, EventStream,
-    Freshness, HostKeyProbe, ListFilter, LogOptions, LogStream, Result, SandboxBackend, SandboxId,
-    SandboxInfo, SandboxSpec, SweepOptions, SweepReport, Uid,
+    Access, Capabilities, Check, DeleteOptions, Diagnosis, Endpoint, Error, EventStream, Freshness,
+    HostKeyProbe, ListFilter, LogOptions, LogStream, Result, SandboxBackend, SandboxId,
+    SandboxInfo, SandboxSpec, SweepOptions, SweepReport,
 };
 
-use crate::call::Caller;
+use crate::api::client::Caller;
 use crate::connect::{Learned, PodConnector};
-use crate::labels;
 use crate::lease::Keeper;
-use crate::options::{Injection, KubernetesOptions};
-use crate::secret;
-use crate::status::PodView;
-use crate::watch::{ASK, Watch};
-use known::{AllKnown, Known};
+use crate::manifest::options::KubernetesOptions;
+use crate::names::BACKEND;
+use crate::observe::watch::Watch;
+use injection_probe::Via;
+use records::AllKnown;
+use shared::Shared;
 
 /// Sandboxes as Pods of one namespace. Cheap to clone; all clones share one watch.
 #[derive(Clone)]
 pub struct KubernetesBackend {
     shared: Arc<Shared>,
 }
-
-struct Shared {
-    options: KubernetesOptions,
-    watch: Arc<Watch>,
-    /// The Lease that owns attached sandboxes, where one is wanted.
-    lease: Option<Keeper>,
-    /// Of sandboxes that were made or used here.
-    known: AllKnown,
-    /// Which way the server is brought along.
-    via: injection::Via,
-    learned: Arc<Learned>,
-    /// What learns the host key of an image's own server.
-    probe: OnceLock<Arc<dyn HostKeyProbe>>,
-}
-
-/// How messages call it.
-pub(crate) const BACKEND: &str = "k8s";
 
 impl KubernetesBackend {
     /// A backend for the cluster of this client, as [`connect`](crate::connect_cluster) makes
@@ -79,7 +65,7 @@ impl KubernetesBackend {
             watch,
             lease,
             known: AllKnown::default(),
-            via: injection::Via::default(),
+            via: Via::default(),
             learned,
             probe: OnceLock::new(),
         };
@@ -89,7 +75,7 @@ impl KubernetesBackend {
     }
 
     /// Learns the host keys of images' own SSH servers with this; needed for
-    /// [`Injection::Image`], and for taking up such sandboxes. It is asked over a stream through
+    /// [`Injection::Image`](crate::manifest::options::Injection::Image), and for taking up such sandboxes. It is asked over a stream through
     /// the API server, never over the Pod network.
     #[must_use]
     pub fn learning_host_keys_with(self, probe: Arc<dyn HostKeyProbe>) -> Self {
@@ -107,75 +93,6 @@ impl KubernetesBackend {
     /// Where the Pods are.
     pub fn namespace(&self) -> &str {
         &self.shared.caller().namespace
-    }
-}
-
-impl Shared {
-    fn caller(&self) -> &Caller {
-        &self.watch.caller
-    }
-
-    fn connector(&self) -> PodConnector {
-        let (watch, transport) = (Arc::clone(&self.watch), self.options.transport);
-        PodConnector::new(watch, transport, Arc::clone(&self.learned))
-    }
-
-    fn probe(&self) -> Result<&dyn HostKeyProbe> {
-        self.probe.get().map(|probe| &**probe).ok_or_else(|| Error::Config {
-            message:
-                "an image's own SSH server has a host key that has to be learned, and this backend was made \
-                      without the means (KubernetesBackend::learning_host_keys_with)"
-                    .into(),
-        })
-    }
-
-    /// Whether the image's own server serves.
-    fn is_image_server(&self) -> bool {
-        matches!(self.options.injection, Injection::Image(_))
-    }
-
-    fn remember(&self, uid: Uid, known: Known) {
-        self.known
-            .remember(uid, known, |uid| self.watch.is_over(uid));
-    }
-
-    async fn find(&self, id: &SandboxId) -> Result<Arc<PodView>> {
-        self.watch
-            .find(id)
-            .await?
-            .ok_or_else(|| Error::NotFound { id: id.clone() })
-    }
-
-    /// The keys of a sandbox: those that it was made with here, or those that its maker stored.
-    async fn keys(&self, view: &PodView) -> Result<Known> {
-        if let Some(known) = self.known.get(&view.uid) {
-            return Ok(known);
-        }
-        let stored = self
-            .caller()
-            .get::<Secret>(&view.id, Deadline::from_now(ASK))
-            .await?;
-        let Some((stored, _)) = stored else {
-            return Err(Error::NotFound {
-                id: view.id.clone(),
-            });
-        };
-        let keys = secret::read(&stored, &view.id)?;
-        if !labels::secret_of(&stored).is_ok_and(|(_, uid)| uid == view.owner) {
-            return Err(Error::NotFound {
-                id: view.id.clone(),
-            });
-        }
-        let known = Known {
-            id: view.id.clone(),
-            owner: view.owner.clone(),
-            host: keys.host,
-            client: keys.client,
-            detached: true,
-            via: None,
-        };
-        self.remember(view.uid.clone(), known.clone());
-        Ok(known)
     }
 }
 
@@ -227,7 +144,7 @@ impl SandboxBackend for KubernetesBackend {
     }
 
     async fn events(&self, id: &SandboxId) -> Result<EventStream> {
-        observe::events(&self.shared, id).await
+        events::events(&self.shared, id).await
     }
 
     async fn access(&self, id: &SandboxId) -> Result<Access> {
@@ -253,7 +170,7 @@ impl SandboxBackend for KubernetesBackend {
     }
 
     async fn diagnose(&self, id: &SandboxId) -> Result<Diagnosis> {
-        observe::diagnose(&self.shared, id).await
+        diagnosis::diagnose(&self.shared, id).await
     }
 
     async fn logs(&self, id: &SandboxId, options: LogOptions) -> Result<LogStream> {
@@ -261,7 +178,7 @@ impl SandboxBackend for KubernetesBackend {
     }
 
     async fn extend(&self, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo> {
-        observe::extend(&self.shared, id, ttl).await
+        extend::extend(&self.shared, id, ttl).await
     }
 
     async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()> {

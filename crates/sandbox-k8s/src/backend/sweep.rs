@@ -8,11 +8,12 @@ use sandbox_core::{
     Deadline, Result, SandboxId, SweepFailure, SweepOptions, SweepReport, SweptSandbox, Uid,
 };
 
-use super::Shared;
-use crate::labels;
-use crate::status::PodView;
-use crate::watch::{ASK, of_ours};
-use crate::{lease, reap};
+use super::shared::Shared;
+use crate::api::client::LOOKUP_TIMEOUT;
+use crate::lease;
+use crate::manifest::labels;
+use crate::observe::reaper;
+use crate::observe::status::{PodView, of_ours};
 
 /// A Secret without a Pod may be that of a sandbox which is being made.
 const ORPHAN_AGE: Duration = Duration::from_secs(600);
@@ -24,14 +25,14 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
     let selector = labels::selector();
     // The Secrets first: a sandbox that is made in between has its Pod in the second list.
     let (secrets, _) = caller
-        .list::<Secret>(&selector, Deadline::from_now(ASK))
+        .list::<Secret>(&selector, Deadline::from_now(LOOKUP_TIMEOUT))
         .await?;
     let (pods, now) = caller
-        .list::<Pod>(&selector, Deadline::from_now(ASK))
+        .list::<Pod>(&selector, Deadline::from_now(LOOKUP_TIMEOUT))
         .await?;
     let mut report = SweepReport::default();
     for view in pods.iter().filter_map(of_ours) {
-        let Some(reason) = reap::over(&view, now) else {
+        let Some(reason) = reaper::over(&view, now) else {
             continue;
         };
         let removed = match options.dry_run {
@@ -56,7 +57,7 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
             true => Ok(true),
             false => {
                 caller
-                    .delete::<Secret>(&id, &uid, None, Deadline::from_now(ASK))
+                    .delete::<Secret>(&id, &uid, None, Deadline::from_now(LOOKUP_TIMEOUT))
                     .await
             }
         };
@@ -73,7 +74,7 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
 /// Removes a sandbox that is over; `false` where somebody else was faster, or has extended it, which changes its
 /// version.
 async fn remove(shared: &Shared, view: &PodView, secrets: &[Secret]) -> Result<bool> {
-    let (caller, deadline) = (shared.caller(), Deadline::from_now(ASK));
+    let (caller, deadline) = (shared.caller(), Deadline::from_now(LOOKUP_TIMEOUT));
     if !caller
         .delete::<Pod>(&view.id, &view.uid, Some(&view.resource_version), deadline)
         .await?
@@ -131,7 +132,7 @@ async fn orphans(
     }
     let (all, _) = shared
         .caller()
-        .list::<Pod>("", Deadline::from_now(ASK))
+        .list::<Pod>("", Deadline::from_now(LOOKUP_TIMEOUT))
         .await?;
     let owners = all
         .iter()

@@ -1,31 +1,30 @@
 //! Byte streams to Pods: to their address, or through the API server.
 
-mod dialling;
-mod forward;
-mod found;
-mod pace;
+mod attempts;
+mod errors;
+mod port_forward;
+mod route_cache;
+mod schedule;
+mod state;
 mod target;
-mod waits;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use sandbox_core::{
-    ByteStream, ConnectionStage, Connector, Deadline, Endpoint, Error, Result, SandboxId, Uid,
-};
+use sandbox_core::{Connector, Deadline, Endpoint, Error, Result, SandboxId, Uid};
 use tokio::time::timeout;
 
-use crate::options::{KubernetesOptions, Transport};
-use crate::status::PodView;
-use crate::watch::Watch;
-use dialling::SILENT;
-use found::{Found, Way};
-use pace::Pace;
+use crate::manifest::options::Transport;
+use crate::observe::watch::Watch;
+use attempts::SILENT;
+use route_cache::Way;
+use state::Stream;
 use target::{ATTEMPT, Target, answering};
-use waits::Waits;
+
+pub(crate) use errors::nobody_answers;
+pub(crate) use state::Learned;
 
 /// Opens streams to the Pods of one [`KubernetesBackend`](crate::KubernetesBackend), which makes
 /// it. A Pod that starts is dialled as soon as it may answer, and again until it does.
@@ -34,33 +33,6 @@ pub struct PodConnector {
     watch: Arc<Watch>,
     transport: Transport,
     learned: Arc<Learned>,
-}
-
-/// What the connections of a backend have found out, of all its connectors.
-pub(crate) struct Learned {
-    /// What [`Transport::Auto`] needs.
-    found: Found,
-    pace: Pace,
-    waits: Waits,
-}
-
-impl Learned {
-    pub(crate) fn new(options: &KubernetesOptions) -> Self {
-        Self {
-            found: Found::default(),
-            pace: Pace::new(&options.injection),
-            waits: Waits::new(options.startup_grace),
-        }
-    }
-}
-
-type Stream = Box<dyn ByteStream>;
-
-/// Why one attempt failed.
-enum Failed {
-    /// It will fail again.
-    ForGood(Error),
-    ForNow(Error),
 }
 
 impl PodConnector {
@@ -221,38 +193,4 @@ impl fmt::Debug for PodConnector {
             .field("transport", &self.transport)
             .finish_non_exhaustive()
     }
-}
-
-fn ended(view: &PodView) -> String {
-    match &view.trouble {
-        Some(trouble) => format!("it has ended: {}", trouble.message),
-        None if view.deleting => "it is being deleted".into(),
-        None => "it has ended".into(),
-    }
-}
-
-/// A server may take a while to begin: to make its keys, or whatever else its image does first.
-pub(crate) fn nobody_answers(port: u16, grace: Duration, error: Error) -> Error {
-    let last = match error {
-        Error::Connection(error) => error.message,
-        other => other.to_string(),
-    };
-    unreachable(format!(
-        "nothing answered on port {port} within {grace:?} of its start ({last}); set SANDBOX_SSH_PORT if its image's \
-         own server listens elsewhere, SANDBOX_TRANSPORT=port-forward if Pods cannot be reached from here, or \
-         SANDBOX_STARTUP_GRACE if it takes longer"
-    ))
-}
-
-fn unreachable(message: String) -> Error {
-    Error::connection(ConnectionStage::Dial, message, None)
-}
-
-fn dial(address: SocketAddr, error: std::io::Error) -> Error {
-    let message = match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => format!("nothing listens on {address}"),
-        std::io::ErrorKind::UnexpectedEof => format!("what listens on {address} says nothing"),
-        _ => format!("{address} cannot be connected to"),
-    };
-    Error::connection(ConnectionStage::Dial, message, Some(Box::new(error)))
 }

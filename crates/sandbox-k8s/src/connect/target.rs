@@ -9,10 +9,12 @@ use sandbox_core::{Error, Result, SandboxId, SandboxState, Uid};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::dialling::{Dialling, Step};
-use super::found::Way;
-use super::{Failed, Learned, Stream, dial, ended, forward, unreachable};
-use crate::watch::{Follow, Watch};
+use super::attempts::{Dialling, Step};
+use super::errors::{Failed, dial, ended, unreachable};
+use super::port_forward;
+use super::route_cache::Way;
+use super::state::{Learned, Stream};
+use crate::observe::watch::{Follow, Watch};
 
 /// How long one attempt to connect to an address may take, to the server's first byte.
 pub(super) const ATTEMPT: Duration = Duration::from_secs(2);
@@ -120,7 +122,8 @@ impl Target {
                 }
                 Step::DialAddress(address) => self.dial_address(address).left_future(),
                 Step::DialThroughServer => {
-                    forward::open(&self.watch.caller, self.id.as_str(), self.port).right_future()
+                    port_forward::open(&self.watch.caller, self.id.as_str(), self.port)
+                        .right_future()
                 }
             };
             match attempt.await {

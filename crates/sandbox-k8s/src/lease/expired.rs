@@ -7,10 +7,10 @@ use k8s_openapi::api::coordination::v1::Lease;
 use sandbox_core::{Deadline, Result, SandboxId, Uid};
 use tokio::time::Instant;
 
-use super::{Holding, patience};
-use crate::call::Caller;
-use crate::labels;
-use crate::watch::ASK;
+use super::manifest::{Holding, patience};
+use crate::api::client::Caller;
+use crate::api::client::LOOKUP_TIMEOUT;
+use crate::manifest::labels;
 
 /// A sweep sees no longer than this whether somebody renews a Lease.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -78,7 +78,12 @@ impl Looks {
                 id, uid, version, ..
             } = lease;
             if caller
-                .delete::<Lease>(&id, &uid, Some(&version), Deadline::from_now(ASK))
+                .delete::<Lease>(
+                    &id,
+                    &uid,
+                    Some(&version),
+                    Deadline::from_now(LOOKUP_TIMEOUT),
+                )
                 .await?
             {
                 tracing::debug!(lease = %id, "an owner Lease has expired");
@@ -137,7 +142,7 @@ struct Expired {
 
 async fn look(caller: &Caller) -> Result<Vec<Expired>> {
     let (leases, now) = caller
-        .list::<Lease>(&labels::selector(), Deadline::from_now(ASK))
+        .list::<Lease>(&labels::selector(), Deadline::from_now(LOOKUP_TIMEOUT))
         .await?;
     Ok(leases
         .iter()
@@ -180,7 +185,7 @@ mod tests {
             let (mut looks, now) = (Looks::default(), Instant::now());
             looks.take(&[lease("1", lasts)], now);
             // A renewal may begin as late as this, and take as long as it may.
-            let renewed = now + Duration::from_secs(lasts) / 3 + super::super::RENEW;
+            let renewed = now + Duration::from_secs(lasts) / 3 + crate::lease::manifest::RENEW;
             assert!(!looks.is_due(&lease("1", lasts), renewed), "{lasts}");
             assert!(
                 looks.is_due(

@@ -14,10 +14,11 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::{PAUSE, RENEW, SHORTEST, manifest, owned_by, period, renewed};
-use crate::call::Caller;
-use crate::labels;
-use crate::objects::Created;
+use super::manifest::{PAUSE, RENEW, SHORTEST, manifest, owned_by, period, renewed};
+use crate::api::client::Caller;
+use crate::api::objects::Created;
+use crate::manifest::labels;
+use crate::names;
 
 /// What was renewed so lately is there: many that are made at once need not ask for each.
 const FRESH: Duration = Duration::from_secs(1);
@@ -222,7 +223,7 @@ impl Grip {
 
     /// Whether this very Lease is there: there need be no right to get it.
     async fn is_listed(&self, deadline: Deadline) -> Result<bool> {
-        let ours = [(labels::ID.to_owned(), self.id.as_str().to_owned())].into();
+        let ours = [(names::ID.to_owned(), self.id.as_str().to_owned())].into();
         let (found, _) = self
             .caller
             .list::<Lease>(&labels::selector_with(&ours), deadline)

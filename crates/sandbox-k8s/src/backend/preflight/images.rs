@@ -6,8 +6,9 @@ use k8s_openapi::api::core::v1::Node;
 use kube::core::ObjectList;
 use sandbox_core::Check;
 
-use super::{Shared, get};
-use crate::options::PullPolicy;
+use super::request::get;
+use crate::backend::shared::Shared;
+use crate::manifest::options::PullPolicy;
 
 /// Machines that are looked at: each tells of up to 50 images.
 const MACHINES: usize = 100;

@@ -2,7 +2,7 @@
 
 use sandbox_core::{Check, Verdict};
 
-use crate::options::Transport;
+use crate::manifest::options::Transport;
 
 const NAME: &str = "transport";
 const ROUTE: &str = "whether this machine has a route to Pods is not known before there is one";

@@ -1,0 +1,287 @@
+use super::exchange::LONGEST_ASKED;
+use super::*;
+use Intent::{Create, Delete, Patch, Read};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use sandbox_core::CreationReason;
+use serde_json::json;
+
+fn decide(intent: Intent, code: u16, reason: &str, message: &str, attempt: u32) -> Next {
+    let status: Status =
+        serde_json::from_value(json!({"code": code, "reason": reason, "message": message}))
+            .unwrap();
+    let id = "sbx-a".parse().unwrap();
+    let verb = match intent {
+        Read => "get",
+        Create => "create",
+        Delete => "delete",
+        Patch => "patch",
+    };
+    let request = Request {
+        intent,
+        verb,
+        resource: "pods",
+        namespace: "ns",
+        id: Some(&id),
+        attempt,
+    };
+    classify(
+        &request,
+        &Answer {
+            code: Some(code),
+            status: Some(&status),
+            retry_after: None,
+        },
+    )
+}
+
+/// The decision in one letter: Retry, check the Nonce, already Gone, Changed, Denied,
+/// Permanent.
+fn letter(next: &Next) -> char {
+    match next {
+        Next::Retry { .. } => 'R',
+        Next::CheckNonce => 'N',
+        Next::AlreadyGone => 'G',
+        Next::Changed => 'C',
+        Next::Denied(_) => 'D',
+        Next::Permanent(_) => 'P',
+    }
+}
+
+#[test]
+fn the_same_answer_means_what_the_intent_makes_of_it() {
+    for (code, reason, decisions) in [
+        // read, create, delete, patch
+        (429, "TooManyRequests", "RRRR"),
+        (503, "ServiceUnavailable", "RRRR"),
+        (504, "Timeout", "RRRR"),
+        (502, "", "RRRR"),
+        (408, "", "RRRR"),
+        (500, "InternalError", "RRRR"),
+        (409, "AlreadyExists", "PNPC"),
+        (409, "Conflict", "PRPC"),
+        (422, "Invalid", "PPPC"),
+        (404, "NotFound", "PPGP"),
+        (410, "Expired", "RPGP"),
+        (401, "Unauthorized", "DDDD"),
+        (403, "Forbidden", "DDDD"),
+        (400, "BadRequest", "PPPP"),
+        (405, "MethodNotAllowed", "PPPP"),
+        (413, "RequestEntityTooLarge", "PPPP"),
+    ] {
+        let found: String = [Read, Create, Delete, Patch]
+            .iter()
+            .map(|intent| letter(&decide(*intent, code, reason, "", 0)))
+            .collect();
+        assert_eq!(found, decisions, "{code} {reason}");
+    }
+}
+
+#[test]
+fn no_answer_is_tried_again_and_given_up_with_a_cause() {
+    let id = "sbx-a".parse().unwrap();
+    for intent in [Read, Create, Delete, Patch] {
+        let request = Request {
+            intent,
+            verb: "get",
+            resource: "pods",
+            namespace: "ns",
+            id: Some(&id),
+            attempt: 99,
+        };
+        assert_eq!(letter(&classify(&request, &Answer::default())), 'R');
+        let error = give_up(&request, &Answer::default());
+        assert!(
+            error.to_string().contains("does not answer") && error.is_retryable(),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_failing_server_is_asked_twice_again() {
+    let letters: String = (0..4)
+        .map(|attempt| letter(&decide(Create, 500, "InternalError", "etcd", attempt)))
+        .collect();
+    assert_eq!(letters, "RRPP");
+    let Next::Permanent(error) = decide(Read, 500, "InternalError", "etcd is away", 2) else {
+        panic!()
+    };
+    assert!(
+        error.is_retryable() && error.to_string().contains("etcd is away"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_delete_tells_another_instance_from_a_change() {
+    let other = "Operation cannot be fulfilled on pods \"x\": the UID in the precondition (a) does not match the \
+                 UID in record (b). The object might have been deleted and then recreated";
+    let changed = "Operation cannot be fulfilled on pods \"x\": the ResourceVersion in the precondition (1) does \
+                   not match the ResourceVersion in record (2). The object might have been modified";
+    for (message, expected) in [
+        (other, 'G'),
+        (changed, 'C'),
+        (
+            "Precondition failed: UID in precondition: a, UID in object meta: b",
+            'G',
+        ),
+        (
+            "Precondition failed: ResourceVersion in precondition: 1, ResourceVersion in object meta: 2",
+            'C',
+        ),
+        (
+            "Operation cannot be fulfilled on pods \"x\": the object has been modified",
+            'R',
+        ),
+        (
+            "admission webhook \"keep.example.com\" denied the request: it is protected",
+            'P',
+        ),
+        ("", 'P'),
+    ] {
+        assert_eq!(
+            letter(&decide(Delete, 409, "Conflict", message, 0)),
+            expected,
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_wait_is_taken_from_either_place_and_capped() {
+    let id = "sbx-a".parse().unwrap();
+    let request = Request {
+        intent: Read,
+        verb: "get",
+        resource: "pods",
+        namespace: "ns",
+        id: Some(&id),
+        attempt: 0,
+    };
+    let seconds = Duration::from_secs;
+    for (header, body, expected) in [
+        (None, None, None),
+        (Some(seconds(3)), None, Some(seconds(3))),
+        (None, Some(2), Some(seconds(2))),
+        (Some(seconds(1)), Some(2), Some(seconds(2))),
+        (Some(seconds(86_400)), None, Some(LONGEST_WAIT)),
+        (Some(Duration::MAX), None, Some(LONGEST_WAIT)),
+        (None, Some(i32::MAX), Some(LONGEST_WAIT)),
+        (None, Some(-5), None),
+        (Some(Duration::ZERO), Some(0), None),
+    ] {
+        let status: Status =
+            serde_json::from_value(json!({"details": {"retryAfterSeconds": body}})).unwrap();
+        let answer = Answer {
+            code: Some(429),
+            status: Some(&status),
+            retry_after: header,
+        };
+        let Next::Retry { after } = classify(&request, &answer) else {
+            panic!()
+        };
+        assert_eq!(after, expected, "{header:?} {body:?}");
+    }
+}
+
+#[test]
+fn who_gives_up_tells_when_to_come_back() {
+    let id = "sbx-a".parse().unwrap();
+    for intent in [Read, Create, Delete, Patch] {
+        let request = Request {
+            intent,
+            verb: "v",
+            resource: "pods",
+            namespace: "ns",
+            id: Some(&id),
+            attempt: 0,
+        };
+        let asked = |seconds| {
+            let answer = Answer {
+                code: Some(429),
+                status: None,
+                retry_after: Some(Duration::from_secs(seconds)),
+            };
+            give_up(&request, &answer).retry_after()
+        };
+        assert_eq!(asked(40), Some(Duration::from_secs(40)), "{intent:?}");
+        assert_eq!(asked(u64::MAX), Some(LONGEST_ASKED), "{intent:?}");
+    }
+}
+
+#[test]
+fn waits_grow_and_stay_bounded() {
+    assert_eq!(backoff(0), Duration::from_millis(50));
+    assert!((0..200).all(|attempt| backoff(attempt) <= backoff(attempt + 1)));
+    assert_eq!(backoff(u32::MAX), LONGEST_WAIT);
+}
+
+#[test]
+fn a_403_says_who_forbids_it() {
+    let quota = "pods \"x\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=4, limited: pods=4";
+    let secured =
+        "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true";
+    let user = "pods is forbidden: User \"u\" cannot create resource \"pods\" in API group \"\" in the namespace \"ns\"";
+    for (message, reason, said) in [
+        (quota, CreationReason::Quota, "limited: pods=4"),
+        (secured, CreationReason::Rejected, "security profile"),
+        (
+            user,
+            CreationReason::Rejected,
+            "no right to create pods in the namespace ns",
+        ),
+        (
+            "admission webhook \"w\" denied the request: no",
+            CreationReason::Rejected,
+            "denied the request: no",
+        ),
+        (
+            "unable to create new content in namespace ns because it is being terminated",
+            CreationReason::Rejected,
+            "being removed",
+        ),
+    ] {
+        let error = match decide(Create, 403, "Forbidden", message, 0) {
+            Next::Denied(error) if message == user => error,
+            Next::Permanent(error) if message != user => error,
+            other => panic!("{other:?}"),
+        };
+        let Error::Creation(creation) = &error else {
+            panic!("{error}")
+        };
+        assert_eq!(creation.reason, reason);
+        assert!(error.to_string().contains(said), "{error}");
+    }
+    let fresh = "pods \"x\" is forbidden: error looking up service account ns/default: serviceaccount \"default\" not found";
+    assert_eq!(letter(&decide(Create, 403, "Forbidden", fresh, 0)), 'R');
+    let Next::Denied(error) = decide(Read, 403, "Forbidden", "", 0) else {
+        panic!()
+    };
+    assert!(
+        error.to_string().contains("no right to get pods") && !error.is_retryable(),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let error = |intent, message: &str| match decide(intent, 404, "NotFound", message, 0) {
+        Next::Permanent(error) => error,
+        other => panic!("{other:?}"),
+    };
+    assert!(
+        matches!(error(Create, "namespaces \"ns\" not found"), Error::Config { message } if message.contains("namespace ns"))
+    );
+    assert!(matches!(
+        error(Read, "pods \"sbx-a\" not found"),
+        Error::NotFound { .. }
+    ));
+    assert!(matches!(
+        error(Patch, "pods \"sbx-a\" not found"),
+        Error::NotFound { .. }
+    ));
+    let Next::Denied(expired) = decide(Delete, 401, "Unauthorized", "Unauthorized", 0) else {
+        panic!()
+    };
+    assert!(matches!(expired, Error::Deletion { .. }) && expired.to_string().contains("expired"));
+}

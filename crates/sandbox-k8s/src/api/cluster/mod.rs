@@ -1,0 +1,219 @@
+//! A client of the API server: from a kubeconfig, or from the Pod that this runs in.
+
+mod build;
+mod errors;
+mod kubeconfig;
+mod no_proxy;
+mod proxy;
+
+use std::fmt;
+use std::time::Duration;
+
+use http::{HeaderValue, header::USER_AGENT};
+use kube::Client;
+use sandbox_core::Result;
+
+use kubeconfig::Chosen;
+
+pub(crate) use errors::{discreet, no_credentials};
+pub use kubeconfig::ClusterOptions;
+
+/// How long the program may take that a kubeconfig names for credentials.
+const LOG_IN: Duration = Duration::from_secs(30);
+
+/// A cluster that was chosen.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Cluster {
+    /// For [`KubernetesBackend::new`](crate::KubernetesBackend::new).
+    pub client: Client,
+    /// The API server's address.
+    pub server: String,
+    /// The context of the kubeconfig, where it was named or the file has a current one.
+    pub context: Option<String>,
+}
+
+/// For people: which cluster it is.
+impl fmt::Display for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.server)?;
+        self.context
+            .as_ref()
+            .map_or(Ok(()), |context| write!(f, " (context {context})"))
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A client for [`KubernetesBackend::new`](crate::KubernetesBackend::new). Nothing is sent yet.
+///
+/// # Errors
+///
+/// As [`open`].
+pub async fn connect(options: &ClusterOptions) -> Result<Client> {
+    open(options).await.map(|cluster| cluster.client)
+}
+
+/// The cluster that these options mean. Nothing is sent yet.
+///
+/// kube's own retry layer is left out, for it repeats a create whose answer was lost; the backend
+/// has its own. The way there may be a proxy's, as kubectl would find it: `proxy-url` in the
+/// kubeconfig, or `HTTPS_PROXY` and `NO_PROXY`.
+///
+/// `rustls` needs one crypto provider for the whole process: ring is chosen where the program has
+/// chosen none.
+///
+/// # Errors
+///
+/// [`Error::Config`](sandbox_core::Error::Config) when there is no kubeconfig and this is no Pod, when the kubeconfig cannot be
+/// read or has no such context, when its credentials cannot be had, or when the address of a proxy
+/// is none. Its content is not repeated.
+pub async fn open(options: &ClusterOptions) -> Result<Cluster> {
+    choose_crypto();
+    let Chosen {
+        mut config,
+        context,
+        proxy,
+    } = kubeconfig::choose(options).await?;
+    let agent = HeaderValue::from_static(concat!("sandbox-sdk/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((USER_AGENT, agent));
+    let server = config
+        .cluster_url
+        .to_string()
+        .trim_end_matches('/')
+        .to_owned();
+    let client = build::client(config, proxy, LOG_IN).await?;
+    Ok(Cluster {
+        client,
+        server,
+        context,
+    })
+}
+
+/// rustls panics when a program has two providers and none was chosen.
+fn choose_crypto() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // An error means that another thread was faster, and its choice is as good.
+        let _chosen = rustls::crypto::ring::default_provider()
+            .install_default()
+            .is_ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sandbox_core::Error;
+
+    const KUBECONFIG: &str = "\
+apiVersion: v1
+kind: Config
+current-context: a
+clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]
+users: [{name: u, user: {token: secret-token}}]
+contexts:
+- {name: a, context: {cluster: c, user: u}}
+- {name: b, context: {cluster: c, user: u, namespace: boxes}}
+";
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    async fn open(text: &str, context: Option<&str>) -> Result<Client> {
+        let file = file(text);
+        let context = context.map(str::to_owned);
+        connect(&ClusterOptions {
+            kubeconfig: Some(file.path().to_owned()),
+            context,
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_context_has_its_namespace() {
+        assert_eq!(
+            open(KUBECONFIG, None).await.unwrap().default_namespace(),
+            "default"
+        );
+        assert_eq!(
+            open(KUBECONFIG, Some("b"))
+                .await
+                .unwrap()
+                .default_namespace(),
+            "boxes"
+        );
+    }
+
+    #[tokio::test]
+    async fn people_are_told_which_cluster() {
+        let file = file(KUBECONFIG);
+        let mut options = ClusterOptions {
+            kubeconfig: Some(file.path().to_owned()),
+            context: None,
+        };
+        assert_eq!(
+            super::open(&options).await.unwrap().to_string(),
+            "https://127.0.0.1:1 (context a)"
+        );
+        options.context = Some("b".into());
+        assert_eq!(
+            super::open(&options).await.unwrap().to_string(),
+            "https://127.0.0.1:1 (context b)"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_named_without_its_secrets() {
+        for (text, context, said) in [
+            (KUBECONFIG, Some("nowhere"), "nowhere"),
+            ("{", None, "kubeconfig"),
+            ("", None, "kubeconfig"),
+        ] {
+            let error = open(text, context).await.err().unwrap();
+            assert!(matches!(error, Error::Config { .. }), "{error:?}");
+            assert!(error.to_string().contains(said), "{error}");
+            assert!(!error.to_string().contains("secret-token"), "{error}");
+        }
+        let missing = ClusterOptions {
+            kubeconfig: Some("/nonexistent/config".into()),
+            context: None,
+        };
+        let error = connect(&missing).await.err().unwrap();
+        assert!(error.to_string().contains("/nonexistent/config"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_context_that_is_not_there_may_be_a_slip() {
+        let text = KUBECONFIG.replace("name: b,", "name: kind-development,");
+        for (wanted, said) in [
+            (
+                "kind-developmnet",
+                "has no context kind-developmnet: did you mean kind-development?",
+            ),
+            (
+                "production",
+                "has no context production; it has a, kind-development",
+            ),
+        ] {
+            let error = open(&text, Some(wanted)).await.err().unwrap();
+            assert!(error.to_string().contains(said), "{error}");
+        }
+        let text = KUBECONFIG.replace("current-context: a", "current-context: c");
+        let error = open(&text, None).await.err().unwrap();
+        assert!(error.to_string().contains("has no context c"), "{error}");
+        let error = open("apiVersion: v1", Some("a")).await.err().unwrap();
+        assert!(error.to_string().contains("it has none"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn two_clients_do_not_mind_each_other() {
+        open(KUBECONFIG, None).await.unwrap();
+        open(KUBECONFIG, None).await.unwrap();
+    }
+}

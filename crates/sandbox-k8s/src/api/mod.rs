@@ -1,0 +1,11 @@
+//! Requests to the API server: which cluster, sending and sending again, and what the answers mean.
+
+pub(crate) mod classify;
+pub(crate) mod client;
+mod clock;
+pub(crate) mod cluster;
+pub(crate) mod objects;
+pub(crate) mod request_kind;
+mod response;
+pub(crate) mod retry;
+pub(crate) mod watch_error;

@@ -1,0 +1,44 @@
+//! One question to the API server.
+
+use std::time::Duration;
+
+use http::Request;
+use sandbox_core::{Deadline, Result};
+use serde::de::DeserializeOwned;
+
+use crate::api::classify::Intent;
+use crate::api::client::Ask;
+use crate::api::objects::unsendable;
+use crate::backend::shared::Shared;
+
+/// How long each answer may take.
+const ASK: Duration = Duration::from_secs(15);
+
+pub(super) async fn get<T: DeserializeOwned>(
+    shared: &Shared,
+    url: &str,
+    resource: &'static str,
+) -> Result<T> {
+    send(shared, Request::get(url).body(Vec::new()), "get", resource).await
+}
+
+pub(super) async fn send<T: DeserializeOwned>(
+    shared: &Shared,
+    request: Result<Request<Vec<u8>>, http::Error>,
+    verb: &'static str,
+    resource: &'static str,
+) -> Result<T> {
+    let request = request.map_err(unsendable)?;
+    // A review changes nothing, so that it may be asked again.
+    let ask = Ask {
+        intent: Intent::Read,
+        verb,
+        resource,
+        id: None,
+    };
+    Ok(shared
+        .caller()
+        .read(&ask, &request, Deadline::from_now(ASK))
+        .await?
+        .0)
+}

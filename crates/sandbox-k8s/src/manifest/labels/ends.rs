@@ -1,0 +1,100 @@
+//! When a sandbox ends.
+
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::api::core::v1::Pod;
+use sandbox_core::Lifetime;
+
+use super::metadata::annotation;
+use crate::names::ENDS_AFTER;
+
+/// When a sandbox ends, by the API server's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// Can be put off.
+    pub soft: SystemTime,
+    /// Cannot. Processes end no later than this much after the kubelet has taken the Pod up;
+    /// a Pod that never ran is over at this time.
+    pub hard: SystemTime,
+}
+
+impl Ends {
+    /// Reads them off a Pod. What was tampered with counts as the hard end, and a Pod without
+    /// one as ending a day after it began.
+    pub fn of(pod: &Pod, created_at: SystemTime) -> Self {
+        let seconds = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.active_deadline_seconds);
+        let most = seconds
+            .and_then(|s| u64::try_from(s).ok())
+            .map_or(Lifetime::DEFAULT_MAX, Duration::from_secs);
+        let soft = annotation(&pod.metadata, ENDS_AFTER).and_then(|text| text.parse().ok());
+        let soft = soft.map_or(most, Duration::from_secs).min(most);
+        // Kubernetes holds deadlines in 31 bits of seconds, which any clock can add.
+        Self {
+            soft: created_at + soft,
+            hard: created_at + most,
+        }
+    }
+}
+
+/// The value of [`ENDS_AFTER`] for a new sandbox.
+pub fn ends_after(lifetime: &Lifetime) -> String {
+    whole_seconds(lifetime.first_end()).to_string()
+}
+
+/// The value of [`ENDS_AFTER`] that puts the soft end off until `ttl` after `now`, which is the
+/// API server's, never beyond the hard end.
+pub fn extended(ends: &Ends, created_at: SystemTime, now: SystemTime, ttl: Duration) -> String {
+    let until = now
+        .checked_add(ttl)
+        .map_or(ends.hard, |until| until.min(ends.hard));
+    whole_seconds(until.duration_since(created_at).unwrap_or(Duration::ZERO)).to_string()
+}
+
+/// In seconds, rounded up: an end never comes early.
+pub(crate) fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ownership::tests::pod;
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ends_count_from_the_creation_and_tampering_lengthens_nothing() {
+        let t0 = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let soft = |value: &str| {
+            let pod = pod(|pod| pod["metadata"]["annotations"][ENDS_AFTER] = json!(value));
+            Ends::of(&pod, t0)
+                .soft
+                .duration_since(t0)
+                .unwrap()
+                .as_secs()
+        };
+        for (value, seconds) in [
+            ("60", 60),
+            ("9999999", 3600),
+            ("-1", 3600),
+            ("soon", 3600),
+            ("", 3600),
+        ] {
+            assert_eq!(soft(value), seconds, "{value:?}");
+        }
+        let endless = pod(|pod| pod["spec"] = json!({"containers": []}));
+        assert_eq!(Ends::of(&endless, t0).hard, t0 + Lifetime::DEFAULT_MAX);
+
+        let ends = Ends::of(&pod(|_| {}), t0);
+        let now = t0 + Duration::from_millis(10_500);
+        assert_eq!(extended(&ends, t0, now, Duration::from_secs(100)), "111");
+        assert_eq!(
+            extended(&ends, t0, now, Duration::from_secs(99_999)),
+            "3600"
+        );
+        assert_eq!(extended(&ends, t0, now, Duration::MAX), "3600");
+        assert_eq!(extended(&ends, now, t0, Duration::ZERO), "0");
+    }
+}

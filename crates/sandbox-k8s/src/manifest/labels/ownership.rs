@@ -1,0 +1,276 @@
+//! Checks that an object is what its label says.
+
+use std::fmt;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use sandbox_core::{SandboxId, Uid};
+
+use super::metadata::{annotation, secret_name};
+use crate::names::{ID, MANAGED_BY, MANAGER, OWNER_UID};
+
+/// The names and uids on a Pod of ours, which agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ownership {
+    /// Name and label.
+    pub id: SandboxId,
+    /// The Pod's own uid.
+    pub uid: Uid,
+    /// That of the Secret which owns it.
+    pub owner: Uid,
+}
+
+/// Why an object with our label is not ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotOurs {
+    /// It does not have our label.
+    Label,
+    /// Its name is no sandbox id, or not the name that goes with one.
+    Name,
+    /// Its label names another sandbox than its name.
+    Id,
+    /// It has no uid: it was never stored.
+    Uid,
+    /// It is not owned by its sandbox's Secret and by nothing else, or says so in two ways.
+    Owner,
+}
+
+impl fmt::Display for NotOurs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Label => "it does not carry the SDK's label",
+            Self::Name => "its name is not one that the SDK gives",
+            Self::Id => "its label names another sandbox than its name",
+            Self::Uid => "it has no uid",
+            Self::Owner => "its owner is not the Secret with its keys",
+        })
+    }
+}
+
+impl std::error::Error for NotOurs {}
+
+impl Ownership {
+    /// Checks a Pod.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that does not agree.
+    pub fn of_pod(pod: &Pod) -> Result<Self, NotOurs> {
+        let meta = &pod.metadata;
+        let id = id_of(meta, |name| name.parse().ok())?;
+        let uid = uid_of(meta)?;
+        let said = annotation(meta, OWNER_UID).ok_or(NotOurs::Owner)?;
+        let [owner] = meta.owner_references.as_deref().unwrap_or_default() else {
+            return Err(NotOurs::Owner);
+        };
+        let is_secret =
+            owner.kind == "Secret" && owner.api_version == "v1" && owner.name == secret_name(&id);
+        if !is_secret || owner.uid.is_empty() || owner.uid != said {
+            return Err(NotOurs::Owner);
+        }
+        Ok(Self {
+            id,
+            uid,
+            owner: Uid::new(said),
+        })
+    }
+
+    /// Whether this Secret is the owner: the very one, not another of the same name.
+    pub fn is_owned_by(&self, secret: &Secret) -> bool {
+        secret_of(secret).is_ok_and(|(id, uid)| id == self.id && uid == self.owner)
+    }
+}
+
+/// Checks a Secret: whose keys it holds, and its uid.
+///
+/// # Errors
+///
+/// The first thing that does not agree.
+pub fn secret_of(secret: &Secret) -> Result<(SandboxId, Uid), NotOurs> {
+    let id = id_of(&secret.metadata, |name| {
+        name.strip_suffix("-keys")?.parse().ok()
+    })?;
+    Ok((id, uid_of(&secret.metadata)?))
+}
+
+/// Checks a Lease: its id, and its uid. Ours has no owner.
+///
+/// # Errors
+///
+/// The first thing that does not agree.
+pub fn lease_of(lease: &Lease) -> Result<(SandboxId, Uid), NotOurs> {
+    let id = id_of(&lease.metadata, |name| {
+        name.strip_suffix("-owner")?.parse().ok()
+    })?;
+    if lease
+        .metadata
+        .owner_references
+        .as_ref()
+        .is_some_and(|owners| !owners.is_empty())
+    {
+        return Err(NotOurs::Owner);
+    }
+    Ok((id, uid_of(&lease.metadata)?))
+}
+
+/// What makes a Pod go when its Secret goes. `controller` and `blockOwnerDeletion` stay unset:
+/// nobody manages the Pod, and nobody has to wait for it.
+pub fn owned_by_secret(id: &SandboxId, secret: &Uid) -> OwnerReference {
+    OwnerReference {
+        api_version: "v1".into(),
+        kind: "Secret".into(),
+        name: secret_name(id),
+        uid: secret.as_str().into(),
+        ..OwnerReference::default()
+    }
+}
+
+fn id_of(
+    meta: &ObjectMeta,
+    parse: impl Fn(&str) -> Option<SandboxId>,
+) -> Result<SandboxId, NotOurs> {
+    let label = |key| {
+        meta.labels
+            .as_ref()
+            .and_then(|labels| labels.get(key))
+            .map(String::as_str)
+    };
+    if label(MANAGED_BY) != Some(MANAGER) {
+        return Err(NotOurs::Label);
+    }
+    let id = meta.name.as_deref().and_then(parse).ok_or(NotOurs::Name)?;
+    if label(ID) == Some(id.as_str()) {
+        Ok(id)
+    } else {
+        Err(NotOurs::Id)
+    }
+}
+
+fn uid_of(meta: &ObjectMeta) -> Result<Uid, NotOurs> {
+    meta.uid
+        .as_deref()
+        .filter(|uid| !uid.is_empty())
+        .map(Uid::new)
+        .ok_or(NotOurs::Uid)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::manifest::labels::own_labels;
+    use serde_json::{Value, json};
+    use std::collections::BTreeMap;
+
+    pub(in crate::manifest::labels) fn pod(change: impl Fn(&mut Value)) -> Pod {
+        let mut pod = json!({
+            "metadata": {
+                "name": "sbx-a", "uid": "p1",
+                "labels": {"sandbox.dev/managed-by": "sandbox-sdk", "sandbox.dev/id": "sbx-a", "team": "ml"},
+                "annotations": {"sandbox.dev/owner-uid": "s1", "sandbox.dev/ends-after": "60"},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Secret", "name": "sbx-a-keys", "uid": "s1"}],
+            },
+            "spec": {"containers": [], "activeDeadlineSeconds": 3600},
+        });
+        change(&mut pod);
+        serde_json::from_value(pod).unwrap()
+    }
+
+    #[test]
+    fn a_pod_of_ours_is_known() {
+        let found = Ownership::of_pod(&pod(|_| {})).unwrap();
+        assert_eq!(
+            (found.id.as_str(), found.uid.as_str(), found.owner.as_str()),
+            ("sbx-a", "p1", "s1")
+        );
+        assert_eq!(
+            own_labels(&pod(|_| {}).metadata),
+            BTreeMap::from([("team".into(), "ml".into())])
+        );
+    }
+
+    #[test]
+    fn a_forged_pod_is_told() {
+        let table: [(NotOurs, &str, Value); 13] = [
+            (
+                NotOurs::Label,
+                "/metadata/labels/sandbox.dev~1managed-by",
+                json!("helm"),
+            ),
+            (NotOurs::Label, "/metadata/labels", json!({})),
+            (NotOurs::Name, "/metadata/name", json!("Not_an_id")),
+            (NotOurs::Id, "/metadata/name", json!("sbx-b")),
+            (
+                NotOurs::Id,
+                "/metadata/labels/sandbox.dev~1id",
+                json!("sbx-b"),
+            ),
+            (NotOurs::Uid, "/metadata/uid", json!("")),
+            (NotOurs::Owner, "/metadata/annotations", json!({})),
+            (
+                NotOurs::Owner,
+                "/metadata/annotations/sandbox.dev~1owner-uid",
+                json!("s2"),
+            ),
+            (NotOurs::Owner, "/metadata/ownerReferences", json!([])),
+            (
+                NotOurs::Owner,
+                "/metadata/ownerReferences/0/uid",
+                json!("s2"),
+            ),
+            (
+                NotOurs::Owner,
+                "/metadata/ownerReferences/0/kind",
+                json!("ReplicaSet"),
+            ),
+            (
+                NotOurs::Owner,
+                "/metadata/ownerReferences/0/name",
+                json!("sbx-b-keys"),
+            ),
+            (
+                NotOurs::Owner,
+                "/metadata/ownerReferences/0/apiVersion",
+                json!("v2"),
+            ),
+        ];
+        for (expected, path, value) in table {
+            let forged = pod(|pod| *pod.pointer_mut(path).unwrap() = value.clone());
+            assert_eq!(
+                Ownership::of_pod(&forged),
+                Err(expected),
+                "{path} = {value}"
+            );
+        }
+        let two_owners = pod(|pod| {
+            let owners = pod.pointer_mut("/metadata/ownerReferences").unwrap();
+            let first = owners[0].clone();
+            owners.as_array_mut().unwrap().push(first);
+        });
+        assert_eq!(Ownership::of_pod(&two_owners), Err(NotOurs::Owner));
+    }
+
+    #[test]
+    fn a_secret_is_its_owner_by_uid() {
+        let found = Ownership::of_pod(&pod(|_| {})).unwrap();
+        let secret = |name: &str, id: &str, uid: &str| -> Secret {
+            let labels = json!({MANAGED_BY: MANAGER, ID: id});
+            serde_json::from_value(
+                json!({"metadata": {"name": name, "uid": uid, "labels": labels}}),
+            )
+            .unwrap()
+        };
+        assert!(found.is_owned_by(&secret("sbx-a-keys", "sbx-a", "s1")));
+        assert!(!found.is_owned_by(&secret("sbx-a-keys", "sbx-a", "s2")));
+        assert!(!found.is_owned_by(&secret("sbx-b-keys", "sbx-b", "s1")));
+        for (name, id) in [
+            ("sbx-a", "sbx-a"),
+            ("sbx-a-keys", "sbx-b"),
+            ("-keys", ""),
+            ("sbx-a-tls", "sbx-a"),
+        ] {
+            assert!(secret_of(&secret(name, id, "s1")).is_err(), "{name} {id}");
+        }
+    }
+}

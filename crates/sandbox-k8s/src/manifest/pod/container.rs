@@ -1,0 +1,174 @@
+//! The container that is the sandbox.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{
+    Container, ContainerPort, EnvVar, EnvVarSource, ResourceRequirements, SecretKeySelector,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use sandbox_core::{Error, Lifetime, Resources, Result, SandboxId};
+
+use super::non_empty::{non_empty, non_empty_map};
+use super::request::PodRequest;
+use super::server::Server;
+use crate::manifest::labels::{secret_name, whole_seconds};
+use crate::manifest::options::{AuthorizedKey, PodOptions, PullPolicy};
+use crate::manifest::secret;
+use crate::names::{CONTAINER, PORT, PORT_NAME};
+
+/// What our server reads its keys from; it starts anew without them in its environment.
+const KEY_VARIABLES: [(&str, &str); 2] = [
+    ("SANDBOX_SSHD_HOST_KEY", secret::HOST_KEY),
+    ("SANDBOX_SSHD_AUTHORIZED_KEYS", secret::AUTHORIZED_KEYS),
+];
+
+pub(super) fn sandbox(request: &PodRequest<'_>, server: &Server<'_>) -> Result<Container> {
+    let (id, spec) = (request.id, request.spec);
+    let Some(image) = spec.image.clone() else {
+        return Err(Error::Config {
+            message:
+                "there is no image to make a Pod from: name one for the sandbox (`--image` at the \
+                      terminal, `image` of the builder), or set SANDBOX_IMAGE"
+                    .into(),
+        });
+    };
+    let (command, args, env) = match server {
+        Server::Ours { path, .. } => {
+            let env = KEY_VARIABLES
+                .map(|(name, key)| from_secret(name, id, key))
+                .to_vec();
+            (
+                Some(vec![path.to_string()]),
+                Some(arguments(&spec.lifetime)),
+                non_empty(env),
+            )
+        }
+        Server::Own(own) => match &own.authorized_key {
+            AuthorizedKey::Env(name) => (
+                None,
+                None,
+                Some(vec![from_secret(name, id, secret::AUTHORIZED_KEYS)]),
+            ),
+            AuthorizedKey::File(_) => (None, None, None),
+        },
+    };
+    let port = server.port();
+    Ok(Container {
+        name: CONTAINER.into(),
+        image: Some(image),
+        image_pull_policy: pull_policy(request.pod),
+        command,
+        args,
+        env,
+        ports: Some(vec![ContainerPort {
+            name: Some(PORT_NAME.into()),
+            container_port: i32::from(port),
+            protocol: Some("TCP".into()),
+            ..ContainerPort::default()
+        }]),
+        resources: resources(&spec.resources, request.pod)?,
+        // Its last words stand in the Pod's status then, and need no further question.
+        termination_message_policy: Some("FallbackToLogsOnError".into()),
+        ..Container::default()
+    })
+}
+
+/// The command line of `sandbox-sshd`. The ends are its to keep; Kubernetes keeps the last.
+fn arguments(lifetime: &Lifetime) -> Vec<String> {
+    let limits: [(&str, Option<Duration>); 4] = [
+        ("--attached", lifetime.attach_timeout),
+        ("--idle", lifetime.idle_timeout),
+        ("--ttl", lifetime.ttl),
+        ("--max-lifetime", Some(lifetime.max_lifetime)),
+    ];
+    let mut arguments = vec!["--listen".to_owned(), format!("[::]:{PORT}")];
+    for (name, limit) in limits {
+        if let Some(limit) = limit {
+            arguments.extend([name.to_owned(), whole_seconds(limit).to_string()]);
+        }
+    }
+    arguments
+}
+
+/// Requests equal limits, so that a sandbox gets what it asked for and is the last to be
+/// evicted. The first container of an injected server has the same, which costs nothing: a Pod
+/// needs the larger of the two, and a quota may demand that each container has limits.
+fn limits(asked: &Resources) -> Result<BTreeMap<String, Quantity>> {
+    if let Some(pids) = asked.pids {
+        return Err(Error::unsupported(
+            format!("a limit of {pids} processes"),
+            "Kubernetes",
+            "a Pod has no such limit; the nodes' kubelets have one for all Pods (podPidsLimit)",
+        ));
+    }
+    let amounts = [
+        ("cpu", asked.cpu.map(|cpu| cpu.to_string())),
+        ("memory", asked.memory.map(|memory| memory.to_string())),
+        ("ephemeral-storage", asked.disk.map(|disk| disk.to_string())),
+    ];
+    Ok(amounts
+        .into_iter()
+        .filter_map(|(name, amount)| Some((name.to_owned(), Quantity(amount?))))
+        .collect())
+}
+
+fn requirements(limits: BTreeMap<String, Quantity>) -> Option<ResourceRequirements> {
+    non_empty_map(limits).map(|limits| ResourceRequirements {
+        requests: Some(limits.clone()),
+        limits: Some(limits),
+        ..ResourceRequirements::default()
+    })
+}
+
+pub(super) fn pull_policy(options: &PodOptions) -> Option<String> {
+    options
+        .image_pull_policy
+        .map(PullPolicy::as_str)
+        .map(str::to_owned)
+}
+
+fn resources(asked: &Resources, own: &PodOptions) -> Result<Option<ResourceRequirements>> {
+    let mut limits = limits(asked)?;
+    for (name, amount) in &own.extended_resources {
+        if !name.contains('/') {
+            return Err(Error::invalid(
+                "extended resource",
+                name,
+                "its name has a domain, such as nvidia.com/gpu; cpu, memory and disk are limits of the sandbox",
+            ));
+        }
+        limits.insert(name.clone(), Quantity(amount.clone()));
+    }
+    let mut all = requirements(limits).unwrap_or_default();
+    for (name, amount) in &own.requests {
+        if !["cpu", "memory", "ephemeral-storage"].contains(&name.as_str()) {
+            return Err(Error::invalid(
+                "request",
+                name,
+                "less than the limit can be requested of cpu, memory and ephemeral-storage; of an extended \
+                 resource, all is",
+            ));
+        }
+        all.requests
+            .get_or_insert_default()
+            .insert(name.clone(), Quantity(amount.clone()));
+    }
+    Ok((all != ResourceRequirements::default()).then_some(all))
+}
+
+fn from_secret(name: &str, id: &SandboxId, key: &str) -> EnvVar {
+    let selector = SecretKeySelector {
+        name: secret_name(id),
+        key: key.into(),
+        optional: None,
+    };
+    EnvVar {
+        name: name.into(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(selector),
+            ..EnvVarSource::default()
+        }),
+    }
+}

@@ -1,0 +1,150 @@
+//! How an SSH server gets into the Pod.
+
+use k8s_openapi::api::core::v1::{
+    Container, EmptyDirVolumeSource, ImageVolumeSource, KeyToPath, PodSpec, ResourceRequirements,
+    SecretVolumeSource, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use sandbox_core::SandboxId;
+
+use super::container;
+use super::non_empty::non_empty_map;
+use super::server::{DIRECTORY, Server};
+use crate::manifest::labels::secret_name;
+use crate::manifest::options::{AuthorizedKey, InjectVia, PodOptions};
+use crate::manifest::secret;
+use crate::names::{KEY, SERVER};
+/// Where the server's image has it.
+const IN_SERVER_IMAGE: &str = "/sandbox-sshd";
+/// Several times the server's size.
+const ROOM: &str = "64Mi";
+
+/// Adds what the server needs besides the container that it runs in.
+pub(super) fn add(spec: &mut PodSpec, server: &Server<'_>, id: &SandboxId, options: &PodOptions) {
+    match server {
+        Server::Ours { from: None, .. } => {}
+        Server::Ours {
+            from: Some((InjectVia::ImageVolume, image)),
+            ..
+        } => {
+            let source = ImageVolumeSource {
+                pull_policy: container::pull_policy(options),
+                reference: Some((*image).to_owned()),
+            };
+            mount(
+                spec,
+                Volume {
+                    name: SERVER.into(),
+                    image: Some(source),
+                    ..Volume::default()
+                },
+                directory(),
+            );
+        }
+        Server::Ours {
+            from: Some((InjectVia::InitContainer | InjectVia::Auto, image)),
+            ..
+        } => {
+            let room = EmptyDirVolumeSource {
+                medium: None,
+                size_limit: Some(Quantity(ROOM.into())),
+            };
+            spec.init_containers = Some(vec![copier(spec, image)]);
+            mount(
+                spec,
+                Volume {
+                    name: SERVER.into(),
+                    empty_dir: Some(room),
+                    ..Volume::default()
+                },
+                directory(),
+            );
+        }
+        Server::Own(own) => {
+            if let AuthorizedKey::File(path) = &own.authorized_key {
+                authorized_key(spec, id, path);
+            }
+        }
+    }
+}
+
+/// The first container, which copies the server and ends. It is fetched, runs and is limited as
+/// the sandbox itself.
+fn copier(spec: &PodSpec, image: &str) -> Container {
+    let main = spec.containers.first();
+    let mut resources = main.and_then(|main| main.resources.clone());
+    for amounts in resources
+        .iter_mut()
+        .flat_map(|all| [&mut all.limits, &mut all.requests])
+    {
+        if let Some(amounts) = amounts {
+            amounts.retain(|name, _| !name.contains('/'));
+        }
+        *amounts = amounts.take().and_then(non_empty_map);
+    }
+    let resources = resources.filter(|all| *all != ResourceRequirements::default());
+    Container {
+        name: SERVER.into(),
+        image: Some(image.to_owned()),
+        image_pull_policy: main.and_then(|main| main.image_pull_policy.clone()),
+        command: Some(
+            [IN_SERVER_IMAGE, "install", DIRECTORY]
+                .map(str::to_owned)
+                .to_vec(),
+        ),
+        resources,
+        termination_message_policy: Some("FallbackToLogsOnError".into()),
+        volume_mounts: Some(vec![VolumeMount {
+            read_only: None,
+            ..directory()
+        }]),
+        ..Container::default()
+    }
+}
+
+/// One file of the Secret at its path. With `subPath` the directory stays the image's own:
+/// a whole volume's can be written by all, which OpenSSH's `StrictModes` refuses.
+fn authorized_key(spec: &mut PodSpec, id: &SandboxId, path: &str) {
+    let item = KeyToPath {
+        key: secret::AUTHORIZED_KEYS.into(),
+        mode: Some(0o444),
+        path: secret::AUTHORIZED_KEYS.into(),
+    };
+    let source = SecretVolumeSource {
+        items: Some(vec![item]),
+        secret_name: Some(secret_name(id)),
+        ..SecretVolumeSource::default()
+    };
+    let at = VolumeMount {
+        name: KEY.into(),
+        mount_path: path.to_owned(),
+        sub_path: Some(secret::AUTHORIZED_KEYS.into()),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    mount(
+        spec,
+        Volume {
+            name: KEY.into(),
+            secret: Some(source),
+            ..Volume::default()
+        },
+        at,
+    );
+}
+
+fn directory() -> VolumeMount {
+    VolumeMount {
+        name: SERVER.into(),
+        mount_path: DIRECTORY.into(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    }
+}
+
+fn mount(spec: &mut PodSpec, volume: Volume, at: VolumeMount) {
+    spec.volumes.get_or_insert_default().push(volume);
+    if let Some(main) = spec.containers.first_mut() {
+        main.volume_mounts.get_or_insert_default().push(at);
+    }
+}

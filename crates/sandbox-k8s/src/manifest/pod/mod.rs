@@ -1,0 +1,180 @@
+//! A sandbox's Pod, as it is sent to the API server.
+//!
+//! A Pod is built whole ([`build`]), patched last, and then compared with what it was and with
+//! the Pod Security Standard that was asked for: a patch that touches what the SDK relies on, or
+//! loosens the profile, is refused rather than half undone.
+
+mod container;
+mod inject;
+mod non_empty;
+mod patch;
+mod request;
+mod security;
+mod server;
+mod standard;
+mod volumes;
+
+use k8s_openapi::api::core::v1::{LocalObjectReference, Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use sandbox_core::{Error, Result, SandboxId, SandboxSpec};
+
+use crate::manifest::labels;
+use crate::manifest::options::{Injection, KubernetesOptions, PodOptions};
+use crate::names;
+use non_empty::{non_empty, non_empty_map};
+pub use request::PodRequest;
+use server::{Server, server};
+pub(crate) use standard::security_level;
+
+/// Every image that a Pod pulls.
+pub(crate) fn images(pod: &Pod) -> Vec<String> {
+    let Some(spec) = pod.spec.as_ref() else {
+        return Vec::new();
+    };
+    let containers = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten());
+    let volumes = spec
+        .volumes
+        .iter()
+        .flatten()
+        .filter_map(|volume| volume.image.as_ref()?.reference.clone());
+    containers
+        .filter_map(|container| container.image.clone())
+        .chain(volumes)
+        .collect()
+}
+
+/// Builds the manifest.
+///
+/// # Errors
+///
+/// [`Error::Config`] for what is missing in the options, [`Error::Invalid`] for what is wrong in
+/// the request, its patch included, and [`Error::Unsupported`] for a limit that no Pod has.
+pub fn build(request: PodRequest<'_>) -> Result<Pod> {
+    request.spec.validate()?;
+    let PodRequest { id, options, .. } = request;
+    let own = &request.pod.over(options);
+    let patches: Vec<_> = [&options.pod.patch, &request.pod.patch]
+        .into_iter()
+        .flatten()
+        .collect();
+    let request = PodRequest {
+        pod: own,
+        ..request
+    };
+    let profile = own.security_profile.clone().unwrap_or_default();
+    let restrictions = security::check(&profile, own.run_as_user, &options.injection)?;
+    let server = server(options)?;
+    let mut spec = PodSpec {
+        active_deadline_seconds: Some(deadline(request.spec, &server)?),
+        automount_service_account_token: Some(false),
+        containers: vec![container::sandbox(&request, &server)?],
+        enable_service_links: Some(false),
+        host_aliases: non_empty(own.host_aliases.clone()),
+        image_pull_secrets: non_empty(pull_secrets(own, id)?),
+        node_selector: non_empty_map(own.node_selector.clone()),
+        priority_class_name: own.priority_class_name.clone(),
+        restart_policy: Some("Never".into()),
+        runtime_class_name: own.runtime_class_name.clone(),
+        security_context: restrictions.pod.clone(),
+        service_account_name: own.service_account_name.clone(),
+        termination_grace_period_seconds: Some(1),
+        tolerations: non_empty(own.tolerations.clone()),
+        ..PodSpec::default()
+    };
+    volumes::add(&mut spec, &own.volumes, id)?;
+    inject::add(&mut spec, &server, id, own);
+    security::apply(&mut spec, &restrictions);
+    let mut pod = Pod {
+        metadata: metadata(&request)?,
+        spec: Some(spec),
+        status: None,
+    };
+    if !patches.is_empty() {
+        pod = patch::apply(pod, &patches, id)?;
+    }
+    if let Some(spec) = &mut pod.spec {
+        security::complete(spec, &profile, &restrictions);
+        volumes::check(spec, server.path())?;
+    }
+    standard::check(&pod, &profile)?;
+    Ok(pod)
+}
+
+fn pull_secrets(own: &PodOptions, id: &SandboxId) -> Result<Vec<LocalObjectReference>> {
+    if own.image_pull_secrets.contains(&labels::secret_name(id)) {
+        return Err(Error::invalid(
+            "pull secret",
+            labels::secret_name(id),
+            "it holds the sandbox's own keys, and no registry's",
+        ));
+    }
+    Ok(own
+        .image_pull_secrets
+        .iter()
+        .map(|name| LocalObjectReference { name: name.clone() })
+        .collect())
+}
+
+/// The login name of sandboxes that these options make. Our own server takes any.
+pub fn user(options: &KubernetesOptions) -> &str {
+    match &options.injection {
+        Injection::Image(image) => &image.user,
+        Injection::Baked { .. } | Injection::Inject(_) => names::CONTAINER,
+    }
+}
+
+fn metadata(request: &PodRequest<'_>) -> Result<ObjectMeta> {
+    let own = &request.pod.annotations;
+    if let Some(key) = own.keys().find(|key| labels::is_reserved(key)) {
+        return Err(Error::invalid(
+            "annotation",
+            key,
+            "this prefix is the SDK's own; choose another",
+        ));
+    }
+    let ours = [
+        (names::NONCE, request.nonce.to_owned()),
+        (names::OWNER_UID, request.secret.as_str().to_owned()),
+        (
+            names::ENDS_AFTER,
+            labels::ends_after(&request.spec.lifetime),
+        ),
+        (names::USER, user(request.options).to_owned()),
+    ];
+    let ours = ours.map(|(key, value)| (key.to_owned(), value));
+    Ok(ObjectMeta {
+        name: Some(request.id.as_str().to_owned()),
+        namespace: Some(request.namespace.to_owned()),
+        labels: Some(labels::labels(request.id, &request.spec.labels)),
+        annotations: Some(own.clone().into_iter().chain(ours).collect()),
+        owner_references: Some(vec![labels::owned_by_secret(request.id, request.secret)]),
+        ..ObjectMeta::default()
+    })
+}
+
+/// Kubernetes takes whole seconds, in 31 bits. An image's own server keeps no soft end, so
+/// there the first is the hard one; and nothing can tell when it is idle.
+fn deadline(spec: &SandboxSpec, server: &Server<'_>) -> Result<i64> {
+    let most = match server {
+        Server::Ours { .. } => spec.lifetime.max_lifetime,
+        Server::Own(_) => spec.lifetime.first_end(),
+    };
+    if let (Server::Own(_), Some(idle)) = (server, spec.lifetime.idle_timeout) {
+        return Err(Error::unsupported(
+            format!("an idle time-out of {idle:?}"),
+            "an image's own SSH server",
+            "it does not know when nothing is asked of it: set a ttl, or bring sandbox-sshd along (SANDBOX_INJECTION)",
+        ));
+    }
+    let seconds = i32::try_from(labels::whole_seconds(most));
+    seconds.map(i64::from).map_err(|_| {
+        Error::invalid(
+            "max_lifetime",
+            format!("{most:?}"),
+            "Kubernetes counts to 2147483647 seconds, 68 years",
+        )
+    })
+}

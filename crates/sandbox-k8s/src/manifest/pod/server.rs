@@ -1,0 +1,75 @@
+//! Which SSH server runs in a Pod, and where it is.
+
+use sandbox_core::{Error, Result};
+
+use crate::manifest::options::{
+    AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions,
+};
+use crate::names::PORT;
+
+/// Where an injected server is found. No image has this directory, and no search path leads
+/// there.
+pub(super) const DIRECTORY: &str = "/.sandbox";
+
+/// The server that shall run.
+pub(super) enum Server<'a> {
+    /// Ours, at a path in the sandbox, perhaps brought from an image.
+    Ours {
+        path: &'a str,
+        from: Option<(InjectVia, &'a str)>,
+    },
+    /// The image's own.
+    Own(&'a ImageServer),
+}
+
+impl Server<'_> {
+    pub(super) fn port(&self) -> u16 {
+        match self {
+            Self::Ours { .. } => PORT,
+            Self::Own(own) => own.port,
+        }
+    }
+
+    /// Where ours is in the sandbox.
+    pub(super) fn path(&self) -> Option<&str> {
+        match self {
+            Self::Ours { path, .. } => Some(path),
+            Self::Own(_) => None,
+        }
+    }
+}
+
+pub(super) fn server(options: &KubernetesOptions) -> Result<Server<'_>> {
+    match &options.injection {
+        Injection::Baked { path } if path.starts_with('/') => Ok(Server::Ours { path, from: None }),
+        Injection::Baked { path } => Err(Error::invalid(
+            "path of the server in the image",
+            path,
+            "it must be absolute",
+        )),
+        Injection::Inject(via) => match options.server_image.as_deref() {
+            Some(image) => Ok(Server::Ours {
+                path: "/.sandbox/sandbox-sshd",
+                from: Some((*via, image)),
+            }),
+            None => Err(Error::Config {
+                message: NO_SERVER_IMAGE.into(),
+            }),
+        },
+        Injection::Image(own) => {
+            if let AuthorizedKey::File(path) = &own.authorized_key
+                && !path.starts_with('/')
+            {
+                return Err(Error::invalid(
+                    "path of the authorized key",
+                    path,
+                    "it must be absolute",
+                ));
+            }
+            Ok(Server::Own(own))
+        }
+    }
+}
+
+const NO_SERVER_IMAGE: &str = "no image is set that holds the SSH server: build one with `cargo xtask image`, \
+     push it to a registry that the cluster can reach, and name it in SANDBOX_SERVER_IMAGE";

@@ -1,0 +1,295 @@
+//! Whether a Pod keeps the Pod Security Standard that its profile promises, whatever options and
+//! patches made of it.
+//! <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
+
+use k8s_openapi::api::core::v1::{
+    AppArmorProfile, Container, Pod, PodSecurityContext, PodSpec, SELinuxOptions, SeccompProfile,
+    SecurityContext, Volume,
+};
+use sandbox_core::{Error, Result};
+
+use crate::manifest::options::SecurityProfile;
+
+/// What the profile Baseline lets a container add.
+const CAPABILITIES: [&str; 13] = [
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
+
+const SYSCTLS: [&str; 9] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+];
+
+const VOLUMES: [&str; 9] = [
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "image",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+];
+
+/// Before version 1.30 it is an annotation.
+const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+
+/// Compares.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] with the first field that the profile does not allow.
+pub(super) fn check(pod: &Pod, profile: &SecurityProfile) -> Result<()> {
+    let (name, broken) = match profile {
+        SecurityProfile::Custom { .. } => return Ok(()),
+        SecurityProfile::Baseline => ("Baseline", baseline(pod)),
+        SecurityProfile::Restricted => ("Restricted", baseline(pod).or_else(|| restricted(pod))),
+    };
+    match broken {
+        Some(field) => Err(Error::invalid(
+            "field of the Pod",
+            field,
+            format!(
+                "the security profile {name} does not allow it; leave it away, or choose a profile that does \
+                 (SecurityProfile::Custom allows everything)"
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The strictest Pod Security Standard that a Pod keeps.
+pub(crate) fn security_level(pod: &Pod) -> &'static str {
+    match (baseline(pod), restricted(pod)) {
+        (Some(_), _) => "privileged",
+        (None, Some(_)) => "baseline",
+        (None, None) => "restricted",
+    }
+}
+
+fn baseline(pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let none = PodSecurityContext::default();
+    let whole = spec.security_context.as_ref().unwrap_or(&none);
+    let sysctls = || whole.sysctls.iter().flatten();
+    let volumes = || spec.volumes.iter().flatten();
+    let annotated = |(key, value): (&String, &String)| {
+        key.starts_with(APP_ARMOR) && value != "runtime/default" && !value.starts_with("localhost/")
+    };
+    let found = [
+        (spec.host_network == Some(true), "spec.hostNetwork"),
+        (spec.host_pid == Some(true), "spec.hostPID"),
+        (spec.host_ipc == Some(true), "spec.hostIPC"),
+        (
+            volumes().any(|volume| volume.host_path.is_some()),
+            "spec.volumes: hostPath",
+        ),
+        (
+            pod.metadata.annotations.iter().flatten().any(annotated),
+            "metadata.annotations: AppArmor",
+        ),
+        (
+            windows(whole.windows_options.as_ref().and_then(|w| w.host_process)),
+            "spec.securityContext.windowsOptions",
+        ),
+        (
+            labels(whole.se_linux_options.as_ref()),
+            "spec.securityContext.seLinuxOptions",
+        ),
+        (
+            unconfined(whole.seccomp_profile.as_ref()),
+            "spec.securityContext.seccompProfile",
+        ),
+        (
+            unarmoured(whole.app_armor_profile.as_ref()),
+            "spec.securityContext.appArmorProfile",
+        ),
+        (
+            sysctls().any(|ctl| !SYSCTLS.contains(&ctl.name.as_str())),
+            "spec.securityContext.sysctls",
+        ),
+    ];
+    found
+        .into_iter()
+        .find_map(|(broken, field)| broken.then(|| field.to_owned()))
+        .or_else(|| in_containers(spec, baseline_container))
+}
+
+fn baseline_container(container: &Container, own: &SecurityContext) -> Option<&'static str> {
+    let ports = || container.ports.iter().flatten();
+    let [added, _] = capabilities(own);
+    [
+        (own.privileged == Some(true), "securityContext.privileged"),
+        (
+            added
+                .iter()
+                .any(|name| !CAPABILITIES.contains(&name.as_str())),
+            "securityContext.capabilities.add",
+        ),
+        (
+            ports().any(|port| port.host_port.is_some_and(|port| port != 0)),
+            "ports: hostPort",
+        ),
+        (
+            own.proc_mount
+                .as_deref()
+                .is_some_and(|mount| mount != "Default"),
+            "securityContext.procMount",
+        ),
+        (
+            windows(own.windows_options.as_ref().and_then(|w| w.host_process)),
+            "securityContext.windowsOptions",
+        ),
+        (
+            labels(own.se_linux_options.as_ref()),
+            "securityContext.seLinuxOptions",
+        ),
+        (
+            unconfined(own.seccomp_profile.as_ref()),
+            "securityContext.seccompProfile",
+        ),
+        (
+            unarmoured(own.app_armor_profile.as_ref()),
+            "securityContext.appArmorProfile",
+        ),
+    ]
+    .into_iter()
+    .find_map(|(broken, field)| broken.then_some(field))
+}
+
+fn restricted(pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let none = PodSecurityContext::default();
+    let whole = spec.security_context.as_ref().unwrap_or(&none);
+    if let Some(kind) = spec.volumes.iter().flatten().find_map(other_volume) {
+        return Some(format!("spec.volumes: {kind}"));
+    }
+    if whole.run_as_user == Some(0) {
+        return Some("spec.securityContext.runAsUser".to_owned());
+    }
+    in_containers(spec, |_, own| {
+        let [added, dropped] = capabilities(own);
+        let non_root = own.run_as_non_root.or(whole.run_as_non_root);
+        let seccomp = own
+            .seccomp_profile
+            .as_ref()
+            .or(whole.seccomp_profile.as_ref());
+        [
+            (
+                own.allow_privilege_escalation != Some(false),
+                "securityContext.allowPrivilegeEscalation",
+            ),
+            (
+                !dropped.iter().any(|name| name == "ALL"),
+                "securityContext.capabilities.drop",
+            ),
+            (
+                added.iter().any(|name| name != "NET_BIND_SERVICE"),
+                "securityContext.capabilities.add",
+            ),
+            (non_root != Some(true), "securityContext.runAsNonRoot"),
+            (own.run_as_user == Some(0), "securityContext.runAsUser"),
+            (
+                seccomp.is_none() || unconfined(seccomp),
+                "securityContext.seccompProfile",
+            ),
+        ]
+        .into_iter()
+        .find_map(|(broken, field)| broken.then_some(field))
+    })
+}
+
+/// The first container in which something is not allowed.
+fn in_containers(
+    spec: &PodSpec,
+    check: impl Fn(&Container, &SecurityContext) -> Option<&'static str>,
+) -> Option<String> {
+    let none = SecurityContext::default();
+    let first = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .map(|container| ("initContainers", container));
+    let others = spec
+        .containers
+        .iter()
+        .map(|container| ("containers", container));
+    first.chain(others).find_map(|(list, container)| {
+        let field = check(
+            container,
+            container.security_context.as_ref().unwrap_or(&none),
+        )?;
+        Some(format!("spec.{list}: {}: {field}", container.name))
+    })
+}
+
+fn capabilities(own: &SecurityContext) -> [&[String]; 2] {
+    let own = own.capabilities.as_ref();
+    let added = own.and_then(|own| own.add.as_deref()).unwrap_or_default();
+    let dropped = own.and_then(|own| own.drop.as_deref()).unwrap_or_default();
+    [added, dropped]
+}
+
+fn windows(host_process: Option<bool>) -> bool {
+    host_process == Some(true)
+}
+
+fn labels(options: Option<&SELinuxOptions>) -> bool {
+    let set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    options.is_some_and(|options| {
+        let types = [
+            "",
+            "container_t",
+            "container_init_t",
+            "container_kvm_t",
+            "container_engine_t",
+        ];
+        set(&options.user)
+            || set(&options.role)
+            || options
+                .type_
+                .as_deref()
+                .is_some_and(|t| !types.contains(&t))
+    })
+}
+
+fn unconfined(profile: Option<&SeccompProfile>) -> bool {
+    profile
+        .is_some_and(|profile| !["RuntimeDefault", "Localhost"].contains(&profile.type_.as_str()))
+}
+
+fn unarmoured(profile: Option<&AppArmorProfile>) -> bool {
+    profile
+        .is_some_and(|profile| !["RuntimeDefault", "Localhost"].contains(&profile.type_.as_str()))
+}
+
+/// What a volume is, where that is none of the harmless kinds.
+fn other_volume(volume: &Volume) -> Option<String> {
+    // By its text form, for a later version of Kubernetes has more kinds.
+    let written = serde_json::to_value(volume).ok()?;
+    let fields = written.as_object()?.keys();
+    fields
+        .filter(|field| *field != "name")
+        .find(|field| !VOLUMES.contains(&field.as_str()))
+        .cloned()
+}

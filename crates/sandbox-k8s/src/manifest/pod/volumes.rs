@@ -1,0 +1,169 @@
+//! Volumes that were asked for.
+
+use k8s_openapi::api::core::v1::{
+    ConfigMapVolumeSource, EmptyDirVolumeSource, PersistentVolumeClaimVolumeSource, PodSpec,
+    SecretVolumeSource, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use sandbox_core::{Error, Result, SandboxId};
+
+use super::non_empty::non_empty;
+use super::server::DIRECTORY;
+use crate::manifest::labels::secret_name;
+use crate::manifest::options::{VolumeAt, VolumeSource};
+use crate::names::{CONTAINER, KEY, SERVER};
+
+pub(super) fn add(spec: &mut PodSpec, asked: &[VolumeAt], id: &SandboxId) -> Result<()> {
+    for (index, volume) in asked.iter().enumerate() {
+        let name = &volume.name;
+        if is_ours(name) || asked[..index].iter().any(|other| other.name == *name) {
+            return Err(Error::invalid(
+                "name of a volume",
+                name,
+                "it is taken; choose another",
+            ));
+        }
+        check_place(&volume.mount_path)?;
+        if matches!(&volume.source, VolumeSource::Secret(name) if *name == secret_name(id)) {
+            return Err(Error::invalid(
+                "Secret of a volume",
+                secret_name(id),
+                "the sandbox's own keys are not for its commands",
+            ));
+        }
+    }
+    spec.volumes = non_empty(asked.iter().map(source).collect());
+    if let Some(main) = spec.containers.first_mut() {
+        main.volume_mounts = non_empty(asked.iter().map(mount).collect());
+    }
+    Ok(())
+}
+
+fn check_place(path: &str) -> Result<()> {
+    // Kubernetes takes relative paths, and leaves what they mean to the runtime.
+    let why = if !path.starts_with('/') || path.contains(':') {
+        "use an absolute path without a colon"
+    } else if path.split('/').any(|part| part == "..") {
+        "use a path without .."
+    } else if parts(path).next().is_none() {
+        "the root is the image's own"
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid("place of a volume", path, why))
+}
+
+/// That nothing is mounted over the server, and nothing of ours elsewhere, whoever asked for it.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] with the place.
+pub(super) fn check(spec: &PodSpec, server: Option<&str>) -> Result<()> {
+    let every = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten());
+    for container in every {
+        for mount in container.volume_mounts.iter().flatten() {
+            let place = &mount.mount_path;
+            if is_ours(&mount.name) {
+                if container.name != CONTAINER && container.name != SERVER {
+                    let why = "its volume is the SDK's, for the sandbox alone";
+                    return Err(Error::invalid("place of a volume", place, why));
+                }
+            } else if container.name == CONTAINER {
+                check_place(place)?;
+                if server.is_some_and(|server| covers(place, server) || within_ours(place)) {
+                    let why = "the SSH server is there; choose another";
+                    return Err(Error::invalid("place of a volume", place, why));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether what is mounted here hides that file.
+fn covers(place: &str, file: &str) -> bool {
+    let mut file = parts(file);
+    parts(place).all(|part| file.next() == Some(part))
+}
+
+fn within_ours(place: &str) -> bool {
+    parts(place).next() == Some(&DIRECTORY[1..])
+}
+
+/// The names on a path that have a meaning.
+fn parts(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+}
+
+pub(super) fn is_ours(volume: &str) -> bool {
+    volume == SERVER || volume == KEY
+}
+
+fn source(volume: &VolumeAt) -> Volume {
+    let mut made = Volume {
+        name: volume.name.clone(),
+        ..Volume::default()
+    };
+    let empty = |medium: Option<&str>, size: &Option<String>| EmptyDirVolumeSource {
+        medium: medium.map(str::to_owned),
+        size_limit: size.clone().map(Quantity),
+    };
+    match &volume.source {
+        VolumeSource::EmptyDir(size) => made.empty_dir = Some(empty(None, size)),
+        VolumeSource::Memory(size) => made.empty_dir = Some(empty(Some("Memory"), size)),
+        VolumeSource::PersistentVolumeClaim(claim) => {
+            made.persistent_volume_claim = Some(PersistentVolumeClaimVolumeSource {
+                claim_name: claim.clone(),
+                read_only: volume.read_only.then_some(true),
+            });
+        }
+        VolumeSource::ConfigMap(name) => {
+            made.config_map = Some(ConfigMapVolumeSource {
+                name: name.clone(),
+                ..ConfigMapVolumeSource::default()
+            });
+        }
+        VolumeSource::Secret(name) => {
+            made.secret = Some(SecretVolumeSource {
+                secret_name: Some(name.clone()),
+                ..SecretVolumeSource::default()
+            });
+        }
+    }
+    made
+}
+
+fn mount(volume: &VolumeAt) -> VolumeMount {
+    VolumeMount {
+        name: volume.name.clone(),
+        mount_path: volume.mount_path.clone(),
+        read_only: volume.read_only.then_some(true),
+        sub_path: volume.sub_path.clone(),
+        ..VolumeMount::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mounted_above_a_file_covers_it() {
+        let server = "/usr/local/bin/sandbox-sshd";
+        for (place, covered) in [
+            ("/usr/local/bin/sandbox-sshd", true),
+            ("/usr", true),
+            ("//usr/./local/", true),
+            ("/usr/local/binary", false),
+            ("/usr/local/bin/other", false),
+            ("/usr/local/bin/sandbox-sshd/x", false),
+            ("/data", false),
+        ] {
+            assert_eq!(covers(place, server), covered, "{place}");
+        }
+    }
+}

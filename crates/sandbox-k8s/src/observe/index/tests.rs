@@ -1,0 +1,322 @@
+use super::pending_writes::{REMEMBERED_FOR, UNCONFIRMED_FOR};
+use super::*;
+use crate::observe::status::PodView;
+use sandbox_core::SandboxState;
+use serde_json::json;
+use std::time::Duration;
+
+/// A Pod's view: name, uid, version, state (`Pending` or `Running`), soft end and creation.
+fn pod(name: &str, uid: &str, version: &str, phase: &str, ends: &str, created: u32) -> PodView {
+    let state = if phase == "Running" {
+        json!({"running": {}})
+    } else {
+        json!({"waiting": {}})
+    };
+    let pod = json!({
+        "metadata": {
+            "name": name, "uid": uid, "resourceVersion": version,
+            "creationTimestamp": format!("2026-01-01T00:00:{created:02}Z"),
+            "labels": {"sandbox.dev/managed-by": "sandbox-sdk", "sandbox.dev/id": name},
+            "annotations": {"sandbox.dev/owner-uid": "s", "sandbox.dev/ends-after": ends},
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Secret", "name": format!("{name}-keys"), "uid": "s"}],
+        },
+        "spec": {"containers": [{"name": "sandbox"}], "activeDeadlineSeconds": 9999},
+        "status": {"phase": phase, "containerStatuses": [
+            {"name": "sandbox", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]},
+    });
+    PodView::of(&serde_json::from_value(pod).unwrap()).unwrap()
+}
+
+fn a(version: &str, phase: &str) -> PodView {
+    pod("sbx-a", "a1", version, phase, "60", 0)
+}
+
+struct Run {
+    index: Index,
+    now: Instant,
+}
+
+impl Run {
+    /// An index that is live, with these.
+    fn with(views: impl IntoIterator<Item = PodView>) -> Self {
+        let mut run = Self {
+            index: Index::default(),
+            now: Instant::now(),
+        };
+        run.list(views);
+        run
+    }
+
+    fn apply(&mut self, news: News) -> usize {
+        self.index.apply(news, self.now).len()
+    }
+
+    fn list(&mut self, views: impl IntoIterator<Item = PodView>) -> usize {
+        self.apply(News::ListBegan);
+        for view in views {
+            self.apply(News::Listed(view));
+        }
+        self.apply(News::ListDone)
+    }
+
+    fn wrote(&mut self, view: PodView) -> usize {
+        self.index.wrote(view, self.now).len()
+    }
+
+    fn read(&mut self, view: PodView) -> usize {
+        self.index.read(view).len()
+    }
+
+    fn deleting(&mut self, uid: &Uid) -> usize {
+        self.index.deleting(uid, self.now).len()
+    }
+
+    fn gone(&mut self, uid: &Uid) -> usize {
+        self.index.gone(uid, self.now).len()
+    }
+
+    fn look(&self, name: &str) -> Sight {
+        self.index.look(&name.parse().unwrap())
+    }
+
+    fn view(&self, name: &str) -> Arc<PodView> {
+        match self.look(name) {
+            Sight::Present(view) => view,
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+
+    fn state(&self, name: &str) -> SandboxState {
+        self.view(name).state
+    }
+
+    fn soft(&self, name: &str) -> u64 {
+        let view = self.view(name);
+        view.ends
+            .soft
+            .duration_since(view.created_at)
+            .unwrap()
+            .as_secs()
+    }
+}
+
+#[test]
+fn nothing_is_claimed_before_the_first_list() {
+    let mut run = Run {
+        index: Index::default(),
+        now: Instant::now(),
+    };
+    assert_eq!((run.look("sbx-a"), run.index.all()), (Sight::Unknown, None));
+    run.apply(News::ListBegan);
+    run.apply(News::Listed(a("1", "Pending")));
+    assert_eq!(run.look("sbx-b"), Sight::Unknown);
+    run.apply(News::ListDone);
+    assert_eq!(
+        (run.state("sbx-a"), run.look("sbx-b")),
+        (SandboxState::Pending, Sight::Gone)
+    );
+    assert_eq!(run.index.all().unwrap().len(), 1);
+    assert_eq!(run.index.health(), &Health::Live);
+}
+
+#[test]
+fn what_we_created_is_seen_before_any_watch_shows_it() {
+    let mut run = Run::with([]);
+    run.wrote(a("1", "Pending"));
+    assert_eq!(run.state("sbx-a"), SandboxState::Pending);
+    // A list that is older than our write takes nothing back.
+    run.list([]);
+    assert_eq!(run.state("sbx-a"), SandboxState::Pending);
+    // Once the watch has shown it, the watch decides.
+    run.apply(News::Applied(a("2", "Running")));
+    assert_eq!(run.state("sbx-a"), SandboxState::Running);
+    run.list([]);
+    assert_eq!(run.look("sbx-a"), Sight::Gone);
+}
+
+#[test]
+fn an_answer_that_comes_after_the_watch_takes_nothing_back() {
+    let mut run = Run::with([]);
+    run.apply(News::Applied(a("2", "Running")));
+    run.wrote(a("1", "Pending"));
+    assert_eq!(run.state("sbx-a"), SandboxState::Running);
+    run.now += UNCONFIRMED_FOR;
+    assert_eq!(run.index.unconfirmed(run.now), []);
+}
+
+#[test]
+fn an_end_that_we_put_off_stays_put_off() {
+    let mut run = Run::with([a("1", "Running")]);
+    let extended = pod("sbx-a", "a1", "5", "Running", "600", 0);
+    run.wrote(extended.clone());
+    assert_eq!(run.soft("sbx-a"), 600);
+    // An older version comes late: its state is news, its end is not.
+    run.apply(News::Applied(a("4", "Pending")));
+    assert_eq!(
+        (run.soft("sbx-a"), run.state("sbx-a")),
+        (600, SandboxState::Pending)
+    );
+    run.apply(News::Applied(extended));
+    // Somebody else shortens it: ours is known to be shown, so that theirs counts.
+    run.apply(News::Applied(pod("sbx-a", "a1", "6", "Running", "30", 0)));
+    assert_eq!(run.soft("sbx-a"), 30);
+}
+
+#[test]
+fn a_write_that_is_never_shown_is_looked_up() {
+    let mut run = Run::with([a("1", "Running")]);
+    run.wrote(pod("sbx-a", "a1", "5", "Running", "600", 0));
+    run.wrote(pod("sbx-b", "b1", "6", "Pending", "60", 0));
+    assert_eq!(run.index.unconfirmed(run.now), []);
+    run.now += UNCONFIRMED_FOR;
+    let mut asked = run.index.unconfirmed(run.now);
+    asked.sort();
+    assert_eq!(
+        asked.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(),
+        ["sbx-a", "sbx-b"]
+    );
+    assert_eq!(run.index.unconfirmed(run.now), [], "asked once");
+    // One was there, with another end by now; the other was not.
+    run.read(pod("sbx-a", "a1", "9", "Pending", "900", 0));
+    assert_eq!(
+        (run.soft("sbx-a"), run.state("sbx-a")),
+        (900, SandboxState::Running)
+    );
+    run.gone(&Uid::new("b1"));
+    assert_eq!(run.look("sbx-b"), Sight::Gone);
+    run.now += UNCONFIRMED_FOR;
+    assert_eq!(run.index.unconfirmed(run.now), []);
+}
+
+#[test]
+fn what_we_deleted_does_not_come_back() {
+    let mut run = Run::with([a("1", "Running")]);
+    run.deleting(&Uid::new("a1"));
+    assert_eq!(
+        (run.state("sbx-a"), run.view("sbx-a").deleting),
+        (SandboxState::Ended, true)
+    );
+    run.apply(News::Applied(a("2", "Running")));
+    assert_eq!(run.state("sbx-a"), SandboxState::Ended);
+    run.apply(News::Removed(Uid::new("a1")));
+    assert_eq!(run.look("sbx-a"), Sight::Gone);
+    // Late news and late lists.
+    run.apply(News::Applied(a("3", "Running")));
+    run.list([a("2", "Running")]);
+    run.wrote(a("2", "Running"));
+    run.read(a("2", "Running"));
+    assert_eq!(
+        (run.look("sbx-a"), run.index.all().unwrap()),
+        (Sight::Gone, Vec::new())
+    );
+    assert_eq!(run.index.look_at(&Uid::new("a1")), Sight::Gone);
+    // Another instance of that name is another matter.
+    run.apply(News::Applied(pod("sbx-a", "a2", "9", "Pending", "60", 1)));
+    assert_eq!(run.view("sbx-a").uid.as_str(), "a2");
+}
+
+#[test]
+fn a_list_tells_of_what_vanished_by_its_absence() {
+    let mut run = Run::with([
+        a("1", "Running"),
+        pod("sbx-b", "b1", "1", "Running", "60", 0),
+    ]);
+    let waiter = run.index.wait_for(Uid::new("a1"));
+    run.apply(News::ListBegan);
+    run.apply(News::Listed(pod("sbx-b", "b1", "1", "Running", "60", 0)));
+    assert_eq!(
+        run.state("sbx-a"),
+        SandboxState::Running,
+        "until the list is complete"
+    );
+    assert_eq!(run.index.apply(News::ListDone, run.now), [waiter]);
+    assert_eq!(run.look("sbx-a"), Sight::Gone);
+    assert_eq!(run.state("sbx-b"), SandboxState::Running);
+}
+
+#[test]
+fn a_list_that_breaks_off_takes_nothing_away() {
+    let mut run = Run::with([a("1", "Running")]);
+    run.apply(News::ListBegan);
+    run.apply(News::Failed("cut".into()));
+    run.apply(News::ListDone);
+    assert_eq!(run.state("sbx-a"), SandboxState::Running);
+    run.apply(News::ListBegan);
+    run.apply(News::ListBegan);
+    run.apply(News::Listed(a("1", "Running")));
+    run.apply(News::ListDone);
+    assert_eq!(run.state("sbx-a"), SandboxState::Running);
+}
+
+#[test]
+fn those_who_wait_are_woken_for_their_own_and_for_nothing_else() {
+    let mut run = Run::with([
+        a("1", "Pending"),
+        pod("sbx-b", "b1", "1", "Pending", "60", 0),
+    ]);
+    let first = run.index.wait_for(Uid::new("a1"));
+    let second = run.index.wait_for(Uid::new("a1"));
+    let other = run.index.wait_for(Uid::new("b1"));
+    assert_eq!(
+        run.index.apply(News::Applied(a("2", "Running")), run.now),
+        [first.clone(), second.clone()]
+    );
+    assert_eq!(run.apply(News::Applied(a("2", "Running"))), 0, "told twice");
+    run.index.forget(&first);
+    assert_eq!(run.index.gone(&Uid::new("b1"), run.now), [other]);
+    assert_eq!(
+        run.index.apply(News::Removed(Uid::new("a1")), run.now),
+        [second]
+    );
+    assert_eq!(run.list([]), 2, "everyone looks again after a list");
+}
+
+#[test]
+fn another_instance_of_the_name_ends_the_wait_for_the_first() {
+    let mut run = Run::with([a("1", "Running")]);
+    let waiter = run.index.wait_for(Uid::new("a1"));
+    let second = pod("sbx-a", "a2", "9", "Pending", "60", 1);
+    assert_eq!(run.index.apply(News::Applied(second), run.now), [waiter]);
+    assert_eq!(run.index.look_at(&Uid::new("a1")), Sight::Gone);
+    // News of the first comes late.
+    assert_eq!(run.apply(News::Applied(a("2", "Running"))), 0);
+    assert_eq!(run.view("sbx-a").uid.as_str(), "a2");
+}
+
+#[test]
+fn without_a_watch_the_index_says_so() {
+    let mut run = Run::with([a("1", "Running")]);
+    let waiter = run.index.wait_for(Uid::new("a1"));
+    let forbidden = || News::Failed("no right to watch pods".into());
+    assert_eq!(run.apply(forbidden()) + run.apply(forbidden()), 0);
+    assert_eq!(run.state("sbx-a"), SandboxState::Running, "a hiccup");
+    assert_eq!(run.index.apply(forbidden(), run.now), [waiter]);
+    assert_eq!(
+        run.index.health(),
+        &Health::Degraded("no right to watch pods".into())
+    );
+    assert_eq!(
+        (run.look("sbx-a"), run.look("sbx-b"), run.index.all()),
+        (Sight::Unknown, Sight::Unknown, None)
+    );
+    assert_eq!(run.apply(forbidden()), 0, "told once");
+    // It goes on where it was.
+    run.apply(News::Applied(a("2", "Running")));
+    assert_eq!(
+        (run.index.health(), run.state("sbx-a")),
+        (&Health::Live, SandboxState::Running)
+    );
+}
+
+#[test]
+fn what_is_gone_is_not_remembered_for_ever() {
+    let mut run = Run::with([]);
+    run.gone(&Uid::new("a1"));
+    run.index
+        .unconfirmed(run.now + REMEMBERED_FOR - Duration::from_secs(1));
+    run.apply(News::Applied(a("1", "Running")));
+    assert_eq!(run.look("sbx-a"), Sight::Gone);
+    run.index.unconfirmed(run.now + REMEMBERED_FOR);
+    run.apply(News::Applied(a("1", "Running")));
+    assert_eq!(run.state("sbx-a"), SandboxState::Running);
+}

@@ -1,0 +1,171 @@
+//! Why a Pod has ended.
+
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, PodStatus};
+use sandbox_core::CreationReason;
+
+use super::pending_reason;
+use super::problem::Trouble;
+
+/// Judges what Kubernetes itself says of the whole Pod; `None` when it ended by itself.
+pub(super) fn pod(status: &PodStatus) -> Option<Trouble> {
+    let reason = status.reason.as_deref().unwrap_or_default();
+    let message = status
+        .message
+        .as_deref()
+        .filter(|message| !message.is_empty());
+    let disruption = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True");
+    let said = message.or_else(|| disruption.and_then(|condition| condition.message.as_deref()));
+    let sentence =
+        |what: &str| said.map_or_else(|| what.to_owned(), |said| format!("{what}: {said}"));
+    match reason {
+        "DeadlineExceeded" => Some(Trouble::last(
+            CreationReason::Timeout,
+            "the Pod reached its hard end (max_lifetime, kept by Kubernetes)",
+        )),
+        "Evicted" => Some(Trouble::last(
+            CreationReason::Evicted,
+            sentence("the Pod was evicted"),
+        )),
+        _ if is_no_room(reason) => Some(Trouble::last(
+            CreationReason::Unschedulable,
+            sentence("the machine that was chosen refused the Pod"),
+        )),
+        _ if REFUSALS.contains(&reason) => Some(Trouble::last(
+            CreationReason::Rejected,
+            sentence("the machine refused the Pod"),
+        )),
+        "Preempting" | "Preempted" => Some(Trouble::last(
+            CreationReason::Evicted,
+            sentence("the Pod made way for one of higher priority"),
+        )),
+        "NodeLost" | "Shutdown" | "NodeShutdown" | "Terminated" => Some(Trouble::last(
+            CreationReason::Evicted,
+            sentence("the Pod's machine is gone, or shutting down"),
+        )),
+        _ => disruption.map(|condition| {
+            let what = match condition.reason.as_deref().unwrap_or_default() {
+                "PreemptionByScheduler" => "the Pod made way for one of higher priority",
+                "EvictionByEvictionAPI" => "the Pod was evicted",
+                "DeletionByTaintManager" => "the Pod's machine cannot be reached or was tainted",
+                "DeletionByPodGC" => "the Pod's machine is gone",
+                "TerminationByKubelet" => "the Pod was ended by its machine",
+                _ => "the Pod was disrupted",
+            };
+            Trouble::last(CreationReason::Evicted, sentence(what))
+        }),
+    }
+}
+
+/// Why kubelets refuse a Pod that they have room for; newer ones may have more, see [`unexplained`].
+const REFUSALS: [&str; 7] = [
+    "UnexpectedAdmissionError",
+    "AppArmor",
+    "SysctlForbidden",
+    "PodOSNotSupported",
+    "PodOSSelectorNodeLabelDoesNotMatch",
+    "SupplementalGroupsPolicyNotSupported",
+    "InvalidNodeInfo",
+];
+
+/// A kubelet that was sent one Pod too many, or the wrong one. `OutOf` is followed by any resource, such as
+/// `cpu` or `nvidia.com/gpu`.
+fn is_no_room(reason: &str) -> bool {
+    let affinity = [
+        "NodeAffinity",
+        "NodeSelectorMismatching",
+        "TopologyAffinityError",
+    ];
+    reason.starts_with("OutOf") || affinity.contains(&reason)
+}
+
+/// What can be said of a Pod that has ended before our container began: which other container
+/// was at fault, or why its machine would not have it.
+pub(super) fn unexplained(status: &PodStatus) -> Trouble {
+    let others = status
+        .init_container_statuses
+        .iter()
+        .chain(&status.container_statuses)
+        .flatten();
+    let failed =
+        others.filter_map(|other| Some((&other.name, other.state.as_ref()?.terminated.as_ref()?)));
+    let mut said = failed
+        .filter(|(_, ended)| ended.exit_code != 0)
+        .map(|(name, ended)| {
+            format!(
+                "its container {name} ended with exit code {}",
+                ended.exit_code
+            )
+        });
+    if let Some(said) = said.next_back() {
+        return Trouble::last(
+            CreationReason::Crashed,
+            format!("the Pod has ended: {said}"),
+        );
+    }
+    // Kubelets have more reasons with each version, and end no Pod without its containers for anything else.
+    let present = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    match (present(&status.reason), present(&status.message)) {
+        (Some(reason), said) => {
+            let said = said.map(|said| format!(": {said}")).unwrap_or_default();
+            Trouble::last(
+                CreationReason::Rejected,
+                format!("the machine refused the Pod: {reason}{said}"),
+            )
+        }
+        (None, said) => {
+            let said = said.unwrap_or_else(|| "Kubernetes does not say why".into());
+            Trouble::last(
+                CreationReason::Crashed,
+                format!("the Pod has ended: {said}"),
+            )
+        }
+    }
+}
+
+/// Judges how our container ended. Its own last words are not in the message: they are kept as
+/// the end of its log.
+pub(super) fn container(state: &ContainerStateTerminated, memory: Option<&str>) -> Trouble {
+    let words = state.message.as_deref().unwrap_or_default().trim_end();
+    let crashed = |message: String| Trouble::last(CreationReason::Crashed, message);
+    let code = state.exit_code;
+    match state.reason.as_deref().unwrap_or_default() {
+        "OOMKilled" => crashed(match memory {
+            Some(limit) => format!("it was killed for using more memory than its limit of {limit}"),
+            None => "it was killed for using more memory than the machine had".into(),
+        }),
+        "StartError" | "ContainerCannotRun" => pending_reason::start(words)
+            .unwrap_or_else(|| crashed(format!("its server could not be started: {words}"))),
+        // The runtime says nothing else of a program that the kernel cannot run.
+        _ if words
+            .to_ascii_lowercase()
+            .contains(pending_reason::WRONG_PROCESSOR) =>
+        {
+            pending_reason::start(words).unwrap_or_else(|| crashed(words.to_owned()))
+        }
+        _ if code == 0 => crashed(
+            "its server ended by itself (exit code 0), as it does at the end of a lifetime".into(),
+        ),
+        "ContainerStatusUnknown" => crashed("its machine lost track of it".into()),
+        _ if (129..=192).contains(&code) => {
+            crashed(format!("its server was killed by signal {}", code - 128))
+        }
+        _ => crashed(format!("its server ended with exit code {code}")),
+    }
+}
+
+/// The same of an image's own server, which keeps no lifetime.
+pub(super) fn image_server(state: &ContainerStateTerminated, memory: Option<&str>) -> Trouble {
+    if state.exit_code != 0 || state.reason.as_deref() == Some("OOMKilled") {
+        return container(state, memory);
+    }
+    let message = "the image's own command has ended (exit code 0): with SANDBOX_INJECTION=image it has to be an SSH \
+                   server that stays in the foreground";
+    Trouble::last(CreationReason::Crashed, message)
+}
+
+#[cfg(test)]
+mod tests;

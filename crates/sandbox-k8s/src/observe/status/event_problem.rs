@@ -1,0 +1,157 @@
+//! What the cluster's events say of a Pod whose status says nothing, or not enough.
+
+use sandbox_core::{CreationReason, SandboxEvent, SandboxEventKind};
+
+use super::problem::{Trouble, is_vague};
+use super::{image_pull, pending_reason};
+use crate::names::SERVER;
+
+/// What stands in the way of a Pod that does not start, as far as its events say more than its
+/// status: a volume that cannot be mounted is told nowhere else, and a kubelet that waits before
+/// it fetches an image again has forgotten why.
+pub(crate) fn explained(trouble: Option<&Trouble>, events: &[SandboxEvent]) -> Option<Trouble> {
+    if trouble.is_some_and(|trouble| !trouble.is_vague()) {
+        return None;
+    }
+    let warnings = events
+        .iter()
+        .rev()
+        .filter(|event| event.kind == SandboxEventKind::Warning);
+    let message = warnings
+        .map(|event| event.message.as_str())
+        .find(|message| !is_vague(message))?;
+    match trouble {
+        Some(trouble) if trouble.reason != CreationReason::ImagePull => None,
+        Some(_) => Some(image_pull::pull(message)),
+        None => Some(judged(message)),
+    }
+}
+
+/// A kubelet whose feature gate `ImageVolume` is off, below an API server that takes such volumes.
+const NO_PLUGIN: &str = "no volume plugin matched";
+
+fn judged(message: &str) -> Trouble {
+    if message.contains(NO_PLUGIN) && message.contains(SERVER) {
+        let advice = "this machine's kubelet cannot mount the SSH server's image as a volume";
+        let trouble = Trouble::last(CreationReason::Crashed, format!("{message} ({advice})"));
+        return Trouble {
+            server_missing: true,
+            ..trouble
+        };
+    }
+    if let Some(trouble) = pending_reason::too_little_memory(message) {
+        return trouble;
+    }
+    let passing = |advice: &str| {
+        Trouble::passing(
+            CreationReason::Other,
+            format!("its container cannot be started yet: {message}{advice}"),
+        )
+    };
+    let is_volume = message.contains("MountVolume") || message.contains("AttachVolume");
+    if is_volume && message.contains("not found") {
+        passing(" (make it in the sandbox's namespace, or ask for no such volume)")
+    } else {
+        passing("")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::status::problem::Patience;
+    use std::time::SystemTime;
+
+    fn warnings(messages: &[&str]) -> Vec<SandboxEvent> {
+        let event = |kind, message: &&str| SandboxEvent {
+            at: SystemTime::UNIX_EPOCH,
+            kind,
+            message: (*message).to_owned(),
+        };
+        let mut events: Vec<_> = messages
+            .iter()
+            .map(|message| event(SandboxEventKind::Warning, message))
+            .collect();
+        events.push(event(SandboxEventKind::Pulling, &"Pulling image"));
+        events
+    }
+
+    /// The messages of Kubernetes 1.20's and 1.33's kubelets.
+    #[test]
+    fn events_say_more_than_the_status() {
+        let configmap = r#"MountVolume.SetUp failed for volume "v" : configmap "none" not found"#;
+        let secret = r#"MountVolume.SetUp failed for volume "v" : secret "none" not found"#;
+        let pull = "Failed to pull image \"localhost/none:1\": rpc error: code = Unknown desc = failed to do \
+                    request: Head \"http://localhost/v2/none/manifests/1\": dial tcp 127.0.0.1:80: connect: \
+                    connection refused";
+        let absent =
+            "Failed to pull image \"x:1\": rpc error: code = NotFound desc = x:1: not found";
+        let waits = Trouble::passing(
+            CreationReason::ImagePull,
+            "Back-off pulling image \"localhost/none:1\"",
+        );
+        let vague = "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[v]: timed out \
+             waiting for the condition";
+        let skewed = "Unable to attach or mount volumes: unmounted volumes=[sandbox-server], unattached volumes=[], \
+             failed to process volumes=[sandbox-server]: failed to get Plugin from volumeSpec for volume \
+             \"sandbox-server\" err=no volume plugin matched";
+        let small = "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to create containerd task: \
+             OCI runtime create failed: container init was OOM-killed (memory limit too low?): unknown";
+        let no_driver = "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to \
+             process volumes=[v]: driver name csi.example not found in the list of registered CSI drivers";
+        for (trouble, messages, said) in [
+            (
+                None,
+                vec![configmap],
+                Some(("\"none\" not found (make it", Patience::Grace)),
+            ),
+            (
+                None,
+                vec![secret, vague],
+                Some(("\"none\" not found (make it", Patience::Grace)),
+            ),
+            (None, vec![vague], None),
+            (None, vec![], None),
+            (None, vec![small], Some(("ask for more", Patience::None))),
+            (
+                None,
+                vec![skewed],
+                Some(("kubelet cannot mount", Patience::None)),
+            ),
+            (
+                None,
+                vec![no_driver, vague],
+                Some(("not found in the list", Patience::Grace)),
+            ),
+            (
+                None,
+                vec!["failed to get sandbox image \"pause\""],
+                Some(("cannot be started yet", Patience::Grace)),
+            ),
+            (
+                Some(&waits),
+                vec![pull, "Error: ErrImagePull", "Error: ImagePullBackOff"],
+                Some(("connection refused", Patience::Grace)),
+            ),
+            (
+                Some(&waits),
+                vec![absent],
+                Some(("check its name", Patience::None)),
+            ),
+            (Some(&waits), vec!["Error: ImagePullBackOff"], None),
+        ] {
+            let found = explained(trouble, &warnings(&messages));
+            assert_eq!(found.is_some(), said.is_some(), "{messages:?}");
+            if let (Some(found), Some((said, patience))) = (found, said) {
+                assert!(found.message.contains(said), "{}", found.message);
+                assert_eq!(found.patience, patience, "{messages:?}");
+                assert_eq!(found.server_missing, messages == [skewed]);
+            }
+        }
+        let whole = r#"Back-off pulling image "x:y": ErrImagePull: rpc error: code = Unknown desc = broken"#;
+        let repeated = Trouble::passing(CreationReason::ImagePull, whole);
+        assert_eq!(explained(Some(&repeated), &warnings(&[pull])), None);
+        let clear = Trouble::last(CreationReason::ImagePull, "not found");
+        assert_eq!(explained(Some(&clear), &warnings(&[configmap])), None);
+    }
+}

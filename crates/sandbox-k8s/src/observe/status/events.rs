@@ -1,0 +1,178 @@
+//! The steps of a sandbox's life, as differences between what its Pod said before and says now.
+
+use std::time::SystemTime;
+
+use k8s_openapi::api::core::v1::Event;
+use sandbox_core::{SandboxEvent, SandboxEventKind};
+
+use super::view::{PodView, at};
+
+/// What happened between two looks at one Pod; `before` is `None` for the first. `now` is the
+/// time of what has no time of its own.
+///
+/// A trouble is told once, and again when its message changes. The end of a Pod is
+/// [`Failed`](SandboxEventKind::Failed); that it is gone, only the absence of its Pod tells.
+pub(crate) fn events_since(
+    before: Option<&PodView>,
+    view: &PodView,
+    now: SystemTime,
+) -> Vec<SandboxEvent> {
+    let mut events = Vec::new();
+    let mut tell = |at: SystemTime, kind, message: &str| {
+        events.push(SandboxEvent {
+            at,
+            kind,
+            message: message.to_owned(),
+        });
+    };
+    if before.is_none() {
+        tell(view.created_at, SandboxEventKind::Created, "");
+    }
+    if let Some((node, since)) = view
+        .scheduled
+        .as_ref()
+        .filter(|_| before.is_none_or(|b| b.scheduled.is_none()))
+    {
+        tell(*since, SandboxEventKind::Scheduled, &format!("on {node}"));
+    }
+    if let Some(since) = view
+        .started_at
+        .filter(|_| before.is_none_or(|b| b.started_at.is_none()))
+    {
+        tell(since, SandboxEventKind::Started, "");
+    }
+    if let Some(address) = view
+        .address
+        .filter(|_| before.is_none_or(|b| b.address.is_none()))
+    {
+        tell(
+            now,
+            SandboxEventKind::Addressed,
+            &format!("at {address} port {}", view.port),
+        );
+    }
+    let news = view
+        .trouble
+        .as_ref()
+        .filter(|trouble| before.and_then(|b| b.trouble.as_ref()) != Some(trouble));
+    if let Some(trouble) = news {
+        let kind = if trouble.is_final() {
+            SandboxEventKind::Failed
+        } else {
+            SandboxEventKind::Warning
+        };
+        tell(now, kind, &trouble.message);
+    }
+    events
+}
+
+/// One of the cluster's own events of a Pod, as one of ours; `None` for one that says nothing
+/// new. Never a final one: what ends a sandbox stands in its Pod's status.
+pub(crate) fn cluster_event(event: &Event) -> Option<SandboxEvent> {
+    let time = event
+        .last_timestamp
+        .as_ref()
+        .or(event.first_timestamp.as_ref())
+        .map(at);
+    let time = time.or_else(|| {
+        event
+            .event_time
+            .as_ref()
+            .map(|time| SystemTime::from(time.0))
+    });
+    let time = time.or_else(|| event.metadata.creation_timestamp.as_ref().map(at))?;
+    let message = event.message.clone().unwrap_or_default();
+    let kind = match (
+        event.reason.as_deref().unwrap_or_default(),
+        event.type_.as_deref(),
+    ) {
+        (_, Some("Warning")) => SandboxEventKind::Warning,
+        ("Scheduled", _) => SandboxEventKind::Scheduled,
+        ("Pulling", _) => SandboxEventKind::Pulling,
+        ("Started", _) => SandboxEventKind::Started,
+        _ => return None,
+    };
+    Some(SandboxEvent {
+        at: time,
+        kind,
+        message,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::status::view::tests::view;
+    use SandboxEventKind::{Addressed, Created, Failed, Pulling, Scheduled, Started, Warning};
+    use serde_json::json;
+
+    fn steps(before: Option<&PodView>, view: &PodView) -> Vec<SandboxEventKind> {
+        events_since(before, view, SystemTime::UNIX_EPOCH)
+            .into_iter()
+            .map(|event| event.kind)
+            .collect()
+    }
+
+    #[test]
+    fn each_step_is_told_once() {
+        let pending = view(json!({}));
+        let full = view(
+            json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "no room"}]}),
+        );
+        let running = view(json!({
+            "nodeName": "n1", "podIP": "10.0.0.7",
+            "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:01Z"}],
+            "state": {"running": {"startedAt": "2026-01-01T00:00:02Z"}},
+        }));
+        let crashed = view(json!({
+            "nodeName": "n1", "podIP": "10.0.0.7", "phase": "Failed",
+            "state": {"terminated": {"exitCode": 1, "startedAt": "2026-01-01T00:00:02Z"}},
+        }));
+        assert_eq!(steps(None, &pending), [Created]);
+        assert_eq!(steps(Some(&pending), &full), [Warning]);
+        assert_eq!(steps(Some(&full), &full), []);
+        assert_eq!(
+            steps(Some(&full), &running),
+            [Scheduled, Started, Addressed]
+        );
+        assert_eq!(steps(Some(&running), &running), []);
+        assert_eq!(steps(Some(&running), &crashed), [Failed]);
+        assert_eq!(
+            steps(None, &crashed),
+            [Created, Scheduled, Started, Addressed, Failed]
+        );
+        let told = events_since(Some(&pending), &running, SystemTime::UNIX_EPOCH);
+        assert_eq!(told[2].message, "at 10.0.0.7 port 2222");
+        assert!(told[0].at < told[1].at);
+    }
+
+    #[test]
+    fn the_clusters_events_are_never_final() {
+        let of = |event: serde_json::Value| cluster_event(&serde_json::from_value(event).unwrap());
+        let event = |reason: &str, kind: &str| {
+            json!({"metadata": {}, "involvedObject": {}, "reason": reason, "type": kind, "message": "m",
+                   "lastTimestamp": "2026-01-01T00:00:01Z"})
+        };
+        for (reason, kind, expected) in [
+            ("Pulling", "Normal", Some(Pulling)),
+            ("Scheduled", "Normal", Some(Scheduled)),
+            ("Started", "Normal", Some(Started)),
+            ("Failed", "Warning", Some(Warning)),
+            ("FailedCreatePodSandBox", "Warning", Some(Warning)),
+            ("Pulled", "Normal", None),
+        ] {
+            assert_eq!(
+                of(event(reason, kind)).map(|event| event.kind),
+                expected,
+                "{reason}"
+            );
+        }
+        let newer = json!({"metadata": {}, "involvedObject": {}, "reason": "Scheduled", "type": "Normal",
+                           "eventTime": "2026-01-01T00:00:01.000000Z"});
+        assert_eq!(of(newer).unwrap().kind, Scheduled);
+        assert_eq!(
+            of(json!({"metadata": {}, "involvedObject": {}, "reason": "Scheduled"})),
+            None
+        );
+    }
+}

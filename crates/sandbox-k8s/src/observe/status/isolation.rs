@@ -1,0 +1,171 @@
+//! What separates a Pod's processes from its machine, as far as the Pod says it. What the network
+//! lets through is not in a Pod: it is in the policies of its namespace.
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, PodSpec, SecurityContext};
+
+use crate::manifest::pod;
+
+/// In words for people.
+pub(super) fn applied(of: &Pod, main: Option<&Container>) -> Vec<String> {
+    let Some(spec) = of.spec.as_ref() else {
+        return Vec::new();
+    };
+    let mut applied = vec![format!("Pod Security {}", pod::security_level(of))];
+    applied.extend(
+        spec.runtime_class_name
+            .as_ref()
+            .map(|class| format!("runtime class {class}")),
+    );
+    let none = PodSecurityContext::default();
+    let whole = spec.security_context.as_ref().unwrap_or(&none);
+    let nothing = SecurityContext::default();
+    let own = main
+        .and_then(|main| main.security_context.as_ref())
+        .unwrap_or(&nothing);
+    applied.extend(user(own, whole));
+    applied.extend(capabilities(own));
+    let privileged = own.privileged == Some(true);
+    let words = [
+        (
+            own.allow_privilege_escalation == Some(false) && !privileged,
+            "no privilege escalation",
+        ),
+        (
+            own.read_only_root_filesystem == Some(true),
+            "read-only root",
+        ),
+        (
+            spec.automount_service_account_token == Some(false),
+            "no service account token",
+        ),
+        (spec.host_users == Some(false), "user namespace"),
+    ];
+    applied.extend(
+        words
+            .into_iter()
+            .filter(|(holds, _)| *holds)
+            .map(|(_, word)| word.to_owned()),
+    );
+    // A privileged container has none, whatever it says.
+    applied.extend(seccomp(own, whole).filter(|_| !privileged));
+    applied.extend(shared(spec));
+    applied
+}
+
+fn user(own: &SecurityContext, whole: &PodSecurityContext) -> Option<String> {
+    match own.run_as_user.or(whole.run_as_user) {
+        Some(0) => None,
+        Some(user) => Some(format!("user {user}")),
+        None => own
+            .run_as_non_root
+            .or(whole.run_as_non_root)?
+            .then(|| "not root".to_owned()),
+    }
+}
+
+fn capabilities(own: &SecurityContext) -> Option<String> {
+    let capabilities = own
+        .capabilities
+        .as_ref()
+        .filter(|_| own.privileged != Some(true))?;
+    capabilities
+        .drop
+        .iter()
+        .flatten()
+        .find(|name| *name == "ALL")?;
+    Some(match capabilities.add.as_deref().unwrap_or_default() {
+        [] => "no capabilities".to_owned(),
+        added => format!("no capabilities but {}", added.join(", ")),
+    })
+}
+
+fn seccomp(own: &SecurityContext, whole: &PodSecurityContext) -> Option<String> {
+    let profile = own
+        .seccomp_profile
+        .as_ref()
+        .or(whole.seccomp_profile.as_ref())?;
+    match (profile.type_.as_str(), &profile.localhost_profile) {
+        ("Unconfined", _) => None,
+        (_, Some(name)) => Some(format!("seccomp {name}")),
+        (kind, None) => Some(format!("seccomp {kind}")),
+    }
+}
+
+/// What is the machine's own; it is better said than left out.
+fn shared(spec: &PodSpec) -> Option<String> {
+    let shared = [
+        (spec.host_network, "network"),
+        (spec.host_pid, "processes"),
+        (spec.host_ipc, "ipc"),
+    ];
+    let shared: Vec<_> = shared
+        .into_iter()
+        .filter(|(host, _)| *host == Some(true))
+        .map(|(_, name)| name)
+        .collect();
+    (!shared.is_empty()).then(|| format!("shares the machine's {}", shared.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn of(spec: Value) -> Vec<String> {
+        let pod: Pod = serde_json::from_value(json!({"spec": spec})).unwrap();
+        let main = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+        applied(&pod, main)
+    }
+
+    #[test]
+    fn a_restricted_pod_says_all_that_it_does() {
+        let applied = of(json!({
+            "automountServiceAccountToken": false, "runtimeClassName": "gvisor", "hostUsers": false,
+            "securityContext": {"runAsUser": 1000, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{"name": "sandbox", "securityContext": {
+                "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true}}],
+        }));
+        let expected = [
+            "Pod Security restricted",
+            "runtime class gvisor",
+            "user 1000",
+            "no capabilities",
+            "no privilege escalation",
+            "read-only root",
+            "no service account token",
+            "user namespace",
+            "seccomp RuntimeDefault",
+        ];
+        assert_eq!(applied, expected);
+    }
+
+    #[test]
+    fn nothing_is_said_that_does_not_hold() {
+        assert_eq!(
+            of(json!({"containers": [{"name": "sandbox"}]})),
+            ["Pod Security baseline"]
+        );
+        let privileged = of(json!({
+            "hostNetwork": true, "hostPID": true,
+            "securityContext": {"runAsUser": 0, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{"name": "sandbox", "securityContext": {
+                "privileged": true, "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}],
+        }));
+        assert_eq!(
+            privileged,
+            [
+                "Pod Security privileged",
+                "shares the machine's network, processes"
+            ]
+        );
+        let some = of(json!({
+            "securityContext": {"seccompProfile": {"type": "Unconfined"}},
+            "containers": [{"name": "sandbox", "securityContext": {"capabilities": {"add": ["CHOWN"], "drop": ["ALL"]}}}],
+        }));
+        assert_eq!(
+            some,
+            ["Pod Security privileged", "no capabilities but CHOWN"]
+        );
+    }
+}

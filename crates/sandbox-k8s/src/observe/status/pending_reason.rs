@@ -1,0 +1,394 @@
+//! Why a container does not run yet, and why a Pod has no machine.
+
+use k8s_openapi::api::core::v1::{ContainerStateWaiting, PodCondition};
+use sandbox_core::CreationReason;
+
+use super::image_pull;
+use super::problem::{Patience, Trouble};
+
+/// Judges a container that waits. `None` while all is as it should be.
+pub(super) fn waiting(state: &ContainerStateWaiting) -> Option<Trouble> {
+    let reason = state.reason.as_deref().unwrap_or_default();
+    let message = state.message.as_deref().unwrap_or_default();
+    let text = if message.is_empty() { reason } else { message };
+    let trouble = match reason {
+        "" | "ContainerCreating" | "PodInitializing" => return None,
+        "InvalidImageName" => Trouble::last(CreationReason::ImagePull, text),
+        "ErrImageNeverPull" => Trouble::last(
+            CreationReason::ImagePull,
+            format!("{text} (the pull policy is Never, and the machine does not have the image)"),
+        ),
+        "SignatureValidationFailed" => Trouble::last(CreationReason::Rejected, text),
+        "ErrImagePull" | "ImagePullBackOff" | "ImageInspectError" | "RegistryUnavailable" => {
+            image_pull::pull(text)
+        }
+        "CreateContainerConfigError" => config(text),
+        "CreateContainerError" | "RunContainerError" | "StartError" => {
+            start(text).unwrap_or_else(|| Trouble::passing(CreationReason::Other, text))
+        }
+        "CrashLoopBackOff" => Trouble::last(CreationReason::Crashed, text),
+        _ => Trouble::passing(CreationReason::Other, text),
+    };
+    Some(trouble)
+}
+
+/// Judges why a container's configuration is not complete.
+fn config(message: &str) -> Trouble {
+    let object = ["secret \"", "configmap \""]
+        .iter()
+        .any(|kind| message.contains(kind));
+    if message.contains("runAsNonRoot") {
+        Trouble::last(
+            CreationReason::Rejected,
+            format!(
+                "{message} (the security profile Restricted never runs as root: give the user by number, or \
+                 choose the profile Baseline: SANDBOX_SECURITY_PROFILE=baseline)"
+            ),
+        )
+    } else if object && message.contains("not found") {
+        Trouble {
+            patience: Patience::Brief,
+            ..Trouble::passing(CreationReason::Other, message)
+        }
+    } else if message.contains("couldn't find key") {
+        Trouble::last(CreationReason::Other, message)
+    } else {
+        // Among others: failed to sync secret cache: timed out waiting for the condition.
+        Trouble::passing(CreationReason::Other, message)
+    }
+}
+
+/// As runc and crun say it of the process that becomes the container's first; in small letters, as all that is
+/// compared with what a runtime says, for they differ in that.
+const TOO_LITTLE_MEMORY: [&str; 3] = [
+    "container init was oom-killed",
+    "unable to set memory limit to",
+    "oom: the memory limit could be too low",
+];
+
+/// A program that is not there, or may not be run. crun does not name one that may not.
+const ABSENT: [&str; 4] = [
+    "no such file or directory",
+    "executable file not found",
+    "permission denied",
+    "not found in $path",
+];
+
+/// The last two are containerd's before 2.1 and CRI-O's before 1.31, which are told of such a volume and take it
+/// for a path of the machine; nothing else has an empty one.
+const NO_IMAGE_VOLUME: [&str; 4] = [
+    "failed to mount image volume",
+    "imagevolumemountfailed",
+    r#"failed to mkdir "": "#,
+    "mount.hostpath is empty",
+];
+
+/// Judges what is told of a Pod, or of a container, whose first process did not fit into its memory.
+pub(super) fn too_little_memory(message: &str) -> Option<Trouble> {
+    let lower = message.to_ascii_lowercase();
+    TOO_LITTLE_MEMORY
+        .iter()
+        .any(|sign| lower.contains(sign))
+        .then(|| {
+            let advice = "the memory limit is too low to start a program: ask for more";
+            Trouble::last(CreationReason::Crashed, format!("{message} ({advice})"))
+        })
+}
+
+/// In small letters.
+pub(super) const WRONG_PROCESSOR: &str = "exec format error";
+
+/// Judges why a process could not be started; `None` for what is not known.
+pub(super) fn start(message: &str) -> Option<Trouble> {
+    // As a line of a log it has an end of line.
+    let message = message.trim();
+    let lower = message.to_ascii_lowercase();
+    let last = |text| Trouble::last(CreationReason::Crashed, text);
+    let says = |signs: &[&str]| signs.iter().any(|sign| lower.contains(sign));
+    if let Some(trouble) = too_little_memory(message) {
+        return Some(trouble);
+    }
+    if says(&[WRONG_PROCESSOR]) {
+        return Some(last(format!(
+            "{message} (a program for another processor architecture: is the image, or the server's image, built \
+             for this machine?)"
+        )));
+    }
+    let server = says(&["sandbox-sshd", "open executable"]);
+    if says(&NO_IMAGE_VOLUME) {
+        let advice =
+            "this machine's container runtime cannot mount the SSH server's image as a volume";
+        Some(Trouble {
+            server_missing: true,
+            ..last(format!("{message} ({advice})"))
+        })
+    } else if server && says(&ABSENT) {
+        let advice = "the SSH server is not there, or cannot be run: if the image should hold it, it does not; if \
+                      it is brought as an image volume, this cluster cannot do that (SANDBOX_INJECTION=init-container \
+                      works on every cluster)";
+        Some(Trouble {
+            server_missing: true,
+            ..last(format!("{message} ({advice})"))
+        })
+    } else if says(&ABSENT) {
+        Some(last(message.to_owned()))
+    } else {
+        None
+    }
+}
+
+/// Judges the condition `PodScheduled`.
+pub(super) fn unscheduled(condition: &PodCondition) -> Option<Trouble> {
+    if condition.type_ != "PodScheduled" || condition.status != "False" {
+        return None;
+    }
+    let reason = condition
+        .reason
+        .as_deref()
+        .unwrap_or("no machine has room for it");
+    let text = condition
+        .message
+        .as_deref()
+        .filter(|text| !text.is_empty())
+        .unwrap_or(reason);
+    let advice = UNSCHEDULED.iter().find(|(sign, _)| text.contains(sign));
+    let text = advice.map_or_else(
+        || text.to_owned(),
+        |(_, advice)| format!("{text} ({advice})"),
+    );
+    // A cluster that grows by itself may have room soon.
+    Some(Trouble::passing(CreationReason::Unschedulable, text))
+}
+
+/// What the scheduler complains of, and what can be done; the first is the nearest to the user.
+const UNSCHEDULED: [(&str, &str); 5] = [
+    (
+        "persistentvolumeclaim",
+        "make that claim in the sandbox's namespace, or mount another",
+    ),
+    (
+        "match Pod's node affinity",
+        "no node has the labels asked for: kubectl get nodes --show-labels",
+    ),
+    (
+        "match node selector",
+        "no node has the labels asked for: kubectl get nodes --show-labels",
+    ),
+    ("taint", "tolerate the taint, if those nodes are meant"),
+    ("Insufficient", "ask for less, or wait until there is room"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use CreationReason::{Crashed, ImagePull, Other, Rejected};
+
+    fn judged(reason: &str, message: &str) -> Option<Trouble> {
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        waiting(&ContainerStateWaiting {
+            reason: text(reason),
+            message: text(message),
+        })
+    }
+
+    #[test]
+    fn real_messages_are_judged() {
+        let (now, brief, grace) = (Patience::None, Patience::Brief, Patience::Grace);
+        for (reason, message, kind, patience) in [
+            (
+                "InvalidImageName",
+                r#"Failed to apply default image tag "Bad:Image:x": couldn't parse image name "Bad:Image:x": invalid reference format"#,
+                ImagePull,
+                now,
+            ),
+            (
+                "ErrImageNeverPull",
+                r#"Container image "localhost/none:1" is not present with pull policy of Never"#,
+                ImagePull,
+                now,
+            ),
+            (
+                "ErrImagePull",
+                "rpc error: code = NotFound desc = x: not found",
+                ImagePull,
+                now,
+            ),
+            (
+                "ImagePullBackOff",
+                r#"Back-off pulling image "x""#,
+                ImagePull,
+                grace,
+            ),
+            ("SignatureValidationFailed", "", Rejected, now),
+            (
+                "CreateContainerConfigError",
+                r#"secret "redis-url" not found"#,
+                Other,
+                brief,
+            ),
+            (
+                "CreateContainerConfigError",
+                r#"configmap "app" not found"#,
+                Other,
+                brief,
+            ),
+            (
+                "CreateContainerConfigError",
+                "couldn't find key VALUE in Secret default/aegis",
+                Other,
+                now,
+            ),
+            (
+                "CreateContainerConfigError",
+                "failed to sync secret cache: timed out waiting for the condition",
+                Other,
+                grace,
+            ),
+            (
+                "CreateContainerConfigError",
+                "container has runAsNonRoot and image will run as root",
+                Rejected,
+                now,
+            ),
+            (
+                "CreateContainerConfigError",
+                r#"container has runAsNonRoot and image has non-numeric user (nobody), cannot verify user is non-root (pod: "kuard_default(6e554b4c)", container: kuard)"#,
+                Rejected,
+                now,
+            ),
+            (
+                "CreateContainerError",
+                "context deadline exceeded",
+                Other,
+                grace,
+            ),
+            (
+                "CreateContainerError",
+                "failed to mount image volume: ImageVolumeMountFailed: failed to mount image volume component",
+                Crashed,
+                now,
+            ),
+            (
+                "RunContainerError",
+                r#"failed to create shim task: OCI runtime create failed: exec: "/.sandbox/sandbox-sshd": permission denied"#,
+                Crashed,
+                now,
+            ),
+            (
+                "RunContainerError",
+                "OCI runtime create failed: exec: \"ls\": executable file not found in $PATH",
+                Crashed,
+                now,
+            ),
+            (
+                "CreateContainerError",
+                r#"failed to generate container "5dfb" spec: failed to apply OCI options: failed to mkdir "": mkdir : no such file or directory"#,
+                Crashed,
+                now,
+            ),
+            (
+                "RunContainerError",
+                "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create \
+                 failed: unable to start container process: container init was OOM-killed (memory limit too low?): unknown",
+                Crashed,
+                now,
+            ),
+            (
+                "CreateContainerError",
+                r#"failed to reserve container name "sandbox_sbx-a_ns_1_0": name "sandbox_sbx-a_ns_1_0" is reserved for "5dfb""#,
+                Other,
+                grace,
+            ),
+            (
+                "CrashLoopBackOff",
+                "back-off 10s restarting failed container=x",
+                Crashed,
+                now,
+            ),
+            ("SomethingNew", "in a later version", Other, grace),
+        ] {
+            let found = judged(reason, message).unwrap();
+            assert_eq!(
+                (found.reason, found.patience),
+                (kind, patience),
+                "{reason}: {message}"
+            );
+            assert!(found.message.contains(message) && !found.message.is_empty());
+        }
+        for reason in ["", "ContainerCreating", "PodInitializing"] {
+            assert_eq!(judged(reason, ""), None);
+        }
+    }
+
+    #[test]
+    fn only_a_server_that_cannot_be_run_asks_for_another_way() {
+        for (message, missing) in [
+            (
+                r#"failed to mount image volume: ImageVolumeMountFailed: mount source: "overlay""#,
+                true,
+            ),
+            (
+                r#"exec: "/.sandbox/sandbox-sshd": stat /.sandbox/sandbox-sshd: no such file or directory"#,
+                true,
+            ),
+            (
+                r#"failed to generate container "5dfb" spec: failed to generate spec: failed to mkdir "": mkdir : no such file or directory"#,
+                true,
+            ),
+            (
+                "executable file `/.sandbox/sandbox-sshd` not found in $PATH: No such file or directory",
+                true,
+            ),
+            ("open executable: Permission denied", true),
+            ("error: mount.HostPath is empty", true),
+            (
+                "executable file `python4` not found in $PATH: No such file or directory",
+                false,
+            ),
+            (
+                "exec container process `/.sandbox/sandbox-sshd`: Exec format error",
+                false,
+            ),
+            (
+                r#"failed to mkdir "/var/lib/x": mkdir /var/lib/x: no such file or directory"#,
+                false,
+            ),
+            (r#"exec: "/bin/other": no such file or directory"#, false),
+            ("exec /.sandbox/sandbox-sshd: exec format error", false),
+        ] {
+            assert_eq!(start(message).unwrap().server_missing, missing, "{message}");
+        }
+        assert_eq!(start("context deadline exceeded"), None);
+    }
+
+    #[test]
+    fn a_pod_without_a_machine_may_get_one() {
+        let condition = |type_: &str, status: &str, message: &str| PodCondition {
+            type_: type_.into(),
+            status: status.into(),
+            reason: Some("Unschedulable".into()),
+            message: Some(message.into()),
+            ..PodCondition::default()
+        };
+        let full = "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: 3 No \
+                    preemption victims found for incoming pod.";
+        let found = unscheduled(&condition("PodScheduled", "False", full)).unwrap();
+        assert_eq!(
+            (found.reason, found.patience),
+            (CreationReason::Unschedulable, Patience::Grace)
+        );
+        assert!(
+            found.message.starts_with(full) && found.message.contains("ask for less"),
+            "{}",
+            found.message
+        );
+        assert_eq!(
+            unscheduled(&condition("PodScheduled", "False", ""))
+                .unwrap()
+                .message,
+            "Unschedulable"
+        );
+        assert_eq!(unscheduled(&condition("PodScheduled", "True", "")), None);
+        assert_eq!(unscheduled(&condition("Ready", "False", full)), None);
+    }
+}

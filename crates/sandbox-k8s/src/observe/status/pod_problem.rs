@@ -1,0 +1,126 @@
+//! Which of all that a Pod's status says stands in its way.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
+use sandbox_core::CreationReason;
+
+use super::problem::{Patience, Trouble};
+use super::{end_reason, pending_reason};
+use crate::names::SERVER;
+
+/// Which image it is about.
+const SERVER_IMAGE: &str = "that is the server's image, SANDBOX_SERVER_IMAGE";
+
+/// What is known of the sandbox besides its Pod's status.
+pub(super) struct Expected<'a> {
+    /// Our container, as the status has it.
+    pub(super) ours: Option<&'a ContainerStatus>,
+    /// It has ended, or its Pod has.
+    pub(super) over: bool,
+    pub(super) limits: &'a [(String, String)],
+    /// Whether it is ours that serves, and not the image's own.
+    pub(super) our_server: bool,
+    /// The image with our server, where it is mounted as a volume.
+    pub(super) mounted: Option<&'a str>,
+}
+
+/// Whichever container's state explains most: what Kubernetes says of the Pod, the first
+/// container that brings the server, the sandbox itself, then first containers that others, such as
+/// meshes, have put before it.
+pub(super) fn obstacle(status: &PodStatus, expected: &Expected<'_>) -> Option<Trouble> {
+    let Expected {
+        ours,
+        over,
+        limits,
+        our_server,
+        mounted,
+    } = *expected;
+    if over && let Some(ended) = end_reason::pod(status) {
+        return Some(ended);
+    }
+    let copier =
+        named(&status.init_container_statuses, SERVER).and_then(|copier| copier.state.as_ref());
+    if let Some(failed) = copier
+        .and_then(|state| state.terminated.as_ref())
+        .filter(|ended| ended.exit_code != 0)
+    {
+        let mut trouble = end_reason::container(failed, None);
+        trouble.message = format!(
+            "the SSH server could not be brought in: {} ({SERVER_IMAGE})",
+            trouble.message
+        );
+        // This is the way that always works; no other would do better with such an image.
+        trouble.server_missing = false;
+        return Some(trouble);
+    }
+    if let Some(trouble) = copier.and_then(|state| pending_reason::waiting(state.waiting.as_ref()?))
+    {
+        let message = format!("{} ({SERVER_IMAGE})", trouble.message);
+        return Some(Trouble {
+            message,
+            server_missing: false,
+            ..trouble
+        });
+    }
+    let state = ours.and_then(|ours| ours.state.as_ref());
+    let memory = limits
+        .iter()
+        .find_map(|(name, value)| (name == "memory").then_some(value.as_str()));
+    if let Some(ended) = state.and_then(|state| state.terminated.as_ref()) {
+        return Some(match our_server {
+            true => end_reason::container(ended, memory),
+            false => end_reason::image_server(ended, memory),
+        });
+    }
+    if let Some(mut trouble) =
+        state.and_then(|state| pending_reason::waiting(state.waiting.as_ref()?))
+    {
+        // The images of volumes are fetched for the container that mounts them.
+        if trouble.reason == CreationReason::ImagePull
+            && mounted.is_some_and(|image| trouble.message.contains(image))
+        {
+            trouble.message = format!("{} ({SERVER_IMAGE})", trouble.message);
+        }
+        return Some(trouble);
+    }
+    if over {
+        return Some(end_reason::unexplained(status));
+    }
+    let unscheduled = status
+        .conditions
+        .iter()
+        .flatten()
+        .find_map(pending_reason::unscheduled);
+    let waits_for_others = state.is_none_or(|state| state.running.is_none());
+    unscheduled.or_else(|| before_ours(status).filter(|_| waits_for_others))
+}
+
+/// A first container that somebody else added and that cannot begin: ours waits for it.
+fn before_ours(status: &PodStatus) -> Option<Trouble> {
+    let others = status
+        .init_container_statuses
+        .iter()
+        .flatten()
+        .filter(|other| other.name != SERVER);
+    others.into_iter().find_map(|other| {
+        let trouble = pending_reason::waiting(other.state.as_ref()?.waiting.as_ref()?)?;
+        let message = format!("its first container {}: {}", other.name, trouble.message);
+        // One that starts again and again, as a sidecar may, is not given up by Kubernetes either.
+        let patience = match trouble.reason {
+            CreationReason::ImagePull => trouble.patience,
+            _ => Patience::Grace,
+        };
+        Some(Trouble {
+            message,
+            patience,
+            server_missing: false,
+            ..trouble
+        })
+    })
+}
+
+pub(super) fn named<'a>(
+    statuses: &'a Option<Vec<ContainerStatus>>,
+    name: &str,
+) -> Option<&'a ContainerStatus> {
+    statuses.iter().flatten().find(|status| status.name == name)
+}

@@ -1,0 +1,269 @@
+//! The little that is kept of a Pod.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use k8s_openapi::api::core::v1::{Container, ContainerState, Pod, PodSpec, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sandbox_core::{
+    AppliedLimit, Isolation, LimitScope, SandboxId, SandboxInfo, SandboxState, Uid,
+};
+
+use super::end_reason;
+use super::pod_problem::{Expected, named, obstacle};
+use super::problem::Trouble;
+use crate::manifest::labels::{self, Ends, NotOurs, Ownership};
+use crate::names::{self, CONTAINER, PORT, PORT_NAME, SERVER};
+
+/// What a sandbox's Pod says. A whole Pod is 5 to 15 kB; of thousands, this is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PodView {
+    /// The sandbox.
+    pub(crate) id: SandboxId,
+    /// The Pod's uid.
+    pub(crate) uid: Uid,
+    /// The uid of the Secret that owns it.
+    pub(crate) owner: Uid,
+    /// Of the whole Pod, for preconditions. To be compared for equality, and not otherwise.
+    pub(crate) resource_version: String,
+    /// By which its creator recognises it.
+    pub(crate) nonce: Option<String>,
+    /// When the API server stored it.
+    pub(crate) created_at: SystemTime,
+    /// When it ends.
+    pub(crate) ends: Ends,
+    /// Its maker holds a Lease that owns it.
+    pub(crate) has_lease: bool,
+    /// What its owner called it.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// The image of the sandbox.
+    pub(crate) image: Option<String>,
+    /// The login name.
+    pub(crate) user: String,
+    /// The host key of an image's own SSH server, as far as somebody has learned it.
+    pub(crate) host_key: Option<String>,
+    /// Where its SSH server listens.
+    pub(crate) port: u16,
+    /// What separates it from its machine, as far as its Pod says it, in words for people.
+    pub(crate) isolation: Vec<String>,
+    /// Limits of the sandbox, by name.
+    pub(crate) limits: Vec<(String, String)>,
+    /// The machine it is on, and since when.
+    pub(crate) scheduled: Option<(String, SystemTime)>,
+    /// Since when its server runs, or when it did.
+    pub(crate) started_at: Option<SystemTime>,
+    /// Where it can be reached.
+    pub(crate) address: Option<IpAddr>,
+    /// Where it is in its life.
+    pub(crate) state: SandboxState,
+    /// It is being deleted.
+    pub(crate) deleting: bool,
+    /// What stands in its way, or has ended it.
+    pub(crate) trouble: Option<Trouble>,
+    /// The last words of its server, where the kubelet kept them: from inside the sandbox.
+    pub(crate) last_words: String,
+}
+
+impl PodView {
+    /// Reads a Pod as it came from the API server.
+    ///
+    /// # Errors
+    ///
+    /// When it is none of ours, whatever its labels say.
+    pub(crate) fn of(pod: &Pod) -> Result<Self, NotOurs> {
+        let Ownership { id, uid, owner } = Ownership::of_pod(pod)?;
+        let (meta, spec, status) = (&pod.metadata, pod.spec.as_ref(), pod.status.as_ref());
+        let created_at = meta
+            .creation_timestamp
+            .as_ref()
+            .map_or(SystemTime::UNIX_EPOCH, at);
+        let main = spec.and_then(container);
+        let ours = status.and_then(|status| named(&status.container_statuses, CONTAINER));
+        let state = ours.and_then(|ours| ours.state.as_ref());
+        let started = state.and_then(started);
+        let phase = status
+            .and_then(|status| status.phase.as_deref())
+            .unwrap_or("Pending");
+        let over = matches!(phase, "Succeeded" | "Failed")
+            || state.is_some_and(|state| state.terminated.is_some());
+        let deleting = meta.deletion_timestamp.is_some();
+        let limits = main.map(limits).unwrap_or_default();
+        let user = labels::annotation(meta, names::USER).unwrap_or(CONTAINER);
+        Ok(Self {
+            id,
+            uid,
+            owner,
+            resource_version: meta.resource_version.clone().unwrap_or_default(),
+            nonce: labels::annotation(meta, names::NONCE).map(str::to_owned),
+            created_at,
+            ends: Ends::of(pod, created_at),
+            has_lease: labels::annotation(meta, names::LEASE).is_some(),
+            labels: labels::own_labels(meta),
+            image: main.and_then(|main| main.image.clone()),
+            user: user.to_owned(),
+            host_key: labels::annotation(meta, names::HOST_KEY).map(str::to_owned),
+            port: main.and_then(port).unwrap_or(PORT),
+            isolation: super::isolation::applied(pod, main),
+            scheduled: spec
+                .zip(status)
+                .and_then(|(spec, status)| scheduled(spec, status, created_at)),
+            started_at: started.and_then(|time| time.as_ref().map(at)),
+            address: status.and_then(|status| status.pod_ip.as_deref()?.parse().ok()),
+            state: match () {
+                () if over || deleting => SandboxState::Ended,
+                () if state.is_some_and(|state| state.running.is_some()) => SandboxState::Running,
+                () => SandboxState::Pending,
+            },
+            deleting,
+            trouble: status.and_then(|status| match () {
+                // How its processes end while it is taken away is nobody's trouble.
+                () if deleting => end_reason::pod(status),
+                () => {
+                    let our_server = user == CONTAINER;
+                    let mounted = spec.and_then(mounted_server);
+                    obstacle(
+                        status,
+                        &Expected {
+                            ours,
+                            over,
+                            limits: &limits,
+                            our_server,
+                            mounted,
+                        },
+                    )
+                }
+            }),
+            last_words: state
+                .and_then(|state| state.terminated.as_ref()?.message.clone())
+                .unwrap_or_default(),
+            limits,
+        })
+    }
+
+    /// As people see it.
+    pub(crate) fn info(&self) -> SandboxInfo {
+        SandboxInfo {
+            id: self.id.clone(),
+            uid: self.uid.clone(),
+            backend: "k8s".into(),
+            state: self.state,
+            address: self.address.map(|address| address.to_string()),
+            port: Some(self.port),
+            user: self.user.clone(),
+            home: None,
+            image: self.image.clone(),
+            labels: self.labels.clone(),
+            created_at: self.created_at,
+            expires_at: Some(self.ends.soft),
+            isolation: Isolation {
+                kind: "pod".into(),
+                applied: self.isolation.clone(),
+            },
+            limits: self
+                .limits
+                .iter()
+                .map(|(name, value)| limit(name, value))
+                .collect(),
+        }
+    }
+}
+
+/// Reads what a Pod says; one that only looks like ours is passed over.
+pub(crate) fn of_ours(pod: &Pod) -> Option<PodView> {
+    match PodView::of(pod) {
+        Ok(view) => Some(view),
+        Err(why) => {
+            tracing::debug!(k8s.pod = pod.metadata.name, %why, "a Pod with the SDK's label is not the SDK's");
+            None
+        }
+    }
+}
+
+fn container(spec: &PodSpec) -> Option<&Container> {
+    spec.containers
+        .iter()
+        .find(|container| container.name == CONTAINER)
+}
+
+/// The image with the server, where it is a volume.
+fn mounted_server(spec: &PodSpec) -> Option<&str> {
+    let volume = spec
+        .volumes
+        .iter()
+        .flatten()
+        .find(|volume| volume.name == SERVER)?;
+    volume.image.as_ref()?.reference.as_deref()
+}
+
+/// When the container began, if it did.
+fn started(state: &ContainerState) -> Option<Option<Time>> {
+    let running = state
+        .running
+        .as_ref()
+        .map(|running| running.started_at.clone());
+    // One that could not be started at all has a time too: that of 1970.
+    let ran = state.terminated.as_ref().filter(|ended| {
+        !matches!(
+            ended.reason.as_deref(),
+            Some("StartError" | "ContainerCannotRun")
+        )
+    });
+    let ended = || ran.map(|ended| ended.started_at.clone());
+    running.or_else(ended)
+}
+
+fn scheduled(
+    spec: &PodSpec,
+    status: &PodStatus,
+    otherwise: SystemTime,
+) -> Option<(String, SystemTime)> {
+    let node = spec.node_name.clone()?;
+    let condition = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "PodScheduled");
+    let since = condition.and_then(|condition| condition.last_transition_time.as_ref());
+    Some((node, since.map_or(otherwise, at)))
+}
+
+fn port(main: &Container) -> Option<u16> {
+    let ports = main.ports.iter().flatten();
+    let ssh = ports
+        .into_iter()
+        .find(|port| port.name.as_deref() == Some(PORT_NAME))?;
+    u16::try_from(ssh.container_port).ok()
+}
+
+fn limits(main: &Container) -> Vec<(String, String)> {
+    let limits = main
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.limits.as_ref());
+    limits
+        .into_iter()
+        .flatten()
+        .map(|(name, amount)| (name.clone(), amount.0.clone()))
+        .collect()
+}
+
+fn limit(name: &str, value: &str) -> AppliedLimit {
+    let (resource, by) = match name {
+        "ephemeral-storage" => ("disk", "eviction"),
+        other => (other, "cgroup"),
+    };
+    AppliedLimit {
+        resource: resource.into(),
+        value: value.into(),
+        scope: LimitScope::Sandbox,
+        enforced_by: by.into(),
+    }
+}
+
+pub(super) fn at(time: &Time) -> SystemTime {
+    SystemTime::from(time.0)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

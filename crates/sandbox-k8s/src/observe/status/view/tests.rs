@@ -1,0 +1,221 @@
+//! Pods, and what is read off them.
+
+use super::*;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A Pod of ours; `change` has fields of its status, `nodeName`, `deleting`, and `state`, that
+/// of the sandbox's container.
+pub(crate) fn pod(mut change: Value) -> Pod {
+    let mut take = |field: &str| change.as_object_mut().unwrap().remove(field);
+    let (node, deleting, state) = (take("nodeName"), take("deleting"), take("state"));
+    let mut status = json!({"phase": "Pending"});
+    let container = |name: &str, state: Value| json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+    if let Some(state) = state {
+        // A mesh's container comes first and crashes: it is not ours to judge.
+        let mesh = container("istio-proxy", json!({"terminated": {"exitCode": 1}}));
+        status["containerStatuses"] = json!([mesh, container("sandbox", state)]);
+    }
+    status
+        .as_object_mut()
+        .unwrap()
+        .extend(change.as_object().unwrap().clone());
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": "sbx-a", "uid": "p1", "resourceVersion": "7", "creationTimestamp": "2026-01-01T00:00:00Z",
+            "deletionTimestamp": deleting,
+            "labels": {"sandbox.dev/managed-by": "sandbox-sdk", "sandbox.dev/id": "sbx-a", "team": "ml"},
+            "annotations": {"sandbox.dev/owner-uid": "s1", "sandbox.dev/ends-after": "60", "sandbox.dev/nonce": "n"},
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Secret", "name": "sbx-a-keys", "uid": "s1"}],
+        },
+        "spec": {
+            "nodeName": node, "activeDeadlineSeconds": 3600, "runtimeClassName": "gvisor",
+            "containers": [
+                {"name": "istio-proxy", "ports": [{"name": "ssh", "containerPort": 9}]},
+                {"name": "sandbox", "image": "busybox", "ports": [{"name": "ssh", "containerPort": 2222}],
+                 "resources": {"limits": {"memory": "64Mi", "ephemeral-storage": "1Gi"}}},
+            ],
+        },
+        "status": status,
+    }))
+    .unwrap()
+}
+
+pub(crate) fn view(change: Value) -> PodView {
+    PodView::of(&pod(change)).unwrap()
+}
+
+#[test]
+fn what_people_see_of_a_pod() {
+    let view = view(
+        json!({"nodeName": "n1", "phase": "Running", "podIP": "10.0.0.7",
+                           "state": {"running": {"startedAt": "2026-01-01T00:00:02Z"}}}),
+    );
+    let info = view.info();
+    assert_eq!(
+        (info.id.as_str(), info.uid.as_str(), info.state),
+        ("sbx-a", "p1", SandboxState::Running)
+    );
+    assert_eq!(
+        (info.address.as_deref(), info.port),
+        (Some("10.0.0.7"), Some(2222))
+    );
+    assert_eq!(info.labels, BTreeMap::from([("team".into(), "ml".into())]));
+    assert_eq!(
+        info.expires_at,
+        Some(info.created_at + Duration::from_secs(60))
+    );
+    assert_eq!(
+        (info.user.as_str(), info.image.as_deref()),
+        ("sandbox", Some("busybox"))
+    );
+    assert_eq!(
+        info.isolation.applied,
+        ["Pod Security baseline", "runtime class gvisor"]
+    );
+    let limits: Vec<_> = info
+        .limits
+        .iter()
+        .map(|l| (l.resource.as_str(), l.value.as_str()))
+        .collect();
+    assert_eq!(limits, [("disk", "1Gi"), ("memory", "64Mi")]);
+    assert_eq!(view.trouble, None);
+}
+
+#[test]
+fn a_state_and_a_trouble_for_each_status() {
+    use SandboxState::{Ended, Pending, Running};
+    let waiting = |reason: &str| json!({"waiting": {"reason": reason}});
+    let ended =
+        |code: i32, reason: &str| json!({"terminated": {"exitCode": code, "reason": reason}});
+    let first = |name: &str, state: Value| json!([{"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]);
+    let copier = |state: Value| first("sandbox-server", state);
+    let mesh = |state: Value| first("mesh-init", state);
+    let running = json!({"running": {}});
+    let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low", "state": ended(137, "Error")});
+    let disrupted =
+        json!([{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]);
+    for (status, state, trouble) in [
+        (json!({}), Pending, None),
+        (
+            json!({"state": waiting("ContainerCreating")}),
+            Pending,
+            None,
+        ),
+        (
+            json!({"state": waiting("ErrImageNeverPull")}),
+            Pending,
+            Some("Never"),
+        ),
+        (json!({"state": running, "phase": "Running"}), Running, None),
+        (
+            json!({"state": ended(137, "OOMKilled"), "phase": "Running"}),
+            Ended,
+            Some("limit of 64Mi"),
+        ),
+        (
+            json!({"state": ended(0, "Completed"), "phase": "Succeeded"}),
+            Ended,
+            Some("by itself"),
+        ),
+        (evicted, Ended, Some("evicted: low")),
+        (json!({"phase": "Failed"}), Ended, Some("does not say why")),
+        (
+            json!({"initContainerStatuses": copier(waiting("ImagePullBackOff"))}),
+            Pending,
+            Some("SANDBOX_SERVER_IMAGE"),
+        ),
+        (
+            json!({"initContainerStatuses": copier(ended(1, "Error"))}),
+            Pending,
+            Some("SANDBOX_SERVER_IMAGE"),
+        ),
+        (
+            json!({"initContainerStatuses": copier(ended(0, "Completed")), "state": running}),
+            Running,
+            None,
+        ),
+        // Others' first containers count while ours waits for them, and not otherwise.
+        (
+            json!({"initContainerStatuses": mesh(waiting("ErrImageNeverPull")), "state": waiting("PodInitializing")}),
+            Pending,
+            Some("its first container mesh-init: "),
+        ),
+        (
+            json!({"initContainerStatuses": mesh(waiting("CrashLoopBackOff")), "state": running}),
+            Running,
+            None,
+        ),
+        // What was announced has not happened yet.
+        (
+            json!({"state": running, "conditions": disrupted}),
+            Running,
+            None,
+        ),
+        (
+            json!({"deleting": "2026-01-01T00:00:09Z", "state": running}),
+            Ended,
+            None,
+        ),
+        (
+            json!({"deleting": "2026-01-01T00:00:09Z", "state": ended(143, "Error")}),
+            Ended,
+            None,
+        ),
+        (
+            json!({"deleting": "2026-01-01T00:00:09Z", "conditions": disrupted}),
+            Ended,
+            Some("evicted"),
+        ),
+    ] {
+        let view = view(status.clone());
+        assert_eq!(view.state, state, "{status}");
+        match (trouble, &view.trouble) {
+            (None, None) => {}
+            (Some(said), Some(found)) => {
+                assert!(found.message.contains(said), "{status}: {found:?}")
+            }
+            (expected, found) => panic!("{status}: {found:?} instead of {expected:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_image_that_is_a_volume_is_the_servers() {
+    let pull = "failed to pull and unpack image \"r.example/sshd:1\": not found";
+    let mut pod = pod(json!({"state": {"waiting": {"reason": "ErrImagePull", "message": pull}}}));
+    let told = |pod: &Pod| PodView::of(pod).unwrap().trouble.unwrap();
+    assert!(!told(&pod).message.contains("SANDBOX_SERVER_IMAGE"));
+    let volumes = json!([{"name": "sandbox-server", "image": {"reference": "r.example/sshd:1"}}]);
+    pod.spec.as_mut().unwrap().volumes = serde_json::from_value(volumes).unwrap();
+    assert!(told(&pod).message.contains("SANDBOX_SERVER_IMAGE") && told(&pod).is_final());
+}
+
+#[test]
+fn a_sidecar_that_starts_again_and_again_is_not_final() {
+    let status = json!({"state": {"waiting": {"reason": "PodInitializing"}}, "initContainerStatuses": [{
+        "name": "proxy", "image": "", "imageID": "", "ready": false, "restartCount": 3,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]});
+    assert!(!view(status).trouble.unwrap().is_final());
+}
+
+#[test]
+fn last_words_are_kept_apart() {
+    let view = view(
+        json!({"phase": "Failed", "state": {"terminated": {"exitCode": 1, "message": "\u{1b}[2J hostile"}}}),
+    );
+    assert_eq!(view.last_words, "\u{1b}[2J hostile");
+    assert!(!view.trouble.unwrap().message.contains("hostile"));
+}
+
+#[test]
+fn nonsense_from_the_server_is_no_panic() {
+    let mut odd = pod(json!({"podIP": "not an address", "phase": "Unheard"}));
+    odd.metadata.creation_timestamp = None;
+    odd.spec.as_mut().unwrap().containers.clear();
+    let view = PodView::of(&odd).unwrap();
+    assert_eq!((view.address, view.port, view.image), (None, PORT, None));
+    odd.spec = None;
+    odd.status = None;
+    assert!(PodView::of(&odd).is_ok());
+}

@@ -1,0 +1,170 @@
+//! Waiting for news of one instance.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandbox_core::{Result, SandboxId, Uid};
+use tokio::sync::Notify;
+
+use super::watcher::Watch;
+use crate::api::client::LOOKUP_TIMEOUT;
+use crate::observe::index::{Health, Sight, Waiter};
+use crate::observe::status::PodView;
+
+/// Between two reads of one sandbox where there is no watch.
+const WITHOUT_WATCH: Duration = Duration::from_millis(500);
+/// And at most, while the API server does not answer them.
+const AWAY: Duration = Duration::from_secs(8);
+/// How long a read may take for somebody who can do with what is known: a connection waits for it.
+const BRIEF: Duration = Duration::from_secs(2);
+
+/// Someone who waits for news of one instance.
+pub(crate) struct Follow {
+    watch: Arc<Watch>,
+    id: SandboxId,
+    uid: Uid,
+    waiter: Waiter,
+    news: Arc<Notify>,
+}
+
+impl Follow {
+    fn new(watch: &Arc<Watch>, id: &SandboxId, uid: &Uid) -> Self {
+        let mut state = watch.shared.lock();
+        let waiter = state.index.wait_for(uid.clone());
+        let news = Arc::new(Notify::new());
+        state.asleep.insert(waiter.clone(), Arc::clone(&news));
+        drop(state);
+        Self {
+            watch: Arc::clone(watch),
+            id: id.clone(),
+            uid: uid.clone(),
+            waiter,
+            news,
+        }
+    }
+
+    /// What is known now, waiting for it to differ from what was `seen`; `None` when the
+    /// instance is gone. An API server that does not answer takes nothing back of what is known,
+    /// and who has seen that waits for more.
+    ///
+    /// # Errors
+    ///
+    /// Without a watch, what the API server answers to a read: where nothing is known, or where
+    /// asking again is no use.
+    pub(crate) async fn next(&self, seen: Option<&Arc<PodView>>) -> Result<Option<Arc<PodView>>> {
+        let mut pause = WITHOUT_WATCH;
+        loop {
+            let (sight, degraded, last) = {
+                let index = &self.watch.shared.lock().index;
+                let degraded = matches!(index.health(), Health::Degraded(_));
+                (index.look_at(&self.uid), degraded, index.last_of(&self.uid))
+            };
+            let unseen = match sight {
+                Sight::Gone => return Ok(None),
+                Sight::Present(view) => Some(view),
+                Sight::Unknown if !degraded && seen.is_some() => None,
+                Sight::Unknown => {
+                    let limit = if last.is_some() && seen.is_none() {
+                        BRIEF
+                    } else {
+                        LOOKUP_TIMEOUT
+                    };
+                    match self.watch.ask_within(&self.id, limit).await {
+                        Ok(Some(view)) if view.uid == self.uid => {
+                            pause = WITHOUT_WATCH;
+                            Some(view)
+                        }
+                        Ok(_) => return Ok(None),
+                        Err(error)
+                            if self.watch.may_pass(&error)
+                                && (last.is_some() || seen.is_some()) =>
+                        {
+                            tracing::debug!(sandbox.id = %self.id, %error, "the last that is known of it counts");
+                            pause = (2 * pause).min(AWAY);
+                            last
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            };
+            match unseen.filter(|view| seen != Some(view)) {
+                Some(view) => return Ok(Some(view)),
+                // Whichever is first: the watch may come back.
+                None if degraded => drop(tokio::time::timeout(pause, self.news.notified()).await),
+                None => self.news.notified().await,
+            }
+        }
+    }
+}
+
+impl Watch {
+    /// Begins to wait for news of an instance.
+    pub(crate) fn follow(self: &Arc<Self>, id: &SandboxId, uid: &Uid) -> Follow {
+        self.begin();
+        Follow::new(self, id, uid)
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        let mut state = self.watch.shared.lock();
+        state.index.forget(&self.waiter);
+        state.asleep.remove(&self.waiter);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::client::Caller;
+    use crate::observe::status::view::tests::view;
+    use kube::Client;
+    use sandbox_testkit::apiserver::{ApiServer, Fault};
+    use serde_json::json;
+    use tokio::time::{Instant, timeout};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_known_counts_while_the_api_server_is_away() {
+        let server = ApiServer::new("boxes");
+        let caller = Caller::new(Client::new(server.clone(), "boxes"), "boxes".into());
+        let watch = Arc::new(Watch::new(Arc::new(caller), false));
+        let running = view(json!({"phase": "Running", "state": {"running": {}}}));
+        let (id, uid) = (running.id.clone(), running.uid.clone());
+        server.away(true);
+        let nothing = watch.follow(&id, &Uid::new("another"));
+        watch.wrote(running);
+        let follow = watch.follow(&id, &uid);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(matches!(
+            watch.shared.lock().index.health(),
+            Health::Degraded(_)
+        ));
+        let begun = Instant::now();
+        let known = follow.next(None).await.unwrap().unwrap();
+        assert_eq!(known.uid, uid);
+        assert!(begun.elapsed() <= BRIEF, "{:?}", begun.elapsed());
+        assert!(nothing.next(None).await.is_err(), "nothing is known");
+        let more = timeout(Duration::from_secs(600), follow.next(Some(&known))).await;
+        assert!(more.is_err(), "who waits for more waits: {more:?}");
+        // It is back, and does not let us look.
+        server.away(false);
+        for what in ["list pods", "get pods"] {
+            server.inject_always(what, Fault::NoRight);
+        }
+        for seen in [None, Some(&known)] {
+            let answered = timeout(Duration::from_secs(60), follow.next(seen)).await;
+            match (seen, answered) {
+                // A server that starts forbids everything to everybody.
+                (None, Ok(answer)) => assert_eq!(answer.unwrap().as_ref(), Some(&known)),
+                (_, answer) => drop(answer.unwrap().unwrap_err()),
+            }
+        }
+        assert!(follow.next(None).await.is_err());
+        server.heal();
+        assert_eq!(
+            follow.next(Some(&known)).await.unwrap(),
+            None,
+            "there is no such Pod"
+        );
+    }
+}

@@ -1,0 +1,55 @@
+//! What the parts of a watch share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use crate::observe::index::{Health, Index, Waiter};
+use crate::observe::reaper::Reaper;
+
+#[derive(Default)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) index: Index,
+    pub(super) asleep: HashMap<Waiter, Arc<Notify>>,
+    pub(super) reaper: Reaper,
+    /// When the watch said something last, about whichever sandbox.
+    pub(super) heard: Option<Instant>,
+}
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the index, and wakes whom it concerns.
+    pub(super) fn tell(&self, change: impl FnOnce(&mut Index) -> Vec<Waiter>) {
+        let mut state = self.lock();
+        let before = state.index.health().clone();
+        let woken = change(&mut state.index);
+        for waiter in woken {
+            if let Some(asleep) = state.asleep.get(&waiter) {
+                asleep.notify_one();
+            }
+        }
+        match (before, state.index.health()) {
+            (Health::Degraded(_), Health::Degraded(_)) => {}
+            (_, Health::Degraded(why)) => {
+                tracing::warn!(%why, "sandboxes cannot be watched; each is asked for instead, which is slow");
+            }
+            (Health::Degraded(_), _) => tracing::info!("sandboxes are watched again"),
+            _ => {}
+        }
+    }
+}
+
+/// Tokio's clock, which tests can pause.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

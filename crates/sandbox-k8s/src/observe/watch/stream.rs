@@ -1,0 +1,208 @@
+//! The list, and the watch that goes on from it.
+//!
+//! kube has a watcher that does the same. This one bounds each request by a deadline, hears the
+//! API server's clock and its wish to be left alone for a while, begins anew after a 410 in
+//! whichever form it comes and when an etcd that was restored has gone back behind the version it
+//! knows, and does not hurry when watches are ended as soon as they begin.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::core::WatchEvent;
+use sandbox_core::{Deadline, Uid, metrics};
+use tokio::time::Instant;
+
+use super::lines::Lines;
+use super::state::{Shared, now};
+use crate::api::classify::backoff;
+use crate::api::client::{Caller, LOOKUP_TIMEOUT};
+use crate::api::retry::part_of;
+use crate::api::watch_error::Refused;
+use crate::manifest::labels;
+use crate::observe::index::News;
+use crate::observe::status::of_ours;
+
+/// How long the API server is asked to keep a watch.
+const LASTS: Duration = Duration::from_secs(290);
+/// A connection on which nothing comes for so long is dead: there is a bookmark each minute.
+const SILENCE: Duration = Duration::from_secs(100);
+/// A watch that ends sooner was not worth it.
+const SHORT: Duration = Duration::from_secs(5);
+/// An API server that fails, or does not answer, is given so long before what is known counts as
+/// out of date: asking it for each sandbox instead would not help it.
+const AWAY: Duration = Duration::from_secs(30);
+
+/// Whether we have been given the right to watch is looked at now and then.
+const FORBIDDEN: Duration = Duration::from_secs(30);
+
+/// How a watch ended.
+enum End {
+    /// As it does from time to time: it goes on from where it was.
+    Over,
+    /// What happened since is not known any more: a new list is needed.
+    Expired,
+    Refused(Refused),
+}
+
+/// Where the watch is.
+struct Place {
+    version: String,
+    /// A watch from here or from before was. What is refused just after the list that told the
+    /// version is refused for something else.
+    was_accepted: bool,
+}
+
+pub(super) async fn listen(caller: &Caller, shared: &Shared) {
+    let mut pace = Pace::default();
+    let mut place = None;
+    loop {
+        let began = Instant::now();
+        let end = match place.take() {
+            None => match list(caller, shared).await {
+                Ok(version) => {
+                    place = Some(Place {
+                        version,
+                        was_accepted: false,
+                    });
+                    continue;
+                }
+                Err(refused) => End::Refused(refused),
+            },
+            Some(mut at) => {
+                let end = watch(caller, shared, &mut at, &mut pace).await;
+                place = (!matches!(end, End::Expired)).then_some(at);
+                end
+            }
+        };
+        metrics::count_watch_restart(match &end {
+            End::Over => "over",
+            End::Expired => "expired",
+            End::Refused(_) => "refused",
+        });
+        match end {
+            End::Over | End::Expired if began.elapsed() >= SHORT => pace.failures = 0,
+            End::Over | End::Expired => pace.wait(None).await,
+            End::Refused(refused) => {
+                tracing::debug!(%refused, failures = pace.failures, "the watch was interrupted");
+                pace.failed_since.get_or_insert(began);
+                if refused.is_final() {
+                    shared.tell(|index| index.apply(News::Refused(refused.to_string()), now()));
+                    pace.failures = 0;
+                    tokio::time::sleep(FORBIDDEN).await;
+                    continue;
+                } else if pace.is_away() {
+                    shared.tell(|index| index.apply(News::Failed(refused.to_string()), now()));
+                }
+                pace.wait(refused.wait()).await;
+            }
+        }
+    }
+}
+
+async fn list(caller: &Caller, shared: &Shared) -> Result<String, Refused> {
+    shared.tell(|index| index.apply(News::ListBegan, now()));
+    let listed = caller
+        .list_once::<Pod>(&labels::selector(), Deadline::from_now(LOOKUP_TIMEOUT))
+        .await?;
+    for view in listed.items.iter().filter_map(of_ours) {
+        shared.tell(|index| index.apply(News::Listed(view), now()));
+    }
+    shared.tell(|index| index.apply(News::ListDone, now()));
+    Ok(listed.metadata.resource_version.unwrap_or_default())
+}
+
+async fn watch(caller: &Caller, shared: &Shared, at: &mut Place, pace: &mut Pace) -> End {
+    let opened = caller
+        .watch_once::<Pod>(
+            &labels::selector(),
+            &at.version,
+            LASTS,
+            Deadline::from_now(LOOKUP_TIMEOUT),
+        )
+        .await;
+    let mut lines = match opened {
+        Ok(body) => Lines::new(body.into_data_stream()),
+        Err(refused) => return at.refused(refused),
+    };
+    pace.failed_since = None;
+    at.was_accepted = true;
+    let mut silent = true;
+    shared.tell(|index| index.apply(News::WatchBegan, now()));
+    loop {
+        let line = match tokio::time::timeout(SILENCE, lines.next()).await {
+            Ok(Ok(Some(line))) => line,
+            Ok(Ok(None)) => return End::Over,
+            // From a version that is yet to come there is nothing to tell, not even where it is.
+            Err(_elapsed) if silent => return End::Expired,
+            Err(_elapsed) => return End::Over,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the watch was cut");
+                caller.outage.begins();
+                return End::Over;
+            }
+        };
+        silent = false;
+        shared.lock().heard = Some(now());
+        let (pod, news) = match serde_json::from_slice::<WatchEvent<Pod>>(&line) {
+            Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => {
+                let news = of_ours(&pod).map(News::Applied);
+                (pod.metadata, news)
+            }
+            Ok(WatchEvent::Deleted(pod)) => {
+                let news = pod
+                    .metadata
+                    .uid
+                    .as_deref()
+                    .map(|uid| News::Removed(Uid::new(uid)));
+                (pod.metadata, news)
+            }
+            Ok(WatchEvent::Bookmark(mark)) => {
+                at.version = mark.metadata.resource_version;
+                continue;
+            }
+            Ok(WatchEvent::Error(status)) => return at.refused(Refused::of(&status)),
+            Err(error) => {
+                // What was in it is not known: only a list tells.
+                tracing::debug!(%error, "the watch has a line that cannot be read");
+                return End::Expired;
+            }
+        };
+        at.version = pod.resource_version.unwrap_or_default();
+        pace.failures = 0;
+        if let Some(news) = news {
+            shared.tell(|index| index.apply(news, now()));
+        }
+    }
+}
+
+impl Place {
+    /// What a refusal is about: this place, or something else.
+    fn refused(&self, refused: Refused) -> End {
+        if refused.code == Some(410) || self.was_accepted && refused.may_mean_the_version() {
+            return End::Expired;
+        }
+        End::Refused(refused)
+    }
+}
+
+/// How fast it is tried again.
+#[derive(Default)]
+struct Pace {
+    failures: u32,
+    failed_since: Option<Instant>,
+}
+
+impl Pace {
+    async fn wait(&mut self, asked: Option<Duration>) {
+        let pause =
+            backoff(self.failures).mul_f64(0.5) + part_of(backoff(self.failures).mul_f64(0.5));
+        self.failures = self.failures.saturating_add(1);
+        tokio::time::sleep(asked.unwrap_or(pause)).await;
+    }
+
+    fn is_away(&self) -> bool {
+        self.failed_since
+            .is_some_and(|since| since.elapsed() >= AWAY)
+    }
+}
