@@ -1,4 +1,4 @@
-//! The conformance list on this machine, and what only this backend has.
+//! The conformance suite on the local backend, and tests of this backend alone.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,93 +6,74 @@
     reason = "a failed assertion is the point"
 )]
 
+#[allow(dead_code, reason = "the other test programs use the rest")]
+mod support;
+
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
-use sandbox::{
-    Client, ConnectionStage, Defaults, Error, SandboxBackend, SessionSource, TransferReason,
-};
+use sandbox::{ConnectionStage, Defaults, Error, TransferReason};
 use sandbox_conformance::{Outcome, TestedBackend};
 use sandbox_testkit::peers;
+use support::{local_client, local_parts};
 
-/// libtest's `main` is not ours, so this one begins as every program with local sandboxes does.
-fn main() -> std::process::ExitCode {
+fn main() -> ExitCode {
     sandbox::local::init();
     let arguments = Arguments::from_args();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .expect("a runtime");
-    let state = tempfile::tempdir().expect("a directory");
-    let path = state.path().to_owned();
-    let tested = TestedBackend::new(move |defaults| client(&path, defaults));
+    let state_dir = tempfile::tempdir().expect("a directory");
+    let path = state_dir.path().to_owned();
+    let backend = TestedBackend::new(move |defaults| local_client(&path, defaults));
 
-    let mut trials = sandbox_conformance::trials(&tested, runtime.handle());
-    let mut own = |name: &'static str, run: fn(TestedBackend, PathBuf) -> Running| {
-        let (tested, path, handle) = (
-            tested.clone(),
-            state.path().to_owned(),
-            runtime.handle().clone(),
-        );
+    let mut trials = sandbox_conformance::trials(&backend, runtime.handle());
+    let mut add = |name: &'static str, run: fn(TestedBackend, PathBuf) -> Running| {
+        let backend = backend.clone();
+        let path = state_dir.path().to_owned();
+        let handle = runtime.handle().clone();
         trials.push(Trial::test(name, move || {
             handle
-                .block_on(run(tested, path))
+                .block_on(run(backend, path))
                 .map_err(|error| error.to_string().into())
         }));
     };
-    own("local::an_image_is_refused", |tested, _| {
-        Box::pin(an_image_is_refused(tested))
+    add("local::an_image_is_refused", |backend, _| {
+        Box::pin(an_image_is_refused(backend))
     });
-    own("local::a_full_disk_inside_is_told", |tested, _| {
-        Box::pin(a_full_disk_inside_is_told(tested))
+    add("local::a_full_disk_is_reported", |backend, _| {
+        Box::pin(a_full_disk_is_reported(backend))
     });
-    own("local::a_wrong_host_key_is_refused", |_, state| {
-        Box::pin(wrong_key(state, WrongKey::Host))
+    add("local::a_wrong_host_key_is_refused", |_, state_dir| {
+        Box::pin(a_wrong_key_is_refused(state_dir, WrongKey::Host))
     });
-    own("local::a_wrong_user_key_is_refused", |_, state| {
-        Box::pin(wrong_key(state, WrongKey::User))
+    add("local::a_wrong_client_key_is_refused", |_, state_dir| {
+        Box::pin(a_wrong_key_is_refused(state_dir, WrongKey::Client))
     });
     let conclusion = libtest_mimic::run(&arguments, trials);
 
-    let left = std::fs::read_dir(state.path()).map(|entries| {
-        entries
-            .flatten()
-            .map(|entry| entry.path())
-            .collect::<Vec<_>>()
-    });
-    let left: Vec<PathBuf> = left
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|path| path.join("record.json").exists())
-        .collect();
+    let left = remaining_records(state_dir.path());
     if !left.is_empty() {
         eprintln!("left behind: {left:?}");
-        return std::process::ExitCode::FAILURE;
+        return ExitCode::FAILURE;
     }
     conclusion.exit_code()
 }
 
+/// The directories of sandboxes that were not deleted.
+fn remaining_records(state_dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(state_dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.join("record.json").exists())
+        .collect()
+}
+
 type Running = std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>;
-
-fn parts(state: &Path) -> (Arc<dyn SandboxBackend>, Arc<dyn SessionSource>) {
-    let mut options = sandbox_local::LocalOptions::default();
-    options.state_dir = Some(state.to_owned());
-    let backend = sandbox_local::LocalBackend::new(options).expect("a backend");
-    let connector = Arc::new(sandbox_local::UnixConnector::new());
-    (
-        Arc::new(backend),
-        Arc::new(sandbox_ssh::SshSessions::new(
-            connector,
-            sandbox_ssh::SshOptions::default(),
-        )),
-    )
-}
-
-fn client(state: &Path, defaults: Defaults) -> Client {
-    let (backend, sessions) = parts(state);
-    Client::with_parts(backend, sessions, defaults)
-}
 
 async fn an_image_is_refused(tested: TestedBackend) -> Outcome {
     let error = tested
@@ -109,12 +90,9 @@ async fn an_image_is_refused(tested: TestedBackend) -> Outcome {
     Ok(())
 }
 
-async fn a_full_disk_inside_is_told(tested: TestedBackend) -> Outcome {
+async fn a_full_disk_is_reported(tested: TestedBackend) -> Outcome {
     if !tested.capabilities().limits.disk {
-        peers::skip(
-            "disk",
-            "needs a system where a sandbox's disk can be limited",
-        );
+        peers::skip("disk", "needs a system that can limit a sandbox's disk");
         return Ok(());
     }
     let sbx = tested.sandbox().disk("8Mi").create().await?;
@@ -130,36 +108,36 @@ async fn a_full_disk_inside_is_told(tested: TestedBackend) -> Outcome {
 
 enum WrongKey {
     Host,
-    User,
+    Client,
 }
 
-async fn wrong_key(state: PathBuf, which: WrongKey) -> Outcome {
-    let sbx = client(&state, Defaults::default())
+async fn a_wrong_key_is_refused(state_dir: PathBuf, wrong: WrongKey) -> Outcome {
+    let sbx = local_client(&state_dir, Defaults::default())
         .sandbox()
         .create()
         .await?;
-    let (backend, sessions) = parts(&state);
+    let (backend, sessions) = local_parts(&state_dir);
     let mut access = backend.access(sbx.id()).await?;
-    let other = sandbox::KeyPair::generate()?;
-    let expected = match which {
+    let other_keys = sandbox::KeyPair::generate()?;
+    let expected = match wrong {
         WrongKey::Host => {
-            access.host_key = other.public;
+            access.host_key = other_keys.public;
             ConnectionStage::HostKey
         }
-        WrongKey::User => {
-            access.client_key = other.private;
+        WrongKey::Client => {
+            access.client_key = other_keys.private;
             ConnectionStage::Auth
         }
     };
-    let deadline = sandbox::Deadline::from_now(std::time::Duration::from_secs(20));
-    let began = std::time::Instant::now();
+    let deadline = sandbox::Deadline::from_now(Duration::from_secs(20));
+    let started = Instant::now();
     match sessions.session(Arc::new(access), deadline).await {
         Err(Error::Connection(error)) => assert_eq!(error.stage, expected, "{error}"),
         other => panic!("{other:?}"),
     }
     assert!(
-        began.elapsed() < std::time::Duration::from_secs(10),
-        "it is final at once"
+        started.elapsed() < Duration::from_secs(10),
+        "a wrong key is not retried"
     );
     sbx.delete().await?;
     Ok(())

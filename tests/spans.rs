@@ -1,4 +1,5 @@
-//! The spans and events that `docs/OBSERVABILITY.md` lists are what a subscriber sees, and no secret is in any.
+//! A subscriber gets the spans and events that `docs/OBSERVABILITY.md` lists, and none contains a
+//! secret.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,13 +7,14 @@
     reason = "a failed assertion is the point"
 )]
 
+mod support;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sandbox::{Client, Defaults, ListFilter, Result, SandboxBackend};
+use sandbox::{Client, ListFilter, Result, SandboxBackend};
 use sandbox_testkit::apiserver::ApiServer;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -23,31 +25,20 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 const PAGE: &str = include_str!("../docs/OBSERVABILITY.md");
-/// Must be nowhere.
+/// Must be in no span or event.
 const SECRET: &str = "hush-hush";
 
-/// libtest's `main` is not ours, so this one begins as every program with local sandboxes does.
 fn main() {
     sandbox::local::init();
-    let seen = Seen::default();
-    tracing_subscriber::registry().with(seen.clone()).init();
-    let state = tempfile::tempdir().expect("a directory");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime
-        .block_on(work(state.path()))
-        .expect("no work fails that is not to fail");
-    // Connections say goodbye in tasks of their own; with the runtime those have ended.
-    drop(runtime);
-    seen.check();
-    println!("what was done is what was told, and no secret");
+    let recorder = Recorder::default();
+    tracing_subscriber::registry().with(recorder.clone()).init();
+    support::run_locally(use_everything);
+    recorder.check();
+    println!("the recorded spans and events are those of the page, without secrets");
 }
 
-/// Something of everything that has a span, with a secret wherever one could be.
-async fn work(state: &Path) -> Result<()> {
-    let client = client(state);
+/// Makes calls of every kind that has a span, with a secret in every place that can have one.
+async fn use_everything(client: Client) -> Result<()> {
     let sbx = client
         .sandbox()
         .env("MODE", SECRET)
@@ -94,48 +85,46 @@ async fn work(state: &Path) -> Result<()> {
     Ok(())
 }
 
-fn client(state: &Path) -> Client {
-    let mut options = sandbox_local::LocalOptions::default();
-    options.state_dir = Some(state.to_owned());
-    let backend = sandbox_local::LocalBackend::new(options).expect("a backend");
-    let connector = Arc::new(sandbox_local::UnixConnector::new());
-    let sessions = sandbox_ssh::SshSessions::new(connector, sandbox_ssh::SshOptions::default());
-    Client::with_parts(Arc::new(backend), Arc::new(sessions), Defaults::default())
-}
-
-/// What our crates said: the fields of each span and event by its name, and all of the text.
+/// A layer that records the spans and events of the SDK's crates.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Told>>);
+struct Recorder(Arc<Mutex<Records>>);
 
 #[derive(Default)]
-struct Told {
+struct Records {
+    /// The names of the fields of each span.
     spans: BTreeMap<String, BTreeSet<String>>,
+    /// The names of the fields of each event, by its message.
     events: BTreeMap<String, BTreeSet<String>>,
+    /// All fields with their values.
     text: String,
 }
 
-impl Seen {
+impl Recorder {
     fn check(&self) {
-        let told = self.0.lock().unwrap();
+        let records = self.0.lock().unwrap();
         assert!(
-            told.text.len() > 1000 && !told.text.contains(SECRET),
-            "a secret was told:\n{}",
-            told.text
+            records.text.len() > 1000 && !records.text.contains(SECRET),
+            "a secret was recorded:\n{}",
+            records.text
         );
-        for (name, fields) in listed("## Spans") {
-            assert_eq!(told.spans.get(&name), Some(&fields), "the fields of {name}");
+        for (name, fields) in page_table("## Spans") {
+            assert_eq!(
+                records.spans.get(&name),
+                Some(&fields),
+                "the fields of {name}"
+            );
         }
-        let known: BTreeSet<_> = listed("## Spans").into_keys().collect();
-        let unknown: Vec<_> = told
+        let listed: BTreeSet<_> = page_table("## Spans").into_keys().collect();
+        let unknown: Vec<_> = records
             .spans
             .keys()
-            .filter(|name| !known.contains(*name))
+            .filter(|name| !listed.contains(*name))
             .collect();
         assert!(unknown.is_empty(), "{unknown:?} are not on the page");
-        let events = listed("## Events");
+        let events = page_table("## Events");
         for name in ["connected", "a command is done with"] {
             assert_eq!(
-                told.events.get(name),
+                records.events.get(name),
                 events.get(name),
                 "the fields of {name}"
             );
@@ -143,15 +132,16 @@ impl Seen {
     }
 }
 
-/// The names in the first column of the page's table below a heading, with the names of the fields in its last.
-fn listed(heading: &str) -> BTreeMap<String, BTreeSet<String>> {
+/// The names in the first column of the page's table below a heading, each with the names of the
+/// fields in the last column.
+fn page_table(heading: &str) -> BTreeMap<String, BTreeSet<String>> {
     let (_, below) = PAGE.split_once(heading).expect("the heading");
     let rows = below
         .lines()
         .skip_while(|line| !line.starts_with("| `"))
         .take_while(|line| line.starts_with("| `"));
     let names = |cell: &str| {
-        // What a field can be stands in parentheses.
+        // The values of a field stand in parentheses.
         let mut depth = 0;
         let plain = cell.chars().filter(|letter| {
             depth += i32::from(*letter == '(') - i32::from(*letter == ')');
@@ -173,47 +163,47 @@ fn listed(heading: &str) -> BTreeMap<String, BTreeSet<String>> {
     table.collect()
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Seen {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorder {
     fn on_new_span(&self, attributes: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
         let meta = attributes.metadata();
         if meta.target().starts_with("sandbox") {
-            let mut told = self.0.lock().unwrap();
-            attributes.record(&mut Text(&mut told.text));
+            let mut records = self.0.lock().unwrap();
+            attributes.record(&mut FieldsText(&mut records.text));
             let fields = meta
                 .fields()
                 .iter()
                 .map(|field| field.name().to_owned())
                 .collect();
-            told.spans.insert(meta.name().to_owned(), fields);
+            records.spans.insert(meta.name().to_owned(), fields);
         }
     }
 
     fn on_record(&self, _: &Id, values: &Record<'_>, _: Context<'_, S>) {
-        values.record(&mut Text(&mut self.0.lock().unwrap().text));
+        values.record(&mut FieldsText(&mut self.0.lock().unwrap().text));
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let meta = event.metadata();
         if meta.target().starts_with("sandbox") {
-            let mut told = self.0.lock().unwrap();
-            let mut said = String::new();
-            event.record(&mut Text(&mut said));
-            told.text.push_str(&said);
-            let message = said
+            let mut records = self.0.lock().unwrap();
+            let mut text = String::new();
+            event.record(&mut FieldsText(&mut text));
+            records.text.push_str(&text);
+            let message = text
                 .lines()
                 .find_map(|line| line.strip_prefix("message="))
                 .unwrap_or_default();
             let fields = meta.fields().iter().map(|field| field.name().to_owned());
             let fields = fields.filter(|name| name != "message").collect();
-            told.events.insert(message.to_owned(), fields);
+            records.events.insert(message.to_owned(), fields);
         }
     }
 }
 
-/// Each field on a line.
-struct Text<'a>(&'a mut String);
+/// Writes each field on a line of its own.
+struct FieldsText<'a>(&'a mut String);
 
-impl Visit for Text<'_> {
+impl Visit for FieldsText<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         writeln!(self.0, "{}={value:?}", field.name()).unwrap();
     }
