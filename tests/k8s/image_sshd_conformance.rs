@@ -22,22 +22,22 @@ pub(crate) const AT_ONCE: usize = 6;
 /// What OpenSSH's server cannot do, or does in another way, and why.
 const EXCEPT: [(&str, &str); 6] = [
     (
-        "environment_and_directory",
+        "environment_and_directory_are_set",
         "what its maker set for every command is a file that only our own server reads",
     ),
     (
-        "the_ttl_ends_it_and_extending_puts_that_off",
+        "the_ttl_ends_a_sandbox_unless_it_is_extended",
         "Kubernetes keeps the ttl, and keeps to it",
     ),
     (
-        "attached_ends_without_a_client",
+        "an_attached_sandbox_ends_without_a_client",
         "it does not know that it should",
     ),
     (
-        "failures_say_why",
+        "failures_have_a_reason",
         "root is who logs in, and no file is closed to root",
     ),
-    ("a_failed_download_leaves_the_former_file", "the same"),
+    ("a_failed_download_keeps_the_previous_file", "the same"),
     (
         "nul_is_refused",
         "a job is refused before its arguments are looked at",

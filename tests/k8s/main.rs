@@ -44,7 +44,7 @@ const CASES_AT_ONCE: usize = 24;
 /// First, and one after another: they look at this process's memory, or fill it, or wait for the
 /// kubelet's events, of which it sends five a second and keeps the others waiting (before 1.27).
 const ALONE: [&str; 3] = [
-    "a_gibibyte_with_a_small_cap",
+    "a_gibibyte_of_output_is_capped_in_little_memory",
     "both_ways_at_once",
     "an_image_that_cannot_be_fetched",
 ];

@@ -1,4 +1,4 @@
-//! Commands: what goes in, what comes out, how they end.
+//! Commands: their input, output, environment and end.
 
 use std::time::{Duration, Instant};
 
@@ -11,22 +11,22 @@ use crate::cases;
 use crate::support::{wait_until_no_process, with_sandbox};
 
 cases![
-    output_and_exit_codes,
-    a_missing_program_is_127_and_a_plain_file_126,
-    input_goes_in_and_ends,
-    output_streams_as_it_comes,
+    output_and_exit_status_are_returned,
+    a_missing_program_exits_with_127_and_a_plain_file_with_126,
+    input_is_passed_to_its_end,
+    output_is_streamed,
     signals_reach_the_process_group,
-    a_time_out_kills_the_group,
-    a_background_process_does_not_hold_the_command,
-    a_terminal_has_a_size,
-    environment_and_directory,
-    a_dropped_command_is_ended,
-    a_process_nobody_reads_stops_nobody,
-    many_at_once,
-    a_gibibyte_with_a_small_cap,
+    a_timeout_kills_the_process_group,
+    a_background_process_does_not_delay_the_end,
+    a_terminal_has_a_size_that_can_change,
+    environment_and_directory_are_set,
+    dropping_a_command_ends_its_processes,
+    an_unread_process_blocks_no_other,
+    many_commands_run_at_once,
+    a_gibibyte_of_output_is_capped_in_little_memory,
 ];
 
-async fn output_and_exit_codes(backend: TestedBackend) -> Outcome {
+async fn output_and_exit_status_are_returned(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let out = sbx.shell("echo out; echo err >&2; exit 3").output().await?;
         assert_eq!(out.status, ExitStatus::Code(3));
@@ -51,7 +51,9 @@ async fn output_and_exit_codes(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn a_missing_program_is_127_and_a_plain_file_126(backend: TestedBackend) -> Outcome {
+async fn a_missing_program_exits_with_127_and_a_plain_file_with_126(
+    backend: TestedBackend,
+) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let missing = sbx.command("no-such-program").output().await?;
         assert_eq!(missing.status, ExitStatus::Code(127));
@@ -70,7 +72,7 @@ async fn a_missing_program_is_127_and_a_plain_file_126(backend: TestedBackend) -
     .await
 }
 
-async fn input_goes_in_and_ends(backend: TestedBackend) -> Outcome {
+async fn input_is_passed_to_its_end(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let input = vec![7_u8; 5 << 20];
         let out = sbx
@@ -79,8 +81,12 @@ async fn input_goes_in_and_ends(backend: TestedBackend) -> Outcome {
             .output()
             .await?
             .check()?;
-        assert!(out.stdout == input, "{} bytes came back", out.stdout.len());
-        // Without input there is an end of file, and no hang.
+        assert!(
+            out.stdout == input,
+            "{} bytes were returned",
+            out.stdout.len()
+        );
+        // A command without input reads an end of file at once.
         assert_eq!(sbx.command("cat").output().await?.check()?.stdout, "");
         // A command need not read its input.
         sbx.command("true")
@@ -93,10 +99,10 @@ async fn input_goes_in_and_ends(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn output_streams_as_it_comes(backend: TestedBackend) -> Outcome {
+async fn output_is_streamed(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let mut process = sbx.command("cat").stdin_piped().spawn().await?;
-        let mut stdin = process.take_stdin().expect("it is piped");
+        let mut stdin = process.take_stdin().expect("stdin_piped was set");
         for word in ["one", "two"] {
             stdin.write_all(word.as_bytes()).await?;
             assert_eq!(
@@ -132,7 +138,7 @@ async fn signals_reach_the_process_group(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn a_time_out_kills_the_group(backend: TestedBackend) -> Outcome {
+async fn a_timeout_kills_the_process_group(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let started = Instant::now();
         let command = sbx
@@ -155,12 +161,12 @@ async fn a_time_out_kills_the_group(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn a_background_process_does_not_hold_the_command(backend: TestedBackend) -> Outcome {
+async fn a_background_process_does_not_delay_the_end(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let started = Instant::now();
         let out = sbx.shell("sleep 1000 & echo $!").output().await?.check()?;
         assert!(started.elapsed() < Duration::from_secs(20));
-        // It lives on.
+        // It is still running.
         sbx.command("kill")
             .arg("-0")
             .arg(out.stdout_lossy().trim())
@@ -172,7 +178,7 @@ async fn a_background_process_does_not_hold_the_command(backend: TestedBackend) 
     .await
 }
 
-async fn a_terminal_has_a_size(backend: TestedBackend) -> Outcome {
+async fn a_terminal_has_a_size_that_can_change(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let script = "stty size; until stty size | grep '20 50'; do sleep 0.1; done";
         let limit = Duration::from_secs(30);
@@ -182,12 +188,13 @@ async fn a_terminal_has_a_size(backend: TestedBackend) -> Outcome {
             .timeout(limit)
             .spawn()
             .await?;
-        let (mut seen, mut resized) = (String::new(), false);
+        let mut screen = String::new();
+        let mut is_resized = false;
         while let Some(event) = process.next().await {
             if let ExecEvent::Stdout(bytes) = event? {
-                seen.push_str(&String::from_utf8_lossy(&bytes));
+                screen.push_str(&String::from_utf8_lossy(&bytes));
             }
-            if seen.contains("37 101") && !std::mem::replace(&mut resized, true) {
+            if screen.contains("37 101") && !std::mem::replace(&mut is_resized, true) {
                 process
                     .control()
                     .resize(sandbox::PtySize {
@@ -197,13 +204,13 @@ async fn a_terminal_has_a_size(backend: TestedBackend) -> Outcome {
                     .await?;
             }
         }
-        assert!(seen.contains("20 50"), "{seen:?}");
+        assert!(screen.contains("20 50"), "{screen:?}");
         Ok(())
     })
     .await
 }
 
-async fn environment_and_directory(backend: TestedBackend) -> Outcome {
+async fn environment_and_directory_are_set(backend: TestedBackend) -> Outcome {
     let sbx = backend
         .sandbox()
         .env("PLAIN", "a 'b' c")
@@ -216,7 +223,7 @@ async fn environment_and_directory(backend: TestedBackend) -> Outcome {
             sbx.shell(show).env("OWN", "o").output().await?.stdout,
             "a 'b' c-s3cret-o\n"
         );
-        // Another program gets what is not secret.
+        // Another client gets the variables that are not secret.
         let out = backend
             .new_client()
             .connect(sbx.id())
@@ -241,14 +248,14 @@ async fn environment_and_directory(backend: TestedBackend) -> Outcome {
             .stdout_lossy();
         let lines: Vec<_> = home.lines().collect();
         assert_eq!(lines[0], lines[1]);
-        let lost = sbx
+        let missing = sbx
             .command("pwd")
             .current_dir("no/such/directory")
             .output()
             .await?;
         assert!(
-            !lost.status.success() && lost.stderr_lossy().contains("no/such/directory"),
-            "{lost:?}"
+            !missing.status.success() && missing.stderr_lossy().contains("no/such/directory"),
+            "{missing:?}"
         );
         Ok(())
     }
@@ -257,7 +264,7 @@ async fn environment_and_directory(backend: TestedBackend) -> Outcome {
     outcome
 }
 
-async fn a_dropped_command_is_ended(backend: TestedBackend) -> Outcome {
+async fn dropping_a_command_ends_its_processes(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let mut process = sbx.shell("echo up; exec sleep 4242").spawn().await?;
         assert_eq!(
@@ -276,7 +283,7 @@ async fn a_dropped_command_is_ended(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn a_process_nobody_reads_stops_nobody(backend: TestedBackend) -> Outcome {
+async fn an_unread_process_blocks_no_other(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let unread = sbx.command("yes").spawn().await?;
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -290,7 +297,7 @@ async fn a_process_nobody_reads_stops_nobody(backend: TestedBackend) -> Outcome 
     .await
 }
 
-async fn many_at_once(backend: TestedBackend) -> Outcome {
+async fn many_commands_run_at_once(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let commands = (0..64_u32).map(|number| {
             let sbx = sbx.clone();
@@ -312,7 +319,7 @@ async fn many_at_once(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn a_gibibyte_with_a_small_cap(backend: TestedBackend) -> Outcome {
+async fn a_gibibyte_of_output_is_capped_in_little_memory(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let before = peak_memory();
         let out = sbx
@@ -334,7 +341,7 @@ async fn a_gibibyte_with_a_small_cap(backend: TestedBackend) -> Outcome {
     .await
 }
 
-/// In KiB.
+/// The largest size that this process had in memory, in KiB.
 fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status

@@ -1,4 +1,4 @@
-//! Files, one at a time.
+//! Single files.
 
 use std::os::unix::fs::PermissionsExt;
 use std::pin::Pin;
@@ -11,17 +11,17 @@ use crate::cases;
 use crate::support::{transfer_reason, with_sandbox};
 
 cases![
-    content_comes_back_as_it_was,
+    content_is_read_back_unchanged,
     upload_and_download_keep_mode_and_time,
-    names_and_kinds,
-    failures_say_why,
+    files_can_be_listed_renamed_and_removed,
+    failures_have_a_reason,
     a_failed_upload_leaves_nothing,
-    a_file_deleted_during_its_upload_is_whole_or_not_there,
-    a_failed_download_leaves_the_former_file,
-    a_full_disk_here_is_told,
+    a_file_deleted_during_its_upload_is_complete_or_absent,
+    a_failed_download_keeps_the_previous_file,
+    a_full_local_disk_is_reported,
 ];
 
-async fn content_comes_back_as_it_was(backend: TestedBackend) -> Outcome {
+async fn content_is_read_back_unchanged(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let files = sbx.files();
         for size in [0, 1, 32768, 32769, 3 << 20] {
@@ -62,9 +62,10 @@ async fn upload_and_download_keep_mode_and_time(backend: TestedBackend) -> Outco
         sbx.shell("chmod 4711 tool.sh").output().await?.check()?;
         let back = directory.path().join("back.sh");
         assert_eq!(sbx.download("tool.sh", &back).await?, 19);
-        let (was, is) = (std::fs::metadata(&local)?, std::fs::metadata(&back)?);
+        let original = std::fs::metadata(&local)?;
+        let copy = std::fs::metadata(&back)?;
         assert_eq!(
-            is.permissions().mode() & 0o7777,
+            copy.permissions().mode() & 0o7777,
             0o711,
             "set-uid is stripped"
         );
@@ -73,13 +74,13 @@ async fn upload_and_download_keep_mode_and_time(backend: TestedBackend) -> Outco
                 .unwrap()
                 .as_secs()
         };
-        assert_eq!(seconds(is.modified()?), seconds(was.modified()?));
+        assert_eq!(seconds(copy.modified()?), seconds(original.modified()?));
         Ok(())
     })
     .await
 }
 
-async fn names_and_kinds(backend: TestedBackend) -> Outcome {
+async fn files_can_be_listed_renamed_and_removed(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let files = sbx.files();
         files.create_dir_all("a/b/c").await?;
@@ -111,13 +112,14 @@ async fn names_and_kinds(backend: TestedBackend) -> Outcome {
         assert!(files.exists("a").await? && !files.exists("b").await?);
         files.remove_dir_all("a").await?;
         assert!(!files.exists("a").await?);
-        for whole in ["/", "", ".", "//", "./.."] {
+        // Directories that must never be removed as a whole.
+        for directory in ["/", "", ".", "//", "./.."] {
             assert!(
                 matches!(
-                    files.remove_dir_all(whole).await,
+                    files.remove_dir_all(directory).await,
                     Err(Error::Invalid { .. })
                 ),
-                "{whole:?}"
+                "{directory:?}"
             );
         }
         Ok(())
@@ -125,11 +127,11 @@ async fn names_and_kinds(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn failures_say_why(backend: TestedBackend) -> Outcome {
+async fn failures_have_a_reason(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let files = sbx.files();
         assert_eq!(
-            transfer_reason(files.read("nothing").await),
+            transfer_reason(files.read("missing").await),
             TransferReason::NotFound
         );
         transfer_reason(files.write("/usr/bin/x", "x").await);
@@ -148,19 +150,19 @@ async fn failures_say_why(backend: TestedBackend) -> Outcome {
                 .to_string()
                 .contains("upload_dir")
         );
-        sbx.shell("mkdir shut; touch shut/x; chmod 0 shut")
+        sbx.shell("mkdir closed; touch closed/x; chmod 0 closed")
             .output()
             .await?
             .check()?;
         assert_eq!(
-            transfer_reason(files.read("shut/x").await),
+            transfer_reason(files.read("closed/x").await),
             TransferReason::PermissionDenied
         );
         assert_eq!(
-            transfer_reason(files.write("shut/y", "x").await),
+            transfer_reason(files.write("closed/y", "x").await),
             TransferReason::PermissionDenied
         );
-        sbx.shell("chmod 700 shut; printf '\\377' > binary")
+        sbx.shell("chmod 700 closed; printf '\\377' > binary")
             .output()
             .await?
             .check()?;
@@ -175,22 +177,25 @@ async fn a_failed_upload_leaves_nothing(backend: TestedBackend) -> Outcome {
         let before = sbx.files().list(".").await?;
         let mut request = sandbox::UploadRequest::new("half");
         request.size = Some(100);
-        // The file shrinks while it is sent.
+        // The file shrinks during the upload.
         let short = Box::new(std::io::Cursor::new(vec![1; 50]));
         assert_eq!(
             transfer_reason(sbx.session().upload(request, short).await),
             TransferReason::SizeChanged
         );
-        // It is taken away meanwhile, with the disk that it was on.
+        // The file disappears during the upload, for example with the disk that it was on.
         assert_eq!(
             transfer_reason(
                 sbx.session()
-                    .upload(sandbox::UploadRequest::new("gone"), Box::new(Vanishing(3)))
+                    .upload(
+                        sandbox::UploadRequest::new("deleted"),
+                        Box::new(VanishingFile { pieces: 3 })
+                    )
                     .await
             ),
             TransferReason::NotFound
         );
-        // The sender goes away.
+        // The upload is cancelled while it waits for the file.
         let (reader, writer) = tokio::io::duplex(1 << 20);
         let upload = sbx
             .session()
@@ -212,42 +217,42 @@ async fn a_failed_upload_leaves_nothing(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn a_failed_download_leaves_the_former_file(backend: TestedBackend) -> Outcome {
+async fn a_failed_download_keeps_the_previous_file(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
-        let local = directory.path().join("kept");
-        std::fs::write(&local, "former")?;
-        sbx.shell("echo secret > shut; chmod 0 shut")
+        let local = directory.path().join("file");
+        std::fs::write(&local, "previous")?;
+        sbx.shell("echo secret > closed; chmod 0 closed")
             .output()
             .await?
             .check()?;
         assert_eq!(
-            transfer_reason(sbx.download("shut", &local).await),
+            transfer_reason(sbx.download("closed", &local).await),
             TransferReason::PermissionDenied
         );
         assert_eq!(
-            transfer_reason(sbx.download("nothing", &local).await),
+            transfer_reason(sbx.download("missing", &local).await),
             TransferReason::NotFound
         );
         assert_eq!(
             transfer_reason(
-                sbx.download("nothing", directory.path().join("no/such/x"))
+                sbx.download("missing", directory.path().join("no/such/x"))
                     .await
             ),
             TransferReason::NotFound
         );
-        assert_eq!(std::fs::read_to_string(&local)?, "former");
+        assert_eq!(std::fs::read_to_string(&local)?, "previous");
         assert_eq!(std::fs::read_dir(directory.path())?.count(), 1);
         Ok(())
     })
     .await
 }
 
-async fn a_full_disk_here_is_told(backend: TestedBackend) -> Outcome {
+async fn a_full_local_disk_is_reported(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         for size in [10, 1 << 20] {
             sbx.files().write("data", vec![1; size]).await?;
-            // Every write to it fails as on a full disk.
+            // Every write to /dev/full fails as on a full disk.
             let full = tokio::fs::File::options()
                 .write(true)
                 .open("/dev/full")
@@ -266,7 +271,7 @@ async fn a_full_disk_here_is_told(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn a_file_deleted_during_its_upload_is_whole_or_not_there(backend: TestedBackend) -> Outcome {
+async fn a_file_deleted_during_its_upload_is_complete_or_absent(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
         let local = directory.path().join("data");
@@ -275,7 +280,7 @@ async fn a_file_deleted_during_its_upload_is_whole_or_not_there(backend: TestedB
             tokio::task::yield_now().await;
             std::fs::remove_file(&local).unwrap();
         });
-        // Deleted before it was opened, it is named; after that its content stays to be read.
+        // A file that was deleted after it was opened can still be read.
         match size {
             Ok(size) => {
                 assert_eq!(size, 8 << 20);
@@ -292,20 +297,22 @@ async fn a_file_deleted_during_its_upload_is_whole_or_not_there(backend: TestedB
     .await
 }
 
-/// Gives some pieces, and then is not there any more.
-struct Vanishing(u32);
+/// A file that can be read for some pieces, and then is missing.
+struct VanishingFile {
+    pieces: u32,
+}
 
-impl tokio::io::AsyncRead for Vanishing {
+impl tokio::io::AsyncRead for VanishingFile {
     fn poll_read(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-        into: &mut tokio::io::ReadBuf<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        if self.0 == 0 {
+        if self.pieces == 0 {
             return Poll::Ready(Err(std::io::ErrorKind::NotFound.into()));
         }
-        self.0 -= 1;
-        into.put_slice(&[7; 1000]);
+        self.pieces -= 1;
+        buffer.put_slice(&[7; 1000]);
         Poll::Ready(Ok(()))
     }
 }

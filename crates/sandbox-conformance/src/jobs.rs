@@ -10,16 +10,16 @@ use crate::support::{wait_until_no_process, with_sandbox};
 
 cases![
     a_job_outlives_its_client,
-    jobs_are_followed_and_signalled,
-    a_job_that_cannot_start,
-    what_a_job_cannot_have_is_refused,
+    a_job_can_be_followed_and_signalled,
+    a_job_that_cannot_start_is_an_error,
+    timeout_input_and_terminal_are_refused,
 ];
 
 async fn a_job_outlives_its_client(backend: TestedBackend) -> Outcome {
     let sbx = backend.sandbox().create().await?;
     let outcome = async {
         let job = sbx
-            .shell("echo begun; read line < gate; echo $line; exit 5")
+            .shell("echo started; read line < gate; echo $line; exit 5")
             .env("A", "b");
         sbx.shell("mkfifo gate").output().await?.check()?;
         let id = job.spawn_detached().await?.id().clone();
@@ -34,7 +34,7 @@ async fn a_job_outlives_its_client(backend: TestedBackend) -> Outcome {
         other.shell("echo go > gate").output().await?.check()?;
         let job = other.job(id);
         assert_eq!(job.wait().await?, ExitStatus::Code(5));
-        assert_eq!(job.logs().await?, b"begun\ngo\n");
+        assert_eq!(job.logs().await?, b"started\ngo\n");
         assert_eq!(other.jobs().await?[0].exit_code, Some(5));
         Ok(())
     }
@@ -43,7 +43,7 @@ async fn a_job_outlives_its_client(backend: TestedBackend) -> Outcome {
     outcome
 }
 
-async fn jobs_are_followed_and_signalled(backend: TestedBackend) -> Outcome {
+async fn a_job_can_be_followed_and_signalled(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let job = sbx.shell("echo one; sleep 1000").spawn_detached().await?;
         let mut log = job.follow().await?;
@@ -62,7 +62,7 @@ async fn jobs_are_followed_and_signalled(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn a_job_that_cannot_start(backend: TestedBackend) -> Outcome {
+async fn a_job_that_cannot_start_is_an_error(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let error = sbx
             .command("no-such-program")
@@ -89,8 +89,8 @@ async fn a_job_that_cannot_start(backend: TestedBackend) -> Outcome {
     .await
 }
 
-/// Never ignored: whoever asks for a limit counts on it.
-async fn what_a_job_cannot_have_is_refused(backend: TestedBackend) -> Outcome {
+/// A job cannot have these. They must not be ignored, because the caller relies on them.
+async fn timeout_input_and_terminal_are_refused(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         for job in [
             sbx.command("sleep")
@@ -105,7 +105,7 @@ async fn what_a_job_cannot_have_is_refused(backend: TestedBackend) -> Outcome {
                 "{refused:?}"
             );
         }
-        assert!(sbx.jobs().await?.is_empty(), "and nothing was started");
+        assert!(sbx.jobs().await?.is_empty(), "nothing may be started");
         Ok(())
     })
     .await

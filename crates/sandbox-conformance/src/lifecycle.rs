@@ -1,4 +1,4 @@
-//! From creation to the end.
+//! Creation, lookup, lifetime and deletion of sandboxes.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use crate::case::{Outcome, TestedBackend};
 use crate::cases;
 
 cases![
-    found_by_id_and_label,
-    unknown_and_deleted_ids,
-    two_of_one_name,
-    the_ttl_ends_it_and_extending_puts_that_off,
-    attached_ends_without_a_client,
-    a_failed_first_command_leaves_nothing,
-    the_original_words,
+    a_sandbox_is_found_by_id_and_label,
+    unknown_and_deleted_ids_are_not_found,
+    an_id_is_unique_and_can_be_reused,
+    the_ttl_ends_a_sandbox_unless_it_is_extended,
+    an_attached_sandbox_ends_without_a_client,
+    a_failed_initial_command_leaves_nothing,
+    sandboxes_can_be_used_by_id_alone,
 ];
 
-async fn found_by_id_and_label(backend: TestedBackend) -> Outcome {
+async fn a_sandbox_is_found_by_id_and_label(backend: TestedBackend) -> Outcome {
     let mark = SandboxId::generate()?;
     let sbx = backend
         .sandbox()
@@ -34,7 +34,7 @@ async fn found_by_id_and_label(backend: TestedBackend) -> Outcome {
             found.iter().map(|info| &info.id).collect::<Vec<_>>(),
             [sbx.id()]
         );
-        // Who oversees it may see it run a little later than its first command did.
+        // The backend may report that the sandbox runs a little after its first command has run.
         let client = backend.new_client();
         let mut info = client.get_sandbox_info(sbx.id()).await?;
         for _ in 0..100 {
@@ -52,8 +52,8 @@ async fn found_by_id_and_label(backend: TestedBackend) -> Outcome {
         );
         assert!(!info.isolation.kind.is_empty());
         let other = backend.new_client().connect(sbx.id()).await?;
-        other.files().write("from-the-other", "x").await?;
-        assert!(sbx.files().exists("from-the-other").await?);
+        other.files().write("shared", "x").await?;
+        assert!(sbx.files().exists("shared").await?);
         Ok(())
     }
     .await;
@@ -61,7 +61,7 @@ async fn found_by_id_and_label(backend: TestedBackend) -> Outcome {
     outcome
 }
 
-async fn unknown_and_deleted_ids(backend: TestedBackend) -> Outcome {
+async fn unknown_and_deleted_ids_are_not_found(backend: TestedBackend) -> Outcome {
     let unknown = SandboxId::generate()?;
     assert!(matches!(
         backend.connect(&unknown).await,
@@ -103,7 +103,7 @@ async fn unknown_and_deleted_ids(backend: TestedBackend) -> Outcome {
     Ok(())
 }
 
-async fn two_of_one_name(backend: TestedBackend) -> Outcome {
+async fn an_id_is_unique_and_can_be_reused(backend: TestedBackend) -> Outcome {
     let sbx = backend.sandbox().create().await?;
     let second = backend.sandbox().id(sbx.id().as_str()).create().await;
     assert!(
@@ -111,55 +111,55 @@ async fn two_of_one_name(backend: TestedBackend) -> Outcome {
         "{second:?}"
     );
     sbx.command("true").output().await?.check()?;
-    // After it is gone the name is free, and its new bearer is another instance.
+    // After the deletion the id is free, and a new sandbox with it is another instance.
     sbx.delete().await?;
     let next = backend.sandbox().id(sbx.id().as_str()).create().await?;
     assert_ne!(next.uid(), sbx.uid());
-    sbx.delete().await?; // the former instance: the new one stays
+    sbx.delete().await?; // the old instance; the new one must stay
     next.command("true").output().await?.check()?;
     next.delete().await?;
     Ok(())
 }
 
-async fn the_ttl_ends_it_and_extending_puts_that_off(backend: TestedBackend) -> Outcome {
-    // On a busy machine a first session takes seconds.
-    let short = backend
+async fn the_ttl_ends_a_sandbox_unless_it_is_extended(backend: TestedBackend) -> Outcome {
+    // On a busy machine the first session takes seconds.
+    let expiring = backend
         .sandbox()
         .ttl(Duration::from_secs(6))
         .create()
         .await?;
-    let longer = backend
+    let extended = backend
         .sandbox()
         .ttl(Duration::from_secs(6))
         .max_lifetime(Duration::from_secs(120))
         .create()
         .await?;
-    let info = longer.extend(Duration::from_secs(3600)).await?;
+    let info = extended.extend(Duration::from_secs(3600)).await?;
     let life = info.expires_at.unwrap().duration_since(info.created_at)?;
     assert!(
         life <= Duration::from_secs(121),
-        "at most until its hard end, not {life:?}"
+        "extended beyond max_lifetime: {life:?}"
     );
-    gone(&backend, short.id()).await?;
-    longer.command("true").output().await?.check()?;
-    longer.delete().await?;
+    wait_until_deleted(&backend, expiring.id()).await?;
+    extended.command("true").output().await?.check()?;
+    extended.delete().await?;
     Ok(())
 }
 
-async fn attached_ends_without_a_client(backend: TestedBackend) -> Outcome {
+async fn an_attached_sandbox_ends_without_a_client(backend: TestedBackend) -> Outcome {
     let mut defaults = sandbox::Defaults::default();
     defaults.lifetime.attach_timeout = Some(Duration::from_secs(6));
-    let maker = backend.new_client_with(defaults);
-    let attached = maker.sandbox().create().await?;
-    // Longer than the time-out: the handle keeps it.
+    let creator = backend.new_client_with(defaults);
+    let attached = creator.sandbox().create().await?;
+    // Longer than the attach timeout: the handle keeps the sandbox alive.
     tokio::time::sleep(Duration::from_secs(9)).await;
     attached.command("true").output().await?.check()?;
     let id = attached.id().clone();
-    drop((attached, maker));
-    gone(&backend, &id).await
+    drop((attached, creator));
+    wait_until_deleted(&backend, &id).await
 }
 
-async fn a_failed_first_command_leaves_nothing(backend: TestedBackend) -> Outcome {
+async fn a_failed_initial_command_leaves_nothing(backend: TestedBackend) -> Outcome {
     let id = SandboxId::generate()?;
     let error = backend
         .sandbox()
@@ -168,14 +168,15 @@ async fn a_failed_first_command_leaves_nothing(backend: TestedBackend) -> Outcom
         .create()
         .await;
     assert!(matches!(error, Err(Error::Creation(_))), "{error:?}");
-    // A machine that is slow to let go of it is not waited for.
-    gone(&backend, &id).await
+    // The error is returned before the deletion has finished.
+    wait_until_deleted(&backend, &id).await
 }
 
-async fn the_original_words(backend: TestedBackend) -> Outcome {
+async fn sandboxes_can_be_used_by_id_alone(backend: TestedBackend) -> Outcome {
     let id = backend.create_sandbox(backend.sandbox()).await?;
     let directory = tempfile::tempdir()?;
-    let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+    let from = directory.path().join("from");
+    let to = directory.path().join("to");
     std::fs::write(&from, "b\na\n")?;
     backend.upload_file(&id, &from, "data").await?;
     backend
@@ -192,7 +193,7 @@ async fn the_original_words(backend: TestedBackend) -> Outcome {
     Ok(())
 }
 
-async fn gone(backend: &TestedBackend, id: &SandboxId) -> Outcome {
+async fn wait_until_deleted(backend: &TestedBackend, id: &SandboxId) -> Outcome {
     for _ in 0..900 {
         if matches!(
             backend.get_sandbox_info(id).await,
@@ -202,5 +203,5 @@ async fn gone(backend: &TestedBackend, id: &SandboxId) -> Outcome {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Err(format!("{id} is still there").into())
+    Err(format!("{id} was not deleted").into())
 }

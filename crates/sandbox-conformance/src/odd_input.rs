@@ -1,4 +1,4 @@
-//! Input that nobody sane would give, arriving as it is or refused by name.
+//! Unusual input: it arrives unchanged, or is refused with an error that names it.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,8 +10,8 @@ use crate::cases;
 use crate::support::{transfer_reason, with_sandbox};
 
 cases![
-    arguments_arrive_as_they_are,
-    file_names_arrive_as_they_are,
+    arguments_arrive_unchanged,
+    file_names_arrive_unchanged,
     nul_is_refused,
     names_that_are_not_utf_8_are_refused
 ];
@@ -31,7 +31,7 @@ const ODD: [&str; 12] = [
     " ",
 ];
 
-async fn arguments_arrive_as_they_are(backend: TestedBackend) -> Outcome {
+async fn arguments_arrive_unchanged(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let out = sbx
             .command("printf")
@@ -65,7 +65,7 @@ async fn arguments_arrive_as_they_are(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn file_names_arrive_as_they_are(backend: TestedBackend) -> Outcome {
+async fn file_names_arrive_unchanged(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         sbx.files().create_dir_all("odd").await?;
         for name in ODD {
@@ -131,7 +131,7 @@ async fn nul_is_refused(backend: TestedBackend) -> Outcome {
     .await
 }
 
-/// SFTP as it is spoken here carries text: what it would mangle is refused.
+/// The SFTP client carries names as text, so it refuses names that it would change.
 async fn names_that_are_not_utf_8_are_refused(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         sbx.shell("mkdir bad; echo x > \"bad/$(printf 'a\\377b')\"")

@@ -1,4 +1,4 @@
-//! Reaching ports inside.
+//! Connections to ports of a sandbox.
 
 use sandbox::{ConnectionStage, Error};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -8,9 +8,9 @@ use crate::case::{Outcome, TestedBackend};
 use crate::cases;
 use crate::support::with_sandbox;
 
-cases![a_port_is_forwarded, a_closed_port_says_so];
+cases![a_port_is_forwarded, a_closed_port_is_an_error];
 
-/// A server that answers a line with the same in capitals, of whatever the sandbox has.
+/// A server that answers a line with the same line in capitals. It uses Python or busybox.
 const SERVER: &str = "if command -v python3 >/dev/null; then exec python3 -c '
 import socket
 s = socket.create_server((\"127.0.0.1\", 8123))
@@ -21,14 +21,14 @@ while True:
 async fn a_port_is_forwarded(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let _server = sbx.shell(SERVER).spawn().await?;
-        listens(&sbx).await?;
+        wait_until_listening(&sbx).await?;
         let forward = sbx.forward(8123).await?;
         for _ in 0..3 {
             let mut stream = TcpStream::connect(forward.local_addr()).await?;
             stream.write_all(b"hello\n").await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            assert_eq!(answer, "HELLO\n");
+            let mut response = String::new();
+            stream.read_to_string(&mut response).await?;
+            assert_eq!(response, "HELLO\n");
         }
         let address = forward.local_addr();
         drop(forward);
@@ -43,7 +43,7 @@ async fn a_port_is_forwarded(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn a_closed_port_says_so(backend: TestedBackend) -> Outcome {
+async fn a_closed_port_is_an_error(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         match sbx.open_port(1).await.map(drop) {
             Err(Error::Connection(error)) => assert_eq!(error.stage, ConnectionStage::Channel),
@@ -54,12 +54,12 @@ async fn a_closed_port_says_so(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn listens(sbx: &sandbox::Sandbox) -> Outcome {
+async fn wait_until_listening(sbx: &sandbox::Sandbox) -> Outcome {
     for _ in 0..200 {
         if sbx.open_port(8123).await.is_ok() {
             return Ok(());
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    Err("nothing ever listened".into())
+    Err("the server did not listen within ten seconds".into())
 }

@@ -1,4 +1,4 @@
-//! Transfers with options: continued, and told.
+//! Transfers that are resumed, that report their progress, or that append.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,24 +9,26 @@ use crate::cases;
 use crate::support::{patterned_content, transfer_reason, with_sandbox};
 
 cases![
-    an_upload_is_continued,
-    a_download_is_continued,
-    progress_is_told_and_does_no_harm,
-    content_is_added,
+    an_upload_is_resumed,
+    a_download_is_resumed,
+    progress_is_reported_and_its_callback_may_panic,
+    content_is_appended,
 ];
 
-async fn an_upload_is_continued(backend: TestedBackend) -> Outcome {
+async fn an_upload_is_resumed(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
-        let (local, data) = (directory.path().join("data"), patterned_content(3 << 20));
+        let local = directory.path().join("data");
+        let data = patterned_content(3 << 20);
         std::fs::write(&local, &data)?;
-        let (files, half) = (sbx.files(), data.len() / 2);
+        let files = sbx.files();
+        let half = data.len() / 2;
         let partial = format!("d/{}", partial_name("data"));
         files.create_dir_all("d").await?;
         let mut tampered = data[..half].to_vec();
         tampered[100] ^= 1;
         let longer = [&data[..], b"more"].concat();
-        for (there, at, discarded) in [
+        for (partial_content, resumed_at, discarded) in [
             (None, 0, None),
             (Some(vec![]), 0, None),
             (Some(data[..half].to_vec()), half, None),
@@ -34,19 +36,19 @@ async fn an_upload_is_continued(backend: TestedBackend) -> Outcome {
             (Some(tampered), 0, Some(Discarded::Changed)),
             (Some(longer), data.len(), None),
         ] {
-            if let Some(there) = there {
-                files.write(partial.clone(), there).await?;
+            if let Some(content) = partial_content {
+                files.write(partial.clone(), content).await?;
             }
             let report = sbx.transfer().resume(true).upload(&local, "d/data").await?;
             assert_eq!(
                 (report.bytes, report.resumed_at),
-                (data.len() as u64, at as u64)
+                (data.len() as u64, resumed_at as u64)
             );
             assert_eq!(report.discarded, discarded);
             assert!(files.read("d/data").await? == data);
             assert_eq!(files.list("d").await?.len(), 1, "nothing else is left");
         }
-        // The source is another one now.
+        // The source has changed since.
         files.write(partial.clone(), data[..half].to_vec()).await?;
         let other = patterned_content(half)
             .into_iter()
@@ -59,7 +61,7 @@ async fn an_upload_is_continued(backend: TestedBackend) -> Outcome {
             (0, Some(Discarded::Changed))
         );
         assert!(files.read("d/data").await? == other);
-        // A link in the place of the part is not written through.
+        // A link with the name of the partial file is not followed.
         files.write("d/victim", "victim").await?;
         files.symlink("victim", &partial).await?;
         sbx.transfer().resume(true).upload(&local, "d/data").await?;
@@ -69,29 +71,31 @@ async fn an_upload_is_continued(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn a_download_is_continued(backend: TestedBackend) -> Outcome {
+async fn a_download_is_resumed(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
-        let (local, data) = (directory.path().join("data"), patterned_content(3 << 20));
-        let (partial, half) = (directory.path().join(partial_name("data")), data.len() / 2);
+        let local = directory.path().join("data");
+        let data = patterned_content(3 << 20);
+        let partial = directory.path().join(partial_name("data"));
+        let half = data.len() / 2;
         sbx.files().write("data", data.clone()).await?;
         let mut tampered = data[..half].to_vec();
         tampered[half - 1] ^= 1;
         let longer = [&data[..], b"more"].concat();
-        for (there, at, discarded) in [
+        for (partial_content, resumed_at, discarded) in [
             (None, 0, None),
             (Some(data[..half].to_vec()), half, None),
             (Some(data.clone()), data.len(), None),
             (Some(tampered), 0, Some(Discarded::Changed)),
             (Some(longer), data.len(), None),
         ] {
-            if let Some(there) = there {
-                std::fs::write(&partial, there)?;
+            if let Some(content) = partial_content {
+                std::fs::write(&partial, content)?;
             }
             let report = sbx.transfer().resume(true).download("data", &local).await?;
             assert_eq!(
                 (report.bytes, report.resumed_at),
-                (data.len() as u64, at as u64)
+                (data.len() as u64, resumed_at as u64)
             );
             assert_eq!(report.discarded, discarded);
             assert!(std::fs::read(&local)? == data);
@@ -101,7 +105,7 @@ async fn a_download_is_continued(backend: TestedBackend) -> Outcome {
                 "nothing else is left"
             );
         }
-        // What another has put there is neither followed nor overwritten.
+        // A link with the name of the partial file is neither followed nor overwritten.
         std::os::unix::fs::symlink("victim", &partial)?;
         std::fs::write(directory.path().join("victim"), "victim")?;
         sbx.transfer()
@@ -121,29 +125,30 @@ async fn a_download_is_continued(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn progress_is_told_and_does_no_harm(backend: TestedBackend) -> Outcome {
+async fn progress_is_reported_and_its_callback_may_panic(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
-        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        let from = directory.path().join("from");
+        let to = directory.path().join("to");
         std::fs::create_dir(&from)?;
         let sizes = [0, 10, 100_000, 2 << 20];
         for size in sizes {
             std::fs::write(from.join(size.to_string()), patterned_content(size))?;
         }
         let total = sizes.iter().sum::<usize>() as u64;
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let listening = Arc::clone(&told);
+        let reports = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&reports);
         let transfer = sbx.transfer().progress(move |progress| {
-            listening.lock().unwrap().push(progress);
+            sink.lock().unwrap().push(progress);
         });
         let last = || {
-            let mut told = told.lock().unwrap();
+            let mut reports = reports.lock().unwrap();
             assert!(
-                told.is_sorted_by_key(|progress| progress.bytes),
-                "it only grows"
+                reports.is_sorted_by_key(|progress| progress.bytes),
+                "progress never decreases"
             );
-            let last = *told.last().unwrap();
-            told.clear();
+            let last = *reports.last().unwrap();
+            reports.clear();
             (last.bytes, last.total, last.files)
         };
         transfer.upload_dir(&from, "tree").await?;
@@ -155,12 +160,12 @@ async fn progress_is_told_and_does_no_harm(backend: TestedBackend) -> Outcome {
         transfer.download("one", to.join("one")).await?;
         assert_eq!(last(), (100_000, Some(100_000), 1));
 
-        let rude = sbx
+        let panicking = sbx
             .transfer()
             .progress(|_| panic!("a callback that panics"));
-        rude.upload_dir(&from, "again").await?;
+        panicking.upload_dir(&from, "again").await?;
         assert_eq!(
-            rude.upload(from.join("100000"), "one").await?.bytes,
+            panicking.upload(from.join("100000"), "one").await?.bytes,
             100_000
         );
         Ok(())
@@ -168,7 +173,7 @@ async fn progress_is_told_and_does_no_harm(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn content_is_added(backend: TestedBackend) -> Outcome {
+async fn content_is_appended(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let files = sbx.files();
         files.append("log", "one\n").await?;

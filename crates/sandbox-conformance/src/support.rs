@@ -36,7 +36,8 @@ pub(crate) fn transfer_reason<T: Debug>(result: sandbox::Result<T>) -> TransferR
 /// period.
 pub(crate) async fn wait_until_no_process(sbx: &Sandbox, name: &str) -> Outcome {
     let search = format!(
-        "for p in /proc/[0-9]*; do [ \"$(cat $p/comm 2>/dev/null)\" = {name} ] && exit 1; done; exit 0"
+        "for p in /proc/[0-9]*; do \
+         [ \"$(cat $p/comm 2>/dev/null)\" = {name} ] && exit 1; done; exit 0"
     );
     for _ in 0..100 {
         if sbx.shell(&search).status().await?.success() {

@@ -1,4 +1,4 @@
-//! Directory trees both ways.
+//! Uploads and downloads of directory trees.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -10,16 +10,17 @@ use crate::cases;
 use crate::support::{transfer_reason, with_sandbox};
 
 cases![
-    a_tree_goes_in_and_comes_back,
-    a_hostile_tree_stays_below,
-    limits_hold,
-    names_that_cannot_travel_are_named
+    a_tree_is_uploaded_and_downloaded_unchanged,
+    a_hostile_tree_stays_in_its_directory,
+    limits_are_enforced,
+    a_local_name_that_is_not_utf_8_is_refused
 ];
 
-async fn a_tree_goes_in_and_comes_back(backend: TestedBackend) -> Outcome {
+async fn a_tree_is_uploaded_and_downloaded_unchanged(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
-        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        let from = directory.path().join("from");
+        let to = directory.path().join("to");
         std::fs::create_dir_all(from.join("a/b/empty"))?;
         for index in 0..50 {
             std::fs::write(
@@ -36,7 +37,7 @@ async fn a_tree_goes_in_and_comes_back(backend: TestedBackend) -> Outcome {
             (report.files, report.directories, report.symlinks),
             (51, 4, 1)
         );
-        // Again, over what is there.
+        // A second upload replaces the files.
         sbx.upload_dir(&from, "tree/below").await?;
         let report = sbx.download_dir("tree/below", &to).await?;
         assert_eq!(
@@ -44,9 +45,9 @@ async fn a_tree_goes_in_and_comes_back(backend: TestedBackend) -> Outcome {
             (51, 4, 1)
         );
         assert_eq!(report.skipped, []);
-        same(&from, &to)?;
+        assert_same_tree(&from, &to)?;
         sbx.download_dir("tree/below", &to).await?;
-        same(&from, &to)?;
+        assert_same_tree(&from, &to)?;
         assert!(sbx.upload_dir(from.join("no"), "x").await.is_err());
         assert_eq!(
             transfer_reason(
@@ -61,60 +62,82 @@ async fn a_tree_goes_in_and_comes_back(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn a_hostile_tree_stays_below(backend: TestedBackend) -> Outcome {
+async fn a_hostile_tree_stays_in_its_directory(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
-        let (outside, to) = (directory.path().join("outside"), directory.path().join("to"));
+        let outside = directory.path().join("outside");
+        let to = directory.path().join("to");
         std::fs::create_dir_all(&outside)?;
         std::fs::create_dir_all(&to)?;
-        // What a former download, or the user, may have left there.
+        // A link that an earlier download, or the user, may have left there.
         symlink(&outside, to.join("door"))?;
-        sbx.shell(
-            "mkdir -p evil/sub; cd evil; ln -s /etc/passwd abs; ln -s ../../.. up; ln -s sub inside; ln -s .. sub/top; ln -s sub/top/.. chain; mkfifo fifo;
-             echo x > sub/file; chmod 6777 sub/file",
-        )
-        .output()
-        .await?
-        .check()?;
+        let script = "mkdir -p evil/sub; cd evil; ln -s /etc/passwd abs; ln -s ../../.. up; \
+                      ln -s sub inside; ln -s .. sub/top; ln -s sub/top/.. chain; mkfifo fifo; \
+                      echo x > sub/file; chmod 6777 sub/file";
+        sbx.shell(script).output().await?.check()?;
         let report = sbx.download_dir("evil", &to).await?;
-        let mut skipped: Vec<_> = report.skipped.iter().map(|skipped| skipped.path.as_str()).collect();
+        let mut skipped: Vec<_> = report
+            .skipped
+            .iter()
+            .map(|skipped| skipped.path.as_str())
+            .collect();
         skipped.sort_unstable();
         assert_eq!(skipped, ["abs", "chain", "fifo", "up"]);
-        assert_eq!(std::fs::metadata(to.join("sub/file"))?.permissions().mode() & 0o7777, 0o777);
+        assert_eq!(
+            std::fs::metadata(to.join("sub/file"))?.permissions().mode() & 0o7777,
+            0o777
+        );
         assert_eq!(std::fs::read_link(to.join("inside"))?, Path::new("sub"));
 
-        sbx.shell("mkdir -p evil2/door; echo out > evil2/door/file").output().await?.check()?;
-        assert!(sbx.download_dir("evil2", &to).await.is_err());
-        assert_eq!(std::fs::read_dir(&outside)?.count(), 0, "nothing is written through a link");
-        Ok(())
-    })
-    .await
-}
-
-async fn limits_hold(backend: TestedBackend) -> Outcome {
-    with_sandbox(backend, |sbx| async move {
-        let directory = tempfile::tempdir()?;
-        sbx.shell("mkdir many deep; cd many; for i in 1 2 3 4 5 6; do echo 12345 > $i; done; cd ../deep; mkdir -p a/b/c/d/e")
+        sbx.shell("mkdir -p evil2/door; echo out > evil2/door/file")
             .output()
             .await?
             .check()?;
-        for (what, change) in [("many", 0), ("many", 1), ("deep", 2)] {
-            let mut limits = sandbox::TreeLimits::default();
-            match change {
-                0 => limits.entries = 5,
-                1 => limits.bytes = 35,
-                _ => limits.depth = 3,
-            }
-            let result = sbx.transfer().limits(limits).download_dir(what, directory.path().join("to")).await;
-            assert_eq!(transfer_reason(result), TransferReason::TooLarge);
-        }
-        assert!(!directory.path().join("to").exists(), "nothing was begun");
+        assert!(sbx.download_dir("evil2", &to).await.is_err());
+        assert_eq!(
+            std::fs::read_dir(&outside)?.count(),
+            0,
+            "nothing is written through a link"
+        );
         Ok(())
     })
     .await
 }
 
-async fn names_that_cannot_travel_are_named(backend: TestedBackend) -> Outcome {
+async fn limits_are_enforced(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
+        let directory = tempfile::tempdir()?;
+        let script = "mkdir many deep; cd many; for i in 1 2 3 4 5 6; do echo 12345 > $i; done; \
+                      cd ../deep; mkdir -p a/b/c/d/e";
+        sbx.shell(script).output().await?.check()?;
+        let limits = sandbox::TreeLimits::default;
+        let mut few_entries = limits();
+        few_entries.entries = 5;
+        let mut few_bytes = limits();
+        few_bytes.bytes = 35;
+        let mut low_depth = limits();
+        low_depth.depth = 3;
+        for (tree, limits) in [
+            ("many", few_entries),
+            ("many", few_bytes),
+            ("deep", low_depth),
+        ] {
+            let transfer = sbx.transfer().limits(limits);
+            let result = transfer
+                .download_dir(tree, directory.path().join("to"))
+                .await;
+            assert_eq!(transfer_reason(result), TransferReason::TooLarge);
+        }
+        assert!(
+            !directory.path().join("to").exists(),
+            "nothing may be written"
+        );
+        Ok(())
+    })
+    .await
+}
+
+async fn a_local_name_that_is_not_utf_8_is_refused(backend: TestedBackend) -> Outcome {
     use std::os::unix::ffi::OsStrExt;
     with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
@@ -133,8 +156,8 @@ async fn names_that_cannot_travel_are_named(backend: TestedBackend) -> Outcome {
     .await
 }
 
-/// Compares two trees: names, kinds, content, modes.
-fn same(one: &Path, other: &Path) -> Outcome {
+/// Compares two trees: names, kinds, contents and modes.
+fn assert_same_tree(one: &Path, other: &Path) -> Outcome {
     let list = |path: &Path| -> std::io::Result<Vec<_>> {
         let mut names = std::fs::read_dir(path)?
             .map(|entry| Ok(entry?.file_name()))
@@ -145,17 +168,24 @@ fn same(one: &Path, other: &Path) -> Outcome {
     let names = list(one)?;
     assert_eq!(names, list(other)?, "{}", one.display());
     for name in names {
-        let (one, other) = (one.join(&name), other.join(&name));
-        let (was, is) = (one.symlink_metadata()?, other.symlink_metadata()?);
-        assert_eq!(was.file_type(), is.file_type(), "{}", one.display());
-        if was.is_dir() {
-            same(&one, &other)?;
-        } else if was.is_symlink() {
+        let one = one.join(&name);
+        let other = other.join(&name);
+        let metadata = one.symlink_metadata()?;
+        let other_metadata = other.symlink_metadata()?;
+        assert_eq!(
+            metadata.file_type(),
+            other_metadata.file_type(),
+            "{}",
+            one.display()
+        );
+        if metadata.is_dir() {
+            assert_same_tree(&one, &other)?;
+        } else if metadata.is_symlink() {
             assert_eq!(std::fs::read_link(&one)?, std::fs::read_link(&other)?);
         } else {
             assert_eq!(
-                was.permissions().mode() & 0o777,
-                is.permissions().mode() & 0o777,
+                metadata.permissions().mode() & 0o777,
+                other_metadata.permissions().mode() & 0o777,
                 "{}",
                 one.display()
             );

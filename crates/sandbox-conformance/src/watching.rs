@@ -1,4 +1,4 @@
-//! Watching for changes.
+//! Watches of directories.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::case::{Outcome, TestedBackend};
 use crate::cases;
 use crate::support::{transfer_reason, with_sandbox};
 
-cases![changes_are_seen, a_name_that_cannot_be_told_ends_a_watch];
+cases![changes_are_reported, a_name_that_is_not_utf_8_ends_a_watch];
 
-async fn changes_are_seen(backend: TestedBackend) -> Outcome {
+async fn changes_are_reported(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let files = sbx.files();
         files.create_dir_all("d/e").await?;
@@ -20,10 +20,11 @@ async fn changes_are_seen(backend: TestedBackend) -> Outcome {
             .recursive(true)
             .interval(Duration::from_millis(20));
         let mut events = watch.events();
-        // Nobody tells when the first look is done; what is made after it is seen.
-        let making = async {
+        // The end of the first scan is not reported. Files that are created after it are, so this
+        // creates files until one is reported.
+        let creating = async {
             for count in 0_u32.. {
-                // Renamed, or half of it might be seen.
+                // A rename, because a write could be reported as two changes.
                 files.write("x", "1").await?;
                 files.rename("x", &format!("d/e/{count}")).await?;
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -31,14 +32,14 @@ async fn changes_are_seen(backend: TestedBackend) -> Outcome {
             Ok::<_, sandbox::Error>(())
         };
         let first = tokio::select! {
-            event = events.next() => event.expect("it goes on")?,
-            made = making => panic!("nothing is seen: {made:?}"),
+            event = events.next() => event.expect("the watch continues")?,
+            result = creating => panic!("nothing is reported: {result:?}"),
         };
         assert_eq!(first.kind, WatchEventKind::Created);
         assert!(first.path.starts_with("d/e/"), "{first:?}");
-        // One change after the other, now that it looks.
+        // The watch is running: one change after the other is reported.
         let mut until = async |path: &str, kind| loop {
-            let event = events.next().await.expect("it goes on")?;
+            let event = events.next().await.expect("the watch continues")?;
             if (event.path.as_str(), event.kind) == (path, kind) {
                 return Ok::<_, sandbox::Error>(());
             }
@@ -61,7 +62,7 @@ async fn changes_are_seen(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn a_name_that_cannot_be_told_ends_a_watch(backend: TestedBackend) -> Outcome {
+async fn a_name_that_is_not_utf_8_ends_a_watch(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         sbx.shell("mkdir d && touch \"d/$(printf 'a\\377')\"")
             .output()
