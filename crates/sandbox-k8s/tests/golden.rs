@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use sandbox_core::{Error, KeyPair, Lifetime, SandboxId, SandboxSpec, Uid};
-use sandbox_k8s::internals::pod::{self, PodRequest};
+use sandbox_k8s::internals::pod::{self, PodParams};
 use sandbox_k8s::internals::secret::{KeySecret, SandboxKeys};
 use sandbox_k8s::options::{
     AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PodOptions,
@@ -38,7 +38,7 @@ fn build(
     spec: &SandboxSpec,
     options: &KubernetesOptions,
 ) -> sandbox_core::Result<k8s_openapi::api::core::v1::Pod> {
-    pod::build(PodRequest {
+    pod::build(PodParams {
         id: &id(),
         namespace: "sandboxes",
         nonce: "n0nce",

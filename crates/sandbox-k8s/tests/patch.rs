@@ -4,7 +4,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use sandbox_core::{Error, Result, SandboxId, SandboxSpec, Uid};
-use sandbox_k8s::internals::pod::{self, PodRequest};
+use sandbox_k8s::internals::pod::{self, PodParams};
 use sandbox_k8s::options::{InjectVia, Injection, KubernetesOptions, PodOptions, SecurityProfile};
 use sandbox_k8s::options::{VolumeAt, VolumeSource};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ fn build(own: &PodOptions, options: &KubernetesOptions) -> Result<Pod> {
     let id: SandboxId = "sbx-a".parse().unwrap();
     let mut spec = SandboxSpec::default();
     spec.image = Some("python:3.12-slim".into());
-    pod::build(PodRequest {
+    pod::build(PodParams {
         id: &id,
         namespace: "ns",
         nonce: "n",

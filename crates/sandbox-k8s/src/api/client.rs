@@ -11,17 +11,17 @@ use tracing::Instrument;
 
 use super::classify::{self, Answer, Intent, Next, classify};
 use super::clock::{ServerClock, date};
-use super::cluster::{discreet, no_credentials};
-use super::request_kind::About;
-use super::response::Heard;
+use super::cluster::{credential_error, redact_credentials};
+use super::request_kind::RequestKind;
+use super::response::ApiResponse;
 use super::retry::{Outage, SOON, again, with_cause};
-use super::watch_error::Refused;
+use super::watch_error::WatchError;
 
 /// How long a read may take for which nobody set a deadline.
 pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The API server, for one namespace.
-pub(crate) struct Caller {
+pub(crate) struct ApiClient {
     pub(crate) client: Client,
     pub(crate) namespace: String,
     /// What time it is for the API server.
@@ -34,7 +34,7 @@ pub(crate) struct Caller {
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ask<'a> {
+pub(crate) struct Operation<'a> {
     pub(crate) intent: Intent,
     pub(crate) verb: &'static str,
     pub(crate) resource: &'static str,
@@ -66,7 +66,7 @@ const WRITE: Duration = Duration::from_secs(35);
 /// tried for so long and not until the deadline, which is for one that is away for a while.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
-impl Caller {
+impl ApiClient {
     pub(crate) fn new(client: Client, namespace: String) -> Self {
         Self {
             client,
@@ -84,29 +84,29 @@ impl Caller {
     /// What the answer means, or at the deadline, what the last one said.
     pub(crate) async fn call<T: DeserializeOwned>(
         &self,
-        ask: &Ask<'_>,
+        operation: &Operation<'_>,
         request: &http::Request<Vec<u8>>,
         deadline: Deadline,
     ) -> Result<Outcome<T>> {
-        let writes = ask.intent != Intent::Read;
+        let writes = operation.intent != Intent::Read;
         // Patches are few, and a Lease that is not renewed in time is the end of many sandboxes.
-        let _turn = match matches!(ask.intent, Intent::Create | Intent::Delete) {
+        let _turn = match matches!(operation.intent, Intent::Create | Intent::Delete) {
             true => Some(tokio::time::timeout_at(deadline.instant(), self.writes.acquire()).await),
             false => None,
         };
         let begun = tokio::time::Instant::now();
         let mut attempt = 0;
         loop {
-            let about = self.about(ask, attempt);
+            let about = self.about(operation, attempt);
             let limit = if writes { WRITE } else { READ }.min(deadline.remaining());
             let heard = match tokio::time::timeout(limit, self.once(request.clone())).await {
                 Ok(Ok(heard)) => heard,
-                Ok(Err(Unsent::Credentials(message))) => return Err(Error::Config { message }),
-                Ok(Err(Unsent::Lost(cause))) => Heard {
+                Ok(Err(SendError::Credentials(message))) => return Err(Error::Config { message }),
+                Ok(Err(SendError::Lost(cause))) => ApiResponse {
                     lost: Some(cause),
-                    ..Heard::default()
+                    ..ApiResponse::default()
                 },
-                Err(_elapsed) => Heard::default(),
+                Err(_elapsed) => ApiResponse::default(),
             };
             self.outage.hear(heard.code);
             if heard.is_success() {
@@ -122,12 +122,12 @@ impl Caller {
             };
             let next = classify(&about, &answer);
             let never_heard = heard.lost.is_some() && self.clock.now().is_none();
-            let patience = if never_heard {
+            let wait_limit = if never_heard {
                 FIRST_CONTACT.saturating_sub(begun.elapsed())
             } else {
                 Duration::MAX
             };
-            let left = deadline.remaining().min(patience);
+            let left = deadline.remaining().min(wait_limit);
             let Some(pause) = again(&next, attempt, self.outage.is_recent(), left) else {
                 return match next {
                     Next::Retry { .. } => {
@@ -140,8 +140,8 @@ impl Caller {
                 };
             };
             tracing::debug!(
-                k8s.verb = ask.verb,
-                k8s.resource = ask.resource,
+                k8s.verb = operation.verb,
+                k8s.resource = operation.resource,
                 k8s.code = heard.code,
                 attempt,
                 cause = heard.lost.as_ref().map(tracing::field::display),
@@ -159,35 +159,36 @@ impl Caller {
     /// As [`call`](Self::call).
     pub(crate) async fn read<T: DeserializeOwned>(
         &self,
-        ask: &Ask<'_>,
+        operation: &Operation<'_>,
         request: &http::Request<Vec<u8>>,
         deadline: Deadline,
     ) -> Result<(T, Option<SystemTime>)> {
-        match self.call(ask, request, deadline).await? {
+        match self.call(operation, request, deadline).await? {
             Outcome::Done(answer, date) => Ok((answer, date)),
-            Outcome::Exists | Outcome::AlreadyGone | Outcome::Changed => {
-                Err(classify::give_up(&self.about(ask, 0), &Answer::default()))
-            }
+            Outcome::Exists | Outcome::AlreadyGone | Outcome::Changed => Err(classify::give_up(
+                &self.about(operation, 0),
+                &Answer::default(),
+            )),
         }
     }
 
-    fn about<'a>(&'a self, ask: &Ask<'a>, attempt: u32) -> classify::Request<'a> {
+    fn about<'a>(&'a self, operation: &Operation<'a>, attempt: u32) -> classify::Request<'a> {
         classify::Request {
-            intent: ask.intent,
-            verb: ask.verb,
-            resource: ask.resource,
+            intent: operation.intent,
+            verb: operation.verb,
+            resource: operation.resource,
             namespace: &self.namespace,
-            id: ask.id,
+            id: operation.id,
             attempt,
         }
     }
 
-    async fn once(&self, request: http::Request<Vec<u8>>) -> Result<Heard, Unsent> {
-        let response = self.send(request).await.map_err(Unsent::of)?;
+    async fn once(&self, request: http::Request<Vec<u8>>) -> Result<ApiResponse, SendError> {
+        let response = self.send(request).await.map_err(SendError::of)?;
         let (head, body) = response.into_parts();
         self.clock.hear(&head.headers);
-        let body = body.collect_bytes().await.map_err(Unsent::of)?;
-        Ok(Heard {
+        let body = body.collect_bytes().await.map_err(SendError::of)?;
+        Ok(ApiResponse {
             code: Some(head.status.as_u16()),
             headers: head.headers,
             body,
@@ -200,14 +201,14 @@ impl Caller {
         &self,
         request: http::Request<Vec<u8>>,
     ) -> kube::Result<http::Response<Body>> {
-        let about = About::of(&request);
+        let about = RequestKind::of(&request);
         let asked = about.measured();
         let sent = self
             .client
             .send(request.map(Body::from))
             .instrument(about.span(&self.namespace))
             .await;
-        let response = sent.map_err(discreet)?;
+        let response = sent.map_err(redact_credentials)?;
         asked.finish(response.status().as_u16());
         Ok(response)
     }
@@ -217,16 +218,16 @@ impl Caller {
         &self,
         request: http::Request<Vec<u8>>,
         deadline: Deadline,
-    ) -> Result<http::Response<Body>, Refused> {
+    ) -> Result<http::Response<Body>, WatchError> {
         let sent = async {
-            let response = self.send(request).await.map_err(Unsent::of)?;
+            let response = self.send(request).await.map_err(SendError::of)?;
             self.clock.hear(response.headers());
             if response.status().is_success() {
                 return Ok(Ok(response));
             }
             let (head, body) = response.into_parts();
-            let body = body.collect_bytes().await.map_err(Unsent::of)?;
-            let heard = Heard {
+            let body = body.collect_bytes().await.map_err(SendError::of)?;
+            let heard = ApiResponse {
                 code: Some(head.status.as_u16()),
                 headers: head.headers,
                 body,
@@ -239,16 +240,20 @@ impl Caller {
                 retry_after: heard.retry_after(),
             };
             let message = status.message.clone().unwrap_or_default();
-            Ok(Err(Refused::answered(heard.code, message, answer.wait())))
+            Ok(Err(WatchError::answered(
+                heard.code,
+                message,
+                answer.wait(),
+            )))
         };
         let refused = match tokio::time::timeout(deadline.remaining().min(READ), sent).await {
             Ok(Ok(Ok(response))) => return Ok(response),
             Ok(Ok(Err(refused))) => refused,
-            Ok(Err(Unsent::Credentials(message))) => {
-                return Err(Refused::answered(Some(401), message, None).for_good());
+            Ok(Err(SendError::Credentials(message))) => {
+                return Err(WatchError::answered(Some(401), message, None).for_good());
             }
-            Ok(Err(Unsent::Lost(error))) => Refused::lost(error.to_string()),
-            Err(_elapsed) => Refused::lost("no answer in time"),
+            Ok(Err(SendError::Lost(error))) => WatchError::lost(error.to_string()),
+            Err(_elapsed) => WatchError::lost("no answer in time"),
         };
         self.outage.hear(refused.code);
         Err(match refused.code {
@@ -260,15 +265,15 @@ impl Caller {
 }
 
 /// Why there is no answer.
-enum Unsent {
+enum SendError {
     /// Another attempt would not get them either.
     Credentials(String),
     Lost(kube::Error),
 }
 
-impl Unsent {
+impl SendError {
     fn of(error: kube::Error) -> Self {
-        match no_credentials(&error) {
+        match credential_error(&error) {
             Some(message) => Self::Credentials(message),
             None => Self::Lost(error),
         }

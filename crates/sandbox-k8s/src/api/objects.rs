@@ -18,19 +18,19 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::api::classify::Intent;
-use crate::api::client::{Ask, Caller, Outcome};
-use crate::api::watch_error::Refused;
+use crate::api::client::{ApiClient, Operation, Outcome};
+use crate::api::watch_error::WatchError;
 use crate::manifest::labels;
 use crate::names::CONTAINER;
 
 /// Under which name our fields are managed.
-const MANAGER: &str = "sandbox-sdk";
+const FIELD_MANAGER: &str = "sandbox-sdk";
 
 /// How long it may take to find what an error could suggest.
 const HINT: Duration = Duration::from_secs(2);
 
 /// Which of the two objects of a sandbox, or the Lease that owns them.
-pub(crate) trait Kind:
+pub(crate) trait ManagedKind:
     Resource<DynamicType = ()> + Serialize + DeserializeOwned + Send
 {
     /// As RBAC has it.
@@ -39,21 +39,21 @@ pub(crate) trait Kind:
     fn name_for(id: &SandboxId) -> String;
 }
 
-impl Kind for Pod {
+impl ManagedKind for Pod {
     const RESOURCE: &'static str = "pods";
     fn name_for(id: &SandboxId) -> String {
         id.as_str().to_owned()
     }
 }
 
-impl Kind for Secret {
+impl ManagedKind for Secret {
     const RESOURCE: &'static str = "secrets";
     fn name_for(id: &SandboxId) -> String {
         labels::secret_name(id)
     }
 }
 
-impl Kind for Lease {
+impl ManagedKind for Lease {
     const RESOURCE: &'static str = "leases";
     fn name_for(id: &SandboxId) -> String {
         labels::lease_name(id)
@@ -61,65 +61,79 @@ impl Kind for Lease {
 }
 
 /// How a create ended.
-pub(crate) enum Created<K> {
+pub(crate) enum CreateOutcome<K> {
     Stored(K),
     /// The name is another's.
-    Taken,
+    NameTaken,
 }
 
-impl Caller {
+impl ApiClient {
     /// Stores an object, once: an object of its name that has its nonce is the one of an
     /// earlier attempt.
-    pub(crate) async fn create<K: Kind>(
+    pub(crate) async fn create<K: ManagedKind>(
         &self,
         id: &SandboxId,
         object: &K,
         nonce: &str,
         deadline: Deadline,
-    ) -> Result<Created<K>> {
-        let body = serde_json::to_vec(object).map_err(unsendable)?;
+    ) -> Result<CreateOutcome<K>> {
+        let body = serde_json::to_vec(object).map_err(request_error)?;
         let params = PostParams {
             dry_run: false,
-            field_manager: Some(MANAGER.into()),
+            field_manager: Some(FIELD_MANAGER.into()),
         };
-        let request = self.url::<K>().create(&params, body).map_err(unsendable)?;
+        let request = self
+            .url::<K>()
+            .create(&params, body)
+            .map_err(request_error)?;
         match self
-            .call(&ask::<K>(Intent::Create, "create", id), &request, deadline)
+            .call(
+                &operation::<K>(Intent::Create, "create", id),
+                &request,
+                deadline,
+            )
             .await?
         {
-            Outcome::Done(stored, _) => Ok(Created::Stored(stored)),
+            Outcome::Done(stored, _) => Ok(CreateOutcome::Stored(stored)),
             Outcome::Exists | Outcome::AlreadyGone | Outcome::Changed => {
                 match self.get::<K>(id, deadline).await? {
                     Some((found, _)) if labels::is_from(found.meta(), nonce) => {
-                        Ok(Created::Stored(found))
+                        Ok(CreateOutcome::Stored(found))
                     }
-                    _ => Ok(Created::Taken),
+                    _ => Ok(CreateOutcome::NameTaken),
                 }
             }
         }
     }
 
     /// Only asks whether an object would be stored.
-    pub(crate) async fn try_create<K: Kind>(
+    pub(crate) async fn try_create<K: ManagedKind>(
         &self,
         id: &SandboxId,
         object: &K,
         deadline: Deadline,
     ) -> Result<()> {
-        let body = serde_json::to_vec(object).map_err(unsendable)?;
+        let body = serde_json::to_vec(object).map_err(request_error)?;
         let params = PostParams {
             dry_run: true,
-            field_manager: Some(MANAGER.into()),
+            field_manager: Some(FIELD_MANAGER.into()),
         };
-        let request = self.url::<K>().create(&params, body).map_err(unsendable)?;
+        let request = self
+            .url::<K>()
+            .create(&params, body)
+            .map_err(request_error)?;
         // An object of that name would be another's; the trial has told what it should.
-        self.call::<IgnoredAny>(&ask::<K>(Intent::Create, "create", id), &request, deadline)
-            .await
-            .map(drop)
+        self.call::<IgnoredAny>(
+            &operation::<K>(Intent::Create, "create", id),
+            &request,
+            deadline,
+        )
+        .await
+        .map(drop)
     }
 
     /// The object of a sandbox, and the API server's time.
-    pub(crate) async fn get<K: Kind>(
+    pub(crate) async fn get<K: ManagedKind>(
         &self,
         id: &SandboxId,
         deadline: Deadline,
@@ -127,9 +141,9 @@ impl Caller {
         let request = self
             .url::<K>()
             .get(&K::name_for(id), &GetParams::default())
-            .map_err(unsendable)?;
+            .map_err(request_error)?;
         match self
-            .read(&ask::<K>(Intent::Read, "get", id), &request, deadline)
+            .read(&operation::<K>(Intent::Read, "get", id), &request, deadline)
             .await
         {
             Ok(found) => Ok(Some(found)),
@@ -140,7 +154,7 @@ impl Caller {
 
     /// Deletes one instance; with `version`, only if it is still as it was then. `false` when it
     /// is not, or is gone.
-    pub(crate) async fn delete<K: Kind>(
+    pub(crate) async fn delete<K: ManagedKind>(
         &self,
         id: &SandboxId,
         uid: &Uid,
@@ -154,9 +168,13 @@ impl Caller {
         let request = self
             .url::<K>()
             .delete(&K::name_for(id), &params)
-            .map_err(unsendable)?;
+            .map_err(request_error)?;
         let outcome = self
-            .call::<IgnoredAny>(&ask::<K>(Intent::Delete, "delete", id), &request, deadline)
+            .call::<IgnoredAny>(
+                &operation::<K>(Intent::Delete, "delete", id),
+                &request,
+                deadline,
+            )
             .await?;
         Ok(matches!(outcome, Outcome::Done(..)))
     }
@@ -197,23 +215,27 @@ impl Caller {
     }
 
     /// A merge patch, of one instance where it names a uid; `None` when that is not there.
-    pub(crate) async fn patch<K: Kind>(
+    pub(crate) async fn patch<K: ManagedKind>(
         &self,
         id: &SandboxId,
         patch: &serde_json::Value,
         deadline: Deadline,
     ) -> Result<Option<K>> {
         let params = PatchParams {
-            field_manager: Some(MANAGER.into()),
+            field_manager: Some(FIELD_MANAGER.into()),
             ..PatchParams::default()
         };
         let name = K::name_for(id);
         let request = self
             .url::<K>()
             .patch(&name, &params, &Patch::Merge(patch))
-            .map_err(unsendable)?;
+            .map_err(request_error)?;
         match self
-            .call(&ask::<K>(Intent::Patch, "patch", id), &request, deadline)
+            .call(
+                &operation::<K>(Intent::Patch, "patch", id),
+                &request,
+                deadline,
+            )
             .await?
         {
             Outcome::Done(pod, _) => Ok(Some(pod)),
@@ -222,7 +244,7 @@ impl Caller {
     }
 
     /// All of a kind that this selector finds, and the API server's time.
-    pub(crate) async fn list<K: Kind + k8s_openapi::ListableResource>(
+    pub(crate) async fn list<K: ManagedKind + k8s_openapi::ListableResource>(
         &self,
         selector: &str,
         deadline: Deadline,
@@ -230,45 +252,45 @@ impl Caller {
         let request = self
             .url::<K>()
             .list(&ListParams::default().labels(selector))
-            .map_err(unsendable)?;
-        let ask = Ask {
+            .map_err(request_error)?;
+        let operation = Operation {
             intent: Intent::Read,
             verb: "list",
             resource: K::RESOURCE,
             id: None,
         };
-        let (list, date) = self.read::<List<K>>(&ask, &request, deadline).await?;
+        let (list, date) = self.read::<List<K>>(&operation, &request, deadline).await?;
         Ok((list.items, date))
     }
 
     /// The same for the watch: once, and with the version that it goes on from.
-    pub(crate) async fn list_once<K: Kind + k8s_openapi::ListableResource>(
+    pub(crate) async fn list_for_watch<K: ManagedKind + k8s_openapi::ListableResource>(
         &self,
         selector: &str,
         deadline: Deadline,
-    ) -> Result<List<K>, Refused> {
+    ) -> Result<List<K>, WatchError> {
         let request = self
             .url::<K>()
             .list(&ListParams::default().labels(selector));
         let response = self
-            .open(request.map_err(Refused::unsendable)?, deadline)
+            .open(request.map_err(WatchError::request_error)?, deadline)
             .await?;
         let body = deadline.bound("list", async {
             let body = response.into_body().collect_bytes().await;
-            body.map_err(unsendable)
+            body.map_err(request_error)
         });
-        let body = body.await.map_err(Refused::unsendable)?;
-        serde_json::from_slice(&body).map_err(Refused::unsendable)
+        let body = body.await.map_err(WatchError::request_error)?;
+        serde_json::from_slice(&body).map_err(WatchError::request_error)
     }
 
     /// The lines of a watch.
-    pub(crate) async fn watch_once<K: Kind>(
+    pub(crate) async fn open_watch<K: ManagedKind>(
         &self,
         selector: &str,
         version: &str,
         lasts: Duration,
         deadline: Deadline,
-    ) -> Result<Body, Refused> {
+    ) -> Result<Body, WatchError> {
         self.watch_by::<K>(
             WatchParams::default().labels(selector),
             version,
@@ -279,13 +301,13 @@ impl Caller {
     }
 
     /// The same for what the cluster says happens to one Pod.
-    pub(crate) async fn watch_events_of(
+    pub(crate) async fn open_event_watch(
         &self,
         uid: &Uid,
         version: &str,
         lasts: Duration,
         deadline: Deadline,
-    ) -> Result<Body, Refused> {
+    ) -> Result<Body, WatchError> {
         let params = WatchParams::default()
             .fields(&of_pod(uid))
             .disable_bookmarks();
@@ -299,12 +321,12 @@ impl Caller {
         version: &str,
         lasts: Duration,
         deadline: Deadline,
-    ) -> Result<Body, Refused> {
+    ) -> Result<Body, WatchError> {
         let params = params.timeout(u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX));
         let mut request = self
             .url::<K>()
             .watch(&params, version)
-            .map_err(Refused::unsendable)?;
+            .map_err(WatchError::request_error)?;
         // Compressed, it comes one member for each event, which kube does not read.
         request
             .headers_mut()
@@ -329,17 +351,17 @@ impl Caller {
     }
 
     /// What the cluster says happened to a Pod, latest last.
-    pub(crate) async fn events_of(&self, uid: &Uid, deadline: Deadline) -> Result<Vec<Event>> {
+    pub(crate) async fn list_events(&self, uid: &Uid, deadline: Deadline) -> Result<Vec<Event>> {
         let params = ListParams::default().fields(&of_pod(uid));
-        let request = self.url::<Event>().list(&params).map_err(unsendable)?;
-        let ask = Ask {
+        let request = self.url::<Event>().list(&params).map_err(request_error)?;
+        let operation = Operation {
             intent: Intent::Read,
             verb: "list",
             resource: "events",
             id: None,
         };
         Ok(self
-            .read::<List<Event>>(&ask, &request, deadline)
+            .read::<List<Event>>(&operation, &request, deadline)
             .await?
             .0
             .items)
@@ -360,14 +382,14 @@ impl Caller {
         };
         self.url::<Pod>()
             .logs(id.as_str(), &params)
-            .map_err(unsendable)
+            .map_err(request_error)
     }
 
     /// The request for a stream to a port of a Pod.
     pub(crate) fn port_forward(&self, name: &str, port: u16) -> Result<Request<Vec<u8>>> {
         self.url::<Pod>()
             .portforward(name, &[port])
-            .map_err(unsendable)
+            .map_err(request_error)
     }
 
     fn url<K: Resource<DynamicType = ()>>(&self) -> Build {
@@ -380,8 +402,12 @@ fn of_pod(uid: &Uid) -> String {
     format!("involvedObject.uid={uid}")
 }
 
-fn ask<'a, K: Kind>(intent: Intent, verb: &'static str, id: &'a SandboxId) -> Ask<'a> {
-    Ask {
+fn operation<'a, K: ManagedKind>(
+    intent: Intent,
+    verb: &'static str,
+    id: &'a SandboxId,
+) -> Operation<'a> {
+    Operation {
         intent,
         verb,
         resource: K::RESOURCE,
@@ -389,7 +415,7 @@ fn ask<'a, K: Kind>(intent: Intent, verb: &'static str, id: &'a SandboxId) -> As
     }
 }
 
-pub(crate) fn unsendable(source: impl std::error::Error + Send + Sync + 'static) -> Error {
+pub(crate) fn request_error(source: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Backend {
         backend: "k8s",
         operation: "write a request",

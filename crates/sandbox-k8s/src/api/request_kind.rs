@@ -5,7 +5,7 @@ use sandbox_core::metrics::{self, ApiRequest};
 
 /// Verb and resource, as the rules of RBAC name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct About {
+pub(crate) struct RequestKind {
     pub(crate) verb: &'static str,
     pub(crate) resource: &'static str,
 }
@@ -22,7 +22,7 @@ const RESOURCES: [&str; 7] = [
 const SUBRESOURCES: [(&str, &str); 2] = [("log", "pods/log"), ("portforward", "pods/portforward")];
 const OTHER: &str = "other";
 
-impl About {
+impl RequestKind {
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let path = request.uri().path();
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
@@ -94,7 +94,7 @@ mod tests {
 
     fn of(method: Method, uri: &str) -> (&'static str, &'static str) {
         let request = Request::builder().method(method).uri(uri).body(()).unwrap();
-        let About { verb, resource } = About::of(&request);
+        let RequestKind { verb, resource } = RequestKind::of(&request);
         (verb, resource)
     }
 

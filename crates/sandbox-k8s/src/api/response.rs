@@ -12,14 +12,14 @@ use crate::api::classify;
 
 /// What came of one attempt. Without a code there was no answer, and perhaps it is known why.
 #[derive(Default)]
-pub(super) struct Heard {
+pub(super) struct ApiResponse {
     pub(super) code: Option<u16>,
     pub(super) headers: HeaderMap,
     pub(super) body: bytes::Bytes,
     pub(super) lost: Option<kube::Error>,
 }
 
-impl Heard {
+impl ApiResponse {
     pub(super) fn is_success(&self) -> bool {
         self.code.is_some_and(|code| (200..300).contains(&code))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// What the watch's loop decides by.
 #[derive(Debug)]
-pub(crate) struct Refused {
+pub(crate) struct WatchError {
     /// `None` when no answer came.
     pub(crate) code: Option<u16>,
     message: String,
@@ -13,7 +13,7 @@ pub(crate) struct Refused {
     is_final: bool,
 }
 
-impl Refused {
+impl WatchError {
     /// As the watch itself says.
     pub(crate) fn of(status: &kube::core::Status) -> Self {
         Self {
@@ -45,7 +45,7 @@ impl Refused {
     }
 
     /// What cannot be sent, or read.
-    pub(crate) fn unsendable(error: impl fmt::Display) -> Self {
+    pub(crate) fn request_error(error: impl fmt::Display) -> Self {
         Self::lost(error.to_string())
     }
 
@@ -80,7 +80,7 @@ impl Refused {
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for WatchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.code, self.message.as_str()) {
             (None, message) => write!(f, "the API server does not answer: {message}"),

@@ -8,7 +8,7 @@ use sandbox_core::{Deadline, Result, SandboxId};
 
 use super::shared::Shared;
 use super::stored::{Stored, uid_of};
-use crate::api::objects::Kind;
+use crate::api::objects::ManagedKind;
 use crate::manifest::labels;
 
 /// How long a failed creation waits for its traces to go; after that they go without it.
@@ -48,7 +48,7 @@ impl Undo {
                 again.run().await;
             });
         }
-        let away = self.shared.caller().clock.now().is_none();
+        let away = self.shared.api().clock.now().is_none();
         let removal = tokio::spawn(self.run());
         if away {
             // An API server that never answered: nobody shall wait for it twice.
@@ -73,7 +73,7 @@ impl Undo {
         );
         for (stored, error) in [(&self.pod, pod.err()), (&self.secret, secret.err())] {
             let Some(error) = error else { continue };
-            if matches!(stored, Stored::Perhaps) && !error.is_retryable() {
+            if matches!(stored, Stored::Unknown) && !error.is_retryable() {
                 // Whoever may not look had not been let write either.
                 tracing::debug!(sandbox.id = %self.id, %error, "whether something was stored cannot be seen");
                 continue;
@@ -85,21 +85,20 @@ impl Undo {
         }
     }
 
-    async fn remove<K: Kind>(&self, stored: &Stored) -> Result<()> {
+    async fn remove<K: ManagedKind>(&self, stored: &Stored) -> Result<()> {
         let deadline = Deadline::from_now(UNDO);
-        let caller = self.shared.caller();
+        let api = self.shared.api();
         let uid = match stored {
             Stored::No => return Ok(()),
             Stored::As(uid) => uid.clone(),
-            Stored::Perhaps => match caller.get::<K>(&self.id, deadline).await? {
+            Stored::Unknown => match api.get::<K>(&self.id, deadline).await? {
                 Some((found, _)) if labels::is_from(found.meta(), &self.nonce) => {
                     uid_of(&found, &self.id)?
                 }
                 _ => return Ok(()),
             },
         };
-        caller
-            .delete::<K>(&self.id, &uid, None, deadline)
+        api.delete::<K>(&self.id, &uid, None, deadline)
             .await
             .map(|_| ())
     }

@@ -17,7 +17,7 @@ use sandbox_core::{Deadline, SandboxEvent, SandboxEventKind, SandboxState, Uid};
 use tokio::time::Instant;
 
 use crate::api::client::LOOKUP_TIMEOUT;
-use crate::api::watch_error::Refused;
+use crate::api::watch_error::WatchError;
 use crate::observe::status::{PodView, cluster_event};
 use crate::observe::watch::{Lines, Watch};
 
@@ -41,7 +41,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// What the cluster said of a Pod, and what it means for those who wait.
 #[derive(Debug, PartialEq)]
-pub(super) enum Said {
+pub(super) enum ClusterEvent {
     /// It comes on: what stood in its way does not any more. The event, where it is one to tell.
     Progress(Option<SandboxEvent>),
     /// Something stands in its way.
@@ -51,7 +51,7 @@ pub(super) enum Said {
 }
 
 /// What the cluster says of one Pod besides its status.
-pub(super) struct Pulling {
+pub(super) struct ClusterEvents {
     watch: Arc<Watch>,
     uid: Uid,
     state: State,
@@ -63,7 +63,7 @@ enum State {
     /// Not yet, or not any more.
     Off,
     Due(Instant),
-    On(Pin<Box<dyn Stream<Item = Result<Vec<u8>, Refused>> + Send>>),
+    On(Pin<Box<dyn Stream<Item = Result<Vec<u8>, WatchError>> + Send>>),
     /// We may not have them.
     Forbidden,
 }
@@ -71,7 +71,7 @@ enum State {
 /// What a watch begins with that shall show all there is: a list is not needed.
 const ALL: &str = "0";
 
-impl Pulling {
+impl ClusterEvents {
     pub(super) fn of(watch: Arc<Watch>, uid: Uid) -> Self {
         Self {
             watch,
@@ -93,7 +93,7 @@ impl Pulling {
     }
 
     /// What is said next; never, when there is nothing to hear. Dropping the future loses none.
-    pub(super) async fn next(&mut self) -> Said {
+    pub(super) async fn next(&mut self) -> ClusterEvent {
         loop {
             match &mut self.state {
                 State::Off | State::Forbidden => return future::pending().await,
@@ -121,7 +121,7 @@ impl Pulling {
         }
     }
 
-    fn hear(&mut self, line: &[u8]) -> Option<Said> {
+    fn hear(&mut self, line: &[u8]) -> Option<ClusterEvent> {
         let event = match serde_json::from_slice::<WatchEvent<Event>>(line) {
             Ok(WatchEvent::Added(event) | WatchEvent::Modified(event)) => event,
             // What it shows next time is all there is.
@@ -137,7 +137,7 @@ impl Pulling {
         said(&event)
     }
 
-    fn listen(&self) -> Pin<Box<dyn Stream<Item = Result<Vec<u8>, Refused>> + Send>> {
+    fn listen(&self) -> Pin<Box<dyn Stream<Item = Result<Vec<u8>, WatchError>> + Send>> {
         let (watch, uid, version) = (
             Arc::clone(&self.watch),
             self.uid.clone(),
@@ -145,8 +145,8 @@ impl Pulling {
         );
         let begun = stream::once(async move {
             let body = watch
-                .caller
-                .watch_events_of(&uid, &version, LASTS, Deadline::from_now(LOOKUP_TIMEOUT))
+                .api
+                .open_event_watch(&uid, &version, LASTS, Deadline::from_now(LOOKUP_TIMEOUT))
                 .await?;
             let lines = Lines::new(body.into_data_stream());
             // One that is cut is begun again, as one that has ended.
@@ -161,20 +161,20 @@ impl Pulling {
     }
 }
 
-fn said(event: &Event) -> Option<Said> {
+fn said(event: &Event) -> Option<ClusterEvent> {
     let reason = event.reason.as_deref().unwrap_or_default();
     if event.type_.as_deref() != Some("Warning") {
         let told = cluster_event(event).filter(|told| told.kind == SandboxEventKind::Pulling);
-        return Some(Said::Progress(told));
+        return Some(ClusterEvent::Progress(told));
     }
     if TOLD.contains(&reason) {
         return None;
     }
     let told = cluster_event(event)?;
     Some(if BLOCKING.contains(&reason) {
-        Said::Obstacle(told)
+        ClusterEvent::Obstacle(told)
     } else {
-        Said::Remark(told)
+        ClusterEvent::Remark(told)
     })
 }
 
@@ -190,10 +190,10 @@ mod tests {
                                "message": "m", "lastTimestamp": "2026-01-01T00:00:01Z"});
             said(&serde_json::from_value(event).unwrap())
         };
-        let kind = |said: Option<Said>| match said {
-            Some(Said::Progress(event)) => ("progress", event.map(|event| event.kind)),
-            Some(Said::Obstacle(event)) => ("obstacle", Some(event.kind)),
-            Some(Said::Remark(event)) => ("remark", Some(event.kind)),
+        let kind = |said: Option<ClusterEvent>| match said {
+            Some(ClusterEvent::Progress(event)) => ("progress", event.map(|event| event.kind)),
+            Some(ClusterEvent::Obstacle(event)) => ("obstacle", Some(event.kind)),
+            Some(ClusterEvent::Remark(event)) => ("remark", Some(event.kind)),
             None => ("nothing", None),
         };
         for (type_, reason, expected) in [

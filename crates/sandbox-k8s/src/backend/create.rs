@@ -10,17 +10,17 @@ use sandbox_core::{Deadline, Error, KeyPair, Result, SandboxId, SandboxInfo, San
 use tokio::sync::oneshot;
 
 use super::cleanup::Undo;
-use super::records::Known;
+use super::records::SandboxRecord;
 use super::shared::Shared;
 use super::stored::{Stored, refused, uid_of};
 use crate::api::classify::NO_NAMESPACE;
-use crate::api::objects::Created;
-use crate::lease::Held;
+use crate::api::objects::CreateOutcome;
+use crate::lease::OwnerLease;
 use crate::manifest::options::{InjectVia, Injection, PodOptions};
-use crate::manifest::pod::{self, PodRequest};
+use crate::manifest::pod::{self, PodParams};
 use crate::manifest::secret::{KeySecret, SandboxKeys};
 use crate::names::{BACKEND, LEASE};
-use crate::observe::status::of_ours;
+use crate::observe::status::managed_view;
 
 /// How long the API server may take for both objects.
 const STORE: Duration = Duration::from_secs(60);
@@ -54,7 +54,7 @@ pub(super) async fn try_out(shared: &Shared, spec: SandboxSpec) -> Result<Vec<St
     let via = order.via(shared).await?;
     let pod = order.pod(shared, &Uid::new("unknown"), via)?;
     shared
-        .caller()
+        .api()
         .try_create(&order.id, &pod, Deadline::from_now(TRIAL))
         .await?;
     Ok(pod::images(&pod))
@@ -106,9 +106,9 @@ impl Order {
         if let Some(via) = via {
             options.injection = Injection::Inject(via);
         }
-        pod::build(PodRequest {
+        pod::build(PodParams {
             id: &self.id,
-            namespace: &shared.caller().namespace,
+            namespace: &shared.api().namespace,
             nonce: &self.nonce,
             secret,
             spec: &self.spec,
@@ -127,10 +127,10 @@ impl Order {
             return Ok(None);
         }
         let tried = self.pod(shared, &Uid::new("unknown"), Some(InjectVia::ImageVolume))?;
-        Ok(Some(shared.via.find_out(shared.caller(), &tried).await))
+        Ok(Some(shared.via.find_out(shared.api(), &tried).await))
     }
 
-    fn secret(&self, shared: &Shared, lease: Option<&Held>) -> KeySecret {
+    fn secret(&self, shared: &Shared, lease: Option<&OwnerLease>) -> KeySecret {
         let detached = self.is_detached();
         let keys = SandboxKeys {
             host: self.host.as_ref().map(|host| &host.private),
@@ -139,10 +139,10 @@ impl Order {
         };
         KeySecret::new(
             &self.id,
-            &shared.caller().namespace,
+            &shared.api().namespace,
             &self.nonce,
             keys,
-            lease.map(Held::owner),
+            lease.map(OwnerLease::owner),
         )
     }
 
@@ -180,7 +180,7 @@ impl Order {
         undo: &mut Undo,
     ) -> Result<SandboxInfo> {
         let deadline = Deadline::from_now(STORE);
-        let caller = shared.caller();
+        let api = shared.api();
         let taken = || Error::AlreadyExists {
             id: self.id.clone(),
         };
@@ -189,14 +189,14 @@ impl Order {
             _ => None,
         };
         let secret = self.secret(shared, lease.as_ref());
-        undo.secret = Stored::Perhaps;
-        let stored = caller.create(&self.id, secret.manifest(), &self.nonce, deadline);
+        undo.secret = Stored::Unknown;
+        let stored = api.create(&self.id, secret.manifest(), &self.nonce, deadline);
         // Others may be asking for it, one after the other.
         let via = tokio::time::timeout_at(deadline.instant(), self.via(shared));
         let (stored, via) = tokio::join!(stored, via);
         let owner = match stored? {
-            Created::Stored(secret) => uid_of(&secret, &self.id)?,
-            Created::Taken => {
+            CreateOutcome::Stored(secret) => uid_of(&secret, &self.id)?,
+            CreateOutcome::NameTaken => {
                 undo.secret = Stored::No;
                 return Err(taken());
             }
@@ -211,10 +211,10 @@ impl Order {
             let annotations = pod.metadata.annotations.get_or_insert_default();
             annotations.insert(LEASE.to_owned(), lease.id().as_str().to_owned());
         }
-        undo.pod = Stored::Perhaps;
-        let pod = match caller.create(&self.id, &pod, &self.nonce, deadline).await? {
-            Created::Stored(pod) => pod,
-            Created::Taken => {
+        undo.pod = Stored::Unknown;
+        let pod = match api.create(&self.id, &pod, &self.nonce, deadline).await? {
+            CreateOutcome::Stored(pod) => pod,
+            CreateOutcome::NameTaken => {
                 undo.pod = Stored::No;
                 return Err(taken());
             }
@@ -222,7 +222,7 @@ impl Order {
         let uid = uid_of(&pod, &self.id)?;
         undo.pod = Stored::As(uid.clone());
         // An admission webhook may change what it likes.
-        let Some(view) = of_ours(&pod) else {
+        let Some(view) = managed_view(&pod) else {
             return Err(refused(
                 &self.id,
                 "the cluster changed its Pod so that it is not recognised any more",
@@ -230,7 +230,7 @@ impl Order {
         };
         let info = view.info();
         let detached = self.is_detached();
-        let known = Known {
+        let known = SandboxRecord {
             id: self.id,
             owner,
             host: self.host.map(|host| host.public),
@@ -281,7 +281,7 @@ async fn with_hint(shared: &Shared, error: Error) -> Error {
             Error::Creation(error)
         }
         Error::Config { message } if message.starts_with(NO_NAMESPACE) => {
-            let near = shared.caller().nearest_namespace().await;
+            let near = shared.api().nearest_namespace().await;
             let hint = near
                 .map(|near| format!(" (did you mean {near}?)"))
                 .unwrap_or_default();

@@ -47,11 +47,11 @@ pub(super) async fn delete(
         },
     };
     let deadline = Deadline::from_now(LOOKUP_TIMEOUT);
-    let caller = shared.caller();
+    let api = shared.api();
     let follow = pod.as_ref().map(|uid| shared.watch.follow(id, uid));
     let ends_pod = async {
         let Some(uid) = &pod else { return Ok(()) };
-        match caller.delete::<Pod>(id, uid, None, deadline).await? {
+        match api.delete::<Pod>(id, uid, None, deadline).await? {
             true => shared.watch.deleting(uid),
             false => shared.watch.gone(uid),
         }
@@ -60,11 +60,11 @@ pub(super) async fn delete(
     let ends_secret = async {
         let Some(owner) = &secret else { return Ok(()) };
         match pod.as_ref().and_then(|uid| shared.known.get(uid)) {
-            Some(known) if known.owner == *owner => caller
+            Some(known) if known.owner == *owner => api
                 .delete::<Secret>(id, owner, None, deadline)
                 .await
                 .map(|_| ()),
-            _ => caller.delete_keys(id, owner, deadline).await,
+            _ => api.delete_keys(id, owner, deadline).await,
         }
     };
     let (of_pod, of_secret) = tokio::join!(ends_pod, ends_secret);
@@ -84,7 +84,7 @@ pub(super) async fn delete(
                 Ok(Ok(Some(view))) => seen = Some(view),
                 Ok(Ok(None)) => return Ok(()),
                 Ok(Err(error)) => return Err(error),
-                Err(_elapsed) if shared.watch.was_heard_within(QUIET) => {}
+                Err(_elapsed) if shared.watch.received_within(QUIET) => {}
                 // The watch may be behind.
                 Err(_elapsed) => match shared.watch.ask(id).await? {
                     Some(view) if Some(&view.uid) == pod.as_ref() => {}
@@ -105,7 +105,7 @@ pub(super) async fn delete(
 /// The Secret of a sandbox that has no Pod.
 async fn orphan(shared: &Shared, id: &SandboxId) -> Result<Option<Uid>> {
     let found = shared
-        .caller()
+        .api()
         .get::<Secret>(id, Deadline::from_now(LOOKUP_TIMEOUT))
         .await;
     let found = found.map_err(|error| undeleted(id, error))?;

@@ -26,10 +26,10 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
         return Ok(diagnosis);
     };
     diagnosis.is_final = view.state == SandboxState::Ended;
-    diagnosis.has_fallback = shared.learn_of_volumes(&view.uid, view.trouble.as_ref());
-    diagnosis.reason = view.trouble.as_ref().map(|trouble| trouble.reason);
-    diagnosis.summary = match (&view.trouble, view.state) {
-        (Some(trouble), _) => trouble.message.clone(),
+    diagnosis.has_fallback = shared.record_volume_failure(&view.uid, view.problem.as_ref());
+    diagnosis.reason = view.problem.as_ref().map(|problem| problem.reason);
+    diagnosis.summary = match (&view.problem, view.state) {
+        (Some(problem), _) => problem.message.clone(),
         (None, SandboxState::Ended) if view.deleting => "its Pod is being deleted".into(),
         (None, SandboxState::Ended) => "its Pod has ended".into(),
         (None, SandboxState::Running) => running(&view),
@@ -38,7 +38,7 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
     };
     let deadline = Deadline::from_now(TAIL_WAIT);
     let asked = tokio::join!(
-        shared.caller().events_of(&view.uid, deadline),
+        shared.api().list_events(&view.uid, deadline),
         tail(shared, &view)
     );
     diagnosis.events = events_since(None, &view, SystemTime::now());
@@ -52,9 +52,9 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
     }
     diagnosis.events.sort_by_key(|event| event.at);
     if view.state == SandboxState::Pending
-        && let Some(more) = explained(view.trouble.as_ref(), &diagnosis.events)
+        && let Some(more) = explained(view.problem.as_ref(), &diagnosis.events)
     {
-        diagnosis.has_fallback |= shared.learn_of_volumes(&view.uid, Some(&more));
+        diagnosis.has_fallback |= shared.record_volume_failure(&view.uid, Some(&more));
         (diagnosis.reason, diagnosis.summary) = (Some(more.reason), more.message);
     }
     diagnosis.log_tail = asked.1;

@@ -7,9 +7,9 @@ use futures_util::stream::{self, StreamExt};
 use sandbox_core::{EventStream, Result, SandboxEvent, SandboxEventKind, SandboxId, SandboxState};
 use tokio::time::Instant;
 
-use super::cluster_events::{Pulling, Said};
+use super::cluster_events::{ClusterEvent, ClusterEvents};
 use super::shared::Shared;
-use crate::observe::status::{PodView, Trouble, events_since, explained};
+use crate::observe::status::{PodView, Problem, events_since, explained};
 use crate::observe::watch::Follow;
 
 /// The steps of a sandbox, those of the past first.
@@ -18,10 +18,10 @@ pub(super) async fn events(shared: &Arc<Shared>, id: &SandboxId) -> Result<Event
     let story = Story {
         shared: Arc::clone(shared),
         follow: shared.watch.follow(id, &view.uid),
-        pulling: Pulling::of(Arc::clone(&shared.watch), view.uid.clone()),
+        pulling: ClusterEvents::of(Arc::clone(&shared.watch), view.uid.clone()),
         grace: shared.options.startup_grace,
         seen: None,
-        troubled: None,
+        problem_since: None,
         words: None,
         over: false,
     };
@@ -38,11 +38,11 @@ pub(super) async fn events(shared: &Arc<Shared>, id: &SandboxId) -> Result<Event
 struct Story {
     shared: Arc<Shared>,
     follow: Follow,
-    pulling: Pulling,
+    pulling: ClusterEvents,
     grace: Duration,
     seen: Option<Arc<PodView>>,
     /// Since when it has not been without trouble.
-    troubled: Option<Instant>,
+    problem_since: Option<Instant>,
     /// What was said of that trouble last that said anything.
     words: Option<String>,
     over: bool,
@@ -50,9 +50,9 @@ struct Story {
 
 impl Story {
     async fn next(&mut self) -> Vec<Result<SandboxEvent>> {
-        let patience = self.patience();
+        let wait_limit = self.wait_limit();
         let impatience = async {
-            match patience {
+            match wait_limit {
                 Some(end) => tokio::time::sleep_until(end).await,
                 None => std::future::pending().await,
             }
@@ -79,9 +79,9 @@ impl Story {
         self.over = told.iter().any(|event| event.kind.is_final());
         self.pulling.look(&view);
         self.shared
-            .learn_of_volumes(&view.uid, view.trouble.as_ref());
-        match &view.trouble {
-            Some(trouble) => self.trouble(trouble),
+            .record_volume_failure(&view.uid, view.problem.as_ref());
+        match &view.problem {
+            Some(problem) => self.problem(problem),
             None => self.comes_on(),
         }
         self.seen = Some(view);
@@ -89,36 +89,36 @@ impl Story {
     }
 
     /// Until when what stands in its way may go away.
-    fn patience(&self) -> Option<Instant> {
+    fn wait_limit(&self) -> Option<Instant> {
         let view = self
             .seen
             .as_ref()
             .filter(|view| view.state == SandboxState::Pending)?;
         let limit = view
-            .trouble
+            .problem
             .as_ref()
-            .map_or(self.grace, |trouble| trouble.patience.limit(self.grace));
-        self.troubled?.checked_add(limit)
+            .map_or(self.grace, |problem| problem.wait_limit.limit(self.grace));
+        self.problem_since?.checked_add(limit)
     }
 
     /// The cluster's events are all that tells of a volume that cannot be mounted.
-    fn heard(&mut self, said: Said) -> Vec<Result<SandboxEvent>> {
-        let status = self.seen.as_ref().and_then(|view| view.trouble.as_ref());
+    fn heard(&mut self, said: ClusterEvent) -> Vec<Result<SandboxEvent>> {
+        let status = self.seen.as_ref().and_then(|view| view.problem.as_ref());
         match said {
-            Said::Progress(told) => {
+            ClusterEvent::Progress(told) => {
                 if status.is_none() {
                     self.comes_on();
                 }
                 told.into_iter().map(Ok).collect()
             }
-            Said::Remark(told) => vec![Ok(told)],
-            Said::Obstacle(told) => {
-                let trouble = explained(status, std::slice::from_ref(&told));
+            ClusterEvent::Remark(told) => vec![Ok(told)],
+            ClusterEvent::Obstacle(told) => {
+                let problem = explained(status, std::slice::from_ref(&told));
                 let mut events = vec![Ok(told)];
-                if let (Some(trouble), Some(view)) = (trouble, self.seen.clone()) {
-                    self.shared.learn_of_volumes(&view.uid, Some(&trouble));
-                    self.trouble(&trouble);
-                    if trouble.is_final() {
+                if let (Some(problem), Some(view)) = (problem, self.seen.clone()) {
+                    self.shared.record_volume_failure(&view.uid, Some(&problem));
+                    self.problem(&problem);
+                    if problem.is_final() {
                         events.extend(self.lost_patience());
                     }
                 }
@@ -127,15 +127,15 @@ impl Story {
         }
     }
 
-    fn trouble(&mut self, trouble: &Trouble) {
-        self.troubled.get_or_insert_with(Instant::now);
-        if self.words.is_none() || !trouble.is_vague() {
-            self.words = Some(trouble.message.clone());
+    fn problem(&mut self, problem: &Problem) {
+        self.problem_since.get_or_insert_with(Instant::now);
+        if self.words.is_none() || !problem.is_vague() {
+            self.words = Some(problem.message.clone());
         }
     }
 
     fn comes_on(&mut self) {
-        (self.troubled, self.words) = (None, None);
+        (self.problem_since, self.words) = (None, None);
     }
 
     fn lost_patience(&mut self) -> Vec<Result<SandboxEvent>> {

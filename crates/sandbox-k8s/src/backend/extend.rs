@@ -9,16 +9,16 @@ use super::shared::Shared;
 use crate::api::client::LOOKUP_TIMEOUT;
 use crate::manifest::labels;
 use crate::names::ENDS_AFTER;
-use crate::observe::status::of_ours;
+use crate::observe::status::managed_view;
 
 pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo> {
     let not_found = || Error::NotFound { id: id.clone() };
     let found = shared
-        .caller()
+        .api()
         .get::<Pod>(id, Deadline::from_now(LOOKUP_TIMEOUT))
         .await?;
     let (pod, now) = found.ok_or_else(not_found)?;
-    let view = of_ours(&pod)
+    let view = managed_view(&pod)
         .filter(|view| view.state != SandboxState::Ended)
         .ok_or_else(not_found)?;
     // Nobody's clock counts but the API server's; ours stands in where a proxy took it away.
@@ -32,7 +32,7 @@ pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Re
     }
     let after = labels::extended(&view.ends, view.created_at, now, ttl);
     let changed = shared
-        .caller()
+        .api()
         .annotate(
             id,
             &view.uid,
@@ -41,7 +41,7 @@ pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Re
         )
         .await?;
     let view = changed
-        .and_then(|pod| of_ours(&pod))
+        .and_then(|pod| managed_view(&pod))
         .ok_or_else(not_found)?;
     let info = view.info();
     let ends = view.state == SandboxState::Ended;

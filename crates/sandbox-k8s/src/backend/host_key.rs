@@ -14,12 +14,12 @@ use sandbox_core::{Deadline, Error, HostKeyProbe, PublicKey, Result, SandboxStat
 
 use tokio::time::Instant;
 
-use super::records::Known;
+use super::records::SandboxRecord;
 use super::shared::Shared;
 use crate::api::client::LOOKUP_TIMEOUT;
-use crate::connect::nobody_answers;
+use crate::connect::no_answer_error;
 use crate::names;
-use crate::observe::status::{PodView, of_ours};
+use crate::observe::status::{PodView, managed_view};
 
 /// How long the server may take to show its key, its Pod's start included.
 const LEARN: Duration = Duration::from_secs(300);
@@ -29,7 +29,11 @@ const ANSWER: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The key to pin for a sandbox whose server has its own.
-pub(super) async fn of(shared: &Shared, view: &PodView, known: &Known) -> Result<PublicKey> {
+pub(super) async fn of(
+    shared: &Shared,
+    view: &PodView,
+    known: &SandboxRecord,
+) -> Result<PublicKey> {
     if let Some(key) = view.host_key.as_deref().and_then(|text| text.parse().ok()) {
         return Ok(shared.known.pin(&view.uid, key));
     }
@@ -84,7 +88,7 @@ async fn learn(
         if state == SandboxState::Running
             && running.get_or_insert_with(Instant::now).elapsed() >= grace
         {
-            return Err(nobody_answers(view.port, grace, error));
+            return Err(no_answer_error(view.port, grace, error));
         }
         tracing::debug!(sandbox.id = %view.id, %error, "its SSH server does not show its key yet");
         tokio::time::sleep(PAUSE).await;
@@ -95,7 +99,7 @@ async fn learn(
 async fn keep(shared: &Shared, view: &PodView, key: &PublicKey) {
     let annotation = (names::HOST_KEY, key.as_str());
     match shared
-        .caller()
+        .api()
         .annotate(
             &view.id,
             &view.uid,
@@ -105,7 +109,7 @@ async fn keep(shared: &Shared, view: &PodView, key: &PublicKey) {
         .await
     {
         Ok(changed) => {
-            if let Some(view) = changed.and_then(|pod| of_ours(&pod)) {
+            if let Some(view) = changed.and_then(|pod| managed_view(&pod)) {
                 shared.watch.wrote(view);
             }
         }

@@ -16,7 +16,7 @@ use kube::Resource;
 use kube::api::PostParams;
 use sandbox_core::{Error, Result};
 
-use crate::api::client::Caller;
+use crate::api::client::ApiClient;
 use crate::manifest::options::InjectVia;
 use crate::names::{BACKEND, SERVER};
 
@@ -25,15 +25,15 @@ const ASK: Duration = Duration::from_secs(10);
 
 /// What was found out.
 #[derive(Default)]
-pub(super) struct Via {
+pub(super) struct InjectionProbe {
     known: Mutex<Option<InjectVia>>,
     /// One asks, and the others wait for what comes of it.
     asking: tokio::sync::Mutex<()>,
 }
 
-impl Via {
+impl InjectionProbe {
     /// The way to take. `pod` is the Pod to be made, with an image volume.
-    pub(super) async fn find_out(&self, caller: &Caller, pod: &Pod) -> InjectVia {
+    pub(super) async fn find_out(&self, api: &ApiClient, pod: &Pod) -> InjectVia {
         if let Some(known) = self.known() {
             return known;
         }
@@ -41,7 +41,7 @@ impl Via {
         if let Some(known) = self.known() {
             return known;
         }
-        let answer = tokio::time::timeout(ASK, keeps_image_volumes(caller, pod)).await;
+        let answer = tokio::time::timeout(ASK, keeps_image_volumes(api, pod)).await;
         match answer {
             Ok(Ok(Some(keeps))) => {
                 let via = if keeps {
@@ -84,7 +84,7 @@ impl Via {
 }
 
 /// Whether the field survives; `None` when the answer is about something else.
-async fn keeps_image_volumes(caller: &Caller, pod: &Pod) -> Result<Option<bool>> {
+async fn keeps_image_volumes(api: &ApiClient, pod: &Pod) -> Result<Option<bool>> {
     let lost = |source: Box<dyn std::error::Error + Send + Sync>| Error::Backend {
         backend: BACKEND,
         operation: "try a Pod with an image volume",
@@ -97,11 +97,11 @@ async fn keeps_image_volumes(caller: &Caller, pod: &Pod) -> Result<Option<bool>>
         dry_run: true,
         field_manager: None,
     };
-    let url = Pod::url_path(&(), Some(&caller.namespace));
+    let url = Pod::url_path(&(), Some(&api.namespace));
     let request = kube::core::Request::new(url)
         .create(&params, body)
         .map_err(|error| lost(error.into()))?;
-    let response = caller
+    let response = api
         .send(request)
         .await
         .map_err(|error| lost(error.into()))?;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::shared::Shared;
 use crate::api::classify::{self, Answer, Intent, Next};
 use crate::api::client::LOOKUP_TIMEOUT;
-use crate::api::watch_error::Refused;
+use crate::api::watch_error::WatchError;
 use crate::names::BACKEND;
 
 /// A sandbox is used before its kubelet has told that its container runs, which one of 1.20 does
@@ -23,11 +23,11 @@ pub(super) async fn logs(
     id: &SandboxId,
     options: LogOptions,
 ) -> Result<LogStream> {
-    let caller = shared.caller();
-    let request = caller.log(id, options.tail_lines, options.follow)?;
+    let api = shared.api();
+    let request = api.log(id, options.tail_lines, options.follow)?;
     let (begun, deadline) = (Instant::now(), Deadline::from_now(LOOKUP_TIMEOUT));
     loop {
-        let refused = match caller.open(request.clone(), deadline).await {
+        let refused = match api.open(request.clone(), deadline).await {
             Ok(response) => {
                 let pieces = response.into_body().into_data_stream();
                 return Ok(Box::pin(
@@ -51,19 +51,19 @@ pub(super) async fn logs(
 }
 
 /// Nothing stands in its way, as far as is known.
-fn is_about_to_run(refused: &Refused) -> bool {
+fn is_about_to_run(refused: &WatchError) -> bool {
     let said = refused.to_string();
     ["ContainerCreating", "PodInitializing"]
         .iter()
         .any(|reason| said.ends_with(reason))
 }
 
-fn denied(shared: &Shared, refused: &Refused) -> Error {
+fn denied(shared: &Shared, refused: &WatchError) -> Error {
     let about = classify::Request {
         intent: Intent::Read,
         verb: "get",
         resource: "pods/log",
-        namespace: &shared.caller().namespace,
+        namespace: &shared.api().namespace,
         id: None,
         attempt: 0,
     };

@@ -28,14 +28,14 @@ use sandbox_core::{
     SandboxInfo, SandboxSpec, SweepOptions, SweepReport,
 };
 
-use crate::api::client::Caller;
-use crate::connect::{Learned, PodConnector};
-use crate::lease::Keeper;
+use crate::api::client::ApiClient;
+use crate::connect::{ConnectState, PodConnector};
+use crate::lease::LeaseKeeper;
 use crate::manifest::options::KubernetesOptions;
 use crate::names::BACKEND;
 use crate::observe::watch::Watch;
-use injection_probe::Via;
-use records::AllKnown;
+use injection_probe::InjectionProbe;
+use records::RecordCache;
 use shared::Shared;
 
 /// Sandboxes as Pods of one namespace. Cheap to clone; all clones share one watch.
@@ -54,18 +54,18 @@ impl KubernetesBackend {
             .namespace
             .clone()
             .unwrap_or_else(|| client.default_namespace().to_owned());
-        let caller = Arc::new(Caller::new(client, namespace));
+        let api = Arc::new(ApiClient::new(client, namespace));
         let lease = options
             .owner_lease
-            .map(|lasts| Keeper::new(Arc::clone(&caller), lasts));
-        let watch = Arc::new(Watch::new(caller, lease.is_some()));
-        let learned = Arc::new(Learned::new(&options));
+            .map(|lasts| LeaseKeeper::new(Arc::clone(&api), lasts));
+        let watch = Arc::new(Watch::new(api, lease.is_some()));
+        let learned = Arc::new(ConnectState::new(&options));
         let shared = Shared {
             options,
             watch,
             lease,
-            known: AllKnown::default(),
-            via: Via::default(),
+            known: RecordCache::default(),
+            via: InjectionProbe::default(),
             learned,
             probe: OnceLock::new(),
         };
@@ -92,7 +92,7 @@ impl KubernetesBackend {
 
     /// Where the Pods are.
     pub fn namespace(&self) -> &str {
-        &self.shared.caller().namespace
+        &self.shared.api().namespace
     }
 }
 

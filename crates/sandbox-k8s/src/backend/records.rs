@@ -11,7 +11,7 @@ use crate::manifest::options::InjectVia;
 
 /// What no watch tells of a sandbox.
 #[derive(Clone)]
-pub(super) struct Known {
+pub(super) struct SandboxRecord {
     pub(super) id: SandboxId,
     /// The uid of its Secret.
     pub(super) owner: Uid,
@@ -26,13 +26,13 @@ pub(super) struct Known {
 
 /// All of them, keys included. Those that are over are kept for a while, to tell what became of them.
 #[derive(Default)]
-pub(super) struct AllKnown {
+pub(super) struct RecordCache {
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    sandboxes: HashMap<Uid, (Known, Instant)>,
+    sandboxes: HashMap<Uid, (SandboxRecord, Instant)>,
     /// So many there were when it was last looked whether some can go.
     looked: usize,
 }
@@ -42,10 +42,10 @@ const KEPT: Duration = Duration::from_secs(600);
 /// Fewer are not worth looking at.
 const FEW: usize = 64;
 
-impl AllKnown {
+impl RecordCache {
     /// Keeps what is known of an instance. `is_over` says of others whether they have ended: those go,
     /// each time that there are twice as many as before.
-    pub(super) fn remember(&self, uid: Uid, known: Known, is_over: impl Fn(&Uid) -> bool) {
+    pub(super) fn remember(&self, uid: Uid, known: SandboxRecord, is_over: impl Fn(&Uid) -> bool) {
         let mut state = self.lock();
         state.sandboxes.insert(uid, (known, Instant::now()));
         if state.sandboxes.len() < FEW.max(state.looked * 2) {
@@ -57,7 +57,7 @@ impl AllKnown {
         state.looked = state.sandboxes.len();
     }
 
-    pub(super) fn get(&self, uid: &Uid) -> Option<Known> {
+    pub(super) fn get(&self, uid: &Uid) -> Option<SandboxRecord> {
         self.lock()
             .sandboxes
             .get(uid)
@@ -65,7 +65,7 @@ impl AllKnown {
     }
 
     /// The latest of this id.
-    pub(super) fn of(&self, id: &SandboxId) -> Option<(Uid, Known)> {
+    pub(super) fn of(&self, id: &SandboxId) -> Option<(Uid, SandboxRecord)> {
         let state = self.lock();
         let same = state
             .sandboxes
@@ -97,9 +97,9 @@ mod tests {
     use super::*;
     use sandbox_core::KeyPair;
 
-    fn known(id: &str) -> Known {
+    fn known(id: &str) -> SandboxRecord {
         let keys = KeyPair::generate().unwrap();
-        Known {
+        SandboxRecord {
             id: id.parse().unwrap(),
             owner: Uid::new("s"),
             host: None,
@@ -111,7 +111,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn those_that_are_over_go_after_a_while_and_others_stay() {
-        let all = AllKnown::default();
+        let all = RecordCache::default();
         let one = known("sbx-a");
         let is_over = |uid: &Uid| uid.as_str().starts_with("over");
         all.remember(Uid::new("stays"), one.clone(), is_over);
@@ -139,7 +139,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_id_means_whoever_had_it_last() {
-        let all = AllKnown::default();
+        let all = RecordCache::default();
         for uid in ["first", "second", "third"] {
             all.remember(Uid::new(uid), known("sbx-a"), |_| false);
             tokio::time::advance(Duration::from_secs(1)).await;

@@ -5,33 +5,33 @@ use std::sync::{Arc, OnceLock};
 use k8s_openapi::api::core::v1::Secret;
 use sandbox_core::{Deadline, Error, HostKeyProbe, Result, SandboxId, Uid};
 
-use super::injection_probe::Via;
-use super::records::{AllKnown, Known};
-use crate::api::client::{Caller, LOOKUP_TIMEOUT};
-use crate::connect::{Learned, PodConnector};
-use crate::lease::Keeper;
+use super::injection_probe::InjectionProbe;
+use super::records::{RecordCache, SandboxRecord};
+use crate::api::client::{ApiClient, LOOKUP_TIMEOUT};
+use crate::connect::{ConnectState, PodConnector};
+use crate::lease::LeaseKeeper;
 use crate::manifest::options::{InjectVia, Injection, KubernetesOptions};
 use crate::manifest::{labels, secret};
-use crate::observe::status::{PodView, Trouble};
+use crate::observe::status::{PodView, Problem};
 use crate::observe::watch::Watch;
 
 pub(super) struct Shared {
     pub(super) options: KubernetesOptions,
     pub(super) watch: Arc<Watch>,
     /// The Lease that owns attached sandboxes, where one is wanted.
-    pub(super) lease: Option<Keeper>,
+    pub(super) lease: Option<LeaseKeeper>,
     /// Of sandboxes that were made or used here.
-    pub(super) known: AllKnown,
+    pub(super) known: RecordCache,
     /// Which way the server is brought along.
-    pub(super) via: Via,
-    pub(super) learned: Arc<Learned>,
+    pub(super) via: InjectionProbe,
+    pub(super) learned: Arc<ConnectState>,
     /// What learns the host key of an image's own server.
     pub(super) probe: OnceLock<Arc<dyn HostKeyProbe>>,
 }
 
 impl Shared {
-    pub(super) fn caller(&self) -> &Caller {
-        &self.watch.caller
+    pub(super) fn api(&self) -> &ApiClient {
+        &self.watch.api
     }
 
     pub(super) fn connector(&self) -> PodConnector {
@@ -53,7 +53,7 @@ impl Shared {
         matches!(self.options.injection, Injection::Image(_))
     }
 
-    pub(super) fn remember(&self, uid: Uid, known: Known) {
+    pub(super) fn remember(&self, uid: Uid, known: SandboxRecord) {
         self.known
             .remember(uid, known, |uid| self.watch.is_over(uid));
     }
@@ -66,12 +66,12 @@ impl Shared {
     }
 
     /// The keys of a sandbox: those that it was made with here, or those that its maker stored.
-    pub(super) async fn keys(&self, view: &PodView) -> Result<Known> {
+    pub(super) async fn keys(&self, view: &PodView) -> Result<SandboxRecord> {
         if let Some(known) = self.known.get(&view.uid) {
             return Ok(known);
         }
         let stored = self
-            .caller()
+            .api()
             .get::<Secret>(&view.id, Deadline::from_now(LOOKUP_TIMEOUT))
             .await?;
         let Some((stored, _)) = stored else {
@@ -85,7 +85,7 @@ impl Shared {
                 id: view.id.clone(),
             });
         }
-        let known = Known {
+        let known = SandboxRecord {
             id: view.id.clone(),
             owner: view.owner.clone(),
             host: keys.host,
@@ -99,8 +99,8 @@ impl Shared {
 
     /// Takes note of what stands in a Pod's way, where that is that it cannot run the server from an image
     /// volume. Returns whether it would be made another way now.
-    pub(super) fn learn_of_volumes(&self, uid: &Uid, trouble: Option<&Trouble>) -> bool {
-        let Some(trouble) = trouble.filter(|trouble| trouble.server_missing) else {
+    pub(super) fn record_volume_failure(&self, uid: &Uid, problem: Option<&Problem>) -> bool {
+        let Some(problem) = problem.filter(|problem| problem.server_missing) else {
             return false;
         };
         let by_volume = self
@@ -108,7 +108,7 @@ impl Shared {
             .get(uid)
             .is_some_and(|known| known.via == Some(InjectVia::ImageVolume));
         if by_volume {
-            self.via.failed(&trouble.message);
+            self.via.failed(&problem.message);
         }
         by_volume
     }

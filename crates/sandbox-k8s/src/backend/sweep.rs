@@ -13,7 +13,7 @@ use crate::api::client::LOOKUP_TIMEOUT;
 use crate::lease;
 use crate::manifest::labels;
 use crate::observe::reaper;
-use crate::observe::status::{PodView, of_ours};
+use crate::observe::status::{PodView, managed_view};
 
 /// A Secret without a Pod may be that of a sandbox which is being made.
 const ORPHAN_AGE: Duration = Duration::from_secs(600);
@@ -21,18 +21,18 @@ const ORPHAN_AGE: Duration = Duration::from_secs(600);
 /// Looks at the API server's own list and by its clock: what is deleted was seen as it is. What cannot be removed
 /// keeps nothing else from being removed.
 pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<SweepReport> {
-    let caller = shared.caller();
+    let api = shared.api();
     let selector = labels::selector();
     // The Secrets first: a sandbox that is made in between has its Pod in the second list.
-    let (secrets, _) = caller
+    let (secrets, _) = api
         .list::<Secret>(&selector, Deadline::from_now(LOOKUP_TIMEOUT))
         .await?;
-    let (pods, now) = caller
+    let (pods, now) = api
         .list::<Pod>(&selector, Deadline::from_now(LOOKUP_TIMEOUT))
         .await?;
     let mut report = SweepReport::default();
-    for view in pods.iter().filter_map(of_ours) {
-        let Some(reason) = reaper::over(&view, now) else {
+    for view in pods.iter().filter_map(managed_view) {
+        let Some(reason) = reaper::removal_reason(&view, now) else {
             continue;
         };
         let removed = match options.dry_run {
@@ -56,8 +56,7 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
         let removed = match options.dry_run {
             true => Ok(true),
             false => {
-                caller
-                    .delete::<Secret>(&id, &uid, None, Deadline::from_now(LOOKUP_TIMEOUT))
+                api.delete::<Secret>(&id, &uid, None, Deadline::from_now(LOOKUP_TIMEOUT))
                     .await
             }
         };
@@ -74,8 +73,8 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
 /// Removes a sandbox that is over; `false` where somebody else was faster, or has extended it, which changes its
 /// version.
 async fn remove(shared: &Shared, view: &PodView, secrets: &[Secret]) -> Result<bool> {
-    let (caller, deadline) = (shared.caller(), Deadline::from_now(LOOKUP_TIMEOUT));
-    if !caller
+    let (api, deadline) = (shared.api(), Deadline::from_now(LOOKUP_TIMEOUT));
+    if !api
         .delete::<Pod>(&view.id, &view.uid, Some(&view.resource_version), deadline)
         .await?
     {
@@ -84,8 +83,7 @@ async fn remove(shared: &Shared, view: &PodView, secrets: &[Secret]) -> Result<b
     shared.watch.deleting(&view.uid);
     shared.known.forget(&view.uid);
     if secrets.iter().any(|secret| is_owner(secret, view)) {
-        caller
-            .delete::<Secret>(&view.id, &view.owner, None, deadline)
+        api.delete::<Secret>(&view.id, &view.owner, None, deadline)
             .await?;
     }
     Ok(true)
@@ -131,7 +129,7 @@ async fn orphans(
         return Ok(old);
     }
     let (all, _) = shared
-        .caller()
+        .api()
         .list::<Pod>("", Deadline::from_now(LOOKUP_TIMEOUT))
         .await?;
     let owners = all
@@ -168,7 +166,7 @@ async fn unowned(
     if shared.lease.is_none() && owned.is_empty() {
         return Ok(Vec::new());
     }
-    let expired = match lease::remove_expired(shared.caller(), dry_run).await {
+    let expired = match lease::remove_expired(shared.api(), dry_run).await {
         Ok(expired) => expired,
         Err(error) => {
             tracing::warn!(%error, "the Leases that own sandboxes cannot be looked at: they are left as they are");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use sandbox_core::SandboxState;
 use tokio::time::Instant;
 
-use super::route_cache::Way;
-use super::schedule::{Pace, STEP};
+use super::route_cache::Route;
+use super::schedule::{STEP, StartupTimes};
 use crate::observe::status::PodView;
 
 /// Between two attempts at what should answer, at first and at most.
@@ -25,13 +25,13 @@ pub(super) enum Step {
     /// An attempt is not worth it before.
     WaitUntil(Instant),
     DialAddress(IpAddr),
-    DialThroughServer,
+    DialPortForward,
 }
 
 /// One server that is dialled, by one way, until it answers.
 #[derive(Debug)]
-pub(super) struct Dialling {
-    way: Way,
+pub(super) struct Attempts {
+    way: Route,
     /// It was not running when it was first seen: how long it takes can be learned.
     starts: bool,
     /// Since when it has had a machine, an address while it did not run, and since when it runs.
@@ -44,8 +44,8 @@ pub(super) struct Dialling {
     attempts: u32,
 }
 
-impl Dialling {
-    pub(super) fn new(way: Way, starts: bool) -> Self {
+impl Attempts {
+    pub(super) fn new(way: Route, starts: bool) -> Self {
         Self {
             way,
             starts,
@@ -71,7 +71,7 @@ impl Dialling {
             // A Pod has an address before it runs because its first containers have done their
             // work, and the next is on its way.
             self.addressed = Some(now);
-            self.next = (self.way == Way::Forward).then(|| now + SOON);
+            self.next = (self.way == Route::PortForward).then(|| now + SOON);
         }
     }
 
@@ -80,19 +80,19 @@ impl Dialling {
     }
 
     /// What to do with the Pod as it was seen last.
-    pub(super) fn step(&self, address: Option<IpAddr>, pace: &Pace, now: Instant) -> Step {
+    pub(super) fn step(&self, address: Option<IpAddr>, pace: &StartupTimes, now: Instant) -> Step {
         let (dial, due) = match (self.way, address, self.scheduled) {
-            (Way::Direct, Some(address), _) => {
+            (Route::Direct, Some(address), _) => {
                 (Step::DialAddress(address), self.next.unwrap_or(now))
             }
-            (Way::Forward, _, Some(_)) if self.is_running() => {
-                (Step::DialThroughServer, self.next.unwrap_or(now))
+            (Route::PortForward, _, Some(_)) if self.is_running() => {
+                (Step::DialPortForward, self.next.unwrap_or(now))
             }
-            (Way::Forward, _, Some(since)) => (
-                Step::DialThroughServer,
+            (Route::PortForward, _, Some(since)) => (
+                Step::DialPortForward,
                 self.next.unwrap_or_else(|| since + pace.begin()),
             ),
-            (Way::Direct, None, _) | (Way::Forward, _, None) => return Step::Wait,
+            (Route::Direct, None, _) | (Route::PortForward, _, None) => return Step::Wait,
         };
         if due > now {
             Step::WaitUntil(due)
@@ -102,18 +102,20 @@ impl Dialling {
     }
 
     /// An attempt that began then has failed. Returns whether another is worth it.
-    pub(super) fn failed(&mut self, begun: Instant, pace: &Pace, now: Instant) -> bool {
+    pub(super) fn failed(&mut self, begun: Instant, pace: &StartupTimes, now: Instant) -> bool {
         self.attempts += 1;
         if self.running.is_some_and(|since| now - since > SILENT) {
             return false;
         }
         self.next = Some(
             match (self.way, self.running, self.addressed, self.scheduled) {
-                (Way::Direct, None, Some(since), _) => {
+                (Route::Direct, None, Some(since), _) => {
                     begun + ((begun - since) / 4).clamp(PAUSE.0, PAUSE.1)
                 }
-                (Way::Forward, None, Some(since), _) => begun + ((begun - since) / 4).min(STEP.1),
-                (Way::Forward, None, None, Some(since)) => begun + pace.step(begun - since),
+                (Route::PortForward, None, Some(since), _) => {
+                    begun + ((begun - since) / 4).min(STEP.1)
+                }
+                (Route::PortForward, None, None, Some(since)) => begun + pace.step(begun - since),
                 _ => {
                     let doubled = (self.pause * 2).min(PAUSE.1);
                     now + std::mem::replace(&mut self.pause, doubled)
@@ -126,7 +128,7 @@ impl Dialling {
     /// It has answered: so long after it had a machine, and whether at the first attempt. `None`
     /// where that says nothing of how long Pods take to start.
     pub(super) fn answered(&self, now: Instant) -> Option<(Duration, bool)> {
-        let learns = self.starts && self.way == Way::Forward;
+        let learns = self.starts && self.way == Route::PortForward;
         self.scheduled
             .filter(|_| learns)
             .map(|since| (now - since, self.attempts == 0))
@@ -145,19 +147,19 @@ mod tests {
 
     /// Shows a Pod, and dials until nothing more is due by `until`; when each attempt was made, all of which fail.
     fn attempts(
-        dialling: &mut Dialling,
+        dialling: &mut Attempts,
         shown: Value,
         from: Instant,
         until: Instant,
     ) -> Vec<Duration> {
-        let (view, pace) = (view(shown), Pace::new(&Injection::baked()));
+        let (view, pace) = (view(shown), StartupTimes::new(&Injection::baked()));
         let (mut now, mut made) = (from, Vec::new());
         dialling.see(&view, now);
         while now <= until {
             match dialling.step(view.address, &pace, now) {
                 Step::Wait => break,
                 Step::WaitUntil(due) => now = due,
-                Step::DialAddress(_) | Step::DialThroughServer => {
+                Step::DialAddress(_) | Step::DialPortForward => {
                     made.push(now - from);
                     if !dialling.failed(now, &pace, now) {
                         break;
@@ -183,7 +185,7 @@ mod tests {
     #[test]
     fn an_address_is_waited_for_where_it_is_dialled() {
         let start = Instant::now();
-        let mut dialling = Dialling::new(Way::Direct, true);
+        let mut dialling = Attempts::new(Route::Direct, true);
         assert!(attempts(&mut dialling, json!({}), start, start + 1000 * MS).is_empty());
         assert!(attempts(&mut dialling, bound(), start, start + 1000 * MS).is_empty());
         let made = attempts(&mut dialling, addressed(), start, start + 100 * MS);
@@ -202,9 +204,9 @@ mod tests {
     #[test]
     fn a_machine_is_enough_for_the_api_server_and_news_bring_an_attempt_forward() {
         let start = Instant::now();
-        let mut dialling = Dialling::new(Way::Forward, true);
+        let mut dialling = Attempts::new(Route::PortForward, true);
         assert!(attempts(&mut dialling, json!({}), start, start + 1000 * MS).is_empty());
-        let pace = Pace::new(&Injection::baked());
+        let pace = StartupTimes::new(&Injection::baked());
         let made = attempts(&mut dialling, bound(), start, start + 1000 * MS);
         assert_eq!(made.first(), Some(&pace.begin()));
         // Its first containers are done.
@@ -220,8 +222,8 @@ mod tests {
     #[test]
     fn what_runs_and_does_not_answer_is_given_up() {
         let start = Instant::now();
-        for way in [Way::Direct, Way::Forward] {
-            let mut dialling = Dialling::new(way, false);
+        for way in [Route::Direct, Route::PortForward] {
+            let mut dialling = Attempts::new(way, false);
             let made = attempts(
                 &mut dialling,
                 running(),
@@ -240,11 +242,11 @@ mod tests {
     fn only_a_start_teaches_how_long_starts_take() {
         let start = Instant::now();
         for (way, starts, learned) in [
-            (Way::Forward, true, true),
-            (Way::Forward, false, false),
-            (Way::Direct, true, false),
+            (Route::PortForward, true, true),
+            (Route::PortForward, false, false),
+            (Route::Direct, true, false),
         ] {
-            let mut dialling = Dialling::new(way, starts);
+            let mut dialling = Attempts::new(way, starts);
             dialling.see(&view(bound()), start);
             let taught = dialling.answered(start + 300 * MS);
             assert_eq!(taught, learned.then_some((300 * MS, true)), "{way:?}");

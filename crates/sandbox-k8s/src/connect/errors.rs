@@ -8,22 +8,22 @@ use sandbox_core::{ConnectionStage, Error};
 use crate::observe::status::PodView;
 
 /// Why one attempt failed.
-pub(super) enum Failed {
+pub(super) enum AttemptError {
     /// It will fail again.
-    ForGood(Error),
-    ForNow(Error),
+    Fatal(Error),
+    Transient(Error),
 }
 
 pub(super) fn ended(view: &PodView) -> String {
-    match &view.trouble {
-        Some(trouble) => format!("it has ended: {}", trouble.message),
+    match &view.problem {
+        Some(problem) => format!("it has ended: {}", problem.message),
         None if view.deleting => "it is being deleted".into(),
         None => "it has ended".into(),
     }
 }
 
 /// A server may take a while to begin: to make its keys, or whatever else its image does first.
-pub(crate) fn nobody_answers(port: u16, grace: Duration, error: Error) -> Error {
+pub(crate) fn no_answer_error(port: u16, grace: Duration, error: Error) -> Error {
     let last = match error {
         Error::Connection(error) => error.message,
         other => other.to_string(),

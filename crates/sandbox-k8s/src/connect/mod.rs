@@ -19,12 +19,12 @@ use tokio::time::timeout;
 use crate::manifest::options::Transport;
 use crate::observe::watch::Watch;
 use attempts::SILENT;
-use route_cache::Way;
+use route_cache::Route;
 use state::Stream;
 use target::{ATTEMPT, Target, answering};
 
-pub(crate) use errors::nobody_answers;
-pub(crate) use state::Learned;
+pub(crate) use errors::no_answer_error;
+pub(crate) use state::ConnectState;
 
 /// Opens streams to the Pods of one [`KubernetesBackend`](crate::KubernetesBackend), which makes
 /// it. A Pod that starts is dialled as soon as it may answer, and again until it does.
@@ -32,11 +32,11 @@ pub(crate) use state::Learned;
 pub struct PodConnector {
     watch: Arc<Watch>,
     transport: Transport,
-    learned: Arc<Learned>,
+    learned: Arc<ConnectState>,
 }
 
 impl PodConnector {
-    pub(crate) fn new(watch: Arc<Watch>, transport: Transport, learned: Arc<Learned>) -> Self {
+    pub(crate) fn new(watch: Arc<Watch>, transport: Transport, learned: Arc<ConnectState>) -> Self {
         Self {
             watch,
             transport,
@@ -48,7 +48,7 @@ impl PodConnector {
     /// else can answer, for the API server is known by its certificate and the Pod by its name.
     pub(crate) async fn trusted(&self, id: &SandboxId, uid: &Uid, port: u16) -> Result<Stream> {
         self.target(id.clone(), uid.clone(), port)
-            .unless_over(|target| target.by(Way::Forward))
+            .unless_over(|target| target.by(Route::PortForward))
             .await
     }
 
@@ -64,8 +64,8 @@ impl PodConnector {
 
     async fn reach(&self, target: &Target) -> Result<Stream> {
         match self.transport {
-            Transport::Direct => target.by(Way::Direct).await,
-            Transport::PortForward => target.by(Way::Forward).await,
+            Transport::Direct => target.by(Route::Direct).await,
+            Transport::PortForward => target.by(Route::PortForward).await,
             Transport::Auto => self.whichever(target).await,
         }
     }
@@ -73,15 +73,16 @@ impl PodConnector {
     async fn whichever(&self, target: &Target) -> Result<Stream> {
         match self.learned.found.way() {
             // A Pod that starts may be reached before its address is told.
-            Some(Way::Direct) if target.is_addressed().await? => match target.by(Way::Direct).await
-            {
-                Ok(stream) => return Ok(stream),
-                Err(_) => self.learned.found.changed(),
-            },
-            Some(Way::Forward) => return target.by(Way::Forward).await,
-            Some(Way::Direct) | None => {}
+            Some(Route::Direct) if target.is_addressed().await? => {
+                match target.by(Route::Direct).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(_) => self.learned.found.changed(),
+                }
+            }
+            Some(Route::PortForward) => return target.by(Route::PortForward).await,
+            Some(Route::Direct) | None => {}
         }
-        let (direct, forward) = (target.by(Way::Direct), target.by(Way::Forward));
+        let (direct, forward) = (target.by(Route::Direct), target.by(Route::PortForward));
         tokio::pin!(direct, forward);
         tokio::select! {
             stream = &mut direct => match stream {
@@ -148,7 +149,7 @@ impl Connector for PodConnector {
         else {
             return Err(unsupported());
         };
-        if *namespace != self.watch.caller.namespace {
+        if *namespace != self.watch.api.namespace {
             return Err(unsupported());
         }
         let target = self.target(name.parse()?, uid.clone(), *port);
@@ -160,7 +161,7 @@ impl Connector for PodConnector {
                 Ok(stream)
             }
             (Err(error), Some(grace)) if error.is_unreachable() => {
-                Err(nobody_answers(*port, grace, error))
+                Err(no_answer_error(*port, grace, error))
             }
             (Err(error), _) => Err(error),
         }

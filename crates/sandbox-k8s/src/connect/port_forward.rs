@@ -19,11 +19,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use super::errors::Failed;
+use super::errors::AttemptError;
 use crate::api::classify::{self, Answer, Intent, Next};
-use crate::api::client::Caller;
-use crate::api::cluster::{discreet, no_credentials};
-use crate::api::request_kind::About;
+use crate::api::client::ApiClient;
+use crate::api::cluster::{credential_error, redact_credentials};
+use crate::api::request_kind::RequestKind;
 
 /// Room for what comes out: more than all windows of one SSH connection together, which are five
 /// channels of 2 MiB for commands, or one of 8 MiB for files. So 10 MiB, and what is about them:
@@ -47,15 +47,15 @@ const ERROR: u8 = 1;
 /// Opens a stream, and waits for the server's first bytes: before them nobody can tell whether
 /// anything listens.
 pub(super) async fn open(
-    caller: &Caller,
+    api: &ApiClient,
     name: &str,
     port: u16,
-) -> Result<Box<dyn sandbox_core::ByteStream>, Failed> {
+) -> Result<Box<dyn sandbox_core::ByteStream>, AttemptError> {
     let opened = async {
-        let request = caller.port_forward(name, port).map_err(Failed::ForGood)?;
-        let asked = About::of(&request).measured();
-        let connection = caller.client.connect(request).await;
-        let connection = connection.map_err(|error| refused(caller, discreet(error)))?;
+        let request = api.port_forward(name, port).map_err(AttemptError::Fatal)?;
+        let asked = RequestKind::of(&request).measured();
+        let connection = api.client.connect(request).await;
+        let connection = connection.map_err(|error| refused(api, redact_credentials(error)))?;
         asked.finish(SWITCHING_PROTOCOLS);
         begin(connection.into_stream()).await
     };
@@ -78,7 +78,7 @@ struct Forward {
     _alive: oneshot::Sender<()>,
 }
 
-async fn begin<S>(socket: S) -> Result<Forward, Failed>
+async fn begin<S>(socket: S) -> Result<Forward, AttemptError>
 where
     S: Stream<Item = Result<Message, WsError>> + Sink<Message, Error = WsError> + Send + 'static,
 {
@@ -250,9 +250,9 @@ impl AsyncWrite for Forward {
 }
 
 /// Says who refused it: rights do not come by asking again, and a Pod may yet be ready.
-fn refused(caller: &Caller, error: kube::Error) -> Failed {
-    if let Some(message) = no_credentials(&error) {
-        return Failed::ForGood(Error::Config { message });
+fn refused(api: &ApiClient, error: kube::Error) -> AttemptError {
+    if let Some(message) = credential_error(&error) {
+        return AttemptError::Fatal(Error::Config { message });
     }
     let code = match &error {
         kube::Error::Api(status) => Some(status.code),
@@ -266,7 +266,7 @@ fn refused(caller: &Caller, error: kube::Error) -> Failed {
             intent: Intent::Read,
             verb: "get and create",
             resource: "pods/portforward",
-            namespace: &caller.namespace,
+            namespace: &api.namespace,
             id: None,
             attempt: 0,
         };
@@ -277,27 +277,27 @@ fn refused(caller: &Caller, error: kube::Error) -> Failed {
                 ..Answer::default()
             },
         ) {
-            let starting = caller.outage.is_recent();
+            let starting = api.outage.is_recent();
             return if starting {
-                Failed::ForNow(error)
+                AttemptError::Transient(error)
             } else {
-                Failed::ForGood(error)
+                AttemptError::Fatal(error)
             };
         }
     }
     if code.is_none() {
-        caller.outage.begins();
+        api.outage.begins();
     }
     let message = "the API server did not open a port-forward".to_owned();
-    Failed::ForNow(Error::connection(
+    AttemptError::Transient(Error::connection(
         ConnectionStage::Dial,
         message,
         Some(Box::new(error)),
     ))
 }
 
-fn silent(why: String) -> Failed {
-    Failed::ForNow(Error::connection(ConnectionStage::Dial, why, None))
+fn silent(why: String) -> AttemptError {
+    AttemptError::Transient(Error::connection(ConnectionStage::Dial, why, None))
 }
 
 #[cfg(test)]

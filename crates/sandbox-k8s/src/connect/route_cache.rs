@@ -8,23 +8,23 @@ use tokio::time::Instant;
 
 /// How a stream gets there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Route {
     Direct,
-    Forward,
+    PortForward,
 }
 
 /// The way that is known to work, until something else is learned.
 #[derive(Debug, Default)]
-pub(crate) struct Found(Mutex<Known>);
+pub(crate) struct RouteCache(Mutex<CachedRoute>);
 
 #[derive(Debug, Default, Clone, Copy)]
-enum Known {
+enum CachedRoute {
     #[default]
-    Nothing,
+    None,
     /// Pods answer at their addresses.
     Direct,
     /// They do not, or somebody else does; to be looked at again then.
-    Forward { until: Instant },
+    PortForward { until: Instant },
 }
 
 /// How long a network without a way to Pods is not tried again: it changes when somebody
@@ -35,46 +35,48 @@ const NO_WAY: Duration = Duration::from_secs(300);
 /// addresses as the Pods keeps doing it, and costs one handshake each time.
 const WRONG_SERVER: Duration = Duration::from_secs(60);
 
-impl Found {
-    pub(super) fn way(&self) -> Option<Way> {
+impl RouteCache {
+    pub(super) fn way(&self) -> Option<Route> {
         match *self.lock() {
-            Known::Direct => Some(Way::Direct),
-            Known::Forward { until } if Instant::now() < until => Some(Way::Forward),
-            Known::Forward { .. } | Known::Nothing => None,
+            CachedRoute::Direct => Some(Route::Direct),
+            CachedRoute::PortForward { until } if Instant::now() < until => {
+                Some(Route::PortForward)
+            }
+            CachedRoute::PortForward { .. } | CachedRoute::None => None,
         }
     }
 
     /// A Pod answered at its address. What was learned of addresses that mislead stays.
     pub(super) fn direct(&self) {
         if self.way().is_none() {
-            *self.lock() = Known::Direct;
+            *self.lock() = CachedRoute::Direct;
         }
     }
 
     /// No Pod answers at its address.
     pub(super) fn no_way(&self) {
-        *self.lock() = Known::Forward {
+        *self.lock() = CachedRoute::PortForward {
             until: Instant::now() + NO_WAY,
         };
     }
 
     /// The network is another one now.
     pub(super) fn changed(&self) {
-        *self.lock() = Known::Nothing;
+        *self.lock() = CachedRoute::None;
     }
 
     /// Something else answered. Returns whether the next connection goes another way.
     pub(super) fn misled(&self) -> bool {
-        let was_forward = self.way() == Some(Way::Forward);
+        let was_forward = self.way() == Some(Route::PortForward);
         if !was_forward {
-            *self.lock() = Known::Forward {
+            *self.lock() = CachedRoute::PortForward {
                 until: Instant::now() + WRONG_SERVER,
             };
         }
         !was_forward
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, CachedRoute> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -85,27 +87,27 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_address_that_misleads_is_left_alone_for_a_while() {
-        let found = Found::default();
+        let found = RouteCache::default();
         assert_eq!(found.way(), None);
         found.direct();
-        assert_eq!(found.way(), Some(Way::Direct));
+        assert_eq!(found.way(), Some(Route::Direct));
         assert!(found.misled(), "the next goes another way");
-        assert_eq!(found.way(), Some(Way::Forward));
+        assert_eq!(found.way(), Some(Route::PortForward));
         // Whoever found out meanwhile that something accepts there knows less.
         found.direct();
-        assert_eq!(found.way(), Some(Way::Forward));
+        assert_eq!(found.way(), Some(Route::PortForward));
         assert!(!found.misled(), "there is no third way");
         tokio::time::advance(WRONG_SERVER).await;
         assert_eq!(found.way(), None);
         found.direct();
-        assert_eq!(found.way(), Some(Way::Direct));
+        assert_eq!(found.way(), Some(Route::Direct));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_network_may_change() {
-        let found = Found::default();
+        let found = RouteCache::default();
         found.no_way();
-        assert_eq!(found.way(), Some(Way::Forward));
+        assert_eq!(found.way(), Some(Route::PortForward));
         tokio::time::advance(NO_WAY).await;
         assert_eq!(found.way(), None);
         found.direct();

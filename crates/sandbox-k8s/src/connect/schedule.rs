@@ -17,7 +17,7 @@ use crate::manifest::options::{InjectVia, Injection};
 
 /// How long Pods took that started before, from their machine being chosen to their first word.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct StartupTimes {
     first: Duration,
     last: Mutex<VecDeque<Duration>>,
 }
@@ -27,7 +27,7 @@ const REMEMBERED: usize = 8;
 /// The shortest and longest time from the beginning of an attempt to that of the next.
 pub(super) const STEP: (Duration, Duration) = (Duration::from_millis(15), Duration::from_secs(1));
 
-impl Pace {
+impl StartupTimes {
     /// Measured: a plain Pod runs after 200 ms; with any volume the kubelet looks every 300 ms
     /// whether it is mounted; a first container adds its own time.
     pub(crate) fn new(injection: &Injection) -> Self {
@@ -77,7 +77,7 @@ impl Pace {
 
 /// The servers that were seen to start and have not answered yet.
 #[derive(Debug)]
-pub(crate) struct Waits {
+pub(crate) struct StartupWaits {
     grace: Duration,
     since: Mutex<HashMap<Uid, Wait>>,
 }
@@ -91,7 +91,7 @@ struct Wait {
 /// Nobody waits for so long; what is left was given up by a caller that went away.
 const FORGET: Duration = Duration::from_secs(3600);
 
-impl Waits {
+impl StartupWaits {
     pub(crate) fn new(grace: Duration) -> Self {
         Self {
             grace,
@@ -139,7 +139,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// A Pod that listens after `up`: how many attempts, and how late the last.
-    fn attempts(pace: &Pace, up: Duration) -> (u32, Duration) {
+    fn attempts(pace: &StartupTimes, up: Duration) -> (u32, Duration) {
         let (mut at, mut count) = (pace.begin(), 1);
         while at < up {
             at += pace.step(at);
@@ -156,7 +156,7 @@ mod tests {
             (Injection::Inject(InjectVia::ImageVolume), 515 * MS),
             (Injection::default(), 700 * MS),
         ] {
-            let pace = Pace::new(&injection);
+            let pace = StartupTimes::new(&injection);
             let (count, late) = attempts(&pace, up);
             assert!(
                 count <= 4 && late <= up / 4,
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn one_slow_start_does_not_make_the_next_wait() {
-        let pace = Pace::new(&Injection::default());
+        let pace = StartupTimes::new(&Injection::default());
         attempts(&pace, 60_000 * MS);
         assert!(pace.begin() <= 1000 * MS);
         let (count, _) = attempts(&pace, 60_000 * MS);
@@ -192,7 +192,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_what_was_seen_to_start_is_given_up_and_only_until_it_answers() {
-        let waits = Waits::new(Duration::from_secs(30));
+        let waits = StartupWaits::new(Duration::from_secs(30));
         let (new, old) = (Uid::new("new"), Uid::new("old"));
         waits.starts(&new);
         tokio::time::advance(Duration::from_secs(60)).await;
@@ -211,7 +211,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_nobody_waits_for_is_forgotten() {
-        let waits = Waits::new(Duration::from_secs(30));
+        let waits = StartupWaits::new(Duration::from_secs(30));
         waits.starts(&Uid::new("left"));
         tokio::time::advance(FORGET).await;
         waits.starts(&Uid::new("next"));

@@ -2,24 +2,24 @@
 
 use sandbox_core::ByteStream;
 
-use super::route_cache::Found;
-use super::schedule::{Pace, Waits};
+use super::route_cache::RouteCache;
+use super::schedule::{StartupTimes, StartupWaits};
 use crate::manifest::options::KubernetesOptions;
 
 /// What the connections of a backend have found out, of all its connectors.
-pub(crate) struct Learned {
+pub(crate) struct ConnectState {
     /// What [`Transport::Auto`] needs.
-    pub(super) found: Found,
-    pub(super) pace: Pace,
-    pub(super) waits: Waits,
+    pub(super) found: RouteCache,
+    pub(super) pace: StartupTimes,
+    pub(super) waits: StartupWaits,
 }
 
-impl Learned {
+impl ConnectState {
     pub(crate) fn new(options: &KubernetesOptions) -> Self {
         Self {
-            found: Found::default(),
-            pace: Pace::new(&options.injection),
-            waits: Waits::new(options.startup_grace),
+            found: RouteCache::default(),
+            pace: StartupTimes::new(&options.injection),
+            waits: StartupWaits::new(options.startup_grace),
         }
     }
 }

@@ -9,11 +9,11 @@ use sandbox_core::{Error, Result, SandboxId, SandboxState, Uid};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::attempts::{Dialling, Step};
-use super::errors::{Failed, dial, ended, unreachable};
+use super::attempts::{Attempts, Step};
+use super::errors::{AttemptError, dial, ended, unreachable};
 use super::port_forward;
-use super::route_cache::Way;
-use super::state::{Learned, Stream};
+use super::route_cache::Route;
+use super::state::{ConnectState, Stream};
 use crate::observe::watch::{Follow, Watch};
 
 /// How long one attempt to connect to an address may take, to the server's first byte.
@@ -22,7 +22,7 @@ pub(super) const ATTEMPT: Duration = Duration::from_secs(2);
 /// The server that is meant.
 pub(super) struct Target {
     pub(super) watch: Arc<Watch>,
-    pub(super) learned: Arc<Learned>,
+    pub(super) learned: Arc<ConnectState>,
     pub(super) id: SandboxId,
     pub(super) uid: Uid,
     pub(super) port: u16,
@@ -77,12 +77,12 @@ impl Target {
             .is_some_and(|view| view.address.is_some()))
     }
 
-    async fn dial_address(&self, address: IpAddr) -> Result<Stream, Failed> {
+    async fn dial_address(&self, address: IpAddr) -> Result<Stream, AttemptError> {
         let address = SocketAddr::new(address, self.port);
         match timeout(ATTEMPT, answering(address)).await {
             Ok(Ok(stream)) => Ok(Box::new(stream)),
-            Ok(Err(error)) => Err(Failed::ForNow(dial(address, error))),
-            Err(_elapsed) => Err(Failed::ForNow(unreachable(format!(
+            Ok(Err(error)) => Err(AttemptError::Transient(dial(address, error))),
+            Err(_elapsed) => Err(AttemptError::Transient(unreachable(format!(
                 "{address} does not answer within {ATTEMPT:?}"
             )))),
         }
@@ -90,9 +90,9 @@ impl Target {
 
     /// Waits until there is something to dial, and dials until it answers, or until it should
     /// have.
-    pub(super) async fn by(&self, way: Way) -> Result<Stream> {
+    pub(super) async fn by(&self, way: Route) -> Result<Stream> {
         let follow = self.follow();
-        let Learned { pace, waits, .. } = &*self.learned;
+        let ConnectState { pace, waits, .. } = &*self.learned;
         let mut view = follow.next(None).await?;
         let starts = view
             .as_ref()
@@ -100,7 +100,7 @@ impl Target {
         if starts {
             waits.starts(&self.uid);
         }
-        let mut dialling = Dialling::new(way, starts);
+        let mut dialling = Attempts::new(way, starts);
         loop {
             let Some(known) = view else {
                 return Err(unreachable("its Pod is gone".into()));
@@ -121,9 +121,8 @@ impl Target {
                     continue;
                 }
                 Step::DialAddress(address) => self.dial_address(address).left_future(),
-                Step::DialThroughServer => {
-                    port_forward::open(&self.watch.caller, self.id.as_str(), self.port)
-                        .right_future()
+                Step::DialPortForward => {
+                    port_forward::open(&self.watch.api, self.id.as_str(), self.port).right_future()
                 }
             };
             match attempt.await {
@@ -133,8 +132,8 @@ impl Target {
                     }
                     return Ok(stream);
                 }
-                Err(Failed::ForGood(error)) => return Err(error),
-                Err(Failed::ForNow(error)) => {
+                Err(AttemptError::Fatal(error)) => return Err(error),
+                Err(AttemptError::Transient(error)) => {
                     if !dialling.failed(begun, pace, Instant::now()) {
                         return Err(error);
                     }

@@ -7,8 +7,8 @@ use k8s_openapi::api::coordination::v1::Lease;
 use sandbox_core::{Deadline, Result, SandboxId, Uid};
 use tokio::time::Instant;
 
-use super::manifest::{Holding, patience};
-use crate::api::client::Caller;
+use super::manifest::{Holding, wait_limit};
+use crate::api::client::ApiClient;
 use crate::api::client::LOOKUP_TIMEOUT;
 use crate::manifest::labels;
 
@@ -18,11 +18,11 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// Deletes what has expired, or with `dry_run` only tells. It takes as long as it takes to see
 /// that nobody renews it; what would take too long is left to those who look all the time.
 pub(crate) async fn remove_expired(
-    caller: &Caller,
+    api: &ApiClient,
     dry_run: bool,
 ) -> Result<Vec<(SandboxId, Uid)>> {
-    let mut looks = Looks::default();
-    let first = look(caller).await?;
+    let mut looks = ExpiredLeases::default();
+    let first = look(api).await?;
     looks.take(&first, Instant::now());
     if dry_run {
         return Ok(first
@@ -32,7 +32,7 @@ pub(crate) async fn remove_expired(
     }
     for Expired { id, lasts, .. } in first
         .iter()
-        .filter(|expired| patience(expired.lasts) > LONGEST)
+        .filter(|expired| wait_limit(expired.lasts) > LONGEST)
     {
         tracing::info!(
             lease = %id, ?lasts,
@@ -40,19 +40,19 @@ pub(crate) async fn remove_expired(
              its renewal"
         );
     }
-    let waits = first.iter().map(|expired| patience(expired.lasts));
+    let waits = first.iter().map(|expired| wait_limit(expired.lasts));
     let Some(wait) = waits.filter(|wait| *wait <= LONGEST).max() else {
         return Ok(Vec::new());
     };
     tokio::time::sleep(wait).await;
-    looks.remove_due(caller).await
+    looks.remove_due(api).await
 }
 
 /// What has expired, and since when it is seen to stay so. Nobody's clock but the API server's
 /// says that a Lease has expired; and that alone proves nothing: its holder may be on the way to
 /// renew it.
 #[derive(Default)]
-pub(crate) struct Looks(HashMap<Uid, Seen>);
+pub(crate) struct ExpiredLeases(HashMap<Uid, Seen>);
 
 /// The state in which it is not renewed, and how long that has to last.
 struct Seen {
@@ -60,12 +60,12 @@ struct Seen {
     due: Instant,
 }
 
-impl Looks {
+impl ExpiredLeases {
     /// Deletes what was seen for long enough. Whoever renews it in the very moment is faster.
-    pub(crate) async fn remove_due(&mut self, caller: &Caller) -> Result<Vec<(SandboxId, Uid)>> {
+    pub(crate) async fn remove_due(&mut self, api: &ApiClient) -> Result<Vec<(SandboxId, Uid)>> {
         let asked = Instant::now();
-        let expired = look(caller).await?;
-        if caller.outage.is_recent() {
+        let expired = look(api).await?;
+        if api.outage.is_recent() {
             self.forget();
         }
         self.take(&expired, Instant::now());
@@ -77,7 +77,7 @@ impl Looks {
             let Expired {
                 id, uid, version, ..
             } = lease;
-            if caller
+            if api
                 .delete::<Lease>(
                     &id,
                     &uid,
@@ -117,7 +117,7 @@ impl Looks {
             ..
         } in expired
         {
-            let due = now + patience(*lasts);
+            let due = now + wait_limit(*lasts);
             self.0.entry(uid.clone()).or_insert_with(|| Seen {
                 version: version.clone(),
                 due,
@@ -140,8 +140,8 @@ struct Expired {
     lasts: Duration,
 }
 
-async fn look(caller: &Caller) -> Result<Vec<Expired>> {
-    let (leases, now) = caller
+async fn look(api: &ApiClient) -> Result<Vec<Expired>> {
+    let (leases, now) = api
         .list::<Lease>(&labels::selector(), Deadline::from_now(LOOKUP_TIMEOUT))
         .await?;
     Ok(leases
@@ -182,7 +182,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_what_nobody_renews_for_long_enough_is_due() {
         for lasts in [15, 60, 3600] {
-            let (mut looks, now) = (Looks::default(), Instant::now());
+            let (mut looks, now) = (ExpiredLeases::default(), Instant::now());
             looks.take(&[lease("1", lasts)], now);
             // A renewal may begin as late as this, and take as long as it may.
             let renewed = now + Duration::from_secs(lasts) / 3 + crate::lease::manifest::RENEW;
@@ -190,13 +190,13 @@ mod tests {
             assert!(
                 looks.is_due(
                     &lease("1", lasts),
-                    now + patience(Duration::from_secs(lasts))
+                    now + wait_limit(Duration::from_secs(lasts))
                 ),
                 "{lasts}"
             );
             looks.take(&[lease("2", lasts)], renewed);
             assert!(
-                !looks.any_due(now + patience(Duration::from_secs(lasts))),
+                !looks.any_due(now + wait_limit(Duration::from_secs(lasts))),
                 "{lasts}: it counts anew"
             );
             looks.take(&[], renewed);

@@ -15,8 +15,8 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::manifest::{PAUSE, RENEW, SHORTEST, manifest, owned_by, period, renewed};
-use crate::api::client::Caller;
-use crate::api::objects::Created;
+use crate::api::client::ApiClient;
+use crate::api::objects::CreateOutcome;
 use crate::manifest::labels;
 use crate::names;
 
@@ -26,24 +26,24 @@ const FRESH: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_secs(3);
 
 /// Holds the Lease of this process, once it is needed.
-pub(crate) struct Keeper {
-    caller: Arc<Caller>,
+pub(crate) struct LeaseKeeper {
+    api: Arc<ApiClient>,
     lasts: Duration,
     /// Whoever comes first makes it; the others wait for it.
-    held: Mutex<Option<Held>>,
+    held: Mutex<Option<OwnerLease>>,
 }
 
 /// A Lease that was made here.
 #[derive(Clone)]
-pub(crate) struct Held {
+pub(crate) struct OwnerLease {
     grip: Arc<Grip>,
     renewal: AbortHandle,
 }
 
-impl Keeper {
-    pub(crate) fn new(caller: Arc<Caller>, lasts: Duration) -> Self {
+impl LeaseKeeper {
+    pub(crate) fn new(api: Arc<ApiClient>, lasts: Duration) -> Self {
         Self {
-            caller,
+            api,
             lasts: lasts.max(SHORTEST),
             held: Mutex::default(),
         }
@@ -55,7 +55,7 @@ impl Keeper {
     /// # Errors
     ///
     /// As for a creation that fails: this sandbox cannot be made without it.
-    pub(crate) async fn hold(&self, sandbox: &SandboxId, deadline: Deadline) -> Result<Held> {
+    pub(crate) async fn hold(&self, sandbox: &SandboxId, deadline: Deadline) -> Result<OwnerLease> {
         let found = self.held(deadline).await?.clone();
         if let Some(held) = &found
             && held.grip.holds().await
@@ -79,7 +79,7 @@ impl Keeper {
         }
     }
 
-    async fn held(&self, deadline: Deadline) -> Result<MutexGuard<'_, Option<Held>>> {
+    async fn held(&self, deadline: Deadline) -> Result<MutexGuard<'_, Option<OwnerLease>>> {
         deadline
             .bound("wait for the owner Lease", async {
                 Ok(self.held.lock().await)
@@ -87,24 +87,24 @@ impl Keeper {
             .await
     }
 
-    async fn make(&self, deadline: Deadline) -> Result<Held> {
+    async fn make(&self, deadline: Deadline) -> Result<OwnerLease> {
         let id = SandboxId::generate()?;
         let nonce = Uid::generate()?;
-        let now = self.caller.clock.now();
+        let now = self.api.clock.now();
         let lease = manifest(
             &id,
-            &self.caller.namespace,
+            &self.api.namespace,
             nonce.as_str(),
             self.lasts,
             now.unwrap_or_else(SystemTime::now),
         )?;
         let stored = match self
-            .caller
+            .api
             .create(&id, &lease, nonce.as_str(), deadline)
             .await?
         {
-            Created::Stored(stored) => stored,
-            Created::Taken => return Err(Error::AlreadyExists { id }),
+            CreateOutcome::Stored(stored) => stored,
+            CreateOutcome::NameTaken => return Err(Error::AlreadyExists { id }),
         };
         let Ok((id, uid)) = labels::lease_of(&stored) else {
             return Err(Error::Config {
@@ -113,7 +113,7 @@ impl Keeper {
         };
         tracing::debug!(lease = %id, "the owner Lease was made");
         let grip = Arc::new(Grip {
-            caller: Arc::clone(&self.caller),
+            api: Arc::clone(&self.api),
             id,
             uid,
             lost: AtomicBool::new(false),
@@ -123,11 +123,11 @@ impl Keeper {
         // Before the first answer there was no clock to go by but our own.
         let renewal =
             tokio::spawn(Arc::clone(&grip).keep(period(self.lasts), now.is_none())).abort_handle();
-        Ok(Held { grip, renewal })
+        Ok(OwnerLease { grip, renewal })
     }
 }
 
-impl Held {
+impl OwnerLease {
     pub(crate) fn id(&self) -> &SandboxId {
         &self.grip.id
     }
@@ -138,18 +138,18 @@ impl Held {
 }
 
 /// A process that ends in good order takes its Lease with it; otherwise it expires.
-impl Drop for Keeper {
+impl Drop for LeaseKeeper {
     fn drop(&mut self) {
         let Some(held) = self.held.get_mut().take() else {
             return;
         };
         held.renewal.abort();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let caller = Arc::clone(&self.caller);
+            let api = Arc::clone(&self.api);
             runtime.spawn(async move {
                 let deadline = Deadline::from_now(SHORTEST);
                 let Grip { id, uid, .. } = &*held.grip;
-                if let Err(error) = caller.delete::<Lease>(id, uid, None, deadline).await {
+                if let Err(error) = api.delete::<Lease>(id, uid, None, deadline).await {
                     tracing::debug!(lease = %id, %error, "the owner Lease is left to expire");
                 }
             });
@@ -159,7 +159,7 @@ impl Drop for Keeper {
 
 /// One Lease, and whether it is there.
 struct Grip {
-    caller: Arc<Caller>,
+    api: Arc<ApiClient>,
     id: SandboxId,
     uid: Uid,
     lost: AtomicBool,
@@ -178,7 +178,7 @@ impl Grip {
             if self.lost.load(Ordering::Acquire) || renewed.elapsed() < FRESH {
                 return Ok(());
             }
-            let now = self.caller.clock.now().unwrap_or_else(SystemTime::now);
+            let now = self.api.clock.now().unwrap_or_else(SystemTime::now);
             self.renew(now, SOON).await
         };
         if let Err(error) = Deadline::from_now(SOON)
@@ -196,13 +196,13 @@ impl Grip {
             if !at_once {
                 tokio::time::sleep(period).await;
             }
-            let now = self.caller.clock.now().unwrap_or_else(SystemTime::now);
+            let now = self.api.clock.now().unwrap_or_else(SystemTime::now);
             match self.renew(now, RENEW).await {
                 // A machine that slept has another idea of the time than the API server.
                 Ok(()) => {
                     failing = false;
                     at_once = self
-                        .caller
+                        .api
                         .clock
                         .now()
                         .is_some_and(|time| far(time, now, period));
@@ -225,7 +225,7 @@ impl Grip {
     async fn is_listed(&self, deadline: Deadline) -> Result<bool> {
         let ours = [(names::ID.to_owned(), self.id.as_str().to_owned())].into();
         let (found, _) = self
-            .caller
+            .api
             .list::<Lease>(&labels::selector_with(&ours), deadline)
             .await?;
         Ok(found
@@ -237,7 +237,7 @@ impl Grip {
     async fn renew(&self, now: SystemTime, within: Duration) -> Result<()> {
         let patch = json!({"metadata": {"uid": self.uid}, "spec": {"renewTime": renewed(now)?}});
         let deadline = Deadline::from_now(within);
-        let is_there = match self.caller.patch::<Lease>(&self.id, &patch, deadline).await {
+        let is_there = match self.api.patch::<Lease>(&self.id, &patch, deadline).await {
             Ok(Some(_)) => true,
             Ok(None) if self.is_listed(deadline).await? => return Err(refused()),
             Ok(None) | Err(Error::NotFound { .. }) => false,

@@ -24,7 +24,7 @@ pub(super) fn period(lasts: Duration) -> Duration {
 
 /// A holder that lives has renewed it within this time, whatever it met: an API server that was
 /// away, a clock that was put right, a machine that slept.
-pub(super) fn patience(lasts: Duration) -> Duration {
+pub(super) fn wait_limit(lasts: Duration) -> Duration {
     period(lasts) + RENEW + PAUSE
 }
 

@@ -10,5 +10,5 @@ mod expired;
 mod keeper;
 mod manifest;
 
-pub(crate) use expired::{Looks, remove_expired};
-pub(crate) use keeper::{Held, Keeper};
+pub(crate) use expired::{ExpiredLeases, remove_expired};
+pub(crate) use keeper::{LeaseKeeper, OwnerLease};

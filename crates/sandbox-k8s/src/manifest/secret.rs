@@ -108,7 +108,7 @@ pub struct StoredKeys {
 pub fn read(secret: &Secret, id: &SandboxId) -> Result<StoredKeys> {
     match labels::secret_of(secret) {
         Ok((found, _)) if found == *id => {}
-        Ok(_) => return Err(unreadable(id, labels::NotOurs::Id)),
+        Ok(_) => return Err(unreadable(id, labels::NotManaged::Id)),
         Err(not_ours) => return Err(unreadable(id, not_ours)),
     }
     let key = |name| -> Result<Option<PrivateKey>> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use k8s_openapi::api::core::v1::Pod;
 use sandbox_core::{Deadline, Result, SandboxState, Uid};
 
-use crate::api::client::Caller;
+use crate::api::client::ApiClient;
 use crate::api::client::LOOKUP_TIMEOUT;
 use crate::observe::status::PodView;
 
@@ -20,7 +20,7 @@ const OVERDUE: Duration = Duration::from_secs(60);
 
 /// Why a sandbox is over; `None` while it is not. Without the API server's time, only that it
 /// has ended says so: nobody's own clock ends another's sandbox.
-pub(crate) fn over(view: &PodView, now: Option<SystemTime>) -> Option<&'static str> {
+pub(crate) fn removal_reason(view: &PodView, now: Option<SystemTime>) -> Option<&'static str> {
     let past = |end: SystemTime| now.is_some_and(|now| now > end + OVERDUE);
     match view.state {
         _ if view.deleting => None,
@@ -62,7 +62,7 @@ impl Reaper {
         self.ours.retain(|uid| known.contains(uid));
         let over: Vec<_> = all
             .iter()
-            .filter(|view| over(view, time).is_some())
+            .filter(|view| removal_reason(view, time).is_some())
             .collect();
         self.over
             .retain(|uid, _| over.iter().any(|view| view.uid == *uid));
@@ -80,15 +80,15 @@ impl Reaper {
 }
 
 /// Removes one, if it still is as it was seen. Another client may be faster.
-pub(crate) async fn remove(caller: &Caller, view: &PodView) -> Result<bool> {
+pub(crate) async fn remove(api: &ApiClient, view: &PodView) -> Result<bool> {
     let deadline = Deadline::from_now(LOOKUP_TIMEOUT);
-    if !caller
+    if !api
         .delete::<Pod>(&view.id, &view.uid, Some(&view.resource_version), deadline)
         .await?
     {
         return Ok(false);
     }
-    caller.delete_keys(&view.id, &view.owner, deadline).await?;
+    api.delete_keys(&view.id, &view.owner, deadline).await?;
     Ok(true)
 }
 
@@ -153,12 +153,15 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                (over(&running, time), over(&pending, time)),
+                (
+                    removal_reason(&running, time),
+                    removal_reason(&pending, time)
+                ),
                 (run, never_ran),
                 "{time:?}"
             );
         }
         let going = view(json!({"deleting": "2026-01-01T00:00:05Z"}));
-        assert_eq!(over(&going, after(9999)), None);
+        assert_eq!(removal_reason(&going, after(9999)), None);
     }
 }

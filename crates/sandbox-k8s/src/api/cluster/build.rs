@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tower::{BoxError, ServiceBuilder};
 
-use super::errors::{credentials, outermost, program};
+use super::errors::{credentials, first_line, program};
 use super::proxy::Proxy;
 
 /// How long the API server's address may take to accept a connection.
@@ -46,7 +46,7 @@ pub(super) async fn client(
         Ok(Ok(Err(kube::Error::Auth(error)))) => Err(Error::Config {
             message: credentials(&error),
         }),
-        Ok(Ok(Err(error))) => Err(unmade(outermost(&error))),
+        Ok(Ok(Err(error))) => Err(unmade(first_line(&error))),
         Ok(Err(_)) => Err(unmade("kube has panicked".into())),
         Err(_elapsed) => Err(match program {
             Some(program) => Error::Config {

@@ -9,19 +9,19 @@ use kube::config::AuthInfo;
 
 /// There are none, and so nothing was sent.
 #[derive(Debug)]
-pub(crate) struct NoCredentials(String);
+pub(crate) struct CredentialError(String);
 
-impl fmt::Display for NoCredentials {
+impl fmt::Display for CredentialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for NoCredentials {}
+impl std::error::Error for CredentialError {}
 
 /// The same error, without what it would tell of credentials. Those that cannot be renewed come
 /// as an error of some layer of the client's.
-pub(crate) fn discreet(error: kube::Error) -> kube::Error {
+pub(crate) fn redact_credentials(error: kube::Error) -> kube::Error {
     let error = match error {
         kube::Error::Auth(error) => error,
         kube::Error::Service(error) => match error.downcast::<AuthError>() {
@@ -30,14 +30,14 @@ pub(crate) fn discreet(error: kube::Error) -> kube::Error {
         },
         error => return error,
     };
-    kube::Error::Service(Box::new(NoCredentials(credentials(&error))))
+    kube::Error::Service(Box::new(CredentialError(credentials(&error))))
 }
 
 /// What is wrong with the credentials, where it is that.
-pub(crate) fn no_credentials(error: &kube::Error) -> Option<String> {
+pub(crate) fn credential_error(error: &kube::Error) -> Option<String> {
     match error {
         kube::Error::Service(error) => error
-            .downcast_ref::<NoCredentials>()
+            .downcast_ref::<CredentialError>()
             .map(ToString::to_string),
         _ => None,
     }
@@ -78,7 +78,7 @@ pub(super) fn credentials(error: &AuthError) -> String {
 }
 
 /// kube repeats causes in its sentences: the first line is enough.
-pub(super) fn outermost(error: &dyn std::error::Error) -> String {
+pub(super) fn first_line(error: &dyn std::error::Error) -> String {
     error
         .to_string()
         .lines()

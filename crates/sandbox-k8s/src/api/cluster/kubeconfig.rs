@@ -6,7 +6,7 @@ use kube::Config;
 use kube::config::{Cluster, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use sandbox_core::{Error, Result, nearest};
 
-use super::errors::outermost;
+use super::errors::first_line;
 use super::proxy::{self, Proxy};
 
 /// Which cluster, and as whom; the default is what kubectl would take, or, in a Pod, the
@@ -59,13 +59,13 @@ pub(super) async fn choose(options: &ClusterOptions) -> Result<Chosen> {
         Err(Unusable::File(error)) if is_named => {
             let context =
                 options.context.as_ref().map(|name| format!(" (context {name})")).unwrap_or_default();
-            Err(Error::Config { message: format!("{what}{context} cannot be used: {}", outermost(&error)) })
+            Err(Error::Config { message: format!("{what}{context} cannot be used: {}", first_line(&error)) })
         }
         Err(Unusable::File(error)) => around_us().ok_or_else(|| Error::Config {
             message: format!(
                 "no cluster is configured: there is no kubeconfig that can be used ({}), and this does not run in a \
                  Pod; name one with SANDBOX_KUBECONFIG or KUBECONFIG",
-                outermost(&error)
+                first_line(&error)
             ),
         }),
     }

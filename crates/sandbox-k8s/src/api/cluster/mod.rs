@@ -15,7 +15,7 @@ use sandbox_core::Result;
 
 use kubeconfig::Chosen;
 
-pub(crate) use errors::{discreet, no_credentials};
+pub(crate) use errors::{credential_error, redact_credentials};
 pub use kubeconfig::ClusterOptions;
 
 /// How long the program may take that a kubeconfig names for credentials.

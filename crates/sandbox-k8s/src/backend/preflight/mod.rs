@@ -19,7 +19,7 @@ use sandbox_core::{Check, Error, Result, SandboxSpec, Verdict};
 use super::create::try_out;
 use super::shared::Shared;
 use crate::api::classify::{NO_NAMESPACE, NO_RIGHT};
-use crate::api::objects::unsendable;
+use crate::api::objects::request_error;
 use crate::manifest::options::{SecurityProfile, Transport};
 use request::{get, send};
 /// Questions about rights at once.
@@ -79,7 +79,7 @@ async fn version(shared: &Shared) -> Check {
 
 fn clock(shared: &Shared) -> Check {
     const NAME: &str = "clock";
-    let Some(theirs) = shared.caller().clock.now() else {
+    let Some(theirs) = shared.api().clock.now() else {
         return Check::skipped(NAME, "the API server does not say what time it is");
     };
     let now = SystemTime::now();
@@ -95,7 +95,7 @@ fn clock(shared: &Shared) -> Check {
 }
 
 async fn namespace(shared: &Shared) -> Check {
-    let name = &shared.caller().namespace;
+    let name = &shared.api().namespace;
     let check = "namespace";
     match get::<Namespace>(shared, &format!("/api/v1/namespaces/{name}"), "namespaces").await {
         Ok(found) => {
@@ -128,7 +128,7 @@ async fn namespace(shared: &Shared) -> Check {
             }
         }
         Err(Error::Config { message }) if message.starts_with(NO_NAMESPACE) => {
-            let near = shared.caller().nearest_namespace().await;
+            let near = shared.api().nearest_namespace().await;
             let hint = near
                 .map(|near| format!(": did you mean {near}?"))
                 .unwrap_or_default();
@@ -197,7 +197,7 @@ fn rights(shared: &Shared) -> Vec<Right> {
 
 /// What gives all of them.
 fn grant(shared: &Shared) -> String {
-    let namespace = &shared.caller().namespace;
+    let namespace = &shared.api().namespace;
     format!("kubectl apply -n {namespace} -f deploy/rbac.yaml, and use the account that it makes")
 }
 
@@ -211,7 +211,7 @@ async fn allowed(shared: &Shared, right: Right) -> Check {
     let name = format!("{} {}{part}", right.verb, right.resource);
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let attributes = ResourceAttributes {
-        namespace: Some(shared.caller().namespace.clone()),
+        namespace: Some(shared.api().namespace.clone()),
         verb: text(right.verb),
         group: text(right.group),
         resource: text(right.resource),
@@ -233,7 +233,7 @@ async fn allowed(shared: &Shared, right: Right) -> Check {
                 .body(body);
             send(shared, request, "create", "selfsubjectaccessreviews").await
         }
-        Err(source) => Err(unsendable(source)),
+        Err(source) => Err(request_error(source)),
     };
     let status = match answer {
         Ok(review) => review.status.unwrap_or_default(),
@@ -261,7 +261,7 @@ async fn pod(shared: &Arc<Shared>, spec: SandboxSpec) -> (Check, Vec<String>) {
         Err(error @ Error::Config { .. }) => Check::failed(NAME, told(&error)),
         Err(error) => Check::failed(NAME, told(&error)).with_remedy(format!(
             "kubectl describe namespace,quota,limitrange -n {} shows what Pods have to keep to there",
-            shared.caller().namespace
+            shared.api().namespace
         )),
     };
     (check, Vec::new())

@@ -7,8 +7,8 @@ use sandbox_core::{Deadline, Result};
 use serde::de::DeserializeOwned;
 
 use crate::api::classify::Intent;
-use crate::api::client::Ask;
-use crate::api::objects::unsendable;
+use crate::api::client::Operation;
+use crate::api::objects::request_error;
 use crate::backend::shared::Shared;
 
 /// How long each answer may take.
@@ -28,17 +28,17 @@ pub(super) async fn send<T: DeserializeOwned>(
     verb: &'static str,
     resource: &'static str,
 ) -> Result<T> {
-    let request = request.map_err(unsendable)?;
+    let request = request.map_err(request_error)?;
     // A review changes nothing, so that it may be asked again.
-    let ask = Ask {
+    let operation = Operation {
         intent: Intent::Read,
         verb,
         resource,
         id: None,
     };
     Ok(shared
-        .caller()
-        .read(&ask, &request, Deadline::from_now(ASK))
+        .api()
+        .read(&operation, &request, Deadline::from_now(ASK))
         .await?
         .0)
 }

@@ -80,14 +80,16 @@ async fn nobody_listens_and_nonsense_are_told() {
             say(&mut far, frame).await;
         }
         match begin(near).await {
-            Err(Failed::ForNow(error)) => assert!(error.to_string().contains(said), "{error}"),
+            Err(AttemptError::Transient(error)) => {
+                assert!(error.to_string().contains(said), "{error}")
+            }
             _ => panic!("{said}"),
         }
     }
     let (near, mut far) = sockets().await;
     say(&mut far, b"\0\xae\x08").await;
     drop(far);
-    assert!(matches!(begin(near).await, Err(Failed::ForNow(_))));
+    assert!(matches!(begin(near).await, Err(AttemptError::Transient(_))));
 }
 
 #[tokio::test]
@@ -108,15 +110,15 @@ async fn credentials_that_cannot_be_had_end_it_for_good_and_are_not_shown() {
         Err::<http::Response<kube::client::Body>, tower::BoxError>(error.into())
     };
     let client = kube::Client::new(tower::service_fn(refuse), "boxes");
-    match super::open(&Caller::new(client, "boxes".into()), "sbx-a", 22).await {
-        Err(Failed::ForGood(error @ Error::Config { .. })) => {
+    match super::open(&ApiClient::new(client, "boxes".into()), "sbx-a", 22).await {
+        Err(AttemptError::Fatal(error @ Error::Config { .. })) => {
             assert!(
                 error.to_string().contains("failed with exit status: 1"),
                 "{error}"
             );
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         }
-        Err(Failed::ForGood(error) | Failed::ForNow(error)) => panic!("{error:?}"),
+        Err(AttemptError::Fatal(error) | AttemptError::Transient(error)) => panic!("{error:?}"),
         Ok(_) => panic!("it was opened"),
     }
 }

@@ -10,7 +10,7 @@ use crate::names::ENDS_AFTER;
 
 /// When a sandbox ends, by the API server's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ends {
+pub struct Expiry {
     /// Can be put off.
     pub soft: SystemTime,
     /// Cannot. Processes end no later than this much after the kubelet has taken the Pod up;
@@ -18,7 +18,7 @@ pub struct Ends {
     pub hard: SystemTime,
 }
 
-impl Ends {
+impl Expiry {
     /// Reads them off a Pod. What was tampered with counts as the hard end, and a Pod without
     /// one as ending a day after it began.
     pub fn of(pod: &Pod, created_at: SystemTime) -> Self {
@@ -46,7 +46,7 @@ pub fn ends_after(lifetime: &Lifetime) -> String {
 
 /// The value of [`ENDS_AFTER`] that puts the soft end off until `ttl` after `now`, which is the
 /// API server's, never beyond the hard end.
-pub fn extended(ends: &Ends, created_at: SystemTime, now: SystemTime, ttl: Duration) -> String {
+pub fn extended(ends: &Expiry, created_at: SystemTime, now: SystemTime, ttl: Duration) -> String {
     let until = now
         .checked_add(ttl)
         .map_or(ends.hard, |until| until.min(ends.hard));
@@ -69,7 +69,7 @@ mod tests {
         let t0 = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let soft = |value: &str| {
             let pod = pod(|pod| pod["metadata"]["annotations"][ENDS_AFTER] = json!(value));
-            Ends::of(&pod, t0)
+            Expiry::of(&pod, t0)
                 .soft
                 .duration_since(t0)
                 .unwrap()
@@ -85,9 +85,9 @@ mod tests {
             assert_eq!(soft(value), seconds, "{value:?}");
         }
         let endless = pod(|pod| pod["spec"] = json!({"containers": []}));
-        assert_eq!(Ends::of(&endless, t0).hard, t0 + Lifetime::DEFAULT_MAX);
+        assert_eq!(Expiry::of(&endless, t0).hard, t0 + Lifetime::DEFAULT_MAX);
 
-        let ends = Ends::of(&pod(|_| {}), t0);
+        let ends = Expiry::of(&pod(|_| {}), t0);
         let now = t0 + Duration::from_millis(10_500);
         assert_eq!(extended(&ends, t0, now, Duration::from_secs(100)), "111");
         assert_eq!(

@@ -9,9 +9,9 @@ mod metadata;
 mod ownership;
 
 pub(crate) use ends::whole_seconds;
-pub use ends::{Ends, ends_after, extended};
+pub use ends::{Expiry, ends_after, extended};
 pub use metadata::{
     annotation, is_from, is_reserved, labels, lease_name, own_labels, secret_name, selector,
     selector_with,
 };
-pub use ownership::{NotOurs, Ownership, lease_of, owned_by_secret, secret_of};
+pub use ownership::{NotManaged, Ownership, lease_of, owned_by_secret, secret_of};

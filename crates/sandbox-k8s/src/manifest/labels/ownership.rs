@@ -24,7 +24,7 @@ pub struct Ownership {
 /// Why an object with our label is not ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum NotOurs {
+pub enum NotManaged {
     /// It does not have our label.
     Label,
     /// Its name is no sandbox id, or not the name that goes with one.
@@ -37,7 +37,7 @@ pub enum NotOurs {
     Owner,
 }
 
-impl fmt::Display for NotOurs {
+impl fmt::Display for NotManaged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Label => "it does not carry the SDK's label",
@@ -49,7 +49,7 @@ impl fmt::Display for NotOurs {
     }
 }
 
-impl std::error::Error for NotOurs {}
+impl std::error::Error for NotManaged {}
 
 impl Ownership {
     /// Checks a Pod.
@@ -57,18 +57,18 @@ impl Ownership {
     /// # Errors
     ///
     /// The first thing that does not agree.
-    pub fn of_pod(pod: &Pod) -> Result<Self, NotOurs> {
+    pub fn of_pod(pod: &Pod) -> Result<Self, NotManaged> {
         let meta = &pod.metadata;
         let id = id_of(meta, |name| name.parse().ok())?;
         let uid = uid_of(meta)?;
-        let said = annotation(meta, OWNER_UID).ok_or(NotOurs::Owner)?;
+        let said = annotation(meta, OWNER_UID).ok_or(NotManaged::Owner)?;
         let [owner] = meta.owner_references.as_deref().unwrap_or_default() else {
-            return Err(NotOurs::Owner);
+            return Err(NotManaged::Owner);
         };
         let is_secret =
             owner.kind == "Secret" && owner.api_version == "v1" && owner.name == secret_name(&id);
         if !is_secret || owner.uid.is_empty() || owner.uid != said {
-            return Err(NotOurs::Owner);
+            return Err(NotManaged::Owner);
         }
         Ok(Self {
             id,
@@ -88,7 +88,7 @@ impl Ownership {
 /// # Errors
 ///
 /// The first thing that does not agree.
-pub fn secret_of(secret: &Secret) -> Result<(SandboxId, Uid), NotOurs> {
+pub fn secret_of(secret: &Secret) -> Result<(SandboxId, Uid), NotManaged> {
     let id = id_of(&secret.metadata, |name| {
         name.strip_suffix("-keys")?.parse().ok()
     })?;
@@ -100,7 +100,7 @@ pub fn secret_of(secret: &Secret) -> Result<(SandboxId, Uid), NotOurs> {
 /// # Errors
 ///
 /// The first thing that does not agree.
-pub fn lease_of(lease: &Lease) -> Result<(SandboxId, Uid), NotOurs> {
+pub fn lease_of(lease: &Lease) -> Result<(SandboxId, Uid), NotManaged> {
     let id = id_of(&lease.metadata, |name| {
         name.strip_suffix("-owner")?.parse().ok()
     })?;
@@ -110,7 +110,7 @@ pub fn lease_of(lease: &Lease) -> Result<(SandboxId, Uid), NotOurs> {
         .as_ref()
         .is_some_and(|owners| !owners.is_empty())
     {
-        return Err(NotOurs::Owner);
+        return Err(NotManaged::Owner);
     }
     Ok((id, uid_of(&lease.metadata)?))
 }
@@ -130,7 +130,7 @@ pub fn owned_by_secret(id: &SandboxId, secret: &Uid) -> OwnerReference {
 fn id_of(
     meta: &ObjectMeta,
     parse: impl Fn(&str) -> Option<SandboxId>,
-) -> Result<SandboxId, NotOurs> {
+) -> Result<SandboxId, NotManaged> {
     let label = |key| {
         meta.labels
             .as_ref()
@@ -138,22 +138,26 @@ fn id_of(
             .map(String::as_str)
     };
     if label(MANAGED_BY) != Some(MANAGER) {
-        return Err(NotOurs::Label);
+        return Err(NotManaged::Label);
     }
-    let id = meta.name.as_deref().and_then(parse).ok_or(NotOurs::Name)?;
+    let id = meta
+        .name
+        .as_deref()
+        .and_then(parse)
+        .ok_or(NotManaged::Name)?;
     if label(ID) == Some(id.as_str()) {
         Ok(id)
     } else {
-        Err(NotOurs::Id)
+        Err(NotManaged::Id)
     }
 }
 
-fn uid_of(meta: &ObjectMeta) -> Result<Uid, NotOurs> {
+fn uid_of(meta: &ObjectMeta) -> Result<Uid, NotManaged> {
     meta.uid
         .as_deref()
         .filter(|uid| !uid.is_empty())
         .map(Uid::new)
-        .ok_or(NotOurs::Uid)
+        .ok_or(NotManaged::Uid)
 }
 
 #[cfg(test)]
@@ -192,45 +196,45 @@ pub(super) mod tests {
 
     #[test]
     fn a_forged_pod_is_told() {
-        let table: [(NotOurs, &str, Value); 13] = [
+        let table: [(NotManaged, &str, Value); 13] = [
             (
-                NotOurs::Label,
+                NotManaged::Label,
                 "/metadata/labels/sandbox.dev~1managed-by",
                 json!("helm"),
             ),
-            (NotOurs::Label, "/metadata/labels", json!({})),
-            (NotOurs::Name, "/metadata/name", json!("Not_an_id")),
-            (NotOurs::Id, "/metadata/name", json!("sbx-b")),
+            (NotManaged::Label, "/metadata/labels", json!({})),
+            (NotManaged::Name, "/metadata/name", json!("Not_an_id")),
+            (NotManaged::Id, "/metadata/name", json!("sbx-b")),
             (
-                NotOurs::Id,
+                NotManaged::Id,
                 "/metadata/labels/sandbox.dev~1id",
                 json!("sbx-b"),
             ),
-            (NotOurs::Uid, "/metadata/uid", json!("")),
-            (NotOurs::Owner, "/metadata/annotations", json!({})),
+            (NotManaged::Uid, "/metadata/uid", json!("")),
+            (NotManaged::Owner, "/metadata/annotations", json!({})),
             (
-                NotOurs::Owner,
+                NotManaged::Owner,
                 "/metadata/annotations/sandbox.dev~1owner-uid",
                 json!("s2"),
             ),
-            (NotOurs::Owner, "/metadata/ownerReferences", json!([])),
+            (NotManaged::Owner, "/metadata/ownerReferences", json!([])),
             (
-                NotOurs::Owner,
+                NotManaged::Owner,
                 "/metadata/ownerReferences/0/uid",
                 json!("s2"),
             ),
             (
-                NotOurs::Owner,
+                NotManaged::Owner,
                 "/metadata/ownerReferences/0/kind",
                 json!("ReplicaSet"),
             ),
             (
-                NotOurs::Owner,
+                NotManaged::Owner,
                 "/metadata/ownerReferences/0/name",
                 json!("sbx-b-keys"),
             ),
             (
-                NotOurs::Owner,
+                NotManaged::Owner,
                 "/metadata/ownerReferences/0/apiVersion",
                 json!("v2"),
             ),
@@ -248,7 +252,7 @@ pub(super) mod tests {
             let first = owners[0].clone();
             owners.as_array_mut().unwrap().push(first);
         });
-        assert_eq!(Ownership::of_pod(&two_owners), Err(NotOurs::Owner));
+        assert_eq!(Ownership::of_pod(&two_owners), Err(NotManaged::Owner));
     }
 
     #[test]

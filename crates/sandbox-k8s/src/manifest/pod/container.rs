@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use sandbox_core::{Error, Lifetime, Resources, Result, SandboxId};
 
 use super::non_empty::{non_empty, non_empty_map};
-use super::request::PodRequest;
+use super::request::PodParams;
 use super::server::Server;
 use crate::manifest::labels::{secret_name, whole_seconds};
 use crate::manifest::options::{AuthorizedKey, PodOptions, PullPolicy};
@@ -23,7 +23,7 @@ const KEY_VARIABLES: [(&str, &str); 2] = [
     ("SANDBOX_SSHD_AUTHORIZED_KEYS", secret::AUTHORIZED_KEYS),
 ];
 
-pub(super) fn sandbox(request: &PodRequest<'_>, server: &Server<'_>) -> Result<Container> {
+pub(super) fn sandbox(request: &PodParams<'_>, server: &Server<'_>) -> Result<Container> {
     let (id, spec) = (request.id, request.spec);
     let Some(image) = spec.image.clone() else {
         return Err(Error::Config {

@@ -22,7 +22,7 @@ use crate::manifest::labels;
 use crate::manifest::options::{Injection, KubernetesOptions, PodOptions};
 use crate::names;
 use non_empty::{non_empty, non_empty_map};
-pub use request::PodRequest;
+pub use request::PodParams;
 use server::{Server, server};
 pub(crate) use standard::security_level;
 
@@ -52,15 +52,15 @@ pub(crate) fn images(pod: &Pod) -> Vec<String> {
 ///
 /// [`Error::Config`] for what is missing in the options, [`Error::Invalid`] for what is wrong in
 /// the request, its patch included, and [`Error::Unsupported`] for a limit that no Pod has.
-pub fn build(request: PodRequest<'_>) -> Result<Pod> {
+pub fn build(request: PodParams<'_>) -> Result<Pod> {
     request.spec.validate()?;
-    let PodRequest { id, options, .. } = request;
+    let PodParams { id, options, .. } = request;
     let own = &request.pod.over(options);
     let patches: Vec<_> = [&options.pod.patch, &request.pod.patch]
         .into_iter()
         .flatten()
         .collect();
-    let request = PodRequest {
+    let request = PodParams {
         pod: own,
         ..request
     };
@@ -126,7 +126,7 @@ pub fn user(options: &KubernetesOptions) -> &str {
     }
 }
 
-fn metadata(request: &PodRequest<'_>) -> Result<ObjectMeta> {
+fn metadata(request: &PodParams<'_>) -> Result<ObjectMeta> {
     let own = &request.pod.annotations;
     if let Some(key) = own.keys().find(|key| labels::is_reserved(key)) {
         return Err(Error::invalid(

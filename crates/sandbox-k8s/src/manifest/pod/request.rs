@@ -6,7 +6,7 @@ use crate::manifest::options::{KubernetesOptions, PodOptions};
 
 /// All that goes into one Pod.
 #[derive(Debug, Clone, Copy)]
-pub struct PodRequest<'a> {
+pub struct PodParams<'a> {
     /// The sandbox's id, and the Pod's name.
     pub id: &'a SandboxId,
     /// Where it goes.

@@ -7,7 +7,7 @@
 //! * A watch that was cut is begun anew with a list, which tells nothing of what vanished in
 //!   between. So everyone who waits looks again after each list.
 //! * Before the first list, and when no watch can be had, the answer to a look is
-//!   [`Sight::Unknown`]: to be asked of the API server.
+//!   [`Lookup::Unknown`]: to be asked of the API server.
 
 mod pending_writes;
 
@@ -18,27 +18,27 @@ use std::time::Instant;
 use sandbox_core::{SandboxId, Uid};
 
 use crate::observe::status::PodView;
-use pending_writes::Own;
+use pending_writes::PendingWrites;
 
 /// News from the watch.
 #[derive(Debug, Clone)]
-pub(crate) enum News {
+pub(crate) enum Event {
     /// A list begins; what is known stays valid until it is complete.
-    ListBegan,
+    Init,
     /// A sandbox in the list.
-    Listed(PodView),
+    InitApply(PodView),
     /// The list is complete: what was not in it is gone.
-    ListDone,
+    InitDone,
     /// The watch that goes on from it was accepted.
-    WatchBegan,
+    WatchStarted,
     /// One was stored or changed.
-    Applied(PodView),
+    Apply(PodView),
     /// One was removed.
-    Removed(Uid),
+    Delete(Uid),
     /// The watch could not be started or broke down, and says why.
     Failed(String),
     /// We may not list or watch, and trying again does not help.
-    Refused(String),
+    Forbidden(String),
 }
 
 /// Someone who waits for news of one instance.
@@ -47,11 +47,11 @@ pub(crate) struct Waiter(Uid, u64);
 
 /// What can be said of a sandbox without asking anybody.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Sight {
+pub(crate) enum Lookup {
     /// It is there, and this is the last that is known.
     Present(Arc<PodView>),
     /// It is not there, or not any more.
-    Gone,
+    Missing,
     /// Ask the API server.
     Unknown,
 }
@@ -77,7 +77,7 @@ pub(crate) struct Index {
     names: HashMap<SandboxId, Uid>,
     /// What the list that is being read has shown so far.
     listing: Option<HashSet<Uid>>,
-    own: Own,
+    own: PendingWrites,
     health: Health,
     was_listed: bool,
     failures: u32,
@@ -91,7 +91,7 @@ impl Default for Index {
             pods: HashMap::new(),
             names: HashMap::new(),
             listing: None,
-            own: Own::default(),
+            own: PendingWrites::default(),
             health: Health::Starting,
             was_listed: false,
             failures: 0,
@@ -108,7 +108,7 @@ impl Index {
     }
 
     /// What is known of the sandbox that has this id now.
-    pub(crate) fn look(&self, id: &SandboxId) -> Sight {
+    pub(crate) fn look(&self, id: &SandboxId) -> Lookup {
         match self.names.get(id) {
             Some(uid) => self.look_at(uid),
             None => self.absent(),
@@ -116,14 +116,14 @@ impl Index {
     }
 
     /// What is known of this very instance.
-    pub(crate) fn look_at(&self, uid: &Uid) -> Sight {
+    pub(crate) fn look_at(&self, uid: &Uid) -> Lookup {
         if self.own.is_gone(uid) {
-            return Sight::Gone;
+            return Lookup::Missing;
         }
         match self.pods.get(uid) {
             // What we wrote is known before the watch begins; how it went on is not without one.
-            Some(_) if matches!(self.health, Health::Degraded(_)) => Sight::Unknown,
-            Some(view) => Sight::Present(self.own.over(view)),
+            Some(_) if matches!(self.health, Health::Degraded(_)) => Lookup::Unknown,
+            Some(view) => Lookup::Present(self.own.over(view)),
             None => self.absent(),
         }
     }
@@ -159,33 +159,33 @@ impl Index {
     /// Takes in news from the watch, and tells who shall look again. They are to be woken
     /// without waiting for any of them.
     #[must_use]
-    pub(crate) fn apply(&mut self, news: News, now: Instant) -> Vec<Waiter> {
+    pub(crate) fn apply(&mut self, news: Event, now: Instant) -> Vec<Waiter> {
         match news {
-            News::ListBegan => {
+            Event::Init => {
                 self.listing = Some(HashSet::new());
                 Vec::new()
             }
-            News::Listed(view) => {
+            Event::InitApply(view) => {
                 if let Some(listing) = &mut self.listing {
                     listing.insert(view.uid.clone());
                 }
                 self.show(view)
             }
-            News::ListDone => self.listed(),
-            News::Applied(view) => {
+            Event::InitDone => self.listed(),
+            Event::Apply(view) => {
                 self.well();
                 self.show(view)
             }
-            News::Removed(uid) => {
+            Event::Delete(uid) => {
                 self.well();
                 self.gone(&uid, now)
             }
-            News::WatchBegan => {
+            Event::WatchStarted => {
                 self.well();
                 Vec::new()
             }
-            News::Failed(why) => self.failed(why),
-            News::Refused(why) => {
+            Event::Failed(why) => self.failed(why),
+            Event::Forbidden(why) => {
                 self.failures = FAILURES_TO_DEGRADE;
                 self.failed(why)
             }
@@ -264,11 +264,11 @@ impl Index {
             .collect()
     }
 
-    fn absent(&self) -> Sight {
+    fn absent(&self) -> Lookup {
         if self.health == Health::Live {
-            Sight::Gone
+            Lookup::Missing
         } else {
-            Sight::Unknown
+            Lookup::Unknown
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sandbox_core::{SandboxState, Uid};
 
-use crate::manifest::labels::Ends;
+use crate::manifest::labels::Expiry;
 use crate::observe::status::PodView;
 
 /// A write that no watch has shown after this long is looked up.
@@ -15,7 +15,7 @@ pub(crate) const UNCONFIRMED_FOR: Duration = Duration::from_secs(30);
 pub(crate) const REMEMBERED_FOR: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Default)]
-pub(super) struct Own {
+pub(super) struct PendingWrites {
     writes: HashMap<Uid, Write>,
     deleting: HashMap<Uid, Instant>,
     gone: HashMap<Uid, Instant>,
@@ -26,11 +26,11 @@ struct Write {
     /// The watch has shown nothing of this instance.
     unshown: bool,
     /// Ends that were put off, until the watch shows this version.
-    ends: Option<(String, Ends)>,
+    ends: Option<(String, Expiry)>,
     since: Instant,
 }
 
-impl Own {
+impl PendingWrites {
     pub(super) fn is_gone(&self, uid: &Uid) -> bool {
         self.gone.contains_key(uid)
     }

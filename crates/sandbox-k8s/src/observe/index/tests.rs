@@ -47,16 +47,16 @@ impl Run {
         run
     }
 
-    fn apply(&mut self, news: News) -> usize {
+    fn apply(&mut self, news: Event) -> usize {
         self.index.apply(news, self.now).len()
     }
 
     fn list(&mut self, views: impl IntoIterator<Item = PodView>) -> usize {
-        self.apply(News::ListBegan);
+        self.apply(Event::Init);
         for view in views {
-            self.apply(News::Listed(view));
+            self.apply(Event::InitApply(view));
         }
-        self.apply(News::ListDone)
+        self.apply(Event::InitDone)
     }
 
     fn wrote(&mut self, view: PodView) -> usize {
@@ -75,13 +75,13 @@ impl Run {
         self.index.gone(uid, self.now).len()
     }
 
-    fn look(&self, name: &str) -> Sight {
+    fn look(&self, name: &str) -> Lookup {
         self.index.look(&name.parse().unwrap())
     }
 
     fn view(&self, name: &str) -> Arc<PodView> {
         match self.look(name) {
-            Sight::Present(view) => view,
+            Lookup::Present(view) => view,
             other => panic!("{name}: {other:?}"),
         }
     }
@@ -106,14 +106,17 @@ fn nothing_is_claimed_before_the_first_list() {
         index: Index::default(),
         now: Instant::now(),
     };
-    assert_eq!((run.look("sbx-a"), run.index.all()), (Sight::Unknown, None));
-    run.apply(News::ListBegan);
-    run.apply(News::Listed(a("1", "Pending")));
-    assert_eq!(run.look("sbx-b"), Sight::Unknown);
-    run.apply(News::ListDone);
+    assert_eq!(
+        (run.look("sbx-a"), run.index.all()),
+        (Lookup::Unknown, None)
+    );
+    run.apply(Event::Init);
+    run.apply(Event::InitApply(a("1", "Pending")));
+    assert_eq!(run.look("sbx-b"), Lookup::Unknown);
+    run.apply(Event::InitDone);
     assert_eq!(
         (run.state("sbx-a"), run.look("sbx-b")),
-        (SandboxState::Pending, Sight::Gone)
+        (SandboxState::Pending, Lookup::Missing)
     );
     assert_eq!(run.index.all().unwrap().len(), 1);
     assert_eq!(run.index.health(), &Health::Live);
@@ -128,16 +131,16 @@ fn what_we_created_is_seen_before_any_watch_shows_it() {
     run.list([]);
     assert_eq!(run.state("sbx-a"), SandboxState::Pending);
     // Once the watch has shown it, the watch decides.
-    run.apply(News::Applied(a("2", "Running")));
+    run.apply(Event::Apply(a("2", "Running")));
     assert_eq!(run.state("sbx-a"), SandboxState::Running);
     run.list([]);
-    assert_eq!(run.look("sbx-a"), Sight::Gone);
+    assert_eq!(run.look("sbx-a"), Lookup::Missing);
 }
 
 #[test]
 fn an_answer_that_comes_after_the_watch_takes_nothing_back() {
     let mut run = Run::with([]);
-    run.apply(News::Applied(a("2", "Running")));
+    run.apply(Event::Apply(a("2", "Running")));
     run.wrote(a("1", "Pending"));
     assert_eq!(run.state("sbx-a"), SandboxState::Running);
     run.now += UNCONFIRMED_FOR;
@@ -151,14 +154,14 @@ fn an_end_that_we_put_off_stays_put_off() {
     run.wrote(extended.clone());
     assert_eq!(run.soft("sbx-a"), 600);
     // An older version comes late: its state is news, its end is not.
-    run.apply(News::Applied(a("4", "Pending")));
+    run.apply(Event::Apply(a("4", "Pending")));
     assert_eq!(
         (run.soft("sbx-a"), run.state("sbx-a")),
         (600, SandboxState::Pending)
     );
-    run.apply(News::Applied(extended));
+    run.apply(Event::Apply(extended));
     // Somebody else shortens it: ours is known to be shown, so that theirs counts.
-    run.apply(News::Applied(pod("sbx-a", "a1", "6", "Running", "30", 0)));
+    run.apply(Event::Apply(pod("sbx-a", "a1", "6", "Running", "30", 0)));
     assert_eq!(run.soft("sbx-a"), 30);
 }
 
@@ -183,7 +186,7 @@ fn a_write_that_is_never_shown_is_looked_up() {
         (900, SandboxState::Running)
     );
     run.gone(&Uid::new("b1"));
-    assert_eq!(run.look("sbx-b"), Sight::Gone);
+    assert_eq!(run.look("sbx-b"), Lookup::Missing);
     run.now += UNCONFIRMED_FOR;
     assert_eq!(run.index.unconfirmed(run.now), []);
 }
@@ -196,22 +199,22 @@ fn what_we_deleted_does_not_come_back() {
         (run.state("sbx-a"), run.view("sbx-a").deleting),
         (SandboxState::Ended, true)
     );
-    run.apply(News::Applied(a("2", "Running")));
+    run.apply(Event::Apply(a("2", "Running")));
     assert_eq!(run.state("sbx-a"), SandboxState::Ended);
-    run.apply(News::Removed(Uid::new("a1")));
-    assert_eq!(run.look("sbx-a"), Sight::Gone);
+    run.apply(Event::Delete(Uid::new("a1")));
+    assert_eq!(run.look("sbx-a"), Lookup::Missing);
     // Late news and late lists.
-    run.apply(News::Applied(a("3", "Running")));
+    run.apply(Event::Apply(a("3", "Running")));
     run.list([a("2", "Running")]);
     run.wrote(a("2", "Running"));
     run.read(a("2", "Running"));
     assert_eq!(
         (run.look("sbx-a"), run.index.all().unwrap()),
-        (Sight::Gone, Vec::new())
+        (Lookup::Missing, Vec::new())
     );
-    assert_eq!(run.index.look_at(&Uid::new("a1")), Sight::Gone);
+    assert_eq!(run.index.look_at(&Uid::new("a1")), Lookup::Missing);
     // Another instance of that name is another matter.
-    run.apply(News::Applied(pod("sbx-a", "a2", "9", "Pending", "60", 1)));
+    run.apply(Event::Apply(pod("sbx-a", "a2", "9", "Pending", "60", 1)));
     assert_eq!(run.view("sbx-a").uid.as_str(), "a2");
 }
 
@@ -222,29 +225,31 @@ fn a_list_tells_of_what_vanished_by_its_absence() {
         pod("sbx-b", "b1", "1", "Running", "60", 0),
     ]);
     let waiter = run.index.wait_for(Uid::new("a1"));
-    run.apply(News::ListBegan);
-    run.apply(News::Listed(pod("sbx-b", "b1", "1", "Running", "60", 0)));
+    run.apply(Event::Init);
+    run.apply(Event::InitApply(pod(
+        "sbx-b", "b1", "1", "Running", "60", 0,
+    )));
     assert_eq!(
         run.state("sbx-a"),
         SandboxState::Running,
         "until the list is complete"
     );
-    assert_eq!(run.index.apply(News::ListDone, run.now), [waiter]);
-    assert_eq!(run.look("sbx-a"), Sight::Gone);
+    assert_eq!(run.index.apply(Event::InitDone, run.now), [waiter]);
+    assert_eq!(run.look("sbx-a"), Lookup::Missing);
     assert_eq!(run.state("sbx-b"), SandboxState::Running);
 }
 
 #[test]
 fn a_list_that_breaks_off_takes_nothing_away() {
     let mut run = Run::with([a("1", "Running")]);
-    run.apply(News::ListBegan);
-    run.apply(News::Failed("cut".into()));
-    run.apply(News::ListDone);
+    run.apply(Event::Init);
+    run.apply(Event::Failed("cut".into()));
+    run.apply(Event::InitDone);
     assert_eq!(run.state("sbx-a"), SandboxState::Running);
-    run.apply(News::ListBegan);
-    run.apply(News::ListBegan);
-    run.apply(News::Listed(a("1", "Running")));
-    run.apply(News::ListDone);
+    run.apply(Event::Init);
+    run.apply(Event::Init);
+    run.apply(Event::InitApply(a("1", "Running")));
+    run.apply(Event::InitDone);
     assert_eq!(run.state("sbx-a"), SandboxState::Running);
 }
 
@@ -258,14 +263,14 @@ fn those_who_wait_are_woken_for_their_own_and_for_nothing_else() {
     let second = run.index.wait_for(Uid::new("a1"));
     let other = run.index.wait_for(Uid::new("b1"));
     assert_eq!(
-        run.index.apply(News::Applied(a("2", "Running")), run.now),
+        run.index.apply(Event::Apply(a("2", "Running")), run.now),
         [first.clone(), second.clone()]
     );
-    assert_eq!(run.apply(News::Applied(a("2", "Running"))), 0, "told twice");
+    assert_eq!(run.apply(Event::Apply(a("2", "Running"))), 0, "told twice");
     run.index.forget(&first);
     assert_eq!(run.index.gone(&Uid::new("b1"), run.now), [other]);
     assert_eq!(
-        run.index.apply(News::Removed(Uid::new("a1")), run.now),
+        run.index.apply(Event::Delete(Uid::new("a1")), run.now),
         [second]
     );
     assert_eq!(run.list([]), 2, "everyone looks again after a list");
@@ -276,10 +281,10 @@ fn another_instance_of_the_name_ends_the_wait_for_the_first() {
     let mut run = Run::with([a("1", "Running")]);
     let waiter = run.index.wait_for(Uid::new("a1"));
     let second = pod("sbx-a", "a2", "9", "Pending", "60", 1);
-    assert_eq!(run.index.apply(News::Applied(second), run.now), [waiter]);
-    assert_eq!(run.index.look_at(&Uid::new("a1")), Sight::Gone);
+    assert_eq!(run.index.apply(Event::Apply(second), run.now), [waiter]);
+    assert_eq!(run.index.look_at(&Uid::new("a1")), Lookup::Missing);
     // News of the first comes late.
-    assert_eq!(run.apply(News::Applied(a("2", "Running"))), 0);
+    assert_eq!(run.apply(Event::Apply(a("2", "Running"))), 0);
     assert_eq!(run.view("sbx-a").uid.as_str(), "a2");
 }
 
@@ -287,7 +292,7 @@ fn another_instance_of_the_name_ends_the_wait_for_the_first() {
 fn without_a_watch_the_index_says_so() {
     let mut run = Run::with([a("1", "Running")]);
     let waiter = run.index.wait_for(Uid::new("a1"));
-    let forbidden = || News::Failed("no right to watch pods".into());
+    let forbidden = || Event::Failed("no right to watch pods".into());
     assert_eq!(run.apply(forbidden()) + run.apply(forbidden()), 0);
     assert_eq!(run.state("sbx-a"), SandboxState::Running, "a hiccup");
     assert_eq!(run.index.apply(forbidden(), run.now), [waiter]);
@@ -297,11 +302,11 @@ fn without_a_watch_the_index_says_so() {
     );
     assert_eq!(
         (run.look("sbx-a"), run.look("sbx-b"), run.index.all()),
-        (Sight::Unknown, Sight::Unknown, None)
+        (Lookup::Unknown, Lookup::Unknown, None)
     );
     assert_eq!(run.apply(forbidden()), 0, "told once");
     // It goes on where it was.
-    run.apply(News::Applied(a("2", "Running")));
+    run.apply(Event::Apply(a("2", "Running")));
     assert_eq!(
         (run.index.health(), run.state("sbx-a")),
         (&Health::Live, SandboxState::Running)
@@ -314,9 +319,9 @@ fn what_is_gone_is_not_remembered_for_ever() {
     run.gone(&Uid::new("a1"));
     run.index
         .unconfirmed(run.now + REMEMBERED_FOR - Duration::from_secs(1));
-    run.apply(News::Applied(a("1", "Running")));
-    assert_eq!(run.look("sbx-a"), Sight::Gone);
+    run.apply(Event::Apply(a("1", "Running")));
+    assert_eq!(run.look("sbx-a"), Lookup::Missing);
     run.index.unconfirmed(run.now + REMEMBERED_FOR);
-    run.apply(News::Applied(a("1", "Running")));
+    run.apply(Event::Apply(a("1", "Running")));
     assert_eq!(run.state("sbx-a"), SandboxState::Running);
 }

@@ -4,10 +4,10 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, PodStatus};
 use sandbox_core::CreationReason;
 
 use super::pending_reason;
-use super::problem::Trouble;
+use super::problem::Problem;
 
 /// Judges what Kubernetes itself says of the whole Pod; `None` when it ended by itself.
-pub(super) fn pod(status: &PodStatus) -> Option<Trouble> {
+pub(super) fn pod(status: &PodStatus) -> Option<Problem> {
     let reason = status.reason.as_deref().unwrap_or_default();
     let message = status
         .message
@@ -22,27 +22,27 @@ pub(super) fn pod(status: &PodStatus) -> Option<Trouble> {
     let sentence =
         |what: &str| said.map_or_else(|| what.to_owned(), |said| format!("{what}: {said}"));
     match reason {
-        "DeadlineExceeded" => Some(Trouble::last(
+        "DeadlineExceeded" => Some(Problem::fatal(
             CreationReason::Timeout,
             "the Pod reached its hard end (max_lifetime, kept by Kubernetes)",
         )),
-        "Evicted" => Some(Trouble::last(
+        "Evicted" => Some(Problem::fatal(
             CreationReason::Evicted,
             sentence("the Pod was evicted"),
         )),
-        _ if is_no_room(reason) => Some(Trouble::last(
+        _ if is_no_room(reason) => Some(Problem::fatal(
             CreationReason::Unschedulable,
             sentence("the machine that was chosen refused the Pod"),
         )),
-        _ if REFUSALS.contains(&reason) => Some(Trouble::last(
+        _ if REFUSALS.contains(&reason) => Some(Problem::fatal(
             CreationReason::Rejected,
             sentence("the machine refused the Pod"),
         )),
-        "Preempting" | "Preempted" => Some(Trouble::last(
+        "Preempting" | "Preempted" => Some(Problem::fatal(
             CreationReason::Evicted,
             sentence("the Pod made way for one of higher priority"),
         )),
-        "NodeLost" | "Shutdown" | "NodeShutdown" | "Terminated" => Some(Trouble::last(
+        "NodeLost" | "Shutdown" | "NodeShutdown" | "Terminated" => Some(Problem::fatal(
             CreationReason::Evicted,
             sentence("the Pod's machine is gone, or shutting down"),
         )),
@@ -55,7 +55,7 @@ pub(super) fn pod(status: &PodStatus) -> Option<Trouble> {
                 "TerminationByKubelet" => "the Pod was ended by its machine",
                 _ => "the Pod was disrupted",
             };
-            Trouble::last(CreationReason::Evicted, sentence(what))
+            Problem::fatal(CreationReason::Evicted, sentence(what))
         }),
     }
 }
@@ -84,7 +84,7 @@ fn is_no_room(reason: &str) -> bool {
 
 /// What can be said of a Pod that has ended before our container began: which other container
 /// was at fault, or why its machine would not have it.
-pub(super) fn unexplained(status: &PodStatus) -> Trouble {
+pub(super) fn unexplained(status: &PodStatus) -> Problem {
     let others = status
         .init_container_statuses
         .iter()
@@ -101,7 +101,7 @@ pub(super) fn unexplained(status: &PodStatus) -> Trouble {
             )
         });
     if let Some(said) = said.next_back() {
-        return Trouble::last(
+        return Problem::fatal(
             CreationReason::Crashed,
             format!("the Pod has ended: {said}"),
         );
@@ -111,14 +111,14 @@ pub(super) fn unexplained(status: &PodStatus) -> Trouble {
     match (present(&status.reason), present(&status.message)) {
         (Some(reason), said) => {
             let said = said.map(|said| format!(": {said}")).unwrap_or_default();
-            Trouble::last(
+            Problem::fatal(
                 CreationReason::Rejected,
                 format!("the machine refused the Pod: {reason}{said}"),
             )
         }
         (None, said) => {
             let said = said.unwrap_or_else(|| "Kubernetes does not say why".into());
-            Trouble::last(
+            Problem::fatal(
                 CreationReason::Crashed,
                 format!("the Pod has ended: {said}"),
             )
@@ -128,9 +128,9 @@ pub(super) fn unexplained(status: &PodStatus) -> Trouble {
 
 /// Judges how our container ended. Its own last words are not in the message: they are kept as
 /// the end of its log.
-pub(super) fn container(state: &ContainerStateTerminated, memory: Option<&str>) -> Trouble {
+pub(super) fn container(state: &ContainerStateTerminated, memory: Option<&str>) -> Problem {
     let words = state.message.as_deref().unwrap_or_default().trim_end();
-    let crashed = |message: String| Trouble::last(CreationReason::Crashed, message);
+    let crashed = |message: String| Problem::fatal(CreationReason::Crashed, message);
     let code = state.exit_code;
     match state.reason.as_deref().unwrap_or_default() {
         "OOMKilled" => crashed(match memory {
@@ -158,13 +158,13 @@ pub(super) fn container(state: &ContainerStateTerminated, memory: Option<&str>) 
 }
 
 /// The same of an image's own server, which keeps no lifetime.
-pub(super) fn image_server(state: &ContainerStateTerminated, memory: Option<&str>) -> Trouble {
+pub(super) fn image_server(state: &ContainerStateTerminated, memory: Option<&str>) -> Problem {
     if state.exit_code != 0 || state.reason.as_deref() == Some("OOMKilled") {
         return container(state, memory);
     }
     let message = "the image's own command has ended (exit code 0): with SANDBOX_INJECTION=image it has to be an SSH \
                    server that stays in the foreground";
-    Trouble::last(CreationReason::Crashed, message)
+    Problem::fatal(CreationReason::Crashed, message)
 }
 
 #[cfg(test)]

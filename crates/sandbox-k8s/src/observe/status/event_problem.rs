@@ -2,15 +2,15 @@
 
 use sandbox_core::{CreationReason, SandboxEvent, SandboxEventKind};
 
-use super::problem::{Trouble, is_vague};
+use super::problem::{Problem, is_vague};
 use super::{image_pull, pending_reason};
 use crate::names::SERVER;
 
 /// What stands in the way of a Pod that does not start, as far as its events say more than its
 /// status: a volume that cannot be mounted is told nowhere else, and a kubelet that waits before
 /// it fetches an image again has forgotten why.
-pub(crate) fn explained(trouble: Option<&Trouble>, events: &[SandboxEvent]) -> Option<Trouble> {
-    if trouble.is_some_and(|trouble| !trouble.is_vague()) {
+pub(crate) fn explained(problem: Option<&Problem>, events: &[SandboxEvent]) -> Option<Problem> {
+    if problem.is_some_and(|problem| !problem.is_vague()) {
         return None;
     }
     let warnings = events
@@ -20,8 +20,8 @@ pub(crate) fn explained(trouble: Option<&Trouble>, events: &[SandboxEvent]) -> O
     let message = warnings
         .map(|event| event.message.as_str())
         .find(|message| !is_vague(message))?;
-    match trouble {
-        Some(trouble) if trouble.reason != CreationReason::ImagePull => None,
+    match problem {
+        Some(problem) if problem.reason != CreationReason::ImagePull => None,
         Some(_) => Some(image_pull::pull(message)),
         None => Some(judged(message)),
     }
@@ -30,20 +30,20 @@ pub(crate) fn explained(trouble: Option<&Trouble>, events: &[SandboxEvent]) -> O
 /// A kubelet whose feature gate `ImageVolume` is off, below an API server that takes such volumes.
 const NO_PLUGIN: &str = "no volume plugin matched";
 
-fn judged(message: &str) -> Trouble {
+fn judged(message: &str) -> Problem {
     if message.contains(NO_PLUGIN) && message.contains(SERVER) {
         let advice = "this machine's kubelet cannot mount the SSH server's image as a volume";
-        let trouble = Trouble::last(CreationReason::Crashed, format!("{message} ({advice})"));
-        return Trouble {
+        let problem = Problem::fatal(CreationReason::Crashed, format!("{message} ({advice})"));
+        return Problem {
             server_missing: true,
-            ..trouble
+            ..problem
         };
     }
-    if let Some(trouble) = pending_reason::too_little_memory(message) {
-        return trouble;
+    if let Some(problem) = pending_reason::too_little_memory(message) {
+        return problem;
     }
     let passing = |advice: &str| {
-        Trouble::passing(
+        Problem::transient(
             CreationReason::Other,
             format!("its container cannot be started yet: {message}{advice}"),
         )
@@ -59,7 +59,7 @@ fn judged(message: &str) -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::status::problem::Patience;
+    use crate::observe::status::problem::WaitLimit;
     use std::time::SystemTime;
 
     fn warnings(messages: &[&str]) -> Vec<SandboxEvent> {
@@ -86,7 +86,7 @@ mod tests {
                     connection refused";
         let absent =
             "Failed to pull image \"x:1\": rpc error: code = NotFound desc = x:1: not found";
-        let waits = Trouble::passing(
+        let waits = Problem::transient(
             CreationReason::ImagePull,
             "Back-off pulling image \"localhost/none:1\"",
         );
@@ -99,59 +99,59 @@ mod tests {
              OCI runtime create failed: container init was OOM-killed (memory limit too low?): unknown";
         let no_driver = "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to \
              process volumes=[v]: driver name csi.example not found in the list of registered CSI drivers";
-        for (trouble, messages, said) in [
+        for (problem, messages, said) in [
             (
                 None,
                 vec![configmap],
-                Some(("\"none\" not found (make it", Patience::Grace)),
+                Some(("\"none\" not found (make it", WaitLimit::Grace)),
             ),
             (
                 None,
                 vec![secret, vague],
-                Some(("\"none\" not found (make it", Patience::Grace)),
+                Some(("\"none\" not found (make it", WaitLimit::Grace)),
             ),
             (None, vec![vague], None),
             (None, vec![], None),
-            (None, vec![small], Some(("ask for more", Patience::None))),
+            (None, vec![small], Some(("ask for more", WaitLimit::None))),
             (
                 None,
                 vec![skewed],
-                Some(("kubelet cannot mount", Patience::None)),
+                Some(("kubelet cannot mount", WaitLimit::None)),
             ),
             (
                 None,
                 vec![no_driver, vague],
-                Some(("not found in the list", Patience::Grace)),
+                Some(("not found in the list", WaitLimit::Grace)),
             ),
             (
                 None,
                 vec!["failed to get sandbox image \"pause\""],
-                Some(("cannot be started yet", Patience::Grace)),
+                Some(("cannot be started yet", WaitLimit::Grace)),
             ),
             (
                 Some(&waits),
                 vec![pull, "Error: ErrImagePull", "Error: ImagePullBackOff"],
-                Some(("connection refused", Patience::Grace)),
+                Some(("connection refused", WaitLimit::Grace)),
             ),
             (
                 Some(&waits),
                 vec![absent],
-                Some(("check its name", Patience::None)),
+                Some(("check its name", WaitLimit::None)),
             ),
             (Some(&waits), vec!["Error: ImagePullBackOff"], None),
         ] {
-            let found = explained(trouble, &warnings(&messages));
+            let found = explained(problem, &warnings(&messages));
             assert_eq!(found.is_some(), said.is_some(), "{messages:?}");
-            if let (Some(found), Some((said, patience))) = (found, said) {
+            if let (Some(found), Some((said, wait_limit))) = (found, said) {
                 assert!(found.message.contains(said), "{}", found.message);
-                assert_eq!(found.patience, patience, "{messages:?}");
+                assert_eq!(found.wait_limit, wait_limit, "{messages:?}");
                 assert_eq!(found.server_missing, messages == [skewed]);
             }
         }
         let whole = r#"Back-off pulling image "x:y": ErrImagePull: rpc error: code = Unknown desc = broken"#;
-        let repeated = Trouble::passing(CreationReason::ImagePull, whole);
+        let repeated = Problem::transient(CreationReason::ImagePull, whole);
         assert_eq!(explained(Some(&repeated), &warnings(&[pull])), None);
-        let clear = Trouble::last(CreationReason::ImagePull, "not found");
+        let clear = Problem::fatal(CreationReason::ImagePull, "not found");
         assert_eq!(explained(Some(&clear), &warnings(&[configmap])), None);
     }
 }

@@ -52,16 +52,16 @@ pub(crate) fn events_since(
         );
     }
     let news = view
-        .trouble
+        .problem
         .as_ref()
-        .filter(|trouble| before.and_then(|b| b.trouble.as_ref()) != Some(trouble));
-    if let Some(trouble) = news {
-        let kind = if trouble.is_final() {
+        .filter(|problem| before.and_then(|b| b.problem.as_ref()) != Some(problem));
+    if let Some(problem) = news {
+        let kind = if problem.is_final() {
             SandboxEventKind::Failed
         } else {
             SandboxEventKind::Warning
         };
-        tell(now, kind, &trouble.message);
+        tell(now, kind, &problem.message);
     }
     events
 }

@@ -2,7 +2,7 @@
 
 use sandbox_core::CreationReason;
 
-use super::problem::Trouble;
+use super::problem::Problem;
 
 /// Signs that the machine, the network or the registry is at fault, and may recover. None can
 /// be part of an image's name, which has neither spaces nor parentheses.
@@ -61,23 +61,23 @@ const MISSING: [&str; 6] = [
 ];
 
 /// Judges the message of a failed pull.
-pub(super) fn pull(message: &str) -> Trouble {
+pub(super) fn pull(message: &str) -> Problem {
     let says = |signs: &[&str]| signs.iter().any(|sign| message.contains(sign));
     let last =
-        |advice: &str| Trouble::last(CreationReason::ImagePull, format!("{message} ({advice})"));
+        |advice: &str| Problem::fatal(CreationReason::ImagePull, format!("{message} ({advice})"));
     if says(&NO_PLATFORM) {
         last("the image is not built for this machine's processor architecture")
     } else if says(&UNREACHABLE) {
         let advice = "the machine cannot reach that registry: is it the right one?";
-        Trouble::passing(CreationReason::ImagePull, format!("{message} ({advice})"))
+        Problem::transient(CreationReason::ImagePull, format!("{message} ({advice})"))
     } else if says(&PASSING) {
-        Trouble::passing(CreationReason::ImagePull, message)
+        Problem::transient(CreationReason::ImagePull, message)
     } else if says(&REFUSED) {
         last("it does not exist, or needs a pull secret: SANDBOX_IMAGE_PULL_SECRET")
     } else if says(&MISSING) {
         last("check its name and tag")
     } else {
-        Trouble::passing(CreationReason::ImagePull, message)
+        Problem::transient(CreationReason::ImagePull, message)
     }
 }
 

@@ -4,41 +4,41 @@ use k8s_openapi::api::core::v1::{ContainerStateWaiting, PodCondition};
 use sandbox_core::CreationReason;
 
 use super::image_pull;
-use super::problem::{Patience, Trouble};
+use super::problem::{Problem, WaitLimit};
 
 /// Judges a container that waits. `None` while all is as it should be.
-pub(super) fn waiting(state: &ContainerStateWaiting) -> Option<Trouble> {
+pub(super) fn waiting(state: &ContainerStateWaiting) -> Option<Problem> {
     let reason = state.reason.as_deref().unwrap_or_default();
     let message = state.message.as_deref().unwrap_or_default();
     let text = if message.is_empty() { reason } else { message };
-    let trouble = match reason {
+    let problem = match reason {
         "" | "ContainerCreating" | "PodInitializing" => return None,
-        "InvalidImageName" => Trouble::last(CreationReason::ImagePull, text),
-        "ErrImageNeverPull" => Trouble::last(
+        "InvalidImageName" => Problem::fatal(CreationReason::ImagePull, text),
+        "ErrImageNeverPull" => Problem::fatal(
             CreationReason::ImagePull,
             format!("{text} (the pull policy is Never, and the machine does not have the image)"),
         ),
-        "SignatureValidationFailed" => Trouble::last(CreationReason::Rejected, text),
+        "SignatureValidationFailed" => Problem::fatal(CreationReason::Rejected, text),
         "ErrImagePull" | "ImagePullBackOff" | "ImageInspectError" | "RegistryUnavailable" => {
             image_pull::pull(text)
         }
         "CreateContainerConfigError" => config(text),
         "CreateContainerError" | "RunContainerError" | "StartError" => {
-            start(text).unwrap_or_else(|| Trouble::passing(CreationReason::Other, text))
+            start(text).unwrap_or_else(|| Problem::transient(CreationReason::Other, text))
         }
-        "CrashLoopBackOff" => Trouble::last(CreationReason::Crashed, text),
-        _ => Trouble::passing(CreationReason::Other, text),
+        "CrashLoopBackOff" => Problem::fatal(CreationReason::Crashed, text),
+        _ => Problem::transient(CreationReason::Other, text),
     };
-    Some(trouble)
+    Some(problem)
 }
 
 /// Judges why a container's configuration is not complete.
-fn config(message: &str) -> Trouble {
+fn config(message: &str) -> Problem {
     let object = ["secret \"", "configmap \""]
         .iter()
         .any(|kind| message.contains(kind));
     if message.contains("runAsNonRoot") {
-        Trouble::last(
+        Problem::fatal(
             CreationReason::Rejected,
             format!(
                 "{message} (the security profile Restricted never runs as root: give the user by number, or \
@@ -46,15 +46,15 @@ fn config(message: &str) -> Trouble {
             ),
         )
     } else if object && message.contains("not found") {
-        Trouble {
-            patience: Patience::Brief,
-            ..Trouble::passing(CreationReason::Other, message)
+        Problem {
+            wait_limit: WaitLimit::Brief,
+            ..Problem::transient(CreationReason::Other, message)
         }
     } else if message.contains("couldn't find key") {
-        Trouble::last(CreationReason::Other, message)
+        Problem::fatal(CreationReason::Other, message)
     } else {
         // Among others: failed to sync secret cache: timed out waiting for the condition.
-        Trouble::passing(CreationReason::Other, message)
+        Problem::transient(CreationReason::Other, message)
     }
 }
 
@@ -84,14 +84,14 @@ const NO_IMAGE_VOLUME: [&str; 4] = [
 ];
 
 /// Judges what is told of a Pod, or of a container, whose first process did not fit into its memory.
-pub(super) fn too_little_memory(message: &str) -> Option<Trouble> {
+pub(super) fn too_little_memory(message: &str) -> Option<Problem> {
     let lower = message.to_ascii_lowercase();
     TOO_LITTLE_MEMORY
         .iter()
         .any(|sign| lower.contains(sign))
         .then(|| {
             let advice = "the memory limit is too low to start a program: ask for more";
-            Trouble::last(CreationReason::Crashed, format!("{message} ({advice})"))
+            Problem::fatal(CreationReason::Crashed, format!("{message} ({advice})"))
         })
 }
 
@@ -99,14 +99,14 @@ pub(super) fn too_little_memory(message: &str) -> Option<Trouble> {
 pub(super) const WRONG_PROCESSOR: &str = "exec format error";
 
 /// Judges why a process could not be started; `None` for what is not known.
-pub(super) fn start(message: &str) -> Option<Trouble> {
+pub(super) fn start(message: &str) -> Option<Problem> {
     // As a line of a log it has an end of line.
     let message = message.trim();
     let lower = message.to_ascii_lowercase();
-    let last = |text| Trouble::last(CreationReason::Crashed, text);
+    let last = |text| Problem::fatal(CreationReason::Crashed, text);
     let says = |signs: &[&str]| signs.iter().any(|sign| lower.contains(sign));
-    if let Some(trouble) = too_little_memory(message) {
-        return Some(trouble);
+    if let Some(problem) = too_little_memory(message) {
+        return Some(problem);
     }
     if says(&[WRONG_PROCESSOR]) {
         return Some(last(format!(
@@ -118,7 +118,7 @@ pub(super) fn start(message: &str) -> Option<Trouble> {
     if says(&NO_IMAGE_VOLUME) {
         let advice =
             "this machine's container runtime cannot mount the SSH server's image as a volume";
-        Some(Trouble {
+        Some(Problem {
             server_missing: true,
             ..last(format!("{message} ({advice})"))
         })
@@ -126,7 +126,7 @@ pub(super) fn start(message: &str) -> Option<Trouble> {
         let advice = "the SSH server is not there, or cannot be run: if the image should hold it, it does not; if \
                       it is brought as an image volume, this cluster cannot do that (SANDBOX_INJECTION=init-container \
                       works on every cluster)";
-        Some(Trouble {
+        Some(Problem {
             server_missing: true,
             ..last(format!("{message} ({advice})"))
         })
@@ -138,7 +138,7 @@ pub(super) fn start(message: &str) -> Option<Trouble> {
 }
 
 /// Judges the condition `PodScheduled`.
-pub(super) fn unscheduled(condition: &PodCondition) -> Option<Trouble> {
+pub(super) fn unscheduled(condition: &PodCondition) -> Option<Problem> {
     if condition.type_ != "PodScheduled" || condition.status != "False" {
         return None;
     }
@@ -157,7 +157,7 @@ pub(super) fn unscheduled(condition: &PodCondition) -> Option<Trouble> {
         |(_, advice)| format!("{text} ({advice})"),
     );
     // A cluster that grows by itself may have room soon.
-    Some(Trouble::passing(CreationReason::Unschedulable, text))
+    Some(Problem::transient(CreationReason::Unschedulable, text))
 }
 
 /// What the scheduler complains of, and what can be done; the first is the nearest to the user.
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
     use CreationReason::{Crashed, ImagePull, Other, Rejected};
 
-    fn judged(reason: &str, message: &str) -> Option<Trouble> {
+    fn judged(reason: &str, message: &str) -> Option<Problem> {
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         waiting(&ContainerStateWaiting {
             reason: text(reason),
@@ -193,8 +193,8 @@ mod tests {
 
     #[test]
     fn real_messages_are_judged() {
-        let (now, brief, grace) = (Patience::None, Patience::Brief, Patience::Grace);
-        for (reason, message, kind, patience) in [
+        let (now, brief, grace) = (WaitLimit::None, WaitLimit::Brief, WaitLimit::Grace);
+        for (reason, message, kind, wait_limit) in [
             (
                 "InvalidImageName",
                 r#"Failed to apply default image tag "Bad:Image:x": couldn't parse image name "Bad:Image:x": invalid reference format"#,
@@ -309,8 +309,8 @@ mod tests {
         ] {
             let found = judged(reason, message).unwrap();
             assert_eq!(
-                (found.reason, found.patience),
-                (kind, patience),
+                (found.reason, found.wait_limit),
+                (kind, wait_limit),
                 "{reason}: {message}"
             );
             assert!(found.message.contains(message) && !found.message.is_empty());
@@ -374,8 +374,8 @@ mod tests {
                     preemption victims found for incoming pod.";
         let found = unscheduled(&condition("PodScheduled", "False", full)).unwrap();
         assert_eq!(
-            (found.reason, found.patience),
-            (CreationReason::Unschedulable, Patience::Grace)
+            (found.reason, found.wait_limit),
+            (CreationReason::Unschedulable, WaitLimit::Grace)
         );
         assert!(
             found.message.starts_with(full) && found.message.contains("ask for less"),

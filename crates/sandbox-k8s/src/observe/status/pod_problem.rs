@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use sandbox_core::CreationReason;
 
-use super::problem::{Patience, Trouble};
+use super::problem::{Problem, WaitLimit};
 use super::{end_reason, pending_reason};
 use crate::names::SERVER;
 
@@ -26,7 +26,7 @@ pub(super) struct Expected<'a> {
 /// Whichever container's state explains most: what Kubernetes says of the Pod, the first
 /// container that brings the server, the sandbox itself, then first containers that others, such as
 /// meshes, have put before it.
-pub(super) fn obstacle(status: &PodStatus, expected: &Expected<'_>) -> Option<Trouble> {
+pub(super) fn obstacle(status: &PodStatus, expected: &Expected<'_>) -> Option<Problem> {
     let Expected {
         ours,
         over,
@@ -43,22 +43,22 @@ pub(super) fn obstacle(status: &PodStatus, expected: &Expected<'_>) -> Option<Tr
         .and_then(|state| state.terminated.as_ref())
         .filter(|ended| ended.exit_code != 0)
     {
-        let mut trouble = end_reason::container(failed, None);
-        trouble.message = format!(
+        let mut problem = end_reason::container(failed, None);
+        problem.message = format!(
             "the SSH server could not be brought in: {} ({SERVER_IMAGE})",
-            trouble.message
+            problem.message
         );
         // This is the way that always works; no other would do better with such an image.
-        trouble.server_missing = false;
-        return Some(trouble);
+        problem.server_missing = false;
+        return Some(problem);
     }
-    if let Some(trouble) = copier.and_then(|state| pending_reason::waiting(state.waiting.as_ref()?))
+    if let Some(problem) = copier.and_then(|state| pending_reason::waiting(state.waiting.as_ref()?))
     {
-        let message = format!("{} ({SERVER_IMAGE})", trouble.message);
-        return Some(Trouble {
+        let message = format!("{} ({SERVER_IMAGE})", problem.message);
+        return Some(Problem {
             message,
             server_missing: false,
-            ..trouble
+            ..problem
         });
     }
     let state = ours.and_then(|ours| ours.state.as_ref());
@@ -71,16 +71,16 @@ pub(super) fn obstacle(status: &PodStatus, expected: &Expected<'_>) -> Option<Tr
             false => end_reason::image_server(ended, memory),
         });
     }
-    if let Some(mut trouble) =
+    if let Some(mut problem) =
         state.and_then(|state| pending_reason::waiting(state.waiting.as_ref()?))
     {
         // The images of volumes are fetched for the container that mounts them.
-        if trouble.reason == CreationReason::ImagePull
-            && mounted.is_some_and(|image| trouble.message.contains(image))
+        if problem.reason == CreationReason::ImagePull
+            && mounted.is_some_and(|image| problem.message.contains(image))
         {
-            trouble.message = format!("{} ({SERVER_IMAGE})", trouble.message);
+            problem.message = format!("{} ({SERVER_IMAGE})", problem.message);
         }
-        return Some(trouble);
+        return Some(problem);
     }
     if over {
         return Some(end_reason::unexplained(status));
@@ -95,25 +95,25 @@ pub(super) fn obstacle(status: &PodStatus, expected: &Expected<'_>) -> Option<Tr
 }
 
 /// A first container that somebody else added and that cannot begin: ours waits for it.
-fn before_ours(status: &PodStatus) -> Option<Trouble> {
+fn before_ours(status: &PodStatus) -> Option<Problem> {
     let others = status
         .init_container_statuses
         .iter()
         .flatten()
         .filter(|other| other.name != SERVER);
     others.into_iter().find_map(|other| {
-        let trouble = pending_reason::waiting(other.state.as_ref()?.waiting.as_ref()?)?;
-        let message = format!("its first container {}: {}", other.name, trouble.message);
+        let problem = pending_reason::waiting(other.state.as_ref()?.waiting.as_ref()?)?;
+        let message = format!("its first container {}: {}", other.name, problem.message);
         // One that starts again and again, as a sidecar may, is not given up by Kubernetes either.
-        let patience = match trouble.reason {
-            CreationReason::ImagePull => trouble.patience,
-            _ => Patience::Grace,
+        let wait_limit = match problem.reason {
+            CreationReason::ImagePull => problem.wait_limit,
+            _ => WaitLimit::Grace,
         };
-        Some(Trouble {
+        Some(Problem {
             message,
-            patience,
+            wait_limit,
             server_missing: false,
-            ..trouble
+            ..problem
         })
     })
 }

@@ -6,14 +6,14 @@ use sandbox_core::CreationReason;
 
 /// What stands in the way of a sandbox, or has ended it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub(crate) struct Problem {
     /// The kind, as it is reported when a creation fails for it.
     pub(crate) reason: CreationReason,
     /// What is wrong in the cluster's words, and where it is known, what to do. The words may
     /// come from an image or a registry: untrusted text.
     pub(crate) message: String,
     /// How long it is worth waiting for.
-    pub(crate) patience: Patience,
+    pub(crate) wait_limit: WaitLimit,
     /// The injected server could not be run where it was mounted: with another
     /// [`InjectVia`](crate::manifest::options::InjectVia) the same Pod may start.
     pub(crate) server_missing: bool,
@@ -21,7 +21,7 @@ pub(crate) struct Trouble {
 
 /// How long an obstacle is worth waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum WaitLimit {
     /// Not at all: it is final.
     None,
     /// Two seconds: the kubelet may not have heard yet of an object that was just stored.
@@ -30,7 +30,7 @@ pub(crate) enum Patience {
     Grace,
 }
 
-impl Patience {
+impl WaitLimit {
     /// In time, counted from when the sandbox first had any trouble that it has not been without
     /// since: a kubelet that tries again changes its words. `grace` is that of the options.
     pub(crate) fn limit(self, grace: Duration) -> Duration {
@@ -42,10 +42,10 @@ impl Patience {
     }
 }
 
-impl Trouble {
+impl Problem {
     /// Whether waiting is pointless.
     pub(crate) fn is_final(&self) -> bool {
-        self.patience == Patience::None
+        self.wait_limit == WaitLimit::None
     }
 
     /// It says that there is trouble, and not which: what was said before says more.
@@ -53,19 +53,19 @@ impl Trouble {
         is_vague(&self.message)
     }
 
-    pub(super) fn last(reason: CreationReason, message: impl Into<String>) -> Self {
+    pub(super) fn fatal(reason: CreationReason, message: impl Into<String>) -> Self {
         Self {
             reason,
             message: message.into(),
-            patience: Patience::None,
+            wait_limit: WaitLimit::None,
             server_missing: false,
         }
     }
 
-    pub(super) fn passing(reason: CreationReason, message: impl Into<String>) -> Self {
+    pub(super) fn transient(reason: CreationReason, message: impl Into<String>) -> Self {
         Self {
-            patience: Patience::Grace,
-            ..Self::last(reason, message)
+            wait_limit: WaitLimit::Grace,
+            ..Self::fatal(reason, message)
         }
     }
 }

@@ -12,8 +12,8 @@ use sandbox_core::{
 
 use super::end_reason;
 use super::pod_problem::{Expected, named, obstacle};
-use super::problem::Trouble;
-use crate::manifest::labels::{self, Ends, NotOurs, Ownership};
+use super::problem::Problem;
+use crate::manifest::labels::{self, Expiry, NotManaged, Ownership};
 use crate::names::{self, CONTAINER, PORT, PORT_NAME, SERVER};
 
 /// What a sandbox's Pod says. A whole Pod is 5 to 15 kB; of thousands, this is kept.
@@ -32,7 +32,7 @@ pub(crate) struct PodView {
     /// When the API server stored it.
     pub(crate) created_at: SystemTime,
     /// When it ends.
-    pub(crate) ends: Ends,
+    pub(crate) ends: Expiry,
     /// Its maker holds a Lease that owns it.
     pub(crate) has_lease: bool,
     /// What its owner called it.
@@ -60,7 +60,7 @@ pub(crate) struct PodView {
     /// It is being deleted.
     pub(crate) deleting: bool,
     /// What stands in its way, or has ended it.
-    pub(crate) trouble: Option<Trouble>,
+    pub(crate) problem: Option<Problem>,
     /// The last words of its server, where the kubelet kept them: from inside the sandbox.
     pub(crate) last_words: String,
 }
@@ -71,7 +71,7 @@ impl PodView {
     /// # Errors
     ///
     /// When it is none of ours, whatever its labels say.
-    pub(crate) fn of(pod: &Pod) -> Result<Self, NotOurs> {
+    pub(crate) fn of(pod: &Pod) -> Result<Self, NotManaged> {
         let Ownership { id, uid, owner } = Ownership::of_pod(pod)?;
         let (meta, spec, status) = (&pod.metadata, pod.spec.as_ref(), pod.status.as_ref());
         let created_at = meta
@@ -97,7 +97,7 @@ impl PodView {
             resource_version: meta.resource_version.clone().unwrap_or_default(),
             nonce: labels::annotation(meta, names::NONCE).map(str::to_owned),
             created_at,
-            ends: Ends::of(pod, created_at),
+            ends: Expiry::of(pod, created_at),
             has_lease: labels::annotation(meta, names::LEASE).is_some(),
             labels: labels::own_labels(meta),
             image: main.and_then(|main| main.image.clone()),
@@ -116,7 +116,7 @@ impl PodView {
                 () => SandboxState::Pending,
             },
             deleting,
-            trouble: status.and_then(|status| match () {
+            problem: status.and_then(|status| match () {
                 // How its processes end while it is taken away is nobody's trouble.
                 () if deleting => end_reason::pod(status),
                 () => {
@@ -170,7 +170,7 @@ impl PodView {
 }
 
 /// Reads what a Pod says; one that only looks like ours is passed over.
-pub(crate) fn of_ours(pod: &Pod) -> Option<PodView> {
+pub(crate) fn managed_view(pod: &Pod) -> Option<PodView> {
     match PodView::of(pod) {
         Ok(view) => Some(view),
         Err(why) => {

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::watcher::Watch;
 use crate::api::client::LOOKUP_TIMEOUT;
-use crate::observe::index::{Health, Sight, Waiter};
+use crate::observe::index::{Health, Lookup, Waiter};
 use crate::observe::status::PodView;
 
 /// Between two reads of one sandbox where there is no watch.
@@ -60,10 +60,10 @@ impl Follow {
                 (index.look_at(&self.uid), degraded, index.last_of(&self.uid))
             };
             let unseen = match sight {
-                Sight::Gone => return Ok(None),
-                Sight::Present(view) => Some(view),
-                Sight::Unknown if !degraded && seen.is_some() => None,
-                Sight::Unknown => {
+                Lookup::Missing => return Ok(None),
+                Lookup::Present(view) => Some(view),
+                Lookup::Unknown if !degraded && seen.is_some() => None,
+                Lookup::Unknown => {
                     let limit = if last.is_some() && seen.is_none() {
                         BRIEF
                     } else {
@@ -116,7 +116,7 @@ impl Drop for Follow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::client::Caller;
+    use crate::api::client::ApiClient;
     use crate::observe::status::view::tests::view;
     use kube::Client;
     use sandbox_testkit::apiserver::{ApiServer, Fault};
@@ -126,8 +126,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_known_counts_while_the_api_server_is_away() {
         let server = ApiServer::new("boxes");
-        let caller = Caller::new(Client::new(server.clone(), "boxes"), "boxes".into());
-        let watch = Arc::new(Watch::new(Arc::new(caller), false));
+        let api = ApiClient::new(Client::new(server.clone(), "boxes"), "boxes".into());
+        let watch = Arc::new(Watch::new(Arc::new(api), false));
         let running = view(json!({"phase": "Running", "state": {"running": {}}}));
         let (id, uid) = (running.id.clone(), running.uid.clone());
         server.away(true);

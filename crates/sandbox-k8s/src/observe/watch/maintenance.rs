@@ -9,11 +9,11 @@ use sandbox_core::{Deadline, Uid};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::state::{Shared, now};
-use crate::api::client::Caller;
+use crate::api::client::ApiClient;
 use crate::api::client::LOOKUP_TIMEOUT;
-use crate::lease::Looks;
+use crate::lease::ExpiredLeases;
 use crate::observe::reaper;
-use crate::observe::status::of_ours;
+use crate::observe::status::managed_view;
 
 /// How often.
 const TEND: Duration = Duration::from_secs(5);
@@ -26,28 +26,28 @@ const LEASES: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// `leases`: whether to look for expired Leases even when no sandbox is seen that has one.
-pub(super) async fn tend(caller: &Caller, shared: &Shared, leases: bool) {
-    let (mut looked, mut looks) = (Instant::now(), Looks::default());
+pub(super) async fn tend(api: &ApiClient, shared: &Shared, leases: bool) {
+    let (mut looked, mut looks) = (Instant::now(), ExpiredLeases::default());
     let mut refusals = Refusals::default();
     let mut tick = tokio::time::interval(TEND);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        confirm(caller, shared).await;
+        confirm(api, shared).await;
         let (due, leased) = {
             let mut state = shared.lock();
             let Some(all) = state.index.all() else {
                 continue;
             };
             let leased = state.reaper.any_leased_by_others(&all);
-            (state.reaper.due(&all, now(), caller.clock.now()), leased)
+            (state.reaper.due(&all, now(), api.clock.now()), leased)
         };
-        if caller.outage.is_recent() {
+        if api.outage.is_recent() {
             looks.forget();
         }
         if (leases || leased) && (looked.elapsed() >= LEASES || looks.any_due(Instant::now())) {
             looked = Instant::now();
-            if let Err(error) = looks.remove_due(caller).await {
+            if let Err(error) = looks.remove_due(api).await {
                 looks.forget();
                 tracing::debug!(%error, "the Leases of other processes cannot be looked at");
             }
@@ -58,7 +58,7 @@ pub(super) async fn tend(caller: &Caller, shared: &Shared, leases: bool) {
             .filter(|view| refusals.may_try(&view.uid))
             .collect::<Vec<_>>()
         {
-            match reaper::remove(caller, view).await {
+            match reaper::remove(api, view).await {
                 Ok(removed) => {
                     refusals.keep(|uid| *uid != view.uid);
                     if removed {
@@ -101,15 +101,15 @@ impl Refusals {
 }
 
 /// Reads what we wrote and no watch has shown.
-async fn confirm(caller: &Caller, shared: &Shared) {
+async fn confirm(api: &ApiClient, shared: &Shared) {
     let overdue = shared.lock().index.unconfirmed(now());
     for (id, uid) in overdue {
-        match caller
+        match api
             .get::<Pod>(&id, Deadline::from_now(LOOKUP_TIMEOUT))
             .await
         {
             Ok(found) => match found
-                .and_then(|(pod, _)| of_ours(&pod))
+                .and_then(|(pod, _)| managed_view(&pod))
                 .filter(|view| view.uid == uid)
             {
                 Some(view) => shared.tell(|index| index.read(view)),

@@ -16,12 +16,12 @@ use tokio::time::Instant;
 use super::lines::Lines;
 use super::state::{Shared, now};
 use crate::api::classify::backoff;
-use crate::api::client::{Caller, LOOKUP_TIMEOUT};
+use crate::api::client::{ApiClient, LOOKUP_TIMEOUT};
 use crate::api::retry::part_of;
-use crate::api::watch_error::Refused;
+use crate::api::watch_error::WatchError;
 use crate::manifest::labels;
-use crate::observe::index::News;
-use crate::observe::status::of_ours;
+use crate::observe::index::Event;
+use crate::observe::status::managed_view;
 
 /// How long the API server is asked to keep a watch.
 const LASTS: Duration = Duration::from_secs(290);
@@ -39,10 +39,10 @@ const FORBIDDEN: Duration = Duration::from_secs(30);
 /// How a watch ended.
 enum End {
     /// As it does from time to time: it goes on from where it was.
-    Over,
+    Closed,
     /// What happened since is not known any more: a new list is needed.
     Expired,
-    Refused(Refused),
+    Failed(WatchError),
 }
 
 /// Where the watch is.
@@ -53,13 +53,13 @@ struct Place {
     was_accepted: bool,
 }
 
-pub(super) async fn listen(caller: &Caller, shared: &Shared) {
+pub(super) async fn listen(api: &ApiClient, shared: &Shared) {
     let mut pace = Pace::default();
     let mut place = None;
     loop {
         let began = Instant::now();
         let end = match place.take() {
-            None => match list(caller, shared).await {
+            None => match list(api, shared).await {
                 Ok(version) => {
                     place = Some(Place {
                         version,
@@ -67,32 +67,32 @@ pub(super) async fn listen(caller: &Caller, shared: &Shared) {
                     });
                     continue;
                 }
-                Err(refused) => End::Refused(refused),
+                Err(refused) => End::Failed(refused),
             },
             Some(mut at) => {
-                let end = watch(caller, shared, &mut at, &mut pace).await;
+                let end = watch(api, shared, &mut at, &mut pace).await;
                 place = (!matches!(end, End::Expired)).then_some(at);
                 end
             }
         };
         metrics::count_watch_restart(match &end {
-            End::Over => "over",
+            End::Closed => "over",
             End::Expired => "expired",
-            End::Refused(_) => "refused",
+            End::Failed(_) => "refused",
         });
         match end {
-            End::Over | End::Expired if began.elapsed() >= SHORT => pace.failures = 0,
-            End::Over | End::Expired => pace.wait(None).await,
-            End::Refused(refused) => {
+            End::Closed | End::Expired if began.elapsed() >= SHORT => pace.failures = 0,
+            End::Closed | End::Expired => pace.wait(None).await,
+            End::Failed(refused) => {
                 tracing::debug!(%refused, failures = pace.failures, "the watch was interrupted");
                 pace.failed_since.get_or_insert(began);
                 if refused.is_final() {
-                    shared.tell(|index| index.apply(News::Refused(refused.to_string()), now()));
+                    shared.tell(|index| index.apply(Event::Forbidden(refused.to_string()), now()));
                     pace.failures = 0;
                     tokio::time::sleep(FORBIDDEN).await;
                     continue;
                 } else if pace.is_away() {
-                    shared.tell(|index| index.apply(News::Failed(refused.to_string()), now()));
+                    shared.tell(|index| index.apply(Event::Failed(refused.to_string()), now()));
                 }
                 pace.wait(refused.wait()).await;
             }
@@ -100,21 +100,21 @@ pub(super) async fn listen(caller: &Caller, shared: &Shared) {
     }
 }
 
-async fn list(caller: &Caller, shared: &Shared) -> Result<String, Refused> {
-    shared.tell(|index| index.apply(News::ListBegan, now()));
-    let listed = caller
-        .list_once::<Pod>(&labels::selector(), Deadline::from_now(LOOKUP_TIMEOUT))
+async fn list(api: &ApiClient, shared: &Shared) -> Result<String, WatchError> {
+    shared.tell(|index| index.apply(Event::Init, now()));
+    let listed = api
+        .list_for_watch::<Pod>(&labels::selector(), Deadline::from_now(LOOKUP_TIMEOUT))
         .await?;
-    for view in listed.items.iter().filter_map(of_ours) {
-        shared.tell(|index| index.apply(News::Listed(view), now()));
+    for view in listed.items.iter().filter_map(managed_view) {
+        shared.tell(|index| index.apply(Event::InitApply(view), now()));
     }
-    shared.tell(|index| index.apply(News::ListDone, now()));
+    shared.tell(|index| index.apply(Event::InitDone, now()));
     Ok(listed.metadata.resource_version.unwrap_or_default())
 }
 
-async fn watch(caller: &Caller, shared: &Shared, at: &mut Place, pace: &mut Pace) -> End {
-    let opened = caller
-        .watch_once::<Pod>(
+async fn watch(api: &ApiClient, shared: &Shared, at: &mut Place, pace: &mut Pace) -> End {
+    let opened = api
+        .open_watch::<Pod>(
             &labels::selector(),
             &at.version,
             LASTS,
@@ -128,25 +128,25 @@ async fn watch(caller: &Caller, shared: &Shared, at: &mut Place, pace: &mut Pace
     pace.failed_since = None;
     at.was_accepted = true;
     let mut silent = true;
-    shared.tell(|index| index.apply(News::WatchBegan, now()));
+    shared.tell(|index| index.apply(Event::WatchStarted, now()));
     loop {
         let line = match tokio::time::timeout(SILENCE, lines.next()).await {
             Ok(Ok(Some(line))) => line,
-            Ok(Ok(None)) => return End::Over,
+            Ok(Ok(None)) => return End::Closed,
             // From a version that is yet to come there is nothing to tell, not even where it is.
             Err(_elapsed) if silent => return End::Expired,
-            Err(_elapsed) => return End::Over,
+            Err(_elapsed) => return End::Closed,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the watch was cut");
-                caller.outage.begins();
-                return End::Over;
+                api.outage.begins();
+                return End::Closed;
             }
         };
         silent = false;
         shared.lock().heard = Some(now());
         let (pod, news) = match serde_json::from_slice::<WatchEvent<Pod>>(&line) {
             Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => {
-                let news = of_ours(&pod).map(News::Applied);
+                let news = managed_view(&pod).map(Event::Apply);
                 (pod.metadata, news)
             }
             Ok(WatchEvent::Deleted(pod)) => {
@@ -154,14 +154,14 @@ async fn watch(caller: &Caller, shared: &Shared, at: &mut Place, pace: &mut Pace
                     .metadata
                     .uid
                     .as_deref()
-                    .map(|uid| News::Removed(Uid::new(uid)));
+                    .map(|uid| Event::Delete(Uid::new(uid)));
                 (pod.metadata, news)
             }
             Ok(WatchEvent::Bookmark(mark)) => {
                 at.version = mark.metadata.resource_version;
                 continue;
             }
-            Ok(WatchEvent::Error(status)) => return at.refused(Refused::of(&status)),
+            Ok(WatchEvent::Error(status)) => return at.refused(WatchError::of(&status)),
             Err(error) => {
                 // What was in it is not known: only a list tells.
                 tracing::debug!(%error, "the watch has a line that cannot be read");
@@ -178,11 +178,11 @@ async fn watch(caller: &Caller, shared: &Shared, at: &mut Place, pace: &mut Pace
 
 impl Place {
     /// What a refusal is about: this place, or something else.
-    fn refused(&self, refused: Refused) -> End {
+    fn refused(&self, refused: WatchError) -> End {
         if refused.code == Some(410) || self.was_accepted && refused.may_mean_the_version() {
             return End::Expired;
         }
-        End::Refused(refused)
+        End::Failed(refused)
     }
 }
 

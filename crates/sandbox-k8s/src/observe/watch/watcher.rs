@@ -10,14 +10,14 @@ use tokio::task::AbortHandle;
 use super::maintenance::tend;
 use super::state::{Shared, now};
 use super::stream::listen;
-use crate::api::client::{Caller, LOOKUP_TIMEOUT};
+use crate::api::client::{ApiClient, LOOKUP_TIMEOUT};
 use crate::manifest::labels;
-use crate::observe::index::Sight;
-use crate::observe::status::{PodView, of_ours};
+use crate::observe::index::Lookup;
+use crate::observe::status::{PodView, managed_view};
 
 /// What is known, kept up by a watch that begins with the first question and ends with this.
 pub(crate) struct Watch {
-    pub(crate) caller: Arc<Caller>,
+    pub(crate) api: Arc<ApiClient>,
     pub(super) shared: Arc<Shared>,
     task: OnceLock<AbortHandle>,
     /// Whether we hold a Lease ourselves, and so may look at those of others.
@@ -25,9 +25,9 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(caller: Arc<Caller>, leases: bool) -> Self {
+    pub(crate) fn new(api: Arc<ApiClient>, leases: bool) -> Self {
         Self {
-            caller,
+            api,
             shared: Arc::default(),
             task: OnceLock::new(),
             leases,
@@ -39,9 +39,9 @@ impl Watch {
         self.begin();
         let sight = self.shared.lock().index.look(id);
         match sight {
-            Sight::Present(view) => Ok(Some(view)),
-            Sight::Gone => Ok(None),
-            Sight::Unknown => self.ask(id).await,
+            Lookup::Present(view) => Ok(Some(view)),
+            Lookup::Missing => Ok(None),
+            Lookup::Unknown => self.ask(id).await,
         }
     }
 
@@ -56,11 +56,8 @@ impl Watch {
         limit: Duration,
     ) -> Result<Option<Arc<PodView>>> {
         self.begin();
-        let found = self
-            .caller
-            .get::<Pod>(id, Deadline::from_now(limit))
-            .await?;
-        let Some(view) = found.and_then(|(pod, _)| of_ours(&pod)) else {
+        let found = self.api.get::<Pod>(id, Deadline::from_now(limit)).await?;
+        let Some(view) = found.and_then(|(pod, _)| managed_view(&pod)) else {
             return Ok(None);
         };
         self.shared.tell(|index| index.read(view.clone()));
@@ -69,7 +66,7 @@ impl Watch {
 
     /// Whether the watch has said anything within this time. It tells things in their order, so what it
     /// has not told of until then has not happened.
-    pub(crate) fn was_heard_within(&self, time: Duration) -> bool {
+    pub(crate) fn received_within(&self, time: Duration) -> bool {
         self.shared
             .lock()
             .heard
@@ -79,16 +76,16 @@ impl Watch {
     /// Whether it is known, without asking anybody, that an instance has ended or is gone.
     pub(crate) fn is_over(&self, uid: &Uid) -> bool {
         match self.shared.lock().index.look_at(uid) {
-            Sight::Gone => true,
-            Sight::Present(view) => view.state == SandboxState::Ended,
-            Sight::Unknown => false,
+            Lookup::Missing => true,
+            Lookup::Present(view) => view.state == SandboxState::Ended,
+            Lookup::Unknown => false,
         }
     }
 
     /// Whether asking again may bring another answer. An API server that has only just come back
     /// knows nobody's rights.
     pub(super) fn may_pass(&self, error: &Error) -> bool {
-        let starting = self.caller.outage.is_recent() && !matches!(error, Error::Config { .. });
+        let starting = self.api.outage.is_recent() && !matches!(error, Error::Config { .. });
         starting || error.is_retryable()
     }
 
@@ -99,10 +96,10 @@ impl Watch {
             return Ok(known);
         }
         let (pods, _) = self
-            .caller
+            .api
             .list::<Pod>(&labels::selector(), Deadline::from_now(LOOKUP_TIMEOUT))
             .await?;
-        Ok(pods.iter().filter_map(of_ours).map(Arc::new).collect())
+        Ok(pods.iter().filter_map(managed_view).map(Arc::new).collect())
     }
 
     /// The answer to our own create.
@@ -129,8 +126,8 @@ impl Watch {
 
     pub(super) fn begin(&self) {
         self.task.get_or_init(|| {
-            let (caller, shared) = (Arc::clone(&self.caller), Arc::clone(&self.shared));
-            tokio::spawn(run(caller, shared, self.leases)).abort_handle()
+            let (api, shared) = (Arc::clone(&self.api), Arc::clone(&self.shared));
+            tokio::spawn(run(api, shared, self.leases)).abort_handle()
         });
     }
 }
@@ -143,6 +140,6 @@ impl Drop for Watch {
     }
 }
 
-async fn run(caller: Arc<Caller>, shared: Arc<Shared>, leases: bool) {
-    tokio::join!(listen(&caller, &shared), tend(&caller, &shared, leases));
+async fn run(api: Arc<ApiClient>, shared: Arc<Shared>, leases: bool) {
+    tokio::join!(listen(&api, &shared), tend(&api, &shared, leases));
 }

@@ -79,7 +79,7 @@ fn what_people_see_of_a_pod() {
         .map(|l| (l.resource.as_str(), l.value.as_str()))
         .collect();
     assert_eq!(limits, [("disk", "1Gi"), ("memory", "64Mi")]);
-    assert_eq!(view.trouble, None);
+    assert_eq!(view.problem, None);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_state_and_a_trouble_for_each_status() {
     let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low", "state": ended(137, "Error")});
     let disrupted =
         json!([{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]);
-    for (status, state, trouble) in [
+    for (status, state, problem) in [
         (json!({}), Pending, None),
         (
             json!({"state": waiting("ContainerCreating")}),
@@ -170,7 +170,7 @@ fn a_state_and_a_trouble_for_each_status() {
     ] {
         let view = view(status.clone());
         assert_eq!(view.state, state, "{status}");
-        match (trouble, &view.trouble) {
+        match (problem, &view.problem) {
             (None, None) => {}
             (Some(said), Some(found)) => {
                 assert!(found.message.contains(said), "{status}: {found:?}")
@@ -184,7 +184,7 @@ fn a_state_and_a_trouble_for_each_status() {
 fn an_image_that_is_a_volume_is_the_servers() {
     let pull = "failed to pull and unpack image \"r.example/sshd:1\": not found";
     let mut pod = pod(json!({"state": {"waiting": {"reason": "ErrImagePull", "message": pull}}}));
-    let told = |pod: &Pod| PodView::of(pod).unwrap().trouble.unwrap();
+    let told = |pod: &Pod| PodView::of(pod).unwrap().problem.unwrap();
     assert!(!told(&pod).message.contains("SANDBOX_SERVER_IMAGE"));
     let volumes = json!([{"name": "sandbox-server", "image": {"reference": "r.example/sshd:1"}}]);
     pod.spec.as_mut().unwrap().volumes = serde_json::from_value(volumes).unwrap();
@@ -196,7 +196,7 @@ fn a_sidecar_that_starts_again_and_again_is_not_final() {
     let status = json!({"state": {"waiting": {"reason": "PodInitializing"}}, "initContainerStatuses": [{
         "name": "proxy", "image": "", "imageID": "", "ready": false, "restartCount": 3,
         "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]});
-    assert!(!view(status).trouble.unwrap().is_final());
+    assert!(!view(status).problem.unwrap().is_final());
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn last_words_are_kept_apart() {
         json!({"phase": "Failed", "state": {"terminated": {"exitCode": 1, "message": "\u{1b}[2J hostile"}}}),
     );
     assert_eq!(view.last_words, "\u{1b}[2J hostile");
-    assert!(!view.trouble.unwrap().message.contains("hostile"));
+    assert!(!view.problem.unwrap().message.contains("hostile"));
 }
 
 #[test]
