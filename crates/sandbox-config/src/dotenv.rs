@@ -70,7 +70,7 @@ pub(crate) fn entries<'a>(file: &'a str, content: &'a [u8]) -> impl Iterator<Ite
                 Entry::Mistake(format!("{place} is not UTF-8 text"))
             }
             Err(_unreadable) => {
-                let name = known_name(lines[first])
+                let name = setting_name(lines[first])
                     .map(|name| format!(": {name}"))
                     .unwrap_or_default();
                 Entry::Mistake(format!(
@@ -126,7 +126,7 @@ fn is_blank(line: &[u8]) -> bool {
 
 /// Returns the name that a line sets, if it is the name of a setting. Any other name may be a
 /// secret.
-fn known_name(line: &[u8]) -> Option<&'static str> {
+fn setting_name(line: &[u8]) -> Option<&'static str> {
     let text = std::str::from_utf8(line).ok()?.trim_start();
     let text = text.strip_prefix("export ").unwrap_or(text).trim_start();
     let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')?;
@@ -137,7 +137,7 @@ fn known_name(line: &[u8]) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn shown(content: &str) -> Vec<String> {
+    fn show_entries(content: &str) -> Vec<String> {
         let content = format!("{content}\n");
         entries(".env", content.as_bytes())
             .map(|entry| match entry {
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn lines_are_counted_over_comments_blanks_and_long_values() {
-        let found = shown("# c\n\nA=1\nexport B=\"x\ny\nz\"\n  # c\nC='#' # c\nD=4 ");
+        let found = show_entries("# c\n\nA=1\nexport B=\"x\ny\nz\"\n  # c\nC='#' # c\nD=4 ");
         assert_eq!(
             found,
             [
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn lines_longer_than_the_buffer_are_one_line() {
-        let found = shown(&format!("A={}\nB=2", "x".repeat(20_000)));
+        let found = show_entries(&format!("A={}\nB=2", "x".repeat(20_000)));
         assert!(
             found[0].starts_with(".env line 1 A=") && found[1] == ".env line 2 B=\"2\"",
             "{}",
@@ -174,8 +174,9 @@ mod tests {
 
     #[test]
     fn lines_that_cannot_be_parsed_are_named_and_not_shown() {
-        let found =
-            shown("secret words\nSANDBOX_CPU=secret words\nA=1\nSANDBOX_TTL=\"secret\nsecret=2");
+        let found = show_entries(
+            "secret words\nSANDBOX_CPU=secret words\nA=1\nSANDBOX_TTL=\"secret\nsecret=2",
+        );
         assert_eq!(found.len(), 4, "{found:?}");
         assert!(found[0].starts_with(".env line 1 cannot be read"));
         assert!(found[1].starts_with(".env line 2: SANDBOX_CPU cannot be read"));
@@ -185,7 +186,8 @@ mod tests {
 
     #[test]
     fn variables_are_not_expanded_in_settings() {
-        let found = shown("TOKEN=$PATH\nSANDBOX_IMAGE=evil.example/$TOKEN\nSANDBOX_IMAGE='a$b'");
+        let found =
+            show_entries("TOKEN=$PATH\nSANDBOX_IMAGE=evil.example/$TOKEN\nSANDBOX_IMAGE='a$b'");
         assert!(
             found[1].contains("line 2: SANDBOX_IMAGE contains a '$'"),
             "{found:?}"
@@ -195,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_dollar_in_a_comment_above_is_accepted() {
-        let found = shown("# else $HOME/x\n\n#A=$B\nSANDBOX_CPU=2");
+        let found = show_entries("# else $HOME/x\n\n#A=$B\nSANDBOX_CPU=2");
         assert_eq!(found, [".env line 4 SANDBOX_CPU=\"2\""]);
     }
 
@@ -207,7 +209,7 @@ mod tests {
             "'2'\t# it's $HOME",
             r#""a\" b" # $B"#,
         ] {
-            let found = shown(&format!("SANDBOX_IMAGE={value}"));
+            let found = show_entries(&format!("SANDBOX_IMAGE={value}"));
             assert!(
                 found[0].starts_with(".env line 1 SANDBOX_IMAGE="),
                 "{found:?}"
@@ -221,7 +223,7 @@ mod tests {
             "' # '$B",
             "\" # \n$B.\"",
         ] {
-            let found = shown(&format!("SANDBOX_IMAGE={value}"));
+            let found = show_entries(&format!("SANDBOX_IMAGE={value}"));
             assert!(found[0].contains("contains a '$'"), "{value}: {found:?}");
         }
     }

@@ -17,7 +17,7 @@ const NONE: &str = "none";
 pub(crate) struct Value<'a>(pub(crate) &'a OsStr);
 
 impl<'a> Value<'a> {
-    pub(crate) fn parsed<T: FromStr>(self) -> Option<T> {
+    pub(crate) fn parse<T: FromStr>(self) -> Option<T> {
         self.text()?.parse().ok()
     }
 

@@ -73,20 +73,20 @@ macro_rules! variables {
 variables! {
     "BACKEND", file, Some("local"), "local or k8s",
         "Where sandboxes run: on this machine, or as Pods of a Kubernetes cluster.",
-        |s, v| set(&mut s.backend, v.parsed());
+        |s, v| set(&mut s.backend, v.parse());
     "IMAGE", file, None, IMAGE,
         "The default container image. Local sandboxes have no images, and refuse one.",
         |s, v| set(&mut s.image, v.image().map(Some));
 
     "CPU", file, None, CPU,
         "The default CPU limit of a sandbox.",
-        |s, v| set(&mut s.resources.cpu, v.parsed().map(Some));
+        |s, v| set(&mut s.resources.cpu, v.parse().map(Some));
     "MEMORY", file, None, BYTES,
         "The default memory limit of a sandbox. Without one, a local sandbox gets half of the machine's memory.",
-        |s, v| set(&mut s.resources.memory, v.parsed().map(Some));
+        |s, v| set(&mut s.resources.memory, v.parse().map(Some));
     "DISK", file, None, BYTES,
         "The default disk limit of a sandbox.",
-        |s, v| set(&mut s.resources.disk, v.parsed().map(Some));
+        |s, v| set(&mut s.resources.disk, v.parse().map(Some));
     "PIDS", file, None, COUNT,
         "The default limit on processes and threads of a local sandbox; without one it is 1024. Kubernetes has no such limit for a Pod, and refuses it.",
         |s, v| set(&mut s.resources.pids, v.count().map(Some));
@@ -115,7 +115,7 @@ variables! {
         |s, v| set(&mut s.timeouts.command, v.duration_or_none(MILLISECOND));
     "OUTPUT_CAP", file, Some("16Mi"), BYTES,
         "How much of each output stream of a command is kept in memory. Streamed output has no cap.",
-        |s, v| set(&mut s.output_cap, v.parsed());
+        |s, v| set(&mut s.output_cap, v.parse());
 
     "POOL_MAX_CONNECTIONS", file, Some("4"), POOL,
         "The maximum number of connections to one sandbox.",

@@ -24,12 +24,12 @@ const ENVIRONMENT_ONLY: &str = "
 static EXAMPLE: LazyLock<String> = LazyLock::new(|| {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.env.example");
     if std::env::var_os("SANDBOX_TEST_BLESS").is_some() {
-        std::fs::write(&path, rendered()).unwrap();
+        std::fs::write(&path, render()).unwrap();
     }
     std::fs::read_to_string(path).unwrap_or_default()
 });
 
-fn rendered() -> String {
+fn render() -> String {
     let lines = |from_file: bool| {
         VARIABLES
             .iter()
@@ -65,7 +65,7 @@ fn rendered() -> String {
 fn the_example_lists_every_variable_and_no_other() {
     assert_eq!(
         *EXAMPLE,
-        rendered(),
+        render(),
         ".env.example is out of date: regenerate it with SANDBOX_TEST_BLESS=1 cargo test -p sandbox-config"
     );
 }

@@ -48,6 +48,7 @@
 //! | task | see |
 //! |---|---|
 //! | creating and finding sandboxes | [`Client`], [`SandboxBuilder`] |
+//! | settings from the environment | [`Client::from_env`], [`Settings`] |
 //! | commands | [`Sandbox::command`], [`Sandbox::shell`], [`Process`], [`Output`] |
 //! | background jobs | [`Command::spawn_detached`], [`Sandbox::jobs`], [`Job`] |
 //! | files | [`Sandbox::files`], [`Sandbox::upload`], [`Sandbox::download_dir`] |
@@ -84,57 +85,76 @@ pub mod prelude;
 mod sync;
 mod transfer;
 
+// Creating, finding and describing sandboxes.
 pub use client::Client;
 pub use create::builder::SandboxBuilder;
 pub use defaults::Defaults;
 pub use handle::Sandbox;
+pub use sandbox_config::Settings;
+pub use sandbox_core::{
+    AppliedLimit, BackendOptions, ByteSize, Capabilities, Check, Cpu, DeleteOptions, Diagnosis,
+    EventStream, Freshness, Isolation, Lifetime, LimitScope, LimitSupport, ListFilter, LogOptions,
+    LogStream, Resources, SandboxEvent, SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec,
+    SandboxState, SweepFailure, SweepOptions, SweepReport, SweptSandbox, Uid, Verdict, rfc3339,
+};
+
+// Commands and jobs.
 pub use handle::command::Command;
-pub use handle::files::Files;
-pub use handle::forward::Forward;
 pub use handle::job::Job;
+pub use sandbox_core::protocol::JobRecord;
+pub use sandbox_core::{
+    AttachOptions, ControlMessage, Env, ExecEvent, ExecRequest, ExitStatus, JobId, Output, Process,
+    ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, Signal,
+};
+
+// Files.
+pub use handle::files::Files;
 pub use handle::watch::{Watch, WatchEvent, WatchEventKind};
+pub use sandbox_core::{
+    Direction, DownloadRequest, FileInfo, FileKind, Reader, UploadRequest, Writer, partial_name,
+};
 pub use transfer::Transfer;
 pub use transfer::progress::TransferProgress;
 pub use transfer::report::{Discarded, Skipped, TransferReport, TreeReport};
 pub use transfer::tree::download::TreeLimits;
 
-pub use sandbox_config::Settings;
-pub use sandbox_core::protocol::JobRecord;
+// Ports, connections, and the traits behind a client.
+pub use handle::forward::Forward;
 pub use sandbox_core::{
-    Access, AppliedLimit, AttachOptions, BackendOptions, BoxError, ByteSize, ByteStream,
-    Capabilities, Check, CommandCause, ConnectionError, ConnectionStage, Connector, ControlMessage,
-    Cpu, CreationError, CreationReason, CreationStage, Deadline, DeleteOptions, Diagnosis,
-    Direction, DownloadRequest, Endpoint, Env, Error, EventStream, ExecEvent, ExecRequest,
-    ExitStatus, FileInfo, FileKind, Freshness, HostKeyProbe, Isolation, JobId, KeyPair, Lifetime,
-    LimitScope, LimitSupport, ListFilter, LogOptions, LogStream, Output, PrivateKey, Process,
-    ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, PublicKey, Reader,
-    Resources, Result, SandboxBackend, SandboxEvent, SandboxEventKind, SandboxId, SandboxInfo,
-    SandboxSpec, SandboxState, Session, SessionSource, Signal, SweepFailure, SweepOptions,
-    SweepReport, SweptSandbox, TransferError, TransferReason, Uid, UploadRequest, Verdict, Writer,
-    partial_name, rfc3339,
+    Access, ByteStream, Connector, Deadline, Endpoint, HostKeyProbe, KeyPair, PrivateKey,
+    PublicKey, SandboxBackend, Session, SessionSource,
 };
+
+// Errors.
+pub use sandbox_core::{
+    BoxError, CommandCause, ConnectionError, ConnectionStage, CreationError, CreationReason,
+    CreationStage, Error, Result, TransferError, TransferReason,
+};
+
+// Mocks of the traits.
 #[cfg(feature = "mock")]
 pub use sandbox_core::{
     MockConnector, MockHostKeyProbe, MockSandboxBackend, MockSession, MockSessionSource,
 };
 
-/// Sandboxes as Pods of a Kubernetes cluster: options beyond what settings can express.
+/// Sandboxes as Pods of a Kubernetes cluster: the backend, and options beyond what settings can
+/// express.
 #[cfg(feature = "k8s")]
 pub mod k8s {
     pub use sandbox_k8s::options::{
-        HostAlias, PodOptions, PodSecurityContext, PullPolicy, SecurityContext, SecurityProfile,
-        Toleration, VolumeAt, VolumeSource,
+        AuthorizedKey, HostAlias, ImageServer, InjectVia, Injection, KubernetesOptions, PodOptions,
+        PodSecurityContext, PullPolicy, SecurityContext, SecurityProfile, Toleration, Transport,
+        VolumeAt, VolumeSource,
     };
     pub use sandbox_k8s::{
         Cluster, ClusterOptions, KubernetesBackend, PodConnector, connect_cluster, open_cluster,
-        options,
     };
 }
 
 /// Sandboxes as confined process trees on this machine.
 #[cfg(feature = "local")]
 pub mod local {
-    pub use sandbox_local::*;
+    pub use sandbox_local::{IsolationLevel, LocalBackend, LocalOptions, UnixConnector, init};
 }
 
 /// The metrics that the SDK reports through the crate [metrics](https://docs.rs/metrics): count,

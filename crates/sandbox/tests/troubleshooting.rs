@@ -1,32 +1,33 @@
-//! docs/TROUBLESHOOTING.md quotes messages that the code really contains.
+//! Checks that the code contains the messages that docs/TROUBLESHOOTING.md quotes.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use std::path::Path;
 
-/// Pieces of a message that are shorter may occur anywhere.
-const SHORTEST: usize = 10;
+/// The shortest piece of a message that is checked. Shorter ones may occur anywhere.
+const MIN_PIECE_LEN: usize = 10;
 
-/// The code of all crates, with string literals that span lines joined.
-fn code(directory: &Path, text: &mut String) {
+/// Reads all code below a directory, with each string literal on one line.
+fn read_code(directory: &Path, text: &mut String) {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            code(&path, text);
+            read_code(&path, text);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            text.push_str(&joined(&std::fs::read_to_string(path).unwrap()));
+            text.push_str(&join_literals(&std::fs::read_to_string(path).unwrap()));
         }
     }
 }
 
-fn joined(code: &str) -> String {
+/// Joins the lines of string literals.
+fn join_literals(code: &str) -> String {
     let mut lines = code.split("\\\n");
     let first = lines.next().unwrap_or_default().to_owned();
     lines.fold(first, |text, line| text + line.trim_start())
 }
 
-/// What stands between single backquotes in the first column of each table.
-fn quoted(page: &str) -> impl Iterator<Item = &str> {
+/// Returns the texts in backquotes in the first column of each table.
+fn quoted_messages(page: &str) -> impl Iterator<Item = &str> {
     let rows = page
         .lines()
         .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
@@ -39,17 +40,17 @@ fn each_quoted_message_is_in_the_code() {
     let page = std::fs::read_to_string(root.join("docs/TROUBLESHOOTING.md")).unwrap();
     let mut text = String::new();
     for entry in std::fs::read_dir(root.join("crates")).unwrap() {
-        code(&entry.unwrap().path().join("src"), &mut text);
+        read_code(&entry.unwrap().path().join("src"), &mut text);
     }
     let mut checked = 0;
-    for message in quoted(&page) {
-        // The code puts sentences together where these stand.
+    for message in quoted_messages(&page) {
+        // At these places the code puts a message together.
         let pieces = message
             .split('…')
             .flat_map(|part| part.split(" is not supported by "));
         for piece in pieces.flat_map(|part| part.split(": ")) {
             let piece = piece.trim_matches(|c: char| c.is_whitespace() || ":;,()".contains(c));
-            if piece.len() >= SHORTEST {
+            if piece.len() >= MIN_PIECE_LEN {
                 assert!(
                     text.contains(piece),
                     "no message in the code contains {piece:?}, quoted in {message:?}"

@@ -12,9 +12,7 @@ use sandbox::{
 };
 use sandbox_core::{MockSandboxBackend, MockSession, MockSessionSource};
 
-use crate::support::{
-    SlowSessions, access, backend, client, event, info, sessions, undeletable_backend,
-};
+use crate::support::{SlowSessions, access, backend, base_backend, client, event, info, sessions};
 
 #[tokio::test]
 async fn a_failed_setup_deletes_the_sandbox_and_names_the_failure() {
@@ -272,7 +270,7 @@ async fn options_of_another_backend_are_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_dropped_creation_deletes_the_sandbox() {
     let deleted = Arc::new(tokio::sync::Notify::new());
-    let mut backend = undeletable_backend();
+    let mut backend = base_backend();
     backend
         .expect_events()
         .returning(|_| Ok(Box::pin(stream::pending())));

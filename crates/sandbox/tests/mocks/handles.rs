@@ -9,7 +9,7 @@ use sandbox::prelude::*;
 use sandbox::{CommandCause, ConnectionStage, Defaults, Diagnosis, Program, SandboxEventKind};
 use sandbox_core::{MockSession, MockSessionSource, Process};
 
-use crate::support::{backend, client, echo, event, sessions, undeletable_backend};
+use crate::support::{backend, base_backend, client, echo, event, sessions};
 
 #[tokio::test]
 async fn a_sandbox_is_created_used_and_deleted() {
@@ -166,7 +166,7 @@ async fn scoped_deletes_after_success_and_after_failure() {
 #[tokio::test]
 async fn scoped_deletes_after_a_panic_and_when_dropped() {
     let deleted = Arc::new(tokio::sync::Semaphore::new(0));
-    let mut backend = undeletable_backend();
+    let mut backend = base_backend();
     backend
         .expect_events()
         .returning(|_| Ok(Box::pin(stream::iter([]))));
@@ -218,7 +218,7 @@ async fn a_sandbox_is_not_kept_attached_during_its_deletion() {
         Ok(session.clone())
     });
     sessions.expect_evict().returning(|_| ());
-    let mut backend = undeletable_backend();
+    let mut backend = base_backend();
     backend
         .expect_events()
         .returning(|_| Ok(Box::pin(stream::pending())));

@@ -59,7 +59,7 @@ pub(crate) fn event(kind: SandboxEventKind, message: &str) -> SandboxEvent {
 
 /// Creates a backend whose sandboxes can be created and found. Its events and deletions are up to
 /// the test.
-pub(crate) fn undeletable_backend() -> MockSandboxBackend {
+pub(crate) fn base_backend() -> MockSandboxBackend {
     let mut backend = MockSandboxBackend::new();
     backend.expect_name().return_const("mock");
     backend
@@ -72,7 +72,7 @@ pub(crate) fn undeletable_backend() -> MockSandboxBackend {
 
 /// Creates a backend with these events, which expects exactly so many deletions.
 pub(crate) fn backend(deletions: usize, events: Vec<SandboxEvent>) -> MockSandboxBackend {
-    let mut backend = undeletable_backend();
+    let mut backend = base_backend();
     backend
         .expect_events()
         .returning(move |_| Ok(Box::pin(stream::iter(events.clone().into_iter().map(Ok)))));
