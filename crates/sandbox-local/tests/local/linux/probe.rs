@@ -1,4 +1,4 @@
-//! What is tried from inside. Each attempt prints `done` or `refused`, and why.
+//! Attempts from inside a sandbox. Each prints `done` or `refused`, with the reason.
 #![allow(
     unsafe_code,
     reason = "attempts on system calls are made with the calls themselves"
@@ -14,17 +14,17 @@ use std::process::{Command, ExitCode};
 
 use nix::libc;
 
-pub(crate) fn run(words: &[String]) -> ExitCode {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match attempt(&words) {
+pub(crate) fn run(arguments: &[String]) -> ExitCode {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match attempt(&arguments) {
         Ok(done) => println!("done {done}"),
         Err(error) => println!("refused: {error}"),
     }
     ExitCode::SUCCESS
 }
 
-fn attempt(words: &[&str]) -> io::Result<String> {
-    match *words {
+fn attempt(arguments: &[&str]) -> io::Result<String> {
+    match *arguments {
         ["read", path] => {
             let mut bytes = vec![0; 64];
             fs::File::open(path)?
@@ -43,7 +43,7 @@ fn attempt(words: &[&str]) -> io::Result<String> {
         ["udp", address] => {
             let socket = UdpSocket::bind("0.0.0.0:0")?;
             socket.connect(address)?;
-            // A refusal of the first is told by the second.
+            // The second send returns the error of the first.
             socket.send(b"hello")?;
             std::thread::sleep(std::time::Duration::from_millis(50));
             socket.send(b"hello").map(|_| String::new())
@@ -118,10 +118,10 @@ fn attempt(words: &[&str]) -> io::Result<String> {
                 .collect::<Vec<_>>()
                 .join(" "))
         }
-        ["processes", count] => processes(count.parse().map_err(io::Error::other)?),
-        ["memory", mib] => memory(mib.parse().map_err(io::Error::other)?),
+        ["processes", count] => start_processes(count.parse().map_err(io::Error::other)?),
+        ["memory", mib] => use_memory(mib.parse().map_err(io::Error::other)?),
         ["bomb"] => loop {
-            // Refused or not, it goes on.
+            // The loop continues whether or not the process started.
             drop(
                 Command::new(std::env::current_exe()?)
                     .args(["probe", "bomb"])
@@ -131,8 +131,8 @@ fn attempt(words: &[&str]) -> io::Result<String> {
         ["threads"] => std::thread::Builder::new()
             .spawn(|| "one")
             .map(|thread| thread.join().unwrap_or("none").to_owned()),
-        ["run", program, ref arguments @ ..] => {
-            let ran = Command::new(program).args(arguments).output()?;
+        ["run", program, ref program_arguments @ ..] => {
+            let ran = Command::new(program).args(program_arguments).output()?;
             let text = String::from_utf8_lossy(&ran.stdout).trim().to_owned();
             if ran.status.success() {
                 Ok(text)
@@ -142,13 +142,13 @@ fn attempt(words: &[&str]) -> io::Result<String> {
                 ))
             }
         }
-        ["call", name] => call(name),
-        _ => Err(io::Error::other(format!("there is no probe {words:?}"))),
+        ["call", name] => make_call(name),
+        _ => Err(io::Error::other(format!("unknown probe {arguments:?}"))),
     }
 }
 
-/// Forks until it is refused; nobody lives longer than this does.
-fn processes(limit: usize) -> io::Result<String> {
+/// Starts processes up to the limit or an error, and ends them.
+fn start_processes(limit: usize) -> io::Result<String> {
     let mut children = Vec::new();
     let result = loop {
         if children.len() == limit {
@@ -171,7 +171,8 @@ fn processes(limit: usize) -> io::Result<String> {
     result
 }
 
-fn memory(mib: usize) -> io::Result<String> {
+/// Allocates and writes memory.
+fn use_memory(mib: usize) -> io::Result<String> {
     let mut pieces: Vec<Vec<u8>> = Vec::new();
     for _ in 0..mib {
         let mut piece = Vec::new();
@@ -182,16 +183,14 @@ fn memory(mib: usize) -> io::Result<String> {
     Ok(format!("{} MiB", pieces.len()))
 }
 
-fn call(name: &str) -> io::Result<String> {
+fn make_call(name: &str) -> io::Result<String> {
     let path = |text: &str| {
         CString::new(text)
             .map(|text| text.into_raw() as i64)
             .map_err(io::Error::other)
     };
-    let (user, net) = (
-        i64::from(libc::CLONE_NEWUSER),
-        i64::from(libc::CLONE_NEWNET),
-    );
+    let user = i64::from(libc::CLONE_NEWUSER);
+    let net = i64::from(libc::CLONE_NEWNET);
     let buffer = vec![0_u64; 512].leak().as_mut_ptr() as i64;
     match name {
         "mount" => raw(
@@ -218,11 +217,11 @@ fn call(name: &str) -> io::Result<String> {
         ),
         "unshare-user" => raw(libc::SYS_unshare, &[user]),
         "unshare-net" => raw(libc::SYS_unshare, &[net]),
-        "clone-user" => forking(
+        "clone-user" => raw_fork(
             libc::SYS_clone,
             &[user | i64::from(libc::SIGCHLD), 0, 0, 0, 0],
         ),
-        "clone3" => forking(libc::SYS_clone3, &[buffer, 64]),
+        "clone3" => raw_fork(libc::SYS_clone3, &[buffer, 64]),
         "setns" => raw(libc::SYS_setns, &[0, 0]),
         "ptrace" => raw(libc::SYS_ptrace, &[i64::from(libc::PTRACE_ATTACH), 1, 0, 0]),
         "process_vm_readv" => raw(libc::SYS_process_vm_readv, &[1, buffer, 1, buffer, 1, 0]),
@@ -301,10 +300,11 @@ fn call(name: &str) -> io::Result<String> {
             0x4000_0000 + 521,
             &[i64::from(libc::PTRACE_ATTACH), 1, 0, 0],
         ),
-        _ => Err(io::Error::other(format!("there is no call {name}"))),
+        _ => Err(io::Error::other(format!("unknown call {name}"))),
     }
 }
 
+/// Makes a system call.
 fn raw(number: libc::c_long, arguments: &[i64]) -> io::Result<String> {
     let argument = |index: usize| arguments.get(index).copied().unwrap_or(0);
     // SAFETY: pointers among the arguments come from memory that is never freed, and is larger
@@ -327,8 +327,8 @@ fn raw(number: libc::c_long, arguments: &[i64]) -> io::Result<String> {
     }
 }
 
-/// For calls that return twice when they are not refused.
-fn forking(number: libc::c_long, arguments: &[i64]) -> io::Result<String> {
+/// Makes a call that returns twice unless it is refused.
+fn raw_fork(number: libc::c_long, arguments: &[i64]) -> io::Result<String> {
     let result = raw(number, arguments)?;
     if result == "0" {
         std::process::exit(0);

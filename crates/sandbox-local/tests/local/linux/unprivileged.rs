@@ -1,4 +1,4 @@
-//! The same tests once more as an ordinary user, when they are run as root.
+//! Repeats all tests as an unprivileged user if they are run as root.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -6,21 +6,21 @@ use std::process::Command;
 
 use libtest_mimic::Trial;
 
-/// Nobody's, on any machine these tests meet.
-const SOMEBODY: u32 = 61_234;
+/// A uid and gid that no user has.
+const UNPRIVILEGED_ID: u32 = 61_234;
 
 pub(crate) fn trials() -> Vec<Trial> {
     if !rustix::process::geteuid().is_root() {
         return Vec::new();
     }
-    vec![Trial::test("everything_as_an_ordinary_user", || {
-        // Where the program was built may be closed to others.
+    vec![Trial::test("all_tests_as_an_unprivileged_user", || {
+        // The user may have no access to the directory in which the program was built.
         let dir = tempfile::tempdir()?;
         let program = dir.path().join("local");
         std::fs::copy(std::env::current_exe()?, &program)?;
         let home = dir.path().join("home");
         std::fs::create_dir(&home)?;
-        chown(&home, Some(SOMEBODY), Some(SOMEBODY))?;
+        chown(&home, Some(UNPRIVILEGED_ID), Some(UNPRIVILEGED_ID))?;
         for path in [dir.path(), &program] {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
         }
@@ -29,8 +29,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             .env("HOME", &home)
             .env("TMPDIR", &home)
             .current_dir(&home)
-            .uid(SOMEBODY)
-            .gid(SOMEBODY)
+            .uid(UNPRIVILEGED_ID)
+            .gid(UNPRIVILEGED_ID)
             .output()?;
         let text = format!(
             "{}{}",

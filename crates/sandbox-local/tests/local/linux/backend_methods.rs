@@ -1,4 +1,4 @@
-//! What a backend says when it is asked: of sandboxes that are there, that are not, and that cannot be.
+//! The methods of the backend: missing sandboxes, lists, events, logs and unsupported options.
 
 use std::time::Duration;
 
@@ -9,37 +9,22 @@ use sandbox_core::{
 };
 use tokio::time::timeout;
 
-use super::lifecycle::{LONG, lasting};
-use super::support::{Result, World, trial};
+use super::support::{Result, TIMEOUT, World, detached_spec, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
-        trial(
-            "what_is_not_there_is_not_found",
-            what_is_not_there_is_not_found,
-        ),
-        trial(
-            "sandboxes_are_listed_by_label",
-            sandboxes_are_listed_by_label,
-        ),
-        trial(
-            "events_and_logs_tell_what_happened",
-            events_and_logs_tell_what_happened,
-        ),
-        trial(
-            "a_damaged_record_hides_nothing_and_can_be_deleted",
-            a_damaged_record_hides_nothing_and_can_be_deleted,
-        ),
-        trial(
-            "what_cannot_be_done_is_refused",
-            what_cannot_be_done_is_refused,
-        ),
+    trials![
+        a_missing_sandbox_is_not_found,
+        sandboxes_are_listed_by_label,
+        events_and_logs_follow_a_sandbox,
+        a_damaged_record_hides_no_other_sandbox_and_can_be_deleted,
+        unsupported_options_are_refused,
+        a_state_directory_writable_by_others_is_refused,
     ]
 }
 
-async fn what_is_not_there_is_not_found() -> Result {
+async fn a_missing_sandbox_is_not_found() -> Result {
     let world = World::new()?;
-    let id: SandboxId = "nobody".parse()?;
+    let id: SandboxId = "missing".parse()?;
     world.backend.delete(&id, DeleteOptions::default()).await?;
     assert!(world.backend.list(ListFilter::default()).await?.is_empty());
     assert!(
@@ -50,26 +35,29 @@ async fn what_is_not_there_is_not_found() -> Result {
             .removed
             .is_empty()
     );
-    let not_found =
+    let assert_not_found =
         |error: Option<Error>| assert!(matches!(error, Some(Error::NotFound { .. })), "{error:?}");
-    not_found(world.backend.get(&id, Freshness::Cached).await.err());
-    not_found(world.backend.access(&id).await.err());
-    not_found(world.backend.events(&id).await.err());
-    not_found(world.backend.logs(&id, LogOptions::default()).await.err());
-    not_found(world.backend.diagnose(&id).await.err());
-    not_found(world.backend.extend(&id, LONG).await.err());
-    assert!(!world.backend.state_dir().exists(), "looking makes nothing");
+    assert_not_found(world.backend.get(&id, Freshness::Cached).await.err());
+    assert_not_found(world.backend.access(&id).await.err());
+    assert_not_found(world.backend.events(&id).await.err());
+    assert_not_found(world.backend.logs(&id, LogOptions::default()).await.err());
+    assert_not_found(world.backend.diagnose(&id).await.err());
+    assert_not_found(world.backend.extend(&id, TIMEOUT).await.err());
+    assert!(
+        !world.backend.state_dir().exists(),
+        "a lookup must not create the state directory"
+    );
     Ok(())
 }
 
 async fn sandboxes_are_listed_by_label() -> Result {
     let world = World::new()?;
     let labelled = |team: &str| {
-        let mut spec = lasting();
+        let mut spec = detached_spec();
         spec.labels.insert("team".into(), team.into());
         spec
     };
-    let made = tokio::try_join!(
+    let created = tokio::try_join!(
         world.backend.create(labelled("a")),
         world.backend.create(labelled("b")),
         world.backend.create(labelled("a")),
@@ -85,7 +73,7 @@ async fn sandboxes_are_listed_by_label() -> Result {
             "b".to_owned(),
         )]))
         .await?;
-    let mut expected = [made.1.id, made.3.id];
+    let mut expected = [created.1.id, created.3.id];
     expected.sort();
     let mut ids: Vec<_> = some.into_iter().map(|info| info.id).collect();
     ids.sort();
@@ -93,9 +81,9 @@ async fn sandboxes_are_listed_by_label() -> Result {
     Ok(())
 }
 
-async fn events_and_logs_tell_what_happened() -> Result {
+async fn events_and_logs_follow_a_sandbox() -> Result {
     let world = World::new()?;
-    let info = world.backend.create(lasting()).await?;
+    let info = world.backend.create(detached_spec()).await?;
     let mut events = world.backend.events(&info.id).await?;
     let mut logs = world
         .backend
@@ -114,7 +102,7 @@ async fn events_and_logs_tell_what_happened() -> Result {
     for _ in 0..3 {
         let event = std::future::poll_fn(|context| events.as_mut().poll_next(context))
             .await
-            .ok_or("the events end")??;
+            .ok_or("the events have ended")??;
         kinds.push(event.kind);
     }
     assert_eq!(
@@ -129,37 +117,38 @@ async fn events_and_logs_tell_what_happened() -> Result {
     options.wait = false;
     world.backend.delete(&info.id, options).await?;
     let last = timeout(
-        LONG,
+        TIMEOUT,
         std::future::poll_fn(|context| events.as_mut().poll_next(context)),
     )
     .await?
-    .ok_or("the events end")??;
+    .ok_or("the events have ended")??;
     assert_eq!(last.kind, SandboxEventKind::Deleted);
-    timeout(LONG, async {
+    timeout(TIMEOUT, async {
         while std::future::poll_fn(|context| logs.as_mut().poll_next(context))
             .await
             .is_some()
         {}
     })
     .await?;
-    world.nothing_is_left(&info).await
+    world.assert_nothing_left(&info).await
 }
 
-async fn a_damaged_record_hides_nothing_and_can_be_deleted() -> Result {
+async fn a_damaged_record_hides_no_other_sandbox_and_can_be_deleted() -> Result {
     let world = World::new()?;
-    let (whole, damaged) = (
-        world.backend.create(lasting()).await?,
-        world.backend.create(lasting()).await?,
-    );
+    let intact = world.backend.create(detached_spec()).await?;
+    let damaged = world.backend.create(detached_spec()).await?;
     let file = world.state(&damaged).join("record.json");
-    let good = std::fs::read_to_string(&file)?;
-    std::fs::write(&file, good.replacen("\"version\": 1", "\"version\": 99", 1))?;
+    let content = std::fs::read_to_string(&file)?;
+    std::fs::write(
+        &file,
+        content.replacen("\"version\": 1", "\"version\": 99", 1),
+    )?;
     let error = world
         .backend
         .get(&damaged.id, Freshness::Latest)
         .await
         .err()
-        .ok_or("it was accepted")?;
+        .ok_or("the record was accepted")?;
     assert!(error.to_string().contains("format 99"), "{error}");
     std::fs::write(&file, "{")?;
     assert!(
@@ -172,40 +161,30 @@ async fn a_damaged_record_hides_nothing_and_can_be_deleted() -> Result {
     let listed = world.backend.list(ListFilter::default()).await?;
     assert_eq!(
         listed.into_iter().map(|info| info.id).collect::<Vec<_>>(),
-        [whole.id]
+        [intact.id]
     );
     world
         .backend
         .delete(&damaged.id, DeleteOptions::default())
         .await?;
-    world.nothing_is_left(&damaged).await
+    world.assert_nothing_left(&damaged).await
 }
 
-async fn what_cannot_be_done_is_refused() -> Result {
+async fn unsupported_options_are_refused() -> Result {
     let world = World::new()?;
-    let mut spec = lasting();
+    let mut spec = detached_spec();
     spec.image = Some("python:3.12-slim".into());
-    let error = world
-        .backend
-        .create(spec)
-        .await
-        .err()
-        .ok_or("it was accepted")?;
+    let error = world.create_error(spec).await?;
     assert!(
         matches!(error, Error::Unsupported { .. }) && error.to_string().contains("Kubernetes"),
         "{error}"
     );
-    for (backend, said) in [("k8s", "SANDBOX_BACKEND=k8s"), ("local", "of its own")] {
-        let mut spec = lasting();
+    for (backend, expected) in [("k8s", "SANDBOX_BACKEND=k8s"), ("local", "of its own")] {
+        let mut spec = detached_spec();
         spec.backend_options.set(backend, "anything");
-        let error = world
-            .backend
-            .create(spec)
-            .await
-            .err()
-            .ok_or("it was accepted")?;
+        let error = world.create_error(spec).await?;
         assert!(
-            matches!(error, Error::Unsupported { .. }) && error.to_string().contains(said),
+            matches!(error, Error::Unsupported { .. }) && error.to_string().contains(expected),
             "{error}"
         );
     }
@@ -216,7 +195,7 @@ async fn what_cannot_be_done_is_refused() -> Result {
         (capabilities.limits.cpu, "cpu"),
         (capabilities.limits.pids, "pids"),
     ] {
-        let mut spec = lasting();
+        let mut spec = detached_spec();
         match resource {
             "memory" => spec.resources.memory = Some("64Mi".parse()?),
             "cpu" => spec.resources.cpu = Some("500m".parse()?),
@@ -238,31 +217,38 @@ async fn what_cannot_be_done_is_refused() -> Result {
             Err(error) => return Err(error.into()),
         }
     }
-    let mut spec = lasting();
+    let mut spec = detached_spec();
     spec.lifetime.max_lifetime = Duration::ZERO;
     assert!(matches!(
         world.backend.create(spec).await,
         Err(Error::Invalid { .. })
     ));
-    let relative = World::with(|options| options.read_only_paths = vec!["relative".into()])?;
+    let relative =
+        World::with_options(|options| options.read_only_paths = vec!["relative".into()])?;
     assert!(matches!(
-        relative.backend.create(lasting()).await,
+        relative.backend.create(detached_spec()).await,
         Err(Error::Invalid { .. })
     ));
     let missing =
-        World::with(|options| options.read_only_paths = vec!["/nonexistent/path".into()])?;
-    let error = missing
-        .backend
-        .create(lasting())
-        .await
-        .err()
-        .ok_or("it was accepted")?;
+        World::with_options(|options| options.read_only_paths = vec!["/nonexistent/path".into()])?;
+    let error = missing.create_error(detached_spec()).await?;
     assert!(error.to_string().contains("/nonexistent/path"), "{error}");
     assert!(
-        std::fs::read_dir(missing.backend.state_dir())?
-            .next()
-            .is_none(),
-        "a failed creation left something"
+        missing.state_entries().is_empty(),
+        "a failed creation has left files"
     );
+    Ok(())
+}
+
+async fn a_state_directory_writable_by_others_is_refused() -> Result {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new()?;
+    std::fs::create_dir(world.backend.state_dir())?;
+    std::fs::set_permissions(
+        world.backend.state_dir(),
+        std::fs::Permissions::from_mode(0o777),
+    )?;
+    let error = world.create_error(Default::default()).await?;
+    assert!(error.to_string().contains("chmod"), "{error}");
     Ok(())
 }

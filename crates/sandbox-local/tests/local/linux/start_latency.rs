@@ -1,4 +1,4 @@
-//! How long a sandbox takes: `cargo test --release -p sandbox-local --test local -- measure 50`.
+//! Measures how long a sandbox takes: `cargo test --release -p sandbox-local --test local -- measure 50`.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use sandbox_core::{DeleteOptions, SandboxBackend};
 
 use super::support::{Result, Shell, World};
 
-pub(crate) fn run(words: &[String]) -> ExitCode {
-    let count = words
+pub(crate) fn run(arguments: &[String]) -> ExitCode {
+    let count = arguments
         .first()
-        .and_then(|word| word.parse().ok())
+        .and_then(|count| count.parse().ok())
         .unwrap_or(20);
     let measured = tokio::runtime::Runtime::new()
         .map_err(Into::into)
@@ -25,7 +25,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
 }
 
 async fn measure(count: usize) -> Result {
-    let world = World::with(|options| options.read_only_paths.clear())?;
+    let world = World::with_options(|options| options.read_only_paths.clear())?;
     let mut times: [Vec<Duration>; 4] = Default::default();
     for _ in 0..count {
         let start = Instant::now();
