@@ -1,4 +1,5 @@
-//! What depends on how new the cluster is: each case knows both sides, so that none is skipped.
+//! Behaviour that depends on the version of the cluster. Each case tests old and new clusters, so
+//! that none is skipped.
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::Role;
@@ -16,20 +17,20 @@ use crate::cluster::{
 use crate::deploy_manifests::{self, CLIENT};
 
 cases![
-    image_volumes_where_there_are_any,
-    the_pod_security_standard_of_the_namespace,
-    the_right_to_begin_a_websocket,
+    image_volumes_are_used_where_they_work,
+    the_pod_security_standard_is_enforced,
+    websockets_need_the_permission_to_create,
 ];
 
-fn of(backend: KubernetesBackend) -> Client {
+fn client_on(backend: KubernetesBackend) -> Client {
     client_for(backend, defaults())
 }
 
-/// Whether the API server keeps `volumes[].image`: it may not know the field, or drop it.
-async fn takes_image_volumes() -> Outcome<bool> {
+/// Whether the API server stores `volumes[].image`. An old one rejects or drops the field.
+async fn stores_image_volumes() -> Outcome<bool> {
     let pods: Api<Pod> = Api::namespaced(api().await?, namespace());
     let reference = options().server_image;
-    let pod = json!({"metadata": {"name": "only-tried"}, "spec": {
+    let pod = json!({"metadata": {"name": "dry-run"}, "spec": {
         "containers": [{"name": "c", "image": image(), "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
         "volumes": [{"name": "v", "image": {"reference": reference}}],
     }});
@@ -50,12 +51,15 @@ async fn takes_image_volumes() -> Outcome<bool> {
     }
 }
 
-async fn image_volumes_where_there_are_any(_: TestedBackend) -> Outcome {
-    let there_are = takes_image_volumes().await?;
+async fn image_volumes_are_used_where_they_work(_: TestedBackend) -> Outcome {
+    let is_stored = stores_image_volumes().await?;
     let mut by_volume = options();
     by_volume.injection = Injection::Inject(InjectVia::ImageVolume);
-    let made = of(admin_backend(by_volume).await?).sandbox().create().await;
-    let works = match made {
+    let result = client_on(admin_backend(by_volume).await?)
+        .sandbox()
+        .create()
+        .await;
+    let works = match result {
         Ok(sbx) => {
             let ran = sbx.command("true").output().await;
             sbx.delete().await?;
@@ -63,59 +67,64 @@ async fn image_volumes_where_there_are_any(_: TestedBackend) -> Outcome {
             true
         }
         Err(error) => {
-            // The runtimes of older machines cannot mount them, or not so that a program runs: that is said too.
+            // Older container runtimes cannot mount image volumes, or only without execution. The
+            // error says so.
             println!("{error}");
-            let said = [
+            let texts = [
                 "SANDBOX_INJECTION=init-container",
                 "image volume",
                 "image as a volume",
             ];
             assert!(
-                said.iter().any(|words| error.to_string().contains(words)),
+                texts.iter().any(|text| error.to_string().contains(text)),
                 "{error}"
             );
             false
         }
     };
     assert!(
-        there_are || !works,
-        "a volume that the API server does not keep has brought a server"
+        is_stored || !works,
+        "the server was injected by a volume that the API server does not store"
     );
 
-    // Left to find out, a client makes a sandbox at its first try, and the next in the way that works.
-    let client = of(admin_backend(options()).await?);
+    // Without a setting, the first creation succeeds too, and later ones use the way that works.
+    let client = client_on(admin_backend(options()).await?);
     let pods: Api<Pod> = Api::namespaced(api().await?, namespace());
     for _ in 0..2 {
         let sbx = client.sandbox().create().await?;
         let pod = pods.get(sbx.id().as_str()).await;
         sbx.delete().await?;
-        let copied = pod?
+        let has_init_container = pod?
             .spec
             .is_some_and(|spec| spec.init_containers.is_some_and(|all| !all.is_empty()));
         assert_eq!(
-            copied, !works,
-            "a first container is for clusters without image volumes"
+            has_init_container, !works,
+            "init containers are for clusters without image volumes"
         );
     }
     Ok(())
 }
 
-/// A sandbox that runs as root, where only the restricted standard is admitted, from 1.25 on.
-async fn the_pod_security_standard_of_the_namespace(_: TestedBackend) -> Outcome {
+/// From 1.25 on, a namespace that enforces the restricted standard rejects a sandbox that runs as
+/// root.
+async fn the_pod_security_standard_is_enforced(_: TestedBackend) -> Outcome {
     let is_enforced = minor_version().await? >= 25;
     deploy_manifests::with_namespace(true, async |api, strict| {
         let mut options = options();
         options.namespace = Some(strict);
-        let restricted = of(KubernetesBackend::new(api.clone(), options.clone()));
+        let restricted = client_on(KubernetesBackend::new(api.clone(), options.clone()));
         options.security = SecurityProfile::Baseline;
-        let baseline = of(KubernetesBackend::new(api, options));
+        let baseline = client_on(KubernetesBackend::new(api, options));
         let sbx = restricted.sandbox().create().await?;
         sbx.command("true").output().await?.check()?;
         sbx.delete().await?;
         match baseline.sandbox().create().await {
             Ok(sbx) => {
                 sbx.delete().await?;
-                assert!(!is_enforced, "the namespace admits what its label forbids");
+                assert!(
+                    !is_enforced,
+                    "the namespace admits a Pod that its label forbids"
+                );
             }
             Err(Error::Creation(error)) => {
                 assert!(
@@ -131,10 +140,10 @@ async fn the_pod_security_standard_of_the_namespace(_: TestedBackend) -> Outcome
     .await
 }
 
-/// From 1.35 on, the API server holds the WebSocket's GET against the verb `create` as well.
-async fn the_right_to_begin_a_websocket(_: TestedBackend) -> Outcome {
-    deploy_manifests::with_namespace(false, async |api, place| {
-        let roles: Api<Role> = Api::namespaced(api.clone(), &place);
+/// From 1.35 on, the API server requires the verb `create` for the GET of a WebSocket, too.
+async fn websockets_need_the_permission_to_create(_: TestedBackend) -> Outcome {
+    deploy_manifests::with_namespace(false, async |api, namespace| {
+        let roles: Api<Role> = Api::namespaced(api.clone(), &namespace);
         let mut role = roles.get(CLIENT).await?;
         for rule in role.rules.iter_mut().flatten() {
             if rule
@@ -150,11 +159,11 @@ async fn the_right_to_begin_a_websocket(_: TestedBackend) -> Outcome {
         roles
             .patch(CLIENT, &PatchParams::default(), &Patch::Merge(&less))
             .await?;
-        let kubeconfig = deploy_manifests::account_kubeconfig(&api, &place, CLIENT).await?;
+        let kubeconfig = deploy_manifests::account_kubeconfig(&api, &namespace, CLIENT).await?;
         let mut options = options();
-        options.namespace = Some(place.clone());
+        options.namespace = Some(namespace.clone());
         options.transport = Transport::PortForward;
-        let client = of(KubernetesBackend::new(
+        let client = client_on(KubernetesBackend::new(
             connect(Some(&kubeconfig), None).await?,
             options,
         ));
@@ -163,15 +172,15 @@ async fn the_right_to_begin_a_websocket(_: TestedBackend) -> Outcome {
                 sbx.delete().await?;
                 assert!(
                     minor_version().await? < 35,
-                    "it was let in without the right"
+                    "connected without the permission"
                 );
             }
             Err(error) => {
                 assert!(minor_version().await? >= 35, "{error}");
-                let said = error.to_string();
+                let text = error.to_string();
                 assert!(
-                    said.contains("create") && said.contains("pods/portforward"),
-                    "{said}"
+                    text.contains("create") && text.contains("pods/portforward"),
+                    "{text}"
                 );
             }
         }

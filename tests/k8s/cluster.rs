@@ -1,15 +1,15 @@
-//! The cluster that the tests are given, and the namespace that they make for themselves.
+//! The cluster of the tests, and the namespace that they create in it.
 //!
-//! | variable | is | without it |
+//! | variable | value | default |
 //! |---|---|---|
-//! | `SANDBOX_TEST_KUBECONFIG` | the kubeconfig | nothing runs |
-//! | `SANDBOX_TEST_CONTEXT` | its context | the current one |
-//! | `SANDBOX_TEST_NAMESPACE` | a namespace that is there | one is made of `deploy/`, and removed at the end |
+//! | `SANDBOX_TEST_KUBECONFIG` | the kubeconfig | none: the tests are skipped |
+//! | `SANDBOX_TEST_CONTEXT` | its context | the current context |
+//! | `SANDBOX_TEST_NAMESPACE` | an existing namespace | one is created from `deploy/`, and deleted at the end |
 //! | `SANDBOX_TEST_IMAGE` | an image with a shell and the usual tools | `localhost/busybox:1` |
-//! | `SANDBOX_TEST_SERVER_IMAGE` | what `cargo xtask image` made | `localhost/sandbox-sshd:VERSION` |
-//! | `SANDBOX_TEST_COMMAND_IMAGE` | what `cargo xtask image --command` made | `localhost/sandbox-command:VERSION` |
-//! | `SANDBOX_TEST_SSHD_IMAGE` | an image with OpenSSH's server, as root on port 22 | `localhost/debian-sshd:12` where a node has it |
-//! | `SANDBOX_TEST_COMMAND` | the built command `sandbox` | its cases do not run |
+//! | `SANDBOX_TEST_SERVER_IMAGE` | the image that `cargo xtask image` built | `localhost/sandbox-sshd:VERSION` |
+//! | `SANDBOX_TEST_COMMAND_IMAGE` | the image that `cargo xtask image --command` built | `localhost/sandbox-command:VERSION` |
+//! | `SANDBOX_TEST_SSHD_IMAGE` | an image with OpenSSH's server, as root on port 22 | `localhost/debian-sshd:12` if a node has it |
+//! | `SANDBOX_TEST_COMMAND` | the built command `sandbox` | none: its cases are skipped |
 //! | `SANDBOX_TEST_TRANSPORT` | `direct`, `port-forward` or `auto` | `auto` |
 
 use std::path::{Path, PathBuf};
@@ -31,29 +31,30 @@ use crate::deploy_manifests;
 pub(crate) const KUBECONFIG: &str = "SANDBOX_TEST_KUBECONFIG";
 pub(crate) const CONTEXT: &str = "SANDBOX_TEST_CONTEXT";
 
-/// What this run works with.
+/// The namespace and the account of this run.
 static RUN: OnceLock<Run> = OnceLock::new();
 
-/// How long what was deleted at the very end may take to go.
-const SETTLE: Duration = Duration::from_secs(60);
+/// How long the last deletions of a run may take.
+const DELETION_TIMEOUT: Duration = Duration::from_secs(60);
 
 struct Run {
     namespace: String,
-    /// With the rights that `deploy/` gives; `None` where the namespace was given, for those who
-    /// may not make one.
-    client: Option<PathBuf>,
+    /// The kubeconfig of the account with the permissions of `deploy/`. `None` if the namespace was
+    /// given, for users who may not create one.
+    client_kubeconfig: Option<PathBuf>,
 }
 
-/// The namespace of this run: at its end there must be nothing of ours in it.
+/// The namespace of this run. When the run ends, it must contain no managed object.
 pub(crate) struct Namespace {
     api: kube::Client,
-    made: Option<tempfile::TempPath>,
+    /// The kubeconfig of the client account, if the namespace was created here.
+    created: Option<tempfile::TempPath>,
 }
 
 impl Namespace {
     pub(crate) async fn begin() -> Outcome<Self> {
         let api = api().await?;
-        let (namespace, made) = match std::env::var("SANDBOX_TEST_NAMESPACE") {
+        let (namespace, created) = match std::env::var("SANDBOX_TEST_NAMESPACE") {
             Ok(name) => (name, None),
             Err(_) => {
                 let name = deploy_manifests::create_namespace(&api, false).await?;
@@ -63,16 +64,19 @@ impl Namespace {
                 (name, Some(kubeconfig))
             }
         };
-        let client = made.as_ref().map(|path| path.to_path_buf());
-        RUN.set(Run { namespace, client })
-            .map_err(|_| "a run has begun already")?;
-        Ok(Self { api, made })
+        let client_kubeconfig = created.as_ref().map(|path| path.to_path_buf());
+        RUN.set(Run {
+            namespace,
+            client_kubeconfig,
+        })
+        .map_err(|_| "a run has begun already")?;
+        Ok(Self { api, created })
     }
 
-    /// Says what is left; a namespace that was made here is removed all the same.
-    pub(crate) async fn end(self) -> Outcome {
-        let left = self.left().await;
-        if self.made.is_some() {
+    /// Fails if managed objects are left. Deletes the namespace in any case if it was created here.
+    pub(crate) async fn finish(self) -> Outcome {
+        let left = self.remaining_objects().await;
+        if self.created.is_some() {
             remove_namespace(&self.api, namespace()).await?;
         }
         match left?.as_slice() {
@@ -81,8 +85,8 @@ impl Namespace {
         }
     }
 
-    async fn left(&self) -> Outcome<Vec<String>> {
-        let until = tokio::time::Instant::now() + SETTLE;
+    async fn remaining_objects(&self) -> Outcome<Vec<String>> {
+        let until = tokio::time::Instant::now() + DELETION_TIMEOUT;
         loop {
             let left = managed_objects(&self.api, namespace()).await?;
             if left.is_empty() || tokio::time::Instant::now() > until {
@@ -93,14 +97,14 @@ impl Namespace {
     }
 }
 
-/// Removes a namespace with all that is in it, without waiting for that.
+/// Deletes a namespace without waiting until its objects are deleted.
 pub(crate) async fn remove_namespace(client: &kube::Client, namespace: &str) -> Outcome {
     let all: Api<Object> = Api::all(client.clone());
     all.delete(namespace, &DeleteParams::default()).await?;
     Ok(())
 }
 
-/// The names of the Pods and Secrets that are sandboxes' in a namespace.
+/// The names of the Pods and Secrets of sandboxes in a namespace.
 pub(crate) async fn managed_objects(
     client: &kube::Client,
     namespace: &str,
@@ -119,8 +123,7 @@ pub(crate) async fn managed_objects(
         .collect())
 }
 
-/// Waits until Pods can be made in a new namespace: admission refuses them until its service
-/// account is there.
+/// Waits until a new namespace has its service account. Admission rejects Pods before.
 pub(crate) async fn wait_for_service_account(client: &kube::Client, namespace: &str) -> Outcome {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     while accounts.get_opt("default").await?.is_none() {
@@ -129,26 +132,26 @@ pub(crate) async fn wait_for_service_account(client: &kube::Client, namespace: &
     Ok(())
 }
 
-fn run() -> &'static Run {
+fn current_run() -> &'static Run {
     RUN.get().expect("the run has begun")
 }
 
-/// Where this run's sandboxes are.
+/// The namespace of this run's sandboxes.
 pub(crate) fn namespace() -> &'static str {
-    &run().namespace
+    &current_run().namespace
 }
 
-/// A kubeconfig with no more rights than `deploy/` gives, where the namespace was made here.
+/// A kubeconfig with only the permissions of `deploy/`, if the namespace was created here.
 pub(crate) fn kubeconfig() -> PathBuf {
-    run()
-        .client
+    current_run()
+        .client_kubeconfig
         .clone()
         .or_else(|| std::env::var_os(KUBECONFIG).map(PathBuf::from))
         .unwrap_or_default()
 }
 
-/// The API server with the rights that were given, to look at what is really there and to
-/// interfere.
+/// A client with the permissions of the given kubeconfig, to check stored objects and to interfere
+/// with sandboxes.
 pub(crate) async fn api() -> sandbox::Result<kube::Client> {
     let kubeconfig = std::env::var_os(KUBECONFIG).map(PathBuf::from);
     connect(kubeconfig.as_deref(), std::env::var(CONTEXT).ok()).await
@@ -164,21 +167,25 @@ pub(crate) async fn connect(
     connect_cluster(&cluster).await
 }
 
-/// A client that shares nothing with the others, with no more rights than `deploy/` gives.
+/// A client that shares nothing with the others, with only the permissions of `deploy/`.
 pub(crate) fn client(runtime: &Handle, mut defaults: Defaults) -> Client {
-    // Other clients shall take a sandbox up, which is for detached ones: an attached one's key
-    // is its maker's alone.
+    // The cases connect other clients to a sandbox, which only a detached one allows: only its
+    // creator has the key of an attached one.
     let lifetime = &mut defaults.lifetime;
     lifetime
         .attach_timeout
         .take_if(|timeout| *timeout == Lifetime::DEFAULT_ATTACH);
     defaults.image = Some(image());
-    // A runtime's own thread may not wait for it.
+    // A thread of the runtime may not block on it.
     let handle = runtime.clone();
-    let made = std::thread::spawn(move || handle.block_on(restricted_backend(options())));
-    client_for(made.join().expect("a client").expect("a cluster"), defaults)
+    let backend = std::thread::spawn(move || handle.block_on(restricted_backend(options())));
+    client_for(
+        backend.join().expect("a client").expect("a cluster"),
+        defaults,
+    )
 }
 
+/// A client on this backend, with sessions over its connector.
 pub(crate) fn client_for(backend: KubernetesBackend, defaults: Defaults) -> Client {
     let sessions = sandbox_ssh::SshSessions::new(
         Arc::new(backend.connector()),
@@ -187,18 +194,18 @@ pub(crate) fn client_for(backend: KubernetesBackend, defaults: Defaults) -> Clie
     Client::with_parts(Arc::new(backend), Arc::new(sessions), defaults)
 }
 
-/// A backend with the rights that were given.
+/// A backend with the permissions of the given kubeconfig.
 pub(crate) async fn admin_backend(
     options: KubernetesOptions,
 ) -> sandbox::Result<KubernetesBackend> {
     Ok(KubernetesBackend::new(api().await?, options))
 }
 
-/// A backend with no more rights than `deploy/` gives.
+/// A backend with only the permissions of `deploy/`.
 pub(crate) async fn restricted_backend(
     options: KubernetesOptions,
 ) -> sandbox::Result<KubernetesBackend> {
-    let client = match &run().client {
+    let client = match &current_run().client_kubeconfig {
         Some(kubeconfig) => connect(Some(kubeconfig), None).await?,
         None => api().await?,
     };
@@ -222,10 +229,10 @@ pub(crate) fn options() -> KubernetesOptions {
     options
 }
 
-/// How new the cluster is: 20 for Kubernetes 1.20.
+/// The minor version of the cluster: 20 for Kubernetes 1.20.
 pub(crate) async fn minor_version() -> Outcome<u32> {
     let version = api().await?.apiserver_version().await?;
-    // Some add a plus sign.
+    // Some distributions add a plus sign.
     Ok(version.minor.trim_end_matches('+').parse()?)
 }
 

@@ -1,5 +1,5 @@
-//! What a sandbox may ask for that is the whole cluster's: devices, persistent volumes, runtimes.
-//! They are made here, under a name of this run's, and removed.
+//! Sandboxes that use objects of the whole cluster: devices, persistent volumes, runtime classes.
+//! The cases create these under the name of the run's namespace, and delete them.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use serde_json::json;
 use crate::cluster::{admin_backend, api, client_for, defaults, namespace, options};
 
 cases![
-    a_device_is_counted,
-    a_claim_outlives_its_sandbox,
-    a_runtime_class_is_told
+    a_device_is_allocated,
+    a_persistent_volume_outlives_its_sandbox,
+    a_runtime_class_is_reported
 ];
 
 async fn create(pod: PodOptions) -> Outcome<Sandbox> {
@@ -31,8 +31,8 @@ async fn create(pod: PodOptions) -> Outcome<Sandbox> {
         .await?)
 }
 
-/// What a device plugin would tell of a node.
-async fn a_device_is_counted(_: TestedBackend) -> Outcome {
+/// Adds a device to a node's status, as a device plugin does.
+async fn a_device_is_allocated(_: TestedBackend) -> Outcome {
     let nodes: Api<Node> = Api::all(api().await?);
     let all = nodes.list(&ListParams::default().limit(1)).await?;
     let node = all
@@ -41,11 +41,11 @@ async fn a_device_is_counted(_: TestedBackend) -> Outcome {
         .and_then(|node| node.metadata.name.clone())
         .ok_or("no node")?;
     let device = format!("example.com/{}", namespace());
-    let there = json!({"status": {"capacity": {&device: "1"}, "allocatable": {&device: "1"}}});
-    let gone = json!({"status": {"capacity": {&device: null}, "allocatable": {&device: null}}});
+    let added = json!({"status": {"capacity": {&device: "1"}, "allocatable": {&device: "1"}}});
+    let removed = json!({"status": {"capacity": {&device: null}, "allocatable": {&device: null}}});
     let (params, status) = (PatchParams::default(), "status");
     nodes
-        .patch_subresource(status, &node, &params, &Patch::Strategic(there))
+        .patch_subresource(status, &node, &params, &Patch::Strategic(added))
         .await?;
     let outcome = async {
         let sbx = create(PodOptions::new().extended_resource(&device, "1")).await?;
@@ -53,21 +53,21 @@ async fn a_device_is_counted(_: TestedBackend) -> Outcome {
         let ran = sbx.command("true").output().await;
         sbx.delete().await?;
         ran?.check()?;
-        let told = limits
+        let limit = limits
             .iter()
             .find(|limit| limit.resource == device)
-            .ok_or("it is not told")?;
-        assert_eq!(told.value, "1");
+            .ok_or("the device is not reported")?;
+        assert_eq!(limit.value, "1");
         Outcome::Ok(())
     }
     .await;
     nodes
-        .patch_subresource(status, &node, &params, &Patch::Strategic(gone))
+        .patch_subresource(status, &node, &params, &Patch::Strategic(removed))
         .await?;
     outcome
 }
 
-async fn a_claim_outlives_its_sandbox(_: TestedBackend) -> Outcome {
+async fn a_persistent_volume_outlives_its_sandbox(_: TestedBackend) -> Outcome {
     let (api, name) = (api().await?, namespace());
     let volumes: Api<PersistentVolume> = Api::all(api.clone());
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(api, name);
@@ -87,7 +87,7 @@ async fn a_claim_outlives_its_sandbox(_: TestedBackend) -> Outcome {
         .create(&PostParams::default(), &serde_json::from_value(claim)?)
         .await?;
     let bound = async {
-        // The cluster brings the two together when it comes round to it.
+        // A controller binds the claim to the volume.
         while claims
             .get_status("kept")
             .await?
@@ -98,7 +98,7 @@ async fn a_claim_outlives_its_sandbox(_: TestedBackend) -> Outcome {
         {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        kept().await
+        check_volume().await
     };
     let outcome = bound.await;
     claims.delete("kept", &DeleteParams::default()).await?;
@@ -106,8 +106,9 @@ async fn a_claim_outlives_its_sandbox(_: TestedBackend) -> Outcome {
     outcome
 }
 
-/// The directory on the node is root's.
-async fn kept() -> Outcome {
+/// Writes to the volume in one sandbox and reads it in another. The directory on the node belongs
+/// to root.
+async fn check_volume() -> Outcome {
     let volume = VolumeAt::new(
         "kept",
         "/kept",
@@ -117,7 +118,10 @@ async fn kept() -> Outcome {
         .security_profile(SecurityProfile::Baseline)
         .volume(volume.clone());
     let first = create(root.clone()).await?;
-    let written = first.shell("id -u; echo words > /kept/file").output().await;
+    let written = first
+        .shell("id -u; echo content > /kept/file")
+        .output()
+        .await;
     first.delete().await?;
     assert_eq!(written?.check()?.stdout, "0\n");
 
@@ -133,7 +137,7 @@ async fn kept() -> Outcome {
         pod: pod.into(),
         container: container.into(),
     };
-    // The server needs a home that it can write.
+    // The server needs a home that it can write to.
     let home = VolumeAt::new("tmp", "/tmp", VolumeSource::EmptyDir(None));
     let custom = PodOptions::new()
         .security_profile(profile)
@@ -145,10 +149,11 @@ async fn kept() -> Outcome {
         .output()
         .await;
     second.delete().await?;
-    let seen = read?.stdout_lossy();
+    let output = read?.stdout_lossy();
     assert!(
-        seen.starts_with("4242\nwords\n") && seen.matches("Read-only file system").count() == 2,
-        "{seen}"
+        output.starts_with("4242\ncontent\n")
+            && output.matches("Read-only file system").count() == 2,
+        "{output}"
     );
 
     let third = create(root).await?;
@@ -158,7 +163,7 @@ async fn kept() -> Outcome {
     Ok(())
 }
 
-async fn a_runtime_class_is_told(_: TestedBackend) -> Outcome {
+async fn a_runtime_class_is_reported(_: TestedBackend) -> Outcome {
     let classes: Api<RuntimeClass> = Api::all(api().await?);
     let class = json!({"metadata": {"name": namespace()}, "handler": "runc"});
     classes

@@ -1,5 +1,5 @@
-//! The command `sandbox` on a cluster, as a person uses it, with no more rights than `deploy/` gives:
-//! `SANDBOX_TEST_COMMAND` is the program.
+//! The command `sandbox` on a cluster, as a person uses it, with only the permissions of `deploy/`.
+//! `SANDBOX_TEST_COMMAND` names the program.
 
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
@@ -16,24 +16,24 @@ use tokio::process::Command;
 use crate::cluster::{image, kubeconfig, namespace, options};
 
 cases![
-    a_life_at_a_terminal,
-    openssh_through_the_api_server,
+    a_sandbox_is_used_from_the_command_line,
+    openssh_connects_through_the_api_server,
     doctor_finds_nothing
 ];
 
 const COMMAND: &str = "SANDBOX_TEST_COMMAND";
-/// Of all that are made here.
-const OURS: &str = "made-by=the-command";
-/// No step of a test takes nearly as long.
-const LONG: Duration = Duration::from_secs(180);
+/// The label of the sandboxes of these tests.
+const LABEL: &str = "created-by=the-command";
+/// Much more than any step of a test takes.
+const TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Where a command is run: with a home of its own, and no settings but those of the test.
-struct Place {
+/// Runs the command with a home of its own, and with the settings of the test only.
+struct CommandRunner {
     program: PathBuf,
     home: tempfile::TempDir,
 }
 
-impl Place {
+impl CommandRunner {
     fn new() -> Outcome<Option<Self>> {
         let Some(program) = std::env::var_os(COMMAND) else {
             peers::skip("command", &format!("needs the built command ({COMMAND})"));
@@ -76,22 +76,20 @@ impl Place {
         command
     }
 
-    /// Runs it to its end, whatever that is.
-    async fn ended(&self, program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Outcome<Output> {
-        Ok(tokio::time::timeout(LONG, self.command(program).args(args).output()).await??)
+    /// Runs a program to its end, with any exit status.
+    async fn run(&self, program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Outcome<Output> {
+        Ok(tokio::time::timeout(TIMEOUT, self.command(program).args(args).output()).await??)
     }
 
     /// The output of a program that has to succeed.
     async fn output(&self, program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Outcome<String> {
-        let output = self.ended(program, args).await?;
-        let (said, told) = (
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-        );
-        match output.status.success() {
-            true => Ok(said.into_owned()),
-            false => Err(format!("{args:?} ended with {}: {said}{told}", output.status).into()),
+        let output = self.run(program, args).await?;
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        if output.status.success() {
+            return Ok(stdout.into_owned());
         }
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        Err(format!("{args:?} ended with {}: {stdout}{stderr}", output.status).into())
     }
 
     async fn sandbox(&self, args: &[&str]) -> Outcome<String> {
@@ -99,28 +97,28 @@ impl Place {
     }
 }
 
-/// Makes a sandbox, and removes it whatever comes of the work.
-async fn with<W>(place: &Place, work: impl FnOnce(String) -> W) -> Outcome
+/// Creates a sandbox for `work`, and deletes it even if the work fails.
+async fn with_sandbox<W>(runner: &CommandRunner, work: impl FnOnce(String) -> W) -> Outcome
 where
     W: Future<Output = Outcome>,
 {
-    let id = place
-        .sandbox(&["create", "--ttl", "10m", "--label", OURS])
+    let id = runner
+        .sandbox(&["create", "--ttl", "10m", "--label", LABEL])
         .await?
         .trim()
         .to_owned();
     let outcome = work(id.clone()).await;
-    place.sandbox(&["rm", &id]).await?;
+    runner.sandbox(&["rm", &id]).await?;
     outcome
 }
 
-async fn a_life_at_a_terminal(_: TestedBackend) -> Outcome {
-    let Some(place) = Place::new()? else {
+async fn a_sandbox_is_used_from_the_command_line(_: TestedBackend) -> Outcome {
+    let Some(runner) = CommandRunner::new()? else {
         return Ok(());
     };
-    with(&place, async |id| {
+    with_sandbox(&runner, async |id| {
         let listed: Value =
-            serde_json::from_str(&place.sandbox(&["ls", "-l", OURS, "-o", "json"]).await?)?;
+            serde_json::from_str(&runner.sandbox(&["ls", "-l", LABEL, "-o", "json"]).await?)?;
         let ids: Vec<_> = listed
             .as_array()
             .into_iter()
@@ -128,34 +126,34 @@ async fn a_life_at_a_terminal(_: TestedBackend) -> Outcome {
             .filter_map(|one| one["id"].as_str())
             .collect();
         assert!(ids.contains(&id.as_str()), "{ids:?}");
-        assert!(place.sandbox(&["info", &id]).await?.contains(&image()));
+        assert!(runner.sandbox(&["info", &id]).await?.contains(&image()));
 
-        let code = place
-            .ended(&place.program, &["exec", &id, "--", "sh", "-c", "exit 7"])
+        let code = runner
+            .run(&runner.program, &["exec", &id, "--", "sh", "-c", "exit 7"])
             .await?
             .status
             .code();
         assert_eq!(code, Some(7));
-        std::fs::create_dir_all(place.home.path().join("tree/sub"))?;
-        std::fs::write(place.home.path().join("tree/sub/file"), "data\n")?;
-        place
+        std::fs::create_dir_all(runner.home.path().join("tree/sub"))?;
+        std::fs::write(runner.home.path().join("tree/sub/file"), "data\n")?;
+        runner
             .sandbox(&["cp", "tree", &format!("{id}:tree")])
             .await?;
         assert_eq!(
-            place
+            runner
                 .sandbox(&["exec", &id, "--", "cat", "tree/sub/file"])
                 .await?,
             "data\n"
         );
-        place
+        runner
             .sandbox(&["cp", &format!("{id}:tree"), "back"])
             .await?;
         assert_eq!(
-            std::fs::read_to_string(place.home.path().join("back/sub/file"))?,
+            std::fs::read_to_string(runner.home.path().join("back/sub/file"))?,
             "data\n"
         );
 
-        let job = place
+        let job = runner
             .sandbox(&[
                 "exec",
                 "--detach",
@@ -163,33 +161,33 @@ async fn a_life_at_a_terminal(_: TestedBackend) -> Outcome {
                 "--",
                 "sh",
                 "-c",
-                "echo begun; sleep 1; echo done",
+                "echo started; sleep 1; echo done",
             ])
             .await?;
         assert_eq!(
-            place.sandbox(&["logs", "-f", &id, job.trim()]).await?,
-            "begun\ndone\n"
+            runner.sandbox(&["logs", "-f", &id, job.trim()]).await?,
+            "started\ndone\n"
         );
-        place.sandbox(&["logs", "--system", &id]).await?;
-        forwarded(&place, &id).await
+        runner.sandbox(&["logs", "--system", &id]).await?;
+        check_forward(&runner, &id).await
     })
     .await
 }
 
-/// A web server within, seen from here.
-async fn forwarded(place: &Place, id: &str) -> Outcome {
-    let serve = "echo seen > index.html; httpd -f -p 8080";
-    place
+/// Reaches a web server in the sandbox over a forwarded port.
+async fn check_forward(runner: &CommandRunner, id: &str) -> Outcome {
+    let serve = "echo page > index.html; httpd -f -p 8080";
+    runner
         .sandbox(&["exec", "--detach", id, "--", "sh", "-c", serve])
         .await?;
-    let mut forward = place.command(&place.program);
+    let mut forward = runner.command(&runner.program);
     let mut forward = forward
         .args(["forward", id, "0:8080"])
         .stdout(Stdio::piped())
         .spawn()?;
-    let said = forward.stdout.take().ok_or("no output")?;
-    let line = tokio::time::timeout(LONG, BufReader::new(said).lines().next_line()).await??;
-    let line = line.ok_or("it says nothing")?;
+    let stdout = forward.stdout.take().ok_or("no output")?;
+    let line = tokio::time::timeout(TIMEOUT, BufReader::new(stdout).lines().next_line()).await??;
+    let line = line.ok_or("the command printed nothing")?;
     let address = line
         .split(' ')
         .find(|word| word.starts_with("127.0.0.1:"))
@@ -199,73 +197,73 @@ async fn forwarded(place: &Place, id: &str) -> Outcome {
             let mut stream = TcpStream::connect(address).await?;
             stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
             let mut page = String::new();
-            // The server may not listen yet: then the connection is closed without a word.
-            if stream.read_to_string(&mut page).await.is_ok() && page.contains("seen") {
+            // While the server does not listen yet, the connection is closed at once.
+            if stream.read_to_string(&mut page).await.is_ok() && page.contains("page") {
                 return Outcome::Ok(());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(LONG, page).await??;
+    tokio::time::timeout(TIMEOUT, page).await??;
     forward.kill().await?;
     Ok(())
 }
 
-/// With nothing exposed: the Pod has no address that is used.
-async fn openssh_through_the_api_server(_: TestedBackend) -> Outcome {
-    let Some(place) = Place::new()? else {
+/// The Pod exposes no port, and its address is not used.
+async fn openssh_connects_through_the_api_server(_: TestedBackend) -> Outcome {
+    let Some(runner) = CommandRunner::new()? else {
         return Ok(());
     };
     if !peers::OPENSSH.is_here() {
         return Ok(());
     }
-    with(&place, async |id| {
-        place.sandbox(&["ssh-config", "--install", &id]).await?;
-        // Where HOME is not that of the account, OpenSSH has to be told.
-        let config = place.home.path().join(".ssh/config").display().to_string();
+    with_sandbox(&runner, async |id| {
+        runner.sandbox(&["ssh-config", "--install", &id]).await?;
+        // OpenSSH takes the home from the account and not from HOME, so its configuration is named.
+        let config = runner.home.path().join(".ssh/config").display().to_string();
         let host = format!("{id}.sandbox");
-        let said = place
+        let output = runner
             .output("ssh", &["-F", &config, &host, "echo in; hostname"])
             .await?;
-        assert_eq!(said, format!("in\n{id}\n"));
-        std::fs::write(place.home.path().join("sent"), vec![7; 3 << 20])?;
-        place
+        assert_eq!(output, format!("in\n{id}\n"));
+        std::fs::write(runner.home.path().join("sent"), vec![7; 3 << 20])?;
+        runner
             .output("scp", &["-F", &config, "sent", &format!("{host}:there")])
             .await?;
-        place
+        runner
             .output("scp", &["-F", &config, &format!("{host}:there"), "back"])
             .await?;
         let (sent, back) = (
-            place.home.path().join("sent"),
-            place.home.path().join("back"),
+            runner.home.path().join("sent"),
+            runner.home.path().join("back"),
         );
         assert!(std::fs::read(sent)? == std::fs::read(back)?);
-        place.sandbox(&["rm", &id]).await?;
-        let left = place.home.path().join(".ssh/sandbox").join(&id);
-        assert!(!left.exists(), "its keys are still there");
+        runner.sandbox(&["rm", &id]).await?;
+        let left = runner.home.path().join(".ssh/sandbox").join(&id);
+        assert!(!left.exists(), "its keys are left");
         Ok(())
     })
     .await
 }
 
 async fn doctor_finds_nothing(_: TestedBackend) -> Outcome {
-    let Some(place) = Place::new()? else {
+    let Some(runner) = CommandRunner::new()? else {
         return Ok(());
     };
-    let output = place
-        .ended(&place.program, &["doctor", "-o", "json"])
+    let output = runner
+        .run(&runner.program, &["doctor", "-o", "json"])
         .await?;
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    let checks: Value = serde_json::from_str(&told)?;
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let checks: Value = serde_json::from_str(&stdout)?;
     let failed: Vec<_> = checks
         .as_array()
         .into_iter()
         .flatten()
         .filter(|check| check["verdict"] == "fail")
         .collect();
-    assert!(output.status.success() && failed.is_empty(), "{told}");
-    for said in ["pods/portforward", "API server"] {
-        assert!(told.contains(said), "{said} is not in {told}");
+    assert!(output.status.success() && failed.is_empty(), "{stdout}");
+    for text in ["pods/portforward", "API server"] {
+        assert!(stdout.contains(text), "{text} is not in {stdout}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Creations that fail or are dropped: what is told of them, and that nothing stays.
+//! Creations that fail or are cancelled: their errors, and that no object is left.
 
 use std::time::Duration;
 
@@ -12,25 +12,25 @@ use sandbox_k8s::options::{KubernetesOptions, PullPolicy};
 use crate::cluster::{admin_backend, image, options, spec_with_image};
 
 cases![
-    a_dropped_creation_leaves_nothing,
-    a_missing_image_is_told,
-    no_room_is_told,
-    a_missing_namespace_is_told
+    a_cancelled_creation_leaves_nothing,
+    a_missing_image_is_reported,
+    insufficient_memory_is_reported,
+    a_missing_namespace_is_reported
 ];
 
-async fn a_dropped_creation_leaves_nothing(_: TestedBackend) -> Outcome {
+async fn a_cancelled_creation_leaves_nothing(_: TestedBackend) -> Outcome {
     let backend = admin_backend(options()).await?;
-    let dropped =
-        [0, 1, 5, 20, 60].map(|patience| dropped_after(&backend, Duration::from_millis(patience)));
-    futures_util::future::try_join_all(dropped).await?;
+    let cancelled = [0, 1, 5, 20, 60]
+        .map(|millis| cancel_creation_after(&backend, Duration::from_millis(millis)));
+    futures_util::future::try_join_all(cancelled).await?;
     Ok(())
 }
 
-async fn dropped_after(backend: &impl SandboxBackend, patience: Duration) -> Outcome {
+async fn cancel_creation_after(backend: &impl SandboxBackend, timeout: Duration) -> Outcome {
     let id = SandboxId::generate()?;
     let mut spec = spec_with_image(&image());
     spec.id = Some(id.clone());
-    if tokio::time::timeout(patience, backend.create(spec))
+    if tokio::time::timeout(timeout, backend.create(spec))
         .await
         .is_ok()
     {
@@ -39,7 +39,7 @@ async fn dropped_after(backend: &impl SandboxBackend, patience: Duration) -> Out
             .await
             .map_err(Into::into);
     }
-    // It may be sent still; then it is undone.
+    // The request may be on its way; then the backend deletes the object.
     tokio::time::sleep(Duration::from_secs(2)).await;
     for _ in 0..200 {
         match backend.get(&id, Freshness::Latest).await {
@@ -48,14 +48,17 @@ async fn dropped_after(backend: &impl SandboxBackend, patience: Duration) -> Out
         }
     }
     Err(format!(
-        "after {patience:?}: {:?}",
+        "after {timeout:?}: {:?}",
         backend.get(&id, Freshness::Latest).await
     )
     .into())
 }
 
-/// Creates what cannot come to be, and returns how that is told.
-async fn failure(spec: SandboxSpec, options: KubernetesOptions) -> sandbox::Result<String> {
+/// Creates a sandbox that cannot start, and returns the last event and the diagnosis.
+async fn creation_failure(
+    spec: SandboxSpec,
+    options: KubernetesOptions,
+) -> sandbox::Result<String> {
     let backend = admin_backend(options).await?;
     let info = backend.create(spec).await?;
     let mut events = backend.events(&info.id).await?;
@@ -64,33 +67,33 @@ async fn failure(spec: SandboxSpec, options: KubernetesOptions) -> sandbox::Resu
         last = Some(event?);
     }
     let diagnosis = backend.diagnose(&info.id).await?;
-    let mut unwaited = DeleteOptions::default();
-    unwaited.wait = false;
-    backend.delete(&info.id, unwaited).await?;
+    let mut without_waiting = DeleteOptions::default();
+    without_waiting.wait = false;
+    backend.delete(&info.id, without_waiting).await?;
     let last = last.expect("an event");
     assert!(last.kind.is_final(), "{last:?}");
     Ok(format!("{} | {}", last.message, diagnosis.summary))
 }
 
-async fn a_missing_image_is_told(_: TestedBackend) -> Outcome {
+async fn a_missing_image_is_reported(_: TestedBackend) -> Outcome {
     let mut options = options();
     options.image_pull_policy = Some(PullPolicy::Never);
-    let told = failure(spec_with_image("localhost/no-such-image:1"), options).await?;
-    assert!(told.contains("no-such-image"), "{told}");
+    let message = creation_failure(spec_with_image("localhost/no-such-image:1"), options).await?;
+    assert!(message.contains("no-such-image"), "{message}");
     Ok(())
 }
 
-async fn no_room_is_told(_: TestedBackend) -> Outcome {
+async fn insufficient_memory_is_reported(_: TestedBackend) -> Outcome {
     let mut options = options();
     options.startup_grace = Duration::from_secs(1);
     let mut spec = spec_with_image(&image());
     spec.resources.memory = Some("100Ti".parse()?);
-    let told = failure(spec, options).await?;
-    assert!(told.contains("Insufficient memory"), "{told}");
+    let message = creation_failure(spec, options).await?;
+    assert!(message.contains("Insufficient memory"), "{message}");
     Ok(())
 }
 
-async fn a_missing_namespace_is_told(_: TestedBackend) -> Outcome {
+async fn a_missing_namespace_is_reported(_: TestedBackend) -> Outcome {
     let mut elsewhere = options();
     elsewhere.namespace = Some("no-such-namespace".into());
     let error = admin_backend(elsewhere)

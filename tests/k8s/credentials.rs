@@ -1,4 +1,4 @@
-//! What is told of credentials that are not accepted, that cannot be had, or that are not enough.
+//! The errors for credentials that are rejected, cannot be obtained, or lack permissions.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use crate::cluster::{api, client_for, connect, defaults, namespace, options};
 use crate::deploy_manifests;
 
 cases![
-    a_token_that_is_not_accepted,
-    a_program_that_gives_none,
-    an_account_without_rights,
-    an_account_that_may_not_reach_pods,
-    a_server_that_is_not_there,
+    a_rejected_token_is_reported,
+    a_credential_plugin_that_fails_is_reported,
+    missing_permissions_are_named,
+    the_missing_permission_for_port_forwards_is_named,
+    an_unreachable_api_server_is_reported,
 ];
 
-/// A client with this in place of the user, or of the cluster, of the kubeconfig.
-async fn client(user: Option<Value>, cluster: Option<Value>) -> Outcome<sandbox::Client> {
+/// A client with a kubeconfig whose user, or whose cluster, is replaced.
+async fn edited_client(user: Option<Value>, cluster: Option<Value>) -> Outcome<sandbox::Client> {
     let file = deploy_manifests::edited_kubeconfig(|config| {
         for (list, kind, changed) in [("users", "user", &user), ("clusters", "cluster", &cluster)] {
             for entry in config[list].as_array_mut().into_iter().flatten() {
@@ -30,20 +30,20 @@ async fn client(user: Option<Value>, cluster: Option<Value>) -> Outcome<sandbox:
             }
         }
     })?;
-    of(KubernetesBackend::new(
+    client_on(KubernetesBackend::new(
         connect(Some(&file), None).await?,
         options(),
     ))
 }
 
-fn of(backend: KubernetesBackend) -> Outcome<sandbox::Client> {
+fn client_on(backend: KubernetesBackend) -> Outcome<sandbox::Client> {
     let mut defaults = defaults();
     defaults.create_timeout = Duration::from_secs(60);
     Ok(client_for(backend, defaults))
 }
 
-/// What is told of a creation, and of a look at what there is.
-async fn told(client: &sandbox::Client) -> Outcome<[Error; 2]> {
+/// The errors of a creation and of a list.
+async fn errors(client: &sandbox::Client) -> Outcome<[Error; 2]> {
     let created = client
         .sandbox()
         .create()
@@ -59,9 +59,9 @@ async fn told(client: &sandbox::Client) -> Outcome<[Error; 2]> {
     Ok([created, listed])
 }
 
-async fn a_token_that_is_not_accepted(_: TestedBackend) -> Outcome {
+async fn a_rejected_token_is_reported(_: TestedBackend) -> Outcome {
     let [created, listed] =
-        told(&client(Some(json!({"token": "of-yesterday"})), None).await?).await?;
+        errors(&edited_client(Some(json!({"token": "expired"})), None).await?).await?;
     let Error::Creation(creation) = &created else {
         return Err(format!("{created:?}").into());
     };
@@ -73,15 +73,15 @@ async fn a_token_that_is_not_accepted(_: TestedBackend) -> Outcome {
             "{text}"
         );
         assert!(
-            !error.is_retryable() && !text.contains("of-yesterday"),
+            !error.is_retryable() && !text.contains("expired"),
             "{error:?}"
         );
     }
     Ok(())
 }
 
-async fn a_program_that_gives_none(_: TestedBackend) -> Outcome {
-    for (script, said) in [
+async fn a_credential_plugin_that_fails_is_reported(_: TestedBackend) -> Outcome {
+    for (script, detail) in [
         ("echo secret-words; exit 3", "exit status: 3"),
         ("echo secret-words", "wrote something else"),
         ("exec no-such-login", "exit status: 127"),
@@ -89,35 +89,35 @@ async fn a_program_that_gives_none(_: TestedBackend) -> Outcome {
         let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never",
                           "command": "sh", "args": ["-c", script]});
         let user = json!({"exec": exec});
-        let text = client(Some(user), None)
+        let text = edited_client(Some(user), None)
             .await
             .err()
-            .ok_or("a client was made")?
+            .ok_or("a client was created")?
             .to_string();
         println!("{text}");
         assert!(
-            text.contains("credentials") && text.contains(said),
+            text.contains("credentials") && text.contains(detail),
             "{text}"
         );
-        // It may be a token.
+        // The output is not repeated, because it may be a token.
         assert!(!text.contains("secret-words"), "{text}");
     }
     Ok(())
 }
 
-async fn an_account_without_rights(_: TestedBackend) -> Outcome {
+async fn missing_permissions_are_named(_: TestedBackend) -> Outcome {
     let kubeconfig =
         deploy_manifests::account_kubeconfig(&api().await?, namespace(), "default").await?;
-    let client = of(KubernetesBackend::new(
+    let client = client_on(KubernetesBackend::new(
         connect(Some(&kubeconfig), None).await?,
         options(),
     ))?;
-    let [created, listed] = told(&client).await?;
-    for (error, right) in [(&created, "create secrets"), (&listed, "list pods")] {
+    let [created, listed] = errors(&client).await?;
+    for (error, permission) in [(&created, "create secrets"), (&listed, "list pods")] {
         let text = error.to_string();
         assert!(
             text.contains(&format!(
-                "no right to {right} in the namespace {}",
+                "no right to {permission} in the namespace {}",
                 namespace()
             )),
             "{text}"
@@ -130,33 +130,34 @@ async fn an_account_without_rights(_: TestedBackend) -> Outcome {
     Ok(())
 }
 
-/// The rights of an account that lacks one of those that it needs.
-const NEAR: &str = "
+/// An account that has all permissions but that for port-forwards.
+const WITHOUT_PORT_FORWARD: &str = "
 apiVersion: v1
 kind: ServiceAccount
-metadata: {name: near, namespace: NAMESPACE}
+metadata: {name: without-port-forward, namespace: NAMESPACE}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
-metadata: {name: near, namespace: NAMESPACE}
+metadata: {name: without-port-forward, namespace: NAMESPACE}
 rules:
   - {apiGroups: [''], resources: [pods], verbs: [create, get, list, watch, patch, delete]}
   - {apiGroups: [''], resources: [secrets], verbs: [create, get, delete]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
-metadata: {name: near, namespace: NAMESPACE}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: near}
-subjects: [{kind: ServiceAccount, name: near}]
+metadata: {name: without-port-forward, namespace: NAMESPACE}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: without-port-forward}
+subjects: [{kind: ServiceAccount, name: without-port-forward}]
 ";
 
-async fn an_account_that_may_not_reach_pods(_: TestedBackend) -> Outcome {
-    deploy_manifests::apply(&NEAR.replace("NAMESPACE", namespace()))?;
+async fn the_missing_permission_for_port_forwards_is_named(_: TestedBackend) -> Outcome {
+    deploy_manifests::apply(&WITHOUT_PORT_FORWARD.replace("NAMESPACE", namespace()))?;
     let mut options = options();
     options.transport = Transport::PortForward;
     let kubeconfig =
-        deploy_manifests::account_kubeconfig(&api().await?, namespace(), "near").await?;
-    let client = of(KubernetesBackend::new(
+        deploy_manifests::account_kubeconfig(&api().await?, namespace(), "without-port-forward")
+            .await?;
+    let client = client_on(KubernetesBackend::new(
         connect(Some(&kubeconfig), None).await?,
         options,
     ))?;
@@ -176,8 +177,10 @@ async fn an_account_that_may_not_reach_pods(_: TestedBackend) -> Outcome {
     Ok(())
 }
 
-async fn a_server_that_is_not_there(_: TestedBackend) -> Outcome {
-    for error in told(&client(None, Some(json!({"server": "https://127.0.0.1:1"}))).await?).await? {
+async fn an_unreachable_api_server_is_reported(_: TestedBackend) -> Outcome {
+    for error in
+        errors(&edited_client(None, Some(json!({"server": "https://127.0.0.1:1"}))).await?).await?
+    {
         assert!(
             error.to_string().contains("API server does not answer") && error.is_retryable(),
             "{error}"

@@ -1,4 +1,4 @@
-//! `deploy/`, put into a namespace, and a kubeconfig with no more rights than it gives.
+//! Applies `deploy/` to a namespace, and creates kubeconfigs for its accounts.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use crate::cluster::{CONTEXT, KUBECONFIG};
 
 /// The account that programs with the SDK run as.
 pub(crate) const CLIENT: &str = "sandbox-client";
-/// The account that collects.
+/// The account of the CronJob that runs `sandbox gc`.
 pub(crate) const GC: &str = "sandbox-gc";
 
-/// What there is from Kubernetes 1.21 on.
-const NEWER: (&str, u32) = ("kind: CronJob", 21);
+/// Only clusters from this minor version on have this kind.
+const CRON_JOB_SINCE: (&str, u32) = ("kind: CronJob", 21);
 
 /// The manifests as `kubectl apply -k deploy` would send them, for a namespace of this name.
 pub(crate) fn manifests(namespace: &str) -> Outcome<Vec<String>> {
@@ -36,13 +36,13 @@ pub(crate) fn manifests(namespace: &str) -> Outcome<Vec<String>> {
     Ok(text.split("\n---\n").map(str::to_owned).collect())
 }
 
-/// Makes a namespace of `deploy/`, and waits until Pods can be made in it. `strict` is as the
-/// manifests have it; otherwise the lists may loosen a Pod's security.
+/// Creates a namespace from `deploy/`, and waits until Pods can be created in it. `strict` enforces
+/// the Pod Security Standard of the manifests; otherwise cases may create less restricted Pods.
 pub(crate) async fn create_namespace(client: &kube::Client, strict: bool) -> Outcome<String> {
     let name = format!("test-{}", SandboxId::generate()?);
     let mut text = manifests(&name)?;
-    let has_newer = crate::cluster::minor_version().await? >= NEWER.1;
-    text.retain(|document| has_newer || !document.contains(NEWER.0));
+    let has_cron_job = crate::cluster::minor_version().await? >= CRON_JOB_SINCE.1;
+    text.retain(|document| has_cron_job || !document.contains(CRON_JOB_SINCE.0));
     let mut text = text.join("\n---\n");
     if !strict {
         text = text.replace("enforce: restricted", "enforce: privileged");
@@ -52,7 +52,7 @@ pub(crate) async fn create_namespace(client: &kube::Client, strict: bool) -> Out
     Ok(name)
 }
 
-/// Does something in a namespace of its own, which is removed whatever comes of it.
+/// Runs `work` in a namespace of its own, which is deleted even if the work fails.
 pub(crate) async fn with_namespace<W>(
     strict: bool,
     work: impl FnOnce(kube::Client, String) -> W,
@@ -67,7 +67,7 @@ where
     outcome
 }
 
-/// A kubeconfig for an account of the namespace; it lasts for an hour.
+/// A kubeconfig for an account of the namespace; its token is valid for an hour.
 pub(crate) async fn account_kubeconfig(
     client: &kube::Client,
     namespace: &str,
@@ -78,15 +78,15 @@ pub(crate) async fn account_kubeconfig(
         expiration_seconds: Some(3600),
         ..TokenRequestSpec::default()
     };
-    let wanted = serde_json::to_vec(&TokenRequest {
+    let body = serde_json::to_vec(&TokenRequest {
         spec,
         ..TokenRequest::default()
     })?;
     let request = http::Request::post(path)
         .header("content-type", "application/json")
-        .body(wanted)?;
-    let answer: TokenRequest = client.request(request).await?;
-    let token = answer.status.ok_or("no token came")?.token;
+        .body(body)?;
+    let response: TokenRequest = client.request(request).await?;
+    let token = response.status.ok_or("the response has no token")?.token;
     edited_kubeconfig(|config| {
         for user in config["users"].as_array_mut().into_iter().flatten() {
             user["user"] = json!({ "token": token });
@@ -94,7 +94,7 @@ pub(crate) async fn account_kubeconfig(
     })
 }
 
-/// The cluster's kubeconfig, changed.
+/// The kubeconfig of the tests with changes.
 pub(crate) fn edited_kubeconfig(change: impl FnOnce(&mut Value)) -> Outcome<tempfile::TempPath> {
     let mut view = kubectl();
     view.args([
@@ -113,7 +113,7 @@ pub(crate) fn edited_kubeconfig(change: impl FnOnce(&mut Value)) -> Outcome<temp
     Ok(file.into_temp_path())
 }
 
-/// kubectl with the cluster's own credentials.
+/// kubectl with the kubeconfig of the tests.
 pub(crate) fn kubectl() -> Command {
     let mut kubectl = Command::new("kubectl");
     kubectl.arg("--kubeconfig").arg(
@@ -127,7 +127,7 @@ pub(crate) fn kubectl() -> Command {
     kubectl
 }
 
-/// Sends manifests.
+/// Applies manifests.
 pub(crate) fn apply(text: &str) -> Outcome {
     let mut kubectl = kubectl();
     kubectl

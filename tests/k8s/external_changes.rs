@@ -1,4 +1,4 @@
-//! What somebody else does to a sandbox's Pod.
+//! Changes to a sandbox's Pod by another client of the cluster.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -13,24 +13,27 @@ use sandbox_k8s::internals::labels::secret_name;
 use crate::cluster::{api, namespace};
 
 cases![
-    a_pod_that_was_deleted_ends_all_its_commands,
-    a_pod_under_the_same_name_is_another
+    deleting_a_pod_ends_its_commands_as_lost,
+    a_new_pod_of_the_same_name_is_another_sandbox
 ];
 
-async fn a_pod_that_was_deleted_ends_all_its_commands(backend: TestedBackend) -> Outcome {
+async fn deleting_a_pod_ends_its_commands_as_lost(backend: TestedBackend) -> Outcome {
     let sbx = backend.sandbox().create().await?;
-    let collected = tokio::spawn(sbx.shell("echo > begun; exec sleep 1000").output());
-    let mut streamed = sbx.shell("echo begun; sleep 1000").spawn().await?;
-    let begun = streamed.next().await;
-    assert!(matches!(begun, Some(Ok(ExecEvent::Stdout(_)))), "{begun:?}");
-    while !sbx.files().exists("begun").await? {
+    let collected = tokio::spawn(sbx.shell("echo > started; exec sleep 1000").output());
+    let mut streamed = sbx.shell("echo started; sleep 1000").spawn().await?;
+    let started = streamed.next().await;
+    assert!(
+        matches!(started, Some(Ok(ExecEvent::Stdout(_)))),
+        "{started:?}"
+    );
+    while !sbx.files().exists("started").await? {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
     delete_pod(sbx.id()).await?;
     let collected = collected
         .await?
-        .expect_err("the command cannot have ended well");
+        .expect_err("the command cannot have succeeded");
     assert!(
         matches!(
             collected,
@@ -41,13 +44,16 @@ async fn a_pod_that_was_deleted_ends_all_its_commands(backend: TestedBackend) ->
         ),
         "{collected:?}"
     );
-    let why = collected.source().expect("an explanation").to_string();
-    let said = [sbx.id().as_str(), "gone", "being deleted"];
-    assert!(said.iter().any(|words| why.contains(words)), "{why}");
+    let diagnosis = collected.source().expect("a diagnosis").to_string();
+    let texts = [sbx.id().as_str(), "gone", "being deleted"];
+    assert!(
+        texts.iter().any(|text| diagnosis.contains(text)),
+        "{diagnosis}"
+    );
     let streamed = streamed
         .wait()
         .await
-        .expect_err("the command cannot have ended well");
+        .expect_err("the command cannot have succeeded");
     assert!(
         matches!(
             streamed,
@@ -63,7 +69,7 @@ async fn a_pod_that_was_deleted_ends_all_its_commands(backend: TestedBackend) ->
         backend.get_sandbox_info(sbx.id()).await,
         Err(Error::NotFound { .. })
     ));
-    // Its keys are still there: the Pod was theirs, and not the other way round.
+    // The Secret still exists, because it owns the Pod and not the other way round.
     sbx.delete().await?;
     assert!(
         secrets()
@@ -75,30 +81,30 @@ async fn a_pod_that_was_deleted_ends_all_its_commands(backend: TestedBackend) ->
     Ok(())
 }
 
-async fn a_pod_under_the_same_name_is_another(backend: TestedBackend) -> Outcome {
-    let former = backend.sandbox().create().await?;
-    former.command("true").output().await?.check()?;
-    delete_pod(former.id()).await?;
+async fn a_new_pod_of_the_same_name_is_another_sandbox(backend: TestedBackend) -> Outcome {
+    let old = backend.sandbox().create().await?;
+    old.command("true").output().await?.check()?;
+    delete_pod(old.id()).await?;
     secrets()
         .await?
-        .delete(&secret_name(former.id()), &DeleteParams::default())
+        .delete(&secret_name(old.id()), &DeleteParams::default())
         .await?;
 
-    let latter = backend
+    let new = backend
         .new_client()
         .sandbox()
-        .id(former.id().as_str())
+        .id(old.id().as_str())
         .create()
         .await?;
-    assert_ne!(former.uid(), latter.uid());
-    let reached = former.command("true").output().await;
+    assert_ne!(old.uid(), new.uid());
+    let reached = old.command("true").output().await;
     assert!(
         reached.is_err(),
-        "the former handle reaches the latter sandbox: {reached:?}"
+        "the old handle reaches the new sandbox: {reached:?}"
     );
-    former.delete().await?;
-    latter.command("true").output().await?.check()?;
-    latter.delete().await?;
+    old.delete().await?;
+    new.command("true").output().await?.check()?;
+    new.delete().await?;
     Ok(())
 }
 

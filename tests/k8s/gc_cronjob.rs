@@ -1,4 +1,4 @@
-//! Garbage collection as `deploy/` sets it up: the Pod of its CronJob, its account, its rights.
+//! The CronJob of `deploy/` that removes expired sandboxes: its Pod, its account and permissions.
 
 use std::time::Duration;
 
@@ -15,26 +15,22 @@ use crate::cluster::{client_for, connect, defaults, managed_objects, options};
 use crate::deploy_manifests::{self, CLIENT, GC};
 use crate::skewed_clock_client::skew_clock;
 
-cases![the_job_of_deploy_collects_what_is_over_and_keys_without_a_pod];
+cases![the_gc_job_removes_ended_sandboxes_and_orphaned_secrets];
 
-/// What `cargo xtask image --command` made.
+/// The image that `cargo xtask image --command` built.
 const COMMAND: &str = "SANDBOX_TEST_COMMAND_IMAGE";
-/// More than a Secret without a Pod is left alone for, and less than what is left lives.
-const LATER: Duration = Duration::from_secs(660);
+/// More than the grace of a Secret without a Pod, and less than the ttl of the sandbox.
+const CLOCK_SKEW: Duration = Duration::from_secs(660);
 const PAUSE: Duration = Duration::from_millis(250);
 
-async fn the_job_of_deploy_collects_what_is_over_and_keys_without_a_pod(
-    _: TestedBackend,
-) -> Outcome {
-    // With the restricted standard enforced, where the cluster can.
-    deploy_manifests::with_namespace(true, async |api, namespace| {
-        collected(&api, &namespace).await
-    })
-    .await
+async fn the_gc_job_removes_ended_sandboxes_and_orphaned_secrets(_: TestedBackend) -> Outcome {
+    // The namespace enforces the restricted standard, if the cluster can.
+    deploy_manifests::with_namespace(true, async |api, namespace| run_gc(&api, &namespace).await)
+        .await
 }
 
-async fn collected(api: &kube::Client, namespace: &str) -> Outcome {
-    let (stays, over) = left(api, namespace).await?;
+async fn run_gc(api: &kube::Client, namespace: &str) -> Outcome {
+    let (running, ended) = create_sandboxes(api, namespace).await?;
     let pods: Api<Pod> = Api::namespaced(api.clone(), namespace);
     let has_ended = |pod: &Pod| {
         let phase = pod
@@ -43,60 +39,61 @@ async fn collected(api: &kube::Client, namespace: &str) -> Outcome {
             .and_then(|status| status.phase.as_deref());
         matches!(phase, Some("Succeeded" | "Failed"))
     };
-    while !has_ended(&pods.get(over.as_str()).await?) {
+    while !has_ended(&pods.get(ended.as_str()).await?) {
         tokio::time::sleep(PAUSE).await;
     }
-    run(api, namespace).await?;
-    // The collector is done when it has asked; a Pod goes when its kubelet says so.
+    run_job(api, namespace).await?;
+    // The Job ends when it has requested the deletions; the kubelet completes them later.
     let objects = |id: &SandboxId| vec![format!("Pod {id}"), format!("Secret {id}-keys")];
-    until(api, namespace, &objects(&stays)).await?;
+    wait_for_objects(api, namespace, &objects(&running)).await?;
 
-    pods.delete(stays.as_str(), &DeleteParams::default().grace_period(0))
+    pods.delete(running.as_str(), &DeleteParams::default().grace_period(0))
         .await?;
-    let keys = [format!("Secret {stays}-keys")];
-    until(api, namespace, &keys).await?;
+    let keys = [format!("Secret {running}-keys")];
+    wait_for_objects(api, namespace, &keys).await?;
     let kubeconfig = deploy_manifests::account_kubeconfig(api, namespace, GC).await?;
     let gc = connect(Some(&kubeconfig), None).await?;
     let mut options = options();
     options.namespace = Some(namespace.to_owned());
-    let now = KubernetesBackend::new(gc.clone(), options.clone());
-    let report = now.sweep(SweepOptions::default()).await?;
+    let backend = KubernetesBackend::new(gc.clone(), options.clone());
+    let report = backend.sweep(SweepOptions::default()).await?;
     assert!(
         report.removed.is_empty(),
-        "they may be those of one that is being made: {report:?}"
+        "the Secret may belong to a sandbox that is being created: {report:?}"
     );
-    until(api, namespace, &keys).await?;
-    let report = KubernetesBackend::new(skew_clock(gc, LATER), options)
+    wait_for_objects(api, namespace, &keys).await?;
+    let report = KubernetesBackend::new(skew_clock(gc, CLOCK_SKEW), options)
         .sweep(SweepOptions::default())
         .await?;
     let removed: Vec<_> = report.removed.iter().map(|swept| &swept.id).collect();
-    assert_eq!(removed, [&stays]);
-    until(api, namespace, &[]).await
+    assert_eq!(removed, [&running]);
+    wait_for_objects(api, namespace, &[]).await
 }
 
-/// One that goes on, and one that ends by itself when nobody looks on any more.
-async fn left(api: &kube::Client, namespace: &str) -> Outcome<(SandboxId, SandboxId)> {
+/// Creates one sandbox that keeps running, and one that ends by itself when no client watches it.
+async fn create_sandboxes(api: &kube::Client, namespace: &str) -> Outcome<(SandboxId, SandboxId)> {
     let kubeconfig = deploy_manifests::account_kubeconfig(api, namespace, CLIENT).await?;
     let mut options = options();
     options.namespace = Some(namespace.to_owned());
     let backend = KubernetesBackend::new(connect(Some(&kubeconfig), None).await?, options);
-    let maker = client_for(backend, defaults());
-    let stays = maker
+    let client = client_for(backend, defaults());
+    let running = client
         .sandbox()
         .detached()
         .ttl(Duration::from_secs(3600))
         .create();
-    let over = maker
+    let ended = client
         .sandbox()
         .detached()
         .ttl(Duration::from_secs(5))
         .create();
-    let (stays, over) = tokio::try_join!(stays, over)?;
-    Ok((stays.id().clone(), over.id().clone()))
+    let (running, ended) = tokio::try_join!(running, ended)?;
+    Ok((running.id().clone(), ended.id().clone()))
 }
 
-/// The CronJob's Job, now. Kubernetes 1.20 has no CronJob of this version, and its Jobs are the same.
-async fn run(api: &kube::Client, namespace: &str) -> Outcome {
+/// Runs the Job of the CronJob now. The CronJob itself is not used, because Kubernetes 1.20 has no
+/// CronJob of this API version.
+async fn run_job(api: &kube::Client, namespace: &str) -> Outcome {
     let manifests = deploy_manifests::manifests(namespace)?;
     let cron = manifests
         .iter()
@@ -113,11 +110,11 @@ async fn run(api: &kube::Client, namespace: &str) -> Outcome {
     container["image"] = std::env::var(COMMAND)
         .unwrap_or_else(|_| format!("localhost/sandbox-command:{version}"))
         .into();
-    // A cluster may have no network of services; where the API server really is, it always knows.
+    // A test cluster may have no network of services, so the Job gets the real address.
     let env = container["env"]
         .as_array_mut()
         .ok_or("a container without variables")?;
-    let (host, port) = address(api).await?;
+    let (host, port) = api_server_address(api).await?;
     env.push(json!({"name": "KUBERNETES_SERVICE_HOST", "value": host}));
     env.push(json!({"name": "KUBERNETES_SERVICE_PORT", "value": port.to_string()}));
 
@@ -129,24 +126,24 @@ async fn run(api: &kube::Client, namespace: &str) -> Outcome {
         match (status.succeeded, status.failed) {
             (Some(1..), _) => return Ok(()),
             (_, Some(1..)) => {
-                return Err(format!("gc failed: {}", said(api, namespace).await?).into());
+                return Err(format!("gc failed: {}", job_log(api, namespace).await?).into());
             }
             _ => tokio::time::sleep(PAUSE).await,
         }
     }
 }
 
-async fn address(api: &kube::Client) -> Outcome<(String, i32)> {
+async fn api_server_address(api: &kube::Client) -> Outcome<(String, i32)> {
     let endpoints: Api<Endpoints> = Api::namespaced(api.clone(), "default");
     let subsets = endpoints
         .get("kubernetes")
         .await?
         .subsets
-        .ok_or("an API server without an address")?;
+        .ok_or("the API server has no address")?;
     let subset = subsets
         .into_iter()
         .next()
-        .ok_or("an API server without an address")?;
+        .ok_or("the API server has no address")?;
     let address = subset
         .addresses
         .and_then(|all| all.into_iter().next())
@@ -158,7 +155,7 @@ async fn address(api: &kube::Client) -> Outcome<(String, i32)> {
     Ok((address.ip, port.port))
 }
 
-async fn said(api: &kube::Client, namespace: &str) -> Outcome<String> {
+async fn job_log(api: &kube::Client, namespace: &str) -> Outcome<String> {
     let pods: Api<Pod> = Api::namespaced(api.clone(), namespace);
     let params = ListParams::default().labels("app.kubernetes.io/name=sandbox-gc");
     let pod = pods
@@ -168,12 +165,12 @@ async fn said(api: &kube::Client, namespace: &str) -> Outcome<String> {
         .pop()
         .and_then(|pod| pod.metadata.name);
     Ok(pods
-        .logs(&pod.ok_or("its Pod is gone")?, &LogParams::default())
+        .logs(&pod.ok_or("its Pod was deleted")?, &LogParams::default())
         .await?)
 }
 
-/// Until exactly these are there.
-async fn until(api: &kube::Client, namespace: &str, expected: &[String]) -> Outcome {
+/// Waits until the namespace has exactly these objects.
+async fn wait_for_objects(api: &kube::Client, namespace: &str, expected: &[String]) -> Outcome {
     let mut found = Vec::new();
     for _ in 0..240 {
         found = managed_objects(api, namespace).await?;
@@ -182,5 +179,5 @@ async fn until(api: &kube::Client, namespace: &str, expected: &[String]) -> Outc
         }
         tokio::time::sleep(PAUSE).await;
     }
-    Err(format!("there are {found:?}, not {expected:?}").into())
+    Err(format!("the objects are {found:?}, not {expected:?}").into())
 }

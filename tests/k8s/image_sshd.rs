@@ -1,4 +1,4 @@
-//! Images with an SSH server of their own: OpenSSH's, as root on port 22.
+//! Images with an SSH server: OpenSSH's, as root on port 22.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -16,35 +16,37 @@ use sandbox_testkit::peers;
 use crate::cluster::{admin_backend, api, client_for, options};
 
 cases![
-    commands_and_files_over_each_transport,
-    another_process_takes_it_up_by_the_key_that_was_learned,
-    what_only_our_server_can_is_refused,
-    a_user_that_it_does_not_have,
-    a_port_that_it_does_not_listen_on,
-    a_server_that_needs_root_under_the_restricted_profile,
+    commands_and_files_work_over_each_transport,
+    another_process_connects_with_the_stored_host_key,
+    features_of_sandbox_sshd_are_refused,
+    an_unknown_user_is_reported,
+    a_wrong_port_is_reported,
+    a_server_that_needs_root_is_refused_by_the_restricted_profile,
 ];
 
 const IMAGE: &str = "SANDBOX_TEST_SSHD_IMAGE";
-/// Taken where a node has it.
-const USUAL: &str = "localhost/debian-sshd:12";
+/// Used if a node has it.
+const DEFAULT_IMAGE: &str = "localhost/debian-sshd:12";
 static FOUND: OnceLock<String> = OnceLock::new();
 
-/// Looks for the image; without one, that is said, or fails where it is required, and no case of it runs.
-pub(crate) async fn find() -> Outcome<bool> {
+/// Whether an image with an SSH server was found. Without one the cases are skipped with a message,
+/// or fail if `SANDBOX_TEST_REQUIRE` lists it.
+pub(crate) async fn find_image() -> Outcome<bool> {
     let named = std::env::var(IMAGE).ok();
     let image = match named {
         Some(named) => named,
-        None if on_a_node(USUAL).await? => USUAL.to_owned(),
+        None if is_on_a_node(DEFAULT_IMAGE).await? => DEFAULT_IMAGE.to_owned(),
         None => {
-            let needs =
-                format!("needs an image with OpenSSH's server ({IMAGE}, or {USUAL} on a node)");
+            let needs = format!(
+                "needs an image with OpenSSH's server ({IMAGE}, or {DEFAULT_IMAGE} on a node)"
+            );
             return Ok(peers::skip("sshd-image", &needs));
         }
     };
     Ok(FOUND.set(image).is_ok())
 }
 
-async fn on_a_node(image: &str) -> Outcome<bool> {
+async fn is_on_a_node(image: &str) -> Outcome<bool> {
     let nodes: Api<Node> = Api::all(api().await?);
     let nodes = nodes.list(&ListParams::default()).await?;
     let images = nodes
@@ -61,7 +63,7 @@ pub(crate) fn image() -> String {
     FOUND.get().cloned().expect("the image was found")
 }
 
-async fn own(transport: Transport) -> sandbox::Result<KubernetesBackend> {
+async fn image_sshd_backend(transport: Transport) -> sandbox::Result<KubernetesBackend> {
     let mut options = options();
     options.injection = Injection::Image(ImageServer::default());
     options.security = SecurityProfile::Baseline;
@@ -74,11 +76,11 @@ async fn own(transport: Transport) -> sandbox::Result<KubernetesBackend> {
 async fn client(transport: Transport) -> sandbox::Result<Client> {
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
-    Ok(client_for(own(transport).await?, defaults))
+    Ok(client_for(image_sshd_backend(transport).await?, defaults))
 }
 
-async fn commands_and_files_over_each_transport(_: TestedBackend) -> Outcome {
-    // On few clusters Pods can be reached at their addresses; who asks for that says that they can.
+async fn commands_and_files_work_over_each_transport(_: TestedBackend) -> Outcome {
+    // Few clusters allow connections to Pod addresses; the setting says that this one does.
     let transports: &[Transport] = match options().transport {
         Transport::Direct => &[Transport::Auto, Transport::Direct, Transport::PortForward],
         _ => &[Transport::Auto, Transport::PortForward],
@@ -107,7 +109,7 @@ async fn commands_and_files_over_each_transport(_: TestedBackend) -> Outcome {
                 (out.stdout_lossy().as_str(), out.status.code()),
                 ("ci\n", Some(7))
             );
-            // What its configuration does not take as such (AcceptEnv) goes another way.
+            // Variables that AcceptEnv does not allow are passed by a script.
             let out = sbx
                 .shell("echo $MODE")
                 .env("MODE", "it's ci")
@@ -128,11 +130,11 @@ async fn commands_and_files_over_each_transport(_: TestedBackend) -> Outcome {
     Ok(())
 }
 
-async fn another_process_takes_it_up_by_the_key_that_was_learned(_: TestedBackend) -> Outcome {
-    let maker = client(Transport::Auto).await?;
-    let sbx = maker.sandbox().detached().create().await?;
+async fn another_process_connects_with_the_stored_host_key(_: TestedBackend) -> Outcome {
+    let creator = client(Transport::Auto).await?;
+    let sbx = creator.sandbox().detached().create().await?;
     let outcome = async {
-        // One that cannot learn a key: it has to find it.
+        // This client cannot probe for the key, so it has to read the stored one.
         let mut options = options();
         options.injection = Injection::Image(ImageServer::default());
         options.security = SecurityProfile::Baseline;
@@ -142,12 +144,12 @@ async fn another_process_takes_it_up_by_the_key_that_was_learned(_: TestedBacken
             same.command("id").arg("-u").output().await?.check()?.stdout,
             "0\n"
         );
-        // And one whose settings are about something else.
-        let usual = client_for(
+        // This client has settings for an injected server.
+        let injecting = client_for(
             admin_backend(crate::cluster::options()).await?,
             Defaults::default(),
         );
-        let same = usual.connect(sbx.id()).await?;
+        let same = injecting.connect(sbx.id()).await?;
         assert_eq!(same.shell("echo $0").output().await?.status.code(), Some(0));
         Outcome::Ok(())
     }
@@ -156,7 +158,7 @@ async fn another_process_takes_it_up_by_the_key_that_was_learned(_: TestedBacken
     outcome
 }
 
-async fn what_only_our_server_can_is_refused(_: TestedBackend) -> Outcome {
+async fn features_of_sandbox_sshd_are_refused(_: TestedBackend) -> Outcome {
     let client = client(Transport::Auto).await?;
     let error = client
         .sandbox()
@@ -178,7 +180,7 @@ async fn what_only_our_server_can_is_refused(_: TestedBackend) -> Outcome {
             info.expires_at,
             Some(info.created_at + Duration::from_secs(600))
         );
-        // It cannot be put off: Kubernetes itself keeps it.
+        // The ttl cannot be extended, because Kubernetes enforces it.
         let info = sbx.extend(Lifetime::DEFAULT_MAX).await?;
         assert_eq!(
             info.expires_at,
@@ -191,8 +193,12 @@ async fn what_only_our_server_can_is_refused(_: TestedBackend) -> Outcome {
     outcome
 }
 
-/// What is told of a server that is not as it was said to be; nothing of it is left.
-async fn told(server: ImageServer, security: SecurityProfile, grace: Duration) -> Outcome<Error> {
+/// The error of a creation whose options do not match the server of the image.
+async fn creation_error(
+    server: ImageServer,
+    security: SecurityProfile,
+    grace: Duration,
+) -> Outcome<Error> {
     let mut options = options();
     options.injection = Injection::Image(server);
     options.security = security;
@@ -214,41 +220,43 @@ async fn told(server: ImageServer, security: SecurityProfile, grace: Duration) -
     }
 }
 
-fn unreachable(error: &Error, words: &[&str]) {
+fn assert_unreachable(error: &Error, texts: &[&str]) {
     let Error::Creation(creation) = error else {
         panic!("{error:?}")
     };
-    let step = (creation.stage, creation.reason);
+    let actual = (creation.stage, creation.reason);
     assert_eq!(
-        step,
+        actual,
         (CreationStage::Connect, CreationReason::Unreachable),
         "{error}"
     );
-    for word in words {
+    for text in texts {
         assert!(
-            creation.message.contains(word),
-            "{word:?} is not in: {error}"
+            creation.message.contains(text),
+            "{text:?} is not in: {error}"
         );
     }
-    // It makes its keys first, and on a busy node may still be at it.
-    let words = ["generating new host keys", "Server listening on"];
+    // On a busy node the server may still be generating its keys.
+    let log_lines = ["generating new host keys", "Server listening on"];
     assert!(
-        words.iter().any(|word| creation.log_tail.contains(word)),
-        "its own words: {:?}",
+        log_lines
+            .iter()
+            .any(|line| creation.log_tail.contains(line)),
+        "the log of the server: {:?}",
         creation.log_tail
     );
 }
 
-async fn a_user_that_it_does_not_have(_: TestedBackend) -> Outcome {
+async fn an_unknown_user_is_reported(_: TestedBackend) -> Outcome {
     let mut server = ImageServer::default();
-    server.user = "nobody-of-that-name".into();
-    // It makes its host keys first, which takes as long as it takes.
-    let error = told(server, SecurityProfile::Baseline, Duration::from_secs(240)).await?;
-    unreachable(
+    server.user = "unknown-user".into();
+    // The server first generates its host keys, which may take minutes.
+    let error = creation_error(server, SecurityProfile::Baseline, Duration::from_secs(240)).await?;
+    assert_unreachable(
         &error,
         &[
             "does not accept",
-            "nobody-of-that-name",
+            "unknown-user",
             "SANDBOX_SSH_USER",
             "port 22",
         ],
@@ -256,11 +264,11 @@ async fn a_user_that_it_does_not_have(_: TestedBackend) -> Outcome {
     Ok(())
 }
 
-async fn a_port_that_it_does_not_listen_on(_: TestedBackend) -> Outcome {
+async fn a_wrong_port_is_reported(_: TestedBackend) -> Outcome {
     let mut server = ImageServer::default();
     server.port = 2022;
-    let error = told(server, SecurityProfile::Baseline, Duration::from_secs(20)).await?;
-    unreachable(
+    let error = creation_error(server, SecurityProfile::Baseline, Duration::from_secs(20)).await?;
+    assert_unreachable(
         &error,
         &[
             "nothing answered on port 2022",
@@ -271,14 +279,18 @@ async fn a_port_that_it_does_not_listen_on(_: TestedBackend) -> Outcome {
     Ok(())
 }
 
-async fn a_server_that_needs_root_under_the_restricted_profile(_: TestedBackend) -> Outcome {
-    for (user, port, said) in [("root", 2222, "logs in as root"), ("app", 22, "below 1024")] {
+async fn a_server_that_needs_root_is_refused_by_the_restricted_profile(
+    _: TestedBackend,
+) -> Outcome {
+    for (user, port, text) in [("root", 2222, "logs in as root"), ("app", 22, "below 1024")] {
         let mut server = ImageServer::default();
-        (server.user, server.port) = (user.into(), port);
-        // Before anything is sent: it is no creation that failed.
-        let error = told(server, SecurityProfile::Restricted, Duration::from_secs(3)).await?;
+        server.user = user.into();
+        server.port = port;
+        // The options are refused before any request is sent, so this is not a failed creation.
+        let error =
+            creation_error(server, SecurityProfile::Restricted, Duration::from_secs(3)).await?;
         assert!(
-            matches!(&error, Error::Config { message } if message.contains(said)),
+            matches!(&error, Error::Config { message } if message.contains(text)),
             "{error:?}"
         );
         assert!(error.to_string().contains("profile Baseline"), "{error}");

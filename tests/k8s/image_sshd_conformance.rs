@@ -1,4 +1,4 @@
-//! The conformance list against an image's own SSH server: OpenSSH's, as root.
+//! The conformance suite with the SSH server of an image: OpenSSH's, as root.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,39 +16,43 @@ use tokio::runtime::Handle;
 use crate::cluster::{client_for, options, restricted_backend};
 use crate::image_sshd::image;
 
-/// At once: each makes an RSA key first.
-pub(crate) const AT_ONCE: usize = 6;
+/// How many cases run at once. Each server first generates an RSA key.
+pub(crate) const CASES_AT_ONCE: usize = 6;
 
-/// What OpenSSH's server cannot do, or does in another way, and why.
+/// The cases that do not apply to OpenSSH's server, and the reason.
 const EXCEPT: [(&str, &str); 6] = [
     (
         "environment_and_directory_are_set",
-        "what its maker set for every command is a file that only our own server reads",
+        "only sandbox-sshd reads the file with the environment of all commands",
     ),
     (
         "the_ttl_ends_a_sandbox_unless_it_is_extended",
-        "Kubernetes keeps the ttl, and keeps to it",
+        "Kubernetes enforces the ttl, which cannot be extended then",
     ),
     (
         "an_attached_sandbox_ends_without_a_client",
-        "it does not know that it should",
+        "the server has no attach timeout",
     ),
     (
         "failures_have_a_reason",
-        "root is who logs in, and no file is closed to root",
+        "the user is root, who may read every file",
     ),
-    ("a_failed_download_keeps_the_previous_file", "the same"),
+    (
+        "a_failed_download_keeps_the_previous_file",
+        "the user is root, who may read every file",
+    ),
     (
         "nul_is_refused",
-        "a job is refused before its arguments are looked at",
+        "a job is refused before its arguments are checked",
     ),
 ];
 
-/// Jobs are our own server's, all of them. Nothing over a single way to the Pods: what the server can does not depend on the way, and
-/// [`image_sshd`](crate::image_sshd) tries it over each.
+/// The suite without jobs, which only sandbox-sshd has. It runs only if the transport is `auto`,
+/// because the abilities of the server do not depend on the transport;
+/// [`image_sshd`](crate::image_sshd) tests each transport.
 pub(crate) fn trials(runtime: &Handle) -> Vec<Trial> {
     if options().transport != Transport::Auto {
-        println!("the list against an image's own server runs over auto");
+        println!("the suite with an image sshd runs over auto only");
         return Vec::new();
     }
     let handle = runtime.clone();
@@ -63,8 +67,11 @@ pub(crate) fn trials(runtime: &Handle) -> Vec<Trial> {
         trees::cases(),
         watching::cases(),
     ];
-    let able = |name: &str| !EXCEPT.iter().any(|(except, _)| name.ends_with(except));
-    let cases = lists.into_iter().flatten().filter(|case| able(case.name));
+    let applies = |name: &str| !EXCEPT.iter().any(|(except, _)| name.ends_with(except));
+    let cases = lists
+        .into_iter()
+        .flatten()
+        .filter(|case| applies(case.name));
     cases
         .map(|case| {
             case.into_trial(tested.clone(), runtime.clone())
@@ -80,16 +87,19 @@ fn client(runtime: &Handle, mut defaults: Defaults) -> Client {
         .take_if(|timeout| *timeout == Lifetime::DEFAULT_ATTACH);
     defaults.image = Some(image());
     let handle = runtime.clone();
-    // A runtime's own thread may not wait for it.
-    let made = std::thread::spawn(move || handle.block_on(backend()));
-    client_for(made.join().expect("a client").expect("a cluster"), defaults)
+    // A thread of the runtime may not block on it.
+    let backend = std::thread::spawn(move || handle.block_on(image_sshd_backend()));
+    client_for(
+        backend.join().expect("a client").expect("a cluster"),
+        defaults,
+    )
 }
 
-async fn backend() -> sandbox::Result<KubernetesBackend> {
+async fn image_sshd_backend() -> sandbox::Result<KubernetesBackend> {
     let mut options = options();
     options.injection = Injection::Image(ImageServer::default());
     options.security = SecurityProfile::Baseline;
-    // Each makes its host keys first, an RSA key among them, and that is work for a processor.
+    // Each server first generates its host keys, among them an RSA key, which takes long.
     options.startup_grace = Duration::from_secs(240);
     Ok(restricted_backend(options)
         .await?

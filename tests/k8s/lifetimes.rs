@@ -1,4 +1,4 @@
-//! How sandboxes end that nobody deletes.
+//! Sandboxes that end without being deleted.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::cluster::{connect, image, managed_objects, options, spec_with_image};
 use crate::deploy_manifests::{self, CLIENT, GC};
 use crate::skewed_clock_client::skew_clock;
 
-cases![what_nobody_uses_ends, what_never_ran_is_collected];
+cases![an_idle_sandbox_ends, a_sandbox_that_never_ran_is_swept];
 
-/// A kubelet tells of an end within its second, or its ten.
-const SOON: Duration = Duration::from_secs(60);
+/// A kubelet reports an end within one second, or ten.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-async fn what_nobody_uses_ends(backend: TestedBackend) -> Outcome {
+async fn an_idle_sandbox_ends(backend: TestedBackend) -> Outcome {
     let sbx = backend
         .new_client()
         .sandbox()
@@ -28,7 +28,7 @@ async fn what_nobody_uses_ends(backend: TestedBackend) -> Outcome {
         .create()
         .await?;
     let mut events = sbx.events().await?;
-    // A command is use.
+    // While a command runs, the sandbox is not idle.
     sbx.command("sleep").arg("6").output().await?.check()?;
     let ended = async {
         while let Some(event) = events.next().await {
@@ -37,36 +37,36 @@ async fn what_nobody_uses_ends(backend: TestedBackend) -> Outcome {
                 return Ok(event.message);
             }
         }
-        Err("its events ended first".into())
+        Err("its events ended before".into())
     };
-    let told: Outcome<String> = tokio::time::timeout(SOON, ended).await?;
+    let message: Outcome<String> = tokio::time::timeout(TIMEOUT, ended).await?;
     sbx.delete().await?;
-    assert!(told?.contains("at the end of a lifetime"));
+    assert!(message?.contains("at the end of a lifetime"));
     Ok(())
 }
 
-/// It waits for a machine that there is none of, and its maker does not come back.
-async fn what_never_ran_is_collected(_: TestedBackend) -> Outcome {
-    // With the restricted standard enforced, where the cluster can.
+/// Its Pod waits for a node that does not exist, and its creator has ended.
+async fn a_sandbox_that_never_ran_is_swept(_: TestedBackend) -> Outcome {
+    // The namespace enforces the restricted standard, if the cluster can.
     deploy_manifests::with_namespace(true, async |api, namespace| {
-        collected(&api, &namespace).await
+        sweep_unscheduled(&api, &namespace).await
     })
     .await
 }
 
-async fn collected(api: &kube::Client, namespace: &str) -> Outcome {
+async fn sweep_unscheduled(api: &kube::Client, namespace: &str) -> Outcome {
     let kubeconfig = deploy_manifests::account_kubeconfig(api, namespace, CLIENT).await?;
     let mut options = options();
     options.namespace = Some(namespace.to_owned());
-    let maker = KubernetesBackend::new(connect(Some(&kubeconfig), None).await?, options.clone());
+    let creator = KubernetesBackend::new(connect(Some(&kubeconfig), None).await?, options.clone());
     let mut spec = spec_with_image(&image());
     spec.lifetime.ttl = Some(Duration::from_secs(600));
-    let nowhere = PodOptions::new()
+    let unschedulable = PodOptions::new()
         .node_selector("sandbox.example/no-such", "node")
         .to_value()?;
-    spec.backend_options.set("k8s", nowhere);
-    let id = maker.create(spec).await?.id;
-    drop(maker);
+    spec.backend_options.set("k8s", unschedulable);
+    let id = creator.create(spec).await?.id;
+    drop(creator);
     let pods: Api<Pod> = Api::namespaced(api.clone(), namespace);
     assert!(
         pods.get(id.as_str())
@@ -77,25 +77,29 @@ async fn collected(api: &kube::Client, namespace: &str) -> Outcome {
 
     let kubeconfig = deploy_manifests::account_kubeconfig(api, namespace, GC).await?;
     let gc = connect(Some(&kubeconfig), None).await?;
-    let now = KubernetesBackend::new(gc.clone(), options.clone());
+    let backend = KubernetesBackend::new(gc.clone(), options.clone());
     assert!(
-        now.sweep(SweepOptions::default()).await?.removed.is_empty(),
-        "its time is not over"
+        backend
+            .sweep(SweepOptions::default())
+            .await?
+            .removed
+            .is_empty(),
+        "its ttl has not passed"
     );
     let report = KubernetesBackend::new(skew_clock(gc, Duration::from_secs(700)), options);
     let report = report.sweep(SweepOptions::default()).await?;
-    let told: Vec<_> = report
+    let removed: Vec<_> = report
         .removed
         .iter()
         .map(|swept| (&swept.id, swept.reason.as_str()))
         .collect();
-    assert_eq!(told, [(&id, "its time is over, and it never ran")]);
-    let gone = async {
+    assert_eq!(removed, [(&id, "its time is over, and it never ran")]);
+    let deleted = async {
         while !managed_objects(api, namespace).await?.is_empty() {
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
         Outcome::Ok(())
     };
-    tokio::time::timeout(SOON, gone).await??;
+    tokio::time::timeout(TIMEOUT, deleted).await??;
     Ok(())
 }

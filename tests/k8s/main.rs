@@ -1,9 +1,9 @@
-//! The conformance list on a real cluster, and what only this backend has: each module beside this
-//! file is one list.
+//! The conformance suite on a real cluster, and tests of the Kubernetes backend alone, one list of
+//! cases in each module.
 //!
-//! `SANDBOX_TEST_KUBECONFIG` names the kubeconfig of a cluster that Pods may be made in; without
-//! it nothing runs here, and that is said, or fails where `SANDBOX_TEST_REQUIRE` lists `cluster`.
-//! `cargo xtask e2e` sets all that [`cluster`] reads.
+//! `SANDBOX_TEST_KUBECONFIG` names the kubeconfig of a cluster in which Pods may be created.
+//! Without it the tests are skipped with a message, or fail if `SANDBOX_TEST_REQUIRE` lists `cluster`.
+//! `cargo xtask e2e` sets all variables that [`cluster`] reads.
 
 #![allow(
     clippy::unwrap_used,
@@ -38,11 +38,12 @@ use libtest_mimic::{Arguments, Conclusion};
 use sandbox_conformance::TestedBackend;
 use sandbox_testkit::peers;
 
-/// At once: on Kubernetes 1.20 a Pod takes ten seconds to go, and a case waits for that.
+/// How many cases run at once. On Kubernetes 1.20 the deletion of a Pod takes ten seconds, and each
+/// case waits for it.
 const CASES_AT_ONCE: usize = 24;
 
-/// First, and one after another: they look at this process's memory, or fill it, or wait for the
-/// kubelet's events, of which it sends five a second and keeps the others waiting (before 1.27).
+/// Cases that run first, and one after another: they measure this process's memory, or fill it, or
+/// wait for events of the kubelet, which sends only five a second (before 1.27).
 const ALONE: [&str; 3] = [
     "a_gibibyte_of_output_is_capped_in_little_memory",
     "both_ways_at_once",
@@ -50,8 +51,8 @@ const ALONE: [&str; 3] = [
 ];
 
 fn main() -> ExitCode {
-    if std::env::var_os(owner_lease::HOLDER).is_some() {
-        return owner_lease::hold();
+    if std::env::var_os(owner_lease::HOLDER_VARIABLE).is_some() {
+        return owner_lease::run_holder();
     }
     let mut arguments = Arguments::from_args();
     if std::env::var_os(cluster::KUBECONFIG).is_none() {
@@ -76,19 +77,19 @@ fn main() -> ExitCode {
     });
     let mut trials = sandbox_conformance::trials(&tested, runtime.handle());
     let has_sshd = runtime
-        .block_on(image_sshd::find())
+        .block_on(image_sshd::find_image())
         .expect("the nodes' images");
-    let of_sshd = if has_sshd {
+    let image_sshd_cases = if has_sshd {
         image_sshd::cases()
     } else {
         Vec::new()
     };
-    let own = [
+    let lists = [
         external_changes::cases(),
         creation::cases(),
         credentials::cases(),
         cluster_resources::cases(),
-        of_sshd,
+        image_sshd_cases,
         by_cluster_version::cases(),
         lifetimes::cases(),
         command::cases(),
@@ -98,10 +99,9 @@ fn main() -> ExitCode {
         failures::cases(),
         gc_cronjob::cases(),
         owner_lease::cases(),
-        // One line for each list.
     ];
-    let own = own.into_iter().flatten();
-    trials.extend(own.map(|case| case.into_trial(tested.clone(), runtime.handle().clone())));
+    let cases = lists.into_iter().flatten();
+    trials.extend(cases.map(|case| case.into_trial(tested.clone(), runtime.handle().clone())));
     let (alone, trials): (Vec<_>, Vec<_>) = trials
         .into_iter()
         .partition(|trial| ALONE.iter().any(|name| trial.name().ends_with(name)));
@@ -117,7 +117,7 @@ fn main() -> ExitCode {
         libtest_mimic::run(&arguments, trials),
         libtest_mimic::run(
             &Arguments {
-                test_threads: Some(image_sshd_conformance::AT_ONCE),
+                test_threads: Some(image_sshd_conformance::CASES_AT_ONCE),
                 ..arguments.clone()
             },
             if has_sshd {
@@ -127,7 +127,7 @@ fn main() -> ExitCode {
             },
         ),
     ];
-    match runtime.block_on(namespace.end()) {
+    match runtime.block_on(namespace.finish()) {
         Ok(()) if conclusions.iter().any(Conclusion::has_failed) => ExitCode::FAILURE,
         Ok(()) => ExitCode::SUCCESS,
         Err(left) => {

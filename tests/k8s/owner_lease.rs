@@ -1,5 +1,5 @@
-//! A process that holds a Lease is killed: its attached sandboxes go with the Lease, by the
-//! cluster's own collector.
+//! A process with an owner Lease is killed: the garbage collector of Kubernetes deletes its
+//! attached sandboxes with the Lease.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -19,18 +19,18 @@ use crate::cluster::{
 use crate::deploy_manifests::{self, CLIENT, GC};
 use crate::recording_client::RequestLog;
 
-cases![what_a_killed_process_holds_goes_with_its_lease];
+cases![sandboxes_of_a_killed_process_are_deleted_with_its_lease];
 
-/// Set for the process that is to be killed.
-pub(crate) const HOLDER: &str = "SANDBOX_TEST_HOLDER";
-/// The shortest that there is.
-const LASTS: Duration = Duration::from_secs(15);
-/// Nothing else ends these sandboxes.
-const LONG: Duration = Duration::from_secs(3600);
+/// Set for the process that the test kills.
+pub(crate) const HOLDER_VARIABLE: &str = "SANDBOX_TEST_HOLDER";
+/// The shortest duration that a Lease may have.
+const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// Long enough that only the Lease ends these sandboxes.
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(3600);
 const SANDBOXES: usize = 2;
 
-/// What this program does when it is started as the holder, until it is killed.
-pub(crate) fn hold() -> ExitCode {
+/// The main function of the process that holds the Lease. It runs until it is killed.
+pub(crate) fn run_holder() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -38,12 +38,12 @@ pub(crate) fn hold() -> ExitCode {
     let ended: Outcome = runtime.block_on(async {
         let _namespace = Namespace::begin().await?;
         let mut options = options();
-        options.owner_lease = Some(LASTS);
+        options.owner_lease = Some(LEASE_DURATION);
         let mut defaults = defaults();
-        defaults.lifetime.attach_timeout = Some(LONG);
+        defaults.lifetime.attach_timeout = Some(ATTACH_TIMEOUT);
         let client = client_for(admin_backend(options).await?, defaults);
-        let made = (0..SANDBOXES).map(|_| client.sandbox().create());
-        for sbx in futures_util::future::try_join_all(made).await? {
+        let created = (0..SANDBOXES).map(|_| client.sandbox().create());
+        for sbx in futures_util::future::try_join_all(created).await? {
             println!("{}", sbx.id());
         }
         println!("end");
@@ -53,23 +53,25 @@ pub(crate) fn hold() -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn what_a_killed_process_holds_goes_with_its_lease(_: TestedBackend) -> Outcome {
-    // With the restricted standard enforced, where the cluster can.
-    deploy_manifests::with_namespace(true, async |api, namespace| killed(&api, &namespace).await)
-        .await
+async fn sandboxes_of_a_killed_process_are_deleted_with_its_lease(_: TestedBackend) -> Outcome {
+    // The namespace enforces the restricted standard, if the cluster can.
+    deploy_manifests::with_namespace(true, async |api, namespace| {
+        kill_holder(&api, &namespace).await
+    })
+    .await
 }
 
-async fn killed(api: &kube::Client, namespace: &str) -> Outcome {
+async fn kill_holder(api: &kube::Client, namespace: &str) -> Outcome {
     let kubeconfig = deploy_manifests::account_kubeconfig(api, namespace, CLIENT).await?;
     let mut command = Command::new(std::env::current_exe()?);
     command
-        .env(HOLDER, "1")
+        .env(HOLDER_VARIABLE, "1")
         .env(KUBECONFIG, &*kubeconfig)
         .env("SANDBOX_TEST_NAMESPACE", namespace);
     command
         .env_remove(crate::cluster::CONTEXT)
         .stdout(Stdio::piped());
-    let mut holder = Killed(command.spawn()?);
+    let mut holder = KillOnDrop(command.spawn()?);
     let output = holder.0.stdout.take().ok_or("no output")?;
     let ids = tokio::task::spawn_blocking(move || {
         let lines = BufReader::new(output).lines().map_while(Result::ok);
@@ -86,8 +88,8 @@ async fn killed(api: &kube::Client, namespace: &str) -> Outcome {
         requests.record(connect(Some(&kubeconfig), None).await?),
         options,
     );
-    // While it lives, it renews.
-    tokio::time::sleep(LASTS + Duration::from_secs(2)).await;
+    // While the holder lives, it renews the Lease.
+    tokio::time::sleep(LEASE_DURATION + Duration::from_secs(2)).await;
     let report = gc.sweep(SweepOptions::default()).await?;
     assert!(report.removed.is_empty(), "{report:?}");
 
@@ -126,7 +128,7 @@ async fn killed(api: &kube::Client, namespace: &str) -> Outcome {
             assert_eq!(
                 deleted,
                 [("leases".to_owned(), "delete".to_owned())],
-                "the cluster did the rest"
+                "Kubernetes must delete the rest"
             );
             let leases: Api<Lease> = Api::namespaced(api.clone(), namespace);
             let left = leases
@@ -140,12 +142,12 @@ async fn killed(api: &kube::Client, namespace: &str) -> Outcome {
     Err(format!("left: {:?}", managed_objects(api, namespace).await?).into())
 }
 
-/// Killed at the latest when the test ends.
-struct Killed(Child);
+/// A process that is killed at the latest when the test ends.
+struct KillOnDrop(Child);
 
-impl Drop for Killed {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        // It may have been killed already, which is as good.
-        let _killed = self.0.kill().and_then(|()| self.0.wait());
+        // An error means that the process was killed before.
+        let _result = self.0.kill().and_then(|()| self.0.wait());
     }
 }

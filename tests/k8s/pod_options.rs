@@ -1,4 +1,4 @@
-//! What one sandbox is asked for beyond what every backend has, and where its secrets go.
+//! Options that only Pods have, and the places in which secrets are stored.
 
 use std::collections::BTreeMap;
 
@@ -13,36 +13,38 @@ use sandbox_k8s::options::{PodOptions, PullPolicy, VolumeAt, VolumeSource};
 use crate::cluster::{admin_backend, api, client_for, defaults, namespace, options};
 
 cases![
-    one_sandbox_gets_what_it_asks_for,
-    secrets_are_nowhere_but_inside,
-    what_is_not_understood_is_refused
+    a_pod_has_the_requested_options,
+    secrets_are_stored_only_in_the_sandbox,
+    invalid_options_are_refused
 ];
 
-async fn one_sandbox_gets_what_it_asks_for(_: TestedBackend) -> Outcome {
+async fn a_pod_has_the_requested_options(_: TestedBackend) -> Outcome {
     let api = api().await?;
     let text = |text: &str| BTreeMap::from([("key".to_owned(), text.to_owned())]);
     let mut map = ConfigMap {
         data: Some(text("from a map")),
         ..ConfigMap::default()
     };
-    map.metadata.name = Some("asked".into());
+    map.metadata.name = Some("requested".into());
     let bytes = BTreeMap::from([("key".to_owned(), ByteString(b"from a secret".to_vec()))]);
     let mut secret = Secret {
         data: Some(bytes),
         ..Secret::default()
     };
-    secret.metadata.name = Some("asked".into());
+    secret.metadata.name = Some("requested".into());
     let maps: Api<ConfigMap> = Api::namespaced(api.clone(), namespace());
     let secrets: Api<Secret> = Api::namespaced(api.clone(), namespace());
     maps.create(&PostParams::default(), &map).await?;
     secrets.create(&PostParams::default(), &secret).await?;
-    let outcome = mounted(&api).await;
-    maps.delete("asked", &DeleteParams::default()).await?;
-    secrets.delete("asked", &DeleteParams::default()).await?;
+    let outcome = check_pod(&api).await;
+    maps.delete("requested", &DeleteParams::default()).await?;
+    secrets
+        .delete("requested", &DeleteParams::default())
+        .await?;
     outcome
 }
 
-async fn mounted(api: &kube::Client) -> Outcome {
+async fn check_pod(api: &kube::Client) -> Outcome {
     let pod = PodOptions::new()
         .node_selector("kubernetes.io/os", "linux")
         .tolerate("example.com/any")
@@ -59,13 +61,15 @@ async fn mounted(api: &kube::Client) -> Outcome {
             "/memory",
             VolumeSource::Memory(Some("8Mi".into())),
         ))
-        .volume(VolumeAt::new("map", "/map", VolumeSource::ConfigMap("asked".into())).read_only())
+        .volume(
+            VolumeAt::new("map", "/map", VolumeSource::ConfigMap("requested".into())).read_only(),
+        )
         .volume(VolumeAt::new(
             "secret",
             "/secret",
-            VolumeSource::Secret("asked".into()),
+            VolumeSource::Secret("requested".into()),
         ))
-        .image_pull_secret("asked")
+        .image_pull_secret("requested")
         .image_pull_policy(PullPolicy::IfNotPresent)
         .service_account("default")
         .patch(serde_json::json!({"spec": {"hostname": "box", "affinity": affinity()}}));
@@ -81,19 +85,19 @@ async fn mounted(api: &kube::Client) -> Outcome {
         .backend_options("k8s", pod.to_value()?)
         .create()
         .await?;
-    let look = "cat mode /map/key /secret/key; echo; hostname; grep -c mirror.example.com /etc/hosts; \
+    let script = "cat mode /map/key /secret/key; echo; hostname; grep -c mirror.example.com /etc/hosts; \
                 echo x > /scratch/x && echo x > /memory/x && mount | grep -c ' on /memory type tmpfs'; \
                 ls /var/run/secrets/kubernetes.io 2>/dev/null; cat /sys/fs/cgroup/memory/memory.limit_in_bytes \
                 /sys/fs/cgroup/memory.max 2>/dev/null; true";
-    let seen = sbx.shell(look).output().await;
+    let output = sbx.shell(script).output().await;
     let stored: Pod = Api::namespaced(api.clone(), namespace())
         .get(sbx.id().as_str())
         .await?;
     sbx.delete().await?;
-    let seen = seen?.check()?;
-    // The limit is the kernel's, and no token is mounted.
+    let output = output?.check()?;
+    // The kernel enforces the limit, and no token is mounted.
     assert_eq!(
-        seen.stdout_lossy(),
+        output.stdout_lossy(),
         "ci\nfrom a mapfrom a secret\nbox\n1\n1\n67108864\n"
     );
     let spec = serde_json::to_value(stored.spec)?;
@@ -110,7 +114,7 @@ async fn mounted(api: &kube::Client) -> Outcome {
     assert_eq!(spec["affinity"], affinity());
     assert_eq!(
         spec["imagePullSecrets"],
-        serde_json::json!([{"name": "asked"}])
+        serde_json::json!([{"name": "requested"}])
     );
     assert_eq!(spec["containers"][0]["imagePullPolicy"], "IfNotPresent");
     assert_eq!(
@@ -127,8 +131,10 @@ fn affinity() -> serde_json::Value {
     ]}}})
 }
 
-async fn secrets_are_nowhere_but_inside(_: TestedBackend) -> Outcome {
-    let (api, hidden, plain) = (api().await?, "hush-4711", "plain-4711");
+async fn secrets_are_stored_only_in_the_sandbox(_: TestedBackend) -> Outcome {
+    let api = api().await?;
+    let hidden = "hush-4711";
+    let plain = "plain-4711";
     let client = client_for(admin_backend(options()).await?, defaults());
     let sbx = client
         .sandbox()
@@ -139,37 +145,37 @@ async fn secrets_are_nowhere_but_inside(_: TestedBackend) -> Outcome {
         .create()
         .await?;
     let outcome = async {
-        let seen = sbx
+        let output = sbx
             .shell("echo $PLAIN $HIDDEN; cat .sandbox/environment")
             .output()
             .await?
             .check()?;
         assert_eq!(
-            seen.stdout_lossy(),
+            output.stdout_lossy(),
             "plain-4711 hush-4711\nPLAIN=plain-4711\n"
         );
-        // Another program that takes it up has the one and not the other.
+        // Another client that connects has the plain variable only.
         let other = client_for(admin_backend(options()).await?, defaults())
             .connect(sbx.id())
             .await?;
-        let seen = other.shell("echo $PLAIN $HIDDEN").output().await?.check()?;
-        assert_eq!(seen.stdout_lossy(), "plain-4711\n");
-        // Nothing that the cluster keeps has either.
+        let output = other.shell("echo $PLAIN $HIDDEN").output().await?.check()?;
+        assert_eq!(output.stdout_lossy(), "plain-4711\n");
+        // The objects that the cluster stores have neither.
         let pod: Pod = Api::namespaced(api.clone(), namespace())
             .get(sbx.id().as_str())
             .await?;
         let keys: Secret = Api::namespaced(api.clone(), namespace())
             .get(&format!("{}-keys", sbx.id()))
             .await?;
-        let mut kept = serde_json::to_string(&pod)?;
+        let mut stored = serde_json::to_string(&pod)?;
         for ByteString(bytes) in keys.data.into_iter().flatten().map(|(_, value)| value) {
-            kept.push_str(&String::from_utf8_lossy(&bytes));
+            stored.push_str(&String::from_utf8_lossy(&bytes));
         }
         assert!(
-            kept.contains("SANDBOX_SSHD_HOST_KEY"),
-            "it is the right Pod"
+            stored.contains("SANDBOX_SSHD_HOST_KEY"),
+            "the Pod is that of the sandbox"
         );
-        assert!(!kept.contains("4711"), "{kept}");
+        assert!(!stored.contains("4711"), "{stored}");
         Ok(())
     }
     .await;
@@ -177,7 +183,7 @@ async fn secrets_are_nowhere_but_inside(_: TestedBackend) -> Outcome {
     outcome
 }
 
-async fn what_is_not_understood_is_refused(_: TestedBackend) -> Outcome {
+async fn invalid_options_are_refused(_: TestedBackend) -> Outcome {
     let client = client_for(admin_backend(options()).await?, defaults());
     for label in ["sandbox.dev/team", "sandbox.dev/id"] {
         let error = client
@@ -193,10 +199,11 @@ async fn what_is_not_understood_is_refused(_: TestedBackend) -> Outcome {
         );
     }
     let patch = |patch: serde_json::Value| serde_json::json!({ "patch": patch });
-    let own =
+    let variable =
         serde_json::json!({"name": "SANDBOX_SSHD_AUTHORIZED_KEYS", "value": "ssh-ed25519 mine"});
-    let keys = serde_json::json!({"spec": {"containers": [{"name": "sandbox", "env": [own]}]}});
-    for (backend, wanted, named) in [
+    let keys =
+        serde_json::json!({"spec": {"containers": [{"name": "sandbox", "env": [variable]}]}});
+    for (backend, options, text) in [
         (
             "k8s",
             serde_json::json!({"nodeSelecter": {"a": "b"}}),
@@ -237,14 +244,14 @@ async fn what_is_not_understood_is_refused(_: TestedBackend) -> Outcome {
     ] {
         match client
             .sandbox()
-            .backend_options(backend, wanted)
+            .backend_options(backend, options)
             .create()
             .await
         {
             Err(error @ (Error::Invalid { .. } | Error::Unsupported { .. })) => {
-                assert!(error.to_string().contains(named), "{error}");
+                assert!(error.to_string().contains(text), "{error}");
             }
-            other => return Err(format!("{named}: {other:?}").into()),
+            other => return Err(format!("{text}: {other:?}").into()),
         }
     }
     Ok(())

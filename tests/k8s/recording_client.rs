@@ -1,4 +1,4 @@
-//! A client of the API server that keeps a list of what it asks for.
+//! A client of the API server that records its requests.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -6,32 +6,35 @@ use std::sync::{Arc, Mutex};
 use http::{Method, Request};
 use kube::client::Body;
 
-/// A resource and a verb, as RBAC has them.
+/// A resource and a verb of RBAC.
 pub(crate) type Right = (String, String);
 
-/// What was asked for, in its order.
+/// The requests of its clients, in order.
 #[derive(Clone, Default)]
 pub(crate) struct RequestLog(Arc<Mutex<Vec<Right>>>);
 
 impl RequestLog {
-    /// The same client, noting each request.
+    /// The same client, which records each request.
     pub(crate) fn record(&self, client: kube::Client) -> kube::Client {
-        let (seen, namespace) = (self.clone(), client.default_namespace().to_owned());
+        let log = self.clone();
+        let namespace = client.default_namespace().to_owned();
         let service = tower::service_fn(move |request: Request<Body>| {
-            seen.0.lock().unwrap().push(right(&request));
+            log.0.lock().unwrap().push(required_right(&request));
             let client = client.clone();
             async move { client.send(request).await }
         });
         kube::Client::new(service, namespace)
     }
 
+    /// The rights that the recorded requests need.
     pub(crate) fn rights(&self) -> BTreeSet<Right> {
         self.0.lock().unwrap().iter().cloned().collect()
     }
 }
 
+/// The right that a request needs. Its path is
 /// `/api/v1/namespaces/NAMESPACE/RESOURCE/NAME/SUBRESOURCE`.
-fn right(request: &Request<Body>) -> Right {
+fn required_right(request: &Request<Body>) -> Right {
     let uri = request.uri();
     let mut parts = uri
         .path()

@@ -1,5 +1,5 @@
-//! The accounts of `deploy/` may do what is needed, and nothing that is not: the rest of the list
-//! runs as the first of them.
+//! The accounts of `deploy/` have exactly the permissions that the SDK needs. The other cases run
+//! as the first of them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,54 +15,57 @@ use crate::cluster::{client_for, connect, defaults, options};
 use crate::deploy_manifests::{self, CLIENT, GC};
 use crate::recording_client::{RequestLog, Right};
 
-cases![each_right_is_needed_and_none_is_missing];
+cases![permissions_are_exactly_those_needed];
 
-async fn each_right_is_needed_and_none_is_missing(_: TestedBackend) -> Outcome {
-    // With the restricted standard enforced, where the cluster can.
-    deploy_manifests::with_namespace(true, async |api, namespace| compare(&api, &namespace).await)
-        .await
+async fn permissions_are_exactly_those_needed(_: TestedBackend) -> Outcome {
+    // The namespace enforces the restricted standard, if the cluster can.
+    deploy_manifests::with_namespace(true, async |api, namespace| {
+        compare_rights(&api, &namespace).await
+    })
+    .await
 }
 
-async fn compare(api: &kube::Client, namespace: &str) -> Outcome {
+async fn compare_rights(api: &kube::Client, namespace: &str) -> Outcome {
     let (client, gc) = (RequestLog::default(), RequestLog::default());
-    let ended = live(
+    let ended = use_every_right(
         backend(api, namespace, CLIENT, &client).await?,
         &client,
         api,
         namespace,
     )
     .await?;
-    // It goes with the backend.
-    let removed = ("leases".to_owned(), "delete".to_owned());
-    while !client.rights().contains(&removed) {
+    // The backend deletes its Lease when it is dropped.
+    let deleted = ("leases".to_owned(), "delete".to_owned());
+    while !client.rights().contains(&deleted) {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    collect(&backend(api, namespace, GC, &gc).await?, &ended).await?;
+    sweep_until_removed(&backend(api, namespace, GC, &gc).await?, &ended).await?;
     let mut used = client.rights();
-    // From 1.35 on, the API server holds the WebSocket's GET against this verb.
+    // From 1.35 on, the API server requires this verb for the GET of a WebSocket.
     used.insert(("pods/portforward".into(), "create".into()));
-    // Only of a Pod that is slow to start, which is not for a test to say.
+    // Only a Pod that starts slowly needs this, which a test cannot arrange.
     used.insert(("events".into(), "watch".into()));
-    // Every minute, for makers that were killed.
+    // Clients look for expired Leases only once a minute.
     used.insert(("leases".into(), "list".into()));
     assert_eq!(used, granted(api, namespace, CLIENT).await?);
     let mut used = gc.rights();
-    // Of a maker that was killed.
+    // Only the Lease of a killed process needs this.
     used.insert(("leases".into(), "delete".into()));
     assert_eq!(used, granted(api, namespace, GC).await?);
     Ok(())
 }
 
-/// All that a program does with sandboxes. Returns one that ends by itself and is left behind.
-async fn live(
+/// Does everything that a program does with sandboxes. Returns a sandbox that ends by itself and is
+/// not deleted.
+async fn use_every_right(
     backend: KubernetesBackend,
     requests: &RequestLog,
     api: &kube::Client,
     namespace: &str,
 ) -> Outcome<SandboxId> {
-    let maker = client_for(backend.clone(), defaults());
-    let leased = maker.sandbox().create();
-    let sbx = maker
+    let creator = client_for(backend.clone(), defaults());
+    let leased = creator.sandbox().create();
+    let sbx = creator
         .sandbox()
         .detached()
         .ttl(Duration::from_secs(600))
@@ -70,8 +73,9 @@ async fn live(
     let (leased, sbx) = tokio::try_join!(leased, sbx)?;
     sbx.command("true").output().await?.check()?;
     sbx.extend(Duration::from_secs(1200)).await?;
-    assert_eq!(maker.list(ListFilter::default()).await?.len(), 2);
-    // It is used before the kubelet has told of it; until then there is no log.
+    assert_eq!(creator.list(ListFilter::default()).await?.len(), 2);
+    // There is no log before the kubelet has reported the container, which may be after the first
+    // command.
     while backend
         .logs(sbx.id(), LogOptions::default())
         .await
@@ -82,31 +86,31 @@ async fn live(
     backend.diagnose(sbx.id()).await?;
 
     let other = self::backend(api, namespace, CLIENT, requests).await?;
-    let taken = client_for(other, defaults());
-    taken
+    let other_client = client_for(other, defaults());
+    other_client
         .connect(sbx.id())
         .await?
         .command("true")
         .output()
         .await?
         .check()?;
-    tokio::try_join!(taken.delete_sandbox(sbx.id()), leased.delete())?;
+    tokio::try_join!(other_client.delete_sandbox(sbx.id()), leased.delete())?;
     // The Lease is renewed every five seconds.
     let renewed = ("leases".to_owned(), "patch".to_owned());
     while !requests.rights().contains(&renewed) {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    // Nobody looks on when it ends, and as a detached one it does not go with the Lease.
-    let left = maker
+    // No client watches it when it ends, and a detached sandbox does not belong to the Lease.
+    let expiring = creator
         .sandbox()
         .detached()
         .ttl(Duration::from_secs(5))
         .create()
         .await?;
-    Ok(left.id().clone())
+    Ok(expiring.id().clone())
 }
 
-async fn collect(gc: &KubernetesBackend, ended: &SandboxId) -> Outcome {
+async fn sweep_until_removed(gc: &KubernetesBackend, ended: &SandboxId) -> Outcome {
     for _ in 0..120 {
         let report = gc.sweep(SweepOptions::default()).await?;
         if report.removed.iter().any(|swept| swept.id == *ended) {
@@ -114,7 +118,7 @@ async fn collect(gc: &KubernetesBackend, ended: &SandboxId) -> Outcome {
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    Err(format!("{ended} was never collected").into())
+    Err(format!("{ended} was not removed").into())
 }
 
 async fn backend(

@@ -1,4 +1,4 @@
-//! Bytes in bulk, over what only a cluster has.
+//! Large transfers over port-forwards.
 
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::Transport;
@@ -7,7 +7,7 @@ use crate::cluster::{admin_backend, client_for, defaults, options};
 
 cases![both_ways_at_once];
 
-/// Much in both directions of one connection, which a shared queue would not survive.
+/// Both directions of one connection carry much at once, which would block a queue shared by both.
 async fn both_ways_at_once(_: TestedBackend) -> Outcome {
     const BYTES: usize = 64 << 20;
     let mut options = options();

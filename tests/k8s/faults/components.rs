@@ -1,4 +1,4 @@
-//! The API server or the kubelet is killed, and comes back.
+//! The API server or the kubelet is killed and started again.
 
 use std::future::Future;
 use std::time::Duration;
@@ -16,31 +16,31 @@ use crate::cluster::{
 use crate::script::{NOTICE, Script};
 
 cases![
-    no_api_server_during_a_create,
-    no_api_server_during_a_transfer,
-    no_api_server_during_a_delete,
-    no_kubelet,
+    a_creation_survives_an_api_server_outage,
+    a_transfer_survives_an_api_server_outage,
+    a_deletion_survives_an_api_server_outage,
+    a_kubelet_outage_does_not_block,
 ];
 
-/// How long a component is away.
-const AWAY: Duration = Duration::from_secs(3);
-/// A Pod that only its kubelet can end is given up sooner.
-const SOON: Duration = Duration::from_secs(60);
-/// Nothing may hang, whatever is away.
-const NEVER: Duration = Duration::from_secs(150);
+/// How long a component is down.
+const OUTAGE: Duration = Duration::from_secs(3);
+/// A creation whose Pod only the kubelet can end must fail within this time.
+const CREATION_TIMEOUT: Duration = Duration::from_secs(60);
+/// Every call must return within this time during any outage.
+const CALL_TIMEOUT: Duration = Duration::from_secs(150);
 
-async fn no_api_server_during_a_create(tested: TestedBackend) -> Outcome {
+async fn a_creation_survives_an_api_server_outage(tested: TestedBackend) -> Outcome {
     const BEFORE: [u64; 5] = [0, 5, 40, 100, 300];
     let Some(mut script) = Script::find() else {
         return Ok(());
     };
     let creations = BEFORE.map(|millis| {
-        let maker = tested.new_client();
-        begun_before(millis, async move { maker.sandbox().create().await })
+        let client = tested.new_client();
+        start_before_outage(millis, async move { client.sandbox().create().await })
     });
-    script.take_away("apiserver", AWAY).await?;
+    script.interrupt("apiserver", OUTAGE).await?;
     for creation in creations {
-        match timeout(NEVER, creation).await?? {
+        match timeout(CALL_TIMEOUT, creation).await?? {
             Ok(sbx) => {
                 sbx.command("true").output().await?.check()?;
                 sbx.delete().await?;
@@ -48,10 +48,10 @@ async fn no_api_server_during_a_create(tested: TestedBackend) -> Outcome {
             Err(error) => assert!(matches!(error, Error::Creation(_)), "{error:?}"),
         }
     }
-    nothing_left().await
+    wait_until_nothing_is_left().await
 }
 
-async fn no_api_server_during_a_transfer(_: TestedBackend) -> Outcome {
+async fn a_transfer_survives_an_api_server_outage(_: TestedBackend) -> Outcome {
     const BYTES: usize = 200 << 20;
     const TRANSPORTS: [Transport; 2] = [Transport::Direct, Transport::PortForward];
     let Some(mut script) = Script::find() else {
@@ -59,8 +59,8 @@ async fn no_api_server_during_a_transfer(_: TestedBackend) -> Outcome {
     };
     let mut sandboxes = Vec::new();
     for transport in TRANSPORTS {
-        let sbx = over(transport).await?.sandbox().create().await?;
-        // As long as it says, and with something at its end.
+        let sbx = client_over(transport).await?.sandbox().create().await?;
+        // The end of the file shows whether the transfer was complete.
         let out = sbx
             .shell(format!("truncate -s {BYTES} big && printf end >> big"))
             .output()
@@ -70,12 +70,12 @@ async fn no_api_server_during_a_transfer(_: TestedBackend) -> Outcome {
     }
     let transfers = sandboxes.iter().map(|sbx| {
         let sbx = sbx.clone();
-        begun_before(150, async move { sbx.files().read("big").await })
+        start_before_outage(150, async move { sbx.files().read("big").await })
     });
     let transfers: Vec<_> = transfers.collect();
-    script.take_away("apiserver", AWAY).await?;
+    script.interrupt("apiserver", OUTAGE).await?;
     for ((transfer, sbx), transport) in transfers.into_iter().zip(sandboxes).zip(TRANSPORTS) {
-        match timeout(NEVER, transfer).await?? {
+        match timeout(CALL_TIMEOUT, transfer).await?? {
             Ok(bytes) => assert!(
                 bytes.len() == BYTES + 3 && bytes.ends_with(b"end"),
                 "cut short"
@@ -85,10 +85,10 @@ async fn no_api_server_during_a_transfer(_: TestedBackend) -> Outcome {
         sbx.command("true").output().await?.check()?;
         sbx.delete().await?;
     }
-    nothing_left().await
+    wait_until_nothing_is_left().await
 }
 
-async fn no_api_server_during_a_delete(tested: TestedBackend) -> Outcome {
+async fn a_deletion_survives_an_api_server_outage(tested: TestedBackend) -> Outcome {
     const BEFORE: [u64; 4] = [0, 5, 50, 500];
     let Some(mut script) = Script::find() else {
         return Ok(());
@@ -99,35 +99,35 @@ async fn no_api_server_during_a_delete(tested: TestedBackend) -> Outcome {
         .zip(BEFORE)
         .map(|(sbx, millis)| {
             let sbx = sbx.clone();
-            begun_before(millis, async move { sbx.delete().await })
+            start_before_outage(millis, async move { sbx.delete().await })
         })
         .collect();
-    script.take_away("apiserver", AWAY).await?;
+    script.interrupt("apiserver", OUTAGE).await?;
     for (deletion, sbx) in deletions.into_iter().zip(sandboxes) {
-        // It may have given up; then it can be repeated.
-        if let Err(error) = timeout(NEVER, deletion).await?? {
+        // A deletion that failed can be repeated.
+        if let Err(error) = timeout(CALL_TIMEOUT, deletion).await?? {
             assert!(matches!(error, Error::Deletion { .. }), "{error:?}");
             sbx.delete().await?;
         }
     }
-    nothing_left().await
+    wait_until_nothing_is_left().await
 }
 
-async fn no_kubelet(_: TestedBackend) -> Outcome {
+async fn a_kubelet_outage_does_not_block(_: TestedBackend) -> Outcome {
     let Some(mut script) = Script::find() else {
         return Ok(());
     };
     let (direct, forward) = (
-        over(Transport::Direct).await?,
-        over(Transport::PortForward).await?,
+        client_over(Transport::Direct).await?,
+        client_over(Transport::PortForward).await?,
     );
     let sbx = direct.sandbox().detached().create().await?;
     sbx.command("true").output().await?.check()?;
     script.kill("kubelet")?;
-    // What runs goes on running, and is reached without it.
+    // A running sandbox keeps running, and is reached without the kubelet.
     sbx.command("true").output().await?.check()?;
-    // A port-forward goes through it.
-    let unreachable = timeout(NEVER, forward.connect(sbx.id())).await?;
+    // A port-forward needs the kubelet.
+    let unreachable = timeout(CALL_TIMEOUT, forward.connect(sbx.id())).await?;
     assert!(
         matches!(
             unreachable,
@@ -136,9 +136,9 @@ async fn no_kubelet(_: TestedBackend) -> Outcome {
         "{:?}",
         unreachable.map(drop)
     );
-    // It does not wait for its Pod to go, for which it takes the kubelet.
-    let late = timeout(
-        SOON,
+    // The creation does not wait for the deletion of its Pod, which needs the kubelet.
+    let creation = timeout(
+        CREATION_TIMEOUT,
         direct
             .sandbox()
             .create_timeout(Duration::from_secs(3))
@@ -146,9 +146,9 @@ async fn no_kubelet(_: TestedBackend) -> Outcome {
     )
     .await?;
     assert!(
-        matches!(late, Err(Error::Creation(_))),
+        matches!(creation, Err(Error::Creation(_))),
         "{:?}",
-        late.map(drop)
+        creation.map(drop)
     );
     script.restore().await?;
 
@@ -160,11 +160,12 @@ async fn no_kubelet(_: TestedBackend) -> Outcome {
         .await?
         .check()?;
     sbx.delete().await?;
-    nothing_left().await
+    wait_until_nothing_is_left().await
 }
 
-/// Does something so long before [`Script::take_away`], which is called next, takes something away.
-fn begun_before<T: Send + 'static>(
+/// Starts `work` so many milliseconds before the outage of [`Script::interrupt`], which the caller
+/// calls next.
+fn start_before_outage<T: Send + 'static>(
     millis: u64,
     work: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
@@ -174,15 +175,15 @@ fn begun_before<T: Send + 'static>(
     })
 }
 
-pub(crate) async fn over(transport: Transport) -> Outcome<Client> {
+pub(crate) async fn client_over(transport: Transport) -> Outcome<Client> {
     let mut options = options();
     options.transport = transport;
     Ok(client_for(admin_backend(options).await?, defaults()))
 }
 
-/// In a while: the garbage collector and the kubelet have to come back first. One of 1.20 may take
-/// minutes to let go of a Pod that was deleted while it could not ask.
-async fn nothing_left() -> Outcome {
+/// Waits for minutes, because the garbage collector and the kubelet have to recover first. A
+/// kubelet of 1.20 may take minutes for a Pod that was deleted during its outage.
+async fn wait_until_nothing_is_left() -> Outcome {
     let mut left = Vec::new();
     for _ in 0..1200 {
         left = managed_objects(&api().await?, namespace()).await?;

@@ -1,4 +1,4 @@
-//! The maker of sandboxes is killed in the middle of it: what it left goes by itself, or by gc.
+//! A process is killed while it creates sandboxes: these end by themselves or are swept.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
@@ -13,18 +13,17 @@ use crate::cluster::{
 };
 use crate::skewed_clock_client::skew_clock;
 
-cases![a_killed_maker_leaves_nothing_after_gc];
+cases![a_killed_creator_leaves_nothing_after_a_sweep];
 
-/// Set for the process that is to be killed.
-pub(crate) const MAKER: &str = "SANDBOX_TEST_MAKER";
-/// Without a client sandboxes end after so long, here.
-const ATTACHED: Duration = Duration::from_secs(2);
-/// More than a Secret without a Pod is left alone for.
-const LATER: Duration = Duration::from_secs(660);
+/// Set for the process that the test kills.
+pub(crate) const CREATOR_VARIABLE: &str = "SANDBOX_TEST_MAKER";
+/// The attach timeout of the sandboxes.
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(2);
+/// More than the grace of a Secret without a Pod.
+const CLOCK_SKEW: Duration = Duration::from_secs(660);
 
-/// What this program does when it is started as the maker: a sandbox and another, until it is
-/// killed.
-pub(crate) fn create_for_ever() -> ExitCode {
+/// The main function of the process that the test kills: it creates one sandbox after another.
+pub(crate) fn create_endlessly() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -32,9 +31,9 @@ pub(crate) fn create_for_ever() -> ExitCode {
     let ended: Outcome = runtime.block_on(async {
         let _namespace = Namespace::begin().await?;
         let mut defaults = defaults();
-        defaults.lifetime.attach_timeout = Some(ATTACHED);
+        defaults.lifetime.attach_timeout = Some(ATTACH_TIMEOUT);
         let client = client_for(admin_backend(options()).await?, defaults);
-        println!("begun");
+        println!("started");
         loop {
             client
                 .sandbox()
@@ -49,18 +48,15 @@ pub(crate) fn create_for_ever() -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn a_killed_maker_leaves_nothing_after_gc(_: TestedBackend) -> Outcome {
-    for patience in [0, 10, 30, 60, 120, 500, 1500] {
-        tokio::task::spawn_blocking(move || kill_after(Duration::from_millis(patience))).await??;
+async fn a_killed_creator_leaves_nothing_after_a_sweep(_: TestedBackend) -> Outcome {
+    for millis in [0, 10, 30, 60, 120, 500, 1500] {
+        tokio::task::spawn_blocking(move || kill_after(Duration::from_millis(millis))).await??;
     }
-    // Each sandbox ends without its client; the API server's clock is put ahead, for a Secret
-    // whose Pod was never made is left alone for ten minutes.
-    let gc = KubernetesBackend::new(skew_clock(api().await?, LATER), options());
+    // Each sandbox ends without its client. The client's view of the clock is moved ahead, because
+    // a sweep leaves a Secret without a Pod for ten minutes.
+    let gc = KubernetesBackend::new(skew_clock(api().await?, CLOCK_SKEW), options());
     let mut left = managed_objects(&api().await?, namespace()).await?;
-    assert!(
-        !left.is_empty(),
-        "no maker was killed in the middle of anything"
-    );
+    assert!(!left.is_empty(), "no process was killed during a creation");
     for _ in 0..240 {
         gc.sweep(SweepOptions::default()).await?;
         left = managed_objects(&api().await?, namespace()).await?;
@@ -69,25 +65,25 @@ async fn a_killed_maker_leaves_nothing_after_gc(_: TestedBackend) -> Outcome {
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    Err(format!("left after gc: {left:?}").into())
+    Err(format!("left after the sweep: {left:?}").into())
 }
 
-fn kill_after(patience: Duration) -> Outcome {
+fn kill_after(delay: Duration) -> Outcome {
     let mut command = Command::new(std::env::current_exe()?);
     command
-        .env(MAKER, "1")
+        .env(CREATOR_VARIABLE, "1")
         .env("SANDBOX_TEST_NAMESPACE", namespace())
         .stdout(Stdio::piped());
-    let mut maker = command.spawn()?;
+    let mut creator = command.spawn()?;
     let mut line = String::new();
-    BufReader::new(maker.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-    std::thread::sleep(patience);
-    let ended = maker.try_wait()?;
-    maker.kill()?;
-    maker.wait()?;
+    BufReader::new(creator.stdout.take().ok_or("no output")?).read_line(&mut line)?;
+    std::thread::sleep(delay);
+    let ended = creator.try_wait()?;
+    creator.kill()?;
+    creator.wait()?;
     assert!(
-        line == "begun\n" && ended.is_none(),
-        "the maker failed: {ended:?}"
+        line == "started\n" && ended.is_none(),
+        "the process failed: {ended:?}"
     );
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! What needs a whole cluster for itself: its parts fail, its network is cut, a hundred sandboxes
-//! come at once, their maker is killed. One after another.
+//! Tests that need a whole cluster for themselves: its components fail, its network is cut, a
+//! hundred sandboxes are created at once, their creator is killed. They run one after another.
 //!
-//! Besides what [`cluster`] reads, `SANDBOX_TEST_CLUSTER_SCRIPT` names a script with `kill COMPONENT`
-//! and `start COMPONENT` (`apiserver`, `kubelet`) for the cluster. Without it those tests are
-//! skipped, which is said, or fail where `SANDBOX_TEST_REQUIRE` lists `cluster-faults`.
+//! Besides the variables of [`cluster`], `SANDBOX_TEST_CLUSTER_SCRIPT` names a script with
+//! `kill COMPONENT` and `start COMPONENT` (`apiserver`, `kubelet`) for the cluster. Without it those
+//! tests are skipped with a message, or fail if `SANDBOX_TEST_REQUIRE` lists `cluster-faults`.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,12 +12,12 @@
 )]
 
 #[path = "../cluster.rs"]
-#[allow(dead_code, reason = "the other lists use the rest")]
+#[allow(dead_code, reason = "the other test program uses the rest")]
 mod cluster;
 mod components;
 mod crowd;
 #[path = "../deploy_manifests.rs"]
-#[allow(dead_code, reason = "the other lists use the rest")]
+#[allow(dead_code, reason = "the other test program uses the rest")]
 mod deploy_manifests;
 mod killed;
 mod network;
@@ -32,8 +32,8 @@ use sandbox_conformance::TestedBackend;
 use sandbox_testkit::peers;
 
 fn main() -> ExitCode {
-    if std::env::var_os(killed::MAKER).is_some() {
-        return killed::create_for_ever();
+    if std::env::var_os(killed::CREATOR_VARIABLE).is_some() {
+        return killed::create_endlessly();
     }
     let mut arguments = Arguments::from_args();
     if std::env::var_os(cluster::KUBECONFIG).is_none() {
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         .map(|case| case.into_trial(backend.clone(), runtime.handle().clone()))
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
-    match runtime.block_on(namespace.end()) {
+    match runtime.block_on(namespace.finish()) {
         Ok(()) => conclusion.exit_code(),
         Err(left) => {
             eprintln!("{left}");

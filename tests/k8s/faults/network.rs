@@ -11,24 +11,24 @@ use sandbox_k8s::options::Transport;
 use tokio::time::{sleep, timeout};
 
 use crate::cluster::{api, namespace};
-use crate::components::over;
+use crate::components::client_over;
 use crate::script::Script;
 
-cases![a_cut_download_goes_on_or_is_an_error];
+cases![a_download_over_a_cut_network_continues_or_is_an_error];
 
 const BYTES: u64 = 512 << 20;
-const CUT: Duration = Duration::from_secs(10);
-const NEVER: Duration = Duration::from_secs(150);
+const OUTAGE: Duration = Duration::from_secs(10);
+const CALL_TIMEOUT: Duration = Duration::from_secs(150);
 
-async fn a_cut_download_goes_on_or_is_an_error(_: TestedBackend) -> Outcome {
-    // Where components can be killed, so can links.
+async fn a_download_over_a_cut_network_continues_or_is_an_error(_: TestedBackend) -> Outcome {
+    // A cluster whose components may be killed is one whose links may be cut.
     let Some(_script) = Script::find() else {
         return Ok(());
     };
     let directory = tempfile::tempdir()?;
     let (mut link, mut downloads) = (None, Vec::new());
     for transport in [Transport::Direct, Transport::PortForward] {
-        let sbx = over(transport).await?.sandbox().create().await?;
+        let sbx = client_over(transport).await?.sandbox().create().await?;
         let out = sbx
             .shell(format!("truncate -s {BYTES} big && printf end >> big"))
             .output()
@@ -41,12 +41,14 @@ async fn a_cut_download_goes_on_or_is_an_error(_: TestedBackend) -> Outcome {
                 .await?
                 .status
                 .ok_or("a Pod without a status")?;
-            link = Some(Link::to(&status.pod_ip.ok_or("a Pod without an address")?)?);
+            link = Some(Link::find(
+                &status.pod_ip.ok_or("a Pod without an address")?,
+            )?);
         }
         downloads.push((directory.path().join(sbx.id().as_str()), sbx));
     }
     let mut link = link.ok_or("no link")?;
-    // Both at once: the API server is beyond the same link.
+    // Both downloads run at once, because the API server is behind the same link.
     let running: Vec<_> = downloads
         .iter()
         .map(|(local, sbx)| {
@@ -57,13 +59,13 @@ async fn a_cut_download_goes_on_or_is_an_error(_: TestedBackend) -> Outcome {
     sleep(Duration::from_millis(200)).await;
     assert!(
         running.iter().all(|download| !download.is_finished()),
-        "there is nothing to cut"
+        "the download ended before the cut"
     );
     link.cut()?;
-    sleep(CUT).await;
-    link.mend()?;
+    sleep(OUTAGE).await;
+    link.restore()?;
     for (download, (local, sbx)) in running.into_iter().zip(downloads) {
-        match timeout(NEVER, download).await?? {
+        match timeout(CALL_TIMEOUT, download).await?? {
             Ok(bytes) => {
                 let content = std::fs::read(&local)?;
                 assert!(
@@ -77,7 +79,10 @@ async fn a_cut_download_goes_on_or_is_an_error(_: TestedBackend) -> Outcome {
                     matches!(error, Error::Transfer(_) | Error::Connection(_)),
                     "{error:?}"
                 );
-                assert!(!local.exists(), "what came of it looks like a whole file");
+                assert!(
+                    !local.exists(),
+                    "an incomplete download has the name of the file"
+                );
             }
         }
         sbx.command("true").output().await?.check()?;
@@ -86,7 +91,7 @@ async fn a_cut_download_goes_on_or_is_an_error(_: TestedBackend) -> Outcome {
     Ok(())
 }
 
-/// The link that leads to an address, with the routes that it loses when it is taken down.
+/// The network link to an address, with the routes that are lost when it is down.
 struct Link {
     device: String,
     routes: Vec<String>,
@@ -94,7 +99,7 @@ struct Link {
 }
 
 impl Link {
-    fn to(address: &str) -> Outcome<Self> {
+    fn find(address: &str) -> Outcome<Self> {
         let route = ip(&["route", "get", address])?;
         let device = route
             .split_whitespace()
@@ -122,7 +127,7 @@ impl Link {
         Ok(())
     }
 
-    fn mend(&mut self) -> Outcome {
+    fn restore(&mut self) -> Outcome {
         if !std::mem::take(&mut self.is_cut) {
             return Ok(());
         }
@@ -140,8 +145,8 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if let Err(error) = self.mend() {
-            eprintln!("{} is left as it is: {error}", self.device);
+        if let Err(error) = self.restore() {
+            eprintln!("{} could not be restored: {error}", self.device);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The script that takes a cluster's components away.
+//! The script that kills and starts components of the cluster.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,17 +12,17 @@ use crate::cluster;
 
 const SCRIPT: &str = "SANDBOX_TEST_CLUSTER_SCRIPT";
 
-/// How long before a component is killed it is said so: what is to be cut begins in this time.
+/// The delay before a component is killed, in which calls start that the outage is to interrupt.
 pub(crate) const NOTICE: Duration = Duration::from_millis(600);
 
-/// Kills components, and brings back what it killed.
+/// Kills components, and starts those that it killed.
 pub(crate) struct Script {
     path: PathBuf,
     killed: Vec<&'static str>,
 }
 
 impl Script {
-    /// `None` where there is none, which is told.
+    /// `None` if no script is named, which skips the test with a message.
     pub(crate) fn find() -> Option<Self> {
         let Some(path) = std::env::var_os(SCRIPT).filter(|path| !path.is_empty()) else {
             peers::skip(
@@ -43,15 +43,15 @@ impl Script {
         Ok(())
     }
 
-    /// Kills a component after [`NOTICE`], and brings it back after so long.
-    pub(crate) async fn take_away(&mut self, component: &'static str, away: Duration) -> Outcome {
+    /// Kills a component after [`NOTICE`], and starts it after `outage`.
+    pub(crate) async fn interrupt(&mut self, component: &'static str, outage: Duration) -> Outcome {
         sleep(NOTICE).await;
         self.kill(component)?;
-        sleep(away).await;
+        sleep(outage).await;
         self.restore().await
     }
 
-    /// Brings back all that was killed, and waits until the cluster answers.
+    /// Starts all killed components, and waits until the cluster responds.
     pub(crate) async fn restore(&mut self) -> Outcome {
         for component in std::mem::take(&mut self.killed) {
             self.run("start", component)?;
@@ -65,15 +65,17 @@ impl Script {
             }
             sleep(Duration::from_millis(100)).await;
         }
-        Err("the cluster did not come back".into())
+        Err("the cluster did not recover".into())
     }
 
-    fn run(&self, what: &str, component: &str) -> Outcome {
-        let status = Command::new(&self.path).args([what, component]).status()?;
+    fn run(&self, action: &str, component: &str) -> Outcome {
+        let status = Command::new(&self.path)
+            .args([action, component])
+            .status()?;
         if status.success() {
             Ok(())
         } else {
-            Err(format!("{what} {component}: {status}").into())
+            Err(format!("{action} {component}: {status}").into())
         }
     }
 }
@@ -82,7 +84,7 @@ impl Drop for Script {
     fn drop(&mut self) {
         for component in &self.killed {
             if let Err(error) = self.run("start", component) {
-                eprintln!("the cluster is left without a part: {error}");
+                eprintln!("{component} was not started: {error}");
             }
         }
     }
