@@ -95,7 +95,7 @@ fn an_id_can_be_chosen_once() {
     assert_eq!(cli.ok(["create", "--id", "my-box"]), "my-box\n");
     let again = cli.output(["create", "--id", "my-box"]);
     assert!(
-        code(&again) == 125 && stderr(&again).contains("my-box exists already"),
+        code(&again) == 125 && stderr(&again).contains("my-box already exists"),
         "{}",
         stderr(&again)
     );

@@ -162,7 +162,7 @@ fn an_image_is_refused_on_this_machine() {
     let output = cli.output(["run", "--image", "alpine", "--", "true"]);
     assert_eq!(code(&output), 125);
     assert!(
-        stderr(&output).contains("not supported"),
+        stderr(&output).contains("does not support the image"),
         "{}",
         stderr(&output)
     );

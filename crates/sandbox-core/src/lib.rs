@@ -37,6 +37,7 @@ pub use deadline::Deadline;
 pub use error::{
     BoxError, CommandCause, ConnectionError, ConnectionStage, CreationError, CreationReason,
     CreationStage, Direction, Error, Result, RetryAfter, TransferError, TransferReason,
+    UnsupportedError,
 };
 pub use id::{JobId, SandboxId, Uid};
 pub use nearest::nearest;

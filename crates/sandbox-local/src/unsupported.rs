@@ -36,7 +36,7 @@ impl LocalBackend {
     ///
     /// Always [`Error::Unsupported`].
     pub fn new(_options: LocalOptions) -> Result<Self> {
-        Err(unsupported("a local sandbox"))
+        Err(unsupported("local sandboxes"))
     }
 }
 
@@ -55,7 +55,7 @@ impl Connector for UnixConnector {
         _endpoint: &Endpoint,
         _deadline: Deadline,
     ) -> Result<Box<dyn ByteStream>> {
-        Err(unsupported("connecting to a local sandbox"))
+        Err(unsupported("local sandboxes"))
     }
 }
 
@@ -68,7 +68,7 @@ impl SandboxBackend for LocalBackend {
         Capabilities::default()
     }
     async fn create(&self, _spec: SandboxSpec) -> Result<SandboxInfo> {
-        Err(unsupported("a local sandbox"))
+        Err(unsupported("local sandboxes"))
     }
     async fn get(&self, id: &SandboxId, _freshness: Freshness) -> Result<SandboxInfo> {
         Err(Error::NotFound { id: id.clone() })

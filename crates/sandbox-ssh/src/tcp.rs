@@ -18,13 +18,13 @@ impl Connector for TcpConnector {
     ) -> Result<Box<dyn ByteStream>> {
         let Endpoint::Tcp(address) = endpoint else {
             return Err(Error::unsupported(
-                "connecting to anything but a TCP address",
+                format!("the endpoint {endpoint:?}"),
                 "the TCP connector",
-                "use the connector of the backend that made the sandbox",
+                "use the connector of the sandbox's backend",
             ));
         };
         let stream = deadline
-            .bound("connect by TCP", async {
+            .bound("connecting over TCP", async {
                 sandbox_tcp::connect(*address).await.map_err(|source| {
                     Error::connection(
                         ConnectionStage::Dial,

@@ -27,7 +27,7 @@ pub(crate) async fn add_diagnosis(
         return error;
     }
     let diagnosed = Deadline::from_now(DIAGNOSIS_TIMEOUT)
-        .bound("diagnose", diagnose(backend, id, &error))
+        .bound("the diagnosis", diagnose(backend, id, &error))
         .await;
     match (diagnosed, error) {
         (Ok(diagnosis), Error::Connection(mut inner)) => {

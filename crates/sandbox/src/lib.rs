@@ -128,7 +128,7 @@ pub use sandbox_core::{
 // Errors.
 pub use sandbox_core::{
     BoxError, CommandCause, ConnectionError, ConnectionStage, CreationError, CreationReason,
-    CreationStage, Error, Result, TransferError, TransferReason,
+    CreationStage, Error, Result, TransferError, TransferReason, UnsupportedError,
 };
 
 // Mocks of the traits.

@@ -47,7 +47,7 @@ fn each_quoted_message_is_in_the_code() {
         // At these places the code puts a message together.
         let pieces = message
             .split('…')
-            .flat_map(|part| part.split(" is not supported by "));
+            .flat_map(|part| part.split(" does not support "));
         for piece in pieces.flat_map(|part| part.split(": ")) {
             let piece = piece.trim_matches(|c: char| c.is_whitespace() || ":;,()".contains(c));
             if piece.len() >= MIN_PIECE_LEN {

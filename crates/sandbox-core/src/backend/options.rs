@@ -50,9 +50,9 @@ impl BackendOptions {
     pub fn require_only(&self, backend: &str) -> Result<Option<&Value>> {
         match self.0.keys().find(|name| *name != backend) {
             Some(other) => Err(Error::unsupported(
-                format!("what was asked for of the backend {other} alone"),
-                format!("the backend {backend}"),
-                format!("leave those options away, or use that backend (SANDBOX_BACKEND={other})"),
+                format!("options that only the {other} backend has"),
+                format!("the {backend} backend"),
+                format!("remove those options, or select that backend (SANDBOX_BACKEND={other})"),
             )),
             None => Ok(self.get(backend)),
         }

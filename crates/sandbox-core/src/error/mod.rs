@@ -5,6 +5,7 @@ mod connection;
 mod creation;
 mod retry;
 mod transfer;
+mod unsupported;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ pub use connection::{ConnectionError, ConnectionStage};
 pub use creation::{CreationError, CreationReason, CreationStage};
 pub use retry::RetryAfter;
 pub use transfer::{Direction, TransferError, TransferReason};
+pub use unsupported::UnsupportedError;
 
 /// The result type of this SDK.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -58,7 +60,7 @@ pub enum Error {
     },
 
     /// There is already a sandbox with this id.
-    #[error("a sandbox {id} exists already")]
+    #[error("sandbox {id} already exists")]
     AlreadyExists {
         /// The requested id.
         id: SandboxId,
@@ -121,20 +123,13 @@ pub enum Error {
     },
 
     /// The backend, server or system cannot do this.
-    #[error("{operation} is not supported by {by}: {hint}")]
-    Unsupported {
-        /// What was requested.
-        operation: String,
-        /// What does not support it.
-        by: String,
-        /// What to do instead.
-        hint: String,
-    },
+    #[error(transparent)]
+    Unsupported(Box<UnsupportedError>),
 
     /// An operation timed out.
-    #[error("time ran out after {after:?}: {operation}")]
+    #[error("{operation} timed out after {after:?}")]
     Timeout {
-        /// The operation.
+        /// The operation, as a noun phrase: `connecting to the Pod`.
         operation: &'static str,
         /// The timeout.
         after: Duration,
@@ -145,7 +140,7 @@ pub enum Error {
     Backend {
         /// The backend.
         backend: &'static str,
-        /// The operation.
+        /// The operation, as a verb phrase: `create the Pod`.
         operation: &'static str,
         /// The message.
         message: String,
@@ -170,17 +165,34 @@ impl Error {
         }
     }
 
-    /// Creates an error for something unsupported, with what to do instead.
+    /// Creates an error for something unsupported, with what to do instead. See the fields of
+    /// [`UnsupportedError`].
     pub fn unsupported(
         operation: impl Into<String>,
         by: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self::Unsupported {
+        Self::from(UnsupportedError {
             operation: operation.into(),
             by: by.into(),
+            reason: None,
             hint: hint.into(),
-        }
+        })
+    }
+
+    /// Creates an error for something unsupported, with the reason and what to do instead.
+    pub fn unsupported_because(
+        operation: impl Into<String>,
+        by: impl Into<String>,
+        reason: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::from(UnsupportedError {
+            operation: operation.into(),
+            by: by.into(),
+            reason: Some(reason.into()),
+            hint: hint.into(),
+        })
     }
 
     /// Creates an error for a failed connection.

@@ -8,7 +8,7 @@ use super::{BoxError, ConnectionStage, CreationReason, Error, TransferReason};
 /// For backends: the cause of an error that says when to retry, because the server asked to wait this
 /// long. [`Error::retry_after`] finds it among the causes.
 #[derive(Debug, thiserror::Error)]
-#[error("worth another attempt in {after:?}")]
+#[error("retry in {after:?}")]
 pub struct RetryAfter {
     /// The time to wait from now.
     pub after: Duration,
@@ -16,8 +16,8 @@ pub struct RetryAfter {
     pub source: Option<BoxError>,
 }
 
-/// Where nobody says when to come back.
-const SOON: Duration = Duration::from_secs(1);
+/// The delay before a retry if the error carries none.
+const DEFAULT_DELAY: Duration = Duration::from_secs(1);
 
 impl Error {
     /// Returns whether the same call may succeed later. Errors of commands are never retryable: whether to
@@ -78,7 +78,7 @@ impl Error {
             }
             cause = found.source();
         }
-        Some(SOON)
+        Some(DEFAULT_DELAY)
     }
 }
 
@@ -117,7 +117,10 @@ mod tests {
             backend(true, asked(3)).retry_after(),
             Some(Duration::from_secs(3))
         );
-        assert_eq!(backend(true, "none".into()).retry_after(), Some(SOON));
+        assert_eq!(
+            backend(true, "none".into()).retry_after(),
+            Some(DEFAULT_DELAY)
+        );
         assert_eq!(backend(false, asked(3)).retry_after(), None);
     }
 
@@ -129,7 +132,7 @@ mod tests {
         assert!(
             Error::Timeout {
                 operation: "dial",
-                after: SOON
+                after: DEFAULT_DELAY
             }
             .is_unreachable()
         );

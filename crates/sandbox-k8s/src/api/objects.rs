@@ -275,7 +275,7 @@ impl ApiClient {
         let response = self
             .open(request.map_err(WatchError::request_error)?, deadline)
             .await?;
-        let body = deadline.bound("list", async {
+        let body = deadline.bound("listing objects", async {
             let body = response.into_body().collect_bytes().await;
             body.map_err(request_error)
         });

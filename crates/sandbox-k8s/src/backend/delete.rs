@@ -97,7 +97,7 @@ pub(super) async fn delete(
         }
     };
     Deadline::from_now(GONE)
-        .bound("see the Pod go", gone)
+        .bound("the deletion of the Pod", gone)
         .await
         .map_err(|error| undeleted(id, error))
 }

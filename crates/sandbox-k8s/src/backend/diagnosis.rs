@@ -88,7 +88,7 @@ async fn tail(shared: &Shared, view: &PodView) -> String {
         Ok(String::from_utf8_lossy(&text).into_owned())
     };
     match Deadline::from_now(TAIL_WAIT)
-        .bound("read the log", read)
+        .bound("reading the log", read)
         .await
     {
         Ok(text) => text,

@@ -40,7 +40,10 @@ pub(super) async fn of(
     let probe = shared.probe()?;
     let deadline = Deadline::from_now(LEARN);
     let learned = deadline
-        .bound("learn the host key", learn(shared, view, probe, deadline))
+        .bound(
+            "learning the host key",
+            learn(shared, view, probe, deadline),
+        )
         .await?;
     let key = shared.known.pin(&view.uid, learned);
     if known.detached {

@@ -135,9 +135,9 @@ impl Connector for PodConnector {
     async fn connect(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<Stream> {
         let unsupported = || {
             Error::unsupported(
-                format!("connecting to {endpoint:?}"),
+                format!("the endpoint {endpoint:?}"),
                 "the Kubernetes backend",
-                "use the connector of the backend that made the sandbox",
+                "use the connector of the sandbox's backend",
             )
         };
         let Endpoint::Pod {
@@ -154,7 +154,7 @@ impl Connector for PodConnector {
         }
         let target = self.target(name.parse()?, uid.clone(), *port);
         let connected = target.unless_over(|target| self.reach(target));
-        let connected = deadline.bound("connect to the Pod", connected).await;
+        let connected = deadline.bound("connecting to the Pod", connected).await;
         match (connected, self.learned.waits.exceeded(uid)) {
             (Ok(stream), _) => {
                 self.learned.waits.over(uid);

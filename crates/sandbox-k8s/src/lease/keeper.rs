@@ -81,7 +81,7 @@ impl LeaseKeeper {
 
     async fn held(&self, deadline: Deadline) -> Result<MutexGuard<'_, Option<OwnerLease>>> {
         deadline
-            .bound("wait for the owner Lease", async {
+            .bound("waiting for the owner Lease", async {
                 Ok(self.held.lock().await)
             })
             .await
@@ -182,7 +182,7 @@ impl Grip {
             self.renew(now, SOON).await
         };
         if let Err(error) = Deadline::from_now(SOON)
-            .bound("renew the owner Lease", look)
+            .bound("renewing the owner Lease", look)
             .await
         {
             tracing::debug!(lease = %self.id, %error, "whether the owner Lease is there is not known");

@@ -122,10 +122,11 @@ pub fn read(secret: &Secret, id: &SandboxId) -> Result<StoredKeys> {
             .map_err(|error| unreadable(id, error))
     };
     let Some(client) = key(CLIENT_KEY)? else {
-        return Err(Error::unsupported(
-            format!("taking up sandbox {id} from another process"),
-            "an attached sandbox",
-            "only its maker has the key; make it detached (no attach timeout) to take it up elsewhere",
+        return Err(Error::unsupported_because(
+            "access from another process",
+            format!("the attached sandbox {id}"),
+            "only the process that created it has its key",
+            "create it detached (without an attach timeout) to use it elsewhere",
         ));
     };
     let host = key(HOST_KEY)?.map(|host| host.public_key()).transpose()?;

@@ -34,13 +34,16 @@ impl Connector for UnixConnector {
     ) -> Result<Box<dyn ByteStream>> {
         let Endpoint::Unix(path) = endpoint else {
             return Err(Error::unsupported(
-                format!("connecting to {endpoint:?}"),
+                format!("the endpoint {endpoint:?}"),
                 "the local backend",
                 "use the connector of the backend that created the sandbox",
             ));
         };
         deadline
-            .bound("connect to the sandbox's socket", connect_with_retry(path))
+            .bound(
+                "connecting to the sandbox's socket",
+                connect_with_retry(path),
+            )
             .await
     }
 }

@@ -351,10 +351,11 @@ pub(super) fn refused(error: russh::Error) -> Error {
 
 /// Asked only once the pinned key has proved whose word it is.
 fn another_version(version: &str) -> Error {
-    Error::unsupported(
-        format!("the server sandbox-sshd {}", escaped(version)),
+    Error::unsupported_because(
+        format!("sandbox-sshd {}", escaped(version)),
+        "this client",
         format!(
-            "this client, which speaks to {} and its compatible versions",
+            "it works with version {} and those compatible with it",
             protocol::VERSION
         ),
         "put the server of the client's own version into the image (cargo xtask image builds it), or name that image \

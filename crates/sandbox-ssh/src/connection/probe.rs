@@ -38,7 +38,7 @@ impl HostKeyProbe for SshHostKeys {
         let exchange = client::connect_stream(config, Guarded::new(stream, life), learner);
         let outcome = match tokio::time::timeout(deadline.remaining(), exchange).await {
             Ok(outcome) => outcome,
-            Err(_elapsed) => return Err(deadline.error("learn the host key")),
+            Err(_elapsed) => return Err(deadline.error("learning the host key")),
         };
         match (offered.get(), outcome) {
             (Some(key), _) => key.parse(),

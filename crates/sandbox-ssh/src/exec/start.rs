@@ -164,11 +164,7 @@ impl Start {
             .iter()
             .find(|(name, _)| !prelude::can_be_exported(name))
         {
-            Some((name, _)) => Err(env_refused(
-                name,
-                server,
-                "which its shell cannot set either",
-            )),
+            Some((name, _)) => Err(env_refused(name, server)),
             None => Ok(Some(Prelude::new(refused, self.pty.is_some()))),
         }
     }
@@ -179,13 +175,18 @@ const LOST: &str = "the connection was lost before the command was sent";
 impl Start {
     /// What is asked for by [`protocol`] needs our own server.
     fn not_ours(&self, server: &str) -> Error {
+        let server = format!("the server ({server})");
         match &self.what {
-            What::Subsystem(protocol::LIFETIME_SUBSYSTEM) => {
-                Error::unsupported("a longer life", server, "use sandbox-sshd in the sandbox")
-            }
-            _ => Error::unsupported(
-                "a background job",
+            What::Subsystem(protocol::LIFETIME_SUBSYSTEM) => Error::unsupported_because(
+                "extending the ttl",
                 server,
+                "only sandbox-sshd does",
+                "use sandbox-sshd in the sandbox",
+            ),
+            _ => Error::unsupported_because(
+                "background jobs",
+                server,
+                "only sandbox-sshd does",
                 "use sandbox-sshd in the sandbox, or start the command with `nohup … &` in a shell",
             ),
         }
@@ -234,18 +235,19 @@ pub(super) fn exec_refused(server: &str) -> Error {
     }
 }
 
-fn env_refused(name: &str, server: &str, why: &str) -> Error {
-    Error::unsupported(
-        format!("setting the environment variable {name} {why},"),
-        server,
-        format!("let its sshd_config say `AcceptEnv {name}`, or use sandbox-sshd in the sandbox"),
+fn env_refused(name: &str, server: &str) -> Error {
+    Error::unsupported_because(
+        format!("setting the environment variable {name}"),
+        format!("the server ({server})"),
+        "it refused the variable, and its shell cannot export this name",
+        format!("add `AcceptEnv {name}` to its sshd_config, or use sandbox-sshd in the sandbox"),
     )
 }
 
 fn pty_refused(server: &str) -> Error {
     Error::unsupported(
-        "a terminal",
-        server,
+        "terminals",
+        format!("the server ({server})"),
         "run the command without one, or let the sandbox have /dev/pts and the server permit it (PermitTTY)",
     )
 }

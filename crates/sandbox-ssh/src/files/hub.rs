@@ -218,9 +218,10 @@ fn silent() -> Error {
 }
 
 fn no_sftp(server: &str) -> Error {
-    Error::unsupported(
-        "moving files",
-        format!("the server ({server}), which has no SFTP,"),
+    Error::unsupported_because(
+        "file transfers",
+        format!("the server ({server})"),
+        "it has no SFTP subsystem",
         "add an sftp-server to the image (openssh-sftp-server), or use sandbox-sshd in the sandbox",
     )
 }

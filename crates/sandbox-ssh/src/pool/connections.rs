@@ -132,7 +132,9 @@ impl Connections {
         if self.has_usable() {
             return Ok(());
         }
-        let _turn = deadline.bound("wait for a handshake", self.turn()).await?;
+        let _turn = deadline
+            .bound("waiting for another handshake", self.turn())
+            .await?;
         if self.has_usable() {
             return Ok(());
         }

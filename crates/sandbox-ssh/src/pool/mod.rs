@@ -109,7 +109,7 @@ impl SlotPool {
     pub(crate) async fn checkout(&self, deadline: Deadline) -> Result<Lease> {
         let begun = metrics::Timer::start();
         let lease = deadline
-            .bound("wait for a free channel", async {
+            .bound("waiting for a free channel", async {
                 let turn = self.capacity.acquire().await.ok_or_else(evicted)?;
                 let slot = self.pool.get().await.map_err(|error| match error {
                     PoolError::Backend(error) => error,

@@ -31,10 +31,11 @@ mod local {
     use crate::parts::Parts;
 
     pub(super) fn open(_: &Settings) -> Result<Parts> {
-        Err(Error::unsupported(
+        Err(Error::unsupported_because(
             "the local backend",
             "this program",
-            "build it with the feature `local` of the crate `sandbox`, or choose another SANDBOX_BACKEND",
+            "it was built without the feature `local` of the crate `sandbox`",
+            "enable that feature, or set another SANDBOX_BACKEND",
         ))
     }
 }
@@ -47,11 +48,11 @@ mod kubernetes {
     use crate::parts::Parts;
 
     pub(super) async fn open(_: &Settings) -> Result<Parts> {
-        Err(Error::unsupported(
+        Err(Error::unsupported_because(
             "the Kubernetes backend",
             "this program",
-            "build it with the feature `k8s` of the crate `sandbox`, or set SANDBOX_BACKEND=local for sandboxes \
-             on this machine",
+            "it was built without the feature `k8s` of the crate `sandbox`",
+            "enable that feature, or set SANDBOX_BACKEND=local for sandboxes on this machine",
         ))
     }
 }

@@ -36,9 +36,10 @@ impl Client {
     /// [`with_parts`](Self::with_parts), which has no connector.
     pub async fn open_ssh_stream(&self, access: &Access) -> Result<Box<dyn ByteStream>> {
         let connector = self.parts.connector.as_ref().ok_or_else(|| {
-            Error::unsupported(
-                "a plain stream to the SSH server",
+            Error::unsupported_because(
+                "plain streams to an SSH server",
                 "a client created by Client::with_parts",
+                "it has no connector",
                 "use the connector of its session source",
             )
         })?;

@@ -135,7 +135,7 @@ impl Creation {
         let provisioned = self
             .deadline
             .bound(
-                "provision the sandbox",
+                "provisioning the sandbox",
                 self.parts.backend.create(self.spec.clone()),
             )
             .await;
@@ -180,7 +180,7 @@ impl Creation {
         let personalised = self
             .deadline
             .bound(
-                "set the sandbox up",
+                "setting up the sandbox",
                 personalise(&*session, &self.personal, &env),
             )
             .await;
@@ -202,7 +202,7 @@ impl Creation {
         let session = async {
             let access = self
                 .deadline
-                .bound("connect to the sandbox", backend.access(&info.id))
+                .bound("connecting to the sandbox", backend.access(&info.id))
                 .await?;
             let access = Arc::new(access);
             let session = self
@@ -233,7 +233,7 @@ impl Creation {
     async fn diagnose(&self, info: &SandboxInfo, error: Error) -> Failure {
         let events = self.history.take();
         let diagnosis = Deadline::from_now(DIAGNOSIS_TIMEOUT)
-            .bound("diagnose", self.parts.backend.diagnose(&info.id))
+            .bound("the diagnosis", self.parts.backend.diagnose(&info.id))
             .await
             .ok();
         let has_fallback = diagnosis

@@ -277,14 +277,14 @@ impl Command {
         self.mistake?;
         if self.request.pty.is_some() || !matches!(self.input, Input::None) {
             return Err(sandbox_core::Error::unsupported(
-                "a job with input or a terminal",
+                "jobs with input or a terminal",
                 "sandbox-sshd",
                 "use spawn(), or let the command read a file",
             ));
         }
         if self.request.timeout.is_some() {
             return Err(sandbox_core::Error::unsupported(
-                "a job with a timeout",
+                "jobs with a timeout",
                 "sandbox-sshd",
                 "put timeout(1) before the command, or end the job with Job::signal",
             ));

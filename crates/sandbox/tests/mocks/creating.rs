@@ -262,7 +262,7 @@ async fn options_of_another_backend_are_refused() {
         .await
         .unwrap_err();
     assert!(
-        matches!(error, Error::Unsupported { .. }) && error.to_string().contains("backend k8s"),
+        matches!(error, Error::Unsupported { .. }) && error.to_string().contains("k8s backend"),
         "{error}"
     );
 }

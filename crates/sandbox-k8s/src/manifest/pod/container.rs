@@ -96,10 +96,11 @@ fn arguments(lifetime: &Lifetime) -> Vec<String> {
 /// needs the larger of the two, and a quota may demand that each container has limits.
 fn limits(asked: &Resources) -> Result<BTreeMap<String, Quantity>> {
     if let Some(pids) = asked.pids {
-        return Err(Error::unsupported(
+        return Err(Error::unsupported_because(
             format!("a limit of {pids} processes"),
             "Kubernetes",
-            "a Pod has no such limit; the nodes' kubelets have one for all Pods (podPidsLimit)",
+            "a Pod has no such limit",
+            "remove it, or set the kubelet's limit for all Pods (podPidsLimit)",
         ));
     }
     let amounts = [

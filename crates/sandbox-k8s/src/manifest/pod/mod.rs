@@ -163,10 +163,11 @@ fn deadline(spec: &SandboxSpec, server: &Server<'_>) -> Result<i64> {
         Server::Own(_) => spec.lifetime.first_end(),
     };
     if let (Server::Own(_), Some(idle)) = (server, spec.lifetime.idle_timeout) {
-        return Err(Error::unsupported(
-            format!("an idle time-out of {idle:?}"),
+        return Err(Error::unsupported_because(
+            format!("an idle timeout of {idle:?}"),
             "an image's own SSH server",
-            "it does not know when nothing is asked of it: set a ttl, or bring sandbox-sshd along (SANDBOX_INJECTION)",
+            "it does not record when it is idle",
+            "set a ttl, or inject sandbox-sshd (SANDBOX_INJECTION)",
         ));
     }
     let seconds = i32::try_from(labels::whole_seconds(most));

@@ -31,18 +31,19 @@ pub(super) async fn create(
 ) -> Result<SandboxInfo> {
     spec.validate()?;
     if let Some(image) = &spec.image {
-        return Err(Error::unsupported(
+        return Err(Error::unsupported_because(
             format!("the image {image}"),
             "the local backend",
-            "local sandboxes run the programs of this machine; remove the image or use the Kubernetes \
-             backend (SANDBOX_BACKEND=k8s)",
+            "local sandboxes run the programs of this machine",
+            "remove the image, or use the Kubernetes backend (SANDBOX_BACKEND=k8s)",
         ));
     }
     if spec.backend_options.require_only(BACKEND)?.is_some() {
-        return Err(Error::unsupported(
-            "a backend option",
+        return Err(Error::unsupported_because(
+            "backend options",
             "the local backend",
-            "it has no options of its own; remove them",
+            "it has none",
+            "remove them",
         ));
     }
     let id = spec.id.map_or_else(SandboxId::generate, Ok)?;
@@ -68,7 +69,7 @@ pub(super) async fn create(
     line.push(b'\n');
     let deadline = Deadline::from_now(options.start_timeout);
     deadline
-        .bound("start the sandbox", start(&server, &id, line))
+        .bound("starting the sandbox", start(&server, &id, line))
         .await
 }
 
@@ -146,7 +147,7 @@ fn creation_error(failure: Failure, id: &SandboxId) -> Error {
     let reason = match failure.kind {
         FailureKind::AlreadyExists => return Error::AlreadyExists { id: id.clone() },
         FailureKind::Unsupported => {
-            return Error::unsupported(failure.step, "the local backend here", failure.message);
+            return Error::unsupported(failure.step, "the local backend", failure.message);
         }
         FailureKind::Isolation | FailureKind::Forbidden => CreationReason::Isolation,
         FailureKind::Crashed => CreationReason::Crashed,

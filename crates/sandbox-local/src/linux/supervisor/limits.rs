@@ -82,7 +82,7 @@ impl RequestedLimits {
         mechanism: Mechanism,
         has_own_ids: bool,
     ) -> Result<AppliedLimits, Failure> {
-        const DELEGATION: &str = "it needs a writable control group: run as root or under `systemd-run --user --scope -p Delegate=yes`, or remove the limit";
+        const DELEGATION: &str = "it needs a writable control group; run as root or under `systemd-run --user --scope -p Delegate=yes`, or remove the limit";
         let by_user = has_exclusive_process_limit(mechanism, has_own_ids);
         for (is_requested, is_applied, name) in [
             (

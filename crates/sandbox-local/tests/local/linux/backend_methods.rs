@@ -179,7 +179,7 @@ async fn unsupported_options_are_refused() -> Result {
         matches!(error, Error::Unsupported { .. }) && error.to_string().contains("Kubernetes"),
         "{error}"
     );
-    for (backend, expected) in [("k8s", "SANDBOX_BACKEND=k8s"), ("local", "of its own")] {
+    for (backend, expected) in [("k8s", "SANDBOX_BACKEND=k8s"), ("local", "backend options")] {
         let mut spec = detached_spec();
         spec.backend_options.set(backend, "anything");
         let error = world.create_error(spec).await?;
@@ -206,12 +206,12 @@ async fn unsupported_options_are_refused() -> Result {
                 supported && info.limits.iter().any(|limit| limit.resource == resource),
                 "{resource}: {info:?}"
             ),
-            Err(Error::Unsupported {
-                operation, hint, ..
-            }) => {
+            Err(Error::Unsupported(error)) => {
                 assert!(
-                    !supported && operation.contains(resource) && hint.contains("systemd-run"),
-                    "{operation} {hint}"
+                    !supported
+                        && error.operation.contains(resource)
+                        && error.hint.contains("systemd-run"),
+                    "{error}"
                 );
             }
             Err(error) => return Err(error.into()),
