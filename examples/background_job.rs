@@ -22,7 +22,8 @@ async fn run() -> Result<()> {
     println!("started {} in {}", job.id(), sbx.id());
 
     // The rest could be another program on another machine. It needs only the two ids.
-    let (sandbox_id, job_id) = (sbx.id().clone(), job.id().clone());
+    let sandbox_id = sbx.id().clone();
+    let job_id = job.id().clone();
     drop((sbx, job, client));
 
     let client = Client::from_env().await?;

@@ -27,7 +27,8 @@ async fn run() -> Result<()> {
             let builder = client.sandbox().label("example", "fan-out").memory("64Mi");
             client
                 .scoped(builder, |sbx| async move {
-                    let (from, to) = (part_number * 1000, (part_number + 1) * 1000);
+                    let from = part_number * 1000;
+                    let to = (part_number + 1) * 1000;
                     let sum = format!(
                         "n={from}; s=0; while [ $n -lt {to} ]; do s=$((s + n)); n=$((n + 1)); done; echo $s"
                     );
@@ -44,7 +45,8 @@ async fn run() -> Result<()> {
                 .await
         });
     }
-    let (mut sum, mut failed) = (0, 0);
+    let mut sum = 0;
+    let mut failed = 0;
     while let Some(done) = work.join_next().await {
         match done {
             Ok(Ok(part)) => sum += part,

@@ -65,7 +65,8 @@ impl SandboxBackend for InProcess {
     /// Returns before the server answers. The client then connects, and retries until it does.
     async fn create(&self, spec: SandboxSpec) -> Result<SandboxInfo> {
         let id = spec.id.map_or_else(SandboxId::generate, Ok)?;
-        let (host, user) = (KeyPair::generate()?, KeyPair::generate()?);
+        let host = KeyPair::generate()?;
+        let user = KeyPair::generate()?;
         let home = tempfile::tempdir().map_err(|error| failed("create a home directory", error))?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.map_err(|error| failed("listen", error))?;

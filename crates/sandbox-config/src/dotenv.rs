@@ -104,7 +104,8 @@ impl Read for LineByLine<'_> {
 /// the rules for the end of a value are those of dotenvy.
 fn has_dollar(entry: &[u8]) -> bool {
     let value = entry.iter().skip_while(|byte| **byte != b'=').skip(1);
-    let (mut quote, mut escaped) = (None, false);
+    let mut quote = None;
+    let mut escaped = false;
     for &byte in value.skip_while(|byte| byte.is_ascii_whitespace()) {
         match (quote, byte) {
             (_, b'$') => return true,

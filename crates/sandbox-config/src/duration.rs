@@ -19,7 +19,9 @@ const UNITS: [(&str, u64); 5] = [
 /// to the smallest and without blanks. Returns `None` for anything else, also for a number without
 /// a unit, which readers would interpret differently.
 pub fn parse_duration(text: &str) -> Option<Duration> {
-    let (mut rest, mut total, mut last) = (text, 0_u64, u64::MAX);
+    let mut rest = text;
+    let mut total = 0_u64;
+    let mut last = u64::MAX;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let (number, after) = rest.split_at(digits);

@@ -168,7 +168,8 @@ impl Settings {
     /// be parsed and every variable that a file may not set; also if the file cannot be read or is
     /// larger than 1 MiB.
     pub fn from_dotenv(path: impl AsRef<Path>) -> Result<Self> {
-        let (path, content) = (path.as_ref(), dotenv::read(path.as_ref())?);
+        let path = path.as_ref();
+        let content = dotenv::read(path)?;
         resolve(dotenv::entries(&path.to_string_lossy(), &content).chain(environment()))
     }
 }

@@ -25,7 +25,8 @@ pub(super) async fn open(settings: &Settings) -> Result<Parts> {
         .context
         .clone_from(&settings.kubernetes.context);
     let cluster = sandbox_k8s::open_cluster(&cluster_options).await?;
-    let (cluster_name, context) = (cluster.to_string(), cluster.context.clone());
+    let cluster_name = cluster.to_string();
+    let context = cluster.context.clone();
     let backend = sandbox_k8s::KubernetesBackend::new(cluster.client, options)
         .learning_host_keys_with(Arc::new(sandbox_ssh::SshHostKeys::new()));
     let connector: Arc<dyn Connector> = Arc::new(backend.connector());

@@ -40,7 +40,8 @@ impl HandleCache {
         env: Env,
     ) -> Sandbox {
         let cache = Arc::downgrade(self);
-        let (id, uid) = (info.id.clone(), info.uid.clone());
+        let id = info.id.clone();
+        let uid = info.uid.clone();
         let on_end = move || {
             if let Some(cache) = cache.upgrade() {
                 cache.remove(&id, &uid);

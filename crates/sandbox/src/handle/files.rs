@@ -209,7 +209,8 @@ impl Files<'_> {
         while let Some(level) = levels.last().filter(|level| !level.is_empty()) {
             if levels.len() > MAX_DEPTH {
                 let message = format!("directories are nested more than {MAX_DEPTH} levels deep");
-                let (path, reason) = (level[0].clone(), TransferReason::Other);
+                let path = level[0].clone();
+                let reason = TransferReason::Other;
                 return Err(Error::transfer(
                     Direction::Inside,
                     path,

@@ -192,7 +192,8 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|panic| {
-            let (path, message) = (path.display().to_string(), "local file access was aborted");
+            let path = path.display().to_string();
+            let message = "local file access was aborted";
             Err(Error::transfer(
                 direction,
                 path,

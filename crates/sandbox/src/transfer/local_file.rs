@@ -201,7 +201,8 @@ mod tests {
     #[tokio::test]
     async fn a_file_is_read_back_as_it_was_written() {
         for size in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 17] {
-            let (mut file, data) = (tempfile::tempfile().unwrap(), test_data(size));
+            let mut file = tempfile::tempfile().unwrap();
+            let data = test_data(size);
             let mut writer = LocalWriter::new(file.try_clone().unwrap());
             for part in data.chunks(70_001) {
                 writer.write_all(part).await.unwrap();

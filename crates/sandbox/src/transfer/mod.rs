@@ -216,7 +216,8 @@ impl Transfer {
     ) -> Result<TransferReport> {
         let meter = self.meter();
         let session = self.sandbox.session();
-        let (local, remote) = (local.as_ref(), remote.into());
+        let local = local.as_ref();
+        let remote = remote.into();
         let report = if self.resume {
             resume::upload(session, local, remote, &meter).await?
         } else {
@@ -238,7 +239,8 @@ impl Transfer {
     ) -> Result<TransferReport> {
         let meter = self.meter();
         let session = self.sandbox.session();
-        let (remote, local) = (remote.into(), local.as_ref());
+        let remote = remote.into();
+        let local = local.as_ref();
         let report = if self.resume {
             resume::download(session, remote, local, &meter).await?
         } else {
@@ -282,7 +284,8 @@ impl Transfer {
     ) -> Result<TreeReport> {
         let meter = self.meter();
         let session = self.sandbox.session();
-        let (remote, local) = (remote.into(), local.as_ref());
+        let remote = remote.into();
+        let local = local.as_ref();
         let report = tree::download::download(session, self.limits, remote, local, &meter).await?;
         meter.finish();
         Ok(report)

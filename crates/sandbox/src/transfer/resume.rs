@@ -34,6 +34,8 @@ pub(super) async fn upload(
     let (metadata, file) =
         blocking(Direction::Upload, local, move || file::open_regular(&path)).await?;
     meter.set_total(metadata.len());
+
+    // Find out how much of the partial file can be used.
     let mut request = file::upload_request(remote, &metadata);
     let partial = request.partial_path();
     let existing = match session.stat(&partial, false).await {
@@ -50,6 +52,8 @@ pub(super) async fn upload(
     if at == 0 && existing.is_some() {
         session.remove_file(&partial).await?;
     }
+
+    // Upload the rest.
     meter.add_bytes(at);
     request.resume_at = Some(at);
     let from = Box::new(Metered::new(
@@ -75,6 +79,8 @@ pub(super) async fn download(
     let info = session.stat(&remote, true).await?;
     meter.set_total(info.size);
     let failed = |source| local_error(Direction::Download, local, source);
+
+    // Find out how much of the partial file can be used, and cut off the rest.
     let name = local
         .file_name()
         .ok_or_else(|| failed(std::io::ErrorKind::IsADirectory.into()))?;
@@ -88,6 +94,8 @@ pub(super) async fn download(
     let (file, at, discarded) =
         verify(session, Direction::Download, &remote, local, file, length).await?;
     file.set_len(at).map_err(failed)?;
+
+    // Download the rest.
     meter.add_bytes(at);
     let mut request = DownloadRequest::new(remote.clone());
     request.offset = at;
@@ -95,6 +103,7 @@ pub(super) async fn download(
     let writer = Box::new(Metered::new(writer, meter));
     let received = session.download(request, writer).await?;
     let bytes = at + received;
+
     // The verified part and the rest belong together only if the file has not changed meanwhile.
     let now = session.stat(&remote, true).await?;
     if bytes != info.size || (now.size, now.modified) != (info.size, info.modified) {
@@ -129,22 +138,16 @@ async fn verify(
     mut file: File,
     length: u64,
 ) -> Result<(File, u64, Option<Discarded>)> {
-    let (mut at, mut discarded) = (0, None);
+    let mut at = 0;
+    let mut discarded = None;
     while at < length {
         let range = at..length.min(at + BLOCK_SIZE);
-        let path: PathBuf = local.to_owned();
-        let hashing = {
-            let range = range.clone();
-            blocking(direction, local, move || {
-                let hash = hash(&mut file, range);
-                hash.map(|hash| (file, hash))
-                    .map_err(|source| local_error(direction, &path, source))
-            })
-        };
-        let (remote_hash, local_hash) =
-            tokio::join!(session.sha256(remote, range.clone()), hashing);
-        let (same_file, local_hash) = local_hash?;
-        file = same_file;
+        let (remote_hash, hashed) = tokio::join!(
+            session.sha256(remote, range.clone()),
+            hash_local(direction, local, file, range.clone())
+        );
+        let (hashed_file, local_hash) = hashed?;
+        file = hashed_file;
         match remote_hash? {
             Some(remote_hash) if remote_hash == local_hash => at = range.end,
             Some(_) => discarded = Some(Discarded::Changed),
@@ -165,10 +168,26 @@ async fn verify(
     Ok((file, at, discarded))
 }
 
+/// Hashes a range of a local file on a blocking thread. Returns the file and the hash.
+async fn hash_local(
+    direction: Direction,
+    local: &Path,
+    mut file: File,
+    range: Range<u64>,
+) -> Result<(File, [u8; 32])> {
+    let path: PathBuf = local.to_owned();
+    blocking(direction, local, move || match hash(&mut file, range) {
+        Ok(hash) => Ok((file, hash)),
+        Err(source) => Err(local_error(direction, &path, source)),
+    })
+    .await
+}
+
 /// Returns the SHA-256 of a range of a file.
 fn hash(file: &mut File, range: Range<u64>) -> std::io::Result<[u8; 32]> {
     file.seek(SeekFrom::Start(range.start))?;
-    let (mut hash, mut left) = (Sha256::new(), range.end - range.start);
+    let mut hash = Sha256::new();
+    let mut left = range.end - range.start;
     let mut buffer = vec![0; READ_SIZE];
     while left > 0 {
         let wanted = usize::try_from(left).unwrap_or(READ_SIZE).min(READ_SIZE);

@@ -73,8 +73,10 @@ async fn a_failed_creation_has_the_diagnosis_of_the_backend() {
         (&'static str, Option<CreationReason>),
         (CreationStage, CreationReason, &'static str),
     );
-    let (pull, none) = (Some(CreationReason::ImagePull), None);
-    let (provision, connect) = (CreationStage::Provision, CreationStage::Connect);
+    let pull = Some(CreationReason::ImagePull);
+    let none = None;
+    let provision = CreationStage::Provision;
+    let connect = CreationStage::Connect;
     let table: Vec<Case> = vec![
         (
             vec![Created, Failed],

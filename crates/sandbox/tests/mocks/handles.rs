@@ -177,7 +177,8 @@ async fn scoped_deletes_after_a_panic_and_when_dropped() {
     });
     let client = client(backend, sessions(MockSession::new()));
     for how in ["a panic of the closure", "a panic of the work", "dropped"] {
-        let (client, work_started) = (client.clone(), Arc::new(tokio::sync::Notify::new()));
+        let client = client.clone();
+        let work_started = Arc::new(tokio::sync::Notify::new());
         let started = Arc::clone(&work_started);
         let scoped = tokio::spawn(async move {
             client
@@ -212,7 +213,8 @@ async fn scoped_deletes_after_a_panic_and_when_dropped() {
 async fn a_sandbox_is_not_kept_attached_during_its_deletion() {
     let connected = Arc::new(AtomicUsize::new(0));
     let mut sessions = MockSessionSource::new();
-    let (session, count) = (Arc::new(MockSession::new()), Arc::clone(&connected));
+    let session = Arc::new(MockSession::new());
+    let count = Arc::clone(&connected);
     sessions.expect_session().returning(move |_, _| {
         count.fetch_add(1, Ordering::Relaxed);
         Ok(session.clone())

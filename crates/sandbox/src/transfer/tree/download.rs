@@ -72,9 +72,12 @@ pub(crate) async fn download(
     local: &Path,
     meter: &Arc<Meter>,
 ) -> Result<TreeReport> {
+    // List the whole tree first, so that the limits hold before anything is written.
     let remote = top_path(remote);
     let entries = list_tree(session, limits, &remote).await?;
-    let (mut directories, mut files, mut links) = (Vec::new(), Vec::new(), Vec::new());
+    let mut directories = Vec::new();
+    let mut files = Vec::new();
+    let mut links = Vec::new();
     let mut report = TreeReport {
         directories: 1,
         ..TreeReport::default()
@@ -90,6 +93,8 @@ pub(crate) async fn download(
             }),
         }
     }
+
+    // Create the directories, then the files.
     meter.set_total(
         files
             .iter()
@@ -98,6 +103,7 @@ pub(crate) async fn download(
     report.directories += directories.len() as u64;
     let target = TargetDir::create(local, directories).await?;
     (report.files, report.bytes) = receive_all(session, files, &remote, &target, meter).await?;
+
     // Links come last, so that no file is written through one of them.
     let targets = stream::iter(links)
         .map(|name| read_link(Arc::clone(session), join_path(&remote, &name), name))
@@ -132,7 +138,8 @@ async fn list_tree(
         ))
     };
     let mut found: Vec<(String, FileInfo)> = Vec::new();
-    let (mut bytes, mut depth) = (0_u64, 0);
+    let mut bytes = 0_u64;
+    let mut depth = 0;
     let mut level = vec![String::new()];
     while !level.is_empty() {
         if depth > limits.depth {
@@ -202,12 +209,11 @@ async fn receive_all(
     // otherwise.
     let received = stream::iter(files)
         .map(|(name, info)| {
-            let (session, remote, target) = (
-                Arc::clone(session),
-                join_path(remote, &name),
-                target.clone(),
-            );
-            let (meter, large) = (Arc::clone(meter), Arc::clone(&large));
+            let session = Arc::clone(session);
+            let remote = join_path(remote, &name);
+            let target = target.clone();
+            let meter = Arc::clone(meter);
+            let large = Arc::clone(&large);
             async move {
                 if info.size <= SMALL {
                     return receive_small(session, remote, name, info, &meter).await;
@@ -220,7 +226,8 @@ async fn receive_all(
         })
         .buffer_unordered(SMALL_AT_ONCE);
     let written = received.ready_chunks(BATCH).map(|batch| {
-        let (target, meter) = (target.clone(), Arc::clone(meter));
+        let target = target.clone();
+        let meter = Arc::clone(meter);
         async move {
             target
                 .write(batch.into_iter().collect::<Result<_>>()?, meter)
@@ -297,7 +304,8 @@ impl TargetDir {
     async fn write(self, received: Vec<Received>, meter: Arc<Meter>) -> Result<(u64, u64)> {
         let path = Arc::clone(&self.path);
         blocking(DOWNLOAD, &path, move || {
-            let (files, mut bytes) = (received.len() as u64, 0);
+            let files = received.len() as u64;
+            let mut bytes = 0;
             for file in received {
                 bytes += match file {
                     Received::Written(size) => size,

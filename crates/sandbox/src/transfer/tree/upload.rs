@@ -23,7 +23,9 @@ pub(crate) async fn upload(
     remote: String,
     meter: &Arc<Meter>,
 ) -> Result<TreeReport> {
-    let (top, remote, sizes) = (local.to_owned(), top_path(remote), meter.is_watched());
+    let top = local.to_owned();
+    let remote = top_path(remote);
+    let sizes = meter.is_watched();
     let tree = blocking(Direction::Upload, local, move || Tree::read(&top, sizes)).await?;
     if sizes {
         meter.set_total(tree.bytes);
@@ -34,8 +36,9 @@ pub(crate) async fn upload(
         skipped: tree.skipped,
         ..TreeReport::default()
     };
-    // Each future owns its values, because the compiler cannot prove that the whole is `Send`
-    // otherwise.
+
+    // Create the directories, level by level, then the files, and the links last. Each future owns
+    // its values, because the compiler cannot prove that the whole is `Send` otherwise.
     for level in tree.directories {
         report.directories += level.len() as u64;
         let creating = stream::iter(level)
@@ -101,8 +104,10 @@ async fn send_all(
         .map_ok(|sources| stream::iter(sources).map(Ok))
         .try_flatten();
     let sending = opened.map_ok(|(source, name): (Source, String)| {
-        let (session, path) = (Arc::clone(session), join_path(remote, &name));
-        let (meter, large) = (Arc::clone(meter), Arc::clone(&large));
+        let session = Arc::clone(session);
+        let path = join_path(remote, &name);
+        let meter = Arc::clone(meter);
+        let large = Arc::clone(&large);
         async move {
             let _permit = if source.is_small() {
                 None
