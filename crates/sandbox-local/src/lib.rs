@@ -6,12 +6,12 @@
 //! by its id, and ends by itself.
 //!
 //! It is for development and for trusted code, because the kernel is shared with everything else on
-//! the machine. [`SandboxInfo`](sandbox_core::SandboxInfo) says how a sandbox is isolated and which
+//! the machine. [`SandboxInfo`](sandbox_core::SandboxInfo) reports how a sandbox is isolated and which
 //! limits are enforced.
 //!
-//! A program whose `main` begins with [`init`] needs no other file. It requires Linux 5.12 or newer
-//! with user namespaces, or 6.12 with Landlock, which allows less inside
-//! ([`IsolationLevel::Landlock`]). On other systems everything is `Unsupported`.
+//! A program whose `main` begins with [`init`] needs no other file. The backend requires Linux 5.12 or
+//! newer with user namespaces, or 6.12 with Landlock, which allows less inside
+//! ([`IsolationLevel::Landlock`]). On other systems every creation fails with `Unsupported`.
 
 #[cfg(target_os = "linux")]
 mod linux;

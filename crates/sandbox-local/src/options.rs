@@ -1,4 +1,4 @@
-//! How a program wants its local sandboxes.
+//! The options of the local backend.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,8 +14,8 @@ pub(crate) const BACKEND: &str = "local";
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum IsolationLevel {
-    /// [`Namespaces`](Self::Namespaces) if the system permits them, which is tried; else
-    /// [`Landlock`](Self::Landlock); never less. The sandbox's info says which was used, and why.
+    /// [`Namespaces`](Self::Namespaces) if the system permits them, else [`Landlock`](Self::Landlock), and
+    /// never less. The sandbox's info reports which of them was used, and why.
     #[default]
     Auto,
     /// Namespaces, a separate root directory, no capabilities, a system call filter. For development and
@@ -75,8 +75,7 @@ pub struct LocalOptions {
     /// The program `sandbox-local-server`. `None` means this program itself, if its `main` begins with
     /// [`init`](crate::init()), else a file of that name beside it or on `PATH`.
     pub server: Option<PathBuf>,
-    /// How to isolate sandboxes. A level that is named is applied or refused, never weakened. Automatic,
-    /// the default, takes namespaces, or Landlock where those are not permitted.
+    /// How to isolate sandboxes. A level other than `Auto` is applied or refused, never weakened.
     pub isolation: IsolationLevel,
     /// Default limits, applied as well as this system allows and reported with each sandbox. Without
     /// one, memory is limited to half of the machine's, and processes to 1024.

@@ -1,4 +1,4 @@
-//! Systems without namespaces: everything is `Unsupported`, and says what can be done.
+//! The backend on systems other than Linux, where every creation is `Unsupported`.
 
 use std::time::Duration;
 
@@ -23,14 +23,14 @@ pub struct LocalBackend(());
 pub struct UnixConnector;
 
 impl UnixConnector {
-    /// A connector; it connects to nothing.
+    /// Creates a connector. Every connection fails.
     pub const fn new() -> Self {
         Self
     }
 }
 
 impl LocalBackend {
-    /// Does not exist on this system.
+    /// Fails on this system.
     ///
     /// # Errors
     ///

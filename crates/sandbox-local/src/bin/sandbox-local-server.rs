@@ -3,8 +3,8 @@
 fn main() -> std::process::ExitCode {
     sandbox_local::init();
     eprintln!(
-        "sandbox-local-server is started by the sandbox SDK, for each sandbox on this machine."
+        "sandbox-local-server cannot be started by hand: the sandbox SDK starts it for each local sandbox."
     );
-    eprintln!("It has no options: put it beside the program that uses the SDK, or on PATH.");
+    eprintln!("Put it next to the program that uses the SDK, or on PATH.");
     std::process::ExitCode::from(2)
 }

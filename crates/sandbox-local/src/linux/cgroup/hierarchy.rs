@@ -40,8 +40,8 @@ impl Version {
 
 /// A directory in which a group can be created, and the controllers of that group.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) parent: PathBuf,
+pub(crate) struct ParentGroup {
+    pub(crate) directory: PathBuf,
     pub(crate) version: Version,
     pub(crate) controllers: Vec<Controller>,
 }
@@ -111,9 +111,9 @@ impl Hierarchies {
         found
     }
 
-    /// Finds the places where groups with these controllers can be created.
-    pub(crate) fn find_places(&self, wanted: &[Controller]) -> Vec<Place> {
-        let mut places: Vec<Place> = Vec::new();
+    /// Finds the groups in which groups with these controllers can be created.
+    pub(crate) fn find_parents(&self, wanted: &[Controller]) -> Vec<ParentGroup> {
+        let mut parents: Vec<ParentGroup> = Vec::new();
         let mut rest = Vec::new();
         for controller in wanted {
             let hierarchy = self
@@ -121,10 +121,13 @@ impl Hierarchies {
                 .iter()
                 .find(|(controllers, _)| controllers.iter().any(|name| name == controller.name()));
             match hierarchy.map(|(_, own)| &own.group) {
-                Some(parent) => match places.iter_mut().find(|place| place.parent == *parent) {
-                    Some(place) => place.controllers.push(*controller),
-                    None => places.push(Place {
-                        parent: parent.clone(),
+                Some(directory) => match parents
+                    .iter_mut()
+                    .find(|parent| parent.directory == *directory)
+                {
+                    Some(parent) => parent.controllers.push(*controller),
+                    None => parents.push(ParentGroup {
+                        directory: directory.clone(),
                         version: Version::V1,
                         controllers: vec![*controller],
                     }),
@@ -132,34 +135,34 @@ impl Hierarchies {
                 None => rest.push(*controller),
             }
         }
-        places.extend(
+        parents.extend(
             self.v2
                 .as_ref()
                 .filter(|_| !rest.is_empty())
-                .and_then(|own| own.find_best_place(&rest)),
+                .and_then(|own| own.find_best_parent(&rest)),
         );
-        places
+        parents
     }
 }
 
 impl OwnGroup {
     /// Finds the nearest ancestor that delegates the most of the controllers. A group that contains
     /// processes cannot delegate any (cgroup-v2, "no internal processes").
-    fn find_best_place(&self, wanted: &[Controller]) -> Option<Place> {
+    fn find_best_parent(&self, wanted: &[Controller]) -> Option<ParentGroup> {
         let upwards = self
             .group
             .ancestors()
             .take_while(|dir| dir.starts_with(&self.mount));
-        let mut best: Option<Place> = None;
+        let mut best: Option<ParentGroup> = None;
         for parent in upwards.filter(|dir| is_writable(dir)) {
             let controllers: Vec<_> = wanted
                 .iter()
                 .copied()
                 .filter(|controller| delegates(parent, *controller))
                 .collect();
-            if controllers.len() > best.as_ref().map_or(0, |place| place.controllers.len()) {
-                best = Some(Place {
-                    parent: parent.to_owned(),
+            if controllers.len() > best.as_ref().map_or(0, |parent| parent.controllers.len()) {
+                best = Some(ParentGroup {
+                    directory: parent.to_owned(),
                     version: Version::V2,
                     controllers,
                 });
@@ -205,14 +208,14 @@ mod tests {
             found.v2.as_ref().unwrap().group,
             Path::new("/sys/fs/cgroup/unified/user.slice")
         );
-        let places = found.find_places(&[Controller::Memory, Controller::Cpu]);
-        let expected = |parent: &str, controller| Place {
-            parent: parent.into(),
+        let parents = found.find_parents(&[Controller::Memory, Controller::Cpu]);
+        let expected = |directory: &str, controller| ParentGroup {
+            directory: directory.into(),
             version: Version::V1,
             controllers: vec![controller],
         };
         assert_eq!(
-            places,
+            parents,
             [
                 expected("/sys/fs/cgroup/memory/a/b", Controller::Memory),
                 expected("/sys/fs/cgroup/cpu,cpuacct/", Controller::Cpu)
@@ -241,9 +244,9 @@ mod tests {
             group: own,
         };
         let wanted = [Controller::Memory, Controller::Pids];
-        let best = own.find_best_place(&wanted).unwrap();
+        let best = own.find_best_parent(&wanted).unwrap();
         assert_eq!(
-            (best.parent, best.controllers),
+            (best.directory, best.controllers),
             (manager.clone(), wanted.to_vec())
         );
         // A nearer group is chosen if the processes cannot be moved to the best one. (A plain file
@@ -251,9 +254,9 @@ mod tests {
         fs::write(manager.join("app.slice/cgroup.subtree_control"), "memory").unwrap();
         fs::remove_file(manager.join("cgroup.procs")).unwrap();
         fs::remove_file(mount.path().join("cgroup.procs")).unwrap();
-        let best = own.find_best_place(&wanted).unwrap();
+        let best = own.find_best_parent(&wanted).unwrap();
         assert_eq!(
-            (best.parent, best.controllers),
+            (best.directory, best.controllers),
             (manager.join("app.slice"), vec![Controller::Memory])
         );
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use sandbox_core::LimitSupport;
 
-use hierarchy::{Controller, Hierarchies, Place, Version};
+use hierarchy::{Controller, Hierarchies, ParentGroup, Version};
 
 /// The limits of a sandbox.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,7 +39,7 @@ pub(crate) struct AppliedBy {
 #[derive(Debug, Default)]
 pub(crate) struct Cgroup {
     directories: Vec<PathBuf>,
-    places: Vec<Place>,
+    parents: Vec<ParentGroup>,
 }
 
 impl Cgroup {
@@ -56,25 +56,28 @@ impl Cgroup {
         .into_iter()
         .filter_map(|(controller, is_limited)| is_limited.then_some(controller))
         .collect();
-        let places = hierarchies.find_places(&controllers);
+        let parents = hierarchies.find_parents(&controllers);
         Self {
-            directories: places.iter().map(|place| place.parent.join(name)).collect(),
-            places,
+            directories: parents
+                .iter()
+                .map(|parent| parent.directory.join(name))
+                .collect(),
+            parents,
         }
     }
 
     /// Creates the group, with as many of the limits as this system permits.
     pub(crate) fn create(&mut self, limits: Limits) -> AppliedBy {
         let mut applied = AppliedBy::default();
-        let places = std::mem::take(&mut self.places);
+        let parents = std::mem::take(&mut self.parents);
         self.directories = std::mem::take(&mut self.directories)
             .into_iter()
-            .zip(places)
-            .filter_map(|(directory, place)| {
+            .zip(parents)
+            .filter_map(|(directory, parent)| {
                 fs::create_dir(&directory).ok()?;
-                for controller in &place.controllers {
-                    let by = Some(place.version.name());
-                    match (controller, set_limit(&directory, place.version, *controller, limits)) {
+                for controller in &parent.controllers {
+                    let by = Some(parent.version.name());
+                    match (controller, set_limit(&directory, parent.version, *controller, limits)) {
                         (Controller::Memory, Ok(())) => applied.memory = by,
                         (Controller::Pids, Ok(())) => applied.pids = by,
                         (Controller::Cpu, Ok(())) => applied.cpu = by,
@@ -93,7 +96,7 @@ impl Cgroup {
     pub(crate) fn from_directories(directories: Vec<PathBuf>) -> Self {
         Self {
             directories,
-            places: Vec::new(),
+            parents: Vec::new(),
         }
     }
 

@@ -1,8 +1,5 @@
 //! Attempts from inside a sandbox. Each prints `done` or `refused`, with the reason.
-#![allow(
-    unsafe_code,
-    reason = "attempts on system calls are made with the calls themselves"
-)]
+#![allow(unsafe_code, reason = "the probes make raw system calls")]
 
 use std::ffi::CString;
 use std::fs;
