@@ -1,6 +1,6 @@
 //! Traits, types and errors of the sandbox SDK, without Kubernetes and without network I/O.
 //!
-//! A *sandbox* is an isolated, short-lived environment for commands and files. Four small traits
+//! A *sandbox* is an isolated, short-lived environment for commands and files. A few small traits
 //! separate the layers. Each can be replaced by a mock (feature `mock`) or by your own
 //! implementation:
 //!
@@ -9,7 +9,7 @@
 //! | [`SandboxBackend`] | the control plane: creates and deletes sandboxes | `sandbox-local`, `sandbox-k8s` |
 //! | [`Connector`] | opens a byte stream to an [`Endpoint`] | the backends |
 //! | [`SessionSource`] | hands out sessions | `sandbox-ssh` |
-//! | [`Session`] | the data plane: commands, files, streams, jobs | `sandbox-ssh` |
+//! | [`Session`], with [`FileSystem`] | the data plane: commands, files, streams, jobs | `sandbox-ssh` |
 //!
 //! Programs use the crate `sandbox`, which combines them.
 
@@ -44,9 +44,9 @@ pub use nearest::nearest;
 pub use quantity::{ByteSize, Cpu};
 pub use session::{
     AttachOptions, ControlMessage, DownloadRequest, Env, ExecEvent, ExecRequest, ExitStatus,
-    FileInfo, FileKind, Output, OutputCollector, Process, ProcessControl, ProcessDriver,
-    ProcessStdin, Program, Pty, PtySize, Reader, Session, SessionSource, Signal, UploadRequest,
-    Writer, partial_name,
+    FileInfo, FileKind, FileSystem, Output, OutputCollector, Process, ProcessControl,
+    ProcessDriver, ProcessStdin, Program, Pty, PtySize, Reader, Session, SessionSource, Signal,
+    UploadRequest, Writer, partial_name,
 };
 pub use ssh::{Access, Endpoint, KeyPair, PrivateKey, PublicKey, command_line, protocol};
 pub use timestamp::rfc3339;

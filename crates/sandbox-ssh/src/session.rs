@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use sandbox_core::protocol::{self, JobRecord};
 use sandbox_core::{
     Access, AttachOptions, ByteStream, Connector, Deadline, Direction, DownloadRequest,
-    ExecRequest, FileInfo, JobId, Output, Process, Reader, Result, Session, UploadRequest, Writer,
-    metrics,
+    ExecRequest, FileInfo, FileSystem, JobId, Output, Process, Reader, Result, Session,
+    UploadRequest, Writer, metrics,
 };
 
 use crate::channel;
@@ -136,34 +136,7 @@ impl Instance {
 pub(crate) struct SshSession(pub(crate) Arc<Instance>);
 
 #[async_trait]
-impl Session for SshSession {
-    async fn exec(&self, request: ExecRequest) -> Result<Process> {
-        let stdin = request.stdin;
-        exec::stream(
-            &self.0.streams,
-            Run::command(request)?,
-            stdin,
-            self.0.limits,
-        )
-        .await
-    }
-
-    async fn output(&self, request: ExecRequest, cap: usize) -> Result<Output> {
-        exec::collect(&self.0.commands, Run::command(request)?, cap, self.0.limits).await
-    }
-
-    async fn upload(&self, request: UploadRequest, from: Reader) -> Result<u64> {
-        measured(Direction::Upload, files::upload(&self.0.hub, request, from)).await
-    }
-
-    async fn download(&self, request: DownloadRequest, to: Writer) -> Result<u64> {
-        measured(
-            Direction::Download,
-            files::download(&self.0.hub, request, to),
-        )
-        .await
-    }
-
+impl FileSystem for SshSession {
     async fn append(&self, path: &str, from: Reader) -> Result<u64> {
         measured(Direction::Upload, files::append(&self.0.hub, path, from)).await
     }
@@ -217,6 +190,36 @@ impl Session for SshSession {
 
     async fn canonicalize(&self, path: &str) -> Result<String> {
         Files(&self.0.hub).canonicalize(path).await
+    }
+}
+
+#[async_trait]
+impl Session for SshSession {
+    async fn exec(&self, request: ExecRequest) -> Result<Process> {
+        let stdin = request.stdin;
+        exec::stream(
+            &self.0.streams,
+            Run::command(request)?,
+            stdin,
+            self.0.limits,
+        )
+        .await
+    }
+
+    async fn output(&self, request: ExecRequest, cap: usize) -> Result<Output> {
+        exec::collect(&self.0.commands, Run::command(request)?, cap, self.0.limits).await
+    }
+
+    async fn upload(&self, request: UploadRequest, from: Reader) -> Result<u64> {
+        measured(Direction::Upload, files::upload(&self.0.hub, request, from)).await
+    }
+
+    async fn download(&self, request: DownloadRequest, to: Writer) -> Result<u64> {
+        measured(
+            Direction::Download,
+            files::download(&self.0.hub, request, to),
+        )
+        .await
     }
 
     async fn open_stream(&self, host: &str, port: u16) -> Result<Box<dyn ByteStream>> {

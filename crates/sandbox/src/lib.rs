@@ -121,8 +121,8 @@ pub use transfer::tree::download::TreeLimits;
 // Ports, connections, and the traits behind a client.
 pub use handle::forward::Forward;
 pub use sandbox_core::{
-    Access, ByteStream, Connector, Deadline, Endpoint, HostKeyProbe, KeyPair, PrivateKey,
-    PublicKey, SandboxBackend, Session, SessionSource,
+    Access, ByteStream, Connector, Deadline, Endpoint, FileSystem, HostKeyProbe, KeyPair,
+    PrivateKey, PublicKey, SandboxBackend, Session, SessionSource,
 };
 
 // Errors.

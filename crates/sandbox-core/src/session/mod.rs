@@ -2,12 +2,14 @@
 
 mod exec;
 mod file;
+mod file_system;
+#[cfg(feature = "mock")]
+mod mock;
 mod output;
 mod process;
 mod signal;
 
 use std::fmt::Debug;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +17,13 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::protocol::JobRecord;
-use crate::{Access, ByteStream, Deadline, JobId, Result, Uid};
+use crate::{Access, ByteStream, Deadline, Error, JobId, Result, Uid};
 
 pub use exec::{Env, ExecRequest, Program, Pty, PtySize};
 pub use file::{DownloadRequest, FileInfo, FileKind, UploadRequest, partial_name};
+pub use file_system::FileSystem;
+#[cfg(feature = "mock")]
+pub use mock::MockSession;
 pub use output::{ExitStatus, Output, OutputCollector};
 pub use process::{
     ControlMessage, ExecEvent, Process, ProcessControl, ProcessDriver, ProcessStdin,
@@ -36,6 +41,8 @@ pub type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 /// future may be dropped at any point. What was started is then undone or ended, as each method says,
 /// and no channel or file stays behind.
 ///
+/// An implementation needs the methods without a default, and those of [`FileSystem`].
+///
 /// ```
 /// use sandbox_core::{ExecRequest, Output, Result, Session};
 ///
@@ -45,9 +52,8 @@ pub type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 ///     Ok(out.stdout_lossy())
 /// }
 /// ```
-#[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
-pub trait Session: Debug + Send + Sync + 'static {
+pub trait Session: FileSystem {
     /// Starts a command whose output the caller reads at its own pace.
     ///
     /// # Errors
@@ -55,15 +61,6 @@ pub trait Session: Debug + Send + Sync + 'static {
     /// [`Connection`](crate::Error::Connection), or [`Invalid`](crate::Error::Invalid) for a command that
     /// cannot be sent. A command that may have started is never sent again.
     async fn exec(&self, request: ExecRequest) -> Result<Process>;
-
-    /// Runs a command to its end and collects its output, at most `cap` bytes of each stream.
-    /// Dropping the future ends the command.
-    ///
-    /// # Errors
-    ///
-    /// As [`exec`](Self::exec), and [`Command`](crate::Error::Command) if it timed out or its end is
-    /// unknown. A non-zero exit code is not an error.
-    async fn output(&self, request: ExecRequest, cap: usize) -> Result<Output>;
 
     /// Writes a file, which appears under its name when it is complete. Dropping the future leaves an
     /// existing file unchanged. Returns the number of bytes.
@@ -74,104 +71,12 @@ pub trait Session: Debug + Send + Sync + 'static {
     /// partial file of a resumable upload.
     async fn upload(&self, request: UploadRequest, from: Reader) -> Result<u64>;
 
-    /// Appends to a file, which is created with mode 0o644 if it does not exist. Returns the number of
-    /// bytes.
-    ///
-    /// The server writes each piece at the end of the file at that moment, in order, so concurrent writers
-    /// never overwrite each other. Content that fits into one piece, of at least 32,000 bytes, stays
-    /// together. Pieces of longer content may be interleaved with those of other writers. Nothing is
-    /// undone: after a failure, or if the future is dropped, the beginning may have been written.
-    ///
-    /// # Errors
-    ///
-    /// [`Transfer`](crate::Error::Transfer).
-    async fn append(&self, path: &str, from: Reader) -> Result<u64>;
-
-    /// Returns the SHA-256 of a range of a file, or of less if the file ends before the range does. `None`
-    /// if the server cannot compute it: ours can, and so can another one that can run `sh`, `tail`, `head`
-    /// and `sha256sum`.
-    ///
-    /// # Errors
-    ///
-    /// [`Transfer`](crate::Error::Transfer) if the file cannot be read.
-    async fn sha256(&self, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>>;
-
     /// Reads a file into `to`, and flushes it. Returns the number of bytes.
     ///
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer), also if fewer bytes arrived than the file has.
     async fn download(&self, request: DownloadRequest, to: Writer) -> Result<u64>;
-
-    /// Returns information about a path. Symbolic links are followed if `follow` is set.
-    ///
-    /// # Errors
-    ///
-    /// [`Transfer`](crate::Error::Transfer).
-    async fn stat(&self, path: &str, follow: bool) -> Result<FileInfo>;
-
-    /// Lists the entries of a directory, without `.` and `..`, in no particular order.
-    ///
-    /// # Errors
-    ///
-    /// [`Transfer`](crate::Error::Transfer), also for an entry with a dangerous name.
-    async fn list(&self, path: &str) -> Result<Vec<FileInfo>>;
-
-    /// Creates a directory. With `parents`, also creates its parents, and accepts an existing directory.
-    ///
-    /// # Errors
-    ///
-    /// [`Transfer`](crate::Error::Transfer).
-    async fn create_dir(&self, path: &str, parents: bool) -> Result<()>;
-
-    /// Renames a file, replacing an existing one.
-    ///
-    /// # Errors
-    ///
-    /// [`Transfer`](crate::Error::Transfer).
-    async fn rename(&self, from: &str, to: &str) -> Result<()>;
-
-    /// Removes a file or a symbolic link.
-    ///
-    /// # Errors
-    ///
-    /// [`Transfer`](crate::Error::Transfer).
-    async fn remove_file(&self, path: &str) -> Result<()>;
-
-    /// Removes an empty directory.
-    ///
-    /// # Errors
-    ///
-    /// [`Transfer`](crate::Error::Transfer).
-    async fn remove_dir(&self, path: &str) -> Result<()>;
-
-    /// Sets the permission bits.
-    ///
-    /// # Errors
-    ///
-    /// [`Transfer`](crate::Error::Transfer).
-    async fn set_mode(&self, path: &str, mode: u32) -> Result<()>;
-
-    /// Creates a symbolic link at `path` that points to `target`.
-    ///
-    /// # Errors
-    ///
-    /// [`Transfer`](crate::Error::Transfer).
-    async fn symlink(&self, target: &str, path: &str) -> Result<()>;
-
-    /// Reads the target of a symbolic link. It is untrusted, as everything from a sandbox.
-    ///
-    /// # Errors
-    ///
-    /// [`Transfer`](crate::Error::Transfer).
-    async fn read_link(&self, path: &str) -> Result<String>;
-
-    /// Returns the absolute form of a path. For `.` that is the home directory.
-    ///
-    /// # Errors
-    ///
-    /// [`Transfer`](crate::Error::Transfer).
-    async fn canonicalize(&self, path: &str) -> Result<String>;
 
     /// Opens a stream to a TCP port inside the sandbox (SSH `direct-tcpip`, RFC 4254 §7.2).
     ///
@@ -188,21 +93,6 @@ pub trait Session: Debug + Send + Sync + 'static {
     /// [`Unsupported`](crate::Error::Unsupported) from an SSH server that is not the SDK's own.
     async fn start_job(&self, id: &JobId, request: ExecRequest) -> Result<()>;
 
-    /// Extends the `ttl` that the sandbox's server enforces to `ttl` from now, in whole seconds. It is never
-    /// shortened, and ends at the latest with the `max_lifetime`. Returns the remaining time.
-    ///
-    /// # Errors
-    ///
-    /// As [`start_job`](Self::start_job).
-    async fn extend(&self, ttl: Duration) -> Result<Duration>;
-
-    /// Lists the jobs of this sandbox, including those that have ended, oldest first.
-    ///
-    /// # Errors
-    ///
-    /// As [`start_job`](Self::start_job).
-    async fn jobs(&self) -> Result<Vec<JobRecord>>;
-
     /// Attaches to a job: its log arrives as standard output, and its end as the exit. Signals reach the
     /// job. Dropping the process only detaches from it.
     ///
@@ -210,6 +100,47 @@ pub trait Session: Debug + Send + Sync + 'static {
     ///
     /// As [`start_job`](Self::start_job).
     async fn attach_job(&self, id: &JobId, options: AttachOptions) -> Result<Process>;
+
+    /// Runs a command to its end and collects its output, at most `cap` bytes of each stream.
+    /// Dropping the future ends the command. The default uses [`exec`](Self::exec).
+    ///
+    /// # Errors
+    ///
+    /// As [`exec`](Self::exec), and [`Command`](crate::Error::Command) if it timed out or its end is
+    /// unknown. A non-zero exit code is not an error.
+    async fn output(&self, request: ExecRequest, cap: usize) -> Result<Output> {
+        self.exec(request).await?.output(cap).await
+    }
+
+    /// Lists the jobs of this sandbox, including those that have ended, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// As [`start_job`](Self::start_job); the default always returns
+    /// [`Unsupported`](crate::Error::Unsupported).
+    async fn jobs(&self) -> Result<Vec<JobRecord>> {
+        Err(Error::unsupported(
+            "listing jobs",
+            "this session",
+            "remember the ids of the jobs that you start",
+        ))
+    }
+
+    /// Extends the `ttl` that the sandbox's server enforces to `ttl` from now, in whole seconds. It is never
+    /// shortened, and ends at the latest with the `max_lifetime`. Returns the remaining time.
+    ///
+    /// # Errors
+    ///
+    /// As [`start_job`](Self::start_job); the default always returns
+    /// [`Unsupported`](crate::Error::Unsupported).
+    async fn extend(&self, ttl: Duration) -> Result<Duration> {
+        let _unused = ttl;
+        Err(Error::unsupported(
+            "extending the ttl",
+            "this session",
+            "create the sandbox with a longer ttl",
+        ))
+    }
 }
 
 /// Which part of a job's log to return, and whether to wait for the job.

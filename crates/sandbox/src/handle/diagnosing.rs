@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sandbox_core::protocol::JobRecord;
 use sandbox_core::{
-    AttachOptions, ByteStream, DownloadRequest, Error, ExecRequest, FileInfo, JobId, Output,
-    Process, Reader, Result, SandboxBackend, SandboxId, Session, UploadRequest, Writer,
+    AttachOptions, ByteStream, DownloadRequest, Error, ExecRequest, FileInfo, FileSystem, JobId,
+    Output, Process, Reader, Result, SandboxBackend, SandboxId, Session, UploadRequest, Writer,
 };
 
 use super::end::EndState;
@@ -67,34 +67,7 @@ impl Diagnoser {
 }
 
 #[async_trait]
-impl Session for DiagnosingSession {
-    async fn exec(&self, request: ExecRequest) -> Result<Process> {
-        self.diagnose_process(self.session.exec(request).await)
-            .await
-    }
-
-    async fn output(&self, request: ExecRequest, cap: usize) -> Result<Output> {
-        self.diagnose(self.session.output(request, cap).await).await
-    }
-
-    async fn upload(&self, request: UploadRequest, from: Reader) -> Result<u64> {
-        self.diagnose(self.session.upload(request, from).await)
-            .await
-    }
-
-    async fn append(&self, path: &str, from: Reader) -> Result<u64> {
-        self.diagnose(self.session.append(path, from).await).await
-    }
-
-    async fn sha256(&self, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>> {
-        self.diagnose(self.session.sha256(path, range).await).await
-    }
-
-    async fn download(&self, request: DownloadRequest, to: Writer) -> Result<u64> {
-        self.diagnose(self.session.download(request, to).await)
-            .await
-    }
-
+impl FileSystem for DiagnosingSession {
     async fn stat(&self, path: &str, follow: bool) -> Result<FileInfo> {
         self.diagnose(self.session.stat(path, follow).await).await
     }
@@ -135,6 +108,36 @@ impl Session for DiagnosingSession {
 
     async fn canonicalize(&self, path: &str) -> Result<String> {
         self.diagnose(self.session.canonicalize(path).await).await
+    }
+
+    async fn append(&self, path: &str, from: Reader) -> Result<u64> {
+        self.diagnose(self.session.append(path, from).await).await
+    }
+
+    async fn sha256(&self, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>> {
+        self.diagnose(self.session.sha256(path, range).await).await
+    }
+}
+
+#[async_trait]
+impl Session for DiagnosingSession {
+    async fn exec(&self, request: ExecRequest) -> Result<Process> {
+        self.diagnose_process(self.session.exec(request).await)
+            .await
+    }
+
+    async fn output(&self, request: ExecRequest, cap: usize) -> Result<Output> {
+        self.diagnose(self.session.output(request, cap).await).await
+    }
+
+    async fn upload(&self, request: UploadRequest, from: Reader) -> Result<u64> {
+        self.diagnose(self.session.upload(request, from).await)
+            .await
+    }
+
+    async fn download(&self, request: DownloadRequest, to: Writer) -> Result<u64> {
+        self.diagnose(self.session.download(request, to).await)
+            .await
     }
 
     async fn open_stream(&self, host: &str, port: u16) -> Result<Box<dyn ByteStream>> {

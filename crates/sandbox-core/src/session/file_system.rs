@@ -1,0 +1,119 @@
+//! The small operations on files.
+
+use std::fmt::Debug;
+use std::ops::Range;
+
+use async_trait::async_trait;
+
+use super::{FileInfo, Reader};
+use crate::Result;
+
+/// Small operations on the files of one sandbox. A path is absolute, or relative to the home directory.
+///
+/// Each [`Session`](crate::Session) has them too; `dyn Session` needs no import of this trait.
+///
+/// ```
+/// use sandbox_core::{FileSystem, Result};
+///
+/// async fn replace(files: &dyn FileSystem, path: &str) -> Result<()> {
+///     files.set_mode("new.sh", 0o755).await?;
+///     files.rename("new.sh", path).await
+/// }
+/// ```
+#[async_trait]
+pub trait FileSystem: Debug + Send + Sync + 'static {
+    /// Returns information about a path. Symbolic links are followed if `follow` is set.
+    ///
+    /// # Errors
+    ///
+    /// [`Transfer`](crate::Error::Transfer).
+    async fn stat(&self, path: &str, follow: bool) -> Result<FileInfo>;
+
+    /// Lists the entries of a directory, without `.` and `..`, in no particular order.
+    ///
+    /// # Errors
+    ///
+    /// [`Transfer`](crate::Error::Transfer), also for an entry with a dangerous name.
+    async fn list(&self, path: &str) -> Result<Vec<FileInfo>>;
+
+    /// Creates a directory. With `parents`, also creates its parents, and accepts an existing directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Transfer`](crate::Error::Transfer).
+    async fn create_dir(&self, path: &str, parents: bool) -> Result<()>;
+
+    /// Renames a file, replacing an existing one.
+    ///
+    /// # Errors
+    ///
+    /// [`Transfer`](crate::Error::Transfer).
+    async fn rename(&self, from: &str, to: &str) -> Result<()>;
+
+    /// Removes a file or a symbolic link.
+    ///
+    /// # Errors
+    ///
+    /// [`Transfer`](crate::Error::Transfer).
+    async fn remove_file(&self, path: &str) -> Result<()>;
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Transfer`](crate::Error::Transfer).
+    async fn remove_dir(&self, path: &str) -> Result<()>;
+
+    /// Sets the permission bits.
+    ///
+    /// # Errors
+    ///
+    /// [`Transfer`](crate::Error::Transfer).
+    async fn set_mode(&self, path: &str, mode: u32) -> Result<()>;
+
+    /// Creates a symbolic link at `path` that points to `target`.
+    ///
+    /// # Errors
+    ///
+    /// [`Transfer`](crate::Error::Transfer).
+    async fn symlink(&self, target: &str, path: &str) -> Result<()>;
+
+    /// Reads the target of a symbolic link. It is untrusted, as everything from a sandbox.
+    ///
+    /// # Errors
+    ///
+    /// [`Transfer`](crate::Error::Transfer).
+    async fn read_link(&self, path: &str) -> Result<String>;
+
+    /// Returns the absolute form of a path. For `.` that is the home directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Transfer`](crate::Error::Transfer).
+    async fn canonicalize(&self, path: &str) -> Result<String>;
+
+    /// Appends to a file, which is created with mode 0o644 if it does not exist. Returns the number of
+    /// bytes.
+    ///
+    /// The server writes each piece at the end of the file at that moment, in order, so concurrent writers
+    /// never overwrite each other. Content that fits into one piece, of at least 32,000 bytes, stays
+    /// together. Pieces of longer content may be interleaved with those of other writers. Nothing is
+    /// undone: after a failure, or if the future is dropped, the beginning may have been written.
+    ///
+    /// # Errors
+    ///
+    /// [`Transfer`](crate::Error::Transfer).
+    async fn append(&self, path: &str, from: Reader) -> Result<u64>;
+
+    /// Returns the SHA-256 of a range of a file, or of less if the file ends before the range does. `None`
+    /// if it cannot be computed: over SSH, if the server is not the SDK's own and has no `sh`, `tail`,
+    /// `head` or `sha256sum`. The default returns `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`Transfer`](crate::Error::Transfer) if the file cannot be read.
+    async fn sha256(&self, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>> {
+        let _unused = (path, range);
+        Ok(None)
+    }
+}
