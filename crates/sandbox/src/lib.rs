@@ -73,6 +73,8 @@
 //! * `mock`: [mockall](https://docs.rs/mockall) mocks of the traits, for the unit tests of
 //!   programs that use sandboxes.
 
+// Imports point down: client uses create and backends, create and transfer use handle, and all of
+// them use parts, defaults and diagnosis.
 mod backends;
 mod client;
 mod create;
