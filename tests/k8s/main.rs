@@ -2,8 +2,8 @@
 //! cases in each module.
 //!
 //! `SANDBOX_TEST_KUBECONFIG` names the kubeconfig of a cluster in which Pods may be created.
-//! Without it the tests are skipped with a message, or fail if `SANDBOX_TEST_REQUIRE` lists `cluster`.
-//! `cargo xtask e2e` sets all variables that [`cluster`] reads.
+//! Without it the tests are skipped with a message, or fail if `SANDBOX_TEST_REQUIRE` lists
+//! `cluster`. `cargo xtask e2e` sets all variables that [`cluster`] reads.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! A hostile client: any bytes as requests for files, over an authenticated channel of our server.
+//! A hostile client: any bytes as SFTP requests, over an authenticated channel of sandbox-sshd.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,27 +14,27 @@ use crate::home::SECRET;
 use crate::input::Input;
 use crate::requests::{self, Frames};
 
-/// Of a real clock: what takes longer is taken to wait for ever.
-const FOR_EVER: Duration = Duration::from_secs(20);
-/// After so long the client goes away, whatever is on its way.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// No answer is longer: the longest data, or a hundred long names.
-const LONGEST_ANSWER: usize = 512 << 10;
+/// A session that takes longer to end, on the real clock, does not end.
+const END_TIMEOUT: Duration = Duration::from_secs(20);
+/// After this time the client closes its channel, even if responses are outstanding.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(3);
+/// The longest response: the longest data, or a hundred long names.
+const MAX_RESPONSE: usize = 512 << 10;
 /// SSH_FXP_STATUS, SSH_FXP_VERSION, SSH_FXP_INIT.
 const STATUS: u8 = 101;
 const VERSION: u8 = 2;
 const INIT: u8 = 1;
 
-/// Our server with one connection to it, for as long as there are cases.
+/// The server with one connection to it, which all cases use.
 pub(crate) struct Client {
     server: Server,
-    connection: Handle<Anybody>,
+    connection: Handle<AcceptAnyKey>,
 }
 
-/// Nothing of the server's is doubted here.
-struct Anybody;
+/// Accepts any host key.
+struct AcceptAnyKey;
 
-impl client::Handler for Anybody {
+impl client::Handler for AcceptAnyKey {
     type Error = russh::Error;
 
     async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
@@ -55,7 +55,7 @@ impl Client {
             inactivity_timeout: None,
             ..client::Config::default()
         };
-        let mut connection = client::connect_stream(Arc::new(config), near, Anybody)
+        let mut connection = client::connect_stream(Arc::new(config), near, AcceptAnyKey)
             .await
             .unwrap();
         let key = Arc::new(PrivateKey::from_openssh(keys.private.expose()).unwrap());
@@ -72,36 +72,36 @@ impl Client {
 
     /// Runs one case to its end.
     pub(crate) async fn run(&self, bytes: &[u8]) {
-        let case = self.session(requests::stream(&mut Input::new(bytes)));
-        let came = tokio::time::timeout(PATIENCE, case).await;
-        // It has gone by now. What it asked for may not go on.
+        let case = self.session(requests::request_stream(&mut Input::new(bytes)));
+        let result = tokio::time::timeout(SESSION_TIMEOUT, case).await;
+        // The channel is closed. The server must end what the client has requested.
         let ended = async {
             while self.server.status().channels > 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        tokio::time::timeout(FOR_EVER, ended)
+        tokio::time::timeout(END_TIMEOUT, ended)
             .await
             .expect("a session ends with its client");
-        if let Ok((sent, received)) = came {
+        if let Ok((sent, received)) = result {
             check(&sent, &received);
         }
     }
 
-    /// Sends all of it on a channel, and reads until the server closes that.
+    /// Sends all pieces on a channel, and reads until the server closes the channel.
     async fn session(&self, pieces: Vec<Vec<u8>>) -> (Vec<u8>, Vec<u8>) {
         let channel = self
             .connection
             .channel_open_session()
             .await
-            .expect("the connection is there");
+            .expect("the connection is open");
         let (mut read, write) = channel.split();
-        let closing = Closing(Some(write));
-        let write = closing.0.as_ref().unwrap();
+        let close_on_drop = CloseOnDrop(Some(write));
+        let write = close_on_drop.0.as_ref().unwrap();
         write.request_subsystem(true, "sftp").await.unwrap();
         let sending = async {
             for piece in &pieces {
-                // It may be closed by then.
+                // The server may have closed the channel.
                 write.data_bytes(piece.clone()).await.ok();
             }
             write.eof().await.ok();
@@ -112,7 +112,7 @@ impl Client {
                 match message {
                     ChannelMsg::Data { data } => received.extend_from_slice(&data),
                     ChannelMsg::ExitStatus { exit_status } => {
-                        assert_eq!(exit_status, 0, "a session broke down");
+                        assert_eq!(exit_status, 0, "a session failed");
                     }
                     ChannelMsg::ExtendedData { data, .. } => {
                         panic!("{}", String::from_utf8_lossy(&data))
@@ -128,10 +128,10 @@ impl Client {
     }
 }
 
-/// Closes the channel, for russh says nothing when one is dropped.
-struct Closing(Option<russh::ChannelWriteHalf<client::Msg>>);
+/// Closes the channel when it is dropped, which russh does not do.
+struct CloseOnDrop(Option<russh::ChannelWriteHalf<client::Msg>>);
 
-impl Drop for Closing {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         if let Some(write) = self.0.take() {
             tokio::spawn(async move { write.close().await });
@@ -139,36 +139,36 @@ impl Drop for Closing {
     }
 }
 
-/// Every request that came whole has one answer, in its turn, and none tells what only others may
-/// read.
+/// Asserts that every complete request has one response, in order, and that no response contains
+/// the content of another user's file.
 fn check(sent: &[u8], received: &[u8]) {
-    let asked: Vec<_> = Frames::requests(sent).collect();
-    let mut answers = Frames::answers(received);
-    for request in &asked {
-        let answer = answers.next().expect("every request is answered");
+    let requests: Vec<_> = Frames::of_requests(sent).collect();
+    let mut responses = Frames::of_responses(received);
+    for request in &requests {
+        let response = responses.next().expect("every request has a response");
         assert!(
-            answer.len() <= LONGEST_ANSWER,
-            "an answer of {} bytes",
-            answer.len()
+            response.len() <= MAX_RESPONSE,
+            "a response of {} bytes",
+            response.len()
         );
-        let (kind, id) = (answer.first(), answer.get(1..5));
+        let (kind, id) = (response.first(), response.get(1..5));
         if request.first() == Some(&INIT) && kind == Some(&VERSION) {
             continue;
         }
         assert!(
             id == request.get(1..5) || (kind == Some(&STATUS) && id == Some(&[0; 4])),
-            "an answer to something else: {request:?} {kind:?} {id:?}"
+            "a response to something else: {request:?} {kind:?} {id:?}"
         );
     }
     assert!(
-        answers.next().is_none() && answers.is_used_up(),
-        "more was said than asked for"
+        responses.next().is_none() && responses.is_at_end(),
+        "more responses than requests"
     );
-    let told = received
+    let is_leaked = received
         .windows(SECRET.len())
         .any(|window| window == SECRET.as_bytes());
     assert!(
-        !told || !crate::home::is_confined(),
+        !is_leaked || !crate::home::is_confined(),
         "a file of another user was read"
     );
 }

@@ -1,13 +1,13 @@
-//! The one string of an exec request, as our server reads it.
+//! The string of an exec request, as sandbox-sshd parses it.
 
 use sandbox_core::command_line::{CommandLine, quote};
 
-/// What is recognised is written back the same, and what is quoted is recognised.
+/// A parsed string is encoded to the same string, and a quoted string can be parsed.
 pub(crate) fn target(bytes: &[u8]) {
     if let Some(line) = CommandLine::parse(bytes)
         && let Ok(encoded) = line.encode()
     {
-        assert_eq!(encoded, bytes, "two forms of one command");
+        assert_eq!(encoded, bytes, "two encodings of one command");
     }
     let words: Vec<Vec<u8>> = bytes
         .split(|byte| *byte == b'\n')
@@ -15,8 +15,8 @@ pub(crate) fn target(bytes: &[u8]) {
         .collect();
     for word in &words {
         let line = [b"exec ", &quote(word)[..]].concat();
-        let read = CommandLine::parse(&line).expect("what was quoted is read");
-        assert!(read.argv.len() == 1 && read.argv[0] == *word);
+        let parsed = CommandLine::parse(&line).expect("a quoted word can be parsed");
+        assert!(parsed.argv.len() == 1 && parsed.argv[0] == *word);
     }
     let line = CommandLine {
         directory: words.first().cloned(),
@@ -25,7 +25,7 @@ pub(crate) fn target(bytes: &[u8]) {
     if let Ok(encoded) = line.encode() {
         assert!(
             CommandLine::parse(&encoded) == Some(line),
-            "what was written is read"
+            "an encoded command can be parsed"
         );
     }
 }

@@ -1,30 +1,36 @@
-//! What the command shows of a sandbox on a terminal: names, labels, states, errors, logs.
+//! Text from a sandbox that the command shows on a terminal: names, labels, states, errors, logs.
 
 #[path = "../../../crates/sandbox-cli/src/ui/escape.rs"]
-mod of_the_command;
+mod cli_escape;
 
-use of_the_command::{Escaped, escaped_json};
+use cli_escape::{Escaped, escaped_json};
 
-/// Nothing steers the terminal, nothing else is changed, and JSON stays the same JSON.
+/// No character controls the terminal, other characters are unchanged, and JSON keeps its value.
 pub(crate) fn target(bytes: &[u8]) {
-    let text = text(bytes);
+    let text = text_from(bytes);
     let shown = Escaped(&text).to_string();
-    assert!(!shown.contains(steers), "{shown:?}");
-    assert_eq!(Escaped(&shown).to_string(), shown, "it is escaped once");
-    // What is shown is what was there, each character in its place.
+    assert!(!shown.contains(is_control), "{shown:?}");
+    assert_eq!(
+        Escaped(&shown).to_string(),
+        shown,
+        "escaping twice changes nothing"
+    );
+    // Each character of the text is shown, in order.
     let mut rest = shown.as_str();
     for character in text.chars() {
         let escape = character.escape_default().to_string();
-        let itself = rest.strip_prefix(character).filter(|_| !steers(character));
+        let itself = rest
+            .strip_prefix(character)
+            .filter(|_| !is_control(character));
         rest = itself
             .or_else(|| rest.strip_prefix(&escape))
             .expect("each character is shown");
         assert!(
             itself.is_some() || !character.is_alphanumeric(),
-            "{character:?} is harmless"
+            "{character:?} needs no escape"
         );
     }
-    assert!(rest.is_empty(), "{rest:?} is made up");
+    assert!(rest.is_empty(), "{rest:?} is not in the text");
 
     let value = serde_json::json!({ text.clone(): [text, "x"] });
     for json in [
@@ -32,7 +38,7 @@ pub(crate) fn target(bytes: &[u8]) {
         serde_json::to_string_pretty(&value).unwrap(),
     ] {
         let shown = escaped_json(&json);
-        assert!(!shown.replace('\n', "").contains(steers), "{shown:?}");
+        assert!(!shown.replace('\n', "").contains(is_control), "{shown:?}");
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
             value
@@ -40,8 +46,8 @@ pub(crate) fn target(bytes: &[u8]) {
     }
 }
 
-/// Bytes as text: UTF-8, or any characters, three bytes each.
-fn text(bytes: &[u8]) -> String {
+/// Bytes as text: UTF-8, or any characters of three bytes each.
+fn text_from(bytes: &[u8]) -> String {
     match bytes.split_first() {
         Some((0..=127, rest)) => String::from_utf8_lossy(rest).into_owned(),
         Some((_, rest)) => rest
@@ -58,9 +64,10 @@ fn text(bytes: &[u8]) -> String {
     }
 }
 
-/// Written down a second time: control characters (ISO 6429), what changes the order of a line
-/// (UAX #9), separators of lines and paragraphs, and invisible characters that hide text.
-fn steers(character: char) -> bool {
+/// A second definition, independent of the tested one: control characters (ISO 6429), characters
+/// that change the order of a line (UAX #9), line and paragraph separators, and invisible
+/// characters.
+fn is_control(character: char) -> bool {
     matches!(u32::from(character),
         0..=0x1f | 0x7f..=0x9f | 0x61c | 0x200e | 0x200f | 0x2028..=0x202e | 0x2066..=0x2069
         | 0xfeff | 0xfff9..=0xfffb | 0xe0000..=0xe007f)

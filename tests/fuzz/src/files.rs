@@ -1,24 +1,24 @@
-//! Files: replies of every kind, true to the protocol or not.
+//! Operations on files, with well-formed and malformed responses.
 
 use sandbox::{DownloadRequest, FileInfo, FileKind, Session, UploadRequest};
 
 use crate::world::{World, check_error};
 
-/// The most that a download of the target takes.
-const MOST: u64 = 50_000;
+/// The size limit of the downloads.
+const MAX_SIZE: u64 = 50_000;
 
 pub(crate) fn target(bytes: &[u8]) {
     World::run(bytes, |case, world| async move {
-        let (what, ours) = {
+        let (operation, is_sandbox_sshd) = {
             let mut case = case.lock().unwrap();
             (case.input.choice(13), case.input.choice(2) == 1)
         };
-        let sandbox = world.sandbox(ours).await;
+        let sandbox = world.sandbox(is_sandbox_sshd).await;
         let session = sandbox.session().as_ref();
-        if let Err(error) = perform(session, what).await {
+        if let Err(error) = perform(session, operation).await {
             check_error(&error);
         }
-        if what == 12
+        if operation == 12
             && let Err(error) = sandbox.files().remove_dir_all("d").await
         {
             check_error(&error);
@@ -26,15 +26,15 @@ pub(crate) fn target(bytes: &[u8]) {
     });
 }
 
-async fn perform(session: &dyn Session, what: u8) -> sandbox::Result<()> {
-    match what {
+async fn perform(session: &dyn Session, operation: u8) -> sandbox::Result<()> {
+    match operation {
         0 | 1 => session.list("d").await?.iter().for_each(check_entry),
         2 => drop(session.stat("f", true).await?),
         3 => check_path(&session.read_link("l").await?),
         4 => check_path(&session.canonicalize(".").await?),
         5..=7 => {
             let mut request = DownloadRequest::new("f");
-            request.max_size = Some(MOST);
+            request.max_size = Some(MAX_SIZE);
             let (near, mut far) = tokio::io::duplex(1 << 20);
             let read = session.download(request, Box::new(near)).await?;
             let mut content = Vec::new();
@@ -42,8 +42,8 @@ async fn perform(session: &dyn Session, what: u8) -> sandbox::Result<()> {
                 .await
                 .unwrap();
             assert!(
-                read <= MOST && content.len() as u64 == read,
-                "{read} told, {} given",
+                read <= MAX_SIZE && content.len() as u64 == read,
+                "{read} bytes reported, {} written",
                 content.len()
             );
         }

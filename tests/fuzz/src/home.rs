@@ -1,7 +1,7 @@
-//! The home directory of a server that any bytes are sent to, and the rights of its thread.
+//! The home directory of the server under test, and the permissions of its thread.
 //!
-//! Where the tests run as root, the server's thread gives up root's rights over files, and so do
-//! the threads that it starts; what lies beside the home belongs to root and must stay as it is.
+//! If the tests run as root, the server's thread and the threads that it starts give up root's
+//! permissions on files. The files beside the home belong to root and must not change.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -9,49 +9,45 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, getuid, setfsgid, setfsuid};
 
-/// What only root may read.
+use crate::world::temporary_directory;
+
+/// The content of a file that only root may read.
 pub(crate) const SECRET: &str = "only root may read this, 8f2b";
-/// An account without rights.
+/// An account without permissions.
 const NOBODY: u32 = 65_534;
 
 pub(crate) struct Home {
     directory: tempfile::TempDir,
 }
 
-/// Whether the server has fewer rights than the test.
+/// Whether the server has fewer permissions than the test.
 pub(crate) fn is_confined() -> bool {
     getuid().is_root()
 }
 
-/// Gives this thread's rights over files up, and those of every thread that it starts.
-pub(crate) fn give_up_rights() {
+/// Gives up root's permissions on files, for this thread and every thread that it starts.
+pub(crate) fn give_up_permissions() {
     if is_confined() {
         setfsgid(Gid::from_raw(NOBODY));
         setfsuid(Uid::from_raw(NOBODY));
         assert_eq!(
             setfsuid(Uid::from_raw(u32::MAX)).as_raw(),
             NOBODY,
-            "the rights were kept"
+            "the thread still has root's permissions"
         );
     }
 }
 
 impl Home {
     pub(crate) fn new() -> Self {
-        let memory = Path::new("/dev/shm");
-        let parent = if memory.is_dir() {
-            memory.to_owned()
-        } else {
-            std::env::temp_dir()
-        };
         let home = Self {
-            directory: tempfile::tempdir_in(parent).unwrap(),
+            directory: temporary_directory(),
         };
         fs::set_permissions(home.directory.path(), Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(home.outside()).unwrap();
         fs::write(home.outside().join("secret"), SECRET).unwrap();
         fs::set_permissions(home.outside().join("secret"), Permissions::from_mode(0o600)).unwrap();
-        home.begin();
+        home.reset();
         home
     }
 
@@ -63,8 +59,8 @@ impl Home {
         self.directory.path().join("outside")
     }
 
-    /// As it is for every case.
-    pub(crate) fn begin(&self) {
+    /// Restores the state in which every case starts.
+    pub(crate) fn reset(&self) {
         let home = self.path();
         remove(&home);
         fs::create_dir_all(home.join("d")).unwrap();
@@ -80,17 +76,21 @@ impl Home {
         }
     }
 
-    /// What is not the user's is as it was.
+    /// Asserts that root's files are unchanged.
     pub(crate) fn check(&self) {
         if !is_confined() {
             return;
         }
-        let mut there: Vec<_> = fs::read_dir(self.directory.path())
+        let mut entries: Vec<_> = fs::read_dir(self.directory.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
             .collect();
-        there.sort();
-        assert_eq!(there, ["home", "outside"], "something was made outside");
+        entries.sort();
+        assert_eq!(
+            entries,
+            ["home", "outside"],
+            "something was created outside"
+        );
         let secret = self.outside().join("secret");
         assert_eq!(fs::read_to_string(&secret).unwrap(), SECRET);
         assert_eq!(
@@ -100,12 +100,12 @@ impl Home {
         assert_eq!(
             fs::read_dir(self.outside()).unwrap().count(),
             1,
-            "something was made outside"
+            "something was created outside"
         );
     }
 }
 
-/// Removes a directory with all that is in it, whatever its permissions are.
+/// Removes a directory with all its content, also if its permissions forbid it.
 fn remove(path: &Path) {
     let Ok(metadata) = path.symlink_metadata() else {
         return;

@@ -1,14 +1,14 @@
-//! The bytes of a case, used up from the front. When they are gone the server becomes dull: every
-//! choice is the first one, so that every case ends.
+//! The bytes of a case, which are consumed from the front. After the last one every choice is the
+//! first, so that every case ends.
 
-/// What is left of a case.
+/// The remaining bytes of a case.
 #[derive(Debug, Default)]
 pub(crate) struct Input {
     bytes: Vec<u8>,
     at: usize,
 }
 
-/// Names that lead astray, and some that do not.
+/// Dangerous and harmless names.
 const NAMES: [&str; 24] = [
     "a",
     "b",
@@ -54,9 +54,9 @@ impl Input {
         byte
     }
 
-    /// One of so many.
-    pub(crate) fn choice(&mut self, of: u8) -> u8 {
-        self.byte() % of
+    /// A number below `count`.
+    pub(crate) fn choice(&mut self, count: u8) -> u8 {
+        self.byte() % count
     }
 
     pub(crate) fn number(&mut self) -> u64 {
@@ -74,15 +74,15 @@ impl Input {
         u32::try_from(self.number() & u64::from(u32::MAX)).unwrap()
     }
 
-    /// At most so many bytes; fewer at the end.
-    pub(crate) fn take(&mut self, most: usize) -> Vec<u8> {
-        let end = (self.at + most).min(self.bytes.len());
+    /// At most `count` bytes; fewer at the end.
+    pub(crate) fn take(&mut self, count: usize) -> Vec<u8> {
+        let end = (self.at + count).min(self.bytes.len());
         let taken = self.bytes.get(self.at..end).unwrap_or_default().to_vec();
         self.at = end.max(self.at);
         taken
     }
 
-    /// A few bytes, or something longer than anybody expects.
+    /// A few bytes, or unusually many.
     pub(crate) fn text(&mut self) -> Vec<u8> {
         match self.choice(16) {
             15 => vec![self.byte(); 5000],
@@ -90,7 +90,7 @@ impl Input {
         }
     }
 
-    /// A file's name, good or bad.
+    /// The name of a file, harmless or dangerous.
     pub(crate) fn name(&mut self) -> Vec<u8> {
         match self.byte() {
             0..=127 => NAMES[usize::from(self.choice(4))].as_bytes().to_vec(),

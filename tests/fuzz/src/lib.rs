@@ -1,19 +1,20 @@
-//! Fuzz targets: functions that take any bytes as what a hostile server or client says, and panic
-//! when the other end does what it must never do.
+//! Fuzz targets: functions that interpret any bytes as the messages of a hostile server or client,
+//! and panic if the other end does something that it must never do.
 //!
-//! The bytes are not thrown at the wire as they are, where the first one would end the connection:
-//! they steer a server that speaks SSH properly and lies in what it says. `cargo test` runs a few
-//! thousand cases, `cargo xtask fuzz` many, guided by the code that they reach.
+//! The bytes are not sent as they are, because the first one would end the connection. They control
+//! a server that speaks SSH correctly and sends false content. `cargo test` runs a few thousand
+//! cases, `cargo xtask fuzz` many more, guided by coverage.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a panic is how a target tells what it found"
+    reason = "a target reports its findings with a panic"
 )]
 
 mod client;
 mod command_line;
 mod escape;
 mod exec;
+mod exec_reply;
 mod files;
 mod home;
 mod input;
@@ -25,10 +26,10 @@ mod sftp;
 mod tree;
 mod world;
 
-/// A name, and what takes the bytes.
+/// The name of a target, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All targets.
 pub const TARGETS: [Target; 7] = [
     ("exec", exec::target),
     ("files", files::target),

@@ -1,8 +1,8 @@
-//! A server that speaks SSH as it should and lies in what it says.
+//! A server that speaks SSH correctly and sends false content.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use russh::keys::PrivateKey;
@@ -10,22 +10,22 @@ use russh::server::{
     Auth, ChannelOpenHandle, Config, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, SshId};
-use sandbox_core::{ByteStream, Connector, Deadline, Endpoint, KeyPair};
+use sandbox_core::{ByteStream, Connector, Deadline, Endpoint, KeyPair, protocol};
 
-use crate::exec;
+use crate::exec_reply::{self, SentMessages};
 use crate::input::Input;
 use crate::sftp::Sftp;
 
-/// What the current case is steered by, and what the server said in it.
+/// The input of the current case, and the messages that the server sent in it.
 #[derive(Debug, Default)]
 pub(crate) struct Case {
     pub(crate) input: Input,
-    pub(crate) said: exec::Said,
-    /// It need not say how a command ended.
+    pub(crate) sent: SentMessages,
+    /// Whether the server may leave out the end of a command.
     pub(crate) may_stay_silent: bool,
 }
 
-/// One server; its connections are made by the client as it likes.
+/// One server, to which the client opens as many connections as it needs.
 #[derive(Debug)]
 pub(crate) struct Peer {
     config: Arc<Config>,
@@ -33,15 +33,12 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// One that says to be ours, or not.
-    pub(crate) fn new(keys: &KeyPair, ours: bool) -> Self {
-        let id = match ours {
-            true => format!(
-                "{}{}",
-                sandbox_core::protocol::SERVER_ID,
-                sandbox_core::protocol::VERSION
-            ),
-            false => "SSH-2.0-hostile".to_owned(),
+    /// A server that identifies itself as sandbox-sshd or as another one.
+    pub(crate) fn new(keys: &KeyPair, is_sandbox_sshd: bool) -> Self {
+        let id = if is_sandbox_sshd {
+            format!("{}{}", protocol::SERVER_ID, protocol::VERSION)
+        } else {
+            "SSH-2.0-hostile".to_owned()
         };
         let config = Config {
             server_id: SshId::Standard(Cow::Owned(id)),
@@ -63,7 +60,7 @@ impl Connector for Peer {
         _: &Endpoint,
         _: Deadline,
     ) -> sandbox_core::Result<Box<dyn ByteStream>> {
-        // More than anything that is said, so that neither end waits for the other.
+        // The buffer is larger than the messages of any case, so neither end waits for the other.
         let (near, far) = tokio::io::duplex(32 << 20);
         let connection = Connection {
             case: Arc::clone(&self.case),
@@ -72,12 +69,16 @@ impl Connector for Peer {
         let config = Arc::clone(&self.config);
         tokio::spawn(async move {
             if let Ok(running) = russh::server::run_stream(config, far, connection).await {
-                // However it ends, the client has to live with it.
+                // The client has to handle any end.
                 running.await.ok();
             }
         });
         Ok(Box::new(near))
     }
+}
+
+fn lock(case: &Mutex<Case>) -> MutexGuard<'_, Case> {
+    case.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Connection {
@@ -86,12 +87,14 @@ struct Connection {
 }
 
 impl Connection {
-    fn case(&self) -> std::sync::MutexGuard<'_, Case> {
-        self.case.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn play(&self, channel: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
-        exec::play(&mut self.case(), channel, session)
+    fn reply(&self, channel: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
+        let mut case = lock(&self.case);
+        let Case {
+            input,
+            sent,
+            may_stay_silent,
+        } = &mut *case;
+        exec_reply::send_messages(input, sent, *may_stay_silent, channel, session)
     }
 }
 
@@ -154,7 +157,7 @@ impl Handler for Connection {
         _: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.play(channel, session)
+        self.reply(channel, session)
     }
 
     async fn subsystem_request(
@@ -164,7 +167,7 @@ impl Handler for Connection {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         if name != "sftp" {
-            return self.play(channel, session);
+            return self.reply(channel, session);
         }
         self.sftp.insert(channel, Sftp::default());
         session.channel_success(channel)
@@ -179,10 +182,10 @@ impl Handler for Connection {
         let Some(sftp) = self.sftp.get_mut(&channel) else {
             return Ok(());
         };
-        let mut case = self.case.lock().unwrap_or_else(PoisonError::into_inner);
-        for packet in sftp.take(data) {
-            match sftp.answer(&packet, &mut case.input) {
-                Some(answer) => session.data(channel, answer)?,
+        let mut case = lock(&self.case);
+        for packet in sftp.complete_requests(data) {
+            match sftp.respond(&packet, &mut case.input) {
+                Some(response) => session.data(channel, response)?,
                 None => session.close(channel)?,
             }
         }

@@ -1,14 +1,13 @@
-//! Requests of a file client (draft-ietf-secsh-filexfer-02), mostly in the right form and with
-//! anything in it.
+//! SFTP requests (draft-ietf-secsh-filexfer-02), mostly well-formed and with arbitrary content.
 
 use crate::input::Input;
 
-/// Requests of one case.
-const MOST: usize = 48;
-/// The server takes no longer ones.
-const LONGEST: usize = 256 << 10;
+/// The largest number of requests in one case.
+const MAX_REQUESTS: usize = 48;
+/// The longest request that the server accepts.
+const MAX_LENGTH: usize = 256 << 10;
 
-/// Some are there, some are not, and some are not the user's.
+/// Files that exist, that do not exist, and that belong to another user.
 const NAMES: [&[u8]; 22] = [
     b"f",
     b"d",
@@ -49,17 +48,17 @@ const EXTENSIONS: [&[u8]; 12] = [
     b"nobody@example.org",
 ];
 
-/// All that the client sends, in the pieces in which it does.
-pub(crate) fn stream(input: &mut Input) -> Vec<Vec<u8>> {
+/// All bytes that the client sends, in the pieces in which it sends them.
+pub(crate) fn request_stream(input: &mut Input) -> Vec<Vec<u8>> {
     let mut pieces = vec![framed(&[1, 0, 0, 0, 3])];
     let mut count = 0;
-    while !input.is_empty() && count < MOST {
+    while !input.is_empty() && count < MAX_REQUESTS {
         count += 1;
         let bytes = match input.byte() {
             0..=223 => framed(&request(input, count)),
             224..=239 => framed(&input.take(40)),
             240..=247 => input.take(20),
-            // A frame that says to be of another length.
+            // A frame with a false length.
             _ => [&input.number32().to_be_bytes()[..], &request(input, count)].concat(),
         };
         match pieces.last_mut() {
@@ -104,7 +103,7 @@ fn request(input: &mut Input, count: usize) -> Vec<u8> {
         // SSH_FXP_RENAME, SSH_FXP_SYMLINK.
         18 | 20 => [name(input), name(input)].concat(),
         200 => extended(input),
-        // A name, and nothing else.
+        // The other requests have only a name.
         _ => name(input),
     };
     [&[kind][..], &id, &body].concat()
@@ -143,7 +142,7 @@ fn extended(input: &mut Input) -> Vec<u8> {
     [string(EXTENSIONS[which]), body].concat()
 }
 
-/// The server counts them up.
+/// The server numbers its handles.
 fn handle(input: &mut Input) -> Vec<u8> {
     match input.choice(16) {
         15 => string(&input.text()),
@@ -159,7 +158,7 @@ fn name(input: &mut Input) -> Vec<u8> {
     }
 }
 
-/// Mostly within a small file: a large one costs time and shows nothing.
+/// An offset that is mostly within a small file, because a large file takes time without any use.
 fn offset(input: &mut Input) -> u64 {
     match input.choice(8) {
         7 => input.number(),
@@ -195,7 +194,7 @@ fn attributes(input: &mut Input) -> Vec<u8> {
         );
     }
     if flags & 0b1_0000 != 0 {
-        // With flags that nobody knows, or cut off.
+        // With unknown flags, or truncated.
         all.truncate(usize::from(input.byte()) % (all.len() + 1));
         all.extend(input.take(12));
     }
@@ -206,7 +205,7 @@ fn string(bytes: &[u8]) -> Vec<u8> {
     framed(bytes)
 }
 
-/// With its length before it.
+/// The bytes after their length.
 fn framed(bytes: &[u8]) -> Vec<u8> {
     [
         &u32::try_from(bytes.len()).unwrap().to_be_bytes()[..],
@@ -218,26 +217,28 @@ fn framed(bytes: &[u8]) -> Vec<u8> {
 /// Packets in a stream of bytes.
 pub(crate) struct Frames<'a> {
     rest: &'a [u8],
-    longest: usize,
+    max_length: usize,
 }
 
 impl<'a> Frames<'a> {
-    /// Those that the server can read: it gives up at one that is too long.
-    pub(crate) fn requests(bytes: &'a [u8]) -> Self {
+    /// The requests that the server can read: it gives up at one that is too long.
+    pub(crate) fn of_requests(bytes: &'a [u8]) -> Self {
         Self {
             rest: bytes,
-            longest: LONGEST,
+            max_length: MAX_LENGTH,
         }
     }
 
-    pub(crate) fn answers(bytes: &'a [u8]) -> Self {
+    /// The responses, of any length.
+    pub(crate) fn of_responses(bytes: &'a [u8]) -> Self {
         Self {
             rest: bytes,
-            longest: usize::MAX,
+            max_length: usize::MAX,
         }
     }
 
-    pub(crate) fn is_used_up(&self) -> bool {
+    /// Whether all bytes were read.
+    pub(crate) fn is_at_end(&self) -> bool {
         self.rest.is_empty()
     }
 }
@@ -248,7 +249,7 @@ impl<'a> Iterator for Frames<'a> {
     fn next(&mut self) -> Option<&'a [u8]> {
         let (length, rest) = self.rest.split_first_chunk::<4>()?;
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap();
-        if length > self.longest {
+        if length > self.max_length {
             return None;
         }
         let (frame, rest) = rest.split_at_checked(length)?;

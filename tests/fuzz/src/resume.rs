@@ -1,27 +1,26 @@
-//! Transfers that are continued, and bytes that are added, while the server lies about sizes and
-//! hashes.
+//! Transfers that are resumed, and appended bytes, while the server sends false sizes and hashes.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sandbox::{Sandbox, TransferReport};
 
-use crate::world::{World, check_error};
+use crate::world::{World, check_error, temporary_directory};
 
-/// What the server has, where it tells the truth, is this byte again and again; see
-/// [`Sftp`](crate::sftp::Sftp).
-const TRUE: u8 = b'x';
-const OTHER: u8 = b'y';
-/// The file that is to be replaced.
-const FORMER: &str = "former";
+/// The files of the server consist of this byte; see [`Sftp`](crate::sftp::Sftp).
+const SERVER_BYTE: u8 = b'x';
+/// A byte that no file of the server has.
+const OTHER_BYTE: u8 = b'y';
+/// The content of the file that is replaced.
+const PREVIOUS: &str = "previous";
 
 pub(crate) fn target(bytes: &[u8]) {
-    let place = Place::new();
+    let target = TargetDirectory::new();
     World::run(bytes, |case, world| {
-        let place = place.paths();
+        let paths = target.paths();
         async move {
-            let (what, ours, length, wrong) = {
+            let (call, is_sandbox_sshd, length, wrong) = {
                 let input = &mut case.lock().unwrap().input;
                 let length = usize::from(input.byte()) * if input.choice(4) == 3 { 400 } else { 1 };
                 (
@@ -31,14 +30,14 @@ pub(crate) fn target(bytes: &[u8]) {
                     usize::from(input.byte()),
                 )
             };
-            let sandbox = world.new_sandbox(ours).await;
-            let mut content = vec![TRUE; length];
+            let sandbox = world.new_sandbox(is_sandbox_sshd).await;
+            let mut content = vec![SERVER_BYTE; length];
             if let Some(byte) = content.get_mut(wrong) {
-                *byte = OTHER;
+                *byte = OTHER_BYTE;
             }
-            match what {
-                0 | 1 => download(&sandbox, &place, &content).await,
-                2 | 3 => upload(&sandbox, &place, &content).await,
+            match call {
+                0 | 1 => download(&sandbox, &paths, &content).await,
+                2 | 3 => upload(&sandbox, &paths, &content).await,
                 _ => {
                     let from = Box::new(std::io::Cursor::new(content));
                     match sandbox.session().append("f", from).await {
@@ -49,90 +48,86 @@ pub(crate) fn target(bytes: &[u8]) {
             }
         }
     });
-    place.check();
+    target.check();
 }
 
-/// The part that is here is kept only as far as the server proved it, and the file appears only
-/// when it is all there.
-async fn download(sandbox: &Sandbox, place: &Paths, there: &[u8]) {
-    fs::write(&place.partial, there).unwrap();
+/// The partial file is kept only as far as the server has proved its hash, and the file appears
+/// only when it is complete.
+async fn download(sandbox: &Sandbox, paths: &Paths, partial: &[u8]) {
+    fs::write(&paths.partial, partial).unwrap();
     let report = sandbox
         .transfer()
         .resume(true)
-        .download("f", &place.file)
+        .download("f", &paths.file)
         .await;
-    let Some(report) = told(report) else {
+    let Some(report) = check_report(report) else {
         assert_eq!(
-            fs::read_to_string(&place.file).unwrap(),
-            FORMER,
-            "a part was taken for the whole"
+            fs::read_to_string(&paths.file).unwrap(),
+            PREVIOUS,
+            "a partial file was taken for a complete one"
         );
         return;
     };
-    let content = fs::read(&place.file).unwrap();
-    assert_eq!(content.len() as u64, report.bytes, "another size than told");
+    let content = fs::read(&paths.file).unwrap();
+    assert_eq!(
+        content.len() as u64,
+        report.bytes,
+        "the reported size is wrong"
+    );
     let kept = usize::try_from(report.resumed_at).unwrap();
     assert!(
-        kept <= there.len() && content[..kept] == there[..kept],
-        "what is kept was here"
+        kept <= partial.len() && content[..kept] == partial[..kept],
+        "the kept bytes are not those of the partial file"
     );
     assert!(
-        !content[..kept].contains(&OTHER),
-        "a part was kept whose hash is another"
+        !content[..kept].contains(&OTHER_BYTE),
+        "bytes with another hash were kept"
     );
-    assert!(!place.partial.exists());
+    assert!(!paths.partial.exists());
 }
 
-/// What the server says to have is left out only where it knew its hash.
-async fn upload(sandbox: &Sandbox, place: &Paths, content: &[u8]) {
-    fs::write(&place.partial, content).unwrap();
+/// Bytes that the server claims to have are skipped only if it has sent their hash.
+async fn upload(sandbox: &Sandbox, paths: &Paths, content: &[u8]) {
+    fs::write(&paths.partial, content).unwrap();
     let report = sandbox
         .transfer()
         .resume(true)
-        .upload(&place.partial, "f")
+        .upload(&paths.partial, "f")
         .await;
-    fs::remove_file(&place.partial).unwrap();
-    if let Some(report) = told(report) {
+    fs::remove_file(&paths.partial).unwrap();
+    if let Some(report) = check_report(report) {
         assert_eq!(report.bytes, content.len() as u64);
         assert!(report.resumed_at <= report.bytes);
         let proved = usize::try_from(report.resumed_at).unwrap();
         assert!(
-            !content[..proved].contains(&OTHER),
-            "a part was left out that the server did not have"
+            !content[..proved].contains(&OTHER_BYTE),
+            "bytes were skipped that the server did not have"
         );
     }
 }
 
-fn told(report: sandbox::Result<TransferReport>) -> Option<TransferReport> {
+fn check_report(report: sandbox::Result<TransferReport>) -> Option<TransferReport> {
     report.map_err(|error| check_error(&error)).ok()
 }
 
-/// A directory with the file that is replaced, and what there is of the new one.
-struct Place(tempfile::TempDir);
+/// A directory with the file that is replaced, and the partial file.
+struct TargetDirectory(tempfile::TempDir);
 
 struct Paths {
     file: PathBuf,
     partial: PathBuf,
 }
 
-impl Place {
+impl TargetDirectory {
     fn new() -> Self {
-        let memory = Path::new("/dev/shm");
-        let parent = if memory.is_dir() {
-            memory.to_owned()
-        } else {
-            std::env::temp_dir()
-        };
-        let place = Self(tempfile::tempdir_in(parent).unwrap());
-        fs::write(&place.paths().file, FORMER).unwrap();
-        place
+        let directory = Self(temporary_directory());
+        fs::write(&directory.paths().file, PREVIOUS).unwrap();
+        directory
     }
 
     fn paths(&self) -> Arc<Paths> {
-        let (file, partial) = (
-            self.0.path().join("f"),
-            self.0.path().join(sandbox::partial_name("f")),
-        );
+        let file = self.0.path().join("f");
+        let partial = self.0.path().join(sandbox::partial_name("f"));
         Arc::new(Paths { file, partial })
     }
 
@@ -142,7 +137,7 @@ impl Place {
             let path = entry.unwrap().path();
             assert!(
                 path == paths.file || path == paths.partial,
-                "{} was made",
+                "{} was created",
                 path.display()
             );
         }

@@ -1,4 +1,4 @@
-//! Our server, and what a hostile client sends it.
+//! sandbox-sshd, and the requests of a hostile client.
 
 use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,42 +7,42 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use crate::client::Client;
 use crate::home::{self, Home};
 
-/// The server has a thread of its own, for that gives its rights up.
-struct Thread {
+/// The thread of the server, which has given up root's permissions.
+struct ServerThread {
     home: Home,
     cases: SyncSender<Vec<u8>>,
-    held: Receiver<bool>,
+    has_passed: Receiver<bool>,
 }
 
 thread_local! {
-    static THREAD: OnceCell<Thread> = const { OnceCell::new() };
+    static THREAD: OnceCell<ServerThread> = const { OnceCell::new() };
 }
 
-/// No panic, one answer to each request, an end with the client, and nothing that the user of the
-/// sandbox may not do.
+/// The server does not panic, sends one response to each request, ends the session with the client,
+/// and does nothing that the user of the sandbox may not do.
 pub(crate) fn target(bytes: &[u8]) {
     THREAD.with(|thread| {
-        let thread = thread.get_or_init(Thread::new);
-        thread.home.begin();
+        let thread = thread.get_or_init(ServerThread::new);
+        thread.home.reset();
         thread.cases.send(bytes.to_vec()).unwrap();
-        // The thread has said why not.
+        // The thread has printed the reason.
         assert!(
-            thread.held.recv().unwrap(),
-            "the server did what it must not do"
+            thread.has_passed.recv().unwrap(),
+            "the server did something that it must not do"
         );
         thread.home.check();
     });
 }
 
-impl Thread {
+impl ServerThread {
     fn new() -> Self {
         let home = Home::new();
         let (cases, next) = sync_channel::<Vec<u8>>(0);
-        let (done, held) = sync_channel(1);
-        // Of the same directory, which is removed by this thread.
+        let (done, has_passed) = sync_channel(1);
+        // Only the path is moved: this thread deletes the directory.
         let path = home.path();
         std::thread::spawn(move || {
-            home::give_up_rights();
+            home::give_up_permissions();
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -58,6 +58,10 @@ impl Thread {
                 }
             }
         });
-        Self { home, cases, held }
+        Self {
+            home,
+            cases,
+            has_passed,
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! A file server (draft-ietf-secsh-filexfer-02) that answers as a case says: mostly in the right
-//! form and with anything in it, sometimes in no form at all.
+//! An SFTP server (draft-ietf-secsh-filexfer-02) whose responses the input of a case describes:
+//! mostly well-formed with arbitrary content, sometimes malformed.
 
 use sha2::{Digest, Sha256};
 
@@ -37,21 +37,21 @@ const EXTENSIONS: [&str; 7] = [
     "lsetstat@openssh.com",
     "check-file",
 ];
-/// Longer ranges have no honest hash.
-const HASHED: u64 = 1 << 20;
+/// The longest range whose hash is correct.
+const MAX_HASHED: u64 = 1 << 20;
 
 /// One session.
 #[derive(Debug, Default)]
 pub(crate) struct Sftp {
     received: Vec<u8>,
-    /// The size of every file, where the server is honest.
+    /// The size of every file, if the server sends the true one.
     size: u64,
-    listed: bool,
+    is_listed: bool,
 }
 
 impl Sftp {
-    /// The requests that have come whole.
-    pub(crate) fn take(&mut self, data: &[u8]) -> Vec<Vec<u8>> {
+    /// The requests that are complete with these bytes.
+    pub(crate) fn complete_requests(&mut self, data: &[u8]) -> Vec<Vec<u8>> {
         self.received.extend_from_slice(data);
         let mut packets = Vec::new();
         while let Some(length) = self
@@ -69,8 +69,8 @@ impl Sftp {
         packets
     }
 
-    /// What to say to a request; `None` closes the channel.
-    pub(crate) fn answer(&mut self, packet: &[u8], input: &mut Input) -> Option<Vec<u8>> {
+    /// The response to a request; `None` closes the channel.
+    pub(crate) fn respond(&mut self, packet: &[u8], input: &mut Input) -> Option<Vec<u8>> {
         let (kind, id) = (
             *packet.first()?,
             packet.get(1..5).unwrap_or(&[0; 4]).to_vec(),
@@ -104,7 +104,7 @@ impl Sftp {
         }
         let (reply, body) = match input.byte() {
             0..=223 if kind == EXTENDED && is_hash(packet) => (201, hash(packet, input)),
-            0..=223 => self.expected(kind, packet, input),
+            0..=223 => self.expected_response(kind, packet, input),
             224..=231 => (STATUS, status(input.number32() % 12, &input.text())),
             232..=239 => (
                 [STATUS, HANDLE, DATA, NAME, ATTRS, 201][usize::from(input.choice(6))],
@@ -112,24 +112,24 @@ impl Sftp {
             ),
             240..=243 => (input.byte(), input.text()),
             244..=249 => (STATUS, status(input.number32(), &input.text())),
-            // Somebody else's answer.
+            // A response to another request.
             250..=252 => {
                 let other = input.number32().to_be_bytes();
                 let body = [&[STATUS][..], &other, &status(OK, b"")].concat();
                 return Some(framed(&body));
             }
-            // No frame.
+            // Bytes that are no frame.
             253 | 254 => return Some(input.text()),
             _ => return None,
         };
         Some(framed(&[&[reply][..], &id, &body].concat()))
     }
 
-    /// An answer of the right kind.
-    fn expected(&mut self, kind: u8, packet: &[u8], input: &mut Input) -> (u8, Vec<u8>) {
+    /// A response of the expected type.
+    fn expected_response(&mut self, kind: u8, packet: &[u8], input: &mut Input) -> (u8, Vec<u8>) {
         match kind {
             OPEN | OPENDIR => {
-                self.listed = false;
+                self.is_listed = false;
                 (
                     HANDLE,
                     string(&if input.choice(8) == 7 {
@@ -140,7 +140,7 @@ impl Sftp {
                 )
             }
             LSTAT | FSTAT | STAT => (ATTRS, self.attributes(input)),
-            READDIR if std::mem::replace(&mut self.listed, input.choice(8) != 7) => {
+            READDIR if std::mem::replace(&mut self.is_listed, input.choice(8) != 7) => {
                 (STATUS, status(EOF, b""))
             }
             READDIR => {
@@ -165,14 +165,14 @@ impl Sftp {
                 let offset = offset.map_or(0, |bytes| {
                     u64::from_be_bytes(bytes.try_into().unwrap_or_default())
                 });
-                let left = self.size.saturating_sub(offset);
+                let rest = self.size.saturating_sub(offset);
                 match input.choice(16) {
                     15 => (DATA, string(&vec![b'x'; usize::from(input.byte()) * 100])),
                     14 => (DATA, string(b"")),
-                    _ if left == 0 => (STATUS, status(EOF, b"")),
+                    _ if rest == 0 => (STATUS, status(EOF, b"")),
                     _ => (
                         DATA,
-                        string(&vec![b'x'; usize::try_from(left).unwrap_or(0)]),
+                        string(&vec![b'x'; usize::try_from(rest).unwrap_or(0)]),
                     ),
                 }
             }
@@ -205,7 +205,7 @@ impl Sftp {
         }
     }
 
-    /// Of a small file or a directory; or of something else.
+    /// Attributes of a small file, a directory, or something else.
     fn attributes(&self, input: &mut Input) -> Vec<u8> {
         let regular = 0o100_644_u32;
         let (size, mode) = match input.byte() {
@@ -215,7 +215,7 @@ impl Sftp {
             190..=219 => (self.size, regular | 0o7000),
             220..=229 => (input.number(), regular),
             230..=239 => (0, u32::from(input.choice(16)) << 12 | 0o644),
-            // With none of them, or with flags that nobody knows.
+            // No attributes, or unknown flags.
             240..=247 => return vec![0; 4],
             _ => return [&input.number32().to_be_bytes()[..], &input.take(40)].concat(),
         };
@@ -235,8 +235,8 @@ fn is_hash(packet: &[u8]) -> bool {
     packet.get(9..24) == Some(b"check-file-name")
 }
 
-/// Of so many bytes that are all the same, or of something else. At the end of the request are
-/// where it starts, how long it is, and the size of a block.
+/// The hash of a range of equal bytes, or a false one. The request ends with the start and length
+/// of the range and the size of a block.
 fn hash(packet: &[u8], input: &mut Input) -> Vec<u8> {
     let length = packet
         .len()
@@ -244,7 +244,7 @@ fn hash(packet: &[u8], input: &mut Input) -> Vec<u8> {
         .and_then(|at| packet[at..].first_chunk::<8>());
     let length = length
         .map_or(0, |bytes| u64::from_be_bytes(*bytes))
-        .min(HASHED);
+        .min(MAX_HASHED);
     let mut hash = match input.choice(8) {
         7 => input.take(40),
         6 => Sha256::digest(input.take(8)).to_vec(),
@@ -264,7 +264,7 @@ fn string(bytes: &[u8]) -> Vec<u8> {
     framed(bytes)
 }
 
-/// With its length before it.
+/// The bytes after their length.
 fn framed(bytes: &[u8]) -> Vec<u8> {
     [
         &u32::try_from(bytes.len()).unwrap_or(0).to_be_bytes()[..],

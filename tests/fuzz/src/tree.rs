@@ -1,25 +1,27 @@
-//! A directory that is copied out: whatever the server shows, nothing else is written to.
+//! The download of a directory: whatever the server lists, no other directory is written to.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use sandbox::TreeLimits;
 
-use crate::world::{World, check_error};
+use crate::world::{World, check_error, temporary_directory};
 
-const BYTES: u64 = 4000;
-const ENTRIES: u64 = 60;
-const SECRET: &str = "not to be touched";
+const MAX_BYTES: u64 = 4000;
+const MAX_ENTRIES: u64 = 60;
+const SECRET: &str = "unchanged";
 
 pub(crate) fn target(bytes: &[u8]) {
-    let place = Place::new();
+    let target = TargetDirectory::new();
     World::run(bytes, |case, world| {
-        let out = place.out.clone();
+        let out = target.out.clone();
         async move {
-            let ours = case.lock().unwrap().input.choice(2) == 1;
-            let sandbox = world.sandbox(ours).await;
+            let is_sandbox_sshd = case.lock().unwrap().input.choice(2) == 1;
+            let sandbox = world.sandbox(is_sandbox_sshd).await;
             let mut limits = TreeLimits::default();
-            (limits.bytes, limits.entries, limits.depth) = (BYTES, ENTRIES, 6);
+            limits.bytes = MAX_BYTES;
+            limits.entries = MAX_ENTRIES;
+            limits.depth = 6;
             if let Err(error) = sandbox
                 .transfer()
                 .limits(limits)
@@ -30,34 +32,26 @@ pub(crate) fn target(bytes: &[u8]) {
             }
         }
     });
-    place.check();
+    target.check();
 }
 
-/// A directory to copy to, with something of the user's beside it and in it.
-struct Place {
+/// The directory to download to, with files of the user beside it and in it.
+struct TargetDirectory {
     _directory: tempfile::TempDir,
     out: PathBuf,
     beside: PathBuf,
 }
 
-impl Place {
+impl TargetDirectory {
     fn new() -> Self {
-        let memory = Path::new("/dev/shm");
-        let parent = if memory.is_dir() {
-            memory.to_owned()
-        } else {
-            std::env::temp_dir()
-        };
-        let directory = tempfile::tempdir_in(parent).unwrap();
-        let (out, beside) = (
-            directory.path().join("out"),
-            directory.path().join("outside"),
-        );
-        for made in [&out, &beside] {
-            std::fs::create_dir(made).unwrap();
+        let directory = temporary_directory();
+        let out = directory.path().join("out");
+        let beside = directory.path().join("outside");
+        for path in [&out, &beside] {
+            std::fs::create_dir(path).unwrap();
         }
         std::fs::write(beside.join("a"), SECRET).unwrap();
-        // A link of the user's, which the server knows the name of.
+        // A link of the user, whose name the server knows.
         symlink("../outside", out.join("link")).unwrap();
         Self {
             _directory: directory,
@@ -67,22 +61,22 @@ impl Place {
     }
 
     fn check(&self) {
-        let there: Vec<_> = std::fs::read_dir(&self.beside)
+        let entries: Vec<_> = std::fs::read_dir(&self.beside)
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
             .collect();
-        assert_eq!(there, ["a"], "something was written outside");
+        assert_eq!(entries, ["a"], "something was written outside");
         let secret = self.beside.join("a");
         assert_eq!(std::fs::read_to_string(&secret).unwrap(), SECRET);
         let parent = self.out.parent().unwrap();
         assert_eq!(
             std::fs::read_dir(parent).unwrap().count(),
             2,
-            "something was made beside"
+            "something was created beside it"
         );
         let mut total = 0;
         self.check_directory(&self.out, &mut total);
-        assert!(total <= BYTES, "{total} bytes were written");
+        assert!(total <= MAX_BYTES, "{total} bytes were written");
     }
 
     fn check_directory(&self, directory: &Path, total: &mut u64) {
@@ -91,7 +85,7 @@ impl Place {
             let metadata = path.symlink_metadata().unwrap();
             if metadata.is_symlink() {
                 let target = std::fs::read_link(&path).unwrap();
-                // The user's own may lead anywhere.
+                // The link of the user may lead anywhere.
                 if path != self.out.join("link") || target != Path::new("../outside") {
                     self.check_link(&path, &target);
                 }
@@ -119,7 +113,7 @@ impl Place {
         }
     }
 
-    /// Follows a link as the kernel would, also where there is nothing yet.
+    /// Follows a link as the kernel would, also if its target does not exist.
     fn check_link(&self, path: &Path, target: &Path) {
         let mut at = path.parent().unwrap().to_owned();
         for part in target.components() {
@@ -133,8 +127,9 @@ impl Place {
                 && std::fs::read_link(self.out.join("link"))
                     .is_ok_and(|to| to == Path::new("../outside"))
             {
-                // By way of the user's own, or of a link to that, which is looked at by itself. One that
-                // goes there straight has come by the directory above.
+                // The path uses the link of the user, directly or over another link, which is
+                // checked by itself. A path that leads there otherwise has passed the parent
+                // directory before, where the assertion below failed.
                 return;
             }
             let inside = at.starts_with(self.out.canonicalize().unwrap());

@@ -1,8 +1,9 @@
-//! What the cases share: a stopped clock, the two servers, and the connections to them, for a new
-//! handshake for each case would take most of the time.
+//! The state that all cases share: a paused clock, two servers, and the connections to them,
+//! because a handshake in each case would take most of the time.
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,13 +16,13 @@ use tokio::runtime::Runtime;
 use crate::input::Input;
 use crate::peer::{Case, Peer};
 
-/// Of the stopped clock: a call that waits longer waits for ever.
-const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
+/// A call that takes longer on the paused clock never returns.
+const CALL_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 const ID: &str = "sbx-hostile";
 
 pub(crate) struct World {
-    /// Of our server, and of another.
+    /// Clients of a server that identifies itself as sandbox-sshd, and of another.
     clients: [Client; 2],
     sessions: [SshSessions; 2],
     uid: Uid,
@@ -36,9 +37,9 @@ impl World {
     fn new() -> Self {
         let case = Arc::default();
         let uid = Uid::generate().unwrap();
-        let client = |ours| {
+        let client = |is_sandbox_sshd| {
             let keys = KeyPair::generate().unwrap();
-            let mut peer = Peer::new(&keys, ours);
+            let mut peer = Peer::new(&keys, is_sandbox_sshd);
             peer.case = Arc::clone(&case);
             let sessions = SshSessions::new(Arc::new(peer), SshOptions::default());
             let backend = Arc::new(OneServer::new(&access(keys, &uid))) as Arc<dyn SandboxBackend>;
@@ -47,55 +48,60 @@ impl World {
                 sessions,
             )
         };
-        let ((ours, our_sessions), (other, other_sessions)) = (client(true), client(false));
+        let (own_client, own_sessions) = client(true);
+        let (other_client, other_sessions) = client(false);
         Self {
-            clients: [ours, other],
-            sessions: [our_sessions, other_sessions],
+            clients: [own_client, other_client],
+            sessions: [own_sessions, other_sessions],
             uid,
             case,
         }
     }
 
-    /// Runs one case to its end.
+    /// Runs one case to its end, with these bytes as its input.
     pub(crate) fn run<F: Future<Output = ()>>(
         bytes: &[u8],
         work: impl FnOnce(Arc<Mutex<Case>>, Arc<Self>) -> F,
     ) {
-        WORLD.with_borrow_mut(|kept| {
-            let (runtime, world) = kept.get_or_insert_with(|| {
+        WORLD.with_borrow_mut(|world| {
+            let (runtime, world) = world.get_or_insert_with(|| {
                 let mut builder = tokio::runtime::Builder::new_current_thread();
                 let runtime = builder.enable_all().start_paused(true).build().unwrap();
                 (runtime, Arc::new(Self::new()))
             });
-            // A case that panicked may have left it locked, and ended the fuzzing.
             *world.case.lock().unwrap() = Case {
                 input: Input::new(bytes),
                 ..Case::default()
             };
             let work = work(Arc::clone(&world.case), Arc::clone(world));
-            runtime
-                .block_on(async { tokio::time::timeout(FOR_EVER, work).await.expect("it ends") });
+            runtime.block_on(async {
+                tokio::time::timeout(CALL_TIMEOUT, work)
+                    .await
+                    .expect("every call returns")
+            });
         });
     }
 
-    /// A sandbox of which nothing is left from the case before, for the server says what it can do
-    /// at the beginning of a session.
-    pub(crate) async fn new_sandbox(&self, ours: bool) -> Sandbox {
-        self.sessions[usize::from(!ours)].evict(&self.uid).await;
-        self.sandbox(ours).await
+    /// A sandbox with a new connection. The server announces its extensions at the beginning of a
+    /// connection, so a case that depends on them needs a new one.
+    pub(crate) async fn new_sandbox(&self, is_sandbox_sshd: bool) -> Sandbox {
+        self.sessions[usize::from(!is_sandbox_sshd)]
+            .evict(&self.uid)
+            .await;
+        self.sandbox(is_sandbox_sshd).await
     }
 
     /// A connected sandbox.
-    pub(crate) async fn sandbox(&self, ours: bool) -> Sandbox {
-        let client = &self.clients[usize::from(!ours)];
+    pub(crate) async fn sandbox(&self, is_sandbox_sshd: bool) -> Sandbox {
+        let client = &self.clients[usize::from(!is_sandbox_sshd)];
         client
             .connect(&ID.parse().unwrap())
             .await
-            .expect("the handshake is honest")
+            .expect("the handshake is correct")
     }
 }
 
-/// The keys are the server's, and the client's as well.
+/// Server and client use the same key pair.
 fn access(keys: KeyPair, uid: &Uid) -> Access {
     Access {
         id: ID.parse().unwrap(),
@@ -107,7 +113,7 @@ fn access(keys: KeyPair, uid: &Uid) -> Access {
     }
 }
 
-/// Nothing of what a message repeats may steer a terminal, nor those of its causes.
+/// Asserts that the messages of an error and of its sources have no terminal control characters.
 pub(crate) fn check_error(error: &Error) {
     let mut next: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = next {
@@ -117,14 +123,25 @@ pub(crate) fn check_error(error: &Error) {
 }
 
 fn check_message(text: &str) {
-    let steers = |character: char| {
+    let is_control = |character: char| {
         character.is_control()
             || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    assert!(!text.contains(steers), "{text:?}");
+    assert!(!text.contains(is_control), "{text:?}");
     assert!(
         text.len() < 20_000,
         "a message of {} bytes: {text:?}",
         text.len()
     );
+}
+
+/// A temporary directory, in memory if possible.
+pub(crate) fn temporary_directory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    };
+    tempfile::tempdir_in(parent).unwrap()
 }

@@ -1,5 +1,5 @@
-//! A few thousand cases of each target: everything in the corpus, then changes of it. The same ones
-//! each time, so that a failure comes again; `SANDBOX_FUZZ_CASES` asks for more.
+//! The corpus of each target, and then a fixed number of mutations of it, which are the same in
+//! every run, so that a failure can be reproduced. `SANDBOX_FUZZ_CASES` sets another number.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,13 +8,13 @@
 
 use std::path::Path;
 
-/// Changes of the corpus, and nonsense, for each target.
+/// Mutations of the corpus, and random bytes, for each target.
 const CASES: u64 = 800;
 
-/// xorshift64: it needs no quality, only to be the same everywhere.
-struct Noise(u64);
+/// xorshift64. It needs no quality, but the same numbers on every machine.
+struct Random(u64);
 
-impl Noise {
+impl Random {
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -22,15 +22,15 @@ impl Noise {
         self.0
     }
 
-    fn below(&mut self, most: usize) -> usize {
-        usize::try_from(self.next() % most.max(1) as u64).unwrap()
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound.max(1) as u64).unwrap()
     }
 
     fn byte(&mut self) -> u8 {
         (self.next() >> 40) as u8
     }
 
-    fn case(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
+    fn mutation(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
         if corpus.is_empty() || self.below(4) == 0 {
             return (0..self.below(120)).map(|_| self.byte()).collect();
         }
@@ -52,15 +52,15 @@ impl Noise {
     }
 }
 
-fn quick(name: &str) {
+fn run_quick(name: &str) {
     let (_, target) = sandbox_fuzz::TARGETS
         .iter()
         .find(|(target, _)| *target == name)
         .unwrap();
-    let place = Path::new(env!("CARGO_MANIFEST_DIR"))
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("corpus")
         .join(name);
-    let mut files: Vec<_> = std::fs::read_dir(place)
+    let mut files: Vec<_> = std::fs::read_dir(directory)
         .unwrap()
         .map(|file| file.unwrap().path())
         .collect();
@@ -76,43 +76,43 @@ fn quick(name: &str) {
     };
     corpus.iter().for_each(|bytes| run(bytes));
     let cases = std::env::var("SANDBOX_FUZZ_CASES").map_or(CASES, |cases| cases.parse().unwrap());
-    let mut noise = Noise(0x5eed);
+    let mut random = Random(0x5eed);
     for _ in 0..cases {
-        run(&noise.case(&corpus));
+        run(&random.mutation(&corpus));
     }
 }
 
 #[test]
 fn exec() {
-    quick("exec");
+    run_quick("exec");
 }
 
 #[test]
 fn files() {
-    quick("files");
+    run_quick("files");
 }
 
 #[test]
 fn tree() {
-    quick("tree");
+    run_quick("tree");
 }
 
 #[test]
 fn command_line() {
-    quick("command_line");
+    run_quick("command_line");
 }
 
 #[test]
 fn resume() {
-    quick("resume");
+    run_quick("resume");
 }
 
 #[test]
 fn server() {
-    quick("server");
+    run_quick("server");
 }
 
 #[test]
 fn escape() {
-    quick("escape");
+    run_quick("escape");
 }

@@ -1,8 +1,8 @@
 //! Tests that need a whole cluster for themselves: its components fail, its network is cut, a
 //! hundred sandboxes are created at once, their creator is killed. They run one after another.
 //!
-//! Besides the variables of [`cluster`], `SANDBOX_TEST_CLUSTER_SCRIPT` names a script with
-//! `kill COMPONENT` and `start COMPONENT` (`apiserver`, `kubelet`) for the cluster. Without it those
+//! Besides the variables of [`cluster`], `SANDBOX_TEST_CLUSTER_SCRIPT` names a script with `kill
+//! COMPONENT` and `start COMPONENT` (`apiserver`, `kubelet`) for the cluster. Without it those
 //! tests are skipped with a message, or fail if `SANDBOX_TEST_REQUIRE` lists `cluster-faults`.
 
 #![allow(
