@@ -13,6 +13,7 @@
 
 mod dotenv;
 mod duration;
+mod load;
 mod mistakes;
 mod resolve;
 mod settings;

@@ -5,10 +5,11 @@ use std::ffi::OsString;
 
 use sandbox_core::{Result, nearest};
 
+use crate::duration::format_duration;
 use crate::mistakes::Mistakes;
+use crate::settings::Settings;
 use crate::value::Value;
-use crate::variables::{PREFIX, RESERVED_PREFIXES, Variable};
-use crate::{Settings, VARIABLES, format_duration};
+use crate::variables::{PREFIX, RESERVED_PREFIXES, VARIABLES, Variable};
 
 /// A variable of the environment, or an entry of a file.
 #[derive(Debug, Clone)]
@@ -149,7 +150,7 @@ fn set(variable: &Variable, settings: &mut Settings, value: &OsString) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::BackendKind;
+    use crate::settings::BackendKind;
     use sandbox_core::Error;
     use std::os::unix::ffi::OsStringExt;
     use std::time::Duration;

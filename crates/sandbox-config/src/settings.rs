@@ -1,14 +1,11 @@
 //! The settings.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use sandbox_core::{ByteSize, Error, Lifetime, Resources, Result};
-
-use crate::resolve::{Entry, resolve};
-use crate::{dotenv, variables};
 
 /// All settings that can be made outside of a program. They contain no secret, so they can be
 /// printed and logged.
@@ -148,32 +145,6 @@ pub struct KubernetesSettings {
     pub owner_lease: Option<Duration>,
 }
 
-impl Settings {
-    /// Reads the settings from the environment of this process.
-    ///
-    /// # Errors
-    ///
-    /// [`Config`](sandbox_core::Error::Config) naming every invalid value.
-    pub fn from_env() -> Result<Self> {
-        resolve(environment())
-    }
-
-    /// Reads the settings from this file and from the environment of this process, which overrides
-    /// the file: a variable that is set there, even to an empty value, is not read from the file.
-    /// The environment is not changed. Lines that set other programs' variables are skipped.
-    ///
-    /// # Errors
-    ///
-    /// [`Config`](sandbox_core::Error::Config) naming every invalid value, every line that cannot
-    /// be parsed and every variable that a file may not set; also if the file cannot be read or is
-    /// larger than 1 MiB.
-    pub fn from_dotenv(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let content = dotenv::read(path)?;
-        resolve(dotenv::entries(&path.to_string_lossy(), &content).chain(environment()))
-    }
-}
-
 /// The settings that apply if nothing is set.
 impl Default for Settings {
     fn default() -> Self {
@@ -272,17 +243,4 @@ impl fmt::Display for BackendKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-/// Returns the environment variables with the prefix of the settings.
-fn environment() -> impl Iterator<Item = Entry> {
-    std::env::vars_os()
-        .filter(|(name, _)| {
-            name.as_encoded_bytes()
-                .starts_with(variables::PREFIX.as_bytes())
-        })
-        .map(|(name, value)| Entry::Environment {
-            name: name.to_string_lossy().into_owned(),
-            value,
-        })
 }

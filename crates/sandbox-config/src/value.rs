@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sandbox_core::SandboxSpec;
 
-use crate::parse_duration;
+use crate::duration::parse_duration;
 
 /// The value that switches a limit off.
 const NONE: &str = "none";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Settings;
+use crate::settings::Settings;
 use crate::value::Value;
 
 /// The prefix of all variables.
