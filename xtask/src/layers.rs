@@ -51,7 +51,7 @@ const RULES: &[Rule] = &[
         forbidden: &["sandbox-config", "sandbox-ssh", "sandbox-local"],
     },
     Rule {
-        package: "sandbox-tcp",
+        package: "sandbox-net",
         flags: &[],
         forbidden: &[
             "russh",

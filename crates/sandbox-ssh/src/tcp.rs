@@ -25,7 +25,7 @@ impl Connector for TcpConnector {
         };
         let stream = deadline
             .bound("connecting over TCP", async {
-                sandbox_tcp::connect(*address).await.map_err(|source| {
+                sandbox_net::connect(*address).await.map_err(|source| {
                     Error::connection(
                         ConnectionStage::Dial,
                         format!("no TCP connection to {address}"),

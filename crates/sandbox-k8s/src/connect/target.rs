@@ -148,7 +148,7 @@ impl Target {
 /// Connects, and waits for the first byte, for an SSH server speaks first: what only accepts
 /// proves nothing, as a proxy does that accepts for anybody.
 pub(super) async fn answering(address: SocketAddr) -> std::io::Result<TcpStream> {
-    let stream = sandbox_tcp::connect(address).await?;
+    let stream = sandbox_net::connect(address).await?;
     if stream.peek(&mut [0]).await? == 0 {
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }

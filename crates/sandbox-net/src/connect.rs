@@ -1,5 +1,4 @@
-//! TCP connections to sandboxes, with the socket options that every one of them has: to an address
-//! that somebody names, as `sandbox-ssh` opens them, and to a Pod's, as `sandbox-k8s` does.
+//! Connects to a sandbox over TCP.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,22 +7,23 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-/// How long what was sent may stay without acknowledgement (TCP_USER_TIMEOUT, tcp(7); RFC 5482). It
-/// bounds the loss of a peer while data is on its way to it, when no keepalive is sent.
+/// How long sent data may stay unacknowledged (TCP_USER_TIMEOUT, tcp(7); RFC 5482). The kernel sends
+/// no keepalive while data is unacknowledged, so this bounds how long a lost peer goes unnoticed.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Connects without Nagle's delay, for commands are small packets and each would wait 40 ms for the
-/// last. On Linux, what was sent and is not acknowledged for 30 seconds ends the connection, so that
-/// a vanished peer is noticed even while data is on its way. Dropping the future closes the socket.
+/// Connects without Nagle's delay, because commands are small packets and each would wait up to 40 ms
+/// for the acknowledgement of the previous one. On Linux, data that is not acknowledged for 30 seconds
+/// ends the connection, so that a lost peer is noticed while data is being sent. Dropping the future
+/// closes the socket.
 ///
 /// # Errors
 ///
-/// When the address cannot be connected to. An option that cannot be set is no error.
+/// If the connection fails. An option that cannot be set is logged, and is not an error.
 pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     if let Err(error) = tune(&stream) {
-        tracing::debug!(%error, "a TCP option could not be set");
+        tracing::debug!(%error, "TCP option not set");
     }
     Ok(stream)
 }
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_vanished_peer_is_not_waited_for() {
+    async fn a_connection_has_a_user_timeout_and_no_delay() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = connect(listener.local_addr().unwrap()).await.unwrap();
         let socket = socket2::SockRef::from(&stream);
