@@ -1,13 +1,13 @@
-//! Signals that ask this program to end.
+//! Signals that ask this program to exit.
 
 use anyhow::Result;
 use sandbox::Signal;
 
 use crate::exit::Outcome;
 
-/// A signal that asks this program to end.
+/// A signal that asks this program to exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(unix), allow(dead_code, reason = "Windows has only Control-C"))]
+#[cfg_attr(not(unix), allow(dead_code, reason = "Windows has only Ctrl-C"))]
 pub(crate) enum Interrupt {
     Int,
     Term,
@@ -15,12 +15,12 @@ pub(crate) enum Interrupt {
     Quit,
 }
 
-/// Waits for such signals. Those that were ignored when the program was started, as by
-/// nohup(1) or for a script's background jobs, stay ignored.
+/// Waits for such signals. Signals that were ignored when the program was started, as with nohup(1) or for
+/// background jobs of a script, stay ignored.
 pub(crate) struct Interrupts(system::Listeners);
 
 impl Interrupt {
-    /// What a shell reports of a program that such a signal ended.
+    /// The exit code that a shell reports for a program that was ended by this signal.
     pub(crate) fn exit_code(self) -> u8 {
         128 + self.signal().number().unwrap_or_default()
     }
@@ -37,17 +37,21 @@ impl Interrupt {
 }
 
 impl Interrupts {
-    /// Takes over these signals.
+    /// Installs the handlers.
+    ///
+    /// # Errors
+    ///
+    /// If a handler cannot be installed.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self(system::Listeners::new()?))
     }
 
-    /// The next one. Dropping the future loses none.
+    /// Waits for the next signal. Dropping the future loses none.
     pub(crate) async fn next(&mut self) -> Interrupt {
         self.0.next().await
     }
 
-    /// Runs a subcommand, and drops it when a signal comes. What it had begun is cleaned up by the drop.
+    /// Runs a subcommand and drops it if a signal arrives. Dropping cleans up what was begun.
     pub(crate) async fn run_until_signal(
         &mut self,
         action: impl Future<Output = Outcome>,
@@ -75,7 +79,7 @@ mod system {
 
     impl Listeners {
         pub(super) fn new() -> Result<Self> {
-            let ignored = ignored_signals();
+            let ignored = read_ignored_signals();
             let listen = |kind: SignalKind| -> Result<Option<Signal>> {
                 if ignored & (1 << (kind.as_raw_value() - 1)) != 0 {
                     return Ok(None);
@@ -92,26 +96,26 @@ mod system {
 
         pub(super) async fn next(&mut self) -> Interrupt {
             tokio::select! {
-                () = heard(&mut self.int) => Interrupt::Int,
-                () = heard(&mut self.term) => Interrupt::Term,
-                () = heard(&mut self.hup) => Interrupt::Hup,
-                () = heard(&mut self.quit) => Interrupt::Quit,
+                () = receive(&mut self.int) => Interrupt::Int,
+                () = receive(&mut self.term) => Interrupt::Term,
+                () = receive(&mut self.hup) => Interrupt::Hup,
+                () = receive(&mut self.quit) => Interrupt::Quit,
             }
         }
     }
 
-    async fn heard(signal: &mut Option<Signal>) {
-        let heard = match signal {
+    async fn receive(signal: &mut Option<Signal>) {
+        let received = match signal {
             Some(signal) => signal.recv().await,
             None => None,
         };
-        if heard.is_none() {
+        if received.is_none() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// A bit for each signal that is ignored, from Linux' proc(5); elsewhere none is known to be.
-    fn ignored_signals() -> u64 {
+    /// Reads a bit mask of the ignored signals from proc_pid_status(5). Other systems than Linux report none.
+    fn read_ignored_signals() -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
         mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())

@@ -1,7 +1,7 @@
-//! `sandbox run`: codes, streams and arguments.
+//! `sandbox run`: exit codes, streams and arguments.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod support;
 
@@ -13,7 +13,7 @@ use std::process::Stdio;
 use support::{Cli, code, stderr, stdout};
 
 #[test]
-fn the_commands_exit_code_is_ours() {
+fn the_exit_code_is_that_of_the_command() {
     let cli = Cli::new();
     cli.write("plain", "");
     for (args, expected) in [
@@ -26,16 +26,16 @@ fn the_commands_exit_code_is_ours() {
         (&["sh", "-c", "kill -TERM $$"], 143),
         (&["sh", "-c", "kill -SEGV $$"], 139),
     ] {
-        let output = cli.output(["run", "--"].iter().chain(args));
+        let output = cli.run(["run", "--"].iter().chain(args));
         assert_eq!(code(&output), expected, "{args:?}: {}", stderr(&output));
     }
-    assert!(cli.ids().is_empty());
+    assert!(cli.list_ids().is_empty());
 }
 
 #[test]
-fn outputs_stay_apart_and_bytes_stay_as_they_are() {
+fn stdout_and_stderr_are_separate_and_unchanged() {
     let cli = Cli::new();
-    let output = cli.output([
+    let output = cli.run([
         "run",
         "--",
         "sh",
@@ -48,9 +48,9 @@ fn outputs_stay_apart_and_bytes_stay_as_they_are() {
     );
 }
 
-/// Both are written to stderr, by different threads.
+/// The log and the output are written to stderr by different threads.
 #[test]
-fn a_log_while_output_is_written_stops_nothing() {
+fn logging_does_not_block_the_output() {
     let cli = Cli::new();
     let script = "for i in 1 2 3; do echo $i; echo $i >&2; sleep 0.2; done";
     let mut child = cli.spawn(["-vvv", "run", "--", "sh", "-c", script]);
@@ -72,18 +72,18 @@ fn a_log_while_output_is_written_stops_nothing() {
 }
 
 #[test]
-fn input_is_passed_on_to_its_end() {
+fn stdin_is_forwarded_to_its_end() {
     let cli = Cli::new();
     let input: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
-    let output = cli.output_with_input(["run", "--", "cat"], &input);
+    let output = cli.run_with_input(["run", "--", "cat"], &input);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(output.stdout == input);
-    let unread = cli.output_with_input(["run", "--", "true"], b"a little");
+    let unread = cli.run_with_input(["run", "--", "true"], b"a little");
     assert_eq!(code(&unread), 0, "{}", stderr(&unread));
 }
 
 #[test]
-fn arguments_arrive_as_they_are() {
+fn arguments_arrive_unchanged() {
     let cli = Cli::new();
     let odd: Vec<&OsStr> = [
         &b"with space"[..],
@@ -107,7 +107,7 @@ fn arguments_arrive_as_they_are() {
             .iter()
             .map(OsString::from)
             .chain(odd.iter().map(|&arg| arg.to_owned()));
-        let output = cli.output(args);
+        let output = cli.run(args);
         let expected: Vec<u8> = odd
             .iter()
             .flat_map(|arg| [arg.as_bytes(), b"\0"].concat())
@@ -122,7 +122,7 @@ fn arguments_arrive_as_they_are() {
 }
 
 #[test]
-fn environment_directory_and_time_limit_are_set() {
+fn environment_workdir_and_timeout_are_set() {
     let cli = Cli::new();
     let mut command = cli.command([
         "run",
@@ -144,28 +144,27 @@ fn environment_directory_and_time_limit_are_set() {
         "{}",
         stderr(&output)
     );
-    let absent = cli.output(["run", "-e", "SURELY_NOT_SET_HERE", "--", "true"]);
+    let absent = cli.run(["run", "-e", "SURELY_NOT_SET_HERE", "--", "true"]);
     assert!(
         code(&absent) == 125 && stderr(&absent).contains("SURELY_NOT_SET_HERE=VALUE"),
         "{}",
         stderr(&absent)
     );
-    let late = cli.output(["run", "--timeout", "300ms", "--", "sleep", "1000"]);
+    let late = cli.run(["run", "--timeout", "300ms", "--", "sleep", "1000"]);
     assert!(
         code(&late) == 124 && stderr(&late).contains("ran longer than 300ms"),
         "{}",
         stderr(&late)
     );
-    let nowhere = cli.output(["run", "-w", "/nowhere", "--", "true"]);
+    let nowhere = cli.run(["run", "-w", "/nowhere", "--", "true"]);
     assert_ne!(code(&nowhere), 0);
-    assert!(cli.ids().is_empty());
+    assert!(cli.list_ids().is_empty());
 }
 
-/// As with docker: who pressed Control-C once may have started a clean-up.
 #[test]
-fn input_can_be_left_alone() {
+fn no_stdin_leaves_the_input_unread() {
     let cli = Cli::new();
-    let output = cli.output_with_input(["run", "-n", "--", "wc", "-c"], b"");
+    let output = cli.run_with_input(["run", "-n", "--", "wc", "-c"], b"");
     assert_eq!(stdout(&output).trim(), "0", "{}", stderr(&output));
     let id = cli.create();
     let list = cli.write("list", "one\ntwo\nthree\n");
@@ -179,35 +178,35 @@ fn input_can_be_left_alone() {
         .arg(&id)
         .stdin(std::fs::File::open(list).unwrap());
     let output = shell
-        .env("SANDBOX_STATE_DIR", cli.state())
+        .env("SANDBOX_STATE_DIR", cli.state_dir())
         .output()
         .unwrap();
     assert_eq!(stdout(&output), "one\ntwo\nthree\n", "{}", stderr(&output));
 }
 
 #[test]
-fn a_forgotten_image_is_hinted_at() {
+fn a_missing_image_option_gets_a_hint() {
     let cli = Cli::new();
-    let output = cli.output(["run", "--rm", "alpine", "ls"]);
+    let output = cli.run(["run", "--rm", "alpine", "ls"]);
     assert_eq!(code(&output), 127);
     assert!(
         stderr(&output).contains("--image alpine"),
         "{}",
         stderr(&output)
     );
-    let output = cli.output(["run", "-v", "/data:/data", "ls"]);
+    let output = cli.run(["run", "-v", "/data:/data", "ls"]);
     assert!(
         stderr(&output).contains("-v is --verbose here"),
         "{}",
         stderr(&output)
     );
     let id = cli.create();
-    let output = cli.output(["exec", &id, "python:3.12"]);
+    let output = cli.run(["exec", &id, "python:3.12"]);
     assert!(!stderr(&output).contains("--image"), "{}", stderr(&output));
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_it_quietly() {
+fn a_closed_pipe_ends_the_command_quietly() {
     let cli = Cli::new();
     let mut child = cli.spawn(["run", "--", "yes"]);
     let mut first = [0; 4];
@@ -217,11 +216,11 @@ fn a_reader_that_goes_away_ends_it_quietly() {
         (code(&output), stderr(&output).as_str(), &first),
         (141, "", b"y\ny\n")
     );
-    assert!(cli.ids().is_empty());
+    assert!(cli.list_ids().is_empty());
 }
 
 #[test]
-fn output_that_cannot_be_written_is_a_failure() {
+fn output_that_cannot_be_written_is_an_error() {
     let cli = Cli::new();
     let full = std::fs::OpenOptions::new()
         .write(true)
@@ -241,7 +240,7 @@ fn output_that_cannot_be_written_is_a_failure() {
 }
 
 #[test]
-fn a_terminal_is_given_when_asked_for() {
+fn tty_allocates_a_terminal() {
     let cli = Cli::new();
     let inside = "test -t 0 && test -t 1 && test -t 2 && stty size && echo $TERM";
     let mut command = cli.command(["run", "-t", "--", "sh", "-c", inside]);
@@ -259,10 +258,10 @@ fn a_terminal_is_given_when_asked_for() {
 }
 
 #[test]
-fn input_of_a_command_in_a_terminal_has_an_end() {
+fn the_end_of_stdin_reaches_a_command_in_a_terminal() {
     let cli = Cli::new();
     for input in ["one\ntwo\n", "one\ntwo"] {
-        let output = cli.output_with_input(
+        let output = cli.run_with_input(
             [
                 "run",
                 "-t",

@@ -1,7 +1,7 @@
-//! What signals to `sandbox run` do to its command and its sandbox.
+//! Signals to `sandbox run`.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod support;
 
@@ -12,20 +12,20 @@ use rustix::process::{Pid, Signal, kill_process};
 use support::Cli;
 
 #[test]
-fn a_signal_ends_the_command_and_removes_the_sandbox() {
+fn a_signal_ends_the_command_and_deletes_the_sandbox() {
     let cli = Cli::new();
     for (signal, expected) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let mut child = cli.spawn(["run", "--", "sh", "-c", "echo ready; exec sleep 1000"]);
         let _rest = wait_until_ready(&mut child);
-        assert_eq!(cli.ids().len(), 1);
+        assert_eq!(cli.list_ids().len(), 1);
         send(&child, signal);
         assert_eq!(child.wait().unwrap().code(), Some(expected), "{signal:?}");
-        assert!(cli.ids().is_empty(), "{signal:?}");
+        assert!(cli.list_ids().is_empty(), "{signal:?}");
     }
 }
 
 #[test]
-fn a_command_may_answer_a_signal() {
+fn a_command_can_handle_a_signal() {
     let cli = Cli::new();
     let mut child = cli.spawn([
         "run",
@@ -36,31 +36,32 @@ fn a_command_may_answer_a_signal() {
     ]);
     let mut rest = wait_until_ready(&mut child);
     send(&child, Signal::INT);
-    let mut said = String::new();
-    rest.read_to_string(&mut said).unwrap();
+    let mut output = String::new();
+    rest.read_to_string(&mut output).unwrap();
     assert_eq!(
-        (child.wait().unwrap().code(), said.as_str()),
+        (child.wait().unwrap().code(), output.as_str()),
         (Some(7), "bye\n")
     );
-    assert!(cli.ids().is_empty());
+    assert!(cli.list_ids().is_empty());
 }
 
+/// As with docker, because the command may be cleaning up.
 #[test]
-fn an_interrupted_command_may_take_its_time() {
+fn an_interrupted_command_has_no_time_limit() {
     let cli = Cli::new();
     let script =
         "trap 'sleep 4; echo cleaned; exit 5' INT; echo ready; while :; do sleep 0.05; done";
     let mut child = cli.spawn(["run", "--", "sh", "-c", script]);
     let mut rest = wait_until_ready(&mut child);
     send(&child, Signal::INT);
-    let mut said = String::new();
-    rest.read_to_string(&mut said).unwrap();
+    let mut output = String::new();
+    rest.read_to_string(&mut output).unwrap();
     assert_eq!(
-        (child.wait().unwrap().code(), said.as_str()),
+        (child.wait().unwrap().code(), output.as_str()),
         (Some(5), "cleaned\n")
     );
 
-    // Whatever it does about the second.
+    // A second signal kills the command even if it ignores it.
     let mut child = cli.spawn([
         "run",
         "--",
@@ -74,11 +75,11 @@ fn an_interrupted_command_may_take_its_time() {
     assert!(child.try_wait().unwrap().is_none());
     send(&child, Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(cli.ids().is_empty());
+    assert!(cli.list_ids().is_empty());
 }
 
 #[test]
-fn a_command_that_ignores_signals_is_ended_all_the_same() {
+fn a_command_that_ignores_signals_is_killed() {
     let cli = Cli::new();
     let mut child = cli.spawn([
         "run",
@@ -90,7 +91,7 @@ fn a_command_that_ignores_signals_is_ended_all_the_same() {
     let _rest = wait_until_ready(&mut child);
     send(&child, Signal::TERM);
     assert_eq!(child.wait().unwrap().code(), Some(143));
-    assert!(cli.ids().is_empty());
+    assert!(cli.list_ids().is_empty());
 }
 
 fn wait_until_ready(child: &mut Child) -> BufReader<std::process::ChildStdout> {

@@ -1,7 +1,7 @@
-//! What `sandbox ssh-config` writes, and when it writes nothing.
+//! `sandbox ssh-config`: the files that it writes, and when it refuses to.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod support;
 
@@ -13,32 +13,32 @@ use std::process::Command;
 use sandbox_testkit::peers;
 use support::{Cli, code, stderr, stdout};
 
-fn id(host: &str) -> &str {
+fn id_from_host(host: &str) -> &str {
     host.trim_end_matches(".sandbox")
 }
 
 #[test]
-fn keys_are_private_and_go_with_the_sandbox() {
+fn keys_are_private_and_removed_with_the_sandbox() {
     if !peers::OPENSSH.is_here() {
         return;
     }
     let cli = Cli::new();
-    let host = cli.installed("");
-    let directory = cli.home().join(".ssh/sandbox").join(id(&host));
+    let host = cli.install_ssh_config("");
+    let directory = cli.home().join(".ssh/sandbox").join(id_from_host(&host));
     let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(
         (mode(directory.clone()), mode(directory.join("key"))),
         (0o700, 0o600)
     );
 
-    // One made later is known at once, and forgotten as soon as it is removed.
+    // A sandbox that is created later is reachable at once, and its files are removed with it.
     let later = cli.create();
-    let output = cli.tool("ssh", &[&format!("{later}.sandbox"), "true"]);
+    let output = cli.run_openssh("ssh", &[&format!("{later}.sandbox"), "true"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    cli.ok(["rm", &later]);
+    cli.expect_ok(["rm", &later]);
     assert!(!cli.home().join(".ssh/sandbox").join(&later).exists());
 
-    // One that went without us: by gc, which leaves those of another place alone.
+    // If another client deletes a sandbox, gc removes its files, but not those of another environment.
     let foreign = cli.home().join(".ssh/sandbox/sbx-elsewhere");
     fs::create_dir(&foreign).unwrap();
     fs::write(
@@ -47,22 +47,22 @@ fn keys_are_private_and_go_with_the_sandbox() {
     )
     .unwrap();
     let removed = cli
-        .command(["rm", id(&host)])
+        .command(["rm", id_from_host(&host)])
         .env("HOME", cli.path(""))
         .output()
         .unwrap();
     assert_eq!(code(&removed), 0, "{}", stderr(&removed));
     assert!(directory.exists());
-    cli.ok(["gc"]);
+    cli.expect_ok(["gc"]);
     assert!(!directory.exists() && foreign.exists());
 
-    cli.ok(["ssh-config", "--uninstall"]);
+    cli.expect_ok(["ssh-config", "--uninstall"]);
     assert!(!cli.ssh_config().exists(), "nothing is left in it");
     assert!(!cli.home().join(".ssh/sandbox").exists());
 }
 
 #[test]
-fn an_include_that_comes_too_late_is_refused() {
+fn an_include_below_other_settings_is_rejected() {
     if !peers::OPENSSH.is_here() {
         return;
     }
@@ -72,7 +72,7 @@ fn an_include_that_comes_too_late_is_refused() {
         "Include \"{}/.ssh/sandbox/*/config\"\n",
         cli.home().display()
     );
-    for (said, keyword) in [
+    for (setting, keyword) in [
         ("ForwardAgent yes", "forwardagent"),
         (
             "PreferredAuthentications password",
@@ -82,36 +82,36 @@ fn an_include_that_comes_too_late_is_refused() {
         ("PubkeyAcceptedKeyTypes ssh-rsa", "pubkeyaccepted"),
         ("ProxyJump bastion.invalid", "proxycommand"),
     ] {
-        let config = format!("Host *\n  {said}\n\n{line}");
+        let config = format!("Host *\n  {setting}\n\n{line}");
         fs::write(cli.ssh_config(), &config).unwrap();
-        let output = cli.output(["ssh-config", "--install"]);
-        assert_eq!(code(&output), 125, "{said}");
-        let told = stderr(&output);
+        let output = cli.run(["ssh-config", "--install"]);
+        assert_eq!(code(&output), 125, "{setting}");
+        let message = stderr(&output);
         assert!(
-            told.contains(keyword) && told.contains("to the top"),
-            "{said}: {told}"
+            message.contains(keyword) && message.contains("to the top"),
+            "{setting}: {message}"
         );
         assert_eq!(fs::read_to_string(cli.ssh_config()).unwrap(), config);
     }
     assert!(!cli.home().join(".ssh/sandbox").exists());
 
-    // What a block does not speak of is the user's own affair, above it too.
+    // Keywords that a block does not set may come before it.
     let harmless = "Host *\n  Compression yes\n  LogLevel ERROR\n  Ciphers aes128-ctr\n  ServerAliveInterval 60\n  \
                     IdentityFile ~/.ssh/mine\n  SendEnv X\n  HashKnownHosts yes\n";
     let config = format!("{harmless}\n{line}");
     fs::write(cli.ssh_config(), &config).unwrap();
-    cli.ok(["ssh-config", "--install"]);
+    cli.expect_ok(["ssh-config", "--install"]);
     assert_eq!(fs::read_to_string(cli.ssh_config()).unwrap(), config);
 }
 
 #[test]
-fn a_client_that_refuses_is_left_as_it_was() {
+fn a_configuration_that_ssh_rejects_is_not_changed() {
     let cli = Cli::new();
     cli.create();
     fs::create_dir_all(cli.home().join(".ssh")).unwrap();
     let config = "Host *\n  User me";
     fs::write(cli.ssh_config(), config).unwrap();
-    let refusing = cli.path_with(
+    let refusing = cli.add_program(
         "ssh",
         "#!/bin/sh\necho 'line 9: Bad configuration option: hostname' >&2\nexit 255\n",
     );
@@ -121,10 +121,11 @@ fn a_client_that_refuses_is_left_as_it_was() {
         .output()
         .unwrap();
     assert_eq!(code(&output), 125);
-    let told = stderr(&output);
+    let message = stderr(&output);
     assert!(
-        told.contains("nothing was changed") && told.contains("Bad configuration option: hostname"),
-        "{told}"
+        message.contains("nothing was changed")
+            && message.contains("Bad configuration option: hostname"),
+        "{message}"
     );
     assert_eq!(fs::read_to_string(cli.ssh_config()).unwrap(), config);
     let there: Vec<_> = fs::read_dir(cli.home().join(".ssh"))
@@ -135,26 +136,27 @@ fn a_client_that_refuses_is_left_as_it_was() {
 }
 
 #[test]
-fn what_is_broken_already_is_named_and_stays() {
+fn an_invalid_user_configuration_is_reported_and_not_changed() {
     if !peers::OPENSSH.is_here() {
         return;
     }
     let cli = Cli::new();
     fs::create_dir_all(cli.home().join(".ssh")).unwrap();
     fs::write(cli.ssh_config(), "Host *\n  Usr me\n").unwrap();
-    let output = cli.output(["ssh-config", "--install"]);
+    let output = cli.run(["ssh-config", "--install"]);
     assert_eq!(code(&output), 125);
-    let told = stderr(&output);
+    let message = stderr(&output);
     assert!(
-        told.contains("as it is; mend that first") && told.to_lowercase().contains("usr"),
-        "{told}"
+        message.contains("fix that first; nothing was changed")
+            && message.to_lowercase().contains("usr"),
+        "{message}"
     );
     assert!(!cli.home().join(".ssh/sandbox").exists());
 }
 
-/// One keyword that it does not know would end ssh for every host.
+/// ssh exits at an unknown keyword, whichever host it connects to.
 #[test]
-fn an_old_client_is_told_nothing_that_it_does_not_know() {
+fn an_old_client_gets_only_keywords_that_it_knows() {
     let Some(real) = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
         .map(|directory| directory.join("ssh"))
         .find(|ssh| peers::OPENSSH.is_here() && ssh.exists())
@@ -164,14 +166,14 @@ fn an_old_client_is_told_nothing_that_it_does_not_know() {
     let cli = Cli::new();
     let id = cli.create();
     assert!(
-        cli.ok(["ssh-config", &id])
+        cli.expect_ok(["ssh-config", &id])
             .contains("    RemoteCommand none\n")
     );
     let old = format!(
         "#!/bin/sh\ncase \"$*\" in *RemoteCommand*) exit 255;; esac\nexec {} \"$@\"\n",
         real.display()
     );
-    let old = cli.path_with("ssh", &old);
+    let old = cli.add_program("ssh", &old);
     let output = cli
         .command(["ssh-config", &id])
         .env("PATH", old)
@@ -182,11 +184,11 @@ fn an_old_client_is_told_nothing_that_it_does_not_know() {
 }
 
 #[test]
-fn a_sandbox_without_access_is_left_out_unless_it_was_named() {
+fn a_sandbox_without_access_is_skipped_unless_it_was_named() {
     let cli = Cli::new();
     let (whole, locked) = (cli.create(), cli.create());
-    fs::remove_file(cli.state().join(&locked).join("client_key")).unwrap();
-    let all = cli.output(["ssh-config"]);
+    fs::remove_file(cli.state_dir().join(&locked).join("client_key")).unwrap();
+    let all = cli.run(["ssh-config"]);
     assert_eq!(code(&all), 0, "{}", stderr(&all));
     assert!(
         stdout(&all).contains(&whole) && !stdout(&all).contains(&locked),
@@ -194,19 +196,19 @@ fn a_sandbox_without_access_is_left_out_unless_it_was_named() {
         stdout(&all)
     );
     assert!(
-        stderr(&all).starts_with(&format!("sandbox: left out {locked}: ")),
+        stderr(&all).starts_with(&format!("sandbox: skipped {locked}: ")),
         "{}",
         stderr(&all)
     );
-    let named = cli.output(["ssh-config", &whole, &locked]);
+    let named = cli.run(["ssh-config", &whole, &locked]);
     assert_eq!((code(&named), stdout(&named).as_str()), (125, ""));
     if peers::OPENSSH.is_here() {
-        assert_eq!(code(&cli.output(["ssh-config", "--install", &locked])), 125);
+        assert_eq!(code(&cli.run(["ssh-config", "--install", &locked])), 125);
         assert!(
             !cli.ssh_config().exists(),
-            "nothing is installed for what failed"
+            "a failed installation changes nothing"
         );
-        let installed = cli.output(["ssh-config", "--install"]);
+        let installed = cli.run(["ssh-config", "--install"]);
         assert_eq!(code(&installed), 0, "{}", stderr(&installed));
         assert!(
             stderr(&installed).contains(&format!("try `ssh {whole}.sandbox`")),
@@ -217,10 +219,10 @@ fn a_sandbox_without_access_is_left_out_unless_it_was_named() {
 }
 
 #[test]
-fn the_keys_of_another_place_stay() {
+fn keys_of_another_environment_are_kept() {
     let cli = Cli::new();
-    cli.ok(["create", "--id", "web"]);
-    cli.ok(["ssh-config", "web"]);
+    cli.expect_ok(["create", "--id", "web"]);
+    cli.expect_ok(["ssh-config", "web"]);
     let key = cli.home().join(".ssh/sandbox/web/key");
     let elsewhere = |args: &[&str]| {
         let output = cli
@@ -231,26 +233,26 @@ fn the_keys_of_another_place_stay() {
         assert_eq!(code(&output), 0, "{args:?}: {}", stderr(&output));
         output
     };
-    // One that is not there.
+    // The other environment has no such sandbox.
     let output = elsewhere(&["rm", "web"]);
-    let told = stderr(&output);
+    let message = stderr(&output);
     assert!(
-        told.contains("was made elsewhere") && told.contains("sandbox rm web"),
-        "{told}"
+        message.contains("with other settings") && message.contains("sandbox rm web"),
+        "{message}"
     );
     assert!(
-        told.contains(&format!(
+        message.contains(&format!(
             "SANDBOX_STATE_DIR={:?}",
-            cli.state().to_str().unwrap()
+            cli.state_dir().to_str().unwrap()
         )),
-        "{told}"
+        "{message}"
     );
     assert_eq!(stdout(&output), "");
-    // One that is there, of the same name.
+    // The other environment has a sandbox with the same id.
     elsewhere(&["create", "--id", "web"]);
     assert_eq!(stdout(&elsewhere(&["rm", "web"])), "web\n");
     assert!(key.exists());
-    cli.ok(["rm", "web"]);
+    cli.expect_ok(["rm", "web"]);
     assert!(!key.exists());
 }
 
@@ -261,13 +263,13 @@ fn without_install_the_blocks_are_printed() {
     }
     let cli = Cli::new();
     let (a, b) = (cli.create(), cli.create());
-    let printed = cli.ok(["ssh-config"]);
+    let printed = cli.expect_ok(["ssh-config"]);
     assert!(
         printed.contains(&format!("Host {a}.sandbox\n"))
             && printed.contains(&format!("Host {b}.sandbox\n"))
     );
     assert!(!cli.ssh_config().exists());
-    let block = cli.write("block", cli.ok(["ssh-config", &b]));
+    let block = cli.write("block", cli.expect_ok(["ssh-config", &b]));
     let output = Command::new("ssh")
         .arg("-F")
         .arg(block)

@@ -1,7 +1,7 @@
-//! OpenSSH's tools, rsync and git, by the name `<id>.sandbox`.
+//! OpenSSH's tools, rsync and git reach a sandbox as `<id>.sandbox`.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod support;
 
@@ -11,24 +11,24 @@ use std::process::{Command, Stdio};
 use sandbox_testkit::peers;
 use support::{Cli, code, stderr, stdout};
 
-/// What somebody may have said for all hosts. None of it may count for a sandbox.
+/// Settings for all hosts in the user's configuration. None of them may apply to a sandbox.
 const HOSTILE: &str = "Host *\n  User root\n  Port 2222\n  HostName example.invalid\n  ProxyJump bastion.invalid\n  \
     StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  IdentityFile ~/.ssh/other\n  ForwardAgent yes\n  \
     ForwardX11 yes\n  ControlMaster auto\n  ControlPath ~/.ssh/shared\n  PubkeyAuthentication no\n  \
     PreferredAuthentications password\n  RemoteCommand true\n  HostKeyAlgorithms rsa-sha2-512\n";
 
-fn id(host: &str) -> &str {
+fn id_from_host(host: &str) -> &str {
     host.trim_end_matches(".sandbox")
 }
 
 #[test]
-fn ssh_scp_and_sftp_reach_a_sandbox_whatever_is_said_for_all_hosts() {
+fn ssh_scp_and_sftp_ignore_settings_for_all_hosts() {
     if !peers::OPENSSH.is_here() {
         return;
     }
     let cli = Cli::new();
-    let host = cli.installed(HOSTILE);
-    let output = cli.tool("ssh", &[&host, "echo $((6 * 7)); exit 3"]);
+    let host = cli.install_ssh_config(HOSTILE);
+    let output = cli.run_openssh("ssh", &[&host, "echo $((6 * 7)); exit 3"]);
     assert_eq!(
         (stdout(&output).as_str(), code(&output)),
         ("42\n", 3),
@@ -37,10 +37,10 @@ fn ssh_scp_and_sftp_reach_a_sandbox_whatever_is_said_for_all_hosts() {
     );
 
     cli.write("data", "some bytes");
-    let output = cli.tool("scp", &["-q", "data", &format!("{host}:copied")]);
+    let output = cli.run_openssh("scp", &["-q", "data", &format!("{host}:copied")]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     cli.write("batch", "get copied back\n");
-    let output = cli.tool("sftp", &["-q", "-b", "batch", &host]);
+    let output = cli.run_openssh("sftp", &["-q", "-b", "batch", &host]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert_eq!(fs::read(cli.path("back")).unwrap(), b"some bytes");
 
@@ -48,22 +48,22 @@ fn ssh_scp_and_sftp_reach_a_sandbox_whatever_is_said_for_all_hosts() {
         fs::read_to_string(cli.ssh_config())
             .unwrap()
             .ends_with(HOSTILE),
-        "what was there stays"
+        "the user's lines are kept"
     );
     assert_eq!(
-        cli.ok(["ssh", id(&host), "--", "echo", "directly"]),
+        cli.expect_ok(["ssh", id_from_host(&host), "--", "echo", "directly"]),
         "directly\n"
     );
 }
 
 #[test]
-fn rsync_and_git_work_as_with_any_host() {
+fn rsync_and_git_reach_a_sandbox() {
     if !peers::OPENSSH.is_here() || !peers::RSYNC.is_here() || !peers::GIT.is_here() {
         return;
     }
     let cli = Cli::new();
-    let host = cli.installed(HOSTILE);
-    // Whatever is said for all hosts.
+    let host = cli.install_ssh_config(HOSTILE);
+    // rsync and git read the same hostile configuration.
     let shell = format!("ssh -F {}", cli.ssh_config().display());
     cli.write("tree/a/b", "deep");
     let run = |program: &str, args: &[&str]| {
@@ -87,9 +87,9 @@ fn rsync_and_git_work_as_with_any_host() {
     );
     assert_eq!(fs::read(cli.path("returned/a/b")).unwrap(), b"deep");
 
-    cli.ok([
+    cli.expect_ok([
         "exec",
-        id(&host),
+        id_from_host(&host),
         "--",
         "git",
         "init",
@@ -126,22 +126,22 @@ fn rsync_and_git_work_as_with_any_host() {
 }
 
 #[test]
-fn a_sandbox_that_is_gone_is_told_to_ssh() {
+fn ssh_reports_a_deleted_sandbox() {
     if !peers::OPENSSH.is_here() {
         return;
     }
     let cli = Cli::new();
-    let host = cli.installed("");
+    let host = cli.install_ssh_config("");
     let removed = cli
-        .command(["rm", id(&host)])
+        .command(["rm", id_from_host(&host)])
         .env("HOME", cli.path(""))
         .output()
         .unwrap();
     assert_eq!(code(&removed), 0);
-    let output = cli.tool("ssh", &[&host, "true"]);
+    let output = cli.run_openssh("ssh", &[&host, "true"]);
     assert_eq!(code(&output), 255);
     assert!(
-        stderr(&output).contains(&format!("there is no sandbox {}", id(&host))),
+        stderr(&output).contains(&format!("there is no sandbox {}", id_from_host(&host))),
         "{}",
         stderr(&output)
     );

@@ -1,11 +1,11 @@
-//! What goes wrong before there is a sandbox.
+//! Errors before a sandbox is created, and help, completions and manual pages.
 
 mod support;
 
 use support::{Cli, code, stderr, stdout};
 
 #[test]
-fn wrong_usage_is_our_own_failure() {
+fn invalid_usage_exits_with_125() {
     let cli = Cli::new();
     for args in [
         &["run"][..],
@@ -22,7 +22,7 @@ fn wrong_usage_is_our_own_failure() {
         &["rm"],
         &[],
     ] {
-        let output = cli.output(args);
+        let output = cli.run(args);
         assert_eq!(code(&output), 125, "{args:?}: {}", stderr(&output));
         assert!(
             output.stdout.is_empty() && !output.stderr.is_empty(),
@@ -32,7 +32,7 @@ fn wrong_usage_is_our_own_failure() {
 }
 
 #[test]
-fn what_only_a_cluster_can_do_is_refused_here() {
+fn the_local_backend_rejects_pod_options() {
     let cli = Cli::new();
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
@@ -45,18 +45,18 @@ fn what_only_a_cluster_can_do_is_refused_here() {
         file("list", "[1]"),
         file("broken", "a: b: c"),
     );
-    for (args, said) in [
+    for (args, expected) in [
         (["--gpus", "1"], "SANDBOX_BACKEND=k8s"),
         (["--pod-options", &good], "SANDBOX_BACKEND=k8s"),
-        (["--pod-options", &list], "write an object"),
+        (["--pod-options", &list], "contains no object"),
         (["--pod-options", &broken], "neither YAML nor JSON"),
         (["--pod-options", "/nowhere"], "cannot read /nowhere"),
         (["--gpus", "0"], "--gpus"),
     ] {
-        let output = cli.output(["create", args[0], args[1]]);
+        let output = cli.run(["create", args[0], args[1]]);
         assert_eq!(code(&output), 125, "{args:?}");
         assert!(
-            stderr(&output).contains(said),
+            stderr(&output).contains(expected),
             "{args:?}: {}",
             stderr(&output)
         );
@@ -65,7 +65,7 @@ fn what_only_a_cluster_can_do_is_refused_here() {
 }
 
 #[test]
-fn help_and_version_are_no_failures() {
+fn help_and_version_succeed() {
     let cli = Cli::new();
     for args in [
         &["--help"][..],
@@ -73,7 +73,7 @@ fn help_and_version_are_no_failures() {
         &["run", "--help"],
         &["--version"],
     ] {
-        let output = cli.output(args);
+        let output = cli.run(args);
         assert_eq!(code(&output), 0, "{args:?}");
         assert!(
             output.stderr.is_empty() && stdout(&output).contains("sandbox"),
@@ -83,7 +83,7 @@ fn help_and_version_are_no_failures() {
 }
 
 #[test]
-fn an_unknown_sandbox_is_named() {
+fn an_unknown_sandbox_is_an_error() {
     let cli = Cli::new();
     for args in [
         &["exec", "sbx-none", "--", "true"][..],
@@ -94,7 +94,7 @@ fn an_unknown_sandbox_is_named() {
         &["rm", "Not-An-Id"],
         &["cp", "Not-An-Id:a", "."],
     ] {
-        let output = cli.output(args);
+        let output = cli.run(args);
         assert_eq!(code(&output), 125, "{args:?}");
         assert!(
             stderr(&output).contains("there is no sandbox"),
@@ -107,8 +107,8 @@ fn an_unknown_sandbox_is_named() {
 }
 
 #[test]
-fn removing_what_is_gone_is_a_remark() {
-    let output = Cli::new().output(["rm", "sbx-none"]);
+fn deleting_a_missing_sandbox_prints_a_note() {
+    let output = Cli::new().run(["rm", "sbx-none"]);
     assert_eq!(
         (code(&output), stderr(&output).as_str()),
         (0, "sandbox: there is no sandbox sbx-none\n")
@@ -116,20 +116,20 @@ fn removing_what_is_gone_is_a_remark() {
 }
 
 #[test]
-fn a_copy_has_one_side_in_a_sandbox() {
+fn a_copy_needs_one_local_and_one_remote_path() {
     let cli = Cli::new();
-    let local = cli.output(["cp", "a", "b"]);
+    let local = cli.run(["cp", "a", "b"]);
     assert!(
-        code(&local) == 125 && stderr(&local).contains("both sides are local"),
+        code(&local) == 125 && stderr(&local).contains("both paths are local"),
         "{}",
         stderr(&local)
     );
-    let remote = cli.output(["cp", "sbx-1:a", "sbx-2:b"]);
-    assert!(code(&remote) == 125 && stderr(&remote).contains("both sides are in a sandbox"));
+    let remote = cli.run(["cp", "sbx-1:a", "sbx-2:b"]);
+    assert!(code(&remote) == 125 && stderr(&remote).contains("both paths are in a sandbox"));
 }
 
 #[test]
-fn settings_with_mistakes_are_all_told() {
+fn all_invalid_settings_are_reported_at_once() {
     let cli = Cli::new();
     let file = cli.write(
         "settings",
@@ -138,10 +138,10 @@ fn settings_with_mistakes_are_all_told() {
     let mut command = cli.command(["--env-file", file.to_str().unwrap(), "ls"]);
     let output = command.env("SANDBOX_PIDS", "-1").output().unwrap();
     assert_eq!(code(&output), 125);
-    let told = stderr(&output);
+    let message = stderr(&output);
     assert!(
-        told.starts_with("sandbox: 4 settings are wrong:\n"),
-        "{told}"
+        message.starts_with("sandbox: 4 settings are wrong:\n"),
+        "{message}"
     );
     for part in [
         "line 1: SANDBOX_TTL",
@@ -149,17 +149,17 @@ fn settings_with_mistakes_are_all_told() {
         "did you mean SANDBOX_MEMORY?",
         "SANDBOX_PIDS=\"-1\"",
     ] {
-        assert!(told.contains(part), "{told}");
+        assert!(message.contains(part), "{message}");
     }
-    assert!(!told.contains("hunter2"));
-    let missing = cli.output(["--env-file", "nowhere", "ls"]);
+    assert!(!message.contains("hunter2"));
+    let missing = cli.run(["--env-file", "nowhere", "ls"]);
     assert!(code(&missing) == 125 && stderr(&missing).contains("cannot read nowhere"));
 }
 
 #[test]
-fn an_image_is_refused_on_this_machine() {
+fn the_local_backend_rejects_an_image() {
     let cli = Cli::new();
-    let output = cli.output(["run", "--image", "alpine", "--", "true"]);
+    let output = cli.run(["run", "--image", "alpine", "--", "true"]);
     assert_eq!(code(&output), 125);
     assert!(
         stderr(&output).contains("does not support the image"),
@@ -169,37 +169,37 @@ fn an_image_is_refused_on_this_machine() {
 }
 
 #[test]
-fn a_file_of_variables_is_not_one_of_settings() {
+fn an_env_file_with_other_variables_prints_a_warning() {
     let cli = Cli::new();
     let file = cli.write(
         "vars",
         "D=secret-4\nSANDBOX_TTL=1h\nA=secret-1\nB=\"secret-2\nx\"\nC=secret-3\n",
     );
     let file = file.to_str().unwrap();
-    let output = cli.output(["--env-file", file, "ls"]);
-    let told = stderr(&output);
-    assert_eq!(code(&output), 0, "{told}");
+    let output = cli.run(["--env-file", file, "ls"]);
+    let message = stderr(&output);
+    assert_eq!(code(&output), 0, "{message}");
     assert!(
-        told.contains("vars has 4 variables that are not settings"),
-        "{told}"
+        message.contains("vars has 4 variables that are not settings"),
+        "{message}"
     );
     assert!(
-        told.contains(": A, B, C, …;") && told.contains("-e A passes"),
-        "{told}"
+        message.contains(": A, B, C, …;") && message.contains("use -e A"),
+        "{message}"
     );
-    assert!(!told.contains("secret"), "{told}");
-    assert_eq!(stderr(&cli.output(["-q", "--env-file", file, "ls"])), "");
-    let ours = cli.write("settings", "SANDBOX_TTL=1h\n");
+    assert!(!message.contains("secret"), "{message}");
+    assert_eq!(stderr(&cli.run(["-q", "--env-file", file, "ls"])), "");
+    let settings = cli.write("settings", "SANDBOX_TTL=1h\n");
     assert_eq!(
-        stderr(&cli.output(["--env-file", ours.to_str().unwrap(), "ls"])),
+        stderr(&cli.run(["--env-file", settings.to_str().unwrap(), "ls"])),
         ""
     );
 }
 
 #[test]
-fn what_docker_calls_otherwise_is_told_in_a_sentence() {
+fn docker_options_are_rejected_with_an_alternative() {
     let cli = Cli::new();
-    for (args, said) in [
+    for (args, expected) in [
         (&["run", "-p", "8080:80", "server"][..], "sandbox forward"),
         (
             &["run", "--publish", "8080:80", "server"],
@@ -212,16 +212,16 @@ fn what_docker_calls_otherwise_is_told_in_a_sentence() {
         (&["exec", "--user", "root", "sbx-none", "id"], "runAsUser"),
         (&["kill", "sbx-none"], "sandbox rm sbx-none"),
     ] {
-        let output = cli.output(args);
+        let output = cli.run(args);
         assert_eq!(code(&output), 125, "{args:?}");
         assert!(
-            stderr(&output).contains(said),
+            stderr(&output).contains(expected),
             "{args:?}: {}",
             stderr(&output)
         );
     }
-    assert!(cli.ids().is_empty());
-    let help = cli.ok(["run", "--help"]);
+    assert!(cli.list_ids().is_empty());
+    let help = cli.expect_ok(["run", "--help"]);
     assert!(
         !help.contains("--publish") && !help.contains("--rm") && !help.contains("--volume"),
         "{help}"
@@ -229,31 +229,62 @@ fn what_docker_calls_otherwise_is_told_in_a_sentence() {
 }
 
 #[test]
-fn where_it_works_is_told_unless_it_shall_be_quiet() {
+fn verbose_prints_the_backend_unless_quiet() {
     let cli = Cli::new();
     assert_eq!(
-        stderr(&cli.output(["-v", "ls"])),
+        stderr(&cli.run(["-v", "ls"])),
         "sandbox: using the backend local\n"
     );
-    assert_eq!(stderr(&cli.output(["-v", "--quiet", "ls"])), "");
+    assert_eq!(stderr(&cli.run(["-v", "--quiet", "ls"])), "");
 }
 
 #[test]
-fn examples_and_manual_pages_are_there() {
+fn help_has_examples_and_man_writes_pages() {
     let cli = Cli::new();
     for command in ["run", "exec", "cp", "forward", "ssh-config", "logs"] {
         assert!(
-            cli.ok([command, "--help"])
+            cli.expect_ok([command, "--help"])
                 .contains("\nExamples:\n  sandbox "),
             "{command}"
         );
     }
     let pages = cli.path("pages");
-    cli.ok(["man", pages.to_str().unwrap()]);
+    cli.expect_ok(["man", pages.to_str().unwrap()]);
     for page in ["sandbox.1", "sandbox-run.1", "sandbox-extend.1"] {
         let text = std::fs::read_to_string(pages.join(page)).unwrap();
         assert!(
             text.contains(".SH NAME") && text.contains("sandbox"),
+            "{page}"
+        );
+    }
+}
+
+#[test]
+fn each_shell_has_a_completion_script() {
+    let cli = Cli::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(
+            cli.expect_ok(["completions", shell]).contains("ssh-config"),
+            "{shell}"
+        );
+    }
+    let script = cli.write("completions", cli.expect_ok(["completions", "bash"]));
+    let checked = std::process::Command::new("bash")
+        .arg("-n")
+        .arg(script)
+        .output()
+        .unwrap();
+    assert_eq!(code(&checked), 0, "{}", stderr(&checked));
+}
+
+#[test]
+fn each_subcommand_has_a_manual_page() {
+    let cli = Cli::new();
+    cli.expect_ok(["man", "pages"]);
+    for page in ["sandbox.1", "sandbox-run.1", "sandbox-ssh-config.1"] {
+        let text = std::fs::read_to_string(cli.path("pages").join(page)).unwrap();
+        assert!(
+            text.starts_with(".ie") && text.contains(".SH SYNOPSIS"),
             "{page}"
         );
     }

@@ -3,7 +3,7 @@
 #[path = "../../../crates/sandbox-cli/src/ui/escape.rs"]
 mod cli_escape;
 
-use cli_escape::{Escaped, escaped_json};
+use cli_escape::{Escaped, escape_json};
 
 /// No character controls the terminal, other characters are unchanged, and JSON keeps its value.
 pub(crate) fn target(bytes: &[u8]) {
@@ -37,7 +37,7 @@ pub(crate) fn target(bytes: &[u8]) {
         value.to_string(),
         serde_json::to_string_pretty(&value).unwrap(),
     ] {
-        let shown = escaped_json(&json);
+        let shown = escape_json(&json);
         assert!(!shown.replace('\n', "").contains(is_control), "{shown:?}");
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&shown).unwrap(),

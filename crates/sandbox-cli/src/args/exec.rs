@@ -1,4 +1,4 @@
-//! Options of a command to run: what `run` and `exec` have in common.
+//! The command to run, and its options: shared by `run` and `exec`.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -7,40 +7,40 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use sandbox::{Command, Job, Sandbox};
 
-use crate::args::values::{duration, environment};
-use crate::ui::docker_hints::Habits;
+use crate::args::values::{parse_environment, parse_positive_duration};
+use crate::ui::docker_hints::DockerOptions;
 use crate::ui::terminal;
 
-/// What to run, and with what.
+/// A command to run.
 #[derive(clap::Args)]
 pub(crate) struct CommandOptions {
-    /// Set a variable; NAME alone passes on the value it has here; can be repeated
+    /// Set an environment variable; NAME alone passes on its value; can be repeated
     #[arg(short, long = "env", value_name = "NAME=VALUE")]
     env: Vec<OsString>,
-    /// Run it in this directory, relative to the home directory
+    /// Set the working directory, relative to the home directory
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<OsString>,
-    /// Pass on standard input, also when it is a terminal
+    /// Forward stdin even if it is a terminal
     #[arg(short, long)]
     interactive: bool,
-    /// Pass on nothing: its input is empty, as with ssh -n
+    /// Do not forward stdin (like ssh -n)
     #[arg(short, long, conflicts_with_all = ["interactive", "tty"])]
     no_stdin: bool,
-    /// Run it in a terminal; its two outputs become one
+    /// Allocate a terminal (merges stdout and stderr)
     #[arg(short, long)]
     tty: bool,
-    /// Kill it when it runs longer, such as 90s or 30m; the exit code is 124 then
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    /// Kill the command after this time, such as 90s or 30m; the exit code is then 124
+    #[arg(long, value_name = "TIME", value_parser = parse_positive_duration)]
     timeout: Option<Duration>,
     #[command(flatten)]
-    habits: Habits,
-    /// The program and its arguments
+    docker_options: DockerOptions,
+    /// Program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
 impl CommandOptions {
-    /// The program that is to run.
+    /// The name or path of the program.
     pub(crate) fn program(&self) -> OsString {
         self.command.first().cloned().unwrap_or_default()
     }
@@ -50,37 +50,45 @@ impl CommandOptions {
         self.tty
     }
 
+    /// Rejects options of docker that are not supported here.
+    ///
     /// # Errors
     ///
-    /// When something was asked for that is asked for otherwise here.
+    /// If one of them was given.
     pub(crate) fn check(&self) -> Result<()> {
-        self.habits.refuse()
+        self.docker_options.reject()
     }
 
-    /// Starts it as a job, which outlives this program.
-    pub(crate) async fn start(self, sandbox: &Sandbox) -> Result<Job> {
-        Ok(self.described(sandbox)?.spawn_detached().await?)
+    /// Starts the command as a job, which outlives this program.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare`](Self::prepare), and if the job cannot be started.
+    pub(crate) async fn start_job(&self, sandbox: &Sandbox) -> Result<Job> {
+        Ok(self.describe(sandbox)?.spawn_detached().await?)
     }
 
+    /// Describes the command, with stdin and a terminal as the options say.
+    ///
+    /// # Errors
+    ///
+    /// If a variable is not set or not UTF-8.
     pub(crate) fn prepare(&self, sandbox: &Sandbox) -> Result<Command> {
-        let mut command = self.described(sandbox)?;
+        let mut command = self.describe(sandbox)?;
         if !self.no_stdin && (self.interactive || self.tty || !io::stdin().is_terminal()) {
             command = command.stdin_piped();
         }
         if self.tty {
             let size = terminal::size();
-            command = command.pty_with_term(terminal::kind(), size.columns, size.rows);
+            command = command.pty_with_term(terminal::term_type(), size.columns, size.rows);
         }
         Ok(command)
     }
 
-    fn described(&self, sandbox: &Sandbox) -> Result<Command> {
-        let (program, args) = self
-            .command
-            .split_first()
-            .context("name a command to run")?;
+    fn describe(&self, sandbox: &Sandbox) -> Result<Command> {
+        let (program, args) = self.command.split_first().context("no command given")?;
         let mut command = sandbox.command(program).args(args);
-        for (name, value) in environment(&self.env)? {
+        for (name, value) in parse_environment(&self.env)? {
             command = command.env(name, value);
         }
         if let Some(directory) = &self.workdir {

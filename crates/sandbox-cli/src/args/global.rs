@@ -15,7 +15,7 @@ use crate::ui::{messages, terminal};
 /// Options of every subcommand.
 #[derive(clap::Args)]
 pub(crate) struct Global {
-    /// Read settings of this program from this file, beneath the environment (see .env.example)
+    /// Read settings from this file; environment variables take precedence (see .env.example)
     #[arg(
         long,
         global = true,
@@ -23,20 +23,20 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     env_file: Option<PathBuf>,
-    /// Where sandboxes are made, over SANDBOX_BACKEND
+    /// Backend to use (overrides SANDBOX_BACKEND)
     #[arg(long, global = true, value_name = "NAME", value_parser = backend_parser(), help_heading = "Global options")]
     backend: Option<BackendKind>,
-    /// Tell on stderr what is done; twice for more
+    /// Log to stderr; repeat for more detail
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     verbose: u8,
-    /// No remarks about where it works and what its settings are, and no progress
-    // Some subcommands have a narrower sense for the same letter, and then it has both.
+    /// Do not print notes or progress
+    // Some subcommands have a -q of their own. It sets this option, too.
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub(crate) quiet: bool,
 }
 
 impl Global {
-    /// Sends the log to stderr: warnings of ours, or more.
+    /// Sends the log to stderr: warnings of this SDK by default, more with `--verbose`.
     pub(crate) fn start_log(&self) {
         let filter = match self.verbose {
             0 => "off,sandbox=warn",
@@ -53,7 +53,11 @@ impl Global {
             .init();
     }
 
-    /// The settings, with what the options say over them.
+    /// Reads the settings. Options take precedence.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or a setting is invalid.
     pub(crate) fn settings(&self) -> Result<Settings> {
         let mut settings = match &self.env_file {
             Some(file) => Settings::from_dotenv(file)?,
@@ -65,43 +69,49 @@ impl Global {
         Ok(settings)
     }
 
+    /// Creates the client, and prints notes about settings that have no effect.
+    ///
+    /// # Errors
+    ///
+    /// If the settings are invalid, or the backend cannot be used.
     pub(crate) async fn client(&self) -> Result<Client> {
         let settings = self.settings()?;
-        if let Some(remark) = self
+        if let Some(warning) = self
             .env_file
             .as_deref()
             .filter(|_| !self.quiet)
-            .and_then(env_file::remark)
+            .and_then(env_file::warning)
         {
-            messages::note(&remark);
+            messages::note(&warning);
         }
         if self.verbose > 0 && !settings.unknown.is_empty() {
             messages::note(&format!(
-                "these variables mean nothing to it: {}",
+                "unknown SANDBOX_ variables (ignored): {}",
                 settings.unknown.join(", ")
             ));
         }
         let client = Client::from_settings(&settings).await.with_context(|| {
             format!(
-                "cannot use the backend {}, which SANDBOX_BACKEND or --backend chose",
+                "cannot use the backend {} (chosen with SANDBOX_BACKEND or --backend)",
                 settings.backend
             )
         })?;
         Ok(client)
     }
 
-    /// Says where it works: nobody shall wonder which cluster it was.
+    /// Prints the backend and its location unless it is the default one, so that the user sees which
+    /// cluster is in use.
     pub(crate) fn print_location(&self, client: &Client) {
         if self.quiet {
             return;
         }
         if self.verbose > 0 || client.backend_name() != BackendKind::default().as_str() {
-            let place = client
+            let location = client
                 .location()
-                .map(|place| format!(", {place}"))
+                .map(|location| format!(", {location}"))
                 .unwrap_or_default();
             messages::note(&format!(
-                "using the backend {}{place}",
+                "using the backend {}{location}",
                 client.backend_name()
             ));
         }
@@ -109,6 +119,6 @@ impl Global {
 }
 
 fn backend_parser() -> impl TypedValueParser<Value = BackendKind> {
-    let words = [BackendKind::Local, BackendKind::Kubernetes].map(BackendKind::as_str);
-    PossibleValuesParser::new(words).try_map(|word| word.parse::<BackendKind>())
+    let names = [BackendKind::Local, BackendKind::Kubernetes].map(BackendKind::as_str);
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<BackendKind>())
 }

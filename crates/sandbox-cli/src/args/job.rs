@@ -1,19 +1,19 @@
-//! Which job of a sandbox somebody means.
+//! The argument `JOB`: an id, the beginning of one, or the latest job.
 
 use anyhow::{Result, bail};
 use sandbox::{Job, JobRecord, Sandbox};
 
-/// The job that is meant: by its id, by the beginning of it, or the latest.
+/// Finds a job by its id or the beginning of it; without text, the one that was started last.
 ///
 /// # Errors
 ///
-/// When there is none such, or more than one.
+/// If no job matches, or more than one.
 pub(crate) async fn find_job(sandbox: &Sandbox, text: Option<&str>) -> Result<Job> {
     let jobs = sandbox.jobs().await?;
     let Some(text) = text else {
         let Some(latest) = jobs.last() else {
             bail!(
-                "sandbox {} has no jobs: `sandbox exec --detach` starts one",
+                "sandbox {} has no jobs; start one with `sandbox exec --detach`",
                 sandbox.id()
             );
         };
@@ -30,12 +30,12 @@ pub(crate) async fn find_job(sandbox: &Sandbox, text: Option<&str>) -> Result<Jo
     match found.as_slice() {
         [job] => Ok(sandbox.job(job.id.parse()?)),
         [] => bail!(
-            "sandbox {} has no job {text:?}: see `sandbox jobs`",
+            "sandbox {} has no job {text:?}; list its jobs with `sandbox jobs`",
             sandbox.id()
         ),
         several => {
             bail!(
-                "{text:?} is the beginning of {} jobs of sandbox {}",
+                "{text:?} is ambiguous, {} jobs of sandbox {} begin with it; write more of the id",
                 several.len(),
                 sandbox.id()
             )

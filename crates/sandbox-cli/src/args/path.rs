@@ -1,4 +1,4 @@
-//! One side of a copy, as somebody writes it.
+//! The arguments of `cp`: `PATH`, `ID:PATH` or `-`.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -7,24 +7,26 @@ use anyhow::{Context, Result, bail};
 
 use crate::args::id;
 
-/// One side of a copy.
+/// The source or destination of a copy.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum CopyPath {
     /// Standard input or output.
     Stream,
+    /// A path on this machine.
     Local(PathBuf),
-    /// The beginning of an id, and a path.
+    /// The id of a sandbox, or the beginning of one, and a path in it.
     Remote(OsString, String),
 }
 
-/// What stands before the first colon is an id, unless a slash or a dot comes first.
+/// Parses an argument of `cp`. The part before the first colon is an id, unless the argument begins with a
+/// dot or has a slash before the colon.
 ///
 /// # Errors
 ///
-/// When it is neither a path nor an id and a path.
-pub(crate) fn side(text: &OsStr) -> Result<Side> {
+/// If the argument is empty, has an invalid id, or a remote path that is not UTF-8.
+pub(crate) fn parse_copy_path(text: &OsStr) -> Result<CopyPath> {
     if text == "-" {
-        return Ok(Side::Stream);
+        return Ok(CopyPath::Stream);
     }
     let bytes = text.as_encoded_bytes();
     let colon = bytes.iter().position(|byte| *byte == b':');
@@ -34,18 +36,18 @@ pub(crate) fn side(text: &OsStr) -> Result<Side> {
         .unwrap_or(bytes.len());
     let Some(colon) = colon.filter(|colon| *colon < slash && bytes[0] != b'.') else {
         if text.is_empty() {
-            bail!("a path is empty: write . for the current directory");
+            bail!("the path is empty; write . for the current directory");
         }
-        return Ok(Side::Local(text.into()));
+        return Ok(CopyPath::Local(text.into()));
     };
     let shown = text.to_string_lossy();
     let id = id::parse(OsStr::new(&*String::from_utf8_lossy(&bytes[..colon])))
         .with_context(|| format!("if {shown:?} is a local file, write it as ./{shown}"))?;
-    let whole = text
+    let full = text
         .to_str()
         .with_context(|| format!("the path {shown:?} is not UTF-8, which SFTP cannot carry"))?;
-    let path = &whole[colon + 1..];
-    Ok(Side::Remote(
+    let path = &full[colon + 1..];
+    Ok(CopyPath::Remote(
         id.as_str().into(),
         if path.is_empty() {
             ".".into()
@@ -55,8 +57,8 @@ pub(crate) fn side(text: &OsStr) -> Result<Side> {
     ))
 }
 
-/// `dir/.` and the like: what is in it, and not the directory itself.
-pub(crate) fn means_content(path: &OsStr) -> bool {
+/// Whether the path means the content of a directory and not the directory itself, as `dir/.` does.
+pub(crate) fn is_content_of_directory(path: &OsStr) -> bool {
     let bytes = path.as_encoded_bytes();
     bytes == b"." || bytes == b".." || bytes.ends_with(b"/.") || bytes.ends_with(b"/..")
 }
@@ -66,46 +68,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_side_with_an_id_is_remote() {
-        let remote = |id: &str, path: &str| Side::Remote(id.into(), path.into());
+    fn a_path_with_an_id_is_remote() {
+        let remote = |id: &str, path: &str| CopyPath::Remote(id.into(), path.into());
         for (text, expected) in [
             ("sbx-1:a/b:c", remote("sbx-1", "a/b:c")),
             ("sbx-1:", remote("sbx-1", ".")),
             ("sbx-1:/etc", remote("sbx-1", "/etc")),
-            ("./sbx-1:a", Side::Local("./sbx-1:a".into())),
-            ("/a:b", Side::Local("/a:b".into())),
-            ("dir/a:b", Side::Local("dir/a:b".into())),
-            (".a:b", Side::Local(".a:b".into())),
-            ("-", Side::Stream),
-            ("./-", Side::Local("./-".into())),
-            ("plain", Side::Local("plain".into())),
+            ("./sbx-1:a", CopyPath::Local("./sbx-1:a".into())),
+            ("/a:b", CopyPath::Local("/a:b".into())),
+            ("dir/a:b", CopyPath::Local("dir/a:b".into())),
+            (".a:b", CopyPath::Local(".a:b".into())),
+            ("-", CopyPath::Stream),
+            ("./-", CopyPath::Local("./-".into())),
+            ("plain", CopyPath::Local("plain".into())),
         ] {
-            assert_eq!(side(OsStr::new(text)).unwrap(), expected, "{text}");
+            assert_eq!(
+                parse_copy_path(OsStr::new(text)).unwrap(),
+                expected,
+                "{text}"
+            );
         }
     }
 
     #[test]
-    fn what_is_neither_is_explained() {
+    fn invalid_paths_are_rejected_with_a_reason() {
         for (text, word) in [
             ("", "empty"),
             (":x", "./:x"),
             ("Report:final", "./Report:final"),
         ] {
-            let error = format!("{:#}", side(OsStr::new(text)).unwrap_err());
+            let error = format!("{:#}", parse_copy_path(OsStr::new(text)).unwrap_err());
             assert!(error.contains(word), "{error}");
         }
         use std::os::unix::ffi::OsStrExt;
-        let error = side(OsStr::from_bytes(b"sbx-1:\xff")).unwrap_err();
+        let error = parse_copy_path(OsStr::from_bytes(b"sbx-1:\xff")).unwrap_err();
         assert!(error.to_string().contains("not UTF-8"), "{error}");
-        assert!(side(OsStr::from_bytes(b"\xff\xff:a")).is_err());
+        assert!(parse_copy_path(OsStr::from_bytes(b"\xff\xff:a")).is_err());
         assert!(matches!(
-            side(OsStr::from_bytes(b"\xff/a:b")).unwrap(),
-            Side::Local(_)
+            parse_copy_path(OsStr::from_bytes(b"\xff/a:b")).unwrap(),
+            CopyPath::Local(_)
         ));
     }
 
     #[test]
-    fn a_dot_at_the_end_means_the_content() {
+    fn a_dot_at_the_end_means_the_content_of_the_directory() {
         for (path, content) in [
             (".", true),
             ("a/.", true),
@@ -114,7 +120,7 @@ mod tests {
             ("a/", false),
             ("a.", false),
         ] {
-            assert_eq!(means_content(OsStr::new(path)), content, "{path}");
+            assert_eq!(is_content_of_directory(OsStr::new(path)), content, "{path}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a sandbox is asked for that only a cluster can give.
+//! Options of a new sandbox that only Kubernetes has.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,32 +8,40 @@ use anyhow::{Context, Result, bail};
 use sandbox::SandboxBuilder;
 use serde_json::{Value, json};
 
-/// No such file is larger than this.
-const MOST: u64 = 1 << 20;
+/// The maximum size of a `--pod-options` file.
+const MAX_SIZE: u64 = 1 << 20;
 
+/// Options of the sandbox's Pod.
 #[derive(clap::Args)]
 pub(crate) struct PodArgs {
-    /// GPUs, as nvidia.com/gpu (Kubernetes)
+    /// Number of GPUs, as nvidia.com/gpu (Kubernetes)
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     gpus: Option<u32>,
-    /// What else its Pod shall have, from a YAML or JSON file; - reads standard input (Kubernetes)
+    /// Read more options of the Pod from a YAML or JSON file, or from stdin if FILE is - (Kubernetes)
     ///
-    /// Its fields have Kubernetes' own names: nodeSelector, tolerations, volumes, hostAliases,
-    /// requests, extendedResources, annotations, serviceAccountName, runtimeClassName,
-    /// priorityClassName, imagePullSecrets, imagePullPolicy, securityProfile, runAsUser; anything
-    /// else of a Pod goes under patch.
+    /// Fields, named as in Kubernetes: nodeSelector, tolerations, volumes, hostAliases, requests,
+    /// extendedResources, annotations, serviceAccountName, runtimeClassName, priorityClassName,
+    /// imagePullSecrets, imagePullPolicy, securityProfile, runAsUser. Put any other field of a Pod under
+    /// patch.
     #[arg(long, value_name = "FILE")]
     pod_options: Option<PathBuf>,
 }
 
 impl PodArgs {
+    /// Adds these options to the description of a sandbox.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or does not contain an object.
     pub(crate) fn apply(&self, builder: SandboxBuilder) -> Result<SandboxBuilder> {
         let mut options = match &self.pod_options {
             Some(file) => read(file)?,
             None => json!({}),
         };
         let Some(fields) = options.as_object_mut() else {
-            bail!("--pod-options: write an object, such as {{nodeSelector: {{disk: ssd}}}}");
+            bail!(
+                "--pod-options: the file contains no object; write one, such as {{nodeSelector: {{disk: ssd}}}}"
+            );
         };
         if let Some(count) = self.gpus {
             let devices = fields
@@ -42,7 +50,7 @@ impl PodArgs {
             match devices.as_object_mut() {
                 Some(devices) => devices.insert("nvidia.com/gpu".into(), json!(count.to_string())),
                 None => bail!(
-                    "--pod-options: extendedResources is no object, such as {{nvidia.com/gpu: 1}}"
+                    "--pod-options: extendedResources is not an object; write one, such as {{nvidia.com/gpu: 1}}"
                 ),
             };
         }
@@ -57,18 +65,18 @@ impl PodArgs {
 fn read(path: &Path) -> Result<Value> {
     let shown = path.display();
     let mut text = String::new();
-    let read = match path.to_str() {
-        Some("-") => io::stdin().take(MOST + 1).read_to_string(&mut text),
-        _ => File::open(path).and_then(|file| file.take(MOST + 1).read_to_string(&mut text)),
+    let result = match path.to_str() {
+        Some("-") => io::stdin().take(MAX_SIZE + 1).read_to_string(&mut text),
+        _ => File::open(path).and_then(|file| file.take(MAX_SIZE + 1).read_to_string(&mut text)),
     };
-    read.with_context(|| format!("--pod-options: cannot read {shown}"))?;
-    if text.len() as u64 > MOST {
-        bail!("--pod-options: {shown} is larger than {MOST} bytes");
+    result.with_context(|| format!("--pod-options: cannot read {shown}"))?;
+    if text.len() as u64 > MAX_SIZE {
+        bail!("--pod-options: {shown} is larger than {MAX_SIZE} bytes");
     }
     parse(&text).with_context(|| format!("--pod-options: {shown} is neither YAML nor JSON"))
 }
 
-/// YAML, of which JSON is a part; an empty text asks for nothing.
+/// Parses YAML, which includes JSON. An empty text sets no option.
 fn parse(text: &str) -> Result<Value> {
     let value: Option<Value> = serde_saphyr::from_str(text)?;
     Ok(value
@@ -81,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn yaml_and_json_are_read_alike() {
+    fn yaml_and_json_give_the_same_options() {
         let yaml = "# disks\nnodeSelector:\n  disk: ssd\ntolerations:\n- {key: gpu, operator: Exists}\nrunAsUser: 7\n";
         let json = r#"{"nodeSelector": {"disk": "ssd"}, "tolerations": [{"key": "gpu", "operator": "Exists"}], "runAsUser": 7}"#;
         assert_eq!(parse(yaml).unwrap(), parse(json).unwrap());
@@ -89,11 +97,11 @@ mod tests {
             parse(json).unwrap(),
             serde_json::from_str::<Value>(json).unwrap()
         );
-        for nothing in ["", "# nothing\n", "null"] {
-            assert_eq!(parse(nothing).unwrap(), json!({}), "{nothing:?}");
+        for empty in ["", "# nothing\n", "null"] {
+            assert_eq!(parse(empty).unwrap(), json!({}), "{empty:?}");
         }
-        for wrong in ["{", "a: b: c", "a: 1\na: 2"] {
-            parse(wrong).unwrap_err();
+        for invalid in ["{", "a: b: c", "a: 1\na: 2"] {
+            parse(invalid).unwrap_err();
         }
     }
 }

@@ -6,43 +6,48 @@ use anyhow::Result;
 use sandbox::{Client, SandboxBuilder, SandboxId};
 
 use crate::args::pod::PodArgs;
-use crate::args::values::{duration, pair};
+use crate::args::values::{parse_pair, parse_positive_duration};
 
-/// What a new sandbox shall be.
+/// Options of a new sandbox.
 #[derive(clap::Args)]
 pub(crate) struct SandboxOptions {
     /// Container image, such as python:3.12-slim (Kubernetes)
     #[arg(long)]
     image: Option<String>,
-    /// Processor time, such as 500m or 2
+    /// CPU limit, such as 500m or 2
     #[arg(long, visible_alias = "cpus")]
     cpu: Option<String>,
-    /// Memory, such as 512Mi
+    /// Memory limit, such as 512Mi
     #[arg(short, long, value_name = "BYTES")]
     memory: Option<String>,
-    /// Disk, such as 1Gi
+    /// Disk limit, such as 1Gi
     #[arg(long, value_name = "BYTES")]
     disk: Option<String>,
-    /// Processes and threads
+    /// Maximum number of processes and threads
     #[arg(long, value_name = "COUNT")]
     pids: Option<u32>,
-    /// End it after this time, such as 90s, 30m or 2h
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    /// End the sandbox after this time, such as 90s, 30m or 2h
+    #[arg(long, value_name = "TIME", value_parser = parse_positive_duration)]
     ttl: Option<Duration>,
-    /// A label to find it by; can be repeated
-    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    /// Set a label, to find the sandbox by; can be repeated
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_pair)]
     labels: Vec<(String, String)>,
     #[command(flatten)]
     pod: PodArgs,
 }
 
 impl SandboxOptions {
-    pub(crate) fn names_image(&self) -> bool {
+    /// Whether an image was given.
+    pub(crate) fn has_image(&self) -> bool {
         self.image.is_some()
     }
 
-    /// Describes the sandbox, with an id known beforehand: whatever interrupts the creation can
-    /// delete what came of it.
+    /// Describes the sandbox. The id is chosen by the caller, so that an interrupted creation can be
+    /// cleaned up by it.
+    ///
+    /// # Errors
+    ///
+    /// If `--pod-options` cannot be read.
     pub(crate) fn builder(&self, client: &Client, id: &SandboxId) -> Result<SandboxBuilder> {
         let mut builder = client.sandbox().id(id);
         if let Some(image) = &self.image {

@@ -1,4 +1,4 @@
-//! Parsers of option values that several subcommands share.
+//! Values of options that several subcommands share.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -6,12 +6,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use sandbox_config::{DURATION_FORM, parse_duration};
 
-/// `NAME=VALUE`, or `NAME` alone for the value that it has here.
-pub(crate) fn environment(variables: &[OsString]) -> Result<Vec<(String, String)>> {
+/// Parses `NAME=VALUE`, or `NAME` alone, which takes the value from this program's environment.
+///
+/// # Errors
+///
+/// If a variable is not set or not UTF-8.
+pub(crate) fn parse_environment(variables: &[OsString]) -> Result<Vec<(String, String)>> {
     let pair = |variable: &OsString| {
         let text = variable.to_str().with_context(|| {
             format!(
-                "-e {:?} is not UTF-8 text, as SSH wants variables to be",
+                "-e {:?} is not UTF-8, which SSH requires of variables",
                 variable.to_string_lossy()
             )
         })?;
@@ -20,7 +24,7 @@ pub(crate) fn environment(variables: &[OsString]) -> Result<Vec<(String, String)
             None => match std::env::var(text) {
                 Ok(value) => Ok((text.to_owned(), value)),
                 Err(std::env::VarError::NotPresent) => Err(anyhow!(
-                    "-e {text}: there is no such variable here; write {text}=VALUE"
+                    "-e {text}: the variable is not set here; write {text}=VALUE"
                 )),
                 Err(error) => Err(anyhow!("-e {text}: {error}")),
             },
@@ -29,12 +33,22 @@ pub(crate) fn environment(variables: &[OsString]) -> Result<Vec<(String, String)
     variables.iter().map(pair).collect()
 }
 
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+/// Parses a duration above zero.
+///
+/// # Errors
+///
+/// If the text has another form.
+pub(crate) fn parse_positive_duration(text: &str) -> Result<Duration, String> {
     let time = parse_duration(text).filter(|time| !time.is_zero());
     time.ok_or_else(|| format!("use {DURATION_FORM}, above zero"))
 }
 
-pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+/// Parses `KEY=VALUE`.
+///
+/// # Errors
+///
+/// If the text has no `=`.
+pub(crate) fn parse_pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }

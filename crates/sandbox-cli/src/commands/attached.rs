@@ -1,5 +1,4 @@
-//! One command with this program's input, output, terminal and signals: what `run` and `exec`
-//! have in common.
+//! Runs a command attached to this program's stdin, stdout, stderr, terminal and signals, for `run` and `exec`.
 
 use std::io::{self, IsTerminal};
 use std::pin::pin;
@@ -12,24 +11,24 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::args::exec::CommandOptions;
 use crate::interrupt::{Interrupt, Interrupts};
 use crate::ui::messages;
-use crate::ui::streams::{InputEnd, Output, Piece, feed};
+use crate::ui::streams::{InputEnd, Output, Piece, forward_stdin};
 use crate::ui::terminal::{RawMode, Resizes};
 
-/// How long a command may take to end after a signal. After Control-C it may take as long as it likes: who
-/// pressed that can press it again, and is told so after this time.
-const LAST_WORDS: Duration = Duration::from_secs(3);
-/// What a shell reports of a program that wrote to a closed pipe.
+/// How long a command may run and write output after a signal. After Ctrl-C there is no limit: the user can press
+/// it again, and a note says so after this time.
+const OUTPUT_DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// The exit code that a shell reports for a program that wrote to a closed pipe.
 const EXIT_PIPE: u8 = 141;
 
-/// How it ended, as far as this program is concerned.
+/// Why this program stops running the command.
 enum Ending {
     Exited(ExitStatus),
     Interrupted(Interrupt),
     OutputClosed,
 }
 
-/// Runs a command to its end and gives the exit code. A signal to this program goes to the command, which
-/// then has time to end; a second one ends it at once.
+/// Runs a command to its end and returns the exit code. A signal to this program is forwarded to the command,
+/// which then has time to end; a second signal ends it at once.
 pub(crate) async fn run_attached(
     options: &CommandOptions,
     sandbox: &Sandbox,
@@ -51,7 +50,7 @@ pub(crate) async fn run_attached(
     })
 }
 
-/// Everything at once, and then what is left to write.
+/// Runs the command, then writes the output that is still buffered.
 async fn stream(
     process: &mut Process,
     tty: bool,
@@ -60,14 +59,14 @@ async fn stream(
 ) -> Result<Ending> {
     let output = Output::start();
     let ending = pump(process, &output, tty, raw, interrupts).await;
-    let patience = match ending {
-        Ok(Ending::Interrupted(_)) => LAST_WORDS,
-        // A pager may show the end for as long as its user likes.
+    let drain_timeout = match ending {
+        Ok(Ending::Interrupted(_)) => OUTPUT_DRAIN_TIMEOUT,
+        // A pager may be reading, which has no time limit.
         _ => Duration::MAX,
     };
     let written = tokio::select! {
         biased;
-        written = timeout(patience, output.finish()) => written,
+        written = timeout(drain_timeout, output.finish()) => written,
         signal = interrupts.next() => return Ok(Ending::Interrupted(signal)),
     };
     match (ending?, written) {
@@ -75,11 +74,12 @@ async fn stream(
         (_, Ok(Err(error))) if error.kind() == io::ErrorKind::BrokenPipe => {
             Ok(Ending::OutputClosed)
         }
-        (_, Ok(Err(error))) => Err(error).context("cannot write the command's output"),
+        (_, Ok(Err(error))) => Err(error).context("cannot write the output of the command"),
         (ending, _) => Ok(ending),
     }
 }
 
+/// Forwards stdin, output, signals and terminal sizes until the command ends.
 async fn pump(
     process: &mut Process,
     output: &Output,
@@ -91,13 +91,13 @@ async fn pump(
     let stdin = process.take_stdin();
     let mut input = pin!(async move {
         match stdin {
-            Some(stdin) => feed(stdin, tty).await,
-            None => Ok(InputEnd::Refused),
+            Some(stdin) => forward_stdin(stdin, tty).await,
+            None => Ok(InputEnd::Closed),
         }
     });
     let mut resizes = if tty { Some(Resizes::new()?) } else { None };
     let mut interrupted: Option<(Interrupt, Instant)> = None;
-    let mut told = false;
+    let mut has_noted = false;
     let mut piece: Option<Piece> = None;
     let mut input_open = true;
     loop {
@@ -106,19 +106,19 @@ async fn pump(
             signal = interrupts.next() => match interrupted {
                 Some((first, _)) => return Ok(Ending::Interrupted(first)),
                 None => {
-                    interrupted = Some((signal, Instant::now() + LAST_WORDS));
-                    pass_on(&control, signal.signal()).await;
+                    interrupted = Some((signal, Instant::now() + OUTPUT_DRAIN_TIMEOUT));
+                    forward_signal(&control, signal.signal()).await;
                 }
             },
-            first = too_late(interrupted), if !told => {
-                // Where keys are passed on, a second one would not come here.
+            first = wait_for_drain_timeout(interrupted), if !has_noted => {
+                // In raw mode keys go to the command, so a second Ctrl-C would not be seen here.
                 if first != Interrupt::Int || raw {
                     return Ok(Ending::Interrupted(first));
                 }
-                told = true;
+                has_noted = true;
                 if io::stderr().is_terminal() {
                     messages::note(
-                        "the command was interrupted and has not ended yet; Control-C once more ends it at once",
+                        "the command was interrupted but has not ended; press Ctrl-C again to kill it",
                     );
                 }
             }
@@ -126,30 +126,30 @@ async fn pump(
                 Some(ExecEvent::Stdout(bytes)) => piece = Some(Piece::Stdout(bytes)),
                 Some(ExecEvent::Stderr(bytes)) => piece = Some(Piece::Stderr(bytes)),
                 Some(ExecEvent::Exited(status)) => return Ok(Ending::Exited(status)),
-                None => bail!("the command's end is unknown: its connection ended without a word"),
+                None => bail!("the exit status of the command is unknown: the connection closed before it arrived"),
             },
-            room = output.room(), if piece.is_some() => match (room, piece.take()) {
-                (Some(room), Some(piece)) => room.send(piece),
+            permit = output.reserve(), if piece.is_some() => match (permit, piece.take()) {
+                (Some(permit), Some(piece)) => permit.send(piece),
                 _ => return Ok(Ending::OutputClosed),
             },
             read = &mut input, if input_open => {
                 input_open = false;
-                if matches!(read.context("cannot read standard input")?, InputEnd::Reached) && raw {
-                    // In raw mode no key is an end: the terminal has gone.
+                if matches!(read.context("cannot read stdin")?, InputEnd::Eof) && raw {
+                    // In raw mode no key ends the input, so the terminal was closed.
                     return Ok(Ending::Interrupted(Interrupt::Hup));
                 }
             }
-            size = resized(&mut resizes) => {
+            size = wait_for_resize(&mut resizes) => {
                 if let Err(error) = control.resize(size).await {
-                    tracing::debug!(%error, "the terminal's new size came too late");
+                    tracing::debug!(%error, "terminal size not forwarded; the command has ended");
                 }
             }
         }
     }
 }
 
-/// The first signal, when the time for last words is over.
-async fn too_late(interrupted: Option<(Interrupt, Instant)>) -> Interrupt {
+/// Returns the first signal after [`OUTPUT_DRAIN_TIMEOUT`].
+async fn wait_for_drain_timeout(interrupted: Option<(Interrupt, Instant)>) -> Interrupt {
     match interrupted {
         Some((signal, until)) => {
             sleep_until(until).await;
@@ -159,19 +159,19 @@ async fn too_late(interrupted: Option<(Interrupt, Instant)>) -> Interrupt {
     }
 }
 
-async fn resized(resizes: &mut Option<Resizes>) -> sandbox::PtySize {
+async fn wait_for_resize(resizes: &mut Option<Resizes>) -> sandbox::PtySize {
     match resizes {
         Some(resizes) => resizes.next().await,
         None => std::future::pending().await,
     }
 }
 
-/// Tells the command. It may have ended meanwhile, or its connection may hang: what counts is
-/// that this program ends.
-async fn pass_on(control: &ProcessControl, signal: Signal) {
+/// Forwards a signal to the command. A failure is only logged, because this program has to exit even if the
+/// command has ended already or the connection hangs.
+async fn forward_signal(control: &ProcessControl, signal: Signal) {
     match timeout(Duration::from_secs(1), control.signal(signal)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "the signal came too late"),
-        Err(_elapsed) => tracing::debug!("the signal could not be passed on"),
+        Ok(Err(error)) => tracing::debug!(%error, "signal not forwarded; the command has ended"),
+        Err(_elapsed) => tracing::debug!("signal not forwarded; timed out"),
     }
 }

@@ -1,4 +1,4 @@
-//! `sandbox completions`: scripts that complete this command in a shell.
+//! `sandbox completions`: prints completion scripts for shells.
 
 use anyhow::Context;
 use clap::Command;
@@ -7,13 +7,13 @@ use clap_complete::Shell;
 use crate::exit::Outcome;
 use crate::ui::messages;
 
-/// Print what completes this command's options in a shell
+/// Print a completion script for a shell
 ///
-/// For bash: `sandbox completions bash > ~/.local/share/bash-completion/completions/sandbox`. For zsh,
-/// to a file `_sandbox` in a directory of $fpath; for fish, to ~/.config/fish/completions/sandbox.fish.
+/// For bash: `sandbox completions bash > ~/.local/share/bash-completion/completions/sandbox`. For zsh, write
+/// it to a file `_sandbox` in a directory of $fpath; for fish, to ~/.config/fish/completions/sandbox.fish.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The shell
+    /// Shell to complete for
     #[arg(value_enum)]
     shell: Shell,
 }
@@ -21,5 +21,5 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, command: &mut Command) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "sandbox", &mut script);
-    messages::print(&String::from_utf8(script).context("the script is not UTF-8")?)
+    messages::print_stdout(&String::from_utf8(script).context("the script is not UTF-8")?)
 }

@@ -1,4 +1,4 @@
-//! `sandbox create`: a sandbox that stays.
+//! `sandbox create`: creates a sandbox that outlives this program.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -10,32 +10,32 @@ use tokio::time::timeout;
 
 use crate::args::id;
 use crate::args::sandbox::SandboxOptions;
-use crate::args::values::{duration, environment};
+use crate::args::values::{parse_environment, parse_positive_duration};
 use crate::exit::Outcome;
 use crate::interrupt::{Interrupt, Interrupts};
 use crate::openssh::files::SshFiles;
 use crate::ui::creation_progress::CreationProgress;
 use crate::ui::messages;
 
-/// How long removing a sandbox may take.
-const REMOVAL: Duration = Duration::from_secs(60);
+/// How long deleting a sandbox may take.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Create a sandbox and print its id
 ///
-/// It lives until `sandbox rm`, or until its time is over: --ttl, SANDBOX_TTL or
-/// SANDBOX_MAX_LIFETIME (24 hours).
+/// The sandbox exists until `sandbox rm`, or until it expires: --ttl, SANDBOX_TTL, SANDBOX_MAX_LIFETIME
+/// (24 hours).
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     sandbox: SandboxOptions,
-    /// Its id, in place of a generated one
+    /// Set the id (default: a generated one)
     #[arg(long, alias = "name")]
     id: Option<OsString>,
-    /// Set a variable for every command; NAME alone passes on the value it has here
+    /// Set an environment variable of every command; NAME alone passes on its value; can be repeated
     #[arg(short, long = "env", value_name = "NAME=VALUE")]
     env: Vec<OsString>,
-    /// End it when nothing was asked of it for so long, such as 30m
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    /// End the sandbox when it was not used for this time, such as 30m
+    #[arg(long, value_name = "TIME", value_parser = parse_positive_duration)]
     idle_timeout: Option<Duration>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) async fn run(
         None => SandboxId::generate()?,
     };
     let mut builder = args.sandbox.builder(client, &id)?.detached();
-    for (name, value) in environment(&args.env)? {
+    for (name, value) in parse_environment(&args.env)? {
         builder = builder.env(name, value);
     }
     if let Some(idle) = args.idle_timeout {
@@ -58,13 +58,13 @@ pub(crate) async fn run(
     }
     match create_sandbox(builder, client, &id, interrupts, quiet).await? {
         Ok(_sandbox) => {
-            if let Err(error) = known_to_ssh(client, &id).await {
-                messages::note(&format!("ssh does not know it: {error:#}"));
+            if let Err(error) = add_to_ssh(client, &id).await {
+                messages::note(&format!("`ssh {id}.sandbox` will not work: {error:#}"));
             }
-            // Without its id nobody could use it, and it would stay.
+            // Without the printed id the sandbox would neither be used nor deleted.
             if let Err(error) = writeln!(std::io::stdout(), "{id}") {
                 client.delete_sandbox(&id).await?;
-                return Err(error).context("cannot print the id, so the sandbox was removed");
+                return Err(error).context("cannot print the id; the sandbox was deleted");
             }
             Ok(0)
         }
@@ -72,16 +72,16 @@ pub(crate) async fn run(
     }
 }
 
-/// Where `sandbox ssh-config --install` was said, `ssh ID.sandbox` works at once.
-async fn known_to_ssh(client: &Client, id: &SandboxId) -> Result<()> {
-    match SshFiles::of_user() {
+/// Makes `ssh ID.sandbox` work at once if `sandbox ssh-config --install` was run.
+async fn add_to_ssh(client: &Client, id: &SandboxId) -> Result<()> {
+    match SshFiles::in_home() {
         Ok(files) => files.write_if_installed(client, id).await,
-        // Nothing can have been installed.
+        // Without a home directory nothing was installed.
         Err(_) => Ok(()),
     }
 }
 
-/// Creates a sandbox, or removes what came of it when a signal interrupts.
+/// Creates a sandbox and shows the progress. After a signal, it deletes what was created and returns the signal.
 pub(crate) async fn create_sandbox(
     builder: SandboxBuilder,
     client: &Client,
@@ -89,20 +89,20 @@ pub(crate) async fn create_sandbox(
     interrupts: &mut Interrupts,
     quiet: bool,
 ) -> Result<Result<Sandbox, Interrupt>> {
-    let progress = CreationProgress::begin(quiet);
-    let builder = builder.on_event(progress.hook());
+    let progress = CreationProgress::start(quiet);
+    let builder = builder.on_event(progress.callback());
     let outcome = tokio::select! {
         sandbox = builder.create() => Ok(sandbox),
         interrupt = interrupts.next() => Err(interrupt),
     };
-    // Before anything else is written there.
-    progress.end().await;
+    // The steps are written before anything else is written to stderr.
+    progress.finish().await;
     let interrupt = match outcome {
         Ok(sandbox) => {
             let sandbox = sandbox?;
             if sandbox.info().isolation.kind == "none" && !quiet {
                 messages::note(
-                    "nothing separates this sandbox from this machine (SANDBOX_LOCAL_ISOLATION=none)",
+                    "this sandbox is not isolated from this machine (SANDBOX_LOCAL_ISOLATION=none)",
                 );
             }
             return Ok(Ok(sandbox));
@@ -113,17 +113,17 @@ pub(crate) async fn create_sandbox(
     Ok(Err(interrupt))
 }
 
-/// Removes a sandbox whatever happened; only another signal, or time, stops it.
+/// Deletes a sandbox, until a timeout or another signal.
 pub(crate) async fn delete_sandbox(
     client: &Client,
     id: &SandboxId,
     interrupts: &mut Interrupts,
 ) -> Result<()> {
     tokio::select! {
-        removed = timeout(REMOVAL, client.delete_sandbox(id)) => match removed {
-            Ok(removed) => Ok(removed?),
-            Err(_elapsed) => anyhow::bail!("sandbox {id} could not be removed within {REMOVAL:?}; it ends by itself"),
+        deleted = timeout(DELETE_TIMEOUT, client.delete_sandbox(id)) => match deleted {
+            Ok(deleted) => Ok(deleted?),
+            Err(_elapsed) => anyhow::bail!("deleting sandbox {id} timed out after {DELETE_TIMEOUT:?}; it ends when it expires"),
         },
-        _signal = interrupts.next() => anyhow::bail!("interrupted while removing sandbox {id}; it ends by itself"),
+        _signal = interrupts.next() => anyhow::bail!("interrupted while deleting sandbox {id}; it ends when it expires"),
     }
 }

@@ -1,4 +1,4 @@
-//! `sandbox exec`: a command in a sandbox that exists.
+//! `sandbox exec`: runs a command in an existing sandbox.
 
 use std::ffi::OsString;
 
@@ -10,23 +10,22 @@ use crate::commands::attached::run_attached;
 use crate::exit::Outcome;
 use crate::interrupt::Interrupts;
 use crate::ui::docker_hints;
-use crate::ui::table::{Format, to_stdout};
+use crate::ui::table::{Format, print};
 
 /// Run a command in a sandbox
 ///
-/// Standard input is passed on when it is not a terminal, or with -i or -t; -n leaves it alone, as a
-/// `while read` loop around this command wants it. The exit code is the command's own. ID may be the
-/// beginning of a generated id.
+/// Stdin is forwarded if it is not a terminal, or with -i or -t. Use -n in a `while read` loop, so that the
+/// command does not consume the input of the loop. The exit code is that of the command.
 ///
-/// Control-C goes to the command, which may take its time to end; once more, it ends at once, as it does
-/// 3 seconds after any other signal to this program.
+/// Ctrl-C interrupts the command; press it again to kill it. After any other signal to this program, the
+/// command has 3 seconds to end.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The sandbox
+    /// Id of the sandbox, or the unique beginning of a generated id
     #[arg(value_name = "ID")]
     id: OsString,
-    /// Leave it running as a job, and print the job's id: see `sandbox logs`
+    /// Start the command as a job, print the id of the job and exit (see `sandbox logs`)
     #[arg(short, long, conflicts_with_all = ["interactive", "tty", "timeout"])]
     detach: bool,
     #[command(flatten)]
@@ -46,9 +45,9 @@ pub(crate) async fn run(args: Args, client: &Client, interrupts: &mut Interrupts
         signal = interrupts.next() => return Ok(signal.exit_code()),
     };
     if args.detach {
-        // Once it is on its way, a signal comes too late to say whether it runs.
-        let job = args.command.start(&sandbox).await?;
-        return to_stdout(Format::Table, job.id().as_str());
+        // This ignores signals, because after one it would be unknown whether the job was started.
+        let job = args.command.start_job(&sandbox).await?;
+        return print(Format::Table, job.id().as_str());
     }
     let program = args.command.program();
     let outcome = run_attached(&args.command, &sandbox, interrupts).await;

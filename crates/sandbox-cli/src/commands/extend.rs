@@ -1,4 +1,4 @@
-//! `sandbox extend`: put off a sandbox's end.
+//! `sandbox extend`: extends the ttl of a sandbox.
 
 use std::ffi::OsString;
 use std::time::{Duration, SystemTime};
@@ -7,25 +7,25 @@ use anyhow::bail;
 use sandbox::{Client, rfc3339};
 
 use crate::args::id;
-use crate::args::values::duration;
+use crate::args::values::parse_positive_duration;
 use crate::exit::Outcome;
-use crate::ui::cells::span;
+use crate::ui::cells::format_duration;
 use crate::ui::messages;
 
-/// Clocks of two machines, and the way there.
-const SLACK: Duration = Duration::from_secs(60);
+/// Tolerance for the difference of two clocks and the time of the request.
+const TOLERANCE: Duration = Duration::from_secs(60);
 
-/// Let a sandbox live for some time from now, and print its new end
+/// Extend the lifetime of a sandbox, and print the new end
 ///
-/// The end that --ttl or SANDBOX_TTL gave it is put off; one that is later already stays. Nothing puts off
-/// the end of its longest life, SANDBOX_MAX_LIFETIME (24 hours): a note on stderr says so.
+/// Postpones the end that was set with --ttl or SANDBOX_TTL; a later end is kept. The end is never later
+/// than SANDBOX_MAX_LIFETIME (24 hours) permits; a note on stderr reports if this limits it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The sandbox
+    /// Id of the sandbox, or the unique beginning of a generated id
     #[arg(value_name = "ID")]
     id: OsString,
-    /// How long from now, such as 30m or 2h
-    #[arg(value_name = "TIME", value_parser = duration)]
+    /// Time from now, such as 30m or 2h
+    #[arg(value_name = "TIME", value_parser = parse_positive_duration)]
     time: Duration,
 }
 
@@ -33,14 +33,17 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     let sandbox = id::connect(client, &args.id).await?;
     let info = sandbox.extend(args.time).await?;
     let Some(end) = info.expires_at else {
-        bail!("sandbox {} has no end that could be put off", info.id);
+        bail!(
+            "sandbox {} does not expire, so it cannot be extended",
+            info.id
+        );
     };
     let left = end.duration_since(SystemTime::now()).unwrap_or_default();
-    if left.saturating_add(SLACK) < args.time {
+    if left.saturating_add(TOLERANCE) < args.time {
         messages::note(&format!(
-            "it ends in {}, for that is its longest life",
-            span(left)
+            "it ends in {}, which is its maximum lifetime (SANDBOX_MAX_LIFETIME)",
+            format_duration(left)
         ));
     }
-    messages::print(&format!("{}\n", rfc3339(end)))
+    messages::print_stdout(&format!("{}\n", rfc3339(end)))
 }

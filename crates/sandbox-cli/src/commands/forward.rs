@@ -1,4 +1,4 @@
-//! `sandbox forward`: ports of a sandbox on this machine.
+//! `sandbox forward`: forwards local ports to ports in a sandbox.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -12,32 +12,32 @@ use crate::args::id;
 use crate::exit::Outcome;
 use crate::ui::messages;
 
-/// Reach ports inside a sandbox from this machine, until interrupted
+/// Forward local ports to ports in a sandbox, until interrupted
 ///
-/// Each is written LOCAL:INSIDE, or INSIDE alone for the same number on both sides; a LOCAL of 0, or
-/// nothing before the colon, takes a free one. What listens inside may start later.
+/// Write LOCAL:INSIDE, or INSIDE alone to use the same number on both sides. If LOCAL is 0 or missing before
+/// the colon, a free port is used. The program in the sandbox may start listening later.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The address to listen on, or localhost; one that is not loopback lets the network in
-    #[arg(long, value_name = "IP", default_value_t = LOCALHOST, value_parser = address)]
+    /// Local address to listen on; with a non-loopback address, the network can connect, too
+    #[arg(long, value_name = "IP", default_value_t = LOCALHOST, value_parser = parse_address)]
     address: IpAddr,
-    /// The sandbox
+    /// Id of the sandbox, or the unique beginning of a generated id
     #[arg(value_name = "ID")]
     id: OsString,
-    /// Which ports
-    #[arg(value_name = "[LOCAL:]INSIDE", required = true, value_parser = ports)]
+    /// Ports to forward
+    #[arg(value_name = "[LOCAL:]INSIDE", required = true, value_parser = parse_ports)]
     ports: Vec<Ports>,
 }
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 const EXAMPLES: &str = "Examples:
-  sandbox forward ID 8080:80      # http://127.0.0.1:8080 leads to port 80 inside
-  sandbox forward ID 5432 :6379   # the same number here, and a free one
+  sandbox forward ID 8080:80      # http://127.0.0.1:8080 is port 80 in the sandbox
+  sandbox forward ID 5432 :6379   # local port 5432, and a free local port
   sandbox forward --address 0.0.0.0 ID 8000";
 
-/// A port here and one inside.
+/// A local port and a port in the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ports {
     local: u16,
@@ -48,12 +48,12 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     let sandbox = id::connect(client, &args.id).await?;
     if !args.address.is_loopback() {
         messages::note(&format!(
-            "{} is not loopback: others on the network get in as well",
+            "{} is not a loopback address; other hosts on the network can connect, too",
             args.address
         ));
     }
-    // Dropping one closes its port.
-    let mut open = Vec::new();
+    // Dropping a forward closes its port.
+    let mut forwards = Vec::new();
     for ports in args.ports {
         let local = SocketAddr::from((args.address, ports.local));
         let forward = sandbox.forward_from(local, ports.inside).await?;
@@ -63,10 +63,10 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
             forward.local_addr(),
             ports.inside
         )
-        .context("cannot write to standard output")?;
-        open.push(forward);
+        .context("cannot write to stdout")?;
+        forwards.push(forward);
     }
-    // Until a signal comes, or the sandbox goes.
+    // The ports stay open until a signal arrives or the sandbox ends.
     let mut events = sandbox.events().await?;
     while let Some(event) = events.next().await {
         let event = event?;
@@ -77,8 +77,8 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     bail!("sandbox {} has ended", sandbox.id())
 }
 
-/// A word that people know, too: it is looked up nowhere.
-fn address(text: &str) -> Result<IpAddr, String> {
+/// Parses an IP address or `localhost`, which is the only name and needs no lookup.
+fn parse_address(text: &str) -> Result<IpAddr, String> {
     match text {
         "localhost" => Ok(LOCALHOST),
         text => text
@@ -87,18 +87,22 @@ fn address(text: &str) -> Result<IpAddr, String> {
     }
 }
 
-fn ports(text: &str) -> Result<Ports, String> {
+fn parse_ports(text: &str) -> Result<Ports, String> {
     let (local, inside) = text.split_once(':').unwrap_or((text, text));
-    let number = |text: &str| {
+    let parse_port = |text: &str| {
         text.parse::<u16>()
-            .map_err(|_| format!("{text:?} is no port: use 1 to 65535"))
+            .map_err(|_| format!("{text:?} is not a port; use 1 to 65535"))
     };
-    let inside = match number(inside)? {
-        0 => return Err("the port inside cannot be 0".to_owned()),
+    let inside = match parse_port(inside)? {
+        0 => return Err("the port in the sandbox cannot be 0".to_owned()),
         inside => inside,
     };
     Ok(Ports {
-        local: if local.is_empty() { 0 } else { number(local)? },
+        local: if local.is_empty() {
+            0
+        } else {
+            parse_port(local)?
+        },
         inside,
     })
 }
@@ -108,24 +112,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_may_be_the_word_for_it() {
-        assert_eq!(address("localhost"), Ok(LOCALHOST));
-        assert_eq!(address("::1").map(|ip| ip.is_loopback()), Ok(true));
-        assert!(address("example.com").is_err());
+    fn an_address_is_an_ip_or_localhost() {
+        assert_eq!(parse_address("localhost"), Ok(LOCALHOST));
+        assert_eq!(parse_address("::1").map(|ip| ip.is_loopback()), Ok(true));
+        assert!(parse_address("example.com").is_err());
     }
 
     #[test]
-    fn ports_are_written_as_for_kubectl() {
+    fn ports_are_parsed_as_by_kubectl() {
         for (text, local, inside) in [
             ("80", 80, 80),
             ("8080:80", 8080, 80),
             (":80", 0, 80),
             ("0:80", 0, 80),
         ] {
-            assert_eq!(ports(text).unwrap(), Ports { local, inside }, "{text}");
+            assert_eq!(
+                parse_ports(text).unwrap(),
+                Ports { local, inside },
+                "{text}"
+            );
         }
         for text in ["", "0", "80:", "80:0", "x", "1:2:3", "65536", "-1"] {
-            assert!(ports(text).is_err(), "{text}");
+            assert!(parse_ports(text).is_err(), "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `sandbox gc`: take away what sandboxes that ended left behind.
+//! `sandbox gc`: deletes sandboxes that have ended.
 
 use anyhow::Context;
 use sandbox::{Client, SweepFailure, SweepOptions};
@@ -6,19 +6,20 @@ use sandbox::{Client, SweepFailure, SweepOptions};
 use crate::exit::{EXIT_FAILURE, Outcome};
 use crate::openssh::files::SshFiles;
 use crate::ui::messages;
-use crate::ui::table::{Format, Table, to_stdout};
+use crate::ui::table::{Format, Table, print};
 
-/// Remove what sandboxes that have ended left behind, whoever made them
+/// Delete sandboxes that have ended or expired, and what they left behind
 ///
-/// Prints each with the reason. A sandbox that may still be used is never touched. Run it from time
-/// to time where no program watches the sandboxes; deploy/ has a CronJob for a cluster. What cannot be removed
-/// is told on standard error, keeps nothing else from being removed, and makes the exit code 125.
+/// Includes sandboxes that other users or programs created, but never one that may still be in use. Prints
+/// each with the reason. Run it regularly if no program watches the sandboxes; for a cluster, deploy/ has a
+/// CronJob. If a sandbox cannot be deleted, an error is printed to stderr, the others are still deleted, and
+/// the exit code is 125.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only tell what would be removed
+    /// Print what would be deleted, without deleting it
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// The form to print it in
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
@@ -30,12 +31,12 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
         SweepOptions::default()
     };
     let report = client.sweep(options).await?;
-    // Keys for OpenSSH's tools, of sandboxes that somebody else removed.
-    if let (false, Ok(files)) = (args.dry_run, SshFiles::of_user()) {
-        files.remove_gone(client).await?;
+    // Sandboxes that another program deleted have left keys for OpenSSH.
+    if let (false, Ok(files)) = (args.dry_run, SshFiles::in_home()) {
+        files.remove_stale(client).await?;
     }
     for SweepFailure { id, error } in &report.failed {
-        messages::note(&format!("{id} could not be removed: {error}"));
+        messages::note(&format!("cannot delete sandbox {id}: {error}"));
     }
     let code = if report.failed.is_empty() {
         0
@@ -44,13 +45,13 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     };
     if args.output == Format::Json {
         let json = serde_json::to_string_pretty(&report).context("cannot write JSON")?;
-        return Ok(to_stdout(args.output, &json)?.max(code));
+        return Ok(print(args.output, &json)?.max(code));
     }
     if report.removed.is_empty() {
         return Ok(code);
     }
     let mut table = Table::default();
-    table.row(
+    table.push(
         [
             if args.dry_run {
                 "WOULD REMOVE"
@@ -62,7 +63,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
         .map(str::to_owned),
     );
     for swept in &report.removed {
-        table.row([swept.id.to_string(), swept.reason.clone()]);
+        table.push([swept.id.to_string(), swept.reason.clone()]);
     }
-    Ok(to_stdout(args.output, &table.to_string())?.max(code))
+    Ok(print(args.output, &table.to_string())?.max(code))
 }

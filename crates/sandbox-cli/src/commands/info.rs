@@ -1,4 +1,4 @@
-//! `sandbox info`: what one sandbox is.
+//! `sandbox info`: prints the properties of one sandbox.
 
 use std::ffi::OsString;
 use std::time::SystemTime;
@@ -8,16 +8,16 @@ use sandbox::{Client, LimitScope, SandboxInfo, rfc3339};
 
 use crate::args::id;
 use crate::exit::Outcome;
-use crate::ui::cells::{labels, span, state};
-use crate::ui::table::{Format, Table, to_stdout};
+use crate::ui::cells::{format_duration, format_labels, format_state};
+use crate::ui::table::{Format, Table, print};
 
-/// Show what a sandbox is
+/// Show the properties of a sandbox
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The sandbox
+    /// Id of the sandbox, or the unique beginning of a generated id
     #[arg(value_name = "ID")]
     id: OsString,
-    /// The form to print it in
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
@@ -28,15 +28,19 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
         .await?;
     let text = match args.output {
         Format::Json => serde_json::to_string_pretty(&info).context("cannot write JSON")?,
-        Format::Table => described(&info, client.location(), SystemTime::now()),
+        Format::Table => describe(&info, client.location(), SystemTime::now()),
     };
-    to_stdout(args.output, &text)
+    print(args.output, &text)
 }
 
-fn described(info: &SandboxInfo, place: Option<&str>, now: SystemTime) -> String {
+fn describe(info: &SandboxInfo, location: Option<&str>, now: SystemTime) -> String {
     let when = |time: SystemTime| match time.duration_since(now) {
-        Ok(left) => format!("{} (in {})", rfc3339(time), span(left)),
-        Err(ago) => format!("{} ({} ago)", rfc3339(time), span(ago.duration())),
+        Ok(left) => format!("{} (in {})", rfc3339(time), format_duration(left)),
+        Err(ago) => format!(
+            "{} ({} ago)",
+            rfc3339(time),
+            format_duration(ago.duration())
+        ),
     };
     let limits = info.limits.iter().map(|limit| {
         let scope = match limit.scope {
@@ -57,8 +61,8 @@ fn described(info: &SandboxInfo, place: Option<&str>, now: SystemTime) -> String
         ("id", Some(info.id.to_string())),
         ("uid", Some(info.uid.to_string())),
         ("backend", Some(info.backend.clone())),
-        ("place", place.map(str::to_owned)),
-        ("state", Some(state(info))),
+        ("location", location.map(str::to_owned)),
+        ("state", Some(format_state(info))),
         ("image", info.image.clone()),
         ("address", info.address.clone()),
         ("port", info.port.map(|port| port.to_string())),
@@ -66,7 +70,7 @@ fn described(info: &SandboxInfo, place: Option<&str>, now: SystemTime) -> String
         ("home", info.home.clone()),
         (
             "labels",
-            Some(labels(info)).filter(|labels| !labels.is_empty()),
+            Some(format_labels(info)).filter(|labels| !labels.is_empty()),
         ),
         ("created", Some(when(info.created_at))),
         ("ends", info.expires_at.map(when)),
@@ -79,7 +83,7 @@ fn described(info: &SandboxInfo, place: Option<&str>, now: SystemTime) -> String
     let mut table = Table::default();
     for (name, value) in rows {
         if let Some(value) = value {
-            table.row([format!("{name}:"), value]);
+            table.push([format!("{name}:"), value]);
         }
     }
     table.to_string()

@@ -1,4 +1,4 @@
-//! `sandbox kill`: a signal to a job.
+//! `sandbox kill`: sends a signal to a job.
 
 use std::ffi::OsString;
 
@@ -9,17 +9,17 @@ use crate::args::id;
 use crate::args::job::find_job;
 use crate::exit::Outcome;
 
-/// Send a signal to a job, and to all that it started
+/// Send a signal to a job and the processes that it started
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which one, such as INT, HUP or KILL
-    #[arg(short, long, value_name = "SIGNAL", default_value = "TERM", value_parser = signal)]
+    /// Signal to send, by name or number, such as INT, HUP or 9
+    #[arg(short, long, value_name = "SIGNAL", default_value = "TERM", value_parser = parse_signal)]
     signal: Signal,
-    /// The sandbox
+    /// Id of the sandbox, or the unique beginning of a generated id
     #[arg(value_name = "ID")]
     id: OsString,
-    /// The job, or the beginning of its id; it has to be named
-    // Not required here: below there is room to say what may have been meant.
+    /// Id of the job or a unique prefix of it (required)
+    // It is optional for clap, so that the error below can suggest `sandbox rm`.
     #[arg(value_name = "JOB")]
     job: Option<String>,
 }
@@ -28,7 +28,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     let Some(job) = args.job else {
         let shown = args.id.to_string_lossy();
         bail!(
-            "name the job too: `sandbox jobs {shown}` lists them; to end the sandbox itself, use `sandbox rm {shown}`"
+            "no job given; list the jobs with `sandbox jobs {shown}`, or delete the sandbox with `sandbox rm {shown}`"
         );
     };
     let sandbox = id::connect(client, &args.id).await?;
@@ -39,18 +39,20 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     Ok(0)
 }
 
-/// A name or a number, as kill(1) takes them. One that Linux has none of would go nowhere.
-fn signal(text: &str) -> Result<Signal, String> {
+/// Parses the name or number of a signal, as kill(1) does. Unknown signals are rejected here, because the server
+/// would ignore them.
+fn parse_signal(text: &str) -> Result<Signal, String> {
     let signal = match text.parse::<u8>() {
         Ok(number) => Signal::from_number(number),
         Err(_) => text
             .parse()
             .map_err(|error: sandbox::Error| error.to_string())?,
     };
-    let known = signal.number().filter(|number| *number > 0);
-    known
-        .map(|_| signal)
-        .ok_or_else(|| "there is no such signal: use a name such as TERM, or its number".to_owned())
+    if signal.number().is_some_and(|number| number > 0) {
+        Ok(signal)
+    } else {
+        Err("unknown signal; use a name such as TERM, or a number".to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -58,12 +60,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_have_names_and_numbers() {
+    fn signals_are_parsed_by_name_and_number() {
         for text in ["TERM", "sigterm", "15"] {
-            assert_eq!(signal(text), Ok(Signal::Term), "{text}");
+            assert_eq!(parse_signal(text), Ok(Signal::Term), "{text}");
         }
         for text in ["FOO", "0", "99", "-9", ""] {
-            assert!(signal(text).is_err(), "{text}");
+            assert!(parse_signal(text).is_err(), "{text}");
         }
     }
 }

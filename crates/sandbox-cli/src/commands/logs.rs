@@ -1,4 +1,4 @@
-//! `sandbox logs`: what a job wrote, or a sandbox's own server.
+//! `sandbox logs`: prints the output of a job, or the log of the sandbox's server.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -14,26 +14,26 @@ use crate::exit::Outcome;
 use crate::ui::escape::Escaped;
 use crate::ui::streams::{Output, Piece};
 
-/// Show what a job has written
+/// Show the output of a job
 ///
-/// With -f, also what it still writes; the exit code is the job's own then, 128 plus the signal when one
-/// ended it, and 125 when its end cannot be known. Without, it is 0. Interrupting it leaves the job alone.
+/// With -f, the exit code is that of the job; 128 plus the signal if a signal ended it; 125 if it is
+/// unknown. Interrupting this command does not affect the job.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Go on until the job has ended
+    /// Follow the output until the job ends
     #[arg(short, long)]
     follow: bool,
-    /// Only the last so many lines
-    #[arg(short = 'n', long, visible_alias = "tail", value_name = "COUNT")]
+    /// Show only the last N lines
+    #[arg(short = 'n', long, visible_alias = "tail", value_name = "N")]
     lines: Option<usize>,
-    /// The log of the sandbox's own server, in place of a job's
+    /// Show the log of the sandbox's SSH server instead of a job's output
     #[arg(long, conflicts_with = "job")]
     system: bool,
-    /// The sandbox
+    /// Id of the sandbox, or the unique beginning of a generated id
     #[arg(value_name = "ID")]
     id: OsString,
-    /// The job, or the beginning of its id; without, the one that was started last
+    /// Id of the job or a unique prefix of it; by default, the job that was started last
     #[arg(value_name = "JOB")]
     job: Option<String>,
 }
@@ -45,33 +45,34 @@ const EXAMPLES: &str = "Examples:
 
 pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     if args.system {
-        return system(args, client).await;
+        return print_server_log(args, client).await;
     }
     let sandbox = id::connect(client, &args.id).await?;
-    of_job(args, &sandbox).await
+    print_job_log(args, &sandbox).await
 }
 
-async fn of_job(args: Args, sandbox: &Sandbox) -> Outcome {
+async fn print_job_log(args: Args, sandbox: &Sandbox) -> Outcome {
     let job = find_job(sandbox, args.job.as_deref()).await?;
-    let (mut seen, mut output) = (0, Some(Output::start()));
+    let mut position = 0;
+    let mut output = Some(Output::start());
     if !args.follow || args.lines.is_some() {
         let log = Bytes::from(job.logs().await?);
-        seen = log.len() as u64;
-        put(&mut output, log.slice(tail(&log, args.lines)..)).await;
+        position = log.len() as u64;
+        write(&mut output, log.slice(find_tail(&log, args.lines)..)).await;
     }
     let mut code = 0;
     if args.follow {
-        code = follow(job.follow_from(seen).await?, &mut output).await?;
+        code = follow(job.follow_from(position).await?, &mut output).await?;
     }
     finish(output, code).await
 }
 
-/// Passes on what comes, and gives the exit code.
+/// Writes the output as it arrives, and returns the exit code of the job.
 async fn follow(mut process: Process, output: &mut Option<Output>) -> Outcome {
     while let Some(event) = process.next().await {
         match event? {
             ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => {
-                put(output, bytes).await;
+                write(output, bytes).await;
                 if output.is_none() {
                     return Ok(0);
                 }
@@ -79,41 +80,38 @@ async fn follow(mut process: Process, output: &mut Option<Output>) -> Outcome {
             ExecEvent::Exited(status) => return Ok(status.shell_code()),
         }
     }
-    anyhow::bail!("the job's end is unknown: its connection ended without a word")
+    anyhow::bail!("the exit status of the job is unknown: the connection closed before it arrived")
 }
 
-/// Gives it to the writer, while there is one.
-async fn put(output: &mut Option<Output>, bytes: Bytes) {
-    let room = match output {
-        Some(writer) => writer
-            .room()
-            .await
-            .map(|room| room.send(Piece::Stdout(bytes))),
-        None => return,
-    };
-    if room.is_none() {
+/// Passes output to the writer. Sets the writer to `None` if nothing can be written any more.
+async fn write(output: &mut Option<Output>, bytes: Bytes) {
+    let Some(writer) = output else { return };
+    let Some(permit) = writer.reserve().await else {
         *output = None;
-    }
+        return;
+    };
+    permit.send(Piece::Stdout(bytes));
 }
 
 async fn finish(output: Option<Output>, code: u8) -> Outcome {
-    // A reader that went away has seen enough.
+    // A closed pipe is not an error.
     let Some(output) = output else {
         return Ok(code);
     };
     match output.finish().await {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
+            Err(error).context("cannot write to stdout")
         }
         _ => Ok(code),
     }
 }
 
-/// The server's own log, which is no program's output: a terminal gets it escaped.
-async fn system(args: Args, client: &Client) -> Outcome {
+/// Prints the server's log. Unlike the output of a program, it is escaped for a terminal.
+async fn print_server_log(args: Args, client: &Client) -> Outcome {
     let id = id::resolve(client, &args.id).await?;
     let mut options = LogOptions::default();
-    (options.tail_lines, options.follow) = (args.lines, args.follow);
+    options.tail_lines = args.lines;
+    options.follow = args.follow;
     let mut log = client.logs(&id, options).await?;
     let mut stdout = std::io::stdout();
     let escape = stdout.is_terminal();
@@ -122,39 +120,39 @@ async fn system(args: Args, client: &Client) -> Outcome {
         let piece = piece?;
         let written = if escape {
             line.extend_from_slice(&piece);
-            let whole = line
+            let end = line
                 .iter()
                 .rposition(|byte| *byte == b'\n')
                 .map_or(0, |at| at + 1);
-            let whole: Vec<u8> = line.drain(..whole).collect();
-            stdout.write_all(shown(&whole).as_bytes())
+            let complete: Vec<u8> = line.drain(..end).collect();
+            stdout.write_all(escape_lines(&complete).as_bytes())
         } else {
             stdout.write_all(&piece)
         };
         match written.and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(0),
-            written => written.context("cannot write to standard output")?,
+            written => written.context("cannot write to stdout")?,
         }
     }
     if !line.is_empty() {
         stdout
-            .write_all(shown(&line).as_bytes())
-            .context("cannot write to standard output")?;
+            .write_all(escape_lines(&line).as_bytes())
+            .context("cannot write to stdout")?;
     }
     Ok(0)
 }
 
-fn shown(lines: &[u8]) -> String {
+fn escape_lines(lines: &[u8]) -> String {
     String::from_utf8_lossy(lines)
         .lines()
         .map(|line| format!("{}\n", Escaped(line)))
         .collect()
 }
 
-/// Where the last so many lines begin.
-fn tail(log: &[u8], lines: Option<usize>) -> usize {
+/// The offset at which the last `lines` lines begin.
+fn find_tail(log: &[u8], lines: Option<usize>) -> usize {
     let Some(lines) = lines else { return 0 };
-    // The newline that ends the last line begins no other.
+    // The newline at the end of the last line begins no further line.
     let body = log.strip_suffix(b"\n").unwrap_or(log);
     if lines == 0 {
         return log.len();
@@ -173,9 +171,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_lines_are_whole_ones() {
+    fn the_tail_has_complete_lines() {
         let log = b"a\nbb\nccc";
-        for (lines, from) in [
+        for (lines, offset) in [
             (None, 0),
             (Some(0), 8),
             (Some(1), 5),
@@ -183,9 +181,9 @@ mod tests {
             (Some(3), 0),
             (Some(9), 0),
         ] {
-            assert_eq!(tail(log, lines), from, "{lines:?}");
+            assert_eq!(find_tail(log, lines), offset, "{lines:?}");
         }
-        assert_eq!(tail(b"a\nb\n", Some(1)), 2);
-        assert_eq!(tail(b"", Some(1)), 0);
+        assert_eq!(find_tail(b"a\nb\n", Some(1)), 2);
+        assert_eq!(find_tail(b"", Some(1)), 0);
     }
 }

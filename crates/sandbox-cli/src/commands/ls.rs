@@ -1,4 +1,4 @@
-//! `sandbox ls`: which sandboxes there are.
+//! `sandbox ls`: lists sandboxes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -6,34 +6,34 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use sandbox::{Client, ListFilter, SandboxId, SandboxInfo, SandboxState};
 
-use crate::args::values::pair;
+use crate::args::values::parse_pair;
 use crate::exit::Outcome;
-use crate::ui::cells::{labels, span, state};
-use crate::ui::table::{Format, Table, to_stdout};
+use crate::ui::cells::{format_duration, format_labels, format_state};
+use crate::ui::table::{self, Format, Table};
 
-/// How often is looked for changes; on a cluster that asks its API server nothing.
-const LOOK: Duration = Duration::from_millis(500);
+/// The interval between two lists with `--watch`. On a cluster, a list needs no request to the API server.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// List sandboxes, oldest first
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only those with this label; can be repeated
-    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    /// List only sandboxes with this label; can be repeated
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_pair)]
     labels: Vec<(String, String)>,
-    /// The form to print them in
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
-    output: Form,
-    /// Only the ids, one a line: -o name
+    output: ListFormat,
+    /// Print only the ids, one per line (same as -o name)
     #[arg(short, long, conflicts_with = "output")]
     quiet: bool,
-    /// Go on, and print each again that changes, until interrupted
+    /// Watch for changes until interrupted
     #[arg(short, long)]
     watch: bool,
 }
 
-/// The forms that sandboxes can be listed in.
+/// Output formats of a list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Form {
+enum ListFormat {
     #[default]
     Table,
     /// A table with more columns
@@ -44,85 +44,89 @@ enum Form {
 }
 
 pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
-    let form = if args.quiet { Form::Name } else { args.output };
-    let filter = ListFilter::from_labels(args.labels);
-    let found = client.list(filter.clone()).await?;
-    if !args.watch {
-        return print(form, &found);
-    }
-    // Columns as wide as they are now; what comes later may be wider.
-    let mut table = Table::default();
-    table.row(heading(form));
-    found.iter().for_each(|info| table.row(row(form, info)));
-    match form {
-        Form::Table | Form::Wide => to_stdout(Format::Table, &table.to_string())?,
-        _ => found
-            .iter()
-            .try_fold(0, |_, info| print_change(form, info, &table))?,
+    let format = if args.quiet {
+        ListFormat::Name
+    } else {
+        args.output
     };
-    watch(client, filter, form, found, &table).await
+    let filter = ListFilter::from_labels(args.labels);
+    let listed = client.list(filter.clone()).await?;
+    if !args.watch {
+        return print_list(format, &listed);
+    }
+    // The columns keep the widths of the first list; later rows may be wider.
+    let mut table = Table::default();
+    table.push(header(format));
+    listed.iter().for_each(|info| table.push(row(format, info)));
+    match format {
+        ListFormat::Table | ListFormat::Wide => table::print(Format::Table, &table.to_string())?,
+        _ => listed
+            .iter()
+            .try_fold(0, |_, info| print_change(format, info, &table))?,
+    };
+    watch(client, filter, format, listed, &table).await
 }
 
 async fn watch(
     client: &Client,
     filter: ListFilter,
-    form: Form,
-    found: Vec<SandboxInfo>,
+    format: ListFormat,
+    listed: Vec<SandboxInfo>,
     table: &Table,
 ) -> Outcome {
-    let by_id = |found: Vec<SandboxInfo>| -> BTreeMap<SandboxId, SandboxInfo> {
-        found
+    let by_id = |listed: Vec<SandboxInfo>| -> BTreeMap<SandboxId, SandboxInfo> {
+        listed
             .into_iter()
             .map(|info| (info.id.clone(), info))
             .collect()
     };
-    let mut before = by_id(found);
+    let mut before = by_id(listed);
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         let now = by_id(client.list(filter.clone()).await?);
-        for (_, gone) in before
+        for (_, deleted) in before
             .iter()
             .filter(|(id, info)| now.get(id).is_none_or(|now| now.uid != info.uid))
         {
-            let mut gone = gone.clone();
-            gone.state = SandboxState::Ended;
-            print_change(form, &gone, table)?;
+            let mut deleted = deleted.clone();
+            deleted.state = SandboxState::Ended;
+            print_change(format, &deleted, table)?;
         }
         for (_, new) in now.iter().filter(|(id, info)| before.get(id) != Some(info)) {
-            print_change(form, new, table)?;
+            print_change(format, new, table)?;
         }
         before = now;
     }
 }
 
-fn print(form: Form, found: &[SandboxInfo]) -> Outcome {
-    if form == Form::Json {
-        return to_stdout(
+fn print_list(format: ListFormat, listed: &[SandboxInfo]) -> Outcome {
+    if format == ListFormat::Json {
+        return table::print(
             Format::Json,
-            &serde_json::to_string_pretty(found).context("cannot write JSON")?,
+            &serde_json::to_string_pretty(listed).context("cannot write JSON")?,
         );
     }
     let mut table = Table::default();
-    if form != Form::Name {
-        table.row(heading(form));
+    if format != ListFormat::Name {
+        table.push(header(format));
     }
-    found.iter().for_each(|info| table.row(row(form, info)));
-    to_stdout(Format::Table, &table.to_string())
+    listed.iter().for_each(|info| table.push(row(format, info)));
+    table::print(Format::Table, &table.to_string())
 }
 
-fn print_change(form: Form, info: &SandboxInfo, table: &Table) -> Result<u8> {
-    match form {
-        Form::Json => to_stdout(
+fn print_change(format: ListFormat, info: &SandboxInfo, table: &Table) -> Result<u8> {
+    match format {
+        ListFormat::Json => table::print(
             Format::Json,
             &serde_json::to_string(info).context("cannot write JSON")?,
         ),
-        form => to_stdout(Format::Table, &table.aligned(row(form, info))),
+        format => table::print(Format::Table, &table.format_row(row(format, info))),
     }
 }
 
-fn heading(form: Form) -> Vec<String> {
-    let columns: &[&str] = match form {
-        Form::Wide => &[
+fn header(format: ListFormat) -> Vec<String> {
+    let columns: &[&str] = match format {
+        ListFormat::Wide => &[
             "ID",
             "STATE",
             "AGE",
@@ -134,35 +138,36 @@ fn heading(form: Form) -> Vec<String> {
             "ISOLATION",
             "UID",
         ],
-        Form::Name => &["ID"],
+        ListFormat::Name => &["ID"],
         _ => &["ID", "STATE", "AGE", "ENDS IN", "IMAGE", "LABELS"],
     };
     columns.iter().map(|column| (*column).to_owned()).collect()
 }
 
-fn ends_in(info: &SandboxInfo, now: SystemTime) -> String {
+/// The time until the sandbox expires.
+fn format_time_left(info: &SandboxInfo, now: SystemTime) -> String {
     let end = info
         .expires_at
         .filter(|_| info.state != SandboxState::Ended);
     end.map_or_else(String::new, |end| {
-        span(end.duration_since(now).unwrap_or_default())
+        format_duration(end.duration_since(now).unwrap_or_default())
     })
 }
 
-fn row(form: Form, info: &SandboxInfo) -> Vec<String> {
+fn row(format: ListFormat, info: &SandboxInfo) -> Vec<String> {
     let now = SystemTime::now();
     let mut cells = vec![info.id.to_string()];
-    if form == Form::Name {
+    if format == ListFormat::Name {
         return cells;
     }
     cells.extend([
-        state(info),
-        span(now.duration_since(info.created_at).unwrap_or_default()),
-        ends_in(info, now),
+        format_state(info),
+        format_duration(now.duration_since(info.created_at).unwrap_or_default()),
+        format_time_left(info, now),
         info.image.clone().unwrap_or_default(),
-        labels(info),
+        format_labels(info),
     ]);
-    if form == Form::Wide {
+    if format == ListFormat::Wide {
         let port = info
             .port
             .map_or_else(String::new, |port| format!(":{port}"));

@@ -1,4 +1,4 @@
-//! `sandbox man`: manual pages.
+//! `sandbox man`: writes manual pages.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::exit::Outcome;
 /// Write manual pages, sandbox.1 and one for each subcommand
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The directory to write them to
+    /// Directory to write to
     directory: PathBuf,
 }
 

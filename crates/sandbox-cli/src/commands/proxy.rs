@@ -1,4 +1,4 @@
-//! `sandbox proxy`: the bytes between an SSH client and a sandbox's server.
+//! `sandbox proxy`: carries bytes between an SSH client and a sandbox's SSH server.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -10,16 +10,16 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::args::id;
 use crate::exit::Outcome;
 
-/// More than a packet of any SSH implementation.
-const PIECE: usize = 64 << 10;
+/// The buffer size. It is larger than a packet of any SSH implementation.
+const BUFFER_SIZE: usize = 64 << 10;
 
-/// Connect standard input and output to a sandbox's SSH server
+/// Connect stdin and stdout to a sandbox's SSH server
 ///
-/// For ssh's ProxyCommand; `sandbox ssh-config` writes one. Works from outside of a cluster with
-/// nothing exposed: through its API server where the Pod is not reachable directly.
+/// Use it as ProxyCommand of ssh; `sandbox ssh-config` writes one. It works from outside of a cluster
+/// without exposing anything: if the Pod is not reachable directly, through the API server.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The sandbox
+    /// Id of the sandbox, or the unique beginning of a generated id
     #[arg(value_name = "ID")]
     id: OsString,
 }
@@ -32,12 +32,12 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     Ok(0)
 }
 
-/// Both ways, until the server ends it. An end of the input is passed on, and the rest is waited for.
+/// Copies in both directions until the server closes the stream. An end of stdin is forwarded.
 async fn carry(stream: Box<dyn ByteStream>) -> Result<()> {
     let (mut from_server, mut to_server) = tokio::io::split(stream);
     let sending = async {
         copy(&mut tokio::io::stdin(), &mut to_server).await?;
-        // A server that has gone needs no end of the input.
+        // If the server has closed the stream, it needs no end of the input.
         match to_server.shutdown().await {
             Err(error) if error.kind() != ErrorKind::NotConnected => Err(error),
             _ => Ok(()),
@@ -49,24 +49,24 @@ async fn carry(stream: Box<dyn ByteStream>) -> Result<()> {
     let mut sent = false;
     loop {
         tokio::select! {
-            done = &mut receiving => return done.context("the connection to the sandbox was cut"),
+            done = &mut receiving => return done.context("the connection to the sandbox was lost"),
             done = &mut sending, if !sent => {
                 sent = true;
-                // What the server still says may tell why.
+                // The rest of the server's output may contain the reason.
                 if let Err(error) = done {
-                    tracing::debug!(%error, "the server takes no more");
+                    tracing::debug!(%error, "server closed its input");
                 }
             }
         }
     }
 }
 
-/// Each piece is passed on at once: somebody may be typing.
+/// Copies without delay, because the session may be interactive.
 async fn copy(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
 ) -> std::io::Result<()> {
-    let mut piece = vec![0; PIECE];
+    let mut piece = vec![0; BUFFER_SIZE];
     loop {
         let length = from.read(&mut piece).await?;
         if length == 0 {

@@ -1,4 +1,4 @@
-//! `sandbox rm`: take sandboxes away.
+//! `sandbox rm`: deletes sandboxes.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -8,32 +8,32 @@ use futures_util::{StreamExt, stream};
 use sandbox::{Client, Error, ListFilter, SandboxId};
 
 use crate::args::id;
-use crate::args::values::pair;
+use crate::args::values::parse_pair;
 use crate::exit::{EXIT_FAILURE, Outcome};
 use crate::openssh::files::SshFiles;
 use crate::ui::messages;
 
-/// Whoever was asked said no, which is no failure of this program.
+/// The user answered no, which is not a failure of this program.
 const EXIT_DECLINED: u8 = 1;
-/// How many are removed at once.
-const AT_ONCE: usize = 16;
+/// How many sandboxes are deleted at the same time.
+const CONCURRENCY: usize = 16;
 
-/// Remove sandboxes, with all that runs in them
+/// Delete sandboxes and everything in them
 ///
-/// Prints the id of each that it removed. One that does not exist is no failure, for it is gone: a note
-/// on stderr says so. ID may be the beginning of a generated id (sbx-…); a name is meant as a whole.
+/// Prints the id of each sandbox that was deleted. A sandbox that does not exist is not an error; a note on
+/// stderr reports it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The sandboxes
+    /// Ids of the sandboxes, or unique beginnings of generated ids
     #[arg(value_name = "ID", required_unless_present_any = ["all", "labels"])]
     ids: Vec<OsString>,
-    /// All with this label; can be repeated, for those that have each
-    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = pair, conflicts_with = "ids")]
+    /// Delete all sandboxes with this label; can be repeated, to require several labels
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_pair, conflicts_with = "ids")]
     labels: Vec<(String, String)>,
-    /// All there are; asks before it does so, and exits with 1 when the answer is no
+    /// Delete all sandboxes; asks for confirmation, and exits with 1 if the answer is no
     #[arg(short, long, conflicts_with_all = ["ids", "labels"])]
     all: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long, visible_alias = "yes")]
     force: bool,
 }
@@ -45,60 +45,60 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
         if args.all
             && !args.force
             && !ids.is_empty()
-            && !agreed(ids.len(), client.location()).await?
+            && !confirm(ids.len(), client.location()).await?
         {
-            messages::note("nothing was removed");
+            messages::note("nothing was deleted");
             return Ok(EXIT_DECLINED);
         }
         ids
     } else {
-        named(&args.ids, client).await?
+        resolve_all(&args.ids, client).await?
     };
     let mut code = 0;
-    let removals = ids.iter().map(|id| remove_one(client, id));
-    let mut removals = stream::iter(removals).buffered(AT_ONCE);
-    while let Some(removed) = removals.next().await {
-        let told = match removed {
-            Ok(Some(id)) => messages::print(&format!("{id}\n")).map(|_done| ()),
+    let deletions = ids.iter().map(|id| delete_one(client, id));
+    let mut deletions = stream::iter(deletions).buffered(CONCURRENCY);
+    while let Some(deleted) = deletions.next().await {
+        let printed = match deleted {
+            Ok(Some(id)) => messages::print_stdout(&format!("{id}\n")).map(|_code| ()),
             Ok(None) => Ok(()),
             Err(error) => Err(error),
         };
-        if let Err(error) = told {
-            messages::tell(&error);
+        if let Err(error) = printed {
+            messages::print_error(&error);
             code = EXIT_FAILURE;
         }
     }
     Ok(code)
 }
 
-/// Its id, if it was there.
-async fn remove_one<'a>(client: &Client, id: &'a SandboxId) -> Result<Option<&'a SandboxId>> {
-    let known = client.get_sandbox_info(id).await;
-    // Also when it is unknown: something may be left of it.
+/// Deletes a sandbox. Returns its id if it existed.
+async fn delete_one<'a>(client: &Client, id: &'a SandboxId) -> Result<Option<&'a SandboxId>> {
+    let info = client.get_sandbox_info(id).await;
+    // A sandbox that is not found is deleted, too, because parts of it may be left.
     client.delete_sandbox(id).await?;
-    let files = SshFiles::of_user().ok();
+    let files = SshFiles::in_home().ok();
     if let Some(files) = &files {
-        files.forget(client, id)?;
+        files.remove_deleted(client, id)?;
     }
-    if !matches!(known, Err(Error::NotFound { .. })) {
+    if !matches!(info, Err(Error::NotFound { .. })) {
         return Ok(Some(id));
     }
-    let elsewhere = files
-        .map(|files| files.elsewhere(client, id))
+    let other_environment = files
+        .map(|files| files.find_other_environment(client, id))
         .transpose()?
         .flatten();
-    messages::note(&match elsewhere {
-        Some(place) => format!(
-            "there is no sandbox {id} here; the one that `ssh {id}.sandbox` reaches was made elsewhere, and its \
-             keys stay. To remove it: {place} sandbox rm {id}"
+    messages::note(&match other_environment {
+        Some(environment) => format!(
+            "there is no sandbox {id} here; `ssh {id}.sandbox` connects to one with other settings, which was not \
+             deleted. To delete it: {environment} sandbox rm {id}"
         ),
         None => format!("there is no sandbox {id}"),
     });
     Ok(None)
 }
 
-/// What was named, before anything is removed: what is no id at all is a slip.
-async fn named(texts: &[OsString], client: &Client) -> Result<Vec<SandboxId>> {
+/// Resolves all ids before anything is deleted, so that a typo in one of them deletes nothing.
+async fn resolve_all(texts: &[OsString], client: &Client) -> Result<Vec<SandboxId>> {
     let mut ids: Vec<SandboxId> = Vec::new();
     for text in texts {
         let id = match id::resolve(client, text).await {
@@ -115,14 +115,14 @@ async fn named(texts: &[OsString], client: &Client) -> Result<Vec<SandboxId>> {
     Ok(ids)
 }
 
-/// Asks on the terminal.
-async fn agreed(count: usize, place: Option<&str>) -> Result<bool> {
+/// Asks for confirmation on the terminal.
+async fn confirm(count: usize, location: Option<&str>) -> Result<bool> {
     if !io::stdin().is_terminal() {
-        bail!("--all wants to be confirmed, and standard input is no terminal: add --force");
+        bail!("--all asks for confirmation, but stdin is not a terminal; add --force");
     }
-    let place = place.map_or_else(
+    let location = location.map_or_else(
         || "on this machine".to_owned(),
-        |place| format!("in {place}"),
+        |location| format!("in {location}"),
     );
     let answer = tokio::task::spawn_blocking(move || {
         let mut stderr = io::stderr();
@@ -131,13 +131,13 @@ async fn agreed(count: usize, place: Option<&str>) -> Result<bool> {
         } else {
             format!("all {count} sandboxes")
         };
-        write!(stderr, "Remove {which} {place}? [y/N] ").and_then(|()| stderr.flush())?;
+        write!(stderr, "Delete {which} {location}? [y/N] ").and_then(|()| stderr.flush())?;
         let mut line = String::new();
         io::stdin().read_line(&mut line).map(|_| line)
     });
     let line = answer
         .await
-        .context("the question could not be asked")?
+        .context("cannot ask for confirmation")?
         .context("cannot read the answer")?;
     Ok(matches!(
         line.trim().to_ascii_lowercase().as_str(),

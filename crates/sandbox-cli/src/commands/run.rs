@@ -1,4 +1,4 @@
-//! `sandbox run`: a sandbox for one command.
+//! `sandbox run`: runs one command in a new sandbox.
 
 use std::ffi::OsString;
 
@@ -14,13 +14,12 @@ use crate::interrupt::Interrupts;
 use crate::ui::docker_hints;
 use crate::ui::messages;
 
-/// Run a command in a new sandbox, and remove the sandbox afterwards
+/// Run a command in a new sandbox, then delete the sandbox
 ///
-/// Standard input is passed on when it is not a terminal, or with -i or -t; -n leaves it alone. The exit
-/// code is the command's own.
+/// Stdin is forwarded if it is not a terminal, or with -i or -t. The exit code is that of the command.
 ///
-/// Control-C goes to the command, which may take its time to end; once more, it ends at once, as it does
-/// 3 seconds after any other signal to this program. The sandbox is removed in each case.
+/// Ctrl-C interrupts the command; press it again to kill it. After any other signal to this program, the
+/// command has 3 seconds to end. The sandbox is deleted in each case.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -28,7 +27,7 @@ pub(crate) struct Args {
     sandbox: SandboxOptions,
     #[command(flatten)]
     command: CommandOptions,
-    /// What happens in any case.
+    /// Accepted for users of docker; `run` always deletes its sandbox.
     #[arg(long, hide = true)]
     rm: bool,
     #[arg(long, hide = true)]
@@ -49,7 +48,7 @@ pub(crate) async fn run(
     interrupts: &mut Interrupts,
     quiet: bool,
 ) -> Outcome {
-    args.refuse()?;
+    args.reject_unsupported()?;
     let id = SandboxId::generate()?;
     let builder = args.sandbox.builder(client, &id)?;
     let sandbox = match create_sandbox(builder, client, &id, interrupts, quiet).await? {
@@ -59,30 +58,31 @@ pub(crate) async fn run(
     tracing::info!(%id, "created");
     let program = args.command.program();
     let outcome = run_attached(&args.command, &sandbox, interrupts).await;
-    docker_hints::print_hint(&outcome, &program, !args.sandbox.names_image());
+    docker_hints::print_hint(&outcome, &program, !args.sandbox.has_image());
     match (outcome, delete_sandbox(client, &id, interrupts).await) {
         (outcome, Ok(())) => outcome,
-        (Ok(code), Err(leftover)) => {
-            messages::tell(&leftover);
+        (Ok(code), Err(delete_error)) => {
+            messages::print_error(&delete_error);
             Ok(if code == 0 { EXIT_FAILURE } else { code })
         }
-        (Err(error), Err(leftover)) => {
-            messages::tell(&leftover);
+        (Err(error), Err(delete_error)) => {
+            messages::print_error(&delete_error);
             Err(error)
         }
     }
 }
 
 impl Args {
-    fn refuse(&self) -> Result<()> {
+    /// Rejects options of docker that `run` cannot support.
+    fn reject_unsupported(&self) -> Result<()> {
         if self.detach {
             bail!(
-                "a sandbox of `run` ends with its command: `sandbox create`, then `sandbox exec --detach ID COMMAND`"
+                "--detach is not supported, because `run` deletes its sandbox when the command ends; use `sandbox create`, then `sandbox exec --detach ID COMMAND`"
             );
         }
         if self.name.is_some() {
             bail!(
-                "a sandbox of `run` is gone before a name is of use: `sandbox create --id NAME` makes one that stays"
+                "--name is not supported, because `run` deletes its sandbox when the command ends; use `sandbox create --id NAME`"
             );
         }
         self.command.check()

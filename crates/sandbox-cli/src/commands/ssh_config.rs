@@ -1,4 +1,4 @@
-//! `sandbox ssh-config`: the standard tools, by the name `<id>.sandbox`.
+//! `sandbox ssh-config`: makes sandboxes reachable for OpenSSH's tools by the name `<id>.sandbox`.
 
 use std::ffi::OsString;
 
@@ -7,45 +7,45 @@ use sandbox::{Client, ListFilter, SandboxId, SandboxState};
 
 use crate::args::id;
 use crate::exit::Outcome;
-use crate::openssh::block::host;
+use crate::openssh::block::host_name;
 use crate::openssh::files::SshFiles;
 use crate::openssh::include;
 use crate::ui::messages;
-use crate::ui::table::{Format, to_stdout};
+use crate::ui::table::{Format, print};
 
-/// Let ssh, scp, sftp, rsync, git and editors reach sandboxes by the name ID.sandbox
+/// Configure ssh, scp, sftp, rsync, git and editors to reach sandboxes as ID.sandbox
 ///
-/// Prints a Host block for each sandbox, for ssh_config(5). With --install, ~/.ssh/config includes
-/// these blocks from then on, also those of sandboxes that `sandbox create` makes later. The keys lie in
-/// ~/.ssh/sandbox, and go when the sandbox is removed.
+/// Prints a Host block for each sandbox, for ssh_config(5). With --install, ~/.ssh/config includes the
+/// blocks, also those of sandboxes that `sandbox create` creates later. The keys are kept in
+/// ~/.ssh/sandbox, and removed when the sandbox is deleted.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The sandboxes; without any, all that can be reached
+    /// Ids of the sandboxes; by default, all that can be reached
     #[arg(value_name = "ID")]
     ids: Vec<OsString>,
-    /// Include the blocks at the top of ~/.ssh/config, in place of printing them
+    /// Include the blocks at the top of ~/.ssh/config instead of printing them
     #[arg(long)]
     install: bool,
-    /// Take back what --install did, and remove all keys
+    /// Undo --install and remove all keys
     #[arg(long, conflicts_with_all = ["install", "ids"])]
     uninstall: bool,
 }
 
 const EXAMPLES: &str = "Examples:
   sandbox ssh-config --install        # then: ssh ID.sandbox
-  rsync -a src/ ID.sandbox:src        # and so with scp, sftp, git and editors
+  rsync -a src/ ID.sandbox:src        # also with scp, sftp, git and editors
   sandbox ssh-config ID > block && ssh -F block ID.sandbox
   sandbox ssh-config --uninstall";
 
 pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
-    let files = SshFiles::of_user()?;
+    let files = SshFiles::in_home()?;
     if args.uninstall {
         include::uninstall(&files)?;
         return Ok(0);
     }
-    let ids = meant(&args.ids, client).await?;
-    // Before anything is written: what is refused changes nothing.
+    let ids = resolve_all(&args.ids, client).await?;
+    // This comes before anything is written, so that a refusal changes nothing.
     let installation = if args.install {
         Some(include::prepare(&files)?)
     } else {
@@ -56,9 +56,9 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     for id in ids {
         match client.access(&id).await {
             Ok(access) => blocks.push(std::fs::read_to_string(files.write(client, &access)?)?),
-            // Nobody asked for this one: its key may be another program's, or its server not there yet.
+            // This one was not named: another program may have its key, or its server may not be running yet.
             Err(error) if args.ids.is_empty() => {
-                messages::note(&format!("left out {id}: {:#}", anyhow::Error::new(error)));
+                messages::note(&format!("skipped {id}: {:#}", anyhow::Error::new(error)));
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -66,20 +66,18 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
         reachable.push(id);
     }
     let Some(installation) = installation else {
-        return to_stdout(Format::Table, &blocks.join("\n"));
+        return print(Format::Table, &blocks.join("\n"));
     };
-    installation.carry_out(&files)?;
+    installation.apply(&files)?;
     match reachable.as_slice() {
-        [] => messages::note(
-            "installed: sandboxes that `sandbox create` makes can be reached as ssh ID.sandbox",
-        ),
-        [id, ..] => messages::note(&format!("installed: try `ssh {}`", host(id))),
+        [] => messages::note("installed: reach sandboxes that you create as `ssh ID.sandbox`"),
+        [id, ..] => messages::note(&format!("installed: try `ssh {}`", host_name(id))),
     }
     Ok(0)
 }
 
-/// Those that were named, or all that have not ended.
-async fn meant(texts: &[OsString], client: &Client) -> Result<Vec<SandboxId>> {
+/// Returns the sandboxes that were named, or else all that have not ended.
+async fn resolve_all(texts: &[OsString], client: &Client) -> Result<Vec<SandboxId>> {
     if texts.is_empty() {
         let found = client.list(ListFilter::default()).await?;
         return Ok(found

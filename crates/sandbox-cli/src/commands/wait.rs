@@ -1,4 +1,4 @@
-//! `sandbox wait`: the end of a job.
+//! `sandbox wait`: waits for a job to end.
 
 use std::ffi::OsString;
 
@@ -8,16 +8,16 @@ use crate::args::id;
 use crate::args::job::find_job;
 use crate::exit::Outcome;
 
-/// Wait for the end of a job; the exit code is the job's own
+/// Wait for a job to end
 ///
-/// 128 plus the signal when one ended it, and 125 when its end cannot be known, as when the sandbox has gone.
-/// Interrupting this leaves the job alone.
+/// The exit code is that of the job; 128 plus the signal if a signal ended it; 125 if it is unknown, for
+/// example because the sandbox was deleted. Interrupting this command does not affect the job.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The sandbox
+    /// Id of the sandbox, or the unique beginning of a generated id
     #[arg(value_name = "ID")]
     id: OsString,
-    /// The job, or the beginning of its id; without, the one that was started last
+    /// Id of the job or a unique prefix of it; by default, the job that was started last
     #[arg(value_name = "JOB")]
     job: Option<String>,
 }

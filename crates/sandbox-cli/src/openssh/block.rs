@@ -1,28 +1,28 @@
-//! One sandbox's part of an ssh_config(5).
+//! The `Host` block of one sandbox, for ssh_config(5).
 
 use std::path::Path;
 
 use anyhow::{Result, bail};
 use sandbox::{Access, Client, SandboxId};
 
-use crate::openssh::quoting::{path, word};
+use crate::openssh::quoting::{quote_path, quote_word};
 
-/// What it is reached with.
+/// The values of a block.
 pub(super) struct Block<'a> {
     pub(super) host: &'a str,
     pub(super) access: &'a Access,
-    /// Where its key and the like are.
+    /// The directory of its `key` and `known_hosts`.
     pub(super) directory: &'a Path,
-    /// This program.
+    /// This program, for `ProxyCommand`.
     pub(super) program: &'a Path,
-    /// The variables with which it finds the sandbox.
+    /// The variables with which this program finds the sandbox.
     pub(super) environment: &'a [(&'static str, std::ffi::OsString)],
-    /// Whether the client that reads it knows `RemoteCommand`, as OpenSSH does since 7.6.
+    /// Whether the SSH client supports `RemoteCommand`, as OpenSSH does since 7.6.
     pub(super) remote_command: bool,
 }
 
-/// The variables on one line, to tell whose block it is.
-pub(super) fn place(client: &Client) -> String {
+/// Formats the client's variables on one line. They identify the client to which a block belongs.
+pub(super) fn format_environment(client: &Client) -> String {
     let pairs = client
         .environment()
         .iter()
@@ -30,13 +30,13 @@ pub(super) fn place(client: &Client) -> String {
     pairs.collect::<Vec<_>>().join(" ")
 }
 
-/// That line, read back from a block.
-pub(super) fn place_in(block: &str) -> Option<&str> {
+/// Reads that line from a block.
+pub(super) fn read_environment(block: &str) -> Option<&str> {
     let first = block.lines().next()?.strip_prefix("# sandbox ")?;
-    first.split_once("; ").map(|(_whose, place)| place)
+    first.split_once("; ").map(|(_id, environment)| environment)
 }
 
-/// What a block says something about, in the words of `ssh -G`.
+/// The keywords that a block sets, in lower case as `ssh -G` prints them.
 pub(super) fn keywords(block: &str) -> impl Iterator<Item = String> {
     let words = block
         .lines()
@@ -45,26 +45,27 @@ pub(super) fn keywords(block: &str) -> impl Iterator<Item = String> {
     words.map(str::to_ascii_lowercase)
 }
 
-/// The name that a sandbox is reached by.
-pub(crate) fn host(id: &SandboxId) -> String {
+/// The host name of a sandbox for OpenSSH's tools.
+pub(crate) fn host_name(id: &SandboxId) -> String {
     format!("{id}.sandbox")
 }
 
 impl Block<'_> {
-    /// The text. Whatever could be set for all hosts is said here, for the first that is said counts.
+    /// Formats the block. It sets every keyword that could be set for all hosts, because ssh uses the first
+    /// value that it finds.
     ///
-    /// One keyword that a client does not know ends it, whichever host it was asked for; and
-    /// `IgnoreUnknown` would put the user's own out of force. So these are words, and values, that every
-    /// OpenSSH since 7.4 knows: `PubkeyAcceptedKeyTypes` is `PubkeyAcceptedAlgorithms` since 8.5, and
-    /// `none` is a file of that name to older ones.
+    /// ssh exits at a keyword that it does not know, whichever host it connects to, and `IgnoreUnknown` would
+    /// override the user's own. So the block has only keywords and values that OpenSSH knows since 7.4:
+    /// `PubkeyAcceptedKeyTypes` was renamed to `PubkeyAcceptedAlgorithms` in 8.5, and as the path of a file,
+    /// older versions do not recognise `none`.
     ///
     /// # Errors
     ///
-    /// When a path cannot be written in such a file.
-    pub(super) fn text(&self, place: &str) -> Result<String> {
+    /// If a path or name cannot be written in an ssh_config.
+    pub(super) fn format(&self, environment: &str) -> Result<String> {
         let Self { host, access, .. } = self;
-        let key = path(&self.directory.join("key"))?;
-        let known_hosts = path(&self.directory.join("known_hosts"))?;
+        let key = quote_path(&self.directory.join("key"))?;
+        let known_hosts = quote_path(&self.directory.join("known_hosts"))?;
         let algorithms = match access
             .host_key
             .as_str()
@@ -72,7 +73,7 @@ impl Block<'_> {
             .next()
             .unwrap_or_default()
         {
-            // The key has the name of its oldest signature, which newer servers do not make.
+            // An RSA key is named after its oldest signature algorithm, which newer servers do not use.
             "ssh-rsa" => "rsa-sha2-512,rsa-sha2-256,ssh-rsa",
             algorithm => algorithm,
         };
@@ -85,11 +86,13 @@ impl Block<'_> {
             .bytes()
             .any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control() || byte == b'"')
         {
-            bail!("the login name {user:?} cannot be written in an ssh_config");
+            bail!(
+                "the user name {user:?} cannot be written in an ssh_config: it contains a quote, a space or a control character"
+            );
         }
-        let proxy = self.proxy()?;
+        let proxy = self.format_proxy_command()?;
         Ok(format!(
-            "# sandbox {id}, uid {uid}; {place}\n\
+            "# sandbox {id}, uid {uid}; {environment}\n\
              Host {host}\n    \
              HostName {host}\n    \
              HostKeyAlias {host}\n    \
@@ -131,16 +134,16 @@ impl Block<'_> {
         ))
     }
 
-    /// ssh gives it to the user's shell, after it has put values in place of `%` and a letter.
-    fn proxy(&self) -> Result<String> {
+    /// Formats the `ProxyCommand`. ssh expands `%` sequences in it and passes it to the user's shell.
+    fn format_proxy_command(&self) -> Result<String> {
         let mut words = Vec::new();
         if !self.environment.is_empty() {
             words.push("env".to_owned());
         }
         for (name, value) in self.environment {
-            words.push(format!("{name}={}", word(value)?));
+            words.push(format!("{name}={}", quote_word(value)?));
         }
-        words.push(word(self.program.as_os_str())?);
+        words.push(quote_word(self.program.as_os_str())?);
         words.push(format!("proxy {}", self.access.id));
         Ok(words.join(" "))
     }
@@ -152,31 +155,31 @@ mod tests {
 
     use super::*;
 
-    /// Of ssh_config(5) in OpenSSH 7.4, as far as a block needs them.
-    const OLD: &str = "hostname hostkeyalias port user proxycommand proxyusefdpass pubkeyauthentication \
+    /// The keywords of ssh_config(5) in OpenSSH 7.4 that a block uses.
+    const OLD_KEYWORDS: &str = "hostname hostkeyalias port user proxycommand proxyusefdpass pubkeyauthentication \
         preferredauthentications pubkeyacceptedkeytypes identityfile identitiesonly identityagent addkeystoagent \
         hostkeyalgorithms userknownhostsfile globalknownhostsfile stricthostkeychecking updatehostkeys \
         verifyhostkeydns checkhostip canonicalizehostname forwardagent forwardx11 controlmaster controlpath \
         permitlocalcommand requesttty serveraliveinterval serveralivecountmax";
 
     #[test]
-    fn an_old_client_knows_every_word_of_a_block() {
+    fn openssh_7_4_knows_every_keyword_of_a_block() {
         let keys = KeyPair::generate().unwrap();
-        let old = text(keys.public.clone(), false);
-        let known: Vec<&str> = OLD.split_whitespace().collect();
+        let old = format_block(keys.public.clone(), false);
+        let known: Vec<&str> = OLD_KEYWORDS.split_whitespace().collect();
         assert_eq!(
             keywords(&old).find(|word| !known.contains(&word.as_str())),
             None
         );
         assert_eq!(keywords(&old).count(), known.len());
-        assert_eq!(place_in(&old), Some("SANDBOX_BACKEND=\"local\""));
-        let new = text(keys.public, true);
+        assert_eq!(read_environment(&old), Some("SANDBOX_BACKEND=\"local\""));
+        let new = format_block(keys.public, true);
         let only: Vec<&str> = new.lines().filter(|line| !old.contains(line)).collect();
         assert_eq!(only, ["    RemoteCommand none"]);
     }
 
     #[test]
-    fn a_host_key_is_asked_for_by_the_names_of_its_signatures() {
+    fn host_key_algorithms_are_those_of_the_keys_signatures() {
         let rsa = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQCoZhkyTVqRZ8waXXdlGaKaIWqzas2DQ9qr6kBkkBhLlehx530q+86+m3FUQy4p\
                    C6j3ZFW5UrqZs7Tz0XBMkwz7W1y9uG3Sij8DqtgBGxLQcqoXWSuv9mJTKMzrVqzD8rxuIaWHY0s86lpR/tK6laCS38Zi8Cw5+dqU\
                    4pOOffc1EQ==";
@@ -186,13 +189,13 @@ mod tests {
             (KeyPair::generate().unwrap().public, "ssh-ed25519"),
         ] {
             assert!(
-                text(key, true).contains(&format!("    HostKeyAlgorithms {names}\n")),
+                format_block(key, true).contains(&format!("    HostKeyAlgorithms {names}\n")),
                 "{names}"
             );
         }
     }
 
-    fn text(host_key: PublicKey, remote_command: bool) -> String {
+    fn format_block(host_key: PublicKey, remote_command: bool) -> String {
         let access = Access {
             id: "sbx-1".parse().unwrap(),
             uid: Uid::new("u"),
@@ -211,6 +214,6 @@ mod tests {
             environment: &[],
             remote_command,
         };
-        block.text("SANDBOX_BACKEND=\"local\"").unwrap()
+        block.format("SANDBOX_BACKEND=\"local\"").unwrap()
     }
 }

@@ -1,4 +1,4 @@
-//! What OpenSSH's client on this machine makes of a configuration.
+//! Asks OpenSSH's client how it reads a configuration.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,12 +6,12 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
-/// Its answer about a host, a keyword and a value on each line, of this file alone.
+/// Returns the effective configuration of a host in this file (`ssh -G`): on each line a keyword and a value.
 ///
 /// # Errors
 ///
-/// When there is no such client, or it cannot read the file, with what it says.
-pub(super) fn asked(config: &Path, host: &str) -> Result<String> {
+/// If the client is not installed, or rejects the file; the message is that of the client.
+pub(super) fn read_effective_config(config: &Path, host: &str) -> Result<String> {
     let output = Command::new("ssh")
         .arg("-G")
         .arg("-F")
@@ -19,27 +19,26 @@ pub(super) fn asked(config: &Path, host: &str) -> Result<String> {
         .arg(host)
         .stdin(Stdio::null())
         .output();
-    let output =
-        output.context("cannot ask ssh what it makes of it; is OpenSSH's client installed?")?;
+    let output = output.context("cannot run `ssh -G`; install OpenSSH's client")?;
     if !output.status.success() {
         bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// What an answer says of a keyword; of some, more than one thing.
-pub(super) fn values<'a>(answer: &'a str, keyword: &str) -> Vec<&'a str> {
-    answer
+/// The values of a keyword in an effective configuration. Some keywords have more than one.
+pub(super) fn find_values<'a>(config: &'a str, keyword: &str) -> Vec<&'a str> {
+    config
         .lines()
         .filter_map(|line| line.strip_prefix(keyword)?.strip_prefix(' '))
         .collect()
 }
 
-/// Whether it knows `RemoteCommand`, which came with OpenSSH 7.6. Where there is no client to ask, the
-/// configuration is for another machine's, which is hardly older than that.
-pub(super) fn knows_remote_command() -> bool {
-    static KNOWN: OnceLock<bool> = OnceLock::new();
-    *KNOWN.get_or_init(|| {
+/// Whether the client supports `RemoteCommand`, which was added in OpenSSH 7.6. If no client is installed, the
+/// configuration is for another machine, whose client is assumed to be newer.
+pub(super) fn supports_remote_command() -> bool {
+    static SUPPORTED: OnceLock<bool> = OnceLock::new();
+    *SUPPORTED.get_or_init(|| {
         let mut ssh = Command::new("ssh");
         ssh.args([
             "-G",

@@ -1,4 +1,4 @@
-//! What OpenSSH's tools read of each sandbox: `~/.ssh/sandbox/<id>/`.
+//! The files that OpenSSH's tools read for each sandbox: `~/.ssh/sandbox/<id>/`.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sandbox::{Access, Client, ListFilter, SandboxId};
 
-use crate::openssh::block::{self, Block, host};
+use crate::openssh::block::{self, Block, host_name};
 use crate::openssh::client;
 
-/// The directory, and what is in it: for each sandbox a directory with its `config`, `key` and
+/// The directory `~/.ssh/sandbox`. It has a directory for each sandbox, with `config`, `key` and
 /// `known_hosts`.
 pub(crate) struct SshFiles {
     /// `~/.ssh`
@@ -20,15 +20,15 @@ pub(crate) struct SshFiles {
 }
 
 impl SshFiles {
-    /// Those of the user whose `$HOME` it is.
+    /// Uses the directory in the user's home.
     ///
     /// # Errors
     ///
-    /// Without a home directory.
-    pub(crate) fn of_user() -> Result<Self> {
+    /// If there is no home directory.
+    pub(crate) fn in_home() -> Result<Self> {
         let home = std::env::home_dir().filter(|home| home.is_absolute());
         let ssh = home
-            .context("there is no home directory to keep keys in: set HOME")?
+            .context("there is no home directory to keep keys in; set HOME")?
             .join(".ssh");
         Ok(Self {
             top: ssh.join("sandbox"),
@@ -41,49 +41,56 @@ impl SshFiles {
         self.ssh.join("config")
     }
 
-    /// The pattern of all blocks.
+    /// The pattern that matches the blocks of all sandboxes.
     pub(super) fn all_blocks(&self) -> PathBuf {
         self.top.join("*").join("config")
     }
 
+    /// The block of one sandbox.
     fn block(&self, name: &str) -> PathBuf {
         self.top.join(name).join("config")
     }
 
+    /// The file whose existence says that the user's configuration includes the blocks.
     fn marker(&self) -> PathBuf {
         self.top.join(".installed")
     }
 
-    /// Writes down how to reach a sandbox; the path of its block.
+    /// Writes the files of a sandbox. Returns the path of its block.
     ///
     /// # Errors
     ///
-    /// When files cannot be written.
+    /// If a file cannot be written.
     pub(crate) fn write(&self, client: &Client, access: &Access) -> Result<PathBuf> {
-        let (host, directory) = (host(&access.id), self.top.join(access.id.as_str()));
-        let program = std::env::current_exe().context("cannot tell which program this is")?;
+        let host = host_name(&access.id);
+        let directory = self.top.join(access.id.as_str());
+        let program = std::env::current_exe().context("cannot find the path of this program")?;
         let block = Block {
             host: &host,
             access,
             directory: &directory,
             program: &program,
             environment: client.environment(),
-            remote_command: client::knows_remote_command(),
+            remote_command: client::supports_remote_command(),
         };
-        let text = block.text(&block::place(client))?;
-        self.make()?;
-        private_directory(&directory)?;
-        private_file(&directory.join("key"), access.client_key.expose())?;
-        private_file(
+        let text = block.format(&block::format_environment(client))?;
+        self.create_directories()?;
+        create_private_directory(&directory)?;
+        write_private_file(&directory.join("key"), access.client_key.expose())?;
+        write_private_file(
             &directory.join("known_hosts"),
             &format!("{host} {}\n", access.host_key),
         )?;
-        // Last: a block without a key would be a puzzle.
-        private_file(&directory.join("config"), &text)?;
+        // The block is written last, so that there is none without a key.
+        write_private_file(&directory.join("config"), &text)?;
         Ok(directory.join("config"))
     }
 
-    /// The same where blocks are included in the user's configuration.
+    /// Writes the files of a sandbox if the user's configuration includes the blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write), and if the sandbox's access cannot be read.
     pub(crate) async fn write_if_installed(&self, client: &Client, id: &SandboxId) -> Result<()> {
         if self.marker().exists() {
             self.write(client, &client.access(id).await?)?;
@@ -91,51 +98,55 @@ impl SshFiles {
         Ok(())
     }
 
-    /// Forgets a sandbox that was removed. The block of another place's sandbox of the same name, and
-    /// its key, are left alone.
+    /// Removes the files of a deleted sandbox. Files of a sandbox with the same id in another environment are
+    /// kept.
     ///
     /// # Errors
     ///
-    /// When its key cannot be removed.
-    pub(crate) fn forget(&self, client: &Client, id: &SandboxId) -> Result<()> {
-        match self.elsewhere(client, id)? {
-            Some(_place) => Ok(()),
+    /// If a file cannot be read or removed.
+    pub(crate) fn remove_deleted(&self, client: &Client, id: &SandboxId) -> Result<()> {
+        match self.find_other_environment(client, id)? {
+            Some(_environment) => Ok(()),
             None => self.remove(id),
         }
     }
 
-    /// The variables with which the sandbox is found that the block of this name is about, if they
-    /// are not the client's.
+    /// Returns the environment of the block with this id if it is not the client's.
     ///
     /// # Errors
     ///
-    /// When the block cannot be read.
-    pub(crate) fn elsewhere(&self, client: &Client, id: &SandboxId) -> Result<Option<String>> {
+    /// If the block cannot be read.
+    pub(crate) fn find_other_environment(
+        &self,
+        client: &Client,
+        id: &SandboxId,
+    ) -> Result<Option<String>> {
         let path = self.block(id.as_str());
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             text => text.with_context(|| format!("cannot read {}", path.display()))?,
         };
-        Ok(block::place_in(&text)
-            .filter(|place| *place != block::place(client))
+        Ok(block::read_environment(&text)
+            .filter(|environment| *environment != block::format_environment(client))
             .map(str::to_owned))
     }
 
+    /// Removes the files of one sandbox.
     fn remove(&self, id: &SandboxId) -> Result<()> {
         remove_directory(&self.top.join(id.as_str()))
     }
 
-    /// Forgets sandboxes that the client would have and does not; others' are left alone.
+    /// Removes the files of sandboxes in the client's environment that no longer exist.
     ///
     /// # Errors
     ///
-    /// When the client's cannot be listed, or a key cannot be removed.
-    pub(crate) async fn remove_gone(&self, client: &Client) -> Result<()> {
-        let written = self.written_for(&block::place(client))?;
+    /// If the sandboxes cannot be listed, or a file cannot be removed.
+    pub(crate) async fn remove_stale(&self, client: &Client) -> Result<()> {
+        let written = self.find_written(&block::format_environment(client))?;
         if written.is_empty() {
             return Ok(());
         }
-        let there: Vec<SandboxId> = client
+        let existing: Vec<SandboxId> = client
             .list(ListFilter::default())
             .await?
             .into_iter()
@@ -143,28 +154,41 @@ impl SshFiles {
             .collect();
         written
             .iter()
-            .filter(|id| !there.contains(id))
+            .filter(|id| !existing.contains(id))
             .try_for_each(|id| self.remove(id))
     }
 
+    /// Removes the files of all sandboxes.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be removed.
     pub(super) fn remove_all(&self) -> Result<()> {
         remove_directory(&self.top)
     }
 
-    /// Blocks are included from now on, also those that are written later.
+    /// Records that the user's configuration includes the blocks, so that those of new sandboxes are written, too.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
     pub(super) fn mark_installed(&self) -> Result<()> {
-        self.make()?;
-        private_file(&self.marker(), "")
+        self.create_directories()?;
+        write_private_file(&self.marker(), "")
     }
 
-    /// The directories that all of it lies in.
-    pub(super) fn make(&self) -> Result<()> {
-        private_directory(&self.ssh)?;
-        private_directory(&self.top)
+    /// Creates `~/.ssh` and `~/.ssh/sandbox`.
+    ///
+    /// # Errors
+    ///
+    /// If a directory cannot be created.
+    pub(super) fn create_directories(&self) -> Result<()> {
+        create_private_directory(&self.ssh)?;
+        create_private_directory(&self.top)
     }
 
-    /// The sandboxes of which there are blocks that were written for this place.
-    fn written_for(&self, place: &str) -> Result<Vec<SandboxId>> {
+    /// Finds the sandboxes whose blocks were written for this environment.
+    fn find_written(&self, environment: &str) -> Result<Vec<SandboxId>> {
         let entries = match fs::read_dir(&self.top) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.with_context(|| format!("cannot read {}", self.top.display()))?,
@@ -174,7 +198,7 @@ impl SshFiles {
             let name = entry
                 .with_context(|| format!("cannot read {}", self.top.display()))?
                 .file_name();
-            // What is no sandbox's is not ours to touch.
+            // Other files of the user are ignored.
             let Some(id) = name
                 .to_str()
                 .and_then(|name| name.parse::<SandboxId>().ok())
@@ -184,7 +208,7 @@ impl SshFiles {
             let Ok(text) = fs::read_to_string(self.block(id.as_str())) else {
                 continue;
             };
-            if block::place_in(&text) == Some(place) {
+            if block::read_environment(&text) == Some(environment) {
                 found.push(id);
             }
         }
@@ -201,21 +225,25 @@ fn remove_directory(path: &Path) -> Result<()> {
     }
 }
 
-fn private_directory(path: &Path) -> Result<()> {
+fn create_private_directory(path: &Path) -> Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     match builder.create(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        made => made.with_context(|| format!("cannot make {}", path.display())),
+        created => created.with_context(|| format!("cannot create {}", path.display())),
     }
 }
 
-/// Replaces a file as a whole: whoever reads it meanwhile sees the old one or the new one.
-pub(super) fn private_file(path: &Path, content: &str) -> Result<()> {
+/// Replaces a file atomically: a reader gets the old or the new content.
+///
+/// # Errors
+///
+/// If the file cannot be written.
+pub(super) fn write_private_file(path: &Path, content: &str) -> Result<()> {
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
     let write = || -> std::io::Result<()> {
-        // Left by a program of the same number that was killed.
+        // A killed process with the same pid may have left one.
         match fs::remove_file(&temporary) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -1,4 +1,4 @@
-//! The one line of the user's own configuration that includes the blocks.
+//! Installs the line in `~/.ssh/config` that includes the blocks.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,40 +8,41 @@ use anyhow::{Context, Result, bail};
 use sandbox::{Access, Endpoint, KeyPair, Uid};
 
 use crate::openssh::block::{self, Block};
-use crate::openssh::files::{SshFiles, private_file};
+use crate::openssh::files::{SshFiles, write_private_file};
 use crate::openssh::{client, quoting};
 
-const REMARK: &str =
-    "# Sandboxes, by `sandbox ssh-config`. At the top, for the first that is said counts.";
-/// What a block says and need not have its way with: of keys, all that are said are tried, and how often a
-/// silent server is asked is a matter of taste.
-const NEGOTIABLE: [&str; 3] = ["identityfile", "serveraliveinterval", "serveralivecountmax"];
-/// What `ssh -G` calls `PubkeyAcceptedKeyTypes` since OpenSSH 8.5.
-const RENAMED: &str = "pubkeyacceptedalgorithms";
-/// The name of a block that is there for the trial only.
-const TRIAL: &str = "trial-of-ssh-config";
+/// The comment above the line.
+const COMMENT: &str =
+    "# Added by `sandbox ssh-config`. Keep it at the top: ssh uses the first value that it finds.";
+/// Keywords of a block that the user's configuration may set first: ssh tries the keys of all `IdentityFile`
+/// lines, and any keepalive interval works.
+const OVERRIDABLE: [&str; 3] = ["identityfile", "serveraliveinterval", "serveralivecountmax"];
+/// The name of `PubkeyAcceptedKeyTypes` in the output of `ssh -G` since OpenSSH 8.5.
+const PUBKEY_ALGORITHMS: &str = "pubkeyacceptedalgorithms";
+/// The id in the block with which the configuration is tested.
+const TEST_ID: &str = "trial-of-ssh-config";
 
-/// The blocks' inclusion at the very top, tried out and not done yet.
+/// A tested change of the user's configuration that includes the blocks at the top.
 pub(crate) struct Installation {
     config: PathBuf,
     before: String,
-    /// None where the blocks are included already.
+    /// `None` if the blocks are already included.
     after: Option<String>,
 }
 
-/// Tries on a copy whether ssh takes it, and whether what the blocks say counts. Nothing of the user's
-/// is changed.
+/// Tests with a copy whether ssh accepts the changed configuration and uses the values of the blocks. Changes no
+/// file of the user.
 ///
 /// # Errors
 ///
-/// When ssh refuses, or something in the file comes first.
+/// If ssh rejects the configuration, or an earlier line in it overrides the blocks.
 pub(crate) fn prepare(files: &SshFiles) -> Result<Installation> {
     let config = files.user_config();
-    let before = read(&config)?;
-    let line = format!("Include {}", quoting::path(&files.all_blocks())?);
-    let there = before.lines().any(|other| other.trim() == line);
-    let after = (!there).then(|| format!("{REMARK}\n{line}\n\n{before}"));
-    try_out(&config, &before, after.as_ref().unwrap_or(&before), &line)?;
+    let before = read_or_empty(&config)?;
+    let line = format!("Include {}", quoting::quote_path(&files.all_blocks())?);
+    let is_included = before.lines().any(|other| other.trim() == line);
+    let after = (!is_included).then(|| format!("{COMMENT}\n{line}\n\n{before}"));
+    test_config(&config, &before, after.as_ref().unwrap_or(&before), &line)?;
     Ok(Installation {
         config,
         before,
@@ -50,17 +51,17 @@ pub(crate) fn prepare(files: &SshFiles) -> Result<Installation> {
 }
 
 impl Installation {
-    /// Does it.
+    /// Writes the change.
     ///
     /// # Errors
     ///
-    /// When the file has changed since it was tried out, or cannot be written.
-    pub(crate) fn carry_out(self, files: &SshFiles) -> Result<()> {
+    /// If the file has changed since the test, or cannot be written.
+    pub(crate) fn apply(self, files: &SshFiles) -> Result<()> {
         if let Some(after) = &self.after {
-            files.make()?;
-            if read(&self.config)? != self.before {
+            files.create_directories()?;
+            if read_or_empty(&self.config)? != self.before {
                 bail!(
-                    "{} was changed meanwhile by somebody else: try again",
+                    "{} was changed by another program in the meantime; try again",
                     self.config.display()
                 );
             }
@@ -70,49 +71,47 @@ impl Installation {
     }
 }
 
-/// Takes the line away, and every key.
+/// Removes the line, and the keys of all sandboxes.
 ///
 /// # Errors
 ///
-/// When files cannot be changed.
+/// If a file cannot be changed.
 pub(crate) fn uninstall(files: &SshFiles) -> Result<()> {
     let path = files.user_config();
-    let before = read(&path)?;
-    let line = format!("Include {}", quoting::path(&files.all_blocks())?);
-    let ours = |other: &str| other.trim() == line || other.trim() == REMARK;
-    if before.lines().any(ours) {
-        let kept: String = before
+    let before = read_or_empty(&path)?;
+    let line = format!("Include {}", quoting::quote_path(&files.all_blocks())?);
+    let is_own_line = |other: &str| other.trim() == line || other.trim() == COMMENT;
+    if before.lines().any(is_own_line) {
+        let rest: String = before
             .split_inclusive('\n')
-            .filter(|other| !ours(other))
+            .filter(|other| !is_own_line(other))
             .collect();
-        // The empty line that followed ours.
-        let kept = kept.strip_prefix('\n').unwrap_or(&kept);
-        // With nothing in it, it is as good as gone; what a link leads to is somebody's all the same.
+        // The installed lines were followed by an empty one.
+        let rest = rest.strip_prefix('\n').unwrap_or(&rest);
+        // An empty file is removed, unless it is a link to a file that the user keeps elsewhere.
         let removable =
-            kept.is_empty() && fs::symlink_metadata(&path).is_ok_and(|there| there.is_file());
+            rest.is_empty() && fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
         if removable {
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         } else {
-            replace(&path, kept)?;
+            replace(&path, rest)?;
         }
     }
     files.remove_all()
 }
 
-/// Asks ssh what it makes of a block by itself, and of the block through a copy of the user's file.
-fn try_out(config: &Path, before: &str, after: &str, line: &str) -> Result<()> {
+/// Compares how ssh reads a block by itself with how it reads the block through a copy of the user's file.
+fn test_config(config: &Path, before: &str, after: &str, line: &str) -> Result<()> {
     let directory = tempfile::Builder::new()
         .prefix("sandbox-ssh-")
         .tempdir()
-        .context("cannot try it out")?;
-    let (block, copy) = (
-        directory.path().join("block"),
-        directory.path().join("config"),
-    );
-    let host = format!("{TRIAL}.sandbox");
-    let text = trial(&host, directory.path())?;
-    private_file(&block, &text)?;
-    let include = format!("Include {}", quoting::path(&block)?);
+        .context("cannot create a temporary directory")?;
+    let block = directory.path().join("block");
+    let copy = directory.path().join("config");
+    let host = format!("{TEST_ID}.sandbox");
+    let text = format_test_block(&host, directory.path())?;
+    write_private_file(&block, &text)?;
+    let include = format!("Include {}", quoting::quote_path(&block)?);
     let lines = after.split_inclusive('\n').map(|other| {
         if other.trim() == line {
             &include
@@ -120,45 +119,46 @@ fn try_out(config: &Path, before: &str, after: &str, line: &str) -> Result<()> {
             other.trim_end_matches('\n')
         }
     });
-    private_file(
+    write_private_file(
         &copy,
         &format!("{}\n", lines.collect::<Vec<_>>().join("\n")),
     )?;
 
     let shown = config.display();
-    let refused =
-        || format!("ssh does not take what would be included in {shown}; nothing was changed");
-    let alone = client::asked(&block, &host).with_context(refused)?;
+    let rejected =
+        || format!("ssh rejects the lines that would be included in {shown}; nothing was changed");
+    let alone = client::read_effective_config(&block, &host).with_context(rejected)?;
     if !before.is_empty() {
-        client::asked(config, &host).with_context(|| {
-            format!("ssh cannot read {shown} as it is; mend that first, for nothing was changed")
+        client::read_effective_config(config, &host).with_context(|| {
+            format!("ssh cannot read {shown}; fix that first; nothing was changed")
         })?;
     }
-    let included = client::asked(&copy, &host).with_context(refused)?;
-    let decisive = block::keywords(&text).filter(|keyword| !NEGOTIABLE.contains(&keyword.as_str()));
-    for keyword in decisive.chain([RENAMED.to_owned()]) {
-        let said = client::values(&included, &keyword);
-        if said != client::values(&alone, &keyword) {
+    let included = client::read_effective_config(&copy, &host).with_context(rejected)?;
+    let required =
+        block::keywords(&text).filter(|keyword| !OVERRIDABLE.contains(&keyword.as_str()));
+    for keyword in required.chain([PUBKEY_ALGORITHMS.to_owned()]) {
+        let values = client::find_values(&included, &keyword);
+        if values != client::find_values(&alone, &keyword) {
             bail!(
-                "{shown} says something for all hosts before it includes the sandboxes, and the first that is \
-                 said counts: {keyword} would be {:?}; move the line\n{line}\nto the top of the file, and try again",
-                said.first().unwrap_or(&"nothing")
+                "{shown} sets {keyword} to {:?} for all hosts before it includes the sandboxes, and ssh uses the first \
+                 value; move the line\n{line}\nto the top of the file, and try again",
+                values.first().unwrap_or(&"nothing")
             );
         }
     }
     Ok(())
 }
 
-/// A block as every sandbox's is, of one that nobody has.
-fn trial(host: &str, directory: &Path) -> Result<String> {
+/// Formats the block of a sandbox that does not exist.
+fn format_test_block(host: &str, directory: &Path) -> Result<String> {
     let keys = KeyPair::generate()?;
     let access = Access {
-        id: TRIAL.parse()?,
-        uid: Uid::new("trial"),
-        user: "trial".to_owned(),
+        id: TEST_ID.parse()?,
+        uid: Uid::new("test"),
+        user: "test".to_owned(),
         host_key: keys.public,
         client_key: keys.private,
-        endpoint: Endpoint::Memory("trial".to_owned()),
+        endpoint: Endpoint::Memory("test".to_owned()),
     };
     let block = Block {
         host,
@@ -166,19 +166,19 @@ fn trial(host: &str, directory: &Path) -> Result<String> {
         directory,
         program: Path::new("sandbox"),
         environment: &[],
-        remote_command: client::knows_remote_command(),
+        remote_command: client::supports_remote_command(),
     };
-    block.text("a trial")
+    block.format("a test")
 }
 
-fn read(path: &Path) -> Result<String> {
+fn read_or_empty(path: &Path) -> Result<String> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
         text => text.with_context(|| format!("cannot read {}", path.display())),
     }
 }
 
-/// Where it is a link, as those who keep such files elsewhere have it, the file that it leads to.
+/// Replaces a file. If it is a link, as in a dotfiles repository, it replaces the target of the link.
 fn replace(path: &Path, content: &str) -> Result<()> {
     let real = match fs::canonicalize(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
@@ -187,7 +187,7 @@ fn replace(path: &Path, content: &str) -> Result<()> {
     let mode = fs::metadata(&real)
         .ok()
         .map(|metadata| metadata.permissions());
-    private_file(&real, content)?;
+    write_private_file(&real, content)?;
     match mode {
         Some(mode) => fs::set_permissions(&real, mode)
             .with_context(|| format!("cannot set the permissions of {}", real.display())),

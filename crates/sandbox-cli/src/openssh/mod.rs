@@ -1,4 +1,4 @@
-//! The files that OpenSSH's tools read, for the standard tools by the name `<id>.sandbox`.
+//! The configuration, keys and known hosts with which OpenSSH's tools reach sandboxes as `<id>.sandbox`.
 
 pub(crate) mod block;
 mod client;

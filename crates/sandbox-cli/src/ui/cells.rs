@@ -1,10 +1,11 @@
-//! The texts of single values.
+//! Formats values for the cells of tables.
 
 use std::time::Duration;
 
 use sandbox::{SandboxInfo, SandboxState};
 
-pub(crate) fn state(info: &SandboxInfo) -> String {
+/// The state of a sandbox.
+pub(crate) fn format_state(info: &SandboxInfo) -> String {
     match info.state {
         SandboxState::Pending => "pending",
         SandboxState::Running => "running",
@@ -14,7 +15,8 @@ pub(crate) fn state(info: &SandboxInfo) -> String {
     .to_owned()
 }
 
-pub(crate) fn labels(info: &SandboxInfo) -> String {
+/// The labels of a sandbox: `a=1,b=2`.
+pub(crate) fn format_labels(info: &SandboxInfo) -> String {
     let pairs: Vec<String> = info
         .labels
         .iter()
@@ -23,8 +25,8 @@ pub(crate) fn labels(info: &SandboxInfo) -> String {
     pairs.join(",")
 }
 
-/// A length of time in its largest unit: `45s`, `12m`, `5h`, `3d`.
-pub(crate) fn span(time: Duration) -> String {
+/// A duration in its largest unit: `45s`, `12m`, `5h`, `3d`.
+pub(crate) fn format_duration(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..120 => format!("{seconds}s"),
         seconds @ 120..7_200 => format!("{}m", seconds / 60),
@@ -33,8 +35,8 @@ pub(crate) fn span(time: Duration) -> String {
     }
 }
 
-/// A number of bytes, in a unit that keeps it short: `12 B`, `3.4 KiB`.
-pub(crate) fn size(bytes: u64) -> String {
+/// A size in its largest unit: `12 B`, `3.4 KiB`.
+pub(crate) fn format_size(bytes: u64) -> String {
     let mut left = bytes as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if left < 1024.0 {
@@ -54,28 +56,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_short() {
-        for (bytes, shown) in [
+    fn sizes_have_their_largest_unit() {
+        for (bytes, text) in [
             (0, "0 B"),
             (1023, "1023 B"),
             (1536, "1.5 KiB"),
             (5 << 30, "5.0 GiB"),
         ] {
-            assert_eq!(size(bytes), shown);
+            assert_eq!(format_size(bytes), text);
         }
-        assert_eq!(size(3 << 40), "3.0 TiB");
+        assert_eq!(format_size(3 << 40), "3.0 TiB");
     }
 
     #[test]
-    fn spans_are_short() {
-        for (seconds, shown) in [
+    fn durations_have_their_largest_unit() {
+        for (seconds, text) in [
             (0, "0s"),
             (119, "119s"),
             (120, "2m"),
             (7_200, "2h"),
             (200_000, "2d"),
         ] {
-            assert_eq!(span(Duration::from_secs(seconds)), shown);
+            assert_eq!(format_duration(Duration::from_secs(seconds)), text);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The steps of a creation, live on a terminal.
+//! Shows the steps of a creation on a terminal.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -10,16 +10,16 @@ use tokio::task::JoinHandle;
 use crate::ui::escape::Escaped;
 use crate::ui::terminal;
 
-/// A creation that takes no longer needs no explanation.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// Nothing is shown if the creation takes less time than this.
+const DELAY: Duration = Duration::from_millis(300);
 
-/// Shows each step as it happens, one a line with the time since the beginning: on stderr, and
-/// only where that is a terminal. The log has them in any case (`--verbose`).
+/// Shows each step as it happens on a line with the time since the start, on stderr if it is a terminal. The
+/// steps are also logged (`--verbose`).
 pub(crate) struct CreationProgress {
-    /// `None` is the end.
+    /// `None` ends the writer.
     steps: mpsc::UnboundedSender<Option<Step>>,
     writer: JoinHandle<()>,
-    begun: Instant,
+    started_at: Instant,
 }
 
 struct Step {
@@ -29,87 +29,90 @@ struct Step {
 }
 
 impl CreationProgress {
-    pub(crate) fn begin(quiet: bool) -> Self {
-        let (steps, told) = mpsc::unbounded_channel();
+    /// Starts the task that writes.
+    pub(crate) fn start(quiet: bool) -> Self {
+        let (steps, receiver) = mpsc::unbounded_channel();
         let stderr = std::io::stderr();
         let style = (!quiet && stderr.is_terminal()).then(|| Style {
             colours: terminal::has_colours(&stderr),
         });
         Self {
             steps,
-            writer: tokio::spawn(write(told, style)),
-            begun: Instant::now(),
+            writer: tokio::spawn(write_steps(receiver, style)),
+            started_at: Instant::now(),
         }
     }
 
-    /// For [`on_event`](sandbox::SandboxBuilder::on_event).
-    pub(crate) fn hook(&self) -> impl Fn(&SandboxEvent) + Send + Sync + 'static {
-        let (steps, begun) = (self.steps.clone(), self.begun);
+    /// Returns a callback for [`on_event`](sandbox::SandboxBuilder::on_event).
+    pub(crate) fn callback(&self) -> impl Fn(&SandboxEvent) + Send + Sync + 'static {
+        let (steps, started_at) = (self.steps.clone(), self.started_at);
         move |event| {
             tracing::info!(message = %Escaped(&event.message), "{}", event.kind);
             let step = Step {
-                after: begun.elapsed(),
+                after: started_at.elapsed(),
                 kind: event.kind,
                 message: event.message.clone(),
             };
-            // Nobody listens when the end has been written.
-            let _late = steps.send(Some(step));
+            // The writer has ended by then if stderr is not a terminal.
+            let _ended = steps.send(Some(step));
         }
     }
 
-    /// Returns when all that was told so far is written.
-    pub(crate) async fn end(self) {
-        // Where there is no terminal nobody listens.
-        let _unheard = self.steps.send(None);
-        // It does not panic, and there is nothing else to do.
+    /// Waits until all steps so far are written.
+    pub(crate) async fn finish(self) {
+        // The writer ends at once if stderr is not a terminal.
+        let _ended = self.steps.send(None);
+        // The only error is a panic of the writer, which has no other effect.
         let _ended = self.writer.await;
     }
 }
 
-async fn write(mut told: mpsc::UnboundedReceiver<Option<Step>>, style: Option<Style>) {
+async fn write_steps(mut receiver: mpsc::UnboundedReceiver<Option<Step>>, style: Option<Style>) {
     let Some(style) = style else { return };
-    let mut early = String::new();
-    let slow = tokio::time::sleep(PATIENCE);
-    tokio::pin!(slow);
+    let mut delayed = String::new();
+    let delay = tokio::time::sleep(DELAY);
+    tokio::pin!(delay);
     loop {
         tokio::select! {
-            step = told.recv() => match step.flatten() {
-                Some(step) => early.push_str(&style.line(&step)),
+            step = receiver.recv() => match step.flatten() {
+                Some(step) => delayed.push_str(&style.format_line(&step)),
                 None => return,
             },
-            () = &mut slow => break,
+            () = &mut delay => break,
         }
     }
-    to_terminal(&early);
-    while let Some(step) = told.recv().await.flatten() {
-        to_terminal(&style.line(&step));
+    to_terminal(&delayed);
+    while let Some(step) = receiver.recv().await.flatten() {
+        to_terminal(&style.format_line(&step));
     }
 }
 
 fn to_terminal(text: &str) {
-    // Nothing is left to tell it to when the terminal has gone.
-    let _gone = std::io::stderr().write_all(text.as_bytes());
+    // A terminal that was closed shows nothing.
+    let _closed = std::io::stderr().write_all(text.as_bytes());
 }
 
-/// How a line is written.
+/// How lines are formatted.
 struct Style {
     colours: bool,
 }
 
 impl Style {
-    fn line(&self, step: &Step) -> String {
+    fn format_line(&self, step: &Step) -> String {
         let colour = match step.kind {
             SandboxEventKind::Failed | SandboxEventKind::Deleted => "\x1b[31m",
             SandboxEventKind::Warning => "\x1b[33m",
             SandboxEventKind::Ready => "\x1b[32m",
             _ => "",
         };
-        let (dim, colour, plain) = match self.colours {
-            true => ("\x1b[2m", colour, "\x1b[0m"),
-            false => ("", "", ""),
+        let (dim, colour, plain) = if self.colours {
+            ("\x1b[2m", colour, "\x1b[0m")
+        } else {
+            ("", "", "")
         };
-        let (time, kind) = (step.after.as_secs_f64(), step.kind.to_string());
-        // The words may come from an image or a registry.
+        let time = step.after.as_secs_f64();
+        let kind = step.kind.to_string();
+        // The message may come from an image or a registry, so it is escaped.
         let message: Vec<String> = step
             .message
             .lines()
@@ -136,17 +139,17 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_the_time_the_step_and_harmless_words() {
+    fn a_line_has_the_time_the_step_and_an_escaped_message() {
         let plain = Style { colours: false };
-        let scheduled = plain.line(&step(SandboxEventKind::Scheduled, "on node-1"));
+        let scheduled = plain.format_line(&step(SandboxEventKind::Scheduled, "on node-1"));
         assert_eq!(scheduled, "    1.23 s  Scheduled  on node-1\n");
         assert_eq!(
-            plain.line(&step(SandboxEventKind::Started, "")),
+            plain.format_line(&step(SandboxEventKind::Started, "")),
             "    1.23 s  Started\n"
         );
-        let hostile = plain.line(&step(SandboxEventKind::Warning, "a\n\u{1b}[2Jb"));
+        let hostile = plain.format_line(&step(SandboxEventKind::Warning, "a\n\u{1b}[2Jb"));
         assert_eq!(hostile, "    1.23 s  Warning    a \\u{1b}[2Jb\n");
-        let coloured = Style { colours: true }.line(&step(SandboxEventKind::Failed, "why"));
+        let coloured = Style { colours: true }.format_line(&step(SandboxEventKind::Failed, "why"));
         assert!(
             coloured.contains("\x1b[31mFailed   \x1b[0m"),
             "{coloured:?}"
@@ -154,13 +157,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_ends_when_all_is_told() {
-        let progress = CreationProgress::begin(false);
-        let hook = progress.hook();
-        progress.end().await;
-        // Late, and harmless.
-        let (at, kind) = (std::time::SystemTime::now(), SandboxEventKind::Ready);
-        hook(&SandboxEvent {
+    async fn finish_returns_and_later_events_are_ignored() {
+        let progress = CreationProgress::start(false);
+        let callback = progress.callback();
+        progress.finish().await;
+        let at = std::time::SystemTime::now();
+        let kind = SandboxEventKind::Ready;
+        callback(&SandboxEvent {
             at,
             kind,
             message: String::new(),

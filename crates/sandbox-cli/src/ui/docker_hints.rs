@@ -1,4 +1,4 @@
-//! What people type who come from docker, and what to type here.
+//! Hints for users who type what docker would accept.
 
 use std::ffi::OsStr;
 
@@ -7,17 +7,17 @@ use anyhow::{Result, bail};
 use crate::exit::Outcome;
 use crate::ui::messages;
 
-/// What shells and our server report of a program that is not there.
+/// The exit code of shells and of sandbox-sshd if the program is not found.
 const EXIT_NOT_FOUND: u8 = 127;
-/// Images that are known by a word.
-const KNOWN: [&str; 12] = [
+/// Well-known images whose name is a single word.
+const WELL_KNOWN_IMAGES: [&str; 12] = [
     "alpine", "busybox", "centos", "debian", "fedora", "golang", "nginx", "node", "postgres",
     "python", "redis", "ubuntu",
 ];
 
-/// Options of docker's that have no meaning here. They are taken, to say what has.
+/// Options of docker that are not supported. They are parsed so that the error can suggest an alternative.
 #[derive(clap::Args)]
-pub(crate) struct Habits {
+pub(crate) struct DockerOptions {
     #[arg(short, long, hide = true, value_name = "PORTS")]
     publish: Option<String>,
     #[arg(long, hide = true, alias = "mount", value_name = "VOLUME")]
@@ -26,67 +26,67 @@ pub(crate) struct Habits {
     user: Option<String>,
 }
 
-impl Habits {
+impl DockerOptions {
     /// # Errors
     ///
-    /// When one of them was given, with what to do instead.
-    pub(crate) fn refuse(&self) -> Result<()> {
+    /// If one of them was given. The message names the alternative.
+    pub(crate) fn reject(&self) -> Result<()> {
         if self.publish.is_some() {
             bail!(
-                "no port is published: `sandbox forward ID PORT` reaches one of a sandbox that `sandbox create` made"
+                "--publish is not supported; use `sandbox create`, then `sandbox forward ID PORT`"
             );
         }
         if self.volume.is_some() {
             bail!(
-                "nothing of this machine is mounted: `sandbox cp` copies files into a sandbox and out of it"
+                "--volume is not supported; use `sandbox cp` to copy files into a sandbox and out of it"
             );
         }
         if self.user.is_some() {
-            bail!(
-                "the user is the backend's: runAsUser in --pod-options chooses another one on a cluster"
-            );
+            bail!("--user is not supported; on a cluster, set runAsUser in --pod-options");
         }
         Ok(())
     }
 }
 
-/// Says what may have been meant by a command that was not found.
+/// Prints a hint if a command was not found and its name looks like an image, a mount or a command line.
 pub(crate) fn print_hint(outcome: &Outcome, command: &OsStr, could_be_image: bool) {
     if matches!(outcome, Ok(EXIT_NOT_FOUND))
-        && let Some(hint) = hint(command, could_be_image)
+        && let Some(hint) = find_hint(command, could_be_image)
     {
         messages::note(&hint);
     }
 }
 
-fn hint(command: &OsStr, could_be_image: bool) -> Option<String> {
+fn find_hint(command: &OsStr, could_be_image: bool) -> Option<String> {
     let word = command.to_str()?;
     if is_mount(word) {
         return Some(format!(
-            "{word:?} looks like a mount: -v is --verbose here, and nothing of this machine is mounted; \
-             `sandbox cp` copies files"
+            "{word:?} looks like a mount, but -v is --verbose here and mounts are not supported; use \
+             `sandbox cp` to copy files"
         ));
     }
     if word.contains(char::is_whitespace) {
         return Some(format!(
-            "a program and its arguments are words of their own here; for a command line, write: sh -c '{word}'"
+            "no program is named {word:?}; to run a command line, write: sh -c '{word}'"
         ));
     }
     (could_be_image && is_image(word)).then(|| {
-        format!("to run in an image, write --image {word}: the command is what follows the options")
+        format!("{word:?} looks like an image; to use it, write --image {word} before the command")
     })
 }
 
-/// HOST:/PATH
+/// Whether a word has the form `HOST:/PATH`.
 fn is_mount(word: &str) -> bool {
     word.split_once(':').is_some_and(|(host, path)| {
         !host.is_empty() && path.starts_with('/') && !path.starts_with("//")
     })
 }
 
+/// Whether a word looks like the name of an image and not like a program.
 fn is_image(word: &str) -> bool {
     let path = word.starts_with(['/', '.', '~']);
-    KNOWN.contains(&word) || (!path && word.contains([':', '/']) && !word.contains("://"))
+    WELL_KNOWN_IMAGES.contains(&word)
+        || (!path && word.contains([':', '/']) && !word.contains("://"))
 }
 
 #[cfg(test)]
@@ -94,8 +94,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_and_mounts_are_told_from_programs() {
-        let hint = |word: &str, image| hint(OsStr::new(word), image).unwrap_or_default();
+    fn images_mounts_and_command_lines_get_a_hint() {
+        let hint = |word: &str, image| find_hint(OsStr::new(word), image).unwrap_or_default();
         for image in [
             "alpine",
             "python:3.12-slim",
@@ -104,7 +104,7 @@ mod tests {
             "library/ubuntu",
         ] {
             assert!(
-                hint(image, true).contains(&format!("--image {image}:")),
+                hint(image, true).contains(&format!("--image {image} ")),
                 "{image}"
             );
             assert_eq!(hint(image, false), "", "{image}");

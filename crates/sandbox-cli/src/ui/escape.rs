@@ -1,9 +1,9 @@
-//! Text from a sandbox, made fit for a terminal.
+//! Escapes text from a sandbox for a terminal.
 
 use std::fmt;
 
-/// Shows text with everything escaped that could move the cursor, change colours, answer for
-/// the user or reorder what is read.
+/// Displays text with the characters escaped that could move the cursor, change colours, send input in the
+/// user's name, or reorder the text.
 pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -19,9 +19,9 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// JSON whose strings have the same characters as `\u` escapes. Outside of strings JSON has
-/// none of them but newlines.
-pub(crate) fn escaped_json(json: &str) -> String {
+/// Writes the same characters of a JSON text as `\u` escapes. Outside of strings, JSON has none of them but
+/// newlines.
+pub(crate) fn escape_json(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {
         if is_misleading(character) && character != '\n' {
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn terminals_get_no_orders() {
+    fn control_characters_are_escaped() {
         let hostile = "\u{1b}[2J\u{9b}31m\rok\u{202e}txt.exe\u{7}\u{0}\u{e0041}";
         let shown = Escaped(hostile).to_string();
         assert_eq!(
@@ -62,9 +62,9 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_the_same_json() {
+    fn escaped_json_has_the_same_values() {
         let value = serde_json::json!({"name": "a\u{202e}b\u{9b}c\u{e0041}\n"});
-        let shown = escaped_json(&serde_json::to_string_pretty(&value).unwrap());
+        let shown = escape_json(&serde_json::to_string_pretty(&value).unwrap());
         assert!(
             shown.contains("\\u202e") && shown.contains("\\u009b") && !shown.contains('\u{e0041}')
         );

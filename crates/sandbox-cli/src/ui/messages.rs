@@ -1,4 +1,4 @@
-//! How failures are told, and with which exit code.
+//! Errors and notes on stderr, and text on stdout.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,9 +9,9 @@ use sandbox::{CommandCause, Error};
 use crate::exit::{EXIT_FAILURE, EXIT_TIMED_OUT, Outcome};
 use crate::ui::escape::Escaped;
 
-/// One sentence, then its causes.
+/// Prints an error with its causes and returns the exit code for it.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    tell(error);
+    print_error(error);
     let timed_out = error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<Error>())
@@ -31,67 +31,75 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     })
 }
 
-/// The same without an end to the program.
-pub(crate) fn tell(error: &anyhow::Error) {
-    let lines: Vec<String> = told(error)
+/// Prints an error with its causes.
+pub(crate) fn print_error(error: &anyhow::Error) {
+    let lines: Vec<String> = error_text(error)
         .lines()
         .map(|line| Escaped(line).to_string())
         .collect();
     to_stderr(&format!("sandbox: {}\n", lines.join("\n")));
 }
 
-/// The text of it, a line for each cause, not escaped yet.
-pub(crate) fn told(error: &anyhow::Error) -> String {
+/// Returns the text of an error, a line for each cause, not escaped yet.
+pub(crate) fn error_text(error: &anyhow::Error) -> String {
     let mut above = error.to_string();
-    let mut text = set_off(&above);
+    let mut text = indent_further_lines(&above);
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        // Some libraries repeat their cause in their own sentence.
+        // Some libraries repeat the cause in their own message.
         if !above.contains(&cause) {
-            text.push_str(&format!("\n  caused by: {}", set_off(&cause)));
+            text.push_str(&format!("\n  caused by: {}", indent_further_lines(&cause)));
         }
         above = cause;
     }
-    let creations = error
+    let errors = error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<Error>());
-    for log in creations.filter_map(|error| match error {
-        // What could not be started at all has said nothing: its message stands there.
+    for log in errors.filter_map(|error| match error {
+        // If the server could not be started, the message has this text already.
         Error::Creation(error) => Some(error.log_tail.trim())
             .filter(|log| !log.is_empty() && !error.message.contains(log)),
         _ => None,
     }) {
-        text.push_str(&format!("\n  the end of its log:\n  {}", set_off(log)));
+        text.push_str(&format!(
+            "\n  end of the log:\n  {}",
+            indent_further_lines(log)
+        ));
     }
     text
 }
 
-/// A remark that is no failure.
+/// Prints a note, which is not an error.
 pub(crate) fn note(text: &str) {
-    let lines: Vec<String> = set_off(text)
+    let lines: Vec<String> = indent_further_lines(text)
         .lines()
         .map(|line| Escaped(line).to_string())
         .collect();
     to_stderr(&format!("sandbox: {}\n", lines.join("\n")));
 }
 
-/// Prints text that is escaped already. A reader that went away has seen enough.
-pub(crate) fn print(text: &str) -> Outcome {
+/// Prints text that is already escaped. A closed pipe is not an error, as with `sandbox ls | head -1`.
+///
+/// # Errors
+///
+/// If stdout cannot be written to for another reason.
+pub(crate) fn print_stdout(text: &str) -> Outcome {
     let mut stdout = std::io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
+            Err(error).context("cannot write to stdout")
         }
         _ => Ok(0),
     }
 }
 
-/// Wrong arguments, or a text that was asked for with `--help` or `--version`.
+/// Prints what clap returned, an error about the arguments or the text for `--help` or `--version`, and returns
+/// the exit code for it.
 pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
-    // Nothing is left to tell it to when the terminal or pipe has gone.
-    let _gone = error.print();
+    // There is no other place for the message if stderr is closed.
+    let _closed = error.print();
     if error.use_stderr() {
         ExitCode::from(EXIT_FAILURE)
     } else {
@@ -99,12 +107,12 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Further lines are set off, so that none of them looks like ours.
-fn set_off(text: &str) -> String {
+/// Indents all lines but the first, so that none of them looks like a message of this program.
+fn indent_further_lines(text: &str) -> String {
     text.trim_end().lines().collect::<Vec<_>>().join("\n  ")
 }
 
 fn to_stderr(text: &str) {
-    // Nothing is left to tell it to when the terminal or pipe has gone.
-    let _gone = std::io::stderr().write_all(text.as_bytes());
+    // There is no other place for the message if stderr is closed.
+    let _closed = std::io::stderr().write_all(text.as_bytes());
 }

@@ -1,5 +1,5 @@
-//! Standard input, output and error, each on a thread of its own: a pager that does not read
-//! or a terminal where nobody types holds up neither signals nor the connection.
+//! Reads stdin and writes stdout and stderr on threads of their own, so that a pager that does not read, or a
+//! terminal where no key is pressed, blocks neither signals nor the connection.
 
 use std::io::{self, Read, Write};
 use std::thread;
@@ -8,8 +8,9 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot};
 
-/// Pieces that wait for a slow reader of our output.
-const PIECES: usize = 16;
+/// How many pieces of output may wait for a slow reader.
+const MAX_PENDING: usize = 16;
+/// The most bytes of stdin that are read at once.
 const INPUT_PIECE: usize = 64 << 10;
 
 /// A piece of a command's output.
@@ -18,29 +19,30 @@ pub(crate) enum Piece {
     Stderr(Bytes),
 }
 
-/// Writes a command's output, in the order it came.
+/// Writes a command's output in the order in which it arrives.
 pub(crate) struct Output {
     pieces: mpsc::Sender<Piece>,
     end: oneshot::Receiver<io::Result<()>>,
 }
 
 impl Output {
+    /// Starts the thread that writes.
     pub(crate) fn start() -> Self {
-        let (pieces, mut waiting) = mpsc::channel(PIECES);
+        let (pieces, mut receiver) = mpsc::channel(MAX_PENDING);
         let (ended, end) = oneshot::channel();
         thread::spawn(move || {
-            let result = write_all(&mut waiting);
-            // Refuse what still comes before saying why.
-            drop(waiting);
-            // Nobody asks when the program is about to end.
-            let _unasked = ended.send(result);
+            let result = write_all(&mut receiver);
+            // The channel is closed before the result is sent: pieces that still arrive are refused.
+            drop(receiver);
+            // The receiver is dropped if the program is about to exit.
+            let _dropped = ended.send(result);
         });
         Self { pieces, end }
     }
 
-    /// Waits for room for a piece; `None` when nothing can be written any more. Dropping the
-    /// future loses nothing.
-    pub(crate) async fn room(&self) -> Option<mpsc::Permit<'_, Piece>> {
+    /// Waits until a piece can be sent; `None` if nothing can be written any more. Dropping the future loses
+    /// nothing.
+    pub(crate) async fn reserve(&self) -> Option<mpsc::Permit<'_, Piece>> {
         self.pieces.reserve().await.ok()
     }
 
@@ -48,18 +50,20 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// The first failure to write; `BrokenPipe` when the reader went away.
+    /// The first error of a write; `BrokenPipe` if the reader closed the pipe.
     pub(crate) async fn finish(self) -> io::Result<()> {
         drop(self.pieces);
-        self.end
-            .await
-            .unwrap_or_else(|_| Err(io::Error::other("the writer of the output ended early")))
+        self.end.await.unwrap_or_else(|_| {
+            Err(io::Error::other(
+                "the thread that writes the output ended early",
+            ))
+        })
     }
 }
 
 fn write_all(pieces: &mut mpsc::Receiver<Piece>) -> io::Result<()> {
-    // The log is written to stderr too: whoever held its lock while waiting for a piece would stop
-    // everything at the next line of it.
+    // Stderr is not locked here, because the log is written to it, too: holding the lock while waiting for a
+    // piece would block the next line of the log.
     let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr());
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
@@ -73,43 +77,46 @@ fn write_all(pieces: &mut mpsc::Receiver<Piece>) -> io::Result<()> {
     Ok(())
 }
 
-/// How a command's input came to its end.
+/// Why forwarding stdin to a command ended.
 pub(crate) enum InputEnd {
-    /// Standard input is at its end.
-    Reached,
-    /// The command takes no more.
-    Refused,
+    /// Stdin ended.
+    Eof,
+    /// The command has closed its input.
+    Closed,
 }
 
-/// Copies standard input to a command until the end of either. A command in a terminal learns
-/// of the end by the key for it, Control-D, as from a person: there is no other way.
+/// Copies stdin to a command until one of them ends. The input of a command in a terminal can only be ended with
+/// the key Ctrl-D, which is sent here as if it were typed.
 ///
 /// # Errors
 ///
-/// When standard input cannot be read.
-pub(crate) async fn feed(mut command: sandbox::ProcessStdin, tty: bool) -> io::Result<InputEnd> {
-    const END_KEY: u8 = 4;
+/// If stdin cannot be read.
+pub(crate) async fn forward_stdin(
+    mut command: sandbox::ProcessStdin,
+    tty: bool,
+) -> io::Result<InputEnd> {
+    const CTRL_D: u8 = 4;
     let mut pieces = read_stdin();
     let mut last = b'\n';
     while let Some(piece) = pieces.recv().await {
         let piece = piece?;
         last = piece.last().copied().unwrap_or(last);
         if command.write_all(&piece).await.is_err() {
-            return Ok(InputEnd::Refused);
+            return Ok(InputEnd::Closed);
         }
     }
-    // Within a line, the first key only ends the line.
+    // After an incomplete line, the first Ctrl-D only flushes the line.
     let keys = if last == b'\n' {
-        &[END_KEY][..]
+        &[CTRL_D][..]
     } else {
-        &[END_KEY; 2]
+        &[CTRL_D; 2]
     };
     if tty && command.write_all(keys).await.is_err() {
-        return Ok(InputEnd::Refused);
+        return Ok(InputEnd::Closed);
     }
     match command.shutdown().await {
-        Ok(()) => Ok(InputEnd::Reached),
-        Err(_closed) => Ok(InputEnd::Refused),
+        Ok(()) => Ok(InputEnd::Eof),
+        Err(_closed) => Ok(InputEnd::Closed),
     }
 }
 

@@ -1,12 +1,12 @@
-//! Output in columns, or as JSON.
+//! Prints tables and JSON.
 
 use std::fmt;
 
 use crate::exit::Outcome;
-use crate::ui::escape::{Escaped, escaped_json};
+use crate::ui::escape::{Escaped, escape_json};
 use crate::ui::messages;
 
-/// The forms that a list can be printed in.
+/// Output formats.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     #[default]
@@ -14,20 +14,20 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Rows of cells, shown in columns.
+/// Rows of cells, displayed in aligned columns.
 #[derive(Default)]
 pub(crate) struct Table(Vec<Vec<String>>);
 
 impl Table {
-    /// Adds a row; its text is escaped.
-    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.0.push(cells.into_iter().map(shown).collect());
+    /// Adds a row. The text is escaped.
+    pub(crate) fn push(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.0.push(cells.into_iter().map(display_cell).collect());
     }
 
-    /// One row more, with the widths of those that are there.
-    pub(crate) fn aligned(&self, cells: impl IntoIterator<Item = String>) -> String {
-        let row: Vec<String> = cells.into_iter().map(shown).collect();
-        line(&row, &self.widths())
+    /// Formats a row with the widths of the rows that the table has, without adding it.
+    pub(crate) fn format_row(&self, cells: impl IntoIterator<Item = String>) -> String {
+        let row: Vec<String> = cells.into_iter().map(display_cell).collect();
+        join_cells(&row, &self.widths())
     }
 
     fn widths(&self) -> Vec<usize> {
@@ -44,7 +44,7 @@ impl Table {
     }
 }
 
-fn shown(cell: String) -> String {
+fn display_cell(cell: String) -> String {
     if cell.is_empty() {
         "-".to_owned()
     } else {
@@ -57,11 +57,11 @@ impl fmt::Display for Table {
         let widths = self.widths();
         self.0
             .iter()
-            .try_for_each(|row| writeln!(f, "{}", line(row, &widths)))
+            .try_for_each(|row| writeln!(f, "{}", join_cells(row, &widths)))
     }
 }
 
-fn line(row: &[String], widths: &[usize]) -> String {
+fn join_cells(row: &[String], widths: &[usize]) -> String {
     let cells = row
         .iter()
         .zip(widths)
@@ -69,16 +69,20 @@ fn line(row: &[String], widths: &[usize]) -> String {
     cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
 }
 
-/// Prints it, with a newline at its end. A reader that went away has seen enough.
-pub(crate) fn to_stdout(format: Format, text: &str) -> Outcome {
+/// Prints a table or JSON to stdout, with a newline at its end.
+///
+/// # Errors
+///
+/// If stdout cannot be written to, unless it is a closed pipe.
+pub(crate) fn print(format: Format, text: &str) -> Outcome {
     let text = match format {
         Format::Table => text.trim_end().to_owned(),
-        Format::Json => escaped_json(text),
+        Format::Json => escape_json(text),
     };
     if text.is_empty() {
         return Ok(0);
     }
-    messages::print(&format!("{text}\n"))
+    messages::print_stdout(&format!("{text}\n"))
 }
 
 #[cfg(test)]
@@ -86,10 +90,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up_and_hostile_cells_stay_in_theirs() {
+    fn columns_are_aligned_and_hostile_cells_escaped() {
         let mut table = Table::default();
-        table.row(["ID", "LABELS"].map(str::to_owned));
-        table.row(["a\n\u{1b}[2J", ""].map(str::to_owned));
+        table.push(["ID", "LABELS"].map(str::to_owned));
+        table.push(["a\n\u{1b}[2J", ""].map(str::to_owned));
         assert_eq!(
             table.to_string(),
             "ID            LABELS\na\\n\\u{1b}[2J  -\n"

@@ -1,4 +1,4 @@
-//! The terminal of this program: its size, and raw mode.
+//! The user's terminal: its size, colours, and raw mode.
 
 use std::io::IsTerminal;
 
@@ -6,22 +6,21 @@ use sandbox::PtySize;
 
 pub(crate) use system::{RawMode, Resizes, size};
 
-/// What a terminal has that tells no size.
-const USUAL: PtySize = PtySize {
+/// The size where the terminal reports none.
+const DEFAULT_SIZE: PtySize = PtySize {
     columns: 80,
     rows: 24,
 };
 
-/// The kind of terminal, for programs inside.
-pub(crate) fn kind() -> String {
+/// The terminal type, for programs in a sandbox.
+pub(crate) fn term_type() -> String {
     std::env::var("TERM")
         .ok()
         .filter(|term| !term.is_empty())
         .unwrap_or_else(|| "xterm-256color".into())
 }
 
-/// Whether colours may be written there: to a terminal that has them, and not where NO_COLOR is set
-/// (<https://no-color.org>).
+/// Whether a stream is a terminal with colours, and NO_COLOR is not set (<https://no-color.org>).
 pub(crate) fn has_colours(stream: &impl IsTerminal) -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -31,24 +30,28 @@ pub(crate) fn has_colours(stream: &impl IsTerminal) -> bool {
 #[cfg(unix)]
 mod system {
     use std::io::{self, IsTerminal};
-    use std::sync::{Mutex, Once, PoisonError};
+    use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
     use anyhow::{Context, Result};
     use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
     use sandbox::PtySize;
     use tokio::signal::unix::{Signal, SignalKind, signal};
 
-    /// Passes every key as it is, until dropped, or until a panic has something to say.
+    /// Raw mode: keys are passed on unchanged, until this is dropped or the program panics.
     pub(crate) struct RawMode(());
 
-    /// How the terminal was.
+    /// The terminal's settings before raw mode.
     static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
-    /// Changes of the terminal's size.
+    /// Notifies of changes of the terminal's size.
     pub(crate) struct Resizes(Signal);
 
     impl RawMode {
-        /// Puts the terminal that is standard input into raw mode; none for a pipe or file.
+        /// Puts the terminal on stdin into raw mode. Returns `None` if stdin is not a terminal.
+        ///
+        /// # Errors
+        ///
+        /// If the terminal's settings cannot be read or changed.
         pub(crate) fn enter() -> Result<Option<Self>> {
             let stdin = io::stdin();
             if !stdin.is_terminal() {
@@ -57,8 +60,8 @@ mod system {
             let before = tcgetattr(&stdin).context("cannot read the terminal's settings")?;
             let mut raw = before.clone();
             raw.make_raw();
-            *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
-            restore_before_panics();
+            *lock_settings() = Some(before);
+            restore_on_panic();
             tcsetattr(&stdin, OptionalActions::Now, &raw)
                 .context("cannot change the terminal's settings")?;
             Ok(Some(Self(())))
@@ -71,15 +74,19 @@ mod system {
         }
     }
 
+    fn lock_settings() -> MutexGuard<'static, Option<Termios>> {
+        BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn restore() {
-        if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // A terminal that hung up needs nothing any more.
-            let _gone = tcsetattr(io::stdin(), OptionalActions::Now, &before);
+        if let Some(before) = lock_settings().take() {
+            // A terminal that was closed has no settings to restore.
+            let _closed = tcsetattr(io::stdin(), OptionalActions::Now, &before);
         }
     }
 
-    /// What a panic says is for a terminal that is as it was; and nobody may come to drop the guard.
-    fn restore_before_panics() {
+    /// A panic's message needs the normal mode, and where a panic aborts, the guard is never dropped.
+    fn restore_on_panic() {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
             let report = std::panic::take_hook();
@@ -97,7 +104,7 @@ mod system {
             ))
         }
 
-        /// The next size.
+        /// Waits for the next size.
         pub(crate) async fn next(&mut self) -> PtySize {
             if self.0.recv().await.is_none() {
                 std::future::pending::<()>().await;
@@ -106,14 +113,14 @@ mod system {
         }
     }
 
-    /// The size of the terminal on standard output or input, else the usual one.
+    /// Returns the size of the terminal on stdout or stdin, else the default one.
     pub(crate) fn size() -> PtySize {
         let sizes = [tcgetwinsize(io::stdout()), tcgetwinsize(io::stdin())];
         sizes
             .into_iter()
             .flatten()
             .find(|size| size.ws_col > 0 && size.ws_row > 0)
-            .map_or(super::USUAL, |size| PtySize {
+            .map_or(super::DEFAULT_SIZE, |size| PtySize {
                 columns: size.ws_col,
                 rows: size.ws_row,
             })
@@ -127,18 +134,16 @@ mod system {
     use anyhow::{Result, bail};
     use sandbox::PtySize;
 
-    /// Passes every key as it is, until dropped.
+    /// Raw mode, which is not supported on this system.
     pub(crate) struct RawMode;
 
-    /// Changes of the terminal's size.
+    /// Notifies of changes of the terminal's size.
     pub(crate) struct Resizes;
 
     impl RawMode {
         pub(crate) fn enter() -> Result<Option<Self>> {
             if io::stdin().is_terminal() {
-                bail!(
-                    "-t is not supported by this system's terminals: leave it out, or use a Unix system"
-                );
+                bail!("-t is not supported on this system; remove it, or use a Unix system");
             }
             Ok(None)
         }
@@ -155,7 +160,7 @@ mod system {
     }
 
     pub(crate) fn size() -> PtySize {
-        super::USUAL
+        super::DEFAULT_SIZE
     }
 }
 
@@ -169,9 +174,9 @@ mod tests {
 
     use super::RawMode;
 
-    /// The test's standard input becomes a terminal, which no other test uses.
+    /// Stdin of the test process becomes a terminal, which no other test uses.
     #[test]
-    fn after_a_panic_the_terminal_is_as_it_was() {
+    fn a_panic_restores_the_terminal() {
         let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&user).unwrap();
         unlockpt(&user).unwrap();
@@ -194,7 +199,7 @@ mod tests {
         assert!(is_cooked());
         let raw = RawMode::enter().unwrap().unwrap();
         assert!(!is_cooked());
-        // Forgotten, as where a panic ends the program at once.
+        // As if a panic aborted the process.
         std::mem::forget(raw);
         assert!(std::thread::spawn(|| panic!("a test's")).join().is_err());
         assert!(is_cooked());

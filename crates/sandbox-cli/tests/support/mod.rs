@@ -1,9 +1,9 @@
-//! Runs the built command, with sandboxes kept in a directory of the test's own.
+//! Runs the built command with a state directory and home of its own.
 
 #![allow(
     dead_code,
     clippy::unwrap_used,
-    reason = "each test file uses a part; a test that cannot go on fails"
+    reason = "each test file uses a part; a panic fails the test"
 )]
 
 #[cfg(unix)]
@@ -14,7 +14,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-/// The command, and what it keeps. Dropping it removes every sandbox that is left.
+/// The command with its directories. Dropping it deletes all sandboxes that are left.
 pub(crate) struct Cli {
     directory: tempfile::TempDir,
 }
@@ -33,28 +33,28 @@ impl Cli {
         home
     }
 
-    /// Where its sandboxes are kept.
-    pub(crate) fn state(&self) -> std::path::PathBuf {
+    /// The state directory of the local backend.
+    pub(crate) fn state_dir(&self) -> std::path::PathBuf {
         self.directory.path().join("state")
     }
 
-    /// OpenSSH's configuration in that home.
+    /// OpenSSH's configuration in the home directory.
     pub(crate) fn ssh_config(&self) -> std::path::PathBuf {
         self.home().join(".ssh/config")
     }
 
-    /// A sandbox that `ssh` reaches by the name that is given back, with the user's own configuration
-    /// beneath.
-    pub(crate) fn installed(&self, config: &str) -> String {
+    /// Creates a sandbox and runs `ssh-config --install` with `config` as the user's configuration. Returns the
+    /// host name of the sandbox.
+    pub(crate) fn install_ssh_config(&self, config: &str) -> String {
         std::fs::create_dir_all(self.home().join(".ssh")).unwrap();
         std::fs::write(self.ssh_config(), config).unwrap();
         let id = self.create();
-        self.ok(["ssh-config", "--install"]);
+        self.expect_ok(["ssh-config", "--install"]);
         format!("{id}.sandbox")
     }
 
-    /// A tool of OpenSSH, reading the user's file that the command writes to.
-    pub(crate) fn tool(&self, program: &str, args: &[&str]) -> Output {
+    /// Runs a tool of OpenSSH with the configuration in the home directory.
+    pub(crate) fn run_openssh(&self, program: &str, args: &[&str]) -> Output {
         let mut command = Command::new(program);
         command.arg("-F").arg(self.ssh_config()).args(args);
         command
@@ -64,9 +64,9 @@ impl Cli {
             .unwrap()
     }
 
-    /// A program of the test's own that the command finds first: its `$PATH`.
+    /// Writes a program. Returns a `$PATH` in which it comes first.
     #[cfg(unix)]
-    pub(crate) fn path_with(&self, name: &str, script: &str) -> std::ffi::OsString {
+    pub(crate) fn add_program(&self, name: &str, script: &str) -> std::ffi::OsString {
         use std::os::unix::fs::PermissionsExt;
         let program = self.write(&format!("bin/{name}"), script);
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -75,7 +75,7 @@ impl Cli {
         std::env::join_paths(all).unwrap()
     }
 
-    /// A directory for files of the test, outside of where sandboxes are kept.
+    /// A path in the working directory of the command; the directory itself for an empty name.
     pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         let files = self.directory.path().join("files");
         std::fs::create_dir_all(&files).unwrap();
@@ -86,7 +86,7 @@ impl Cli {
         }
     }
 
-    /// The command with these arguments, and nothing of this machine's settings.
+    /// The command with these arguments and without the settings of this machine.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sandbox"));
         for (name, _) in std::env::vars_os() {
@@ -95,7 +95,7 @@ impl Cli {
             }
         }
         command
-            .env("SANDBOX_STATE_DIR", self.state())
+            .env("SANDBOX_STATE_DIR", self.state_dir())
             .env("HOME", self.home());
         command.current_dir(self.path(""));
         command
@@ -106,11 +106,11 @@ impl Cli {
         command
     }
 
-    pub(crate) fn output<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
         self.command(args).output().unwrap()
     }
 
-    pub(crate) fn output_with_input<S: AsRef<OsStr>>(
+    pub(crate) fn run_with_input<S: AsRef<OsStr>>(
         &self,
         args: impl IntoIterator<Item = S>,
         input: &[u8],
@@ -124,9 +124,9 @@ impl Cli {
         output
     }
 
-    /// Runs it, insists on success, and gives what it wrote.
-    pub(crate) fn ok<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> String {
-        let output = self.output(args);
+    /// Runs the command, asserts that it succeeds, and returns its stdout.
+    pub(crate) fn expect_ok<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> String {
+        let output = self.run(args);
         assert_eq!(code(&output), 0, "{}", stderr(&output));
         stdout(&output)
     }
@@ -135,9 +135,9 @@ impl Cli {
         self.command(args).spawn().unwrap()
     }
 
-    /// A new sandbox's id.
+    /// Creates a sandbox and returns its id.
     pub(crate) fn create(&self) -> String {
-        let id = self.ok(["create"]);
+        let id = self.expect_ok(["create"]);
         assert!(
             id.ends_with('\n') && id.trim_end().parse::<sandbox::SandboxId>().is_ok(),
             "{id:?}"
@@ -145,9 +145,12 @@ impl Cli {
         id.trim_end().to_owned()
     }
 
-    /// The ids of all sandboxes there are.
-    pub(crate) fn ids(&self) -> Vec<String> {
-        self.ok(["ls", "-q"]).lines().map(str::to_owned).collect()
+    /// Returns the ids of all sandboxes.
+    pub(crate) fn list_ids(&self) -> Vec<String> {
+        self.expect_ok(["ls", "-q"])
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> std::path::PathBuf {
@@ -160,9 +163,9 @@ impl Cli {
 
 impl Drop for Cli {
     fn drop(&mut self) {
-        let left = self.output(["ls", "-q"]);
+        let left = self.run(["ls", "-q"]);
         for id in stdout(&left).lines() {
-            self.output(["rm", id]);
+            self.run(["rm", id]);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A terminal that a test sits at.
+//! A pseudo-terminal whose user is the test.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,14 +11,14 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use super::Cli;
 
-/// Seconds in which something must be shown.
-const PATIENCE: i64 = 60;
+/// How many seconds output may take.
+const TIMEOUT_SECONDS: i64 = 60;
 
-/// A terminal, seen from the side of its user.
+/// The user's side of a terminal.
 pub(crate) struct Terminal {
     user: File,
     program: File,
-    pub(crate) shown: String,
+    pub(crate) screen: String,
 }
 
 impl Terminal {
@@ -31,7 +31,7 @@ impl Terminal {
         let terminal = Self {
             user: user.into(),
             program,
-            shown: String::new(),
+            screen: String::new(),
         };
         terminal.resize(columns, rows);
         terminal
@@ -51,7 +51,7 @@ impl Terminal {
         self.command(cli, args).spawn().unwrap()
     }
 
-    /// With all three streams in this terminal.
+    /// The command with stdin, stdout and stderr connected to this terminal.
     pub(crate) fn command(&self, cli: &Cli, args: &[&str]) -> Command {
         let end = || OwnedFd::from(self.program.try_clone().unwrap());
         let mut command = cli.command(args);
@@ -65,7 +65,7 @@ impl Terminal {
     }
 
     pub(crate) fn wait_for(&mut self, text: &str) {
-        while !self.shown.contains(text) {
+        while !self.screen.contains(text) {
             self.wait_for_more();
         }
     }
@@ -73,26 +73,26 @@ impl Terminal {
     pub(crate) fn wait_for_more(&mut self) {
         let mut buffer = [0; 4096];
         let mut waiting = [PollFd::new(&self.user, PollFlags::IN)];
-        let patience = Timespec {
-            tv_sec: PATIENCE,
+        let timeout = Timespec {
+            tv_sec: TIMEOUT_SECONDS,
             tv_nsec: 0,
         };
         assert_ne!(
-            poll(&mut waiting, Some(&patience)).unwrap(),
+            poll(&mut waiting, Some(&timeout)).unwrap(),
             0,
-            "nothing comes after {:?}",
-            self.shown
+            "no output after {:?}",
+            self.screen
         );
         let read = self.user.read(&mut buffer).unwrap();
-        self.shown
+        self.screen
             .push_str(&String::from_utf8_lossy(&buffer[..read]));
     }
 
-    pub(crate) fn type_in(&mut self, keys: &str) {
+    pub(crate) fn type_keys(&mut self, keys: &str) {
         self.user.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Whether it edits lines and echoes keys itself, as a shell's terminal does.
+    /// Whether the terminal edits lines and echoes keys itself.
     pub(crate) fn is_cooked(&self) -> bool {
         tcgetattr(&self.program)
             .unwrap()

@@ -1,7 +1,7 @@
-//! What is shown on a terminal only: bars, steps, colours and questions.
+//! Output that appears only on a terminal: progress bars, steps, colours and prompts.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod support;
 
@@ -16,14 +16,14 @@ use support::{Cli, code, stderr, stdout};
 
 const ESCAPE: char = '\u{1b}';
 
-/// More than the pipes and windows on the way hold.
-const MUCH: usize = 24 << 20;
+/// More than fits into the buffers of all pipes and SSH windows in between.
+const SIZE: usize = 24 << 20;
 
 #[test]
-fn a_copy_shows_how_far_it_is() {
+fn a_copy_shows_a_progress_bar() {
     let (cli, mut terminal) = (Cli::new(), Terminal::open(100, 24));
     let id = cli.create();
-    // Without content on the disk, and long enough to be seen.
+    // A sparse file, large enough that its copy takes a while.
     File::create(cli.path("large"))
         .unwrap()
         .set_len(4 << 30)
@@ -35,23 +35,23 @@ fn a_copy_shows_how_far_it_is() {
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(
-        cli.ok(["exec", &id, "--", "ls", "-A"]),
+        cli.expect_ok(["exec", &id, "--", "ls", "-A"]),
         "",
-        "nothing half-written stays"
+        "no partial file is left"
     );
 }
 
 #[test]
-fn a_copy_to_a_pipe_shows_it_as_well() {
+fn a_copy_to_a_pipe_shows_a_progress_bar() {
     let (cli, mut terminal) = (Cli::new(), Terminal::open(100, 24));
     let id = cli.create();
-    cli.ok([
+    cli.expect_ok([
         "exec",
         &id,
         "--",
         "truncate",
         "-s",
-        &MUCH.to_string(),
+        &SIZE.to_string(),
         "much",
     ]);
     let source = format!("{id}:much");
@@ -60,7 +60,7 @@ fn a_copy_to_a_pipe_shows_it_as_well() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    // Nobody reads yet.
+    // The pipe is not read yet, so the copy is blocked.
     terminal.wait_for("of 24.00 MiB");
     terminal.wait_for(" left");
     let mut content = Vec::new();
@@ -72,7 +72,7 @@ fn a_copy_to_a_pipe_shows_it_as_well() {
         .unwrap();
     assert_eq!(
         (child.wait().unwrap().code(), content.len()),
-        (Some(0), MUCH)
+        (Some(0), SIZE)
     );
 
     let mut terminal = Terminal::open(100, 24);
@@ -89,11 +89,15 @@ fn a_copy_to_a_pipe_shows_it_as_well() {
         .read_to_end(&mut content)
         .unwrap();
     assert_eq!(quiet.wait().unwrap().code(), Some(0));
-    terminal.type_in("the end\r");
+    terminal.type_keys("the end\r");
     terminal.wait_for("the end");
-    assert_eq!(terminal.shown.trim_end(), "the end", "it was quiet");
+    assert_eq!(
+        terminal.screen.trim_end(),
+        "the end",
+        "nothing else was printed"
+    );
 
-    // What is not a terminal gets none.
+    // There is no bar if stderr is not a terminal.
     let mut piped = cli.spawn(["cp", &source, "-"]);
     std::thread::sleep(Duration::from_millis(900));
     piped
@@ -107,7 +111,7 @@ fn a_copy_to_a_pipe_shows_it_as_well() {
 }
 
 #[test]
-fn a_copy_from_a_pipe_shows_what_came() {
+fn a_copy_from_a_pipe_shows_the_bytes_read() {
     let (cli, mut terminal) = (Cli::new(), Terminal::open(100, 24));
     let id = cli.create();
     let target = format!("{id}:piped");
@@ -122,7 +126,7 @@ fn a_copy_from_a_pipe_shows_what_came() {
     drop(input);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(
-        cli.ok(["exec", &id, "--", "stat", "-c", "%s", "piped"]),
+        cli.expect_ok(["exec", &id, "--", "stat", "-c", "%s", "piped"]),
         "1048576\n"
     );
 }
@@ -133,20 +137,20 @@ fn a_slow_creation_shows_its_steps() {
     let program = env!("CARGO_BIN_EXE_sandbox");
     let script =
         format!("#!/bin/bash\nsleep 0.7\nexec -a sandbox-local-supervisor {program} \"$@\"\n");
-    cli.path_with("slow-server", &script);
+    cli.add_program("slow-server", &script);
     let server = cli.path("bin/slow-server");
     let mut create = |args: &[&str], no_colour: &str| {
-        terminal.shown.clear();
+        terminal.screen.clear();
         let mut command = terminal.command(&cli, args);
         command
             .env("SANDBOX_LOCAL_SERVER", &server)
             .env("NO_COLOR", no_colour);
         assert_eq!(command.spawn().unwrap().wait().unwrap().code(), Some(0));
-        // With the id, which is the last of it.
+        // The id is the last line of the output.
         terminal.wait_for("sbx-");
         terminal.wait_for("\r\n");
         while !terminal
-            .shown
+            .screen
             .trim_end()
             .lines()
             .last()
@@ -155,7 +159,7 @@ fn a_slow_creation_shows_its_steps() {
         {
             terminal.wait_for_more();
         }
-        terminal.shown.clone()
+        terminal.screen.clone()
     };
     let coloured = create(&["create"], "");
     assert!(
@@ -181,22 +185,22 @@ fn a_slow_creation_shows_its_steps() {
 }
 
 #[test]
-fn all_are_removed_when_somebody_says_so() {
+fn rm_all_asks_for_confirmation() {
     let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
     let (one, two) = (cli.create(), cli.create());
     for answer in ["n\r", "\r", "yess\r"] {
-        terminal.shown.clear();
+        terminal.screen.clear();
         let mut child = terminal.start(&cli, &["rm", "--all"]);
-        terminal.wait_for("Remove all 2 sandboxes on this machine? [y/N] ");
-        terminal.type_in(answer);
-        terminal.wait_for("nothing was removed");
+        terminal.wait_for("Delete all 2 sandboxes on this machine? [y/N] ");
+        terminal.type_keys(answer);
+        terminal.wait_for("nothing was deleted");
         assert_eq!(child.wait().unwrap().code(), Some(1), "{answer:?}");
-        assert_eq!(cli.ids().len(), 2);
+        assert_eq!(cli.list_ids().len(), 2);
     }
     let mut child = terminal.start(&cli, &["rm", "--all"]);
     terminal.wait_for("[y/N] ");
-    terminal.type_in("y\r");
+    terminal.type_keys("y\r");
     terminal.wait_for(&format!("{one}\r\n{two}\r\n"));
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert!(cli.ids().is_empty());
+    assert!(cli.list_ids().is_empty());
 }

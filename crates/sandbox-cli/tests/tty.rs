@@ -1,7 +1,7 @@
-//! `-t` on a real terminal: raw while the command runs, as it was afterwards.
+//! `-t` on a real terminal, which is raw while the command runs and restored afterwards.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod support;
 
@@ -10,29 +10,29 @@ use support::Cli;
 use support::terminal::Terminal;
 
 #[test]
-fn keys_sizes_and_the_end_come_through() {
+fn keys_sizes_and_the_end_of_input_are_forwarded() {
     let (cli, mut terminal) = (Cli::new(), Terminal::open(91, 17));
     let script = "stty size; while read x; do echo got=$x; stty size; done; exit 6";
     let mut child = terminal.start(&cli, &["run", "-t", "--", "bash", "-c", script]);
     terminal.wait_for("17 91\r\n");
     assert!(!terminal.is_cooked());
-    terminal.type_in("Ada\r");
+    terminal.type_keys("Ada\r");
     terminal.wait_for("got=Ada\r\n");
     terminal.resize(60, 20);
     kill_process(Pid::from_child(&child), Signal::WINCH).unwrap();
-    while !terminal.shown.contains("20 60\r\n") {
-        // The signal and the keys go different ways.
-        terminal.type_in("Eve\r");
+    while !terminal.screen.contains("20 60\r\n") {
+        // The signal and the keys may arrive in any order.
+        terminal.type_keys("Eve\r");
         terminal.wait_for_more();
     }
-    terminal.type_in("\u{4}");
+    terminal.type_keys("\u{4}");
     assert_eq!(child.wait().unwrap().code(), Some(6));
     assert!(terminal.is_cooked());
-    assert!(cli.ids().is_empty());
+    assert!(cli.list_ids().is_empty());
 }
 
 #[test]
-fn a_shell_in_a_sandbox_that_is_there() {
+fn exec_runs_an_interactive_shell() {
     let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
     let id = cli.create();
     let mut child = terminal.start(
@@ -41,60 +41,60 @@ fn a_shell_in_a_sandbox_that_is_there() {
     );
     terminal.wait_for("at-once:");
     assert!(!terminal.is_cooked());
-    terminal.type_in("test -t 0 && echo with a $((40 + 2)) terminal\r");
+    terminal.type_keys("test -t 0 && echo with a $((40 + 2)) terminal\r");
     terminal.wait_for("with a 42 terminal\r\n");
-    // To the command that the shell runs, and not to the shell.
-    terminal.type_in("sh -c 'echo begun; exec sleep 1000'\r");
+    // Ctrl-C goes to the command that the shell runs, and not to the shell.
+    terminal.type_keys("sh -c 'echo begun; exec sleep 1000'\r");
     terminal.wait_for("begun\r\n");
-    terminal.type_in("\u{3}");
-    terminal.type_in("echo after $?\r");
+    terminal.type_keys("\u{3}");
+    terminal.type_keys("echo after $?\r");
     terminal.wait_for("after 130\r\n");
-    terminal.type_in("exit 9\r");
+    terminal.type_keys("exit 9\r");
     assert_eq!(child.wait().unwrap().code(), Some(9));
     assert!(terminal.is_cooked());
-    assert_eq!(cli.ids(), [id], "it is still there");
+    assert_eq!(cli.list_ids(), [id], "exec does not delete the sandbox");
 }
 
 #[test]
-fn interrupting_keys_go_to_the_command() {
+fn ctrl_c_goes_to_the_command() {
     let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
     let script = "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.05; done";
     let mut child = terminal.start(&cli, &["run", "-t", "--", "sh", "-c", script]);
     terminal.wait_for("ready\r\n");
-    terminal.type_in("\u{3}");
+    terminal.type_keys("\u{3}");
     terminal.wait_for("caught");
     assert_eq!(child.wait().unwrap().code(), Some(7));
     assert!(terminal.is_cooked());
 }
 
 #[test]
-fn the_key_that_quits_goes_to_the_command() {
+fn ctrl_backslash_goes_to_the_command() {
     let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
-    let script = "trap 'echo told to quit; exit 8' QUIT; echo ready; while :; do sleep 0.05; done";
+    let script = "trap 'echo quitting; exit 8' QUIT; echo ready; while :; do sleep 0.05; done";
     let mut child = terminal.start(&cli, &["run", "-t", "--", "sh", "-c", script]);
     terminal.wait_for("ready\r\n");
-    terminal.type_in("\u{1c}");
-    terminal.wait_for("told to quit");
+    terminal.type_keys("\u{1c}");
+    terminal.wait_for("quitting");
     assert_eq!(child.wait().unwrap().code(), Some(8));
     assert!(terminal.is_cooked());
 }
 
 #[test]
-fn who_interrupts_a_command_that_goes_on_is_told_how_to_end_it() {
+fn a_note_says_how_to_kill_a_command_that_ignores_ctrl_c() {
     let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
     let script = "trap '' INT; echo ready; while :; do sleep 1; done";
     let mut child = terminal.start(&cli, &["run", "--", "sh", "-c", script]);
     terminal.wait_for("ready\r\n");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    terminal.wait_for("Control-C once more ends it at once");
+    terminal.wait_for("press Ctrl-C again to kill it");
     assert!(child.try_wait().unwrap().is_none());
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(cli.ids().is_empty());
+    assert!(cli.list_ids().is_empty());
 }
 
 #[test]
-fn a_signal_from_outside_leaves_the_terminal_as_it_was() {
+fn a_signal_restores_the_terminal() {
     let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
     let mut child = terminal.start(
         &cli,
@@ -104,11 +104,11 @@ fn a_signal_from_outside_leaves_the_terminal_as_it_was() {
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143));
     assert!(terminal.is_cooked());
-    assert!(cli.ids().is_empty());
+    assert!(cli.list_ids().is_empty());
 }
 
 #[test]
-fn a_terminal_that_goes_away_ends_the_command() {
+fn a_closed_terminal_ends_the_command() {
     let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
     let mut child = terminal.start(
         &cli,
@@ -116,13 +116,13 @@ fn a_terminal_that_goes_away_ends_the_command() {
     );
     terminal.wait_for("ready\r\n");
     drop(terminal);
-    // With a hang-up, or with the failure to read or write.
+    // The command ends by a hangup, or because reading or writing fails.
     assert_ne!(child.wait().unwrap().code(), Some(0));
-    assert!(cli.ids().is_empty());
+    assert!(cli.list_ids().is_empty());
 }
 
 #[test]
-fn a_failure_is_told_on_a_terminal_that_is_as_it_was() {
+fn an_error_is_printed_after_the_terminal_is_restored() {
     let (cli, mut terminal) = (Cli::new(), Terminal::open(80, 24));
     let args = ["run", "-t", "--timeout", "300ms", "--", "sleep", "1000"];
     let mut child = terminal.start(&cli, &args);
