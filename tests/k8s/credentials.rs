@@ -83,7 +83,7 @@ async fn a_rejected_token_is_reported(_: TestedBackend) -> Outcome {
 async fn a_credential_plugin_that_fails_is_reported(_: TestedBackend) -> Outcome {
     for (script, detail) in [
         ("echo secret-words; exit 3", "exit status: 3"),
-        ("echo secret-words", "wrote something else"),
+        ("echo secret-words", "wrote no credentials"),
         ("exec no-such-login", "exit status: 127"),
     ] {
         let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never",
@@ -117,7 +117,7 @@ async fn missing_permissions_are_named(_: TestedBackend) -> Outcome {
         let text = error.to_string();
         assert!(
             text.contains(&format!(
-                "no right to {permission} in the namespace {}",
+                "no permission to {permission} in the namespace {}",
                 namespace()
             )),
             "{text}"
@@ -171,7 +171,7 @@ async fn the_missing_permission_for_port_forwards_is_named(_: TestedBackend) -> 
     assert!(
         error
             .to_string()
-            .contains("no right to get and create pods/portforward"),
+            .contains("no permission to get and create pods/portforward"),
         "{error}"
     );
     Ok(())
@@ -182,7 +182,7 @@ async fn an_unreachable_api_server_is_reported(_: TestedBackend) -> Outcome {
         errors(&edited_client(None, Some(json!({"server": "https://127.0.0.1:1"}))).await?).await?
     {
         assert!(
-            error.to_string().contains("API server does not answer") && error.is_retryable(),
+            error.to_string().contains("API server does not respond") && error.is_retryable(),
             "{error}"
         );
     }

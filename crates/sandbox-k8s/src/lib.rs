@@ -29,6 +29,7 @@ mod api;
 mod backend;
 mod connect;
 mod lease;
+mod lock;
 mod manifest;
 mod names;
 mod observe;

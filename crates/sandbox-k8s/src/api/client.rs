@@ -1,4 +1,4 @@
-//! One request to the API server: by a deadline, and sent again as far as what it does allows.
+//! Sends requests to the API server: bounded by a deadline, and retried where the operation allows it.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,30 +9,43 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
-use super::classify::{self, Answer, Intent, Next, classify};
-use super::clock::{ServerClock, date};
+use super::classify::{self, FailedResponse, Intent, NextStep, classify};
+use super::clock::{ServerClock, parse_date};
 use super::cluster::{credential_error, redact_credentials};
 use super::request_kind::RequestKind;
 use super::response::ApiResponse;
-use super::retry::{Outage, SOON, again, with_cause};
+use super::retry::{MAX_STARTUP_BACKOFF, Outage, attach_cause, retry_delay};
 use super::watch_error::WatchError;
 
-/// How long a read may take for which nobody set a deadline.
+/// Timeout of a read that has no deadline of its own.
 pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Creates and deletes that run at the same time. kube has no limit, and each request that runs is a
+/// connection.
+const MAX_CONCURRENT_WRITES: usize = 32;
+
+/// Timeout of one attempt to read. Nothing else notices a connection that was cut silently.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Timeout of one attempt to write. Admission webhooks may take 30 s.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(35);
+
+/// How long an API server is tried that has never responded and cannot be connected to. There may be
+/// none at that address; the full deadline is for a server that is away for a while.
+const FIRST_CONTACT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The API server, for one namespace.
 pub(crate) struct ApiClient {
     pub(crate) client: Client,
     pub(crate) namespace: String,
-    /// What time it is for the API server.
+    /// The API server's clock.
     pub(crate) clock: ServerClock,
-    /// Whether it was away just now.
+    /// Whether the API server was away a moment ago.
     pub(crate) outage: Outage,
-    /// kube has no limit of its own, and each request at once is a connection.
-    writes: Semaphore,
+    write_permits: Semaphore,
 }
 
-/// What is asked for.
+/// What a request does, as far as it decides about retries and errors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operation<'a> {
     pub(crate) intent: Intent,
@@ -41,30 +54,18 @@ pub(crate) struct Operation<'a> {
     pub(crate) id: Option<&'a SandboxId>,
 }
 
-/// What came of it.
+/// The result of an operation that may find the object in another state than expected.
 #[derive(Debug)]
 pub(crate) enum Outcome<T> {
-    /// The answer, and what time it is for the API server.
-    Done(T, Option<SystemTime>),
-    /// An object of that name exists, perhaps ours: see [`Next::CheckNonce`].
+    /// The response, and the API server's time.
+    Success(T, Option<SystemTime>),
+    /// An object of that name exists; see [`NextStep::CheckNonce`].
     Exists,
-    /// There was nothing to delete (any more).
-    AlreadyGone,
-    /// It is not as it was.
-    Changed,
+    /// The object to delete does not exist (any more).
+    Missing,
+    /// The object is not in the expected state.
+    Conflict,
 }
-
-/// Changes at once.
-const WRITES: usize = 32;
-/// How long one attempt to read may take: a connection that was cut without a word is noticed
-/// by nothing else.
-const READ: Duration = Duration::from_secs(15);
-/// And one to write: admission webhooks may take 30 s.
-const WRITE: Duration = Duration::from_secs(35);
-
-/// An API server that never answered and cannot be connected to, perhaps because there is none, is
-/// tried for so long and not until the deadline, which is for one that is away for a while.
-const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
 impl ApiClient {
     pub(crate) fn new(client: Client, namespace: String) -> Self {
@@ -73,34 +74,41 @@ impl ApiClient {
             namespace,
             clock: ServerClock::default(),
             outage: Outage::default(),
-            writes: Semaphore::new(WRITES),
+            write_permits: Semaphore::new(MAX_CONCURRENT_WRITES),
         }
     }
 
-    /// Sends a request until it is answered in a way that means something for what it does.
+    /// Sends a request, and retries it until the response settles the operation.
     ///
     /// # Errors
     ///
-    /// What the answer means, or at the deadline, what the last one said.
+    /// The error that the response stands for, or at the deadline, that of the last attempt.
     pub(crate) async fn call<T: DeserializeOwned>(
         &self,
         operation: &Operation<'_>,
         request: &http::Request<Vec<u8>>,
         deadline: Deadline,
     ) -> Result<Outcome<T>> {
-        let writes = operation.intent != Intent::Read;
-        // Patches are few, and a Lease that is not renewed in time is the end of many sandboxes.
-        let _turn = match matches!(operation.intent, Intent::Create | Intent::Delete) {
-            true => Some(tokio::time::timeout_at(deadline.instant(), self.writes.acquire()).await),
-            false => None,
+        // Patches need no permit: they are few, and many sandboxes end if a Lease is renewed too late.
+        let _permit = if matches!(operation.intent, Intent::Create | Intent::Delete) {
+            let permit = self.write_permits.acquire();
+            Some(tokio::time::timeout_at(deadline.instant(), permit).await)
+        } else {
+            None
         };
-        let begun = tokio::time::Instant::now();
+        let timeout = if operation.intent == Intent::Read {
+            READ_TIMEOUT
+        } else {
+            WRITE_TIMEOUT
+        };
+        let started = tokio::time::Instant::now();
         let mut attempt = 0;
         loop {
-            let about = self.about(operation, attempt);
-            let limit = if writes { WRITE } else { READ }.min(deadline.remaining());
-            let heard = match tokio::time::timeout(limit, self.once(request.clone())).await {
-                Ok(Ok(heard)) => heard,
+            // One attempt; a lost response is an `ApiResponse` without a code.
+            let timeout = timeout.min(deadline.remaining());
+            let sent = tokio::time::timeout(timeout, self.send_and_read(request.clone())).await;
+            let response = match sent {
+                Ok(Ok(response)) => response,
                 Ok(Err(SendError::Credentials(message))) => return Err(Error::Config { message }),
                 Ok(Err(SendError::Lost(cause))) => ApiResponse {
                     lost: Some(cause),
@@ -108,51 +116,58 @@ impl ApiClient {
                 },
                 Err(_elapsed) => ApiResponse::default(),
             };
-            self.outage.hear(heard.code);
-            if heard.is_success() {
-                return heard
-                    .read(&about)
-                    .map(|answer| Outcome::Done(answer, date(&heard.headers)));
+            self.outage.observe_status(response.code);
+            let context = self.context(operation, attempt);
+            if response.is_success() {
+                return response
+                    .parse(&context)
+                    .map(|object| Outcome::Success(object, parse_date(&response.headers)));
             }
-            let status = heard.status();
-            let answer = Answer {
-                code: heard.code,
+
+            // The operation's intent decides what the failure means.
+            let status = response.status();
+            let failure = FailedResponse {
+                code: response.code,
                 status: status.as_ref(),
-                retry_after: heard.retry_after(),
+                retry_after: response.retry_after(),
             };
-            let next = classify(&about, &answer);
-            let never_heard = heard.lost.is_some() && self.clock.now().is_none();
-            let wait_limit = if never_heard {
-                FIRST_CONTACT.saturating_sub(begun.elapsed())
+            let next = classify(&context, &failure);
+
+            // Retry while time remains, otherwise return what is known.
+            let never_connected = response.lost.is_some() && self.clock.now().is_none();
+            let patience = if never_connected {
+                FIRST_CONTACT_TIMEOUT.saturating_sub(started.elapsed())
             } else {
                 Duration::MAX
             };
-            let left = deadline.remaining().min(wait_limit);
-            let Some(pause) = again(&next, attempt, self.outage.is_recent(), left) else {
+            let remaining = deadline.remaining().min(patience);
+            let Some(delay) = retry_delay(&next, attempt, self.outage.is_recent(), remaining)
+            else {
                 return match next {
-                    Next::Retry { .. } => {
-                        Err(with_cause(classify::give_up(&about, &answer), heard.lost))
+                    NextStep::Retry { .. } => {
+                        let error = classify::give_up(&context, &failure);
+                        Err(attach_cause(error, response.lost))
                     }
-                    Next::CheckNonce => Ok(Outcome::Exists),
-                    Next::AlreadyGone => Ok(Outcome::AlreadyGone),
-                    Next::Changed => Ok(Outcome::Changed),
-                    Next::Denied(error) | Next::Permanent(error) => Err(error),
+                    NextStep::CheckNonce => Ok(Outcome::Exists),
+                    NextStep::Missing => Ok(Outcome::Missing),
+                    NextStep::Conflict => Ok(Outcome::Conflict),
+                    NextStep::Denied(error) | NextStep::Permanent(error) => Err(error),
                 };
             };
             tracing::debug!(
                 k8s.verb = operation.verb,
                 k8s.resource = operation.resource,
-                k8s.code = heard.code,
+                k8s.code = response.code,
                 attempt,
-                cause = heard.lost.as_ref().map(tracing::field::display),
-                "asking again"
+                cause = response.lost.as_ref().map(tracing::field::display),
+                "retrying request"
             );
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(delay).await;
             attempt += 1;
         }
     }
 
-    /// For what can only be an answer or an error.
+    /// Sends a request whose only results are an object or an error.
     ///
     /// # Errors
     ///
@@ -164,16 +179,90 @@ impl ApiClient {
         deadline: Deadline,
     ) -> Result<(T, Option<SystemTime>)> {
         match self.call(operation, request, deadline).await? {
-            Outcome::Done(answer, date) => Ok((answer, date)),
-            Outcome::Exists | Outcome::AlreadyGone | Outcome::Changed => Err(classify::give_up(
-                &self.about(operation, 0),
-                &Answer::default(),
+            Outcome::Success(object, date) => Ok((object, date)),
+            Outcome::Exists | Outcome::Missing | Outcome::Conflict => Err(classify::give_up(
+                &self.context(operation, 0),
+                &FailedResponse::default(),
             )),
         }
     }
 
-    fn about<'a>(&'a self, operation: &Operation<'a>, attempt: u32) -> classify::Request<'a> {
-        classify::Request {
+    /// Sends a request once and returns its response as soon as the head is there. All requests but
+    /// port-forwards go through this function.
+    pub(crate) async fn send(
+        &self,
+        request: http::Request<Vec<u8>>,
+    ) -> kube::Result<http::Response<Body>> {
+        let kind = RequestKind::from_request(&request);
+        let measurement = kind.start_measurement();
+        let sent = self
+            .client
+            .send(request.map(Body::from))
+            .instrument(kind.span(&self.namespace))
+            .await;
+        let response = sent.map_err(redact_credentials)?;
+        measurement.finish(response.status().as_u16());
+        Ok(response)
+    }
+
+    /// Sends a request once and returns its body as a stream, for watches and logs. The caller decides
+    /// about retries.
+    pub(crate) async fn open(
+        &self,
+        request: http::Request<Vec<u8>>,
+        deadline: Deadline,
+    ) -> Result<http::Response<Body>, WatchError> {
+        let sent = async {
+            let response = self.send(request).await.map_err(SendError::from_kube)?;
+            self.clock.update(response.headers());
+            if response.status().is_success() {
+                return Ok(Ok(response));
+            }
+            let (head, body) = response.into_parts();
+            let body = body.collect_bytes().await.map_err(SendError::from_kube)?;
+            let response = ApiResponse {
+                code: Some(head.status.as_u16()),
+                headers: head.headers,
+                body,
+                lost: None,
+            };
+            let status = response.status().unwrap_or_default();
+            let failure = FailedResponse {
+                code: response.code,
+                status: Some(&status),
+                retry_after: response.retry_after(),
+            };
+            let message = status.message.clone().unwrap_or_default();
+            Ok(Err(WatchError::from_response(
+                response.code,
+                message,
+                failure.wait(),
+            )))
+        };
+        let timeout = deadline.remaining().min(READ_TIMEOUT);
+        let error = match tokio::time::timeout(timeout, sent).await {
+            Ok(Ok(Ok(response))) => return Ok(response),
+            Ok(Ok(Err(error))) => error,
+            Ok(Err(SendError::Credentials(message))) => {
+                return Err(WatchError::from_response(Some(401), message, None).into_final());
+            }
+            Ok(Err(SendError::Lost(error))) => WatchError::without_response(error.to_string()),
+            Err(_elapsed) => WatchError::without_response("no response in time"),
+        };
+        self.outage.observe_status(error.code);
+        Err(match error.code {
+            Some(401 | 403) if self.outage.is_recent() => error.with_wait(MAX_STARTUP_BACKOFF),
+            Some(401 | 403) => error.into_final(),
+            _ => error,
+        })
+    }
+
+    fn context<'a>(
+        &'a self,
+        operation: &Operation<'a>,
+        attempt: u32,
+    ) -> classify::RequestContext<'a> {
+        classify::RequestContext {
             intent: operation.intent,
             verb: operation.verb,
             resource: operation.resource,
@@ -183,11 +272,14 @@ impl ApiClient {
         }
     }
 
-    async fn once(&self, request: http::Request<Vec<u8>>) -> Result<ApiResponse, SendError> {
-        let response = self.send(request).await.map_err(SendError::of)?;
+    async fn send_and_read(
+        &self,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<ApiResponse, SendError> {
+        let response = self.send(request).await.map_err(SendError::from_kube)?;
         let (head, body) = response.into_parts();
-        self.clock.hear(&head.headers);
-        let body = body.collect_bytes().await.map_err(SendError::of)?;
+        self.clock.update(&head.headers);
+        let body = body.collect_bytes().await.map_err(SendError::from_kube)?;
         Ok(ApiResponse {
             code: Some(head.status.as_u16()),
             headers: head.headers,
@@ -195,84 +287,18 @@ impl ApiClient {
             lost: None,
         })
     }
-
-    /// Sends a request once, until the head of its answer. Every request goes this way.
-    pub(crate) async fn send(
-        &self,
-        request: http::Request<Vec<u8>>,
-    ) -> kube::Result<http::Response<Body>> {
-        let about = RequestKind::of(&request);
-        let asked = about.measured();
-        let sent = self
-            .client
-            .send(request.map(Body::from))
-            .instrument(about.span(&self.namespace))
-            .await;
-        let response = sent.map_err(redact_credentials)?;
-        asked.finish(response.status().as_u16());
-        Ok(response)
-    }
-
-    /// Sends a request of the watch, once: its loop decides what comes next.
-    pub(crate) async fn open(
-        &self,
-        request: http::Request<Vec<u8>>,
-        deadline: Deadline,
-    ) -> Result<http::Response<Body>, WatchError> {
-        let sent = async {
-            let response = self.send(request).await.map_err(SendError::of)?;
-            self.clock.hear(response.headers());
-            if response.status().is_success() {
-                return Ok(Ok(response));
-            }
-            let (head, body) = response.into_parts();
-            let body = body.collect_bytes().await.map_err(SendError::of)?;
-            let heard = ApiResponse {
-                code: Some(head.status.as_u16()),
-                headers: head.headers,
-                body,
-                lost: None,
-            };
-            let status = heard.status().unwrap_or_default();
-            let answer = Answer {
-                code: heard.code,
-                status: Some(&status),
-                retry_after: heard.retry_after(),
-            };
-            let message = status.message.clone().unwrap_or_default();
-            Ok(Err(WatchError::answered(
-                heard.code,
-                message,
-                answer.wait(),
-            )))
-        };
-        let refused = match tokio::time::timeout(deadline.remaining().min(READ), sent).await {
-            Ok(Ok(Ok(response))) => return Ok(response),
-            Ok(Ok(Err(refused))) => refused,
-            Ok(Err(SendError::Credentials(message))) => {
-                return Err(WatchError::answered(Some(401), message, None).for_good());
-            }
-            Ok(Err(SendError::Lost(error))) => WatchError::lost(error.to_string()),
-            Err(_elapsed) => WatchError::lost("no answer in time"),
-        };
-        self.outage.hear(refused.code);
-        Err(match refused.code {
-            Some(401 | 403) if self.outage.is_recent() => refused.soon(SOON),
-            Some(401 | 403) => refused.for_good(),
-            _ => refused,
-        })
-    }
 }
 
-/// Why there is no answer.
+/// Why a request has no response.
 enum SendError {
-    /// Another attempt would not get them either.
+    /// There are no credentials, and a retry would not get any.
     Credentials(String),
+    /// The connection failed, before or after the request was sent.
     Lost(kube::Error),
 }
 
 impl SendError {
-    fn of(error: kube::Error) -> Self {
+    fn from_kube(error: kube::Error) -> Self {
         match credential_error(&error) {
             Some(message) => Self::Credentials(message),
             None => Self::Lost(error),

@@ -1,32 +1,35 @@
-//! What time it is for the API server: nobody else's clock decides when a sandbox is over.
+//! The API server's clock. Sandboxes expire by this clock only, so that the clocks of clients do not matter.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use http::HeaderMap;
 use http::header::DATE;
 use tokio::time::Instant;
 
-/// Its clock, as of its last answer, and what has passed since.
+use crate::lock::lock;
+
+/// The date of the last response, and when it arrived.
 #[derive(Debug, Default)]
 pub(crate) struct ServerClock(Mutex<Option<(SystemTime, Instant)>>);
 
 impl ServerClock {
-    pub(crate) fn hear(&self, headers: &HeaderMap) {
-        if let Some(time) = date(headers) {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((time, Instant::now()));
+    /// Takes the time from the headers of a response.
+    pub(crate) fn update(&self, headers: &HeaderMap) {
+        if let Some(time) = parse_date(headers) {
+            *lock(&self.0) = Some((time, Instant::now()));
         }
     }
 
-    /// `None` before the first answer. Up to a second behind.
+    /// The API server's time, up to a second late; `None` before the first response.
     pub(crate) fn now(&self) -> Option<SystemTime> {
-        let heard = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.map(|(time, since)| time + since.elapsed())
+        let last = *lock(&self.0);
+        last.map(|(time, received)| time + received.elapsed())
     }
 }
 
-/// When an answer was given.
-pub(crate) fn date(headers: &HeaderMap) -> Option<SystemTime> {
+/// The value of the header `Date`.
+pub(crate) fn parse_date(headers: &HeaderMap) -> Option<SystemTime> {
     let text = headers.get(DATE)?.to_str().ok()?;
     jiff::fmt::rfc2822::DateTimeParser::new()
         .parse_timestamp(text)

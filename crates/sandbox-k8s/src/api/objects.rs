@@ -1,4 +1,4 @@
-//! The requests that there are: Pods, Secrets, events and logs.
+//! Requests for the objects of sandboxes: Pods, Secrets and Leases, their events and logs.
 
 use std::time::{Duration, SystemTime};
 
@@ -23,19 +23,19 @@ use crate::api::watch_error::WatchError;
 use crate::manifest::labels;
 use crate::names::CONTAINER;
 
-/// Under which name our fields are managed.
+/// The field manager of all writes.
 const FIELD_MANAGER: &str = "sandbox-sdk";
 
-/// How long it may take to find what an error could suggest.
-const HINT: Duration = Duration::from_secs(2);
+/// Timeout of a request that only adds a suggestion to an error.
+const HINT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Which of the two objects of a sandbox, or the Lease that owns them.
+/// A kind of object that the SDK creates.
 pub(crate) trait ManagedKind:
     Resource<DynamicType = ()> + Serialize + DeserializeOwned + Send
 {
-    /// As RBAC has it.
+    /// The resource, as in RBAC.
     const RESOURCE: &'static str;
-    /// The name of a sandbox's.
+    /// The name of the object of this id.
     fn name_for(id: &SandboxId) -> String;
 }
 
@@ -60,15 +60,15 @@ impl ManagedKind for Lease {
     }
 }
 
-/// How a create ended.
+/// The result of a create.
 pub(crate) enum CreateOutcome<K> {
     Stored(K),
-    /// The name is another's.
+    /// Another object has the name.
     NameTaken,
 }
 
 impl ApiClient {
-    /// Stores an object, once: an object of its name that has its nonce is the one of an
+    /// Creates an object exactly once. An existing object with the same name and nonce was stored by an
     /// earlier attempt.
     pub(crate) async fn create<K: ManagedKind>(
         &self,
@@ -88,14 +88,14 @@ impl ApiClient {
             .map_err(request_error)?;
         match self
             .call(
-                &operation::<K>(Intent::Create, "create", id),
+                &operation_on::<K>(Intent::Create, "create", id),
                 &request,
                 deadline,
             )
             .await?
         {
-            Outcome::Done(stored, _) => Ok(CreateOutcome::Stored(stored)),
-            Outcome::Exists | Outcome::AlreadyGone | Outcome::Changed => {
+            Outcome::Success(stored, _) => Ok(CreateOutcome::Stored(stored)),
+            Outcome::Exists | Outcome::Missing | Outcome::Conflict => {
                 match self.get::<K>(id, deadline).await? {
                     Some((found, _)) if labels::is_from(found.meta(), nonce) => {
                         Ok(CreateOutcome::Stored(found))
@@ -106,8 +106,8 @@ impl ApiClient {
         }
     }
 
-    /// Only asks whether an object would be stored.
-    pub(crate) async fn try_create<K: ManagedKind>(
+    /// Checks in a dry run whether an object would be stored.
+    pub(crate) async fn dry_run_create<K: ManagedKind>(
         &self,
         id: &SandboxId,
         object: &K,
@@ -122,9 +122,9 @@ impl ApiClient {
             .url::<K>()
             .create(&params, body)
             .map_err(request_error)?;
-        // An object of that name would be another's; the trial has told what it should.
+        // An existing object of that name is no failure: the dry run has passed all checks before.
         self.call::<IgnoredAny>(
-            &operation::<K>(Intent::Create, "create", id),
+            &operation_on::<K>(Intent::Create, "create", id),
             &request,
             deadline,
         )
@@ -132,7 +132,7 @@ impl ApiClient {
         .map(drop)
     }
 
-    /// The object of a sandbox, and the API server's time.
+    /// Gets the object of a sandbox, and the API server's time.
     pub(crate) async fn get<K: ManagedKind>(
         &self,
         id: &SandboxId,
@@ -143,7 +143,11 @@ impl ApiClient {
             .get(&K::name_for(id), &GetParams::default())
             .map_err(request_error)?;
         match self
-            .read(&operation::<K>(Intent::Read, "get", id), &request, deadline)
+            .read(
+                &operation_on::<K>(Intent::Read, "get", id),
+                &request,
+                deadline,
+            )
             .await
         {
             Ok(found) => Ok(Some(found)),
@@ -152,8 +156,8 @@ impl ApiClient {
         }
     }
 
-    /// Deletes one instance; with `version`, only if it is still as it was then. `false` when it
-    /// is not, or is gone.
+    /// Deletes one instance; with `version`, only if it has not changed since. Returns `false` if it has
+    /// changed or does not exist any more.
     pub(crate) async fn delete<K: ManagedKind>(
         &self,
         id: &SandboxId,
@@ -171,18 +175,18 @@ impl ApiClient {
             .map_err(request_error)?;
         let outcome = self
             .call::<IgnoredAny>(
-                &operation::<K>(Intent::Delete, "delete", id),
+                &operation_on::<K>(Intent::Delete, "delete", id),
                 &request,
                 deadline,
             )
             .await?;
-        Ok(matches!(outcome, Outcome::Done(..)))
+        Ok(matches!(outcome, Outcome::Success(..)))
     }
 
-    /// Deletes the keys of a sandbox that was not made here: what a Pod calls its owner is taken at
-    /// its word only when the Secret says the same of itself. Otherwise whoever may write Pods
-    /// could have any Secret deleted.
-    pub(crate) async fn delete_keys(
+    /// Deletes the Secret of a sandbox that another client created. The owner that a Pod names is trusted
+    /// only if the labels of that Secret agree. Otherwise, everyone who may write Pods could have any Secret
+    /// deleted.
+    pub(crate) async fn delete_key_secret(
         &self,
         id: &SandboxId,
         owner: &Uid,
@@ -190,19 +194,19 @@ impl ApiClient {
     ) -> Result<()> {
         let found = self.get::<Secret>(id, deadline).await?;
         match found.as_ref().map(|(secret, _)| labels::secret_of(secret)) {
-            Some(Ok((whose, uid))) if whose == *id && uid == *owner => self
+            Some(Ok((found_id, uid))) if found_id == *id && uid == *owner => self
                 .delete::<Secret>(id, owner, None, deadline)
                 .await
                 .map(|_| ()),
             Some(_) => {
-                tracing::warn!(sandbox.id = %id, "its Secret is not what its Pod says, and is left alone");
+                tracing::warn!(sandbox.id = %id, "Secret does not match its Pod; not deleted");
                 Ok(())
             }
             None => Ok(()),
         }
     }
 
-    /// Sets an annotation of one instance.
+    /// Sets an annotation of one instance; `None` if it does not exist any more.
     pub(crate) async fn annotate(
         &self,
         id: &SandboxId,
@@ -214,7 +218,7 @@ impl ApiClient {
         self.patch::<Pod>(id, &patch, deadline).await
     }
 
-    /// A merge patch, of one instance where it names a uid; `None` when that is not there.
+    /// Applies a merge patch, to one instance if the patch names a uid; `None` if that does not exist.
     pub(crate) async fn patch<K: ManagedKind>(
         &self,
         id: &SandboxId,
@@ -232,18 +236,18 @@ impl ApiClient {
             .map_err(request_error)?;
         match self
             .call(
-                &operation::<K>(Intent::Patch, "patch", id),
+                &operation_on::<K>(Intent::Patch, "patch", id),
                 &request,
                 deadline,
             )
             .await?
         {
-            Outcome::Done(pod, _) => Ok(Some(pod)),
-            Outcome::Exists | Outcome::AlreadyGone | Outcome::Changed => Ok(None),
+            Outcome::Success(pod, _) => Ok(Some(pod)),
+            Outcome::Exists | Outcome::Missing | Outcome::Conflict => Ok(None),
         }
     }
 
-    /// All of a kind that this selector finds, and the API server's time.
+    /// Lists the objects that a label selector matches, and the API server's time.
     pub(crate) async fn list<K: ManagedKind + k8s_openapi::ListableResource>(
         &self,
         selector: &str,
@@ -263,7 +267,7 @@ impl ApiClient {
         Ok((list.items, date))
     }
 
-    /// The same for the watch: once, and with the version that it goes on from.
+    /// Lists objects in one attempt, with the resource version from which a watch can start.
     pub(crate) async fn list_for_watch<K: ManagedKind + k8s_openapi::ListableResource>(
         &self,
         selector: &str,
@@ -273,75 +277,78 @@ impl ApiClient {
             .url::<K>()
             .list(&ListParams::default().labels(selector));
         let response = self
-            .open(request.map_err(WatchError::request_error)?, deadline)
+            .open(request.map_err(WatchError::from_error)?, deadline)
             .await?;
         let body = deadline.bound("listing objects", async {
             let body = response.into_body().collect_bytes().await;
             body.map_err(request_error)
         });
-        let body = body.await.map_err(WatchError::request_error)?;
-        serde_json::from_slice(&body).map_err(WatchError::request_error)
+        let body = body.await.map_err(WatchError::from_error)?;
+        serde_json::from_slice(&body).map_err(WatchError::from_error)
     }
 
-    /// The lines of a watch.
+    /// Opens a watch in one attempt; its body has one event per line.
     pub(crate) async fn open_watch<K: ManagedKind>(
         &self,
         selector: &str,
         version: &str,
-        lasts: Duration,
+        lifetime: Duration,
         deadline: Deadline,
     ) -> Result<Body, WatchError> {
-        self.watch_by::<K>(
+        self.open_watch_with::<K>(
             WatchParams::default().labels(selector),
             version,
-            lasts,
+            lifetime,
             deadline,
         )
         .await
     }
 
-    /// The same for what the cluster says happens to one Pod.
+    /// Opens a watch of the cluster's events of one Pod.
     pub(crate) async fn open_event_watch(
         &self,
         uid: &Uid,
         version: &str,
-        lasts: Duration,
+        lifetime: Duration,
         deadline: Deadline,
     ) -> Result<Body, WatchError> {
         let params = WatchParams::default()
-            .fields(&of_pod(uid))
+            .fields(&involved_object_selector(uid))
             .disable_bookmarks();
-        self.watch_by::<Event>(params, version, lasts, deadline)
+        self.open_watch_with::<Event>(params, version, lifetime, deadline)
             .await
     }
 
-    async fn watch_by<K: Resource<DynamicType = ()>>(
+    async fn open_watch_with<K: Resource<DynamicType = ()>>(
         &self,
         params: WatchParams,
         version: &str,
-        lasts: Duration,
+        lifetime: Duration,
         deadline: Deadline,
     ) -> Result<Body, WatchError> {
-        let params = params.timeout(u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX));
+        let params = params.timeout(u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX));
         let mut request = self
             .url::<K>()
             .watch(&params, version)
-            .map_err(WatchError::request_error)?;
-        // Compressed, it comes one member for each event, which kube does not read.
+            .map_err(WatchError::from_error)?;
+        // A compressed watch has one gzip member per event, which kube cannot read.
         request
             .headers_mut()
             .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         Ok(self.open(request, deadline).await?.into_body())
     }
 
-    /// The namespace that may have been meant, for those who may list them.
-    pub(crate) async fn nearest_namespace(&self) -> Option<String> {
+    /// Finds an existing namespace with a similar name, if the account may list namespaces.
+    pub(crate) async fn suggest_namespace(&self) -> Option<String> {
         let request = Build::new(Namespace::url_path(&(), None))
             .list(&ListParams::default())
             .ok()?;
-        let response = self.open(request, Deadline::from_now(HINT)).await.ok()?;
+        let response = self
+            .open(request, Deadline::from_now(HINT_TIMEOUT))
+            .await
+            .ok()?;
         let body = response.into_body().collect_bytes();
-        let body = tokio::time::timeout(HINT, body).await.ok()?.ok()?;
+        let body = tokio::time::timeout(HINT_TIMEOUT, body).await.ok()?.ok()?;
         let all: List<Namespace> = serde_json::from_slice(&body).ok()?;
         let names = all
             .items
@@ -350,9 +357,9 @@ impl ApiClient {
         nearest(&self.namespace, names).map(str::to_owned)
     }
 
-    /// What the cluster says happened to a Pod, latest last.
+    /// Lists the cluster's events of a Pod, the latest last.
     pub(crate) async fn list_events(&self, uid: &Uid, deadline: Deadline) -> Result<Vec<Event>> {
-        let params = ListParams::default().fields(&of_pod(uid));
+        let params = ListParams::default().fields(&involved_object_selector(uid));
         let request = self.url::<Event>().list(&params).map_err(request_error)?;
         let operation = Operation {
             intent: Intent::Read,
@@ -367,8 +374,8 @@ impl ApiClient {
             .items)
     }
 
-    /// The request for the log of a sandbox's server.
-    pub(crate) fn log(
+    /// Builds the request for the log of a sandbox's container.
+    pub(crate) fn log_request(
         &self,
         id: &SandboxId,
         tail: Option<usize>,
@@ -385,8 +392,8 @@ impl ApiClient {
             .map_err(request_error)
     }
 
-    /// The request for a stream to a port of a Pod.
-    pub(crate) fn port_forward(&self, name: &str, port: u16) -> Result<Request<Vec<u8>>> {
+    /// Builds the request for a stream to a port of a Pod.
+    pub(crate) fn port_forward_request(&self, name: &str, port: u16) -> Result<Request<Vec<u8>>> {
         self.url::<Pod>()
             .portforward(name, &[port])
             .map_err(request_error)
@@ -397,12 +404,12 @@ impl ApiClient {
     }
 }
 
-/// The field selector for the cluster's events of one Pod.
-fn of_pod(uid: &Uid) -> String {
+/// The field selector of the events of one Pod.
+fn involved_object_selector(uid: &Uid) -> String {
     format!("involvedObject.uid={uid}")
 }
 
-fn operation<'a, K: ManagedKind>(
+fn operation_on<'a, K: ManagedKind>(
     intent: Intent,
     verb: &'static str,
     id: &'a SandboxId,
@@ -418,8 +425,8 @@ fn operation<'a, K: ManagedKind>(
 pub(crate) fn request_error(source: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Backend {
         backend: "k8s",
-        operation: "write a request",
-        message: "it cannot be sent".into(),
+        operation: "build a request",
+        message: "the request cannot be built".into(),
         transient: false,
         source: Some(Box::new(source)),
     }

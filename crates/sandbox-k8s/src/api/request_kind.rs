@@ -1,9 +1,10 @@
-//! What a request is about, in words of which there are few: names of objects are not among them.
+//! Verb and resource of a request, as labels of metrics and fields of spans. Both come from a small fixed
+//! set; names of objects are not part of them.
 
 use http::{Method, Request};
 use sandbox_core::metrics::{self, ApiRequest};
 
-/// Verb and resource, as the rules of RBAC name them.
+/// Verb and resource, named as in RBAC rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequestKind {
     pub(crate) verb: &'static str,
@@ -23,21 +24,26 @@ const SUBRESOURCES: [(&str, &str); 2] = [("log", "pods/log"), ("portforward", "p
 const OTHER: &str = "other";
 
 impl RequestKind {
-    pub(crate) fn of<B>(request: &Request<B>) -> Self {
-        let path = request.uri().path();
-        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        // /api/v1/… or /apis/GROUP/VERSION/…, perhaps namespaces/NAME/, then RESOURCE[/NAME[/SUBRESOURCE]].
-        let after = match parts.first() {
+    /// Derives the kind from method and path.
+    pub(crate) fn from_request<B>(request: &Request<B>) -> Self {
+        let parts: Vec<&str> = request
+            .uri()
+            .path()
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .collect();
+        // /api/v1/… or /apis/GROUP/VERSION/…, optionally namespaces/NAME/, then RESOURCE[/NAME[/SUBRESOURCE]].
+        let path = match parts.first() {
             Some(&"api") => parts.get(2..),
             Some(&"apis") => parts.get(3..),
             _ => None,
         };
-        let after = match after.unwrap_or_default() {
+        let path = match path.unwrap_or_default() {
             ["namespaces", _, rest @ ..] if !rest.is_empty() => rest,
             all => all,
         };
-        let named = after.len() > 1;
-        let resource = match after {
+        let is_named = path.len() > 1;
+        let resource = match path {
             [_, _, sub] => SUBRESOURCES
                 .iter()
                 .find(|(name, _)| name == sub)
@@ -48,22 +54,22 @@ impl RequestKind {
                 .filter(|first| **first == "version")
                 .map(|_| "version"),
         };
-        let watches = request
+        let is_watch = request
             .uri()
             .query()
             .is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"));
         Self {
-            verb: verb(request.method(), named, watches),
+            verb: verb(request.method(), is_named, is_watch),
             resource: resource.unwrap_or(OTHER),
         }
     }
 
-    /// Begins to count it and to take its time.
-    pub(crate) fn measured(self) -> ApiRequest {
+    /// Starts the metrics of one request.
+    pub(crate) fn start_measurement(self) -> ApiRequest {
         metrics::start_request(self.verb, self.resource)
     }
 
-    /// The fields are part of the interface.
+    /// The span of one request. Its fields are a stable interface.
     pub(super) fn span(self, namespace: &str) -> tracing::Span {
         tracing::debug_span!(
             "k8s.request",
@@ -74,15 +80,15 @@ impl RequestKind {
     }
 }
 
-fn verb(method: &Method, named: bool, watches: bool) -> &'static str {
+fn verb(method: &Method, is_named: bool, is_watch: bool) -> &'static str {
     match *method {
-        Method::GET if watches => "watch",
-        Method::GET if named => "get",
+        Method::GET if is_watch => "watch",
+        Method::GET if is_named => "get",
         Method::GET => "list",
         Method::POST => "create",
         Method::PATCH => "patch",
         Method::PUT => "update",
-        Method::DELETE if named => "delete",
+        Method::DELETE if is_named => "delete",
         Method::DELETE => "deletecollection",
         _ => OTHER,
     }
@@ -92,64 +98,67 @@ fn verb(method: &Method, named: bool, watches: bool) -> &'static str {
 mod tests {
     use super::*;
 
-    fn of(method: Method, uri: &str) -> (&'static str, &'static str) {
+    fn kind(method: Method, uri: &str) -> (&'static str, &'static str) {
         let request = Request::builder().method(method).uri(uri).body(()).unwrap();
-        let RequestKind { verb, resource } = RequestKind::of(&request);
+        let RequestKind { verb, resource } = RequestKind::from_request(&request);
         (verb, resource)
     }
 
     #[test]
-    fn a_request_is_about_what_rbac_says() {
+    fn verbs_and_resources_are_those_of_rbac() {
         let pods = "/api/v1/namespaces/pods/pods";
         assert_eq!(
-            of(Method::GET, &format!("{pods}?labelSelector=a%3Db")),
+            kind(Method::GET, &format!("{pods}?labelSelector=a%3Db")),
             ("list", "pods")
         );
         assert_eq!(
-            of(Method::GET, &format!("{pods}?&watch=true&timeoutSeconds=9")),
+            kind(Method::GET, &format!("{pods}?&watch=true&timeoutSeconds=9")),
             ("watch", "pods")
         );
-        assert_eq!(of(Method::GET, &format!("{pods}/secrets")), ("get", "pods"));
         assert_eq!(
-            of(Method::GET, &format!("{pods}/x/log?follow=true")),
+            kind(Method::GET, &format!("{pods}/secrets")),
+            ("get", "pods")
+        );
+        assert_eq!(
+            kind(Method::GET, &format!("{pods}/x/log?follow=true")),
             ("get", "pods/log")
         );
         assert_eq!(
-            of(Method::GET, &format!("{pods}/x/portforward")),
+            kind(Method::GET, &format!("{pods}/x/portforward")),
             ("get", "pods/portforward")
         );
         assert_eq!(
-            of(Method::POST, "/api/v1/namespaces/n/secrets?"),
+            kind(Method::POST, "/api/v1/namespaces/n/secrets?"),
             ("create", "secrets")
         );
         assert_eq!(
-            of(Method::DELETE, "/api/v1/namespaces/n/secrets/x"),
+            kind(Method::DELETE, "/api/v1/namespaces/n/secrets/x"),
             ("delete", "secrets")
         );
         let leases = "/apis/coordination.k8s.io/v1/namespaces/n/leases/x";
-        assert_eq!(of(Method::PATCH, leases), ("patch", "leases"));
+        assert_eq!(kind(Method::PATCH, leases), ("patch", "leases"));
         assert_eq!(
-            of(Method::GET, "/api/v1/namespaces"),
+            kind(Method::GET, "/api/v1/namespaces"),
             ("list", "namespaces")
         );
         assert_eq!(
-            of(Method::GET, "/api/v1/namespaces/n"),
+            kind(Method::GET, "/api/v1/namespaces/n"),
             ("get", "namespaces")
         );
         let review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
         assert_eq!(
-            of(Method::POST, review),
+            kind(Method::POST, review),
             ("create", "selfsubjectaccessreviews")
         );
     }
 
     #[test]
-    fn what_is_not_known_is_no_label_of_its_own() {
+    fn unknown_resources_share_one_label() {
         assert_eq!(
-            of(Method::GET, "/api/v1/namespaces/n/widgets/x"),
+            kind(Method::GET, "/api/v1/namespaces/n/widgets/x"),
             ("get", "other")
         );
-        assert_eq!(of(Method::GET, "/"), ("list", "other"));
-        assert_eq!(of(Method::OPTIONS, "/api"), ("other", "other"));
+        assert_eq!(kind(Method::GET, "/"), ("list", "other"));
+        assert_eq!(kind(Method::OPTIONS, "/api"), ("other", "other"));
     }
 }

@@ -1,4 +1,4 @@
-//! An answer as it came.
+//! The response to one attempt of a request.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::classify;
 
-/// What came of one attempt. Without a code there was no answer, and perhaps it is known why.
+/// A response that was read to its end. Without a code there was none, and `lost` may say why.
 #[derive(Default)]
 pub(super) struct ApiResponse {
     pub(super) code: Option<u16>,
@@ -24,20 +24,24 @@ impl ApiResponse {
         self.code.is_some_and(|code| (200..300).contains(&code))
     }
 
-    pub(super) fn read<T: DeserializeOwned>(&self, about: &classify::Request<'_>) -> Result<T> {
+    pub(super) fn parse<T: DeserializeOwned>(
+        &self,
+        context: &classify::RequestContext<'_>,
+    ) -> Result<T> {
         serde_json::from_slice(&self.body).map_err(|source| Error::Backend {
             backend: "k8s",
-            operation: "read an answer of the API server",
+            operation: "parse a response of the API server",
             message: format!(
-                "it is not what {} of {} should answer",
-                about.verb, about.resource
+                "it is no valid response to {} {}",
+                context.verb, context.resource
             ),
             transient: false,
             source: Some(Box::new(source)),
         })
     }
 
-    /// A proxy's page is no status; its text says nothing that the code does not.
+    /// The status object in the body. The error page of a proxy is none, and is ignored: the code says
+    /// as much.
     pub(super) fn status(&self) -> Option<Status> {
         self.code
             .and_then(|_| serde_json::from_slice(&self.body).ok())

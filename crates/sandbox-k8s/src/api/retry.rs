@@ -1,79 +1,92 @@
-//! Whether a request is sent again, and what is said when it is not any more.
+//! When a request is retried, and whether the API server is just starting.
 //!
-//! One that comes back listens before its caches are filled: without roles it forbids everything
-//! to everybody but its administrators, and while it cannot look an account up (its store is not
-//! there yet, its OIDC provider was not asked yet) nobody is known to it. So for a while a 401 or
-//! a 403 says nothing of our rights.
+//! An API server that comes back accepts connections before its caches are filled. Without roles it
+//! forbids everything to everyone but its administrators, and while it cannot look up an account
+//! (its store or its OIDC provider is not available yet) it knows no one. So for a while after an
+//! outage, a 401 or a 403 says nothing about the client's permissions.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use sandbox_core::{Error, RetryAfter};
 use tokio::time::Instant;
 
-use crate::api::classify::{Next, backoff};
+use crate::api::classify::{NextStep, backoff};
+use crate::lock::lock;
 
-/// How long to wait before it is sent again; `None` where that is no use, or there is no time left.
-/// A server that starts denies everything to everybody.
-pub(super) fn again(next: &Next, attempt: u32, starts: bool, left: Duration) -> Option<Duration> {
-    let pause = match next {
-        Next::Retry { after } => after.unwrap_or_else(|| part_of(backoff(attempt))),
-        Next::Denied(_) if starts => part_of(backoff(attempt).min(SOON)),
-        _ => return None,
+/// How long an API server counts as starting after an outage. `/readyz` waits for the roles of a
+/// server that starts, and takes much less. A client without permissions gets its error this much
+/// later.
+const STARTUP_TIME: Duration = Duration::from_secs(15);
+
+/// The longest wait between two attempts while the API server starts, which takes a few seconds.
+pub(super) const MAX_STARTUP_BACKOFF: Duration = Duration::from_secs(1);
+
+/// Returns how long to wait before a request is retried; `None` if a retry cannot help, or if no time
+/// remains for one.
+pub(super) fn retry_delay(
+    next: &NextStep,
+    attempt: u32,
+    server_is_starting: bool,
+    remaining: Duration,
+) -> Option<Duration> {
+    let delay = match next {
+        NextStep::Retry { after } => after.unwrap_or_else(|| random_part(backoff(attempt))),
+        NextStep::Denied(_) if server_is_starting => {
+            random_part(backoff(attempt).min(MAX_STARTUP_BACKOFF))
+        }
+        NextStep::Denied(_)
+        | NextStep::Permanent(_)
+        | NextStep::CheckNonce
+        | NextStep::Missing
+        | NextStep::Conflict => return None,
     };
-    (pause < left).then_some(pause)
+    (delay < remaining).then_some(delay)
 }
 
-/// Puts what cut the connection beneath what says when to come back.
-pub(super) fn with_cause(mut error: Error, cause: Option<kube::Error>) -> Error {
+/// Makes the connection's failure the cause of the error's [`RetryAfter`].
+pub(super) fn attach_cause(mut error: Error, cause: Option<kube::Error>) -> Error {
     let source = match &mut error {
         Error::Creation(creation) => creation.source.as_mut(),
         Error::Deletion { source, .. } | Error::Backend { source, .. } => source.as_mut(),
         _ => None,
     };
-    if let Some(asked) = source.and_then(|source| source.downcast_mut::<RetryAfter>()) {
-        asked.source = cause.map(Into::into);
+    if let Some(retry) = source.and_then(|source| source.downcast_mut::<RetryAfter>()) {
+        retry.source = cause.map(Into::into);
     }
     error
 }
 
-/// A random part, so that clients that failed together do not come back together.
-pub(crate) fn part_of(most: Duration) -> Duration {
+/// Returns a random part of a duration, so that clients that failed together do not retry together.
+pub(crate) fn random_part(longest: Duration) -> Duration {
     let mut byte = [0xff];
-    // Without randomness, all of it is as good a part as any.
+    // Without a source of randomness, the whole duration is a valid choice.
     if getrandom::fill(&mut byte).is_err() {
-        return most;
+        return longest;
     }
-    most.mul_f64(f64::from(byte[0]) / 255.0)
+    longest.mul_f64(f64::from(byte[0]) / 255.0)
 }
 
-/// For how long after it was away. `/readyz` waits for the roles of a server that starts, and is
-/// well within this; a client without rights is told so much later.
-const STARTS: Duration = Duration::from_secs(15);
-/// The longest wait before it is asked again: it takes seconds, and not many.
-pub(super) const SOON: Duration = Duration::from_secs(1);
-
-/// When it last failed to answer.
+/// When the API server last failed to respond.
 #[derive(Debug, Default)]
 pub(crate) struct Outage(Mutex<Option<Instant>>);
 
 impl Outage {
-    /// It has not answered, or a connection was cut.
-    pub(crate) fn begins(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    /// Records that the API server did not respond, or that it cut a connection.
+    pub(crate) fn record(&self) {
+        *lock(&self.0) = Some(Instant::now());
     }
 
-    /// What an answer says of it: failures in itself count as none at all.
-    pub(super) fn hear(&self, code: Option<u16>) {
+    /// Records an outage if there was no response, or one that reports a failure of the server.
+    pub(super) fn observe_status(&self, code: Option<u16>) {
         if code.is_none_or(|code| code >= 500) {
-            self.begins();
+            self.record();
         }
     }
 
-    /// Whether it may still be starting.
+    /// Whether the API server may still be starting.
     pub(crate) fn is_recent(&self) -> bool {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|last| last.elapsed() < STARTS)
+        lock(&self.0).is_some_and(|last| last.elapsed() < STARTUP_TIME)
     }
 }
 
@@ -82,12 +95,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_pass_is_asked_again_while_there_is_time() {
+    fn transient_failures_are_retried_while_time_remains() {
         let seconds = Duration::from_secs;
         let error = || Error::invalid("right", "none", "grant it");
         for (next, starts, left, expected) in [
             (
-                Next::Retry {
+                NextStep::Retry {
                     after: Some(seconds(3)),
                 },
                 false,
@@ -95,40 +108,45 @@ mod tests {
                 true,
             ),
             (
-                Next::Retry {
+                NextStep::Retry {
                     after: Some(seconds(3)),
                 },
                 false,
                 seconds(3),
                 false,
             ),
-            (Next::Retry { after: None }, false, seconds(60), true),
-            (Next::Retry { after: None }, false, Duration::ZERO, false),
-            (Next::Denied(error()), false, seconds(60), false),
-            (Next::Denied(error()), true, seconds(60), true),
-            (Next::Denied(error()), true, Duration::ZERO, false),
-            (Next::Permanent(error()), true, seconds(60), false),
-            (Next::CheckNonce, true, seconds(60), false),
-            (Next::AlreadyGone, true, seconds(60), false),
-            (Next::Changed, true, seconds(60), false),
+            (NextStep::Retry { after: None }, false, seconds(60), true),
+            (
+                NextStep::Retry { after: None },
+                false,
+                Duration::ZERO,
+                false,
+            ),
+            (NextStep::Denied(error()), false, seconds(60), false),
+            (NextStep::Denied(error()), true, seconds(60), true),
+            (NextStep::Denied(error()), true, Duration::ZERO, false),
+            (NextStep::Permanent(error()), true, seconds(60), false),
+            (NextStep::CheckNonce, true, seconds(60), false),
+            (NextStep::Missing, true, seconds(60), false),
+            (NextStep::Conflict, true, seconds(60), false),
         ] {
             for attempt in [0, 20] {
-                let pause = again(&next, attempt, starts, left);
+                let delay = retry_delay(&next, attempt, starts, left);
                 assert_eq!(
-                    pause.is_some(),
+                    delay.is_some(),
                     expected,
-                    "{next:?} {starts} {left:?}: {pause:?}"
+                    "{next:?} {starts} {left:?}: {delay:?}"
                 );
                 assert!(
-                    pause.is_none_or(|pause| pause < left),
-                    "{next:?}: {pause:?}"
+                    delay.is_none_or(|delay| delay < left),
+                    "{next:?}: {delay:?}"
                 );
             }
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_remembered_for_a_while() {
+    async fn an_outage_is_recent_for_a_while() {
         for (code, counts) in [
             (None, true),
             (Some(500), true),
@@ -139,9 +157,9 @@ mod tests {
         ] {
             let outage = Outage::default();
             assert!(!outage.is_recent());
-            outage.hear(code);
+            outage.observe_status(code);
             assert_eq!(outage.is_recent(), counts, "{code:?}");
-            tokio::time::sleep(STARTS).await;
+            tokio::time::sleep(STARTUP_TIME).await;
             assert!(!outage.is_recent());
         }
     }

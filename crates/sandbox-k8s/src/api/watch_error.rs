@@ -1,90 +1,84 @@
-//! Why there is no list, or no watch.
+//! Why a list, a watch or a log stream could not be opened, or was ended by the API server.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What the watch's loop decides by.
+/// A failure of one attempt, with what the caller's retry loop needs to know.
 #[derive(Debug)]
 pub(crate) struct WatchError {
-    /// `None` when no answer came.
+    /// The HTTP status; `None` if there was no response.
     pub(crate) code: Option<u16>,
     message: String,
-    after: Option<Duration>,
+    retry_after: Option<Duration>,
     is_final: bool,
 }
 
 impl WatchError {
-    /// As the watch itself says.
-    pub(crate) fn of(status: &kube::core::Status) -> Self {
-        Self {
-            code: Some(status.code),
-            message: status.message.clone(),
-            after: None,
-            is_final: false,
-        }
+    /// The error that a watch itself delivers as its last event.
+    pub(crate) fn from_status(status: &kube::core::Status) -> Self {
+        Self::from_response(Some(status.code), status.message.clone(), None)
     }
 
-    /// No answer.
-    pub(super) fn lost(message: impl Into<String>) -> Self {
-        Self {
-            code: None,
-            message: message.into(),
-            after: None,
-            is_final: false,
-        }
-    }
-
-    /// An answer, and how long the server asks to be left alone.
-    pub(super) fn answered(code: Option<u16>, message: String, after: Option<Duration>) -> Self {
+    /// An unsuccessful response, and how long the server asks to wait.
+    pub(super) fn from_response(
+        code: Option<u16>,
+        message: String,
+        retry_after: Option<Duration>,
+    ) -> Self {
         Self {
             code,
             message,
-            after,
+            retry_after,
             is_final: false,
         }
     }
 
-    /// What cannot be sent, or read.
-    pub(crate) fn request_error(error: impl fmt::Display) -> Self {
-        Self::lost(error.to_string())
+    /// A request that got no response.
+    pub(super) fn without_response(message: impl Into<String>) -> Self {
+        Self::from_response(None, message.into(), None)
     }
 
-    /// The same, which may be another answer in a moment.
+    /// A request that could not be built, or a response that could not be read.
+    pub(crate) fn from_error(error: impl fmt::Display) -> Self {
+        Self::without_response(error.to_string())
+    }
+
+    /// Sets how long to wait before the next attempt.
     #[must_use]
-    pub(super) fn soon(mut self, after: Duration) -> Self {
-        self.after = Some(after);
+    pub(super) fn with_wait(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
         self
     }
 
-    /// The same, which asking again does not change.
+    /// Marks the error as one that a retry does not change.
     #[must_use]
-    pub(super) fn for_good(mut self) -> Self {
+    pub(super) fn into_final(mut self) -> Self {
         self.is_final = true;
         self
     }
 
-    /// Whether asking again gives the same answer.
+    /// Whether a retry would get the same response.
     pub(crate) fn is_final(&self) -> bool {
         self.is_final
     }
 
-    /// Whether it may be the version to go on from that is refused: it is one that the API server
-    /// does not have yet, or finds no version at all.
-    pub(crate) fn may_mean_the_version(&self) -> bool {
+    /// Whether the API server may have rejected the resource version to start from: because it has not
+    /// reached that version yet, or because it is none.
+    pub(crate) fn may_reject_version(&self) -> bool {
         matches!(self.code, Some(400 | 422)) || self.message.contains("Too large resource version")
     }
 
-    /// When to ask again, where that is known.
-    pub(crate) fn wait(&self) -> Option<Duration> {
-        self.after
+    /// How long to wait before a retry, if that is known.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 }
 
 impl fmt::Display for WatchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.code, self.message.as_str()) {
-            (None, message) => write!(f, "the API server does not answer: {message}"),
-            (Some(code), "") => write!(f, "the API server answered {code}"),
+            (None, message) => write!(f, "the API server does not respond: {message}"),
+            (Some(code), "") => write!(f, "the API server returned status {code}"),
             (Some(_), message) => f.write_str(message),
         }
     }

@@ -111,7 +111,9 @@ impl ClusterEvents {
                         tracing::debug!(%refused, "the cluster's events cannot be watched");
                         self.state = match refused.is_final() {
                             true => State::Forbidden,
-                            false => State::Due(Instant::now() + refused.wait().unwrap_or(PAUSE)),
+                            false => {
+                                State::Due(Instant::now() + refused.retry_after().unwrap_or(PAUSE))
+                            }
                         };
                         self.version = ALL.to_owned();
                     }

@@ -55,7 +55,7 @@ pub(super) async fn try_out(shared: &Shared, spec: SandboxSpec) -> Result<Vec<St
     let pod = order.pod(shared, &Uid::new("unknown"), via)?;
     shared
         .api()
-        .try_create(&order.id, &pod, Deadline::from_now(TRIAL))
+        .dry_run_create(&order.id, &pod, Deadline::from_now(TRIAL))
         .await?;
     Ok(pod::images(&pod))
 }
@@ -281,7 +281,7 @@ async fn with_hint(shared: &Shared, error: Error) -> Error {
             Error::Creation(error)
         }
         Error::Config { message } if message.starts_with(NO_NAMESPACE) => {
-            let near = shared.api().nearest_namespace().await;
+            let near = shared.api().suggest_namespace().await;
             let hint = near
                 .map(|near| format!(" (did you mean {near}?)"))
                 .unwrap_or_default();

@@ -64,7 +64,7 @@ pub(super) async fn delete(
                 .delete::<Secret>(id, owner, None, deadline)
                 .await
                 .map(|_| ()),
-            _ => api.delete_keys(id, owner, deadline).await,
+            _ => api.delete_key_secret(id, owner, deadline).await,
         }
     };
     let (of_pod, of_secret) = tokio::join!(ends_pod, ends_secret);

@@ -8,7 +8,7 @@ use sandbox_core::{Deadline, Error, LogOptions, LogStream, Result, SandboxId};
 use tokio::time::{Instant, sleep};
 
 use super::shared::Shared;
-use crate::api::classify::{self, Answer, Intent, Next};
+use crate::api::classify::{self, FailedResponse, Intent, NextStep};
 use crate::api::client::LOOKUP_TIMEOUT;
 use crate::api::watch_error::WatchError;
 use crate::names::BACKEND;
@@ -24,7 +24,7 @@ pub(super) async fn logs(
     options: LogOptions,
 ) -> Result<LogStream> {
     let api = shared.api();
-    let request = api.log(id, options.tail_lines, options.follow)?;
+    let request = api.log_request(id, options.tail_lines, options.follow)?;
     let (begun, deadline) = (Instant::now(), Deadline::from_now(LOOKUP_TIMEOUT));
     loop {
         let refused = match api.open(request.clone(), deadline).await {
@@ -43,7 +43,13 @@ pub(super) async fn logs(
             }
             Some(401 | 403) if refused.is_final() => return Err(denied(shared, &refused)),
             Some(401 | 403) if deadline.remaining() > PAUSE => {
-                sleep(refused.wait().unwrap_or(PAUSE).min(deadline.remaining())).await;
+                sleep(
+                    refused
+                        .retry_after()
+                        .unwrap_or(PAUSE)
+                        .min(deadline.remaining()),
+                )
+                .await;
             }
             _ => return Err(unread(refused.to_string())),
         }
@@ -59,7 +65,7 @@ fn is_about_to_run(refused: &WatchError) -> bool {
 }
 
 fn denied(shared: &Shared, refused: &WatchError) -> Error {
-    let about = classify::Request {
+    let about = classify::RequestContext {
         intent: Intent::Read,
         verb: "get",
         resource: "pods/log",
@@ -69,12 +75,12 @@ fn denied(shared: &Shared, refused: &WatchError) -> Error {
     };
     match classify::classify(
         &about,
-        &Answer {
+        &FailedResponse {
             code: refused.code,
-            ..Answer::default()
+            ..FailedResponse::default()
         },
     ) {
-        Next::Denied(error) | Next::Permanent(error) => error,
+        NextStep::Denied(error) | NextStep::Permanent(error) => error,
         _ => unread(refused.to_string()),
     }
 }

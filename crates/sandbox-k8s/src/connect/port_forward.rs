@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::errors::AttemptError;
-use crate::api::classify::{self, Answer, Intent, Next};
+use crate::api::classify::{self, FailedResponse, Intent, NextStep};
 use crate::api::client::ApiClient;
 use crate::api::cluster::{credential_error, redact_credentials};
 use crate::api::request_kind::RequestKind;
@@ -52,8 +52,10 @@ pub(super) async fn open(
     port: u16,
 ) -> Result<Box<dyn sandbox_core::ByteStream>, AttemptError> {
     let opened = async {
-        let request = api.port_forward(name, port).map_err(AttemptError::Fatal)?;
-        let asked = RequestKind::of(&request).measured();
+        let request = api
+            .port_forward_request(name, port)
+            .map_err(AttemptError::Fatal)?;
+        let asked = RequestKind::from_request(&request).start_measurement();
         let connection = api.client.connect(request).await;
         let connection = connection.map_err(|error| refused(api, redact_credentials(error)))?;
         asked.finish(SWITCHING_PROTOCOLS);
@@ -262,7 +264,7 @@ fn refused(api: &ApiClient, error: kube::Error) -> AttemptError {
         _ => None,
     };
     if matches!(code, Some(401 | 403)) {
-        let about = classify::Request {
+        let about = classify::RequestContext {
             intent: Intent::Read,
             verb: "get and create",
             resource: "pods/portforward",
@@ -270,11 +272,11 @@ fn refused(api: &ApiClient, error: kube::Error) -> AttemptError {
             id: None,
             attempt: 0,
         };
-        if let Next::Denied(error) = classify::classify(
+        if let NextStep::Denied(error) = classify::classify(
             &about,
-            &Answer {
+            &FailedResponse {
                 code,
-                ..Answer::default()
+                ..FailedResponse::default()
             },
         ) {
             let starting = api.outage.is_recent();
@@ -286,7 +288,7 @@ fn refused(api: &ApiClient, error: kube::Error) -> AttemptError {
         }
     }
     if code.is_none() {
-        api.outage.begins();
+        api.outage.record();
     }
     let message = "the API server did not open a port-forward".to_owned();
     AttemptError::Transient(Error::connection(

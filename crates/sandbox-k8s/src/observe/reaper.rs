@@ -88,7 +88,8 @@ pub(crate) async fn remove(api: &ApiClient, view: &PodView) -> Result<bool> {
     {
         return Ok(false);
     }
-    api.delete_keys(&view.id, &view.owner, deadline).await?;
+    api.delete_key_secret(&view.id, &view.owner, deadline)
+        .await?;
     Ok(true)
 }
 

@@ -66,7 +66,7 @@ async fn an_api_server_that_was_never_there_is_given_up_soon() {
     );
     let text = error.to_string();
     assert!(
-        text.contains("does not answer") && text.contains("context"),
+        text.contains("does not respond") && text.contains("context"),
         "{text}"
     );
     assert!(error.is_retryable());
@@ -187,7 +187,7 @@ async fn every_call_ends() {
             error.is_retryable() && error.retry_after().is_some(),
             "{error}"
         );
-        assert!(error.to_string().contains("does not answer"), "{error}");
+        assert!(error.to_string().contains("does not respond"), "{error}");
     }
     assert!(
         ends("logs", backend.logs(&id, LogOptions::default()))

@@ -226,14 +226,14 @@ async fn somebody_elses_secret_of_that_name_stays() {
 async fn what_cannot_be_deleted_is_said() {
     for what in ["delete pods", "delete secrets"] {
         for (fault, said, again) in [
-            (Fault::NoRight, "no right to delete", false),
+            (Fault::NoRight, "no permission to delete", false),
             (
                 Fault::refuse(401, "Unauthorized", "Unauthorized"),
                 "expired",
                 false,
             ),
             (Fault::unavailable(), "503", true),
-            (Fault::CutBefore, "does not answer", true),
+            (Fault::CutBefore, "does not respond", true),
         ] {
             let server = server();
             let backend = backend(&server);

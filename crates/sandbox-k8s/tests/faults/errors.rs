@@ -46,7 +46,7 @@ pub(crate) const CALLS: [&str; 9] = [
 async fn each_refusal_is_explained() {
     for what in CALLS {
         let (verb, resource) = what.split_once(' ').unwrap();
-        let no_right = format!("no right to {verb} {resource} in the namespace boxes");
+        let no_right = format!("no permission to {verb} {resource} in the namespace boxes");
         for (fault, said, again) in [
             (Fault::NoRight, no_right.as_str(), false),
             (
@@ -55,7 +55,7 @@ async fn each_refusal_is_explained() {
                 false,
             ),
             (Fault::unavailable(), "503", true),
-            (Fault::CutBefore, "does not answer", true),
+            (Fault::CutBefore, "does not respond", true),
             (
                 Fault::refuse(500, "InternalError", "etcdserver: no leader"),
                 "no leader",

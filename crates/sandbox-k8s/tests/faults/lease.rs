@@ -496,12 +496,12 @@ async fn a_lease_that_cannot_be_had_fails_the_creation_and_says_so() {
         (
             Fault::NoRight,
             CreationReason::Rejected,
-            "no right to create leases",
+            "no permission to create leases",
         ),
         (
             Fault::CutBefore,
             CreationReason::Unavailable,
-            "does not answer",
+            "does not respond",
         ),
     ] {
         let server = server();

@@ -72,7 +72,7 @@ async fn who_may_not_read_it_is_told_which_right_is_missing() {
     assert!(
         error
             .to_string()
-            .contains("no right to get pods/log in the namespace boxes"),
+            .contains("no permission to get pods/log in the namespace boxes"),
         "{error}"
     );
     assert!(!error.is_retryable());

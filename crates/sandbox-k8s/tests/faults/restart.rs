@@ -70,7 +70,7 @@ async fn a_denial_that_stays_is_told_as_ever() {
         server.inject_always(what, Fault::NoRight);
         let begun = Instant::now();
         let error = call(&backend(&server), &id, what).await.unwrap();
-        let said = format!("no right to {verb} {resource} in the namespace boxes");
+        let said = format!("no permission to {verb} {resource} in the namespace boxes");
         assert!(
             error.to_string().contains(&said) && !error.is_retryable(),
             "{what}: {error}"

@@ -165,7 +165,7 @@ async fn no_right_to_list_is_an_error_that_names_it() {
     assert!(
         error
             .to_string()
-            .contains("no right to list pods in the namespace boxes"),
+            .contains("no permission to list pods in the namespace boxes"),
         "{error}"
     );
     assert!(matches!(

@@ -1,78 +1,82 @@
-//! Answers as errors.
+//! Errors for failed responses.
 
 use std::time::Duration;
 
 use sandbox_core::{BoxError, CreationError, CreationReason, CreationStage, Error, RetryAfter};
 
-use super::exchange::{Answer, Intent, Request};
-use super::forbidden::{Cause, advice};
+use super::exchange::{FailedResponse, Intent, RequestContext};
+use super::forbidden::{Cause, hint};
 
-/// The error when attempts have come to an end: what was answered last. Its cause says when to
-/// come back.
-pub(crate) fn give_up(request: &Request<'_>, answer: &Answer<'_>) -> Error {
-    let said = match (answer.code, answer.message()) {
+/// Returns the error of an operation whose retries have ended: the last response, with a cause that says
+/// when to try again.
+pub(crate) fn give_up(request: &RequestContext<'_>, response: &FailedResponse<'_>) -> Error {
+    let message = match (response.code, response.message()) {
         (None, _) => {
-            "the API server does not answer: see that the cluster is up and that the context leads to it"
+            "the API server does not respond: check that the cluster is up and that the kubeconfig context points to it"
                 .to_owned()
         }
-        (Some(code), "") => format!("the API server answered {code}"),
-        (Some(code), message) => format!("the API server answered {code}: {message}"),
+        (Some(code), "") => format!("the API server returned status {code}"),
+        (Some(code), message) => format!("the API server returned status {code}: {message}"),
     };
-    let after = answer.asked().unwrap_or(Duration::from_secs(1));
+    let after = response.requested_wait().unwrap_or(Duration::from_secs(1));
     let cause = Box::new(RetryAfter {
         after,
         source: None,
     });
-    error(request, CreationReason::Unavailable, said, Some(cause))
+    error(request, CreationReason::Unavailable, message, Some(cause))
 }
 
-/// How the error begins that says so.
+/// The start of the error for a missing namespace.
 pub(crate) const NO_NAMESPACE: &str = "there is no namespace";
 
-/// How the message begins that a right is missing.
-pub(crate) const NO_RIGHT: &str = "no right to";
+/// The start of the message for a missing permission.
+pub(crate) const NO_PERMISSION: &str = "no permission to";
 
-/// What was to be found is not there.
-pub(super) fn missing(request: &Request<'_>, answer: &Answer<'_>) -> Error {
-    if request.intent == Intent::Create || answer.message().contains("namespaces \"") {
+/// The object or its namespace does not exist.
+pub(super) fn missing(request: &RequestContext<'_>, response: &FailedResponse<'_>) -> Error {
+    if request.intent == Intent::Create || response.message().contains("namespaces \"") {
         return Error::Config {
             message: format!(
-                "{NO_NAMESPACE} {}: make it, or set another as SANDBOX_NAMESPACE",
+                "{NO_NAMESPACE} {}: create it, or set SANDBOX_NAMESPACE",
                 request.namespace
             ),
         };
     }
     match request.id {
         Some(id) => Error::NotFound { id: id.clone() },
-        None => error(request, CreationReason::Other, said(answer), None),
+        None => error(request, CreationReason::Other, describe(response), None),
     }
 }
 
-pub(super) fn forbidden(request: &Request<'_>, answer: &Answer<'_>, cause: &Cause) -> Error {
-    let Request {
+pub(super) fn forbidden(
+    request: &RequestContext<'_>,
+    response: &FailedResponse<'_>,
+    cause: &Cause,
+) -> Error {
+    let RequestContext {
         verb,
         resource,
         namespace,
         ..
     } = request;
-    let message = answer.message();
+    let message = response.message();
     let (reason, text) = match cause {
-        Cause::Quota => (CreationReason::Quota, advised(message)),
+        Cause::Quota => (CreationReason::Quota, with_hint(message)),
         Cause::PodSecurity => (
             CreationReason::Rejected,
             format!(
-                "{message} (the namespace asks for more than the security profile or the Pod patch gives)"
+                "{message} (the namespace requires more than the security profile or the Pod patch provides)"
             ),
         ),
-        Cause::NamespaceEnds => (
+        Cause::NamespaceTerminating => (
             CreationReason::Rejected,
-            format!("the namespace {namespace} is being removed: choose another"),
+            format!("the namespace {namespace} is being deleted: use another one"),
         ),
-        Cause::Policy | Cause::NotYet => (CreationReason::Rejected, advised(message)),
+        Cause::Policy | Cause::NotYet => (CreationReason::Rejected, with_hint(message)),
         Cause::Rbac => (
             CreationReason::Rejected,
             format!(
-                "{NO_RIGHT} {verb} {resource} in the namespace {namespace}: grant it with a Role and a \
+                "{NO_PERMISSION} {verb} {resource} in the namespace {namespace}: grant it with a Role and a \
                  RoleBinding{}",
                 if message.is_empty() {
                     String::new()
@@ -85,23 +89,20 @@ pub(super) fn forbidden(request: &Request<'_>, answer: &Answer<'_>, cause: &Caus
     error(request, reason, text, None)
 }
 
-fn advised(message: &str) -> String {
-    advice(message).map_or_else(
-        || message.to_owned(),
-        |advice| format!("{message} ({advice})"),
-    )
+fn with_hint(message: &str) -> String {
+    hint(message).map_or_else(|| message.to_owned(), |hint| format!("{message} ({hint})"))
 }
 
-pub(super) fn unauthenticated(request: &Request<'_>) -> Error {
+pub(super) fn unauthenticated(request: &RequestContext<'_>) -> Error {
     let text = "the API server does not accept the credentials: they may have expired; log in again, or check the \
                 kubeconfig";
     error(request, CreationReason::Rejected, text.into(), None)
 }
 
-/// Everything else that is no use trying again.
-pub(super) fn refused(request: &Request<'_>, answer: &Answer<'_>) -> Error {
-    // A server that kept failing may be well again later; one that finds fault with us will not.
-    if answer.code.is_some_and(|code| code >= 500) {
+/// Any other failure that a retry does not change.
+pub(super) fn refused(request: &RequestContext<'_>, response: &FailedResponse<'_>) -> Error {
+    // A server that failed may recover later; one that rejects the request will reject it again.
+    if response.code.is_some_and(|code| code >= 500) {
         let cause = Box::new(RetryAfter {
             after: Duration::from_secs(1),
             source: None,
@@ -109,24 +110,24 @@ pub(super) fn refused(request: &Request<'_>, answer: &Answer<'_>) -> Error {
         return error(
             request,
             CreationReason::Unavailable,
-            said(answer),
+            describe(response),
             Some(cause),
         );
     }
-    error(request, CreationReason::Rejected, said(answer), None)
+    error(request, CreationReason::Rejected, describe(response), None)
 }
 
-fn said(answer: &Answer<'_>) -> String {
-    match (answer.message(), answer.code) {
-        ("", Some(code)) => format!("the API server answered {code}"),
-        ("", None) => "the API server does not answer".into(),
+fn describe(response: &FailedResponse<'_>) -> String {
+    match (response.message(), response.code) {
+        ("", Some(code)) => format!("the API server returned status {code}"),
+        ("", None) => "the API server does not respond".into(),
         (message, _) => message.to_owned(),
     }
 }
 
-/// With a cause that says when to come back, it may be worth it.
+/// The error of the operation. One with a `source` of [`RetryAfter`] is retryable.
 fn error(
-    request: &Request<'_>,
+    request: &RequestContext<'_>,
     reason: CreationReason,
     message: String,
     source: Option<BoxError>,

@@ -1,36 +1,36 @@
-//! The many things that the API server says with a 403.
+//! The reasons for which the API server returns a 403. They differ only in the message.
 
-/// Who forbids it.
+/// What forbids the request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// A namespace's quota is used up, or wants limits.
+    /// The namespace's quota is used up, or requires limits.
     Quota,
     /// The Pod Security Standard of the namespace.
     PodSecurity,
     /// A policy: a webhook, a limit range, an admission policy.
     Policy,
-    /// The namespace is being removed.
-    NamespaceEnds,
-    /// Something that a new namespace gets a moment after it was made.
+    /// The namespace is being deleted.
+    NamespaceTerminating,
+    /// An object is missing that a new namespace gets a moment after its creation.
     NotYet,
-    /// We may not do it at all.
+    /// The account lacks the permission.
     Rbac,
 }
 
-/// Reads it off the message, which is all there is.
-pub(super) fn cause(message: &str) -> Cause {
+/// Derives the cause from the message.
+pub(super) fn find_cause(message: &str) -> Cause {
     let says = |signs: &[&str]| signs.iter().any(|sign| message.contains(sign));
     if says(&["exceeded quota", "failed quota", "insufficient quota"]) {
         Cause::Quota
     } else if says(&["violates PodSecurity"]) {
         Cause::PodSecurity
     } else if says(&["because it is being terminated"]) {
-        Cause::NamespaceEnds
+        Cause::NamespaceTerminating
     } else if says(&[
         "serviceaccount \"default\" not found",
         "no API token found for service account",
         "not yet ready to handle request",
-        // A quota's use is being counted.
+        // The usage of a quota has not been counted yet.
         "status unknown for quota",
     ]) {
         Cause::NotYet
@@ -42,7 +42,7 @@ pub(super) fn cause(message: &str) -> Cause {
         "cannot delete ",
         "cannot patch ",
     ]) {
-        // Webhooks and policies can say the same, but name no user before it.
+        // Webhooks and policies may use the same words, but name no user before them.
         if message.contains("User \"") {
             Cause::Rbac
         } else {
@@ -55,41 +55,41 @@ pub(super) fn cause(message: &str) -> Cause {
     }
 }
 
-/// What can be done about a refusal, where its words do not say so.
-pub(super) fn advice(message: &str) -> Option<&'static str> {
-    let advice = [
+/// What to do about a rejection, if the message does not say so itself.
+pub(super) fn hint(message: &str) -> Option<&'static str> {
+    let hints = [
         (
             "error looking up service account",
-            "make that service account, or name another",
+            "create that service account, or name another",
         ),
         (
             "RuntimeClass ",
-            "ask which runtime classes the cluster has: kubectl get runtimeclasses",
+            "list the runtime classes of the cluster: kubectl get runtimeclasses",
         ),
         (
             "no PriorityClass with name",
-            "ask which priority classes the cluster has: kubectl get priorityclasses",
+            "list the priority classes of the cluster: kubectl get priorityclasses",
         ),
         (
             "per Container is",
-            "ask for what the namespace's LimitRange allows: kubectl get limitrange",
+            "stay within the namespace's LimitRange: kubectl get limitrange",
         ),
         (
             "per Pod is",
-            "ask for what the namespace's LimitRange allows: kubectl get limitrange",
+            "stay within the namespace's LimitRange: kubectl get limitrange",
         ),
         (
             "must specify",
-            "the namespace's quota wants each sandbox to have these limits: set them",
+            "the namespace's quota requires these limits: set them",
         ),
         (
             "exceeded quota",
-            "delete what is not needed, ask for less, or have the quota raised",
+            "delete unused sandboxes, request less, or have the quota raised",
         ),
     ];
-    advice
+    hints
         .into_iter()
-        .find_map(|(sign, advice)| message.contains(sign).then_some(advice))
+        .find_map(|(sign, hint)| message.contains(sign).then_some(hint))
 }
 
 #[cfg(test)]
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn real_messages_are_told_apart() {
+    fn real_messages_are_classified() {
         for (message, expected) in [
             (
                 r#"pods "test-pod" is forbidden: exceeded quota: money-claims-quota, requested: requests.cpu=20,requests.memory=60Gi, used: requests.cpu=32575m,requests.memory=90368Mi, limited: requests.cpu=50,requests.memory=140Gi"#,
@@ -121,7 +121,7 @@ mod tests {
             ),
             (
                 r#"pods "x" is forbidden: unable to create new content in namespace ns because it is being terminated"#,
-                Cause::NamespaceEnds,
+                Cause::NamespaceTerminating,
             ),
             (
                 r#"pods "redis" is forbidden: error looking up service account default/default: serviceaccount "default" not found"#,
@@ -145,7 +145,7 @@ mod tests {
             ),
             ("", Cause::Rbac),
         ] {
-            assert_eq!(cause(message), expected, "{message}");
+            assert_eq!(find_cause(message), expected, "{message}");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! What an answer of the API server means for what was being done.
+//! Decides what a failed response of the API server means for the operation.
 //!
-//! The same answer means different things: a conflict on a create may be our own object, stored
-//! by an attempt whose answer was lost; on a delete it means that what was meant is gone. So the
-//! decision is taken here, from the [`Intent`], and not by a retry layer that knows only codes.
-//! Nothing is sent from here: the caller waits, sends again, and gives up at its deadline.
+//! The same response means different things. A conflict on a create may be the client's own object,
+//! stored by an attempt whose response was lost; on a delete it means that the object in question is
+//! gone. So the decision is made from the [`Intent`], and not in a retry layer that knows only status
+//! codes. This module sends nothing: the client waits, retries, and gives up at its deadline.
 
 mod error;
 mod exchange;
@@ -13,100 +13,102 @@ use std::time::Duration;
 
 use sandbox_core::Error;
 
-pub(crate) use error::give_up;
-pub(crate) use error::{NO_NAMESPACE, NO_RIGHT};
-use exchange::LONGEST_WAIT;
+use exchange::MAX_WAIT;
 
-pub(crate) use exchange::{Answer, Intent, Request};
+pub(crate) use error::{NO_NAMESPACE, NO_PERMISSION, give_up};
+pub(crate) use exchange::{FailedResponse, Intent, RequestContext};
 
-/// What to do next.
+/// What to do after a failed response.
 #[derive(Debug)]
-pub(crate) enum Next {
-    /// Wait and send it again, by the deadline; then [`give_up`].
+pub(crate) enum NextStep {
+    /// Wait and send the request again, until the deadline; then [`give_up`].
     Retry {
-        /// What the server asks for, at most [`LONGEST_WAIT`]; otherwise a random part of
-        /// [`backoff`].
+        /// What the server asks for, at most [`MAX_WAIT`]; otherwise a random part of [`backoff`].
         after: Option<Duration>,
     },
-    /// An object of that name exists. Get it: with our nonce it is ours and the create
-    /// succeeded, otherwise it is [`Error::AlreadyExists`].
+    /// An object of that name exists. Get it: with the nonce of this create, the create has succeeded;
+    /// otherwise the result is [`Error::AlreadyExists`].
     CheckNonce,
-    /// It does not exist any more, or another has its name: as wished.
-    AlreadyGone,
-    /// It is not as it was: look again before deciding anew, by the deadline. A patch that can
-    /// never apply looks the same, so that the number of such rounds is the caller's to bound.
-    Changed,
-    /// We may not do it, or are not known. It will not work, unless the API server has only just
-    /// started: then it says so to everybody.
+    /// The object to delete does not exist any more, or another one has its name. The delete has
+    /// nothing left to do.
+    Missing,
+    /// The object is not in the expected state. Read it again and decide anew, until the deadline. A
+    /// patch that can never apply gets the same response, so the caller has to limit the rounds.
+    Conflict,
+    /// The client lacks a permission or is unknown. A retry does not help, unless the API server has
+    /// only just started: then it says so to everyone.
     Denied(Error),
-    /// It will not work.
+    /// A retry does not help.
     Permanent(Error),
 }
-/// A server that fails in itself is asked so many times again.
-const RETRIES_OF_FAILURE: u32 = 2;
 
-/// The longest wait before another attempt; the wait itself is chosen at random up to it, so
-/// that clients that failed together do not come back together.
+/// How often a request is retried that fails inside the server.
+const MAX_RETRIES_OF_INTERNAL_ERRORS: u32 = 2;
+
+/// Returns the longest wait before a retry. The wait itself is a random part of it, so that clients that
+/// failed together do not retry together.
 pub(crate) fn backoff(attempt: u32) -> Duration {
     Duration::from_millis(50)
         .saturating_mul(1 << attempt.min(10))
-        .min(LONGEST_WAIT)
+        .min(MAX_WAIT)
 }
 
-/// Decides.
-pub(crate) fn classify(request: &Request<'_>, answer: &Answer<'_>) -> Next {
-    let retry = || Next::Retry {
-        after: answer.wait(),
+/// Decides what a failed response means for the request.
+pub(crate) fn classify(request: &RequestContext<'_>, response: &FailedResponse<'_>) -> NextStep {
+    let retry = || NextStep::Retry {
+        after: response.wait(),
     };
-    let Some(code) = answer.code else {
+    let Some(code) = response.code else {
         return retry();
     };
-    let permanent = |error| Next::Permanent(error);
+    let permanent = |error| NextStep::Permanent(error);
     match code {
         408 | 429 | 502..=504 => retry(),
-        500 if request.attempt < RETRIES_OF_FAILURE => retry(),
-        // A list that was cut in pieces has expired; a new one begins.
+        500 if request.attempt < MAX_RETRIES_OF_INTERNAL_ERRORS => retry(),
+        // A list in several pages has expired; a new one starts.
         410 if request.intent == Intent::Read => retry(),
         404 | 410 => match request.intent {
-            Intent::Delete => Next::AlreadyGone,
-            _ => permanent(error::missing(request, answer)),
+            Intent::Delete => NextStep::Missing,
+            Intent::Read | Intent::Create | Intent::Patch => {
+                permanent(error::missing(request, response))
+            }
         },
-        409 => conflict(request, answer),
-        422 if request.intent == Intent::Patch => Next::Changed,
-        403 => match forbidden::cause(answer.message()) {
+        409 => conflict(request, response),
+        422 if request.intent == Intent::Patch => NextStep::Conflict,
+        403 => match forbidden::find_cause(response.message()) {
             forbidden::Cause::NotYet => retry(),
             cause @ forbidden::Cause::Rbac => {
-                Next::Denied(error::forbidden(request, answer, &cause))
+                NextStep::Denied(error::forbidden(request, response, &cause))
             }
-            cause => permanent(error::forbidden(request, answer, &cause)),
+            cause => permanent(error::forbidden(request, response, &cause)),
         },
-        401 => Next::Denied(error::unauthenticated(request)),
-        _ => permanent(error::refused(request, answer)),
+        401 => NextStep::Denied(error::unauthenticated(request)),
+        _ => permanent(error::refused(request, response)),
     }
 }
 
-fn conflict(request: &Request<'_>, answer: &Answer<'_>) -> Next {
-    let reason = answer
+fn conflict(request: &RequestContext<'_>, response: &FailedResponse<'_>) -> NextStep {
+    let reason = response
         .status
         .and_then(|status| status.reason.as_deref())
         .unwrap_or_default();
-    let says = |sign| answer.message().contains(sign);
+    let says = |sign| response.message().contains(sign);
     match request.intent {
-        // Not the object: a quota that two creates wrote to at once.
-        Intent::Create if reason == "Conflict" => Next::Retry {
-            after: answer.wait(),
+        // Not about the object: two creates updated the same quota at the same time.
+        Intent::Create if reason == "Conflict" => NextStep::Retry {
+            after: response.wait(),
         },
-        Intent::Create => Next::CheckNonce,
-        // Both preconditions come in two wordings: "the UID in the precondition (…)" and
+        Intent::Create => NextStep::CheckNonce,
+        // Both preconditions have two wordings: "the UID in the precondition (…)" and
         // "Precondition failed: UID in precondition: …".
-        Intent::Delete if says("ResourceVersion in ") => Next::Changed,
-        Intent::Delete if says("UID in ") => Next::AlreadyGone,
-        Intent::Delete if says("the object has been modified") => Next::Retry {
-            after: answer.wait(),
+        Intent::Delete if says("ResourceVersion in ") => NextStep::Conflict,
+        Intent::Delete if says("UID in ") => NextStep::Missing,
+        Intent::Delete if says("the object has been modified") => NextStep::Retry {
+            after: response.wait(),
         },
-        Intent::Patch => Next::Changed,
-        // Of a delete: a webhook that denies it, say. What was to be deleted is there still.
-        Intent::Delete | Intent::Read => Next::Permanent(error::refused(request, answer)),
+        Intent::Patch => NextStep::Conflict,
+        // A delete that was denied, for example by a webhook: the object still exists.
+        Intent::Delete | Intent::Read => NextStep::Permanent(error::refused(request, response)),
     }
 }
 

@@ -1,11 +1,11 @@
-use super::exchange::LONGEST_ASKED;
+use super::exchange::MAX_RETRY_AFTER;
 use super::*;
 use Intent::{Create, Delete, Patch, Read};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use sandbox_core::CreationReason;
 use serde_json::json;
 
-fn decide(intent: Intent, code: u16, reason: &str, message: &str, attempt: u32) -> Next {
+fn decide(intent: Intent, code: u16, reason: &str, message: &str, attempt: u32) -> NextStep {
     let status: Status =
         serde_json::from_value(json!({"code": code, "reason": reason, "message": message}))
             .unwrap();
@@ -16,7 +16,7 @@ fn decide(intent: Intent, code: u16, reason: &str, message: &str, attempt: u32) 
         Delete => "delete",
         Patch => "patch",
     };
-    let request = Request {
+    let request = RequestContext {
         intent,
         verb,
         resource: "pods",
@@ -26,7 +26,7 @@ fn decide(intent: Intent, code: u16, reason: &str, message: &str, attempt: u32) 
     };
     classify(
         &request,
-        &Answer {
+        &FailedResponse {
             code: Some(code),
             status: Some(&status),
             retry_after: None,
@@ -34,21 +34,21 @@ fn decide(intent: Intent, code: u16, reason: &str, message: &str, attempt: u32) 
     )
 }
 
-/// The decision in one letter: Retry, check the Nonce, already Gone, Changed, Denied,
+/// The decision in one letter: Retry, check the Nonce, Gone already, Conflict, Denied,
 /// Permanent.
-fn letter(next: &Next) -> char {
+fn letter(next: &NextStep) -> char {
     match next {
-        Next::Retry { .. } => 'R',
-        Next::CheckNonce => 'N',
-        Next::AlreadyGone => 'G',
-        Next::Changed => 'C',
-        Next::Denied(_) => 'D',
-        Next::Permanent(_) => 'P',
+        NextStep::Retry { .. } => 'R',
+        NextStep::CheckNonce => 'N',
+        NextStep::Missing => 'G',
+        NextStep::Conflict => 'C',
+        NextStep::Denied(_) => 'D',
+        NextStep::Permanent(_) => 'P',
     }
 }
 
 #[test]
-fn the_same_answer_means_what_the_intent_makes_of_it() {
+fn intents_decide_what_a_response_means() {
     for (code, reason, decisions) in [
         // read, create, delete, patch
         (429, "TooManyRequests", "RRRR"),
@@ -77,10 +77,10 @@ fn the_same_answer_means_what_the_intent_makes_of_it() {
 }
 
 #[test]
-fn no_answer_is_tried_again_and_given_up_with_a_cause() {
+fn a_lost_response_is_retried_and_given_up_with_a_cause() {
     let id = "sbx-a".parse().unwrap();
     for intent in [Read, Create, Delete, Patch] {
-        let request = Request {
+        let request = RequestContext {
             intent,
             verb: "get",
             resource: "pods",
@@ -88,22 +88,22 @@ fn no_answer_is_tried_again_and_given_up_with_a_cause() {
             id: Some(&id),
             attempt: 99,
         };
-        assert_eq!(letter(&classify(&request, &Answer::default())), 'R');
-        let error = give_up(&request, &Answer::default());
+        assert_eq!(letter(&classify(&request, &FailedResponse::default())), 'R');
+        let error = give_up(&request, &FailedResponse::default());
         assert!(
-            error.to_string().contains("does not answer") && error.is_retryable(),
+            error.to_string().contains("does not respond") && error.is_retryable(),
             "{error}"
         );
     }
 }
 
 #[test]
-fn a_failing_server_is_asked_twice_again() {
+fn internal_errors_are_retried_twice() {
     let letters: String = (0..4)
         .map(|attempt| letter(&decide(Create, 500, "InternalError", "etcd", attempt)))
         .collect();
     assert_eq!(letters, "RRPP");
-    let Next::Permanent(error) = decide(Read, 500, "InternalError", "etcd is away", 2) else {
+    let NextStep::Permanent(error) = decide(Read, 500, "InternalError", "etcd is away", 2) else {
         panic!()
     };
     assert!(
@@ -113,7 +113,7 @@ fn a_failing_server_is_asked_twice_again() {
 }
 
 #[test]
-fn a_delete_tells_another_instance_from_a_change() {
+fn a_delete_distinguishes_another_instance_from_a_change() {
     let other = "Operation cannot be fulfilled on pods \"x\": the UID in the precondition (a) does not match the \
                  UID in record (b). The object might have been deleted and then recreated";
     let changed = "Operation cannot be fulfilled on pods \"x\": the ResourceVersion in the precondition (1) does \
@@ -148,9 +148,9 @@ fn a_delete_tells_another_instance_from_a_change() {
 }
 
 #[test]
-fn a_wait_is_taken_from_either_place_and_capped() {
+fn a_wait_is_read_from_both_places_and_capped() {
     let id = "sbx-a".parse().unwrap();
-    let request = Request {
+    let request = RequestContext {
         intent: Read,
         verb: "get",
         resource: "pods",
@@ -164,20 +164,20 @@ fn a_wait_is_taken_from_either_place_and_capped() {
         (Some(seconds(3)), None, Some(seconds(3))),
         (None, Some(2), Some(seconds(2))),
         (Some(seconds(1)), Some(2), Some(seconds(2))),
-        (Some(seconds(86_400)), None, Some(LONGEST_WAIT)),
-        (Some(Duration::MAX), None, Some(LONGEST_WAIT)),
-        (None, Some(i32::MAX), Some(LONGEST_WAIT)),
+        (Some(seconds(86_400)), None, Some(MAX_WAIT)),
+        (Some(Duration::MAX), None, Some(MAX_WAIT)),
+        (None, Some(i32::MAX), Some(MAX_WAIT)),
         (None, Some(-5), None),
         (Some(Duration::ZERO), Some(0), None),
     ] {
         let status: Status =
             serde_json::from_value(json!({"details": {"retryAfterSeconds": body}})).unwrap();
-        let answer = Answer {
+        let response = FailedResponse {
             code: Some(429),
             status: Some(&status),
             retry_after: header,
         };
-        let Next::Retry { after } = classify(&request, &answer) else {
+        let NextStep::Retry { after } = classify(&request, &response) else {
             panic!()
         };
         assert_eq!(after, expected, "{header:?} {body:?}");
@@ -185,10 +185,10 @@ fn a_wait_is_taken_from_either_place_and_capped() {
 }
 
 #[test]
-fn who_gives_up_tells_when_to_come_back() {
+fn giving_up_says_when_to_retry() {
     let id = "sbx-a".parse().unwrap();
     for intent in [Read, Create, Delete, Patch] {
-        let request = Request {
+        let request = RequestContext {
             intent,
             verb: "v",
             resource: "pods",
@@ -197,15 +197,15 @@ fn who_gives_up_tells_when_to_come_back() {
             attempt: 0,
         };
         let asked = |seconds| {
-            let answer = Answer {
+            let response = FailedResponse {
                 code: Some(429),
                 status: None,
                 retry_after: Some(Duration::from_secs(seconds)),
             };
-            give_up(&request, &answer).retry_after()
+            give_up(&request, &response).retry_after()
         };
         assert_eq!(asked(40), Some(Duration::from_secs(40)), "{intent:?}");
-        assert_eq!(asked(u64::MAX), Some(LONGEST_ASKED), "{intent:?}");
+        assert_eq!(asked(u64::MAX), Some(MAX_RETRY_AFTER), "{intent:?}");
     }
 }
 
@@ -213,22 +213,22 @@ fn who_gives_up_tells_when_to_come_back() {
 fn waits_grow_and_stay_bounded() {
     assert_eq!(backoff(0), Duration::from_millis(50));
     assert!((0..200).all(|attempt| backoff(attempt) <= backoff(attempt + 1)));
-    assert_eq!(backoff(u32::MAX), LONGEST_WAIT);
+    assert_eq!(backoff(u32::MAX), MAX_WAIT);
 }
 
 #[test]
-fn a_403_says_who_forbids_it() {
+fn a_403_names_what_forbids_the_request() {
     let quota = "pods \"x\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=4, limited: pods=4";
     let secured =
         "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true";
     let user = "pods is forbidden: User \"u\" cannot create resource \"pods\" in API group \"\" in the namespace \"ns\"";
-    for (message, reason, said) in [
+    for (message, reason, text) in [
         (quota, CreationReason::Quota, "limited: pods=4"),
         (secured, CreationReason::Rejected, "security profile"),
         (
             user,
             CreationReason::Rejected,
-            "no right to create pods in the namespace ns",
+            "no permission to create pods in the namespace ns",
         ),
         (
             "admission webhook \"w\" denied the request: no",
@@ -238,35 +238,35 @@ fn a_403_says_who_forbids_it() {
         (
             "unable to create new content in namespace ns because it is being terminated",
             CreationReason::Rejected,
-            "being removed",
+            "being deleted",
         ),
     ] {
         let error = match decide(Create, 403, "Forbidden", message, 0) {
-            Next::Denied(error) if message == user => error,
-            Next::Permanent(error) if message != user => error,
+            NextStep::Denied(error) if message == user => error,
+            NextStep::Permanent(error) if message != user => error,
             other => panic!("{other:?}"),
         };
         let Error::Creation(creation) = &error else {
             panic!("{error}")
         };
         assert_eq!(creation.reason, reason);
-        assert!(error.to_string().contains(said), "{error}");
+        assert!(error.to_string().contains(text), "{error}");
     }
     let fresh = "pods \"x\" is forbidden: error looking up service account ns/default: serviceaccount \"default\" not found";
     assert_eq!(letter(&decide(Create, 403, "Forbidden", fresh, 0)), 'R');
-    let Next::Denied(error) = decide(Read, 403, "Forbidden", "", 0) else {
+    let NextStep::Denied(error) = decide(Read, 403, "Forbidden", "", 0) else {
         panic!()
     };
     assert!(
-        error.to_string().contains("no right to get pods") && !error.is_retryable(),
+        error.to_string().contains("no permission to get pods") && !error.is_retryable(),
         "{error}"
     );
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn a_missing_object_is_named() {
     let error = |intent, message: &str| match decide(intent, 404, "NotFound", message, 0) {
-        Next::Permanent(error) => error,
+        NextStep::Permanent(error) => error,
         other => panic!("{other:?}"),
     };
     assert!(
@@ -280,7 +280,7 @@ fn what_is_missing_is_named() {
         error(Patch, "pods \"sbx-a\" not found"),
         Error::NotFound { .. }
     ));
-    let Next::Denied(expired) = decide(Delete, 401, "Unauthorized", "Unauthorized", 0) else {
+    let NextStep::Denied(expired) = decide(Delete, 401, "Unauthorized", "Unauthorized", 0) else {
         panic!()
     };
     assert!(matches!(expired, Error::Deletion { .. }) && expired.to_string().contains("expired"));

@@ -1,13 +1,14 @@
-//! Why there are no credentials. What the program that gives them has written may be a token, and
-//! its arguments are nobody's business either: neither is repeated, nor kept as a cause, for some
-//! log prints causes.
+//! Errors of kube, without secrets.
+//!
+//! The output of a credential program may be a token, and its arguments may be confidential. Neither is
+//! repeated in a message, nor kept as a cause, because logs print causes.
 
 use std::fmt;
 
 use kube::client::AuthError;
 use kube::config::AuthInfo;
 
-/// There are none, and so nothing was sent.
+/// There are no credentials, so the request was not sent.
 #[derive(Debug)]
 pub(crate) struct CredentialError(String);
 
@@ -19,8 +20,8 @@ impl fmt::Display for CredentialError {
 
 impl std::error::Error for CredentialError {}
 
-/// The same error, without what it would tell of credentials. Those that cannot be renewed come
-/// as an error of some layer of the client's.
+/// Removes what an error reveals about credentials. If credentials cannot be renewed, the error comes from
+/// a layer of the client.
 pub(crate) fn redact_credentials(error: kube::Error) -> kube::Error {
     let error = match error {
         kube::Error::Auth(error) => error,
@@ -30,10 +31,10 @@ pub(crate) fn redact_credentials(error: kube::Error) -> kube::Error {
         },
         error => return error,
     };
-    kube::Error::Service(Box::new(CredentialError(credentials(&error))))
+    kube::Error::Service(Box::new(CredentialError(describe_auth_error(&error))))
 }
 
-/// What is wrong with the credentials, where it is that.
+/// Returns what is wrong with the credentials, if the error is about them.
 pub(crate) fn credential_error(error: &kube::Error) -> Option<String> {
     match error {
         kube::Error::Service(error) => error
@@ -43,41 +44,39 @@ pub(crate) fn credential_error(error: &kube::Error) -> Option<String> {
     }
 }
 
-/// The program that the kubeconfig names for credentials, or the kind of them.
-pub(super) fn program(auth: &AuthInfo) -> Option<String> {
+/// Returns the credential program of the kubeconfig, or the name of its auth provider.
+pub(super) fn credential_program(auth: &AuthInfo) -> Option<String> {
     let provider = auth.auth_provider.as_ref();
-    let of_provider =
+    let provider =
         provider.map(|provider| provider.config.get("cmd-path").unwrap_or(&provider.name));
-    of_provider
-        .or(auth.exec.as_ref()?.command.as_ref())
-        .cloned()
+    provider.or(auth.exec.as_ref()?.command.as_ref()).cloned()
 }
 
-pub(super) fn credentials(error: &AuthError) -> String {
+pub(super) fn describe_auth_error(error: &AuthError) -> String {
     let why = match error {
         AuthError::AuthExecRun { out, .. } => {
-            let advice = "run kubectl to see what it says, or log in again";
+            let hint = "run kubectl to see its message, or log in again";
             format!(
-                "the program of the kubeconfig that gives them failed with {} ({advice})",
+                "the credential program of the kubeconfig failed with {} ({hint})",
                 out.status
             )
         }
         AuthError::AuthExecStart(error) => {
-            format!("the program of the kubeconfig that gives them cannot be started: {error}")
+            format!("the credential program of the kubeconfig cannot be started: {error}")
         }
         AuthError::AuthExecParse(_)
         | AuthError::ParseTokenKey(_)
         | AuthError::ExecPluginFailed
         | AuthError::MalformedTokenExpirationDate(_)
         | AuthError::UnrefreshableTokenResponse => {
-            "the program of the kubeconfig that gives them wrote something else".to_owned()
+            "the credential program of the kubeconfig wrote no credentials".to_owned()
         }
         error => error.to_string(),
     };
     format!("the cluster's credentials: {why}")
 }
 
-/// kube repeats causes in its sentences: the first line is enough.
+/// Returns the first line of an error. kube repeats causes in the lines after it.
 pub(super) fn first_line(error: &dyn std::error::Error) -> String {
     error
         .to_string()

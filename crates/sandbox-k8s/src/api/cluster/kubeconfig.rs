@@ -1,4 +1,4 @@
-//! Which cluster, found as kubectl finds it.
+//! Selects the cluster as kubectl does.
 
 use std::path::PathBuf;
 
@@ -9,8 +9,8 @@ use sandbox_core::{Error, Result, nearest};
 use super::errors::first_line;
 use super::proxy::{self, Proxy};
 
-/// Which cluster, and as whom; the default is what kubectl would take, or, in a Pod, the
-/// cluster that it is in.
+/// Selects the cluster and the account. The default is what kubectl would use, or inside a Pod, the
+/// cluster of that Pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClusterOptions {
@@ -20,18 +20,19 @@ pub struct ClusterOptions {
     pub context: Option<String>,
 }
 
-/// The cluster, and the way to it.
-pub(super) struct Chosen {
+/// The cluster, and the proxy to it.
+pub(super) struct SelectedCluster {
     pub(super) config: Config,
-    /// Where it was named or the file has a current one.
+    /// The context, if one was named or the file has a current one.
     pub(super) context: Option<String>,
     pub(super) proxy: Option<Proxy>,
 }
 
-/// So many contexts are named where none is near.
-const SHOWN: usize = 10;
+/// The number of contexts in a message that has no suggestion.
+const MAX_LISTED_CONTEXTS: usize = 10;
 
-pub(super) async fn choose(options: &ClusterOptions) -> Result<Chosen> {
+/// Reads the kubeconfig, or without a usable one, the configuration of the Pod that the program runs in.
+pub(super) async fn select_cluster(options: &ClusterOptions) -> Result<SelectedCluster> {
     let is_named = options.kubeconfig.is_some() || options.context.is_some();
     let (what, file) = match &options.kubeconfig {
         Some(path) => (
@@ -40,109 +41,112 @@ pub(super) async fn choose(options: &ClusterOptions) -> Result<Chosen> {
         ),
         None => ("the kubeconfig".to_owned(), Kubeconfig::read()),
     };
-    let chosen = match file {
+    let selected = match file {
         Ok(file) => {
             let context = options
                 .context
                 .clone()
                 .or_else(|| file.current_context.clone());
             if is_named {
-                has(&file, context.as_deref(), &what)?;
+                check_context_exists(&file, context.as_deref(), &what)?;
             }
-            of_file(file, context, !is_named).await
+            select_context(file, context, !is_named).await
         }
-        Err(error) => Err(Unusable::File(error)),
+        Err(error) => Err(KubeconfigProblem::File(error)),
     };
-    match chosen {
-        Ok(chosen) => Ok(chosen),
-        Err(Unusable::Proxy(error)) => Err(error),
-        Err(Unusable::File(error)) if is_named => {
+    match selected {
+        Ok(cluster) => Ok(cluster),
+        Err(KubeconfigProblem::Proxy(error)) => Err(error),
+        Err(KubeconfigProblem::File(error)) if is_named => {
             let context =
                 options.context.as_ref().map(|name| format!(" (context {name})")).unwrap_or_default();
             Err(Error::Config { message: format!("{what}{context} cannot be used: {}", first_line(&error)) })
         }
-        Err(Unusable::File(error)) => around_us().ok_or_else(|| Error::Config {
+        Err(KubeconfigProblem::File(error)) => in_cluster().ok_or_else(|| Error::Config {
             message: format!(
-                "no cluster is configured: there is no kubeconfig that can be used ({}), and this does not run in a \
-                 Pod; name one with SANDBOX_KUBECONFIG or KUBECONFIG",
+                "no cluster is configured: no usable kubeconfig was found ({}), and the program does not run \
+                 in a Pod; set SANDBOX_KUBECONFIG or KUBECONFIG",
                 first_line(&error)
             ),
         }),
     }
 }
 
-/// Why a kubeconfig does not lead anywhere.
-enum Unusable {
+/// Why a kubeconfig cannot be used.
+enum KubeconfigProblem {
     File(KubeconfigError),
-    /// Which is no reason to look for another cluster.
+    /// Unlike a missing file, this does not permit falling back to another cluster.
     Proxy(Error),
 }
 
-/// What a kubeconfig says of a context. `overrides` are kube's own, for debugging.
-async fn of_file(
+/// Reads one context of a kubeconfig. `overrides` applies kube's environment variables for debugging.
+async fn select_context(
     file: Kubeconfig,
     context: Option<String>,
     overrides: bool,
-) -> Result<Chosen, Unusable> {
+) -> Result<SelectedCluster, KubeconfigProblem> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let cluster = cluster(&file, context.as_deref())
+    let cluster = find_cluster(&file, context.as_deref())
         .cloned()
         .unwrap_or_default();
     let server = cluster
         .server
         .and_then(|server| server.parse().ok())
         .unwrap_or_default();
-    let source = proxy::source(&server, cluster.proxy_url.as_deref(), variable);
-    let wanted = KubeConfigOptions {
+    let source = proxy::find_source(&server, cluster.proxy_url.as_deref(), variable);
+    let kube_options = KubeConfigOptions {
         context: context.clone(),
         ..KubeConfigOptions::default()
     };
-    let mut config = match (Config::from_custom_kubeconfig(file, &wanted).await, &source) {
+    let mut config = match (
+        Config::from_custom_kubeconfig(file, &kube_options).await,
+        &source,
+    ) {
         (Ok(config), _) => config,
         (Err(KubeconfigError::ParseProxyUrl(_)), Some(source)) => {
-            return Err(Unusable::Proxy(source.unusable()));
+            return Err(KubeconfigProblem::Proxy(source.invalid_address_error()));
         }
-        (Err(error), _) => return Err(Unusable::File(error)),
+        (Err(error), _) => return Err(KubeconfigProblem::File(error)),
     };
     if overrides {
         config.apply_debug_overrides();
     }
-    let proxy =
-        proxy::of(&config.cluster_url, source.as_ref(), variable).map_err(Unusable::Proxy)?;
-    Ok(Chosen {
+    let proxy = proxy::resolve_proxy(&config.cluster_url, source.as_ref(), variable)
+        .map_err(KubeconfigProblem::Proxy)?;
+    Ok(SelectedCluster {
         config,
         context,
         proxy,
     })
 }
 
-/// The cluster of the Pod that we are in. Its API server is near: no proxy is on the way.
-fn around_us() -> Option<Chosen> {
+/// The cluster of the Pod that the program runs in, which is reached without a proxy.
+fn in_cluster() -> Option<SelectedCluster> {
     let mut config = Config::incluster().ok()?;
     config.apply_debug_overrides();
-    Some(Chosen {
+    Some(SelectedCluster {
         config,
         context: None,
         proxy: None,
     })
 }
 
-/// The cluster of a context.
-fn cluster<'a>(file: &'a Kubeconfig, context: Option<&str>) -> Option<&'a Cluster> {
+/// Returns the cluster entry of a context.
+fn find_cluster<'a>(file: &'a Kubeconfig, context: Option<&str>) -> Option<&'a Cluster> {
     let context = file
         .contexts
         .iter()
-        .find(|known| Some(known.name.as_str()) == context)?;
+        .find(|entry| Some(entry.name.as_str()) == context)?;
     let name = &context.context.as_ref()?.cluster;
     file.clusters
         .iter()
-        .find(|known| known.name == *name)?
+        .find(|entry| entry.name == *name)?
         .cluster
         .as_ref()
 }
 
-/// Whether there is a context of this name.
-fn has(file: &Kubeconfig, context: Option<&str>, what: &str) -> Result<()> {
+/// Checks that there is a context of this name, and suggests a similar one otherwise.
+fn check_context_exists(file: &Kubeconfig, context: Option<&str>, what: &str) -> Result<()> {
     let names = || file.contexts.iter().map(|context| context.name.as_str());
     let Some(context) = context.filter(|context| !names().any(|name| name == *context)) else {
         return Ok(());
@@ -150,13 +154,16 @@ fn has(file: &Kubeconfig, context: Option<&str>, what: &str) -> Result<()> {
     let message = match nearest(context, names()) {
         Some(near) => format!("{what} has no context {context}: did you mean {near}?"),
         None => {
-            let mut known = names().take(SHOWN).collect::<Vec<_>>().join(", ");
+            let mut list = names()
+                .take(MAX_LISTED_CONTEXTS)
+                .collect::<Vec<_>>()
+                .join(", ");
             match names().count() {
-                0 => known.push_str("none"),
-                more if more > SHOWN => known.push_str(", …"),
+                0 => list.push_str("none"),
+                more if more > MAX_LISTED_CONTEXTS => list.push_str(", …"),
                 _ => {}
             }
-            format!("{what} has no context {context}; it has {known}")
+            format!("{what} has no context {context}; it has {list}")
         }
     };
     Err(Error::Config { message })

@@ -1,4 +1,4 @@
-//! A client of the API server: from a kubeconfig, or from the Pod that this runs in.
+//! A client of the API server, from a kubeconfig or from the Pod that the program runs in.
 
 mod build;
 mod errors;
@@ -13,15 +13,15 @@ use http::{HeaderValue, header::USER_AGENT};
 use kube::Client;
 use sandbox_core::Result;
 
-use kubeconfig::Chosen;
+use kubeconfig::{SelectedCluster, select_cluster};
 
 pub(crate) use errors::{credential_error, redact_credentials};
 pub use kubeconfig::ClusterOptions;
 
-/// How long the program may take that a kubeconfig names for credentials.
-const LOG_IN: Duration = Duration::from_secs(30);
+/// Timeout of the credential program of a kubeconfig.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A cluster that was chosen.
+/// A cluster, and a client for it.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Cluster {
@@ -29,11 +29,11 @@ pub struct Cluster {
     pub client: Client,
     /// The API server's address.
     pub server: String,
-    /// The context of the kubeconfig, where it was named or the file has a current one.
+    /// The context of the kubeconfig, if one was named or the file has a current one.
     pub context: Option<String>,
 }
 
-/// For people: which cluster it is.
+/// The address and context, for people.
 impl fmt::Display for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.server)?;
@@ -49,7 +49,7 @@ impl fmt::Debug for Cluster {
     }
 }
 
-/// A client for [`KubernetesBackend::new`](crate::KubernetesBackend::new). Nothing is sent yet.
+/// Creates a client for [`KubernetesBackend::new`](crate::KubernetesBackend::new). Nothing is sent yet.
 ///
 /// # Errors
 ///
@@ -58,27 +58,27 @@ pub async fn connect(options: &ClusterOptions) -> Result<Client> {
     open(options).await.map(|cluster| cluster.client)
 }
 
-/// The cluster that these options mean. Nothing is sent yet.
+/// Finds the cluster that the options select, and creates a client for it. Nothing is sent yet.
 ///
-/// kube's own retry layer is left out, for it repeats a create whose answer was lost; the backend
-/// has its own. The way there may be a proxy's, as kubectl would find it: `proxy-url` in the
-/// kubeconfig, or `HTTPS_PROXY` and `NO_PROXY`.
+/// The client does not have kube's retry layer, which repeats a create whose response was lost; the
+/// backend does its own retries. Proxies are found as by kubectl: `proxy-url` in the kubeconfig, or
+/// `HTTPS_PROXY` and `NO_PROXY`.
 ///
-/// `rustls` needs one crypto provider for the whole process: ring is chosen where the program has
-/// chosen none.
+/// `rustls` needs one crypto provider for the whole process: this function installs ring if the program
+/// has installed none.
 ///
 /// # Errors
 ///
-/// [`Error::Config`](sandbox_core::Error::Config) when there is no kubeconfig and this is no Pod, when the kubeconfig cannot be
-/// read or has no such context, when its credentials cannot be had, or when the address of a proxy
-/// is none. Its content is not repeated.
+/// [`Error::Config`](sandbox_core::Error::Config) if there is no kubeconfig and the program does not run in a
+/// Pod, if the kubeconfig cannot be read or lacks the context, if its credentials cannot be obtained, or if
+/// the address of a proxy is invalid. Messages do not repeat the content of the kubeconfig.
 pub async fn open(options: &ClusterOptions) -> Result<Cluster> {
-    choose_crypto();
-    let Chosen {
+    install_crypto_provider();
+    let SelectedCluster {
         mut config,
         context,
         proxy,
-    } = kubeconfig::choose(options).await?;
+    } = select_cluster(options).await?;
     let agent = HeaderValue::from_static(concat!("sandbox-sdk/", env!("CARGO_PKG_VERSION")));
     config.headers.push((USER_AGENT, agent));
     let server = config
@@ -86,7 +86,7 @@ pub async fn open(options: &ClusterOptions) -> Result<Cluster> {
         .to_string()
         .trim_end_matches('/')
         .to_owned();
-    let client = build::client(config, proxy, LOG_IN).await?;
+    let client = build::build_client(config, proxy, CREDENTIALS_TIMEOUT).await?;
     Ok(Cluster {
         client,
         server,
@@ -94,11 +94,11 @@ pub async fn open(options: &ClusterOptions) -> Result<Cluster> {
     })
 }
 
-/// rustls panics when a program has two providers and none was chosen.
-fn choose_crypto() {
+/// rustls panics if a program has two providers and has installed neither.
+fn install_crypto_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // An error means that another thread was faster, and its choice is as good.
-        let _chosen = rustls::crypto::ring::default_provider()
+        // An error means that another thread has installed one at the same time.
+        let _installed = rustls::crypto::ring::default_provider()
             .install_default()
             .is_ok();
     }
@@ -151,7 +151,7 @@ contexts:
     }
 
     #[tokio::test]
-    async fn people_are_told_which_cluster() {
+    async fn the_cluster_is_displayed_with_its_context() {
         let file = file(KUBECONFIG);
         let mut options = ClusterOptions {
             kubeconfig: Some(file.path().to_owned()),
@@ -169,15 +169,15 @@ contexts:
     }
 
     #[tokio::test]
-    async fn what_is_wrong_is_named_without_its_secrets() {
-        for (text, context, said) in [
+    async fn errors_name_the_file_without_its_secrets() {
+        for (text, context, expected) in [
             (KUBECONFIG, Some("nowhere"), "nowhere"),
             ("{", None, "kubeconfig"),
             ("", None, "kubeconfig"),
         ] {
             let error = open(text, context).await.err().unwrap();
             assert!(matches!(error, Error::Config { .. }), "{error:?}");
-            assert!(error.to_string().contains(said), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
             assert!(!error.to_string().contains("secret-token"), "{error}");
         }
         let missing = ClusterOptions {
@@ -189,9 +189,9 @@ contexts:
     }
 
     #[tokio::test]
-    async fn a_context_that_is_not_there_may_be_a_slip() {
+    async fn a_misspelt_context_gets_a_suggestion() {
         let text = KUBECONFIG.replace("name: b,", "name: kind-development,");
-        for (wanted, said) in [
+        for (wanted, expected) in [
             (
                 "kind-developmnet",
                 "has no context kind-developmnet: did you mean kind-development?",
@@ -202,7 +202,7 @@ contexts:
             ),
         ] {
             let error = open(&text, Some(wanted)).await.err().unwrap();
-            assert!(error.to_string().contains(said), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
         }
         let text = KUBECONFIG.replace("current-context: a", "current-context: c");
         let error = open(&text, None).await.err().unwrap();
@@ -212,7 +212,7 @@ contexts:
     }
 
     #[tokio::test]
-    async fn two_clients_do_not_mind_each_other() {
+    async fn two_clients_can_be_created() {
         open(KUBECONFIG, None).await.unwrap();
         open(KUBECONFIG, None).await.unwrap();
     }

@@ -1,12 +1,12 @@
-//! Which hosts are reached without a proxy: Go's rules, for they are kubectl's.
+//! Decides which hosts are reached without a proxy, by Go's rules, which kubectl uses.
 //! <https://pkg.go.dev/golang.org/x/net/http/httpproxy#Config>
 
 use std::net::IpAddr;
 
-/// Whether a list such as `NO_PROXY` names this host, or the host is this machine itself.
-pub(super) fn excepts(list: &str, host: &str, port: u16) -> bool {
+/// Whether a list such as `NO_PROXY` contains this host, or the host is the local machine.
+pub(super) fn matches_no_proxy(list: &str, host: &str, port: u16) -> bool {
     let host = host.to_ascii_lowercase();
-    let host = unbracketed(&host);
+    let host = strip_brackets(&host);
     let ip = host.parse().ok();
     if host == "localhost" || ip.is_some_and(|ip: IpAddr| ip.to_canonical().is_loopback()) {
         return true;
@@ -14,17 +14,17 @@ pub(super) fn excepts(list: &str, host: &str, port: u16) -> bool {
     let list = list.to_ascii_lowercase();
     list.split(',')
         .map(str::trim)
-        .any(|entry| names(entry, host, ip, port))
+        .any(|entry| matches_entry(entry, host, ip, port))
 }
 
-fn names(entry: &str, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
+fn matches_entry(entry: &str, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
     if entry == "*" {
         return true;
     }
-    if let Some((network, bits)) = network(entry) {
+    if let Some((network, bits)) = parse_network(entry) {
         return ip.is_some_and(|ip| contains(network, bits, ip));
     }
-    let (name, only) = split(entry);
+    let (name, only) = split_port(entry);
     if only.is_some_and(|only| only.parse() != Ok(port)) {
         return false;
     }
@@ -35,8 +35,8 @@ fn names(entry: &str, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
     }
 }
 
-/// `example.com` names itself and what is below it; `.example.com` and `*.example.com` only the
-/// latter.
+/// `example.com` matches itself and its subdomains; `.example.com` and `*.example.com` match only
+/// subdomains.
 fn is_within(host: &str, name: &str) -> bool {
     let name = name
         .strip_prefix('*')
@@ -52,10 +52,11 @@ fn is_within(host: &str, name: &str) -> bool {
     }
 }
 
-/// `10.0.0.0/8`.
-fn network(entry: &str) -> Option<(IpAddr, u32)> {
+/// Parses a network such as `10.0.0.0/8`.
+fn parse_network(entry: &str) -> Option<(IpAddr, u32)> {
     let (address, bits) = entry.split_once('/')?;
-    let (address, bits): (IpAddr, u32) = (address.parse().ok()?, bits.parse().ok()?);
+    let address: IpAddr = address.parse().ok()?;
+    let bits: u32 = bits.parse().ok()?;
     (bits <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, bits))
 }
 
@@ -68,17 +69,17 @@ fn contains(network: IpAddr, bits: u32, ip: IpAddr) -> bool {
     }
 }
 
-/// A name, and the port that it is limited to.
-fn split(entry: &str) -> (&str, Option<&str>) {
+/// Splits an entry into a name and the port that it is limited to.
+fn split_port(entry: &str) -> (&str, Option<&str>) {
     match entry.rsplit_once(':') {
         Some((name, port)) if name.ends_with(']') || !name.contains(':') => {
-            (unbracketed(name), Some(port))
+            (strip_brackets(name), Some(port))
         }
-        _ => (unbracketed(entry), None),
+        _ => (strip_brackets(entry), None),
     }
 }
 
-fn unbracketed(host: &str) -> &str {
+fn strip_brackets(host: &str) -> &str {
     host.strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host)
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_excepted_as_kubectl_excepts_them() {
+    fn hosts_match_as_in_kubectl() {
         for (list, host, port, expected) in [
             ("", "api.example.com", 443, false),
             ("", "localhost", 6443, true),
@@ -128,7 +129,7 @@ mod tests {
             ("., :443, .", "api.example.com", 443, false),
         ] {
             assert_eq!(
-                excepts(list, host, port),
+                matches_no_proxy(list, host, port),
                 expected,
                 "{list:?} {host} {port}"
             );

@@ -1,37 +1,37 @@
-//! Which proxy leads to the API server: the one that kubectl would take.
+//! Finds the proxy to the API server that kubectl would use.
 
 use http::Uri;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use sandbox_core::{Error, Result};
 
-use super::no_proxy::excepts;
+use super::no_proxy::matches_no_proxy;
 
-/// A proxy, and what it wants to know of us.
+/// A proxy, with its credentials.
 #[derive(Debug)]
 pub(super) enum Proxy {
-    /// `http` and `https`.
+    /// An `http` or `https` proxy, which is asked for a tunnel.
     Tunnel(Intercept),
+    /// A SOCKS5 proxy, with its address and port.
     Socks(Intercept, Uri),
 }
 
-/// Where the address of a proxy was found.
-pub(super) struct Source {
+/// The address of a proxy, and the setting that it comes from.
+pub(super) struct ProxySource {
     name: &'static str,
     address: String,
 }
 
-/// The port of a SOCKS proxy that names none.
-const SOCKS_PORT: u16 = 1080;
+/// The port of a SOCKS proxy whose address has none.
+const DEFAULT_SOCKS_PORT: u16 = 1080;
 
-/// The place that says which proxy it is: the cluster's entry in the kubeconfig, else the
-/// environment.
-pub(super) fn source(
+/// Finds the address of the proxy: in the cluster's entry in the kubeconfig, otherwise in the environment.
+pub(super) fn find_source(
     cluster: &Uri,
     entry: Option<&str>,
     variable: impl Fn(&str) -> Option<String>,
-) -> Option<Source> {
+) -> Option<ProxySource> {
     if let Some(address) = entry.filter(|address| !address.is_empty()) {
-        return Some(Source {
+        return Some(ProxySource {
             name: ENTRY,
             address: address.to_owned(),
         });
@@ -43,80 +43,77 @@ pub(super) fn source(
     let found = names
         .into_iter()
         .find_map(|name| Some((name, variable(name)?)));
-    found.map(|(name, address)| Source { name, address })
+    found.map(|(name, address)| ProxySource { name, address })
 }
 
 const ENTRY: &str = "proxy-url in the kubeconfig";
 
-/// The proxy to a cluster; `None` where it is reached without one.
+/// Returns the proxy to a cluster; `None` if it is reached without one.
 ///
-/// kube looks in the same places, but takes `NO_PROXY` to be about the proxy and not about the
-/// cluster.
-pub(super) fn of(
+/// kube reads the same settings, but compares `NO_PROXY` with the proxy and not with the cluster.
+pub(super) fn resolve_proxy(
     cluster: &Uri,
-    source: Option<&Source>,
+    source: Option<&ProxySource>,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Proxy>> {
     let Some(source) = source else {
         return Ok(None);
     };
-    let excepted = || {
+    let is_excepted = || {
         let list = variable("NO_PROXY")
             .or_else(|| variable("no_proxy"))
             .unwrap_or_default();
-        let usual = if cluster.scheme_str() == Some("http") {
+        let default_port = if cluster.scheme_str() == Some("http") {
             80
         } else {
             443
         };
-        let (host, port) = (
-            cluster.host().unwrap_or_default(),
-            cluster.port_u16().unwrap_or(usual),
-        );
-        excepts(&list, host, port)
+        let port = cluster.port_u16().unwrap_or(default_port);
+        matches_no_proxy(&list, cluster.host().unwrap_or_default(), port)
     };
-    // What the kubeconfig says of one cluster is meant for that cluster.
-    if source.name != ENTRY && excepted() {
+    // `proxy-url` in the kubeconfig is for this cluster only, so `NO_PROXY` does not override it.
+    if source.name != ENTRY && is_excepted() {
         return Ok(None);
     }
     parse(&source.address)
         .map(Some)
-        .ok_or_else(|| source.unusable())
+        .ok_or_else(|| source.invalid_address_error())
 }
 
-impl Source {
-    /// The address is not repeated: there may be a password in it.
-    pub(super) fn unusable(&self) -> Error {
+impl ProxySource {
+    /// The message does not repeat the address, which may contain a password.
+    pub(super) fn invalid_address_error(&self) -> Error {
         let name = self.name;
-        let instead = match name {
+        let alternative = match name {
             ENTRY => "",
             _ => ", or name the API server's host in NO_PROXY",
         };
         Error::Config {
             message: format!(
-                "{name} is no address of a proxy: it has to be one such as http://proxy.example.com:3128, with \
-                 http, https or socks5{instead}"
+                "{name} is no valid proxy address: use one such as http://proxy.example.com:3128, with http, \
+                 https or socks5{alternative}"
             ),
         }
     }
 }
 
 fn parse(address: &str) -> Option<Proxy> {
-    // Without a scheme it is an HTTP proxy, to Go as to this.
-    let found = Matcher::builder().all(address.trim()).build();
-    let found = found.intercept(&Uri::from_static("https://cluster"))?;
+    // An address without a scheme is an HTTP proxy, as in Go.
+    let matcher = Matcher::builder().all(address.trim()).build();
+    let found = matcher.intercept(&Uri::from_static("https://cluster"))?;
     match found.uri().scheme_str()? {
         "http" | "https" => Some(Proxy::Tunnel(found)),
         "socks5" | "socks5h" => {
-            let uri = with_port(found.uri(), SOCKS_PORT)?;
+            let uri = with_port(found.uri(), DEFAULT_SOCKS_PORT)?;
             Some(Proxy::Socks(found, uri))
         }
         _ => None,
     }
 }
 
-fn with_port(uri: &Uri, usual: u16) -> Option<Uri> {
-    let (host, port) = (uri.host()?, uri.port_u16().unwrap_or(usual));
+fn with_port(uri: &Uri, default: u16) -> Option<Uri> {
+    let host = uri.host()?;
+    let port = uri.port_u16().unwrap_or(default);
     format!("socks5://{host}:{port}").parse().ok()
 }
 
@@ -124,16 +121,16 @@ fn with_port(uri: &Uri, usual: u16) -> Option<Uri> {
 mod tests {
     use super::*;
 
-    /// As what, and where to.
-    fn found(cluster: &str, entry: Option<&str>, env: &[(&str, &str)]) -> Result<Option<String>> {
+    /// Returns the address of the proxy that is used.
+    fn resolve(cluster: &str, entry: Option<&str>, env: &[(&str, &str)]) -> Result<Option<String>> {
         let cluster: Uri = cluster.parse().unwrap();
         let variable = |name: &str| {
             env.iter()
-                .find(|(known, _)| *known == name)
+                .find(|(key, _)| *key == name)
                 .map(|(_, value)| (*value).to_owned())
         };
-        let source = source(&cluster, entry, variable);
-        of(&cluster, source.as_ref(), variable).map(|proxy| {
+        let source = find_source(&cluster, entry, variable);
+        resolve_proxy(&cluster, source.as_ref(), variable).map(|proxy| {
             proxy.map(|proxy| match proxy {
                 Proxy::Tunnel(to) => to.uri().to_string(),
                 Proxy::Socks(_, uri) => uri.to_string(),
@@ -142,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_names_a_proxy_and_who_needs_none() {
+    fn the_environment_sets_a_proxy_and_its_exceptions() {
         let proxy = ("HTTPS_PROXY", "http://p:3128");
         let api = "https://api.example.com:6443";
         for (cluster, env, expected) in [
@@ -151,7 +148,7 @@ mod tests {
             (api, vec![("https_proxy", "p:3128")], Some("http://p:3128/")),
             (api, vec![proxy, ("NO_PROXY", "example.com")], None),
             (api, vec![proxy, ("no_proxy", "api.example.com:6443")], None),
-            // It is the cluster that is named there, and not the proxy.
+            // `NO_PROXY` names clusters, not proxies.
             (api, vec![proxy, ("NO_PROXY", "p")], Some("http://p:3128/")),
             (api, vec![("HTTP_PROXY", "http://p:3128")], None),
             (
@@ -175,7 +172,7 @@ mod tests {
             (api, vec![("HTTPS_PROXY", "::"), ("NO_PROXY", "*")], None),
         ] {
             assert_eq!(
-                found(cluster, None, &env).unwrap().as_deref(),
+                resolve(cluster, None, &env).unwrap().as_deref(),
                 expected,
                 "{cluster} {env:?}"
             );
@@ -183,22 +180,24 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kubeconfig_says_of_a_cluster_holds_for_it() {
+    fn proxy_url_of_the_kubeconfig_has_precedence() {
         let env = [("HTTPS_PROXY", "http://p:3128"), ("NO_PROXY", "*")];
         let entry = Some("socks5://q:1");
         assert_eq!(
-            found("https://a", entry, &env).unwrap().as_deref(),
+            resolve("https://a", entry, &env).unwrap().as_deref(),
             Some("socks5://q:1/")
         );
         assert_eq!(
-            found("https://127.0.0.1", entry, &env).unwrap().as_deref(),
+            resolve("https://127.0.0.1", entry, &env)
+                .unwrap()
+                .as_deref(),
             Some("socks5://q:1/")
         );
-        assert_eq!(found("https://a", Some(""), &env).unwrap(), None);
+        assert_eq!(resolve("https://a", Some(""), &env).unwrap(), None);
     }
 
     #[test]
-    fn a_bad_address_is_told_by_the_name_of_its_variable_alone() {
+    fn an_invalid_address_is_reported_by_its_variable_only() {
         for address in [
             "http://u:secret@",
             "http://u:secret@a b",
@@ -210,7 +209,7 @@ mod tests {
                 ("https_proxy", None, vec![("https_proxy", address)]),
                 ("proxy-url in the kubeconfig", Some(address), vec![]),
             ] {
-                let error = found("https://a", entry, &env).unwrap_err();
+                let error = resolve("https://a", entry, &env).unwrap_err();
                 assert!(matches!(error, Error::Config { .. }), "{error:?}");
                 assert!(error.to_string().contains(name), "{error}");
                 assert!(!format!("{error:?}").contains("secret"), "{error:?}");

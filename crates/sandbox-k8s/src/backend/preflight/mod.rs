@@ -18,7 +18,7 @@ use sandbox_core::{Check, Error, Result, SandboxSpec, Verdict};
 
 use super::create::try_out;
 use super::shared::Shared;
-use crate::api::classify::{NO_NAMESPACE, NO_RIGHT};
+use crate::api::classify::{NO_NAMESPACE, NO_PERMISSION};
 use crate::api::objects::request_error;
 use crate::manifest::options::{SecurityProfile, Transport};
 use request::{get, send};
@@ -128,7 +128,7 @@ async fn namespace(shared: &Shared) -> Check {
             }
         }
         Err(Error::Config { message }) if message.starts_with(NO_NAMESPACE) => {
-            let near = shared.api().nearest_namespace().await;
+            let near = shared.api().suggest_namespace().await;
             let hint = near
                 .map(|near| format!(": did you mean {near}?"))
                 .unwrap_or_default();
@@ -136,12 +136,14 @@ async fn namespace(shared: &Shared) -> Check {
                 "kubectl create namespace {name}, or set SANDBOX_NAMESPACE"
             ))
         }
-        Err(Error::Backend { message, .. }) if message.starts_with(NO_RIGHT) => Check::skipped(
-            check,
-            format!(
-                "{name}: its labels cannot be read (get namespaces), which sandboxes do not need"
-            ),
-        ),
+        Err(Error::Backend { message, .. }) if message.starts_with(NO_PERMISSION) => {
+            Check::skipped(
+                check,
+                format!(
+                    "{name}: its labels cannot be read (get namespaces), which sandboxes do not need"
+                ),
+            )
+        }
         Err(error) => Check::skipped(
             check,
             format!("{name}: its labels cannot be read: {}", told(&error)),

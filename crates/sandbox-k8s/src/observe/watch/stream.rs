@@ -17,7 +17,7 @@ use super::lines::Lines;
 use super::state::{Shared, now};
 use crate::api::classify::backoff;
 use crate::api::client::{ApiClient, LOOKUP_TIMEOUT};
-use crate::api::retry::part_of;
+use crate::api::retry::random_part;
 use crate::api::watch_error::WatchError;
 use crate::manifest::labels;
 use crate::observe::index::Event;
@@ -94,7 +94,7 @@ pub(super) async fn listen(api: &ApiClient, shared: &Shared) {
                 } else if pace.is_away() {
                     shared.tell(|index| index.apply(Event::Failed(refused.to_string()), now()));
                 }
-                pace.wait(refused.wait()).await;
+                pace.wait(refused.retry_after()).await;
             }
         }
     }
@@ -138,7 +138,7 @@ async fn watch(api: &ApiClient, shared: &Shared, at: &mut Place, pace: &mut Pace
             Err(_elapsed) => return End::Closed,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the watch was cut");
-                api.outage.begins();
+                api.outage.record();
                 return End::Closed;
             }
         };
@@ -161,7 +161,7 @@ async fn watch(api: &ApiClient, shared: &Shared, at: &mut Place, pace: &mut Pace
                 at.version = mark.metadata.resource_version;
                 continue;
             }
-            Ok(WatchEvent::Error(status)) => return at.refused(WatchError::of(&status)),
+            Ok(WatchEvent::Error(status)) => return at.refused(WatchError::from_status(&status)),
             Err(error) => {
                 // What was in it is not known: only a list tells.
                 tracing::debug!(%error, "the watch has a line that cannot be read");
@@ -179,7 +179,7 @@ async fn watch(api: &ApiClient, shared: &Shared, at: &mut Place, pace: &mut Pace
 impl Place {
     /// What a refusal is about: this place, or something else.
     fn refused(&self, refused: WatchError) -> End {
-        if refused.code == Some(410) || self.was_accepted && refused.may_mean_the_version() {
+        if refused.code == Some(410) || self.was_accepted && refused.may_reject_version() {
             return End::Expired;
         }
         End::Failed(refused)
@@ -196,7 +196,7 @@ struct Pace {
 impl Pace {
     async fn wait(&mut self, asked: Option<Duration>) {
         let pause =
-            backoff(self.failures).mul_f64(0.5) + part_of(backoff(self.failures).mul_f64(0.5));
+            backoff(self.failures).mul_f64(0.5) + random_part(backoff(self.failures).mul_f64(0.5));
         self.failures = self.failures.saturating_add(1);
         tokio::time::sleep(asked.unwrap_or(pause)).await;
     }
