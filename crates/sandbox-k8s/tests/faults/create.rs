@@ -118,7 +118,7 @@ async fn what_is_refused_leaves_nothing() {
             (
                 Fault::refuse(403, "Forbidden", ends),
                 CreationReason::Rejected,
-                "being removed",
+                "being deleted",
             ),
             (
                 Fault::refuse(401, "Unauthorized", "Unauthorized"),
