@@ -164,8 +164,8 @@ fn the_environment_is_heard() {
         ("", "http://127.0.0.1:1", "x.y, .example,"),
         ("", "http://127.0.0.1:1", ""),
         ("", "socks5://127.0.0.1:1", ""),
-        ("HTTPS_PROXY is no address", "http://a b", ""),
-        ("HTTPS_PROXY is no address", "ftp://a", ""),
+        ("HTTPS_PROXY is no valid proxy address", "http://a b", ""),
+        ("HTTPS_PROXY is no valid proxy address", "ftp://a", ""),
         ("", "ftp://a", "api.example:6443"),
     ] {
         let mut process = Command::new(std::env::current_exe().unwrap());
