@@ -1,4 +1,4 @@
-//! What a server is told before it starts.
+//! The configuration of a server.
 
 use std::ffi::OsString;
 use std::io;
@@ -8,9 +8,17 @@ use std::time::Duration;
 
 use sandbox_core::PrivateKey;
 
-/// How one sandbox's server behaves: whom it lets in, where commands run, when it ends.
+/// A function that prepares the thread that starts commands.
+pub(crate) type SpawnSetup = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
+
+/// The prefix of this program's own variables. Commands never get such variables, neither from the
+/// environment of the server nor from a client.
+pub const RESERVED_ENV_PREFIX: &str = "SANDBOX_SSHD_";
+
+/// The configuration of one sandbox's server: who may log in, where commands run, when the sandbox
+/// ends.
 ///
-/// Nothing ends it by default; every limit is asked for by name.
+/// By default there is no limit after which the sandbox ends.
 #[derive(Clone)]
 pub struct ServerConfig {
     pub(crate) host_key: PrivateKey,
@@ -19,12 +27,12 @@ pub struct ServerConfig {
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) user: Option<String>,
     pub(crate) shell: Option<PathBuf>,
-    pub(crate) idle_limit: Option<Duration>,
-    pub(crate) attach_limit: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) attach_timeout: Option<Duration>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) reap_orphans: bool,
-    pub(crate) job_log_cap: u64,
+    pub(crate) job_log_limit: u64,
     pub(crate) login_grace: Duration,
     pub(crate) max_pending_logins: usize,
     pub(crate) max_channels: usize,
@@ -32,12 +40,9 @@ pub struct ServerConfig {
     pub(crate) spawn_setup: Option<SpawnSetup>,
 }
 
-/// What runs on the thread that starts a command.
-pub(crate) type SpawnSetup = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
-
 impl ServerConfig {
-    /// A server with this host key, for the owners of these public keys (one OpenSSH line
-    /// each), whose commands run in `home` and see only the environment given by
+    /// Configures a server with this host key. The owners of `authorized_keys`, one OpenSSH public
+    /// key each, may log in. Commands run in `home`, with the environment given by
     /// [`with_env`](Self::with_env).
     pub fn new(
         host_key: PrivateKey,
@@ -51,12 +56,12 @@ impl ServerConfig {
             env: Vec::new(),
             user: None,
             shell: None,
-            idle_limit: None,
-            attach_limit: None,
+            idle_timeout: None,
+            attach_timeout: None,
             ttl: None,
             max_lifetime: None,
             reap_orphans: false,
-            job_log_cap: 64 << 20,
+            job_log_limit: 64 << 20,
             login_grace: Duration::from_secs(30),
             max_pending_logins: 64,
             max_channels: 256,
@@ -65,44 +70,45 @@ impl ServerConfig {
         }
     }
 
-    /// The base environment of every command. `HOME`, `USER`, `LOGNAME` and, where it is
-    /// missing, `PATH` are added; what a client asks for comes on top.
+    /// Sets the base environment of every command. `HOME`, `USER`, `LOGNAME` and, if it is
+    /// missing, `PATH` are added. Variables that a client sets override these.
     #[must_use]
     pub fn with_env(mut self, env: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         self.env = env.into_iter().collect();
         self
     }
 
-    /// The only login name that is accepted; otherwise any is, for the key decides.
+    /// Sets the only login name that is accepted. By default every name is, because the key
+    /// identifies the user.
     #[must_use]
     pub fn with_user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
         self
     }
 
-    /// The shell for command strings and logins. Otherwise `SHELL` of the environment, then
-    /// `/bin/sh`, whichever exists when it is needed; there may be none.
+    /// Sets the shell for command strings and logins. By default it is `SHELL` of the environment
+    /// or else `/bin/sh`, whichever exists when a command starts. Neither has to exist.
     #[must_use]
     pub fn with_shell(mut self, shell: impl Into<PathBuf>) -> Self {
         self.shell = Some(shell.into());
         self
     }
 
-    /// End after this long without an open channel, a running job or a request.
+    /// Ends the sandbox after this time without an open channel, a running job or a request.
     #[must_use]
-    pub fn with_idle_limit(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.idle_limit = limit.into();
+    pub fn with_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.idle_timeout = timeout.into();
         self
     }
 
-    /// End after this long without an authenticated connection, jobs or not.
+    /// Ends the sandbox after this time without an authenticated connection, even if jobs run.
     #[must_use]
-    pub fn with_attach_limit(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.attach_limit = limit.into();
+    pub fn with_attach_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.attach_timeout = timeout.into();
         self
     }
 
-    /// End this long after the start, unless a client lengthens it
+    /// Ends the sandbox this long after the start, unless a client extends the time
     /// ([`LIFETIME_SUBSYSTEM`](sandbox_core::protocol::LIFETIME_SUBSYSTEM)).
     #[must_use]
     pub fn with_ttl(mut self, ttl: impl Into<Option<Duration>>) -> Self {
@@ -110,59 +116,61 @@ impl ServerConfig {
         self
     }
 
-    /// End this long after the start, whatever clients ask for.
+    /// Ends the sandbox this long after the start, which no client can extend.
     #[must_use]
     pub fn with_max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.max_lifetime = lifetime.into();
         self
     }
 
-    /// Collect processes that lost their parent. For PID 1 and child subreapers only: the
-    /// process must have no children but those of this server.
+    /// Reaps processes whose parent has ended. This is only for PID 1 and child subreapers whose
+    /// only children are the processes of this server.
     #[must_use]
     pub fn with_reap_orphans(mut self, reap: bool) -> Self {
         self.reap_orphans = reap;
         self
     }
 
-    /// Most bytes of a job's output that are kept; more is counted and dropped. 64 MiB.
+    /// Limits the stored output of a job, in bytes. More output is counted and dropped. The default
+    /// is 64 MiB.
     #[must_use]
-    pub fn with_job_log_cap(mut self, bytes: u64) -> Self {
-        self.job_log_cap = bytes;
+    pub fn with_job_log_limit(mut self, bytes: u64) -> Self {
+        self.job_log_limit = bytes;
         self
     }
 
-    /// How long a connection may take to authenticate. 30 seconds.
+    /// Sets how long a connection may take to authenticate. The default is 30 seconds.
     #[must_use]
     pub fn with_login_grace(mut self, grace: Duration) -> Self {
         self.login_grace = grace;
         self
     }
 
-    /// Most connections that may be authenticating at once; one more, and the oldest of them
-    /// is dropped. 64.
+    /// Limits the connections that have not authenticated. If there is one more, the oldest is
+    /// closed. The default is 64.
     #[must_use]
     pub fn with_max_pending_logins(mut self, count: usize) -> Self {
         self.max_pending_logins = count.max(1);
         self
     }
 
-    /// Most channels open at once on one connection. 256.
+    /// Limits the open channels of one connection. The default is 256.
     #[must_use]
     pub fn with_max_channels(mut self, count: usize) -> Self {
         self.max_channels = count;
         self
     }
 
-    /// How long processes get between SIGHUP or SIGTERM and SIGKILL. 2 seconds.
+    /// Sets the time between SIGHUP or SIGTERM and SIGKILL. The default is 2 seconds.
     #[must_use]
     pub fn with_kill_grace(mut self, grace: Duration) -> Self {
         self.kill_grace = grace;
         self
     }
 
-    /// Starts all commands on one thread, on which `setup` has run: what that confines the thread
-    /// by, commands inherit, and the server does not. If it fails, no command is started.
+    /// Starts all commands on one thread, after `setup` has run on it. Commands inherit the
+    /// confinement that `setup` applies to the thread; the server's own threads stay unconfined. If
+    /// `setup` fails, no command is started.
     #[must_use]
     pub fn with_spawn_setup(
         mut self,
@@ -172,7 +180,7 @@ impl ServerConfig {
         self
     }
 
-    /// Where commands start.
+    /// Returns the directory in which commands start.
     pub fn home(&self) -> &Path {
         &self.home
     }

@@ -1,8 +1,8 @@
-//! Why a server cannot be made.
+//! Errors of creating a server.
 
 use std::path::PathBuf;
 
-/// A configuration that no server can run with.
+/// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
@@ -14,21 +14,21 @@ pub enum ServerError {
         "authorized key number {number} cannot be used: give one OpenSSH public key, without options"
     )]
     AuthorizedKey {
-        /// Its place, from 1.
+        /// The number of the line, from 1.
         number: usize,
-        /// What is wrong with it.
+        /// Why the line cannot be parsed.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Nobody could ever log in.
-    #[error("there is no authorized key: nobody could log in")]
+    /// There is no authorized key.
+    #[error("there is no authorized key, so no one could log in: give at least one")]
     NoAuthorizedKey,
-    /// The home directory is not there and cannot be made.
-    #[error("the home directory {} cannot be made", .path.display())]
+    /// The home directory does not exist and cannot be created.
+    #[error("the home directory {} cannot be created", .path.display())]
     Home {
-        /// Which one.
+        /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },

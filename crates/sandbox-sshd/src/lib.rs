@@ -1,7 +1,7 @@
 //! The SSH server of a sandbox: one static binary for any image, and a library.
 //!
-//! It needs no root, no `passwd` entry, no shell, no name service and no `/dev`. Only the
-//! owner of an authorized key gets in; commands run as whoever the server runs as.
+//! It needs no root, no `passwd` entry, no shell, no name service and no `/dev`. Only the owner of
+//! an authorized key can log in. Commands run as the user of the server.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -11,56 +11,36 @@
 //! let (host, user) = (KeyPair::generate()?, KeyPair::generate()?);
 //! let config = ServerConfig::new(host.private, vec![user.public.as_str().to_owned()], "/tmp/home");
 //! let listener = tokio::net::UnixListener::bind("/tmp/sandbox.sock")?;
-//! let end = Server::new(config)?.serve_unix(listener, std::future::pending()).await;
-//! # drop(end);
+//! let reason = Server::new(config)?.serve_unix(listener, std::future::pending()).await;
+//! # drop(reason);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! | file | is about |
+//! | module | purpose |
 //! |---|---|
-//! | `server`, `connection`, `lifetime` | listening, letting in, ending |
-//! | `transport`, `inbox`, `backlog`, `output`, `pump` | bytes, and what happens when nobody takes them |
-//! | `handler`, `start` | requests, and what each starts |
-//! | `launch`, `spawn`, `command`, `pty`, `processes`, `proc_table` | commands |
+//! | `server` | accepts connections, authenticates clients, dispatches requests |
+//! | `channel` | the data of one channel, its flow control, and forwarded streams |
+//! | `process` | from a command line to a process: environment, program, spawn, terminal |
 //! | `jobs` | commands that outlive their client |
-//! | `sftp`, `forward`, `names` | files, and streams to ports |
-//! | `home`, `secrets` | where commands start, and how keys are kept from them |
+//! | `sftp` | the SFTP subsystem |
+//! | `lifetime` | decides when the sandbox ends |
+//!
+//! `server` uses `jobs` and `sftp`, these use `process`, and all use `channel`.
 
-mod backlog;
-mod command;
+mod channel;
 mod config;
-mod connection;
-mod environment;
 mod error;
-mod forward;
-mod handler;
-mod home;
-mod inbox;
 mod jobs;
-mod launch;
 mod lifetime;
-mod names;
-mod output;
-mod proc_table;
-mod processes;
-mod pty;
-mod pump;
-mod secrets;
+mod lock;
+mod process;
 mod server;
 mod sftp;
-mod spawn;
-mod spawner;
-mod start;
-mod transport;
 
-pub use config::ServerConfig;
+pub use config::{RESERVED_ENV_PREFIX, ServerConfig};
 pub use error::ServerError;
-pub use home::find_home;
-pub use lifetime::End;
-pub use secrets::hide_memory;
+pub use lifetime::EndReason;
+pub use process::home::find_home;
+pub use process::memory::hide_memory;
 pub use server::{Server, ServerStatus};
-
-/// How the names of this program's own variables begin. Commands never get them, neither from
-/// the environment of the server nor from a client.
-pub const OWN_VARIABLES: &str = "SANDBOX_SSHD_";

@@ -1,65 +1,70 @@
-//! When the sandbox ends by itself: nobody came, nothing happened, its time is up.
+//! Decides when the sandbox exits: never attached, idle, or expired.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::ServerConfig;
+use crate::config::ServerConfig;
+use crate::lock::lock;
 
 /// Why a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum End {
-    /// No channel, job or request for the idle limit.
+pub enum EndReason {
+    /// No channel, job or request for the idle timeout.
     Idle,
-    /// No authenticated connection for the attach limit.
-    Unattended,
-    /// Its time to live, or its longest life, is over.
+    /// No authenticated connection for the attach timeout.
+    NotAttached,
+    /// The ttl or the maximum lifetime is over.
     Expired,
-    /// It was told to end.
+    /// The caller shut the server down.
     Terminated,
 }
 
-/// Counts what keeps a sandbox alive, and knows when that is too little.
+/// Counts the activities that keep a sandbox alive, and computes when it ends.
 pub(crate) struct Lifetime {
-    idle_limit: Option<Duration>,
-    attach_limit: Option<Duration>,
+    idle_timeout: Option<Duration>,
+    attach_timeout: Option<Duration>,
     hard_end: Option<Instant>,
     state: Mutex<State>,
     changed: Notify,
 }
 
 struct State {
-    uses: [usize; 4],
-    last_use: Instant,
+    /// The number of activities of each kind.
+    counts: [usize; 4],
+    last_activity: Instant,
     last_client: Instant,
     soft_end: Option<Instant>,
 }
 
-/// What is being counted.
+/// A kind of activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Use {
-    /// Somebody is connected. That alone is no use, nor is coming and going: a handle keeps its sandbox attached so.
+pub(crate) enum Activity {
+    /// An authenticated connection. It does not defer the idle timeout, because a handle stays
+    /// connected only to keep its sandbox attached.
     Client = 0,
+    /// A channel on which something was started.
     Channel = 1,
     Job = 2,
-    /// A channel on which nothing was started yet: a client may keep one ready, and that is no use.
-    Ready = 3,
+    /// A channel on which nothing was started yet. It does not defer the idle timeout, because a
+    /// client may open channels before it needs them.
+    ReadyChannel = 3,
 }
 
-impl Use {
-    /// Whether it puts off the end of an idle sandbox.
-    fn is_use(self) -> bool {
+impl Activity {
+    /// Whether the sandbox is not idle during this activity.
+    fn defers_idle_end(self) -> bool {
         matches!(self, Self::Channel | Self::Job)
     }
 }
 
-/// One use; over when dropped.
-pub(crate) struct InUse {
+/// One activity, which ends when this is dropped.
+pub(crate) struct ActivityGuard {
     lifetime: Arc<Lifetime>,
-    kind: Use,
+    kind: Activity,
 }
 
 impl Lifetime {
@@ -67,12 +72,12 @@ impl Lifetime {
         let now = Instant::now();
         let hard_end = config.max_lifetime.map(|life| now + life);
         Arc::new(Self {
-            idle_limit: config.idle_limit,
-            attach_limit: config.attach_limit,
+            idle_timeout: config.idle_timeout,
+            attach_timeout: config.attach_timeout,
             hard_end,
             state: Mutex::new(State {
-                uses: [0; 4],
-                last_use: now,
+                counts: [0; 4],
+                last_activity: now,
                 last_client: now,
                 soft_end: config.ttl.map(|ttl| now + ttl),
             }),
@@ -80,36 +85,36 @@ impl Lifetime {
         })
     }
 
-    pub(crate) fn begin(self: &Arc<Self>, kind: Use) -> InUse {
+    pub(crate) fn begin(self: &Arc<Self>, kind: Activity) -> ActivityGuard {
         let mut state = self.state();
-        state.uses[kind as usize] += 1;
-        if kind.is_use() {
-            state.last_use = Instant::now();
+        state.counts[kind as usize] += 1;
+        if kind.defers_idle_end() {
+            state.last_activity = Instant::now();
         }
-        InUse {
+        ActivityGuard {
             lifetime: Arc::clone(self),
             kind,
         }
     }
 
-    /// How many there are of a kind.
-    pub(crate) fn count(&self, kind: Use) -> usize {
-        self.state().uses[kind as usize]
+    /// Returns the number of current activities of a kind.
+    pub(crate) fn count(&self, kind: Activity) -> usize {
+        self.state().counts[kind as usize]
     }
 
-    /// Something was asked for.
+    /// Restarts the idle timeout, because the client requested something.
     pub(crate) fn touch(&self) {
-        self.state().last_use = Instant::now();
+        self.state().last_activity = Instant::now();
     }
 
-    /// Moves the soft end to `time` from now, never nearer and never past the hard end.
-    /// How long the sandbox has from now on.
+    /// Moves the soft end to `time` from now, but never to an earlier time and never past the hard
+    /// end. Returns how long the sandbox lives from now on.
     pub(crate) fn extend(&self, time: Duration) -> Duration {
         let now = Instant::now();
         let mut state = self.state();
         if let Some(soft) = state.soft_end {
-            // A time too far to be told lies past every hard end.
-            state.soft_end = now.checked_add(time).map(|asked| asked.max(soft));
+            // A time that cannot be represented means no soft end.
+            state.soft_end = now.checked_add(time).map(|wanted| wanted.max(soft));
         }
         let end = match (state.soft_end, self.hard_end) {
             (Some(soft), Some(hard)) => Some(soft.min(hard)),
@@ -120,18 +125,18 @@ impl Lifetime {
         end.map_or(time, |end| end.saturating_duration_since(now))
     }
 
-    /// Waits for the end.
-    pub(crate) async fn ended(&self) -> End {
+    /// Waits until the sandbox should end.
+    pub(crate) async fn wait_for_end(&self) -> EndReason {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let Some((at, end)) = self.next_end() else {
+            let Some((at, reason)) = self.next_end() else {
                 changed.await;
                 continue;
             };
             if at <= Instant::now() {
-                return end;
+                return reason;
             }
             tokio::select! {
                 () = tokio::time::sleep_until(at) => {}
@@ -140,19 +145,19 @@ impl Lifetime {
         }
     }
 
-    fn next_end(&self) -> Option<(Instant, End)> {
+    fn next_end(&self) -> Option<(Instant, EndReason)> {
         let state = self.state();
-        let idle = self
-            .idle_limit
-            .filter(|_| state.uses[Use::Channel as usize] + state.uses[Use::Job as usize] == 0);
-        let unattended = self
-            .attach_limit
-            .filter(|_| state.uses[Use::Client as usize] == 0);
+        let idle = self.idle_timeout.filter(|_| {
+            state.counts[Activity::Channel as usize] + state.counts[Activity::Job as usize] == 0
+        });
+        let not_attached = self
+            .attach_timeout
+            .filter(|_| state.counts[Activity::Client as usize] == 0);
         [
-            state.soft_end.map(|at| (at, End::Expired)),
-            self.hard_end.map(|at| (at, End::Expired)),
-            unattended.map(|limit| (state.last_client + limit, End::Unattended)),
-            idle.map(|limit| (state.last_use + limit, End::Idle)),
+            state.soft_end.map(|at| (at, EndReason::Expired)),
+            self.hard_end.map(|at| (at, EndReason::Expired)),
+            not_attached.map(|timeout| (state.last_client + timeout, EndReason::NotAttached)),
+            idle.map(|timeout| (state.last_activity + timeout, EndReason::Idle)),
         ]
         .into_iter()
         .flatten()
@@ -160,29 +165,29 @@ impl Lifetime {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
-impl InUse {
-    /// It is now of another kind.
-    pub(crate) fn turn_into(&mut self, kind: Use) {
+impl ActivityGuard {
+    /// Changes the kind of the activity.
+    pub(crate) fn change_to(&mut self, kind: Activity) {
         let mut state = self.lifetime.state();
-        state.uses[self.kind as usize] -= 1;
-        state.uses[kind as usize] += 1;
-        state.last_use = Instant::now();
+        state.counts[self.kind as usize] -= 1;
+        state.counts[kind as usize] += 1;
+        state.last_activity = Instant::now();
         self.kind = kind;
     }
 }
 
-impl Drop for InUse {
+impl Drop for ActivityGuard {
     fn drop(&mut self) {
         let mut state = self.lifetime.state();
-        state.uses[self.kind as usize] -= 1;
-        if self.kind.is_use() {
-            state.last_use = Instant::now();
+        state.counts[self.kind as usize] -= 1;
+        if self.kind.defers_idle_end() {
+            state.last_activity = Instant::now();
         }
-        if self.kind == Use::Client {
+        if self.kind == Activity::Client {
             state.last_client = Instant::now();
         }
         drop(state);
@@ -202,10 +207,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_ends_it_unless_asked() {
+    async fn nothing_ends_a_sandbox_without_limits() {
         let life = Lifetime::new(&config());
         assert!(
-            tokio::time::timeout(SECOND * 1_000_000, life.ended())
+            tokio::time::timeout(SECOND * 1_000_000, life.wait_for_end())
                 .await
                 .is_err()
         );
@@ -213,75 +218,79 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_channel_or_a_job_is_not_idle() {
-        for kind in [Use::Channel, Use::Job] {
-            let life = Lifetime::new(&config().with_idle_limit(SECOND));
+        for kind in [Activity::Channel, Activity::Job] {
+            let life = Lifetime::new(&config().with_idle_timeout(SECOND));
             let using = life.begin(kind);
             assert!(
-                tokio::time::timeout(SECOND * 10, life.ended())
+                tokio::time::timeout(SECOND * 10, life.wait_for_end())
                     .await
                     .is_err()
             );
             drop(using);
             let start = Instant::now();
-            assert_eq!(life.ended().await, End::Idle);
+            assert_eq!(life.wait_for_end().await, EndReason::Idle);
             assert_eq!(start.elapsed().as_secs(), 1);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn clients_that_come_and_go_and_ask_for_nothing_are_idle() {
-        let life = Lifetime::new(&config().with_idle_limit(SECOND * 10));
+    async fn clients_that_reconnect_and_request_nothing_are_idle() {
+        let life = Lifetime::new(&config().with_idle_timeout(SECOND * 10));
         let start = Instant::now();
-        let comes_and_goes = async {
+        let reconnecting = async {
             loop {
-                let client = life.begin(Use::Client);
+                let client = life.begin(Activity::Client);
                 tokio::time::sleep(SECOND * 3).await;
                 drop(client);
             }
         };
         tokio::select! {
-            end = life.ended() => assert_eq!(end, End::Idle),
-            () = comes_and_goes => {}
+            end = life.wait_for_end() => assert_eq!(end, EndReason::Idle),
+            () = reconnecting => {}
         }
         assert_eq!(start.elapsed().as_secs(), 10);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_channel_that_is_kept_ready_is_idle() {
-        let life = Lifetime::new(&config().with_idle_limit(SECOND * 10));
-        let mut ready = life.begin(Use::Ready);
+    async fn a_ready_channel_is_idle() {
+        let life = Lifetime::new(&config().with_idle_timeout(SECOND * 10));
+        let mut ready = life.begin(Activity::ReadyChannel);
         let start = Instant::now();
-        assert_eq!(life.ended().await, End::Idle);
+        assert_eq!(life.wait_for_end().await, EndReason::Idle);
         assert_eq!(start.elapsed().as_secs(), 10);
-        ready.turn_into(Use::Channel);
+        ready.change_to(Activity::Channel);
         assert!(
-            tokio::time::timeout(SECOND * 20, life.ended())
+            tokio::time::timeout(SECOND * 20, life.wait_for_end())
                 .await
                 .is_err()
         );
-        ready.turn_into(Use::Ready);
+        ready.change_to(Activity::ReadyChannel);
         tokio::time::sleep(SECOND * 9).await;
         drop(ready);
-        assert_eq!(life.ended().await, End::Idle);
-        assert_eq!(start.elapsed().as_secs(), 40, "its end is no use either");
+        assert_eq!(life.wait_for_end().await, EndReason::Idle);
+        assert_eq!(
+            start.elapsed().as_secs(),
+            40,
+            "the end of a ready channel does not defer it either"
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_must_come_and_stay() {
-        let life = Lifetime::new(&config().with_attach_limit(SECOND));
-        let client = life.begin(Use::Client);
+    async fn a_sandbox_without_a_client_ends_although_a_job_runs() {
+        let life = Lifetime::new(&config().with_attach_timeout(SECOND));
+        let client = life.begin(Activity::Client);
         assert!(
-            tokio::time::timeout(SECOND * 10, life.ended())
+            tokio::time::timeout(SECOND * 10, life.wait_for_end())
                 .await
                 .is_err()
         );
         drop(client);
-        let _job = life.begin(Use::Job);
-        assert_eq!(life.ended().await, End::Unattended);
+        let _job = life.begin(Activity::Job);
+        assert_eq!(life.wait_for_end().await, EndReason::NotAttached);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_longer_life_ends_at_the_hard_end() {
+    async fn an_extended_ttl_ends_at_the_hard_end() {
         let life = Lifetime::new(
             &config()
                 .with_ttl(SECOND * 10)
@@ -295,7 +304,7 @@ mod tests {
             "never past the hard end"
         );
         let start = Instant::now();
-        assert_eq!(life.ended().await, End::Expired);
+        assert_eq!(life.wait_for_end().await, EndReason::Expired);
         assert_eq!(start.elapsed().as_secs(), 60);
     }
 }

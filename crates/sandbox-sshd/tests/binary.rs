@@ -51,7 +51,7 @@ fn errors_are_one_clear_sentence() {
     support::write_keys(directory.path());
     let path = |name: &str| directory.path().join(name).display().to_string();
     std::fs::write(path("junk"), "junk").unwrap();
-    std::fs::write(path("empty"), "\n# nobody\n").unwrap();
+    std::fs::write(path("empty"), "\n# no key\n").unwrap();
     let (host, user, junk, empty) = (
         path("host"),
         path("authorized"),
@@ -75,7 +75,7 @@ fn errors_are_one_clear_sentence() {
         ),
         (
             vec!["--host-key", &host, "--authorized-keys", &empty],
-            "nobody could log in",
+            "no one could log in",
         ),
         (
             vec![
@@ -99,7 +99,7 @@ fn errors_are_one_clear_sentence() {
             ],
             "/proc/none",
         ),
-        (vec!["--frobnicate"], "--frobnicate is no option"),
+        (vec!["--frobnicate"], "unknown option --frobnicate"),
     ] {
         let out = run(&arguments);
         let said = text(&out.stderr);

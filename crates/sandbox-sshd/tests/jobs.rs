@@ -144,7 +144,7 @@ async fn what_cannot_be_a_job_is_refused() {
 
 #[tokio::test]
 async fn a_log_is_capped_and_the_job_goes_on() {
-    let memory = Memory::new(|config| config.with_job_log_cap(1000));
+    let memory = Memory::new(|config| config.with_job_log_limit(1000));
     let client = memory.connect(PIPE).await;
     exec_with(&client, &[(JOB, "loud")], "seq 100000; touch over").await;
     let shown = subsystem(&client, &[(JOB, "loud"), (JOB_FOLLOW, "1")], JOB_SUBSYSTEM).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use russh::{ChannelMsg, Sig};
 use sandbox_core::KeyPair;
 use sandbox_core::command_line::CommandLine;
-use sandbox_sshd::End;
+use sandbox_sshd::EndReason;
 use support::client::{LONG, Memory, collect, exec, exec_with, login, open};
 use support::{noise, processes_with};
 use tokio::io::AsyncWriteExt;
@@ -383,7 +383,7 @@ async fn a_crowd_at_the_door_does_not_keep_the_owner_out() {
 
 #[tokio::test]
 async fn the_end_closes_connections_and_ends_commands() {
-    let memory = Memory::new(|config| config.with_idle_limit(Duration::from_millis(300)));
+    let memory = Memory::new(|config| config.with_idle_timeout(Duration::from_millis(300)));
     let socket = memory.home.path().join("socket");
     let listener = tokio::net::UnixListener::bind(&socket).unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -410,7 +410,7 @@ async fn the_end_closes_connections_and_ends_commands() {
     stop.send(()).unwrap();
     assert_eq!(
         tokio::time::timeout(LONG, serving).await.unwrap().unwrap(),
-        End::Terminated
+        EndReason::Terminated
     );
     assert_eq!(
         collect(channel).await.code,
@@ -422,12 +422,12 @@ async fn the_end_closes_connections_and_ends_commands() {
 
 #[tokio::test]
 async fn an_idle_server_ends() {
-    let memory = Memory::new(|config| config.with_idle_limit(Duration::from_millis(200)));
+    let memory = Memory::new(|config| config.with_idle_timeout(Duration::from_millis(200)));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let serving = memory.server.serve_tcp(listener, std::future::pending());
     assert_eq!(
         tokio::time::timeout(LONG, serving).await.unwrap(),
-        End::Idle
+        EndReason::Idle
     );
 }
 
@@ -446,7 +446,7 @@ fn what_no_server_can_run_with_is_refused() {
     };
     let good = user.public.as_str().to_owned();
     assert_eq!(server(std::slice::from_ref(&good)), Ok(()));
-    assert!(server(&[]).unwrap_err().contains("nobody"));
+    assert!(server(&[]).unwrap_err().contains("no one could log in"));
     assert!(
         server(&[good.clone(), "ssh-ed25519 AAAA".into()])
             .unwrap_err()

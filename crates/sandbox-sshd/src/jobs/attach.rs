@@ -1,109 +1,111 @@
-//! Showing a job to a client: its log, its end, signals for it.
+//! Sending a job's log and exit status to a client, and the client's signals to the job.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::{Job, Jobs};
-use crate::command::{Control, Ends, unless};
-use crate::output::{Lost, Output};
+use super::job::Job;
+use super::registry::Jobs;
+use crate::channel::io::{ChannelIo, Control, send_unless_closed};
+use crate::channel::output::{ChannelClosed, Exit, Output};
 
-/// What of a job to show.
-pub(crate) struct Attach {
+/// Parameters of attaching to a job.
+pub(crate) struct AttachOptions {
     pub(crate) job: Arc<Job>,
     /// The first byte of the log to send.
     pub(crate) offset: u64,
-    /// Stay until the job has ended.
+    /// Send new output until the job has ended.
     pub(crate) follow: bool,
 }
 
-/// Sends the log, and how the job ended if it has.
-pub(crate) async fn attach(attach: Attach, ends: Ends) -> Result<(), Lost> {
-    let Ends {
+/// Sends the log of a job, and its exit status if it has ended.
+pub(crate) async fn attach(
+    options: AttachOptions,
+    channel: ChannelIo,
+) -> Result<(), ChannelClosed> {
+    let ChannelIo {
         input,
         output,
         mut control,
-    } = ends;
-    let gone = input.gone();
-    let job = Arc::clone(&attach.job);
-    let signals = pass_signals(&job, &mut control);
+    } = channel;
+    let closed = input.closed_token();
+    let job = Arc::clone(&options.job);
+    let signals = deliver_signals(&job, &mut control);
     tokio::select! {
-        sent = unless(&gone, send(attach, &output)) => sent,
+        sent = send_unless_closed(&closed, send_log(options, &output)) => sent,
         never = signals => match never {},
     }
 }
 
-/// Sends one line for each job.
-pub(crate) async fn list(jobs: &Jobs, output: &Output) -> Result<(), Lost> {
+/// Sends one line of JSON per job.
+pub(crate) async fn send_list(jobs: &Jobs, output: &Output) -> Result<(), ChannelClosed> {
     let mut lines = Vec::new();
     for record in jobs.records() {
         match serde_json::to_writer(&mut lines, &record) {
             Ok(()) => lines.push(b'\n'),
-            Err(error) => tracing::warn!(%error, "a job cannot be described"),
+            Err(error) => tracing::warn!(%error, "job record not serialized"),
         }
     }
-    output.stdout(lines.into()).await?;
-    output.finish(Some(crate::output::Exit::Code(0))).await
+    output.send_stdout(lines.into()).await?;
+    output.finish(Some(Exit::Code(0))).await
 }
 
-async fn send(
-    Attach {
+async fn send_log(options: AttachOptions, output: &Output) -> Result<(), ChannelClosed> {
+    let AttachOptions {
         job,
-        offset,
+        mut offset,
         follow,
-    }: Attach,
-    output: &Output,
-) -> Result<(), Lost> {
-    let mut state = job.state.subscribe();
-    let mut grown = job.log.watch();
-    let mut offset = offset;
+    } = options;
+    let mut state = job.subscribe();
+    let mut log_size = job.log().subscribe();
     loop {
-        // Before the log is looked at: what is complete now is all there.
-        let complete = state.borrow_and_update().clone();
-        grown.borrow_and_update();
+        // The state is read before the log: if the log is complete now, all of it is read below.
+        let current = state.borrow_and_update().clone();
+        log_size.borrow_and_update();
         match send_from(&job, &mut offset, output).await? {
             Ok(()) => {}
             Err(error) => {
-                output
-                    .complain(&format!(
-                        "the log of job {} cannot be read: {error}",
-                        job.id
-                    ))
-                    .await?;
+                let message = format!("the log of job {} cannot be read: {error}", job.id());
+                output.send_error(&message).await?;
                 return output.finish(None).await;
             }
         }
-        if !follow || complete.log_complete {
-            return output.finish(complete.exit).await;
+        if !follow || current.log_complete {
+            return output.finish(current.exit).await;
         }
         tokio::select! {
-            changed = state.changed() => changed.map_err(|_| Lost)?,
-            changed = grown.changed() => changed.map_err(|_| Lost)?,
+            changed = state.changed() => changed.map_err(|_| ChannelClosed)?,
+            changed = log_size.changed() => changed.map_err(|_| ChannelClosed)?,
         }
     }
 }
 
-async fn send_from(job: &Job, offset: &mut u64, output: &Output) -> Result<io::Result<()>, Lost> {
+/// Sends the log from `offset` to its present end, and moves `offset` there.
+async fn send_from(
+    job: &Job,
+    offset: &mut u64,
+    output: &Output,
+) -> Result<io::Result<()>, ChannelClosed> {
     loop {
-        match job.log.read(*offset) {
+        match job.log().read(*offset) {
             Ok(data) if data.is_empty() => return Ok(Ok(())),
             Ok(data) => {
                 *offset += data.len() as u64;
-                output.stdout(data).await?;
+                output.send_stdout(data).await?;
             }
             Err(error) => return Ok(Err(error)),
         }
     }
 }
 
-async fn pass_signals(
-    job: &Job,
-    control: &mut mpsc::Receiver<Control>,
-) -> std::convert::Infallible {
+async fn deliver_signals(job: &Job, control: &mut mpsc::Receiver<Control>) -> Infallible {
     while let Some(control) = control.recv().await {
-        if let Control::Signal(signal) = control {
-            job.signal(&signal);
+        match control {
+            Control::Signal(signal) => job.signal(&signal),
+            // A job has no terminal.
+            Control::Resize(_) => {}
         }
     }
     std::future::pending().await

@@ -1,45 +1,47 @@
-//! A job's output in a file that cannot grow without end.
+//! The output of a job, in a file of limited size.
 
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 
-/// Bytes read at once.
-const PIECE: usize = 64 << 10;
+use crate::lock::lock;
 
-/// What a job wrote, as far as it was kept. The open file is read back, never its path: who
-/// replaces the file in the directory changes nothing here.
+/// Bytes per read of the file.
+const CHUNK: usize = 64 << 10;
+
+/// The beginning of a job's output. It is read from the open file and not by its path, so a workload
+/// that replaces the file cannot change it.
 pub(crate) struct JobLog {
     file: File,
-    cap: u64,
+    limit: u64,
     sizes: Mutex<Sizes>,
-    grown: watch::Sender<u64>,
+    size_sender: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct Sizes {
-    kept: u64,
+    stored: u64,
     dropped: u64,
 }
 
 impl JobLog {
-    /// Makes `directory` and the file `log` in it, both only for their owner.
+    /// Creates `directory` and the file `log` in it, both accessible only to their owner.
     ///
     /// # Errors
     ///
-    /// When either cannot be made, or the file is there already and cannot be removed.
-    pub(crate) fn create(directory: &Path, cap: u64) -> io::Result<Self> {
+    /// If one of them cannot be created, or if an existing file cannot be removed.
+    pub(crate) fn create(directory: &Path, limit: u64) -> io::Result<Self> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(directory)?;
         let path = directory.join("log");
-        // From a sandbox that ran here before.
+        // The file may remain from an earlier sandbox with the same home.
         if path.symlink_metadata().is_ok() {
             std::fs::remove_file(&path)?;
         }
@@ -51,65 +53,62 @@ impl JobLog {
             .open(&path)?;
         Ok(Self {
             file,
-            cap,
+            limit,
             sizes: Mutex::default(),
-            grown: watch::Sender::default(),
+            size_sender: watch::Sender::default(),
         })
     }
 
-    /// Keeps what there is room for, and counts the rest.
+    /// Stores the data up to the limit, and counts the rest.
     pub(crate) fn append(&self, data: &[u8]) {
-        let mut sizes = self.sizes();
-        // What is kept is the beginning, without a gap: after the first loss nothing is.
+        let mut sizes = lock(&self.sizes);
+        // The log has no gaps, so nothing is stored after the first dropped byte.
         let room = if sizes.dropped > 0 {
             0
         } else {
-            usize::try_from(self.cap - sizes.kept).unwrap_or(usize::MAX)
+            usize::try_from(self.limit - sizes.stored).unwrap_or(usize::MAX)
         };
-        let kept = data.len().min(room);
-        let written = match self.file.write_all_at(&data[..kept], sizes.kept) {
-            Ok(()) => kept,
+        let length = data.len().min(room);
+        let written = match self.file.write_all_at(&data[..length], sizes.stored) {
+            Ok(()) => length,
             Err(error) => {
-                tracing::warn!(%error, "a job's output cannot be kept");
+                tracing::warn!(%error, "job log not written");
                 0
             }
         };
-        sizes.kept += written as u64;
+        sizes.stored += written as u64;
         sizes.dropped += (data.len() - written) as u64;
-        self.grown.send_replace(sizes.kept);
+        self.size_sender.send_replace(sizes.stored);
     }
 
-    /// Bytes kept, and bytes dropped.
+    /// Returns the bytes stored and the bytes dropped.
     pub(crate) fn size(&self) -> (u64, u64) {
-        let sizes = self.sizes();
-        (sizes.kept, sizes.dropped)
+        let sizes = lock(&self.sizes);
+        (sizes.stored, sizes.dropped)
     }
 
-    /// Bytes from `offset`; none when there are none yet.
+    /// Reads some bytes from `offset`, or none at the end.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub(crate) fn read(&self, offset: u64) -> io::Result<Bytes> {
         let left = self.size().0.saturating_sub(offset);
-        let mut piece = BytesMut::zeroed(usize::try_from(left).unwrap_or(PIECE).min(PIECE));
-        self.file.read_exact_at(&mut piece, offset)?;
-        Ok(piece.freeze())
+        let mut chunk = BytesMut::zeroed(usize::try_from(left).unwrap_or(CHUNK).min(CHUNK));
+        self.file.read_exact_at(&mut chunk, offset)?;
+        Ok(chunk.freeze())
     }
 
-    /// Tells of growth.
-    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
-        self.grown.subscribe()
+    /// Returns a receiver that is notified when the log has grown.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.size_sender.subscribe()
     }
 
+    /// Removes the directory of the log.
     pub(crate) fn remove(&self, directory: &Path) {
         if let Err(error) = std::fs::remove_dir_all(directory) {
-            tracing::debug!(%error, "the log of a job that is forgotten stays");
+            tracing::debug!(%error, "log of a removed job not deleted");
         }
-    }
-
-    fn sizes(&self) -> MutexGuard<'_, Sizes> {
-        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -118,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_beginning_is_kept_and_the_rest_counted() {
+    fn the_beginning_is_stored_and_the_rest_counted() {
         let directory = tempfile::tempdir().unwrap();
         let log = JobLog::create(&directory.path().join("a/b"), 10).unwrap();
         log.append(b"12345678");

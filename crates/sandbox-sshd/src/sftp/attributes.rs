@@ -1,4 +1,4 @@
-//! Attributes of files, as SFTP and as `ls -l` show them.
+//! Attributes of files, for SFTP and in the format of `ls -l`.
 
 use std::fs::{Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,7 +11,7 @@ use nix::sys::time::{TimeSpec, TimeValLike};
 use nix::unistd::{Gid, Uid, fchown, fchownat};
 use russh_sftp::protocol::FileAttributes;
 
-use super::status::Refused;
+use super::status::SftpError;
 
 /// Permission bits with set-user-id, set-group-id and sticky.
 pub(super) const MODE: u32 = 0o7777;
@@ -30,11 +30,11 @@ pub(super) fn from_metadata(metadata: &Metadata) -> FileAttributes {
     }
 }
 
-/// Sets what is given on an open file.
+/// Sets the attributes that are present on an open file.
 pub(super) fn set_on_file(
     file: &std::fs::File,
     attributes: &FileAttributes,
-) -> Result<(), Refused> {
+) -> Result<(), SftpError> {
     if let Some(size) = attributes.size {
         file.set_len(size)?;
     }
@@ -50,12 +50,13 @@ pub(super) fn set_on_file(
     Ok(())
 }
 
-/// Sets what is given on a path; on a link itself only with `on_link`.
+/// Sets the attributes that are present on a path. If it is a link, `on_link` decides whether the link
+/// or its target is changed.
 pub(super) fn set_on_path(
     path: &Path,
     attributes: &FileAttributes,
     on_link: bool,
-) -> Result<(), Refused> {
+) -> Result<(), SftpError> {
     if let Some(size) = attributes.size {
         nix::unistd::truncate(path, i64::try_from(size).unwrap_or(i64::MAX))?;
     }
@@ -92,10 +93,8 @@ pub(super) fn set_on_path(
 }
 
 fn owner(attributes: &FileAttributes) -> Option<(Option<Uid>, Option<Gid>)> {
-    let (uid, gid) = (
-        attributes.uid.map(Uid::from_raw),
-        attributes.gid.map(Gid::from_raw),
-    );
+    let uid = attributes.uid.map(Uid::from_raw);
+    let gid = attributes.gid.map(Gid::from_raw);
     (uid.is_some() || gid.is_some()).then_some((uid, gid))
 }
 
@@ -107,7 +106,7 @@ fn times(attributes: &FileAttributes) -> Option<(TimeSpec, TimeSpec)> {
     ))
 }
 
-/// A line of `ls -l`, which `sftp` shows as it is; times in UTC.
+/// Returns a line in the format of `ls -l`, which sftp(1) prints unchanged. The time is in UTC.
 pub(super) fn long_name(name: &str, metadata: &Metadata) -> String {
     let mode = metadata.mode();
     let kind = match mode >> 12 & 0o17 {
@@ -128,18 +127,16 @@ pub(super) fn long_name(name: &str, metadata: &Metadata) -> String {
             }
         })
         .collect();
-    let (links, uid, gid, size) = (
-        metadata.nlink(),
-        metadata.uid(),
-        metadata.gid(),
-        metadata.size(),
-    );
-    let time = date(metadata.mtime());
+    let links = metadata.nlink();
+    let uid = metadata.uid();
+    let gid = metadata.gid();
+    let size = metadata.size();
+    let time = format_date(metadata.mtime());
     format!("{kind}{bits} {links:>4} {uid:<8} {gid:<8} {size:>8} {time} {name}")
 }
 
-/// `Mon DD  YYYY`, by the civil calendar algorithm of Howard Hinnant.
-fn date(seconds: i64) -> String {
+/// Formats a date as `Mon DD  YYYY`, by Howard Hinnant's civil calendar algorithm.
+fn format_date(seconds: i64) -> String {
     const MONTHS: [&str; 12] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ];
@@ -163,15 +160,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_right() {
-        assert_eq!(date(0), "Jan  1  1970");
-        assert_eq!(date(951_782_400), "Feb 29  2000");
-        assert_eq!(date(1_735_689_599), "Dec 31  2024");
-        assert_eq!(date(-1), "Dec 31  1969");
+    fn dates_are_formatted() {
+        assert_eq!(format_date(0), "Jan  1  1970");
+        assert_eq!(format_date(951_782_400), "Feb 29  2000");
+        assert_eq!(format_date(1_735_689_599), "Dec 31  2024");
+        assert_eq!(format_date(-1), "Dec 31  1969");
     }
 
     #[test]
-    fn a_long_name_is_as_ls_has_it() {
+    fn a_long_name_has_the_format_of_ls() {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file()
             .set_permissions(Permissions::from_mode(0o640))

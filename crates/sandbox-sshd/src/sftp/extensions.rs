@@ -1,5 +1,5 @@
-//! OpenSSH's extensions ([PROTOCOL, section 4]), and hashes of files. Their paths arrive as
-//! bytes and are used so.
+//! OpenSSH's extensions ([PROTOCOL, section 4]), and hashes of files. Their paths are bytes, so any
+//! file name can be used.
 //!
 //! [PROTOCOL, section 4]: https://github.com/openssh/openssh-portable/blob/master/PROTOCOL
 
@@ -9,13 +9,14 @@ use std::fs::File;
 use nix::sys::statvfs::{FsFlags, Statvfs, fstatvfs, statvfs};
 use russh_sftp::protocol::{ExtendedReply, FileAttributes, Packet, StatusCode};
 
-use super::files::{Files, MOST_DATA, MOST_HANDLES};
-use super::handler::name;
-use super::status::{Refused, ok};
-use super::{attributes, check};
+use super::attributes;
+use super::file_hash::{Range, hash_range};
+use super::files::{Files, MAX_DATA, MAX_HANDLES};
+use super::reply::{build_name, build_ok};
+use super::status::SftpError;
 
-/// Most bytes of a packet.
-const PACKET: u64 = 256 << 10;
+/// The largest packet in bytes.
+const MAX_PACKET: u64 = 256 << 10;
 
 const EXTENSIONS: [(&str, &str); 9] = [
     ("posix-rename@openssh.com", "1"),
@@ -29,102 +30,112 @@ const EXTENSIONS: [(&str, &str); 9] = [
     ("check-file", "1"),
 ];
 
-/// Names and versions for the greeting.
-pub(super) fn offered() -> HashMap<String, String> {
+/// Returns the names and versions for the reply to `SSH_FXP_INIT`.
+pub(super) fn supported_extensions() -> HashMap<String, String> {
     EXTENSIONS
         .map(|(name, version)| (name.to_owned(), version.to_owned()))
         .into()
 }
 
-pub(super) fn serve(files: &Files, id: u32, request: &str, data: &[u8]) -> Result<Packet, Refused> {
+/// Serves one extended request.
+pub(super) fn serve(
+    files: &Files,
+    id: u32,
+    request: &str,
+    data: &[u8],
+) -> Result<Packet, SftpError> {
     let mut data = Fields(data);
     match request {
         "posix-rename@openssh.com" => {
-            let (from, to) = (
-                files.raw_path(data.string()?)?,
-                files.raw_path(data.string()?)?,
-            );
+            let from = files.raw_path(data.read_string()?)?;
+            let to = files.raw_path(data.read_string()?)?;
             std::fs::rename(from, to)?;
         }
         "hardlink@openssh.com" => {
-            let (from, to) = (
-                files.raw_path(data.string()?)?,
-                files.raw_path(data.string()?)?,
-            );
+            let from = files.raw_path(data.read_string()?)?;
+            let to = files.raw_path(data.read_string()?)?;
             std::fs::hard_link(from, to)?;
         }
-        "fsync@openssh.com" => files.file(data.text()?)?.sync_all()?,
+        "fsync@openssh.com" => files.file(data.read_text()?)?.sync_all()?,
         "lsetstat@openssh.com" => {
-            let path = files.raw_path(data.string()?)?;
-            attributes::set_on_path(&path, &data.attributes()?, true)?;
+            let path = files.raw_path(data.read_string()?)?;
+            attributes::set_on_path(&path, &data.read_attributes()?, true)?;
         }
         "statvfs@openssh.com" => {
-            return Ok(reply(
+            return Ok(build_numbers(
                 id,
-                &describe(&statvfs(&files.raw_path(data.string()?)?)?),
+                &statvfs_fields(&statvfs(&files.raw_path(data.read_string()?)?)?),
             ));
         }
         "fstatvfs@openssh.com" => {
-            return Ok(reply(id, &describe(&fstatvfs(files.file(data.text()?)?)?)));
+            return Ok(build_numbers(
+                id,
+                &statvfs_fields(&fstatvfs(files.file(data.read_text()?)?)?),
+            ));
         }
         "limits@openssh.com" => {
-            return Ok(reply(
+            return Ok(build_numbers(
                 id,
                 &[
-                    PACKET,
-                    MOST_DATA.into(),
-                    MOST_DATA.into(),
-                    MOST_HANDLES as u64,
+                    MAX_PACKET,
+                    MAX_DATA.into(),
+                    MAX_DATA.into(),
+                    MAX_HANDLES as u64,
                 ],
             ));
         }
         "expand-path@openssh.com" => {
-            let path = data.string()?;
+            let path = data.read_string()?;
             let path = match path.strip_prefix(b"~") {
                 Some([]) => b"",
                 Some([b'/', rest @ ..]) => rest,
                 Some(_) => {
-                    return Err(Refused::new(
+                    return Err(SftpError::new(
                         StatusCode::Failure,
-                        "home directories of others are not known",
+                        "the home directories of other users are unknown: use an absolute path",
                     ));
                 }
                 None => path,
             };
-            return Ok(name(id, Files::real_path(&files.raw_path(path)?)?).into());
+            return Ok(build_name(id, Files::real_path(&files.raw_path(path)?)?).into());
         }
         "check-file-handle" => {
-            let file = files.file(data.text()?)?;
-            return check(files, file, id, &mut data);
+            let file = files.file(data.read_text()?)?;
+            return reply_with_hashes(files, file, id, &mut data);
         }
         "check-file-name" => {
-            let file = files.open_to_read(&files.raw_path(data.string()?)?)?;
-            return check(files, &file, id, &mut data);
+            let file = files.open_for_reading(&files.raw_path(data.read_string()?)?)?;
+            return reply_with_hashes(files, &file, id, &mut data);
         }
-        _ => return Err(Refused::unsupported("the extension")),
+        _ => return Err(SftpError::unsupported("the extension")),
     }
-    Ok(ok(id).into())
+    Ok(build_ok(id).into())
 }
 
-fn check(files: &Files, file: &File, id: u32, data: &mut Fields<'_>) -> Result<Packet, Refused> {
-    let algorithms = data.text()?;
-    let range = check::Range {
-        start: data.long()?,
-        length: data.long()?,
-        block: data.number()?,
+fn reply_with_hashes(
+    files: &Files,
+    file: &File,
+    id: u32,
+    data: &mut Fields<'_>,
+) -> Result<Packet, SftpError> {
+    let algorithms = data.read_text()?;
+    let range = Range {
+        start: data.read_u64()?,
+        length: data.read_u64()?,
+        block: data.read_u32()?,
     };
-    let data = check::hashes(file, algorithms, range, files.gone())?;
+    let data = hash_range(file, algorithms, range, files.closed_token())?;
     Ok(Packet::ExtendedReply(ExtendedReply { id, data }))
 }
 
-fn reply(id: u32, numbers: &[u64]) -> Packet {
+fn build_numbers(id: u32, numbers: &[u64]) -> Packet {
     Packet::ExtendedReply(ExtendedReply {
         id,
         data: numbers.iter().flat_map(|n| n.to_be_bytes()).collect(),
     })
 }
 
-fn describe(fs: &Statvfs) -> [u64; 11] {
+fn statvfs_fields(fs: &Statvfs) -> [u64; 11] {
     let flags = fs.flags();
     let read_only = u64::from(flags.contains(FsFlags::ST_RDONLY));
     let no_set_id = u64::from(flags.contains(FsFlags::ST_NOSUID)) << 1;
@@ -143,51 +154,54 @@ fn describe(fs: &Statvfs) -> [u64; 11] {
     ]
 }
 
-/// The fields of a request (RFC 4251 §5).
+/// The fields of a request that are not parsed yet (RFC 4251 §5).
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn string(&mut self) -> Result<&'a [u8], Refused> {
-        let length = usize::try_from(self.number()?).map_err(|_| malformed())?;
+    fn read_string(&mut self) -> Result<&'a [u8], SftpError> {
+        let length = usize::try_from(self.read_u32()?).map_err(|_| malformed())?;
         let (string, rest) = self.0.split_at_checked(length).ok_or_else(malformed)?;
         self.0 = rest;
         Ok(string)
     }
 
-    fn text(&mut self) -> Result<&'a str, Refused> {
-        std::str::from_utf8(self.string()?).map_err(|_| malformed())
+    fn read_text(&mut self) -> Result<&'a str, SftpError> {
+        std::str::from_utf8(self.read_string()?).map_err(|_| malformed())
     }
 
-    fn number(&mut self) -> Result<u32, Refused> {
+    fn read_u32(&mut self) -> Result<u32, SftpError> {
         let (bytes, rest) = self.0.split_first_chunk().ok_or_else(malformed)?;
         self.0 = rest;
         Ok(u32::from_be_bytes(*bytes))
     }
 
-    fn long(&mut self) -> Result<u64, Refused> {
-        Ok(u64::from(self.number()?) << 32 | u64::from(self.number()?))
+    fn read_u64(&mut self) -> Result<u64, SftpError> {
+        Ok(u64::from(self.read_u32()?) << 32 | u64::from(self.read_u32()?))
     }
 
-    fn attributes(&mut self) -> Result<FileAttributes, Refused> {
-        let (mut wanted, flags) = (FileAttributes::empty(), self.number()?);
+    fn read_attributes(&mut self) -> Result<FileAttributes, SftpError> {
+        let mut attributes = FileAttributes::empty();
+        let flags = self.read_u32()?;
         if flags & 1 != 0 {
-            wanted.size = Some(self.long()?);
+            attributes.size = Some(self.read_u64()?);
         }
         if flags & 2 != 0 {
-            (wanted.uid, wanted.gid) = (Some(self.number()?), Some(self.number()?));
+            attributes.uid = Some(self.read_u32()?);
+            attributes.gid = Some(self.read_u32()?);
         }
         if flags & 4 != 0 {
-            wanted.permissions = Some(self.number()?);
+            attributes.permissions = Some(self.read_u32()?);
         }
         if flags & 8 != 0 {
-            (wanted.atime, wanted.mtime) = (Some(self.number()?), Some(self.number()?));
+            attributes.atime = Some(self.read_u32()?);
+            attributes.mtime = Some(self.read_u32()?);
         }
-        Ok(wanted)
+        Ok(attributes)
     }
 }
 
-fn malformed() -> Refused {
-    Refused::new(StatusCode::BadMessage, "the request is malformed")
+fn malformed() -> SftpError {
+    SftpError::new(StatusCode::BadMessage, "the request is malformed")
 }
 
 #[cfg(test)]

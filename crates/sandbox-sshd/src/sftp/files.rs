@@ -1,4 +1,4 @@
-//! File operations, and the handles that a session holds.
+//! File operations, and the open handles of a session.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -13,23 +13,24 @@ use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 use tokio_util::sync::CancellationToken;
 
 use super::attributes::{self, MODE};
-use super::status::Refused;
+use super::status::SftpError;
 
-/// Most bytes of one read or write, as OpenSSH has it: a packet of 256 KiB less its header.
-pub(super) const MOST_DATA: u32 = 261_120;
-/// Most handles of a session.
-pub(super) const MOST_HANDLES: usize = 512;
-/// Entries of a directory in one answer.
+/// Bytes of one read or write, as in OpenSSH: a packet of 256 KiB less its header.
+pub(super) const MAX_DATA: u32 = 261_120;
+/// Open handles of one session.
+pub(super) const MAX_HANDLES: usize = 512;
+/// Entries of a directory in one reply.
 const ENTRIES: usize = 100;
 
-/// The files of one session. Handles are short ASCII, which every client keeps as it is.
+/// The files of one session. Handles are short ASCII strings, which no client changes.
 pub(super) struct Files {
     home: PathBuf,
     handles: HashMap<String, Open>,
     next: u32,
-    /// What was read last: a small file asked for with a large length costs only its size.
+    /// A buffer that all reads share, so that a read with a large length of a small file allocates
+    /// only the file's size.
     scratch: Vec<u8>,
-    gone: CancellationToken,
+    closed: CancellationToken,
 }
 
 enum Open {
@@ -39,45 +40,46 @@ enum Open {
 
 struct Listing {
     path: PathBuf,
-    dots: bool,
+    /// `.` and `..` have been listed.
+    dots_listed: bool,
     entries: ReadDir,
 }
 
-/// A name in a directory and, unless it is gone again, what it is.
+/// A name in a directory, with its metadata unless the file was deleted meanwhile.
 pub(super) type Entry = (String, Option<Metadata>);
 
 impl Files {
-    /// For a client until that has `gone`.
-    pub(super) fn new(home: PathBuf, gone: CancellationToken) -> Self {
+    /// Creates the files of a session, until the token `closed` is cancelled.
+    pub(super) fn new(home: PathBuf, closed: CancellationToken) -> Self {
         Self {
             home,
             handles: HashMap::new(),
             next: 0,
             scratch: Vec::new(),
-            gone,
+            closed,
         }
     }
 
-    /// What is cancelled when the client has gone.
-    pub(super) fn gone(&self) -> &CancellationToken {
-        &self.gone
+    /// Returns the token that is cancelled when the channel is closed.
+    pub(super) fn closed_token(&self) -> &CancellationToken {
+        &self.closed
     }
 
-    /// The path that a name from russh-sftp means, if it says.
-    pub(super) fn path(&self, name: &str) -> Result<PathBuf, Refused> {
+    /// Returns the path of a name that russh-sftp decoded, unless it may have been mangled.
+    pub(super) fn path(&self, name: &str) -> Result<PathBuf, SftpError> {
         if name.contains('\u{fffd}') {
-            return Err(Refused::new(
+            return Err(SftpError::new(
                 StatusCode::Failure,
-                "the name is not UTF-8 or contains U+FFFD, which this server cannot tell apart: rename it with a command",
+                "the name is not UTF-8 or contains U+FFFD, which this server cannot distinguish: rename the file with a command",
             ));
         }
         self.raw_path(name.as_bytes())
     }
 
-    /// The path that bytes mean; a relative one starts at the home directory.
-    pub(super) fn raw_path(&self, name: &[u8]) -> Result<PathBuf, Refused> {
+    /// Returns the path of a name in bytes. A relative one starts at the home directory.
+    pub(super) fn raw_path(&self, name: &[u8]) -> Result<PathBuf, SftpError> {
         if name.contains(&0) {
-            return Err(Refused::new(
+            return Err(SftpError::new(
                 StatusCode::Failure,
                 "the name contains a NUL byte, which no file can have",
             ));
@@ -94,74 +96,74 @@ impl Files {
         path: &Path,
         flags: OpenFlags,
         attributes: &FileAttributes,
-    ) -> Result<String, Refused> {
+    ) -> Result<String, SftpError> {
         let mode = Mode::from_bits_truncate(attributes.permissions.unwrap_or(0o666) & MODE);
         let file = open_file(path, to_posix(flags)?, mode)?;
-        self.keep(Open::File(file))
+        self.insert(Open::File(file))
     }
 
-    /// Opens a file for the time of one request.
-    pub(super) fn open_to_read(&self, path: &Path) -> Result<File, Refused> {
+    /// Opens a file for one request, without a handle.
+    pub(super) fn open_for_reading(&self, path: &Path) -> Result<File, SftpError> {
         open_file(path, OFlag::O_RDONLY, Mode::empty())
     }
 
-    pub(super) fn open_directory(&mut self, path: PathBuf) -> Result<String, Refused> {
+    pub(super) fn open_directory(&mut self, path: PathBuf) -> Result<String, SftpError> {
         let entries = std::fs::read_dir(&path)?;
-        self.keep(Open::Directory(Listing {
+        self.insert(Open::Directory(Listing {
             path,
-            dots: false,
+            dots_listed: false,
             entries,
         }))
     }
 
-    pub(super) fn close(&mut self, handle: &str) -> Result<(), Refused> {
+    pub(super) fn close(&mut self, handle: &str) -> Result<(), SftpError> {
         self.handles
             .remove(handle)
             .map(drop)
             .ok_or_else(unknown_handle)
     }
 
-    /// Fewer bytes than asked for at the end of the file; at least one.
+    /// Reads at least one byte, and fewer than `length` only at the end of the file.
     pub(super) fn read(
         &mut self,
         handle: &str,
         offset: u64,
         length: u32,
-    ) -> Result<Vec<u8>, Refused> {
+    ) -> Result<Vec<u8>, SftpError> {
         let Some(Open::File(file)) = self.handles.get(handle) else {
             return Err(unknown_handle());
         };
-        let length = length.min(MOST_DATA) as usize;
+        let length = length.min(MAX_DATA) as usize;
         if self.scratch.len() < length {
             self.scratch.resize(length, 0);
         }
         let read = file.read_at(&mut self.scratch[..length], offset)?;
         if read == 0 && length > 0 {
-            return Err(Refused::end_of_file());
+            return Err(SftpError::end_of_file());
         }
         Ok(self.scratch[..read].to_vec())
     }
 
-    pub(super) fn write(&self, handle: &str, offset: u64, data: &[u8]) -> Result<(), Refused> {
+    pub(super) fn write(&self, handle: &str, offset: u64, data: &[u8]) -> Result<(), SftpError> {
         Ok(self.file(handle)?.write_all_at(data, offset)?)
     }
 
-    pub(super) fn file(&self, handle: &str) -> Result<&File, Refused> {
+    pub(super) fn file(&self, handle: &str) -> Result<&File, SftpError> {
         match self.handles.get(handle) {
             Some(Open::File(file)) => Ok(file),
             _ => Err(unknown_handle()),
         }
     }
 
-    /// The next entries of a directory, at least one.
-    pub(super) fn list(&mut self, handle: &str) -> Result<Vec<Entry>, Refused> {
+    /// Returns the next entries of a directory, at least one.
+    pub(super) fn list(&mut self, handle: &str) -> Result<Vec<Entry>, SftpError> {
         let Some(Open::Directory(listing)) = self.handles.get_mut(handle) else {
             return Err(unknown_handle());
         };
-        let mut found = Vec::new();
-        if !std::mem::replace(&mut listing.dots, true) {
+        let mut entries = Vec::new();
+        if !std::mem::replace(&mut listing.dots_listed, true) {
             for dot in [".", ".."] {
-                found.push((
+                entries.push((
                     dot.to_owned(),
                     listing.path.join(dot).symlink_metadata().ok(),
                 ));
@@ -169,20 +171,20 @@ impl Files {
         }
         for entry in listing.entries.by_ref().take(ENTRIES) {
             let entry = entry?;
-            found.push((
+            entries.push((
                 entry.file_name().to_string_lossy().into_owned(),
                 entry.metadata().ok(),
             ));
         }
-        if found.is_empty() {
-            Err(Refused::end_of_file())
+        if entries.is_empty() {
+            Err(SftpError::end_of_file())
         } else {
-            Ok(found)
+            Ok(entries)
         }
     }
 
-    /// The absolute path without links. The last part need not be there.
-    pub(super) fn real_path(path: &Path) -> Result<String, Refused> {
+    /// Returns the absolute path without links. Its last part need not exist.
+    pub(super) fn real_path(path: &Path) -> Result<String, SftpError> {
         let real = match (path.canonicalize(), path.parent(), path.file_name()) {
             (Ok(real), ..) => real,
             (Err(error), Some(parent), Some(name))
@@ -195,19 +197,22 @@ impl Files {
         to_name(real.as_os_str())
     }
 
-    pub(super) fn read_link(path: &Path) -> Result<String, Refused> {
+    pub(super) fn read_link(path: &Path) -> Result<String, SftpError> {
         to_name(path.read_link()?.as_os_str())
     }
 
-    /// Renames, but never over something that is there.
-    pub(super) fn rename(from: &Path, to: &Path) -> Result<(), Refused> {
+    /// Renames a file, but never over an existing one.
+    pub(super) fn rename(from: &Path, to: &Path) -> Result<(), SftpError> {
         if to.symlink_metadata().is_ok() {
             return Err(nix::errno::Errno::EEXIST.into());
         }
         Ok(std::fs::rename(from, to)?)
     }
 
-    pub(super) fn make_directory(path: &Path, attributes: &FileAttributes) -> Result<(), Refused> {
+    pub(super) fn make_directory(
+        path: &Path,
+        attributes: &FileAttributes,
+    ) -> Result<(), SftpError> {
         let mode = attributes.permissions.unwrap_or(0o777) & MODE;
         Ok(nix::unistd::mkdir(path, Mode::from_bits_truncate(mode))?)
     }
@@ -215,16 +220,16 @@ impl Files {
     pub(super) fn set_attributes(
         &self,
         handle: &str,
-        wanted: &FileAttributes,
-    ) -> Result<(), Refused> {
+        new: &FileAttributes,
+    ) -> Result<(), SftpError> {
         match self.handles.get(handle) {
-            Some(Open::File(file)) => attributes::set_on_file(file, wanted),
-            Some(Open::Directory(listing)) => attributes::set_on_path(&listing.path, wanted, false),
+            Some(Open::File(file)) => attributes::set_on_file(file, new),
+            Some(Open::Directory(listing)) => attributes::set_on_path(&listing.path, new, false),
             None => Err(unknown_handle()),
         }
     }
 
-    pub(super) fn metadata(&self, handle: &str) -> Result<Metadata, Refused> {
+    pub(super) fn metadata(&self, handle: &str) -> Result<Metadata, SftpError> {
         match self.handles.get(handle) {
             Some(Open::File(file)) => Ok(file.metadata()?),
             Some(Open::Directory(listing)) => Ok(listing.path.metadata()?),
@@ -232,9 +237,9 @@ impl Files {
         }
     }
 
-    fn keep(&mut self, open: Open) -> Result<String, Refused> {
-        if self.handles.len() >= MOST_HANDLES {
-            return Err(Refused::new(
+    fn insert(&mut self, open: Open) -> Result<String, SftpError> {
+        if self.handles.len() >= MAX_HANDLES {
+            return Err(SftpError::new(
                 StatusCode::Failure,
                 "too many open handles: close some first",
             ));
@@ -246,8 +251,8 @@ impl Files {
     }
 }
 
-fn open_file(path: &Path, flags: OFlag, mode: Mode) -> Result<File, Refused> {
-    // A FIFO must not be waited for.
+fn open_file(path: &Path, flags: OFlag, mode: Mode) -> Result<File, SftpError> {
+    // Without O_NONBLOCK, opening a FIFO would block.
     let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = File::from(open(path, flags, mode)?);
     let kind = file.metadata()?.file_type();
@@ -255,7 +260,7 @@ fn open_file(path: &Path, flags: OFlag, mode: Mode) -> Result<File, Refused> {
         return Err(nix::errno::Errno::EISDIR.into());
     }
     if kind.is_fifo() || kind.is_socket() {
-        return Err(Refused::new(
+        return Err(SftpError::new(
             StatusCode::Failure,
             "a FIFO cannot be opened over SFTP",
         ));
@@ -263,7 +268,7 @@ fn open_file(path: &Path, flags: OFlag, mode: Mode) -> Result<File, Refused> {
     Ok(file)
 }
 
-fn to_posix(flags: OpenFlags) -> Result<OFlag, Refused> {
+fn to_posix(flags: OpenFlags) -> Result<OFlag, SftpError> {
     let mut posix = match (
         flags.contains(OpenFlags::READ),
         flags.contains(OpenFlags::WRITE),
@@ -272,9 +277,9 @@ fn to_posix(flags: OpenFlags) -> Result<OFlag, Refused> {
         (false, true) => OFlag::O_WRONLY,
         (true, false) => OFlag::O_RDONLY,
         (false, false) => {
-            return Err(Refused::new(
+            return Err(SftpError::new(
                 StatusCode::BadMessage,
-                "open for neither reading nor writing",
+                "the flags request neither reading nor writing",
             ));
         }
     };
@@ -289,16 +294,17 @@ fn to_posix(flags: OpenFlags) -> Result<OFlag, Refused> {
     Ok(posix)
 }
 
-/// A path in an answer: it must not come out as another.
-fn to_name(path: &OsStr) -> Result<String, Refused> {
+/// Converts a path for a reply. One that is not UTF-8 is refused, because the client would get another
+/// path.
+fn to_name(path: &OsStr) -> Result<String, SftpError> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
-        Refused::new(
+        SftpError::new(
             StatusCode::Failure,
             format!("the path {} is not UTF-8", path.display()),
         )
     })
 }
 
-fn unknown_handle() -> Refused {
-    Refused::new(StatusCode::Failure, "there is no such handle")
+fn unknown_handle() -> SftpError {
+    SftpError::new(StatusCode::Failure, "there is no such handle")
 }

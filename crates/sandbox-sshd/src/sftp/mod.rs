@@ -1,57 +1,58 @@
-//! The SFTP subsystem: [draft-ietf-secsh-filexfer-02], version 3, which is what everybody
-//! speaks, with OpenSSH's extensions and file hashes.
+//! The SFTP subsystem: [draft-ietf-secsh-filexfer-02], version 3, which all clients support, with
+//! OpenSSH's extensions and file hashes.
 //!
-//! russh-sftp decodes names as UTF-8 and puts U+FFFD for what is none. A request with that
-//! character in a path is refused, so that no file with a mangled name is ever made or
-//! touched; a listing shows such a name with U+FFFD, so that the file is seen to be there.
+//! russh-sftp decodes names as UTF-8 and replaces invalid bytes with U+FFFD. A request with that
+//! character in a path is refused, so that no file with a mangled name is created or changed. A
+//! listing shows such a name with U+FFFD, so that the file is not hidden.
 //!
 //! [draft-ietf-secsh-filexfer-02]: https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02
 
 mod attributes;
-mod check;
 mod extensions;
+mod file_hash;
 mod files;
 mod handler;
+mod reply;
 mod requests;
 mod status;
 
 use std::path::PathBuf;
 
-use crate::command::{Ends, unless};
-use crate::output::{Exit, Lost};
+use crate::channel::io::{ChannelIo, send_unless_closed};
+use crate::channel::output::{ChannelClosed, Exit};
 
-/// Serves one SFTP session. It has a thread of its own, so that a slow disk holds up nobody
-/// else, and so that file operations need no hand-over each.
-pub(crate) async fn serve(home: PathBuf, ends: Ends) -> Result<(), Lost> {
-    let Ends {
+/// Serves one SFTP session. It has a thread of its own, so that a slow disk blocks no other task and
+/// file operations need no switch to a blocking thread each.
+pub(crate) async fn serve(home: PathBuf, channel: ChannelIo) -> Result<(), ChannelClosed> {
+    let ChannelIo {
         input,
         output,
         control: _control,
-    } = ends;
-    let gone = input.gone();
-    let writer = output.writer(gone.clone());
-    let session = handler::Session::new(home, gone.clone());
+    } = channel;
+    let closed = input.closed_token();
+    let writer = output.stdout_writer(closed.clone());
+    let session = handler::Session::new(home, closed.clone());
     let thread = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        if let Err(error) = runtime.block_on(requests::answer(input, writer, session)) {
-            tracing::debug!(%error, "an SFTP session ended early");
+        if let Err(error) = runtime.block_on(requests::serve(input, writer, session)) {
+            tracing::debug!(%error, "SFTP session ended early");
         }
         Ok::<_, std::io::Error>(())
     });
     let code = match thread.await {
         Ok(Ok(())) => 0,
         Ok(Err(error)) => {
-            unless(
-                &gone,
-                output.complain(&format!("the SFTP session cannot start: {error}")),
+            send_unless_closed(
+                &closed,
+                output.send_error(&format!("cannot start the SFTP session: {error}")),
             )
             .await?;
             1
         }
         Err(error) => {
-            tracing::error!(%error, "an SFTP session broke down");
+            tracing::error!(%error, "SFTP session panicked");
             1
         }
     };
-    unless(&gone, output.finish(Some(Exit::Code(code)))).await
+    send_unless_closed(&closed, output.finish(Some(Exit::Code(code)))).await
 }

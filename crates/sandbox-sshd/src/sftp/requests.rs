@@ -1,8 +1,8 @@
-//! Packets off a stream and onto it.
+//! Reading requests from the channel and writing replies to it.
 //!
-//! A client that moves many small files has many requests on their way. Those that have come
-//! together are answered together: each piece of channel data costs a packet, its encryption
-//! and a change of thread, which is more than most requests cost themselves.
+//! A client that transfers many small files pipelines its requests. Those that arrived together are
+//! answered together, because each message of channel data costs a packet, its encryption and a
+//! thread switch, which is more than most requests cost themselves.
 
 use std::io;
 
@@ -11,71 +11,75 @@ use russh_sftp::protocol::{Packet, StatusCode};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::handler::Session;
-use crate::inbox::InboxReader;
+use crate::channel::input::InputReader;
 
-/// Most bytes of a request, as OpenSSH has it.
-const LONGEST: usize = 256 << 10;
-/// Answers are sent when there are so many bytes of them, so that the client has work too.
-const ENOUGH: usize = 4 << 10;
+/// The longest request in bytes, as in OpenSSH.
+const MAX_REQUEST: usize = 256 << 10;
+/// Bytes of replies that are sent before further requests are served, so that the client can
+/// continue.
+const MIN_BATCH: usize = 4 << 10;
 
-/// Answers every request in its turn, until there are no more.
+/// Serves all requests in order.
 ///
 /// # Errors
 ///
-/// When the client has gone, or sends what is no packet.
-pub(super) async fn answer(
-    mut input: InboxReader,
+/// If the channel is closed, or if the client sends invalid packets.
+pub(super) async fn serve(
+    mut input: InputReader,
     mut output: impl AsyncWrite + Unpin,
     mut session: Session,
 ) -> io::Result<()> {
-    let (mut requests, mut answers) = (BytesMut::new(), BytesMut::new());
+    let mut requests = BytesMut::new();
+    let mut replies = BytesMut::new();
     loop {
         loop {
-            let request = match next(&mut requests) {
+            let request = match take_request(&mut requests) {
                 Ok(Some(request)) => request,
                 Ok(None) => break,
                 Err(error) => {
-                    // What came before it is answered.
-                    send(&mut output, &mut answers).await?;
+                    // The requests before the invalid one are answered.
+                    send_all(&mut output, &mut replies).await?;
                     return Err(error);
                 }
             };
-            answers.extend_from_slice(&one(request, &mut session)?);
-            if answers.len() >= ENOUGH {
-                output.write_all_buf(&mut answers).await?;
+            replies.extend_from_slice(&serve_one(request, &mut session)?);
+            if replies.len() >= MIN_BATCH {
+                output.write_all_buf(&mut replies).await?;
             }
         }
         let more = tokio::select! {
             biased;
             more = input.next() => more?,
             () = std::future::ready(()) => {
-                send(&mut output, &mut answers).await?;
+                send_all(&mut output, &mut replies).await?;
                 input.next().await?
             }
         };
         match more {
             Some(data) => requests.extend_from_slice(&data),
-            None => return send(&mut output, &mut answers).await,
+            None => return send_all(&mut output, &mut replies).await,
         }
     }
 }
 
-/// Sends all answers that there are.
-async fn send(output: &mut (impl AsyncWrite + Unpin), answers: &mut BytesMut) -> io::Result<()> {
-    output.write_all_buf(answers).await?;
+async fn send_all(
+    output: &mut (impl AsyncWrite + Unpin),
+    replies: &mut BytesMut,
+) -> io::Result<()> {
+    output.write_all_buf(replies).await?;
     output.flush().await
 }
 
-/// Takes a request out that has come whole.
-fn next(requests: &mut BytesMut) -> io::Result<Option<Bytes>> {
+/// Removes and returns the first request if all of it has arrived.
+fn take_request(requests: &mut BytesMut) -> io::Result<Option<Bytes>> {
     let Some((length, rest)) = requests.split_first_chunk::<4>() else {
         return Ok(None);
     };
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-    if length > LONGEST {
+    if length > MAX_REQUEST {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "a request is longer than 256 KiB",
+            "request longer than 256 KiB",
         ));
     }
     if rest.len() < length {
@@ -85,12 +89,12 @@ fn next(requests: &mut BytesMut) -> io::Result<Option<Bytes>> {
     Ok(Some(requests.split_to(length).freeze()))
 }
 
-fn one(mut request: Bytes, session: &mut Session) -> io::Result<Bytes> {
-    let answer = match Packet::try_from(&mut request) {
-        Ok(request) => session.answer(request),
+fn serve_one(mut request: Bytes, session: &mut Session) -> io::Result<Bytes> {
+    let reply = match Packet::try_from(&mut request) {
+        Ok(request) => session.serve(request),
         Err(_) => Packet::error(0, StatusCode::BadMessage),
     };
-    Bytes::try_from(answer)
+    Bytes::try_from(reply)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
 }
 
@@ -101,29 +105,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_taken_out_whole() {
+    fn only_complete_requests_are_taken() {
         let mut bytes = BytesMut::from(&b"\0\0\0\x02ab\0\0\0\x00\0\0\0\x03cd"[..]);
-        assert_eq!(next(&mut bytes).unwrap().unwrap(), "ab");
-        assert_eq!(next(&mut bytes).unwrap().unwrap(), "");
-        assert_eq!(next(&mut bytes).unwrap(), None);
+        assert_eq!(take_request(&mut bytes).unwrap().unwrap(), "ab");
+        assert_eq!(take_request(&mut bytes).unwrap().unwrap(), "");
+        assert_eq!(take_request(&mut bytes).unwrap(), None);
         bytes.extend_from_slice(b"e\0");
-        assert_eq!(next(&mut bytes).unwrap().unwrap(), "cde");
-        assert_eq!(next(&mut bytes).unwrap(), None);
-        assert!(next(&mut BytesMut::from(&b"\x00\x04\x00\x01"[..])).is_err());
+        assert_eq!(take_request(&mut bytes).unwrap().unwrap(), "cde");
+        assert_eq!(take_request(&mut bytes).unwrap(), None);
+        assert!(take_request(&mut BytesMut::from(&b"\x00\x04\x00\x01"[..])).is_err());
     }
 
     #[test]
-    fn nonsense_is_answered() {
+    fn an_invalid_request_is_answered() {
         let mut session = Session::new("/".into(), CancellationToken::new());
-        for nonsense in [
+        for invalid in [
             &b""[..],
             b"\0",
             b"\x03\0\0",
             b"\xff\xff\xff",
             b"\x05\0\0\0\x01\xff\xff\xff\xff",
         ] {
-            let answer = one(Bytes::copy_from_slice(nonsense), &mut session).unwrap();
-            assert_eq!(answer[4], 101, "a status");
+            let reply = serve_one(Bytes::copy_from_slice(invalid), &mut session).unwrap();
+            assert_eq!(reply[4], 101, "SSH_FXP_STATUS");
         }
     }
 }

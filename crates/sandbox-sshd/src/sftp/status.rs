@@ -1,4 +1,4 @@
-//! Errors as SFTP says them.
+//! Errors, as SFTP status codes.
 
 use std::io;
 
@@ -6,17 +6,17 @@ use nix::errno::Errno;
 use russh_sftp::protocol::{Packet, Status, StatusCode};
 use russh_sftp::server::StatusReply;
 
-/// A refusal, with what the system or we have to say about it.
+/// A failed request: a status code and a message.
 #[derive(Debug)]
-pub(super) struct Refused(StatusReply);
+pub(super) struct SftpError(StatusReply);
 
-impl Refused {
+impl SftpError {
     pub(super) fn new(code: StatusCode, message: impl Into<String>) -> Self {
         Self(code.with_message(message))
     }
 
-    /// As an answer to the request of this id.
-    pub(super) fn answer(self, id: u32) -> Packet {
+    /// Returns the reply to the request with this id.
+    pub(super) fn into_reply(self, id: u32) -> Packet {
         let StatusReply {
             status_code,
             error_message,
@@ -34,24 +34,15 @@ impl Refused {
         Self::new(StatusCode::Eof, "end of file")
     }
 
-    pub(super) fn unsupported(what: &str) -> Self {
+    pub(super) fn unsupported(subject: &str) -> Self {
         Self::new(
             StatusCode::OpUnsupported,
-            format!("{what} is not supported"),
+            format!("{subject} is not supported"),
         )
     }
 }
 
-pub(super) fn ok(id: u32) -> Status {
-    Status {
-        id,
-        status_code: StatusCode::Ok,
-        error_message: "Success".into(),
-        language_tag: "en".into(),
-    }
-}
-
-impl From<io::Error> for Refused {
+impl From<io::Error> for SftpError {
     fn from(error: io::Error) -> Self {
         match error.raw_os_error() {
             Some(code) => Errno::from_raw(code).into(),
@@ -60,7 +51,7 @@ impl From<io::Error> for Refused {
     }
 }
 
-impl From<Errno> for Refused {
+impl From<Errno> for SftpError {
     fn from(errno: Errno) -> Self {
         let code = match errno {
             Errno::ENOENT | Errno::ENOTDIR => StatusCode::NoSuchFile,
@@ -77,8 +68,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_and_messages_are_honest() {
-        let reply = |errno: Errno| Refused::from(io::Error::from(errno)).0;
+    fn errors_have_the_code_and_message_of_the_system() {
+        let reply = |errno: Errno| SftpError::from(io::Error::from(errno)).0;
         assert_eq!(reply(Errno::ENOENT).status_code, StatusCode::NoSuchFile);
         assert_eq!(
             reply(Errno::EACCES).status_code,

@@ -129,8 +129,8 @@ fn server_config(plan: &Plan, confinement: &Confinement) -> Result<ServerConfig,
         ServerConfig::new(host_key, vec![client_key.to_string()], home)
             .with_user(USER)
             .with_env(env)
-            .with_idle_limit(plan.lifetime.idle_timeout)
-            .with_attach_limit(plan.lifetime.attach_timeout)
+            .with_idle_timeout(plan.lifetime.idle_timeout)
+            .with_attach_timeout(plan.lifetime.attach_timeout)
             .with_reap_orphans(true),
     )
 }

@@ -1,0 +1,161 @@
+//! An SSH server for one sandbox, as one binary for any image.
+
+mod arguments;
+mod bind;
+mod error;
+mod install;
+mod keys;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::ExitCode;
+
+use sandbox_sshd::{RESERVED_ENV_PREFIX, Server, ServerConfig, find_home, hide_memory};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use arguments::{Action, Listen, Options};
+use error::Error;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut message = error.to_string();
+            let mut source = error.source();
+            while let Some(cause) = source {
+                message.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            eprintln!("sandbox-sshd: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Error> {
+    // This comes first, before any key is in memory.
+    hide_memory()?;
+    close_inherited();
+    match arguments::parse(std::env::args_os().skip(1))? {
+        Action::Help => print!("{}", arguments::HELP),
+        Action::Version => println!("sandbox-sshd {}", env!("CARGO_PKG_VERSION")),
+        Action::Install(directory) => install::install(&directory)?,
+        Action::Serve(options) => serve(*options)?,
+    }
+    Ok(())
+}
+
+/// Closes descriptors that this program inherited, so that commands do not inherit them. sshd does
+/// the same. This program has opened none yet.
+fn close_inherited() {
+    let open = std::fs::read_dir("/proc/self/fd").map(|entries| {
+        entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect()
+    });
+    for descriptor in open.unwrap_or_else(|_| (3..256).collect::<Vec<i32>>()) {
+        if descriptor > 2 {
+            // This fails for the descriptor of the listing, and for guessed ones that are not open.
+            nix::unistd::close(descriptor).ok();
+        }
+    }
+}
+
+fn serve(options: Options) -> Result<(), Error> {
+    let keys = keys::load(&options)?;
+    // Without randomness every connection would fail, so this is checked first.
+    getrandom::fill(&mut [0; 1]).map_err(|error| {
+        format!("no source of randomness: mount /dev/urandom, or build with --cfg getrandom_backend=\"linux_raw\" ({error})")
+    })?;
+    init_logging();
+    let home = match &options.home {
+        Some(home) => home.clone(),
+        None => find_home(std::env::var_os("HOME").map(PathBuf::from).as_deref())
+            .map_err(|error| format!("no home directory can be created: {error}"))?,
+    };
+    let is_reserved = |name: &OsString| {
+        name.as_encoded_bytes()
+            .starts_with(RESERVED_ENV_PREFIX.as_bytes())
+    };
+    if std::process::id() != 1 {
+        // This process adopts orphans, as PID 1 does, so that it can end them.
+        nix::sys::prctl::set_child_subreaper(true)?;
+    }
+    let mut config = ServerConfig::new(keys.host_key, keys.authorized_keys, home)
+        .with_env(std::env::vars_os().filter(|(name, _)| !is_reserved(name)))
+        .with_idle_timeout(options.idle)
+        .with_attach_timeout(options.attached)
+        .with_ttl(options.ttl)
+        .with_max_lifetime(options.max_lifetime)
+        .with_reap_orphans(true);
+    if let Some(user) = &options.user {
+        config = config.with_user(user);
+    }
+    let workers = std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(4));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(listen(&options, config));
+    // This does not wait for threads, one of which may be blocked by a broken disk.
+    runtime.shutdown_background();
+    result
+}
+
+async fn listen(options: &Options, config: ServerConfig) -> Result<(), Error> {
+    let server = Server::new(config)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    match &options.listen {
+        Listen::Tcp(address) => {
+            let listener = bind::bind(*address)
+                .await
+                .map_err(|error| cannot_listen(address, &error))?;
+            // Callers that chose port 0 read the port from this line.
+            tracing::info!(address = %listener.local_addr()?, "listening");
+            eprintln!("sandbox-sshd: listening on {}", listener.local_addr()?);
+            server.serve_tcp(listener, shutdown).await;
+        }
+        Listen::Unix(path) => {
+            let listener =
+                UnixListener::bind(path).map_err(|error| cannot_listen(&path.display(), &error))?;
+            eprintln!("sandbox-sshd: listening on {}", path.display());
+            server.serve_unix(listener, shutdown).await;
+            std::fs::remove_file(path).ok();
+        }
+        Listen::Stdio => {
+            let stream = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
+            let served: Pin<Box<dyn Future<Output = ()>>> = Box::pin(server.serve_stream(stream));
+            tokio::select! {
+                () = served => {}
+                _ = server.wait_for_end() => {}
+                () = shutdown => {}
+            }
+            server.terminate().await;
+        }
+    }
+    Ok(())
+}
+
+fn cannot_listen(address: &dyn std::fmt::Display, error: &std::io::Error) -> Error {
+    format!("cannot listen on {address}: {error}").into()
+}
+
+/// Logs to standard error, with the filter in `SANDBOX_SSHD_LOG` (see tracing-subscriber).
+fn init_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SANDBOX_SSHD_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}

@@ -1,0 +1,195 @@
+//! The output of one channel: data, exit status and close.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::pin::Pin;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use russh::server::{Handle, Msg};
+use russh::{ChannelId, ChannelWriteHalf};
+use sandbox_core::Signal;
+use tokio::io::AsyncWrite;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::gate::{HeldOpen, ReadGate};
+use super::signals::to_russh;
+
+/// The channel is closed, so nothing can be sent on it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChannelClosed;
+
+/// How long sending may take before it counts as waiting for the client.
+const GATE_DELAY: Duration = Duration::from_millis(5);
+/// SSH_EXTENDED_DATA_STDERR, RFC 4254 §5.2.
+const STDERR: u32 = 1;
+
+/// How a command ended, as SSH reports it (RFC 4254 §6.10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Code(u32),
+    Signal { signal: Signal, core_dumped: bool },
+}
+
+impl From<ExitStatus> for Exit {
+    fn from(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Code(code.cast_unsigned()),
+            (None, Some(number)) => Self::Signal {
+                signal: Signal::from_number(u8::try_from(number).unwrap_or(u8::MAX)),
+                core_dumped: status.core_dumped(),
+            },
+            // wait(2) reports only ended processes, so this cannot happen.
+            (None, None) => Self::Code(255),
+        }
+    }
+}
+
+/// Sends data as the client's window allows, and the exit status of a command.
+///
+/// If the connection is lost while the window is empty, sending never returns. Race it against
+/// [`InputReader::closed_token`](super::input::InputReader::closed_token).
+pub(crate) struct Output {
+    channel: ChannelWriteHalf<Msg>,
+    handle: Handle,
+    gate: Arc<ReadGate>,
+}
+
+impl Output {
+    pub(crate) fn new(channel: ChannelWriteHalf<Msg>, handle: Handle, gate: Arc<ReadGate>) -> Self {
+        Self {
+            channel,
+            handle,
+            gate,
+        }
+    }
+
+    pub(crate) async fn send_stdout(&self, data: Bytes) -> Result<(), ChannelClosed> {
+        self.send(data, None).await
+    }
+
+    pub(crate) async fn send_stderr(&self, data: Bytes) -> Result<(), ChannelClosed> {
+        self.send(data, Some(STDERR)).await
+    }
+
+    async fn send(&self, data: Bytes, stream: Option<u32>) -> Result<(), ChannelClosed> {
+        let sending = async {
+            match stream {
+                None => self.channel.data_bytes(data).await,
+                Some(stream) => self.channel.extended_data_bytes(stream, data).await,
+            }
+        };
+        self.send_with_open_gate(sending)
+            .await
+            .map_err(|_| ChannelClosed)
+    }
+
+    /// Awaits `sending`, and keeps the gate open if that takes long: only a message of the client
+    /// can unblock it, either new window or its part of a key exchange, and that must be read.
+    async fn send_with_open_gate<T>(&self, sending: impl Future<Output = T>) -> T {
+        tokio::pin!(sending);
+        tokio::select! {
+            biased;
+            sent = &mut sending => return sent,
+            () = tokio::time::sleep(GATE_DELAY) => {}
+        }
+        let _open = self.gate.hold_open();
+        sending.await
+    }
+
+    /// Sends a message of the server on the command's standard error.
+    pub(crate) async fn send_error(&self, message: &str) -> Result<(), ChannelClosed> {
+        self.send_stderr(format!("sandbox-sshd: {message}\n").into())
+            .await
+    }
+
+    /// Returns standard output as a stream, which fails once the channel is closed.
+    pub(crate) fn stdout_writer(
+        &self,
+        closed: CancellationToken,
+    ) -> impl AsyncWrite + Send + Unpin + 'static {
+        Writer {
+            inner: Box::pin(self.channel.make_writer()),
+            closed: Box::pin(closed.cancelled_owned()),
+            gate: Arc::clone(&self.gate),
+            held_open: None,
+        }
+    }
+
+    pub(crate) async fn send_eof(&self) -> Result<(), ChannelClosed> {
+        self.send_with_open_gate(self.channel.eof())
+            .await
+            .map_err(|_| ChannelClosed)
+    }
+
+    /// Sends the end of the output and the exit status, if there is one, and closes the channel.
+    pub(crate) async fn finish(&self, exit: Option<Exit>) -> Result<(), ChannelClosed> {
+        self.send_with_open_gate(self.finish_now(exit)).await
+    }
+
+    async fn finish_now(&self, exit: Option<Exit>) -> Result<(), ChannelClosed> {
+        let id: ChannelId = self.channel.id();
+        self.channel.eof().await.map_err(|_| ChannelClosed)?;
+        match exit {
+            Some(Exit::Code(code)) => self
+                .handle
+                .exit_status_request(id, code)
+                .await
+                .map_err(|()| ChannelClosed)?,
+            Some(Exit::Signal {
+                signal,
+                core_dumped,
+            }) => self
+                .handle
+                .exit_signal_request(
+                    id,
+                    to_russh(&signal),
+                    core_dumped,
+                    String::new(),
+                    String::new(),
+                )
+                .await
+                .map_err(|()| ChannelClosed)?,
+            None => {}
+        }
+        self.handle.close(id).await.map_err(|()| ChannelClosed)
+    }
+}
+
+/// A writer that fails once its channel is closed, where russh's would wait forever for window.
+struct Writer<W> {
+    inner: Pin<Box<W>>,
+    closed: Pin<Box<WaitForCancellationFutureOwned>>,
+    gate: Arc<ReadGate>,
+    held_open: Option<HeldOpen>,
+}
+
+impl<W: AsyncWrite> AsyncWrite for Writer<W> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.closed.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let written = self.inner.as_mut().poll_write(cx, buf);
+        if written.is_ready() {
+            self.held_open = None;
+        } else if self.held_open.is_none() {
+            self.held_open = Some(self.gate.hold_open());
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner.as_mut().poll_shutdown(cx)
+    }
+}

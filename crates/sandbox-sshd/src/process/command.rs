@@ -1,0 +1,266 @@
+//! One command on one channel, from its start to its exit status.
+
+use std::convert::Infallible;
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::process::Child;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::program::{Program, StartError};
+use super::pty::{Terminal, TerminalWriter};
+use super::spawn::{Spawner, spawn_in_group};
+use super::table::Leader;
+use crate::channel::input::InputReader;
+use crate::channel::io::{ChannelIo, Control, send_unless_closed};
+use crate::channel::output::{ChannelClosed, Exit, Output};
+use crate::channel::pump::{OutputStream, pump};
+
+/// Grace for the other processes of a group once its leader has ended after SIGHUP.
+const GROUP_GRACE: Duration = Duration::from_millis(200);
+/// Interval at which a hung-up leader is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// The byte that a terminal reads as the end of input.
+const END_OF_TRANSMISSION: [u8; 1] = [4];
+
+/// Runs a command to its end. If the channel is closed first, the command's process group gets
+/// SIGHUP, and SIGKILL after `kill_grace`.
+pub(crate) async fn run(
+    spawner: &Spawner,
+    program: Result<Program, StartError>,
+    terminal: Option<Terminal>,
+    channel: ChannelIo,
+    kill_grace: Duration,
+) -> Result<(), ChannelClosed> {
+    let closed = channel.input.closed_token();
+    let started = match program {
+        Ok(program) => RunningCommand::start(spawner, &program, terminal).await,
+        Err(error) => Err(error),
+    };
+    match started {
+        Ok(command) => command.supervise(channel, kill_grace).await,
+        Err(error) => send_unless_closed(&closed, report_start_error(&channel.output, error)).await,
+    }
+}
+
+/// Sends the reason why a command was not started, and its exit code.
+pub(crate) async fn report_start_error(
+    output: &Output,
+    error: StartError,
+) -> Result<(), ChannelClosed> {
+    output.send_error(&error.message).await?;
+    output.finish(Some(Exit::Code(error.exit_code))).await
+}
+
+/// A started command with its streams.
+struct RunningCommand {
+    child: Child,
+    leader: Leader,
+    stdin: Box<dyn AsyncWrite + Send + Unpin>,
+    stdout: Box<dyn AsyncRead + Send + Unpin>,
+    stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    terminal: Option<TerminalWriter>,
+}
+
+impl RunningCommand {
+    async fn start(
+        spawner: &Spawner,
+        program: &Program,
+        terminal: Option<Terminal>,
+    ) -> Result<Self, StartError> {
+        match terminal {
+            Some(terminal) => Self::start_in_terminal(spawner, program, terminal).await,
+            None => Self::start_with_pipes(spawner, program).await,
+        }
+    }
+
+    async fn start_with_pipes(spawner: &Spawner, program: &Program) -> Result<Self, StartError> {
+        let spawn = |program: &Program| {
+            let mut child =
+                spawn_in_group(program, [Stdio::piped(), Stdio::piped(), Stdio::piped()])?;
+            let streams = child
+                .stdin
+                .take()
+                .zip(child.stdout.take())
+                .zip(child.stderr.take());
+            let streams = streams.ok_or_else(|| io::Error::other("a pipe is missing"))?;
+            Ok((child, streams))
+        };
+        let (child, leader, ((stdin, stdout), stderr)) = spawner.start(program, spawn).await?;
+        Ok(Self {
+            child,
+            leader,
+            stdin: Box::new(stdin),
+            stdout: Box::new(stdout),
+            stderr: Some(Box::new(stderr)),
+            terminal: None,
+        })
+    }
+
+    async fn start_in_terminal(
+        spawner: &Spawner,
+        program: &Program,
+        terminal: Terminal,
+    ) -> Result<Self, StartError> {
+        let mut terminal = Some(terminal);
+        let spawn = move |program: &Program| {
+            // A terminal is used up by a failed start, so a second attempt fails as busy.
+            let terminal = terminal
+                .take()
+                .ok_or_else(|| io::Error::from(io::ErrorKind::ExecutableFileBusy))?;
+            terminal.spawn(program)
+        };
+        let (child, leader, (reader, writer)) = spawner.start(program, spawn).await?;
+        Ok(Self {
+            child,
+            leader,
+            stdin: Box::new(writer.clone()),
+            stdout: Box::new(reader),
+            stderr: None,
+            terminal: Some(writer),
+        })
+    }
+
+    /// Passes data and control requests between the command and its channel until the command has
+    /// ended and its output is sent, or until the channel is closed.
+    async fn supervise(
+        self,
+        channel: ChannelIo,
+        kill_grace: Duration,
+    ) -> Result<(), ChannelClosed> {
+        let Self {
+            mut child,
+            leader,
+            stdin,
+            stdout,
+            stderr,
+            terminal,
+        } = self;
+        let ChannelIo {
+            mut input,
+            output,
+            mut control,
+        } = channel;
+        let closed = input.closed_token();
+        let exited = CancellationToken::new();
+        let supervised = async {
+            // The command's end, during which signals and window sizes are delivered.
+            let waiting = async {
+                let status = wait(&mut child, &leader, &mut control, terminal.as_ref()).await;
+                exited.cancel();
+                status
+            };
+            // Both output streams. A terminal has only one.
+            let errors = async {
+                match stderr {
+                    Some(stderr) => pump(stderr, OutputStream::Stderr, &output, &exited).await,
+                    None => Ok(()),
+                }
+            };
+            let reading = async {
+                tokio::try_join!(pump(stdout, OutputStream::Stdout, &output, &exited), errors)
+            };
+            let ending = async { tokio::join!(waiting, reading) };
+            // Input, which may continue after the command's end and is not waited for.
+            let feeding = async {
+                if let Err(error) = feed(&mut input, stdin, terminal.is_some()).await {
+                    // A command must not mistake a part of its input for all of it.
+                    leader.signal_group(Signal::SIGKILL);
+                    output
+                        .send_error(&format!(
+                            "command killed because its standard input was lost: {error}"
+                        ))
+                        .await
+                        .ok();
+                }
+                std::future::pending::<Infallible>().await
+            };
+            tokio::select! {
+                ended = ending => ended,
+                never = feeding => match never {},
+            }
+        };
+        tokio::select! {
+            biased;
+            (status, sent) = supervised => {
+                drop(leader);
+                sent?;
+                send_unless_closed(&closed, async {
+                    match status {
+                        Ok(status) => output.finish(Some(status.into())).await,
+                        Err(error) => {
+                            output.send_error(&format!("exit status lost: {error}")).await?;
+                            output.finish(None).await
+                        }
+                    }
+                })
+                .await
+            }
+            () = closed.cancelled() => {
+                // Closing the last descriptor of a terminal hangs it up, too.
+                drop(terminal);
+                hang_up(child, leader, kill_grace).await;
+                Err(ChannelClosed)
+            }
+        }
+    }
+}
+
+/// Waits for the command's end, and delivers control requests meanwhile.
+async fn wait(
+    child: &mut Child,
+    leader: &Leader,
+    control: &mut mpsc::Receiver<Control>,
+    terminal: Option<&TerminalWriter>,
+) -> io::Result<ExitStatus> {
+    loop {
+        tokio::select! {
+            biased;
+            status = child.wait() => return status,
+            Some(control) = control.recv() => match (control, terminal) {
+                (Control::Signal(signal), _) => leader.deliver_signal(&signal),
+                (Control::Resize(size), Some(terminal)) => terminal.resize(size),
+                (Control::Resize(_), None) => {}
+            },
+        }
+    }
+}
+
+/// Writes the input to the command until the input ends or the command stops reading.
+async fn feed(
+    input: &mut InputReader,
+    mut stdin: Box<dyn AsyncWrite + Send + Unpin>,
+    is_terminal: bool,
+) -> io::Result<()> {
+    let mut is_open = true;
+    while is_open && let Some(data) = input.next().await? {
+        is_open = stdin.write_all(&data).await.is_ok();
+    }
+    if is_terminal && is_open {
+        // This fails if the command no longer reads, and then it needs no end of input.
+        stdin.write_all(&END_OF_TRANSMISSION).await.ok();
+    }
+    input.discard();
+    Ok(())
+}
+
+/// Ends a command whose channel was closed. Its leader is not reaped before the last signal, so that
+/// the id of the group cannot belong to other processes.
+async fn hang_up(mut child: Child, leader: Leader, grace: Duration) {
+    leader.signal_group(Signal::SIGHUP);
+    leader.signal_group(Signal::SIGCONT);
+    let deadline = tokio::time::Instant::now() + grace;
+    while !leader.has_ended() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+    tokio::time::sleep(left.min(GROUP_GRACE)).await;
+    leader.signal_group(Signal::SIGKILL);
+    if let Err(error) = child.wait().await {
+        tracing::warn!(%error, "killed command not reaped");
+    }
+}

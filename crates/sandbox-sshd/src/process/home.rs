@@ -1,0 +1,85 @@
+//! Finding a home directory: one that the user of the server can write.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access, geteuid};
+
+/// Returns the first directory that exists or can be created, and that can be written, of:
+/// `wanted` (for example `HOME` of the image), the home in `/etc/passwd`, `/home/sandbox`,
+/// `/tmp/sandbox`. The root directory is skipped.
+///
+/// # Errors
+///
+/// If none of them can be created and written. The error names the last one.
+pub fn find_home(wanted: Option<&Path>) -> io::Result<PathBuf> {
+    let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
+    let listed = home_in_passwd(&passwd, geteuid().as_raw());
+    let fixed = ["/home/sandbox", "/tmp/sandbox"].map(PathBuf::from);
+    let mut last_error = io::Error::from(io::ErrorKind::NotFound);
+    for candidate in wanted
+        .map(Path::to_owned)
+        .into_iter()
+        .chain(listed)
+        .chain(fixed)
+    {
+        if !candidate.is_absolute() || candidate == Path::new("/") {
+            continue;
+        }
+        match create_writable(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(error) => {
+                last_error =
+                    io::Error::new(error.kind(), format!("{}: {error}", candidate.display()))
+            }
+        }
+    }
+    Err(last_error)
+}
+
+fn create_writable(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)?;
+    Ok(access(path, AccessFlags::W_OK | AccessFlags::X_OK)?)
+}
+
+/// Returns the sixth field of the user's line, if there is such a line.
+fn home_in_passwd(passwd: &[u8], uid: u32) -> Option<PathBuf> {
+    passwd.split(|&byte| byte == b'\n').find_map(|line| {
+        let fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
+        let [_, _, id, _, _, home, ..] = fields[..] else {
+            return None;
+        };
+        let id: u32 = std::str::from_utf8(id).ok()?.parse().ok()?;
+        (id == uid && !home.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(home)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_home_in_passwd_is_found() {
+        let passwd =
+            b"root:x:0:0::/root:/bin/sh\nbroken\napp:x:1000:1000:App:/srv/app:\nnone:x:7:7:::/bin/sh";
+        assert_eq!(home_in_passwd(passwd, 0), Some("/root".into()));
+        assert_eq!(home_in_passwd(passwd, 1000), Some("/srv/app".into()));
+        assert_eq!(home_in_passwd(passwd, 7), None);
+        assert_eq!(home_in_passwd(passwd, 9), None);
+    }
+
+    #[test]
+    fn a_home_is_created_and_the_root_directory_is_skipped() {
+        let directory = tempfile::tempdir().unwrap();
+        let wanted = directory.path().join("a/b");
+        assert_eq!(find_home(Some(&wanted)).unwrap(), wanted);
+        assert!(wanted.is_dir());
+        assert_ne!(find_home(Some(Path::new("/"))).unwrap(), Path::new("/"));
+    }
+}

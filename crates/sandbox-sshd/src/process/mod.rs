@@ -1,0 +1,10 @@
+//! From a command line to a process: its environment, its program, its start and its end.
+
+pub(crate) mod command;
+pub(crate) mod environment;
+pub(crate) mod home;
+pub(crate) mod memory;
+pub(crate) mod program;
+pub(crate) mod pty;
+pub(crate) mod spawn;
+pub(crate) mod table;

@@ -1,0 +1,259 @@
+//! Finding the program of a request, with its arguments, environment and directory.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
+use sandbox_core::command_line::CommandLine;
+
+use super::environment::DEFAULT_PATH;
+use crate::config::ServerConfig;
+
+/// A program to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Program {
+    /// The executable file, absolute if `directory` is.
+    pub(crate) path: PathBuf,
+    /// The name of the program (`argv[0]`), then its arguments.
+    pub(crate) argv: Vec<OsString>,
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) directory: PathBuf,
+    /// The shell that runs the file if it is a script without `#!`.
+    pub(crate) interpreter: Option<PathBuf>,
+}
+
+impl Program {
+    /// Parses the command line of an `exec` request. The form that the SDK's client sends is started
+    /// as it is; any other command line is run by a shell.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such program, directory or shell.
+    pub(crate) fn from_command_line(
+        config: &ServerConfig,
+        line: &[u8],
+        env: Vec<(OsString, OsString)>,
+    ) -> Result<Self, StartError> {
+        let parsed = CommandLine::parse(line);
+        if line.contains(&0) {
+            let part = match parsed {
+                Some(_) => "an argument",
+                None => "the command",
+            };
+            return Err(StartError::not_runnable(format!(
+                "{part} contains a NUL byte, which no program can receive"
+            )));
+        }
+        let Some(parsed) = parsed else {
+            let shell = find_shell(config, &env)?;
+            let argv = vec![
+                shell.clone().into(),
+                "-c".into(),
+                OsString::from_vec(line.to_vec()),
+            ];
+            return Ok(Self {
+                path: shell,
+                argv,
+                env,
+                directory: config.home.clone(),
+                interpreter: None,
+            });
+        };
+        let directory = match parsed.directory {
+            Some(directory) => config.home.join(OsString::from_vec(directory)),
+            None => config.home.clone(),
+        };
+        check_directory(&directory)?;
+        let argv: Vec<OsString> = parsed.argv.into_iter().map(OsString::from_vec).collect();
+        let name = argv.first().map_or(OsStr::new(""), OsString::as_os_str);
+        let path = find_program(name, &env, &directory)?;
+        let interpreter = find_shell(config, &env).ok();
+        Ok(Self {
+            path,
+            argv,
+            env,
+            directory,
+            interpreter,
+        })
+    }
+
+    /// Returns the login shell of a `shell` request: its name has a dash in front.
+    ///
+    /// # Errors
+    ///
+    /// If there is no shell, or if the home directory cannot be entered.
+    pub(crate) fn for_login(
+        config: &ServerConfig,
+        env: Vec<(OsString, OsString)>,
+    ) -> Result<Self, StartError> {
+        let shell = find_shell(config, &env)?;
+        let mut name = OsString::from("-");
+        name.push(shell.file_name().unwrap_or(shell.as_os_str()));
+        check_directory(&config.home)?;
+        Ok(Self {
+            path: shell,
+            argv: vec![name],
+            env,
+            directory: config.home.clone(),
+            interpreter: None,
+        })
+    }
+
+    /// Returns the program as a script of the shell. execvp(3) does the same with an executable text
+    /// file without `#!`.
+    pub(crate) fn to_script(&self) -> Option<Self> {
+        let interpreter = self.interpreter.clone()?;
+        let argv = [interpreter.clone().into(), self.path.clone().into()];
+        let argv = argv
+            .into_iter()
+            .chain(self.argv.iter().skip(1).cloned())
+            .collect();
+        Some(Self {
+            path: interpreter,
+            argv,
+            interpreter: None,
+            ..self.clone()
+        })
+    }
+}
+
+/// Why a command cannot be started, with the exit code that shells return: 127 if the program does
+/// not exist, 126 if it cannot be run. 125 is an error of the server's own, as in docker and env(1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StartError {
+    pub(crate) exit_code: u32,
+    pub(crate) message: String,
+}
+
+impl StartError {
+    fn not_found(message: String) -> Self {
+        Self {
+            exit_code: 127,
+            message,
+        }
+    }
+
+    pub(crate) fn not_runnable(message: String) -> Self {
+        Self {
+            exit_code: 126,
+            message,
+        }
+    }
+}
+
+/// Returns the configured shell, or `SHELL` of the environment, or `/bin/sh`.
+fn find_shell(config: &ServerConfig, env: &[(OsString, OsString)]) -> Result<PathBuf, StartError> {
+    let named = env
+        .iter()
+        .find(|(name, _)| name == "SHELL")
+        .map(|(_, value)| PathBuf::from(value));
+    let candidates = match &config.shell {
+        Some(shell) => vec![shell.clone()],
+        None => named
+            .into_iter()
+            .chain([PathBuf::from("/bin/sh")])
+            .collect(),
+    };
+    candidates.iter().find(|path| path.is_absolute() && check_executable(path).is_ok()).cloned().ok_or_else(|| {
+        StartError::not_found(format!(
+            "there is no shell in this image ({}): run a program with its arguments instead of a command string",
+            candidates.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
+        ))
+    })
+}
+
+/// Describes an error of starting a program.
+pub(crate) fn describe_start_error(program: &Program, error: &io::Error) -> StartError {
+    let path = program.path.display();
+    match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+        Errno::ENOENT => StartError::not_runnable(format!(
+            "{path}: its interpreter or dynamic loader is not in this image"
+        )),
+        Errno::ENOEXEC => {
+            StartError::not_runnable(format!("{path}: not a program for this architecture"))
+        }
+        Errno::E2BIG => StartError::not_runnable(format!(
+            "{path}: the arguments and environment are too long"
+        )),
+        errno => StartError::not_runnable(format!("{path}: {}", describe(errno, error))),
+    }
+}
+
+fn describe(errno: Errno, error: &io::Error) -> String {
+    if error.raw_os_error().is_some() {
+        errno.desc().to_owned()
+    } else {
+        error.to_string()
+    }
+}
+
+fn check_directory(directory: &Path) -> Result<(), StartError> {
+    let problem = match std::fs::metadata(directory) {
+        Ok(found) if !found.is_dir() => Errno::ENOTDIR,
+        Ok(_) => match access(directory, AccessFlags::X_OK) {
+            Ok(()) => return Ok(()),
+            Err(errno) => errno,
+        },
+        Err(error) => Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+    };
+    Err(StartError::not_runnable(format!(
+        "cannot enter the directory {}: {}",
+        directory.display(),
+        problem.desc()
+    )))
+}
+
+/// Looks a program up as execvp(3) does, but in the `PATH` of the command.
+fn find_program(
+    name: &OsStr,
+    env: &[(OsString, OsString)],
+    directory: &Path,
+) -> Result<PathBuf, StartError> {
+    let displayed = name.display();
+    if name.as_bytes().contains(&b'/') {
+        let path = directory.join(name);
+        return match check_executable(&path) {
+            Ok(()) => Ok(path),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {
+                Err(StartError::not_found(format!("{displayed}: no such file")))
+            }
+            Err(errno) => Err(StartError::not_runnable(format!(
+                "{displayed}: {}",
+                errno.desc()
+            ))),
+        };
+    }
+    let path = env
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map_or(OsStr::new(DEFAULT_PATH), |(_, value)| value.as_os_str());
+    let mut not_executable = None;
+    if !name.is_empty() {
+        for entry in std::env::split_paths(path) {
+            let candidate = directory.join(entry).join(name);
+            match check_executable(&candidate) {
+                Ok(()) => return Ok(candidate),
+                Err(Errno::EACCES | Errno::EISDIR) => {
+                    not_executable = not_executable.or(Some(candidate))
+                }
+                Err(_) => {}
+            }
+        }
+    }
+    Err(match not_executable {
+        Some(path) => StartError::not_runnable(format!("{}: not executable", path.display())),
+        None => StartError::not_found(format!("{displayed}: command not found")),
+    })
+}
+
+fn check_executable(path: &Path) -> Result<(), Errno> {
+    let found = std::fs::metadata(path)
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+    if found.is_dir() {
+        return Err(Errno::EISDIR);
+    }
+    access(path, AccessFlags::X_OK)
+}

@@ -1,0 +1,199 @@
+//! The channels of one connection.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pty_process::Size;
+use russh::server::{ChannelOpenHandle, Msg, Session};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
+use tokio::sync::mpsc;
+
+use super::request::{ForwardTarget, Request, UnstartedChannel};
+use super::state::ServerState;
+use crate::channel::backlog::Backlog;
+use crate::channel::gate::ReadGate;
+use crate::channel::input::{InputWriter, new_input};
+use crate::channel::io::{ChannelIo, Control};
+use crate::channel::output::Output;
+use crate::lifetime::Activity;
+use crate::process::pty::Terminal;
+
+/// Signals and window sizes that wait for a command to take them; more are refused.
+const MAX_CONTROLS: usize = 64;
+/// Bytes of environment that a client may set on one channel.
+const MAX_ENVIRONMENT: usize = 1 << 20;
+
+/// The channels of one connection.
+pub(crate) struct Channels {
+    server: Arc<ServerState>,
+    gate: Arc<ReadGate>,
+    entries: HashMap<ChannelId, Entry>,
+}
+
+/// One channel. Dropping it notifies the task that serves the channel.
+struct Entry {
+    input: InputWriter,
+    control: mpsc::Sender<Control>,
+    /// Taken by the request that starts something on the channel.
+    unstarted: Option<UnstartedChannel>,
+    env_bytes: usize,
+}
+
+impl Channels {
+    pub(crate) fn new(server: Arc<ServerState>, gate: Arc<ReadGate>) -> Self {
+        Self {
+            server,
+            gate,
+            entries: HashMap::new(),
+        }
+    }
+
+    /// Adds a channel, unless the connection has too many.
+    pub(crate) fn add(&mut self, channel: Channel<Msg>, session: &Session) -> Option<ChannelId> {
+        self.server.lifetime.touch();
+        // russh does not report the close of a channel that this side closed first.
+        self.entries.retain(|_, entry| !entry.control.is_closed());
+        if self.entries.len() >= self.server.config.max_channels {
+            return None;
+        }
+        let id = channel.id();
+        // The reading half is dropped: its bounded queue would block the whole connection.
+        let (_, output) = channel.split();
+        let output = Output::new(output, session.handle(), Arc::clone(&self.gate));
+        let (input_writer, input) = new_input(
+            Arc::clone(&self.gate),
+            Backlog::new(self.server.config.home.clone()),
+        );
+        let (control, controls) = mpsc::channel(MAX_CONTROLS);
+        let activity = self.server.lifetime.begin(Activity::ReadyChannel);
+        let unstarted = UnstartedChannel::new(
+            ChannelIo {
+                input,
+                output,
+                control: controls,
+            },
+            activity,
+        );
+        self.entries.insert(
+            id,
+            Entry {
+                input: input_writer,
+                control,
+                unstarted: Some(unstarted),
+                env_bytes: 0,
+            },
+        );
+        Some(id)
+    }
+
+    /// Starts a task for a request. Returns `false` if the channel is already in use, or if the
+    /// request cannot be served.
+    pub(crate) fn start(&mut self, id: ChannelId, request: Request) -> bool {
+        self.server.lifetime.touch();
+        let unstarted = self.entries.get_mut(&id).and_then(|entry| {
+            entry
+                .unstarted
+                .take_if(|channel| channel.can_serve(&request, &self.server))
+        });
+        match unstarted {
+            Some(channel) => {
+                tokio::spawn(channel.run(request, Arc::clone(&self.server)));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Adds a channel and starts a task that connects it to an address inside the sandbox. The
+    /// task answers the client when it has connected.
+    pub(crate) async fn forward(
+        &mut self,
+        channel: Channel<Msg>,
+        target: ForwardTarget,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) {
+        let unstarted = self
+            .add(channel, session)
+            .and_then(|id| self.entries.get_mut(&id)?.unstarted.take());
+        match unstarted {
+            Some(channel) => drop(tokio::spawn(channel.forward(
+                target,
+                reply,
+                Arc::clone(&self.server),
+            ))),
+            None => reply.reject(ChannelOpenFailure::ResourceShortage).await,
+        }
+    }
+
+    /// Sets a variable for the command that will be started. Returns `false` if it is refused.
+    pub(crate) fn set_env(&mut self, id: ChannelId, name: &str, value: &str) -> bool {
+        self.entries.get_mut(&id).is_some_and(|entry| {
+            entry.env_bytes = entry.env_bytes.saturating_add(name.len() + value.len() + 2);
+            entry.env_bytes <= MAX_ENVIRONMENT
+                && entry
+                    .unstarted
+                    .as_mut()
+                    .is_some_and(|channel| channel.set_env(name, value))
+        })
+    }
+
+    /// Opens a terminal for the command that will be started. Returns `false` if there is none.
+    pub(crate) fn open_terminal(
+        &mut self,
+        id: ChannelId,
+        term: &str,
+        size: Size,
+        modes: &[(Pty, u32)],
+    ) -> bool {
+        let unstarted = self
+            .entries
+            .get_mut(&id)
+            .and_then(|entry| entry.unstarted.as_mut());
+        let Some(channel) = unstarted else {
+            return false;
+        };
+        match Terminal::open(term, size, modes) {
+            Ok(terminal) => {
+                channel.set_terminal(terminal);
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "terminal not opened");
+                false
+            }
+        }
+    }
+
+    /// Passes a signal or a window size to the command of a channel. Returns `false` if there is
+    /// no such channel, or if too many are waiting.
+    pub(crate) fn send_control(&self, id: ChannelId, control: Control) -> bool {
+        self.server.lifetime.touch();
+        self.entries
+            .get(&id)
+            .is_some_and(|entry| entry.control.try_send(control).is_ok())
+    }
+
+    pub(crate) fn push_input(&self, id: ChannelId, data: &[u8]) {
+        if let Some(entry) = self.entries.get(&id) {
+            self.server.lifetime.touch();
+            entry.input.push(Bytes::copy_from_slice(data));
+        }
+    }
+
+    pub(crate) fn end_input(&self, id: ChannelId) {
+        if let Some(entry) = self.entries.get(&id) {
+            entry.input.end();
+        }
+    }
+
+    /// Removes a channel that the client closed.
+    pub(crate) fn remove(&mut self, id: ChannelId) {
+        let removed = self.entries.remove(&id);
+        // The end of a channel on which nothing was started does not defer the idle timeout.
+        if removed.is_some_and(|entry| entry.unstarted.is_none()) {
+            self.server.lifetime.touch();
+        }
+    }
+}

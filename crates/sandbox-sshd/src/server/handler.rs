@@ -1,0 +1,280 @@
+//! The callbacks of russh: the requests of a client, and the replies.
+//!
+//! All input arrives through callbacks here; the reading halves of russh's channels are dropped,
+//! because their bounded queues would stop the whole connection (see
+//! [`input`](crate::channel::input)). A request is answered in its callback, because russh keeps
+//! only one reply per channel. Whatever it starts runs in a task of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use russh::server::{
+    Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
+};
+use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty, Sig};
+use sandbox_core::protocol;
+
+use super::channels::Channels;
+use super::logins::PendingLogin;
+use super::request::{ForwardTarget, Request};
+use super::state::ServerState;
+use crate::channel::gate::ReadGate;
+use crate::channel::io::Control;
+use crate::channel::signals;
+use crate::lifetime::{Activity, ActivityGuard};
+use crate::process::pty::terminal_size;
+
+/// Answers the messages of one connection.
+pub(crate) struct ConnectionHandler {
+    server: Arc<ServerState>,
+    channels: Channels,
+    authenticated: Arc<AtomicBool>,
+    /// Dropped when the client has authenticated.
+    pending: Option<PendingLogin>,
+    /// Present once the client has authenticated.
+    client: Option<ActivityGuard>,
+}
+
+impl ConnectionHandler {
+    pub(crate) fn new(
+        server: Arc<ServerState>,
+        gate: Arc<ReadGate>,
+        authenticated: Arc<AtomicBool>,
+        pending: PendingLogin,
+    ) -> Self {
+        Self {
+            channels: Channels::new(Arc::clone(&server), gate),
+            server,
+            authenticated,
+            pending: Some(pending),
+            client: None,
+        }
+    }
+}
+
+impl Handler for ConnectionHandler {
+    type Error = russh::Error;
+
+    async fn auth_publickey_offered(
+        &mut self,
+        user: &str,
+        offer: PublicKeyOffer<'_>,
+    ) -> Result<Auth, Self::Error> {
+        if self.server.is_authorized(user, offer.public_key) {
+            Ok(Auth::Accept)
+        } else {
+            Ok(Auth::reject())
+        }
+    }
+
+    /// russh has verified the signature.
+    async fn auth_publickey(
+        &mut self,
+        user: &str,
+        key: VerifiedPublicKey<'_>,
+    ) -> Result<Auth, Self::Error> {
+        if self.server.is_authorized(user, key.public_key) {
+            return Ok(Auth::Accept);
+        }
+        Ok(Auth::Reject {
+            proceed_with_methods: Some(MethodSet::from(&[MethodKind::PublicKey][..])),
+            partial_success: false,
+        })
+    }
+
+    async fn auth_succeeded(&mut self, _session: &mut Session) -> Result<(), Self::Error> {
+        self.authenticated.store(true, Ordering::Relaxed);
+        self.client = Some(self.server.lifetime.begin(Activity::Client));
+        self.pending = None;
+        Ok(())
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        match self.channels.add(channel, session) {
+            Some(_) => reply.accept().await,
+            None => reply.reject(ChannelOpenFailure::ResourceShortage).await,
+        }
+        Ok(())
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let target = ForwardTarget::Tcp {
+            host: host.to_owned(),
+            port,
+        };
+        self.channels.forward(channel, target, reply, session).await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        channel: Channel<Msg>,
+        path: &str,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let target = ForwardTarget::Unix {
+            path: path.to_owned(),
+        };
+        self.channels.forward(channel, target, reply, session).await;
+        Ok(())
+    }
+
+    async fn env_request(
+        &mut self,
+        id: ChannelId,
+        name: &str,
+        value: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let accepted = self.channels.set_env(id, name, value);
+        reply_to(id, accepted, session)
+    }
+
+    async fn pty_request(
+        &mut self,
+        id: ChannelId,
+        term: &str,
+        columns: u32,
+        rows: u32,
+        width: u32,
+        height: u32,
+        modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let size = terminal_size(columns, rows, width, height);
+        let opened = self.channels.open_terminal(id, term, size, modes);
+        reply_to(id, opened, session)
+    }
+
+    async fn exec_request(
+        &mut self,
+        id: ChannelId,
+        line: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let started = self.channels.start(id, Request::Exec(line.to_vec()));
+        reply_to(id, started, session)
+    }
+
+    async fn shell_request(
+        &mut self,
+        id: ChannelId,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let started = self.channels.start(id, Request::Shell);
+        reply_to(id, started, session)
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        id: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let request = match name {
+            "sftp" => Request::Sftp,
+            protocol::JOB_SUBSYSTEM => Request::AttachJob,
+            protocol::JOBS_SUBSYSTEM => Request::ListJobs,
+            protocol::LIFETIME_SUBSYSTEM => Request::ExtendLifetime,
+            _ => return session.channel_failure(id),
+        };
+        let started = self.channels.start(id, request);
+        reply_to(id, started, session)
+    }
+
+    async fn window_change_request(
+        &mut self,
+        id: ChannelId,
+        columns: u32,
+        rows: u32,
+        width: u32,
+        height: u32,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let size = terminal_size(columns, rows, width, height);
+        let sent = self.channels.send_control(id, Control::Resize(size));
+        reply_to(id, sent, session)
+    }
+
+    async fn signal(
+        &mut self,
+        id: ChannelId,
+        signal: Sig,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let sent = signals::from_russh(&signal)
+            .is_some_and(|signal| self.channels.send_control(id, Control::Signal(signal)));
+        reply_to(id, sent, session)
+    }
+
+    async fn agent_request(
+        &mut self,
+        _id: ChannelId,
+        _session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        Ok(false)
+    }
+
+    async fn x11_request(
+        &mut self,
+        id: ChannelId,
+        _single: bool,
+        _protocol: &str,
+        _cookie: &str,
+        _screen: u32,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        session.channel_failure(id)
+    }
+
+    async fn data(
+        &mut self,
+        id: ChannelId,
+        data: &[u8],
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.channels.push_input(id, data);
+        Ok(())
+    }
+
+    async fn channel_eof(
+        &mut self,
+        id: ChannelId,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.channels.end_input(id);
+        Ok(())
+    }
+
+    async fn channel_close(
+        &mut self,
+        id: ChannelId,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.channels.remove(id);
+        Ok(())
+    }
+}
+
+fn reply_to(id: ChannelId, success: bool, session: &mut Session) -> Result<(), russh::Error> {
+    if success {
+        session.channel_success(id)
+    } else {
+        session.channel_failure(id)
+    }
+}

@@ -1,0 +1,255 @@
+//! From the request on a channel to the task that serves it.
+
+use std::ffi::OsString;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::ChannelOpenFailure;
+use russh::server::ChannelOpenHandle;
+use sandbox_core::protocol;
+
+use super::state::ServerState;
+use crate::channel::forward;
+use crate::channel::io::{ChannelIo, send_unless_closed};
+use crate::channel::output::{ChannelClosed, Exit};
+use crate::config::RESERVED_ENV_PREFIX;
+use crate::jobs::{self, AttachOptions};
+use crate::lifetime::{Activity, ActivityGuard};
+use crate::process::command::{self, report_start_error};
+use crate::process::environment::{command_environment, set_variable};
+use crate::process::program::{Program, StartError};
+use crate::process::pty::Terminal;
+use crate::sftp;
+
+/// A request that starts something on a session channel.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Run a command line, as a job if the client has set the job's id.
+    Exec(Vec<u8>),
+    Shell,
+    Sftp,
+    AttachJob,
+    ListJobs,
+    ExtendLifetime,
+}
+
+/// The address inside the sandbox to which a channel is connected.
+#[derive(Debug)]
+pub(crate) enum ForwardTarget {
+    Tcp { host: String, port: u32 },
+    Unix { path: String },
+}
+
+/// A channel on which nothing was started yet.
+pub(crate) struct UnstartedChannel {
+    channel: ChannelIo,
+    activity: ActivityGuard,
+    env: Vec<(String, String)>,
+    parameters: Parameters,
+    terminal: Option<Terminal>,
+}
+
+/// The variables by which the SDK's own client passes parameters (see [`protocol`]).
+#[derive(Default)]
+struct Parameters {
+    job: Option<String>,
+    offset: Option<String>,
+    follow: Option<String>,
+    extend: Option<String>,
+}
+
+impl UnstartedChannel {
+    pub(crate) fn new(channel: ChannelIo, activity: ActivityGuard) -> Self {
+        Self {
+            channel,
+            activity,
+            env: Vec::new(),
+            parameters: Parameters::default(),
+            terminal: None,
+        }
+    }
+
+    /// Sets a variable for the command. Returns `false` if no command can have it. Parameters of
+    /// the protocol are kept from the command.
+    pub(crate) fn set_env(&mut self, name: &str, value: &str) -> bool {
+        let parameter = match name {
+            protocol::JOB => &mut self.parameters.job,
+            protocol::JOB_OFFSET => &mut self.parameters.offset,
+            protocol::JOB_FOLLOW => &mut self.parameters.follow,
+            protocol::EXTEND_SECONDS => &mut self.parameters.extend,
+            _ if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') => {
+                return false;
+            }
+            _ if name.starts_with(RESERVED_ENV_PREFIX) => return false,
+            _ => {
+                self.env.push((name.to_owned(), value.to_owned()));
+                return true;
+            }
+        };
+        *parameter = Some(value.to_owned());
+        true
+    }
+
+    pub(crate) fn set_terminal(&mut self, terminal: Terminal) {
+        self.terminal = Some(terminal);
+    }
+
+    /// Whether a request can be served. If not, the reply to the request is a failure.
+    pub(crate) fn can_serve(&self, request: &Request, server: &ServerState) -> bool {
+        match request {
+            Request::AttachJob => self.attach_options(server).is_some(),
+            Request::ExtendLifetime => self.extension().is_some(),
+            Request::Exec(_) | Request::Shell | Request::Sftp | Request::ListJobs => true,
+        }
+    }
+
+    /// Serves the channel until it ends.
+    pub(crate) async fn run(mut self, request: Request, server: Arc<ServerState>) {
+        self.activity.change_to(Activity::Channel);
+        if self.serve(request, &server).await.is_err() {
+            tracing::debug!("channel closed by the client before its end");
+        }
+    }
+
+    async fn serve(self, request: Request, server: &ServerState) -> Result<(), ChannelClosed> {
+        let _activity = &self.activity;
+        match request {
+            Request::Exec(line) => {
+                let environment = self.environment(server);
+                let program = Program::from_command_line(&server.config, &line, environment);
+                match self.parameters.job {
+                    Some(id) => start_job(&id, program, self.channel, server).await,
+                    None => run_command(program, self.terminal, self.channel, server).await,
+                }
+            }
+            Request::Shell => {
+                let program = Program::for_login(&server.config, self.environment(server));
+                run_command(program, self.terminal, self.channel, server).await
+            }
+            Request::Sftp => sftp::serve(server.config.home.clone(), self.channel).await,
+            Request::AttachJob => match self.attach_options(server) {
+                Some(options) => jobs::attach(options, self.channel).await,
+                // The job was removed after the reply to the request.
+                None => self.channel.output.finish(None).await,
+            },
+            Request::ListJobs => {
+                let closed = self.channel.input.closed_token();
+                let listing = jobs::send_list(&server.jobs, &self.channel.output);
+                send_unless_closed(&closed, listing).await
+            }
+            Request::ExtendLifetime => {
+                let left = server.lifetime.extend(self.extension().unwrap_or_default());
+                let closed = self.channel.input.closed_token();
+                let output = self.channel.output;
+                send_unless_closed(&closed, async {
+                    output
+                        .send_stdout(left.as_secs().to_string().into())
+                        .await?;
+                    output.finish(Some(Exit::Code(0))).await
+                })
+                .await
+            }
+        }
+    }
+
+    /// Connects to a port or socket inside the sandbox, then accepts the channel and copies.
+    pub(crate) async fn forward(
+        mut self,
+        target: ForwardTarget,
+        reply: ChannelOpenHandle,
+        server: Arc<ServerState>,
+    ) {
+        self.activity.change_to(Activity::Channel);
+        let _activity = self.activity;
+        let copied = match target {
+            ForwardTarget::Tcp { host, port } => match forward::connect_tcp(&host, port).await {
+                Ok(stream) => {
+                    reply.accept().await;
+                    forward::copy(stream, self.channel).await
+                }
+                Err(error) => return reject(reply, &error).await,
+            },
+            ForwardTarget::Unix { path } => {
+                match forward::connect_unix(&server.config.home, &path).await {
+                    Ok(stream) => {
+                        reply.accept().await;
+                        forward::copy(stream, self.channel).await
+                    }
+                    Err(error) => return reject(reply, &error).await,
+                }
+            }
+        };
+        if copied.is_err() {
+            tracing::debug!("forwarded stream closed by the client before its end");
+        }
+    }
+
+    fn environment(&self, server: &ServerState) -> Vec<(OsString, OsString)> {
+        let mut env = command_environment(&server.config, &self.env);
+        if let Some(terminal) = &self.terminal {
+            set_variable(&mut env, "TERM".into(), terminal.term.clone().into());
+        }
+        env
+    }
+
+    fn attach_options(&self, server: &ServerState) -> Option<AttachOptions> {
+        let offset = match &self.parameters.offset {
+            Some(offset) => offset.parse().ok()?,
+            None => 0,
+        };
+        let job = server.jobs.get(self.parameters.job.as_deref()?)?;
+        Some(AttachOptions {
+            job,
+            offset,
+            follow: self.parameters.follow.as_deref() == Some("1"),
+        })
+    }
+
+    /// How long the client wants the sandbox to live from now on.
+    fn extension(&self) -> Option<Duration> {
+        let seconds = self.parameters.extend.as_deref()?.parse().ok()?;
+        Some(Duration::from_secs(seconds))
+    }
+}
+
+async fn run_command(
+    program: Result<Program, StartError>,
+    terminal: Option<Terminal>,
+    channel: ChannelIo,
+    server: &ServerState,
+) -> Result<(), ChannelClosed> {
+    command::run(
+        &server.spawner,
+        program,
+        terminal,
+        channel,
+        server.config.kill_grace,
+    )
+    .await
+}
+
+async fn start_job(
+    id: &str,
+    program: Result<Program, StartError>,
+    channel: ChannelIo,
+    server: &ServerState,
+) -> Result<(), ChannelClosed> {
+    let started = match program {
+        Ok(program) => server.jobs.start(id, program).await,
+        Err(error) => Err(error),
+    };
+    let closed = channel.input.closed_token();
+    send_unless_closed(&closed, async {
+        match started {
+            Ok(()) => channel.output.finish(Some(Exit::Code(0))).await,
+            Err(error) => report_start_error(&channel.output, error).await,
+        }
+    })
+    .await
+}
+
+async fn reject(reply: ChannelOpenHandle, error: &io::Error) {
+    tracing::debug!(%error, "forwarded stream not opened");
+    reply.reject(ChannelOpenFailure::ConnectFailed).await;
+}

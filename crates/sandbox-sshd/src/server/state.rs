@@ -1,0 +1,80 @@
+//! The state that all connections of one server share.
+
+use std::sync::Arc;
+
+use russh::keys::{PrivateKey, PublicKey};
+use tokio_util::sync::CancellationToken;
+
+use super::keys::AuthorizedKeys;
+use super::logins::PendingLogins;
+use super::ssh_config::ssh_config;
+use crate::config::ServerConfig;
+use crate::error::ServerError;
+use crate::jobs::Jobs;
+use crate::lifetime::Lifetime;
+use crate::process::spawn::Spawner;
+use crate::process::table::ProcessTable;
+
+/// The state of one server.
+pub(crate) struct ServerState {
+    pub(crate) config: ServerConfig,
+    pub(crate) ssh: Arc<russh::server::Config>,
+    pub(crate) lifetime: Arc<Lifetime>,
+    pub(crate) processes: Arc<ProcessTable>,
+    pub(crate) spawner: Arc<Spawner>,
+    pub(crate) jobs: Arc<Jobs>,
+    pub(crate) pending_logins: Arc<PendingLogins>,
+    /// Cancelled to close all connections.
+    pub(crate) stop: CancellationToken,
+    authorized_keys: AuthorizedKeys,
+}
+
+impl ServerState {
+    /// Checks the configuration, creates the home directory and starts the lifetimes.
+    ///
+    /// # Errors
+    ///
+    /// If a key or the home directory cannot be used.
+    pub(crate) fn new(config: ServerConfig) -> Result<Arc<Self>, ServerError> {
+        let host_key = PrivateKey::from_openssh(config.host_key.expose())
+            .map_err(|error| ServerError::HostKey(error.into()))?;
+        let authorized_keys = AuthorizedKeys::parse(&config.authorized_keys)?;
+        std::fs::create_dir_all(&config.home).map_err(|source| ServerError::Home {
+            path: config.home.clone(),
+            source,
+        })?;
+        let lifetime = Lifetime::new(&config);
+        let processes = Arc::new(ProcessTable::default());
+        let spawner = Arc::new(Spawner::new(
+            Arc::clone(&processes),
+            config.spawn_setup.clone(),
+        ));
+        let jobs = Jobs::new(
+            &config.home,
+            config.job_log_limit,
+            Arc::clone(&spawner),
+            Arc::clone(&lifetime),
+        );
+        Ok(Arc::new(Self {
+            ssh: Arc::new(ssh_config(host_key)),
+            lifetime,
+            processes,
+            spawner,
+            jobs,
+            pending_logins: PendingLogins::new(config.max_pending_logins),
+            stop: CancellationToken::new(),
+            authorized_keys,
+            config,
+        }))
+    }
+
+    /// Whether this user may log in with this key.
+    pub(crate) fn is_authorized(&self, user: &str, key: &PublicKey) -> bool {
+        let is_accepted_user = self
+            .config
+            .user
+            .as_deref()
+            .is_none_or(|accepted| accepted == user);
+        is_accepted_user && self.authorized_keys.contains(key)
+    }
+}
