@@ -11,8 +11,8 @@ use crate::{Deadline, Endpoint, PublicKey, Result};
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
 
-/// Opens a byte stream to an endpoint: over TCP, a Unix socket, a port-forward through the Kubernetes
-/// API, or in memory.
+/// Opens a byte stream to an endpoint: over TCP, a Unix socket, a port-forward through the
+/// Kubernetes API, or in memory.
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,36 +35,36 @@ pub trait Connector: Debug + Send + Sync + 'static {
     async fn connect(&self, endpoint: &Endpoint, deadline: Deadline)
     -> Result<Box<dyn ByteStream>>;
 
-    /// Reports that the last stream to this endpoint led to the wrong server: one with another host key,
-    /// or no SSH server. Returns whether the next stream will take another path, so that a retry makes
-    /// sense.
+    /// Reports that the last stream to this endpoint led to the wrong server: one with another host
+    /// key, or no SSH server. Returns whether the next stream will take another path, so that a
+    /// retry may succeed.
     fn report_wrong_server(&self, endpoint: &Endpoint) -> bool {
         // By default there is only one path.
-        let _only = endpoint;
+        let _unused = endpoint;
         false
     }
 
-    /// Called after a connection failed: returns whether the server has had enough time to start without
-    /// ever answering, so that waiting longer is useless.
+    /// Returns whether a caller whose connection failed should stop retrying, because the server
+    /// has had enough time to start and has never responded.
     fn should_stop_retrying(&self, endpoint: &Endpoint) -> bool {
-        // By default it is not known when servers start.
-        let _whichever = endpoint;
+        // By default the time that a server needs to start is unknown.
+        let _unused = endpoint;
         false
     }
 }
 
-/// Asks an SSH server for its host key: for an image's own server, whose key nobody knows before it
-/// runs.
+/// Reads the host key of an SSH server. Backends need it for an image's own server, which generates
+/// its key when it starts.
 ///
-/// Sessions have no "accept any": an [`Access`](crate::Access) always has the key to pin. A backend
-/// that has to learn the key does so once, over a stream that is known to lead to the server, and
-/// never over a network on which others may answer.
+/// A session never accepts an unknown key: an [`Access`](crate::Access) always has the key to pin.
+/// So a backend that does not have the key reads it once, and only over a stream that leads to the
+/// right server for certain, never over a network on which others may respond.
 ///
 /// ```
 /// use std::time::Duration;
 /// use sandbox_core::{ByteStream, Deadline, HostKeyProbe, PublicKey, Result};
 ///
-/// async fn learn(probe: &dyn HostKeyProbe, stream: Box<dyn ByteStream>) -> Result<PublicKey> {
+/// async fn read_key(probe: &dyn HostKeyProbe, stream: Box<dyn ByteStream>) -> Result<PublicKey> {
 ///     probe.host_key(stream, Deadline::from_now(Duration::from_secs(5))).await
 /// }
 /// ```
@@ -76,7 +76,7 @@ pub trait HostKeyProbe: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Connection`](crate::Error::Connection): at the stage `Dial` if no SSH server answers yet, at
-    /// `HostKey` if the server has no key of a type that can be pinned.
+    /// [`Connection`](crate::Error::Connection): at the stage `Dial` if no SSH server responds yet,
+    /// at `HostKey` if the server has no key of a type that can be pinned.
     async fn host_key(&self, stream: Box<dyn ByteStream>, deadline: Deadline) -> Result<PublicKey>;
 }

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> sandbox_core::Result<()> {
 /// let deadline = Deadline::from_now(Duration::from_secs(5));
-/// let answer = deadline.bound("answer", async { Ok(42) }).await?;
+/// let answer = deadline.bound("computing the answer", async { Ok(42) }).await?;
 /// assert!(!deadline.has_passed());
 /// # Ok(())
 /// # }
@@ -32,7 +32,7 @@ impl Deadline {
     /// Creates a deadline this long from now.
     pub fn from_now(duration: Duration) -> Self {
         let now = Instant::now();
-        // Far enough for any program when the sum does not fit.
+        // A year is far enough if the sum does not fit.
         let at = now
             .checked_add(duration)
             .unwrap_or_else(|| now + Duration::from_secs(86_400 * 365));

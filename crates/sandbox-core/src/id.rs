@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// The id of a sandbox: a DNS label ([RFC 1123]) of at most 40 bytes that begins with a letter, such as
-/// `sbx-k3v9q2xw7d`. On Kubernetes it is also the name of the Pod.
+/// The id of a sandbox: a DNS label ([RFC 1123]) of at most 40 bytes that begins with a letter,
+/// such as `sbx-k3v9q2xw7d`. On Kubernetes it is also the name of the Pod.
 ///
 /// ```
 /// use sandbox_core::SandboxId;
@@ -63,9 +63,9 @@ impl SandboxId {
     }
 }
 
-/// Identifies one instance of a sandbox: the Pod's uid, or a random one of a local sandbox. A sandbox
-/// that is deleted and created again under the same id has another uid. Nothing that was cached for
-/// the first instance (connections, keys) is used for the second.
+/// Identifies one instance of a sandbox: the Pod's uid, or a random one of a local sandbox. A
+/// sandbox that is deleted and recreated under the same id has another uid. Nothing that was cached
+/// for the first instance (connections, keys) is used for the second.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Uid(String);
@@ -91,8 +91,8 @@ impl Uid {
     }
 }
 
-/// The id of a background job inside a sandbox, such as `job-4tq8xw`: lower-case letters, digits and
-/// dashes, at most 40 bytes.
+/// The id of a background job inside a sandbox, such as `job-4tq8xw`: lower-case letters, digits
+/// and dashes, at most 40 bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct JobId(String);
@@ -113,7 +113,7 @@ impl JobId {
     }
 }
 
-macro_rules! text {
+macro_rules! impl_text {
     ($name:ident) => {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,16 +132,16 @@ macro_rules! text {
         }
     };
 }
-text!(SandboxId);
-text!(Uid);
-text!(JobId);
+impl_text!(SandboxId);
+impl_text!(Uid);
+impl_text!(JobId);
 
-macro_rules! parsed {
-    ($name:ident, $what:literal) => {
+macro_rules! impl_parse {
+    ($name:ident, $argument:literal) => {
         impl FromStr for $name {
             type Err = Error;
             fn from_str(text: &str) -> Result<Self> {
-                check_label(text).map_err(|why| Error::invalid($what, text, why))?;
+                check_label(text).map_err(|reason| Error::invalid($argument, text, reason))?;
                 Ok(Self(text.to_owned()))
             }
         }
@@ -158,8 +158,8 @@ macro_rules! parsed {
         }
     };
 }
-parsed!(SandboxId, "sandbox id");
-parsed!(JobId, "job id");
+impl_parse!(SandboxId, "sandbox id");
+impl_parse!(JobId, "job id");
 
 fn check_label(text: &str) -> Result<(), &'static str> {
     if text.is_empty() || text.len() > SandboxId::MAX_LEN {
@@ -177,14 +177,14 @@ fn check_label(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// What generated ids begin with.
+/// The prefix of generated ids.
 const GENERATED_PREFIX: &str = "sbx-";
-/// How many random characters follow in a generated id.
+/// The number of random characters after the prefix.
 const GENERATED_LEN: usize = 10;
 /// Digits and lower-case letters, without those that are easily misread: five bits a character.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// The random part of a generated id, or of the beginning of one.
+/// Returns the random part of a generated id, or of its beginning.
 fn generated_word(text: &str) -> Option<&str> {
     text.strip_prefix(GENERATED_PREFIX)
         .filter(|word| word.bytes().all(|byte| ALPHABET.contains(&byte)))
@@ -195,7 +195,7 @@ fn random_word(len: usize) -> Result<String> {
     getrandom::fill(&mut bytes).map_err(|source| Error::Backend {
         backend: "system",
         operation: "read random bytes",
-        message: "the operating system gave no randomness".into(),
+        message: "the operating system provided no randomness".into(),
         transient: false,
         source: Some(Box::new(source)),
     })?;
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_leave_a_path_or_a_name_is_refused() {
+    fn invalid_ids_are_refused() {
         for bad in [
             "",
             "-a",

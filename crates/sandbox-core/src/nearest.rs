@@ -4,8 +4,8 @@
 /// mistake. For errors about names that do not exist.
 ///
 /// ```
-/// let known = ["production", "staging"];
-/// assert_eq!(sandbox_core::nearest("prodution", known.into_iter()), Some("production"));
+/// let names = ["production", "staging"];
+/// assert_eq!(sandbox_core::nearest("prodution", names.into_iter()), Some("production"));
 /// ```
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
@@ -15,7 +15,7 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
         .map(|(_, candidate)| candidate)
 }
 
-/// How many letters have to be inserted, removed or replaced (Levenshtein).
+/// Counts the letters to insert, remove or replace (Levenshtein distance).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slips_are_recognised_and_strangers_are_not() {
+    fn typing_mistakes_are_recognised() {
         let names = ["SANDBOX_MEMORY", "SANDBOX_TTL", "SANDBOX_IMAGE"];
         let near = |name| nearest(name, names.into_iter());
         assert_eq!(near("SANDBOX_MEMROY"), Some("SANDBOX_MEMORY"));

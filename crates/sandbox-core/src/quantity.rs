@@ -42,7 +42,7 @@ impl FromStr for Cpu {
     fn from_str(text: &str) -> Result<Self> {
         let millis = match text.strip_suffix('m') {
             Some(digits) => digits.parse().ok(),
-            None => scaled(text, 1000),
+            None => parse_scaled(text, 1000),
         };
         match millis {
             Some(millis) if millis > 0 => Ok(Self { millis }),
@@ -80,7 +80,7 @@ pub struct ByteSize {
     bytes: u64,
 }
 
-/// Binary suffixes first, for `Mi` ends in neither `M` nor `m`.
+/// The binary suffixes come first, because `Display` uses only these.
 const SUFFIXES: [(&str, u64); 8] = [
     ("Ki", 1 << 10),
     ("Mi", 1 << 20),
@@ -116,7 +116,10 @@ impl FromStr for ByteSize {
         let bytes = SUFFIXES
             .iter()
             .find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, *unit)))
-            .map_or_else(|| text.parse().ok(), |(number, unit)| scaled(number, unit));
+            .map_or_else(
+                || text.parse().ok(),
+                |(number, unit)| parse_scaled(number, unit),
+            );
         match bytes {
             Some(bytes) if bytes > 0 => Ok(Self { bytes }),
             _ => Err(Error::invalid(
@@ -141,7 +144,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-macro_rules! as_text {
+macro_rules! impl_text {
     ($name:ident) => {
         impl TryFrom<String> for $name {
             type Error = Error;
@@ -156,17 +159,17 @@ macro_rules! as_text {
         }
     };
 }
-as_text!(Cpu);
-as_text!(ByteSize);
+impl_text!(Cpu);
+impl_text!(ByteSize);
 
-/// A decimal number of at most three places, times a unit; exact, without floating point.
-fn scaled(number: &str, unit: u64) -> Option<u64> {
+/// Parses a decimal number of at most three places and multiplies it by a unit, without rounding.
+fn parse_scaled(number: &str, unit: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    let is_digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
     if whole.is_empty()
         || fraction.len() > 3
-        || !digits(whole)
-        || !digits(fraction)
+        || !is_digits(whole)
+        || !is_digits(fraction)
         || number.ends_with('.')
     {
         return None;
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_amounts_are_refused() {
         for bad in [
             "",
             "0",

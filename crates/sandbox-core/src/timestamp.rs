@@ -62,7 +62,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
-    fn the_form_is_rfc_3339_in_utc() {
+    fn the_format_is_rfc_3339_in_utc() {
         assert_eq!(
             rfc3339(UNIX_EPOCH + Duration::from_millis(1_500)),
             "1970-01-01T00:00:01.500Z"

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-/// How long sent data may stay unacknowledged (TCP_USER_TIMEOUT, tcp(7); RFC 5482). The kernel sends
-/// no keepalive while data is unacknowledged, so this bounds how long a lost peer goes unnoticed.
+/// How long sent data may stay unacknowledged (TCP_USER_TIMEOUT, tcp(7); RFC 5482). The kernel
+/// sends no keepalive while data is unacknowledged, so this bounds how long a lost peer goes
+/// unnoticed.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Connects without Nagle's delay, because commands are small packets and each would wait up to 40 ms
-/// for the acknowledgement of the previous one. On Linux, data that is not acknowledged for 30 seconds
-/// ends the connection, so that a lost peer is noticed while data is being sent. Dropping the future
-/// closes the socket.
+/// Connects without Nagle's delay, because commands are small packets and each would wait up to 40
+/// ms for the acknowledgement of the previous one. On Linux, data that is not acknowledged for 30
+/// seconds ends the connection, so that a lost peer is noticed while data is being sent. Dropping
+/// the future closes the socket.
 ///
 /// # Errors
 ///

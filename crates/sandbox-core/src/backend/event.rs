@@ -1,4 +1,4 @@
-//! The events in the life of a sandbox, and explanations of its state.
+//! The events of a sandbox, and the diagnosis of its state.
 
 use std::fmt;
 use std::pin::Pin;
@@ -22,14 +22,14 @@ pub struct SandboxEvent {
 }
 
 /// Kinds of events. A backend reports up to [`Addressed`](Self::Addressed) or
-/// [`Failed`](Self::Failed). Whether SSH answers is known only after connecting.
+/// [`Failed`](Self::Failed). Whether SSH works is known only after connecting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum SandboxEventKind {
     /// The sandbox was accepted.
     Created,
-    /// It was assigned to a machine.
+    /// It was assigned to a node.
     Scheduled,
     /// Its image is being pulled.
     Pulling,
@@ -37,11 +37,11 @@ pub enum SandboxEventKind {
     Started,
     /// Its endpoint can be dialled.
     Addressed,
-    /// SSH has answered with the pinned key. The client reports this, not a backend.
+    /// An SSH handshake with the pinned key has succeeded. The client reports this, not a backend.
     Ready,
-    /// There is a problem that may pass; the message says which.
+    /// There is a problem, described by the message, that may resolve itself.
     Warning,
-    /// It cannot start, or has failed; the message says why.
+    /// It cannot start, or has failed, for the reason in the message.
     Failed,
     /// It was deleted.
     Deleted,
@@ -73,21 +73,21 @@ impl fmt::Display for SandboxEventKind {
 /// The events of one sandbox, past ones first. The stream ends after a final event.
 pub type EventStream = Pin<Box<dyn Stream<Item = Result<SandboxEvent>> + Send>>;
 
-/// An explanation of the state of a sandbox, requested when a connection was lost or never made.
+/// Why a sandbox cannot be reached. It is requested when a connection was lost or never opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Diagnosis {
     /// One sentence: `the Pod was evicted: the node was low on memory`.
     pub summary: String,
-    /// What prevents it from running or has ended it, if known.
+    /// The kind of problem that prevents it from running or has ended it, if known.
     #[serde(default)]
     pub reason: Option<CreationReason>,
-    /// Whether it has ended and will not answer again.
+    /// Whether it has ended for good.
     pub is_final: bool,
     /// The latest events, oldest first.
     pub events: Vec<SandboxEvent>,
-    /// Whether it could not start because of the way in which it was created, and the backend would now
-    /// create it in a different way, so that a retry may succeed.
+    /// Whether it could not start because of the way in which it was created, and the backend
+    /// would now create it in a different way, so that a retry may succeed.
     pub has_fallback: bool,
     /// The last lines of the server's log.
     pub log_tail: String,

@@ -42,7 +42,7 @@ pub struct SandboxInfo {
     pub limits: Vec<AppliedLimit>,
 }
 
-/// The state of a sandbox. There is no `Ready`: whether SSH answers is known only after connecting.
+/// The state of a sandbox. There is no `Ready`: whether SSH works is known only after connecting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -71,14 +71,14 @@ pub struct AppliedLimit {
     pub resource: String,
     /// The amount, in the notation of a [`SandboxSpec`](crate::SandboxSpec).
     pub value: String,
-    /// What it applies to.
+    /// Whether it applies to the sandbox or to each process.
     pub scope: LimitScope,
-    /// What enforces it, such as `cgroup v2`, `rlimit` or `tmpfs`.
+    /// The mechanism that enforces it, such as `cgroup v2`, `rlimit` or `tmpfs`.
     #[serde(rename = "by")]
     pub enforced_by: String,
 }
 
-/// What a limit applies to.
+/// The scope of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitScope {
@@ -88,7 +88,7 @@ pub enum LimitScope {
     Process,
 }
 
-/// What a backend can do. Requests for anything else return
+/// The capabilities of a backend. Requests for anything else return
 /// [`Error::Unsupported`](crate::Error::Unsupported).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -97,10 +97,10 @@ pub struct Capabilities {
     pub images: bool,
     /// Whether sandboxes can reach other hosts.
     pub network: bool,
-    /// Whether the sandbox's own server enforces the `ttl`, so that an extension has to be sent to it.
-    /// Otherwise the backend enforces it.
+    /// Whether the sandbox's own server enforces the `ttl`, so that an extension has to be sent to
+    /// it. Otherwise the backend enforces it.
     pub server_enforces_ttl: bool,
-    /// Whether sandboxes run the SDK's own server, which provides jobs, stores the environment for other
+    /// Whether sandboxes run sandbox-sshd, which provides jobs, stores the environment for other
     /// processes, and ends idle sandboxes. An image's own server does none of this.
     pub sandbox_sshd: bool,
     /// Which limits can be applied.

@@ -28,7 +28,7 @@ pub use spec::{Lifetime, RESERVED_LABEL_DOMAIN, Resources, SandboxSpec};
 
 /// Creates, describes and deletes sandboxes.
 ///
-/// This is the interface for implementors. Callers use `Client` of the crate `sandbox`. Every method
+/// Backends implement this trait. Programs use `Client` of the crate `sandbox`. Every method
 /// may be called from many tasks at once, and its future may be dropped at any point: a dropped
 /// `create` leaves nothing behind.
 ///
@@ -45,11 +45,11 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
     /// Returns a short name for messages, such as `local` or `k8s`.
     fn name(&self) -> &'static str;
 
-    /// Returns what this backend can do.
+    /// Returns the capabilities of this backend.
     fn capabilities(&self) -> Capabilities;
 
-    /// Provisions a sandbox, and returns once it is accepted: it has an id and a uid, but may still be
-    /// starting. After an error nothing is left behind. The backend validates all of its own
+    /// Provisions a sandbox, and returns once it is accepted: it has an id and a uid, but may still
+    /// be starting. After an error nothing is left behind. The backend validates all of its own
     /// [`BackendOptions`](crate::BackendOptions), and refuses those of others.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
     /// [`Unsupported`](crate::Error::Unsupported) and [`Creation`](crate::Error::Creation).
     async fn create(&self, spec: SandboxSpec) -> Result<SandboxInfo>;
 
-    /// Describes a sandbox, from memory if the backend has it and `freshness` allows that.
+    /// Describes a sandbox, from the cache if it is there and `freshness` allows that.
     ///
     /// # Errors
     ///
@@ -79,7 +79,8 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
     /// [`NotFound`](crate::Error::NotFound) if there is no such sandbox.
     async fn events(&self, id: &SandboxId) -> Result<EventStream>;
 
-    /// Returns what is needed to connect. This may cost one read if another process created the sandbox.
+    /// Returns the keys and the endpoint to connect with. This may cost one request if another
+    /// process created the sandbox.
     ///
     /// # Errors
     ///
@@ -87,7 +88,7 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
     /// [`Unsupported`](crate::Error::Unsupported) if only the process that created it has its keys.
     async fn access(&self, id: &SandboxId) -> Result<Access>;
 
-    /// Explains why a sandbox does not answer.
+    /// Finds out why a sandbox does not respond.
     ///
     /// # Errors
     ///
@@ -101,40 +102,41 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
     /// [`NotFound`](crate::Error::NotFound) if there is no such sandbox.
     async fn logs(&self, id: &SandboxId, options: LogOptions) -> Result<LogStream>;
 
-    /// Moves the end of the sandbox's `ttl` to `ttl` from now, at most to the end of its `max_lifetime`.
+    /// Moves the end of the sandbox's `ttl` to `ttl` from now, at most to the end of its
+    /// `max_lifetime`.
     ///
     /// # Errors
     ///
     /// [`NotFound`](crate::Error::NotFound) if there is no such sandbox.
     async fn extend(&self, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo>;
 
-    /// Deletes a sandbox. Deleting one that does not exist succeeds. Success means that nothing is left
-    /// of it; without [`wait`](DeleteOptions::wait), that its deletion has started.
+    /// Deletes a sandbox. Deleting one that does not exist succeeds. Success means that nothing is
+    /// left of it; without [`wait`](DeleteOptions::wait), that its deletion has started.
     ///
     /// # Errors
     ///
     /// [`Deletion`](crate::Error::Deletion) if it may still exist.
     async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()>;
 
-    /// Removes what ended sandboxes left behind.
+    /// Deletes sandboxes that have expired, and the remains of those that have ended.
     ///
     /// # Errors
     ///
     /// [`Backend`](crate::Error::Backend) if the sandboxes cannot be listed.
     async fn sweep(&self, options: SweepOptions) -> Result<SweepReport>;
 
-    /// Checks whether such a sandbox could be created, without creating one. A backend with nothing to
-    /// check returns no checks.
+    /// Checks whether such a sandbox could be created, without creating one. A backend with nothing
+    /// to check returns no checks.
     async fn preflight(&self, spec: SandboxSpec) -> Vec<Check> {
         drop(spec);
         Vec::new()
     }
 }
 
-/// How fresh an answer has to be.
+/// How fresh the description of a sandbox has to be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Freshness {
-    /// From memory, as of the last update.
+    /// From the cache, as of the last update.
     #[default]
     Cached,
     /// From a new request.
@@ -177,9 +179,10 @@ impl ListFilter {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeleteOptions {
-    /// Delete only this instance. Another one under the same id is not touched, and the call succeeds.
+    /// Delete only this instance. Another one under the same id is not touched, and the call
+    /// succeeds.
     pub uid: Option<Uid>,
-    /// Whether to wait until it is gone.
+    /// Whether to wait until nothing is left of it.
     pub wait: bool,
 }
 
@@ -220,23 +223,24 @@ pub type LogStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SweepOptions {
-    /// Whether to only report what would be removed.
+    /// Whether to only report, and remove nothing.
     pub dry_run: bool,
 }
 
 impl SweepOptions {
-    /// Only reports what would be removed.
+    /// Only reports, and removes nothing.
     pub fn dry_run() -> Self {
         Self { dry_run: true }
     }
 }
 
-/// What a sweep removed, or would remove.
+/// The result of a sweep, or of its dry run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepReport {
-    /// What was removed, with the reason.
+    /// The sandboxes whose remains were removed, with the reasons.
     pub removed: Vec<SweptSandbox>,
-    /// What could not be removed, with the error. It does not stop the rest of the sweep.
+    /// The sandboxes whose remains could not be removed, with the errors. A failure does not stop
+    /// the rest of the sweep.
     #[serde(default)]
     pub failed: Vec<SweepFailure>,
 }

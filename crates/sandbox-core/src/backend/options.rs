@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::{Error, Result};
 
 /// Options that only one kind of backend has, by the name of that backend: for example node
-/// selectors and tolerations for `k8s`. The core does not interpret them. Each backend reads its own
-/// options, and refuses those of others and options that it does not know.
+/// selectors and tolerations for `k8s`. The core does not interpret them. Each backend reads its
+/// own options, and refuses those of others and options that it does not know.
 ///
 /// Do not put secrets here: the options are printed, and may be stored where others can read them.
 ///
@@ -65,7 +65,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn each_backend_reads_its_own_and_refuses_others() {
+    fn each_backend_reads_its_options_and_refuses_others() {
         let mut options = BackendOptions::default();
         assert_eq!(options.require_only("local").unwrap(), None);
         options.set("k8s", json!({"runtimeClassName": "gvisor"}));
@@ -76,7 +76,7 @@ mod tests {
         let error = options.require_only("local").unwrap_err();
         assert!(matches!(error, Error::Unsupported { .. }));
         assert!(error.to_string().contains("SANDBOX_BACKEND=k8s"), "{error}");
-        // One that reads its own still refuses the rest.
+        // Options of the backend itself do not make others acceptable.
         options.set("other", json!(null));
         assert!(options.require_only("k8s").is_err());
     }

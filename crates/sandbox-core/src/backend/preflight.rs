@@ -1,4 +1,4 @@
-//! Checks before sandboxes are created, for people who set up a backend.
+//! Checks of a backend's setup, before any sandbox is created.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Check {
-    /// What was checked, in a few words, such as `create pods`.
+    /// The name of the check, such as `create pods`.
     pub name: String,
     /// The result.
     pub verdict: Verdict,
     /// Details of the result.
     pub detail: String,
-    /// How to fix it: a command, or a setting.
+    /// The fix: a command, or a setting.
     pub remedy: Option<String>,
 }
 
@@ -28,13 +28,13 @@ pub struct Check {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Everything is fine.
+    /// There is no problem.
     Passed,
     /// Sandboxes can be created, but something does not work or is less safe than it could be.
     Warning,
     /// Sandboxes cannot be created or used.
     Failed,
-    /// It was not checked; the details say why.
+    /// It was not checked, for the reason in the details.
     Skipped,
 }
 
@@ -66,14 +66,14 @@ impl Check {
     }
 
     /// Creates a check that was skipped.
-    pub fn skipped(name: impl Into<String>, why: impl Into<String>) -> Self {
+    pub fn skipped(name: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
             verdict: Verdict::Skipped,
-            ..Self::passed(name, why)
+            ..Self::passed(name, reason)
         }
     }
 
-    /// Adds how to fix it.
+    /// Adds the fix.
     #[must_use]
     pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{BackendOptions, ByteSize, Cpu, Error, Result, SandboxId};
 
-/// What to provision. It contains nothing specific to the user, no environment and no secrets: those
-/// are sent over SSH once the sandbox is reachable, so that a waiting sandbox from a pool could serve
-/// as well.
+/// The specification of a sandbox. It contains nothing specific to the user, no environment and no
+/// secrets: those are sent over SSH once the sandbox is reachable, so that a sandbox from a pool
+/// could be used instead.
 ///
 /// ```
 /// use std::time::Duration;
@@ -73,11 +73,12 @@ pub struct Lifetime {
     pub ttl: Option<Duration>,
     /// Ends it this long after its creation. Cannot be extended.
     pub max_lifetime: Duration,
-    /// Ends it after this long without use: no command, job, file transfer or forwarded connection, and
-    /// no request. A client that only connects, or stays connected, does not count.
+    /// Ends it after this long without use: no command, job, file transfer or forwarded
+    /// connection, and no request. A client that only connects, or stays connected, does not
+    /// count.
     pub idle_timeout: Option<Duration>,
-    /// Ends it after this long without an authenticated client: an *attached* sandbox, which does not
-    /// outlive the program that created it. `None` means *detached*.
+    /// Ends it after this long without an authenticated client: an *attached* sandbox, which does
+    /// not outlive the program that created it. `None` means *detached*.
     pub attach_timeout: Option<Duration>,
 }
 
@@ -87,7 +88,7 @@ impl Lifetime {
     /// The default of `attach_timeout`: 60 seconds.
     pub const DEFAULT_ATTACH: Duration = Duration::from_secs(60);
 
-    /// Returns the time from the creation to the first end that is already known then.
+    /// Returns the time from the creation to the first of the ends that are fixed at the creation.
     pub fn first_end(&self) -> Duration {
         self.ttl
             .map_or(self.max_lifetime, |ttl| ttl.min(self.max_lifetime))
@@ -125,11 +126,11 @@ impl SandboxSpec {
             }
         }
         if let Some(ttl) = limits.ttl.filter(|ttl| *ttl > limits.max_lifetime) {
-            let why = format!(
-                "it exceeds max_lifetime, which is {:?}: shorten it, or raise that",
+            let reason = format!(
+                "it exceeds max_lifetime ({:?}); shorten it, or raise max_lifetime",
                 limits.max_lifetime
             );
-            return Err(Error::invalid("ttl", format!("{ttl:?}"), &why));
+            return Err(Error::invalid("ttl", format!("{ttl:?}"), reason));
         }
         if self.resources.pids == Some(0) {
             return Err(Error::invalid(
@@ -141,7 +142,7 @@ impl SandboxSpec {
         if let Some(image) = self
             .image
             .as_deref()
-            .filter(|image| !plausible_image(image))
+            .filter(|image| !is_plausible_image(image))
         {
             return Err(Error::invalid(
                 "image",
@@ -155,8 +156,8 @@ impl SandboxSpec {
     }
 }
 
-/// Kubernetes' rules for label keys and values, for every backend, so that what works on a
-/// laptop works on a cluster.
+/// Checks Kubernetes' rules for label keys and values. They apply to every backend, so that the
+/// same labels work on a laptop and on a cluster.
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>
 fn check_label(key: &str, value: &str) -> Result<()> {
     let (prefix, name) = key
@@ -214,7 +215,7 @@ fn is_word(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-fn plausible_image(image: &str) -> bool {
+fn is_plausible_image(image: &str) -> bool {
     !image.is_empty()
         && image.len() <= 512
         && image
@@ -228,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_is_valid_attached_and_ends() {
+    fn the_default_is_valid_and_attached() {
         let spec = SandboxSpec::default();
         spec.validate().unwrap();
         assert_eq!(spec.lifetime.attach_timeout, Some(Lifetime::DEFAULT_ATTACH));
@@ -236,18 +237,19 @@ mod tests {
     }
 
     #[test]
-    fn each_wrong_value_is_named() {
-        let change = |change: &dyn Fn(&mut SandboxSpec)| {
+    fn each_invalid_value_is_named() {
+        let error_after = |change: &dyn Fn(&mut SandboxSpec)| {
             let mut spec = SandboxSpec::default();
             change(&mut spec);
             spec.validate().unwrap_err().to_string()
         };
-        assert!(change(&|s| s.lifetime.ttl = Some(Duration::ZERO)).contains("ttl"));
+        assert!(error_after(&|s| s.lifetime.ttl = Some(Duration::ZERO)).contains("ttl"));
         assert!(
-            change(&|s| s.lifetime.ttl = Some(Lifetime::DEFAULT_MAX * 2)).contains("max_lifetime")
+            error_after(&|s| s.lifetime.ttl = Some(Lifetime::DEFAULT_MAX * 2))
+                .contains("max_lifetime")
         );
-        assert!(change(&|s| s.resources.pids = Some(0)).contains("pids"));
-        assert!(change(&|s| s.image = Some("bad image".into())).contains("bad image"));
+        assert!(error_after(&|s| s.resources.pids = Some(0)).contains("pids"));
+        assert!(error_after(&|s| s.image = Some("bad image".into())).contains("bad image"));
         for key in [
             "sandbox.dev/x",
             "a.sandbox.dev/x",
@@ -255,21 +257,23 @@ mod tests {
             "k8s.io/a",
         ] {
             assert!(
-                change(&|s| _ = s.labels.insert(key.into(), "v".into())).contains("reserved"),
+                error_after(&|s| _ = s.labels.insert(key.into(), "v".into())).contains("reserved"),
                 "{key}"
             );
         }
         for key in ["", "-a", "a b", "A.b/c", "/x", "a/", &"x".repeat(64)] {
             assert!(
-                change(&|s| _ = s.labels.insert(key.into(), "v".into())).contains("key"),
+                error_after(&|s| _ = s.labels.insert(key.into(), "v".into())).contains("key"),
                 "{key}"
             );
         }
-        assert!(change(&|s| _ = s.labels.insert("team".into(), "a b".into())).contains("team=a b"));
+        assert!(
+            error_after(&|s| _ = s.labels.insert("team".into(), "a b".into())).contains("team=a b")
+        );
     }
 
     #[test]
-    fn usual_labels_pass() {
+    fn usual_labels_are_accepted() {
         let mut spec = SandboxSpec::default();
         for (key, value) in [
             ("team", "ml"),

@@ -28,10 +28,10 @@ pub enum CommandCause {
         /// Whether its process group was sent SIGKILL. Otherwise it may still be running.
         killed: bool,
     },
-    /// The connection was lost before its end was known. It may or may not have done its work, and was not
-    /// run a second time.
+    /// The connection was lost before the exit status arrived. The command may or may not have done
+    /// its work, and was not retried.
     Lost,
-    /// It has already ended, and can no longer be reached.
+    /// It has already ended, so it cannot receive signals.
     AlreadyEnded,
 }
 
@@ -53,7 +53,7 @@ impl fmt::Display for CommandCause {
             } => {
                 write!(
                     f,
-                    "the command ran longer than {after:?}, and its process group was killed"
+                    "the command ran longer than {after:?}; its process group was killed"
                 )
             }
             Self::TimedOut {
@@ -62,13 +62,13 @@ impl fmt::Display for CommandCause {
             } => {
                 write!(
                     f,
-                    "the command ran longer than {after:?}, and may still run: it could not be killed"
+                    "the command ran longer than {after:?} and could not be killed; it may still be running"
                 )
             }
             Self::Lost => f.write_str(
-                "the connection was lost before the command's end was known; it was not run again",
+                "the connection was lost before the exit status arrived; the command was not retried",
             ),
-            Self::AlreadyEnded => f.write_str("the command has ended already"),
+            Self::AlreadyEnded => f.write_str("the command has already ended"),
         }
     }
 }

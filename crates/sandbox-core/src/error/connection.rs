@@ -5,13 +5,13 @@ use crate::SandboxId;
 
 /// Why a connection failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {message}{}", self.place(), self.explained())]
+#[error("{}: {message}{}", self.headline(), self.diagnosis_suffix())]
 pub struct ConnectionError {
     /// The sandbox, if known.
     pub id: Option<SandboxId>,
     /// The stage that failed.
     pub stage: ConnectionStage,
-    /// What was wrong and, if known, what to do.
+    /// The problem and, if known, what to do.
     pub message: String,
     /// What happened to the sandbox, according to the backend.
     pub diagnosis: Option<String>,
@@ -25,7 +25,8 @@ pub struct ConnectionError {
 pub enum ConnectionStage {
     /// Reaching the server.
     Dial,
-    /// Checking the host key: the server has another key than the pinned one, or no key of a supported type.
+    /// Checking the host key: the server has another key than the pinned one, or no key of a
+    /// supported type.
     HostKey,
     /// Authenticating.
     Auth,
@@ -40,7 +41,7 @@ impl From<ConnectionError> for Error {
 }
 
 impl ConnectionError {
-    fn place(&self) -> String {
+    fn headline(&self) -> String {
         let sandbox = self
             .id
             .as_ref()
@@ -53,7 +54,7 @@ impl ConnectionError {
         }
     }
 
-    fn explained(&self) -> String {
+    fn diagnosis_suffix(&self) -> String {
         self.diagnosis
             .as_ref()
             .map(|diagnosis| format!(" ({diagnosis})"))

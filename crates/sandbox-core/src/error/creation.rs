@@ -17,7 +17,7 @@ pub struct CreationError {
     pub stage: CreationStage,
     /// The kind of failure.
     pub reason: CreationReason,
-    /// What was wrong and, if known, what to do.
+    /// The problem and, if known, what to do.
     pub message: String,
     /// The latest events, oldest first.
     pub events: Vec<SandboxEvent>,
@@ -46,7 +46,7 @@ pub enum CreationStage {
 pub enum CreationReason {
     /// The image is missing, has an invalid name, or may not be pulled.
     ImagePull,
-    /// No machine has room for it.
+    /// No node has room for it.
     Unschedulable,
     /// A quota is exceeded.
     Quota,
@@ -56,15 +56,15 @@ pub enum CreationReason {
     Isolation,
     /// It ended right after it started.
     Crashed,
-    /// SSH did not answer, or refused the login.
+    /// The SSH server did not respond, or refused the login.
     Unreachable,
     /// An initial command or file failed.
     Setup,
     /// It took too long.
     Timeout,
-    /// It was evicted, or its machine failed; a retry may succeed elsewhere.
+    /// It was evicted, or its node failed; a retry may succeed elsewhere.
     Evicted,
-    /// The backend does not answer, or asks to retry later.
+    /// The backend does not respond, or requests a retry later.
     Unavailable,
     /// None of these.
     Other,
@@ -81,7 +81,7 @@ impl fmt::Display for CreationStage {
         f.write_str(match self {
             Self::Provision => "provisioning failed",
             Self::Connect => "connecting failed",
-            Self::Personalise => "setting it up failed",
+            Self::Personalise => "setup failed",
         })
     }
 }

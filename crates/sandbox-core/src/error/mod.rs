@@ -21,7 +21,7 @@ pub use unsupported::UnsupportedError;
 /// The result type of this SDK.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error from another library, as the cause of one of ours.
+/// An error from another library, as the cause of an error of this SDK.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The error type of this SDK. `Display` is one sentence for people. The cause is in
@@ -30,11 +30,11 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// ```
 /// use sandbox_core::{CreationReason, Error};
 ///
-/// fn advice(error: &Error) -> &'static str {
+/// fn hint(error: &Error) -> &'static str {
 ///     match error {
 ///         Error::NotFound { .. } => "it has ended",
 ///         Error::Creation(error) if error.reason == CreationReason::Quota => "delete some sandboxes",
-///         error if error.is_retryable() => "try again",
+///         error if error.is_retryable() => "retry",
 ///         _ => "see the message",
 ///     }
 /// }
@@ -77,23 +77,23 @@ pub enum Error {
     Deletion {
         /// The sandbox.
         id: SandboxId,
-        /// What prevented it.
+        /// The problem.
         message: String,
         /// The cause.
         source: Option<BoxError>,
     },
 
-    /// A connection could not be made, or was lost.
+    /// A connection could not be opened, or was lost.
     #[doc(alias = "SSHConnectionError")]
     #[error(transparent)]
     Connection(Box<ConnectionError>),
 
-    /// A command could not be run to its end, or it failed and [`check`](crate::Output::check) made that
-    /// an error.
+    /// A command could not be run to its end, or it failed and [`check`](crate::Output::check) made
+    /// that an error.
     #[doc(alias = "CommandExecutionError")]
     #[error("{cause}")]
     Command {
-        /// What happened.
+        /// How it failed.
         cause: CommandCause,
         /// The cause.
         source: Option<BoxError>,
@@ -254,16 +254,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_small_and_travel() {
-        fn travels<T: Send + Sync + 'static>() {}
-        travels::<Error>();
+    fn errors_are_small_and_can_be_sent() {
+        fn can_be_sent<T: Send + Sync + 'static>() {}
+        can_be_sent::<Error>();
         assert!(size_of::<Error>() <= 80, "{}", size_of::<Error>());
     }
 
     #[test]
     fn a_sentence_names_the_sandbox_and_does_not_repeat_its_cause() {
         let id: SandboxId = "sbx-one".parse().unwrap();
-        let cause = std::io::Error::other("beneath");
+        let cause = std::io::Error::other("inner");
         let error = Error::connection(
             ConnectionStage::Dial,
             "nothing listens there",
@@ -276,7 +276,7 @@ mod tests {
         );
         assert_eq!(
             std::error::Error::source(&error).unwrap().to_string(),
-            "beneath"
+            "inner"
         );
         assert!(error.is_retryable() && error.sandbox_id() == Some(&id));
         assert!(!Error::connection(ConnectionStage::HostKey, "", None).is_retryable());

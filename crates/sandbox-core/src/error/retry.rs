@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{BoxError, ConnectionStage, CreationReason, Error, TransferReason};
 
-/// For backends: the cause of an error that says when to retry, because the server asked to wait this
-/// long. [`Error::retry_after`] finds it among the causes.
+/// For backends: a cause that carries the delay which the server requested before a retry.
+/// [`Error::retry_after`] finds it among the causes of an error.
 #[derive(Debug, thiserror::Error)]
 #[error("retry in {after:?}")]
 pub struct RetryAfter {
@@ -20,8 +20,8 @@ pub struct RetryAfter {
 const DEFAULT_DELAY: Duration = Duration::from_secs(1);
 
 impl Error {
-    /// Returns whether the same call may succeed later. Errors of commands are never retryable: whether to
-    /// run a command again is the caller's decision.
+    /// Returns whether the same call may succeed later. Errors of commands are never retryable:
+    /// whether to retry a command is the caller's decision.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connection(error) => {
@@ -42,7 +42,7 @@ impl Error {
             Self::Transfer(error) => matches!(error.reason, TransferReason::Lost),
             Self::Backend { transient, .. } => *transient,
             Self::Timeout { .. } => true,
-            // A delete may always be repeated; whether that helps, its cause says.
+            // Deleting twice is safe, so only the cause decides whether a retry may help.
             Self::Deletion { source, .. } => source.as_ref().is_some_and(|source| {
                 source.is::<RetryAfter>()
                     || source
@@ -53,9 +53,9 @@ impl Error {
         }
     }
 
-    /// Returns whether the server could not be reached, which may pass while it starts: nothing listens yet,
-    /// no answer in time, or a backend that is temporarily unavailable. Wrong keys and refusals do not
-    /// pass.
+    /// Returns whether the server could not be reached, which may change while it starts: nothing
+    /// listens yet, it does not respond in time, or a backend is temporarily unavailable. Wrong
+    /// keys and refusals are permanent.
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::Connection(error) => error.stage == ConnectionStage::Dial,
@@ -65,16 +65,16 @@ impl Error {
         }
     }
 
-    /// Returns how long to wait before a retry, if the error is retryable: as long as the server asked for
-    /// ([`RetryAfter`]), otherwise one second.
+    /// Returns how long to wait before a retry, if the error is retryable: as long as the server
+    /// requested ([`RetryAfter`]), otherwise one second.
     pub fn retry_after(&self) -> Option<Duration> {
         if !self.is_retryable() {
             return None;
         }
         let mut cause = Cause::source(self);
         while let Some(found) = cause {
-            if let Some(asked) = found.downcast_ref::<RetryAfter>() {
-                return Some(asked.after);
+            if let Some(requested) = found.downcast_ref::<RetryAfter>() {
+                return Some(requested.after);
             }
             cause = found.source();
         }
@@ -86,7 +86,7 @@ impl Error {
 mod tests {
     use super::*;
 
-    fn asked(seconds: u64) -> BoxError {
+    fn requested_delay(seconds: u64) -> BoxError {
         Box::new(RetryAfter {
             after: Duration::from_secs(seconds),
             source: None,
@@ -94,41 +94,40 @@ mod tests {
     }
 
     fn backend(transient: bool, source: BoxError) -> Error {
-        let (message, source) = (String::new(), Some(source));
         Error::Backend {
             backend: "k8s",
             operation: "read",
-            message,
+            message: String::new(),
             transient,
-            source,
+            source: Some(source),
         }
     }
 
     #[test]
-    fn what_the_server_asks_for_is_found_beneath() {
+    fn the_requested_delay_is_found_among_the_causes() {
         let id = "sbx-one".parse().unwrap();
-        let deeper = Error::Deletion {
+        let deletion = Error::Deletion {
             id,
             message: String::new(),
-            source: Some(backend(true, asked(7)).into()),
+            source: Some(backend(true, requested_delay(7)).into()),
         };
-        assert_eq!(deeper.retry_after(), Some(Duration::from_secs(7)));
+        assert_eq!(deletion.retry_after(), Some(Duration::from_secs(7)));
         assert_eq!(
-            backend(true, asked(3)).retry_after(),
+            backend(true, requested_delay(3)).retry_after(),
             Some(Duration::from_secs(3))
         );
         assert_eq!(
-            backend(true, "none".into()).retry_after(),
+            backend(true, "no delay".into()).retry_after(),
             Some(DEFAULT_DELAY)
         );
-        assert_eq!(backend(false, asked(3)).retry_after(), None);
+        assert_eq!(backend(false, requested_delay(3)).retry_after(), None);
     }
 
     #[test]
-    fn only_what_was_not_reached_may_be_reached_later() {
+    fn only_an_unreachable_server_is_reported_as_such() {
         let connection = |stage| Error::connection(stage, "", None);
         assert!(connection(ConnectionStage::Dial).is_unreachable());
-        assert!(backend(true, "away".into()).is_unreachable());
+        assert!(backend(true, "unavailable".into()).is_unreachable());
         assert!(
             Error::Timeout {
                 operation: "dial",
@@ -140,7 +139,7 @@ mod tests {
             connection(ConnectionStage::HostKey),
             connection(ConnectionStage::Auth),
             connection(ConnectionStage::Channel),
-            backend(false, "no right".into()),
+            backend(false, "forbidden".into()),
             Error::Config {
                 message: String::new(),
             },
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delete_is_repeated_only_for_a_cause_that_passes() {
+    fn a_delete_is_retryable_if_its_cause_is() {
         let deletion = |source| {
             Error::Deletion {
                 id: "sbx-one".parse().unwrap(),
@@ -159,7 +158,10 @@ mod tests {
             }
             .is_retryable()
         };
-        assert!(deletion(Some(asked(1))) && deletion(Some(backend(true, "away".into()).into())));
-        assert!(!deletion(None) && !deletion(Some(backend(false, "no right".into()).into())));
+        assert!(
+            deletion(Some(requested_delay(1)))
+                && deletion(Some(backend(true, "unavailable".into()).into()))
+        );
+        assert!(!deletion(None) && !deletion(Some(backend(false, "forbidden".into()).into())));
     }
 }

@@ -6,7 +6,7 @@ use super::{BoxError, Error};
 
 /// Why a file was not transferred or changed.
 #[derive(Debug, thiserror::Error)]
-#[error("could not {direction} {}: {message}", shown(path))]
+#[error("could not {direction} {}: {message}", quote_path(path))]
 pub struct TransferError {
     /// The direction of the transfer.
     pub direction: Direction,
@@ -14,7 +14,7 @@ pub struct TransferError {
     pub path: String,
     /// The kind of failure.
     pub reason: TransferReason,
-    /// What was wrong.
+    /// The problem.
     pub message: String,
     /// The cause.
     pub source: Option<BoxError>,
@@ -40,7 +40,7 @@ pub enum TransferReason {
     NotFound,
     /// Permission was denied.
     PermissionDenied,
-    /// It exists already.
+    /// The file already exists.
     AlreadyExists,
     /// No space is left.
     NoSpace,
@@ -56,11 +56,11 @@ pub enum TransferReason {
     Other,
 }
 
-/// The most of a path that a message repeats, in characters: a server may give a name any length.
-const LONGEST: usize = 1000;
+/// The longest path in a message, in characters: a server may send names of any length.
+const MAX_PATH_LEN: usize = 1000;
 
-fn shown(path: &str) -> String {
-    match path.char_indices().nth(LONGEST) {
+fn quote_path(path: &str) -> String {
+    match path.char_indices().nth(MAX_PATH_LEN) {
         None => format!("{path:?}"),
         Some((end, _)) => format!("{:?}… ({} bytes in all)", &path[..end], path.len()),
     }
@@ -77,7 +77,7 @@ impl fmt::Display for Direction {
         f.write_str(match self {
             Self::Upload => "upload",
             Self::Download => "download",
-            Self::Inside => "use",
+            Self::Inside => "access",
         })
     }
 }
@@ -87,16 +87,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_quoted_and_a_long_one_cut() {
-        let of = |path: &str| {
+    fn a_path_is_quoted_and_a_long_one_is_truncated() {
+        let message_for = |path: &str| {
             Error::transfer(Direction::Download, path, TransferReason::Other, "no", None)
                 .to_string()
         };
-        assert_eq!(of("a\u{1b} b"), r#"could not download "a\u{1b} b": no"#);
-        assert_eq!(of(&"ä".repeat(LONGEST)).len(), 2 * LONGEST + 25);
-        let cut = of(&"ä".repeat(9000));
+        assert_eq!(
+            message_for("a\u{1b} b"),
+            r#"could not download "a\u{1b} b": no"#
+        );
+        assert_eq!(
+            message_for(&"ä".repeat(MAX_PATH_LEN)).len(),
+            2 * MAX_PATH_LEN + 25
+        );
+        let cut = message_for(&"ä".repeat(9000));
         assert!(
-            cut.ends_with("ä\"… (18000 bytes in all): no") && cut.len() < 3 * LONGEST,
+            cut.ends_with("ä\"… (18000 bytes in all): no") && cut.len() < 3 * MAX_PATH_LEN,
             "{cut}"
         );
     }

@@ -74,8 +74,8 @@ pub fn start_delete(backend: &'static str) -> Operation {
     ))
 }
 
-/// Starts a command. Its kind is `output` if its output is collected, `stream` if its output is read
-/// as it arrives, or `job`, which ends once the job has started.
+/// Starts a command. Its kind is `output` if its output is collected, `stream` if its output is
+/// read as it arrives, or `job`, which ends once the job has started.
 pub fn start_command(kind: &'static str) -> Operation {
     Operation(Recording::start(COMMAND, (("kind", kind), None), OUTCOME))
 }

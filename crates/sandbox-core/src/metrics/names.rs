@@ -1,10 +1,12 @@
-//! The names of the metrics. They are part of the public interface, listed in docs/OBSERVABILITY.md.
+//! The names of the metrics. They are part of the public interface, listed in
+//! docs/OBSERVABILITY.md.
 
 /// A metric that the SDK reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metric {
-    /// Its name, by Prometheus's conventions: it contains the unit, and ends in `_total` for a counter.
+    /// Its name, by Prometheus's conventions: it contains the unit, and ends in `_total` for a
+    /// counter.
     pub name: &'static str,
     /// Its kind.
     pub kind: MetricKind,
@@ -209,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_lists_what_is_measured_and_names_say_their_unit() {
+    fn the_page_lists_all_metrics_and_names_contain_the_unit() {
         let page = include_str!("../../../../docs/OBSERVABILITY.md");
         let rows: Vec<&str> = page
             .lines()

@@ -83,14 +83,14 @@ mod tests {
     use crate::Signal;
 
     #[test]
-    fn a_command_ends_in_one_of_few_ways() {
-        let ended = |status| from_command(&Ok(Some(status)));
-        assert_eq!(ended(ExitStatus::Code(0)), "ok");
+    fn a_command_has_one_of_a_few_outcomes() {
+        let outcome = |status| from_command(&Ok(Some(status)));
+        assert_eq!(outcome(ExitStatus::Code(0)), "ok");
         assert_eq!(
-            [ended(ExitStatus::Code(1)), ended(ExitStatus::Code(41))],
+            [outcome(ExitStatus::Code(1)), outcome(ExitStatus::Code(41))],
             ["exit", "exit"]
         );
-        assert_eq!(ended(ExitStatus::Signal(Signal::Kill)), "signal");
+        assert_eq!(outcome(ExitStatus::Signal(Signal::Kill)), "signal");
         assert_eq!(from_command(&Ok(None)), "ok");
         let lost = Error::Command {
             cause: CommandCause::Lost,

@@ -26,7 +26,7 @@ use crate::{Error, Result};
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ExecRequest {
-    /// What to run.
+    /// The program or shell line to run.
     pub program: Program,
     /// The working directory: absolute, or relative to the home directory, which is the default.
     pub directory: Option<Vec<u8>>,
@@ -40,7 +40,7 @@ pub struct ExecRequest {
     pub timeout: Option<Duration>,
 }
 
-/// What to run.
+/// A program with its arguments, or a shell line.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Program {
     /// A program and its arguments, passed on unchanged.
@@ -85,7 +85,8 @@ pub struct PtySize {
 pub struct Env(BTreeMap<String, Zeroizing<String>>);
 
 impl ExecRequest {
-    /// Runs a program with its arguments, in the home directory, without input and without a timeout.
+    /// Runs a program with its arguments, in the home directory, without input and without a
+    /// timeout.
     pub fn from_argv<A: Into<Vec<u8>>>(argv: impl IntoIterator<Item = A>) -> Self {
         Self::new(Program::Argv(argv.into_iter().map(Into::into).collect()))
     }
@@ -119,7 +120,7 @@ impl ExecRequest {
             Program::Shell(line) if line.is_empty() => return Err(invalid(InvalidCommand::Empty)),
             Program::Shell(line) if line.contains(&0) => {
                 return Err(invalid(InvalidCommand::Nul {
-                    what: "the shell line",
+                    part: "the shell line",
                 }));
             }
             Program::Shell(line) => vec![b"/bin/sh".to_vec(), b"-c".to_vec(), line.clone()],

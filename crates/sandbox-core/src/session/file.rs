@@ -18,20 +18,20 @@ use crate::timestamp;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UploadRequest {
-    /// The target path: absolute, or relative to the home directory. The content is written under a
-    /// temporary name next to it, and renamed when it is complete.
+    /// The target path: absolute, or relative to the home directory. The content is written under
+    /// a temporary name next to it, and renamed when it is complete.
     pub path: String,
     /// The permission bits of the new file; the default is 0o644. Set-uid bits are not sent.
     pub mode: Option<u32>,
     /// The modification time to set.
     pub modified: Option<SystemTime>,
-    /// The number of bytes, if known. Any other number is then an error. For a resumed file it is the
-    /// size of the whole file.
+    /// The number of bytes, if known. Any other number is then an error. For a resumed file it is
+    /// the size of the whole file.
     pub size: Option<u64>,
     /// Resume an earlier upload: this many bytes are already in the file
-    /// [`partial_path`](Self::partial_path), and the caller has verified them. Only the bytes after them
-    /// are read from the source. If this upload fails, the partial file stays, to be resumed again.
-    /// `Some(0)` starts such a file.
+    /// [`partial_path`](Self::partial_path), and the caller has verified them. Only the bytes
+    /// after them are read from the source. If this upload fails, the partial file stays, for
+    /// the next attempt. `Some(0)` starts such a file.
     pub resume_at: Option<u64>,
 }
 
@@ -50,12 +50,8 @@ impl UploadRequest {
     /// Returns the path of the partial file of a resumable upload: next to the target, as
     /// `.NAME.sandbox-partial`. It is always the same for the same target.
     pub fn partial_path(&self) -> String {
-        let (directory, name) = self
-            .path
-            .rfind('/')
-            .map_or(("", self.path.as_str()), |slash| {
-                self.path.split_at(slash + 1)
-            });
+        let name_at = self.path.rfind('/').map_or(0, |slash| slash + 1);
+        let (directory, name) = self.path.split_at(name_at);
         format!("{directory}{}", partial_name(name))
     }
 }
@@ -73,10 +69,11 @@ impl UploadRequest {
 pub struct DownloadRequest {
     /// The path: absolute, or relative to the home directory.
     pub path: String,
-    /// The maximum size. A larger file is an error, so that a hostile sandbox cannot fill the disk.
+    /// The maximum size. A larger file is an error, so that a hostile sandbox cannot fill the
+    /// disk.
     pub max_size: Option<u64>,
-    /// The number of bytes to skip at the beginning, because they are already here. A shorter file is an
-    /// error.
+    /// The number of bytes to skip at the beginning, because they are already here. A shorter file
+    /// is an error.
     pub offset: u64,
 }
 
@@ -91,15 +88,15 @@ impl DownloadRequest {
     }
 }
 
-/// Returns the name of the partial file of a resumable transfer: `.NAME.sandbox-partial`. If the name
-/// is too long for that, its beginning and a hash of the whole name are used.
+/// Returns the name of the partial file of a resumable transfer: `.NAME.sandbox-partial`. If the
+/// name is too long for that, its beginning and a hash of the whole name are used.
 pub fn partial_name(name: &str) -> String {
-    // File systems take 255 bytes.
-    const MOST: usize = 200;
-    if name.len() <= MOST {
+    // File systems accept 255 bytes; the rest is for the hash and the suffix.
+    const MAX_NAME_LEN: usize = 200;
+    if name.len() <= MAX_NAME_LEN {
         return format!(".{name}.sandbox-partial");
     }
-    let end = (0..=MOST)
+    let end = (0..=MAX_NAME_LEN)
         .rev()
         .find(|at| name.is_char_boundary(*at))
         .unwrap_or(0);
@@ -114,8 +111,8 @@ pub fn partial_name(name: &str) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FileInfo {
-    /// The last component of its path, as the sandbox reports it: never empty, `.` or `..`, and without
-    /// a `/`. In the answer to a request for a path, that path.
+    /// The last component of its path, as the sandbox reports it: never empty, `.` or `..`, and
+    /// without a `/`. In the response to a request for one path, that path.
     pub name: String,
     /// The kind of file.
     pub kind: FileKind,
@@ -167,21 +164,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_partial_name_is_beside_the_file_and_fits() {
-        let of = |path: &str| UploadRequest::new(path).partial_path();
-        assert_eq!(of("a"), ".a.sandbox-partial");
-        assert_eq!(of("/d/e/a b"), "/d/e/.a b.sandbox-partial");
+    fn a_partial_path_is_next_to_the_file_and_short_enough() {
+        let partial_path = |path: &str| UploadRequest::new(path).partial_path();
+        assert_eq!(partial_path("a"), ".a.sandbox-partial");
+        assert_eq!(partial_path("/d/e/a b"), "/d/e/.a b.sandbox-partial");
         let long = "ä".repeat(127);
-        let partial = of(&format!("d/{long}"));
+        let partial = partial_path(&format!("d/{long}"));
         assert!(
             partial.len() <= 255 + 2 && partial.starts_with("d/.ää"),
             "{partial}"
         );
         assert_ne!(
             partial,
-            of(&format!("d/{}b", "ä".repeat(126))),
+            partial_path(&format!("d/{}b", "ä".repeat(126))),
             "names with the same beginning differ"
         );
-        assert_eq!(partial, of(&format!("d/{long}")));
+        assert_eq!(partial, partial_path(&format!("d/{long}")));
     }
 }

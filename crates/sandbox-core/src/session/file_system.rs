@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use super::{FileInfo, Reader};
 use crate::Result;
 
-/// Small operations on the files of one sandbox. A path is absolute, or relative to the home directory.
+/// Small operations on the files of one sandbox. A path is absolute, or relative to the home
+/// directory.
 ///
 /// Each [`Session`](crate::Session) has them too; `dyn Session` needs no import of this trait.
 ///
@@ -36,7 +37,8 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     /// [`Transfer`](crate::Error::Transfer), also for an entry with a dangerous name.
     async fn list(&self, path: &str) -> Result<Vec<FileInfo>>;
 
-    /// Creates a directory. With `parents`, also creates its parents, and accepts an existing directory.
+    /// Creates a directory. With `parents`, also creates its parents, and accepts an existing
+    /// directory.
     ///
     /// # Errors
     ///
@@ -92,22 +94,23 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     /// [`Transfer`](crate::Error::Transfer).
     async fn canonicalize(&self, path: &str) -> Result<String>;
 
-    /// Appends to a file, which is created with mode 0o644 if it does not exist. Returns the number of
-    /// bytes.
+    /// Appends to a file, which is created with mode 0o644 if it does not exist. Returns the number
+    /// of bytes.
     ///
-    /// The server writes each piece at the end of the file at that moment, in order, so concurrent writers
-    /// never overwrite each other. Content that fits into one piece, of at least 32,000 bytes, stays
-    /// together. Pieces of longer content may be interleaved with those of other writers. Nothing is
-    /// undone: after a failure, or if the future is dropped, the beginning may have been written.
+    /// The server writes each piece at the end of the file at that moment, in order, so concurrent
+    /// writers never overwrite each other. Content that fits into one piece, of at least 32,000
+    /// bytes, stays together. Pieces of longer content may be interleaved with those of other
+    /// writers. Nothing is undone: after a failure, or if the future is dropped, the beginning
+    /// may have been written.
     ///
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
     async fn append(&self, path: &str, from: Reader) -> Result<u64>;
 
-    /// Returns the SHA-256 of a range of a file, or of less if the file ends before the range does. `None`
-    /// if it cannot be computed: over SSH, if the server is not the SDK's own and has no `sh`, `tail`,
-    /// `head` or `sha256sum`. The default returns `None`.
+    /// Returns the SHA-256 of a range of a file, or of less if the file ends before the range does.
+    /// `None` if it cannot be computed: over SSH, if the server is not sandbox-sshd and has no
+    /// `sh`, `tail`, `head` or `sha256sum`. The default returns `None`.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
 //! The data plane: operations inside a sandbox.
 
+mod control;
 mod exec;
 mod file;
 mod file_system;
@@ -19,15 +20,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::protocol::JobRecord;
 use crate::{Access, ByteStream, Deadline, Error, JobId, Result, Uid};
 
+pub use control::{ControlMessage, ProcessControl};
 pub use exec::{Env, ExecRequest, Program, Pty, PtySize};
 pub use file::{DownloadRequest, FileInfo, FileKind, UploadRequest, partial_name};
 pub use file_system::FileSystem;
 #[cfg(feature = "mock")]
 pub use mock::MockSession;
 pub use output::{ExitStatus, Output, OutputCollector};
-pub use process::{
-    ControlMessage, ExecEvent, Process, ProcessControl, ProcessDriver, ProcessStdin,
-};
+pub use process::{ExecEvent, Process, ProcessDriver, ProcessStdin};
 pub use signal::Signal;
 
 /// The source of an upload.
@@ -37,9 +37,9 @@ pub type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// Commands and files in one sandbox.
 ///
-/// A session represents the sandbox's whole pool of connections, so many tasks may use it at once. Every
-/// future may be dropped at any point. What was started is then undone or ended, as each method says,
-/// and no channel or file stays behind.
+/// A session represents the sandbox's whole pool of connections, so many tasks may use it at once.
+/// Every future may be dropped at any point. The operation is then cancelled as its method
+/// documents, and no channel or file stays behind.
 ///
 /// An implementation needs the methods without a default, and those of [`FileSystem`].
 ///
@@ -58,17 +58,17 @@ pub trait Session: FileSystem {
     ///
     /// # Errors
     ///
-    /// [`Connection`](crate::Error::Connection), or [`Invalid`](crate::Error::Invalid) for a command that
-    /// cannot be sent. A command that may have started is never sent again.
+    /// [`Connection`](crate::Error::Connection), or [`Invalid`](crate::Error::Invalid) for a
+    /// command that cannot be sent. A command that may have started is never sent again.
     async fn exec(&self, request: ExecRequest) -> Result<Process>;
 
-    /// Writes a file, which appears under its name when it is complete. Dropping the future leaves an
-    /// existing file unchanged. Returns the number of bytes.
+    /// Writes a file, which appears under its name when it is complete. Dropping the future leaves
+    /// an existing file unchanged. Returns the number of bytes.
     ///
     /// # Errors
     ///
-    /// [`Transfer`](crate::Error::Transfer); nothing of the new file is then left behind, except the
-    /// partial file of a resumable upload.
+    /// [`Transfer`](crate::Error::Transfer); nothing of the new file is then left behind, except
+    /// the partial file of a resumable upload.
     async fn upload(&self, request: UploadRequest, from: Reader) -> Result<u64>;
 
     /// Reads a file into `to`, and flushes it. Returns the number of bytes.
@@ -85,16 +85,17 @@ pub trait Session: FileSystem {
     /// [`Connection`](crate::Error::Connection) if nothing listens there.
     async fn open_stream(&self, host: &str, port: u16) -> Result<Box<dyn ByteStream>>;
 
-    /// Starts a job: a command that outlives this client, and writes its output to a capped file.
+    /// Starts a job: a command that outlives this client, and whose output is written to a capped
+    /// log.
     ///
     /// # Errors
     ///
     /// As [`exec`](Self::exec); [`Command`](crate::Error::Command) if it cannot be started, and
-    /// [`Unsupported`](crate::Error::Unsupported) from an SSH server that is not the SDK's own.
+    /// [`Unsupported`](crate::Error::Unsupported) from an SSH server other than sandbox-sshd.
     async fn start_job(&self, id: &JobId, request: ExecRequest) -> Result<()>;
 
-    /// Attaches to a job: its log arrives as standard output, and its end as the exit. Signals reach the
-    /// job. Dropping the process only detaches from it.
+    /// Attaches to a job: its log arrives as standard output, and its end as the exit. Signals
+    /// reach the job. Dropping the process only detaches from it.
     ///
     /// # Errors
     ///
@@ -106,8 +107,8 @@ pub trait Session: FileSystem {
     ///
     /// # Errors
     ///
-    /// As [`exec`](Self::exec), and [`Command`](crate::Error::Command) if it timed out or its end is
-    /// unknown. A non-zero exit code is not an error.
+    /// As [`exec`](Self::exec), and [`Command`](crate::Error::Command) if it timed out or its end
+    /// is unknown. A non-zero exit code is not an error.
     async fn output(&self, request: ExecRequest, cap: usize) -> Result<Output> {
         self.exec(request).await?.output(cap).await
     }
@@ -126,8 +127,9 @@ pub trait Session: FileSystem {
         ))
     }
 
-    /// Extends the `ttl` that the sandbox's server enforces to `ttl` from now, in whole seconds. It is never
-    /// shortened, and ends at the latest with the `max_lifetime`. Returns the remaining time.
+    /// Extends the `ttl` that the sandbox's server enforces to `ttl` from now, in whole seconds. It
+    /// is never shortened, and ends at the latest with the `max_lifetime`. Returns the
+    /// remaining time.
     ///
     /// # Errors
     ///
@@ -156,8 +158,8 @@ pub trait Session: FileSystem {
 pub struct AttachOptions {
     /// The first byte of the log to return; `u64::MAX` for none.
     pub offset: u64,
-    /// Whether to wait until the job has ended. Otherwise the process of a running job ends without an
-    /// [`Exited`](crate::ExecEvent::Exited) event.
+    /// Whether to wait until the job has ended. Otherwise the process of a running job ends
+    /// without an [`Exited`](crate::ExecEvent::Exited) event.
     pub follow: bool,
 }
 
@@ -200,8 +202,8 @@ impl AttachOptions {
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait SessionSource: Debug + Send + Sync + 'static {
-    /// Returns a session to the sandbox with at least one authenticated connection: this is what *ready*
-    /// means. If the server does not listen yet, retries until the deadline.
+    /// Returns a session to the sandbox with at least one authenticated connection: this is what
+    /// *ready* means. If the server does not listen yet, retries until the deadline.
     ///
     /// # Errors
     ///
@@ -211,7 +213,7 @@ pub trait SessionSource: Debug + Send + Sync + 'static {
     /// Closes all connections to this instance, and ends everything that runs over them.
     async fn evict(&self, uid: &Uid);
 
-    /// Waits until everything that dropped futures left inside sandboxes, such as half-written files, is
-    /// removed. The default does nothing.
+    /// Waits until everything that dropped futures left inside sandboxes, such as half-written
+    /// files, is removed. The default does nothing.
     async fn settle(&self) {}
 }

@@ -64,7 +64,7 @@ impl fmt::Display for ExitStatus {
 ///
 /// let out = Output::new(ExitStatus::Code(2), "", "no such file");
 /// assert!(!out.status.success());
-/// assert!(out.check().is_err()); // `check` makes a failure an error
+/// assert!(out.check().is_err()); // `check` turns a failure into an error
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -181,8 +181,8 @@ impl OutputCollector {
     pub fn finish(self, status: ExitStatus) -> Output {
         Output {
             status,
-            stdout: self.stdout.kept.into(),
-            stderr: self.stderr.kept.into(),
+            stdout: self.stdout.bytes.into(),
+            stderr: self.stderr.bytes.into(),
             stdout_dropped: self.stdout.dropped,
             stderr_dropped: self.stderr.dropped,
         }
@@ -192,7 +192,7 @@ impl OutputCollector {
 /// The first bytes of a stream, and a count of the rest.
 #[derive(Debug)]
 struct Capped {
-    kept: Vec<u8>,
+    bytes: Vec<u8>,
     dropped: u64,
     cap: usize,
 }
@@ -200,16 +200,16 @@ struct Capped {
 impl Capped {
     fn new(cap: usize) -> Self {
         Self {
-            kept: Vec::new(),
+            bytes: Vec::new(),
             dropped: 0,
             cap,
         }
     }
 
     fn push(&mut self, bytes: &[u8]) {
-        let taken = bytes.len().min(self.cap - self.kept.len());
-        self.kept.extend_from_slice(&bytes[..taken]);
-        self.dropped += (bytes.len() - taken) as u64;
+        let fitting = bytes.len().min(self.cap - self.bytes.len());
+        self.bytes.extend_from_slice(&bytes[..fitting]);
+        self.dropped += (bytes.len() - fitting) as u64;
     }
 }
 
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn check_makes_failure_an_error_with_its_last_words() {
+    fn check_turns_a_failure_into_an_error_with_its_stderr() {
         let ok = Output::new(ExitStatus::Code(0), "out", "");
         assert_eq!(ok.check().unwrap().stdout_lossy(), "out");
         let error = Output::new(ExitStatus::Code(3), "", "no such thing\n")

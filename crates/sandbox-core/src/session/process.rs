@@ -10,13 +10,15 @@ use futures_core::Stream;
 use tokio::io::{AsyncWrite, DuplexStream};
 use tokio::sync::mpsc;
 
-use crate::{CommandCause, Error, ExitStatus, Output, OutputCollector, PtySize, Result, Signal};
+use super::control::{ControlMessage, ProcessControl};
+use crate::{CommandCause, Error, ExitStatus, Output, OutputCollector, Result};
 
-/// A running command: its output as a stream of [`ExecEvent`]s, its input, and a handle for signals.
+/// A running command: its output as a stream of [`ExecEvent`]s, its input, and a handle for
+/// signals.
 ///
-/// The stream ends after [`ExecEvent::Exited`] or an error. If the connection is lost before the exit
-/// status arrives, that is an error, never an end. Dropping a `Process` ends the command: its channel
-/// is closed, and the server sends a hangup to its process group.
+/// The stream ends after [`ExecEvent::Exited`] or an error. If the connection is lost before the
+/// exit status arrives, that is an error, never an end. Dropping a `Process` ends the command: its
+/// channel is closed, and the server sends a hangup to its process group.
 ///
 /// ```
 /// use sandbox_core::{ExecEvent, Process, Result};
@@ -36,13 +38,13 @@ pub struct Process {
     events: mpsc::Receiver<Result<ExecEvent>>,
     stdin: Option<ProcessStdin>,
     control: ProcessControl,
-    explain: Option<Explain>,
-    // Behind a lock only to be `Sync`: it is never contended.
-    explaining: Mutex<Option<Explaining>>,
+    map_error: Option<ErrorMapper>,
+    // The lock only makes the future `Sync`: it is never contended.
+    mapping: Mutex<Option<MappedError>>,
 }
 
-type Explain = Box<dyn FnOnce(Error) -> Explaining + Send + Sync>;
-type Explaining = Pin<Box<dyn Future<Output = Error> + Send>>;
+type ErrorMapper = Box<dyn FnOnce(Error) -> MappedError + Send + Sync>;
+type MappedError = Pin<Box<dyn Future<Output = Error> + Send>>;
 
 /// An event of a running command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,31 +60,6 @@ pub enum ExecEvent {
 /// The standard input of a running command. Dropping it, or calling `shutdown`, sends end of file.
 pub struct ProcessStdin(DuplexStream);
 
-/// Sends signals and terminal sizes to a running command. It is cheap to clone.
-///
-/// ```
-/// use sandbox_core::{ProcessControl, PtySize, Result, Signal};
-///
-/// async fn stop(control: ProcessControl) -> Result<()> {
-///     control.resize(PtySize { columns: 120, rows: 40 }).await?;
-///     control.signal(Signal::Term).await
-/// }
-/// ```
-#[derive(Clone)]
-pub struct ProcessControl {
-    messages: mpsc::Sender<ControlMessage>,
-}
-
-/// A request of a [`ProcessControl`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ControlMessage {
-    /// Send this signal to the process group.
-    Signal(Signal),
-    /// Set the size of the terminal.
-    Resize(PtySize),
-}
-
 /// The other end of a [`Process`], for the implementation that runs the command.
 pub struct ProcessDriver {
     /// Accepts the events of the command. Closed when the `Process` is dropped.
@@ -93,12 +70,13 @@ pub struct ProcessDriver {
     pub control: mpsc::Receiver<ControlMessage>,
 }
 
-/// How many events are buffered for a slow reader before the writer waits.
-const EVENTS_BUFFERED: usize = 16;
-const STDIN_BUFFERED: usize = 128 << 10;
+/// The number of events that are buffered for a slow reader before the writer waits.
+const EVENT_BUFFER: usize = 16;
+/// The bytes of input that are buffered for a slow command before the caller waits.
+const STDIN_BUFFER: usize = 128 << 10;
 
 impl Process {
-    /// Creates a process and its other end. `stdin` says whether it has input. For implementations of
+    /// Creates a process and its other end. `stdin` is whether it has input. For implementations of
     /// [`Session`](crate::Session) and for tests.
     ///
     /// ```
@@ -114,20 +92,18 @@ impl Process {
     /// # }
     /// ```
     pub fn channel(stdin: bool) -> (Self, ProcessDriver) {
-        let (event_tx, events) = mpsc::channel(EVENTS_BUFFERED);
-        let (control_tx, control) = mpsc::channel(EVENTS_BUFFERED);
-        let (stdin_read, stdin_write) = match stdin.then(|| tokio::io::duplex(STDIN_BUFFERED)) {
+        let (event_tx, events) = mpsc::channel(EVENT_BUFFER);
+        let (control_tx, control) = mpsc::channel(EVENT_BUFFER);
+        let (stdin_read, stdin_write) = match stdin.then(|| tokio::io::duplex(STDIN_BUFFER)) {
             Some((read, write)) => (Some(read), Some(ProcessStdin(write))),
             None => (None, None),
         };
         let process = Self {
             events,
             stdin: stdin_write,
-            control: ProcessControl {
-                messages: control_tx,
-            },
-            explain: None,
-            explaining: Mutex::default(),
+            control: ProcessControl::new(control_tx),
+            map_error: None,
+            mapping: Mutex::default(),
         };
         (
             process,
@@ -139,14 +115,14 @@ impl Process {
         )
     }
 
-    /// If the process ends with an error, passes the error through `explain`, which may take time to find
-    /// out more.
+    /// If the process ends with an error, replaces the error by the result of `map`, which may
+    /// wait, for example to find out more. A second call replaces the first.
     #[must_use]
-    pub fn map_error<F>(mut self, explain: impl FnOnce(Error) -> F + Send + Sync + 'static) -> Self
+    pub fn map_error<F>(mut self, map: impl FnOnce(Error) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Error> + Send + 'static,
     {
-        self.explain = Some(Box::new(move |error| Box::pin(explain(error))));
+        self.map_error = Some(Box::new(move |error| Box::pin(map(error))));
         self
     }
 
@@ -160,7 +136,7 @@ impl Process {
         std::future::poll_fn(|cx| self.poll_event(cx)).await
     }
 
-    /// Takes its standard input. This works once.
+    /// Takes its standard input; `None` if it has none, or if it was taken before.
     pub fn take_stdin(&mut self) -> Option<ProcessStdin> {
         self.stdin.take()
     }
@@ -179,8 +155,8 @@ impl Process {
         Ok(self.output(0).await?.status)
     }
 
-    /// Closes its input unless taken, and collects its output until its end, at most `cap` bytes of each
-    /// stream.
+    /// Closes its input unless taken, and collects its output until its end, at most `cap` bytes of
+    /// each stream.
     ///
     /// # Errors
     ///
@@ -198,8 +174,8 @@ impl Process {
             cause: CommandCause::Lost,
             source: None,
         };
-        match self.explain.take() {
-            Some(explain) => Err(explain(lost).await),
+        match self.map_error.take() {
+            Some(map) => Err(map(lost).await),
             None => Err(lost),
         }
     }
@@ -207,24 +183,24 @@ impl Process {
 
 impl Process {
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ExecEvent>>> {
-        let explaining = self
-            .explaining
+        let mapping = self
+            .mapping
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner);
-        if explaining.is_none() {
+        if mapping.is_none() {
             match ready!(self.events.poll_recv(cx)) {
-                Some(Err(error)) => match self.explain.take() {
-                    Some(explain) => *explaining = Some(explain(error)),
+                Some(Err(error)) => match self.map_error.take() {
+                    Some(map) => *mapping = Some(map(error)),
                     None => return Poll::Ready(Some(Err(error))),
                 },
                 event => return Poll::Ready(event),
             }
         }
-        let Some(future) = explaining else {
+        let Some(future) = mapping else {
             return Poll::Pending;
         };
         let error = ready!(future.as_mut().poll(cx));
-        *explaining = None;
+        *mapping = None;
         Poll::Ready(Some(Err(error)))
     }
 }
@@ -240,41 +216,6 @@ impl Stream for Process {
 impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Process").finish_non_exhaustive()
-    }
-}
-
-impl ProcessControl {
-    /// Sends a signal to the command's process group. Returns once it is sent: SSH has no answer to a
-    /// signal (RFC 4254, section 6.9).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Command`] if the command has already ended.
-    pub async fn signal(&self, signal: Signal) -> Result<()> {
-        self.send(ControlMessage::Signal(signal)).await
-    }
-
-    /// Sets the size of the command's terminal.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Command`] if the command has already ended.
-    pub async fn resize(&self, size: PtySize) -> Result<()> {
-        self.send(ControlMessage::Resize(size)).await
-    }
-
-    async fn send(&self, message: ControlMessage) -> Result<()> {
-        let ended = |_| Error::Command {
-            cause: CommandCause::AlreadyEnded,
-            source: None,
-        };
-        self.messages.send(message).await.map_err(ended)
-    }
-}
-
-impl fmt::Debug for ProcessControl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProcessControl").finish_non_exhaustive()
     }
 }
 
@@ -307,7 +248,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn output_is_capped_and_says_so() {
+    async fn output_beyond_the_cap_is_counted() {
         let (process, driver) = Process::channel(false);
         let run = tokio::spawn(async move {
             for _ in 0..1000 {
@@ -345,14 +286,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_is_explained_once_and_whoever_asks_may_lose_patience() {
+    async fn an_error_is_mapped_once_even_if_the_first_wait_for_it_is_cancelled() {
         fn is_shared<T: Send + Sync>(_: &T) {}
         let (process, driver) = Process::channel(false);
-        let (knows, known) = tokio::sync::oneshot::channel::<&str>();
+        let (report, reported) = tokio::sync::oneshot::channel::<&str>();
         let mut process = process.map_error(move |error| async move {
             Error::Command {
                 cause: CommandCause::AlreadyEnded,
-                source: Some(format!("{} {error}", known.await.unwrap()).into()),
+                source: Some(format!("{} {error}", reported.await.unwrap()).into()),
             }
         });
         is_shared(&process);
@@ -364,7 +305,7 @@ mod tests {
         driver
             .events
             .send(Err(Error::Config {
-                message: "beneath".into(),
+                message: "inner".into(),
             }))
             .await
             .unwrap();
@@ -375,20 +316,20 @@ mod tests {
         ));
         tokio::select! {
             biased;
-            _ = process.next() => panic!("nobody knows yet"),
+            _ = process.next() => panic!("the mapped error is not ready"),
             () = tokio::task::yield_now() => {}
         }
-        knows.send("above").unwrap();
+        report.send("outer").unwrap();
         let error = process.next().await.unwrap().unwrap_err();
         assert_eq!(
             std::error::Error::source(&error).unwrap().to_string(),
-            "above beneath"
+            "outer inner"
         );
         assert!(process.next().await.is_none());
     }
 
     #[tokio::test]
-    async fn dropping_the_input_is_its_end() {
+    async fn dropping_the_input_ends_it() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let (mut process, mut driver) = Process::channel(true);
         let mut stdin = process.take_stdin().unwrap();

@@ -1,4 +1,4 @@
-//! Signals, by their names in SSH.
+//! Signals, with their names in SSH and their numbers on Linux.
 
 use std::fmt;
 use std::str::FromStr;
@@ -40,8 +40,8 @@ pub enum Signal {
     Other(String),
 }
 
-/// Names, and numbers as Linux has them.
-const KNOWN: [(Signal, &str, u8); 13] = [
+/// The signals of the RFC, with their names and their numbers on Linux.
+const RFC_SIGNALS: [(Signal, &str, u8); 13] = [
     (Signal::Abrt, "ABRT", 6),
     (Signal::Alrm, "ALRM", 14),
     (Signal::Fpe, "FPE", 8),
@@ -58,7 +58,7 @@ const KNOWN: [(Signal, &str, u8); 13] = [
 ];
 
 /// Linux signals beyond the RFC's list that a server may report as the end of a command.
-const OTHERS: [(&str, u8); 8] = [
+const OTHER_SIGNALS: [(&str, u8); 8] = [
     ("TRAP", 5),
     ("BUS", 7),
     ("STKFLT", 16),
@@ -74,9 +74,9 @@ impl Signal {
     pub fn name(&self) -> &str {
         match self {
             Self::Other(name) => name,
-            known => KNOWN
+            listed => RFC_SIGNALS
                 .iter()
-                .find(|(signal, ..)| signal == known)
+                .find(|(signal, ..)| signal == listed)
                 .map_or("", |(_, name, _)| name),
         }
     }
@@ -84,31 +84,31 @@ impl Signal {
     /// Returns the number on Linux, if known.
     pub fn number(&self) -> Option<u8> {
         match self {
-            Self::Other(name) => OTHERS
+            Self::Other(name) => OTHER_SIGNALS
                 .iter()
                 .find(|(other, _)| other == name)
                 .map(|(_, number)| *number),
-            known => KNOWN
+            listed => RFC_SIGNALS
                 .iter()
-                .find(|(signal, ..)| signal == known)
+                .find(|(signal, ..)| signal == listed)
                 .map(|(.., number)| *number),
         }
     }
 
     /// Returns the signal with this number on Linux.
     pub fn from_number(number: u8) -> Self {
-        let known = KNOWN
+        let listed = RFC_SIGNALS
             .iter()
             .find(|(.., n)| *n == number)
             .map(|(signal, ..)| signal.clone());
-        let other = || {
-            OTHERS
+        let find_other = || {
+            OTHER_SIGNALS
                 .iter()
                 .find(|(_, n)| *n == number)
                 .map(|(name, _)| Self::Other((*name).to_owned()))
         };
-        known
-            .or_else(other)
+        listed
+            .or_else(find_other)
             .unwrap_or_else(|| Self::Other(number.to_string()))
     }
 }
@@ -127,11 +127,11 @@ impl FromStr for Signal {
                 "use a name such as TERM or SIGKILL",
             ));
         }
-        let known = KNOWN
+        let listed = RFC_SIGNALS
             .iter()
-            .find(|(_, known, _)| *known == name)
+            .find(|(_, listed, _)| *listed == name)
             .map(|(signal, ..)| signal.clone());
-        Ok(known.unwrap_or_else(|| Self::Other(name.to_owned())))
+        Ok(listed.unwrap_or_else(|| Self::Other(name.to_owned())))
     }
 }
 
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn names_and_numbers_agree() {
-        for (signal, name, number) in &KNOWN {
+        for (signal, name, number) in &RFC_SIGNALS {
             assert_eq!(name.parse::<Signal>().unwrap(), *signal);
             assert_eq!(format!("sig{name}").parse::<Signal>().unwrap(), *signal);
             assert_eq!(Signal::from_number(*number), *signal);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn invalid_names_are_refused() {
         for bad in ["", "SIG", "KILL\x1b[", "A B", "ABCDEFGHIJKLMNOPQ"] {
             assert!(bad.parse::<Signal>().is_err(), "{bad:?}");
         }

@@ -1,4 +1,4 @@
-//! What is needed to connect to a sandbox.
+//! Keys and endpoint, to connect to a sandbox.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,7 +26,8 @@ use crate::{PrivateKey, PublicKey, SandboxId, Uid};
 pub struct Access {
     /// The sandbox, for messages.
     pub id: SandboxId,
-    /// The instance. Connections are pooled by it, so a new instance never gets those of an old one.
+    /// The instance. Connections are pooled by it, so a new instance never gets those of an old
+    /// one.
     pub uid: Uid,
     /// The login name.
     pub user: String,

@@ -1,17 +1,17 @@
 //! One command as the single string that an SSH `exec` request carries.
 //!
-//! SSH has no argv: [RFC 4254 §6.5] sends one string, and a server passes it to the user's shell. So
-//! arguments are quoted, here and nowhere else. The format is a fixed subset of the POSIX shell's
-//! language,
+//! SSH has no argv: [RFC 4254 §6.5] sends one string, and a server passes it to the user's shell.
+//! So arguments are quoted, here and nowhere else. The format is a fixed subset of the POSIX
+//! shell's language,
 //!
 //! ```text
 //! cd -- 'DIR' && exec 'PROGRAM' 'ARG' 'ARG'
 //! exec 'PROGRAM' 'ARG'
 //! ```
 //!
-//! which every `sh` runs. Our own server recognises it with [`CommandLine::parse`] and runs the program
-//! without a shell, so that it works in images that have none. Neither expands a leading `~/` of a
-//! directory: relative directories start at the home directory.
+//! which every `sh` runs. sandbox-sshd recognises it with [`CommandLine::parse`] and runs the
+//! program without a shell, so that it works in images that have none. Neither expands a leading
+//! `~/` of a directory: relative directories start at the home directory.
 //!
 //! ```
 //! use sandbox_core::command_line::CommandLine;
@@ -22,8 +22,8 @@
 //!
 //! [RFC 4254 §6.5]: https://www.rfc-editor.org/rfc/rfc4254#section-6.5
 
-/// A program, its arguments and optionally the directory to run it in. All are bytes, because they do
-/// not have to be UTF-8.
+/// A program, its arguments and optionally the directory to run it in. All are bytes, because they
+/// do not have to be UTF-8.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CommandLine {
     /// The working directory: absolute, or relative to the home directory.
@@ -40,10 +40,10 @@ pub enum InvalidCommand {
     #[error("the command is empty: name a program to run")]
     Empty,
     /// A NUL byte, which ends POSIX arguments, paths and environment variables.
-    #[error("{what} contains a NUL byte, which no Unix program can receive")]
+    #[error("{part} contains a NUL byte, which no Unix program can receive")]
     Nul {
-        /// What contains it.
-        what: &'static str,
+        /// The part of the command that contains it.
+        part: &'static str,
     },
 }
 
@@ -73,8 +73,8 @@ impl CommandLine {
         Ok(line)
     }
 
-    /// Parses what [`encode`](Self::encode) wrote. Returns `None` for anything else, which is left to a
-    /// shell.
+    /// Parses what [`encode`](Self::encode) wrote. Returns `None` for anything else; such a
+    /// line needs a shell.
     pub fn parse(line: &[u8]) -> Option<Self> {
         let (directory, mut rest) = match line.strip_prefix(b"cd -- ") {
             Some(rest) => {
@@ -111,9 +111,9 @@ pub fn quote(word: &[u8]) -> Vec<u8> {
     quoted
 }
 
-fn reject_nul(what: &'static str, bytes: &[u8]) -> Result<(), InvalidCommand> {
+fn reject_nul(part: &'static str, bytes: &[u8]) -> Result<(), InvalidCommand> {
     if bytes.contains(&0) {
-        Err(InvalidCommand::Nul { what })
+        Err(InvalidCommand::Nul { part })
     } else {
         Ok(())
     }
@@ -130,7 +130,7 @@ fn quote_into(word: &[u8], out: &mut Vec<u8>) {
     out.push(b'\'');
 }
 
-/// One word in the form of [`quote`], and what follows it.
+/// Splits off one word in the form of [`quote`], and returns it with the rest.
 fn unquote(input: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut rest = input.strip_prefix(b"'")?;
     let mut word = Vec::new();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_is_as_documented() {
+    fn the_format_is_as_documented() {
         let encoded = line(Some("my dir"), &["echo", "it's", ""])
             .encode()
             .unwrap();
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_left_to_a_shell() {
+    fn other_shell_lines_are_not_parsed() {
         for other in [
             "",
             "exec",
@@ -188,13 +188,13 @@ mod tests {
     }
 
     #[test]
-    fn bad_input_is_named() {
+    fn invalid_input_is_named() {
         assert_eq!(line(None, &[]).encode(), Err(InvalidCommand::Empty));
         assert_eq!(line(None, &[""]).encode(), Err(InvalidCommand::Empty));
         assert_eq!(
             line(None, &["a", "b\0c"]).encode(),
             Err(InvalidCommand::Nul {
-                what: "an argument"
+                part: "an argument"
             })
         );
         assert!(
@@ -215,7 +215,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parse_undoes_encode(directory in prop::option::of(word()), program in word(), args in prop::collection::vec(word(), 0..5)) {
+        fn parse_is_the_inverse_of_encode(directory in prop::option::of(word()), program in word(), args in prop::collection::vec(word(), 0..5)) {
             prop_assume!(!program.is_empty());
             let command = CommandLine { directory, argv: std::iter::once(program).chain(args).collect() };
             prop_assert_eq!(CommandLine::parse(&command.encode().unwrap()), Some(command));

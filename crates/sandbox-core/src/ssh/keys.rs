@@ -8,8 +8,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::{Error, Result};
 
-/// A private key in OpenSSH's text format ([PROTOCOL.key]). It is wiped from memory when dropped, and
-/// never printed.
+/// A private key in OpenSSH's text format ([PROTOCOL.key]). It is wiped from memory when dropped,
+/// and never printed.
 ///
 /// [PROTOCOL.key]: https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.key
 #[derive(Clone)]
@@ -49,15 +49,15 @@ impl KeyPair {
     pub fn generate() -> Result<Self> {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(seed.as_mut_slice())
-            .map_err(|source| key_error("no randomness for a key", source))?;
+            .map_err(|source| key_error("the operating system provided no randomness", source))?;
         let key = ssh_key::PrivateKey::from(Ed25519Keypair::from_seed(&seed));
         let public = key
             .public_key()
             .to_openssh()
-            .map_err(|source| key_error("a new key cannot be encoded", source))?;
+            .map_err(|source| key_error("the new key cannot be encoded", source))?;
         let private = key
             .to_openssh(LineEnding::LF)
-            .map_err(|source| key_error("a new key cannot be encoded", source))?;
+            .map_err(|source| key_error("the new key cannot be encoded", source))?;
         Ok(Self {
             private: PrivateKey(private),
             public: PublicKey(public),
@@ -70,11 +70,11 @@ impl PrivateKey {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if it is not a private key, or is protected by a passphrase. The error does not
-    /// contain the text.
+    /// [`Error::Invalid`] if it is not a private key, or is protected by a passphrase. The error
+    /// does not contain the text.
     pub fn from_openssh(mut text: String) -> Result<Self> {
         let parsed = ssh_key::PrivateKey::from_openssh(text.as_bytes());
-        let kept = Zeroizing::new(text.clone());
+        let copy = Zeroizing::new(text.clone());
         text.zeroize();
         match parsed {
             Ok(key) if key.is_encrypted() => Err(Error::invalid(
@@ -82,7 +82,7 @@ impl PrivateKey {
                 "(not shown)",
                 "it is protected by a passphrase; use one without",
             )),
-            Ok(_) => Ok(Self(kept)),
+            Ok(_) => Ok(Self(copy)),
             Err(_) => Err(Error::invalid(
                 "private key",
                 "(not shown)",
@@ -107,7 +107,7 @@ impl PrivateKey {
                 ssh_key::PublicKey::from(key.public_key().key_data().clone()).to_openssh()
             })
             .map(PublicKey)
-            .map_err(|source| key_error("a private key cannot be read back", source))
+            .map_err(|source| key_error("the private key cannot be parsed", source))
     }
 }
 
@@ -132,7 +132,7 @@ impl PublicKey {
     pub fn fingerprint(&self) -> Result<String> {
         ssh_key::PublicKey::from_openssh(&self.0)
             .map(|key| key.fingerprint(ssh_key::HashAlg::Sha256).to_string())
-            .map_err(|source| key_error("a public key cannot be read back", source))
+            .map_err(|source| key_error("the public key cannot be parsed", source))
     }
 }
 
@@ -151,7 +151,7 @@ impl FromStr for PublicKey {
         let bare = ssh_key::PublicKey::from(key.key_data().clone());
         bare.to_openssh()
             .map(Self)
-            .map_err(|source| key_error("a public key cannot be encoded", source))
+            .map_err(|source| key_error("the public key cannot be encoded", source))
     }
 }
 
@@ -167,7 +167,7 @@ fn key_error(
 ) -> Error {
     Error::Backend {
         backend: "system",
-        operation: "make a key",
+        operation: "generate or encode a key",
         message: message.into(),
         transient: false,
         source: Some(Box::new(source)),
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pair_fits_together_and_survives_text() {
+    fn a_pair_matches_and_can_be_written_and_read() {
         let pair = KeyPair::generate().unwrap();
         assert!(pair.public.as_str().starts_with("ssh-ed25519 AAAA"));
         let read = PrivateKey::from_openssh(pair.private.expose().to_owned()).unwrap();
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_makes_no_other_key() {
+    fn a_comment_does_not_change_a_key() {
         let pair = KeyPair::generate().unwrap();
         let commented: PublicKey = format!("{} me@here\n", pair.public).parse().unwrap();
         assert_eq!(commented, pair.public);

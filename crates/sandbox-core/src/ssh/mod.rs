@@ -1,4 +1,4 @@
-//! What the SSH client and the SSH server of the SDK share.
+//! Keys, endpoints and the protocol that the SSH client and the SSH server of the SDK share.
 
 mod access;
 pub mod command_line;

@@ -1,9 +1,9 @@
-//! The protocol between our client and our server beyond plain SSH.
+//! The protocol between the SDK's client and sandbox-sshd, beyond plain SSH.
 //!
-//! Everything here is ordinary SSH with agreed names, so that nothing breaks with another server: a
+//! Everything here is ordinary SSH with agreed names. It does not affect other servers, because a
 //! client uses it only if the server's identification string begins with [`SERVER_ID`].
 //!
-//! | to | client sends | server answers |
+//! | to | the client sends | the server replies |
 //! |---|---|---|
 //! | start a job | `env` [`JOB`] = id, then `exec` | exit-status 0 once it runs; 126 or 127 and a message if it cannot |
 //! | attach to a job | `env` [`JOB`], [`JOB_OFFSET`], [`JOB_FOLLOW`], then `subsystem` [`JOB_SUBSYSTEM`] | the log from that byte, then the job's exit-status or exit-signal if it has ended; `signal` requests reach the job |
@@ -12,13 +12,13 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The prefix of our server's SSH identification string; its version follows (RFC 4253 §4.2).
+/// The prefix of sandbox-sshd's SSH identification string; its version follows (RFC 4253 §4.2).
 pub const SERVER_ID: &str = "SSH-2.0-sandbox_sshd_";
 
 /// The version of this protocol, which is that of the crates.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Returns the version in the identification string of our server; `None` for another server.
+/// Returns the version in the identification string of sandbox-sshd; `None` for another server.
 ///
 /// ```
 /// use sandbox_core::protocol::server_version;
@@ -71,7 +71,7 @@ pub struct JobRecord {
     pub pid: u32,
     /// Its start, in milliseconds since the Unix epoch, by the sandbox's clock.
     pub started_ms: u64,
-    /// Bytes of output kept in the log.
+    /// Bytes of output in the log.
     pub log_bytes: u64,
     /// Bytes of output dropped because the log was full.
     pub dropped_bytes: u64,
@@ -89,7 +89,7 @@ mod tests {
     fn versions_are_compared_as_semver_does() {
         assert!(is_compatible(VERSION));
         let (major, minor) = compatible_part(VERSION).unwrap();
-        for (version, understood) in [
+        for (version, compatible) in [
             (format!("{major}.{minor}.999"), true),
             (format!("{}.{minor}.0", major + 1), false),
             (format!("0.{}.0", minor + 1), false),
@@ -98,12 +98,12 @@ mod tests {
             ("x.y.z".into(), false),
             ("99999999999999999999999.0.0".into(), false),
         ] {
-            assert_eq!(is_compatible(&version), understood, "{version}");
+            assert_eq!(is_compatible(&version), compatible, "{version}");
         }
     }
 
     #[test]
-    fn only_our_server_has_our_version() {
+    fn only_sandbox_sshd_has_a_version() {
         assert_eq!(server_version(b"SSH-2.0-sandbox_sshd_1.2.3"), Some("1.2.3"));
         assert_eq!(server_version(b"SSH-2.0-sandbox_sshd_\xff"), None);
         assert_eq!(server_version(b"SSH-2.0-OpenSSH_9.9"), None);
