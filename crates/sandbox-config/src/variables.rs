@@ -127,13 +127,13 @@ variables! {
         "Closes a connection after this long without use.",
         |s, v| set(&mut s.ssh.idle_timeout, v.duration_or_none(MILLISECOND));
     "SSH_USER", file, None, "a login name of letters, digits, dots, dashes and underscores",
-        "The login name, for an image's own SSH server. Unset: root.",
+        "The login name of an SSH server in the image (SANDBOX_INJECTION=image). Unset: root.",
         |s, v| set(&mut s.ssh.user, v.name("._-", 32).map(Some));
     "SSH_PORT", file, Some("22"), "a port from 1 to 65535",
-        "The port, for an image's own SSH server.",
+        "The port of an SSH server in the image.",
         |s, v| set(&mut s.ssh.port, v.count());
     "SSH_AUTHORIZED_KEYS_FILE", file, None, ABSOLUTE_PATH,
-        "The file from which an image's own SSH server reads the authorized key. Unset: ~/.ssh/authorized_keys of the login name.",
+        "The file from which an SSH server in the image reads the authorized key. Unset: ~/.ssh/authorized_keys of the login name.",
         |s, v| set(&mut s.ssh.authorized_keys_file, v.container_path().map(Some));
     "SSH_AUTHORIZED_KEYS_VARIABLE", file, None, "the name of an environment variable, such as PUBLIC_KEY",
         "The environment variable from which the image reads the authorized key, instead of a file.",
@@ -143,10 +143,10 @@ variables! {
         "The Kubernetes namespace. Unset: that of the context.",
         |s, v| set(&mut s.kubernetes.namespace, v.name("-", 63).map(Some));
     "SERVER_IMAGE", file, None, IMAGE,
-        "The image with the SSH server that is added to Pods; `cargo xtask image` builds it.",
+        "The image with the SSH server that is injected into Pods; `cargo xtask image` builds it.",
         |s, v| set(&mut s.kubernetes.server_image, v.image().map(Some));
     "INJECTION", file, Some("auto"), INJECTION,
-        "How a Pod gets its SSH server: added to the image (auto finds out how the cluster can do that), already in the image (baked), or the image's own SSH server (image).",
+        "How a Pod gets its SSH server: injected as an image volume or by an init container (auto chooses), baked into the image, or the SSH server of the image (image).",
         |s, v| set(&mut s.kubernetes.injection, v.one_of(INJECTION));
     "BAKED_PATH", file, Some("/usr/local/bin/sandbox-sshd"), ABSOLUTE_PATH,
         "The path of sandbox-sshd in the image, for SANDBOX_INJECTION=baked.",
@@ -164,14 +164,14 @@ variables! {
         "How to connect to a Pod: at its address (direct), through the API server (port-forward), or whichever works (auto).",
         |s, v| set(&mut s.kubernetes.transport, v.one_of(TRANSPORT));
     "STARTUP_GRACE", file, Some("30s"), "a time such as 500ms, 30s or 2m",
-        "How long to wait, while a Pod starts, for a problem that may pass, and for a server that does not answer.",
+        "How long to wait, while a Pod starts, for a problem that may pass, and for a server that does not respond.",
         |s, v| set(&mut s.kubernetes.startup_grace, v.duration(Duration::ZERO));
     "OWNER_LEASE", file, Some("none"), "a time such as 1m or 1h, at least 15s, or none",
-        "For long-lived processes: hold a Lease that owns the attached sandboxes, so that they are removed this long after the process was killed.",
+        "For long-lived processes: hold a Lease that owns the attached sandboxes, so that they are deleted this long after the process was killed.",
         |s, v| set(&mut s.kubernetes.owner_lease, v.duration_or_none(MIN_LEASE));
 
     "SECURITY_PROFILE", environment, Some("restricted"), SECURITY_PROFILE,
-        "The Pod Security Standard that Pods meet; an image whose own SSH server needs root needs baseline.",
+        "The Pod Security Standard that Pods meet; an image whose SSH server needs root needs baseline.",
         |s, v| set(&mut s.kubernetes.security_profile, v.one_of(SECURITY_PROFILE));
     "STATE_DIR", environment, None, ABSOLUTE_PATH,
         "The directory of local sandboxes. Unset: $XDG_STATE_HOME/sandbox or ~/.local/state/sandbox.",
