@@ -1,4 +1,4 @@
-//! Background jobs, as our server answers about them.
+//! What sandbox-sshd is sent and answers about jobs and the ttl.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use sandbox_core::{AttachOptions, CommandCause, ConnectionStage, Error, JobId, O
 
 use crate::text::escaped;
 
-/// The most of a message why a job did not start, in bytes.
-pub(crate) const MESSAGE: usize = 4 << 10;
-/// The most of a listing, in bytes.
-pub(crate) const LISTING: usize = 16 << 20;
+/// The most bytes of a message that explains a failure.
+pub(crate) const MESSAGE_CAP: usize = 4 << 10;
+/// The most bytes of a list of jobs.
+pub(crate) const LIST_CAP: usize = 16 << 20;
 
-/// Whether a job runs now.
-pub(crate) fn started(output: Output) -> Result<()> {
+/// Checks that a job has started.
+pub(crate) fn check_started(output: Output) -> Result<()> {
     if output.status.success() {
         return Ok(());
     }
@@ -27,11 +27,11 @@ pub(crate) fn started(output: Output) -> Result<()> {
     })
 }
 
-/// The jobs of a listing, one line of JSON each.
-pub(crate) fn listed(output: &Output) -> Result<Vec<JobRecord>> {
+/// Parses a list of jobs, one line of JSON each.
+pub(crate) fn parse_list(output: &Output) -> Result<Vec<JobRecord>> {
     if output.is_truncated() {
         return Err(unreadable(
-            format!("the list of jobs is longer than {LISTING} bytes"),
+            format!("the list of jobs is longer than {LIST_CAP} bytes"),
             None,
         ));
     }
@@ -42,14 +42,14 @@ pub(crate) fn listed(output: &Output) -> Result<Vec<JobRecord>> {
     lines
         .map(|line| {
             serde_json::from_slice(line).map_err(|source| {
-                unreadable("the list of jobs cannot be understood".into(), Some(source))
+                unreadable("the list of jobs cannot be parsed".into(), Some(source))
             })
         })
         .collect()
 }
 
-/// What our server is told to attach to a job.
-pub(crate) fn attach(id: &JobId, options: AttachOptions) -> Vec<(&'static str, String)> {
+/// The variables of a request to attach to a job.
+pub(crate) fn attach_variables(id: &JobId, options: AttachOptions) -> Vec<(&'static str, String)> {
     let mut control = vec![
         (protocol::JOB, id.to_string()),
         (protocol::JOB_OFFSET, options.offset.to_string()),
@@ -60,16 +60,16 @@ pub(crate) fn attach(id: &JobId, options: AttachOptions) -> Vec<(&'static str, S
     control
 }
 
-/// What our server is told to live longer.
-pub(crate) fn extend(ttl: Duration) -> Vec<(&'static str, String)> {
+/// The variables of a request to extend the ttl.
+pub(crate) fn extend_variables(ttl: Duration) -> Vec<(&'static str, String)> {
     let seconds = ttl
         .as_secs()
         .saturating_add(u64::from(ttl.subsec_nanos() > 0));
     vec![(protocol::EXTEND_SECONDS, seconds.to_string())]
 }
 
-/// How long it lives now.
-pub(crate) fn extended(output: &Output) -> Result<Duration> {
+/// Parses the new ttl.
+pub(crate) fn parse_extended(output: &Output) -> Result<Duration> {
     let seconds = output
         .stdout_lossy()
         .trim()
@@ -77,11 +77,11 @@ pub(crate) fn extended(output: &Output) -> Result<Duration> {
         .ok()
         .filter(|_| output.status.success());
     seconds.map(Duration::from_secs).ok_or_else(|| {
-        let said = match output.stderr_lossy().trim() {
+        let reason = match output.stderr_lossy().trim() {
             "" => output.status.to_string(),
             text => escaped(text),
         };
-        unreadable(format!("its server does not live longer: {said}"), None)
+        unreadable(format!("the ttl could not be extended: {reason}"), None)
     })
 }
 
@@ -97,23 +97,26 @@ mod tests {
     #[test]
     fn a_listing_is_read_line_by_line() {
         let line = r#"{"id":"job-1","program":"sh","pid":3,"started_ms":1,"log_bytes":2,"dropped_bytes":0,"exit_code":0,"exit_signal":null}"#;
-        let jobs = listed(&Output::new(
+        let jobs = parse_list(&Output::new(
             ExitStatus::Code(0),
             format!("{line}\n{line}\n"),
             "",
         ))
         .unwrap();
         assert_eq!((jobs.len(), jobs[0].id.as_str()), (2, "job-1"));
-        assert!(listed(&Output::new(ExitStatus::Code(0), "nonsense\n", "")).is_err());
+        assert!(parse_list(&Output::new(ExitStatus::Code(0), "nonsense\n", "")).is_err());
     }
 
     #[test]
-    fn a_longer_life_is_read_back() {
-        assert_eq!(extend(Duration::from_millis(1500))[0].1, "2");
-        let told =
-            |code, text: &'static str| extended(&Output::new(ExitStatus::Code(code), text, "no"));
-        assert_eq!(told(0, "42\n").unwrap(), Duration::from_secs(42));
-        assert!(told(0, "soon").is_err() && told(1, "42").unwrap_err().to_string().contains("no"));
+    fn a_new_ttl_is_parsed() {
+        assert_eq!(extend_variables(Duration::from_millis(1500))[0].1, "2");
+        let parse = |code, text: &'static str| {
+            parse_extended(&Output::new(ExitStatus::Code(code), text, "no"))
+        };
+        assert_eq!(parse(0, "42\n").unwrap(), Duration::from_secs(42));
+        assert!(
+            parse(0, "soon").is_err() && parse(1, "42").unwrap_err().to_string().contains("no")
+        );
     }
 
     #[test]
@@ -123,7 +126,7 @@ mod tests {
             "",
             "sandbox-sshd: nope: no such program\n",
         );
-        let error = started(output).unwrap_err();
+        let error = check_started(output).unwrap_err();
         assert!(error.to_string().contains("no such program"), "{error}");
     }
 }

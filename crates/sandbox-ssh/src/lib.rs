@@ -24,9 +24,8 @@ mod jobs;
 mod options;
 mod pool;
 mod session;
+mod sftp;
 mod source;
-mod stream;
-mod tcp;
 mod text;
 mod transport;
 
@@ -34,4 +33,4 @@ pub use connection::SshHostKeys;
 pub use options::SshOptions;
 pub use pool::PoolStatus;
 pub use source::{InstanceStatus, SshSessions};
-pub use tcp::TcpConnector;
+pub use transport::TcpConnector;

@@ -1,4 +1,4 @@
-//! One sandbox's pools, and what is done with them.
+//! The session of one sandbox, and the pools of connections under it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,24 +12,24 @@ use sandbox_core::{
     UploadRequest, Writer, metrics,
 };
 
-use crate::channel;
+use crate::channel::{ChannelIo, ChannelPool};
 use crate::connection::{Opening, Purpose};
-use crate::exec::{self, Limits, Run, Start};
-use crate::files::{self, Files, Hub};
+use crate::exec::{self, StartRequest, Timeouts};
+use crate::files::{self, FileOps};
 use crate::jobs;
 use crate::options::SshOptions;
 use crate::pool::{Bounds, Dialer, PoolStatus, SlotPool};
-use crate::stream::ChannelIo;
+use crate::sftp::{self, SftpPool, SftpTimeouts};
 
 /// All connections to one instance of a sandbox.
 pub(crate) struct Instance {
     dialer: Dialer,
-    /// Shared by many commands, whose output is taken as it comes.
-    commands: SlotPool,
+    /// Shared by commands whose output is read as it arrives.
+    commands: ChannelPool,
     /// One connection for each stream that is read at its caller's pace.
-    streams: SlotPool,
-    hub: Hub,
-    limits: Limits,
+    streams: ChannelPool,
+    files: SftpPool,
+    timeouts: Timeouts,
 }
 
 impl Instance {
@@ -44,7 +44,6 @@ impl Instance {
             connections: options.connections,
             max_connections: options.max_connections,
             handshakes: 1,
-            open_ahead_from: options.open_ahead_from,
         };
         let commands = SlotPool::new(dialer.clone(), bounds, None)?;
         let streams = SlotPool::new(
@@ -54,64 +53,66 @@ impl Instance {
                 connections: options.max_streams,
                 max_connections: options.max_streams,
                 handshakes: 4,
-                open_ahead_from: None,
             },
             Some(&commands),
         )?;
-        let bulk = dialer.with_purpose(options, Purpose::Files);
-        let most = files::SESSIONS;
-        let one = Bounds {
-            channels_per_connection: 1,
-            connections: most,
-            max_connections: most,
-            handshakes: most,
-            open_ahead_from: None,
-        };
-        let limits = files::HubLimits {
-            checkout: options.checkout_timeout,
-            channel: options.channel_timeout,
-            request: options.file_timeout,
-        };
-        let hub = Hub::new(SlotPool::new(bulk, one, None)?, limits);
-        let limits = Limits {
+        let file_connections = SlotPool::new(
+            dialer.with_purpose(options, Purpose::Files),
+            Bounds {
+                channels_per_connection: 1,
+                connections: sftp::MAX_SESSIONS,
+                max_connections: sftp::MAX_SESSIONS,
+                handshakes: sftp::MAX_SESSIONS,
+            },
+            None,
+        )?;
+        let files = SftpPool::new(
+            ChannelPool::new(file_connections, None),
+            SftpTimeouts {
+                checkout: options.checkout_timeout,
+                channel: options.channel_timeout,
+                request: options.file_timeout,
+            },
+        );
+        let timeouts = Timeouts {
             checkout: options.checkout_timeout,
             channel: options.channel_timeout,
         };
         Ok(Self {
             dialer,
-            commands,
-            streams,
-            hub,
-            limits,
+            commands: ChannelPool::new(commands, options.open_ahead_from),
+            streams: ChannelPool::new(streams, None),
+            files,
+            timeouts,
         })
     }
 
-    /// Makes sure that there is a connection.
+    /// Makes sure that there is a connection for commands.
     pub(crate) async fn ensure(&self, deadline: Deadline) -> Result<()> {
         self.commands.ensure(deadline).await
     }
 
-    /// Takes note of where the sandbox is now.
-    pub(crate) fn moved(&self, access: &Arc<Access>) {
-        self.dialer.moved(access);
+    /// Uses another endpoint and key from now on.
+    pub(crate) fn set_access(&self, access: &Arc<Access>) {
+        self.dialer.set_access(access);
     }
 
-    /// Closes what is not needed any more.
+    /// Closes idle, old and dead connections.
     pub(crate) fn reap(&self, options: &SshOptions) {
-        self.hub.reap(options.idle_timeout);
+        self.files.reap(options.idle_timeout);
         for pool in self.pools() {
             pool.reap(options);
         }
     }
 
-    /// Waits until nothing is left of dropped transfers.
+    /// Waits until all dropped transfers are cleaned up.
     pub(crate) async fn settle(&self) {
-        self.hub.settle().await;
+        self.files.settle().await;
     }
 
     /// Ends every connection.
     pub(crate) fn close(&self) {
-        self.hub.close();
+        self.files.close();
         self.commands.close();
         self.streams.close();
     }
@@ -122,74 +123,74 @@ impl Instance {
             .any(|pool| pool.status().connections > 0)
     }
 
-    /// Commands, streams, files.
+    /// The status of the pools for commands, streams and files.
     pub(crate) fn status(&self) -> [PoolStatus; 3] {
-        self.pools().map(SlotPool::status)
+        self.pools().map(ChannelPool::status)
     }
 
-    fn pools(&self) -> [&SlotPool; 3] {
-        [&self.commands, &self.streams, self.hub.pool()]
+    fn pools(&self) -> [&ChannelPool; 3] {
+        [&self.commands, &self.streams, self.files.channels()]
     }
 }
 
-/// A session: the pools of one instance.
+/// A session on the pools of one instance.
 pub(crate) struct SshSession(pub(crate) Arc<Instance>);
 
 #[async_trait]
 impl FileSystem for SshSession {
     async fn append(&self, path: &str, from: Reader) -> Result<u64> {
-        measured(Direction::Upload, files::append(&self.0.hub, path, from)).await
+        measure(Direction::Upload, files::append(&self.0.files, path, from)).await
     }
 
     async fn sha256(&self, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>> {
-        if let Some(told) = files::told_hash(&self.0.hub, path, range.clone()).await? {
-            return Ok(Some(told));
+        if let Some(hash) = files::request_hash(&self.0.files, path, range.clone()).await? {
+            return Ok(Some(hash));
         }
-        // Another's server: by a command, where it has those that this takes.
+        // Another server than sandbox-sshd: hash with a command, if the sandbox has its programs.
         let output = self
-            .output(files::hash_command(path, range), files::HASH_OUTPUT)
+            .output(files::hash_command(path, range), files::HASH_OUTPUT_CAP)
             .await?;
-        Ok(files::read_hash(&output))
+        Ok(files::parse_hash(&output))
     }
 
     async fn stat(&self, path: &str, follow: bool) -> Result<FileInfo> {
-        Files(&self.0.hub).stat(path, follow).await
+        FileOps(&self.0.files).stat(path, follow).await
     }
 
     async fn list(&self, path: &str) -> Result<Vec<FileInfo>> {
-        Files(&self.0.hub).list(path).await
+        FileOps(&self.0.files).list(path).await
     }
 
     async fn create_dir(&self, path: &str, parents: bool) -> Result<()> {
-        Files(&self.0.hub).create_dir(path, parents).await
+        FileOps(&self.0.files).create_dir(path, parents).await
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        Files(&self.0.hub).rename(from, to).await
+        FileOps(&self.0.files).rename(from, to).await
     }
 
     async fn remove_file(&self, path: &str) -> Result<()> {
-        Files(&self.0.hub).remove_file(path).await
+        FileOps(&self.0.files).remove_file(path).await
     }
 
     async fn remove_dir(&self, path: &str) -> Result<()> {
-        Files(&self.0.hub).remove_dir(path).await
+        FileOps(&self.0.files).remove_dir(path).await
     }
 
     async fn set_mode(&self, path: &str, mode: u32) -> Result<()> {
-        Files(&self.0.hub).set_mode(path, mode).await
+        FileOps(&self.0.files).set_mode(path, mode).await
     }
 
     async fn symlink(&self, target: &str, path: &str) -> Result<()> {
-        Files(&self.0.hub).symlink(target, path).await
+        FileOps(&self.0.files).symlink(target, path).await
     }
 
     async fn read_link(&self, path: &str) -> Result<String> {
-        Files(&self.0.hub).read_link(path).await
+        FileOps(&self.0.files).read_link(path).await
     }
 
     async fn canonicalize(&self, path: &str) -> Result<String> {
-        Files(&self.0.hub).canonicalize(path).await
+        FileOps(&self.0.files).canonicalize(path).await
     }
 }
 
@@ -197,27 +198,27 @@ impl FileSystem for SshSession {
 impl Session for SshSession {
     async fn exec(&self, request: ExecRequest) -> Result<Process> {
         let stdin = request.stdin;
-        exec::stream(
-            &self.0.streams,
-            Run::command(request)?,
-            stdin,
-            self.0.limits,
+        let request = StartRequest::for_command(request)?;
+        exec::stream(&self.0.streams, request, stdin, self.0.timeouts).await
+    }
+
+    async fn output(&self, request: ExecRequest, cap: usize) -> Result<Output> {
+        let request = StartRequest::for_command(request)?;
+        self.collect(request, cap).await
+    }
+
+    async fn upload(&self, request: UploadRequest, from: Reader) -> Result<u64> {
+        measure(
+            Direction::Upload,
+            files::upload(&self.0.files, request, from),
         )
         .await
     }
 
-    async fn output(&self, request: ExecRequest, cap: usize) -> Result<Output> {
-        exec::collect(&self.0.commands, Run::command(request)?, cap, self.0.limits).await
-    }
-
-    async fn upload(&self, request: UploadRequest, from: Reader) -> Result<u64> {
-        measured(Direction::Upload, files::upload(&self.0.hub, request, from)).await
-    }
-
     async fn download(&self, request: DownloadRequest, to: Writer) -> Result<u64> {
-        measured(
+        measure(
             Direction::Download,
-            files::download(&self.0.hub, request, to),
+            files::download(&self.0.files, request, to),
         )
         .await
     }
@@ -227,55 +228,51 @@ impl Session for SshSession {
             host: host.to_owned(),
             port,
         };
-        let deadline = Deadline::from_now(self.0.limits.checkout);
-        let channel =
-            channel::open(&self.0.streams, &opening, self.0.limits.channel, deadline).await?;
+        let timeouts = self.0.timeouts;
+        let deadline = Deadline::from_now(timeouts.checkout);
+        let opening = self.0.streams.open(&opening, timeouts.channel, deadline);
+        let channel = opening.await?;
         Ok(Box::new(ChannelIo::new(channel)))
     }
 
     async fn start_job(&self, id: &JobId, request: ExecRequest) -> Result<()> {
-        let mut run = Run::job(id, request)?;
-        // The server answers once the job runs, however long that goes on.
-        run.timeout = Some(self.0.limits.channel);
-        jobs::started(exec::collect(&self.0.commands, run, jobs::MESSAGE, self.0.limits).await?)
+        let request = StartRequest::for_job(id, request, self.0.timeouts.channel)?;
+        jobs::check_started(self.collect(request, jobs::MESSAGE_CAP).await?)
     }
 
     async fn extend(&self, ttl: Duration) -> Result<Duration> {
-        let start = Start::subsystem(protocol::LIFETIME_SUBSYSTEM, jobs::extend(ttl));
-        let run = Run {
-            start,
-            timeout: Some(self.0.limits.channel),
-            may_end_silently: true,
-        };
-        jobs::extended(&exec::collect(&self.0.commands, run, jobs::MESSAGE, self.0.limits).await?)
+        let control = jobs::extend_variables(ttl);
+        let timeout = Some(self.0.timeouts.channel);
+        let name = protocol::LIFETIME_SUBSYSTEM;
+        let request = StartRequest::for_subsystem(name, control, timeout, true);
+        jobs::parse_extended(&self.collect(request, jobs::MESSAGE_CAP).await?)
     }
 
     async fn jobs(&self) -> Result<Vec<JobRecord>> {
-        let start = Start::subsystem(protocol::JOBS_SUBSYSTEM, Vec::new());
-        let run = Run {
-            start,
-            timeout: Some(self.0.limits.channel),
-            may_end_silently: true,
-        };
-        jobs::listed(&exec::collect(&self.0.commands, run, jobs::LISTING, self.0.limits).await?)
+        let timeout = Some(self.0.timeouts.channel);
+        let name = protocol::JOBS_SUBSYSTEM;
+        let request = StartRequest::for_subsystem(name, Vec::new(), timeout, true);
+        jobs::parse_list(&self.collect(request, jobs::LIST_CAP).await?)
     }
 
     async fn attach_job(&self, id: &JobId, options: AttachOptions) -> Result<Process> {
-        let control = jobs::attach(id, options);
-        let start = Start::subsystem(protocol::JOB_SUBSYSTEM, control);
-        let run = Run {
-            start,
-            timeout: None,
-            may_end_silently: !options.follow,
-        };
-        exec::stream(&self.0.streams, run, false, self.0.limits).await
+        let control = jobs::attach_variables(id, options);
+        let name = protocol::JOB_SUBSYSTEM;
+        let request = StartRequest::for_subsystem(name, control, None, !options.follow);
+        exec::stream(&self.0.streams, request, false, self.0.timeouts).await
     }
 }
 
-/// Moves a file, and measures that.
-async fn measured(direction: Direction, moving: impl Future<Output = Result<u64>>) -> Result<u64> {
+impl SshSession {
+    async fn collect(&self, request: StartRequest, cap: usize) -> Result<Output> {
+        exec::collect(&self.0.commands, request, cap, self.0.timeouts).await
+    }
+}
+
+/// Measures a transfer.
+async fn measure(direction: Direction, transfer: impl Future<Output = Result<u64>>) -> Result<u64> {
     let measured = metrics::start_transfer(direction);
-    let moved = moving.await;
+    let moved = transfer.await;
     measured.finish_transfer(&moved);
     moved
 }

@@ -1,4 +1,4 @@
-//! All sandboxes' sessions.
+//! The sessions of all sandboxes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -12,13 +12,13 @@ use crate::options::SshOptions;
 use crate::pool::PoolStatus;
 use crate::session::{Instance, SshSession};
 
-/// How often connections are looked after, at least.
-const TICK: Duration = Duration::from_secs(10);
+/// The longest interval between two rounds of [`Inner::reap`].
+const MAX_REAP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Sessions over SSH, with a pool of connections for each instance of a sandbox.
 ///
 /// Connections are pooled by the instance's uid, the user and the pinned host key, never by
-/// address: what answers at the address of a sandbox that is gone gets none of its sessions.
+/// address: another server at the address of a sandbox that has ended gets none of its sessions.
 /// Cheap to clone; all clones are one. Dropping the last one and its sessions closes the
 /// connections.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ struct Inner {
 #[derive(Default)]
 struct State {
     instances: HashMap<Key, Arc<Instance>>,
-    /// The task that looks after connections runs.
+    /// The task that closes unused connections runs.
     reaping: bool,
 }
 
@@ -44,17 +44,17 @@ struct Key {
     host_key: PublicKey,
 }
 
-/// A look at the connections to one instance.
+/// A snapshot of the connections to one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InstanceStatus {
-    /// Which one.
+    /// The instance's uid.
     pub uid: Uid,
-    /// Connections that commands share.
+    /// The connections that commands share.
     pub commands: PoolStatus,
-    /// Connections of streams, one each.
+    /// The connections of streams, one each.
     pub streams: PoolStatus,
-    /// Connections for files.
+    /// The connections for files.
     pub files: PoolStatus,
 }
 
@@ -68,9 +68,9 @@ impl SshSessions {
         }))
     }
 
-    /// A look at all connections.
+    /// A snapshot of all connections.
     pub fn status(&self) -> Vec<InstanceStatus> {
-        let look = |(key, instance): (&Key, &Arc<Instance>)| {
+        let snapshot = |(key, instance): (&Key, &Arc<Instance>)| {
             let [commands, streams, files] = instance.status();
             InstanceStatus {
                 uid: key.uid.clone(),
@@ -79,12 +79,12 @@ impl SshSessions {
                 files,
             }
         };
-        self.0.state().instances.iter().map(look).collect()
+        self.0.lock().instances.iter().map(snapshot).collect()
     }
 }
 
 impl Inner {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -94,14 +94,15 @@ impl Inner {
             user: access.user.clone(),
             host_key: access.host_key.clone(),
         };
-        let mut state = self.state();
+        let mut state = self.lock();
         if !state.reaping {
             state.reaping = true;
-            let tick = (self.options.idle_timeout / 2).clamp(Duration::from_millis(10), TICK);
-            tokio::spawn(reap(Arc::downgrade(self), tick));
+            let interval =
+                (self.options.idle_timeout / 2).clamp(Duration::from_millis(10), MAX_REAP_INTERVAL);
+            tokio::spawn(reap_regularly(Arc::downgrade(self), interval));
         }
         if let Some(instance) = state.instances.get(&key) {
-            instance.moved(access);
+            instance.set_access(access);
             return Ok(Arc::clone(instance));
         }
         let instance = Arc::new(Instance::new(
@@ -113,25 +114,25 @@ impl Inner {
         Ok(instance)
     }
 
-    /// One round of looking after connections.
-    fn tick(&self) {
-        let instances: Vec<_> = self.state().instances.values().cloned().collect();
+    /// Closes connections that are not needed any more, and forgets instances without connections.
+    fn reap(&self) {
+        let instances: Vec<_> = self.lock().instances.values().cloned().collect();
         for instance in instances {
             instance.reap(&self.options);
         }
         let unused = |_: &Key, instance: &mut Arc<Instance>| {
             Arc::strong_count(instance) == 1 && !instance.has_connections()
         };
-        let gone: Vec<_> = self.state().instances.extract_if(unused).collect();
-        drop(gone);
+        let removed: Vec<_> = self.lock().instances.extract_if(unused).collect();
+        drop(removed);
     }
 }
 
-async fn reap(inner: Weak<Inner>, tick: Duration) {
+async fn reap_regularly(inner: Weak<Inner>, interval: Duration) {
     loop {
-        tokio::time::sleep(tick).await;
+        tokio::time::sleep(interval).await;
         match inner.upgrade() {
-            Some(inner) => inner.tick(),
+            Some(inner) => inner.reap(),
             None => return,
         }
     }
@@ -151,7 +152,7 @@ impl SessionSource for SshSessions {
     async fn evict(&self, uid: &Uid) {
         let evicted: Vec<_> = self
             .0
-            .state()
+            .lock()
             .instances
             .extract_if(|key, _| key.uid == *uid)
             .collect();
@@ -161,7 +162,7 @@ impl SessionSource for SshSessions {
     }
 
     async fn settle(&self) {
-        let instances: Vec<_> = self.0.state().instances.values().cloned().collect();
+        let instances: Vec<_> = self.0.lock().instances.values().cloned().collect();
         join_all(instances.iter().map(|instance| instance.settle())).await;
     }
 }
@@ -170,7 +171,7 @@ impl std::fmt::Debug for SshSessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SshSessions")
             .field("connector", &self.0.connector)
-            .field("instances", &self.0.state().instances.len())
+            .field("instances", &self.0.lock().instances.len())
             .finish_non_exhaustive()
     }
 }

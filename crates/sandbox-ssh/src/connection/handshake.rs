@@ -1,22 +1,21 @@
 //! From an endpoint to an authenticated connection.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use russh::AlgorithmKind;
 use russh::client::{self, AuthResult};
-use russh::keys::{Algorithm, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
-use russh::{AlgorithmKind, Preferred, SshId, cipher, compression, kex};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 use sandbox_core::{
     Access, BoxError, ConnectionStage, Connector, Deadline, Error, Result, protocol,
 };
 
-use super::Conn;
-use super::handler::{Facts, Handler};
-use crate::options::SshOptions;
+use super::config::Setup;
+use super::conn::Conn;
+use super::state::{ConnectionState, Handler};
 use crate::text::escaped;
-use crate::transport::{Guarded, Life};
+use crate::transport::{KillSwitch, KillableStream};
 
 /// Time between two attempts to reach a server that does not listen yet.
 const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
@@ -24,106 +23,6 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_m
 /// How long a server that was reached may go on hanging up: it frees a place among those who have not
 /// logged in a moment after it was told so, and a busy machine makes that long.
 const CROWDED: Duration = Duration::from_secs(3);
-
-/// What a connection is for, which decides how much may be in flight on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    Commands,
-    Files,
-}
-
-impl Purpose {
-    /// In metrics.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Commands => "commands",
-            Self::Files => "files",
-        }
-    }
-}
-
-/// How connections are made, and what is expected of them.
-#[derive(Clone)]
-pub(crate) struct Setup {
-    config: Arc<client::Config>,
-    pub(crate) attempt_limit: Duration,
-    silence: Duration,
-    queue: Arc<Queue>,
-}
-
-/// Where handshakes with one sandbox wait for each other, once its server has hung up on one:
-/// it may let in only so many at once (OpenSSH's MaxStartups).
-#[derive(Default)]
-pub(crate) struct Queue {
-    one_by_one: AtomicBool,
-    turn: tokio::sync::Mutex<()>,
-}
-
-impl Setup {
-    pub(crate) fn new(options: &SshOptions, purpose: Purpose) -> Self {
-        Self {
-            config: config(options, purpose),
-            attempt_limit: options.connect_timeout,
-            silence: options.silence_timeout,
-            queue: Arc::default(),
-        }
-    }
-
-    /// For the same server.
-    pub(crate) fn with_purpose(&self, options: &SshOptions, purpose: Purpose) -> Self {
-        Self {
-            config: config(options, purpose),
-            ..self.clone()
-        }
-    }
-}
-
-/// How russh is to speak on connections of this purpose.
-pub(super) fn config(options: &SshOptions, purpose: Purpose) -> Arc<client::Config> {
-    let (window_size, maximum_packet_size) = match purpose {
-        Purpose::Commands => (2 << 20, 32 << 10),
-        // For long round trips: the window bounds what is on its way.
-        Purpose::Files => (8 << 20, 65_535),
-    };
-    Arc::new(client::Config {
-        client_id: SshId::Standard(Cow::Borrowed(concat!(
-            "SSH-2.0-sandbox_ssh_",
-            env!("CARGO_PKG_VERSION")
-        ))),
-        window_size,
-        maximum_packet_size,
-        channel_buffer_size: 256,
-        preferred: preferred(),
-        keepalive_interval: Some(options.keepalive_interval),
-        keepalive_max: options.keepalive_max,
-        // Not russh's own limit: it also fires when a slow reader held the connection back.
-        inactivity_timeout: None,
-        nodelay: true,
-        ..client::Config::default()
-    })
-}
-
-fn preferred() -> Preferred {
-    Preferred {
-        kex: Cow::Borrowed(&[
-            kex::CURVE25519,
-            kex::CURVE25519_PRE_RFC_8731,
-            kex::MLKEM768X25519_SHA256,
-            kex::EXTENSION_SUPPORT_AS_CLIENT,
-            kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
-        ]),
-        key: Cow::Borrowed(&[Algorithm::Ed25519]),
-        host_key_certificates: Cow::Borrowed(&[]),
-        // The first two need half the time of the third where the processor has AES.
-        cipher: Cow::Borrowed(&[
-            cipher::AES_256_GCM,
-            cipher::AES_128_GCM,
-            cipher::CHACHA20_POLY1305,
-        ]),
-        compression: Cow::Borrowed(&[compression::NONE]),
-        ..Preferred::DEFAULT
-    }
-}
 
 /// Connects, trying again until the deadline while the server cannot be reached. A wrong host
 /// key and a refused user key are final. Dropping the future leaves nothing behind.
@@ -198,12 +97,12 @@ impl From<Error> for Failed {
 }
 
 /// Ends a connection that did not come about.
-struct Abandon(Option<Life>);
+struct Abandon(Option<KillSwitch>);
 
 impl Drop for Abandon {
     fn drop(&mut self) {
-        if let Some(life) = self.0.take() {
-            life.kill();
+        if let Some(kill_switch) = self.0.take() {
+            kill_switch.kill();
         }
     }
 }
@@ -227,16 +126,16 @@ async fn attempt(
     };
     let stream = connector.connect(&access.endpoint, deadline).await?;
     reached.store(true, Ordering::Relaxed);
-    let life = Life::new();
-    let mut abandon = Abandon(Some(life.clone()));
-    let facts = Arc::new(Facts::new(life.clone()));
-    let stream = Guarded::new(stream, life);
-    let handler = Handler::new(pin, Arc::clone(&facts));
+    let kill_switch = KillSwitch::new();
+    let mut abandon = Abandon(Some(kill_switch.clone()));
+    let state = Arc::new(ConnectionState::new(kill_switch.clone()));
+    let stream = KillableStream::new(stream, kill_switch);
+    let handler = Handler::new(pin, Arc::clone(&state));
     let mut handle = client::connect_stream(Arc::clone(&setup.config), stream, handler)
         .await
         .map_err(|error| {
             let no_ssh = matches!(error, russh::Error::Version);
-            let error = handshake_failed(error, &facts, access);
+            let error = handshake_failed(error, &state, access);
             let astray = no_ssh || is_about_the_key(&error);
             // From now on nobody is turned away because of another of ours.
             queue
@@ -250,10 +149,12 @@ async fn attempt(
         // This is also how russh reports that the connection was lost meanwhile.
         Ok(AuthResult::Failure {
             remaining_methods, ..
-        }) if remaining_methods.is_empty() && (handle.is_closed() || facts.life.is_dead()) => {
+        }) if remaining_methods.is_empty()
+            && (handle.is_closed() || state.kill_switch.is_dead()) =>
+        {
             return Err(lost(
-                facts
-                    .end()
+                state
+                    .end_reason()
                     .unwrap_or("the connection was lost while it was authenticated"),
                 None,
             )
@@ -292,17 +193,17 @@ async fn attempt(
             .into());
         }
     }
-    if let Some(version) = protocol::server_version(facts.server_id())
+    if let Some(version) = protocol::server_version(state.server_id())
         && !protocol::is_compatible(version)
     {
         return Err(another_version(version).into());
     }
     abandon.0 = None;
-    Ok(Conn::new(handle, facts, access.user.clone(), setup.silence))
+    Ok(Conn::new(handle, state, access.user.clone(), setup.silence))
 }
 
-fn handshake_failed(error: russh::Error, facts: &Facts, access: &Access) -> Error {
-    if let Some(offered) = facts.wrong_key() {
+fn handshake_failed(error: russh::Error, state: &ConnectionState, access: &Access) -> Error {
+    if let Some(offered) = state.wrong_key() {
         let pinned = access
             .host_key
             .fingerprint()

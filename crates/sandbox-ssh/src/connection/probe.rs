@@ -7,9 +7,10 @@ use russh::client;
 use russh::keys::PublicKeyOrCertificate;
 use sandbox_core::{ByteStream, ConnectionStage, Deadline, Error, HostKeyProbe, PublicKey, Result};
 
-use super::handshake::{Purpose, config, refused};
+use super::config::{Purpose, config};
+use super::handshake::refused;
 use crate::options::SshOptions;
-use crate::transport::{Guarded, Life};
+use crate::transport::{KillSwitch, KillableStream};
 
 /// Learns the host keys of servers that have their own. It begins a connection, takes the key
 /// that the server has signed the exchange with, and goes no further.
@@ -27,18 +28,19 @@ impl SshHostKeys {
 #[async_trait]
 impl HostKeyProbe for SshHostKeys {
     async fn host_key(&self, stream: Box<dyn ByteStream>, deadline: Deadline) -> Result<PublicKey> {
-        let life = Life::new();
+        let kill_switch = KillSwitch::new();
         // Also when this future is dropped: russh's task has nothing else to end by.
-        let _end = Ended(life.clone());
+        let _end = Ended(kill_switch.clone());
         let offered = Arc::new(OnceLock::new());
         let learner = Learner {
             offered: Arc::clone(&offered),
         };
         let config = config(&SshOptions::default(), Purpose::Commands);
-        let exchange = client::connect_stream(config, Guarded::new(stream, life), learner);
+        let exchange =
+            client::connect_stream(config, KillableStream::new(stream, kill_switch), learner);
         let outcome = match tokio::time::timeout(deadline.remaining(), exchange).await {
             Ok(outcome) => outcome,
-            Err(_elapsed) => return Err(deadline.error("learning the host key")),
+            Err(_elapsed) => return Err(deadline.error("learn the host key")),
         };
         match (offered.get(), outcome) {
             (Some(key), _) => key.parse(),
@@ -52,7 +54,7 @@ impl HostKeyProbe for SshHostKeys {
     }
 }
 
-struct Ended(Life);
+struct Ended(KillSwitch);
 
 impl Drop for Ended {
     fn drop(&mut self) {

@@ -1,8 +1,9 @@
 //! The task that drives one command to its end.
 //!
-//! It alone touches the channel. Callers hold the other ends of its queues and may let go at
-//! any moment: the actor notices, ends the command and closes the channel.
+//! Only the actor touches the channel. Callers hold the other ends of its queues and may drop them
+//! at any moment: the actor notices, ends the command and closes the channel.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use russh::ChannelMsg;
@@ -15,181 +16,190 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::handshake::Handshake;
-use super::input;
-use super::marked::{PATIENCE, Reach};
-use super::prelude::Prelude;
+use super::env_script::EnvScript;
+use super::input::{self, EndMark};
+use super::request::{StartRequest, exec_refused};
+use super::signal_fallback::{self, SignalFallback};
+use super::signals;
 use super::sink::{Sink, Step};
-use super::start::exec_refused;
-use super::state::State;
-use super::{Limits, Run, signals};
+use super::state::CommandState;
+use super::tty_sync::TtySync;
 use crate::channel::OpenChannel;
 
-/// How long the server may take to close a channel whose command has ended.
-const CLOSE_BY_SERVER: Duration = Duration::from_secs(2);
-/// How long what has arrived before a connection ended is looked through.
-const REMAINS: Duration = Duration::from_secs(1);
-/// How long a signal may take to go out when the reader is slow.
-const URGENT: Duration = Duration::from_secs(1);
+/// How long output that arrived before a connection ended is still read.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a signal or a new size may take to be sent when the reader is slow.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// SSH_EXTENDED_DATA_STDERR, RFC 4254 §5.2.
 const STDERR: u32 = 1;
 
 type Sent = std::result::Result<(), BoxError>;
 
-/// What a command gets besides its start.
+/// What a command gets after its start.
 #[derive(Default)]
 pub(super) struct Inputs {
-    /// Goes before the input.
-    pub(super) prelude: Option<Prelude>,
+    /// Sent before the input.
+    pub(super) env_script: Option<EnvScript>,
     pub(super) stdin: Option<DuplexStream>,
     pub(super) control: Option<mpsc::Receiver<ControlMessage>>,
-    /// For signals, where the channel takes none.
-    pub(super) reach: Option<Reach>,
+    /// For signals, if the server ignores those that are sent over the channel.
+    pub(super) signal_fallback: Option<SignalFallback>,
     pub(super) measured: Option<Operation>,
 }
 
 pub(super) struct Actor<S> {
     channel: OpenChannel,
-    control: Option<mpsc::Receiver<ControlMessage>>,
+    sink: S,
+    state: CommandState,
+    env_script: Option<EnvScript>,
+    stdin: Option<DuplexStream>,
+    end_mark: EndMark,
     /// Sends the input; ends with the actor.
     _input: Option<AbortOnDropHandle<()>>,
-    prelude: Option<Prelude>,
-    stdin: Option<DuplexStream>,
-    end: input::End,
-    handshake: Option<Handshake>,
-    reach: Option<Reach>,
-    sink: S,
-    limits: Limits,
+    tty_sync: Option<TtySync>,
+    control: Option<mpsc::Receiver<ControlMessage>>,
+    signal_fallback: Option<SignalFallback>,
+    /// How long the server may take to answer.
+    answer_timeout: Duration,
+    /// How long the command may run.
     timeout: Option<Duration>,
     may_end_silently: bool,
     measured: Option<Operation>,
-    state: State,
 }
 
 /// Why the actor stops.
 #[derive(Debug)]
 enum Stop {
-    /// It knows the end, or will never know.
+    /// The command has ended, or its end will never be known.
     Ended,
+    /// The caller has dropped the command.
     Abandoned,
     TimedOut(Duration),
-    /// The server answers no more.
+    /// The server stopped responding.
     Silent,
 }
 
 impl<S: Sink> Actor<S> {
     pub(super) fn new(
         channel: OpenChannel,
-        run: Run,
+        request: StartRequest,
         inputs: Inputs,
         sink: S,
-        limits: Limits,
+        answer_timeout: Duration,
     ) -> Self {
-        let typed = run.start.is_in_terminal() && !channel.conn().is_ours();
+        let typed = request.has_terminal() && !channel.conn().is_sandbox_sshd();
         Self {
             channel,
-            end: if typed {
-                input::End::Typed
-            } else {
-                input::End::OfChannel
-            },
-            control: inputs.control,
-            _input: None,
-            prelude: inputs.prelude,
-            stdin: inputs.stdin,
-            handshake: None,
-            reach: inputs.reach,
             sink,
-            limits,
-            timeout: run.timeout,
-            may_end_silently: run.may_end_silently,
+            state: CommandState::default(),
+            env_script: inputs.env_script,
+            stdin: inputs.stdin,
+            end_mark: if typed { EndMark::Typed } else { EndMark::Eof },
+            _input: None,
+            tty_sync: None,
+            control: inputs.control,
+            signal_fallback: inputs.signal_fallback,
+            answer_timeout,
+            timeout: request.timeout,
+            may_end_silently: request.may_end_silently,
             measured: inputs.measured,
-            state: State::default(),
         }
     }
 
     pub(super) async fn run(mut self) {
         let begun = Instant::now();
-        self.feed().await;
+        self.start_input().await;
         let stop = self.drive().await;
         let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::debug!(ssh.exit = ?self.state.exit, ssh.stop = ?stop, elapsed_ms, "a command is done with");
+        tracing::debug!(ssh.exit = ?self.state.exit, ssh.stop = ?stop, elapsed_ms, "command ended");
+
+        // End a command that still runs.
         let mut killed = true;
         if let Stop::TimedOut(_) = stop {
-            killed = self.signal(Signal::Kill, PATIENCE).await;
+            killed = self.signal(Signal::Kill, signal_fallback::TIMEOUT).await;
         } else if let Stop::Abandoned = stop
-            && !self.channel.conn().is_ours()
+            && !self.channel.conn().is_sandbox_sshd()
         {
-            // Ours hangs up when the channel closes; others leave the command running.
-            self.signal(Signal::Hup, PATIENCE).await;
+            // sandbox-sshd sends a hangup when the channel closes; other servers leave the command
+            // running.
+            self.signal(Signal::Hup, signal_fallback::TIMEOUT).await;
         }
+
+        // Report the end, and close the channel.
         let end = self.outcome(&stop, killed);
-        let Self {
-            channel,
-            sink,
-            state,
-            _input,
-            measured,
-            ..
-        } = self;
-        drop(_input);
-        // One that was abandoned counts as cancelled.
-        if let (Some(measured), false) = (measured, matches!(stop, Stop::Abandoned)) {
+        drop(self._input);
+        // An abandoned command counts as cancelled, which dropping its measurement records.
+        if let (Some(measured), false) = (self.measured, matches!(stop, Stop::Abandoned)) {
             measured.finish_command(&end);
         }
-        // The reader neither waits for the close nor is waited for with it.
-        tokio::join!(sink.finish(end), close(channel, state));
+        let channel = self.channel;
+        let state = self.state;
+        let close = async {
+            if state.exit.is_some() && state.eof && !state.closed {
+                channel.finish_after_server().await;
+            } else {
+                channel.finish(state.closed).await;
+            }
+        };
+        // Neither the reader nor the close waits for the other.
+        tokio::join!(self.sink.finish(end), close);
     }
 
-    /// Sends the input from a task of its own, for it waits as long as the command does not
-    /// read it.
-    async fn feed(&mut self) {
-        let (prelude, stdin) = (self.prelude.take(), self.stdin.take());
-        if prelude.is_none() && stdin.is_none() {
-            if let Err(error) = self.end.send(&self.channel.write).await {
+    /// Sends the input from a task of its own, because sending waits while the command does not
+    /// read.
+    async fn start_input(&mut self) {
+        let env_script = self.env_script.take();
+        let stdin = self.stdin.take();
+        let end_mark = self.end_mark;
+        if env_script.is_none() && stdin.is_none() {
+            if let Err(error) = end_mark.send(&self.channel.write).await {
                 // The loop will find the connection dead.
-                tracing::debug!(%error, "the end of the input could not be sent");
+                tracing::debug!(%error, "end of input not sent");
             }
             return;
         }
-        let mut words = None;
-        if prelude.as_ref().is_some_and(Prelude::is_in_terminal) {
-            let (handshake, came) = Handshake::new();
-            (self.handshake, words) = (Some(handshake), Some(came));
+        let mut marks = None;
+        if env_script.as_ref().is_some_and(EnvScript::is_in_terminal) {
+            let (tty_sync, received) = TtySync::new();
+            self.tty_sync = Some(tty_sync);
+            marks = Some(received);
         }
-        let (end, write) = (self.end, std::sync::Arc::clone(&self.channel.write));
+        let write = Arc::clone(&self.channel.write);
         self._input = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            if let Err(error) = input::send(prelude, words.as_deref(), stdin, end, &write).await {
-                tracing::debug!(%error, "the input of a command was cut off");
+            let sending = input::send(env_script, marks.as_deref(), stdin, end_mark, &write);
+            if let Err(error) = sending.await {
+                tracing::debug!(%error, "input of a command cut off");
             }
         })));
     }
 
+    /// Forwards output and control messages until the command has ended or must be ended.
     async fn drive(&mut self) -> Stop {
-        let life = self.channel.conn().life().clone();
+        let conn = Arc::clone(self.channel.conn());
         let limit = self
             .timeout
             .and_then(|after| Some((Instant::now().checked_add(after)?, after)));
-        let conn = std::sync::Arc::clone(self.channel.conn());
         let watch = conn.watch();
         tokio::pin!(watch);
-        let mut dead: Option<Instant> = None;
-        while !self.state.is_over() {
-            let probe = self.state.probe_at();
+        let mut drained: Option<Instant> = None;
+        while !self.state.has_ended() {
+            let probe = self.state.next_probe();
             tokio::select! {
                 biased;
-                step = self.sink.step() => if step == Step::Abandoned { return Stop::Abandoned },
-                message = receive(&mut self.control) => self.urgently(message).await,
-                () = until(limit.map(|(at, _)| at)), if self.state.exit.is_none() => {
+                step = self.sink.deliver() => if step == Step::Abandoned { return Stop::Abandoned },
+                message = receive(&mut self.control) => self.handle_control(message).await,
+                () = sleep_until_some(limit.map(|(at, _)| at)), if self.state.exit.is_none() => {
                     return Stop::TimedOut(limit.map(|(_, after)| after).unwrap_or_default());
                 }
-                message = self.channel.read.wait(), if self.sink.has_room() => self.take(message),
-                () = life.ended(), if dead.is_none() => dead = Some(Instant::now() + REMAINS),
-                // It ends the connection's life, which is looked at first.
-                () = watch.as_mut(), if dead.is_none() && !self.state.heard_of => {}
-                () = until(dead) => self.state.over = true,
-                () = until(probe), if self.sink.has_room() => {
+                message = self.channel.read.wait(), if self.sink.has_room() => self.handle(message),
+                () = conn.wait_ended(), if drained.is_none() => {
+                    drained = Some(Instant::now() + DRAIN_TIMEOUT);
+                }
+                // The watch kills the connection, which the branch above notices first.
+                () = watch.as_mut(), if drained.is_none() && !self.state.received_any => {}
+                () = sleep_until_some(drained) => self.state.ended = true,
+                () = sleep_until_some(probe), if self.sink.has_room() => {
                     if let Some(stop) = self.probe().await {
                         return stop;
                     }
@@ -200,29 +210,29 @@ impl<S: Sink> Actor<S> {
     }
 
     /// Asks the server for an answer, which arrives after everything it sent before, however
-    /// slow the network is. If nothing else does, the output is complete.
+    /// slow the network is. If nothing else arrives before the answer, the output is complete.
     async fn probe(&mut self) -> Option<Stop> {
-        let conn = std::sync::Arc::clone(self.channel.conn());
-        let pong = conn.ping(self.limits.channel);
+        let conn = Arc::clone(self.channel.conn());
+        let pong = conn.ping(self.answer_timeout);
         tokio::pin!(pong);
-        let before = self.state.after_exit();
-        let late = self.state.is_late();
+        let before = self.state.bytes_after_exit();
+        let trickling = self.state.is_trickling();
         loop {
             tokio::select! {
                 biased;
-                step = self.sink.step() => if step == Step::Abandoned { return Some(Stop::Abandoned) },
+                step = self.sink.deliver() => if step == Step::Abandoned { return Some(Stop::Abandoned) },
                 message = self.channel.read.wait(), if self.sink.has_room() => {
-                    self.take(message);
-                    if self.state.is_over() {
+                    self.handle(message);
+                    if self.state.has_ended() {
                         return None;
                     }
                 }
                 answered = pong.as_mut(), if self.sink.has_room() => {
-                    if !answered && !conn.life().is_dead() {
+                    if !answered && !conn.is_dead() {
                         return Some(Stop::Silent);
                     }
                     if answered {
-                        self.state.answered(before, late);
+                        self.state.record_answer(before, trickling);
                     }
                     return None;
                 }
@@ -230,109 +240,116 @@ impl<S: Sink> Actor<S> {
         }
     }
 
-    fn take(&mut self, message: Option<ChannelMsg>) {
-        self.state.heard_of = true;
+    /// Handles a message of the channel; `None` is the end of the channel.
+    fn handle(&mut self, message: Option<ChannelMsg>) {
+        self.state.received_any = true;
         match message {
-            Some(ChannelMsg::Data { data }) => self.output(ExecEvent::Stdout(data)),
+            Some(ChannelMsg::Data { data }) => self.handle_output(ExecEvent::Stdout(data)),
             Some(ChannelMsg::ExtendedData { data, ext: STDERR }) => {
-                self.output(ExecEvent::Stderr(data))
+                self.handle_output(ExecEvent::Stderr(data))
             }
             Some(ChannelMsg::ExitStatus { exit_status }) => {
-                self.state.exit(ExitStatus::Code(exit_status))
+                self.state.record_exit(ExitStatus::Code(exit_status))
             }
-            Some(ChannelMsg::ExitSignal { signal_name, .. }) => self
-                .state
-                .exit(ExitStatus::Signal(signals::from_ssh(&signal_name))),
+            Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
+                let signal = signals::from_ssh(&signal_name);
+                self.state.record_exit(ExitStatus::Signal(signal))
+            }
             Some(ChannelMsg::Eof) => self.state.eof = true,
             Some(ChannelMsg::Failure) => self.state.refused = true,
-            Some(ChannelMsg::Close) => (self.state.closed, self.state.over) = (true, true),
-            None => self.state.over = true,
+            Some(ChannelMsg::Close) => {
+                self.state.closed = true;
+                self.state.ended = true;
+            }
+            None => self.state.ended = true,
             Some(_) => {}
         }
     }
 
-    fn output(&mut self, mut event: ExecEvent) {
-        self.state.output(&event);
-        if let (ExecEvent::Stdout(data), Some(handshake)) = (&mut event, &mut self.handshake) {
-            *data = handshake.strip(data);
-            let nothing_left = data.is_empty();
-            if handshake.is_over() {
-                self.handshake = None;
+    fn handle_output(&mut self, mut event: ExecEvent) {
+        self.state.record_output(&event);
+        if let (ExecEvent::Stdout(data), Some(tty_sync)) = (&mut event, &mut self.tty_sync) {
+            *data = tty_sync.strip_marks(data);
+            let is_empty = data.is_empty();
+            if tty_sync.is_complete() {
+                self.tty_sync = None;
             }
-            if nothing_left {
+            if is_empty {
                 return;
             }
         }
         self.sink.push(event);
     }
 
-    async fn urgently(&mut self, message: Option<ControlMessage>) {
-        let write = std::sync::Arc::clone(&self.channel.write);
+    async fn handle_control(&mut self, message: Option<ControlMessage>) {
+        let write = Arc::clone(&self.channel.write);
         match message {
             None => self.control = None,
             Some(ControlMessage::Signal(signal)) => {
-                self.signal(signal, URGENT).await;
+                self.signal(signal, CONTROL_TIMEOUT).await;
             }
             Some(ControlMessage::Resize(size)) => {
-                let (columns, rows) = (u32::from(size.columns), u32::from(size.rows));
+                let columns = u32::from(size.columns);
+                let rows = u32::from(size.rows);
                 let change = async move { Ok(write.window_change(columns, rows, 0, 0).await?) };
-                self.send(change, URGENT).await;
+                self.send_control(change, CONTROL_TIMEOUT).await;
             }
             Some(_) => {}
         }
     }
 
-    /// Whether it is known to be out.
-    async fn signal(&mut self, signal: Signal, patience: Duration) -> bool {
-        if let Some(reach) = self.reach.clone() {
-            return self.send(reach.signal(signal), patience).await;
+    /// Sends a signal; `true` if it is certain that it was sent. The timeout is that of the
+    /// fallback.
+    async fn signal(&mut self, signal: Signal, timeout: Duration) -> bool {
+        if let Some(send) = &self.signal_fallback {
+            let sending = send(signal);
+            return self.send_control(sending, timeout).await;
         }
-        let write = std::sync::Arc::clone(&self.channel.write);
-        self.send(
-            async move { Ok(write.signal(signals::to_ssh(&signal)).await?) },
-            URGENT,
-        )
-        .await
+        let write = Arc::clone(&self.channel.write);
+        let sending = async move { Ok(write.signal(signals::to_ssh(&signal)).await?) };
+        self.send_control(sending, CONTROL_TIMEOUT).await
     }
 
-    /// Sends something although the reader may be slow: russh sends nothing while it waits
-    /// for us to take what has arrived, so that goes to a reserve meanwhile. What cannot be
-    /// sent soon is sent later, and `false` here.
-    async fn send(
+    /// Sends a control message although the reader may be slow; `true` if it was sent in time. A
+    /// message that was not is still sent later.
+    ///
+    /// russh sends nothing while received data waits to be read, so that data goes into the sink's
+    /// reserve meanwhile.
+    async fn send_control(
         &mut self,
         message: impl Future<Output = Sent> + Send + 'static,
-        patience: Duration,
+        timeout: Duration,
     ) -> bool {
-        let conn = std::sync::Arc::clone(self.channel.conn());
+        let conn = Arc::clone(self.channel.conn());
         let held_back = !self.sink.has_room();
         let sending = tokio::spawn(async move {
             tokio::select! {
                 biased;
                 sent = message => if let Err(error) = sent {
-                    tracing::warn!(%error, "a signal or a size could not be sent");
+                    tracing::warn!(%error, "signal or terminal size not sent");
                     return false;
                 },
-                () = conn.life().ended() => return false,
+                () = conn.wait_ended() => return false,
             }
             if held_back {
-                // The answer tells that it is out.
-                conn.ping(URGENT).await;
+                // The answer proves that the message was sent.
+                conn.ping(CONTROL_TIMEOUT).await;
             }
             true
         });
         tokio::pin!(sending);
-        let limit = Instant::now() + patience;
+        let limit = Instant::now() + timeout;
         loop {
             tokio::select! {
                 biased;
                 sent = sending.as_mut() => return sent.unwrap_or(false),
-                message = self.channel.read.wait(), if self.sink.has_reserve() && !self.state.over => self.take(message),
+                message = self.channel.read.wait(), if self.sink.has_reserve() && !self.state.ended => self.handle(message),
                 () = sleep_until(limit) => return false,
             }
         }
     }
 
-    /// What to tell the caller.
+    /// The end of the command, as the caller gets it.
     fn outcome(&self, stop: &Stop, killed: bool) -> Result<Option<ExitStatus>> {
         let conn = self.channel.conn();
         let state = &self.state;
@@ -347,38 +364,18 @@ impl<S: Sink> Actor<S> {
                     source: None,
                 })
             }
-            Stop::Silent => Err(lost("the server does not answer any more")),
+            Stop::Silent => Err(lost("the server stopped responding")),
             _ if state.refused && state.exit.is_none() => Err(exec_refused(&conn.server())),
             // Without an end of file, the last of the output may be missing.
             _ if state.exit.is_some() && (state.eof || state.closed) => Ok(state.exit.clone()),
             _ if state.closed && self.may_end_silently => Ok(None),
-            _ if state.closed => Err(lost(
-                "the server closed the channel without telling how the command ended",
-            )),
-            _ => Err(lost(conn.facts.end().unwrap_or("the connection ended"))),
+            _ if state.closed => Err(lost("the server closed the channel without an exit status")),
+            _ => {
+                let reason = conn.state.end_reason();
+                Err(lost(reason.unwrap_or("the connection ended")))
+            }
         }
     }
-}
-
-/// Closes a channel whose command is done with.
-async fn close(mut channel: OpenChannel, mut state: State) {
-    let ended = state.exit.is_some() && state.eof;
-    if ended && !state.closed {
-        // The server is about to close it, and then nothing of it stays behind in russh.
-        let by_server = async {
-            loop {
-                match channel.read.wait().await {
-                    Some(ChannelMsg::Close) => return true,
-                    None => return false,
-                    Some(_) => {}
-                }
-            }
-        };
-        state.closed = tokio::time::timeout(CLOSE_BY_SERVER, by_server)
-            .await
-            .unwrap_or(false);
-    }
-    channel.finish(state.closed).await;
 }
 
 async fn receive(control: &mut Option<mpsc::Receiver<ControlMessage>>) -> Option<ControlMessage> {
@@ -388,7 +385,7 @@ async fn receive(control: &mut Option<mpsc::Receiver<ControlMessage>>) -> Option
     }
 }
 
-async fn until(at: Option<Instant>) {
+async fn sleep_until_some(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,

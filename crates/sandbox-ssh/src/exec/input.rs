@@ -1,4 +1,4 @@
-//! What a command gets as its input: first what its environment is made of, then its own.
+//! The input of a command: the variables for its script, then the caller's input.
 
 use bytes::BytesMut;
 use russh::ChannelWriteHalf;
@@ -6,65 +6,64 @@ use russh::client::Msg;
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::sync::Semaphore;
 
-use super::handshake::word;
-use super::prelude::Prelude;
+use super::env_script::EnvScript;
+use super::tty_sync::wait_for_mark;
 
-/// Sent in one piece.
-const PIECE: usize = 32 << 10;
-
-/// How the end of the input is told.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum End {
-    /// The channel's own, RFC 4254 §5.3.
-    OfChannel,
-    /// Typed, for terminals of servers that are not ours: OpenSSH's closes its side of the
-    /// terminal at the channel's end, after which nobody reads an end of file from it, and no new
-    /// size reaches it.
-    Typed,
-}
+/// The most bytes that are sent at once.
+const MAX_CHUNK: usize = 32 << 10;
 
 /// What a terminal takes for the end of its input (VEOF).
 const END_OF_TRANSMISSION: &[u8] = &[4];
 
-impl End {
+/// How the end of the input is marked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum EndMark {
+    /// By the channel's end of file, RFC 4254 §5.3.
+    Eof,
+    /// By a typed character, in a terminal of a server other than sandbox-sshd. At the channel's
+    /// end of file, OpenSSH closes its side of the terminal: no process then reads an end of file
+    /// from it, and no new size reaches it.
+    Typed,
+}
+
+impl EndMark {
     pub(super) async fn send(self, write: &ChannelWriteHalf<Msg>) -> Result<(), russh::Error> {
         match self {
-            Self::OfChannel => write.eof().await,
+            Self::Eof => write.eof().await,
             Self::Typed => write.data_bytes(END_OF_TRANSMISSION).await,
         }
     }
 }
 
-/// Sends all of it, to its end; `words` are those that the prelude's script says.
+/// Sends the whole input and its end; `marks` are those that the script prints.
 pub(super) async fn send(
-    prelude: Option<Prelude>,
-    words: Option<&Semaphore>,
+    env_script: Option<EnvScript>,
+    marks: Option<&Semaphore>,
     stdin: Option<DuplexStream>,
-    end: End,
+    end: EndMark,
     write: &ChannelWriteHalf<Msg>,
 ) -> Result<(), russh::Error> {
-    if let Some(words) = words {
-        word(words).await;
+    if let Some(marks) = marks {
+        wait_for_mark(marks).await;
     }
-    if let Some(prelude) = prelude {
-        let mut left = prelude.into_bytes();
+    if let Some(script) = env_script {
+        let mut left = script.into_input();
         while !left.is_empty() {
-            write
-                .data_bytes(left.split_to(left.len().min(PIECE)))
-                .await?;
+            let chunk = left.split_to(left.len().min(MAX_CHUNK));
+            write.data_bytes(chunk).await?;
         }
     }
-    if let Some(words) = words {
-        word(words).await;
+    if let Some(marks) = marks {
+        wait_for_mark(marks).await;
     }
     let Some(mut stdin) = stdin else {
         return end.send(write).await;
     };
     loop {
-        let mut piece = BytesMut::with_capacity(PIECE);
-        if stdin.read_buf(&mut piece).await? == 0 {
+        let mut chunk = BytesMut::with_capacity(MAX_CHUNK);
+        if stdin.read_buf(&mut chunk).await? == 0 {
             return end.send(write).await;
         }
-        write.data_bytes(piece.freeze()).await?;
+        write.data_bytes(chunk.freeze()).await?;
     }
 }

@@ -1,132 +1,92 @@
-//! Commands: started on a channel, and driven to their end by a task of their own.
+//! Commands: each is started on a channel, and driven to its end by a task of its own, the actor.
 
 mod actor;
-mod handshake;
+mod env_script;
 mod input;
-mod marked;
-mod prelude;
+mod request;
+mod signal_fallback;
 mod signals;
 mod sink;
-mod start;
 mod state;
+mod tty_sync;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sandbox_core::metrics::Operation;
-use sandbox_core::{
-    CommandCause, Deadline, Error, ExecRequest, JobId, Output, Process, ProcessDriver, Result,
-};
+use sandbox_core::{CommandCause, Deadline, Error, Output, Process, ProcessDriver, Result};
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use crate::channel::{self, OpenChannel};
+pub(crate) use request::StartRequest;
+
+use crate::channel::{ChannelPool, OpenChannel};
 use crate::connection::Opening;
-use crate::pool::SlotPool;
-
 use actor::{Actor, Inputs};
-use marked::Reach;
-use sink::{Collect, Sink, Stream};
-use start::Begun;
-pub(crate) use start::Start;
+use request::Started;
+use signal_fallback::{CommandTag, SignalFallback};
+use sink::{CollectSink, Sink, StreamSink};
 
-/// How long things may take.
+/// How long the parts of a start may take.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct Timeouts {
+    /// Waiting for a free channel.
     pub(crate) checkout: Duration,
+    /// Opening the channel, and each answer of the server on it.
     pub(crate) channel: Duration,
 }
 
-/// What to run, and what is expected of its end.
-pub(crate) struct Run {
-    pub(crate) start: Start,
-    /// Kill it when it runs longer.
-    pub(crate) timeout: Option<Duration>,
-    /// A channel that the server closes without telling how the command ended is fine.
-    pub(crate) may_end_silently: bool,
-}
-
-impl Run {
-    pub(crate) fn command(request: ExecRequest) -> Result<Self> {
-        let timeout = request.timeout;
-        Ok(Self {
-            start: Start::command(request)?,
-            timeout,
-            may_end_silently: false,
-        })
-    }
-
-    /// For what the SDK asks for itself.
-    fn internal(request: ExecRequest) -> Result<Self> {
-        let mut run = Self::command(request)?;
-        run.start.internally();
-        Ok(run)
-    }
-
-    pub(crate) fn job(id: &JobId, request: ExecRequest) -> Result<Self> {
-        let mut run = Self::command(request)?;
-        run.start.as_job(id);
-        run.timeout = None;
-        Ok(run)
-    }
-}
-
-/// Runs something to its end and collects what it writes, at most `cap` bytes of each stream.
-/// Dropping the future ends it. The output is taken as it comes even while the future is not
-/// polled, for others share the connection.
+/// Runs a command to its end and collects its output, at most `cap` bytes of each stream.
+/// Dropping the future ends the command. The output is read as it arrives even while the future
+/// is not polled, because other commands share the connection.
 pub(crate) async fn collect(
-    pool: &SlotPool,
-    run: Run,
+    pool: &ChannelPool,
+    request: StartRequest,
     cap: usize,
-    limits: Limits,
+    timeouts: Timeouts,
 ) -> Result<Output> {
-    let (sink, output) = Collect::new(cap);
-    let span = span(pool, "output");
+    let (sink, output) = CollectSink::new(cap);
+    let span = command_span(pool, "output");
     let pool = pool.clone();
-    let measured = run.start.measured("output");
+    let measured = request.begin_measuring("output");
     let work = async move {
         let mut sink = sink;
-        match begin(&pool, &run.start, limits, &mut sink).await {
+        match start(&pool, &request, timeouts, &mut sink).await {
             Some(Ok((channel, inputs))) => {
                 let inputs = Inputs { measured, ..inputs };
-                Actor::new(channel, run, inputs, sink, limits).run().await;
+                let actor = Actor::new(channel, request, inputs, sink, timeouts.channel);
+                actor.run().await;
             }
-            Some(Err(error)) => sink.finish(not_begun(measured, error)).await,
+            Some(Err(error)) => sink.finish(record_failed_start(measured, error)).await,
             None => {}
         }
     };
     tokio::spawn(work.instrument(span));
-    output.await.unwrap_or_else(|_dropped| {
-        Err(Error::Command {
-            cause: CommandCause::Lost,
-            source: None,
-        })
-    })
+    output.await.unwrap_or_else(|_dropped| Err(lost()))
 }
 
-/// Starts something whose output is read at the caller's pace.
+/// Starts a command whose output is read at the caller's pace.
 pub(crate) async fn stream(
-    pool: &SlotPool,
-    run: Run,
+    pool: &ChannelPool,
+    request: StartRequest,
     stdin: bool,
-    limits: Limits,
+    timeouts: Timeouts,
 ) -> Result<Process> {
-    let (
-        process,
-        ProcessDriver {
-            events,
-            stdin,
-            control,
-        },
-    ) = Process::channel(stdin);
+    let (process, driver) = Process::channel(stdin);
+    let ProcessDriver {
+        events,
+        stdin,
+        control,
+    } = driver;
     let (started, result) = oneshot::channel();
-    let span = span(pool, "stream");
+    let span = command_span(pool, "stream");
     let pool = pool.clone();
-    let measured = run.start.measured("stream");
+    let measured = request.begin_measuring("stream");
     let work = async move {
-        let mut sink = Stream::new(events);
-        match begin(&pool, &run.start, limits, &mut sink).await {
+        let mut sink = StreamSink::new(events);
+        match start(&pool, &request, timeouts, &mut sink).await {
             Some(Ok((channel, inputs))) => {
-                // Nobody waits any more: the actor will find the process dropped as well.
+                // If the caller has stopped waiting, the actor finds the process dropped as well.
                 drop(started.send(Ok(())));
                 let inputs = Inputs {
                     stdin,
@@ -134,9 +94,10 @@ pub(crate) async fn stream(
                     measured,
                     ..inputs
                 };
-                Actor::new(channel, run, inputs, sink, limits).run().await;
+                let actor = Actor::new(channel, request, inputs, sink, timeouts.channel);
+                actor.run().await;
             }
-            Some(Err(error)) => drop(started.send(not_begun(measured, error))),
+            Some(Err(error)) => drop(started.send(record_failed_start(measured, error))),
             None => {}
         }
     };
@@ -144,15 +105,59 @@ pub(crate) async fn stream(
     match result.await {
         Ok(Ok(())) => Ok(process),
         Ok(Err(error)) => Err(error),
-        Err(_dropped) => Err(Error::Command {
-            cause: CommandCause::Lost,
-            source: None,
-        }),
+        Err(_dropped) => Err(lost()),
     }
 }
 
-/// How a command ends that nothing came of.
-fn not_begun<T>(measured: Option<Operation>, error: Error) -> Result<T> {
+/// Opens a channel and starts a command on it; `None` if the caller has stopped waiting.
+async fn start(
+    pool: &ChannelPool,
+    request: &StartRequest,
+    timeouts: Timeouts,
+    sink: &mut impl Sink,
+) -> Option<Result<(OpenChannel, Inputs)>> {
+    let start = async {
+        let deadline = Deadline::from_now(timeouts.checkout);
+        let opening = pool.open(&Opening::Session, timeouts.channel, deadline);
+        let mut channel = opening.await?;
+        let Started { env_script, tag } = request.send(&mut channel, timeouts.channel).await?;
+        let inputs = Inputs {
+            env_script,
+            signal_fallback: tag.map(|tag| signal_by_command(tag, pool, timeouts)),
+            ..Inputs::default()
+        };
+        Ok((channel, inputs))
+    };
+    tokio::select! {
+        biased;
+        channel = start => Some(channel),
+        () = sink.wait_abandoned() => None,
+    }
+}
+
+/// Signals the tagged command through a second command.
+fn signal_by_command(tag: CommandTag, pool: &ChannelPool, timeouts: Timeouts) -> SignalFallback {
+    let pool = pool.clone();
+    let timeouts = Timeouts {
+        checkout: signal_fallback::TIMEOUT.min(timeouts.checkout),
+        ..timeouts
+    };
+    // The future is boxed because the second command has an actor like the first.
+    Arc::new(move |signal| {
+        let pool = pool.clone();
+        let request = tag.signal_request(&signal);
+        Box::pin(async move {
+            let request = StartRequest::for_internal_command(request)?;
+            let signalling = collect(&pool, request, signal_fallback::OUTPUT_CAP, timeouts);
+            let output = tokio::time::timeout(signal_fallback::TIMEOUT, signalling).await??;
+            output.check()?;
+            Ok(())
+        })
+    })
+}
+
+/// Result of a command that never started.
+fn record_failed_start<T>(measured: Option<Operation>, error: Error) -> Result<T> {
     let end = Err(error);
     if let Some(measured) = measured {
         measured.finish(&end);
@@ -160,9 +165,9 @@ fn not_begun<T>(measured: Option<Operation>, error: Error) -> Result<T> {
     end
 }
 
-/// The fields are part of the interface; what runs is never among them. The pool's are as the
-/// command found them; they are looked up only where somebody listens.
-fn span(pool: &SlotPool, kind: &'static str) -> tracing::Span {
+/// The span of one command. Its fields are part of the interface, and the command itself is never
+/// among them. The pool's fields are read only if the span is enabled.
+fn command_span(pool: &ChannelPool, kind: &'static str) -> tracing::Span {
     tracing::debug_span!(
         "ssh.command",
         sandbox.id = %pool.sandbox(),
@@ -173,30 +178,10 @@ fn span(pool: &SlotPool, kind: &'static str) -> tracing::Span {
     )
 }
 
-/// Opens a channel and starts something on it, with what belongs to that; `None` when nobody wants it any more.
-async fn begin(
-    pool: &SlotPool,
-    start: &Start,
-    limits: Limits,
-    sink: &mut impl Sink,
-) -> Option<Result<(OpenChannel, Inputs)>> {
-    let begin = async {
-        let deadline = Deadline::from_now(limits.checkout);
-        let mut channel = channel::open(pool, &Opening::Session, limits.channel, deadline).await?;
-        let Begun { prelude, mark } = start.send(&mut channel, limits.channel).await?;
-        let reach = mark.map(|mark| Reach::new(mark, pool, limits));
-        Ok((
-            channel,
-            Inputs {
-                prelude,
-                reach,
-                ..Inputs::default()
-            },
-        ))
-    };
-    tokio::select! {
-        biased;
-        channel = begin => Some(channel),
-        () = sink.abandoned() => None,
+/// The task of a command was dropped, because the runtime is shutting down.
+fn lost() -> Error {
+    Error::Command {
+        cause: CommandCause::Lost,
+        source: None,
     }
 }

@@ -1,4 +1,4 @@
-//! Where a command's output goes.
+//! The receivers of a command's output.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -6,42 +6,43 @@ use std::future::Future;
 use sandbox_core::{ExecEvent, ExitStatus, Output, OutputCollector, Result};
 use tokio::sync::{mpsc, oneshot};
 
-/// What may pile up for a slow reader while a signal goes out, in bytes.
+/// The most output that is queued for a slow reader while a signal is sent, in bytes.
 const RESERVE: usize = 4 << 20;
 
-/// What came of a step.
+/// The result of one delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Something was taken by the reader.
+    /// The reader has taken an event.
     Delivered,
-    /// Nobody wants it any more.
+    /// The reader has gone away.
     Abandoned,
 }
 
-/// Takes what a command tells. Futures may be dropped without loss.
+/// Receives the output and the end of a command. Its futures may be dropped without loss, except
+/// that of [`finish`](Self::finish).
 pub(super) trait Sink: Send + 'static {
     fn push(&mut self, event: ExecEvent);
-    /// Whether more may be pushed. While not, nothing is read from the connection.
+    /// Whether more may be pushed. While it may not, nothing is read from the channel.
     fn has_room(&self) -> bool;
-    /// Whether more may be pushed although the reader is slow, so that something else can go
-    /// out on the connection.
+    /// Whether more may be pushed although the reader is slow, so that a control message can be
+    /// sent.
     fn has_reserve(&self) -> bool;
-    /// Delivers something, or notices that nobody wants it; pending while there is nothing.
-    fn step(&mut self) -> impl Future<Output = Step> + Send;
-    /// Waits until nobody wants it any more.
-    fn abandoned(&mut self) -> impl Future<Output = ()> + Send;
-    /// Delivers what is left and the end, at the reader's pace. `None` is an end of which
-    /// nothing is known and nothing need be.
+    /// Delivers an event, or notices that the reader has gone away; pending while the queue is empty.
+    fn deliver(&mut self) -> impl Future<Output = Step> + Send;
+    /// Waits until the reader has gone away.
+    fn wait_abandoned(&mut self) -> impl Future<Output = ()> + Send;
+    /// Delivers the rest of the output and the end, at the reader's pace. `None` is an end without
+    /// an exit status.
     fn finish(self, end: Result<Option<ExitStatus>>) -> impl Future<Output = ()> + Send;
 }
 
 /// Keeps the beginning of each stream.
-pub(super) struct Collect {
+pub(super) struct CollectSink {
     output: OutputCollector,
     done: oneshot::Sender<Result<Output>>,
 }
 
-impl Collect {
+impl CollectSink {
     pub(super) fn new(cap: usize) -> (Self, oneshot::Receiver<Result<Output>>) {
         let (done, output) = oneshot::channel();
         (
@@ -54,7 +55,7 @@ impl Collect {
     }
 }
 
-impl Sink for Collect {
+impl Sink for CollectSink {
     fn push(&mut self, event: ExecEvent) {
         self.output.push(&event);
     }
@@ -67,30 +68,30 @@ impl Sink for Collect {
         true
     }
 
-    async fn step(&mut self) -> Step {
+    async fn deliver(&mut self) -> Step {
         self.done.closed().await;
         Step::Abandoned
     }
 
-    async fn abandoned(&mut self) {
+    async fn wait_abandoned(&mut self) {
         self.done.closed().await;
     }
 
     async fn finish(self, end: Result<Option<ExitStatus>>) {
         let output = end.map(|status| self.output.finish(status.unwrap_or(ExitStatus::Code(0))));
-        // Nobody waits for it any more.
+        // The caller may have stopped waiting.
         drop(self.done.send(output));
     }
 }
 
-/// Hands everything on, at the reader's pace.
-pub(super) struct Stream {
+/// Forwards all output, at the reader's pace.
+pub(super) struct StreamSink {
     events: mpsc::Sender<Result<ExecEvent>>,
     queue: VecDeque<ExecEvent>,
     bytes: usize,
 }
 
-impl Stream {
+impl StreamSink {
     pub(super) fn new(events: mpsc::Sender<Result<ExecEvent>>) -> Self {
         Self {
             events,
@@ -100,12 +101,12 @@ impl Stream {
     }
 }
 
-impl Sink for Stream {
+impl Sink for StreamSink {
     fn push(&mut self, event: ExecEvent) {
         let event = if self.queue.is_empty() {
             match self.events.try_send(Ok(event)) {
                 Err(mpsc::error::TrySendError::Full(Ok(event))) => event,
-                // Taken, or nobody wants it; the next step tells.
+                // Taken, or the reader has gone away, which the next delivery notices.
                 _ => return,
             }
         } else {
@@ -123,7 +124,7 @@ impl Sink for Stream {
         self.bytes < RESERVE
     }
 
-    async fn step(&mut self) -> Step {
+    async fn deliver(&mut self) -> Step {
         if self.queue.is_empty() {
             self.events.closed().await;
             return Step::Abandoned;
@@ -138,18 +139,18 @@ impl Sink for Stream {
         Step::Delivered
     }
 
-    async fn abandoned(&mut self) {
+    async fn wait_abandoned(&mut self) {
         self.events.closed().await;
     }
 
     async fn finish(mut self, end: Result<Option<ExitStatus>>) {
         while !self.queue.is_empty() {
-            if self.step().await == Step::Abandoned {
+            if self.deliver().await == Step::Abandoned {
                 return;
             }
         }
         if let Some(last) = end.map(|status| status.map(ExecEvent::Exited)).transpose() {
-            // The reader may have gone.
+            // The reader may have gone away.
             drop(self.events.send(last).await);
         }
     }

@@ -1,83 +1,86 @@
-//! What is known of a command's end, and when its output is complete.
+//! Decides when a command has ended and its output is complete.
 
 use std::time::Duration;
 
 use sandbox_core::{ExecEvent, ExitStatus};
 use tokio::time::Instant;
 
-/// After the exit status and without an end of file, this much silence means that something
-/// in the background holds the output open.
+/// After the exit status, this much silence without an end of file means that a background process
+/// holds the output open.
 const QUIET: Duration = Duration::from_millis(100);
-/// Something in the background may go on writing: after this long, answers of the server tell
-/// that everything of the command itself has come.
+/// A background process may keep writing. After this time, answers of the server prove that all
+/// output of the command itself has arrived.
 const TRICKLE: Duration = Duration::from_secs(2);
-/// Answers after that: one for what the server had read, one for what stood in the pipe.
+/// Answers needed then: one for the data that the server had read, one for the data in the pipe.
 const ANSWERS: u32 = 2;
-/// More than pipes and windows can hold of a command that has ended; what comes beyond is of
-/// something in the background.
-const AFTER_EXIT: usize = 8 << 20;
+/// More bytes than pipes and windows can hold of a command that has ended; a background process has
+/// written whatever exceeds it.
+const MAX_AFTER_EXIT: usize = 8 << 20;
 
-/// What the server has told so far.
+/// The messages of the server about one command so far.
 #[derive(Default)]
-pub(super) struct State {
-    /// It has said anything on the channel.
-    pub(super) heard_of: bool,
+pub(super) struct CommandState {
+    /// The server has sent anything on the channel.
+    pub(super) received_any: bool,
     pub(super) exit: Option<ExitStatus>,
     pub(super) eof: bool,
     pub(super) refused: bool,
-    /// It has closed the channel, or the connection has ended.
-    pub(super) over: bool,
+    /// The channel was closed, or the connection has ended.
+    pub(super) ended: bool,
+    /// The server has closed the channel.
     pub(super) closed: bool,
-    /// Bytes since the exit status.
+    /// Bytes received after the exit status.
     after_exit: usize,
-    /// When the exit status came.
-    ended: Option<Instant>,
-    /// Since the last byte after it.
-    quiet: Option<Instant>,
-    /// Answers to questions that were asked late.
+    /// When the exit status was received.
+    exited_at: Option<Instant>,
+    /// When the exit status or the last output after it was received.
+    quiet_since: Option<Instant>,
+    /// Answers to probes that were sent while output trickled.
     answers: u32,
 }
 
-impl State {
-    pub(super) fn exit(&mut self, status: ExitStatus) {
+impl CommandState {
+    pub(super) fn record_exit(&mut self, status: ExitStatus) {
         // The first counts.
         self.exit.get_or_insert(status);
-        self.ended.get_or_insert_with(Instant::now);
-        self.quiet = Some(Instant::now());
+        self.exited_at.get_or_insert_with(Instant::now);
+        self.quiet_since = Some(Instant::now());
     }
 
-    pub(super) fn output(&mut self, event: &ExecEvent) {
+    pub(super) fn record_output(&mut self, event: &ExecEvent) {
         if let (Some(_), ExecEvent::Stdout(data) | ExecEvent::Stderr(data)) = (&self.exit, event) {
             self.after_exit += data.len();
-            // The command's own output is complete: the rest is of something else.
-            self.eof |= self.after_exit > AFTER_EXIT;
-            self.quiet = Some(Instant::now());
+            // The command's own output is complete: a background process has written the rest.
+            self.eof |= self.after_exit > MAX_AFTER_EXIT;
+            self.quiet_since = Some(Instant::now());
         }
     }
 
-    /// Bytes since the exit status.
-    pub(super) fn after_exit(&self) -> usize {
+    /// Bytes received after the exit status.
+    pub(super) fn bytes_after_exit(&self) -> usize {
         self.after_exit
     }
 
-    /// Whether something in the background goes on writing.
-    pub(super) fn is_late(&self) -> bool {
-        self.ended.is_some_and(|ended| ended.elapsed() >= TRICKLE)
+    /// Whether a background process keeps writing.
+    pub(super) fn is_trickling(&self) -> bool {
+        self.exited_at
+            .is_some_and(|exited| exited.elapsed() >= TRICKLE)
     }
 
-    /// The server answered a question that was asked when there were `before` bytes.
-    pub(super) fn answered(&mut self, before: usize, late: bool) {
-        self.answers += u32::from(late);
+    /// Records the answer to a probe, which was sent when [`bytes_after_exit`](Self::bytes_after_exit)
+    /// was `before`.
+    pub(super) fn record_answer(&mut self, before: usize, trickling: bool) {
+        self.answers += u32::from(trickling);
         self.eof |= self.after_exit == before || self.answers >= ANSWERS;
     }
 
-    /// When to ask whether more is to come.
-    pub(super) fn probe_at(&self) -> Option<Instant> {
-        Some((self.quiet? + QUIET).min(self.ended? + TRICKLE))
+    /// When to send the next probe.
+    pub(super) fn next_probe(&self) -> Option<Instant> {
+        Some((self.quiet_since? + QUIET).min(self.exited_at? + TRICKLE))
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.over || self.refused || self.exit.is_some() && self.eof
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended || self.refused || self.exit.is_some() && self.eof
     }
 }
 
@@ -85,53 +88,54 @@ impl State {
 mod tests {
     use super::*;
 
-    fn wrote(state: &mut State, length: usize) {
-        state.output(&ExecEvent::Stdout(vec![0; length].into()));
+    fn write(state: &mut CommandState, length: usize) {
+        state.record_output(&ExecEvent::Stdout(vec![0; length].into()));
     }
 
     #[test]
     fn an_end_of_file_and_an_exit_make_an_end_in_any_order() {
-        let (mut first, mut second) = (State::default(), State::default());
+        let mut first = CommandState::default();
+        let mut second = CommandState::default();
         first.eof = true;
-        second.exit(ExitStatus::Code(0));
-        assert!(!first.is_over() && !second.is_over());
-        first.exit(ExitStatus::Code(3));
+        second.record_exit(ExitStatus::Code(0));
+        assert!(!first.has_ended() && !second.has_ended());
+        first.record_exit(ExitStatus::Code(3));
         second.eof = true;
-        assert!(first.is_over() && second.is_over());
-        first.exit(ExitStatus::Code(0));
+        assert!(first.has_ended() && second.has_ended());
+        first.record_exit(ExitStatus::Code(0));
         assert_eq!(first.exit, Some(ExitStatus::Code(3)), "the first counts");
     }
 
     #[test]
-    fn silence_is_an_end_only_when_the_server_has_answered() {
-        let mut state = State::default();
-        wrote(&mut state, 100);
-        assert!(state.probe_at().is_none() && state.after_exit() == 0);
-        state.exit(ExitStatus::Code(0));
-        assert!(state.probe_at().is_some() && !state.is_over());
-        let before = state.after_exit();
-        wrote(&mut state, 1);
-        state.answered(before, false);
-        assert!(!state.is_over(), "something came meanwhile");
-        state.answered(state.after_exit(), false);
-        assert!(state.is_over());
+    fn silence_ends_a_command_only_once_the_server_has_answered() {
+        let mut state = CommandState::default();
+        write(&mut state, 100);
+        assert!(state.next_probe().is_none() && state.bytes_after_exit() == 0);
+        state.record_exit(ExitStatus::Code(0));
+        assert!(state.next_probe().is_some() && !state.has_ended());
+        let before = state.bytes_after_exit();
+        write(&mut state, 1);
+        state.record_answer(before, false);
+        assert!(!state.has_ended(), "a byte arrived meanwhile");
+        state.record_answer(state.bytes_after_exit(), false);
+        assert!(state.has_ended());
     }
 
     #[test]
-    fn what_never_falls_silent_is_left_behind() {
-        let mut trickle = State::default();
-        trickle.exit(ExitStatus::Code(0));
+    fn endless_background_output_is_abandoned() {
+        let mut trickle = CommandState::default();
+        trickle.record_exit(ExitStatus::Code(0));
         for _ in 0..ANSWERS {
-            assert!(!trickle.is_over());
-            let before = trickle.after_exit();
-            wrote(&mut trickle, 1);
-            trickle.answered(before, true);
+            assert!(!trickle.has_ended());
+            let before = trickle.bytes_after_exit();
+            write(&mut trickle, 1);
+            trickle.record_answer(before, true);
         }
-        assert!(trickle.is_over());
+        assert!(trickle.has_ended());
 
-        let mut flood = State::default();
-        flood.exit(ExitStatus::Code(0));
-        wrote(&mut flood, AFTER_EXIT + 1);
-        assert!(flood.is_over());
+        let mut flood = CommandState::default();
+        flood.record_exit(ExitStatus::Code(0));
+        write(&mut flood, MAX_AFTER_EXIT + 1);
+        assert!(flood.has_ended());
     }
 }

@@ -1,43 +1,35 @@
-//! Bytes to the end of a file.
+//! Appends to a file.
 
 use std::collections::VecDeque;
 
 use futures_util::FutureExt;
 use sandbox_core::{Direction, Reader, Result};
 
-use super::failure::failed_here;
-use super::handle::{self, Target};
-use super::hub::Hub;
-use super::names::check_path;
-use super::upload::read_piece;
+use super::file_names::check_path;
+use crate::sftp::{OpenMode, Piece, RemoteFile, SftpPool, local_error};
 
-/// Requests in flight.
-const IN_FLIGHT: usize = 16;
+const MAX_IN_FLIGHT: usize = 16;
 const UPLOAD: Direction = Direction::Upload;
 
-/// Adds all that comes to the end of a file.
-pub(crate) async fn append(hub: &Hub, path: &str, mut from: Reader) -> Result<u64> {
+/// Writes all content to the end of a file, which is created if missing.
+pub(crate) async fn append(sessions: &SftpPool, path: &str, mut from: Reader) -> Result<u64> {
     check_path(path, UPLOAD)?;
-    let sftp = hub.session().await?;
-    let fail = |error| sftp.failed(UPLOAD, path, error);
-    let file = handle::open(&sftp, Target::End(path.to_owned()))
+    let sftp = sessions.session().await?;
+    let fail = |error| sftp.report_failure(UPLOAD, path, error);
+    let file = RemoteFile::open(&sftp, OpenMode::Append(path.to_owned()))
         .await
         .map_err(fail)?;
-    // The offset is for servers that know no appending; the others pay no attention to it.
-    let mut offset = sftp
-        .call(sftp.wire.fstat(file.id()))
-        .await
-        .map_err(fail)?
-        .size
-        .unwrap_or(0);
-    let (id, mut added) = (file.id().to_owned(), 0);
+    // The offset is for servers that do not support appending; the others ignore it.
+    let mut offset = file.size().await.map_err(fail)?.unwrap_or(0);
+    let handle = file.handle().to_owned();
+    let mut added = 0;
     let mut writes = VecDeque::new();
     loop {
-        let piece = read_piece(&mut from, sftp.write_len, None)
+        let piece = Piece::read_from(&mut from, sftp.write_len, None)
             .await
-            .map_err(|error| failed_here(UPLOAD, path, "reading", error))?;
-        if writes.len() >= IN_FLIGHT || piece.is_empty() {
-            // The oldest; at the end, all of them.
+            .map_err(|error| local_error(UPLOAD, path, "reading", error))?;
+        if writes.len() >= MAX_IN_FLIGHT || piece.is_empty() {
+            // Wait for the oldest write; at the end, for all of them.
             while let Some(write) = writes.pop_front() {
                 sftp.call(write).await.map_err(fail)?;
                 if !piece.is_empty() {
@@ -49,13 +41,13 @@ pub(crate) async fn append(hub: &Hub, path: &str, mut from: Reader) -> Result<u6
             break;
         }
         let length = piece.len() as u64;
-        let mut write = Box::pin(sftp.wire.write(&id, offset, piece));
-        // Sent now, so that the pieces come in their order.
+        let mut write = Box::pin(sftp.wire.write(&handle, offset, piece));
+        // The first poll sends the request, so that the pieces arrive in order.
         match write.as_mut().now_or_never() {
             Some(written) => drop(written.map_err(fail)?),
             None => writes.push_back(write),
         }
-        // The server said where it began, and may say anything.
+        // The server has reported the first offset, and may have reported any number.
         offset = offset.saturating_add(length);
         added += length;
     }

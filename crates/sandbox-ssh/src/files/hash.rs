@@ -1,26 +1,25 @@
-//! What the server says a file's hash is.
+//! Hashes of files in the sandbox.
 
 use std::ops::Range;
 
 use russh_sftp::client::error::Error as SftpError;
 use sandbox_core::{Direction, Error, ExecRequest, Output, Result};
 
-use super::hub::Hub;
-use super::names::check_path;
-use super::requests::strings;
+use super::file_names::check_path;
+use crate::sftp::{SftpPool, encode_strings};
 
-/// More than `sha256sum` says.
-pub(crate) const HASH_OUTPUT: usize = 4096;
-/// Head and tail know ranges by bytes everywhere; the hash comes first in the line.
+/// More bytes than `sha256sum` prints.
+pub(crate) const HASH_OUTPUT_CAP: usize = 4096;
+/// `head` and `tail` support ranges of bytes everywhere. The hash is the first word of the output.
 const SCRIPT: &str = r#"tail -c "+$2" -- "$1" | head -c "$3" | sha256sum"#;
-/// The whole beginning, which is what is asked for most.
+/// For a range from the start of the file, which is the most frequent one.
 const SCRIPT_FROM_START: &str = r#"head -c "$3" -- "$1" | sha256sum"#;
-/// What comes before the hash in an answer: two strings with their lengths.
-const HEAD: &[u8] = b"\0\0\0\x0acheck-file\0\0\0\x06sha256";
+/// The response before the hash: two strings with their lengths.
+const RESPONSE_HEAD: &[u8] = b"\0\0\0\x0acheck-file\0\0\0\x06sha256";
 
-/// By the extension `check-file-name`; `None` by a server that does not have it.
-pub(crate) async fn told_hash(
-    hub: &Hub,
+/// Requests a SHA-256 with the extension `check-file-name`; `None` if the server does not have it.
+pub(crate) async fn request_hash(
+    sessions: &SftpPool,
     path: &str,
     range: Range<u64>,
 ) -> Result<Option<[u8; 32]>> {
@@ -32,37 +31,36 @@ pub(crate) async fn told_hash(
             "name a range with at least one byte",
         ));
     }
-    let sftp = hub.session().await?;
+    let sftp = sessions.session().await?;
     if !sftp.check_file {
         return Ok(None);
     }
-    let fail = |error| sftp.failed(Direction::Inside, path, error);
-    let mut data = strings([path, "sha256"]).map_err(fail)?;
+    let fail = |error| sftp.report_failure(Direction::Inside, path, error);
+    let mut data = encode_strings([path, "sha256"]).map_err(fail)?;
     data.extend_from_slice(&range.start.to_be_bytes());
     data.extend_from_slice(&(range.end - range.start).to_be_bytes());
     data.extend_from_slice(&0_u32.to_be_bytes());
-    let told = sftp
+    let response = sftp
         .call(sftp.wire.extended("check-file-name", data))
         .await
         .map_err(fail)?;
-    let hash = told
-        .strip_prefix(HEAD)
+    let hash = response
+        .strip_prefix(RESPONSE_HEAD)
         .and_then(|hash| hash.try_into().ok());
     hash.map(Some)
         .ok_or_else(|| fail(SftpError::UnexpectedPacket))
 }
 
-/// The same by a command.
+/// The command that hashes a file on any other server.
 pub(crate) fn hash_command(path: &str, range: Range<u64>) -> ExecRequest {
     let script = if range.start == 0 {
         SCRIPT_FROM_START
     } else {
         SCRIPT
     };
-    let (from, length) = (
-        range.start.saturating_add(1),
-        range.end.saturating_sub(range.start),
-    );
+    // `tail` counts bytes from one.
+    let from = range.start.saturating_add(1);
+    let length = range.end.saturating_sub(range.start);
     ExecRequest::from_argv([
         "sh",
         "-c",
@@ -74,8 +72,8 @@ pub(crate) fn hash_command(path: &str, range: Range<u64>) -> ExecRequest {
     ])
 }
 
-/// Reads what the command wrote; `None` when it is not that.
-pub(crate) fn read_hash(output: &Output) -> Option<[u8; 32]> {
+/// Parses the output of [`hash_command`]; `None` if it is not a hash.
+pub(crate) fn parse_hash(output: &Output) -> Option<[u8; 32]> {
     let text = std::str::from_utf8(&output.stdout).ok()?;
     let hex = text.split_ascii_whitespace().next()?.as_bytes();
     if !output.status.success() || !output.stderr.is_empty() || hex.len() != 64 {
@@ -99,9 +97,9 @@ mod tests {
     use sandbox_core::ExitStatus;
 
     #[test]
-    fn only_a_hash_is_taken_for_one() {
+    fn only_a_hash_is_accepted() {
         let output = |stdout: &str, stderr: &str, code| {
-            read_hash(&Output::new(
+            parse_hash(&Output::new(
                 ExitStatus::Code(code),
                 stdout.to_owned(),
                 stderr.to_owned(),

@@ -1,8 +1,8 @@
 //! One file over several connections.
 //!
-//! What one connection carries in a round trip is bounded by the server's window, 2 MiB with
-//! OpenSSH as with our own server, and so a long way makes it slow. A large file is read or
-//! written over several then, each with a handle of its own on it.
+//! In one round trip, a connection carries at most the server's window, which is 2 MiB with OpenSSH
+//! and sandbox-sshd. So where round trips are long, a large file is read or written over several
+//! connections, each of which opens it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,41 +12,40 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use russh_sftp::client::error::Error as SftpError;
 
-use super::handle::{self, Handle, Target};
-use super::hub::{Hub, SESSIONS};
-use super::sftp::{Sftp, Transfer};
+use crate::sftp::{MAX_SESSIONS, OpenMode, RemoteFile, Sftp, SftpPool, TransferGuard};
 
-/// A connection more is worth its handshake for so many bytes.
-const WORTH: u64 = 16 << 20;
-/// And for so much of a round trip: with less, the processors are the bound.
-const ROUND_TRIP: Duration = Duration::from_millis(2);
+/// Bytes that are worth the handshake of a further connection.
+const MIN_BYTES_PER_STRIPE: u64 = 16 << 20;
+/// The part of a round trip that is worth it. Where round trips are shorter, the processors are the
+/// bottleneck.
+const ROUND_TRIP_PER_STRIPE: Duration = Duration::from_millis(2);
 
 /// The connections that carry one file.
 pub(super) struct Stripes<'a> {
-    hub: &'a Hub,
-    carriers: Vec<Carrier>,
-    /// How a further connection opens the file.
-    target: Target,
+    sessions: &'a SftpPool,
+    stripes: Vec<Stripe>,
+    /// How further connections open the file.
+    mode: OpenMode,
     opening: FuturesUnordered<BoxFuture<'a, Opened>>,
-    /// Places of the hub that were asked for a session.
-    asked: usize,
+    /// The sessions that were requested so far.
+    requested: usize,
 }
 
-/// A further connection with the file, if it can be had.
-type Opened = Option<(Arc<Sftp>, Handle)>;
+/// The file on a further connection, if that could be opened.
+type Opened = Option<(Arc<Sftp>, RemoteFile)>;
 
-/// One of them.
-struct Carrier {
+/// The file on one connection.
+struct Stripe {
     sftp: Arc<Sftp>,
-    file: Handle,
+    file: RemoteFile,
     in_flight: usize,
-    _transfer: Transfer,
+    _transfer: TransferGuard,
 }
 
-impl Carrier {
-    fn new(sftp: Arc<Sftp>, file: Handle) -> Self {
+impl Stripe {
+    fn new(sftp: Arc<Sftp>, file: RemoteFile) -> Self {
         Self {
-            _transfer: sftp.transfer(),
+            _transfer: sftp.begin_transfer(),
             sftp,
             file,
             in_flight: 0,
@@ -55,87 +54,98 @@ impl Carrier {
 }
 
 impl<'a> Stripes<'a> {
-    /// The file, open on one connection.
-    pub(super) fn new(hub: &'a Hub, sftp: Arc<Sftp>, file: Handle, target: Target) -> Self {
-        let carriers = vec![Carrier::new(sftp, file)];
+    /// A file that is open on one connection.
+    pub(super) fn new(
+        sessions: &'a SftpPool,
+        sftp: Arc<Sftp>,
+        file: RemoteFile,
+        mode: OpenMode,
+    ) -> Self {
+        let stripes = vec![Stripe::new(sftp, file)];
         Self {
-            hub,
-            carriers,
-            target,
+            sessions,
+            stripes,
+            mode,
             opening: FuturesUnordered::new(),
-            asked: 1,
+            requested: 1,
         }
     }
 
-    /// Begins to open it on more connections, as many as so many bytes are worth. The transfer
-    /// goes on meanwhile, and does without one that cannot be had.
+    /// Begins to open the file on more connections, as many as this number of bytes is worth. The
+    /// transfer continues meanwhile. If a connection fails, the transfer works without it.
     pub(super) fn widen(&mut self, bytes: u64) {
-        let by_size = usize::try_from(bytes / WORTH).unwrap_or(SESSIONS);
-        let distance = self.carriers[0].sftp.round_trip().as_micros() / ROUND_TRIP.as_micros();
+        let by_size = usize::try_from(bytes / MIN_BYTES_PER_STRIPE).unwrap_or(MAX_SESSIONS);
+        let distance =
+            self.stripes[0].sftp.round_trip().as_micros() / ROUND_TRIP_PER_STRIPE.as_micros();
         let wanted = by_size
-            .min(usize::try_from(distance).unwrap_or(SESSIONS))
-            .min(SESSIONS);
-        while self.asked < wanted {
-            self.opening
-                .push(open(self.hub, self.asked, self.target.clone()).boxed());
-            self.asked += 1;
+            .min(usize::try_from(distance).unwrap_or(MAX_SESSIONS))
+            .min(MAX_SESSIONS);
+        while self.requested < wanted {
+            let opening = open(self.sessions, self.requested, self.mode.clone());
+            self.opening.push(opening.boxed());
+            self.requested += 1;
         }
-        // Takes those that are open by now, and lets the others make progress.
+        // Take the connections that are open by now; the poll lets the others make progress.
         while let Some(Some(opened)) = self.opening.next().now_or_never() {
             if let Some((sftp, file)) = opened {
-                self.carriers.push(Carrier::new(sftp, file));
+                self.stripes.push(Stripe::new(sftp, file));
                 tracing::debug!(
-                    connections = self.carriers.len(),
-                    "a large file has one more connection"
+                    connections = self.stripes.len(),
+                    "connection added to a large file"
                 );
             }
         }
     }
 
-    /// The one with the least to do, if it may have more than it has.
-    pub(super) fn free(
+    /// Counts a request on the stripe with the fewest requests in flight; `None` if even that has as
+    /// many as `limit` allows. Returns the index of the stripe, its session and its handle.
+    pub(super) fn begin_request(
         &mut self,
         limit: impl Fn(&Sftp) -> usize,
     ) -> Option<(usize, Arc<Sftp>, String)> {
-        let (at, carrier) = self
-            .carriers
+        let (index, stripe) = self
+            .stripes
             .iter_mut()
             .enumerate()
-            .min_by_key(|(_, carrier)| carrier.in_flight)?;
-        if carrier.in_flight >= limit(&carrier.sftp) {
+            .min_by_key(|(_, stripe)| stripe.in_flight)?;
+        if stripe.in_flight >= limit(&stripe.sftp) {
             return None;
         }
-        carrier.in_flight += 1;
-        Some((at, Arc::clone(&carrier.sftp), carrier.file.id().to_owned()))
+        stripe.in_flight += 1;
+        Some((
+            index,
+            Arc::clone(&stripe.sftp),
+            stripe.file.handle().to_owned(),
+        ))
     }
 
-    /// One of this one's requests is answered.
-    pub(super) fn answered(&mut self, at: usize) {
-        self.carriers[at].in_flight -= 1;
+    /// Uncounts a request of this stripe.
+    pub(super) fn end_request(&mut self, index: usize) {
+        self.stripes[index].in_flight -= 1;
     }
 
-    /// Closes all but the first, which is given back.
-    pub(super) async fn narrow(mut self) -> Result<Handle, (Arc<Sftp>, SftpError)> {
-        let first = self.carriers.remove(0);
-        for Carrier { sftp, file, .. } in self.carriers {
+    /// Closes the file on all connections but the first, and returns that one.
+    pub(super) async fn narrow(mut self) -> Result<RemoteFile, (Arc<Sftp>, SftpError)> {
+        let first = self.stripes.remove(0);
+        for Stripe { sftp, file, .. } in self.stripes {
             file.close().await.map_err(|error| (sftp, error))?;
         }
         Ok(first.file)
     }
 }
 
-async fn open(hub: &Hub, place: usize, target: Target) -> Opened {
-    let sftp = match hub.session_at(place).await {
+async fn open(sessions: &SftpPool, index: usize, mode: OpenMode) -> Opened {
+    let sftp = match sessions.session_at(index).await {
         Ok(sftp) => sftp,
         Err(error) => {
-            tracing::debug!(%error, "a large file goes over fewer connections");
+            tracing::debug!(%error, "large file uses fewer connections");
             return None;
         }
     };
-    match handle::open(&sftp, target).await {
+    match RemoteFile::open(&sftp, mode).await {
         Ok(file) => Some((sftp, file)),
         Err(error) => {
-            tracing::debug!(%error, "a large file goes over fewer connections");
+            tracing::debug!(%error, "large file uses fewer connections");
             None
         }
     }

@@ -1,4 +1,4 @@
-//! One file into the sandbox.
+//! Writes one file into the sandbox.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,345 +8,290 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::FileAttributes;
 use sandbox_core::{Direction, Error, Reader, Result, TransferReason, Uid, UploadRequest};
-use tokio::io::AsyncReadExt;
 
-use super::content::Piece;
-use super::failure::{cause, failed_here, fault};
-use super::handle::{self, Handle, Target};
-use super::hub::Hub;
-use super::names::{check_path, split};
-use super::ops::replace;
-use super::sftp::{Sftp, SftpResult};
+use super::file_names::{check_path, split_path};
 use super::stripes::Stripes;
+use crate::sftp::{
+    OpenMode, Piece, RemoteFile, Sftp, SftpPool, local_error, no_space_error, remove_temporary,
+    transfer_error,
+};
 
 /// Bytes in flight: a little more than one window of OpenSSH.
-const IN_FLIGHT: usize = 9 << 18;
-/// Bytes of one request of an upload that can be continued: with its head, one packet.
-const RESUMABLE: usize = (32 << 10) - 64;
-/// Requests in flight, however small the server wants them.
-const MOST: usize = 72;
+const BYTES_IN_FLIGHT: usize = 9 << 18;
+/// Bytes of one request of a resumable upload: with its head, one SSH packet.
+const RESUMABLE_LEN: usize = (32 << 10) - 64;
+/// The most requests in flight, however short the server wants them.
+const MAX_IN_FLIGHT: usize = 72;
 /// Bytes in flight of one upload among many.
-const LEAST: usize = 256 << 10;
+const MIN_BYTES_IN_FLIGHT: usize = 256 << 10;
 const UPLOAD: Direction = Direction::Upload;
 
-/// Writes a file under a temporary name beside its own, which it gets when it is all there.
-/// Under the partial name, it stays there when that does not come to pass.
-pub(crate) async fn upload(hub: &Hub, request: UploadRequest, from: Reader) -> Result<u64> {
+/// Writes a file under a temporary name beside its own, and renames it once it is complete. A
+/// resumable upload uses the partial file, which remains if the upload fails.
+pub(crate) async fn upload(
+    sessions: &SftpPool,
+    request: UploadRequest,
+    from: Reader,
+) -> Result<u64> {
     check_path(&request.path, UPLOAD)?;
-    let (directory, name) = split(&request.path);
+    let (directory, name) = split_path(&request.path);
     if name.is_empty() || name == "." || name == ".." {
-        let message = "this is a directory: name the file to write";
-        return Err(fault(
+        return Err(transfer_error(
             UPLOAD,
             &request.path,
             TransferReason::BadName,
-            message,
+            "this is a directory: name the file to write",
         ));
     }
-    let sftp = hub.session().await?;
-    let temporary = Temporary::new(hub, &sftp, &request, directory, name)?;
-    let written = write(hub, &sftp, &temporary.path, &request, from).await?;
-    replace(&sftp, &temporary.path, &request.path)
+    let sftp = sessions.session().await?;
+    let temporary = TemporaryFile::new(sessions, &sftp, &request, directory, name)?;
+    let written = write_file(sessions, &sftp, &temporary.path, &request, from).await?;
+    sftp.replace(&temporary.path, &request.path)
         .await
-        .map_err(|error| sftp.failed(UPLOAD, &request.path, error))?;
+        .map_err(|error| sftp.report_failure(UPLOAD, &request.path, error))?;
     temporary.keep();
     Ok(written)
 }
 
-/// A file that is removed unless it is kept.
-struct Temporary {
-    hub: Hub,
+/// Removes the file when dropped, unless it is kept or partial.
+struct TemporaryFile {
+    sessions: SftpPool,
     sftp: Arc<Sftp>,
     path: String,
-    remove: bool,
+    should_remove: bool,
 }
 
-impl Temporary {
+impl TemporaryFile {
     fn new(
-        hub: &Hub,
+        sessions: &SftpPool,
         sftp: &Arc<Sftp>,
         request: &UploadRequest,
         directory: &str,
         name: &str,
     ) -> Result<Self> {
-        let (hub, sftp) = (hub.clone(), Arc::clone(sftp));
-        if request.resume_at.is_some() {
-            return Ok(Self {
-                hub,
-                sftp,
-                path: request.partial_path(),
-                remove: false,
-            });
-        }
-        // Names may have 255 bytes.
-        let stem: String = name.chars().take(40).collect();
-        let random = Uid::generate()?;
-        let path = format!("{directory}.{stem}.sandbox-{random}");
+        let resumable = request.resume_at.is_some();
+        let path = if resumable {
+            request.partial_path()
+        } else {
+            // A name may have 255 bytes.
+            let stem: String = name.chars().take(40).collect();
+            let random = Uid::generate()?;
+            format!("{directory}.{stem}.sandbox-{random}")
+        };
         Ok(Self {
-            hub,
-            sftp,
+            sessions: sessions.clone(),
+            sftp: Arc::clone(sftp),
             path,
-            remove: true,
+            should_remove: !resumable,
         })
     }
 
     fn keep(mut self) {
-        self.remove = false;
+        self.should_remove = false;
     }
 }
 
-impl Drop for Temporary {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        if !self.remove {
+        if !self.should_remove {
             return;
         }
-        let (hub, sftp, path) = (
-            self.hub.clone(),
-            Arc::clone(&self.sftp),
-            std::mem::take(&mut self.path),
-        );
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            self.hub.undo(&runtime, async move {
-                handle::remove(&sftp, path.clone()).await;
-                if sftp.is_usable() {
-                    return;
-                }
-                // It was lost with its connection. The sandbox may be gone, and the file with it.
-                match hub.session().await {
-                    Ok(sftp) => handle::remove(&sftp, path).await,
-                    Err(error) => tracing::debug!(path, %error, "a temporary file may be left"),
-                }
-            });
-        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let sessions = self.sessions.clone();
+        let sftp = Arc::clone(&self.sftp);
+        let path = std::mem::take(&mut self.path);
+        self.sessions.spawn_cleanup(&runtime, async move {
+            remove_temporary(&sftp, &path).await;
+            if sftp.is_usable() {
+                return;
+            }
+            // The session was lost with its connection. The sandbox may have ended, and the file
+            // with it.
+            match sessions.session().await {
+                Ok(sftp) => remove_temporary(&sftp, &path).await,
+                Err(error) => tracing::debug!(path, %error, "temporary file may remain"),
+            }
+        });
     }
 }
 
-async fn write(
-    hub: &Hub,
+/// Writes and closes the temporary file. Returns the size of the whole file.
+async fn write_file(
+    sessions: &SftpPool,
     sftp: &Arc<Sftp>,
     temporary: &str,
     request: &UploadRequest,
     mut from: Reader,
 ) -> Result<u64> {
-    let fail = |error| sftp.failed(UPLOAD, &request.path, error);
+    let fail = |error| sftp.report_failure(UPLOAD, &request.path, error);
+
+    // Open the file, and meanwhile read the first piece. The requests of a resumable upload are
+    // short, because the received part of an incomplete request is lost.
     let start = request.resume_at.unwrap_or(0);
-    let target = match start {
-        0 => Target::Temporary(temporary.to_owned(), request.resume_at.is_some()),
-        _ => Target::Writable(temporary.to_owned()),
+    let resumable = request.resume_at.is_some();
+    let mode = if start == 0 {
+        OpenMode::CreateTemporary {
+            path: temporary.to_owned(),
+            resumable,
+        }
+    } else {
+        OpenMode::Write(temporary.to_owned())
     };
-    // What is to be continued is sent in small pieces, for what came of one that is not whole is lost.
-    let most = if request.resume_at.is_some() {
-        RESUMABLE.min(sftp.write_len)
+    let max_len = if resumable {
+        RESUMABLE_LEN.min(sftp.write_len)
     } else {
         sftp.write_len
     };
-    let opening = handle::open(sftp, target);
-    let (file, first) = tokio::join!(opening, read_piece(&mut from, most, request.size));
-    let file = file.map_err(fail)?;
-    let first = first.map_err(|error| failed_here(UPLOAD, &request.path, "reading", error))?;
-    if start > 0 {
-        // What may lie beyond was not looked at.
-        let cut = FileAttributes {
-            size: Some(start),
-            ..FileAttributes::empty()
-        };
-        sftp.call(sftp.wire.fsetstat(file.id(), cut))
-            .await
-            .map_err(fail)?;
-    }
-    if first.len() < most {
-        // This is all of it, and no request needs the answer to another.
-        let written = start + first.len() as u64;
-        announced(request, written)?;
-        return match finish(sftp, file, request, Some((start, first))).await {
-            Ok(there) => kept(request, written, there),
-            Err(error) => Err(no_space_or(sftp, temporary, request, error).await),
-        };
-    }
-    let stripes = Stripes::new(
-        hub,
-        Arc::clone(sftp),
-        file,
-        Target::Writable(temporary.to_owned()),
+    let (file, first) = tokio::join!(
+        RemoteFile::open(sftp, mode),
+        Piece::read_from(&mut from, max_len, request.size)
     );
-    // Apart, so that what is kept for a small file is small.
+    let file = file.map_err(fail)?;
+    let first = first.map_err(|error| local_error(UPLOAD, &request.path, "reading", error))?;
+    if start > 0 {
+        // Data beyond the verified part of the partial file is discarded.
+        file.truncate(start).await.map_err(fail)?;
+    }
+
+    // A small file: its first piece is the whole content, and no request depends on the response
+    // to another.
+    if first.len() < max_len {
+        let written = start + first.len() as u64;
+        check_announced_size(request, written)?;
+        let finished = file.finish(Some((start, first)), attributes(request)).await;
+        return match finished {
+            Ok(stored) => check_stored_size(request, written, stored),
+            Err(error) => Err(report_write_failure(sftp, temporary, request, error).await),
+        };
+    }
+
+    // A large file. Boxed, so that the future of a small file is small.
+    let write = OpenMode::Write(temporary.to_owned());
+    let stripes = Stripes::new(sessions, Arc::clone(sftp), file, write);
     let (written, file) = match Box::pin(copy(stripes, first, from, request)).await {
         Ok(copied) => copied,
-        Err(Failure::Here(error)) => return Err(error),
-        Err(Failure::There(sftp, error)) => {
-            return Err(no_space_or(&sftp, temporary, request, error).await);
+        Err(CopyError::Local(error)) => return Err(error),
+        Err(CopyError::Server(sftp, error)) => {
+            return Err(report_write_failure(&sftp, temporary, request, error).await);
         }
     };
-    announced(request, written)?;
-    kept(
-        request,
-        written,
-        finish(sftp, file, request, None).await.map_err(fail)?,
-    )
+    check_announced_size(request, written)?;
+    let stored = file.finish(None, attributes(request)).await.map_err(fail)?;
+    check_stored_size(request, written, stored)
 }
 
-/// Gives the file its attributes and closes it, after the content of one that is small. The
-/// size that it has then.
-async fn finish(
-    sftp: &Sftp,
-    file: Handle,
-    request: &UploadRequest,
-    content: Option<(u64, Piece)>,
-) -> SftpResult<Option<u64>> {
-    let seconds = request.modified.map(seconds);
-    let attributes = FileAttributes {
-        permissions: Some(request.mode.unwrap_or(0o644) & 0o777),
-        atime: seconds,
-        mtime: seconds,
-        ..FileAttributes::empty()
-    };
-    let id = file.id().to_owned();
-    let write = async {
-        match content {
-            Some((at, content)) if !content.is_empty() => sftp.wire.write(&id, at, content).await,
-            _ => Ok(()),
-        }
-    };
-    // In this order: requests are sent as they are polled first.
-    let all = async {
-        tokio::join!(
-            write,
-            sftp.wire.fsetstat(&id, attributes),
-            sftp.wire.fstat(&id),
-            file.close()
-        )
-    };
-    let (written, set, there, closed) = sftp.call(async { Ok(all.await) }).await?;
-    written?;
-    set?;
-    let there = there?.size;
-    closed?;
-    Ok(there)
+enum CopyError {
+    Local(Error),
+    Server(Arc<Sftp>, SftpError),
 }
 
-fn announced(request: &UploadRequest, written: u64) -> Result<()> {
-    match request.size {
-        Some(size) if size != written => {
-            let message = format!(
-                "{written} bytes came, not the {size} that were announced; it changed meanwhile"
-            );
-            Err(fault(
-                UPLOAD,
-                &request.path,
-                TransferReason::SizeChanged,
-                message,
-            ))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn kept(request: &UploadRequest, written: u64, there: Option<u64>) -> Result<u64> {
-    match there {
-        Some(size) if size != written => {
-            let message =
-                format!("the sandbox has {size} bytes of it, not the {written} that were sent");
-            Err(fault(
-                UPLOAD,
-                &request.path,
-                TransferReason::SizeChanged,
-                message,
-            ))
-        }
-        _ => Ok(written),
-    }
-}
-
-enum Failure {
-    Here(Error),
-    There(Arc<Sftp>, SftpError),
-}
-
-/// Writes all that comes. How much that was, and the one handle that is left.
+/// Writes all content, many requests at once. Returns the size of the whole file, and the file.
 async fn copy(
     mut stripes: Stripes<'_>,
     first: Piece,
     mut from: Reader,
     request: &UploadRequest,
-) -> Result<(u64, Handle), Failure> {
+) -> Result<(u64, RemoteFile), CopyError> {
     let mut writes = FuturesUnordered::new();
-    let (most, mut piece, mut offset) = (first.len(), first, request.resume_at.unwrap_or(0));
+    let max_len = first.len();
+    let mut piece = first;
+    let mut offset = request.resume_at.unwrap_or(0);
     while !piece.is_empty() {
+        // Wait for a connection that may carry one more request.
         stripes.widen(request.size.unwrap_or(offset));
-        let (at, sftp, id) = loop {
-            match stripes.free(|sftp| {
-                sftp.in_flight(
-                    (IN_FLIGHT / most).clamp(2, MOST),
-                    (LEAST / most).clamp(1, MOST),
+        let (stripe, sftp, handle) = loop {
+            let free = stripes.begin_request(|sftp| {
+                sftp.max_in_flight(
+                    (BYTES_IN_FLIGHT / max_len).clamp(2, MAX_IN_FLIGHT),
+                    (MIN_BYTES_IN_FLIGHT / max_len).clamp(1, MAX_IN_FLIGHT),
                 )
-            }) {
+            });
+            match free {
                 Some(free) => break free,
-                None => one(&mut writes, &mut stripes).await?,
+                None => finish_one(&mut writes, &mut stripes).await?,
             }
         };
+
         let length = piece.len() as u64;
         let mut write = Box::pin(async move {
-            let written = sftp.call(sftp.wire.write(&id, offset, piece)).await;
-            (at, written.map_err(|error| Failure::There(sftp, error)))
+            let written = sftp.call(sftp.wire.write(&handle, offset, piece)).await;
+            (
+                stripe,
+                written.map_err(|error| CopyError::Server(sftp, error)),
+            )
         });
-        // Sent now, and not when there is time to look at the answers.
+        // The first poll sends the request now, and not only once responses are awaited.
         match write.as_mut().now_or_never() {
-            Some((at, written)) => {
-                stripes.answered(at);
+            Some((stripe, written)) => {
+                stripes.end_request(stripe);
                 written?;
             }
             None => writes.push(write),
         }
         offset += length;
-        piece = read_piece(&mut from, most, None)
+        piece = Piece::read_from(&mut from, max_len, None)
             .await
-            .map_err(|error| Failure::Here(failed_here(UPLOAD, &request.path, "reading", error)))?;
+            .map_err(|error| {
+                CopyError::Local(local_error(UPLOAD, &request.path, "reading", error))
+            })?;
     }
     while !writes.is_empty() {
-        one(&mut writes, &mut stripes).await?;
+        finish_one(&mut writes, &mut stripes).await?;
     }
     let file = stripes
         .narrow()
         .await
-        .map_err(|(sftp, error)| Failure::There(sftp, error))?;
+        .map_err(|(sftp, error)| CopyError::Server(sftp, error))?;
     Ok((offset, file))
 }
 
-/// Waits for any of them to be done.
-async fn one(
-    writes: &mut FuturesUnordered<impl Future<Output = (usize, Result<(), Failure>)>>,
+/// Waits until any of the writes is done.
+async fn finish_one(
+    writes: &mut FuturesUnordered<impl Future<Output = (usize, Result<(), CopyError>)>>,
     stripes: &mut Stripes<'_>,
-) -> Result<(), Failure> {
+) -> Result<(), CopyError> {
     match writes.next().await {
-        Some((at, written)) => {
-            stripes.answered(at);
+        Some((stripe, written)) => {
+            stripes.end_request(stripe);
             written
         }
         None => Ok(()),
     }
 }
 
-/// The next piece, of at most so many bytes, of what has this size, if that is known.
-pub(super) async fn read_piece(
-    from: &mut Reader,
-    most: usize,
-    size: Option<u64>,
-) -> std::io::Result<Piece> {
-    let expected = size
-        .and_then(|size| usize::try_from(size).ok())
-        .unwrap_or(most);
-    let mut piece = Piece::with_capacity(expected.saturating_add(1).min(most));
-    while piece.len() < most {
-        let room = (most - piece.len()) as u64;
-        if (&mut *from).take(room).read_buf(piece.as_vec()).await? == 0 {
-            break;
+fn check_announced_size(request: &UploadRequest, written: u64) -> Result<()> {
+    match request.size {
+        Some(size) if size != written => {
+            let message = format!(
+                "{written} bytes were read, not the announced {size}; the source changed meanwhile"
+            );
+            Err(size_changed(request, message))
         }
+        _ => Ok(()),
     }
-    Ok(piece)
 }
 
-/// OpenSSH does not say why a write failed; a full disk can be asked for.
-async fn no_space_or(
+fn check_stored_size(request: &UploadRequest, written: u64, stored: Option<u64>) -> Result<u64> {
+    match stored {
+        Some(size) if size != written => {
+            let message =
+                format!("the sandbox has {size} bytes of it, not the {written} that were sent");
+            Err(size_changed(request, message))
+        }
+        _ => Ok(written),
+    }
+}
+
+fn size_changed(request: &UploadRequest, message: String) -> Error {
+    let reason = TransferReason::SizeChanged;
+    transfer_error(UPLOAD, &request.path, reason, message)
+}
+
+/// Reports a failed write. OpenSSH does not report a full disk as such, so its free space is
+/// requested.
+async fn report_write_failure(
     sftp: &Sftp,
     temporary: &str,
     request: &UploadRequest,
@@ -357,19 +302,24 @@ async fn no_space_or(
         && let Ok(disk) = sftp.call(sftp.wire.statvfs(temporary)).await
         && disk.blocks_avail.saturating_mul(disk.fragment_size) < 2 * sftp.write_len as u64
     {
-        return Error::transfer(
-            UPLOAD,
-            crate::text::escaped(&request.path),
-            TransferReason::NoSpace,
-            "no space is left on the sandbox's disk",
-            cause(error),
-        );
+        return no_space_error(UPLOAD, &request.path, error);
     }
-    sftp.failed(UPLOAD, &request.path, error)
+    sftp.report_failure(UPLOAD, &request.path, error)
 }
 
-/// SFTP has 32 bits of seconds from 1970 on; what is outside becomes the nearest.
-fn seconds(time: SystemTime) -> u32 {
+/// The attributes that the finished file gets.
+fn attributes(request: &UploadRequest) -> FileAttributes {
+    let seconds = request.modified.map(sftp_seconds);
+    FileAttributes {
+        permissions: Some(request.mode.unwrap_or(0o644) & 0o777),
+        atime: seconds,
+        mtime: seconds,
+        ..FileAttributes::empty()
+    }
+}
+
+/// SFTP has 32 bits of seconds since 1970; other times become the nearest.
+fn sftp_seconds(time: SystemTime) -> u32 {
     let seconds = time
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());

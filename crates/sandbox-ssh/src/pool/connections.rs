@@ -1,13 +1,14 @@
 //! The connections under a pool: which there are, how many channels each has, new ones.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use sandbox_core::{Access, Connector, Deadline, Endpoint, Result, SandboxId, metrics};
+use sandbox_core::{ConnectionStage, Deadline, Error, Result, SandboxId};
 use tokio::sync::Semaphore;
 
-use super::{Bounds, PoolStatus, evicted};
-use crate::connection::{Conn, Purpose, Setup, connect};
+use super::dialer::Dialer;
+use super::permits::Bounds;
+use crate::connection::Conn;
 use crate::options::SshOptions;
 
 /// A write that the peer has not taken for so long means that it is gone or stuck.
@@ -15,13 +16,20 @@ const WRITE_STALL: Duration = Duration::from_secs(120);
 /// Attempts to reach a server that has answered before: some, for it may let in few at once.
 const ATTEMPTS: u32 = 8;
 
-/// Makes connections to one sandbox.
-#[derive(Clone)]
-pub(crate) struct Dialer {
-    connector: Arc<dyn Connector>,
-    access: Arc<Mutex<Arc<Access>>>,
-    purpose: Purpose,
-    setup: Setup,
+/// A look at a pool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStatus {
+    /// Live connections.
+    pub connections: usize,
+    /// Channels in use.
+    pub busy: usize,
+    /// Channels that are open and wait for a command.
+    pub ahead: usize,
+    /// Channels that a server allows on one connection, as far as is known.
+    pub channels_per_connection: usize,
+    /// Handshakes that were completed since the beginning.
+    pub handshakes: u64,
 }
 
 pub(crate) struct Connections {
@@ -51,58 +59,6 @@ struct Entry {
 pub(crate) struct Slot {
     conn: Arc<Conn>,
     home: Arc<Connections>,
-}
-
-impl Dialer {
-    pub(crate) fn new(
-        connector: Arc<dyn Connector>,
-        access: Arc<Access>,
-        options: &SshOptions,
-        purpose: Purpose,
-    ) -> Self {
-        Self {
-            connector,
-            access: Arc::new(Mutex::new(access)),
-            purpose,
-            setup: Setup::new(options, purpose),
-        }
-    }
-
-    /// The same sandbox, for another purpose.
-    pub(crate) fn with_purpose(&self, options: &SshOptions, purpose: Purpose) -> Self {
-        Self {
-            purpose,
-            setup: self.setup.with_purpose(options, purpose),
-            ..self.clone()
-        }
-    }
-
-    /// Takes note of where the sandbox is now, and with which key.
-    pub(crate) fn moved(&self, access: &Arc<Access>) {
-        *self.access.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(access);
-    }
-
-    pub(crate) fn access(&self) -> Arc<Access> {
-        Arc::clone(&self.access.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    async fn dial(&self, deadline: Deadline, attempts: u32) -> Result<Conn> {
-        let access = self.access();
-        let begun = Instant::now();
-        let dial = metrics::start_dial(self.purpose.name());
-        let conn = connect(&*self.connector, &access, &self.setup, deadline, attempts).await;
-        dial.finish(&conn);
-        let conn = conn?;
-        tracing::debug!(
-            sandbox.id = %access.id,
-            ssh.purpose = ?self.purpose,
-            ssh.endpoint = kind(&access.endpoint),
-            ssh.server = %conn.server(),
-            elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "connected"
-        );
-        Ok(conn)
-    }
 }
 
 impl Connections {
@@ -155,11 +111,8 @@ impl Connections {
             match home.donor.as_ref().and_then(|donor| donor.take_unused()) {
                 Some(conn) => home.add(conn)?,
                 None => {
-                    home.dial(
-                        Deadline::from_now(home.dialer.setup.attempt_limit),
-                        ATTEMPTS,
-                    )
-                    .await?
+                    home.dial(Deadline::from_now(home.dialer.attempt_limit()), ATTEMPTS)
+                        .await?
                 }
             }
         }
@@ -208,7 +161,7 @@ impl Connections {
     fn add(&self, conn: Arc<Conn>) -> Result<()> {
         let mut state = self.state();
         if state.closed {
-            conn.life().kill();
+            conn.kill();
             return Err(evicted());
         }
         state.limit = state.limit.min(conn.safe_channels());
@@ -241,9 +194,9 @@ impl Connections {
     /// Lets connections take no more channels that are too old, too used, or idle.
     pub(super) fn retire(&self, options: &SshOptions) {
         for Entry { conn, .. } in &self.state().entries {
-            if conn.life().write_stall() > WRITE_STALL {
-                tracing::debug!(ssh.purpose = ?self.dialer.purpose, "the peer takes no data; giving the connection up");
-                conn.life().kill();
+            if conn.write_stall() > WRITE_STALL {
+                tracing::debug!(ssh.purpose = ?self.dialer.purpose(), "the peer takes no data; giving the connection up");
+                conn.kill();
             } else if conn.created.elapsed() > options.max_lifetime
                 || conn.opened() >= options.max_channels
                 || conn.idle().is_some_and(|idle| idle > options.idle_timeout)
@@ -257,7 +210,7 @@ impl Connections {
     pub(super) fn sweep(&self) -> Vec<Arc<Conn>> {
         let mut state = self.state();
         let gone = |entry: &mut Entry| {
-            !entry.conn.is_usable() && (entry.slots == 0 || entry.conn.life().is_dead())
+            !entry.conn.is_usable() && (entry.slots == 0 || entry.conn.is_dead())
         };
         state
             .entries
@@ -274,16 +227,13 @@ impl Connections {
             std::mem::take(&mut state.entries)
         };
         for entry in entries {
-            entry.conn.life().kill();
+            entry.conn.kill();
         }
     }
 
     pub(super) fn status(&self) -> PoolStatus {
         let state = self.state();
-        let live = state
-            .entries
-            .iter()
-            .filter(|entry| !entry.conn.life().is_dead());
+        let live = state.entries.iter().filter(|entry| !entry.conn.is_dead());
         PoolStatus {
             connections: live.clone().count(),
             busy: live.map(|entry| entry.conn.busy()).sum(),
@@ -330,12 +280,10 @@ impl Drop for Slot {
     }
 }
 
-fn kind(endpoint: &Endpoint) -> &'static str {
-    match endpoint {
-        Endpoint::Tcp(_) => "tcp",
-        Endpoint::Unix(_) => "unix",
-        Endpoint::Pod { .. } => "pod",
-        Endpoint::Memory(_) => "memory",
-        _ => "other",
-    }
+pub(super) fn evicted() -> Error {
+    Error::connection(
+        ConnectionStage::Channel,
+        "its connections were closed, for it was deleted or replaced",
+        None,
+    )
 }

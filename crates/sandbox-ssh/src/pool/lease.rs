@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use deadpool::managed::Object;
-use sandbox_core::metrics;
+use deadpool::managed::{Manager, Metrics, Object, RecycleError, RecycleResult};
+use sandbox_core::{Error, Result, metrics};
 
-use super::PooledSlot;
-use super::capacity::Turn;
+use super::connections::{Connections, Slot};
+use super::permits::SlotPermit;
 use crate::connection::Conn;
 
 /// A slot that somebody uses. It goes back to the pool when dropped, unless its connection
@@ -15,13 +15,13 @@ pub(crate) struct Lease {
     conn: Arc<Conn>,
     slot: Option<PooledSlot>,
     /// After the slot, so that whoever is next finds it.
-    _turn: Turn,
+    _turn: SlotPermit,
     /// `None` while it is kept and nothing is done with it.
     used: Option<metrics::ChannelInUse>,
 }
 
 impl Lease {
-    pub(super) fn new(slot: PooledSlot, turn: Turn) -> Self {
+    pub(super) fn new(slot: PooledSlot, turn: SlotPermit) -> Self {
         let conn = Arc::clone(slot.conn());
         conn.begin_use();
         Self {
@@ -71,5 +71,29 @@ impl Drop for Lease {
 impl std::fmt::Debug for Lease {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Lease").field(&self.conn).finish()
+    }
+}
+
+/// What deadpool asks.
+pub(crate) struct SlotManager(pub(super) Arc<Connections>);
+
+pub(super) type PooledSlot = Object<SlotManager>;
+
+impl Manager for SlotManager {
+    type Type = Slot;
+    type Error = Error;
+
+    async fn create(&self) -> Result<Slot> {
+        Connections::claim_or_dial(&self.0).await
+    }
+
+    async fn recycle(&self, slot: &mut Slot, _: &Metrics) -> RecycleResult<Error> {
+        if slot.is_good() {
+            Ok(())
+        } else {
+            Err(RecycleError::message(
+                "its connection takes no more channels",
+            ))
+        }
     }
 }

@@ -6,66 +6,33 @@
 //! of it stands a count of how many channels may be in use at once, which shrinks when a
 //! server turns out to allow fewer, and grows when callers wait.
 
-mod ahead;
-mod capacity;
 mod connections;
+mod dialer;
 mod lease;
+mod permits;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use deadpool::managed::{
-    Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult,
-};
+use deadpool::managed::{Pool, PoolError, QueueMode};
 use futures_util::FutureExt;
-use sandbox_core::{ConnectionStage, Deadline, Error, Result, SandboxId, metrics};
+use sandbox_core::{Deadline, Error, Result, SandboxId, metrics};
 
-pub(crate) use connections::{Connections, Dialer};
+pub use connections::PoolStatus;
+pub(crate) use dialer::Dialer;
 pub(crate) use lease::Lease;
+pub(crate) use permits::Bounds;
 
 use crate::options::SshOptions;
-use ahead::Ahead;
-use capacity::Capacity;
-use connections::Slot;
-
-/// How many channels and connections a pool may have.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
-    pub(crate) channels_per_connection: usize,
-    /// Opened without hesitation.
-    pub(crate) connections: usize,
-    /// Opened when callers wait.
-    pub(crate) max_connections: usize,
-    /// Handshakes at once.
-    pub(crate) handshakes: usize,
-    /// From which round trip on a channel is opened before it is wanted.
-    pub(crate) open_ahead_from: Option<Duration>,
-}
+use connections::{Connections, evicted};
+use lease::SlotManager;
+use permits::Permits;
 
 /// The connections of one purpose to one sandbox.
 #[derive(Clone)]
 pub(crate) struct SlotPool {
     pool: Pool<SlotManager>,
     connections: Arc<Connections>,
-    capacity: Arc<Capacity>,
-    ahead: Arc<Ahead>,
-    open_ahead_from: Option<Duration>,
-}
-
-/// A look at a pool.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PoolStatus {
-    /// Live connections.
-    pub connections: usize,
-    /// Channels in use.
-    pub busy: usize,
-    /// Channels that are open and wait for a command.
-    pub ahead: usize,
-    /// Channels that a server allows on one connection, as far as is known.
-    pub channels_per_connection: usize,
-    /// Handshakes that were completed since the beginning.
-    pub handshakes: u64,
+    capacity: Arc<Permits>,
 }
 
 impl SlotPool {
@@ -89,14 +56,11 @@ impl SlotPool {
                 transient: false,
                 source: Some(Box::new(source)),
             })?;
-        let capacity = Arc::new(Capacity::new(bounds));
-        let open_ahead_from = bounds.open_ahead_from;
+        let capacity = Arc::new(Permits::new(bounds));
         Ok(Self {
             pool,
             connections,
             capacity,
-            ahead: Arc::default(),
-            open_ahead_from,
         })
     }
 
@@ -128,7 +92,7 @@ impl SlotPool {
     }
 
     /// A slot of a connection that is there, if it can be had at once and others are left.
-    fn try_checkout(&self) -> Option<Lease> {
+    pub(crate) fn try_checkout(&self) -> Option<Lease> {
         let turn = self.capacity.try_acquire()?;
         if self.pool.status().available == 0 && !self.connections.has_room() {
             return None;
@@ -138,8 +102,8 @@ impl SlotPool {
     }
 
     /// Takes note that the server refused a channel on this slot's connection.
-    pub(crate) fn refused(&self, lease: &Lease) {
-        self.lower(lease.conn().facts.allowed());
+    pub(crate) fn lower_after_refusal(&self, lease: &Lease) {
+        self.lower(lease.conn().state.allowed_channels());
     }
 
     fn lower(&self, allowed: usize) {
@@ -171,10 +135,7 @@ impl SlotPool {
     }
 
     pub(crate) fn status(&self) -> PoolStatus {
-        PoolStatus {
-            ahead: self.ahead.count(),
-            ..self.connections.status()
-        }
+        self.connections.status()
     }
 }
 
@@ -184,36 +145,4 @@ impl std::fmt::Debug for SlotPool {
             .field("status", &self.status())
             .finish_non_exhaustive()
     }
-}
-
-/// What deadpool asks.
-pub(crate) struct SlotManager(Arc<Connections>);
-
-type PooledSlot = Object<SlotManager>;
-
-impl Manager for SlotManager {
-    type Type = Slot;
-    type Error = Error;
-
-    async fn create(&self) -> Result<Slot> {
-        Connections::claim_or_dial(&self.0).await
-    }
-
-    async fn recycle(&self, slot: &mut Slot, _: &Metrics) -> RecycleResult<Error> {
-        if slot.is_good() {
-            Ok(())
-        } else {
-            Err(RecycleError::message(
-                "its connection takes no more channels",
-            ))
-        }
-    }
-}
-
-fn evicted() -> Error {
-    Error::connection(
-        ConnectionStage::Channel,
-        "its connections were closed, for it was deleted or replaced",
-        None,
-    )
 }

@@ -14,15 +14,13 @@ use sandbox_core::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, ReadHalf};
 
-use super::hub::{Hub, HubLimits};
-use super::incoming::Chunks;
-use super::outgoing::Outgoing;
-use super::sftp::{Progress, Sftp, SftpResult};
-use super::{Files, download, upload};
+use super::{FileOps, download, upload};
+use crate::channel::{ActivityClock, ChannelPool, Chunks};
 use crate::connection::Purpose;
 use crate::options::SshOptions;
 use crate::pool::{Bounds, Dialer, SlotPool};
-use crate::tcp::TcpConnector;
+use crate::sftp::{Outgoing, Sftp, SftpPool, SftpResult, SftpTimeouts};
+use crate::transport::TcpConnector;
 
 // Packet types of draft-ietf-secsh-filexfer-02.
 const OPEN: u8 = 3;
@@ -119,17 +117,23 @@ impl Chunks for Read {
 
 async fn begin(stream: DuplexStream, patience: Duration) -> SftpResult<Sftp> {
     let (read, write) = tokio::io::split(stream);
-    Sftp::begin(Read(read), Outgoing::over(write), Progress::new(), patience).await
+    Sftp::begin(
+        Read(read),
+        Outgoing::from_writer(write),
+        ActivityClock::new(),
+        patience,
+    )
+    .await
 }
 
-async fn hub(answer: impl FnMut(u8, u64) -> Option<Reply> + Send + 'static) -> Hub {
+async fn hub(answer: impl FnMut(u8, u64) -> Option<Reply> + Send + 'static) -> SftpPool {
     patient(Duration::from_secs(1), answer).await
 }
 
 async fn patient(
     patience: Duration,
     answer: impl FnMut(u8, u64) -> Option<Reply> + Send + 'static,
-) -> Hub {
+) -> SftpPool {
     let (near, far) = tokio::io::duplex(1 << 20);
     tokio::spawn(serve(far, answer));
     let sftp = begin(near, patience).await.unwrap();
@@ -154,14 +158,14 @@ async fn patient(
         connections: 1,
         max_connections: 1,
         handshakes: 1,
-        open_ahead_from: None,
     };
-    let limits = HubLimits {
+    let limits = SftpTimeouts {
         checkout: patience,
         channel: patience,
         request: patience,
     };
-    Hub::over(SlotPool::new(dialer, one, None).unwrap(), limits, sftp)
+    let slots = SlotPool::new(dialer, one, None).unwrap();
+    SftpPool::with_session(ChannelPool::new(slots, None), limits, sftp)
 }
 
 fn reason(error: Error) -> TransferReason {
@@ -171,7 +175,7 @@ fn reason(error: Error) -> TransferReason {
     }
 }
 
-async fn fetch(hub: &Hub, max_size: Option<u64>) -> Result<u64> {
+async fn fetch(hub: &SftpPool, max_size: Option<u64>) -> Result<u64> {
     let mut request = DownloadRequest::new("f");
     request.max_size = max_size;
     download(hub, request, Box::new(tokio::io::sink())).await
@@ -192,14 +196,14 @@ async fn names_that_lead_astray_are_refused() {
             hub(move |kind, _| (kind == READDIR).then(|| names(&[b"good", b".", b"..", &name])))
                 .await;
         assert_eq!(
-            reason(Files(&hub).list("d").await.unwrap_err()),
+            reason(FileOps(&hub).list("d").await.unwrap_err()),
             TransferReason::BadName,
             "{bad:?}"
         );
     }
     let hub = hub(|kind, _| (kind == REALPATH).then(|| names(&[b"/a\xff"]))).await;
     assert_eq!(
-        reason(Files(&hub).canonicalize(".").await.unwrap_err()),
+        reason(FileOps(&hub).canonicalize(".").await.unwrap_err()),
         TransferReason::BadName
     );
 }
@@ -214,7 +218,7 @@ async fn an_endless_listing_ends() {
     })
     .await;
     assert_eq!(
-        reason(Files(&hub).list("d").await.unwrap_err()),
+        reason(FileOps(&hub).list("d").await.unwrap_err()),
         TransferReason::TooLarge
     );
 }
@@ -222,7 +226,7 @@ async fn an_endless_listing_ends() {
 #[tokio::test]
 async fn an_empty_listing_without_end_ends() {
     let hub = hub(|kind, _| (kind == READDIR).then(|| names(&[]))).await;
-    Files(&hub).list("d").await.unwrap_err();
+    FileOps(&hub).list("d").await.unwrap_err();
 }
 
 #[tokio::test]
@@ -346,10 +350,10 @@ proptest! {
             let hub = patient(Duration::from_millis(20), answer).await;
             let call = async {
                 match operation {
-                    0 => Files(&hub).list("d").await.map(drop).ok(),
+                    0 => FileOps(&hub).list("d").await.map(drop).ok(),
                     1 => fetch(&hub, Some(1 << 20)).await.map(drop).ok(),
                     2 => upload(&hub, UploadRequest::new("f"), Box::new(&b"1234"[..])).await.map(drop).ok(),
-                    _ => Files(&hub).create_dir("a/b", true).await.ok(),
+                    _ => FileOps(&hub).create_dir("a/b", true).await.ok(),
                 }
             };
             tokio::time::timeout(Duration::from_secs(20), call).await.expect("it ends");

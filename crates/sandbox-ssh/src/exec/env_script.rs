@@ -1,41 +1,41 @@
-//! The environment of a command on a server that does not take it with `env` requests.
+//! The environment of a command on a server that refuses some of its variables.
 //!
-//! OpenSSH takes what its AcceptEnv lists, by default only LANG and LC_*; dropbear takes none.
-//! Arguments would be seen by every process of the sandbox. So the command becomes a fixed shell
-//! script that reads so many lines of its input, each byte by byte as `read` must (POSIX, *read*:
-//! it takes no more than its line), exports what they say, and becomes the command; the rest of
-//! the input is the command's. The script needs no program but the shell. When the input ends
-//! too early, the connection was lost, and the command is not run.
+//! OpenSSH accepts the variables that its AcceptEnv lists, by default only LANG and LC_*; dropbear
+//! accepts none. Every process of the sandbox could read them in arguments. So the command becomes a
+//! fixed shell script that reads a number of lines of its input, each byte by byte as `read` must
+//! (POSIX, *read*: it takes no more than its line), exports what they contain, and becomes the
+//! command; the rest of the input is the command's. The script needs no program but the shell. If
+//! the input ends too early, the connection was lost, and the command is not run.
 //!
-//! A terminal would show what it is sent, cut long lines and take some bytes for keys. So there the
-//! script first makes it take bytes as they are, which needs `stty`, and says when that is done; the
-//! lines are sent only then. It says it once more when the terminal is as it was, and only then is
-//! the command's own input sent. See [`Handshake`](super::handshake::Handshake).
+//! A terminal would echo its input, cut long lines and interpret some bytes as keys. So there the
+//! script first lets it pass bytes unchanged, which needs `stty`, and then prints a mark; the lines
+//! are sent only after that. It prints a second mark when the terminal is restored, and only then is
+//! the command's own input sent. See [`TtySync`](super::tty_sync::TtySync).
 
 use bytes::Bytes;
 use sandbox_core::command_line::quote;
 use zeroize::Zeroizing;
 
-/// `$1` is the number of lines, `$2` the command, `$3` what was read, `$4` a newline and a dot,
-/// for the shell cuts off trailing newlines. Nothing is kept in a variable, which might be
-/// exported already.
+/// `$1` is the number of lines, `$2` the command, `$3` the lines that were read, `$4` a newline and a
+/// dot, because the shell strips trailing newlines. No variable holds any of them, because a variable
+/// might be exported already.
 const SCRIPT: &[u8] = br#"set -- "$1" "$2" "" "$(echo; echo .)"; while [ "$1" -gt 0 ]; do IFS= read -r SANDBOX_LINE || exit 126; set -- "$(($1 - 1))" "$2" "$3$SANDBOX_LINE${4%.}" "$4"; done; unset SANDBOX_LINE; eval "$3"; eval "$2""#;
 
-/// The same in a terminal. `$5` is how the terminal was; the two lines with `\x06` are for us.
+/// The same in a terminal. `$5` are the terminal's settings before; the lines with `\x06` are marks.
 const SCRIPT_IN_TERMINAL: &[u8] = b"set -- \"$1\" \"$2\" \"\" \"$(echo; echo .)\" \"$(stty -g)\"; [ -n \"$5\" ] && stty -echo -icanon -isig -icrnl -ixon -iexten min 1 time 0 || { echo 'sandbox: variables for a command in a terminal need stty in the image'; exit 126; }; echo \x06; while [ \"$1\" -gt 0 ]; do IFS= read -r SANDBOX_LINE || exit 126; set -- \"$(($1 - 1))\" \"$2\" \"$3$SANDBOX_LINE${4%.}\" \"$4\" \"$5\"; done; unset SANDBOX_LINE; stty \"$5\"; echo \x06; eval \"$3\"; eval \"$2\"";
 
-/// Variables that shells do not let be set.
+/// Variables that some shells do not allow to be set.
 const READ_ONLY: [&str; 5] = ["BASHOPTS", "EUID", "PPID", "SHELLOPTS", "UID"];
 
-/// Assignments that go before a command's input.
-pub(super) struct Prelude {
+/// A script that sets variables, and the assignments that it reads from its input.
+pub(super) struct EnvScript {
     text: Zeroizing<Vec<u8>>,
     lines: usize,
     in_terminal: bool,
 }
 
 /// Whether a shell can export a variable of that name (POSIX, *Name*).
-pub(super) fn can_be_exported(name: &str) -> bool {
+pub(super) fn is_exportable(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
     name.bytes().next().is_some_and(letter)
         && name
@@ -44,10 +44,10 @@ pub(super) fn can_be_exported(name: &str) -> bool {
         && !READ_ONLY.contains(&name)
 }
 
-impl Prelude {
-    /// For variables whose names can be exported.
+impl EnvScript {
+    /// For variables whose names are [exportable](is_exportable).
     pub(super) fn new(variables: &[(&str, &str)], in_terminal: bool) -> Self {
-        // Never moved to another place while it grows: what stays behind is not wiped.
+        // Must not be reallocated while it grows, because the old memory would not be wiped.
         let longest = variables
             .iter()
             .map(|(name, value)| name.len() + 4 * value.len() + 16)
@@ -68,8 +68,8 @@ impl Prelude {
         }
     }
 
-    /// The command line that reads this first.
-    pub(super) fn before(&self, line: &[u8]) -> Vec<u8> {
+    /// The command line with the script before it.
+    pub(super) fn wrap(&self, line: &[u8]) -> Vec<u8> {
         let mut whole = b"exec /bin/sh -c ".to_vec();
         whole.extend(quote(if self.in_terminal {
             SCRIPT_IN_TERMINAL
@@ -81,13 +81,13 @@ impl Prelude {
         whole
     }
 
-    /// Whether it must not be sent before the script says so.
+    /// Whether the assignments must wait for the script's marks.
     pub(super) fn is_in_terminal(&self) -> bool {
         self.in_terminal
     }
 
-    /// What goes before the input. It is wiped when it was sent.
-    pub(super) fn into_bytes(self) -> Bytes {
+    /// The assignments, to be sent before the command's input. They are wiped once sent.
+    pub(super) fn into_input(self) -> Bytes {
         Bytes::from_owner(self.text)
     }
 }
@@ -100,16 +100,16 @@ pub(super) mod tests {
     use std::os::unix::ffi::OsStringExt;
     use std::process::{Command, Stdio};
 
-    /// Runs a line with these variables in that shell, and gives it the input.
+    /// Runs a line with these variables and this input in a shell.
     fn run(
         shell: &[&str],
         line: &str,
         variables: &[(&str, &str)],
         input: &[u8],
     ) -> (Option<i32>, Vec<u8>) {
-        let prelude = Prelude::new(variables, false);
-        let whole = prelude.before(line.as_bytes());
-        // As the line has it, but for the shell.
+        let script = EnvScript::new(variables, false);
+        let whole = script.wrap(line.as_bytes());
+        // The same line with another shell.
         let arguments = whole.strip_prefix(b"exec /bin/sh").unwrap();
         let line = [b"exec ", shell.join(" ").as_bytes(), arguments].concat();
         let mut child = Command::new("sh")
@@ -120,7 +120,7 @@ pub(super) mod tests {
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(&prelude.into_bytes()).unwrap();
+        stdin.write_all(&script.into_input()).unwrap();
         stdin.write_all(input).unwrap();
         drop(stdin);
         let output = child.wait_with_output().unwrap();
@@ -135,14 +135,14 @@ pub(super) mod tests {
             vec!["mksh"],
             vec!["zsh"],
         ];
-        let here: Vec<_> = all
+        let installed: Vec<_> = all
             .into_iter()
             .filter(|shell| sandbox_testkit::peers::find(shell[0]).is_some())
             .collect();
-        if here.is_empty() {
+        if installed.is_empty() {
             vec![vec!["sh"]]
         } else {
-            here
+            installed
         }
     }
 
@@ -160,11 +160,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn without_the_whole_of_it_nothing_is_run() {
+    fn nothing_runs_without_the_whole_input() {
         for shell in shells() {
-            let prelude = Prelude::new(&[("ONE", "1\n2\n3")], false);
-            let arguments = prelude
-                .before(b"echo ran")
+            let script = EnvScript::new(&[("ONE", "1\n2\n3")], false);
+            let arguments = script
+                .wrap(b"echo ran")
                 .strip_prefix(b"exec /bin/sh")
                 .unwrap()
                 .to_vec();
@@ -188,14 +188,14 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn names_that_a_shell_cannot_export_are_known() {
+    fn names_that_a_shell_cannot_export_are_recognised() {
         for name in ["A", "_", "a_1Z"] {
-            assert!(can_be_exported(name), "{name}");
+            assert!(is_exportable(name), "{name}");
         }
         for name in [
             "", "1A", "A-B", "A.B", "A B", "A;id", "\u{c4}", "UID", "A\n",
         ] {
-            assert!(!can_be_exported(name), "{name:?}");
+            assert!(!is_exportable(name), "{name:?}");
         }
     }
 

@@ -1,22 +1,21 @@
-//! Names that may be sent, and names that may be believed.
+//! Checks of paths that are sent and of names that the server returns.
 //!
-//! SFTP carries bytes, russh-sftp strings: a name that is not UTF-8 arrives with U+FFFD in
-//! the place of what was there. Such a name is refused, never used: it would name another
-//! file, or none.
+//! SFTP carries bytes, russh-sftp strings: a name that is not UTF-8 arrives with U+FFFD in place of
+//! its other bytes. Such a name is refused, because it would name another file, or none.
 
 use sandbox_core::{Direction, Error, Result, TransferReason};
 
+use crate::sftp::transfer_error;
 use crate::text::escaped;
 
 /// Refuses a path that cannot be sent.
 pub(super) fn check_path(path: &str, direction: Direction) -> Result<()> {
     match path_fault(path) {
-        Some(why) => Err(Error::transfer(
+        Some(why) => Err(transfer_error(
             direction,
-            escaped(path),
+            path,
             TransferReason::BadName,
             why,
-            None,
         )),
         None => Ok(()),
     }
@@ -36,7 +35,7 @@ fn path_fault(path: &str) -> Option<&'static str> {
     }
 }
 
-/// Refuses the name of a directory's entry that could lead astray.
+/// Refuses the name of a directory's entry that would name a file elsewhere.
 pub(super) fn check_entry(directory: &str, name: &str) -> Result<()> {
     let why = if name.is_empty() {
         "it has an entry without a name"
@@ -48,38 +47,30 @@ pub(super) fn check_entry(directory: &str, name: &str) -> Result<()> {
         return Ok(());
     };
     let message = format!("{why}: {}", escaped(name));
-    Err(Error::transfer(
-        Direction::Inside,
-        escaped(directory),
-        TransferReason::BadName,
-        message,
-        None,
-    ))
+    Err(bad_name(directory, message))
 }
 
-/// Refuses a path that the server gave and that cannot be used as it is.
-pub(super) fn check_answer(path: &str, answer: &str) -> Result<()> {
-    let why = if answer.is_empty() {
-        "the server answered with an empty path"
-    } else if answer.contains(['\0', '\u{fffd}']) {
-        "the server answered with a path that is not UTF-8"
+/// Refuses a path that the server returned and that does not name a file.
+pub(super) fn check_returned_path(path: &str, returned: &str) -> Result<()> {
+    let why = if returned.is_empty() {
+        "the server returned an empty path"
+    } else if returned.contains(['\0', '\u{fffd}']) {
+        "the server returned a path that is not UTF-8"
     } else {
         return Ok(());
     };
-    let message = format!("{why}: {}", escaped(answer));
-    Err(Error::transfer(
-        Direction::Inside,
-        escaped(path),
-        TransferReason::BadName,
-        message,
-        None,
-    ))
+    let message = format!("{why}: {}", escaped(returned));
+    Err(bad_name(path, message))
 }
 
-/// The directory and the last component; the directory ends with a slash, or is empty.
-pub(super) fn split(path: &str) -> (&str, &str) {
+/// Splits a path before its last component. The directory ends with a slash, or is empty.
+pub(super) fn split_path(path: &str) -> (&str, &str) {
     path.rfind('/')
         .map_or(("", path), |slash| path.split_at(slash + 1))
+}
+
+fn bad_name(path: &str, message: String) -> Error {
+    transfer_error(Direction::Inside, path, TransferReason::BadName, message)
 }
 
 #[cfg(test)]
@@ -87,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_name_another_file_is_refused() {
+    fn names_of_other_files_are_refused() {
         for bad in ["", "a\0b", "a\u{fffd}b"] {
             assert!(check_path(bad, Direction::Upload).is_err(), "{bad:?}");
         }
@@ -98,14 +89,14 @@ mod tests {
             check_path(good, Direction::Upload).unwrap();
             check_entry("d", good).unwrap();
         }
-        assert!(check_answer("x", "/a\u{fffd}").is_err());
+        assert!(check_returned_path("x", "/a\u{fffd}").is_err());
     }
 
     #[test]
     fn a_path_is_split_before_its_last_component() {
-        assert_eq!(split("a"), ("", "a"));
-        assert_eq!(split("a/b"), ("a/", "b"));
-        assert_eq!(split("/b"), ("/", "b"));
-        assert_eq!(split("a/"), ("a/", ""));
+        assert_eq!(split_path("a"), ("", "a"));
+        assert_eq!(split_path("a/b"), ("a/", "b"));
+        assert_eq!(split_path("/b"), ("/", "b"));
+        assert_eq!(split_path("a/"), ("a/", ""));
     }
 }

@@ -1,106 +1,102 @@
-//! Answers on their way from the server, each to whoever waits for it.
+//! Splits the received bytes into responses.
 
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 
-use super::sftp::MAX_PACKET;
-use super::wire::{Answer, Parts, Waiting};
+use super::wire::{MAX_PACKET, Parts, Pending, Response};
+use crate::channel::Chunks;
 
-/// Gives bytes in the parts in which they come.
-pub(crate) trait Chunks: Send + Unpin {
-    /// The next; `None` at the end.
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>>;
-}
-
-/// Length, type and id of a packet; the version has a number where others have the id.
+/// Length, type and id of a packet; the version has its number in place of the id.
 const HEAD: usize = 9;
 const LENGTH: usize = 4;
 
-/// What comes, and where in a packet it is.
+/// Reads responses from a stream of bytes.
 pub(super) struct Incoming<C> {
     chunks: C,
     head: [u8; HEAD],
-    at: At,
-    waiting: Arc<Waiting>,
+    position: Position,
+    pending: Arc<Pending>,
 }
 
-enum At {
-    /// So many bytes of the head are there.
+/// The position in the current packet.
+enum Position {
+    /// This many bytes of the head were received.
     Head(usize),
-    /// So many bytes of an answer are to come.
-    Body(usize, Answer),
+    /// This many bytes of the response are missing.
+    Body(usize, Response),
 }
 
 impl<C: Chunks> Incoming<C> {
-    pub(super) fn new(chunks: C, waiting: Arc<Waiting>) -> Self {
+    pub(super) fn new(chunks: C, pending: Arc<Pending>) -> Self {
         Self {
             chunks,
             head: [0; HEAD],
-            at: At::Head(0),
-            waiting,
+            position: Position::Head(0),
+            pending,
         }
     }
 
-    /// Hands out answers until the server ends, or sends what is no answer; then no more will come.
+    /// Delivers responses until the server ends the stream or sends an invalid packet.
     pub(super) async fn run(mut self) -> io::Result<()> {
         while let Some(chunk) = poll_fn(|cx| self.chunks.poll_chunk(cx)).await? {
-            self.sort(chunk)?;
+            self.split(chunk)?;
         }
         Ok(())
     }
 
-    fn sort(&mut self, mut chunk: Bytes) -> io::Result<()> {
+    fn split(&mut self, mut chunk: Bytes) -> io::Result<()> {
         while !chunk.is_empty() {
-            match &mut self.at {
-                At::Head(have) => {
-                    // The length first: what has too little for the rest would be waited for.
+            match &mut self.position {
+                Position::Head(have) => {
+                    // The length is checked first, because an invalid packet may be too short to have
+                    // the rest of a head.
                     let wanted = if *have < LENGTH { LENGTH } else { HEAD };
                     let taken = chunk.len().min(wanted - *have);
                     chunk.copy_to_slice(&mut self.head[*have..*have + taken]);
                     *have += taken;
                     if *have == wanted {
-                        let begun = begin(&self.head)?;
-                        self.at = if wanted == HEAD {
+                        let begun = parse_head(&self.head)?;
+                        self.position = if wanted == HEAD {
                             begun
                         } else {
-                            At::Head(LENGTH)
+                            Position::Head(LENGTH)
                         };
                     }
                 }
-                At::Body(left, answer) => {
+                Position::Body(left, response) => {
                     let part = chunk.split_to(chunk.len().min(*left));
                     *left -= part.len();
-                    answer.body.push(part);
+                    response.body.push(part);
                 }
             }
-            if let At::Body(0, _) = self.at
-                && let At::Body(_, answer) = std::mem::replace(&mut self.at, At::Head(0))
+            if let Position::Body(0, _) = self.position
+                && let Position::Body(_, response) =
+                    std::mem::replace(&mut self.position, Position::Head(0))
             {
-                self.waiting.answer(answer);
+                self.pending.deliver(response);
             }
         }
         Ok(())
     }
 }
 
-/// The beginning of an answer, and how much of it is to come.
-fn begin(head: &[u8; HEAD]) -> io::Result<At> {
+/// The beginning of a response, and how many of its bytes are missing.
+fn parse_head(head: &[u8; HEAD]) -> io::Result<Position> {
     let number =
         |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let length = number(0);
-    // A type and an id are the least; what is longer would not be taken by anybody.
+    // Every packet has at least a type and an id.
     match length.checked_sub(5) {
         Some(left) if length <= MAX_PACKET => {
-            let answer = Answer {
+            let response = Response {
                 kind: head[4],
                 number: number(5),
                 body: Parts::default(),
             };
-            Ok(At::Body(left as usize, answer))
+            Ok(Position::Body(left as usize, response))
         }
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidData,
@@ -111,17 +107,18 @@ fn begin(head: &[u8; HEAD]) -> io::Result<At> {
 
 impl<C> Drop for Incoming<C> {
     fn drop(&mut self) {
-        self.waiting.end();
+        self.pending.end();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::task::{Context, Poll};
 
     use super::super::content::Piece;
     use super::super::outgoing::Outgoing;
-    use super::super::wire::{INIT, Wire};
+    use super::super::wire::{INIT_ID, Wire};
     use super::*;
 
     const VERSION: u8 = 2;
@@ -140,20 +137,19 @@ mod tests {
     }
 
     fn wire() -> Wire {
-        Wire::new(Outgoing::over(tokio::io::sink()))
+        Wire::new(Outgoing::from_writer(tokio::io::sink()))
     }
 
-    /// What has come, and then nothing more.
+    /// Reads these chunks, and then the end of the stream.
     fn run(
         wire: &Wire,
         chunks: impl Iterator<Item = Bytes>,
     ) -> impl Future<Output = io::Result<()>> {
-        Incoming::new(Cut(chunks.collect()), wire.waiting()).run()
+        Incoming::new(Cut(chunks.collect()), wire.pending()).run()
     }
 
-    /// Wherever the stream is cut, each answer goes to who waits for it.
     #[tokio::test]
-    async fn answers_are_told_apart_wherever_they_are_cut() {
+    async fn each_response_reaches_its_request_wherever_the_stream_is_cut() {
         let id = |id: u32| id.to_be_bytes();
         let content: Vec<u8> = (0..5000_u32).map(|n| (n % 251) as u8).collect();
         let version = packet(&[
@@ -189,40 +185,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_that_make_no_sense_are_errors() {
-        let id = INIT.to_be_bytes();
+    async fn malformed_responses_are_errors() {
+        let id = INIT_ID.to_be_bytes();
         for body in [
-            // More than was asked for; less than is said; nothing; another kind.
+            // More than requested; less than announced; nothing; another kind.
             [&[103][..], &id, &11_u32.to_be_bytes(), &[0; 11]].concat(),
             [&[103][..], &id, &9_u32.to_be_bytes(), &[0; 3]].concat(),
             [&[103][..], &id].concat(),
             [&[104][..], &id, &[0; 40]].concat(),
             [&[101][..], &id, &[0; 3]].concat(),
             [&[101][..], &id, &99_u32.to_be_bytes(), &[0; 8]].concat(),
-            // A status of success that brings nothing; a version.
+            // A status of success without data; a version.
             [&[101][..], &id, &[0; 12]].concat(),
             [&[VERSION][..], &id].concat(),
         ] {
             let wire = wire();
-            let come = [Bytes::from(packet(&[&body]))].into_iter();
-            let (read, ran) = tokio::join!(wire.read("h", 0, 10), run(&wire, come));
+            let received = [Bytes::from(packet(&[&body]))].into_iter();
+            let (read, ran) = tokio::join!(wire.read("h", 0, 10), run(&wire, received));
             assert!(read.is_err() && ran.is_ok(), "{body:?}");
         }
     }
 
     #[tokio::test]
-    async fn what_is_no_packet_is_the_end() {
+    async fn an_invalid_packet_ends_the_session() {
         let longer = (MAX_PACKET + 1).to_be_bytes();
         for head in [[0, 0, 0, 0], [0, 0, 0, 4], longer, [0xff; 4]] {
             let wire = wire();
-            let come = [Bytes::copy_from_slice(&head)].into_iter();
-            let (read, ran) = tokio::join!(wire.read("h", 0, 10), run(&wire, come));
+            let received = [Bytes::copy_from_slice(&head)].into_iter();
+            let (read, ran) = tokio::join!(wire.read("h", 0, 10), run(&wire, received));
             assert!(read.is_err() && ran.is_err(), "{head:?}");
         }
     }
 
     #[tokio::test]
-    async fn the_end_is_told_to_those_who_wait_and_those_who_come() {
+    async fn the_end_fails_present_and_future_requests() {
         let wire = wire();
         let (read, ran) = tokio::join!(wire.read("h", 0, 10), run(&wire, std::iter::empty()));
         assert!(read.is_err() && ran.is_ok());

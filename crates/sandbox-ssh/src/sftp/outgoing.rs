@@ -1,9 +1,9 @@
-//! Requests on their way to the server, put together.
+//! Sends requests in batches.
 //!
-//! As channel data each would be a packet of SSH, to be encrypted and sent alone, and that costs
-//! more than a small request itself. So they are gathered while earlier ones are being sent, which
-//! makes no request wait. What carries a piece of a file is large enough to go as it is, without
-//! being copied once more.
+//! Sent alone, each request would be an SSH packet of its own, and encrypting and sending a packet
+//! costs more than a small request. So requests are batched while earlier ones are being sent, which
+//! delays none of them. A request that carries a piece of a file is large enough for a packet of its
+//! own, and is not copied into a batch.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,16 +14,16 @@ use russh::client::Msg;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::transport::Life;
+use crate::transport::KillSwitch;
 
-/// Requests of so many bytes go as they are.
+/// Requests of at least this many bytes are not batched.
 const LARGE: usize = 4 << 10;
 
-/// The sending side of a session. A task of its own sends, and ends when this is dropped and all is
-/// sent.
-pub(super) struct Outgoing {
+/// The sending side of a session. A task of its own sends; it ends once this is dropped and all
+/// requests are sent.
+pub(crate) struct Outgoing {
     shared: Arc<Shared>,
-    sent: CancellationToken,
+    finished: CancellationToken,
 }
 
 #[derive(Default)]
@@ -34,35 +34,34 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// What goes before the small ones.
+    /// Sent before the batch.
     ready: VecDeque<Bytes>,
-    small: BytesMut,
-    /// Nothing more will come.
+    batch: BytesMut,
+    /// No request will be added.
     complete: bool,
-    /// Nothing more can be sent.
+    /// Nothing can be sent any more.
     broken: bool,
 }
 
 impl Outgoing {
-    pub(super) fn new(channel: Arc<ChannelWriteHalf<Msg>>, life: Life) -> Self {
-        Self::by(move |bytes| {
-            let (channel, life) = (Arc::clone(&channel), life.clone());
+    pub(super) fn new(channel: Arc<ChannelWriteHalf<Msg>>, kill_switch: KillSwitch) -> Self {
+        Self::from_fn(move |bytes| {
+            let (channel, kill_switch) = (Arc::clone(&channel), kill_switch.clone());
             async move {
                 tokio::select! {
                     biased;
                     sent = channel.data_bytes(bytes) => sent.is_ok(),
-                    // russh waits for ever for the window of a connection that has ended.
-                    () = life.ended() => false,
+                    // russh never stops waiting for the window of a connection that has ended.
+                    () = kill_switch.wait_ended() => false,
                 }
             }
         })
     }
 
-    /// Over any stream.
     #[cfg(test)]
-    pub(super) fn over(stream: impl tokio::io::AsyncWrite + Send + Unpin + 'static) -> Self {
+    pub(crate) fn from_writer(stream: impl tokio::io::AsyncWrite + Send + Unpin + 'static) -> Self {
         let stream = Arc::new(tokio::sync::Mutex::new(stream));
-        Self::by(move |bytes: Bytes| {
+        Self::from_fn(move |bytes: Bytes| {
             let stream = Arc::clone(&stream);
             async move {
                 tokio::io::AsyncWriteExt::write_all(&mut *stream.lock().await, &bytes)
@@ -72,12 +71,14 @@ impl Outgoing {
         })
     }
 
-    fn by<S>(send: impl Fn(Bytes) -> S + Send + 'static) -> Self
+    fn from_fn<S>(send: impl Fn(Bytes) -> S + Send + 'static) -> Self
     where
         S: Future<Output = bool> + Send,
     {
-        let (shared, sent) = (Arc::<Shared>::default(), CancellationToken::new());
-        let (queue, end) = (Arc::clone(&shared), sent.clone().drop_guard());
+        let shared = Arc::<Shared>::default();
+        let finished = CancellationToken::new();
+        let queue = Arc::clone(&shared);
+        let end = finished.clone().drop_guard();
         tokio::spawn(async move {
             let _end = end;
             while let Some(bytes) = queue.next().await {
@@ -85,19 +86,19 @@ impl Outgoing {
                     break;
                 }
             }
-            queue.state().end();
+            queue.lock().end();
         });
-        Self { shared, sent }
+        Self { shared, finished }
     }
 
-    /// Sends a whole request after all that came before; whether it can be.
+    /// Sends a whole request after all earlier ones; `false` if nothing can be sent any more.
     pub(super) fn send(&self, request: Bytes) -> bool {
-        let mut state = self.shared.state();
+        let mut state = self.shared.lock();
         if state.broken {
             return false;
         }
         if request.len() < LARGE {
-            state.small.extend_from_slice(&request);
+            state.batch.extend_from_slice(&request);
         } else {
             state.seal();
             state.ready.push_back(request);
@@ -107,25 +108,25 @@ impl Outgoing {
         true
     }
 
-    /// Cancelled once nothing more is sent.
-    pub(super) fn sent(&self) -> CancellationToken {
-        self.sent.clone()
+    /// Cancelled once nothing more will be sent.
+    pub(super) fn finished(&self) -> CancellationToken {
+        self.finished.clone()
     }
 }
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        self.shared.state().complete = true;
+        self.shared.lock().complete = true;
         self.shared.written.notify_one();
     }
 }
 
 impl Shared {
-    /// All that came since, as soon as something has; `None` after the last.
+    /// Waits for the next bytes to send; `None` after the last.
     async fn next(&self) -> Option<Bytes> {
         loop {
             {
-                let mut state = self.state();
+                let mut state = self.lock();
                 if state.ready.is_empty() {
                     state.seal();
                 }
@@ -140,17 +141,17 @@ impl Shared {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Nothing is added any more to the small ones that wait.
+    /// Closes the current batch.
     fn seal(&mut self) {
-        if !self.small.is_empty() {
-            let small = self.small.split().freeze();
-            self.ready.push_back(small);
+        if !self.batch.is_empty() {
+            let batch = self.batch.split().freeze();
+            self.ready.push_back(batch);
         }
     }
 
@@ -166,10 +167,10 @@ mod tests {
     use tokio::io::AsyncReadExt;
 
     #[tokio::test]
-    async fn all_goes_out_in_order_whatever_its_size() {
+    async fn requests_are_sent_in_order_whatever_their_size() {
         let (near, mut far) = tokio::io::duplex(1000);
-        let outgoing = Outgoing::over(near);
-        let sent = outgoing.sent();
+        let outgoing = Outgoing::from_writer(near);
+        let finished = outgoing.finished();
         let mut expected = Vec::new();
         for n in 0..50_u8 {
             for size in [30, 9000, 40] {
@@ -178,19 +179,19 @@ mod tests {
             }
         }
         drop(outgoing);
-        let mut came = vec![0; expected.len()];
-        far.read_exact(&mut came).await.unwrap();
-        assert!(came == expected);
-        sent.cancelled().await;
+        let mut received = vec![0; expected.len()];
+        far.read_exact(&mut received).await.unwrap();
+        assert!(received == expected);
+        finished.cancelled().await;
     }
 
     #[tokio::test]
-    async fn what_cannot_be_sent_is_refused() {
+    async fn a_request_that_cannot_be_sent_is_refused() {
         let (near, far) = tokio::io::duplex(10);
-        let outgoing = Outgoing::over(near);
+        let outgoing = Outgoing::from_writer(near);
         drop(far);
         outgoing.send(vec![1; 20].into());
-        outgoing.sent().cancelled().await;
+        outgoing.finished().cancelled().await;
         assert!(!outgoing.send(vec![1; 20].into()));
     }
 }

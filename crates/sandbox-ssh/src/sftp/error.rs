@@ -1,4 +1,4 @@
-//! What went wrong, in the words of this SDK.
+//! Errors of transfers and file operations.
 
 use std::io;
 
@@ -8,18 +8,19 @@ use sandbox_core::{BoxError, Direction, Error, TransferReason};
 
 use crate::text::escaped;
 
+pub(crate) type SftpResult<T> = Result<T, SftpError>;
+
 /// A refusal or failure of the server.
-pub(super) fn failed(direction: Direction, path: &str, error: SftpError) -> Error {
+pub(super) fn server_error(direction: Direction, path: &str, error: SftpError) -> Error {
     let (reason, message) = match &error {
-        SftpError::Status(status) => explain(status),
+        SftpError::Status(status) => describe_status(status),
         SftpError::Timeout => (
             TransferReason::Lost,
             "the server did not answer in time".to_owned(),
         ),
-        SftpError::UnexpectedPacket => (
-            TransferReason::Other,
-            "the server's answer makes no sense".to_owned(),
-        ),
+        SftpError::UnexpectedPacket => {
+            (TransferReason::Other, "unexpected SFTP response".to_owned())
+        }
         SftpError::Limited(what) => (
             TransferReason::Other,
             format!("a limit of the server is reached: {}", escaped(what)),
@@ -28,20 +29,36 @@ pub(super) fn failed(direction: Direction, path: &str, error: SftpError) -> Erro
             (TransferReason::Lost, "the connection was lost".to_owned())
         }
     };
-    Error::transfer(direction, escaped(path), reason, message, cause(error))
+    Error::transfer(
+        direction,
+        escaped(path),
+        reason,
+        message,
+        server_cause(error),
+    )
 }
 
-/// What may be told as a cause: not a server's own words, which are in the message already, made
-/// fit for one.
-pub(super) fn cause(error: SftpError) -> Option<BoxError> {
+/// The source of an error. It is not the server's own text, which the message has, escaped.
+pub(super) fn server_cause(error: SftpError) -> Option<BoxError> {
     match error {
         SftpError::Status(_) | SftpError::Limited(_) => None,
         other => Some(other.into()),
     }
 }
 
-/// A failure on this side.
-pub(super) fn failed_here(
+/// A write failed because the disk is full.
+pub(crate) fn no_space_error(direction: Direction, path: &str, error: SftpError) -> Error {
+    Error::transfer(
+        direction,
+        escaped(path),
+        TransferReason::NoSpace,
+        "no space is left on the sandbox's disk",
+        server_cause(error),
+    )
+}
+
+/// A failure to read or write locally; `doing` is which of them.
+pub(crate) fn local_error(
     direction: Direction,
     path: &str,
     doing: &str,
@@ -53,7 +70,7 @@ pub(super) fn failed_here(
         io::ErrorKind::PermissionDenied => TransferReason::PermissionDenied,
         _ => TransferReason::Other,
     };
-    let message = format!("{doing} on this side failed");
+    let message = format!("{doing} failed locally");
     Error::transfer(
         direction,
         escaped(path),
@@ -63,8 +80,8 @@ pub(super) fn failed_here(
     )
 }
 
-/// A failure that is not the server's message.
-pub(super) fn fault(
+/// An error that this crate detects itself.
+pub(crate) fn transfer_error(
     direction: Direction,
     path: &str,
     reason: TransferReason,
@@ -73,7 +90,7 @@ pub(super) fn fault(
     Error::transfer(direction, escaped(path), reason, message, None)
 }
 
-fn explain(status: &Status) -> (TransferReason, String) {
+fn describe_status(status: &Status) -> (TransferReason, String) {
     let text = escaped(&status.error_message);
     let lower = text.to_ascii_lowercase();
     let reason = match status.status_code {
@@ -87,8 +104,8 @@ fn explain(status: &Status) -> (TransferReason, String) {
     let message = match (status.status_code, lower.as_str()) {
         (StatusCode::NoSuchFile, _) => "there is no such file or directory".to_owned(),
         (StatusCode::PermissionDenied, _) => "permission denied".to_owned(),
-        // OpenSSH says no more than this.
-        (_, "" | "failure") => "the server says no more than that it failed".to_owned(),
+        // OpenSSH gives no other reason.
+        (_, "" | "failure") => "the server gave no reason (SSH_FX_FAILURE)".to_owned(),
         _ => text,
     };
     (reason, message)
@@ -100,32 +117,35 @@ mod tests {
 
     #[test]
     fn a_status_becomes_a_reason() {
-        let of = |code, message: &str| {
+        let convert = |code, message: &str| {
             let status = Status {
                 id: 1,
                 status_code: code,
                 error_message: message.into(),
                 language_tag: String::new(),
             };
-            match failed(Direction::Upload, "f", SftpError::Status(status)) {
+            match server_error(Direction::Upload, "f", SftpError::Status(status)) {
                 Error::Transfer(error) => (error.reason, error.message),
                 other => panic!("{other}"),
             }
         };
-        assert_eq!(of(StatusCode::NoSuchFile, "x").0, TransferReason::NotFound);
         assert_eq!(
-            of(StatusCode::PermissionDenied, "x").0,
+            convert(StatusCode::NoSuchFile, "x").0,
+            TransferReason::NotFound
+        );
+        assert_eq!(
+            convert(StatusCode::PermissionDenied, "x").0,
             TransferReason::PermissionDenied
         );
         assert_eq!(
-            of(StatusCode::Failure, "No space left on device").0,
+            convert(StatusCode::Failure, "No space left on device").0,
             TransferReason::NoSpace
         );
         assert_eq!(
-            of(StatusCode::Failure, "File exists").0,
+            convert(StatusCode::Failure, "File exists").0,
             TransferReason::AlreadyExists
         );
-        let (reason, message) = of(StatusCode::Failure, &"\x1b]0;x\x07".repeat(1000));
+        let (reason, message) = convert(StatusCode::Failure, &"\x1b]0;x\x07".repeat(1000));
         assert_eq!(reason, TransferReason::Other);
         assert!(!message.contains('\x1b') && message.len() < 4000);
     }

@@ -19,12 +19,12 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 
 /// Whether a connection lives, and the switch to end it. All clones are one.
 #[derive(Debug, Clone)]
-pub(crate) struct Life {
+pub(crate) struct KillSwitch {
     dead: CancellationToken,
     kill: CancellationToken,
     stalled: Arc<Stall>,
     /// How often something was read.
-    heard: Arc<AtomicU64>,
+    reads: Arc<AtomicU64>,
 }
 
 /// Since when a write has been waiting for the peer.
@@ -35,17 +35,17 @@ struct Stall {
     since: AtomicU64,
 }
 
-/// A stream that ends when its life does.
-pub(crate) struct Guarded {
+/// A byte stream that ends once its [`KillSwitch`] is used.
+pub(crate) struct KillableStream {
     inner: Box<dyn ByteStream>,
-    life: Life,
+    kill_switch: KillSwitch,
     // The two halves are polled by different tasks at times, each with its own waker.
     read_killed: Pin<Box<WaitForCancellationFutureOwned>>,
     write_killed: Pin<Box<WaitForCancellationFutureOwned>>,
     _end: DropGuard,
 }
 
-impl Life {
+impl KillSwitch {
     pub(crate) fn new() -> Self {
         let stalled = Arc::new(Stall {
             epoch: Instant::now(),
@@ -55,7 +55,7 @@ impl Life {
             dead: CancellationToken::new(),
             kill: CancellationToken::new(),
             stalled,
-            heard: Arc::default(),
+            reads: Arc::default(),
         }
     }
 
@@ -70,7 +70,7 @@ impl Life {
     }
 
     /// Waits for the end, whatever brought it about.
-    pub(crate) async fn ended(&self) {
+    pub(crate) async fn wait_ended(&self) {
         self.dead.cancelled().await;
     }
 
@@ -80,8 +80,8 @@ impl Life {
     }
 
     /// How often something has come from the peer. While it stays the same, nothing has.
-    pub(crate) fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Relaxed)
+    pub(crate) fn read_count(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// How long a write has been waiting for the peer to take it.
@@ -108,49 +108,49 @@ impl Stall {
     }
 }
 
-impl Guarded {
-    pub(crate) fn new(inner: Box<dyn ByteStream>, life: Life) -> Self {
+impl KillableStream {
+    pub(crate) fn new(inner: Box<dyn ByteStream>, kill_switch: KillSwitch) -> Self {
         Self {
             inner,
-            read_killed: Box::pin(life.kill.clone().cancelled_owned()),
-            write_killed: Box::pin(life.kill.clone().cancelled_owned()),
-            _end: life.end_on_drop(),
-            life,
+            read_killed: Box::pin(kill_switch.kill.clone().cancelled_owned()),
+            write_killed: Box::pin(kill_switch.kill.clone().cancelled_owned()),
+            _end: kill_switch.end_on_drop(),
+            kill_switch,
         }
     }
 }
 
-impl AsyncRead for Guarded {
+impl AsyncRead for KillableStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.life.kill.is_cancelled() {
+        if self.kill_switch.kill.is_cancelled() {
             return Poll::Ready(Ok(()));
         }
         match Pin::new(&mut self.inner).poll_read(cx, buf) {
             Poll::Pending => self.read_killed.as_mut().poll(cx).map(Ok),
             ready => {
-                self.life.heard.fetch_add(1, Ordering::Relaxed);
+                self.kill_switch.reads.fetch_add(1, Ordering::Relaxed);
                 ready
             }
         }
     }
 }
 
-impl Guarded {
+impl KillableStream {
     /// Fails once killed, else gives what `write` gives, remembering since when it waits.
     fn guard_write<T>(
         &mut self,
         cx: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut Box<dyn ByteStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if self.life.kill.is_cancelled() {
+        if self.kill_switch.kill.is_cancelled() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let result = write(Pin::new(&mut self.inner), cx);
-        self.life.stalled.set(result.is_pending());
+        self.kill_switch.stalled.set(result.is_pending());
         match result {
             Poll::Pending => match self.write_killed.as_mut().poll(cx) {
                 Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
@@ -161,7 +161,7 @@ impl Guarded {
     }
 }
 
-impl AsyncWrite for Guarded {
+impl AsyncWrite for KillableStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -176,7 +176,7 @@ impl AsyncWrite for Guarded {
 
     /// russh shuts down only when a connection has ended.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.life.dead.cancel();
+        self.kill_switch.dead.cancel();
         self.guard_write(cx, |inner, cx| inner.poll_shutdown(cx))
     }
 }
@@ -189,31 +189,32 @@ mod tests {
     #[tokio::test]
     async fn a_killed_stream_ends_what_waits_on_it() {
         let (near, _far) = tokio::io::duplex(8);
-        let life = Life::new();
-        let (mut read, mut write) = tokio::io::split(Guarded::new(Box::new(near), life.clone()));
+        let kill_switch = KillSwitch::new();
+        let (mut read, mut write) =
+            tokio::io::split(KillableStream::new(Box::new(near), kill_switch.clone()));
         let reading = tokio::spawn(async move { read.read(&mut [0; 4]).await });
         let writing = tokio::spawn(async move { write.write_all(&[0; 64]).await });
-        while life.write_stall().is_zero() {
+        while kill_switch.write_stall().is_zero() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        life.kill();
+        kill_switch.kill();
         assert_eq!(reading.await.unwrap().unwrap(), 0);
         assert_eq!(
             writing.await.unwrap().unwrap_err().kind(),
             io::ErrorKind::BrokenPipe
         );
-        assert!(life.is_dead());
+        assert!(kill_switch.is_dead());
     }
 
     #[tokio::test]
     async fn a_dropped_stream_says_that_it_has_ended() {
         let (near, mut far) = tokio::io::duplex(64);
-        let life = Life::new();
-        let mut near = Guarded::new(Box::new(near), life.clone());
+        let kill_switch = KillSwitch::new();
+        let mut near = KillableStream::new(Box::new(near), kill_switch.clone());
         near.write_all(b"through").await.unwrap();
         far.read_exact(&mut [0; 7]).await.unwrap();
-        assert!(!life.is_dead() && life.write_stall().is_zero());
+        assert!(!kill_switch.is_dead() && kill_switch.write_stall().is_zero());
         drop(near);
-        life.ended().await;
+        kill_switch.wait_ended().await;
     }
 }

@@ -3,16 +3,50 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use russh::ChannelMsg;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::channel::OpenChannel;
-use crate::files::{Chunks, Progress};
-use crate::transport::Life;
+use super::open_channel::OpenChannel;
+use crate::transport::KillSwitch;
+
+/// A source of bytes in the parts in which they arrive.
+pub(crate) trait Chunks: Send + Unpin {
+    /// The next part; `None` at the end.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>>;
+}
+
+/// Records when something was last received.
+#[derive(Debug)]
+pub(crate) struct ActivityClock {
+    epoch: Instant,
+    last_ms: AtomicU64,
+}
+
+impl ActivityClock {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            epoch: Instant::now(),
+            last_ms: AtomicU64::new(0),
+        })
+    }
+
+    /// Records that something was received now.
+    pub(crate) fn record(&self) {
+        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_ms.store(now, Ordering::Relaxed);
+    }
+
+    pub(crate) fn last(&self) -> Instant {
+        self.epoch + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
+    }
+}
 
 /// The data of a channel, both ways. A lost connection is an error, never an end. Dropping it
 /// closes the channel and gives its slot back.
@@ -22,29 +56,29 @@ pub(crate) struct ChannelIo {
     rest: Bytes,
     eof: bool,
     writer: Pin<Box<dyn AsyncWrite + Send>>,
-    life: Life,
-    dead: ReusableBoxFuture<'static, ()>,
-    progress: Option<Arc<Progress>>,
+    kill_switch: KillSwitch,
+    ended: ReusableBoxFuture<'static, ()>,
+    clock: Option<Arc<ActivityClock>>,
 }
 
 impl ChannelIo {
     pub(crate) fn new(channel: OpenChannel) -> Self {
-        let life = channel.conn().life().clone();
+        let kill_switch = channel.conn().kill_switch().clone();
         let writer = Box::pin(channel.write.make_writer());
         Self {
             reading: ReusableBoxFuture::new(next(channel)),
             rest: Bytes::new(),
             eof: false,
             writer,
-            dead: ReusableBoxFuture::new(ended(life.clone())),
-            life,
-            progress: None,
+            ended: ReusableBoxFuture::new(wait_ended(kill_switch.clone())),
+            kill_switch,
+            clock: None,
         }
     }
 
-    /// Notes when something comes.
-    pub(crate) fn noting(mut self, progress: &Arc<Progress>) -> Self {
-        self.progress = Some(Arc::clone(progress));
+    /// Records on this clock when data is received.
+    pub(crate) fn with_clock(mut self, clock: &Arc<ActivityClock>) -> Self {
+        self.clock = Some(Arc::clone(clock));
         self
     }
 }
@@ -54,8 +88,8 @@ async fn next(mut channel: OpenChannel) -> (OpenChannel, Option<ChannelMsg>) {
     (channel, message)
 }
 
-async fn ended(life: Life) {
-    life.ended().await;
+async fn wait_ended(kill_switch: KillSwitch) {
+    kill_switch.wait_ended().await;
 }
 
 impl Chunks for ChannelIo {
@@ -65,8 +99,8 @@ impl Chunks for ChannelIo {
             self.reading.set(next(channel));
             match message {
                 Some(ChannelMsg::Data { data }) => {
-                    if let Some(progress) = &self.progress {
-                        progress.note();
+                    if let Some(clock) = &self.clock {
+                        clock.record();
                     }
                     return Poll::Ready(Ok(Some(data)));
                 }
@@ -105,7 +139,7 @@ impl ChannelIo {
         cx: &mut Context<'_>,
         result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if result.is_pending() && (self.life.is_dead() || self.dead.poll(cx).is_ready()) {
+        if result.is_pending() && (self.kill_switch.is_dead() || self.ended.poll(cx).is_ready()) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         result

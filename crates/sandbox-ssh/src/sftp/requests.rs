@@ -1,4 +1,4 @@
-//! Everything else that is asked of a server, in russh-sftp's packets.
+//! The requests without content, in russh-sftp's packets.
 
 use bytes::Bytes;
 use russh_sftp::client::error::Error as SftpError;
@@ -9,26 +9,28 @@ use russh_sftp::protocol::{
     StatusCode, Symlink, Version,
 };
 
-use super::sftp::SftpResult;
+use sandbox_core::FileKind;
+
+use super::error::SftpResult;
 use super::wire::Wire;
 
-/// Each is sent when first polled, in the order of the polls.
+/// Each request is sent when its future is first polled.
 impl Wire {
-    /// The first of all.
-    pub(super) async fn init(&self) -> SftpResult<Version> {
+    /// The first request of a session.
+    pub(crate) async fn init(&self) -> SftpResult<Version> {
         match self.request(|_| Init::default().into()).await? {
             Packet::Version(version) => Ok(version),
             _ => Err(SftpError::UnexpectedPacket),
         }
     }
 
-    pub(super) async fn open(
+    pub(crate) async fn open(
         &self,
         path: &str,
         pflags: OpenFlags,
         attrs: FileAttributes,
     ) -> SftpResult<String> {
-        handle(
+        expect_handle(
             self.request(|id| {
                 Open {
                     id,
@@ -42,8 +44,8 @@ impl Wire {
         )
     }
 
-    pub(super) async fn opendir(&self, path: &str) -> SftpResult<String> {
-        handle(
+    pub(crate) async fn opendir(&self, path: &str) -> SftpResult<String> {
+        expect_handle(
             self.request(|id| {
                 OpenDir {
                     id,
@@ -55,8 +57,8 @@ impl Wire {
         )
     }
 
-    pub(super) async fn close(&self, handle: &str) -> SftpResult<()> {
-        done(
+    pub(crate) async fn close(&self, handle: &str) -> SftpResult<()> {
+        expect_ok(
             self.request(|id| {
                 Close {
                     id,
@@ -68,8 +70,8 @@ impl Wire {
         )
     }
 
-    pub(super) async fn readdir(&self, handle: &str) -> SftpResult<Vec<File>> {
-        names(
+    pub(crate) async fn readdir(&self, handle: &str) -> SftpResult<Vec<File>> {
+        expect_names(
             self.request(|id| {
                 ReadDir {
                     id,
@@ -81,8 +83,8 @@ impl Wire {
         )
     }
 
-    pub(super) async fn stat(&self, path: &str) -> SftpResult<FileAttributes> {
-        attributes(
+    pub(crate) async fn stat(&self, path: &str) -> SftpResult<FileAttributes> {
+        expect_attributes(
             self.request(|id| {
                 Stat {
                     id,
@@ -94,8 +96,8 @@ impl Wire {
         )
     }
 
-    pub(super) async fn lstat(&self, path: &str) -> SftpResult<FileAttributes> {
-        attributes(
+    pub(crate) async fn lstat(&self, path: &str) -> SftpResult<FileAttributes> {
+        expect_attributes(
             self.request(|id| {
                 Lstat {
                     id,
@@ -107,8 +109,8 @@ impl Wire {
         )
     }
 
-    pub(super) async fn fstat(&self, handle: &str) -> SftpResult<FileAttributes> {
-        attributes(
+    pub(crate) async fn fstat(&self, handle: &str) -> SftpResult<FileAttributes> {
+        expect_attributes(
             self.request(|id| {
                 Fstat {
                     id,
@@ -120,8 +122,8 @@ impl Wire {
         )
     }
 
-    pub(super) async fn setstat(&self, path: &str, attrs: FileAttributes) -> SftpResult<()> {
-        done(
+    pub(crate) async fn setstat(&self, path: &str, attrs: FileAttributes) -> SftpResult<()> {
+        expect_ok(
             self.request(|id| {
                 SetStat {
                     id,
@@ -134,8 +136,8 @@ impl Wire {
         )
     }
 
-    pub(super) async fn fsetstat(&self, handle: &str, attrs: FileAttributes) -> SftpResult<()> {
-        done(
+    pub(crate) async fn fsetstat(&self, handle: &str, attrs: FileAttributes) -> SftpResult<()> {
+        expect_ok(
             self.request(|id| {
                 FSetStat {
                     id,
@@ -148,9 +150,9 @@ impl Wire {
         )
     }
 
-    pub(super) async fn mkdir(&self, path: &str) -> SftpResult<()> {
+    pub(crate) async fn mkdir(&self, path: &str) -> SftpResult<()> {
         let attrs = FileAttributes::empty();
-        done(
+        expect_ok(
             self.request(|id| {
                 MkDir {
                     id,
@@ -163,8 +165,8 @@ impl Wire {
         )
     }
 
-    pub(super) async fn rmdir(&self, path: &str) -> SftpResult<()> {
-        done(
+    pub(crate) async fn rmdir(&self, path: &str) -> SftpResult<()> {
+        expect_ok(
             self.request(|id| {
                 RmDir {
                     id,
@@ -176,8 +178,8 @@ impl Wire {
         )
     }
 
-    pub(super) async fn remove(&self, path: &str) -> SftpResult<()> {
-        done(
+    pub(crate) async fn remove(&self, path: &str) -> SftpResult<()> {
+        expect_ok(
             self.request(|id| {
                 Remove {
                     id,
@@ -189,7 +191,7 @@ impl Wire {
         )
     }
 
-    pub(super) async fn rename(&self, from: &str, to: &str) -> SftpResult<()> {
+    pub(crate) async fn rename(&self, from: &str, to: &str) -> SftpResult<()> {
         let rename = |id| {
             Rename {
                 id,
@@ -198,12 +200,12 @@ impl Wire {
             }
             .into()
         };
-        done(self.request(rename).await?)
+        expect_ok(self.request(rename).await?)
     }
 
-    /// The draft has the link first. OpenSSH has the target first, and so has everybody who wants to
-    /// work with it.
-    pub(super) async fn symlink(&self, target: &str, path: &str) -> SftpResult<()> {
+    /// The draft has the link first. OpenSSH has the target first, and so has every server and client
+    /// that works with it.
+    pub(crate) async fn symlink(&self, target: &str, path: &str) -> SftpResult<()> {
         let symlink = |id| {
             Symlink {
                 id,
@@ -212,11 +214,11 @@ impl Wire {
             }
             .into()
         };
-        done(self.request(symlink).await?)
+        expect_ok(self.request(symlink).await?)
     }
 
-    pub(super) async fn readlink(&self, path: &str) -> SftpResult<Vec<File>> {
-        names(
+    pub(crate) async fn readlink(&self, path: &str) -> SftpResult<Vec<File>> {
+        expect_names(
             self.request(|id| {
                 ReadLink {
                     id,
@@ -228,8 +230,8 @@ impl Wire {
         )
     }
 
-    pub(super) async fn realpath(&self, path: &str) -> SftpResult<Vec<File>> {
-        names(
+    pub(crate) async fn realpath(&self, path: &str) -> SftpResult<Vec<File>> {
+        expect_names(
             self.request(|id| {
                 RealPath {
                     id,
@@ -242,22 +244,22 @@ impl Wire {
     }
 
     /// `statvfs@openssh.com`.
-    pub(super) async fn statvfs(&self, path: &str) -> SftpResult<Statvfs> {
-        let asked: Vec<u8> = StatvfsExtension { path: path.into() }.try_into()?;
+    pub(crate) async fn statvfs(&self, path: &str) -> SftpResult<Statvfs> {
+        let data: Vec<u8> = StatvfsExtension { path: path.into() }.try_into()?;
         Ok(russh_sftp::de::from_bytes(
-            &mut self.extended("statvfs@openssh.com", asked).await?,
+            &mut self.extended("statvfs@openssh.com", data).await?,
         )?)
     }
 
     /// `limits@openssh.com`.
-    pub(super) async fn limits(&self) -> SftpResult<LimitsExtension> {
+    pub(crate) async fn limits(&self) -> SftpResult<LimitsExtension> {
         Ok(russh_sftp::de::from_bytes(
             &mut self.extended("limits@openssh.com", Vec::new()).await?,
         )?)
     }
 
-    /// A request of an extension that is answered with data.
-    pub(super) async fn extended(&self, name: &str, data: Vec<u8>) -> SftpResult<Bytes> {
+    /// A request of an extension whose response is data.
+    pub(crate) async fn extended(&self, name: &str, data: Vec<u8>) -> SftpResult<Bytes> {
         match self
             .request(|id| {
                 Extended {
@@ -270,13 +272,13 @@ impl Wire {
             .await?
         {
             Packet::ExtendedReply(reply) => Ok(reply.data.into()),
-            other => Err(refused(other)),
+            other => Err(unexpected(other)),
         }
     }
 
-    /// A request of an extension that is answered with a status.
-    pub(super) async fn extended_do(&self, name: &str, data: Vec<u8>) -> SftpResult<()> {
-        done(
+    /// A request of an extension whose response is a status.
+    pub(crate) async fn extended_status(&self, name: &str, data: Vec<u8>) -> SftpResult<()> {
+        expect_ok(
             self.request(|id| {
                 Extended {
                     id,
@@ -290,14 +292,14 @@ impl Wire {
     }
 
     async fn request(&self, packet: impl FnOnce(u32) -> Packet) -> SftpResult<Packet> {
-        let wait = self.wait()?;
-        let request = Bytes::try_from(packet(wait.id))?;
-        self.ask(wait, request).await?.packet()
+        let registration = self.register()?;
+        let request = Bytes::try_from(packet(registration.id))?;
+        self.exchange(registration, request).await?.into_packet()
     }
 }
 
-/// Strings one after another, as the data of an extension has them.
-pub(super) fn strings(texts: [&str; 2]) -> SftpResult<Vec<u8>> {
+/// Encodes strings for the data of an extension.
+pub(crate) fn encode_strings(texts: [&str; 2]) -> SftpResult<Vec<u8>> {
     let mut data = Vec::with_capacity(texts.iter().map(|text| 4 + text.len()).sum());
     for text in texts {
         let length = u32::try_from(text.len())
@@ -308,39 +310,49 @@ pub(super) fn strings(texts: [&str; 2]) -> SftpResult<Vec<u8>> {
     Ok(data)
 }
 
-/// Answers with a status that it was done.
-pub(super) fn done(answer: Packet) -> SftpResult<()> {
-    match answer {
+/// Expects a status of success.
+pub(super) fn expect_ok(response: Packet) -> SftpResult<()> {
+    match response {
         Packet::Status(status) if status.status_code == StatusCode::Ok => Ok(()),
-        other => Err(refused(other)),
+        other => Err(unexpected(other)),
     }
 }
 
-/// A status in place of what was asked for; one of success makes no sense then.
-fn refused(answer: Packet) -> SftpError {
-    match answer {
+/// The error in a response of another kind; a status of success is unexpected there.
+fn unexpected(response: Packet) -> SftpError {
+    match response {
         Packet::Status(status) if status.status_code != StatusCode::Ok => SftpError::Status(status),
         _ => SftpError::UnexpectedPacket,
     }
 }
 
-fn handle(answer: Packet) -> SftpResult<String> {
-    match answer {
+fn expect_handle(response: Packet) -> SftpResult<String> {
+    match response {
         Packet::Handle(opened) => Ok(opened.handle),
-        other => Err(refused(other)),
+        other => Err(unexpected(other)),
     }
 }
 
-fn names(answer: Packet) -> SftpResult<Vec<File>> {
-    match answer {
+fn expect_names(response: Packet) -> SftpResult<Vec<File>> {
+    match response {
         Packet::Name(names) => Ok(names.files),
-        other => Err(refused(other)),
+        other => Err(unexpected(other)),
     }
 }
 
-fn attributes(answer: Packet) -> SftpResult<FileAttributes> {
-    match answer {
+fn expect_attributes(response: Packet) -> SftpResult<FileAttributes> {
+    match response {
         Packet::Attrs(Attrs { attrs, .. }) => Ok(attrs),
-        other => Err(refused(other)),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// The kind of a file, from its permissions.
+pub(crate) fn file_kind(attributes: &FileAttributes) -> FileKind {
+    match attributes.permissions.unwrap_or(0) & 0o170_000 {
+        0o100_000 => FileKind::File,
+        0o040_000 => FileKind::Directory,
+        0o120_000 => FileKind::Symlink,
+        _ => FileKind::Other,
     }
 }

@@ -10,12 +10,12 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Names};
 use tokio_util::sync::DropGuard;
 
 use crate::text::escaped;
-use crate::transport::Life;
+use crate::transport::KillSwitch;
 
 /// What is known of one connection, written by its task and read by everyone.
 #[derive(Debug)]
-pub(crate) struct Facts {
-    pub(crate) life: Life,
+pub(crate) struct ConnectionState {
+    pub(crate) kill_switch: KillSwitch,
     /// The server's identification string.
     server_id: OnceLock<Vec<u8>>,
     /// The fingerprint of a host key that is not the pinned one.
@@ -31,14 +31,14 @@ pub(crate) struct Facts {
 /// The callbacks of one connection. It lives as long as the connection's task.
 pub(super) struct Handler {
     pin: PublicKey,
-    facts: Arc<Facts>,
+    state: Arc<ConnectionState>,
     _end: DropGuard,
 }
 
-impl Facts {
-    pub(super) fn new(life: Life) -> Self {
+impl ConnectionState {
+    pub(super) fn new(kill_switch: KillSwitch) -> Self {
         Self {
-            life,
+            kill_switch,
             server_id: OnceLock::new(),
             wrong_key: OnceLock::new(),
             ended: OnceLock::new(),
@@ -56,36 +56,36 @@ impl Facts {
     }
 
     /// Why the connection ended, where it is known.
-    pub(crate) fn end(&self) -> Option<&str> {
+    pub(crate) fn end_reason(&self) -> Option<&str> {
         self.ended.get().map(String::as_str)
     }
 
     /// Says why it ends; the first word counts.
-    pub(super) fn ended_because(&self, why: String) {
+    pub(super) fn set_end_reason(&self, why: String) {
         drop(self.ended.set(why));
     }
 
     /// How many channels were open when one was last refused.
-    pub(crate) fn allowed(&self) -> usize {
+    pub(crate) fn allowed_channels(&self) -> usize {
         self.allowed.load(Ordering::Relaxed)
     }
 
     /// Forgets a channel that we close.
-    pub(crate) fn closed(&self, id: ChannelId) {
-        self.open().remove(&id);
+    pub(crate) fn remove_channel(&self, id: ChannelId) {
+        self.lock().remove(&id);
     }
 
-    fn open(&self) -> std::sync::MutexGuard<'_, HashSet<ChannelId>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<ChannelId>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Handler {
-    pub(super) fn new(pin: PublicKey, facts: Arc<Facts>) -> Self {
-        let end = facts.life.end_on_drop();
+    pub(super) fn new(pin: PublicKey, state: Arc<ConnectionState>) -> Self {
+        let end = state.kill_switch.end_on_drop();
         Self {
             pin,
-            facts,
+            state,
             _end: end,
         }
     }
@@ -127,7 +127,7 @@ impl client::Handler for Handler {
             PublicKeyOrCertificate::Certificate(_) => "a certificate".to_owned(),
         };
         // The first is the one that counts.
-        drop(self.facts.wrong_key.set(fingerprint));
+        drop(self.state.wrong_key.set(fingerprint));
         Ok(false)
     }
 
@@ -138,7 +138,7 @@ impl client::Handler for Handler {
         session: &mut Session,
     ) -> Result<(), russh::Error> {
         // Called again by every later key exchange, with the same string.
-        drop(self.facts.server_id.set(session.remote_sshid().to_vec()));
+        drop(self.state.server_id.set(session.remote_sshid().to_vec()));
         Ok(())
     }
 
@@ -149,7 +149,7 @@ impl client::Handler for Handler {
         _window_size: u32,
         _session: &mut Session,
     ) -> Result<(), russh::Error> {
-        self.facts.open().insert(id);
+        self.state.lock().insert(id);
         Ok(())
     }
 
@@ -161,9 +161,9 @@ impl client::Handler for Handler {
         _language: &str,
         _session: &mut Session,
     ) -> Result<(), russh::Error> {
-        self.facts
+        self.state
             .allowed
-            .store(self.facts.open().len(), Ordering::Relaxed);
+            .store(self.state.lock().len(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -172,7 +172,7 @@ impl client::Handler for Handler {
         id: ChannelId,
         _session: &mut Session,
     ) -> Result<(), russh::Error> {
-        self.facts.closed(id);
+        self.state.remove_channel(id);
         Ok(())
     }
 
@@ -198,7 +198,7 @@ impl client::Handler for Handler {
             ),
             DisconnectReason::Error(error) => (error.to_string(), Err(error)),
         };
-        self.facts.ended_because(why);
+        self.state.set_end_reason(why);
         result
     }
 }

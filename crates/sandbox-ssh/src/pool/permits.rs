@@ -5,13 +5,23 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Bounds;
-
 /// How long a caller waits for a channel before one more connection is allowed.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// How many channels and connections a pool may have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) channels_per_connection: usize,
+    /// Opened without hesitation.
+    pub(crate) connections: usize,
+    /// Opened when callers wait.
+    pub(crate) max_connections: usize,
+    /// Handshakes at once.
+    pub(crate) handshakes: usize,
+}
+
 #[derive(Debug)]
-pub(super) struct Capacity {
+pub(super) struct Permits {
     turns: Arc<Semaphore>,
     bounds: Bounds,
     state: Mutex<State>,
@@ -29,12 +39,12 @@ struct State {
 
 /// The right to use one slot.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct SlotPermit {
     permit: Option<OwnedSemaphorePermit>,
-    capacity: Arc<Capacity>,
+    capacity: Arc<Permits>,
 }
 
-impl Capacity {
+impl Permits {
     pub(super) fn new(bounds: Bounds) -> Self {
         let (connections, channels) = (
             bounds.connections.max(1),
@@ -52,13 +62,13 @@ impl Capacity {
     }
 
     /// Waits for a turn; `None` when closed.
-    pub(super) async fn acquire(self: &Arc<Self>) -> Option<Turn> {
+    pub(super) async fn acquire(self: &Arc<Self>) -> Option<SlotPermit> {
         let turn = Arc::clone(&self.turns).acquire_owned();
         tokio::pin!(turn);
         loop {
             match tokio::time::timeout(PATIENCE, turn.as_mut()).await {
                 Ok(permit) => {
-                    return Some(Turn {
+                    return Some(SlotPermit {
                         permit: Some(permit.ok()?),
                         capacity: Arc::clone(self),
                     });
@@ -69,14 +79,14 @@ impl Capacity {
     }
 
     /// A turn that can be had at once, and only while more than half of all can.
-    pub(super) fn try_acquire(self: &Arc<Self>) -> Option<Turn> {
+    pub(super) fn try_acquire(self: &Arc<Self>) -> Option<SlotPermit> {
         let state = self.state();
         if 2 * self.turns.available_permits() <= state.connections * state.channels {
             return None;
         }
         drop(state);
         let permit = Arc::clone(&self.turns).try_acquire_owned().ok()?;
-        Some(Turn {
+        Some(SlotPermit {
             permit: Some(permit),
             capacity: Arc::clone(self),
         })
@@ -127,7 +137,7 @@ impl Capacity {
     }
 }
 
-impl Drop for Turn {
+impl Drop for SlotPermit {
     fn drop(&mut self) {
         let mut state = self.capacity.state();
         if state.debt > 0
@@ -143,13 +153,12 @@ impl Drop for Turn {
 mod tests {
     use super::*;
 
-    fn capacity(channels: usize, connections: usize, max: usize) -> Arc<Capacity> {
-        Arc::new(Capacity::new(Bounds {
+    fn capacity(channels: usize, connections: usize, max: usize) -> Arc<Permits> {
+        Arc::new(Permits::new(Bounds {
             channels_per_connection: channels,
             connections,
             max_connections: max,
             handshakes: 1,
-            open_ahead_from: None,
         }))
     }
 

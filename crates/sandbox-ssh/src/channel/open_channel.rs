@@ -1,0 +1,153 @@
+//! An open channel, which is closed whatever happens.
+//!
+//! russh sends nothing if a channel is dropped, and if an opening is cancelled, the server opens the
+//! channel all the same. So a channel is opened in a task of its own that also holds its slot, and
+//! a dropped channel is closed in a task of its own. The slot is free once the close is sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+
+use crate::connection::{Conn, OpenError, Opening};
+use crate::pool::Lease;
+
+/// How long a close may take on a connection that carries nothing else, including a server's answer
+/// after it, before the connection is given up.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the server may take to close a channel whose command has ended.
+const SERVER_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An open channel with its slot.
+#[derive(Debug)]
+pub(crate) struct OpenChannel {
+    // Dropped before the guard, so that russh no longer waits for received data to be read.
+    pub(crate) read: ChannelReadHalf,
+    pub(crate) write: Arc<ChannelWriteHalf<Msg>>,
+    guard: Guard,
+}
+
+/// Closes the channel when dropped.
+#[derive(Debug)]
+struct Guard {
+    write: Arc<ChannelWriteHalf<Msg>>,
+    conn: Arc<Conn>,
+    /// `None` once closed.
+    lease: Option<Lease>,
+}
+
+impl OpenChannel {
+    /// Opens a channel with this slot, which is returned with an error.
+    ///
+    /// Must run in a task that is never cancelled: see [`Conn::open`].
+    pub(super) async fn open(lease: Lease, opening: &Opening) -> Result<Self, (Lease, OpenError)> {
+        match lease.conn().open(opening).await {
+            Ok(channel) => Ok(Self::new(channel, lease)),
+            Err(error) => Err((lease, error)),
+        }
+    }
+
+    fn new(channel: Channel<Msg>, lease: Lease) -> Self {
+        let (read, write) = channel.split();
+        let write = Arc::new(write);
+        let guard = Guard {
+            write: Arc::clone(&write),
+            conn: Arc::clone(lease.conn()),
+            lease: Some(lease),
+        };
+        Self { read, write, guard }
+    }
+
+    pub(crate) fn conn(&self) -> &Arc<Conn> {
+        &self.guard.conn
+    }
+
+    /// Parks the channel: its connection counts as idle.
+    pub(super) fn pause(&mut self) {
+        if let Some(lease) = &mut self.guard.lease {
+            lease.pause();
+        }
+    }
+
+    /// Ends a [`pause`](Self::pause).
+    pub(super) fn resume(&mut self) {
+        if let Some(lease) = &mut self.guard.lease {
+            lease.resume();
+        }
+    }
+
+    /// Closes the channel, unless the server has, and then returns its slot to the pool.
+    pub(crate) async fn finish(self, closed_by_server: bool) {
+        let Self {
+            read, mut guard, ..
+        } = self;
+        drop(read);
+        let Some(lease) = guard.lease.take() else {
+            return;
+        };
+        if !closed_by_server {
+            close(&guard.write, &lease).await;
+        }
+    }
+
+    /// Closes the channel of a command that has ended. The server gets the time to close it first,
+    /// because russh then keeps nothing of it.
+    pub(crate) async fn finish_after_server(mut self) {
+        let closing = async {
+            loop {
+                match self.read.wait().await {
+                    Some(ChannelMsg::Close) => return true,
+                    None => return false,
+                    Some(_) => {}
+                }
+            }
+        };
+        let closed = tokio::time::timeout(SERVER_CLOSE_TIMEOUT, closing).await;
+        self.finish(closed.unwrap_or(false)).await;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        let write = Arc::clone(&self.write);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move { close(&write, &lease).await })),
+            Err(_) => self.conn.kill(),
+        }
+    }
+}
+
+/// Sends the close.
+///
+/// On a connection that carries nothing else, the server must answer after it, because unread data
+/// may have blocked the connection. A shared connection is left to the watch of its other users,
+/// however slow it is.
+async fn close(write: &ChannelWriteHalf<Msg>, lease: &Lease) {
+    let conn = lease.conn();
+    tracing::trace!("closing a channel");
+    conn.state.remove_channel(write.id());
+    if conn.safe_channels() == 1 {
+        // A process that still runs there could disturb the next command.
+        conn.retire();
+    }
+    let sent = async {
+        tokio::select! {
+            biased;
+            sent = write.close() => sent.is_ok(),
+            () = conn.wait_ended() => false,
+        }
+    };
+    if !lease.is_exclusive() {
+        sent.await;
+        return;
+    }
+    let answered = async { sent.await && conn.ping(CLOSE_TIMEOUT).await };
+    let answered = tokio::time::timeout(CLOSE_TIMEOUT, answered).await;
+    if !answered.unwrap_or(false) {
+        conn.kill();
+    }
+}

@@ -1,0 +1,111 @@
+//! How connections are set up: algorithms, windows, time limits.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use russh::keys::Algorithm;
+use russh::{Preferred, SshId, cipher, client, compression, kex};
+
+use crate::options::SshOptions;
+
+/// What a connection is for, which decides how much may be in flight on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Commands,
+    Files,
+}
+
+impl Purpose {
+    /// In metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Commands => "commands",
+            Self::Files => "files",
+        }
+    }
+}
+
+/// How connections are made, and what is expected of them.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(super) config: Arc<client::Config>,
+    pub(crate) attempt_limit: Duration,
+    pub(super) silence: Duration,
+    pub(super) queue: Arc<Queue>,
+}
+
+/// Where handshakes with one sandbox wait for each other, once its server has hung up on one:
+/// it may let in only so many at once (OpenSSH's MaxStartups).
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) one_by_one: AtomicBool,
+    pub(super) turn: tokio::sync::Mutex<()>,
+}
+
+impl Setup {
+    pub(crate) fn new(options: &SshOptions, purpose: Purpose) -> Self {
+        Self {
+            config: config(options, purpose),
+            attempt_limit: options.connect_timeout,
+            silence: options.silence_timeout,
+            queue: Arc::default(),
+        }
+    }
+
+    /// For the same server.
+    pub(crate) fn with_purpose(&self, options: &SshOptions, purpose: Purpose) -> Self {
+        Self {
+            config: config(options, purpose),
+            ..self.clone()
+        }
+    }
+}
+
+/// How russh is to speak on connections of this purpose.
+pub(super) fn config(options: &SshOptions, purpose: Purpose) -> Arc<client::Config> {
+    let (window_size, maximum_packet_size) = match purpose {
+        Purpose::Commands => (2 << 20, 32 << 10),
+        // For long round trips: the window bounds what is on its way.
+        Purpose::Files => (8 << 20, 65_535),
+    };
+    Arc::new(client::Config {
+        client_id: SshId::Standard(Cow::Borrowed(concat!(
+            "SSH-2.0-sandbox_ssh_",
+            env!("CARGO_PKG_VERSION")
+        ))),
+        window_size,
+        maximum_packet_size,
+        channel_buffer_size: 256,
+        preferred: preferred(),
+        keepalive_interval: Some(options.keepalive_interval),
+        keepalive_max: options.keepalive_max,
+        // Not russh's own limit: it also fires when a slow reader held the connection back.
+        inactivity_timeout: None,
+        nodelay: true,
+        ..client::Config::default()
+    })
+}
+
+fn preferred() -> Preferred {
+    Preferred {
+        kex: Cow::Borrowed(&[
+            kex::CURVE25519,
+            kex::CURVE25519_PRE_RFC_8731,
+            kex::MLKEM768X25519_SHA256,
+            kex::EXTENSION_SUPPORT_AS_CLIENT,
+            kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
+        ]),
+        key: Cow::Borrowed(&[Algorithm::Ed25519]),
+        host_key_certificates: Cow::Borrowed(&[]),
+        // The first two need half the time of the third where the processor has AES.
+        cipher: Cow::Borrowed(&[
+            cipher::AES_256_GCM,
+            cipher::AES_128_GCM,
+            cipher::CHACHA20_POLY1305,
+        ]),
+        compression: Cow::Borrowed(&[compression::NONE]),
+        ..Preferred::DEFAULT
+    }
+}

@@ -1,0 +1,302 @@
+//! One authenticated connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use russh::client::{Handle, Msg};
+use russh::{Channel, ChannelOpenFailure, Disconnect};
+use sandbox_core::{metrics, protocol};
+
+use super::state::{ConnectionState, Handler};
+use crate::text::escaped;
+use crate::transport::KillSwitch;
+
+/// How long a connection may take to say goodbye.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// An authenticated connection. Dropping it says goodbye and ends it.
+pub(crate) struct Conn {
+    /// `None` only while it is dropped.
+    handle: Option<Handle<Handler>>,
+    pub(crate) state: Arc<ConnectionState>,
+    is_sandbox_sshd: bool,
+    user: String,
+    /// Silence after which the server is asked, and again until the connection is given up.
+    silence: Duration,
+    pub(crate) created: Instant,
+    /// Channels that were asked for.
+    opened: AtomicU64,
+    /// It takes no more channels.
+    retired: AtomicBool,
+    /// Slots in use.
+    busy: AtomicUsize,
+    /// The shortest time that the server took to open a session.
+    opening_us: AtomicU64,
+    /// When the last use ended, in milliseconds after `created`.
+    last_used: AtomicU64,
+    _measured: metrics::OpenConnection,
+}
+
+/// Why a channel was not opened.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// The server does not want one more. The connection is fine.
+    Refused(ChannelOpenFailure),
+    /// The connection has ended.
+    Lost,
+}
+
+/// What a channel is for.
+#[derive(Debug, Clone)]
+pub(crate) enum Opening {
+    Session,
+    /// A TCP connection from inside the sandbox, RFC 4254 §7.2.
+    Tcp {
+        host: String,
+        port: u16,
+    },
+}
+
+impl Conn {
+    pub(super) fn new(
+        handle: Handle<Handler>,
+        state: Arc<ConnectionState>,
+        user: String,
+        silence: Duration,
+    ) -> Self {
+        let is_sandbox_sshd = protocol::server_version(state.server_id()).is_some();
+        Self {
+            handle: Some(handle),
+            state,
+            is_sandbox_sshd,
+            user,
+            silence,
+            created: Instant::now(),
+            opened: AtomicU64::new(0),
+            retired: AtomicBool::new(false),
+            busy: AtomicUsize::new(0),
+            opening_us: AtomicU64::new(u64::MAX),
+            last_used: AtomicU64::new(0),
+            _measured: metrics::OpenConnection::new(),
+        }
+    }
+
+    /// Whether the server is sandbox-sshd, and so understands [`protocol`].
+    pub(crate) fn is_sandbox_sshd(&self) -> bool {
+        self.is_sandbox_sshd
+    }
+
+    /// Whether signals come to nothing: OpenSSH sends none to the commands of root, for it has no
+    /// process beside them that would (session.c, `session_signal_req`), and SSH knows no answer.
+    pub(crate) fn ignores_signals(&self) -> bool {
+        self.state.server_id().starts_with(b"SSH-2.0-OpenSSH") && self.user == "root"
+    }
+
+    /// The most channels that are safe to use at once. dropbear (2022.83) at times closes a
+    /// channel without its exit status when commands of one connection end together.
+    pub(crate) fn safe_channels(&self) -> usize {
+        if self.state.server_id().starts_with(b"SSH-2.0-dropbear") {
+            1
+        } else {
+            usize::MAX
+        }
+    }
+
+    /// The server's identification string, for messages.
+    pub(crate) fn server(&self) -> String {
+        escaped(&String::from_utf8_lossy(self.state.server_id()))
+    }
+
+    pub(crate) fn kill_switch(&self) -> &KillSwitch {
+        &self.state.kill_switch
+    }
+
+    /// Ends the connection now, with everything that runs over it.
+    pub(crate) fn kill(&self) {
+        self.kill_switch().kill();
+    }
+
+    /// Whether the connection has ended.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.kill_switch().is_dead()
+    }
+
+    /// Waits until the connection has ended, for whatever reason.
+    pub(crate) async fn wait_ended(&self) {
+        self.kill_switch().wait_ended().await;
+    }
+
+    /// How long a write has been waiting for the peer to take it.
+    pub(crate) fn write_stall(&self) -> Duration {
+        self.kill_switch().write_stall()
+    }
+
+    /// Whether the connection can take one more channel.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.is_dead() && !self.retired.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more channels; it ends when those it has are closed.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn begin_use(&self) {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end_use(&self) {
+        let now = u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_used.store(now, Ordering::Relaxed);
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Slots in use.
+    pub(crate) fn busy(&self) -> usize {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// For how long it was not used; `None` while it is.
+    pub(crate) fn idle(&self) -> Option<Duration> {
+        let last = Duration::from_millis(self.last_used.load(Ordering::Relaxed));
+        (self.busy() == 0).then(|| self.created.elapsed().saturating_sub(last))
+    }
+
+    /// Channels that were ever asked for.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// Opens a channel, or finds that the server answers nothing any more. To be run in a task of its own: when the future is dropped, the
+    /// server still opens the channel, and nobody would close it.
+    pub(crate) async fn open(&self, opening: &Opening) -> Result<Channel<Msg>, OpenError> {
+        let handle = self.handle.as_ref().ok_or(OpenError::Lost)?;
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        let open = async {
+            match opening {
+                Opening::Session => handle.channel_open_session().await,
+                Opening::Tcp { host, port } => {
+                    handle
+                        .channel_open_direct_tcpip(host, u32::from(*port), "127.0.0.1", 0)
+                        .await
+                }
+            }
+        };
+        let begun = Instant::now();
+        let opened = tokio::select! {
+            biased;
+            opened = open => opened.map_err(|error| match error {
+                russh::Error::ChannelOpenFailure(reason) => OpenError::Refused(reason),
+                _ => OpenError::Lost,
+            }),
+            () = self.watch() => Err(OpenError::Lost),
+        };
+        if let (Ok(_), Opening::Session) = (&opened, opening) {
+            let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.opening_us.fetch_min(took, Ordering::Relaxed);
+        }
+        opened
+    }
+
+    /// About one round trip, once three sessions were asked for: the server may be slow with the first.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        let shortest = self.opening_us.load(Ordering::Relaxed);
+        (self.opened() > 2 && shortest < u64::MAX).then(|| Duration::from_micros(shortest))
+    }
+
+    /// Whether the server answers in time. Everything it sent before the answer has arrived
+    /// when this returns.
+    pub(crate) async fn ping(&self, patience: Duration) -> bool {
+        let Some(handle) = &self.handle else {
+            return false;
+        };
+        tokio::select! {
+            biased;
+            () = self.wait_ended() => false,
+            // The result says nothing: it is Ok also when the connection has ended.
+            pong = handle.send_ping() => pong.is_ok() && !self.is_dead(),
+            () = tokio::time::sleep(patience) => false,
+        }
+    }
+}
+
+/// Noticing that a connection brings nothing while an answer is waited for.
+///
+/// A peer that has vanished without a word, or hangs, would otherwise be noticed only by the
+/// keepalive. What else runs over the connection is lost with it: nothing came for it either.
+impl Conn {
+    /// Gives the connection up when it brings nothing at all for a while, although it is asked
+    /// then. Ends when the connection does. Only for while an answer is waited for: a connection
+    /// that is not read, for its reader is slow, brings nothing either.
+    pub(crate) async fn watch(&self) {
+        let mut before = self.kill_switch().read_count();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.wait_ended() => return,
+                () = tokio::time::sleep(self.silence) => {}
+            }
+            if self.kill_switch().read_count() == before {
+                // Whatever comes is an answer; that to this question is among it.
+                self.ping(self.silence).await;
+                if self.kill_switch().read_count() == before {
+                    self.give_up();
+                    return;
+                }
+            }
+            before = self.kill_switch().read_count();
+        }
+    }
+
+    /// Waits for an answer, watching the connection; `None` when that has ended.
+    pub(crate) async fn watched<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            answer = answer => Some(answer),
+            () = self.watch() => None,
+        }
+    }
+
+    fn give_up(&self) {
+        let silence = self.silence * 2;
+        tracing::warn!(ssh.server = %self.server(), ?silence, "a connection brings nothing although it is asked; it is given up");
+        self.state
+            .set_end_reason(format!("the server answered nothing for {silence:?}"));
+        self.kill();
+    }
+}
+
+impl std::fmt::Debug for Conn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conn")
+            .field("server", &self.server())
+            .field("opened", &self.opened())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        let kill_switch = self.kill_switch().clone();
+        match (self.handle.take(), tokio::runtime::Handle::try_current()) {
+            (Some(handle), Ok(runtime)) if !kill_switch.is_dead() => {
+                runtime.spawn(async move {
+                    let farewell = async {
+                        if handle
+                            .disconnect(Disconnect::ByApplication, "", "")
+                            .await
+                            .is_ok()
+                        {
+                            kill_switch.wait_ended().await;
+                        }
+                    };
+                    // Late or not, it ends here.
+                    drop(tokio::time::timeout(FAREWELL, farewell).await);
+                    kill_switch.kill();
+                });
+            }
+            _ => kill_switch.kill(),
+        }
+    }
+}

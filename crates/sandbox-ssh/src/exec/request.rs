@@ -1,0 +1,290 @@
+//! The requests that start a command or a subsystem on an open channel.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::ChannelMsg;
+use sandbox_core::{
+    CommandCause, ConnectionStage, Env, Error, ExecRequest, JobId, Pty, Result, metrics, protocol,
+};
+
+use super::env_script::{self, EnvScript};
+use super::signal_fallback::CommandTag;
+use crate::channel::OpenChannel;
+
+const LOST: &str = "the connection was lost before the command was sent";
+
+/// A program to start on a channel, and what is expected of its end.
+pub(crate) struct StartRequest {
+    program: Program,
+    env: Env,
+    /// Variables of [`protocol`], which only sandbox-sshd understands.
+    control: Vec<(&'static str, String)>,
+    pty: Option<Pty>,
+    /// Sent by the SDK for its own needs: not measured, and without a fallback for signals.
+    internal: bool,
+    /// The program is killed if it runs longer.
+    pub(super) timeout: Option<Duration>,
+    /// The server may close the channel without an exit status.
+    pub(super) may_end_silently: bool,
+}
+
+enum Program {
+    Command(Vec<u8>),
+    Subsystem(&'static str),
+}
+
+/// What a started command needs besides its channel.
+pub(super) struct Started {
+    /// Sent before the command's input.
+    pub(super) env_script: Option<EnvScript>,
+    /// Present if the server ignores signals.
+    pub(super) tag: Option<CommandTag>,
+}
+
+impl StartRequest {
+    pub(crate) fn for_command(request: ExecRequest) -> Result<Self> {
+        Ok(Self {
+            program: Program::Command(request.command_line()?),
+            timeout: request.timeout,
+            env: request.env,
+            control: Vec::new(),
+            pty: request.pty,
+            internal: false,
+            may_end_silently: false,
+        })
+    }
+
+    /// A command of the SDK itself.
+    pub(super) fn for_internal_command(request: ExecRequest) -> Result<Self> {
+        Ok(Self {
+            internal: true,
+            ..Self::for_command(request)?
+        })
+    }
+
+    /// A job, which outlives its channel. The server answers once it runs, which must not take
+    /// longer than `timeout`.
+    pub(crate) fn for_job(id: &JobId, request: ExecRequest, timeout: Duration) -> Result<Self> {
+        Ok(Self {
+            control: vec![(protocol::JOB, id.to_string())],
+            timeout: Some(timeout),
+            ..Self::for_command(request)?
+        })
+    }
+
+    /// A subsystem of sandbox-sshd.
+    pub(crate) fn for_subsystem(
+        name: &'static str,
+        control: Vec<(&'static str, String)>,
+        timeout: Option<Duration>,
+        may_end_silently: bool,
+    ) -> Self {
+        Self {
+            program: Program::Subsystem(name),
+            env: Env::default(),
+            control,
+            pty: None,
+            internal: true,
+            timeout,
+            may_end_silently,
+        }
+    }
+
+    pub(super) fn has_terminal(&self) -> bool {
+        self.pty.is_some()
+    }
+
+    /// Begins to measure a command; requests of the SDK itself do not count as commands.
+    pub(super) fn begin_measuring(&self, kind: &'static str) -> Option<metrics::Operation> {
+        let is_job = self.control.iter().any(|(name, _)| *name == protocol::JOB);
+        (!self.internal && matches!(self.program, Program::Command(_)))
+            .then(|| metrics::start_command(if is_job { "job" } else { kind }))
+    }
+
+    /// Sends the requests. If this fails, nothing runs yet.
+    pub(super) async fn send(
+        &self,
+        channel: &mut OpenChannel,
+        timeout: Duration,
+    ) -> Result<Started> {
+        let conn = Arc::clone(channel.conn());
+        if !conn.is_sandbox_sshd() && self.needs_sandbox_sshd() {
+            return Err(self.unsupported(&conn.server()));
+        }
+        let work = async {
+            let refused = self.send_variables(channel).await?;
+            let env_script = self.script_for(&refused, &conn.server())?;
+            if let Some(pty) = &self.pty {
+                request_pty(channel, pty).await?;
+            }
+            let tag = if !self.internal && conn.ignores_signals() {
+                Some(CommandTag::generate()?)
+            } else {
+                None
+            };
+            // The actor waits for the reply to this request while it reads the output.
+            let result = match &self.program {
+                Program::Command(line) => {
+                    let mut line = Cow::Borrowed(line.as_slice());
+                    if let Some(script) = &env_script {
+                        line = script.wrap(&line).into();
+                    }
+                    if let Some(tag) = &tag {
+                        line = tag.wrap(&line).into();
+                    }
+                    channel.write.exec(true, line.as_ref()).await
+                }
+                Program::Subsystem(name) => channel.write.request_subsystem(true, *name).await,
+            };
+            check_sent(channel, result)?;
+            Ok(Started { env_script, tag })
+        };
+        match conn.watched(tokio::time::timeout(timeout, work)).await {
+            Some(Ok(result)) => result,
+            Some(Err(_elapsed)) => {
+                // The connection is not killed: it may still serve its other channels well.
+                conn.retire();
+                Err(not_sent("the server did not answer a request on a channel"))
+            }
+            None => Err(not_sent(conn.state.end_reason().unwrap_or(LOST))),
+        }
+    }
+
+    /// Sends the variables, and returns those that the server refused.
+    async fn send_variables<'a>(
+        &'a self,
+        channel: &mut OpenChannel,
+    ) -> Result<Vec<(&'a str, &'a str)>> {
+        for (name, value) in &self.control {
+            let result = channel.write.set_env(false, *name, value).await;
+            check_sent(channel, result)?;
+        }
+        // sandbox-sshd accepts all variables, so it is not asked for replies.
+        let wants_reply = !channel.conn().is_sandbox_sshd();
+        for (name, value) in self.env.iter() {
+            let result = channel.write.set_env(wants_reply, name, value).await;
+            check_sent(channel, result)?;
+        }
+        let mut refused = Vec::new();
+        if wants_reply {
+            for variable in self.env.iter() {
+                if !is_accepted(channel).await? {
+                    refused.push(variable);
+                }
+            }
+        }
+        Ok(refused)
+    }
+
+    /// The script that sets the refused variables; `None` if there are none.
+    fn script_for(&self, refused: &[(&str, &str)], server: &str) -> Result<Option<EnvScript>> {
+        if refused.is_empty() {
+            return Ok(None);
+        }
+        let unexportable = |(name, _): &&(&str, &str)| !env_script::is_exportable(name);
+        match refused.iter().find(unexportable) {
+            Some((name, _)) => Err(env_refused(name, server)),
+            None => Ok(Some(EnvScript::new(refused, self.pty.is_some()))),
+        }
+    }
+
+    fn needs_sandbox_sshd(&self) -> bool {
+        !self.control.is_empty() || matches!(self.program, Program::Subsystem(_))
+    }
+
+    fn unsupported(&self, server: &str) -> Error {
+        let server = format!("the server ({server})");
+        match &self.program {
+            Program::Subsystem(protocol::LIFETIME_SUBSYSTEM) => Error::unsupported_because(
+                "extending the ttl",
+                server,
+                "only sandbox-sshd does",
+                "use sandbox-sshd in the sandbox",
+            ),
+            Program::Subsystem(_) | Program::Command(_) => Error::unsupported_because(
+                "background jobs",
+                server,
+                "only sandbox-sshd does",
+                "use sandbox-sshd in the sandbox, or start the command with `nohup … &` in a shell",
+            ),
+        }
+    }
+}
+
+async fn request_pty(channel: &mut OpenChannel, pty: &Pty) -> Result<()> {
+    let Pty { term, size } = pty;
+    let columns = u32::from(size.columns);
+    let rows = u32::from(size.rows);
+    let request = channel
+        .write
+        .request_pty(true, term, columns, rows, 0, 0, &[]);
+    let result = request.await;
+    check_sent(channel, result)?;
+    if is_accepted(channel).await? {
+        Ok(())
+    } else {
+        Err(pty_refused(&channel.conn().server()))
+    }
+}
+
+/// Waits for the reply to the oldest request without one; whether the server accepted it.
+async fn is_accepted(channel: &mut OpenChannel) -> Result<bool> {
+    let kill_switch = channel.conn().kill_switch().clone();
+    loop {
+        let message = tokio::select! {
+            biased;
+            message = channel.read.wait() => message,
+            () = kill_switch.wait_ended() => None,
+        };
+        match message {
+            Some(ChannelMsg::Success) => return Ok(true),
+            Some(ChannelMsg::Failure) => return Ok(false),
+            Some(ChannelMsg::Close) | None => {
+                let reason = channel.conn().state.end_reason();
+                return Err(not_sent(reason.unwrap_or(LOST)));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn check_sent(channel: &OpenChannel, result: std::result::Result<(), russh::Error>) -> Result<()> {
+    result.map_err(|source| {
+        let why = channel.conn().state.end_reason().unwrap_or(LOST);
+        Error::connection(ConnectionStage::Channel, why, Some(source.into()))
+    })
+}
+
+fn not_sent(message: &str) -> Error {
+    Error::connection(ConnectionStage::Channel, message, None)
+}
+
+/// The server refused to run anything.
+pub(super) fn exec_refused(server: &str) -> Error {
+    let message = format!(
+        "the server ({server}) refused the request; it may be set up for something else, such as files only"
+    );
+    Error::Command {
+        cause: CommandCause::NotStarted { message },
+        source: None,
+    }
+}
+
+fn env_refused(name: &str, server: &str) -> Error {
+    Error::unsupported_because(
+        format!("setting the environment variable {name}"),
+        format!("the server ({server})"),
+        "it refused the variable, and its shell cannot export this name",
+        format!("add `AcceptEnv {name}` to its sshd_config, or use sandbox-sshd in the sandbox"),
+    )
+}
+
+fn pty_refused(server: &str) -> Error {
+    Error::unsupported(
+        "terminals",
+        format!("the server ({server})"),
+        "run the command without one, or let the sandbox have /dev/pts and the server permit it (PermitTTY)",
+    )
+}

@@ -1,0 +1,24 @@
+//! A client of SFTP version 3 (draft-ietf-secsh-filexfer-02) that pipelines its requests.
+//!
+//! The packets are russh-sftp's, except those that carry content. Its client is not used, because it
+//! copies content two or three times, and needs a timer and three task switches for each request.
+
+mod content;
+mod error;
+mod incoming;
+mod outgoing;
+mod pool;
+mod remote_file;
+mod requests;
+mod session;
+mod wire;
+
+pub(crate) use content::Piece;
+pub(crate) use error::{SftpResult, local_error, no_space_error, transfer_error};
+#[cfg(test)]
+pub(crate) use outgoing::Outgoing;
+pub(crate) use pool::{MAX_SESSIONS, SftpPool, SftpTimeouts};
+pub(crate) use remote_file::{OpenMode, RemoteFile, remove_temporary};
+pub(crate) use requests::{encode_strings, file_kind};
+pub(crate) use session::{Sftp, TransferGuard};
+pub(crate) use wire::Parts;
