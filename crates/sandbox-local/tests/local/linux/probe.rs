@@ -221,7 +221,26 @@ fn make_call(name: &str) -> io::Result<String> {
         "clone3" => raw_fork(libc::SYS_clone3, &[buffer, 64]),
         "setns" => raw(libc::SYS_setns, &[0, 0]),
         "ptrace" => raw(libc::SYS_ptrace, &[i64::from(libc::PTRACE_ATTACH), 1, 0, 0]),
-        "process_vm_readv" => raw(libc::SYS_process_vm_readv, &[1, buffer, 1, buffer, 1, 0]),
+        "process_vm_readv" => {
+            // Without a length, the kernel does not check the access.
+            let vector = Box::leak(Box::new([buffer, 8])).as_ptr() as i64;
+            raw(libc::SYS_process_vm_readv, &[1, vector, 1, vector, 1, 0])
+        }
+        "trace-child" => trace_child(),
+        "limit-server" => raw(
+            libc::SYS_prlimit64,
+            &[1, i64::from(libc::RLIMIT_NOFILE), buffer, 0],
+        ),
+        "schedule-server" => raw(libc::SYS_sched_setscheduler, &[1, 5, buffer]),
+        "pin-server" => raw(libc::SYS_sched_setaffinity, &[1, 8, buffer]),
+        "renice-server" => raw(libc::SYS_setpriority, &[0, 1, 19]),
+        "renice-user" => raw(libc::SYS_setpriority, &[2, 0, 19]),
+        "io-priority-server" => raw(libc::SYS_ioprio_set, &[1, 1, 3 << 13]),
+        "io_setup" => raw(libc::SYS_io_setup, &[1, buffer]),
+        "line-discipline" => raw(libc::SYS_ioctl, &[0, 0x5423, buffer]),
+        "sctp-socket" => raw(libc::SYS_socket, &[i64::from(libc::AF_INET), 1, 132]),
+        "mptcp-socket" => raw(libc::SYS_socket, &[i64::from(libc::AF_INET6), 1, 262]),
+        "seqpacket-socket" => raw(libc::SYS_socket, &[i64::from(libc::AF_INET), 5, 0]),
         "pidfd_getfd" => raw(libc::SYS_pidfd_getfd, &[0, 0, 0]),
         "keyctl" => raw(libc::SYS_keyctl, &[0, -3, 1]),
         "add_key" => raw(
@@ -299,6 +318,18 @@ fn make_call(name: &str) -> io::Result<String> {
         ),
         _ => Err(io::Error::other(format!("unknown call {name}"))),
     }
+}
+
+/// Attaches to a child as a debugger does, and ends it.
+fn trace_child() -> io::Result<String> {
+    let mut child = Command::new("sleep").arg("60").spawn()?;
+    let attached = raw(
+        libc::SYS_ptrace,
+        &[i64::from(libc::PTRACE_ATTACH), i64::from(child.id()), 0, 0],
+    );
+    child.kill()?;
+    child.wait()?;
+    attached
 }
 
 /// Makes a system call.

@@ -15,7 +15,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 async fn namespaces_refuse_dangerous_system_calls() -> Result {
     let world = World::new()?;
     let info = world.create().await?;
-    for call in DANGEROUS_CALLS {
+    let more_calls = ["sctp-socket", "mptcp-socket", "seqpacket-socket"];
+    for call in DANGEROUS_CALLS.iter().chain(&more_calls) {
         assert_refused_by_filter(&world, &info, call).await?;
     }
     world.assert_refused(&info, "call future-call").await?;
@@ -25,6 +26,9 @@ async fn namespaces_refuse_dangerous_system_calls() -> Result {
 async fn landlock_refuses_dangerous_system_calls() -> Result {
     let (world, info) = World::with_landlock().await?;
     let more_calls = [
+        "ptrace",
+        "process_vm_readv",
+        "trace-child",
         "socket-unix",
         "socket-inet",
         "socket-inet6",
@@ -69,9 +73,15 @@ const DANGEROUS_CALLS: &[&str] = &[
     "clone-user",
     "clone3",
     "setns",
-    "ptrace",
-    "process_vm_readv",
     "pidfd_getfd",
+    "limit-server",
+    "schedule-server",
+    "pin-server",
+    "renice-server",
+    "renice-user",
+    "io-priority-server",
+    "io_setup",
+    "line-discipline",
     "keyctl",
     "add_key",
     "bpf",

@@ -14,6 +14,11 @@ pub(super) const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_connect,
     libc::SYS_bind,
     libc::SYS_listen,
+    // Tracing. Landlock allows it within a domain only, but without a pid namespace the processes of the
+    // caller are one mistake away.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
     // IPC objects, which have no path and so are not restricted by Landlock.
     libc::SYS_shmget,
     libc::SYS_shmat,
@@ -33,6 +38,9 @@ pub(super) const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_inotify_add_watch,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_inotify_init,
+    // The machine's mounts.
+    SYS_STATMOUNT,
+    SYS_LISTMOUNT,
 ];
 
 /// The calls that are also refused if the sandbox has the caller's user id, because they could change
@@ -74,8 +82,25 @@ pub(super) const FILE_ATTRIBUTE_CALLS: &[libc::c_long] = &[
 /// The C library does not define these on every architecture; the numbers are the same on all.
 const SYS_FCHMODAT2: libc::c_long = 452;
 const SYS_SETXATTRAT: libc::c_long = 463;
+const SYS_STATMOUNT: libc::c_long = 457;
+const SYS_LISTMOUNT: libc::c_long = 458;
+const SYS_GETXATTRAT: libc::c_long = 464;
+const SYS_LISTXATTRAT: libc::c_long = 465;
 const SYS_REMOVEXATTRAT: libc::c_long = 466;
+const SYS_FILE_GETATTR: libc::c_long = 468;
 const SYS_FILE_SETATTR: libc::c_long = 469;
+
+/// The calls that are reported as unsupported if the sandbox has the caller's user id, because they read
+/// extended attributes of files that cannot be opened. Programs such as `ls` and `cp` ignore that error.
+pub(super) const PATH_XATTR_READS: &[libc::c_long] = &[
+    libc::SYS_getxattr,
+    libc::SYS_lgetxattr,
+    libc::SYS_listxattr,
+    libc::SYS_llistxattr,
+    SYS_GETXATTRAT,
+    SYS_LISTXATTRAT,
+    SYS_FILE_GETATTR,
+];
 
 /// Returns the rules for calls that are refused for some of their arguments.
 pub(super) fn rules(has_own_ids: bool) -> Result<Rules, Failure> {
@@ -91,24 +116,6 @@ pub(super) fn rules(has_own_ids: bool) -> Result<Rules, Failure> {
     };
     // Without a path, the call changes the file of a descriptor.
     rules.push((libc::SYS_utimensat, vec![is_not_null(1)?]));
-    let is_not_zero = |argument| rule_of([condition(argument, SeccompCmpOp::Ne, 0)]);
-    // These are allowed for the calling process only, which is pid 0.
-    for call in [
-        libc::SYS_prlimit64,
-        libc::SYS_sched_setaffinity,
-        libc::SYS_sched_setattr,
-        libc::SYS_sched_setparam,
-        libc::SYS_sched_setscheduler,
-    ] {
-        rules.push((call, vec![is_not_zero(0)?]));
-    }
-    // The arguments are a kind of id and the id; one kind is all processes of a user.
-    rules.push((
-        libc::SYS_setpriority,
-        vec![is_not_zero(0)?, is_not_zero(1)?],
-    ));
-    let is_not_process = rule_of([condition(0, SeccompCmpOp::Ne, 1)])?;
-    rules.push((libc::SYS_ioprio_set, vec![is_not_process, is_not_zero(1)?]));
     Ok(rules)
 }
 

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch, sock_filter};
 
-use self::forbidden::{FORBIDDEN, LAST_KNOWN_CALL, namespace_rules, socket_rules, terminal_rules};
+use self::forbidden::{
+    FORBIDDEN, LAST_KNOWN_CALL, namespace_rules, own_process_rules, socket_rules, terminal_rules,
+};
 use self::rules::Rules;
 use crate::linux::failure::{Failure, IoContext};
 
@@ -29,7 +31,13 @@ impl Filters {
     /// outside has its user id.
     pub(crate) fn build_for_landlock(has_own_ids: bool) -> Result<Self, Failure> {
         let rules = landlock::rules(has_own_ids)?;
-        Self::from_rules(rules, landlock::FORBIDDEN)
+        let mut filters = Self::from_rules(rules, landlock::FORBIDDEN)?;
+        if !has_own_ids {
+            let reads = landlock::PATH_XATTR_READS.iter();
+            let unsupported = reads.map(|call| (*call, vec![])).collect();
+            filters.0.push(refuse(libc::EOPNOTSUPP, unsupported)?);
+        }
+        Ok(filters)
     }
 
     /// Builds the additional filter for the commands, but not the server, of a sandbox with the
@@ -52,6 +60,7 @@ impl Filters {
             .map(|call| (*call, vec![]))
             .collect();
         rules.extend(namespace_rules()?);
+        rules.extend(own_process_rules()?);
         rules.extend(more_rules);
         rules.insert(libc::SYS_ioctl, terminal_rules()?);
         Ok(Self(vec![
@@ -106,13 +115,13 @@ mod tests {
 
     #[test]
     fn the_filters_are_built_and_within_the_kernels_size_limit() {
-        for filters in [
-            Filters::build(),
-            Filters::build_for_landlock(true),
-            Filters::build_for_landlock(false),
+        for (filters, count) in [
+            (Filters::build(), 3),
+            (Filters::build_for_landlock(true), 3),
+            (Filters::build_for_landlock(false), 4),
         ] {
             let Filters(programs) = filters.unwrap();
-            assert_eq!(programs.len(), 3);
+            assert_eq!(programs.len(), count);
             assert!(
                 programs
                     .iter()
