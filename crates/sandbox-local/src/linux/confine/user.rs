@@ -1,10 +1,14 @@
 //! The user of a sandbox: its name and id inside, and its ids outside.
 
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
 
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 use rustix::process::{Pid, getegid, geteuid};
 
 use crate::linux::failure::{Failure, FailureKind, IoContext, NamespaceContext};
@@ -24,8 +28,8 @@ pub(crate) struct OutsideIds {
     pub(crate) gid: u32,
     /// Whether only this sandbox has these ids. Otherwise they are those of the caller.
     pub(crate) is_exclusive: bool,
-    /// Reserves the ids: an abstract socket, which the kernel removes when this process ends.
-    _reservation: Option<UnixDatagram>,
+    /// Reserves the ids with a lock, which the kernel releases when this process ends.
+    _reservation: Option<File>,
 }
 
 impl OutsideIds {
@@ -48,20 +52,15 @@ impl OutsideIds {
         let start =
             usize::try_from(RandomState::new().build_hasher().finish() % candidates.len() as u64)
                 .unwrap_or(0);
+        let reservations = open_reservations().context("choose a user for the sandbox")?;
         for id in candidates.iter().cycle().skip(start).take(candidates.len()) {
-            let name = SocketAddr::from_abstract_name(format!("sandbox-local/uid/{id}"))
-                .context("choose a user for the sandbox")?;
-            match UnixDatagram::bind_addr(&name) {
-                Ok(reservation) => {
-                    return Ok(Self {
-                        uid: *id,
-                        gid: *id,
-                        is_exclusive: true,
-                        _reservation: Some(reservation),
-                    });
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
-                Err(error) => return Err(error).context("choose a user for the sandbox"),
+            if reserve(&reservations, *id).context("choose a user for the sandbox")? {
+                return Ok(Self {
+                    uid: *id,
+                    gid: *id,
+                    is_exclusive: true,
+                    _reservation: Some(reservations),
+                });
             }
         }
         Err(Failure::new(
@@ -91,6 +90,63 @@ impl OutsideIds {
             .namespace_context("map the sandbox's user")?;
         fs::write(proc("gid_map"), format!("{INSIDE_ID} {} 1\n", self.gid))
             .namespace_context("map the sandbox's group")
+    }
+}
+
+/// The parents of the directory of the reservations. The first that can be written to is used; /run is
+/// read-only in some containers.
+const RESERVATION_PARENTS: [&str; 2] = ["/run", "/var/lib"];
+
+/// Opens the file in which each reserved id has one locked byte. Only root can enter its directory, so
+/// that no other user can block ids. All supervisors of root on a machine share it, in whichever network
+/// namespace they are.
+fn open_reservations() -> io::Result<File> {
+    let mut result = Err(io::ErrorKind::NotFound.into());
+    for parent in RESERVATION_PARENTS {
+        result = open_reservations_in(&Path::new(parent).join("sandbox-local"));
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+fn open_reservations_in(directory: &Path) -> io::Result<File> {
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let metadata = fs::symlink_metadata(directory)?;
+    if !metadata.is_dir() || metadata.uid() != geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
+        return Err(io::Error::other(format!(
+            "{} is not a directory that only root can enter; remove it",
+            directory.display()
+        )));
+    }
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(directory.join("uids"))
+}
+
+/// Reserves an id; returns whether it was free. The lock belongs to the open file (fcntl(2), "Open file
+/// description locks"), so the processes of the sandbox, which close the file, do not release it.
+fn reserve(reservations: &File, id: u32) -> io::Result<bool> {
+    let byte = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: libc::off_t::from(id),
+        l_len: 1,
+        l_pid: 0,
+    };
+    match fcntl(reservations, FcntlArg::F_OFD_SETLK(&byte)) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -141,6 +197,28 @@ impl Extents {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_reserved_once_until_the_file_is_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ids");
+        let first = open_reservations_in(&path).unwrap();
+        let second = open_reservations_in(&path).unwrap();
+        assert!(reserve(&first, 1_900_000_000).unwrap());
+        assert!(!reserve(&second, 1_900_000_000).unwrap());
+        assert!(reserve(&second, 1_900_000_001).unwrap());
+        drop(first);
+        assert!(reserve(&second, 1_900_000_000).unwrap());
+    }
+
+    #[test]
+    fn reservations_need_a_directory_that_others_cannot_enter() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ids");
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        assert!(open_reservations_in(&path).is_err());
+    }
 
     #[test]
     fn the_chosen_ids_are_outside_the_ranges_of_users() {
