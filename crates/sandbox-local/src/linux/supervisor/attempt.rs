@@ -120,14 +120,10 @@ impl Attempt<'_> {
             report: report_to,
         };
         match mechanism {
-            Mechanism::Namespaces => self.start_server(server, go_to, sys::NEW_NAMESPACES)?,
-            Mechanism::Landlock => {
+            Mechanism::Namespaces => self.start_server(server, go_to)?,
+            Mechanism::Landlock | Mechanism::None => {
                 self.adopt_orphans()?;
                 self.start_keeper(server, go_to)?;
-            }
-            Mechanism::None => {
-                self.adopt_orphans()?;
-                self.start_server(server, go_to, 0)?;
             }
         }
         match receive_report(report, self.teardown, self.signals)? {
@@ -142,13 +138,8 @@ impl Attempt<'_> {
         become_subreaper()
     }
 
-    fn start_server(
-        &mut self,
-        server: ServerProcess<'_>,
-        go_to: OwnedFd,
-        namespaces: nix::libc::c_int,
-    ) -> Result<(), Failure> {
-        let pid = match sys::clone_process(namespaces).map_err(namespace_failure)? {
+    fn start_server(&mut self, server: ServerProcess<'_>, go_to: OwnedFd) -> Result<(), Failure> {
+        let pid = match sys::clone_process(sys::NEW_NAMESPACES).map_err(namespace_failure)? {
             Cloned::Child => server.run(),
             Cloned::Parent { pid, pidfd } => {
                 self.teardown.child = Some(pidfd);

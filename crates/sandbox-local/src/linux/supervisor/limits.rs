@@ -101,12 +101,12 @@ impl RequestedLimits {
                 return Err(unsupported_limit(name, DELEGATION));
             }
         }
-        Ok(self.combine(by, by_user, mechanism))
+        Ok(self.combine(by, by_user))
     }
 
     /// Combines the limits of the control group with those of single processes. `by_user` means that
     /// RLIMIT_NPROC counts only the processes of the sandbox.
-    fn combine(&self, by: AppliedBy, by_user: bool, mechanism: Mechanism) -> AppliedLimits {
+    fn combine(&self, by: AppliedBy, by_user: bool) -> AppliedLimits {
         let mut process = ProcessLimits {
             data: None,
             processes: None,
@@ -139,14 +139,13 @@ impl RequestedLimits {
                 report("pids", self.pids.to_string(), LimitScope::Sandbox, "rlimit");
             }
             // This limit is not exact, but it stops a fork bomb.
-            None if mechanism == Mechanism::Landlock => {
+            None => {
                 process.processes = shared_process_limit(u64::from(self.pids));
                 if process.processes.is_some() {
                     let by = "rlimit, in addition to the user's processes at the start";
                     report("pids", self.pids.to_string(), LimitScope::Sandbox, by);
                 }
             }
-            None => {}
         }
         if let (Some(cpu), Some(by)) = (self.cpu, by.cpu) {
             report("cpu", cpu.to_string(), LimitScope::Sandbox, by);

@@ -1,13 +1,31 @@
 //! The isolation level none.
 
 use libtest_mimic::Trial;
+use rustix::process::{Signal, kill_process};
 use sandbox_core::{ByteSize, SandboxBackend, SandboxSpec};
 use sandbox_local::IsolationLevel;
 
-use super::support::{Result, World, trials};
+use super::support::{Result, World, trials, wait_until};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    trials![the_level_none_isolates_nothing,]
+    trials![
+        the_level_none_isolates_nothing,
+        the_level_none_leaves_no_process_when_its_supervisor_is_killed,
+    ]
+}
+
+async fn the_level_none_leaves_no_process_when_its_supervisor_is_killed() -> Result {
+    let world = World::with_options(|options| options.isolation = IsolationLevel::None)?;
+    let info = world.create().await?;
+    let ran = world
+        .run(&info, "setsid sleep 600 >/dev/null 2>&1 & echo $!")
+        .await?;
+    let process = std::path::PathBuf::from(format!("/proc/{}", ran.stdout.trim()));
+    assert!(process.exists(), "{}", ran.stderr);
+    kill_process(world.supervisor_pid(&info)?, Signal::KILL)?;
+    wait_until("the process has ended", || !process.exists()).await?;
+    world.backend.sweep(Default::default()).await?;
+    world.assert_nothing_left(&info).await
 }
 
 async fn the_level_none_isolates_nothing() -> Result {
