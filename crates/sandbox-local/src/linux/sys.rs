@@ -1,7 +1,7 @@
 //! The system calls that have no safe wrapper.
 #![allow(
     unsafe_code,
-    reason = "clone, unshare, mount_setattr, close_range, an interface ioctl and waiting for a descriptor have no safe wrapper"
+    reason = "clone, unshare, mount_setattr, close_range, signal dispositions, an interface ioctl and waiting for a descriptor have no safe wrapper"
 )]
 
 use std::io;
@@ -166,6 +166,24 @@ fn close_range(first: libc::c_uint, last: libc::c_uint) -> io::Result<()> {
         Err(io::Error::last_os_error())
     } else {
         Ok(())
+    }
+}
+
+/// Resets the signals that this process ignores to their defaults. SIGPIPE remains ignored, as the Rust
+/// runtime sets it; the standard library resets it for each program that it starts.
+pub(crate) fn reset_ignored_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        if signal == libc::SIGPIPE {
+            continue;
+        }
+        // SAFETY: a null pointer for the new action only reads; all-zero bytes are a valid `sigaction`.
+        let mut action: libc::sigaction = unsafe { mem::zeroed() };
+        // SAFETY: `action` is valid for writes.
+        let result = unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) };
+        if result == 0 && action.sa_sigaction == libc::SIG_IGN {
+            // SAFETY: the default action runs no code of this process.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
     }
 }
 

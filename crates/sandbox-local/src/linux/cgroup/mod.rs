@@ -7,6 +7,7 @@ mod hierarchy;
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -74,7 +75,7 @@ impl Cgroup {
             .into_iter()
             .zip(parents)
             .filter_map(|(directory, parent)| {
-                fs::create_dir(&directory).ok()?;
+                create_group(&directory).ok()?;
                 for controller in &parent.controllers {
                     let by = Some(parent.version.name());
                     match (controller, set_limit(&directory, parent.version, *controller, limits)) {
@@ -228,4 +229,10 @@ fn kill_members(directory: &Path) {
             tracing::debug!(?pid, %error, "process of an ended sandbox not killed");
         }
     }
+}
+/// Creates the directory of a group. The sandbox's processes can read it, to find their limits.
+fn create_group(directory: &Path) -> io::Result<()> {
+    fs::create_dir(directory)?;
+    // The umask of the supervisor removes these permissions.
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
 }

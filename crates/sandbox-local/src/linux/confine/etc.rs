@@ -12,12 +12,21 @@ use super::mounts::{MountTree, SYSTEM, create_parent};
 use super::user::INSIDE_ID;
 use crate::linux::failure::{Failure, IoContext};
 
-/// Directories below `/etc` that are mounted.
+/// Directories below `/etc` that are mounted. Among them are those that programs in `/usr` link to, such
+/// as Maven's configuration. docs/SECURITY.md lists them.
 const DIRECTORIES: &[&str] = &[
+    "ImageMagick-6",
+    "ImageMagick-7",
+    "R",
+    "X11/app-defaults",
     "alternatives",
+    "ant",
     "ca-certificates",
+    "emacs",
     "fonts",
+    "groff",
     "ld.so.conf.d",
+    "maven",
     "perl",
     "pki/ca-trust",
     "pki/tls/certs",
@@ -25,6 +34,8 @@ const DIRECTORIES: &[&str] = &[
     "skel",
     "ssl/certs",
     "terminfo",
+    "texmf",
+    "vim",
 ];
 /// Prefixes of further directories, whose names contain a version: `java-17-openjdk`, `python3.12`.
 const DIRECTORY_PREFIXES: &[&str] = &["java-", "python"];

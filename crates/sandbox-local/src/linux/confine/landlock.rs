@@ -33,18 +33,16 @@ pub(crate) struct AllowedAccess<'a> {
     pub(crate) writable: [PathBuf; 2],
     /// Additional files and directories that can be read.
     pub(crate) read_only_paths: &'a [PathBuf],
-    /// Whether no process outside has the sandbox's user id, and so no terminal outside.
-    pub(crate) has_own_ids: bool,
 }
 
 impl Domains {
     /// Opens the paths that remain accessible, with the permissions of the caller.
     pub(crate) fn build(allowed: &AllowedAccess<'_>) -> Result<Self, Failure> {
         // The server opens terminals and passes them on. Its commands are in a nested domain, so that
-        // they can neither signal the server nor, with the caller's user id, open the caller's
-        // terminals.
+        // they can neither signal the server nor open terminals: those would be the machine's, of which
+        // one sandbox could take all, and with the caller's user id the caller's own.
         let server = build_rules(allowed, true)?;
-        let commands = build_rules(allowed, allowed.has_own_ids)?;
+        let commands = build_rules(allowed, false)?;
         Ok(Self { server, commands })
     }
 

@@ -4,9 +4,11 @@ mod etc;
 mod landlock;
 mod mechanism;
 mod mounts;
+mod namespace_limits;
 mod privileges;
 mod root;
 mod seccomp;
+mod sysfs;
 mod user;
 
 use std::path::PathBuf;
@@ -93,7 +95,7 @@ impl Confinement {
         // supervisor sets in between, becomes its root.
         match sys::unshare_cgroup_namespace() {
             Ok(()) => applied.push("cgroup"),
-            // Groups are not visible without it either, because /sys is not mounted.
+            // Without it, /proc/self/cgroup shows the path of the group outside.
             Err(error) => tracing::warn!(%error, "no cgroup namespace"),
         }
         let mut applied: Vec<String> = applied
@@ -146,7 +148,6 @@ impl Confinement {
         let domains = landlock::Domains::build(&landlock::AllowedAccess {
             writable: [self.disk.join("home"), self.disk.join("tmp")],
             read_only_paths: &self.read_only_paths,
-            has_own_ids,
         })?;
 
         // Limits and privileges.

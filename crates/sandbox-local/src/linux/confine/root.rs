@@ -9,6 +9,8 @@ use rustix::process;
 
 use super::etc;
 use super::mounts::{DEVICE, MountTree, SYSTEM, WRITABLE, make_read_only, mount_file_system};
+use super::namespace_limits::NamespaceLimits;
+use super::sysfs::{clone_topology, mount_cgroups};
 use super::user::{HOME, INSIDE_ID};
 use crate::linux::failure::{Failure, IoContext, NamespaceContext};
 
@@ -86,6 +88,7 @@ pub(crate) fn clone_outside(plan: &RootPlan<'_>) -> Result<OutsideMounts, Failur
         }
     }
     outside.trees.extend(etc::clone_directories()?);
+    outside.trees.extend(clone_topology()?);
     for path in plan.read_only_paths {
         outside
             .requested
@@ -149,7 +152,9 @@ pub(crate) fn enter(plan: &RootPlan<'_>, outside: OutsideMounts) -> Result<(), F
         "devpts",
         "dev/pts",
         MountFlags::NOEXEC,
-        "newinstance,ptmxmode=0666,mode=0620",
+        // The limit keeps one sandbox from taking all terminals of the machine. A connection has at most
+        // 256 channels.
+        "newinstance,ptmxmode=0666,mode=0620,max=256",
     )?;
     mount_file_system(
         "tmpfs",
@@ -171,7 +176,8 @@ pub(crate) fn enter(plan: &RootPlan<'_>, outside: OutsideMounts) -> Result<(), F
     ] {
         symlink(target, link).isolation_context(format!("link /{link}"))?;
     }
-    mount_proc()?;
+    mount_cgroups()?;
+    let namespace_limits = mount_proc()?;
     process::pivot_root(".", ".").namespace_context("change the root")?;
     mount::unmount(".", UnmountFlags::DETACH).namespace_context("leave the old root")?;
     process::chdir("/").isolation_context("enter the new root")?;
@@ -181,7 +187,10 @@ pub(crate) fn enter(plan: &RootPlan<'_>, outside: OutsideMounts) -> Result<(), F
         .into_iter()
         .try_for_each(MountTree::attach)?;
     make_read_only("/dev", MountFlags::NOEXEC)?;
-    make_read_only("/", MountFlags::NODEV)
+    make_read_only("/", MountFlags::NODEV)?;
+    namespace_limits
+        .apply()
+        .isolation_context("limit the user namespace")
 }
 
 /// Mounts home and /tmp from one tmpfs, whose size limits both.
@@ -211,8 +220,9 @@ fn mount_memory_disk(bytes: u64) -> Result<(), Failure> {
     fs::remove_dir("disk").isolation_context("set up home and /tmp in memory")
 }
 
-/// Mounts the /proc of this pid namespace, without files that describe or change the machine.
-fn mount_proc() -> Result<(), Failure> {
+/// Mounts the /proc of this pid namespace, without files that describe or change the machine. Returns the
+/// limits of the user namespace, which cannot be reached any more afterwards.
+fn mount_proc() -> Result<NamespaceLimits, Failure> {
     const READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs"];
     const HIDDEN_FILES: &[&str] = &[
         "kcore",
@@ -231,6 +241,9 @@ fn mount_proc() -> Result<(), Failure> {
         failure.message.push_str("; inside a container, /proc must not be masked (docker run --security-opt systempaths=unconfined)");
         failure
     })?;
+    // The directory is opened before a read-only mount covers it.
+    let namespace_limits =
+        NamespaceLimits::open(Path::new("proc")).isolation_context("limit the user namespace")?;
     let proc = |name: &str| Path::new("proc").join(name);
     for path in READ_ONLY
         .iter()
@@ -260,7 +273,7 @@ fn mount_proc() -> Result<(), Failure> {
         )
         .namespace_context(format!("hide /{}", path.display()))?;
     }
-    Ok(())
+    Ok(namespace_limits)
 }
 
 fn tmpfs_options(mode: u32, bytes: u64) -> String {

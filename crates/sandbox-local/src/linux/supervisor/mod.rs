@@ -50,6 +50,9 @@ fn prepare() -> Result<(Plan, SignalFd), Failure> {
     sys::close_other_descriptors(&[])
         .context("close inherited descriptors, which needs Linux 5.9 or newer")?;
     rustix::thread::set_name(c"sandbox-local").context("set the process name")?;
+    // A client that runs under nohup, or as a background job of a script, ignores signals, and the
+    // sandbox's commands would inherit that.
+    sys::reset_ignored_signals();
     rustix::process::chdir("/").context("leave the working directory")?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);

@@ -2,6 +2,7 @@
 
 mod files;
 mod processes;
+mod surroundings;
 
 use libtest_mimic::Trial;
 
@@ -9,5 +10,6 @@ pub(crate) fn trials() -> Vec<Trial> {
     files::trials()
         .into_iter()
         .chain(processes::trials())
+        .chain(surroundings::trials())
         .collect()
 }
