@@ -15,8 +15,8 @@ pub(crate) enum Interrupt {
     Quit,
 }
 
-/// Waits for such signals. Signals that were ignored when the program was started, as with nohup(1) or for
-/// background jobs of a script, stay ignored.
+/// Waits for such signals. Signals that were ignored when the program was started, as with nohup(1)
+/// or for background jobs of a script, stay ignored.
 pub(crate) struct Interrupts(system::Listeners);
 
 impl Interrupt {
@@ -114,7 +114,8 @@ mod system {
         }
     }
 
-    /// Reads a bit mask of the ignored signals from proc_pid_status(5). Other systems than Linux report none.
+    /// Reads a bit mask of the ignored signals from proc_pid_status(5). Other systems than Linux
+    /// report none.
     fn read_ignored_signals() -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -19,8 +19,8 @@ use crate::ui::messages;
 
 /// Create and use sandboxes: isolated places to run commands and keep files for a while.
 ///
-/// Without settings, sandboxes are created on this machine. Exit codes: that of the command that was run;
-/// 128 plus the signal that ended it; 124 if it timed out; 125 if this program failed.
+/// Without settings, sandboxes are created on this machine. Exit codes: that of the command that
+/// was run; 128 plus the signal that ended it; 124 if it timed out; 125 if this program failed.
 #[derive(Parser)]
 #[command(name = "sandbox", version, max_term_width = 100)]
 struct Cli {
@@ -42,7 +42,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // This comes before any thread: the supervisor of a local sandbox is this program, started again.
+    // This comes before any thread: the supervisor of a local sandbox is this program, started
+    // again.
     sandbox::local::init();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -146,7 +146,7 @@ fn files_are_copied_in_and_out() {
         (["cp", "missing", &home], "No such file"),
         (
             ["cp", &format!("{id}:missing"), "."],
-            "there is no \"missing\"",
+            "there is no file or directory \"missing\"",
         ),
         (
             ["cp", "back", &format!("{id}:nowhere/")],

@@ -38,7 +38,8 @@ fn keys_are_private_and_removed_with_the_sandbox() {
     cli.expect_ok(["rm", &later]);
     assert!(!cli.home().join(".ssh/sandbox").join(&later).exists());
 
-    // If another client deletes a sandbox, gc removes its files, but not those of another environment.
+    // If another client deletes a sandbox, gc removes its files, but not those of another
+    // environment.
     let foreign = cli.home().join(".ssh/sandbox/sbx-elsewhere");
     fs::create_dir(&foreign).unwrap();
     fs::write(

@@ -1,5 +1,5 @@
-//! Warns about variables in an `--env-file` that are not settings. With docker, such a file has the variables
-//! of a command.
+//! Warns about variables in an `--env-file` that are not settings. With docker, such a file has the
+//! variables of a command.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,9 +8,9 @@ use std::path::Path;
 /// How many names the warning contains.
 const MAX_NAMED: usize = 3;
 
-/// Returns a warning about variables in this file that are not settings, if it has any. It contains their
-/// names, never their values, which may be secrets.
-pub(crate) fn warning(file: &Path) -> Option<String> {
+/// Returns a warning about variables in this file that are not settings, if it has any. It contains
+/// their names, never their values, which may be secrets.
+pub(crate) fn find_warning(file: &Path) -> Option<String> {
     // A pipe was read for the settings already, and cannot be read twice.
     if !fs::metadata(file).is_ok_and(|metadata| metadata.is_file()) {
         return None;

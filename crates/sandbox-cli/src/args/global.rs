@@ -58,7 +58,7 @@ impl Global {
     /// # Errors
     ///
     /// If the file cannot be read, or a setting is invalid.
-    pub(crate) fn settings(&self) -> Result<Settings> {
+    pub(crate) fn read_settings(&self) -> Result<Settings> {
         let mut settings = match &self.env_file {
             Some(file) => Settings::from_dotenv(file)?,
             None => Settings::from_env()?,
@@ -74,18 +74,18 @@ impl Global {
     /// # Errors
     ///
     /// If the settings are invalid, or the backend cannot be used.
-    pub(crate) async fn client(&self) -> Result<Client> {
-        let settings = self.settings()?;
+    pub(crate) async fn create_client(&self) -> Result<Client> {
+        let settings = self.read_settings()?;
         if let Some(warning) = self
             .env_file
             .as_deref()
             .filter(|_| !self.quiet)
-            .and_then(env_file::warning)
+            .and_then(env_file::find_warning)
         {
-            messages::note(&warning);
+            messages::print_note(&warning);
         }
         if self.verbose > 0 && !settings.unknown.is_empty() {
-            messages::note(&format!(
+            messages::print_note(&format!(
                 "unknown SANDBOX_ variables (ignored): {}",
                 settings.unknown.join(", ")
             ));
@@ -99,8 +99,8 @@ impl Global {
         Ok(client)
     }
 
-    /// Prints the backend and its location unless it is the default one, so that the user sees which
-    /// cluster is in use.
+    /// Prints the backend and its location unless it is the default one, so that the user sees
+    /// which cluster is in use.
     pub(crate) fn print_location(&self, client: &Client) {
         if self.quiet {
             return;
@@ -110,7 +110,7 @@ impl Global {
                 .location()
                 .map(|location| format!(", {location}"))
                 .unwrap_or_default();
-            messages::note(&format!(
+            messages::print_note(&format!(
                 "using the backend {}{location}",
                 client.backend_name()
             ));

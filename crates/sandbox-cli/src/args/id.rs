@@ -8,8 +8,9 @@ use sandbox::{Client, Error, ListFilter, Sandbox, SandboxId};
 /// How many candidates a message about an ambiguous id names.
 const MAX_NAMED: usize = 5;
 
-/// Finds the sandbox with this id, or the only one whose generated id begins with this text. Ids that
-/// a user has chosen have to be complete: otherwise a second `sandbox rm plum` would delete `plum-2`.
+/// Finds the sandbox with this id, or the only one whose generated id begins with this text. Ids
+/// that a user has chosen have to be complete: otherwise a second `sandbox rm plum` would delete
+/// `plum-2`.
 ///
 /// # Errors
 ///
@@ -48,8 +49,8 @@ pub(crate) async fn connect(client: &Client, text: &OsStr) -> Result<Sandbox> {
     Ok(client.connect(&resolve(client, text).await?).await?)
 }
 
-/// Parses the id of an existing sandbox. Since no sandbox can have an invalid id, the message is that
-/// there is no such sandbox.
+/// Parses the id of an existing sandbox. Since no sandbox can have an invalid id, the message is
+/// that there is no such sandbox.
 ///
 /// # Errors
 ///

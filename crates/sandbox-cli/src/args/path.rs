@@ -18,8 +18,8 @@ pub(crate) enum CopyPath {
     Remote(OsString, String),
 }
 
-/// Parses an argument of `cp`. The part before the first colon is an id, unless the argument begins with a
-/// dot or has a slash before the colon.
+/// Parses an argument of `cp`. The part before the first colon is an id, unless the argument begins
+/// with a dot or has a slash before the colon.
 ///
 /// # Errors
 ///

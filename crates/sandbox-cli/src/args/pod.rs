@@ -17,12 +17,13 @@ pub(crate) struct PodArgs {
     /// Number of GPUs, as nvidia.com/gpu (Kubernetes)
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     gpus: Option<u32>,
-    /// Read more options of the Pod from a YAML or JSON file, or from stdin if FILE is - (Kubernetes)
+    /// Read more options of the Pod from a YAML or JSON file, or from stdin if FILE is -
+    /// (Kubernetes)
     ///
     /// Fields, named as in Kubernetes: nodeSelector, tolerations, volumes, hostAliases, requests,
     /// extendedResources, annotations, serviceAccountName, runtimeClassName, priorityClassName,
-    /// imagePullSecrets, imagePullPolicy, securityProfile, runAsUser. Put any other field of a Pod under
-    /// patch.
+    /// imagePullSecrets, imagePullPolicy, securityProfile, runAsUser. Put any other field of a Pod
+    /// under patch.
     #[arg(long, value_name = "FILE")]
     pod_options: Option<PathBuf>,
 }

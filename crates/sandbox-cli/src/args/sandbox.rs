@@ -42,8 +42,8 @@ impl SandboxOptions {
         self.image.is_some()
     }
 
-    /// Describes the sandbox. The id is chosen by the caller, so that an interrupted creation can be
-    /// cleaned up by it.
+    /// Describes the sandbox. The id is chosen by the caller, so that an interrupted creation can
+    /// be cleaned up by it.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! Runs a command attached to this program's stdin, stdout, stderr, terminal and signals, for `run` and `exec`.
+//! Runs a command attached to this program's stdin, stdout, stderr, terminal and signals, for `run`
+//! and `exec`.
 
 use std::io::{self, IsTerminal};
 use std::pin::pin;
@@ -14,8 +15,8 @@ use crate::ui::messages;
 use crate::ui::streams::{InputEnd, Output, Piece, forward_stdin};
 use crate::ui::terminal::{RawMode, Resizes};
 
-/// How long a command may run and write output after a signal. After Ctrl-C there is no limit: the user can press
-/// it again, and a note says so after this time.
+/// How long a command may run and write output after a signal. After Ctrl-C there is no limit: the
+/// user can press it again, and a note says so after this time.
 const OUTPUT_DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// The exit code that a shell reports for a program that wrote to a closed pipe.
 const EXIT_PIPE: u8 = 141;
@@ -27,8 +28,8 @@ enum Ending {
     OutputClosed,
 }
 
-/// Runs a command to its end and returns the exit code. A signal to this program is forwarded to the command,
-/// which then has time to end; a second signal ends it at once.
+/// Runs a command to its end and returns the exit code. A signal to this program is forwarded to
+/// the command, which then has time to end; a second signal ends it at once.
 pub(crate) async fn run_attached(
     options: &CommandOptions,
     sandbox: &Sandbox,
@@ -41,7 +42,7 @@ pub(crate) async fn run_attached(
         signal = interrupts.next() => return Ok(signal.exit_code()),
     };
     let raw = if tty { RawMode::enter()? } else { None };
-    let ending = stream(&mut process, tty, raw.is_some(), interrupts).await;
+    let ending = run_process(&mut process, tty, raw.is_some(), interrupts).await;
     drop(raw);
     Ok(match ending? {
         Ending::Exited(status) => status.shell_code(),
@@ -51,7 +52,7 @@ pub(crate) async fn run_attached(
 }
 
 /// Runs the command, then writes the output that is still buffered.
-async fn stream(
+async fn run_process(
     process: &mut Process,
     tty: bool,
     raw: bool,
@@ -103,6 +104,7 @@ async fn pump(
     loop {
         tokio::select! {
             biased;
+            // Signals: the first is forwarded, the second ends this program.
             signal = interrupts.next() => match interrupted {
                 Some((first, _)) => return Ok(Ending::Interrupted(first)),
                 None => {
@@ -117,11 +119,12 @@ async fn pump(
                 }
                 has_noted = true;
                 if io::stderr().is_terminal() {
-                    messages::note(
+                    messages::print_note(
                         "the command was interrupted but has not ended; press Ctrl-C again to kill it",
                     );
                 }
             }
+            // Output: one piece at a time, so that a slow reader slows the command down.
             event = process.next(), if piece.is_none() => match event.transpose()? {
                 Some(ExecEvent::Stdout(bytes)) => piece = Some(Piece::Stdout(bytes)),
                 Some(ExecEvent::Stderr(bytes)) => piece = Some(Piece::Stderr(bytes)),
@@ -132,6 +135,7 @@ async fn pump(
                 (Some(permit), Some(piece)) => permit.send(piece),
                 _ => return Ok(Ending::OutputClosed),
             },
+            // Input, and the size of the terminal.
             read = &mut input, if input_open => {
                 input_open = false;
                 if matches!(read.context("cannot read stdin")?, InputEnd::Eof) && raw {
@@ -166,8 +170,8 @@ async fn wait_for_resize(resizes: &mut Option<Resizes>) -> sandbox::PtySize {
     }
 }
 
-/// Forwards a signal to the command. A failure is only logged, because this program has to exit even if the
-/// command has ended already or the connection hangs.
+/// Forwards a signal to the command. A failure is only logged, because this program has to exit
+/// even if the command has ended already or the connection hangs.
 async fn forward_signal(control: &ProcessControl, signal: Signal) {
     match timeout(Duration::from_secs(1), control.signal(signal)).await {
         Ok(Ok(())) => {}

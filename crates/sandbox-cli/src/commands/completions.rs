@@ -9,8 +9,9 @@ use crate::ui::messages;
 
 /// Print a completion script for a shell
 ///
-/// For bash: `sandbox completions bash > ~/.local/share/bash-completion/completions/sandbox`. For zsh, write
-/// it to a file `_sandbox` in a directory of $fpath; for fish, to ~/.config/fish/completions/sandbox.fish.
+/// For bash: `sandbox completions bash > ~/.local/share/bash-completion/completions/sandbox`. For
+/// zsh, write it to a file `_sandbox` in a directory of $fpath; for fish, to
+/// ~/.config/fish/completions/sandbox.fish.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Shell to complete for

@@ -14,10 +14,10 @@ use crate::ui::transfer_progress::TransferProgress;
 
 /// Copy files and directories into a sandbox, or out of it
 ///
-/// Write the path in the sandbox as ID:PATH, absolute or relative to the home directory. As with docker, a
-/// copy to an existing directory is placed in it under the name of the source, and a source that ends in
-/// /. means the content of the directory. Modes, times and symbolic links are preserved. Write a local
-/// name with a colon as ./a:b.
+/// Write the path in the sandbox as ID:PATH, absolute or relative to the home directory. As with
+/// docker, a copy to an existing directory is placed in it under the name of the source, and a
+/// source that ends in /. means the content of the directory. Modes, times and symbolic links are
+/// preserved. Write a local name with a colon as ./a:b.
 ///
 /// Use - for stdin or stdout. It carries the bytes of one file, not a tar archive as with docker.
 #[derive(clap::Args)]
@@ -29,8 +29,8 @@ pub(crate) struct Args {
     /// ID:PATH, PATH or -
     #[arg(value_name = "DESTINATION")]
     destination: OsString,
-    /// Keep partial data and continue an interrupted copy of a single file. Data already there is verified
-    /// first. Use it from the first attempt. Not for directories or -
+    /// Keep partial data and continue an interrupted copy of a single file. Data already there is
+    /// verified first. Use it from the first attempt. Not for directories or -
     #[arg(long)]
     resume: bool,
     /// Do not show progress
@@ -49,7 +49,7 @@ const EXAMPLES: &str = "Examples:
   sandbox cp --resume big.tar ID:/data/big.tar
   pg_dump db | sandbox cp - ID:dump.sql";
 
-const RESUME_NEEDS_FILE: &str = "is a directory, and --resume supports single files only; remove it, or use rsync \
+const RESUME_NEEDS_FILE: &str = "is a directory, and --resume supports single files only; use cp without it, or rsync \
                                  (`sandbox ssh-config --install`)";
 
 pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
@@ -101,7 +101,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     };
     progress.finish();
     for skipped in report.skipped {
-        messages::note(&format!("skipped {:?}: {}", skipped.path, skipped.reason));
+        messages::print_note(&format!("skipped {:?}: {}", skipped.path, skipped.reason));
     }
     tracing::info!(files = report.files, bytes = report.bytes, "copied");
     Ok(0)
@@ -199,7 +199,12 @@ async fn download(
 
 async fn find_source_kind(sandbox: &Sandbox, remote: &str) -> Result<FileKind> {
     let kind = find_kind(sandbox, remote).await?;
-    kind.with_context(|| format!("there is no {remote:?} in sandbox {}", sandbox.id()))
+    kind.with_context(|| {
+        format!(
+            "there is no file or directory {remote:?} in sandbox {}",
+            sandbox.id()
+        )
+    })
 }
 
 /// The kind of file at a path in the sandbox, if it exists.

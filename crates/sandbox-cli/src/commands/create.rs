@@ -22,8 +22,8 @@ const DELETE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Create a sandbox and print its id
 ///
-/// The sandbox exists until `sandbox rm`, or until it expires: --ttl, SANDBOX_TTL, SANDBOX_MAX_LIFETIME
-/// (24 hours).
+/// The sandbox exists until `sandbox rm`, or until it expires: --ttl, SANDBOX_TTL,
+/// SANDBOX_MAX_LIFETIME (24 hours).
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -31,7 +31,8 @@ pub(crate) struct Args {
     /// Set the id (default: a generated one)
     #[arg(long, alias = "name")]
     id: Option<OsString>,
-    /// Set an environment variable of every command; NAME alone passes on its value; can be repeated
+    /// Set an environment variable of every command; NAME alone passes on its value; can be
+    /// repeated
     #[arg(short, long = "env", value_name = "NAME=VALUE")]
     env: Vec<OsString>,
     /// End the sandbox when it was not used for this time, such as 30m
@@ -59,7 +60,7 @@ pub(crate) async fn run(
     match create_sandbox(builder, client, &id, interrupts, quiet).await? {
         Ok(_sandbox) => {
             if let Err(error) = add_to_ssh(client, &id).await {
-                messages::note(&format!("`ssh {id}.sandbox` will not work: {error:#}"));
+                messages::print_note(&format!("`ssh {id}.sandbox` will not work: {error:#}"));
             }
             // Without the printed id the sandbox would neither be used nor deleted.
             if let Err(error) = writeln!(std::io::stdout(), "{id}") {
@@ -74,14 +75,15 @@ pub(crate) async fn run(
 
 /// Makes `ssh ID.sandbox` work at once if `sandbox ssh-config --install` was run.
 async fn add_to_ssh(client: &Client, id: &SandboxId) -> Result<()> {
-    match SshFiles::in_home() {
+    match SshFiles::from_home() {
         Ok(files) => files.write_if_installed(client, id).await,
         // Without a home directory nothing was installed.
         Err(_) => Ok(()),
     }
 }
 
-/// Creates a sandbox and shows the progress. After a signal, it deletes what was created and returns the signal.
+/// Creates a sandbox and shows the progress. After a signal, it deletes what was created and
+/// returns the signal.
 pub(crate) async fn create_sandbox(
     builder: SandboxBuilder,
     client: &Client,
@@ -101,7 +103,7 @@ pub(crate) async fn create_sandbox(
         Ok(sandbox) => {
             let sandbox = sandbox?;
             if sandbox.info().isolation.kind == "none" && !quiet {
-                messages::note(
+                messages::print_note(
                     "this sandbox is not isolated from this machine (SANDBOX_LOCAL_ISOLATION=none)",
                 );
             }
@@ -122,8 +124,8 @@ pub(crate) async fn delete_sandbox(
     tokio::select! {
         deleted = timeout(DELETE_TIMEOUT, client.delete_sandbox(id)) => match deleted {
             Ok(deleted) => Ok(deleted?),
-            Err(_elapsed) => anyhow::bail!("deleting sandbox {id} timed out after {DELETE_TIMEOUT:?}; it ends when it expires"),
+            Err(_elapsed) => anyhow::bail!("deleting sandbox {id} timed out after {DELETE_TIMEOUT:?}; it ends by itself"),
         },
-        _signal = interrupts.next() => anyhow::bail!("interrupted while deleting sandbox {id}; it ends when it expires"),
+        _signal = interrupts.next() => anyhow::bail!("interrupted while deleting sandbox {id}; it ends by itself"),
     }
 }

@@ -17,9 +17,9 @@ const EXIT_CHECK_FAILED: u8 = 1;
 
 /// Check the settings, this machine or the cluster, and the SSH client
 ///
-/// On this machine, a sandbox is created and deleted to check its isolation. On a cluster, this is done only
-/// with --try; otherwise the version, each required permission and a dry run of a Pod are checked. The exit
-/// code is 1 if a check failed.
+/// On this machine, a sandbox is created and deleted to check its isolation. On a cluster, this is
+/// done only with --try; otherwise the version, each required permission and a dry run of a Pod are
+/// checked. The exit code is 1 if a check failed.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Create a sandbox and run a command in it, also on a cluster
@@ -51,7 +51,7 @@ pub(crate) async fn run(args: Args, global: &Global) -> Outcome {
 }
 
 async fn run_checks(args: &Args, global: &Global) -> Vec<Check> {
-    let settings = match global.settings() {
+    let settings = match global.read_settings() {
         Ok(settings) => settings,
         Err(error) => {
             let remedy = "correct or unset them; .env.example lists the values that each accepts";
@@ -204,7 +204,8 @@ async fn check_ssh_client() -> Check {
     }
 }
 
-/// Formats all checks. If consecutive checks have the same remedy, it is printed once, below the last of them.
+/// Formats all checks. If consecutive checks have the same remedy, it is printed once, below the
+/// last of them.
 fn format_report(checks: &[Check], colours: bool) -> String {
     let mut text = String::new();
     for (at, check) in checks.iter().enumerate() {

@@ -14,11 +14,11 @@ use crate::ui::table::{Format, print};
 
 /// Run a command in a sandbox
 ///
-/// Stdin is forwarded if it is not a terminal, or with -i or -t. Use -n in a `while read` loop, so that the
-/// command does not consume the input of the loop. The exit code is that of the command.
+/// Stdin is forwarded if it is not a terminal, or with -i or -t. Use -n in a `while read` loop, so
+/// that the command does not consume the input of the loop. The exit code is that of the command.
 ///
-/// Ctrl-C interrupts the command; press it again to kill it. After any other signal to this program, the
-/// command has 3 seconds to end.
+/// Ctrl-C interrupts the command; press it again to kill it. After any other signal to this
+/// program, the command has 3 seconds to end.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

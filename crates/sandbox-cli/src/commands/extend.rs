@@ -17,8 +17,8 @@ const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// Extend the lifetime of a sandbox, and print the new end
 ///
-/// Postpones the end that was set with --ttl or SANDBOX_TTL; a later end is kept. The end is never later
-/// than SANDBOX_MAX_LIFETIME (24 hours) permits; a note on stderr reports if this limits it.
+/// Postpones the end that was set with --ttl or SANDBOX_TTL; a later end is kept. The end is never
+/// later than SANDBOX_MAX_LIFETIME (24 hours) permits; a note on stderr reports if this limits it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Id of the sandbox, or the unique beginning of a generated id
@@ -40,8 +40,8 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     };
     let left = end.duration_since(SystemTime::now()).unwrap_or_default();
     if left.saturating_add(TOLERANCE) < args.time {
-        messages::note(&format!(
-            "it ends in {}, which is its maximum lifetime (SANDBOX_MAX_LIFETIME)",
+        messages::print_note(&format!(
+            "the end is limited to {} from now by its maximum lifetime (SANDBOX_MAX_LIFETIME)",
             format_duration(left)
         ));
     }

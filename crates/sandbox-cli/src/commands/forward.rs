@@ -14,8 +14,9 @@ use crate::ui::messages;
 
 /// Forward local ports to ports in a sandbox, until interrupted
 ///
-/// Write LOCAL:INSIDE, or INSIDE alone to use the same number on both sides. If LOCAL is 0 or missing before
-/// the colon, a free port is used. The program in the sandbox may start listening later.
+/// Write LOCAL:INSIDE, or INSIDE alone to use the same number on both sides. If LOCAL is 0 or
+/// missing before the colon, a free port is used. The program in the sandbox may start listening
+/// later.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -47,7 +48,7 @@ struct Ports {
 pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     let sandbox = id::connect(client, &args.id).await?;
     if !args.address.is_loopback() {
-        messages::note(&format!(
+        messages::print_note(&format!(
             "{} is not a loopback address; other hosts on the network can connect, too",
             args.address
         ));

@@ -10,10 +10,10 @@ use crate::ui::table::{Format, Table, print};
 
 /// Delete sandboxes that have ended or expired, and what they left behind
 ///
-/// Includes sandboxes that other users or programs created, but never one that may still be in use. Prints
-/// each with the reason. Run it regularly if no program watches the sandboxes; for a cluster, deploy/ has a
-/// CronJob. If a sandbox cannot be deleted, an error is printed to stderr, the others are still deleted, and
-/// the exit code is 125.
+/// Includes sandboxes that other users or programs created, but never one that may still be in use.
+/// Prints each with the reason. Run it regularly if no program watches the sandboxes; for a
+/// cluster, deploy/ has a CronJob. If a sandbox cannot be deleted, an error is printed to stderr,
+/// the others are still deleted, and the exit code is 125.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Print what would be deleted, without deleting it
@@ -32,11 +32,11 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     };
     let report = client.sweep(options).await?;
     // Sandboxes that another program deleted have left keys for OpenSSH.
-    if let (false, Ok(files)) = (args.dry_run, SshFiles::in_home()) {
+    if let (false, Ok(files)) = (args.dry_run, SshFiles::from_home()) {
         files.remove_stale(client).await?;
     }
     for SweepFailure { id, error } in &report.failed {
-        messages::note(&format!("cannot delete sandbox {id}: {error}"));
+        messages::print_note(&format!("cannot delete sandbox {id}: {error}"));
     }
     let code = if report.failed.is_empty() {
         0

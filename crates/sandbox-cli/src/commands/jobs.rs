@@ -13,7 +13,8 @@ use crate::ui::table::{Format, Table, print};
 
 /// List the jobs of a sandbox, oldest first
 ///
-/// A job is a command that was started with `sandbox exec --detach` or by a program, and outlives it.
+/// A job is a command that was started with `sandbox exec --detach` or by a program, and outlives
+/// it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Id of the sandbox, or the unique beginning of a generated id

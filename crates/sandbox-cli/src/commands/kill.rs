@@ -39,8 +39,8 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     Ok(0)
 }
 
-/// Parses the name or number of a signal, as kill(1) does. Unknown signals are rejected here, because the server
-/// would ignore them.
+/// Parses the name or number of a signal, as kill(1) does. Unknown signals are rejected here,
+/// because the server would ignore them.
 fn parse_signal(text: &str) -> Result<Signal, String> {
     let signal = match text.parse::<u8>() {
         Ok(number) => Signal::from_number(number),

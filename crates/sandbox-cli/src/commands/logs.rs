@@ -16,8 +16,8 @@ use crate::ui::streams::{Output, Piece};
 
 /// Show the output of a job
 ///
-/// With -f, the exit code is that of the job; 128 plus the signal if a signal ended it; 125 if it is
-/// unknown. Interrupting this command does not affect the job.
+/// With -f, the exit code is that of the job; 128 plus the signal if a signal ended it; 125 if it
+/// is unknown. Interrupting this command does not affect the job.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

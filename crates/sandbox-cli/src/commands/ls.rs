@@ -11,7 +11,8 @@ use crate::exit::Outcome;
 use crate::ui::cells::{format_duration, format_labels, format_state};
 use crate::ui::table::{self, Format, Table};
 
-/// The interval between two lists with `--watch`. On a cluster, a list needs no request to the API server.
+/// The interval between two lists with `--watch`. On a cluster, a list needs no request to the API
+/// server.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// List sandboxes, oldest first
@@ -60,7 +61,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     listed.iter().for_each(|info| table.push(row(format, info)));
     match format {
         ListFormat::Table | ListFormat::Wide => table::print(Format::Table, &table.to_string())?,
-        _ => listed
+        ListFormat::Json | ListFormat::Name => listed
             .iter()
             .try_fold(0, |_, info| print_change(format, info, &table))?,
     };
@@ -120,7 +121,9 @@ fn print_change(format: ListFormat, info: &SandboxInfo, table: &Table) -> Result
             Format::Json,
             &serde_json::to_string(info).context("cannot write JSON")?,
         ),
-        format => table::print(Format::Table, &table.format_row(row(format, info))),
+        ListFormat::Table | ListFormat::Wide | ListFormat::Name => {
+            table::print(Format::Table, &table.format_row(row(format, info)))
+        }
     }
 }
 
@@ -139,7 +142,9 @@ fn header(format: ListFormat) -> Vec<String> {
             "UID",
         ],
         ListFormat::Name => &["ID"],
-        _ => &["ID", "STATE", "AGE", "ENDS IN", "IMAGE", "LABELS"],
+        ListFormat::Table | ListFormat::Json => {
+            &["ID", "STATE", "AGE", "ENDS IN", "IMAGE", "LABELS"]
+        }
     };
     columns.iter().map(|column| (*column).to_owned()).collect()
 }

@@ -69,7 +69,7 @@ pub(crate) async fn run(
     interrupts: &mut Interrupts,
 ) -> Outcome {
     let client = tokio::select! {
-        client = global.client() => client?,
+        client = global.create_client() => client?,
         signal = interrupts.next() => return Ok(signal.exit_code()),
     };
     // ssh prints what its ProxyCommand writes to stderr, at each connection.

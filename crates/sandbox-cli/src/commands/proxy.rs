@@ -15,8 +15,8 @@ const BUFFER_SIZE: usize = 64 << 10;
 
 /// Connect stdin and stdout to a sandbox's SSH server
 ///
-/// Use it as ProxyCommand of ssh; `sandbox ssh-config` writes one. It works from outside of a cluster
-/// without exposing anything: if the Pod is not reachable directly, through the API server.
+/// Use it as ProxyCommand of ssh; `sandbox ssh-config` writes one. It works from outside of a
+/// cluster without exposing anything: if the Pod is not reachable directly, through the API server.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Id of the sandbox, or the unique beginning of a generated id
@@ -28,12 +28,12 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     let id = id::resolve(client, &args.id).await?;
     let access = client.access(&id).await?;
     let stream = client.open_ssh_stream(&access).await?;
-    carry(stream).await?;
+    copy_both_ways(stream).await?;
     Ok(0)
 }
 
 /// Copies in both directions until the server closes the stream. An end of stdin is forwarded.
-async fn carry(stream: Box<dyn ByteStream>) -> Result<()> {
+async fn copy_both_ways(stream: Box<dyn ByteStream>) -> Result<()> {
     let (mut from_server, mut to_server) = tokio::io::split(stream);
     let sending = async {
         copy(&mut tokio::io::stdin(), &mut to_server).await?;

@@ -20,8 +20,8 @@ const CONCURRENCY: usize = 16;
 
 /// Delete sandboxes and everything in them
 ///
-/// Prints the id of each sandbox that was deleted. A sandbox that does not exist is not an error; a note on
-/// stderr reports it.
+/// Prints the id of each sandbox that was deleted. A sandbox that does not exist is not an error; a
+/// note on stderr reports it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Ids of the sandboxes, or unique beginnings of generated ids
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
             && !ids.is_empty()
             && !confirm(ids.len(), client.location()).await?
         {
-            messages::note("nothing was deleted");
+            messages::print_note("nothing was deleted");
             return Ok(EXIT_DECLINED);
         }
         ids
@@ -76,7 +76,7 @@ async fn delete_one<'a>(client: &Client, id: &'a SandboxId) -> Result<Option<&'a
     let info = client.get_sandbox_info(id).await;
     // A sandbox that is not found is deleted, too, because parts of it may be left.
     client.delete_sandbox(id).await?;
-    let files = SshFiles::in_home().ok();
+    let files = SshFiles::from_home().ok();
     if let Some(files) = &files {
         files.remove_deleted(client, id)?;
     }
@@ -87,7 +87,7 @@ async fn delete_one<'a>(client: &Client, id: &'a SandboxId) -> Result<Option<&'a
         .map(|files| files.find_other_environment(client, id))
         .transpose()?
         .flatten();
-    messages::note(&match other_environment {
+    messages::print_note(&match other_environment {
         Some(environment) => format!(
             "there is no sandbox {id} here; `ssh {id}.sandbox` connects to one with other settings, which was not \
              deleted. To delete it: {environment} sandbox rm {id}"

@@ -16,10 +16,11 @@ use crate::ui::messages;
 
 /// Run a command in a new sandbox, then delete the sandbox
 ///
-/// Stdin is forwarded if it is not a terminal, or with -i or -t. The exit code is that of the command.
+/// Stdin is forwarded if it is not a terminal, or with -i or -t. The exit code is that of the
+/// command.
 ///
-/// Ctrl-C interrupts the command; press it again to kill it. After any other signal to this program, the
-/// command has 3 seconds to end. The sandbox is deleted in each case.
+/// Ctrl-C interrupts the command; press it again to kill it. After any other signal to this
+/// program, the command has 3 seconds to end. The sandbox is deleted in each case.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

@@ -13,8 +13,9 @@ use crate::openssh::files::SshFiles;
 
 /// Log in to a sandbox with OpenSSH's client
 ///
-/// Works like `ssh ID.sandbox` after `sandbox ssh-config --install`, but needs no installation and does not
-/// read ~/.ssh/config. The arguments after ID are passed to ssh: options first, then a command.
+/// Works like `ssh ID.sandbox` after `sandbox ssh-config --install`, but needs no installation and
+/// does not read ~/.ssh/config. The arguments after ID are passed to ssh: options first, then a
+/// command.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Id of the sandbox, or the unique beginning of a generated id
@@ -31,7 +32,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     let id = id::resolve(client, &args.id).await?;
-    let files = SshFiles::in_home()?;
+    let files = SshFiles::from_home()?;
     let config = files.write(client, &client.access(&id).await?)?;
     let mut ssh = Command::new("ssh");
     // Options may follow the host, because this is OpenSSH's client.

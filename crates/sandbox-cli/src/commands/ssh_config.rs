@@ -15,8 +15,8 @@ use crate::ui::table::{Format, print};
 
 /// Configure ssh, scp, sftp, rsync, git and editors to reach sandboxes as ID.sandbox
 ///
-/// Prints a Host block for each sandbox, for ssh_config(5). With --install, ~/.ssh/config includes the
-/// blocks, also those of sandboxes that `sandbox create` creates later. The keys are kept in
+/// Prints a Host block for each sandbox, for ssh_config(5). With --install, ~/.ssh/config includes
+/// the blocks, also those of sandboxes that `sandbox create` creates later. The keys are kept in
 /// ~/.ssh/sandbox, and removed when the sandbox is deleted.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -39,7 +39,7 @@ const EXAMPLES: &str = "Examples:
   sandbox ssh-config --uninstall";
 
 pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
-    let files = SshFiles::in_home()?;
+    let files = SshFiles::from_home()?;
     if args.uninstall {
         include::uninstall(&files)?;
         return Ok(0);
@@ -56,9 +56,10 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     for id in ids {
         match client.access(&id).await {
             Ok(access) => blocks.push(std::fs::read_to_string(files.write(client, &access)?)?),
-            // This one was not named: another program may have its key, or its server may not be running yet.
+            // This one was not named: another program may have its key, or its server may not be
+            // running yet.
             Err(error) if args.ids.is_empty() => {
-                messages::note(&format!("skipped {id}: {:#}", anyhow::Error::new(error)));
+                messages::print_note(&format!("skipped {id}: {:#}", anyhow::Error::new(error)));
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -70,8 +71,10 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     };
     installation.apply(&files)?;
     match reachable.as_slice() {
-        [] => messages::note("installed: reach sandboxes that you create as `ssh ID.sandbox`"),
-        [id, ..] => messages::note(&format!("installed: try `ssh {}`", host_name(id))),
+        [] => {
+            messages::print_note("installed: reach sandboxes that you create as `ssh ID.sandbox`")
+        }
+        [id, ..] => messages::print_note(&format!("installed: try `ssh {}`", host_name(id))),
     }
     Ok(0)
 }

@@ -10,8 +10,9 @@ use crate::exit::Outcome;
 
 /// Wait for a job to end
 ///
-/// The exit code is that of the job; 128 plus the signal if a signal ended it; 125 if it is unknown, for
-/// example because the sandbox was deleted. Interrupting this command does not affect the job.
+/// The exit code is that of the job; 128 plus the signal if a signal ended it; 125 if it is
+/// unknown, for example because the sandbox was deleted. Interrupting this command does not affect
+/// the job.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Id of the sandbox, or the unique beginning of a generated id

@@ -51,13 +51,14 @@ pub(crate) fn host_name(id: &SandboxId) -> String {
 }
 
 impl Block<'_> {
-    /// Formats the block. It sets every keyword that could be set for all hosts, because ssh uses the first
-    /// value that it finds.
+    /// Formats the block. It sets every keyword that could be set for all hosts, because ssh uses
+    /// the first value that it finds.
     ///
-    /// ssh exits at a keyword that it does not know, whichever host it connects to, and `IgnoreUnknown` would
-    /// override the user's own. So the block has only keywords and values that OpenSSH knows since 7.4:
-    /// `PubkeyAcceptedKeyTypes` was renamed to `PubkeyAcceptedAlgorithms` in 8.5, and as the path of a file,
-    /// older versions do not recognise `none`.
+    /// ssh exits at a keyword that it does not know, whichever host it connects to, and
+    /// `IgnoreUnknown` would override the user's own. So the block has only keywords and values
+    /// that OpenSSH knows since 7.4: `PubkeyAcceptedKeyTypes` was renamed to
+    /// `PubkeyAcceptedAlgorithms` in 8.5, and as the path of a file, older versions do not
+    /// recognise `none`.
     ///
     /// # Errors
     ///
@@ -73,7 +74,8 @@ impl Block<'_> {
             .next()
             .unwrap_or_default()
         {
-            // An RSA key is named after its oldest signature algorithm, which newer servers do not use.
+            // An RSA key is named after its oldest signature algorithm, which newer servers do not
+            // use.
             "ssh-rsa" => "rsa-sha2-512,rsa-sha2-256,ssh-rsa",
             algorithm => algorithm,
         };
@@ -134,7 +136,8 @@ impl Block<'_> {
         ))
     }
 
-    /// Formats the `ProxyCommand`. ssh expands `%` sequences in it and passes it to the user's shell.
+    /// Formats the `ProxyCommand`. ssh expands `%` sequences in it and passes it to the user's
+    /// shell.
     fn format_proxy_command(&self) -> Result<String> {
         let mut words = Vec::new();
         if !self.environment.is_empty() {

@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
-/// Returns the effective configuration of a host in this file (`ssh -G`): on each line a keyword and a value.
+/// Returns the effective configuration of a host in this file (`ssh -G`): on each line a keyword
+/// and a value.
 ///
 /// # Errors
 ///
@@ -34,8 +35,8 @@ pub(super) fn find_values<'a>(config: &'a str, keyword: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// Whether the client supports `RemoteCommand`, which was added in OpenSSH 7.6. If no client is installed, the
-/// configuration is for another machine, whose client is assumed to be newer.
+/// Whether the client supports `RemoteCommand`, which was added in OpenSSH 7.6. If no client is
+/// installed, the configuration is for another machine, whose client is assumed to be newer.
 pub(super) fn supports_remote_command() -> bool {
     static SUPPORTED: OnceLock<bool> = OnceLock::new();
     *SUPPORTED.get_or_init(|| {

@@ -25,7 +25,7 @@ impl SshFiles {
     /// # Errors
     ///
     /// If there is no home directory.
-    pub(crate) fn in_home() -> Result<Self> {
+    pub(crate) fn from_home() -> Result<Self> {
         let home = std::env::home_dir().filter(|home| home.is_absolute());
         let ssh = home
             .context("there is no home directory to keep keys in; set HOME")?
@@ -37,22 +37,22 @@ impl SshFiles {
     }
 
     /// `~/.ssh/config`
-    pub(super) fn user_config(&self) -> PathBuf {
+    pub(super) fn user_config_path(&self) -> PathBuf {
         self.ssh.join("config")
     }
 
     /// The pattern that matches the blocks of all sandboxes.
-    pub(super) fn all_blocks(&self) -> PathBuf {
+    pub(super) fn block_pattern(&self) -> PathBuf {
         self.top.join("*").join("config")
     }
 
     /// The block of one sandbox.
-    fn block(&self, name: &str) -> PathBuf {
+    fn block_path(&self, name: &str) -> PathBuf {
         self.top.join(name).join("config")
     }
 
     /// The file whose existence says that the user's configuration includes the blocks.
-    fn marker(&self) -> PathBuf {
+    fn marker_path(&self) -> PathBuf {
         self.top.join(".installed")
     }
 
@@ -92,14 +92,14 @@ impl SshFiles {
     ///
     /// As [`write`](Self::write), and if the sandbox's access cannot be read.
     pub(crate) async fn write_if_installed(&self, client: &Client, id: &SandboxId) -> Result<()> {
-        if self.marker().exists() {
+        if self.marker_path().exists() {
             self.write(client, &client.access(id).await?)?;
         }
         Ok(())
     }
 
-    /// Removes the files of a deleted sandbox. Files of a sandbox with the same id in another environment are
-    /// kept.
+    /// Removes the files of a deleted sandbox. Files of a sandbox with the same id in another
+    /// environment are kept.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ impl SshFiles {
         client: &Client,
         id: &SandboxId,
     ) -> Result<Option<String>> {
-        let path = self.block(id.as_str());
+        let path = self.block_path(id.as_str());
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             text => text.with_context(|| format!("cannot read {}", path.display()))?,
@@ -167,14 +167,15 @@ impl SshFiles {
         remove_directory(&self.top)
     }
 
-    /// Records that the user's configuration includes the blocks, so that those of new sandboxes are written, too.
+    /// Records that the user's configuration includes the blocks, so that those of new sandboxes
+    /// are written, too.
     ///
     /// # Errors
     ///
     /// If the file cannot be written.
     pub(super) fn mark_installed(&self) -> Result<()> {
         self.create_directories()?;
-        write_private_file(&self.marker(), "")
+        write_private_file(&self.marker_path(), "")
     }
 
     /// Creates `~/.ssh` and `~/.ssh/sandbox`.
@@ -205,7 +206,7 @@ impl SshFiles {
             else {
                 continue;
             };
-            let Ok(text) = fs::read_to_string(self.block(id.as_str())) else {
+            let Ok(text) = fs::read_to_string(self.block_path(id.as_str())) else {
                 continue;
             };
             if block::read_environment(&text) == Some(environment) {

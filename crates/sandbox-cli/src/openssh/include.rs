@@ -14,8 +14,8 @@ use crate::openssh::{client, quoting};
 /// The comment above the line.
 const COMMENT: &str =
     "# Added by `sandbox ssh-config`. Keep it at the top: ssh uses the first value that it finds.";
-/// Keywords of a block that the user's configuration may set first: ssh tries the keys of all `IdentityFile`
-/// lines, and any keepalive interval works.
+/// Keywords of a block that the user's configuration may set first: ssh tries the keys of all
+/// `IdentityFile` lines, and any keepalive interval works.
 const OVERRIDABLE: [&str; 3] = ["identityfile", "serveraliveinterval", "serveralivecountmax"];
 /// The name of `PubkeyAcceptedKeyTypes` in the output of `ssh -G` since OpenSSH 8.5.
 const PUBKEY_ALGORITHMS: &str = "pubkeyacceptedalgorithms";
@@ -30,16 +30,16 @@ pub(crate) struct Installation {
     after: Option<String>,
 }
 
-/// Tests with a copy whether ssh accepts the changed configuration and uses the values of the blocks. Changes no
-/// file of the user.
+/// Tests with a copy whether ssh accepts the changed configuration and uses the values of the
+/// blocks. Changes no file of the user.
 ///
 /// # Errors
 ///
 /// If ssh rejects the configuration, or an earlier line in it overrides the blocks.
 pub(crate) fn prepare(files: &SshFiles) -> Result<Installation> {
-    let config = files.user_config();
+    let config = files.user_config_path();
     let before = read_or_empty(&config)?;
-    let line = format!("Include {}", quoting::quote_path(&files.all_blocks())?);
+    let line = format!("Include {}", quoting::quote_path(&files.block_pattern())?);
     let is_included = before.lines().any(|other| other.trim() == line);
     let after = (!is_included).then(|| format!("{COMMENT}\n{line}\n\n{before}"));
     test_config(&config, &before, after.as_ref().unwrap_or(&before), &line)?;
@@ -77,9 +77,9 @@ impl Installation {
 ///
 /// If a file cannot be changed.
 pub(crate) fn uninstall(files: &SshFiles) -> Result<()> {
-    let path = files.user_config();
+    let path = files.user_config_path();
     let before = read_or_empty(&path)?;
-    let line = format!("Include {}", quoting::quote_path(&files.all_blocks())?);
+    let line = format!("Include {}", quoting::quote_path(&files.block_pattern())?);
     let is_own_line = |other: &str| other.trim() == line || other.trim() == COMMENT;
     if before.lines().any(is_own_line) {
         let rest: String = before
@@ -100,7 +100,8 @@ pub(crate) fn uninstall(files: &SshFiles) -> Result<()> {
     files.remove_all()
 }
 
-/// Compares how ssh reads a block by itself with how it reads the block through a copy of the user's file.
+/// Compares how ssh reads a block by itself with how it reads the block through a copy of the
+/// user's file.
 fn test_config(config: &Path, before: &str, after: &str, line: &str) -> Result<()> {
     let directory = tempfile::Builder::new()
         .prefix("sandbox-ssh-")
@@ -178,7 +179,8 @@ fn read_or_empty(path: &Path) -> Result<String> {
     }
 }
 
-/// Replaces a file. If it is a link, as in a dotfiles repository, it replaces the target of the link.
+/// Replaces a file. If it is a link, as in a dotfiles repository, it replaces the target of the
+/// link.
 fn replace(path: &Path, content: &str) -> Result<()> {
     let real = match fs::canonicalize(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),

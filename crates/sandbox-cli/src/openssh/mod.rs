@@ -1,4 +1,5 @@
-//! The configuration, keys and known hosts with which OpenSSH's tools reach sandboxes as `<id>.sandbox`.
+//! The configuration, keys and known hosts with which OpenSSH's tools reach sandboxes as
+//! `<id>.sandbox`.
 
 pub(crate) mod block;
 mod client;

@@ -27,8 +27,8 @@ pub(super) fn quote_word(text: &OsStr) -> Result<String> {
 /// If the path has a character that not all versions of OpenSSH read back.
 pub(super) fn quote_path(path: &Path) -> Result<String> {
     let text = require_plain_text(path.as_os_str())?;
-    // These cannot be written so that every version reads them back: older ones do not replace %% by % in
-    // an Include or a UserKnownHostsFile.
+    // These cannot be written so that every version reads them back: older ones do not replace %%
+    // by % in an Include or a UserKnownHostsFile.
     if text.contains(['"', '\\', '%']) || text.contains("${") {
         bail!(
             "the path {text:?} cannot be written in an ssh_config: it contains a quote, a backslash, % or ${{"

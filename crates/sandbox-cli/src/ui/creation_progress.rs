@@ -13,8 +13,8 @@ use crate::ui::terminal;
 /// Nothing is shown if the creation takes less time than this.
 const DELAY: Duration = Duration::from_millis(300);
 
-/// Shows each step as it happens on a line with the time since the start, on stderr if it is a terminal. The
-/// steps are also logged (`--verbose`).
+/// Shows each step as it happens on a line with the time since the start, on stderr if it is a
+/// terminal. The steps are also logged (`--verbose`).
 pub(crate) struct CreationProgress {
     /// `None` ends the writer.
     steps: mpsc::UnboundedSender<Option<Step>>,
@@ -81,13 +81,13 @@ async fn write_steps(mut receiver: mpsc::UnboundedReceiver<Option<Step>>, style:
             () = &mut delay => break,
         }
     }
-    to_terminal(&delayed);
+    write_to_terminal(&delayed);
     while let Some(step) = receiver.recv().await.flatten() {
-        to_terminal(&style.format_line(&step));
+        write_to_terminal(&style.format_line(&step));
     }
 }
 
-fn to_terminal(text: &str) {
+fn write_to_terminal(text: &str) {
     // A terminal that was closed shows nothing.
     let _closed = std::io::stderr().write_all(text.as_bytes());
 }

@@ -15,7 +15,8 @@ const WELL_KNOWN_IMAGES: [&str; 12] = [
     "python", "redis", "ubuntu",
 ];
 
-/// Options of docker that are not supported. They are parsed so that the error can suggest an alternative.
+/// Options of docker that are not supported. They are parsed so that the error can suggest an
+/// alternative.
 #[derive(clap::Args)]
 pub(crate) struct DockerOptions {
     #[arg(short, long, hide = true, value_name = "PORTS")]
@@ -48,12 +49,13 @@ impl DockerOptions {
     }
 }
 
-/// Prints a hint if a command was not found and its name looks like an image, a mount or a command line.
+/// Prints a hint if a command was not found and its name looks like an image, a mount or a command
+/// line.
 pub(crate) fn print_hint(outcome: &Outcome, command: &OsStr, could_be_image: bool) {
     if matches!(outcome, Ok(EXIT_NOT_FOUND))
         && let Some(hint) = find_hint(command, could_be_image)
     {
-        messages::note(&hint);
+        messages::print_note(&hint);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Displays text with the characters escaped that could move the cursor, change colours, send input in the
-/// user's name, or reorder the text.
+/// Displays text with the characters escaped that could move the cursor, change colours, send input
+/// in the user's name, or reorder the text.
 pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -19,8 +19,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Writes the same characters of a JSON text as `\u` escapes. Outside of strings, JSON has none of them but
-/// newlines.
+/// Writes the same characters of a JSON text as `\u` escapes. Outside of strings, JSON has none of
+/// them but newlines.
 pub(crate) fn escape_json(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {

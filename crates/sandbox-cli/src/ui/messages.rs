@@ -37,7 +37,7 @@ pub(crate) fn print_error(error: &anyhow::Error) {
         .lines()
         .map(|line| Escaped(line).to_string())
         .collect();
-    to_stderr(&format!("sandbox: {}\n", lines.join("\n")));
+    write_stderr(&format!("sandbox: {}\n", lines.join("\n")));
 }
 
 /// Returns the text of an error, a line for each cause, not escaped yet.
@@ -69,15 +69,16 @@ pub(crate) fn error_text(error: &anyhow::Error) -> String {
 }
 
 /// Prints a note, which is not an error.
-pub(crate) fn note(text: &str) {
+pub(crate) fn print_note(text: &str) {
     let lines: Vec<String> = indent_further_lines(text)
         .lines()
         .map(|line| Escaped(line).to_string())
         .collect();
-    to_stderr(&format!("sandbox: {}\n", lines.join("\n")));
+    write_stderr(&format!("sandbox: {}\n", lines.join("\n")));
 }
 
-/// Prints text that is already escaped. A closed pipe is not an error, as with `sandbox ls | head -1`.
+/// Prints text that is already escaped. A closed pipe is not an error, as with `sandbox ls | head
+/// -1`.
 ///
 /// # Errors
 ///
@@ -95,8 +96,8 @@ pub(crate) fn print_stdout(text: &str) -> Outcome {
     }
 }
 
-/// Prints what clap returned, an error about the arguments or the text for `--help` or `--version`, and returns
-/// the exit code for it.
+/// Prints what clap returned, an error about the arguments or the text for `--help` or `--version`,
+/// and returns the exit code for it.
 pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
     // There is no other place for the message if stderr is closed.
     let _closed = error.print();
@@ -112,7 +113,7 @@ fn indent_further_lines(text: &str) -> String {
     text.trim_end().lines().collect::<Vec<_>>().join("\n  ")
 }
 
-fn to_stderr(text: &str) {
+fn write_stderr(text: &str) {
     // There is no other place for the message if stderr is closed.
     let _closed = std::io::stderr().write_all(text.as_bytes());
 }

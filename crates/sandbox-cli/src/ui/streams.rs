@@ -1,5 +1,5 @@
-//! Reads stdin and writes stdout and stderr on threads of their own, so that a pager that does not read, or a
-//! terminal where no key is pressed, blocks neither signals nor the connection.
+//! Reads stdin and writes stdout and stderr on threads of their own, so that a pager that does not
+//! read, or a terminal where no key is pressed, blocks neither signals nor the connection.
 
 use std::io::{self, Read, Write};
 use std::thread;
@@ -32,7 +32,8 @@ impl Output {
         let (ended, end) = oneshot::channel();
         thread::spawn(move || {
             let result = write_all(&mut receiver);
-            // The channel is closed before the result is sent: pieces that still arrive are refused.
+            // The channel is closed before the result is sent: pieces that still arrive are
+            // refused.
             drop(receiver);
             // The receiver is dropped if the program is about to exit.
             let _dropped = ended.send(result);
@@ -40,8 +41,8 @@ impl Output {
         Self { pieces, end }
     }
 
-    /// Waits until a piece can be sent; `None` if nothing can be written any more. Dropping the future loses
-    /// nothing.
+    /// Waits until a piece can be sent; `None` if nothing can be written any more. Dropping the
+    /// future loses nothing.
     pub(crate) async fn reserve(&self) -> Option<mpsc::Permit<'_, Piece>> {
         self.pieces.reserve().await.ok()
     }
@@ -62,8 +63,8 @@ impl Output {
 }
 
 fn write_all(pieces: &mut mpsc::Receiver<Piece>) -> io::Result<()> {
-    // Stderr is not locked here, because the log is written to it, too: holding the lock while waiting for a
-    // piece would block the next line of the log.
+    // Stderr is not locked here, because the log is written to it, too: holding the lock while
+    // waiting for a piece would block the next line of the log.
     let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr());
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
@@ -85,8 +86,8 @@ pub(crate) enum InputEnd {
     Closed,
 }
 
-/// Copies stdin to a command until one of them ends. The input of a command in a terminal can only be ended with
-/// the key Ctrl-D, which is sent here as if it were typed.
+/// Copies stdin to a command until one of them ends. The input of a command in a terminal can only
+/// be ended with the key Ctrl-D, which is sent here as if it were typed.
 ///
 /// # Errors
 ///

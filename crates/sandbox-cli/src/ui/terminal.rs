@@ -85,7 +85,8 @@ mod system {
         }
     }
 
-    /// A panic's message needs the normal mode, and where a panic aborts, the guard is never dropped.
+    /// A panic's message needs the normal mode, and where a panic aborts, the guard is never
+    /// dropped.
     fn restore_on_panic() {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {

@@ -56,8 +56,8 @@ impl TransferProgress {
         bar.wrap_async_read(tokio::io::stdin())
     }
 
-    /// Returns stdout, and shows how much of `total` is written to it. There is no bar if stdout is a terminal,
-    /// because it would be in the middle of the content.
+    /// Returns stdout, and shows how much of `total` is written to it. There is no bar if stdout is
+    /// a terminal, because it would be in the middle of the content.
     pub(crate) fn wrap_stdout(
         &self,
         total: Option<u64>,

@@ -43,8 +43,8 @@ impl Cli {
         self.home().join(".ssh/config")
     }
 
-    /// Creates a sandbox and runs `ssh-config --install` with `config` as the user's configuration. Returns the
-    /// host name of the sandbox.
+    /// Creates a sandbox and runs `ssh-config --install` with `config` as the user's configuration.
+    /// Returns the host name of the sandbox.
     pub(crate) fn install_ssh_config(&self, config: &str) -> String {
         std::fs::create_dir_all(self.home().join(".ssh")).unwrap();
         std::fs::write(self.ssh_config(), config).unwrap();
