@@ -10,7 +10,7 @@ use sandbox_conformance::{
 };
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{ImageServer, Injection, SecurityProfile, Transport};
-use sandbox_ssh::SshHostKeys;
+use sandbox_ssh::SshHostKeyProbe;
 use tokio::runtime::Handle;
 
 use crate::cluster::{client_for, options, restricted_backend};
@@ -103,5 +103,5 @@ async fn image_sshd_backend() -> sandbox::Result<KubernetesBackend> {
     options.startup_grace = Duration::from_secs(240);
     Ok(restricted_backend(options)
         .await?
-        .learning_host_keys_with(Arc::new(SshHostKeys::new())))
+        .learning_host_keys_with(Arc::new(SshHostKeyProbe::new())))
 }

@@ -29,7 +29,7 @@ mod source;
 mod text;
 mod transport;
 
-pub use connection::SshHostKeys;
+pub use connection::SshHostKeyProbe;
 pub use options::SshOptions;
 pub use pool::PoolStatus;
 pub use source::{InstanceStatus, SshSessions};

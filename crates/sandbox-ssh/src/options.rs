@@ -1,4 +1,4 @@
-//! What can be set about connections.
+//! The options of connections.
 
 use std::time::Duration;
 
@@ -7,53 +7,53 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SshOptions {
-    /// Channels used at once on one connection, until a server refuses one of them; then as
-    /// many as it allowed. Half of OpenSSH's default MaxSessions of 10: above that it refuses
-    /// at times, for a channel that was just closed still counts.
+    /// The most channels in use at once on one connection. If a server refuses one of them, the
+    /// limit becomes the number that it allowed. The default is half of OpenSSH's MaxSessions of 10,
+    /// because OpenSSH refuses at times above that: it still counts a channel that was just closed.
     pub channels_per_connection: usize,
-    /// A command takes one round trip instead of two where a channel is open for it already. One is
-    /// opened for the next while a command runs, if opening one takes at least this long; `None`:
-    /// never. At most two are kept, as long as fewer than half of all channels are in use, and for
-    /// 15 seconds.
-    pub open_ahead_from: Option<Duration>,
-    /// Connections for commands that are opened without hesitation.
+    /// The shortest round trip at which channels are prewarmed; `None`: never. A command takes one
+    /// round trip instead of two if a channel is open for it already, so one is opened for the next
+    /// command while a command runs. At most two are prewarmed, only while fewer than half of all
+    /// channels are in use, and each is closed after 15 seconds.
+    pub prewarm_latency: Option<Duration>,
+    /// Connections for commands that are opened before any caller has to wait.
     pub connections: usize,
-    /// Connections for commands at most. Those above [`connections`](Self::connections) are
+    /// The most connections for commands. Those above [`connections`](Self::connections) are
     /// opened only when a caller has waited a while because every channel is busy.
     pub max_connections: usize,
-    /// Connections at most for streams that are read at the caller's own pace. Each has one
-    /// to itself, so that a slow reader holds back nothing else.
+    /// The most connections for streams that are read at the caller's own pace. Each stream has
+    /// its own connection, so that a slow reader blocks nothing else.
     pub max_streams: usize,
-    /// How long one connection may take to be dialled, agree on keys and authenticate, where
-    /// no deadline was given.
+    /// How long one attempt to dial, agree on keys and authenticate may take, if the caller sets no
+    /// deadline.
     pub connect_timeout: Duration,
     /// How long a caller waits for a free channel when every one is busy.
     pub checkout_timeout: Duration,
-    /// How long a server that says other things meanwhile may take to open a channel or to
-    /// answer a request on it. Then the request fails, and the connection takes no more channels.
+    /// How long a server that sends other data meanwhile may take to open a channel or to answer a
+    /// request on it. Then the request fails, and the connection takes no more channels.
     pub channel_timeout: Duration,
-    /// A connection that brings nothing at all for this long while an answer to a request is
-    /// waited for is asked, and given up when for as long again nothing comes: a peer that hangs
-    /// or has vanished is noticed after twice this time. Requests that wait are then made on
-    /// another connection; commands that run on this one end with
+    /// How long a connection may deliver nothing while a request waits for an answer. Then it is
+    /// probed, and given up if it delivers nothing for as long again. So a peer that hangs or has
+    /// vanished is noticed after twice this time. Waiting requests are then sent on another
+    /// connection; commands that run on this one end with
     /// [`CommandCause::Lost`](sandbox_core::CommandCause::Lost).
     pub silence_timeout: Duration,
-    /// How long one request to the file server may take.
+    /// How long one request for files may take.
     pub file_timeout: Duration,
-    /// A connection that is quiet for this long is asked whether it still lives.
+    /// Interval of keepalive requests on an idle connection.
     pub keepalive_interval: Duration,
-    /// Unanswered questions before a connection is given up. A vanished peer is noticed after
-    /// `keepalive_interval * (keepalive_max + 1)`, a minute, also when nothing is asked of it and
-    /// commands only run. Over TCP on Linux it is sooner: what was sent, such a question, must be
-    /// acknowledged within 30 seconds (TCP_USER_TIMEOUT, see
-    /// [`TcpConnector`](crate::TcpConnector)), so after 45 at most. A peer that is there but has
-    /// taken nothing of what is sent for two minutes is given up within ten seconds.
+    /// Unanswered keepalive requests before a connection is given up. A vanished peer is noticed
+    /// after `keepalive_interval * (keepalive_max + 1)`, a minute, even if no request waits and
+    /// commands only run. Over TCP on Linux it is noticed after 45 seconds at most, because sent
+    /// data, such as a keepalive request, must be acknowledged within 30 seconds (TCP_USER_TIMEOUT,
+    /// see [`TcpConnector`](crate::TcpConnector)). A peer that is there but has accepted no data for
+    /// two minutes is given up within ten seconds.
     pub keepalive_max: usize,
-    /// A connection that was not used for this long is closed.
+    /// A connection that is unused for this long is closed.
     pub idle_timeout: Duration,
     /// A connection older than this takes no more channels, and is closed once unused.
     pub max_lifetime: Duration,
-    /// A connection that has had this many channels takes no more; russh keeps a little
+    /// A connection that has had this many channels takes no more, because russh keeps a little
     /// memory for some channels until their connection ends.
     pub max_channels: u64,
 }
@@ -62,7 +62,7 @@ impl Default for SshOptions {
     fn default() -> Self {
         Self {
             channels_per_connection: 5,
-            open_ahead_from: Some(Duration::from_millis(10)),
+            prewarm_latency: Some(Duration::from_millis(10)),
             connections: 4,
             max_connections: 32,
             max_streams: 64,

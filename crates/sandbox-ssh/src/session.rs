@@ -80,7 +80,7 @@ impl Instance {
         };
         Ok(Self {
             dialer,
-            commands: ChannelPool::new(commands, options.open_ahead_from),
+            commands: ChannelPool::new(commands, options.prewarm_latency),
             streams: ChannelPool::new(streams, None),
             files,
             timeouts,

@@ -320,7 +320,7 @@ async fn a_channel_ahead_keeps_to_what_the_server_allows() {
         };
         let mut options = SshOptions::default();
         (options.connections, options.max_connections) = (1, 1);
-        options.open_ahead_from = Some(Duration::ZERO);
+        options.prewarm_latency = Some(Duration::ZERO);
         let sessions = SshSessions::new(Arc::new(TcpConnector), options);
         let session = support::session(&sessions, &sshd.access).await;
         for n in 0..10 {

@@ -12,7 +12,7 @@ use sandbox_core::{
     ByteStream, ConnectionStage, Connector, Deadline, Endpoint, Error, HostKeyProbe, Result,
     SessionSource,
 };
-use sandbox_ssh::{SshHostKeys, SshOptions, SshSessions, TcpConnector};
+use sandbox_ssh::{SshHostKeyProbe, SshOptions, SshSessions, TcpConnector};
 use support::Ours;
 use support::contract::sh;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -138,7 +138,7 @@ async fn a_host_key_is_learned_without_logging_in() {
             .connector
             .connect(&ours.access.endpoint, deadline)
             .await?;
-        SshHostKeys::new().host_key(stream, deadline).await
+        SshHostKeyProbe::new().host_key(stream, deadline).await
     };
     assert_eq!(
         learn(Deadline::from_now(LONG)).await.unwrap(),
@@ -162,7 +162,10 @@ async fn a_host_key_is_learned_without_logging_in() {
             .await
             .unwrap();
         assert_eq!(
-            SshHostKeys::new().host_key(stream, deadline).await.unwrap(),
+            SshHostKeyProbe::new()
+                .host_key(stream, deadline)
+                .await
+                .unwrap(),
             keys.host.public
         );
     }
@@ -179,14 +182,14 @@ async fn what_is_no_ssh_server_tells_no_key() {
         let (near, mut far) = tokio::io::duplex(4096);
         far.write_all(said).await.unwrap();
         drop(far);
-        let error = SshHostKeys::new()
+        let error = SshHostKeyProbe::new()
             .host_key(Box::new(near), Deadline::from_now(LONG))
             .await
             .unwrap_err();
         assert_eq!(stage(&error), ConnectionStage::Dial, "{said:?}: {error}");
     }
     let (near, mut far) = tokio::io::duplex(4096);
-    let probe = SshHostKeys::new();
+    let probe = SshHostKeyProbe::new();
     let mute = probe.host_key(
         Box::new(near),
         Deadline::from_now(Duration::from_millis(50)),

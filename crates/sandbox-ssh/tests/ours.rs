@@ -319,10 +319,7 @@ impl tracing::Subscriber for Counter {
 #[tokio::test]
 async fn the_server_closes_what_has_ended() {
     let closed = std::sync::Arc::default();
-    let counter = Counter(
-        "a channel is closed from this side",
-        std::sync::Arc::clone(&closed),
-    );
+    let counter = Counter("closing a channel", std::sync::Arc::clone(&closed));
     let _counting = tracing::subscriber::set_default(counter);
     let ours = Ours::new();
     let session = ours.session().await;
@@ -361,14 +358,18 @@ async fn the_server_closes_what_has_ended() {
 /// Sessions that open a channel ahead however near the server is.
 fn ahead(ours: &Ours) -> sandbox_ssh::SshSessions {
     let mut options = sandbox_ssh::SshOptions::default();
-    options.open_ahead_from = Some(Duration::ZERO);
+    options.prewarm_latency = Some(Duration::ZERO);
     sandbox_ssh::SshSessions::new(std::sync::Arc::clone(&ours.connector) as _, options)
 }
 
 async fn until_kept(ours: &Ours, sessions: &sandbox_ssh::SshSessions, channels: usize) {
     for _ in 0..5000 {
         let commands = sessions.status()[0].commands;
-        if (commands.busy, commands.ahead, ours.server.status().channels) == (0, channels, channels)
+        if (
+            commands.busy,
+            commands.prewarmed,
+            ours.server.status().channels,
+        ) == (0, channels, channels)
         {
             return;
         }
@@ -380,7 +381,7 @@ async fn until_kept(ours: &Ours, sessions: &sandbox_ssh::SshSessions, channels: 
 #[tokio::test]
 async fn a_channel_is_open_for_the_next_command() {
     let taken = std::sync::Arc::default();
-    let counter = Counter("a channel was open ahead", std::sync::Arc::clone(&taken));
+    let counter = Counter("prewarmed channel taken", std::sync::Arc::clone(&taken));
     let _counting = tracing::subscriber::set_default(counter);
     let ours = Ours::new();
     let sessions = ahead(&ours);

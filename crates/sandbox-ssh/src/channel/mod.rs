@@ -128,7 +128,7 @@ impl ChannelPool {
 
     pub(crate) fn status(&self) -> PoolStatus {
         PoolStatus {
-            ahead: self.prewarmer.count(),
+            prewarmed: self.prewarmer.count(),
             ..self.slots.status()
         }
     }

@@ -9,4 +9,4 @@ mod state;
 pub(crate) use config::{Purpose, Setup};
 pub(crate) use conn::{Conn, OpenError, Opening};
 pub(crate) use handshake::connect;
-pub use probe::SshHostKeys;
+pub use probe::SshHostKeyProbe;

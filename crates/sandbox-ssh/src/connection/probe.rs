@@ -16,9 +16,9 @@ use crate::transport::{KillSwitch, KillableStream};
 /// that the server has signed the exchange with, and goes no further.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
-pub struct SshHostKeys;
+pub struct SshHostKeyProbe;
 
-impl SshHostKeys {
+impl SshHostKeyProbe {
     /// One that needs no settings: what is spoken is fixed.
     pub fn new() -> Self {
         Self
@@ -26,7 +26,7 @@ impl SshHostKeys {
 }
 
 #[async_trait]
-impl HostKeyProbe for SshHostKeys {
+impl HostKeyProbe for SshHostKeyProbe {
     async fn host_key(&self, stream: Box<dyn ByteStream>, deadline: Deadline) -> Result<PublicKey> {
         let kill_switch = KillSwitch::new();
         // Also when this future is dropped: russh's task has nothing else to end by.

@@ -25,7 +25,7 @@ pub struct PoolStatus {
     /// Channels in use.
     pub busy: usize,
     /// Channels that are open and wait for a command.
-    pub ahead: usize,
+    pub prewarmed: usize,
     /// Channels that a server allows on one connection, as far as is known.
     pub channels_per_connection: usize,
     /// Handshakes that were completed since the beginning.
@@ -237,7 +237,7 @@ impl Connections {
         PoolStatus {
             connections: live.clone().count(),
             busy: live.map(|entry| entry.conn.busy()).sum(),
-            ahead: 0,
+            prewarmed: 0,
             channels_per_connection: state.limit.min(self.bounds.channels_per_connection),
             handshakes: state.handshakes,
         }

@@ -43,7 +43,7 @@ fn what_is_left(ours: &Ours, sessions: &SshSessions) -> Vec<String> {
             left.push(format!("{status:?}"));
         }
         // The one session for files stays, and what is kept for the next command.
-        for_files += status.files.busy + status.commands.ahead;
+        for_files += status.files.busy + status.commands.prewarmed;
     }
     let server = ours.server.status();
     if server.channels > for_files || server.processes > 0 {
