@@ -271,7 +271,7 @@ async fn a_wrong_port_is_reported(_: TestedBackend) -> Outcome {
     assert_unreachable(
         &error,
         &[
-            "nothing answered on port 2022",
+            "nothing responded on port 2022",
             "connection refused",
             "SANDBOX_SSH_PORT",
         ],

@@ -62,7 +62,7 @@ async fn a_server_that_does_not_listen(_: TestedBackend) -> Outcome {
     assert_message(
         &error,
         &[
-            "nothing answered on port 2222",
+            "nothing responded on port 2222",
             "within 8s of its start",
             "SANDBOX_STARTUP_GRACE",
         ],

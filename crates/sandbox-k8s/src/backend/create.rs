@@ -142,7 +142,7 @@ impl Order {
             &shared.api().namespace,
             &self.nonce,
             keys,
-            lease.map(OwnerLease::owner),
+            lease.map(OwnerLease::owner_reference),
         )
     }
 
@@ -185,7 +185,7 @@ impl Order {
             id: self.id.clone(),
         };
         let lease = match &shared.lease {
-            Some(keeper) if !self.is_detached() => Some(keeper.hold(&self.id, deadline).await?),
+            Some(keeper) if !self.is_detached() => Some(keeper.acquire(&self.id, deadline).await?),
             _ => None,
         };
         let secret = self.secret(shared, lease.as_ref());

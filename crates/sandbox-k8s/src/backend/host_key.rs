@@ -64,7 +64,9 @@ async fn learn(
     let mut running: Option<Instant> = None;
     loop {
         let answer = async {
-            let stream = connector.trusted(&view.id, &view.uid, view.port).await?;
+            let stream = connector
+                .open_via_api_server(&view.id, &view.uid, view.port)
+                .await?;
             probe
                 .host_key(stream, Deadline::from_now(ANSWER).min(deadline))
                 .await

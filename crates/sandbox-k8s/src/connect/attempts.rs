@@ -1,4 +1,4 @@
-//! When a Pod is dialled next: decided by what is known of it, without a clock or a socket.
+//! Decides when a Pod is dialled next, from the state of the Pod alone, without a clock or a socket.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,71 +7,77 @@ use sandbox_core::SandboxState;
 use tokio::time::Instant;
 
 use super::route_cache::Route;
-use super::schedule::{STEP, StartupTimes};
+use super::schedule::{MAX_STEP, StartupTimes};
 use crate::observe::status::PodView;
 
-/// Between two attempts at what should answer, at first and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
-/// From the end of a Pod's first containers to the earliest word of the next: a runtime takes longer.
-const SOON: Duration = Duration::from_millis(80);
-/// How long a container that runs may go without answering.
-pub(super) const SILENT: Duration = Duration::from_secs(5);
+/// The first and the longest pause between two attempts to reach a server that should respond.
+const MIN_PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSE: Duration = Duration::from_millis(200);
+/// The time from the end of the init containers to the first attempt. No container runtime is_starting the next
+/// container faster.
+const AFTER_INIT: Duration = Duration::from_millis(80);
+/// How long a running container may take to respond.
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What to do now.
+/// What to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// There is nothing to dial yet.
+    /// Wait for a change of the Pod; there is nothing to dial yet.
     Wait,
-    /// An attempt is not worth it before.
+    /// Wait for a change of the Pod, at most until this time.
     WaitUntil(Instant),
     DialAddress(IpAddr),
     DialPortForward,
 }
 
-/// One server that is dialled, by one way, until it answers.
+/// The attempts to reach one server by one route, until it responds.
 #[derive(Debug)]
 pub(super) struct Attempts {
-    way: Route,
-    /// It was not running when it was first seen: how long it takes can be learned.
-    starts: bool,
-    /// Since when it has had a machine, an address while it did not run, and since when it runs.
+    route: Route,
+    /// The server did not run at first, so its startup time can be measured.
+    is_starting: bool,
+    /// Since when the Pod has had a node.
     scheduled: Option<Instant>,
+    /// Since when the Pod has had an address without running.
     addressed: Option<Instant>,
+    /// Since when the Pod has been running.
     running: Option<Instant>,
-    /// When the next attempt is due, where that was decided.
+    /// When the next attempt is due, if that is decided.
     next: Option<Instant>,
     pause: Duration,
-    attempts: u32,
+    failures: u32,
 }
 
 impl Attempts {
-    pub(super) fn new(way: Route, starts: bool) -> Self {
+    pub(super) fn new(route: Route, is_starting: bool) -> Self {
         Self {
-            way,
-            starts,
+            route,
+            is_starting,
             scheduled: None,
             addressed: None,
             running: None,
             next: None,
-            pause: PAUSE.0,
-            attempts: 0,
+            pause: MIN_PAUSE,
+            failures: 0,
         }
     }
 
-    /// Takes note of the Pod as it is now.
-    pub(super) fn see(&mut self, view: &PodView, now: Instant) {
+    /// Takes in the current state of the Pod.
+    pub(super) fn observe(&mut self, view: &PodView, now: Instant) {
         if view.scheduled.is_some() {
             self.scheduled.get_or_insert(now);
         }
         if view.state == SandboxState::Running && self.running.is_none() {
-            // What was expected later is due now.
-            (self.running, self.next, self.pause) = (Some(now), None, PAUSE.0);
+            // An attempt that was planned for later is due now.
+            self.running = Some(now);
+            self.next = None;
+            self.pause = MIN_PAUSE;
         }
         if view.address.is_some() && self.running.is_none() && self.addressed.is_none() {
-            // A Pod has an address before it runs because its first containers have done their
-            // work, and the next is on its way.
+            // A Pod has an address before it runs if its init containers have ended and the next
+            // container is about to start.
             self.addressed = Some(now);
-            self.next = (self.way == Route::PortForward).then(|| now + SOON);
+            self.next = (self.route == Route::PortForward).then(|| now + AFTER_INIT);
         }
     }
 
@@ -79,9 +85,14 @@ impl Attempts {
         self.running.is_some()
     }
 
-    /// What to do with the Pod as it was seen last.
-    pub(super) fn step(&self, address: Option<IpAddr>, pace: &StartupTimes, now: Instant) -> Step {
-        let (dial, due) = match (self.way, address, self.scheduled) {
+    /// Decides what to do, with the Pod as it was observed last.
+    pub(super) fn next_step(
+        &self,
+        address: Option<IpAddr>,
+        startup_times: &StartupTimes,
+        now: Instant,
+    ) -> Step {
+        let (dial, due) = match (self.route, address, self.scheduled) {
             (Route::Direct, Some(address), _) => {
                 (Step::DialAddress(address), self.next.unwrap_or(now))
             }
@@ -90,7 +101,8 @@ impl Attempts {
             }
             (Route::PortForward, _, Some(since)) => (
                 Step::DialPortForward,
-                self.next.unwrap_or_else(|| since + pace.begin()),
+                self.next
+                    .unwrap_or_else(|| since + startup_times.first_attempt()),
             ),
             (Route::Direct, None, _) | (Route::PortForward, _, None) => return Step::Wait,
         };
@@ -101,23 +113,33 @@ impl Attempts {
         }
     }
 
-    /// An attempt that began then has failed. Returns whether another is worth it.
-    pub(super) fn failed(&mut self, begun: Instant, pace: &StartupTimes, now: Instant) -> bool {
-        self.attempts += 1;
-        if self.running.is_some_and(|since| now - since > SILENT) {
+    /// Records that the attempt that started at `started` has failed. Returns whether to try again.
+    pub(super) fn record_failure(
+        &mut self,
+        started: Instant,
+        startup_times: &StartupTimes,
+        now: Instant,
+    ) -> bool {
+        self.failures += 1;
+        if self
+            .running
+            .is_some_and(|since| now - since > RESPONSE_TIMEOUT)
+        {
             return false;
         }
         self.next = Some(
-            match (self.way, self.running, self.addressed, self.scheduled) {
+            match (self.route, self.running, self.addressed, self.scheduled) {
                 (Route::Direct, None, Some(since), _) => {
-                    begun + ((begun - since) / 4).clamp(PAUSE.0, PAUSE.1)
+                    started + ((started - since) / 4).clamp(MIN_PAUSE, MAX_PAUSE)
                 }
                 (Route::PortForward, None, Some(since), _) => {
-                    begun + ((begun - since) / 4).min(STEP.1)
+                    started + ((started - since) / 4).min(MAX_STEP)
                 }
-                (Route::PortForward, None, None, Some(since)) => begun + pace.step(begun - since),
+                (Route::PortForward, None, None, Some(since)) => {
+                    started + startup_times.step(started - since)
+                }
                 _ => {
-                    let doubled = (self.pause * 2).min(PAUSE.1);
+                    let doubled = (self.pause * 2).min(MAX_PAUSE);
                     now + std::mem::replace(&mut self.pause, doubled)
                 }
             },
@@ -125,13 +147,13 @@ impl Attempts {
         true
     }
 
-    /// It has answered: so long after it had a machine, and whether at the first attempt. `None`
-    /// where that says nothing of how long Pods take to start.
-    pub(super) fn answered(&self, now: Instant) -> Option<(Duration, bool)> {
-        let learns = self.starts && self.way == Route::PortForward;
+    /// Returns how long the Pod took from its scheduling to its first response, and whether the first
+    /// attempt succeeded. `None` if that says nothing about startup times.
+    pub(super) fn startup_time(&self, now: Instant) -> Option<(Duration, bool)> {
+        let is_measured = self.is_starting && self.route == Route::PortForward;
         self.scheduled
-            .filter(|_| learns)
-            .map(|since| (now - since, self.attempts == 0))
+            .filter(|_| is_measured)
+            .map(|since| (now - since, self.failures == 0))
     }
 }
 
@@ -145,29 +167,31 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
     const ADDRESS: &str = "10.0.0.7";
 
-    /// Shows a Pod, and dials until nothing more is due by `until`; when each attempt was made, all of which fail.
-    fn attempts(
-        dialling: &mut Attempts,
-        shown: Value,
+    /// Observes a Pod, and fails all attempts that are due by `until`. Returns when each was due.
+    fn due_times(
+        attempts: &mut Attempts,
+        pod: Value,
         from: Instant,
         until: Instant,
     ) -> Vec<Duration> {
-        let (view, pace) = (view(shown), StartupTimes::new(&Injection::baked()));
-        let (mut now, mut made) = (from, Vec::new());
-        dialling.see(&view, now);
+        let view = view(pod);
+        let startup_times = StartupTimes::new(&Injection::baked());
+        let mut now = from;
+        let mut due_times = Vec::new();
+        attempts.observe(&view, now);
         while now <= until {
-            match dialling.step(view.address, &pace, now) {
+            match attempts.next_step(view.address, &startup_times, now) {
                 Step::Wait => break,
                 Step::WaitUntil(due) => now = due,
                 Step::DialAddress(_) | Step::DialPortForward => {
-                    made.push(now - from);
-                    if !dialling.failed(now, &pace, now) {
+                    due_times.push(now - from);
+                    if !attempts.record_failure(now, &startup_times, now) {
                         break;
                     }
                 }
             }
         }
-        made
+        due_times
     }
 
     fn bound() -> Value {
@@ -183,73 +207,77 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_waited_for_where_it_is_dialled() {
+    fn a_direct_route_waits_for_an_address() {
         let start = Instant::now();
-        let mut dialling = Attempts::new(Route::Direct, true);
-        assert!(attempts(&mut dialling, json!({}), start, start + 1000 * MS).is_empty());
-        assert!(attempts(&mut dialling, bound(), start, start + 1000 * MS).is_empty());
-        let made = attempts(&mut dialling, addressed(), start, start + 100 * MS);
-        assert_eq!(made.first(), Some(&Duration::ZERO), "{made:?}");
+        let mut attempts = Attempts::new(Route::Direct, true);
+        assert!(due_times(&mut attempts, json!({}), start, start + 1000 * MS).is_empty());
+        assert!(due_times(&mut attempts, bound(), start, start + 1000 * MS).is_empty());
+        let due = due_times(&mut attempts, addressed(), start, start + 100 * MS);
+        assert_eq!(due.first(), Some(&Duration::ZERO), "{due:?}");
         assert!(
-            made.windows(2).all(|two| two[1] - two[0] >= PAUSE.0),
-            "{made:?}"
+            due.windows(2).all(|two| two[1] - two[0] >= MIN_PAUSE),
+            "{due:?}"
         );
         assert_eq!(
-            dialling.answered(start),
+            attempts.startup_time(start),
             None,
-            "the pace is of the other way"
+            "only the other route measures startup times"
         );
     }
 
     #[test]
-    fn a_machine_is_enough_for_the_api_server_and_news_bring_an_attempt_forward() {
+    fn a_port_forward_waits_for_a_node_and_changes_bring_an_attempt_forward() {
         let start = Instant::now();
-        let mut dialling = Attempts::new(Route::PortForward, true);
-        assert!(attempts(&mut dialling, json!({}), start, start + 1000 * MS).is_empty());
-        let pace = StartupTimes::new(&Injection::baked());
-        let made = attempts(&mut dialling, bound(), start, start + 1000 * MS);
-        assert_eq!(made.first(), Some(&pace.begin()));
-        // Its first containers are done.
+        let mut attempts = Attempts::new(Route::PortForward, true);
+        assert!(due_times(&mut attempts, json!({}), start, start + 1000 * MS).is_empty());
+        let startup_times = StartupTimes::new(&Injection::baked());
+        let due = due_times(&mut attempts, bound(), start, start + 1000 * MS);
+        assert_eq!(due.first(), Some(&startup_times.first_attempt()));
+        // The init containers have ended.
         let later = start + 2000 * MS;
-        let made = attempts(&mut dialling, addressed(), later, later + 200 * MS);
-        assert_eq!(made.first(), Some(&SOON));
-        // It runs: what comes next is due now, and often.
+        let due = due_times(&mut attempts, addressed(), later, later + 200 * MS);
+        assert_eq!(due.first(), Some(&AFTER_INIT));
+        // The Pod runs: attempts are due at once, and often.
         let later = start + 3000 * MS;
-        let made = attempts(&mut dialling, running(), later, later + 100 * MS);
-        assert_eq!(made[..3], [Duration::ZERO, 10 * MS, 30 * MS]);
+        let due = due_times(&mut attempts, running(), later, later + 100 * MS);
+        assert_eq!(due[..3], [Duration::ZERO, 10 * MS, 30 * MS]);
     }
 
     #[test]
-    fn what_runs_and_does_not_answer_is_given_up() {
+    fn a_running_server_without_a_response_is_given_up() {
         let start = Instant::now();
-        for way in [Route::Direct, Route::PortForward] {
-            let mut dialling = Attempts::new(way, false);
-            let made = attempts(
-                &mut dialling,
+        for route in [Route::Direct, Route::PortForward] {
+            let mut attempts = Attempts::new(route, false);
+            let due = due_times(
+                &mut attempts,
                 running(),
                 start,
                 start + Duration::from_secs(60),
             );
-            let last = *made.last().unwrap();
+            let last = *due.last().unwrap();
             assert!(
-                last > SILENT && last <= SILENT + PAUSE.1,
-                "{way:?}: {last:?}"
+                last > RESPONSE_TIMEOUT && last <= RESPONSE_TIMEOUT + MAX_PAUSE,
+                "{route:?}: {last:?}"
             );
         }
     }
 
     #[test]
-    fn only_a_start_teaches_how_long_starts_take() {
+    fn only_a_start_measures_startup_times() {
         let start = Instant::now();
-        for (way, starts, learned) in [
+        for (route, is_starting, is_measured) in [
             (Route::PortForward, true, true),
             (Route::PortForward, false, false),
             (Route::Direct, true, false),
         ] {
-            let mut dialling = Attempts::new(way, starts);
-            dialling.see(&view(bound()), start);
-            let taught = dialling.answered(start + 300 * MS);
-            assert_eq!(taught, learned.then_some((300 * MS, true)), "{way:?}");
+            let mut attempts = Attempts::new(route, is_starting);
+            attempts.observe(&view(bound()), start);
+            let measured = attempts.startup_time(start + 300 * MS);
+            assert_eq!(
+                measured,
+                is_measured.then_some((300 * MS, true)),
+                "{route:?}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Byte streams to Pods: to their address, or through the API server.
+//! Byte streams to Pods, to their address or through the API server.
 
 mod attempts;
 mod errors;
@@ -18,83 +18,91 @@ use tokio::time::timeout;
 
 use crate::manifest::options::Transport;
 use crate::observe::watch::Watch;
-use attempts::SILENT;
+use attempts::RESPONSE_TIMEOUT;
 use route_cache::Route;
 use state::Stream;
-use target::{ATTEMPT, Target, answering};
+use target::{ATTEMPT_TIMEOUT, Target, connect_and_peek};
 
 pub(crate) use errors::no_answer_error;
 pub(crate) use state::ConnectState;
 
-/// Opens streams to the Pods of one [`KubernetesBackend`](crate::KubernetesBackend), which makes
-/// it. A Pod that starts is dialled as soon as it may answer, and again until it does.
+/// Opens streams to the Pods of one [`KubernetesBackend`](crate::KubernetesBackend); see its method
+/// [`connector`](crate::KubernetesBackend::connector). A Pod that starts is dialled as soon as it may respond,
+/// and again until it does.
 #[derive(Clone)]
 pub struct PodConnector {
     watch: Arc<Watch>,
     transport: Transport,
-    learned: Arc<ConnectState>,
+    state: Arc<ConnectState>,
 }
 
 impl PodConnector {
-    pub(crate) fn new(watch: Arc<Watch>, transport: Transport, learned: Arc<ConnectState>) -> Self {
+    pub(crate) fn new(watch: Arc<Watch>, transport: Transport, state: Arc<ConnectState>) -> Self {
         Self {
             watch,
             transport,
-            learned,
+            state,
         }
     }
 
-    /// A stream through the API server, whatever the transport: from there to the Pod nobody
-    /// else can answer, for the API server is known by its certificate and the Pod by its name.
-    pub(crate) async fn trusted(&self, id: &SandboxId, uid: &Uid, port: u16) -> Result<Stream> {
+    /// Opens a stream through the API server, whatever the transport is. No other server can respond there:
+    /// the API server is authenticated by its certificate, and finds the Pod by its name.
+    pub(crate) async fn open_via_api_server(
+        &self,
+        id: &SandboxId,
+        uid: &Uid,
+        port: u16,
+    ) -> Result<Stream> {
         self.target(id.clone(), uid.clone(), port)
-            .unless_over(|target| target.by(Route::PortForward))
+            .run_until_end(|target| target.connect_by(Route::PortForward))
             .await
     }
 
     fn target(&self, id: SandboxId, uid: Uid, port: u16) -> Target {
         Target {
             watch: Arc::clone(&self.watch),
-            learned: Arc::clone(&self.learned),
+            state: Arc::clone(&self.state),
             id,
             uid,
             port,
         }
     }
 
-    async fn reach(&self, target: &Target) -> Result<Stream> {
+    async fn connect_to(&self, target: &Target) -> Result<Stream> {
         match self.transport {
-            Transport::Direct => target.by(Route::Direct).await,
-            Transport::PortForward => target.by(Route::PortForward).await,
-            Transport::Auto => self.whichever(target).await,
+            Transport::Direct => target.connect_by(Route::Direct).await,
+            Transport::PortForward => target.connect_by(Route::PortForward).await,
+            Transport::Auto => self.race_routes(target).await,
         }
     }
 
-    async fn whichever(&self, target: &Target) -> Result<Stream> {
-        match self.learned.found.way() {
-            // A Pod that starts may be reached before its address is told.
-            Some(Route::Direct) if target.is_addressed().await? => {
-                match target.by(Route::Direct).await {
+    /// Uses the cached route, or tries both routes at the same time.
+    async fn race_routes(&self, target: &Target) -> Result<Stream> {
+        match self.state.route_cache.route() {
+            // The API server may reach a Pod that starts before its address is reported.
+            Some(Route::Direct) if target.has_address().await? => {
+                match target.connect_by(Route::Direct).await {
                     Ok(stream) => return Ok(stream),
-                    Err(_) => self.learned.found.changed(),
+                    Err(_) => self.state.route_cache.clear(),
                 }
             }
-            Some(Route::PortForward) => return target.by(Route::PortForward).await,
+            Some(Route::PortForward) => return target.connect_by(Route::PortForward).await,
             Some(Route::Direct) | None => {}
         }
-        let (direct, forward) = (target.by(Route::Direct), target.by(Route::PortForward));
+        let direct = target.connect_by(Route::Direct);
+        let forward = target.connect_by(Route::PortForward);
         tokio::pin!(direct, forward);
         tokio::select! {
             stream = &mut direct => match stream {
                 Ok(stream) => {
-                    self.learned.found.direct();
+                    self.state.route_cache.record_direct();
                     Ok(stream)
                 }
                 Err(_) => forward.await,
             },
             stream = &mut forward => match stream {
                 Ok(stream) => {
-                    self.find_out(target);
+                    self.probe_direct_route(target);
                     Ok(stream)
                 }
                 Err(error) => direct.await.map_err(|_| error),
@@ -102,29 +110,31 @@ impl PodConnector {
         }
     }
 
-    /// Whether later connections can go to the Pod's address, for that is faster.
-    fn find_out(&self, target: &Target) {
-        if self.learned.found.way().is_some() {
+    /// Finds out in the background whether later connections can use the direct route, which is faster.
+    fn probe_direct_route(&self, target: &Target) {
+        if self.state.route_cache.route().is_some() {
             return;
         }
-        let (learned, follow, port) = (Arc::clone(&self.learned), target.follow(), target.port);
+        let state = Arc::clone(&self.state);
+        let follow = target.follow();
+        let port = target.port;
         tokio::spawn(async move {
-            let addressed = async {
-                let mut seen = None;
+            let address = async {
+                let mut last = None;
                 loop {
-                    let view = follow.next(seen.as_ref()).await.ok().flatten()?;
+                    let view = follow.next(last.as_ref()).await.ok().flatten()?;
                     if let Some(address) = view.address {
                         return Some(SocketAddr::new(address, port));
                     }
-                    seen = Some(view);
+                    last = Some(view);
                 }
             };
-            let Ok(Some(address)) = timeout(SILENT, addressed).await else {
+            let Ok(Some(address)) = timeout(RESPONSE_TIMEOUT, address).await else {
                 return;
             };
-            match timeout(ATTEMPT, answering(address)).await {
-                Ok(Ok(_)) => learned.found.direct(),
-                Ok(Err(_)) | Err(_) => learned.found.no_way(),
+            match timeout(ATTEMPT_TIMEOUT, connect_and_peek(address)).await {
+                Ok(Ok(_)) => state.route_cache.record_direct(),
+                Ok(Err(_)) | Err(_) => state.route_cache.record_unreachable(),
             }
         });
     }
@@ -153,11 +163,11 @@ impl Connector for PodConnector {
             return Err(unsupported());
         }
         let target = self.target(name.parse()?, uid.clone(), *port);
-        let connected = target.unless_over(|target| self.reach(target));
+        let connected = target.run_until_end(|target| self.connect_to(target));
         let connected = deadline.bound("connecting to the Pod", connected).await;
-        match (connected, self.learned.waits.exceeded(uid)) {
+        match (connected, self.state.startup_waits.exceeded_grace(uid)) {
             (Ok(stream), _) => {
-                self.learned.waits.over(uid);
+                self.state.startup_waits.remove(uid);
                 Ok(stream)
             }
             (Err(error), Some(grace)) if error.is_unreachable() => {
@@ -171,20 +181,21 @@ impl Connector for PodConnector {
         let Endpoint::Pod { uid, .. } = endpoint else {
             return false;
         };
-        self.learned.waits.exceeded(uid).is_some() || self.watch.is_over(uid)
+        self.state.startup_waits.exceeded_grace(uid).is_some() || self.watch.is_over(uid)
     }
 
-    /// An address may be another's: one that had it before or has it by now, or a network of
-    /// the same numbers. Through the API server there is no such doubt.
+    /// Another server may have the Pod's address: another Pod before or after it, or a host of another network
+    /// with the same addresses. Through the API server that cannot happen.
     fn report_wrong_server(&self, endpoint: &Endpoint) -> bool {
-        let another_way = self.transport == Transport::Auto && self.learned.found.misled();
-        if another_way {
+        let switches_route =
+            self.transport == Transport::Auto && self.state.route_cache.record_wrong_server();
+        if switches_route {
             tracing::warn!(
                 ?endpoint,
-                "at the Pod's address another server answers, or none: going through the API server"
+                "wrong or no server at the Pod's address; using port-forward"
             );
         }
-        another_way
+        switches_route
     }
 }
 

@@ -1,10 +1,10 @@
-//! A stream to a port of a Pod through the API server: one WebSocket, of channels with a number
-//! in each frame's first byte. Channel 0 has the bytes, channel 1 an error.
+//! A stream to a port of a Pod through the API server: one WebSocket, whose frames start with the number
+//! of a channel. Channel 0 carries the bytes, channel 1 an error.
 //!
-//! kube's own `Portforwarder` moves both directions through one queue, and stops taking what
-//! goes in while what comes out is not taken. An SSH connection does the same the other way
-//! around, and with much to say both ways the two wait for each other for ever. Here each
-//! direction goes by itself, with room for all that SSH's windows let the other side send.
+//! kube's own `Portforwarder` moves both directions through one queue, and stops reading from its user
+//! while the user does not read. An SSH connection does the same, so with much data in both directions the
+//! two wait for each other forever. Here the directions are independent, with buffers for everything that
+//! SSH's windows allow the other side to send.
 
 use std::io;
 use std::pin::Pin;
@@ -25,73 +25,78 @@ use crate::api::client::ApiClient;
 use crate::api::cluster::{credential_error, redact_credentials};
 use crate::api::request_kind::RequestKind;
 
-/// Room for what comes out: more than all windows of one SSH connection together, which are five
-/// channels of 2 MiB for commands, or one of 8 MiB for files. So 10 MiB, and what is about them:
-/// each packet has some bytes more, and keys are exchanged anew. It is taken as it is needed. With
-/// more than seven channels to a connection, whose user reads none of them, it may not suffice.
+/// The buffer for bytes from the Pod: more than all windows of one SSH connection together, which are five
+/// channels of 2 MiB for commands, or one of 8 MiB for files. That is 10 MiB, plus the overhead of packets
+/// and of key exchanges. Memory is allocated when it is needed. The buffer may be too small for a connection
+/// with more than seven channels whose user reads none of them.
 const FROM_POD: usize = 16 << 20;
-/// Room for what goes in.
+/// The buffer for bytes to the Pod.
 const TO_POD: usize = 1 << 20;
 /// The largest frame that is sent.
 const FRAME: usize = 64 << 10;
-/// How long opening may take, to the server's first byte.
-const OPEN: Duration = Duration::from_secs(10);
-/// How long what was written last has to leave after the stream was dropped.
+/// Timeout of opening a stream, until the server's first byte.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the last bytes may take to leave after the stream was dropped.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// What opens a WebSocket, RFC 6455 §4.1.
+/// The status of a response that opens a WebSocket, RFC 6455 §4.1.
 const SWITCHING_PROTOCOLS: u16 = 101;
 const DATA: u8 = 0;
 const ERROR: u8 = 1;
 
-/// Opens a stream, and waits for the server's first bytes: before them nobody can tell whether
-/// anything listens.
+/// Opens a stream and waits for the server's first bytes, because a port-forward opens even if nothing
+/// listens on the port.
 pub(super) async fn open(
     api: &ApiClient,
     name: &str,
     port: u16,
 ) -> Result<Box<dyn sandbox_core::ByteStream>, AttemptError> {
-    let opened = async {
+    let opening = async {
         let request = api
             .port_forward_request(name, port)
             .map_err(AttemptError::Fatal)?;
-        let asked = RequestKind::from_request(&request).start_measurement();
+        let measurement = RequestKind::from_request(&request).start_measurement();
         let connection = api.client.connect(request).await;
-        let connection = connection.map_err(|error| refused(api, redact_credentials(error)))?;
-        asked.finish(SWITCHING_PROTOCOLS);
-        begin(connection.into_stream()).await
+        let connection = connection.map_err(|error| open_error(api, redact_credentials(error)))?;
+        measurement.finish(SWITCHING_PROTOCOLS);
+        start(connection.into_stream()).await
     };
-    match tokio::time::timeout(OPEN, opened).await {
+    match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
         Ok(opened) => opened.map(|stream| Box::new(stream) as _),
-        Err(_elapsed) => Err(silent(format!(
-            "no answer through the API server within {OPEN:?}"
+        Err(_elapsed) => Err(no_data_error(format!(
+            "no response through the API server within {OPEN_TIMEOUT:?}"
         ))),
     }
 }
 
-/// The near end of a stream.
+/// The local end of a stream.
 #[derive(Debug)]
-struct Forward {
+struct PortForward {
     incoming: DuplexStream,
-    /// Why it was cut; what came before is read first.
+    /// Why the stream was cut. Bytes that arrived before are read first.
     cut: Arc<OnceLock<String>>,
     outgoing: DuplexStream,
-    /// Its end tells the pump that nobody reads any more.
+    /// Dropping this ends the task that moves bytes.
     _alive: oneshot::Sender<()>,
 }
 
-async fn begin<S>(socket: S) -> Result<Forward, AttemptError>
+/// Waits for the first data, and starts the task that moves bytes in both directions.
+async fn start<S>(socket: S) -> Result<PortForward, AttemptError>
 where
     S: Stream<Item = Result<Message, WsError>> + Sink<Message, Error = WsError> + Send + 'static,
 {
     let (sink, mut frames) = socket.split();
     let mut channels = Channels::default();
     let first = loop {
-        match channels.take(frames.next().await) {
-            Taken::Data(data) => break data,
-            Taken::Nothing => {}
-            Taken::Closed => return Err(silent("the API server closed it".into())),
-            Taken::End(why) => return Err(silent(why)),
+        match channels.decode(frames.next().await) {
+            Frame::Data(data) => break data,
+            Frame::Empty => {}
+            Frame::Closed => {
+                return Err(no_data_error(
+                    "the API server closed the port-forward".into(),
+                ));
+            }
+            Frame::End(why) => return Err(no_data_error(why)),
         }
     };
     let (incoming, mut inward) = tokio::io::duplex(FROM_POD);
@@ -100,14 +105,14 @@ where
     let cut = Arc::new(OnceLock::new());
     let why = Arc::clone(&cut);
     tokio::spawn(async move {
-        let up = upward(outward, sink);
+        let up = send_frames(outward, sink);
         let down = async {
             if inward.write_all(&first).await.is_ok() {
-                downward(channels, frames, inward, &why).await;
+                receive_frames(channels, frames, inward, &why).await;
             }
         };
         let abandoned = async {
-            // Nothing is ever sent: its end is the news.
+            // Nothing is ever sent; the receiver returns when the stream is dropped.
             dropped.await.err();
             tokio::time::sleep(LINGER).await;
         };
@@ -118,7 +123,7 @@ where
             () = abandoned => {}
         }
     });
-    Ok(Forward {
+    Ok(PortForward {
         incoming,
         cut,
         outgoing,
@@ -126,7 +131,8 @@ where
     })
 }
 
-async fn upward<S>(mut outward: DuplexStream, mut sink: S)
+/// Sends what is written to the stream, until the stream or the WebSocket ends.
+async fn send_frames<S>(mut outward: DuplexStream, mut sink: S)
 where
     S: Sink<Message, Error = WsError> + Unpin,
 {
@@ -138,16 +144,17 @@ where
             Ok(_) => {}
         }
         if let Err(error) = sink.send(Message::Binary(frame.freeze())).await {
-            tracing::debug!(%error, "a port-forward was cut");
+            tracing::debug!(%error, "port-forward cut");
             return;
         }
     }
     if let Err(error) = sink.close().await {
-        tracing::trace!(%error, "a port-forward was closed by the other side first");
+        tracing::trace!(%error, "port-forward closed by the API server");
     }
 }
 
-async fn downward<S>(
+/// Passes on the data of frames, until the stream or the WebSocket ends.
+async fn receive_frames<S>(
     mut channels: Channels,
     mut frames: S,
     mut inward: DuplexStream,
@@ -156,67 +163,69 @@ async fn downward<S>(
     S: Stream<Item = Result<Message, WsError>> + Unpin,
 {
     loop {
-        match channels.take(frames.next().await) {
-            Taken::Data(data) => {
+        match channels.decode(frames.next().await) {
+            Frame::Data(data) => {
                 if inward.write_all(&data).await.is_err() {
                     return;
                 }
             }
-            Taken::Nothing => {}
-            Taken::End(why) => {
-                tracing::debug!(%why, "a port-forward has ended");
-                // Before its end is read; there is one end.
+            Frame::Empty => {}
+            Frame::End(why) => {
+                tracing::debug!(%why, "port-forward ended");
+                // The reason has to be set before the reader sees the end. There is only one.
                 drop(cut.set(why));
                 return;
             }
-            Taken::Closed => {
-                tracing::debug!("a port-forward was closed");
+            Frame::Closed => {
+                tracing::debug!("port-forward closed");
                 return;
             }
         }
     }
 }
 
-/// What a frame turned out to be.
-enum Taken {
+/// The meaning of one frame.
+enum Frame {
     Data(Bytes),
-    Nothing,
-    /// As it should be: the other side has said that it ends.
+    Empty,
+    /// The other side has closed the WebSocket properly.
     Closed,
-    /// Cut, or refused.
+    /// The connection was cut, or the Pod rejected it.
     End(String),
 }
 
-/// Which channels have told their port: that is in each one's first frame.
+/// Which channels have sent their first frame, which contains only the port.
 #[derive(Default)]
 struct Channels {
-    begun: [bool; 2],
+    has_started: [bool; 2],
 }
 
 impl Channels {
-    fn take(&mut self, frame: Option<Result<Message, WsError>>) -> Taken {
+    fn decode(&mut self, frame: Option<Result<Message, WsError>>) -> Frame {
         let mut frame = match frame {
             Some(Ok(Message::Binary(frame))) if !frame.is_empty() => frame,
-            Some(Ok(Message::Close(_))) | None => return Taken::Closed,
-            Some(Ok(_)) => return Taken::Nothing,
-            Some(Err(error)) => return Taken::End(error.to_string()),
+            Some(Ok(Message::Close(_))) | None => return Frame::Closed,
+            Some(Ok(_)) => return Frame::Empty,
+            Some(Err(error)) => return Frame::End(error.to_string()),
         };
         let channel = frame.get_u8();
-        let Some(begun) = self.begun.get_mut(usize::from(channel)) else {
-            return Taken::End(format!("the API server speaks of a channel {channel}"));
+        let Some(has_started) = self.has_started.get_mut(usize::from(channel)) else {
+            return Frame::End(format!(
+                "the API server sent a frame of unknown channel {channel}"
+            ));
         };
-        if !std::mem::replace(begun, true) {
-            return Taken::Nothing;
+        if !std::mem::replace(has_started, true) {
+            return Frame::Empty;
         }
         match channel {
-            ERROR => Taken::End(String::from_utf8_lossy(&frame).into_owned()),
-            _ if frame.is_empty() => Taken::Nothing,
-            _ => Taken::Data(frame),
+            ERROR => Frame::End(String::from_utf8_lossy(&frame).into_owned()),
+            _ if frame.is_empty() => Frame::Empty,
+            _ => Frame::Data(frame),
         }
     }
 }
 
-impl AsyncRead for Forward {
+impl AsyncRead for PortForward {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -233,7 +242,7 @@ impl AsyncRead for Forward {
     }
 }
 
-impl AsyncWrite for Forward {
+impl AsyncWrite for PortForward {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -251,8 +260,9 @@ impl AsyncWrite for Forward {
     }
 }
 
-/// Says who refused it: rights do not come by asking again, and a Pod may yet be ready.
-fn refused(api: &ApiClient, error: kube::Error) -> AttemptError {
+/// The error of a WebSocket that could not be opened. A missing permission is final; a Pod may become ready
+/// later.
+fn open_error(api: &ApiClient, error: kube::Error) -> AttemptError {
     if let Some(message) = credential_error(&error) {
         return AttemptError::Fatal(Error::Config { message });
     }
@@ -264,7 +274,7 @@ fn refused(api: &ApiClient, error: kube::Error) -> AttemptError {
         _ => None,
     };
     if matches!(code, Some(401 | 403)) {
-        let about = classify::RequestContext {
+        let context = classify::RequestContext {
             intent: Intent::Read,
             verb: "get and create",
             resource: "pods/portforward",
@@ -273,14 +283,13 @@ fn refused(api: &ApiClient, error: kube::Error) -> AttemptError {
             attempt: 0,
         };
         if let NextStep::Denied(error) = classify::classify(
-            &about,
+            &context,
             &FailedResponse {
                 code,
                 ..FailedResponse::default()
             },
         ) {
-            let starting = api.outage.is_recent();
-            return if starting {
+            return if api.outage.is_recent() {
                 AttemptError::Transient(error)
             } else {
                 AttemptError::Fatal(error)
@@ -298,7 +307,7 @@ fn refused(api: &ApiClient, error: kube::Error) -> AttemptError {
     ))
 }
 
-fn silent(why: String) -> AttemptError {
+fn no_data_error(why: String) -> AttemptError {
     AttemptError::Transient(Error::connection(ConnectionStage::Dial, why, None))
 }
 

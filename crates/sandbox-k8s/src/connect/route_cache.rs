@@ -1,19 +1,21 @@
-//! What [`Transport::Auto`](crate::manifest::options::Transport) has found out, for all sandboxes of a
-//! backend.
+//! The route that [`Transport::Auto`](crate::manifest::options::Transport) has found to work, for all
+//! sandboxes of a backend.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How a stream gets there.
+use crate::lock::lock;
+
+/// One way to an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
     Direct,
     PortForward,
 }
 
-/// The way that is known to work, until something else is learned.
+/// The route that new connections try first.
 #[derive(Debug, Default)]
 pub(crate) struct RouteCache(Mutex<CachedRoute>);
 
@@ -21,22 +23,23 @@ pub(crate) struct RouteCache(Mutex<CachedRoute>);
 enum CachedRoute {
     #[default]
     None,
-    /// Pods answer at their addresses.
+    /// Pods respond at their addresses.
     Direct,
-    /// They do not, or somebody else does; to be looked at again then.
+    /// Pods do not respond at their addresses, or another server does. Valid until this time.
     PortForward { until: Instant },
 }
 
-/// How long a network without a way to Pods is not tried again: it changes when somebody
-/// connects to another.
-const NO_WAY: Duration = Duration::from_secs(300);
-/// How long addresses are not trusted at which another server answered. The address of a Pod
-/// that has gone is another's soon, and then this passes; a network that has the same
-/// addresses as the Pods keeps doing it, and costs one handshake each time.
-const WRONG_SERVER: Duration = Duration::from_secs(60);
+/// How long addresses of Pods are not tried again on a network without a route to them. That changes when
+/// the client moves to another network.
+const UNREACHABLE_TTL: Duration = Duration::from_secs(300);
+/// How long addresses of Pods are not trusted after another server responded at one. If the address of a
+/// deleted Pod was reused, this is over soon. A network with the same addresses as the Pods causes it again,
+/// at the cost of one handshake each time.
+const WRONG_SERVER_TTL: Duration = Duration::from_secs(60);
 
 impl RouteCache {
-    pub(super) fn way(&self) -> Option<Route> {
+    /// The route to try first; `None` if none is known.
+    pub(super) fn route(&self) -> Option<Route> {
         match *self.lock() {
             CachedRoute::Direct => Some(Route::Direct),
             CachedRoute::PortForward { until } if Instant::now() < until => {
@@ -46,38 +49,40 @@ impl RouteCache {
         }
     }
 
-    /// A Pod answered at its address. What was learned of addresses that mislead stays.
-    pub(super) fn direct(&self) {
-        if self.way().is_none() {
+    /// Records that a Pod responded at its address. A port-forward that is preferred because of a wrong
+    /// server stays preferred.
+    pub(super) fn record_direct(&self) {
+        if self.route().is_none() {
             *self.lock() = CachedRoute::Direct;
         }
     }
 
-    /// No Pod answers at its address.
-    pub(super) fn no_way(&self) {
+    /// Records that Pods do not respond at their addresses.
+    pub(super) fn record_unreachable(&self) {
         *self.lock() = CachedRoute::PortForward {
-            until: Instant::now() + NO_WAY,
+            until: Instant::now() + UNREACHABLE_TTL,
         };
     }
 
-    /// The network is another one now.
-    pub(super) fn changed(&self) {
+    /// Forgets the route, because the network has changed.
+    pub(super) fn clear(&self) {
         *self.lock() = CachedRoute::None;
     }
 
-    /// Something else answered. Returns whether the next connection goes another way.
-    pub(super) fn misled(&self) -> bool {
-        let was_forward = self.way() == Some(Route::PortForward);
+    /// Records that another server responded at the address of a Pod. Returns whether the next connection takes
+    /// another route.
+    pub(super) fn record_wrong_server(&self) -> bool {
+        let was_forward = self.route() == Some(Route::PortForward);
         if !was_forward {
             *self.lock() = CachedRoute::PortForward {
-                until: Instant::now() + WRONG_SERVER,
+                until: Instant::now() + WRONG_SERVER_TTL,
             };
         }
         !was_forward
     }
 
     fn lock(&self) -> MutexGuard<'_, CachedRoute> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -86,36 +91,39 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_that_misleads_is_left_alone_for_a_while() {
-        let found = RouteCache::default();
-        assert_eq!(found.way(), None);
-        found.direct();
-        assert_eq!(found.way(), Some(Route::Direct));
-        assert!(found.misled(), "the next goes another way");
-        assert_eq!(found.way(), Some(Route::PortForward));
+    async fn a_wrong_server_is_avoided_for_a_while() {
+        let cache = RouteCache::default();
+        assert_eq!(cache.route(), None);
+        cache.record_direct();
+        assert_eq!(cache.route(), Some(Route::Direct));
+        assert!(
+            cache.record_wrong_server(),
+            "the next connection takes another route"
+        );
+        assert_eq!(cache.route(), Some(Route::PortForward));
         // Whoever found out meanwhile that something accepts there knows less.
-        found.direct();
-        assert_eq!(found.way(), Some(Route::PortForward));
-        assert!(!found.misled(), "there is no third way");
-        tokio::time::advance(WRONG_SERVER).await;
-        assert_eq!(found.way(), None);
-        found.direct();
-        assert_eq!(found.way(), Some(Route::Direct));
+        cache.record_direct();
+        assert_eq!(cache.route(), Some(Route::PortForward));
+        assert!(!cache.record_wrong_server(), "there is no third route");
+        tokio::time::advance(WRONG_SERVER_TTL).await;
+        assert_eq!(cache.route(), None);
+        cache.record_direct();
+        assert_eq!(cache.route(), Some(Route::Direct));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_network_may_change() {
-        let found = RouteCache::default();
-        found.no_way();
-        assert_eq!(found.way(), Some(Route::PortForward));
-        tokio::time::advance(NO_WAY).await;
-        assert_eq!(found.way(), None);
-        found.direct();
-        found.changed();
-        assert_eq!(found.way(), None);
+    async fn a_change_of_network_clears_the_route() {
+        let cache = RouteCache::default();
+        cache.record_unreachable();
+        assert_eq!(cache.route(), Some(Route::PortForward));
+        tokio::time::advance(UNREACHABLE_TTL).await;
+        assert_eq!(cache.route(), None);
+        cache.record_direct();
+        cache.clear();
+        assert_eq!(cache.route(), None);
         assert!(
-            found.misled(),
-            "one that was raced for may have been direct"
+            cache.record_wrong_server(),
+            "a raced connection may have been direct"
         );
     }
 }

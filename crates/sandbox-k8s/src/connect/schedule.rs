@@ -1,81 +1,82 @@
-//! When to dial a Pod that starts, through the API server: each attempt there is a WebSocket,
-//! and until the Pod listens each one fails.
+//! When to dial a Pod that starts through the API server, and how long its server may take.
 //!
-//! How long a Pod takes to start is known quite well: from those that started before, and for
-//! the first from what it is made of. So the attempts begin shortly before that, and then
-//! follow in steps that grow with the time passed, so that what is lost by waiting is a small
-//! part of what was waited for anyway. News of the Pod cut a wait short.
+//! Each attempt through the API server is a WebSocket, and it fails until the Pod listens. The time that a
+//! Pod takes to start can be predicted: from the Pods before it, and for the first one from its manifest.
+//! Attempts start shortly before that time, and follow in steps that grow with the time passed, so that
+//! the time lost by waiting stays a small part of the whole. A change of the Pod ends a wait early.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use sandbox_core::Uid;
 use tokio::time::Instant;
 
+use crate::lock::lock;
 use crate::manifest::options::{InjectVia, Injection};
 
-/// How long Pods took that started before, from their machine being chosen to their first word.
+/// How long the last Pods took, from their scheduling to their first response.
 #[derive(Debug)]
 pub(crate) struct StartupTimes {
-    first: Duration,
-    last: Mutex<VecDeque<Duration>>,
+    /// The prediction for the first Pod.
+    initial: Duration,
+    recent: Mutex<VecDeque<Duration>>,
 }
 
-/// So many are remembered.
-const REMEMBERED: usize = 8;
-/// The shortest and longest time from the beginning of an attempt to that of the next.
-pub(super) const STEP: (Duration, Duration) = (Duration::from_millis(15), Duration::from_secs(1));
+/// The number of startup times that are kept.
+const MAX_SAMPLES: usize = 8;
+/// The shortest and the longest time from the start of one attempt to the start of the next.
+const MIN_STEP: Duration = Duration::from_millis(15);
+pub(super) const MAX_STEP: Duration = Duration::from_secs(1);
 
 impl StartupTimes {
-    /// Measured: a plain Pod runs after 200 ms; with any volume the kubelet looks every 300 ms
-    /// whether it is mounted; a first container adds its own time.
+    /// The initial predictions are measured: a Pod without volumes runs after 200 ms; with any volume, the
+    /// kubelet checks only every 300 ms whether it is mounted; an init container adds its own time.
     pub(crate) fn new(injection: &Injection) -> Self {
-        let first = match injection {
+        let initial = match injection {
             Injection::Baked { .. } => 150,
             Injection::Inject(InjectVia::ImageVolume) | Injection::Image(_) => 400,
             Injection::Inject(InjectVia::Auto | InjectVia::InitContainer) => 500,
         };
         Self {
-            first: Duration::from_millis(first),
-            last: Mutex::default(),
+            initial: Duration::from_millis(initial),
+            recent: Mutex::default(),
         }
     }
 
-    /// How long after a Pod was scheduled the first attempt is worth making: never so late that
-    /// one slow start makes the next wait.
-    pub(super) fn begin(&self) -> Duration {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.iter().min().map_or(self.first, |least| {
-            (*least).clamp(self.first / 4, self.first * 2)
+    /// Returns how long after its scheduling a Pod is dialled first. One slow start does not delay the next.
+    pub(super) fn first_attempt(&self) -> Duration {
+        let shortest = lock(&self.recent).iter().min().copied();
+        shortest.map_or(self.initial, |shortest| {
+            shortest.clamp(self.initial / 4, self.initial * 2)
         })
     }
 
-    /// How long after the beginning of an attempt, so long after the Pod was scheduled, the next may
-    /// begin: longer steps while nobody knows how long Pods take here.
-    pub(super) fn step(&self, since: Duration) -> Duration {
-        let known = !self
-            .last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty();
-        (since / if known { 10 } else { 5 }).clamp(STEP.0, STEP.1)
+    /// Returns the time from an attempt to the next, if the attempt started `elapsed` after the Pod's
+    /// scheduling. Steps are longer while no startup time has been measured.
+    pub(super) fn step(&self, elapsed: Duration) -> Duration {
+        let divisor = if lock(&self.recent).is_empty() { 5 } else { 10 };
+        (elapsed / divisor).clamp(MIN_STEP, MAX_STEP)
     }
 
-    /// A Pod answered so long after it was scheduled, at the first attempt or a later one.
-    pub(super) fn learn(&self, took: Duration, at_once: bool) {
-        // One that answered at once may have been there before; one that did not was not, a
-        // step earlier.
-        let earlier = if at_once { took / 10 } else { self.step(took) };
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() == REMEMBERED {
-            last.pop_front();
+    /// Records how long a Pod took to respond, and whether it responded to the first attempt.
+    pub(super) fn record(&self, elapsed: Duration, at_first_attempt: bool) {
+        // A Pod that responded to the first attempt may have been ready before. Another one was not ready
+        // one step earlier.
+        let uncertainty = if at_first_attempt {
+            elapsed / 10
+        } else {
+            self.step(elapsed)
+        };
+        let mut recent = lock(&self.recent);
+        if recent.len() == MAX_SAMPLES {
+            recent.pop_front();
         }
-        last.push_back(took.saturating_sub(earlier));
+        recent.push_back(elapsed.saturating_sub(uncertainty));
     }
 }
 
-/// The servers that were seen to start and have not answered yet.
+/// The servers that have been observed to start and have not responded yet.
 #[derive(Debug)]
 pub(crate) struct StartupWaits {
     grace: Duration,
@@ -84,12 +85,12 @@ pub(crate) struct StartupWaits {
 
 #[derive(Debug)]
 struct Wait {
-    noticed: Instant,
+    first_seen: Instant,
     running: Option<Instant>,
 }
 
-/// Nobody waits for so long; what is left was given up by a caller that went away.
-const FORGET: Duration = Duration::from_secs(3600);
+/// Entries are dropped after this time. Their callers gave up without a result.
+const MAX_AGE: Duration = Duration::from_secs(3600);
 
 impl StartupWaits {
     pub(crate) fn new(grace: Duration) -> Self {
@@ -99,37 +100,37 @@ impl StartupWaits {
         }
     }
 
-    /// It is about to start.
-    pub(super) fn starts(&self, uid: &Uid) {
+    /// Records that the server is about to start.
+    pub(super) fn record_start(&self, uid: &Uid) {
         let mut since = self.lock();
-        since.retain(|_, wait| wait.noticed.elapsed() < FORGET);
+        since.retain(|_, wait| wait.first_seen.elapsed() < MAX_AGE);
         since.entry(uid.clone()).or_insert_with(|| Wait {
-            noticed: Instant::now(),
+            first_seen: Instant::now(),
             running: None,
         });
     }
 
-    /// Its container runs. That of a server which was not seen to start may have been running
-    /// for days.
-    pub(super) fn runs(&self, uid: &Uid) {
+    /// Records that the container runs. A server that was not observed to start is ignored: it may have
+    /// been running for days.
+    pub(super) fn record_running(&self, uid: &Uid) {
         if let Some(wait) = self.lock().get_mut(uid) {
             wait.running.get_or_insert_with(Instant::now);
         }
     }
 
-    /// It need not be waited for any more: it has answered, or it has ended.
-    pub(super) fn over(&self, uid: &Uid) {
+    /// Stops the wait: the server has responded, or has ended.
+    pub(super) fn remove(&self, uid: &Uid) {
         self.lock().remove(uid);
     }
 
-    /// The time that it had, if that was long enough.
-    pub(super) fn exceeded(&self, uid: &Uid) -> Option<Duration> {
+    /// Returns the grace period of a server that has exceeded it.
+    pub(super) fn exceeded_grace(&self, uid: &Uid) -> Option<Duration> {
         let running = self.lock().get(uid)?.running?;
         (running.elapsed() >= self.grace).then_some(self.grace)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uid, Wait>> {
-        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.since)
     }
 }
 
@@ -139,33 +140,33 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// A Pod that listens after `up`: how many attempts, and how late the last.
-    fn attempts(pace: &StartupTimes, up: Duration) -> (u32, Duration) {
-        let (mut at, mut count) = (pace.begin(), 1);
+    fn attempts(startup_times: &StartupTimes, up: Duration) -> (u32, Duration) {
+        let (mut at, mut count) = (startup_times.first_attempt(), 1);
         while at < up {
-            at += pace.step(at);
+            at += startup_times.step(at);
             count += 1;
         }
-        pace.learn(at, count == 1);
+        startup_times.record(at, count == 1);
         (count, at - up)
     }
 
     #[test]
-    fn few_attempts_are_made_and_little_time_is_lost() {
+    fn few_attempts_lose_little_time() {
         for (injection, up) in [
             (Injection::baked(), 230 * MS),
             (Injection::Inject(InjectVia::ImageVolume), 515 * MS),
             (Injection::default(), 700 * MS),
         ] {
-            let pace = StartupTimes::new(&injection);
-            let (count, late) = attempts(&pace, up);
+            let startup_times = StartupTimes::new(&injection);
+            let (count, late) = attempts(&startup_times, up);
             assert!(
                 count <= 4 && late <= up / 4,
-                "the first: {count} attempts, {late:?} late"
+                "first: {count} attempts, {late:?} late"
             );
             // Others are a little faster or slower.
             for round in 0..40_u32 {
                 let up = up + MS * (round * 7 % 60);
-                let (count, late) = attempts(&pace, up);
+                let (count, late) = attempts(&startup_times, up);
                 assert!(
                     count <= 6 && late <= up / 8,
                     "{round}: {count} attempts, {late:?} late"
@@ -175,46 +176,46 @@ mod tests {
     }
 
     #[test]
-    fn one_slow_start_does_not_make_the_next_wait() {
-        let pace = StartupTimes::new(&Injection::default());
-        attempts(&pace, 60_000 * MS);
-        assert!(pace.begin() <= 1000 * MS);
-        let (count, _) = attempts(&pace, 60_000 * MS);
+    fn one_slow_start_does_not_delay_the_next() {
+        let startup_times = StartupTimes::new(&Injection::default());
+        attempts(&startup_times, 60_000 * MS);
+        assert!(startup_times.first_attempt() <= 1000 * MS);
+        let (count, _) = attempts(&startup_times, 60_000 * MS);
         assert!(
             count < 100,
-            "{count}: a minute is no reason to ask all the time"
+            "{count}: a long start does not cause an attempt at every step"
         );
-        for _ in 0..REMEMBERED {
-            attempts(&pace, 700 * MS);
+        for _ in 0..MAX_SAMPLES {
+            attempts(&startup_times, 700 * MS);
         }
-        assert!(pace.begin() <= 700 * MS);
+        assert!(startup_times.first_attempt() <= 700 * MS);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_what_was_seen_to_start_is_given_up_and_only_until_it_answers() {
+    async fn only_servers_observed_to_start_exceed_the_grace_period() {
         let waits = StartupWaits::new(Duration::from_secs(30));
         let (new, old) = (Uid::new("new"), Uid::new("old"));
-        waits.starts(&new);
+        waits.record_start(&new);
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(waits.exceeded(&new), None, "it does not run yet");
-        waits.runs(&new);
-        waits.runs(&old);
+        assert_eq!(waits.exceeded_grace(&new), None, "not running yet");
+        waits.record_running(&new);
+        waits.record_running(&old);
         tokio::time::advance(Duration::from_secs(29)).await;
-        waits.runs(&new);
-        assert_eq!(waits.exceeded(&new), None);
+        waits.record_running(&new);
+        assert_eq!(waits.exceeded_grace(&new), None);
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(waits.exceeded(&new), Some(Duration::from_secs(30)));
-        assert_eq!(waits.exceeded(&old), None);
-        waits.over(&new);
-        assert_eq!(waits.exceeded(&new), None);
+        assert_eq!(waits.exceeded_grace(&new), Some(Duration::from_secs(30)));
+        assert_eq!(waits.exceeded_grace(&old), None);
+        waits.remove(&new);
+        assert_eq!(waits.exceeded_grace(&new), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_nobody_waits_for_is_forgotten() {
+    async fn old_waits_are_dropped() {
         let waits = StartupWaits::new(Duration::from_secs(30));
-        waits.starts(&Uid::new("left"));
-        tokio::time::advance(FORGET).await;
-        waits.starts(&Uid::new("next"));
+        waits.record_start(&Uid::new("left"));
+        tokio::time::advance(MAX_AGE).await;
+        waits.record_start(&Uid::new("next"));
         assert_eq!(waits.lock().len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! What all connectors of a backend share.
+//! State that all connectors of a backend share.
 
 use sandbox_core::ByteStream;
 
@@ -6,20 +6,19 @@ use super::route_cache::RouteCache;
 use super::schedule::{StartupTimes, StartupWaits};
 use crate::manifest::options::KubernetesOptions;
 
-/// What the connections of a backend have found out, of all its connectors.
+/// What the connections of a backend have measured and found out.
 pub(crate) struct ConnectState {
-    /// What [`Transport::Auto`] needs.
-    pub(super) found: RouteCache,
-    pub(super) pace: StartupTimes,
-    pub(super) waits: StartupWaits,
+    pub(super) route_cache: RouteCache,
+    pub(super) startup_times: StartupTimes,
+    pub(super) startup_waits: StartupWaits,
 }
 
 impl ConnectState {
     pub(crate) fn new(options: &KubernetesOptions) -> Self {
         Self {
-            found: RouteCache::default(),
-            pace: StartupTimes::new(&options.injection),
-            waits: StartupWaits::new(options.startup_grace),
+            route_cache: RouteCache::default(),
+            startup_times: StartupTimes::new(&options.injection),
+            startup_waits: StartupWaits::new(options.startup_grace),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One server, and the ways to it.
+//! Connects to one server by a given route.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::attempts::{Attempts, Step};
-use super::errors::{AttemptError, dial, ended, unreachable};
+use super::errors::{AttemptError, address_error, describe_end, dial_error};
 use super::port_forward;
 use super::route_cache::Route;
 use super::state::{ConnectState, Stream};
 use crate::observe::watch::{Follow, Watch};
 
-/// How long one attempt to connect to an address may take, to the server's first byte.
-pub(super) const ATTEMPT: Duration = Duration::from_secs(2);
+/// Timeout of one attempt to connect to an address, until the server's first byte.
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The server that is meant.
+/// The server to connect to.
 pub(super) struct Target {
     pub(super) watch: Arc<Watch>,
-    pub(super) learned: Arc<ConnectState>,
+    pub(super) state: Arc<ConnectState>,
     pub(super) id: SandboxId,
     pub(super) uid: Uid,
     pub(super) port: u16,
@@ -33,26 +33,26 @@ impl Target {
         self.watch.follow(&self.id, &self.uid)
     }
 
-    /// Returns when it will not answer any more.
-    pub(super) async fn over(&self) -> Error {
+    /// Waits until the server cannot respond any more, and returns the reason.
+    pub(super) async fn wait_for_end(&self) -> Error {
         let follow = self.follow();
-        let mut seen = None;
+        let mut last = None;
         loop {
-            match follow.next(seen.as_ref()).await {
+            match follow.next(last.as_ref()).await {
                 Ok(Some(view)) => {
                     if view.state == SandboxState::Ended {
-                        return unreachable(ended(&view));
+                        return dial_error(describe_end(&view));
                     }
-                    seen = Some(view);
+                    last = Some(view);
                 }
-                Ok(None) => return unreachable("its Pod is gone".into()),
+                Ok(None) => return dial_error("the Pod does not exist any more".into()),
                 Err(error) => return error,
             }
         }
     }
 
-    /// What `work` comes to, unless the server ends before.
-    pub(super) async fn unless_over<'a, W>(
+    /// Runs `work` until it completes or the server ends.
+    pub(super) async fn run_until_end<'a, W>(
         &'a self,
         work: impl FnOnce(&'a Self) -> W,
     ) -> Result<Stream>
@@ -61,15 +61,16 @@ impl Target {
     {
         tokio::select! {
             biased;
-            error = self.over() => {
-                self.learned.waits.over(&self.uid);
+            error = self.wait_for_end() => {
+                self.state.startup_waits.remove(&self.uid);
                 Err(error)
             }
             stream = work(self) => stream,
         }
     }
 
-    pub(super) async fn is_addressed(&self) -> Result<bool> {
+    /// Whether the Pod has an address.
+    pub(super) async fn has_address(&self) -> Result<bool> {
         Ok(self
             .follow()
             .next(None)
@@ -79,45 +80,48 @@ impl Target {
 
     async fn dial_address(&self, address: IpAddr) -> Result<Stream, AttemptError> {
         let address = SocketAddr::new(address, self.port);
-        match timeout(ATTEMPT, answering(address)).await {
+        match timeout(ATTEMPT_TIMEOUT, connect_and_peek(address)).await {
             Ok(Ok(stream)) => Ok(Box::new(stream)),
-            Ok(Err(error)) => Err(AttemptError::Transient(dial(address, error))),
-            Err(_elapsed) => Err(AttemptError::Transient(unreachable(format!(
-                "{address} does not answer within {ATTEMPT:?}"
+            Ok(Err(error)) => Err(AttemptError::Transient(address_error(address, error))),
+            Err(_elapsed) => Err(AttemptError::Transient(dial_error(format!(
+                "{address} does not respond within {ATTEMPT_TIMEOUT:?}"
             )))),
         }
     }
 
-    /// Waits until there is something to dial, and dials until it answers, or until it should
-    /// have.
-    pub(super) async fn by(&self, way: Route) -> Result<Stream> {
+    /// Waits until the Pod can be dialled, and dials it until it responds, or until it should have.
+    pub(super) async fn connect_by(&self, route: Route) -> Result<Stream> {
         let follow = self.follow();
-        let ConnectState { pace, waits, .. } = &*self.learned;
+        let ConnectState {
+            startup_times,
+            startup_waits,
+            ..
+        } = &*self.state;
         let mut view = follow.next(None).await?;
-        let starts = view
+        let is_starting = view
             .as_ref()
             .is_some_and(|view| view.state == SandboxState::Pending);
-        if starts {
-            waits.starts(&self.uid);
+        if is_starting {
+            startup_waits.record_start(&self.uid);
         }
-        let mut dialling = Attempts::new(way, starts);
+        let mut attempts = Attempts::new(route, is_starting);
         loop {
-            let Some(known) = view else {
-                return Err(unreachable("its Pod is gone".into()));
+            let Some(current) = view else {
+                return Err(dial_error("the Pod does not exist any more".into()));
             };
-            dialling.see(&known, Instant::now());
-            if dialling.is_running() {
-                waits.runs(&self.uid);
+            attempts.observe(&current, Instant::now());
+            if attempts.is_running() {
+                startup_waits.record_running(&self.uid);
             }
-            let begun = Instant::now();
-            let attempt = match dialling.step(known.address, pace, begun) {
+            let started = Instant::now();
+            let attempt = match attempts.next_step(current.address, startup_times, started) {
                 Step::Wait => {
-                    view = follow.next(Some(&known)).await?;
+                    view = follow.next(Some(&current)).await?;
                     continue;
                 }
                 Step::WaitUntil(due) => {
-                    let news = timeout_at(due, follow.next(Some(&known))).await;
-                    view = news.unwrap_or(Ok(Some(known)))?;
+                    let change = timeout_at(due, follow.next(Some(&current))).await;
+                    view = change.unwrap_or(Ok(Some(current)))?;
                     continue;
                 }
                 Step::DialAddress(address) => self.dial_address(address).left_future(),
@@ -127,17 +131,18 @@ impl Target {
             };
             match attempt.await {
                 Ok(stream) => {
-                    if let Some((took, at_once)) = dialling.answered(Instant::now()) {
-                        pace.learn(took, at_once);
+                    if let Some((elapsed, at_first_attempt)) = attempts.startup_time(Instant::now())
+                    {
+                        startup_times.record(elapsed, at_first_attempt);
                     }
                     return Ok(stream);
                 }
                 Err(AttemptError::Fatal(error)) => return Err(error),
                 Err(AttemptError::Transient(error)) => {
-                    if !dialling.failed(begun, pace, Instant::now()) {
+                    if !attempts.record_failure(started, startup_times, Instant::now()) {
                         return Err(error);
                     }
-                    tracing::debug!(sandbox.id = %self.id, ?way, %error, "it does not listen yet");
+                    tracing::debug!(sandbox.id = %self.id, ?route, %error, "sandbox does not listen yet; retrying");
                 }
             }
             view = follow.next(None).await?;
@@ -145,9 +150,9 @@ impl Target {
     }
 }
 
-/// Connects, and waits for the first byte, for an SSH server speaks first: what only accepts
-/// proves nothing, as a proxy does that accepts for anybody.
-pub(super) async fn answering(address: SocketAddr) -> std::io::Result<TcpStream> {
+/// Connects and waits for the first byte, which an SSH server sends on its own. An accepted connection alone
+/// proves nothing: some proxies accept connections to every address.
+pub(super) async fn connect_and_peek(address: SocketAddr) -> std::io::Result<TcpStream> {
     let stream = sandbox_net::connect(address).await?;
     if stream.peek(&mut [0]).await? == 0 {
         return Err(std::io::ErrorKind::UnexpectedEof.into());

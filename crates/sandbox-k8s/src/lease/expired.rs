@@ -1,4 +1,4 @@
-//! Leases whose holders are gone.
+//! Deletes Leases whose holders no longer exist.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -7,74 +7,74 @@ use k8s_openapi::api::coordination::v1::Lease;
 use sandbox_core::{Deadline, Result, SandboxId, Uid};
 use tokio::time::Instant;
 
-use super::manifest::{Holding, wait_limit};
+use super::manifest::{LeaseHolder, takeover_delay};
 use crate::api::client::ApiClient;
 use crate::api::client::LOOKUP_TIMEOUT;
 use crate::manifest::labels;
 
-/// A sweep sees no longer than this whether somebody renews a Lease.
-const LONGEST: Duration = Duration::from_secs(300);
+/// A sweep waits at most this long for the renewal of a Lease.
+const MAX_SWEEP_WAIT: Duration = Duration::from_secs(300);
 
-/// Deletes what has expired, or with `dry_run` only tells. It takes as long as it takes to see
-/// that nobody renews it; what would take too long is left to those who look all the time.
+/// Deletes the Leases that have expired, or with `dry_run` only returns them. This function waits expires_at no
+/// holder can still be about to renew its Lease. Leases that need a longer wait are left to clients that
+/// watch.
 pub(crate) async fn remove_expired(
     api: &ApiClient,
     dry_run: bool,
 ) -> Result<Vec<(SandboxId, Uid)>> {
-    let mut looks = ExpiredLeases::default();
-    let first = look(api).await?;
-    looks.take(&first, Instant::now());
+    let mut leases = ExpiredLeases::default();
+    let first = list_expired(api).await?;
+    leases.update(&first, Instant::now());
     if dry_run {
         return Ok(first
             .into_iter()
             .map(|expired| (expired.id, expired.uid))
             .collect());
     }
-    for Expired { id, lasts, .. } in first
+    for ExpiredLease { id, duration, .. } in first
         .iter()
-        .filter(|expired| wait_limit(expired.lasts) > LONGEST)
+        .filter(|expired| takeover_delay(expired.duration) > MAX_SWEEP_WAIT)
     {
         tracing::info!(
-            lease = %id, ?lasts,
-            "an owner Lease has expired and is left to clients that watch: a sweep would have to wait too long for \
-             its renewal"
+            lease = %id, ?duration,
+            "expired owner Lease not deleted: a sweep would have to wait too long for its renewal"
         );
     }
-    let waits = first.iter().map(|expired| wait_limit(expired.lasts));
-    let Some(wait) = waits.filter(|wait| *wait <= LONGEST).max() else {
+    let waits = first.iter().map(|expired| takeover_delay(expired.duration));
+    let Some(wait) = waits.filter(|wait| *wait <= MAX_SWEEP_WAIT).max() else {
         return Ok(Vec::new());
     };
     tokio::time::sleep(wait).await;
-    looks.remove_due(api).await
+    leases.remove_due(api).await
 }
 
-/// What has expired, and since when it is seen to stay so. Nobody's clock but the API server's
-/// says that a Lease has expired; and that alone proves nothing: its holder may be on the way to
-/// renew it.
+/// The Leases that have expired, and how long they have been observed without a renewal. A Lease expires by
+/// the API server's clock. That alone is not enough: its holder may be about to renew it.
 #[derive(Default)]
-pub(crate) struct ExpiredLeases(HashMap<Uid, Seen>);
+pub(crate) struct ExpiredLeases(HashMap<Uid, Observation>);
 
-/// The state in which it is not renewed, and how long that has to last.
-struct Seen {
+/// The version that has to stay the same, and expires_at when.
+struct Observation {
     version: String,
     due: Instant,
 }
 
 impl ExpiredLeases {
-    /// Deletes what was seen for long enough. Whoever renews it in the very moment is faster.
+    /// Deletes the Leases that have been observed for long enough. A renewal in the same moment wins, because
+    /// it changes the version.
     pub(crate) async fn remove_due(&mut self, api: &ApiClient) -> Result<Vec<(SandboxId, Uid)>> {
-        let asked = Instant::now();
-        let expired = look(api).await?;
+        let started = Instant::now();
+        let expired = list_expired(api).await?;
         if api.outage.is_recent() {
             self.forget();
         }
-        self.take(&expired, Instant::now());
+        self.update(&expired, Instant::now());
         let mut removed = Vec::new();
         for lease in expired {
-            if !self.is_due(&lease, asked) {
+            if !self.is_due(&lease, started) {
                 continue;
             }
-            let Expired {
+            let ExpiredLease {
                 id, uid, version, ..
             } = lease;
             if api
@@ -86,7 +86,7 @@ impl ExpiredLeases {
                 )
                 .await?
             {
-                tracing::debug!(lease = %id, "an owner Lease has expired");
+                tracing::debug!(lease = %id, "expired owner Lease deleted");
                 self.0.remove(&uid);
                 removed.push((id, uid));
             }
@@ -94,75 +94,75 @@ impl ExpiredLeases {
         Ok(removed)
     }
 
-    /// What was seen does not count: while the API server was away, nobody could renew anything.
+    /// Forgets all observations. While the API server was away, no holder could renew its Lease.
     pub(crate) fn forget(&mut self) {
         self.0.clear();
     }
 
-    /// Whether there is one that will have been seen for long enough.
+    /// Whether a Lease has been observed for long enough, if it is still unchanged.
     pub(crate) fn any_due(&self, now: Instant) -> bool {
-        self.0.values().any(|seen| seen.due <= now)
+        self.0.values().any(|observation| observation.due <= now)
     }
 
-    fn take(&mut self, expired: &[Expired], now: Instant) {
-        self.0.retain(|uid, seen| {
+    fn update(&mut self, expired: &[ExpiredLease], now: Instant) {
+        self.0.retain(|uid, observation| {
             expired
                 .iter()
-                .any(|lease| lease.uid == *uid && lease.version == seen.version)
+                .any(|lease| lease.uid == *uid && lease.version == observation.version)
         });
-        for Expired {
+        for ExpiredLease {
             uid,
             version,
-            lasts,
+            duration,
             ..
         } in expired
         {
-            let due = now + wait_limit(*lasts);
-            self.0.entry(uid.clone()).or_insert_with(|| Seen {
+            let due = now + takeover_delay(*duration);
+            self.0.entry(uid.clone()).or_insert_with(|| Observation {
                 version: version.clone(),
                 due,
             });
         }
     }
 
-    fn is_due(&self, lease: &Expired, now: Instant) -> bool {
-        self.0
-            .get(&lease.uid)
-            .is_some_and(|seen| seen.version == lease.version && seen.due <= now)
+    fn is_due(&self, lease: &ExpiredLease, now: Instant) -> bool {
+        self.0.get(&lease.uid).is_some_and(|observation| {
+            observation.version == lease.version && observation.due <= now
+        })
     }
 }
 
-/// A Lease that nobody holds any more, as it was seen.
-struct Expired {
+/// A Lease that has expired, in one version.
+struct ExpiredLease {
     id: SandboxId,
     uid: Uid,
     version: String,
-    lasts: Duration,
+    duration: Duration,
 }
 
-async fn look(api: &ApiClient) -> Result<Vec<Expired>> {
+async fn list_expired(api: &ApiClient) -> Result<Vec<ExpiredLease>> {
     let (leases, now) = api
         .list::<Lease>(&labels::selector(), Deadline::from_now(LOOKUP_TIMEOUT))
         .await?;
     Ok(leases
         .iter()
-        .filter_map(|lease| expired(lease, now))
+        .filter_map(|lease| check_expired(lease, now))
         .collect())
 }
 
-fn expired(lease: &Lease, now: Option<SystemTime>) -> Option<Expired> {
-    let Holding {
+fn check_expired(lease: &Lease, now: Option<SystemTime>) -> Option<ExpiredLease> {
+    let LeaseHolder {
         id,
         uid,
-        lasts,
-        until,
-    } = Holding::of(lease)?;
+        duration,
+        expires_at,
+    } = LeaseHolder::from_lease(lease)?;
     let version = lease.metadata.resource_version.clone()?;
-    (now? > until).then_some(Expired {
+    (now? > expires_at).then_some(ExpiredLease {
         id,
         uid,
         version,
-        lasts,
+        duration,
     })
 }
 
@@ -170,39 +170,40 @@ fn expired(lease: &Lease, now: Option<SystemTime>) -> Option<Expired> {
 mod tests {
     use super::*;
 
-    fn lease(version: &str, lasts: u64) -> Expired {
-        Expired {
+    fn lease(version: &str, duration: u64) -> ExpiredLease {
+        ExpiredLease {
             id: "sbx-a".parse().unwrap(),
             uid: Uid::new("l"),
             version: version.into(),
-            lasts: Duration::from_secs(lasts),
+            duration: Duration::from_secs(duration),
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_what_nobody_renews_for_long_enough_is_due() {
-        for lasts in [15, 60, 3600] {
-            let (mut looks, now) = (ExpiredLeases::default(), Instant::now());
-            looks.take(&[lease("1", lasts)], now);
+    async fn only_leases_without_a_renewal_for_long_enough_are_due() {
+        for duration in [15, 60, 3600] {
+            let (mut leases, now) = (ExpiredLeases::default(), Instant::now());
+            leases.update(&[lease("1", duration)], now);
             // A renewal may begin as late as this, and take as long as it may.
-            let renewed = now + Duration::from_secs(lasts) / 3 + crate::lease::manifest::RENEW;
-            assert!(!looks.is_due(&lease("1", lasts), renewed), "{lasts}");
+            let renewed =
+                now + Duration::from_secs(duration) / 3 + crate::lease::manifest::RENEWAL_TIMEOUT;
+            assert!(!leases.is_due(&lease("1", duration), renewed), "{duration}");
             assert!(
-                looks.is_due(
-                    &lease("1", lasts),
-                    now + wait_limit(Duration::from_secs(lasts))
+                leases.is_due(
+                    &lease("1", duration),
+                    now + takeover_delay(Duration::from_secs(duration))
                 ),
-                "{lasts}"
+                "{duration}"
             );
-            looks.take(&[lease("2", lasts)], renewed);
+            leases.update(&[lease("2", duration)], renewed);
             assert!(
-                !looks.any_due(now + wait_limit(Duration::from_secs(lasts))),
-                "{lasts}: it counts anew"
+                !leases.any_due(now + takeover_delay(Duration::from_secs(duration))),
+                "{duration}: a renewal restarts the wait"
             );
-            looks.take(&[], renewed);
+            leases.update(&[], renewed);
             assert!(
-                !looks.any_due(renewed + Duration::from_secs(100_000)),
-                "{lasts}: it does not count"
+                !leases.any_due(renewed + Duration::from_secs(100_000)),
+                "{duration}: a Lease that is gone is forgotten"
             );
         }
     }

@@ -1,7 +1,7 @@
-//! Holding a Lease: made at the first create, renewed by one task.
+//! Holds the Lease of this process: created with the first sandbox, and renewed by one task.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::{Arc, Mutex as StdMutex};
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -14,88 +14,98 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::manifest::{PAUSE, RENEW, SHORTEST, manifest, owned_by, period, renewed};
+use super::manifest::{
+    MIN_DURATION, RENEWAL_TIMEOUT, RETRY_PAUSE, build, owner_reference, renewal_period,
+    to_micro_time,
+};
 use crate::api::client::ApiClient;
 use crate::api::objects::CreateOutcome;
+use crate::lock::lock;
 use crate::manifest::labels;
 use crate::names;
 
-/// What was renewed so lately is there: many that are made at once need not ask for each.
-const FRESH: Duration = Duration::from_secs(1);
-/// And how long a sandbox that is being made waits to hear of it.
-const SOON: Duration = Duration::from_secs(3);
+/// A Lease that was renewed within this time is not checked again, so that many creations at once need only
+/// one check.
+const FRESH_FOR: Duration = Duration::from_secs(1);
+/// How long a creation waits for the check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Holds the Lease of this process, once it is needed.
+/// Creates the Lease of this process when it is first needed, and renews it.
 pub(crate) struct LeaseKeeper {
     api: Arc<ApiClient>,
-    lasts: Duration,
-    /// Whoever comes first makes it; the others wait for it.
-    held: Mutex<Option<OwnerLease>>,
+    duration: Duration,
+    /// The first creation creates the Lease; the others wait for it.
+    current: Mutex<Option<OwnerLease>>,
 }
 
-/// A Lease that was made here.
+/// A Lease of this process. All clones share its state.
 #[derive(Clone)]
 pub(crate) struct OwnerLease {
-    grip: Arc<Grip>,
+    state: Arc<LeaseState>,
     renewal: AbortHandle,
 }
 
 impl LeaseKeeper {
-    pub(crate) fn new(api: Arc<ApiClient>, lasts: Duration) -> Self {
+    pub(crate) fn new(api: Arc<ApiClient>, duration: Duration) -> Self {
         Self {
             api,
-            lasts: lasts.max(SHORTEST),
-            held: Mutex::default(),
+            duration: duration.max(MIN_DURATION),
+            current: Mutex::default(),
         }
     }
 
-    /// The Lease, for a sandbox that is being made. Somebody may have deleted it, and what is made
-    /// for it then is taken away at once: so it is renewed first where that was not done just now.
+    /// Returns the Lease for a new sandbox, and creates one if there is none. If the Lease has been deleted,
+    /// Kubernetes would delete the sandbox at once; so a Lease that was not renewed a moment ago is renewed
+    /// first.
     ///
     /// # Errors
     ///
-    /// As for a creation that fails: this sandbox cannot be made without it.
-    pub(crate) async fn hold(&self, sandbox: &SandboxId, deadline: Deadline) -> Result<OwnerLease> {
-        let found = self.held(deadline).await?.clone();
-        if let Some(held) = &found
-            && held.grip.holds().await
+    /// The error of the creation, which cannot succeed without the Lease.
+    pub(crate) async fn acquire(
+        &self,
+        sandbox: &SandboxId,
+        deadline: Deadline,
+    ) -> Result<OwnerLease> {
+        let found = self.lock_current(deadline).await?.clone();
+        if let Some(lease) = &found
+            && lease.state.exists().await
         {
-            return Ok(held.clone());
+            return Ok(lease.clone());
         }
-        let mut held = self.held(deadline).await?;
-        // Another sandbox may have made the next one meanwhile.
-        match &*held {
-            Some(next) if found.is_none_or(|lost| !Arc::ptr_eq(&lost.grip, &next.grip)) => {
+        let mut current = self.lock_current(deadline).await?;
+        // Another creation may have created the next Lease in the meantime.
+        match &*current {
+            Some(next) if found.is_none_or(|lost| !Arc::ptr_eq(&lost.state, &next.state)) => {
                 Ok(next.clone())
             }
             _ => {
-                let made = self
-                    .make(deadline)
+                let lease = self
+                    .create(deadline)
                     .await
-                    .map_err(|error| unowned(sandbox, error))?;
-                *held = Some(made.clone());
-                Ok(made)
+                    .map_err(|error| creation_error(sandbox, error))?;
+                *current = Some(lease.clone());
+                Ok(lease)
             }
         }
     }
 
-    async fn held(&self, deadline: Deadline) -> Result<MutexGuard<'_, Option<OwnerLease>>> {
+    async fn lock_current(&self, deadline: Deadline) -> Result<MutexGuard<'_, Option<OwnerLease>>> {
         deadline
             .bound("waiting for the owner Lease", async {
-                Ok(self.held.lock().await)
+                Ok(self.current.lock().await)
             })
             .await
     }
 
-    async fn make(&self, deadline: Deadline) -> Result<OwnerLease> {
+    async fn create(&self, deadline: Deadline) -> Result<OwnerLease> {
         let id = SandboxId::generate()?;
         let nonce = Uid::generate()?;
         let now = self.api.clock.now();
-        let lease = manifest(
+        let lease = build(
             &id,
             &self.api.namespace,
             nonce.as_str(),
-            self.lasts,
+            self.duration,
             now.unwrap_or_else(SystemTime::now),
         )?;
         let stored = match self
@@ -108,110 +118,113 @@ impl LeaseKeeper {
         };
         let Ok((id, uid)) = labels::lease_of(&stored) else {
             return Err(Error::Config {
-                message: "the cluster changed the Lease so that it is not ours".into(),
+                message: "the cluster changed the owner Lease so that it is no longer valid; check its admission webhooks".into(),
             });
         };
-        tracing::debug!(lease = %id, "the owner Lease was made");
-        let grip = Arc::new(Grip {
+        tracing::debug!(lease = %id, "owner Lease created");
+        let state = Arc::new(LeaseState {
             api: Arc::clone(&self.api),
             id,
             uid,
             lost: AtomicBool::new(false),
             renewed: StdMutex::new(Instant::now()),
-            looking: Mutex::default(),
+            checking: Mutex::default(),
         });
-        // Before the first answer there was no clock to go by but our own.
-        let renewal =
-            tokio::spawn(Arc::clone(&grip).keep(period(self.lasts), now.is_none())).abort_handle();
-        Ok(OwnerLease { grip, renewal })
+        // Before the first response, only the local clock was available: renew at once by the right one.
+        let renewal = tokio::spawn(
+            Arc::clone(&state).keep_renewed(renewal_period(self.duration), now.is_none()),
+        )
+        .abort_handle();
+        Ok(OwnerLease { state, renewal })
     }
 }
 
 impl OwnerLease {
     pub(crate) fn id(&self) -> &SandboxId {
-        &self.grip.id
+        &self.state.id
     }
 
-    pub(crate) fn owner(&self) -> OwnerReference {
-        owned_by(&self.grip.id, &self.grip.uid)
+    pub(crate) fn owner_reference(&self) -> OwnerReference {
+        owner_reference(&self.state.id, &self.state.uid)
     }
 }
 
-/// A process that ends in good order takes its Lease with it; otherwise it expires.
+/// A process that exits regularly deletes its Lease; otherwise the Lease expires.
 impl Drop for LeaseKeeper {
     fn drop(&mut self) {
-        let Some(held) = self.held.get_mut().take() else {
+        let Some(lease) = self.current.get_mut().take() else {
             return;
         };
-        held.renewal.abort();
+        lease.renewal.abort();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let api = Arc::clone(&self.api);
             runtime.spawn(async move {
-                let deadline = Deadline::from_now(SHORTEST);
-                let Grip { id, uid, .. } = &*held.grip;
+                let deadline = Deadline::from_now(MIN_DURATION);
+                let LeaseState { id, uid, .. } = &*lease.state;
                 if let Err(error) = api.delete::<Lease>(id, uid, None, deadline).await {
-                    tracing::debug!(lease = %id, %error, "the owner Lease is left to expire");
+                    tracing::debug!(lease = %id, %error, "owner Lease not deleted; it will expire");
                 }
             });
         }
     }
 }
 
-/// One Lease, and whether it is there.
-struct Grip {
+/// One Lease, and whether it exists.
+struct LeaseState {
     api: Arc<ApiClient>,
     id: SandboxId,
     uid: Uid,
     lost: AtomicBool,
-    /// When it was known to be there.
+    /// When the Lease was last known to exist.
     renewed: StdMutex<Instant>,
-    /// Whoever finds out for itself, finds out for all who wait.
-    looking: Mutex<()>,
+    /// Only one creation checks at a time; the others use its result.
+    checking: Mutex<()>,
 }
 
-impl Grip {
-    /// Whether it is there, as far as that can be found out soon.
-    async fn holds(&self) -> bool {
-        let look = async {
-            let _turn = self.looking.lock().await;
-            let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
-            if self.lost.load(Ordering::Acquire) || renewed.elapsed() < FRESH {
+impl LeaseState {
+    /// Whether the Lease exists. If a short check cannot tell, it is assumed to exist.
+    async fn exists(&self) -> bool {
+        let check = async {
+            let _guard = self.checking.lock().await;
+            let renewed = *lock(&self.renewed);
+            if self.lost.load(Ordering::Acquire) || renewed.elapsed() < FRESH_FOR {
                 return Ok(());
             }
             let now = self.api.clock.now().unwrap_or_else(SystemTime::now);
-            self.renew(now, SOON).await
+            self.renew(now, CHECK_TIMEOUT).await
         };
-        if let Err(error) = Deadline::from_now(SOON)
-            .bound("renewing the owner Lease", look)
+        if let Err(error) = Deadline::from_now(CHECK_TIMEOUT)
+            .bound("renewing the owner Lease", check)
             .await
         {
-            tracing::debug!(lease = %self.id, %error, "whether the owner Lease is there is not known");
+            tracing::debug!(lease = %self.id, %error, "owner Lease not checked");
         }
         !self.lost.load(Ordering::Acquire)
     }
 
-    async fn keep(self: Arc<Self>, period: Duration, mut at_once: bool) {
+    /// Renews the Lease until it is lost.
+    async fn keep_renewed(self: Arc<Self>, period: Duration, mut at_once: bool) {
         let mut failing = false;
         loop {
             if !at_once {
                 tokio::time::sleep(period).await;
             }
             let now = self.api.clock.now().unwrap_or_else(SystemTime::now);
-            match self.renew(now, RENEW).await {
-                // A machine that slept has another idea of the time than the API server.
+            match self.renew(now, RENEWAL_TIMEOUT).await {
+                // After the computer was suspended, the time that was written is outdated.
                 Ok(()) => {
                     failing = false;
                     at_once = self
                         .api
                         .clock
                         .now()
-                        .is_some_and(|time| far(time, now, period));
+                        .is_some_and(|time| differs_by(time, now, period));
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(lease = %self.id, %error, "the owner Lease could not be renewed; it is tried on");
+                        tracing::warn!(lease = %self.id, %error, "owner Lease not renewed; retrying");
                     }
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(RETRY_PAUSE).await;
                     at_once = true;
                 }
             }
@@ -221,57 +234,60 @@ impl Grip {
         }
     }
 
-    /// Whether this very Lease is there: there need be no right to get it.
+    /// Whether this instance of the Lease exists. A list is used because the client needs no permission to get
+    /// Leases.
     async fn is_listed(&self, deadline: Deadline) -> Result<bool> {
-        let ours = [(names::ID.to_owned(), self.id.as_str().to_owned())].into();
+        let id_label = [(names::ID.to_owned(), self.id.as_str().to_owned())].into();
         let (found, _) = self
             .api
-            .list::<Lease>(&labels::selector_with(&ours), deadline)
+            .list::<Lease>(&labels::selector_with(&id_label), deadline)
             .await?;
         Ok(found
             .iter()
             .any(|lease| lease.metadata.uid.as_deref() == Some(self.uid.as_str())))
     }
 
-    /// Renews it, or takes note that there is nothing to renew any more.
-    async fn renew(&self, now: SystemTime, within: Duration) -> Result<()> {
-        let patch = json!({"metadata": {"uid": self.uid}, "spec": {"renewTime": renewed(now)?}});
-        let deadline = Deadline::from_now(within);
-        let is_there = match self.api.patch::<Lease>(&self.id, &patch, deadline).await {
+    /// Renews the Lease, or records that it is lost.
+    async fn renew(&self, now: SystemTime, timeout: Duration) -> Result<()> {
+        let patch =
+            json!({"metadata": {"uid": self.uid}, "spec": {"renewTime": to_micro_time(now)?}});
+        let deadline = Deadline::from_now(timeout);
+        let exists = match self.api.patch::<Lease>(&self.id, &patch, deadline).await {
             Ok(Some(_)) => true,
-            Ok(None) if self.is_listed(deadline).await? => return Err(refused()),
+            Ok(None) if self.is_listed(deadline).await? => return Err(rejected()),
             Ok(None) | Err(Error::NotFound { .. }) => false,
             Err(error) => return Err(error),
         };
-        if is_there {
-            *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        if exists {
+            *lock(&self.renewed) = Instant::now();
         } else if !self.lost.swap(true, Ordering::AcqRel) {
             tracing::warn!(
                 lease = %self.id,
-                "the owner Lease is gone, and its sandboxes go with it; the next sandbox gets a new one"
+                "owner Lease deleted; Kubernetes deletes its sandboxes. The next sandbox gets a new Lease"
             );
         }
         Ok(())
     }
 }
 
-/// Its renewal was refused, which may have been a webhook.
-fn refused() -> Error {
+/// The error of a Lease that exists and cannot be renewed, for example because of a webhook.
+fn rejected() -> Error {
     Error::Backend {
         backend: "k8s",
         operation: "renew the owner Lease",
-        message: "it is there, and the API server does not let it be renewed".into(),
+        message: "the Lease exists, but the API server rejects its renewal".into(),
         transient: true,
         source: None,
     }
 }
 
-fn far(a: SystemTime, b: SystemTime, most: Duration) -> bool {
-    let between = a.duration_since(b).or_else(|_| b.duration_since(a));
-    between.is_ok_and(|between| between > most)
+/// Whether two times are further apart than `limit`.
+fn differs_by(a: SystemTime, b: SystemTime, limit: Duration) -> bool {
+    let difference = a.duration_since(b).or_else(|_| b.duration_since(a));
+    difference.is_ok_and(|difference| difference > limit)
 }
 
-fn unowned(sandbox: &SandboxId, error: Error) -> Error {
+fn creation_error(sandbox: &SandboxId, error: Error) -> Error {
     let (reason, message, source) = match error {
         Error::Creation(creation) => (creation.reason, creation.message, creation.source),
         other @ Error::Config { .. } => return other,
@@ -281,7 +297,7 @@ fn unowned(sandbox: &SandboxId, error: Error) -> Error {
         id: sandbox.clone(),
         stage: CreationStage::Provision,
         reason,
-        message: format!("the Lease that shall own it: {message}"),
+        message: format!("owner Lease: {message}"),
         events: Vec::new(),
         log_tail: String::new(),
         source,

@@ -1,4 +1,4 @@
-//! The manifest of a Lease, and what one says.
+//! The manifest of an owner Lease, how one is read back, and its timing.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,30 +10,31 @@ use sandbox_core::{Error, Result, SandboxId, Uid};
 use crate::manifest::labels;
 use crate::names;
 
-/// Leases are not held for less: a renewal may take a while.
-pub(super) const SHORTEST: Duration = Duration::from_secs(15);
+/// The shortest duration of a Lease. A renewal may take a while.
+pub(super) const MIN_DURATION: Duration = Duration::from_secs(15);
 
-/// How long a renewal may take, and how long it is waited after one that failed.
-pub(super) const RENEW: Duration = Duration::from_secs(8);
-pub(super) const PAUSE: Duration = Duration::from_secs(2);
+/// Timeout of one renewal.
+pub(super) const RENEWAL_TIMEOUT: Duration = Duration::from_secs(8);
+/// The pause after a renewal that failed.
+pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
-/// Between two renewals.
-pub(super) fn period(lasts: Duration) -> Duration {
-    lasts / 3
+/// Returns the time between two renewals.
+pub(super) fn renewal_period(duration: Duration) -> Duration {
+    duration / 3
 }
 
-/// A holder that lives has renewed it within this time, whatever it met: an API server that was
-/// away, a clock that was put right, a machine that slept.
-pub(super) fn wait_limit(lasts: Duration) -> Duration {
-    period(lasts) + RENEW + PAUSE
+/// Returns the time within which a holder that is alive has renewed its Lease, even after an outage of the
+/// API server, a corrected clock, or a suspended computer.
+pub(super) fn takeover_delay(duration: Duration) -> Duration {
+    renewal_period(duration) + RENEWAL_TIMEOUT + RETRY_PAUSE
 }
 
-/// The manifest of a new Lease. It has an id as a sandbox has, and a name made from it.
-pub(super) fn manifest(
+/// Builds the manifest of a new Lease, which has an id like a sandbox and a name derived from that.
+pub(super) fn build(
     id: &SandboxId,
     namespace: &str,
     nonce: &str,
-    lasts: Duration,
+    duration: Duration,
     now: SystemTime,
 ) -> Result<Lease> {
     Ok(Lease {
@@ -46,21 +47,21 @@ pub(super) fn manifest(
         },
         spec: Some(LeaseSpec {
             holder_identity: Some(id.as_str().to_owned()),
-            lease_duration_seconds: Some(seconds(lasts)),
-            acquire_time: Some(renewed(now)?),
-            renew_time: Some(renewed(now)?),
+            lease_duration_seconds: Some(duration_seconds(duration)),
+            acquire_time: Some(to_micro_time(now)?),
+            renew_time: Some(to_micro_time(now)?),
             ..LeaseSpec::default()
         }),
     })
 }
 
-fn seconds(lasts: Duration) -> i32 {
-    i32::try_from(labels::whole_seconds(lasts.max(SHORTEST))).unwrap_or(i32::MAX)
+fn duration_seconds(duration: Duration) -> i32 {
+    i32::try_from(labels::whole_seconds(duration.max(MIN_DURATION))).unwrap_or(i32::MAX)
 }
 
-/// What makes a Secret go with its maker's Lease. `controller` and `blockOwnerDeletion` stay
-/// unset, as for a Pod.
-pub(super) fn owned_by(id: &SandboxId, lease: &Uid) -> OwnerReference {
+/// Returns the owner reference by which Kubernetes deletes a Secret together with the Lease. `controller`
+/// and `blockOwnerDeletion` are unset, as for a Pod.
+pub(super) fn owner_reference(id: &SandboxId, lease: &Uid) -> OwnerReference {
     OwnerReference {
         api_version: "coordination.k8s.io/v1".into(),
         kind: "Lease".into(),
@@ -70,44 +71,45 @@ pub(super) fn owned_by(id: &SandboxId, lease: &Uid) -> OwnerReference {
     }
 }
 
-pub(super) fn renewed(now: SystemTime) -> Result<MicroTime> {
+/// Converts a time of the API server to a field of a Lease.
+pub(super) fn to_micro_time(now: SystemTime) -> Result<MicroTime> {
     let time = Timestamp::try_from(now);
     time.map(MicroTime).map_err(|_| {
         Error::invalid(
             "time of the API server",
             format!("{now:?}"),
-            "it is no date",
+            "the date is out of range",
         )
     })
 }
 
-/// What a Lease says of its holder.
+/// What a Lease says about its holder.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Holding {
+pub(super) struct LeaseHolder {
     pub(super) id: SandboxId,
     pub(super) uid: Uid,
-    pub(super) lasts: Duration,
-    pub(super) until: SystemTime,
+    pub(super) duration: Duration,
+    pub(super) expires_at: SystemTime,
 }
 
-impl Holding {
-    /// `None` for a Lease that is not ours, or that does not say.
-    pub(super) fn of(lease: &Lease) -> Option<Self> {
+impl LeaseHolder {
+    /// Reads a Lease; `None` if the SDK did not create it, or if a field is missing or invalid.
+    pub(super) fn from_lease(lease: &Lease) -> Option<Self> {
         let (id, uid) = labels::lease_of(lease).ok()?;
         let spec = lease.spec.as_ref()?;
         if spec.holder_identity.as_deref() != Some(id.as_str()) {
             return None;
         }
-        let lasts = u64::try_from(spec.lease_duration_seconds?)
+        let duration = u64::try_from(spec.lease_duration_seconds?)
             .ok()
             .filter(|seconds| *seconds > 0)?;
-        let lasts = Duration::from_secs(lasts);
-        let until = SystemTime::from(spec.renew_time.as_ref()?.0).checked_add(lasts)?;
+        let duration = Duration::from_secs(duration);
+        let expires_at = SystemTime::from(spec.renew_time.as_ref()?.0).checked_add(duration)?;
         Some(Self {
             id,
             uid,
-            lasts,
-            until,
+            duration,
+            expires_at,
         })
     }
 }
@@ -120,36 +122,36 @@ mod tests {
     fn lease() -> Value {
         let id = "sbx-a".parse().unwrap();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000);
-        let made = manifest(&id, "ns", "n", Duration::from_secs(60), now).unwrap();
-        let mut stored = serde_json::to_value(made).unwrap();
+        let manifest = build(&id, "ns", "n", Duration::from_secs(60), now).unwrap();
+        let mut stored = serde_json::to_value(manifest).unwrap();
         stored["metadata"]["uid"] = json!("l1");
         stored
     }
 
     #[test]
-    fn what_we_make_is_known_again() {
-        let Holding {
+    fn a_new_lease_can_be_read_back() {
+        let LeaseHolder {
             id,
             uid,
-            lasts,
-            until,
-        } = Holding::of(&serde_json::from_value(lease()).unwrap()).unwrap();
+            duration,
+            expires_at,
+        } = LeaseHolder::from_lease(&serde_json::from_value(lease()).unwrap()).unwrap();
         assert_eq!(
-            (id.as_str(), uid.as_str(), lasts),
+            (id.as_str(), uid.as_str(), duration),
             ("sbx-a", "l1", Duration::from_secs(60))
         );
         assert_eq!(
-            until,
+            expires_at,
             SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_060)
         );
         assert_eq!(lease()["metadata"]["name"], "sbx-a-owner");
-        let owner = serde_json::to_value(owned_by(&id, &uid)).unwrap();
+        let owner = serde_json::to_value(owner_reference(&id, &uid)).unwrap();
         let expected = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "name": "sbx-a-owner", "uid": "l1"});
-        assert_eq!(owner, expected, "and nothing blocks");
+        assert_eq!(owner, expected, "blockOwnerDeletion is unset");
     }
 
     #[test]
-    fn a_forged_lease_is_told() {
+    fn a_forged_lease_is_rejected() {
         for (path, value) in [
             ("/metadata/name", json!("kube-scheduler")),
             ("/metadata/name", json!("sbx-b-owner")),
@@ -167,7 +169,7 @@ mod tests {
             let mut forged = lease();
             *forged.pointer_mut(path).unwrap() = value.clone();
             assert_eq!(
-                Holding::of(&serde_json::from_value(forged).unwrap()),
+                LeaseHolder::from_lease(&serde_json::from_value(forged).unwrap()),
                 None,
                 "{path} = {value}"
             );
@@ -176,17 +178,20 @@ mod tests {
         owned["metadata"]["ownerReferences"] =
             json!([{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u"}]);
         assert_eq!(
-            Holding::of(&serde_json::from_value(owned).unwrap()),
+            LeaseHolder::from_lease(&serde_json::from_value(owned).unwrap()),
             None,
             "a node's own"
         );
     }
 
     #[test]
-    fn no_lease_is_shorter_than_a_renewal_may_take() {
+    fn a_lease_is_never_shorter_than_a_renewal() {
         let id = "sbx-a".parse().unwrap();
-        let made = manifest(&id, "ns", "n", Duration::ZERO, SystemTime::now()).unwrap();
-        assert_eq!(made.spec.unwrap().lease_duration_seconds, Some(15));
-        assert_eq!(seconds(Duration::from_secs(u64::from(u32::MAX))), i32::MAX);
+        let manifest = build(&id, "ns", "n", Duration::ZERO, SystemTime::now()).unwrap();
+        assert_eq!(manifest.spec.unwrap().lease_duration_seconds, Some(15));
+        assert_eq!(
+            duration_seconds(Duration::from_secs(u64::from(u32::MAX))),
+            i32::MAX
+        );
     }
 }

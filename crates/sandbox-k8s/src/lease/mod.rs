@@ -1,10 +1,10 @@
-//! The Lease of a long-lived process, which owns the Secrets of its attached sandboxes: one chain
-//! of owners, Lease → Secret → Pod. When it goes, Kubernetes' garbage collector takes them all.
+//! The Lease of a long-lived process, which owns the Secrets of its attached sandboxes. The chain of
+//! owners is Lease → Secret → Pod, so Kubernetes' garbage collector deletes all of them with the Lease.
 //! <https://kubernetes.io/docs/concepts/architecture/leases/>
 //!
-//! The process renews it, by the API server's clock. A process that was killed does not; whoever
-//! finds its Lease expired deletes that, and nothing else: what goes with it is what really is
-//! owned by it, whatever labels and annotations say.
+//! The process renews its Lease by the API server's clock; a process that was killed does not. Other
+//! clients delete a Lease that has expired, and nothing else: the garbage collector deletes what the Lease
+//! really owns, whatever labels and annotations say.
 
 mod expired;
 mod keeper;

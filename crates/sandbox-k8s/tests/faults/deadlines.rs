@@ -122,7 +122,7 @@ async fn a_server_that_never_listens_is_given_up_after_its_grace() {
     assert!((330..340).contains(&waited), "{waited}");
     assert!(error.is_unreachable());
     for word in [
-        "within 30s of its start",
+        "within 30s of the start",
         "nothing listens on 127.0.0.1",
         "SANDBOX_TRANSPORT",
     ] {
@@ -152,7 +152,7 @@ async fn a_server_that_has_ended_is_given_up_at_once() {
             .err()
             .unwrap();
         let said = if gone {
-            "its Pod is gone"
+            "the Pod does not exist any more"
         } else {
             "more memory"
         };
