@@ -214,7 +214,7 @@ async fn openssh_connects_through_the_api_server(_: TestedBackend) -> Outcome {
     let Some(runner) = CommandRunner::new()? else {
         return Ok(());
     };
-    if !peers::OPENSSH.is_here() {
+    if !peers::OPENSSH.is_available() {
         return Ok(());
     }
     with_sandbox(&runner, async |id| {

@@ -19,7 +19,7 @@ fn id_from_host(host: &str) -> &str {
 
 #[test]
 fn keys_are_private_and_removed_with_the_sandbox() {
-    if !peers::OPENSSH.is_here() {
+    if !peers::OPENSSH.is_available() {
         return;
     }
     let cli = Cli::new();
@@ -64,7 +64,7 @@ fn keys_are_private_and_removed_with_the_sandbox() {
 
 #[test]
 fn an_include_below_other_settings_is_rejected() {
-    if !peers::OPENSSH.is_here() {
+    if !peers::OPENSSH.is_available() {
         return;
     }
     let cli = Cli::new();
@@ -138,7 +138,7 @@ fn a_configuration_that_ssh_rejects_is_not_changed() {
 
 #[test]
 fn an_invalid_user_configuration_is_reported_and_not_changed() {
-    if !peers::OPENSSH.is_here() {
+    if !peers::OPENSSH.is_available() {
         return;
     }
     let cli = Cli::new();
@@ -160,7 +160,7 @@ fn an_invalid_user_configuration_is_reported_and_not_changed() {
 fn an_old_client_gets_only_keywords_that_it_knows() {
     let Some(real) = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
         .map(|directory| directory.join("ssh"))
-        .find(|ssh| peers::OPENSSH.is_here() && ssh.exists())
+        .find(|ssh| peers::OPENSSH.is_available() && ssh.exists())
     else {
         return;
     };
@@ -203,7 +203,7 @@ fn a_sandbox_without_access_is_skipped_unless_it_was_named() {
     );
     let named = cli.run(["ssh-config", &whole, &locked]);
     assert_eq!((code(&named), stdout(&named).as_str()), (125, ""));
-    if peers::OPENSSH.is_here() {
+    if peers::OPENSSH.is_available() {
         assert_eq!(code(&cli.run(["ssh-config", "--install", &locked])), 125);
         assert!(
             !cli.ssh_config().exists(),
@@ -259,7 +259,7 @@ fn keys_of_another_environment_are_kept() {
 
 #[test]
 fn without_install_the_blocks_are_printed() {
-    if !peers::OPENSSH.is_here() {
+    if !peers::OPENSSH.is_available() {
         return;
     }
     let cli = Cli::new();

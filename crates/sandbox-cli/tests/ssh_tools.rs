@@ -23,7 +23,7 @@ fn id_from_host(host: &str) -> &str {
 
 #[test]
 fn ssh_scp_and_sftp_ignore_settings_for_all_hosts() {
-    if !peers::OPENSSH.is_here() {
+    if !peers::OPENSSH.is_available() {
         return;
     }
     let cli = Cli::new();
@@ -58,7 +58,8 @@ fn ssh_scp_and_sftp_ignore_settings_for_all_hosts() {
 
 #[test]
 fn rsync_and_git_reach_a_sandbox() {
-    if !peers::OPENSSH.is_here() || !peers::RSYNC.is_here() || !peers::GIT.is_here() {
+    if !peers::OPENSSH.is_available() || !peers::RSYNC.is_available() || !peers::GIT.is_available()
+    {
         return;
     }
     let cli = Cli::new();
@@ -127,7 +128,7 @@ fn rsync_and_git_reach_a_sandbox() {
 
 #[test]
 fn ssh_reports_a_deleted_sandbox() {
-    if !peers::OPENSSH.is_here() {
+    if !peers::OPENSSH.is_available() {
         return;
     }
     let cli = Cli::new();

@@ -105,7 +105,7 @@ async fn a_server_without_our_kind_of_host_key_is_explained() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("rsa");
     let generate = ["-q", "-t", "rsa", "-N", "", "-f", file.to_str().unwrap()];
-    if !sandbox_testkit::peers::OPENSSH_SERVER.is_here() {
+    if !sandbox_testkit::peers::OPENSSH_SERVER.is_available() {
         return;
     }
     assert!(

@@ -11,7 +11,7 @@ mod support;
 
 use futures_util::StreamExt;
 use sandbox_core::{CommandCause, Error, ExitStatus};
-use sandbox_testkit::faults::{Fault, Plan, Way};
+use sandbox_testkit::faults::{Direction, FaultPlan, StreamFault};
 use support::Ours;
 use support::contract::sh;
 use support::counted::{counted, lengths, positions, runs};
@@ -21,8 +21,8 @@ use support::server::Server;
 const AT_ONCE: usize = 8;
 
 /// Fails the first connection as planned; the others are good.
-async fn a_round(server: &Server, name: &str, plan: Plan, streamed: bool) -> bool {
-    let (_, sessions) = server.faulty([plan, Plan::good()]);
+async fn a_round(server: &Server, name: &str, plan: FaultPlan, streamed: bool) -> bool {
+    let (_, sessions) = server.faulty([plan, FaultPlan::new()]);
     // What was lost before a session was there is tried again.
     let session = support::session(&sessions, &server.access).await;
     let told = match counted(&session, name, streamed).await {
@@ -61,13 +61,15 @@ async fn a_round(server: &Server, name: &str, plan: Plan, streamed: bool) -> boo
 /// Cuts at each of these positions. Each command notes its runs.
 async fn every_cut(
     server: &Server,
-    (way, fault): (Way, Fault),
+    (direction, fault): (Direction, StreamFault),
     streamed: bool,
     positions: impl Iterator<Item = u64> + Clone,
 ) {
-    let name = |position| format!("run-{way:?}-{fault:?}-{streamed}-{position}");
+    let name = |position| format!("run-{direction:?}-{fault:?}-{streamed}-{position}");
     let round = |position| async move {
-        let plan = Plan::good().after(position, way, fault).torn(position);
+        let plan = FaultPlan::new()
+            .fail_after(position, direction, fault)
+            .with_short_transfers(position);
         a_round(server, &name(position), plan, streamed).await
     };
     let rounds: Vec<bool> = futures_util::stream::iter(positions.clone())
@@ -92,30 +94,48 @@ async fn every_cut(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_at_every_byte_from_the_server() {
     let server = Server::ours(&Ours::new());
-    let positions = positions(&lengths(&server, Way::In).await, 61, 1);
-    every_cut(&server, (Way::In, Fault::Cut), false, positions).await;
+    let positions = positions(&lengths(&server, Direction::Read).await, 61, 1);
+    every_cut(
+        &server,
+        (Direction::Read, StreamFault::Reset),
+        false,
+        positions,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_at_every_byte_to_the_server() {
     let server = Server::ours(&Ours::new());
-    let positions = positions(&lengths(&server, Way::Out).await, 61, 1);
-    every_cut(&server, (Way::Out, Fault::Cut), false, positions).await;
+    let positions = positions(&lengths(&server, Direction::Write).await, 61, 1);
+    every_cut(
+        &server,
+        (Direction::Write, StreamFault::Reset),
+        false,
+        positions,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_at_any_byte_from_the_server() {
     let server = Server::ours(&Ours::new());
-    let positions = positions(&lengths(&server, Way::In).await, 127, 7);
-    every_cut(&server, (Way::In, Fault::End), false, positions).await;
+    let positions = positions(&lengths(&server, Direction::Read).await, 127, 7);
+    every_cut(
+        &server,
+        (Direction::Read, StreamFault::Eof),
+        false,
+        positions,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_at_any_byte_of_a_streamed_command() {
     let server = Server::ours(&Ours::new());
-    for way in [Way::In, Way::Out] {
-        let positions = positions(&lengths(&server, way).await, 211, 7);
-        every_cut(&server, (way, Fault::Cut), true, positions).await;
+    for direction in [Direction::Read, Direction::Write] {
+        let positions = positions(&lengths(&server, direction).await, 211, 7);
+        every_cut(&server, (direction, StreamFault::Reset), true, positions).await;
     }
 }
 
@@ -126,11 +146,17 @@ async fn a_cut_at_any_byte_with_openssh() {
         return;
     };
     let server = Server::another(&sshd);
-    for (way, step) in [(Way::In, 11), (Way::Out, 13)] {
-        let lengths = lengths(&server, way).await;
+    for (direction, step) in [(Direction::Read, 11), (Direction::Write, 13)] {
+        let lengths = lengths(&server, direction).await;
         let positions = (lengths.session..lengths.command + 40).step_by(step);
         for streamed in [false, true] {
-            every_cut(&server, (way, Fault::Cut), streamed, positions.clone()).await;
+            every_cut(
+                &server,
+                (direction, StreamFault::Reset),
+                streamed,
+                positions.clone(),
+            )
+            .await;
         }
     }
 }

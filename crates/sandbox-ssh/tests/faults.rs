@@ -16,7 +16,7 @@ use sandbox_core::{
     UploadRequest,
 };
 use sandbox_ssh::SshOptions;
-use sandbox_testkit::faults::{Fault, Plan, Way};
+use sandbox_testkit::faults::{Direction, FaultPlan, StreamFault};
 use support::Ours;
 use support::contract::{get, pattern, put, sh};
 use support::counted::{counted, lengths, positions, runs};
@@ -34,14 +34,14 @@ async fn a_cut_while_something_in_the_background_holds_the_output() {
     let line = "echo begun; sleep 30 & exit 5";
     let (connector, sessions) = ours.faulty([]);
     let session = support::session(&sessions, &ours.access).await;
-    let before = connector.streams()[0].passed(Way::In);
+    let before = connector.switches()[0].byte_count(Direction::Read);
     sh(&session, "sleep 30 & true").await;
-    let after = connector.streams()[0].passed(Way::In);
+    let after = connector.switches()[0].byte_count(Direction::Read);
     let cuts = (before..after + 60).step_by(9).map(|position| {
         let ours = ours.clone();
         async move {
-            let plan = Plan::good().after(position, Way::In, Fault::Cut);
-            let (_, sessions) = ours.faulty([plan, Plan::good()]);
+            let plan = FaultPlan::new().fail_after(position, Direction::Read, StreamFault::Reset);
+            let (_, sessions) = ours.faulty([plan, FaultPlan::new()]);
             let session = support::session(&sessions, &ours.access).await;
             match session.output(ExecRequest::from_shell(line), CAP).await {
                 Ok(output) => {
@@ -71,7 +71,7 @@ async fn a_cut_while_something_in_the_background_holds_the_output() {
 async fn a_server_that_falls_silent_at_any_byte() {
     let ours = Ours::new();
     let server = Server::ours(&ours);
-    let lengths = lengths(&server, Way::In).await;
+    let lengths = lengths(&server, Direction::Read).await;
     let mut options = SshOptions::default();
     options.connect_timeout = Duration::from_millis(400);
     options.channel_timeout = Duration::from_secs(1);
@@ -82,11 +82,11 @@ async fn a_server_that_falls_silent_at_any_byte() {
         let (ours, options) = (ours.clone(), options.clone());
         async move {
             let fault = if position % 2 == 0 {
-                Fault::Stall
+                StreamFault::Stall
             } else {
-                Fault::Swallow
+                StreamFault::Discard
             };
-            let plan = Plan::good().after(position, Way::In, fault);
+            let plan = FaultPlan::new().fail_after(position, Direction::Read, fault);
             let (_, sessions) = ours.faulty_with([plan], options);
             let name = format!("silent-{position}");
             let work = async {
@@ -123,7 +123,7 @@ async fn a_server_that_falls_silent_at_any_byte() {
 #[tokio::test]
 async fn torn_packets_are_put_together() {
     let ours = Ours::new();
-    let (_, sessions) = ours.faulty((1..9).map(|seed| Plan::good().torn(seed)));
+    let (_, sessions) = ours.faulty((1..9).map(|seed| FaultPlan::new().with_short_transfers(seed)));
     let session = support::session(&sessions, &ours.access).await;
     support::contract::input_is_read_to_its_end(&session).await;
     support::contract::files_go_both_ways(&session).await;
@@ -135,15 +135,19 @@ async fn a_transfer_that_is_cut_anywhere_leaves_the_former_file_or_the_new_one()
     let (former, new) = (pattern(1000), pattern(150_000));
     for round in 0..40_u64 {
         put(&ours.session().await, "file", &former).await;
-        let way = if round % 2 == 0 { Way::Out } else { Way::In };
-        let position = match way {
-            Way::Out => 1000 + round * 4100,
-            Way::In => 1000 + round * 70,
+        let direction = if round % 2 == 0 {
+            Direction::Write
+        } else {
+            Direction::Read
+        };
+        let position = match direction {
+            Direction::Write => 1000 + round * 4100,
+            Direction::Read => 1000 + round * 70,
         };
         let (_, sessions) = ours.faulty([
-            Plan::good(),
-            Plan::good().after(position, way, Fault::Cut),
-            Plan::good(),
+            FaultPlan::new(),
+            FaultPlan::new().fail_after(position, direction, StreamFault::Reset),
+            FaultPlan::new(),
         ]);
         let session = support::session(&sessions, &ours.access).await;
         let from = Box::new(std::io::Cursor::new(new.clone()));
@@ -184,8 +188,9 @@ async fn a_download_that_is_cut_anywhere_is_whole_or_an_error() {
     let data = pattern(150_000);
     put(&ours.session().await, "file", &data).await;
     for round in 0..30_u64 {
-        let plan = Plan::good().after(1000 + round * 5500, Way::In, Fault::Cut);
-        let (_, sessions) = ours.faulty([Plan::good(), plan, Plan::good()]);
+        let plan =
+            FaultPlan::new().fail_after(1000 + round * 5500, Direction::Read, StreamFault::Reset);
+        let (_, sessions) = ours.faulty([FaultPlan::new(), plan, FaultPlan::new()]);
         let session = support::session(&sessions, &ours.access).await;
         let (near, mut far) = tokio::io::duplex(1 << 20);
         let downloaded = session
@@ -224,17 +229,17 @@ async fn a_writer_that_waits_for_room_learns_of_the_loss() {
             Some(Ok(ExecEvent::Stdout(_)))
         ));
         let mut stdin = process.take_stdin().unwrap();
-        for stream in connector.streams() {
-            stream.fail(Way::Out, Fault::Stall);
+        for stream in connector.switches() {
+            stream.fail(Direction::Write, StreamFault::Stall);
         }
         // Far more than every buffer and window on the way.
         let writing = tokio::spawn(async move { stdin.write_all(&vec![0; 16 << 20]).await });
-        let switch = connector.streams()[0].clone();
+        let switch = connector.switches()[0].clone();
         if abandoned {
             tokio::time::sleep(Duration::from_millis(20)).await;
             drop(process);
         } else {
-            switch.fail(Way::In, Fault::Cut);
+            switch.fail(Direction::Read, StreamFault::Reset);
             let lost = tokio::time::timeout(LONG, process.wait())
                 .await
                 .expect("it waits")
@@ -255,8 +260,8 @@ async fn a_writer_that_waits_for_room_learns_of_the_loss() {
             .expect("the writer waits for ever")
             .unwrap();
         assert!(written.is_err());
-        for stream in connector.streams() {
-            stream.heal();
+        for stream in connector.switches() {
+            stream.clear_faults();
         }
         for _ in 0..10 {
             let process = session

@@ -152,7 +152,7 @@ async fn signals_arrive() {
 #[tokio::test]
 async fn a_terminal_with_variables_needs_stty() {
     let programs = tempfile::tempdir().unwrap();
-    let shell = sandbox_testkit::peers::find("sh").unwrap();
+    let shell = sandbox_testkit::peers::find_program("sh").unwrap();
     std::os::unix::fs::symlink(shell, programs.path().join("sh")).unwrap();
     let path = format!("SetEnv PATH={}", programs.path().display());
     let Some(sshd) = support::openssh::start(&[path.as_str()]) else {

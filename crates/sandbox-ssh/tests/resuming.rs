@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use sandbox::{Client, Defaults, Discarded, Sandbox, SandboxBackend, TransferReport, partial_name};
 use sandbox_core::{Error, TransferReason};
-use sandbox_testkit::OneServer;
-use sandbox_testkit::faults::{Fault, Plan, Way};
+use sandbox_testkit::SingleSandboxBackend;
+use sandbox_testkit::faults::{Direction, FaultPlan, StreamFault};
 use support::Ours;
 use support::contract::{pattern, reason};
 use support::left::nobody_uses;
@@ -25,20 +25,24 @@ const LENGTH: usize = 3_000_000;
 const CUTS: [u64; 4] = [5000, 300_000, 1_500_000, 2_900_000];
 
 /// A sandbox over connections of which the one for files, which is the second, has this plan.
-async fn sandbox(server: &Server, plan: Plan) -> Sandbox {
-    let (_, sessions) = server.faulty([Plan::good(), plan, Plan::good()]);
-    let backend = Arc::new(OneServer::new(&server.access)) as Arc<dyn SandboxBackend>;
+async fn sandbox(server: &Server, plan: FaultPlan) -> Sandbox {
+    let (_, sessions) = server.faulty([FaultPlan::new(), plan, FaultPlan::new()]);
+    let backend = Arc::new(SingleSandboxBackend::new(&server.access)) as Arc<dyn SandboxBackend>;
     let client = Client::with_parts(backend, Arc::new(sessions), Defaults::default());
     client.connect(&server.access.id).await.unwrap()
 }
 
 /// A sandbox whose connection for files is cut.
-async fn cut(server: &Server, at: u64, way: Way) -> Sandbox {
-    sandbox(server, Plan::good().after(at, way, Fault::Cut)).await
+async fn cut(server: &Server, at: u64, direction: Direction) -> Sandbox {
+    sandbox(
+        server,
+        FaultPlan::new().fail_after(at, direction, StreamFault::Reset),
+    )
+    .await
 }
 
 async fn good(server: &Server) -> Sandbox {
-    sandbox(server, Plan::good()).await
+    sandbox(server, FaultPlan::new()).await
 }
 
 /// What happens between the two attempts.
@@ -75,7 +79,7 @@ async fn an_upload(server: &Server, at: u64, between: Between) -> TransferReport
     std::fs::write(&local, &data).unwrap();
     std::fs::write(server.home.join("data"), "former").unwrap();
     was_lost(
-        cut(server, at, Way::Out)
+        cut(server, at, Direction::Write)
             .await
             .transfer()
             .resume(true)
@@ -113,7 +117,7 @@ async fn a_download(server: &Server, at: u64, between: Between) -> TransferRepor
     let (local, data) = (directory.path().join("data"), pattern(LENGTH));
     std::fs::write(server.home.join("data"), &data).unwrap();
     was_lost(
-        cut(server, at, Way::In)
+        cut(server, at, Direction::Read)
             .await
             .transfer()
             .resume(true)
@@ -197,7 +201,7 @@ async fn what_was_cut_is_continued_with_openssh() {
 async fn what_was_cut_begins_anew_where_nothing_tells_hashes() {
     let programs = tempfile::tempdir().unwrap();
     for name in ["sh", "head", "tail"] {
-        let program = sandbox_testkit::peers::find(name).unwrap();
+        let program = sandbox_testkit::peers::find_program(name).unwrap();
         std::os::unix::fs::symlink(program, programs.path().join(name)).unwrap();
     }
     let path = format!("SetEnv PATH={}", programs.path().display());

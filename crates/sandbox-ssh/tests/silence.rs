@@ -17,7 +17,7 @@ use sandbox_core::{
     Result, SessionSource,
 };
 use sandbox_ssh::{SshOptions, SshSessions};
-use sandbox_testkit::faults::{Fault, Way};
+use sandbox_testkit::faults::{Direction, StreamFault};
 use support::Ours;
 use support::contract::sh;
 use tokio::io::AsyncWriteExt;
@@ -58,12 +58,12 @@ async fn a_connection_that_answers_no_request_is_replaced() {
     let session = support::session(&sessions, &ours.access).await;
     let sleeping = sleeping(&session);
     until_begun(&ours).await;
-    connector.streams()[0].fail(Way::In, Fault::Stall);
+    connector.switches()[0].fail(Direction::Read, StreamFault::Stall);
     let begun = Instant::now();
     // Nothing was sent of it yet: it is run on another connection.
     assert_eq!(sh(&session, "echo x >> ran; echo on").await, "on\n");
     assert_eq!(std::fs::read(ours.home.path().join("ran")).unwrap(), b"x\n");
-    assert!(connector.streams().len() >= 2);
+    assert!(connector.switches().len() >= 2);
     let (error, at) = sleeping.await.unwrap();
     assert!(is_lost(&error), "{error}");
     let cause = std::error::Error::source(&error).unwrap().to_string();
@@ -75,19 +75,23 @@ async fn a_connection_that_answers_no_request_is_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_vanished_is_noticed_though_nothing_is_asked() {
-    for fault in [Fault::Stall, Fault::Swallow] {
+    for fault in [StreamFault::Stall, StreamFault::Discard] {
         let ours = Ours::new();
         let (connector, sessions) = ours.faulty([]);
         let session = support::session(&sessions, &ours.access).await;
         let sleeping = sleeping(&session);
         until_begun(&ours).await;
         let begun = Instant::now();
-        connector.streams()[0].fail(Way::In, Fault::Stall);
-        connector.streams()[0].fail(Way::Out, fault);
+        connector.switches()[0].fail(Direction::Read, StreamFault::Stall);
+        connector.switches()[0].fail(Direction::Write, fault);
         let (error, at) = sleeping.await.unwrap();
         assert!(is_lost(&error), "{error}");
         // By the keepalive; and where the peer takes nothing, by the watch over writing.
-        let limit = if fault == Fault::Swallow { 62 } else { 150 };
+        let limit = if fault == StreamFault::Discard {
+            62
+        } else {
+            150
+        };
         let noticed = at - begun;
         assert!(noticed <= Duration::from_secs(limit), "{noticed:?}");
     }

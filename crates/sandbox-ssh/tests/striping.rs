@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use sandbox_core::{DownloadRequest, Session, TransferReason, UploadRequest};
 use sandbox_ssh::{SshOptions, SshSessions};
-use sandbox_testkit::faults::{Fault, FaultyConnector, Plan, Way};
+use sandbox_testkit::faults::{Direction, FaultPlan, FaultyConnector, StreamFault};
 use support::Ours;
 use support::contract::{no_temporary_files, pattern, reason};
 use support::far::Far;
@@ -74,9 +74,14 @@ const STRIPES: std::ops::Range<usize> = 1..4;
 const PASSED: [u64; 2] = [300_000, 2 << 20];
 
 /// Far away, and one connection is cut.
-fn cut(ours: &Ours, stripe: usize, passed: u64, way: Way) -> (Arc<FaultyConnector>, SshSessions) {
-    let mut plans = vec![Plan::good(); 8];
-    plans[stripe] = Plan::good().after(passed, way, Fault::Cut);
+fn cut(
+    ours: &Ours,
+    stripe: usize,
+    passed: u64,
+    direction: Direction,
+) -> (Arc<FaultyConnector>, SshSessions) {
+    let mut plans = vec![FaultPlan::new(); 8];
+    plans[stripe] = FaultPlan::new().fail_after(passed, direction, StreamFault::Reset);
     let connector = FaultyConnector::new(Arc::new(Far(Arc::clone(&ours.connector) as _)), plans);
     (
         Arc::clone(&connector),
@@ -98,7 +103,7 @@ async fn an_upload_with_a_cut_stripe_comes_whole_or_not_at_all() {
     let data: Arc<[u8]> = pattern(LARGE).into();
     for (stripe, passed) in STRIPES.zip(PASSED.into_iter().cycle()) {
         let ours = Ours::new();
-        let (connector, sessions) = cut(&ours, stripe, passed, Way::Out);
+        let (connector, sessions) = cut(&ours, stripe, passed, Direction::Write);
         let session = support::session(&sessions, &ours.access).await;
         std::fs::write(ours.home.path().join("large"), "former").unwrap();
         let mut request = UploadRequest::new("large");
@@ -107,7 +112,7 @@ async fn an_upload_with_a_cut_stripe_comes_whole_or_not_at_all() {
             .upload(request, Box::new(std::io::Cursor::new(Arc::clone(&data))))
             .await;
         assert_eq!(
-            connector.streams()[stripe].passed(Way::Out),
+            connector.switches()[stripe].byte_count(Direction::Write),
             passed,
             "stripe {stripe} was not cut"
         );
@@ -137,11 +142,11 @@ async fn a_download_with_a_cut_stripe_is_whole_or_an_error() {
     for (stripe, passed) in STRIPES.zip(PASSED.into_iter().cycle()) {
         let ours = Ours::new();
         std::fs::write(ours.home.path().join("large"), &data).unwrap();
-        let (connector, sessions) = cut(&ours, stripe, passed, Way::In);
+        let (connector, sessions) = cut(&ours, stripe, passed, Direction::Read);
         let session = support::session(&sessions, &ours.access).await;
         let (told, there) = download(&session, "large").await;
         assert_eq!(
-            connector.streams()[stripe].passed(Way::In),
+            connector.switches()[stripe].byte_count(Direction::Read),
             passed,
             "stripe {stripe} was not cut"
         );

@@ -115,7 +115,7 @@ fn errors_are_one_clear_sentence() {
 
 #[test]
 fn it_serves_one_stream_on_its_standard_input() {
-    if !OPENSSH.is_here() {
+    if !OPENSSH.is_available() {
         return;
     }
     let server = Process::start(&[]);
@@ -151,7 +151,7 @@ fn it_serves_one_stream_on_its_standard_input() {
 
 #[test]
 fn orphans_are_collected_and_daemons_end_with_the_server() {
-    if !OPENSSH.is_here() {
+    if !OPENSSH.is_available() {
         return;
     }
     let server = Process::start(&[]);

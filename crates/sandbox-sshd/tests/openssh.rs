@@ -15,7 +15,7 @@ const LONG: Duration = Duration::from_secs(20);
 
 macro_rules! require {
     ($($peer:expr),+) => {
-        $(if !$peer.is_here() { return; })+
+        $(if !$peer.is_available() { return; })+
     };
 }
 

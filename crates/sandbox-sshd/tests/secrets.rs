@@ -19,7 +19,7 @@ const UNPRIVILEGED: u32 = 61_234;
 
 #[test]
 fn a_workload_of_the_same_user_cannot_get_at_the_host_key() {
-    if !OPENSSH.is_here() {
+    if !OPENSSH.is_available() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();

@@ -30,7 +30,7 @@ fn it_serves_an_empty_root_and_one_with_a_busybox() {
         );
         return;
     }
-    if !OPENSSH.is_here() || !BUSYBOX.is_here() {
+    if !OPENSSH.is_available() || !BUSYBOX.is_available() {
         return;
     }
     let binary = build();
@@ -76,7 +76,7 @@ fn start_in(
 ) -> Process {
     std::fs::copy(binary, root.join("sandbox-sshd")).unwrap();
     let mut command = if geteuid().is_root() {
-        Command::new(peers::find("chroot").unwrap())
+        Command::new(peers::find_program("chroot").unwrap())
     } else {
         let mut command = Command::new("unshare");
         command.args(["--map-root-user", "chroot"]);
@@ -129,7 +129,11 @@ fn in_a_busybox_root(binary: &Path) {
     let root = directory.path().join("root");
     std::fs::create_dir_all(root.join("bin")).unwrap();
     std::fs::create_dir_all(root.join("root")).unwrap();
-    std::fs::copy(peers::find("busybox").unwrap(), root.join("bin/busybox")).unwrap();
+    std::fs::copy(
+        peers::find_program("busybox").unwrap(),
+        root.join("bin/busybox"),
+    )
+    .unwrap();
     std::fs::set_permissions(root.join("bin/busybox"), PermissionsExt::from_mode(0o755)).unwrap();
     for name in ["sh", "cat", "wc", "sleep", "env"] {
         symlink("busybox", root.join("bin").join(name)).unwrap();

@@ -1,10 +1,10 @@
-//! What the tests of every crate share: the conformance suite, peers, faulty streams, a backend of
-//! one server, and a fake API server of Kubernetes (feature `apiserver`).
+//! Helpers for the tests of all crates: real peers, faulty streams, a backend of one running server,
+//! and a fake API server of Kubernetes (feature `apiserver`).
 
 #[cfg(feature = "apiserver")]
 pub mod apiserver;
 pub mod faults;
-mod one_server;
 pub mod peers;
+mod single_sandbox_backend;
 
-pub use one_server::OneServer;
+pub use single_sandbox_backend::SingleSandboxBackend;

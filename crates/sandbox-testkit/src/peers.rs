@@ -1,8 +1,8 @@
-//! Programs of others that a test talks to, and what to do when one is not here.
+//! Programs of other projects that tests use, and the handling of missing ones.
 //!
-//! A test that needs OpenSSH must not fail on a machine without it, nor may it pass there as
-//! if it had been run. So it says that it is skipped, past the test harness's capture; and where
-//! `SANDBOX_TEST_REQUIRE` lists the peer (comma separated, or `all`), it fails instead.
+//! A test that needs OpenSSH must neither fail on a machine without it nor count as passed. So it
+//! prints that it is skipped, which the test harness does not capture. If `SANDBOX_TEST_REQUIRE` lists
+//! the peer (comma separated, or `all`), the test fails instead.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -11,14 +11,14 @@ use std::path::PathBuf;
 /// The environment variable that turns skips into failures.
 pub const REQUIRE: &str = "SANDBOX_TEST_REQUIRE";
 
-/// Something that a test needs and that may be missing.
+/// A program that a test needs and that may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
     /// Its name in `SANDBOX_TEST_REQUIRE`.
     pub name: &'static str,
     /// The programs that must be in `PATH`.
     pub programs: &'static [&'static str],
-    /// How to get them.
+    /// The command that installs them.
     pub install: &'static str,
 }
 
@@ -52,7 +52,7 @@ pub const GIT: Peer = Peer {
     programs: &["git"],
     install: "apt-get install git",
 };
-/// A busybox that needs no libraries.
+/// A statically linked busybox.
 pub const BUSYBOX: Peer = Peer {
     name: "busybox",
     programs: &["busybox"],
@@ -60,76 +60,75 @@ pub const BUSYBOX: Peer = Peer {
 };
 
 impl Peer {
-    /// Whether the peer is here. If not, the skip is printed, or the test fails where the peer
-    /// is required:
+    /// Returns whether the peer is installed. If it is not, this prints the skip, or fails the test if
+    /// the peer is required:
     ///
     /// ```no_run
-    /// if !sandbox_testkit::peers::OPENSSH.is_here() {
+    /// if !sandbox_testkit::peers::OPENSSH.is_available() {
     ///     return;
     /// }
     /// ```
     ///
     /// # Panics
     ///
-    /// When it is missing and required.
-    pub fn is_here(&self) -> bool {
+    /// If the peer is missing and required.
+    pub fn is_available(&self) -> bool {
         let missing: Vec<_> = self
             .programs
             .iter()
-            .filter(|program| find(program).is_none())
+            .filter(|program| find_program(program).is_none())
             .collect();
         if missing.is_empty() {
             return true;
         }
-        self.missing(&format!(
+        self.skip(&format!(
             "needs {} ({})",
             self.programs.join(", "),
             self.install
         ))
     }
 
-    /// Says that a test is skipped, and why: always false.
+    /// Prints that the running test is skipped, with the reason. Always returns false.
     ///
     /// # Panics
     ///
-    /// When the peer is required.
-    pub fn missing(&self, reason: &str) -> bool {
+    /// If the peer is required.
+    pub fn skip(&self, reason: &str) -> bool {
         skip(self.name, reason)
     }
 }
 
-/// Says on the terminal that the running test is skipped: always false.
+/// Prints that the running test is skipped, with the reason. Always returns false.
 ///
 /// # Panics
 ///
-/// When `SANDBOX_TEST_REQUIRE` lists `name`.
+/// If `SANDBOX_TEST_REQUIRE` lists `name`.
 pub fn skip(name: &str, reason: &str) -> bool {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     assert!(
         !is_required(name),
         "{test} {reason}, and {REQUIRE} lists {name}"
     );
-    // The harness captures what the macros print, but not this.
+    // The test harness captures the output of macros, but not this.
     let line = format!("SKIPPED: {test} {reason}\n");
     std::io::stderr().write_all(line.as_bytes()).ok();
     false
 }
 
-/// Whether `SANDBOX_TEST_REQUIRE` lists `name`.
+/// Returns whether `SANDBOX_TEST_REQUIRE` lists `name`.
 pub fn is_required(name: &str) -> bool {
-    lists(&std::env::var(REQUIRE).unwrap_or_default(), name)
+    contains_name(&std::env::var(REQUIRE).unwrap_or_default(), name)
 }
 
-/// Where a program is, looking also where Debian keeps servers, which users' paths leave out.
-pub fn find(program: impl AsRef<OsStr>) -> Option<PathBuf> {
+/// Finds a program in `PATH` and in the directories of servers, which a user's `PATH` may not contain.
+pub fn find_program(program: impl AsRef<OsStr>) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    places
-        .map(|place| place.join(program.as_ref()))
+    let dirs = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    dirs.map(|dir| dir.join(program.as_ref()))
         .find(|file| file.is_file())
 }
 
-fn lists(required: &str, name: &str) -> bool {
+fn contains_name(required: &str, name: &str) -> bool {
     required
         .split(',')
         .map(str::trim)
@@ -141,14 +140,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_is_of_whole_names() {
-        assert!(lists("openssh, rsync", "rsync") && lists("all", "busybox"));
-        assert!(!lists("openssh-server", "openssh") && !lists("", "rsync"));
+    fn a_list_contains_whole_names() {
+        assert!(contains_name("openssh, rsync", "rsync") && contains_name("all", "busybox"));
+        assert!(!contains_name("openssh-server", "openssh") && !contains_name("", "rsync"));
     }
 
     #[test]
     fn programs_are_found() {
-        assert!(find("sh").is_some());
-        assert!(find("no-such-program-anywhere").is_none());
+        assert!(find_program("sh").is_some());
+        assert!(find_program("no-such-program-anywhere").is_none());
     }
 }

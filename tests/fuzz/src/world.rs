@@ -10,7 +10,7 @@ use std::time::Duration;
 use sandbox::{Access, Client, Defaults, Endpoint, Error, Sandbox, SandboxBackend, Uid};
 use sandbox_core::{KeyPair, SessionSource};
 use sandbox_ssh::{SshOptions, SshSessions};
-use sandbox_testkit::OneServer;
+use sandbox_testkit::SingleSandboxBackend;
 use tokio::runtime::Runtime;
 
 use crate::input::Input;
@@ -42,7 +42,8 @@ impl World {
             let mut peer = Peer::new(&keys, is_sandbox_sshd);
             peer.case = Arc::clone(&case);
             let sessions = SshSessions::new(Arc::new(peer), SshOptions::default());
-            let backend = Arc::new(OneServer::new(&access(keys, &uid))) as Arc<dyn SandboxBackend>;
+            let backend =
+                Arc::new(SingleSandboxBackend::new(&access(keys, &uid))) as Arc<dyn SandboxBackend>;
             (
                 Client::with_parts(backend, Arc::new(sessions.clone()), Defaults::default()),
                 sessions,

@@ -14,13 +14,13 @@ const STEPS: [&str; 2] = ["create secrets", "create pods"];
 async fn whatever_becomes_of_an_answer_there_is_one_sandbox() {
     for step in STEPS {
         for fault in [
-            Fault::lost(),
+            Fault::lost_response(),
             Fault::CutAfter,
             Fault::CutBefore,
             Fault::unavailable(),
-            Fault::too_many(1),
+            Fault::too_many_requests(1),
             // Longer than one attempt may take.
-            Fault::SlowAnswer(Duration::from_secs(40)),
+            Fault::DelayResponse(Duration::from_secs(40)),
             Fault::refuse(500, "InternalError", "etcdserver: leader changed"),
             Fault::refuse(
                 409,
@@ -35,14 +35,18 @@ async fn whatever_becomes_of_an_answer_there_is_one_sandbox() {
                 .create(spec)
                 .await
                 .unwrap_or_else(|e| panic!("{step} {fault:?}: {e}"));
-            assert_eq!(server.names(), both(&id), "{step} {fault:?}");
-            let found = server.get("pods", id.as_str()).unwrap();
+            assert_eq!(server.object_names(), both(&id), "{step} {fault:?}");
+            let found = server.object("pods", id.as_str()).unwrap();
             assert_eq!(
                 found["metadata"]["uid"],
                 info.uid.as_str(),
                 "{step} {fault:?}"
             );
-            assert_eq!(server.count(step), 2, "{step} {fault:?}: sent once more");
+            assert_eq!(
+                server.count_requests(step),
+                2,
+                "{step} {fault:?}: sent once more"
+            );
         }
     }
 }
@@ -53,25 +57,28 @@ async fn a_name_that_is_anothers_is_asked_for_once() {
     let (id, first) = spec();
     let backend = backend(&server);
     backend.create(first.clone()).await.unwrap();
-    let before = both(&id).map(|_| server.get("pods", id.as_str()));
-    server.forget_seen();
+    let before = both(&id).map(|_| server.object("pods", id.as_str()));
+    server.clear_requests();
     assert!(matches!(
         backend.create(first).await,
         Err(Error::AlreadyExists { .. })
     ));
     assert_eq!(
-        (server.count("create secrets"), server.count("create pods")),
+        (
+            server.count_requests("create secrets"),
+            server.count_requests("create pods")
+        ),
         (1, 0)
     );
     assert_eq!(
-        both(&id).map(|_| server.get("pods", id.as_str())),
+        both(&id).map(|_| server.object("pods", id.as_str())),
         before,
         "untouched"
     );
     // Its Secret was removed by hand, and nobody collects: the Pod still has the name.
-    server.collect_garbage(false);
+    server.set_garbage_collection(false);
     server.remove("secrets", &format!("{id}-keys"));
-    server.forget_seen();
+    server.clear_requests();
     let (_, mut second) = spec();
     second.id = Some(id.clone());
     assert!(matches!(
@@ -79,7 +86,7 @@ async fn a_name_that_is_anothers_is_asked_for_once() {
         Err(Error::AlreadyExists { .. })
     ));
     assert_eq!(
-        (server.count("create pods"), server.names()),
+        (server.count_requests("create pods"), server.object_names()),
         (1, vec![format!("pods/{id}")])
     );
 }
@@ -96,7 +103,7 @@ async fn a_conflict_that_is_anothers_stays_one_when_the_answer_was_lost() {
         backend.create(spec).await,
         Err(Error::AlreadyExists { .. })
     ));
-    assert_eq!(server.names(), both(&info.id));
+    assert_eq!(server.object_names(), both(&info.id));
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,7 +118,7 @@ async fn what_is_refused_leaves_nothing() {
                 "exceeded quota",
             ),
             (
-                Fault::NoRight,
+                Fault::Forbidden,
                 CreationReason::Rejected,
                 step.split(' ').next_back().unwrap(),
             ),
@@ -144,8 +151,12 @@ async fn what_is_refused_leaves_nothing() {
                 }
                 other => panic!("{step} {fault:?}: {other:?}"),
             }
-            assert_eq!(server.names(), [""; 0], "{step} {fault:?}");
-            assert_eq!(server.count(step), 1, "{step} {fault:?}: asked once");
+            assert_eq!(server.object_names(), [""; 0], "{step} {fault:?}");
+            assert_eq!(
+                server.count_requests(step),
+                1,
+                "{step} {fault:?}: asked once"
+            );
         }
     }
 }
@@ -155,7 +166,7 @@ async fn what_times_out_leaves_nothing_and_says_when_to_come_back() {
     for step in STEPS {
         for (fault, after) in [
             (Fault::unavailable(), 1),
-            (Fault::too_many(40), 40),
+            (Fault::too_many_requests(40), 40),
             (Fault::CutAfter, 1),
         ] {
             let server = server();
@@ -184,15 +195,17 @@ async fn what_times_out_leaves_nothing_and_says_when_to_come_back() {
                     "{step}"
                 );
                 // It waits as long as it is asked to, but never longer than ten seconds at a time.
-                assert_eq!(server.count(step), 6, "{step}");
+                assert_eq!(server.count_requests(step), 6, "{step}");
             }
             assert!(
                 began.elapsed() <= Duration::from_secs(75),
                 "{:?}",
                 began.elapsed()
             );
-            server.heal();
-            server.until(|server| server.names().is_empty()).await;
+            server.clear_faults();
+            server
+                .wait_until(|server| server.object_names().is_empty())
+                .await;
         }
     }
 }
@@ -201,9 +214,9 @@ async fn what_times_out_leaves_nothing_and_says_when_to_come_back() {
 async fn what_is_dropped_half_way_leaves_nothing() {
     for step in STEPS {
         for fault in [
-            Fault::Slow(Duration::from_secs(2)),
-            Fault::SlowAnswer(Duration::from_secs(2)),
-            Fault::lost(),
+            Fault::Delay(Duration::from_secs(2)),
+            Fault::DelayResponse(Duration::from_secs(2)),
+            Fault::lost_response(),
             Fault::CutAfter,
         ] {
             let server = server();
@@ -216,14 +229,14 @@ async fn what_is_dropped_half_way_leaves_nothing() {
                 tokio::pin!(creation);
                 let dropped = tokio::select! {
                     biased;
-                    () = server.until_seen(step, 1) => true,
+                    () = server.wait_for_requests(step, 1) => true,
                     made = &mut creation => made.is_err(),
                 };
                 assert!(dropped, "{step} {fault:?}");
             }
             // Everything that is on its way has come by then.
             tokio::time::sleep(Duration::from_secs(60)).await;
-            assert_eq!(server.names(), [""; 0], "{step} {fault:?}");
+            assert_eq!(server.object_names(), [""; 0], "{step} {fault:?}");
             assert!(
                 backend.list(Default::default()).await.unwrap().is_empty(),
                 "{step} {fault:?}"
@@ -237,10 +250,10 @@ async fn what_takes_effect_after_it_was_given_up_is_removed() {
     for step in STEPS {
         let server = server();
         // Each attempt comes through long after its caller has stopped to wait for it.
-        server.inject_always(step, Fault::Slow(Duration::from_secs(50)));
+        server.inject_always(step, Fault::Delay(Duration::from_secs(50)));
         backend(&server).create(spec().1).await.unwrap_err();
         tokio::time::sleep(Duration::from_secs(300)).await;
-        assert_eq!(server.names(), [""; 0], "{step}");
+        assert_eq!(server.object_names(), [""; 0], "{step}");
     }
 }
 

@@ -34,7 +34,7 @@ async fn silent() -> (ApiServer, KubernetesBackend, sandbox_core::SandboxId) {
     let server = server();
     let id = running(&server).await.id;
     for what in ALL {
-        server.inject_always(what, Fault::Slow(Duration::from_secs(1_000_000)));
+        server.inject_always(what, Fault::Delay(Duration::from_secs(1_000_000)));
     }
     let backend = backend(&server);
     (server, backend, id)
@@ -72,7 +72,7 @@ async fn an_api_server_that_was_never_there_is_given_up_soon() {
     assert!(error.is_retryable());
 
     // One that has answered before may be restarting.
-    server.heal();
+    server.clear_faults();
     away.list(ListFilter::default()).await.unwrap();
     for what in ALL {
         server.inject_always(what, Fault::CutBefore);
@@ -112,7 +112,7 @@ async fn a_server_that_never_listens_is_given_up_after_its_grace() {
         // A Pod that is not there yet is waited for without end.
         tokio::time::sleep(Duration::from_secs(300)).await;
         server.run_pod(info.id.as_str());
-        server.change("pods", info.id.as_str(), |pod| {
+        server.update("pods", info.id.as_str(), |pod| {
             pod["status"]["podIP"] = json!("127.0.0.1");
             pod["status"]["podIPs"] = json!([{"ip": "127.0.0.1"}]);
         });
@@ -201,7 +201,7 @@ async fn every_call_ends() {
 async fn many_that_ask_for_the_same_thing_do_not_wait_for_each_other() {
     let server = server();
     // Whether it has image volumes is found out by one for all, and nothing comes of it.
-    server.inject_always("create pods", Fault::Slow(Duration::from_secs(1_000_000)));
+    server.inject_always("create pods", Fault::Delay(Duration::from_secs(1_000_000)));
     let mut options = options();
     options.injection = Default::default();
     options.server_image = Some("registry.example/server:1".into());
@@ -209,7 +209,9 @@ async fn many_that_ask_for_the_same_thing_do_not_wait_for_each_other() {
     let creations = (0..20).map(|_| ends("create", backend.create(spec().1)));
     let errors = futures_util::future::join_all(creations).await;
     assert!(errors.iter().all(Error::is_retryable), "{errors:?}");
-    server.until(|server| server.names().is_empty()).await;
+    server
+        .wait_until(|server| server.object_names().is_empty())
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,11 +220,14 @@ async fn a_connection_that_dies_without_a_word_is_noticed() {
     let id = running(&server).await.id;
     let backend = backend(&server);
     let mut events = backend.events(&id).await.unwrap();
-    server.until_seen("watch pods", 1).await;
+    server.wait_for_requests("watch pods", 1).await;
     // The second watch hears of nothing, for ever.
-    server.inject("watch pods", Fault::Late(Duration::from_secs(1_000_000)));
+    server.inject(
+        "watch pods",
+        Fault::DelayEvents(Duration::from_secs(1_000_000)),
+    );
     server.cut_watches();
-    server.until_seen("watch pods", 2).await;
+    server.wait_for_requests("watch pods", 2).await;
     server.end_pod(id.as_str(), 1, "Error");
     let ended = tokio::time::timeout(Duration::from_secs(400), async {
         while let Some(event) = events.next().await {

@@ -17,7 +17,7 @@ async fn a_delete_returns_when_nothing_is_left() {
     server.run_pod(info.id.as_str());
     backend.delete(&info.id, unwaited()).await.unwrap();
     assert_eq!(
-        server.names(),
+        server.object_names(),
         [format!("pods/{}", info.id)],
         "its processes take a second"
     );
@@ -25,7 +25,7 @@ async fn a_delete_returns_when_nothing_is_left() {
         .delete(&info.id, DeleteOptions::default())
         .await
         .unwrap();
-    assert_eq!(server.names(), [""; 0]);
+    assert_eq!(server.object_names(), [""; 0]);
     backend
         .delete(&info.id, DeleteOptions::default())
         .await
@@ -45,13 +45,13 @@ async fn a_slow_end_is_asked_about_only_where_the_watch_is_silent() {
         let (info, other) = (make(&backend).await, make(&backend).await);
         server.run_pod(info.id.as_str());
         watching(&server, &backend).await;
-        server.pods_end_after(Duration::from_secs(50));
-        server.forget_seen();
+        server.set_pod_deletion_delay(Duration::from_secs(50));
+        server.clear_requests();
         let cluster = async {
             for count in 0.. {
                 tokio::time::sleep(Duration::from_secs(4)).await;
                 if hears {
-                    server.change("pods", other.id.as_str(), |pod| {
+                    server.update("pods", other.id.as_str(), |pod| {
                         pod["metadata"]["generation"] = count.into()
                     });
                 }
@@ -61,8 +61,8 @@ async fn a_slow_end_is_asked_about_only_where_the_watch_is_silent() {
             deleted = backend.delete(&info.id, DeleteOptions::default()) => deleted.unwrap(),
             () = cluster => {}
         }
-        assert!(server.get("pods", info.id.as_str()).is_none());
-        assert_eq!(server.count("get pods"), if hears { 0 } else { 3 });
+        assert!(server.object("pods", info.id.as_str()).is_none());
+        assert_eq!(server.count_requests("get pods"), if hears { 0 } else { 3 });
     }
 }
 
@@ -70,12 +70,12 @@ async fn a_slow_end_is_asked_about_only_where_the_watch_is_silent() {
 async fn an_answer_that_is_lost_does_not_matter() {
     for what in ["delete pods", "delete secrets"] {
         for fault in [
-            Fault::lost(),
+            Fault::lost_response(),
             Fault::CutAfter,
             Fault::CutBefore,
-            Fault::too_many(2),
+            Fault::too_many_requests(2),
             Fault::unavailable(),
-            Fault::SlowAnswer(Duration::from_secs(40)),
+            Fault::DelayResponse(Duration::from_secs(40)),
         ] {
             let server = server();
             let backend = backend(&server);
@@ -85,11 +85,11 @@ async fn an_answer_that_is_lost_does_not_matter() {
             // The longest fault is longer than a delete may take.
             if let Err(error) = deletion.await {
                 assert!(
-                    matches!(fault, Fault::SlowAnswer(_)) && error.is_retryable(),
+                    matches!(fault, Fault::DelayResponse(_)) && error.is_retryable(),
                     "{what} {fault:?}: {error}"
                 );
             }
-            assert_eq!(server.names(), [""; 0], "{what} {fault:?}");
+            assert_eq!(server.object_names(), [""; 0], "{what} {fault:?}");
         }
     }
 }
@@ -100,10 +100,13 @@ async fn a_sandbox_that_has_taken_the_name_stays() {
         let server = server();
         let first = backend(&server);
         // It sees nothing of what happens next.
-        server.inject_always("watch pods", Fault::Late(Duration::from_secs(100_000)));
+        server.inject_always(
+            "watch pods",
+            Fault::DelayEvents(Duration::from_secs(100_000)),
+        );
         let info = make(&first).await;
         watching(&server, &first).await;
-        server.heal();
+        server.clear_faults();
         let second = backend(&server);
         second
             .delete(&info.id, DeleteOptions::default())
@@ -119,7 +122,7 @@ async fn a_sandbox_that_has_taken_the_name_stays() {
             DeleteOptions::default()
         };
         first.delete(&info.id, options).await.unwrap();
-        assert_eq!(server.names(), both(&info.id));
+        assert_eq!(server.object_names(), both(&info.id));
         assert_eq!(
             pod(&server, &info.id)["metadata"]["uid"],
             other.uid.as_str()
@@ -157,10 +160,10 @@ async fn a_forged_pod_cannot_have_anothers_secret_deleted() {
             server.end_pod("payments", 0, "Completed");
         }
         server
-            .until(|server| server.get("pods", "payments").is_none())
+            .wait_until(|server| server.object("pods", "payments").is_none())
             .await;
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(server.names(), ["secrets/payments-keys"]);
+        assert_eq!(server.object_names(), ["secrets/payments-keys"]);
     }
 }
 
@@ -170,23 +173,26 @@ async fn only_the_instance_that_was_asked_for_goes() {
     let info = make(&backend(&server)).await;
     let other = DeleteOptions::for_instance(Uid::new("former"));
     backend(&server).delete(&info.id, other).await.unwrap();
-    assert_eq!(server.names(), both(&info.id));
+    assert_eq!(server.object_names(), both(&info.id));
     backend(&server)
         .delete(&info.id, DeleteOptions::for_instance(info.uid))
         .await
         .unwrap();
-    assert_eq!(server.names(), [""; 0]);
+    assert_eq!(server.object_names(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_another_process_made_just_now_is_deleted_too() {
     let server = server();
-    server.inject_always("watch pods", Fault::Late(Duration::from_secs(100_000)));
+    server.inject_always(
+        "watch pods",
+        Fault::DelayEvents(Duration::from_secs(100_000)),
+    );
     let backend = backend(&server);
     watching(&server, &backend).await;
     let id = running(&server).await.id;
     backend.delete(&id, DeleteOptions::default()).await.unwrap();
-    assert_eq!(server.names(), [""; 0]);
+    assert_eq!(server.object_names(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,12 +206,12 @@ async fn the_keys_of_a_pod_that_was_deleted_by_hand_go_too() {
         });
         backend(&server).create(spec).await.unwrap();
         server.remove("pods", id.as_str());
-        assert!(server.get("secrets", &secret_name(&id)).is_some());
+        assert!(server.object("secrets", &secret_name(&id)).is_some());
         backend(&server)
             .delete(&id, DeleteOptions::default())
             .await
             .unwrap();
-        assert_eq!(server.names(), [""; 0]);
+        assert_eq!(server.object_names(), [""; 0]);
     }
 }
 
@@ -219,14 +225,14 @@ async fn somebody_elses_secret_of_that_name_stays() {
         .delete(&id, DeleteOptions::default())
         .await
         .unwrap();
-    assert_eq!(server.names(), [format!("secrets/{id}-keys")]);
+    assert_eq!(server.object_names(), [format!("secrets/{id}-keys")]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_deleted_is_said() {
     for what in ["delete pods", "delete secrets"] {
         for (fault, said, again) in [
-            (Fault::NoRight, "no permission to delete", false),
+            (Fault::Forbidden, "no permission to delete", false),
             (
                 Fault::refuse(401, "Unauthorized", "Unauthorized"),
                 "expired",
@@ -248,12 +254,12 @@ async fn what_cannot_be_deleted_is_said() {
                 "{error}"
             );
             assert_eq!(error.is_retryable(), again, "{what} {fault:?}");
-            server.heal();
+            server.clear_faults();
             backend
                 .delete(&info.id, DeleteOptions::default())
                 .await
                 .unwrap();
-            assert_eq!(server.names(), [""; 0], "{what} {fault:?}");
+            assert_eq!(server.object_names(), [""; 0], "{what} {fault:?}");
         }
     }
 }

@@ -48,7 +48,7 @@ async fn each_refusal_is_explained() {
         let (verb, resource) = what.split_once(' ').unwrap();
         let no_right = format!("no permission to {verb} {resource} in the namespace boxes");
         for (fault, said, again) in [
-            (Fault::NoRight, no_right.as_str(), false),
+            (Fault::Forbidden, no_right.as_str(), false),
             (
                 Fault::refuse(401, "Unauthorized", "Unauthorized"),
                 "expired",
@@ -119,10 +119,10 @@ async fn what_was_extended_and_deleted_at_once_is_gone() {
     let backend = backend(&server);
     let info = make(&backend).await;
     server.run_pod(info.id.as_str());
-    server.inject("patch pods", Fault::Slow(Duration::from_millis(500)));
+    server.inject("patch pods", Fault::Delay(Duration::from_millis(500)));
     let extension = backend.extend(&info.id, Duration::from_secs(3000));
     let deletion = async {
-        server.until_seen("patch pods", 1).await;
+        server.wait_for_requests("patch pods", 1).await;
         crate::support::backend(&server)
             .delete(&info.id, crate::support::unwaited())
             .await

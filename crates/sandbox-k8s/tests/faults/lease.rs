@@ -22,10 +22,10 @@ fn holder(server: &ApiServer) -> KubernetesBackend {
 }
 
 fn leases(server: &ApiServer) -> Vec<Value> {
-    let names = server.names();
+    let names = server.object_names();
     let names = names.iter().filter_map(|name| name.strip_prefix("leases/"));
     names
-        .map(|name| server.get("leases", name).unwrap())
+        .map(|name| server.object("leases", name).unwrap())
         .collect()
 }
 
@@ -59,25 +59,31 @@ async fn one_lease_owns_all_attached_sandboxes_and_nothing_detached() {
     let (detached, spec) = spec_with(|lifetime| lifetime.attach_timeout = None);
     backend.create(spec).await.unwrap();
     let [lease] = &leases(&server)[..] else {
-        panic!("{:?}", server.names())
+        panic!("{:?}", server.object_names())
     };
     for SandboxInfo { id, .. } in &made {
-        let secret = server.get("secrets", &secret_name(id)).unwrap();
+        let secret = server.object("secrets", &secret_name(id)).unwrap();
         let owner = json!([{
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
             "name": lease["metadata"]["name"], "uid": lease["metadata"]["uid"],
         }]);
         assert_eq!(secret["metadata"]["ownerReferences"], owner);
-        let pod = server.get("pods", id.as_str()).unwrap();
+        let pod = server.object("pods", id.as_str()).unwrap();
         assert_eq!(pod["metadata"]["ownerReferences"][0]["kind"], "Secret");
         backend.delete(id, DeleteOptions::default()).await.unwrap();
     }
-    let secret = server.get("secrets", &secret_name(&detached)).unwrap();
+    let secret = server.object("secrets", &secret_name(&detached)).unwrap();
     assert!(secret["metadata"].get("ownerReferences").is_none());
     // Four writes for each as ever, the Lease's own apart.
-    assert_eq!((server.writes(), server.reads()), (10 * 4 + 2, 0));
     assert_eq!(
-        (server.count("create leases"), server.count("list leases")),
+        (server.count_writes(), server.count_reads()),
+        (10 * 4 + 2, 0)
+    );
+    assert_eq!(
+        (
+            server.count_requests("create leases"),
+            server.count_requests("list leases")
+        ),
         (1, 0)
     );
 }
@@ -92,9 +98,11 @@ async fn a_lease_is_made_at_the_first_create_and_goes_with_the_last_clone() {
     let clone = backend.clone();
     drop(backend);
     tokio::time::sleep(5 * LASTS).await;
-    assert_eq!(server.names().len(), 3);
+    assert_eq!(server.object_names().len(), 3);
     drop(clone);
-    server.until(|server| server.names().is_empty()).await;
+    server
+        .wait_until(|server| server.object_names().is_empty())
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,20 +115,20 @@ async fn a_lease_is_renewed_by_the_servers_clock_whatever_happens_to_the_answers
     let watcher = backend(&server);
     watching(&server, &watcher).await;
     for fault in [
-        Fault::lost(),
+        Fault::lost_response(),
         Fault::CutAfter,
         Fault::CutBefore,
         Fault::unavailable(),
-        Fault::too_many(5),
-        Fault::SlowAnswer(Duration::from_secs(10)),
+        Fault::too_many_requests(5),
+        Fault::DelayResponse(Duration::from_secs(10)),
     ] {
         server.inject_times("patch leases", 2, fault);
         tokio::time::sleep(4 * LASTS).await;
         let [lease] = &leases(&server)[..] else {
-            panic!("{:?}", server.names())
+            panic!("{:?}", server.object_names())
         };
         let age = server
-            .now()
+            .current_time()
             .duration_since(renewed(lease))
             .unwrap_or_default();
         assert!(age < LASTS, "{age:?}");
@@ -130,11 +138,11 @@ async fn a_lease_is_renewed_by_the_servers_clock_whatever_happens_to_the_answers
             .unwrap();
     }
     // The server's clock is put right by a day: renewals go on from there.
-    server.skip(Duration::from_secs(300));
+    server.advance_clock(Duration::from_secs(300));
     tokio::time::sleep(LASTS / 3 + Duration::from_secs(1)).await;
     assert!(
         server
-            .now()
+            .current_time()
             .duration_since(renewed(&leases(&server)[0]))
             .unwrap_or_default()
             < LASTS
@@ -156,24 +164,24 @@ async fn what_a_killed_process_left_goes_when_its_lease_has_expired() {
                     make(backend).await;
                     return;
                 }
-                seen.inject(step, Fault::SlowAnswer(Duration::from_secs(20)));
-                let before = seen.count(step);
+                seen.inject(step, Fault::DelayResponse(Duration::from_secs(20)));
+                let before = seen.count_requests(step);
                 tokio::select! {
                     biased;
-                    () = seen.until_seen(step, before + 1) => tokio::time::sleep(Duration::from_secs(1)).await,
+                    () = seen.wait_for_requests(step, before + 1) => tokio::time::sleep(Duration::from_secs(1)).await,
                     _ = make(backend) => panic!("it was to be killed before"),
                 }
             });
-            let left = server.names().len();
-            assert!(left > 3, "{step}: {:?}", server.names());
+            let left = server.object_names().len();
+            assert!(left > 3, "{step}: {:?}", server.object_names());
             let client = backend(&server);
             if swept {
                 let sweep = async |options| client.sweep(options).await.unwrap().removed.len();
                 assert_eq!(sweep(SweepOptions::default()).await, 0, "{step}: not yet");
-                server.skip(LASTS + Duration::from_secs(5));
+                server.advance_clock(LASTS + Duration::from_secs(5));
                 let dry = sweep(SweepOptions::dry_run()).await;
                 assert_eq!(
-                    (dry, server.names().len()),
+                    (dry, server.object_names().len()),
                     (if step == "watch pods" { 2 } else { 1 }, left),
                     "{step}"
                 );
@@ -184,11 +192,11 @@ async fn what_a_killed_process_left_goes_when_its_lease_has_expired() {
             } else {
                 watching(&server, &client).await;
             }
-            let gone = server.until(|server| server.names().len() == 2);
+            let gone = server.wait_until(|server| server.object_names().len() == 2);
             tokio::time::timeout(Duration::from_secs(300), gone)
                 .await
-                .unwrap_or_else(|_| panic!("{step}: {:?}", server.names()));
-            assert!(server.get("pods", other.id.as_str()).is_some(), "{step}");
+                .unwrap_or_else(|_| panic!("{step}: {:?}", server.object_names()));
+            assert!(server.object("pods", other.id.as_str()).is_some(), "{step}");
         }
     }
 }
@@ -198,23 +206,23 @@ async fn whoever_renews_it_meanwhile_is_faster_than_the_sweep() {
     let server = server();
     let holder = holder(&server);
     make(&holder).await;
-    server.inject("delete leases", Fault::Slow(Duration::from_secs(5)));
-    server.inject_always("patch leases", Fault::NoRight);
-    server.skip(LASTS + Duration::from_secs(5));
+    server.inject("delete leases", Fault::Delay(Duration::from_secs(5)));
+    server.inject_always("patch leases", Fault::Forbidden);
+    server.advance_clock(LASTS + Duration::from_secs(5));
     let client = backend(&server);
     let renewal = async {
-        server.until_seen("delete leases", 1).await;
+        server.wait_for_requests("delete leases", 1).await;
         let name = leases(&server)[0]["metadata"]["name"]
             .as_str()
             .unwrap()
             .to_owned();
-        server.change("leases", &name, |lease| {
+        server.update("leases", &name, |lease| {
             lease["spec"]["leaseDurationSeconds"] = json!(61)
         });
     };
     let (report, ()) = tokio::join!(client.sweep(SweepOptions::default()), renewal);
     assert!(report.unwrap().removed.is_empty());
-    assert_eq!(server.names().len(), 3);
+    assert_eq!(server.object_names().len(), 3);
 }
 
 /// It may be at the very beginning of its wait when the server's clock is put right, and its next
@@ -230,10 +238,10 @@ async fn a_holder_is_given_the_time_that_it_takes_to_renew() {
             .unwrap();
         let client = backend(&server);
         watching(&server, &client).await;
-        let renewals = server.count("patch leases");
-        server.until_seen("patch leases", renewals + 1).await;
-        server.skip(Duration::from_secs(300));
-        server.inject("patch leases", Fault::Slow(Duration::from_secs(7)));
+        let renewals = server.count_requests("patch leases");
+        server.wait_for_requests("patch leases", renewals + 1).await;
+        server.advance_clock(Duration::from_secs(300));
+        server.inject("patch leases", Fault::Delay(Duration::from_secs(7)));
         if swept {
             assert!(
                 client
@@ -245,7 +253,7 @@ async fn a_holder_is_given_the_time_that_it_takes_to_renew() {
             );
         }
         tokio::time::sleep(3 * LASTS).await;
-        assert_eq!(server.names().len(), 3, "swept: {swept}");
+        assert_eq!(server.object_names().len(), 3, "swept: {swept}");
     }
 }
 
@@ -270,15 +278,15 @@ async fn a_renewal_that_is_refused_is_tried_on_and_loses_nothing() {
         server.inject_times("patch leases", 3, fault.clone());
         tokio::time::sleep(LASTS).await;
         let [lease] = &leases(&server)[..] else {
-            panic!("{:?}", server.names())
+            panic!("{:?}", server.object_names())
         };
         let age = server
-            .now()
+            .current_time()
             .duration_since(renewed(lease))
             .unwrap_or_default();
         assert!(age < LASTS, "{fault:?}: {age:?}");
         make(&holder).await;
-        assert_eq!(server.count("create leases"), 1, "{fault:?}");
+        assert_eq!(server.count_requests("create leases"), 1, "{fault:?}");
     }
 }
 
@@ -296,7 +304,7 @@ async fn another_lease_under_the_name_is_not_ours() {
     server.insert("leases", other);
     tokio::time::sleep(LASTS).await;
     make(&holder).await;
-    assert_eq!(server.count("create leases"), 2);
+    assert_eq!(server.count_requests("create leases"), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -320,11 +328,11 @@ async fn nobody_loses_anything_because_the_api_server_was_away() {
         server.cut_watches();
         tokio::time::sleep(5 * LASTS).await;
         let age = server
-            .now()
+            .current_time()
             .duration_since(renewed(&leases(&server)[0]))
             .unwrap();
         assert!(age > LASTS, "{age:?}");
-        server.heal();
+        server.clear_faults();
         let watcher = backend(&server);
         match client {
             0 => assert!(
@@ -338,7 +346,7 @@ async fn nobody_loses_anything_because_the_api_server_was_away() {
             _ => watching(&server, &watcher).await,
         }
         tokio::time::sleep(3 * LASTS).await;
-        assert_eq!(server.names().len(), 3);
+        assert_eq!(server.object_names().len(), 3);
     }
 }
 
@@ -354,7 +362,9 @@ async fn a_lease_that_was_deleted_by_hand_takes_its_sandboxes_and_is_made_anew()
         .unwrap()
         .to_owned();
     server.remove("leases", &name);
-    server.until(|server| server.names().is_empty()).await;
+    server
+        .wait_until(|server| server.object_names().is_empty())
+        .await;
     tokio::time::sleep(LASTS).await;
     assert_eq!(warnings.count(), 1);
     assert!(matches!(
@@ -364,7 +374,10 @@ async fn a_lease_that_was_deleted_by_hand_takes_its_sandboxes_and_is_made_anew()
     make(&holder).await;
     tokio::time::sleep(5 * LASTS).await;
     assert_eq!(
-        (server.names().len(), server.count("create leases")),
+        (
+            server.object_names().len(),
+            server.count_requests("create leases")
+        ),
         (3, 2)
     );
 }
@@ -384,12 +397,15 @@ async fn what_is_made_just_after_a_lease_was_deleted_by_hand_stays() {
     let made = futures_util::future::join_all((0..5).map(|_| make(&holder))).await;
     tokio::time::sleep(3 * LASTS).await;
     assert_eq!(
-        (server.names().len(), server.count("create leases")),
+        (
+            server.object_names().len(),
+            server.count_requests("create leases")
+        ),
         (11, 2)
     );
     assert!(
         made.iter()
-            .all(|info| server.get("pods", info.id.as_str()).is_some())
+            .all(|info| server.object("pods", info.id.as_str()).is_some())
     );
 }
 
@@ -399,7 +415,7 @@ async fn a_lease_that_cannot_be_asked_for_keeps_nobody_waiting() {
     let holder = holder(&server);
     make(&holder).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    server.inject_always("patch leases", Fault::Slow(Duration::from_secs(1_000_000)));
+    server.inject_always("patch leases", Fault::Delay(Duration::from_secs(1_000_000)));
     for many in [1, 10] {
         let begun = tokio::time::Instant::now();
         futures_util::future::join_all((0..many).map(|_| make(&holder))).await;
@@ -409,7 +425,7 @@ async fn a_lease_that_cannot_be_asked_for_keeps_nobody_waiting() {
             begun.elapsed()
         );
     }
-    assert_eq!(server.names().len(), 1 + 2 * 12);
+    assert_eq!(server.object_names().len(), 1 + 2 * 12);
 }
 
 #[tokio::test(start_paused = true)]
@@ -437,19 +453,19 @@ async fn a_forged_lease_is_left_alone_and_nothing_goes_for_an_annotation() {
     // A sandbox that says of itself that it belongs to a Lease which has expired.
     let id = make(&backend(&server)).await.id;
     server.insert("leases", lease("sbx-d-owner", "sbx-d", "sbx-d"));
-    server.change("pods", id.as_str(), |pod| {
+    server.update("pods", id.as_str(), |pod| {
         pod["metadata"]["annotations"]["sandbox.dev/lease"] = json!("sbx-d");
     });
     let client = holder(&server);
     watching(&server, &client).await;
     tokio::time::sleep(3 * LASTS).await;
     client.sweep(SweepOptions::default()).await.unwrap();
-    assert_eq!(leases(&server).len(), 4, "{:?}", server.names());
+    assert_eq!(leases(&server).len(), 4, "{:?}", server.object_names());
     assert!(
-        server.get("leases", "sbx-d-owner").is_none(),
+        server.object("leases", "sbx-d-owner").is_none(),
         "an expired one of ours is litter"
     );
-    assert!(server.get("pods", id.as_str()).is_some());
+    assert!(server.object("pods", id.as_str()).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -494,7 +510,7 @@ async fn a_lease_that_lasts_long_is_left_by_a_sweep_to_those_who_watch() {
 async fn a_lease_that_cannot_be_had_fails_the_creation_and_says_so() {
     for (fault, reason, said) in [
         (
-            Fault::NoRight,
+            Fault::Forbidden,
             CreationReason::Rejected,
             "no permission to create leases",
         ),
@@ -518,7 +534,10 @@ async fn a_lease_that_cannot_be_had_fails_the_creation_and_says_so() {
             }
             other => panic!("{other:?}"),
         }
-        assert_eq!((server.names(), server.writes()), (Vec::new(), 0));
+        assert_eq!(
+            (server.object_names(), server.count_writes()),
+            (Vec::new(), 0)
+        );
     }
 }
 
@@ -526,8 +545,8 @@ async fn a_lease_that_cannot_be_had_fails_the_creation_and_says_so() {
 async fn a_client_that_may_not_see_leases_leaves_them_alone() {
     let server = server();
     killed_after(&server, async |backend| drop(make(backend).await));
-    server.skip(LASTS + Duration::from_secs(5));
-    server.inject_always("list leases", Fault::NoRight);
+    server.advance_clock(LASTS + Duration::from_secs(5));
+    server.inject_always("list leases", Fault::Forbidden);
     let client = backend(&server);
     watching(&server, &client).await;
     assert!(
@@ -539,5 +558,5 @@ async fn a_client_that_may_not_see_leases_leaves_them_alone() {
             .is_empty()
     );
     tokio::time::sleep(3 * LASTS).await;
-    assert_eq!(server.names().len(), 3);
+    assert_eq!(server.object_names().len(), 3);
 }

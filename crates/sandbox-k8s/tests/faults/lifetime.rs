@@ -56,7 +56,7 @@ async fn only_a_detached_sandbox_leaves_the_key_that_lets_in() {
             lifetime.attach_timeout = lifetime.attach_timeout.filter(|_| !detached)
         });
         backend(&server).create(spec).await.unwrap();
-        let secret = server.get("secrets", &format!("{id}-keys")).unwrap();
+        let secret = server.object("secrets", &format!("{id}-keys")).unwrap();
         assert_eq!(secret["data"].get("client-key").is_some(), detached);
         assert!(secret["metadata"].get("ownerReferences").is_none());
     }

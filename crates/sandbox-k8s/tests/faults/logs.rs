@@ -67,7 +67,7 @@ async fn who_may_not_read_it_is_told_which_right_is_missing() {
     let server = server();
     let id = running(&server).await.id;
     let backend = backend(&server);
-    server.inject_always("get pods/log", Fault::NoRight);
+    server.inject_always("get pods/log", Fault::Forbidden);
     let error = log(&backend, &id).await.unwrap_err();
     assert!(
         error
@@ -76,13 +76,13 @@ async fn who_may_not_read_it_is_told_which_right_is_missing() {
         "{error}"
     );
     assert!(!error.is_retryable());
-    server.heal();
+    server.clear_faults();
     // Unless the API server was away just now.
     server.inject("get pods", Fault::CutBefore);
     backend
         .get(&id, sandbox_core::Freshness::Latest)
         .await
         .unwrap();
-    server.inject_times("get pods/log", 5, Fault::NoRight);
+    server.inject_times("get pods/log", 5, Fault::Forbidden);
     assert!(log(&backend, &id).await.unwrap().contains("the log"));
 }

@@ -38,7 +38,7 @@ async fn each_attempt_counts_with_its_status_and_nobodys_name() {
     // Of this thread, which is the only one here.
     let _installed = ::metrics::set_default_local_recorder(&recorder);
     let server = server();
-    server.inject("create pods", Fault::too_many(1));
+    server.inject("create pods", Fault::too_many_requests(1));
     server.inject("create secrets", Fault::CutBefore);
     let backend = backend(&server);
     let (id, spec) = spec();
@@ -79,10 +79,10 @@ async fn a_watch_that_begins_again_says_why() {
     let server = server();
     server.inject("watch pods", Fault::expired());
     server.inject("watch pods", Fault::unavailable());
-    server.inject("watch pods", Fault::End(0));
+    server.inject("watch pods", Fault::EndAfter(0));
     let backend = backend(&server);
     watching(&server, &backend).await;
-    server.until_seen("watch pods", 4).await;
+    server.wait_for_requests("watch pods", 4).await;
 
     let told = told(&snapshotter);
     for reason in ["expired", "refused", "over"] {

@@ -82,7 +82,7 @@ async fn a_cluster_that_lacks_nothing_passes() {
     expect(&checks, "transport", Passed, "auto", None);
     expect(&checks, "a Pod, as a dry run", Passed, "accepted", None);
     expect(&checks, "image busybox", Passed, "on each of 2 nodes", None);
-    assert_eq!(server.names(), [""; 0], "nothing was made");
+    assert_eq!(server.object_names(), [""; 0], "nothing was made");
 }
 
 #[tokio::test]
@@ -96,8 +96,11 @@ async fn clocks_are_compared() {
         Some("timedatectl"),
     );
     // Years back, to where this machine's is.
-    let ahead = server.now().duration_since(SystemTime::now()).unwrap();
-    server.back(ahead);
+    let ahead = server
+        .current_time()
+        .duration_since(SystemTime::now())
+        .unwrap();
+    server.turn_back_clock(ahead);
     expect(
         &look(&server, options()).await,
         "clock",
@@ -105,7 +108,7 @@ async fn clocks_are_compared() {
         "agree",
         None,
     );
-    server.back(Duration::from_secs(300));
+    server.turn_back_clock(Duration::from_secs(300));
     expect(
         &look(&server, options()).await,
         "clock",
@@ -118,7 +121,7 @@ async fn clocks_are_compared() {
 #[tokio::test(start_paused = true)]
 async fn without_an_api_server_nothing_else_is_asked() {
     let server = well();
-    server.away(true);
+    server.set_unreachable(true);
     let checks = look(&server, options()).await;
     assert_eq!(checks.len(), 2, "{checks:#?}");
     assert_eq!(

@@ -15,7 +15,7 @@ async fn a_sandbox_takes_four_writes_and_no_read() {
     let (id, spec) = spec();
     let info = backend.create(spec).await.unwrap();
     assert_eq!((&info.id, info.port), (&id, Some(2222)));
-    assert_eq!(server.names(), both(&id));
+    assert_eq!(server.object_names(), both(&id));
     server.run_pod(id.as_str());
     let steps = steps_until(&backend, &id, SandboxEventKind::Addressed).await;
     assert_eq!(steps.first(), Some(&SandboxEventKind::Created));
@@ -30,11 +30,18 @@ async fn a_sandbox_takes_four_writes_and_no_read() {
     backend.delete(&id, DeleteOptions::default()).await.unwrap();
     // Long enough for whatever is done from time to time.
     tokio::time::sleep(Duration::from_secs(120)).await;
-    assert_eq!(server.names(), [""; 0]);
-    let seen: Vec<_> = server.seen().iter().map(ToString::to_string).collect();
-    assert_eq!((server.writes(), server.reads()), (4, 0), "{seen:#?}");
+    assert_eq!(server.object_names(), [""; 0]);
+    let seen: Vec<_> = server.requests().iter().map(ToString::to_string).collect();
     assert_eq!(
-        (server.count("list pods"), server.count("watch pods")),
+        (server.count_writes(), server.count_reads()),
+        (4, 0),
+        "{seen:#?}"
+    );
+    assert_eq!(
+        (
+            server.count_requests("list pods"),
+            server.count_requests("watch pods")
+        ),
         (1, 1),
         "{seen:#?}"
     );
@@ -62,9 +69,13 @@ async fn a_hundred_at_once_share_one_watch() {
             .iter()
             .all(Result::is_ok)
     );
-    assert_eq!(server.names(), [""; 0]);
+    assert_eq!(server.object_names(), [""; 0]);
     assert_eq!(
-        (server.writes(), server.reads(), server.count("watch pods")),
+        (
+            server.count_writes(),
+            server.count_reads(),
+            server.count_requests("watch pods")
+        ),
         (400, 0, 1)
     );
 }
@@ -72,10 +83,10 @@ async fn a_hundred_at_once_share_one_watch() {
 #[tokio::test(start_paused = true)]
 async fn own_writes_are_seen_at_once_however_late_the_watch_is() {
     let server = server();
-    server.inject_always("watch pods", Fault::Late(Duration::from_secs(3600)));
+    server.inject_always("watch pods", Fault::DelayEvents(Duration::from_secs(3600)));
     let backend = backend(&server);
     watching(&server, &backend).await;
-    server.forget_seen();
+    server.clear_requests();
     let info = make(&backend).await;
     assert_eq!(
         backend.get(&info.id, Freshness::Cached).await.unwrap().uid,
@@ -95,7 +106,7 @@ async fn own_writes_are_seen_at_once_however_late_the_watch_is() {
             .expires_at,
         extended.expires_at
     );
-    assert_eq!(server.reads(), 1, "the one before the patch");
+    assert_eq!(server.count_reads(), 1, "the one before the patch");
     backend
         .delete(&info.id, DeleteOptions::default())
         .await
@@ -114,7 +125,7 @@ async fn own_writes_are_seen_at_once_however_late_the_watch_is() {
 async fn a_wait_that_is_asked_for_is_kept_and_bounded() {
     for (asked, waited) in [(3, 3), (100_000, 10)] {
         let server = server();
-        server.inject("create pods", Fault::too_many(asked));
+        server.inject("create pods", Fault::too_many_requests(asked));
         let backend = backend(&server);
         let began = Instant::now();
         make(&backend).await;

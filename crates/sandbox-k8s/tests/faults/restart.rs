@@ -12,7 +12,7 @@ use crate::support::{Warnings, backend, make, running, server, watching};
 /// What such a server says.
 fn denials() -> [Fault; 2] {
     [
-        Fault::NoRight,
+        Fault::Forbidden,
         Fault::refuse(401, "Unauthorized", "Unauthorized"),
     ]
 }
@@ -33,10 +33,10 @@ async fn a_denial_is_final_at_once_where_nothing_was_away() {
             let server = server();
             let id = running(&server).await.id;
             server.inject_always(what, denial.clone());
-            server.forget_seen();
+            server.clear_requests();
             assert!(call(&backend(&server), &id, what).await.is_some(), "{what}");
             // The watch lists once for itself.
-            let asked = server.count(what) - usize::from(what == "list pods");
+            let asked = server.count_requests(what) - usize::from(what == "list pods");
             assert_eq!(asked, 1, "{what} {denial:?}");
         }
     }
@@ -67,7 +67,7 @@ async fn a_denial_that_stays_is_told_as_ever() {
         let server = server();
         let id = running(&server).await.id;
         server.inject_times(what, 2, Fault::unavailable());
-        server.inject_always(what, Fault::NoRight);
+        server.inject_always(what, Fault::Forbidden);
         let begun = Instant::now();
         let error = call(&backend(&server), &id, what).await.unwrap();
         let said = format!("no permission to {verb} {resource} in the namespace boxes");
@@ -80,7 +80,11 @@ async fn a_denial_that_stays_is_told_as_ever() {
             "{what}: {:?}",
             begun.elapsed()
         );
-        assert!(server.count(what) < 200, "{what}: {}", server.count(what));
+        assert!(
+            server.count_requests(what) < 200,
+            "{what}: {}",
+            server.count_requests(what)
+        );
     }
 }
 
@@ -93,19 +97,19 @@ async fn an_outage_that_only_the_watch_has_met_counts() {
     watching(&server, &backend).await;
     server.inject("watch pods", Fault::CutBefore);
     server.cut_watches();
-    server.until_seen("watch pods", 2).await;
-    server.inject_times("get pods", 3, Fault::NoRight);
+    server.wait_for_requests("watch pods", 2).await;
+    server.inject_times("get pods", 3, Fault::Forbidden);
     backend.get(&info.id, Freshness::Latest).await.unwrap();
     // Much later, it is what it says.
     tokio::time::sleep(Duration::from_secs(60)).await;
-    server.inject("get pods", Fault::NoRight);
+    server.inject("get pods", Fault::Forbidden);
     backend.get(&info.id, Freshness::Latest).await.unwrap_err();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_is_denied_after_an_outage_comes_back() {
     for (what, denial) in [
-        ("watch pods", Fault::NoRight),
+        ("watch pods", Fault::Forbidden),
         (
             "list pods",
             Fault::refuse(401, "Unauthorized", "Unauthorized"),
@@ -121,15 +125,15 @@ async fn a_watch_that_is_denied_after_an_outage_comes_back() {
             server.inject_times(what, 3, Fault::CutBefore);
         }
         server.inject_times(what, 5, denial);
-        server.forget_history();
+        server.compact_history();
         server.cut_watches();
         tokio::time::sleep(Duration::from_secs(12)).await;
         server.run_pod(info.id.as_str());
         tokio::time::sleep(Duration::from_secs(2)).await;
-        server.forget_seen();
+        server.clear_requests();
         let known = backend.get(&info.id, Freshness::Cached).await.unwrap();
         assert_eq!(
-            (known.state, server.count("get pods")),
+            (known.state, server.count_requests("get pods")),
             (SandboxState::Running, 0),
             "{what}"
         );

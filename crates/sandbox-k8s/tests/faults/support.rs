@@ -78,7 +78,7 @@ pub(crate) fn secret_name(id: &SandboxId) -> String {
 }
 
 pub(crate) fn pod(server: &ApiServer, id: &SandboxId) -> Value {
-    server.get("pods", id.as_str()).unwrap()
+    server.object("pods", id.as_str()).unwrap()
 }
 
 /// The steps of a sandbox, until this one.
@@ -112,13 +112,13 @@ pub(crate) async fn steps_of(
 
 /// Until the backend's watch has begun.
 pub(crate) async fn watching(server: &ApiServer, backend: &KubernetesBackend) {
-    let before = server.count("watch pods");
+    let before = server.count_requests("watch pods");
     backend
         .list(sandbox_core::ListFilter::default())
         .await
         .unwrap();
     if before == 0 {
-        server.until_seen("watch pods", 1).await;
+        server.wait_for_requests("watch pods", 1).await;
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
 }

@@ -30,39 +30,41 @@ async fn what_is_over_goes_and_a_dry_run_only_tells() {
     ] {
         let server = server();
         let stays = make(&backend(&server)).await;
-        server.skip(60 * MINUTE);
+        server.advance_clock(60 * MINUTE);
         let (id, spec) = spec_with(|lifetime| lifetime.max_lifetime = 20 * MINUTE);
         backend(&server).create(spec).await.unwrap();
         match over {
-            "never ran" => server.skip(12 * MINUTE),
+            "never ran" => server.advance_clock(12 * MINUTE),
             _ => server.run_pod(id.as_str()),
         }
         match over {
             "ended" => server.end_pod(id.as_str(), 0, "Completed"),
             "crashed" => server.end_pod(id.as_str(), 1, "Error"),
-            "overdue" => server.skip(12 * MINUTE),
-            "past its hard end" => server.skip(22 * MINUTE),
+            "overdue" => server.advance_clock(12 * MINUTE),
+            "past its hard end" => server.advance_clock(22 * MINUTE),
             _ => {}
         }
         // The other one was extended up to its own hard end, which has passed by now.
-        server.change("pods", stays.id.as_str(), |pod| {
+        server.update("pods", stays.id.as_str(), |pod| {
             pod["spec"]["activeDeadlineSeconds"] = json!(360_000);
             pod["metadata"]["annotations"]["sandbox.dev/ends-after"] = json!("360000");
         });
-        let before = server.names();
+        let before = server.object_names();
         assert_eq!(
             swept(&server, SweepOptions::dry_run()).await,
             [reason],
             "{over}"
         );
-        assert_eq!(server.names(), before, "{over}");
+        assert_eq!(server.object_names(), before, "{over}");
         assert_eq!(
             swept(&server, SweepOptions::default()).await,
             [reason],
             "{over}"
         );
-        server.until(|server| server.names().len() == 2).await;
-        assert_eq!(server.names(), both(&stays.id), "{over}");
+        server
+            .wait_until(|server| server.object_names().len() == 2)
+            .await;
+        assert_eq!(server.object_names(), both(&stays.id), "{over}");
         assert_eq!(
             swept(&server, SweepOptions::default()).await,
             [""; 0],
@@ -76,14 +78,14 @@ async fn keys_without_a_pod_are_left_alone_for_ten_minutes() {
     let server = server();
     let id = make(&backend(&server)).await.id;
     server.remove("pods", id.as_str());
-    server.skip(9 * MINUTE);
+    server.advance_clock(9 * MINUTE);
     assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0]);
-    server.skip(2 * MINUTE);
+    server.advance_clock(2 * MINUTE);
     assert_eq!(
         swept(&server, SweepOptions::default()).await,
         ["its keys were left without a Pod"]
     );
-    assert_eq!(server.names(), [""; 0]);
+    assert_eq!(server.object_names(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,17 +121,17 @@ async fn a_forgery_is_left_alone() {
     ];
     for (resource, path, value) in forgeries {
         let server = server();
-        server.collect_garbage(false);
+        server.set_garbage_collection(false);
         let id = running(&server).await.id;
         let name = if resource == "pods" {
             id.as_str().to_owned()
         } else {
             secret_name(&id)
         };
-        server.change(resource, &name, |object| {
+        server.update(resource, &name, |object| {
             *object.pointer_mut(path).unwrap() = value.clone()
         });
-        server.skip(1000 * MINUTE);
+        server.advance_clock(1000 * MINUTE);
         let watcher = backend(&server);
         watching(&server, &watcher).await;
         tokio::time::sleep(5 * MINUTE).await;
@@ -138,7 +140,7 @@ async fn a_forgery_is_left_alone() {
             .await
             .unwrap();
         assert!(
-            server.get(resource, &name).is_some(),
+            server.object(resource, &name).is_some(),
             "{resource} {path} = {value}"
         );
     }
@@ -152,12 +154,12 @@ async fn a_forgery_is_left_alone() {
     pod["metadata"]["name"] = json!("kube-dns");
     pod["metadata"]["ownerReferences"] = json!([]);
     server.insert("pods", pod);
-    server.skip(1000 * MINUTE);
+    server.advance_clock(1000 * MINUTE);
     backend(&server)
         .sweep(SweepOptions::default())
         .await
         .unwrap();
-    assert_eq!(server.names(), ["pods/kube-dns"]);
+    assert_eq!(server.object_names(), ["pods/kube-dns"]);
 }
 
 /// The keys of a Pod that goes on are not collected because somebody changed what the Pod is recognised by: the
@@ -174,12 +176,12 @@ async fn the_keys_of_a_pod_that_is_not_recognised_any_more_stay() {
     ] {
         let server = server();
         let id = running(&server).await.id;
-        server.change("pods", id.as_str(), |pod| {
+        server.update("pods", id.as_str(), |pod| {
             *pod.pointer_mut(path).unwrap() = value.clone()
         });
-        server.skip(1000 * MINUTE);
+        server.advance_clock(1000 * MINUTE);
         assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0]);
-        assert_eq!(server.names(), both(&id), "{path}");
+        assert_eq!(server.object_names(), both(&id), "{path}");
     }
 }
 
@@ -207,9 +209,9 @@ async fn what_cannot_be_removed_keeps_nothing_else() {
     assert!(
         both(&failed[0].id)
             .iter()
-            .all(|name| server.names().contains(name)),
+            .all(|name| server.object_names().contains(name)),
         "{:?}",
-        server.names()
+        server.object_names()
     );
 }
 
@@ -217,33 +219,33 @@ async fn what_cannot_be_removed_keeps_nothing_else() {
 async fn whoever_extends_it_meanwhile_is_faster_than_the_sweep() {
     let server = server();
     let id = running(&server).await.id;
-    server.skip(12 * MINUTE);
+    server.advance_clock(12 * MINUTE);
     // The sweep has looked, and its delete comes after the extension.
-    server.inject("delete pods", Fault::Slow(Duration::from_secs(5)));
+    server.inject("delete pods", Fault::Delay(Duration::from_secs(5)));
     let sweeper = backend(&server);
     let sweep = sweeper.sweep(SweepOptions::default());
     let extend = async {
-        server.until_seen("delete pods", 1).await;
+        server.wait_for_requests("delete pods", 1).await;
         backend(&server).extend(&id, 10 * MINUTE).await.unwrap();
     };
     let (report, ()) = tokio::join!(sweep, extend);
     assert!(report.unwrap().removed.is_empty());
-    assert_eq!(server.names(), both(&id));
+    assert_eq!(server.object_names(), both(&id));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_sandbox_that_is_being_made_is_not_swept() {
     let server = server();
-    server.inject("create pods", Fault::Slow(Duration::from_secs(20)));
+    server.inject("create pods", Fault::Delay(Duration::from_secs(20)));
     let maker = backend(&server);
     let sweeps = async {
-        server.until_seen("create pods", 1).await;
+        server.wait_for_requests("create pods", 1).await;
         for _ in 0..5 {
             assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0]);
         }
     };
     let (info, ()) = tokio::join!(make(&maker), sweeps);
-    assert_eq!(server.names(), both(&info.id));
+    assert_eq!(server.object_names(), both(&info.id));
 }
 
 #[tokio::test(start_paused = true)]
@@ -263,15 +265,15 @@ async fn any_client_that_watches_removes_what_is_over() {
             }
             _ => tokio::time::sleep(12 * MINUTE).await,
         }
-        let gone = server.until(|server| server.names().is_empty());
+        let gone = server.wait_until(|server| server.object_names().is_empty());
         tokio::time::timeout(5 * MINUTE, gone)
             .await
-            .unwrap_or_else(|_| panic!("{over}: {:?}", server.names()));
+            .unwrap_or_else(|_| panic!("{over}: {:?}", server.object_names()));
         // Not each of them asks for the same.
         assert!(
-            server.count("delete pods") <= 2 * watchers.len(),
+            server.count_requests("delete pods") <= 2 * watchers.len(),
             "{over}: {}",
-            server.count("delete pods")
+            server.count_requests("delete pods")
         );
     }
 }
@@ -285,12 +287,12 @@ async fn nobodys_own_clock_ends_a_sandbox() {
     watching(&server, &watcher).await;
     tokio::time::sleep(9 * MINUTE).await;
     assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0]);
-    assert_eq!(server.names(), both(&id));
+    assert_eq!(server.object_names(), both(&id));
     let info = watcher.extend(&id, 30 * MINUTE).await.unwrap();
     let left = info
         .expires_at
         .unwrap()
-        .duration_since(server.now())
+        .duration_since(server.current_time())
         .unwrap();
     assert!(
         (29 * MINUTE..=30 * MINUTE + Duration::from_secs(2)).contains(&left),
@@ -305,11 +307,11 @@ async fn what_may_not_be_removed_is_asked_for_less_and_less_often() {
     let backend = backend(&server);
     watching(&server, &backend).await;
     server.end_pod(id.as_str(), 0, "Completed");
-    server.inject_always("delete pods", Fault::NoRight);
+    server.inject_always("delete pods", Fault::Forbidden);
     tokio::time::sleep(60 * MINUTE).await;
-    let asked = server.count("delete pods");
+    let asked = server.count_requests("delete pods");
     assert!((10..25).contains(&asked), "{asked} times in an hour");
-    server.heal();
-    let gone = server.until(|server| server.get("pods", id.as_str()).is_none());
+    server.clear_faults();
+    let gone = server.wait_until(|server| server.object("pods", id.as_str()).is_none());
     tokio::time::timeout(6 * MINUTE, gone).await.unwrap();
 }

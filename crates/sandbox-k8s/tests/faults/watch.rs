@@ -13,17 +13,17 @@ async fn each_step_is_heard_once_whatever_becomes_of_the_watch() {
     for fault in [
         Fault::CutLine(0),
         Fault::CutLine(1),
-        Fault::End(0),
-        Fault::End(1),
-        Fault::Late(Duration::from_secs(3)),
-        Fault::Repeat,
-        Fault::Gone,
+        Fault::EndAfter(0),
+        Fault::EndAfter(1),
+        Fault::DelayEvents(Duration::from_secs(3)),
+        Fault::RepeatEvents,
+        Fault::ExpireWatch,
         Fault::expired(),
-        Fault::too_many(2),
+        Fault::too_many_requests(2),
         Fault::unavailable(),
         Fault::CutBefore,
-        Fault::SlowAnswer(Duration::from_secs(3)),
-        Fault::Slow(Duration::from_secs(60)),
+        Fault::DelayResponse(Duration::from_secs(3)),
+        Fault::Delay(Duration::from_secs(60)),
     ] {
         for times in [1, 5] {
             let server = server();
@@ -67,12 +67,12 @@ async fn a_list_tells_of_what_vanished_without_a_word() {
     server.run_pod(info.id.as_str());
     steps_until(&backend, &info.id, Addressed).await;
     let events = backend.events(&info.id).await.unwrap();
-    server.inject("watch pods", Fault::Slow(Duration::from_secs(5)));
+    server.inject("watch pods", Fault::Delay(Duration::from_secs(5)));
     server.cut_watches();
     server.remove("pods", info.id.as_str());
-    server.forget_history();
+    server.compact_history();
     steps_of(events, Deleted).await;
-    assert_eq!(server.count("list pods"), 2);
+    assert_eq!(server.count_requests("list pods"), 2);
     assert!(
         backend
             .list(ListFilter::default())
@@ -111,16 +111,16 @@ async fn without_the_right_to_watch_each_is_asked_for_and_it_is_said_once() {
     for refused in ["watch pods", "list pods"] {
         let before = warnings.count();
         let server = server();
-        server.inject_always(refused, Fault::NoRight);
+        server.inject_always(refused, Fault::Forbidden);
         let backend = backend(&server);
         let info = make(&backend).await;
-        server.until_seen(refused, 2).await;
+        server.wait_for_requests(refused, 2).await;
         let life = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
             server.run_pod(info.id.as_str());
         };
         tokio::join!(steps_until(&backend, &info.id, Addressed), life);
-        server.forget_seen();
+        server.clear_requests();
         for _ in 0..3 {
             assert_eq!(
                 backend
@@ -131,23 +131,23 @@ async fn without_the_right_to_watch_each_is_asked_for_and_it_is_said_once() {
                 SandboxState::Running
             );
         }
-        assert_eq!(server.count("get pods"), 3, "{refused}");
+        assert_eq!(server.count_requests("get pods"), 3, "{refused}");
         tokio::time::sleep(Duration::from_secs(600)).await;
         assert_eq!(warnings.count() - before, 1, "{refused}");
         // It is tried again now and then, but not often.
         assert!(
-            (15..25).contains(&server.count(refused)),
+            (15..25).contains(&server.count_requests(refused)),
             "{refused}: {}",
-            server.count(refused)
+            server.count_requests(refused)
         );
-        server.heal();
-        let seen = server.count("watch pods");
-        server.until_seen("watch pods", seen + 1).await;
+        server.clear_faults();
+        let seen = server.count_requests("watch pods");
+        server.wait_for_requests("watch pods", seen + 1).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        server.forget_seen();
+        server.clear_requests();
         backend.get(&info.id, Freshness::Cached).await.unwrap();
         assert_eq!(
-            server.count("get pods"),
+            server.count_requests("get pods"),
             0,
             "{refused}: it is watched again"
         );
@@ -157,7 +157,7 @@ async fn without_the_right_to_watch_each_is_asked_for_and_it_is_said_once() {
 #[tokio::test(start_paused = true)]
 async fn no_right_to_list_is_an_error_that_names_it() {
     let server = server();
-    server.inject_always("list pods", Fault::NoRight);
+    server.inject_always("list pods", Fault::Forbidden);
     let error = backend(&server)
         .list(ListFilter::default())
         .await
@@ -180,9 +180,9 @@ async fn no_right_to_list_is_an_error_that_names_it() {
 #[tokio::test(start_paused = true)]
 async fn watches_that_end_at_once_are_not_begun_in_a_hurry() {
     for fault in [
-        Fault::End(0),
+        Fault::EndAfter(0),
         Fault::CutLine(0),
-        Fault::Gone,
+        Fault::ExpireWatch,
         Fault::expired(),
     ] {
         let server = server();
@@ -190,13 +190,13 @@ async fn watches_that_end_at_once_are_not_begun_in_a_hurry() {
         watching(&server, &backend).await;
         server.inject_always("watch pods", fault.clone());
         server.cut_watches();
-        server.forget_seen();
+        server.clear_requests();
         tokio::time::sleep(Duration::from_secs(300)).await;
-        let asked = server.count("watch pods") + server.count("list pods");
+        let asked = server.count_requests("watch pods") + server.count_requests("list pods");
         assert!(asked < 100, "{fault:?}: {asked} requests in five minutes");
         // A version that is too old does not get better by being asked for again.
-        let expired = matches!(fault, Fault::Gone | Fault::Refuse(_));
-        assert_eq!(server.count("list pods") > 1, expired, "{fault:?}");
+        let expired = matches!(fault, Fault::ExpireWatch | Fault::Refuse(_));
+        assert_eq!(server.count_requests("list pods") > 1, expired, "{fault:?}");
     }
 }
 
@@ -208,15 +208,15 @@ async fn an_etcd_that_was_restored_is_noticed() {
     running(&server).await;
     watching(&server, &backend).await;
     let events = backend.events(&info.id).await.unwrap();
-    let lists = server.count("list pods");
+    let lists = server.count_requests("list pods");
     server.cut_watches();
-    server.restore(3);
+    server.restore_backup(3);
     server.run_pod(info.id.as_str());
     assert_eq!(
         steps_of(events, Addressed).await,
         [Created, Scheduled, Started, Addressed]
     );
-    assert_eq!(server.count("list pods"), lists + 1);
+    assert_eq!(server.count_requests("list pods"), lists + 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,14 +231,14 @@ async fn a_version_that_is_refused_is_given_up_but_not_the_one_of_a_new_list() {
         let info = make(&backend).await;
         watching(&server, &backend).await;
         server.inject_always("watch pods", fault.clone());
-        server.forget_seen();
+        server.clear_requests();
         server.cut_watches();
         tokio::time::sleep(Duration::from_secs(120)).await;
-        assert_eq!(server.count("list pods"), 1, "{fault:?}");
-        server.forget_seen();
+        assert_eq!(server.count_requests("list pods"), 1, "{fault:?}");
+        server.clear_requests();
         backend.get(&info.id, Freshness::Cached).await.unwrap();
         assert_eq!(
-            server.count("get pods"),
+            server.count_requests("get pods"),
             1,
             "{fault:?}: it is known that there is no watch"
         );
@@ -265,8 +265,8 @@ async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
             info.uid
         );
         server.run_pod(info.id.as_str());
-        server.forget_history();
-        server.heal();
+        server.compact_history();
+        server.clear_faults();
     };
     let (steps, ()) = tokio::join!(steps_until(&backend, &info.id, Addressed), away);
     assert_eq!(steps, [Created, Scheduled, Started, Addressed]);
@@ -308,16 +308,16 @@ async fn a_final_state_ends_the_wait_and_says_why() {
 async fn a_list_goes_wrong_and_is_asked_for_again() {
     for fault in [
         Fault::expired(),
-        Fault::too_many(2),
+        Fault::too_many_requests(2),
         Fault::unavailable(),
         Fault::CutBefore,
         Fault::CutAfter,
-        Fault::SlowAnswer(Duration::from_secs(40)),
+        Fault::DelayResponse(Duration::from_secs(40)),
         Fault::refuse(500, "InternalError", "etcdserver: request timed out"),
     ] {
         let server = server();
         let id = running(&server).await.id;
-        server.forget_seen();
+        server.clear_requests();
         // One for the call, one for the watch.
         server.inject_times("list pods", 2, fault.clone());
         let backend = backend(&server);
@@ -326,27 +326,31 @@ async fn a_list_goes_wrong_and_is_asked_for_again() {
             1,
             "{fault:?}"
         );
-        server.until_seen("watch pods", 1).await;
+        server.wait_for_requests("watch pods", 1).await;
         steps_until(&backend, &id, Addressed).await;
-        server.forget_seen();
+        server.clear_requests();
         backend.list(ListFilter::default()).await.unwrap();
-        assert_eq!(server.count("list pods"), 0, "{fault:?}: it is in memory");
+        assert_eq!(
+            server.count_requests("list pods"),
+            0,
+            "{fault:?}: it is in memory"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_is_older_than_our_write_takes_nothing_back() {
     let server = server();
-    server.inject("list pods", Fault::SlowAnswer(Duration::from_secs(5)));
+    server.inject("list pods", Fault::DelayResponse(Duration::from_secs(5)));
     // The watch that follows would bring it back at once.
-    server.inject("watch pods", Fault::Late(Duration::from_secs(1000)));
+    server.inject("watch pods", Fault::DelayEvents(Duration::from_secs(1000)));
     let backend = backend(&server);
     // What comes in a moment is the list as it is now.
     assert!(backend.events(&"sbx-none".parse().unwrap()).await.is_err());
-    server.until_seen("list pods", 1).await;
+    server.wait_for_requests("list pods", 1).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let info = make(&backend).await;
-    server.until_seen("watch pods", 1).await;
+    server.wait_for_requests("watch pods", 1).await;
     assert_eq!(backend.list(ListFilter::default()).await.unwrap().len(), 1);
     assert_eq!(
         backend.get(&info.id, Freshness::Cached).await.unwrap().uid,

@@ -21,7 +21,7 @@ use crate::{backend, spec};
 async fn by_volume(server: &ApiServer, backend: &KubernetesBackend) -> (SandboxId, bool) {
     let (id, spec) = spec();
     backend.create(spec).await.unwrap();
-    let pod = server.get("pods", id.as_str()).unwrap();
+    let pod = server.object("pods", id.as_str()).unwrap();
     let volume = &pod["spec"]["volumes"][0];
     let copied = pod["spec"].get("initContainers").is_some();
     assert_ne!(
@@ -33,19 +33,19 @@ async fn by_volume(server: &ApiServer, backend: &KubernetesBackend) -> (SandboxI
 }
 
 fn dry_runs(server: &ApiServer) -> usize {
-    server.seen().iter().filter(|seen| seen.dry_run).count()
+    server.requests().iter().filter(|seen| seen.dry_run).count()
 }
 
 #[tokio::test(start_paused = true)]
 async fn whether_the_cluster_has_image_volumes_is_found_out_once() {
     for (volumes, expected) in [
-        (ImageVolumes::Work, true),
+        (ImageVolumes::Supported, true),
         (ImageVolumes::Unknown, false),
-        (ImageVolumes::Gated, false),
+        (ImageVolumes::Disabled, false),
         (ImageVolumes::Refused, false),
     ] {
         let server = ApiServer::new("boxes");
-        server.image_volumes(volumes);
+        server.set_image_volumes(volumes);
         let backend = backend(&server, |_| {});
         let (first, second) =
             tokio::join!(by_volume(&server, &backend), by_volume(&server, &backend));
@@ -61,7 +61,7 @@ async fn an_answer_about_something_else_is_not_remembered() {
     for fault in [
         Fault::unavailable(),
         Fault::CutBefore,
-        Fault::Slow(Duration::from_secs(60)),
+        Fault::Delay(Duration::from_secs(60)),
         Fault::refuse(422, "Invalid", policy),
     ] {
         let server = ApiServer::new("boxes");
@@ -82,7 +82,7 @@ async fn an_answer_about_something_else_is_not_remembered() {
 #[tokio::test(start_paused = true)]
 async fn a_volume_that_stays_empty_is_left_for_a_container() {
     let server = ApiServer::new("boxes");
-    server.image_volumes(ImageVolumes::Empty);
+    server.set_image_volumes(ImageVolumes::NotMounted);
     let backend = backend(&server, |_| {});
     let (id, volume) = by_volume(&server, &backend).await;
     assert!(volume);
@@ -143,10 +143,10 @@ async fn an_images_own_server_has_no_key_of_ours_and_hard_ends_only() {
         info.expires_at,
         Some(info.created_at + Duration::from_secs(600))
     );
-    let pod = server.get("pods", id.as_str()).unwrap();
+    let pod = server.object("pods", id.as_str()).unwrap();
     assert_eq!(pod["spec"]["activeDeadlineSeconds"], 600);
     assert_eq!(pod["spec"]["containers"][0]["command"], Value::Null);
-    let secret = server.get("secrets", &format!("{id}-keys")).unwrap();
+    let secret = server.object("secrets", &format!("{id}-keys")).unwrap();
     let keys: Vec<_> = secret["data"]
         .as_object()
         .unwrap()
@@ -159,12 +159,12 @@ async fn an_images_own_server_has_no_key_of_ours_and_hard_ends_only() {
 
     let (_, mut wanted) = spec();
     wanted.lifetime.idle_timeout = Some(Duration::from_secs(60));
-    let before = server.writes();
+    let before = server.count_writes();
     assert!(matches!(
         backend.create(wanted).await,
         Err(Error::Unsupported { .. })
     ));
-    assert_eq!(server.writes(), before);
+    assert_eq!(server.count_writes(), before);
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,7 +183,7 @@ async fn a_server_that_cannot_be_is_explained_before_anything_is_made() {
         assert!(matches!(error, Error::Config { .. }), "{error}");
         assert!(error.to_string().contains(said), "{error}");
     }
-    assert!(server.names().is_empty() && server.seen().is_empty());
+    assert!(server.object_names().is_empty() && server.requests().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,7 +196,7 @@ async fn a_host_key_that_was_learned_is_found_by_others_and_stays() {
     maker.create(wanted).await.unwrap();
     let learned = KeyPair::generate().unwrap().public;
     let annotate = |key: &str| {
-        server.change("pods", id.as_str(), |pod| {
+        server.update("pods", id.as_str(), |pod| {
             pod["metadata"]["annotations"]["sandbox.dev/host-key"] = json!(key);
         });
     };

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{backend, spec};
 
 fn scheduled(server: &ApiServer, id: &SandboxId) {
-    server.change("pods", id.as_str(), |pod| {
+    server.update("pods", id.as_str(), |pod| {
         pod["spec"]["nodeName"] = json!("node-1");
         pod["status"] = json!({
             "phase": "Pending",
@@ -91,7 +91,10 @@ async fn what_takes_long_is_told_by_the_clusters_events() {
         SandboxEventKind::Started
     );
     assert_eq!(
-        (server.count("watch events"), server.count("list events")),
+        (
+            server.count_requests("watch events"),
+            server.count_requests("list events")
+        ),
         (1, 0)
     );
 }
@@ -99,7 +102,7 @@ async fn what_takes_long_is_told_by_the_clusters_events() {
 #[tokio::test(start_paused = true)]
 async fn who_starts_fast_or_may_not_see_events_does_without() {
     let (fast, forbidden) = (ApiServer::new("boxes"), ApiServer::new("boxes"));
-    forbidden.inject_always("watch events", Fault::NoRight);
+    forbidden.inject_always("watch events", Fault::Forbidden);
     for (server, pause, asked) in [(&fast, 0, 0), (&forbidden, 5, 1)] {
         let backend = backend(server, |options| options.injection = Injection::baked());
         let (id, spec) = spec();
@@ -125,7 +128,7 @@ async fn who_starts_fast_or_may_not_see_events_does_without() {
         };
         let (kinds, ()) = tokio::join!(listens, runs);
         assert!(kinds.contains(&SandboxEventKind::Started), "{kinds:?}");
-        assert_eq!(server.count("watch events"), asked);
+        assert_eq!(server.count_requests("watch events"), asked);
     }
 }
 
@@ -214,7 +217,7 @@ async fn a_kubelet_that_cannot_mount_images_is_told_by_its_event_alone() {
 
     let (next, spec) = crate::spec();
     backend.create(spec).await.unwrap();
-    let pod = server.get("pods", next.as_str()).unwrap();
+    let pod = server.object("pods", next.as_str()).unwrap();
     assert!(
         pod["spec"]["initContainers"].is_array(),
         "the way that always works: {pod}"
@@ -227,7 +230,7 @@ async fn an_event_watch_that_ends_goes_on_where_it_was() {
     let backend = backend(&server, |options| options.injection = Injection::baked());
     let (id, spec) = spec();
     let info = backend.create(spec).await.unwrap();
-    server.inject("watch events", Fault::End(1));
+    server.inject("watch events", Fault::EndAfter(1));
     let events = backend.events(&id).await.unwrap();
     scheduled(&server, &id);
     cluster_says(&server, info.uid.as_str(), "Normal", "Pulling");

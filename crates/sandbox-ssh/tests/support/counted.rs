@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sandbox_core::{ExecRequest, Output, Result, Session};
-use sandbox_testkit::faults::Way;
+use sandbox_testkit::faults::Direction;
 use tokio::io::AsyncWriteExt;
 
 use super::contract::CAP;
@@ -16,10 +16,10 @@ pub(crate) struct Lengths {
     pub(crate) command: u64,
 }
 
-pub(crate) async fn lengths(server: &Server, way: Way) -> Lengths {
+pub(crate) async fn lengths(server: &Server, direction: Direction) -> Lengths {
     let (connector, sessions) = server.faulty([]);
     let session = super::session(&sessions, &server.access).await;
-    let passed = || connector.streams()[0].passed(way);
+    let passed = || connector.switches()[0].byte_count(direction);
     let before = passed();
     counted(&session, "measured", false).await.unwrap();
     Lengths {

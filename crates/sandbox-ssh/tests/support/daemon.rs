@@ -100,8 +100,8 @@ impl Keys {
 
 /// Whether such a server can be started here; if not, that is said.
 pub(crate) fn is_possible(peer: sandbox_testkit::peers::Peer) -> bool {
-    peer.is_here()
-        && (nix::unistd::getuid().is_root() || peer.missing("needs root, for a mount namespace"))
+    peer.is_available()
+        && (nix::unistd::getuid().is_root() || peer.skip("needs root, for a mount namespace"))
 }
 
 pub(crate) fn write_private(path: &Path, text: &str) {

@@ -12,7 +12,7 @@ pub(crate) fn start() -> Option<Daemon> {
         return None;
     }
     let keys = Keys::new();
-    let dropbear = peers::find("dropbear")?;
+    let dropbear = peers::find_program("dropbear")?;
     Some(Daemon::start(&keys, |place| {
         let directory = place.directory.to_str().unwrap();
         daemon::write_private(

@@ -28,7 +28,7 @@ use sandbox_core::{
 };
 use sandbox_ssh::{SshOptions, SshSessions};
 use sandbox_sshd::{Server, ServerConfig};
-use sandbox_testkit::faults::{FaultyConnector, Plan};
+use sandbox_testkit::faults::{FaultPlan, FaultyConnector};
 
 use daemon::Keys;
 
@@ -121,14 +121,14 @@ impl Ours {
     /// Sessions over streams that fail as planned.
     pub(crate) fn faulty(
         &self,
-        plans: impl IntoIterator<Item = Plan>,
+        plans: impl IntoIterator<Item = FaultPlan>,
     ) -> (Arc<FaultyConnector>, SshSessions) {
         self.faulty_with(plans, SshOptions::default())
     }
 
     pub(crate) fn faulty_with(
         &self,
-        plans: impl IntoIterator<Item = Plan>,
+        plans: impl IntoIterator<Item = FaultPlan>,
         options: SshOptions,
     ) -> (Arc<FaultyConnector>, SshSessions) {
         let connector = FaultyConnector::new(Arc::clone(&self.connector) as _, plans);

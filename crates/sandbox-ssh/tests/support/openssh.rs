@@ -13,7 +13,7 @@ pub(crate) fn start_with(keys: &Keys, lines: &[&str]) -> Option<Daemon> {
     if !daemon::is_possible(peers::OPENSSH_SERVER) {
         return None;
     }
-    let sshd = peers::find("sshd")?;
+    let sshd = peers::find_program("sshd")?;
     Some(Daemon::start(keys, |place| {
         let directory = place.directory.to_str().unwrap();
         daemon::write_private(

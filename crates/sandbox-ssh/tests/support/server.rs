@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sandbox_core::{Access, Connector};
 use sandbox_ssh::{SshOptions, SshSessions, TcpConnector};
-use sandbox_testkit::faults::{FaultyConnector, Plan};
+use sandbox_testkit::faults::{FaultPlan, FaultyConnector};
 
 use super::Ours;
 use super::daemon::Daemon;
@@ -44,7 +44,7 @@ impl Server {
     /// Sessions over streams that fail as planned.
     pub(crate) fn faulty(
         &self,
-        plans: impl IntoIterator<Item = Plan>,
+        plans: impl IntoIterator<Item = FaultPlan>,
     ) -> (Arc<FaultyConnector>, SshSessions) {
         let connector = FaultyConnector::new(Arc::clone(&self.connector), plans);
         (

@@ -1,4 +1,4 @@
-//! The server's own clock. It goes as tokio's does, which tests can pause.
+//! The server's clock. It advances with tokio's clock, which tests can pause.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,10 +8,11 @@ use tokio::time::Instant;
 
 pub(super) struct Clock {
     start: SystemTime,
+    /// When the clock was first read.
     since: Option<Instant>,
 }
 
-/// 2031: who goes by another clock is found out.
+/// A time in 2031, so that a client fails that uses another clock.
 const START: Duration = Duration::from_secs(1_930_000_000);
 
 impl Default for Clock {
@@ -24,29 +25,29 @@ impl Default for Clock {
 }
 
 impl Clock {
-    pub(super) fn now(&mut self) -> SystemTime {
+    pub(super) fn current_time(&mut self) -> SystemTime {
         let now = Instant::now();
         self.start + now.saturating_duration_since(*self.since.get_or_insert(now))
     }
 
-    pub(super) fn skip(&mut self, time: Duration) {
+    pub(super) fn advance(&mut self, time: Duration) {
         self.start += time;
     }
 
-    pub(super) fn back(&mut self, time: Duration) {
+    pub(super) fn turn_back(&mut self, time: Duration) {
         self.start -= time;
     }
 }
 
-/// As the header `Date` has it.
+/// Formats a time for the header `Date`.
 pub(super) fn http_date(time: SystemTime) -> String {
     let text = Timestamp::try_from(time)
         .and_then(|at| DateTimePrinter::new().timestamp_to_rfc9110_string(&at));
     text.unwrap_or_default()
 }
 
-/// As Kubernetes' objects have it: whole seconds.
-pub(super) fn stamp(time: SystemTime) -> String {
+/// Formats a time for an object: in whole seconds.
+pub(super) fn timestamp(time: SystemTime) -> String {
     let seconds = time
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()

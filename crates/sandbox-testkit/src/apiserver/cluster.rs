@@ -1,22 +1,10 @@
-//! What is not in the namespace: its labels, the nodes, the version, and who may do what.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Requests about the cluster: namespaces, nodes, the version and permissions.
 
 use http::{Method, Uri};
 use serde_json::{Value, json};
 
-use super::ApiServer;
-use super::answer::Answer;
-
-#[derive(Default)]
-pub(super) struct Cluster {
-    labels: BTreeMap<String, String>,
-    /// Each with the images that it has.
-    nodes: BTreeMap<String, Vec<String>>,
-    /// As `verb resource`.
-    forbidden: BTreeSet<String>,
-    pub(super) away: bool,
-}
+use super::response::ApiResponse;
+use super::server::{ApiServer, ClusterState};
 
 impl ApiServer {
     /// Gives the namespace a label.
@@ -24,55 +12,60 @@ impl ApiServer {
         self.lock().cluster.labels.insert(name.into(), value.into());
     }
 
-    /// A node that has these images.
+    /// Adds a node that has these images.
     pub fn add_node(&self, name: &str, images: &[&str]) {
         let images = images.iter().map(|image| (*image).to_owned()).collect();
         self.lock().cluster.nodes.insert(name.into(), images);
     }
 
-    /// Takes a right away: `create pods`, `get pods/log`, `list nodes`. It is told to those who ask
-    /// for their rights, and holds for nodes and namespaces; for others see
-    /// [`Fault::NoRight`](super::Fault::NoRight).
-    pub fn forbid(&self, what: &str) {
-        self.lock().cluster.forbidden.insert(what.into());
+    /// Removes a permission: `create pods`, `get pods/log`, `list nodes`. Access reviews report it, and
+    /// requests for nodes and namespaces are refused. For other requests see
+    /// [`Fault::Forbidden`](super::Fault::Forbidden).
+    pub fn forbid(&self, kind: &str) {
+        self.lock().cluster.forbidden.insert(kind.into());
     }
 
-    /// Cuts each connection, or none any more.
-    pub fn away(&self, away: bool) {
-        self.lock().cluster.away = away;
+    /// Sets whether every connection is cut.
+    pub fn set_unreachable(&self, is_unreachable: bool) {
+        self.lock().cluster.is_unreachable = is_unreachable;
     }
 
-    /// The answer to a question about the cluster; `None` for what it knows nothing of.
-    pub(super) fn about_cluster(&self, method: &Method, uri: &Uri, body: &Value) -> Option<Answer> {
+    /// Responds to a request about the cluster; `None` for any other path.
+    pub(super) fn respond_about_cluster(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        body: &Value,
+    ) -> Option<ApiResponse> {
         let state = self.lock();
         let cluster = &state.cluster;
-        let denied = |what: &str| {
-            let message = format!("User \"tester\" cannot {what} at the cluster scope");
+        let denied = |kind: &str| {
+            let message = format!("User \"tester\" cannot {kind} at the cluster scope");
             cluster
                 .forbidden
-                .contains(what)
-                .then(|| Answer::failure(403, "Forbidden", message))
+                .contains(kind)
+                .then(|| ApiResponse::failure(403, "Forbidden", message))
         };
         let path = uri.path();
         match (method.as_str(), path) {
-            ("GET", "/version") => Some(Answer::ok(200, json!({"gitVersion": "v1.33.0"}))),
+            ("GET", "/version") => Some(ApiResponse::ok(200, json!({"gitVersion": "v1.33.0"}))),
             ("GET", "/api/v1/namespaces") => Some(denied("list namespaces").unwrap_or_else(|| {
-                let items = json!([self.described(cluster)]);
-                Answer::ok(200, list("NamespaceList", items))
+                let items = json!([self.describe_namespace(cluster)]);
+                ApiResponse::ok(200, list_of("NamespaceList", items))
             })),
             ("GET", "/api/v1/nodes") => Some(denied("list nodes").unwrap_or_else(|| {
-                let items: Vec<Value> = cluster.nodes.iter().map(node).collect();
-                Answer::ok(200, list("NodeList", json!(items)))
+                let items: Vec<Value> = cluster.nodes.iter().map(describe_node).collect();
+                ApiResponse::ok(200, list_of("NodeList", json!(items)))
             })),
             ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews") => {
-                let asked = &body["spec"]["resourceAttributes"];
-                let part = asked["subresource"]
+                let attributes = &body["spec"]["resourceAttributes"];
+                let subresource = attributes["subresource"]
                     .as_str()
-                    .map(|part| format!("/{part}"))
+                    .map(|subresource| format!("/{subresource}"))
                     .unwrap_or_default();
-                let text = |key: &str| asked[key].as_str().unwrap_or_default().to_owned();
+                let text = |key: &str| attributes[key].as_str().unwrap_or_default().to_owned();
                 let allowed = !cluster.forbidden.contains(&format!(
-                    "{} {}{part}",
+                    "{} {}{subresource}",
                     text("verb"),
                     text("resource")
                 ));
@@ -80,17 +73,25 @@ impl ApiServer {
                 review["apiVersion"] = json!("authorization.k8s.io/v1");
                 review["kind"] = json!("SelfSubjectAccessReview");
                 review["status"] = json!({"allowed": allowed});
-                Some(Answer::ok(201, review))
+                Some(ApiResponse::ok(201, review))
             }
             ("GET", path) => {
                 let name = path.strip_prefix("/api/v1/namespaces/")?;
-                let known = name == self.namespace();
-                let absent =
-                    || Answer::failure(404, "NotFound", format!("namespaces \"{name}\" not found"));
+                let exists = name == self.namespace();
+                let not_found = || {
+                    ApiResponse::failure(
+                        404,
+                        "NotFound",
+                        format!("namespaces \"{name}\" not found"),
+                    )
+                };
                 (!name.contains('/')).then(|| {
-                    denied("get namespaces").unwrap_or_else(|| match known {
-                        true => Answer::ok(200, self.described(cluster)),
-                        false => absent(),
+                    denied("get namespaces").unwrap_or_else(|| {
+                        if exists {
+                            ApiResponse::ok(200, self.describe_namespace(cluster))
+                        } else {
+                            not_found()
+                        }
                     })
                 })
             }
@@ -98,7 +99,7 @@ impl ApiServer {
         }
     }
 
-    fn described(&self, cluster: &Cluster) -> Value {
+    fn describe_namespace(&self, cluster: &ClusterState) -> Value {
         json!({
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": self.namespace(), "labels": cluster.labels},
@@ -106,11 +107,11 @@ impl ApiServer {
     }
 }
 
-fn list(kind: &str, items: Value) -> Value {
+fn list_of(kind: &str, items: Value) -> Value {
     json!({"apiVersion": "v1", "kind": kind, "metadata": {}, "items": items})
 }
 
-fn node((name, images): (&String, &Vec<String>)) -> Value {
+fn describe_node((name, images): (&String, &Vec<String>)) -> Value {
     let images: Vec<Value> = images
         .iter()
         .map(|image| json!({"names": [image], "sizeBytes": 1}))

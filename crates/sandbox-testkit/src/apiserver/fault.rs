@@ -1,39 +1,39 @@
-//! What goes wrong with a request.
+//! Faults of requests and watches.
 
 use std::time::Duration;
 
-/// What goes wrong with a request, or with a watch.
+/// A fault of a request or of a watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// It is refused so, and nothing happens.
+    /// The request is refused and not executed.
     Refuse(Refusal),
-    /// Whoever asks has no right to this.
-    NoRight,
-    /// It is carried out, and answered so.
-    Lose(Refusal),
-    /// The connection is cut before anything happens.
+    /// The request is refused because the user has no permission.
+    Forbidden,
+    /// The request is executed, but the response is this refusal.
+    RefuseAfter(Refusal),
+    /// The connection is cut before the request is executed.
     CutBefore,
-    /// It is carried out, and the connection is cut before it is answered.
+    /// The request is executed, and the connection is cut before the response.
     CutAfter,
-    /// It is carried out after a while.
-    Slow(Duration),
-    /// It is carried out at once, and answered after a while.
-    SlowAnswer(Duration),
-    /// Of a watch: after so many events, the connection is cut in the middle of the next line.
+    /// The request is executed after this time.
+    Delay(Duration),
+    /// The request is executed at once, and the response follows after this time.
+    DelayResponse(Duration),
+    /// Watch: after this number of events, the connection is cut in the middle of the next line.
     CutLine(usize),
-    /// Of a watch: after so many events it ends, as at its time-out.
-    End(usize),
-    /// Of a watch: each event comes so late.
-    Late(Duration),
-    /// Of a watch: each event comes twice, and the one before it once more.
-    Repeat,
-    /// Of a watch: it is accepted, and its first line says that the version is too old.
-    Gone,
+    /// Watch: it ends after this number of events, as at its timeout.
+    EndAfter(usize),
+    /// Watch: each event is delayed by this time.
+    DelayEvents(Duration),
+    /// Watch: each event is sent twice, followed by a copy of the event before it.
+    RepeatEvents,
+    /// Watch: it is accepted, and its first line is the error that the version is too old.
+    ExpireWatch,
 }
 
 impl Fault {
-    /// 429: too many requests, come back after so many seconds.
-    pub fn too_many(seconds: u64) -> Self {
+    /// 429: too many requests, with the time to wait in seconds.
+    pub fn too_many_requests(seconds: u64) -> Self {
         let refusal = Refusal::new(
             429,
             "TooManyRequests",
@@ -42,16 +42,16 @@ impl Fault {
         Self::Refuse(refusal.retry_after(seconds))
     }
 
-    /// 503, after it was carried out.
-    pub fn lost() -> Self {
-        Self::Lose(Refusal::new(
+    /// 503 after the request was executed.
+    pub fn lost_response() -> Self {
+        Self::RefuseAfter(Refusal::new(
             503,
             "ServiceUnavailable",
-            "the answer was lost",
+            "the response was lost",
         ))
     }
 
-    /// 503, and nothing happens.
+    /// 503 without executing the request.
     pub fn unavailable() -> Self {
         Self::refuse(
             503,
@@ -60,7 +60,7 @@ impl Fault {
         )
     }
 
-    /// 410: the version that was asked for is too old.
+    /// 410: the requested version is too old.
     pub fn expired() -> Self {
         Self::refuse(
             410,
@@ -75,21 +75,21 @@ impl Fault {
     }
 }
 
-/// An answer that is not a success.
+/// A response other than success.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The HTTP status code.
     pub code: u16,
-    /// Kubernetes' word for it.
+    /// The reason, as in the Kubernetes type `Status`.
     pub reason: String,
-    /// The sentence.
+    /// The message, as in the Kubernetes type `Status`.
     pub message: String,
-    /// When to come back, in seconds: in the header, and in the body.
+    /// The time to wait in seconds, for the header and the body.
     pub retry_after: Option<u64>,
 }
 
 impl Refusal {
-    /// One that says nothing of when to come back.
+    /// Creates a refusal without a time to wait.
     pub fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -99,7 +99,7 @@ impl Refusal {
         }
     }
 
-    /// The same, with a time to come back.
+    /// Sets the time to wait, in seconds.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
@@ -107,33 +107,34 @@ impl Refusal {
     }
 }
 
-/// Those to come, in the order in which they were asked for.
+/// The injected faults, in the order of their injection.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<Planned>);
 
 #[derive(Debug)]
 struct Planned {
-    what: String,
-    /// How often still; `None` is always.
+    kind: String,
+    /// The remaining number of times; `None` means always.
     times: Option<u32>,
     fault: Fault,
 }
 
 impl Faults {
-    pub(super) fn add(&mut self, what: &str, times: Option<u32>, fault: Fault) {
+    pub(super) fn add(&mut self, kind: &str, times: Option<u32>, fault: Fault) {
         self.0.push(Planned {
-            what: what.to_owned(),
+            kind: kind.to_owned(),
             times,
             fault,
         });
     }
 
-    pub(super) fn take(&mut self, what: &str) -> Option<Fault> {
-        let at = self
+    /// Returns the first fault for this kind of request, and counts it as used.
+    pub(super) fn next_for(&mut self, kind: &str) -> Option<Fault> {
+        let index = self
             .0
             .iter()
-            .position(|planned| planned.what == what && planned.times != Some(0))?;
-        let planned = self.0.get_mut(at)?;
+            .position(|planned| planned.kind == kind && planned.times != Some(0))?;
+        let planned = self.0.get_mut(index)?;
         planned.times = planned.times.map(|times| times - 1);
         Some(planned.fault.clone())
     }

@@ -1,13 +1,13 @@
-//! What happens to objects without any request of the client under test: the kubelet, the
-//! scheduler, other people's hands.
+//! Changes that the client under test does not request: those of the kubelet, the scheduler and
+//! other clients.
 
 use serde_json::{Value, json};
 
-use super::clock::stamp;
-use super::{ApiServer, ImageVolumes};
+use super::clock::timestamp;
+use super::server::{ApiServer, ImageVolumes};
 
 impl ApiServer {
-    /// Stores an object as somebody else would: it gets a uid, if it has none, and a version.
+    /// Stores an object as another client would. It gets a version, and a uid if it has none.
     pub fn insert(&self, resource: &str, mut object: Value) -> Value {
         let mut state = self.lock();
         let name = object["metadata"]["name"]
@@ -18,48 +18,48 @@ impl ApiServer {
             object["metadata"]["uid"] = json!(state.store.next_uid());
         }
         if object["metadata"]["creationTimestamp"].is_null() {
-            object["metadata"]["creationTimestamp"] = json!(stamp(state.clock.now()));
+            object["metadata"]["creationTimestamp"] = json!(timestamp(state.clock.current_time()));
         }
         let stored = state.store.put(resource, &name, object);
         drop(state);
-        self.tell();
+        self.notify();
         stored
     }
 
-    /// Changes an object, if it is there, as somebody else would.
-    pub fn change(&self, resource: &str, name: &str, change: impl FnOnce(&mut Value)) {
+    /// Updates an object, if it exists, as another client would.
+    pub fn update(&self, resource: &str, name: &str, change: impl FnOnce(&mut Value)) {
         let mut state = self.lock();
         if let Some(mut object) = state.store.get(resource, name).cloned() {
             change(&mut object);
             state.store.put(resource, name, object);
         }
         drop(state);
-        self.tell();
+        self.notify();
     }
 
-    /// Removes an object at once, as somebody else would.
+    /// Removes an object at once, as another client would.
     pub fn remove(&self, resource: &str, name: &str) -> Option<Value> {
         let removed = self.lock().store.remove(resource, name);
-        self.tell();
+        self.notify();
         removed
     }
 
-    /// The Pod gets a machine, and all its containers run.
+    /// Schedules a Pod on a node and starts all its containers.
     pub fn run_pod(&self, name: &str) {
-        let (now, empty) = {
+        let (now, fails_to_mount) = {
             let mut state = self.lock();
             (
-                stamp(state.clock.now()),
-                state.image_volumes == ImageVolumes::Empty,
+                timestamp(state.clock.current_time()),
+                state.image_volumes == ImageVolumes::NotMounted,
             )
         };
-        self.change("pods", name, |pod| {
+        self.update("pods", name, |pod| {
             let has_image_volume = pod["spec"]["volumes"]
                 .as_array()
                 .is_some_and(|all| all.iter().any(|v| v.get("image").is_some()));
             pod["spec"]["nodeName"] = json!("node-1");
-            let state = if empty && has_image_volume {
-                json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": NOTHING_MOUNTED}})
+            let state = if fails_to_mount && has_image_volume {
+                json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": MISSING_PROGRAM}})
             } else {
                 json!({"running": {"startedAt": now}})
             };
@@ -67,38 +67,39 @@ impl ApiServer {
             pod["status"] = json!({
                 "phase": phase, "podIP": "10.0.0.7",
                 "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": now}],
-                "containerStatuses": containers(pod, &state),
+                "containerStatuses": container_statuses(pod, &state),
             });
         });
     }
 
-    /// All its containers end with this code, and for this reason: `Completed`, `OOMKilled`.
+    /// Ends all containers of a Pod with this exit code and reason: `Completed`, `OOMKilled`.
     pub fn end_pod(&self, name: &str, exit_code: i32, reason: &str) {
-        self.change("pods", name, |pod| {
-            let ended = json!({"terminated": {"exitCode": exit_code, "reason": reason}});
+        self.update("pods", name, |pod| {
+            let terminated = json!({"terminated": {"exitCode": exit_code, "reason": reason}});
             pod["status"]["phase"] = json!(if exit_code == 0 {
                 "Succeeded"
             } else {
                 "Failed"
             });
-            pod["status"]["containerStatuses"] = containers(pod, &ended);
+            pod["status"]["containerStatuses"] = container_statuses(pod, &terminated);
         });
     }
 
-    /// Its machine evicts the Pod.
+    /// Evicts a Pod from its node.
     pub fn evict_pod(&self, name: &str, message: &str) {
-        self.change("pods", name, |pod| {
+        self.update("pods", name, |pod| {
             pod["status"] = json!({"phase": "Failed", "reason": "Evicted", "message": message});
         });
     }
 }
 
-/// runc's words for a program that is not there.
-const NOTHING_MOUNTED: &str = "failed to create containerd task: failed to create shim task: OCI runtime create failed: \
+/// The error message of runc for a missing program.
+const MISSING_PROGRAM: &str = "failed to create containerd task: failed to create shim task: OCI runtime create failed: \
     runc create failed: unable to start container process: exec: \"/.sandbox/sandbox-sshd\": stat \
     /.sandbox/sandbox-sshd: no such file or directory: unknown";
 
-fn containers(pod: &Value, state: &Value) -> Value {
+/// Returns the status of all containers of a Pod.
+fn container_statuses(pod: &Value, state: &Value) -> Value {
     let all = pod["spec"]["containers"].as_array().into_iter().flatten();
     all.map(|container| {
         json!({

@@ -1,10 +1,10 @@
-//! Label and field selectors, as far as they are used: comparisons with `=` and `==`.
+//! Label and field selectors with the operators `=` and `==`.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// Which objects are meant.
+/// A selection of objects.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Selector {
     labels: Vec<(String, String)>,
@@ -12,12 +12,16 @@ pub(super) struct Selector {
 }
 
 impl Selector {
-    /// `None` for one that is not understood.
-    pub(super) fn of(query: &BTreeMap<String, String>) -> Option<Self> {
-        let read = |key: &str| query.get(key).map_or(Some(Vec::new()), |text| pairs(text));
+    /// Parses the selectors of a query; `None` if an operator is not supported.
+    pub(super) fn from_query(query: &BTreeMap<String, String>) -> Option<Self> {
+        let parse = |key: &str| {
+            query
+                .get(key)
+                .map_or(Some(Vec::new()), |text| parse_pairs(text))
+        };
         Some(Self {
-            labels: read("labelSelector")?,
-            fields: read("fieldSelector")?,
+            labels: parse("labelSelector")?,
+            fields: parse("fieldSelector")?,
         })
     }
 
@@ -32,13 +36,13 @@ impl Selector {
     }
 }
 
-fn pairs(text: &str) -> Option<Vec<(String, String)>> {
+fn parse_pairs(text: &str) -> Option<Vec<(String, String)>> {
     let terms = text.split(',').filter(|term| !term.is_empty());
     terms
         .map(|term| {
             let (key, value) = term.split_once("==").or_else(|| term.split_once('='))?;
-            let plain = !key.ends_with('!') && !key.contains(' ');
-            plain.then(|| (key.to_owned(), value.to_owned()))
+            let is_supported = !key.ends_with('!') && !key.contains(' ');
+            is_supported.then(|| (key.to_owned(), value.to_owned()))
         })
         .collect()
 }

@@ -1,4 +1,4 @@
-//! The objects, and what changed.
+//! The objects and the history of their changes.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,11 @@ pub(super) struct Store {
     version: u64,
     uids: u64,
     history: Vec<Change>,
-    /// Nothing is known of changes up to this version.
-    forgotten: u64,
+    /// The history does not contain changes up to this version.
+    compacted: u64,
 }
 
-/// A change; without `after` a removal.
+/// A change of an object, or its removal if `after` is `None`.
 #[derive(Debug)]
 struct Change {
     version: u64,
@@ -26,11 +26,12 @@ struct Change {
     after: Option<Value>,
 }
 
-/// What a watch asks from is not known any more.
+/// The history does not reach back to the requested version.
 #[derive(Debug)]
 pub(super) struct TooOld;
 
 impl Store {
+    /// Returns the version of the last change.
     pub(super) fn version(&self) -> u64 {
         self.version
     }
@@ -43,7 +44,7 @@ impl Store {
         let all = self
             .objects
             .iter()
-            .filter(|((of, _), _)| of == resource)
+            .filter(|((object_resource, _), _)| object_resource == resource)
             .map(|(_, object)| object);
         all.filter(|object| selector.matches(object))
             .cloned()
@@ -68,46 +69,46 @@ impl Store {
         format!("00000000-0000-4000-8000-{:012}", self.uids)
     }
 
-    /// Stores an object, new or changed, and gives it its version.
+    /// Stores a new or changed object and sets its version.
     pub(super) fn put(&mut self, resource: &str, name: &str, mut object: Value) -> Value {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let key = (resource.to_owned(), name.to_owned());
         let before = self.objects.insert(key, object.clone());
-        self.note(resource, before, Some(object.clone()));
+        self.record_change(resource, before, Some(object.clone()));
         object
     }
 
-    /// Removes an object; the one that is returned has the version of its removal.
+    /// Removes an object and returns it with the version of its removal.
     pub(super) fn remove(&mut self, resource: &str, name: &str) -> Option<Value> {
         let mut object = self
             .objects
             .remove(&(resource.to_owned(), name.to_owned()))?;
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.note(resource, Some(object.clone()), None);
+        self.record_change(resource, Some(object.clone()), None);
         Some(object)
     }
 
-    pub(super) fn forget_history(&mut self) {
+    pub(super) fn compact_history(&mut self) {
         self.history.clear();
-        self.forgotten = self.version;
+        self.compacted = self.version;
     }
 
-    pub(super) fn restore(&mut self, versions: u64) {
+    pub(super) fn restore_backup(&mut self, versions: u64) {
         self.version = self.version.saturating_sub(versions);
         self.history.retain(|change| change.version <= self.version);
-        self.forgotten = self.forgotten.min(self.version);
+        self.compacted = self.compacted.min(self.version);
     }
 
-    /// The events of a watch after a version: each with the version that it brings.
-    pub(super) fn since(
+    /// Returns the events of a watch after a version, each with its version.
+    pub(super) fn events_since(
         &self,
         version: u64,
         resource: &str,
         selector: &Selector,
     ) -> Result<Vec<(u64, Value)>, TooOld> {
-        if version < self.forgotten {
+        if version < self.compacted {
             return Err(TooOld);
         }
         let changes = self
@@ -115,11 +116,11 @@ impl Store {
             .iter()
             .filter(|change| change.version > version && change.resource == resource);
         Ok(changes
-            .filter_map(|change| Some((change.version, change.seen_by(selector)?)))
+            .filter_map(|change| Some((change.version, change.event_for(selector)?)))
             .collect())
     }
 
-    fn note(&mut self, resource: &str, before: Option<Value>, after: Option<Value>) {
+    fn record_change(&mut self, resource: &str, before: Option<Value>, after: Option<Value>) {
         self.history.push(Change {
             version: self.version,
             resource: resource.to_owned(),
@@ -130,8 +131,8 @@ impl Store {
 }
 
 impl Change {
-    /// What leaves a selection is removed for those who watch it.
-    fn seen_by(&self, selector: &Selector) -> Option<Value> {
+    /// Returns the event of a watch. An object that leaves the selection counts as deleted.
+    fn event_for(&self, selector: &Selector) -> Option<Value> {
         let before = self
             .before
             .as_ref()

@@ -15,7 +15,7 @@ async fn send(
     method: &str,
     path: &str,
     body: Value,
-) -> Result<(u16, Value), Cut> {
+) -> Result<(u16, Value), ConnectionCut> {
     let body = Full::new(Bytes::from(body.to_string()));
     let request = Request::builder()
         .method(method)
@@ -33,7 +33,7 @@ fn pod(name: &str) -> Value {
 }
 
 /// The lines of a watch that ends after one second.
-async fn watched(server: &ApiServer, from: &str) -> (Vec<(String, String)>, bool) {
+async fn watch_for_a_second(server: &ApiServer, from: &str) -> (Vec<(String, String)>, bool) {
     let path =
         format!("{PODS}?watch=true&labelSelector=a%3Db&timeoutSeconds=1&resourceVersion={from}");
     let request = Request::builder()
@@ -41,22 +41,28 @@ async fn watched(server: &ApiServer, from: &str) -> (Vec<(String, String)>, bool
         .body(Full::new(Bytes::new()))
         .unwrap();
     let mut body = server.clone().oneshot(request).await.unwrap().into_body();
-    let (mut text, mut cut) = (String::new(), false);
+    let mut text = String::new();
+    let mut is_cut = false;
     while let Some(frame) = body.frame().await {
         match frame {
             Ok(frame) => text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap()),
-            Err(Cut) => cut = true,
+            Err(ConnectionCut) => is_cut = true,
         }
     }
     let lines = text
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let of = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let text_of = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     (
         lines
-            .map(|e| (of(&e["type"]), of(&e["object"]["metadata"]["name"])))
+            .map(|e| {
+                (
+                    text_of(&e["type"]),
+                    text_of(&e["object"]["metadata"]["name"]),
+                )
+            })
             .collect(),
-        cut,
+        is_cut,
     )
 }
 
@@ -68,61 +74,69 @@ fn events(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_tells_what_changed_since_its_version() {
+async fn a_watch_sends_the_changes_since_its_version() {
     let server = ApiServer::new("boxes");
     send(&server, "POST", PODS, pod("one")).await.unwrap();
     let (_, list) = send(&server, "GET", PODS, Value::Null).await.unwrap();
     let version = list["metadata"]["resourceVersion"].as_str().unwrap();
     send(&server, "POST", PODS, pod("two")).await.unwrap();
-    server.change("pods", "one", |pod| pod["metadata"]["labels"] = json!({}));
+    server.update("pods", "one", |pod| pod["metadata"]["labels"] = json!({}));
     server.remove("pods", "two");
     let expected = events(&[("ADDED", "two"), ("DELETED", "one"), ("DELETED", "two")]);
-    assert_eq!(watched(&server, version).await, (expected, false));
-    server.forget_history();
     assert_eq!(
-        watched(&server, version).await,
+        watch_for_a_second(&server, version).await,
+        (expected, false)
+    );
+    server.compact_history();
+    assert_eq!(
+        watch_for_a_second(&server, version).await,
         (events(&[("ERROR", "")]), false)
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_goes_wrong_as_it_is_told() {
+async fn a_watch_has_the_injected_fault() {
     let server = ApiServer::new("boxes");
     for name in ["one", "two"] {
         send(&server, "POST", PODS, pod(name)).await.unwrap();
     }
-    let (one, two) = (("ADDED", "one"), ("ADDED", "two"));
-    for (fault, told, cut) in [
+    let one = ("ADDED", "one");
+    let two = ("ADDED", "two");
+    for (fault, expected, is_cut) in [
         (Fault::CutLine(1), vec![one], true),
-        (Fault::End(1), vec![one], false),
-        (Fault::Repeat, vec![one, one, two, two, one], false),
-        (Fault::Late(Duration::from_secs(30)), vec![one, two], false),
-        (Fault::Gone, vec![("ERROR", "")], false),
+        (Fault::EndAfter(1), vec![one], false),
+        (Fault::RepeatEvents, vec![one, one, two, two, one], false),
+        (
+            Fault::DelayEvents(Duration::from_secs(30)),
+            vec![one, two],
+            false,
+        ),
+        (Fault::ExpireWatch, vec![("ERROR", "")], false),
     ] {
         server.inject("watch pods", fault.clone());
         assert_eq!(
-            watched(&server, "0").await,
-            (events(&told), cut),
+            watch_for_a_second(&server, "0").await,
+            (events(&expected), is_cut),
             "{fault:?}"
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn deletes_hold_their_preconditions() {
+async fn deletes_check_their_preconditions() {
     let server = ApiServer::new("boxes");
-    let (_, made) = send(&server, "POST", PODS, pod("one")).await.unwrap();
+    let (_, created) = send(&server, "POST", PODS, pod("one")).await.unwrap();
     let path = format!("{PODS}/one");
     for wrong in [json!({"uid": "other"}), json!({"resourceVersion": "99"})] {
-        let answer = send(&server, "DELETE", &path, json!({"preconditions": wrong}))
+        let response = send(&server, "DELETE", &path, json!({"preconditions": wrong}))
             .await
             .unwrap();
         assert_eq!(
-            (answer.0, answer.1["reason"].as_str()),
+            (response.0, response.1["reason"].as_str()),
             (409, Some("Conflict"))
         );
     }
-    let right = json!({"preconditions": {"uid": made["metadata"]["uid"]}});
+    let right = json!({"preconditions": {"uid": created["metadata"]["uid"]}});
     assert_eq!(send(&server, "DELETE", &path, right).await.unwrap().0, 200);
     assert_eq!(
         send(&server, "DELETE", &path, Value::Null).await.unwrap().0,
@@ -131,19 +145,21 @@ async fn deletes_hold_their_preconditions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_runs_takes_its_time_to_go() {
+async fn a_running_pod_is_deleted_after_a_delay() {
     let server = ApiServer::new("boxes");
     send(&server, "POST", PODS, pod("one")).await.unwrap();
     server.run_pod("one");
     send(&server, "DELETE", &format!("{PODS}/one"), Value::Null)
         .await
         .unwrap();
-    assert!(server.get("pods", "one").unwrap()["metadata"]["deletionTimestamp"].is_string());
-    server.until(|server| server.names().is_empty()).await;
+    assert!(server.object("pods", "one").unwrap()["metadata"]["deletionTimestamp"].is_string());
+    server
+        .wait_until(|server| server.object_names().is_empty())
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_no_owner_any_more_is_collected() {
+async fn objects_without_owners_are_collected() {
     let server = ApiServer::new("boxes");
     let owned = |kind: &str, name: &str, by: &Value| {
         let owner =
@@ -159,16 +175,18 @@ async fn what_has_no_owner_any_more_is_collected() {
     server.insert("pods", first);
     server.insert("pods", forged);
     server
-        .until(|server| server.names() == ["pods/one", "secrets/keys"])
+        .wait_until(|server| server.object_names() == ["pods/one", "secrets/keys"])
         .await;
     server.remove("secrets", "keys");
-    server.until(|server| server.names().is_empty()).await;
+    server
+        .wait_until(|server| server.object_names().is_empty())
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_go_astray_after_the_fact() {
+async fn requests_can_fail_before_and_after_execution() {
     let server = ApiServer::new("boxes");
-    server.inject("create pods", Fault::too_many(3));
+    server.inject("create pods", Fault::too_many_requests(3));
     server.inject("create pods", Fault::CutBefore);
     server.inject("create pods", Fault::CutAfter);
     let refused = send(&server, "POST", PODS, pod("one")).await.unwrap();
@@ -179,26 +197,32 @@ async fn answers_go_astray_after_the_fact() {
         ),
         (429, Some(3))
     );
-    assert_eq!(send(&server, "POST", PODS, pod("one")).await, Err(Cut));
-    assert!(server.names().is_empty());
-    assert_eq!(send(&server, "POST", PODS, pod("one")).await, Err(Cut));
+    assert_eq!(
+        send(&server, "POST", PODS, pod("one")).await,
+        Err(ConnectionCut)
+    );
+    assert!(server.object_names().is_empty());
+    assert_eq!(
+        send(&server, "POST", PODS, pod("one")).await,
+        Err(ConnectionCut)
+    );
     assert_eq!(
         send(&server, "POST", PODS, pod("one")).await.unwrap().0,
         409
     );
     assert_eq!(
         (
-            server.count("create pods"),
-            server.writes(),
-            server.names().len()
+            server.count_requests("create pods"),
+            server.count_writes(),
+            server.object_names().len()
         ),
         (4, 4, 1)
     );
-    let tried = send(&server, "POST", &format!("{PODS}?dryRun=All"), pod("two"))
+    let dry_run = send(&server, "POST", &format!("{PODS}?dryRun=All"), pod("two"))
         .await
         .unwrap();
-    assert_eq!((tried.0, server.names().len()), (201, 1));
-    let elsewhere = send(
+    assert_eq!((dry_run.0, server.object_names().len()), (201, 1));
+    let other_namespace = send(
         &server,
         "POST",
         "/api/v1/namespaces/nowhere/pods",
@@ -206,5 +230,5 @@ async fn answers_go_astray_after_the_fact() {
     )
     .await
     .unwrap();
-    assert_eq!(elsewhere.0, 404);
+    assert_eq!(other_namespace.0, 404);
 }

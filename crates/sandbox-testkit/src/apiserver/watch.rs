@@ -1,4 +1,4 @@
-//! Watches: a line of JSON for each event.
+//! Watches, which send a line of JSON for each event.
 //! <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>
 
 use std::collections::VecDeque;
@@ -13,167 +13,178 @@ use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, timeout_at};
 
-use super::ApiServer;
-use super::answer::{Answer, Body, Cut, response};
 use super::fault::Fault;
-use super::request::Call;
+use super::request::ParsedRequest;
+use super::response::{ApiResponse, Body, ConnectionCut, http_response};
 use super::selector::Selector;
+use super::server::ApiServer;
 
-/// How often a watch in which nothing happens is told where it is.
-const BOOKMARKS: Duration = Duration::from_secs(60);
-/// How long a watch lasts if nobody says.
-const LONGEST: Duration = Duration::from_secs(1800);
+/// The interval of bookmarks in a watch without events.
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+/// The duration of a watch that requests none.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 
-pub(super) fn begin(server: &ApiServer, call: Call, fault: Option<Fault>) -> Response<Body> {
+/// Starts a watch.
+pub(super) fn start(
+    server: &ApiServer,
+    request: ParsedRequest,
+    fault: Option<Fault>,
+) -> Response<Body> {
     let number = |key: &str| {
-        call.query
+        request
+            .query
             .get(key)
             .and_then(|text| text.parse::<u64>().ok())
     };
-    let Some(selector) = Selector::of(&call.query) else {
-        let answer = Answer::failure(
+    let Some(selector) = Selector::from_query(&request.query) else {
+        let response = ApiResponse::failure(
             400,
             "BadRequest",
             "unable to parse requirement of the selector",
         );
-        return answer.into_response(server.now());
+        return response.into_response(server.current_time());
     };
-    let lasts = number("timeoutSeconds").map_or(LONGEST, Duration::from_secs);
-    let feed = Feed {
-        news: server.inner.news.subscribe(),
+    let timeout = number("timeoutSeconds").map_or(DEFAULT_TIMEOUT, Duration::from_secs);
+    let feed = WatchFeed {
+        changes: server.inner.changes.subscribe(),
         generation: server.lock().generation,
         position: number("resourceVersion").unwrap_or(0),
-        bookmarks: call
+        bookmarks: request
             .query
             .get("allowWatchBookmarks")
             .is_some_and(|value| value == "true"),
-        ends: Instant::now() + lasts,
-        resource: call.seen.resource,
+        deadline: Instant::now() + timeout,
+        resource: request.record.resource,
         server: server.clone(),
         selector,
         fault,
-        told: 0,
+        sent: 0,
         last: None,
         lines: VecDeque::new(),
-        over: false,
+        has_ended: false,
     };
     let frames = stream::unfold(feed, |mut feed| async move {
         let line = feed.next().await?;
         Some((line.map(Frame::data), feed))
     });
-    response(200, server.now(), StreamBody::new(frames).boxed_unsync())
+    http_response(
+        200,
+        server.current_time(),
+        StreamBody::new(frames).boxed_unsync(),
+    )
 }
 
-struct Feed {
+/// The state of one watch.
+struct WatchFeed {
     server: ApiServer,
-    news: Receiver<u64>,
+    changes: Receiver<u64>,
     generation: u64,
     position: u64,
     resource: String,
     selector: Selector,
     bookmarks: bool,
-    ends: Instant,
+    deadline: Instant,
     fault: Option<Fault>,
-    /// How many events were told.
-    told: usize,
+    /// The number of events that were sent.
+    sent: usize,
     last: Option<String>,
-    /// What is to be sent: bytes, or the cut.
-    lines: VecDeque<Result<Bytes, Cut>>,
-    over: bool,
+    /// The lines to send, or the cut of the connection.
+    lines: VecDeque<Result<Bytes, ConnectionCut>>,
+    has_ended: bool,
 }
 
-impl Feed {
-    async fn next(&mut self) -> Option<Result<Bytes, Cut>> {
+impl WatchFeed {
+    async fn next(&mut self) -> Option<Result<Bytes, ConnectionCut>> {
         loop {
             if let Some(line) = self.lines.pop_front() {
                 return Some(line);
             }
-            if self.over || self.fault == Some(Fault::End(self.told)) {
+            if self.has_ended || self.fault == Some(Fault::EndAfter(self.sent)) {
                 return None;
             }
-            self.look();
+            self.read_changes();
             if !self.lines.is_empty() {
-                if let Some(Fault::Late(time)) = self.fault {
+                if let Some(Fault::DelayEvents(time)) = self.fault {
                     tokio::time::sleep(time).await;
                 }
                 continue;
             }
-            let bookmark = Instant::now() + BOOKMARKS;
-            match timeout_at(self.ends.min(bookmark), self.news.changed()).await {
+            let bookmark = Instant::now() + BOOKMARK_INTERVAL;
+            match timeout_at(self.deadline.min(bookmark), self.changes.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return None,
-                Err(_elapsed) if Instant::now() >= self.ends => return None,
-                Err(_elapsed) => self.mark(),
+                Err(_elapsed) if Instant::now() >= self.deadline => return None,
+                Err(_elapsed) => self.push_bookmark(),
             }
         }
     }
 
-    /// Takes in what happened.
-    fn look(&mut self) {
-        self.news.mark_unchanged();
-        let found = {
+    /// Queues the events since the last call.
+    fn read_changes(&mut self) {
+        self.changes.mark_unchanged();
+        let events = {
             let state = self.server.lock();
             if state.generation != self.generation {
-                self.over = true;
-                self.lines.push_back(Err(Cut));
+                self.has_ended = true;
+                self.lines.push_back(Err(ConnectionCut));
                 return;
             }
             state
                 .store
-                .since(self.position, &self.resource, &self.selector)
+                .events_since(self.position, &self.resource, &self.selector)
         };
-        match found {
-            Ok(events) if self.fault != Some(Fault::Gone) => {
+        match events {
+            Ok(events) if self.fault != Some(Fault::ExpireWatch) => {
                 for (version, event) in events {
                     self.position = version;
-                    self.tell(&event);
+                    self.push_event(&event);
                 }
             }
             Ok(_) | Err(_) => {
-                self.over = true;
-                let status = Answer::failure(410, "Expired", "too old resource version").body;
-                self.push(&json!({"type": "ERROR", "object": status}).to_string());
+                self.has_ended = true;
+                let status = ApiResponse::failure(410, "Expired", "too old resource version").body;
+                self.push_line(&json!({"type": "ERROR", "object": status}).to_string());
             }
         }
     }
 
-    fn tell(&mut self, event: &Value) {
-        if self.over || self.fault == Some(Fault::End(self.told)) {
+    fn push_event(&mut self, event: &Value) {
+        if self.has_ended || self.fault == Some(Fault::EndAfter(self.sent)) {
             return;
         }
         let line = event.to_string();
-        if self.fault == Some(Fault::CutLine(self.told)) {
-            self.over = true;
+        if self.fault == Some(Fault::CutLine(self.sent)) {
+            self.has_ended = true;
             let half = line.len() / 2;
             self.lines
                 .push_back(Ok(Bytes::from(line.into_bytes()[..half].to_vec())));
-            self.lines.push_back(Err(Cut));
+            self.lines.push_back(Err(ConnectionCut));
             return;
         }
-        self.told += 1;
-        self.push(&line);
-        if self.fault == Some(Fault::Repeat) {
-            self.push(&line);
+        self.sent += 1;
+        self.push_line(&line);
+        if self.fault == Some(Fault::RepeatEvents) {
+            self.push_line(&line);
             if let Some(last) = self.last.replace(line) {
-                self.push(&last);
+                self.push_line(&last);
             }
         }
     }
 
-    fn mark(&mut self) {
+    fn push_bookmark(&mut self) {
         if self.bookmarks {
             let version = self.server.lock().store.version();
             if version < self.position {
-                // Nothing is told of what was before the version that was asked for.
+                // A bookmark must not go back behind the requested version.
                 return;
             }
             self.position = version;
             let object = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"resourceVersion": version.to_string()}});
-            self.push(&json!({"type": "BOOKMARK", "object": object}).to_string());
+            self.push_line(&json!({"type": "BOOKMARK", "object": object}).to_string());
         }
     }
 
-    fn push(&mut self, line: &str) {
+    fn push_line(&mut self, line: &str) {
         self.lines.push_back(Ok(Bytes::from(format!("{line}\n"))));
     }
 }

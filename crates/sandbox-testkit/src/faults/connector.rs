@@ -1,14 +1,16 @@
-//! A connector whose streams fail.
+//! A connector with faulty streams.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use sandbox_core::{ByteStream, Connector, Deadline, Endpoint, Result};
 
-use super::{FaultyStream, Plan, Switch};
+use super::plan::FaultPlan;
+use super::stream::FaultyStream;
+use super::switch::FaultSwitch;
 
-/// Opens the streams of another connector, and gives the first one the first plan, the second the
-/// second, and all later ones the last.
+/// Opens the streams of another connector. The first stream has the first plan, the second the second,
+/// and all later ones the last.
 #[derive(Debug)]
 pub struct FaultyConnector {
     inner: Arc<dyn Connector>,
@@ -17,16 +19,16 @@ pub struct FaultyConnector {
 
 #[derive(Debug)]
 struct State {
-    plans: Vec<Plan>,
-    streams: Vec<Switch>,
+    plans: Vec<FaultPlan>,
+    switches: Vec<FaultSwitch>,
 }
 
 impl FaultyConnector {
-    /// With these plans; without any, all streams are good.
-    pub fn new(inner: Arc<dyn Connector>, plans: impl IntoIterator<Item = Plan>) -> Arc<Self> {
+    /// Creates a connector with these plans. Without any, the streams have no faults.
+    pub fn new(inner: Arc<dyn Connector>, plans: impl IntoIterator<Item = FaultPlan>) -> Arc<Self> {
         let state = State {
             plans: plans.into_iter().collect(),
-            streams: Vec::new(),
+            switches: Vec::new(),
         };
         Arc::new(Self {
             inner,
@@ -34,12 +36,12 @@ impl FaultyConnector {
         })
     }
 
-    /// The streams that were opened, the oldest first.
-    pub fn streams(&self) -> Vec<Switch> {
-        self.state().streams.clone()
+    /// Returns the switches of the streams that were opened, the oldest first.
+    pub fn switches(&self) -> Vec<FaultSwitch> {
+        self.lock().switches.clone()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -52,15 +54,15 @@ impl Connector for FaultyConnector {
         deadline: Deadline,
     ) -> Result<Box<dyn ByteStream>> {
         let stream = self.inner.connect(endpoint, deadline).await?;
-        let mut state = self.state();
+        let mut state = self.lock();
         let plan = state
             .plans
-            .get(state.streams.len())
+            .get(state.switches.len())
             .or(state.plans.last())
             .copied()
             .unwrap_or_default();
         let stream = FaultyStream::new(stream, plan);
-        state.streams.push(stream.switch());
+        state.switches.push(stream.switch());
         Ok(Box::new(stream))
     }
 

@@ -1,4 +1,4 @@
-//! One stream.
+//! A faulty stream.
 
 use std::io;
 use std::pin::Pin;
@@ -7,31 +7,32 @@ use std::task::{Context, Poll};
 use sandbox_core::ByteStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Fault, Now, Plan, Switch, Way};
+use super::plan::{Direction, FaultPlan, StreamFault};
+use super::switch::{Decision, FaultSwitch};
 
-/// A byte stream with a plan.
+/// A byte stream with faults.
 pub struct FaultyStream {
-    /// `None` once cut.
+    /// `None` after a reset.
     inner: Option<Box<dyn ByteStream>>,
-    switch: Switch,
+    switch: FaultSwitch,
 }
 
 impl FaultyStream {
-    /// Puts a plan over a stream.
-    pub fn new(inner: Box<dyn ByteStream>, plan: Plan) -> Self {
+    /// Adds the faults of a plan to a stream.
+    pub fn new(inner: Box<dyn ByteStream>, plan: FaultPlan) -> Self {
         Self {
             inner: Some(inner),
-            switch: Switch::new(plan),
+            switch: FaultSwitch::new(plan),
         }
     }
 
-    /// To bring faults later.
-    pub fn switch(&self) -> Switch {
+    /// Returns the switch that changes the faults.
+    pub fn switch(&self) -> FaultSwitch {
         self.switch.clone()
     }
 
-    /// The stream that is cut closes its other end, too.
-    fn cut<T>(&mut self) -> Poll<io::Result<T>> {
+    /// Closes the inner stream and fails.
+    fn reset<T>(&mut self) -> Poll<io::Result<T>> {
         drop(self.inner.take());
         Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
     }
@@ -46,21 +47,21 @@ impl FaultyStream {
             usize,
         ) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        let now = self.switch.state().now(Way::Out, wanted, cx);
+        let decision = self.switch.lock().decide(Direction::Write, wanted, cx);
         let Some(inner) = &mut self.inner else {
-            return self.cut();
+            return self.reset();
         };
-        match now {
-            Now::Pass(length) => {
+        match decision {
+            Decision::Pass(length) => {
                 let result = write(Pin::new(inner), cx, length);
                 if let Poll::Ready(Ok(length)) = &result {
-                    self.switch.state().written += *length as u64;
+                    self.switch.lock().add_written(*length);
                 }
                 result
             }
-            Now::Suffer(Fault::Cut | Fault::End) => self.cut(),
-            Now::Suffer(Fault::Stall) => Poll::Pending,
-            Now::Suffer(Fault::Swallow) => Poll::Ready(Ok(wanted)),
+            Decision::Fail(StreamFault::Reset | StreamFault::Eof) => self.reset(),
+            Decision::Fail(StreamFault::Stall) => Poll::Pending,
+            Decision::Fail(StreamFault::Discard) => Poll::Ready(Ok(wanted)),
         }
     }
 }
@@ -71,22 +72,25 @@ impl AsyncRead for FaultyStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let now = self.switch.state().now(Way::In, buf.remaining(), cx);
+        let decision = self
+            .switch
+            .lock()
+            .decide(Direction::Read, buf.remaining(), cx);
         let Some(inner) = &mut self.inner else {
-            return self.cut();
+            return self.reset();
         };
-        match now {
-            Now::Pass(length) => {
-                let mut piece = ReadBuf::new(buf.initialize_unfilled_to(length));
-                let result = Pin::new(inner).poll_read(cx, &mut piece);
-                let filled = piece.filled().len();
+        match decision {
+            Decision::Pass(length) => {
+                let mut chunk = ReadBuf::new(buf.initialize_unfilled_to(length));
+                let result = Pin::new(inner).poll_read(cx, &mut chunk);
+                let filled = chunk.filled().len();
                 buf.advance(filled);
-                self.switch.state().read += filled as u64;
+                self.switch.lock().add_read(filled);
                 result
             }
-            Now::Suffer(Fault::Cut) => self.cut(),
-            Now::Suffer(Fault::End) => Poll::Ready(Ok(())),
-            Now::Suffer(Fault::Stall | Fault::Swallow) => Poll::Pending,
+            Decision::Fail(StreamFault::Reset) => self.reset(),
+            Decision::Fail(StreamFault::Eof) => Poll::Ready(Ok(())),
+            Decision::Fail(StreamFault::Stall | StreamFault::Discard) => Poll::Pending,
         }
     }
 }
@@ -108,14 +112,14 @@ impl AsyncWrite for FaultyStream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.inner {
             Some(inner) => Pin::new(inner).poll_flush(cx),
-            None => self.cut(),
+            None => self.reset(),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.inner {
             Some(inner) => Pin::new(inner).poll_shutdown(cx),
-            None => self.cut(),
+            None => self.reset(),
         }
     }
 }
@@ -125,25 +129,36 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    fn pair(plan: Plan) -> (FaultyStream, tokio::io::DuplexStream) {
+    fn pair(plan: FaultPlan) -> (FaultyStream, tokio::io::DuplexStream) {
         let (near, far) = tokio::io::duplex(1 << 20);
         (FaultyStream::new(Box::new(near), plan), far)
     }
 
     #[tokio::test]
-    async fn exactly_so_many_bytes_pass_before_a_cut() {
-        let (mut near, mut far) = pair(Plan::good().after(10, Way::Out, Fault::Cut).torn(7));
+    async fn exactly_the_planned_bytes_pass_before_a_reset() {
+        let (mut near, mut far) = pair(
+            FaultPlan::new()
+                .fail_after(10, Direction::Write, StreamFault::Reset)
+                .with_short_transfers(7),
+        );
         let error = near.write_all(&[1; 64]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         let mut all = Vec::new();
         far.read_to_end(&mut all).await.unwrap();
-        assert_eq!((all.len(), near.switch().passed(Way::Out)), (10, 10));
-        assert!(near.read(&mut [0; 4]).await.is_err(), "both ways");
+        assert_eq!(
+            (all.len(), near.switch().byte_count(Direction::Write)),
+            (10, 10)
+        );
+        assert!(
+            near.read(&mut [0; 4]).await.is_err(),
+            "both directions are closed"
+        );
     }
 
     #[tokio::test]
-    async fn an_end_leaves_the_other_way_open() {
-        let (mut near, mut far) = pair(Plan::good().after(3, Way::In, Fault::End));
+    async fn an_eof_leaves_the_other_direction_open() {
+        let (mut near, mut far) =
+            pair(FaultPlan::new().fail_after(3, Direction::Read, StreamFault::Eof));
         far.write_all(b"abcdef").await.unwrap();
         let mut all = Vec::new();
         near.read_to_end(&mut all).await.unwrap();
@@ -153,10 +168,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stall_waits_until_it_is_healed() {
-        let (mut near, mut far) = pair(Plan::good());
+    async fn a_stall_lasts_until_the_faults_are_cleared() {
+        let (mut near, mut far) = pair(FaultPlan::new());
         let switch = near.switch();
-        switch.fail(Way::In, Fault::Stall);
+        switch.fail(Direction::Read, StreamFault::Stall);
         far.write_all(b"late").await.unwrap();
         let reading = tokio::spawn(async move {
             let mut all = [0; 4];
@@ -164,14 +179,15 @@ mod tests {
             all
         });
         tokio::task::yield_now().await;
-        assert!(!reading.is_finished() && switch.passed(Way::In) == 0);
-        switch.heal();
+        assert!(!reading.is_finished() && switch.byte_count(Direction::Read) == 0);
+        switch.clear_faults();
         assert_eq!(&reading.await.unwrap(), b"late");
     }
 
     #[tokio::test]
-    async fn what_is_swallowed_arrives_nowhere() {
-        let (mut near, mut far) = pair(Plan::good().after(2, Way::Out, Fault::Swallow));
+    async fn discarded_data_does_not_arrive() {
+        let (mut near, mut far) =
+            pair(FaultPlan::new().fail_after(2, Direction::Write, StreamFault::Discard));
         near.write_all(&[7; 4096]).await.unwrap();
         drop(near);
         let mut all = Vec::new();
@@ -180,8 +196,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn torn_bytes_are_the_same_bytes() {
-        let (mut near, mut far) = pair(Plan::good().torn(42));
+    async fn short_transfers_change_no_bytes() {
+        let (mut near, mut far) = pair(FaultPlan::new().with_short_transfers(42));
         let data: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
         near.write_all(&data).await.unwrap();
         let mut all = vec![0; data.len()];

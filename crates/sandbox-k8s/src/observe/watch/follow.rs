@@ -130,7 +130,7 @@ mod tests {
         let watch = Arc::new(Watch::new(Arc::new(api), false));
         let running = view(json!({"phase": "Running", "state": {"running": {}}}));
         let (id, uid) = (running.id.clone(), running.uid.clone());
-        server.away(true);
+        server.set_unreachable(true);
         let nothing = watch.follow(&id, &Uid::new("another"));
         watch.wrote(running);
         let follow = watch.follow(&id, &uid);
@@ -147,9 +147,9 @@ mod tests {
         let more = timeout(Duration::from_secs(600), follow.next(Some(&known))).await;
         assert!(more.is_err(), "who waits for more waits: {more:?}");
         // It is back, and does not let us look.
-        server.away(false);
+        server.set_unreachable(false);
         for what in ["list pods", "get pods"] {
-            server.inject_always(what, Fault::NoRight);
+            server.inject_always(what, Fault::Forbidden);
         }
         for seen in [None, Some(&known)] {
             let answered = timeout(Duration::from_secs(60), follow.next(seen)).await;
@@ -160,7 +160,7 @@ mod tests {
             }
         }
         assert!(follow.next(None).await.is_err());
-        server.heal();
+        server.clear_faults();
         assert_eq!(
             follow.next(Some(&known)).await.unwrap(),
             None,

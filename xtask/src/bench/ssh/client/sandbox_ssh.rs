@@ -14,7 +14,7 @@ use sandbox::{
     ExecRequest, PrivateKey, Sandbox, SandboxBackend, SessionSource, Uid,
 };
 use sandbox_ssh::{SshOptions, SshSessions, TcpConnector};
-use sandbox_testkit::OneServer;
+use sandbox_testkit::SingleSandboxBackend;
 
 use crate::bench::ssh::protocol::{Op, Target};
 
@@ -23,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) struct SandboxSsh {
     access: Arc<Access>,
-    backend: Arc<OneServer>,
+    backend: Arc<SingleSandboxBackend>,
     stripes: usize,
     warm: Option<Sandbox>,
 }
@@ -31,7 +31,8 @@ pub(super) struct SandboxSsh {
 impl SandboxSsh {
     pub(super) fn new(target: Target) -> Result<Self> {
         let access = access(&target)?;
-        let backend = Arc::new(OneServer::new(&access).own(target.is_sandbox_sshd));
+        let backend =
+            Arc::new(SingleSandboxBackend::new(&access).with_sandbox_sshd(target.is_sandbox_sshd));
         Ok(Self {
             access: Arc::new(access),
             backend,

@@ -1,4 +1,4 @@
-//! A backend with one sandbox: a server that a test or a benchmark has started, to see it through the facade.
+//! A backend with one sandbox: a server that a test or benchmark has started and uses through the facade.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -10,24 +10,24 @@ use sandbox_core::{
     SandboxState, SweepOptions, SweepReport,
 };
 
-/// Its sandbox is there from the beginning and stays.
-pub struct OneServer {
+/// A backend with exactly one sandbox, which always runs.
+pub struct SingleSandboxBackend {
     access: Access,
     capabilities: Capabilities,
 }
 
-impl OneServer {
-    /// The sandbox that is reached so.
+impl SingleSandboxBackend {
+    /// Creates a backend whose sandbox has this access.
     pub fn new(access: &Access) -> Self {
         Self {
-            access: copy(access),
+            access: copy_access(access),
             capabilities: Capabilities::default(),
         }
     }
 
-    /// Says whether the server is `sandbox-sshd`.
+    /// Sets whether the server is `sandbox-sshd`.
     #[must_use]
-    pub fn own(mut self, sandbox_sshd: bool) -> Self {
+    pub fn with_sandbox_sshd(mut self, sandbox_sshd: bool) -> Self {
         self.capabilities.sandbox_sshd = sandbox_sshd;
         self
     }
@@ -55,8 +55,8 @@ impl OneServer {
     }
 }
 
-/// A copy has to be meant: there is a private key in it.
-fn copy(access: &Access) -> Access {
+/// Copies an access. The type is not `Clone` because it holds a private key.
+fn copy_access(access: &Access) -> Access {
     Access {
         id: access.id.clone(),
         uid: access.uid.clone(),
@@ -67,24 +67,24 @@ fn copy(access: &Access) -> Access {
     }
 }
 
-fn unsupported<T>(what: &str) -> Result<T> {
+fn unsupported<T>(operation: &str) -> Result<T> {
     Err(Error::unsupported(
-        what,
-        "a backend of one server",
-        "use another",
+        operation,
+        "the backend of a single sandbox",
+        "use another backend",
     ))
 }
 
-impl fmt::Debug for OneServer {
+impl fmt::Debug for SingleSandboxBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OneServer")
+        f.debug_struct("SingleSandboxBackend")
             .field("id", &self.access.id)
             .finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl SandboxBackend for OneServer {
+impl SandboxBackend for SingleSandboxBackend {
     fn name(&self) -> &'static str {
         "one-server"
     }
@@ -110,7 +110,7 @@ impl SandboxBackend for OneServer {
     }
 
     async fn access(&self, _: &SandboxId) -> Result<Access> {
-        Ok(copy(&self.access))
+        Ok(copy_access(&self.access))
     }
 
     async fn diagnose(&self, _: &SandboxId) -> Result<Diagnosis> {

@@ -1,70 +1,74 @@
-//! The garbage collector: what had owners and has none any more goes.
+//! The garbage collector deletes objects whose owners have all been deleted.
 //! <https://kubernetes.io/docs/concepts/architecture/garbage-collection/>
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::request::{Call, Seen};
-use super::{ApiServer, State};
+use super::request::{ParsedRequest, RecordedRequest};
+use super::server::{ApiServer, State};
 
-/// How long the collector takes to notice.
-const NOTICE: Duration = Duration::from_millis(200);
+/// How long the collector takes to find an orphan.
+const DELAY: Duration = Duration::from_millis(200);
 
 impl ApiServer {
-    /// As long as anything is without its owners, the collector is about to come by.
-    pub(super) fn collect_soon(&self) {
+    /// Schedules a collection if there are orphans.
+    pub(super) fn schedule_garbage_collection(&self) {
         let mut state = self.lock();
-        if !state.collects || state.collecting || state.orphans().is_empty() {
+        if !state.collects_garbage
+            || state.is_collection_scheduled
+            || state.find_orphans().is_empty()
+        {
             return;
         }
-        // Outside of a runtime nothing is carried out anyway.
+        // Without a runtime there are no requests either.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        state.collecting = true;
+        state.is_collection_scheduled = true;
         drop(state);
         let server = self.clone();
         runtime.spawn(async move {
-            tokio::time::sleep(NOTICE).await;
+            tokio::time::sleep(DELAY).await;
             let orphans = {
                 let mut state = server.lock();
-                state.collecting = false;
-                if state.collects {
-                    state.orphans()
+                state.is_collection_scheduled = false;
+                if state.collects_garbage {
+                    state.find_orphans()
                 } else {
                     Vec::new()
                 }
             };
             for (resource, name, uid) in orphans {
-                let seen = Seen {
+                let record = RecordedRequest {
                     verb: "delete",
                     resource,
                     name: Some(name),
                     dry_run: false,
                 };
-                let call = Call {
-                    seen,
+                let request = ParsedRequest {
+                    record,
                     namespace: server.inner.namespace.clone(),
                     query: Default::default(),
                 };
-                server.act(&call, &json!({"preconditions": {"uid": uid}}));
+                server.execute(&request, &json!({"preconditions": {"uid": uid}}));
             }
         });
     }
 }
 
 impl State {
-    /// Resource, name and uid of what has lost all its owners and is not going already.
-    fn orphans(&self) -> Vec<(String, String, Value)> {
-        let orphaned = |object: &Value| {
+    /// Returns the resource, name and uid of each object whose owners are all deleted and whose deletion
+    /// has not started.
+    fn find_orphans(&self) -> Vec<(String, String, Value)> {
+        let is_orphan = |object: &Value| {
             let owners = object["metadata"]["ownerReferences"]
                 .as_array()
                 .filter(|owners| !owners.is_empty());
-            owners.is_some_and(|owners| !owners.iter().any(|owner| self.exists(owner)))
+            owners.is_some_and(|owners| !owners.iter().any(|owner| self.owner_exists(owner)))
                 && object["metadata"]["deletionTimestamp"].is_null()
         };
-        let all = self.store.all().filter(|(_, object)| orphaned(object));
+        let all = self.store.all().filter(|(_, object)| is_orphan(object));
         all.map(|(resource, object)| {
             let meta = &object["metadata"];
             (
@@ -76,7 +80,7 @@ impl State {
         .collect()
     }
 
-    fn exists(&self, owner: &Value) -> bool {
+    fn owner_exists(&self, owner: &Value) -> bool {
         self.store.all().any(|(_, object)| {
             object["kind"] == owner["kind"]
                 && object["apiVersion"] == owner["apiVersion"]

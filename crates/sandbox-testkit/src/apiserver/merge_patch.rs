@@ -2,15 +2,18 @@
 
 use serde_json::{Map, Value};
 
-pub(super) fn merge(into: &mut Value, patch: &Value) {
+/// Applies a patch to a value.
+pub(super) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
-        *into = patch.clone();
+        *target = patch.clone();
         return;
     };
-    if !into.is_object() {
-        *into = Value::Object(Map::new());
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
     }
-    let Value::Object(fields) = into else { return };
+    let Value::Object(fields) = target else {
+        return;
+    };
     for (key, value) in patch {
         if value.is_null() {
             fields.remove(key);

@@ -1,4 +1,4 @@
-//! What goes back.
+//! Responses.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -14,30 +14,30 @@ use serde_json::{Value, json};
 use super::clock::http_date;
 use super::fault::Refusal;
 
-/// A body of an answer.
-pub type Body = UnsyncBoxBody<Bytes, Cut>;
+/// The body of a response.
+pub type Body = UnsyncBoxBody<Bytes, ConnectionCut>;
 
 /// The connection was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cut;
+pub struct ConnectionCut;
 
-impl fmt::Display for Cut {
+impl fmt::Display for ConnectionCut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the connection was cut")
     }
 }
 
-impl std::error::Error for Cut {}
+impl std::error::Error for ConnectionCut {}
 
-/// An answer as it is decided, before it is put into HTTP.
+/// A response before it is encoded as HTTP.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Answer {
+pub(super) struct ApiResponse {
     pub(super) code: u16,
     pub(super) body: Value,
     pub(super) retry_after: Option<u64>,
 }
 
-impl Answer {
+impl ApiResponse {
     pub(super) fn ok(code: u16, body: Value) -> Self {
         Self {
             code,
@@ -47,10 +47,10 @@ impl Answer {
     }
 
     pub(super) fn failure(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self::of(&Refusal::new(code, reason, message))
+        Self::from_refusal(&Refusal::new(code, reason, message))
     }
 
-    pub(super) fn of(refusal: &Refusal) -> Self {
+    pub(super) fn from_refusal(refusal: &Refusal) -> Self {
         let mut body = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": refusal.message, "reason": refusal.reason, "code": refusal.code,
@@ -68,7 +68,7 @@ impl Answer {
     pub(super) fn into_response(self, now: SystemTime) -> Response<Body> {
         let body = Full::new(Bytes::from(self.body.to_string()))
             .map_err(|never: Infallible| match never {});
-        let mut response = response(self.code, now, body.boxed_unsync());
+        let mut response = http_response(self.code, now, body.boxed_unsync());
         if let Some(seconds) = self.retry_after {
             response
                 .headers_mut()
@@ -78,7 +78,8 @@ impl Answer {
     }
 }
 
-pub(super) fn response(code: u16, now: SystemTime, body: Body) -> Response<Body> {
+/// Creates an HTTP response with the headers of an API server.
+pub(super) fn http_response(code: u16, now: SystemTime, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() =
         http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
