@@ -24,7 +24,7 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     if let Err(error) = tune(&stream) {
-        tracing::debug!(%error, "TCP option not set");
+        tracing::debug!(%error, "socket options not set");
     }
     Ok(stream)
 }

@@ -14,17 +14,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::config::ServerConfig;
 use crate::error::ServerError;
 use crate::lifetime::{Activity, EndReason};
 use state::ServerState;
 
-/// Idle time before a TCP peer is probed, and the interval of the three probes.
-const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Delay after a failed accept.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
@@ -74,7 +71,7 @@ impl Server {
     ) -> EndReason {
         let accept = || async {
             let (stream, _) = listener.accept().await?;
-            tune(&stream);
+            sandbox_net::tune_accepted(&stream);
             Ok(stream)
         };
         self.serve(accept, shutdown).await
@@ -172,19 +169,5 @@ impl Server {
         tracing::info!(?reason, "lifetime over, exiting");
         self.terminate().await;
         reason
-    }
-}
-
-/// Sends small packets at once, and detects a vanished peer within a minute.
-fn tune(stream: &TcpStream) {
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE)
-        .with_retries(3);
-    let tuned = stream
-        .set_nodelay(true)
-        .and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));
-    if let Err(error) = tuned {
-        tracing::debug!(%error, "socket options not set");
     }
 }

@@ -1,7 +1,6 @@
 //! An SSH server for one sandbox, as one binary for any image.
 
 mod arguments;
-mod bind;
 mod error;
 mod install;
 mod keys;
@@ -117,7 +116,7 @@ async fn listen(options: &Options, config: ServerConfig) -> Result<(), Error> {
     };
     match &options.listen {
         Listen::Tcp(address) => {
-            let listener = bind::bind(*address)
+            let listener = sandbox_net::bind(*address)
                 .await
                 .map_err(|error| cannot_listen(address, &error))?;
             // Callers that chose port 0 read the port from this line.

@@ -1,8 +1,9 @@
-//! Binding one port on every IPv4 and IPv6 address.
+//! Binds one port on every IPv4 and IPv6 address.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
@@ -15,7 +16,7 @@ const BACKLOG: i32 = 1024;
 /// # Errors
 ///
 /// If the address is not an address of this host, or if it is in use.
-pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     match address {
         SocketAddr::V6(six) if six.ip().is_unspecified() => match bind_both(address) {
             Err(error) if is_without_ipv6(&error) => {
@@ -39,11 +40,9 @@ fn bind_both(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Whether an error means that the kernel has no IPv6.
 fn is_without_ipv6(error: &io::Error) -> bool {
-    use nix::errno::Errno;
-    let code = error.raw_os_error().map(Errno::from_raw);
     matches!(
-        code,
-        Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL | Errno::EPROTONOSUPPORT)
+        Errno::from_io_error(error),
+        Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL | Errno::PROTONOSUPPORT)
     )
 }
 
