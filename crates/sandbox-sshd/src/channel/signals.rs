@@ -4,21 +4,8 @@ use russh::Sig;
 use sandbox_core::Signal;
 
 pub(crate) fn to_russh(signal: &Signal) -> Sig {
-    match signal {
-        Signal::Abrt => Sig::ABRT,
-        Signal::Alrm => Sig::ALRM,
-        Signal::Fpe => Sig::FPE,
-        Signal::Hup => Sig::HUP,
-        Signal::Ill => Sig::ILL,
-        Signal::Int => Sig::INT,
-        Signal::Kill => Sig::KILL,
-        Signal::Pipe => Sig::PIPE,
-        Signal::Quit => Sig::QUIT,
-        Signal::Segv => Sig::SEGV,
-        Signal::Term => Sig::TERM,
-        Signal::Usr1 => Sig::USR1,
-        other => Sig::Custom(other.name().to_owned()),
-    }
+    // russh sends the name, whichever variant it is in.
+    Sig::Custom(signal.name().to_owned())
 }
 
 /// Returns `None` for a name that no signal can have.
