@@ -1,8 +1,8 @@
 //! Records the public API of each library in the repository: `crates/NAME/api.txt`.
 //!
-//! rustdoc writes its JSON on a stable compiler only if `RUSTC_BOOTSTRAP` is set. Build scripts that see
-//! this variable would build their crates differently, and cargo would rebuild all of them. So this
-//! program takes rustdoc's place (`RUSTDOC`) and sets the variable for rustdoc alone.
+//! rustdoc writes its JSON on a stable compiler only if `RUSTC_BOOTSTRAP` is set. Build scripts
+//! that see this variable would build their crates differently, and cargo would rebuild all of
+//! them. So this program takes rustdoc's place (`RUSTDOC`) and sets the variable for rustdoc alone.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Runs the fuzz targets with libFuzzer, instrumented for coverage. The stable compiler can do that, so
-//! neither cargo-fuzz nor a nightly compiler is needed, only a C++ compiler.
+//! Runs the fuzz targets with libFuzzer, instrumented for coverage. The stable compiler can do
+//! that, so neither cargo-fuzz nor a nightly compiler is needed, only a C++ compiler.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -121,8 +121,8 @@ fn host() -> Result<String> {
     Ok(line.context("rustc -vV does not name its host")?.to_owned())
 }
 
-/// Fuzzes one target; returns whether no failure was found. Inputs that reach new code are merged into the
-/// corpus, as few as cover all of it.
+/// Fuzzes one target; returns whether no failure was found. Inputs that reach new code are merged
+/// into the corpus, as few as cover all of it.
 fn fuzz(program: &Path, target: &str, options: &Options) -> Result<bool> {
     let corpus = Path::new(CORPUS).join(target);
     let work = Path::new(TARGET_DIRECTORY).join(format!("corpus-{target}"));

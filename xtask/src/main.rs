@@ -66,7 +66,8 @@ fn run() -> Result<()> {
     }
 }
 
-/// Needs a crate that reads rustdoc's JSON. It is a feature, so that the other tasks build in a second.
+/// Needs a crate that reads rustdoc's JSON. It is a feature, so that the other tasks build in a
+/// second.
 #[cfg(feature = "api")]
 fn api(check: bool) -> Result<()> {
     api::run(check)
@@ -78,8 +79,8 @@ fn api(check: bool) -> Result<()> {
     rerun_with(&["--features", "api"], args).context("cannot check the public API")
 }
 
-/// Runs this program again, built with other options. cargo reports its progress, because such a build
-/// takes minutes the first time.
+/// Runs this program again, built with other options. cargo reports its progress, because such a
+/// build takes minutes the first time.
 fn rerun_with(build_options: &[&str], args: &[&str]) -> Result<()> {
     eprintln!("xtask: building xtask with {}", build_options.join(" "));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -97,8 +98,8 @@ fn rerun_with(build_options: &[&str], args: &[&str]) -> Result<()> {
     }
 }
 
-/// Benchmarks need a release build. The Kubernetes client is built only for the benchmark that uses it,
-/// because that takes minutes.
+/// Benchmarks need a release build. The Kubernetes client is built only for the benchmark that uses
+/// it, because that takes minutes.
 fn bench(args: &[&str]) -> Result<()> {
     let feature = if args.first() == Some(&"k8s") {
         "bench-k8s"

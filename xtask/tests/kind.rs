@@ -1,5 +1,5 @@
-//! Tests `cargo xtask e2e` with recorded stand-ins for kind, kubectl, docker and cargo. Each accepts exactly
-//! the recorded calls and fails on any other. No cluster is created.
+//! Tests `cargo xtask e2e` with recorded stand-ins for kind, kubectl, docker and cargo. Each
+//! accepts exactly the recorded calls and fails on any other. No cluster is created.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -45,7 +45,8 @@ impl Stage {
         let stage = Self {
             directory: tempfile::tempdir().unwrap(),
         };
-        // Written to the real stderr, because the harness captures prints: a reader must not take this for a run on kind.
+        // Written to the real stderr, because the harness captures prints: a reader must not take
+        // this for a run on kind.
         let line = "NOT RUN HERE: kind, docker and kubectl themselves; recorded stand-ins took their place\n";
         std::io::stderr().write_all(line.as_bytes()).unwrap();
         for (name, calls) in [

@@ -31,7 +31,8 @@ async fn measure() -> Result<()> {
     measure_lifecycle(&client).await
 }
 
-/// Times a short command. The peers are interleaved, so that other load on the machine affects all alike.
+/// Times a short command. The peers are interleaved, so that other load on the machine affects all
+/// alike.
 async fn measure_exec(sbx: &Sandbox, openssh: Option<&OpenSsh>) -> Result<()> {
     let (mut ours, mut plain, mut master) =
         (Figures::default(), Figures::default(), Figures::default());

@@ -37,8 +37,8 @@ impl OpenSsh {
         }
         std::fs::copy(path.join("user.pub"), path.join("authorized_keys"))?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        // The home is empty, because bash reads its rc file for every command of an SSH session, and a
-        // heavy one would distort the measurement.
+        // The home is empty, because bash reads its rc file for every command of an SSH session,
+        // and a heavy one would distort the measurement.
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host\nAuthorizedKeysFile {0}/authorized_keys\nPidFile none\n\
              StrictModes no\nUsePAM no\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n\

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tokio::process::Command;
 
-use super::finish;
+use super::exit_status::require_success;
 
 /// A cluster with its own name and kubeconfig, so that the user's kubeconfig is not changed.
 pub(super) struct Kind {
@@ -41,7 +41,7 @@ impl Kind {
             "--kubeconfig",
         ]);
         kind.arg(self.kubeconfig()).kill_on_drop(true);
-        finish(kind.status().await, "kind create cluster")
+        require_success(kind.status().await, "kind create cluster")
     }
 
     pub(super) async fn load(&self, archive: &Path) -> Result<()> {
@@ -50,7 +50,7 @@ impl Kind {
             .arg(archive)
             .args(["--name", &self.name])
             .kill_on_drop(true);
-        finish(kind.status().await, "kind load image-archive")
+        require_success(kind.status().await, "kind load image-archive")
     }
 
     /// Deletes the cluster, which succeeds for a cluster that was not created or only partly.
@@ -59,7 +59,7 @@ impl Kind {
         let mut kind = Command::new("kind");
         kind.args(["delete", "cluster", "--name", &self.name, "--kubeconfig"])
             .arg(self.kubeconfig());
-        let outcome = finish(kind.status().await, "kind delete cluster");
+        let outcome = require_success(kind.status().await, "kind delete cluster");
         outcome.with_context(|| {
             format!(
                 "delete it by hand: kind delete cluster --name {}",

@@ -1,17 +1,18 @@
 //! Runs the end-to-end tests on a cluster: a new kind cluster, or an existing one.
 
+mod exit_status;
 mod kind;
 mod options;
 mod programs;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::image;
+use exit_status::require_success;
 use kind::Kind;
 use options::{Options, Target};
 
@@ -25,7 +26,8 @@ const SERVER_VARIABLE: &str = "SANDBOX_TEST_SERVER_IMAGE";
 const COMMAND_VARIABLE: &str = "SANDBOX_TEST_COMMAND_IMAGE";
 /// Names a built command, which is tested on the cluster as well.
 const PROGRAM_VARIABLE: &str = "SANDBOX_TEST_COMMAND";
-/// Names a program with `kill COMPONENT` and `start COMPONENT`, for the tests in which components of the cluster fail.
+/// Names a program with `kill COMPONENT` and `start COMPONENT`, for the tests in which components
+/// of the cluster fail.
 const SCRIPT_VARIABLE: &str = "SANDBOX_TEST_CLUSTER_SCRIPT";
 
 pub(crate) fn run(args: &[&str]) -> Result<()> {
@@ -117,11 +119,11 @@ async fn run_tests(options: &Options, created: Option<&Kind>, archives: &[PathBu
         let mut list = test_program("k8s", &kubeconfig, context);
         list.env("SANDBOX_TEST_TRANSPORT", transport)
             .env(PROGRAM_VARIABLE, &program);
-        finish(list.status().await, &format!("the tests over {transport}"))?;
+        require_success(list.status().await, &format!("the tests over {transport}"))?;
         ran.push(format!("the tests over {transport}"));
     }
     println!("e2e: running the tests with many clients and with faults");
-    finish(
+    require_success(
         test_program("k8s-faults", &kubeconfig, context)
             .status()
             .await,
@@ -161,7 +163,7 @@ async fn build_command() -> Result<PathBuf> {
         "--bin",
         "sandbox",
     ]);
-    finish(
+    require_success(
         build.kill_on_drop(true).status().await,
         "building the command",
     )?;
@@ -204,7 +206,7 @@ async fn show_nodes(kubeconfig: &Path, context: Option<&str>) -> Result<()> {
         kubectl.args(["--context", context]);
     }
     kubectl.args(["get", "nodes"]).kill_on_drop(true);
-    finish(kubectl.status().await, "asking the cluster for its nodes")
+    require_success(kubectl.status().await, "asking the cluster for its nodes")
 }
 
 async fn load_with(load: &str, archive: &Path) -> Result<()> {
@@ -215,16 +217,7 @@ async fn load_with(load: &str, archive: &Path) -> Result<()> {
         .arg("sh")
         .arg(archive)
         .kill_on_drop(true);
-    finish(shell.status().await, &format!("loading the image ({load})"))
-}
-
-fn finish(status: std::io::Result<ExitStatus>, what: &str) -> Result<()> {
-    let status = status.with_context(|| format!("{what} could not be started"))?;
-    if status.success() {
-        Ok(())
-    } else {
-        bail!("{what} failed: {status}")
-    }
+    require_success(shell.status().await, &format!("loading the image ({load})"))
 }
 
 fn target_directory() -> PathBuf {

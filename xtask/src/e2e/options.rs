@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 #[derive(Debug)]
 pub(super) struct Options {
     pub(super) target: Target,
-    /// A shell command that loads an image archive into the cluster; `{}` stands for the archive's path.
+    /// A shell command that loads an image archive into the cluster; `{}` stands for the archive's
+    /// path.
     pub(super) load: Option<String>,
     pub(super) transports: Vec<String>,
 }
@@ -69,7 +70,8 @@ impl Options {
                 "--load {load:?} has no {{}}, which stands for the archive's path"
             );
         }
-        // Pod addresses are reachable from outside on few clusters only, so `direct` is not a default; `auto` tries both.
+        // Pod addresses are reachable from outside on few clusters only, so `direct` is not a
+        // default; `auto` tries both.
         let transports = transports.unwrap_or_else(|| vec!["auto".into(), "port-forward".into()]);
         if let Some(wrong) = transports
             .iter()

@@ -1,12 +1,13 @@
-//! Builds static programs reproducibly: the same sources give the same bytes, wherever the checkout is.
+//! Builds static programs reproducibly: the same sources give the same bytes, wherever the checkout
+//! is.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// In a static program, getrandom cannot look up libc's function by its name and would open /dev/urandom,
-/// which an empty image does not have. The `linux_raw` backend uses the system call.
+/// In a static program, getrandom cannot look up libc's function by its name and would open
+/// /dev/urandom, which an empty image does not have. The `linux_raw` backend uses the system call.
 const FLAGS: [&str; 4] = [
     "-C",
     "target-feature=+crt-static",
@@ -45,8 +46,8 @@ pub(super) fn build(program: &str, package: &[&str], architecture: &str) -> Resu
     Ok(directory.join(target).join("release").join(program))
 }
 
-/// Flags for rustc in the format of `CARGO_ENCODED_RUSTFLAGS`. Paths of this machine are remapped, so that
-/// they do not end up in the program.
+/// Flags for rustc in the format of `CARGO_ENCODED_RUSTFLAGS`. Paths of this machine are remapped,
+/// so that they do not end up in the program.
 fn flags() -> Result<String> {
     let mut flags: Vec<String> = FLAGS.map(str::to_owned).into();
     let here = std::env::current_dir().context("cannot determine the current directory")?;

@@ -40,8 +40,8 @@ pub(super) async fn watch_address(
     })
 }
 
-/// Creates a plain Pod. Returns its name, and the times from the POST to the container's first instruction and
-/// to the Pod's address on a watch.
+/// Creates a plain Pod. Returns its name, and the times from the POST to the container's first
+/// instruction and to the Pod's address on a watch.
 pub(super) async fn create_pod(cluster: &Cluster) -> Result<(String, Duration, Duration)> {
     let name = format!("plain-{}", SandboxId::generate()?);
     let pods: Api<Pod> = Api::namespaced(cluster.api.clone(), &cluster.namespace);

@@ -52,8 +52,8 @@ pub(super) fn run_kubectl(cluster: &Cluster) -> Result<String> {
     Ok(name)
 }
 
-/// Creates a Pod from an image with sshd, polls until it runs, and connects once a second until the server
-/// sends its first byte. The handshake and the command are left out.
+/// Creates a Pod from an image with sshd, polls until it runs, and connects once a second until the
+/// server sends its first byte. The handshake and the command are left out.
 pub(super) async fn poll(cluster: &Cluster, image: &str) -> Result<String> {
     let name = format!("poll-{}", sandbox::SandboxId::generate()?);
     let pods: Api<Pod> = Api::namespaced(cluster.api.clone(), &cluster.namespace);

@@ -38,8 +38,9 @@ struct Row {
     name: String,
     start: Start,
     figures: Figures,
-    /// The time until a watch of the benchmark reported the address of the same Pods, where a start waits for
-    /// it. A kubelet reports addresses once a second, so that those of other Pods arrive at other times.
+    /// The time until a watch of the benchmark reported the address of the same Pods, where a start
+    /// waits for it. A kubelet reports addresses once a second, so that those of other Pods arrive
+    /// at other times.
     addressed: Figures,
 }
 
@@ -135,8 +136,8 @@ fn print(rows: &[Row]) {
 }
 
 impl Start {
-    /// Starts once. Returns what was created, how long it took, and the time until the address was reported
-    /// where that is another time.
+    /// Starts once. Returns what was created, how long it took, and the time until the address was
+    /// reported where that is another time.
     async fn run(&self, cluster: &Cluster) -> Result<(Created, Duration, Option<Duration>)> {
         let begun = Instant::now();
         let created = match self {
@@ -177,8 +178,8 @@ impl Created {
     }
 }
 
-/// Waits up to a second. A kubelet checks its containers once a second, and a start right after such a check,
-/// as it follows from the end of another one, would always wait the full second.
+/// Waits up to a second. A kubelet checks its containers once a second, and a start right after
+/// such a check, as it follows from the end of another one, would always wait the full second.
 async fn wait_a_random_time() -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     tokio::time::sleep(Duration::from_millis(u64::from(
@@ -188,7 +189,8 @@ async fn wait_a_random_time() -> Result<()> {
     Ok(())
 }
 
-/// Creates a sandbox and runs a command that needs no shell in the image; returns when its output arrived.
+/// Creates a sandbox and runs a command that needs no shell in the image; returns when its output
+/// arrived.
 async fn create_and_run(client: &Client, mode: Mode, id: &SandboxId) -> Result<(Sandbox, Instant)> {
     let sbx = client.sandbox().id(id).create().await?;
     let command = match mode {

@@ -203,8 +203,9 @@ fn small(bed: &TestBed, options: &Options, delayed: bool) -> Result<Vec<Row>> {
 /// Seconds that a transfer may take. Shorter transfers predict it; a longer one is shortened.
 const MAX_SECONDS: f64 = 8.0;
 
-/// The largest of the amounts that a client transfers in that time. A short transfer is mostly connecting,
-/// so the prediction for the full amount comes from the middle one, unless that takes too long.
+/// The largest of the amounts that a client transfers in that time. A short transfer is mostly
+/// connecting, so the prediction for the full amount comes from the middle one, unless that takes
+/// too long.
 fn affordable([full, some, least]: [u64; 3], seconds: impl Fn(u64) -> f64) -> u64 {
     let fits = |amount: u64, took: f64, of: u64| took * (of as f64) / (amount as f64) < MAX_SECONDS;
     let first = seconds(least);
@@ -224,8 +225,8 @@ fn affordable([full, some, least]: [u64; 3], seconds: impl Fn(u64) -> f64) -> u6
     }
 }
 
-/// Gives rows that are compared the same amount, the largest that any of them affords, because a shorter
-/// transfer spends a larger share on connecting.
+/// Gives rows that are compared the same amount, the largest that any of them affords, because a
+/// shorter transfer spends a larger share on connecting.
 fn equalise_amounts(rows: &mut [Row], names: &[&str]) {
     for server in [Server::OpenSsh, Server::SandboxSshd] {
         let is_one =

@@ -1,9 +1,9 @@
-//! A TCP proxy that delays: `xtask bench ssh-delay PORT MILLISECONDS` adds a round trip, half of it in each
-//! direction, and prints the port on which it listens.
+//! A TCP proxy that delays: `xtask bench ssh-delay PORT MILLISECONDS` adds a round trip, half of it
+//! in each direction, and prints the port on which it listens.
 //!
-//! It reads bytes as they arrive and forwards them when they are due, so that the bandwidth is not reduced.
-//! Each run measures the proxy's round trip and bandwidth ([`check`]). It uses threads that sleep, because a
-//! runtime's timers have a resolution of a millisecond.
+//! It reads bytes as they arrive and forwards them when they are due, so that the bandwidth is not
+//! reduced. Each run measures the proxy's round trip and bandwidth ([`check`]). It uses threads
+//! that sleep, because a runtime's timers have a resolution of a millisecond.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// Bytes in flight, in each direction of a connection, beyond which the sender waits. Much more than any
-/// SSH window.
+/// Bytes in flight, in each direction of a connection, beyond which the sender waits. Much more
+/// than any SSH window.
 const MAX_IN_FLIGHT: usize = 64 << 20;
 const PIECE: usize = 128 << 10;
 

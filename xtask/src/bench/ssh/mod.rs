@@ -1,5 +1,5 @@
-//! Times the SSH client next to OpenSSH's programs, rsync, paramiko and asyncssh, on the same machine and
-//! against the same server, in turns.
+//! Times the SSH client next to OpenSSH's programs, rsync, paramiko and asyncssh, on the same
+//! machine and against the same server, in turns.
 
 mod cases;
 pub(crate) mod client;

@@ -1,4 +1,5 @@
-//! The processes of a run. None outlives the benchmark, because each ends when its standard input does.
+//! The processes of a run. None outlives the benchmark, because each ends when its standard input
+//! does.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;

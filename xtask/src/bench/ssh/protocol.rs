@@ -1,7 +1,7 @@
 //! The protocol between the benchmark and its clients: a line of JSON in each direction.
 //!
-//! Every client under test is a separate process, ours like the others, so that processor time and memory
-//! mean the same for all.
+//! Every client under test is a separate process, ours like the others, so that processor time and
+//! memory mean the same for all.
 
 use serde::{Deserialize, Serialize};
 

@@ -35,7 +35,7 @@ impl Python {
         if !directory.join("bin/python").exists()
             && !succeeds(Command::new(base).args(["-m", "venv", DIRECTORY]))
         {
-            eprintln!("cannot create a virtual environment; paramiko and asyncssh are left out");
+            eprintln!("cannot create a virtual environment; skipping paramiko and asyncssh");
             return Ok(python);
         }
         let interpreter = directory.join("bin/python");
@@ -55,7 +55,7 @@ impl Python {
             };
             match version().or_else(|| install().then(version).flatten()) {
                 Some(version) => python.installed.push((library, version)),
-                None => eprintln!("cannot install {library}; it is left out"),
+                None => eprintln!("cannot install {library}; skipping it"),
             }
         }
         python.interpreter = Some(interpreter);

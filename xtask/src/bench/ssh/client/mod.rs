@@ -1,5 +1,5 @@
-//! The clients under test. `xtask bench ssh-client KIND TARGET` is our client or starts OpenSSH's programs;
-//! the Python clients are a script.
+//! The clients under test. `xtask bench ssh-client KIND TARGET` is our client or starts OpenSSH's
+//! programs; the Python clients are a script.
 
 mod openssh;
 mod sandbox_ssh;
@@ -40,7 +40,8 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     }
 }
 
-/// Performs the operations of the input and writes their results. `perform` returns the number of commands.
+/// Performs the operations of the input and writes their results. `perform` returns the number of
+/// commands.
 fn perform_all(mut perform: impl FnMut(Op) -> Result<u64>, who: UsageWho) -> Result<()> {
     let (mut stdout, stdin) = (std::io::stdout().lock(), std::io::stdin().lock());
     for line in stdin.lines() {

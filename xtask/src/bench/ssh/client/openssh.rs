@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::bench::ssh::protocol::{Op, Target};
 
-/// The cipher that our client uses, the fastest if the processor has AES; OpenSSH's own first choice is slower.
+/// The cipher that our client uses, the fastest if the processor has AES; OpenSSH's own first
+/// choice is slower.
 const CIPHER: &str = "aes256-gcm@openssh.com";
 
 /// The same for the key exchange: OpenSSH's own first choice takes 0.2 seconds of processor time.

@@ -87,8 +87,8 @@ impl SandboxSsh {
         self.connect_with(TcpConnector).await
     }
 
-    /// Connects with a limit of as many connections for files as the row says, and one for commands. The
-    /// client decides by the round trip how many of them it uses.
+    /// Connects with a limit of as many connections for files as the row says, and one for
+    /// commands. The client decides by the round trip how many of them it uses.
     async fn connect_limited(&self) -> Result<Sandbox> {
         self.connect_with(LimitedConnector {
             left: AtomicUsize::new(1 + self.stripes),
