@@ -1,4 +1,4 @@
-//! The binary by itself: its arguments, its errors, and how it ends.
+//! The binary: its arguments, its errors, and its end.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sandbox_testkit::peers::OPENSSH;
-use support::{Process, eventually, processes_with, text};
+use support::{Process, processes_with, text, wait_until};
 
 fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sandbox-sshd"));
@@ -24,19 +24,19 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn it_installs_itself_whole_and_executable() {
+fn install_copies_the_whole_executable() {
     let directory = tempfile::tempdir().unwrap();
-    let place = directory.path().join("a/b");
+    let target = directory.path().join("a/b");
     for _ in 0..2 {
-        let out = run(&["install", place.to_str().unwrap()]);
+        let out = run(&["install", target.to_str().unwrap()]);
         assert!(out.status.success(), "{out:?}");
     }
-    let copy = place.join("sandbox-sshd");
+    let copy = target.join("sandbox-sshd");
     assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o777, 0o755);
     assert_eq!(
-        std::fs::read_dir(&place).unwrap().count(),
+        std::fs::read_dir(&target).unwrap().count(),
         1,
-        "nothing else is left"
+        "no partial file remains"
     );
     let version = Command::new(copy).arg("--version").output().unwrap();
     assert_eq!(
@@ -46,7 +46,7 @@ fn it_installs_itself_whole_and_executable() {
 }
 
 #[test]
-fn errors_are_one_clear_sentence() {
+fn errors_are_one_line() {
     let directory = tempfile::tempdir().unwrap();
     support::write_keys(directory.path());
     let path = |name: &str| directory.path().join(name).display().to_string();
@@ -58,7 +58,7 @@ fn errors_are_one_clear_sentence() {
         path("junk"),
         path("empty"),
     );
-    for (arguments, named) in [
+    for (arguments, message) in [
         (vec![], "there is no host key"),
         (vec!["--host-key", &host], "no authorized keys"),
         (
@@ -102,19 +102,22 @@ fn errors_are_one_clear_sentence() {
         (vec!["--frobnicate"], "unknown option --frobnicate"),
     ] {
         let out = run(&arguments);
-        let said = text(&out.stderr);
+        let stderr = text(&out.stderr);
         assert_eq!(out.status.code(), Some(1), "{arguments:?}");
         assert!(
-            said.starts_with("sandbox-sshd: ") && said.contains(named),
-            "{arguments:?}: {said}"
+            stderr.starts_with("sandbox-sshd: ") && stderr.contains(message),
+            "{arguments:?}: {stderr}"
         );
-        assert_eq!(said.lines().count(), 1, "{said}");
-        assert!(!said.contains("b3BlbnNzaC1rZXk"), "no key is shown: {said}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(
+            !stderr.contains("b3BlbnNzaC1rZXk"),
+            "a key is printed: {stderr}"
+        );
     }
 }
 
 #[test]
-fn it_serves_one_stream_on_its_standard_input() {
+fn stdio_serves_one_connection() {
     if !OPENSSH.is_available() {
         return;
     }
@@ -150,12 +153,12 @@ fn it_serves_one_stream_on_its_standard_input() {
 }
 
 #[test]
-fn orphans_are_collected_and_daemons_end_with_the_server() {
+fn orphans_are_reaped_and_daemons_end_with_the_server() {
     if !OPENSSH.is_available() {
         return;
     }
     let server = Process::start(&[]);
-    // A daemon with a session of its own, whose parent has gone; and short-lived orphans.
+    // A daemon with its own session whose parent has ended, and short-lived orphans.
     let out = server.ssh("setsid -f sleep 1235001 >/dev/null 2>&1 </dev/null; for n in 1 2 3 4 5; do (sleep 0.1 &) ; done; echo ok");
     assert_eq!(text(&out.stdout), "ok\n", "{out:?}");
     assert_eq!(processes_with("sleep 1235001").len(), 1);
@@ -168,11 +171,11 @@ fn orphans_are_collected_and_daemons_end_with_the_server() {
         all.split_ascii_whitespace().count()
     };
     assert!(
-        eventually(Duration::from_secs(20), || children() == 1),
-        "{} children are left",
+        wait_until(Duration::from_secs(20), || children() == 1),
+        "{} children remain",
         children()
     );
-    // Exit statuses are still its own.
+    // The reaper does not take the exit statuses of commands.
     for code in [0, 3, 77] {
         assert_eq!(
             server
@@ -187,7 +190,7 @@ fn orphans_are_collected_and_daemons_end_with_the_server() {
 }
 
 #[test]
-fn it_ends_when_nobody_comes_and_when_it_is_told_to() {
+fn the_server_ends_at_each_limit_and_on_sigterm() {
     for options in [
         &["--idle", "1"][..],
         &["--attached", "1"],

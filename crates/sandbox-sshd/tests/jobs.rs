@@ -1,4 +1,4 @@
-//! Jobs and lifetimes, as `sandbox_core::protocol` has them.
+//! Jobs and lifetimes, by the protocol in `sandbox_core::protocol`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -11,7 +11,7 @@ use sandbox_core::protocol::{
     EXTEND_SECONDS, JOB, JOB_FOLLOW, JOB_OFFSET, JOB_SUBSYSTEM, JOBS_SUBSYSTEM, JobRecord,
     LIFETIME_SUBSYSTEM,
 };
-use support::client::{Client, LONG, Memory, collect, exec, exec_with, open, subsystem};
+use support::client::{Client, LONG, TestSandbox, collect, exec, exec_with, open, subsystem};
 use support::processes_with;
 
 const PIPE: usize = 64 << 10;
@@ -27,9 +27,9 @@ async fn jobs(client: &Client) -> Vec<JobRecord> {
 }
 
 #[tokio::test]
-async fn a_job_outlives_its_client_and_tells_the_next() {
-    let memory = Memory::new(|config| config);
-    let client = memory.connect(PIPE).await;
+async fn a_job_outlives_its_client_and_the_next_client_reads_it() {
+    let sandbox = TestSandbox::new(|config| config);
+    let client = sandbox.connect(PIPE).await;
     let command =
         "echo first; echo second >&2; while [ ! -e go ]; do sleep 0.02; done; echo third; exit 5";
     let started = exec_with(&client, &[(JOB, "build-1")], command).await;
@@ -40,19 +40,19 @@ async fn a_job_outlives_its_client_and_tells_the_next() {
     );
     drop(client);
 
-    let client = memory.connect(PIPE).await;
-    let shown = async {
+    let client = sandbox.connect(PIPE).await;
+    let reading = async {
         loop {
             let now = subsystem(&client, &[(JOB, "build-1")], JOB_SUBSYSTEM).await;
-            assert_eq!(now.code, None, "it runs");
+            assert_eq!(now.code, None, "the job runs");
             if now.stdout == b"first\nsecond\n" {
                 break;
             }
         }
     };
-    tokio::time::timeout(LONG, shown)
+    tokio::time::timeout(LONG, reading)
         .await
-        .expect("the log has not come");
+        .expect("the log is missing");
     let record = jobs(&client).await.remove(0);
     assert_eq!(
         (record.id.as_str(), record.program.as_str()),
@@ -70,7 +70,7 @@ async fn a_job_outlives_its_client_and_tells_the_next() {
     );
     let go = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        std::fs::write(memory.home.path().join("go"), "").unwrap();
+        std::fs::write(sandbox.home.path().join("go"), "").unwrap();
     };
     let (followed, ()) = tokio::join!(follow, go);
     assert_eq!(
@@ -88,9 +88,9 @@ async fn a_job_outlives_its_client_and_tells_the_next() {
 }
 
 #[tokio::test]
-async fn a_job_is_signalled_by_whoever_is_attached() {
-    let memory = Memory::new(|config| config);
-    let client = memory.connect(PIPE).await;
+async fn an_attached_client_signals_a_job() {
+    let sandbox = TestSandbox::new(|config| config);
+    let client = sandbox.connect(PIPE).await;
     exec_with(&client, &[(JOB, "s")], "echo up; sleep 1234901; :").await;
     let mut channel = open(&client, &[(JOB, "s"), (JOB_FOLLOW, "1")]).await;
     channel
@@ -105,9 +105,9 @@ async fn a_job_is_signalled_by_whoever_is_attached() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_job_is_refused() {
-    let memory = Memory::new(|config| config);
-    let client = memory.connect(PIPE).await;
+async fn invalid_jobs_are_refused() {
+    let sandbox = TestSandbox::new(|config| config);
+    let client = sandbox.connect(PIPE).await;
     for (id, command, code, message) in [
         ("../up", "exec 'true'", 125, "a job's id"),
         ("", "exec 'true'", 125, "a job's id"),
@@ -122,11 +122,11 @@ async fn what_cannot_be_a_job_is_refused() {
         exec_with(&client, &[(JOB, "j")], "exec 'true'").await.code,
         Some(0)
     );
-    let again = exec_with(&client, &[(JOB, "j")], "exec 'true'").await;
-    assert_eq!(again.code, Some(125));
+    let second = exec_with(&client, &[(JOB, "j")], "exec 'true'").await;
+    assert_eq!(second.code, Some(125));
     assert!(
-        again.stderr.contains("there is a job j already"),
-        "{again:?}"
+        second.stderr.contains("there is a job j already"),
+        "{second:?}"
     );
     assert!(
         subsystem(&client, &[(JOB, "none")], JOB_SUBSYSTEM)
@@ -143,25 +143,25 @@ async fn what_cannot_be_a_job_is_refused() {
 }
 
 #[tokio::test]
-async fn a_log_is_capped_and_the_job_goes_on() {
-    let memory = Memory::new(|config| config.with_job_log_limit(1000));
-    let client = memory.connect(PIPE).await;
-    exec_with(&client, &[(JOB, "loud")], "seq 100000; touch over").await;
-    let shown = subsystem(&client, &[(JOB, "loud"), (JOB_FOLLOW, "1")], JOB_SUBSYSTEM).await;
-    assert_eq!((shown.stdout.len(), shown.code), (1000, Some(0)));
-    assert!(shown.stdout.starts_with(b"1\n2\n3\n"));
+async fn a_log_is_limited_and_the_job_continues() {
+    let sandbox = TestSandbox::new(|config| config.with_job_log_limit(1000));
+    let client = sandbox.connect(PIPE).await;
+    exec_with(&client, &[(JOB, "loud")], "seq 100000; touch done").await;
+    let log = subsystem(&client, &[(JOB, "loud"), (JOB_FOLLOW, "1")], JOB_SUBSYSTEM).await;
+    assert_eq!((log.stdout.len(), log.code), (1000, Some(0)));
+    assert!(log.stdout.starts_with(b"1\n2\n3\n"));
     let record = jobs(&client).await.remove(0);
     assert_eq!(
         (record.log_bytes, record.dropped_bytes),
         (1000, 588_895 - 1000)
     );
-    assert!(memory.home.path().join("over").exists());
+    assert!(sandbox.home.path().join("done").exists());
 }
 
 #[tokio::test]
-async fn a_job_has_no_input_and_its_daemon_does_not_keep_a_follower() {
-    let memory = Memory::new(|config| config);
-    let client = memory.connect(PIPE).await;
+async fn a_job_has_no_input_and_its_daemon_does_not_delay_a_follower() {
+    let sandbox = TestSandbox::new(|config| config);
+    let client = sandbox.connect(PIPE).await;
     exec_with(&client, &[(JOB, "d")], "cat; sleep 1234902 & echo done").await;
     let followed = subsystem(&client, &[(JOB, "d"), (JOB_FOLLOW, "1")], JOB_SUBSYSTEM).await;
     assert_eq!(
@@ -172,25 +172,25 @@ async fn a_job_has_no_input_and_its_daemon_does_not_keep_a_follower() {
 }
 
 #[tokio::test]
-async fn a_life_is_lengthened() {
-    let memory = Memory::new(|config| {
+async fn a_ttl_is_extended() {
+    let sandbox = TestSandbox::new(|config| {
         config
             .with_ttl(Duration::from_secs(100))
             .with_max_lifetime(Duration::from_secs(1000))
     });
-    let client = memory.connect(PIPE).await;
-    for (asked, least, most) in [("500", 499, 500), ("5", 495, 500), ("999999", 990, 1000)] {
-        let ended = subsystem(&client, &[(EXTEND_SECONDS, asked)], LIFETIME_SUBSYSTEM).await;
+    let client = sandbox.connect(PIPE).await;
+    for (requested, min, max) in [("500", 499, 500), ("5", 495, 500), ("999999", 990, 1000)] {
+        let ended = subsystem(&client, &[(EXTEND_SECONDS, requested)], LIFETIME_SUBSYSTEM).await;
         let left: u64 = String::from_utf8(ended.stdout).unwrap().parse().unwrap();
-        assert!((least..=most).contains(&left), "{asked}: {left}");
+        assert!((min..=max).contains(&left), "{requested}: {left}");
         assert_eq!(ended.code, Some(0));
     }
-    for bad in ["", "-1", "soon", "1.5"] {
+    for invalid in ["", "-1", "soon", "1.5"] {
         assert!(
-            subsystem(&client, &[(EXTEND_SECONDS, bad)], LIFETIME_SUBSYSTEM)
+            subsystem(&client, &[(EXTEND_SECONDS, invalid)], LIFETIME_SUBSYSTEM)
                 .await
                 .refused,
-            "{bad:?}"
+            "{invalid:?}"
         );
     }
 }

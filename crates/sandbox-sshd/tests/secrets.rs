@@ -1,4 +1,4 @@
-//! What a workload of the same user can find out about the server that runs it: nothing.
+//! A workload of the same user cannot read the memory or the environment of the server.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -14,17 +14,17 @@ use nix::unistd::{Pid, geteuid};
 use sandbox_testkit::peers::OPENSSH;
 use support::{Process, text};
 
-/// Nobody's, where the tests run as root: root may see everything.
+/// The user of the server if the tests run as root, which could read everything.
 const UNPRIVILEGED: u32 = 61_234;
 
 #[test]
-fn a_workload_of_the_same_user_cannot_get_at_the_host_key() {
+fn a_workload_of_the_same_user_cannot_read_the_host_key() {
     if !OPENSSH.is_available() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
     let (host, user) = support::write_keys(directory.path());
-    // Where an unprivileged user may run them from.
+    // An unprivileged user can run the programs from here.
     for (from, name) in [
         (env!("CARGO_BIN_EXE_sandbox-sshd").into(), "sshd"),
         (std::env::current_exe().unwrap(), "workload"),
@@ -46,22 +46,22 @@ fn a_workload_of_the_same_user_cannot_get_at_the_host_key() {
         .env_remove("SANDBOX_TEST_REQUIRE")
         .env("SANDBOX_SSHD_HOST_KEY", host.private.expose())
         .env("SANDBOX_SSHD_AUTHORIZED_KEYS", user.public.as_str())
-        .env("IMAGE_VARIABLE", "kept");
+        .env("IMAGE_VARIABLE", "value");
     if geteuid().is_root() {
         std::os::unix::fs::chown(&home, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).unwrap();
         command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
     }
-    let server = Process::adopt(command, directory, &host);
+    let server = Process::run(command, directory, &host);
 
     if geteuid().is_root() {
         let environ = std::fs::read(format!("/proc/{}/environ", server.child.id())).unwrap();
         assert!(
-            text(&environ).contains("IMAGE_VARIABLE=kept"),
-            "root sees it"
+            text(&environ).contains("IMAGE_VARIABLE=value"),
+            "root can read the environment"
         );
         assert!(
             !text(&environ).contains("PRIVATE KEY") && !text(&environ).contains("SANDBOX_SSHD"),
-            "it started anew"
+            "the server did not re-execute itself"
         );
         let arguments = std::fs::read(format!("/proc/{}/cmdline", server.child.id())).unwrap();
         assert!(!text(&arguments).contains("PRIVATE KEY"));
@@ -90,7 +90,7 @@ fn a_workload_of_the_same_user_cannot_get_at_the_host_key() {
     );
 }
 
-/// What runs in the sandbox, started by the server: its parent.
+/// Runs in the sandbox. Its parent is the server.
 #[test]
 #[ignore = "the test above runs it as a workload"]
 fn workload() {
@@ -102,19 +102,19 @@ fn workload() {
         assert!(!name.to_string_lossy().starts_with("SANDBOX_"), "{name:?}");
     }
 
-    // The attempts are sound: they succeed against a process of the same user that hides
-    // nothing (a child, for some systems allow ptrace only there).
+    // The attempts are sound: they succeed against a process of the same user that does not hide its
+    // memory. It is a child, because some systems allow ptrace only of children.
     let mut control = Command::new("sleep")
         .arg("60")
         .env("SECRET", "x")
         .spawn()
         .unwrap();
     let id = Pid::from_raw(control.id().cast_signed());
-    let found = attempts(id);
+    let exposed = find_exposures(id);
     control.kill().unwrap();
     control.wait().unwrap();
     assert_eq!(
-        found,
+        exposed,
         [
             "environ",
             "mem",
@@ -126,47 +126,44 @@ fn workload() {
         ]
     );
 
-    let found = attempts(server);
-    assert!(
-        found.is_empty(),
-        "these ways lead into the server: {found:?}"
-    );
-    // Nor by a descriptor that was left open.
+    let exposed = find_exposures(server);
+    assert!(exposed.is_empty(), "the server is exposed by {exposed:?}");
+    // No inherited descriptor leads to a file of the server.
     for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
         let entry = entry.unwrap();
         let number: i32 = entry.file_name().to_str().unwrap().parse().unwrap();
         let to = std::fs::read_link(entry.path()).unwrap_or_default();
         assert!(
             number <= 2 || to.starts_with("/proc"),
-            "{number} leads to {}",
+            "descriptor {number} leads to {}",
             to.display()
         );
     }
 }
 
-/// The ways that lead into a process's memory or environment.
-fn attempts(pid: Pid) -> Vec<&'static str> {
-    let mut found = Vec::new();
+/// Returns the interfaces by which a process's memory or environment can be read.
+fn find_exposures(pid: Pid) -> Vec<&'static str> {
+    let mut exposed = Vec::new();
     for name in ["environ", "mem", "maps"] {
         if std::fs::File::open(format!("/proc/{pid}/{name}")).is_ok() {
-            found.push(name);
+            exposed.push(name);
         }
     }
     if std::fs::read_dir(format!("/proc/{pid}/fd")).is_ok() {
-        found.push("fd");
+        exposed.push("fd");
     }
     if std::fs::read(format!("/proc/{pid}/auxv")).is_ok() {
-        found.push("auxv");
+        exposed.push("auxv");
     }
     if ptrace::seize(pid, ptrace::Options::empty()).is_ok() {
-        found.push("ptrace");
+        exposed.push("ptrace");
     }
     let mut buffer = [0; 1];
-    // Where there is nothing to read, EFAULT says that reading was allowed.
+    // The address is invalid, so EFAULT means that reading was permitted.
     let remote = [RemoteIoVec { base: 1, len: 1 }];
     let read = process_vm_readv(pid, &mut [std::io::IoSliceMut::new(&mut buffer)], &remote);
     if read != Err(nix::errno::Errno::EPERM) {
-        found.push("process_vm_readv");
+        exposed.push("process_vm_readv");
     }
-    found
+    exposed
 }

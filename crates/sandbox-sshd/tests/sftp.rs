@@ -1,4 +1,4 @@
-//! The SFTP subsystem against russh-sftp's client: what OpenSSH's never asks for.
+//! The SFTP subsystem with russh-sftp's client: requests that OpenSSH's clients never send.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::client::error::Error;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, StatusCode};
-use support::client::{Client, Memory, open};
+use support::client::{Client, TestSandbox, open};
 use support::noise;
 
 const PIPE: usize = 64 << 10;
@@ -31,12 +31,12 @@ async fn session(client: &Client) -> RawSftpSession {
     session
 }
 
-/// The code and the words of a refusal.
+/// Returns the code and the message of a failed request.
 #[track_caller]
-fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> (StatusCode, String) {
+fn failure<T: std::fmt::Debug>(result: Result<T, Error>) -> (StatusCode, String) {
     match result {
         Err(Error::Status(status)) => (status.status_code, status.error_message),
-        other => panic!("not refused: {other:?}"),
+        other => panic!("the request succeeded: {other:?}"),
     }
 }
 
@@ -45,9 +45,9 @@ fn string(text: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn files_are_read_and_written_at_any_place() {
-    let memory = Memory::new(|config| config);
-    let client = memory.connect(PIPE).await;
+async fn files_are_read_and_written_at_any_offset() {
+    let sandbox = TestSandbox::new(|config| config);
+    let client = sandbox.connect(PIPE).await;
     let sftp = session(&client).await;
     let attributes = FileAttributes {
         permissions: Some(0o600),
@@ -69,7 +69,7 @@ async fn files_are_read_and_written_at_any_place() {
         read.len()
     );
     assert_eq!(
-        refusal(sftp.read(&*handle, 600_000, 10).await).0,
+        failure(sftp.read(&*handle, 600_000, 10).await).0,
         StatusCode::Eof
     );
     let limits = sftp.limits().await.unwrap();
@@ -88,12 +88,12 @@ async fn files_are_read_and_written_at_any_place() {
     );
     sftp.close(&*handle).await.unwrap();
     assert!(
-        refusal(sftp.read(&*handle, 0, 10).await)
+        failure(sftp.read(&*handle, 0, 10).await)
             .1
             .contains("no such handle")
     );
 
-    let path = memory.home.path().join("data");
+    let path = sandbox.home.path().join("data");
     assert!(std::fs::read(&path).unwrap() == data);
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let wanted = FileAttributes {
@@ -117,63 +117,63 @@ async fn files_are_read_and_written_at_any_place() {
 }
 
 #[tokio::test]
-async fn refusals_are_honest() {
-    let memory = Memory::new(|config| config);
-    let client = memory.connect(PIPE).await;
+async fn failures_have_the_status_and_message_of_the_system() {
+    let sandbox = TestSandbox::new(|config| config);
+    let client = sandbox.connect(PIPE).await;
     let sftp = session(&client).await;
     let none = FileAttributes::empty;
-    std::fs::write(memory.home.path().join("there"), "x").unwrap();
-    std::fs::create_dir(memory.home.path().join("full")).unwrap();
-    std::fs::write(memory.home.path().join("full/of"), "x").unwrap();
+    std::fs::write(sandbox.home.path().join("there"), "x").unwrap();
+    std::fs::create_dir(sandbox.home.path().join("full")).unwrap();
+    std::fs::write(sandbox.home.path().join("full/of"), "x").unwrap();
     nix::unistd::mkfifo(
-        &memory.home.path().join("fifo"),
+        &sandbox.home.path().join("fifo"),
         nix::sys::stat::Mode::S_IRWXU,
     )
     .unwrap();
 
     assert_eq!(
-        refusal(sftp.open("none", OpenFlags::READ, none()).await).0,
+        failure(sftp.open("none", OpenFlags::READ, none()).await).0,
         StatusCode::NoSuchFile
     );
     assert_eq!(
-        refusal(sftp.stat("there/below").await).0,
+        failure(sftp.stat("there/below").await).0,
         StatusCode::NoSuchFile
     );
     let exclusive = OpenFlags::CREATE | OpenFlags::EXCLUDE | OpenFlags::WRITE;
-    for (found, words) in [
+    for (found, message) in [
         (
-            refusal(sftp.open("there", exclusive, none()).await),
+            failure(sftp.open("there", exclusive, none()).await),
             "File exists",
         ),
-        (refusal(sftp.rename("there", "full").await), "File exists"),
-        (refusal(sftp.mkdir("there", none()).await), "File exists"),
-        (refusal(sftp.rmdir("full").await), "not empty"),
+        (failure(sftp.rename("there", "full").await), "File exists"),
+        (failure(sftp.mkdir("there", none()).await), "File exists"),
+        (failure(sftp.rmdir("full").await), "not empty"),
         (
-            refusal(sftp.open("full", OpenFlags::READ, none()).await),
+            failure(sftp.open("full", OpenFlags::READ, none()).await),
             "directory",
         ),
-        (refusal(sftp.remove("full").await), "directory"),
-        // These would be waited for without end.
+        (failure(sftp.remove("full").await), "directory"),
+        // Opening a FIFO without O_NONBLOCK would block.
         (
-            refusal(sftp.open("fifo", OpenFlags::READ, none()).await),
+            failure(sftp.open("fifo", OpenFlags::READ, none()).await),
             "FIFO",
         ),
         (
-            refusal(
+            failure(
                 sftp.open("fifo", OpenFlags::READ | OpenFlags::WRITE, none())
                     .await,
             ),
             "FIFO",
         ),
         (
-            refusal(sftp.open("a\0b", OpenFlags::READ, none()).await),
+            failure(sftp.open("a\0b", OpenFlags::READ, none()).await),
             "NUL",
         ),
-        (refusal(sftp.symlink("a\0b", "link").await), "NUL"),
+        (failure(sftp.symlink("a\0b", "link").await), "NUL"),
     ] {
         assert!(
-            found.0 == StatusCode::Failure && found.1.contains(words),
-            "{found:?} is not about {words}"
+            found.0 == StatusCode::Failure && found.1.contains(message),
+            "{found:?} does not contain {message}"
         );
     }
     assert!(sftp.open("fifo", OpenFlags::WRITE, none()).await.is_err());
@@ -183,7 +183,7 @@ async fn refusals_are_honest() {
         .await
         .unwrap()
         .handle;
-    let found = refusal(sftp.write(&*full, 0, b"x".to_vec()).await);
+    let found = failure(sftp.write(&*full, 0, b"x".to_vec()).await);
     assert_eq!(
         found,
         (StatusCode::Failure, "No space left on device".into())
@@ -194,20 +194,20 @@ async fn refusals_are_honest() {
     );
 }
 
-/// russh-sftp has names as text: what is none must never come out as another name.
+/// russh-sftp decodes names as UTF-8. A name that is not UTF-8 must never be taken for another one.
 #[tokio::test]
-async fn names_that_are_not_text_are_seen_and_refused_and_reached_by_bytes() {
-    let memory = Memory::new(|config| config);
-    let client = memory.connect(PIPE).await;
+async fn names_that_are_not_utf8_are_listed_and_refused_except_as_bytes() {
+    let sandbox = TestSandbox::new(|config| config);
+    let client = sandbox.connect(PIPE).await;
     let sftp = session(&client).await;
-    let odd = memory
+    let odd = sandbox
         .home
         .path()
         .join(std::ffi::OsStr::from_bytes(b"a\xffb"));
     std::fs::write(&odd, "x").unwrap();
     std::os::unix::fs::symlink(
         std::ffi::OsStr::from_bytes(b"\xfe"),
-        memory.home.path().join("link"),
+        sandbox.home.path().join("link"),
     )
     .unwrap();
 
@@ -216,10 +216,10 @@ async fn names_that_are_not_text_are_seen_and_refused_and_reached_by_bytes() {
     let mut names: Vec<&str> = listed.iter().map(|file| &*file.filename).collect();
     names.sort_unstable();
     assert_eq!(names, [".", "..", "a\u{fffd}b", "link"]);
-    assert_eq!(refusal(sftp.readdir(&*handle).await).0, StatusCode::Eof);
+    assert_eq!(failure(sftp.readdir(&*handle).await).0, StatusCode::Eof);
 
     for found in [
-        refusal(
+        failure(
             sftp.open(
                 "a\u{fffd}b",
                 OpenFlags::CREATE | OpenFlags::WRITE,
@@ -227,31 +227,31 @@ async fn names_that_are_not_text_are_seen_and_refused_and_reached_by_bytes() {
             )
             .await,
         ),
-        refusal(sftp.mkdir("new\u{fffd}", FileAttributes::empty()).await),
-        refusal(sftp.remove("a\u{fffd}b").await),
-        refusal(sftp.readlink("link").await),
+        failure(sftp.mkdir("new\u{fffd}", FileAttributes::empty()).await),
+        failure(sftp.remove("a\u{fffd}b").await),
+        failure(sftp.readlink("link").await),
     ] {
         assert!(found.1.contains("UTF-8"), "{found:?}");
     }
-    // Extensions carry bytes.
+    // The paths of extensions are bytes.
     let request = [string(b"a\xffb"), string(b"plain")].concat();
-    let answer = sftp
+    let reply = sftp
         .extended("posix-rename@openssh.com", request)
         .await
         .unwrap();
-    assert!(matches!(answer, Packet::Status(status) if status.status_code == StatusCode::Ok));
-    assert!(memory.home.path().join("plain").exists() && !odd.exists());
+    assert!(matches!(reply, Packet::Status(status) if status.status_code == StatusCode::Ok));
+    assert!(sandbox.home.path().join("plain").exists() && !odd.exists());
 }
 
 #[tokio::test]
-async fn links_and_renames_are_as_openssh_has_them() {
-    let memory = Memory::new(|config| config);
-    let client = memory.connect(PIPE).await;
+async fn links_and_renames_work_as_in_openssh() {
+    let sandbox = TestSandbox::new(|config| config);
+    let client = sandbox.connect(PIPE).await;
     let sftp = session(&client).await;
-    let path = |name: &str| memory.home.path().join(name);
+    let path = |name: &str| sandbox.home.path().join(name);
     std::fs::write(path("a"), "a").unwrap();
     std::fs::write(path("b"), "b").unwrap();
-    // The target comes first, whatever the draft and russh-sftp call it.
+    // The target comes first, although the draft and russh-sftp name it second.
     sftp.symlink("a", "link").await.unwrap();
     assert_eq!(path("link").read_link().unwrap().to_str(), Some("a"));
     assert_eq!(sftp.readlink("link").await.unwrap().files[0].filename, "a");
@@ -268,11 +268,11 @@ async fn links_and_renames_are_as_openssh_has_them() {
     assert_eq!(path("c").metadata().unwrap().nlink(), 2);
     let real = sftp.realpath("./x/../new").await;
     assert_eq!(
-        refusal(real).0,
+        failure(real).0,
         StatusCode::NoSuchFile,
-        "a directory on the way is missing"
+        "a parent directory is missing"
     );
-    let home = memory.home.path().canonicalize().unwrap();
+    let home = sandbox.home.path().canonicalize().unwrap();
     assert_eq!(
         sftp.realpath("").await.unwrap().files[0].filename,
         home.to_str().unwrap()
@@ -285,20 +285,20 @@ async fn links_and_renames_are_as_openssh_has_them() {
 }
 
 #[tokio::test]
-async fn handles_have_a_limit_and_many_are_told_apart() {
-    let memory = Memory::new(|config| config);
-    let client = memory.connect(PIPE).await;
+async fn handles_have_a_limit_and_are_distinct() {
+    let sandbox = TestSandbox::new(|config| config);
+    let client = sandbox.connect(PIPE).await;
     let sftp = session(&client).await;
     let mut handles = Vec::new();
     let full = loop {
         let name = format!("f{}", handles.len());
-        std::fs::write(memory.home.path().join(&name), &name).unwrap();
+        std::fs::write(sandbox.home.path().join(&name), &name).unwrap();
         match sftp
             .open(&*name, OpenFlags::READ, FileAttributes::empty())
             .await
         {
             Ok(opened) => handles.push(opened.handle),
-            refused => break refusal(refused),
+            error => break failure(error),
         }
     };
     assert!(full.1.contains("too many open handles"), "{full:?}");

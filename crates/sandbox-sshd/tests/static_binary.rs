@@ -1,5 +1,5 @@
-//! The binary as it is brought into images: statically linked, in a root directory that holds
-//! nothing else, and in one that holds a busybox.
+//! The statically linked binary, as it is injected into images: in an empty root directory, and in
+//! one that has busybox.
 //!
 //! The build takes minutes, so it happens only where `SANDBOX_TEST_REQUIRE` lists `static`.
 
@@ -20,9 +20,9 @@ use support::{Process, noise, text};
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 const MEGABYTE: u64 = 1 << 20;
 
-/// One test for all: the build is shared, and so is the wait for it.
+/// One test for both root directories, because they share the build, which takes minutes.
 #[test]
-fn it_serves_an_empty_root_and_one_with_a_busybox() {
+fn the_static_binary_serves_an_empty_root_and_one_with_busybox() {
     if !peers::is_required("static") {
         peers::skip(
             "static",
@@ -36,15 +36,16 @@ fn it_serves_an_empty_root_and_one_with_a_busybox() {
     let binary = build();
     let size = binary.metadata().unwrap().len();
     assert!(size < 10 * MEGABYTE, "{size} bytes, stripped");
-    in_an_empty_root(&binary);
-    in_a_busybox_root(&binary);
+    test_empty_root(&binary);
+    test_busybox_root(&binary);
 }
 
-/// By the task that also makes the image of it, so that both are the same binary, built once.
+/// Builds the binary by the task that also builds its image, so that the same binary is tested and
+/// built only once.
 fn build() -> PathBuf {
-    // Beside this test's own directory, target/debug/deps.
-    let here = std::env::current_exe().unwrap();
-    let target = here.ancestors().nth(3).unwrap();
+    // This test is in target/debug/deps.
+    let executable = std::env::current_exe().unwrap();
+    let target = executable.ancestors().nth(3).unwrap();
     let image = target.join("static-binary-test.oci.tar");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args([
@@ -67,7 +68,7 @@ fn build() -> PathBuf {
     target.join(TARGET).join("release/sandbox-sshd")
 }
 
-/// A server whose root directory is `root`; keys by the environment.
+/// Starts a server in the root directory `root`, with its keys in the environment.
 fn start_in(
     root: &Path,
     binary: &Path,
@@ -94,10 +95,10 @@ fn start_in(
         .env_clear()
         .env("SANDBOX_SSHD_HOST_KEY", host.private.expose())
         .env("SANDBOX_SSHD_AUTHORIZED_KEYS", user.public.as_str());
-    Process::adopt(command, directory, host)
+    Process::run(command, directory, host)
 }
 
-fn in_an_empty_root(binary: &Path) {
+fn test_empty_root(binary: &Path) {
     let directory = tempfile::tempdir().unwrap();
     let keys = support::write_keys(directory.path());
     let root = directory.path().join("root");
@@ -120,10 +121,10 @@ fn in_an_empty_root(binary: &Path) {
         text(&out.stderr).contains("there is no shell in this image"),
         "{out:?}"
     );
-    files_and_ports(&server, &root.join("home/sandbox"));
+    test_files_and_ports(&server, &root.join("home/sandbox"));
 }
 
-fn in_a_busybox_root(binary: &Path) {
+fn test_busybox_root(binary: &Path) {
     let directory = tempfile::tempdir().unwrap();
     let keys = support::write_keys(directory.path());
     let root = directory.path().join("root");
@@ -150,11 +151,11 @@ fn in_a_busybox_root(binary: &Path) {
         "{out:?}"
     );
     assert!(!text(&out.stdout).contains("SANDBOX"), "{out:?}");
-    files_and_ports(&server, &root.join("home/sandbox"));
+    test_files_and_ports(&server, &root.join("home/sandbox"));
 }
 
-/// What needs no program in the image.
-fn files_and_ports(server: &Process, home: &Path) {
+/// Tests transfers and forwarded ports, which need no program in the image.
+fn test_files_and_ports(server: &Process, home: &Path) {
     let data = noise(2 << 20, 77);
     let local = server.directory.path().join("data");
     std::fs::write(&local, &data).unwrap();
@@ -172,7 +173,7 @@ fn files_and_ports(server: &Process, home: &Path) {
 
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let answering = std::thread::spawn(move || {
+    let responder = std::thread::spawn(move || {
         let mut data = [0; 4];
         let (mut stream, _) = listener.accept().unwrap();
         stream.read_exact(&mut data).unwrap();
@@ -187,6 +188,6 @@ fn files_and_ports(server: &Process, home: &Path) {
         .unwrap();
     child.stdin.as_mut().unwrap().write_all(b"ping").unwrap();
     let out = child.wait_with_output().unwrap();
-    answering.join().unwrap();
+    responder.join().unwrap();
     assert_eq!(text(&out.stdout), "pong");
 }

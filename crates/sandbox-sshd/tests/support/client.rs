@@ -10,12 +10,13 @@ use sandbox_core::KeyPair;
 use sandbox_sshd::{Server, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Longer than anything takes here.
+/// Timeout of everything that is expected to happen at once.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-pub(crate) struct Accepting;
+/// Accepts any host key.
+pub(crate) struct AcceptAnyHostKey;
 
-impl client::Handler for Accepting {
+impl client::Handler for AcceptAnyHostKey {
     type Error = russh::Error;
 
     async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
@@ -23,16 +24,16 @@ impl client::Handler for Accepting {
     }
 }
 
-pub(crate) type Client = Handle<Accepting>;
+pub(crate) type Client = Handle<AcceptAnyHostKey>;
 
-/// A server in memory, with the key that opens it.
-pub(crate) struct Memory {
+/// A server in this process, with the key of its user.
+pub(crate) struct TestSandbox {
     pub(crate) server: Server,
     pub(crate) user: KeyPair,
     pub(crate) home: tempfile::TempDir,
 }
 
-/// What became of a command.
+/// The output and the end of a command.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) stdout: Vec<u8>,
@@ -42,7 +43,7 @@ pub(crate) struct Ended {
     pub(crate) refused: bool,
 }
 
-impl Memory {
+impl TestSandbox {
     pub(crate) fn new(configure: impl FnOnce(ServerConfig) -> ServerConfig) -> Self {
         let home = tempfile::tempdir().unwrap();
         let (host, user) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
@@ -57,7 +58,7 @@ impl Memory {
         }
     }
 
-    /// Connects over a pipe of `bytes` each way.
+    /// Connects over a pipe with a capacity of `bytes` in each direction.
     pub(crate) async fn connect(&self, bytes: usize) -> Client {
         self.connect_as(Config::default(), bytes).await
     }
@@ -70,7 +71,7 @@ impl Memory {
     }
 }
 
-/// Logs in over any stream; `None` when the key is refused.
+/// Logs in over a stream. Returns `None` if the key is refused.
 pub(crate) async fn login(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     user: &KeyPair,
@@ -83,7 +84,7 @@ async fn login_as(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     user: &KeyPair,
 ) -> Option<Client> {
-    let mut client = client::connect_stream(Arc::new(config), stream, Accepting)
+    let mut client = client::connect_stream(Arc::new(config), stream, AcceptAnyHostKey)
         .await
         .unwrap();
     let key = PrivateKey::from_openssh(user.private.expose()).unwrap();
@@ -96,7 +97,7 @@ async fn login_as(
         .then_some(client)
 }
 
-/// Opens a session channel with these variables asked for.
+/// Opens a session channel and sets variables.
 pub(crate) async fn open(client: &Client, env: &[(&str, &str)]) -> Channel<Msg> {
     let channel = client.channel_open_session().await.unwrap();
     for (name, value) in env {

@@ -1,4 +1,4 @@
-//! A server as its own process, and OpenSSH's clients set up for it.
+//! A server in its own process, and OpenSSH's clients configured for it.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -6,21 +6,20 @@ pub(crate) mod client;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use sandbox_core::KeyPair;
 
-/// A running `sandbox-sshd`; ended, with all that runs in it, when dropped.
+/// A running `sandbox-sshd`. Dropping it ends the server and all processes of its sandbox.
 pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) directory: tempfile::TempDir,
     pub(crate) port: u16,
 }
 
-/// Keys of one sandbox, in files as OpenSSH wants them.
+/// Writes the keys of a sandbox to files in OpenSSH's format.
 pub(crate) fn write_keys(directory: &Path) -> (KeyPair, KeyPair) {
     let (host, user) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     for (name, pair) in [("host", &host), ("user", &user)] {
@@ -33,7 +32,7 @@ pub(crate) fn write_keys(directory: &Path) -> (KeyPair, KeyPair) {
 }
 
 impl Process {
-    /// With these options beyond keys, home and a free port.
+    /// Starts the server with a free port, keys, a home, and these further options.
     pub(crate) fn start(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (host, _) = write_keys(directory.path());
@@ -47,37 +46,33 @@ impl Process {
             .arg("--home")
             .arg(directory.path().join("home"))
             .args(options);
-        Self::adopt(command, directory, &host)
+        Self::run(command, directory, &host)
     }
 
-    /// Runs a server that says on standard error where it listens.
-    pub(crate) fn adopt(
-        mut command: Command,
-        directory: tempfile::TempDir,
-        host: &KeyPair,
-    ) -> Self {
+    /// Runs a command that starts a server, and reads its address from standard error.
+    pub(crate) fn run(mut command: Command, directory: tempfile::TempDir, host: &KeyPair) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut said = String::new();
+        let mut output = String::new();
         let port = loop {
             let line = lines
                 .next()
-                .unwrap_or_else(|| panic!("the server did not start: {said}"))
+                .unwrap_or_else(|| panic!("the server did not start: {output}"))
                 .unwrap();
             if let Some(address) = line.strip_prefix("sandbox-sshd: listening on ") {
                 break address.rsplit(':').next().unwrap().parse().unwrap_or(0);
             }
-            said.push_str(&line);
+            output.push_str(&line);
         };
         std::thread::spawn(move || {
             lines.for_each(|line| eprintln!("server: {}", line.unwrap_or_default()))
         });
-        let known = format!("[127.0.0.1]:{port} {}\n", host.public.as_str());
-        std::fs::write(directory.path().join("known_hosts"), known).unwrap();
+        let known_host = format!("[127.0.0.1]:{port} {}\n", host.public.as_str());
+        std::fs::write(directory.path().join("known_hosts"), known_host).unwrap();
         Self {
             child,
             directory,
@@ -89,7 +84,7 @@ impl Process {
         self.directory.path().join("home")
     }
 
-    /// `ssh`, `scp` or `sftp`, with nothing of this machine's configuration.
+    /// Returns the command `ssh`, `scp` or `sftp`, without the configuration of this host.
     pub(crate) fn client(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
@@ -121,7 +116,7 @@ impl Process {
         options
     }
 
-    /// Runs a command string by `ssh`.
+    /// Runs a command line over ssh(1).
     pub(crate) fn ssh(&self, line: &str) -> Output {
         self.client("ssh")
             .args(["me@127.0.0.1", line])
@@ -135,7 +130,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).ok();
-        let ended = eventually(Duration::from_secs(20), || {
+        let ended = wait_until(Duration::from_secs(20), || {
             self.child.try_wait().unwrap().is_some()
         });
         if !ended {
@@ -149,23 +144,23 @@ impl Drop for Process {
     }
 }
 
-/// Waits for something that must come to pass; false when it has not by far.
-pub(crate) fn eventually(longest: Duration, mut condition: impl FnMut() -> bool) -> bool {
+/// Waits for a condition. Returns `false` if it is not met within `timeout`.
+pub(crate) fn wait_until(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     loop {
         if condition() {
             return true;
         }
-        if start.elapsed() > longest {
+        if start.elapsed() > timeout {
             return false;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// Processes whose command line contains a text that only one test uses.
+/// Returns the processes whose command line contains `text`, which only one test uses.
 pub(crate) fn processes_with(text: &str) -> Vec<i32> {
-    let mut found = Vec::new();
+    let mut pids = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry
             .file_name()
@@ -183,17 +178,17 @@ pub(crate) fn processes_with(text: &str) -> Vec<i32> {
             && !program.ends_with("ssh")
             && pid != std::process::id().cast_signed()
         {
-            found.push(pid);
+            pids.push(pid);
         }
     }
-    found
+    pids
 }
 
 pub(crate) fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 
-/// Data that no compression or zero page could stand in for.
+/// Returns pseudo-random data, which cannot be compressed.
 pub(crate) fn noise(bytes: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let mut data = Vec::with_capacity(bytes + 8);
@@ -206,9 +201,4 @@ pub(crate) fn noise(bytes: usize, seed: u64) -> Vec<u8> {
     }
     data.truncate(bytes);
     data
-}
-
-/// Runs the program in a process group of its own, so that a test can end it by one signal.
-pub(crate) fn grouped(command: &mut Command) -> &mut Command {
-    command.process_group(0)
 }

@@ -1,0 +1,12 @@
+//! The server and russh's client in one process, connected by a pipe in memory.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod commands;
+mod flow_control;
+mod lifecycle;
+#[path = "../support/mod.rs"]
+mod support;
+
+/// Capacity of the pipe. It is small, so that the server has to buffer the rest.
+const PIPE: usize = 64 << 10;

@@ -1,0 +1,141 @@
+//! Logins, many connections, and forwarded ports.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use sandbox_testkit::peers::OPENSSH;
+
+use crate::support::{self, Process, text};
+
+#[test]
+fn twenty_connections_run_at_once() {
+    require!(OPENSSH);
+    let server = Process::start(&[]);
+    std::thread::scope(|scope| {
+        for n in 0..20 {
+            let server = &server;
+            scope.spawn(move || {
+                let out = server.ssh(&format!("sleep 0.3; echo {n}; exit {n}"));
+                assert_eq!(
+                    (out.status.code(), &*text(&out.stdout)),
+                    (Some(n), &*format!("{n}\n")),
+                    "{out:?}"
+                );
+            });
+        }
+    });
+}
+
+#[test]
+fn many_sessions_share_one_connection() {
+    require!(OPENSSH);
+    let server = Process::start(&[]);
+    let control = server.directory.path().join("control");
+    let control = format!("ControlPath={}", control.display());
+    let ssh = || {
+        let mut ssh = server.client("ssh");
+        ssh.args(["-o", &control]).stdin(Stdio::null());
+        ssh
+    };
+    assert!(
+        ssh()
+            .args(["-o", "ControlMaster=yes", "-fN", "me@127.0.0.1"])
+            .status()
+            .unwrap()
+            .success()
+    );
+    std::thread::scope(|scope| {
+        for n in 1..=12 {
+            let ssh = &ssh;
+            scope.spawn(move || {
+                let out = ssh()
+                    .args(["me@127.0.0.1", &format!("seq {n}000 | tail -1; sleep 0.2")])
+                    .output()
+                    .unwrap();
+                assert_eq!(text(&out.stdout), format!("{n}000\n"), "{out:?}");
+            });
+        }
+    });
+    assert!(
+        ssh()
+            .args(["-O", "exit", "me@127.0.0.1"])
+            .stderr(Stdio::null())
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+#[test]
+fn a_wrong_key_and_a_wrong_name_are_refused() {
+    require!(OPENSSH);
+    let server = Process::start(&["--user", "agent"]);
+    let login = |key: &std::path::Path, name: &str| {
+        let mut ssh = server.client("ssh");
+        ssh.args([
+            "-o",
+            &format!("IdentityFile={}", key.display()),
+            &format!("{name}@127.0.0.1"),
+            "true",
+        ]);
+        ssh.output().unwrap()
+    };
+    let other = tempfile::tempdir().unwrap();
+    support::write_keys(other.path());
+    let right = server.directory.path().join("user");
+    assert!(login(&right, "agent").status.success());
+    let refused = login(&right, "root");
+    assert_eq!(refused.status.code(), Some(255));
+    assert!(
+        text(&refused.stderr).contains("Permission denied (publickey)"),
+        "{refused:?}"
+    );
+
+    let mut ssh = Command::new("ssh");
+    let options = server.options().into_iter().map(|option| {
+        option.replace(
+            &right.display().to_string(),
+            &other.path().join("user").display().to_string(),
+        )
+    });
+    ssh.args(options)
+        .args(["-p", &server.port.to_string(), "agent@127.0.0.1", "true"]);
+    let refused = ssh.output().unwrap();
+    assert!(
+        text(&refused.stderr).contains("Permission denied (publickey)"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_port_is_forwarded_to_localhost() {
+    require!(OPENSSH);
+    let server = Process::start(&[]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut data = Vec::new();
+        stream.read_to_end(&mut data).unwrap();
+        data.reverse();
+        stream.write_all(&data).unwrap();
+    });
+    let mut ssh = server.client("ssh");
+    ssh.args(["-W", &format!("localhost:{port}"), "me@127.0.0.1"]);
+    let mut child = ssh
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"desserts").unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(text(&out.stdout), "stressed");
+
+    let mut ssh = server.client("ssh");
+    let out = ssh
+        .args(["-W", "no-such-host.invalid:80", "me@127.0.0.1"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(!out.status.success());
+}
