@@ -102,8 +102,8 @@ fn workload() {
         assert!(!name.to_string_lossy().starts_with("SANDBOX_"), "{name:?}");
     }
 
-    // The attempts are sound: they succeed against a process of the same user that does not hide its
-    // memory. It is a child, because some systems allow ptrace only of children.
+    // The attempts are sound: they succeed against a process of the same user that does not hide
+    // its memory. It is a child, because some systems allow ptrace only of children.
     let mut control = Command::new("sleep")
         .arg("60")
         .env("SECRET", "x")

@@ -1,5 +1,5 @@
-//! Resolving host names without a name service, which a static binary in an empty root has not
-//! even for `localhost`.
+//! Resolving host names without a name service. A static binary in an empty root directory has none,
+//! not even for `localhost`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,9 +28,7 @@ pub(crate) fn resolve(host: &str, hosts: &Path) -> io::Result<Vec<IpAddr>> {
     if found.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::NotFound,
-            format!(
-                "{host} is neither an address nor in /etc/hosts, and no name service is used: forward to an address"
-            ),
+            format!("{host} is neither an address nor in /etc/hosts: use an address"),
         ));
     }
     Ok(found)

@@ -14,8 +14,8 @@ use crate::lock::lock;
 /// Bytes per read of the file.
 const CHUNK: usize = 64 << 10;
 
-/// The beginning of a job's output. It is read from the open file and not by its path, so a workload
-/// that replaces the file cannot change it.
+/// The beginning of a job's output. It is read from the open file and not by its path, so that a
+/// workload cannot change it by replacing the file.
 pub(crate) struct JobLog {
     file: File,
     limit: u64,

@@ -248,8 +248,8 @@ async fn feed(
     Ok(())
 }
 
-/// Ends a command whose channel was closed. Its leader is not reaped before the last signal, so that
-/// the id of the group cannot belong to other processes.
+/// Ends a command whose channel was closed. The leader is not reaped before the last signal, so
+/// that no other process can get its pid.
 async fn hang_up(mut child: Child, leader: Leader, grace: Duration) {
     leader.signal_group(Signal::SIGHUP);
     leader.signal_group(Signal::SIGCONT);

@@ -13,7 +13,7 @@ use crate::config::ServerConfig;
 /// The file below the home directory with the environment of the sandbox: one `NAME=value` per
 /// line, as in OpenSSH's `~/.ssh/environment`.
 const FILE: &str = ".sandbox/environment";
-/// Bytes of that file that are read. Linux limits a whole environment to less.
+/// Bytes of that file that are read. By default Linux accepts no larger environment.
 const MAX_BYTES: u64 = 2 << 20;
 
 /// The search path for programs if the environment has no `PATH`.
@@ -52,8 +52,8 @@ pub(crate) fn set_variable(env: &mut Vec<(OsString, OsString)>, name: OsString, 
     }
 }
 
-/// Reads the environment of the sandbox. A missing file is an empty one. Lines that are no variables
-/// are skipped without an error, because a process that can write the file can run commands anyway.
+/// Reads the environment of the sandbox. A missing file counts as empty. Lines that are no
+/// variables are skipped, because a process that can write the file can run commands anyway.
 fn read_stored(home: &Path) -> Vec<(OsString, OsString)> {
     let mut text = Vec::new();
     // The workload can replace the file, so links are not followed and a FIFO is not waited for.

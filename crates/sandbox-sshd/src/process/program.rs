@@ -26,8 +26,8 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Parses the command line of an `exec` request. The form that the SDK's client sends is started
-    /// as it is; any other command line is run by a shell.
+    /// Parses the command line of an `exec` request. The form that the SDK's client sends needs no
+    /// shell. Any other command line is passed to one.
     ///
     /// # Errors
     ///
@@ -102,8 +102,8 @@ impl Program {
         })
     }
 
-    /// Returns the program as a script of the shell. execvp(3) does the same with an executable text
-    /// file without `#!`.
+    /// Returns the program as a script of the shell, as execvp(3) runs an executable text file that
+    /// has no `#!`.
     pub(crate) fn to_script(&self) -> Option<Self> {
         let interpreter = self.interpreter.clone()?;
         let argv = [interpreter.clone().into(), self.path.clone().into()];
@@ -121,7 +121,7 @@ impl Program {
 }
 
 /// Why a command cannot be started, with the exit code that shells return: 127 if the program does
-/// not exist, 126 if it cannot be run. 125 is an error of the server's own, as in docker and env(1).
+/// not exist, 126 if it cannot be run. 125 is an error of the server itself, as in env(1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StartError {
     pub(crate) exit_code: u32,
@@ -157,12 +157,19 @@ fn find_shell(config: &ServerConfig, env: &[(OsString, OsString)]) -> Result<Pat
             .chain([PathBuf::from("/bin/sh")])
             .collect(),
     };
-    candidates.iter().find(|path| path.is_absolute() && check_executable(path).is_ok()).cloned().ok_or_else(|| {
-        StartError::not_found(format!(
-            "there is no shell in this image ({}): run a program with its arguments instead of a command string",
-            candidates.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
-        ))
-    })
+    let is_usable = |path: &&PathBuf| path.is_absolute() && check_executable(path).is_ok();
+    if let Some(shell) = candidates.iter().find(is_usable) {
+        return Ok(shell.clone());
+    }
+    let tried: Vec<String> = candidates
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    Err(StartError::not_found(format!(
+        "there is no shell in this image ({}): \
+         run a program with its arguments instead of a command string",
+        tried.join(", "),
+    )))
 }
 
 /// Describes an error of starting a program.
@@ -191,8 +198,8 @@ fn describe(errno: Errno, error: &io::Error) -> String {
 }
 
 fn check_directory(directory: &Path) -> Result<(), StartError> {
-    let problem = match std::fs::metadata(directory) {
-        Ok(found) if !found.is_dir() => Errno::ENOTDIR,
+    let errno = match std::fs::metadata(directory) {
+        Ok(metadata) if !metadata.is_dir() => Errno::ENOTDIR,
         Ok(_) => match access(directory, AccessFlags::X_OK) {
             Ok(()) => return Ok(()),
             Err(errno) => errno,
@@ -202,7 +209,7 @@ fn check_directory(directory: &Path) -> Result<(), StartError> {
     Err(StartError::not_runnable(format!(
         "cannot enter the directory {}: {}",
         directory.display(),
-        problem.desc()
+        errno.desc()
     )))
 }
 
@@ -250,9 +257,9 @@ fn find_program(
 }
 
 fn check_executable(path: &Path) -> Result<(), Errno> {
-    let found = std::fs::metadata(path)
+    let metadata = std::fs::metadata(path)
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
-    if found.is_dir() {
+    if metadata.is_dir() {
         return Err(Errno::EISDIR);
     }
     access(path, AccessFlags::X_OK)

@@ -157,7 +157,7 @@ impl ProcessTable {
     }
 }
 
-/// Whether this process is PID 1, which adopts all orphans and is not signalled by kill(-1).
+/// Whether this process is PID 1, which adopts all orphans.
 fn is_init() -> bool {
     nix::unistd::getpid().as_raw() == 1
 }
@@ -167,8 +167,8 @@ impl Leader {
         self.pid
     }
 
-    /// Signals the whole group. The caller must not have reaped the leader yet, because after that its
-    /// pid may belong to another process.
+    /// Signals the whole group. The caller must not have reaped the leader yet, because after that
+    /// its pid may belong to another process.
     pub(crate) fn signal_group(&self, signal: Signal) {
         // This fails if the group has just ended.
         killpg(self.pid, signal).ok();

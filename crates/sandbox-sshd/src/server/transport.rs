@@ -1,7 +1,7 @@
 //! The byte stream under one connection, with three additions.
 //!
-//! * A *write-behind buffer*. russh does not read while it writes, so two russh peers that both send
-//!   in bulk would deadlock. Here a write is accepted at once, up to a capacity above the sum of
+//! * A *write-behind buffer*. russh does not read while it writes, so two russh peers that both
+//!   send in bulk would deadlock. Here a write is accepted at once, up to a capacity above the sum of
 //!   the windows that the SDK's client grants. Bytes that the stream does not accept are sent
 //!   whenever russh polls for reading.
 //! * A *gate* that pauses reading while the input backlog of a channel is too long.

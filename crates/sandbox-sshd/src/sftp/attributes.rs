@@ -50,8 +50,8 @@ pub(super) fn set_on_file(
     Ok(())
 }
 
-/// Sets the attributes that are present on a path. If it is a link, `on_link` decides whether the link
-/// or its target is changed.
+/// Sets the attributes that are present on a path. If it is a link, `on_link` decides whether the
+/// link or its target is changed.
 pub(super) fn set_on_path(
     path: &Path,
     attributes: &FileAttributes,

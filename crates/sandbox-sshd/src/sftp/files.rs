@@ -70,7 +70,8 @@ impl Files {
         if name.contains('\u{fffd}') {
             return Err(SftpError::new(
                 StatusCode::Failure,
-                "the name is not UTF-8 or contains U+FFFD, which this server cannot distinguish: rename the file with a command",
+                "the name is not UTF-8 or contains U+FFFD, which this server cannot distinguish: \
+                 rename the file with a command",
             ));
         }
         self.raw_path(name.as_bytes())
@@ -294,8 +295,8 @@ fn to_posix(flags: OpenFlags) -> Result<OFlag, SftpError> {
     Ok(posix)
 }
 
-/// Converts a path for a reply. One that is not UTF-8 is refused, because the client would get another
-/// path.
+/// Converts a path for a reply. One that is not UTF-8 is refused, because the client would get
+/// another path.
 fn to_name(path: &OsStr) -> Result<String, SftpError> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
         SftpError::new(

@@ -21,8 +21,8 @@ use std::path::PathBuf;
 use crate::channel::io::{ChannelIo, send_unless_closed};
 use crate::channel::output::{ChannelClosed, Exit};
 
-/// Serves one SFTP session. It has a thread of its own, so that a slow disk blocks no other task and
-/// file operations need no switch to a blocking thread each.
+/// Serves one SFTP session. It has a thread of its own, so that a slow disk blocks no other task
+/// and file operations need no switch to a blocking thread each.
 pub(crate) async fn serve(home: PathBuf, channel: ChannelIo) -> Result<(), ChannelClosed> {
     let ChannelIo {
         input,

@@ -16,8 +16,8 @@ The SSH server of one sandbox.
   --listen ADDRESS          Listen on IP:PORT or unix:/PATH. [::] is every IPv6 and IPv4 address,
                             port 0 is any free port [[::]:2222]
   --stdio                   Serve one connection on standard input and output
-  --host-key FILE           Read the private host key from FILE, not SANDBOX_SSHD_HOST_KEY
-  --authorized-keys FILE    Read public keys from FILE, not SANDBOX_SSHD_AUTHORIZED_KEYS
+  --host-key FILE           Use the private host key in FILE [$SANDBOX_SSHD_HOST_KEY]
+  --authorized-keys FILE    Accept the public keys in FILE [$SANDBOX_SSHD_AUTHORIZED_KEYS]
   --user NAME               Accept only this login name [any]
   --home DIRECTORY          Start commands in DIRECTORY [$HOME, else /home/sandbox, else
                             /tmp/sandbox]

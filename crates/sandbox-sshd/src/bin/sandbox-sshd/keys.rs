@@ -1,8 +1,8 @@
 //! Loading the keys, and removing them from the environment.
 //!
-//! The environment of a process can be read in `/proc/PID/environ` as long as the process lives, and
-//! no program can erase it there. So keys from the environment go through a pipe to a re-executed
-//! instance of this program, whose environment never had them.
+//! The environment of a process can be read in `/proc/PID/environ` as long as the process lives,
+//! and no program can erase it there. So keys from the environment go through a pipe to a
+//! re-executed instance of this program, whose environment never had them.
 
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStringExt;
@@ -106,14 +106,17 @@ fn read_passed() -> Result<Passed, Error> {
 /// that fails.
 fn re_execute(options: &Options) -> Error {
     if options.listen == Listen::Stdio {
-        return "--stdio needs standard input for the connection: set --host-key and --authorized-keys to files".into();
+        return "--stdio needs standard input for the connection: \
+                use --host-key FILE and --authorized-keys FILE"
+            .into();
     }
     let mut keys = Zeroizing::new(Vec::with_capacity(MAX_BYTES));
     for name in [HOST_KEY, AUTHORIZED_KEYS] {
         let key = Zeroizing::new(std::env::var_os(name).unwrap_or_default().into_vec());
         if keys.len() + key.len() + 1 > MAX_BYTES {
             return format!(
-                "{HOST_KEY} and {AUTHORIZED_KEYS} are longer than {MAX_BYTES} bytes: use --host-key FILE and --authorized-keys FILE"
+                "{HOST_KEY} and {AUTHORIZED_KEYS} are longer than {MAX_BYTES} bytes: \
+                 use --host-key FILE and --authorized-keys FILE"
             )
             .into();
         }

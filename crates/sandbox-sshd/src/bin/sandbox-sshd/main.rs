@@ -67,7 +67,10 @@ fn serve(options: Options) -> Result<(), Error> {
     let keys = keys::load(&options)?;
     // Without randomness every connection would fail, so this is checked first.
     getrandom::fill(&mut [0; 1]).map_err(|error| {
-        format!("no source of randomness: mount /dev/urandom, or build with --cfg getrandom_backend=\"linux_raw\" ({error})")
+        format!(
+            "no source of randomness: mount /dev/urandom, \
+             or build with --cfg getrandom_backend=\"linux_raw\" ({error})"
+        )
     })?;
     init_logging();
     let home = match &options.home {
@@ -119,8 +122,8 @@ async fn listen(options: &Options, config: ServerConfig) -> Result<(), Error> {
             let listener = sandbox_net::bind(*address)
                 .await
                 .map_err(|error| cannot_listen(address, &error))?;
-            // Callers that chose port 0 read the port from this line.
             tracing::info!(address = %listener.local_addr()?, "listening");
+            // A caller that chose port 0 reads the port from this line.
             eprintln!("sandbox-sshd: listening on {}", listener.local_addr()?);
             server.serve_tcp(listener, shutdown).await;
         }
