@@ -11,8 +11,9 @@ use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{InjectVia, Injection, SecurityProfile, Transport};
 use serde_json::json;
 
+use crate::api_server::minor_version;
 use crate::cluster::{
-    admin_backend, api, client_for, connect, defaults, image, minor_version, namespace, options,
+    admin_backend, api, client_for, connect, defaults, image, namespace, options,
 };
 use crate::deploy_manifests::{self, CLIENT};
 

@@ -12,24 +12,19 @@
 //! | `SANDBOX_TEST_COMMAND` | the built command `sandbox` | none: its cases are skipped |
 //! | `SANDBOX_TEST_TRANSPORT` | `direct`, `port-forward` or `auto` | `auto` |
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace as Object, Pod, Secret, ServiceAccount};
-use kube::api::{DeleteParams, ListParams};
-use kube::{Api, ResourceExt};
 use sandbox::{Client, Defaults, Lifetime, SandboxSpec};
 use sandbox_conformance::Outcome;
-use sandbox_k8s::internals::labels;
+use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{KubernetesOptions, PullPolicy, Transport};
-use sandbox_k8s::{ClusterOptions, KubernetesBackend, connect_cluster};
 use tokio::runtime::Handle;
 
 use crate::deploy_manifests;
 
-pub(crate) const KUBECONFIG: &str = "SANDBOX_TEST_KUBECONFIG";
-pub(crate) const CONTEXT: &str = "SANDBOX_TEST_CONTEXT";
+pub(crate) use crate::api_server::{KUBECONFIG, api, connect, managed_objects, remove_namespace};
 
 /// The namespace and the account of this run.
 static RUN: OnceLock<Run> = OnceLock::new();
@@ -97,41 +92,6 @@ impl Namespace {
     }
 }
 
-/// Deletes a namespace without waiting until its objects are deleted.
-pub(crate) async fn remove_namespace(client: &kube::Client, namespace: &str) -> Outcome {
-    let all: Api<Object> = Api::all(client.clone());
-    all.delete(namespace, &DeleteParams::default()).await?;
-    Ok(())
-}
-
-/// The names of the Pods and Secrets of sandboxes in a namespace.
-pub(crate) async fn managed_objects(
-    client: &kube::Client,
-    namespace: &str,
-) -> Result<Vec<String>, kube::Error> {
-    let params = ListParams::default().labels(&labels::selector());
-    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let (pods, secrets) = tokio::try_join!(pods.list(&params), secrets.list(&params))?;
-    let pods = pods.iter().map(|pod| format!("Pod {}", pod.name_any()));
-    Ok(pods
-        .chain(
-            secrets
-                .iter()
-                .map(|secret| format!("Secret {}", secret.name_any())),
-        )
-        .collect())
-}
-
-/// Waits until a new namespace has its service account. Admission rejects Pods before.
-pub(crate) async fn wait_for_service_account(client: &kube::Client, namespace: &str) -> Outcome {
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
-    while accounts.get_opt("default").await?.is_none() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Ok(())
-}
-
 fn current_run() -> &'static Run {
     RUN.get().expect("the run has begun")
 }
@@ -148,23 +108,6 @@ pub(crate) fn kubeconfig() -> PathBuf {
         .clone()
         .or_else(|| std::env::var_os(KUBECONFIG).map(PathBuf::from))
         .unwrap_or_default()
-}
-
-/// A client with the permissions of the given kubeconfig, to check stored objects and to interfere
-/// with sandboxes.
-pub(crate) async fn api() -> sandbox::Result<kube::Client> {
-    let kubeconfig = std::env::var_os(KUBECONFIG).map(PathBuf::from);
-    connect(kubeconfig.as_deref(), std::env::var(CONTEXT).ok()).await
-}
-
-pub(crate) async fn connect(
-    kubeconfig: Option<&Path>,
-    context: Option<String>,
-) -> sandbox::Result<kube::Client> {
-    let mut cluster = ClusterOptions::default();
-    cluster.kubeconfig = kubeconfig.map(Path::to_owned);
-    cluster.context = context;
-    connect_cluster(&cluster).await
 }
 
 /// A client that shares nothing with the others, with only the permissions of `deploy/`.
@@ -227,13 +170,6 @@ pub(crate) fn options() -> KubernetesOptions {
         Ok(other) => panic!("SANDBOX_TEST_TRANSPORT={other}: use direct, port-forward or auto"),
     };
     options
-}
-
-/// The minor version of the cluster: 20 for Kubernetes 1.20.
-pub(crate) async fn minor_version() -> Outcome<u32> {
-    let version = api().await?.apiserver_version().await?;
-    // Some distributions add a plus sign.
-    Ok(version.minor.trim_end_matches('+').parse()?)
 }
 
 pub(crate) fn image() -> String {

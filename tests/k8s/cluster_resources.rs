@@ -43,9 +43,9 @@ async fn a_device_is_allocated(_: TestedBackend) -> Outcome {
     let device = format!("example.com/{}", namespace());
     let added = json!({"status": {"capacity": {&device: "1"}, "allocatable": {&device: "1"}}});
     let removed = json!({"status": {"capacity": {&device: null}, "allocatable": {&device: null}}});
-    let (params, status) = (PatchParams::default(), "status");
+    let params = PatchParams::default();
     nodes
-        .patch_subresource(status, &node, &params, &Patch::Strategic(added))
+        .patch_subresource("status", &node, &params, &Patch::Strategic(added))
         .await?;
     let outcome = async {
         let sbx = create(PodOptions::new().extended_resource(&device, "1")).await?;
@@ -62,13 +62,14 @@ async fn a_device_is_allocated(_: TestedBackend) -> Outcome {
     }
     .await;
     nodes
-        .patch_subresource(status, &node, &params, &Patch::Strategic(removed))
+        .patch_subresource("status", &node, &params, &Patch::Strategic(removed))
         .await?;
     outcome
 }
 
 async fn a_persistent_volume_outlives_its_sandbox(_: TestedBackend) -> Outcome {
-    let (api, name) = (api().await?, namespace());
+    let api = api().await?;
+    let name = namespace();
     let volumes: Api<PersistentVolume> = Api::all(api.clone());
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(api, name);
     let volume = json!({"metadata": {"name": name}, "spec": {

@@ -233,10 +233,8 @@ async fn openssh_connects_through_the_api_server(_: TestedBackend) -> Outcome {
         runner
             .output("scp", &["-F", &config, &format!("{host}:there"), "back"])
             .await?;
-        let (sent, back) = (
-            runner.home.path().join("sent"),
-            runner.home.path().join("back"),
-        );
+        let sent = runner.home.path().join("sent");
+        let back = runner.home.path().join("back");
         assert!(std::fs::read(sent)? == std::fs::read(back)?);
         runner.sandbox(&["rm", &id]).await?;
         let left = runner.home.path().join(".ssh/sandbox").join(&id);

@@ -9,7 +9,7 @@ use sandbox::SandboxId;
 use sandbox_conformance::Outcome;
 use serde_json::{Value, json};
 
-use crate::cluster::{CONTEXT, KUBECONFIG};
+use crate::api_server::{self, CONTEXT, KUBECONFIG};
 
 /// The account that programs with the SDK run as.
 pub(crate) const CLIENT: &str = "sandbox-client";
@@ -41,14 +41,14 @@ pub(crate) fn manifests(namespace: &str) -> Outcome<Vec<String>> {
 pub(crate) async fn create_namespace(client: &kube::Client, strict: bool) -> Outcome<String> {
     let name = format!("test-{}", SandboxId::generate()?);
     let mut text = manifests(&name)?;
-    let has_cron_job = crate::cluster::minor_version().await? >= CRON_JOB_SINCE.1;
+    let has_cron_job = api_server::minor_version().await? >= CRON_JOB_SINCE.1;
     text.retain(|document| has_cron_job || !document.contains(CRON_JOB_SINCE.0));
     let mut text = text.join("\n---\n");
     if !strict {
         text = text.replace("enforce: restricted", "enforce: privileged");
     }
     tokio::task::spawn_blocking(move || apply(&text)).await??;
-    crate::cluster::wait_for_service_account(client, &name).await?;
+    api_server::wait_for_service_account(client, &name).await?;
     Ok(name)
 }
 
@@ -60,10 +60,10 @@ pub(crate) async fn with_namespace<W>(
 where
     W: Future<Output = Outcome>,
 {
-    let api = crate::cluster::api().await?;
+    let api = api_server::api().await?;
     let name = create_namespace(&api, strict).await?;
     let outcome = work(api.clone(), name.clone()).await;
-    crate::cluster::remove_namespace(&api, &name).await?;
+    api_server::remove_namespace(&api, &name).await?;
     outcome
 }
 

@@ -11,6 +11,7 @@
     reason = "a failed assertion is the point"
 )]
 
+mod api_server;
 mod by_cluster_version;
 mod cluster;
 mod cluster_resources;

@@ -69,7 +69,7 @@ async fn kill_holder(api: &kube::Client, namespace: &str) -> Outcome {
         .env(KUBECONFIG, &*kubeconfig)
         .env("SANDBOX_TEST_NAMESPACE", namespace);
     command
-        .env_remove(crate::cluster::CONTEXT)
+        .env_remove(crate::api_server::CONTEXT)
         .stdout(Stdio::piped());
     let mut holder = KillOnDrop(command.spawn()?);
     let output = holder.0.stdout.take().ok_or("no output")?;

@@ -26,7 +26,8 @@ async fn permissions_are_exactly_those_needed(_: TestedBackend) -> Outcome {
 }
 
 async fn compare_rights(api: &kube::Client, namespace: &str) -> Outcome {
-    let (client, gc) = (RequestLog::default(), RequestLog::default());
+    let client = RequestLog::default();
+    let gc = RequestLog::default();
     let ended = use_every_right(
         backend(api, namespace, CLIENT, &client).await?,
         &client,

@@ -73,12 +73,12 @@ pub struct Timeouts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SshSettings {
-    /// The login name, for an image's own SSH server. The SDK's server uses the user that it runs
+    /// The login name of an SSH server in the image. The SDK's server uses the user that it runs
     /// as.
     pub user: Option<String>,
-    /// The port of an image's own SSH server. Default: 22.
+    /// The port of an SSH server in the image. Default: 22.
     pub port: u16,
-    /// The file from which an image's own SSH server reads the authorized key, an absolute path;
+    /// The file from which an SSH server in the image reads the authorized key, an absolute path;
     /// `None` means `.ssh/authorized_keys` in the usual home directory of the login name.
     pub authorized_keys_file: Option<String>,
     /// The environment variable from which the image reads that key, instead of a file.

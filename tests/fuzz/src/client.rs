@@ -151,7 +151,8 @@ fn check(sent: &[u8], received: &[u8]) {
             "a response of {} bytes",
             response.len()
         );
-        let (kind, id) = (response.first(), response.get(1..5));
+        let kind = response.first();
+        let id = response.get(1..5);
         if request.first() == Some(&INIT) && kind == Some(&VERSION) {
             continue;
         }

@@ -127,7 +127,8 @@ fn extended(input: &mut Input) -> Vec<u8> {
             } else {
                 b"md5,sha256"
             };
-            let (start, length) = (offset(input).to_be_bytes(), offset(input).to_be_bytes());
+            let start = offset(input).to_be_bytes();
+            let length = offset(input).to_be_bytes();
             [
                 &file[..],
                 &string(algorithms),

@@ -71,10 +71,8 @@ impl Sftp {
 
     /// The response to a request; `None` closes the channel.
     pub(crate) fn respond(&mut self, packet: &[u8], input: &mut Input) -> Option<Vec<u8>> {
-        let (kind, id) = (
-            *packet.first()?,
-            packet.get(1..5).unwrap_or(&[0; 4]).to_vec(),
-        );
+        let kind = *packet.first()?;
+        let id = packet.get(1..5).unwrap_or(&[0; 4]).to_vec();
         if kind == INIT {
             self.size = input.number() % 200;
             let bits = input.byte();

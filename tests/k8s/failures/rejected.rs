@@ -9,7 +9,8 @@ use sandbox::{CreationReason, SandboxId};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::{PodOptions, VolumeAt, VolumeSource};
 
-use crate::cluster::{api, options, remove_namespace, wait_for_service_account};
+use crate::api_server::wait_for_service_account;
+use crate::cluster::{api, options, remove_namespace};
 use crate::support::{assert_creation_fails, assert_reason, creation_error, short_grace};
 
 cases![

@@ -117,10 +117,8 @@ async fn a_kubelet_outage_does_not_block(_: TestedBackend) -> Outcome {
     let Some(mut script) = Script::find() else {
         return Ok(());
     };
-    let (direct, forward) = (
-        client_over(Transport::Direct).await?,
-        client_over(Transport::PortForward).await?,
-    );
+    let direct = client_over(Transport::Direct).await?;
+    let forward = client_over(Transport::PortForward).await?;
     let sbx = direct.sandbox().detached().create().await?;
     sbx.command("true").output().await?.check()?;
     script.kill("kubelet")?;

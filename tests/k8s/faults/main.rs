@@ -11,6 +11,9 @@
     reason = "a failed assertion is the point"
 )]
 
+#[path = "../api_server.rs"]
+#[allow(dead_code, reason = "the other test program uses the rest")]
+mod api_server;
 #[path = "../cluster.rs"]
 #[allow(dead_code, reason = "the other test program uses the rest")]
 mod cluster;

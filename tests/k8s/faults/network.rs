@@ -26,7 +26,8 @@ async fn a_download_over_a_cut_network_continues_or_is_an_error(_: TestedBackend
         return Ok(());
     };
     let directory = tempfile::tempdir()?;
-    let (mut link, mut downloads) = (None, Vec::new());
+    let mut link = None;
+    let mut downloads = Vec::new();
     for transport in [Transport::Direct, Transport::PortForward] {
         let sbx = client_over(transport).await?.sandbox().create().await?;
         let out = sbx
@@ -52,7 +53,8 @@ async fn a_download_over_a_cut_network_continues_or_is_an_error(_: TestedBackend
     let running: Vec<_> = downloads
         .iter()
         .map(|(local, sbx)| {
-            let (sbx, local) = (sbx.clone(), local.clone());
+            let sbx = sbx.clone();
+            let local = local.clone();
             tokio::spawn(async move { sbx.download("big", local).await })
         })
         .collect();
