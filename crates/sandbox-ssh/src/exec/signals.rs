@@ -1,28 +1,14 @@
-//! Signals, as SSH names them (RFC 4254 §6.10).
+//! Conversion between russh's signals and [`Signal`] (RFC 4254 §6.10).
 
 use russh::Sig;
 use sandbox_core::Signal;
 
-/// For russh to send.
 pub(super) fn to_ssh(signal: &Signal) -> Sig {
-    match signal {
-        Signal::Abrt => Sig::ABRT,
-        Signal::Alrm => Sig::ALRM,
-        Signal::Fpe => Sig::FPE,
-        Signal::Hup => Sig::HUP,
-        Signal::Ill => Sig::ILL,
-        Signal::Int => Sig::INT,
-        Signal::Kill => Sig::KILL,
-        Signal::Pipe => Sig::PIPE,
-        Signal::Quit => Sig::QUIT,
-        Signal::Segv => Sig::SEGV,
-        Signal::Term => Sig::TERM,
-        Signal::Usr1 => Sig::USR1,
-        other => Sig::Custom(other.name().to_owned()),
-    }
+    // russh sends the name, whichever variant it is in.
+    Sig::Custom(signal.name().to_owned())
 }
 
-/// As the server names it; a name that is none becomes `UNKNOWN`.
+/// Returns the signal with the name that the server sent; `UNKNOWN` for a name that no signal can have.
 pub(super) fn from_ssh(sig: &Sig) -> Signal {
     let name = match sig {
         Sig::ABRT => "ABRT",
@@ -49,6 +35,22 @@ mod tests {
 
     #[test]
     fn names_go_both_ways_and_nonsense_is_unknown() {
+        for (sig, signal) in [
+            (Sig::ABRT, Signal::Abrt),
+            (Sig::ALRM, Signal::Alrm),
+            (Sig::FPE, Signal::Fpe),
+            (Sig::HUP, Signal::Hup),
+            (Sig::ILL, Signal::Ill),
+            (Sig::INT, Signal::Int),
+            (Sig::KILL, Signal::Kill),
+            (Sig::PIPE, Signal::Pipe),
+            (Sig::QUIT, Signal::Quit),
+            (Sig::SEGV, Signal::Segv),
+            (Sig::TERM, Signal::Term),
+            (Sig::USR1, Signal::Usr1),
+        ] {
+            assert_eq!(from_ssh(&sig), signal);
+        }
         for name in ["ABRT", "HUP", "KILL", "SEGV", "TERM", "USR1", "USR2", "BUS"] {
             let signal: Signal = name.parse().unwrap();
             assert_eq!(from_ssh(&to_ssh(&signal)), signal);
