@@ -70,7 +70,7 @@ async fn image_sshd_backend(transport: Transport) -> sandbox::Result<KubernetesB
     options.transport = transport;
     Ok(admin_backend(options)
         .await?
-        .learning_host_keys_with(Arc::new(SshHostKeyProbe::new())))
+        .with_host_key_probe(Arc::new(SshHostKeyProbe::new())))
 }
 
 async fn client(transport: Transport) -> sandbox::Result<Client> {
@@ -205,7 +205,7 @@ async fn creation_error(
     options.startup_grace = grace;
     let backend = admin_backend(options)
         .await?
-        .learning_host_keys_with(Arc::new(SshHostKeyProbe::new()));
+        .with_host_key_probe(Arc::new(SshHostKeyProbe::new()));
     let mut defaults = Defaults::default();
     defaults.image = Some(image());
     match client_for(backend, defaults).sandbox().create().await {

@@ -103,5 +103,5 @@ async fn image_sshd_backend() -> sandbox::Result<KubernetesBackend> {
     options.startup_grace = Duration::from_secs(240);
     Ok(restricted_backend(options)
         .await?
-        .learning_host_keys_with(Arc::new(SshHostKeyProbe::new())))
+        .with_host_key_probe(Arc::new(SshHostKeyProbe::new())))
 }

@@ -1,4 +1,4 @@
-//! Removing what a creation stored that failed, or that nobody waits for any more.
+//! Deletes what a creation stored that failed or was cancelled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,93 +7,93 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use sandbox_core::{Deadline, Result, SandboxId};
 
 use super::shared::Shared;
-use super::stored::{Stored, uid_of};
+use super::stored::{Stored, stored_uid};
 use crate::api::objects::ManagedKind;
 use crate::manifest::labels;
 
-/// How long a failed creation waits for its traces to go; after that they go without it.
-const UNDO_WAIT: Duration = Duration::from_secs(10);
-/// A write that nobody waits for any more may still take effect so late: API servers end a request
-/// after a minute.
-const LATE: Duration = Duration::from_secs(65);
-/// How long traces are tried to be removed, the API server being away.
-const UNDO: Duration = Duration::from_secs(300);
+/// How long a failed creation waits for its cleanup, which then continues in the background.
+const WAIT: Duration = Duration::from_secs(10);
+/// How late a lost create may still take effect. API servers end a request after a minute.
+const LATE_WRITE_AFTER: Duration = Duration::from_secs(65);
+/// How long a cleanup is retried while the API server is away.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What a creation has to remove if it fails.
-pub(super) struct Undo {
+/// The objects to delete if a creation fails.
+pub(super) struct Cleanup {
     pub(super) shared: Arc<Shared>,
     pub(super) id: SandboxId,
     pub(super) nonce: String,
     pub(super) secret: Stored,
     pub(super) pod: Stored,
-    /// Whether something may be stored only later.
-    pub(super) late: bool,
+    /// Whether to check again later for objects of lost requests.
+    pub(super) repeats: bool,
 }
 
-impl Undo {
-    /// For a while; what takes longer goes on by itself.
-    pub(super) async fn wait(self) {
+impl Cleanup {
+    /// Runs the cleanup and waits for a while; what takes longer continues in the background.
+    pub(super) async fn run_for_a_while(self) {
         let id = self.id.clone();
-        let late = self.late.then(|| Self {
+        let repetition = self.repeats.then(|| Self {
             shared: Arc::clone(&self.shared),
             id: self.id.clone(),
             nonce: self.nonce.clone(),
-            secret: self.secret.again(),
-            pod: self.pod.again(),
-            late: false,
+            secret: self.secret.keep_unknown(),
+            pod: self.pod.keep_unknown(),
+            repeats: false,
         });
-        if let Some(again) = late {
+        if let Some(repetition) = repetition {
             tokio::spawn(async move {
-                tokio::time::sleep(LATE).await;
-                again.run().await;
+                tokio::time::sleep(LATE_WRITE_AFTER).await;
+                repetition.run().await;
             });
         }
-        let away = self.shared.api().clock.now().is_none();
-        let removal = tokio::spawn(self.run());
-        if away {
-            // An API server that never answered: nobody shall wait for it twice.
+        let never_connected = self.shared.api().clock.now().is_none();
+        let cleanup = tokio::spawn(self.run());
+        if never_connected {
+            // The creation has already waited for an API server that never responded.
             return;
         }
-        match tokio::time::timeout(UNDO_WAIT, removal).await {
+        match tokio::time::timeout(WAIT, cleanup).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => {
-                tracing::warn!(sandbox.id = %id, "the traces of a failed creation are still being removed");
+                tracing::warn!(sandbox.id = %id, "cleanup of failed creation continues in the background");
             }
         }
     }
 
+    /// Deletes the objects.
     pub(super) async fn run(self) {
         if let Stored::As(uid) = &self.pod {
-            self.shared.known.forget(uid);
+            self.shared.records.remove(uid);
             self.shared.watch.deleting(uid);
         }
         let (pod, secret) = tokio::join!(
-            self.remove::<Pod>(&self.pod),
-            self.remove::<Secret>(&self.secret)
+            self.delete::<Pod>(&self.pod),
+            self.delete::<Secret>(&self.secret)
         );
         for (stored, error) in [(&self.pod, pod.err()), (&self.secret, secret.err())] {
             let Some(error) = error else { continue };
             if matches!(stored, Stored::Unknown) && !error.is_retryable() {
-                // Whoever may not look had not been let write either.
-                tracing::debug!(sandbox.id = %self.id, %error, "whether something was stored cannot be seen");
+                // An account that may not get objects has most likely not been able to create them.
+                tracing::debug!(sandbox.id = %self.id, %error, "cannot check for objects of failed creation");
                 continue;
             }
             tracing::warn!(
                 sandbox.id = %self.id, %error,
-                "a failed creation could not be undone; a sweep removes what is left of it"
+                "cleanup of failed creation failed; a sweep deletes the remaining objects"
             );
         }
     }
 
-    async fn remove<K: ManagedKind>(&self, stored: &Stored) -> Result<()> {
-        let deadline = Deadline::from_now(UNDO);
+    async fn delete<K: ManagedKind>(&self, stored: &Stored) -> Result<()> {
+        let deadline = Deadline::from_now(RETRY_TIMEOUT);
         let api = self.shared.api();
         let uid = match stored {
             Stored::No => return Ok(()),
             Stored::As(uid) => uid.clone(),
             Stored::Unknown => match api.get::<K>(&self.id, deadline).await? {
                 Some((found, _)) if labels::is_from(found.meta(), &self.nonce) => {
-                    uid_of(&found, &self.id)?
+                    stored_uid(&found, &self.id)?
                 }
                 _ => return Ok(()),
             },

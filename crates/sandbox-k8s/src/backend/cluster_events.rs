@@ -1,9 +1,8 @@
-//! The cluster's own events of a Pod that is slow to start: that an image is being fetched, or a
-//! volume cannot be mounted, stands nowhere else.
+//! The cluster's events of a Pod that starts slowly. They are the only place that says that an image is being
+//! pulled, or that a volume cannot be mounted.
 //!
-//! They are asked for only while somebody listens, and only when the Pod has had a machine for a
-//! while and does not run: one watch, of this Pod's events alone. Who may not have them does
-//! without.
+//! They are watched only while a caller listens, and only if the Pod has had a node for a while and does not
+//! run. The watch covers the events of this Pod alone. Without the permission for it, there are no such events.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,14 +20,14 @@ use crate::api::watch_error::WatchError;
 use crate::observe::status::{PodView, cluster_event};
 use crate::observe::watch::{Lines, Watch};
 
-/// How long a Pod may be silent once it has a machine: with its images present it runs by then.
-const SLOW: Duration = Duration::from_millis(1500);
-/// How long one watch lasts; fetching an image seldom takes longer.
-const LASTS: Duration = Duration::from_secs(290);
-/// What the Pod's own status tells as well.
-const TOLD: [&str; 4] = ["Failed", "BackOff", "FailedScheduling", "ErrImageNeverPull"];
-/// Warnings of what has to be done before the first container can begin. Others, such as
-/// `DNSConfigForming`, say what could be better, and a Pod starts all the same.
+/// How long after its scheduling a Pod counts as slow. With its images present, it runs by then.
+const SLOW_AFTER: Duration = Duration::from_millis(1500);
+/// The duration of one watch. Pulling an image seldom takes longer.
+const WATCH_DURATION: Duration = Duration::from_secs(290);
+/// Reasons that the status of the Pod shows as well.
+const IN_STATUS: [&str; 4] = ["Failed", "BackOff", "FailedScheduling", "ErrImageNeverPull"];
+/// Warnings about steps that are necessary before the first container can start. A Pod starts in spite of others,
+/// such as `DNSConfigForming`.
 const BLOCKING: [&str; 5] = [
     "FailedMount",
     "FailedAttachVolume",
@@ -36,86 +35,87 @@ const BLOCKING: [&str; 5] = [
     "FailedCreatePodSandBox",
     "NetworkNotReady",
 ];
-/// Before an event watch that has ended, or could not be begun, is begun again.
+/// The pause before a watch that has ended or failed is opened again.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// What the cluster said of a Pod, and what it means for those who wait.
+/// One of the cluster's events, and what it means for the start of the Pod.
 #[derive(Debug, PartialEq)]
 pub(super) enum ClusterEvent {
-    /// It comes on: what stood in its way does not any more. The event, where it is one to tell.
+    /// The Pod makes progress, so an earlier obstacle is gone. Contains the event, if it is worth reporting.
     Progress(Option<SandboxEvent>),
-    /// Something stands in its way.
+    /// Something blocks the start.
     Obstacle(SandboxEvent),
-    /// Something else.
+    /// A warning that does not block the start.
     Remark(SandboxEvent),
 }
 
-/// What the cluster says of one Pod besides its status.
+/// The cluster's events of one Pod.
 pub(super) struct ClusterEvents {
     watch: Arc<Watch>,
     uid: Uid,
     state: State,
-    /// Of the last event that was heard.
+    /// The resource version of the last event.
     version: String,
 }
 
 enum State {
-    /// Not yet, or not any more.
+    /// The Pod does not need a watch.
     Off,
+    /// The watch is to be opened then.
     Due(Instant),
+    /// The lines of the watch.
     On(Pin<Box<dyn Stream<Item = Result<Vec<u8>, WatchError>> + Send>>),
-    /// We may not have them.
+    /// The account lacks the permission.
     Forbidden,
 }
 
-/// What a watch begins with that shall show all there is: a list is not needed.
-const ALL: &str = "0";
+/// The version that makes a watch start with all existing events, without a list.
+const FROM_START: &str = "0";
 
 impl ClusterEvents {
-    pub(super) fn of(watch: Arc<Watch>, uid: Uid) -> Self {
+    pub(super) fn new(watch: Arc<Watch>, uid: Uid) -> Self {
         Self {
             watch,
             uid,
             state: State::Off,
-            version: ALL.to_owned(),
+            version: FROM_START.to_owned(),
         }
     }
 
-    /// Takes note of how far the Pod has come.
-    pub(super) fn look(&mut self, view: &PodView) {
-        let waits =
+    /// Opens or closes the watch, depending on the state of the Pod.
+    pub(super) fn observe(&mut self, view: &PodView) {
+        let is_starting =
             view.state == SandboxState::Pending && view.scheduled.is_some() && !view.deleting;
         match &self.state {
-            _ if !waits => self.state = State::Off,
-            State::Off => self.state = State::Due(Instant::now() + SLOW),
+            _ if !is_starting => self.state = State::Off,
+            State::Off => self.state = State::Due(Instant::now() + SLOW_AFTER),
             State::Due(_) | State::On(_) | State::Forbidden => {}
         }
     }
 
-    /// What is said next; never, when there is nothing to hear. Dropping the future loses none.
+    /// Returns the next event; waits forever while there is no watch. Dropping the future loses no event.
     pub(super) async fn next(&mut self) -> ClusterEvent {
         loop {
             match &mut self.state {
                 State::Off | State::Forbidden => return future::pending().await,
                 State::Due(at) => {
                     tokio::time::sleep_until(*at).await;
-                    self.state = State::On(self.listen());
+                    self.state = State::On(self.open());
                 }
                 State::On(lines) => match lines.next().await {
                     Some(Ok(line)) => {
-                        if let Some(said) = self.hear(&line) {
-                            return said;
+                        if let Some(event) = self.parse(&line) {
+                            return event;
                         }
                     }
-                    Some(Err(refused)) => {
-                        tracing::debug!(%refused, "the cluster's events cannot be watched");
-                        self.state = match refused.is_final() {
-                            true => State::Forbidden,
-                            false => {
-                                State::Due(Instant::now() + refused.retry_after().unwrap_or(PAUSE))
-                            }
+                    Some(Err(error)) => {
+                        tracing::debug!(%error, "cluster events not watched");
+                        self.state = if error.is_final() {
+                            State::Forbidden
+                        } else {
+                            State::Due(Instant::now() + error.retry_after().unwrap_or(PAUSE))
                         };
-                        self.version = ALL.to_owned();
+                        self.version = FROM_START.to_owned();
                     }
                     None => self.state = State::Due(Instant::now() + PAUSE),
                 },
@@ -123,12 +123,12 @@ impl ClusterEvents {
         }
     }
 
-    fn hear(&mut self, line: &[u8]) -> Option<ClusterEvent> {
+    fn parse(&mut self, line: &[u8]) -> Option<ClusterEvent> {
         let event = match serde_json::from_slice::<WatchEvent<Event>>(line) {
             Ok(WatchEvent::Added(event) | WatchEvent::Modified(event)) => event,
-            // What it shows next time is all there is.
+            // The next watch starts with all events again.
             Ok(WatchEvent::Error(_)) | Err(_) => {
-                self.version = ALL.to_owned();
+                self.version = FROM_START.to_owned();
                 return None;
             }
             Ok(WatchEvent::Deleted(_) | WatchEvent::Bookmark(_)) => return None,
@@ -136,47 +136,51 @@ impl ClusterEvents {
         if let Some(version) = &event.metadata.resource_version {
             self.version.clone_from(version);
         }
-        said(&event)
+        classify_event(&event)
     }
 
-    fn listen(&self) -> Pin<Box<dyn Stream<Item = Result<Vec<u8>, WatchError>> + Send>> {
-        let (watch, uid, version) = (
-            Arc::clone(&self.watch),
-            self.uid.clone(),
-            self.version.clone(),
-        );
-        let begun = stream::once(async move {
+    /// Opens a watch and returns its lines.
+    fn open(&self) -> Pin<Box<dyn Stream<Item = Result<Vec<u8>, WatchError>> + Send>> {
+        let watch = Arc::clone(&self.watch);
+        let uid = self.uid.clone();
+        let version = self.version.clone();
+        let opening = stream::once(async move {
             let body = watch
                 .api
-                .open_event_watch(&uid, &version, LASTS, Deadline::from_now(LOOKUP_TIMEOUT))
+                .open_event_watch(
+                    &uid,
+                    &version,
+                    WATCH_DURATION,
+                    Deadline::from_now(LOOKUP_TIMEOUT),
+                )
                 .await?;
             let lines = Lines::new(body.into_data_stream());
-            // One that is cut is begun again, as one that has ended.
+            // A watch that is cut is opened again, like one that has ended.
             Ok(stream::unfold(lines, |mut lines| async {
                 Some((Ok(lines.next().await.ok()??), lines))
             }))
         });
-        Box::pin(begun.flat_map(|begun| match begun {
+        Box::pin(opening.flat_map(|opened| match opened {
             Ok(lines) => lines.left_stream(),
-            Err(refused) => stream::once(future::ready(Err(refused))).right_stream(),
+            Err(error) => stream::once(future::ready(Err(error))).right_stream(),
         }))
     }
 }
 
-fn said(event: &Event) -> Option<ClusterEvent> {
+fn classify_event(event: &Event) -> Option<ClusterEvent> {
     let reason = event.reason.as_deref().unwrap_or_default();
     if event.type_.as_deref() != Some("Warning") {
-        let told = cluster_event(event).filter(|told| told.kind == SandboxEventKind::Pulling);
-        return Some(ClusterEvent::Progress(told));
+        let progress = cluster_event(event).filter(|event| event.kind == SandboxEventKind::Pulling);
+        return Some(ClusterEvent::Progress(progress));
     }
-    if TOLD.contains(&reason) {
+    if IN_STATUS.contains(&reason) {
         return None;
     }
-    let told = cluster_event(event)?;
+    let warning = cluster_event(event)?;
     Some(if BLOCKING.contains(&reason) {
-        ClusterEvent::Obstacle(told)
+        ClusterEvent::Obstacle(warning)
     } else {
-        ClusterEvent::Remark(told)
+        ClusterEvent::Remark(warning)
     })
 }
 
@@ -186,13 +190,13 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_an_event_means_for_those_who_wait() {
-        let of = |kind: &str, reason: &str| {
+    fn events_are_progress_obstacles_or_remarks() {
+        let classify = |kind: &str, reason: &str| {
             let event = json!({"metadata": {}, "involvedObject": {}, "reason": reason, "type": kind,
                                "message": "m", "lastTimestamp": "2026-01-01T00:00:01Z"});
-            said(&serde_json::from_value(event).unwrap())
+            classify_event(&serde_json::from_value(event).unwrap())
         };
-        let kind = |said: Option<ClusterEvent>| match said {
+        let kind = |event: Option<ClusterEvent>| match event {
             Some(ClusterEvent::Progress(event)) => ("progress", event.map(|event| event.kind)),
             Some(ClusterEvent::Obstacle(event)) => ("obstacle", Some(event.kind)),
             Some(ClusterEvent::Remark(event)) => ("remark", Some(event.kind)),
@@ -226,11 +230,11 @@ mod tests {
                 "Unhealthy",
                 ("remark", Some(SandboxEventKind::Warning)),
             ),
-            // The Pod's status tells these as well.
+            // The status of the Pod shows these as well.
             ("Warning", "Failed", ("nothing", None)),
             ("Warning", "FailedScheduling", ("nothing", None)),
         ] {
-            assert_eq!(kind(of(type_, reason)), expected, "{reason}");
+            assert_eq!(kind(classify(type_, reason)), expected, "{reason}");
         }
     }
 }

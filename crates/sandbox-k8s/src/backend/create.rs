@@ -1,6 +1,6 @@
-//! Making a sandbox: first the Secret with its keys, then the Pod that the Secret owns.
+//! Creates a sandbox: first the Secret with its keys, then the Pod that the Secret owns.
 //!
-//! It is done by a task of its own, which undoes what it did when nobody waits for it any more.
+//! A task of its own does this, so that it can clean up if the caller stops waiting.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use k8s_openapi::api::core::v1::Pod;
 use sandbox_core::{Deadline, Error, KeyPair, Result, SandboxId, SandboxInfo, SandboxSpec, Uid};
 use tokio::sync::oneshot;
 
-use super::cleanup::Undo;
+use super::cleanup::Cleanup;
 use super::records::SandboxRecord;
 use super::shared::Shared;
-use super::stored::{Stored, refused, uid_of};
+use super::stored::{Stored, rejected, stored_uid};
 use crate::api::classify::NO_NAMESPACE;
 use crate::api::objects::CreateOutcome;
 use crate::lease::OwnerLease;
@@ -22,22 +22,25 @@ use crate::manifest::secret::{KeySecret, SandboxKeys};
 use crate::names::{BACKEND, LEASE};
 use crate::observe::status::managed_view;
 
-/// How long the API server may take for both objects.
-const STORE: Duration = Duration::from_secs(60);
-/// How long it may take to say whether it would store one.
-const TRIAL: Duration = Duration::from_secs(15);
+/// Timeout of creating both objects.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Timeout of a dry run.
+const DRY_RUN_TIMEOUT: Duration = Duration::from_secs(15);
+/// The uid of the Secret in a Pod that is not created.
+const NO_UID: &str = "unknown";
 
+/// Creates a sandbox. If the returned future is dropped, the objects are deleted again.
 pub(super) async fn create(shared: &Arc<Shared>, spec: SandboxSpec) -> Result<SandboxInfo> {
-    let order = Order::new(shared, spec)?;
-    let (tell, hear) = oneshot::channel();
+    let creation = Creation::new(shared, spec)?;
+    let (sender, receiver) = oneshot::channel();
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        let result = order.carry_out(&shared, &tell).await;
-        // What nobody takes undoes itself.
-        drop(tell.send(result));
+        let result = creation.run(&shared, &sender).await;
+        // Without a receiver, the sandbox is dropped and cleans up.
+        drop(sender.send(result));
     });
-    match hear.await {
-        Ok(result) => result.map(Made::keep),
+    match receiver.await {
+        Ok(result) => result.map(NewSandbox::keep),
         Err(_) => Err(Error::Backend {
             backend: BACKEND,
             operation: "create a sandbox",
@@ -48,60 +51,60 @@ pub(super) async fn create(shared: &Arc<Shared>, spec: SandboxSpec) -> Result<Sa
     }
 }
 
-/// Lets the cluster say whether it would take the Pod of such a sandbox, and gives the images that it is of.
-pub(super) async fn try_out(shared: &Shared, spec: SandboxSpec) -> Result<Vec<String>> {
-    let order = Order::new(shared, spec)?;
-    let via = order.via(shared).await?;
-    let pod = order.pod(shared, &Uid::new("unknown"), via)?;
+/// Checks in a dry run whether the cluster accepts the Pod of such a sandbox. Returns the images of the Pod.
+pub(super) async fn dry_run(shared: &Shared, spec: SandboxSpec) -> Result<Vec<String>> {
+    let creation = Creation::new(shared, spec)?;
+    let via = creation.detect_injection(shared).await?;
+    let pod = creation.build_pod(shared, &Uid::new(NO_UID), via)?;
     shared
         .api()
-        .dry_run_create(&order.id, &pod, Deadline::from_now(TRIAL))
+        .dry_run_create(&creation.id, &pod, Deadline::from_now(DRY_RUN_TIMEOUT))
         .await?;
     Ok(pod::images(&pod))
 }
 
-/// All that is decided before anything is sent.
-struct Order {
+/// One creation, with everything that is decided before the first request.
+struct Creation {
     id: SandboxId,
     nonce: String,
     spec: SandboxSpec,
-    pod: PodOptions,
-    /// `None` for an image's own server, which has one.
-    host: Option<KeyPair>,
-    client: KeyPair,
+    options: PodOptions,
+    /// `None` for an image's SSH server, which has its own.
+    host_key: Option<KeyPair>,
+    client_key: KeyPair,
 }
 
-impl Order {
+impl Creation {
     fn new(shared: &Shared, mut spec: SandboxSpec) -> Result<Self> {
-        if shared.is_image_server() {
-            shared.probe()?;
+        if shared.uses_image_server() {
+            shared.host_key_probe()?;
         }
         let id = spec.id.take().map_or_else(SandboxId::generate, Ok)?;
         let nonce = Uid::generate()?.as_str().to_owned();
-        let pod = PodOptions::of(&spec)?;
-        let host = if shared.is_image_server() {
+        let options = PodOptions::of(&spec)?;
+        let host_key = if shared.uses_image_server() {
             None
         } else {
             Some(KeyPair::generate()?)
         };
-        let order = Self {
+        let creation = Self {
             id,
             nonce,
             spec,
-            pod,
-            host,
-            client: KeyPair::generate()?,
+            options,
+            host_key,
+            client_key: KeyPair::generate()?,
         };
-        // What is wrong with the Pod is found before its Secret is stored.
-        order.pod(shared, &Uid::new("unknown"), None)?;
-        if shared.is_image_server() {
-            tell_once_what_does_not_hold();
+        // Errors in the Pod are found before its Secret is stored.
+        creation.build_pod(shared, &Uid::new(NO_UID), None)?;
+        if shared.uses_image_server() {
+            warn_about_lifetimes_once();
         }
-        Ok(order)
+        Ok(creation)
     }
 
-    /// The Pod; `via` is the way that was found out to bring the server along.
-    fn pod(&self, shared: &Shared, secret: &Uid, via: Option<InjectVia>) -> Result<Pod> {
+    /// Builds the Pod. `via` is the detected kind of injection, if it was left to detection.
+    fn build_pod(&self, shared: &Shared, secret: &Uid, via: Option<InjectVia>) -> Result<Pod> {
         let mut options = shared.options.clone();
         if let Some(via) = via {
             options.injection = Injection::Inject(via);
@@ -113,7 +116,7 @@ impl Order {
             secret,
             spec: &self.spec,
             options: &options,
-            pod: &self.pod,
+            pod: &self.options,
         })
     }
 
@@ -121,21 +124,20 @@ impl Order {
         self.spec.lifetime.attach_timeout.is_none()
     }
 
-    /// The way to bring the server along, where that is to be found out.
-    async fn via(&self, shared: &Shared) -> Result<Option<InjectVia>> {
+    /// Detects the kind of injection, if the options leave it open.
+    async fn detect_injection(&self, shared: &Shared) -> Result<Option<InjectVia>> {
         if shared.options.injection != Injection::Inject(InjectVia::Auto) {
             return Ok(None);
         }
-        let tried = self.pod(shared, &Uid::new("unknown"), Some(InjectVia::ImageVolume))?;
-        Ok(Some(shared.via.find_out(shared.api(), &tried).await))
+        let pod = self.build_pod(shared, &Uid::new(NO_UID), Some(InjectVia::ImageVolume))?;
+        Ok(Some(shared.injection.detect(shared.api(), &pod).await))
     }
 
-    fn secret(&self, shared: &Shared, lease: Option<&OwnerLease>) -> KeySecret {
-        let detached = self.is_detached();
+    fn build_secret(&self, shared: &Shared, lease: Option<&OwnerLease>) -> KeySecret {
         let keys = SandboxKeys {
-            host: self.host.as_ref().map(|host| &host.private),
-            authorized: &self.client.public,
-            client: detached.then_some(&self.client.private),
+            host: self.host_key.as_ref().map(|host| &host.private),
+            authorized: &self.client_key.public,
+            client: self.is_detached().then_some(&self.client_key.private),
         };
         KeySecret::new(
             &self.id,
@@ -146,144 +148,154 @@ impl Order {
         )
     }
 
-    async fn carry_out(
+    /// Creates the objects, and deletes them again if that fails.
+    async fn run(
         self,
         shared: &Arc<Shared>,
-        waiting: &oneshot::Sender<Result<Made>>,
-    ) -> Result<Made> {
-        let mut undo = Undo {
+        waiting: &oneshot::Sender<Result<NewSandbox>>,
+    ) -> Result<NewSandbox> {
+        let mut cleanup = Cleanup {
             shared: Arc::clone(shared),
             id: self.id.clone(),
             nonce: self.nonce.clone(),
             secret: Stored::No,
             pod: Stored::No,
-            late: false,
+            repeats: false,
         };
-        match self.store(shared, waiting, &mut undo).await {
-            Ok(info) => Ok(Made {
+        match self.create_objects(shared, waiting, &mut cleanup).await {
+            Ok(info) => Ok(NewSandbox {
                 info,
-                undo: Some(undo),
+                cleanup: Some(cleanup),
             }),
             Err(error) => {
-                let error = with_hint(shared, error).await;
-                undo.late = error.is_retryable();
-                undo.wait().await;
+                let error = add_hint(shared, error).await;
+                cleanup.repeats = error.is_retryable();
+                cleanup.run_for_a_while().await;
                 Err(error)
             }
         }
     }
 
-    async fn store(
+    async fn create_objects(
         self,
         shared: &Shared,
-        waiting: &oneshot::Sender<Result<Made>>,
-        undo: &mut Undo,
+        waiting: &oneshot::Sender<Result<NewSandbox>>,
+        cleanup: &mut Cleanup,
     ) -> Result<SandboxInfo> {
-        let deadline = Deadline::from_now(STORE);
+        let deadline = Deadline::from_now(CREATE_TIMEOUT);
         let api = shared.api();
-        let taken = || Error::AlreadyExists {
+        let already_exists = || Error::AlreadyExists {
             id: self.id.clone(),
         };
-        let lease = match &shared.lease {
+
+        // The Lease, if attached sandboxes have one.
+        let lease = match &shared.lease_keeper {
             Some(keeper) if !self.is_detached() => Some(keeper.acquire(&self.id, deadline).await?),
             _ => None,
         };
-        let secret = self.secret(shared, lease.as_ref());
-        undo.secret = Stored::Unknown;
+
+        // The Secret. The kind of injection is detected at the same time, which may have to wait for
+        // the detection of another creation.
+        let secret = self.build_secret(shared, lease.as_ref());
+        cleanup.secret = Stored::Unknown;
         let stored = api.create(&self.id, secret.manifest(), &self.nonce, deadline);
-        // Others may be asking for it, one after the other.
-        let via = tokio::time::timeout_at(deadline.instant(), self.via(shared));
+        let via = tokio::time::timeout_at(deadline.instant(), self.detect_injection(shared));
         let (stored, via) = tokio::join!(stored, via);
         let owner = match stored? {
-            CreateOutcome::Stored(secret) => uid_of(&secret, &self.id)?,
+            CreateOutcome::Stored(secret) => stored_uid(&secret, &self.id)?,
             CreateOutcome::NameTaken => {
-                undo.secret = Stored::No;
-                return Err(taken());
+                cleanup.secret = Stored::No;
+                return Err(already_exists());
             }
         };
-        undo.secret = Stored::As(owner.clone());
+        cleanup.secret = Stored::As(owner.clone());
         if waiting.is_closed() {
-            return Err(refused(&self.id, "nobody waits for it any more"));
+            return Err(rejected(&self.id, "the caller cancelled the creation"));
         }
+
+        // The Pod.
         let via = via.unwrap_or(Ok(Some(InjectVia::InitContainer)))?;
-        let mut pod = self.pod(shared, &owner, via)?;
+        let mut pod = self.build_pod(shared, &owner, via)?;
         if let Some(lease) = &lease {
             let annotations = pod.metadata.annotations.get_or_insert_default();
             annotations.insert(LEASE.to_owned(), lease.id().as_str().to_owned());
         }
-        undo.pod = Stored::Unknown;
+        cleanup.pod = Stored::Unknown;
         let pod = match api.create(&self.id, &pod, &self.nonce, deadline).await? {
             CreateOutcome::Stored(pod) => pod,
             CreateOutcome::NameTaken => {
-                undo.pod = Stored::No;
-                return Err(taken());
+                cleanup.pod = Stored::No;
+                return Err(already_exists());
             }
         };
-        let uid = uid_of(&pod, &self.id)?;
-        undo.pod = Stored::As(uid.clone());
-        // An admission webhook may change what it likes.
+        let uid = stored_uid(&pod, &self.id)?;
+        cleanup.pod = Stored::As(uid.clone());
+        // An admission webhook may have changed any field.
         let Some(view) = managed_view(&pod) else {
-            return Err(refused(
+            return Err(rejected(
                 &self.id,
-                "the cluster changed its Pod so that it is not recognised any more",
+                "the cluster changed the Pod so that the SDK cannot recognise it any more; check its \
+                 admission webhooks",
             ));
         };
+
+        // Both objects exist.
         let info = view.info();
-        let detached = self.is_detached();
-        let known = SandboxRecord {
+        let is_detached = self.is_detached();
+        let record = SandboxRecord {
             id: self.id,
             owner,
-            host: self.host.map(|host| host.public),
-            client: self.client.private,
-            detached,
+            host_key: self.host_key.map(|host| host.public),
+            client_key: self.client_key.private,
+            is_detached,
             via,
         };
-        shared.remember(uid, known);
+        shared.remember(uid, record);
         shared.watch.made(view);
         Ok(info)
     }
 }
 
-/// A sandbox that nobody has taken yet.
-struct Made {
+/// A sandbox that is deleted when dropped, unless it is kept.
+struct NewSandbox {
     info: SandboxInfo,
-    undo: Option<Undo>,
+    cleanup: Option<Cleanup>,
 }
 
-impl Made {
+impl NewSandbox {
     fn keep(mut self) -> SandboxInfo {
-        self.undo = None;
+        self.cleanup = None;
         self.info.clone()
     }
 }
 
-impl Drop for Made {
+impl Drop for NewSandbox {
     fn drop(&mut self) {
-        if let Some(undo) = self.undo.take()
+        if let Some(cleanup) = self.cleanup.take()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            runtime.spawn(undo.run());
+            runtime.spawn(cleanup.run());
         }
     }
 }
 
-/// A namespace that is not there may be a slip; and image volumes that were asked for may be too new.
-async fn with_hint(shared: &Shared, error: Error) -> Error {
+/// Adds a suggestion to the error of a missing namespace, or of a cluster without image volumes.
+async fn add_hint(shared: &Shared, error: Error) -> Error {
     match error {
         Error::Creation(mut error)
             if shared.options.injection == Injection::Inject(InjectVia::ImageVolume)
                 && error.message.contains("spec.volumes") =>
         {
             error.message.push_str(
-                " (this cluster's API server does not take image volumes: SANDBOX_INJECTION=init-container brings the \
-                 server in by a first container, and auto finds out which way there is)",
+                " (this cluster's API server does not support image volumes: set SANDBOX_INJECTION=init-container to \
+                 install the server by an init container, or auto to detect what the cluster supports)",
             );
             Error::Creation(error)
         }
         Error::Config { message } if message.starts_with(NO_NAMESPACE) => {
-            let near = shared.api().suggest_namespace().await;
-            let hint = near
-                .map(|near| format!(" (did you mean {near}?)"))
+            let hint = shared.api().suggest_namespace().await;
+            let hint = hint
+                .map(|name| format!(" (did you mean {name}?)"))
                 .unwrap_or_default();
             Error::Config {
                 message: message + &hint,
@@ -293,13 +305,13 @@ async fn with_hint(shared: &Shared, error: Error) -> Error {
     }
 }
 
-/// Lifetimes are kept by our own server.
-fn tell_once_what_does_not_hold() {
-    static TOLD: std::sync::Once = std::sync::Once::new();
-    TOLD.call_once(|| {
+/// Only `sandbox-sshd` enforces soft lifetimes.
+fn warn_about_lifetimes_once() {
+    static WARNED: std::sync::Once = std::sync::Once::new();
+    WARNED.call_once(|| {
         tracing::warn!(
-            "an image's own SSH server does not end sandboxes that nobody uses: they stay until they are deleted, \
-             or until their ttl or max_lifetime"
+            "an image's SSH server does not end unused sandboxes: they stay until they are deleted, or until their \
+             ttl or max_lifetime"
         );
     });
 }

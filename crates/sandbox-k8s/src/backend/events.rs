@@ -1,4 +1,4 @@
-//! What happens to a sandbox, and why.
+//! The stream of events of a sandbox.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,86 +12,90 @@ use super::shared::Shared;
 use crate::observe::status::{PodView, Problem, events_since, explained};
 use crate::observe::watch::Follow;
 
-/// The steps of a sandbox, those of the past first.
+/// Returns the events of a sandbox, starting with those of the past. The stream ends after a final event.
 pub(super) async fn events(shared: &Arc<Shared>, id: &SandboxId) -> Result<EventStream> {
     let view = shared.find(id).await?;
-    let story = Story {
+    let source = EventSource {
         shared: Arc::clone(shared),
         follow: shared.watch.follow(id, &view.uid),
-        pulling: ClusterEvents::of(Arc::clone(&shared.watch), view.uid.clone()),
+        cluster_events: ClusterEvents::new(Arc::clone(&shared.watch), view.uid.clone()),
         grace: shared.options.startup_grace,
-        seen: None,
+        last: None,
         problem_since: None,
-        words: None,
-        over: false,
+        problem_message: None,
+        has_ended: false,
     };
-    let pieces = stream::unfold(story, |mut story| async move {
-        if story.over {
+    let batches = stream::unfold(source, |mut source| async move {
+        if source.has_ended {
             return None;
         }
-        let piece = story.next().await;
-        Some((stream::iter(piece), story))
+        let batch = source.next_batch().await;
+        Some((stream::iter(batch), source))
     });
-    Ok(Box::pin(pieces.flatten()))
+    Ok(Box::pin(batches.flatten()))
 }
 
-struct Story {
+/// Merges changes of the Pod, the cluster's events, and the timeout of a problem into one stream.
+struct EventSource {
     shared: Arc<Shared>,
     follow: Follow,
-    pulling: ClusterEvents,
+    cluster_events: ClusterEvents,
     grace: Duration,
-    seen: Option<Arc<PodView>>,
-    /// Since when it has not been without trouble.
+    /// The Pod as it was observed last.
+    last: Option<Arc<PodView>>,
+    /// Since when there has been a problem without interruption.
     problem_since: Option<Instant>,
-    /// What was said of that trouble last that said anything.
-    words: Option<String>,
-    over: bool,
+    /// The last message about that problem that was not vague.
+    problem_message: Option<String>,
+    has_ended: bool,
 }
 
-impl Story {
-    async fn next(&mut self) -> Vec<Result<SandboxEvent>> {
-        let wait_limit = self.wait_limit();
-        let impatience = async {
-            match wait_limit {
-                Some(end) => tokio::time::sleep_until(end).await,
+impl EventSource {
+    /// Waits for whatever comes first. The batch may be empty.
+    async fn next_batch(&mut self) -> Vec<Result<SandboxEvent>> {
+        let deadline = self.problem_deadline();
+        let problem_timeout = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
                 None => std::future::pending().await,
             }
         };
         let next = tokio::select! {
             biased;
-            next = self.follow.next(self.seen.as_ref()) => next,
-            said = self.pulling.next() => return self.heard(said),
-            () = impatience => return self.lost_patience(),
+            next = self.follow.next(self.last.as_ref()) => next,
+            event = self.cluster_events.next() => return self.handle_cluster_event(event),
+            () = problem_timeout => return self.fail(),
         };
         let now = SystemTime::now();
         let view = match next {
             Ok(Some(view)) => view,
             Ok(None) => {
-                self.over = true;
-                return vec![Ok(event(now, SandboxEventKind::Deleted, "its Pod is gone"))];
+                self.has_ended = true;
+                let message = "its Pod no longer exists";
+                return vec![Ok(event(now, SandboxEventKind::Deleted, message))];
             }
             Err(error) => {
-                self.over = true;
+                self.has_ended = true;
                 return vec![Err(error)];
             }
         };
-        let told = events_since(self.seen.as_deref(), &view, now);
-        self.over = told.iter().any(|event| event.kind.is_final());
-        self.pulling.look(&view);
+        let events = events_since(self.last.as_deref(), &view, now);
+        self.has_ended = events.iter().any(|event| event.kind.is_final());
+        self.cluster_events.observe(&view);
         self.shared
             .record_volume_failure(&view.uid, view.problem.as_ref());
         match &view.problem {
-            Some(problem) => self.problem(problem),
-            None => self.comes_on(),
+            Some(problem) => self.record_problem(problem),
+            None => self.clear_problem(),
         }
-        self.seen = Some(view);
-        told.into_iter().map(Ok).collect()
+        self.last = Some(view);
+        events.into_iter().map(Ok).collect()
     }
 
-    /// Until when what stands in its way may go away.
-    fn wait_limit(&self) -> Option<Instant> {
+    /// When the current problem counts as permanent.
+    fn problem_deadline(&self) -> Option<Instant> {
         let view = self
-            .seen
+            .last
             .as_ref()
             .filter(|view| view.state == SandboxState::Pending)?;
         let limit = view
@@ -101,25 +105,25 @@ impl Story {
         self.problem_since?.checked_add(limit)
     }
 
-    /// The cluster's events are all that tells of a volume that cannot be mounted.
-    fn heard(&mut self, said: ClusterEvent) -> Vec<Result<SandboxEvent>> {
-        let status = self.seen.as_ref().and_then(|view| view.problem.as_ref());
-        match said {
-            ClusterEvent::Progress(told) => {
-                if status.is_none() {
-                    self.comes_on();
+    /// Handles one of the cluster's events, the only source for a volume that cannot be mounted.
+    fn handle_cluster_event(&mut self, cluster_event: ClusterEvent) -> Vec<Result<SandboxEvent>> {
+        let status_problem = self.last.as_ref().and_then(|view| view.problem.as_ref());
+        match cluster_event {
+            ClusterEvent::Progress(event) => {
+                if status_problem.is_none() {
+                    self.clear_problem();
                 }
-                told.into_iter().map(Ok).collect()
+                event.into_iter().map(Ok).collect()
             }
-            ClusterEvent::Remark(told) => vec![Ok(told)],
-            ClusterEvent::Obstacle(told) => {
-                let problem = explained(status, std::slice::from_ref(&told));
-                let mut events = vec![Ok(told)];
-                if let (Some(problem), Some(view)) = (problem, self.seen.clone()) {
+            ClusterEvent::Remark(event) => vec![Ok(event)],
+            ClusterEvent::Obstacle(event) => {
+                let problem = explained(status_problem, std::slice::from_ref(&event));
+                let mut events = vec![Ok(event)];
+                if let (Some(problem), Some(view)) = (problem, self.last.clone()) {
                     self.shared.record_volume_failure(&view.uid, Some(&problem));
-                    self.problem(&problem);
+                    self.record_problem(&problem);
                     if problem.is_final() {
-                        events.extend(self.lost_patience());
+                        events.extend(self.fail());
                     }
                 }
                 events
@@ -127,20 +131,22 @@ impl Story {
         }
     }
 
-    fn problem(&mut self, problem: &Problem) {
+    fn record_problem(&mut self, problem: &Problem) {
         self.problem_since.get_or_insert_with(Instant::now);
-        if self.words.is_none() || !problem.is_vague() {
-            self.words = Some(problem.message.clone());
+        if self.problem_message.is_none() || !problem.is_vague() {
+            self.problem_message = Some(problem.message.clone());
         }
     }
 
-    fn comes_on(&mut self) {
-        (self.problem_since, self.words) = (None, None);
+    fn clear_problem(&mut self) {
+        self.problem_since = None;
+        self.problem_message = None;
     }
 
-    fn lost_patience(&mut self) -> Vec<Result<SandboxEvent>> {
-        self.over = true;
-        let message = self.words.take().unwrap_or_default();
+    /// Ends the stream, because the problem has lasted too long.
+    fn fail(&mut self) -> Vec<Result<SandboxEvent>> {
+        self.has_ended = true;
+        let message = self.problem_message.take().unwrap_or_default();
         vec![Ok(event(
             SystemTime::now(),
             SandboxEventKind::Failed,

@@ -1,4 +1,4 @@
-//! Putting off the end of a sandbox.
+//! Extends the ttl of a sandbox.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +11,7 @@ use crate::manifest::labels;
 use crate::names::ENDS_AFTER;
 use crate::observe::status::managed_view;
 
+/// Sets the soft end of a sandbox to `ttl` from now, but never earlier than it is.
 pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo> {
     let not_found = || Error::NotFound { id: id.clone() };
     let found = shared
@@ -21,9 +22,9 @@ pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Re
     let view = managed_view(&pod)
         .filter(|view| view.state != SandboxState::Ended)
         .ok_or_else(not_found)?;
-    // Nobody's clock counts but the API server's; ours stands in where a proxy took it away.
+    // The API server's clock counts. The local one is used only if a proxy removed the header `Date`.
     let now = now.unwrap_or_else(SystemTime::now);
-    // Never shorter: its server does not take life back either.
+    // An end is never moved forward: the server does not do that either.
     if now
         .checked_add(ttl)
         .is_some_and(|until| until <= view.ends.soft)
@@ -46,6 +47,6 @@ pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Re
     let info = view.info();
     let ends = view.state == SandboxState::Ended;
     shared.watch.wrote(view);
-    // Whoever deleted it in between was faster.
+    // Another client may have deleted the sandbox in the meantime.
     if ends { Err(not_found()) } else { Ok(info) }
 }

@@ -1,12 +1,13 @@
-//! The host key of an image's own SSH server. Nobody knows it before the server runs, so it is
-//! learned once: through the API server, whose certificate is known and which names the Pod,
-//! never over the Pod network, where somebody else might answer. From then on it is pinned.
+//! The host key of an image's SSH server.
 //!
-//! A detached sandbox keeps it in an annotation of its Pod, which goes with the Pod's uid, for
-//! whoever takes it up (the Secret with its keys cannot be changed). Who may write Pods might
-//! forge it, and gains nothing by that alone: a forged key is refused by the real server's
-//! clients, and to be believed the forger would also have to answer at the Pod's address. Such a
-//! person could as well have replaced the Pod's image.
+//! The key exists only once the server runs, so the client fetches it once and pins it. It does so through the
+//! API server, which has a known certificate and finds the Pod by name; on the Pod network, another server
+//! might respond.
+//!
+//! For a detached sandbox, the key is stored in an annotation of the Pod, for other clients that attach (the
+//! Secret with the keys is immutable). An account that may write Pods could forge the annotation, but gains
+//! nothing by that alone: clients then reject the real server, and to be accepted, the forger would also have
+//! to respond at the Pod's address. Such an account could as well replace the image of the Pod.
 
 use std::time::Duration;
 
@@ -21,38 +22,38 @@ use crate::connect::no_answer_error;
 use crate::names;
 use crate::observe::status::{PodView, managed_view};
 
-/// How long the server may take to show its key, its Pod's start included.
-const LEARN: Duration = Duration::from_secs(300);
-/// How long one attempt may take once something answers.
-const ANSWER: Duration = Duration::from_secs(15);
-/// Between two attempts.
+/// Timeout of the whole fetch, including the start of the Pod.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(300);
+/// Timeout of one handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The key to pin for a sandbox whose server has its own.
-pub(super) async fn of(
+/// Returns the host key of a sandbox with an image's SSH server, and pins it.
+pub(super) async fn fetch_and_pin(
     shared: &Shared,
     view: &PodView,
-    known: &SandboxRecord,
+    record: &SandboxRecord,
 ) -> Result<PublicKey> {
     if let Some(key) = view.host_key.as_deref().and_then(|text| text.parse().ok()) {
-        return Ok(shared.known.pin(&view.uid, key));
+        return Ok(shared.records.pin(&view.uid, key));
     }
-    let probe = shared.probe()?;
-    let deadline = Deadline::from_now(LEARN);
-    let learned = deadline
+    let probe = shared.host_key_probe()?;
+    let deadline = Deadline::from_now(FETCH_TIMEOUT);
+    let fetched = deadline
         .bound(
-            "learning the host key",
-            learn(shared, view, probe, deadline),
+            "fetching the host key",
+            fetch(shared, view, probe, deadline),
         )
         .await?;
-    let key = shared.known.pin(&view.uid, learned);
-    if known.detached {
-        keep(shared, view, &key).await;
+    let key = shared.records.pin(&view.uid, fetched);
+    if record.is_detached {
+        annotate(shared, view, &key).await;
     }
     Ok(key)
 }
 
-async fn learn(
+async fn fetch(
     shared: &Shared,
     view: &PodView,
     probe: &dyn HostKeyProbe,
@@ -63,19 +64,19 @@ async fn learn(
     let grace = shared.options.startup_grace;
     let mut running: Option<Instant> = None;
     loop {
-        let answer = async {
+        let attempt = async {
             let stream = connector
                 .open_via_api_server(&view.id, &view.uid, view.port)
                 .await?;
             probe
-                .host_key(stream, Deadline::from_now(ANSWER).min(deadline))
+                .host_key(stream, Deadline::from_now(HANDSHAKE_TIMEOUT).min(deadline))
                 .await
         };
-        let error = match answer.await {
+        let error = match attempt.await {
             Ok(key) => {
-                // Another Pod of the name is not what was asked.
+                // The key may come from another Pod of the same name.
                 return match follow.next(None).await? {
-                    Some(now) if now.state != SandboxState::Ended => Ok(key),
+                    Some(view) if view.state != SandboxState::Ended => Ok(key),
                     _ => Err(Error::NotFound {
                         id: view.id.clone(),
                     }),
@@ -86,7 +87,7 @@ async fn learn(
         let state = follow
             .next(None)
             .await?
-            .map_or(SandboxState::Ended, |now| now.state);
+            .map_or(SandboxState::Ended, |view| view.state);
         if state == SandboxState::Ended || !error.is_unreachable() {
             return Err(error);
         }
@@ -95,13 +96,13 @@ async fn learn(
         {
             return Err(no_answer_error(view.port, grace, error));
         }
-        tracing::debug!(sandbox.id = %view.id, %error, "its SSH server does not show its key yet");
+        tracing::debug!(sandbox.id = %view.id, %error, "host key not available yet; retrying");
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// For others; without it they learn it themselves.
-async fn keep(shared: &Shared, view: &PodView, key: &PublicKey) {
+/// Stores the key for other clients. Without the annotation they fetch the key themselves.
+async fn annotate(shared: &Shared, view: &PodView, key: &PublicKey) {
     let annotation = (names::HOST_KEY, key.as_str());
     match shared
         .api()
@@ -121,7 +122,7 @@ async fn keep(shared: &Shared, view: &PodView, key: &PublicKey) {
         Err(error) => {
             tracing::warn!(
                 sandbox.id = %view.id, %error,
-                "its host key could not be kept for others, who have to learn it themselves"
+                "host key not stored; other clients have to fetch it themselves"
             );
         }
     }

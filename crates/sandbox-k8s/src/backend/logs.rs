@@ -13,11 +13,12 @@ use crate::api::client::LOOKUP_TIMEOUT;
 use crate::api::watch_error::WatchError;
 use crate::names::BACKEND;
 
-/// A sandbox is used before its kubelet has told that its container runs, which one of 1.20 does
-/// every ten seconds; until then the API server knows of no log.
-const TOLD_LATE: Duration = Duration::from_secs(12);
+/// How long the API server may report that a container has not started. A kubelet of 1.20 reports the start only
+/// every ten seconds, while the sandbox is already in use.
+const START_REPORT_TIMEOUT: Duration = Duration::from_secs(12);
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// Opens the log of a sandbox's container.
 pub(super) async fn logs(
     shared: &Shared,
     id: &SandboxId,
@@ -25,47 +26,48 @@ pub(super) async fn logs(
 ) -> Result<LogStream> {
     let api = shared.api();
     let request = api.log_request(id, options.tail_lines, options.follow)?;
-    let (begun, deadline) = (Instant::now(), Deadline::from_now(LOOKUP_TIMEOUT));
+    let started = Instant::now();
+    let deadline = Deadline::from_now(LOOKUP_TIMEOUT);
     loop {
-        let refused = match api.open(request.clone(), deadline).await {
+        let error = match api.open(request.clone(), deadline).await {
             Ok(response) => {
-                let pieces = response.into_body().into_data_stream();
-                return Ok(Box::pin(
-                    pieces.map(|piece| piece.map_err(|error| unread(error.to_string()))),
-                ));
+                let chunks = response.into_body().into_data_stream();
+                return Ok(Box::pin(chunks.map(|chunk| {
+                    chunk.map_err(|error| read_error(error.to_string()))
+                })));
             }
-            Err(refused) => refused,
+            Err(error) => error,
         };
-        match refused.code {
+        match error.code {
             Some(404) => return Err(Error::NotFound { id: id.clone() }),
-            Some(400) if is_about_to_run(&refused) && begun.elapsed() < TOLD_LATE => {
+            Some(400) if is_starting(&error) && started.elapsed() < START_REPORT_TIMEOUT => {
                 sleep(PAUSE).await
             }
-            Some(401 | 403) if refused.is_final() => return Err(denied(shared, &refused)),
+            Some(401 | 403) if error.is_final() => return Err(permission_error(shared, &error)),
             Some(401 | 403) if deadline.remaining() > PAUSE => {
                 sleep(
-                    refused
+                    error
                         .retry_after()
                         .unwrap_or(PAUSE)
                         .min(deadline.remaining()),
                 )
                 .await;
             }
-            _ => return Err(unread(refused.to_string())),
+            _ => return Err(read_error(error.to_string())),
         }
     }
 }
 
-/// Nothing stands in its way, as far as is known.
-fn is_about_to_run(refused: &WatchError) -> bool {
-    let said = refused.to_string();
+/// Whether the container is about to start, and has no problem.
+fn is_starting(error: &WatchError) -> bool {
+    let message = error.to_string();
     ["ContainerCreating", "PodInitializing"]
         .iter()
-        .any(|reason| said.ends_with(reason))
+        .any(|reason| message.ends_with(reason))
 }
 
-fn denied(shared: &Shared, refused: &WatchError) -> Error {
-    let about = classify::RequestContext {
+fn permission_error(shared: &Shared, error: &WatchError) -> Error {
+    let context = classify::RequestContext {
         intent: Intent::Read,
         verb: "get",
         resource: "pods/log",
@@ -74,18 +76,18 @@ fn denied(shared: &Shared, refused: &WatchError) -> Error {
         attempt: 0,
     };
     match classify::classify(
-        &about,
+        &context,
         &FailedResponse {
-            code: refused.code,
+            code: error.code,
             ..FailedResponse::default()
         },
     ) {
         NextStep::Denied(error) | NextStep::Permanent(error) => error,
-        _ => unread(refused.to_string()),
+        _ => read_error(error.to_string()),
     }
 }
 
-fn unread(message: String) -> Error {
+fn read_error(message: String) -> Error {
     Error::Backend {
         backend: BACKEND,
         operation: "read a log",

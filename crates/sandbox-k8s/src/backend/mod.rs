@@ -1,4 +1,4 @@
-//! Sandboxes as Pods: the control plane.
+//! The backend: creates, observes and deletes sandboxes.
 
 mod cleanup;
 mod cluster_events;
@@ -45,52 +45,52 @@ pub struct KubernetesBackend {
 }
 
 impl KubernetesBackend {
-    /// A backend for the cluster of this client, as [`connect`](crate::connect_cluster) makes
-    /// one. Nothing is sent yet.
+    /// Creates a backend for the cluster of a client, such as one from
+    /// [`connect_cluster`](crate::connect_cluster). Nothing is sent yet.
     ///
-    /// The namespace is that of the options, else that of the client.
+    /// The namespace is that of the options, otherwise that of the client.
     pub fn new(client: Client, options: KubernetesOptions) -> Self {
         let namespace = options
             .namespace
             .clone()
             .unwrap_or_else(|| client.default_namespace().to_owned());
         let api = Arc::new(ApiClient::new(client, namespace));
-        let lease = options
+        let lease_keeper = options
             .owner_lease
-            .map(|lasts| LeaseKeeper::new(Arc::clone(&api), lasts));
-        let watch = Arc::new(Watch::new(api, lease.is_some()));
-        let learned = Arc::new(ConnectState::new(&options));
+            .map(|duration| LeaseKeeper::new(Arc::clone(&api), duration));
+        let watch = Arc::new(Watch::new(api, lease_keeper.is_some()));
+        let connect_state = Arc::new(ConnectState::new(&options));
         let shared = Shared {
             options,
             watch,
-            lease,
-            known: RecordCache::default(),
-            via: InjectionProbe::default(),
-            learned,
-            probe: OnceLock::new(),
+            lease_keeper,
+            records: RecordCache::default(),
+            injection: InjectionProbe::default(),
+            connect_state,
+            host_key_probe: OnceLock::new(),
         };
         Self {
             shared: Arc::new(shared),
         }
     }
 
-    /// Learns the host keys of images' own SSH servers with this; needed for
+    /// Sets the probe that fetches the host key of an image's SSH server; needed for
     /// [`Injection::Image`](crate::manifest::options::Injection::Image), and for taking up such sandboxes. It is asked over a stream through
     /// the API server, never over the Pod network.
     #[must_use]
-    pub fn learning_host_keys_with(self, probe: Arc<dyn HostKeyProbe>) -> Self {
-        // Who calls it twice has two that do the same.
-        drop(self.shared.probe.set(probe));
+    pub fn with_host_key_probe(self, probe: Arc<dyn HostKeyProbe>) -> Self {
+        // A second probe is ignored: any probe returns the same keys.
+        drop(self.shared.host_key_probe.set(probe));
         self
     }
 
-    /// What opens streams to the Pods of this backend; it looks at the same watch. All share
-    /// what each finds out.
+    /// Returns a connector to the Pods of this backend. All connectors share the watch of the backend and what
+    /// they find out about routes.
     pub fn connector(&self) -> PodConnector {
         self.shared.connector()
     }
 
-    /// Where the Pods are.
+    /// The namespace of the Pods.
     pub fn namespace(&self) -> &str {
         &self.shared.api().namespace
     }
@@ -106,9 +106,9 @@ impl SandboxBackend for KubernetesBackend {
         let mut capabilities = Capabilities::default();
         capabilities.images = true;
         capabilities.network = true;
-        // An image's own server knows nothing of these.
-        capabilities.server_enforces_ttl = !self.shared.is_image_server();
-        capabilities.sandbox_sshd = !self.shared.is_image_server();
+        // An image's SSH server does not have these features.
+        capabilities.server_enforces_ttl = !self.shared.uses_image_server();
+        capabilities.sandbox_sshd = !self.shared.uses_image_server();
         capabilities.limits.cpu = true;
         capabilities.limits.memory = true;
         capabilities.limits.disk = true;
@@ -149,17 +149,17 @@ impl SandboxBackend for KubernetesBackend {
 
     async fn access(&self, id: &SandboxId) -> Result<Access> {
         let view = self.shared.find(id).await?;
-        let keys = self.shared.keys(&view).await?;
-        let host_key = match &keys.host {
+        let record = self.shared.record_of(&view).await?;
+        let host_key = match &record.host_key {
             Some(key) => key.clone(),
-            None => host_key::of(&self.shared, &view, &keys).await?,
+            None => host_key::fetch_and_pin(&self.shared, &view, &record).await?,
         };
         Ok(Access {
             id: id.clone(),
             uid: view.uid.clone(),
             user: view.user.clone(),
             host_key,
-            client_key: keys.client,
+            client_key: record.client_key,
             endpoint: Endpoint::Pod {
                 namespace: self.namespace().to_owned(),
                 name: id.as_str().to_owned(),

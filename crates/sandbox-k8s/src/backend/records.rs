@@ -1,30 +1,31 @@
-//! What no watch tells of the sandboxes that were made or used here.
+//! Facts about sandboxes that a watch does not deliver, above all their keys.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use sandbox_core::{PrivateKey, PublicKey, SandboxId, Uid};
 use tokio::time::Instant;
 
+use crate::lock::lock;
 use crate::manifest::options::InjectVia;
 
-/// What no watch tells of a sandbox.
+/// Facts about one sandbox that this client created or used.
 #[derive(Clone)]
 pub(super) struct SandboxRecord {
     pub(super) id: SandboxId,
     /// The uid of its Secret.
     pub(super) owner: Uid,
-    /// `None` while that of an image's own server was not learned.
-    pub(super) host: Option<PublicKey>,
-    pub(super) client: PrivateKey,
-    /// Others may take it up.
-    pub(super) detached: bool,
-    /// Which way was found out for it to bring the server along.
+    /// `None` until the key of an image's SSH server has been fetched.
+    pub(super) host_key: Option<PublicKey>,
+    pub(super) client_key: PrivateKey,
+    /// Whether other clients may attach to the sandbox.
+    pub(super) is_detached: bool,
+    /// The detected kind of injection.
     pub(super) via: Option<InjectVia>,
 }
 
-/// All of them, keys included. Those that are over are kept for a while, to tell what became of them.
+/// The records of all sandboxes. Those of ended sandboxes are kept for a while, for their diagnosis.
 #[derive(Default)]
 pub(super) struct RecordCache {
     state: Mutex<State>,
@@ -33,62 +34,62 @@ pub(super) struct RecordCache {
 #[derive(Default)]
 struct State {
     sandboxes: HashMap<Uid, (SandboxRecord, Instant)>,
-    /// So many there were when it was last looked whether some can go.
-    looked: usize,
+    /// The number of records after the last eviction.
+    size_after_eviction: usize,
 }
 
-/// How long one that is over is kept.
-const KEPT: Duration = Duration::from_secs(600);
-/// Fewer are not worth looking at.
-const FEW: usize = 64;
+/// How long the record of an ended sandbox is kept.
+const KEEP_ENDED_FOR: Duration = Duration::from_secs(600);
+/// The number of records below which none is evicted.
+const EVICTION_THRESHOLD: usize = 64;
 
 impl RecordCache {
-    /// Keeps what is known of an instance. `is_over` says of others whether they have ended: those go,
-    /// each time that there are twice as many as before.
-    pub(super) fn remember(&self, uid: Uid, known: SandboxRecord, is_over: impl Fn(&Uid) -> bool) {
+    /// Stores the record of an instance. Whenever the number of records has doubled, those of sandboxes that
+    /// have ended are evicted.
+    pub(super) fn insert(&self, uid: Uid, record: SandboxRecord, has_ended: impl Fn(&Uid) -> bool) {
         let mut state = self.lock();
-        state.sandboxes.insert(uid, (known, Instant::now()));
-        if state.sandboxes.len() < FEW.max(state.looked * 2) {
+        state.sandboxes.insert(uid, (record, Instant::now()));
+        if state.sandboxes.len() < EVICTION_THRESHOLD.max(state.size_after_eviction * 2) {
             return;
         }
         state
             .sandboxes
-            .retain(|uid, (_, since)| since.elapsed() < KEPT || !is_over(uid));
-        state.looked = state.sandboxes.len();
+            .retain(|uid, (_, since)| since.elapsed() < KEEP_ENDED_FOR || !has_ended(uid));
+        state.size_after_eviction = state.sandboxes.len();
     }
 
     pub(super) fn get(&self, uid: &Uid) -> Option<SandboxRecord> {
         self.lock()
             .sandboxes
             .get(uid)
-            .map(|(known, _)| known.clone())
+            .map(|(record, _)| record.clone())
     }
 
-    /// The latest of this id.
-    pub(super) fn of(&self, id: &SandboxId) -> Option<(Uid, SandboxRecord)> {
+    /// Returns the latest record of this id.
+    pub(super) fn find(&self, id: &SandboxId) -> Option<(Uid, SandboxRecord)> {
         let state = self.lock();
         let same = state
             .sandboxes
             .iter()
-            .filter(|(_, (known, _))| known.id == *id);
+            .filter(|(_, (record, _))| record.id == *id);
         same.max_by_key(|(_, (_, since))| *since)
-            .map(|(uid, (known, _))| (uid.clone(), known.clone()))
+            .map(|(uid, (record, _))| (uid.clone(), record.clone()))
     }
 
-    /// Pins a host key for an instance; one that was pinned stays.
+    /// Pins a host key for an instance, and returns the pinned key. The first key stays.
     pub(super) fn pin(&self, uid: &Uid, key: PublicKey) -> PublicKey {
         match self.lock().sandboxes.get_mut(uid) {
-            Some((known, _)) => known.host.get_or_insert(key).clone(),
+            Some((record, _)) => record.host_key.get_or_insert(key).clone(),
             None => key,
         }
     }
 
-    pub(super) fn forget(&self, uid: &Uid) {
+    pub(super) fn remove(&self, uid: &Uid) {
         self.lock().sandboxes.remove(uid);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -97,62 +98,62 @@ mod tests {
     use super::*;
     use sandbox_core::KeyPair;
 
-    fn known(id: &str) -> SandboxRecord {
+    fn record(id: &str) -> SandboxRecord {
         let keys = KeyPair::generate().unwrap();
         SandboxRecord {
             id: id.parse().unwrap(),
             owner: Uid::new("s"),
-            host: None,
-            client: keys.private,
-            detached: true,
+            host_key: None,
+            client_key: keys.private,
+            is_detached: true,
             via: None,
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_that_are_over_go_after_a_while_and_others_stay() {
+    async fn records_of_ended_sandboxes_are_evicted_after_a_while() {
         let all = RecordCache::default();
-        let one = known("sbx-a");
-        let is_over = |uid: &Uid| uid.as_str().starts_with("over");
-        all.remember(Uid::new("stays"), one.clone(), is_over);
+        let one = record("sbx-a");
+        let has_ended = |uid: &Uid| uid.as_str().starts_with("ended");
+        all.insert(Uid::new("running"), one.clone(), has_ended);
         for round in 0..20 {
             for number in 0..50 {
-                all.remember(
-                    Uid::new(format!("over-{round}-{number}")),
+                all.insert(
+                    Uid::new(format!("ended-{round}-{number}")),
                     one.clone(),
-                    is_over,
+                    has_ended,
                 );
             }
-            tokio::time::advance(KEPT).await;
+            tokio::time::advance(KEEP_ENDED_FOR).await;
         }
         assert!(
-            all.lock().sandboxes.len() <= 2 * FEW,
+            all.lock().sandboxes.len() <= 2 * EVICTION_THRESHOLD,
             "{}",
             all.lock().sandboxes.len()
         );
-        assert!(all.get(&Uid::new("stays")).is_some());
+        assert!(all.get(&Uid::new("running")).is_some());
         assert!(
-            all.get(&Uid::new("over-19-49")).is_some(),
-            "what has just ended can still be explained"
+            all.get(&Uid::new("ended-19-49")).is_some(),
+            "a sandbox that has just ended can still be diagnosed"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_id_means_whoever_had_it_last() {
+    async fn an_id_means_its_latest_instance() {
         let all = RecordCache::default();
         for uid in ["first", "second", "third"] {
-            all.remember(Uid::new(uid), known("sbx-a"), |_| false);
+            all.insert(Uid::new(uid), record("sbx-a"), |_| false);
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert_eq!(
-            all.of(&"sbx-a".parse().unwrap()).unwrap().0.as_str(),
+            all.find(&"sbx-a".parse().unwrap()).unwrap().0.as_str(),
             "third"
         );
-        all.forget(&Uid::new("third"));
+        all.remove(&Uid::new("third"));
         assert_eq!(
-            all.of(&"sbx-a".parse().unwrap()).unwrap().0.as_str(),
+            all.find(&"sbx-a".parse().unwrap()).unwrap().0.as_str(),
             "second"
         );
-        assert!(all.of(&"sbx-b".parse().unwrap()).is_none());
+        assert!(all.find(&"sbx-b".parse().unwrap()).is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! What the operations of a backend share.
+//! State that the operations of a backend share.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,18 +15,17 @@ use crate::manifest::{labels, secret};
 use crate::observe::status::{PodView, Problem};
 use crate::observe::watch::Watch;
 
+/// The state of a backend.
 pub(super) struct Shared {
     pub(super) options: KubernetesOptions,
     pub(super) watch: Arc<Watch>,
-    /// The Lease that owns attached sandboxes, where one is wanted.
-    pub(super) lease: Option<LeaseKeeper>,
-    /// Of sandboxes that were made or used here.
-    pub(super) known: RecordCache,
-    /// Which way the server is brought along.
-    pub(super) via: InjectionProbe,
-    pub(super) learned: Arc<ConnectState>,
-    /// What learns the host key of an image's own server.
-    pub(super) probe: OnceLock<Arc<dyn HostKeyProbe>>,
+    /// The Lease that owns attached sandboxes, if the options ask for one.
+    pub(super) lease_keeper: Option<LeaseKeeper>,
+    pub(super) records: RecordCache,
+    pub(super) injection: InjectionProbe,
+    pub(super) connect_state: Arc<ConnectState>,
+    /// Fetches the host key of an image's SSH server.
+    pub(super) host_key_probe: OnceLock<Arc<dyn HostKeyProbe>>,
 }
 
 impl Shared {
@@ -35,27 +34,30 @@ impl Shared {
     }
 
     pub(super) fn connector(&self) -> PodConnector {
-        let (watch, transport) = (Arc::clone(&self.watch), self.options.transport);
-        PodConnector::new(watch, transport, Arc::clone(&self.learned))
+        PodConnector::new(
+            Arc::clone(&self.watch),
+            self.options.transport,
+            Arc::clone(&self.connect_state),
+        )
     }
 
-    pub(super) fn probe(&self) -> Result<&dyn HostKeyProbe> {
-        self.probe.get().map(|probe| &**probe).ok_or_else(|| Error::Config {
+    pub(super) fn host_key_probe(&self) -> Result<&dyn HostKeyProbe> {
+        self.host_key_probe.get().map(|probe| &**probe).ok_or_else(|| Error::Config {
             message:
-                "an image's own SSH server has a host key that has to be learned, and this backend was made \
-                      without the means (KubernetesBackend::learning_host_keys_with)"
+                "the host key of an image's SSH server cannot be fetched: this backend has no host key probe; set one \
+                 with KubernetesBackend::with_host_key_probe"
                     .into(),
         })
     }
 
-    /// Whether the image's own server serves.
-    pub(super) fn is_image_server(&self) -> bool {
+    /// Whether sandboxes run the image's SSH server instead of `sandbox-sshd`.
+    pub(super) fn uses_image_server(&self) -> bool {
         matches!(self.options.injection, Injection::Image(_))
     }
 
-    pub(super) fn remember(&self, uid: Uid, known: SandboxRecord) {
-        self.known
-            .remember(uid, known, |uid| self.watch.is_over(uid));
+    pub(super) fn remember(&self, uid: Uid, record: SandboxRecord) {
+        self.records
+            .insert(uid, record, |uid| self.watch.is_over(uid));
     }
 
     pub(super) async fn find(&self, id: &SandboxId) -> Result<Arc<PodView>> {
@@ -65,10 +67,11 @@ impl Shared {
             .ok_or_else(|| Error::NotFound { id: id.clone() })
     }
 
-    /// The keys of a sandbox: those that it was made with here, or those that its maker stored.
-    pub(super) async fn keys(&self, view: &PodView) -> Result<SandboxRecord> {
-        if let Some(known) = self.known.get(&view.uid) {
-            return Ok(known);
+    /// Returns the record with the keys of a sandbox. If this client has not created the sandbox, the keys are
+    /// read from its Secret.
+    pub(super) async fn record_of(&self, view: &PodView) -> Result<SandboxRecord> {
+        if let Some(record) = self.records.get(&view.uid) {
+            return Ok(record);
         }
         let stored = self
             .api()
@@ -85,31 +88,31 @@ impl Shared {
                 id: view.id.clone(),
             });
         }
-        let known = SandboxRecord {
+        let record = SandboxRecord {
             id: view.id.clone(),
             owner: view.owner.clone(),
-            host: keys.host,
-            client: keys.client,
-            detached: true,
+            host_key: keys.host,
+            client_key: keys.client,
+            is_detached: true,
             via: None,
         };
-        self.remember(view.uid.clone(), known.clone());
-        Ok(known)
+        self.remember(view.uid.clone(), record.clone());
+        Ok(record)
     }
 
-    /// Takes note of what stands in a Pod's way, where that is that it cannot run the server from an image
-    /// volume. Returns whether it would be made another way now.
+    /// Records a problem that is caused by an image volume from which the server cannot run. Returns whether a new
+    /// Pod would be created differently.
     pub(super) fn record_volume_failure(&self, uid: &Uid, problem: Option<&Problem>) -> bool {
         let Some(problem) = problem.filter(|problem| problem.server_missing) else {
             return false;
         };
-        let by_volume = self
-            .known
+        let uses_image_volume = self
+            .records
             .get(uid)
-            .is_some_and(|known| known.via == Some(InjectVia::ImageVolume));
-        if by_volume {
-            self.via.failed(&problem.message);
+            .is_some_and(|record| record.via == Some(InjectVia::ImageVolume));
+        if uses_image_volume {
+            self.injection.record_failure(&problem.message);
         }
-        by_volume
+        uses_image_volume
     }
 }

@@ -1,34 +1,35 @@
-//! What of a sandbox is in the cluster.
+//! What exists of a sandbox in the cluster.
 
 use sandbox_core::{CreationError, CreationReason, CreationStage, Error, Result, SandboxId, Uid};
 
 use crate::api::objects::ManagedKind;
 
-/// Whether an object of ours is in the cluster.
+/// Whether an object of a creation has been stored.
 pub(super) enum Stored {
     No,
-    /// It was sent, and the answer was an error or none.
+    /// A create was sent, and the response was an error or was lost.
     Unknown,
     As(Uid),
 }
 
 impl Stored {
-    /// What to look for once more, later.
-    pub(super) fn again(&self) -> Self {
-        if matches!(self, Self::Unknown) {
-            Self::Unknown
-        } else {
-            Self::No
+    /// The part that has to be checked again later: a lost create may still take effect.
+    pub(super) fn keep_unknown(&self) -> Self {
+        match self {
+            Self::Unknown => Self::Unknown,
+            Self::No | Self::As(_) => Self::No,
         }
     }
 }
 
-pub(super) fn uid_of<K: ManagedKind>(object: &K, id: &SandboxId) -> Result<Uid> {
+/// Returns the uid of an object that the API server has stored.
+pub(super) fn stored_uid<K: ManagedKind>(object: &K, id: &SandboxId) -> Result<Uid> {
     let uid = object.meta().uid.as_deref().map(Uid::new);
-    uid.ok_or_else(|| refused(id, "the API server stored an object without a uid"))
+    uid.ok_or_else(|| rejected(id, "the API server stored an object without a uid"))
 }
 
-pub(super) fn refused(id: &SandboxId, message: &str) -> Error {
+/// The error of a creation that cannot continue.
+pub(super) fn rejected(id: &SandboxId, message: &str) -> Error {
     CreationError {
         id: id.clone(),
         stage: CreationStage::Provision,

@@ -1,4 +1,4 @@
-//! Removing what ended sandboxes left behind, whoever made them.
+//! Deletes what ended sandboxes left behind, no matter which client created them.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
@@ -15,15 +15,15 @@ use crate::manifest::labels;
 use crate::observe::reaper;
 use crate::observe::status::{PodView, managed_view};
 
-/// A Secret without a Pod may be that of a sandbox which is being made.
-const ORPHAN_AGE: Duration = Duration::from_secs(600);
+/// A younger Secret without a Pod may belong to a sandbox that is being created.
+const MIN_ORPHAN_AGE: Duration = Duration::from_secs(600);
 
-/// Looks at the API server's own list and by its clock: what is deleted was seen as it is. What cannot be removed
-/// keeps nothing else from being removed.
+/// Deletes expired sandboxes, Secrets without Pods, and expired Leases. It reads fresh lists and uses the API
+/// server's clock. An object that cannot be deleted does not prevent the deletion of others.
 pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<SweepReport> {
     let api = shared.api();
     let selector = labels::selector();
-    // The Secrets first: a sandbox that is made in between has its Pod in the second list.
+    // The Secrets first: a sandbox that is created in between has its Pod in the second list.
     let (secrets, _) = api
         .list::<Secret>(&selector, Deadline::from_now(LOOKUP_TIMEOUT))
         .await?;
@@ -35,45 +35,41 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
         let Some(reason) = reaper::removal_reason(&view, now) else {
             continue;
         };
-        let removed = match options.dry_run {
-            true => Ok(true),
-            false => remove(shared, &view, &secrets).await,
+        let removed = if options.dry_run {
+            Ok(true)
+        } else {
+            delete_sandbox(shared, &view, &secrets).await
         };
-        note(&mut report, &view.id, reason, removed);
+        record(&mut report, &view.id, reason, removed);
     }
-    let gone: HashSet<_> = report
+    let swept: HashSet<_> = report
         .removed
         .iter()
-        .map(|swept| swept.id.clone())
+        .map(|sandbox| sandbox.id.clone())
         .collect();
     report
         .removed
-        .extend(unowned(shared, &secrets, &gone, options.dry_run).await?);
-    for (id, uid) in orphans(shared, &secrets, now).await? {
-        if gone.contains(&id) {
+        .extend(sweep_leases(shared, &secrets, &swept, options.dry_run).await?);
+    for (id, uid) in find_orphans(shared, &secrets, now).await? {
+        if swept.contains(&id) {
             continue;
         }
-        let removed = match options.dry_run {
-            true => Ok(true),
-            false => {
-                api.delete::<Secret>(&id, &uid, None, Deadline::from_now(LOOKUP_TIMEOUT))
-                    .await
-            }
+        let removed = if options.dry_run {
+            Ok(true)
+        } else {
+            api.delete::<Secret>(&id, &uid, None, Deadline::from_now(LOOKUP_TIMEOUT))
+                .await
         };
-        note(
-            &mut report,
-            &id,
-            "its keys were left without a Pod",
-            removed,
-        );
+        record(&mut report, &id, "its Secret has no Pod", removed);
     }
     Ok(report)
 }
 
-/// Removes a sandbox that is over; `false` where somebody else was faster, or has extended it, which changes its
-/// version.
-async fn remove(shared: &Shared, view: &PodView, secrets: &[Secret]) -> Result<bool> {
-    let (api, deadline) = (shared.api(), Deadline::from_now(LOOKUP_TIMEOUT));
+/// Deletes an ended or expired sandbox. Returns `false` if another client was faster, or has extended the sandbox,
+/// which changes its version.
+async fn delete_sandbox(shared: &Shared, view: &PodView, secrets: &[Secret]) -> Result<bool> {
+    let api = shared.api();
+    let deadline = Deadline::from_now(LOOKUP_TIMEOUT);
     if !api
         .delete::<Pod>(&view.id, &view.uid, Some(&view.resource_version), deadline)
         .await?
@@ -81,7 +77,7 @@ async fn remove(shared: &Shared, view: &PodView, secrets: &[Secret]) -> Result<b
         return Ok(false);
     }
     shared.watch.deleting(&view.uid);
-    shared.known.forget(&view.uid);
+    shared.records.remove(&view.uid);
     if secrets.iter().any(|secret| is_owner(secret, view)) {
         api.delete::<Secret>(&view.id, &view.owner, None, deadline)
             .await?;
@@ -89,7 +85,7 @@ async fn remove(shared: &Shared, view: &PodView, secrets: &[Secret]) -> Result<b
     Ok(true)
 }
 
-fn note(report: &mut SweepReport, id: &SandboxId, reason: &str, removed: Result<bool>) {
+fn record(report: &mut SweepReport, id: &SandboxId, reason: &str, removed: Result<bool>) {
     match removed {
         Ok(true) => report.removed.push(SweptSandbox {
             id: id.clone(),
@@ -103,9 +99,9 @@ fn note(report: &mut SweepReport, id: &SandboxId, reason: &str, removed: Result<
     }
 }
 
-/// Secrets that no Pod calls its owner, and that have been there for long enough. A Pod that is not recognised
-/// any more, because somebody changed its labels, may still run with its keys.
-async fn orphans(
+/// Returns the old Secrets that own no Pod. All Pods of the namespace count, also those whose labels were changed:
+/// they may still run with the keys.
+async fn find_orphans(
     shared: &Shared,
     secrets: &[Secret],
     now: Option<SystemTime>,
@@ -118,7 +114,7 @@ async fn orphans(
             .map(|time| SystemTime::from(time.0));
         created
             .and_then(|created| now?.duration_since(created).ok())
-            .is_some_and(|age| age >= ORPHAN_AGE)
+            .is_some_and(|age| age >= MIN_ORPHAN_AGE)
     };
     let mut old: Vec<_> = secrets
         .iter()
@@ -140,16 +136,16 @@ async fn orphans(
     Ok(old)
 }
 
-/// What a Pod calls its owner has to say the same of itself.
+/// Whether the Secret owns the Pod, by its own labels as well.
 fn is_owner(secret: &Secret, view: &PodView) -> bool {
     labels::secret_of(secret).is_ok_and(|(id, uid)| id == view.id && uid == view.owner)
 }
 
-/// Those whose maker's Lease has expired. Only the Lease is deleted; Kubernetes does the rest.
-async fn unowned(
+/// Deletes expired Leases, and returns the sandboxes that Kubernetes deletes with them.
+async fn sweep_leases(
     shared: &Shared,
     secrets: &[Secret],
-    gone: &HashSet<SandboxId>,
+    swept: &HashSet<SandboxId>,
     dry_run: bool,
 ) -> Result<Vec<SweptSandbox>> {
     let owner = |secret: &Secret| {
@@ -163,25 +159,25 @@ async fn unowned(
         .iter()
         .filter_map(|secret| Some((labels::secret_of(secret).ok()?.0, owner(secret)?)))
         .collect();
-    if shared.lease.is_none() && owned.is_empty() {
+    if shared.lease_keeper.is_none() && owned.is_empty() {
         return Ok(Vec::new());
     }
     let expired = match lease::remove_expired(shared.api(), dry_run).await {
         Ok(expired) => expired,
         Err(error) => {
-            tracing::warn!(%error, "the Leases that own sandboxes cannot be looked at: they are left as they are");
+            tracing::warn!(%error, "owner Leases cannot be listed; not swept");
             return Ok(Vec::new());
         }
     };
-    let of_expired = |lease: &Uid| expired.iter().any(|(_, uid)| uid == lease);
+    let has_expired = |lease: &Uid| expired.iter().any(|(_, uid)| uid == lease);
     let ids = owned
         .into_iter()
-        .filter(|(id, lease)| of_expired(lease) && !gone.contains(id))
+        .filter(|(id, lease)| has_expired(lease) && !swept.contains(id))
         .map(|(id, _)| id);
     Ok(ids
         .map(|id| SweptSandbox {
             id,
-            reason: "its maker is gone: the Lease has expired".to_owned(),
+            reason: "its client no longer exists: the owner Lease has expired".to_owned(),
         })
         .collect())
 }

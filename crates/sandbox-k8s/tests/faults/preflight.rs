@@ -92,7 +92,7 @@ async fn clocks_are_compared() {
         &look(&server, options()).await,
         "clock",
         Warning,
-        "apart",
+        "differ",
         Some("timedatectl"),
     );
     // Years back, to where this machine's is.
@@ -113,7 +113,7 @@ async fn clocks_are_compared() {
         &look(&server, options()).await,
         "clock",
         Warning,
-        "apart",
+        "differ",
         Some("timedatectl"),
     );
 }
@@ -140,7 +140,7 @@ async fn a_namespace_is_compared_with_the_profile() {
         &checks,
         "namespace",
         Failed,
-        "sandboxes are baseline",
+        "the security profile is baseline",
         Some("SANDBOX_SECURITY_PROFILE=restricted"),
     );
 
@@ -233,7 +233,7 @@ async fn each_right_is_asked_for() {
     }
     for (right, lost) in [
         ("patch pods", "extend"),
-        ("get pods/log", "last words"),
+        ("get pods/log", "the server's log"),
         ("watch events", "events"),
     ] {
         let server = well();
@@ -273,7 +273,7 @@ async fn a_transport_is_judged_by_what_it_needs() {
         &checks,
         "transport",
         Skipped,
-        "not known before there is one: sandbox doctor --try",
+        "only known once there is one: sandbox doctor --try",
         None,
     );
     server.forbid("create pods/portforward");
@@ -291,7 +291,7 @@ async fn a_transport_is_judged_by_what_it_needs() {
         &checks,
         "transport",
         Warning,
-        "whether this machine has a route",
+        "whether there is a route",
         rbac,
     );
 }
@@ -317,7 +317,7 @@ async fn images_are_looked_for_on_the_nodes() {
         &look(&server, never()).await,
         IMAGE,
         Warning,
-        "never pulled",
+        "the pull policy is Never",
         Some("load it into the other nodes"),
     );
 

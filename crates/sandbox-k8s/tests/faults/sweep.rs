@@ -83,7 +83,7 @@ async fn keys_without_a_pod_are_left_alone_for_ten_minutes() {
     server.advance_clock(2 * MINUTE);
     assert_eq!(
         swept(&server, SweepOptions::default()).await,
-        ["its keys were left without a Pod"]
+        ["its Secret has no Pod"]
     );
     assert_eq!(server.object_names(), [""; 0]);
 }

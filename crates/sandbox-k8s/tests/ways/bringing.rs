@@ -134,7 +134,7 @@ fn own_server(options: &mut KubernetesOptions) {
 #[tokio::test(start_paused = true)]
 async fn an_images_own_server_has_no_key_of_ours_and_hard_ends_only() {
     let server = ApiServer::new("boxes");
-    let backend = backend(&server, own_server).learning_host_keys_with(Arc::new(Probe::default()));
+    let backend = backend(&server, own_server).with_host_key_probe(Arc::new(Probe::default()));
     let (id, mut wanted) = spec();
     wanted.lifetime.ttl = Some(Duration::from_secs(600));
     let info = backend.create(wanted).await.unwrap();
@@ -174,10 +174,10 @@ async fn a_server_that_cannot_be_is_explained_before_anything_is_made() {
         own_server(options);
         options.security = SecurityProfile::Restricted;
     });
-    let restricted = restricted.learning_host_keys_with(Arc::new(Probe::default()));
+    let restricted = restricted.with_host_key_probe(Arc::new(Probe::default()));
     for (backend, said) in [
         (restricted, "needs root"),
-        (backend(&server, own_server), "learning_host_keys_with"),
+        (backend(&server, own_server), "with_host_key_probe"),
     ] {
         let error = backend.create(spec().1).await.unwrap_err();
         assert!(matches!(error, Error::Config { .. }), "{error}");
@@ -190,7 +190,7 @@ async fn a_server_that_cannot_be_is_explained_before_anything_is_made() {
 async fn a_host_key_that_was_learned_is_found_by_others_and_stays() {
     let server = ApiServer::new("boxes");
     let probe = Arc::new(Probe::default());
-    let maker = backend(&server, own_server).learning_host_keys_with(Arc::clone(&probe) as _);
+    let maker = backend(&server, own_server).with_host_key_probe(Arc::clone(&probe) as _);
     let (id, mut wanted) = spec();
     wanted.lifetime.attach_timeout = None;
     maker.create(wanted).await.unwrap();
@@ -201,7 +201,7 @@ async fn a_host_key_that_was_learned_is_found_by_others_and_stays() {
         });
     };
     annotate(learned.as_str());
-    let other = backend(&server, own_server).learning_host_keys_with(Arc::clone(&probe) as _);
+    let other = backend(&server, own_server).with_host_key_probe(Arc::clone(&probe) as _);
     assert_eq!(other.access(&id).await.unwrap().host_key, learned);
     // Pinned: what is written there afterwards changes nothing.
     annotate(KeyPair::generate().unwrap().public.as_str());

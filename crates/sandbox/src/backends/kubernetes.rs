@@ -28,7 +28,7 @@ pub(super) async fn open(settings: &Settings) -> Result<Parts> {
     let cluster_name = cluster.to_string();
     let context = cluster.context.clone();
     let backend = sandbox_k8s::KubernetesBackend::new(cluster.client, options)
-        .learning_host_keys_with(Arc::new(sandbox_ssh::SshHostKeyProbe::new()));
+        .with_host_key_probe(Arc::new(sandbox_ssh::SshHostKeyProbe::new()));
     let connector: Arc<dyn Connector> = Arc::new(backend.connector());
     let sessions = sandbox_ssh::SshSessions::new(Arc::clone(&connector), ssh_options(settings));
     let location = format!("namespace {} of {cluster_name}", backend.namespace());

@@ -97,7 +97,7 @@ impl Cluster {
             }
         }
         let backend = KubernetesBackend::new(requests.counting(self.api.clone()), options)
-            .learning_host_keys_with(Arc::new(sandbox_ssh::SshHostKeyProbe::new()));
+            .with_host_key_probe(Arc::new(sandbox_ssh::SshHostKeyProbe::new()));
         let connector = Arc::new(backend.connector());
         let sessions = sandbox_ssh::SshSessions::new(connector, sandbox_ssh::SshOptions::default());
         (

@@ -1,4 +1,4 @@
-//! Whether the images are there: what can be known before a Pod pulls one.
+//! Checks whether nodes have the images, as far as that is known before a Pod pulls them.
 
 use std::collections::BTreeSet;
 
@@ -10,86 +10,83 @@ use super::request::get;
 use crate::backend::shared::Shared;
 use crate::manifest::options::PullPolicy;
 
-/// Machines that are looked at: each tells of up to 50 images.
-const MACHINES: usize = 100;
-const NOT_KNOWN: &str = "not known before a Pod pulls it";
+/// The number of nodes that are read. Each reports up to 50 images.
+const MAX_NODES: usize = 100;
+const UNKNOWN: &str = "not known before a Pod pulls it";
 
-/// One check for each image of a sandbox's Pod.
-pub(super) async fn images(shared: &Shared, images: Vec<String>) -> Vec<Check> {
+/// Returns one check for each image of a sandbox's Pod.
+pub(super) async fn check_images(shared: &Shared, images: Vec<String>) -> Vec<Check> {
     let images: BTreeSet<String> = images.into_iter().collect();
-    let url = format!("/api/v1/nodes?limit={MACHINES}");
+    let url = format!("/api/v1/nodes?limit={MAX_NODES}");
     match get::<ObjectList<Node>>(shared, &url, "nodes").await {
         Ok(nodes) => {
             let never = shared.options.image_pull_policy == Some(PullPolicy::Never);
             images
                 .iter()
-                .map(|image| on_machines(image, &nodes.items, never))
+                .map(|image| check_nodes(image, &nodes.items, never))
                 .collect()
         }
-        // No right that sandboxes need.
+        // Sandboxes do not need the permission to list nodes.
         Err(_) => {
-            let why =
-                format!("{NOT_KNOWN}: which images the nodes have cannot be read (list nodes)");
+            let detail = format!("{UNKNOWN}: the images of the nodes cannot be read (list nodes)");
             images
                 .iter()
-                .map(|image| Check::skipped(name(image), why.clone()))
+                .map(|image| Check::skipped(check_name(image), detail.clone()))
                 .collect()
         }
     }
 }
 
-fn on_machines(image: &str, nodes: &[Node], never: bool) -> Check {
-    let wanted = whole_name(image);
-    let ready = || nodes.iter().filter(|node| !cordoned(node));
-    let (all, has) = (
-        ready().count(),
-        ready().filter(|node| lists(node, &wanted)).count(),
-    );
+fn check_nodes(image: &str, nodes: &[Node], never: bool) -> Check {
+    let full_name = full_name(image);
+    let ready = || nodes.iter().filter(|node| !is_cordoned(node));
+    let all = ready().count();
+    let has = ready().filter(|node| has_image(node, &full_name)).count();
     match has {
         0 if never => Check::warning(
-            name(image),
-            format!("none of {all} nodes tells of it, and it is never pulled"),
+            check_name(image),
+            format!("none of {all} nodes reports it, and the pull policy is Never"),
         )
         .with_remedy("load it into the nodes, or set SANDBOX_IMAGE_PULL_POLICY=IfNotPresent"),
         0 => Check::skipped(
-            name(image),
-            format!("{NOT_KNOWN}: none of {all} nodes tells of it"),
+            check_name(image),
+            format!("{UNKNOWN}: none of {all} nodes reports it"),
         ),
-        _ if has == all => Check::passed(name(image), format!("on each of {all} nodes")),
+        _ if has == all => Check::passed(check_name(image), format!("on each of {all} nodes")),
         _ if never => Check::warning(
-            name(image),
-            format!("on {has} of {all} nodes, and it is never pulled"),
+            check_name(image),
+            format!("on {has} of {all} nodes, and the pull policy is Never"),
         )
-        .with_remedy("load it into the other nodes, or choose nodes that have it"),
+        .with_remedy("load it into the other nodes, or select nodes that have it"),
         _ => Check::passed(
-            name(image),
+            check_name(image),
             format!("on {has} of {all} nodes; the others pull it"),
         ),
     }
 }
 
-fn name(image: &str) -> String {
+fn check_name(image: &str) -> String {
     format!("image {image}")
 }
 
-fn cordoned(node: &Node) -> bool {
+fn is_cordoned(node: &Node) -> bool {
     node.spec
         .as_ref()
         .is_some_and(|spec| spec.unschedulable == Some(true))
 }
 
-fn lists(node: &Node, wanted: &str) -> bool {
+fn has_image(node: &Node, full: &str) -> bool {
     let images = node
         .status
         .iter()
         .flat_map(|status| status.images.iter().flatten());
     images
         .flat_map(|image| image.names.iter().flatten())
-        .any(|name| whole_name(name) == wanted)
+        .any(|name| full_name(name) == full)
 }
 
-/// With the registry, the repository and the tag that a short name means.
-fn whole_name(image: &str) -> String {
+/// Returns the name with registry, repository and tag, as a container runtime completes it.
+fn full_name(image: &str) -> String {
     let registry = image.split_once('/').map(|(first, _)| first);
     let named = registry.is_some_and(|first| first == "localhost" || first.contains(['.', ':']));
     let whole = match (named, registry) {
@@ -110,8 +107,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_name_means_what_a_runtime_makes_of_it() {
-        for (short, whole) in [
+    fn short_names_are_completed_as_by_a_runtime() {
+        for (short, full) in [
             ("busybox", "docker.io/library/busybox:latest"),
             ("python:3.12-slim", "docker.io/library/python:3.12-slim"),
             ("grafana/loki", "docker.io/grafana/loki:latest"),
@@ -119,7 +116,7 @@ mod tests {
             ("registry:5000/a/b", "registry:5000/a/b:latest"),
             ("ghcr.io/a/b@sha256:0f", "ghcr.io/a/b@sha256:0f"),
         ] {
-            assert_eq!(whole_name(short), whole);
+            assert_eq!(full_name(short), full);
         }
     }
 }

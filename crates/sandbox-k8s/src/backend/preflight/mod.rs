@@ -1,4 +1,4 @@
-//! Whether a cluster is fit for sandboxes: asked of it, before one is made.
+//! Checks whether a cluster can run sandboxes, before one is created.
 
 mod images;
 mod request;
@@ -16,52 +16,60 @@ use k8s_openapi::api::authorization::v1::{
 use k8s_openapi::api::core::v1::Namespace;
 use sandbox_core::{Check, Error, Result, SandboxSpec, Verdict};
 
-use super::create::try_out;
+use super::create::dry_run;
 use super::shared::Shared;
 use crate::api::classify::{NO_NAMESPACE, NO_PERMISSION};
 use crate::api::objects::request_error;
 use crate::manifest::options::{SecurityProfile, Transport};
 use request::{get, send};
-/// Questions about rights at once.
-const AT_ONCE: usize = 4;
-/// How far clocks may be apart: TLS certificates and tokens have a beginning and an end.
-const SKEW: Duration = Duration::from_secs(60);
-/// What a namespace says about the Pods that it takes.
-const ENFORCED: &str = "pod-security.kubernetes.io/enforce";
+/// The number of permission checks that run at the same time.
+const CONCURRENT_CHECKS: usize = 4;
+/// How far clocks may differ. TLS certificates and tokens are valid only for a time.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
+/// The label with the Pod Security level that a namespace enforces.
+const ENFORCE_LABEL: &str = "pod-security.kubernetes.io/enforce";
 
-/// A right that is used, and what for.
-struct Right {
+/// A permission that the SDK uses.
+struct Permission {
     verb: &'static str,
     group: &'static str,
     resource: &'static str,
-    part: &'static str,
-    /// What does not work without it; `None`: nothing does.
-    only: Option<&'static str>,
+    subresource: &'static str,
+    /// What does not work without the permission; `None` if nothing works.
+    consequence: Option<&'static str>,
 }
 
+/// Runs all checks.
 pub(super) async fn preflight(shared: &Arc<Shared>, spec: SandboxSpec) -> Vec<Check> {
-    let mut checks = vec![version(shared).await];
+    let mut checks = vec![check_version(shared).await];
     if checks[0].verdict == Verdict::Failed {
-        checks.push(Check::skipped("the rest", "it is asked of the API server"));
+        checks.push(Check::skipped(
+            "other checks",
+            "the API server does not respond",
+        ));
         return checks;
     }
-    checks.push(clock(shared));
-    checks.push(namespace(shared).await);
-    let rights = stream::iter(rights(shared))
-        .map(|right| allowed(shared, right))
-        .buffered(AT_ONCE);
-    let rights = rights.collect::<Vec<_>>().await;
-    let transport = transport::transport(shared.options.transport, &rights, &grant(shared));
-    checks.extend(rights);
+    checks.push(check_clock(shared));
+    checks.push(check_namespace(shared).await);
+    let permissions = stream::iter(required_permissions(shared))
+        .map(|permission| check_permission(shared, permission))
+        .buffered(CONCURRENT_CHECKS);
+    let permissions = permissions.collect::<Vec<_>>().await;
+    let transport = transport::check_transport(
+        shared.options.transport,
+        &permissions,
+        &grant_remedy(shared),
+    );
+    checks.extend(permissions);
     checks.push(transport);
-    let (pod, images) = pod(shared, spec).await;
+    let (pod, images) = check_pod(shared, spec).await;
     checks.push(pod);
-    checks.extend(images::images(shared, images).await);
+    checks.extend(images::check_images(shared, images).await);
     checks
 }
 
-/// Whether it answers, and which version it is.
-async fn version(shared: &Shared) -> Check {
+/// Checks whether the API server responds, and reports its version.
+async fn check_version(shared: &Shared) -> Check {
     const NAME: &str = "API server";
     #[derive(serde::Deserialize)]
     struct Version {
@@ -70,56 +78,56 @@ async fn version(shared: &Shared) -> Check {
     }
     match get::<Version>(shared, "/version", "version").await {
         Ok(version) => Check::passed(NAME, format!("Kubernetes {}", version.git_version)),
-        Err(error) => Check::failed(NAME, told(&error)).with_remedy(
-            "kubectl cluster-info has to answer with the same kubeconfig and context; SANDBOX_KUBECONFIG and \
-             SANDBOX_KUBE_CONTEXT choose others",
+        Err(error) => Check::failed(NAME, describe(&error)).with_remedy(
+            "check that kubectl cluster-info works with the same kubeconfig and context; select others with \
+             SANDBOX_KUBECONFIG and SANDBOX_KUBE_CONTEXT",
         ),
     }
 }
 
-fn clock(shared: &Shared) -> Check {
+fn check_clock(shared: &Shared) -> Check {
     const NAME: &str = "clock";
-    let Some(theirs) = shared.api().clock.now() else {
-        return Check::skipped(NAME, "the API server does not say what time it is");
+    let Some(server_time) = shared.api().clock.now() else {
+        return Check::skipped(NAME, "the API server does not send its time");
     };
     let now = SystemTime::now();
-    let apart = now
-        .duration_since(theirs)
-        .unwrap_or_else(|ahead| ahead.duration());
-    if apart <= SKEW {
-        return Check::passed(NAME, "this machine and the API server agree");
+    let difference = now
+        .duration_since(server_time)
+        .unwrap_or_else(|error| error.duration());
+    if difference <= MAX_CLOCK_SKEW {
+        return Check::passed(NAME, "the local clock and the API server's agree");
     }
-    let message = format!("this machine's clock and the API server's are {apart:?} apart");
+    let message = format!("the local clock and the API server's differ by {difference:?}");
     Check::warning(NAME, message)
-        .with_remedy("let an NTP client set this machine's clock: timedatectl set-ntp true")
+        .with_remedy("synchronise the local clock by NTP: timedatectl set-ntp true")
 }
 
-async fn namespace(shared: &Shared) -> Check {
+async fn check_namespace(shared: &Shared) -> Check {
     let name = &shared.api().namespace;
     let check = "namespace";
     match get::<Namespace>(shared, &format!("/api/v1/namespaces/{name}"), "namespaces").await {
         Ok(found) => {
             let labels = found.metadata.labels.unwrap_or_default();
-            let level = labels.get(ENFORCED).map(String::as_str);
-            let ours = match shared.options.security {
+            let level = labels.get(ENFORCE_LABEL).map(String::as_str);
+            let profile = match shared.options.security {
                 SecurityProfile::Restricted => "restricted",
                 SecurityProfile::Baseline => "baseline",
-                SecurityProfile::Custom { .. } => "of their own",
+                SecurityProfile::Custom { .. } => "custom",
             };
-            let says = level.map_or_else(
+            let enforced = level.map_or_else(
                 || "no Pod Security level".to_owned(),
                 |level| format!("Pod Security level {level}"),
             );
-            let detail = format!("{name}: {says}; sandboxes are {ours}");
+            let detail = format!("{name}: {enforced}; the security profile is {profile}");
             match level {
-                Some("restricted") if ours == "baseline" => Check::failed(check, detail)
+                Some("restricted") if profile == "baseline" => Check::failed(check, detail)
                     .with_remedy(
                         "set SANDBOX_SECURITY_PROFILE=restricted, or use another namespace",
                     ),
                 None => Check::warning(check, detail).with_remedy(format!(
-                    "kubectl label namespace {name} {ENFORCED}={}",
-                    if ours == "restricted" {
-                        ours
+                    "kubectl label namespace {name} {ENFORCE_LABEL}={}",
+                    if profile == "restricted" {
+                        profile
                     } else {
                         "baseline"
                     }
@@ -128,9 +136,9 @@ async fn namespace(shared: &Shared) -> Check {
             }
         }
         Err(Error::Config { message }) if message.starts_with(NO_NAMESPACE) => {
-            let near = shared.api().suggest_namespace().await;
-            let hint = near
-                .map(|near| format!(": did you mean {near}?"))
+            let similar = shared.api().suggest_namespace().await;
+            let hint = similar
+                .map(|name| format!(": did you mean {name}?"))
                 .unwrap_or_default();
             Check::failed(check, format!("{NO_NAMESPACE} {name}{hint}")).with_remedy(format!(
                 "kubectl create namespace {name}, or set SANDBOX_NAMESPACE"
@@ -146,78 +154,81 @@ async fn namespace(shared: &Shared) -> Check {
         }
         Err(error) => Check::skipped(
             check,
-            format!("{name}: its labels cannot be read: {}", told(&error)),
+            format!("{name}: its labels cannot be read: {}", describe(&error)),
         ),
     }
 }
 
-/// What `deploy/rbac.yaml` gives.
-fn rights(shared: &Shared) -> Vec<Right> {
-    let right = |verb, resource, part, only| Right {
+/// Returns the permissions that `deploy/rbac.yaml` grants.
+fn required_permissions(shared: &Shared) -> Vec<Permission> {
+    let permission = |verb, resource, subresource, consequence| Permission {
         verb,
         group: "",
         resource,
-        part,
-        only,
+        subresource,
+        consequence,
     };
-    let mut rights: Vec<Right> = ["create", "get", "list", "watch", "delete"]
-        .map(|verb| right(verb, "pods", "", None))
+    let mut permissions: Vec<Permission> = ["create", "get", "list", "watch", "delete"]
+        .map(|verb| permission(verb, "pods", "", None))
         .into_iter()
-        .chain(["create", "get", "delete"].map(|verb| right(verb, "secrets", "", None)))
+        .chain(["create", "get", "delete"].map(|verb| permission(verb, "secrets", "", None)))
         .collect();
-    rights.push(right("patch", "pods", "", Some("`extend` fails")));
+    permissions.push(permission("patch", "pods", "", Some("`extend` fails")));
     let forward = match shared.options.transport {
-        Transport::Direct => Some("Pods are reached by their address only"),
+        Transport::Direct => Some("Pods can only be reached by their address"),
         Transport::Auto => {
-            Some("Pods are reached by their address only, which needs a route to them")
+            Some("Pods can only be reached by their address, which needs a route to them")
         }
-        _ => None,
+        Transport::PortForward => None,
     };
-    rights.extend(["get", "create"].map(|verb| right(verb, "pods", "portforward", forward)));
-    rights.push(right(
+    permissions
+        .extend(["get", "create"].map(|verb| permission(verb, "pods", "portforward", forward)));
+    permissions.push(permission(
         "get",
         "pods",
         "log",
-        Some("failures are told without the server's last words"),
+        Some("errors do not contain the end of the server's log"),
     ));
     for verb in ["list", "watch"] {
-        rights.push(right(
+        permissions.push(permission(
             verb,
             "events",
             "",
-            Some("failures are told without the cluster's events"),
+            Some("errors do not contain the cluster's events"),
         ));
     }
-    if shared.lease.is_some() {
-        rights.extend(["create", "patch", "list", "delete"].map(|verb| Right {
-            group: "coordination.k8s.io",
-            ..right(verb, "leases", "", None)
-        }));
+    if shared.lease_keeper.is_some() {
+        permissions.extend(
+            ["create", "patch", "list", "delete"].map(|verb| Permission {
+                group: "coordination.k8s.io",
+                ..permission(verb, "leases", "", None)
+            }),
+        );
     }
-    rights
+    permissions
 }
 
-/// What gives all of them.
-fn grant(shared: &Shared) -> String {
+/// Returns the remedy for a missing permission.
+fn grant_remedy(shared: &Shared) -> String {
     let namespace = &shared.api().namespace;
-    format!("kubectl apply -n {namespace} -f deploy/rbac.yaml, and use the account that it makes")
+    format!("kubectl apply -n {namespace} -f deploy/rbac.yaml, and use the account that it creates")
 }
 
-/// Asks by a SelfSubjectAccessReview, which everybody may.
-async fn allowed(shared: &Shared, right: Right) -> Check {
-    let part = if right.part.is_empty() {
+/// Checks a permission by a SelfSubjectAccessReview, which every account may create.
+async fn check_permission(shared: &Shared, permission: Permission) -> Check {
+    let subresource = if permission.subresource.is_empty() {
         String::new()
     } else {
-        format!("/{}", right.part)
+        format!("/{}", permission.subresource)
     };
-    let name = format!("{} {}{part}", right.verb, right.resource);
+    let name = format!("{} {}{subresource}", permission.verb, permission.resource);
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let attributes = ResourceAttributes {
         namespace: Some(shared.api().namespace.clone()),
-        verb: text(right.verb),
-        group: text(right.group),
-        resource: text(right.resource),
-        subresource: text(right.part),
+        verb: text(permission.verb),
+        group: text(permission.group),
+        resource: text(permission.resource),
+        subresource: text(permission.subresource),
         ..ResourceAttributes::default()
     };
     let review = SelfSubjectAccessReview {
@@ -239,45 +250,49 @@ async fn allowed(shared: &Shared, right: Right) -> Check {
     };
     let status = match answer {
         Ok(review) => review.status.unwrap_or_default(),
-        Err(error) => return Check::skipped(name, told(&error)),
+        Err(error) => return Check::skipped(name, describe(&error)),
     };
     if status.allowed {
         return Check::passed(name, "allowed");
     }
-    let remedy = grant(shared);
-    match right.only {
+    let remedy = grant_remedy(shared);
+    match permission.consequence {
         None => Check::failed(name, "forbidden").with_remedy(remedy),
-        Some(only) => Check::warning(name, format!("forbidden; {only}")).with_remedy(remedy),
+        Some(consequence) => {
+            Check::warning(name, format!("forbidden; {consequence}")).with_remedy(remedy)
+        }
     }
 }
 
-/// Whether the cluster would take a Pod as ours are: its quota, its policies and its webhooks say so
-/// in a dry run. With the images that it is of.
-async fn pod(shared: &Arc<Shared>, spec: SandboxSpec) -> (Check, Vec<String>) {
+/// Checks in a dry run whether the cluster accepts a Pod, with its quota, policies and webhooks. Returns the images
+/// of the Pod as well.
+async fn check_pod(shared: &Arc<Shared>, spec: SandboxSpec) -> (Check, Vec<String>) {
     const NAME: &str = "a Pod, as a dry run";
-    let check = match try_out(shared, spec).await {
+    let check = match dry_run(shared, spec).await {
         Ok(images) => return (Check::passed(NAME, "accepted"), images),
-        Err(Error::Invalid { argument, reason, .. }) => Check::failed(NAME, format!("{argument}: {reason}"))
-            .with_remedy("correct the setting that it comes from (.env.example has all)"),
-        // Some say themselves what to do: no image, no namespace, a profile that needs root.
-        Err(error @ Error::Config { .. }) => Check::failed(NAME, told(&error)),
-        Err(error) => Check::failed(NAME, told(&error)).with_remedy(format!(
-            "kubectl describe namespace,quota,limitrange -n {} shows what Pods have to keep to there",
+        Err(Error::Invalid {
+            argument, reason, ..
+        }) => Check::failed(NAME, format!("{argument}: {reason}"))
+            .with_remedy("correct the setting (.env.example lists all of them)"),
+        // These errors contain their remedy: no image, no namespace, a profile that needs root.
+        Err(error @ Error::Config { .. }) => Check::failed(NAME, describe(&error)),
+        Err(error) => Check::failed(NAME, describe(&error)).with_remedy(format!(
+            "kubectl describe namespace,quota,limitrange -n {} shows the constraints on Pods",
             shared.api().namespace
         )),
     };
     (check, Vec::new())
 }
 
-/// An error with its causes, in one sentence.
-fn told(error: &Error) -> String {
+/// Returns an error and its causes in one line.
+fn describe(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(found) = cause {
-        let said = found.to_string();
-        if !text.contains(&said) {
+        let message = found.to_string();
+        if !text.contains(&message) {
             text.push_str(": ");
-            text.push_str(&said);
+            text.push_str(&message);
         }
         cause = found.source();
     }

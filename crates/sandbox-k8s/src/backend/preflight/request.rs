@@ -1,4 +1,4 @@
-//! One question to the API server.
+//! Requests of the preflight checks.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::api::client::Operation;
 use crate::api::objects::request_error;
 use crate::backend::shared::Shared;
 
-/// How long each answer may take.
-const ASK: Duration = Duration::from_secs(15);
+/// Timeout of each request.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(super) async fn get<T: DeserializeOwned>(
     shared: &Shared,
@@ -29,7 +29,7 @@ pub(super) async fn send<T: DeserializeOwned>(
     resource: &'static str,
 ) -> Result<T> {
     let request = request.map_err(request_error)?;
-    // A review changes nothing, so that it may be asked again.
+    // A review changes nothing, so it is retried like a read.
     let operation = Operation {
         intent: Intent::Read,
         verb,
@@ -38,7 +38,7 @@ pub(super) async fn send<T: DeserializeOwned>(
     };
     Ok(shared
         .api()
-        .read(&operation, &request, Deadline::from_now(ASK))
+        .read(&operation, &request, Deadline::from_now(TIMEOUT))
         .await?
         .0)
 }
