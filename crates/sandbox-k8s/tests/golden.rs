@@ -92,13 +92,13 @@ fn each_way_of_bringing_ssh_in() {
 fn an_image_with_its_own_server() {
     let mut file = options(Injection::Image(ImageServer::default()));
     file.security = SecurityProfile::Baseline;
-    same_as_file("own-server-file.json", &build(&spec(), &file).unwrap());
+    same_as_file("image-sshd-file.json", &build(&spec(), &file).unwrap());
 
     let mut server = ImageServer::default();
     (server.user, server.port) = ("app".into(), 2222);
     server.authorized_key = AuthorizedKey::Env("PUBLIC_KEY".into());
     same_as_file(
-        "own-server-env.json",
+        "image-sshd-env.json",
         &build(&spec(), &options(Injection::Image(server))).unwrap(),
     );
 }
@@ -186,10 +186,7 @@ fn one_sandbox_besides_the_rest() {
 fn other_security() {
     let mut ranges = options(Injection::baked());
     ranges.run_as = None;
-    same_as_file(
-        "platform-gives-the-user.json",
-        &build(&spec(), &ranges).unwrap(),
-    );
+    same_as_file("user-from-platform.json", &build(&spec(), &ranges).unwrap());
 
     let mut custom = options(Injection::Inject(InjectVia::InitContainer));
     custom.security = SecurityProfile::Custom {
@@ -215,7 +212,7 @@ fn the_secret_of_each_kind() {
             Some(&host.private),
             Some(&client.private),
         ),
-        ("secret-own-server.json", None, None),
+        ("secret-image-sshd.json", None, None),
     ] {
         let keys = SandboxKeys {
             host,

@@ -1,9 +1,9 @@
-//! How SSH gets into a Pod, and how its start is told, against the testkit's API server.
+//! The injection of sandbox-sshd into a Pod and the reports of its start, against the testkit's API server.
 
 #![allow(clippy::unwrap_used, reason = "a failed assertion is the point")]
 
-mod bringing;
-mod starting;
+mod install;
+mod start;
 
 use kube::Client;
 use sandbox_core::{SandboxId, SandboxSpec};

@@ -1,0 +1,204 @@
+//! A holder renews its Lease, whatever happens to the requests.
+
+use std::time::Duration;
+
+use sandbox_core::{Freshness, SandboxBackend, SweepOptions};
+use sandbox_testkit::apiserver::Fault;
+use serde_json::json;
+
+use super::{LASTS, holder, leases, renewed};
+use crate::support::{backend, make, server, spec, spec_with, watching};
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_renewed_by_the_servers_clock_whatever_happens_to_the_answers() {
+    let server = server();
+    let holder = holder(&server);
+    let (id, mut spec) = spec();
+    spec.lifetime.ttl = None;
+    holder.create(spec).await.unwrap();
+    let watcher = backend(&server);
+    watching(&server, &watcher).await;
+    for fault in [
+        Fault::lost_response(),
+        Fault::CutAfter,
+        Fault::CutBefore,
+        Fault::unavailable(),
+        Fault::too_many_requests(5),
+        Fault::DelayResponse(Duration::from_secs(10)),
+    ] {
+        server.inject_times("patch leases", 2, fault);
+        tokio::time::sleep(4 * LASTS).await;
+        let [lease] = &leases(&server)[..] else {
+            panic!("{:?}", server.object_names())
+        };
+        let age = server
+            .current_time()
+            .duration_since(renewed(lease))
+            .unwrap_or_default();
+        assert!(age < LASTS, "{age:?}");
+        backend(&server)
+            .sweep(SweepOptions::default())
+            .await
+            .unwrap();
+    }
+    // The server's clock is put right by a day: renewals go on from there.
+    server.advance_clock(Duration::from_secs(300));
+    tokio::time::sleep(LASTS / 3 + Duration::from_secs(1)).await;
+    assert!(
+        server
+            .current_time()
+            .duration_since(renewed(&leases(&server)[0]))
+            .unwrap_or_default()
+            < LASTS
+    );
+    assert_eq!(watcher.get(&id, Freshness::Cached).await.unwrap().id, id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_renews_it_meanwhile_is_faster_than_the_sweep() {
+    let server = server();
+    let holder = holder(&server);
+    make(&holder).await;
+    server.inject("delete leases", Fault::Delay(Duration::from_secs(5)));
+    server.inject_always("patch leases", Fault::Forbidden);
+    server.advance_clock(LASTS + Duration::from_secs(5));
+    let client = backend(&server);
+    let renewal = async {
+        server.wait_for_requests("delete leases", 1).await;
+        let name = leases(&server)[0]["metadata"]["name"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        server.update("leases", &name, |lease| {
+            lease["spec"]["leaseDurationSeconds"] = json!(61)
+        });
+    };
+    let (report, ()) = tokio::join!(client.sweep(SweepOptions::default()), renewal);
+    assert!(report.unwrap().removed.is_empty());
+    assert_eq!(server.object_names().len(), 3);
+}
+
+/// It may be at the very beginning of its wait when the server's clock is put right, and its next
+/// renewal may have to be tried twice.
+#[tokio::test(start_paused = true)]
+async fn a_holder_is_given_the_time_that_it_takes_to_renew() {
+    for swept in [true, false] {
+        let server = server();
+        let holder = holder(&server);
+        holder
+            .create(spec_with(|lifetime| lifetime.ttl = None).1)
+            .await
+            .unwrap();
+        let client = backend(&server);
+        watching(&server, &client).await;
+        let renewals = server.count_requests("patch leases");
+        server.wait_for_requests("patch leases", renewals + 1).await;
+        server.advance_clock(Duration::from_secs(300));
+        server.inject("patch leases", Fault::Delay(Duration::from_secs(7)));
+        if swept {
+            assert!(
+                client
+                    .sweep(SweepOptions::default())
+                    .await
+                    .unwrap()
+                    .removed
+                    .is_empty()
+            );
+        }
+        tokio::time::sleep(3 * LASTS).await;
+        assert_eq!(server.object_names().len(), 3, "swept: {swept}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_is_refused_is_tried_on_and_loses_nothing() {
+    for fault in [
+        Fault::refuse(
+            409,
+            "Conflict",
+            "admission webhook \"w\" denied the request: not now",
+        ),
+        Fault::refuse(
+            409,
+            "Conflict",
+            "Operation cannot be fulfilled: the object has been modified",
+        ),
+        Fault::refuse(422, "Invalid", "spec.renewTime: Invalid value"),
+    ] {
+        let server = server();
+        let holder = holder(&server);
+        make(&holder).await;
+        server.inject_times("patch leases", 3, fault.clone());
+        tokio::time::sleep(LASTS).await;
+        let [lease] = &leases(&server)[..] else {
+            panic!("{:?}", server.object_names())
+        };
+        let age = server
+            .current_time()
+            .duration_since(renewed(lease))
+            .unwrap_or_default();
+        assert!(age < LASTS, "{fault:?}: {age:?}");
+        make(&holder).await;
+        assert_eq!(server.count_requests("create leases"), 1, "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_lease_under_the_name_is_not_ours() {
+    let server = server();
+    let holder = holder(&server);
+    make(&holder).await;
+    let name = leases(&server)[0]["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let mut other = server.remove("leases", &name).unwrap();
+    other["metadata"]["uid"] = json!("another");
+    server.insert("leases", other);
+    tokio::time::sleep(LASTS).await;
+    make(&holder).await;
+    assert_eq!(server.count_requests("create leases"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_loses_anything_because_the_api_server_was_away() {
+    let server = server();
+    let holder = holder(&server);
+    holder
+        .create(spec_with(|lifetime| lifetime.ttl = None).1)
+        .await
+        .unwrap();
+    for client in 0..2 {
+        for what in [
+            "patch leases",
+            "list leases",
+            "delete leases",
+            "watch pods",
+            "list pods",
+        ] {
+            server.inject_always(what, Fault::CutBefore);
+        }
+        server.cut_watches();
+        tokio::time::sleep(5 * LASTS).await;
+        let age = server
+            .current_time()
+            .duration_since(renewed(&leases(&server)[0]))
+            .unwrap();
+        assert!(age > LASTS, "{age:?}");
+        server.clear_faults();
+        let watcher = backend(&server);
+        match client {
+            0 => assert!(
+                watcher
+                    .sweep(SweepOptions::default())
+                    .await
+                    .unwrap()
+                    .removed
+                    .is_empty()
+            ),
+            _ => watching(&server, &watcher).await,
+        }
+        tokio::time::sleep(3 * LASTS).await;
+        assert_eq!(server.object_names().len(), 3);
+    }
+}

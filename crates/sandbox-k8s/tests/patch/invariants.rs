@@ -1,0 +1,215 @@
+//! What the SDK relies on survives every patch.
+
+use sandbox_core::Error;
+use serde_json::{Value, json};
+
+use crate::{beside, main, patched};
+
+fn from_keys() -> Value {
+    json!([{"name": "K", "valueFrom": {"secretKeyRef": {"name": "sbx-a-keys", "key": "client-key"}}}])
+}
+
+#[test]
+fn no_patch_undoes_what_the_sdk_relies_on() {
+    let keys = "SANDBOX_SSHD_AUTHORIZED_KEYS";
+    let volume = |source: Value| {
+        let mut volume = json!({"name": "v"});
+        volume
+            .as_object_mut()
+            .unwrap()
+            .extend(source.as_object().unwrap().clone());
+        json!({"spec": {"volumes": [volume]}})
+    };
+    let refused = [
+        // Names, owner and labels.
+        (json!({"metadata": {"name": "sbx-b"}}), "metadata"),
+        (json!({"metadata": {"generateName": "x-"}}), "metadata"),
+        (
+            json!({"metadata": {"namespace": "kube-system"}}),
+            "metadata",
+        ),
+        (json!({"metadata": {"uid": "u"}}), "metadata"),
+        (json!({"metadata": {"resourceVersion": "1"}}), "metadata"),
+        (
+            json!({"metadata": {"deletionGracePeriodSeconds": 999}}),
+            "metadata",
+        ),
+        (
+            json!({"metadata": {"creationTimestamp": "2020-01-01T00:00:00Z"}}),
+            "metadata",
+        ),
+        (json!({"metadata": {"finalizers": ["a/b"]}}), "metadata"),
+        (json!({"metadata": {"ownerReferences": null}}), "metadata"),
+        (
+            json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Secret", "name": "sbx-b-keys", "uid": "s2"}]}}),
+            "metadata",
+        ),
+        (
+            json!({"metadata": {"labels": {"sandbox.dev/id": null}}}),
+            "sandbox.dev",
+        ),
+        (
+            json!({"metadata": {"labels": {"sandbox.dev/managed-by": "x"}}}),
+            "sandbox.dev",
+        ),
+        (
+            json!({"metadata": {"labels": {"sandbox.dev/new": "x"}}}),
+            "sandbox.dev",
+        ),
+        (json!({"metadata": {"labels": []}}), "Pod"),
+        (json!({"metadata": {"annotations": null}}), "sandbox.dev"),
+        (
+            json!({"metadata": {"annotations": {"sandbox.dev/nonce": "x"}}}),
+            "sandbox.dev",
+        ),
+        (
+            json!({"metadata": {"annotations": {"a.sandbox.dev/x": "x"}}}),
+            "sandbox.dev",
+        ),
+        (json!({"kind": "Secret"}), "no Pod"),
+        (json!({"apiVersion": "v2"}), "no Pod"),
+        // Lifetimes.
+        (
+            json!({"spec": {"activeDeadlineSeconds": 1 << 30}}),
+            "activeDeadlineSeconds",
+        ),
+        (
+            json!({"spec": {"activeDeadlineSeconds": null}}),
+            "activeDeadlineSeconds",
+        ),
+        (
+            json!({"spec": {"terminationGracePeriodSeconds": 3600}}),
+            "terminationGracePeriod",
+        ),
+        (
+            json!({"spec": {"restartPolicy": "OnFailure"}}),
+            "restartPolicy",
+        ),
+        (json!({"spec": null}), "activeDeadlineSeconds"),
+        (main(json!({"restartPolicy": "Always"})), "restarts"),
+        (main(json!({"args": ["--ttl", "999999"]})), "args"),
+        // Our containers, by whatever list and name.
+        (
+            main(json!({"name": "other", "$patch": "replace"})),
+            "$patch",
+        ),
+        (
+            json!({"spec": {"containers": [{"name": "sandbox", "image": null}]}}),
+            "image",
+        ),
+        (
+            json!({"spec": {"containers": [{"name": "sandbox"}, {"name": "sandbox", "image": "evil"}]}}),
+            "image",
+        ),
+        (
+            json!({"spec": {"containers": {"0": {"name": "sandbox"}}}}),
+            "no Pod",
+        ),
+        (
+            json!({"spec": {"containers": [{"name": "sandbox-server", "image": "i"}]}}),
+            "spec.containers",
+        ),
+        (
+            json!({"spec": {"initContainers": [{"name": "sandbox", "image": "i"}]}}),
+            "spec.initContainers",
+        ),
+        (
+            json!({"spec": {"initContainers": [{"name": "sandbox-server", "command": ["true"]}]}}),
+            "initContainers",
+        ),
+        (json!({"spec": {"initContainers": null}}), "initContainers"),
+        (
+            main(json!({"ports": [{"containerPort": 2222, "name": "other"}]})),
+            "ports",
+        ),
+        (
+            main(json!({"ports": [{"containerPort": 23, "name": "ssh"}]})),
+            "ports",
+        ),
+        (
+            main(json!({"terminationMessagePolicy": "File"})),
+            "spec.containers",
+        ),
+        // Keys.
+        (
+            main(json!({"env": [{"name": keys, "value": "mine", "valueFrom": null}]})),
+            "keys",
+        ),
+        (
+            main(json!({"env": [{"name": keys, "valueFrom": {"secretKeyRef": {"name": "mine"}}}]})),
+            "keys",
+        ),
+        (main(json!({"env": from_keys()})), "Secret"),
+        (
+            main(json!({"envFrom": [{"secretRef": {"name": "sbx-a-keys"}}]})),
+            "Secret",
+        ),
+        (beside("containers", json!({"env": from_keys()})), "Secret"),
+        (
+            beside(
+                "initContainers",
+                json!({"envFrom": [{"secretRef": {"name": "sbx-a-keys"}}]}),
+            ),
+            "Secret",
+        ),
+        (
+            volume(json!({"secret": {"secretName": "sbx-a-keys"}})),
+            "Secret",
+        ),
+        (
+            volume(json!({"projected": {"sources": [{"secret": {"name": "sbx-a-keys"}}]}})),
+            "Secret",
+        ),
+        (
+            json!({"spec": {"imagePullSecrets": [{"name": "sbx-a-keys"}]}}),
+            "Secret",
+        ),
+        // The server.
+        (
+            json!({"spec": {"volumes": [{"name": "sandbox-server", "emptyDir": null, "secret": {}}]}}),
+            "server",
+        ),
+        (
+            main(json!({"volumeMounts": [{"mountPath": "/.sandbox", "readOnly": false}]})),
+            "server",
+        ),
+        (
+            main(json!({"volumeMounts": [{"name": "sandbox-server", "mountPath": "/w"}]})),
+            "server",
+        ),
+        (
+            main(json!({"volumeMounts": [{"name": "v", "mountPath": "/.sandbox/"}]})),
+            "SSH server",
+        ),
+        (
+            main(json!({"volumeMounts": [{"name": "v", "mountPath": "/./.sandbox/sandbox-sshd"}]})),
+            "SSH server",
+        ),
+        (
+            main(json!({"volumeMounts": [{"name": "v", "mountPath": "/x/../.sandbox"}]})),
+            "..",
+        ),
+        (
+            beside(
+                "initContainers",
+                json!({"volumeMounts": [{"name": "sandbox-server", "mountPath": "/s"}]}),
+            ),
+            "SDK's",
+        ),
+        (
+            beside(
+                "containers",
+                json!({"volumeMounts": [{"name": "sandbox-server", "mountPath": "/s"}]}),
+            ),
+            "SDK's",
+        ),
+        // What no version that this was built for has.
+        (json!({"spec": {"nodeSelecter": {}}}), "nodeSelecter"),
+        (json!({"status": {"phase": "Running"}}), "status"),
+    ];
+    for (patch, said) in refused {
+        let error = patched(patch.clone()).expect_err(&patch.to_string());
+        assert!(matches!(error, Error::Invalid { .. }), "{patch}: {error:?}");
+        assert!(error.to_string().contains(said), "{patch}: {error}");
+    }
+}

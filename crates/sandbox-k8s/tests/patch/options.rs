@@ -1,0 +1,44 @@
+//! What the SDK relies on survives the Pod options.
+
+use sandbox_k8s::options::{Injection, PodOptions, VolumeAt, VolumeSource};
+
+use crate::{build, options};
+
+#[test]
+fn nor_do_the_options() {
+    let volume = |path: &str, source| PodOptions::new().volume(VolumeAt::new("v", path, source));
+    let empty = || VolumeSource::EmptyDir(None);
+    let keys = || VolumeSource::Secret("sbx-a-keys".into());
+    for (own, said) in [
+        (volume("/x", keys()), "own keys"),
+        (
+            PodOptions::new().image_pull_secret("sbx-a-keys"),
+            "own keys",
+        ),
+        (volume("/.sandbox", empty()), "SSH server"),
+        (volume("/./.sandbox/x", empty()), "SSH server"),
+        (
+            PodOptions::new().annotation("sandbox.dev/nonce", "x"),
+            "SDK's own",
+        ),
+        (PodOptions::new().request("nvidia.com/gpu", "1"), "extended"),
+        (
+            PodOptions::new().extended_resource("cpu", "1"),
+            "nvidia.com/gpu",
+        ),
+        (PodOptions::new().run_as_user(0), "user 0"),
+    ] {
+        let error = build(&own, &options()).expect_err(said).to_string();
+        assert!(error.contains(said), "{said}: {error}");
+    }
+    let mut baked = options();
+    baked.injection = Injection::baked();
+    let error = build(&volume("/usr/local", empty()), &baked)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("/usr/local") && error.contains("SSH server"),
+        "{error}"
+    );
+    build(&volume("/usr/share", empty()), &baked).unwrap();
+}
