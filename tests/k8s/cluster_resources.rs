@@ -10,7 +10,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use sandbox::Sandbox;
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::{
-    PodOptions, PodSecurityContext, SecurityContext, SecurityProfile, VolumeAt, VolumeSource,
+    PodOptions, PodSecurityContext, PodVolume, SecurityContext, SecurityProfile, VolumeSource,
 };
 use serde_json::json;
 
@@ -110,7 +110,7 @@ async fn a_persistent_volume_outlives_its_sandbox(_: TestedBackend) -> Outcome {
 /// Writes to the volume in one sandbox and reads it in another. The directory on the node belongs
 /// to root.
 async fn check_volume() -> Outcome {
-    let volume = VolumeAt::new(
+    let volume = PodVolume::new(
         "kept",
         "/kept",
         VolumeSource::PersistentVolumeClaim("kept".into()),
@@ -139,7 +139,7 @@ async fn check_volume() -> Outcome {
         container: container.into(),
     };
     // The server needs a home that it can write to.
-    let home = VolumeAt::new("tmp", "/tmp", VolumeSource::EmptyDir(None));
+    let home = PodVolume::new("tmp", "/tmp", VolumeSource::EmptyDir(None));
     let custom = PodOptions::new()
         .security_profile(profile)
         .volume(volume.read_only())

@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use sandbox::{Error, ExecRequest};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
-use sandbox_k8s::options::{PodOptions, PullPolicy, VolumeAt, VolumeSource};
+use sandbox_k8s::options::{PodOptions, PodVolume, PullPolicy, VolumeSource};
 
 use crate::cluster::{admin_backend, api, client_for, defaults, namespace, options};
 
@@ -51,20 +51,20 @@ async fn check_pod(api: &kube::Client) -> Outcome {
         .host_alias("10.9.8.7", ["mirror.example.com"])
         .request("cpu", "1m")
         .annotation("example.com/run", "42")
-        .volume(VolumeAt::new(
+        .volume(PodVolume::new(
             "scratch",
             "/scratch",
             VolumeSource::EmptyDir(Some("8Mi".into())),
         ))
-        .volume(VolumeAt::new(
+        .volume(PodVolume::new(
             "memory",
             "/memory",
             VolumeSource::Memory(Some("8Mi".into())),
         ))
         .volume(
-            VolumeAt::new("map", "/map", VolumeSource::ConfigMap("requested".into())).read_only(),
+            PodVolume::new("map", "/map", VolumeSource::ConfigMap("requested".into())).read_only(),
         )
-        .volume(VolumeAt::new(
+        .volume(PodVolume::new(
             "secret",
             "/secret",
             VolumeSource::Secret("requested".into()),

@@ -12,7 +12,7 @@ use sandbox_k8s::internals::pod::{self, PodParams};
 use sandbox_k8s::internals::secret::{KeySecret, SandboxKeys};
 use sandbox_k8s::options::{
     AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PodOptions,
-    PodSecurityContext, PullPolicy, SecurityContext, SecurityProfile, VolumeAt, VolumeSource,
+    PodSecurityContext, PodVolume, PullPolicy, SecurityContext, SecurityProfile, VolumeSource,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -45,7 +45,7 @@ fn build(
         secret: &Uid::new("5ec7e700-0000-4000-8000-000000000001"),
         spec,
         options,
-        pod: &PodOptions::of(spec)?,
+        pod: &PodOptions::from_spec(spec)?,
     })
 }
 
@@ -126,12 +126,12 @@ fn all_that_can_be_asked_for() {
         .host_alias("10.0.0.5", ["mirror.example.com"])
         .extended_resource("nvidia.com/gpu", "1")
         .annotation("example.com/run", "42")
-        .volume(VolumeAt::new("scratch", "/scratch", VolumeSource::EmptyDir(Some("1Gi".into()))))
+        .volume(PodVolume::new("scratch", "/scratch", VolumeSource::EmptyDir(Some("1Gi".into()))))
         .volume(
-            VolumeAt::new("data", "/data", VolumeSource::PersistentVolumeClaim("dataset".into())).read_only(),
+            PodVolume::new("data", "/data", VolumeSource::PersistentVolumeClaim("dataset".into())).read_only(),
         )
-        .volume(VolumeAt::new("config", "/etc/app", VolumeSource::ConfigMap("app".into())))
-        .volume(VolumeAt::new("token", "/run/token", VolumeSource::Secret("token".into())))
+        .volume(PodVolume::new("config", "/etc/app", VolumeSource::ConfigMap("app".into())))
+        .volume(PodVolume::new("token", "/run/token", VolumeSource::Secret("token".into())))
         .patch(json!({"spec": {
         "hostname": "box",
         "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
@@ -160,7 +160,7 @@ fn one_sandbox_besides_the_rest() {
         .node_selector("disk", "nvme")
         .tolerate("spot")
         .volume(
-            VolumeAt::new("data", "/data", VolumeSource::Memory(Some("1Gi".into()))).sub_path("a"),
+            PodVolume::new("data", "/data", VolumeSource::Memory(Some("1Gi".into()))).sub_path("a"),
         )
         .image_pull_secret("mine")
         .image_pull_policy(PullPolicy::Always)
@@ -173,7 +173,7 @@ fn one_sandbox_besides_the_rest() {
         .node_selector("disk", "ssd")
         .node_selector("zone", "a")
         .tolerate("gpu")
-        .volume(VolumeAt::new(
+        .volume(PodVolume::new(
             "data",
             "/data",
             VolumeSource::PersistentVolumeClaim("dataset".into()),
@@ -309,6 +309,6 @@ fn what_cannot_be_built_is_explained() {
     }
 }
 
-fn empty(name: &str, path: &str) -> VolumeAt {
-    VolumeAt::new(name, path, VolumeSource::EmptyDir(None))
+fn empty(name: &str, path: &str) -> PodVolume {
+    PodVolume::new(name, path, VolumeSource::EmptyDir(None))
 }

@@ -145,8 +145,8 @@ pub use sandbox_core::{
 pub mod k8s {
     pub use sandbox_k8s::options::{
         AuthorizedKey, HostAlias, ImageServer, InjectVia, Injection, KubernetesOptions, PodOptions,
-        PodSecurityContext, PullPolicy, SecurityContext, SecurityProfile, Toleration, Transport,
-        VolumeAt, VolumeSource,
+        PodSecurityContext, PodVolume, PullPolicy, SecurityContext, SecurityProfile, Toleration,
+        Transport, VolumeSource,
     };
     pub use sandbox_k8s::{
         Cluster, ClusterOptions, KubernetesBackend, PodConnector, connect_cluster, open_cluster,

@@ -4,7 +4,7 @@ use std::error::Error as _;
 
 use sandbox::{CommandCause, Error};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
-use sandbox_k8s::options::{PodOptions, VolumeAt, VolumeSource};
+use sandbox_k8s::options::{PodOptions, PodVolume, VolumeSource};
 
 use crate::cluster::{admin_backend, client_for, defaults, options};
 
@@ -68,7 +68,7 @@ async fn too_much_memory_ends_a_process_or_the_pod(_: TestedBackend) -> Outcome 
 /// first: without it and with almost nothing free, the kernel could for minutes evict the pages of
 /// the server's program and read them again.
 async fn a_full_memory_volume_ends_the_pod(_: TestedBackend) -> Outcome {
-    let volume = VolumeAt::new("m", "/m", VolumeSource::Memory(Some("256Mi".into())));
+    let volume = PodVolume::new("m", "/m", VolumeSource::Memory(Some("256Mi".into())));
     let client = client_for(admin_backend(options()).await?, defaults());
     let pod = PodOptions::new().volume(volume).to_value()?;
     let sbx = client

@@ -7,7 +7,7 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use sandbox::{CreationReason, SandboxId};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
-use sandbox_k8s::options::{PodOptions, VolumeAt, VolumeSource};
+use sandbox_k8s::options::{PodOptions, PodVolume, VolumeSource};
 
 use crate::api_server::wait_for_service_account;
 use crate::cluster::{api, options, remove_namespace};
@@ -128,7 +128,7 @@ async fn a_volume_whose_source_is_missing(_: TestedBackend) -> Outcome {
     let map = VolumeSource::ConfigMap("none".into());
     let secret = VolumeSource::Secret("none".into());
     let assert_fails = async |source, reason, texts: [&str; 2]| {
-        let pod = PodOptions::new().volume(VolumeAt::new("v", "/v", source));
+        let pod = PodOptions::new().volume(PodVolume::new("v", "/v", source));
         assert_creation_fails(short_grace(), pod, reason, &texts).await
     };
     tokio::try_join!(

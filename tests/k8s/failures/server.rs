@@ -9,7 +9,7 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use sandbox::{CreationError, CreationReason, CreationStage};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
-use sandbox_k8s::options::{Injection, KubernetesOptions, PodOptions, VolumeAt, VolumeSource};
+use sandbox_k8s::options::{Injection, KubernetesOptions, PodOptions, PodVolume, VolumeSource};
 
 use crate::cluster::{api, image, namespace, options};
 use crate::support::{assert_message, assert_reason, creation_error};
@@ -132,7 +132,7 @@ async fn creation_error_with_server(
     options.injection = Injection::Baked {
         path: format!("/bin/../{name}/sandbox-sshd"),
     };
-    let volume = VolumeAt::new(
+    let volume = PodVolume::new(
         name,
         format!("/{name}"),
         VolumeSource::ConfigMap(name.to_owned()),

@@ -97,7 +97,7 @@ impl ApiClient {
             Outcome::Success(stored, _) => Ok(CreateOutcome::Stored(stored)),
             Outcome::Exists | Outcome::Missing | Outcome::Conflict => {
                 match self.get::<K>(id, deadline).await? {
-                    Some((found, _)) if labels::is_from(found.meta(), nonce) => {
+                    Some((found, _)) if labels::has_nonce(found.meta(), nonce) => {
                         Ok(CreateOutcome::Stored(found))
                     }
                     _ => Ok(CreateOutcome::NameTaken),
@@ -193,7 +193,10 @@ impl ApiClient {
         deadline: Deadline,
     ) -> Result<()> {
         let found = self.get::<Secret>(id, deadline).await?;
-        match found.as_ref().map(|(secret, _)| labels::secret_of(secret)) {
+        match found
+            .as_ref()
+            .map(|(secret, _)| labels::verify_secret(secret))
+        {
             Some(Ok((found_id, uid))) if found_id == *id && uid == *owner => self
                 .delete::<Secret>(id, owner, None, deadline)
                 .await

@@ -65,7 +65,7 @@ impl Cleanup {
     pub(super) async fn run(self) {
         if let Stored::As(uid) = &self.pod {
             self.shared.records.remove(uid);
-            self.shared.watch.deleting(uid);
+            self.shared.watch.record_deletion(uid);
         }
         let (pod, secret) = tokio::join!(
             self.delete::<Pod>(&self.pod),
@@ -92,7 +92,7 @@ impl Cleanup {
             Stored::No => return Ok(()),
             Stored::As(uid) => uid.clone(),
             Stored::Unknown => match api.get::<K>(&self.id, deadline).await? {
-                Some((found, _)) if labels::is_from(found.meta(), &self.nonce) => {
+                Some((found, _)) if labels::has_nonce(found.meta(), &self.nonce) => {
                     stored_uid(&found, &self.id)?
                 }
                 _ => return Ok(()),

@@ -60,7 +60,7 @@ pub(super) async fn dry_run(shared: &Shared, spec: SandboxSpec) -> Result<Vec<St
         .api()
         .dry_run_create(&creation.id, &pod, Deadline::from_now(DRY_RUN_TIMEOUT))
         .await?;
-    Ok(pod::images(&pod))
+    Ok(pod::image_references(&pod))
 }
 
 /// One creation, with everything that is decided before the first request.
@@ -81,7 +81,7 @@ impl Creation {
         }
         let id = spec.id.take().map_or_else(SandboxId::generate, Ok)?;
         let nonce = Uid::generate()?.as_str().to_owned();
-        let options = PodOptions::of(&spec)?;
+        let options = PodOptions::from_spec(&spec)?;
         let host_key = if shared.uses_image_server() {
             None
         } else {
@@ -251,7 +251,7 @@ impl Creation {
             via,
         };
         shared.remember(uid, record);
-        shared.watch.made(view);
+        shared.watch.record_created(view);
         Ok(info)
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn delete(
             // Another process may have created the sandbox a moment ago.
             None => match shared
                 .watch
-                .ask(id)
+                .fetch(id)
                 .await
                 .map_err(|error| deletion_error(id, error))?
             {
@@ -59,9 +59,9 @@ pub(super) async fn delete(
     let delete_pod = async {
         let Some(uid) = &pod else { return Ok(()) };
         if api.delete::<Pod>(id, uid, None, deadline).await? {
-            shared.watch.deleting(uid);
+            shared.watch.record_deletion(uid);
         } else {
-            shared.watch.gone(uid);
+            shared.watch.record_absence(uid);
         }
         Ok(())
     };
@@ -95,10 +95,10 @@ pub(super) async fn delete(
                 Ok(Err(error)) => return Err(error),
                 Err(_elapsed) if shared.watch.received_within(WATCH_SILENCE) => {}
                 // The watch may be late.
-                Err(_elapsed) => match shared.watch.ask(id).await? {
+                Err(_elapsed) => match shared.watch.fetch(id).await? {
                     Some(view) if Some(&view.uid) == pod.as_ref() => {}
                     _ => {
-                        pod.iter().for_each(|uid| shared.watch.gone(uid));
+                        pod.iter().for_each(|uid| shared.watch.record_absence(uid));
                         return Ok(());
                     }
                 },
@@ -118,7 +118,7 @@ async fn find_orphaned_secret(shared: &Shared, id: &SandboxId) -> Result<Option<
         .get::<Secret>(id, Deadline::from_now(LOOKUP_TIMEOUT))
         .await;
     let found = found.map_err(|error| deletion_error(id, error))?;
-    let secret = found.and_then(|(secret, _)| labels::secret_of(&secret).ok());
+    let secret = found.and_then(|(secret, _)| labels::verify_secret(&secret).ok());
     Ok(secret.filter(|(found, _)| found == id).map(|(_, uid)| uid))
 }
 

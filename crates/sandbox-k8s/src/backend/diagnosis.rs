@@ -8,7 +8,7 @@ use sandbox_core::{Deadline, Diagnosis, Error, LogOptions, Result, SandboxId, Sa
 use super::logs::logs;
 use super::shared::Shared;
 use crate::names::CONTAINER;
-use crate::observe::status::{PodView, cluster_event, events_since, explained};
+use crate::observe::status::{PodView, cluster_event, events_since, problem_from_events};
 
 /// The number of log lines in a diagnosis.
 const LOG_TAIL_LINES: usize = 20;
@@ -53,7 +53,7 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
     }
     diagnosis.events.sort_by_key(|event| event.at);
     if view.state == SandboxState::Pending
-        && let Some(problem) = explained(view.problem.as_ref(), &diagnosis.events)
+        && let Some(problem) = problem_from_events(view.problem.as_ref(), &diagnosis.events)
     {
         diagnosis.has_fallback |= shared.record_volume_failure(&view.uid, Some(&problem));
         diagnosis.reason = Some(problem.reason);
@@ -76,8 +76,8 @@ fn describe_running(view: &PodView) -> String {
 
 /// Returns the last lines of the log, or an empty string if they cannot be read soon.
 async fn read_log_tail(shared: &Shared, view: &PodView) -> String {
-    if view.started_at.is_none() || !view.last_words.is_empty() {
-        return view.last_words.clone();
+    if view.started_at.is_none() || !view.termination_message.is_empty() {
+        return view.termination_message.clone();
     }
     let mut options = LogOptions::default();
     options.tail_lines = Some(LOG_TAIL_LINES);

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::cluster_events::{ClusterEvent, ClusterEvents};
 use super::shared::Shared;
-use crate::observe::status::{PodView, Problem, events_since, explained};
-use crate::observe::watch::Follow;
+use crate::observe::status::{PodView, Problem, events_since, problem_from_events};
+use crate::observe::watch::Follower;
 
 /// Returns the events of a sandbox, starting with those of the past. The stream ends after a final event.
 pub(super) async fn events(shared: &Arc<Shared>, id: &SandboxId) -> Result<EventStream> {
@@ -38,7 +38,7 @@ pub(super) async fn events(shared: &Arc<Shared>, id: &SandboxId) -> Result<Event
 /// Merges changes of the Pod, the cluster's events, and the timeout of a problem into one stream.
 struct EventSource {
     shared: Arc<Shared>,
-    follow: Follow,
+    follow: Follower,
     cluster_events: ClusterEvents,
     grace: Duration,
     /// The Pod as it was observed last.
@@ -117,7 +117,7 @@ impl EventSource {
             }
             ClusterEvent::Remark(event) => vec![Ok(event)],
             ClusterEvent::Obstacle(event) => {
-                let problem = explained(status_problem, std::slice::from_ref(&event));
+                let problem = problem_from_events(status_problem, std::slice::from_ref(&event));
                 let mut events = vec![Ok(event)];
                 if let (Some(problem), Some(view)) = (problem, self.last.clone()) {
                     self.shared.record_volume_failure(&view.uid, Some(&problem));

@@ -31,7 +31,7 @@ pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Re
     {
         return Ok(view.info());
     }
-    let after = labels::extended(&view.ends, view.created_at, now, ttl);
+    let after = labels::extended_ends_after(&view.ends, view.created_at, now, ttl);
     let changed = shared
         .api()
         .annotate(
@@ -46,7 +46,7 @@ pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Re
         .ok_or_else(not_found)?;
     let info = view.info();
     let ends = view.state == SandboxState::Ended;
-    shared.watch.wrote(view);
+    shared.watch.record_write(view);
     // Another client may have deleted the sandbox in the meantime.
     if ends { Err(not_found()) } else { Ok(info) }
 }

@@ -116,7 +116,7 @@ async fn annotate(shared: &Shared, view: &PodView, key: &PublicKey) {
     {
         Ok(changed) => {
             if let Some(view) = changed.and_then(|pod| managed_view(&pod)) {
-                shared.watch.wrote(view);
+                shared.watch.record_write(view);
             }
         }
         Err(error) => {

@@ -122,14 +122,14 @@ impl SandboxBackend for KubernetesBackend {
     async fn get(&self, id: &SandboxId, freshness: Freshness) -> Result<SandboxInfo> {
         let view = match freshness {
             Freshness::Cached => self.shared.watch.find(id).await?,
-            Freshness::Latest => self.shared.watch.ask(id).await?,
+            Freshness::Latest => self.shared.watch.fetch(id).await?,
         };
         view.map(|view| view.info())
             .ok_or_else(|| Error::NotFound { id: id.clone() })
     }
 
     async fn list(&self, filter: ListFilter) -> Result<Vec<SandboxInfo>> {
-        let all = self.shared.watch.all().await?;
+        let all = self.shared.watch.list().await?;
         let mut found: Vec<_> = all
             .iter()
             .filter(|view| filter.matches(&view.labels))

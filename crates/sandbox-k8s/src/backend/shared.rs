@@ -57,7 +57,7 @@ impl Shared {
 
     pub(super) fn remember(&self, uid: Uid, record: SandboxRecord) {
         self.records
-            .insert(uid, record, |uid| self.watch.is_over(uid));
+            .insert(uid, record, |uid| self.watch.has_ended(uid));
     }
 
     pub(super) async fn find(&self, id: &SandboxId) -> Result<Arc<PodView>> {
@@ -82,8 +82,8 @@ impl Shared {
                 id: view.id.clone(),
             });
         };
-        let keys = secret::read(&stored, &view.id)?;
-        if !labels::secret_of(&stored).is_ok_and(|(_, uid)| uid == view.owner) {
+        let keys = secret::read_keys(&stored, &view.id)?;
+        if !labels::verify_secret(&stored).is_ok_and(|(_, uid)| uid == view.owner) {
             return Err(Error::NotFound {
                 id: view.id.clone(),
             });

@@ -12,8 +12,8 @@ use super::shared::Shared;
 use crate::api::client::LOOKUP_TIMEOUT;
 use crate::lease;
 use crate::manifest::labels;
-use crate::observe::reaper;
 use crate::observe::status::{PodView, managed_view};
+use crate::observe::sweeper;
 
 /// A younger Secret without a Pod may belong to a sandbox that is being created.
 const MIN_ORPHAN_AGE: Duration = Duration::from_secs(600);
@@ -32,7 +32,7 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
         .await?;
     let mut report = SweepReport::default();
     for view in pods.iter().filter_map(managed_view) {
-        let Some(reason) = reaper::removal_reason(&view, now) else {
+        let Some(reason) = sweeper::removal_reason(&view, now) else {
             continue;
         };
         let removed = if options.dry_run {
@@ -76,7 +76,7 @@ async fn delete_sandbox(shared: &Shared, view: &PodView, secrets: &[Secret]) -> 
     {
         return Ok(false);
     }
-    shared.watch.deleting(&view.uid);
+    shared.watch.record_deletion(&view.uid);
     shared.records.remove(&view.uid);
     if secrets.iter().any(|secret| is_owner(secret, view)) {
         api.delete::<Secret>(&view.id, &view.owner, None, deadline)
@@ -119,7 +119,7 @@ async fn find_orphans(
     let mut old: Vec<_> = secrets
         .iter()
         .filter(|secret| is_old(secret))
-        .filter_map(|one| labels::secret_of(one).ok())
+        .filter_map(|one| labels::verify_secret(one).ok())
         .collect();
     if old.is_empty() {
         return Ok(old);
@@ -138,7 +138,7 @@ async fn find_orphans(
 
 /// Whether the Secret owns the Pod, by its own labels as well.
 fn is_owner(secret: &Secret, view: &PodView) -> bool {
-    labels::secret_of(secret).is_ok_and(|(id, uid)| id == view.id && uid == view.owner)
+    labels::verify_secret(secret).is_ok_and(|(id, uid)| id == view.id && uid == view.owner)
 }
 
 /// Deletes expired Leases, and returns the sandboxes that Kubernetes deletes with them.
@@ -157,7 +157,7 @@ async fn sweep_leases(
     };
     let owned: Vec<_> = secrets
         .iter()
-        .filter_map(|secret| Some((labels::secret_of(secret).ok()?.0, owner(secret)?)))
+        .filter_map(|secret| Some((labels::verify_secret(secret).ok()?.0, owner(secret)?)))
         .collect();
     if shared.lease_keeper.is_none() && owned.is_empty() {
         return Ok(Vec::new());

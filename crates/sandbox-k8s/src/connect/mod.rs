@@ -181,7 +181,7 @@ impl Connector for PodConnector {
         let Endpoint::Pod { uid, .. } = endpoint else {
             return false;
         };
-        self.state.startup_waits.exceeded_grace(uid).is_some() || self.watch.is_over(uid)
+        self.state.startup_waits.exceeded_grace(uid).is_some() || self.watch.has_ended(uid)
     }
 
     /// Another server may have the Pod's address: another Pod before or after it, or a host of another network

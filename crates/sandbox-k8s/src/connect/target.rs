@@ -14,7 +14,7 @@ use super::errors::{AttemptError, address_error, describe_end, dial_error};
 use super::port_forward;
 use super::route_cache::Route;
 use super::state::{ConnectState, Stream};
-use crate::observe::watch::{Follow, Watch};
+use crate::observe::watch::{Follower, Watch};
 
 /// Timeout of one attempt to connect to an address, until the server's first byte.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,7 +29,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn follow(&self) -> Follow {
+    pub(super) fn follow(&self) -> Follower {
         self.watch.follow(&self.id, &self.uid)
     }
 

@@ -116,7 +116,7 @@ impl LeaseKeeper {
             CreateOutcome::Stored(stored) => stored,
             CreateOutcome::NameTaken => return Err(Error::AlreadyExists { id }),
         };
-        let Ok((id, uid)) = labels::lease_of(&stored) else {
+        let Ok((id, uid)) = labels::verify_lease(&stored) else {
             return Err(Error::Config {
                 message: "the cluster changed the owner Lease so that it is no longer valid; check its admission webhooks".into(),
             });

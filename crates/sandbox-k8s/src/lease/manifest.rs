@@ -41,7 +41,7 @@ pub(super) fn build(
         metadata: ObjectMeta {
             name: Some(labels::lease_name(id)),
             namespace: Some(namespace.to_owned()),
-            labels: Some(labels::labels(id, &Default::default())),
+            labels: Some(labels::object_labels(id, &Default::default())),
             annotations: Some([(names::NONCE.to_owned(), nonce.to_owned())].into()),
             ..ObjectMeta::default()
         },
@@ -95,7 +95,7 @@ pub(super) struct LeaseHolder {
 impl LeaseHolder {
     /// Reads a Lease; `None` if the SDK did not create it, or if a field is missing or invalid.
     pub(super) fn from_lease(lease: &Lease) -> Option<Self> {
-        let (id, uid) = labels::lease_of(lease).ok()?;
+        let (id, uid) = labels::verify_lease(lease).ok()?;
         let spec = lease.spec.as_ref()?;
         if spec.holder_identity.as_deref() != Some(id.as_str()) {
             return None;

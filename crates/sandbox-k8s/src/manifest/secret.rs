@@ -60,7 +60,7 @@ impl KeySecret {
             metadata: ObjectMeta {
                 name: Some(labels::secret_name(id)),
                 namespace: Some(namespace.to_owned()),
-                labels: Some(labels::labels(id, &BTreeMap::new())),
+                labels: Some(labels::object_labels(id, &BTreeMap::new())),
                 annotations: Some(BTreeMap::from([(
                     names::NONCE.to_owned(),
                     nonce.to_owned(),
@@ -105,8 +105,8 @@ pub struct StoredKeys {
 /// [`Error::Unsupported`] for an attached one, whose key only its maker has, and
 /// [`Error::Backend`] for a Secret that is not this sandbox's or whose keys cannot be read; what
 /// they say is not repeated.
-pub fn read(secret: &Secret, id: &SandboxId) -> Result<StoredKeys> {
-    match labels::secret_of(secret) {
+pub fn read_keys(secret: &Secret, id: &SandboxId) -> Result<StoredKeys> {
+    match labels::verify_secret(secret) {
         Ok((found, _)) if found == *id => {}
         Ok(_) => return Err(unreadable(id, labels::NotManaged::Id)),
         Err(not_ours) => return Err(unreadable(id, not_ours)),
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_detached_sandbox_is_taken_up_with_what_was_stored() {
         let (host, client) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-        let read = read(&stored(&secret(&host, &client, true)), &id()).unwrap();
+        let read = read_keys(&stored(&secret(&host, &client, true)), &id()).unwrap();
         assert_eq!(read.host, Some(host.public));
         assert_eq!(read.client.public_key().unwrap(), client.public);
     }
@@ -185,7 +185,7 @@ mod tests {
         let secret = secret(&host, &client, false);
         let text = serde_json::to_string(secret.manifest()).unwrap();
         assert!(!text.contains(CLIENT_KEY));
-        let error = read(&stored(&secret), &id()).unwrap_err();
+        let error = read_keys(&stored(&secret), &id()).unwrap_err();
         assert!(matches!(error, Error::Unsupported { .. }), "{error}");
     }
 
@@ -193,10 +193,10 @@ mod tests {
     fn what_is_not_ours_or_broken_is_named_and_not_shown() {
         let (host, client) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let good = stored(&secret(&host, &client, true));
-        assert!(read(&good, &"sbx-b".parse().unwrap()).is_err());
+        assert!(read_keys(&good, &"sbx-b".parse().unwrap()).is_err());
         let mut unlabelled = good.clone();
         unlabelled.metadata.labels = None;
-        assert!(read(&unlabelled, &id()).is_err());
+        assert!(read_keys(&unlabelled, &id()).is_err());
         for bytes in [b"-----BEGIN hush".to_vec(), vec![0xff, 0xfe]] {
             let mut broken = good.clone();
             broken
@@ -204,7 +204,7 @@ mod tests {
                 .as_mut()
                 .unwrap()
                 .insert(CLIENT_KEY.into(), ByteString(bytes));
-            let error = read(&broken, &id()).unwrap_err();
+            let error = read_keys(&broken, &id()).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("hush"));
         }
     }

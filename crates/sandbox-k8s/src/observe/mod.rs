@@ -2,6 +2,6 @@
 //! of each Pod.
 
 pub(crate) mod index;
-pub(crate) mod reaper;
 pub(crate) mod status;
+pub(crate) mod sweeper;
 pub(crate) mod watch;

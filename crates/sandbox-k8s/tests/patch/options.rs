@@ -1,12 +1,12 @@
 //! What the SDK relies on survives the Pod options.
 
-use sandbox_k8s::options::{Injection, PodOptions, VolumeAt, VolumeSource};
+use sandbox_k8s::options::{Injection, PodOptions, PodVolume, VolumeSource};
 
 use crate::{build, options};
 
 #[test]
 fn nor_do_the_options() {
-    let volume = |path: &str, source| PodOptions::new().volume(VolumeAt::new("v", path, source));
+    let volume = |path: &str, source| PodOptions::new().volume(PodVolume::new("v", path, source));
     let empty = || VolumeSource::EmptyDir(None);
     let keys = || VolumeSource::Secret("sbx-a-keys".into());
     for (own, said) in [

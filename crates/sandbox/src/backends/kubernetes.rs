@@ -109,7 +109,7 @@ fn image_server(ssh: &SshSettings) -> ImageServer {
     server.authorized_key = match (&ssh.authorized_keys_variable, &ssh.authorized_keys_file) {
         (Some(name), _) => AuthorizedKey::Env(name.clone()),
         (None, Some(path)) => AuthorizedKey::File(path.clone()),
-        (None, None) => AuthorizedKey::of_user(&server.user),
+        (None, None) => AuthorizedKey::for_user(&server.user),
     };
     server
 }

@@ -149,13 +149,13 @@ impl SandboxBuilder {
     ///
     /// ```no_run
     /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
-    /// use sandbox::k8s::{PodOptions, VolumeAt, VolumeSource};
+    /// use sandbox::k8s::{PodOptions, PodVolume, VolumeSource};
     ///
     /// let options = PodOptions::new()
     ///     .node_selector("disk", "ssd")
     ///     .tolerate("nvidia.com/gpu")
     ///     .extended_resource("nvidia.com/gpu", "1")
-    ///     .volume(VolumeAt::new("data", "/data", VolumeSource::PersistentVolumeClaim("dataset".into())));
+    ///     .volume(PodVolume::new("data", "/data", VolumeSource::PersistentVolumeClaim("dataset".into())));
     /// let sbx = client.sandbox().image("python:3.12-slim").kubernetes(options).create().await?;
     /// # Ok(())
     /// # }

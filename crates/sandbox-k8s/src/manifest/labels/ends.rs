@@ -21,7 +21,7 @@ pub struct Expiry {
 impl Expiry {
     /// Reads them off a Pod. What was tampered with counts as the hard end, and a Pod without
     /// one as ending a day after it began.
-    pub fn of(pod: &Pod, created_at: SystemTime) -> Self {
+    pub fn from_pod(pod: &Pod, created_at: SystemTime) -> Self {
         let seconds = pod
             .spec
             .as_ref()
@@ -46,7 +46,12 @@ pub fn ends_after(lifetime: &Lifetime) -> String {
 
 /// The value of [`ENDS_AFTER`] that puts the soft end off until `ttl` after `now`, which is the
 /// API server's, never beyond the hard end.
-pub fn extended(ends: &Expiry, created_at: SystemTime, now: SystemTime, ttl: Duration) -> String {
+pub fn extended_ends_after(
+    ends: &Expiry,
+    created_at: SystemTime,
+    now: SystemTime,
+    ttl: Duration,
+) -> String {
     let until = now
         .checked_add(ttl)
         .map_or(ends.hard, |until| until.min(ends.hard));
@@ -69,7 +74,7 @@ mod tests {
         let t0 = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let soft = |value: &str| {
             let pod = pod(|pod| pod["metadata"]["annotations"][ENDS_AFTER] = json!(value));
-            Expiry::of(&pod, t0)
+            Expiry::from_pod(&pod, t0)
                 .soft
                 .duration_since(t0)
                 .unwrap()
@@ -85,16 +90,22 @@ mod tests {
             assert_eq!(soft(value), seconds, "{value:?}");
         }
         let endless = pod(|pod| pod["spec"] = json!({"containers": []}));
-        assert_eq!(Expiry::of(&endless, t0).hard, t0 + Lifetime::DEFAULT_MAX);
-
-        let ends = Expiry::of(&pod(|_| {}), t0);
-        let now = t0 + Duration::from_millis(10_500);
-        assert_eq!(extended(&ends, t0, now, Duration::from_secs(100)), "111");
         assert_eq!(
-            extended(&ends, t0, now, Duration::from_secs(99_999)),
+            Expiry::from_pod(&endless, t0).hard,
+            t0 + Lifetime::DEFAULT_MAX
+        );
+
+        let ends = Expiry::from_pod(&pod(|_| {}), t0);
+        let now = t0 + Duration::from_millis(10_500);
+        assert_eq!(
+            extended_ends_after(&ends, t0, now, Duration::from_secs(100)),
+            "111"
+        );
+        assert_eq!(
+            extended_ends_after(&ends, t0, now, Duration::from_secs(99_999)),
             "3600"
         );
-        assert_eq!(extended(&ends, t0, now, Duration::MAX), "3600");
-        assert_eq!(extended(&ends, now, t0, Duration::ZERO), "0");
+        assert_eq!(extended_ends_after(&ends, t0, now, Duration::MAX), "3600");
+        assert_eq!(extended_ends_after(&ends, now, t0, Duration::ZERO), "0");
     }
 }

@@ -39,7 +39,7 @@ pub fn lease_name(id: &SandboxId) -> String {
 }
 
 /// The labels of an object of this sandbox: its own, and ours, which win.
-pub fn labels(id: &SandboxId, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub fn object_labels(id: &SandboxId, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let ours = [(MANAGED_BY, MANAGER), (ID, id.as_str())];
     own.iter()
         .map(|(key, value)| (key.clone(), value.clone()))
@@ -48,7 +48,7 @@ pub fn labels(id: &SandboxId, own: &BTreeMap<String, String>) -> BTreeMap<String
 }
 
 /// The labels that a user gave, without ours.
-pub fn own_labels(meta: &ObjectMeta) -> BTreeMap<String, String> {
+pub fn user_labels(meta: &ObjectMeta) -> BTreeMap<String, String> {
     let labels = meta
         .labels
         .iter()
@@ -68,7 +68,7 @@ pub fn is_reserved(key: &str) -> bool {
 }
 
 /// Whether an object that has our name is the one that we sent: its nonce is ours.
-pub fn is_from(meta: &ObjectMeta, nonce: &str) -> bool {
+pub fn has_nonce(meta: &ObjectMeta, nonce: &str) -> bool {
     annotation(meta, NONCE) == Some(nonce)
 }
 
@@ -87,7 +87,7 @@ mod tests {
             (ID.to_owned(), "other".to_owned()),
             ("a".to_owned(), "b".to_owned()),
         ]);
-        let all = labels(&"sbx-a".parse().unwrap(), &own);
+        let all = object_labels(&"sbx-a".parse().unwrap(), &own);
         assert_eq!(all[ID], "sbx-a");
         assert_eq!(all["a"], "b");
         let asked = [

@@ -9,9 +9,9 @@ mod metadata;
 mod ownership;
 
 pub(crate) use ends::whole_seconds;
-pub use ends::{Expiry, ends_after, extended};
+pub use ends::{Expiry, ends_after, extended_ends_after};
 pub use metadata::{
-    annotation, is_from, is_reserved, labels, lease_name, own_labels, secret_name, selector,
-    selector_with,
+    annotation, has_nonce, is_reserved, lease_name, object_labels, secret_name, selector,
+    selector_with, user_labels,
 };
-pub use ownership::{NotManaged, Ownership, lease_of, owned_by_secret, secret_of};
+pub use ownership::{NotManaged, Ownership, owner_reference, verify_lease, verify_secret};

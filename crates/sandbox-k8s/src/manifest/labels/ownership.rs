@@ -57,10 +57,10 @@ impl Ownership {
     /// # Errors
     ///
     /// The first thing that does not agree.
-    pub fn of_pod(pod: &Pod) -> Result<Self, NotManaged> {
+    pub fn from_pod(pod: &Pod) -> Result<Self, NotManaged> {
         let meta = &pod.metadata;
-        let id = id_of(meta, |name| name.parse().ok())?;
-        let uid = uid_of(meta)?;
+        let id = verified_id(meta, |name| name.parse().ok())?;
+        let uid = verified_uid(meta)?;
         let said = annotation(meta, OWNER_UID).ok_or(NotManaged::Owner)?;
         let [owner] = meta.owner_references.as_deref().unwrap_or_default() else {
             return Err(NotManaged::Owner);
@@ -79,7 +79,7 @@ impl Ownership {
 
     /// Whether this Secret is the owner: the very one, not another of the same name.
     pub fn is_owned_by(&self, secret: &Secret) -> bool {
-        secret_of(secret).is_ok_and(|(id, uid)| id == self.id && uid == self.owner)
+        verify_secret(secret).is_ok_and(|(id, uid)| id == self.id && uid == self.owner)
     }
 }
 
@@ -88,11 +88,11 @@ impl Ownership {
 /// # Errors
 ///
 /// The first thing that does not agree.
-pub fn secret_of(secret: &Secret) -> Result<(SandboxId, Uid), NotManaged> {
-    let id = id_of(&secret.metadata, |name| {
+pub fn verify_secret(secret: &Secret) -> Result<(SandboxId, Uid), NotManaged> {
+    let id = verified_id(&secret.metadata, |name| {
         name.strip_suffix("-keys")?.parse().ok()
     })?;
-    Ok((id, uid_of(&secret.metadata)?))
+    Ok((id, verified_uid(&secret.metadata)?))
 }
 
 /// Checks a Lease: its id, and its uid. Ours has no owner.
@@ -100,8 +100,8 @@ pub fn secret_of(secret: &Secret) -> Result<(SandboxId, Uid), NotManaged> {
 /// # Errors
 ///
 /// The first thing that does not agree.
-pub fn lease_of(lease: &Lease) -> Result<(SandboxId, Uid), NotManaged> {
-    let id = id_of(&lease.metadata, |name| {
+pub fn verify_lease(lease: &Lease) -> Result<(SandboxId, Uid), NotManaged> {
+    let id = verified_id(&lease.metadata, |name| {
         name.strip_suffix("-owner")?.parse().ok()
     })?;
     if lease
@@ -112,12 +112,12 @@ pub fn lease_of(lease: &Lease) -> Result<(SandboxId, Uid), NotManaged> {
     {
         return Err(NotManaged::Owner);
     }
-    Ok((id, uid_of(&lease.metadata)?))
+    Ok((id, verified_uid(&lease.metadata)?))
 }
 
 /// What makes a Pod go when its Secret goes. `controller` and `blockOwnerDeletion` stay unset:
 /// nobody manages the Pod, and nobody has to wait for it.
-pub fn owned_by_secret(id: &SandboxId, secret: &Uid) -> OwnerReference {
+pub fn owner_reference(id: &SandboxId, secret: &Uid) -> OwnerReference {
     OwnerReference {
         api_version: "v1".into(),
         kind: "Secret".into(),
@@ -127,7 +127,7 @@ pub fn owned_by_secret(id: &SandboxId, secret: &Uid) -> OwnerReference {
     }
 }
 
-fn id_of(
+fn verified_id(
     meta: &ObjectMeta,
     parse: impl Fn(&str) -> Option<SandboxId>,
 ) -> Result<SandboxId, NotManaged> {
@@ -152,7 +152,7 @@ fn id_of(
     }
 }
 
-fn uid_of(meta: &ObjectMeta) -> Result<Uid, NotManaged> {
+fn verified_uid(meta: &ObjectMeta) -> Result<Uid, NotManaged> {
     meta.uid
         .as_deref()
         .filter(|uid| !uid.is_empty())
@@ -163,7 +163,7 @@ fn uid_of(meta: &ObjectMeta) -> Result<Uid, NotManaged> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::manifest::labels::own_labels;
+    use crate::manifest::labels::user_labels;
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
 
@@ -183,13 +183,13 @@ pub(super) mod tests {
 
     #[test]
     fn a_pod_of_ours_is_known() {
-        let found = Ownership::of_pod(&pod(|_| {})).unwrap();
+        let found = Ownership::from_pod(&pod(|_| {})).unwrap();
         assert_eq!(
             (found.id.as_str(), found.uid.as_str(), found.owner.as_str()),
             ("sbx-a", "p1", "s1")
         );
         assert_eq!(
-            own_labels(&pod(|_| {}).metadata),
+            user_labels(&pod(|_| {}).metadata),
             BTreeMap::from([("team".into(), "ml".into())])
         );
     }
@@ -242,7 +242,7 @@ pub(super) mod tests {
         for (expected, path, value) in table {
             let forged = pod(|pod| *pod.pointer_mut(path).unwrap() = value.clone());
             assert_eq!(
-                Ownership::of_pod(&forged),
+                Ownership::from_pod(&forged),
                 Err(expected),
                 "{path} = {value}"
             );
@@ -252,12 +252,12 @@ pub(super) mod tests {
             let first = owners[0].clone();
             owners.as_array_mut().unwrap().push(first);
         });
-        assert_eq!(Ownership::of_pod(&two_owners), Err(NotManaged::Owner));
+        assert_eq!(Ownership::from_pod(&two_owners), Err(NotManaged::Owner));
     }
 
     #[test]
     fn a_secret_is_its_owner_by_uid() {
-        let found = Ownership::of_pod(&pod(|_| {})).unwrap();
+        let found = Ownership::from_pod(&pod(|_| {})).unwrap();
         let secret = |name: &str, id: &str, uid: &str| -> Secret {
             let labels = json!({MANAGED_BY: MANAGER, ID: id});
             serde_json::from_value(
@@ -274,7 +274,10 @@ pub(super) mod tests {
             ("-keys", ""),
             ("sbx-a-tls", "sbx-a"),
         ] {
-            assert!(secret_of(&secret(name, id, "s1")).is_err(), "{name} {id}");
+            assert!(
+                verify_secret(&secret(name, id, "s1")).is_err(),
+                "{name} {id}"
+            );
         }
     }
 }

@@ -110,7 +110,7 @@ pub enum AuthorizedKey {
 
 impl AuthorizedKey {
     /// The file where OpenSSH looks by default, if the user has the usual home directory.
-    pub fn of_user(user: &str) -> Self {
+    pub fn for_user(user: &str) -> Self {
         match user {
             "root" => Self::default(),
             other => Self::File(format!("/home/{other}/.ssh/authorized_keys")),

@@ -7,7 +7,7 @@ use super::pod_options::PodOptions;
 
 impl PodOptions {
     /// One sandbox's over the client's: all but the patches, of which there may be two.
-    pub(crate) fn over(&self, client: &KubernetesOptions) -> Self {
+    pub(crate) fn merge_over(&self, client: &KubernetesOptions) -> Self {
         let (own, all) = (self.clone(), client.pod.clone());
         let secrets = client
             .image_pull_secrets
@@ -18,14 +18,14 @@ impl PodOptions {
             service_account_name: own.service_account_name.or(all.service_account_name),
             runtime_class_name: own.runtime_class_name.or(all.runtime_class_name),
             priority_class_name: own.priority_class_name.or(all.priority_class_name),
-            node_selector: keyed(all.node_selector, own.node_selector),
-            tolerations: joined(all.tolerations, own.tolerations),
-            host_aliases: named(all.host_aliases, own.host_aliases, |alias| &alias.ip),
-            requests: keyed(all.requests, own.requests),
-            extended_resources: keyed(all.extended_resources, own.extended_resources),
-            volumes: named(all.volumes, own.volumes, |volume| &volume.name),
-            annotations: keyed(all.annotations, own.annotations),
-            image_pull_secrets: joined(joined(Vec::new(), secrets), own.image_pull_secrets),
+            node_selector: merge_maps(all.node_selector, own.node_selector),
+            tolerations: union(all.tolerations, own.tolerations),
+            host_aliases: merge_named(all.host_aliases, own.host_aliases, |alias| &alias.ip),
+            requests: merge_maps(all.requests, own.requests),
+            extended_resources: merge_maps(all.extended_resources, own.extended_resources),
+            volumes: merge_named(all.volumes, own.volumes, |volume| &volume.name),
+            annotations: merge_maps(all.annotations, own.annotations),
+            image_pull_secrets: union(union(Vec::new(), secrets), own.image_pull_secrets),
             image_pull_policy: own
                 .image_pull_policy
                 .or(all.image_pull_policy)
@@ -40,7 +40,7 @@ impl PodOptions {
     }
 }
 
-fn keyed(
+fn merge_maps(
     mut all: BTreeMap<String, String>,
     own: BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
@@ -49,7 +49,7 @@ fn keyed(
 }
 
 /// Each once, in the order in which they came.
-fn joined<T: PartialEq>(mut all: Vec<T>, own: impl IntoIterator<Item = T>) -> Vec<T> {
+fn union<T: PartialEq>(mut all: Vec<T>, own: impl IntoIterator<Item = T>) -> Vec<T> {
     for one in own {
         if !all.contains(&one) {
             all.push(one);
@@ -59,7 +59,7 @@ fn joined<T: PartialEq>(mut all: Vec<T>, own: impl IntoIterator<Item = T>) -> Ve
 }
 
 /// Of two of a name, one's own. Two of one's own both stay: that is a mistake to be told.
-fn named<T>(mut all: Vec<T>, own: Vec<T>, name: impl Fn(&T) -> &String) -> Vec<T> {
+fn merge_named<T>(mut all: Vec<T>, own: Vec<T>, name: impl Fn(&T) -> &String) -> Vec<T> {
     all.retain(|one| !own.iter().any(|other| name(other) == name(one)));
     all.extend(own);
     all
@@ -68,7 +68,7 @@ fn named<T>(mut all: Vec<T>, own: Vec<T>, name: impl Fn(&T) -> &String) -> Vec<T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::options::{PullPolicy, SecurityProfile, VolumeAt, VolumeSource};
+    use crate::manifest::options::{PodVolume, PullPolicy, SecurityProfile, VolumeSource};
 
     #[test]
     fn one_sandboxes_come_over_the_clients() {
@@ -79,8 +79,12 @@ mod tests {
             .tolerate("gpu")
             .host_alias("10.0.0.5", ["old"])
             .image_pull_secret("b")
-            .volume(VolumeAt::new("data", "/old", VolumeSource::EmptyDir(None)))
-            .volume(VolumeAt::new("more", "/more", VolumeSource::EmptyDir(None)));
+            .volume(PodVolume::new("data", "/old", VolumeSource::EmptyDir(None)))
+            .volume(PodVolume::new(
+                "more",
+                "/more",
+                VolumeSource::EmptyDir(None),
+            ));
         let client = KubernetesOptions {
             image_pull_secrets: vec!["a".into()],
             image_pull_policy: Some(PullPolicy::Always),
@@ -96,8 +100,8 @@ mod tests {
             .image_pull_secret("c")
             .run_as_user(7)
             .security_profile(SecurityProfile::Baseline)
-            .volume(VolumeAt::new("data", "/new", VolumeSource::EmptyDir(None)));
-        let both = own.over(&client);
+            .volume(PodVolume::new("data", "/new", VolumeSource::EmptyDir(None)));
+        let both = own.merge_over(&client);
         assert_eq!(both.runtime_class_name.as_deref(), Some("gvisor"));
         assert_eq!(
             both.node_selector.values().collect::<Vec<_>>(),
@@ -120,7 +124,7 @@ mod tests {
             .map(|volume| volume.mount_path.as_str())
             .collect();
         assert_eq!(places, ["/more", "/new"]);
-        let none = PodOptions::new().over(&client);
+        let none = PodOptions::new().merge_over(&client);
         assert_eq!(
             (none.run_as_user, none.security_profile),
             (Some(1000), Some(SecurityProfile::Restricted))

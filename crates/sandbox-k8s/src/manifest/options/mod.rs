@@ -12,4 +12,4 @@ pub use k8s_openapi::api::core::v1::{HostAlias, PodSecurityContext, SecurityCont
 pub use kubernetes::KubernetesOptions;
 pub use pod_options::PodOptions;
 pub use policies::{PullPolicy, SecurityProfile, Transport};
-pub use volume::{VolumeAt, VolumeSource};
+pub use volume::{PodVolume, VolumeSource};

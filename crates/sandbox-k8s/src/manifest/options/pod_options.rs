@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::policies::{PullPolicy, SecurityProfile};
-use super::volume::VolumeAt;
+use super::volume::PodVolume;
 use crate::names::BACKEND;
 
 /// What one Pod has besides what every backend knows, for all sandboxes of a client
@@ -20,13 +20,13 @@ use crate::names::BACKEND;
 /// (tolerations, pull secrets), and of two patches the sandbox's is applied last.
 ///
 /// ```
-/// use sandbox_k8s::options::{PodOptions, VolumeAt, VolumeSource};
+/// use sandbox_k8s::options::{PodOptions, PodVolume, VolumeSource};
 ///
 /// let options = PodOptions::new()
 ///     .node_selector("disk", "ssd")
 ///     .tolerate("nvidia.com/gpu")
 ///     .extended_resource("nvidia.com/gpu", "1")
-///     .volume(VolumeAt::new("data", "/data", VolumeSource::PersistentVolumeClaim("dataset".into())));
+///     .volume(PodVolume::new("data", "/data", VolumeSource::PersistentVolumeClaim("dataset".into())));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -60,7 +60,7 @@ pub struct PodOptions {
     pub extended_resources: BTreeMap<String, String>,
     /// Volumes, each at one place.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub volumes: Vec<VolumeAt>,
+    pub volumes: Vec<PodVolume>,
     /// Annotations. Those under the SDK's own domain are refused.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -165,7 +165,7 @@ impl PodOptions {
 
     /// Mounts a volume.
     #[must_use]
-    pub fn volume(mut self, volume: VolumeAt) -> Self {
+    pub fn volume(mut self, volume: PodVolume) -> Self {
         self.volumes.push(volume);
         self
     }
@@ -227,7 +227,7 @@ impl PodOptions {
     ///
     /// [`Error::Invalid`] naming what is not known or of the wrong form, and
     /// [`Error::Unsupported`] for options of another backend.
-    pub fn of(spec: &SandboxSpec) -> Result<Self> {
+    pub fn from_spec(spec: &SandboxSpec) -> Result<Self> {
         match spec.backend_options.require_only(BACKEND)? {
             // serde takes a list for an object with its fields in order.
             Some(value) if !value.is_object() => Err(unreadable(
@@ -272,7 +272,7 @@ mod tests {
             .host_alias("10.0.0.5", ["mirror"])
             .request("cpu", "100m")
             .extended_resource("nvidia.com/gpu", "1")
-            .volume(VolumeAt::new(
+            .volume(PodVolume::new(
                 "data",
                 "/data",
                 VolumeSource::PersistentVolumeClaim("claim".into()),
@@ -297,7 +297,7 @@ mod tests {
         let read = |backend: &str, options: Value| {
             let mut spec = SandboxSpec::default();
             spec.backend_options.set(backend, options);
-            PodOptions::of(&spec).unwrap_err()
+            PodOptions::from_spec(&spec).unwrap_err()
         };
         for (options, named) in [
             (json!({"nodeSelecter": {}}), "nodeSelecter"),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Text", into = "Text")]
 #[non_exhaustive]
-pub struct VolumeAt {
+pub struct PodVolume {
     /// Its name within the Pod.
     pub name: String,
     /// An absolute path in the sandbox.
@@ -37,7 +37,7 @@ pub enum VolumeSource {
     Secret(String),
 }
 
-impl VolumeAt {
+impl PodVolume {
     /// A volume that can be written, as far as its source can.
     pub fn new(
         name: impl Into<String>,
@@ -120,7 +120,7 @@ struct Secret {
     secret_name: String,
 }
 
-impl TryFrom<Text> for VolumeAt {
+impl TryFrom<Text> for PodVolume {
     type Error = String;
 
     fn try_from(text: Text) -> Result<Self, String> {
@@ -160,9 +160,9 @@ impl TryFrom<Text> for VolumeAt {
     }
 }
 
-impl From<VolumeAt> for Text {
-    fn from(volume: VolumeAt) -> Self {
-        let VolumeAt {
+impl From<PodVolume> for Text {
+    fn from(volume: PodVolume) -> Self {
+        let PodVolume {
             name,
             mount_path,
             sub_path,
@@ -239,10 +239,12 @@ mod tests {
                 .as_object_mut()
                 .unwrap()
                 .extend(text.as_object().unwrap().clone());
-            let volume = VolumeAt::new("v", "/v", source).read_only().sub_path("a/b");
+            let volume = PodVolume::new("v", "/v", source)
+                .read_only()
+                .sub_path("a/b");
             assert_eq!(serde_json::to_value(&volume).unwrap(), expected);
             assert_eq!(
-                serde_json::from_value::<VolumeAt>(expected).unwrap(),
+                serde_json::from_value::<PodVolume>(expected).unwrap(),
                 volume
             );
         }
@@ -255,7 +257,7 @@ mod tests {
             text.as_object_mut()
                 .unwrap()
                 .extend(more.as_object().unwrap().clone());
-            serde_json::from_value::<VolumeAt>(text)
+            serde_json::from_value::<PodVolume>(text)
                 .unwrap_err()
                 .to_string()
         };

@@ -23,7 +23,7 @@ const KEY_VARIABLES: [(&str, &str); 2] = [
     ("SANDBOX_SSHD_AUTHORIZED_KEYS", secret::AUTHORIZED_KEYS),
 ];
 
-pub(super) fn sandbox(request: &PodParams<'_>, server: &Server<'_>) -> Result<Container> {
+pub(super) fn build(request: &PodParams<'_>, server: &Server<'_>) -> Result<Container> {
     let (id, spec) = (request.id, request.spec);
     let Some(image) = spec.image.clone() else {
         return Err(Error::Config {
@@ -34,9 +34,9 @@ pub(super) fn sandbox(request: &PodParams<'_>, server: &Server<'_>) -> Result<Co
         });
     };
     let (command, args, env) = match server {
-        Server::Ours { path, .. } => {
+        Server::SandboxSshd { path, .. } => {
             let env = KEY_VARIABLES
-                .map(|(name, key)| from_secret(name, id, key))
+                .map(|(name, key)| secret_variable(name, id, key))
                 .to_vec();
             (
                 Some(vec![path.to_string()]),
@@ -44,11 +44,11 @@ pub(super) fn sandbox(request: &PodParams<'_>, server: &Server<'_>) -> Result<Co
                 non_empty(env),
             )
         }
-        Server::Own(own) => match &own.authorized_key {
+        Server::ImageSshd(own) => match &own.authorized_key {
             AuthorizedKey::Env(name) => (
                 None,
                 None,
-                Some(vec![from_secret(name, id, secret::AUTHORIZED_KEYS)]),
+                Some(vec![secret_variable(name, id, secret::AUTHORIZED_KEYS)]),
             ),
             AuthorizedKey::File(_) => (None, None, None),
         },
@@ -158,7 +158,7 @@ fn resources(asked: &Resources, own: &PodOptions) -> Result<Option<ResourceRequi
     Ok((all != ResourceRequirements::default()).then_some(all))
 }
 
-fn from_secret(name: &str, id: &SandboxId, key: &str) -> EnvVar {
+fn secret_variable(name: &str, id: &SandboxId, key: &str) -> EnvVar {
     let selector = SecretKeySelector {
         name: secret_name(id),
         key: key.into(),

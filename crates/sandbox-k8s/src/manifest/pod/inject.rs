@@ -15,15 +15,15 @@ use crate::manifest::options::{AuthorizedKey, InjectVia, PodOptions};
 use crate::manifest::secret;
 use crate::names::{KEY, SERVER};
 /// Where the server's image has it.
-const IN_SERVER_IMAGE: &str = "/sandbox-sshd";
+const SERVER_IMAGE_PATH: &str = "/sandbox-sshd";
 /// Several times the server's size.
-const ROOM: &str = "64Mi";
+const SERVER_VOLUME_SIZE: &str = "64Mi";
 
 /// Adds what the server needs besides the container that it runs in.
 pub(super) fn add(spec: &mut PodSpec, server: &Server<'_>, id: &SandboxId, options: &PodOptions) {
     match server {
-        Server::Ours { from: None, .. } => {}
-        Server::Ours {
+        Server::SandboxSshd { from: None, .. } => {}
+        Server::SandboxSshd {
             from: Some((InjectVia::ImageVolume, image)),
             ..
         } => {
@@ -38,18 +38,18 @@ pub(super) fn add(spec: &mut PodSpec, server: &Server<'_>, id: &SandboxId, optio
                     image: Some(source),
                     ..Volume::default()
                 },
-                directory(),
+                server_mount(),
             );
         }
-        Server::Ours {
+        Server::SandboxSshd {
             from: Some((InjectVia::InitContainer | InjectVia::Auto, image)),
             ..
         } => {
             let room = EmptyDirVolumeSource {
                 medium: None,
-                size_limit: Some(Quantity(ROOM.into())),
+                size_limit: Some(Quantity(SERVER_VOLUME_SIZE.into())),
             };
-            spec.init_containers = Some(vec![copier(spec, image)]);
+            spec.init_containers = Some(vec![init_container(spec, image)]);
             mount(
                 spec,
                 Volume {
@@ -57,12 +57,12 @@ pub(super) fn add(spec: &mut PodSpec, server: &Server<'_>, id: &SandboxId, optio
                     empty_dir: Some(room),
                     ..Volume::default()
                 },
-                directory(),
+                server_mount(),
             );
         }
-        Server::Own(own) => {
+        Server::ImageSshd(own) => {
             if let AuthorizedKey::File(path) = &own.authorized_key {
-                authorized_key(spec, id, path);
+                mount_authorized_key(spec, id, path);
             }
         }
     }
@@ -70,7 +70,7 @@ pub(super) fn add(spec: &mut PodSpec, server: &Server<'_>, id: &SandboxId, optio
 
 /// The first container, which copies the server and ends. It is fetched, runs and is limited as
 /// the sandbox itself.
-fn copier(spec: &PodSpec, image: &str) -> Container {
+fn init_container(spec: &PodSpec, image: &str) -> Container {
     let main = spec.containers.first();
     let mut resources = main.and_then(|main| main.resources.clone());
     for amounts in resources
@@ -88,7 +88,7 @@ fn copier(spec: &PodSpec, image: &str) -> Container {
         image: Some(image.to_owned()),
         image_pull_policy: main.and_then(|main| main.image_pull_policy.clone()),
         command: Some(
-            [IN_SERVER_IMAGE, "install", DIRECTORY]
+            [SERVER_IMAGE_PATH, "install", DIRECTORY]
                 .map(str::to_owned)
                 .to_vec(),
         ),
@@ -96,7 +96,7 @@ fn copier(spec: &PodSpec, image: &str) -> Container {
         termination_message_policy: Some("FallbackToLogsOnError".into()),
         volume_mounts: Some(vec![VolumeMount {
             read_only: None,
-            ..directory()
+            ..server_mount()
         }]),
         ..Container::default()
     }
@@ -104,7 +104,7 @@ fn copier(spec: &PodSpec, image: &str) -> Container {
 
 /// One file of the Secret at its path. With `subPath` the directory stays the image's own:
 /// a whole volume's can be written by all, which OpenSSH's `StrictModes` refuses.
-fn authorized_key(spec: &mut PodSpec, id: &SandboxId, path: &str) {
+fn mount_authorized_key(spec: &mut PodSpec, id: &SandboxId, path: &str) {
     let item = KeyToPath {
         key: secret::AUTHORIZED_KEYS.into(),
         mode: Some(0o444),
@@ -133,7 +133,7 @@ fn authorized_key(spec: &mut PodSpec, id: &SandboxId, path: &str) {
     );
 }
 
-fn directory() -> VolumeMount {
+fn server_mount() -> VolumeMount {
     VolumeMount {
         name: SERVER.into(),
         mount_path: DIRECTORY.into(),

@@ -23,11 +23,11 @@ use crate::manifest::options::{Injection, KubernetesOptions, PodOptions};
 use crate::names;
 use non_empty::{non_empty, non_empty_map};
 pub use request::PodParams;
-use server::{Server, server};
+use server::{Server, select_server};
 pub(crate) use standard::security_level;
 
 /// Every image that a Pod pulls.
-pub(crate) fn images(pod: &Pod) -> Vec<String> {
+pub(crate) fn image_references(pod: &Pod) -> Vec<String> {
     let Some(spec) = pod.spec.as_ref() else {
         return Vec::new();
     };
@@ -55,7 +55,7 @@ pub(crate) fn images(pod: &Pod) -> Vec<String> {
 pub fn build(request: PodParams<'_>) -> Result<Pod> {
     request.spec.validate()?;
     let PodParams { id, options, .. } = request;
-    let own = &request.pod.over(options);
+    let own = &request.pod.merge_over(options);
     let patches: Vec<_> = [&options.pod.patch, &request.pod.patch]
         .into_iter()
         .flatten()
@@ -66,11 +66,11 @@ pub fn build(request: PodParams<'_>) -> Result<Pod> {
     };
     let profile = own.security_profile.clone().unwrap_or_default();
     let restrictions = security::check(&profile, own.run_as_user, &options.injection)?;
-    let server = server(options)?;
+    let server = select_server(options)?;
     let mut spec = PodSpec {
-        active_deadline_seconds: Some(deadline(request.spec, &server)?),
+        active_deadline_seconds: Some(active_deadline(request.spec, &server)?),
         automount_service_account_token: Some(false),
-        containers: vec![container::sandbox(&request, &server)?],
+        containers: vec![container::build(&request, &server)?],
         enable_service_links: Some(false),
         host_aliases: non_empty(own.host_aliases.clone()),
         image_pull_secrets: non_empty(pull_secrets(own, id)?),
@@ -119,7 +119,7 @@ fn pull_secrets(own: &PodOptions, id: &SandboxId) -> Result<Vec<LocalObjectRefer
 }
 
 /// The login name of sandboxes that these options make. Our own server takes any.
-pub fn user(options: &KubernetesOptions) -> &str {
+pub fn login_user(options: &KubernetesOptions) -> &str {
     match &options.injection {
         Injection::Image(image) => &image.user,
         Injection::Baked { .. } | Injection::Inject(_) => names::CONTAINER,
@@ -142,27 +142,27 @@ fn metadata(request: &PodParams<'_>) -> Result<ObjectMeta> {
             names::ENDS_AFTER,
             labels::ends_after(&request.spec.lifetime),
         ),
-        (names::USER, user(request.options).to_owned()),
+        (names::USER, login_user(request.options).to_owned()),
     ];
     let ours = ours.map(|(key, value)| (key.to_owned(), value));
     Ok(ObjectMeta {
         name: Some(request.id.as_str().to_owned()),
         namespace: Some(request.namespace.to_owned()),
-        labels: Some(labels::labels(request.id, &request.spec.labels)),
+        labels: Some(labels::object_labels(request.id, &request.spec.labels)),
         annotations: Some(own.clone().into_iter().chain(ours).collect()),
-        owner_references: Some(vec![labels::owned_by_secret(request.id, request.secret)]),
+        owner_references: Some(vec![labels::owner_reference(request.id, request.secret)]),
         ..ObjectMeta::default()
     })
 }
 
 /// Kubernetes takes whole seconds, in 31 bits. An image's own server keeps no soft end, so
 /// there the first is the hard one; and nothing can tell when it is idle.
-fn deadline(spec: &SandboxSpec, server: &Server<'_>) -> Result<i64> {
+fn active_deadline(spec: &SandboxSpec, server: &Server<'_>) -> Result<i64> {
     let most = match server {
-        Server::Ours { .. } => spec.lifetime.max_lifetime,
-        Server::Own(_) => spec.lifetime.first_end(),
+        Server::SandboxSshd { .. } => spec.lifetime.max_lifetime,
+        Server::ImageSshd(_) => spec.lifetime.first_end(),
     };
-    if let (Server::Own(_), Some(idle)) = (server, spec.lifetime.idle_timeout) {
+    if let (Server::ImageSshd(_), Some(idle)) = (server, spec.lifetime.idle_timeout) {
         return Err(Error::unsupported_because(
             format!("an idle timeout of {idle:?}"),
             "an image's own SSH server",

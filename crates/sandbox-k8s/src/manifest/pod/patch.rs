@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::non_empty::non_empty;
-use super::volumes::is_ours;
+use super::volumes::is_reserved_volume;
 use crate::manifest::labels::{is_reserved, secret_name};
 use crate::names::{CONTAINER, SERVER};
 
@@ -28,7 +28,7 @@ pub(super) fn apply(pod: Pod, patches: &[&Value], id: &SandboxId) -> Result<Pod>
     let mut merged = serde_json::to_value(&pod).map_err(|error| not_a_pod(&error))?;
     for patch in patches {
         if !patch.is_object() {
-            return Err(refused(
+            return Err(invalid_patch(
                 "the patch",
                 "it must be an object, such as {\"spec\": {…}}",
             ));
@@ -36,15 +36,15 @@ pub(super) fn apply(pod: Pod, patches: &[&Value], id: &SandboxId) -> Result<Pod>
         merge(&mut merged, patch, None);
     }
     let patched: Pod = Pod::deserialize(&merged).map_err(|error| not_a_pod(&error))?;
-    let known = serde_json::to_value(&patched).map_err(|error| not_a_pod(&error))?;
-    if let Some(field) = unknown_field(&merged, &known) {
-        return Err(refused(
+    let parsed = serde_json::to_value(&patched).map_err(|error| not_a_pod(&error))?;
+    if let Some(field) = unknown_field(&merged, &parsed) {
+        return Err(invalid_patch(
             &field,
             "the version of Kubernetes that this program was built for has no such field",
         ));
     }
-    match touched(&pod, &patched).or_else(|| reads_keys(&pod, &patched, id)) {
-        Some(place) => Err(refused(
+    match changed_field(&pod, &patched).or_else(|| changed_key_reference(&pod, &patched, id)) {
+        Some(place) => Err(invalid_patch(
             place,
             "the SDK relies on it; what can be changed has an option of its own",
         )),
@@ -52,12 +52,12 @@ pub(super) fn apply(pod: Pod, patches: &[&Value], id: &SandboxId) -> Result<Pod>
     }
 }
 
-fn refused(place: &str, why: &str) -> Error {
+fn invalid_patch(place: &str, why: &str) -> Error {
     Error::invalid("Pod patch", place, why)
 }
 
 fn not_a_pod(error: &serde_json::Error) -> Error {
-    refused(
+    invalid_patch(
         "the patch",
         &format!("what comes out of it is no Pod: {error}"),
     )
@@ -111,7 +111,7 @@ fn merge(target: &mut Value, patch: &Value, field: Option<&str>) {
 }
 
 /// The first thing that must stay as it was and did not.
-fn touched(before: &Pod, after: &Pod) -> Option<&'static str> {
+fn changed_field(before: &Pod, after: &Pod) -> Option<&'static str> {
     let first = before
         .spec
         .iter()
@@ -153,7 +153,7 @@ fn touched(before: &Pod, after: &Pod) -> Option<&'static str> {
             .volumes
             .into_iter()
             .flatten()
-            .filter(|volume| is_ours(&volume.name))
+            .filter(|volume| is_reserved_volume(&volume.name))
             .collect()
     };
     let ours = |container: &Container| [CONTAINER, SERVER].contains(&container.name.as_str());
@@ -168,7 +168,7 @@ fn touched(before: &Pod, after: &Pod) -> Option<&'static str> {
     let mains = |pod: &Pod| -> Vec<_> {
         let containers = spec(pod).containers.into_iter().filter(ours);
         containers
-            .map(|container| relied_on(container, &variables))
+            .map(|container| protected_fields(container, &variables))
             .collect()
     };
     let checks: [(&'static str, bool); 7] = [
@@ -204,18 +204,22 @@ fn touched(before: &Pod, after: &Pod) -> Option<&'static str> {
 }
 
 /// Whether the Secret with the keys is named in more places than before, whichever they are.
-fn reads_keys(before: &Pod, after: &Pod, id: &SandboxId) -> Option<&'static str> {
+fn changed_key_reference(before: &Pod, after: &Pod, id: &SandboxId) -> Option<&'static str> {
     let name = secret_name(id);
-    let named =
-        |pod: &Pod| serde_json::to_value(&pod.spec).map_or(usize::MAX, |spec| count(&spec, &name));
+    let named = |pod: &Pod| {
+        serde_json::to_value(&pod.spec).map_or(usize::MAX, |spec| count_references(&spec, &name))
+    };
     (named(before) != named(after)).then_some("spec: the Secret with the sandbox's keys")
 }
 
-fn count(value: &Value, text: &str) -> usize {
+fn count_references(value: &Value, text: &str) -> usize {
     match value {
         Value::String(found) => usize::from(found == text),
-        Value::Array(list) => list.iter().map(|value| count(value, text)).sum(),
-        Value::Object(fields) => fields.values().map(|value| count(value, text)).sum(),
+        Value::Array(list) => list.iter().map(|value| count_references(value, text)).sum(),
+        Value::Object(fields) => fields
+            .values()
+            .map(|value| count_references(value, text))
+            .sum(),
         _ => 0,
     }
 }
@@ -223,7 +227,7 @@ fn count(value: &Value, text: &str) -> usize {
 /// The sandbox's container without what may be changed: a field that is not known here is relied
 /// on. Variables may be added, but none of those that hold keys a second time: the last of two
 /// would count.
-fn relied_on(container: Container, variables: &[String]) -> Container {
+fn protected_fields(container: Container, variables: &[String]) -> Container {
     let env = container
         .env
         .into_iter()
@@ -233,7 +237,7 @@ fn relied_on(container: Container, variables: &[String]) -> Container {
         .volume_mounts
         .into_iter()
         .flatten()
-        .filter(|mount| is_ours(&mount.name));
+        .filter(|mount| is_reserved_volume(&mount.name));
     Container {
         env: non_empty(env.collect()),
         volume_mounts: non_empty(mounts.collect()),

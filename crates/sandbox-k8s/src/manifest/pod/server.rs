@@ -14,41 +14,43 @@ pub(super) const DIRECTORY: &str = "/.sandbox";
 /// The server that shall run.
 pub(super) enum Server<'a> {
     /// Ours, at a path in the sandbox, perhaps brought from an image.
-    Ours {
+    SandboxSshd {
         path: &'a str,
         from: Option<(InjectVia, &'a str)>,
     },
     /// The image's own.
-    Own(&'a ImageServer),
+    ImageSshd(&'a ImageServer),
 }
 
 impl Server<'_> {
     pub(super) fn port(&self) -> u16 {
         match self {
-            Self::Ours { .. } => PORT,
-            Self::Own(own) => own.port,
+            Self::SandboxSshd { .. } => PORT,
+            Self::ImageSshd(own) => own.port,
         }
     }
 
     /// Where ours is in the sandbox.
     pub(super) fn path(&self) -> Option<&str> {
         match self {
-            Self::Ours { path, .. } => Some(path),
-            Self::Own(_) => None,
+            Self::SandboxSshd { path, .. } => Some(path),
+            Self::ImageSshd(_) => None,
         }
     }
 }
 
-pub(super) fn server(options: &KubernetesOptions) -> Result<Server<'_>> {
+pub(super) fn select_server(options: &KubernetesOptions) -> Result<Server<'_>> {
     match &options.injection {
-        Injection::Baked { path } if path.starts_with('/') => Ok(Server::Ours { path, from: None }),
+        Injection::Baked { path } if path.starts_with('/') => {
+            Ok(Server::SandboxSshd { path, from: None })
+        }
         Injection::Baked { path } => Err(Error::invalid(
             "path of the server in the image",
             path,
             "it must be absolute",
         )),
         Injection::Inject(via) => match options.server_image.as_deref() {
-            Some(image) => Ok(Server::Ours {
+            Some(image) => Ok(Server::SandboxSshd {
                 path: "/.sandbox/sandbox-sshd",
                 from: Some((*via, image)),
             }),
@@ -66,7 +68,7 @@ pub(super) fn server(options: &KubernetesOptions) -> Result<Server<'_>> {
                     "it must be absolute",
                 ));
             }
-            Ok(Server::Own(own))
+            Ok(Server::ImageSshd(own))
         }
     }
 }

@@ -62,8 +62,11 @@ const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 pub(super) fn check(pod: &Pod, profile: &SecurityProfile) -> Result<()> {
     let (name, broken) = match profile {
         SecurityProfile::Custom { .. } => return Ok(()),
-        SecurityProfile::Baseline => ("Baseline", baseline(pod)),
-        SecurityProfile::Restricted => ("Restricted", baseline(pod).or_else(|| restricted(pod))),
+        SecurityProfile::Baseline => ("Baseline", baseline_violation(pod)),
+        SecurityProfile::Restricted => (
+            "Restricted",
+            baseline_violation(pod).or_else(|| restricted_violation(pod)),
+        ),
     };
     match broken {
         Some(field) => Err(Error::invalid(
@@ -80,14 +83,14 @@ pub(super) fn check(pod: &Pod, profile: &SecurityProfile) -> Result<()> {
 
 /// The strictest Pod Security Standard that a Pod keeps.
 pub(crate) fn security_level(pod: &Pod) -> &'static str {
-    match (baseline(pod), restricted(pod)) {
+    match (baseline_violation(pod), restricted_violation(pod)) {
         (Some(_), _) => "privileged",
         (None, Some(_)) => "baseline",
         (None, None) => "restricted",
     }
 }
 
-fn baseline(pod: &Pod) -> Option<String> {
+fn baseline_violation(pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
     let none = PodSecurityContext::default();
     let whole = spec.security_context.as_ref().unwrap_or(&none);
@@ -109,19 +112,19 @@ fn baseline(pod: &Pod) -> Option<String> {
             "metadata.annotations: AppArmor",
         ),
         (
-            windows(whole.windows_options.as_ref().and_then(|w| w.host_process)),
+            is_host_process(whole.windows_options.as_ref().and_then(|w| w.host_process)),
             "spec.securityContext.windowsOptions",
         ),
         (
-            labels(whole.se_linux_options.as_ref()),
+            has_selinux_labels(whole.se_linux_options.as_ref()),
             "spec.securityContext.seLinuxOptions",
         ),
         (
-            unconfined(whole.seccomp_profile.as_ref()),
+            is_unconfined(whole.seccomp_profile.as_ref()),
             "spec.securityContext.seccompProfile",
         ),
         (
-            unarmoured(whole.app_armor_profile.as_ref()),
+            is_without_apparmor(whole.app_armor_profile.as_ref()),
             "spec.securityContext.appArmorProfile",
         ),
         (
@@ -132,12 +135,15 @@ fn baseline(pod: &Pod) -> Option<String> {
     found
         .into_iter()
         .find_map(|(broken, field)| broken.then(|| field.to_owned()))
-        .or_else(|| in_containers(spec, baseline_container))
+        .or_else(|| find_in_containers(spec, baseline_container_violation))
 }
 
-fn baseline_container(container: &Container, own: &SecurityContext) -> Option<&'static str> {
+fn baseline_container_violation(
+    container: &Container,
+    own: &SecurityContext,
+) -> Option<&'static str> {
     let ports = || container.ports.iter().flatten();
-    let [added, _] = capabilities(own);
+    let [added, _] = added_and_dropped_capabilities(own);
     [
         (own.privileged == Some(true), "securityContext.privileged"),
         (
@@ -157,19 +163,19 @@ fn baseline_container(container: &Container, own: &SecurityContext) -> Option<&'
             "securityContext.procMount",
         ),
         (
-            windows(own.windows_options.as_ref().and_then(|w| w.host_process)),
+            is_host_process(own.windows_options.as_ref().and_then(|w| w.host_process)),
             "securityContext.windowsOptions",
         ),
         (
-            labels(own.se_linux_options.as_ref()),
+            has_selinux_labels(own.se_linux_options.as_ref()),
             "securityContext.seLinuxOptions",
         ),
         (
-            unconfined(own.seccomp_profile.as_ref()),
+            is_unconfined(own.seccomp_profile.as_ref()),
             "securityContext.seccompProfile",
         ),
         (
-            unarmoured(own.app_armor_profile.as_ref()),
+            is_without_apparmor(own.app_armor_profile.as_ref()),
             "securityContext.appArmorProfile",
         ),
     ]
@@ -177,18 +183,18 @@ fn baseline_container(container: &Container, own: &SecurityContext) -> Option<&'
     .find_map(|(broken, field)| broken.then_some(field))
 }
 
-fn restricted(pod: &Pod) -> Option<String> {
+fn restricted_violation(pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
     let none = PodSecurityContext::default();
     let whole = spec.security_context.as_ref().unwrap_or(&none);
-    if let Some(kind) = spec.volumes.iter().flatten().find_map(other_volume) {
+    if let Some(kind) = spec.volumes.iter().flatten().find_map(unlisted_volume_type) {
         return Some(format!("spec.volumes: {kind}"));
     }
     if whole.run_as_user == Some(0) {
         return Some("spec.securityContext.runAsUser".to_owned());
     }
-    in_containers(spec, |_, own| {
-        let [added, dropped] = capabilities(own);
+    find_in_containers(spec, |_, own| {
+        let [added, dropped] = added_and_dropped_capabilities(own);
         let non_root = own.run_as_non_root.or(whole.run_as_non_root);
         let seccomp = own
             .seccomp_profile
@@ -210,7 +216,7 @@ fn restricted(pod: &Pod) -> Option<String> {
             (non_root != Some(true), "securityContext.runAsNonRoot"),
             (own.run_as_user == Some(0), "securityContext.runAsUser"),
             (
-                seccomp.is_none() || unconfined(seccomp),
+                seccomp.is_none() || is_unconfined(seccomp),
                 "securityContext.seccompProfile",
             ),
         ]
@@ -220,7 +226,7 @@ fn restricted(pod: &Pod) -> Option<String> {
 }
 
 /// The first container in which something is not allowed.
-fn in_containers(
+fn find_in_containers(
     spec: &PodSpec,
     check: impl Fn(&Container, &SecurityContext) -> Option<&'static str>,
 ) -> Option<String> {
@@ -243,18 +249,18 @@ fn in_containers(
     })
 }
 
-fn capabilities(own: &SecurityContext) -> [&[String]; 2] {
+fn added_and_dropped_capabilities(own: &SecurityContext) -> [&[String]; 2] {
     let own = own.capabilities.as_ref();
     let added = own.and_then(|own| own.add.as_deref()).unwrap_or_default();
     let dropped = own.and_then(|own| own.drop.as_deref()).unwrap_or_default();
     [added, dropped]
 }
 
-fn windows(host_process: Option<bool>) -> bool {
+fn is_host_process(host_process: Option<bool>) -> bool {
     host_process == Some(true)
 }
 
-fn labels(options: Option<&SELinuxOptions>) -> bool {
+fn has_selinux_labels(options: Option<&SELinuxOptions>) -> bool {
     let set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     options.is_some_and(|options| {
         let types = [
@@ -273,18 +279,18 @@ fn labels(options: Option<&SELinuxOptions>) -> bool {
     })
 }
 
-fn unconfined(profile: Option<&SeccompProfile>) -> bool {
+fn is_unconfined(profile: Option<&SeccompProfile>) -> bool {
     profile
         .is_some_and(|profile| !["RuntimeDefault", "Localhost"].contains(&profile.type_.as_str()))
 }
 
-fn unarmoured(profile: Option<&AppArmorProfile>) -> bool {
+fn is_without_apparmor(profile: Option<&AppArmorProfile>) -> bool {
     profile
         .is_some_and(|profile| !["RuntimeDefault", "Localhost"].contains(&profile.type_.as_str()))
 }
 
 /// What a volume is, where that is none of the harmless kinds.
-fn other_volume(volume: &Volume) -> Option<String> {
+fn unlisted_volume_type(volume: &Volume) -> Option<String> {
     // By its text form, for a later version of Kubernetes has more kinds.
     let written = serde_json::to_value(volume).ok()?;
     let fields = written.as_object()?.keys();

@@ -10,20 +10,20 @@ use sandbox_core::{Error, Result, SandboxId};
 use super::non_empty::non_empty;
 use super::server::DIRECTORY;
 use crate::manifest::labels::secret_name;
-use crate::manifest::options::{VolumeAt, VolumeSource};
+use crate::manifest::options::{PodVolume, VolumeSource};
 use crate::names::{CONTAINER, KEY, SERVER};
 
-pub(super) fn add(spec: &mut PodSpec, asked: &[VolumeAt], id: &SandboxId) -> Result<()> {
+pub(super) fn add(spec: &mut PodSpec, asked: &[PodVolume], id: &SandboxId) -> Result<()> {
     for (index, volume) in asked.iter().enumerate() {
         let name = &volume.name;
-        if is_ours(name) || asked[..index].iter().any(|other| other.name == *name) {
+        if is_reserved_volume(name) || asked[..index].iter().any(|other| other.name == *name) {
             return Err(Error::invalid(
                 "name of a volume",
                 name,
                 "it is taken; choose another",
             ));
         }
-        check_place(&volume.mount_path)?;
+        check_mount_path(&volume.mount_path)?;
         if matches!(&volume.source, VolumeSource::Secret(name) if *name == secret_name(id)) {
             return Err(Error::invalid(
                 "Secret of a volume",
@@ -32,25 +32,25 @@ pub(super) fn add(spec: &mut PodSpec, asked: &[VolumeAt], id: &SandboxId) -> Res
             ));
         }
     }
-    spec.volumes = non_empty(asked.iter().map(source).collect());
+    spec.volumes = non_empty(asked.iter().map(to_volume).collect());
     if let Some(main) = spec.containers.first_mut() {
-        main.volume_mounts = non_empty(asked.iter().map(mount).collect());
+        main.volume_mounts = non_empty(asked.iter().map(to_mount).collect());
     }
     Ok(())
 }
 
-fn check_place(path: &str) -> Result<()> {
+fn check_mount_path(path: &str) -> Result<()> {
     // Kubernetes takes relative paths, and leaves what they mean to the runtime.
     let why = if !path.starts_with('/') || path.contains(':') {
         "use an absolute path without a colon"
     } else if path.split('/').any(|part| part == "..") {
         "use a path without .."
-    } else if parts(path).next().is_none() {
+    } else if components(path).next().is_none() {
         "the root is the image's own"
     } else {
         return Ok(());
     };
-    Err(Error::invalid("place of a volume", path, why))
+    Err(Error::invalid("mount path of a volume", path, why))
 }
 
 /// That nothing is mounted over the server, and nothing of ours elsewhere, whoever asked for it.
@@ -66,16 +66,18 @@ pub(super) fn check(spec: &PodSpec, server: Option<&str>) -> Result<()> {
     for container in every {
         for mount in container.volume_mounts.iter().flatten() {
             let place = &mount.mount_path;
-            if is_ours(&mount.name) {
+            if is_reserved_volume(&mount.name) {
                 if container.name != CONTAINER && container.name != SERVER {
                     let why = "its volume is the SDK's, for the sandbox alone";
-                    return Err(Error::invalid("place of a volume", place, why));
+                    return Err(Error::invalid("mount path of a volume", place, why));
                 }
             } else if container.name == CONTAINER {
-                check_place(place)?;
-                if server.is_some_and(|server| covers(place, server) || within_ours(place)) {
+                check_mount_path(place)?;
+                if server
+                    .is_some_and(|server| covers(place, server) || is_in_server_directory(place))
+                {
                     let why = "the SSH server is there; choose another";
-                    return Err(Error::invalid("place of a volume", place, why));
+                    return Err(Error::invalid("mount path of a volume", place, why));
                 }
             }
         }
@@ -85,26 +87,26 @@ pub(super) fn check(spec: &PodSpec, server: Option<&str>) -> Result<()> {
 
 /// Whether what is mounted here hides that file.
 fn covers(place: &str, file: &str) -> bool {
-    let mut file = parts(file);
-    parts(place).all(|part| file.next() == Some(part))
+    let mut file = components(file);
+    components(place).all(|part| file.next() == Some(part))
 }
 
-fn within_ours(place: &str) -> bool {
-    parts(place).next() == Some(&DIRECTORY[1..])
+fn is_in_server_directory(place: &str) -> bool {
+    components(place).next() == Some(&DIRECTORY[1..])
 }
 
 /// The names on a path that have a meaning.
-fn parts(path: &str) -> impl Iterator<Item = &str> {
+fn components(path: &str) -> impl Iterator<Item = &str> {
     path.split('/')
         .filter(|part| !part.is_empty() && *part != ".")
 }
 
-pub(super) fn is_ours(volume: &str) -> bool {
+pub(super) fn is_reserved_volume(volume: &str) -> bool {
     volume == SERVER || volume == KEY
 }
 
-fn source(volume: &VolumeAt) -> Volume {
-    let mut made = Volume {
+fn to_volume(volume: &PodVolume) -> Volume {
+    let mut built = Volume {
         name: volume.name.clone(),
         ..Volume::default()
     };
@@ -113,31 +115,31 @@ fn source(volume: &VolumeAt) -> Volume {
         size_limit: size.clone().map(Quantity),
     };
     match &volume.source {
-        VolumeSource::EmptyDir(size) => made.empty_dir = Some(empty(None, size)),
-        VolumeSource::Memory(size) => made.empty_dir = Some(empty(Some("Memory"), size)),
+        VolumeSource::EmptyDir(size) => built.empty_dir = Some(empty(None, size)),
+        VolumeSource::Memory(size) => built.empty_dir = Some(empty(Some("Memory"), size)),
         VolumeSource::PersistentVolumeClaim(claim) => {
-            made.persistent_volume_claim = Some(PersistentVolumeClaimVolumeSource {
+            built.persistent_volume_claim = Some(PersistentVolumeClaimVolumeSource {
                 claim_name: claim.clone(),
                 read_only: volume.read_only.then_some(true),
             });
         }
         VolumeSource::ConfigMap(name) => {
-            made.config_map = Some(ConfigMapVolumeSource {
+            built.config_map = Some(ConfigMapVolumeSource {
                 name: name.clone(),
                 ..ConfigMapVolumeSource::default()
             });
         }
         VolumeSource::Secret(name) => {
-            made.secret = Some(SecretVolumeSource {
+            built.secret = Some(SecretVolumeSource {
                 secret_name: Some(name.clone()),
                 ..SecretVolumeSource::default()
             });
         }
     }
-    made
+    built
 }
 
-fn mount(volume: &VolumeAt) -> VolumeMount {
+fn to_mount(volume: &PodVolume) -> VolumeMount {
     VolumeMount {
         name: volume.name.clone(),
         mount_path: volume.mount_path.clone(),

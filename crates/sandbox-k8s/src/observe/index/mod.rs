@@ -77,7 +77,7 @@ pub(crate) struct Index {
     names: HashMap<SandboxId, Uid>,
     /// What the list that is being read has shown so far.
     listing: Option<HashSet<Uid>>,
-    own: PendingWrites,
+    pending: PendingWrites,
     health: Health,
     was_listed: bool,
     failures: u32,
@@ -91,7 +91,7 @@ impl Default for Index {
             pods: HashMap::new(),
             names: HashMap::new(),
             listing: None,
-            own: PendingWrites::default(),
+            pending: PendingWrites::default(),
             health: Health::Starting,
             was_listed: false,
             failures: 0,
@@ -108,38 +108,42 @@ impl Index {
     }
 
     /// What is known of the sandbox that has this id now.
-    pub(crate) fn look(&self, id: &SandboxId) -> Lookup {
+    pub(crate) fn look_up(&self, id: &SandboxId) -> Lookup {
         match self.names.get(id) {
-            Some(uid) => self.look_at(uid),
-            None => self.absent(),
+            Some(uid) => self.look_up_instance(uid),
+            None => self.lookup_absent(),
         }
     }
 
     /// What is known of this very instance.
-    pub(crate) fn look_at(&self, uid: &Uid) -> Lookup {
-        if self.own.is_gone(uid) {
+    pub(crate) fn look_up_instance(&self, uid: &Uid) -> Lookup {
+        if self.pending.is_deleted(uid) {
             return Lookup::Missing;
         }
         match self.pods.get(uid) {
             // What we wrote is known before the watch begins; how it went on is not without one.
             Some(_) if matches!(self.health, Health::Degraded(_)) => Lookup::Unknown,
-            Some(view) => Lookup::Present(self.own.over(view)),
-            None => self.absent(),
+            Some(view) => Lookup::Present(self.pending.overlay(view)),
+            None => self.lookup_absent(),
         }
     }
 
     /// The last that is known of an instance, however long ago that was.
-    pub(crate) fn last_of(&self, uid: &Uid) -> Option<Arc<PodView>> {
+    pub(crate) fn last_view(&self, uid: &Uid) -> Option<Arc<PodView>> {
         self.pods
             .get(uid)
-            .filter(|_| !self.own.is_gone(uid))
-            .map(|view| self.own.over(view))
+            .filter(|_| !self.pending.is_deleted(uid))
+            .map(|view| self.pending.overlay(view))
     }
 
     /// All that are there, in no order. `None` when the API server has to be asked.
-    pub(crate) fn all(&self) -> Option<Vec<Arc<PodView>>> {
-        (self.health == Health::Live)
-            .then(|| self.pods.values().map(|view| self.own.over(view)).collect())
+    pub(crate) fn views(&self) -> Option<Vec<Arc<PodView>>> {
+        (self.health == Health::Live).then(|| {
+            self.pods
+                .values()
+                .map(|view| self.pending.overlay(view))
+                .collect()
+        })
     }
 
     /// Begins to wait for news of an instance. What is known already is for the caller to look
@@ -152,15 +156,15 @@ impl Index {
     }
 
     /// Ends a wait.
-    pub(crate) fn forget(&mut self, waiter: &Waiter) {
+    pub(crate) fn cancel_wait(&mut self, waiter: &Waiter) {
         self.waiters.remove(waiter);
     }
 
     /// Takes in news from the watch, and tells who shall look again. They are to be woken
     /// without waiting for any of them.
     #[must_use]
-    pub(crate) fn apply(&mut self, news: Event, now: Instant) -> Vec<Waiter> {
-        match news {
+    pub(crate) fn apply(&mut self, event: Event, now: Instant) -> Vec<Waiter> {
+        match event {
             Event::Init => {
                 self.listing = Some(HashSet::new());
                 Vec::new()
@@ -169,25 +173,25 @@ impl Index {
                 if let Some(listing) = &mut self.listing {
                     listing.insert(view.uid.clone());
                 }
-                self.show(view)
+                self.apply_view(view)
             }
-            Event::InitDone => self.listed(),
+            Event::InitDone => self.finish_list(),
             Event::Apply(view) => {
-                self.well();
-                self.show(view)
+                self.mark_live();
+                self.apply_view(view)
             }
             Event::Delete(uid) => {
-                self.well();
-                self.gone(&uid, now)
+                self.mark_live();
+                self.record_absence(&uid, now)
             }
             Event::WatchStarted => {
-                self.well();
+                self.mark_live();
                 Vec::new()
             }
-            Event::Failed(why) => self.failed(why),
+            Event::Failed(why) => self.record_failure(why),
             Event::Forbidden(why) => {
                 self.failures = FAILURES_TO_DEGRADE;
-                self.failed(why)
+                self.record_failure(why)
             }
         }
     }
@@ -195,19 +199,19 @@ impl Index {
     /// What the API server answered to our own create or patch. It is seen from now on; but the
     /// watch may have shown it, and more, before the answer came.
     #[must_use]
-    pub(crate) fn wrote(&mut self, view: PodView, now: Instant) -> Vec<Waiter> {
+    pub(crate) fn record_write(&mut self, view: PodView, now: Instant) -> Vec<Waiter> {
         let uid = view.uid.clone();
-        if self.own.is_gone(&uid) {
+        if self.pending.is_deleted(&uid) {
             return Vec::new();
         }
         match self.pods.get(&uid) {
-            Some(known) if !self.own.is_unshown(&uid) => {
-                self.own.changed(known, &view, now);
-                self.waiting_for(&uid)
+            Some(known) if !self.pending.is_unshown(&uid) => {
+                self.pending.record_change(known, &view, now);
+                self.waiters_of(&uid)
             }
             _ => {
-                self.own.created(&view, now);
-                self.keep(view)
+                self.pending.record_create(&view, now);
+                self.store(view)
             }
         }
     }
@@ -215,13 +219,13 @@ impl Index {
     /// What the API server answered to a look at one sandbox, asked for after
     /// [`unconfirmed`](Self::unconfirmed).
     #[must_use]
-    pub(crate) fn read(&mut self, view: PodView) -> Vec<Waiter> {
+    pub(crate) fn record_read(&mut self, view: PodView) -> Vec<Waiter> {
         let uid = view.uid.clone();
-        if self.own.is_gone(&uid) {
+        if self.pending.is_deleted(&uid) {
             return Vec::new();
         }
-        let unshown = self.own.is_unshown(&uid);
-        self.own.confirmed(&uid);
+        let unshown = self.pending.is_unshown(&uid);
+        self.pending.confirm(&uid);
         let degraded = matches!(self.health, Health::Degraded(_));
         match self.pods.get_mut(&uid) {
             // Who looks by asking is not woken by the same answer, to ask again.
@@ -232,39 +236,39 @@ impl Index {
                     return Vec::new();
                 }
                 Arc::make_mut(known).ends = view.ends;
-                self.waiting_for(&uid)
+                self.waiters_of(&uid)
             }
-            _ => self.keep(view),
+            _ => self.store(view),
         }
     }
 
     /// The API server accepted our delete: the instance is going.
     #[must_use]
-    pub(crate) fn deleting(&mut self, uid: &Uid, now: Instant) -> Vec<Waiter> {
-        self.own.deleting(uid, now);
-        self.waiting_for(uid)
+    pub(crate) fn record_deletion(&mut self, uid: &Uid, now: Instant) -> Vec<Waiter> {
+        self.pending.record_deletion(uid, now);
+        self.waiters_of(uid)
     }
 
     /// There is no such instance (any more), and a list that is behind does not bring it back.
     #[must_use]
-    pub(crate) fn gone(&mut self, uid: &Uid, now: Instant) -> Vec<Waiter> {
+    pub(crate) fn record_absence(&mut self, uid: &Uid, now: Instant) -> Vec<Waiter> {
         self.remove(uid);
-        self.own.gone(uid, now);
-        self.waiting_for(uid)
+        self.pending.record_absence(uid, now);
+        self.waiters_of(uid)
     }
 
-    /// Own writes that the watch has not shown for [`UNCONFIRMED_FOR`]: each is to be read, and
+    /// Own writes that the watch has not shown for [`CONFIRM_AFTER`]: each is to be read, and
     /// the answer given to [`read`](Self::read) or [`gone`](Self::gone). To be called from time
-    /// to time: it also forgets what was remembered for [`REMEMBERED_FOR`].
-    pub(crate) fn unconfirmed(&mut self, now: Instant) -> Vec<(SandboxId, Uid)> {
-        let overdue = self.own.unconfirmed(now);
+    /// to time: it also forgets what was remembered for [`TOMBSTONE_TTL`].
+    pub(crate) fn unconfirmed_writes(&mut self, now: Instant) -> Vec<(SandboxId, Uid)> {
+        let overdue = self.pending.take_overdue(now);
         overdue
             .into_iter()
             .filter_map(|uid| Some((self.pods.get(&uid)?.id.clone(), uid)))
             .collect()
     }
 
-    fn absent(&self) -> Lookup {
+    fn lookup_absent(&self) -> Lookup {
         if self.health == Health::Live {
             Lookup::Missing
         } else {
@@ -273,19 +277,19 @@ impl Index {
     }
 
     /// A watch that goes on where it was goes on with everything that happened in between.
-    fn well(&mut self) {
+    fn mark_live(&mut self) {
         self.failures = 0;
         if self.was_listed && self.listing.is_none() {
             self.health = Health::Live;
         }
     }
 
-    fn show(&mut self, view: PodView) -> Vec<Waiter> {
+    fn apply_view(&mut self, view: PodView) -> Vec<Waiter> {
         // Late news of what is known to be gone.
-        if self.own.is_gone(&view.uid) {
+        if self.pending.is_deleted(&view.uid) {
             return Vec::new();
         }
-        self.own.shown(&view);
+        self.pending.record_shown(&view);
         if self
             .pods
             .get(&view.uid)
@@ -293,13 +297,13 @@ impl Index {
         {
             return Vec::new();
         }
-        self.keep(view)
+        self.store(view)
     }
 
     /// Keeps a view under its name. Two instances cannot have one name at once: the younger
     /// shows that the elder is gone.
-    fn keep(&mut self, view: PodView) -> Vec<Waiter> {
-        let mut woken = self.waiting_for(&view.uid);
+    fn store(&mut self, view: PodView) -> Vec<Waiter> {
+        let mut woken = self.waiters_of(&view.uid);
         if let Some(former) = self
             .names
             .get(&view.id)
@@ -314,7 +318,7 @@ impl Index {
                 return Vec::new();
             }
             self.remove(&former);
-            woken.extend(self.waiting_for(&former));
+            woken.extend(self.waiters_of(&former));
         }
         self.names.insert(view.id.clone(), view.uid.clone());
         self.pods.insert(view.uid.clone(), Arc::new(view));
@@ -327,10 +331,10 @@ impl Index {
         {
             self.names.remove(&view.id);
         }
-        self.own.confirmed(uid);
+        self.pending.confirm(uid);
     }
 
-    fn listed(&mut self) -> Vec<Waiter> {
+    fn finish_list(&mut self) -> Vec<Waiter> {
         // An end without a beginning says nothing of what there is.
         let Some(listing) = self.listing.take() else {
             return Vec::new();
@@ -339,19 +343,19 @@ impl Index {
         let vanished = self
             .pods
             .keys()
-            .filter(|uid| !listing.contains(*uid) && !self.own.is_unshown(uid));
+            .filter(|uid| !listing.contains(*uid) && !self.pending.is_unshown(uid));
         for uid in vanished.cloned().collect::<Vec<_>>() {
             self.remove(&uid);
         }
         self.was_listed = true;
         // A list that no watch follows is soon out of date: without one, only a watch mends that.
         if !matches!(self.health, Health::Degraded(_)) {
-            self.well();
+            self.mark_live();
         }
         self.waiters.iter().cloned().collect()
     }
 
-    fn failed(&mut self, why: String) -> Vec<Waiter> {
+    fn record_failure(&mut self, why: String) -> Vec<Waiter> {
         self.listing = None;
         self.failures = self.failures.saturating_add(1);
         if self.failures < FAILURES_TO_DEGRADE {
@@ -365,7 +369,7 @@ impl Index {
         }
     }
 
-    fn waiting_for(&self, uid: &Uid) -> Vec<Waiter> {
+    fn waiters_of(&self, uid: &Uid) -> Vec<Waiter> {
         self.waiters
             .range(Waiter(uid.clone(), 0)..=Waiter(uid.clone(), u64::MAX))
             .cloned()

@@ -10,15 +10,15 @@ use crate::manifest::labels::Expiry;
 use crate::observe::status::PodView;
 
 /// A write that no watch has shown after this long is looked up.
-pub(crate) const UNCONFIRMED_FOR: Duration = Duration::from_secs(30);
+pub(crate) const CONFIRM_AFTER: Duration = Duration::from_secs(30);
 /// What is gone is remembered this long, for lists that are behind.
-pub(crate) const REMEMBERED_FOR: Duration = Duration::from_secs(600);
+pub(crate) const TOMBSTONE_TTL: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Default)]
 pub(super) struct PendingWrites {
     writes: HashMap<Uid, Write>,
     deleting: HashMap<Uid, Instant>,
-    gone: HashMap<Uid, Instant>,
+    deleted: HashMap<Uid, Instant>,
 }
 
 #[derive(Debug)]
@@ -31,8 +31,8 @@ struct Write {
 }
 
 impl PendingWrites {
-    pub(super) fn is_gone(&self, uid: &Uid) -> bool {
-        self.gone.contains_key(uid)
+    pub(super) fn is_deleted(&self, uid: &Uid) -> bool {
+        self.deleted.contains_key(uid)
     }
 
     pub(super) fn is_unshown(&self, uid: &Uid) -> bool {
@@ -40,7 +40,7 @@ impl PendingWrites {
     }
 
     /// What the watch shows, with what we know better.
-    pub(super) fn over(&self, view: &Arc<PodView>) -> Arc<PodView> {
+    pub(super) fn overlay(&self, view: &Arc<PodView>) -> Arc<PodView> {
         let ends = self
             .writes
             .get(&view.uid)
@@ -59,7 +59,7 @@ impl PendingWrites {
         Arc::new(known)
     }
 
-    pub(super) fn created(&mut self, view: &PodView, now: Instant) {
+    pub(super) fn record_create(&mut self, view: &PodView, now: Instant) {
         let ends = Some((view.resource_version.clone(), view.ends));
         self.writes.insert(
             view.uid.clone(),
@@ -71,7 +71,7 @@ impl PendingWrites {
         );
     }
 
-    pub(super) fn changed(&mut self, known: &PodView, view: &PodView, now: Instant) {
+    pub(super) fn record_change(&mut self, known: &PodView, view: &PodView, now: Instant) {
         if known.resource_version != view.resource_version && known.ends != view.ends {
             let ends = Some((view.resource_version.clone(), view.ends));
             self.writes.insert(
@@ -86,7 +86,7 @@ impl PendingWrites {
     }
 
     /// The watch shows an instance: what it shows we need not know better any more.
-    pub(super) fn shown(&mut self, view: &PodView) {
+    pub(super) fn record_shown(&mut self, view: &PodView) {
         if let Some(write) = self.writes.get_mut(&view.uid) {
             write.unshown = false;
             write
@@ -98,32 +98,32 @@ impl PendingWrites {
         }
     }
 
-    pub(super) fn confirmed(&mut self, uid: &Uid) {
+    pub(super) fn confirm(&mut self, uid: &Uid) {
         self.writes.remove(uid);
     }
 
-    pub(super) fn deleting(&mut self, uid: &Uid, now: Instant) {
+    pub(super) fn record_deletion(&mut self, uid: &Uid, now: Instant) {
         self.deleting.insert(uid.clone(), now);
     }
 
-    pub(super) fn gone(&mut self, uid: &Uid, now: Instant) {
+    pub(super) fn record_absence(&mut self, uid: &Uid, now: Instant) {
         self.deleting.remove(uid);
-        self.gone.insert(uid.clone(), now);
+        self.deleted.insert(uid.clone(), now);
     }
 
-    pub(super) fn unconfirmed(&mut self, now: Instant) -> Vec<Uid> {
+    pub(super) fn take_overdue(&mut self, now: Instant) -> Vec<Uid> {
         let old = |since: &Instant, age| now.saturating_duration_since(*since) >= age;
-        self.gone.retain(|_, since| !old(since, REMEMBERED_FOR));
-        self.deleting.retain(|_, since| !old(since, REMEMBERED_FOR));
+        self.deleted.retain(|_, since| !old(since, TOMBSTONE_TTL));
+        self.deleting.retain(|_, since| !old(since, TOMBSTONE_TTL));
         let overdue = self
             .writes
             .iter_mut()
-            .filter(|(_, write)| old(&write.since, UNCONFIRMED_FOR));
-        let asked = overdue.map(|(uid, write)| {
-            // Should the answer be lost, it is asked for again.
+            .filter(|(_, write)| old(&write.since, CONFIRM_AFTER));
+        let overdue = overdue.map(|(uid, write)| {
+            // Should the answer be lost, it is overdue for again.
             write.since = now;
             uid.clone()
         });
-        asked.collect()
+        overdue.collect()
     }
 }

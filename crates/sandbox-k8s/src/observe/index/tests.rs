@@ -1,4 +1,4 @@
-use super::pending_writes::{REMEMBERED_FOR, UNCONFIRMED_FOR};
+use super::pending_writes::{CONFIRM_AFTER, TOMBSTONE_TTL};
 use super::*;
 use crate::observe::status::PodView;
 use sandbox_core::SandboxState;
@@ -24,7 +24,7 @@ fn pod(name: &str, uid: &str, version: &str, phase: &str, ends: &str, created: u
         "status": {"phase": phase, "containerStatuses": [
             {"name": "sandbox", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]},
     });
-    PodView::of(&serde_json::from_value(pod).unwrap()).unwrap()
+    PodView::from_pod(&serde_json::from_value(pod).unwrap()).unwrap()
 }
 
 fn a(version: &str, phase: &str) -> PodView {
@@ -47,8 +47,8 @@ impl Run {
         run
     }
 
-    fn apply(&mut self, news: Event) -> usize {
-        self.index.apply(news, self.now).len()
+    fn apply(&mut self, event: Event) -> usize {
+        self.index.apply(event, self.now).len()
     }
 
     fn list(&mut self, views: impl IntoIterator<Item = PodView>) -> usize {
@@ -59,28 +59,28 @@ impl Run {
         self.apply(Event::InitDone)
     }
 
-    fn wrote(&mut self, view: PodView) -> usize {
-        self.index.wrote(view, self.now).len()
+    fn record_write(&mut self, view: PodView) -> usize {
+        self.index.record_write(view, self.now).len()
     }
 
-    fn read(&mut self, view: PodView) -> usize {
-        self.index.read(view).len()
+    fn record_read(&mut self, view: PodView) -> usize {
+        self.index.record_read(view).len()
     }
 
-    fn deleting(&mut self, uid: &Uid) -> usize {
-        self.index.deleting(uid, self.now).len()
+    fn record_deletion(&mut self, uid: &Uid) -> usize {
+        self.index.record_deletion(uid, self.now).len()
     }
 
-    fn gone(&mut self, uid: &Uid) -> usize {
-        self.index.gone(uid, self.now).len()
+    fn record_absence(&mut self, uid: &Uid) -> usize {
+        self.index.record_absence(uid, self.now).len()
     }
 
-    fn look(&self, name: &str) -> Lookup {
-        self.index.look(&name.parse().unwrap())
+    fn look_up(&self, name: &str) -> Lookup {
+        self.index.look_up(&name.parse().unwrap())
     }
 
     fn view(&self, name: &str) -> Arc<PodView> {
-        match self.look(name) {
+        match self.look_up(name) {
             Lookup::Present(view) => view,
             other => panic!("{name}: {other:?}"),
         }
@@ -107,25 +107,25 @@ fn nothing_is_claimed_before_the_first_list() {
         now: Instant::now(),
     };
     assert_eq!(
-        (run.look("sbx-a"), run.index.all()),
+        (run.look_up("sbx-a"), run.index.views()),
         (Lookup::Unknown, None)
     );
     run.apply(Event::Init);
     run.apply(Event::InitApply(a("1", "Pending")));
-    assert_eq!(run.look("sbx-b"), Lookup::Unknown);
+    assert_eq!(run.look_up("sbx-b"), Lookup::Unknown);
     run.apply(Event::InitDone);
     assert_eq!(
-        (run.state("sbx-a"), run.look("sbx-b")),
+        (run.state("sbx-a"), run.look_up("sbx-b")),
         (SandboxState::Pending, Lookup::Missing)
     );
-    assert_eq!(run.index.all().unwrap().len(), 1);
+    assert_eq!(run.index.views().unwrap().len(), 1);
     assert_eq!(run.index.health(), &Health::Live);
 }
 
 #[test]
 fn what_we_created_is_seen_before_any_watch_shows_it() {
     let mut run = Run::with([]);
-    run.wrote(a("1", "Pending"));
+    run.record_write(a("1", "Pending"));
     assert_eq!(run.state("sbx-a"), SandboxState::Pending);
     // A list that is older than our write takes nothing back.
     run.list([]);
@@ -134,26 +134,26 @@ fn what_we_created_is_seen_before_any_watch_shows_it() {
     run.apply(Event::Apply(a("2", "Running")));
     assert_eq!(run.state("sbx-a"), SandboxState::Running);
     run.list([]);
-    assert_eq!(run.look("sbx-a"), Lookup::Missing);
+    assert_eq!(run.look_up("sbx-a"), Lookup::Missing);
 }
 
 #[test]
 fn an_answer_that_comes_after_the_watch_takes_nothing_back() {
     let mut run = Run::with([]);
     run.apply(Event::Apply(a("2", "Running")));
-    run.wrote(a("1", "Pending"));
+    run.record_write(a("1", "Pending"));
     assert_eq!(run.state("sbx-a"), SandboxState::Running);
-    run.now += UNCONFIRMED_FOR;
-    assert_eq!(run.index.unconfirmed(run.now), []);
+    run.now += CONFIRM_AFTER;
+    assert_eq!(run.index.unconfirmed_writes(run.now), []);
 }
 
 #[test]
 fn an_end_that_we_put_off_stays_put_off() {
     let mut run = Run::with([a("1", "Running")]);
     let extended = pod("sbx-a", "a1", "5", "Running", "600", 0);
-    run.wrote(extended.clone());
+    run.record_write(extended.clone());
     assert_eq!(run.soft("sbx-a"), 600);
-    // An older version comes late: its state is news, its end is not.
+    // An older version comes late: its state is event, its end is not.
     run.apply(Event::Apply(a("4", "Pending")));
     assert_eq!(
         (run.soft("sbx-a"), run.state("sbx-a")),
@@ -168,33 +168,33 @@ fn an_end_that_we_put_off_stays_put_off() {
 #[test]
 fn a_write_that_is_never_shown_is_looked_up() {
     let mut run = Run::with([a("1", "Running")]);
-    run.wrote(pod("sbx-a", "a1", "5", "Running", "600", 0));
-    run.wrote(pod("sbx-b", "b1", "6", "Pending", "60", 0));
-    assert_eq!(run.index.unconfirmed(run.now), []);
-    run.now += UNCONFIRMED_FOR;
-    let mut asked = run.index.unconfirmed(run.now);
+    run.record_write(pod("sbx-a", "a1", "5", "Running", "600", 0));
+    run.record_write(pod("sbx-b", "b1", "6", "Pending", "60", 0));
+    assert_eq!(run.index.unconfirmed_writes(run.now), []);
+    run.now += CONFIRM_AFTER;
+    let mut asked = run.index.unconfirmed_writes(run.now);
     asked.sort();
     assert_eq!(
         asked.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(),
         ["sbx-a", "sbx-b"]
     );
-    assert_eq!(run.index.unconfirmed(run.now), [], "asked once");
+    assert_eq!(run.index.unconfirmed_writes(run.now), [], "asked once");
     // One was there, with another end by now; the other was not.
-    run.read(pod("sbx-a", "a1", "9", "Pending", "900", 0));
+    run.record_read(pod("sbx-a", "a1", "9", "Pending", "900", 0));
     assert_eq!(
         (run.soft("sbx-a"), run.state("sbx-a")),
         (900, SandboxState::Running)
     );
-    run.gone(&Uid::new("b1"));
-    assert_eq!(run.look("sbx-b"), Lookup::Missing);
-    run.now += UNCONFIRMED_FOR;
-    assert_eq!(run.index.unconfirmed(run.now), []);
+    run.record_absence(&Uid::new("b1"));
+    assert_eq!(run.look_up("sbx-b"), Lookup::Missing);
+    run.now += CONFIRM_AFTER;
+    assert_eq!(run.index.unconfirmed_writes(run.now), []);
 }
 
 #[test]
 fn what_we_deleted_does_not_come_back() {
     let mut run = Run::with([a("1", "Running")]);
-    run.deleting(&Uid::new("a1"));
+    run.record_deletion(&Uid::new("a1"));
     assert_eq!(
         (run.state("sbx-a"), run.view("sbx-a").deleting),
         (SandboxState::Ended, true)
@@ -202,17 +202,17 @@ fn what_we_deleted_does_not_come_back() {
     run.apply(Event::Apply(a("2", "Running")));
     assert_eq!(run.state("sbx-a"), SandboxState::Ended);
     run.apply(Event::Delete(Uid::new("a1")));
-    assert_eq!(run.look("sbx-a"), Lookup::Missing);
+    assert_eq!(run.look_up("sbx-a"), Lookup::Missing);
     // Late news and late lists.
     run.apply(Event::Apply(a("3", "Running")));
     run.list([a("2", "Running")]);
-    run.wrote(a("2", "Running"));
-    run.read(a("2", "Running"));
+    run.record_write(a("2", "Running"));
+    run.record_read(a("2", "Running"));
     assert_eq!(
-        (run.look("sbx-a"), run.index.all().unwrap()),
+        (run.look_up("sbx-a"), run.index.views().unwrap()),
         (Lookup::Missing, Vec::new())
     );
-    assert_eq!(run.index.look_at(&Uid::new("a1")), Lookup::Missing);
+    assert_eq!(run.index.look_up_instance(&Uid::new("a1")), Lookup::Missing);
     // Another instance of that name is another matter.
     run.apply(Event::Apply(pod("sbx-a", "a2", "9", "Pending", "60", 1)));
     assert_eq!(run.view("sbx-a").uid.as_str(), "a2");
@@ -235,7 +235,7 @@ fn a_list_tells_of_what_vanished_by_its_absence() {
         "until the list is complete"
     );
     assert_eq!(run.index.apply(Event::InitDone, run.now), [waiter]);
-    assert_eq!(run.look("sbx-a"), Lookup::Missing);
+    assert_eq!(run.look_up("sbx-a"), Lookup::Missing);
     assert_eq!(run.state("sbx-b"), SandboxState::Running);
 }
 
@@ -267,8 +267,8 @@ fn those_who_wait_are_woken_for_their_own_and_for_nothing_else() {
         [first.clone(), second.clone()]
     );
     assert_eq!(run.apply(Event::Apply(a("2", "Running"))), 0, "told twice");
-    run.index.forget(&first);
-    assert_eq!(run.index.gone(&Uid::new("b1"), run.now), [other]);
+    run.index.cancel_wait(&first);
+    assert_eq!(run.index.record_absence(&Uid::new("b1"), run.now), [other]);
     assert_eq!(
         run.index.apply(Event::Delete(Uid::new("a1")), run.now),
         [second]
@@ -282,7 +282,7 @@ fn another_instance_of_the_name_ends_the_wait_for_the_first() {
     let waiter = run.index.wait_for(Uid::new("a1"));
     let second = pod("sbx-a", "a2", "9", "Pending", "60", 1);
     assert_eq!(run.index.apply(Event::Apply(second), run.now), [waiter]);
-    assert_eq!(run.index.look_at(&Uid::new("a1")), Lookup::Missing);
+    assert_eq!(run.index.look_up_instance(&Uid::new("a1")), Lookup::Missing);
     // News of the first comes late.
     assert_eq!(run.apply(Event::Apply(a("2", "Running"))), 0);
     assert_eq!(run.view("sbx-a").uid.as_str(), "a2");
@@ -301,7 +301,11 @@ fn without_a_watch_the_index_says_so() {
         &Health::Degraded("no right to watch pods".into())
     );
     assert_eq!(
-        (run.look("sbx-a"), run.look("sbx-b"), run.index.all()),
+        (
+            run.look_up("sbx-a"),
+            run.look_up("sbx-b"),
+            run.index.views()
+        ),
         (Lookup::Unknown, Lookup::Unknown, None)
     );
     assert_eq!(run.apply(forbidden()), 0, "told once");
@@ -316,12 +320,12 @@ fn without_a_watch_the_index_says_so() {
 #[test]
 fn what_is_gone_is_not_remembered_for_ever() {
     let mut run = Run::with([]);
-    run.gone(&Uid::new("a1"));
+    run.record_absence(&Uid::new("a1"));
     run.index
-        .unconfirmed(run.now + REMEMBERED_FOR - Duration::from_secs(1));
+        .unconfirmed_writes(run.now + TOMBSTONE_TTL - Duration::from_secs(1));
     run.apply(Event::Apply(a("1", "Running")));
-    assert_eq!(run.look("sbx-a"), Lookup::Missing);
-    run.index.unconfirmed(run.now + REMEMBERED_FOR);
+    assert_eq!(run.look_up("sbx-a"), Lookup::Missing);
+    run.index.unconfirmed_writes(run.now + TOMBSTONE_TTL);
     run.apply(Event::Apply(a("1", "Running")));
     assert_eq!(run.state("sbx-a"), SandboxState::Running);
 }

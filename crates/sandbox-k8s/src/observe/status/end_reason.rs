@@ -7,7 +7,7 @@ use super::pending_reason;
 use super::problem::Problem;
 
 /// Judges what Kubernetes itself says of the whole Pod; `None` when it ended by itself.
-pub(super) fn pod(status: &PodStatus) -> Option<Problem> {
+pub(super) fn judge_pod(status: &PodStatus) -> Option<Problem> {
     let reason = status.reason.as_deref().unwrap_or_default();
     let message = status
         .message
@@ -18,9 +18,9 @@ pub(super) fn pod(status: &PodStatus) -> Option<Problem> {
         .iter()
         .flatten()
         .find(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True");
-    let said = message.or_else(|| disruption.and_then(|condition| condition.message.as_deref()));
+    let detail = message.or_else(|| disruption.and_then(|condition| condition.message.as_deref()));
     let sentence =
-        |what: &str| said.map_or_else(|| what.to_owned(), |said| format!("{what}: {said}"));
+        |what: &str| detail.map_or_else(|| what.to_owned(), |detail| format!("{what}: {detail}"));
     match reason {
         "DeadlineExceeded" => Some(Problem::fatal(
             CreationReason::Timeout,
@@ -30,7 +30,7 @@ pub(super) fn pod(status: &PodStatus) -> Option<Problem> {
             CreationReason::Evicted,
             sentence("the Pod was evicted"),
         )),
-        _ if is_no_room(reason) => Some(Problem::fatal(
+        _ if is_lack_of_room(reason) => Some(Problem::fatal(
             CreationReason::Unschedulable,
             sentence("the machine that was chosen refused the Pod"),
         )),
@@ -60,7 +60,7 @@ pub(super) fn pod(status: &PodStatus) -> Option<Problem> {
     }
 }
 
-/// Why kubelets refuse a Pod that they have room for; newer ones may have more, see [`unexplained`].
+/// Why kubelets refuse a Pod that they have room for; newer ones may have more, see [`judge_unexplained`].
 const REFUSALS: [&str; 7] = [
     "UnexpectedAdmissionError",
     "AppArmor",
@@ -73,7 +73,7 @@ const REFUSALS: [&str; 7] = [
 
 /// A kubelet that was sent one Pod too many, or the wrong one. `OutOf` is followed by any resource, such as
 /// `cpu` or `nvidia.com/gpu`.
-fn is_no_room(reason: &str) -> bool {
+fn is_lack_of_room(reason: &str) -> bool {
     let affinity = [
         "NodeAffinity",
         "NodeSelectorMismatching",
@@ -82,9 +82,9 @@ fn is_no_room(reason: &str) -> bool {
     reason.starts_with("OutOf") || affinity.contains(&reason)
 }
 
-/// What can be said of a Pod that has ended before our container began: which other container
+/// What can be detail of a Pod that has ended before our container began: which other container
 /// was at fault, or why its machine would not have it.
-pub(super) fn unexplained(status: &PodStatus) -> Problem {
+pub(super) fn judge_unexplained(status: &PodStatus) -> Problem {
     let others = status
         .init_container_statuses
         .iter()
@@ -92,7 +92,7 @@ pub(super) fn unexplained(status: &PodStatus) -> Problem {
         .flatten();
     let failed =
         others.filter_map(|other| Some((&other.name, other.state.as_ref()?.terminated.as_ref()?)));
-    let mut said = failed
+    let mut detail = failed
         .filter(|(_, ended)| ended.exit_code != 0)
         .map(|(name, ended)| {
             format!(
@@ -100,27 +100,29 @@ pub(super) fn unexplained(status: &PodStatus) -> Problem {
                 ended.exit_code
             )
         });
-    if let Some(said) = said.next_back() {
+    if let Some(detail) = detail.next_back() {
         return Problem::fatal(
             CreationReason::Crashed,
-            format!("the Pod has ended: {said}"),
+            format!("the Pod has ended: {detail}"),
         );
     }
     // Kubelets have more reasons with each version, and end no Pod without its containers for anything else.
     let present = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     match (present(&status.reason), present(&status.message)) {
-        (Some(reason), said) => {
-            let said = said.map(|said| format!(": {said}")).unwrap_or_default();
+        (Some(reason), detail) => {
+            let detail = detail
+                .map(|detail| format!(": {detail}"))
+                .unwrap_or_default();
             Problem::fatal(
                 CreationReason::Rejected,
-                format!("the machine refused the Pod: {reason}{said}"),
+                format!("the machine refused the Pod: {reason}{detail}"),
             )
         }
-        (None, said) => {
-            let said = said.unwrap_or_else(|| "Kubernetes does not say why".into());
+        (None, detail) => {
+            let detail = detail.unwrap_or_else(|| "Kubernetes does not say why".into());
             Problem::fatal(
                 CreationReason::Crashed,
-                format!("the Pod has ended: {said}"),
+                format!("the Pod has ended: {detail}"),
             )
         }
     }
@@ -128,7 +130,7 @@ pub(super) fn unexplained(status: &PodStatus) -> Problem {
 
 /// Judges how our container ended. Its own last words are not in the message: they are kept as
 /// the end of its log.
-pub(super) fn container(state: &ContainerStateTerminated, memory: Option<&str>) -> Problem {
+pub(super) fn judge_container(state: &ContainerStateTerminated, memory: Option<&str>) -> Problem {
     let words = state.message.as_deref().unwrap_or_default().trim_end();
     let crashed = |message: String| Problem::fatal(CreationReason::Crashed, message);
     let code = state.exit_code;
@@ -137,14 +139,14 @@ pub(super) fn container(state: &ContainerStateTerminated, memory: Option<&str>) 
             Some(limit) => format!("it was killed for using more memory than its limit of {limit}"),
             None => "it was killed for using more memory than the machine had".into(),
         }),
-        "StartError" | "ContainerCannotRun" => pending_reason::start(words)
+        "StartError" | "ContainerCannotRun" => pending_reason::judge_start(words)
             .unwrap_or_else(|| crashed(format!("its server could not be started: {words}"))),
         // The runtime says nothing else of a program that the kernel cannot run.
         _ if words
             .to_ascii_lowercase()
             .contains(pending_reason::WRONG_PROCESSOR) =>
         {
-            pending_reason::start(words).unwrap_or_else(|| crashed(words.to_owned()))
+            pending_reason::judge_start(words).unwrap_or_else(|| crashed(words.to_owned()))
         }
         _ if code == 0 => crashed(
             "its server ended by itself (exit code 0), as it does at the end of a lifetime".into(),
@@ -158,9 +160,9 @@ pub(super) fn container(state: &ContainerStateTerminated, memory: Option<&str>) 
 }
 
 /// The same of an image's own server, which keeps no lifetime.
-pub(super) fn image_server(state: &ContainerStateTerminated, memory: Option<&str>) -> Problem {
+pub(super) fn judge_image_sshd(state: &ContainerStateTerminated, memory: Option<&str>) -> Problem {
     if state.exit_code != 0 || state.reason.as_deref() == Some("OOMKilled") {
-        return container(state, memory);
+        return judge_container(state, memory);
     }
     let message = "the image's own command has ended (exit code 0): with SANDBOX_INJECTION=image it has to be an SSH \
                    server that stays in the foreground";

@@ -9,7 +9,10 @@ use crate::names::SERVER;
 /// What stands in the way of a Pod that does not start, as far as its events say more than its
 /// status: a volume that cannot be mounted is told nowhere else, and a kubelet that waits before
 /// it fetches an image again has forgotten why.
-pub(crate) fn explained(problem: Option<&Problem>, events: &[SandboxEvent]) -> Option<Problem> {
+pub(crate) fn problem_from_events(
+    problem: Option<&Problem>,
+    events: &[SandboxEvent],
+) -> Option<Problem> {
     if problem.is_some_and(|problem| !problem.is_vague()) {
         return None;
     }
@@ -22,15 +25,15 @@ pub(crate) fn explained(problem: Option<&Problem>, events: &[SandboxEvent]) -> O
         .find(|message| !is_vague(message))?;
     match problem {
         Some(problem) if problem.reason != CreationReason::ImagePull => None,
-        Some(_) => Some(image_pull::pull(message)),
-        None => Some(judged(message)),
+        Some(_) => Some(image_pull::judge_pull(message)),
+        None => Some(judge_warning(message)),
     }
 }
 
 /// A kubelet whose feature gate `ImageVolume` is off, below an API server that takes such volumes.
 const NO_PLUGIN: &str = "no volume plugin matched";
 
-fn judged(message: &str) -> Problem {
+fn judge_warning(message: &str) -> Problem {
     if message.contains(NO_PLUGIN) && message.contains(SERVER) {
         let advice = "this machine's kubelet cannot mount the SSH server's image as a volume";
         let problem = Problem::fatal(CreationReason::Crashed, format!("{message} ({advice})"));
@@ -39,10 +42,10 @@ fn judged(message: &str) -> Problem {
             ..problem
         };
     }
-    if let Some(problem) = pending_reason::too_little_memory(message) {
+    if let Some(problem) = pending_reason::judge_memory(message) {
         return problem;
     }
-    let passing = |advice: &str| {
+    let transient = |advice: &str| {
         Problem::transient(
             CreationReason::Other,
             format!("its container cannot be started yet: {message}{advice}"),
@@ -50,9 +53,9 @@ fn judged(message: &str) -> Problem {
     };
     let is_volume = message.contains("MountVolume") || message.contains("AttachVolume");
     if is_volume && message.contains("not found") {
-        passing(" (make it in the sandbox's namespace, or ask for no such volume)")
+        transient(" (make it in the sandbox's namespace, or ask for no such volume)")
     } else {
-        passing("")
+        transient("")
     }
 }
 
@@ -99,7 +102,7 @@ mod tests {
              OCI runtime create failed: container init was OOM-killed (memory limit too low?): unknown";
         let no_driver = "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to \
              process volumes=[v]: driver name csi.example not found in the list of registered CSI drivers";
-        for (problem, messages, said) in [
+        for (problem, messages, expected) in [
             (
                 None,
                 vec![configmap],
@@ -140,18 +143,24 @@ mod tests {
             ),
             (Some(&waits), vec!["Error: ImagePullBackOff"], None),
         ] {
-            let found = explained(problem, &warnings(&messages));
-            assert_eq!(found.is_some(), said.is_some(), "{messages:?}");
-            if let (Some(found), Some((said, wait_limit))) = (found, said) {
-                assert!(found.message.contains(said), "{}", found.message);
+            let found = problem_from_events(problem, &warnings(&messages));
+            assert_eq!(found.is_some(), expected.is_some(), "{messages:?}");
+            if let (Some(found), Some((expected, wait_limit))) = (found, expected) {
+                assert!(found.message.contains(expected), "{}", found.message);
                 assert_eq!(found.wait_limit, wait_limit, "{messages:?}");
                 assert_eq!(found.server_missing, messages == [skewed]);
             }
         }
         let whole = r#"Back-off pulling image "x:y": ErrImagePull: rpc error: code = Unknown desc = broken"#;
         let repeated = Problem::transient(CreationReason::ImagePull, whole);
-        assert_eq!(explained(Some(&repeated), &warnings(&[pull])), None);
+        assert_eq!(
+            problem_from_events(Some(&repeated), &warnings(&[pull])),
+            None
+        );
         let clear = Problem::fatal(CreationReason::ImagePull, "not found");
-        assert_eq!(explained(Some(&clear), &warnings(&[configmap])), None);
+        assert_eq!(
+            problem_from_events(Some(&clear), &warnings(&[configmap])),
+            None
+        );
     }
 }

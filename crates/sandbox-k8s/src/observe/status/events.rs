@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use k8s_openapi::api::core::v1::Event;
 use sandbox_core::{SandboxEvent, SandboxEventKind};
 
-use super::view::{PodView, at};
+use super::view::{PodView, to_system_time};
 
 /// What happened between two looks at one Pod; `before` is `None` for the first. `now` is the
 /// time of what has no time of its own.
@@ -18,7 +18,7 @@ pub(crate) fn events_since(
     now: SystemTime,
 ) -> Vec<SandboxEvent> {
     let mut events = Vec::new();
-    let mut tell = |at: SystemTime, kind, message: &str| {
+    let mut push = |at: SystemTime, kind, message: &str| {
         events.push(SandboxEvent {
             at,
             kind,
@@ -26,42 +26,42 @@ pub(crate) fn events_since(
         });
     };
     if before.is_none() {
-        tell(view.created_at, SandboxEventKind::Created, "");
+        push(view.created_at, SandboxEventKind::Created, "");
     }
     if let Some((node, since)) = view
         .scheduled
         .as_ref()
         .filter(|_| before.is_none_or(|b| b.scheduled.is_none()))
     {
-        tell(*since, SandboxEventKind::Scheduled, &format!("on {node}"));
+        push(*since, SandboxEventKind::Scheduled, &format!("on {node}"));
     }
     if let Some(since) = view
         .started_at
         .filter(|_| before.is_none_or(|b| b.started_at.is_none()))
     {
-        tell(since, SandboxEventKind::Started, "");
+        push(since, SandboxEventKind::Started, "");
     }
     if let Some(address) = view
         .address
         .filter(|_| before.is_none_or(|b| b.address.is_none()))
     {
-        tell(
+        push(
             now,
             SandboxEventKind::Addressed,
             &format!("at {address} port {}", view.port),
         );
     }
-    let news = view
+    let new_problem = view
         .problem
         .as_ref()
         .filter(|problem| before.and_then(|b| b.problem.as_ref()) != Some(problem));
-    if let Some(problem) = news {
+    if let Some(problem) = new_problem {
         let kind = if problem.is_final() {
             SandboxEventKind::Failed
         } else {
             SandboxEventKind::Warning
         };
-        tell(now, kind, &problem.message);
+        push(now, kind, &problem.message);
     }
     events
 }
@@ -73,14 +73,20 @@ pub(crate) fn cluster_event(event: &Event) -> Option<SandboxEvent> {
         .last_timestamp
         .as_ref()
         .or(event.first_timestamp.as_ref())
-        .map(at);
+        .map(to_system_time);
     let time = time.or_else(|| {
         event
             .event_time
             .as_ref()
             .map(|time| SystemTime::from(time.0))
     });
-    let time = time.or_else(|| event.metadata.creation_timestamp.as_ref().map(at))?;
+    let time = time.or_else(|| {
+        event
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(to_system_time)
+    })?;
     let message = event.message.clone().unwrap_or_default();
     let kind = match (
         event.reason.as_deref().unwrap_or_default(),
@@ -141,14 +147,15 @@ mod tests {
             steps(None, &crashed),
             [Created, Scheduled, Started, Addressed, Failed]
         );
-        let told = events_since(Some(&pending), &running, SystemTime::UNIX_EPOCH);
-        assert_eq!(told[2].message, "at 10.0.0.7 port 2222");
-        assert!(told[0].at < told[1].at);
+        let events = events_since(Some(&pending), &running, SystemTime::UNIX_EPOCH);
+        assert_eq!(events[2].message, "at 10.0.0.7 port 2222");
+        assert!(events[0].at < events[1].at);
     }
 
     #[test]
     fn the_clusters_events_are_never_final() {
-        let of = |event: serde_json::Value| cluster_event(&serde_json::from_value(event).unwrap());
+        let convert =
+            |event: serde_json::Value| cluster_event(&serde_json::from_value(event).unwrap());
         let event = |reason: &str, kind: &str| {
             json!({"metadata": {}, "involvedObject": {}, "reason": reason, "type": kind, "message": "m",
                    "lastTimestamp": "2026-01-01T00:00:01Z"})
@@ -162,16 +169,16 @@ mod tests {
             ("Pulled", "Normal", None),
         ] {
             assert_eq!(
-                of(event(reason, kind)).map(|event| event.kind),
+                convert(event(reason, kind)).map(|event| event.kind),
                 expected,
                 "{reason}"
             );
         }
         let newer = json!({"metadata": {}, "involvedObject": {}, "reason": "Scheduled", "type": "Normal",
                            "eventTime": "2026-01-01T00:00:01.000000Z"});
-        assert_eq!(of(newer).unwrap().kind, Scheduled);
+        assert_eq!(convert(newer).unwrap().kind, Scheduled);
         assert_eq!(
-            of(json!({"metadata": {}, "involvedObject": {}, "reason": "Scheduled"})),
+            convert(json!({"metadata": {}, "involvedObject": {}, "reason": "Scheduled"})),
             None
         );
     }

@@ -6,7 +6,7 @@ use super::problem::Problem;
 
 /// Signs that the machine, the network or the registry is at fault, and may recover. None can
 /// be part of an image's name, which has neither spaces nor parentheses.
-const PASSING: [&str; 20] = [
+const TRANSIENT: [&str; 20] = [
     "429 Too Many Requests",
     "toomanyrequests:",
     "pull QPS exceeded",
@@ -31,7 +31,7 @@ const PASSING: [&str; 20] = [
 
 const UNREACHABLE: [&str; 3] = ["dial tcp", "no such host", "connection refused"];
 
-const NO_PLATFORM: [&str; 5] = [
+const WRONG_PLATFORM: [&str; 5] = [
     "no match for platform",
     "no matching manifest for",
     "does not match the specified platform",
@@ -61,21 +61,21 @@ const MISSING: [&str; 6] = [
 ];
 
 /// Judges the message of a failed pull.
-pub(super) fn pull(message: &str) -> Problem {
-    let says = |signs: &[&str]| signs.iter().any(|sign| message.contains(sign));
-    let last =
+pub(super) fn judge_pull(message: &str) -> Problem {
+    let contains_any = |signs: &[&str]| signs.iter().any(|sign| message.contains(sign));
+    let fatal =
         |advice: &str| Problem::fatal(CreationReason::ImagePull, format!("{message} ({advice})"));
-    if says(&NO_PLATFORM) {
-        last("the image is not built for this machine's processor architecture")
-    } else if says(&UNREACHABLE) {
+    if contains_any(&WRONG_PLATFORM) {
+        fatal("the image is not built for this machine's processor architecture")
+    } else if contains_any(&UNREACHABLE) {
         let advice = "the machine cannot reach that registry: is it the right one?";
         Problem::transient(CreationReason::ImagePull, format!("{message} ({advice})"))
-    } else if says(&PASSING) {
+    } else if contains_any(&TRANSIENT) {
         Problem::transient(CreationReason::ImagePull, message)
-    } else if says(&REFUSED) {
-        last("it does not exist, or needs a pull secret: SANDBOX_IMAGE_PULL_SECRET")
-    } else if says(&MISSING) {
-        last("check its name and tag")
+    } else if contains_any(&REFUSED) {
+        fatal("it does not exist, or needs a pull secret: SANDBOX_IMAGE_PULL_SECRET")
+    } else if contains_any(&MISSING) {
+        fatal("check its name and tag")
     } else {
         Problem::transient(CreationReason::ImagePull, message)
     }
@@ -110,7 +110,7 @@ mod tests {
             "rpc error: code = Unknown desc = no matching manifest for linux/arm64/v8 in the manifest list entries",
         ];
         for message in last {
-            let found = pull(message);
+            let found = judge_pull(message);
             assert!(
                 found.is_final() && found.message.contains(message),
                 "{message}"
@@ -130,10 +130,18 @@ mod tests {
             "something that nobody has seen".into(),
         ];
         for message in passing {
-            assert!(!pull(&message).is_final(), "{message}");
+            assert!(!judge_pull(&message).is_final(), "{message}");
         }
-        assert!(pull(last[6]).message.contains("processor architecture"));
-        assert!(pull(last[2]).message.contains("SANDBOX_IMAGE_PULL_SECRET"));
+        assert!(
+            judge_pull(last[6])
+                .message
+                .contains("processor architecture")
+        );
+        assert!(
+            judge_pull(last[2])
+                .message
+                .contains("SANDBOX_IMAGE_PULL_SECRET")
+        );
     }
 
     #[test]
@@ -145,7 +153,7 @@ mod tests {
             "eof/io-timeout:no-such-host",
         ] {
             assert!(
-                pull(&format!(
+                judge_pull(&format!(
                     "failed to resolve reference \"{image}\": {image}: not found"
                 ))
                 .is_final()

@@ -3,14 +3,14 @@
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, PodSpec, SecurityContext};
 
-use crate::manifest::pod;
+use crate::manifest::pod::security_level;
 
-/// In words for people.
-pub(super) fn applied(of: &Pod, main: Option<&Container>) -> Vec<String> {
-    let Some(spec) = of.spec.as_ref() else {
+/// In properties for people.
+pub(super) fn describe(pod: &Pod, main: Option<&Container>) -> Vec<String> {
+    let Some(spec) = pod.spec.as_ref() else {
         return Vec::new();
     };
-    let mut applied = vec![format!("Pod Security {}", pod::security_level(of))];
+    let mut applied = vec![format!("Pod Security {}", security_level(pod))];
     applied.extend(
         spec.runtime_class_name
             .as_ref()
@@ -22,10 +22,10 @@ pub(super) fn applied(of: &Pod, main: Option<&Container>) -> Vec<String> {
     let own = main
         .and_then(|main| main.security_context.as_ref())
         .unwrap_or(&nothing);
-    applied.extend(user(own, whole));
-    applied.extend(capabilities(own));
+    applied.extend(describe_user(own, whole));
+    applied.extend(describe_capabilities(own));
     let privileged = own.privileged == Some(true);
-    let words = [
+    let properties = [
         (
             own.allow_privilege_escalation == Some(false) && !privileged,
             "no privilege escalation",
@@ -41,18 +41,18 @@ pub(super) fn applied(of: &Pod, main: Option<&Container>) -> Vec<String> {
         (spec.host_users == Some(false), "user namespace"),
     ];
     applied.extend(
-        words
+        properties
             .into_iter()
             .filter(|(holds, _)| *holds)
             .map(|(_, word)| word.to_owned()),
     );
     // A privileged container has none, whatever it says.
-    applied.extend(seccomp(own, whole).filter(|_| !privileged));
-    applied.extend(shared(spec));
+    applied.extend(describe_seccomp(own, whole).filter(|_| !privileged));
+    applied.extend(describe_shared_namespaces(spec));
     applied
 }
 
-fn user(own: &SecurityContext, whole: &PodSecurityContext) -> Option<String> {
+fn describe_user(own: &SecurityContext, whole: &PodSecurityContext) -> Option<String> {
     match own.run_as_user.or(whole.run_as_user) {
         Some(0) => None,
         Some(user) => Some(format!("user {user}")),
@@ -63,7 +63,7 @@ fn user(own: &SecurityContext, whole: &PodSecurityContext) -> Option<String> {
     }
 }
 
-fn capabilities(own: &SecurityContext) -> Option<String> {
+fn describe_capabilities(own: &SecurityContext) -> Option<String> {
     let capabilities = own
         .capabilities
         .as_ref()
@@ -79,7 +79,7 @@ fn capabilities(own: &SecurityContext) -> Option<String> {
     })
 }
 
-fn seccomp(own: &SecurityContext, whole: &PodSecurityContext) -> Option<String> {
+fn describe_seccomp(own: &SecurityContext, whole: &PodSecurityContext) -> Option<String> {
     let profile = own
         .seccomp_profile
         .as_ref()
@@ -92,7 +92,7 @@ fn seccomp(own: &SecurityContext, whole: &PodSecurityContext) -> Option<String> 
 }
 
 /// What is the machine's own; it is better said than left out.
-fn shared(spec: &PodSpec) -> Option<String> {
+fn describe_shared_namespaces(spec: &PodSpec) -> Option<String> {
     let shared = [
         (spec.host_network, "network"),
         (spec.host_pid, "processes"),
@@ -112,15 +112,15 @@ mod tests {
 
     use super::*;
 
-    fn of(spec: Value) -> Vec<String> {
+    fn described(spec: Value) -> Vec<String> {
         let pod: Pod = serde_json::from_value(json!({"spec": spec})).unwrap();
         let main = pod.spec.as_ref().and_then(|spec| spec.containers.first());
-        applied(&pod, main)
+        describe(&pod, main)
     }
 
     #[test]
     fn a_restricted_pod_says_all_that_it_does() {
-        let applied = of(json!({
+        let applied = described(json!({
             "automountServiceAccountToken": false, "runtimeClassName": "gvisor", "hostUsers": false,
             "securityContext": {"runAsUser": 1000, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{"name": "sandbox", "securityContext": {
@@ -143,10 +143,10 @@ mod tests {
     #[test]
     fn nothing_is_said_that_does_not_hold() {
         assert_eq!(
-            of(json!({"containers": [{"name": "sandbox"}]})),
+            described(json!({"containers": [{"name": "sandbox"}]})),
             ["Pod Security baseline"]
         );
-        let privileged = of(json!({
+        let privileged = described(json!({
             "hostNetwork": true, "hostPID": true,
             "securityContext": {"runAsUser": 0, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{"name": "sandbox", "securityContext": {
@@ -159,7 +159,7 @@ mod tests {
                 "shares the machine's network, processes"
             ]
         );
-        let some = of(json!({
+        let some = described(json!({
             "securityContext": {"seccompProfile": {"type": "Unconfined"}},
             "containers": [{"name": "sandbox", "securityContext": {"capabilities": {"add": ["CHOWN"], "drop": ["ALL"]}}}],
         }));

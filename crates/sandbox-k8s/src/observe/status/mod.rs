@@ -16,7 +16,7 @@ mod pod_problem;
 mod problem;
 pub(crate) mod view;
 
-pub(crate) use event_problem::explained;
+pub(crate) use event_problem::problem_from_events;
 pub(crate) use events::{cluster_event, events_since};
 pub(crate) use problem::Problem;
 pub(crate) use view::PodView;

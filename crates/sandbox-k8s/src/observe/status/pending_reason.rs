@@ -7,7 +7,7 @@ use super::image_pull;
 use super::problem::{Problem, WaitLimit};
 
 /// Judges a container that waits. `None` while all is as it should be.
-pub(super) fn waiting(state: &ContainerStateWaiting) -> Option<Problem> {
+pub(super) fn judge_waiting(state: &ContainerStateWaiting) -> Option<Problem> {
     let reason = state.reason.as_deref().unwrap_or_default();
     let message = state.message.as_deref().unwrap_or_default();
     let text = if message.is_empty() { reason } else { message };
@@ -20,11 +20,11 @@ pub(super) fn waiting(state: &ContainerStateWaiting) -> Option<Problem> {
         ),
         "SignatureValidationFailed" => Problem::fatal(CreationReason::Rejected, text),
         "ErrImagePull" | "ImagePullBackOff" | "ImageInspectError" | "RegistryUnavailable" => {
-            image_pull::pull(text)
+            image_pull::judge_pull(text)
         }
-        "CreateContainerConfigError" => config(text),
+        "CreateContainerConfigError" => judge_config(text),
         "CreateContainerError" | "RunContainerError" | "StartError" => {
-            start(text).unwrap_or_else(|| Problem::transient(CreationReason::Other, text))
+            judge_start(text).unwrap_or_else(|| Problem::transient(CreationReason::Other, text))
         }
         "CrashLoopBackOff" => Problem::fatal(CreationReason::Crashed, text),
         _ => Problem::transient(CreationReason::Other, text),
@@ -33,7 +33,7 @@ pub(super) fn waiting(state: &ContainerStateWaiting) -> Option<Problem> {
 }
 
 /// Judges why a container's configuration is not complete.
-fn config(message: &str) -> Problem {
+fn judge_config(message: &str) -> Problem {
     let object = ["secret \"", "configmap \""]
         .iter()
         .any(|kind| message.contains(kind));
@@ -59,7 +59,7 @@ fn config(message: &str) -> Problem {
 }
 
 /// As runc and crun say it of the process that becomes the container's first; in small letters, as all that is
-/// compared with what a runtime says, for they differ in that.
+/// compared with what a runtime contains_any, for they differ in that.
 const TOO_LITTLE_MEMORY: [&str; 3] = [
     "container init was oom-killed",
     "unable to set memory limit to",
@@ -84,7 +84,7 @@ const NO_IMAGE_VOLUME: [&str; 4] = [
 ];
 
 /// Judges what is told of a Pod, or of a container, whose first process did not fit into its memory.
-pub(super) fn too_little_memory(message: &str) -> Option<Problem> {
+pub(super) fn judge_memory(message: &str) -> Option<Problem> {
     let lower = message.to_ascii_lowercase();
     TOO_LITTLE_MEMORY
         .iter()
@@ -99,46 +99,46 @@ pub(super) fn too_little_memory(message: &str) -> Option<Problem> {
 pub(super) const WRONG_PROCESSOR: &str = "exec format error";
 
 /// Judges why a process could not be started; `None` for what is not known.
-pub(super) fn start(message: &str) -> Option<Problem> {
+pub(super) fn judge_start(message: &str) -> Option<Problem> {
     // As a line of a log it has an end of line.
     let message = message.trim();
     let lower = message.to_ascii_lowercase();
-    let last = |text| Problem::fatal(CreationReason::Crashed, text);
-    let says = |signs: &[&str]| signs.iter().any(|sign| lower.contains(sign));
-    if let Some(problem) = too_little_memory(message) {
+    let fatal = |text| Problem::fatal(CreationReason::Crashed, text);
+    let contains_any = |signs: &[&str]| signs.iter().any(|sign| lower.contains(sign));
+    if let Some(problem) = judge_memory(message) {
         return Some(problem);
     }
-    if says(&[WRONG_PROCESSOR]) {
-        return Some(last(format!(
+    if contains_any(&[WRONG_PROCESSOR]) {
+        return Some(fatal(format!(
             "{message} (a program for another processor architecture: is the image, or the server's image, built \
              for this machine?)"
         )));
     }
-    let server = says(&["sandbox-sshd", "open executable"]);
-    if says(&NO_IMAGE_VOLUME) {
+    let server = contains_any(&["sandbox-sshd", "open executable"]);
+    if contains_any(&NO_IMAGE_VOLUME) {
         let advice =
             "this machine's container runtime cannot mount the SSH server's image as a volume";
         Some(Problem {
             server_missing: true,
-            ..last(format!("{message} ({advice})"))
+            ..fatal(format!("{message} ({advice})"))
         })
-    } else if server && says(&ABSENT) {
+    } else if server && contains_any(&ABSENT) {
         let advice = "the SSH server is not there, or cannot be run: if the image should hold it, it does not; if \
                       it is brought as an image volume, this cluster cannot do that (SANDBOX_INJECTION=init-container \
                       works on every cluster)";
         Some(Problem {
             server_missing: true,
-            ..last(format!("{message} ({advice})"))
+            ..fatal(format!("{message} ({advice})"))
         })
-    } else if says(&ABSENT) {
-        Some(last(message.to_owned()))
+    } else if contains_any(&ABSENT) {
+        Some(fatal(message.to_owned()))
     } else {
         None
     }
 }
 
 /// Judges the condition `PodScheduled`.
-pub(super) fn unscheduled(condition: &PodCondition) -> Option<Problem> {
+pub(super) fn judge_unscheduled(condition: &PodCondition) -> Option<Problem> {
     if condition.type_ != "PodScheduled" || condition.status != "False" {
         return None;
     }
@@ -183,9 +183,9 @@ mod tests {
     use super::*;
     use CreationReason::{Crashed, ImagePull, Other, Rejected};
 
-    fn judged(reason: &str, message: &str) -> Option<Problem> {
+    fn judge(reason: &str, message: &str) -> Option<Problem> {
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        waiting(&ContainerStateWaiting {
+        judge_waiting(&ContainerStateWaiting {
             reason: text(reason),
             message: text(message),
         })
@@ -307,7 +307,7 @@ mod tests {
             ),
             ("SomethingNew", "in a later version", Other, grace),
         ] {
-            let found = judged(reason, message).unwrap();
+            let found = judge(reason, message).unwrap();
             assert_eq!(
                 (found.reason, found.wait_limit),
                 (kind, wait_limit),
@@ -316,7 +316,7 @@ mod tests {
             assert!(found.message.contains(message) && !found.message.is_empty());
         }
         for reason in ["", "ContainerCreating", "PodInitializing"] {
-            assert_eq!(judged(reason, ""), None);
+            assert_eq!(judge(reason, ""), None);
         }
     }
 
@@ -356,9 +356,13 @@ mod tests {
             (r#"exec: "/bin/other": no such file or directory"#, false),
             ("exec /.sandbox/sandbox-sshd: exec format error", false),
         ] {
-            assert_eq!(start(message).unwrap().server_missing, missing, "{message}");
+            assert_eq!(
+                judge_start(message).unwrap().server_missing,
+                missing,
+                "{message}"
+            );
         }
-        assert_eq!(start("context deadline exceeded"), None);
+        assert_eq!(judge_start("context deadline exceeded"), None);
     }
 
     #[test]
@@ -372,7 +376,7 @@ mod tests {
         };
         let full = "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: 3 No \
                     preemption victims found for incoming pod.";
-        let found = unscheduled(&condition("PodScheduled", "False", full)).unwrap();
+        let found = judge_unscheduled(&condition("PodScheduled", "False", full)).unwrap();
         assert_eq!(
             (found.reason, found.wait_limit),
             (CreationReason::Unschedulable, WaitLimit::Grace)
@@ -383,12 +387,15 @@ mod tests {
             found.message
         );
         assert_eq!(
-            unscheduled(&condition("PodScheduled", "False", ""))
+            judge_unscheduled(&condition("PodScheduled", "False", ""))
                 .unwrap()
                 .message,
             "Unschedulable"
         );
-        assert_eq!(unscheduled(&condition("PodScheduled", "True", "")), None);
-        assert_eq!(unscheduled(&condition("Ready", "False", full)), None);
+        assert_eq!(
+            judge_unscheduled(&condition("PodScheduled", "True", "")),
+            None
+        );
+        assert_eq!(judge_unscheduled(&condition("Ready", "False", full)), None);
     }
 }

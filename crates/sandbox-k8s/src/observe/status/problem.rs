@@ -77,7 +77,9 @@ pub(super) fn is_vague(message: &str) -> bool {
         return false;
     }
     if message.starts_with("Unable to attach or mount volumes: ") {
-        return WAITED.iter().any(|sign| message.trim_end().ends_with(sign));
+        return MOUNT_TIMEOUTS
+            .iter()
+            .any(|sign| message.trim_end().ends_with(sign));
     }
     ["Back-off ", "Error: ", "ImagePullBackOff", "ErrImagePull"]
         .iter()
@@ -85,7 +87,7 @@ pub(super) fn is_vague(message: &str) -> bool {
 }
 
 /// How a kubelet ends a message about volumes when it has only waited for them.
-const WAITED: [&str; 2] = [
+const MOUNT_TIMEOUTS: [&str; 2] = [
     "timed out waiting for the condition",
     "context deadline exceeded",
 ];

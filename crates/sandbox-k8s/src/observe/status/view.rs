@@ -11,7 +11,7 @@ use sandbox_core::{
 };
 
 use super::end_reason;
-use super::pod_problem::{Expected, named, obstacle};
+use super::pod_problem::{PodFacts, find_container, find_problem};
 use super::problem::Problem;
 use crate::manifest::labels::{self, Expiry, NotManaged, Ownership};
 use crate::names::{self, CONTAINER, PORT, PORT_NAME, SERVER};
@@ -62,7 +62,7 @@ pub(crate) struct PodView {
     /// What stands in its way, or has ended it.
     pub(crate) problem: Option<Problem>,
     /// The last words of its server, where the kubelet kept them: from inside the sandbox.
-    pub(crate) last_words: String,
+    pub(crate) termination_message: String,
 }
 
 impl PodView {
@@ -70,25 +70,26 @@ impl PodView {
     ///
     /// # Errors
     ///
-    /// When it is none of ours, whatever its labels say.
-    pub(crate) fn of(pod: &Pod) -> Result<Self, NotManaged> {
-        let Ownership { id, uid, owner } = Ownership::of_pod(pod)?;
+    /// When it is none of main_status, whatever its labels say.
+    pub(crate) fn from_pod(pod: &Pod) -> Result<Self, NotManaged> {
+        let Ownership { id, uid, owner } = Ownership::from_pod(pod)?;
         let (meta, spec, status) = (&pod.metadata, pod.spec.as_ref(), pod.status.as_ref());
         let created_at = meta
             .creation_timestamp
             .as_ref()
-            .map_or(SystemTime::UNIX_EPOCH, at);
-        let main = spec.and_then(container);
-        let ours = status.and_then(|status| named(&status.container_statuses, CONTAINER));
-        let state = ours.and_then(|ours| ours.state.as_ref());
-        let started = state.and_then(started);
+            .map_or(SystemTime::UNIX_EPOCH, to_system_time);
+        let main = spec.and_then(sandbox_container);
+        let main_status =
+            status.and_then(|status| find_container(&status.container_statuses, CONTAINER));
+        let state = main_status.and_then(|main_status| main_status.state.as_ref());
+        let started = state.and_then(start_time);
         let phase = status
             .and_then(|status| status.phase.as_deref())
             .unwrap_or("Pending");
-        let over = matches!(phase, "Succeeded" | "Failed")
+        let ended = matches!(phase, "Succeeded" | "Failed")
             || state.is_some_and(|state| state.terminated.is_some());
         let deleting = meta.deletion_timestamp.is_some();
-        let limits = main.map(limits).unwrap_or_default();
+        let limits = main.map(read_limits).unwrap_or_default();
         let user = labels::annotation(meta, names::USER).unwrap_or(CONTAINER);
         Ok(Self {
             id,
@@ -97,44 +98,44 @@ impl PodView {
             resource_version: meta.resource_version.clone().unwrap_or_default(),
             nonce: labels::annotation(meta, names::NONCE).map(str::to_owned),
             created_at,
-            ends: Expiry::of(pod, created_at),
+            ends: Expiry::from_pod(pod, created_at),
             has_lease: labels::annotation(meta, names::LEASE).is_some(),
-            labels: labels::own_labels(meta),
+            labels: labels::user_labels(meta),
             image: main.and_then(|main| main.image.clone()),
             user: user.to_owned(),
             host_key: labels::annotation(meta, names::HOST_KEY).map(str::to_owned),
-            port: main.and_then(port).unwrap_or(PORT),
-            isolation: super::isolation::applied(pod, main),
+            port: main.and_then(ssh_port).unwrap_or(PORT),
+            isolation: super::isolation::describe(pod, main),
             scheduled: spec
                 .zip(status)
-                .and_then(|(spec, status)| scheduled(spec, status, created_at)),
-            started_at: started.and_then(|time| time.as_ref().map(at)),
+                .and_then(|(spec, status)| scheduling(spec, status, created_at)),
+            started_at: started.and_then(|time| time.as_ref().map(to_system_time)),
             address: status.and_then(|status| status.pod_ip.as_deref()?.parse().ok()),
             state: match () {
-                () if over || deleting => SandboxState::Ended,
+                () if ended || deleting => SandboxState::Ended,
                 () if state.is_some_and(|state| state.running.is_some()) => SandboxState::Running,
                 () => SandboxState::Pending,
             },
             deleting,
             problem: status.and_then(|status| match () {
                 // How its processes end while it is taken away is nobody's trouble.
-                () if deleting => end_reason::pod(status),
+                () if deleting => end_reason::judge_pod(status),
                 () => {
-                    let our_server = user == CONTAINER;
-                    let mounted = spec.and_then(mounted_server);
-                    obstacle(
+                    let is_sandbox_sshd = user == CONTAINER;
+                    let server_volume = spec.and_then(server_volume_image);
+                    find_problem(
                         status,
-                        &Expected {
-                            ours,
-                            over,
+                        &PodFacts {
+                            main_status,
+                            ended,
                             limits: &limits,
-                            our_server,
-                            mounted,
+                            is_sandbox_sshd,
+                            server_volume,
                         },
                     )
                 }
             }),
-            last_words: state
+            termination_message: state
                 .and_then(|state| state.terminated.as_ref()?.message.clone())
                 .unwrap_or_default(),
             limits,
@@ -163,15 +164,15 @@ impl PodView {
             limits: self
                 .limits
                 .iter()
-                .map(|(name, value)| limit(name, value))
+                .map(|(name, value)| applied_limit(name, value))
                 .collect(),
         }
     }
 }
 
-/// Reads what a Pod says; one that only looks like ours is passed over.
+/// Reads what a Pod says; one that only looks like main_status is passed over.
 pub(crate) fn managed_view(pod: &Pod) -> Option<PodView> {
-    match PodView::of(pod) {
+    match PodView::from_pod(pod) {
         Ok(view) => Some(view),
         Err(why) => {
             tracing::debug!(k8s.pod = pod.metadata.name, %why, "a Pod with the SDK's label is not the SDK's");
@@ -180,14 +181,14 @@ pub(crate) fn managed_view(pod: &Pod) -> Option<PodView> {
     }
 }
 
-fn container(spec: &PodSpec) -> Option<&Container> {
+fn sandbox_container(spec: &PodSpec) -> Option<&Container> {
     spec.containers
         .iter()
         .find(|container| container.name == CONTAINER)
 }
 
 /// The image with the server, where it is a volume.
-fn mounted_server(spec: &PodSpec) -> Option<&str> {
+fn server_volume_image(spec: &PodSpec) -> Option<&str> {
     let volume = spec
         .volumes
         .iter()
@@ -197,7 +198,7 @@ fn mounted_server(spec: &PodSpec) -> Option<&str> {
 }
 
 /// When the container began, if it did.
-fn started(state: &ContainerState) -> Option<Option<Time>> {
+fn start_time(state: &ContainerState) -> Option<Option<Time>> {
     let running = state
         .running
         .as_ref()
@@ -213,7 +214,7 @@ fn started(state: &ContainerState) -> Option<Option<Time>> {
     running.or_else(ended)
 }
 
-fn scheduled(
+fn scheduling(
     spec: &PodSpec,
     status: &PodStatus,
     otherwise: SystemTime,
@@ -225,10 +226,10 @@ fn scheduled(
         .flatten()
         .find(|condition| condition.type_ == "PodScheduled");
     let since = condition.and_then(|condition| condition.last_transition_time.as_ref());
-    Some((node, since.map_or(otherwise, at)))
+    Some((node, since.map_or(otherwise, to_system_time)))
 }
 
-fn port(main: &Container) -> Option<u16> {
+fn ssh_port(main: &Container) -> Option<u16> {
     let ports = main.ports.iter().flatten();
     let ssh = ports
         .into_iter()
@@ -236,7 +237,7 @@ fn port(main: &Container) -> Option<u16> {
     u16::try_from(ssh.container_port).ok()
 }
 
-fn limits(main: &Container) -> Vec<(String, String)> {
+fn read_limits(main: &Container) -> Vec<(String, String)> {
     let limits = main
         .resources
         .as_ref()
@@ -248,7 +249,7 @@ fn limits(main: &Container) -> Vec<(String, String)> {
         .collect()
 }
 
-fn limit(name: &str, value: &str) -> AppliedLimit {
+fn applied_limit(name: &str, value: &str) -> AppliedLimit {
     let (resource, by) = match name {
         "ephemeral-storage" => ("disk", "eviction"),
         other => (other, "cgroup"),
@@ -261,7 +262,7 @@ fn limit(name: &str, value: &str) -> AppliedLimit {
     }
 }
 
-pub(super) fn at(time: &Time) -> SystemTime {
+pub(super) fn to_system_time(time: &Time) -> SystemTime {
     SystemTime::from(time.0)
 }
 

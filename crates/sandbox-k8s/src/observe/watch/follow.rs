@@ -12,86 +12,95 @@ use crate::observe::index::{Health, Lookup, Waiter};
 use crate::observe::status::PodView;
 
 /// Between two reads of one sandbox where there is no watch.
-const WITHOUT_WATCH: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// And at most, while the API server does not answer them.
-const AWAY: Duration = Duration::from_secs(8);
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(8);
 /// How long a read may take for somebody who can do with what is known: a connection waits for it.
-const BRIEF: Duration = Duration::from_secs(2);
+const BRIEF_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Someone who waits for news of one instance.
-pub(crate) struct Follow {
+pub(crate) struct Follower {
     watch: Arc<Watch>,
     id: SandboxId,
     uid: Uid,
     waiter: Waiter,
-    news: Arc<Notify>,
+    changed: Arc<Notify>,
 }
 
-impl Follow {
+impl Follower {
     fn new(watch: &Arc<Watch>, id: &SandboxId, uid: &Uid) -> Self {
         let mut state = watch.shared.lock();
         let waiter = state.index.wait_for(uid.clone());
-        let news = Arc::new(Notify::new());
-        state.asleep.insert(waiter.clone(), Arc::clone(&news));
+        let changed = Arc::new(Notify::new());
+        state.wakers.insert(waiter.clone(), Arc::clone(&changed));
         drop(state);
         Self {
             watch: Arc::clone(watch),
             id: id.clone(),
             uid: uid.clone(),
             waiter,
-            news,
+            changed,
         }
     }
 
     /// What is known now, waiting for it to differ from what was `seen`; `None` when the
     /// instance is gone. An API server that does not answer takes nothing back of what is known,
-    /// and who has seen that waits for more.
+    /// and who has previous that waits for more.
     ///
     /// # Errors
     ///
     /// Without a watch, what the API server answers to a read: where nothing is known, or where
     /// asking again is no use.
-    pub(crate) async fn next(&self, seen: Option<&Arc<PodView>>) -> Result<Option<Arc<PodView>>> {
-        let mut pause = WITHOUT_WATCH;
+    pub(crate) async fn next(
+        &self,
+        previous: Option<&Arc<PodView>>,
+    ) -> Result<Option<Arc<PodView>>> {
+        let mut pause = POLL_INTERVAL;
         loop {
-            let (sight, degraded, last) = {
+            let (lookup, degraded, last) = {
                 let index = &self.watch.shared.lock().index;
                 let degraded = matches!(index.health(), Health::Degraded(_));
-                (index.look_at(&self.uid), degraded, index.last_of(&self.uid))
+                (
+                    index.look_up_instance(&self.uid),
+                    degraded,
+                    index.last_view(&self.uid),
+                )
             };
-            let unseen = match sight {
+            let view = match lookup {
                 Lookup::Missing => return Ok(None),
                 Lookup::Present(view) => Some(view),
-                Lookup::Unknown if !degraded && seen.is_some() => None,
+                Lookup::Unknown if !degraded && previous.is_some() => None,
                 Lookup::Unknown => {
-                    let limit = if last.is_some() && seen.is_none() {
-                        BRIEF
+                    let limit = if last.is_some() && previous.is_none() {
+                        BRIEF_TIMEOUT
                     } else {
                         LOOKUP_TIMEOUT
                     };
-                    match self.watch.ask_within(&self.id, limit).await {
+                    match self.watch.fetch_within(&self.id, limit).await {
                         Ok(Some(view)) if view.uid == self.uid => {
-                            pause = WITHOUT_WATCH;
+                            pause = POLL_INTERVAL;
                             Some(view)
                         }
                         Ok(_) => return Ok(None),
                         Err(error)
-                            if self.watch.may_pass(&error)
-                                && (last.is_some() || seen.is_some()) =>
+                            if self.watch.is_worth_retrying(&error)
+                                && (last.is_some() || previous.is_some()) =>
                         {
                             tracing::debug!(sandbox.id = %self.id, %error, "the last that is known of it counts");
-                            pause = (2 * pause).min(AWAY);
+                            pause = (2 * pause).min(MAX_POLL_INTERVAL);
                             last
                         }
                         Err(error) => return Err(error),
                     }
                 }
             };
-            match unseen.filter(|view| seen != Some(view)) {
+            match view.filter(|view| previous != Some(view)) {
                 Some(view) => return Ok(Some(view)),
                 // Whichever is first: the watch may come back.
-                None if degraded => drop(tokio::time::timeout(pause, self.news.notified()).await),
-                None => self.news.notified().await,
+                None if degraded => {
+                    drop(tokio::time::timeout(pause, self.changed.notified()).await)
+                }
+                None => self.changed.notified().await,
             }
         }
     }
@@ -99,17 +108,17 @@ impl Follow {
 
 impl Watch {
     /// Begins to wait for news of an instance.
-    pub(crate) fn follow(self: &Arc<Self>, id: &SandboxId, uid: &Uid) -> Follow {
-        self.begin();
-        Follow::new(self, id, uid)
+    pub(crate) fn follow(self: &Arc<Self>, id: &SandboxId, uid: &Uid) -> Follower {
+        self.start();
+        Follower::new(self, id, uid)
     }
 }
 
-impl Drop for Follow {
+impl Drop for Follower {
     fn drop(&mut self) {
         let mut state = self.watch.shared.lock();
-        state.index.forget(&self.waiter);
-        state.asleep.remove(&self.waiter);
+        state.index.cancel_wait(&self.waiter);
+        state.wakers.remove(&self.waiter);
     }
 }
 
@@ -132,7 +141,7 @@ mod tests {
         let (id, uid) = (running.id.clone(), running.uid.clone());
         server.set_unreachable(true);
         let nothing = watch.follow(&id, &Uid::new("another"));
-        watch.wrote(running);
+        watch.record_write(running);
         let follow = watch.follow(&id, &uid);
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(matches!(
@@ -142,7 +151,7 @@ mod tests {
         let begun = Instant::now();
         let known = follow.next(None).await.unwrap().unwrap();
         assert_eq!(known.uid, uid);
-        assert!(begun.elapsed() <= BRIEF, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() <= BRIEF_TIMEOUT, "{:?}", begun.elapsed());
         assert!(nothing.next(None).await.is_err(), "nothing is known");
         let more = timeout(Duration::from_secs(600), follow.next(Some(&known))).await;
         assert!(more.is_err(), "who waits for more waits: {more:?}");
@@ -151,9 +160,9 @@ mod tests {
         for what in ["list pods", "get pods"] {
             server.inject_always(what, Fault::Forbidden);
         }
-        for seen in [None, Some(&known)] {
-            let answered = timeout(Duration::from_secs(60), follow.next(seen)).await;
-            match (seen, answered) {
+        for previous in [None, Some(&known)] {
+            let answered = timeout(Duration::from_secs(60), follow.next(previous)).await;
+            match (previous, answered) {
                 // A server that starts forbids everything to everybody.
                 (None, Ok(answer)) => assert_eq!(answer.unwrap().as_ref(), Some(&known)),
                 (_, answer) => drop(answer.unwrap().unwrap_err()),

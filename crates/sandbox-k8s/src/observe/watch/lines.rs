@@ -13,7 +13,7 @@ pub(crate) struct Lines {
 }
 
 /// No object is nearly as long; etcd takes 1.5 MiB.
-const LONGEST: usize = 16 * 1024 * 1024;
+const MAX_LINE: usize = 16 * 1024 * 1024;
 
 impl Lines {
     pub(crate) fn new(body: impl Stream<Item = kube::Result<Bytes>> + Send + 'static) -> Self {
@@ -40,7 +40,7 @@ impl Lines {
             }
             self.searched = self.buffer.len();
             match self.body.next().await {
-                Some(Ok(piece)) if self.buffer.len() + piece.len() <= LONGEST => {
+                Some(Ok(piece)) if self.buffer.len() + piece.len() <= MAX_LINE => {
                     self.buffer.extend_from_slice(&piece);
                 }
                 Some(Ok(_)) => return Err(kube::Error::LinesCodecMaxLineLengthExceeded),

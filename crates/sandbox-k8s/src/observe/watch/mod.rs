@@ -7,6 +7,6 @@ mod state;
 mod stream;
 mod watcher;
 
-pub(crate) use follow::Follow;
+pub(crate) use follow::Follower;
 pub(crate) use lines::Lines;
 pub(crate) use watcher::Watch;

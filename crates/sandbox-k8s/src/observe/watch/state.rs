@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use crate::observe::index::{Health, Index, Waiter};
-use crate::observe::reaper::Reaper;
+use crate::observe::sweeper::Sweeper;
 
 #[derive(Default)]
 pub(super) struct Shared {
@@ -17,10 +17,10 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) index: Index,
-    pub(super) asleep: HashMap<Waiter, Arc<Notify>>,
-    pub(super) reaper: Reaper,
+    pub(super) wakers: HashMap<Waiter, Arc<Notify>>,
+    pub(super) sweeper: Sweeper,
     /// When the watch said something last, about whichever sandbox.
-    pub(super) heard: Option<Instant>,
+    pub(super) last_event_at: Option<Instant>,
 }
 
 impl Shared {
@@ -29,13 +29,13 @@ impl Shared {
     }
 
     /// Changes the index, and wakes whom it concerns.
-    pub(super) fn tell(&self, change: impl FnOnce(&mut Index) -> Vec<Waiter>) {
+    pub(super) fn update(&self, change: impl FnOnce(&mut Index) -> Vec<Waiter>) {
         let mut state = self.lock();
         let before = state.index.health().clone();
         let woken = change(&mut state.index);
         for waiter in woken {
-            if let Some(asleep) = state.asleep.get(&waiter) {
-                asleep.notify_one();
+            if let Some(waker) = state.wakers.get(&waiter) {
+                waker.notify_one();
             }
         }
         match (before, state.index.health()) {

@@ -23,18 +23,18 @@ use crate::manifest::labels;
 use crate::observe::index::Event;
 use crate::observe::status::managed_view;
 
-/// How long the API server is asked to keep a watch.
-const LASTS: Duration = Duration::from_secs(290);
+/// How long the API server is retry_after to keep a watch.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(290);
 /// A connection on which nothing comes for so long is dead: there is a bookmark each minute.
-const SILENCE: Duration = Duration::from_secs(100);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(100);
 /// A watch that ends sooner was not worth it.
-const SHORT: Duration = Duration::from_secs(5);
+const MIN_DURATION: Duration = Duration::from_secs(5);
 /// An API server that fails, or does not answer, is given so long before what is known counts as
 /// out of date: asking it for each sandbox instead would not help it.
-const AWAY: Duration = Duration::from_secs(30);
+const DEGRADE_AFTER: Duration = Duration::from_secs(30);
 
 /// Whether we have been given the right to watch is looked at now and then.
-const FORBIDDEN: Duration = Duration::from_secs(30);
+const FORBIDDEN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How a watch ended.
 enum End {
@@ -46,91 +46,91 @@ enum End {
 }
 
 /// Where the watch is.
-struct Place {
+struct Position {
     version: String,
-    /// A watch from here or from before was. What is refused just after the list that told the
-    /// version is refused for something else.
+    /// A watch from here or from before was. What is error just after the list that told the
+    /// version is error for something else.
     was_accepted: bool,
 }
 
-pub(super) async fn listen(api: &ApiClient, shared: &Shared) {
+pub(super) async fn list_and_watch(api: &ApiClient, shared: &Shared) {
     let mut pace = Pace::default();
-    let mut place = None;
+    let mut position = None;
     loop {
         let began = Instant::now();
-        let end = match place.take() {
+        let end = match position.take() {
             None => match list(api, shared).await {
                 Ok(version) => {
-                    place = Some(Place {
+                    position = Some(Position {
                         version,
                         was_accepted: false,
                     });
                     continue;
                 }
-                Err(refused) => End::Failed(refused),
+                Err(error) => End::Failed(error),
             },
-            Some(mut at) => {
-                let end = watch(api, shared, &mut at, &mut pace).await;
-                place = (!matches!(end, End::Expired)).then_some(at);
+            Some(mut at_position) => {
+                let end = watch(api, shared, &mut at_position, &mut pace).await;
+                position = (!matches!(end, End::Expired)).then_some(at_position);
                 end
             }
         };
         metrics::count_watch_restart(match &end {
             End::Closed => "over",
             End::Expired => "expired",
-            End::Failed(_) => "refused",
+            End::Failed(_) => "error",
         });
         match end {
-            End::Closed | End::Expired if began.elapsed() >= SHORT => pace.failures = 0,
+            End::Closed | End::Expired if began.elapsed() >= MIN_DURATION => pace.failures = 0,
             End::Closed | End::Expired => pace.wait(None).await,
-            End::Failed(refused) => {
-                tracing::debug!(%refused, failures = pace.failures, "the watch was interrupted");
+            End::Failed(error) => {
+                tracing::debug!(%error, failures = pace.failures, "the watch was interrupted");
                 pace.failed_since.get_or_insert(began);
-                if refused.is_final() {
-                    shared.tell(|index| index.apply(Event::Forbidden(refused.to_string()), now()));
+                if error.is_final() {
+                    shared.update(|index| index.apply(Event::Forbidden(error.to_string()), now()));
                     pace.failures = 0;
-                    tokio::time::sleep(FORBIDDEN).await;
+                    tokio::time::sleep(FORBIDDEN_INTERVAL).await;
                     continue;
-                } else if pace.is_away() {
-                    shared.tell(|index| index.apply(Event::Failed(refused.to_string()), now()));
+                } else if pace.has_failed_long() {
+                    shared.update(|index| index.apply(Event::Failed(error.to_string()), now()));
                 }
-                pace.wait(refused.retry_after()).await;
+                pace.wait(error.retry_after()).await;
             }
         }
     }
 }
 
 async fn list(api: &ApiClient, shared: &Shared) -> Result<String, WatchError> {
-    shared.tell(|index| index.apply(Event::Init, now()));
+    shared.update(|index| index.apply(Event::Init, now()));
     let listed = api
         .list_for_watch::<Pod>(&labels::selector(), Deadline::from_now(LOOKUP_TIMEOUT))
         .await?;
     for view in listed.items.iter().filter_map(managed_view) {
-        shared.tell(|index| index.apply(Event::InitApply(view), now()));
+        shared.update(|index| index.apply(Event::InitApply(view), now()));
     }
-    shared.tell(|index| index.apply(Event::InitDone, now()));
+    shared.update(|index| index.apply(Event::InitDone, now()));
     Ok(listed.metadata.resource_version.unwrap_or_default())
 }
 
-async fn watch(api: &ApiClient, shared: &Shared, at: &mut Place, pace: &mut Pace) -> End {
+async fn watch(api: &ApiClient, shared: &Shared, position: &mut Position, pace: &mut Pace) -> End {
     let opened = api
         .open_watch::<Pod>(
             &labels::selector(),
-            &at.version,
-            LASTS,
+            &position.version,
+            WATCH_TIMEOUT,
             Deadline::from_now(LOOKUP_TIMEOUT),
         )
         .await;
     let mut lines = match opened {
         Ok(body) => Lines::new(body.into_data_stream()),
-        Err(refused) => return at.refused(refused),
+        Err(error) => return position.classify(error),
     };
     pace.failed_since = None;
-    at.was_accepted = true;
+    position.was_accepted = true;
     let mut silent = true;
-    shared.tell(|index| index.apply(Event::WatchStarted, now()));
+    shared.update(|index| index.apply(Event::WatchStarted, now()));
     loop {
-        let line = match tokio::time::timeout(SILENCE, lines.next()).await {
+        let line = match tokio::time::timeout(SILENCE_TIMEOUT, lines.next()).await {
             Ok(Ok(Some(line))) => line,
             Ok(Ok(None)) => return End::Closed,
             // From a version that is yet to come there is nothing to tell, not even where it is.
@@ -143,46 +143,48 @@ async fn watch(api: &ApiClient, shared: &Shared, at: &mut Place, pace: &mut Pace
             }
         };
         silent = false;
-        shared.lock().heard = Some(now());
-        let (pod, news) = match serde_json::from_slice::<WatchEvent<Pod>>(&line) {
+        shared.lock().last_event_at = Some(now());
+        let (pod, event) = match serde_json::from_slice::<WatchEvent<Pod>>(&line) {
             Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => {
-                let news = managed_view(&pod).map(Event::Apply);
-                (pod.metadata, news)
+                let event = managed_view(&pod).map(Event::Apply);
+                (pod.metadata, event)
             }
             Ok(WatchEvent::Deleted(pod)) => {
-                let news = pod
+                let event = pod
                     .metadata
                     .uid
                     .as_deref()
                     .map(|uid| Event::Delete(Uid::new(uid)));
-                (pod.metadata, news)
+                (pod.metadata, event)
             }
             Ok(WatchEvent::Bookmark(mark)) => {
-                at.version = mark.metadata.resource_version;
+                position.version = mark.metadata.resource_version;
                 continue;
             }
-            Ok(WatchEvent::Error(status)) => return at.refused(WatchError::from_status(&status)),
+            Ok(WatchEvent::Error(status)) => {
+                return position.classify(WatchError::from_status(&status));
+            }
             Err(error) => {
                 // What was in it is not known: only a list tells.
                 tracing::debug!(%error, "the watch has a line that cannot be read");
                 return End::Expired;
             }
         };
-        at.version = pod.resource_version.unwrap_or_default();
+        position.version = pod.resource_version.unwrap_or_default();
         pace.failures = 0;
-        if let Some(news) = news {
-            shared.tell(|index| index.apply(news, now()));
+        if let Some(event) = event {
+            shared.update(|index| index.apply(event, now()));
         }
     }
 }
 
-impl Place {
+impl Position {
     /// What a refusal is about: this place, or something else.
-    fn refused(&self, refused: WatchError) -> End {
-        if refused.code == Some(410) || self.was_accepted && refused.may_reject_version() {
+    fn classify(&self, error: WatchError) -> End {
+        if error.code == Some(410) || self.was_accepted && error.may_reject_version() {
             return End::Expired;
         }
-        End::Failed(refused)
+        End::Failed(error)
     }
 }
 
@@ -194,15 +196,15 @@ struct Pace {
 }
 
 impl Pace {
-    async fn wait(&mut self, asked: Option<Duration>) {
+    async fn wait(&mut self, retry_after: Option<Duration>) {
         let pause =
             backoff(self.failures).mul_f64(0.5) + random_part(backoff(self.failures).mul_f64(0.5));
         self.failures = self.failures.saturating_add(1);
-        tokio::time::sleep(asked.unwrap_or(pause)).await;
+        tokio::time::sleep(retry_after.unwrap_or(pause)).await;
     }
 
-    fn is_away(&self) -> bool {
+    fn has_failed_long(&self) -> bool {
         self.failed_since
-            .is_some_and(|since| since.elapsed() >= AWAY)
+            .is_some_and(|since| since.elapsed() >= DEGRADE_AFTER)
     }
 }

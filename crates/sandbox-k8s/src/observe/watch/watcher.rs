@@ -7,9 +7,9 @@ use k8s_openapi::api::core::v1::Pod;
 use sandbox_core::{Deadline, Error, Result, SandboxId, SandboxState, Uid};
 use tokio::task::AbortHandle;
 
-use super::maintenance::tend;
+use super::maintenance::run_maintenance;
 use super::state::{Shared, now};
-use super::stream::listen;
+use super::stream::list_and_watch;
 use crate::api::client::{ApiClient, LOOKUP_TIMEOUT};
 use crate::manifest::labels;
 use crate::observe::index::Lookup;
@@ -36,31 +36,31 @@ impl Watch {
 
     /// What is known of a sandbox; asked for when nothing is.
     pub(crate) async fn find(&self, id: &SandboxId) -> Result<Option<Arc<PodView>>> {
-        self.begin();
-        let sight = self.shared.lock().index.look(id);
-        match sight {
+        self.start();
+        let lookup = self.shared.lock().index.look_up(id);
+        match lookup {
             Lookup::Present(view) => Ok(Some(view)),
             Lookup::Missing => Ok(None),
-            Lookup::Unknown => self.ask(id).await,
+            Lookup::Unknown => self.fetch(id).await,
         }
     }
 
     /// Asks the API server for one sandbox.
-    pub(crate) async fn ask(&self, id: &SandboxId) -> Result<Option<Arc<PodView>>> {
-        self.ask_within(id, LOOKUP_TIMEOUT).await
+    pub(crate) async fn fetch(&self, id: &SandboxId) -> Result<Option<Arc<PodView>>> {
+        self.fetch_within(id, LOOKUP_TIMEOUT).await
     }
 
-    pub(super) async fn ask_within(
+    pub(super) async fn fetch_within(
         &self,
         id: &SandboxId,
         limit: Duration,
     ) -> Result<Option<Arc<PodView>>> {
-        self.begin();
+        self.start();
         let found = self.api.get::<Pod>(id, Deadline::from_now(limit)).await?;
         let Some(view) = found.and_then(|(pod, _)| managed_view(&pod)) else {
             return Ok(None);
         };
-        self.shared.tell(|index| index.read(view.clone()));
+        self.shared.update(|index| index.record_read(view.clone()));
         Ok(Some(Arc::new(view)))
     }
 
@@ -69,13 +69,13 @@ impl Watch {
     pub(crate) fn received_within(&self, time: Duration) -> bool {
         self.shared
             .lock()
-            .heard
-            .is_some_and(|heard| now().saturating_duration_since(heard) < time)
+            .last_event_at
+            .is_some_and(|at| now().saturating_duration_since(at) < time)
     }
 
     /// Whether it is known, without asking anybody, that an instance has ended or is gone.
-    pub(crate) fn is_over(&self, uid: &Uid) -> bool {
-        match self.shared.lock().index.look_at(uid) {
+    pub(crate) fn has_ended(&self, uid: &Uid) -> bool {
+        match self.shared.lock().index.look_up_instance(uid) {
             Lookup::Missing => true,
             Lookup::Present(view) => view.state == SandboxState::Ended,
             Lookup::Unknown => false,
@@ -84,15 +84,15 @@ impl Watch {
 
     /// Whether asking again may bring another answer. An API server that has only just come back
     /// knows nobody's rights.
-    pub(super) fn may_pass(&self, error: &Error) -> bool {
+    pub(super) fn is_worth_retrying(&self, error: &Error) -> bool {
         let starting = self.api.outage.is_recent() && !matches!(error, Error::Config { .. });
         starting || error.is_retryable()
     }
 
     /// All that there are, from memory once a first list is there.
-    pub(crate) async fn all(&self) -> Result<Vec<Arc<PodView>>> {
-        self.begin();
-        if let Some(known) = self.shared.lock().index.all() {
+    pub(crate) async fn list(&self) -> Result<Vec<Arc<PodView>>> {
+        self.start();
+        if let Some(known) = self.shared.lock().index.views() {
             return Ok(known);
         }
         let (pods, _) = self
@@ -103,28 +103,29 @@ impl Watch {
     }
 
     /// The answer to our own create.
-    pub(crate) fn made(&self, view: PodView) {
-        self.shared.lock().reaper.made(&view.uid);
-        self.wrote(view);
+    pub(crate) fn record_created(&self, view: PodView) {
+        self.shared.lock().sweeper.record_created(&view.uid);
+        self.record_write(view);
     }
 
     /// The answer to our own create or patch.
-    pub(crate) fn wrote(&self, view: PodView) {
-        self.begin();
-        self.shared.tell(|index| index.wrote(view, now()));
+    pub(crate) fn record_write(&self, view: PodView) {
+        self.start();
+        self.shared.update(|index| index.record_write(view, now()));
     }
 
     /// The API server has accepted our delete.
-    pub(crate) fn deleting(&self, uid: &Uid) {
-        self.shared.tell(|index| index.deleting(uid, now()));
+    pub(crate) fn record_deletion(&self, uid: &Uid) {
+        self.shared
+            .update(|index| index.record_deletion(uid, now()));
     }
 
     /// The API server says that there is none.
-    pub(crate) fn gone(&self, uid: &Uid) {
-        self.shared.tell(|index| index.gone(uid, now()));
+    pub(crate) fn record_absence(&self, uid: &Uid) {
+        self.shared.update(|index| index.record_absence(uid, now()));
     }
 
-    pub(super) fn begin(&self) {
+    pub(super) fn start(&self) {
         self.task.get_or_init(|| {
             let (api, shared) = (Arc::clone(&self.api), Arc::clone(&self.shared));
             tokio::spawn(run(api, shared, self.leases)).abort_handle()
@@ -141,5 +142,8 @@ impl Drop for Watch {
 }
 
 async fn run(api: Arc<ApiClient>, shared: Arc<Shared>, leases: bool) {
-    tokio::join!(listen(&api, &shared), tend(&api, &shared, leases));
+    tokio::join!(
+        list_and_watch(&api, &shared),
+        run_maintenance(&api, &shared, leases)
+    );
 }

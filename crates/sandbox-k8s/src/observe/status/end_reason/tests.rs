@@ -8,7 +8,7 @@ fn what_kubernetes_says_of_the_pod() {
     let low = "The node was low on resource: ephemeral-storage. Threshold quantity: 2146223340, available: \
                1883424Ki. Container helmer was using 10304Ki, request is 10Mi, has larger consumption of \
                ephemeral-storage. ";
-    for (reason, message, kind, said) in [
+    for (reason, message, kind, detail) in [
         (
             "DeadlineExceeded",
             "Pod was active on the node longer than the specified deadline",
@@ -62,22 +62,22 @@ fn what_kubernetes_says_of_the_pod() {
             json!({"phase": "Failed", "reason": reason, "message": message}),
         )
         .unwrap();
-        let found = pod(&status).unwrap();
+        let found = judge_pod(&status).unwrap();
         assert!(
-            found.is_final() && found.reason == kind && found.message.contains(said),
+            found.is_final() && found.reason == kind && found.message.contains(detail),
             "{found:?}"
         );
     }
     let preempted = json!({"phase": "Failed", "conditions": [{
         "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
         "message": "default-scheduler: preempting to accommodate a higher priority pod"}]});
-    let found = pod(&serde_json::from_value(preempted).unwrap()).unwrap();
+    let found = judge_pod(&serde_json::from_value(preempted).unwrap()).unwrap();
     assert!(
         found.message.contains("made way") && found.message.contains("higher priority pod"),
         "{found:?}"
     );
     assert_eq!(
-        pod(&serde_json::from_value(json!({"phase": "Failed"})).unwrap()),
+        judge_pod(&serde_json::from_value(json!({"phase": "Failed"})).unwrap()),
         None
     );
 }
@@ -90,7 +90,7 @@ fn how_our_container_ended() {
         "{runc}\"/.sandbox/sandbox-sshd\": stat /.sandbox/sandbox-sshd: no such file or directory: unknown"
     );
     let denied = format!("{runc}\"/.sandbox/sandbox-sshd\": permission denied");
-    for (ended, memory, said, server_missing) in [
+    for (ended, memory, detail, server_missing) in [
         (
             json!({"exitCode": 137, "reason": "OOMKilled"}),
             Some("512Mi"),
@@ -177,12 +177,12 @@ fn how_our_container_ended() {
             false,
         ),
     ] {
-        let found = container(&serde_json::from_value(ended.clone()).unwrap(), memory);
+        let found = judge_container(&serde_json::from_value(ended.clone()).unwrap(), memory);
         assert!(
             found.is_final() && found.reason == CreationReason::Crashed,
             "{ended}"
         );
-        assert!(found.message.contains(said), "{ended}: {}", found.message);
+        assert!(found.message.contains(detail), "{ended}: {}", found.message);
         assert!(!found.message.contains('\n'), "{ended}: {}", found.message);
         assert_eq!(found.server_missing, server_missing, "{ended}");
     }
@@ -190,7 +190,7 @@ fn how_our_container_ended() {
 
 #[test]
 fn an_image_without_a_server_is_told_from_a_lifetime_that_is_over() {
-    for (ended, said) in [
+    for (ended, detail) in [
         (
             json!({"exitCode": 0, "reason": "Completed"}),
             "stays in the foreground",
@@ -201,9 +201,9 @@ fn an_image_without_a_server_is_told_from_a_lifetime_that_is_over() {
         ),
         (json!({"exitCode": 1, "reason": "Error"}), "exit code 1"),
     ] {
-        let found = image_server(&serde_json::from_value(ended).unwrap(), Some("512Mi"));
+        let found = judge_image_sshd(&serde_json::from_value(ended).unwrap(), Some("512Mi"));
         assert!(
-            found.is_final() && found.message.contains(said),
+            found.is_final() && found.message.contains(detail),
             "{found:?}"
         );
     }
@@ -214,19 +214,19 @@ fn another_container_is_named() {
     let status = json!({"phase": "Failed", "initContainerStatuses": [{
         "name": "istio-init", "image": "", "imageID": "", "ready": false, "restartCount": 0,
         "state": {"terminated": {"exitCode": 255}}}]});
-    let found = unexplained(&serde_json::from_value(status).unwrap());
+    let found = judge_unexplained(&serde_json::from_value(status).unwrap());
     assert_eq!(
         found.message,
         "the Pod has ended: its container istio-init ended with exit code 255"
     );
     assert!(
-        unexplained(&PodStatus::default())
+        judge_unexplained(&PodStatus::default())
             .message
             .contains("does not say why")
     );
     let status =
         json!({"phase": "Failed", "reason": "OfALaterVersion", "message": "Pod was rejected"});
-    let found = unexplained(&serde_json::from_value(status).unwrap());
+    let found = judge_unexplained(&serde_json::from_value(status).unwrap());
     assert_eq!(found.reason, CreationReason::Rejected);
     assert_eq!(
         found.message,

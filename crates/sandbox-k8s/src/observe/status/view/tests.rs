@@ -42,7 +42,7 @@ pub(crate) fn pod(mut change: Value) -> Pod {
 }
 
 pub(crate) fn view(change: Value) -> PodView {
-    PodView::of(&pod(change)).unwrap()
+    PodView::from_pod(&pod(change)).unwrap()
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_state_and_a_trouble_for_each_status() {
 fn an_image_that_is_a_volume_is_the_servers() {
     let pull = "failed to pull and unpack image \"r.example/sshd:1\": not found";
     let mut pod = pod(json!({"state": {"waiting": {"reason": "ErrImagePull", "message": pull}}}));
-    let told = |pod: &Pod| PodView::of(pod).unwrap().problem.unwrap();
+    let told = |pod: &Pod| PodView::from_pod(pod).unwrap().problem.unwrap();
     assert!(!told(&pod).message.contains("SANDBOX_SERVER_IMAGE"));
     let volumes = json!([{"name": "sandbox-server", "image": {"reference": "r.example/sshd:1"}}]);
     pod.spec.as_mut().unwrap().volumes = serde_json::from_value(volumes).unwrap();
@@ -204,7 +204,7 @@ fn last_words_are_kept_apart() {
     let view = view(
         json!({"phase": "Failed", "state": {"terminated": {"exitCode": 1, "message": "\u{1b}[2J hostile"}}}),
     );
-    assert_eq!(view.last_words, "\u{1b}[2J hostile");
+    assert_eq!(view.termination_message, "\u{1b}[2J hostile");
     assert!(!view.problem.unwrap().message.contains("hostile"));
 }
 
@@ -213,9 +213,9 @@ fn nonsense_from_the_server_is_no_panic() {
     let mut odd = pod(json!({"podIP": "not an address", "phase": "Unheard"}));
     odd.metadata.creation_timestamp = None;
     odd.spec.as_mut().unwrap().containers.clear();
-    let view = PodView::of(&odd).unwrap();
+    let view = PodView::from_pod(&odd).unwrap();
     assert_eq!((view.address, view.port, view.image), (None, PORT, None));
     odd.spec = None;
     odd.status = None;
-    assert!(PodView::of(&odd).is_ok());
+    assert!(PodView::from_pod(&odd).is_ok());
 }

@@ -11,17 +11,17 @@ use crate::api::client::ApiClient;
 use crate::api::client::LOOKUP_TIMEOUT;
 use crate::observe::status::PodView;
 
-/// How long a Pod that is over is kept by its maker, for whoever wants to know why it ended.
-const KEPT: Duration = Duration::from_secs(10);
+/// How long a Pod that is over is grace by its maker, for whoever wants to know why it ended.
+const GRACE: Duration = Duration::from_secs(10);
 /// Other clients leave it to its maker for a while: the API server need not be asked by each.
-const KEPT_BY_OTHERS: Duration = Duration::from_secs(40);
+const GRACE_OF_OTHERS: Duration = Duration::from_secs(40);
 /// How long after its end a sandbox is given to end by itself.
-const OVERDUE: Duration = Duration::from_secs(60);
+const OVERDUE_AFTER: Duration = Duration::from_secs(60);
 
 /// Why a sandbox is over; `None` while it is not. Without the API server's time, only that it
 /// has ended says so: nobody's own clock ends another's sandbox.
 pub(crate) fn removal_reason(view: &PodView, now: Option<SystemTime>) -> Option<&'static str> {
-    let past = |end: SystemTime| now.is_some_and(|now| now > end + OVERDUE);
+    let past = |end: SystemTime| now.is_some_and(|now| now > end + OVERDUE_AFTER);
     match view.state {
         _ if view.deleting => None,
         SandboxState::Ended => Some("it has ended"),
@@ -34,53 +34,53 @@ pub(crate) fn removal_reason(view: &PodView, now: Option<SystemTime>) -> Option<
 
 /// When each that is over was first seen so.
 #[derive(Default)]
-pub(crate) struct Reaper {
-    over: HashMap<Uid, Instant>,
-    ours: HashSet<Uid>,
+pub(crate) struct Sweeper {
+    ended_since: HashMap<Uid, Instant>,
+    created_here: HashSet<Uid>,
 }
 
-impl Reaper {
+impl Sweeper {
     /// It was made here.
-    pub(crate) fn made(&mut self, uid: &Uid) {
-        self.ours.insert(uid.clone());
+    pub(crate) fn record_created(&mut self, uid: &Uid) {
+        self.created_here.insert(uid.clone());
     }
 
     /// Whether any was made by another process that holds a Lease.
     pub(crate) fn any_leased_by_others(&self, all: &[Arc<PodView>]) -> bool {
         all.iter()
-            .any(|view| view.has_lease && !self.ours.contains(&view.uid))
+            .any(|view| view.has_lease && !self.created_here.contains(&view.uid))
     }
 
     /// Those that have been over for long enough; `time` is the API server's.
-    pub(crate) fn due(
+    pub(crate) fn select_due(
         &mut self,
         all: &[Arc<PodView>],
         now: Instant,
         time: Option<SystemTime>,
     ) -> Vec<Arc<PodView>> {
-        let known: HashSet<_> = all.iter().map(|view| &view.uid).collect();
-        self.ours.retain(|uid| known.contains(uid));
+        let present: HashSet<_> = all.iter().map(|view| &view.uid).collect();
+        self.created_here.retain(|uid| present.contains(uid));
         let over: Vec<_> = all
             .iter()
             .filter(|view| removal_reason(view, time).is_some())
             .collect();
-        self.over
+        self.ended_since
             .retain(|uid, _| over.iter().any(|view| view.uid == *uid));
         let due = over.into_iter().filter(|view| {
-            let since = *self.over.entry(view.uid.clone()).or_insert(now);
-            let kept = if self.ours.contains(&view.uid) {
-                KEPT
+            let since = *self.ended_since.entry(view.uid.clone()).or_insert(now);
+            let grace = if self.created_here.contains(&view.uid) {
+                GRACE
             } else {
-                KEPT_BY_OTHERS
+                GRACE_OF_OTHERS
             };
-            now.saturating_duration_since(since) >= kept
+            now.saturating_duration_since(since) >= grace
         });
         due.cloned().collect()
     }
 }
 
 /// Removes one, if it still is as it was seen. Another client may be faster.
-pub(crate) async fn remove(api: &ApiClient, view: &PodView) -> Result<bool> {
+pub(crate) async fn delete(api: &ApiClient, view: &PodView) -> Result<bool> {
     let deadline = Deadline::from_now(LOOKUP_TIMEOUT);
     if !api
         .delete::<Pod>(&view.id, &view.uid, Some(&view.resource_version), deadline)
@@ -108,27 +108,27 @@ mod tests {
         let going = Arc::new(view(
             json!({"phase": "Failed", "deleting": "2026-01-01T00:00:05Z"}),
         ));
-        let (mut reaper, now) = (Reaper::default(), Instant::now());
+        let (mut sweeper, now) = (Sweeper::default(), Instant::now());
         for others in [vec![running], vec![going]] {
-            assert!(reaper.due(&others, now, None).is_empty());
+            assert!(sweeper.select_due(&others, now, None).is_empty());
             assert!(
-                reaper
-                    .due(&others, now + 2 * KEPT_BY_OTHERS, None)
+                sweeper
+                    .select_due(&others, now + 2 * GRACE_OF_OTHERS, None)
                     .is_empty()
             );
         }
         let all = vec![ended];
-        assert!(reaper.due(&all, now, None).is_empty());
+        assert!(sweeper.select_due(&all, now, None).is_empty());
         assert!(
-            reaper.due(&all, now + KEPT, None).is_empty(),
+            sweeper.select_due(&all, now + GRACE, None).is_empty(),
             "its maker comes first"
         );
-        assert_eq!(reaper.due(&all, now + KEPT_BY_OTHERS, None), all);
+        assert_eq!(sweeper.select_due(&all, now + GRACE_OF_OTHERS, None), all);
         // Gone and back in sight: it counts anew.
-        assert!(reaper.due(&[], now + KEPT, None).is_empty());
-        reaper.made(&all[0].uid);
-        assert!(reaper.due(&all, now, None).is_empty());
-        assert_eq!(reaper.due(&all, now + KEPT, None), all);
+        assert!(sweeper.select_due(&[], now + GRACE, None).is_empty());
+        sweeper.record_created(&all[0].uid);
+        assert!(sweeper.select_due(&all, now, None).is_empty());
+        assert_eq!(sweeper.select_due(&all, now + GRACE, None), all);
     }
 
     #[test]
