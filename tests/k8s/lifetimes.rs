@@ -93,7 +93,10 @@ async fn sweep_unscheduled(api: &kube::Client, namespace: &str) -> Outcome {
         .iter()
         .map(|swept| (&swept.id, swept.reason.as_str()))
         .collect();
-    assert_eq!(removed, [(&id, "its time is over, and it never ran")]);
+    assert_eq!(
+        removed,
+        [(&id, "its soft end has passed, and it never ran")]
+    );
     let deleted = async {
         while !managed_objects(api, namespace).await?.is_empty() {
             tokio::time::sleep(Duration::from_millis(250)).await;

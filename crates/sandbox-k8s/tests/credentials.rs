@@ -99,7 +99,7 @@ async fn credentials_that_cannot_be_renewed_end_each_call_at_once_and_discreetly
     }
     // The watch has heard it as well, and says so.
     let warned = async {
-        while !told.0.lock().unwrap().contains("cannot be watched") {
+        while !told.0.lock().unwrap().contains("watch unavailable") {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

@@ -23,7 +23,7 @@ cases![
 async fn a_pod_that_fits_no_node(_: TestedBackend) -> Outcome {
     let reason = CreationReason::Unschedulable;
     let error = creation_error(short_grace(), |builder| builder.memory("100Ti")).await?;
-    assert_reason(&error, reason, &["Insufficient memory", "ask for less"]);
+    assert_reason(&error, reason, &["Insufficient memory", "request less"]);
     let labelled = PodOptions::new().node_selector("disk", "of-gold");
     let texts = ["match Pod's node affinity", "--show-labels"];
     assert_creation_fails(short_grace(), labelled, reason, &texts).await?;
@@ -137,7 +137,7 @@ async fn a_volume_whose_source_is_missing(_: TestedBackend) -> Outcome {
             CreationReason::Unschedulable,
             [
                 "persistentvolumeclaim \"none\" not found",
-                "make that claim"
+                "create that claim"
             ],
         ),
         assert_fails(

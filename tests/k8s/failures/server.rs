@@ -37,7 +37,7 @@ async fn a_server_that_is_missing_or_fails(_: TestedBackend) -> Outcome {
     assert_reason(
         &error,
         CreationReason::Crashed,
-        &["the SSH server could not be brought in", "/sandbox-sshd"],
+        &["the SSH server could not be installed", "/sandbox-sshd"],
     );
 
     let mut other = options();

@@ -1,4 +1,4 @@
-//! What is sent to the cluster: options of Pods, and the manifests made of them. No I/O.
+//! The objects that are sent to the cluster: options of Pods, and the manifests built from them. No I/O.
 
 pub mod labels;
 pub mod options;

@@ -1,8 +1,8 @@
 //! The Secret with a sandbox's keys.
 //!
-//! It is immutable, so that no kubelet watches it, and stored before the Pod, which it owns. The
-//! Pod's server takes its keys from it. The key that lets in stays with whoever made the
-//! sandbox, in memory; only a detached one's is stored, for it is to be taken up by others.
+//! It is immutable, so that no kubelet watches it, and is created before the Pod, which it owns. The
+//! Pod's server reads its keys from it. The client key stays in the memory of the process that created
+//! the sandbox; only that of a detached sandbox is stored, for other processes to attach.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,32 +15,31 @@ use sandbox_core::{Error, PrivateKey, PublicKey, Result, SandboxId};
 use crate::manifest::labels;
 use crate::names;
 
-/// Key in the Secret: the private host key, for the server in the Pod. Missing where an image's
-/// own server has one.
+/// Key in the Secret: the private host key of sandbox-sshd. Missing for an image sshd that has its own.
 pub const HOST_KEY: &str = "host-key";
-/// Key in the Secret: the public key of whom to let in.
+/// Key in the Secret: the public client key.
 pub const AUTHORIZED_KEYS: &str = "authorized-keys";
-/// Key in the Secret: the private key that lets in; of detached sandboxes only.
+/// Key in the Secret: the private client key, of detached sandboxes only.
 pub const CLIENT_KEY: &str = "client-key";
 
 /// The keys of one sandbox, for its Secret.
 #[derive(Debug, Clone, Copy)]
 pub struct SandboxKeys<'a> {
-    /// The server's; `None` for an image's own server.
+    /// The private host key; `None` for an image sshd.
     pub host: Option<&'a PrivateKey>,
-    /// Whom to let in.
+    /// The public client key, which the server accepts.
     pub authorized: &'a PublicKey,
-    /// What lets in, for a detached sandbox; `None` for an attached one.
+    /// The private client key of a detached sandbox; `None` for an attached one.
     pub client: Option<&'a PrivateKey>,
 }
 
-/// A Secret's manifest. It does not print what it holds.
+/// The manifest of a Secret with keys. `Debug` does not print them.
 #[derive(Clone, PartialEq)]
 pub struct KeySecret(Secret);
 
 impl KeySecret {
-    /// Builds the manifest. `owner` is the Lease of a long-lived process, with which the Secret,
-    /// and with it the Pod, goes.
+    /// Builds the manifest. `owner` is the Lease of a long-lived process; when it is deleted, so is the
+    /// Secret, and with it the Pod.
     pub fn new(
         id: &SandboxId,
         namespace: &str,
@@ -75,7 +74,7 @@ impl KeySecret {
         })
     }
 
-    /// What to send. Not to be logged: it holds the keys, and prints them.
+    /// Returns the manifest to send. It must not be logged: it prints the keys that it holds.
     pub fn manifest(&self) -> &Secret {
         &self.0
     }
@@ -89,27 +88,27 @@ impl fmt::Debug for KeySecret {
     }
 }
 
-/// What a sandbox can be taken up again with.
+/// The keys with which another process attaches to a sandbox.
 #[derive(Debug, Clone)]
 pub struct StoredKeys {
-    /// To be pinned; `None` where an image's own server has its own.
+    /// The host key to pin; `None` for an image sshd with its own.
     pub host: Option<PublicKey>,
-    /// What lets in.
+    /// The client key.
     pub client: PrivateKey,
 }
 
-/// Reads the keys of a detached sandbox back.
+/// Reads the stored keys of a detached sandbox.
 ///
 /// # Errors
 ///
-/// [`Error::Unsupported`] for an attached one, whose key only its maker has, and
-/// [`Error::Backend`] for a Secret that is not this sandbox's or whose keys cannot be read; what
-/// they say is not repeated.
+/// [`Error::Unsupported`] for an attached one, whose client key only the creating process has, and
+/// [`Error::Backend`] for a Secret that does not belong to this sandbox or whose keys cannot be read. The
+/// error does not quote them.
 pub fn read_keys(secret: &Secret, id: &SandboxId) -> Result<StoredKeys> {
     match labels::verify_secret(secret) {
         Ok((found, _)) if found == *id => {}
         Ok(_) => return Err(unreadable(id, labels::NotManaged::Id)),
-        Err(not_ours) => return Err(unreadable(id, not_ours)),
+        Err(not_managed) => return Err(unreadable(id, not_managed)),
     }
     let key = |name| -> Result<Option<PrivateKey>> {
         let Some(ByteString(bytes)) = secret.data.as_ref().and_then(|data| data.get(name)) else {
@@ -135,10 +134,10 @@ pub fn read_keys(secret: &Secret, id: &SandboxId) -> Result<StoredKeys> {
 
 fn unreadable(id: &SandboxId, source: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Backend {
-        backend: "k8s",
+        backend: names::BACKEND,
         operation: "read the keys of a sandbox",
         message: format!(
-            "the Secret {} does not hold what it should",
+            "the Secret {} does not hold the keys of this sandbox",
             labels::secret_name(id)
         ),
         transient: false,
@@ -155,7 +154,7 @@ mod tests {
         "sbx-a".parse().unwrap()
     }
 
-    /// As the API server would return it.
+    /// The Secret as the API server would return it.
     fn stored(secret: &KeySecret) -> Secret {
         let mut secret = secret.manifest().clone();
         secret.metadata.uid = Some("s1".into());
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_detached_sandbox_is_taken_up_with_what_was_stored() {
+    fn a_detached_sandbox_is_attached_with_the_stored_keys() {
         let (host, client) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let read = read_keys(&stored(&secret(&host, &client, true)), &id()).unwrap();
         assert_eq!(read.host, Some(host.public));
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attached_sandbox_leaves_its_key_nowhere() {
+    fn the_key_of_an_attached_sandbox_is_not_stored() {
         let (host, client) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let secret = secret(&host, &client, false);
         let text = serde_json::to_string(secret.manifest()).unwrap();
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_or_broken_is_named_and_not_shown() {
+    fn an_unmanaged_or_broken_secret_is_named_but_not_quoted() {
         let (host, client) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let good = stored(&secret(&host, &client, true));
         assert!(read_keys(&good, &"sbx-b".parse().unwrap()).is_err());

@@ -1,5 +1,5 @@
-//! What is known of the sandboxes of a namespace: one watch, an index of what it shows, and what became
-//! of each Pod.
+//! Observes the sandboxes of a namespace: one watch, an index of the Pods that it reports, and what
+//! each Pod's status means.
 
 pub(crate) mod index;
 pub(crate) mod status;

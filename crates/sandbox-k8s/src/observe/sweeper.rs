@@ -1,4 +1,4 @@
-//! Sandboxes that are over: any client that watches removes what is left.
+//! Sandboxes that have ended or expired: any client that watches deletes what is left of them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,28 +11,28 @@ use crate::api::client::ApiClient;
 use crate::api::client::LOOKUP_TIMEOUT;
 use crate::observe::status::PodView;
 
-/// How long a Pod that is over is grace by its maker, for whoever wants to know why it ended.
+/// How long the creating client keeps an ended Pod, so that the reason of its end can be read.
 const GRACE: Duration = Duration::from_secs(10);
-/// Other clients leave it to its maker for a while: the API server need not be asked by each.
+/// How long other clients leave it to the creating client, to save the API server requests.
 const GRACE_OF_OTHERS: Duration = Duration::from_secs(40);
-/// How long after its end a sandbox is given to end by itself.
+/// How long after its soft or hard end a sandbox may take to end by itself.
 const OVERDUE_AFTER: Duration = Duration::from_secs(60);
 
-/// Why a sandbox is over; `None` while it is not. Without the API server's time, only that it
-/// has ended says so: nobody's own clock ends another's sandbox.
+/// Returns why a sandbox is to be deleted; `None` if it is not. `now` is the API server's time. Without
+/// it, only sandboxes that have ended are deleted, because the local clock may be wrong.
 pub(crate) fn removal_reason(view: &PodView, now: Option<SystemTime>) -> Option<&'static str> {
     let past = |end: SystemTime| now.is_some_and(|now| now > end + OVERDUE_AFTER);
     match view.state {
         _ if view.deleting => None,
         SandboxState::Ended => Some("it has ended"),
         _ if !past(view.ends.soft) => None,
-        _ if view.started_at.is_none() => Some("its time is over, and it never ran"),
+        _ if view.started_at.is_none() => Some("its soft end has passed, and it never ran"),
         _ if past(view.ends.hard) => Some("its hard end has passed"),
-        _ => Some("its time is over"),
+        _ => Some("its soft end has passed"),
     }
 }
 
-/// When each that is over was first seen so.
+/// Remembers since when each sandbox is to be deleted.
 #[derive(Default)]
 pub(crate) struct Sweeper {
     ended_since: HashMap<Uid, Instant>,
@@ -40,18 +40,18 @@ pub(crate) struct Sweeper {
 }
 
 impl Sweeper {
-    /// It was made here.
+    /// Records that this client created the instance.
     pub(crate) fn record_created(&mut self, uid: &Uid) {
         self.created_here.insert(uid.clone());
     }
 
-    /// Whether any was made by another process that holds a Lease.
+    /// Whether another process that holds a Lease created any of these.
     pub(crate) fn any_leased_by_others(&self, all: &[Arc<PodView>]) -> bool {
         all.iter()
             .any(|view| view.has_lease && !self.created_here.contains(&view.uid))
     }
 
-    /// Those that have been over for long enough; `time` is the API server's.
+    /// Returns those whose grace has passed; `time` is the API server's.
     pub(crate) fn select_due(
         &mut self,
         all: &[Arc<PodView>],
@@ -79,7 +79,7 @@ impl Sweeper {
     }
 }
 
-/// Removes one, if it still is as it was seen. Another client may be faster.
+/// Deletes a sandbox if it has not changed since `view`; `false` if another client was faster.
 pub(crate) async fn delete(api: &ApiClient, view: &PodView) -> Result<bool> {
     let deadline = Deadline::from_now(LOOKUP_TIMEOUT);
     if !api
@@ -100,16 +100,16 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn only_what_is_over_is_due_and_not_at_once() {
+    fn only_ended_sandboxes_are_due_and_not_at_once() {
         let ended = Arc::new(view(
             json!({"phase": "Succeeded", "state": {"terminated": {"exitCode": 0}}}),
         ));
         let running = Arc::new(view(json!({"phase": "Running", "state": {"running": {}}})));
-        let going = Arc::new(view(
+        let deleting = Arc::new(view(
             json!({"phase": "Failed", "deleting": "2026-01-01T00:00:05Z"}),
         ));
         let (mut sweeper, now) = (Sweeper::default(), Instant::now());
-        for others in [vec![running], vec![going]] {
+        for others in [vec![running], vec![deleting]] {
             assert!(sweeper.select_due(&others, now, None).is_empty());
             assert!(
                 sweeper
@@ -121,10 +121,10 @@ mod tests {
         assert!(sweeper.select_due(&all, now, None).is_empty());
         assert!(
             sweeper.select_due(&all, now + GRACE, None).is_empty(),
-            "its maker comes first"
+            "the creating client comes first"
         );
         assert_eq!(sweeper.select_due(&all, now + GRACE_OF_OTHERS, None), all);
-        // Gone and back in sight: it counts anew.
+        // It was missing in between, so its grace starts anew.
         assert!(sweeper.select_due(&[], now + GRACE, None).is_empty());
         sweeper.record_created(&all[0].uid);
         assert!(sweeper.select_due(&all, now, None).is_empty());
@@ -132,8 +132,8 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_is_over_by_the_servers_clock_and_by_no_other() {
-        // It was made at midnight, with a soft end after 60 s and a hard one after 3600 s.
+    fn a_sandbox_expires_by_the_servers_clock_only() {
+        // It was created at midnight, with a soft end after 60 s and a hard one after 3600 s.
         let running = json!({"phase": "Running", "state": {"running": {"startedAt": "2026-01-01T00:00:02Z"}}});
         let running = view(running);
         let pending = view(json!({"conditions": [{"type": "PodScheduled", "status": "False"}]}));
@@ -144,13 +144,13 @@ mod tests {
             (after(120), None, None),
             (
                 after(121),
-                Some("its time is over"),
-                Some("its time is over, and it never ran"),
+                Some("its soft end has passed"),
+                Some("its soft end has passed, and it never ran"),
             ),
             (
                 after(3661),
                 Some("its hard end has passed"),
-                Some("its time is over, and it never ran"),
+                Some("its soft end has passed, and it never ran"),
             ),
         ] {
             assert_eq!(
@@ -162,7 +162,7 @@ mod tests {
                 "{time:?}"
             );
         }
-        let going = view(json!({"deleting": "2026-01-01T00:00:05Z"}));
-        assert_eq!(removal_reason(&going, after(9999)), None);
+        let deleting = view(json!({"deleting": "2026-01-01T00:00:05Z"}));
+        assert_eq!(removal_reason(&deleting, after(9999)), None);
     }
 }

@@ -24,9 +24,9 @@ async fn what_is_over_goes_and_a_dry_run_only_tells() {
     for (over, reason) in [
         ("ended", "it has ended"),
         ("crashed", "it has ended"),
-        ("overdue", "its time is over"),
+        ("overdue", "its soft end has passed"),
         ("past its hard end", "its hard end has passed"),
-        ("never ran", "its time is over, and it never ran"),
+        ("never ran", "its soft end has passed, and it never ran"),
     ] {
         let server = server();
         let stays = make(&backend(&server)).await;

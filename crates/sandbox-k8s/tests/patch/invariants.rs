@@ -66,8 +66,8 @@ fn no_patch_undoes_what_the_sdk_relies_on() {
             json!({"metadata": {"annotations": {"a.sandbox.dev/x": "x"}}}),
             "sandbox.dev",
         ),
-        (json!({"kind": "Secret"}), "no Pod"),
-        (json!({"apiVersion": "v2"}), "no Pod"),
+        (json!({"kind": "Secret"}), "not a valid Pod"),
+        (json!({"apiVersion": "v2"}), "not a valid Pod"),
         // Lifetimes.
         (
             json!({"spec": {"activeDeadlineSeconds": 1 << 30}}),
@@ -103,7 +103,7 @@ fn no_patch_undoes_what_the_sdk_relies_on() {
         ),
         (
             json!({"spec": {"containers": {"0": {"name": "sandbox"}}}}),
-            "no Pod",
+            "not a valid Pod",
         ),
         (
             json!({"spec": {"containers": [{"name": "sandbox-server", "image": "i"}]}}),

@@ -1,4 +1,4 @@
-//! When a sandbox ends.
+//! The soft and the hard end of a sandbox.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,19 +8,19 @@ use sandbox_core::Lifetime;
 use super::metadata::annotation;
 use crate::names::ENDS_AFTER;
 
-/// When a sandbox ends, by the API server's clock.
+/// The ends of a sandbox, by the API server's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expiry {
-    /// Can be put off.
+    /// The soft end, which can be extended.
     pub soft: SystemTime,
-    /// Cannot. Processes end no later than this much after the kubelet has taken the Pod up;
-    /// a Pod that never ran is over at this time.
+    /// The hard end. Kubernetes counts it from when the kubelet accepted the Pod, so processes may run that
+    /// much longer; a Pod that never ran has expired at this time.
     pub hard: SystemTime,
 }
 
 impl Expiry {
-    /// Reads them off a Pod. What was tampered with counts as the hard end, and a Pod without
-    /// one as ending a day after it began.
+    /// Reads the ends of a Pod. An invalid soft end counts as the hard end, and a Pod without a hard end gets
+    /// the default one, a day after its creation.
     pub fn from_pod(pod: &Pod, created_at: SystemTime) -> Self {
         let seconds = pod
             .spec
@@ -31,7 +31,7 @@ impl Expiry {
             .map_or(Lifetime::DEFAULT_MAX, Duration::from_secs);
         let soft = annotation(&pod.metadata, ENDS_AFTER).and_then(|text| text.parse().ok());
         let soft = soft.map_or(most, Duration::from_secs).min(most);
-        // Kubernetes holds deadlines in 31 bits of seconds, which any clock can add.
+        // Kubernetes stores deadlines in 31 bits of seconds, so that the sum does not overflow.
         Self {
             soft: created_at + soft,
             hard: created_at + most,
@@ -39,13 +39,13 @@ impl Expiry {
     }
 }
 
-/// The value of [`ENDS_AFTER`] for a new sandbox.
+/// Returns the value of [`ENDS_AFTER`] for a new sandbox.
 pub fn ends_after(lifetime: &Lifetime) -> String {
     whole_seconds(lifetime.first_end()).to_string()
 }
 
-/// The value of [`ENDS_AFTER`] that puts the soft end off until `ttl` after `now`, which is the
-/// API server's, never beyond the hard end.
+/// Returns the value of [`ENDS_AFTER`] that extends the soft end to `ttl` after `now`, the API server's
+/// time, but never beyond the hard end.
 pub fn extended_ends_after(
     ends: &Expiry,
     created_at: SystemTime,
@@ -58,7 +58,7 @@ pub fn extended_ends_after(
     whole_seconds(until.duration_since(created_at).unwrap_or(Duration::ZERO)).to_string()
 }
 
-/// In seconds, rounded up: an end never comes early.
+/// Converts a duration to seconds, rounded up, so that no end comes early.
 pub(crate) fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
@@ -70,7 +70,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn ends_count_from_the_creation_and_tampering_lengthens_nothing() {
+    fn ends_count_from_the_creation_and_tampering_extends_nothing() {
         let t0 = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let soft = |value: &str| {
             let pod = pod(|pod| pod["metadata"]["annotations"][ENDS_AFTER] = json!(value));

@@ -7,14 +7,14 @@ use sandbox_core::{RESERVED_LABEL_DOMAIN, SandboxId};
 
 use crate::names::{ID, MANAGED_BY, MANAGER, NONCE};
 
-/// What a watch or a list selects by: everything that this SDK made.
+/// Returns the selector of all managed objects.
 pub fn selector() -> String {
     format!("{MANAGED_BY}={MANAGER}")
 }
 
-/// The selector of those sandboxes that also have these labels. It narrows what the server
-/// sends and no more: a label with a character that no label can have is left out, for it would
-/// change the selector's meaning, and is to be compared with what came.
+/// Returns the selector of the managed objects that also have these labels. It only narrows the response:
+/// a label with a character that no label can have is left out, because it would change the meaning of
+/// the selector. So the caller has to compare the labels itself.
 pub fn selector_with(labels: &BTreeMap<String, String>) -> String {
     let plain = |text: &str| {
         text.bytes()
@@ -28,26 +28,26 @@ pub fn selector_with(labels: &BTreeMap<String, String>) -> String {
     })
 }
 
-/// The name of the Secret with a sandbox's keys.
+/// Returns the name of the Secret with a sandbox's keys.
 pub fn secret_name(id: &SandboxId) -> String {
     format!("{id}-keys")
 }
 
-/// The name of the Lease with this id.
+/// Returns the name of the Lease with this id.
 pub fn lease_name(id: &SandboxId) -> String {
     format!("{id}-owner")
 }
 
-/// The labels of an object of this sandbox: its own, and ours, which win.
-pub fn object_labels(id: &SandboxId, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let ours = [(MANAGED_BY, MANAGER), (ID, id.as_str())];
-    own.iter()
+/// Returns the labels of an object of this sandbox: those of the user and those of the SDK, which win.
+pub fn object_labels(id: &SandboxId, user: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let managed = [(MANAGED_BY, MANAGER), (ID, id.as_str())];
+    user.iter()
         .map(|(key, value)| (key.clone(), value.clone()))
-        .chain(ours.map(|(key, value)| (key.to_owned(), value.to_owned())))
+        .chain(managed.map(|(key, value)| (key.to_owned(), value.to_owned())))
         .collect()
 }
 
-/// The labels that a user gave, without ours.
+/// Returns the labels that the user gave, without those of the SDK.
 pub fn user_labels(meta: &ObjectMeta) -> BTreeMap<String, String> {
     let labels = meta
         .labels
@@ -59,7 +59,7 @@ pub fn user_labels(meta: &ObjectMeta) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Whether a label or annotation is the SDK's own.
+/// Whether a label or annotation is in the SDK's domain.
 pub fn is_reserved(key: &str) -> bool {
     let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
     prefix
@@ -67,12 +67,12 @@ pub fn is_reserved(key: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// Whether an object that has our name is the one that we sent: its nonce is ours.
+/// Whether an object with the expected name is the one that this client sent.
 pub fn has_nonce(meta: &ObjectMeta, nonce: &str) -> bool {
     annotation(meta, NONCE) == Some(nonce)
 }
 
-/// An annotation's value.
+/// Returns the value of an annotation.
 pub fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.annotations.as_ref()?.get(key).map(String::as_str)
 }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ours_win_and_are_recognised() {
+    fn labels_of_the_sdk_win_and_are_recognised() {
         let own = BTreeMap::from([
             (ID.to_owned(), "other".to_owned()),
             ("a".to_owned(), "b".to_owned()),
@@ -90,14 +90,14 @@ mod tests {
         let all = object_labels(&"sbx-a".parse().unwrap(), &own);
         assert_eq!(all[ID], "sbx-a");
         assert_eq!(all["a"], "b");
-        let asked = [
+        let requested = [
             ("a", "b"),
             ("x", "1,sandbox.dev/managed-by!=sandbox-sdk"),
             ("y in (z)", ""),
         ];
-        let asked = asked.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let requested = requested.map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(
-            selector_with(&BTreeMap::from(asked)),
+            selector_with(&BTreeMap::from(requested)),
             "sandbox.dev/managed-by=sandbox-sdk,a=b"
         );
         for (key, reserved) in [

@@ -1,8 +1,8 @@
-//! Which objects are ours: their names, labels and annotations, and how a forgery is told.
+//! The names, labels and annotations of managed objects, and the checks that detect a forgery.
 //!
-//! Labels are there to be selected by; whoever may write Pods in the namespace may write them.
-//! So an object counts as a sandbox's only when its name, its label and its owner say the
-//! same ([`Ownership`]), and nothing is ever deleted for a label alone.
+//! Labels are for selection; everyone who may write Pods in the namespace can set them. So an object
+//! counts as a sandbox's only if its name, its label and its owner agree ([`Ownership`]), and nothing is
+//! ever deleted because of a label alone.
 
 mod ends;
 mod metadata;

@@ -1,4 +1,4 @@
-//! Checks that an object is what its label says.
+//! Checks that an object is what its label claims.
 
 use std::fmt;
 
@@ -10,30 +10,30 @@ use sandbox_core::{SandboxId, Uid};
 use super::metadata::{annotation, secret_name};
 use crate::names::{ID, MANAGED_BY, MANAGER, OWNER_UID};
 
-/// The names and uids on a Pod of ours, which agree.
+/// The names and uids of a managed Pod, which agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ownership {
-    /// Name and label.
+    /// The sandbox's id, from the name and the label.
     pub id: SandboxId,
     /// The Pod's own uid.
     pub uid: Uid,
-    /// That of the Secret which owns it.
+    /// The uid of the Secret that owns it.
     pub owner: Uid,
 }
 
-/// Why an object with our label is not ours.
+/// Why an object with the SDK's label is not managed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotManaged {
-    /// It does not have our label.
+    /// It does not have the SDK's label.
     Label,
-    /// Its name is no sandbox id, or not the name that goes with one.
+    /// Its name is no sandbox id, or not one derived from an id.
     Name,
     /// Its label names another sandbox than its name.
     Id,
-    /// It has no uid: it was never stored.
+    /// It has no uid, so it was never stored.
     Uid,
-    /// It is not owned by its sandbox's Secret and by nothing else, or says so in two ways.
+    /// Its only owner is not the Secret of its sandbox, or its annotation and its owner reference differ.
     Owner,
 }
 
@@ -56,38 +56,38 @@ impl Ownership {
     ///
     /// # Errors
     ///
-    /// The first thing that does not agree.
+    /// The first check that fails.
     pub fn from_pod(pod: &Pod) -> Result<Self, NotManaged> {
         let meta = &pod.metadata;
         let id = verified_id(meta, |name| name.parse().ok())?;
         let uid = verified_uid(meta)?;
-        let said = annotation(meta, OWNER_UID).ok_or(NotManaged::Owner)?;
+        let annotated = annotation(meta, OWNER_UID).ok_or(NotManaged::Owner)?;
         let [owner] = meta.owner_references.as_deref().unwrap_or_default() else {
             return Err(NotManaged::Owner);
         };
         let is_secret =
             owner.kind == "Secret" && owner.api_version == "v1" && owner.name == secret_name(&id);
-        if !is_secret || owner.uid.is_empty() || owner.uid != said {
+        if !is_secret || owner.uid.is_empty() || owner.uid != annotated {
             return Err(NotManaged::Owner);
         }
         Ok(Self {
             id,
             uid,
-            owner: Uid::new(said),
+            owner: Uid::new(annotated),
         })
     }
 
-    /// Whether this Secret is the owner: the very one, not another of the same name.
+    /// Whether exactly this Secret is the owner, and not another one of the same name.
     pub fn is_owned_by(&self, secret: &Secret) -> bool {
         verify_secret(secret).is_ok_and(|(id, uid)| id == self.id && uid == self.owner)
     }
 }
 
-/// Checks a Secret: whose keys it holds, and its uid.
+/// Verifies a Secret, and returns the sandbox's id and the Secret's uid.
 ///
 /// # Errors
 ///
-/// The first thing that does not agree.
+/// The first check that fails.
 pub fn verify_secret(secret: &Secret) -> Result<(SandboxId, Uid), NotManaged> {
     let id = verified_id(&secret.metadata, |name| {
         name.strip_suffix("-keys")?.parse().ok()
@@ -95,11 +95,11 @@ pub fn verify_secret(secret: &Secret) -> Result<(SandboxId, Uid), NotManaged> {
     Ok((id, verified_uid(&secret.metadata)?))
 }
 
-/// Checks a Lease: its id, and its uid. Ours has no owner.
+/// Verifies a Lease, and returns its id and its uid. A managed Lease has no owner.
 ///
 /// # Errors
 ///
-/// The first thing that does not agree.
+/// The first check that fails.
 pub fn verify_lease(lease: &Lease) -> Result<(SandboxId, Uid), NotManaged> {
     let id = verified_id(&lease.metadata, |name| {
         name.strip_suffix("-owner")?.parse().ok()
@@ -115,8 +115,8 @@ pub fn verify_lease(lease: &Lease) -> Result<(SandboxId, Uid), NotManaged> {
     Ok((id, verified_uid(&lease.metadata)?))
 }
 
-/// What makes a Pod go when its Secret goes. `controller` and `blockOwnerDeletion` stay unset:
-/// nobody manages the Pod, and nobody has to wait for it.
+/// Returns the owner reference that deletes a Pod together with its Secret. `controller` and
+/// `blockOwnerDeletion` stay unset, because no controller manages the Pod and no deletion waits for it.
 pub fn owner_reference(id: &SandboxId, secret: &Uid) -> OwnerReference {
     OwnerReference {
         api_version: "v1".into(),
@@ -182,7 +182,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_pod_of_ours_is_known() {
+    fn a_managed_pod_is_recognised() {
         let found = Ownership::from_pod(&pod(|_| {})).unwrap();
         assert_eq!(
             (found.id.as_str(), found.uid.as_str(), found.owner.as_str()),
@@ -195,7 +195,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_forged_pod_is_told() {
+    fn a_forged_pod_is_detected() {
         let table: [(NotManaged, &str, Value); 13] = [
             (
                 NotManaged::Label,

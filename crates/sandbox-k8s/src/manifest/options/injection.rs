@@ -8,22 +8,23 @@ use sandbox_core::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Injection {
-    /// The image holds `sandbox-sshd` already; the fastest way, for the Pod needs no volume.
+    /// The image holds `sandbox-sshd` already. This is the fastest, because the Pod needs no volume.
     Baked {
-        /// Where in the image.
+        /// The path in the image.
         path: String,
     },
-    /// `sandbox-sshd` is brought along from [`KubernetesOptions::server_image`](super::KubernetesOptions::server_image): any image.
+    /// `sandbox-sshd` is injected from
+    /// [`KubernetesOptions::server_image`](super::KubernetesOptions::server_image). This works with any image.
     Inject(InjectVia),
-    /// The image's own SSH server.
+    /// The image sshd: the SSH server that the image brings itself.
     Image(ImageServer),
 }
 
 impl Injection {
-    /// Where one `COPY` line in a Dockerfile puts the server.
+    /// The path to which one `COPY` line in a Dockerfile copies the server.
     pub const BAKED_PATH: &str = "/usr/local/bin/sandbox-sshd";
 
-    /// In the image, at [`BAKED_PATH`](Self::BAKED_PATH).
+    /// Returns the injection for a server at [`BAKED_PATH`](Self::BAKED_PATH).
     pub fn baked() -> Self {
         Self::Baked {
             path: Self::BAKED_PATH.into(),
@@ -57,24 +58,23 @@ impl FromStr for Injection {
     }
 }
 
-/// By which means the server is brought along.
+/// The means by which the server is injected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InjectVia {
-    /// Whichever the cluster can. A manifest is built as with
-    /// [`InitContainer`](Self::InitContainer), which every cluster can; a client that found
-    /// out better says so.
+    /// The best that the cluster supports, which the client finds out. A manifest is built as with
+    /// [`InitContainer`](Self::InitContainer), which every cluster supports.
     #[default]
     Auto,
-    /// The server's image, mounted read-only.
+    /// A volume with the server's image, mounted read-only.
     /// <https://kubernetes.io/docs/concepts/storage/volumes/#image>
     ImageVolume,
-    /// A first container copies the server into an empty volume.
+    /// An init container, which copies the server into an empty volume.
     InitContainer,
 }
 
-/// An SSH server that the image brings. It does not know of the SDK's lifetimes: only the
-/// hard one holds, for Kubernetes itself keeps it.
+/// An SSH server that the image brings itself. It does not apply the SDK's lifetimes: only the hard end
+/// holds, because Kubernetes enforces it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImageServer {
@@ -82,7 +82,7 @@ pub struct ImageServer {
     pub user: String,
     /// The port it listens on.
     pub port: u16,
-    /// How it learns whom to let in.
+    /// How the client key gets to it.
     pub authorized_key: AuthorizedKey,
 }
 
@@ -96,7 +96,7 @@ impl Default for ImageServer {
     }
 }
 
-/// How an image's own server learns the sandbox's public key.
+/// How the public client key gets to an image sshd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuthorizedKey {
@@ -109,7 +109,7 @@ pub enum AuthorizedKey {
 }
 
 impl AuthorizedKey {
-    /// The file where OpenSSH looks by default, if the user has the usual home directory.
+    /// Returns the file that OpenSSH reads by default, if the user has the usual home directory.
     pub fn for_user(user: &str) -> Self {
         match user {
             "root" => Self::default(),

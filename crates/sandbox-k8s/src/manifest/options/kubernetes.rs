@@ -1,4 +1,4 @@
-//! Options of a whole client.
+//! The options of a client.
 
 use std::time::Duration;
 
@@ -6,44 +6,43 @@ use super::injection::Injection;
 use super::pod_options::PodOptions;
 use super::policies::{PullPolicy, SecurityProfile, Transport};
 
-/// What holds for all sandboxes of a client. Nothing is read from the environment here:
+/// The options for all sandboxes of a client. Nothing is read from the environment here:
 /// `sandbox-config` does that.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct KubernetesOptions {
-    /// The namespace; `None` is that of the kubeconfig's context, or of the Pod this runs in.
+    /// The namespace; `None` is that of the kubeconfig's context, or of the Pod in which the client runs.
     pub namespace: Option<String>,
     /// The image that holds the SSH server, for [`Injection::Inject`].
     pub server_image: Option<String>,
-    /// Secrets in the namespace that images are fetched with.
+    /// Secrets in the namespace with which images are pulled.
     pub image_pull_secrets: Vec<String>,
-    /// When images are fetched; `None` is Kubernetes' own rule, which goes by the tag.
+    /// When images are pulled; `None` is the default of Kubernetes, which depends on the tag.
     pub image_pull_policy: Option<PullPolicy>,
     /// What the Pod's processes may do.
     pub security: SecurityProfile,
-    /// The user and group that processes run as under [`SecurityProfile::Restricted`]. `None`
-    /// where the platform gives each namespace a range of its own (OpenShift) or the image
-    /// names a user by number.
+    /// The user and group that processes run as under [`SecurityProfile::Restricted`]. `None` if the platform
+    /// assigns each namespace a range of its own (OpenShift), or if the image names a numeric user.
     pub run_as: Option<u32>,
     /// How the SSH server gets into the Pod.
     pub injection: Injection,
     /// How connections get to the Pod.
     pub transport: Transport,
-    /// How long an obstacle that may clear by itself is waited for while a Pod starts, and how
-    /// long a server on whose port nothing answers once its container runs.
+    /// How long a problem that may pass is waited for while a Pod starts, and how long a server whose
+    /// container runs but whose port does not answer.
     pub startup_grace: Duration,
-    /// For processes that run long and make many attached sandboxes: a Lease that owns them all,
-    /// held for so long at a time (at least 15 s; a minute or two is usual) and renewed thrice as
-    /// often. When the process is killed, whichever client or sweep finds the Lease expired
-    /// removes it, and Kubernetes removes its sandboxes, also those that never ran. An API server
-    /// that was away ends nothing: an expired Lease has to stay as it is for longer than its holder
-    /// would need to renew it. It goes with the last clone of the backend. Detached sandboxes have none: they outlive their maker.
+    /// For long-running processes that create many attached sandboxes: the duration of a Lease that owns
+    /// them all (at least 15 s; a minute or two is usual). It is renewed three times as often. When the
+    /// process is killed, any client or sweep that finds the Lease expired deletes it, and Kubernetes deletes
+    /// its sandboxes, including those that never ran. An outage of the API server ends nothing: an expired
+    /// Lease has to stay unchanged for longer than its holder would need to renew it. The Lease is deleted
+    /// with the last clone of the backend. Detached sandboxes have none, because they outlive their client.
     ///
     /// It needs the rights to create, patch, list and delete `leases` of `coordination.k8s.io`.
-    /// `None`: the servers of attached sandboxes end by themselves when no client comes.
+    /// `None`: the servers of attached sandboxes end by themselves when no client connects.
     pub owner_lease: Option<Duration>,
-    /// What Pods have besides; see [`PodOptions`] for how one sandbox's come over these. What it
-    /// says of images and security goes over the fields above.
+    /// Further options of Pods; see [`PodOptions`] for how those of one sandbox are merged over these. Its
+    /// values for images and security take precedence over the fields above.
     pub pod: PodOptions,
 }
 

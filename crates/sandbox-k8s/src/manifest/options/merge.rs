@@ -1,4 +1,4 @@
-//! One sandbox's options over those of its client.
+//! Merges the options of one sandbox over those of its client.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::kubernetes::KubernetesOptions;
 use super::pod_options::PodOptions;
 
 impl PodOptions {
-    /// One sandbox's over the client's: all but the patches, of which there may be two.
+    /// Merges these over the client's. The patches are not merged, because both are applied.
     pub(crate) fn merge_over(&self, client: &KubernetesOptions) -> Self {
         let (own, all) = (self.clone(), client.pod.clone());
         let secrets = client
@@ -48,7 +48,7 @@ fn merge_maps(
     all
 }
 
-/// Each once, in the order in which they came.
+/// Joins two lists in their order, without duplicates.
 fn union<T: PartialEq>(mut all: Vec<T>, own: impl IntoIterator<Item = T>) -> Vec<T> {
     for one in own {
         if !all.contains(&one) {
@@ -58,7 +58,8 @@ fn union<T: PartialEq>(mut all: Vec<T>, own: impl IntoIterator<Item = T>) -> Vec
     all
 }
 
-/// Of two of a name, one's own. Two of one's own both stay: that is a mistake to be told.
+/// Joins two lists; of two elements with one name, that of the sandbox wins. Two of the sandbox with one
+/// name both remain, because that is a mistake to report.
 fn merge_named<T>(mut all: Vec<T>, own: Vec<T>, name: impl Fn(&T) -> &String) -> Vec<T> {
     all.retain(|one| !own.iter().any(|other| name(other) == name(one)));
     all.extend(own);
@@ -71,7 +72,7 @@ mod tests {
     use crate::manifest::options::{PodVolume, PullPolicy, SecurityProfile, VolumeSource};
 
     #[test]
-    fn one_sandboxes_come_over_the_clients() {
+    fn options_of_a_sandbox_win_over_those_of_its_client() {
         let pod = PodOptions::new()
             .runtime_class("gvisor")
             .node_selector("disk", "ssd")

@@ -1,4 +1,4 @@
-//! How sandboxes are made of Pods: for a whole client, and for one Pod.
+//! The options of Pods: for all sandboxes of a client, and for one.
 
 mod injection;
 mod kubernetes;

@@ -1,4 +1,4 @@
-//! What one Pod has besides what every backend knows.
+//! The options of a Pod that other backends do not have.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use super::policies::{PullPolicy, SecurityProfile};
 use super::volume::PodVolume;
 use crate::names::BACKEND;
 
-/// What one Pod has besides what every backend knows, for all sandboxes of a client
-/// ([`KubernetesOptions::pod`](super::KubernetesOptions::pod)) or for one. Its text form, in YAML or JSON, has Kubernetes' own
-/// names.
+/// The options of a Pod that other backends do not have, for all sandboxes of a client
+/// ([`KubernetesOptions::pod`](super::KubernetesOptions::pod)) or for one. Its text form, in YAML or JSON,
+/// has the names of Kubernetes.
 ///
-/// One sandbox's come over the client's: what is one value replaces it, what has keys or names is
-/// merged by them (selectors, annotations, resources, volumes, host aliases), lists are joined
-/// (tolerations, pull secrets), and of two patches the sandbox's is applied last.
+/// Those of one sandbox are merged over those of its client: single values are replaced, maps and named
+/// elements are merged by key or name (selectors, annotations, resources, volumes, host aliases), lists
+/// are joined (tolerations, pull secrets), and of two patches the sandbox's is applied last.
 ///
 /// ```
 /// use sandbox_k8s::options::{PodOptions, PodVolume, VolumeSource};
@@ -32,7 +32,7 @@ use crate::names::BACKEND;
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PodOptions {
-    /// The service account. Its token is not mounted, whichever it is.
+    /// The service account. Its token is never mounted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_account_name: Option<String>,
     /// The runtime, such as `gvisor` or `kata`.
@@ -41,33 +41,32 @@ pub struct PodOptions {
     /// The priority class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority_class_name: Option<String>,
-    /// Labels of the nodes that will do.
+    /// Node selector: labels that a node must have.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
-    /// Taints that do not matter.
+    /// Tolerations of taints.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tolerations: Vec<Toleration>,
     /// Lines for `/etc/hosts`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub host_aliases: Vec<HostAlias>,
-    /// What the scheduler sets aside where that is less than the sandbox's limits: `cpu`,
-    /// `memory`, `ephemeral-storage`. A sandbox that asks for less than it may use can be evicted
-    /// when it uses more.
+    /// Requests below the sandbox's limits: `cpu`, `memory`, `ephemeral-storage`. A sandbox that uses more
+    /// than it requests can be evicted.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<String, String>,
-    /// Devices and other counted things: `nvidia.com/gpu` → `1`.
+    /// Extended resources, such as devices: `nvidia.com/gpu` → `1`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub extended_resources: BTreeMap<String, String>,
-    /// Volumes, each at one place.
+    /// Volumes, each with one mount path.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<PodVolume>,
-    /// Annotations. Those under the SDK's own domain are refused.
+    /// Annotations. Those in the SDK's domain are refused.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Secrets in the namespace that images are fetched with.
+    /// Secrets in the namespace with which images are pulled.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub image_pull_secrets: Vec<String>,
-    /// When images are fetched.
+    /// When images are pulled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<PullPolicy>,
     /// What its processes may do.
@@ -76,15 +75,15 @@ pub struct PodOptions {
     /// The user and group that its processes run as under [`SecurityProfile::Restricted`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as_user: Option<u32>,
-    /// Anything else, merged into the Pod: objects by their fields, lists that have names by
-    /// name, other lists as a whole, `null` removes. It may not touch what the SDK relies on,
-    /// nor loosen the security profile.
+    /// A raw patch of the Pod: objects are merged by field, lists of named elements by name, other lists are
+    /// replaced, and `null` removes. It may neither change fields that the SDK relies on nor loosen the
+    /// security profile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<Value>,
 }
 
 impl PodOptions {
-    /// None at all.
+    /// Returns empty options.
     pub fn new() -> Self {
         Self::default()
     }
@@ -96,7 +95,7 @@ impl PodOptions {
         self
     }
 
-    /// Runs it by this runtime, such as `gvisor` or `kata`.
+    /// Runs it with this runtime, such as `gvisor` or `kata`.
     #[must_use]
     pub fn runtime_class(mut self, name: impl Into<String>) -> Self {
         self.runtime_class_name = Some(name.into());
@@ -110,21 +109,21 @@ impl PodOptions {
         self
     }
 
-    /// Only on nodes that have this label.
+    /// Restricts it to nodes that have this label.
     #[must_use]
     pub fn node_selector(mut self, label: impl Into<String>, value: impl Into<String>) -> Self {
         self.node_selector.insert(label.into(), value.into());
         self
     }
 
-    /// Also on nodes with this taint.
+    /// Allows nodes with this taint.
     #[must_use]
     pub fn toleration(mut self, toleration: Toleration) -> Self {
         self.tolerations.push(toleration);
         self
     }
 
-    /// Also on nodes with any taint of this key.
+    /// Allows nodes with any taint of this key.
     #[must_use]
     pub fn tolerate(self, key: impl Into<String>) -> Self {
         self.toleration(Toleration {
@@ -134,7 +133,7 @@ impl PodOptions {
         })
     }
 
-    /// Lets these names mean this address in the sandbox.
+    /// Resolves these names to this address in the sandbox.
     #[must_use]
     pub fn host_alias<N: Into<String>>(
         mut self,
@@ -149,14 +148,14 @@ impl PodOptions {
         self
     }
 
-    /// Sets aside less than the sandbox's limit: of `cpu`, `memory` or `ephemeral-storage`.
+    /// Requests less than the sandbox's limit of `cpu`, `memory` or `ephemeral-storage`.
     #[must_use]
     pub fn request(mut self, name: impl Into<String>, amount: impl Into<String>) -> Self {
         self.requests.insert(name.into(), amount.into());
         self
     }
 
-    /// Gives it so many of a device that the nodes have, such as `nvidia.com/gpu`.
+    /// Gives it this amount of an extended resource of the nodes, such as `nvidia.com/gpu`.
     #[must_use]
     pub fn extended_resource(mut self, name: impl Into<String>, amount: impl Into<String>) -> Self {
         self.extended_resources.insert(name.into(), amount.into());
@@ -177,61 +176,61 @@ impl PodOptions {
         self
     }
 
-    /// Fetches its images with this Secret of the namespace as well.
+    /// Pulls its images with this Secret of the namespace as well.
     #[must_use]
     pub fn image_pull_secret(mut self, name: impl Into<String>) -> Self {
         self.image_pull_secrets.push(name.into());
         self
     }
 
-    /// When its images are fetched.
+    /// Sets when its images are pulled.
     #[must_use]
     pub fn image_pull_policy(mut self, policy: PullPolicy) -> Self {
         self.image_pull_policy = Some(policy);
         self
     }
 
-    /// What its processes may do.
+    /// Sets what its processes may do.
     #[must_use]
     pub fn security_profile(mut self, profile: SecurityProfile) -> Self {
         self.security_profile = Some(profile);
         self
     }
 
-    /// The user and group that its processes run as under [`SecurityProfile::Restricted`].
+    /// Sets the user and group that its processes run as under [`SecurityProfile::Restricted`].
     #[must_use]
     pub fn run_as_user(mut self, id: u32) -> Self {
         self.run_as_user = Some(id);
         self
     }
 
-    /// A raw patch of its Pod; see [the field](field@Self::patch).
+    /// Sets a raw patch of its Pod; see [the field](field@Self::patch).
     #[must_use]
     pub fn patch(mut self, patch: impl Into<Value>) -> Self {
         self.patch = Some(patch.into());
         self
     }
 
-    /// As they travel in a [`SandboxSpec`].
+    /// Converts them to the form that a [`SandboxSpec`] carries.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for what has no text form, which is nothing that this type can hold.
+    /// [`Error::Invalid`] if they have no text form, which does not happen.
     pub fn to_value(&self) -> Result<Value> {
         serde_json::to_value(self).map_err(unreadable)
     }
 
-    /// Reads those of one sandbox.
+    /// Reads the options of one sandbox.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] naming what is not known or of the wrong form, and
+    /// [`Error::Invalid`] with the unknown or malformed field, and
     /// [`Error::Unsupported`] for options of another backend.
     pub fn from_spec(spec: &SandboxSpec) -> Result<Self> {
         match spec.backend_options.require_only(BACKEND)? {
-            // serde takes a list for an object with its fields in order.
+            // serde would accept a list as an object with its fields in order.
             Some(value) if !value.is_object() => Err(unreadable(
-                "they are no object, such as {\"nodeSelector\": {…}}",
+                "they must be an object, such as {\"nodeSelector\": {…}}",
             )),
             Some(value) => Self::deserialize(value).map_err(unreadable),
             None => Ok(Self::default()),
@@ -250,7 +249,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn they_are_written_in_kubernetes_names() {
+    fn the_text_form_has_the_names_of_kubernetes() {
         let text = json!({
             "runtimeClassName": "gvisor",
             "nodeSelector": {"disk": "ssd"},
@@ -284,8 +283,8 @@ mod tests {
         assert_eq!(options, built);
         assert_eq!(built.to_value().unwrap(), text);
         assert_eq!(PodOptions::new().to_value().unwrap(), json!({}));
-        let words = json!({"securityProfile": "baseline", "runAsUser": 101});
-        let read: PodOptions = serde_json::from_value(words).unwrap();
+        let named = json!({"securityProfile": "baseline", "runAsUser": 101});
+        let read: PodOptions = serde_json::from_value(named).unwrap();
         assert_eq!(
             (read.security_profile, read.run_as_user),
             (Some(SecurityProfile::Baseline), Some(101))
@@ -293,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_named() {
+    fn an_unknown_field_is_named() {
         let read = |backend: &str, options: Value| {
             let mut spec = SandboxSpec::default();
             spec.backend_options.set(backend, options);

@@ -1,4 +1,4 @@
-//! Options that are one word of a few.
+//! Options with a few named values.
 
 use std::str::FromStr;
 
@@ -6,21 +6,21 @@ use k8s_openapi::api::core::v1::{PodSecurityContext, SecurityContext};
 use sandbox_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// When an image is fetched.
+/// When an image is pulled.
 /// <https://kubernetes.io/docs/concepts/containers/images/#image-pull-policy>
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum PullPolicy {
     /// Before each start.
     Always,
-    /// When the machine does not have it.
+    /// If the node does not have it.
     IfNotPresent,
-    /// Not at all.
+    /// Never; the node must have it.
     Never,
 }
 
 impl PullPolicy {
-    /// The word that Kubernetes has for it.
+    /// Returns the name of Kubernetes.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Always => "Always",
@@ -48,7 +48,7 @@ impl FromStr for PullPolicy {
 }
 
 /// What the processes of a Pod may do, by the names of the Pod Security Standards.
-/// The Pod is held to the standard, whatever a raw patch says.
+/// The Pod is checked against the standard, including the raw patch.
 /// <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,11 +59,11 @@ pub enum SecurityProfile {
     Restricted,
     /// The image's user, root as well, with the runtime's capabilities and seccomp filter.
     Baseline,
-    /// Exactly this, and nothing besides.
+    /// Exactly these security contexts.
     Custom {
-        /// Of the Pod.
+        /// The security context of the Pod.
         pod: Box<PodSecurityContext>,
-        /// Of each of its containers.
+        /// The security context of each of its containers.
         container: Box<SecurityContext>,
     },
 }
@@ -89,7 +89,7 @@ impl FromStr for SecurityProfile {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Transport {
-    /// Whichever of the two answers first.
+    /// The faster of the two.
     #[default]
     Auto,
     /// To the Pod's address.

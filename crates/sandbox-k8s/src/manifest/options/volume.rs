@@ -1,44 +1,44 @@
-//! Volumes, as they are asked for.
+//! The options of volumes.
 
 use serde::{Deserialize, Serialize};
 
-/// A volume and where it is mounted. Its text form is what Kubernetes writes in two places, the
-/// volume and its mount, in one: `{name, mountPath, readOnly, emptyDir: {…}}`.
+/// A volume and its mount. Its text form combines what Kubernetes has in two places, the volume and its
+/// mount: `{name, mountPath, readOnly, emptyDir: {…}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Text", into = "Text")]
 #[non_exhaustive]
 pub struct PodVolume {
-    /// Its name within the Pod.
+    /// The name within the Pod.
     pub name: String,
-    /// An absolute path in the sandbox.
+    /// The absolute path in the sandbox.
     pub mount_path: String,
     /// A file or directory of the volume that is mounted instead of all of it.
     pub sub_path: Option<String>,
-    /// Whether it cannot be written.
+    /// Whether it is mounted read-only.
     pub read_only: bool,
-    /// What it is.
+    /// The source of the content.
     pub source: VolumeSource,
 }
 
-/// What a volume is; others go by the raw patch.
+/// The source of a volume. Others can be added by a raw patch.
 /// <https://kubernetes.io/docs/concepts/storage/volumes/>
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VolumeSource {
-    /// Empty at first, gone with the Pod; at most of this size, in Kubernetes' notation.
+    /// An empty directory, deleted with the Pod; with this size limit in Kubernetes' notation.
     EmptyDir(Option<String>),
-    /// The same in memory, which counts against the sandbox's.
+    /// An empty directory in memory, which counts as the sandbox's memory.
     Memory(Option<String>),
     /// A claim for a persistent volume, by name.
     PersistentVolumeClaim(String),
     /// A ConfigMap, by name: a file for each key.
     ConfigMap(String),
-    /// A Secret, by name: a file for each key. The one with the sandbox's own keys is refused.
+    /// A Secret, by name: a file for each key. The Secret with the sandbox's own keys is refused.
     Secret(String),
 }
 
 impl PodVolume {
-    /// A volume that can be written, as far as its source can.
+    /// Returns a volume that is mounted writable, if its source can be written.
     pub fn new(
         name: impl Into<String>,
         mount_path: impl Into<String>,
@@ -53,14 +53,14 @@ impl PodVolume {
         }
     }
 
-    /// The same, not to be written.
+    /// Mounts it read-only.
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
         self
     }
 
-    /// The same, of which only this file or directory is mounted.
+    /// Mounts only this file or directory of it.
     #[must_use]
     pub fn sub_path(mut self, path: impl Into<String>) -> Self {
         self.sub_path = Some(path.into());
@@ -68,7 +68,7 @@ impl PodVolume {
     }
 }
 
-/// As it is written.
+/// The text form.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Text {
@@ -209,7 +209,7 @@ mod tests {
     use serde_json::{Value, json};
 
     #[test]
-    fn each_is_written_as_kubernetes_writes_it() {
+    fn each_source_has_the_text_form_of_kubernetes() {
         for (source, text) in [
             (VolumeSource::EmptyDir(None), json!({"emptyDir": {}})),
             (
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_volume_is_named() {
+    fn an_invalid_volume_is_named() {
         let read = |more: Value| {
             let mut text = json!({"name": "v", "mountPath": "/v"});
             text.as_object_mut()

@@ -1,4 +1,4 @@
-//! The container that is the sandbox.
+//! The sandbox's own container.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use crate::manifest::options::{AuthorizedKey, PodOptions, PullPolicy};
 use crate::manifest::secret;
 use crate::names::{CONTAINER, PORT, PORT_NAME};
 
-/// What our server reads its keys from; it starts anew without them in its environment.
+/// The variables from which sandbox-sshd reads its keys. It re-executes itself to remove them from its
+/// environment.
 const KEY_VARIABLES: [(&str, &str); 2] = [
     ("SANDBOX_SSHD_HOST_KEY", secret::HOST_KEY),
     ("SANDBOX_SSHD_AUTHORIZED_KEYS", secret::AUTHORIZED_KEYS),
@@ -27,10 +28,9 @@ pub(super) fn build(request: &PodParams<'_>, server: &Server<'_>) -> Result<Cont
     let (id, spec) = (request.id, request.spec);
     let Some(image) = spec.image.clone() else {
         return Err(Error::Config {
-            message:
-                "there is no image to make a Pod from: name one for the sandbox (`--image` at the \
+            message: "no image is set for the sandbox: name one (`--image` at the \
                       terminal, `image` of the builder), or set SANDBOX_IMAGE"
-                    .into(),
+                .into(),
         });
     };
     let (command, args, env) = match server {
@@ -68,13 +68,13 @@ pub(super) fn build(request: &PodParams<'_>, server: &Server<'_>) -> Result<Cont
             ..ContainerPort::default()
         }]),
         resources: resources(&spec.resources, request.pod)?,
-        // Its last words stand in the Pod's status then, and need no further question.
+        // So the last output of the server is in the Pod's status, and needs no further request.
         termination_message_policy: Some("FallbackToLogsOnError".into()),
         ..Container::default()
     })
 }
 
-/// The command line of `sandbox-sshd`. The ends are its to keep; Kubernetes keeps the last.
+/// Returns the command line of sandbox-sshd, which applies the ends itself; Kubernetes enforces the hard one.
 fn arguments(lifetime: &Lifetime) -> Vec<String> {
     let limits: [(&str, Option<Duration>); 4] = [
         ("--attached", lifetime.attach_timeout),
@@ -91,11 +91,11 @@ fn arguments(lifetime: &Lifetime) -> Vec<String> {
     arguments
 }
 
-/// Requests equal limits, so that a sandbox gets what it asked for and is the last to be
-/// evicted. The first container of an injected server has the same, which costs nothing: a Pod
-/// needs the larger of the two, and a quota may demand that each container has limits.
-fn limits(asked: &Resources) -> Result<BTreeMap<String, Quantity>> {
-    if let Some(pids) = asked.pids {
+/// Returns the limits. Requests equal them, so that a sandbox gets what it requested and is evicted last.
+/// The init container that installs sandbox-sshd has the same, which costs nothing: a Pod needs the
+/// larger of the two, and a quota may require limits of each container.
+fn limits(requested: &Resources) -> Result<BTreeMap<String, Quantity>> {
+    if let Some(pids) = requested.pids {
         return Err(Error::unsupported_because(
             format!("a limit of {pids} processes"),
             "Kubernetes",
@@ -104,9 +104,12 @@ fn limits(asked: &Resources) -> Result<BTreeMap<String, Quantity>> {
         ));
     }
     let amounts = [
-        ("cpu", asked.cpu.map(|cpu| cpu.to_string())),
-        ("memory", asked.memory.map(|memory| memory.to_string())),
-        ("ephemeral-storage", asked.disk.map(|disk| disk.to_string())),
+        ("cpu", requested.cpu.map(|cpu| cpu.to_string())),
+        ("memory", requested.memory.map(|memory| memory.to_string())),
+        (
+            "ephemeral-storage",
+            requested.disk.map(|disk| disk.to_string()),
+        ),
     ];
     Ok(amounts
         .into_iter()
@@ -129,8 +132,8 @@ pub(super) fn pull_policy(options: &PodOptions) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn resources(asked: &Resources, own: &PodOptions) -> Result<Option<ResourceRequirements>> {
-    let mut limits = limits(asked)?;
+fn resources(requested: &Resources, own: &PodOptions) -> Result<Option<ResourceRequirements>> {
+    let mut limits = limits(requested)?;
     for (name, amount) in &own.extended_resources {
         if !name.contains('/') {
             return Err(Error::invalid(

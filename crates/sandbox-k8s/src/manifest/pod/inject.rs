@@ -1,4 +1,4 @@
-//! How an SSH server gets into the Pod.
+//! Adds the volumes and the init container that bring an SSH server into the Pod.
 
 use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, ImageVolumeSource, KeyToPath, PodSpec, ResourceRequirements,
@@ -14,9 +14,10 @@ use crate::manifest::labels::secret_name;
 use crate::manifest::options::{AuthorizedKey, InjectVia, PodOptions};
 use crate::manifest::secret;
 use crate::names::{KEY, SERVER};
-/// Where the server's image has it.
+
+/// The path of sandbox-sshd in the server's image.
 const SERVER_IMAGE_PATH: &str = "/sandbox-sshd";
-/// Several times the server's size.
+/// The size limit of the volume, several times the size of sandbox-sshd.
 const SERVER_VOLUME_SIZE: &str = "64Mi";
 
 /// Adds what the server needs besides the container that it runs in.
@@ -68,8 +69,8 @@ pub(super) fn add(spec: &mut PodSpec, server: &Server<'_>, id: &SandboxId, optio
     }
 }
 
-/// The first container, which copies the server and ends. It is fetched, runs and is limited as
-/// the sandbox itself.
+/// Returns the init container, which copies sandbox-sshd and ends. It has the pull policy and the limits of the
+/// sandbox's container.
 fn init_container(spec: &PodSpec, image: &str) -> Container {
     let main = spec.containers.first();
     let mut resources = main.and_then(|main| main.resources.clone());
@@ -102,8 +103,8 @@ fn init_container(spec: &PodSpec, image: &str) -> Container {
     }
 }
 
-/// One file of the Secret at its path. With `subPath` the directory stays the image's own:
-/// a whole volume's can be written by all, which OpenSSH's `StrictModes` refuses.
+/// Mounts one file of the Secret at its path. With `subPath` the directory remains that of the image: that of
+/// a whole volume is writable for everyone, which OpenSSH's `StrictModes` refuses.
 fn mount_authorized_key(spec: &mut PodSpec, id: &SandboxId, path: &str) {
     let item = KeyToPath {
         key: secret::AUTHORIZED_KEYS.into(),

@@ -1,8 +1,8 @@
-//! A sandbox's Pod, as it is sent to the API server.
+//! The manifest of a sandbox's Pod.
 //!
-//! A Pod is built whole ([`build`]), patched last, and then compared with what it was and with
-//! the Pod Security Standard that was asked for: a patch that touches what the SDK relies on, or
-//! loosens the profile, is refused rather than half undone.
+//! A Pod is built as a whole ([`build`]), patched last, and then compared with its state before the
+//! patch and with the Pod Security Standard of its profile. A patch that changes fields that the SDK
+//! relies on, or loosens the profile, is refused and not partly reverted.
 
 mod container;
 mod inject;
@@ -26,7 +26,7 @@ pub use request::PodParams;
 use server::{Server, select_server};
 pub(crate) use standard::security_level;
 
-/// Every image that a Pod pulls.
+/// Returns every image that a Pod pulls.
 pub(crate) fn image_references(pod: &Pod) -> Vec<String> {
     let Some(spec) = pod.spec.as_ref() else {
         return Vec::new();
@@ -50,8 +50,8 @@ pub(crate) fn image_references(pod: &Pod) -> Vec<String> {
 ///
 /// # Errors
 ///
-/// [`Error::Config`] for what is missing in the options, [`Error::Invalid`] for what is wrong in
-/// the request, its patch included, and [`Error::Unsupported`] for a limit that no Pod has.
+/// [`Error::Config`] for a missing option, [`Error::Invalid`] for an invalid request or patch, and
+/// [`Error::Unsupported`] for a limit that no Pod has.
 pub fn build(request: PodParams<'_>) -> Result<Pod> {
     request.spec.validate()?;
     let PodParams { id, options, .. } = request;
@@ -108,7 +108,7 @@ fn pull_secrets(own: &PodOptions, id: &SandboxId) -> Result<Vec<LocalObjectRefer
         return Err(Error::invalid(
             "pull secret",
             labels::secret_name(id),
-            "it holds the sandbox's own keys, and no registry's",
+            "it holds the sandbox's own keys, and none of a registry",
         ));
     }
     Ok(own
@@ -118,7 +118,7 @@ fn pull_secrets(own: &PodOptions, id: &SandboxId) -> Result<Vec<LocalObjectRefer
         .collect())
 }
 
-/// The login name of sandboxes that these options make. Our own server takes any.
+/// Returns the login name of sandboxes with these options. sandbox-sshd accepts any.
 pub fn login_user(options: &KubernetesOptions) -> &str {
     match &options.injection {
         Injection::Image(image) => &image.user,
@@ -135,7 +135,7 @@ fn metadata(request: &PodParams<'_>) -> Result<ObjectMeta> {
             "this prefix is the SDK's own; choose another",
         ));
     }
-    let ours = [
+    let managed = [
         (names::NONCE, request.nonce.to_owned()),
         (names::OWNER_UID, request.secret.as_str().to_owned()),
         (
@@ -144,19 +144,19 @@ fn metadata(request: &PodParams<'_>) -> Result<ObjectMeta> {
         ),
         (names::USER, login_user(request.options).to_owned()),
     ];
-    let ours = ours.map(|(key, value)| (key.to_owned(), value));
+    let managed = managed.map(|(key, value)| (key.to_owned(), value));
     Ok(ObjectMeta {
         name: Some(request.id.as_str().to_owned()),
         namespace: Some(request.namespace.to_owned()),
         labels: Some(labels::object_labels(request.id, &request.spec.labels)),
-        annotations: Some(own.clone().into_iter().chain(ours).collect()),
+        annotations: Some(own.clone().into_iter().chain(managed).collect()),
         owner_references: Some(vec![labels::owner_reference(request.id, request.secret)]),
         ..ObjectMeta::default()
     })
 }
 
-/// Kubernetes takes whole seconds, in 31 bits. An image's own server keeps no soft end, so
-/// there the first is the hard one; and nothing can tell when it is idle.
+/// Returns the hard end in whole seconds, of which Kubernetes stores 31 bits. An image sshd applies no soft
+/// end, so that the earlier of the two is the hard one, and it cannot measure idleness.
 fn active_deadline(spec: &SandboxSpec, server: &Server<'_>) -> Result<i64> {
     let most = match server {
         Server::SandboxSshd { .. } => spec.lifetime.max_lifetime,

@@ -1,4 +1,4 @@
-//! Absent rather than empty: what the API server would leave out stays out.
+//! Leaves empty lists and maps out of manifests, as the API server does.
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,8 @@
-//! A raw patch of the Pod.
+//! Applies a raw patch to the Pod.
 //!
-//! [JSON merge patch](https://www.rfc-editor.org/rfc/rfc7396), except that lists whose elements
-//! have names in Kubernetes (containers, volumes, variables …) are merged by name, as a strategic
-//! merge patch does. What came out is compared with what went in, so that no trick of a patch
-//! gets around the comparison.
+//! It is a [JSON merge patch](https://www.rfc-editor.org/rfc/rfc7396), except that lists whose elements
+//! have names in Kubernetes (containers, volumes, variables …) are merged by name, as in a strategic merge
+//! patch. The result is compared with the original, so that no trick in a patch evades the comparison.
 
 use std::collections::BTreeMap;
 
@@ -18,12 +17,12 @@ use super::volumes::is_reserved_volume;
 use crate::manifest::labels::{is_reserved, secret_name};
 use crate::names::{CONTAINER, SERVER};
 
-/// Patches a Pod that is complete otherwise, with one patch after the other.
+/// Applies the patches in order to a Pod that is complete otherwise.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] for a patch whose outcome is no Pod, or that touches what the SDK relies
-/// on, with the place.
+/// [`Error::Invalid`] with the place, for a patch whose result is not a valid Pod, or that changes fields
+/// that the SDK relies on.
 pub(super) fn apply(pod: Pod, patches: &[&Value], id: &SandboxId) -> Result<Pod> {
     let mut merged = serde_json::to_value(&pod).map_err(|error| not_a_pod(&error))?;
     for patch in patches {
@@ -59,11 +58,11 @@ fn invalid_patch(place: &str, why: &str) -> Error {
 fn not_a_pod(error: &serde_json::Error) -> Error {
     invalid_patch(
         "the patch",
-        &format!("what comes out of it is no Pod: {error}"),
+        &format!("the result is not a valid Pod: {error}"),
     )
 }
 
-/// By which field the elements of a list are told apart.
+/// Returns the field that identifies the elements of a list.
 fn merge_key(list: &str) -> Option<&'static str> {
     match list {
         "containers" | "initContainers" | "volumes" | "env" | "imagePullSecrets" => Some("name"),
@@ -101,7 +100,7 @@ fn merge(target: &mut Value, patch: &Value, field: Option<&str>) {
                 }
             }
         }
-        // In what is new, a null is an absence as well.
+        // In a new object, too, null means that the field is absent.
         (target, Value::Object(patch)) => {
             *target = Value::Object(serde_json::Map::new());
             merge(target, &Value::Object(patch.clone()), None);
@@ -110,7 +109,7 @@ fn merge(target: &mut Value, patch: &Value, field: Option<&str>) {
     }
 }
 
-/// The first thing that must stay as it was and did not.
+/// Returns the first field that must not change and did.
 fn changed_field(before: &Pod, after: &Pod) -> Option<&'static str> {
     let first = before
         .spec
@@ -156,17 +155,17 @@ fn changed_field(before: &Pod, after: &Pod) -> Option<&'static str> {
             .filter(|volume| is_reserved_volume(&volume.name))
             .collect()
     };
-    let ours = |container: &Container| [CONTAINER, SERVER].contains(&container.name.as_str());
+    let is_managed = |container: &Container| [CONTAINER, SERVER].contains(&container.name.as_str());
     let copiers = |pod: &Pod| -> Vec<_> {
         spec(pod)
             .init_containers
             .into_iter()
             .flatten()
-            .filter(ours)
+            .filter(is_managed)
             .collect()
     };
     let mains = |pod: &Pod| -> Vec<_> {
-        let containers = spec(pod).containers.into_iter().filter(ours);
+        let containers = spec(pod).containers.into_iter().filter(is_managed);
         containers
             .map(|container| protected_fields(container, &variables))
             .collect()
@@ -203,7 +202,7 @@ fn changed_field(before: &Pod, after: &Pod) -> Option<&'static str> {
         .find_map(|(place, same)| (!same).then_some(place))
 }
 
-/// Whether the Secret with the keys is named in more places than before, whichever they are.
+/// Returns a place if the number of references to the Secret with the keys has changed.
 fn changed_key_reference(before: &Pod, after: &Pod, id: &SandboxId) -> Option<&'static str> {
     let name = secret_name(id);
     let named = |pod: &Pod| {
@@ -224,9 +223,9 @@ fn count_references(value: &Value, text: &str) -> usize {
     }
 }
 
-/// The sandbox's container without what may be changed: a field that is not known here is relied
-/// on. Variables may be added, but none of those that hold keys a second time: the last of two
-/// would count.
+/// Returns the sandbox's container without the fields that may change; fields that are not listed here
+/// are protected. Variables may be added, except for a second one of the names that hold keys, because the
+/// last of two would win.
 fn protected_fields(container: Container, variables: &[String]) -> Container {
     let env = container
         .env
@@ -256,22 +255,22 @@ fn protected_fields(container: Container, variables: &[String]) -> Container {
     }
 }
 
-/// A field of `sent` that `known` has lost.
-fn unknown_field(sent: &Value, known: &Value) -> Option<String> {
-    match (sent, known) {
-        (Value::Object(sent), Value::Object(known)) => {
+/// Returns a field of `sent` that `parsed` does not have.
+fn unknown_field(sent: &Value, parsed: &Value) -> Option<String> {
+    match (sent, parsed) {
+        (Value::Object(sent), Value::Object(parsed)) => {
             sent.iter()
-                .find_map(|(field, value)| match known.get(field) {
-                    Some(known) => {
-                        unknown_field(value, known).map(|rest| format!("{field}.{rest}"))
+                .find_map(|(field, value)| match parsed.get(field) {
+                    Some(parsed) => {
+                        unknown_field(value, parsed).map(|rest| format!("{field}.{rest}"))
                     }
                     None => (!value.is_null()).then(|| field.clone()),
                 })
         }
-        (Value::Array(sent), Value::Array(known)) => sent
+        (Value::Array(sent), Value::Array(parsed)) => sent
             .iter()
-            .zip(known)
-            .find_map(|(sent, known)| unknown_field(sent, known)),
+            .zip(parsed)
+            .find_map(|(sent, parsed)| unknown_field(sent, parsed)),
         _ => None,
     }
 }

@@ -1,24 +1,24 @@
-//! All that goes into one Pod.
+//! The parameters of one Pod.
 
 use sandbox_core::{SandboxId, SandboxSpec, Uid};
 
 use crate::manifest::options::{KubernetesOptions, PodOptions};
 
-/// All that goes into one Pod.
+/// The parameters of one Pod.
 #[derive(Debug, Clone, Copy)]
 pub struct PodParams<'a> {
     /// The sandbox's id, and the Pod's name.
     pub id: &'a SandboxId,
-    /// Where it goes.
+    /// The namespace.
     pub namespace: &'a str,
-    /// By which its sender recognises it; see [`NONCE`](crate::names::NONCE).
+    /// The nonce by which the client recognises it; see [`NONCE`](crate::names::NONCE).
     pub nonce: &'a str,
-    /// The uid of its Secret, which was stored before.
+    /// The uid of its Secret, which was created before.
     pub secret: &'a Uid,
-    /// What was asked for.
+    /// The requested sandbox.
     pub spec: &'a SandboxSpec,
-    /// What holds for all.
+    /// The options of the client.
     pub options: &'a KubernetesOptions,
-    /// What was asked for of Kubernetes alone, over [`KubernetesOptions::pod`].
+    /// The options of this sandbox, merged over [`KubernetesOptions::pod`].
     pub pod: &'a PodOptions,
 }

@@ -1,4 +1,4 @@
-//! What the Pod's processes may do.
+//! The security contexts of the Pod and its containers.
 
 use k8s_openapi::api::core::v1::{
     Capabilities, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext,
@@ -7,17 +7,17 @@ use sandbox_core::{Error, Result};
 
 use crate::manifest::options::{Injection, SecurityProfile};
 
-/// What stands on the Pod and on each container.
+/// The security contexts of the Pod and of each container.
 pub(super) struct Restrictions {
     pub(super) pod: Option<PodSecurityContext>,
     container: Option<SecurityContext>,
 }
 
-/// What the profile says.
+/// Returns the security contexts of a profile.
 ///
 /// # Errors
 ///
-/// [`Error::Config`] for an image's own server that cannot run under it.
+/// [`Error::Config`] for an image sshd, or a user, that the profile does not allow.
 pub(super) fn check(
     profile: &SecurityProfile,
     run_as: Option<u32>,
@@ -58,7 +58,7 @@ fn restrictions(profile: &SecurityProfile, run_as: Option<u32>) -> Restrictions 
     match profile {
         SecurityProfile::Restricted => Restrictions {
             pod: Some(PodSecurityContext {
-                // So that volumes can be written; without any it does nothing.
+                // It allows the user to write volumes; without volumes it has no effect.
                 fs_group: user,
                 fs_group_change_policy: user.map(|_| "OnRootMismatch".into()),
                 run_as_group: user,
@@ -90,7 +90,7 @@ fn restrictions(profile: &SecurityProfile, run_as: Option<u32>) -> Restrictions 
     }
 }
 
-/// Puts them on every container, ours that copies the server included.
+/// Sets them on every container, including the init container that installs sandbox-sshd.
 pub(super) fn apply(spec: &mut PodSpec, restrictions: &Restrictions) {
     for container in spec
         .containers
@@ -101,9 +101,9 @@ pub(super) fn apply(spec: &mut PodSpec, restrictions: &Restrictions) {
     }
 }
 
-/// The same for containers that a patch added, as far as they say nothing else.
+/// Completes the contexts of containers that a patch added, except for the fields that they set.
 pub(super) fn complete(spec: &mut PodSpec, profile: &SecurityProfile, restrictions: &Restrictions) {
-    let (SecurityProfile::Restricted, Some(ours)) = (profile, &restrictions.container) else {
+    let (SecurityProfile::Restricted, Some(defaults)) = (profile, &restrictions.container) else {
         return;
     };
     for container in spec
@@ -114,13 +114,13 @@ pub(super) fn complete(spec: &mut PodSpec, profile: &SecurityProfile, restrictio
         let own = container.security_context.get_or_insert_default();
         own.allow_privilege_escalation = own
             .allow_privilege_escalation
-            .or(ours.allow_privilege_escalation);
+            .or(defaults.allow_privilege_escalation);
         let capabilities = own.capabilities.get_or_insert_default();
         if capabilities.drop.is_none() {
-            capabilities.drop = ours
+            capabilities.drop = defaults
                 .capabilities
                 .as_ref()
-                .and_then(|ours| ours.drop.clone());
+                .and_then(|defaults| defaults.drop.clone());
         }
     }
 }

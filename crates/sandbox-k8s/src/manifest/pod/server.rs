@@ -1,4 +1,4 @@
-//! Which SSH server runs in a Pod, and where it is.
+//! The SSH server that runs in a Pod, and its path.
 
 use sandbox_core::{Error, Result};
 
@@ -7,18 +7,17 @@ use crate::manifest::options::{
 };
 use crate::names::PORT;
 
-/// Where an injected server is found. No image has this directory, and no search path leads
-/// there.
+/// The directory of an injected server. No image has it, and no search path leads there.
 pub(super) const DIRECTORY: &str = "/.sandbox";
 
-/// The server that shall run.
+/// The SSH server that runs in a Pod.
 pub(super) enum Server<'a> {
-    /// Ours, at a path in the sandbox, perhaps brought from an image.
+    /// sandbox-sshd at a path in the sandbox, injected `from` an image unless it is baked.
     SandboxSshd {
         path: &'a str,
         from: Option<(InjectVia, &'a str)>,
     },
-    /// The image's own.
+    /// The image sshd.
     ImageSshd(&'a ImageServer),
 }
 
@@ -30,7 +29,7 @@ impl Server<'_> {
         }
     }
 
-    /// Where ours is in the sandbox.
+    /// Returns the path of sandbox-sshd in the sandbox.
     pub(super) fn path(&self) -> Option<&str> {
         match self {
             Self::SandboxSshd { path, .. } => Some(path),

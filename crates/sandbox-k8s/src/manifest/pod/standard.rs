@@ -1,5 +1,4 @@
-//! Whether a Pod keeps the Pod Security Standard that its profile promises, whatever options and
-//! patches made of it.
+//! Checks a Pod, with its options and patches, against the Pod Security Standard of its profile.
 //! <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
 
 use k8s_openapi::api::core::v1::{
@@ -10,7 +9,7 @@ use sandbox_core::{Error, Result};
 
 use crate::manifest::options::SecurityProfile;
 
-/// What the profile Baseline lets a container add.
+/// The capabilities that a container may add under the profile Baseline.
 const CAPABILITIES: [&str; 13] = [
     "AUDIT_WRITE",
     "CHOWN",
@@ -51,10 +50,10 @@ const VOLUMES: [&str; 9] = [
     "secret",
 ];
 
-/// Before version 1.30 it is an annotation.
+/// The annotation that sets the AppArmor profile before version 1.30.
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
-/// Compares.
+/// Checks a Pod against a profile.
 ///
 /// # Errors
 ///
@@ -73,7 +72,7 @@ pub(super) fn check(pod: &Pod, profile: &SecurityProfile) -> Result<()> {
             "field of the Pod",
             field,
             format!(
-                "the security profile {name} does not allow it; leave it away, or choose a profile that does \
+                "the security profile {name} does not allow it; remove it, or choose a profile that does \
                  (SecurityProfile::Custom allows everything)"
             ),
         )),
@@ -81,7 +80,7 @@ pub(super) fn check(pod: &Pod, profile: &SecurityProfile) -> Result<()> {
     }
 }
 
-/// The strictest Pod Security Standard that a Pod keeps.
+/// Returns the strictest Pod Security Standard that a Pod meets.
 pub(crate) fn security_level(pod: &Pod) -> &'static str {
     match (baseline_violation(pod), restricted_violation(pod)) {
         (Some(_), _) => "privileged",
@@ -225,7 +224,7 @@ fn restricted_violation(pod: &Pod) -> Option<String> {
     })
 }
 
-/// The first container in which something is not allowed.
+/// Returns the first field that a check reports in any container.
 fn find_in_containers(
     spec: &PodSpec,
     check: impl Fn(&Container, &SecurityContext) -> Option<&'static str>,
@@ -289,9 +288,9 @@ fn is_without_apparmor(profile: Option<&AppArmorProfile>) -> bool {
         .is_some_and(|profile| !["RuntimeDefault", "Localhost"].contains(&profile.type_.as_str()))
 }
 
-/// What a volume is, where that is none of the harmless kinds.
+/// Returns the type of a volume that is not in [`VOLUMES`].
 fn unlisted_volume_type(volume: &Volume) -> Option<String> {
-    // By its text form, for a later version of Kubernetes has more kinds.
+    // The text form is used, because later versions of Kubernetes have more types.
     let written = serde_json::to_value(volume).ok()?;
     let fields = written.as_object()?.keys();
     fields

@@ -1,4 +1,4 @@
-//! Volumes that were asked for.
+//! Adds the requested volumes.
 
 use k8s_openapi::api::core::v1::{
     ConfigMapVolumeSource, EmptyDirVolumeSource, PersistentVolumeClaimVolumeSource, PodSpec,
@@ -13,10 +13,10 @@ use crate::manifest::labels::secret_name;
 use crate::manifest::options::{PodVolume, VolumeSource};
 use crate::names::{CONTAINER, KEY, SERVER};
 
-pub(super) fn add(spec: &mut PodSpec, asked: &[PodVolume], id: &SandboxId) -> Result<()> {
-    for (index, volume) in asked.iter().enumerate() {
+pub(super) fn add(spec: &mut PodSpec, requested: &[PodVolume], id: &SandboxId) -> Result<()> {
+    for (index, volume) in requested.iter().enumerate() {
         let name = &volume.name;
-        if is_reserved_volume(name) || asked[..index].iter().any(|other| other.name == *name) {
+        if is_reserved_volume(name) || requested[..index].iter().any(|other| other.name == *name) {
             return Err(Error::invalid(
                 "name of a volume",
                 name,
@@ -32,15 +32,15 @@ pub(super) fn add(spec: &mut PodSpec, asked: &[PodVolume], id: &SandboxId) -> Re
             ));
         }
     }
-    spec.volumes = non_empty(asked.iter().map(to_volume).collect());
+    spec.volumes = non_empty(requested.iter().map(to_volume).collect());
     if let Some(main) = spec.containers.first_mut() {
-        main.volume_mounts = non_empty(asked.iter().map(to_mount).collect());
+        main.volume_mounts = non_empty(requested.iter().map(to_mount).collect());
     }
     Ok(())
 }
 
 fn check_mount_path(path: &str) -> Result<()> {
-    // Kubernetes takes relative paths, and leaves what they mean to the runtime.
+    // Kubernetes accepts relative paths, whose meaning depends on the runtime.
     let why = if !path.starts_with('/') || path.contains(':') {
         "use an absolute path without a colon"
     } else if path.split('/').any(|part| part == "..") {
@@ -53,11 +53,12 @@ fn check_mount_path(path: &str) -> Result<()> {
     Err(Error::invalid("mount path of a volume", path, why))
 }
 
-/// That nothing is mounted over the server, and nothing of ours elsewhere, whoever asked for it.
+/// Checks that nothing is mounted over the server and that no other container mounts a reserved volume, whether
+/// an option or a patch requested it.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] with the place.
+/// [`Error::Invalid`] with the mount path.
 pub(super) fn check(spec: &PodSpec, server: Option<&str>) -> Result<()> {
     let every = spec
         .containers
@@ -68,7 +69,7 @@ pub(super) fn check(spec: &PodSpec, server: Option<&str>) -> Result<()> {
             let place = &mount.mount_path;
             if is_reserved_volume(&mount.name) {
                 if container.name != CONTAINER && container.name != SERVER {
-                    let why = "its volume is the SDK's, for the sandbox alone";
+                    let why = "its volume is the SDK's, for the sandbox's container alone";
                     return Err(Error::invalid("mount path of a volume", place, why));
                 }
             } else if container.name == CONTAINER {
@@ -85,7 +86,7 @@ pub(super) fn check(spec: &PodSpec, server: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Whether what is mounted here hides that file.
+/// Whether a mount at this path hides the file.
 fn covers(place: &str, file: &str) -> bool {
     let mut file = components(file);
     components(place).all(|part| file.next() == Some(part))
@@ -95,7 +96,7 @@ fn is_in_server_directory(place: &str) -> bool {
     components(place).next() == Some(&DIRECTORY[1..])
 }
 
-/// The names on a path that have a meaning.
+/// Returns the components of a path, without empty ones and `.`.
 fn components(path: &str) -> impl Iterator<Item = &str> {
     path.split('/')
         .filter(|part| !part.is_empty() && *part != ".")
@@ -154,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_mounted_above_a_file_covers_it() {
+    fn a_mount_above_a_file_covers_it() {
         let server = "/usr/local/bin/sandbox-sshd";
         for (place, covered) in [
             ("/usr/local/bin/sandbox-sshd", true),

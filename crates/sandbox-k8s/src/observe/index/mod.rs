@@ -1,13 +1,14 @@
-//! What is known of all sandboxes, and who waits for news of one: a state machine, fed by one
-//! watch and by our own writes. It does no I/O and reads no clock.
+//! The index of all sandboxes and of the tasks that wait for them: a state machine, fed by one watch
+//! and by own writes. It does no I/O and reads no clock.
 //!
-//! * A sandbox is known by the uid of its Pod; a name alone means whichever Pod has it now.
-//! * What we wrote is seen at once. A watch that is behind neither takes it back nor brings back
-//!   what we deleted: own writes lie over what the watch shows until it shows them as well.
-//! * A watch that was cut is begun anew with a list, which tells nothing of what vanished in
-//!   between. So everyone who waits looks again after each list.
-//! * Before the first list, and when no watch can be had, the answer to a look is
-//!   [`Lookup::Unknown`]: to be asked of the API server.
+//! * A sandbox is identified by the uid of its Pod; its name means the Pod that has it now.
+//! * Own writes are visible at once, as an overlay over the state that the watch has reported. The
+//!   overlay ends when the watch shows the write, so that a watch that lags neither reverts a write
+//!   nor restores a deleted sandbox.
+//! * After an interruption the watch starts with a list, which does not name the Pods that were
+//!   deleted in between. So every waiter repeats its lookup after each list.
+//! * Before the first list, and while there is no watch, the result of a lookup is
+//!   [`Lookup::Unknown`]: the caller has to request the Pod.
 
 mod pending_writes;
 
@@ -20,54 +21,54 @@ use sandbox_core::{SandboxId, Uid};
 use crate::observe::status::PodView;
 use pending_writes::PendingWrites;
 
-/// News from the watch.
+/// An event of the watch.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    /// A list begins; what is known stays valid until it is complete.
+    /// A list begins. The index stays valid until the list is complete.
     Init,
     /// A sandbox in the list.
     InitApply(PodView),
-    /// The list is complete: what was not in it is gone.
+    /// The list is complete: every other sandbox was deleted.
     InitDone,
-    /// The watch that goes on from it was accepted.
+    /// The watch that continues from the list was accepted.
     WatchStarted,
-    /// One was stored or changed.
+    /// A sandbox was created or changed.
     Apply(PodView),
-    /// One was removed.
+    /// A sandbox was deleted.
     Delete(Uid),
-    /// The watch could not be started or broke down, and says why.
+    /// The watch could not be started, or failed, for this reason.
     Failed(String),
-    /// We may not list or watch, and trying again does not help.
+    /// The client may not list or watch Pods, for this reason; a retry does not help.
     Forbidden(String),
 }
 
-/// Someone who waits for news of one instance.
+/// The key of a task that waits for events of one instance.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Waiter(Uid, u64);
 
-/// What can be said of a sandbox without asking anybody.
+/// The result of a lookup without a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Lookup {
-    /// It is there, and this is the last that is known.
+    /// It exists, with this state.
     Present(Arc<PodView>),
-    /// It is not there, or not any more.
+    /// It does not exist.
     Missing,
-    /// Ask the API server.
+    /// It has to be requested from the API server.
     Unknown,
 }
 
-/// Whether the index can be trusted to know what there is.
+/// How complete and recent the index is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Health {
     /// No list is complete yet.
     Starting,
-    /// As new as the watch.
+    /// It is as recent as the watch.
     Live,
     /// There is no watch, for this reason.
     Degraded(String),
 }
 
-/// Failures of the watch in a row until it counts as not to be had: one is a hiccup.
+/// How many failures of the watch in a row make it unavailable.
 const FAILURES_TO_DEGRADE: u32 = 3;
 
 /// The index.
@@ -75,7 +76,7 @@ const FAILURES_TO_DEGRADE: u32 = 3;
 pub(crate) struct Index {
     pods: HashMap<Uid, Arc<PodView>>,
     names: HashMap<SandboxId, Uid>,
-    /// What the list that is being read has shown so far.
+    /// The uids in the list that is being received.
     listing: Option<HashSet<Uid>>,
     pending: PendingWrites,
     health: Health,
@@ -102,12 +103,12 @@ impl Default for Index {
 }
 
 impl Index {
-    /// Whether it can be trusted.
+    /// Returns how complete and recent the index is.
     pub(crate) fn health(&self) -> &Health {
         &self.health
     }
 
-    /// What is known of the sandbox that has this id now.
+    /// Looks up the sandbox that has this id now.
     pub(crate) fn look_up(&self, id: &SandboxId) -> Lookup {
         match self.names.get(id) {
             Some(uid) => self.look_up_instance(uid),
@@ -115,20 +116,20 @@ impl Index {
         }
     }
 
-    /// What is known of this very instance.
+    /// Looks up exactly this instance.
     pub(crate) fn look_up_instance(&self, uid: &Uid) -> Lookup {
         if self.pending.is_deleted(uid) {
             return Lookup::Missing;
         }
         match self.pods.get(uid) {
-            // What we wrote is known before the watch begins; how it went on is not without one.
+            // An own write may be stored before the watch begins; without a watch it grows old.
             Some(_) if matches!(self.health, Health::Degraded(_)) => Lookup::Unknown,
             Some(view) => Lookup::Present(self.pending.overlay(view)),
             None => self.lookup_absent(),
         }
     }
 
-    /// The last that is known of an instance, however long ago that was.
+    /// Returns the last view of an instance, however old it is.
     pub(crate) fn last_view(&self, uid: &Uid) -> Option<Arc<PodView>> {
         self.pods
             .get(uid)
@@ -136,7 +137,7 @@ impl Index {
             .map(|view| self.pending.overlay(view))
     }
 
-    /// All that are there, in no order. `None` when the API server has to be asked.
+    /// Returns all sandboxes, in no order; `None` if they have to be requested.
     pub(crate) fn views(&self) -> Option<Vec<Arc<PodView>>> {
         (self.health == Health::Live).then(|| {
             self.pods
@@ -146,8 +147,8 @@ impl Index {
         })
     }
 
-    /// Begins to wait for news of an instance. What is known already is for the caller to look
-    /// at, after this.
+    /// Starts to wait for events of an instance. The caller looks it up afterwards, so that it misses
+    /// no event.
     pub(crate) fn wait_for(&mut self, uid: Uid) -> Waiter {
         let waiter = Waiter(uid, self.next);
         self.next += 1;
@@ -160,8 +161,8 @@ impl Index {
         self.waiters.remove(waiter);
     }
 
-    /// Takes in news from the watch, and tells who shall look again. They are to be woken
-    /// without waiting for any of them.
+    /// Applies an event of the watch, and returns the waiters that have to repeat their lookup. The caller wakes
+    /// them without blocking.
     #[must_use]
     pub(crate) fn apply(&mut self, event: Event, now: Instant) -> Vec<Waiter> {
         match event {
@@ -196,8 +197,8 @@ impl Index {
         }
     }
 
-    /// What the API server answered to our own create or patch. It is seen from now on; but the
-    /// watch may have shown it, and more, before the answer came.
+    /// Records the response to an own create or patch request, which is visible from now on. The watch
+    /// may have shown the same or a later state before.
     #[must_use]
     pub(crate) fn record_write(&mut self, view: PodView, now: Instant) -> Vec<Waiter> {
         let uid = view.uid.clone();
@@ -205,8 +206,8 @@ impl Index {
             return Vec::new();
         }
         match self.pods.get(&uid) {
-            Some(known) if !self.pending.is_unshown(&uid) => {
-                self.pending.record_change(known, &view, now);
+            Some(cached) if !self.pending.is_unshown(&uid) => {
+                self.pending.record_change(cached, &view, now);
                 self.waiters_of(&uid)
             }
             _ => {
@@ -216,8 +217,7 @@ impl Index {
         }
     }
 
-    /// What the API server answered to a look at one sandbox, asked for after
-    /// [`unconfirmed`](Self::unconfirmed).
+    /// Records a Pod that was requested after [`unconfirmed_writes`](Self::unconfirmed_writes).
     #[must_use]
     pub(crate) fn record_read(&mut self, view: PodView) -> Vec<Waiter> {
         let uid = view.uid.clone();
@@ -228,28 +228,28 @@ impl Index {
         self.pending.confirm(&uid);
         let degraded = matches!(self.health, Health::Degraded(_));
         match self.pods.get_mut(&uid) {
-            // Who looks by asking is not woken by the same answer, to ask again.
-            Some(known) if **known == view => Vec::new(),
-            // The watch may be ahead of this answer in all but what it was asked for.
-            Some(known) if !unshown && !degraded => {
-                if known.ends == view.ends {
+            // A waiter that polls is not woken by its own response, or it would poll at once.
+            Some(cached) if **cached == view => Vec::new(),
+            // The watch may have shown a later state than this response, except for the unconfirmed end.
+            Some(cached) if !unshown && !degraded => {
+                if cached.ends == view.ends {
                     return Vec::new();
                 }
-                Arc::make_mut(known).ends = view.ends;
+                Arc::make_mut(cached).ends = view.ends;
                 self.waiters_of(&uid)
             }
             _ => self.store(view),
         }
     }
 
-    /// The API server accepted our delete: the instance is going.
+    /// Records that the API server accepted an own delete request.
     #[must_use]
     pub(crate) fn record_deletion(&mut self, uid: &Uid, now: Instant) -> Vec<Waiter> {
         self.pending.record_deletion(uid, now);
         self.waiters_of(uid)
     }
 
-    /// There is no such instance (any more), and a list that is behind does not bring it back.
+    /// Records that the instance does not exist. A list that lags does not restore it.
     #[must_use]
     pub(crate) fn record_absence(&mut self, uid: &Uid, now: Instant) -> Vec<Waiter> {
         self.remove(uid);
@@ -257,9 +257,10 @@ impl Index {
         self.waiters_of(uid)
     }
 
-    /// Own writes that the watch has not shown for [`CONFIRM_AFTER`]: each is to be read, and
-    /// the answer given to [`read`](Self::read) or [`gone`](Self::gone). To be called from time
-    /// to time: it also forgets what was remembered for [`TOMBSTONE_TTL`].
+    /// Returns the own writes that the watch has not shown for [`CONFIRM_AFTER`]. The caller requests
+    /// each, and passes the response to [`record_read`](Self::record_read) or
+    /// [`record_absence`](Self::record_absence). It is to be called periodically: it also discards what
+    /// is older than [`TOMBSTONE_TTL`].
     pub(crate) fn unconfirmed_writes(&mut self, now: Instant) -> Vec<(SandboxId, Uid)> {
         let overdue = self.pending.take_overdue(now);
         overdue
@@ -276,7 +277,7 @@ impl Index {
         }
     }
 
-    /// A watch that goes on where it was goes on with everything that happened in between.
+    /// Records that the watch works. It has continued from its position, so no event was lost.
     fn mark_live(&mut self) {
         self.failures = 0;
         if self.was_listed && self.listing.is_none() {
@@ -285,7 +286,7 @@ impl Index {
     }
 
     fn apply_view(&mut self, view: PodView) -> Vec<Waiter> {
-        // Late news of what is known to be gone.
+        // The event is older than the deletion.
         if self.pending.is_deleted(&view.uid) {
             return Vec::new();
         }
@@ -293,15 +294,15 @@ impl Index {
         if self
             .pods
             .get(&view.uid)
-            .is_some_and(|known| **known == view)
+            .is_some_and(|cached| **cached == view)
         {
             return Vec::new();
         }
         self.store(view)
     }
 
-    /// Keeps a view under its name. Two instances cannot have one name at once: the younger
-    /// shows that the elder is gone.
+    /// Stores a view under its name. Two instances cannot have one name at once, so the younger one
+    /// shows that the elder was deleted.
     fn store(&mut self, view: PodView) -> Vec<Waiter> {
         let mut woken = self.waiters_of(&view.uid);
         if let Some(former) = self
@@ -313,7 +314,7 @@ impl Index {
             if self
                 .pods
                 .get(&former)
-                .is_some_and(|known| known.created_at > view.created_at)
+                .is_some_and(|cached| cached.created_at > view.created_at)
             {
                 return Vec::new();
             }
@@ -335,20 +336,20 @@ impl Index {
     }
 
     fn finish_list(&mut self) -> Vec<Waiter> {
-        // An end without a beginning says nothing of what there is.
+        // The end of a list that did not begin, or was interrupted, has no list to apply.
         let Some(listing) = self.listing.take() else {
             return Vec::new();
         };
-        // The list may be older than what we wrote last.
-        let vanished = self
+        // The list may be older than the own writes.
+        let deleted = self
             .pods
             .keys()
             .filter(|uid| !listing.contains(*uid) && !self.pending.is_unshown(uid));
-        for uid in vanished.cloned().collect::<Vec<_>>() {
+        for uid in deleted.cloned().collect::<Vec<_>>() {
             self.remove(&uid);
         }
         self.was_listed = true;
-        // A list that no watch follows is soon out of date: without one, only a watch mends that.
+        // A list without a watch is soon out of date, so a degraded index recovers only with the watch.
         if !matches!(self.health, Health::Degraded(_)) {
             self.mark_live();
         }

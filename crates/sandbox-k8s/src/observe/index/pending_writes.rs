@@ -1,4 +1,4 @@
-//! What we wrote ourselves and the watch has not shown yet, and what is gone for good.
+//! Own writes that the watch has not shown yet, and instances that were deleted.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,11 +9,12 @@ use sandbox_core::{SandboxState, Uid};
 use crate::manifest::labels::Expiry;
 use crate::observe::status::PodView;
 
-/// A write that no watch has shown after this long is looked up.
+/// A write that the watch has not shown after this time is confirmed by a request.
 pub(crate) const CONFIRM_AFTER: Duration = Duration::from_secs(30);
-/// What is gone is remembered this long, for lists that are behind.
+/// How long a deleted instance is remembered, for lists that lag.
 pub(crate) const TOMBSTONE_TTL: Duration = Duration::from_secs(600);
 
+/// Own writes, and deleted instances.
 #[derive(Debug, Default)]
 pub(super) struct PendingWrites {
     writes: HashMap<Uid, Write>,
@@ -23,9 +24,9 @@ pub(super) struct PendingWrites {
 
 #[derive(Debug)]
 struct Write {
-    /// The watch has shown nothing of this instance.
+    /// Whether the watch has not shown the instance at all.
     unshown: bool,
-    /// Ends that were put off, until the watch shows this version.
+    /// The extended end and its resource version, until the watch shows that version.
     ends: Option<(String, Expiry)>,
     since: Instant,
 }
@@ -39,7 +40,7 @@ impl PendingWrites {
         self.writes.get(uid).is_some_and(|write| write.unshown)
     }
 
-    /// What the watch shows, with what we know better.
+    /// Returns a view with the own writes applied to it.
     pub(super) fn overlay(&self, view: &Arc<PodView>) -> Arc<PodView> {
         let ends = self
             .writes
@@ -50,13 +51,13 @@ impl PendingWrites {
         if ends.is_none() && !deleting {
             return Arc::clone(view);
         }
-        let mut known = (**view).clone();
-        known.ends = ends.unwrap_or(known.ends);
+        let mut changed = (**view).clone();
+        changed.ends = ends.unwrap_or(changed.ends);
         if deleting {
-            known.deleting = true;
-            known.state = SandboxState::Ended;
+            changed.deleting = true;
+            changed.state = SandboxState::Ended;
         }
-        Arc::new(known)
+        Arc::new(changed)
     }
 
     pub(super) fn record_create(&mut self, view: &PodView, now: Instant) {
@@ -71,8 +72,8 @@ impl PendingWrites {
         );
     }
 
-    pub(super) fn record_change(&mut self, known: &PodView, view: &PodView, now: Instant) {
-        if known.resource_version != view.resource_version && known.ends != view.ends {
+    pub(super) fn record_change(&mut self, cached: &PodView, view: &PodView, now: Instant) {
+        if cached.resource_version != view.resource_version && cached.ends != view.ends {
             let ends = Some((view.resource_version.clone(), view.ends));
             self.writes.insert(
                 view.uid.clone(),
@@ -85,7 +86,7 @@ impl PendingWrites {
         }
     }
 
-    /// The watch shows an instance: what it shows we need not know better any more.
+    /// Records that the watch has shown an instance, which ends the overlay of the writes it includes.
     pub(super) fn record_shown(&mut self, view: &PodView) {
         if let Some(write) = self.writes.get_mut(&view.uid) {
             write.unshown = false;
@@ -120,7 +121,7 @@ impl PendingWrites {
             .iter_mut()
             .filter(|(_, write)| old(&write.since, CONFIRM_AFTER));
         let overdue = overdue.map(|(uid, write)| {
-            // Should the answer be lost, it is overdue for again.
+            // If the response is lost, the write is overdue again after the same time.
             write.since = now;
             uid.clone()
         });

@@ -101,7 +101,7 @@ impl Run {
 }
 
 #[test]
-fn nothing_is_claimed_before_the_first_list() {
+fn nothing_is_decided_before_the_first_list() {
     let mut run = Run {
         index: Index::default(),
         now: Instant::now(),
@@ -123,11 +123,11 @@ fn nothing_is_claimed_before_the_first_list() {
 }
 
 #[test]
-fn what_we_created_is_seen_before_any_watch_shows_it() {
+fn an_own_creation_is_visible_before_the_watch_shows_it() {
     let mut run = Run::with([]);
     run.record_write(a("1", "Pending"));
     assert_eq!(run.state("sbx-a"), SandboxState::Pending);
-    // A list that is older than our write takes nothing back.
+    // A list that is older than the write does not revert it.
     run.list([]);
     assert_eq!(run.state("sbx-a"), SandboxState::Pending);
     // Once the watch has shown it, the watch decides.
@@ -138,7 +138,7 @@ fn what_we_created_is_seen_before_any_watch_shows_it() {
 }
 
 #[test]
-fn an_answer_that_comes_after_the_watch_takes_nothing_back() {
+fn a_response_after_the_event_reverts_nothing() {
     let mut run = Run::with([]);
     run.apply(Event::Apply(a("2", "Running")));
     run.record_write(a("1", "Pending"));
@@ -148,38 +148,41 @@ fn an_answer_that_comes_after_the_watch_takes_nothing_back() {
 }
 
 #[test]
-fn an_end_that_we_put_off_stays_put_off() {
+fn an_extended_end_stays_extended() {
     let mut run = Run::with([a("1", "Running")]);
     let extended = pod("sbx-a", "a1", "5", "Running", "600", 0);
     run.record_write(extended.clone());
     assert_eq!(run.soft("sbx-a"), 600);
-    // An older version comes late: its state is event, its end is not.
+    // An older version arrives late: its state counts, its end does not.
     run.apply(Event::Apply(a("4", "Pending")));
     assert_eq!(
         (run.soft("sbx-a"), run.state("sbx-a")),
         (600, SandboxState::Pending)
     );
     run.apply(Event::Apply(extended));
-    // Somebody else shortens it: ours is known to be shown, so that theirs counts.
+    // Another client shortens it. The watch has shown the own write, so the other one counts.
     run.apply(Event::Apply(pod("sbx-a", "a1", "6", "Running", "30", 0)));
     assert_eq!(run.soft("sbx-a"), 30);
 }
 
 #[test]
-fn a_write_that_is_never_shown_is_looked_up() {
+fn a_write_that_is_never_shown_is_confirmed_by_a_request() {
     let mut run = Run::with([a("1", "Running")]);
     run.record_write(pod("sbx-a", "a1", "5", "Running", "600", 0));
     run.record_write(pod("sbx-b", "b1", "6", "Pending", "60", 0));
     assert_eq!(run.index.unconfirmed_writes(run.now), []);
     run.now += CONFIRM_AFTER;
-    let mut asked = run.index.unconfirmed_writes(run.now);
-    asked.sort();
+    let mut overdue = run.index.unconfirmed_writes(run.now);
+    overdue.sort();
     assert_eq!(
-        asked.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(),
+        overdue
+            .iter()
+            .map(|(id, _)| id.as_str())
+            .collect::<Vec<_>>(),
         ["sbx-a", "sbx-b"]
     );
-    assert_eq!(run.index.unconfirmed_writes(run.now), [], "asked once");
-    // One was there, with another end by now; the other was not.
+    assert_eq!(run.index.unconfirmed_writes(run.now), [], "returned once");
+    // One exists, with another end by now; the other does not.
     run.record_read(pod("sbx-a", "a1", "9", "Pending", "900", 0));
     assert_eq!(
         (run.soft("sbx-a"), run.state("sbx-a")),
@@ -192,7 +195,7 @@ fn a_write_that_is_never_shown_is_looked_up() {
 }
 
 #[test]
-fn what_we_deleted_does_not_come_back() {
+fn a_deleted_instance_is_not_restored() {
     let mut run = Run::with([a("1", "Running")]);
     run.record_deletion(&Uid::new("a1"));
     assert_eq!(
@@ -203,7 +206,7 @@ fn what_we_deleted_does_not_come_back() {
     assert_eq!(run.state("sbx-a"), SandboxState::Ended);
     run.apply(Event::Delete(Uid::new("a1")));
     assert_eq!(run.look_up("sbx-a"), Lookup::Missing);
-    // Late news and late lists.
+    // Late events and late lists.
     run.apply(Event::Apply(a("3", "Running")));
     run.list([a("2", "Running")]);
     run.record_write(a("2", "Running"));
@@ -213,13 +216,13 @@ fn what_we_deleted_does_not_come_back() {
         (Lookup::Missing, Vec::new())
     );
     assert_eq!(run.index.look_up_instance(&Uid::new("a1")), Lookup::Missing);
-    // Another instance of that name is another matter.
+    // Another instance of that name is independent.
     run.apply(Event::Apply(pod("sbx-a", "a2", "9", "Pending", "60", 1)));
     assert_eq!(run.view("sbx-a").uid.as_str(), "a2");
 }
 
 #[test]
-fn a_list_tells_of_what_vanished_by_its_absence() {
+fn what_a_list_does_not_name_was_deleted() {
     let mut run = Run::with([
         a("1", "Running"),
         pod("sbx-b", "b1", "1", "Running", "60", 0),
@@ -240,7 +243,7 @@ fn a_list_tells_of_what_vanished_by_its_absence() {
 }
 
 #[test]
-fn a_list_that_breaks_off_takes_nothing_away() {
+fn an_interrupted_list_deletes_nothing() {
     let mut run = Run::with([a("1", "Running")]);
     run.apply(Event::Init);
     run.apply(Event::Failed("cut".into()));
@@ -254,7 +257,7 @@ fn a_list_that_breaks_off_takes_nothing_away() {
 }
 
 #[test]
-fn those_who_wait_are_woken_for_their_own_and_for_nothing_else() {
+fn waiters_are_woken_for_their_own_instance_only() {
     let mut run = Run::with([
         a("1", "Pending"),
         pod("sbx-b", "b1", "1", "Pending", "60", 0),
@@ -266,14 +269,22 @@ fn those_who_wait_are_woken_for_their_own_and_for_nothing_else() {
         run.index.apply(Event::Apply(a("2", "Running")), run.now),
         [first.clone(), second.clone()]
     );
-    assert_eq!(run.apply(Event::Apply(a("2", "Running"))), 0, "told twice");
+    assert_eq!(
+        run.apply(Event::Apply(a("2", "Running"))),
+        0,
+        "the same event twice"
+    );
     run.index.cancel_wait(&first);
     assert_eq!(run.index.record_absence(&Uid::new("b1"), run.now), [other]);
     assert_eq!(
         run.index.apply(Event::Delete(Uid::new("a1")), run.now),
         [second]
     );
-    assert_eq!(run.list([]), 2, "everyone looks again after a list");
+    assert_eq!(
+        run.list([]),
+        2,
+        "every waiter repeats its lookup after a list"
+    );
 }
 
 #[test]
@@ -283,18 +294,22 @@ fn another_instance_of_the_name_ends_the_wait_for_the_first() {
     let second = pod("sbx-a", "a2", "9", "Pending", "60", 1);
     assert_eq!(run.index.apply(Event::Apply(second), run.now), [waiter]);
     assert_eq!(run.index.look_up_instance(&Uid::new("a1")), Lookup::Missing);
-    // News of the first comes late.
+    // An event of the first one arrives late.
     assert_eq!(run.apply(Event::Apply(a("2", "Running"))), 0);
     assert_eq!(run.view("sbx-a").uid.as_str(), "a2");
 }
 
 #[test]
-fn without_a_watch_the_index_says_so() {
+fn without_a_watch_the_index_is_degraded() {
     let mut run = Run::with([a("1", "Running")]);
     let waiter = run.index.wait_for(Uid::new("a1"));
     let forbidden = || Event::Failed("no right to watch pods".into());
     assert_eq!(run.apply(forbidden()) + run.apply(forbidden()), 0);
-    assert_eq!(run.state("sbx-a"), SandboxState::Running, "a hiccup");
+    assert_eq!(
+        run.state("sbx-a"),
+        SandboxState::Running,
+        "too few failures"
+    );
     assert_eq!(run.index.apply(forbidden(), run.now), [waiter]);
     assert_eq!(
         run.index.health(),
@@ -308,8 +323,8 @@ fn without_a_watch_the_index_says_so() {
         ),
         (Lookup::Unknown, Lookup::Unknown, None)
     );
-    assert_eq!(run.apply(forbidden()), 0, "told once");
-    // It goes on where it was.
+    assert_eq!(run.apply(forbidden()), 0, "the waiters were woken before");
+    // The watch continues from its position.
     run.apply(Event::Apply(a("2", "Running")));
     assert_eq!(
         (run.index.health(), run.state("sbx-a")),
@@ -318,7 +333,7 @@ fn without_a_watch_the_index_says_so() {
 }
 
 #[test]
-fn what_is_gone_is_not_remembered_for_ever() {
+fn deleted_instances_are_forgotten_in_the_end() {
     let mut run = Run::with([]);
     run.record_absence(&Uid::new("a1"));
     run.index

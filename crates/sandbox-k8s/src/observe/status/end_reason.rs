@@ -1,4 +1,4 @@
-//! Why a Pod has ended.
+//! Judges why a Pod or its container has ended.
 
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, PodStatus};
 use sandbox_core::CreationReason;
@@ -6,7 +6,7 @@ use sandbox_core::CreationReason;
 use super::pending_reason;
 use super::problem::Problem;
 
-/// Judges what Kubernetes itself says of the whole Pod; `None` when it ended by itself.
+/// Judges what Kubernetes reports about the whole Pod; `None` if it ended by itself.
 pub(super) fn judge_pod(status: &PodStatus) -> Option<Problem> {
     let reason = status.reason.as_deref().unwrap_or_default();
     let message = status
@@ -24,7 +24,7 @@ pub(super) fn judge_pod(status: &PodStatus) -> Option<Problem> {
     match reason {
         "DeadlineExceeded" => Some(Problem::fatal(
             CreationReason::Timeout,
-            "the Pod reached its hard end (max_lifetime, kept by Kubernetes)",
+            "the Pod reached max_lifetime (activeDeadlineSeconds)",
         )),
         "Evicted" => Some(Problem::fatal(
             CreationReason::Evicted,
@@ -32,27 +32,27 @@ pub(super) fn judge_pod(status: &PodStatus) -> Option<Problem> {
         )),
         _ if is_lack_of_room(reason) => Some(Problem::fatal(
             CreationReason::Unschedulable,
-            sentence("the machine that was chosen refused the Pod"),
+            sentence("the scheduled node refused the Pod"),
         )),
         _ if REFUSALS.contains(&reason) => Some(Problem::fatal(
             CreationReason::Rejected,
-            sentence("the machine refused the Pod"),
+            sentence("the node refused the Pod"),
         )),
         "Preempting" | "Preempted" => Some(Problem::fatal(
             CreationReason::Evicted,
-            sentence("the Pod made way for one of higher priority"),
+            sentence("the Pod was preempted by one of higher priority"),
         )),
         "NodeLost" | "Shutdown" | "NodeShutdown" | "Terminated" => Some(Problem::fatal(
             CreationReason::Evicted,
-            sentence("the Pod's machine is gone, or shutting down"),
+            sentence("the Pod's node is lost or shutting down"),
         )),
         _ => disruption.map(|condition| {
             let what = match condition.reason.as_deref().unwrap_or_default() {
-                "PreemptionByScheduler" => "the Pod made way for one of higher priority",
+                "PreemptionByScheduler" => "the Pod was preempted by one of higher priority",
                 "EvictionByEvictionAPI" => "the Pod was evicted",
-                "DeletionByTaintManager" => "the Pod's machine cannot be reached or was tainted",
-                "DeletionByPodGC" => "the Pod's machine is gone",
-                "TerminationByKubelet" => "the Pod was ended by its machine",
+                "DeletionByTaintManager" => "the Pod's node cannot be reached or was tainted",
+                "DeletionByPodGC" => "the Pod's node does not exist any more",
+                "TerminationByKubelet" => "the Pod was ended by its node",
                 _ => "the Pod was disrupted",
             };
             Problem::fatal(CreationReason::Evicted, sentence(what))
@@ -60,7 +60,8 @@ pub(super) fn judge_pod(status: &PodStatus) -> Option<Problem> {
     }
 }
 
-/// Why kubelets refuse a Pod that they have room for; newer ones may have more, see [`judge_unexplained`].
+/// The reasons for which kubelets refuse a Pod that they have room for. Later versions may have more;
+/// see [`judge_unexplained`].
 const REFUSALS: [&str; 7] = [
     "UnexpectedAdmissionError",
     "AppArmor",
@@ -71,8 +72,8 @@ const REFUSALS: [&str; 7] = [
     "InvalidNodeInfo",
 ];
 
-/// A kubelet that was sent one Pod too many, or the wrong one. `OutOf` is followed by any resource, such as
-/// `cpu` or `nvidia.com/gpu`.
+/// Whether the kubelet was assigned one Pod too many, or the wrong one. `OutOf` is followed by any
+/// resource, such as `cpu` or `nvidia.com/gpu`.
 fn is_lack_of_room(reason: &str) -> bool {
     let affinity = [
         "NodeAffinity",
@@ -82,8 +83,8 @@ fn is_lack_of_room(reason: &str) -> bool {
     reason.starts_with("OutOf") || affinity.contains(&reason)
 }
 
-/// What can be detail of a Pod that has ended before our container began: which other container
-/// was at fault, or why its machine would not have it.
+/// Judges a Pod that ended before the sandbox's container started: either another container failed, or
+/// the node refused it.
 pub(super) fn judge_unexplained(status: &PodStatus) -> Problem {
     let others = status
         .init_container_statuses
@@ -106,7 +107,7 @@ pub(super) fn judge_unexplained(status: &PodStatus) -> Problem {
             format!("the Pod has ended: {detail}"),
         );
     }
-    // Kubelets have more reasons with each version, and end no Pod without its containers for anything else.
+    // Kubelets gain reasons with each version. If no container failed, the kubelet refused the Pod.
     let present = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     match (present(&status.reason), present(&status.message)) {
         (Some(reason), detail) => {
@@ -115,11 +116,11 @@ pub(super) fn judge_unexplained(status: &PodStatus) -> Problem {
                 .unwrap_or_default();
             Problem::fatal(
                 CreationReason::Rejected,
-                format!("the machine refused the Pod: {reason}{detail}"),
+                format!("the node refused the Pod: {reason}{detail}"),
             )
         }
         (None, detail) => {
-            let detail = detail.unwrap_or_else(|| "Kubernetes does not say why".into());
+            let detail = detail.unwrap_or_else(|| "Kubernetes reports no reason".into());
             Problem::fatal(
                 CreationReason::Crashed,
                 format!("the Pod has ended: {detail}"),
@@ -128,30 +129,30 @@ pub(super) fn judge_unexplained(status: &PodStatus) -> Problem {
     }
 }
 
-/// Judges how our container ended. Its own last words are not in the message: they are kept as
+/// Judges how the sandbox's container ended. Its own output is not in the message: it is reported as
 /// the end of its log.
 pub(super) fn judge_container(state: &ContainerStateTerminated, memory: Option<&str>) -> Problem {
-    let words = state.message.as_deref().unwrap_or_default().trim_end();
+    let output = state.message.as_deref().unwrap_or_default().trim_end();
     let crashed = |message: String| Problem::fatal(CreationReason::Crashed, message);
     let code = state.exit_code;
     match state.reason.as_deref().unwrap_or_default() {
         "OOMKilled" => crashed(match memory {
             Some(limit) => format!("it was killed for using more memory than its limit of {limit}"),
-            None => "it was killed for using more memory than the machine had".into(),
+            None => "it was killed for using more memory than the node had".into(),
         }),
-        "StartError" | "ContainerCannotRun" => pending_reason::judge_start(words)
-            .unwrap_or_else(|| crashed(format!("its server could not be started: {words}"))),
-        // The runtime says nothing else of a program that the kernel cannot run.
-        _ if words
+        "StartError" | "ContainerCannotRun" => pending_reason::judge_start(output)
+            .unwrap_or_else(|| crashed(format!("its server could not be started: {output}"))),
+        // The output is all that is reported about a program for another processor.
+        _ if output
             .to_ascii_lowercase()
             .contains(pending_reason::WRONG_PROCESSOR) =>
         {
-            pending_reason::judge_start(words).unwrap_or_else(|| crashed(words.to_owned()))
+            pending_reason::judge_start(output).unwrap_or_else(|| crashed(output.to_owned()))
         }
         _ if code == 0 => crashed(
             "its server ended by itself (exit code 0), as it does at the end of a lifetime".into(),
         ),
-        "ContainerStatusUnknown" => crashed("its machine lost track of it".into()),
+        "ContainerStatusUnknown" => crashed("the node lost track of the container".into()),
         _ if (129..=192).contains(&code) => {
             crashed(format!("its server was killed by signal {}", code - 128))
         }
@@ -159,7 +160,7 @@ pub(super) fn judge_container(state: &ContainerStateTerminated, memory: Option<&
     }
 }
 
-/// The same of an image's own server, which keeps no lifetime.
+/// Judges how a container with an image sshd ended, which does not apply lifetimes.
 pub(super) fn judge_image_sshd(state: &ContainerStateTerminated, memory: Option<&str>) -> Problem {
     if state.exit_code != 0 || state.reason.as_deref() == Some("OOMKilled") {
         return judge_container(state, memory);

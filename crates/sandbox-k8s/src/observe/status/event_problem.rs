@@ -1,4 +1,4 @@
-//! What the cluster's events say of a Pod whose status says nothing, or not enough.
+//! Problems that the cluster's events explain better than the Pod's status.
 
 use sandbox_core::{CreationReason, SandboxEvent, SandboxEventKind};
 
@@ -6,9 +6,9 @@ use super::problem::{Problem, is_vague};
 use super::{image_pull, pending_reason};
 use crate::names::SERVER;
 
-/// What stands in the way of a Pod that does not start, as far as its events say more than its
-/// status: a volume that cannot be mounted is told nowhere else, and a kubelet that waits before
-/// it fetches an image again has forgotten why.
+/// Returns the problem of a Pod that does not start, if its events are more specific than its
+/// status. Only events report a volume that cannot be mounted, and a kubelet in back-off of an
+/// image pull no longer reports the cause.
 pub(crate) fn problem_from_events(
     problem: Option<&Problem>,
     events: &[SandboxEvent],
@@ -30,12 +30,12 @@ pub(crate) fn problem_from_events(
     }
 }
 
-/// A kubelet whose feature gate `ImageVolume` is off, below an API server that takes such volumes.
+/// The message of a kubelet without the feature gate `ImageVolume`, below an API server that has it.
 const NO_PLUGIN: &str = "no volume plugin matched";
 
 fn judge_warning(message: &str) -> Problem {
     if message.contains(NO_PLUGIN) && message.contains(SERVER) {
-        let advice = "this machine's kubelet cannot mount the SSH server's image as a volume";
+        let advice = "this node's kubelet cannot mount the SSH server's image as a volume";
         let problem = Problem::fatal(CreationReason::Crashed, format!("{message} ({advice})"));
         return Problem {
             server_missing: true,
@@ -53,7 +53,7 @@ fn judge_warning(message: &str) -> Problem {
     };
     let is_volume = message.contains("MountVolume") || message.contains("AttachVolume");
     if is_volume && message.contains("not found") {
-        transient(" (make it in the sandbox's namespace, or ask for no such volume)")
+        transient(" (create it in the sandbox's namespace, or remove the volume)")
     } else {
         transient("")
     }
@@ -81,7 +81,7 @@ mod tests {
 
     /// The messages of Kubernetes 1.20's and 1.33's kubelets.
     #[test]
-    fn events_say_more_than_the_status() {
+    fn events_are_more_specific_than_the_status() {
         let configmap = r#"MountVolume.SetUp failed for volume "v" : configmap "none" not found"#;
         let secret = r#"MountVolume.SetUp failed for volume "v" : secret "none" not found"#;
         let pull = "Failed to pull image \"localhost/none:1\": rpc error: code = Unknown desc = failed to do \
@@ -106,16 +106,16 @@ mod tests {
             (
                 None,
                 vec![configmap],
-                Some(("\"none\" not found (make it", WaitLimit::Grace)),
+                Some(("\"none\" not found (create it", WaitLimit::Grace)),
             ),
             (
                 None,
                 vec![secret, vague],
-                Some(("\"none\" not found (make it", WaitLimit::Grace)),
+                Some(("\"none\" not found (create it", WaitLimit::Grace)),
             ),
             (None, vec![vague], None),
             (None, vec![], None),
-            (None, vec![small], Some(("ask for more", WaitLimit::None))),
+            (None, vec![small], Some(("raise it", WaitLimit::None))),
             (
                 None,
                 vec![skewed],

@@ -1,4 +1,4 @@
-//! The steps of a sandbox's life, as differences between what its Pod said before and says now.
+//! Events of a sandbox, as differences between two views of its Pod.
 
 use std::time::SystemTime;
 
@@ -7,11 +7,11 @@ use sandbox_core::{SandboxEvent, SandboxEventKind};
 
 use super::view::{PodView, to_system_time};
 
-/// What happened between two looks at one Pod; `before` is `None` for the first. `now` is the
-/// time of what has no time of its own.
+/// Returns what happened between two views of one Pod; `before` is `None` for the first. `now` is the
+/// time of events that have no time of their own.
 ///
-/// A trouble is told once, and again when its message changes. The end of a Pod is
-/// [`Failed`](SandboxEventKind::Failed); that it is gone, only the absence of its Pod tells.
+/// A problem is reported when its message changes. The end of a Pod is
+/// [`Failed`](SandboxEventKind::Failed); its deletion shows only by the absence of the Pod.
 pub(crate) fn events_since(
     before: Option<&PodView>,
     view: &PodView,
@@ -66,8 +66,8 @@ pub(crate) fn events_since(
     events
 }
 
-/// One of the cluster's own events of a Pod, as one of ours; `None` for one that says nothing
-/// new. Never a final one: what ends a sandbox stands in its Pod's status.
+/// Converts one of the cluster's events of a Pod; `None` for one that adds nothing. It is never final,
+/// because the end of a sandbox is in its Pod's status.
 pub(crate) fn cluster_event(event: &Event) -> Option<SandboxEvent> {
     let time = event
         .last_timestamp
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn each_step_is_told_once() {
+    fn each_step_is_reported_once() {
         let pending = view(json!({}));
         let full = view(
             json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "no room"}]}),

@@ -1,11 +1,11 @@
-//! Why an image cannot be fetched, in the words of container runtimes and registries.
+//! Judges failed image pulls by the messages of container runtimes and registries.
 
 use sandbox_core::CreationReason;
 
 use super::problem::Problem;
 
-/// Signs that the machine, the network or the registry is at fault, and may recover. None can
-/// be part of an image's name, which has neither spaces nor parentheses.
+/// Signs that the node, the network or the registry is at fault, and may recover. None can be part
+/// of an image's name, which has neither spaces nor parentheses.
 const TRANSIENT: [&str; 20] = [
     "429 Too Many Requests",
     "toomanyrequests:",
@@ -66,9 +66,9 @@ pub(super) fn judge_pull(message: &str) -> Problem {
     let fatal =
         |advice: &str| Problem::fatal(CreationReason::ImagePull, format!("{message} ({advice})"));
     if contains_any(&WRONG_PLATFORM) {
-        fatal("the image is not built for this machine's processor architecture")
+        fatal("the image is not built for this node's processor architecture")
     } else if contains_any(&UNREACHABLE) {
-        let advice = "the machine cannot reach that registry: is it the right one?";
+        let advice = "the node cannot reach that registry; check its name and the node's network";
         Problem::transient(CreationReason::ImagePull, format!("{message} ({advice})"))
     } else if contains_any(&TRANSIENT) {
         Problem::transient(CreationReason::ImagePull, message)
@@ -85,7 +85,7 @@ pub(super) fn judge_pull(message: &str) -> Problem {
 mod tests {
     use super::*;
 
-    /// As container runtimes wrote them, in public reports.
+    /// Messages of container runtimes from public reports.
     #[test]
     fn real_messages_are_judged() {
         let hub = "failed to copy: httpReadSeeker: failed open: unexpected status code \
@@ -127,7 +127,7 @@ mod tests {
             "initializing source docker://r.example/x:1: pinging container registry r.example: Get \"https://r.example/v2/\": dial tcp 10.0.0.1:443: connect: connection refused".into(),
             r#"failed to pull and unpack image "x:1": failed to copy: httpReadSeeker: failed open: failed to do request: Get "https://r.example/v2/x/blobs/sha256:d0157c": context canceled"#.into(),
             r#"Back-off pulling image "x:y""#.into(),
-            "something that nobody has seen".into(),
+            "a message of a later version".into(),
         ];
         for message in passing {
             assert!(!judge_pull(&message).is_final(), "{message}");
@@ -145,8 +145,8 @@ mod tests {
     }
 
     #[test]
-    fn a_name_does_not_pass_for_a_sign() {
-        // Digests and names may hold any digits and words.
+    fn an_image_name_is_not_taken_for_a_sign() {
+        // Digests and names may hold any digits and letters.
         for image in [
             "r/429:503",
             "r/x@sha256:429500502503504",

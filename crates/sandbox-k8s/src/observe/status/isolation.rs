@@ -1,11 +1,11 @@
-//! What separates a Pod's processes from its machine, as far as the Pod says it. What the network
-//! lets through is not in a Pod: it is in the policies of its namespace.
+//! Describes what separates a Pod's processes from its node, according to the Pod. What the network
+//! allows is not in a Pod, but in the policies of its namespace.
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, PodSpec, SecurityContext};
 
 use crate::manifest::pod::security_level;
 
-/// In properties for people.
+/// Returns one text for people per property.
 pub(super) fn describe(pod: &Pod, main: Option<&Container>) -> Vec<String> {
     let Some(spec) = pod.spec.as_ref() else {
         return Vec::new();
@@ -46,7 +46,7 @@ pub(super) fn describe(pod: &Pod, main: Option<&Container>) -> Vec<String> {
             .filter(|(holds, _)| *holds)
             .map(|(_, word)| word.to_owned()),
     );
-    // A privileged container has none, whatever it says.
+    // A privileged container has no seccomp filter, whatever its profile.
     applied.extend(describe_seccomp(own, whole).filter(|_| !privileged));
     applied.extend(describe_shared_namespaces(spec));
     applied
@@ -91,7 +91,7 @@ fn describe_seccomp(own: &SecurityContext, whole: &PodSecurityContext) -> Option
     }
 }
 
-/// What is the machine's own; it is better said than left out.
+/// Describes the namespaces that the Pod shares with its node.
 fn describe_shared_namespaces(spec: &PodSpec) -> Option<String> {
     let shared = [
         (spec.host_network, "network"),
@@ -103,7 +103,7 @@ fn describe_shared_namespaces(spec: &PodSpec) -> Option<String> {
         .filter(|(host, _)| *host == Some(true))
         .map(|(_, name)| name)
         .collect();
-    (!shared.is_empty()).then(|| format!("shares the machine's {}", shared.join(", ")))
+    (!shared.is_empty()).then(|| format!("shares the node's {}", shared.join(", ")))
 }
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restricted_pod_says_all_that_it_does() {
+    fn a_restricted_pod_is_described_in_full() {
         let applied = described(json!({
             "automountServiceAccountToken": false, "runtimeClassName": "gvisor", "hostUsers": false,
             "securityContext": {"runAsUser": 1000, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_that_does_not_hold() {
+    fn only_what_applies_is_described() {
         assert_eq!(
             described(json!({"containers": [{"name": "sandbox"}]})),
             ["Pod Security baseline"]
@@ -156,7 +156,7 @@ mod tests {
             privileged,
             [
                 "Pod Security privileged",
-                "shares the machine's network, processes"
+                "shares the node's network, processes"
             ]
         );
         let some = described(json!({

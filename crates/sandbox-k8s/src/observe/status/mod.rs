@@ -1,10 +1,10 @@
-//! What became of a Pod: read off its status, with a verdict on each obstacle.
+//! Reads the status of Pods, and judges each problem in it.
 //!
-//! [`PodView`] is the little that is kept of a Pod. [`Problem`] says what stands in the way and
-//! how long that is worth waiting for: some things never mend (an image that does not exist),
-//! some often do (no machine has room yet). The words are the kubelet's, the scheduler's and the
-//! container runtime's, and are no interface: the tables here know those that are in use,
-//! and what they do not know is waited for.
+//! [`PodView`] is the small part of a Pod that is cached. [`Problem`] is the reason why a Pod does not start
+//! or has ended, and how long that is worth waiting for: some problems are final (an image that does
+//! not exist), others often pass (no node has room yet). The messages of the kubelet, the scheduler
+//! and the container runtimes are no stable interface. The tables here list those in use; a Pod with
+//! any other message is waited for.
 
 mod end_reason;
 mod event_problem;

@@ -1,4 +1,4 @@
-//! Why a container does not run yet, and why a Pod has no machine.
+//! Judges why a container does not run yet, and why a Pod is not scheduled.
 
 use k8s_openapi::api::core::v1::{ContainerStateWaiting, PodCondition};
 use sandbox_core::CreationReason;
@@ -6,7 +6,7 @@ use sandbox_core::CreationReason;
 use super::image_pull;
 use super::problem::{Problem, WaitLimit};
 
-/// Judges a container that waits. `None` while all is as it should be.
+/// Judges a waiting container; `None` if that is normal.
 pub(super) fn judge_waiting(state: &ContainerStateWaiting) -> Option<Problem> {
     let reason = state.reason.as_deref().unwrap_or_default();
     let message = state.message.as_deref().unwrap_or_default();
@@ -16,7 +16,7 @@ pub(super) fn judge_waiting(state: &ContainerStateWaiting) -> Option<Problem> {
         "InvalidImageName" => Problem::fatal(CreationReason::ImagePull, text),
         "ErrImageNeverPull" => Problem::fatal(
             CreationReason::ImagePull,
-            format!("{text} (the pull policy is Never, and the machine does not have the image)"),
+            format!("{text} (the pull policy is Never, and the node does not have the image)"),
         ),
         "SignatureValidationFailed" => Problem::fatal(CreationReason::Rejected, text),
         "ErrImagePull" | "ImagePullBackOff" | "ImageInspectError" | "RegistryUnavailable" => {
@@ -32,7 +32,7 @@ pub(super) fn judge_waiting(state: &ContainerStateWaiting) -> Option<Problem> {
     Some(problem)
 }
 
-/// Judges why a container's configuration is not complete.
+/// Judges why a container's configuration is incomplete.
 fn judge_config(message: &str) -> Problem {
     let object = ["secret \"", "configmap \""]
         .iter()
@@ -58,15 +58,15 @@ fn judge_config(message: &str) -> Problem {
     }
 }
 
-/// As runc and crun say it of the process that becomes the container's first; in small letters, as all that is
-/// compared with what a runtime contains_any, for they differ in that.
+/// Messages of runc and crun about the process that becomes the container's first. All signs that are
+/// compared with a runtime's message are in lower case, because runtimes differ in that.
 const TOO_LITTLE_MEMORY: [&str; 3] = [
     "container init was oom-killed",
     "unable to set memory limit to",
     "oom: the memory limit could be too low",
 ];
 
-/// A program that is not there, or may not be run. crun does not name one that may not.
+/// A program that does not exist, or may not be run. crun does not name one that may not.
 const ABSENT: [&str; 4] = [
     "no such file or directory",
     "executable file not found",
@@ -74,8 +74,8 @@ const ABSENT: [&str; 4] = [
     "not found in $path",
 ];
 
-/// The last two are containerd's before 2.1 and CRI-O's before 1.31, which are told of such a volume and take it
-/// for a path of the machine; nothing else has an empty one.
+/// The last two are from containerd before 2.1 and CRI-O before 1.31, which take an image volume for a
+/// path of the node; nothing else has an empty path.
 const NO_IMAGE_VOLUME: [&str; 4] = [
     "failed to mount image volume",
     "imagevolumemountfailed",
@@ -83,24 +83,24 @@ const NO_IMAGE_VOLUME: [&str; 4] = [
     "mount.hostpath is empty",
 ];
 
-/// Judges what is told of a Pod, or of a container, whose first process did not fit into its memory.
+/// Judges the message of a Pod or container whose first process did not fit into its memory.
 pub(super) fn judge_memory(message: &str) -> Option<Problem> {
     let lower = message.to_ascii_lowercase();
     TOO_LITTLE_MEMORY
         .iter()
         .any(|sign| lower.contains(sign))
         .then(|| {
-            let advice = "the memory limit is too low to start a program: ask for more";
+            let advice = "the memory limit is too low to start a program: raise it";
             Problem::fatal(CreationReason::Crashed, format!("{message} ({advice})"))
         })
 }
 
-/// In small letters.
+/// The message about a program for another processor, in lower case.
 pub(super) const WRONG_PROCESSOR: &str = "exec format error";
 
-/// Judges why a process could not be started; `None` for what is not known.
+/// Judges why a process could not be started; `None` for an unknown message.
 pub(super) fn judge_start(message: &str) -> Option<Problem> {
-    // As a line of a log it has an end of line.
+    // A message from a log ends with a line feed.
     let message = message.trim();
     let lower = message.to_ascii_lowercase();
     let fatal = |text| Problem::fatal(CreationReason::Crashed, text);
@@ -111,29 +111,27 @@ pub(super) fn judge_start(message: &str) -> Option<Problem> {
     if contains_any(&[WRONG_PROCESSOR]) {
         return Some(fatal(format!(
             "{message} (a program for another processor architecture: is the image, or the server's image, built \
-             for this machine?)"
+             for this node?)"
         )));
     }
     let server = contains_any(&["sandbox-sshd", "open executable"]);
     if contains_any(&NO_IMAGE_VOLUME) {
         let advice =
-            "this machine's container runtime cannot mount the SSH server's image as a volume";
+            "this node's container runtime cannot mount the SSH server's image as a volume";
         Some(Problem {
             server_missing: true,
             ..fatal(format!("{message} ({advice})"))
         })
     } else if server && contains_any(&ABSENT) {
-        let advice = "the SSH server is not there, or cannot be run: if the image should hold it, it does not; if \
-                      it is brought as an image volume, this cluster cannot do that (SANDBOX_INJECTION=init-container \
-                      works on every cluster)";
+        let advice = "the SSH server does not exist or cannot be run: the image that should hold it does not, or this \
+                      cluster cannot run it from an image volume (SANDBOX_INJECTION=init-container works on every \
+                      cluster)";
         Some(Problem {
             server_missing: true,
             ..fatal(format!("{message} ({advice})"))
         })
-    } else if contains_any(&ABSENT) {
-        Some(fatal(message.to_owned()))
     } else {
-        None
+        contains_any(&ABSENT).then(|| fatal(message.to_owned()))
     }
 }
 
@@ -145,37 +143,43 @@ pub(super) fn judge_unscheduled(condition: &PodCondition) -> Option<Problem> {
     let reason = condition
         .reason
         .as_deref()
-        .unwrap_or("no machine has room for it");
+        .unwrap_or("no node has room for it");
     let text = condition
         .message
         .as_deref()
         .filter(|text| !text.is_empty())
         .unwrap_or(reason);
-    let advice = UNSCHEDULED.iter().find(|(sign, _)| text.contains(sign));
-    let text = advice.map_or_else(
-        || text.to_owned(),
-        |(_, advice)| format!("{text} ({advice})"),
-    );
-    // A cluster that grows by itself may have room soon.
+    let text = match UNSCHEDULED.iter().find(|(sign, _)| text.contains(sign)) {
+        Some((_, advice)) => format!("{text} ({advice})"),
+        None => text.to_owned(),
+    };
+    // A cluster with an autoscaler may have room soon.
     Some(Problem::transient(CreationReason::Unschedulable, text))
 }
 
-/// What the scheduler complains of, and what can be done; the first is the nearest to the user.
+/// Complaints of the scheduler, each with a remedy. The first match wins: it is the one that the user
+/// can change most easily.
 const UNSCHEDULED: [(&str, &str); 5] = [
     (
         "persistentvolumeclaim",
-        "make that claim in the sandbox's namespace, or mount another",
+        "create that claim in the sandbox's namespace, or mount another",
     ),
     (
         "match Pod's node affinity",
-        "no node has the labels asked for: kubectl get nodes --show-labels",
+        "no node has the requested labels: kubectl get nodes --show-labels",
     ),
     (
         "match node selector",
-        "no node has the labels asked for: kubectl get nodes --show-labels",
+        "no node has the requested labels: kubectl get nodes --show-labels",
     ),
-    ("taint", "tolerate the taint, if those nodes are meant"),
-    ("Insufficient", "ask for less, or wait until there is room"),
+    (
+        "taint",
+        "tolerate the taint if the sandbox may run on those nodes",
+    ),
+    (
+        "Insufficient",
+        "request less, or wait until a node has room",
+    ),
 ];
 
 #[cfg(test)]
@@ -321,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_server_that_cannot_be_run_asks_for_another_way() {
+    fn only_a_server_that_cannot_be_run_calls_for_another_injection() {
         for (message, missing) in [
             (
                 r#"failed to mount image volume: ImageVolumeMountFailed: mount source: "overlay""#,
@@ -366,36 +370,31 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_without_a_machine_may_get_one() {
-        let condition = |type_: &str, status: &str, message: &str| PodCondition {
-            type_: type_.into(),
-            status: status.into(),
-            reason: Some("Unschedulable".into()),
-            message: Some(message.into()),
-            ..PodCondition::default()
+    fn a_pod_without_a_node_may_get_one() {
+        let judge = |type_: &str, status: &str, message: &str| {
+            judge_unscheduled(&PodCondition {
+                type_: type_.into(),
+                status: status.into(),
+                reason: Some("Unschedulable".into()),
+                message: Some(message.into()),
+                ..PodCondition::default()
+            })
         };
         let full = "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: 3 No \
                     preemption victims found for incoming pod.";
-        let found = judge_unscheduled(&condition("PodScheduled", "False", full)).unwrap();
+        let found = judge("PodScheduled", "False", full).unwrap();
         assert_eq!(
             (found.reason, found.wait_limit),
             (CreationReason::Unschedulable, WaitLimit::Grace)
         );
+        let text = &found.message;
         assert!(
-            found.message.starts_with(full) && found.message.contains("ask for less"),
-            "{}",
-            found.message
+            text.starts_with(full) && text.contains("request less"),
+            "{text}"
         );
-        assert_eq!(
-            judge_unscheduled(&condition("PodScheduled", "False", ""))
-                .unwrap()
-                .message,
-            "Unschedulable"
-        );
-        assert_eq!(
-            judge_unscheduled(&condition("PodScheduled", "True", "")),
-            None
-        );
-        assert_eq!(judge_unscheduled(&condition("Ready", "False", full)), None);
+        let unexplained = judge("PodScheduled", "False", "").unwrap();
+        assert_eq!(unexplained.message, "Unschedulable");
+        assert_eq!(judge("PodScheduled", "True", ""), None);
+        assert_eq!(judge("Ready", "False", full), None);
     }
 }

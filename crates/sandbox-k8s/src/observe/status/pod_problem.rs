@@ -1,4 +1,4 @@
-//! Which of all that a Pod's status says stands in its way.
+//! Finds the problem in a Pod's status that explains most.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use sandbox_core::CreationReason;
@@ -7,33 +7,33 @@ use super::problem::{Problem, WaitLimit};
 use super::{end_reason, pending_reason};
 use crate::names::SERVER;
 
-/// Which image it is about.
+/// Names the image that a message is about.
 const SERVER_IMAGE: &str = "that is the server's image, SANDBOX_SERVER_IMAGE";
 
-/// What is known of the sandbox besides its Pod's status.
+/// Facts about the sandbox besides its Pod's status.
 pub(super) struct PodFacts<'a> {
-    /// Our container, as the status has it.
+    /// The status of the sandbox's container.
     pub(super) main_status: Option<&'a ContainerStatus>,
-    /// It has ended, or its Pod has.
+    /// Whether the container or its Pod has ended.
     pub(super) ended: bool,
     pub(super) limits: &'a [(String, String)],
-    /// Whether it is main_status that serves, and not the image's own.
+    /// Whether the server is sandbox-sshd, and not an image sshd.
     pub(super) is_sandbox_sshd: bool,
-    /// The image with our server, where it is mounted as a volume.
+    /// The image with sandbox-sshd, if it is mounted as a volume.
     pub(super) server_volume: Option<&'a str>,
 }
 
-/// Whichever container's state explains most: what Kubernetes says of the Pod, the first
-/// container that brings the server, the sandbox itself, then first containers that others, such as
-/// meshes, have put before it.
-pub(super) fn find_problem(status: &PodStatus, expected: &PodFacts<'_>) -> Option<Problem> {
+/// Finds the problem that explains most, in this order: what Kubernetes reports about the Pod, the
+/// init container that installs sandbox-sshd, the sandbox's container, and the init containers that
+/// others, such as meshes, have added before it.
+pub(super) fn find_problem(status: &PodStatus, facts: &PodFacts<'_>) -> Option<Problem> {
     let PodFacts {
         main_status,
         ended,
         limits,
         is_sandbox_sshd,
         server_volume,
-    } = *expected;
+    } = *facts;
     if ended && let Some(ended) = end_reason::judge_pod(status) {
         return Some(ended);
     }
@@ -45,10 +45,10 @@ pub(super) fn find_problem(status: &PodStatus, expected: &PodFacts<'_>) -> Optio
     {
         let mut problem = end_reason::judge_container(failed, None);
         problem.message = format!(
-            "the SSH server could not be brought in: {} ({SERVER_IMAGE})",
+            "the SSH server could not be installed: {} ({SERVER_IMAGE})",
             problem.message
         );
-        // This is the way that always works; no other would do better with such an image.
+        // An init container works on every cluster, so no other injection would help with such an image.
         problem.server_missing = false;
         return Some(problem);
     }
@@ -67,15 +67,16 @@ pub(super) fn find_problem(status: &PodStatus, expected: &PodFacts<'_>) -> Optio
         .iter()
         .find_map(|(name, value)| (name == "memory").then_some(value.as_str()));
     if let Some(ended) = state.and_then(|state| state.terminated.as_ref()) {
-        return Some(match is_sandbox_sshd {
-            true => end_reason::judge_container(ended, memory),
-            false => end_reason::judge_image_sshd(ended, memory),
+        return Some(if is_sandbox_sshd {
+            end_reason::judge_container(ended, memory)
+        } else {
+            end_reason::judge_image_sshd(ended, memory)
         });
     }
     if let Some(mut problem) =
         state.and_then(|state| pending_reason::judge_waiting(state.waiting.as_ref()?))
     {
-        // The images of volumes are fetched for the container that mounts them.
+        // The images of volumes are pulled for the container that mounts them.
         if problem.reason == CreationReason::ImagePull
             && server_volume.is_some_and(|image| problem.message.contains(image))
         {
@@ -95,7 +96,7 @@ pub(super) fn find_problem(status: &PodStatus, expected: &PodFacts<'_>) -> Optio
     unscheduled.or_else(|| init_container_problem(status).filter(|_| waits_for_others))
 }
 
-/// A first container that somebody else added and that cannot begin: ours waits for it.
+/// Finds an init container of others that cannot start, for the sandbox's container waits for it.
 fn init_container_problem(status: &PodStatus) -> Option<Problem> {
     let others = status
         .init_container_statuses
@@ -104,8 +105,8 @@ fn init_container_problem(status: &PodStatus) -> Option<Problem> {
         .filter(|other| other.name != SERVER);
     others.into_iter().find_map(|other| {
         let problem = pending_reason::judge_waiting(other.state.as_ref()?.waiting.as_ref()?)?;
-        let message = format!("its first container {}: {}", other.name, problem.message);
-        // One that starts again and again, as a sidecar may, is not given up by Kubernetes either.
+        let message = format!("init container {}: {}", other.name, problem.message);
+        // One that restarts repeatedly, as a sidecar may, is not final for Kubernetes either.
         let wait_limit = match problem.reason {
             CreationReason::ImagePull => problem.wait_limit,
             _ => WaitLimit::Grace,

@@ -1,38 +1,38 @@
-//! What stands in the way of a sandbox, or has ended it.
+//! Why a sandbox does not start, or has ended.
 
 use std::time::Duration;
 
 use sandbox_core::CreationReason;
 
-/// What stands in the way of a sandbox, or has ended it.
+/// Why a sandbox does not start, or has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
-    /// The kind, as it is reported when a creation fails for it.
+    /// The typed reason that a failed creation reports.
     pub(crate) reason: CreationReason,
-    /// What is wrong in the cluster's words, and where it is known, what to do. The words may
-    /// come from an image or a registry: untrusted text.
+    /// The cluster's message, followed by a remedy if there is one. Parts of it may come from an image or
+    /// a registry: untrusted text.
     pub(crate) message: String,
-    /// How long it is worth waiting for.
+    /// How long the problem is worth waiting for.
     pub(crate) wait_limit: WaitLimit,
-    /// The injected server could not be run where it was mounted: with another
-    /// [`InjectVia`](crate::manifest::options::InjectVia) the same Pod may start.
+    /// Whether sandbox-sshd could not be run where it was mounted: the same Pod may start with another
+    /// [`InjectVia`](crate::manifest::options::InjectVia).
     pub(crate) server_missing: bool,
 }
 
-/// How long an obstacle is worth waiting for.
+/// How long a problem is worth waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WaitLimit {
-    /// Not at all: it is final.
+    /// Not at all, because the problem is final.
     None,
-    /// Two seconds: the kubelet may not have heard yet of an object that was just stored.
+    /// Two seconds, because the kubelet may not have received a new object yet.
     Brief,
-    /// As long as the options say: it may clear by itself.
+    /// The grace of the options, because the problem may pass.
     Grace,
 }
 
 impl WaitLimit {
-    /// In time, counted from when the sandbox first had any trouble that it has not been without
-    /// since: a kubelet that tries again changes its words. `grace` is that of the options.
+    /// Returns the duration, counted from when the sandbox first had a problem that has lasted since, in
+    /// whatever form: a kubelet that retries changes its message. `grace` is that of the options.
     pub(crate) fn limit(self, grace: Duration) -> Duration {
         match self {
             Self::None => Duration::ZERO,
@@ -48,7 +48,7 @@ impl Problem {
         self.wait_limit == WaitLimit::None
     }
 
-    /// It says that there is trouble, and not which: what was said before says more.
+    /// Whether the message names no cause, so that an earlier message is more useful.
     pub(crate) fn is_vague(&self) -> bool {
         is_vague(&self.message)
     }
@@ -70,7 +70,7 @@ impl Problem {
     }
 }
 
-/// Says that it did not work, or will be tried again, and not why.
+/// Whether a message reports a failure or a retry without the cause.
 pub(super) fn is_vague(message: &str) -> bool {
     // From 1.31 on, the kubelet repeats the error after its name.
     if message.starts_with("Back-off ") && message.contains(": ErrImagePull: ") {
@@ -86,7 +86,7 @@ pub(super) fn is_vague(message: &str) -> bool {
         .any(|sign| message.starts_with(sign))
 }
 
-/// How a kubelet ends a message about volumes when it has only waited for them.
+/// The ends of a kubelet's messages about volumes when it has only waited for them.
 const MOUNT_TIMEOUTS: [&str; 2] = [
     "timed out waiting for the condition",
     "context deadline exceeded",

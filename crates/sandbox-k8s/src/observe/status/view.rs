@@ -1,4 +1,4 @@
-//! The little that is kept of a Pod.
+//! The part of a Pod that is cached.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,61 +16,61 @@ use super::problem::Problem;
 use crate::manifest::labels::{self, Expiry, NotManaged, Ownership};
 use crate::names::{self, CONTAINER, PORT, PORT_NAME, SERVER};
 
-/// What a sandbox's Pod says. A whole Pod is 5 to 15 kB; of thousands, this is kept.
+/// The state of a sandbox, read from its Pod. A whole Pod takes 5 to 15 kB, too much for thousands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PodView {
-    /// The sandbox.
+    /// The sandbox's id.
     pub(crate) id: SandboxId,
     /// The Pod's uid.
     pub(crate) uid: Uid,
     /// The uid of the Secret that owns it.
     pub(crate) owner: Uid,
-    /// Of the whole Pod, for preconditions. To be compared for equality, and not otherwise.
+    /// The version of the whole Pod, for preconditions. Versions can be compared for equality only.
     pub(crate) resource_version: String,
-    /// By which its creator recognises it.
+    /// The nonce by which the creating client recognises it.
     pub(crate) nonce: Option<String>,
     /// When the API server stored it.
     pub(crate) created_at: SystemTime,
-    /// When it ends.
+    /// Its soft and hard end.
     pub(crate) ends: Expiry,
-    /// Its maker holds a Lease that owns it.
+    /// Whether the creating client holds a Lease that owns it.
     pub(crate) has_lease: bool,
-    /// What its owner called it.
+    /// The labels that the user gave.
     pub(crate) labels: BTreeMap<String, String>,
     /// The image of the sandbox.
     pub(crate) image: Option<String>,
     /// The login name.
     pub(crate) user: String,
-    /// The host key of an image's own SSH server, as far as somebody has learned it.
+    /// The host key of an image sshd, once a client has learned it.
     pub(crate) host_key: Option<String>,
-    /// Where its SSH server listens.
+    /// The port of its SSH server.
     pub(crate) port: u16,
-    /// What separates it from its machine, as far as its Pod says it, in words for people.
+    /// What separates it from its node, according to its Pod, as text for people.
     pub(crate) isolation: Vec<String>,
     /// Limits of the sandbox, by name.
     pub(crate) limits: Vec<(String, String)>,
-    /// The machine it is on, and since when.
+    /// The node that it runs on, and since when.
     pub(crate) scheduled: Option<(String, SystemTime)>,
-    /// Since when its server runs, or when it did.
+    /// Since when its server runs, or when it started.
     pub(crate) started_at: Option<SystemTime>,
-    /// Where it can be reached.
+    /// The Pod's address.
     pub(crate) address: Option<IpAddr>,
-    /// Where it is in its life.
+    /// Its state.
     pub(crate) state: SandboxState,
-    /// It is being deleted.
+    /// Whether it is being deleted.
     pub(crate) deleting: bool,
-    /// What stands in its way, or has ended it.
+    /// Why it does not start, or has ended.
     pub(crate) problem: Option<Problem>,
-    /// The last words of its server, where the kubelet kept them: from inside the sandbox.
+    /// The last output of its server, if the kubelet recorded it. It comes from inside the sandbox.
     pub(crate) termination_message: String,
 }
 
 impl PodView {
-    /// Reads a Pod as it came from the API server.
+    /// Reads a Pod from the API server.
     ///
     /// # Errors
     ///
-    /// When it is none of main_status, whatever its labels say.
+    /// If it is not managed by this SDK, whatever its labels are.
     pub(crate) fn from_pod(pod: &Pod) -> Result<Self, NotManaged> {
         let Ownership { id, uid, owner } = Ownership::from_pod(pod)?;
         let (meta, spec, status) = (&pod.metadata, pod.spec.as_ref(), pod.status.as_ref());
@@ -118,7 +118,7 @@ impl PodView {
             },
             deleting,
             problem: status.and_then(|status| match () {
-                // How its processes end while it is taken away is nobody's trouble.
+                // The exit codes of a sandbox that is being deleted are no problem.
                 () if deleting => end_reason::judge_pod(status),
                 () => {
                     let is_sandbox_sshd = user == CONTAINER;
@@ -142,12 +142,12 @@ impl PodView {
         })
     }
 
-    /// As people see it.
+    /// Returns the public description.
     pub(crate) fn info(&self) -> SandboxInfo {
         SandboxInfo {
             id: self.id.clone(),
             uid: self.uid.clone(),
-            backend: "k8s".into(),
+            backend: names::BACKEND.into(),
             state: self.state,
             address: self.address.map(|address| address.to_string()),
             port: Some(self.port),
@@ -170,12 +170,12 @@ impl PodView {
     }
 }
 
-/// Reads what a Pod says; one that only looks like main_status is passed over.
+/// Reads a Pod; `None` if it has the label of managed Pods but is not managed.
 pub(crate) fn managed_view(pod: &Pod) -> Option<PodView> {
     match PodView::from_pod(pod) {
         Ok(view) => Some(view),
         Err(why) => {
-            tracing::debug!(k8s.pod = pod.metadata.name, %why, "a Pod with the SDK's label is not the SDK's");
+            tracing::debug!(k8s.pod = pod.metadata.name, %why, "ignoring an unmanaged Pod with the SDK's label");
             None
         }
     }
@@ -187,7 +187,7 @@ fn sandbox_container(spec: &PodSpec) -> Option<&Container> {
         .find(|container| container.name == CONTAINER)
 }
 
-/// The image with the server, where it is a volume.
+/// Returns the image with sandbox-sshd, if it is mounted as a volume.
 fn server_volume_image(spec: &PodSpec) -> Option<&str> {
     let volume = spec
         .volumes
@@ -197,13 +197,13 @@ fn server_volume_image(spec: &PodSpec) -> Option<&str> {
     volume.image.as_ref()?.reference.as_deref()
 }
 
-/// When the container began, if it did.
+/// Returns when the container started; the outer `None` if it did not.
 fn start_time(state: &ContainerState) -> Option<Option<Time>> {
     let running = state
         .running
         .as_ref()
         .map(|running| running.started_at.clone());
-    // One that could not be started at all has a time too: that of 1970.
+    // A container that could not be started has a start time, too: 1970.
     let ran = state.terminated.as_ref().filter(|ended| {
         !matches!(
             ended.reason.as_deref(),

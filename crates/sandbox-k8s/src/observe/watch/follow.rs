@@ -1,4 +1,4 @@
-//! Waiting for news of one instance.
+//! Waits for changes of one instance.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use crate::api::client::LOOKUP_TIMEOUT;
 use crate::observe::index::{Health, Lookup, Waiter};
 use crate::observe::status::PodView;
 
-/// Between two reads of one sandbox where there is no watch.
+/// The interval between two requests for one sandbox while there is no watch.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// And at most, while the API server does not answer them.
+/// The longest such interval while the API server does not respond.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(8);
-/// How long a read may take for somebody who can do with what is known: a connection waits for it.
+/// The timeout of a request whose caller can use the last view instead, such as a connection attempt.
 const BRIEF_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Someone who waits for news of one instance.
+/// Waits for changes of one instance.
 pub(crate) struct Follower {
     watch: Arc<Watch>,
     id: SandboxId,
@@ -43,14 +43,14 @@ impl Follower {
         }
     }
 
-    /// What is known now, waiting for it to differ from what was `seen`; `None` when the
-    /// instance is gone. An API server that does not answer takes nothing back of what is known,
-    /// and who has previous that waits for more.
+    /// Returns the current view as soon as it differs from `previous`, or `None` when the instance
+    /// does not exist any more. While the API server does not respond, the last view stays valid, and
+    /// a caller that has it already keeps waiting.
     ///
     /// # Errors
     ///
-    /// Without a watch, what the API server answers to a read: where nothing is known, or where
-    /// asking again is no use.
+    /// Without a watch, the error of the request for the Pod, if there is no last view or if a retry
+    /// would not help.
     pub(crate) async fn next(
         &self,
         previous: Option<&Arc<PodView>>,
@@ -86,7 +86,7 @@ impl Follower {
                             if self.watch.is_worth_retrying(&error)
                                 && (last.is_some() || previous.is_some()) =>
                         {
-                            tracing::debug!(sandbox.id = %self.id, %error, "the last that is known of it counts");
+                            tracing::debug!(sandbox.id = %self.id, %error, "lookup failed; using the last view");
                             pause = (2 * pause).min(MAX_POLL_INTERVAL);
                             last
                         }
@@ -96,7 +96,7 @@ impl Follower {
             };
             match view.filter(|view| previous != Some(view)) {
                 Some(view) => return Ok(Some(view)),
-                // Whichever is first: the watch may come back.
+                // The watch may recover before the next poll.
                 None if degraded => {
                     drop(tokio::time::timeout(pause, self.changed.notified()).await)
                 }
@@ -107,7 +107,7 @@ impl Follower {
 }
 
 impl Watch {
-    /// Begins to wait for news of an instance.
+    /// Starts to follow an instance.
     pub(crate) fn follow(self: &Arc<Self>, id: &SandboxId, uid: &Uid) -> Follower {
         self.start();
         Follower::new(self, id, uid)
@@ -133,7 +133,7 @@ mod tests {
     use tokio::time::{Instant, timeout};
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_known_counts_while_the_api_server_is_away() {
+    async fn the_last_view_is_valid_while_the_api_server_does_not_respond() {
         let server = ApiServer::new("boxes");
         let api = ApiClient::new(Client::new(server.clone(), "boxes"), "boxes".into());
         let watch = Arc::new(Watch::new(Arc::new(api), false));
@@ -149,29 +149,32 @@ mod tests {
             Health::Degraded(_)
         ));
         let begun = Instant::now();
-        let known = follow.next(None).await.unwrap().unwrap();
-        assert_eq!(known.uid, uid);
+        let current = follow.next(None).await.unwrap().unwrap();
+        assert_eq!(current.uid, uid);
         assert!(begun.elapsed() <= BRIEF_TIMEOUT, "{:?}", begun.elapsed());
-        assert!(nothing.next(None).await.is_err(), "nothing is known");
-        let more = timeout(Duration::from_secs(600), follow.next(Some(&known))).await;
-        assert!(more.is_err(), "who waits for more waits: {more:?}");
-        // It is back, and does not let us look.
+        assert!(nothing.next(None).await.is_err(), "no view of it exists");
+        let more = timeout(Duration::from_secs(600), follow.next(Some(&current))).await;
+        assert!(
+            more.is_err(),
+            "the same view is not returned twice: {more:?}"
+        );
+        // The API server responds, but forbids to read Pods.
         server.set_unreachable(false);
         for what in ["list pods", "get pods"] {
             server.inject_always(what, Fault::Forbidden);
         }
-        for previous in [None, Some(&known)] {
+        for previous in [None, Some(&current)] {
             let answered = timeout(Duration::from_secs(60), follow.next(previous)).await;
             match (previous, answered) {
-                // A server that starts forbids everything to everybody.
-                (None, Ok(answer)) => assert_eq!(answer.unwrap().as_ref(), Some(&known)),
+                // An API server that has just started may forbid every request.
+                (None, Ok(answer)) => assert_eq!(answer.unwrap().as_ref(), Some(&current)),
                 (_, answer) => drop(answer.unwrap().unwrap_err()),
             }
         }
         assert!(follow.next(None).await.is_err());
         server.clear_faults();
         assert_eq!(
-            follow.next(Some(&known)).await.unwrap(),
+            follow.next(Some(&current)).await.unwrap(),
             None,
             "there is no such Pod"
         );

@@ -1,18 +1,19 @@
-//! The lines of a watch.
+//! Splits the body of a watch response into lines.
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, Stream};
 
+/// The lines of a response body.
 pub(crate) struct Lines {
     body: BoxStream<'static, kube::Result<Bytes>>,
-    /// What has come of the next lines.
+    /// The bytes received after the last complete line.
     buffer: Vec<u8>,
-    /// So much of it has no end of a line.
+    /// How many bytes of the buffer are known to hold no line feed.
     searched: usize,
 }
 
-/// No object is nearly as long; etcd takes 1.5 MiB.
+/// The longest line. No object comes close to it: etcd accepts 1.5 MiB.
 const MAX_LINE: usize = 16 * 1024 * 1024;
 
 impl Lines {
@@ -24,7 +25,7 @@ impl Lines {
         }
     }
 
-    /// The next whole line; what a cut leaves half is none. May be dropped while it waits.
+    /// Returns the next complete line; an incomplete last one is dropped. Cancel safe.
     pub(crate) async fn next(&mut self) -> kube::Result<Option<Vec<u8>>> {
         loop {
             let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_come_whole_however_they_were_cut() {
+    async fn lines_are_complete_however_the_body_is_split() {
         for pieces in [
             &["ab\ncd\n"][..],
             &["a", "b", "\nc", "d\n"],
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_without_an_end_is_given_up() {
+    async fn a_line_without_an_end_is_an_error() {
         let piece = "x".repeat(1024 * 1024).leak();
         assert!(lines(&[&*piece; 17]).next().await.is_err());
     }

@@ -1,5 +1,5 @@
-//! What is to be done from time to time: own writes checked_at up that no watch has shown, and what
-//! has ended removed.
+//! Periodic work beside the watch: confirms own writes that the watch has not shown, and deletes
+//! sandboxes that have ended.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,17 +15,17 @@ use crate::lease::ExpiredLeases;
 use crate::observe::status::managed_view;
 use crate::observe::sweeper;
 
-/// How often.
+/// The interval of the maintenance.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// And how often it is checked_at whether the makers of others' sandboxes still live.
+/// The interval at which the Leases of other clients are checked.
 const LEASE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long at most nobody tries again to remove what could not be removed: a right that is missing
-/// is not given soon.
+/// The longest wait before a failed deletion is retried. A missing right is seldom granted soon.
 const MAX_BACKOFF: Duration = Duration::from_secs(300);
 
-/// `leases`: whether to look for expired Leases even when no sandbox is seen that has one.
+/// Runs the maintenance for ever. `leases`: whether to look for expired Leases even if no sandbox
+/// has one.
 pub(super) async fn run_maintenance(api: &ApiClient, shared: &Shared, leases: bool) {
     let (mut checked_at, mut expired_leases) = (Instant::now(), ExpiredLeases::default());
     let mut backoffs = Backoffs::default();
@@ -54,7 +54,7 @@ pub(super) async fn run_maintenance(api: &ApiClient, shared: &Shared, leases: bo
             checked_at = Instant::now();
             if let Err(error) = expired_leases.remove_due(api).await {
                 expired_leases.forget();
-                tracing::debug!(%error, "the Leases of other processes cannot be checked_at at");
+                tracing::debug!(%error, "cannot check the Leases of other processes; retrying");
             }
         }
         backoffs.retain(|uid| due.iter().any(|view| view.uid == *uid));
@@ -72,14 +72,14 @@ pub(super) async fn run_maintenance(api: &ApiClient, shared: &Shared, leases: bo
                 }
                 Err(error) => {
                     let pause = backoffs.record_failure(&view.uid);
-                    tracing::debug!(sandbox.id = %view.id, %error, ?pause, "an ended sandbox cannot be removed");
+                    tracing::debug!(sandbox.id = %view.id, %error, ?pause, "ended sandbox not deleted; retrying");
                 }
             }
         }
     }
 }
 
-/// What could not be removed, until when it is left alone, and for how long the next time.
+/// The instances whose deletion failed: the time of the next attempt, and the wait after it.
 #[derive(Default)]
 struct Backoffs(HashMap<Uid, (Instant, Duration)>);
 
@@ -105,7 +105,7 @@ impl Backoffs {
     }
 }
 
-/// Reads what we wrote and no watch has shown.
+/// Reads the own writes that the watch has not shown.
 async fn confirm_writes(api: &ApiClient, shared: &Shared) {
     let overdue = shared.lock().index.unconfirmed_writes(now());
     for (id, uid) in overdue {
@@ -121,7 +121,7 @@ async fn confirm_writes(api: &ApiClient, shared: &Shared) {
                 None => shared.update(|index| index.record_absence(&uid, now())),
             },
             Err(error) => {
-                tracing::debug!(sandbox.id = %id, %error, "what was written cannot be read back")
+                tracing::debug!(sandbox.id = %id, %error, "cannot confirm a write; retrying")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The one watch that all share, and who waits for its news.
+//! The watch that all users of a backend share, and the tasks that wait for its events.
 
 mod follow;
 mod lines;

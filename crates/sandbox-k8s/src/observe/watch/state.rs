@@ -1,4 +1,4 @@
-//! What the parts of a watch share.
+//! The state that the parts of a watch share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ pub(super) struct State {
     pub(super) index: Index,
     pub(super) wakers: HashMap<Waiter, Arc<Notify>>,
     pub(super) sweeper: Sweeper,
-    /// When the watch said something last, about whichever sandbox.
+    /// When the watch last delivered an event about any sandbox.
     pub(super) last_event_at: Option<Instant>,
 }
 
@@ -28,7 +28,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the index, and wakes whom it concerns.
+    /// Changes the index, and wakes the waiters that the change concerns.
     pub(super) fn update(&self, change: impl FnOnce(&mut Index) -> Vec<Waiter>) {
         let mut state = self.lock();
         let before = state.index.health().clone();
@@ -41,15 +41,15 @@ impl Shared {
         match (before, state.index.health()) {
             (Health::Degraded(_), Health::Degraded(_)) => {}
             (_, Health::Degraded(why)) => {
-                tracing::warn!(%why, "sandboxes cannot be watched; each is asked for instead, which is slow");
+                tracing::warn!(%why, "watch unavailable; falling back to one request per sandbox");
             }
-            (Health::Degraded(_), _) => tracing::info!("sandboxes are watched again"),
+            (Health::Degraded(_), _) => tracing::info!("watch restored"),
             _ => {}
         }
     }
 }
 
-/// Tokio's clock, which tests can pause.
+/// Returns the time by tokio's clock, which tests can pause.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

@@ -1,9 +1,12 @@
-//! The list, and the watch that goes on from it.
+//! The list of all sandboxes, and the watch that continues from it.
 //!
-//! kube has a watcher that does the same. This one bounds each request by a deadline, hears the
-//! API server's clock and its wish to be left alone for a while, begins anew after a 410 in
-//! whichever form it comes and when an etcd that was restored has gone back behind the version it
-//! knows, and does not hurry when watches are ended as soon as they begin.
+//! kube has a watcher that does the same. This one also
+//!
+//! * bounds each request by a deadline,
+//! * reads the API server's clock, and obeys its `Retry-After`,
+//! * lists anew after a 410 in either of its forms, and when a restored etcd is behind the version
+//!   that the watch has reached,
+//! * backs off when watches are closed as soon as they begin.
 
 use std::time::Duration;
 
@@ -23,36 +26,38 @@ use crate::manifest::labels;
 use crate::observe::index::Event;
 use crate::observe::status::managed_view;
 
-/// How long the API server is retry_after to keep a watch.
+/// The timeout that each request sets for a watch.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(290);
-/// A connection on which nothing comes for so long is dead: there is a bookmark each minute.
+/// A connection without data for this long is dead, because there is a bookmark each minute.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(100);
-/// A watch that ends sooner was not worth it.
+/// A watch that ends sooner counts as a failure.
 const MIN_DURATION: Duration = Duration::from_secs(5);
-/// An API server that fails, or does not answer, is given so long before what is known counts as
-/// out of date: asking it for each sandbox instead would not help it.
+/// How long the API server may fail before the index counts as out of date. One request per sandbox
+/// would not help an API server that is overloaded.
 const DEGRADE_AFTER: Duration = Duration::from_secs(30);
 
-/// Whether we have been given the right to watch is looked at now and then.
+/// The interval at which a forbidden watch is retried, because the right may be granted.
 const FORBIDDEN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How a watch ended.
 enum End {
-    /// As it does from time to time: it goes on from where it was.
+    /// It was closed, as each watch is from time to time. The next one continues from its position.
     Closed,
-    /// What happened since is not known any more: a new list is needed.
+    /// The events since its position are lost, so that a new list is needed.
     Expired,
+    /// It could not be opened.
     Failed(WatchError),
 }
 
-/// Where the watch is.
+/// The position of the watch.
 struct Position {
     version: String,
-    /// A watch from here or from before was. What is error just after the list that told the
-    /// version is error for something else.
+    /// Whether a watch from this version or an earlier one was accepted. If the first watch after a list
+    /// is refused, the version is not the cause.
     was_accepted: bool,
 }
 
+/// Lists and watches for ever.
 pub(super) async fn list_and_watch(api: &ApiClient, shared: &Shared) {
     let mut pace = Pace::default();
     let mut position = None;
@@ -78,13 +83,13 @@ pub(super) async fn list_and_watch(api: &ApiClient, shared: &Shared) {
         metrics::count_watch_restart(match &end {
             End::Closed => "over",
             End::Expired => "expired",
-            End::Failed(_) => "error",
+            End::Failed(_) => "refused",
         });
         match end {
             End::Closed | End::Expired if began.elapsed() >= MIN_DURATION => pace.failures = 0,
             End::Closed | End::Expired => pace.wait(None).await,
             End::Failed(error) => {
-                tracing::debug!(%error, failures = pace.failures, "the watch was interrupted");
+                tracing::debug!(%error, failures = pace.failures, "watch interrupted; retrying");
                 pace.failed_since.get_or_insert(began);
                 if error.is_final() {
                     shared.update(|index| index.apply(Event::Forbidden(error.to_string()), now()));
@@ -133,11 +138,11 @@ async fn watch(api: &ApiClient, shared: &Shared, position: &mut Position, pace: 
         let line = match tokio::time::timeout(SILENCE_TIMEOUT, lines.next()).await {
             Ok(Ok(Some(line))) => line,
             Ok(Ok(None)) => return End::Closed,
-            // From a version that is yet to come there is nothing to tell, not even where it is.
+            // A watch from a version in the future delivers nothing, not even a bookmark.
             Err(_elapsed) if silent => return End::Expired,
             Err(_elapsed) => return End::Closed,
             Ok(Err(error)) => {
-                tracing::debug!(%error, "the watch was cut");
+                tracing::debug!(%error, "watch connection lost");
                 api.outage.record();
                 return End::Closed;
             }
@@ -165,8 +170,8 @@ async fn watch(api: &ApiClient, shared: &Shared, position: &mut Position, pace: 
                 return position.classify(WatchError::from_status(&status));
             }
             Err(error) => {
-                // What was in it is not known: only a list tells.
-                tracing::debug!(%error, "the watch has a line that cannot be read");
+                // The event is lost, so that a new list is needed.
+                tracing::debug!(%error, "watch delivered an invalid line");
                 return End::Expired;
             }
         };
@@ -179,7 +184,7 @@ async fn watch(api: &ApiClient, shared: &Shared, position: &mut Position, pace: 
 }
 
 impl Position {
-    /// What a refusal is about: this place, or something else.
+    /// Returns whether a refusal is about this position or about something else.
     fn classify(&self, error: WatchError) -> End {
         if error.code == Some(410) || self.was_accepted && error.may_reject_version() {
             return End::Expired;
@@ -188,7 +193,7 @@ impl Position {
     }
 }
 
-/// How fast it is tried again.
+/// The backoff of retries.
 #[derive(Default)]
 struct Pace {
     failures: u32,

@@ -1,4 +1,4 @@
-//! What a backend asks of its watch.
+//! The watch as the rest of the backend uses it.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,12 +15,13 @@ use crate::manifest::labels;
 use crate::observe::index::Lookup;
 use crate::observe::status::{PodView, managed_view};
 
-/// What is known, kept up by a watch that begins with the first question and ends with this.
+/// A view of all sandboxes, kept up to date by one watch. The watch starts with the first lookup and
+/// ends when this is dropped.
 pub(crate) struct Watch {
     pub(crate) api: Arc<ApiClient>,
     pub(super) shared: Arc<Shared>,
     task: OnceLock<AbortHandle>,
-    /// Whether we hold a Lease ourselves, and so may look at those of others.
+    /// Whether this client holds a Lease itself, and so has the right to list those of others.
     leases: bool,
 }
 
@@ -34,7 +35,7 @@ impl Watch {
         }
     }
 
-    /// What is known of a sandbox; asked for when nothing is.
+    /// Returns the view of a sandbox, requesting it if the index does not decide.
     pub(crate) async fn find(&self, id: &SandboxId) -> Result<Option<Arc<PodView>>> {
         self.start();
         let lookup = self.shared.lock().index.look_up(id);
@@ -45,7 +46,7 @@ impl Watch {
         }
     }
 
-    /// Asks the API server for one sandbox.
+    /// Requests one sandbox from the API server.
     pub(crate) async fn fetch(&self, id: &SandboxId) -> Result<Option<Arc<PodView>>> {
         self.fetch_within(id, LOOKUP_TIMEOUT).await
     }
@@ -64,8 +65,8 @@ impl Watch {
         Ok(Some(Arc::new(view)))
     }
 
-    /// Whether the watch has said anything within this time. It tells things in their order, so what it
-    /// has not told of until then has not happened.
+    /// Whether the watch has delivered an event within this time. It delivers events in their order, so
+    /// whatever it has not reported by then has not happened.
     pub(crate) fn received_within(&self, time: Duration) -> bool {
         self.shared
             .lock()
@@ -73,7 +74,7 @@ impl Watch {
             .is_some_and(|at| now().saturating_duration_since(at) < time)
     }
 
-    /// Whether it is known, without asking anybody, that an instance has ended or is gone.
+    /// Whether the index shows, without a request, that an instance has ended or does not exist.
     pub(crate) fn has_ended(&self, uid: &Uid) -> bool {
         match self.shared.lock().index.look_up_instance(uid) {
             Lookup::Missing => true,
@@ -82,18 +83,18 @@ impl Watch {
         }
     }
 
-    /// Whether asking again may bring another answer. An API server that has only just come back
-    /// knows nobody's rights.
+    /// Whether a retry may succeed. An API server that has just started does not have the roles loaded
+    /// yet, and forbids everything.
     pub(super) fn is_worth_retrying(&self, error: &Error) -> bool {
         let starting = self.api.outage.is_recent() && !matches!(error, Error::Config { .. });
         starting || error.is_retryable()
     }
 
-    /// All that there are, from memory once a first list is there.
+    /// Returns all sandboxes: from the index once a first list is complete, else by a request.
     pub(crate) async fn list(&self) -> Result<Vec<Arc<PodView>>> {
         self.start();
-        if let Some(known) = self.shared.lock().index.views() {
-            return Ok(known);
+        if let Some(views) = self.shared.lock().index.views() {
+            return Ok(views);
         }
         let (pods, _) = self
             .api
@@ -102,25 +103,25 @@ impl Watch {
         Ok(pods.iter().filter_map(managed_view).map(Arc::new).collect())
     }
 
-    /// The answer to our own create.
+    /// Records the response to a create request of this client.
     pub(crate) fn record_created(&self, view: PodView) {
         self.shared.lock().sweeper.record_created(&view.uid);
         self.record_write(view);
     }
 
-    /// The answer to our own create or patch.
+    /// Records the response to a create or patch request of this client.
     pub(crate) fn record_write(&self, view: PodView) {
         self.start();
         self.shared.update(|index| index.record_write(view, now()));
     }
 
-    /// The API server has accepted our delete.
+    /// Records that the API server accepted a delete request of this client.
     pub(crate) fn record_deletion(&self, uid: &Uid) {
         self.shared
             .update(|index| index.record_deletion(uid, now()));
     }
 
-    /// The API server says that there is none.
+    /// Records that the API server has no such instance.
     pub(crate) fn record_absence(&self, uid: &Uid) {
         self.shared.update(|index| index.record_absence(uid, now()));
     }

@@ -24,7 +24,7 @@ fn applied(patch: &Value) -> Result<Pod> {
 }
 
 #[test]
-fn what_is_free_is_merged_by_name() {
+fn free_fields_are_merged_by_name() {
     let patched = applied(&json!({
         "metadata": {"labels": {"team": null, "x": "y"}, "annotations": {"a": "b"}},
         "spec": {
@@ -59,7 +59,7 @@ fn what_is_free_is_merged_by_name() {
 }
 
 #[test]
-fn what_the_sdk_relies_on_is_refused() {
+fn changes_to_protected_fields_are_refused() {
     let main = |change: Value| {
         let mut container = json!({"name": "sandbox"});
         container
@@ -132,8 +132,8 @@ fn what_the_sdk_relies_on_is_refused() {
             main(json!({"securityContext": {"runAsRoot": true}})),
             "runAsRoot",
         ),
-        (json!({"spec": {"hostUsers": "no"}}), "no Pod"),
-        (json!({"spec": 7}), "no Pod"),
+        (json!({"spec": {"hostUsers": "no"}}), "not a valid Pod"),
+        (json!({"spec": 7}), "not a valid Pod"),
     ] {
         let error = applied(&patch).expect_err(&patch.to_string()).to_string();
         assert!(

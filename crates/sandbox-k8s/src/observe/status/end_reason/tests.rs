@@ -4,7 +4,7 @@ use super::*;
 use serde_json::json;
 
 #[test]
-fn what_kubernetes_says_of_the_pod() {
+fn reasons_of_the_pod_are_judged() {
     let low = "The node was low on resource: ephemeral-storage. Threshold quantity: 2146223340, available: \
                1883424Ki. Container helmer was using 10304Ki, request is 10Mi, has larger consumption of \
                ephemeral-storage. ";
@@ -73,7 +73,7 @@ fn what_kubernetes_says_of_the_pod() {
         "message": "default-scheduler: preempting to accommodate a higher priority pod"}]});
     let found = judge_pod(&serde_json::from_value(preempted).unwrap()).unwrap();
     assert!(
-        found.message.contains("made way") && found.message.contains("higher priority pod"),
+        found.message.contains("preempted by") && found.message.contains("higher priority pod"),
         "{found:?}"
     );
     assert_eq!(
@@ -83,7 +83,7 @@ fn what_kubernetes_says_of_the_pod() {
 }
 
 #[test]
-fn how_our_container_ended() {
+fn ends_of_the_container_are_judged() {
     let runc = "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc \
                 create failed: unable to start container process: error during container init: exec: ";
     let no_server = format!(
@@ -100,7 +100,7 @@ fn how_our_container_ended() {
         (
             json!({"exitCode": 137, "reason": "OOMKilled"}),
             None,
-            "than the machine had",
+            "than the node had",
             false,
         ),
         (
@@ -148,7 +148,7 @@ fn how_our_container_ended() {
         (
             json!({"exitCode": 128, "reason": "StartError", "message": format!("{runc}container init was OOM-killed (memory limit too low?): unknown")}),
             None,
-            "ask for more",
+            "raise it",
             false,
         ),
         // Before 1.28, and where the kernel kills one process of the container alone.
@@ -189,7 +189,7 @@ fn how_our_container_ended() {
 }
 
 #[test]
-fn an_image_without_a_server_is_told_from_a_lifetime_that_is_over() {
+fn an_image_without_a_server_differs_from_an_expired_lifetime() {
     for (ended, detail) in [
         (
             json!({"exitCode": 0, "reason": "Completed"}),
@@ -222,7 +222,7 @@ fn another_container_is_named() {
     assert!(
         judge_unexplained(&PodStatus::default())
             .message
-            .contains("does not say why")
+            .contains("reports no reason")
     );
     let status =
         json!({"phase": "Failed", "reason": "OfALaterVersion", "message": "Pod was rejected"});
@@ -230,6 +230,6 @@ fn another_container_is_named() {
     assert_eq!(found.reason, CreationReason::Rejected);
     assert_eq!(
         found.message,
-        "the machine refused the Pod: OfALaterVersion: Pod was rejected"
+        "the node refused the Pod: OfALaterVersion: Pod was rejected"
     );
 }

@@ -1,18 +1,18 @@
-//! Pods, and what is read off them.
+//! Pods, and what is read from them.
 
 use super::*;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// A Pod of ours; `change` has fields of its status, `nodeName`, `deleting`, and `state`, that
-/// of the sandbox's container.
+/// A managed Pod; `change` has fields of its status, `nodeName`, `deleting`, and `state`, that of the
+/// sandbox's container.
 pub(crate) fn pod(mut change: Value) -> Pod {
     let mut take = |field: &str| change.as_object_mut().unwrap().remove(field);
     let (node, deleting, state) = (take("nodeName"), take("deleting"), take("state"));
     let mut status = json!({"phase": "Pending"});
     let container = |name: &str, state: Value| json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
     if let Some(state) = state {
-        // A mesh's container comes first and crashes: it is not ours to judge.
+        // A mesh's container comes first and crashes, which must not count.
         let mesh = container("istio-proxy", json!({"terminated": {"exitCode": 1}}));
         status["containerStatuses"] = json!([mesh, container("sandbox", state)]);
     }
@@ -46,7 +46,7 @@ pub(crate) fn view(change: Value) -> PodView {
 }
 
 #[test]
-fn what_people_see_of_a_pod() {
+fn a_pod_is_described_for_people() {
     let view = view(
         json!({"nodeName": "n1", "phase": "Running", "podIP": "10.0.0.7",
                            "state": {"running": {"startedAt": "2026-01-01T00:00:02Z"}}}),
@@ -83,7 +83,7 @@ fn what_people_see_of_a_pod() {
 }
 
 #[test]
-fn a_state_and_a_trouble_for_each_status() {
+fn each_status_has_a_state_and_a_problem() {
     use SandboxState::{Ended, Pending, Running};
     let waiting = |reason: &str| json!({"waiting": {"reason": reason}});
     let ended =
@@ -119,7 +119,7 @@ fn a_state_and_a_trouble_for_each_status() {
             Some("by itself"),
         ),
         (evicted, Ended, Some("evicted: low")),
-        (json!({"phase": "Failed"}), Ended, Some("does not say why")),
+        (json!({"phase": "Failed"}), Ended, Some("reports no reason")),
         (
             json!({"initContainerStatuses": copier(waiting("ImagePullBackOff"))}),
             Pending,
@@ -135,18 +135,18 @@ fn a_state_and_a_trouble_for_each_status() {
             Running,
             None,
         ),
-        // Others' first containers count while ours waits for them, and not otherwise.
+        // Init containers of others count only while the sandbox's container waits for them.
         (
             json!({"initContainerStatuses": mesh(waiting("ErrImageNeverPull")), "state": waiting("PodInitializing")}),
             Pending,
-            Some("its first container mesh-init: "),
+            Some("init container mesh-init: "),
         ),
         (
             json!({"initContainerStatuses": mesh(waiting("CrashLoopBackOff")), "state": running}),
             Running,
             None,
         ),
-        // What was announced has not happened yet.
+        // The disruption is announced and has not happened yet.
         (
             json!({"state": running, "conditions": disrupted}),
             Running,
@@ -172,8 +172,8 @@ fn a_state_and_a_trouble_for_each_status() {
         assert_eq!(view.state, state, "{status}");
         match (problem, &view.problem) {
             (None, None) => {}
-            (Some(said), Some(found)) => {
-                assert!(found.message.contains(said), "{status}: {found:?}")
+            (Some(expected), Some(found)) => {
+                assert!(found.message.contains(expected), "{status}: {found:?}")
             }
             (expected, found) => panic!("{status}: {found:?} instead of {expected:?}"),
         }
@@ -181,18 +181,18 @@ fn a_state_and_a_trouble_for_each_status() {
 }
 
 #[test]
-fn an_image_that_is_a_volume_is_the_servers() {
+fn an_image_that_is_a_volume_is_that_of_the_server() {
     let pull = "failed to pull and unpack image \"r.example/sshd:1\": not found";
     let mut pod = pod(json!({"state": {"waiting": {"reason": "ErrImagePull", "message": pull}}}));
-    let told = |pod: &Pod| PodView::from_pod(pod).unwrap().problem.unwrap();
-    assert!(!told(&pod).message.contains("SANDBOX_SERVER_IMAGE"));
+    let problem = |pod: &Pod| PodView::from_pod(pod).unwrap().problem.unwrap();
+    assert!(!problem(&pod).message.contains("SANDBOX_SERVER_IMAGE"));
     let volumes = json!([{"name": "sandbox-server", "image": {"reference": "r.example/sshd:1"}}]);
     pod.spec.as_mut().unwrap().volumes = serde_json::from_value(volumes).unwrap();
-    assert!(told(&pod).message.contains("SANDBOX_SERVER_IMAGE") && told(&pod).is_final());
+    assert!(problem(&pod).message.contains("SANDBOX_SERVER_IMAGE") && problem(&pod).is_final());
 }
 
 #[test]
-fn a_sidecar_that_starts_again_and_again_is_not_final() {
+fn a_sidecar_that_restarts_repeatedly_is_not_final() {
     let status = json!({"state": {"waiting": {"reason": "PodInitializing"}}, "initContainerStatuses": [{
         "name": "proxy", "image": "", "imageID": "", "ready": false, "restartCount": 3,
         "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]});
@@ -200,7 +200,7 @@ fn a_sidecar_that_starts_again_and_again_is_not_final() {
 }
 
 #[test]
-fn last_words_are_kept_apart() {
+fn the_termination_message_is_not_in_the_problem() {
     let view = view(
         json!({"phase": "Failed", "state": {"terminated": {"exitCode": 1, "message": "\u{1b}[2J hostile"}}}),
     );
@@ -210,7 +210,7 @@ fn last_words_are_kept_apart() {
 
 #[test]
 fn nonsense_from_the_server_is_no_panic() {
-    let mut odd = pod(json!({"podIP": "not an address", "phase": "Unheard"}));
+    let mut odd = pod(json!({"podIP": "not an address", "phase": "Unknown1"}));
     odd.metadata.creation_timestamp = None;
     odd.spec.as_mut().unwrap().containers.clear();
     let view = PodView::from_pod(&odd).unwrap();
