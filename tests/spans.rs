@@ -122,7 +122,7 @@ impl Recorder {
             .collect();
         assert!(unknown.is_empty(), "{unknown:?} are not on the page");
         let events = page_table("## Events");
-        for name in ["connected", "a command is done with"] {
+        for name in ["connected", "command ended"] {
             assert_eq!(
                 records.events.get(name),
                 events.get(name),
