@@ -1,5 +1,5 @@
-//! The program that a kubeconfig names for credentials, when it does not give any (any more). It is
-//! alone here: whether something is logged is decided once for all threads of a process.
+//! A credential program of a kubeconfig that stops working. The test has its own process because
+//! tracing decides once for all threads whether a call site is enabled.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -15,7 +15,7 @@ use sandbox_k8s::options::KubernetesOptions;
 use sandbox_k8s::{ClusterOptions, KubernetesBackend, connect_cluster};
 use tracing::field::{Field, Visit};
 
-/// Writes down that it ran, then does this.
+/// A kubeconfig whose credential program records that it ran, then runs `program`.
 fn kubeconfig(directory: &Path, program: &str) -> ClusterOptions {
     let (script, config) = (directory.join("program"), directory.join("config"));
     let ran = directory.join("ran");
@@ -44,26 +44,30 @@ users:
     options
 }
 
-fn runs(directory: &Path) -> usize {
+fn count_runs(directory: &Path) -> usize {
     std::fs::read_to_string(directory.join("ran"))
         .unwrap()
         .lines()
         .count()
 }
 
-/// A token that has expired, so that each request needs another.
+/// Prints an expired token, so that each request needs a new one.
 const EXPIRED: &str = r#"echo '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
   "status": {"token": "secret-token", "expirationTimestamp": "2020-01-01T00:00:00Z"}}'"#;
 
 #[tokio::test]
-async fn credentials_that_cannot_be_renewed_end_each_call_at_once_and_discreetly() {
-    let told = Told::default();
-    let _guard = tracing::subscriber::set_default(told.clone());
+async fn a_failed_renewal_of_credentials_fails_each_call_at_once_and_leaks_no_secret() {
+    let log = CapturedLog::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
     let directory = tempfile::tempdir().unwrap();
     let fails = "test $(wc -l < $(dirname $0)/ran) = 1 || { echo secret-out; echo secret-err >&2; exit 3; }";
     let wanted = kubeconfig(directory.path(), &format!("{fails}\n{EXPIRED}"));
     let client = connect_cluster(&wanted).await.unwrap();
-    assert_eq!(runs(directory.path()), 1, "once is enough to make a client");
+    assert_eq!(
+        count_runs(directory.path()),
+        1,
+        "creating a client runs the program once"
+    );
     let backend = KubernetesBackend::new(client, KubernetesOptions::default());
     let id = SandboxId::generate().unwrap();
     let begun = Instant::now();
@@ -97,31 +101,31 @@ async fn credentials_that_cannot_be_renewed_end_each_call_at_once_and_discreetly
         );
         assert!(!format!("{error:?}").contains("secret-"), "{error:?}");
     }
-    // The watch has heard it as well, and says so.
+    // The watch fails as well, and logs it.
     let warned = async {
-        while !told.0.lock().unwrap().contains("watch unavailable") {
+        while !log.0.lock().unwrap().contains("watch unavailable") {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), warned)
         .await
         .unwrap();
-    let told = told.0.lock().unwrap().clone();
-    assert!(told.contains("failed with exit status: 3"), "{told}");
-    assert!(!told.contains("secret-"), "{told}");
+    let log = log.0.lock().unwrap().clone();
+    assert!(log.contains("failed with exit status: 3"), "{log}");
+    assert!(!log.contains("secret-"), "{log}");
 }
 
-/// All that this thread tells, with each value that is told.
+/// The spans and events of this thread, with the value of each field.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<String>>);
+struct CapturedLog(Arc<Mutex<String>>);
 
-impl Visit for Told {
+impl Visit for CapturedLog {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         writeln!(self.0.lock().unwrap(), "{field}={value:?}").unwrap();
     }
 }
 
-impl tracing::Subscriber for Told {
+impl tracing::Subscriber for CapturedLog {
     fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
         true
     }

@@ -49,7 +49,7 @@ fn build(
     })
 }
 
-fn same_as_file(name: &str, manifest: &impl Serialize) {
+fn assert_matches_file(name: &str, manifest: &impl Serialize) {
     let text = format!("{}\n", serde_json::to_string_pretty(manifest).unwrap());
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
@@ -67,44 +67,44 @@ fn same_as_file(name: &str, manifest: &impl Serialize) {
 }
 
 #[test]
-fn each_way_of_bringing_ssh_in() {
+fn each_injection_method_has_its_manifest() {
     let via = |via| options(Injection::Inject(via));
-    same_as_file(
+    assert_matches_file(
         "baked.json",
         &build(&spec(), &options(Injection::baked())).unwrap(),
     );
-    same_as_file(
+    assert_matches_file(
         "init-container.json",
         &build(&spec(), &via(InjectVia::InitContainer)).unwrap(),
     );
-    same_as_file(
+    assert_matches_file(
         "image-volume.json",
         &build(&spec(), &via(InjectVia::ImageVolume)).unwrap(),
     );
-    // What every cluster can stands for what is not known yet.
-    same_as_file(
+    // Until the cluster was probed, `Auto` means the init container, which every cluster supports.
+    assert_matches_file(
         "init-container.json",
         &build(&spec(), &via(InjectVia::Auto)).unwrap(),
     );
 }
 
 #[test]
-fn an_image_with_its_own_server() {
+fn an_image_sshd_has_its_manifest() {
     let mut file = options(Injection::Image(ImageServer::default()));
     file.security = SecurityProfile::Baseline;
-    same_as_file("image-sshd-file.json", &build(&spec(), &file).unwrap());
+    assert_matches_file("image-sshd-file.json", &build(&spec(), &file).unwrap());
 
     let mut server = ImageServer::default();
     (server.user, server.port) = ("app".into(), 2222);
     server.authorized_key = AuthorizedKey::Env("PUBLIC_KEY".into());
-    same_as_file(
+    assert_matches_file(
         "image-sshd-env.json",
         &build(&spec(), &options(Injection::Image(server))).unwrap(),
     );
 }
 
 #[test]
-fn all_that_can_be_asked_for() {
+fn every_option_appears_in_the_manifest() {
     let mut spec = spec();
     spec.resources.cpu = Some("500m".parse().unwrap());
     spec.resources.memory = Some("512Mi".parse().unwrap());
@@ -138,20 +138,20 @@ fn all_that_can_be_asked_for() {
             {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]}}},
         "containers": [{"name": "sandbox", "env": [{"name": "TZ", "value": "UTC"}]}],
     }}));
-    same_as_file("everything.json", &build(&spec, &options).unwrap());
+    assert_matches_file("everything.json", &build(&spec, &options).unwrap());
 
-    // The same, asked for by one sandbox, is the same Pod.
+    // The same options, given for one sandbox, produce the same Pod.
     let mut plain = self::options(Injection::Inject(InjectVia::InitContainer));
     let own = std::mem::take(&mut options.pod)
         .image_pull_secret("registry")
         .image_pull_policy(PullPolicy::IfNotPresent);
     spec.backend_options.set("k8s", own.to_value().unwrap());
     plain.pod = PodOptions::new().service_account("default");
-    same_as_file("everything.json", &build(&spec, &plain).unwrap());
+    assert_matches_file("everything.json", &build(&spec, &plain).unwrap());
 }
 
 #[test]
-fn one_sandbox_besides_the_rest() {
+fn options_of_one_sandbox_are_merged_with_those_of_the_backend() {
     let mut spec = spec();
     spec.resources.cpu = Some("2".parse().unwrap());
     spec.resources.memory = Some("4Gi".parse().unwrap());
@@ -179,14 +179,14 @@ fn one_sandbox_besides_the_rest() {
             VolumeSource::PersistentVolumeClaim("dataset".into()),
         ))
         .patch(json!({"spec": {"hostname": "all", "subdomain": "boxes"}}));
-    same_as_file("one-sandbox.json", &build(&spec, &options).unwrap());
+    assert_matches_file("one-sandbox.json", &build(&spec, &options).unwrap());
 }
 
 #[test]
-fn other_security() {
+fn other_security_settings_appear_in_the_manifest() {
     let mut ranges = options(Injection::baked());
     ranges.run_as = None;
-    same_as_file("user-from-platform.json", &build(&spec(), &ranges).unwrap());
+    assert_matches_file("user-from-platform.json", &build(&spec(), &ranges).unwrap());
 
     let mut custom = options(Injection::Inject(InjectVia::InitContainer));
     custom.security = SecurityProfile::Custom {
@@ -199,11 +199,11 @@ fn other_security() {
             ..SecurityContext::default()
         }),
     };
-    same_as_file("custom-security.json", &build(&spec(), &custom).unwrap());
+    assert_matches_file("custom-security.json", &build(&spec(), &custom).unwrap());
 }
 
 #[test]
-fn the_secret_of_each_kind() {
+fn each_kind_of_secret_has_its_manifest() {
     let (host, client) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     for (name, host, stored) in [
         ("secret-attached.json", Some(&host.private), None),
@@ -224,12 +224,12 @@ fn the_secret_of_each_kind() {
         for (key, value) in shown.data.iter_mut().flatten() {
             *value = ByteString(format!("<{key}>").into_bytes());
         }
-        same_as_file(name, &shown);
+        assert_matches_file(name, &shown);
     }
 }
 
 #[test]
-fn what_cannot_be_built_is_explained() {
+fn an_impossible_pod_is_rejected_with_the_reason() {
     type Change = fn(&mut SandboxSpec, &mut KubernetesOptions);
     let table: [(&str, Change); 19] = [
         ("SANDBOX_IMAGE", |spec, _| spec.image = None),

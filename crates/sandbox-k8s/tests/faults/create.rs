@@ -1,4 +1,4 @@
-//! Creating: once, whatever becomes of the answers, and nothing left of what failed.
+//! A creation creates one sandbox despite lost responses, and a failed one leaves nothing.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use sandbox_core::{CreationReason, Error, Lifetime, SandboxBackend};
 use sandbox_testkit::apiserver::Fault;
 use tokio::time::Instant;
 
-use crate::support::{backend, both, make, server, spec, spec_with};
+use crate::support::{backend, create_sandbox, object_names_of, server, spec, spec_with};
 
 const STEPS: [&str; 2] = ["create secrets", "create pods"];
 
 #[tokio::test(start_paused = true)]
-async fn whatever_becomes_of_an_answer_there_is_one_sandbox() {
+async fn each_creation_creates_one_sandbox_despite_lost_responses() {
     for step in STEPS {
         for fault in [
             Fault::lost_response(),
@@ -19,7 +19,7 @@ async fn whatever_becomes_of_an_answer_there_is_one_sandbox() {
             Fault::CutBefore,
             Fault::unavailable(),
             Fault::too_many_requests(1),
-            // Longer than one attempt may take.
+            // This is longer than one attempt may take.
             Fault::DelayResponse(Duration::from_secs(40)),
             Fault::refuse(500, "InternalError", "etcdserver: leader changed"),
             Fault::refuse(
@@ -35,7 +35,11 @@ async fn whatever_becomes_of_an_answer_there_is_one_sandbox() {
                 .create(spec)
                 .await
                 .unwrap_or_else(|e| panic!("{step} {fault:?}: {e}"));
-            assert_eq!(server.object_names(), both(&id), "{step} {fault:?}");
+            assert_eq!(
+                server.object_names(),
+                object_names_of(&id),
+                "{step} {fault:?}"
+            );
             let found = server.object("pods", id.as_str()).unwrap();
             assert_eq!(
                 found["metadata"]["uid"],
@@ -45,19 +49,19 @@ async fn whatever_becomes_of_an_answer_there_is_one_sandbox() {
             assert_eq!(
                 server.count_requests(step),
                 2,
-                "{step} {fault:?}: sent once more"
+                "{step} {fault:?}: retried once"
             );
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_is_anothers_is_asked_for_once() {
+async fn a_taken_name_is_requested_only_once() {
     let server = server();
     let (id, first) = spec();
     let backend = backend(&server);
     backend.create(first.clone()).await.unwrap();
-    let before = both(&id).map(|_| server.object("pods", id.as_str()));
+    let before = object_names_of(&id).map(|_| server.object("pods", id.as_str()));
     server.clear_requests();
     assert!(matches!(
         backend.create(first).await,
@@ -71,11 +75,11 @@ async fn a_name_that_is_anothers_is_asked_for_once() {
         (1, 0)
     );
     assert_eq!(
-        both(&id).map(|_| server.object("pods", id.as_str())),
+        object_names_of(&id).map(|_| server.object("pods", id.as_str())),
         before,
         "untouched"
     );
-    // Its Secret was removed by hand, and nobody collects: the Pod still has the name.
+    // The Secret was removed by hand without garbage collection: the Pod still has the name.
     server.set_garbage_collection(false);
     server.remove("secrets", &format!("{id}-keys"));
     server.clear_requests();
@@ -92,10 +96,10 @@ async fn a_name_that_is_anothers_is_asked_for_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conflict_that_is_anothers_stays_one_when_the_answer_was_lost() {
+async fn a_conflict_with_another_sandbox_stays_one_after_a_lost_response() {
     let server = server();
     let backend = backend(&server);
-    let info = make(&backend).await;
+    let info = create_sandbox(&backend).await;
     let (_, mut spec) = spec();
     spec.id = Some(info.id.clone());
     server.inject("create secrets", Fault::CutAfter);
@@ -103,15 +107,15 @@ async fn a_conflict_that_is_anothers_stays_one_when_the_answer_was_lost() {
         backend.create(spec).await,
         Err(Error::AlreadyExists { .. })
     ));
-    assert_eq!(server.object_names(), both(&info.id));
+    assert_eq!(server.object_names(), object_names_of(&info.id));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_refused_leaves_nothing() {
+async fn a_refused_creation_leaves_nothing() {
     let quota = "pods \"x\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=4, limited: pods=4";
     let ends = "pods \"x\" is forbidden: unable to create new content in namespace boxes because it is being terminated";
     for step in STEPS {
-        for (fault, reason, said) in [
+        for (fault, reason, expected) in [
             (
                 Fault::refuse(403, "Forbidden", quota),
                 CreationReason::Quota,
@@ -144,7 +148,7 @@ async fn what_is_refused_leaves_nothing() {
                 Error::Creation(error) => {
                     assert_eq!(error.reason, reason, "{step} {fault:?}");
                     assert!(
-                        error.message.contains(said),
+                        error.message.contains(expected),
                         "{step} {fault:?}: {}",
                         error.message
                     );
@@ -155,14 +159,14 @@ async fn what_is_refused_leaves_nothing() {
             assert_eq!(
                 server.count_requests(step),
                 1,
-                "{step} {fault:?}: asked once"
+                "{step} {fault:?}: one attempt"
             );
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_times_out_leaves_nothing_and_says_when_to_come_back() {
+async fn a_creation_that_times_out_leaves_nothing_and_says_when_to_retry() {
     for step in STEPS {
         for (fault, after) in [
             (Fault::unavailable(), 1),
@@ -171,7 +175,7 @@ async fn what_times_out_leaves_nothing_and_says_when_to_come_back() {
         ] {
             let server = server();
             server.inject_times(step, 1000, fault.clone());
-            // A lost answer is found out by asking, which does not work either.
+            // The lookup that follows a lost response fails as well.
             server.inject_always(
                 if step == STEPS[0] {
                     "get secrets"
@@ -194,7 +198,7 @@ async fn what_times_out_leaves_nothing_and_says_when_to_come_back() {
                     Some(Duration::from_secs(after)),
                     "{step}"
                 );
-                // It waits as long as it is asked to, but never longer than ten seconds at a time.
+                // The client waits as long as the server asks, but at most ten seconds at a time.
                 assert_eq!(server.count_requests(step), 6, "{step}");
             }
             assert!(
@@ -211,7 +215,7 @@ async fn what_times_out_leaves_nothing_and_says_when_to_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_dropped_half_way_leaves_nothing() {
+async fn a_creation_dropped_half_way_leaves_nothing() {
     for step in STEPS {
         for fault in [
             Fault::Delay(Duration::from_secs(2)),
@@ -230,11 +234,11 @@ async fn what_is_dropped_half_way_leaves_nothing() {
                 let dropped = tokio::select! {
                     biased;
                     () = server.wait_for_requests(step, 1) => true,
-                    made = &mut creation => made.is_err(),
+                    created = &mut creation => created.is_err(),
                 };
                 assert!(dropped, "{step} {fault:?}");
             }
-            // Everything that is on its way has come by then.
+            // Every delayed request has arrived by then.
             tokio::time::sleep(Duration::from_secs(60)).await;
             assert_eq!(server.object_names(), [""; 0], "{step} {fault:?}");
             assert!(
@@ -246,10 +250,10 @@ async fn what_is_dropped_half_way_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_takes_effect_after_it_was_given_up_is_removed() {
+async fn objects_that_appear_after_the_creation_gave_up_are_removed() {
     for step in STEPS {
         let server = server();
-        // Each attempt comes through long after its caller has stopped to wait for it.
+        // Each attempt takes effect long after its caller stopped waiting for it.
         server.inject_always(step, Fault::Delay(Duration::from_secs(50)));
         backend(&server).create(spec().1).await.unwrap_err();
         tokio::time::sleep(Duration::from_secs(300)).await;
@@ -258,20 +262,23 @@ async fn what_takes_effect_after_it_was_given_up_is_removed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_detached_sandbox_is_taken_up_by_others() {
-    for (timeout, taken_up) in [(None, true), (Some(Lifetime::DEFAULT_ATTACH), false)] {
+async fn only_a_detached_sandbox_is_accessible_to_other_clients() {
+    for (timeout, accessible) in [(None, true), (Some(Lifetime::DEFAULT_ATTACH), false)] {
         let server = server();
         let (id, spec) = spec_with(|lifetime| lifetime.attach_timeout = timeout);
-        let maker = backend(&server);
-        maker.create(spec).await.unwrap();
-        let known = maker.access(&id).await.unwrap();
+        let creator = backend(&server);
+        creator.create(spec).await.unwrap();
+        let access_of_creator = creator.access(&id).await.unwrap();
         match backend(&server).access(&id).await {
             Ok(access) => {
-                assert!(taken_up);
-                assert_eq!((access.host_key, access.uid), (known.host_key, known.uid));
+                assert!(accessible);
+                assert_eq!(
+                    (access.host_key, access.uid),
+                    (access_of_creator.host_key, access_of_creator.uid)
+                );
             }
             Err(error) => assert!(
-                !taken_up && matches!(error, Error::Unsupported { .. }),
+                !accessible && matches!(error, Error::Unsupported { .. }),
                 "{error}"
             ),
         }

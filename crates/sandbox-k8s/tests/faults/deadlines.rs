@@ -1,4 +1,4 @@
-//! Nothing waits for ever on an API server that does not answer.
+//! No call waits forever for an API server that does not respond.
 
 use std::time::Duration;
 
@@ -12,9 +12,11 @@ use sandbox_k8s::options::Transport;
 use sandbox_testkit::apiserver::{ApiServer, Fault};
 use serde_json::json;
 
-use crate::support::{backend, backend_with, make, options, running, server, spec};
+use crate::support::{
+    backend, backend_with, create_running, create_sandbox, options, server, spec,
+};
 
-const ALL: [&str; 12] = [
+const REQUESTS: [&str; 12] = [
     "create pods",
     "create secrets",
     "get pods",
@@ -29,31 +31,34 @@ const ALL: [&str; 12] = [
     "delete secrets",
 ];
 
-/// A backend that has heard nothing yet, of a server that says nothing any more.
-async fn silent() -> (ApiServer, KubernetesBackend, sandbox_core::SandboxId) {
+/// A server that no longer responds, a new backend of it, and a sandbox that it holds.
+async fn unresponsive_server() -> (ApiServer, KubernetesBackend, sandbox_core::SandboxId) {
     let server = server();
-    let id = running(&server).await.id;
-    for what in ALL {
+    let id = create_running(&server).await.id;
+    for what in REQUESTS {
         server.inject_always(what, Fault::Delay(Duration::from_secs(1_000_000)));
     }
     let backend = backend(&server);
     (server, backend, id)
 }
 
-/// The error of what must end by itself, well before the server would answer.
-async fn ends<T>(what: &str, call: impl Future<Output = sandbox_core::Result<T>>) -> Error {
+/// The error of a call, which must fail long before the server would respond.
+async fn expect_timeout_error<T>(
+    what: &str,
+    call: impl Future<Output = sandbox_core::Result<T>>,
+) -> Error {
     match tokio::time::timeout(Duration::from_secs(300), call).await {
         Ok(Err(error)) => error,
-        Ok(Ok(_)) => panic!("{what} succeeded without an answer"),
-        Err(_elapsed) => panic!("{what} waits for ever"),
+        Ok(Ok(_)) => panic!("{what} succeeded without a response"),
+        Err(_elapsed) => panic!("{what} waits forever"),
     }
 }
 
-/// Whoever mistyped an address shall not wait as long as somebody whose API server restarts.
+/// A mistyped address fails sooner than an API server that restarts.
 #[tokio::test(start_paused = true)]
-async fn an_api_server_that_was_never_there_is_given_up_soon() {
+async fn an_api_server_that_never_responded_is_given_up_soon() {
     let server = server();
-    for what in ALL {
+    for what in REQUESTS {
         server.inject_always(what, Fault::CutBefore);
     }
     let away = backend(&server);
@@ -71,10 +76,10 @@ async fn an_api_server_that_was_never_there_is_given_up_soon() {
     );
     assert!(error.is_retryable());
 
-    // One that has answered before may be restarting.
+    // A server that has responded before may be restarting.
     server.clear_faults();
     away.list(ListFilter::default()).await.unwrap();
-    for what in ALL {
+    for what in REQUESTS {
         server.inject_always(what, Fault::CutBefore);
     }
     let begun = tokio::time::Instant::now();
@@ -86,14 +91,14 @@ async fn an_api_server_that_was_never_there_is_given_up_soon() {
     );
 }
 
-/// As an SSH client does it: again, until the connector says that it is in vain.
+/// Retries as an SSH client does, until the connector says to stop.
 #[tokio::test(start_paused = true)]
-async fn a_server_that_never_listens_is_given_up_after_its_grace() {
+async fn an_ssh_server_that_never_listens_is_given_up_after_the_grace() {
     let server = server();
     let mut direct = options();
     direct.transport = Transport::Direct;
     let backend = backend_with(&server, direct);
-    let info = make(&backend).await;
+    let info = create_sandbox(&backend).await;
     let endpoint = backend.access(&info.id).await.unwrap().endpoint;
     let connector = backend.connector();
     let far = Deadline::from_now(Duration::from_secs(3600));
@@ -109,7 +114,7 @@ async fn a_server_that_never_listens_is_given_up_after_its_grace() {
     };
     let waited_for = tokio::time::Instant::now();
     let starting = async {
-        // A Pod that is not there yet is waited for without end.
+        // A Pod that has not started yet is waited for without limit.
         tokio::time::sleep(Duration::from_secs(300)).await;
         server.run_pod(info.id.as_str());
         server.update("pods", info.id.as_str(), |pod| {
@@ -130,20 +135,21 @@ async fn a_server_that_never_listens_is_given_up_after_its_grace() {
     }
 }
 
-/// Nobody dials what has ended: a client that holds a handle of it would go on for as long as it lives.
+/// A client that still holds a handle of the sandbox would otherwise retry as long as it lives.
 #[tokio::test(start_paused = true)]
-async fn a_server_that_has_ended_is_given_up_at_once() {
-    for gone in [false, true] {
+async fn an_ssh_server_that_has_ended_is_given_up_at_once() {
+    for deleted in [false, true] {
         let server = server();
         let backend = backend(&server);
-        let info = make(&backend).await;
+        let info = create_sandbox(&backend).await;
         server.run_pod(info.id.as_str());
         let endpoint = backend.access(&info.id).await.unwrap().endpoint;
         let connector = backend.connector();
         assert!(!connector.should_stop_retrying(&endpoint));
-        match gone {
-            true => drop(server.remove("pods", info.id.as_str())),
-            false => server.end_pod(info.id.as_str(), 137, "OOMKilled"),
+        if deleted {
+            server.remove("pods", info.id.as_str());
+        } else {
+            server.end_pod(info.id.as_str(), 137, "OOMKilled");
         }
         let begun = tokio::time::Instant::now();
         let error = connector
@@ -151,13 +157,13 @@ async fn a_server_that_has_ended_is_given_up_at_once() {
             .await
             .err()
             .unwrap();
-        let said = if gone {
+        let expected = if deleted {
             "the Pod does not exist any more"
         } else {
             "more memory"
         };
         assert!(
-            error.is_unreachable() && error.to_string().contains(said),
+            error.is_unreachable() && error.to_string().contains(expected),
             "{error}"
         );
         assert!(
@@ -169,18 +175,18 @@ async fn a_server_that_has_ended_is_given_up_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_call_ends() {
-    let (_server, backend, id) = silent().await;
+async fn every_call_ends_without_a_response() {
+    let (_server, backend, id) = unresponsive_server().await;
     let errors = [
-        ends("create", backend.create(spec().1)).await,
-        ends("get", backend.get(&id, Freshness::Latest)).await,
-        ends("get from memory", backend.get(&id, Freshness::Cached)).await,
-        ends("list", backend.list(ListFilter::default())).await,
-        ends("access", backend.access(&id)).await,
-        ends("diagnose", backend.diagnose(&id)).await,
-        ends("extend", backend.extend(&id, Duration::from_secs(60))).await,
-        ends("delete", backend.delete(&id, DeleteOptions::default())).await,
-        ends("sweep", backend.sweep(SweepOptions::default())).await,
+        expect_timeout_error("create", backend.create(spec().1)).await,
+        expect_timeout_error("get", backend.get(&id, Freshness::Latest)).await,
+        expect_timeout_error("get from the cache", backend.get(&id, Freshness::Cached)).await,
+        expect_timeout_error("list", backend.list(ListFilter::default())).await,
+        expect_timeout_error("access", backend.access(&id)).await,
+        expect_timeout_error("diagnose", backend.diagnose(&id)).await,
+        expect_timeout_error("extend", backend.extend(&id, Duration::from_secs(60))).await,
+        expect_timeout_error("delete", backend.delete(&id, DeleteOptions::default())).await,
+        expect_timeout_error("sweep", backend.sweep(SweepOptions::default())).await,
     ];
     for error in &errors {
         assert!(
@@ -190,23 +196,23 @@ async fn every_call_ends() {
         assert!(error.to_string().contains("does not respond"), "{error}");
     }
     assert!(
-        ends("logs", backend.logs(&id, LogOptions::default()))
+        expect_timeout_error("logs", backend.logs(&id, LogOptions::default()))
             .await
             .is_retryable()
     );
-    ends("events", async { backend.events(&id).await.map(drop) }).await;
+    expect_timeout_error("events", async { backend.events(&id).await.map(drop) }).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_that_ask_for_the_same_thing_do_not_wait_for_each_other() {
+async fn callers_that_share_a_probe_do_not_wait_for_each_other() {
     let server = server();
-    // Whether it has image volumes is found out by one for all, and nothing comes of it.
+    // All creations share one probe for image volumes, which never gets a response.
     server.inject_always("create pods", Fault::Delay(Duration::from_secs(1_000_000)));
     let mut options = options();
     options.injection = Default::default();
     options.server_image = Some("registry.example/server:1".into());
     let backend = backend_with(&server, options);
-    let creations = (0..20).map(|_| ends("create", backend.create(spec().1)));
+    let creations = (0..20).map(|_| expect_timeout_error("create", backend.create(spec().1)));
     let errors = futures_util::future::join_all(creations).await;
     assert!(errors.iter().all(Error::is_retryable), "{errors:?}");
     server
@@ -215,13 +221,13 @@ async fn many_that_ask_for_the_same_thing_do_not_wait_for_each_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_dies_without_a_word_is_noticed() {
+async fn a_silently_dead_connection_is_noticed() {
     let server = server();
-    let id = running(&server).await.id;
+    let id = create_running(&server).await.id;
     let backend = backend(&server);
     let mut events = backend.events(&id).await.unwrap();
     server.wait_for_requests("watch pods", 1).await;
-    // The second watch hears of nothing, for ever.
+    // The second watch never delivers an event.
     server.inject(
         "watch pods",
         Fault::DelayEvents(Duration::from_secs(1_000_000)),

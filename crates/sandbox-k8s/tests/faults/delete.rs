@@ -1,4 +1,4 @@
-//! Deleting: exactly the instance that is meant, and until nothing is left.
+//! A deletion removes exactly the requested instance, and all of it.
 
 use std::time::Duration;
 
@@ -6,16 +6,17 @@ use sandbox_core::{DeleteOptions, Error, Freshness, SandboxBackend, Uid};
 use sandbox_testkit::apiserver::Fault;
 
 use crate::support::{
-    backend, both, make, pod, running, secret_name, server, spec, spec_with, unwaited, watching,
+    backend, create_running, create_sandbox, object_names_of, pod, secret_name, server, spec,
+    spec_with, start_watch, without_waiting,
 };
 
 #[tokio::test(start_paused = true)]
 async fn a_delete_returns_when_nothing_is_left() {
     let server = server();
     let backend = backend(&server);
-    let info = make(&backend).await;
+    let info = create_sandbox(&backend).await;
     server.run_pod(info.id.as_str());
-    backend.delete(&info.id, unwaited()).await.unwrap();
+    backend.delete(&info.id, without_waiting()).await.unwrap();
     assert_eq!(
         server.object_names(),
         [format!("pods/{}", info.id)],
@@ -36,21 +37,24 @@ async fn a_delete_returns_when_nothing_is_left() {
     ));
 }
 
-/// A watch that tells of others would have told of this one as well: nobody has to be asked.
+/// A watch that delivers events about other Pods would deliver this one, too: polling is needless.
 #[tokio::test(start_paused = true)]
-async fn a_slow_end_is_asked_about_only_where_the_watch_is_silent() {
-    for hears in [true, false] {
+async fn a_slow_deletion_is_polled_only_while_the_watch_is_silent() {
+    for delivers in [true, false] {
         let server = server();
         let backend = backend(&server);
-        let (info, other) = (make(&backend).await, make(&backend).await);
+        let (info, other) = (
+            create_sandbox(&backend).await,
+            create_sandbox(&backend).await,
+        );
         server.run_pod(info.id.as_str());
-        watching(&server, &backend).await;
+        start_watch(&server, &backend).await;
         server.set_pod_deletion_delay(Duration::from_secs(50));
         server.clear_requests();
         let cluster = async {
             for count in 0.. {
                 tokio::time::sleep(Duration::from_secs(4)).await;
-                if hears {
+                if delivers {
                     server.update("pods", other.id.as_str(), |pod| {
                         pod["metadata"]["generation"] = count.into()
                     });
@@ -62,12 +66,15 @@ async fn a_slow_end_is_asked_about_only_where_the_watch_is_silent() {
             () = cluster => {}
         }
         assert!(server.object("pods", info.id.as_str()).is_none());
-        assert_eq!(server.count_requests("get pods"), if hears { 0 } else { 3 });
+        assert_eq!(
+            server.count_requests("get pods"),
+            if delivers { 0 } else { 3 }
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_lost_does_not_matter() {
+async fn a_lost_response_does_not_stop_a_deletion() {
     for what in ["delete pods", "delete secrets"] {
         for fault in [
             Fault::lost_response(),
@@ -79,10 +86,10 @@ async fn an_answer_that_is_lost_does_not_matter() {
         ] {
             let server = server();
             let backend = backend(&server);
-            let info = make(&backend).await;
+            let info = create_sandbox(&backend).await;
             server.inject(what, fault.clone());
             let deletion = backend.delete(&info.id, DeleteOptions::default());
-            // The longest fault is longer than a delete may take.
+            // The longest fault lasts longer than a deletion may take.
             if let Err(error) = deletion.await {
                 assert!(
                     matches!(fault, Fault::DelayResponse(_)) && error.is_retryable(),
@@ -95,17 +102,17 @@ async fn an_answer_that_is_lost_does_not_matter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sandbox_that_has_taken_the_name_stays() {
+async fn a_sandbox_that_took_the_name_stays() {
     for by_uid in [true, false] {
         let server = server();
         let first = backend(&server);
-        // It sees nothing of what happens next.
+        // The watch of the first client delivers nothing of what follows.
         server.inject_always(
             "watch pods",
             Fault::DelayEvents(Duration::from_secs(100_000)),
         );
-        let info = make(&first).await;
-        watching(&server, &first).await;
+        let info = create_sandbox(&first).await;
+        start_watch(&server, &first).await;
         server.clear_faults();
         let second = backend(&server);
         second
@@ -122,7 +129,7 @@ async fn a_sandbox_that_has_taken_the_name_stays() {
             DeleteOptions::default()
         };
         first.delete(&info.id, options).await.unwrap();
-        assert_eq!(server.object_names(), both(&info.id));
+        assert_eq!(server.object_names(), object_names_of(&info.id));
         assert_eq!(
             pod(&server, &info.id)["metadata"]["uid"],
             other.uid.as_str()
@@ -131,7 +138,7 @@ async fn a_sandbox_that_has_taken_the_name_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forged_pod_cannot_have_anothers_secret_deleted() {
+async fn a_forged_pod_cannot_get_another_secret_deleted() {
     for by_hand in [true, false] {
         let server = server();
         let theirs = serde_json::json!({
@@ -139,7 +146,7 @@ async fn a_forged_pod_cannot_have_anothers_secret_deleted() {
         });
         server.insert("secrets", theirs);
         let mut forged = {
-            let id = running(&server).await.id;
+            let id = create_running(&server).await.id;
             server.remove("secrets", &secret_name(&id));
             server.remove("pods", id.as_str()).unwrap()
         };
@@ -156,7 +163,7 @@ async fn a_forged_pod_cannot_have_anothers_secret_deleted() {
                 .await
                 .unwrap();
         } else {
-            watching(&server, &backend).await;
+            start_watch(&server, &backend).await;
             server.end_pod("payments", 0, "Completed");
         }
         server
@@ -168,12 +175,12 @@ async fn a_forged_pod_cannot_have_anothers_secret_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_instance_that_was_asked_for_goes() {
+async fn only_the_requested_instance_is_deleted() {
     let server = server();
-    let info = make(&backend(&server)).await;
+    let info = create_sandbox(&backend(&server)).await;
     let other = DeleteOptions::for_instance(Uid::new("former"));
     backend(&server).delete(&info.id, other).await.unwrap();
-    assert_eq!(server.object_names(), both(&info.id));
+    assert_eq!(server.object_names(), object_names_of(&info.id));
     backend(&server)
         .delete(&info.id, DeleteOptions::for_instance(info.uid))
         .await
@@ -182,21 +189,21 @@ async fn only_the_instance_that_was_asked_for_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_process_made_just_now_is_deleted_too() {
+async fn a_sandbox_just_created_by_another_process_is_deleted_too() {
     let server = server();
     server.inject_always(
         "watch pods",
         Fault::DelayEvents(Duration::from_secs(100_000)),
     );
     let backend = backend(&server);
-    watching(&server, &backend).await;
-    let id = running(&server).await.id;
+    start_watch(&server, &backend).await;
+    let id = create_running(&server).await.id;
     backend.delete(&id, DeleteOptions::default()).await.unwrap();
     assert_eq!(server.object_names(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_keys_of_a_pod_that_was_deleted_by_hand_go_too() {
+async fn the_keys_of_a_pod_deleted_by_hand_are_deleted_too() {
     for detached in [true, false] {
         let server = server();
         let (id, spec) = spec_with(|lifetime| {
@@ -216,7 +223,7 @@ async fn the_keys_of_a_pod_that_was_deleted_by_hand_go_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_elses_secret_of_that_name_stays() {
+async fn a_foreign_secret_of_that_name_stays() {
     let server = server();
     let (id, _) = spec();
     let secret = serde_json::json!({"metadata": {"name": secret_name(&id)}, "data": {}});
@@ -229,9 +236,9 @@ async fn somebody_elses_secret_of_that_name_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_deleted_is_said() {
+async fn a_failed_deletion_reports_the_reason() {
     for what in ["delete pods", "delete secrets"] {
-        for (fault, said, again) in [
+        for (fault, expected, retryable) in [
             (Fault::Forbidden, "no permission to delete", false),
             (
                 Fault::refuse(401, "Unauthorized", "Unauthorized"),
@@ -243,17 +250,17 @@ async fn what_cannot_be_deleted_is_said() {
         ] {
             let server = server();
             let backend = backend(&server);
-            let info = make(&backend).await;
+            let info = create_sandbox(&backend).await;
             server.inject_always(what, fault.clone());
             let error = backend
                 .delete(&info.id, DeleteOptions::default())
                 .await
                 .unwrap_err();
             assert!(
-                matches!(error, Error::Deletion { .. }) && error.to_string().contains(said),
+                matches!(error, Error::Deletion { .. }) && error.to_string().contains(expected),
                 "{error}"
             );
-            assert_eq!(error.is_retryable(), again, "{what} {fault:?}");
+            assert_eq!(error.is_retryable(), retryable, "{what} {fault:?}");
             server.clear_faults();
             backend
                 .delete(&info.id, DeleteOptions::default())

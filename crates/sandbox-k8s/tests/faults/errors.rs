@@ -1,4 +1,4 @@
-//! Each call, refused in each way: which kind of error, and whether it says what to do.
+//! Each call, refused in each way: the kind of the error, its message and whether it can be retried.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use sandbox_core::{Error, Freshness, SandboxBackend, SandboxId, SweepOptions};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_testkit::apiserver::Fault;
 
-use crate::support::{backend, make, running, server, spec};
+use crate::support::{backend, create_running, create_sandbox, server, spec};
 
-/// What a call needs, and its error when that is refused so.
-async fn refused(what: &str, fault: &Fault) -> Option<Error> {
+/// The error of a call whose request `what` fails with `fault`.
+async fn error_when_refused(what: &str, fault: &Fault) -> Option<Error> {
     let server = server();
-    let id = running(&server).await.id;
+    let id = create_running(&server).await.id;
     server.inject_always(what, fault.clone());
     call(&backend(&server), &id, what).await
 }
 
-/// A call that makes this request.
+/// Makes the call that sends the request `what`, and returns its error.
 pub(crate) async fn call(backend: &KubernetesBackend, id: &SandboxId, what: &str) -> Option<Error> {
     match what {
         "create pods" | "create secrets" => backend.create(spec().1).await.err(),
@@ -43,11 +43,11 @@ pub(crate) const CALLS: [&str; 9] = [
 ];
 
 #[tokio::test(start_paused = true)]
-async fn each_refusal_is_explained() {
+async fn each_refusal_has_its_kind_and_message() {
     for what in CALLS {
         let (verb, resource) = what.split_once(' ').unwrap();
         let no_right = format!("no permission to {verb} {resource} in the namespace boxes");
-        for (fault, said, again) in [
+        for (fault, expected, retryable) in [
             (Fault::Forbidden, no_right.as_str(), false),
             (
                 Fault::refuse(401, "Unauthorized", "Unauthorized"),
@@ -67,16 +67,16 @@ async fn each_refusal_is_explained() {
                 false,
             ),
         ] {
-            let error = refused(what, &fault)
+            let error = error_when_refused(what, &fault)
                 .await
                 .unwrap_or_else(|| panic!("{what} {fault:?} succeeded"));
             assert!(
-                error.to_string().contains(said),
+                error.to_string().contains(expected),
                 "{what} {fault:?}: {error}"
             );
             assert_eq!(
                 (error.is_retryable(), error.retry_after().is_some()),
-                (again, again),
+                (retryable, retryable),
                 "{what} {fault:?}: {error}"
             );
             let kind = match verb {
@@ -90,7 +90,7 @@ async fn each_refusal_is_explained() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_that_is_not_there_is_named() {
+async fn a_missing_namespace_is_named() {
     let server = server();
     let mut options = crate::support::options();
     options.namespace = Some("nowhere".into());
@@ -114,17 +114,17 @@ async fn a_namespace_that_is_not_there_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_extended_and_deleted_at_once_is_gone() {
+async fn extending_a_sandbox_that_is_deleted_meanwhile_is_not_found() {
     let server = server();
     let backend = backend(&server);
-    let info = make(&backend).await;
+    let info = create_sandbox(&backend).await;
     server.run_pod(info.id.as_str());
     server.inject("patch pods", Fault::Delay(Duration::from_millis(500)));
     let extension = backend.extend(&info.id, Duration::from_secs(3000));
     let deletion = async {
         server.wait_for_requests("patch pods", 1).await;
         crate::support::backend(&server)
-            .delete(&info.id, crate::support::unwaited())
+            .delete(&info.id, crate::support::without_waiting())
             .await
             .unwrap();
     };

@@ -1,16 +1,16 @@
-//! When sandboxes end.
+//! The soft and the hard end of sandboxes, and the keys that outlive a client.
 
 use std::time::Duration;
 
 use sandbox_core::{Error, SandboxBackend};
 
-use crate::support::{backend, make, pod, server, spec_with};
+use crate::support::{backend, create_sandbox, pod, server, spec_with};
 
 #[tokio::test(start_paused = true)]
-async fn the_hard_end_is_kept_by_kubernetes_and_the_soft_one_can_be_put_off() {
+async fn kubernetes_enforces_the_hard_end_and_the_soft_end_can_be_extended() {
     let server = server();
     let backend = backend(&server);
-    let info = make(&backend).await;
+    let info = create_sandbox(&backend).await;
     assert_eq!(
         pod(&server, &info.id)["spec"]["activeDeadlineSeconds"],
         3600
@@ -49,7 +49,7 @@ async fn the_hard_end_is_kept_by_kubernetes_and_the_soft_one_can_be_put_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_detached_sandbox_leaves_the_key_that_lets_in() {
+async fn only_a_detached_sandbox_stores_its_client_key() {
     for detached in [true, false] {
         let server = server();
         let (id, spec) = spec_with(|lifetime| {

@@ -1,4 +1,4 @@
-//! The log of a sandbox, also of one whose kubelet is behind.
+//! The log of a sandbox, also if its kubelet lags behind.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use sandbox_k8s::KubernetesBackend;
 use sandbox_testkit::apiserver::Fault;
 use tokio::time::Instant;
 
-use crate::support::{backend, running, server};
+use crate::support::{backend, create_running, server};
 
-fn waiting(why: &str) -> Fault {
+fn waiting_to_start(why: &str) -> Fault {
     let message = format!("container \"sandbox\" in pod \"sbx-a\" is waiting to start: {why}");
     Fault::refuse(400, "BadRequest", message)
 }
 
-async fn log(backend: &KubernetesBackend, id: &SandboxId) -> Result<String> {
+async fn read_log(backend: &KubernetesBackend, id: &SandboxId) -> Result<String> {
     let mut pieces = backend.logs(id, LogOptions::default()).await?;
     let mut text = String::new();
     while let Some(piece) = pieces.next().await {
@@ -25,13 +25,16 @@ async fn log(backend: &KubernetesBackend, id: &SandboxId) -> Result<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_that_is_about_to_run_has_a_log_soon() {
-    for fault in [waiting("ContainerCreating"), waiting("PodInitializing")] {
+async fn the_log_of_a_starting_container_is_retried() {
+    for fault in [
+        waiting_to_start("ContainerCreating"),
+        waiting_to_start("PodInitializing"),
+    ] {
         let server = server();
-        let id = running(&server).await.id;
+        let id = create_running(&server).await.id;
         server.inject_times("get pods/log", 20, fault);
         assert!(
-            log(&backend(&server), &id)
+            read_log(&backend(&server), &id)
                 .await
                 .unwrap()
                 .contains("the log")
@@ -40,16 +43,16 @@ async fn a_container_that_is_about_to_run_has_a_log_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_that_does_not_run_has_none_and_it_is_said_why() {
+async fn the_log_of_a_container_that_never_starts_fails_with_the_reason() {
     for (why, patience) in [
         ("ContainerCreating", 20),
         ("trying and failing to pull image", 1),
     ] {
         let server = server();
-        let id = running(&server).await.id;
-        server.inject_always("get pods/log", waiting(why));
+        let id = create_running(&server).await.id;
+        server.inject_always("get pods/log", waiting_to_start(why));
         let begun = Instant::now();
-        let error = log(&backend(&server), &id).await.unwrap_err();
+        let error = read_log(&backend(&server), &id).await.unwrap_err();
         assert!(
             error.to_string().contains(why) && error.is_retryable(),
             "{error}"
@@ -63,12 +66,12 @@ async fn a_container_that_does_not_run_has_none_and_it_is_said_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_read_it_is_told_which_right_is_missing() {
+async fn a_forbidden_log_names_the_missing_permission() {
     let server = server();
-    let id = running(&server).await.id;
+    let id = create_running(&server).await.id;
     let backend = backend(&server);
     server.inject_always("get pods/log", Fault::Forbidden);
-    let error = log(&backend, &id).await.unwrap_err();
+    let error = read_log(&backend, &id).await.unwrap_err();
     assert!(
         error
             .to_string()
@@ -77,12 +80,12 @@ async fn who_may_not_read_it_is_told_which_right_is_missing() {
     );
     assert!(!error.is_retryable());
     server.clear_faults();
-    // Unless the API server was away just now.
+    // After an outage of the API server, the same denial is retried.
     server.inject("get pods", Fault::CutBefore);
     backend
         .get(&id, sandbox_core::Freshness::Latest)
         .await
         .unwrap();
     server.inject_times("get pods/log", 5, Fault::Forbidden);
-    assert!(log(&backend, &id).await.unwrap().contains("the log"));
+    assert!(read_log(&backend, &id).await.unwrap().contains("the log"));
 }

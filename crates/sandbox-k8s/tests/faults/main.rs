@@ -1,4 +1,4 @@
-//! The backend against an API server whose answers go astray.
+//! The backend against an API server that loses, delays and refuses requests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

@@ -1,4 +1,4 @@
-//! What a recorder is told of the API server.
+//! The metrics of requests and watches.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use sandbox_core::{DeleteOptions, SandboxBackend, SandboxEventKind};
 use sandbox_testkit::apiserver::Fault;
 
-use crate::support::{backend, server, spec, steps_until, watching};
+use crate::support::{backend, observe_steps_until, server, spec, start_watch};
 
-/// Counters with their labels' values, and how many values each histogram has.
-fn told(snapshotter: &Snapshotter) -> BTreeMap<String, u64> {
+/// The counters by name and label values, and the number of values of each histogram.
+fn count_recorded(snapshotter: &Snapshotter) -> BTreeMap<String, u64> {
     let of = |(key, _, _, value): (metrics_util::CompositeKey, _, _, DebugValue)| {
         let values: Vec<_> = key
             .key()
@@ -32,10 +32,10 @@ fn told(snapshotter: &Snapshotter) -> BTreeMap<String, u64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_attempt_counts_with_its_status_and_nobodys_name() {
+async fn each_attempt_counts_with_its_status_and_without_names() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
-    // Of this thread, which is the only one here.
+    // The recorder is local to this thread, the only one of the test.
     let _installed = ::metrics::set_default_local_recorder(&recorder);
     let server = server();
     server.inject("create pods", Fault::too_many_requests(1));
@@ -44,11 +44,11 @@ async fn each_attempt_counts_with_its_status_and_nobodys_name() {
     let (id, spec) = spec();
     backend.create(spec).await.unwrap();
     server.run_pod(id.as_str());
-    steps_until(&backend, &id, SandboxEventKind::Addressed).await;
+    observe_steps_until(&backend, &id, SandboxEventKind::Addressed).await;
     server.inject("delete pods", Fault::CutAfter);
     backend.delete(&id, DeleteOptions::default()).await.unwrap();
 
-    let told = told(&snapshotter);
+    let recorded = count_recorded(&snapshotter);
     for (labels, times) in [
         ("create pods 429", 1),
         ("create pods 201", 1),
@@ -60,19 +60,20 @@ async fn each_attempt_counts_with_its_status_and_nobodys_name() {
         ("watch pods 200", 1),
     ] {
         let name = format!("sandbox_k8s_requests_total {labels}");
-        assert_eq!(told.get(&name), Some(&times), "{name}: {told:#?}");
+        assert_eq!(recorded.get(&name), Some(&times), "{name}: {recorded:#?}");
         let name = format!("sandbox_k8s_request_duration_seconds {labels}");
-        assert_eq!(told.get(&name), Some(&times), "{name}: {told:#?}");
+        assert_eq!(recorded.get(&name), Some(&times), "{name}: {recorded:#?}");
     }
     assert!(
-        told.keys()
+        recorded
+            .keys()
             .all(|key| !key.contains(id.as_str()) && !key.contains("boxes")),
-        "{told:#?}"
+        "{recorded:#?}"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_begins_again_says_why() {
+async fn a_watch_restart_counts_with_its_reason() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _installed = ::metrics::set_default_local_recorder(&recorder);
@@ -81,12 +82,12 @@ async fn a_watch_that_begins_again_says_why() {
     server.inject("watch pods", Fault::unavailable());
     server.inject("watch pods", Fault::EndAfter(0));
     let backend = backend(&server);
-    watching(&server, &backend).await;
+    start_watch(&server, &backend).await;
     server.wait_for_requests("watch pods", 4).await;
 
-    let told = told(&snapshotter);
+    let recorded = count_recorded(&snapshotter);
     for reason in ["expired", "refused", "over"] {
         let name = format!("sandbox_k8s_watch_restarts_total {reason}");
-        assert_eq!(told.get(&name), Some(&1), "{name}: {told:#?}");
+        assert_eq!(recorded.get(&name), Some(&1), "{name}: {recorded:#?}");
     }
 }

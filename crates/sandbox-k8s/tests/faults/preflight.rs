@@ -1,4 +1,4 @@
-//! What is looked at before a sandbox is made: each thing well, and each thing wrong.
+//! Each preflight check, passing and failing.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,8 +11,8 @@ use crate::support::{backend_with, options, server, spec};
 
 const ENFORCED: &str = "pod-security.kubernetes.io/enforce";
 
-/// A cluster that lacks nothing.
-fn well() -> ApiServer {
+/// A cluster that passes every check except that of the clock.
+fn healthy_cluster() -> ApiServer {
     let server = server();
     server.label_namespace(ENFORCED, "restricted");
     server.add_node("one", &["docker.io/library/busybox:latest"]);
@@ -23,15 +23,14 @@ fn well() -> ApiServer {
             "docker.io/library/busybox:latest",
         ],
     );
-    // Its clock is ahead unless it is told.
     server
 }
 
-async fn look(server: &ApiServer, options: KubernetesOptions) -> Vec<Check> {
+async fn preflight(server: &ApiServer, options: KubernetesOptions) -> Vec<Check> {
     backend_with(server, options).preflight(spec().1).await
 }
 
-fn find<'a>(checks: &'a [Check], name: &str) -> &'a Check {
+fn find_check<'a>(checks: &'a [Check], name: &str) -> &'a Check {
     checks
         .iter()
         .find(|check| check.name == name)
@@ -39,8 +38,14 @@ fn find<'a>(checks: &'a [Check], name: &str) -> &'a Check {
 }
 
 #[track_caller]
-fn expect(checks: &[Check], name: &str, verdict: Verdict, detail: &str, remedy: Option<&str>) {
-    let check = find(checks, name);
+fn assert_check(
+    checks: &[Check],
+    name: &str,
+    verdict: Verdict,
+    detail: &str,
+    remedy: Option<&str>,
+) {
+    let check = find_check(checks, name);
     assert_eq!(check.verdict, verdict, "{check:?}");
     assert!(check.detail.contains(detail), "{check:?}");
     match remedy {
@@ -57,9 +62,9 @@ fn expect(checks: &[Check], name: &str, verdict: Verdict, detail: &str, remedy: 
 
 #[tokio::test]
 async fn a_cluster_that_lacks_nothing_passes() {
-    let server = well();
-    let checks = look(&server, options()).await;
-    // The clock of this server is of another year.
+    let server = healthy_cluster();
+    let checks = preflight(&server, options()).await;
+    // The clock of the fake server is years away.
     let others: Vec<_> = checks
         .iter()
         .filter(|check| check.name != "clock")
@@ -70,47 +75,47 @@ async fn a_cluster_that_lacks_nothing_passes() {
             .all(|check| check.verdict == Passed && check.remedy.is_none()),
         "{checks:#?}"
     );
-    expect(&checks, "API server", Passed, "v1.33.0", None);
-    expect(
+    assert_check(&checks, "API server", Passed, "v1.33.0", None);
+    assert_check(
         &checks,
         "namespace",
         Passed,
         "boxes: Pod Security level restricted",
         None,
     );
-    expect(&checks, "create pods", Passed, "allowed", None);
-    expect(&checks, "transport", Passed, "auto", None);
-    expect(&checks, "a Pod, as a dry run", Passed, "accepted", None);
-    expect(&checks, "image busybox", Passed, "on each of 2 nodes", None);
-    assert_eq!(server.object_names(), [""; 0], "nothing was made");
+    assert_check(&checks, "create pods", Passed, "allowed", None);
+    assert_check(&checks, "transport", Passed, "auto", None);
+    assert_check(&checks, "a Pod, as a dry run", Passed, "accepted", None);
+    assert_check(&checks, "image busybox", Passed, "on each of 2 nodes", None);
+    assert_eq!(server.object_names(), [""; 0], "nothing was created");
 }
 
 #[tokio::test]
 async fn clocks_are_compared() {
-    let server = well();
-    expect(
-        &look(&server, options()).await,
+    let server = healthy_cluster();
+    assert_check(
+        &preflight(&server, options()).await,
         "clock",
         Warning,
         "differ",
         Some("timedatectl"),
     );
-    // Years back, to where this machine's is.
+    // The server's clock is set back to the local time.
     let ahead = server
         .current_time()
         .duration_since(SystemTime::now())
         .unwrap();
     server.turn_back_clock(ahead);
-    expect(
-        &look(&server, options()).await,
+    assert_check(
+        &preflight(&server, options()).await,
         "clock",
         Passed,
         "agree",
         None,
     );
     server.turn_back_clock(Duration::from_secs(300));
-    expect(
-        &look(&server, options()).await,
+    assert_check(
+        &preflight(&server, options()).await,
         "clock",
         Warning,
         "differ",
@@ -119,10 +124,10 @@ async fn clocks_are_compared() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_an_api_server_nothing_else_is_asked() {
-    let server = well();
+async fn without_an_api_server_nothing_else_is_checked() {
+    let server = healthy_cluster();
     server.set_unreachable(true);
-    let checks = look(&server, options()).await;
+    let checks = preflight(&server, options()).await;
     assert_eq!(checks.len(), 2, "{checks:#?}");
     assert_eq!(
         (checks[0].verdict, checks[1].verdict),
@@ -132,11 +137,11 @@ async fn without_an_api_server_nothing_else_is_asked() {
 }
 
 #[tokio::test]
-async fn a_namespace_is_compared_with_the_profile() {
+async fn the_level_of_a_namespace_is_compared_with_the_profile() {
     let mut baseline = options();
     baseline.security = SecurityProfile::Baseline;
-    let checks = look(&well(), baseline.clone()).await;
-    expect(
+    let checks = preflight(&healthy_cluster(), baseline.clone()).await;
+    assert_check(
         &checks,
         "namespace",
         Failed,
@@ -146,16 +151,16 @@ async fn a_namespace_is_compared_with_the_profile() {
 
     let server = server();
     let label = format!("kubectl label namespace boxes {ENFORCED}=restricted");
-    expect(
-        &look(&server, options()).await,
+    assert_check(
+        &preflight(&server, options()).await,
         "namespace",
         Warning,
         "no Pod Security level",
         Some(&label),
     );
     let label = format!("{ENFORCED}=baseline");
-    expect(
-        &look(&server, baseline).await,
+    assert_check(
+        &preflight(&server, baseline).await,
         "namespace",
         Warning,
         "no Pod Security level",
@@ -163,8 +168,8 @@ async fn a_namespace_is_compared_with_the_profile() {
     );
     let mut elsewhere = options();
     elsewhere.namespace = Some("nope".into());
-    let checks = look(&server, elsewhere).await;
-    expect(
+    let checks = preflight(&server, elsewhere).await;
+    assert_check(
         &checks,
         "namespace",
         Failed,
@@ -172,12 +177,14 @@ async fn a_namespace_is_compared_with_the_profile() {
         Some("kubectl create namespace nope"),
     );
     assert!(
-        !find(&checks, "namespace").detail.contains("did you mean"),
+        !find_check(&checks, "namespace")
+            .detail
+            .contains("did you mean"),
         "{checks:#?}"
     );
     server.forbid("get namespaces");
-    expect(
-        &look(&server, options()).await,
+    assert_check(
+        &preflight(&server, options()).await,
         "namespace",
         Skipped,
         "cannot be read (get namespaces), which",
@@ -186,42 +193,44 @@ async fn a_namespace_is_compared_with_the_profile() {
 }
 
 #[tokio::test]
-async fn a_slip_in_the_name_of_a_namespace_is_told_to_whoever_may_list_them() {
-    let server = well();
+async fn a_namespace_typo_gets_a_suggestion_if_namespaces_may_be_listed() {
+    let server = healthy_cluster();
     let mut slip = options();
     slip.namespace = Some("boxs".into());
-    let make = Some("kubectl create namespace boxs");
-    let checks = look(&server, slip.clone()).await;
-    expect(
+    let create_namespace = Some("kubectl create namespace boxs");
+    let checks = preflight(&server, slip.clone()).await;
+    assert_check(
         &checks,
         "namespace",
         Failed,
         "there is no namespace boxs: did you mean boxes?",
-        make,
+        create_namespace,
     );
     server.forbid("list namespaces");
-    let checks = look(&server, slip).await;
-    expect(
+    let checks = preflight(&server, slip).await;
+    assert_check(
         &checks,
         "namespace",
         Failed,
         "there is no namespace boxs",
-        make,
+        create_namespace,
     );
     assert!(
-        !find(&checks, "namespace").detail.contains("did you mean"),
+        !find_check(&checks, "namespace")
+            .detail
+            .contains("did you mean"),
         "{checks:#?}"
     );
 }
 
 #[tokio::test]
-async fn each_right_is_asked_for() {
+async fn each_permission_is_checked() {
     let rbac = Some("kubectl apply -n boxes -f deploy/rbac.yaml");
     for right in ["create pods", "watch pods", "delete secrets"] {
-        let server = well();
+        let server = healthy_cluster();
         server.forbid(right);
-        let checks = look(&server, options()).await;
-        expect(&checks, right, Failed, "forbidden", rbac);
+        let checks = preflight(&server, options()).await;
+        assert_check(&checks, right, Failed, "forbidden", rbac);
         assert_eq!(
             checks
                 .iter()
@@ -236,16 +245,22 @@ async fn each_right_is_asked_for() {
         ("get pods/log", "the server's log"),
         ("watch events", "events"),
     ] {
-        let server = well();
+        let server = healthy_cluster();
         server.forbid(right);
-        expect(&look(&server, options()).await, right, Warning, lost, rbac);
+        assert_check(
+            &preflight(&server, options()).await,
+            right,
+            Warning,
+            lost,
+            rbac,
+        );
     }
     let mut leased = options();
     leased.owner_lease = Some(Duration::from_secs(60));
-    let server = well();
+    let server = healthy_cluster();
     server.forbid("patch leases");
-    expect(
-        &look(&server, leased).await,
+    assert_check(
+        &preflight(&server, leased).await,
         "patch leases",
         Failed,
         "forbidden",
@@ -254,22 +269,22 @@ async fn each_right_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_transport_is_judged_by_what_it_needs() {
+async fn a_transport_is_checked_for_the_permissions_it_needs() {
     let with = |transport| {
         let mut options = options();
         options.transport = transport;
         options
     };
-    let server = well();
-    expect(
-        &look(&server, with(Transport::PortForward)).await,
+    let server = healthy_cluster();
+    assert_check(
+        &preflight(&server, with(Transport::PortForward)).await,
         "transport",
         Passed,
         "port-forward",
         None,
     );
-    let checks = look(&server, with(Transport::Direct)).await;
-    expect(
+    let checks = preflight(&server, with(Transport::Direct)).await;
+    assert_check(
         &checks,
         "transport",
         Skipped,
@@ -278,16 +293,16 @@ async fn a_transport_is_judged_by_what_it_needs() {
     );
     server.forbid("create pods/portforward");
     let rbac = Some("kubectl apply -n boxes -f deploy/rbac.yaml");
-    let checks = look(&server, with(Transport::PortForward)).await;
-    expect(
+    let checks = preflight(&server, with(Transport::PortForward)).await;
+    assert_check(
         &checks,
         "transport",
         Failed,
         "create pods/portforward",
         rbac,
     );
-    let checks = look(&server, with(Transport::Auto)).await;
-    expect(
+    let checks = preflight(&server, with(Transport::Auto)).await;
+    assert_check(
         &checks,
         "transport",
         Warning,
@@ -297,24 +312,24 @@ async fn a_transport_is_judged_by_what_it_needs() {
 }
 
 #[tokio::test]
-async fn images_are_looked_for_on_the_nodes() {
+async fn images_are_searched_on_the_nodes() {
     const IMAGE: &str = "image busybox";
     let never = || {
         let mut options = options();
         options.image_pull_policy = Some(PullPolicy::Never);
         options
     };
-    let server = well();
+    let server = healthy_cluster();
     server.add_node("three", &["docker.io/library/python:3.12"]);
-    expect(
-        &look(&server, options()).await,
+    assert_check(
+        &preflight(&server, options()).await,
         IMAGE,
         Passed,
         "on 2 of 3 nodes; the others pull it",
         None,
     );
-    expect(
-        &look(&server, never()).await,
+    assert_check(
+        &preflight(&server, never()).await,
         IMAGE,
         Warning,
         "the pull policy is Never",
@@ -323,23 +338,23 @@ async fn images_are_looked_for_on_the_nodes() {
 
     let server = self::server();
     server.add_node("one", &["docker.io/library/busybox:1"]);
-    expect(
-        &look(&server, options()).await,
+    assert_check(
+        &preflight(&server, options()).await,
         IMAGE,
         Skipped,
         "not known before a Pod pulls it",
         None,
     );
-    expect(
-        &look(&server, never()).await,
+    assert_check(
+        &preflight(&server, never()).await,
         IMAGE,
         Warning,
         "none of 1 nodes",
         Some("IfNotPresent"),
     );
     server.forbid("list nodes");
-    expect(
-        &look(&server, options()).await,
+    assert_check(
+        &preflight(&server, options()).await,
         IMAGE,
         Skipped,
         "not known before a Pod pulls it",
@@ -348,8 +363,8 @@ async fn images_are_looked_for_on_the_nodes() {
 }
 
 #[tokio::test]
-async fn a_pod_that_is_refused_is_told_with_the_reason() {
-    let server = well();
+async fn a_refused_pod_is_reported_with_the_reason() {
+    let server = healthy_cluster();
     let refusal = "exceeded quota: small, requested: pods=1, used: pods=3, limited: pods=3";
     server.inject(
         "create pods",
@@ -359,8 +374,8 @@ async fn a_pod_that_is_refused_is_told_with_the_reason() {
             format!("pods \"x\" is forbidden: {refusal}"),
         ),
     );
-    let checks = look(&server, options()).await;
-    expect(
+    let checks = preflight(&server, options()).await;
+    assert_check(
         &checks,
         "a Pod, as a dry run",
         Failed,
@@ -369,6 +384,6 @@ async fn a_pod_that_is_refused_is_told_with_the_reason() {
     );
     assert!(
         checks.iter().all(|check| !check.name.starts_with("image ")),
-        "it is not known of which: {checks:#?}"
+        "a refused Pod names no image: {checks:#?}"
     );
 }

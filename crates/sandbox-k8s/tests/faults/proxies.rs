@@ -1,4 +1,4 @@
-//! The way to the API server, where a proxy is on it.
+//! Requests to the API server through a proxy.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -32,8 +32,8 @@ contexts: [{{name: a, context: {{cluster: c}}}}]
     (file, options)
 }
 
-/// Until the end of a head.
-async fn head(stream: &mut TcpStream) -> String {
+/// Reads the head of an HTTP message.
+async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
@@ -41,14 +41,14 @@ async fn head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-async fn connected(stream: &mut TcpStream) -> String {
-    let asked = head(stream).await;
+async fn accept_connect(stream: &mut TcpStream) -> String {
+    let asked = read_head(stream).await;
     stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
     asked
 }
 
-/// RFC 1928, with the user and password of RFC 1929.
-async fn greeted(stream: &mut TcpStream) -> String {
+/// Accepts a SOCKS5 client (RFC 1928) with a user and password (RFC 1929), and returns its target.
+async fn accept_socks(stream: &mut TcpStream) -> String {
     let mut methods = [0; 3];
     stream.read_exact(&mut methods).await.unwrap();
     assert_eq!(methods, [5, 1, 2]);
@@ -69,15 +69,15 @@ async fn greeted(stream: &mut TcpStream) -> String {
     format!("{}:{port}", String::from_utf8(host).unwrap())
 }
 
-/// A proxy that is the API server as well. Returns what it is asked to connect to.
-async fn proxy(listener: TcpListener, socks: bool) -> String {
+/// Serves one request as the proxy and as the API server, and returns the requested target.
+async fn serve_proxy(listener: TcpListener, socks: bool) -> String {
     let mut stream = listener.accept().await.unwrap().0;
     let asked = if socks {
-        greeted(&mut stream).await
+        accept_socks(&mut stream).await
     } else {
-        connected(&mut stream).await
+        accept_connect(&mut stream).await
     };
-    let request = head(&mut stream).await;
+    let request = read_head(&mut stream).await;
     assert!(
         request.starts_with("GET /api/v1/namespaces/default/pods?"),
         "{request}"
@@ -92,22 +92,22 @@ async fn proxy(listener: TcpListener, socks: bool) -> String {
     asked
 }
 
-async fn listener() -> (TcpListener, SocketAddr) {
+async fn bind_listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
 
 #[tokio::test]
-async fn requests_go_through_the_proxy_that_the_kubeconfig_names() {
+async fn requests_go_through_the_proxy_of_the_kubeconfig() {
     for socks in [false, true] {
-        let (listener, address) = listener().await;
+        let (listener, address) = bind_listener().await;
         let scheme = if socks { "socks5" } else { "http" };
         let url = format!("{scheme}://u:p%40:ss@{address}");
         let (_file, wanted) = kubeconfig("http://api.example:6443", Some(&url));
         let backend = KubernetesBackend::new(connect_cluster(&wanted).await.unwrap(), options());
         let listing = tokio::spawn(async move { backend.list(Default::default()).await });
-        let asked = tokio::time::timeout(Duration::from_secs(20), proxy(listener, socks))
+        let asked = tokio::time::timeout(Duration::from_secs(20), serve_proxy(listener, socks))
             .await
             .unwrap();
         if socks {
@@ -127,7 +127,7 @@ async fn requests_go_through_the_proxy_that_the_kubeconfig_names() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_cannot_be_one_is_named() {
+async fn an_invalid_proxy_is_named() {
     for url in ["ftp://proxy", "http://", "http://a b"] {
         let (_file, wanted) = kubeconfig("https://api.example", Some(url));
         let error = connect_cluster(&wanted).await.err().unwrap();
@@ -139,9 +139,9 @@ async fn a_proxy_that_cannot_be_one_is_named() {
     }
 }
 
-/// What the environment says is read in a process that has such an environment.
+/// The test runs itself in child processes, each with its own proxy variables.
 #[test]
-fn the_environment_is_heard() {
+fn proxy_settings_of_the_environment_are_respected() {
     if let Ok(expected) = std::env::var("EXPECTED") {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -169,7 +169,10 @@ fn the_environment_is_heard() {
         ("", "ftp://a", "api.example:6443"),
     ] {
         let mut process = Command::new(std::env::current_exe().unwrap());
-        process.args(["--exact", "proxies::the_environment_is_heard"]);
+        process.args([
+            "--exact",
+            "proxies::proxy_settings_of_the_environment_are_respected",
+        ]);
         process
             .env("EXPECTED", expected)
             .env("HTTPS_PROXY", proxy)

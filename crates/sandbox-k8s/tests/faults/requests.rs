@@ -1,4 +1,4 @@
-//! How much is asked of the API server.
+//! The number of requests that the backend sends.
 
 use std::time::Duration;
 
@@ -6,7 +6,9 @@ use sandbox_core::{DeleteOptions, Freshness, ListFilter, SandboxBackend, Sandbox
 use sandbox_testkit::apiserver::Fault;
 use tokio::time::Instant;
 
-use crate::support::{backend, both, make, server, spec, steps_until, watching};
+use crate::support::{
+    backend, create_sandbox, object_names_of, observe_steps_until, server, spec, start_watch,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_sandbox_takes_four_writes_and_no_read() {
@@ -15,9 +17,9 @@ async fn a_sandbox_takes_four_writes_and_no_read() {
     let (id, spec) = spec();
     let info = backend.create(spec).await.unwrap();
     assert_eq!((&info.id, info.port), (&id, Some(2222)));
-    assert_eq!(server.object_names(), both(&id));
+    assert_eq!(server.object_names(), object_names_of(&id));
     server.run_pod(id.as_str());
-    let steps = steps_until(&backend, &id, SandboxEventKind::Addressed).await;
+    let steps = observe_steps_until(&backend, &id, SandboxEventKind::Addressed).await;
     assert_eq!(steps.first(), Some(&SandboxEventKind::Created));
     for _ in 0..100 {
         assert_eq!(
@@ -28,7 +30,7 @@ async fn a_sandbox_takes_four_writes_and_no_read() {
         assert_eq!(backend.list(ListFilter::default()).await.unwrap().len(), 1);
     }
     backend.delete(&id, DeleteOptions::default()).await.unwrap();
-    // Long enough for whatever is done from time to time.
+    // This is long enough for every periodic task to run.
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(server.object_names(), [""; 0]);
     let seen: Vec<_> = server.requests().iter().map(ToString::to_string).collect();
@@ -48,19 +50,19 @@ async fn a_sandbox_takes_four_writes_and_no_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_at_once_share_one_watch() {
+async fn a_hundred_concurrent_sandboxes_share_one_watch() {
     let server = server();
     let backend = backend(&server);
-    let made = futures_util::future::join_all((0..100).map(|_| make(&backend))).await;
-    for info in &made {
+    let created = futures_util::future::join_all((0..100).map(|_| create_sandbox(&backend))).await;
+    for info in &created {
         server.run_pod(info.id.as_str());
     }
     let until = |info: &sandbox_core::SandboxInfo| {
         let (backend, id) = (backend.clone(), info.id.clone());
-        async move { steps_until(&backend, &id, SandboxEventKind::Addressed).await }
+        async move { observe_steps_until(&backend, &id, SandboxEventKind::Addressed).await }
     };
-    futures_util::future::join_all(made.iter().map(until)).await;
-    let deletions = made
+    futures_util::future::join_all(created.iter().map(until)).await;
+    let deletions = created
         .iter()
         .map(|info| backend.delete(&info.id, DeleteOptions::default()));
     assert!(
@@ -81,13 +83,13 @@ async fn a_hundred_at_once_share_one_watch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn own_writes_are_seen_at_once_however_late_the_watch_is() {
+async fn own_writes_are_visible_at_once_even_if_the_watch_is_late() {
     let server = server();
     server.inject_always("watch pods", Fault::DelayEvents(Duration::from_secs(3600)));
     let backend = backend(&server);
-    watching(&server, &backend).await;
+    start_watch(&server, &backend).await;
     server.clear_requests();
-    let info = make(&backend).await;
+    let info = create_sandbox(&backend).await;
     assert_eq!(
         backend.get(&info.id, Freshness::Cached).await.unwrap().uid,
         info.uid
@@ -106,7 +108,7 @@ async fn own_writes_are_seen_at_once_however_late_the_watch_is() {
             .expires_at,
         extended.expires_at
     );
-    assert_eq!(server.count_reads(), 1, "the one before the patch");
+    assert_eq!(server.count_reads(), 1, "the read before the patch");
     backend
         .delete(&info.id, DeleteOptions::default())
         .await
@@ -122,13 +124,13 @@ async fn own_writes_are_seen_at_once_however_late_the_watch_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_is_asked_for_is_kept_and_bounded() {
+async fn retry_after_is_respected_up_to_a_bound() {
     for (asked, waited) in [(3, 3), (100_000, 10)] {
         let server = server();
         server.inject("create pods", Fault::too_many_requests(asked));
         let backend = backend(&server);
         let began = Instant::now();
-        make(&backend).await;
+        create_sandbox(&backend).await;
         assert_eq!(began.elapsed().as_secs(), waited, "{asked}");
     }
 }

@@ -1,4 +1,4 @@
-//! An API server that comes back forbids everything until it knows who may do what.
+//! An API server that restarts denies every request until it has loaded its permissions.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use sandbox_testkit::apiserver::Fault;
 use tokio::time::Instant;
 
 use crate::errors::{CALLS, call};
-use crate::support::{Warnings, backend, make, running, server, watching};
+use crate::support::{Warnings, backend, create_running, create_sandbox, server, start_watch};
 
-/// What such a server says.
+/// The responses of a server that has just restarted.
 fn denials() -> [Fault; 2] {
     [
         Fault::Forbidden,
@@ -17,7 +17,7 @@ fn denials() -> [Fault; 2] {
     ]
 }
 
-/// How it was away before.
+/// The failures during the outage before the restart.
 fn outages() -> [Fault; 3] {
     [
         Fault::CutBefore,
@@ -27,15 +27,15 @@ fn outages() -> [Fault; 3] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_denial_is_final_at_once_where_nothing_was_away() {
+async fn a_denial_without_an_outage_is_final_at_once() {
     for denial in denials() {
         for what in CALLS {
             let server = server();
-            let id = running(&server).await.id;
+            let id = create_running(&server).await.id;
             server.inject_always(what, denial.clone());
             server.clear_requests();
             assert!(call(&backend(&server), &id, what).await.is_some(), "{what}");
-            // The watch lists once for itself.
+            // One list is the watch's own.
             let asked = server.count_requests(what) - usize::from(what == "list pods");
             assert_eq!(asked, 1, "{what} {denial:?}");
         }
@@ -43,16 +43,16 @@ async fn a_denial_is_final_at_once_where_nothing_was_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_denial_after_an_outage_is_asked_about_again() {
+async fn a_denial_after_an_outage_is_retried() {
     for denial in denials() {
         for outage in outages() {
             for what in CALLS {
                 let server = server();
-                let id = running(&server).await.id;
+                let id = create_running(&server).await.id;
                 server.inject(what, outage.clone());
                 server.inject_times(what, 5, denial.clone());
                 let error = call(&backend(&server), &id, what).await;
-                // The keys were read, and say that they are another's.
+                // `Unsupported` means that the keys were read and belong to another client.
                 let ended_well = matches!(error, None | Some(Error::Unsupported { .. }));
                 assert!(ended_well, "{what} {denial:?} after {outage:?}: {error:?}");
             }
@@ -61,18 +61,18 @@ async fn a_denial_after_an_outage_is_asked_about_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_denial_that_stays_is_told_as_ever() {
+async fn a_lasting_denial_is_reported_as_usual() {
     for what in CALLS {
         let (verb, resource) = what.split_once(' ').unwrap();
         let server = server();
-        let id = running(&server).await.id;
+        let id = create_running(&server).await.id;
         server.inject_times(what, 2, Fault::unavailable());
         server.inject_always(what, Fault::Forbidden);
         let begun = Instant::now();
         let error = call(&backend(&server), &id, what).await.unwrap();
-        let said = format!("no permission to {verb} {resource} in the namespace boxes");
+        let expected = format!("no permission to {verb} {resource} in the namespace boxes");
         assert!(
-            error.to_string().contains(&said) && !error.is_retryable(),
+            error.to_string().contains(&expected) && !error.is_retryable(),
             "{what}: {error}"
         );
         assert!(
@@ -88,26 +88,26 @@ async fn a_denial_that_stays_is_told_as_ever() {
     }
 }
 
-/// One request may meet the server's absence, and another its return.
+/// One request may meet the outage, and another the restarted server.
 #[tokio::test(start_paused = true)]
-async fn an_outage_that_only_the_watch_has_met_counts() {
+async fn an_outage_noticed_only_by_the_watch_counts() {
     let server = server();
     let backend = backend(&server);
-    let info = make(&backend).await;
-    watching(&server, &backend).await;
+    let info = create_sandbox(&backend).await;
+    start_watch(&server, &backend).await;
     server.inject("watch pods", Fault::CutBefore);
     server.cut_watches();
     server.wait_for_requests("watch pods", 2).await;
     server.inject_times("get pods", 3, Fault::Forbidden);
     backend.get(&info.id, Freshness::Latest).await.unwrap();
-    // Much later, it is what it says.
+    // Long after the outage, a denial is final.
     tokio::time::sleep(Duration::from_secs(60)).await;
     server.inject("get pods", Fault::Forbidden);
     backend.get(&info.id, Freshness::Latest).await.unwrap_err();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_is_denied_after_an_outage_comes_back() {
+async fn a_watch_that_is_denied_after_an_outage_recovers() {
     for (what, denial) in [
         ("watch pods", Fault::Forbidden),
         (
@@ -119,8 +119,8 @@ async fn a_watch_that_is_denied_after_an_outage_comes_back() {
         let _guard = tracing::subscriber::set_default(warnings.clone());
         let server = server();
         let backend = backend(&server);
-        let info = make(&backend).await;
-        watching(&server, &backend).await;
+        let info = create_sandbox(&backend).await;
+        start_watch(&server, &backend).await;
         for what in ["watch pods", "list pods"] {
             server.inject_times(what, 3, Fault::CutBefore);
         }

@@ -1,4 +1,4 @@
-//! A backend on the fake API server, and what to make with it.
+//! A backend on the fake API server, and helpers to create and observe its sandboxes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ pub(crate) fn options() -> KubernetesOptions {
     options
 }
 
-/// A process of its own, as far as the server can tell.
+/// A separate client, with its own watch and cache.
 pub(crate) fn backend(server: &ApiServer) -> KubernetesBackend {
     backend_with(server, options())
 }
@@ -51,25 +51,25 @@ pub(crate) fn spec_with(change: impl FnOnce(&mut Lifetime)) -> (SandboxId, Sandb
     (id, spec)
 }
 
-pub(crate) async fn make(backend: &KubernetesBackend) -> SandboxInfo {
+pub(crate) async fn create_sandbox(backend: &KubernetesBackend) -> SandboxInfo {
     backend.create(spec().1).await.unwrap()
 }
 
-/// A sandbox that runs, of a maker that is not heard of again.
-pub(crate) async fn running(server: &ApiServer) -> SandboxInfo {
-    let info = make(&backend(server)).await;
+/// Creates a running sandbox with a client that is dropped afterwards.
+pub(crate) async fn create_running(server: &ApiServer) -> SandboxInfo {
+    let info = create_sandbox(&backend(server)).await;
     server.run_pod(info.id.as_str());
     info
 }
 
-pub(crate) fn unwaited() -> DeleteOptions {
+pub(crate) fn without_waiting() -> DeleteOptions {
     let mut options = DeleteOptions::default();
     options.wait = false;
     options
 }
 
-/// The names of a sandbox's two objects.
-pub(crate) fn both(id: &SandboxId) -> [String; 2] {
+/// The names of the two objects of a sandbox.
+pub(crate) fn object_names_of(id: &SandboxId) -> [String; 2] {
     [format!("pods/{id}"), format!("secrets/{id}-keys")]
 }
 
@@ -81,17 +81,17 @@ pub(crate) fn pod(server: &ApiServer, id: &SandboxId) -> Value {
     server.object("pods", id.as_str()).unwrap()
 }
 
-/// The steps of a sandbox, until this one.
-pub(crate) async fn steps_until(
+/// Collects the steps of a sandbox up to `last`.
+pub(crate) async fn observe_steps_until(
     backend: &KubernetesBackend,
     id: &SandboxId,
     last: SandboxEventKind,
 ) -> Vec<SandboxEventKind> {
-    steps_of(backend.events(id).await.unwrap(), last).await
+    collect_steps_until(backend.events(id).await.unwrap(), last).await
 }
 
-/// The same, of a stream that began earlier.
-pub(crate) async fn steps_of(
+/// Collects the steps of a stream of events up to `last`.
+pub(crate) async fn collect_steps_until(
     mut events: EventStream,
     last: SandboxEventKind,
 ) -> Vec<SandboxEventKind> {
@@ -110,8 +110,8 @@ pub(crate) async fn steps_of(
     steps
 }
 
-/// Until the backend's watch has begun.
-pub(crate) async fn watching(server: &ApiServer, backend: &KubernetesBackend) {
+/// Waits until the watch of the backend has started.
+pub(crate) async fn start_watch(server: &ApiServer, backend: &KubernetesBackend) {
     let before = server.count_requests("watch pods");
     backend
         .list(sandbox_core::ListFilter::default())
@@ -123,7 +123,7 @@ pub(crate) async fn watching(server: &ApiServer, backend: &KubernetesBackend) {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-/// Counts what is told at the level of warnings by this thread.
+/// Counts the warnings that this thread logs.
 #[derive(Clone, Default)]
 pub(crate) struct Warnings(Arc<AtomicUsize>);
 

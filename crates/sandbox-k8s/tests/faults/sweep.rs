@@ -1,4 +1,4 @@
-//! Clean-up by whoever comes along: what is over goes, what is not or is not ours stays.
+//! Cleanup by any client: expired sandboxes are deleted, running and foreign ones stay.
 
 use std::time::Duration;
 
@@ -6,11 +6,14 @@ use sandbox_core::{SandboxBackend, SweepOptions};
 use sandbox_testkit::apiserver::{ApiServer, Fault};
 use serde_json::json;
 
-use crate::support::{backend, both, make, running, secret_name, server, spec_with, watching};
+use crate::support::{
+    backend, create_running, create_sandbox, object_names_of, secret_name, server, spec_with,
+    start_watch,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-async fn swept(server: &ApiServer, options: SweepOptions) -> Vec<String> {
+async fn sweep_reasons(server: &ApiServer, options: SweepOptions) -> Vec<String> {
     let report = backend(server).sweep(options).await.unwrap();
     report
         .removed
@@ -20,8 +23,8 @@ async fn swept(server: &ApiServer, options: SweepOptions) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_over_goes_and_a_dry_run_only_tells() {
-    for (over, reason) in [
+async fn expired_sandboxes_are_deleted_and_a_dry_run_only_reports_them() {
+    for (case, reason) in [
         ("ended", "it has ended"),
         ("crashed", "it has ended"),
         ("overdue", "its soft end has passed"),
@@ -29,15 +32,15 @@ async fn what_is_over_goes_and_a_dry_run_only_tells() {
         ("never ran", "its soft end has passed, and it never ran"),
     ] {
         let server = server();
-        let stays = make(&backend(&server)).await;
+        let stays = create_sandbox(&backend(&server)).await;
         server.advance_clock(60 * MINUTE);
         let (id, spec) = spec_with(|lifetime| lifetime.max_lifetime = 20 * MINUTE);
         backend(&server).create(spec).await.unwrap();
-        match over {
+        match case {
             "never ran" => server.advance_clock(12 * MINUTE),
             _ => server.run_pod(id.as_str()),
         }
-        match over {
+        match case {
             "ended" => server.end_pod(id.as_str(), 0, "Completed"),
             "crashed" => server.end_pod(id.as_str(), 1, "Error"),
             "overdue" => server.advance_clock(12 * MINUTE),
@@ -51,45 +54,48 @@ async fn what_is_over_goes_and_a_dry_run_only_tells() {
         });
         let before = server.object_names();
         assert_eq!(
-            swept(&server, SweepOptions::dry_run()).await,
+            sweep_reasons(&server, SweepOptions::dry_run()).await,
             [reason],
-            "{over}"
+            "{case}"
         );
-        assert_eq!(server.object_names(), before, "{over}");
+        assert_eq!(server.object_names(), before, "{case}");
         assert_eq!(
-            swept(&server, SweepOptions::default()).await,
+            sweep_reasons(&server, SweepOptions::default()).await,
             [reason],
-            "{over}"
+            "{case}"
         );
         server
             .wait_until(|server| server.object_names().len() == 2)
             .await;
-        assert_eq!(server.object_names(), both(&stays.id), "{over}");
+        assert_eq!(server.object_names(), object_names_of(&stays.id), "{case}");
         assert_eq!(
-            swept(&server, SweepOptions::default()).await,
+            sweep_reasons(&server, SweepOptions::default()).await,
             [""; 0],
-            "{over}"
+            "{case}"
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_without_a_pod_are_left_alone_for_ten_minutes() {
+async fn keys_without_a_pod_stay_for_ten_minutes() {
     let server = server();
-    let id = make(&backend(&server)).await.id;
+    let id = create_sandbox(&backend(&server)).await.id;
     server.remove("pods", id.as_str());
     server.advance_clock(9 * MINUTE);
-    assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0]);
+    assert_eq!(
+        sweep_reasons(&server, SweepOptions::default()).await,
+        [""; 0]
+    );
     server.advance_clock(2 * MINUTE);
     assert_eq!(
-        swept(&server, SweepOptions::default()).await,
+        sweep_reasons(&server, SweepOptions::default()).await,
         ["its Secret has no Pod"]
     );
     assert_eq!(server.object_names(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forgery_is_left_alone() {
+async fn a_forged_sandbox_stays() {
     let forgeries: [(&str, &str, serde_json::Value); 7] = [
         (
             "pods",
@@ -122,7 +128,7 @@ async fn a_forgery_is_left_alone() {
     for (resource, path, value) in forgeries {
         let server = server();
         server.set_garbage_collection(false);
-        let id = running(&server).await.id;
+        let id = create_running(&server).await.id;
         let name = if resource == "pods" {
             id.as_str().to_owned()
         } else {
@@ -133,7 +139,7 @@ async fn a_forgery_is_left_alone() {
         });
         server.advance_clock(1000 * MINUTE);
         let watcher = backend(&server);
-        watching(&server, &watcher).await;
+        start_watch(&server, &watcher).await;
         tokio::time::sleep(5 * MINUTE).await;
         backend(&server)
             .sweep(SweepOptions::default())
@@ -144,10 +150,10 @@ async fn a_forgery_is_left_alone() {
             "{resource} {path} = {value}"
         );
     }
-    // A name that no sandbox has.
+    // No sandbox has this name.
     let server = server();
     let mut pod = {
-        let id = running(&server).await.id;
+        let id = create_running(&server).await.id;
         server.remove("secrets", &secret_name(&id));
         server.remove("pods", id.as_str()).unwrap()
     };
@@ -162,10 +168,9 @@ async fn a_forgery_is_left_alone() {
     assert_eq!(server.object_names(), ["pods/kube-dns"]);
 }
 
-/// The keys of a Pod that goes on are not collected because somebody changed what the Pod is recognised by: the
-/// cluster's collector would take the Pod with them.
+/// Deleting the keys would make the garbage collector of the cluster delete the running Pod with them.
 #[tokio::test(start_paused = true)]
-async fn the_keys_of_a_pod_that_is_not_recognised_any_more_stay() {
+async fn the_keys_of_a_pod_that_is_no_longer_recognised_stay() {
     for (path, value) in [
         ("/metadata/labels/sandbox.dev~1managed-by", json!("helm")),
         ("/metadata/labels/sandbox.dev~1id", json!("sbx-other")),
@@ -175,20 +180,26 @@ async fn the_keys_of_a_pod_that_is_not_recognised_any_more_stay() {
         ),
     ] {
         let server = server();
-        let id = running(&server).await.id;
+        let id = create_running(&server).await.id;
         server.update("pods", id.as_str(), |pod| {
             *pod.pointer_mut(path).unwrap() = value.clone()
         });
         server.advance_clock(1000 * MINUTE);
-        assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0]);
-        assert_eq!(server.object_names(), both(&id), "{path}");
+        assert_eq!(
+            sweep_reasons(&server, SweepOptions::default()).await,
+            [""; 0]
+        );
+        assert_eq!(server.object_names(), object_names_of(&id), "{path}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_removed_keeps_nothing_else() {
+async fn a_failed_removal_does_not_stop_the_others() {
     let server = server();
-    let ids = [running(&server).await.id, running(&server).await.id];
+    let ids = [
+        create_running(&server).await.id,
+        create_running(&server).await.id,
+    ];
     ids.iter()
         .for_each(|id| server.end_pod(id.as_str(), 0, "Completed"));
     let denied = "admission webhook \"keep.example\" denied the request: it is under investigation";
@@ -207,7 +218,7 @@ async fn what_cannot_be_removed_keeps_nothing_else() {
         "{report:?}"
     );
     assert!(
-        both(&failed[0].id)
+        object_names_of(&failed[0].id)
             .iter()
             .all(|name| server.object_names().contains(name)),
         "{:?}",
@@ -216,11 +227,11 @@ async fn what_cannot_be_removed_keeps_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_extends_it_meanwhile_is_faster_than_the_sweep() {
+async fn a_sandbox_extended_during_a_sweep_stays() {
     let server = server();
-    let id = running(&server).await.id;
+    let id = create_running(&server).await.id;
     server.advance_clock(12 * MINUTE);
-    // The sweep has looked, and its delete comes after the extension.
+    // The sweep has listed the sandbox; its delete arrives after the extension.
     server.inject("delete pods", Fault::Delay(Duration::from_secs(5)));
     let sweeper = backend(&server);
     let sweep = sweeper.sweep(SweepOptions::default());
@@ -230,34 +241,37 @@ async fn whoever_extends_it_meanwhile_is_faster_than_the_sweep() {
     };
     let (report, ()) = tokio::join!(sweep, extend);
     assert!(report.unwrap().removed.is_empty());
-    assert_eq!(server.object_names(), both(&id));
+    assert_eq!(server.object_names(), object_names_of(&id));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sandbox_that_is_being_made_is_not_swept() {
+async fn a_sandbox_that_is_being_created_is_not_swept() {
     let server = server();
     server.inject("create pods", Fault::Delay(Duration::from_secs(20)));
-    let maker = backend(&server);
+    let creator = backend(&server);
     let sweeps = async {
         server.wait_for_requests("create pods", 1).await;
         for _ in 0..5 {
-            assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0]);
+            assert_eq!(
+                sweep_reasons(&server, SweepOptions::default()).await,
+                [""; 0]
+            );
         }
     };
-    let (info, ()) = tokio::join!(make(&maker), sweeps);
-    assert_eq!(server.object_names(), both(&info.id));
+    let (info, ()) = tokio::join!(create_sandbox(&creator), sweeps);
+    assert_eq!(server.object_names(), object_names_of(&info.id));
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_client_that_watches_removes_what_is_over() {
-    for over in ["ended", "overdue", "never ran"] {
+async fn any_client_that_watches_removes_expired_sandboxes() {
+    for case in ["ended", "overdue", "never ran"] {
         let server = server();
-        let id = make(&backend(&server)).await.id;
+        let id = create_sandbox(&backend(&server)).await.id;
         let watchers: Vec<_> = (0..3).map(|_| backend(&server)).collect();
         for watcher in &watchers {
             watcher.list(Default::default()).await.unwrap();
         }
-        match over {
+        match case {
             "ended" => server.end_pod(id.as_str(), 0, "Completed"),
             "overdue" => {
                 server.run_pod(id.as_str());
@@ -265,29 +279,32 @@ async fn any_client_that_watches_removes_what_is_over() {
             }
             _ => tokio::time::sleep(12 * MINUTE).await,
         }
-        let gone = server.wait_until(|server| server.object_names().is_empty());
-        tokio::time::timeout(5 * MINUTE, gone)
+        let deleted = server.wait_until(|server| server.object_names().is_empty());
+        tokio::time::timeout(5 * MINUTE, deleted)
             .await
-            .unwrap_or_else(|_| panic!("{over}: {:?}", server.object_names()));
-        // Not each of them asks for the same.
+            .unwrap_or_else(|_| panic!("{case}: {:?}", server.object_names()));
+        // The clients do not all repeat the same deletion.
         assert!(
             server.count_requests("delete pods") <= 2 * watchers.len(),
-            "{over}: {}",
+            "{case}: {}",
             server.count_requests("delete pods")
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobodys_own_clock_ends_a_sandbox() {
-    // The server's clock is years away from this machine's, in which direction does not matter.
+async fn the_clock_of_a_client_ends_no_sandbox() {
+    // The server's clock is years away from the local one; the direction does not matter.
     let server = server();
     let watcher = backend(&server);
-    let id = running(&server).await.id;
-    watching(&server, &watcher).await;
+    let id = create_running(&server).await.id;
+    start_watch(&server, &watcher).await;
     tokio::time::sleep(9 * MINUTE).await;
-    assert_eq!(swept(&server, SweepOptions::default()).await, [""; 0]);
-    assert_eq!(server.object_names(), both(&id));
+    assert_eq!(
+        sweep_reasons(&server, SweepOptions::default()).await,
+        [""; 0]
+    );
+    assert_eq!(server.object_names(), object_names_of(&id));
     let info = watcher.extend(&id, 30 * MINUTE).await.unwrap();
     let left = info
         .expires_at
@@ -301,17 +318,17 @@ async fn nobodys_own_clock_ends_a_sandbox() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_not_be_removed_is_asked_for_less_and_less_often() {
+async fn a_forbidden_removal_is_retried_ever_less_often() {
     let server = server();
-    let id = running(&server).await.id;
+    let id = create_running(&server).await.id;
     let backend = backend(&server);
-    watching(&server, &backend).await;
+    start_watch(&server, &backend).await;
     server.end_pod(id.as_str(), 0, "Completed");
     server.inject_always("delete pods", Fault::Forbidden);
     tokio::time::sleep(60 * MINUTE).await;
     let asked = server.count_requests("delete pods");
     assert!((10..25).contains(&asked), "{asked} times in an hour");
     server.clear_faults();
-    let gone = server.wait_until(|server| server.object("pods", id.as_str()).is_none());
-    tokio::time::timeout(6 * MINUTE, gone).await.unwrap();
+    let deleted = server.wait_until(|server| server.object("pods", id.as_str()).is_none());
+    tokio::time::timeout(6 * MINUTE, deleted).await.unwrap();
 }

@@ -1,15 +1,18 @@
-//! The shared watch: whatever becomes of it, who waits hears the truth.
+//! The shared watch: callers get the true state of a sandbox, whatever happens to the watch.
 
 use std::time::Duration;
 
 use sandbox_core::{Error, Freshness, ListFilter, SandboxBackend, SandboxEventKind, SandboxState};
 use sandbox_testkit::apiserver::Fault;
 
-use crate::support::{Warnings, backend, make, running, server, steps_of, steps_until, watching};
+use crate::support::{
+    Warnings, backend, collect_steps_until, create_running, create_sandbox, observe_steps_until,
+    server, start_watch,
+};
 use SandboxEventKind::{Addressed, Created, Deleted, Failed, Scheduled, Started};
 
 #[tokio::test(start_paused = true)]
-async fn each_step_is_heard_once_whatever_becomes_of_the_watch() {
+async fn each_step_is_reported_once_whatever_happens_to_the_watch() {
     for fault in [
         Fault::CutLine(0),
         Fault::CutLine(1),
@@ -29,21 +32,21 @@ async fn each_step_is_heard_once_whatever_becomes_of_the_watch() {
             let server = server();
             server.inject_times("watch pods", times, fault.clone());
             let backend = backend(&server);
-            let id = make(&backend).await.id;
+            let id = create_sandbox(&backend).await.id;
             let life = async {
                 for change in 0..3 {
                     tokio::time::sleep(Duration::from_secs(20)).await;
                     match change {
                         0 => server.run_pod(id.as_str()),
-                        // Another Pod's news in between.
-                        1 => drop(running(&server).await),
+                        // An event of another Pod comes in between.
+                        1 => drop(create_running(&server).await),
                         _ => drop(server.remove("pods", id.as_str())),
                     }
                 }
             };
-            let (steps, ()) = tokio::join!(steps_until(&backend, &id, Deleted), life);
+            let (steps, ()) = tokio::join!(observe_steps_until(&backend, &id, Deleted), life);
             let expected = [Created, Scheduled, Started, Addressed, Deleted];
-            // Where several steps pass while there is no watch, the last is what counts.
+            // Of several steps that pass without a watch, only the last is reported.
             let in_order = expected
                 .iter()
                 .filter(|step| steps.contains(step))
@@ -60,18 +63,18 @@ async fn each_step_is_heard_once_whatever_becomes_of_the_watch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_tells_of_what_vanished_without_a_word() {
+async fn a_list_reveals_a_deletion_that_the_watch_missed() {
     let server = server();
     let backend = backend(&server);
-    let info = make(&backend).await;
+    let info = create_sandbox(&backend).await;
     server.run_pod(info.id.as_str());
-    steps_until(&backend, &info.id, Addressed).await;
+    observe_steps_until(&backend, &info.id, Addressed).await;
     let events = backend.events(&info.id).await.unwrap();
     server.inject("watch pods", Fault::Delay(Duration::from_secs(5)));
     server.cut_watches();
     server.remove("pods", info.id.as_str());
     server.compact_history();
-    steps_of(events, Deleted).await;
+    collect_steps_until(events, Deleted).await;
     assert_eq!(server.count_requests("list pods"), 2);
     assert!(
         backend
@@ -83,16 +86,19 @@ async fn a_list_tells_of_what_vanished_without_a_word() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_instance_under_the_name_ends_the_wait_for_the_first() {
+async fn another_instance_of_the_name_ends_the_wait_for_the_first() {
     let server = server();
     let backend = backend(&server);
-    let info = make(&backend).await;
-    watching(&server, &backend).await;
+    let info = create_sandbox(&backend).await;
+    start_watch(&server, &backend).await;
     let events = backend.events(&info.id).await.unwrap();
     let mut other = server.remove("pods", info.id.as_str()).unwrap();
     other["metadata"]["uid"] = "another".into();
     server.insert("pods", other);
-    assert_eq!(steps_of(events, Deleted).await, [Created, Deleted]);
+    assert_eq!(
+        collect_steps_until(events, Deleted).await,
+        [Created, Deleted]
+    );
     assert_eq!(
         backend
             .get(&info.id, Freshness::Cached)
@@ -105,7 +111,7 @@ async fn another_instance_under_the_name_ends_the_wait_for_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_right_to_watch_each_is_asked_for_and_it_is_said_once() {
+async fn without_permission_to_watch_each_sandbox_is_requested_and_one_warning_logged() {
     let warnings = Warnings::default();
     let _guard = tracing::subscriber::set_default(warnings.clone());
     for refused in ["watch pods", "list pods"] {
@@ -113,13 +119,13 @@ async fn without_the_right_to_watch_each_is_asked_for_and_it_is_said_once() {
         let server = server();
         server.inject_always(refused, Fault::Forbidden);
         let backend = backend(&server);
-        let info = make(&backend).await;
+        let info = create_sandbox(&backend).await;
         server.wait_for_requests(refused, 2).await;
         let life = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
             server.run_pod(info.id.as_str());
         };
-        tokio::join!(steps_until(&backend, &info.id, Addressed), life);
+        tokio::join!(observe_steps_until(&backend, &info.id, Addressed), life);
         server.clear_requests();
         for _ in 0..3 {
             assert_eq!(
@@ -134,7 +140,7 @@ async fn without_the_right_to_watch_each_is_asked_for_and_it_is_said_once() {
         assert_eq!(server.count_requests("get pods"), 3, "{refused}");
         tokio::time::sleep(Duration::from_secs(600)).await;
         assert_eq!(warnings.count() - before, 1, "{refused}");
-        // It is tried again now and then, but not often.
+        // The watch is retried now and then.
         assert!(
             (15..25).contains(&server.count_requests(refused)),
             "{refused}: {}",
@@ -149,13 +155,13 @@ async fn without_the_right_to_watch_each_is_asked_for_and_it_is_said_once() {
         assert_eq!(
             server.count_requests("get pods"),
             0,
-            "{refused}: it is watched again"
+            "{refused}: the watch has restarted"
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_right_to_list_is_an_error_that_names_it() {
+async fn a_missing_permission_to_list_is_named() {
     let server = server();
     server.inject_always("list pods", Fault::Forbidden);
     let error = backend(&server)
@@ -178,7 +184,7 @@ async fn no_right_to_list_is_an_error_that_names_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watches_that_end_at_once_are_not_begun_in_a_hurry() {
+async fn watches_that_end_at_once_are_restarted_slowly() {
     for fault in [
         Fault::EndAfter(0),
         Fault::CutLine(0),
@@ -187,40 +193,40 @@ async fn watches_that_end_at_once_are_not_begun_in_a_hurry() {
     ] {
         let server = server();
         let backend = backend(&server);
-        watching(&server, &backend).await;
+        start_watch(&server, &backend).await;
         server.inject_always("watch pods", fault.clone());
         server.cut_watches();
         server.clear_requests();
         tokio::time::sleep(Duration::from_secs(300)).await;
         let asked = server.count_requests("watch pods") + server.count_requests("list pods");
         assert!(asked < 100, "{fault:?}: {asked} requests in five minutes");
-        // A version that is too old does not get better by being asked for again.
+        // An expired version stays expired, so it takes a new list.
         let expired = matches!(fault, Fault::ExpireWatch | Fault::Refuse(_));
         assert_eq!(server.count_requests("list pods") > 1, expired, "{fault:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_etcd_that_was_restored_is_noticed() {
+async fn a_restored_etcd_is_noticed() {
     let server = server();
     let backend = backend(&server);
-    let info = make(&backend).await;
-    running(&server).await;
-    watching(&server, &backend).await;
+    let info = create_sandbox(&backend).await;
+    create_running(&server).await;
+    start_watch(&server, &backend).await;
     let events = backend.events(&info.id).await.unwrap();
     let lists = server.count_requests("list pods");
     server.cut_watches();
     server.restore_backup(3);
     server.run_pod(info.id.as_str());
     assert_eq!(
-        steps_of(events, Addressed).await,
+        collect_steps_until(events, Addressed).await,
         [Created, Scheduled, Started, Addressed]
     );
     assert_eq!(server.count_requests("list pods"), lists + 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_version_that_is_refused_is_given_up_but_not_the_one_of_a_new_list() {
+async fn a_refused_version_is_given_up_unless_a_new_list_returned_it() {
     for fault in [
         Fault::refuse(400, "BadRequest", "invalid resource version"),
         Fault::refuse(422, "Invalid", "resourceVersion: Invalid value"),
@@ -228,8 +234,8 @@ async fn a_version_that_is_refused_is_given_up_but_not_the_one_of_a_new_list() {
     ] {
         let server = server();
         let backend = backend(&server);
-        let info = make(&backend).await;
-        watching(&server, &backend).await;
+        let info = create_sandbox(&backend).await;
+        start_watch(&server, &backend).await;
         server.inject_always("watch pods", fault.clone());
         server.clear_requests();
         server.cut_watches();
@@ -240,26 +246,26 @@ async fn a_version_that_is_refused_is_given_up_but_not_the_one_of_a_new_list() {
         assert_eq!(
             server.count_requests("get pods"),
             1,
-            "{fault:?}: it is known that there is no watch"
+            "{fault:?}: a client without a watch sends a lookup"
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
+async fn a_short_outage_of_the_api_server_is_waited_for() {
     let warnings = Warnings::default();
     let _guard = tracing::subscriber::set_default(warnings.clone());
     let server = server();
     let backend = backend(&server);
-    let info = make(&backend).await;
-    watching(&server, &backend).await;
+    let info = create_sandbox(&backend).await;
+    start_watch(&server, &backend).await;
     let away = async {
         for what in ["watch pods", "list pods", "get pods"] {
             server.inject_always(what, Fault::CutBefore);
         }
         server.cut_watches();
         tokio::time::sleep(Duration::from_secs(20)).await;
-        // What is known is still told.
+        // The cached state is still returned.
         assert_eq!(
             backend.get(&info.id, Freshness::Cached).await.unwrap().uid,
             info.uid
@@ -268,21 +274,21 @@ async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
         server.compact_history();
         server.clear_faults();
     };
-    let (steps, ()) = tokio::join!(steps_until(&backend, &info.id, Addressed), away);
+    let (steps, ()) = tokio::join!(observe_steps_until(&backend, &info.id, Addressed), away);
     assert_eq!(steps, [Created, Scheduled, Started, Addressed]);
     assert_eq!(warnings.count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_final_state_ends_the_wait_and_says_why() {
-    for (end, said) in [
+async fn a_final_state_ends_the_wait_with_the_reason() {
+    for (end, expected) in [
         ("evicted", "evicted: The node was low"),
         ("oom", "memory"),
         ("crash", "exit code 3"),
     ] {
         let server = server();
         let backend = backend(&server);
-        let info = make(&backend).await;
+        let info = create_sandbox(&backend).await;
         server.run_pod(info.id.as_str());
         let fails = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -294,10 +300,10 @@ async fn a_final_state_ends_the_wait_and_says_why() {
                 _ => server.end_pod(info.id.as_str(), 3, "Error"),
             }
         };
-        tokio::join!(steps_until(&backend, &info.id, Failed), fails);
+        tokio::join!(observe_steps_until(&backend, &info.id, Failed), fails);
         let diagnosis = backend.diagnose(&info.id).await.unwrap();
         assert!(
-            diagnosis.is_final && diagnosis.summary.contains(said),
+            diagnosis.is_final && diagnosis.summary.contains(expected),
             "{}",
             diagnosis.summary
         );
@@ -305,7 +311,7 @@ async fn a_final_state_ends_the_wait_and_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_goes_wrong_and_is_asked_for_again() {
+async fn a_failed_list_is_retried() {
     for fault in [
         Fault::expired(),
         Fault::too_many_requests(2),
@@ -316,9 +322,9 @@ async fn a_list_goes_wrong_and_is_asked_for_again() {
         Fault::refuse(500, "InternalError", "etcdserver: request timed out"),
     ] {
         let server = server();
-        let id = running(&server).await.id;
+        let id = create_running(&server).await.id;
         server.clear_requests();
-        // One for the call, one for the watch.
+        // One list is the call's, one the watch's.
         server.inject_times("list pods", 2, fault.clone());
         let backend = backend(&server);
         assert_eq!(
@@ -327,29 +333,29 @@ async fn a_list_goes_wrong_and_is_asked_for_again() {
             "{fault:?}"
         );
         server.wait_for_requests("watch pods", 1).await;
-        steps_until(&backend, &id, Addressed).await;
+        observe_steps_until(&backend, &id, Addressed).await;
         server.clear_requests();
         backend.list(ListFilter::default()).await.unwrap();
         assert_eq!(
             server.count_requests("list pods"),
             0,
-            "{fault:?}: it is in memory"
+            "{fault:?}: the list is cached"
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_is_older_than_our_write_takes_nothing_back() {
+async fn a_list_older_than_a_write_of_this_client_does_not_undo_it() {
     let server = server();
     server.inject("list pods", Fault::DelayResponse(Duration::from_secs(5)));
-    // The watch that follows would bring it back at once.
+    // Without the delay, the watch would report the sandbox at once.
     server.inject("watch pods", Fault::DelayEvents(Duration::from_secs(1000)));
     let backend = backend(&server);
-    // What comes in a moment is the list as it is now.
+    // The delayed list shows the state of this moment, before the sandbox exists.
     assert!(backend.events(&"sbx-none".parse().unwrap()).await.is_err());
     server.wait_for_requests("list pods", 1).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let info = make(&backend).await;
+    let info = create_sandbox(&backend).await;
     server.wait_for_requests("watch pods", 1).await;
     assert_eq!(backend.list(ListFilter::default()).await.unwrap().len(), 1);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! How SSH gets into a Pod.
+//! The installation of an SSH server into a Pod.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,8 +17,11 @@ use serde_json::{Value, json};
 
 use crate::{backend, spec};
 
-/// Makes a sandbox, and tells whether its server comes by an image volume.
-async fn by_volume(server: &ApiServer, backend: &KubernetesBackend) -> (SandboxId, bool) {
+/// Creates a sandbox, and returns whether an image volume brings its server.
+async fn create_and_detect_volume(
+    server: &ApiServer,
+    backend: &KubernetesBackend,
+) -> (SandboxId, bool) {
     let (id, spec) = spec();
     backend.create(spec).await.unwrap();
     let pod = server.object("pods", id.as_str()).unwrap();
@@ -27,17 +30,17 @@ async fn by_volume(server: &ApiServer, backend: &KubernetesBackend) -> (SandboxI
     assert_ne!(
         volume["image"].is_object(),
         copied,
-        "one or the other: {pod}"
+        "either a volume or an init container: {pod}"
     );
     (id, !copied)
 }
 
-fn dry_runs(server: &ApiServer) -> usize {
+fn count_dry_runs(server: &ApiServer) -> usize {
     server.requests().iter().filter(|seen| seen.dry_run).count()
 }
 
 #[tokio::test(start_paused = true)]
-async fn whether_the_cluster_has_image_volumes_is_found_out_once() {
+async fn support_for_image_volumes_is_probed_once() {
     for (volumes, expected) in [
         (ImageVolumes::Supported, true),
         (ImageVolumes::Unknown, false),
@@ -47,16 +50,21 @@ async fn whether_the_cluster_has_image_volumes_is_found_out_once() {
         let server = ApiServer::new("boxes");
         server.set_image_volumes(volumes);
         let backend = backend(&server, |_| {});
-        let (first, second) =
-            tokio::join!(by_volume(&server, &backend), by_volume(&server, &backend));
+        let (first, second) = tokio::join!(
+            create_and_detect_volume(&server, &backend),
+            create_and_detect_volume(&server, &backend)
+        );
         assert_eq!((first.1, second.1), (expected, expected), "{volumes:?}");
-        assert_eq!(by_volume(&server, &backend).await.1, expected);
-        assert_eq!(dry_runs(&server), 1, "{volumes:?}");
+        assert_eq!(
+            create_and_detect_volume(&server, &backend).await.1,
+            expected
+        );
+        assert_eq!(count_dry_runs(&server), 1, "{volumes:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_about_something_else_is_not_remembered() {
+async fn an_unrelated_failure_of_the_probe_is_not_cached() {
     let policy = "ValidatingAdmissionPolicy 'team' with binding 'team' denied request: label cost-centre is required";
     for fault in [
         Fault::unavailable(),
@@ -68,23 +76,23 @@ async fn an_answer_about_something_else_is_not_remembered() {
         server.inject("create pods", fault.clone());
         let backend = backend(&server, |_| {});
         assert!(
-            !by_volume(&server, &backend).await.1,
-            "{fault:?}: the way that always works"
+            !create_and_detect_volume(&server, &backend).await.1,
+            "{fault:?}: falls back to an init container"
         );
         assert!(
-            by_volume(&server, &backend).await.1,
-            "{fault:?}: asked again"
+            create_and_detect_volume(&server, &backend).await.1,
+            "{fault:?}: probes again"
         );
-        assert_eq!(dry_runs(&server), 2);
+        assert_eq!(count_dry_runs(&server), 2);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_volume_that_stays_empty_is_left_for_a_container() {
+async fn an_image_volume_that_stays_empty_is_replaced_by_an_init_container() {
     let server = ApiServer::new("boxes");
     server.set_image_volumes(ImageVolumes::NotMounted);
     let backend = backend(&server, |_| {});
-    let (id, volume) = by_volume(&server, &backend).await;
+    let (id, volume) = create_and_detect_volume(&server, &backend).await;
     assert!(volume);
     let mut events = backend.events(&id).await.unwrap();
     server.run_pod(id.as_str());
@@ -95,22 +103,22 @@ async fn a_volume_that_stays_empty_is_left_for_a_container() {
     assert_eq!(last.unwrap().kind, SandboxEventKind::Failed);
     assert!(
         backend.diagnose(&id).await.unwrap().has_fallback,
-        "it would be made another way now"
+        "a new sandbox would use an init container"
     );
 
-    let (id, volume) = by_volume(&server, &backend).await;
+    let (id, volume) = create_and_detect_volume(&server, &backend).await;
     assert!(!volume);
     server.end_pod(id.as_str(), 1, "Error");
     let mut events = backend.events(&id).await.unwrap();
     while events.next().await.is_some() {}
     assert!(
         !backend.diagnose(&id).await.unwrap().has_fallback,
-        "there is no third way"
+        "an init container has no fallback"
     );
-    assert_eq!(dry_runs(&server), 1);
+    assert_eq!(count_dry_runs(&server), 1);
 }
 
-/// One that must not be asked, or knows a key.
+/// A probe that counts its calls and never returns a key.
 #[derive(Debug, Default)]
 struct Probe(AtomicUsize);
 
@@ -120,21 +128,21 @@ impl HostKeyProbe for Probe {
         self.0.fetch_add(1, Ordering::Relaxed);
         Err(Error::connection(
             ConnectionStage::HostKey,
-            "not to be asked",
+            "must not be called",
             None,
         ))
     }
 }
 
-fn own_server(options: &mut KubernetesOptions) {
+fn use_image_sshd(options: &mut KubernetesOptions) {
     options.injection = Injection::Image(ImageServer::default());
     options.security = SecurityProfile::Baseline;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_images_own_server_has_no_key_of_ours_and_hard_ends_only() {
+async fn an_image_sshd_gets_no_host_key_and_supports_hard_ends_only() {
     let server = ApiServer::new("boxes");
-    let backend = backend(&server, own_server).with_host_key_probe(Arc::new(Probe::default()));
+    let backend = backend(&server, use_image_sshd).with_host_key_probe(Arc::new(Probe::default()));
     let (id, mut wanted) = spec();
     wanted.lifetime.ttl = Some(Duration::from_secs(600));
     let info = backend.create(wanted).await.unwrap();
@@ -154,7 +162,7 @@ async fn an_images_own_server_has_no_key_of_ours_and_hard_ends_only() {
         .cloned()
         .collect();
     assert_eq!(keys, ["authorized-keys"]);
-    assert_eq!(dry_runs(&server), 0);
+    assert_eq!(count_dry_runs(&server), 0);
     assert!(!backend.capabilities().sandbox_sshd);
 
     let (_, mut wanted) = spec();
@@ -168,32 +176,32 @@ async fn an_images_own_server_has_no_key_of_ours_and_hard_ends_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_cannot_be_is_explained_before_anything_is_made() {
+async fn an_impossible_image_sshd_is_rejected_before_any_request() {
     let server = ApiServer::new("boxes");
     let restricted = backend(&server, |options| {
-        own_server(options);
+        use_image_sshd(options);
         options.security = SecurityProfile::Restricted;
     });
     let restricted = restricted.with_host_key_probe(Arc::new(Probe::default()));
-    for (backend, said) in [
+    for (backend, expected) in [
         (restricted, "needs root"),
-        (backend(&server, own_server), "with_host_key_probe"),
+        (backend(&server, use_image_sshd), "with_host_key_probe"),
     ] {
         let error = backend.create(spec().1).await.unwrap_err();
         assert!(matches!(error, Error::Config { .. }), "{error}");
-        assert!(error.to_string().contains(said), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
     }
     assert!(server.object_names().is_empty() && server.requests().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_host_key_that_was_learned_is_found_by_others_and_stays() {
+async fn a_learned_host_key_is_shared_with_other_clients_and_pinned() {
     let server = ApiServer::new("boxes");
     let probe = Arc::new(Probe::default());
-    let maker = backend(&server, own_server).with_host_key_probe(Arc::clone(&probe) as _);
+    let creator = backend(&server, use_image_sshd).with_host_key_probe(Arc::clone(&probe) as _);
     let (id, mut wanted) = spec();
     wanted.lifetime.attach_timeout = None;
-    maker.create(wanted).await.unwrap();
+    creator.create(wanted).await.unwrap();
     let learned = KeyPair::generate().unwrap().public;
     let annotate = |key: &str| {
         server.update("pods", id.as_str(), |pod| {
@@ -201,9 +209,9 @@ async fn a_host_key_that_was_learned_is_found_by_others_and_stays() {
         });
     };
     annotate(learned.as_str());
-    let other = backend(&server, own_server).with_host_key_probe(Arc::clone(&probe) as _);
+    let other = backend(&server, use_image_sshd).with_host_key_probe(Arc::clone(&probe) as _);
     assert_eq!(other.access(&id).await.unwrap().host_key, learned);
-    // Pinned: what is written there afterwards changes nothing.
+    // The key is pinned: a later change of the annotation has no effect.
     annotate(KeyPair::generate().unwrap().public.as_str());
     other.get(&id, Freshness::Latest).await.unwrap();
     assert_eq!(other.access(&id).await.unwrap().host_key, learned);

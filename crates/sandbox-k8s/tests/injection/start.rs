@@ -1,4 +1,4 @@
-//! How a start is told, and when it is given up.
+//! The events of a start, and when a start is given up.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{backend, spec};
 
-fn scheduled(server: &ApiServer, id: &SandboxId) {
+fn schedule_pod(server: &ApiServer, id: &SandboxId) {
     server.update("pods", id.as_str(), |pod| {
         pod["spec"]["nodeName"] = json!("node-1");
         pod["status"] = json!({
@@ -20,11 +20,11 @@ fn scheduled(server: &ApiServer, id: &SandboxId) {
     });
 }
 
-fn cluster_says(server: &ApiServer, uid: &str, kind: &str, reason: &str) {
-    cluster_says_more(server, uid, kind, reason, &format!("{reason} of something"));
+fn emit_event(server: &ApiServer, uid: &str, kind: &str, reason: &str) {
+    emit_event_with_message(server, uid, kind, reason, &format!("{reason} of something"));
 }
 
-fn cluster_says_more(server: &ApiServer, uid: &str, kind: &str, reason: &str, message: &str) {
+fn emit_event_with_message(server: &ApiServer, uid: &str, kind: &str, reason: &str, message: &str) {
     let name = format!("{uid}.{reason}");
     server.insert(
         "events",
@@ -33,14 +33,14 @@ fn cluster_says_more(server: &ApiServer, uid: &str, kind: &str, reason: &str, me
     );
 }
 
-/// All that is told of a sandbox until it runs or has failed, which has to come within an hour.
-async fn outcome(mut events: EventStream) -> Vec<SandboxEvent> {
-    let mut told = Vec::new();
+/// Collects the events of a sandbox until it runs or has failed, which must happen within an hour.
+async fn collect_until_outcome(mut events: EventStream) -> Vec<SandboxEvent> {
+    let mut collected = Vec::new();
     let all = async {
         while let Some(event) = events.next().await {
             let event = event.unwrap();
             let last = event.kind.is_final() || event.kind == SandboxEventKind::Started;
-            told.push(event);
+            collected.push(event);
             if last {
                 break;
             }
@@ -49,11 +49,11 @@ async fn outcome(mut events: EventStream) -> Vec<SandboxEvent> {
     tokio::time::timeout(Duration::from_secs(3600), all)
         .await
         .unwrap();
-    told
+    collected
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_takes_long_is_told_by_the_clusters_events() {
+async fn a_slow_start_is_reported_from_cluster_events() {
     let server = ApiServer::new("boxes");
     let backend = backend(&server, |options| options.injection = Injection::baked());
     let (id, spec) = spec();
@@ -63,10 +63,10 @@ async fn what_takes_long_is_told_by_the_clusters_events() {
         (info.uid.as_str(), "Normal", "Pulling"),
         ("other", "Normal", "Pulling"),
     ] {
-        cluster_says(&server, uid, kind, reason);
+        emit_event(&server, uid, kind, reason);
     }
     let mut events = backend.events(&id).await.unwrap();
-    scheduled(&server, &id);
+    schedule_pod(&server, &id);
     let mut kinds = Vec::new();
     while kinds.last() != Some(&SandboxEventKind::Pulling) {
         kinds.push(events.next().await.unwrap().unwrap().kind);
@@ -79,7 +79,7 @@ async fn what_takes_long_is_told_by_the_clusters_events() {
             SandboxEventKind::Pulling
         ]
     );
-    cluster_says(&server, info.uid.as_str(), "Warning", "FailedMount");
+    emit_event(&server, info.uid.as_str(), "Warning", "FailedMount");
     let warning = events.next().await.unwrap().unwrap();
     assert_eq!(
         (warning.kind, warning.message.as_str()),
@@ -100,7 +100,7 @@ async fn what_takes_long_is_told_by_the_clusters_events() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_starts_fast_or_may_not_see_events_does_without() {
+async fn a_fast_start_or_a_missing_permission_uses_no_cluster_events() {
     let (fast, forbidden) = (ApiServer::new("boxes"), ApiServer::new("boxes"));
     forbidden.inject_always("watch events", Fault::Forbidden);
     for (server, pause, asked) in [(&fast, 0, 0), (&forbidden, 5, 1)] {
@@ -108,7 +108,7 @@ async fn who_starts_fast_or_may_not_see_events_does_without() {
         let (id, spec) = spec();
         backend.create(spec).await.unwrap();
         let mut events = backend.events(&id).await.unwrap();
-        scheduled(server, &id);
+        schedule_pod(server, &id);
         let runs = async {
             tokio::time::sleep(Duration::from_secs(pause)).await;
             server.run_pod(id.as_str());
@@ -118,7 +118,7 @@ async fn who_starts_fast_or_may_not_see_events_does_without() {
             while kinds.last() != Some(&SandboxEventKind::Addressed) {
                 kinds.push(events.next().await.unwrap().unwrap().kind);
             }
-            // Nothing more is asked for once it runs.
+            // No further event comes once the sandbox runs.
             assert!(
                 tokio::time::timeout(Duration::from_secs(60), events.next())
                     .await
@@ -133,10 +133,10 @@ async fn who_starts_fast_or_may_not_see_events_does_without() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_blocks_a_pod_is_given_up_and_only_while_it_does() {
+async fn a_start_fails_only_while_a_warning_blocks_the_pod() {
     let grace = Duration::from_secs(30);
-    // What is said of a Pod that needs two minutes, and whether it is waited for.
-    for (said, survives) in [
+    // The events of a Pod that needs two minutes to start, and whether its start is waited for.
+    for (emitted, survives) in [
         (&[("Warning", "DNSConfigForming")][..], true),
         (
             &[
@@ -160,53 +160,60 @@ async fn only_what_blocks_a_pod_is_given_up_and_only_while_it_does() {
         let (id, spec) = spec();
         let info = backend.create(spec).await.unwrap();
         let events = backend.events(&id).await.unwrap();
-        scheduled(&server, &id);
+        schedule_pod(&server, &id);
         let cluster = async {
-            for (kind, reason) in said {
+            for (kind, reason) in emitted {
                 tokio::time::sleep(Duration::from_secs(5)).await;
-                cluster_says(&server, info.uid.as_str(), kind, reason);
+                emit_event(&server, info.uid.as_str(), kind, reason);
             }
             tokio::time::sleep(Duration::from_secs(120)).await;
             server.run_pod(id.as_str());
         };
-        let (told, ()) = tokio::join!(outcome(events), cluster);
-        let last = told.last().unwrap();
+        let (events, ()) = tokio::join!(collect_until_outcome(events), cluster);
+        let last = events.last().unwrap();
         let expected = if survives {
             SandboxEventKind::Started
         } else {
             SandboxEventKind::Failed
         };
-        assert_eq!(last.kind, expected, "{said:?}: {told:?}");
-        let (_, reason) = said.last().unwrap();
-        assert!(survives || last.message.contains(reason), "{told:?}");
+        assert_eq!(last.kind, expected, "{emitted:?}: {events:?}");
+        let (_, reason) = emitted.last().unwrap();
+        assert!(survives || last.message.contains(reason), "{events:?}");
     }
 }
 
-/// The API server takes image volumes, and the kubelet of the chosen machine is older, or has them switched off.
+/// The API server accepts image volumes, but the kubelet of the node is older or has them disabled.
 #[tokio::test(start_paused = true)]
-async fn a_kubelet_that_cannot_mount_images_is_told_by_its_event_alone() {
+async fn a_kubelet_without_image_volumes_is_diagnosed_from_its_event() {
     let server = ApiServer::new("boxes");
     let backend = backend(&server, |_| {});
     let (id, spec) = spec();
     let info = backend.create(spec).await.unwrap();
     let events = backend.events(&id).await.unwrap();
-    scheduled(&server, &id);
-    let said = "Unable to attach or mount volumes: unmounted volumes=[sandbox-server], unattached volumes=[], failed \
+    schedule_pod(&server, &id);
+    let emitted = "Unable to attach or mount volumes: unmounted volumes=[sandbox-server], unattached volumes=[], failed \
                 to process volumes=[sandbox-server]: failed to get Plugin from volumeSpec for volume \
                 \"sandbox-server\" err=no volume plugin matched";
-    cluster_says_more(&server, info.uid.as_str(), "Warning", "FailedMount", said);
+    emit_event_with_message(
+        &server,
+        info.uid.as_str(),
+        "Warning",
+        "FailedMount",
+        emitted,
+    );
     let begun = tokio::time::Instant::now();
-    let told = outcome(events).await;
+    let events = collect_until_outcome(events).await;
     assert!(
         begun.elapsed() < Duration::from_secs(3),
-        "at once: {told:?}"
+        "at once: {events:?}"
     );
     assert!(
-        told.last()
+        events
+            .last()
             .unwrap()
             .message
             .contains("cannot mount the SSH server's image"),
-        "{told:?}"
+        "{events:?}"
     );
     let diagnosis = backend.diagnose(&id).await.unwrap();
     assert!(
@@ -220,32 +227,32 @@ async fn a_kubelet_that_cannot_mount_images_is_told_by_its_event_alone() {
     let pod = server.object("pods", next.as_str()).unwrap();
     assert!(
         pod["spec"]["initContainers"].is_array(),
-        "the way that always works: {pod}"
+        "an init container works on every cluster: {pod}"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_watch_that_ends_goes_on_where_it_was() {
+async fn an_event_watch_that_ends_resumes_where_it_stopped() {
     let server = ApiServer::new("boxes");
     let backend = backend(&server, |options| options.injection = Injection::baked());
     let (id, spec) = spec();
     let info = backend.create(spec).await.unwrap();
     server.inject("watch events", Fault::EndAfter(1));
     let events = backend.events(&id).await.unwrap();
-    scheduled(&server, &id);
-    cluster_says(&server, info.uid.as_str(), "Normal", "Pulling");
+    schedule_pod(&server, &id);
+    emit_event(&server, info.uid.as_str(), "Normal", "Pulling");
     let cluster = async {
         tokio::time::sleep(Duration::from_secs(20)).await;
-        cluster_says(&server, info.uid.as_str(), "Warning", "Unhealthy");
+        emit_event(&server, info.uid.as_str(), "Warning", "Unhealthy");
         tokio::time::sleep(Duration::from_secs(20)).await;
         server.run_pod(id.as_str());
     };
-    let (told, ()) = tokio::join!(outcome(events), cluster);
-    let kinds: Vec<_> = told.iter().map(|event| event.kind).collect();
+    let (events, ()) = tokio::join!(collect_until_outcome(events), cluster);
+    let kinds: Vec<_> = events.iter().map(|event| event.kind).collect();
     use SandboxEventKind::{Created, Pulling, Scheduled, Started, Warning};
     assert_eq!(
         kinds,
         [Created, Scheduled, Pulling, Warning, Started],
-        "each once: {told:?}"
+        "each once: {events:?}"
     );
 }

@@ -3,14 +3,14 @@
 use sandbox_core::Error;
 use serde_json::{Value, json};
 
-use crate::{beside, main, patched};
+use crate::{build_patched, patch_beside, patch_main};
 
-fn from_keys() -> Value {
+fn env_from_keys() -> Value {
     json!([{"name": "K", "valueFrom": {"secretKeyRef": {"name": "sbx-a-keys", "key": "client-key"}}}])
 }
 
 #[test]
-fn no_patch_undoes_what_the_sdk_relies_on() {
+fn a_patch_cannot_break_what_the_sdk_relies_on() {
     let keys = "SANDBOX_SSHD_AUTHORIZED_KEYS";
     let volume = |source: Value| {
         let mut volume = json!({"name": "v"});
@@ -86,11 +86,11 @@ fn no_patch_undoes_what_the_sdk_relies_on() {
             "restartPolicy",
         ),
         (json!({"spec": null}), "activeDeadlineSeconds"),
-        (main(json!({"restartPolicy": "Always"})), "restarts"),
-        (main(json!({"args": ["--ttl", "999999"]})), "args"),
-        // Our containers, by whatever list and name.
+        (patch_main(json!({"restartPolicy": "Always"})), "restarts"),
+        (patch_main(json!({"args": ["--ttl", "999999"]})), "args"),
+        // The SDK's containers, in either list and under any name.
         (
-            main(json!({"name": "other", "$patch": "replace"})),
+            patch_main(json!({"name": "other", "$patch": "replace"})),
             "$patch",
         ),
         (
@@ -119,34 +119,39 @@ fn no_patch_undoes_what_the_sdk_relies_on() {
         ),
         (json!({"spec": {"initContainers": null}}), "initContainers"),
         (
-            main(json!({"ports": [{"containerPort": 2222, "name": "other"}]})),
+            patch_main(json!({"ports": [{"containerPort": 2222, "name": "other"}]})),
             "ports",
         ),
         (
-            main(json!({"ports": [{"containerPort": 23, "name": "ssh"}]})),
+            patch_main(json!({"ports": [{"containerPort": 23, "name": "ssh"}]})),
             "ports",
         ),
         (
-            main(json!({"terminationMessagePolicy": "File"})),
+            patch_main(json!({"terminationMessagePolicy": "File"})),
             "spec.containers",
         ),
         // Keys.
         (
-            main(json!({"env": [{"name": keys, "value": "mine", "valueFrom": null}]})),
+            patch_main(json!({"env": [{"name": keys, "value": "mine", "valueFrom": null}]})),
             "keys",
         ),
         (
-            main(json!({"env": [{"name": keys, "valueFrom": {"secretKeyRef": {"name": "mine"}}}]})),
+            patch_main(
+                json!({"env": [{"name": keys, "valueFrom": {"secretKeyRef": {"name": "mine"}}}]}),
+            ),
             "keys",
         ),
-        (main(json!({"env": from_keys()})), "Secret"),
+        (patch_main(json!({"env": env_from_keys()})), "Secret"),
         (
-            main(json!({"envFrom": [{"secretRef": {"name": "sbx-a-keys"}}]})),
+            patch_main(json!({"envFrom": [{"secretRef": {"name": "sbx-a-keys"}}]})),
             "Secret",
         ),
-        (beside("containers", json!({"env": from_keys()})), "Secret"),
         (
-            beside(
+            patch_beside("containers", json!({"env": env_from_keys()})),
+            "Secret",
+        ),
+        (
+            patch_beside(
                 "initContainers",
                 json!({"envFrom": [{"secretRef": {"name": "sbx-a-keys"}}]}),
             ),
@@ -170,46 +175,48 @@ fn no_patch_undoes_what_the_sdk_relies_on() {
             "server",
         ),
         (
-            main(json!({"volumeMounts": [{"mountPath": "/.sandbox", "readOnly": false}]})),
+            patch_main(json!({"volumeMounts": [{"mountPath": "/.sandbox", "readOnly": false}]})),
             "server",
         ),
         (
-            main(json!({"volumeMounts": [{"name": "sandbox-server", "mountPath": "/w"}]})),
+            patch_main(json!({"volumeMounts": [{"name": "sandbox-server", "mountPath": "/w"}]})),
             "server",
         ),
         (
-            main(json!({"volumeMounts": [{"name": "v", "mountPath": "/.sandbox/"}]})),
+            patch_main(json!({"volumeMounts": [{"name": "v", "mountPath": "/.sandbox/"}]})),
             "SSH server",
         ),
         (
-            main(json!({"volumeMounts": [{"name": "v", "mountPath": "/./.sandbox/sandbox-sshd"}]})),
+            patch_main(
+                json!({"volumeMounts": [{"name": "v", "mountPath": "/./.sandbox/sandbox-sshd"}]}),
+            ),
             "SSH server",
         ),
         (
-            main(json!({"volumeMounts": [{"name": "v", "mountPath": "/x/../.sandbox"}]})),
+            patch_main(json!({"volumeMounts": [{"name": "v", "mountPath": "/x/../.sandbox"}]})),
             "..",
         ),
         (
-            beside(
+            patch_beside(
                 "initContainers",
                 json!({"volumeMounts": [{"name": "sandbox-server", "mountPath": "/s"}]}),
             ),
             "SDK's",
         ),
         (
-            beside(
+            patch_beside(
                 "containers",
                 json!({"volumeMounts": [{"name": "sandbox-server", "mountPath": "/s"}]}),
             ),
             "SDK's",
         ),
-        // What no version that this was built for has.
+        // Fields that no supported version of Kubernetes has.
         (json!({"spec": {"nodeSelecter": {}}}), "nodeSelecter"),
         (json!({"status": {"phase": "Running"}}), "status"),
     ];
-    for (patch, said) in refused {
-        let error = patched(patch.clone()).expect_err(&patch.to_string());
+    for (patch, expected) in refused {
+        let error = build_patched(patch.clone()).expect_err(&patch.to_string());
         assert!(matches!(error, Error::Invalid { .. }), "{patch}: {error:?}");
-        assert!(error.to_string().contains(said), "{patch}: {error}");
+        assert!(error.to_string().contains(expected), "{patch}: {error}");
     }
 }

@@ -35,12 +35,12 @@ fn build(own: &PodOptions, options: &KubernetesOptions) -> Result<Pod> {
     })
 }
 
-fn patched(patch: Value) -> Result<Pod> {
+fn build_patched(patch: Value) -> Result<Pod> {
     build(&PodOptions::new().patch(patch), &options())
 }
 
 /// A patch of the container `sandbox`.
-fn main(change: Value) -> Value {
+fn patch_main(change: Value) -> Value {
     let mut container = json!({"name": "sandbox"});
     container
         .as_object_mut()
@@ -50,7 +50,7 @@ fn main(change: Value) -> Value {
 }
 
 /// A patch that adds a container to `containers` or `initContainers`.
-fn beside(list: &str, change: Value) -> Value {
+fn patch_beside(list: &str, change: Value) -> Value {
     let mut container = json!({"name": "beside", "image": "i"});
     container
         .as_object_mut()

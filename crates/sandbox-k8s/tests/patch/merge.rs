@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{build, options};
 
 #[test]
-fn two_patches_are_applied_one_after_the_other() {
+fn the_patch_of_one_sandbox_is_applied_after_that_of_the_backend() {
     let mut all = options();
     all.pod = PodOptions::new().node_selector("disk", "ssd").patch(json!({"spec": {
         "hostname": "all", "subdomain": "boxes",
@@ -26,7 +26,7 @@ fn two_patches_are_applied_one_after_the_other() {
         .filter_map(|variable| variable.value.as_deref())
         .collect();
     assert_eq!(values, ["1", "2"]);
-    // And the second is held to the same as the first.
+    // The second patch is validated like the first.
     let own = PodOptions::new().patch(json!({"spec": {"hostPID": true}}));
     assert!(build(&own, &all).is_err());
 }

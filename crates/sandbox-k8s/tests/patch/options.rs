@@ -5,11 +5,11 @@ use sandbox_k8s::options::{Injection, PodOptions, PodVolume, VolumeSource};
 use crate::{build, options};
 
 #[test]
-fn nor_do_the_options() {
+fn options_cannot_break_what_the_sdk_relies_on() {
     let volume = |path: &str, source| PodOptions::new().volume(PodVolume::new("v", path, source));
     let empty = || VolumeSource::EmptyDir(None);
     let keys = || VolumeSource::Secret("sbx-a-keys".into());
-    for (own, said) in [
+    for (own, expected) in [
         (volume("/x", keys()), "own keys"),
         (
             PodOptions::new().image_pull_secret("sbx-a-keys"),
@@ -28,8 +28,8 @@ fn nor_do_the_options() {
         ),
         (PodOptions::new().run_as_user(0), "user 0"),
     ] {
-        let error = build(&own, &options()).expect_err(said).to_string();
-        assert!(error.contains(said), "{said}: {error}");
+        let error = build(&own, &options()).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{expected}: {error}");
     }
     let mut baked = options();
     baked.injection = Injection::baked();

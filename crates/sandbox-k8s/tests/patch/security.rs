@@ -3,12 +3,12 @@
 use sandbox_k8s::options::{PodOptions, SecurityProfile};
 use serde_json::{Value, json};
 
-use crate::{beside, build, main, options, patched};
+use crate::{build, build_patched, options, patch_beside, patch_main};
 
 #[test]
-fn no_patch_loosens_the_profile() {
-    let context = |change: Value| main(json!({"securityContext": change}));
-    // The first are too much for Baseline as well.
+fn a_patch_cannot_loosen_the_security_profile() {
+    let context = |change: Value| patch_main(json!({"securityContext": change}));
+    // `true` marks what Baseline refuses as well.
     let refused = [
         (
             true,
@@ -65,7 +65,7 @@ fn no_patch_loosens_the_profile() {
         ),
         (
             true,
-            beside(
+            patch_beside(
                 "containers",
                 json!({"ports": [{"containerPort": 80, "hostPort": 80}]}),
             ),
@@ -73,7 +73,7 @@ fn no_patch_loosens_the_profile() {
         ),
         (
             true,
-            beside(
+            patch_beside(
                 "initContainers",
                 json!({"securityContext": {"privileged": true}}),
             ),
@@ -159,19 +159,19 @@ fn custom() -> SecurityProfile {
 }
 
 #[test]
-fn what_a_patch_adds_is_restricted_as_the_rest() {
-    let mut patch = beside(
+fn containers_added_by_a_patch_are_restricted_too() {
+    let mut patch = patch_beside(
         "containers",
         json!({"securityContext": {"readOnlyRootFilesystem": true}}),
     );
     patch["spec"]["initContainers"] = json!([{"name": "first", "image": "i"}]);
-    // What it takes away comes back.
-    let ours = json!({"name": "sandbox", "securityContext": null});
+    // A restriction that the patch removes is restored.
+    let unrestricted = json!({"name": "sandbox", "securityContext": null});
     patch["spec"]["containers"]
         .as_array_mut()
         .unwrap()
-        .push(ours);
-    let spec = patched(patch).unwrap().spec.unwrap();
+        .push(unrestricted);
+    let spec = build_patched(patch).unwrap().spec.unwrap();
     let all: Vec<_> = spec
         .containers
         .iter()

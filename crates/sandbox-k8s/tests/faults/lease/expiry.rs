@@ -8,10 +8,13 @@ use sandbox_testkit::apiserver::{ApiServer, Fault};
 use serde_json::json;
 
 use super::{LASTS, holder, leases};
-use crate::support::{backend, make, server, watching};
+use crate::support::{backend, create_sandbox, server, start_watch};
 
-/// Makes sandboxes in a process that is then killed: nothing of it goes on, nothing is tidied up.
-fn killed_after(server: &ApiServer, make: impl AsyncFnOnce(&KubernetesBackend) + Send + 'static) {
+/// Creates sandboxes as a process that is then killed: no task continues and no cleanup runs.
+fn run_in_killed_process(
+    server: &ApiServer,
+    create: impl AsyncFnOnce(&KubernetesBackend) + Send + 'static,
+) {
     let server = server.clone();
     let process = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -20,7 +23,7 @@ fn killed_after(server: &ApiServer, make: impl AsyncFnOnce(&KubernetesBackend) +
             .build()
             .unwrap();
         let backend = runtime.block_on(async { holder(&server) });
-        runtime.block_on(make(&backend));
+        runtime.block_on(create(&backend));
         drop(runtime);
         drop(backend);
     });
@@ -28,17 +31,17 @@ fn killed_after(server: &ApiServer, make: impl AsyncFnOnce(&KubernetesBackend) +
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_killed_process_left_goes_when_its_lease_has_expired() {
+async fn sandboxes_of_a_killed_process_are_deleted_when_its_lease_expires() {
     for swept in [true, false] {
         for step in ["create secrets", "create pods", "watch pods"] {
             let server = server();
-            let other = make(&backend(&server)).await;
+            let other = create_sandbox(&backend(&server)).await;
             let seen = server.clone();
-            killed_after(&server, async move |backend| {
-                // Killed in the middle of a create, or after two.
+            run_in_killed_process(&server, async move |backend| {
+                // The process is killed in the middle of a creation, or after two.
                 if step == "watch pods" {
-                    make(backend).await;
-                    make(backend).await;
+                    create_sandbox(backend).await;
+                    create_sandbox(backend).await;
                     return;
                 }
                 seen.inject(step, Fault::DelayResponse(Duration::from_secs(20)));
@@ -46,7 +49,7 @@ async fn what_a_killed_process_left_goes_when_its_lease_has_expired() {
                 tokio::select! {
                     biased;
                     () = seen.wait_for_requests(step, before + 1) => tokio::time::sleep(Duration::from_secs(1)).await,
-                    _ = make(backend) => panic!("it was to be killed before"),
+                    _ = create_sandbox(backend) => panic!("the creation finished before the process was killed"),
                 }
             });
             let left = server.object_names().len();
@@ -64,13 +67,13 @@ async fn what_a_killed_process_left_goes_when_its_lease_has_expired() {
                 );
                 assert_eq!(sweep(SweepOptions::default()).await, dry, "{step}");
             } else if step == "create secrets" {
-                // Nobody who sees only Pods knows of it: that is for a sweep.
+                // A client that watches only Pods cannot notice a lone Secret; only a sweep removes it.
                 continue;
             } else {
-                watching(&server, &client).await;
+                start_watch(&server, &client).await;
             }
-            let gone = server.wait_until(|server| server.object_names().len() == 2);
-            tokio::time::timeout(Duration::from_secs(300), gone)
+            let deleted = server.wait_until(|server| server.object_names().len() == 2);
+            tokio::time::timeout(Duration::from_secs(300), deleted)
                 .await
                 .unwrap_or_else(|_| panic!("{step}: {:?}", server.object_names()));
             assert!(server.object("pods", other.id.as_str()).is_some(), "{step}");
@@ -79,7 +82,7 @@ async fn what_a_killed_process_left_goes_when_its_lease_has_expired() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forged_lease_is_left_alone_and_nothing_goes_for_an_annotation() {
+async fn a_forged_lease_stays_and_an_annotation_deletes_no_sandbox() {
     let server = server();
     let lease = |name: &str, id: &str, holder: &str| {
         json!({
@@ -100,26 +103,26 @@ async fn a_forged_lease_is_left_alone_and_nothing_goes_for_an_annotation() {
     ] {
         server.insert("leases", forged);
     }
-    // A sandbox that says of itself that it belongs to a Lease which has expired.
-    let id = make(&backend(&server)).await.id;
+    // The annotation of this sandbox claims that it belongs to an expired Lease.
+    let id = create_sandbox(&backend(&server)).await.id;
     server.insert("leases", lease("sbx-d-owner", "sbx-d", "sbx-d"));
     server.update("pods", id.as_str(), |pod| {
         pod["metadata"]["annotations"]["sandbox.dev/lease"] = json!("sbx-d");
     });
     let client = holder(&server);
-    watching(&server, &client).await;
+    start_watch(&server, &client).await;
     tokio::time::sleep(3 * LASTS).await;
     client.sweep(SweepOptions::default()).await.unwrap();
     assert_eq!(leases(&server).len(), 4, "{:?}", server.object_names());
     assert!(
         server.object("leases", "sbx-d-owner").is_none(),
-        "an expired one of ours is litter"
+        "an expired managed Lease is deleted"
     );
     assert!(server.object("pods", id.as_str()).is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_lasts_long_is_left_by_a_sweep_to_those_who_watch() {
+async fn a_sweep_leaves_a_long_lease_to_clients_that_watch() {
     let server = server();
     let id = "sbx-d";
     server.insert(
@@ -145,7 +148,7 @@ async fn a_lease_that_lasts_long_is_left_by_a_sweep_to_those_who_watch() {
         "{:?}",
         begun.elapsed()
     );
-    watching(&server, &client).await;
+    start_watch(&server, &client).await;
     tokio::time::sleep(Duration::from_secs(3600 / 3)).await;
     assert_eq!(
         leases(&server).len(),
@@ -157,13 +160,13 @@ async fn a_lease_that_lasts_long_is_left_by_a_sweep_to_those_who_watch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_may_not_see_leases_leaves_them_alone() {
+async fn a_client_without_permission_to_list_leases_deletes_none() {
     let server = server();
-    killed_after(&server, async |backend| drop(make(backend).await));
+    run_in_killed_process(&server, async |backend| drop(create_sandbox(backend).await));
     server.advance_clock(LASTS + Duration::from_secs(5));
     server.inject_always("list leases", Fault::Forbidden);
     let client = backend(&server);
-    watching(&server, &client).await;
+    start_watch(&server, &client).await;
     assert!(
         client
             .sweep(SweepOptions::default())

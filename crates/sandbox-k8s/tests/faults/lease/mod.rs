@@ -28,7 +28,7 @@ fn leases(server: &ApiServer) -> Vec<Value> {
         .collect()
 }
 
-fn renewed(lease: &Value) -> SystemTime {
+fn renew_time(lease: &Value) -> SystemTime {
     let text = lease["spec"]["renewTime"].as_str().unwrap();
     SystemTime::from(text.parse::<jiff::Timestamp>().unwrap())
 }

@@ -7,19 +7,19 @@ use sandbox_testkit::apiserver::Fault;
 use serde_json::json;
 
 use super::{LASTS, holder, leases};
-use crate::support::{Warnings, make, secret_name, server, spec, spec_with, watching};
+use crate::support::{Warnings, create_sandbox, secret_name, server, spec, spec_with, start_watch};
 
 #[tokio::test(start_paused = true)]
-async fn one_lease_owns_all_attached_sandboxes_and_nothing_detached() {
+async fn one_lease_owns_all_attached_and_no_detached_sandboxes() {
     let server = server();
     let backend = holder(&server);
-    let made = futures_util::future::join_all((0..10).map(|_| make(&backend))).await;
+    let created = futures_util::future::join_all((0..10).map(|_| create_sandbox(&backend))).await;
     let (detached, spec) = spec_with(|lifetime| lifetime.attach_timeout = None);
     backend.create(spec).await.unwrap();
     let [lease] = &leases(&server)[..] else {
         panic!("{:?}", server.object_names())
     };
-    for SandboxInfo { id, .. } in &made {
+    for SandboxInfo { id, .. } in &created {
         let secret = server.object("secrets", &secret_name(id)).unwrap();
         let owner = json!([{
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
@@ -32,7 +32,7 @@ async fn one_lease_owns_all_attached_sandboxes_and_nothing_detached() {
     }
     let secret = server.object("secrets", &secret_name(&detached)).unwrap();
     assert!(secret["metadata"].get("ownerReferences").is_none());
-    // Four writes for each as ever, the Lease's own apart.
+    // Each sandbox takes its usual four writes; the Lease adds two.
     assert_eq!(
         (server.count_writes(), server.count_reads()),
         (10 * 4 + 2, 0)
@@ -47,12 +47,12 @@ async fn one_lease_owns_all_attached_sandboxes_and_nothing_detached() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_is_made_at_the_first_create_and_goes_with_the_last_clone() {
+async fn a_lease_is_created_with_the_first_sandbox_and_deleted_with_the_last_clone() {
     let server = server();
     let backend = holder(&server);
-    watching(&server, &backend).await;
+    start_watch(&server, &backend).await;
     assert_eq!(leases(&server).len(), 0);
-    make(&backend).await;
+    create_sandbox(&backend).await;
     let clone = backend.clone();
     drop(backend);
     tokio::time::sleep(5 * LASTS).await;
@@ -64,12 +64,12 @@ async fn a_lease_is_made_at_the_first_create_and_goes_with_the_last_clone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_was_deleted_by_hand_takes_its_sandboxes_and_is_made_anew() {
+async fn a_lease_deleted_by_hand_takes_its_sandboxes_and_is_created_anew() {
     let warnings = Warnings::default();
     let _guard = tracing::subscriber::set_default(warnings.clone());
     let server = server();
     let holder = holder(&server);
-    let first = make(&holder).await;
+    let first = create_sandbox(&holder).await;
     let name = leases(&server)[0]["metadata"]["name"]
         .as_str()
         .unwrap()
@@ -84,7 +84,7 @@ async fn a_lease_that_was_deleted_by_hand_takes_its_sandboxes_and_is_made_anew()
         holder.get(&first.id, Freshness::Cached).await,
         Err(Error::NotFound { .. })
     ));
-    make(&holder).await;
+    create_sandbox(&holder).await;
     tokio::time::sleep(5 * LASTS).await;
     assert_eq!(
         (
@@ -95,19 +95,19 @@ async fn a_lease_that_was_deleted_by_hand_takes_its_sandboxes_and_is_made_anew()
     );
 }
 
-/// Its holder has not renewed it since.
+/// The holder has not tried to renew the Lease since its deletion.
 #[tokio::test(start_paused = true)]
-async fn what_is_made_just_after_a_lease_was_deleted_by_hand_stays() {
+async fn sandboxes_created_just_after_a_lease_was_deleted_by_hand_stay() {
     let server = server();
     let holder = holder(&server);
-    make(&holder).await;
+    create_sandbox(&holder).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     let name = leases(&server)[0]["metadata"]["name"]
         .as_str()
         .unwrap()
         .to_owned();
     server.remove("leases", &name);
-    let made = futures_util::future::join_all((0..5).map(|_| make(&holder))).await;
+    let created = futures_util::future::join_all((0..5).map(|_| create_sandbox(&holder))).await;
     tokio::time::sleep(3 * LASTS).await;
     assert_eq!(
         (
@@ -117,21 +117,22 @@ async fn what_is_made_just_after_a_lease_was_deleted_by_hand_stays() {
         (11, 2)
     );
     assert!(
-        made.iter()
+        created
+            .iter()
             .all(|info| server.object("pods", info.id.as_str()).is_some())
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_cannot_be_asked_for_keeps_nobody_waiting() {
+async fn a_lease_that_does_not_respond_delays_no_creation() {
     let server = server();
     let holder = holder(&server);
-    make(&holder).await;
+    create_sandbox(&holder).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     server.inject_always("patch leases", Fault::Delay(Duration::from_secs(1_000_000)));
     for many in [1, 10] {
         let begun = tokio::time::Instant::now();
-        futures_util::future::join_all((0..many).map(|_| make(&holder))).await;
+        futures_util::future::join_all((0..many).map(|_| create_sandbox(&holder))).await;
         assert!(
             begun.elapsed() < Duration::from_secs(5),
             "{many}: {:?}",
@@ -142,8 +143,8 @@ async fn a_lease_that_cannot_be_asked_for_keeps_nobody_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_cannot_be_had_fails_the_creation_and_says_so() {
-    for (fault, reason, said) in [
+async fn a_lease_that_cannot_be_created_fails_the_creation_with_the_reason() {
+    for (fault, reason, expected) in [
         (
             Fault::Forbidden,
             CreationReason::Rejected,
@@ -162,7 +163,7 @@ async fn a_lease_that_cannot_be_had_fails_the_creation_and_says_so() {
             Error::Creation(error) => {
                 assert_eq!((&error.id, error.reason), (&id, reason));
                 assert!(
-                    error.message.contains("Lease") && error.message.contains(said),
+                    error.message.contains("Lease") && error.message.contains(expected),
                     "{}",
                     error.message
                 );

@@ -6,18 +6,18 @@ use sandbox_core::{Freshness, SandboxBackend, SweepOptions};
 use sandbox_testkit::apiserver::Fault;
 use serde_json::json;
 
-use super::{LASTS, holder, leases, renewed};
-use crate::support::{backend, make, server, spec, spec_with, watching};
+use super::{LASTS, holder, leases, renew_time};
+use crate::support::{backend, create_sandbox, server, spec, spec_with, start_watch};
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_is_renewed_by_the_servers_clock_whatever_happens_to_the_answers() {
+async fn a_lease_is_renewed_by_the_servers_clock_despite_lost_responses() {
     let server = server();
     let holder = holder(&server);
     let (id, mut spec) = spec();
     spec.lifetime.ttl = None;
     holder.create(spec).await.unwrap();
     let watcher = backend(&server);
-    watching(&server, &watcher).await;
+    start_watch(&server, &watcher).await;
     for fault in [
         Fault::lost_response(),
         Fault::CutAfter,
@@ -33,7 +33,7 @@ async fn a_lease_is_renewed_by_the_servers_clock_whatever_happens_to_the_answers
         };
         let age = server
             .current_time()
-            .duration_since(renewed(lease))
+            .duration_since(renew_time(lease))
             .unwrap_or_default();
         assert!(age < LASTS, "{age:?}");
         backend(&server)
@@ -41,13 +41,13 @@ async fn a_lease_is_renewed_by_the_servers_clock_whatever_happens_to_the_answers
             .await
             .unwrap();
     }
-    // The server's clock is put right by a day: renewals go on from there.
+    // The server's clock jumps by five minutes: renewals continue from there.
     server.advance_clock(Duration::from_secs(300));
     tokio::time::sleep(LASTS / 3 + Duration::from_secs(1)).await;
     assert!(
         server
             .current_time()
-            .duration_since(renewed(&leases(&server)[0]))
+            .duration_since(renew_time(&leases(&server)[0]))
             .unwrap_or_default()
             < LASTS
     );
@@ -55,10 +55,10 @@ async fn a_lease_is_renewed_by_the_servers_clock_whatever_happens_to_the_answers
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_renews_it_meanwhile_is_faster_than_the_sweep() {
+async fn a_lease_renewed_during_a_sweep_is_not_deleted() {
     let server = server();
     let holder = holder(&server);
-    make(&holder).await;
+    create_sandbox(&holder).await;
     server.inject("delete leases", Fault::Delay(Duration::from_secs(5)));
     server.inject_always("patch leases", Fault::Forbidden);
     server.advance_clock(LASTS + Duration::from_secs(5));
@@ -78,10 +78,10 @@ async fn whoever_renews_it_meanwhile_is_faster_than_the_sweep() {
     assert_eq!(server.object_names().len(), 3);
 }
 
-/// It may be at the very beginning of its wait when the server's clock is put right, and its next
-/// renewal may have to be tried twice.
+/// The holder may have just begun to wait when the server's clock jumps, and its next renewal may
+/// take two attempts.
 #[tokio::test(start_paused = true)]
-async fn a_holder_is_given_the_time_that_it_takes_to_renew() {
+async fn a_lease_is_not_deleted_before_its_holder_had_time_to_renew() {
     for swept in [true, false] {
         let server = server();
         let holder = holder(&server);
@@ -90,7 +90,7 @@ async fn a_holder_is_given_the_time_that_it_takes_to_renew() {
             .await
             .unwrap();
         let client = backend(&server);
-        watching(&server, &client).await;
+        start_watch(&server, &client).await;
         let renewals = server.count_requests("patch leases");
         server.wait_for_requests("patch leases", renewals + 1).await;
         server.advance_clock(Duration::from_secs(300));
@@ -111,7 +111,7 @@ async fn a_holder_is_given_the_time_that_it_takes_to_renew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_is_refused_is_tried_on_and_loses_nothing() {
+async fn a_refused_renewal_is_retried_and_loses_no_sandbox() {
     for fault in [
         Fault::refuse(
             409,
@@ -127,7 +127,7 @@ async fn a_renewal_that_is_refused_is_tried_on_and_loses_nothing() {
     ] {
         let server = server();
         let holder = holder(&server);
-        make(&holder).await;
+        create_sandbox(&holder).await;
         server.inject_times("patch leases", 3, fault.clone());
         tokio::time::sleep(LASTS).await;
         let [lease] = &leases(&server)[..] else {
@@ -135,19 +135,19 @@ async fn a_renewal_that_is_refused_is_tried_on_and_loses_nothing() {
         };
         let age = server
             .current_time()
-            .duration_since(renewed(lease))
+            .duration_since(renew_time(lease))
             .unwrap_or_default();
         assert!(age < LASTS, "{fault:?}: {age:?}");
-        make(&holder).await;
+        create_sandbox(&holder).await;
         assert_eq!(server.count_requests("create leases"), 1, "{fault:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_lease_under_the_name_is_not_ours() {
+async fn a_lease_that_took_the_name_is_not_adopted() {
     let server = server();
     let holder = holder(&server);
-    make(&holder).await;
+    create_sandbox(&holder).await;
     let name = leases(&server)[0]["metadata"]["name"]
         .as_str()
         .unwrap()
@@ -156,12 +156,12 @@ async fn another_lease_under_the_name_is_not_ours() {
     other["metadata"]["uid"] = json!("another");
     server.insert("leases", other);
     tokio::time::sleep(LASTS).await;
-    make(&holder).await;
+    create_sandbox(&holder).await;
     assert_eq!(server.count_requests("create leases"), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_loses_anything_because_the_api_server_was_away() {
+async fn an_outage_of_the_api_server_deletes_no_sandbox() {
     let server = server();
     let holder = holder(&server);
     holder
@@ -182,7 +182,7 @@ async fn nobody_loses_anything_because_the_api_server_was_away() {
         tokio::time::sleep(5 * LASTS).await;
         let age = server
             .current_time()
-            .duration_since(renewed(&leases(&server)[0]))
+            .duration_since(renew_time(&leases(&server)[0]))
             .unwrap();
         assert!(age > LASTS, "{age:?}");
         server.clear_faults();
@@ -196,7 +196,7 @@ async fn nobody_loses_anything_because_the_api_server_was_away() {
                     .removed
                     .is_empty()
             ),
-            _ => watching(&server, &watcher).await,
+            _ => start_watch(&server, &watcher).await,
         }
         tokio::time::sleep(3 * LASTS).await;
         assert_eq!(server.object_names().len(), 3);
