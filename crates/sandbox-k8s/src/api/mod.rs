@@ -1,4 +1,4 @@
-//! Requests to the API server: which cluster, sending and sending again, and what the answers mean.
+//! Requests to the API server: selecting the cluster, sending and retrying, and interpreting responses.
 
 pub(crate) mod classify;
 pub(crate) mod client;
@@ -9,3 +9,4 @@ pub(crate) mod request_kind;
 mod response;
 pub(crate) mod retry;
 pub(crate) mod watch_error;
+mod watch_requests;

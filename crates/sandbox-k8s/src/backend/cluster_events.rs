@@ -41,7 +41,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// One of the cluster's events, and what it means for the start of the Pod.
 #[derive(Debug, PartialEq)]
 pub(super) enum ClusterEvent {
-    /// The Pod makes progress, so an earlier obstacle is gone. Contains the event, if it is worth reporting.
+    /// The Pod makes progress, so an earlier obstacle no longer exists. Contains the event, if it is worth reporting.
     Progress(Option<SandboxEvent>),
     /// Something blocks the start.
     Obstacle(SandboxEvent),

@@ -74,9 +74,9 @@ impl KubernetesBackend {
         }
     }
 
-    /// Sets the probe that fetches the host key of an image's SSH server; needed for
-    /// [`Injection::Image`](crate::manifest::options::Injection::Image), and for taking up such sandboxes. It is asked over a stream through
-    /// the API server, never over the Pod network.
+    /// Sets the probe that fetches the host key of an image's SSH server. Sandboxes with
+    /// [`Injection::Image`](crate::options::Injection::Image) need it. The probe gets a stream through the API
+    /// server, never one over the Pod network.
     #[must_use]
     pub fn with_host_key_probe(self, probe: Arc<dyn HostKeyProbe>) -> Self {
         // A second probe is ignored: any probe returns the same keys.

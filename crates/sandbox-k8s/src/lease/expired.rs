@@ -203,7 +203,7 @@ mod tests {
             leases.update(&[], renewed);
             assert!(
                 !leases.any_due(renewed + Duration::from_secs(100_000)),
-                "{duration}: a Lease that is gone is forgotten"
+                "{duration}: a deleted Lease is forgotten"
             );
         }
     }

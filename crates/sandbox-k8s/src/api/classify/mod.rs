@@ -1,8 +1,8 @@
 //! Decides what a failed response of the API server means for the operation.
 //!
 //! The same response means different things. A conflict on a create may be the client's own object,
-//! stored by an attempt whose response was lost; on a delete it means that the object in question is
-//! gone. So the decision is made from the [`Intent`], and not in a retry layer that knows only status
+//! stored by an attempt whose response was lost; on a delete it means that the object has already
+//! been deleted. So the decision is made from the [`Intent`], and not in a retry layer that knows only status
 //! codes. This module sends nothing: the client waits, retries, and gives up at its deadline.
 
 mod error;

@@ -139,10 +139,10 @@ mod tests {
             args: Some(vec!["2".into()]),
             ..ExecConfig::default()
         });
-        let begun = Instant::now();
+        let started = Instant::now();
         let others = async {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            begun.elapsed()
+            started.elapsed()
         };
         let (client, others) = tokio::join!(
             build_client(config, None, Duration::from_millis(500)),

@@ -238,7 +238,7 @@ async fn check_permission(shared: &Shared, permission: Permission) -> Check {
         },
         ..SelfSubjectAccessReview::default()
     };
-    let answer: Result<SelfSubjectAccessReview> = match serde_json::to_vec(&review) {
+    let result: Result<SelfSubjectAccessReview> = match serde_json::to_vec(&review) {
         Ok(body) => {
             let url = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
             let request = Request::post(url)
@@ -248,7 +248,7 @@ async fn check_permission(shared: &Shared, permission: Permission) -> Check {
         }
         Err(source) => Err(request_error(source)),
     };
-    let status = match answer {
+    let status = match result {
         Ok(review) => review.status.unwrap_or_default(),
         Err(error) => return Check::skipped(name, describe(&error)),
     };

@@ -1,0 +1,161 @@
+//! Requests that observe: lists and watches, events, logs, and streams to ports.
+
+use std::time::Duration;
+
+use http::header::ACCEPT_ENCODING;
+use http::{HeaderValue, Request};
+use k8s_openapi::List;
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
+use kube::Resource;
+use kube::api::{ListParams, WatchParams};
+use kube::client::Body;
+use kube::core::Request as Build;
+use sandbox_core::{Deadline, Result, SandboxId, Uid, nearest};
+
+use super::classify::Intent;
+use super::client::{ApiClient, Operation};
+use super::objects::{ManagedKind, request_error};
+use super::watch_error::WatchError;
+use crate::names::CONTAINER;
+
+/// Timeout of a request that only adds a suggestion to an error.
+const HINT_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl ApiClient {
+    /// Lists objects in one attempt, with the resource version from which a watch can start.
+    pub(crate) async fn list_for_watch<K: ManagedKind + k8s_openapi::ListableResource>(
+        &self,
+        selector: &str,
+        deadline: Deadline,
+    ) -> Result<List<K>, WatchError> {
+        let request = self
+            .url::<K>()
+            .list(&ListParams::default().labels(selector));
+        let response = self
+            .open(request.map_err(WatchError::from_error)?, deadline)
+            .await?;
+        let body = deadline.bound("listing objects", async {
+            let body = response.into_body().collect_bytes().await;
+            body.map_err(request_error)
+        });
+        let body = body.await.map_err(WatchError::from_error)?;
+        serde_json::from_slice(&body).map_err(WatchError::from_error)
+    }
+
+    /// Opens a watch in one attempt; its body has one event per line.
+    pub(crate) async fn open_watch<K: ManagedKind>(
+        &self,
+        selector: &str,
+        version: &str,
+        lifetime: Duration,
+        deadline: Deadline,
+    ) -> Result<Body, WatchError> {
+        self.open_watch_with::<K>(
+            WatchParams::default().labels(selector),
+            version,
+            lifetime,
+            deadline,
+        )
+        .await
+    }
+
+    /// Opens a watch of the cluster's events of one Pod.
+    pub(crate) async fn open_event_watch(
+        &self,
+        uid: &Uid,
+        version: &str,
+        lifetime: Duration,
+        deadline: Deadline,
+    ) -> Result<Body, WatchError> {
+        let params = WatchParams::default()
+            .fields(&involved_object_selector(uid))
+            .disable_bookmarks();
+        self.open_watch_with::<Event>(params, version, lifetime, deadline)
+            .await
+    }
+
+    async fn open_watch_with<K: Resource<DynamicType = ()>>(
+        &self,
+        params: WatchParams,
+        version: &str,
+        lifetime: Duration,
+        deadline: Deadline,
+    ) -> Result<Body, WatchError> {
+        let params = params.timeout(u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX));
+        let mut request = self
+            .url::<K>()
+            .watch(&params, version)
+            .map_err(WatchError::from_error)?;
+        // A compressed watch has one gzip member per event, which kube cannot read.
+        request
+            .headers_mut()
+            .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        Ok(self.open(request, deadline).await?.into_body())
+    }
+
+    /// Finds an existing namespace with a similar name, if the account may list namespaces.
+    pub(crate) async fn suggest_namespace(&self) -> Option<String> {
+        let request = Build::new(Namespace::url_path(&(), None))
+            .list(&ListParams::default())
+            .ok()?;
+        let response = self
+            .open(request, Deadline::from_now(HINT_TIMEOUT))
+            .await
+            .ok()?;
+        let body = response.into_body().collect_bytes();
+        let body = tokio::time::timeout(HINT_TIMEOUT, body).await.ok()?.ok()?;
+        let all: List<Namespace> = serde_json::from_slice(&body).ok()?;
+        let names = all
+            .items
+            .iter()
+            .filter_map(|namespace| namespace.metadata.name.as_deref());
+        nearest(&self.namespace, names).map(str::to_owned)
+    }
+
+    /// Lists the cluster's events of a Pod, the latest last.
+    pub(crate) async fn list_events(&self, uid: &Uid, deadline: Deadline) -> Result<Vec<Event>> {
+        let params = ListParams::default().fields(&involved_object_selector(uid));
+        let request = self.url::<Event>().list(&params).map_err(request_error)?;
+        let operation = Operation {
+            intent: Intent::Read,
+            verb: "list",
+            resource: "events",
+            id: None,
+        };
+        Ok(self
+            .read::<List<Event>>(&operation, &request, deadline)
+            .await?
+            .0
+            .items)
+    }
+
+    /// Builds the request for the log of a sandbox's container.
+    pub(crate) fn log_request(
+        &self,
+        id: &SandboxId,
+        tail: Option<usize>,
+        follow: bool,
+    ) -> Result<Request<Vec<u8>>> {
+        let params = kube::api::LogParams {
+            container: Some(CONTAINER.into()),
+            follow,
+            tail_lines: tail.map(|lines| i64::try_from(lines).unwrap_or(i64::MAX)),
+            ..kube::api::LogParams::default()
+        };
+        self.url::<Pod>()
+            .logs(id.as_str(), &params)
+            .map_err(request_error)
+    }
+
+    /// Builds the request for a stream to a port of a Pod.
+    pub(crate) fn port_forward_request(&self, name: &str, port: u16) -> Result<Request<Vec<u8>>> {
+        self.url::<Pod>()
+            .portforward(name, &[port])
+            .map_err(request_error)
+    }
+}
+
+/// The field selector of the events of one Pod.
+fn involved_object_selector(uid: &Uid) -> String {
+    format!("involvedObject.uid={uid}")
+}
