@@ -5,7 +5,7 @@ use std::time::Duration;
 use sandbox_core::protocol::{self, JobRecord};
 use sandbox_core::{AttachOptions, CommandCause, ConnectionStage, Error, JobId, Output, Result};
 
-use crate::text::escaped;
+use crate::text::escape;
 
 /// The most bytes of a message that explains a failure.
 pub(crate) const MESSAGE_CAP: usize = 4 << 10;
@@ -19,7 +19,7 @@ pub(crate) fn check_started(output: Output) -> Result<()> {
     }
     let message = match output.stderr_lossy().trim() {
         "" => output.status.to_string(),
-        text => escaped(text),
+        text => escape(text),
     };
     Err(Error::Command {
         cause: CommandCause::NotStarted { message },
@@ -30,7 +30,7 @@ pub(crate) fn check_started(output: Output) -> Result<()> {
 /// Parses a list of jobs, one line of JSON each.
 pub(crate) fn parse_list(output: &Output) -> Result<Vec<JobRecord>> {
     if output.is_truncated() {
-        return Err(unreadable(
+        return Err(unreadable_error(
             format!("the list of jobs is longer than {LIST_CAP} bytes"),
             None,
         ));
@@ -42,7 +42,7 @@ pub(crate) fn parse_list(output: &Output) -> Result<Vec<JobRecord>> {
     lines
         .map(|line| {
             serde_json::from_slice(line).map_err(|source| {
-                unreadable("the list of jobs cannot be parsed".into(), Some(source))
+                unreadable_error("the list of jobs cannot be parsed".into(), Some(source))
             })
         })
         .collect()
@@ -79,13 +79,13 @@ pub(crate) fn parse_extended(output: &Output) -> Result<Duration> {
     seconds.map(Duration::from_secs).ok_or_else(|| {
         let reason = match output.stderr_lossy().trim() {
             "" => output.status.to_string(),
-            text => escaped(text),
+            text => escape(text),
         };
-        unreadable(format!("the ttl could not be extended: {reason}"), None)
+        unreadable_error(format!("the ttl could not be extended: {reason}"), None)
     })
 }
 
-fn unreadable(message: String, source: Option<serde_json::Error>) -> Error {
+fn unreadable_error(message: String, source: Option<serde_json::Error>) -> Error {
     Error::connection(ConnectionStage::Channel, message, source.map(Into::into))
 }
 

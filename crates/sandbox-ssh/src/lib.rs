@@ -5,16 +5,18 @@
 //! connections. For each instance of a sandbox it keeps
 //!
 //! * a few connections that commands share, several channels on each;
-//! * connections of their own for streams that are read at the caller's pace: a slow reader
-//!   holds back its whole connection;
-//! * one connection for files, so that they hold up no command, and up to three more for a
-//!   large file where the way is long.
+//! * a connection for each stream that is read at the caller's pace, because a slow reader blocks
+//!   its whole connection;
+//! * one connection for files, so that they delay no command, and up to three more for a large file
+//!   where round trips are long.
 //!
-//! A server that is not ours (`sandbox-sshd`) works too, within what it can do. OpenSSH does
-//! not deliver signals to root's commands, and SSH has no answer that would tell: there a second
-//! command finds the first one by a variable that it carries, `SANDBOX_COMMAND`, and signals it,
-//! which needs `/bin/sh` and `cat` in the image; a time-out whose kill failed says so. Variables that
-//! a server does not take reach a command over its input; for one in a terminal that needs `stty`.
+//! Servers other than sandbox-sshd work, too, within their abilities:
+//!
+//! * OpenSSH does not signal the commands of root, and SSH has no response to a signal. There a second
+//!   command finds the first one by a variable, `SANDBOX_COMMAND`, and signals it, which needs
+//!   `/bin/sh` and `cat` in the image. A time-out whose kill failed reports so.
+//! * Variables that a server refuses reach a command over its input. A command in a terminal needs
+//!   `stty` for that.
 
 mod channel;
 mod connection;

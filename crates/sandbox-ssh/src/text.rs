@@ -1,19 +1,19 @@
-//! Text from a sandbox, made fit for a message.
+//! Escapes untrusted text from a sandbox for messages.
 
-/// The most of a server's message that is repeated, in characters.
-const LONGEST: usize = 300;
+/// The most characters of a server's message that are repeated.
+const MAX_LENGTH: usize = 300;
 
-/// A server's message with its control characters escaped, cut when it is long.
-pub(crate) fn escaped(text: &str) -> String {
+/// Escapes the control characters of a server's message, and truncates it if it is long.
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::new();
-    for character in text.trim().chars().take(LONGEST) {
+    for character in text.trim().chars().take(MAX_LENGTH) {
         if character.is_control() || is_bidirectional(character) {
             out.extend(character.escape_default());
         } else {
             out.push(character);
         }
     }
-    if text.trim().chars().nth(LONGEST).is_some() {
+    if text.trim().chars().nth(MAX_LENGTH).is_some() {
         out.push('…');
     }
     out
@@ -29,12 +29,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_reaches_the_terminal_as_control() {
+    fn control_characters_are_escaped() {
         assert_eq!(
-            escaped(" a\x1b[31m\nb\u{202e} "),
+            escape(" a\x1b[31m\nb\u{202e} "),
             "a\\u{1b}[31m\\nb\\u{202e}"
         );
-        assert_eq!(escaped(&"x".repeat(1000)).chars().count(), LONGEST + 1);
-        assert_eq!(escaped("naïve 文件"), "naïve 文件");
+        assert_eq!(escape(&"x".repeat(1000)).chars().count(), MAX_LENGTH + 1);
+        assert_eq!(escape("naïve 文件"), "naïve 文件");
     }
 }

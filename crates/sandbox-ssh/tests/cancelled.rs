@@ -1,5 +1,5 @@
-//! Futures that are dropped after any poll, and at any turn of the runtime: no channel, process,
-//! open file or temporary file stays behind.
+//! Futures that are dropped after any poll and at any turn of the runtime leave no channel, process,
+//! open file or temporary file.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,15 +16,15 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use sandbox_core::{DownloadRequest, ExecRequest, Result, Session, UploadRequest};
 use sandbox_ssh::SshSessions;
-use support::Ours;
-use support::contract::{cut_off, get, pattern, put, sh};
-use support::left::nothing_is_left;
+use support::InProcessSshd;
+use support::contract::{drive_for, get, pattern, put, sh};
+use support::leftovers::wait_until_clean;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 
 const CAP: usize = 1 << 20;
 
-/// A waker of our own: nothing else polls the future.
+/// A waker that counts; the future is polled only by the test.
 struct Woken(Notify);
 
 impl Wake for Woken {
@@ -33,7 +33,7 @@ impl Wake for Woken {
     }
 }
 
-/// Polls a future so often, each time when it asked for it, and drops it.
+/// Polls a future this many times, each time after it was woken, and drops it.
 async fn poll_times<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
     let woken = Arc::new(Woken(Notify::new()));
     let waker = Waker::from(Arc::clone(&woken));
@@ -49,9 +49,9 @@ async fn poll_times<T>(future: impl Future<Output = T>, polls: usize) -> Option<
     None
 }
 
-type Any = Arc<dyn Session>;
+type AnySession = Arc<dyn Session>;
 
-async fn collected(session: Any) -> Result<()> {
+async fn collect_output(session: AnySession) -> Result<()> {
     session
         .output(
             ExecRequest::from_shell("echo out; sleep 0.002; echo err >&2"),
@@ -61,12 +61,12 @@ async fn collected(session: Any) -> Result<()> {
         .map(drop)
 }
 
-async fn streamed(session: Any) -> Result<()> {
+async fn stream_output(session: AnySession) -> Result<()> {
     let mut request = ExecRequest::from_shell("read line; echo $line; exec cat");
     request.stdin = true;
     let mut process = session.exec(request).await?;
     let mut stdin = process.take_stdin().unwrap();
-    // The end is told by the process.
+    // The process reports the end.
     stdin.write_all(b"typed\n").await.ok();
     stdin.write_all(&[b'x'; 300_000]).await.ok();
     drop(stdin);
@@ -76,7 +76,7 @@ async fn streamed(session: Any) -> Result<()> {
     Ok(())
 }
 
-async fn uploaded(session: Any) -> Result<()> {
+async fn upload_file(session: AnySession) -> Result<()> {
     let from = Box::new(std::io::Cursor::new(pattern(200_000)));
     session
         .upload(UploadRequest::new("up"), from)
@@ -84,25 +84,25 @@ async fn uploaded(session: Any) -> Result<()> {
         .map(drop)
 }
 
-async fn downloaded(session: Any) -> Result<()> {
+async fn download_file(session: AnySession) -> Result<()> {
     session
         .download(DownloadRequest::new("down"), Box::new(tokio::io::sink()))
         .await
         .map(drop)
 }
 
-/// Drops `call` after each number of polls until it is done, and then at every turn of the
-/// runtime, which is to say between any two steps of the tasks that work for it.
-async fn dropped_everywhere<F: Future<Output = Result<()>>>(call: impl Fn(Any) -> F) {
-    let ours = Ours::new();
-    let sessions = ours.sessions();
-    let session = support::session(&sessions, &ours.access).await;
+/// Drops `call` after each number of polls until it is done, and then at every turn of the runtime,
+/// that is between any two steps of its tasks.
+async fn drop_everywhere<F: Future<Output = Result<()>>>(call: impl Fn(AnySession) -> F) {
+    let sshd = InProcessSshd::new();
+    let sessions = sshd.sessions();
+    let session = support::session(&sessions, &sshd.access).await;
     put(&session, "down", &pattern(200_000)).await;
 
     let mut polls = 0;
     loop {
         let done = poll_times(call(Arc::clone(&session)), polls).await;
-        nothing_is_left(&ours, &sessions).await;
+        wait_until_clean(&sshd, &sessions).await;
         if let Some(done) = done {
             done.unwrap();
             break;
@@ -114,8 +114,8 @@ async fn dropped_everywhere<F: Future<Output = Result<()>>>(call: impl Fn(Any) -
 
     let mut turns = 0;
     loop {
-        let done = cut_off(call(Arc::clone(&session)), turns).await;
-        nothing_is_left(&ours, &sessions).await;
+        let done = drive_for(call(Arc::clone(&session)), turns).await;
+        wait_until_clean(&sshd, &sessions).await;
         if let Some(done) = done {
             done.unwrap();
             break;
@@ -127,55 +127,55 @@ async fn dropped_everywhere<F: Future<Output = Result<()>>>(call: impl Fn(Any) -
         };
         assert!(turns < 100_000_000, "it is never done");
     }
-    still_good(&ours, &sessions, &session).await;
+    assert_usable(&sshd, &sessions, &session).await;
 }
 
-async fn still_good(ours: &Ours, sessions: &SshSessions, session: &Any) {
+async fn assert_usable(sshd: &InProcessSshd, sessions: &SshSessions, session: &AnySession) {
     assert_eq!(sh(session, "echo on").await, "on\n");
     assert!(get(session, "down").await.unwrap() == pattern(200_000));
-    nothing_is_left(ours, sessions).await;
+    wait_until_clean(sshd, sessions).await;
 }
 
 #[tokio::test]
 async fn a_collected_command() {
-    dropped_everywhere(collected).await;
+    drop_everywhere(collect_output).await;
 }
 
 #[tokio::test]
 async fn a_streamed_command() {
-    dropped_everywhere(streamed).await;
+    drop_everywhere(stream_output).await;
 }
 
 #[tokio::test]
 async fn an_upload() {
-    dropped_everywhere(uploaded).await;
+    drop_everywhere(upload_file).await;
 }
 
 #[tokio::test]
 async fn a_download() {
-    dropped_everywhere(downloaded).await;
+    drop_everywhere(download_file).await;
 }
 
-/// From nothing: the handshake, the first channel, the first session for files.
+/// Without any connection: the handshake, the first channel, the first SFTP session.
 #[tokio::test]
 async fn the_first_call_of_a_session() {
-    let ours = Ours::new();
-    put(&ours.session().await, "down", &pattern(1000)).await;
-    let first = |sessions: SshSessions, ours: Ours| async move {
-        let session = support::session(&sessions, &ours.access).await;
-        collected(Arc::clone(&session)).await?;
-        downloaded(session).await
+    let sshd = InProcessSshd::new();
+    put(&sshd.session().await, "down", &pattern(1000)).await;
+    let first = |sessions: SshSessions, sshd: InProcessSshd| async move {
+        let session = support::session(&sessions, &sshd.access).await;
+        collect_output(Arc::clone(&session)).await?;
+        download_file(session).await
     };
     for step in 0.. {
-        let sessions = ours.sessions();
+        let sessions = sshd.sessions();
         let turns = if step < 60 {
             step * 3
         } else {
             200 + step * step
         };
-        let done = cut_off(first(sessions.clone(), ours.clone()), turns).await;
-        nothing_is_left(&ours, &sessions).await;
-        sessions_end(&ours, sessions).await;
+        let done = drive_for(first(sessions.clone(), sshd.clone()), turns).await;
+        wait_until_clean(&sshd, &sessions).await;
+        drop_sessions(&sshd, sessions).await;
         if let Some(done) = done {
             done.unwrap();
             return;
@@ -184,13 +184,13 @@ async fn the_first_call_of_a_session() {
 }
 
 /// Without its sessions, a connection ends.
-async fn sessions_end(ours: &Ours, sessions: SshSessions) {
+async fn drop_sessions(sshd: &InProcessSshd, sessions: SshSessions) {
     drop(sessions);
     for _ in 0..5000 {
-        if ours.server.status().clients == 0 {
+        if sshd.server.status().clients == 0 {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
-    panic!("{:?}", ours.server.status());
+    panic!("{:?}", sshd.server.status());
 }

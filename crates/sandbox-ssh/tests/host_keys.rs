@@ -1,5 +1,4 @@
-//! Host keys: learned once where nobody can know them before, and where a way leads to another
-//! server, that way is left.
+//! Host keys: probed once where they are unknown, and a route to another server is abandoned.
 
 mod support;
 
@@ -13,7 +12,7 @@ use sandbox_core::{
     SessionSource,
 };
 use sandbox_ssh::{SshHostKeyProbe, SshOptions, SshSessions, TcpConnector};
-use support::Ours;
+use support::InProcessSshd;
 use support::contract::sh;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -26,11 +25,11 @@ fn stage(error: &Error) -> ConnectionStage {
     }
 }
 
-/// Two ways to one server, of which the first leads to another.
+/// Two routes to one server. The first leads to another server.
 #[derive(Debug)]
 struct TwoWays {
-    wrong: Arc<support::Memory>,
-    right: Option<Arc<support::Memory>>,
+    wrong: Arc<support::MemoryConnector>,
+    right: Option<Arc<support::MemoryConnector>>,
     astray: AtomicUsize,
 }
 
@@ -53,9 +52,10 @@ impl Connector for TwoWays {
 }
 
 #[tokio::test]
-async fn what_answers_with_another_key_is_left_for_another_way() {
-    let (ours, other) = (Ours::new(), Ours::new());
-    for right in [Some(Arc::clone(&ours.connector)), None] {
+async fn a_route_to_another_host_key_is_abandoned() {
+    let sshd = InProcessSshd::new();
+    let other = InProcessSshd::new();
+    for right in [Some(Arc::clone(&sshd.connector)), None] {
         let wrong = Arc::clone(&other.connector);
         let connector = Arc::new(TwoWays {
             wrong,
@@ -64,7 +64,7 @@ async fn what_answers_with_another_key_is_left_for_another_way() {
         });
         let sessions = SshSessions::new(Arc::clone(&connector) as _, SshOptions::default());
         let session = sessions
-            .session(Arc::clone(&ours.access), Deadline::from_now(LONG))
+            .session(Arc::clone(&sshd.access), Deadline::from_now(LONG))
             .await;
         assert_eq!(connector.astray.load(Ordering::Relaxed), 1);
         match session {
@@ -78,14 +78,14 @@ async fn what_answers_with_another_key_is_left_for_another_way() {
     assert_eq!(
         other.connector.connections.load(Ordering::Relaxed),
         2,
-        "nobody was asked twice"
+        "no server was dialled twice"
     );
 }
 
-/// A way at whose end nobody is yet.
+/// A route to a server that does not listen yet.
 #[derive(Debug)]
 struct Slow {
-    way: Arc<support::Memory>,
+    inner: Arc<support::MemoryConnector>,
     tried: AtomicUsize,
     astray: AtomicUsize,
 }
@@ -99,7 +99,7 @@ impl Connector for Slow {
     ) -> Result<Box<dyn ByteStream>> {
         match self.tried.fetch_add(1, Ordering::Relaxed) {
             0 => std::future::pending().await,
-            _ => self.way.connect(endpoint, deadline).await,
+            _ => self.inner.connect(endpoint, deadline).await,
         }
     }
 
@@ -110,10 +110,10 @@ impl Connector for Slow {
 }
 
 #[tokio::test]
-async fn waiting_for_a_server_leads_nobody_astray() {
-    let ours = Ours::new();
+async fn waiting_for_a_server_does_not_abandon_its_route() {
+    let sshd = InProcessSshd::new();
     let connector = Arc::new(Slow {
-        way: Arc::clone(&ours.connector),
+        inner: Arc::clone(&sshd.connector),
         tried: AtomicUsize::new(0),
         astray: AtomicUsize::new(0),
     });
@@ -121,7 +121,7 @@ async fn waiting_for_a_server_leads_nobody_astray() {
     options.connect_timeout = Duration::from_secs(2);
     let sessions = SshSessions::new(Arc::clone(&connector) as _, options);
     let session = sessions
-        .session(Arc::clone(&ours.access), Deadline::from_now(LONG))
+        .session(Arc::clone(&sshd.access), Deadline::from_now(LONG))
         .await
         .unwrap();
     assert_eq!(sh(&session, "echo there").await, "there\n");
@@ -130,13 +130,13 @@ async fn waiting_for_a_server_leads_nobody_astray() {
 }
 
 #[tokio::test]
-async fn a_host_key_is_learned_without_logging_in() {
+async fn a_host_key_is_probed_without_logging_in() {
     let keys = support::daemon::Keys::new();
-    let ours = Ours::with_keys(&keys, |config| config);
+    let sshd = InProcessSshd::with_keys(&keys, |config| config);
     let learn = async |deadline| {
-        let stream = ours
+        let stream = sshd
             .connector
-            .connect(&ours.access.endpoint, deadline)
+            .connect(&sshd.access.endpoint, deadline)
             .await?;
         SshHostKeyProbe::new().host_key(stream, deadline).await
     };
@@ -144,8 +144,8 @@ async fn a_host_key_is_learned_without_logging_in() {
         learn(Deadline::from_now(LONG)).await.unwrap(),
         keys.host.public
     );
-    // Its end of the stream is closed then, and nothing goes on by itself.
-    while ours
+    // The stream is closed then, and no task continues.
+    while sshd
         .connector
         .served
         .lock()
@@ -172,21 +172,25 @@ async fn a_host_key_is_learned_without_logging_in() {
 }
 
 #[tokio::test]
-async fn what_is_no_ssh_server_tells_no_key() {
-    for said in [
+async fn a_peer_without_ssh_has_no_host_key() {
+    for greeting in [
         &b""[..],
-        b"SSH-2.0-gone\r\n",
+        b"SSH-2.0-lost\r\n",
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
         b"SSH-1.5-old\r\n",
     ] {
         let (near, mut far) = tokio::io::duplex(4096);
-        far.write_all(said).await.unwrap();
+        far.write_all(greeting).await.unwrap();
         drop(far);
         let error = SshHostKeyProbe::new()
             .host_key(Box::new(near), Deadline::from_now(LONG))
             .await
             .unwrap_err();
-        assert_eq!(stage(&error), ConnectionStage::Dial, "{said:?}: {error}");
+        assert_eq!(
+            stage(&error),
+            ConnectionStage::Dial,
+            "{greeting:?}: {error}"
+        );
     }
     let (near, mut far) = tokio::io::duplex(4096);
     let probe = SshHostKeyProbe::new();

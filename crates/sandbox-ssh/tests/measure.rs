@@ -1,4 +1,4 @@
-//! How long things take: not run with the tests, for nothing is asserted. In release,
+//! Measures durations. Not run with the tests, because it asserts nothing. In release:
 //!
 //! ```text
 //! cargo test --release -p sandbox-ssh --test measure -- --ignored --nocapture --test-threads=1
@@ -131,15 +131,15 @@ async fn openssh() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "measures"]
-async fn ours_in_memory() {
-    let ours = support::Ours::new();
+async fn sandbox_sshd_in_memory() {
+    let sshd = support::InProcessSshd::new();
     let mut times = Vec::new();
     for _ in 0..50 {
-        let sessions = ours.sessions();
+        let sessions = sshd.sessions();
         let begun = Instant::now();
-        support::session(&sessions, &ours.access).await;
+        support::session(&sessions, &sshd.access).await;
         times.push(begun.elapsed());
     }
-    report("ours, in this process: session", times);
-    measure("ours, in this process", ours.session().await).await;
+    report("sandbox-sshd, in this process: session", times);
+    measure("sandbox-sshd, in this process", sshd.session().await).await;
 }

@@ -1,5 +1,6 @@
-//! What connections and commands take of this process's memory; the server runs in another. Not run
-//! with the tests, for it takes minutes. docs/BENCHMARKS.md says how to run it and what came out.
+//! Measures the memory of this process that connections and commands take; the server runs in
+//! another process. Not run with the tests, because it takes minutes. docs/BENCHMARKS.md has the
+//! command and the results.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,7 +20,7 @@ use sandbox_ssh::{SshOptions, SshSessions, TcpConnector};
 use sandbox_sshd::{Server, ServerConfig};
 use support::contract::resident;
 
-/// Where the server finds its keys; set only for the process that is the server.
+/// The directory of the server's keys; set only for the server's process.
 const SERVE: &str = "SANDBOX_MEASURE_SERVE";
 
 /// The server, in a process of its own. It ends when dropped.
@@ -70,7 +71,7 @@ impl Apart {
         }
     }
 
-    /// One more sandbox, as far as a client can tell.
+    /// One more sandbox, from a client's point of view.
     fn sandbox(&self) -> Arc<Access> {
         support::access(
             self.keys.host.public.clone(),
@@ -105,14 +106,14 @@ async fn the_server_itself() {
         .await;
 }
 
-/// Appears with all of its content.
+/// Writes a file that appears with all of its content.
 fn write_whole(path: &Path, text: &str) {
     let temporary = path.with_extension("new");
     std::fs::write(&temporary, text).unwrap();
     std::fs::rename(temporary, path).unwrap();
 }
 
-/// As many files as this process may open at all.
+/// Raises the limit of open files to its maximum.
 fn more_files() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();

@@ -2,46 +2,15 @@
 
 mod support;
 
-contract! {
-    support::openssh::start(&[]);
-    exit_codes_are_data,
-    the_streams_are_told_apart,
-    arguments_arrive_as_they_are,
-    nul_is_refused,
-    a_directory_is_entered,
-    variables_arrive_and_are_not_seen,
-    variables_arrive_in_a_terminal,
-    input_is_read_to_its_end,
-    a_command_that_does_not_read_can_end,
-    a_terminal_has_a_size,
-    a_terminal_that_nobody_types_at,
-    much_output_is_capped_and_flagged,
-    a_background_process_does_not_hold_up,
-    a_command_runs_into_its_time_out,
-    a_command_that_nobody_waits_for_ends,
-    an_unread_stream_holds_up_nothing_else,
-    files_go_both_ways,
-    names_may_be_odd,
-    file_errors_have_reasons,
-    files_are_changed,
-    bytes_are_added_at_the_end,
-    hashes_are_told,
-    uploads_are_continued,
-    a_port_is_reached,
-    cancelled_calls_leak_no_channel,
-    cancelled_transfers_leave_nothing,
-    many_callers_share,
-}
+full_contract!(support::openssh::start(&[]));
 
 use sandbox_core::{
     Access, Error, ExecRequest, ExitStatus, JobId, Signal, TransferReason, UploadRequest,
 };
-use support::contract::{no_temporary_files, put, reason, sh};
-
-const CAP: usize = 1 << 20;
+use support::contract::{CAP, no_temporary_files, put, reason, sh};
 
 #[tokio::test]
-async fn what_openssh_cannot_do_is_said() {
+async fn missing_features_of_openssh_are_reported() {
     let Some(sshd) = support::openssh::start(&["AcceptEnv ALLOWED_*", "PermitTTY no"]) else {
         return;
     };
@@ -56,7 +25,7 @@ async fn what_openssh_cannot_do_is_said() {
             .stdout_lossy(),
         "1\n"
     );
-    // What the server does not take, its shell does; but not under such names.
+    // Variables that the server refuses are set by its shell, which cannot set these names.
     for name in ["FOR-BIDDEN", "UID"] {
         let mut request = request.clone();
         request.env.set(name, "secret").unwrap();
@@ -83,7 +52,7 @@ async fn what_openssh_cannot_do_is_said() {
     assert_eq!(
         sh(&session, "ls").await,
         "",
-        "without its terminal, the command is not run"
+        "without its terminal, the command does not run"
     );
 
     let id = JobId::generate().unwrap();
@@ -104,7 +73,7 @@ async fn what_openssh_cannot_do_is_said() {
     assert_eq!(sh(&session, "ls").await, "");
 }
 
-/// Root's commands get none from it, and the SDK brings them.
+/// OpenSSH does not signal root's commands, so the SDK does.
 #[tokio::test]
 async fn signals_arrive() {
     use std::os::unix::fs::PermissionsExt;
@@ -188,7 +157,7 @@ async fn a_server_without_sftp_is_explained() {
         assert!(matches!(error, Error::Unsupported { .. }), "{error}");
         assert!(error.to_string().contains("SFTP"), "{error}");
     }
-    // One that is promised and does not run.
+    // A subsystem that is accepted and does not run.
     let Some(sshd) = support::openssh::start(&["Subsystem sftp /bin/false"]) else {
         return;
     };
@@ -212,12 +181,12 @@ async fn a_server_for_files_only_runs_no_command() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told() {
+async fn a_full_disk_is_reported() {
     let Some(sshd) = support::openssh::start(&[]) else {
         return;
     };
     let session = sshd.session().await;
-    // In the server's own mount namespace: it goes with the server.
+    // In the server's mount namespace, so it is unmounted with the server.
     sh(
         &session,
         "mkdir small && mount -t tmpfs -o size=1m tmpfs small",
@@ -237,11 +206,11 @@ async fn a_full_disk_is_told() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    panic!("a temporary file is left");
+    panic!("a temporary file remains");
 }
 
 #[tokio::test]
-async fn permissions_are_told() {
+async fn missing_permissions_are_reported() {
     let Some(sshd) = support::openssh::start(&[]) else {
         return;
     };

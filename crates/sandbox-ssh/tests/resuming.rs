@@ -1,4 +1,4 @@
-//! Transfers that lose their connection and are continued, as the facade does it.
+//! Transfers that lose their connection and are resumed, through the facade.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,17 +15,17 @@ use sandbox::{Client, Defaults, Discarded, Sandbox, SandboxBackend, TransferRepo
 use sandbox_core::{Error, TransferReason};
 use sandbox_testkit::SingleSandboxBackend;
 use sandbox_testkit::faults::{Direction, FaultPlan, StreamFault};
-use support::Ours;
+use support::InProcessSshd;
 use support::contract::{pattern, reason};
-use support::left::nobody_uses;
-use support::server::Server;
+use support::faulty_server::FaultyServer;
+use support::leftovers::wait_until_unused;
 
 const LENGTH: usize = 3_000_000;
-/// What has passed of the connection for files when it is cut.
+/// The bytes that have passed over the connection for files when it is cut.
 const CUTS: [u64; 4] = [5000, 300_000, 1_500_000, 2_900_000];
 
-/// A sandbox over connections of which the one for files, which is the second, has this plan.
-async fn sandbox(server: &Server, plan: FaultPlan) -> Sandbox {
+/// A sandbox whose connection for files, the second one, has this plan.
+async fn sandbox(server: &FaultyServer, plan: FaultPlan) -> Sandbox {
     let (_, sessions) = server.faulty([FaultPlan::new(), plan, FaultPlan::new()]);
     let backend = Arc::new(SingleSandboxBackend::new(&server.access)) as Arc<dyn SandboxBackend>;
     let client = Client::with_parts(backend, Arc::new(sessions), Defaults::default());
@@ -33,7 +33,7 @@ async fn sandbox(server: &Server, plan: FaultPlan) -> Sandbox {
 }
 
 /// A sandbox whose connection for files is cut.
-async fn cut(server: &Server, at: u64, direction: Direction) -> Sandbox {
+async fn cut(server: &FaultyServer, at: u64, direction: Direction) -> Sandbox {
     sandbox(
         server,
         FaultPlan::new().fail_after(at, direction, StreamFault::Reset),
@@ -41,7 +41,7 @@ async fn cut(server: &Server, at: u64, direction: Direction) -> Sandbox {
     .await
 }
 
-async fn good(server: &Server) -> Sandbox {
+async fn good(server: &FaultyServer) -> Sandbox {
     sandbox(server, FaultPlan::new()).await
 }
 
@@ -49,12 +49,12 @@ async fn good(server: &Server) -> Sandbox {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Between {
     Nothing,
-    /// A byte of the part becomes another.
+    /// A byte of the partial file changes.
     Damage,
 }
 
 fn damage(path: &Path) {
-    // Perhaps nothing of it came.
+    // The file may not exist.
     if let Ok(mut there) = std::fs::read(path)
         && let Some(byte) = there.get_mut(100)
     {
@@ -63,7 +63,7 @@ fn damage(path: &Path) {
     }
 }
 
-fn was_lost(result: sandbox_core::Result<TransferReport>) {
+fn assert_lost(result: sandbox_core::Result<TransferReport>) {
     match result {
         Err(Error::Connection(_)) => {}
         other => assert_eq!(
@@ -73,12 +73,13 @@ fn was_lost(result: sandbox_core::Result<TransferReport>) {
     }
 }
 
-async fn an_upload(server: &Server, at: u64, between: Between) -> TransferReport {
+async fn an_upload(server: &FaultyServer, at: u64, between: Between) -> TransferReport {
     let directory = tempfile::tempdir().unwrap();
-    let (local, data) = (directory.path().join("data"), pattern(LENGTH));
+    let local = directory.path().join("data");
+    let data = pattern(LENGTH);
     std::fs::write(&local, &data).unwrap();
     std::fs::write(server.home.join("data"), "former").unwrap();
-    was_lost(
+    assert_lost(
         cut(server, at, Direction::Write)
             .await
             .transfer()
@@ -89,11 +90,11 @@ async fn an_upload(server: &Server, at: u64, between: Between) -> TransferReport
     assert_eq!(
         std::fs::read(server.home.join("data")).unwrap(),
         b"former",
-        "a part was taken for all"
+        "a partial file was taken for the whole file"
     );
     let partial = server.home.join(partial_name("data"));
     if between == Between::Damage {
-        nobody_uses(&server.home).await;
+        wait_until_unused(&server.home).await;
         damage(&partial);
     }
     let report = good(server)
@@ -112,11 +113,12 @@ async fn an_upload(server: &Server, at: u64, between: Between) -> TransferReport
     report
 }
 
-async fn a_download(server: &Server, at: u64, between: Between) -> TransferReport {
+async fn a_download(server: &FaultyServer, at: u64, between: Between) -> TransferReport {
     let directory = tempfile::tempdir().unwrap();
-    let (local, data) = (directory.path().join("data"), pattern(LENGTH));
+    let local = directory.path().join("data");
+    let data = pattern(LENGTH);
     std::fs::write(server.home.join("data"), &data).unwrap();
-    was_lost(
+    assert_lost(
         cut(server, at, Direction::Read)
             .await
             .transfer()
@@ -124,10 +126,13 @@ async fn a_download(server: &Server, at: u64, between: Between) -> TransferRepor
             .download("data", &local)
             .await,
     );
-    assert!(!local.exists(), "a part was taken for all");
+    assert!(
+        !local.exists(),
+        "a partial file was taken for the whole file"
+    );
     let mut expected = data;
     if between == Between::Damage {
-        // Of the same size, and perhaps within the same second.
+        // The size is the same, and perhaps the second of the change.
         damage(&server.home.join("data"));
         expected[100] ^= 1;
     }
@@ -145,15 +150,15 @@ async fn a_download(server: &Server, at: u64, between: Between) -> TransferRepor
     assert_eq!(
         std::fs::read_dir(directory.path()).unwrap().count(),
         1,
-        "nothing else is left"
+        "no other file remains"
     );
     assert_eq!(report.bytes, LENGTH as u64);
     report
 }
 
-/// Each cut, with and without a change of what is there: all of it is right in the end, and what
-/// was proved was not moved again. `knows_hashes` says whether anything can be.
-async fn whatever_the_cut(server: &Server, knows_hashes: bool) {
+/// Cuts at each position, with and without a change of the partial file: the result is right, and
+/// verified data is not transferred again. `has_hashes`: the server can verify data.
+async fn resume_after_cut_at_each(server: &FaultyServer, has_hashes: bool) {
     let (mut continued, mut changed, mut unproved) = (0, 0, 0);
     for at in CUTS {
         for between in [Between::Nothing, Between::Damage] {
@@ -163,7 +168,7 @@ async fn whatever_the_cut(server: &Server, knows_hashes: bool) {
             ] {
                 assert!(
                     between == Between::Nothing || report.resumed_at == 0,
-                    "what was changed was kept"
+                    "changed data was kept"
                 );
                 continued += usize::from(report.resumed_at > 0);
                 changed += usize::from(report.discarded == Some(Discarded::Changed));
@@ -171,7 +176,7 @@ async fn whatever_the_cut(server: &Server, knows_hashes: bool) {
             }
         }
     }
-    match knows_hashes {
+    match has_hashes {
         true => assert!(
             continued >= 4 && changed >= 4 && unproved == 0,
             "{continued} {changed} {unproved}"
@@ -184,21 +189,21 @@ async fn whatever_the_cut(server: &Server, knows_hashes: bool) {
 }
 
 #[tokio::test]
-async fn what_was_cut_is_continued() {
-    whatever_the_cut(&Server::ours(&Ours::new()), true).await;
+async fn a_cut_transfer_is_resumed() {
+    resume_after_cut_at_each(&FaultyServer::for_in_process(&InProcessSshd::new()), true).await;
 }
 
 #[tokio::test]
-async fn what_was_cut_is_continued_with_openssh() {
+async fn a_cut_transfer_is_resumed_with_openssh() {
     let Some(sshd) = support::openssh::start(&[]) else {
         return;
     };
-    whatever_the_cut(&Server::another(&sshd), true).await;
+    resume_after_cut_at_each(&FaultyServer::for_daemon(&sshd), true).await;
 }
 
-/// Without a hash nothing is proved: it begins anew, and says why.
+/// Without a hash no data is verified: the transfer starts over, and reports the reason.
 #[tokio::test]
-async fn what_was_cut_begins_anew_where_nothing_tells_hashes() {
+async fn a_cut_transfer_starts_over_without_hashes() {
     let programs = tempfile::tempdir().unwrap();
     for name in ["sh", "head", "tail"] {
         let program = sandbox_testkit::peers::find_program(name).unwrap();
@@ -208,5 +213,5 @@ async fn what_was_cut_begins_anew_where_nothing_tells_hashes() {
     let Some(sshd) = support::openssh::start(&[path.as_str()]) else {
         return;
     };
-    whatever_the_cut(&Server::another(&sshd), false).await;
+    resume_after_cut_at_each(&FaultyServer::for_daemon(&sshd), false).await;
 }

@@ -1,4 +1,4 @@
-//! Peers that answer nothing, by a clock that is moved by hand.
+//! Peers that stop responding, with a paused clock.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use sandbox_core::{
 };
 use sandbox_ssh::{SshOptions, SshSessions};
 use sandbox_testkit::faults::{Direction, StreamFault};
-use support::Ours;
+use support::InProcessSshd;
 use support::contract::sh;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
@@ -33,8 +33,10 @@ fn is_lost(error: &Error) -> bool {
     )
 }
 
-/// A command that waits until its connection is lost; when that was noticed.
-fn sleeping(session: &Arc<dyn sandbox_core::Session>) -> tokio::task::JoinHandle<(Error, Instant)> {
+/// Runs a command until its connection is lost; returns when that was noticed.
+fn spawn_sleep(
+    session: &Arc<dyn sandbox_core::Session>,
+) -> tokio::task::JoinHandle<(Error, Instant)> {
     let session = Arc::clone(session);
     tokio::spawn(async move {
         let error = session
@@ -45,48 +47,48 @@ fn sleeping(session: &Arc<dyn sandbox_core::Session>) -> tokio::task::JoinHandle
     })
 }
 
-async fn until_begun(ours: &Ours) {
-    while !ours.home.path().join("begun").exists() {
+async fn wait_until_begun(sshd: &InProcessSshd) {
+    while !sshd.home.path().join("begun").exists() {
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_answers_no_request_is_replaced() {
-    let ours = Ours::new();
-    let (connector, sessions) = ours.faulty([]);
-    let session = support::session(&sessions, &ours.access).await;
-    let sleeping = sleeping(&session);
-    until_begun(&ours).await;
+    let sshd = InProcessSshd::new();
+    let (connector, sessions) = sshd.faulty([]);
+    let session = support::session(&sessions, &sshd.access).await;
+    let sleeping = spawn_sleep(&session);
+    wait_until_begun(&sshd).await;
     connector.switches()[0].fail(Direction::Read, StreamFault::Stall);
     let begun = Instant::now();
-    // Nothing was sent of it yet: it is run on another connection.
+    // The command was not sent yet, so it runs on another connection.
     assert_eq!(sh(&session, "echo x >> ran; echo on").await, "on\n");
-    assert_eq!(std::fs::read(ours.home.path().join("ran")).unwrap(), b"x\n");
+    assert_eq!(std::fs::read(sshd.home.path().join("ran")).unwrap(), b"x\n");
     assert!(connector.switches().len() >= 2);
     let (error, at) = sleeping.await.unwrap();
     assert!(is_lost(&error), "{error}");
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("answered nothing for 10s"), "{cause}");
     let noticed = at - begun;
-    // Twice `silence_timeout`, and a second in which what had arrived is looked through.
+    // Twice `silence_timeout`, and a second in which arrived output is read.
     assert!((10..=12).contains(&noticed.as_secs()), "{noticed:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_vanished_is_noticed_though_nothing_is_asked() {
+async fn a_vanished_peer_is_noticed_without_requests() {
     for fault in [StreamFault::Stall, StreamFault::Discard] {
-        let ours = Ours::new();
-        let (connector, sessions) = ours.faulty([]);
-        let session = support::session(&sessions, &ours.access).await;
-        let sleeping = sleeping(&session);
-        until_begun(&ours).await;
+        let sshd = InProcessSshd::new();
+        let (connector, sessions) = sshd.faulty([]);
+        let session = support::session(&sessions, &sshd.access).await;
+        let sleeping = spawn_sleep(&session);
+        wait_until_begun(&sshd).await;
         let begun = Instant::now();
         connector.switches()[0].fail(Direction::Read, StreamFault::Stall);
         connector.switches()[0].fail(Direction::Write, fault);
         let (error, at) = sleeping.await.unwrap();
         assert!(is_lost(&error), "{error}");
-        // By the keepalive; and where the peer takes nothing, by the watch over writing.
+        // By the keepalive, or by the limit of a write if the peer accepts no data.
         let limit = if fault == StreamFault::Discard {
             62
         } else {
@@ -97,9 +99,9 @@ async fn a_peer_that_vanished_is_noticed_though_nothing_is_asked() {
     }
 }
 
-/// What is slow but says something is left alone: others are well served by it.
+/// A slow server that still sends data is kept, because it serves other channels well.
 #[tokio::test(start_paused = true)]
-async fn a_server_that_answers_only_other_things_is_not_given_up() {
+async fn a_server_that_sends_only_other_data_is_kept() {
     let keys = support::daemon::Keys::new();
     let connector = Arc::new(Deaf(keys.host.private.clone()));
     let sessions = SshSessions::new(connector as _, SshOptions::default());
@@ -127,7 +129,7 @@ async fn a_server_that_answers_only_other_things_is_not_given_up() {
     assert_eq!(sessions.status()[0].commands.connections, 1);
 }
 
-/// A server that lets everybody in and never answers when a channel is opened.
+/// A server that accepts every login and never answers when a channel is opened.
 struct Deaf(sandbox_core::PrivateKey);
 
 struct Handler(Vec<russh::server::ChannelOpenHandle>);
@@ -179,7 +181,7 @@ impl Connector for Deaf {
     }
 }
 
-/// Says these bytes again and again before anything that SSH wants to hear.
+/// Repeats these bytes instead of the identification that SSH requires.
 #[derive(Debug)]
 struct Flood(&'static [u8], &'static [u8]);
 
@@ -187,10 +189,11 @@ struct Flood(&'static [u8], &'static [u8]);
 impl Connector for Flood {
     async fn connect(&self, _: &Endpoint, _: Deadline) -> Result<Box<dyn ByteStream>> {
         let (near, mut far) = tokio::io::duplex(64 << 10);
-        let (first, again) = (self.0, self.1);
+        let first = self.0;
+        let repeated = self.1;
         tokio::spawn(async move {
             if far.write_all(first).await.is_ok() {
-                while far.write_all(again).await.is_ok() {}
+                while far.write_all(repeated).await.is_ok() {}
             }
         });
         Ok(Box::new(near))
@@ -200,7 +203,7 @@ impl Connector for Flood {
 #[tokio::test]
 async fn a_peer_that_floods_instead_of_speaking_ssh_is_given_up() {
     let before = support::contract::resident();
-    for (first, again) in [
+    for (first, repeated) in [
         (&b""[..], &b"hello there\r\n"[..]),
         (b"", b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
         (
@@ -209,7 +212,7 @@ async fn a_peer_that_floods_instead_of_speaking_ssh_is_given_up() {
         ),
         (b"SSH-2.0-flood\r\n", b"\xff\xfe\xfd\xfc\xfb"),
     ] {
-        let sessions = SshSessions::new(Arc::new(Flood(first, again)), SshOptions::default());
+        let sessions = SshSessions::new(Arc::new(Flood(first, repeated)), SshOptions::default());
         let keys = support::daemon::Keys::new();
         let access = support::access(
             keys.host.public,

@@ -1,4 +1,4 @@
-//! Many impatient callers at once, for some rounds, or for `SANDBOX_TEST_SOAK_SECONDS`.
+//! Many callers that cancel, for some rounds or for `SANDBOX_TEST_SOAK_SECONDS`.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sandbox_core::{DownloadRequest, ExecRequest, Session, UploadRequest};
-use support::Ours;
+use support::InProcessSshd;
 use support::contract::{pattern, put, sh};
-use support::left::{nothing_is_left, soak};
+use support::leftovers::{soak_duration, wait_until_clean};
 
 const CALLERS: u64 = 64;
 const ROUNDS: u64 = 20;
 
-/// Marsaglia's xorshift: every run does the same.
+/// Marsaglia's xorshift, so that every run is the same.
 struct Dice(u64);
 
 impl Dice {
@@ -34,8 +34,8 @@ impl Dice {
 /// Longer than any call takes, however busy the machine is.
 const PATIENT: Duration = Duration::from_secs(120);
 
-/// One call. Each third is given up at some moment, from hardly any time at all to about as long
-/// as it takes. Whether it was let run to its end.
+/// Runs one call. Every third call is cancelled after a time between almost none and about its
+/// duration. Returns whether the call ran to its end.
 async fn call(session: &Arc<dyn Session>, caller: u64, round: u64, dice: &mut Dice) -> bool {
     let limit = match dice.below(3) {
         0 => {
@@ -44,7 +44,7 @@ async fn call(session: &Arc<dyn Session>, caller: u64, round: u64, dice: &mut Di
         }
         _ => PATIENT,
     };
-    // Each run notes itself once.
+    // Each run records itself once.
     let request = ExecRequest::from_shell(format!(
         "echo x >> run-{caller}-{round}; sleep 0.0{}",
         dice.below(4)
@@ -79,17 +79,18 @@ async fn call(session: &Arc<dyn Session>, caller: u64, round: u64, dice: &mut Di
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn impatient_callers_leave_nothing_behind() {
-    let ours = Ours::with(|config| config.with_max_channels(8));
-    let sessions = ours.sessions();
-    let session = support::session(&sessions, &ours.access).await;
+async fn cancelling_callers_leave_nothing_behind() {
+    let sshd = InProcessSshd::with(|config| config.with_max_channels(8));
+    let sessions = sshd.sessions();
+    let session = support::session(&sessions, &sshd.access).await;
     put(&session, "down", &pattern(100_000)).await;
-    let until = soak().map(|time| Instant::now() + time);
+    let until = soak_duration().map(|time| Instant::now() + time);
     let callers = (0..CALLERS).map(|caller| {
         let session = Arc::clone(&session);
         tokio::spawn(async move {
             let mut dice = Dice(caller * 7919 + 1);
-            let (mut rounds, mut finished) = (0, 0);
+            let mut rounds = 0;
+            let mut finished = 0;
             while until.map_or(rounds < ROUNDS, |until| Instant::now() < until) {
                 finished += u64::from(call(&session, caller, rounds, &mut dice).await);
                 rounds += 1;
@@ -97,7 +98,8 @@ async fn impatient_callers_leave_nothing_behind() {
             (rounds, finished)
         })
     });
-    let (mut rounds, mut finished) = (0, 0);
+    let mut rounds = 0;
+    let mut finished = 0;
     for caller in futures_util::future::join_all(callers).await {
         let (its_rounds, its_finished) = caller.unwrap();
         rounds += its_rounds;
@@ -112,12 +114,12 @@ async fn impatient_callers_leave_nothing_behind() {
         "{finished} of {rounds}"
     );
     assert_eq!(sh(&session, "echo on").await, "on\n");
-    nothing_is_left(&ours, &sessions).await;
+    wait_until_clean(&sshd, &sessions).await;
     let mut ran = 0;
-    for entry in std::fs::read_dir(ours.home.path()).unwrap() {
+    for entry in std::fs::read_dir(sshd.home.path()).unwrap() {
         let entry = entry.unwrap();
         if entry.file_name().to_string_lossy().starts_with("run-") {
-            // Some were ended before they wrote.
+            // Some were killed before they wrote.
             let runs = std::fs::read(entry.path()).unwrap();
             assert!(runs.len() <= 2, "{:?} ran twice", entry.file_name());
             ran += 1;

@@ -1,4 +1,4 @@
-//! Large files over a long way.
+//! Large files over connections with a long round trip.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,24 +14,24 @@ use std::sync::atomic::Ordering;
 use sandbox_core::{DownloadRequest, Session, TransferReason, UploadRequest};
 use sandbox_ssh::{SshOptions, SshSessions};
 use sandbox_testkit::faults::{Direction, FaultPlan, FaultyConnector, StreamFault};
-use support::Ours;
+use support::InProcessSshd;
 use support::contract::{no_temporary_files, pattern, reason};
-use support::far::Far;
+use support::delayed_server::DelayedConnector;
 use tokio::io::AsyncReadExt;
 
 /// Enough for four connections.
 const LARGE: usize = 64 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_file_goes_over_several_connections_and_comes_whole() {
-    let ours = Ours::new();
+async fn a_large_file_uses_several_connections_and_arrives_whole() {
+    let sshd = InProcessSshd::new();
     let sessions = SshSessions::new(
-        Arc::new(Far(Arc::clone(&ours.connector) as _)),
+        Arc::new(DelayedConnector(Arc::clone(&sshd.connector) as _)),
         SshOptions::default(),
     );
-    let session = support::session(&sessions, &ours.access).await;
-    let connections = || ours.connector.connections.load(Ordering::Relaxed);
-    // A small one is not worth a handshake.
+    let session = support::session(&sessions, &sshd.access).await;
+    let connections = || sshd.connector.connections.load(Ordering::Relaxed);
+    // A small file is not worth a handshake.
     session
         .upload(UploadRequest::new("small"), Box::new(&b"small"[..]))
         .await
@@ -45,7 +45,7 @@ async fn a_large_file_goes_over_several_connections_and_comes_whole() {
         session.upload(request.clone(), source()).await.unwrap(),
         LARGE as u64
     );
-    assert!(std::fs::read(ours.home.path().join("large")).unwrap()[..] == data[..]);
+    assert!(std::fs::read(sshd.home.path().join("large")).unwrap()[..] == data[..]);
     assert!(connections() > 2 && connections() <= 5, "{}", connections());
 
     let (near, mut far) = tokio::io::duplex(1 << 20);
@@ -61,7 +61,7 @@ async fn a_large_file_goes_over_several_connections_and_comes_whole() {
     assert_eq!(read.unwrap(), LARGE as u64);
     assert!(back[..] == data[..], "in its order");
 
-    // It fails as a whole, and nothing is left.
+    // The transfer fails as a whole, and no file remains.
     request.size = Some(LARGE as u64 + 1);
     let error = session.upload(request, source()).await.unwrap_err();
     assert_eq!(reason(&error), TransferReason::SizeChanged);
@@ -70,19 +70,22 @@ async fn a_large_file_goes_over_several_connections_and_comes_whole() {
 
 /// The first connections are for commands and the first session for files.
 const STRIPES: std::ops::Range<usize> = 1..4;
-/// What has passed of a stripe when it is cut; the greeting and the keys are far less.
+/// The bytes of a stripe that have passed when it is cut; the key exchange needs far fewer.
 const PASSED: [u64; 2] = [300_000, 2 << 20];
 
-/// Far away, and one connection is cut.
+/// Sessions with a long round trip, of which one connection is cut.
 fn cut(
-    ours: &Ours,
+    sshd: &InProcessSshd,
     stripe: usize,
     passed: u64,
     direction: Direction,
 ) -> (Arc<FaultyConnector>, SshSessions) {
     let mut plans = vec![FaultPlan::new(); 8];
     plans[stripe] = FaultPlan::new().fail_after(passed, direction, StreamFault::Reset);
-    let connector = FaultyConnector::new(Arc::new(Far(Arc::clone(&ours.connector) as _)), plans);
+    let connector = FaultyConnector::new(
+        Arc::new(DelayedConnector(Arc::clone(&sshd.connector) as _)),
+        plans,
+    );
     (
         Arc::clone(&connector),
         SshSessions::new(connector, SshOptions::default()),
@@ -94,21 +97,21 @@ async fn download(session: &Arc<dyn Session>, path: &str) -> (sandbox_core::Resu
     let mut there = Vec::new();
     let reading = async { far.read_to_end(&mut there).await.map(drop).unwrap() };
     let request = DownloadRequest::new(path);
-    let (told, ()) = tokio::join!(session.download(request, Box::new(near)), reading);
-    (told, there)
+    let (result, ()) = tokio::join!(session.download(request, Box::new(near)), reading);
+    (result, there)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_with_a_cut_stripe_comes_whole_or_not_at_all() {
+async fn an_upload_with_a_cut_stripe_is_whole_or_missing() {
     let data: Arc<[u8]> = pattern(LARGE).into();
     for (stripe, passed) in STRIPES.zip(PASSED.into_iter().cycle()) {
-        let ours = Ours::new();
-        let (connector, sessions) = cut(&ours, stripe, passed, Direction::Write);
-        let session = support::session(&sessions, &ours.access).await;
-        std::fs::write(ours.home.path().join("large"), "former").unwrap();
+        let sshd = InProcessSshd::new();
+        let (connector, sessions) = cut(&sshd, stripe, passed, Direction::Write);
+        let session = support::session(&sessions, &sshd.access).await;
+        std::fs::write(sshd.home.path().join("large"), "former").unwrap();
         let mut request = UploadRequest::new("large");
         request.size = Some(LARGE as u64);
-        let told = session
+        let result = session
             .upload(request, Box::new(std::io::Cursor::new(Arc::clone(&data))))
             .await;
         assert_eq!(
@@ -116,8 +119,8 @@ async fn an_upload_with_a_cut_stripe_comes_whole_or_not_at_all() {
             passed,
             "stripe {stripe} was not cut"
         );
-        let there = std::fs::read(ours.home.path().join("large")).unwrap();
-        match told {
+        let there = std::fs::read(sshd.home.path().join("large")).unwrap();
+        match result {
             Ok(length) => assert!(
                 length == LARGE as u64 && there[..] == data[..],
                 "stripe {stripe}"
@@ -129,9 +132,9 @@ async fn an_upload_with_a_cut_stripe_comes_whole_or_not_at_all() {
         }
         no_temporary_files(&session).await;
         assert_eq!(
-            std::fs::read_dir(ours.home.path()).unwrap().count(),
+            std::fs::read_dir(sshd.home.path()).unwrap().count(),
             1,
-            "nothing else is there"
+            "there is no other file"
         );
     }
 }
@@ -140,17 +143,17 @@ async fn an_upload_with_a_cut_stripe_comes_whole_or_not_at_all() {
 async fn a_download_with_a_cut_stripe_is_whole_or_an_error() {
     let data = pattern(LARGE);
     for (stripe, passed) in STRIPES.zip(PASSED.into_iter().cycle()) {
-        let ours = Ours::new();
-        std::fs::write(ours.home.path().join("large"), &data).unwrap();
-        let (connector, sessions) = cut(&ours, stripe, passed, Direction::Read);
-        let session = support::session(&sessions, &ours.access).await;
-        let (told, there) = download(&session, "large").await;
+        let sshd = InProcessSshd::new();
+        std::fs::write(sshd.home.path().join("large"), &data).unwrap();
+        let (connector, sessions) = cut(&sshd, stripe, passed, Direction::Read);
+        let session = support::session(&sessions, &sshd.access).await;
+        let (result, there) = download(&session, "large").await;
         assert_eq!(
             connector.switches()[stripe].byte_count(Direction::Read),
             passed,
             "stripe {stripe} was not cut"
         );
-        match told {
+        match result {
             Ok(length) => assert_eq!(
                 (length, there.len()),
                 (LARGE as u64, LARGE),
@@ -160,10 +163,13 @@ async fn a_download_with_a_cut_stripe_is_whole_or_an_error() {
         }
         assert!(
             data.starts_with(&there),
-            "what came is right, and in its order"
+            "the received bytes are right and in order"
         );
-        // The next one gets other connections.
-        let (told, there) = download(&session, "large").await;
-        assert!(told.is_ok() && there == data, "stripe {stripe}: {told:?}");
+        // The next transfer gets other connections.
+        let (result, there) = download(&session, "large").await;
+        assert!(
+            result.is_ok() && there == data,
+            "stripe {stripe}: {result:?}"
+        );
     }
 }

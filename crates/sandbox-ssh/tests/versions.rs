@@ -1,4 +1,4 @@
-//! A server of ours from another time.
+//! A sandbox-sshd of another version.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
@@ -19,7 +19,7 @@ use sandbox_core::{
 use sandbox_ssh::{SshOptions, SshSessions};
 use support::daemon::Keys;
 
-/// Lets everybody in, under the name of a version of our server.
+/// Accepts every login, and identifies itself as a version of sandbox-sshd.
 struct Named {
     config: Arc<Config>,
     connections: AtomicUsize,
@@ -88,7 +88,7 @@ async fn open(version: &str) -> (Result<()>, usize) {
 }
 
 #[tokio::test]
-async fn a_compatible_version_is_taken_and_another_one_explained() {
+async fn a_compatible_version_is_accepted_and_another_one_explained() {
     open(protocol::VERSION).await.0.unwrap();
     for version in ["999.0.0", "odd", ""] {
         let (result, connections) = open(version).await;
@@ -101,6 +101,6 @@ async fn a_compatible_version_is_taken_and_another_one_explained() {
         );
         assert!(text.contains("SANDBOX_SERVER_IMAGE"), "{text}");
         assert!(!error.is_retryable());
-        assert_eq!(connections, 1, "it is not tried again");
+        assert_eq!(connections, 1, "there is no retry");
     }
 }

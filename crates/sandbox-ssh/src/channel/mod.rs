@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 pub(crate) use open_channel::OpenChannel;
 pub(crate) use stream::{ActivityClock, ChannelIo, Chunks};
 
-use crate::connection::{Conn, OpenError, Opening};
+use crate::connection::{Connection, OpenError, Opening};
 use crate::options::SshOptions;
 use crate::pool::{Lease, PoolStatus, SlotPool};
 use prewarm::Prewarmer;
@@ -76,12 +76,12 @@ impl ChannelPool {
                     reason
                 }
                 (Err((_, OpenError::Refused(reason))), Opening::Tcp { host, port }) => {
-                    return Err(port_refused(&reason, host, *port));
+                    return Err(port_refused_error(&reason, host, *port));
                 }
                 (Err((_, OpenError::Lost)), _) => {
                     losses += 1;
                     if losses >= MAX_LOSSES {
-                        return Err(connection_lost(&conn));
+                        return Err(connection_lost_error(&conn));
                     }
                     continue;
                 }
@@ -150,7 +150,7 @@ async fn open_in_task(
     lease: Lease,
     opening: Opening,
     timeout: Duration,
-) -> Result<(Arc<Conn>, Opened)> {
+) -> Result<(Arc<Connection>, Opened)> {
     let conn = Arc::clone(lease.conn());
     let (done, result) = oneshot::channel();
     tokio::spawn(async move {
@@ -159,7 +159,7 @@ async fn open_in_task(
     });
     match tokio::time::timeout(timeout, result).await {
         Ok(Ok(opened)) => Ok((conn, opened)),
-        Ok(Err(_ended)) => Err(connection_lost(&conn)),
+        Ok(Err(_ended)) => Err(connection_lost_error(&conn)),
         Err(_elapsed) => {
             // The connection is not killed: it may still serve its other channels well.
             conn.retire();
@@ -170,7 +170,7 @@ async fn open_in_task(
     }
 }
 
-fn connection_lost(conn: &Conn) -> Error {
+fn connection_lost_error(conn: &Connection) -> Error {
     let message = match conn.state.end_reason() {
         Some(why) => format!("the connection was lost: {why}"),
         None => "the connection was lost".to_owned(),
@@ -178,7 +178,7 @@ fn connection_lost(conn: &Conn) -> Error {
     Error::connection(ConnectionStage::Channel, message, None)
 }
 
-fn port_refused(reason: &ChannelOpenFailure, host: &str, port: u16) -> Error {
+fn port_refused_error(reason: &ChannelOpenFailure, host: &str, port: u16) -> Error {
     let message = match reason {
         ChannelOpenFailure::AdministrativelyProhibited => {
             format!("the server does not allow connections to {host}:{port} (AllowTcpForwarding)")

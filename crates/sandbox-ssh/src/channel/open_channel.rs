@@ -10,7 +10,7 @@ use std::time::Duration;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 
-use crate::connection::{Conn, OpenError, Opening};
+use crate::connection::{Connection, OpenError, Opening};
 use crate::pool::Lease;
 
 /// How long a close may take on a connection that carries nothing else, including a server's answer
@@ -32,7 +32,7 @@ pub(crate) struct OpenChannel {
 #[derive(Debug)]
 struct Guard {
     write: Arc<ChannelWriteHalf<Msg>>,
-    conn: Arc<Conn>,
+    conn: Arc<Connection>,
     /// `None` once closed.
     lease: Option<Lease>,
 }
@@ -40,7 +40,7 @@ struct Guard {
 impl OpenChannel {
     /// Opens a channel with this slot, which is returned with an error.
     ///
-    /// Must run in a task that is never cancelled: see [`Conn::open`].
+    /// Must run in a task that is never cancelled: see [`Connection::open`].
     pub(super) async fn open(lease: Lease, opening: &Opening) -> Result<Self, (Lease, OpenError)> {
         match lease.conn().open(opening).await {
             Ok(channel) => Ok(Self::new(channel, lease)),
@@ -59,7 +59,7 @@ impl OpenChannel {
         Self { read, write, guard }
     }
 
-    pub(crate) fn conn(&self) -> &Arc<Conn> {
+    pub(crate) fn conn(&self) -> &Arc<Connection> {
         &self.guard.conn
     }
 

@@ -3,7 +3,7 @@
 //! A command takes two round trips: one opens its channel, and one starts it, because the request
 //! that starts it contains the number that the server gave to the channel. Where a round trip
 //! is long, a channel for the next command is opened while one runs. It takes a slot like every other
-//! channel, so a server is asked for no more channels than it allows. No channel is prewarmed
+//! channel, so a server is never asked to exceed its limit. No channel is prewarmed
 //! while slots are scarce, and none is kept for long.
 
 use std::collections::VecDeque;

@@ -48,11 +48,11 @@ impl ActivityClock {
     }
 }
 
-/// The data of a channel, both ways. A lost connection is an error, never an end. Dropping it
-/// closes the channel and gives its slot back.
+/// The data of a channel, in both directions. A lost connection is an error, never an end of file.
+/// Dropping the stream closes the channel and returns its slot.
 pub(crate) struct ChannelIo {
     reading: ReusableBoxFuture<'static, (OpenChannel, Option<ChannelMsg>)>,
-    /// What has arrived and was not read yet.
+    /// Received data that was not read yet.
     rest: Bytes,
     eof: bool,
     writer: Pin<Box<dyn AsyncWrite + Send>>,
@@ -66,7 +66,7 @@ impl ChannelIo {
         let kill_switch = channel.conn().kill_switch().clone();
         let writer = Box::pin(channel.write.make_writer());
         Self {
-            reading: ReusableBoxFuture::new(next(channel)),
+            reading: ReusableBoxFuture::new(next_message(channel)),
             rest: Bytes::new(),
             eof: false,
             writer,
@@ -83,7 +83,7 @@ impl ChannelIo {
     }
 }
 
-async fn next(mut channel: OpenChannel) -> (OpenChannel, Option<ChannelMsg>) {
+async fn next_message(mut channel: OpenChannel) -> (OpenChannel, Option<ChannelMsg>) {
     let message = channel.read.wait().await;
     (channel, message)
 }
@@ -96,7 +96,7 @@ impl Chunks for ChannelIo {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         while !self.eof {
             let (channel, message) = ready!(self.reading.poll(cx));
-            self.reading.set(next(channel));
+            self.reading.set(next_message(channel));
             match message {
                 Some(ChannelMsg::Data { data }) => {
                     if let Some(clock) = &self.clock {
@@ -133,8 +133,9 @@ impl AsyncRead for ChannelIo {
 }
 
 impl ChannelIo {
-    /// russh's writer waits for ever for the window of a connection that has ended.
-    fn unless_dead<T>(
+    /// Fails a pending write if the connection has ended, because russh's writer never stops waiting
+    /// for its window.
+    fn fail_if_dead<T>(
         &mut self,
         cx: &mut Context<'_>,
         result: Poll<io::Result<T>>,
@@ -156,16 +157,16 @@ impl AsyncWrite for ChannelIo {
             return Poll::Ready(Ok(0));
         }
         let result = self.writer.as_mut().poll_write(cx, buf);
-        self.unless_dead(cx, result)
+        self.fail_if_dead(cx, result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = self.writer.as_mut().poll_flush(cx);
-        self.unless_dead(cx, result)
+        self.fail_if_dead(cx, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = self.writer.as_mut().poll_shutdown(cx);
-        self.unless_dead(cx, result)
+        self.fail_if_dead(cx, result)
     }
 }

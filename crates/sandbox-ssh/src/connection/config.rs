@@ -10,7 +10,7 @@ use russh::{Preferred, SshId, cipher, client, compression, kex};
 
 use crate::options::SshOptions;
 
-/// What a connection is for, which decides how much may be in flight on it.
+/// The purpose of a connection, which decides how much may be in flight on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Commands,
@@ -18,7 +18,7 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// In metrics.
+    /// The name in metrics.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Commands => "commands",
@@ -27,47 +27,47 @@ impl Purpose {
     }
 }
 
-/// How connections are made, and what is expected of them.
+/// How connections to one server are set up.
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(super) config: Arc<client::Config>,
     pub(crate) attempt_limit: Duration,
     pub(super) silence: Duration,
-    pub(super) queue: Arc<Queue>,
+    pub(super) queue: Arc<HandshakeQueue>,
 }
 
-/// Where handshakes with one sandbox wait for each other, once its server has hung up on one:
-/// it may let in only so many at once (OpenSSH's MaxStartups).
+/// Serialises the handshakes with one sandbox once its server has hung up on one, because it may
+/// limit the connections that are not logged in yet (OpenSSH's MaxStartups).
 #[derive(Default)]
-pub(super) struct Queue {
+pub(super) struct HandshakeQueue {
     pub(super) one_by_one: AtomicBool,
-    pub(super) turn: tokio::sync::Mutex<()>,
+    pub(super) current: tokio::sync::Mutex<()>,
 }
 
 impl Setup {
     pub(crate) fn new(options: &SshOptions, purpose: Purpose) -> Self {
         Self {
-            config: config(options, purpose),
+            config: russh_config(options, purpose),
             attempt_limit: options.connect_timeout,
             silence: options.silence_timeout,
             queue: Arc::default(),
         }
     }
 
-    /// For the same server.
+    /// For connections of another purpose to the same server.
     pub(crate) fn with_purpose(&self, options: &SshOptions, purpose: Purpose) -> Self {
         Self {
-            config: config(options, purpose),
+            config: russh_config(options, purpose),
             ..self.clone()
         }
     }
 }
 
-/// How russh is to speak on connections of this purpose.
-pub(super) fn config(options: &SshOptions, purpose: Purpose) -> Arc<client::Config> {
+/// The configuration of russh for connections of this purpose.
+pub(super) fn russh_config(options: &SshOptions, purpose: Purpose) -> Arc<client::Config> {
     let (window_size, maximum_packet_size) = match purpose {
         Purpose::Commands => (2 << 20, 32 << 10),
-        // For long round trips: the window bounds what is on its way.
+        // The window limits the bytes in flight, which matters for long round trips.
         Purpose::Files => (8 << 20, 65_535),
     };
     Arc::new(client::Config {
@@ -78,17 +78,17 @@ pub(super) fn config(options: &SshOptions, purpose: Purpose) -> Arc<client::Conf
         window_size,
         maximum_packet_size,
         channel_buffer_size: 256,
-        preferred: preferred(),
+        preferred: preferred_algorithms(),
         keepalive_interval: Some(options.keepalive_interval),
         keepalive_max: options.keepalive_max,
-        // Not russh's own limit: it also fires when a slow reader held the connection back.
+        // russh's own limit also fires if a slow reader blocked the connection.
         inactivity_timeout: None,
         nodelay: true,
         ..client::Config::default()
     })
 }
 
-fn preferred() -> Preferred {
+fn preferred_algorithms() -> Preferred {
     Preferred {
         kex: Cow::Borrowed(&[
             kex::CURVE25519,

@@ -9,25 +9,25 @@ use russh::{Channel, ChannelOpenFailure, Disconnect};
 use sandbox_core::{metrics, protocol};
 
 use super::state::{ConnectionState, Handler};
-use crate::text::escaped;
+use crate::text::escape;
 use crate::transport::KillSwitch;
 
-/// How long a connection may take to say goodbye.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// How long a dropped connection may take to disconnect.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// An authenticated connection. Dropping it says goodbye and ends it.
-pub(crate) struct Conn {
+/// An authenticated connection. Dropping it disconnects.
+pub(crate) struct Connection {
     /// `None` only while it is dropped.
     handle: Option<Handle<Handler>>,
     pub(crate) state: Arc<ConnectionState>,
     is_sandbox_sshd: bool,
     user: String,
-    /// Silence after which the server is asked, and again until the connection is given up.
+    /// Silence after which the server is probed, and then the connection given up.
     silence: Duration,
     pub(crate) created: Instant,
-    /// Channels that were asked for.
+    /// Channels that were requested.
     opened: AtomicU64,
-    /// It takes no more channels.
+    /// The connection takes no more channels.
     retired: AtomicBool,
     /// Slots in use.
     busy: AtomicUsize,
@@ -41,13 +41,13 @@ pub(crate) struct Conn {
 /// Why a channel was not opened.
 #[derive(Debug)]
 pub(crate) enum OpenError {
-    /// The server does not want one more. The connection is fine.
+    /// The server refused the channel. The connection is usable.
     Refused(ChannelOpenFailure),
     /// The connection has ended.
     Lost,
 }
 
-/// What a channel is for.
+/// The kind of channel to open.
 #[derive(Debug, Clone)]
 pub(crate) enum Opening {
     Session,
@@ -58,7 +58,7 @@ pub(crate) enum Opening {
     },
 }
 
-impl Conn {
+impl Connection {
     pub(super) fn new(
         handle: Handle<Handler>,
         state: Arc<ConnectionState>,
@@ -87,14 +87,15 @@ impl Conn {
         self.is_sandbox_sshd
     }
 
-    /// Whether signals come to nothing: OpenSSH sends none to the commands of root, for it has no
-    /// process beside them that would (session.c, `session_signal_req`), and SSH knows no answer.
+    /// Whether the server ignores signals without an error. OpenSSH does not signal the commands of
+    /// root, because no process of it with the rights to do so remains (session.c,
+    /// `session_signal_req`), and SSH has no response to a signal.
     pub(crate) fn ignores_signals(&self) -> bool {
         self.state.server_id().starts_with(b"SSH-2.0-OpenSSH") && self.user == "root"
     }
 
-    /// The most channels that are safe to use at once. dropbear (2022.83) at times closes a
-    /// channel without its exit status when commands of one connection end together.
+    /// The most channels that are safe to use at once. dropbear (2022.83) sometimes closes a channel
+    /// without its exit status if commands of one connection end together.
     pub(crate) fn safe_channels(&self) -> usize {
         if self.state.server_id().starts_with(b"SSH-2.0-dropbear") {
             1
@@ -105,7 +106,7 @@ impl Conn {
 
     /// The server's identification string, for messages.
     pub(crate) fn server(&self) -> String {
-        escaped(&String::from_utf8_lossy(self.state.server_id()))
+        escape(&String::from_utf8_lossy(self.state.server_id()))
     }
 
     pub(crate) fn kill_switch(&self) -> &KillSwitch {
@@ -137,11 +138,12 @@ impl Conn {
         !self.is_dead() && !self.retired.load(Ordering::Relaxed)
     }
 
-    /// Takes no more channels; it ends when those it has are closed.
+    /// Makes the connection take no more channels; it ends once its channels are closed.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
     }
 
+    /// Counts a slot in use.
     pub(crate) fn begin_use(&self) {
         self.busy.fetch_add(1, Ordering::Relaxed);
     }
@@ -153,23 +155,23 @@ impl Conn {
     }
 
     /// Slots in use.
-    pub(crate) fn busy(&self) -> usize {
+    pub(crate) fn busy_slots(&self) -> usize {
         self.busy.load(Ordering::Relaxed)
     }
 
-    /// For how long it was not used; `None` while it is.
-    pub(crate) fn idle(&self) -> Option<Duration> {
+    /// How long the connection has been unused; `None` while it is in use.
+    pub(crate) fn idle_time(&self) -> Option<Duration> {
         let last = Duration::from_millis(self.last_used.load(Ordering::Relaxed));
-        (self.busy() == 0).then(|| self.created.elapsed().saturating_sub(last))
+        (self.busy_slots() == 0).then(|| self.created.elapsed().saturating_sub(last))
     }
 
-    /// Channels that were ever asked for.
-    pub(crate) fn opened(&self) -> u64 {
+    /// Channels that were ever requested.
+    pub(crate) fn opened_channels(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// Opens a channel, or finds that the server answers nothing any more. To be run in a task of its own: when the future is dropped, the
-    /// server still opens the channel, and nobody would close it.
+    /// Opens a channel, watching the connection. Must run in a task of its own: if the future were
+    /// dropped, the server would still open the channel, and no task would close it.
     pub(crate) async fn open(&self, opening: &Opening) -> Result<Channel<Msg>, OpenError> {
         let handle = self.handle.as_ref().ok_or(OpenError::Lost)?;
         self.opened.fetch_add(1, Ordering::Relaxed);
@@ -199,36 +201,37 @@ impl Conn {
         opened
     }
 
-    /// About one round trip, once three sessions were asked for: the server may be slow with the first.
+    /// About one round trip, once three sessions were requested, because the server may be slow with
+    /// the first.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         let shortest = self.opening_us.load(Ordering::Relaxed);
-        (self.opened() > 2 && shortest < u64::MAX).then(|| Duration::from_micros(shortest))
+        (self.opened_channels() > 2 && shortest < u64::MAX).then(|| Duration::from_micros(shortest))
     }
 
-    /// Whether the server answers in time. Everything it sent before the answer has arrived
+    /// Whether the server answers in time. Everything that it sent before the answer has arrived
     /// when this returns.
-    pub(crate) async fn ping(&self, patience: Duration) -> bool {
+    pub(crate) async fn ping(&self, timeout: Duration) -> bool {
         let Some(handle) = &self.handle else {
             return false;
         };
         tokio::select! {
             biased;
             () = self.wait_ended() => false,
-            // The result says nothing: it is Ok also when the connection has ended.
+            // The result alone proves nothing: it is also Ok if the connection has ended.
             pong = handle.send_ping() => pong.is_ok() && !self.is_dead(),
-            () = tokio::time::sleep(patience) => false,
+            () = tokio::time::sleep(timeout) => false,
         }
     }
 }
 
-/// Noticing that a connection brings nothing while an answer is waited for.
+/// Detection of a connection that delivers nothing while a request waits for an answer.
 ///
-/// A peer that has vanished without a word, or hangs, would otherwise be noticed only by the
-/// keepalive. What else runs over the connection is lost with it: nothing came for it either.
-impl Conn {
-    /// Gives the connection up when it brings nothing at all for a while, although it is asked
-    /// then. Ends when the connection does. Only for while an answer is waited for: a connection
-    /// that is not read, for its reader is slow, brings nothing either.
+/// A peer that hangs or has silently vanished would otherwise be noticed only by the keepalive. The
+/// other channels of the connection are lost with it: they received nothing either.
+impl Connection {
+    /// Gives the connection up if it delivers nothing at all for a while, although it is probed then.
+    /// Returns when the connection ends. Only for the time of a request: a connection that is not read,
+    /// because its reader is slow, delivers nothing either.
     pub(crate) async fn watch(&self) {
         let mut before = self.kill_switch().read_count();
         loop {
@@ -238,7 +241,7 @@ impl Conn {
                 () = tokio::time::sleep(self.silence) => {}
             }
             if self.kill_switch().read_count() == before {
-                // Whatever comes is an answer; that to this question is among it.
+                // Any received data counts as an answer; that to this probe is part of it.
                 self.ping(self.silence).await;
                 if self.kill_switch().read_count() == before {
                     self.give_up();
@@ -249,8 +252,8 @@ impl Conn {
         }
     }
 
-    /// Waits for an answer, watching the connection; `None` when that has ended.
-    pub(crate) async fn watched<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+    /// Waits for an answer, watching the connection; `None` if the connection has ended.
+    pub(crate) async fn wait_watched<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
             answer = answer => Some(answer),
@@ -260,29 +263,29 @@ impl Conn {
 
     fn give_up(&self) {
         let silence = self.silence * 2;
-        tracing::warn!(ssh.server = %self.server(), ?silence, "a connection brings nothing although it is asked; it is given up");
+        tracing::warn!(ssh.server = %self.server(), ?silence, "connection given up: nothing received");
         self.state
-            .set_end_reason(format!("the server answered nothing for {silence:?}"));
+            .set_end_reason(format!("the server sent nothing for {silence:?}"));
         self.kill();
     }
 }
 
-impl std::fmt::Debug for Conn {
+impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Conn")
+        f.debug_struct("Connection")
             .field("server", &self.server())
-            .field("opened", &self.opened())
+            .field("opened", &self.opened_channels())
             .finish_non_exhaustive()
     }
 }
 
-impl Drop for Conn {
+impl Drop for Connection {
     fn drop(&mut self) {
         let kill_switch = self.kill_switch().clone();
         match (self.handle.take(), tokio::runtime::Handle::try_current()) {
             (Some(handle), Ok(runtime)) if !kill_switch.is_dead() => {
                 runtime.spawn(async move {
-                    let farewell = async {
+                    let disconnecting = async {
                         if handle
                             .disconnect(Disconnect::ByApplication, "", "")
                             .await
@@ -291,8 +294,8 @@ impl Drop for Conn {
                             kill_switch.wait_ended().await;
                         }
                     };
-                    // Late or not, it ends here.
-                    drop(tokio::time::timeout(FAREWELL, farewell).await);
+                    // Whether in time or not, the connection ends here.
+                    drop(tokio::time::timeout(DISCONNECT_TIMEOUT, disconnecting).await);
                     kill_switch.kill();
                 });
             }

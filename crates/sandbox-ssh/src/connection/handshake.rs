@@ -12,94 +12,98 @@ use sandbox_core::{
 };
 
 use super::config::Setup;
-use super::conn::Conn;
+use super::conn::Connection;
 use super::state::{ConnectionState, Handler};
-use crate::text::escaped;
+use crate::text::escape;
 use crate::transport::{KillSwitch, KillableStream};
 
-/// Time between two attempts to reach a server that does not listen yet.
-const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+/// The first and the longest pause between two attempts to reach a server.
+const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
-/// How long a server that was reached may go on hanging up: it frees a place among those who have not
-/// logged in a moment after it was told so, and a busy machine makes that long.
-const CROWDED: Duration = Duration::from_secs(3);
+/// How long a server that was reached may keep hanging up because of its MaxStartups. It frees the
+/// place of an ended connection with a delay, which is long on a busy machine.
+const MAX_STARTUPS_RETRY: Duration = Duration::from_secs(3);
 
-/// Connects, trying again until the deadline while the server cannot be reached. A wrong host
-/// key and a refused user key are final. Dropping the future leaves nothing behind.
+/// Connects, retrying until the deadline while the server cannot be reached. A wrong host key and a
+/// refused user key are final. Dropping the future ends the connection.
 pub(crate) async fn connect(
     connector: &dyn Connector,
     access: &Access,
     setup: &Setup,
     deadline: Deadline,
     attempts: u32,
-) -> Result<Conn> {
+) -> Result<Connection> {
     let begun = tokio::time::Instant::now();
-    let mut pause = RETRY.0;
-    let mut tried = 0;
+    let mut pause = RETRY_PAUSE.0;
+    let mut attempted = 0;
     let mut earlier = None;
     loop {
         let reached = AtomicBool::new(false);
         let attempt = attempt(connector, access, setup, deadline, &reached);
         let limit = setup.attempt_limit.min(deadline.remaining());
-        let Failed { error, astray } = match tokio::time::timeout(limit, attempt).await {
+        let FailedAttempt {
+            error,
+            wrong_server,
+        } = match tokio::time::timeout(limit, attempt).await {
             Ok(Ok(conn)) => return Ok(conn),
             Ok(Err(failed)) => failed,
-            // An attempt that the deadline cut short says less than one that failed.
+            // The error of an earlier attempt has more information than an attempt that the deadline
+            // cut short.
             Err(_elapsed) => match earlier.take_if(|_| limit < setup.attempt_limit) {
                 Some(earlier) => return Err(earlier),
-                // What is waited for may have nobody to answer yet: that leads nobody astray.
-                None => Failed {
-                    error: silent(limit),
-                    astray: reached.load(Ordering::Relaxed),
+                None => FailedAttempt {
+                    error: no_answer_error(limit),
+                    // Whoever accepts a connection and never answers is not the server; but a
+                    // server that does not listen yet is not a wrong one.
+                    wrong_server: reached.load(Ordering::Relaxed),
                 },
             },
         };
-        tried += 1;
+        attempted += 1;
         let error = error.with_sandbox(&access.id);
-        let another_way = astray && connector.report_wrong_server(&access.endpoint);
-        let crowded = reached.load(Ordering::Relaxed) && begun.elapsed() < CROWDED;
-        let enough =
-            (tried >= attempts && !crowded) || connector.should_stop_retrying(&access.endpoint);
-        if !(error.is_unreachable() || another_way) || enough || deadline.remaining() <= pause {
+        let has_other_route = wrong_server && connector.report_wrong_server(&access.endpoint);
+        let may_be_full = reached.load(Ordering::Relaxed) && begun.elapsed() < MAX_STARTUPS_RETRY;
+        let enough = (attempted >= attempts && !may_be_full)
+            || connector.should_stop_retrying(&access.endpoint);
+        if !(error.is_unreachable() || has_other_route) || enough || deadline.remaining() <= pause {
             return Err(error);
         }
-        tracing::debug!(sandbox.id = %access.id, %error, tried, "not reachable yet");
+        tracing::debug!(sandbox.id = %access.id, %error, attempts = attempted, "not reachable yet");
         earlier = Some(error);
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY.1);
+        pause = (pause * 2).min(RETRY_PAUSE.1);
     }
 }
 
-fn silent(limit: Duration) -> Error {
+fn no_answer_error(limit: Duration) -> Error {
     let message = format!("its SSH server did not answer within {limit:?}");
     Error::connection(ConnectionStage::Dial, message, None)
 }
 
-/// Whether another server answered than the one that is meant.
-fn is_about_the_key(error: &Error) -> bool {
+/// Whether the error shows that another server answered.
+fn is_host_key_error(error: &Error) -> bool {
     matches!(error, Error::Connection(error) if error.stage == ConnectionStage::HostKey)
 }
 
-/// Why an attempt failed.
-struct Failed {
+struct FailedAttempt {
     error: Error,
-    /// What answered is not the server, whatever the reason.
-    astray: bool,
+    /// The peer is not the sandbox's server.
+    wrong_server: bool,
 }
 
-impl From<Error> for Failed {
+impl From<Error> for FailedAttempt {
     fn from(error: Error) -> Self {
         Self {
             error,
-            astray: false,
+            wrong_server: false,
         }
     }
 }
 
-/// Ends a connection that did not come about.
-struct Abandon(Option<KillSwitch>);
+/// Closes a connection whose handshake failed or was cancelled.
+struct KillOnDrop(Option<KillSwitch>);
 
-impl Drop for Abandon {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         if let Some(kill_switch) = self.0.take() {
             kill_switch.kill();
@@ -113,21 +117,21 @@ async fn attempt(
     setup: &Setup,
     deadline: Deadline,
     reached: &AtomicBool,
-) -> Result<Conn, Failed> {
+) -> Result<Connection, FailedAttempt> {
     let pin = PublicKey::from_openssh(access.host_key.as_str())
-        .map_err(|source| unreadable("host key", source))?;
+        .map_err(|source| unreadable_key_error("host key", source))?;
     let key = PrivateKey::from_openssh(access.client_key.expose())
-        .map_err(|source| unreadable("user key", source))?;
+        .map_err(|source| unreadable_key_error("user key", source))?;
     let queue = &setup.queue;
-    let _turn = if queue.one_by_one.load(Ordering::Relaxed) {
-        Some(queue.turn.lock().await)
+    let _one_at_a_time = if queue.one_by_one.load(Ordering::Relaxed) {
+        Some(queue.current.lock().await)
     } else {
         None
     };
     let stream = connector.connect(&access.endpoint, deadline).await?;
     reached.store(true, Ordering::Relaxed);
     let kill_switch = KillSwitch::new();
-    let mut abandon = Abandon(Some(kill_switch.clone()));
+    let mut guard = KillOnDrop(Some(kill_switch.clone()));
     let state = Arc::new(ConnectionState::new(kill_switch.clone()));
     let stream = KillableStream::new(stream, kill_switch);
     let handler = Handler::new(pin, Arc::clone(&state));
@@ -136,26 +140,29 @@ async fn attempt(
         .map_err(|error| {
             let no_ssh = matches!(error, russh::Error::Version);
             let error = handshake_failed(error, &state, access);
-            let astray = no_ssh || is_about_the_key(&error);
-            // From now on nobody is turned away because of another of ours.
+            let wrong_server = no_ssh || is_host_key_error(&error);
+            // From now on, no handshake is refused because of another one.
             queue
                 .one_by_one
                 .fetch_or(error.is_unreachable(), Ordering::Relaxed);
-            Failed { error, astray }
+            FailedAttempt {
+                error,
+                wrong_server,
+            }
         })?;
     let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
     match handle.authenticate_publickey(&access.user, key).await {
         Ok(AuthResult::Success) => {}
-        // This is also how russh reports that the connection was lost meanwhile.
+        // russh also reports a connection that was lost meanwhile as a failure.
         Ok(AuthResult::Failure {
             remaining_methods, ..
         }) if remaining_methods.is_empty()
             && (handle.is_closed() || state.kill_switch.is_dead()) =>
         {
-            return Err(lost(
+            return Err(lost_error(
                 state
                     .end_reason()
-                    .unwrap_or("the connection was lost while it was authenticated"),
+                    .unwrap_or("the connection was lost during authentication"),
                 None,
             )
             .into());
@@ -166,7 +173,7 @@ async fn attempt(
         }) => {
             return Err(Error::connection(
                 ConnectionStage::Auth,
-                "the server wants more than a key; let it accept public-key authentication alone",
+                "the server requires more than a key; let it accept public-key authentication alone",
                 None,
             )
             .into());
@@ -186,8 +193,8 @@ async fn attempt(
             .into());
         }
         Err(error) => {
-            return Err(lost(
-                "the connection was lost while it was authenticated",
+            return Err(lost_error(
+                "the connection was lost during authentication",
                 Some(error.into()),
             )
             .into());
@@ -196,10 +203,15 @@ async fn attempt(
     if let Some(version) = protocol::server_version(state.server_id())
         && !protocol::is_compatible(version)
     {
-        return Err(another_version(version).into());
+        return Err(incompatible_version_error(version).into());
     }
-    abandon.0 = None;
-    Ok(Conn::new(handle, state, access.user.clone(), setup.silence))
+    guard.0 = None;
+    Ok(Connection::new(
+        handle,
+        state,
+        access.user.clone(),
+        setup.silence,
+    ))
 }
 
 fn handshake_failed(error: russh::Error, state: &ConnectionState, access: &Access) -> Error {
@@ -212,16 +224,16 @@ fn handshake_failed(error: russh::Error, state: &ConnectionState, access: &Acces
             ConnectionStage::HostKey,
             format!(
                 "the server at its address has the host key {offered}, not {pinned}: another machine or \
-                 another sandbox answers there now; look up this sandbox again, or delete it and make a new one"
+                 another sandbox answers there now; look up this sandbox again, or delete it and create a new one"
             ),
             None,
         );
     }
-    refused(error)
+    describe_failure(error)
 }
 
-/// Why two sides did not come to terms.
-pub(super) fn refused(error: russh::Error) -> Error {
+/// Describes a failed handshake.
+pub(super) fn describe_failure(error: russh::Error) -> Error {
     let (stage, message) = match &error {
         russh::Error::NoCommonAlgo {
             kind: AlgorithmKind::Key,
@@ -241,7 +253,7 @@ pub(super) fn refused(error: russh::Error) -> Error {
             ConnectionStage::HostKey,
             "the server could not prove that it has the pinned host key",
         ),
-        russh::Error::Version => (ConnectionStage::Dial, "what answers there is no SSH server"),
+        russh::Error::Version => (ConnectionStage::Dial, "the peer is not an SSH server"),
         _ => (
             ConnectionStage::Dial,
             "its SSH server ended the connection before it was set up",
@@ -250,10 +262,10 @@ pub(super) fn refused(error: russh::Error) -> Error {
     Error::connection(stage, message, Some(error.into()))
 }
 
-/// Asked only once the pinned key has proved whose word it is.
-fn another_version(version: &str) -> Error {
+/// Checked only once the server has proved that it has the pinned key.
+fn incompatible_version_error(version: &str) -> Error {
     Error::unsupported_because(
-        format!("sandbox-sshd {}", escaped(version)),
+        format!("sandbox-sshd {}", escape(version)),
         "this client",
         format!(
             "it works with version {} and those compatible with it",
@@ -264,11 +276,11 @@ fn another_version(version: &str) -> Error {
     )
 }
 
-fn lost(message: &str, source: Option<BoxError>) -> Error {
+fn lost_error(message: &str, source: Option<BoxError>) -> Error {
     Error::connection(ConnectionStage::Dial, message, source)
 }
 
-fn unreadable(what: &str, source: russh::keys::ssh_key::Error) -> Error {
+fn unreadable_key_error(what: &str, source: russh::keys::ssh_key::Error) -> Error {
     Error::connection(
         ConnectionStage::Auth,
         format!("its {what} cannot be read"),

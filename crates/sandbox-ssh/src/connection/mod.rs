@@ -7,6 +7,6 @@ mod probe;
 mod state;
 
 pub(crate) use config::{Purpose, Setup};
-pub(crate) use conn::{Conn, OpenError, Opening};
+pub(crate) use conn::{Connection, OpenError, Opening};
 pub(crate) use handshake::connect;
 pub use probe::SshHostKeyProbe;

@@ -1,4 +1,4 @@
-//! What a server tells outside of channels.
+//! The state of a connection, and the callbacks of russh that update it.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,10 +9,10 @@ use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Names};
 use tokio_util::sync::DropGuard;
 
-use crate::text::escaped;
+use crate::text::escape;
 use crate::transport::KillSwitch;
 
-/// What is known of one connection, written by its task and read by everyone.
+/// The state of one connection, which its task writes.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
     pub(crate) kill_switch: KillSwitch,
@@ -20,15 +20,15 @@ pub(crate) struct ConnectionState {
     server_id: OnceLock<Vec<u8>>,
     /// The fingerprint of a host key that is not the pinned one.
     wrong_key: OnceLock<String>,
-    /// Why it ended, in the server's words or russh's.
-    ended: OnceLock<String>,
+    /// Why the connection ended: the text of the server or of russh.
+    end_reason: OnceLock<String>,
     /// Channels that the server counts as open.
-    open: Mutex<HashSet<ChannelId>>,
-    /// How many were open when a channel was last refused.
-    allowed: AtomicUsize,
+    open_channels: Mutex<HashSet<ChannelId>>,
+    /// How many channels were open when one was last refused.
+    allowed_channels: AtomicUsize,
 }
 
-/// The callbacks of one connection. It lives as long as the connection's task.
+/// The callbacks of one connection, which live as long as its task.
 pub(super) struct Handler {
     pin: PublicKey,
     state: Arc<ConnectionState>,
@@ -41,9 +41,9 @@ impl ConnectionState {
             kill_switch,
             server_id: OnceLock::new(),
             wrong_key: OnceLock::new(),
-            ended: OnceLock::new(),
-            open: Mutex::default(),
-            allowed: AtomicUsize::new(0),
+            end_reason: OnceLock::new(),
+            open_channels: Mutex::default(),
+            allowed_channels: AtomicUsize::new(0),
         }
     }
 
@@ -55,28 +55,30 @@ impl ConnectionState {
         self.wrong_key.get().map(String::as_str)
     }
 
-    /// Why the connection ended, where it is known.
+    /// Why the connection ended, if that is known.
     pub(crate) fn end_reason(&self) -> Option<&str> {
-        self.ended.get().map(String::as_str)
+        self.end_reason.get().map(String::as_str)
     }
 
-    /// Says why it ends; the first word counts.
+    /// Records why the connection ends; the first reason counts.
     pub(super) fn set_end_reason(&self, why: String) {
-        drop(self.ended.set(why));
+        drop(self.end_reason.set(why));
     }
 
     /// How many channels were open when one was last refused.
     pub(crate) fn allowed_channels(&self) -> usize {
-        self.allowed.load(Ordering::Relaxed)
+        self.allowed_channels.load(Ordering::Relaxed)
     }
 
-    /// Forgets a channel that we close.
+    /// Forgets a channel that the client closes.
     pub(crate) fn remove_channel(&self, id: ChannelId) {
         self.lock().remove(&id);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<ChannelId>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open_channels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,7 +93,7 @@ impl Handler {
     }
 }
 
-/// A channel that the server wants to open is refused by dropping `reply`.
+/// Refuses the channels that the server tries to open, by dropping `reply`.
 macro_rules! refuse {
     ($($name:ident($($argument:ident: $type:ty),*);)*) => {$(
         async fn $name(
@@ -126,7 +128,7 @@ impl client::Handler for Handler {
             }
             PublicKeyOrCertificate::Certificate(_) => "a certificate".to_owned(),
         };
-        // The first is the one that counts.
+        // The first key counts.
         drop(self.state.wrong_key.set(fingerprint));
         Ok(false)
     }
@@ -162,7 +164,7 @@ impl client::Handler for Handler {
         _session: &mut Session,
     ) -> Result<(), russh::Error> {
         self.state
-            .allowed
+            .allowed_channels
             .store(self.state.lock().len(), Ordering::Relaxed);
         Ok(())
     }
@@ -193,7 +195,7 @@ impl client::Handler for Handler {
     ) -> Result<(), russh::Error> {
         let (why, result) = match reason {
             DisconnectReason::ReceivedDisconnect(info) => (
-                format!("the server disconnected: {}", escaped(&info.message)),
+                format!("the server disconnected: {}", escape(&info.message)),
                 Ok(()),
             ),
             DisconnectReason::Error(error) => (error.to_string(), Err(error)),

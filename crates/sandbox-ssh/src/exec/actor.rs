@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::env_script::EnvScript;
 use super::input::{self, EndMark};
-use super::request::{StartRequest, exec_refused};
+use super::request::{StartRequest, exec_refused_error};
 use super::signal_fallback::{self, SignalFallback};
 use super::signals;
 use super::sink::{Sink, Step};
@@ -71,7 +71,7 @@ pub(super) struct Actor<S> {
 /// Why the actor stops.
 #[derive(Debug)]
 enum Stop {
-    /// The command has ended, or its end will never be known.
+    /// The command has ended, or its end cannot be determined.
     Ended,
     /// The caller has dropped the command.
     Abandoned,
@@ -359,21 +359,19 @@ impl<S: Sink> Actor<S> {
                     after: *after,
                     killed,
                 };
-                Err(Error::Command {
-                    cause,
-                    source: None,
-                })
+                Err(command_error(cause, None))
             }
-            Stop::Silent => Err(lost("the server stopped responding")),
-            _ if state.refused && state.exit.is_none() => Err(exec_refused(&conn.server())),
+            Stop::Silent => Err(lost_error("the server stopped responding")),
+            _ if state.refused && state.exit.is_none() => Err(exec_refused_error(&conn.server())),
             // Without an end of file, the last of the output may be missing.
             _ if state.exit.is_some() && (state.eof || state.closed) => Ok(state.exit.clone()),
             _ if state.closed && self.may_end_silently => Ok(None),
-            _ if state.closed => Err(lost("the server closed the channel without an exit status")),
-            _ => {
-                let reason = conn.state.end_reason();
-                Err(lost(reason.unwrap_or("the connection ended")))
-            }
+            _ if state.closed => Err(lost_error(
+                "the server closed the channel without an exit status",
+            )),
+            _ => Err(lost_error(
+                conn.state.end_reason().unwrap_or("the connection ended"),
+            )),
         }
     }
 }
@@ -392,9 +390,10 @@ async fn sleep_until_some(at: Option<Instant>) {
     }
 }
 
-fn lost(why: &str) -> Error {
-    Error::Command {
-        cause: CommandCause::Lost,
-        source: Some(BoxError::from(why.to_owned())),
-    }
+fn lost_error(why: &str) -> Error {
+    command_error(CommandCause::Lost, Some(why.to_owned().into()))
+}
+
+fn command_error(cause: CommandCause, source: Option<BoxError>) -> Error {
+    Error::Command { cause, source }
 }

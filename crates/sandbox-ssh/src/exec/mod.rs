@@ -62,7 +62,7 @@ pub(crate) async fn collect(
         }
     };
     tokio::spawn(work.instrument(span));
-    output.await.unwrap_or_else(|_dropped| Err(lost()))
+    output.await.unwrap_or_else(|_dropped| Err(lost_error()))
 }
 
 /// Starts a command whose output is read at the caller's pace.
@@ -105,7 +105,7 @@ pub(crate) async fn stream(
     match result.await {
         Ok(Ok(())) => Ok(process),
         Ok(Err(error)) => Err(error),
-        Err(_dropped) => Err(lost()),
+        Err(_dropped) => Err(lost_error()),
     }
 }
 
@@ -179,7 +179,7 @@ fn command_span(pool: &ChannelPool, kind: &'static str) -> tracing::Span {
 }
 
 /// The task of a command was dropped, because the runtime is shutting down.
-fn lost() -> Error {
+fn lost_error() -> Error {
     Error::Command {
         cause: CommandCause::Lost,
         source: None,

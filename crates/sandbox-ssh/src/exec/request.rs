@@ -111,7 +111,7 @@ impl StartRequest {
     ) -> Result<Started> {
         let conn = Arc::clone(channel.conn());
         if !conn.is_sandbox_sshd() && self.needs_sandbox_sshd() {
-            return Err(self.unsupported(&conn.server()));
+            return Err(self.unsupported_error(&conn.server()));
         }
         let work = async {
             let refused = self.send_variables(channel).await?;
@@ -141,14 +141,16 @@ impl StartRequest {
             check_sent(channel, result)?;
             Ok(Started { env_script, tag })
         };
-        match conn.watched(tokio::time::timeout(timeout, work)).await {
+        match conn.wait_watched(tokio::time::timeout(timeout, work)).await {
             Some(Ok(result)) => result,
             Some(Err(_elapsed)) => {
                 // The connection is not killed: it may still serve its other channels well.
                 conn.retire();
-                Err(not_sent("the server did not answer a request on a channel"))
+                Err(not_sent_error(
+                    "the server did not answer a request on a channel",
+                ))
             }
-            None => Err(not_sent(conn.state.end_reason().unwrap_or(LOST))),
+            None => Err(not_sent_error(conn.state.end_reason().unwrap_or(LOST))),
         }
     }
 
@@ -161,7 +163,7 @@ impl StartRequest {
             let result = channel.write.set_env(false, *name, value).await;
             check_sent(channel, result)?;
         }
-        // sandbox-sshd accepts all variables, so it is not asked for replies.
+        // sandbox-sshd accepts all variables, so no replies are requested.
         let wants_reply = !channel.conn().is_sandbox_sshd();
         for (name, value) in self.env.iter() {
             let result = channel.write.set_env(wants_reply, name, value).await;
@@ -185,7 +187,7 @@ impl StartRequest {
         }
         let unexportable = |(name, _): &&(&str, &str)| !env_script::is_exportable(name);
         match refused.iter().find(unexportable) {
-            Some((name, _)) => Err(env_refused(name, server)),
+            Some((name, _)) => Err(env_refused_error(name, server)),
             None => Ok(Some(EnvScript::new(refused, self.pty.is_some()))),
         }
     }
@@ -194,7 +196,7 @@ impl StartRequest {
         !self.control.is_empty() || matches!(self.program, Program::Subsystem(_))
     }
 
-    fn unsupported(&self, server: &str) -> Error {
+    fn unsupported_error(&self, server: &str) -> Error {
         let server = format!("the server ({server})");
         match &self.program {
             Program::Subsystem(protocol::LIFETIME_SUBSYSTEM) => Error::unsupported_because(
@@ -225,7 +227,7 @@ async fn request_pty(channel: &mut OpenChannel, pty: &Pty) -> Result<()> {
     if is_accepted(channel).await? {
         Ok(())
     } else {
-        Err(pty_refused(&channel.conn().server()))
+        Err(pty_refused_error(&channel.conn().server()))
     }
 }
 
@@ -243,7 +245,7 @@ async fn is_accepted(channel: &mut OpenChannel) -> Result<bool> {
             Some(ChannelMsg::Failure) => return Ok(false),
             Some(ChannelMsg::Close) | None => {
                 let reason = channel.conn().state.end_reason();
-                return Err(not_sent(reason.unwrap_or(LOST)));
+                return Err(not_sent_error(reason.unwrap_or(LOST)));
             }
             Some(_) => {}
         }
@@ -257,12 +259,12 @@ fn check_sent(channel: &OpenChannel, result: std::result::Result<(), russh::Erro
     })
 }
 
-fn not_sent(message: &str) -> Error {
+fn not_sent_error(message: &str) -> Error {
     Error::connection(ConnectionStage::Channel, message, None)
 }
 
 /// The server refused to run anything.
-pub(super) fn exec_refused(server: &str) -> Error {
+pub(super) fn exec_refused_error(server: &str) -> Error {
     let message = format!(
         "the server ({server}) refused the request; it may be set up for something else, such as files only"
     );
@@ -272,7 +274,7 @@ pub(super) fn exec_refused(server: &str) -> Error {
     }
 }
 
-fn env_refused(name: &str, server: &str) -> Error {
+fn env_refused_error(name: &str, server: &str) -> Error {
     Error::unsupported_because(
         format!("setting the environment variable {name}"),
         format!("the server ({server})"),
@@ -281,7 +283,7 @@ fn env_refused(name: &str, server: &str) -> Error {
     )
 }
 
-fn pty_refused(server: &str) -> Error {
+fn pty_refused_error(server: &str) -> Error {
     Error::unsupported(
         "terminals",
         format!("the server ({server})"),

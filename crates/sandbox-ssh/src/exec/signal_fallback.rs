@@ -3,7 +3,7 @@
 //! OpenSSH does not signal the commands of root: the process that could is the one that has dropped
 //! its privileges, and root's has not (session.c, `session_signal_req`). So on such a server each
 //! command carries a tag in its environment, and a signal is a second command, which looks for the
-//! tag in /proc. Only session leaders are considered, because sshd makes every command one. If there
+//! tag in /proc. Only session leaders are considered, because sshd starts every command as one. If there
 //! are several, the oldest is the command; the others have left its process group themselves.
 
 use std::sync::Arc;

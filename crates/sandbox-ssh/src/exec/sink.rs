@@ -14,7 +14,7 @@ const RESERVE: usize = 4 << 20;
 pub(super) enum Step {
     /// The reader has taken an event.
     Delivered,
-    /// The reader has gone away.
+    /// The reader has stopped reading.
     Abandoned,
 }
 
@@ -27,9 +27,9 @@ pub(super) trait Sink: Send + 'static {
     /// Whether more may be pushed although the reader is slow, so that a control message can be
     /// sent.
     fn has_reserve(&self) -> bool;
-    /// Delivers an event, or notices that the reader has gone away; pending while the queue is empty.
+    /// Delivers an event, or notices that the reader has stopped reading; pending while the queue is empty.
     fn deliver(&mut self) -> impl Future<Output = Step> + Send;
-    /// Waits until the reader has gone away.
+    /// Waits until the reader has stopped reading.
     fn wait_abandoned(&mut self) -> impl Future<Output = ()> + Send;
     /// Delivers the rest of the output and the end, at the reader's pace. `None` is an end without
     /// an exit status.
@@ -106,13 +106,13 @@ impl Sink for StreamSink {
         let event = if self.queue.is_empty() {
             match self.events.try_send(Ok(event)) {
                 Err(mpsc::error::TrySendError::Full(Ok(event))) => event,
-                // Taken, or the reader has gone away, which the next delivery notices.
+                // Taken, or the reader has stopped reading, which the next delivery notices.
                 _ => return,
             }
         } else {
             event
         };
-        self.bytes += size(&event);
+        self.bytes += byte_size(&event);
         self.queue.push_back(event);
     }
 
@@ -133,7 +133,7 @@ impl Sink for StreamSink {
             return Step::Abandoned;
         };
         if let Some(event) = self.queue.pop_front() {
-            self.bytes -= size(&event);
+            self.bytes -= byte_size(&event);
             permit.send(Ok(event));
         }
         Step::Delivered
@@ -150,13 +150,13 @@ impl Sink for StreamSink {
             }
         }
         if let Some(last) = end.map(|status| status.map(ExecEvent::Exited)).transpose() {
-            // The reader may have gone away.
+            // The reader may have stopped reading.
             drop(self.events.send(last).await);
         }
     }
 }
 
-fn size(event: &ExecEvent) -> usize {
+fn byte_size(event: &ExecEvent) -> usize {
     match event {
         ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => bytes.len(),
         ExecEvent::Exited(_) => 0,

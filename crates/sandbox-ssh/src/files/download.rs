@@ -61,7 +61,7 @@ pub(crate) async fn download(
     let piece = piece.map_err(fail)?;
     let got = start + piece.len() as u64;
     if size > 0 && (got > size || piece.is_empty() && start < size) || size < start {
-        return Err(changed(
+        return Err(size_changed_error(
             &request,
             size.max(start),
             if size < start { size } else { got },
@@ -87,7 +87,7 @@ pub(crate) async fn download(
         let file = Box::pin(read_range(stripes, &request, got..size, &mut to)).await?;
         let after = file.size().await.map_err(fail)?;
         if after.is_some_and(|after| after != size) {
-            return Err(changed(&request, size, after.unwrap_or(0)));
+            return Err(size_changed_error(&request, size, after.unwrap_or(0)));
         }
         size
     };
@@ -128,13 +128,13 @@ async fn read_range(
             }
         }
         let Some((stripe, expected, piece)) = reads.next().await else {
-            return Err(changed(request, size, read));
+            return Err(size_changed_error(request, size, read));
         };
         stripes.end_request(stripe);
         let piece =
             piece.map_err(|(sftp, error)| sftp.report_failure(DOWNLOAD, &request.path, error))?;
         if piece.len() as u64 != expected {
-            return Err(changed(request, size, read + piece.len() as u64));
+            return Err(size_changed_error(request, size, read + piece.len() as u64));
         }
         write_local(to, piece, request).await?;
         read += expected;
@@ -218,7 +218,7 @@ fn check_size(request: &DownloadRequest, size: u64) -> Result<()> {
     }
 }
 
-fn changed(request: &DownloadRequest, expected: u64, found: u64) -> sandbox_core::Error {
+fn size_changed_error(request: &DownloadRequest, expected: u64, found: u64) -> sandbox_core::Error {
     let message = format!("it had {expected} bytes and then {found}: it changed while it was read");
     transfer_error(
         DOWNLOAD,

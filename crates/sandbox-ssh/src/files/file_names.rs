@@ -6,7 +6,7 @@
 use sandbox_core::{Direction, Error, Result, TransferReason};
 
 use crate::sftp::transfer_error;
-use crate::text::escaped;
+use crate::text::escape;
 
 /// Refuses a path that cannot be sent.
 pub(super) fn check_path(path: &str, direction: Direction) -> Result<()> {
@@ -46,8 +46,8 @@ pub(super) fn check_entry(directory: &str, name: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    let message = format!("{why}: {}", escaped(name));
-    Err(bad_name(directory, message))
+    let message = format!("{why}: {}", escape(name));
+    Err(bad_name_error(directory, message))
 }
 
 /// Refuses a path that the server returned and that does not name a file.
@@ -59,8 +59,8 @@ pub(super) fn check_returned_path(path: &str, returned: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    let message = format!("{why}: {}", escaped(returned));
-    Err(bad_name(path, message))
+    let message = format!("{why}: {}", escape(returned));
+    Err(bad_name_error(path, message))
 }
 
 /// Splits a path before its last component. The directory ends with a slash, or is empty.
@@ -69,7 +69,7 @@ pub(super) fn split_path(path: &str) -> (&str, &str) {
         .map_or(("", path), |slash| path.split_at(slash + 1))
 }
 
-fn bad_name(path: &str, message: String) -> Error {
+fn bad_name_error(path: &str, message: String) -> Error {
     transfer_error(Direction::Inside, path, TransferReason::BadName, message)
 }
 

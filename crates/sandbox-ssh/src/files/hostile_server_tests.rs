@@ -1,4 +1,4 @@
-//! Tests against a file server that answers as it likes.
+//! Tests against a hostile SFTP server.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -38,7 +38,7 @@ const ATTRS: u8 = 105;
 /// A reply: its type, and what follows the request's id.
 type Reply = (u8, Vec<u8>);
 
-/// Serves what `answer` says; requests that it leaves alone succeed, with the handle `h`.
+/// Serves the replies of `answer`. Other requests succeed, with the handle `h`.
 async fn serve(mut stream: DuplexStream, mut answer: impl FnMut(u8, u64) -> Option<Reply>) {
     let mut count = 0;
     while let Ok(length) = stream.read_u32().await {
@@ -102,10 +102,10 @@ fn names(names: &[&[u8]]) -> Reply {
     (NAME, body)
 }
 
-/// What comes of a stream.
-struct Read(ReadHalf<DuplexStream>);
+/// The chunks of a stream.
+struct ReadChunks(ReadHalf<DuplexStream>);
 
-impl Chunks for Read {
+impl Chunks for ReadChunks {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         let mut buffer = [0; 5000];
         let mut read = ReadBuf::new(&mut buffer);
@@ -115,28 +115,28 @@ impl Chunks for Read {
     }
 }
 
-async fn begin(stream: DuplexStream, patience: Duration) -> SftpResult<Sftp> {
+async fn begin_session(stream: DuplexStream, timeout: Duration) -> SftpResult<Sftp> {
     let (read, write) = tokio::io::split(stream);
     Sftp::begin(
-        Read(read),
+        ReadChunks(read),
         Outgoing::from_writer(write),
         ActivityClock::new(),
-        patience,
+        timeout,
     )
     .await
 }
 
-async fn hub(answer: impl FnMut(u8, u64) -> Option<Reply> + Send + 'static) -> SftpPool {
-    patient(Duration::from_secs(1), answer).await
+async fn serve_sessions(answer: impl FnMut(u8, u64) -> Option<Reply> + Send + 'static) -> SftpPool {
+    serve_with_timeout(Duration::from_secs(1), answer).await
 }
 
-async fn patient(
-    patience: Duration,
+async fn serve_with_timeout(
+    timeout: Duration,
     answer: impl FnMut(u8, u64) -> Option<Reply> + Send + 'static,
 ) -> SftpPool {
     let (near, far) = tokio::io::duplex(1 << 20);
     tokio::spawn(serve(far, answer));
-    let sftp = begin(near, patience).await.unwrap();
+    let sftp = begin_session(near, timeout).await.unwrap();
     let keys = KeyPair::generate().unwrap();
     let access = Access {
         id: "sbx-test".parse().unwrap(),
@@ -160,9 +160,9 @@ async fn patient(
         handshakes: 1,
     };
     let limits = SftpTimeouts {
-        checkout: patience,
-        channel: patience,
-        request: patience,
+        checkout: timeout,
+        channel: timeout,
+        request: timeout,
     };
     let slots = SlotPool::new(dialer, one, None).unwrap();
     SftpPool::with_session(ChannelPool::new(slots, None), limits, sftp)
@@ -175,14 +175,14 @@ fn reason(error: Error) -> TransferReason {
     }
 }
 
-async fn fetch(hub: &SftpPool, max_size: Option<u64>) -> Result<u64> {
+async fn fetch(sessions: &SftpPool, max_size: Option<u64>) -> Result<u64> {
     let mut request = DownloadRequest::new("f");
     request.max_size = max_size;
-    download(hub, request, Box::new(tokio::io::sink())).await
+    download(sessions, request, Box::new(tokio::io::sink())).await
 }
 
 #[tokio::test]
-async fn names_that_lead_astray_are_refused() {
+async fn dangerous_names_are_refused() {
     for bad in [
         &b""[..],
         b"../../etc/passwd",
@@ -192,18 +192,19 @@ async fn names_that_lead_astray_are_refused() {
         b"\xff\xfe",
     ] {
         let name = bad.to_vec();
-        let hub =
-            hub(move |kind, _| (kind == READDIR).then(|| names(&[b"good", b".", b"..", &name])))
-                .await;
+        let sessions = serve_sessions(move |kind, _| {
+            (kind == READDIR).then(|| names(&[b"good", b".", b"..", &name]))
+        })
+        .await;
         assert_eq!(
-            reason(FileOps(&hub).list("d").await.unwrap_err()),
+            reason(FileOps(&sessions).list("d").await.unwrap_err()),
             TransferReason::BadName,
             "{bad:?}"
         );
     }
-    let hub = hub(|kind, _| (kind == REALPATH).then(|| names(&[b"/a\xff"]))).await;
+    let sessions = serve_sessions(|kind, _| (kind == REALPATH).then(|| names(&[b"/a\xff"]))).await;
     assert_eq!(
-        reason(FileOps(&hub).canonicalize(".").await.unwrap_err()),
+        reason(FileOps(&sessions).canonicalize(".").await.unwrap_err()),
         TransferReason::BadName
     );
 }
@@ -213,42 +214,44 @@ async fn an_endless_listing_ends() {
     let many: Vec<Vec<u8>> = (0..4000)
         .map(|n: u32| format!("entry-{n:025}").into_bytes())
         .collect();
-    let hub = hub(move |kind, _| {
+    let sessions = serve_sessions(move |kind, _| {
         (kind == READDIR).then(|| names(&many.iter().map(Vec::as_slice).collect::<Vec<_>>()))
     })
     .await;
     assert_eq!(
-        reason(FileOps(&hub).list("d").await.unwrap_err()),
+        reason(FileOps(&sessions).list("d").await.unwrap_err()),
         TransferReason::TooLarge
     );
 }
 
 #[tokio::test]
 async fn an_empty_listing_without_end_ends() {
-    let hub = hub(|kind, _| (kind == READDIR).then(|| names(&[]))).await;
-    FileOps(&hub).list("d").await.unwrap_err();
+    let sessions = serve_sessions(|kind, _| (kind == READDIR).then(|| names(&[]))).await;
+    FileOps(&sessions).list("d").await.unwrap_err();
 }
 
 #[tokio::test]
-async fn a_file_is_neither_shorter_nor_longer_than_it_says() {
-    let of = |size: u64, data: &'static [u8]| {
-        hub(move |kind, _| match kind {
+async fn a_file_of_another_size_than_announced_is_refused() {
+    let serve_file = |size: u64, data: &'static [u8]| {
+        serve_sessions(move |kind, _| match kind {
             FSTAT => Some((ATTRS, file(size))),
             READ => Some((DATA, string(data))),
             _ => None,
         })
     };
-    // It ends early: an empty answer is the end of the file.
+    // An early end: an empty response is the end of the file.
     assert_eq!(
-        reason(fetch(&of(10, b"").await, None).await.unwrap_err()),
+        reason(fetch(&serve_file(10, b"").await, None).await.unwrap_err()),
         TransferReason::SizeChanged
     );
-    // More than was asked for.
-    fetch(&of(3, b"12345").await, None).await.unwrap_err();
-    // A size that nobody has, which nothing must be reserved for.
+    // More data than requested.
+    fetch(&serve_file(3, b"12345").await, None)
+        .await
+        .unwrap_err();
+    // An absurd size, for which no memory must be reserved.
     assert_eq!(
         reason(
-            fetch(&of(u64::MAX, b"x").await, Some(1 << 20))
+            fetch(&serve_file(u64::MAX, b"x").await, Some(1 << 20))
                 .await
                 .unwrap_err()
         ),
@@ -257,20 +260,20 @@ async fn a_file_is_neither_shorter_nor_longer_than_it_says() {
     // No size and no end.
     assert_eq!(
         reason(
-            fetch(&of(0, b"xxxx").await, Some(1 << 10))
+            fetch(&serve_file(0, b"xxxx").await, Some(1 << 10))
                 .await
                 .unwrap_err()
         ),
         TransferReason::TooLarge
     );
-    assert_eq!(fetch(&of(4, b"1234").await, None).await.unwrap(), 4);
+    assert_eq!(fetch(&serve_file(4, b"1234").await, None).await.unwrap(), 4);
 }
 
 #[tokio::test]
-async fn a_file_that_grows_while_it_is_read_is_told() {
-    // As large as one piece, so that its end is not seen with its content.
+async fn a_file_that_grows_while_it_is_read_is_an_error() {
+    // As large as one piece, so that the end is not found with the content.
     let mut size = (32 << 10) - 1;
-    let hub = hub(move |kind, _| match kind {
+    let sessions = serve_sessions(move |kind, _| match kind {
         FSTAT => {
             size += 1;
             Some((ATTRS, file(size)))
@@ -280,32 +283,32 @@ async fn a_file_that_grows_while_it_is_read_is_told() {
     })
     .await;
     assert_eq!(
-        reason(fetch(&hub, None).await.unwrap_err()),
+        reason(fetch(&sessions, None).await.unwrap_err()),
         TransferReason::SizeChanged
     );
 }
 
 #[tokio::test]
-async fn an_upload_that_the_server_did_not_keep_is_told() {
-    let hub = hub(|kind, _| (kind == FSTAT).then(|| (ATTRS, file(2)))).await;
-    let error = upload(&hub, UploadRequest::new("f"), Box::new(&b"1234"[..]))
+async fn an_upload_that_was_not_stored_whole_is_an_error() {
+    let sessions = serve_sessions(|kind, _| (kind == FSTAT).then(|| (ATTRS, file(2)))).await;
+    let error = upload(&sessions, UploadRequest::new("f"), Box::new(&b"1234"[..]))
         .await
         .unwrap_err();
     assert_eq!(reason(error), TransferReason::SizeChanged);
 }
 
 #[tokio::test]
-async fn a_server_that_answers_nothing_is_given_up() {
+async fn a_silent_server_is_given_up() {
     let (near, _far) = tokio::io::duplex(1 << 10);
-    let begin = begin(near, Duration::from_secs(1));
+    let begin = begin_session(near, Duration::from_secs(1));
     assert!(
         tokio::time::timeout(Duration::from_millis(50), begin)
             .await
             .is_err()
     );
-    // It answers the first requests, and then no more.
+    // A server that answers only the first requests.
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
-    let hub = hub(move |kind, _| {
+    let sessions = serve_sessions(move |kind, _| {
         if kind == READ {
             stopped.recv_timeout(Duration::from_secs(3)).ok();
         }
@@ -317,7 +320,7 @@ async fn a_server_that_answers_nothing_is_given_up() {
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(fetch(&hub, None))
+        runtime.block_on(fetch(&sessions, None))
     });
     assert_eq!(
         reason(reading.await.unwrap().unwrap_err()),
@@ -327,19 +330,21 @@ async fn a_server_that_answers_nothing_is_given_up() {
 }
 
 #[tokio::test]
-async fn messages_are_made_harmless() {
-    let hub =
-        hub(|kind, _| (kind == OPEN).then(|| status(4, "\x1b]0;owned\x07 No space left"))).await;
-    let error = fetch(&hub, None).await.unwrap_err();
+async fn messages_are_escaped() {
+    let sessions = serve_sessions(|kind, _| {
+        (kind == OPEN).then(|| status(4, "\x1b]0;owned\x07 No space left"))
+    })
+    .await;
+    let error = fetch(&sessions, None).await.unwrap_err();
     assert!(!error.to_string().contains('\x1b'), "{error}");
     assert_eq!(reason(error), TransferReason::NoSpace);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(250))]
-    /// Whatever comes, a call ends with an answer or an error.
+    /// Whatever the server sends, a call ends with a result.
     #[test]
-    fn nonsense_is_survived(
+    fn arbitrary_replies_end_every_call(
         reply in (prop_oneof![3 => 101_u8..106, 1 => any::<u8>()], prop::collection::vec(any::<u8>(), 0..60)),
         at in 0_u64..4,
         operation in 0..4,
@@ -347,16 +352,16 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let answer = move |_, count| (count > at).then(|| reply.clone());
-            let hub = patient(Duration::from_millis(20), answer).await;
+            let sessions = serve_with_timeout(Duration::from_millis(20), answer).await;
             let call = async {
                 match operation {
-                    0 => FileOps(&hub).list("d").await.map(drop).ok(),
-                    1 => fetch(&hub, Some(1 << 20)).await.map(drop).ok(),
-                    2 => upload(&hub, UploadRequest::new("f"), Box::new(&b"1234"[..])).await.map(drop).ok(),
-                    _ => FileOps(&hub).create_dir("a/b", true).await.ok(),
+                    0 => FileOps(&sessions).list("d").await.map(drop).ok(),
+                    1 => fetch(&sessions, Some(1 << 20)).await.map(drop).ok(),
+                    2 => upload(&sessions, UploadRequest::new("f"), Box::new(&b"1234"[..])).await.map(drop).ok(),
+                    _ => FileOps(&sessions).create_dir("a/b", true).await.ok(),
                 }
             };
-            tokio::time::timeout(Duration::from_secs(20), call).await.expect("it ends");
+            tokio::time::timeout(Duration::from_secs(20), call).await.expect("the call hangs");
         });
     }
 }

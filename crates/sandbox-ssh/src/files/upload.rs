@@ -160,7 +160,9 @@ async fn write_file(
     if first.len() < max_len {
         let written = start + first.len() as u64;
         check_announced_size(request, written)?;
-        let finished = file.finish(Some((start, first)), attributes(request)).await;
+        let finished = file
+            .finish(Some((start, first)), final_attributes(request))
+            .await;
         return match finished {
             Ok(stored) => check_stored_size(request, written, stored),
             Err(error) => Err(report_write_failure(sftp, temporary, request, error).await),
@@ -178,7 +180,10 @@ async fn write_file(
         }
     };
     check_announced_size(request, written)?;
-    let stored = file.finish(None, attributes(request)).await.map_err(fail)?;
+    let stored = file
+        .finish(None, final_attributes(request))
+        .await
+        .map_err(fail)?;
     check_stored_size(request, written, stored)
 }
 
@@ -267,7 +272,7 @@ fn check_announced_size(request: &UploadRequest, written: u64) -> Result<()> {
             let message = format!(
                 "{written} bytes were read, not the announced {size}; the source changed meanwhile"
             );
-            Err(size_changed(request, message))
+            Err(size_changed_error(request, message))
         }
         _ => Ok(()),
     }
@@ -278,13 +283,13 @@ fn check_stored_size(request: &UploadRequest, written: u64, stored: Option<u64>)
         Some(size) if size != written => {
             let message =
                 format!("the sandbox has {size} bytes of it, not the {written} that were sent");
-            Err(size_changed(request, message))
+            Err(size_changed_error(request, message))
         }
         _ => Ok(written),
     }
 }
 
-fn size_changed(request: &UploadRequest, message: String) -> Error {
+fn size_changed_error(request: &UploadRequest, message: String) -> Error {
     let reason = TransferReason::SizeChanged;
     transfer_error(UPLOAD, &request.path, reason, message)
 }
@@ -308,7 +313,7 @@ async fn report_write_failure(
 }
 
 /// The attributes that the finished file gets.
-fn attributes(request: &UploadRequest) -> FileAttributes {
+fn final_attributes(request: &UploadRequest) -> FileAttributes {
     let seconds = request.modified.map(sftp_seconds);
     FileAttributes {
         permissions: Some(request.mode.unwrap_or(0o644) & 0o777),

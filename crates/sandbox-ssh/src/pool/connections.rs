@@ -1,4 +1,4 @@
-//! The connections under a pool: which there are, how many channels each has, new ones.
+//! The connections under a pool, and the slots on each.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,15 +8,16 @@ use tokio::sync::Semaphore;
 
 use super::dialer::Dialer;
 use super::permits::Bounds;
-use crate::connection::Conn;
+use crate::connection::Connection;
 use crate::options::SshOptions;
 
-/// A write that the peer has not taken for so long means that it is gone or stuck.
-const WRITE_STALL: Duration = Duration::from_secs(120);
-/// Attempts to reach a server that has answered before: some, for it may let in few at once.
-const ATTEMPTS: u32 = 8;
+/// If the peer accepts no data for this long, it has vanished or hangs.
+const MAX_WRITE_STALL: Duration = Duration::from_secs(120);
+/// Attempts to reach a server that has answered before. There are several because it may limit the
+/// connections that are not logged in yet.
+const RECONNECT_ATTEMPTS: u32 = 8;
 
-/// A look at a pool.
+/// A snapshot of a pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStatus {
@@ -24,11 +25,11 @@ pub struct PoolStatus {
     pub connections: usize,
     /// Channels in use.
     pub busy: usize,
-    /// Channels that are open and wait for a command.
+    /// Channels that are prewarmed or being opened for that.
     pub prewarmed: usize,
-    /// Channels that a server allows on one connection, as far as is known.
+    /// Channels that the server allows on one connection, as far as is known.
     pub channels_per_connection: usize,
-    /// Handshakes that were completed since the beginning.
+    /// Handshakes that were completed since the pool was created.
     pub handshakes: u64,
 }
 
@@ -37,7 +38,7 @@ pub(crate) struct Connections {
     bounds: Bounds,
     dialing: Semaphore,
     state: Mutex<State>,
-    /// Gives a connection that it has not used yet.
+    /// The pool whose unused connections may be taken over.
     donor: Option<Arc<Self>>,
 }
 
@@ -50,14 +51,14 @@ struct State {
 }
 
 struct Entry {
-    conn: Arc<Conn>,
-    /// Slots that exist for it, in use or not.
+    conn: Arc<Connection>,
+    /// Slots of this connection, in use or not.
     slots: usize,
 }
 
-/// The right to have one channel open on a connection.
+/// Room for one channel on a connection.
 pub(crate) struct Slot {
-    conn: Arc<Conn>,
+    conn: Arc<Connection>,
     home: Arc<Connections>,
 }
 
@@ -83,13 +84,13 @@ impl Connections {
         self.dialer.access().id.clone()
     }
 
-    /// Makes sure that there is a connection.
+    /// Makes sure that there is a usable connection.
     pub(super) async fn ensure(&self, deadline: Deadline) -> Result<()> {
         if self.has_usable() {
             return Ok(());
         }
-        let _turn = deadline
-            .bound("waiting for another handshake", self.turn())
+        let _one_at_a_time = deadline
+            .bound("waiting for another handshake", self.wait_to_dial())
             .await?;
         if self.has_usable() {
             return Ok(());
@@ -97,31 +98,35 @@ impl Connections {
         self.dial(deadline, u32::MAX).await
     }
 
-    /// A slot on a connection with room, or on a new one.
+    /// Claims a slot on a connection with room, or on a new one.
     pub(super) async fn claim_or_dial(home: &Arc<Self>) -> Result<Slot> {
         if let Some(slot) = Self::claim(home)? {
             return Ok(slot);
         }
-        let _turn = home.turn().await?;
+        let _one_at_a_time = home.wait_to_dial().await?;
         loop {
-            // Whoever dialled meanwhile may have left room.
+            // Another caller may have dialled meanwhile, and left room.
             if let Some(slot) = Self::claim(home)? {
                 return Ok(slot);
             }
             match home.donor.as_ref().and_then(|donor| donor.take_unused()) {
                 Some(conn) => home.add(conn)?,
                 None => {
-                    home.dial(Deadline::from_now(home.dialer.attempt_limit()), ATTEMPTS)
-                        .await?
+                    home.dial(
+                        Deadline::from_now(home.dialer.attempt_limit()),
+                        RECONNECT_ATTEMPTS,
+                    )
+                    .await?
                 }
             }
         }
     }
 
+    /// Claims a slot on the usable connection with the fewest slots, if one has room.
     fn claim(home: &Arc<Self>) -> Result<Option<Slot>> {
-        let mut state = home.state();
+        let mut state = home.lock();
         if state.closed {
-            return Err(evicted());
+            return Err(eviction_error());
         }
         let limit = state.limit;
         let room = |entry: &&mut Entry| entry.conn.is_usable() && entry.slots < limit;
@@ -139,82 +144,87 @@ impl Connections {
             }))
     }
 
-    /// Whether a connection that is there can have one more slot.
+    /// Whether an existing connection can have one more slot.
     pub(super) fn has_room(&self) -> bool {
-        let state = self.state();
+        let state = self.lock();
         state
             .entries
             .iter()
             .any(|entry| entry.conn.is_usable() && entry.slots < state.limit)
     }
 
-    async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>> {
-        self.dialing.acquire().await.map_err(|_closed| evicted())
+    async fn wait_to_dial(&self) -> Result<tokio::sync::SemaphorePermit<'_>> {
+        self.dialing
+            .acquire()
+            .await
+            .map_err(|_closed| eviction_error())
     }
 
     async fn dial(&self, deadline: Deadline, attempts: u32) -> Result<()> {
         let conn = self.dialer.dial(deadline, attempts).await?;
-        self.state().handshakes += 1;
+        self.lock().handshakes += 1;
         self.add(Arc::new(conn))
     }
 
-    fn add(&self, conn: Arc<Conn>) -> Result<()> {
-        let mut state = self.state();
+    fn add(&self, conn: Arc<Connection>) -> Result<()> {
+        let mut state = self.lock();
         if state.closed {
             conn.kill();
-            return Err(evicted());
+            return Err(eviction_error());
         }
         state.limit = state.limit.min(conn.safe_channels());
         state.entries.push(Entry { conn, slots: 0 });
         Ok(())
     }
 
-    /// A connection that was made and that nobody has used.
-    fn take_unused(&self) -> Option<Arc<Conn>> {
-        let mut state = self.state();
+    /// Removes a connection without slots, for another pool.
+    fn take_unused(&self) -> Option<Arc<Connection>> {
+        let mut state = self.lock();
         let unused = |entry: &Entry| entry.slots == 0 && entry.conn.is_usable();
         let at = state.entries.iter().position(unused)?;
         Some(state.entries.swap_remove(at).conn)
     }
 
     fn has_usable(&self) -> bool {
-        self.state()
+        self.lock()
             .entries
             .iter()
             .any(|entry| entry.conn.is_usable())
     }
 
-    /// Lowers how many channels a connection may have; the limit that holds now.
+    /// Lowers the limit of channels on one connection. Returns the limit that is in effect.
     pub(super) fn lower_limit(&self, allowed: usize) -> usize {
-        let mut state = self.state();
+        let mut state = self.lock();
         state.limit = state.limit.min(allowed.max(1));
         state.limit
     }
 
-    /// Lets connections take no more channels that are too old, too used, or idle.
+    /// Retires connections that are too old, have had too many channels, or are idle.
     pub(super) fn retire(&self, options: &SshOptions) {
-        for Entry { conn, .. } in &self.state().entries {
-            if conn.write_stall() > WRITE_STALL {
-                tracing::debug!(ssh.purpose = ?self.dialer.purpose(), "the peer takes no data; giving the connection up");
+        for Entry { conn, .. } in &self.lock().entries {
+            if conn.write_stall() > MAX_WRITE_STALL {
+                tracing::debug!(ssh.purpose = ?self.dialer.purpose(), "connection given up: peer accepts no data");
                 conn.kill();
             } else if conn.created.elapsed() > options.max_lifetime
-                || conn.opened() >= options.max_channels
-                || conn.idle().is_some_and(|idle| idle > options.idle_timeout)
+                || conn.opened_channels() >= options.max_channels
+                || conn
+                    .idle_time()
+                    .is_some_and(|idle| idle > options.idle_timeout)
             {
                 conn.retire();
             }
         }
     }
 
-    /// Takes out the connections that nothing holds any more.
-    pub(super) fn sweep(&self) -> Vec<Arc<Conn>> {
-        let mut state = self.state();
-        let gone = |entry: &mut Entry| {
+    /// Removes the retired connections without slots, and the dead ones.
+    pub(super) fn sweep(&self) -> Vec<Arc<Connection>> {
+        let mut state = self.lock();
+        let is_removable = |entry: &mut Entry| {
             !entry.conn.is_usable() && (entry.slots == 0 || entry.conn.is_dead())
         };
         state
             .entries
-            .extract_if(.., gone)
+            .extract_if(.., is_removable)
             .map(|entry| entry.conn)
             .collect()
     }
@@ -222,7 +232,7 @@ impl Connections {
     pub(super) fn close(&self) {
         self.dialing.close();
         let entries = {
-            let mut state = self.state();
+            let mut state = self.lock();
             state.closed = true;
             std::mem::take(&mut state.entries)
         };
@@ -232,35 +242,35 @@ impl Connections {
     }
 
     pub(super) fn status(&self) -> PoolStatus {
-        let state = self.state();
+        let state = self.lock();
         let live = state.entries.iter().filter(|entry| !entry.conn.is_dead());
         PoolStatus {
             connections: live.clone().count(),
-            busy: live.map(|entry| entry.conn.busy()).sum(),
+            busy: live.map(|entry| entry.conn.busy_slots()).sum(),
             prewarmed: 0,
             channels_per_connection: state.limit.min(self.bounds.channels_per_connection),
             handshakes: state.handshakes,
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Slot {
-    pub(crate) fn conn(&self) -> &Arc<Conn> {
+    pub(crate) fn conn(&self) -> &Arc<Connection> {
         &self.conn
     }
 
-    /// Whether its connection never has another channel meanwhile.
+    /// Whether its connection never has another slot.
     pub(super) fn is_exclusive(&self) -> bool {
         self.home.bounds.channels_per_connection == 1
     }
 
-    /// Whether it may be used once more.
-    pub(super) fn is_good(&self) -> bool {
-        let state = self.home.state();
+    /// Whether the slot may be used for another channel.
+    pub(super) fn is_usable(&self) -> bool {
+        let state = self.home.lock();
         let fits =
             |entry: &Entry| Arc::ptr_eq(&entry.conn, &self.conn) && entry.slots <= state.limit;
         self.conn.is_usable() && state.entries.iter().any(fits)
@@ -269,7 +279,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut state = self.home.state();
+        let mut state = self.home.lock();
         if let Some(entry) = state
             .entries
             .iter_mut()
@@ -280,10 +290,10 @@ impl Drop for Slot {
     }
 }
 
-pub(super) fn evicted() -> Error {
+pub(super) fn eviction_error() -> Error {
     Error::connection(
         ConnectionStage::Channel,
-        "its connections were closed, for it was deleted or replaced",
+        "its connections were closed, because it was deleted or replaced",
         None,
     )
 }

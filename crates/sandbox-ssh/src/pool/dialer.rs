@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sandbox_core::{Access, Connector, Deadline, Endpoint, Result, metrics};
 
-use crate::connection::{Conn, Purpose, Setup, connect};
+use crate::connection::{Connection, Purpose, Setup, connect};
 use crate::options::SshOptions;
 
 /// Opens connections to one sandbox.
@@ -54,7 +54,7 @@ impl Dialer {
         self.access.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) async fn dial(&self, deadline: Deadline, attempts: u32) -> Result<Conn> {
+    pub(super) async fn dial(&self, deadline: Deadline, attempts: u32) -> Result<Connection> {
         let access = self.access();
         let begun = Instant::now();
         let dial = metrics::start_dial(self.purpose.name());

@@ -7,44 +7,43 @@ use sandbox_core::{Error, Result, metrics};
 
 use super::connections::{Connections, Slot};
 use super::permits::SlotPermit;
-use crate::connection::Conn;
+use crate::connection::Connection;
 
-/// A slot that somebody uses. It goes back to the pool when dropped, unless its connection
-/// takes no more channels.
+/// A slot in use. It returns to the pool when dropped, unless its connection takes no more channels.
 pub(crate) struct Lease {
-    conn: Arc<Conn>,
+    conn: Arc<Connection>,
     slot: Option<PooledSlot>,
-    /// After the slot, so that whoever is next finds it.
-    _turn: SlotPermit,
-    /// `None` while it is kept and nothing is done with it.
+    // Dropped after the slot, so that the next caller finds the slot.
+    _permit: SlotPermit,
+    /// `None` while the lease is paused.
     used: Option<metrics::ChannelInUse>,
 }
 
 impl Lease {
-    pub(super) fn new(slot: PooledSlot, turn: SlotPermit) -> Self {
+    pub(super) fn new(slot: PooledSlot, permit: SlotPermit) -> Self {
         let conn = Arc::clone(slot.conn());
         conn.begin_use();
         Self {
             conn,
             slot: Some(slot),
             used: Some(metrics::ChannelInUse::new()),
-            _turn: turn,
+            _permit: permit,
         }
     }
 
-    /// Whether nobody else uses the connection.
+    /// Whether no other slot of the connection exists.
     pub(crate) fn is_exclusive(&self) -> bool {
         self.slot.as_ref().is_some_and(|slot| slot.is_exclusive())
     }
 
-    /// It is kept, and nothing is done with it.
+    /// Counts the connection as idle until [`resume`](Self::resume).
     pub(crate) fn pause(&mut self) {
         if self.used.take().is_some() {
             self.conn.end_use();
         }
     }
 
-    /// It is used again.
+    /// Ends a [`pause`](Self::pause).
     pub(crate) fn resume(&mut self) {
         if self.used.is_none() {
             self.used = Some(metrics::ChannelInUse::new());
@@ -52,7 +51,7 @@ impl Lease {
         }
     }
 
-    pub(crate) fn conn(&self) -> &Arc<Conn> {
+    pub(crate) fn conn(&self) -> &Arc<Connection> {
         &self.conn
     }
 }
@@ -61,7 +60,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.pause();
         if let Some(slot) = self.slot.take()
-            && !slot.is_good()
+            && !slot.is_usable()
         {
             drop(Object::take(slot));
         }
@@ -74,7 +73,7 @@ impl std::fmt::Debug for Lease {
     }
 }
 
-/// What deadpool asks.
+/// Creates and checks slots for deadpool.
 pub(crate) struct SlotManager(pub(super) Arc<Connections>);
 
 pub(super) type PooledSlot = Object<SlotManager>;
@@ -88,7 +87,7 @@ impl Manager for SlotManager {
     }
 
     async fn recycle(&self, slot: &mut Slot, _: &Metrics) -> RecycleResult<Error> {
-        if slot.is_good() {
+        if slot.is_usable() {
             Ok(())
         } else {
             Err(RecycleError::message(

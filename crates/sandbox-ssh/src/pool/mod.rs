@@ -1,10 +1,9 @@
 //! Slots on shared connections, handed out by deadpool.
 //!
-//! A *slot* is the right to have one channel open on a connection. deadpool keeps the slots
-//! that are not in use and says at each checkout, without I/O, whether one is still good; a
-//! slot that it has not yet comes from the least busy connection, or from a new one. In front
-//! of it stands a count of how many channels may be in use at once, which shrinks when a
-//! server turns out to allow fewer, and grows when callers wait.
+//! A *slot* is room for one channel on a connection. deadpool keeps the slots that are not in use, and
+//! checks at each checkout, without I/O, whether one is still usable. Further slots come from the
+//! least busy connection, or from a new one. Before a slot, a caller needs a *permit*. The number of
+//! permits is lowered if a server turns out to allow fewer channels, and raised if callers wait.
 
 mod connections;
 mod dialer;
@@ -23,7 +22,7 @@ pub(crate) use lease::Lease;
 pub(crate) use permits::Bounds;
 
 use crate::options::SshOptions;
-use connections::{Connections, evicted};
+use connections::{Connections, eviction_error};
 use lease::SlotManager;
 use permits::Permits;
 
@@ -32,35 +31,35 @@ use permits::Permits;
 pub(crate) struct SlotPool {
     pool: Pool<SlotManager>,
     connections: Arc<Connections>,
-    capacity: Arc<Permits>,
+    permits: Arc<Permits>,
 }
 
 impl SlotPool {
-    /// A pool without connections. It may take over one that `donor` has not used yet.
+    /// Creates a pool without connections. It may take over an unused connection of `donor`.
     pub(crate) fn new(dialer: Dialer, bounds: Bounds, donor: Option<&Self>) -> Result<Self> {
         let donor = donor.map(|pool| Arc::clone(&pool.connections));
         let connections = Arc::new(Connections::new(dialer, bounds, donor));
         let manager = SlotManager(Arc::clone(&connections));
-        let most = bounds
+        let max_slots = bounds
             .max_connections
             .saturating_mul(bounds.channels_per_connection)
             .max(1);
         let pool = Pool::builder(manager)
-            .max_size(most)
+            .max_size(max_slots)
             .queue_mode(QueueMode::Lifo)
             .build()
             .map_err(|source| Error::Backend {
                 backend: "ssh",
-                operation: "make a pool",
+                operation: "create a pool",
                 message: "the pool's settings are not usable".into(),
                 transient: false,
                 source: Some(Box::new(source)),
             })?;
-        let capacity = Arc::new(Permits::new(bounds));
+        let permits = Arc::new(Permits::new(bounds));
         Ok(Self {
             pool,
             connections,
-            capacity,
+            permits,
         })
     }
 
@@ -69,17 +68,17 @@ impl SlotPool {
         self.connections.ensure(deadline).await
     }
 
-    /// A slot: at once when one is free, else as soon as there is one.
+    /// Takes a slot: at once if one is free, else as soon as one is.
     pub(crate) async fn checkout(&self, deadline: Deadline) -> Result<Lease> {
         let begun = metrics::Timer::start();
         let lease = deadline
             .bound("waiting for a free channel", async {
-                let turn = self.capacity.acquire().await.ok_or_else(evicted)?;
+                let permit = self.permits.acquire().await.ok_or_else(eviction_error)?;
                 let slot = self.pool.get().await.map_err(|error| match error {
                     PoolError::Backend(error) => error,
-                    _ => evicted(),
+                    _ => eviction_error(),
                 })?;
-                let lease = Lease::new(slot, turn);
+                let lease = Lease::new(slot, permit);
                 let safe = lease.conn().safe_channels();
                 if safe < usize::MAX {
                     self.lower(safe);
@@ -91,26 +90,26 @@ impl SlotPool {
         lease
     }
 
-    /// A slot of a connection that is there, if it can be had at once and others are left.
+    /// Takes a slot of an existing connection, if one is free at once and enough others remain.
     pub(crate) fn try_checkout(&self) -> Option<Lease> {
-        let turn = self.capacity.try_acquire()?;
+        let permit = self.permits.try_acquire()?;
         if self.pool.status().available == 0 && !self.connections.has_room() {
             return None;
         }
         let slot = self.pool.get().now_or_never()?.ok()?;
-        Some(Lease::new(slot, turn))
+        Some(Lease::new(slot, permit))
     }
 
-    /// Takes note that the server refused a channel on this slot's connection.
+    /// Lowers the limit of channels, because the server refused one on this connection.
     pub(crate) fn lower_after_refusal(&self, lease: &Lease) {
         self.lower(lease.conn().state.allowed_channels());
     }
 
     fn lower(&self, allowed: usize) {
-        self.capacity.lower(self.connections.lower_limit(allowed));
+        self.permits.lower(self.connections.lower_limit(allowed));
     }
 
-    /// Closes what is too old, dead, or was not used for long.
+    /// Closes connections that are too old, dead or idle.
     pub(crate) fn reap(&self, options: &SshOptions) {
         self.connections.retire(options);
         // Dropped here, outside of the pool's lock.
@@ -118,18 +117,18 @@ impl SlotPool {
         drop(removed);
         drop(self.connections.sweep());
         if self.status().busy == 0 {
-            self.capacity.shrink();
+            self.permits.shrink();
         }
     }
 
     /// Ends every connection, and everything that runs over them.
     pub(crate) fn close(&self) {
-        self.capacity.close();
+        self.permits.close();
         self.pool.close();
         self.connections.close();
     }
 
-    /// Which sandbox it is, for messages.
+    /// The sandbox's id, for messages.
     pub(crate) fn sandbox(&self) -> SandboxId {
         self.connections.sandbox()
     }

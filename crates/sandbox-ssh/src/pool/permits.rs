@@ -1,76 +1,74 @@
-//! How many channels may be in use at once, first come first served.
+//! Limits how many channels are in use at once, first come first served.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How long a caller waits for a channel before one more connection is allowed.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// How long a caller waits for a permit before one more connection is allowed.
+const GROWTH_DELAY: Duration = Duration::from_millis(250);
 
 /// How many channels and connections a pool may have.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) channels_per_connection: usize,
-    /// Opened without hesitation.
+    /// Opened before any caller has to wait.
     pub(crate) connections: usize,
-    /// Opened when callers wait.
+    /// The most connections, including those that are opened when callers wait.
     pub(crate) max_connections: usize,
-    /// Handshakes at once.
+    /// The most handshakes at once.
     pub(crate) handshakes: usize,
 }
 
 #[derive(Debug)]
 pub(super) struct Permits {
-    turns: Arc<Semaphore>,
+    semaphore: Arc<Semaphore>,
     bounds: Bounds,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Connections that count.
+    /// Connections that are allowed now.
     connections: usize,
-    /// Channels that each of them allows.
+    /// Channels that are allowed on each of them.
     channels: usize,
-    /// Turns to take out of circulation when they come back.
-    debt: usize,
+    /// Permits to forget when they are returned.
+    permits_to_forget: usize,
 }
 
 /// The right to use one slot.
 #[derive(Debug)]
 pub(super) struct SlotPermit {
     permit: Option<OwnedSemaphorePermit>,
-    capacity: Arc<Permits>,
+    permits: Arc<Permits>,
 }
 
 impl Permits {
     pub(super) fn new(bounds: Bounds) -> Self {
-        let (connections, channels) = (
-            bounds.connections.max(1),
-            bounds.channels_per_connection.max(1),
-        );
+        let connections = bounds.connections.max(1);
+        let channels = bounds.channels_per_connection.max(1);
         Self {
-            turns: Arc::new(Semaphore::new(connections * channels)),
+            semaphore: Arc::new(Semaphore::new(connections * channels)),
             bounds,
             state: Mutex::new(State {
                 connections,
                 channels,
-                debt: 0,
+                permits_to_forget: 0,
             }),
         }
     }
 
-    /// Waits for a turn; `None` when closed.
+    /// Waits for a permit; `None` if closed.
     pub(super) async fn acquire(self: &Arc<Self>) -> Option<SlotPermit> {
-        let turn = Arc::clone(&self.turns).acquire_owned();
-        tokio::pin!(turn);
+        let permit = Arc::clone(&self.semaphore).acquire_owned();
+        tokio::pin!(permit);
         loop {
-            match tokio::time::timeout(PATIENCE, turn.as_mut()).await {
+            match tokio::time::timeout(GROWTH_DELAY, permit.as_mut()).await {
                 Ok(permit) => {
                     return Some(SlotPermit {
                         permit: Some(permit.ok()?),
-                        capacity: Arc::clone(self),
+                        permits: Arc::clone(self),
                     });
                 }
                 Err(_elapsed) => self.grow(),
@@ -78,72 +76,73 @@ impl Permits {
         }
     }
 
-    /// A turn that can be had at once, and only while more than half of all can.
+    /// Takes a permit if one is free at once, and only while more than half of all are free.
     pub(super) fn try_acquire(self: &Arc<Self>) -> Option<SlotPermit> {
-        let state = self.state();
-        if 2 * self.turns.available_permits() <= state.connections * state.channels {
+        let state = self.lock();
+        if 2 * self.semaphore.available_permits() <= state.connections * state.channels {
             return None;
         }
         drop(state);
-        let permit = Arc::clone(&self.turns).try_acquire_owned().ok()?;
+        let permit = Arc::clone(&self.semaphore).try_acquire_owned().ok()?;
         Some(SlotPermit {
             permit: Some(permit),
-            capacity: Arc::clone(self),
+            permits: Arc::clone(self),
         })
     }
 
     /// Allows one more connection.
     fn grow(&self) {
-        let mut state = self.state();
+        let mut state = self.lock();
         if state.connections < self.bounds.max_connections {
             state.connections += 1;
-            let forgiven = state.debt.min(state.channels);
-            state.debt -= forgiven;
-            self.turns.add_permits(state.channels - forgiven);
+            let remaining = state.permits_to_forget.min(state.channels);
+            state.permits_to_forget -= remaining;
+            self.semaphore.add_permits(state.channels - remaining);
         }
     }
 
-    /// Allows no more connections than in the beginning.
+    /// Allows no more connections than at the start.
     pub(super) fn shrink(&self) {
-        let mut state = self.state();
+        let mut state = self.lock();
         let surplus = state
             .connections
             .saturating_sub(self.bounds.connections.max(1));
         state.connections -= surplus;
-        let turns = surplus * state.channels;
-        self.withdraw(&mut state, turns);
+        let permits = surplus * state.channels;
+        self.withdraw(&mut state, permits);
     }
 
     /// Allows this many channels on each connection.
     pub(super) fn lower(&self, channels: usize) {
-        let mut state = self.state();
+        let mut state = self.lock();
         if channels < state.channels {
-            let turns = (state.channels - channels) * state.connections;
+            let permits = (state.channels - channels) * state.connections;
             state.channels = channels;
-            self.withdraw(&mut state, turns);
+            self.withdraw(&mut state, permits);
         }
     }
 
     pub(super) fn close(&self) {
-        self.turns.close();
+        self.semaphore.close();
     }
 
-    fn withdraw(&self, state: &mut State, turns: usize) {
-        state.debt += turns - self.turns.forget_permits(turns);
+    /// Removes permits, at once or when they are returned.
+    fn withdraw(&self, state: &mut State, permits: usize) {
+        state.permits_to_forget += permits - self.semaphore.forget_permits(permits);
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for SlotPermit {
     fn drop(&mut self) {
-        let mut state = self.capacity.state();
-        if state.debt > 0
+        let mut state = self.permits.lock();
+        if state.permits_to_forget > 0
             && let Some(permit) = self.permit.take()
         {
-            state.debt -= 1;
+            state.permits_to_forget -= 1;
             permit.forget();
         }
     }
@@ -153,7 +152,7 @@ impl Drop for SlotPermit {
 mod tests {
     use super::*;
 
-    fn capacity(channels: usize, connections: usize, max: usize) -> Arc<Permits> {
+    fn new_permits(channels: usize, connections: usize, max: usize) -> Arc<Permits> {
         Arc::new(Permits::new(Bounds {
             channels_per_connection: channels,
             connections,
@@ -163,34 +162,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_withdrawn_while_in_use_does_not_come_back() {
-        let capacity = capacity(5, 2, 2);
-        let mut turns = Vec::new();
+    async fn permits_that_are_withdrawn_while_in_use_do_not_return() {
+        let permits = new_permits(5, 2, 2);
+        let mut taken = Vec::new();
         for _ in 0..10 {
-            turns.push(capacity.acquire().await.unwrap());
+            taken.push(permits.acquire().await.unwrap());
         }
-        capacity.lower(1);
-        capacity.lower(3);
-        turns.clear();
-        assert_eq!(capacity.turns.available_permits(), 2);
-        assert_eq!(capacity.state().debt, 0);
+        permits.lower(1);
+        permits.lower(3);
+        taken.clear();
+        assert_eq!(permits.semaphore.available_permits(), 2);
+        assert_eq!(permits.lock().permits_to_forget, 0);
     }
 
     #[tokio::test]
-    async fn those_who_wait_get_another_connection_which_is_given_back() {
-        let capacity = capacity(1, 1, 2);
-        let first = capacity.acquire().await.unwrap();
-        let second = capacity.acquire().await.unwrap();
-        capacity.grow();
+    async fn waiting_callers_get_another_connection_until_it_is_idle() {
+        let permits = new_permits(1, 1, 2);
+        let first = permits.acquire().await.unwrap();
+        let second = permits.acquire().await.unwrap();
+        permits.grow();
         assert_eq!(
-            capacity.turns.available_permits(),
+            permits.semaphore.available_permits(),
             0,
-            "the most there may be are in use"
+            "all permits are in use"
         );
         drop((first, second));
-        capacity.shrink();
-        assert_eq!(capacity.turns.available_permits(), 1);
-        capacity.close();
-        assert!(capacity.acquire().await.is_none());
+        permits.shrink();
+        assert_eq!(permits.semaphore.available_permits(), 1);
+        permits.close();
+        assert!(permits.acquire().await.is_none());
     }
 }

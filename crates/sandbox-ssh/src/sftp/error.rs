@@ -6,7 +6,7 @@ use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{Status, StatusCode};
 use sandbox_core::{BoxError, Direction, Error, TransferReason};
 
-use crate::text::escaped;
+use crate::text::escape;
 
 pub(crate) type SftpResult<T> = Result<T, SftpError>;
 
@@ -23,7 +23,7 @@ pub(super) fn server_error(direction: Direction, path: &str, error: SftpError) -
         }
         SftpError::Limited(what) => (
             TransferReason::Other,
-            format!("a limit of the server is reached: {}", escaped(what)),
+            format!("a limit of the server is reached: {}", escape(what)),
         ),
         SftpError::IO(_) | SftpError::UnexpectedBehavior(_) => {
             (TransferReason::Lost, "the connection was lost".to_owned())
@@ -31,7 +31,7 @@ pub(super) fn server_error(direction: Direction, path: &str, error: SftpError) -
     };
     Error::transfer(
         direction,
-        escaped(path),
+        escape(path),
         reason,
         message,
         server_cause(error),
@@ -50,7 +50,7 @@ pub(super) fn server_cause(error: SftpError) -> Option<BoxError> {
 pub(crate) fn no_space_error(direction: Direction, path: &str, error: SftpError) -> Error {
     Error::transfer(
         direction,
-        escaped(path),
+        escape(path),
         TransferReason::NoSpace,
         "no space is left on the sandbox's disk",
         server_cause(error),
@@ -71,13 +71,7 @@ pub(crate) fn local_error(
         _ => TransferReason::Other,
     };
     let message = format!("{doing} failed locally");
-    Error::transfer(
-        direction,
-        escaped(path),
-        reason,
-        message,
-        Some(error.into()),
-    )
+    Error::transfer(direction, escape(path), reason, message, Some(error.into()))
 }
 
 /// An error that this crate detects itself.
@@ -87,11 +81,11 @@ pub(crate) fn transfer_error(
     reason: TransferReason,
     message: impl Into<String>,
 ) -> Error {
-    Error::transfer(direction, escaped(path), reason, message, None)
+    Error::transfer(direction, escape(path), reason, message, None)
 }
 
 fn describe_status(status: &Status) -> (TransferReason, String) {
-    let text = escaped(&status.error_message);
+    let text = escape(&status.error_message);
     let lower = text.to_ascii_lowercase();
     let reason = match status.status_code {
         StatusCode::NoSuchFile => TransferReason::NotFound,
@@ -116,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_becomes_a_reason() {
+    fn a_status_is_converted_to_a_reason() {
         let convert = |code, message: &str| {
             let status = Status {
                 id: 1,

@@ -46,7 +46,8 @@ struct State {
 impl Outgoing {
     pub(super) fn new(channel: Arc<ChannelWriteHalf<Msg>>, kill_switch: KillSwitch) -> Self {
         Self::from_fn(move |bytes| {
-            let (channel, kill_switch) = (Arc::clone(&channel), kill_switch.clone());
+            let channel = Arc::clone(&channel);
+            let kill_switch = kill_switch.clone();
             async move {
                 tokio::select! {
                     biased;

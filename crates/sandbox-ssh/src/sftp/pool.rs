@@ -145,8 +145,8 @@ impl SftpPool {
         let kill_switch = channel.conn().kill_switch().clone();
         let server = channel.conn().server();
         let started = tokio::time::timeout(timeout, start_subsystem(&mut channel)).await;
-        if !started.map_err(|_elapsed| no_answer())?? {
-            return Err(no_sftp(&server));
+        if !started.map_err(|_elapsed| no_answer_error())?? {
+            return Err(no_sftp_error(&server));
         }
         let clock = ActivityClock::new();
         let outgoing = Outgoing::new(Arc::clone(&channel.write), kill_switch.clone());
@@ -154,7 +154,7 @@ impl SftpPool {
         let begin = Sftp::begin(incoming, outgoing, clock, self.0.timeouts.request);
         match tokio::time::timeout(timeout, begin)
             .await
-            .map_err(|_elapsed| no_answer())?
+            .map_err(|_elapsed| no_answer_error())?
         {
             Ok(sftp) => Ok(sftp),
             Err(source) if kill_switch.is_dead() => Err(Error::connection(
@@ -163,7 +163,7 @@ impl SftpPool {
                 server_cause(source),
             )),
             // The server has accepted the subsystem, but its helper program does not run.
-            Err(_) => Err(no_sftp(&server)),
+            Err(_) => Err(no_sftp_error(&server)),
         }
     }
 }
@@ -211,7 +211,7 @@ async fn start_subsystem(channel: &mut OpenChannel) -> Result<bool> {
     }
 }
 
-fn no_answer() -> Error {
+fn no_answer_error() -> Error {
     Error::connection(
         ConnectionStage::Channel,
         "the server did not answer the request for SFTP",
@@ -219,7 +219,7 @@ fn no_answer() -> Error {
     )
 }
 
-fn no_sftp(server: &str) -> Error {
+fn no_sftp_error(server: &str) -> Error {
     Error::unsupported_because(
         "file transfers",
         format!("the server ({server})"),

@@ -272,7 +272,7 @@ impl Wire {
             .await?
         {
             Packet::ExtendedReply(reply) => Ok(reply.data.into()),
-            other => Err(unexpected(other)),
+            other => Err(unexpected_response(other)),
         }
     }
 
@@ -314,12 +314,12 @@ pub(crate) fn encode_strings(texts: [&str; 2]) -> SftpResult<Vec<u8>> {
 pub(super) fn expect_ok(response: Packet) -> SftpResult<()> {
     match response {
         Packet::Status(status) if status.status_code == StatusCode::Ok => Ok(()),
-        other => Err(unexpected(other)),
+        other => Err(unexpected_response(other)),
     }
 }
 
 /// The error in a response of another kind; a status of success is unexpected there.
-fn unexpected(response: Packet) -> SftpError {
+fn unexpected_response(response: Packet) -> SftpError {
     match response {
         Packet::Status(status) if status.status_code != StatusCode::Ok => SftpError::Status(status),
         _ => SftpError::UnexpectedPacket,
@@ -329,21 +329,21 @@ fn unexpected(response: Packet) -> SftpError {
 fn expect_handle(response: Packet) -> SftpResult<String> {
     match response {
         Packet::Handle(opened) => Ok(opened.handle),
-        other => Err(unexpected(other)),
+        other => Err(unexpected_response(other)),
     }
 }
 
 fn expect_names(response: Packet) -> SftpResult<Vec<File>> {
     match response {
         Packet::Name(names) => Ok(names.files),
-        other => Err(unexpected(other)),
+        other => Err(unexpected_response(other)),
     }
 }
 
 fn expect_attributes(response: Packet) -> SftpResult<FileAttributes> {
     match response {
         Packet::Attrs(Attrs { attrs, .. }) => Ok(attrs),
-        other => Err(unexpected(other)),
+        other => Err(unexpected_response(other)),
     }
 }
 

@@ -77,7 +77,7 @@ impl Wire {
         self.pending
             .lock()
             .as_mut()
-            .ok_or_else(ended)?
+            .ok_or_else(session_ended)?
             .insert(id, sender);
         Ok(Registration {
             id,
@@ -93,14 +93,16 @@ impl Wire {
         request: Bytes,
     ) -> SftpResult<Response> {
         if !self.outgoing.send(request) {
-            return Err(ended());
+            return Err(session_ended());
         }
-        (&mut registration.response).await.map_err(|_| ended())
+        (&mut registration.response)
+            .await
+            .map_err(|_| session_ended())
     }
 }
 
 /// The session has ended.
-pub(super) fn ended() -> SftpError {
+pub(super) fn session_ended() -> SftpError {
     SftpError::UnexpectedBehavior("the session has ended".into())
 }
 

@@ -1,9 +1,9 @@
 //! The byte stream under one connection, with a kill switch.
 //!
-//! russh runs a connection in a task of its own that nothing but the stream can end: dropping
-//! the future of a handshake leaves it waiting on a mute peer for ever, and a peer that stops
-//! reading holds it in a write. So every stream is wrapped: once killed, it reads as ended
-//! and cannot be written.
+//! russh runs a connection in a task of its own that only the stream can end. If the future of a
+//! handshake is dropped, the task still waits for a silent peer, and a peer that stops reading blocks
+//! the task in a write. So every stream is wrapped: once killed, it reads as ended and fails to
+//! write.
 
 use std::io;
 use std::pin::Pin;
@@ -17,21 +17,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
-/// Whether a connection lives, and the switch to end it. All clones are one.
+/// Ends a connection, and tracks whether it has ended. All clones are one.
 #[derive(Debug, Clone)]
 pub(crate) struct KillSwitch {
     dead: CancellationToken,
     kill: CancellationToken,
     stalled: Arc<Stall>,
-    /// How often something was read.
+    /// Successful reads.
     reads: Arc<AtomicU64>,
 }
 
-/// Since when a write has been waiting for the peer.
+/// When the current write began to wait for the peer.
 #[derive(Debug)]
 struct Stall {
     epoch: Instant,
-    /// Milliseconds after the epoch, plus one; zero when nothing waits.
+    /// Milliseconds after the epoch, plus one; zero if no write waits.
     since: AtomicU64,
 }
 
@@ -39,7 +39,7 @@ struct Stall {
 pub(crate) struct KillableStream {
     inner: Box<dyn ByteStream>,
     kill_switch: KillSwitch,
-    // The two halves are polled by different tasks at times, each with its own waker.
+    // Different tasks may poll the two halves, each with its own waker.
     read_killed: Pin<Box<WaitForCancellationFutureOwned>>,
     write_killed: Pin<Box<WaitForCancellationFutureOwned>>,
     _end: DropGuard,
@@ -59,7 +59,7 @@ impl KillSwitch {
         }
     }
 
-    /// Ends the connection now. What waits in its queues is lost.
+    /// Ends the connection now. Data in its queues is lost.
     pub(crate) fn kill(&self) {
         self.kill.cancel();
         self.dead.cancel();
@@ -69,17 +69,17 @@ impl KillSwitch {
         self.dead.is_cancelled()
     }
 
-    /// Waits for the end, whatever brought it about.
+    /// Waits until the connection has ended, for whatever reason.
     pub(crate) async fn wait_ended(&self) {
         self.dead.cancelled().await;
     }
 
-    /// Says that it has ended, when dropped.
+    /// Marks the connection as ended when dropped.
     pub(crate) fn end_on_drop(&self) -> DropGuard {
         self.dead.clone().drop_guard()
     }
 
-    /// How often something has come from the peer. While it stays the same, nothing has.
+    /// The number of reads so far. While it stays the same, the peer has sent nothing.
     pub(crate) fn read_count(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }
@@ -140,7 +140,7 @@ impl AsyncRead for KillableStream {
 }
 
 impl KillableStream {
-    /// Fails once killed, else gives what `write` gives, remembering since when it waits.
+    /// Runs `write` unless the stream is killed, and records since when it waits.
     fn guard_write<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -174,7 +174,7 @@ impl AsyncWrite for KillableStream {
         self.guard_write(cx, |inner, cx| inner.poll_flush(cx))
     }
 
-    /// russh shuts down only when a connection has ended.
+    /// russh shuts a stream down only once its connection has ended.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.kill_switch.dead.cancel();
         self.guard_write(cx, |inner, cx| inner.poll_shutdown(cx))
@@ -187,7 +187,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
-    async fn a_killed_stream_ends_what_waits_on_it() {
+    async fn killing_a_stream_ends_waiting_reads_and_writes() {
         let (near, _far) = tokio::io::duplex(8);
         let kill_switch = KillSwitch::new();
         let (mut read, mut write) =
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dropped_stream_says_that_it_has_ended() {
+    async fn a_dropped_stream_is_marked_as_ended() {
         let (near, mut far) = tokio::io::duplex(64);
         let kill_switch = KillSwitch::new();
         let mut near = KillableStream::new(Box::new(near), kill_switch.clone());

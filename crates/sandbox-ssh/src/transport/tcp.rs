@@ -1,11 +1,11 @@
-//! Connections by TCP.
+//! Connections over TCP.
 
 use async_trait::async_trait;
 use sandbox_core::{ByteStream, ConnectionStage, Connector, Deadline, Endpoint, Error, Result};
 
-/// Opens TCP connections to [`Endpoint::Tcp`], without Nagle's delay. On Linux, what was sent
-/// and is not acknowledged for 30 seconds ends the connection, so that a vanished peer is
-/// noticed even while data is on its way.
+/// Opens TCP connections to [`Endpoint::Tcp`], without Nagle's delay. On Linux, a connection ends if
+/// sent data is not acknowledged for 30 seconds, so that a vanished peer is noticed even while data
+/// is in flight.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TcpConnector;
 
@@ -28,7 +28,7 @@ impl Connector for TcpConnector {
                 sandbox_net::connect(*address).await.map_err(|source| {
                     Error::connection(
                         ConnectionStage::Dial,
-                        format!("no TCP connection to {address}"),
+                        format!("cannot connect to {address} over TCP"),
                         Some(source.into()),
                     )
                 })

@@ -1,5 +1,5 @@
-//! Somebody else's SSH server on loopback, alone in a PID and a mount namespace of its own:
-//! killing it kills all of it, and its user database gives the user a home that is ours.
+//! An SSH server of another project on loopback, in its own PID and mount namespaces: killing it
+//! kills all of its processes, and its user database gives the user a temporary home.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub(crate) struct Daemon {
     pub(crate) directory: tempfile::TempDir,
 }
 
-/// What a server program needs to know.
+/// The port and the directories of a server.
 pub(crate) struct Place<'a> {
     pub(crate) port: u16,
     pub(crate) directory: &'a Path,
@@ -98,7 +98,7 @@ impl Keys {
     }
 }
 
-/// Whether such a server can be started here; if not, that is said.
+/// Whether such a server can be started here; if not, a message is printed.
 pub(crate) fn is_possible(peer: sandbox_testkit::peers::Peer) -> bool {
     peer.is_available()
         && (nix::unistd::getuid().is_root() || peer.skip("needs root, for a mount namespace"))
@@ -160,7 +160,7 @@ fn free_port() -> u16 {
         .port()
 }
 
-/// The user database, with another home and a plain shell for whoever runs this, and for `nobody`.
+/// The user database, with another home and a plain shell for the current user and for `nobody`.
 fn passwd(home: &Path) -> String {
     let me = super::user();
     let lines = std::fs::read_to_string("/etc/passwd").unwrap();

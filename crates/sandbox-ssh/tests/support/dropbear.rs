@@ -6,7 +6,7 @@ use sandbox_testkit::peers;
 
 use super::daemon::{self, Daemon, Keys};
 
-/// A server; `None`, said visibly, where there is none.
+/// Starts a server; `None`, with a message, if it is not installed.
 pub(crate) fn start() -> Option<Daemon> {
     if !daemon::is_possible(peers::DROPBEAR) {
         return None;

@@ -8,15 +8,16 @@
 )]
 
 pub(crate) mod contract;
-pub(crate) mod counted;
 pub(crate) mod daemon;
+pub(crate) mod delayed_server;
 pub(crate) mod dropbear;
-pub(crate) mod far;
-pub(crate) mod file_contract;
-pub(crate) mod left;
+pub(crate) mod event_counter;
+pub(crate) mod faulty_server;
+pub(crate) mod leftovers;
 pub(crate) mod openssh;
+pub(crate) mod process;
 pub(crate) mod raw;
-pub(crate) mod server;
+pub(crate) mod run_counter;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,7 +25,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sandbox_core::{
-    Access, ByteStream, Connector, Deadline, Endpoint, Result, Session, SessionSource, Uid,
+    Access, ByteStream, ConnectionStage, Connector, Deadline, Endpoint, Error, Result, Session,
+    SessionSource, Uid,
 };
 use sandbox_ssh::{SshOptions, SshSessions};
 use sandbox_sshd::{Server, ServerConfig};
@@ -32,30 +34,30 @@ use sandbox_testkit::faults::{FaultPlan, FaultyConnector};
 
 use daemon::Keys;
 
-/// Our own server in this process, reached over memory.
+/// sandbox-sshd in this process, reached over memory.
 #[derive(Clone)]
-pub(crate) struct Ours {
+pub(crate) struct InProcessSshd {
     pub(crate) server: Server,
     pub(crate) access: Arc<Access>,
     pub(crate) home: Arc<tempfile::TempDir>,
-    pub(crate) connector: Arc<Memory>,
+    pub(crate) connector: Arc<MemoryConnector>,
 }
 
 /// Opens streams to a server in this process, and counts them.
-pub(crate) struct Memory {
+pub(crate) struct MemoryConnector {
     server: Server,
     pub(crate) connections: AtomicUsize,
     pub(crate) served: tokio::sync::Mutex<tokio::task::JoinSet<()>>,
 }
 
-impl std::fmt::Debug for Memory {
+impl std::fmt::Debug for MemoryConnector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Memory")
+        f.write_str("MemoryConnector")
     }
 }
 
 #[async_trait]
-impl Connector for Memory {
+impl Connector for MemoryConnector {
     async fn connect(&self, _: &Endpoint, _: Deadline) -> Result<Box<dyn ByteStream>> {
         self.connections.fetch_add(1, Ordering::Relaxed);
         let (near, far) = tokio::io::duplex(256 << 10);
@@ -68,14 +70,14 @@ impl Connector for Memory {
     }
 }
 
-impl Memory {
+impl MemoryConnector {
     /// Cuts every connection.
     pub(crate) async fn cut(&self) {
         self.served.lock().await.shutdown().await;
     }
 }
 
-impl Ours {
+impl InProcessSshd {
     pub(crate) fn new() -> Self {
         Self::with(|config| config)
     }
@@ -91,12 +93,12 @@ impl Ours {
         let config = ServerConfig::new(keys.host.private.clone(), authorized, home.path())
             .with_env([("PATH".into(), path)]);
         let server = Server::new(tune(config)).unwrap();
-        let connector = Memory {
+        let connector = MemoryConnector {
             server: server.clone(),
             connections: AtomicUsize::new(0),
             served: Default::default(),
         };
-        let endpoint = Endpoint::Memory("ours".into());
+        let endpoint = Endpoint::Memory("sshd".into());
         let access = access(
             keys.host.public.clone(),
             keys.user.private.clone(),
@@ -161,10 +163,18 @@ pub(crate) async fn session(sessions: &SshSessions, access: &Arc<Access>) -> Arc
         .unwrap()
 }
 
-/// Who runs this test.
+/// The user that runs this test.
 pub(crate) fn user() -> String {
     nix::unistd::User::from_uid(nix::unistd::getuid())
         .unwrap()
         .unwrap()
         .name
+}
+
+/// The stage of a connection error.
+pub(crate) fn stage(error: &Error) -> ConnectionStage {
+    match error {
+        Error::Connection(error) => error.stage,
+        other => panic!("not a connection error: {other:?}"),
+    }
 }

@@ -4,7 +4,8 @@ use sandbox_testkit::peers;
 
 use super::daemon::{self, Daemon, Keys};
 
-/// A server with these lines in its configuration; `None`, said visibly, where there is none.
+/// Starts a server with these lines in its configuration; `None`, with a message, if it is not
+/// installed.
 pub(crate) fn start(lines: &[&str]) -> Option<Daemon> {
     start_with(&Keys::new(), lines)
 }

@@ -1,5 +1,5 @@
-//! A server that speaks SSH by hand, for what no library would send. It knows one algorithm of each
-//! kind, lets everybody in, and floods the channel of the first command whatever its window is.
+//! A hand-written SSH server, which sends what no library would. It supports one algorithm of each
+//! kind, accepts every login, and floods the channel of the first command beyond its window.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ const ID: &str = "SSH-2.0-raw";
 /// Bytes of each piece of the flood: as many as a packet may have.
 const PIECE: usize = 32 << 10;
 
-/// Opens streams to such servers, and counts what they could send.
+/// Opens streams to such servers, and counts the bytes that they could send.
 #[derive(Debug)]
 pub(crate) struct Flooding {
     seed: [u8; 32],
@@ -48,7 +48,7 @@ impl Connector for Flooding {
         );
         let flooded = Arc::clone(&self.flooded);
         tokio::spawn(async move {
-            // Its client hangs up at last.
+            // The client hangs up in the end.
             serve(far, &key, &public, &flooded).await.ok();
         });
         Ok(Box::new(near))
@@ -62,7 +62,8 @@ async fn serve(
     flooded: &AtomicU64,
 ) -> std::io::Result<()> {
     let (read, write) = tokio::io::split(stream);
-    let (mut read, mut write) = (Half::new(BufReader::new(read)), Half::new(write));
+    let mut read = Half::new(BufReader::new(read));
+    let mut write = Half::new(write);
     write
         .stream
         .write_all(format!("{ID}\r\n").as_bytes())
@@ -154,7 +155,8 @@ async fn serve(
             90 => {
                 let after_kind = 5 + length(&request[1..]);
                 let sender = &request[after_kind..after_kind + 4];
-                let (window, packet) = (1_u32 << 20, 32_u32 << 10);
+                let window = 1_u32 << 20;
+                let packet = 32_u32 << 10;
                 let channel = [0; 4];
                 let body = [
                     sender,
@@ -177,7 +179,7 @@ async fn serve(
         }
     }
     let peer = read.peer.clone();
-    // Window that is granted, and whatever else: nobody listens.
+    // Window adjustments and all other messages are ignored.
     tokio::spawn(async move { while read.receive().await.is_ok() {} });
     let piece = [&[94][..], &peer, &string(&[b'x'; PIECE])].concat();
     loop {
@@ -187,7 +189,7 @@ async fn serve(
 }
 
 const GCM: &str = "aes256-gcm@openssh.com";
-/// Never used with that cipher, yet to be agreed on.
+/// Unused with that cipher, but the two sides must agree on one.
 const MAC: &str = "hmac-sha2-256";
 
 /// One direction; encrypted once there are keys (RFC 5647, as OpenSSH has it).
@@ -222,7 +224,7 @@ impl<S> Half<S> {
 
 impl<S: AsyncWrite + Unpin> Half<S> {
     async fn send(&mut self, payload: &[u8]) -> std::io::Result<()> {
-        // The length counts with the rest only where it is not encrypted.
+        // The length is padded with the rest only if the packet is not encrypted.
         let (block, head) = if self.key.is_some() { (16, 1) } else { (8, 5) };
         let padding = (block - (head + payload.len() + 4) % block) + 4;
         let length = u32::try_from(1 + payload.len() + padding)

@@ -18,10 +18,10 @@ use support::contract::resident;
 use support::daemon::Keys;
 use support::raw::Flooding;
 
-/// More than what is kept of it; the window is 2 MiB.
-const MOST: u64 = 48 << 20;
+/// More than the bytes that the client keeps; the window is 2 MiB.
+const MAX_KEPT: u64 = 48 << 20;
 
-async fn flooded() -> (Arc<Flooding>, Arc<dyn Session>) {
+async fn connect_to_flood() -> (Arc<Flooding>, Arc<dyn Session>) {
     let keys = Keys::new();
     let connector = Arc::new(Flooding::new(&keys.host));
     let access = support::access(
@@ -33,8 +33,8 @@ async fn flooded() -> (Arc<Flooding>, Arc<dyn Session>) {
     (connector, support::session(&sessions, &access).await)
 }
 
-/// Waits until the peer gets rid of no more.
-async fn until_it_stands(connector: &Flooding) -> u64 {
+/// Waits until the peer can send no more.
+async fn wait_until_blocked(connector: &Flooding) -> u64 {
     let mut before = 0;
     for _ in 0..600 {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -44,33 +44,33 @@ async fn until_it_stands(connector: &Flooding) -> u64 {
         }
         before = now;
     }
-    panic!("the flood goes on: {before} bytes so far");
+    panic!("the flood does not stop: {before} bytes so far");
 }
 
 #[tokio::test]
-async fn what_nobody_reads_is_not_kept() {
-    let (connector, session) = flooded().await;
+async fn unread_output_is_not_buffered_without_limit() {
+    let (connector, session) = connect_to_flood().await;
     let before = resident();
     let mut process = session.exec(ExecRequest::from_argv(["x"])).await.unwrap();
     assert!(matches!(
         process.next().await,
         Some(Ok(ExecEvent::Stdout(_)))
     ));
-    let taken = until_it_stands(&connector).await;
+    let taken = wait_until_blocked(&connector).await;
     let grown = resident().saturating_sub(before);
     assert!(
-        taken < MOST && grown < MOST,
+        taken < MAX_KEPT && grown < MAX_KEPT,
         "{taken} bytes were taken, {} MiB more in use",
         grown >> 20
     );
-    // A signal cannot go out by a way that is blocked, and does not wait for ever either.
+    // A signal cannot be sent over a blocked connection, but the call returns.
     process
         .control()
         .signal(sandbox_core::Signal::Term)
         .await
         .unwrap();
     drop(process);
-    // The connection goes with it: it is of no more use.
+    // The connection is closed with the process, because it is unusable.
     let ended = async {
         while Arc::strong_count(&connector.flooded) > 1 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -78,12 +78,12 @@ async fn what_nobody_reads_is_not_kept() {
     };
     tokio::time::timeout(Duration::from_secs(30), ended)
         .await
-        .expect("the flood is held up for ever");
+        .expect("the connection is never closed");
 }
 
 #[tokio::test]
-async fn what_is_collected_is_cut_and_timed_out() {
-    let (connector, session) = flooded().await;
+async fn collected_output_is_capped_and_times_out() {
+    let (connector, session) = connect_to_flood().await;
     let before = resident();
     let mut request = ExecRequest::from_argv(["x"]);
     request.timeout = Some(Duration::from_secs(1));
@@ -103,5 +103,5 @@ async fn what_is_collected_is_cut_and_timed_out() {
         "it flooded more than two windows"
     );
     let grown = resident().saturating_sub(before);
-    assert!(grown < MOST, "{} MiB more", grown >> 20);
+    assert!(grown < MAX_KEPT, "{} MiB more", grown >> 20);
 }

@@ -1,32 +1,32 @@
-//! What is left at our server, and in the pools, of what callers let go of.
+//! Finds what dropped calls left at the server and in the pools.
 
 use std::path::Path;
 use std::time::Duration;
 
 use sandbox_ssh::SshSessions;
 
-use super::Ours;
+use super::InProcessSshd;
 
-/// Waits until nothing is left: no channel that anybody uses, no process, no open file, no
-/// temporary file. What was let go of is tidied up by tasks that nobody waits for.
-pub(crate) async fn nothing_is_left(ours: &Ours, sessions: &SshSessions) {
+/// Waits for the background cleanup: until there is no channel in use, no process, no open file and
+/// no temporary file.
+pub(crate) async fn wait_until_clean(sshd: &InProcessSshd, sessions: &SshSessions) {
     let mut left = Vec::new();
     for _ in 0..5000 {
-        left = what_is_left(ours, sessions);
+        left = find_leftovers(sshd, sessions);
         if left.is_empty() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    panic!("{left:?} are left");
+    panic!("{left:?} remain");
 }
 
-/// Waits until nobody works with the files of a server's home any more: what a client sent before it
-/// went is still done.
-pub(crate) async fn nobody_uses(home: &Path) {
+/// Waits until no process works with the files of a server's home: requests that a client sent before
+/// it ended are still executed.
+pub(crate) async fn wait_until_unused(home: &Path) {
     let mut users = Vec::new();
     for _ in 0..5000 {
-        users = in_use(home);
+        users = find_users(home);
         if users.is_empty() {
             return;
         }
@@ -35,22 +35,22 @@ pub(crate) async fn nobody_uses(home: &Path) {
     panic!("{users:?} are in use");
 }
 
-fn what_is_left(ours: &Ours, sessions: &SshSessions) -> Vec<String> {
+fn find_leftovers(sshd: &InProcessSshd, sessions: &SshSessions) -> Vec<String> {
     let mut left = Vec::new();
     let mut for_files = 0;
     for status in sessions.status() {
         if status.commands.busy + status.streams.busy > 0 {
             left.push(format!("{status:?}"));
         }
-        // The one session for files stays, and what is kept for the next command.
+        // The session for files and prewarmed channels remain.
         for_files += status.files.busy + status.commands.prewarmed;
     }
-    let server = ours.server.status();
+    let server = sshd.server.status();
     if server.channels > for_files || server.processes > 0 {
         left.push(format!("{server:?}"));
     }
-    left.extend(temporary_files(ours.home.path()));
-    left.extend(in_use(ours.home.path()));
+    left.extend(temporary_files(sshd.home.path()));
+    left.extend(find_users(sshd.home.path()));
     left
 }
 
@@ -65,7 +65,7 @@ fn temporary_files(home: &Path) -> Vec<String> {
 }
 
 /// Files of the home directory that this process has open, and processes that run there.
-fn in_use(home: &Path) -> Vec<String> {
+fn find_users(home: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
         if let Ok(file) = std::fs::read_link(entry.path())
@@ -82,8 +82,8 @@ fn in_use(home: &Path) -> Vec<String> {
     found
 }
 
-/// For how long to go on, where somebody asks for more than the usual number of rounds.
-pub(crate) fn soak() -> Option<Duration> {
+/// How long a soak test runs, if the environment sets it.
+pub(crate) fn soak_duration() -> Option<Duration> {
     let seconds = std::env::var("SANDBOX_TEST_SOAK_SECONDS").ok()?;
     Some(Duration::from_secs(
         seconds

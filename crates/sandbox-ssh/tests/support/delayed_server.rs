@@ -1,4 +1,4 @@
-//! A server that is far away.
+//! A server with a long round trip.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// One way; twice that for an answer.
+/// The delay in one direction.
 const DELAY: Duration = Duration::from_millis(5);
 
-/// What another connector opens, with a long way between.
+/// Delays the bytes of another connector's streams.
 #[derive(Debug)]
-pub(crate) struct Far(pub(crate) Arc<dyn Connector>);
+pub(crate) struct DelayedConnector(pub(crate) Arc<dyn Connector>);
 
 #[async_trait]
-impl Connector for Far {
+impl Connector for DelayedConnector {
     async fn connect(
         &self,
         endpoint: &Endpoint,
@@ -27,14 +27,14 @@ impl Connector for Far {
             tokio::io::split(self.0.connect(endpoint, deadline).await?);
         let (near, far) = tokio::io::duplex(256 << 10);
         let (read, write) = tokio::io::split(far);
-        tokio::spawn(late(read, server_write));
-        tokio::spawn(late(server_read, write));
+        tokio::spawn(delay(read, server_write));
+        tokio::spawn(delay(server_read, write));
         Ok(Box::new(near))
     }
 }
 
-/// Lets each byte go when it is due.
-async fn late(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin + Send + 'static) {
+/// Forwards each byte after the delay.
+async fn delay(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin + Send + 'static) {
     let (send, mut due) = mpsc::channel::<(Instant, Vec<u8>)>(4096);
     tokio::spawn(async move {
         while let Some((at, data)) = due.recv().await {

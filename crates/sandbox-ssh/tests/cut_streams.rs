@@ -1,5 +1,5 @@
-//! Connections that are cut at every byte of a command: the right result or an honest error, never
-//! an exit code that did not come, and never a second run.
+//! Connections that are cut at every byte of a command: the right result or an error, never an exit
+//! code that was not received, and never a second run.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,20 +12,20 @@ mod support;
 use futures_util::StreamExt;
 use sandbox_core::{CommandCause, Error, ExitStatus};
 use sandbox_testkit::faults::{Direction, FaultPlan, StreamFault};
-use support::Ours;
+use support::InProcessSshd;
 use support::contract::sh;
-use support::counted::{counted, lengths, positions, runs};
-use support::server::Server;
+use support::faulty_server::FaultyServer;
+use support::run_counter::{count_runs, cut_positions, measure_lengths, run_counted};
 
 /// Rounds at once.
 const AT_ONCE: usize = 8;
 
-/// Fails the first connection as planned; the others are good.
-async fn a_round(server: &Server, name: &str, plan: FaultPlan, streamed: bool) -> bool {
+/// Runs a command while the first connection fails as planned; whether the command succeeded.
+async fn run_once(server: &FaultyServer, name: &str, plan: FaultPlan, streamed: bool) -> bool {
     let (_, sessions) = server.faulty([plan, FaultPlan::new()]);
-    // What was lost before a session was there is tried again.
+    // A connection that is lost before the session exists is retried.
     let session = support::session(&sessions, &server.access).await;
-    let told = match counted(&session, name, streamed).await {
+    let succeeded = match run_counted(&session, name, streamed).await {
         Ok(output) => {
             assert_eq!(output.status, ExitStatus::Code(7), "{plan:?}");
             assert_eq!(
@@ -34,7 +34,7 @@ async fn a_round(server: &Server, name: &str, plan: FaultPlan, streamed: bool) -
                 "{plan:?}"
             );
             assert_eq!(output.stderr_lossy(), "err\n", "{plan:?}");
-            assert_eq!(runs(&server.home, name), 1, "{plan:?}");
+            assert_eq!(count_runs(&server.home, name), 1, "{plan:?}");
             true
         }
         Err(error) => {
@@ -52,15 +52,18 @@ async fn a_round(server: &Server, name: &str, plan: FaultPlan, streamed: bool) -
     assert_eq!(
         sh(&session, "echo on").await,
         "on\n",
-        "the next one gets another connection"
+        "the next command gets another connection"
     );
-    assert!(runs(&server.home, name) <= 1, "{plan:?}: it ran twice");
-    told
+    assert!(
+        count_runs(&server.home, name) <= 1,
+        "{plan:?}: it ran twice"
+    );
+    succeeded
 }
 
-/// Cuts at each of these positions. Each command notes its runs.
-async fn every_cut(
-    server: &Server,
+/// Cuts at each of these positions. Each command records its runs.
+async fn cut_at_each(
+    server: &FaultyServer,
     (direction, fault): (Direction, StreamFault),
     streamed: bool,
     positions: impl Iterator<Item = u64> + Clone,
@@ -70,32 +73,32 @@ async fn every_cut(
         let plan = FaultPlan::new()
             .fail_after(position, direction, fault)
             .with_short_transfers(position);
-        a_round(server, &name(position), plan, streamed).await
+        run_once(server, &name(position), plan, streamed).await
     };
     let rounds: Vec<bool> = futures_util::stream::iter(positions.clone())
         .map(round)
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    let told = rounds.iter().filter(|told| **told).count();
+    let succeeded = rounds.iter().filter(|succeeded| **succeeded).count();
     assert!(
-        told > 0 && told < rounds.len(),
-        "{told} of {} were told",
+        succeeded > 0 && succeeded < rounds.len(),
+        "{succeeded} of {} succeeded",
         rounds.len()
     );
     for position in positions {
         assert!(
-            runs(&server.home, &name(position)) <= 1,
-            "it ran again, later"
+            count_runs(&server.home, &name(position)) <= 1,
+            "it ran a second time, later"
         );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_at_every_byte_from_the_server() {
-    let server = Server::ours(&Ours::new());
-    let positions = positions(&lengths(&server, Direction::Read).await, 61, 1);
-    every_cut(
+    let server = FaultyServer::for_in_process(&InProcessSshd::new());
+    let positions = cut_positions(&measure_lengths(&server, Direction::Read).await, 61, 1);
+    cut_at_each(
         &server,
         (Direction::Read, StreamFault::Reset),
         false,
@@ -106,9 +109,9 @@ async fn a_cut_at_every_byte_from_the_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_at_every_byte_to_the_server() {
-    let server = Server::ours(&Ours::new());
-    let positions = positions(&lengths(&server, Direction::Write).await, 61, 1);
-    every_cut(
+    let server = FaultyServer::for_in_process(&InProcessSshd::new());
+    let positions = cut_positions(&measure_lengths(&server, Direction::Write).await, 61, 1);
+    cut_at_each(
         &server,
         (Direction::Write, StreamFault::Reset),
         false,
@@ -119,9 +122,9 @@ async fn a_cut_at_every_byte_to_the_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_at_any_byte_from_the_server() {
-    let server = Server::ours(&Ours::new());
-    let positions = positions(&lengths(&server, Direction::Read).await, 127, 7);
-    every_cut(
+    let server = FaultyServer::for_in_process(&InProcessSshd::new());
+    let positions = cut_positions(&measure_lengths(&server, Direction::Read).await, 127, 7);
+    cut_at_each(
         &server,
         (Direction::Read, StreamFault::Eof),
         false,
@@ -132,25 +135,25 @@ async fn an_end_at_any_byte_from_the_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_at_any_byte_of_a_streamed_command() {
-    let server = Server::ours(&Ours::new());
+    let server = FaultyServer::for_in_process(&InProcessSshd::new());
     for direction in [Direction::Read, Direction::Write] {
-        let positions = positions(&lengths(&server, direction).await, 211, 7);
-        every_cut(&server, (direction, StreamFault::Reset), true, positions).await;
+        let positions = cut_positions(&measure_lengths(&server, direction).await, 211, 7);
+        cut_at_each(&server, (direction, StreamFault::Reset), true, positions).await;
     }
 }
 
-/// The commands alone: some versions let nobody in for a while whose logins broke off.
+/// Only during commands, because some versions refuse logins for a while after cut-off ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_at_any_byte_with_openssh() {
     let Some(sshd) = support::openssh::start(&["MaxStartups 100"]) else {
         return;
     };
-    let server = Server::another(&sshd);
+    let server = FaultyServer::for_daemon(&sshd);
     for (direction, step) in [(Direction::Read, 11), (Direction::Write, 13)] {
-        let lengths = lengths(&server, direction).await;
+        let lengths = measure_lengths(&server, direction).await;
         let positions = (lengths.session..lengths.command + 40).step_by(step);
         for streamed in [false, true] {
-            every_cut(
+            cut_at_each(
                 &server,
                 (direction, StreamFault::Reset),
                 streamed,

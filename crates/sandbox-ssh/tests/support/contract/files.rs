@@ -1,13 +1,14 @@
-//! What holds for files against every server that has SFTP.
+//! Files, against every server that has SFTP.
 
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use sandbox_core::{DownloadRequest, Error, ExecRequest, FileKind, TransferReason, UploadRequest};
 
-use super::contract::{Any, CAP, cut_off, pattern, sh};
+use super::sharing::drive_for;
+use super::{AnySession, CAP, pattern, sh};
 
-pub(crate) async fn put(session: &Any, path: &str, data: &[u8]) -> u64 {
+pub(crate) async fn put(session: &AnySession, path: &str, data: &[u8]) -> u64 {
     let from = Box::new(std::io::Cursor::new(data.to_vec()));
     session
         .upload(UploadRequest::new(path), from)
@@ -15,7 +16,7 @@ pub(crate) async fn put(session: &Any, path: &str, data: &[u8]) -> u64 {
         .unwrap()
 }
 
-pub(crate) async fn get(session: &Any, path: &str) -> Result<Vec<u8>, Error> {
+pub(crate) async fn get(session: &AnySession, path: &str) -> Result<Vec<u8>, Error> {
     let (near, mut far) = tokio::io::duplex(64 << 10);
     let mut data = Vec::new();
     let (downloaded, read) = tokio::join!(
@@ -35,7 +36,7 @@ pub(crate) fn reason(error: &Error) -> TransferReason {
     }
 }
 
-pub(crate) async fn files_go_both_ways(session: &Any) {
+pub(crate) async fn files_are_uploaded_and_downloaded(session: &AnySession) {
     for length in [0, 1, 32 << 10, 3_000_001] {
         let data = pattern(length);
         assert_eq!(put(session, "a file", &data).await, length as u64);
@@ -69,7 +70,7 @@ pub(crate) async fn files_go_both_ways(session: &Any) {
     );
 }
 
-pub(crate) async fn names_may_be_odd(session: &Any) {
+pub(crate) async fn names_may_be_odd(session: &AnySession) {
     for name in ["-rf", "it's", "a\nb", "ü ✓", "~", "*", "\"q\" \\"] {
         let name = format!("odd/{name}");
         session.create_dir("odd", true).await.unwrap();
@@ -88,7 +89,7 @@ pub(crate) async fn names_may_be_odd(session: &Any) {
             TransferReason::BadName
         );
     }
-    // A name that is not UTF-8 is refused by name, not mangled.
+    // A name that is not UTF-8 is refused, not mangled.
     let bytes = std::ffi::OsString::from_vec(b"odd/\xff".to_vec());
     session
         .output(
@@ -103,7 +104,7 @@ pub(crate) async fn names_may_be_odd(session: &Any) {
     );
 }
 
-pub(crate) async fn file_errors_have_reasons(session: &Any) {
+pub(crate) async fn file_errors_have_reasons(session: &AnySession) {
     assert_eq!(
         reason(&get(session, "missing").await.unwrap_err()),
         TransferReason::NotFound
@@ -128,7 +129,7 @@ pub(crate) async fn file_errors_have_reasons(session: &Any) {
         .unwrap_err();
     assert_eq!(reason(&error), TransferReason::TooLarge);
 
-    // Fewer and more bytes than announced; what was there stays.
+    // Fewer and more bytes than announced; the former file remains.
     for announced in [999, 1001] {
         let mut request = UploadRequest::new("large");
         request.size = Some(announced);
@@ -142,8 +143,8 @@ pub(crate) async fn file_errors_have_reasons(session: &Any) {
     no_temporary_files(session).await;
 }
 
-/// A failed upload is tidied up by a task that nobody waits for.
-pub(crate) async fn no_temporary_files(session: &Any) {
+/// Waits for the background task that cleans up after a failed upload.
+pub(crate) async fn no_temporary_files(session: &AnySession) {
     for _ in 0..100 {
         let entries = session.list(".").await.unwrap();
         if !entries.iter().any(|entry| entry.name.contains(".sandbox-")) {
@@ -151,10 +152,10 @@ pub(crate) async fn no_temporary_files(session: &Any) {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("a temporary file is left");
+    panic!("a temporary file remains");
 }
 
-pub(crate) async fn files_are_changed(session: &Any) {
+pub(crate) async fn file_operations_work(session: &AnySession) {
     session.create_dir("x/y/z", true).await.unwrap();
     session.create_dir("x/y/z", true).await.unwrap();
     put(session, "x/one", b"1").await;
@@ -185,30 +186,30 @@ pub(crate) async fn files_are_changed(session: &Any) {
     );
 }
 
-pub(crate) async fn cancelled_transfers_leave_nothing(session: &Any) {
+pub(crate) async fn cancelled_transfers_leave_no_files(session: &AnySession) {
     put(session, "kept", b"kept").await;
     for round in 0..150_u64 {
         let steps = round * round / 10;
         let from = Box::new(std::io::Cursor::new(vec![1; 200_000]));
         match round % 3 {
-            0 => drop(cut_off(session.list("."), steps).await),
-            1 => drop(cut_off(get(session, "kept"), steps).await),
-            _ => drop(cut_off(session.upload(UploadRequest::new("new"), from), steps).await),
+            0 => drop(drive_for(session.list("."), steps).await),
+            1 => drop(drive_for(get(session, "kept"), steps).await),
+            _ => drop(drive_for(session.upload(UploadRequest::new("new"), from), steps).await),
         }
     }
-    // Each open file would count: there are 64 handles.
+    // A leaked handle would be noticed: there are 64.
     for _ in 0..70 {
         assert!(get(session, "kept").await.unwrap() == b"kept");
     }
     no_temporary_files(session).await;
-    // It came whole or not at all.
+    // The file is complete or missing.
     match get(session, "new").await {
         Ok(data) => assert!(data == vec![1; 200_000]),
         Err(error) => assert_eq!(reason(&error), TransferReason::NotFound),
     }
 }
 
-pub(crate) async fn bytes_are_added_at_the_end(session: &Any) {
+pub(crate) async fn appended_bytes_follow_the_content(session: &AnySession) {
     let append = async |data: Vec<u8>| {
         session
             .append("grows", Box::new(std::io::Cursor::new(data)))
@@ -219,7 +220,7 @@ pub(crate) async fn bytes_are_added_at_the_end(session: &Any) {
     append(Vec::new()).await;
     append(b"two".to_vec()).await;
     assert_eq!(get(session, "grows").await.unwrap(), b"one two");
-    // Many pieces, in their order; and of several writers every byte.
+    // Many pieces arrive in order, and every byte of several writers arrives.
     let long = pattern(1_000_000);
     append(long.clone()).await;
     assert!(get(session, "grows").await.unwrap()[7..] == long);
@@ -241,7 +242,7 @@ pub(crate) async fn bytes_are_added_at_the_end(session: &Any) {
     assert_eq!(reason(&error), TransferReason::NotFound);
 }
 
-pub(crate) async fn hashes_are_told(session: &Any) {
+pub(crate) async fn hashes_are_computed(session: &AnySession) {
     put(session, "-it's hashed", b"abcdef").await;
     let of = async |range| {
         session
@@ -250,23 +251,23 @@ pub(crate) async fn hashes_are_told(session: &Any) {
             .unwrap()
             .unwrap()
     };
-    // As sha256sum has them.
+    // The same as those of sha256sum.
     assert_eq!(of(0..3).await[..4], [0xba, 0x78, 0x16, 0xbf], "abc");
     assert_eq!(of(0..100).await[..4], [0xbe, 0xf5, 0x7e, 0xc7], "abcdef");
     assert_eq!(of(3..6).await[..4], [0xcb, 0x83, 0x79, 0xac], "def");
     session.sha256("-it's hashed", 3..3).await.unwrap_err();
-    // An error, or nothing to compare with; never a hash.
+    // An error or `None`, never a hash.
     assert!(!matches!(
         session.sha256("missing", 0..1).await,
         Ok(Some(_))
     ));
 }
 
-pub(crate) async fn uploads_are_continued(session: &Any) {
+pub(crate) async fn uploads_are_resumed(session: &AnySession) {
     let data = pattern(300_000);
     let mut request = UploadRequest::new("resumed");
     (request.size, request.resume_at) = (Some(300_000), Some(0));
-    // It breaks off: what came stays, under the name that it has until it is complete.
+    // A cut-off upload keeps its data in the partial file.
     let from =
         tokio::io::AsyncReadExt::chain(std::io::Cursor::new(data[..200_000].to_vec()), Broken);
     session
@@ -284,7 +285,7 @@ pub(crate) async fn uploads_are_continued(session: &Any) {
         "{}",
         there.len()
     );
-    // What lies beyond is cut off.
+    // Data beyond the offset is truncated.
     session
         .append(&partial, Box::new(&b"something else"[..]))
         .await
@@ -300,7 +301,7 @@ pub(crate) async fn uploads_are_continued(session: &Any) {
         reason(&get(session, &partial).await.unwrap_err()),
         TransferReason::NotFound
     );
-    // The rest of a file that is here in part.
+    // The rest of a file that was downloaded in part.
     let mut request = DownloadRequest::new("resumed");
     for (offset, rest) in [(0, 300_000), (299_999, 1), (300_000, 0), (1000, 299_000)] {
         request.offset = offset;

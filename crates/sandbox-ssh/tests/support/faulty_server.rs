@@ -1,4 +1,4 @@
-//! A server that streams which fail lead to, whoever's it is.
+//! A server that is reached over failing streams.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,31 +7,32 @@ use sandbox_core::{Access, Connector};
 use sandbox_ssh::{SshOptions, SshSessions, TcpConnector};
 use sandbox_testkit::faults::{FaultPlan, FaultyConnector};
 
-use super::Ours;
+use super::InProcessSshd;
 use super::daemon::Daemon;
 
-pub(crate) struct Server {
+pub(crate) struct FaultyServer {
     pub(crate) access: Arc<Access>,
     connector: Arc<dyn Connector>,
-    /// Where commands start.
+    /// The directory in which commands start.
     pub(crate) home: PathBuf,
-    /// Ours goes with it.
+    /// Deleted with the server.
     _home: Option<Arc<tempfile::TempDir>>,
 }
 
-impl Server {
-    pub(crate) fn ours(ours: &Ours) -> Self {
-        let connector = Arc::clone(&ours.connector) as _;
-        let (access, home) = (Arc::clone(&ours.access), ours.home.path().to_owned());
+impl FaultyServer {
+    pub(crate) fn for_in_process(sshd: &InProcessSshd) -> Self {
+        let connector = Arc::clone(&sshd.connector) as _;
+        let access = Arc::clone(&sshd.access);
+        let home = sshd.home.path().to_owned();
         Self {
             access,
             connector,
             home,
-            _home: Some(Arc::clone(&ours.home)),
+            _home: Some(Arc::clone(&sshd.home)),
         }
     }
 
-    pub(crate) fn another(daemon: &Daemon) -> Self {
+    pub(crate) fn for_daemon(daemon: &Daemon) -> Self {
         let connector = Arc::new(TcpConnector);
         Self {
             access: Arc::clone(&daemon.access),

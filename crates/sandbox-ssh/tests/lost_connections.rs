@@ -1,11 +1,11 @@
-//! Connections that end at the wrong moment: an error, never success, never a second run.
+//! A connection that is lost during a call: an error, never success, never a second run.
 
 mod support;
 
 use std::time::Duration;
 
 use sandbox_core::{CommandCause, Error, ExecEvent, ExecRequest, TransferReason, UploadRequest};
-use support::Ours;
+use support::InProcessSshd;
 use support::contract::{get, pattern, put, reason, sh};
 use tokio::io::AsyncWriteExt;
 
@@ -21,8 +21,8 @@ fn is_lost(error: &Error) -> bool {
 
 #[tokio::test]
 async fn a_connection_lost_during_a_command_is_an_error() {
-    let ours = Ours::new();
-    let session = ours.session().await;
+    let sshd = InProcessSshd::new();
+    let session = sshd.session().await;
     for _ in 0..3 {
         let mut process = session
             .exec(ExecRequest::from_shell("echo begun; sleep 60"))
@@ -31,7 +31,7 @@ async fn a_connection_lost_during_a_command_is_an_error() {
         process.next().await.unwrap().unwrap();
         let cut = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            ours.connector.cut().await;
+            sshd.connector.cut().await;
         };
         let (output, end, ()) = tokio::join!(
             session.output(ExecRequest::from_shell("sleep 60"), 100),
@@ -45,32 +45,31 @@ async fn a_connection_lost_during_a_command_is_an_error() {
     }
 }
 
-/// Whatever the moment of the cut, a command runs at most once, and success is told only of
-/// one that ran.
+/// Whenever the connection is cut, a command runs at most once, and only a command that ran succeeds.
 #[tokio::test]
 async fn a_command_is_never_run_twice() {
-    let ours = Ours::new();
-    let session = ours.session().await;
-    let mut told = 0;
+    let sshd = InProcessSshd::new();
+    let session = sshd.session().await;
+    let mut succeeded = 0;
     for round in 0..60_u64 {
         let name = format!("run-{round}");
         let command = ExecRequest::from_shell(format!("echo x >> {name}; echo done"));
         let cut = async {
             tokio::time::sleep(Duration::from_micros(round * 100)).await;
-            ours.connector.cut().await;
+            sshd.connector.cut().await;
         };
         let (output, ()) = tokio::join!(session.output(command, 100), cut);
-        let ran = std::fs::read_to_string(ours.home.path().join(&name)).unwrap_or_default();
+        let ran = std::fs::read_to_string(sshd.home.path().join(&name)).unwrap_or_default();
         assert!(ran.len() <= 2, "{name} ran twice");
         if let Ok(output) = output {
             assert_eq!(
                 (ran.as_str(), output.stdout_lossy().as_str()),
                 ("x\n", "done\n")
             );
-            told += 1;
+            succeeded += 1;
         }
     }
-    assert!(told < 60, "no cut came in time");
+    assert!(succeeded < 60, "no cut was in time");
 }
 
 #[tokio::test]
@@ -99,15 +98,15 @@ async fn a_server_that_is_killed_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_transfer_that_is_cut_leaves_the_former_file() {
-    let ours = Ours::new();
-    let session = ours.session().await;
+async fn a_cut_transfer_leaves_the_former_file() {
+    let sshd = InProcessSshd::new();
+    let session = sshd.session().await;
     put(&session, "file", b"former").await;
-    // An upload whose source stops in the middle, until the connection is gone.
+    // An upload whose source stops in the middle, until the connection is cut.
     let (near, mut far) = tokio::io::duplex(64 << 10);
     let feed = async {
         far.write_all(&pattern(500_000)).await.unwrap();
-        ours.connector.cut().await;
+        sshd.connector.cut().await;
         // Enough for the loss to be noticed; the source is not read to its end then.
         while far.write_all(&[0; 10_000]).await.is_ok() {}
     };
@@ -122,7 +121,7 @@ async fn a_transfer_that_is_cut_leaves_the_former_file() {
     let (near, far) = tokio::io::duplex(1000);
     let cut = async {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        ours.connector.cut().await;
+        sshd.connector.cut().await;
         drop(far);
     };
     let request = sandbox_core::DownloadRequest::new("large");
@@ -133,13 +132,13 @@ async fn a_transfer_that_is_cut_leaves_the_former_file() {
 
 #[tokio::test]
 async fn a_lost_stream_is_an_error_not_an_end() {
-    let ours = Ours::new();
-    let session = ours.session().await;
+    let sshd = InProcessSshd::new();
+    let session = sshd.session().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut stream = session.open_stream("127.0.0.1", port).await.unwrap();
     let _peer = listener.accept().await.unwrap();
-    ours.connector.cut().await;
+    sshd.connector.cut().await;
     let error = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 8])
         .await
         .unwrap_err();

@@ -1,4 +1,4 @@
-//! A command that notes each of its runs, and how many bytes it takes.
+//! A command that records each of its runs, and the bytes that it needs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,28 +8,28 @@ use sandbox_testkit::faults::Direction;
 use tokio::io::AsyncWriteExt;
 
 use super::contract::CAP;
-use super::server::Server;
+use super::faulty_server::FaultyServer;
 
-/// Bytes that pass until there is a session, and until a command is done.
+/// Bytes that pass until a session is connected, and until a command has ended.
 pub(crate) struct Lengths {
     pub(crate) session: u64,
     pub(crate) command: u64,
 }
 
-pub(crate) async fn lengths(server: &Server, direction: Direction) -> Lengths {
+pub(crate) async fn measure_lengths(server: &FaultyServer, direction: Direction) -> Lengths {
     let (connector, sessions) = server.faulty([]);
     let session = super::session(&sessions, &server.access).await;
     let passed = || connector.switches()[0].byte_count(direction);
     let before = passed();
-    counted(&session, "measured", false).await.unwrap();
+    run_counted(&session, "measured", false).await.unwrap();
     Lengths {
         session: before,
         command: passed(),
     }
 }
 
-/// Every byte of a command, and some of the handshake.
-pub(crate) fn positions(
+/// Positions in a command and in the handshake, in these steps.
+pub(crate) fn cut_positions(
     lengths: &Lengths,
     of_handshake: usize,
     of_command: usize,
@@ -39,8 +39,8 @@ pub(crate) fn positions(
         .chain((lengths.session..lengths.command + 40).step_by(of_command))
 }
 
-/// A command that notes each of its runs, and whose end is well known.
-pub(crate) async fn counted(
+/// Runs a command that records each of its runs.
+pub(crate) async fn run_counted(
     session: &Arc<dyn Session>,
     name: &str,
     streamed: bool,
@@ -54,13 +54,13 @@ pub(crate) async fn counted(
     request.stdin = true;
     let mut process = session.exec(request).await?;
     let mut stdin = process.take_stdin().unwrap();
-    // A lost connection is told by the process.
+    // A lost connection is reported by the process.
     stdin.write_all(b"typed\n").await.ok();
     process.output(CAP).await
 }
 
-/// How often it ran.
-pub(crate) fn runs(home: &Path, name: &str) -> usize {
+/// Counts the runs of a command.
+pub(crate) fn count_runs(home: &Path, name: &str) -> usize {
     std::fs::read_to_string(home.join(name))
         .unwrap_or_default()
         .lines()

@@ -1,0 +1,94 @@
+//! Jobs of sandbox-sshd.
+
+mod support;
+
+use sandbox_core::{
+    AttachOptions, CommandCause, Error, ExecEvent, ExecRequest, ExitStatus, JobId, Signal,
+};
+use support::InProcessSshd;
+use support::contract::CAP;
+use support::process::read_to_end;
+
+#[tokio::test]
+async fn jobs_outlive_their_client() {
+    let sshd = InProcessSshd::new();
+    let session = sshd.session().await;
+    let id = JobId::generate().unwrap();
+    let mut request = ExecRequest::from_shell("echo $WORD; sleep 0.5; echo end; exit 6");
+    request.env.set("WORD", "begun").unwrap();
+    session.start_job(&id, request).await.unwrap();
+    drop(session);
+
+    let session = sshd.session().await;
+    let jobs = session.jobs().await.unwrap();
+    assert_eq!((jobs.len(), jobs[0].id.as_str()), (1, id.as_str()));
+    let output = session
+        .attach_job(&id, AttachOptions::follow())
+        .await
+        .unwrap()
+        .output(CAP)
+        .await
+        .unwrap();
+    assert_eq!(output.stdout_lossy(), "begun\nend\n");
+    assert_eq!(output.status, ExitStatus::Code(6));
+    let wait = session
+        .attach_job(&id, AttachOptions::wait())
+        .await
+        .unwrap();
+    assert_eq!(wait.wait().await.unwrap(), ExitStatus::Code(6));
+    assert_eq!(session.jobs().await.unwrap()[0].exit_code, Some(6));
+
+    let missing = JobId::generate().unwrap();
+    let error = match session.attach_job(&missing, AttachOptions::follow()).await {
+        Ok(process) => read_to_end(process).await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(matches!(error, Error::Command { .. }), "{error}");
+    let error = session
+        .start_job(&missing, ExecRequest::from_argv(["no-such-program"]))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Command {
+                cause: CommandCause::NotStarted { .. },
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_running_job_is_attached_and_signalled() {
+    let sshd = InProcessSshd::new();
+    let session = sshd.session().await;
+    let id = JobId::generate().unwrap();
+    session
+        .start_job(&id, ExecRequest::from_shell("echo begun; sleep 100"))
+        .await
+        .unwrap();
+    let mut follow = session
+        .attach_job(&id, AttachOptions::follow())
+        .await
+        .unwrap();
+    follow.next().await.unwrap().unwrap();
+    let mut snapshot = session
+        .attach_job(&id, AttachOptions::snapshot())
+        .await
+        .unwrap();
+    let mut output = Vec::new();
+    while let Some(event) = snapshot.next().await {
+        match event.unwrap() {
+            ExecEvent::Stdout(bytes) => output.extend_from_slice(&bytes),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(output, b"begun\n", "and no end, because the job still runs");
+    follow.control().signal(Signal::Kill).await.unwrap();
+    assert_eq!(
+        read_to_end(follow).await.unwrap(),
+        ExitStatus::Signal(Signal::Kill)
+    );
+}

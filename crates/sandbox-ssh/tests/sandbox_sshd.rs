@@ -1,0 +1,138 @@
+//! Against sandbox-sshd.
+
+mod support;
+
+full_contract!(Some(InProcessSshd::new()));
+
+use std::time::Duration;
+
+use sandbox_core::{CommandCause, Error, ExecRequest, ExitStatus, Signal};
+use support::InProcessSshd;
+use support::contract::{CAP, sh};
+use support::process::{read_to_end, wait_until_dead};
+
+#[tokio::test]
+async fn a_program_that_cannot_run_has_an_exit_code() {
+    let sshd = InProcessSshd::new();
+    let session = sshd.session().await;
+    let status = async |request| session.output(request, CAP).await.unwrap().status;
+    assert_eq!(
+        status(ExecRequest::from_argv(["no-such-program"])).await,
+        ExitStatus::Code(127)
+    );
+    sh(&session, "echo text > not-executable").await;
+    assert_eq!(
+        status(ExecRequest::from_argv(["./not-executable"])).await,
+        ExitStatus::Code(126)
+    );
+}
+
+#[tokio::test]
+async fn the_environment_is_sent() {
+    let sshd = InProcessSshd::new();
+    let session = sshd.session().await;
+    let mut request = ExecRequest::from_shell("printf '%s|%s' \"$ONE\" \"$TWO\"");
+    request.env.set("ONE", "1 '\n$x").unwrap();
+    request.env.set("TWO", "").unwrap();
+    let output = session.output(request, CAP).await.unwrap();
+    assert_eq!(output.stdout_lossy(), "1 '\n$x|");
+}
+
+#[tokio::test]
+async fn an_unread_command_can_be_signalled() {
+    let sshd = InProcessSshd::new();
+    let session = sshd.session().await;
+    let line = "echo $$ > pid; trap 'exit 9' TERM; yes; sleep 60";
+    let process = session.exec(ExecRequest::from_shell(line)).await.unwrap();
+    // Long enough for every queue in between to fill.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let pid = std::fs::read_to_string(sshd.home.path().join("pid")).unwrap();
+    process.control().signal(Signal::Term).await.unwrap();
+    // The signal reaches the whole process group, and so `yes`. No output was read so far.
+    wait_until_dead(&pid).await;
+    assert_eq!(read_to_end(process).await.unwrap(), ExitStatus::Code(9));
+}
+
+#[tokio::test]
+async fn a_time_out_and_a_drop_end_the_whole_process_group() {
+    let sshd = InProcessSshd::new();
+    let session = sshd.session().await;
+    let pids = |file: &str| {
+        let text = std::fs::read_to_string(sshd.home.path().join(file)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let line = |file: &str| {
+        format!("sleep 100 & echo $! > {file}; echo $$ >> {file}; echo begun; sleep 100")
+    };
+
+    let mut request = ExecRequest::from_shell(line("one"));
+    request.timeout = Some(Duration::from_secs(1));
+    let error = session.output(request, CAP).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Command {
+                cause: CommandCause::TimedOut { .. },
+                ..
+            }
+        ),
+        "{error}"
+    );
+
+    let mut process = session
+        .exec(ExecRequest::from_shell(line("two")))
+        .await
+        .unwrap();
+    process.next().await.unwrap().unwrap();
+    drop(process);
+
+    let run = session.output(ExecRequest::from_shell(line("three")), CAP);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), run)
+            .await
+            .is_err()
+    );
+
+    for file in ["one", "two", "three"] {
+        let pids = pids(file);
+        assert_eq!(pids.len(), 2, "{file}");
+        for pid in pids {
+            wait_until_dead(&pid).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_time_out_kills_a_command_whose_output_is_not_read() {
+    let sshd = InProcessSshd::new();
+    let session = sshd.session().await;
+    let mut request = ExecRequest::from_argv(["yes"]);
+    request.timeout = Some(Duration::from_millis(500));
+    let process = session.exec(request).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let error = read_to_end(process).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Command {
+                cause: CommandCause::TimedOut { .. },
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(sh(&session, "echo on").await, "on\n");
+}
+
+#[tokio::test]
+async fn a_server_with_few_channels_serves_many_callers() {
+    let sshd = InProcessSshd::with(|config| config.with_max_channels(3));
+    let mut options = sandbox_ssh::SshOptions::default();
+    (options.connections, options.max_connections) = (1, 1);
+    let sessions =
+        sandbox_ssh::SshSessions::new(std::sync::Arc::clone(&sshd.connector) as _, options);
+    let session = support::session(&sessions, &sshd.access).await;
+    support::contract::cancelled_calls_leak_no_channel(&session).await;
+    support::contract::many_callers_share(&session).await;
+    support::contract::cancelled_transfers_leave_no_files(&session).await;
+}
