@@ -137,7 +137,7 @@ pub(super) mod tests {
         ];
         let installed: Vec<_> = all
             .into_iter()
-            .filter(|shell| sandbox_testkit::peers::find(shell[0]).is_some())
+            .filter(|shell| sandbox_testkit::peers::find_program(shell[0]).is_some())
             .collect();
         if installed.is_empty() {
             vec![vec!["sh"]]
