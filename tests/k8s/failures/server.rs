@@ -84,7 +84,9 @@ async fn a_server_that_ignores_max_lifetime(_: TestedBackend) -> Outcome {
     .await?;
     assert_eq!(error.reason, CreationReason::Timeout, "{error}");
     assert!(
-        error.message.contains("max_lifetime (activeDeadlineSeconds)"),
+        error
+            .message
+            .contains("max_lifetime (activeDeadlineSeconds)"),
         "{error}"
     );
     Ok(())
