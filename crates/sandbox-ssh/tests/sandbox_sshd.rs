@@ -126,7 +126,7 @@ async fn a_time_out_kills_a_command_whose_output_is_not_read() {
 
 #[tokio::test]
 async fn a_server_with_few_channels_serves_many_callers() {
-    let sshd = InProcessSshd::with(|config| config.with_max_channels(3));
+    let sshd = InProcessSshd::with_config(|config| config.with_max_channels(3));
     let mut options = sandbox_ssh::SshOptions::default();
     (options.connections, options.max_connections) = (1, 1);
     let sessions =

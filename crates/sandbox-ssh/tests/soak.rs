@@ -23,7 +23,7 @@ const ROUNDS: u64 = 20;
 struct Dice(u64);
 
 impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
+    fn roll(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -37,20 +37,20 @@ const PATIENT: Duration = Duration::from_secs(120);
 /// Runs one call. Every third call is cancelled after a time between almost none and about its
 /// duration. Returns whether the call ran to its end.
 async fn call(session: &Arc<dyn Session>, caller: u64, round: u64, dice: &mut Dice) -> bool {
-    let limit = match dice.below(3) {
+    let limit = match dice.roll(3) {
         0 => {
-            let longest = 1 << (8 + dice.below(12));
-            Duration::from_micros(dice.below(longest))
+            let longest = 1 << (8 + dice.roll(12));
+            Duration::from_micros(dice.roll(longest))
         }
         _ => PATIENT,
     };
     // Each run records itself once.
     let request = ExecRequest::from_shell(format!(
         "echo x >> run-{caller}-{round}; sleep 0.0{}",
-        dice.below(4)
+        dice.roll(4)
     ));
     let work = async {
-        match dice.below(5) {
+        match dice.roll(5) {
             0 | 1 => session.output(request, 100).await.map(drop),
             2 => session.exec(request).await?.wait().await.map(drop),
             3 => {
@@ -80,7 +80,7 @@ async fn call(session: &Arc<dyn Session>, caller: u64, round: u64, dice: &mut Di
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn cancelling_callers_leave_nothing_behind() {
-    let sshd = InProcessSshd::with(|config| config.with_max_channels(8));
+    let sshd = InProcessSshd::with_config(|config| config.with_max_channels(8));
     let sessions = sshd.sessions();
     let session = support::session(&sessions, &sshd.access).await;
     put(&session, "down", &pattern(100_000)).await;

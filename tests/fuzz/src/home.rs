@@ -44,9 +44,13 @@ impl Home {
             directory: temporary_directory(),
         };
         fs::set_permissions(home.directory.path(), Permissions::from_mode(0o755)).unwrap();
-        fs::create_dir(home.outside()).unwrap();
-        fs::write(home.outside().join("secret"), SECRET).unwrap();
-        fs::set_permissions(home.outside().join("secret"), Permissions::from_mode(0o600)).unwrap();
+        fs::create_dir(home.outside_directory()).unwrap();
+        fs::write(home.outside_directory().join("secret"), SECRET).unwrap();
+        fs::set_permissions(
+            home.outside_directory().join("secret"),
+            Permissions::from_mode(0o600),
+        )
+        .unwrap();
         home.reset();
         home
     }
@@ -55,7 +59,7 @@ impl Home {
         self.directory.path().join("home")
     }
 
-    fn outside(&self) -> PathBuf {
+    fn outside_directory(&self) -> PathBuf {
         self.directory.path().join("outside")
     }
 
@@ -91,14 +95,14 @@ impl Home {
             ["home", "outside"],
             "something was created outside"
         );
-        let secret = self.outside().join("secret");
+        let secret = self.outside_directory().join("secret");
         assert_eq!(fs::read_to_string(&secret).unwrap(), SECRET);
         assert_eq!(
             secret.metadata().unwrap().permissions().mode() & 0o7777,
             0o600
         );
         assert_eq!(
-            fs::read_dir(self.outside()).unwrap().count(),
+            fs::read_dir(self.outside_directory()).unwrap().count(),
             1,
             "something was created outside"
         );

@@ -22,7 +22,7 @@ impl Random {
         self.0
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    fn number_below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % bound.max(1) as u64).unwrap()
     }
 
@@ -31,20 +31,20 @@ impl Random {
     }
 
     fn mutation(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
-        if corpus.is_empty() || self.below(4) == 0 {
-            return (0..self.below(120)).map(|_| self.byte()).collect();
+        if corpus.is_empty() || self.number_below(4) == 0 {
+            return (0..self.number_below(120)).map(|_| self.byte()).collect();
         }
-        let mut bytes = corpus[self.below(corpus.len())].clone();
-        for _ in 0..=self.below(4) {
-            let at = self.below(bytes.len());
-            match self.below(4) {
+        let mut bytes = corpus[self.number_below(corpus.len())].clone();
+        for _ in 0..=self.number_below(4) {
+            let at = self.number_below(bytes.len());
+            match self.number_below(4) {
                 0 if !bytes.is_empty() => bytes[at] = self.byte(),
                 1 if !bytes.is_empty() => drop(bytes.remove(at)),
                 2 => bytes.insert(at, self.byte()),
                 _ => {
-                    let other = &corpus[self.below(corpus.len())];
+                    let other = &corpus[self.number_below(corpus.len())];
                     bytes.truncate(at);
-                    bytes.extend_from_slice(&other[self.below(other.len())..]);
+                    bytes.extend_from_slice(&other[self.number_below(other.len())..]);
                 }
             }
         }

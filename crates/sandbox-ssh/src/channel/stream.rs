@@ -43,7 +43,7 @@ impl ActivityClock {
         self.last_ms.store(now, Ordering::Relaxed);
     }
 
-    pub(crate) fn last(&self) -> Instant {
+    pub(crate) fn last_progress(&self) -> Instant {
         self.epoch + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
     }
 }

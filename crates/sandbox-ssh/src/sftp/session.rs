@@ -103,7 +103,7 @@ impl Sftp {
         request: impl Future<Output = SftpResult<T>>,
     ) -> SftpResult<T> {
         let begun = Instant::now();
-        let limit = || begun.max(self.clock.last()) + self.timeout;
+        let limit = || begun.max(self.clock.last_progress()) + self.timeout;
         tokio::pin!(request);
         loop {
             tokio::select! {

@@ -79,10 +79,10 @@ impl MemoryConnector {
 
 impl InProcessSshd {
     pub(crate) fn new() -> Self {
-        Self::with(|config| config)
+        Self::with_config(|config| config)
     }
 
-    pub(crate) fn with(tune: impl FnOnce(ServerConfig) -> ServerConfig) -> Self {
+    pub(crate) fn with_config(tune: impl FnOnce(ServerConfig) -> ServerConfig) -> Self {
         Self::with_keys(&Keys::new(), tune)
     }
 

@@ -68,7 +68,7 @@ impl State {
             owners.is_some_and(|owners| !owners.iter().any(|owner| self.owner_exists(owner)))
                 && object["metadata"]["deletionTimestamp"].is_null()
         };
-        let all = self.store.all().filter(|(_, object)| is_orphan(object));
+        let all = self.store.objects().filter(|(_, object)| is_orphan(object));
         all.map(|(resource, object)| {
             let meta = &object["metadata"];
             (
@@ -81,7 +81,7 @@ impl State {
     }
 
     fn owner_exists(&self, owner: &Value) -> bool {
-        self.store.all().any(|(_, object)| {
+        self.store.objects().any(|(_, object)| {
             object["kind"] == owner["kind"]
                 && object["apiVersion"] == owner["apiVersion"]
                 && object["metadata"]["name"] == owner["name"]

@@ -58,7 +58,7 @@ impl Store {
             .collect()
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &Value)> {
+    pub(super) fn objects(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.objects
             .iter()
             .map(|((resource, _), object)| (resource.as_str(), object))

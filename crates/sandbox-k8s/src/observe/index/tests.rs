@@ -38,7 +38,7 @@ struct Run {
 
 impl Run {
     /// An index that is live, with these.
-    fn with(views: impl IntoIterator<Item = PodView>) -> Self {
+    fn with_pods(views: impl IntoIterator<Item = PodView>) -> Self {
         let mut run = Self {
             index: Index::default(),
             now: Instant::now(),
@@ -124,7 +124,7 @@ fn nothing_is_decided_before_the_first_list() {
 
 #[test]
 fn an_own_creation_is_visible_before_the_watch_shows_it() {
-    let mut run = Run::with([]);
+    let mut run = Run::with_pods([]);
     run.record_write(a("1", "Pending"));
     assert_eq!(run.state("sbx-a"), SandboxState::Pending);
     // A list that is older than the write does not revert it.
@@ -139,7 +139,7 @@ fn an_own_creation_is_visible_before_the_watch_shows_it() {
 
 #[test]
 fn a_response_after_the_event_reverts_nothing() {
-    let mut run = Run::with([]);
+    let mut run = Run::with_pods([]);
     run.apply(Event::Apply(a("2", "Running")));
     run.record_write(a("1", "Pending"));
     assert_eq!(run.state("sbx-a"), SandboxState::Running);
@@ -149,7 +149,7 @@ fn a_response_after_the_event_reverts_nothing() {
 
 #[test]
 fn an_extended_end_stays_extended() {
-    let mut run = Run::with([a("1", "Running")]);
+    let mut run = Run::with_pods([a("1", "Running")]);
     let extended = pod("sbx-a", "a1", "5", "Running", "600", 0);
     run.record_write(extended.clone());
     assert_eq!(run.soft("sbx-a"), 600);
@@ -167,7 +167,7 @@ fn an_extended_end_stays_extended() {
 
 #[test]
 fn a_write_that_is_never_shown_is_confirmed_by_a_request() {
-    let mut run = Run::with([a("1", "Running")]);
+    let mut run = Run::with_pods([a("1", "Running")]);
     run.record_write(pod("sbx-a", "a1", "5", "Running", "600", 0));
     run.record_write(pod("sbx-b", "b1", "6", "Pending", "60", 0));
     assert_eq!(run.index.unconfirmed_writes(run.now), []);
@@ -196,7 +196,7 @@ fn a_write_that_is_never_shown_is_confirmed_by_a_request() {
 
 #[test]
 fn a_deleted_instance_is_not_restored() {
-    let mut run = Run::with([a("1", "Running")]);
+    let mut run = Run::with_pods([a("1", "Running")]);
     run.record_deletion(&Uid::new("a1"));
     assert_eq!(
         (run.state("sbx-a"), run.view("sbx-a").deleting),
@@ -223,7 +223,7 @@ fn a_deleted_instance_is_not_restored() {
 
 #[test]
 fn what_a_list_does_not_name_was_deleted() {
-    let mut run = Run::with([
+    let mut run = Run::with_pods([
         a("1", "Running"),
         pod("sbx-b", "b1", "1", "Running", "60", 0),
     ]);
@@ -244,7 +244,7 @@ fn what_a_list_does_not_name_was_deleted() {
 
 #[test]
 fn an_interrupted_list_deletes_nothing() {
-    let mut run = Run::with([a("1", "Running")]);
+    let mut run = Run::with_pods([a("1", "Running")]);
     run.apply(Event::Init);
     run.apply(Event::Failed("cut".into()));
     run.apply(Event::InitDone);
@@ -258,7 +258,7 @@ fn an_interrupted_list_deletes_nothing() {
 
 #[test]
 fn waiters_are_woken_for_their_own_instance_only() {
-    let mut run = Run::with([
+    let mut run = Run::with_pods([
         a("1", "Pending"),
         pod("sbx-b", "b1", "1", "Pending", "60", 0),
     ]);
@@ -289,7 +289,7 @@ fn waiters_are_woken_for_their_own_instance_only() {
 
 #[test]
 fn another_instance_of_the_name_ends_the_wait_for_the_first() {
-    let mut run = Run::with([a("1", "Running")]);
+    let mut run = Run::with_pods([a("1", "Running")]);
     let waiter = run.index.wait_for(Uid::new("a1"));
     let second = pod("sbx-a", "a2", "9", "Pending", "60", 1);
     assert_eq!(run.index.apply(Event::Apply(second), run.now), [waiter]);
@@ -301,7 +301,7 @@ fn another_instance_of_the_name_ends_the_wait_for_the_first() {
 
 #[test]
 fn without_a_watch_the_index_is_degraded() {
-    let mut run = Run::with([a("1", "Running")]);
+    let mut run = Run::with_pods([a("1", "Running")]);
     let waiter = run.index.wait_for(Uid::new("a1"));
     let forbidden = || Event::Failed("no right to watch pods".into());
     assert_eq!(run.apply(forbidden()) + run.apply(forbidden()), 0);
@@ -334,7 +334,7 @@ fn without_a_watch_the_index_is_degraded() {
 
 #[test]
 fn deleted_instances_are_forgotten_in_the_end() {
-    let mut run = Run::with([]);
+    let mut run = Run::with_pods([]);
     run.record_absence(&Uid::new("a1"));
     run.index
         .unconfirmed_writes(run.now + TOMBSTONE_TTL - Duration::from_secs(1));
