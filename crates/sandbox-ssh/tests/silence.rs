@@ -69,7 +69,7 @@ async fn a_connection_that_answers_no_request_is_replaced() {
     let (error, at) = sleeping.await.unwrap();
     assert!(is_lost(&error), "{error}");
     let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert!(cause.contains("answered nothing for 10s"), "{cause}");
+    assert!(cause.contains("sent nothing for 10s"), "{cause}");
     let noticed = at - begun;
     // Twice `silence_timeout`, and a second in which arrived output is read.
     assert!((10..=12).contains(&noticed.as_secs()), "{noticed:?}");

@@ -31,7 +31,8 @@ pub(super) struct Prewarmer {
 
 #[derive(Default)]
 struct State {
-    /// One for each task that keeps a channel. It is sent the place where to deliver the channel.
+    /// A sender for each task that keeps a channel. The task delivers the channel to the sender that
+    /// it receives.
     keepers: VecDeque<oneshot::Sender<oneshot::Sender<OpenChannel>>>,
     opening: usize,
 }

@@ -24,6 +24,8 @@ const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::
 /// place of an ended connection with a delay, which is long on a busy machine.
 const MAX_STARTUPS_RETRY: Duration = Duration::from_secs(3);
 
+const LOST_DURING_AUTH: &str = "the connection was lost during authentication";
+
 /// Connects, retrying until the deadline while the server cannot be reached. A wrong host key and a
 /// refused user key are final. Dropping the future ends the connection.
 pub(crate) async fn connect(
@@ -39,7 +41,7 @@ pub(crate) async fn connect(
     let mut earlier = None;
     loop {
         let reached = AtomicBool::new(false);
-        let attempt = attempt(connector, access, setup, deadline, &reached);
+        let attempt = try_connect(connector, access, setup, deadline, &reached);
         let limit = setup.attempt_limit.min(deadline.remaining());
         let FailedAttempt {
             error,
@@ -53,8 +55,8 @@ pub(crate) async fn connect(
                 Some(earlier) => return Err(earlier),
                 None => FailedAttempt {
                     error: no_answer_error(limit),
-                    // Whoever accepts a connection and never answers is not the server; but a
-                    // server that does not listen yet is not a wrong one.
+                    // A peer that accepts a connection and never answers is another server. Without a
+                    // connection, the server may just not listen yet.
                     wrong_server: reached.load(Ordering::Relaxed),
                 },
             },
@@ -111,7 +113,7 @@ impl Drop for KillOnDrop {
     }
 }
 
-async fn attempt(
+async fn try_connect(
     connector: &dyn Connector,
     access: &Access,
     setup: &Setup,
@@ -122,6 +124,8 @@ async fn attempt(
         .map_err(|source| unreadable_key_error("host key", source))?;
     let key = PrivateKey::from_openssh(access.client_key.expose())
         .map_err(|source| unreadable_key_error("user key", source))?;
+
+    // Open the stream, one at a time if the server limits concurrent handshakes.
     let queue = &setup.queue;
     let _one_at_a_time = if queue.one_by_one.load(Ordering::Relaxed) {
         Some(queue.current.lock().await)
@@ -130,6 +134,8 @@ async fn attempt(
     };
     let stream = connector.connect(&access.endpoint, deadline).await?;
     reached.store(true, Ordering::Relaxed);
+
+    // Exchange keys, and check the host key.
     let kill_switch = KillSwitch::new();
     let mut guard = KillOnDrop(Some(kill_switch.clone()));
     let state = Arc::new(ConnectionState::new(kill_switch.clone()));
@@ -150,56 +156,10 @@ async fn attempt(
                 wrong_server,
             }
         })?;
-    let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
-    match handle.authenticate_publickey(&access.user, key).await {
-        Ok(AuthResult::Success) => {}
-        // russh also reports a connection that was lost meanwhile as a failure.
-        Ok(AuthResult::Failure {
-            remaining_methods, ..
-        }) if remaining_methods.is_empty()
-            && (handle.is_closed() || state.kill_switch.is_dead()) =>
-        {
-            return Err(lost_error(
-                state
-                    .end_reason()
-                    .unwrap_or("the connection was lost during authentication"),
-                None,
-            )
-            .into());
-        }
-        Ok(AuthResult::Failure {
-            partial_success: true,
-            ..
-        }) => {
-            return Err(Error::connection(
-                ConnectionStage::Auth,
-                "the server requires more than a key; let it accept public-key authentication alone",
-                None,
-            )
-            .into());
-        }
-        Ok(AuthResult::Failure { .. }) => {
-            return Err(Error::connection(
-                ConnectionStage::Auth,
-                format!(
-                    "the server does not accept this sandbox's key for the user {:?}: it is not the instance that \
-                     the key was made for, its authorized keys were changed, or, if the image brings the server, it \
-                     has no such user or looks for the keys elsewhere (SANDBOX_SSH_USER, \
-                     SANDBOX_SSH_AUTHORIZED_KEYS_FILE)",
-                    access.user
-                ),
-                None,
-            )
-            .into());
-        }
-        Err(error) => {
-            return Err(lost_error(
-                "the connection was lost during authentication",
-                Some(error.into()),
-            )
-            .into());
-        }
-    }
+
+    authenticate(&mut handle, &state, access, key).await?;
+
+    // The version counts only now that the server has proved its identity.
     if let Some(version) = protocol::server_version(state.server_id())
         && !protocol::is_compatible(version)
     {
@@ -212,6 +172,49 @@ async fn attempt(
         access.user.clone(),
         setup.silence,
     ))
+}
+
+async fn authenticate(
+    handle: &mut client::Handle<Handler>,
+    state: &ConnectionState,
+    access: &Access,
+    key: PrivateKey,
+) -> Result<()> {
+    let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
+    match handle.authenticate_publickey(&access.user, key).await {
+        Ok(AuthResult::Success) => Ok(()),
+        // russh also reports a connection that was lost meanwhile as a failure.
+        Ok(AuthResult::Failure {
+            remaining_methods, ..
+        }) if remaining_methods.is_empty()
+            && (handle.is_closed() || state.kill_switch.is_dead()) =>
+        {
+            Err(lost_error(
+                state.end_reason().unwrap_or(LOST_DURING_AUTH),
+                None,
+            ))
+        }
+        Ok(AuthResult::Failure {
+            partial_success: true,
+            ..
+        }) => Err(Error::connection(
+            ConnectionStage::Auth,
+            "the server requires more than a key; let it accept public-key authentication alone",
+            None,
+        )),
+        Ok(AuthResult::Failure { .. }) => Err(Error::connection(
+            ConnectionStage::Auth,
+            format!(
+                "the server does not accept this sandbox's key for the user {:?}: it is not the instance that \
+                     the key was made for, its authorized keys were changed, or, if the image brings the server, it \
+                     has no such user or looks for the keys elsewhere (SANDBOX_SSH_USER, \
+                     SANDBOX_SSH_AUTHORIZED_KEYS_FILE)",
+                access.user
+            ),
+            None,
+        )),
+        Err(error) => Err(lost_error(LOST_DURING_AUTH, Some(error.into()))),
+    }
 }
 
 fn handshake_failed(error: russh::Error, state: &ConnectionState, access: &Access) -> Error {
@@ -262,7 +265,6 @@ pub(super) fn describe_failure(error: russh::Error) -> Error {
     Error::connection(stage, message, Some(error.into()))
 }
 
-/// Checked only once the server has proved that it has the pinned key.
 fn incompatible_version_error(version: &str) -> Error {
     Error::unsupported_because(
         format!("sandbox-sshd {}", escape(version)),

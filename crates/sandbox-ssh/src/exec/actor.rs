@@ -36,7 +36,7 @@ const STDERR: u32 = 1;
 
 type Sent = std::result::Result<(), BoxError>;
 
-/// What a command gets after its start.
+/// The parts that a command needs after its start.
 #[derive(Default)]
 pub(super) struct Inputs {
     /// Sent before the input.
