@@ -1,4 +1,4 @@
-//! What sandbox-sshd is sent and answers about jobs and the ttl.
+//! Requests to sandbox-sshd about jobs and the ttl, and its responses.
 
 use std::time::Duration;
 

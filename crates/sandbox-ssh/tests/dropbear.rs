@@ -1,4 +1,4 @@
-//! Against dropbear.
+//! Runs the client's contract tests against dropbear.
 
 mod support;
 

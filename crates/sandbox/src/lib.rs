@@ -4,7 +4,7 @@
 //! for both: create a sandbox, run commands in it over SSH, transfer files over SFTP, and delete
 //! it. A sandbox that is not deleted ends by itself.
 //!
-//! Local sandboxes share the kernel, so they are for development and for trusted code. For
+//! Local sandboxes share this machine's kernel, so they are for development and for trusted code. For
 //! untrusted code, use a cluster with a runtime class such as gVisor or Kata Containers.
 //!
 //! ```no_run
@@ -13,7 +13,7 @@
 //! use sandbox::prelude::*;
 //!
 //! fn main() -> Result<()> {
-//!     sandbox::local::init(); // first, before any thread: starts local sandboxes
+//!     sandbox::local::init(); // first, before any thread: a local sandbox is supervised by this program
 //!     run()
 //! }
 //!

@@ -1,6 +1,6 @@
 //! The protocol between the SDK's client and sandbox-sshd, beyond plain SSH.
 //!
-//! Everything here is ordinary SSH with agreed names. It does not affect other servers, because a
+//! It consists of environment variables and subsystems with agreed names, so it is ordinary SSH. It does not affect other servers, because a
 //! client uses it only if the server's identification string begins with [`SERVER_ID`].
 //!
 //! | to | the client sends | the server replies |

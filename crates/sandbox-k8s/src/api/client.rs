@@ -31,7 +31,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(15);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// How long an API server is tried that has never responded and cannot be connected to. There may be
-/// none at that address; the full deadline is for a server that is away for a while.
+/// none at that address; the full deadline is for a server that is temporarily unavailable.
 const FIRST_CONTACT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The API server, for one namespace.
@@ -40,7 +40,7 @@ pub(crate) struct ApiClient {
     pub(crate) namespace: String,
     /// The API server's clock.
     pub(crate) clock: ServerClock,
-    /// Whether the API server was away a moment ago.
+    /// Whether the API server was unavailable recently.
     pub(crate) outage: Outage,
     write_permits: Semaphore,
 }

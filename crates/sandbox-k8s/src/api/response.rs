@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::classify;
 
-/// A response that was read to its end. Without a code there was none, and `lost` may say why.
+/// A response that was read to its end. `code` is `None` if there was no response; `lost` may have the cause.
 #[derive(Default)]
 pub(super) struct ApiResponse {
     pub(super) code: Option<u16>,
@@ -40,8 +40,8 @@ impl ApiResponse {
         })
     }
 
-    /// The status object in the body. The error page of a proxy is none, and is ignored: the code says
-    /// as much.
+    /// The status object in the body. The error page of a proxy is not a Status and is ignored; the HTTP code
+    /// is enough.
     pub(super) fn status(&self) -> Option<Status> {
         self.code
             .and_then(|_| serde_json::from_slice(&self.body).ok())

@@ -2,7 +2,7 @@
 //!
 //! An API server that comes back accepts connections before its caches are filled. Without roles it
 //! forbids everything to everyone but its administrators, and while it cannot look up an account
-//! (its store or its OIDC provider is not available yet) it knows no one. So for a while after an
+//! (its store or its OIDC provider is not available yet) it rejects every token. So for a while after an
 //! outage, a 401 or a 403 says nothing about the client's permissions.
 
 use std::sync::Mutex;

@@ -37,8 +37,8 @@ impl Cleanup {
             shared: Arc::clone(&self.shared),
             id: self.id.clone(),
             nonce: self.nonce.clone(),
-            secret: self.secret.keep_unknown(),
-            pod: self.pod.keep_unknown(),
+            secret: self.secret.unresolved(),
+            pod: self.pod.unresolved(),
             repeats: false,
         });
         if let Some(repetition) = repetition {
@@ -63,7 +63,7 @@ impl Cleanup {
 
     /// Deletes the objects.
     pub(super) async fn run(self) {
-        if let Stored::As(uid) = &self.pod {
+        if let Stored::Yes(uid) = &self.pod {
             self.shared.records.remove(uid);
             self.shared.watch.record_deletion(uid);
         }
@@ -90,7 +90,7 @@ impl Cleanup {
         let api = self.shared.api();
         let uid = match stored {
             Stored::No => return Ok(()),
-            Stored::As(uid) => uid.clone(),
+            Stored::Yes(uid) => uid.clone(),
             Stored::Unknown => match api.get::<K>(&self.id, deadline).await? {
                 Some((found, _)) if labels::has_nonce(found.meta(), &self.nonce) => {
                     stored_uid(&found, &self.id)?

@@ -208,7 +208,7 @@ impl Creation {
                 return Err(already_exists());
             }
         };
-        cleanup.secret = Stored::As(owner.clone());
+        cleanup.secret = Stored::Yes(owner.clone());
         if waiting.is_closed() {
             return Err(rejected(&self.id, "the caller cancelled the creation"));
         }
@@ -229,7 +229,7 @@ impl Creation {
             }
         };
         let uid = stored_uid(&pod, &self.id)?;
-        cleanup.pod = Stored::As(uid.clone());
+        cleanup.pod = Stored::Yes(uid.clone());
         // An admission webhook may have changed any field.
         let Some(view) = managed_view(&pod) else {
             return Err(rejected(

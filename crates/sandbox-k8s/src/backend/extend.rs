@@ -11,7 +11,7 @@ use crate::manifest::labels;
 use crate::names::ENDS_AFTER;
 use crate::observe::status::managed_view;
 
-/// Sets the soft end of a sandbox to `ttl` from now, but never earlier than it is.
+/// Sets the soft end of a sandbox to `ttl` from now, unless it is later already.
 pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo> {
     let not_found = || Error::NotFound { id: id.clone() };
     let found = shared
@@ -22,9 +22,9 @@ pub(super) async fn extend(shared: &Shared, id: &SandboxId, ttl: Duration) -> Re
     let view = managed_view(&pod)
         .filter(|view| view.state != SandboxState::Ended)
         .ok_or_else(not_found)?;
-    // The API server's clock counts. The local one is used only if a proxy removed the header `Date`.
+    // Ends are compared with the API server's clock. The local one is used only if a proxy removed the header `Date`.
     let now = now.unwrap_or_else(SystemTime::now);
-    // An end is never moved forward: the server does not do that either.
+    // The end is never moved to an earlier time: the server does not do that either.
     if now
         .checked_add(ttl)
         .is_some_and(|until| until <= view.ends.soft)

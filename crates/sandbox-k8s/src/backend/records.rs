@@ -1,4 +1,4 @@
-//! Facts about sandboxes that a watch does not deliver, above all their keys.
+//! Caches what the watch does not deliver about a sandbox: its keys and how its server was injected.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
@@ -76,7 +76,7 @@ impl RecordCache {
             .map(|(uid, (record, _))| (uid.clone(), record.clone()))
     }
 
-    /// Pins a host key for an instance, and returns the pinned key. The first key stays.
+    /// Pins a host key for an instance, and returns the pinned key. An already pinned key is kept.
     pub(super) fn pin(&self, uid: &Uid, key: PublicKey) -> PublicKey {
         match self.lock().sandboxes.get_mut(uid) {
             Some((record, _)) => record.host_key.get_or_insert(key).clone(),

@@ -1,4 +1,4 @@
-//! What exists of a sandbox in the cluster.
+//! Whether the objects of a creation have been stored.
 
 use sandbox_core::{CreationError, CreationReason, CreationStage, Error, Result, SandboxId, Uid};
 
@@ -9,15 +9,15 @@ pub(super) enum Stored {
     No,
     /// A create was sent, and the response was an error or was lost.
     Unknown,
-    As(Uid),
+    Yes(Uid),
 }
 
 impl Stored {
-    /// The part that has to be checked again later: a lost create may still take effect.
-    pub(super) fn keep_unknown(&self) -> Self {
+    /// Returns `Unknown` if a create may still take effect and must be checked again, otherwise `No`.
+    pub(super) fn unresolved(&self) -> Self {
         match self {
             Self::Unknown => Self::Unknown,
-            Self::No | Self::As(_) => Self::No,
+            Self::No | Self::Yes(_) => Self::No,
         }
     }
 }

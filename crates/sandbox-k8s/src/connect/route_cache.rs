@@ -33,8 +33,8 @@ enum CachedRoute {
 /// the client moves to another network.
 const UNREACHABLE_TTL: Duration = Duration::from_secs(300);
 /// How long addresses of Pods are not trusted after another server responded at one. If the address of a
-/// deleted Pod was reused, this is over soon. A network with the same addresses as the Pods causes it again,
-/// at the cost of one handshake each time.
+/// deleted Pod was reused, the address works again soon. A network that overlaps the Pod addresses triggers
+/// this repeatedly, at the cost of one handshake each time.
 const WRONG_SERVER_TTL: Duration = Duration::from_secs(60);
 
 impl RouteCache {
@@ -101,7 +101,7 @@ mod tests {
             "the next connection takes another route"
         );
         assert_eq!(cache.route(), Some(Route::PortForward));
-        // Whoever found out meanwhile that something accepts there knows less.
+        // A direct connection that succeeded meanwhile does not prove that the right server is there.
         cache.record_direct();
         assert_eq!(cache.route(), Some(Route::PortForward));
         assert!(!cache.record_wrong_server(), "there is no third route");

@@ -60,13 +60,13 @@ impl Sweeper {
     ) -> Vec<Arc<PodView>> {
         let present: HashSet<_> = all.iter().map(|view| &view.uid).collect();
         self.created_here.retain(|uid| present.contains(uid));
-        let over: Vec<_> = all
+        let removable: Vec<_> = all
             .iter()
             .filter(|view| removal_reason(view, time).is_some())
             .collect();
         self.ended_since
-            .retain(|uid, _| over.iter().any(|view| view.uid == *uid));
-        let due = over.into_iter().filter(|view| {
+            .retain(|uid, _| removable.iter().any(|view| view.uid == *uid));
+        let due = removable.into_iter().filter(|view| {
             let since = *self.ended_since.entry(view.uid.clone()).or_insert(now);
             let grace = if self.created_here.contains(&view.uid) {
                 GRACE

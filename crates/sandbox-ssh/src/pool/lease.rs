@@ -31,7 +31,7 @@ impl Lease {
         }
     }
 
-    /// Whether no other slot of the connection exists.
+    /// Returns whether the connection is limited to this slot.
     pub(crate) fn is_exclusive(&self) -> bool {
         self.slot.as_ref().is_some_and(|slot| slot.is_exclusive())
     }

@@ -83,7 +83,7 @@ impl<C: Chunks> Incoming<C> {
     }
 }
 
-/// The beginning of a response, and how many of its bytes are missing.
+/// Parses a header. Returns the response without its body, and the number of body bytes to follow.
 fn parse_head(head: &[u8; HEAD]) -> io::Result<Position> {
     let number =
         |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
@@ -100,7 +100,7 @@ fn parse_head(head: &[u8; HEAD]) -> io::Result<Position> {
         }
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("a packet of {length} bytes"),
+            format!("invalid length of an SFTP packet: {length} bytes"),
         )),
     }
 }

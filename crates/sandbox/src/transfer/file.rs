@@ -46,7 +46,7 @@ pub(super) async fn download(
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     let temporary = tempfile::Builder::new()
-        .prefix(".session-")
+        .prefix(".sandbox-")
         .tempfile_in(directory)
         .map_err(failed)?;
     let writer = LocalWriter::new(temporary.as_file().try_clone().map_err(failed)?);

@@ -1,4 +1,5 @@
-//! sandbox-sshd as a process: `xtask bench ssh-server DIRECTORY`, with the keys in that directory.
+//! Runs sandbox-sshd as a process of the benchmark: `xtask bench ssh-server DIRECTORY`. The directory has its
+//! host key and the user's public key.
 
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use sandbox_sshd::{Server, ServerConfig};
 
 pub(crate) fn serve(args: &[&str]) -> Result<()> {
     let [directory] = args else {
-        bail!("`bench ssh` starts this process itself")
+        bail!("usage: ssh-server DIRECTORY (`bench ssh` starts it)")
     };
     let directory = Path::new(directory);
     let host = PrivateKey::from_openssh(std::fs::read_to_string(directory.join("host"))?)?;

@@ -1,9 +1,9 @@
 //! Decides what a failed response of the API server means for the operation.
 //!
 //! The same response means different things. A conflict on a create may be the client's own object,
-//! stored by an attempt whose response was lost; on a delete it means that the object has already
-//! been deleted. So the decision is made from the [`Intent`], and not in a retry layer that knows only status
-//! codes. This module sends nothing: the client waits, retries, and gives up at its deadline.
+//! stored by an attempt whose response was lost; on a delete it can mean that another
+//! instance has the name, that the object changed, or that a webhook denied it. So the decision is made from
+//! the [`Intent`], and not in a retry layer that knows only status codes. This module sends nothing: the client waits, retries, and gives up at its deadline.
 
 mod error;
 mod exchange;
@@ -32,11 +32,11 @@ pub(crate) enum NextStep {
     /// The object to delete does not exist any more, or another one has its name. The delete has
     /// nothing left to do.
     Missing,
-    /// The object is not in the expected state. Read it again and decide anew, until the deadline. A
+    /// The object is not in the expected state. Read it again and decide again, until the deadline. A
     /// patch that can never apply gets the same response, so the caller has to limit the rounds.
     Conflict,
     /// The client lacks a permission or is unknown. A retry does not help, unless the API server has
-    /// only just started: then it says so to everyone.
+    /// only just started: then it denies every request.
     Denied(Error),
     /// A retry does not help.
     Permanent(Error),

@@ -1,4 +1,4 @@
-//! The sandbox's own container.
+//! Builds the container that runs the sandbox.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -74,7 +74,7 @@ pub(super) fn build(request: &PodParams<'_>, server: &Server<'_>) -> Result<Cont
     })
 }
 
-/// Returns the command line of sandbox-sshd, which applies the ends itself; Kubernetes enforces the hard one.
+/// Returns the command line of sandbox-sshd, which ends the sandbox itself; Kubernetes enforces the hard end, too.
 fn arguments(lifetime: &Lifetime) -> Vec<String> {
     let limits: [(&str, Option<Duration>); 4] = [
         ("--attached", lifetime.attach_timeout),

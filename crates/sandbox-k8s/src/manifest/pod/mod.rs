@@ -155,8 +155,8 @@ fn metadata(request: &PodParams<'_>) -> Result<ObjectMeta> {
     })
 }
 
-/// Returns the hard end in whole seconds, of which Kubernetes stores 31 bits. An image sshd applies no soft
-/// end, so that the earlier of the two is the hard one, and it cannot measure idleness.
+/// Returns the hard end in whole seconds, which Kubernetes stores as an i32. An image sshd does not apply a
+/// soft end, so the earlier of both ends is used, and an idle timeout is refused.
 fn active_deadline(spec: &SandboxSpec, server: &Server<'_>) -> Result<i64> {
     let most = match server {
         Server::SandboxSshd { .. } => spec.lifetime.max_lifetime,

@@ -35,8 +35,8 @@ const NO_PLUGIN: &str = "no volume plugin matched";
 
 fn judge_warning(message: &str) -> Problem {
     if message.contains(NO_PLUGIN) && message.contains(SERVER) {
-        let advice = "this node's kubelet cannot mount the SSH server's image as a volume";
-        let problem = Problem::fatal(CreationReason::Crashed, format!("{message} ({advice})"));
+        let hint = "this node's kubelet cannot mount the SSH server's image as a volume";
+        let problem = Problem::fatal(CreationReason::Crashed, format!("{message} ({hint})"));
         return Problem {
             server_missing: true,
             ..problem
@@ -45,10 +45,10 @@ fn judge_warning(message: &str) -> Problem {
     if let Some(problem) = pending_reason::judge_memory(message) {
         return problem;
     }
-    let transient = |advice: &str| {
+    let transient = |hint: &str| {
         Problem::transient(
             CreationReason::Other,
-            format!("its container cannot be started yet: {message}{advice}"),
+            format!("its container cannot be started yet: {message}{hint}"),
         )
     };
     let is_volume = message.contains("MountVolume") || message.contains("AttachVolume");

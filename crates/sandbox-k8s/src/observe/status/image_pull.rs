@@ -64,12 +64,12 @@ const MISSING: [&str; 6] = [
 pub(super) fn judge_pull(message: &str) -> Problem {
     let contains_any = |signs: &[&str]| signs.iter().any(|sign| message.contains(sign));
     let fatal =
-        |advice: &str| Problem::fatal(CreationReason::ImagePull, format!("{message} ({advice})"));
+        |hint: &str| Problem::fatal(CreationReason::ImagePull, format!("{message} ({hint})"));
     if contains_any(&WRONG_PLATFORM) {
         fatal("the image is not built for this node's processor architecture")
     } else if contains_any(&UNREACHABLE) {
-        let advice = "the node cannot reach that registry; check its name and the node's network";
-        Problem::transient(CreationReason::ImagePull, format!("{message} ({advice})"))
+        let hint = "the node cannot reach that registry; check its name and the node's network";
+        Problem::transient(CreationReason::ImagePull, format!("{message} ({hint})"))
     } else if contains_any(&TRANSIENT) {
         Problem::transient(CreationReason::ImagePull, message)
     } else if contains_any(&REFUSED) {

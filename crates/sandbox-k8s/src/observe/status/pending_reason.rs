@@ -90,8 +90,8 @@ pub(super) fn judge_memory(message: &str) -> Option<Problem> {
         .iter()
         .any(|sign| lower.contains(sign))
         .then(|| {
-            let advice = "the memory limit is too low to start a program: raise it";
-            Problem::fatal(CreationReason::Crashed, format!("{message} ({advice})"))
+            let hint = "the memory limit is too low to start a program: raise it";
+            Problem::fatal(CreationReason::Crashed, format!("{message} ({hint})"))
         })
 }
 
@@ -116,19 +116,18 @@ pub(super) fn judge_start(message: &str) -> Option<Problem> {
     }
     let server = contains_any(&["sandbox-sshd", "open executable"]);
     if contains_any(&NO_IMAGE_VOLUME) {
-        let advice =
-            "this node's container runtime cannot mount the SSH server's image as a volume";
+        let hint = "this node's container runtime cannot mount the SSH server's image as a volume";
         Some(Problem {
             server_missing: true,
-            ..fatal(format!("{message} ({advice})"))
+            ..fatal(format!("{message} ({hint})"))
         })
     } else if server && contains_any(&ABSENT) {
-        let advice = "the SSH server does not exist or cannot be run: the image that should hold it does not, or this \
+        let hint = "the SSH server does not exist or cannot be run: the image that should hold it does not, or this \
                       cluster cannot run it from an image volume (SANDBOX_INJECTION=init-container works on every \
                       cluster)";
         Some(Problem {
             server_missing: true,
-            ..fatal(format!("{message} ({advice})"))
+            ..fatal(format!("{message} ({hint})"))
         })
     } else {
         contains_any(&ABSENT).then(|| fatal(message.to_owned()))
@@ -150,7 +149,7 @@ pub(super) fn judge_unscheduled(condition: &PodCondition) -> Option<Problem> {
         .filter(|text| !text.is_empty())
         .unwrap_or(reason);
     let text = match UNSCHEDULED.iter().find(|(sign, _)| text.contains(sign)) {
-        Some((_, advice)) => format!("{text} ({advice})"),
+        Some((_, hint)) => format!("{text} ({hint})"),
         None => text.to_owned(),
     };
     // A cluster with an autoscaler may have room soon.

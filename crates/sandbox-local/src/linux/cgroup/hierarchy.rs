@@ -111,7 +111,8 @@ impl Hierarchies {
         found
     }
 
-    /// Finds the groups in which groups with these controllers can be created.
+    /// Finds the parent groups to try for these controllers: of version 1 the own group, unchecked, and of
+    /// version 2 the best writable one.
     pub(crate) fn find_parents(&self, wanted: &[Controller]) -> Vec<ParentGroup> {
         let mut parents: Vec<ParentGroup> = Vec::new();
         let mut rest = Vec::new();
@@ -146,7 +147,8 @@ impl Hierarchies {
 }
 
 impl OwnGroup {
-    /// Finds the nearest ancestor that delegates the most of the controllers. A group that contains
+    /// Finds, among the group and its ancestors, the one that delegates most of the controllers; the nearest
+    /// wins a tie. A group that contains
     /// processes cannot delegate any (cgroup-v2, "no internal processes").
     fn find_best_parent(&self, wanted: &[Controller]) -> Option<ParentGroup> {
         let upwards = self

@@ -16,7 +16,7 @@ use crate::linux::failure::{Failure, FailureKind, IoContext};
 use crate::linux::protocol::{Plan, Report};
 use crate::linux::sys;
 
-/// The server process's inheritance from the supervisor.
+/// What the server process inherits from the supervisor.
 pub(super) struct ServerProcess<'a> {
     pub(super) plan: &'a Plan,
     pub(super) confinement: Confinement,
@@ -76,7 +76,8 @@ impl ServerProcess<'_> {
             // This fails if the supervisor has ended.
             send_report(&self.report, &Report::Serving(applied))
                 .context("report to the supervisor")?;
-            // The supervisor ends the server with SIGKILL; no process inside can.
+            // The supervisor ends the server with SIGKILL. With namespaces or Landlock, no process of the sandbox
+            // can.
             let end = server.serve_unix(listener, std::future::pending()).await;
             tracing::info!(?end, "the server has ended");
             Ok(())
