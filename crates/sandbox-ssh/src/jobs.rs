@@ -41,9 +41,17 @@ pub(crate) fn parse_list(output: &Output) -> Result<Vec<JobRecord>> {
         .filter(|line| !line.is_empty());
     lines
         .map(|line| {
-            serde_json::from_slice(line).map_err(|source| {
+            let record: JobRecord = serde_json::from_slice(line).map_err(|source| {
                 unreadable_error("the list of jobs cannot be parsed".into(), Some(source))
-            })
+            })?;
+            // Programs print ids as they are, so a hostile server must not choose their characters.
+            if record.id.parse::<JobId>().is_err() {
+                return Err(unreadable_error(
+                    format!("the list of jobs has an invalid id, {}", escape(&record.id)),
+                    None,
+                ));
+            }
+            Ok(record)
         })
         .collect()
 }
@@ -105,6 +113,13 @@ mod tests {
         .unwrap();
         assert_eq!((jobs.len(), jobs[0].id.as_str()), (2, "job-1"));
         assert!(parse_list(&Output::new(ExitStatus::Code(0), "nonsense\n", "")).is_err());
+    }
+
+    #[test]
+    fn a_listing_with_an_invalid_id_is_refused() {
+        let line = r#"{"id":"job-1\u001b]0;x\u0007","program":"sh","pid":3,"started_ms":1,"log_bytes":2,"dropped_bytes":0,"exit_code":0,"exit_signal":null}"#;
+        let error = parse_list(&Output::new(ExitStatus::Code(0), line, "")).unwrap_err();
+        assert!(!error.to_string().contains('\x1b'), "{error}");
     }
 
     #[test]
