@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use sandbox::{Access, Client, SandboxId};
 
+use crate::openssh::client::SupportedKeywords;
 use crate::openssh::quoting::{quote_path, quote_word};
 
 /// The values of a block.
@@ -17,8 +18,8 @@ pub(super) struct Block<'a> {
     pub(super) program: &'a Path,
     /// The variables with which this program finds the sandbox.
     pub(super) environment: &'a [(&'static str, std::ffi::OsString)],
-    /// Whether the SSH client supports `RemoteCommand`, as OpenSSH does since 7.6.
-    pub(super) remote_command: bool,
+    /// The keywords that the SSH client supports.
+    pub(super) keywords: SupportedKeywords,
 }
 
 /// Formats the client's variables on one line. They identify the client to which a block belongs.
@@ -112,6 +113,7 @@ impl Block<'_> {
              HostKeyAlgorithms {algorithms}\n    \
              UserKnownHostsFile {known_hosts}\n    \
              GlobalKnownHostsFile /dev/null\n    \
+             {known_hosts_command}\
              StrictHostKeyChecking yes\n    \
              UpdateHostKeys no\n    \
              VerifyHostKeyDNS no\n    \
@@ -122,14 +124,20 @@ impl Block<'_> {
              ControlMaster no\n    \
              ControlPath none\n    \
              PermitLocalCommand no\n    \
+             Tunnel no\n    \
              {remote_command}\
              RequestTTY auto\n    \
              ServerAliveInterval 15\n    \
              ServerAliveCountMax 4\n",
             id = access.id,
             uid = access.uid.as_str(),
-            remote_command = if self.remote_command {
+            remote_command = if self.keywords.remote_command {
                 "RemoteCommand none\n    "
+            } else {
+                ""
+            },
+            known_hosts_command = if self.keywords.known_hosts_command {
+                "KnownHostsCommand none\n    "
             } else {
                 ""
             },
@@ -163,7 +171,7 @@ mod tests {
         preferredauthentications pubkeyacceptedkeytypes identityfile identitiesonly identityagent addkeystoagent \
         hostkeyalgorithms userknownhostsfile globalknownhostsfile stricthostkeychecking updatehostkeys \
         verifyhostkeydns checkhostip canonicalizehostname forwardagent forwardx11 controlmaster controlpath \
-        permitlocalcommand requesttty serveraliveinterval serveralivecountmax";
+        permitlocalcommand tunnel requesttty serveraliveinterval serveralivecountmax";
 
     #[test]
     fn openssh_7_4_knows_every_keyword_of_a_block() {
@@ -178,7 +186,10 @@ mod tests {
         assert_eq!(read_environment(&old), Some("SANDBOX_BACKEND=\"local\""));
         let new = format_block(keys.public, true);
         let only: Vec<&str> = new.lines().filter(|line| !old.contains(line)).collect();
-        assert_eq!(only, ["    RemoteCommand none"]);
+        assert_eq!(
+            only,
+            ["    KnownHostsCommand none", "    RemoteCommand none"]
+        );
     }
 
     #[test]
@@ -198,7 +209,7 @@ mod tests {
         }
     }
 
-    fn format_block(host_key: PublicKey, remote_command: bool) -> String {
+    fn format_block(host_key: PublicKey, is_new_client: bool) -> String {
         let access = Access {
             id: "sbx-1".parse().unwrap(),
             uid: Uid::new("u"),
@@ -215,7 +226,10 @@ mod tests {
             directory,
             program,
             environment: &[],
-            remote_command,
+            keywords: SupportedKeywords {
+                remote_command: is_new_client,
+                known_hosts_command: is_new_client,
+            },
         };
         block.format("SANDBOX_BACKEND=\"local\"").unwrap()
     }

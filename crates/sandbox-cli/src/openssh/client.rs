@@ -35,21 +35,28 @@ pub(super) fn find_values<'a>(config: &'a str, keyword: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// Whether the client supports `RemoteCommand`, which was added in OpenSSH 7.6. If no client is
-/// installed, the configuration is for another machine, whose client is assumed to be newer.
-pub(super) fn supports_remote_command() -> bool {
-    static SUPPORTED: OnceLock<bool> = OnceLock::new();
-    *SUPPORTED.get_or_init(|| {
-        let mut ssh = Command::new("ssh");
-        ssh.args([
-            "-G",
-            "-F",
-            "none",
-            "-o",
-            "RemoteCommand=none",
-            "any.sandbox",
-        ])
-        .stdin(Stdio::null());
-        ssh.output().map_or(true, |output| output.status.success())
+/// The keywords that not every client supports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SupportedKeywords {
+    /// Since OpenSSH 7.6.
+    pub(super) remote_command: bool,
+    /// Since OpenSSH 8.5.
+    pub(super) known_hosts_command: bool,
+}
+
+/// Asks the client which keywords it supports. If no client is installed, the configuration is for
+/// another machine, whose client is assumed to be newer.
+pub(super) fn supported_keywords() -> SupportedKeywords {
+    static SUPPORTED: OnceLock<SupportedKeywords> = OnceLock::new();
+    *SUPPORTED.get_or_init(|| SupportedKeywords {
+        remote_command: accepts("RemoteCommand=none"),
+        known_hosts_command: accepts("KnownHostsCommand=none"),
     })
+}
+
+fn accepts(option: &str) -> bool {
+    let mut ssh = Command::new("ssh");
+    ssh.args(["-G", "-F", "none", "-o", option, "any.sandbox"])
+        .stdin(Stdio::null());
+    ssh.output().map_or(true, |output| output.status.success())
 }

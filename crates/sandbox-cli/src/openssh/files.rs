@@ -71,7 +71,7 @@ impl SshFiles {
             directory: &directory,
             program: &program,
             environment: client.environment(),
-            remote_command: client::supports_remote_command(),
+            keywords: client::supported_keywords(),
         };
         let text = block.format(&block::format_environment(client))?;
         self.create_directories()?;

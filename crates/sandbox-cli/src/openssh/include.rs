@@ -167,7 +167,7 @@ fn format_test_block(host: &str, directory: &Path) -> Result<String> {
         directory,
         program: Path::new("sandbox"),
         environment: &[],
-        remote_command: client::supports_remote_command(),
+        keywords: client::supported_keywords(),
     };
     block.format("a test")
 }
