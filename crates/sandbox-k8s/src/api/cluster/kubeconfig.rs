@@ -39,7 +39,7 @@ pub(super) async fn select_cluster(options: &ClusterOptions) -> Result<SelectedC
             format!("the kubeconfig {}", path.display()),
             Kubeconfig::read_from(path),
         ),
-        None => ("the kubeconfig".to_owned(), Kubeconfig::read()),
+        None => ("the kubeconfig".to_owned(), read_default()),
     };
     let selected = match file {
         Ok(file) => {
@@ -70,6 +70,28 @@ pub(super) async fn select_cluster(options: &ClusterOptions) -> Result<SelectedC
             ),
         }),
     }
+}
+
+/// Reads the kubeconfig that kubectl would use. Missing files of the list in `KUBECONFIG` are skipped.
+/// <https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/>
+fn read_default() -> Result<Kubeconfig, KubeconfigError> {
+    let paths: Vec<PathBuf> = std::env::var_os("KUBECONFIG")
+        .map(|list| std::env::split_paths(&list).collect())
+        .unwrap_or_default();
+    let existing: Vec<&PathBuf> = paths.iter().filter(|path| path.exists()).collect();
+    if existing.is_empty() {
+        // kube reports the missing file, or reads ~/.kube/config if none is listed.
+        return Kubeconfig::read();
+    }
+    merge_files(&existing)
+}
+
+fn merge_files(paths: &[&PathBuf]) -> Result<Kubeconfig, KubeconfigError> {
+    paths
+        .iter()
+        .try_fold(Kubeconfig::default(), |merged, path| {
+            merged.merge(Kubeconfig::read_from(path)?)
+        })
 }
 
 /// Why a kubeconfig cannot be used.
@@ -167,4 +189,25 @@ fn check_context_exists(file: &Kubeconfig, context: Option<&str>, what: &str) ->
         }
     };
     Err(Error::Config { message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_the_list_are_merged_and_the_first_wins() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, context: &str| {
+            let path = directory.path().join(name);
+            let text = format!("current-context: {context}\ncontexts: [{{name: {context}}}]\n");
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let (first, second) = (write("a", "one"), write("b", "two"));
+        let merged = merge_files(&[&first, &second]).unwrap();
+        assert_eq!(merged.current_context.as_deref(), Some("one"));
+        assert_eq!(merged.contexts.len(), 2);
+        assert!(merge_files(&[&directory.path().join("missing")]).is_err());
+    }
 }
