@@ -8,10 +8,12 @@ use std::path::Path;
 
 use rustix::mount::MountFlags;
 
-use super::mounts::{MountTree, SYSTEM, make_read_only, mount_file_system};
+use super::mounts::{MountTree, SYSTEM, mount_file_system};
 use crate::linux::failure::{Failure, IoContext};
 
 const TOPOLOGY: [&str; 2] = ["/sys/devices/system/cpu", "/sys/devices/system/node"];
+/// The controllers of version 1 that programs read; the JVM needs the first four.
+const CONTROLLERS: [&str; 5] = ["cpu", "cpuacct", "cpuset", "memory", "pids"];
 /// Below the new root.
 const CGROUP_ROOT: &str = "sys/fs/cgroup";
 
@@ -32,12 +34,11 @@ pub(crate) fn mount_cgroups() -> Result<(), Failure> {
     let hierarchies = fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
     for mount in CgroupMount::parse(&hierarchies) {
         let target = Path::new(CGROUP_ROOT).join(mount.name);
-        let flags = MountFlags::NODEV | MountFlags::NOEXEC;
+        let flags = MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
         if let Err(failure) = mount_file_system(mount.kind, &target, flags, mount.options) {
             tracing::warn!(%failure, "control groups not visible in the sandbox");
             continue;
         }
-        make_read_only(&target.to_string_lossy(), flags)?;
         for controller in mount.name.split(',').filter(|name| *name != mount.name) {
             symlink(mount.name, Path::new(CGROUP_ROOT).join(controller))
                 .isolation_context(format!("link the control group {controller}"))?;
@@ -56,23 +57,29 @@ struct CgroupMount<'a> {
 }
 
 impl<'a> CgroupMount<'a> {
-    /// Parses `/proc/PID/cgroup` (cgroups(7)). Named hierarchies without controllers are left out.
+    /// Parses `/proc/PID/cgroup` (cgroups(7)). Hierarchies with none of the [`CONTROLLERS`] are left out,
+    /// because each mount takes time.
     fn parse(text: &'a str) -> Vec<Self> {
         let mut mounts: Vec<Self> = text
             .lines()
             .filter_map(|line| line.split(':').nth(1))
-            .filter(|controllers| !controllers.is_empty() && !controllers.contains('='))
+            .filter(|controllers| {
+                controllers
+                    .split(',')
+                    .any(|name| CONTROLLERS.contains(&name))
+            })
             .map(|controllers| Self {
                 kind: "cgroup",
                 options: controllers,
                 name: controllers,
             })
             .collect();
-        if text.lines().any(|line| line.starts_with("0::")) {
+        // Beside hierarchies of version 1, that of version 2 has no controllers.
+        if mounts.is_empty() && text.lines().any(|line| line.starts_with("0::")) {
             mounts.push(Self {
                 kind: "cgroup2",
                 options: "",
-                name: if mounts.is_empty() { "" } else { "unified" },
+                name: "",
             });
         }
         mounts
@@ -92,11 +99,10 @@ mod tests {
         };
         assert_eq!(CgroupMount::parse("0::/\n"), [mount("cgroup2", "", "")]);
         assert_eq!(
-            CgroupMount::parse("3:name=systemd:/\n2:cpu,cpuacct:/\n1:memory:/\n0::/\n"),
+            CgroupMount::parse("4:name=systemd:/\n3:blkio:/\n2:cpu,cpuacct:/\n1:memory:/\n0::/\n"),
             [
                 mount("cgroup", "cpu,cpuacct", "cpu,cpuacct"),
                 mount("cgroup", "memory", "memory"),
-                mount("cgroup2", "", "unified"),
             ]
         );
         assert!(CgroupMount::parse("").is_empty());
