@@ -61,7 +61,7 @@ async fn errors(client: &sandbox::Client) -> Outcome<[Error; 2]> {
 
 async fn a_rejected_token_is_reported(_: TestedBackend) -> Outcome {
     let [created, listed] =
-        errors(&edited_client(Some(json!({"token": "expired"})), None).await?).await?;
+        errors(&edited_client(Some(json!({"token": "unknown-token"})), None).await?).await?;
     let Error::Creation(creation) = &created else {
         return Err(format!("{created:?}").into());
     };
@@ -73,7 +73,7 @@ async fn a_rejected_token_is_reported(_: TestedBackend) -> Outcome {
             "{text}"
         );
         assert!(
-            !error.is_retryable() && !text.contains("expired"),
+            !error.is_retryable() && !text.contains("unknown-token"),
             "{error:?}"
         );
     }

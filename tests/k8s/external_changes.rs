@@ -45,7 +45,7 @@ async fn deleting_a_pod_ends_its_commands_as_lost(backend: TestedBackend) -> Out
         "{collected:?}"
     );
     let diagnosis = collected.source().expect("a diagnosis").to_string();
-    let texts = [sbx.id().as_str(), "gone", "being deleted"];
+    let texts = [sbx.id().as_str(), "no longer exists", "being deleted"];
     assert!(
         texts.iter().any(|text| diagnosis.contains(text)),
         "{diagnosis}"

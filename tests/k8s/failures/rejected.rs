@@ -88,7 +88,7 @@ async fn check_limits(api: &kube::Client, name: &str) -> Outcome {
         &[
             "exceeded quota: none",
             "limited: pods=0",
-            "delete what is not needed",
+            "delete unused sandboxes",
         ],
     );
     Ok(())
@@ -143,12 +143,18 @@ async fn a_volume_whose_source_is_missing(_: TestedBackend) -> Outcome {
         assert_fails(
             map,
             CreationReason::Other,
-            ["configmap \"none\" not found", "make it"],
+            [
+                "configmap \"none\" not found",
+                "create it in the sandbox's namespace"
+            ],
         ),
         assert_fails(
             secret,
             CreationReason::Other,
-            ["secret \"none\" not found", "make it"],
+            [
+                "secret \"none\" not found",
+                "create it in the sandbox's namespace"
+            ],
         ),
     )?;
     Ok(())

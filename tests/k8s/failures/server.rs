@@ -28,7 +28,10 @@ async fn a_server_that_is_missing_or_fails(_: TestedBackend) -> Outcome {
     assert_reason(
         &error,
         CreationReason::Crashed,
-        &["/usr/local/bin/sandbox-sshd", "SSH server is not there"],
+        &[
+            "/usr/local/bin/sandbox-sshd",
+            "the SSH server does not exist or cannot be run",
+        ],
     );
 
     let mut wrong = options();
@@ -63,7 +66,7 @@ async fn a_server_that_does_not_listen(_: TestedBackend) -> Outcome {
         &error,
         &[
             "nothing responded on port 2222",
-            "within 8s of its start",
+            "within 8s of the start",
             "SANDBOX_STARTUP_GRACE",
         ],
     );
