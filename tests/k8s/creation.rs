@@ -39,9 +39,10 @@ async fn cancel_creation_after(backend: &impl SandboxBackend, timeout: Duration)
             .await
             .map_err(Into::into);
     }
-    // The request may be on its way; then the backend deletes the object.
+    // The request may be on its way; then the backend deletes the object. An old kubelet on a busy node
+    // takes more than 20 s to report the end of a deleted Pod.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    for _ in 0..200 {
+    for _ in 0..600 {
         match backend.get(&id, Freshness::Latest).await {
             Err(Error::NotFound { .. }) => return Ok(()),
             _ => tokio::time::sleep(Duration::from_millis(100)).await,
