@@ -132,7 +132,7 @@ async fn unread_bytes_do_not_block_writes() {
     let (mut local, remote) = open().await;
     let (mut sink, mut frames) = remote.split();
     let piece = [vec![DATA], vec![7; 32 << 10]].concat();
-    // All windows of a connection: more than any one buffer but ours. Nobody reads it.
+    // All windows of a connection: larger than every buffer except that of the port-forward. It is never read.
     let unread = tokio::spawn(async move {
         for _ in 0..(10 << 20) / (32 << 10) {
             send_frame(&mut sink, &piece).await;
