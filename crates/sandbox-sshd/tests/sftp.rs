@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use russh_sftp::client::RawSftpSession;
@@ -192,55 +191,6 @@ async fn failures_have_the_status_and_message_of_the_system() {
     assert!(
         matches!(unknown, Packet::Status(status) if status.status_code == StatusCode::OpUnsupported)
     );
-}
-
-/// russh-sftp decodes names as UTF-8. A name that is not UTF-8 must never be taken for another one.
-#[tokio::test]
-async fn names_that_are_not_utf8_are_listed_and_refused_except_as_bytes() {
-    let sandbox = TestSandbox::new(|config| config);
-    let client = sandbox.connect(PIPE).await;
-    let sftp = session(&client).await;
-    let odd = sandbox
-        .home
-        .path()
-        .join(std::ffi::OsStr::from_bytes(b"a\xffb"));
-    std::fs::write(&odd, "x").unwrap();
-    std::os::unix::fs::symlink(
-        std::ffi::OsStr::from_bytes(b"\xfe"),
-        sandbox.home.path().join("link"),
-    )
-    .unwrap();
-
-    let handle = sftp.opendir(".").await.unwrap().handle;
-    let listed = sftp.readdir(&*handle).await.unwrap().files;
-    let mut names: Vec<&str> = listed.iter().map(|file| &*file.filename).collect();
-    names.sort_unstable();
-    assert_eq!(names, [".", "..", "a\u{fffd}b", "link"]);
-    assert_eq!(failure(sftp.readdir(&*handle).await).0, StatusCode::Eof);
-
-    for found in [
-        failure(
-            sftp.open(
-                "a\u{fffd}b",
-                OpenFlags::CREATE | OpenFlags::WRITE,
-                FileAttributes::empty(),
-            )
-            .await,
-        ),
-        failure(sftp.mkdir("new\u{fffd}", FileAttributes::empty()).await),
-        failure(sftp.remove("a\u{fffd}b").await),
-        failure(sftp.readlink("link").await),
-    ] {
-        assert!(found.1.contains("UTF-8"), "{found:?}");
-    }
-    // The paths of extensions are bytes.
-    let request = [string(b"a\xffb"), string(b"plain")].concat();
-    let reply = sftp
-        .extended("posix-rename@openssh.com", request)
-        .await
-        .unwrap();
-    assert!(matches!(reply, Packet::Status(status) if status.status_code == StatusCode::Ok));
-    assert!(sandbox.home.path().join("plain").exists() && !odd.exists());
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ fn times(attributes: &FileAttributes) -> Option<(TimeSpec, TimeSpec)> {
 }
 
 /// Returns a line in the format of `ls -l`, which sftp(1) prints unchanged. The time is in UTC.
-pub(super) fn long_name(name: &str, metadata: &Metadata) -> String {
+pub(super) fn long_name(name: &[u8], metadata: &Metadata) -> Vec<u8> {
     let mode = metadata.mode();
     let kind = match mode >> 12 & 0o17 {
         0o01 => 'p',
@@ -132,7 +132,10 @@ pub(super) fn long_name(name: &str, metadata: &Metadata) -> String {
     let gid = metadata.gid();
     let size = metadata.size();
     let time = format_date(metadata.mtime());
-    format!("{kind}{bits} {links:>4} {uid:<8} {gid:<8} {size:>8} {time} {name}")
+    let mut line =
+        format!("{kind}{bits} {links:>4} {uid:<8} {gid:<8} {size:>8} {time} ").into_bytes();
+    line.extend_from_slice(name);
+    line
 }
 
 /// Formats a date as `Mon DD  YYYY`, by Howard Hinnant's civil calendar algorithm.
@@ -173,10 +176,11 @@ mod tests {
         file.as_file()
             .set_permissions(Permissions::from_mode(0o640))
             .unwrap();
-        let line = long_name("a b", &file.as_file().metadata().unwrap());
+        let line = long_name(b"a \xe9", &file.as_file().metadata().unwrap());
         assert!(
-            line.starts_with("-rw-r-----    1 ") && line.ends_with(" a b"),
-            "{line}"
+            line.starts_with(b"-rw-r-----    1 ") && line.ends_with(b" a \xe9"),
+            "{}",
+            line.escape_ascii()
         );
     }
 }

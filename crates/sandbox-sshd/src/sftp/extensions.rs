@@ -1,5 +1,4 @@
-//! OpenSSH's extensions ([PROTOCOL, section 4]), and hashes of files. Their paths are bytes, so any
-//! file name can be used.
+//! OpenSSH's extensions ([PROTOCOL, section 4]), and hashes of files.
 //!
 //! [PROTOCOL, section 4]: https://github.com/openssh/openssh-portable/blob/master/PROTOCOL
 
@@ -7,12 +6,13 @@ use std::collections::HashMap;
 use std::fs::File;
 
 use nix::sys::statvfs::{FsFlags, Statvfs, fstatvfs, statvfs};
-use russh_sftp::protocol::{ExtendedReply, FileAttributes, Packet, StatusCode};
+use russh_sftp::protocol::{ExtendedReply, StatusCode};
 
 use super::attributes;
+use super::fields::Fields;
 use super::file_hash::{Range, hash_range};
 use super::files::{Files, MAX_DATA, MAX_HANDLES};
-use super::reply::{build_name, build_ok};
+use super::reply::{Reply, build_name, build_ok};
 use super::status::SftpError;
 
 /// The largest packet in bytes.
@@ -42,29 +42,28 @@ pub(super) fn serve(
     files: &Files,
     id: u32,
     request: &str,
-    data: &[u8],
-) -> Result<Packet, SftpError> {
-    let mut data = Fields(data);
+    mut data: Fields<'_>,
+) -> Result<Reply, SftpError> {
     match request {
         "posix-rename@openssh.com" => {
-            let from = files.raw_path(data.read_string()?)?;
-            let to = files.raw_path(data.read_string()?)?;
+            let from = files.path(data.read_string()?)?;
+            let to = files.path(data.read_string()?)?;
             std::fs::rename(from, to)?;
         }
         "hardlink@openssh.com" => {
-            let from = files.raw_path(data.read_string()?)?;
-            let to = files.raw_path(data.read_string()?)?;
+            let from = files.path(data.read_string()?)?;
+            let to = files.path(data.read_string()?)?;
             std::fs::hard_link(from, to)?;
         }
         "fsync@openssh.com" => files.file(data.read_text()?)?.sync_all()?,
         "lsetstat@openssh.com" => {
-            let path = files.raw_path(data.read_string()?)?;
+            let path = files.path(data.read_string()?)?;
             attributes::set_on_path(&path, &data.read_attributes()?, true)?;
         }
         "statvfs@openssh.com" => {
             return Ok(build_numbers(
                 id,
-                &statvfs_fields(&statvfs(&files.raw_path(data.read_string()?)?)?),
+                &statvfs_fields(&statvfs(&files.path(data.read_string()?)?)?),
             ));
         }
         "fstatvfs@openssh.com" => {
@@ -97,14 +96,14 @@ pub(super) fn serve(
                 }
                 None => path,
             };
-            return Ok(build_name(id, Files::real_path(&files.raw_path(path)?)?).into());
+            return Ok(build_name(id, Files::real_path(&files.path(path)?)?));
         }
         "check-file-handle" => {
             let file = files.file(data.read_text()?)?;
             return reply_with_hashes(files, file, id, &mut data);
         }
         "check-file-name" => {
-            let file = files.open_for_reading(&files.raw_path(data.read_string()?)?)?;
+            let file = files.open_for_reading(&files.path(data.read_string()?)?)?;
             return reply_with_hashes(files, &file, id, &mut data);
         }
         _ => return Err(SftpError::unsupported("the extension")),
@@ -117,7 +116,7 @@ fn reply_with_hashes(
     file: &File,
     id: u32,
     data: &mut Fields<'_>,
-) -> Result<Packet, SftpError> {
+) -> Result<Reply, SftpError> {
     let algorithms = data.read_text()?;
     let range = Range {
         start: data.read_u64()?,
@@ -125,14 +124,15 @@ fn reply_with_hashes(
         block: data.read_u32()?,
     };
     let data = hash_range(file, algorithms, range, files.closed_token())?;
-    Ok(Packet::ExtendedReply(ExtendedReply { id, data }))
+    Ok(ExtendedReply { id, data }.into())
 }
 
-fn build_numbers(id: u32, numbers: &[u64]) -> Packet {
-    Packet::ExtendedReply(ExtendedReply {
+fn build_numbers(id: u32, numbers: &[u64]) -> Reply {
+    ExtendedReply {
         id,
         data: numbers.iter().flat_map(|n| n.to_be_bytes()).collect(),
-    })
+    }
+    .into()
 }
 
 fn statvfs_fields(fs: &Statvfs) -> [u64; 11] {
@@ -154,56 +154,6 @@ fn statvfs_fields(fs: &Statvfs) -> [u64; 11] {
     ]
 }
 
-/// The fields of a request that are not parsed yet (RFC 4251 §5).
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn read_string(&mut self) -> Result<&'a [u8], SftpError> {
-        let length = usize::try_from(self.read_u32()?).map_err(|_| malformed())?;
-        let (string, rest) = self.0.split_at_checked(length).ok_or_else(malformed)?;
-        self.0 = rest;
-        Ok(string)
-    }
-
-    fn read_text(&mut self) -> Result<&'a str, SftpError> {
-        std::str::from_utf8(self.read_string()?).map_err(|_| malformed())
-    }
-
-    fn read_u32(&mut self) -> Result<u32, SftpError> {
-        let (bytes, rest) = self.0.split_first_chunk().ok_or_else(malformed)?;
-        self.0 = rest;
-        Ok(u32::from_be_bytes(*bytes))
-    }
-
-    fn read_u64(&mut self) -> Result<u64, SftpError> {
-        Ok(u64::from(self.read_u32()?) << 32 | u64::from(self.read_u32()?))
-    }
-
-    fn read_attributes(&mut self) -> Result<FileAttributes, SftpError> {
-        let mut attributes = FileAttributes::empty();
-        let flags = self.read_u32()?;
-        if flags & 1 != 0 {
-            attributes.size = Some(self.read_u64()?);
-        }
-        if flags & 2 != 0 {
-            attributes.uid = Some(self.read_u32()?);
-            attributes.gid = Some(self.read_u32()?);
-        }
-        if flags & 4 != 0 {
-            attributes.permissions = Some(self.read_u32()?);
-        }
-        if flags & 8 != 0 {
-            attributes.atime = Some(self.read_u32()?);
-            attributes.mtime = Some(self.read_u32()?);
-        }
-        Ok(attributes)
-    }
-}
-
-fn malformed() -> SftpError {
-    SftpError::new(StatusCode::BadMessage, "the request is malformed")
-}
-
 #[cfg(test)]
 mod tests {
     use tokio_util::sync::CancellationToken;
@@ -216,11 +166,12 @@ mod tests {
         for (request, _) in EXTENSIONS {
             for data in [&b""[..], b"\0\0\0", b"\0\0\0\x05ab", b"\xff\xff\xff\xff"] {
                 assert!(
-                    serve(&files, 1, request, data).is_err() || request == "limits@openssh.com",
+                    serve(&files, 1, request, Fields(data)).is_err()
+                        || request == "limits@openssh.com",
                     "{request}"
                 );
             }
         }
-        assert!(serve(&files, 1, "other@example.org", b"").is_err());
+        assert!(serve(&files, 1, "other@example.org", Fields(b"")).is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, ReadDir};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,7 @@ struct Listing {
 }
 
 /// A name in a directory, with its metadata unless the file was deleted meanwhile.
-pub(super) type Entry = (String, Option<Metadata>);
+pub(super) type Entry = (Vec<u8>, Option<Metadata>);
 
 impl Files {
     /// Creates the files of a session, until the token `closed` is cancelled.
@@ -65,20 +65,8 @@ impl Files {
         &self.closed
     }
 
-    /// Returns the path of a name that russh-sftp decoded, unless it may have been mangled.
-    pub(super) fn path(&self, name: &str) -> Result<PathBuf, SftpError> {
-        if name.contains('\u{fffd}') {
-            return Err(SftpError::new(
-                StatusCode::Failure,
-                "the name is not UTF-8 or contains U+FFFD, which this server cannot distinguish: \
-                 rename the file with a command",
-            ));
-        }
-        self.raw_path(name.as_bytes())
-    }
-
     /// Returns the path of a name in bytes. A relative one starts at the home directory.
-    pub(super) fn raw_path(&self, name: &[u8]) -> Result<PathBuf, SftpError> {
+    pub(super) fn path(&self, name: &[u8]) -> Result<PathBuf, SftpError> {
         if name.contains(&0) {
             return Err(SftpError::new(
                 StatusCode::Failure,
@@ -165,17 +153,14 @@ impl Files {
         if !std::mem::replace(&mut listing.dots_listed, true) {
             for dot in [".", ".."] {
                 entries.push((
-                    dot.to_owned(),
+                    dot.as_bytes().to_vec(),
                     listing.path.join(dot).symlink_metadata().ok(),
                 ));
             }
         }
         for entry in listing.entries.by_ref().take(ENTRIES) {
             let entry = entry?;
-            entries.push((
-                entry.file_name().to_string_lossy().into_owned(),
-                entry.metadata().ok(),
-            ));
+            entries.push((entry.file_name().into_vec(), entry.metadata().ok()));
         }
         if entries.is_empty() {
             Err(SftpError::end_of_file())
@@ -185,7 +170,7 @@ impl Files {
     }
 
     /// Returns the absolute path without links. Its last part need not exist.
-    pub(super) fn real_path(path: &Path) -> Result<String, SftpError> {
+    pub(super) fn real_path(path: &Path) -> Result<Vec<u8>, SftpError> {
         let real = match (path.canonicalize(), path.parent(), path.file_name()) {
             (Ok(real), ..) => real,
             (Err(error), Some(parent), Some(name))
@@ -195,11 +180,11 @@ impl Files {
             }
             (Err(error), ..) => return Err(error.into()),
         };
-        to_name(real.as_os_str())
+        Ok(real.into_os_string().into_vec())
     }
 
-    pub(super) fn read_link(path: &Path) -> Result<String, SftpError> {
-        to_name(path.read_link()?.as_os_str())
+    pub(super) fn read_link(path: &Path) -> Result<Vec<u8>, SftpError> {
+        Ok(path.read_link()?.into_os_string().into_vec())
     }
 
     /// Renames a file, but never over an existing one.
@@ -293,17 +278,6 @@ fn to_posix(flags: OpenFlags) -> Result<OFlag, SftpError> {
         posix.set(flag, flags.contains(wanted));
     }
     Ok(posix)
-}
-
-/// Converts a path for a reply. One that is not UTF-8 is refused, because the client would get
-/// another path.
-fn to_name(path: &OsStr) -> Result<String, SftpError> {
-    path.to_str().map(str::to_owned).ok_or_else(|| {
-        SftpError::new(
-            StatusCode::Failure,
-            format!("the path {} is not UTF-8", path.display()),
-        )
-    })
 }
 
 fn unknown_handle() -> SftpError {

@@ -1,18 +1,19 @@
 //! The SFTP subsystem: [draft-ietf-secsh-filexfer-02], version 3, which all clients support, with
 //! OpenSSH's extensions and file hashes.
 //!
-//! russh-sftp decodes names as UTF-8 and replaces invalid bytes with U+FFFD. A request with that
-//! character in a path is refused, so that no file with a mangled name is created or changed. A
-//! listing shows such a name with U+FFFD, so that the file is not hidden.
+//! Names and paths are bytes, as in OpenSSH's server. russh-sftp has them as text and would mangle
+//! those that are not UTF-8, so requests, and the replies with names, are parsed and encoded here.
 //!
 //! [draft-ietf-secsh-filexfer-02]: https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02
 
 mod attributes;
 mod extensions;
+mod fields;
 mod file_hash;
 mod files;
 mod handler;
 mod reply;
+mod request;
 mod requests;
 mod status;
 

@@ -7,7 +7,6 @@
 use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
-use russh_sftp::protocol::{Packet, StatusCode};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::handler::Session;
@@ -42,7 +41,7 @@ pub(super) async fn serve(
                     return Err(error);
                 }
             };
-            replies.extend_from_slice(&serve_one(request, &mut session)?);
+            replies.extend_from_slice(&serve_one(&request, &mut session)?);
             if replies.len() >= MIN_BATCH {
                 output.write_all_buf(&mut replies).await?;
             }
@@ -89,13 +88,8 @@ fn take_request(requests: &mut BytesMut) -> io::Result<Option<Bytes>> {
     Ok(Some(requests.split_to(length).freeze()))
 }
 
-fn serve_one(mut request: Bytes, session: &mut Session) -> io::Result<Bytes> {
-    let reply = match Packet::try_from(&mut request) {
-        Ok(request) => session.serve(request),
-        Err(_) => Packet::error(0, StatusCode::BadMessage),
-    };
-    Bytes::try_from(reply)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+fn serve_one(request: &[u8], session: &mut Session) -> io::Result<Bytes> {
+    session.serve(request).encode()
 }
 
 #[cfg(test)]
@@ -125,9 +119,13 @@ mod tests {
             b"\x03\0\0",
             b"\xff\xff\xff",
             b"\x05\0\0\0\x01\xff\xff\xff\xff",
+            b"\x65\0\0\0\x02\0\0\0\0",
+            b"\xff\0\0\0\x03",
         ] {
-            let reply = serve_one(Bytes::copy_from_slice(invalid), &mut session).unwrap();
+            let reply = serve_one(invalid, &mut session).unwrap();
             assert_eq!(reply[4], 101, "SSH_FXP_STATUS");
+            let id = if invalid.len() < 5 { 0 } else { invalid[4] };
+            assert_eq!(reply[5..9], [0, 0, 0, id], "{invalid:?}");
         }
     }
 }

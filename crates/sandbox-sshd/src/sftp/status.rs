@@ -3,8 +3,10 @@
 use std::io;
 
 use nix::errno::Errno;
-use russh_sftp::protocol::{Packet, Status, StatusCode};
+use russh_sftp::protocol::{Status, StatusCode};
 use russh_sftp::server::StatusReply;
+
+use super::reply::Reply;
 
 /// A failed request: a status code and a message.
 #[derive(Debug)]
@@ -15,19 +17,20 @@ impl SftpError {
         Self(code.with_message(message))
     }
 
-    /// Returns the reply to the request with this id.
-    pub(super) fn into_reply(self, id: u32) -> Packet {
+    /// Builds the reply to the request with this id.
+    pub(super) fn into_reply(self, id: u32) -> Reply {
         let StatusReply {
             status_code,
             error_message,
             language_tag,
         } = self.0;
-        Packet::Status(Status {
+        Status {
             id,
             status_code,
             error_message: error_message.unwrap_or_else(|| status_code.to_string()),
             language_tag: language_tag.unwrap_or_else(|| "en".to_owned()),
-        })
+        }
+        .into()
     }
 
     pub(super) fn end_of_file() -> Self {

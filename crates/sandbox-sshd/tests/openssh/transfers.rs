@@ -1,6 +1,8 @@
 //! Bulk data and files: cat, scp, sftp and rsync.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::{Command, Stdio};
 
 use sandbox_testkit::peers::{OPENSSH, RSYNC};
@@ -142,4 +144,75 @@ fn rsync_copies_a_tree_there_and_back() {
         .status()
         .unwrap();
     assert!(same.success());
+}
+
+/// A name in Latin-1, which is not UTF-8.
+const LATIN1: &[u8] = b"caf\xe9";
+
+#[test]
+fn scp_copies_names_that_are_not_utf8() {
+    require!(OPENSSH);
+    let server = Process::start(&[]);
+    let name = OsStr::from_bytes(LATIN1);
+    let up = server.directory.path().join("up");
+    std::fs::create_dir_all(up.join(name)).unwrap();
+    std::fs::write(up.join(name).join(name), "x").unwrap();
+    let scp = |from: &OsStr, to: &OsStr| {
+        let mut scp = server.client("scp");
+        let out = scp.args(["-q", "-r"]).args([from, to]).output().unwrap();
+        assert!(out.status.success(), "{}", text(&out.stderr));
+    };
+    let remote = |name: &[u8]| OsString::from_vec([b"me@127.0.0.1:", name].concat());
+
+    scp(up.as_os_str(), &remote(b"tree"));
+    let there = server.home().join("tree").join(name).join(name);
+    assert_eq!(std::fs::read(there).unwrap(), b"x");
+
+    let back = server.directory.path().join("back");
+    scp(&remote(b"tree"), back.as_os_str());
+    assert_eq!(std::fs::read(back.join(name).join(name)).unwrap(), b"x");
+
+    // As arguments.
+    let one = server.directory.path().join("one");
+    scp(
+        &remote(&[b"tree/", LATIN1, b"/", LATIN1].concat()),
+        one.as_os_str(),
+    );
+    scp(one.as_os_str(), &remote(b"\xff"));
+    let there = server.home().join(OsStr::from_bytes(b"\xff"));
+    assert_eq!(std::fs::read(there).unwrap(), b"x");
+}
+
+#[test]
+fn the_commands_of_sftp_accept_names_that_are_not_utf8() {
+    require!(OPENSSH);
+    let server = Process::start(&[]);
+    std::fs::write(server.directory.path().join("local"), "content").unwrap();
+    let batch = b"mkdir caf\xe9\nput local caf\xe9/\xfe\nrename caf\xe9/\xfe caf\xe9/\xff\n\
+                  chmod 640 caf\xe9/\xff\nsymlink \xff caf\xe9/link\nls -la caf\xe9\n\
+                  get caf\xe9/link back\ncd caf\xe9\npwd\nget \xff\n";
+    let mut sftp = server.client("sftp");
+    sftp.args(["-q", "-b", "-", "me@127.0.0.1"])
+        .current_dir(server.directory.path());
+    let mut child = sftp
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(batch).unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+    let errors = text(&out.stderr);
+    assert!(errors.is_empty(), "{errors}");
+    assert!(text(&out.stdout).contains("-rw-r-----"), "{out:?}");
+    let file = |name: &[u8]| server.directory.path().join(OsStr::from_bytes(name));
+    for name in [&b"back"[..], b"\xff"] {
+        assert_eq!(std::fs::read(file(name)).unwrap(), b"content");
+    }
+    let link = server.home().join(OsStr::from_bytes(b"caf\xe9/link"));
+    assert_eq!(
+        link.read_link().unwrap().as_os_str(),
+        OsStr::from_bytes(b"\xff")
+    );
 }
