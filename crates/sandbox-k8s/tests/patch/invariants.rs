@@ -169,6 +169,20 @@ fn a_patch_cannot_break_what_the_sdk_relies_on() {
             json!({"spec": {"imagePullSecrets": [{"name": "sbx-a-keys"}]}}),
             "Secret",
         ),
+        (
+            volume(
+                json!({"csi": {"driver": "d", "nodePublishSecretRef": {"name": "sbx-other-keys"}}}),
+            ),
+            "spec.volumes.csi.nodePublishSecretRef.name",
+        ),
+        (
+            volume(json!({"secret": {"secretName": "web-keys-k3v9q2xw7dk3v9q2xw7d"}})),
+            "spec.volumes.secret.secretName",
+        ),
+        (
+            json!({"spec": {"ephemeralContainers": [{"name": "e", "image": "i"}]}}),
+            "ephemeralContainers",
+        ),
         // The server.
         (
             json!({"spec": {"volumes": [{"name": "sandbox-server", "emptyDir": null, "secret": {}}]}}),

@@ -8,12 +8,16 @@ use crate::{build, options};
 fn options_cannot_break_what_the_sdk_relies_on() {
     let volume = |path: &str, source| PodOptions::new().volume(PodVolume::new("v", path, source));
     let empty = || VolumeSource::EmptyDir(None);
-    let keys = || VolumeSource::Secret("sbx-a-keys".into());
+    let keys = |name: &str| VolumeSource::Secret(name.into());
     for (own, expected) in [
-        (volume("/x", keys()), "own keys"),
+        (volume("/x", keys("sbx-a-keys")), "keys of a sandbox"),
+        (
+            volume("/x", keys("web-keys-k3v9q2xw7dk3v9q2xw7d")),
+            "keys of a sandbox",
+        ),
         (
             PodOptions::new().image_pull_secret("sbx-a-keys"),
-            "own keys",
+            "keys of a sandbox",
         ),
         (volume("/.sandbox", empty()), "SSH server"),
         (volume("/./.sandbox/x", empty()), "SSH server"),
@@ -31,6 +35,8 @@ fn options_cannot_break_what_the_sdk_relies_on() {
         let error = build(&own, &options()).expect_err(expected).to_string();
         assert!(error.contains(expected), "{expected}: {error}");
     }
+    // Secrets of the user are free, whatever they hold.
+    build(&volume("/x", keys("registry-keys")), &options()).unwrap();
     let mut baked = options();
     baked.injection = Injection::baked();
     let error = build(&volume("/usr/local", empty()), &baked)

@@ -84,6 +84,55 @@ fn a_patch_cannot_loosen_the_security_profile() {
             json!({"metadata": {"annotations": {"container.apparmor.security.beta.kubernetes.io/sandbox": "unconfined"}}}),
             "AppArmor",
         ),
+        // Requests by the kubelet to another host.
+        (
+            true,
+            patch_main(
+                json!({"lifecycle": {"postStart": {"httpGet": {"host": "169.254.169.254", "port": 80}}}}),
+            ),
+            "containers: sandbox: host of",
+        ),
+        (
+            true,
+            patch_main(
+                json!({"lifecycle": {"preStop": {"tcpSocket": {"host": "10.0.0.1", "port": 22}}}}),
+            ),
+            "host of",
+        ),
+        (
+            true,
+            patch_main(json!({"livenessProbe": {"tcpSocket": {"host": "10.0.0.1", "port": 22}}})),
+            "host of",
+        ),
+        (
+            true,
+            patch_main(json!({"readinessProbe": {"httpGet": {"host": "db", "port": 80}}})),
+            "host of",
+        ),
+        (
+            true,
+            patch_beside(
+                "containers",
+                json!({"startupProbe": {"httpGet": {"host": "db", "port": 80}}}),
+            ),
+            "containers: beside: host of",
+        ),
+        // Credentials of the cluster.
+        (
+            true,
+            json!({"spec": {"automountServiceAccountToken": true}}),
+            "automountServiceAccountToken",
+        ),
+        (
+            true,
+            json!({"spec": {"automountServiceAccountToken": null}}),
+            "automountServiceAccountToken",
+        ),
+        (
+            true,
+            json!({"spec": {"volumes": [{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]}}),
+            "projected: serviceAccountToken",
+        ),
         (
             false,
             json!({"spec": {"securityContext": null}}),
@@ -155,6 +204,17 @@ fn custom() -> SecurityProfile {
     SecurityProfile::Custom {
         pod: Box::default(),
         container: Box::default(),
+    }
+}
+
+#[test]
+fn probes_of_the_pod_itself_are_free() {
+    for probe in [
+        json!({"livenessProbe": {"tcpSocket": {"port": 22, "host": ""}}}),
+        json!({"readinessProbe": {"httpGet": {"port": 80, "path": "/"}}}),
+        json!({"lifecycle": {"preStop": {"exec": {"command": ["true"]}}}}),
+    ] {
+        build_patched(patch_main(probe)).unwrap();
     }
 }
 

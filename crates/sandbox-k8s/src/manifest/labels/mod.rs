@@ -7,6 +7,7 @@
 mod ends;
 mod metadata;
 mod ownership;
+mod secret_name;
 
 pub(crate) use ends::whole_seconds;
 pub use ends::{Expiry, ends_after, extended_ends_after};
@@ -15,3 +16,4 @@ pub use metadata::{
     selector_with, user_labels,
 };
 pub use ownership::{NotManaged, Ownership, owner_reference, verify_lease, verify_secret};
+pub use secret_name::{SecretName, is_key_secret_name};

@@ -32,7 +32,7 @@ use crate::names::BACKEND;
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PodOptions {
-    /// The service account. Its token is never mounted.
+    /// The service account. Its token is not mounted; only a patch under [`SecurityProfile::Custom`] can do that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_account_name: Option<String>,
     /// The runtime, such as `gvisor` or `kata`.

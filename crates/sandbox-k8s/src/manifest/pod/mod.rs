@@ -5,9 +5,12 @@
 //! relies on, or loosens the profile, is refused and not partly reverted.
 
 mod container;
+mod credentials;
 mod inject;
+mod key_references;
 mod non_empty;
 mod patch;
+mod probes;
 mod request;
 mod security;
 mod server;
@@ -16,11 +19,12 @@ mod volumes;
 
 use k8s_openapi::api::core::v1::{LocalObjectReference, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use sandbox_core::{Error, Result, SandboxId, SandboxSpec};
+use sandbox_core::{Error, Result, SandboxSpec};
 
 use crate::manifest::labels;
 use crate::manifest::options::{Injection, KubernetesOptions, PodOptions};
 use crate::names;
+pub(crate) use credentials::has_service_account_token;
 use non_empty::{non_empty, non_empty_map};
 pub use request::PodParams;
 use server::{Server, select_server};
@@ -73,7 +77,7 @@ pub fn build(request: PodParams<'_>) -> Result<Pod> {
         containers: vec![container::build(&request, &server)?],
         enable_service_links: Some(false),
         host_aliases: non_empty(own.host_aliases.clone()),
-        image_pull_secrets: non_empty(pull_secrets(own, id)?),
+        image_pull_secrets: non_empty(pull_secrets(own)?),
         node_selector: non_empty_map(own.node_selector.clone()),
         priority_class_name: own.priority_class_name.clone(),
         restart_policy: Some("Never".into()),
@@ -84,7 +88,7 @@ pub fn build(request: PodParams<'_>) -> Result<Pod> {
         tolerations: non_empty(own.tolerations.clone()),
         ..PodSpec::default()
     };
-    volumes::add(&mut spec, &own.volumes, id)?;
+    volumes::add(&mut spec, &own.volumes)?;
     inject::add(&mut spec, &server, id, own);
     security::apply(&mut spec, &restrictions);
     let mut pod = Pod {
@@ -93,22 +97,28 @@ pub fn build(request: PodParams<'_>) -> Result<Pod> {
         status: None,
     };
     if !patches.is_empty() {
-        pod = patch::apply(pod, &patches, id)?;
+        pod = patch::apply(pod, &patches)?;
     }
     if let Some(spec) = &mut pod.spec {
         security::complete(spec, &profile, &restrictions);
         volumes::check(spec, server.path())?;
     }
     standard::check(&pod, &profile)?;
+    credentials::check(&pod, &profile)?;
     Ok(pod)
 }
 
-fn pull_secrets(own: &PodOptions, id: &SandboxId) -> Result<Vec<LocalObjectReference>> {
-    if own.image_pull_secrets.contains(&labels::secret_name(id)) {
+fn pull_secrets(own: &PodOptions) -> Result<Vec<LocalObjectReference>> {
+    if let Some(name) = own
+        .image_pull_secrets
+        .iter()
+        .find(|name| labels::is_key_secret_name(name))
+    {
         return Err(Error::invalid(
             "pull secret",
-            labels::secret_name(id),
-            "it holds the sandbox's own keys, and none of a registry",
+            name,
+            "it holds the keys of a sandbox, and none of a registry; name a Secret of type \
+             kubernetes.io/dockerconfigjson",
         ));
     }
     Ok(own

@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use sandbox_core::{Error, Result, SandboxId};
+use sandbox_core::{Error, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::key_references;
 use super::non_empty::non_empty;
 use super::volumes::is_reserved_volume;
-use crate::manifest::labels::{is_reserved, secret_name};
+use crate::manifest::labels::is_reserved;
 use crate::names::{CONTAINER, SERVER};
 
 /// Applies the patches in order to a Pod that is complete otherwise.
@@ -23,7 +24,7 @@ use crate::names::{CONTAINER, SERVER};
 ///
 /// [`Error::Invalid`] with the place, for a patch whose result is not a valid Pod, or that changes fields
 /// that the SDK relies on.
-pub(super) fn apply(pod: Pod, patches: &[&Value], id: &SandboxId) -> Result<Pod> {
+pub(super) fn apply(pod: Pod, patches: &[&Value]) -> Result<Pod> {
     let mut merged = serde_json::to_value(&pod).map_err(|error| not_a_pod(&error))?;
     for patch in patches {
         if !patch.is_object() {
@@ -42,13 +43,14 @@ pub(super) fn apply(pod: Pod, patches: &[&Value], id: &SandboxId) -> Result<Pod>
             "the version of Kubernetes that this program was built for has no such field",
         ));
     }
-    match changed_field(&pod, &patched).or_else(|| changed_key_reference(&pod, &patched, id)) {
-        Some(place) => Err(invalid_patch(
+    if let Some(place) = changed_field(&pod, &patched) {
+        return Err(invalid_patch(
             place,
             "the SDK relies on it; what can be changed has an option of its own",
-        )),
-        None => Ok(patched),
+        ));
     }
+    check_key_references(&pod, &patched)?;
+    Ok(patched)
 }
 
 fn invalid_patch(place: &str, why: &str) -> Error {
@@ -170,7 +172,7 @@ fn changed_field(before: &Pod, after: &Pod) -> Option<&'static str> {
             .map(|container| protected_fields(container, &variables))
             .collect()
     };
-    let checks: [(&'static str, bool); 7] = [
+    let checks: [(&'static str, bool); 8] = [
         (
             "metadata: all but labels and annotations",
             meta(before) == meta(after),
@@ -195,6 +197,11 @@ fn changed_field(before: &Pod, after: &Pod) -> Option<&'static str> {
             "spec.containers: image, command, args, ports, keys, server and restarts of sandbox",
             mains(before) == mains(after),
         ),
+        // Kubernetes adds such containers to Pods that run, and refuses them in a new one.
+        (
+            "spec.ephemeralContainers",
+            spec(after).ephemeral_containers.is_none(),
+        ),
         ("status", after.status.is_none()),
     ];
     checks
@@ -202,24 +209,32 @@ fn changed_field(before: &Pod, after: &Pod) -> Option<&'static str> {
         .find_map(|(place, same)| (!same).then_some(place))
 }
 
-/// Returns a place if the number of references to the Secret with the keys has changed.
-fn changed_key_reference(before: &Pod, after: &Pod, id: &SandboxId) -> Option<&'static str> {
-    let name = secret_name(id);
-    let named = |pod: &Pod| {
-        serde_json::to_value(&pod.spec).map_or(usize::MAX, |spec| count_references(&spec, &name))
+/// Checks that the patch neither adds nor removes a reference to the keys of this or another sandbox.
+fn check_key_references(before: &Pod, after: &Pod) -> Result<()> {
+    let references = |pod: &Pod| {
+        serde_json::to_value(&pod.spec)
+            .map(|spec| key_references::find(&spec))
+            .map_err(|error| not_a_pod(&error))
     };
-    (named(before) != named(after)).then_some("spec: the Secret with the sandbox's keys")
-}
-
-fn count_references(value: &Value, text: &str) -> usize {
-    match value {
-        Value::String(found) => usize::from(found == text),
-        Value::Array(list) => list.iter().map(|value| count_references(value, text)).sum(),
-        Value::Object(fields) => fields
-            .values()
-            .map(|value| count_references(value, text))
-            .sum(),
-        _ => 0,
+    let (before, mut after) = (references(before)?, references(after)?);
+    for own in &before {
+        let Some(index) = after.iter().position(|reference| reference == own) else {
+            return Err(invalid_patch(
+                &own.place,
+                "the Secret with the sandbox's keys is needed there; leave it unchanged",
+            ));
+        };
+        after.swap_remove(index);
+    }
+    match after.first() {
+        None => Ok(()),
+        Some(added) => Err(invalid_patch(
+            &added.place,
+            &format!(
+                "the Secret {} holds the keys of a sandbox, which are not for commands; name another Secret",
+                added.secret
+            ),
+        )),
     }
 }
 

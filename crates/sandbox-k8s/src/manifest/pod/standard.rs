@@ -2,11 +2,12 @@
 //! <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
 
 use k8s_openapi::api::core::v1::{
-    AppArmorProfile, Container, Pod, PodSecurityContext, PodSpec, SELinuxOptions, SeccompProfile,
-    SecurityContext, Volume,
+    AppArmorProfile, Container, EphemeralContainer, Pod, PodSecurityContext, PodSpec,
+    SELinuxOptions, SeccompProfile, SecurityContext, Volume,
 };
 use sandbox_core::{Error, Result};
 
+use super::probes::has_probe_of_host;
 use crate::manifest::options::SecurityProfile;
 
 /// The capabilities that a container may add under the profile Baseline.
@@ -80,7 +81,7 @@ pub(super) fn check(pod: &Pod, profile: &SecurityProfile) -> Result<()> {
     }
 }
 
-/// Returns the strictest Pod Security Standard that a Pod meets.
+/// Returns the strictest Pod Security Standard that a Pod meets, including what was added to it since it runs.
 pub(crate) fn security_level(pod: &Pod) -> &'static str {
     match (baseline_violation(pod), restricted_violation(pod)) {
         (Some(_), _) => "privileged",
@@ -161,6 +162,11 @@ fn baseline_container_violation(
                 .is_some_and(|mount| mount != "Default"),
             "securityContext.procMount",
         ),
+        // The kubelet would send the requests of probes and hooks, from the node's network.
+        (
+            has_probe_of_host(container),
+            "host of a probe or lifecycle hook",
+        ),
         (
             is_host_process(own.windows_options.as_ref().and_then(|w| w.host_process)),
             "securityContext.windowsOptions",
@@ -239,13 +245,40 @@ fn find_in_containers(
         .containers
         .iter()
         .map(|container| ("containers", container));
-    first.chain(others).find_map(|(list, container)| {
-        let field = check(
-            container,
-            container.security_context.as_ref().unwrap_or(&none),
-        )?;
-        Some(format!("spec.{list}: {}: {field}", container.name))
-    })
+    // The standard counts those that debug a running Pod, too.
+    let ephemeral: Vec<_> = spec
+        .ephemeral_containers
+        .iter()
+        .flatten()
+        .map(to_container)
+        .collect();
+    let debuggers = ephemeral
+        .iter()
+        .map(|container| ("ephemeralContainers", container));
+    first
+        .chain(others)
+        .chain(debuggers)
+        .find_map(|(list, container)| {
+            let field = check(
+                container,
+                container.security_context.as_ref().unwrap_or(&none),
+            )?;
+            Some(format!("spec.{list}: {}: {field}", container.name))
+        })
+}
+
+/// Returns the fields of an ephemeral container that the standard restricts.
+fn to_container(ephemeral: &EphemeralContainer) -> Container {
+    Container {
+        name: ephemeral.name.clone(),
+        lifecycle: ephemeral.lifecycle.clone(),
+        liveness_probe: ephemeral.liveness_probe.clone(),
+        ports: ephemeral.ports.clone(),
+        readiness_probe: ephemeral.readiness_probe.clone(),
+        security_context: ephemeral.security_context.clone(),
+        startup_probe: ephemeral.startup_probe.clone(),
+        ..Container::default()
+    }
 }
 
 fn added_and_dropped_capabilities(own: &SecurityContext) -> [&[String]; 2] {

@@ -5,15 +5,15 @@ use k8s_openapi::api::core::v1::{
     SecretVolumeSource, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use sandbox_core::{Error, Result, SandboxId};
+use sandbox_core::{Error, Result};
 
 use super::non_empty::non_empty;
 use super::server::DIRECTORY;
-use crate::manifest::labels::secret_name;
+use crate::manifest::labels::is_key_secret_name;
 use crate::manifest::options::{PodVolume, VolumeSource};
 use crate::names::{CONTAINER, KEY, SERVER};
 
-pub(super) fn add(spec: &mut PodSpec, requested: &[PodVolume], id: &SandboxId) -> Result<()> {
+pub(super) fn add(spec: &mut PodSpec, requested: &[PodVolume]) -> Result<()> {
     for (index, volume) in requested.iter().enumerate() {
         let name = &volume.name;
         if is_reserved_volume(name) || requested[..index].iter().any(|other| other.name == *name) {
@@ -24,11 +24,13 @@ pub(super) fn add(spec: &mut PodSpec, requested: &[PodVolume], id: &SandboxId) -
             ));
         }
         check_mount_path(&volume.mount_path)?;
-        if matches!(&volume.source, VolumeSource::Secret(name) if *name == secret_name(id)) {
+        if let VolumeSource::Secret(name) = &volume.source
+            && is_key_secret_name(name)
+        {
             return Err(Error::invalid(
                 "Secret of a volume",
-                secret_name(id),
-                "the sandbox's own keys are not for its commands",
+                name,
+                "it holds the keys of a sandbox, which are not for commands; name another Secret",
             ));
         }
     }

@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, PodSpec, SecurityContext};
 
-use crate::manifest::pod::security_level;
+use crate::manifest::pod::{has_service_account_token, security_level};
 
 /// Returns one text for people per property.
 pub(super) fn describe(pod: &Pod, main: Option<&Container>) -> Vec<String> {
@@ -34,10 +34,7 @@ pub(super) fn describe(pod: &Pod, main: Option<&Container>) -> Vec<String> {
             own.read_only_root_filesystem == Some(true),
             "read-only root",
         ),
-        (
-            spec.automount_service_account_token == Some(false),
-            "no service account token",
-        ),
+        (!has_service_account_token(spec), "no service account token"),
         (spec.host_users == Some(false), "user namespace"),
     ];
     applied.extend(
@@ -159,6 +156,16 @@ mod tests {
                 "shares the node's network, processes"
             ]
         );
+        let token = described(json!({
+            "automountServiceAccountToken": false, "containers": [{"name": "sandbox"}],
+            "volumes": [{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}],
+        }));
+        assert_eq!(token, ["Pod Security baseline"]);
+        let debugged = described(json!({
+            "containers": [{"name": "sandbox"}],
+            "ephemeralContainers": [{"name": "debugger", "securityContext": {"privileged": true}}],
+        }));
+        assert_eq!(debugged, ["Pod Security privileged"]);
         let some = described(json!({
             "securityContext": {"seccompProfile": {"type": "Unconfined"}},
             "containers": [{"name": "sandbox", "securityContext": {"capabilities": {"add": ["CHOWN"], "drop": ["ALL"]}}}],

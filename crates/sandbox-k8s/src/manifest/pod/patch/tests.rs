@@ -20,7 +20,7 @@ fn pod() -> Pod {
 }
 
 fn applied(patch: &Value) -> Result<Pod> {
-    apply(pod(), &[patch], &"sbx-a".parse().unwrap())
+    apply(pod(), &[patch])
 }
 
 #[test]
