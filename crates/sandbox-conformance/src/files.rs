@@ -38,7 +38,7 @@ async fn content_is_read_back_unchanged(backend: TestedBackend) -> Outcome {
                 .list(".")
                 .await?
                 .iter()
-                .filter(|entry| entry.name.contains("data"))
+                .filter(|entry| entry.name.to_string().contains("data"))
                 .count(),
             1
         );
@@ -100,7 +100,7 @@ async fn files_can_be_listed_renamed_and_removed(backend: TestedBackend) -> Outc
             ("file", FileKind::File),
             ("link", FileKind::Symlink),
         ];
-        assert_eq!(kinds, expected.map(|(name, kind)| (name.to_owned(), kind)));
+        assert_eq!(kinds, expected.map(|(name, kind)| (name.into(), kind)));
         assert_eq!(files.read_link("a/link").await?, "file");
         assert_eq!(files.stat("a/link").await?.kind, FileKind::File);
         files.rename("a/file", "a/other").await?;

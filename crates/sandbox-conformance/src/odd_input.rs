@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use sandbox::{Error, TransferReason};
+use sandbox::{Error, FilePath, TransferReason};
 
 use crate::case::{Outcome, TestedBackend};
 use crate::cases;
@@ -13,7 +13,7 @@ cases![
     arguments_arrive_unchanged,
     file_names_arrive_unchanged,
     nul_is_refused,
-    names_that_are_not_utf_8_are_refused
+    names_need_not_be_utf_8
 ];
 
 const ODD: [&str; 12] = [
@@ -131,29 +131,36 @@ async fn nul_is_refused(backend: TestedBackend) -> Outcome {
     .await
 }
 
-/// The SFTP client carries names as text, so it refuses names that it would change.
-async fn names_that_are_not_utf_8_are_refused(backend: TestedBackend) -> Outcome {
+/// Names are bytes, and U+FFFD is a character like others.
+async fn names_need_not_be_utf_8(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
-        sbx.shell("mkdir bad; echo x > \"bad/$(printf 'a\\377b')\"")
+        sbx.shell("mkdir odd; echo x > \"odd/$(printf 'caf\\351')\"; ln -s \"$(printf '\\377')\" odd/link")
             .output()
             .await?
             .check()?;
+        let files = sbx.files();
+        let odd = FilePath::from("odd");
+        let latin1 = odd.join(b"caf\xe9");
+        assert_eq!(files.read(&latin1).await?, "x\n");
+        assert_eq!(files.read_link("odd/link").await?, FilePath::from(b"\xff"));
+        files.append(&latin1, "y\n").await?;
+        files.write("odd/caf\u{fffd}", "z").await?;
+        files.rename(&latin1, odd.join(b"\xfe")).await?;
+        files.symlink(b"\xfe", odd.join(b"\xfd")).await?;
+        let entries = files.list("odd").await?;
+        let names: Vec<&[u8]> = entries.iter().map(|entry| entry.name.as_bytes()).collect();
         assert_eq!(
-            transfer_reason(sbx.files().read("bad/a\u{fffd}b").await),
-            TransferReason::BadName
+            names,
+            ["caf\u{fffd}".as_bytes(), b"link", b"\xfd", b"\xfe"]
         );
-        assert_eq!(
-            transfer_reason(sbx.files().write("bad/a\u{fffd}b", "x").await),
-            TransferReason::BadName
-        );
-        assert_eq!(
-            transfer_reason(sbx.files().list("bad").await),
-            TransferReason::BadName
-        );
-        assert_eq!(
-            sbx.shell("cat bad/*").output().await?.check()?.stdout,
-            "x\n"
-        );
+        assert_eq!(files.read(odd.join(b"\xfd")).await?, "x\ny\n");
+
+        let cat = sbx.command("cat").arg(OsStr::from_bytes(b"odd/\xfe"));
+        assert_eq!(cat.output().await?.check()?.stdout, "x\ny\n");
+        let missing = files.read(b"odd/caf\xe9").await.unwrap_err().to_string();
+        assert!(missing.contains(r#""odd/caf\xe9""#), "{missing}");
+        files.remove_dir_all("odd").await?;
+        assert!(!files.exists("odd").await?);
         Ok(())
     })
     .await

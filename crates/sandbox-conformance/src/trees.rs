@@ -1,9 +1,11 @@
 //! Uploads and downloads of directory trees.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use sandbox::{Error, TransferReason};
+use sandbox::{FilePath, TransferReason};
 
 use crate::case::{Outcome, TestedBackend};
 use crate::cases;
@@ -13,7 +15,7 @@ cases![
     a_tree_is_uploaded_and_downloaded_unchanged,
     a_hostile_tree_stays_in_its_directory,
     limits_are_enforced,
-    a_local_name_that_is_not_utf_8_is_refused
+    a_tree_with_names_that_are_not_utf_8_is_unchanged
 ];
 
 async fn a_tree_is_uploaded_and_downloaded_unchanged(backend: TestedBackend) -> Outcome {
@@ -79,7 +81,7 @@ async fn a_hostile_tree_stays_in_its_directory(backend: TestedBackend) -> Outcom
         let mut skipped: Vec<_> = report
             .skipped
             .iter()
-            .map(|skipped| skipped.path.as_str())
+            .map(|skipped| skipped.path.clone())
             .collect();
         skipped.sort_unstable();
         assert_eq!(skipped, ["abs", "chain", "fifo", "up"]);
@@ -137,20 +139,35 @@ async fn limits_are_enforced(backend: TestedBackend) -> Outcome {
     .await
 }
 
-async fn a_local_name_that_is_not_utf_8_is_refused(backend: TestedBackend) -> Outcome {
-    use std::os::unix::ffi::OsStrExt;
+async fn a_tree_with_names_that_are_not_utf_8_is_unchanged(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
-        std::fs::write(
-            directory
-                .path()
-                .join(std::ffi::OsStr::from_bytes(b"a\xffb")),
-            "x",
-        )?;
-        match sbx.upload_dir(directory.path(), "x").await {
-            Err(Error::Transfer(error)) => assert_eq!(error.reason, TransferReason::BadName),
-            other => panic!("{other:?}"),
-        }
+        let name = OsStr::from_bytes(b"caf\xe9");
+        let from = directory.path().join("from");
+        std::fs::create_dir_all(from.join(name).join("\u{fffd}"))?;
+        std::fs::write(from.join(name).join(name), "small")?;
+        std::fs::write(from.join(OsStr::from_bytes(&[0xff; 255])), [7; 100_000])?;
+        symlink(OsStr::from_bytes(b"\xfe"), from.join("link"))?;
+        let report = sbx.upload_dir(&from, "tree").await?;
+        assert_eq!((report.files, report.symlinks), (2, 1));
+        let to = directory.path().join("to");
+        let report = sbx.download_dir("tree", &to).await?;
+        assert_eq!((report.files, report.symlinks), (2, 1));
+        assert_same_tree(&from, &to)?;
+
+        // One file, and its partial file.
+        let path = FilePath::from("tree").join(b"caf\xe9").join(b"caf\xe9");
+        let transfer = sbx.transfer().resume(true);
+        let one = directory.path().join(name);
+        transfer.download(&path, &one).await?;
+        transfer.upload(&one, b"\xff").await?;
+        assert_eq!(sbx.files().read(b"\xff").await?, "small");
+        sbx.shell("mkfifo \"tree/$(printf '\\351')\"")
+            .output()
+            .await?
+            .check()?;
+        let report = sbx.download_dir("tree", &to).await?;
+        assert_eq!(report.skipped[0].path, FilePath::from(b"\xe9"));
         Ok(())
     })
     .await

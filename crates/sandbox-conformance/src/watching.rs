@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use sandbox::{TransferReason, WatchEventKind};
+use sandbox::{FilePath, TransferReason, WatchEventKind};
 
 use crate::case::{Outcome, TestedBackend};
 use crate::cases;
@@ -36,15 +36,15 @@ async fn changes_are_reported(backend: TestedBackend) -> Outcome {
             result = creating => panic!("nothing is reported: {result:?}"),
         };
         assert_eq!(first.kind, WatchEventKind::Created);
-        assert!(first.path.starts_with("d/e/"), "{first:?}");
+        assert!(first.path.as_bytes().starts_with(b"d/e/"), "{first:?}");
         // The watch is running: one change after the other is reported.
-        let mut until = async |path: &str, kind| loop {
+        let mut until = async |path: &FilePath, kind| loop {
             let event = events.next().await.expect("the watch continues")?;
-            if (event.path.as_str(), event.kind) == (path, kind) {
+            if event.path == *path && event.kind == kind {
                 return Ok::<_, sandbox::Error>(());
             }
             assert!(
-                event.path.starts_with("d/e/") && event.kind == WatchEventKind::Created,
+                event.path.as_bytes().starts_with(b"d/e/") && event.kind == WatchEventKind::Created,
                 "{event:?}"
             );
         };
@@ -54,7 +54,7 @@ async fn changes_are_reported(backend: TestedBackend) -> Outcome {
         files.rename("x", &first.path).await?;
         until(&first.path, WatchEventKind::Modified).await?;
         files.create_dir_all("d/f").await?;
-        until("d/f", WatchEventKind::Created).await?;
+        until(&"d/f".into(), WatchEventKind::Created).await?;
         files.remove_file(&first.path).await?;
         until(&first.path, WatchEventKind::Removed).await?;
         Ok(())

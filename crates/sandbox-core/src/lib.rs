@@ -17,6 +17,8 @@ mod backend;
 mod connect;
 mod deadline;
 mod error;
+mod escaped;
+mod file_path;
 mod id;
 #[doc(hidden)]
 pub mod metrics;
@@ -39,6 +41,8 @@ pub use error::{
     CreationStage, Direction, Error, Result, RetryAfter, TransferError, TransferReason,
     UnsupportedError,
 };
+pub use escaped::{Escaped, is_misleading};
+pub use file_path::FilePath;
 pub use id::{JobId, SandboxId, Uid};
 pub use nearest::nearest;
 pub use quantity::{ByteSize, Cpu};

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use sandbox_core::protocol::{self, JobRecord};
 use sandbox_core::{
     Access, AttachOptions, ByteStream, Connector, Deadline, Direction, DownloadRequest,
-    ExecRequest, FileInfo, FileSystem, JobId, Output, Process, Reader, Result, Session,
+    ExecRequest, FileInfo, FilePath, FileSystem, JobId, Output, Process, Reader, Result, Session,
     UploadRequest, Writer, metrics,
 };
 
@@ -138,11 +138,11 @@ pub(crate) struct SshSession(pub(crate) Arc<Instance>);
 
 #[async_trait]
 impl FileSystem for SshSession {
-    async fn append(&self, path: &str, from: Reader) -> Result<u64> {
+    async fn append(&self, path: &FilePath, from: Reader) -> Result<u64> {
         measure(Direction::Upload, files::append(&self.0.files, path, from)).await
     }
 
-    async fn sha256(&self, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>> {
+    async fn sha256(&self, path: &FilePath, range: Range<u64>) -> Result<Option<[u8; 32]>> {
         if let Some(hash) = files::request_hash(&self.0.files, path, range.clone()).await? {
             return Ok(Some(hash));
         }
@@ -153,43 +153,43 @@ impl FileSystem for SshSession {
         Ok(files::parse_hash(&output))
     }
 
-    async fn stat(&self, path: &str, follow: bool) -> Result<FileInfo> {
+    async fn stat(&self, path: &FilePath, follow: bool) -> Result<FileInfo> {
         FileOps(&self.0.files).stat(path, follow).await
     }
 
-    async fn list(&self, path: &str) -> Result<Vec<FileInfo>> {
+    async fn list(&self, path: &FilePath) -> Result<Vec<FileInfo>> {
         FileOps(&self.0.files).list(path).await
     }
 
-    async fn create_dir(&self, path: &str, parents: bool) -> Result<()> {
+    async fn create_dir(&self, path: &FilePath, parents: bool) -> Result<()> {
         FileOps(&self.0.files).create_dir(path, parents).await
     }
 
-    async fn rename(&self, from: &str, to: &str) -> Result<()> {
+    async fn rename(&self, from: &FilePath, to: &FilePath) -> Result<()> {
         FileOps(&self.0.files).rename(from, to).await
     }
 
-    async fn remove_file(&self, path: &str) -> Result<()> {
+    async fn remove_file(&self, path: &FilePath) -> Result<()> {
         FileOps(&self.0.files).remove_file(path).await
     }
 
-    async fn remove_dir(&self, path: &str) -> Result<()> {
+    async fn remove_dir(&self, path: &FilePath) -> Result<()> {
         FileOps(&self.0.files).remove_dir(path).await
     }
 
-    async fn set_mode(&self, path: &str, mode: u32) -> Result<()> {
+    async fn set_mode(&self, path: &FilePath, mode: u32) -> Result<()> {
         FileOps(&self.0.files).set_mode(path, mode).await
     }
 
-    async fn symlink(&self, target: &str, path: &str) -> Result<()> {
+    async fn symlink(&self, target: &FilePath, path: &FilePath) -> Result<()> {
         FileOps(&self.0.files).symlink(target, path).await
     }
 
-    async fn read_link(&self, path: &str) -> Result<String> {
+    async fn read_link(&self, path: &FilePath) -> Result<FilePath> {
         FileOps(&self.0.files).read_link(path).await
     }
 
-    async fn canonicalize(&self, path: &str) -> Result<String> {
+    async fn canonicalize(&self, path: &FilePath) -> Result<FilePath> {
         FileOps(&self.0.files).canonicalize(path).await
     }
 }

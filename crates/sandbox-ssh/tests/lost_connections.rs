@@ -94,7 +94,7 @@ async fn a_server_that_is_killed_is_an_error() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Connection(_)), "{error}");
-    session.stat("file", true).await.unwrap_err();
+    session.stat(&"file".into(), true).await.unwrap_err();
 }
 
 #[tokio::test]

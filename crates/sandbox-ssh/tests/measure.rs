@@ -100,7 +100,7 @@ async fn measure(name: &str, session: Arc<dyn Session>) {
             "{name}: {up:.0} MiB/s up, {down:.0} MiB/s down, {read:.0} MiB/s of output; {cpu:.2} s of CPU"
         );
     }
-    session.remove_file("large").await.unwrap();
+    session.remove_file(&"large".into()).await.unwrap();
     eprintln!("{name}: {} MiB resident", resident() >> 20);
 }
 

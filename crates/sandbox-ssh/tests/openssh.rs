@@ -153,7 +153,7 @@ async fn a_server_without_sftp_is_explained() {
     };
     let session = sshd.session().await;
     for _ in 0..3 {
-        let error = session.stat(".", true).await.unwrap_err();
+        let error = session.stat(&".".into(), true).await.unwrap_err();
         assert!(matches!(error, Error::Unsupported { .. }), "{error}");
         assert!(error.to_string().contains("SFTP"), "{error}");
     }
@@ -161,7 +161,12 @@ async fn a_server_without_sftp_is_explained() {
     let Some(sshd) = support::openssh::start(&["Subsystem sftp /bin/false"]) else {
         return;
     };
-    let error = sshd.session().await.stat(".", true).await.unwrap_err();
+    let error = sshd
+        .session()
+        .await
+        .stat(&".".into(), true)
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }), "{error}");
 }
 
@@ -177,7 +182,7 @@ async fn a_server_for_files_only_runs_no_command() {
         .await
         .map(drop)
         .ok();
-    session.remove_file("ran").await.unwrap_err();
+    session.remove_file(&"ran".into()).await.unwrap_err();
 }
 
 #[tokio::test]

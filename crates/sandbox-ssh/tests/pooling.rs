@@ -179,7 +179,7 @@ async fn eviction_ends_everything() {
         .await
         .unwrap_err();
     assert_eq!(stage(&error), ConnectionStage::Channel, "{error}");
-    assert!(session.stat("file", true).await.is_err());
+    assert!(session.stat(&"file".into(), true).await.is_err());
     assert!(sessions.status().is_empty());
     wait_until_disconnected(&sshd).await;
     // A new session gets new connections.

@@ -113,7 +113,8 @@ pub use sandbox_core::{
 pub use handle::files::Files;
 pub use handle::watch::{Watch, WatchEvent, WatchEventKind};
 pub use sandbox_core::{
-    Direction, DownloadRequest, FileInfo, FileKind, Reader, UploadRequest, Writer, partial_name,
+    Direction, DownloadRequest, FileInfo, FileKind, FilePath, Reader, UploadRequest, Writer,
+    partial_name,
 };
 pub use transfer::Transfer;
 pub use transfer::progress::TransferProgress;
@@ -130,7 +131,8 @@ pub use sandbox_core::{
 // Errors.
 pub use sandbox_core::{
     BoxError, CommandCause, ConnectionError, ConnectionStage, CreationError, CreationReason,
-    CreationStage, Error, Result, TransferError, TransferReason, UnsupportedError,
+    CreationStage, Error, Escaped, Result, TransferError, TransferReason, UnsupportedError,
+    is_misleading,
 };
 
 // Mocks of the traits.

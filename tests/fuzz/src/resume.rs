@@ -40,7 +40,7 @@ pub(crate) fn target(bytes: &[u8]) {
                 2 | 3 => upload(&sandbox, &paths, &content).await,
                 _ => {
                     let from = Box::new(std::io::Cursor::new(content));
-                    match sandbox.session().append("f", from).await {
+                    match sandbox.session().append(&"f".into(), from).await {
                         Ok(added) => assert_eq!(added, length as u64),
                         Err(error) => check_error(&error),
                     }

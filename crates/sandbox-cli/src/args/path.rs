@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use sandbox::FilePath;
 
 use crate::args::id;
 
@@ -15,7 +16,7 @@ pub(crate) enum CopyPath {
     /// A path on this machine.
     Local(PathBuf),
     /// The id of a sandbox, or the beginning of one, and a path in it.
-    Remote(OsString, String),
+    Remote(OsString, FilePath),
 }
 
 /// Parses an argument of `cp`. The part before the first colon is an id, unless the argument begins
@@ -23,7 +24,7 @@ pub(crate) enum CopyPath {
 ///
 /// # Errors
 ///
-/// If the argument is empty, has an invalid id, or a remote path that is not UTF-8.
+/// If the argument is empty or has an invalid id.
 pub(crate) fn parse_copy_path(text: &OsStr) -> Result<CopyPath> {
     if text == "-" {
         return Ok(CopyPath::Stream);
@@ -43,23 +44,16 @@ pub(crate) fn parse_copy_path(text: &OsStr) -> Result<CopyPath> {
     let shown = text.to_string_lossy();
     let id = id::parse(OsStr::new(&*String::from_utf8_lossy(&bytes[..colon])))
         .with_context(|| format!("if {shown:?} is a local file, write it as ./{shown}"))?;
-    let full = text
-        .to_str()
-        .with_context(|| format!("the path {shown:?} is not UTF-8, which SFTP cannot carry"))?;
-    let path = &full[colon + 1..];
-    Ok(CopyPath::Remote(
-        id.as_str().into(),
-        if path.is_empty() {
-            ".".into()
-        } else {
-            path.into()
-        },
-    ))
+    let path = match &bytes[colon + 1..] {
+        b"" => ".".into(),
+        path => FilePath::from(path),
+    };
+    Ok(CopyPath::Remote(id.as_str().into(), path))
 }
 
 /// Whether the path means the content of a directory and not the directory itself, as `dir/.` does.
-pub(crate) fn is_content_of_directory(path: &OsStr) -> bool {
-    let bytes = path.as_encoded_bytes();
+pub(crate) fn is_content_of_directory(path: &FilePath) -> bool {
+    let bytes = path.as_bytes();
     bytes == b"." || bytes == b".." || bytes.ends_with(b"/.") || bytes.ends_with(b"/..")
 }
 
@@ -101,8 +95,10 @@ mod tests {
             assert!(error.contains(word), "{error}");
         }
         use std::os::unix::ffi::OsStrExt;
-        let error = parse_copy_path(OsStr::from_bytes(b"sbx-1:\xff")).unwrap_err();
-        assert!(error.to_string().contains("not UTF-8"), "{error}");
+        assert_eq!(
+            parse_copy_path(OsStr::from_bytes(b"sbx-1:\xff")).unwrap(),
+            CopyPath::Remote("sbx-1".into(), FilePath::from(b"\xff"))
+        );
         assert!(parse_copy_path(OsStr::from_bytes(b"\xff\xff:a")).is_err());
         assert!(matches!(
             parse_copy_path(OsStr::from_bytes(b"\xff/a:b")).unwrap(),
@@ -120,7 +116,7 @@ mod tests {
             ("a/", false),
             ("a.", false),
         ] {
-            assert_eq!(is_content_of_directory(OsStr::new(path)), content, "{path}");
+            assert_eq!(is_content_of_directory(&path.into()), content, "{path}");
         }
     }
 }

@@ -1,10 +1,10 @@
 //! `sandbox cp`: copies files and trees into a sandbox and out of it.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use sandbox::{Client, Error, FileKind, Sandbox, Transfer, TransferReason, TreeReport};
+use sandbox::{Client, Error, FileKind, FilePath, Sandbox, Transfer, TransferReason, TreeReport};
 
 use crate::args::id;
 use crate::args::path::{CopyPath, is_content_of_directory, parse_copy_path};
@@ -66,7 +66,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
         (CopyPath::Local(local), CopyPath::Remote(id, remote)) => {
             let tree = is_tree(&local)?;
             if args.resume && tree {
-                bail!("{:?} {RESUME_NEEDS_FILE}", local.display().to_string());
+                bail!("{} {RESUME_NEEDS_FILE}", quote(&local));
             }
             let sandbox = id::connect(client, &id).await?;
             upload(&sandbox, new_transfer(&sandbox), &local, tree, &remote).await?
@@ -85,7 +85,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
         }
         (CopyPath::Remote(id, remote), CopyPath::Stream) => {
             let sandbox = id::connect(client, &id).await?;
-            let size = sandbox.files().stat(remote.as_str()).await?.size;
+            let size = sandbox.files().stat(&remote).await?.size;
             // The size of files that are generated when they are read, as in /proc, is 0.
             let output = progress.wrap_stdout(Some(size).filter(|size| *size > 0));
             single_file_report(sandbox.download_to(remote, output).await?)
@@ -111,7 +111,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
 fn is_tree(local: &Path) -> Result<bool> {
     let metadata = std::fs::metadata(local);
     Ok(metadata
-        .with_context(|| format!("cannot copy {:?}", local.display().to_string()))?
+        .with_context(|| format!("cannot copy {}", quote(local)))?
         .is_dir())
 }
 
@@ -120,38 +120,33 @@ async fn upload(
     transfer: Transfer,
     local: &Path,
     tree: bool,
-    remote: &str,
+    remote: &FilePath,
 ) -> Result<TreeReport> {
     let existing = find_kind(sandbox, remote).await?;
-    let path_in_remote = |name: Option<&OsStr>| -> Result<String> {
-        let name = name.map(|name| {
-            name.to_str()
-                .context("its name is not UTF-8, which SFTP does not support; rename it")
-        });
-        Ok(match name.transpose()? {
-            Some(name) => format!("{}/{name}", remote.trim_end_matches('/')),
-            None => remote.to_owned(),
-        })
+    // Without a name, as in `..`, the directory itself is meant.
+    let path_in_remote = |name: Option<&OsStr>| match name {
+        Some(name) => remote.join(name.as_encoded_bytes()),
+        None => remote.clone(),
     };
     if tree {
         let target = match existing {
-            Some(FileKind::Directory) if !is_content_of_directory(local.as_os_str()) => {
-                path_in_remote(local.file_name())?
+            Some(FileKind::Directory) if !is_content_of_directory(&local.into()) => {
+                path_in_remote(local.file_name())
             }
-            Some(FileKind::Directory) | None => remote.to_owned(),
+            Some(FileKind::Directory) | None => remote.clone(),
             Some(_) => bail!(
-                "cannot copy the directory {:?} to {remote:?}, which is a file in the sandbox",
-                local.display().to_string()
+                "cannot copy the directory {} to {remote:?}, which is a file in the sandbox",
+                quote(local)
             ),
         };
         return Ok(transfer.upload_dir(local, target).await?);
     }
     let target = match existing {
-        Some(FileKind::Directory) => path_in_remote(local.file_name())?,
-        None if remote.ends_with('/') => bail!(
+        Some(FileKind::Directory) => path_in_remote(local.file_name()),
+        None if remote.as_bytes().ends_with(b"/") => bail!(
             "there is no directory {remote:?} in the sandbox; create it with `sandbox exec ID -- mkdir`"
         ),
-        _ => remote.to_owned(),
+        _ => remote.clone(),
     };
     Ok(single_file_report(
         transfer.upload(local, target).await?.bytes,
@@ -160,31 +155,27 @@ async fn upload(
 
 async fn download(
     transfer: Transfer,
-    remote: &str,
+    remote: &FilePath,
     source: FileKind,
     local: &Path,
 ) -> Result<TreeReport> {
-    let shown = local.display().to_string();
-    let name = remote
-        .trim_end_matches('/')
-        .rsplit('/')
-        .next()
-        .filter(|name| !matches!(*name, "" | "." | ".."));
+    let name = base_name(remote)?;
     let is_directory = local.is_dir();
     let target = match (source, name) {
-        (FileKind::Directory, Some(name))
-            if is_directory && !is_content_of_directory(OsStr::new(remote)) =>
-        {
+        (FileKind::Directory, Some(name)) if is_directory && !is_content_of_directory(remote) => {
             local.join(name)
         }
         (FileKind::Directory, _) if !is_directory && local.exists() => {
             bail!(
-                "cannot copy the directory {remote:?} to {shown:?}, which is a file on this machine"
+                "cannot copy the directory {remote:?} to {}, which is a file on this machine",
+                quote(local)
             )
         }
         (FileKind::File, Some(name)) if is_directory => local.join(name),
-        (FileKind::File, _) if !is_directory && shown.ends_with('/') => {
-            bail!("there is no directory {shown:?} on this machine")
+        (FileKind::File, _)
+            if !is_directory && local.as_os_str().as_encoded_bytes().ends_with(b"/") =>
+        {
+            bail!("there is no directory {} on this machine", quote(local))
         }
         _ => local.to_owned(),
     };
@@ -197,7 +188,28 @@ async fn download(
     }
 }
 
-async fn find_source_kind(sandbox: &Sandbox, remote: &str) -> Result<FileKind> {
+/// The last component of a path in the sandbox, as a name on this machine; `None` if it is a
+/// directory's name for itself or its parent.
+fn base_name(remote: &FilePath) -> Result<Option<PathBuf>> {
+    let name = remote
+        .as_bytes()
+        .rsplit(|byte| *byte == b'/')
+        .find(|name| !name.is_empty())
+        .filter(|name| !matches!(*name, b"." | b".."))
+        .map(FilePath::from);
+    name.map(|name| {
+        let path = name.as_path().map(Path::to_owned);
+        path.with_context(|| format!("{name:?} cannot be the name of a file on this machine"))
+    })
+    .transpose()
+}
+
+/// Formats a local path for a message.
+fn quote(local: &Path) -> String {
+    format!("{:?}", FilePath::from(local))
+}
+
+async fn find_source_kind(sandbox: &Sandbox, remote: &FilePath) -> Result<FileKind> {
     let kind = find_kind(sandbox, remote).await?;
     kind.with_context(|| {
         format!(
@@ -208,7 +220,7 @@ async fn find_source_kind(sandbox: &Sandbox, remote: &str) -> Result<FileKind> {
 }
 
 /// The kind of file at a path in the sandbox, if it exists.
-async fn find_kind(sandbox: &Sandbox, path: &str) -> Result<Option<FileKind>> {
+async fn find_kind(sandbox: &Sandbox, path: &FilePath) -> Result<Option<FileKind>> {
     match sandbox.files().stat(path).await {
         Ok(info) => Ok(Some(info.kind)),
         Err(Error::Transfer(error)) if error.reason == TransferReason::NotFound => Ok(None),

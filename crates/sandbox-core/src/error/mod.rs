@@ -9,7 +9,7 @@ mod unsupported;
 
 use std::time::Duration;
 
-use crate::SandboxId;
+use crate::{FilePath, SandboxId};
 
 pub use command::CommandCause;
 pub use connection::{ConnectionError, ConnectionStage};
@@ -213,7 +213,7 @@ impl Error {
     /// Creates an error for a failed transfer.
     pub fn transfer(
         direction: Direction,
-        path: impl Into<String>,
+        path: impl Into<FilePath>,
         reason: TransferReason,
         message: impl Into<String>,
         source: Option<BoxError>,

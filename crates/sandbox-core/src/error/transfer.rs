@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{BoxError, Error};
+use crate::FilePath;
 
 /// Why a file was not transferred or changed.
 #[derive(Debug, thiserror::Error)]
@@ -11,7 +12,7 @@ pub struct TransferError {
     /// The direction of the transfer.
     pub direction: Direction,
     /// The path, on the side where it failed.
-    pub path: String,
+    pub path: FilePath,
     /// The kind of failure.
     pub reason: TransferReason,
     /// The problem.
@@ -56,13 +57,14 @@ pub enum TransferReason {
     Other,
 }
 
-/// The longest path in a message, in characters: a server may send names of any length.
+/// The longest path in a message, in bytes: a server may send names of any length.
 const MAX_PATH_LEN: usize = 1000;
 
-fn quote_path(path: &str) -> String {
-    match path.char_indices().nth(MAX_PATH_LEN) {
-        None => format!("{path:?}"),
-        Some((end, _)) => format!("{:?}… ({} bytes in all)", &path[..end], path.len()),
+fn quote_path(path: &FilePath) -> String {
+    let too_long = path.len() > MAX_PATH_LEN;
+    match FilePath::from(&path.as_bytes()[..path.len().min(MAX_PATH_LEN)]) {
+        start if too_long => format!("{start:?}… ({} bytes in all)", path.len()),
+        whole => format!("{whole:?}"),
     }
 }
 
@@ -97,13 +99,25 @@ mod tests {
             r#"could not download "a\u{1b} b": no"#
         );
         assert_eq!(
-            message_for(&"ä".repeat(MAX_PATH_LEN)).len(),
-            2 * MAX_PATH_LEN + 25
+            message_for(&"ä".repeat(MAX_PATH_LEN / 2)).len(),
+            MAX_PATH_LEN + 25
         );
         let cut = message_for(&"ä".repeat(9000));
         assert!(
-            cut.ends_with("ä\"… (18000 bytes in all): no") && cut.len() < 3 * MAX_PATH_LEN,
+            cut.ends_with("ä\"… (18000 bytes in all): no") && cut.len() < 2 * MAX_PATH_LEN,
             "{cut}"
         );
+    }
+
+    #[test]
+    fn a_path_that_is_not_utf8_is_escaped_once() {
+        let error = Error::transfer(
+            Direction::Inside,
+            b"caf\xe9",
+            TransferReason::Other,
+            "no",
+            None,
+        );
+        assert_eq!(error.to_string(), r#"could not access "caf\xe9": no"#);
     }
 }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::timestamp;
+use crate::{FilePath, timestamp};
 
 /// A file to upload.
 ///
@@ -20,7 +20,7 @@ use crate::timestamp;
 pub struct UploadRequest {
     /// The target path: absolute, or relative to the home directory. The content is written under
     /// a temporary name next to it, and renamed when it is complete.
-    pub path: String,
+    pub path: FilePath,
     /// The permission bits of the new file; the default is 0o644. Set-uid bits are not sent.
     pub mode: Option<u32>,
     /// The modification time to set.
@@ -37,7 +37,7 @@ pub struct UploadRequest {
 
 impl UploadRequest {
     /// Uploads to this path, with the default mode and time.
-    pub fn new(path: impl Into<String>) -> Self {
+    pub fn new(path: impl Into<FilePath>) -> Self {
         Self {
             path: path.into(),
             mode: None,
@@ -49,10 +49,9 @@ impl UploadRequest {
 
     /// Returns the path of the partial file of a resumable upload: next to the target, as
     /// `.NAME.sandbox-partial`. It is always the same for the same target.
-    pub fn partial_path(&self) -> String {
-        let name_at = self.path.rfind('/').map_or(0, |slash| slash + 1);
-        let (directory, name) = self.path.split_at(name_at);
-        format!("{directory}{}", partial_name(name))
+    pub fn partial_path(&self) -> FilePath {
+        let (directory, name) = self.path.split_name();
+        FilePath::from(directory).join(partial_name(name))
     }
 }
 
@@ -68,7 +67,7 @@ impl UploadRequest {
 #[non_exhaustive]
 pub struct DownloadRequest {
     /// The path: absolute, or relative to the home directory.
-    pub path: String,
+    pub path: FilePath,
     /// The maximum size. A larger file is an error, so that a hostile sandbox cannot fill the
     /// disk.
     pub max_size: Option<u64>,
@@ -79,7 +78,7 @@ pub struct DownloadRequest {
 
 impl DownloadRequest {
     /// Downloads this file, whatever its size.
-    pub fn new(path: impl Into<String>) -> Self {
+    pub fn new(path: impl Into<FilePath>) -> Self {
         Self {
             path: path.into(),
             max_size: None,
@@ -90,21 +89,24 @@ impl DownloadRequest {
 
 /// Returns the name of the partial file of a resumable transfer: `.NAME.sandbox-partial`. If the
 /// name is too long for that, its beginning and a hash of the whole name are used.
-pub fn partial_name(name: &str) -> String {
+pub fn partial_name(name: impl Into<FilePath>) -> FilePath {
     // File systems accept 255 bytes; the rest is for the hash and the suffix.
     const MAX_NAME_LEN: usize = 200;
+    const SUFFIX: &[u8] = b".sandbox-partial";
+    let name = name.into();
+    let name = name.as_bytes();
     if name.len() <= MAX_NAME_LEN {
-        return format!(".{name}.sandbox-partial");
+        return FilePath::from([b".", name, SUFFIX].concat());
     }
-    let end = (0..=MAX_NAME_LEN)
-        .rev()
-        .find(|at| name.is_char_boundary(*at))
-        .unwrap_or(0);
+    // No character of UTF-8 is cut.
+    let is_boundary = |at: &usize| name[*at] & 0b1100_0000 != 0b1000_0000;
+    let end = (0..=MAX_NAME_LEN).rev().find(is_boundary).unwrap_or(0);
     // FNV-1a, 64 bits: the number only has to be the same each time.
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    let hash = name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    format!(".{}-{hash:016x}.sandbox-partial", &name[..end])
+    let hash = format!("-{hash:016x}");
+    FilePath::from([b".", &name[..end], hash.as_bytes(), SUFFIX].concat())
 }
 
 /// Information about a file.
@@ -113,7 +115,7 @@ pub fn partial_name(name: &str) -> String {
 pub struct FileInfo {
     /// The last component of its path, as the sandbox reports it: never empty, `.` or `..`, and
     /// without a `/`. In the response to a request for one path, that path.
-    pub name: String,
+    pub name: FilePath,
     /// The kind of file.
     pub kind: FileKind,
     /// Its size in bytes.
@@ -128,7 +130,7 @@ pub struct FileInfo {
 impl FileInfo {
     /// Creates information about a file.
     pub fn new(
-        name: impl Into<String>,
+        name: impl Into<FilePath>,
         kind: FileKind,
         size: u64,
         mode: u32,
@@ -171,7 +173,7 @@ mod tests {
         let long = "ä".repeat(127);
         let partial = partial_path(&format!("d/{long}"));
         assert!(
-            partial.len() <= 255 + 2 && partial.starts_with("d/.ää"),
+            partial.len() <= 255 + 2 && partial.to_str().unwrap().starts_with("d/.ää"),
             "{partial}"
         );
         assert_ne!(
@@ -180,5 +182,10 @@ mod tests {
             "names with the same beginning differ"
         );
         assert_eq!(partial, partial_path(&format!("d/{long}")));
+        assert_eq!(
+            partial_name(b"caf\xe9"),
+            FilePath::from(b".caf\xe9.sandbox-partial")
+        );
+        assert!(partial_name([0x80; 255].as_slice()).len() <= 255);
     }
 }

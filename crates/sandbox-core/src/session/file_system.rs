@@ -6,7 +6,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 use super::{FileInfo, Reader};
-use crate::Result;
+use crate::{FilePath, Result};
 
 /// Small operations on the files of one sandbox. A path is absolute, or relative to the home
 /// directory.
@@ -16,7 +16,7 @@ use crate::Result;
 /// ```
 /// use sandbox_core::{FileSystem, Result};
 ///
-/// async fn replace(files: &dyn FileSystem, path: &str) -> Result<()> {
+/// async fn replace(files: &dyn FileSystem, path: &FilePath) -> Result<()> {
 ///     files.set_mode("new.sh", 0o755).await?;
 ///     files.rename("new.sh", path).await
 /// }
@@ -28,14 +28,14 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
-    async fn stat(&self, path: &str, follow: bool) -> Result<FileInfo>;
+    async fn stat(&self, path: &FilePath, follow: bool) -> Result<FileInfo>;
 
     /// Lists the entries of a directory, without `.` and `..`, in no particular order.
     ///
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer), also for an entry with a dangerous name.
-    async fn list(&self, path: &str) -> Result<Vec<FileInfo>>;
+    async fn list(&self, path: &FilePath) -> Result<Vec<FileInfo>>;
 
     /// Creates a directory. With `parents`, also creates its parents, and accepts an existing
     /// directory.
@@ -43,56 +43,56 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
-    async fn create_dir(&self, path: &str, parents: bool) -> Result<()>;
+    async fn create_dir(&self, path: &FilePath, parents: bool) -> Result<()>;
 
     /// Renames a file, replacing an existing one.
     ///
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
-    async fn rename(&self, from: &str, to: &str) -> Result<()>;
+    async fn rename(&self, from: &FilePath, to: &FilePath) -> Result<()>;
 
     /// Removes a file or a symbolic link.
     ///
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
-    async fn remove_file(&self, path: &str) -> Result<()>;
+    async fn remove_file(&self, path: &FilePath) -> Result<()>;
 
     /// Removes an empty directory.
     ///
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
-    async fn remove_dir(&self, path: &str) -> Result<()>;
+    async fn remove_dir(&self, path: &FilePath) -> Result<()>;
 
     /// Sets the permission bits.
     ///
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
-    async fn set_mode(&self, path: &str, mode: u32) -> Result<()>;
+    async fn set_mode(&self, path: &FilePath, mode: u32) -> Result<()>;
 
     /// Creates a symbolic link at `path` that points to `target`.
     ///
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
-    async fn symlink(&self, target: &str, path: &str) -> Result<()>;
+    async fn symlink(&self, target: &FilePath, path: &FilePath) -> Result<()>;
 
     /// Reads the target of a symbolic link. It is untrusted, as everything from a sandbox.
     ///
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
-    async fn read_link(&self, path: &str) -> Result<String>;
+    async fn read_link(&self, path: &FilePath) -> Result<FilePath>;
 
     /// Returns the absolute form of a path. For `.` that is the home directory.
     ///
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
-    async fn canonicalize(&self, path: &str) -> Result<String>;
+    async fn canonicalize(&self, path: &FilePath) -> Result<FilePath>;
 
     /// Appends to a file, which is created with mode 0o644 if it does not exist. Returns the number
     /// of bytes.
@@ -106,7 +106,7 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer).
-    async fn append(&self, path: &str, from: Reader) -> Result<u64>;
+    async fn append(&self, path: &FilePath, from: Reader) -> Result<u64>;
 
     /// Returns the SHA-256 of a range of a file, or of less if the file ends before the range does.
     /// `None` if it cannot be computed: over SSH, if the server is not sandbox-sshd and has no
@@ -115,7 +115,7 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`Transfer`](crate::Error::Transfer) if the file cannot be read.
-    async fn sha256(&self, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>> {
+    async fn sha256(&self, path: &FilePath, range: Range<u64>) -> Result<Option<[u8; 32]>> {
         let _unused = (path, range);
         Ok(None)
     }

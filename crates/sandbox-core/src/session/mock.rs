@@ -10,7 +10,7 @@ use super::{
     Session, UploadRequest, Writer,
 };
 use crate::protocol::JobRecord;
-use crate::{ByteStream, JobId, Result};
+use crate::{ByteStream, FilePath, JobId, Result};
 
 mockall::mock! {
     /// A mock of [`Session`](crate::Session) and [`FileSystem`](crate::FileSystem).
@@ -19,18 +19,18 @@ mockall::mock! {
 
     #[async_trait]
     impl FileSystem for Session {
-        async fn stat(&self, path: &str, follow: bool) -> Result<FileInfo>;
-        async fn list(&self, path: &str) -> Result<Vec<FileInfo>>;
-        async fn create_dir(&self, path: &str, parents: bool) -> Result<()>;
-        async fn rename(&self, from: &str, to: &str) -> Result<()>;
-        async fn remove_file(&self, path: &str) -> Result<()>;
-        async fn remove_dir(&self, path: &str) -> Result<()>;
-        async fn set_mode(&self, path: &str, mode: u32) -> Result<()>;
-        async fn symlink(&self, target: &str, path: &str) -> Result<()>;
-        async fn read_link(&self, path: &str) -> Result<String>;
-        async fn canonicalize(&self, path: &str) -> Result<String>;
-        async fn append(&self, path: &str, from: Reader) -> Result<u64>;
-        async fn sha256(&self, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>>;
+        async fn stat(&self, path: &FilePath, follow: bool) -> Result<FileInfo>;
+        async fn list(&self, path: &FilePath) -> Result<Vec<FileInfo>>;
+        async fn create_dir(&self, path: &FilePath, parents: bool) -> Result<()>;
+        async fn rename(&self, from: &FilePath, to: &FilePath) -> Result<()>;
+        async fn remove_file(&self, path: &FilePath) -> Result<()>;
+        async fn remove_dir(&self, path: &FilePath) -> Result<()>;
+        async fn set_mode(&self, path: &FilePath, mode: u32) -> Result<()>;
+        async fn symlink(&self, target: &FilePath, path: &FilePath) -> Result<()>;
+        async fn read_link(&self, path: &FilePath) -> Result<FilePath>;
+        async fn canonicalize(&self, path: &FilePath) -> Result<FilePath>;
+        async fn append(&self, path: &FilePath, from: Reader) -> Result<u64>;
+        async fn sha256(&self, path: &FilePath, range: Range<u64>) -> Result<Option<[u8; 32]>>;
     }
 
     #[async_trait]

@@ -12,7 +12,7 @@ use sandbox_core::{ConnectionStage, Deadline, Error, Result, SandboxId};
 use tokio::sync::oneshot;
 
 pub(crate) use open_channel::OpenChannel;
-pub(crate) use stream::{ActivityClock, ChannelIo, Chunks};
+pub(crate) use stream::{ChannelIo, Chunks};
 
 use crate::connection::{Connection, OpenError, Opening};
 use crate::options::SshOptions;

@@ -2,15 +2,11 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use russh::ChannelMsg;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::open_channel::OpenChannel;
@@ -20,32 +16,6 @@ use crate::transport::KillSwitch;
 pub(crate) trait Chunks: Send + Unpin {
     /// The next part; `None` at the end.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>>;
-}
-
-/// Records when something was last received.
-#[derive(Debug)]
-pub(crate) struct ActivityClock {
-    epoch: Instant,
-    last_ms: AtomicU64,
-}
-
-impl ActivityClock {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            epoch: Instant::now(),
-            last_ms: AtomicU64::new(0),
-        })
-    }
-
-    /// Records that something was received now.
-    pub(crate) fn record(&self) {
-        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_ms.store(now, Ordering::Relaxed);
-    }
-
-    pub(crate) fn last_progress(&self) -> Instant {
-        self.epoch + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
-    }
 }
 
 /// The data of a channel, in both directions. A lost connection is an error, never an end of file.
@@ -58,7 +28,6 @@ pub(crate) struct ChannelIo {
     writer: Pin<Box<dyn AsyncWrite + Send>>,
     kill_switch: KillSwitch,
     ended: ReusableBoxFuture<'static, ()>,
-    clock: Option<Arc<ActivityClock>>,
 }
 
 impl ChannelIo {
@@ -72,14 +41,7 @@ impl ChannelIo {
             writer,
             ended: ReusableBoxFuture::new(wait_ended(kill_switch.clone())),
             kill_switch,
-            clock: None,
         }
-    }
-
-    /// Records on this clock when data is received.
-    pub(crate) fn with_clock(mut self, clock: &Arc<ActivityClock>) -> Self {
-        self.clock = Some(Arc::clone(clock));
-        self
     }
 }
 
@@ -99,9 +61,6 @@ impl Chunks for ChannelIo {
             self.reading.set(next_message(channel));
             match message {
                 Some(ChannelMsg::Data { data }) => {
-                    if let Some(clock) = &self.clock {
-                        clock.record();
-                    }
                     return Poll::Ready(Ok(Some(data)));
                 }
                 Some(ChannelMsg::Eof | ChannelMsg::Close) => self.eof = true,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use futures_util::FutureExt;
-use sandbox_core::{Direction, Reader, Result};
+use sandbox_core::{Direction, FilePath, Reader, Result};
 
 use super::file_names::check_path;
 use crate::sftp::{OpenMode, Piece, RemoteFile, SftpPool, local_error};
@@ -12,11 +12,11 @@ const MAX_IN_FLIGHT: usize = 16;
 const UPLOAD: Direction = Direction::Upload;
 
 /// Writes all content to the end of a file, which is created if missing.
-pub(crate) async fn append(sessions: &SftpPool, path: &str, mut from: Reader) -> Result<u64> {
+pub(crate) async fn append(sessions: &SftpPool, path: &FilePath, mut from: Reader) -> Result<u64> {
     check_path(path, UPLOAD)?;
     let sftp = sessions.session().await?;
     let fail = |error| sftp.report_failure(UPLOAD, path, error);
-    let file = RemoteFile::open(&sftp, OpenMode::Append(path.to_owned()))
+    let file = RemoteFile::open(&sftp, OpenMode::Append(path.clone()))
         .await
         .map_err(fail)?;
     // The offset is for servers that do not support appending; the others ignore it.

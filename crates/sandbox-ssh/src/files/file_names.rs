@@ -1,75 +1,60 @@
-//! Checks of paths that are sent and of names that the server returns.
-//!
-//! SFTP carries bytes, russh-sftp strings: a name that is not UTF-8 arrives with U+FFFD in place of
-//! its other bytes. Such a name is refused, because it would name another file, or none.
+//! Checks of paths that are sent and of names that the server returns. Both are bytes, which need not
+//! be UTF-8.
 
-use sandbox_core::{Direction, Error, Result, TransferReason};
+use sandbox_core::{Direction, Error, FilePath, Result, TransferReason};
 
 use crate::sftp::transfer_error;
 use crate::text::escape;
 
 /// Refuses a path that cannot be sent.
-pub(super) fn check_path(path: &str, direction: Direction) -> Result<()> {
-    match path_fault(path) {
-        Some(why) => Err(transfer_error(
-            direction,
-            path,
-            TransferReason::BadName,
-            why,
-        )),
-        None => Ok(()),
-    }
-}
-
-fn path_fault(path: &str) -> Option<&'static str> {
-    if path.is_empty() {
-        Some("the path is empty")
-    } else if path.contains('\0') {
-        Some("the path contains a NUL byte, which no file name can have")
-    } else if path.contains('\u{fffd}') {
-        Some(
-            "the path contains U+FFFD, which stands for bytes that are not UTF-8; rename the file in the sandbox",
-        )
-    } else {
-        None
-    }
-}
-
-/// Refuses the name of a directory's entry that would name a file elsewhere.
-pub(super) fn check_entry(directory: &str, name: &str) -> Result<()> {
-    let why = if name.is_empty() {
-        "it has an entry without a name"
-    } else if name.contains(['/', '\0']) {
-        "it has an entry whose name contains a slash or a NUL byte"
-    } else if name.contains('\u{fffd}') {
-        "it has an entry whose name is not UTF-8; rename it in the sandbox"
+pub(super) fn check_path(path: &FilePath, direction: Direction) -> Result<()> {
+    let why = if path.is_empty() {
+        "the path is empty"
+    } else if path.as_bytes().contains(&0) {
+        "the path contains a NUL byte, which no file name can have"
     } else {
         return Ok(());
     };
-    let message = format!("{why}: {}", escape(name));
+    Err(transfer_error(
+        direction,
+        path,
+        TransferReason::BadName,
+        why,
+    ))
+}
+
+/// Refuses the name of a directory's entry that would name a file elsewhere.
+pub(super) fn check_entry(directory: &FilePath, name: &FilePath) -> Result<()> {
+    let why = if name.is_empty() {
+        "it has an entry without a name"
+    } else if name.as_bytes().iter().any(|byte| matches!(byte, b'/' | 0)) {
+        "it has an entry whose name contains a slash or a NUL byte"
+    } else {
+        return Ok(());
+    };
+    let message = format!("{why}: {}", show(name));
     Err(bad_name_error(directory, message))
 }
 
 /// Refuses a path that the server returned and that does not name a file.
-pub(super) fn check_returned_path(path: &str, returned: &str) -> Result<()> {
+pub(super) fn check_returned_path(path: &FilePath, returned: &FilePath) -> Result<()> {
     let why = if returned.is_empty() {
         "the server returned an empty path"
-    } else if returned.contains(['\0', '\u{fffd}']) {
-        "the server returned a path that is not UTF-8"
+    } else if returned.as_bytes().contains(&0) {
+        "the server returned a path that contains a NUL byte"
     } else {
         return Ok(());
     };
-    let message = format!("{why}: {}", escape(returned));
+    let message = format!("{why}: {}", show(returned));
     Err(bad_name_error(path, message))
 }
 
-/// Splits a path before its last component. The directory ends with a slash, or is empty.
-pub(super) fn split_path(path: &str) -> (&str, &str) {
-    path.rfind('/')
-        .map_or(("", path), |slash| path.split_at(slash + 1))
+/// Formats a name for a message.
+fn show(name: &FilePath) -> String {
+    escape(&name.to_string())
 }
 
-fn bad_name_error(path: &str, message: String) -> Error {
+fn bad_name_error(path: &FilePath, message: String) -> Error {
     transfer_error(Direction::Inside, path, TransferReason::BadName, message)
 }
 
@@ -79,24 +64,37 @@ mod tests {
 
     #[test]
     fn names_of_other_files_are_refused() {
-        for bad in ["", "a\0b", "a\u{fffd}b"] {
-            assert!(check_path(bad, Direction::Upload).is_err(), "{bad:?}");
+        let path = |bytes: &[u8]| FilePath::from(bytes);
+        for bad in [&b""[..], b"a\0b", b"\xff\0"] {
+            assert!(
+                check_path(&path(bad), Direction::Upload).is_err(),
+                "{bad:?}"
+            );
+            assert!(check_returned_path(&path(b"x"), &path(bad)).is_err());
         }
-        for bad in ["", "../x", "a/b", "/", "a\0", "\u{fffd}"] {
-            assert!(check_entry("d", bad).is_err(), "{bad:?}");
+        for bad in [&b""[..], b"../x", b"a/b", b"/", b"a\0", b"\xff/"] {
+            assert!(check_entry(&path(b"d"), &path(bad)).is_err(), "{bad:?}");
         }
-        for good in ["a", "-rf", "a b", "a\nb", "'", "…", "ä"] {
-            check_path(good, Direction::Upload).unwrap();
-            check_entry("d", good).unwrap();
+        for good in [
+            "a".as_bytes(),
+            b"-rf",
+            b"a b",
+            b"a\nb",
+            b"'",
+            "…".as_bytes(),
+            b"caf\xe9",
+            "\u{fffd}".as_bytes(),
+            &[0xff; 255],
+        ] {
+            check_path(&path(good), Direction::Upload).unwrap();
+            check_entry(&path(b"d"), &path(good)).unwrap();
+            check_returned_path(&path(b"x"), &path(good)).unwrap();
         }
-        assert!(check_returned_path("x", "/a\u{fffd}").is_err());
     }
 
     #[test]
-    fn a_path_is_split_before_its_last_component() {
-        assert_eq!(split_path("a"), ("", "a"));
-        assert_eq!(split_path("a/b"), ("a/", "b"));
-        assert_eq!(split_path("/b"), ("/", "b"));
-        assert_eq!(split_path("a/"), ("a/", ""));
+    fn a_refused_name_is_escaped_in_the_message() {
+        let error = check_entry(&"d".into(), &FilePath::from(b"a\xe9\x1b/")).unwrap_err();
+        assert!(error.to_string().ends_with(r": a\xe9\u{1b}/"), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use russh_sftp::client::error::Error as SftpError;
-use sandbox_core::{Direction, Error, ExecRequest, Output, Result};
+use sandbox_core::{Direction, Error, ExecRequest, FilePath, Output, Result};
 
 use super::file_names::check_path;
 use crate::sftp::{SftpPool, encode_strings};
@@ -20,7 +20,7 @@ const RESPONSE_HEAD: &[u8] = b"\0\0\0\x0acheck-file\0\0\0\x06sha256";
 /// Requests a SHA-256 with the extension `check-file-name`; `None` if the server does not have it.
 pub(crate) async fn request_hash(
     sessions: &SftpPool,
-    path: &str,
+    path: &FilePath,
     range: Range<u64>,
 ) -> Result<Option<[u8; 32]>> {
     check_path(path, Direction::Inside)?;
@@ -36,7 +36,7 @@ pub(crate) async fn request_hash(
         return Ok(None);
     }
     let fail = |error| sftp.report_failure(Direction::Inside, path, error);
-    let mut data = encode_strings([path, "sha256"]).map_err(fail)?;
+    let mut data = encode_strings([path.as_bytes(), b"sha256"]).map_err(fail)?;
     data.extend_from_slice(&range.start.to_be_bytes());
     data.extend_from_slice(&(range.end - range.start).to_be_bytes());
     data.extend_from_slice(&0_u32.to_be_bytes());
@@ -52,7 +52,7 @@ pub(crate) async fn request_hash(
 }
 
 /// The command that hashes a file on any other server.
-pub(crate) fn hash_command(path: &str, range: Range<u64>) -> ExecRequest {
+pub(crate) fn hash_command(path: &FilePath, range: Range<u64>) -> ExecRequest {
     let script = if range.start == 0 {
         SCRIPT_FROM_START
     } else {
@@ -62,13 +62,13 @@ pub(crate) fn hash_command(path: &str, range: Range<u64>) -> ExecRequest {
     let from = range.start.saturating_add(1);
     let length = range.end.saturating_sub(range.start);
     ExecRequest::from_argv([
-        "sh",
-        "-c",
-        script,
-        "sh",
-        path,
-        &from.to_string(),
-        &length.to_string(),
+        &b"sh"[..],
+        b"-c",
+        script.as_bytes(),
+        b"sh",
+        path.as_bytes(),
+        from.to_string().as_bytes(),
+        length.to_string().as_bytes(),
     ])
 }
 

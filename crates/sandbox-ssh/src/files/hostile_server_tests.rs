@@ -10,12 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use sandbox_core::{
-    Access, DownloadRequest, Endpoint, Error, KeyPair, Result, TransferReason, Uid, UploadRequest,
+    Access, DownloadRequest, Endpoint, Error, FilePath, KeyPair, Result, TransferReason, Uid,
+    UploadRequest,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, ReadHalf};
 
 use super::{FileOps, download, upload};
-use crate::channel::{ActivityClock, ChannelPool, Chunks};
+use crate::channel::{ChannelPool, Chunks};
 use crate::connection::Purpose;
 use crate::options::SshOptions;
 use crate::pool::{Bounds, Dialer, SlotPool};
@@ -29,6 +30,7 @@ const FSTAT: u8 = 8;
 const OPENDIR: u8 = 11;
 const READDIR: u8 = 12;
 const REALPATH: u8 = 16;
+const READLINK: u8 = 19;
 const STATUS: u8 = 101;
 const HANDLE: u8 = 102;
 const DATA: u8 = 103;
@@ -117,13 +119,7 @@ impl Chunks for ReadChunks {
 
 async fn begin_session(stream: DuplexStream, timeout: Duration) -> SftpResult<Sftp> {
     let (read, write) = tokio::io::split(stream);
-    Sftp::begin(
-        ReadChunks(read),
-        Outgoing::from_writer(write),
-        ActivityClock::new(),
-        timeout,
-    )
-    .await
+    Sftp::begin(ReadChunks(read), Outgoing::from_writer(write), timeout).await
 }
 
 async fn serve_sessions(answer: impl FnMut(u8, u64) -> Option<Reply> + Send + 'static) -> SftpPool {
@@ -189,7 +185,7 @@ async fn dangerous_names_are_refused() {
         b"/etc/passwd",
         b"a/b",
         b"a\0b",
-        b"\xff\xfe",
+        b"\xff/",
     ] {
         let name = bad.to_vec();
         let sessions = serve_sessions(move |kind, _| {
@@ -197,16 +193,38 @@ async fn dangerous_names_are_refused() {
         })
         .await;
         assert_eq!(
-            reason(FileOps(&sessions).list("d").await.unwrap_err()),
+            reason(FileOps(&sessions).list(&"d".into()).await.unwrap_err()),
             TransferReason::BadName,
             "{bad:?}"
         );
     }
-    let sessions = serve_sessions(|kind, _| (kind == REALPATH).then(|| names(&[b"/a\xff"]))).await;
+    let sessions = serve_sessions(|kind, _| (kind == REALPATH).then(|| names(&[b"/a\0"]))).await;
     assert_eq!(
-        reason(FileOps(&sessions).canonicalize(".").await.unwrap_err()),
+        reason(
+            FileOps(&sessions)
+                .canonicalize(&".".into())
+                .await
+                .unwrap_err()
+        ),
         TransferReason::BadName
     );
+}
+
+#[tokio::test]
+async fn names_that_are_not_utf8_are_kept() {
+    const NAME: &[u8] = b"caf\xe9";
+    let sessions = serve_sessions(|kind, count| match kind {
+        READDIR if count < 3 => Some(names(&[NAME])),
+        READDIR => Some(status(1, "")),
+        REALPATH | READLINK => Some(names(&[NAME])),
+        _ => None,
+    })
+    .await;
+    let ops = FileOps(&sessions);
+    let path = FilePath::from(NAME);
+    assert_eq!(ops.list(&path).await.unwrap()[0].name, path);
+    assert_eq!(ops.canonicalize(&path).await.unwrap(), path);
+    assert_eq!(ops.read_link(&path).await.unwrap(), path);
 }
 
 #[tokio::test]
@@ -219,7 +237,7 @@ async fn an_endless_listing_ends() {
     })
     .await;
     assert_eq!(
-        reason(FileOps(&sessions).list("d").await.unwrap_err()),
+        reason(FileOps(&sessions).list(&"d".into()).await.unwrap_err()),
         TransferReason::TooLarge
     );
 }
@@ -227,7 +245,7 @@ async fn an_endless_listing_ends() {
 #[tokio::test]
 async fn an_empty_listing_without_end_ends() {
     let sessions = serve_sessions(|kind, _| (kind == READDIR).then(|| names(&[]))).await;
-    FileOps(&sessions).list("d").await.unwrap_err();
+    FileOps(&sessions).list(&"d".into()).await.unwrap_err();
 }
 
 #[tokio::test]
@@ -329,6 +347,46 @@ async fn a_silent_server_is_given_up() {
     drop(stop);
 }
 
+/// Answers the version, and then sends responses to requests that nobody made, slowly and for ever.
+async fn trickle(mut stream: DuplexStream, response: Vec<u8>) {
+    let mut version = [0; 9];
+    stream.read_exact(&mut version).await.unwrap();
+    stream
+        .write_all(&[0, 0, 0, 5, 2, 0, 0, 0, 3])
+        .await
+        .unwrap();
+    loop {
+        for byte in &response {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            if stream.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_answers_nobody_is_given_up() {
+    let response = [&[0, 0, 0, 17, STATUS][..], &900_u32.to_be_bytes()].concat();
+    // The head of the response has arrived after 3.6 seconds.
+    for (timeout, is_timeout) in [(2, true), (6, false)] {
+        let (near, far) = tokio::io::duplex(1 << 10);
+        tokio::spawn(trickle(far, response.clone()));
+        let timeout = Duration::from_secs(timeout);
+        let sftp = begin_session(near, timeout).await.unwrap();
+        let request = sftp.call(sftp.wire.close("h"));
+        let error = tokio::time::timeout(Duration::from_secs(60), request)
+            .await
+            .expect("it waits for ever")
+            .unwrap_err();
+        assert_eq!(
+            matches!(error, russh_sftp::client::error::Error::Timeout),
+            is_timeout,
+            "{error}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn messages_are_escaped() {
     let sessions = serve_sessions(|kind, _| {
@@ -355,10 +413,10 @@ proptest! {
             let sessions = serve_with_timeout(Duration::from_millis(20), answer).await;
             let call = async {
                 match operation {
-                    0 => FileOps(&sessions).list("d").await.map(drop).ok(),
+                    0 => FileOps(&sessions).list(&"d".into()).await.map(drop).ok(),
                     1 => fetch(&sessions, Some(1 << 20)).await.map(drop).ok(),
                     2 => upload(&sessions, UploadRequest::new("f"), Box::new(&b"1234"[..])).await.map(drop).ok(),
-                    _ => FileOps(&sessions).create_dir("a/b", true).await.ok(),
+                    _ => FileOps(&sessions).create_dir(&"a/b".into(), true).await.ok(),
                 }
             };
             tokio::time::timeout(Duration::from_secs(20), call).await.expect("the call hangs");

@@ -7,10 +7,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use futures_util::future::join_all;
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{FileAttributes, StatusCode};
-use sandbox_core::{Direction, Error, FileInfo, FileKind, Result, TransferReason};
+use sandbox_core::{Direction, Error, FileInfo, FileKind, FilePath, Result, TransferReason};
 
 use super::file_names::{check_entry, check_path, check_returned_path};
-use crate::sftp::{OpenMode, RemoteFile, Sftp, SftpPool, file_kind, transfer_error};
+use crate::sftp::{NamedFile, OpenMode, RemoteFile, Sftp, SftpPool, file_kind, transfer_error};
 
 const INSIDE: Direction = Direction::Inside;
 /// The most entries of one directory.
@@ -23,12 +23,12 @@ pub(crate) struct FileOps<'a>(pub(crate) &'a SftpPool);
 
 impl FileOps<'_> {
     /// Checks the path and returns the session.
-    async fn session_for(&self, path: &str) -> Result<Arc<Sftp>> {
+    async fn session_for(&self, path: &FilePath) -> Result<Arc<Sftp>> {
         check_path(path, INSIDE)?;
         self.0.session().await
     }
 
-    pub(crate) async fn stat(&self, path: &str, follow: bool) -> Result<FileInfo> {
+    pub(crate) async fn stat(&self, path: &FilePath, follow: bool) -> Result<FileInfo> {
         let sftp = self.session_for(path).await?;
         let attributes = if follow {
             sftp.call(sftp.wire.stat(path)).await
@@ -36,15 +36,15 @@ impl FileOps<'_> {
             sftp.call(sftp.wire.lstat(path)).await
         };
         Ok(file_info(
-            path,
+            path.clone(),
             &attributes.map_err(|error| sftp.report_failure(INSIDE, path, error))?,
         ))
     }
 
-    pub(crate) async fn list(&self, path: &str) -> Result<Vec<FileInfo>> {
+    pub(crate) async fn list(&self, path: &FilePath) -> Result<Vec<FileInfo>> {
         let sftp = self.session_for(path).await?;
         let fail = |error| sftp.report_failure(INSIDE, path, error);
-        let directory = RemoteFile::open(&sftp, OpenMode::Directory(path.to_owned()))
+        let directory = RemoteFile::open(&sftp, OpenMode::Directory(path.clone()))
             .await
             .map_err(fail)?;
         let mut entries = Vec::new();
@@ -75,7 +75,7 @@ impl FileOps<'_> {
                 ));
             }
             for file in batch {
-                bytes += file.filename.len();
+                bytes += file.name.len();
                 if entries.len() >= MAX_ENTRIES || bytes > MAX_NAME_BYTES {
                     let message = format!(
                         "it has more than {MAX_ENTRIES} entries; list it with a command instead"
@@ -87,17 +87,17 @@ impl FileOps<'_> {
                         message,
                     ));
                 }
-                if file.filename == "." || file.filename == ".." {
+                if file.name == "." || file.name == ".." {
                     continue;
                 }
-                check_entry(path, &file.filename)?;
-                entries.push(file_info(&file.filename, &file.attrs));
+                check_entry(path, &file.name)?;
+                entries.push(file_info(file.name, &file.attributes));
             }
         }
         Ok(entries)
     }
 
-    pub(crate) async fn create_dir(&self, path: &str, parents: bool) -> Result<()> {
+    pub(crate) async fn create_dir(&self, path: &FilePath, parents: bool) -> Result<()> {
         let sftp = self.session_for(path).await?;
         if !parents {
             return match sftp.call(sftp.wire.mkdir(path)).await {
@@ -107,8 +107,12 @@ impl FileOps<'_> {
         }
         // All are created at once, because a server handles requests in order. Creating a directory
         // that exists fails, which does not matter.
-        let created =
-            join_all(path_prefixes(path).map(|dir| sftp.call(sftp.wire.mkdir(dir)))).await;
+        let created = join_all(
+            path_prefixes(path)
+                .iter()
+                .map(|dir| sftp.call(sftp.wire.mkdir(dir))),
+        )
+        .await;
         match sftp.call(sftp.wire.stat(path)).await {
             Ok(found) if file_kind(&found) == FileKind::Directory => Ok(()),
             Ok(_) => Err(transfer_error(
@@ -129,7 +133,7 @@ impl FileOps<'_> {
         }
     }
 
-    pub(crate) async fn rename(&self, from: &str, to: &str) -> Result<()> {
+    pub(crate) async fn rename(&self, from: &FilePath, to: &FilePath) -> Result<()> {
         check_path(to, INSIDE)?;
         let sftp = self.session_for(from).await?;
         sftp.replace(from, to)
@@ -137,21 +141,21 @@ impl FileOps<'_> {
             .map_err(|error| sftp.report_failure(INSIDE, from, error))
     }
 
-    pub(crate) async fn remove_file(&self, path: &str) -> Result<()> {
+    pub(crate) async fn remove_file(&self, path: &FilePath) -> Result<()> {
         let sftp = self.session_for(path).await?;
         sftp.call(sftp.wire.remove(path))
             .await
             .map_err(|error| sftp.report_failure(INSIDE, path, error))
     }
 
-    pub(crate) async fn remove_dir(&self, path: &str) -> Result<()> {
+    pub(crate) async fn remove_dir(&self, path: &FilePath) -> Result<()> {
         let sftp = self.session_for(path).await?;
         sftp.call(sftp.wire.rmdir(path))
             .await
             .map_err(|error| sftp.report_failure(INSIDE, path, error))
     }
 
-    pub(crate) async fn set_mode(&self, path: &str, mode: u32) -> Result<()> {
+    pub(crate) async fn set_mode(&self, path: &FilePath, mode: u32) -> Result<()> {
         let sftp = self.session_for(path).await?;
         let attributes = FileAttributes {
             permissions: Some(mode & 0o7777),
@@ -162,7 +166,7 @@ impl FileOps<'_> {
             .map_err(|error| sftp.report_failure(INSIDE, path, error))
     }
 
-    pub(crate) async fn symlink(&self, target: &str, path: &str) -> Result<()> {
+    pub(crate) async fn symlink(&self, target: &FilePath, path: &FilePath) -> Result<()> {
         check_path(target, INSIDE)?;
         let sftp = self.session_for(path).await?;
         match sftp.call(sftp.wire.symlink(target, path)).await {
@@ -171,7 +175,7 @@ impl FileOps<'_> {
         }
     }
 
-    pub(crate) async fn read_link(&self, path: &str) -> Result<String> {
+    pub(crate) async fn read_link(&self, path: &FilePath) -> Result<FilePath> {
         let sftp = self.session_for(path).await?;
         let name = sftp
             .call(sftp.wire.readlink(path))
@@ -180,7 +184,7 @@ impl FileOps<'_> {
         single_path(path, name)
     }
 
-    pub(crate) async fn canonicalize(&self, path: &str) -> Result<String> {
+    pub(crate) async fn canonicalize(&self, path: &FilePath) -> Result<FilePath> {
         let sftp = self.session_for(path).await?;
         let name = sftp
             .call(sftp.wire.realpath(path))
@@ -191,7 +195,7 @@ impl FileOps<'_> {
 }
 
 /// Reports a failed creation. Servers do not report that the target exists.
-async fn report_exists_or(sftp: &Sftp, path: &str, error: SftpError) -> Error {
+async fn report_exists_or(sftp: &Sftp, path: &FilePath, error: SftpError) -> Error {
     match error {
         SftpError::Status(status)
             if status.status_code == StatusCode::Failure
@@ -208,7 +212,7 @@ async fn report_exists_or(sftp: &Sftp, path: &str, error: SftpError) -> Error {
     }
 }
 
-fn single_path(path: &str, files: Vec<russh_sftp::protocol::File>) -> Result<String> {
+fn single_path(path: &FilePath, files: Vec<NamedFile>) -> Result<FilePath> {
     let [file] = <[_; 1]>::try_from(files).map_err(|_| {
         transfer_error(
             INSIDE,
@@ -217,11 +221,11 @@ fn single_path(path: &str, files: Vec<russh_sftp::protocol::File>) -> Result<Str
             "unexpected SFTP response",
         )
     })?;
-    check_returned_path(path, &file.filename)?;
-    Ok(file.filename)
+    check_returned_path(path, &file.name)?;
+    Ok(file.name)
 }
 
-fn file_info(name: &str, attributes: &FileAttributes) -> FileInfo {
+fn file_info(name: FilePath, attributes: &FileAttributes) -> FileInfo {
     let modified = attributes
         .mtime
         .map(|seconds| UNIX_EPOCH + Duration::from_secs(u64::from(seconds)));
@@ -236,14 +240,14 @@ fn file_info(name: &str, attributes: &FileAttributes) -> FileInfo {
 }
 
 /// A directory and its ancestors, the topmost first.
-fn path_prefixes(path: &str) -> impl Iterator<Item = &str> {
-    let ends = path
-        .char_indices()
-        .filter(|(at, character)| *character == '/' && *at > 0)
-        .map(|(at, _)| at);
-    ends.chain([path.len()])
-        .map(|end| &path[..end])
-        .filter(|part| !part.ends_with('/'))
+fn path_prefixes(path: &FilePath) -> Vec<FilePath> {
+    let bytes = path.as_bytes();
+    let ends = (1..bytes.len()).filter(|at| bytes[*at] == b'/');
+    ends.chain([bytes.len()])
+        .map(|end| &bytes[..end])
+        .filter(|part| !part.ends_with(b"/"))
+        .map(FilePath::from)
+        .collect()
 }
 
 #[cfg(test)]
@@ -252,9 +256,10 @@ mod tests {
 
     #[test]
     fn directories_are_created_from_the_top() {
-        let all = |path| path_prefixes(path).collect::<Vec<_>>();
-        assert_eq!(all("a"), ["a"]);
-        assert_eq!(all("a/b/c"), ["a", "a/b", "a/b/c"]);
-        assert_eq!(all("/a//b/"), ["/a", "/a//b"]);
+        let all = |path: &[u8]| path_prefixes(&FilePath::from(path));
+        assert_eq!(all(b"a"), ["a"]);
+        assert_eq!(all(b"a/b/c"), ["a", "a/b", "a/b/c"]);
+        assert_eq!(all(b"/a//b/"), ["/a", "/a//b"]);
+        assert_eq!(all(b"\xe9/\xff")[0], FilePath::from(b"\xe9"));
     }
 }

@@ -7,9 +7,11 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::FileAttributes;
-use sandbox_core::{Direction, Error, Reader, Result, TransferReason, Uid, UploadRequest};
+use sandbox_core::{
+    Direction, Error, FilePath, Reader, Result, TransferReason, Uid, UploadRequest,
+};
 
-use super::file_names::{check_path, split_path};
+use super::file_names::check_path;
 use super::stripes::Stripes;
 use crate::sftp::{
     OpenMode, Piece, RemoteFile, Sftp, SftpPool, local_error, no_space_error, remove_temporary,
@@ -24,6 +26,8 @@ const RESUMABLE_LEN: usize = (32 << 10) - 64;
 const MAX_IN_FLIGHT: usize = 72;
 /// Bytes in flight of one upload among many.
 const MIN_BYTES_IN_FLIGHT: usize = 256 << 10;
+/// The most bytes of a file's name in the name of its temporary file.
+const MAX_STEM: usize = 120;
 const UPLOAD: Direction = Direction::Upload;
 
 /// Writes a file under a temporary name beside its own, and renames it once it is complete. A
@@ -34,8 +38,8 @@ pub(crate) async fn upload(
     from: Reader,
 ) -> Result<u64> {
     check_path(&request.path, UPLOAD)?;
-    let (directory, name) = split_path(&request.path);
-    if name.is_empty() || name == "." || name == ".." {
+    let (directory, name) = request.path.split_name();
+    if matches!(name, b"" | b"." | b"..") {
         return Err(transfer_error(
             UPLOAD,
             &request.path,
@@ -57,7 +61,7 @@ pub(crate) async fn upload(
 struct TemporaryFile {
     sessions: SftpPool,
     sftp: Arc<Sftp>,
-    path: String,
+    path: FilePath,
     should_remove: bool,
 }
 
@@ -66,17 +70,16 @@ impl TemporaryFile {
         sessions: &SftpPool,
         sftp: &Arc<Sftp>,
         request: &UploadRequest,
-        directory: &str,
-        name: &str,
+        directory: &[u8],
+        name: &[u8],
     ) -> Result<Self> {
         let resumable = request.resume_at.is_some();
         let path = if resumable {
             request.partial_path()
         } else {
             // A name may have 255 bytes.
-            let stem: String = name.chars().take(40).collect();
-            let random = Uid::generate()?;
-            format!("{directory}.{stem}.sandbox-{random}")
+            let suffix = format!(".sandbox-{}", Uid::generate()?);
+            FilePath::from([directory, b".", stem(name), suffix.as_bytes()].concat())
         };
         Ok(Self {
             sessions: sessions.clone(),
@@ -89,6 +92,16 @@ impl TemporaryFile {
     fn keep(mut self) {
         self.should_remove = false;
     }
+}
+
+/// The beginning of a name, without part of a character of UTF-8 at its end.
+fn stem(name: &[u8]) -> &[u8] {
+    let is_boundary = |at: &usize| {
+        name.get(*at)
+            .is_none_or(|byte| byte & 0b1100_0000 != 0b1000_0000)
+    };
+    let end = (0..=name.len().min(MAX_STEM)).rev().find(is_boundary);
+    &name[..end.unwrap_or(0)]
 }
 
 impl Drop for TemporaryFile {
@@ -111,7 +124,7 @@ impl Drop for TemporaryFile {
             // with it.
             match sessions.session().await {
                 Ok(sftp) => remove_temporary(&sftp, &path).await,
-                Err(error) => tracing::debug!(path, %error, "temporary file may remain"),
+                Err(error) => tracing::debug!(%path, %error, "temporary file may remain"),
             }
         });
     }
@@ -121,7 +134,7 @@ impl Drop for TemporaryFile {
 async fn write_file(
     sessions: &SftpPool,
     sftp: &Arc<Sftp>,
-    temporary: &str,
+    temporary: &FilePath,
     request: &UploadRequest,
     mut from: Reader,
 ) -> Result<u64> {
@@ -133,11 +146,11 @@ async fn write_file(
     let resumable = request.resume_at.is_some();
     let mode = if start == 0 {
         OpenMode::CreateTemporary {
-            path: temporary.to_owned(),
+            path: temporary.clone(),
             resumable,
         }
     } else {
-        OpenMode::Write(temporary.to_owned())
+        OpenMode::Write(temporary.clone())
     };
     let max_len = if resumable {
         RESUMABLE_LEN.min(sftp.write_len)
@@ -170,7 +183,7 @@ async fn write_file(
     }
 
     // A large file. Boxed, so that the future of a small file is small.
-    let write = OpenMode::Write(temporary.to_owned());
+    let write = OpenMode::Write(temporary.clone());
     let stripes = Stripes::new(sessions, Arc::clone(sftp), file, write);
     let (written, file) = match Box::pin(copy(stripes, first, from, request)).await {
         Ok(copied) => copied,
@@ -298,7 +311,7 @@ fn size_changed_error(request: &UploadRequest, message: String) -> Error {
 /// requested.
 async fn report_write_failure(
     sftp: &Sftp,
-    temporary: &str,
+    temporary: &FilePath,
     request: &UploadRequest,
     error: SftpError,
 ) -> Error {
@@ -329,4 +342,18 @@ fn sftp_seconds(time: SystemTime) -> u32 {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
     u32::try_from(seconds).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stem_is_short_and_ends_with_a_whole_character() {
+        assert_eq!(stem("ä".as_bytes()), "ä".as_bytes());
+        let long = format!("a{}", "ä".repeat(127));
+        assert_eq!(stem(long.as_bytes()).len(), MAX_STEM - 1);
+        assert_eq!(stem(&[0xff; 255]).len(), MAX_STEM);
+        assert!(stem(&[0x80; 255]).is_empty());
+    }
 }

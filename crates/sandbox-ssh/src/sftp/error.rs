@@ -4,14 +4,14 @@ use std::io;
 
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{Status, StatusCode};
-use sandbox_core::{BoxError, Direction, Error, TransferReason};
+use sandbox_core::{BoxError, Direction, Error, FilePath, TransferReason};
 
 use crate::text::escape;
 
 pub(crate) type SftpResult<T> = Result<T, SftpError>;
 
 /// A refusal or failure of the server.
-pub(super) fn server_error(direction: Direction, path: &str, error: SftpError) -> Error {
+pub(super) fn server_error(direction: Direction, path: &FilePath, error: SftpError) -> Error {
     let (reason, message) = match &error {
         SftpError::Status(status) => describe_status(status),
         SftpError::Timeout => (
@@ -29,13 +29,7 @@ pub(super) fn server_error(direction: Direction, path: &str, error: SftpError) -
             (TransferReason::Lost, "the connection was lost".to_owned())
         }
     };
-    Error::transfer(
-        direction,
-        escape(path),
-        reason,
-        message,
-        server_cause(error),
-    )
+    Error::transfer(direction, path, reason, message, server_cause(error))
 }
 
 /// The source of an error. It is not the server's own text, which the message has, escaped.
@@ -47,10 +41,10 @@ pub(super) fn server_cause(error: SftpError) -> Option<BoxError> {
 }
 
 /// A write failed because the disk is full.
-pub(crate) fn no_space_error(direction: Direction, path: &str, error: SftpError) -> Error {
+pub(crate) fn no_space_error(direction: Direction, path: &FilePath, error: SftpError) -> Error {
     Error::transfer(
         direction,
-        escape(path),
+        path,
         TransferReason::NoSpace,
         "no space is left on the sandbox's disk",
         server_cause(error),
@@ -60,7 +54,7 @@ pub(crate) fn no_space_error(direction: Direction, path: &str, error: SftpError)
 /// A failure to read or write locally; `doing` is which of them.
 pub(crate) fn local_error(
     direction: Direction,
-    path: &str,
+    path: &FilePath,
     doing: &str,
     error: io::Error,
 ) -> Error {
@@ -71,17 +65,17 @@ pub(crate) fn local_error(
         _ => TransferReason::Other,
     };
     let message = format!("{doing} failed locally");
-    Error::transfer(direction, escape(path), reason, message, Some(error.into()))
+    Error::transfer(direction, path, reason, message, Some(error.into()))
 }
 
 /// An error that this crate detects itself.
 pub(crate) fn transfer_error(
     direction: Direction,
-    path: &str,
+    path: &FilePath,
     reason: TransferReason,
     message: impl Into<String>,
 ) -> Error {
-    Error::transfer(direction, escape(path), reason, message, None)
+    Error::transfer(direction, path, reason, message, None)
 }
 
 fn describe_status(status: &Status) -> (TransferReason, String) {
@@ -118,7 +112,7 @@ mod tests {
                 error_message: message.into(),
                 language_tag: String::new(),
             };
-            match server_error(Direction::Upload, "f", SftpError::Status(status)) {
+            match server_error(Direction::Upload, &"f".into(), SftpError::Status(status)) {
                 Error::Transfer(error) => (error.reason, error.message),
                 other => panic!("{other}"),
             }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
-use super::wire::{MAX_PACKET, Parts, Pending, Response};
+use super::clock::ActivityClock;
+use super::wire::{MAX_PACKET, Need, Parts, Pending, Response};
 use crate::channel::Chunks;
 
 /// Length, type and id of a packet; the version has its number in place of the id.
@@ -19,6 +20,7 @@ pub(super) struct Incoming<C> {
     head: [u8; HEAD],
     position: Position,
     pending: Arc<Pending>,
+    clock: Arc<ActivityClock>,
 }
 
 /// The position in the current packet.
@@ -26,20 +28,24 @@ enum Position {
     /// This many bytes of the head were received.
     Head(usize),
     /// This many bytes of the response are missing.
-    Body(usize, Response),
+    Body(usize, Response, Need),
 }
 
 impl<C: Chunks> Incoming<C> {
-    pub(super) fn new(chunks: C, pending: Arc<Pending>) -> Self {
+    /// Records on `clock` when part of a response arrives that a request waits for. Nothing else
+    /// counts as progress, so that a server cannot keep requests waiting without answering them.
+    pub(super) fn new(chunks: C, pending: Arc<Pending>, clock: Arc<ActivityClock>) -> Self {
         Self {
             chunks,
             head: [0; HEAD],
             position: Position::Head(0),
             pending,
+            clock,
         }
     }
 
-    /// Delivers responses until the server ends the stream or sends an invalid packet.
+    /// Delivers responses until the server ends the stream, or sends an invalid packet or the
+    /// response to a request that was not made.
     pub(super) async fn run(mut self) -> io::Result<()> {
         while let Some(chunk) = poll_fn(|cx| self.chunks.poll_chunk(cx)).await? {
             self.split(chunk)?;
@@ -58,22 +64,26 @@ impl<C: Chunks> Incoming<C> {
                     chunk.copy_to_slice(&mut self.head[*have..*have + taken]);
                     *have += taken;
                     if *have == wanted {
-                        let begun = parse_head(&self.head)?;
+                        let (length, response) = parse_head(&self.head)?;
                         self.position = if wanted == HEAD {
-                            begun
+                            let need = self.check_requested(&response)?;
+                            Position::Body(length, response, need)
                         } else {
                             Position::Head(LENGTH)
                         };
                     }
                 }
-                Position::Body(left, response) => {
+                Position::Body(left, response, need) => {
+                    if *need == Need::Awaited {
+                        self.clock.record();
+                    }
                     let part = chunk.split_to(chunk.len().min(*left));
                     *left -= part.len();
                     response.body.push(part);
                 }
             }
-            if let Position::Body(0, _) = self.position
-                && let Position::Body(_, response) =
+            if let Position::Body(0, ..) = self.position
+                && let Position::Body(_, response, _) =
                     std::mem::replace(&mut self.position, Position::Head(0))
             {
                 self.pending.deliver(response);
@@ -81,10 +91,25 @@ impl<C: Chunks> Incoming<C> {
         }
         Ok(())
     }
+
+    fn check_requested(&self, response: &Response) -> io::Result<Need> {
+        let need = self.pending.need_of(response.id());
+        if need == Need::Unrequested {
+            let message = format!(
+                "the server sent a response to the request {}, which was not made",
+                response.id()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        if need == Need::Awaited {
+            self.clock.record();
+        }
+        Ok(need)
+    }
 }
 
-/// Parses a header. Returns the response without its body, and the number of body bytes to follow.
-fn parse_head(head: &[u8; HEAD]) -> io::Result<Position> {
+/// Parses a header. Returns the number of body bytes to follow, and the response without its body.
+fn parse_head(head: &[u8; HEAD]) -> io::Result<(usize, Response)> {
     let number =
         |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let length = number(0);
@@ -96,7 +121,7 @@ fn parse_head(head: &[u8; HEAD]) -> io::Result<Position> {
                 number: number(5),
                 body: Parts::default(),
             };
-            Ok(Position::Body(left as usize, response))
+            Ok((left as usize, response))
         }
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidData,
@@ -115,6 +140,8 @@ impl<C> Drop for Incoming<C> {
 mod tests {
     use std::collections::VecDeque;
     use std::task::{Context, Poll};
+
+    use futures_util::FutureExt;
 
     use super::super::content::Piece;
     use super::super::outgoing::Outgoing;
@@ -145,7 +172,7 @@ mod tests {
         wire: &Wire,
         chunks: impl Iterator<Item = Bytes>,
     ) -> impl Future<Output = io::Result<()>> {
-        Incoming::new(Cut(chunks.collect()), wire.pending()).run()
+        Incoming::new(Cut(chunks.collect()), wire.pending(), ActivityClock::new()).run()
     }
 
     #[tokio::test]
@@ -157,10 +184,9 @@ mod tests {
             &3_u32.to_be_bytes(),
             &[0, 0, 0, 1, b'x', 0, 0, 0, 0],
         ]);
-        let unknown = packet(&[&[103], &id(900), &[1; 30]]);
         let data = packet(&[&[103], &id(1), &5000_u32.to_be_bytes(), &content]);
         let done = packet(&[&[101], &id(2), &[0; 4], &[0; 4], &[0; 4]]);
-        let all = [&version[..], &unknown, &done, &data].concat();
+        let all = [&version[..], &done, &data].concat();
         for size in [1, 2, 3, 5, 9, 13, 100, 4096, all.len()] {
             let wire = wire();
             let mut piece = Piece::with_capacity(3);
@@ -214,6 +240,55 @@ mod tests {
             let received = [Bytes::copy_from_slice(&head)].into_iter();
             let (read, ran) = tokio::join!(wire.read("h", 0, 10), run(&wire, received));
             assert!(read.is_err() && ran.is_err(), "{head:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_response_to_nobody_ends_the_session() {
+        let status = |id: u32| packet(&[&[101], &id.to_be_bytes(), &[0; 12]]);
+        let again = [status(INIT_ID), status(INIT_ID)].concat();
+        for received in [status(900), again] {
+            let wire = wire();
+            let received = [Bytes::from(received)].into_iter();
+            let (closed, ran) = tokio::join!(wire.close("h"), run(&wire, received));
+            assert!(ran.is_err());
+            drop(closed);
+            assert!(wire.close("h").await.is_err(), "the session has ended");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_response_to_a_dropped_request_is_ignored() {
+        let wire = wire();
+        assert!(wire.close("first").now_or_never().is_none());
+        // One that was never sent has no response.
+        drop(wire.register().unwrap());
+        let status = |id: u32| Bytes::from(packet(&[&[101], &id.to_be_bytes(), &[0; 12]]));
+        let received = [status(0), status(2)].into_iter();
+        let (closed, ran) = tokio::join!(wire.close("second"), run(&wire, received));
+        closed.unwrap();
+        ran.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_awaited_responses_are_progress() {
+        for (is_awaited, bytes) in [(true, 9), (true, 10), (false, 10), (true, 8)] {
+            let wire = wire();
+            let clock = ActivityClock::new();
+            let began = clock.last_progress();
+            let packet = packet(&[&[101], &0_u32.to_be_bytes(), &[0; 12]]);
+            let received = VecDeque::from([Bytes::copy_from_slice(&packet[..bytes])]);
+            tokio::time::advance(std::time::Duration::from_secs(5)).await;
+            let mut request = Some(Box::pin(wire.close("h")));
+            assert!(request.as_mut().unwrap().as_mut().now_or_never().is_none());
+            if !is_awaited {
+                request = None;
+            }
+            let incoming = Incoming::new(Cut(received), wire.pending(), Arc::clone(&clock));
+            incoming.run().await.unwrap();
+            let progress = clock.last_progress() > began;
+            assert_eq!(progress, is_awaited && bytes >= HEAD, "{bytes}");
+            drop(request);
         }
     }
 

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::error::server_cause;
 use super::outgoing::Outgoing;
 use super::session::Sftp;
-use crate::channel::{ActivityClock, ChannelIo, ChannelPool, OpenChannel};
+use crate::channel::{ChannelIo, ChannelPool, OpenChannel};
 use crate::connection::Opening;
 
 /// The most sessions of a sandbox, each on a connection of its own.
@@ -42,7 +42,7 @@ struct SessionCell {
 pub(crate) struct SftpTimeouts {
     pub(crate) checkout: Duration,
     pub(crate) channel: Duration,
-    /// Without any data from the server.
+    /// Without any part of a response.
     pub(crate) request: Duration,
 }
 
@@ -148,10 +148,9 @@ impl SftpPool {
         if !started.map_err(|_elapsed| no_answer_error())?? {
             return Err(no_sftp_error(&server));
         }
-        let clock = ActivityClock::new();
         let outgoing = Outgoing::new(Arc::clone(&channel.write), kill_switch.clone());
-        let incoming = ChannelIo::new(channel).with_clock(&clock);
-        let begin = Sftp::begin(incoming, outgoing, clock, self.0.timeouts.request);
+        let incoming = ChannelIo::new(channel);
+        let begin = Sftp::begin(incoming, outgoing, self.0.timeouts.request);
         match tokio::time::timeout(timeout, begin)
             .await
             .map_err(|_elapsed| no_answer_error())?

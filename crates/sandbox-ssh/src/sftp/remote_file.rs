@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{FileAttributes, OpenFlags};
+use sandbox_core::FilePath;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::content::Piece;
@@ -15,18 +16,18 @@ use super::session::Sftp;
 #[derive(Debug, Clone)]
 pub(crate) enum OpenMode {
     /// An existing file, for reading.
-    Read(String),
+    Read(FilePath),
     /// An existing file, for writing.
-    Write(String),
+    Write(FilePath),
     /// A file for writing at its end; created if missing.
-    Append(String),
+    Append(FilePath),
     /// A new file that only its owner can read. If the opening is cancelled, the file is removed,
     /// unless it is `resumable`.
     CreateTemporary {
-        path: String,
+        path: FilePath,
         resumable: bool,
     },
-    Directory(String),
+    Directory(FilePath),
 }
 
 /// An open file or directory. Dropping it closes it, without waiting for the response.
@@ -166,7 +167,7 @@ async fn send_open(sftp: &Sftp, mode: &OpenMode) -> SftpResult<String> {
 }
 
 /// Removes a temporary file; a failure is only logged.
-pub(crate) async fn remove_temporary(sftp: &Sftp, path: &str) {
+pub(crate) async fn remove_temporary(sftp: &Sftp, path: &FilePath) {
     if let Err(error) = sftp.call(sftp.wire.remove(path)).await {
         tracing::debug!(%error, "temporary file not removed; it may never have been created");
     }

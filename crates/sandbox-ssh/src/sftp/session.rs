@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use russh_sftp::client::error::Error as SftpError;
-use sandbox_core::{Direction, Error, FileKind};
+use sandbox_core::{Direction, Error, FileKind, FilePath};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::clock::ActivityClock;
 use super::error::{SftpResult, server_error};
 use super::incoming::Incoming;
 use super::outgoing::Outgoing;
 use super::requests::{encode_strings, file_kind};
 use super::wire::Wire;
-use crate::channel::{ActivityClock, Chunks};
+use crate::channel::Chunks;
 
 /// Files open at once: OpenSSH allows 128, and a dropped one is closed a moment later.
 const MAX_OPEN_FILES: usize = 64;
@@ -49,18 +50,18 @@ pub(crate) struct Sftp {
 pub(crate) struct TransferGuard(Arc<Sftp>);
 
 impl Sftp {
-    /// Begins a session over a channel that records on `clock` when it receives data. A request
-    /// fails if nothing is received for as long as `timeout`.
+    /// Begins a session over a channel. A request fails if no part of any response is received for
+    /// as long as `timeout`.
     pub(crate) async fn begin(
         incoming: impl Chunks + 'static,
         outgoing: Outgoing,
-        clock: Arc<ActivityClock>,
         timeout: Duration,
     ) -> SftpResult<Self> {
+        let clock = ActivityClock::new();
         let all_sent = outgoing.finished();
         let wire = Wire::new(outgoing);
         let ended = CancellationToken::new();
-        let incoming = Incoming::new(incoming, wire.pending());
+        let incoming = Incoming::new(incoming, wire.pending(), Arc::clone(&clock));
         let end = ended.clone().drop_guard();
         tokio::spawn(async move {
             let _end = end;
@@ -97,7 +98,7 @@ impl Sftp {
         })
     }
 
-    /// Waits for the response to a request, for as long as the server sends anything.
+    /// Waits for the response to a request, for as long as the server responds to any.
     pub(crate) async fn call<T>(
         &self,
         request: impl Future<Output = SftpResult<T>>,
@@ -138,9 +139,9 @@ impl Sftp {
     }
 
     /// Renames a file, replacing a file of the new name; atomically if the server can.
-    pub(crate) async fn replace(&self, from: &str, to: &str) -> SftpResult<()> {
+    pub(crate) async fn replace(&self, from: &FilePath, to: &FilePath) -> SftpResult<()> {
         if self.posix_rename {
-            let data = encode_strings([from, to])?;
+            let data = encode_strings([from.as_bytes(), to.as_bytes()])?;
             let rename = self.wire.extended_status("posix-rename@openssh.com", data);
             return self.call(rename).await;
         }
@@ -154,7 +155,7 @@ impl Sftp {
         }
     }
 
-    async fn is_file(&self, path: &str) -> bool {
+    async fn is_file(&self, path: &FilePath) -> bool {
         self.call(self.wire.lstat(path))
             .await
             .is_ok_and(|found| file_kind(&found) != FileKind::Directory)
@@ -165,7 +166,7 @@ impl Sftp {
     pub(crate) fn report_failure(
         &self,
         direction: Direction,
-        path: &str,
+        path: &FilePath,
         error: SftpError,
     ) -> Error {
         if !matches!(error, SftpError::Status(_) | SftpError::Limited(_)) {

@@ -3,6 +3,7 @@
 //! The content of a file is passed on in the buffer in which it was decrypted.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,7 +32,23 @@ pub(crate) struct Wire {
 /// The requests that wait for a response; `None` once no more responses will arrive.
 pub(super) struct Pending(Mutex<Option<PendingById>>);
 
-type PendingById = HashMap<u32, oneshot::Sender<Response>>;
+type PendingById = HashMap<u32, Waiter>;
+
+enum Waiter {
+    Waiting(oneshot::Sender<Response>),
+    /// The request was sent and then dropped.
+    Gone,
+}
+
+/// Whether the response to a request is of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    Awaited,
+    /// The request was sent, but is not waited for any more.
+    Unneeded,
+    /// There was no such request, or it has had its response.
+    Unrequested,
+}
 
 pub(super) struct Response {
     /// The packet type.
@@ -54,6 +71,7 @@ pub(super) struct Registration<'a> {
     pub(super) id: u32,
     pending: &'a Pending,
     response: oneshot::Receiver<Response>,
+    is_sent: bool,
 }
 
 impl Wire {
@@ -78,11 +96,12 @@ impl Wire {
             .lock()
             .as_mut()
             .ok_or_else(session_ended)?
-            .insert(id, sender);
+            .insert(id, Waiter::Waiting(sender));
         Ok(Registration {
             id,
             pending: &self.pending,
             response,
+            is_sent: false,
         })
     }
 
@@ -95,6 +114,7 @@ impl Wire {
         if !self.outgoing.send(request) {
             return Err(session_ended());
         }
+        registration.is_sent = true;
         (&mut registration.response)
             .await
             .map_err(|_| session_ended())
@@ -108,12 +128,21 @@ pub(super) fn session_ended() -> SftpError {
 
 impl Response {
     /// The id of its request.
-    fn id(&self) -> u32 {
+    pub(super) fn id(&self) -> u32 {
         if self.kind == VERSION {
             INIT_ID
         } else {
             self.number
         }
+    }
+
+    /// Returns what follows the id, in one part.
+    pub(super) fn into_body(self) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(self.body.len());
+        self.body
+            .into_iter()
+            .for_each(|part| bytes.put_slice(&part));
+        bytes.freeze()
     }
 
     pub(super) fn into_packet(self) -> SftpResult<Packet> {
@@ -128,9 +157,18 @@ impl Response {
 }
 
 impl Pending {
+    /// Returns whether the response with this id is of use.
+    pub(super) fn need_of(&self, id: u32) -> Need {
+        match self.lock().as_ref().and_then(|pending| pending.get(&id)) {
+            Some(Waiter::Waiting(_)) => Need::Awaited,
+            Some(Waiter::Gone) => Need::Unneeded,
+            None => Need::Unrequested,
+        }
+    }
+
     /// Passes a response to the task that waits for it, if there still is one.
     pub(super) fn deliver(&self, response: Response) {
-        if let Some(sender) = self
+        if let Some(Waiter::Waiting(sender)) = self
             .lock()
             .as_mut()
             .and_then(|pending| pending.remove(&response.id()))
@@ -151,8 +189,15 @@ impl Pending {
 
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
-        if let Some(pending) = self.pending.lock().as_mut() {
-            pending.remove(&self.id);
+        if let Some(pending) = self.pending.lock().as_mut()
+            && let Entry::Occupied(mut waiter) = pending.entry(self.id)
+        {
+            // The response to a request that was sent still arrives.
+            if self.is_sent {
+                waiter.insert(Waiter::Gone);
+            } else {
+                waiter.remove();
+            }
         }
     }
 }

@@ -257,7 +257,7 @@ async fn personalise(session: &dyn Session, personal: &Personal, env: &Env) -> R
                 text.push_str(&format!("{name}={value}\n"));
             }
         }
-        session.create_dir(".sandbox", true).await?;
+        session.create_dir(&".sandbox".into(), true).await?;
         let mut file = UploadRequest::new(ENVIRONMENT_FILE);
         file.mode = Some(0o600);
         session

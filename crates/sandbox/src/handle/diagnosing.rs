@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sandbox_core::protocol::JobRecord;
 use sandbox_core::{
-    AttachOptions, ByteStream, DownloadRequest, Error, ExecRequest, FileInfo, FileSystem, JobId,
-    Output, Process, Reader, Result, SandboxBackend, SandboxId, Session, UploadRequest, Writer,
+    AttachOptions, ByteStream, DownloadRequest, Error, ExecRequest, FileInfo, FilePath, FileSystem,
+    JobId, Output, Process, Reader, Result, SandboxBackend, SandboxId, Session, UploadRequest,
+    Writer,
 };
 
 use super::end::EndState;
@@ -68,53 +69,53 @@ impl Diagnoser {
 
 #[async_trait]
 impl FileSystem for DiagnosingSession {
-    async fn stat(&self, path: &str, follow: bool) -> Result<FileInfo> {
+    async fn stat(&self, path: &FilePath, follow: bool) -> Result<FileInfo> {
         self.diagnose(self.session.stat(path, follow).await).await
     }
 
-    async fn list(&self, path: &str) -> Result<Vec<FileInfo>> {
+    async fn list(&self, path: &FilePath) -> Result<Vec<FileInfo>> {
         self.diagnose(self.session.list(path).await).await
     }
 
-    async fn create_dir(&self, path: &str, parents: bool) -> Result<()> {
+    async fn create_dir(&self, path: &FilePath, parents: bool) -> Result<()> {
         self.diagnose(self.session.create_dir(path, parents).await)
             .await
     }
 
-    async fn rename(&self, from: &str, to: &str) -> Result<()> {
+    async fn rename(&self, from: &FilePath, to: &FilePath) -> Result<()> {
         self.diagnose(self.session.rename(from, to).await).await
     }
 
-    async fn remove_file(&self, path: &str) -> Result<()> {
+    async fn remove_file(&self, path: &FilePath) -> Result<()> {
         self.diagnose(self.session.remove_file(path).await).await
     }
 
-    async fn remove_dir(&self, path: &str) -> Result<()> {
+    async fn remove_dir(&self, path: &FilePath) -> Result<()> {
         self.diagnose(self.session.remove_dir(path).await).await
     }
 
-    async fn set_mode(&self, path: &str, mode: u32) -> Result<()> {
+    async fn set_mode(&self, path: &FilePath, mode: u32) -> Result<()> {
         self.diagnose(self.session.set_mode(path, mode).await).await
     }
 
-    async fn symlink(&self, target: &str, path: &str) -> Result<()> {
+    async fn symlink(&self, target: &FilePath, path: &FilePath) -> Result<()> {
         self.diagnose(self.session.symlink(target, path).await)
             .await
     }
 
-    async fn read_link(&self, path: &str) -> Result<String> {
+    async fn read_link(&self, path: &FilePath) -> Result<FilePath> {
         self.diagnose(self.session.read_link(path).await).await
     }
 
-    async fn canonicalize(&self, path: &str) -> Result<String> {
+    async fn canonicalize(&self, path: &FilePath) -> Result<FilePath> {
         self.diagnose(self.session.canonicalize(path).await).await
     }
 
-    async fn append(&self, path: &str, from: Reader) -> Result<u64> {
+    async fn append(&self, path: &FilePath, from: Reader) -> Result<u64> {
         self.diagnose(self.session.append(path, from).await).await
     }
 
-    async fn sha256(&self, path: &str, range: Range<u64>) -> Result<Option<[u8; 32]>> {
+    async fn sha256(&self, path: &FilePath, range: Range<u64>) -> Result<Option<[u8; 32]>> {
         self.diagnose(self.session.sha256(path, range).await).await
     }
 }

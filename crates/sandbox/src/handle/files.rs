@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sandbox_core::{
-    Direction, DownloadRequest, Error, FileInfo, FileKind, Result, Session, TransferReason,
-    UploadRequest,
+    Direction, DownloadRequest, Error, FileInfo, FileKind, FilePath, Result, Session,
+    TransferReason, UploadRequest,
 };
 
 use super::Sandbox;
@@ -20,7 +20,8 @@ impl Sandbox {
 
 /// File operations inside a sandbox, similar to `std::fs`. Created by [`Sandbox::files`].
 ///
-/// Paths are absolute, or relative to the home directory. Errors are
+/// Paths are absolute, or relative to the home directory: `&str`, or anything else that a
+/// [`FilePath`] can be made from, because names need not be UTF-8. Errors are
 /// [`Error::Transfer`](crate::Error::Transfer), with the path and the reason.
 ///
 /// ```no_run
@@ -63,7 +64,7 @@ impl Files<'_> {
     /// # Errors
     ///
     /// [`Error::Transfer`](crate::Error::Transfer), also for a file that is larger.
-    pub async fn read(&self, path: impl Into<String>) -> Result<Bytes> {
+    pub async fn read(&self, path: impl Into<FilePath>) -> Result<Bytes> {
         let (writer, content) = MemoryWriter::new();
         let mut request = DownloadRequest::new(path);
         request.max_size = Some(READ_LIMIT);
@@ -76,7 +77,7 @@ impl Files<'_> {
     /// # Errors
     ///
     /// [`Error::Transfer`](crate::Error::Transfer), also if it is not UTF-8.
-    pub async fn read_to_string(&self, path: impl Into<String>) -> Result<String> {
+    pub async fn read_to_string(&self, path: impl Into<FilePath>) -> Result<String> {
         let path = path.into();
         let content = self.read(path.clone()).await?;
         String::from_utf8(content.into()).map_err(|source| {
@@ -97,7 +98,7 @@ impl Files<'_> {
     /// # Errors
     ///
     /// [`Error::Transfer`](crate::Error::Transfer); an existing file is then unchanged.
-    pub async fn write(&self, path: impl Into<String>, content: impl Into<Bytes>) -> Result<()> {
+    pub async fn write(&self, path: impl Into<FilePath>, content: impl Into<Bytes>) -> Result<()> {
         let content = content.into();
         let mut request = UploadRequest::new(path);
         request.size = Some(content.len() as u64);
@@ -124,9 +125,9 @@ impl Files<'_> {
     /// # Errors
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
-    pub async fn append(&self, path: &str, content: impl Into<Bytes>) -> Result<()> {
+    pub async fn append(&self, path: impl Into<FilePath>, content: impl Into<Bytes>) -> Result<()> {
         let from = Box::new(std::io::Cursor::new(content.into()));
-        self.session().append(path, from).await.map(drop)
+        self.session().append(&path.into(), from).await.map(drop)
     }
 
     /// Lists the entries of a directory, ordered by name.
@@ -134,8 +135,8 @@ impl Files<'_> {
     /// # Errors
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
-    pub async fn list(&self, path: &str) -> Result<Vec<FileInfo>> {
-        let mut entries = self.session().list(path).await?;
+    pub async fn list(&self, path: impl Into<FilePath>) -> Result<Vec<FileInfo>> {
+        let mut entries = self.session().list(&path.into()).await?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
@@ -145,8 +146,8 @@ impl Files<'_> {
     /// # Errors
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
-    pub async fn stat(&self, path: &str) -> Result<FileInfo> {
-        self.session().stat(path, true).await
+    pub async fn stat(&self, path: impl Into<FilePath>) -> Result<FileInfo> {
+        self.session().stat(&path.into(), true).await
     }
 
     /// Returns whether a path exists. Symbolic links are followed.
@@ -154,7 +155,7 @@ impl Files<'_> {
     /// # Errors
     ///
     /// [`Error::Transfer`](crate::Error::Transfer) if that cannot be determined.
-    pub async fn exists(&self, path: &str) -> Result<bool> {
+    pub async fn exists(&self, path: impl Into<FilePath>) -> Result<bool> {
         match self.stat(path).await {
             Ok(_) => Ok(true),
             Err(Error::Transfer(error)) if error.reason == TransferReason::NotFound => Ok(false),
@@ -167,8 +168,8 @@ impl Files<'_> {
     /// # Errors
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
-    pub async fn create_dir_all(&self, path: &str) -> Result<()> {
-        self.session().create_dir(path, true).await
+    pub async fn create_dir_all(&self, path: impl Into<FilePath>) -> Result<()> {
+        self.session().create_dir(&path.into(), true).await
     }
 
     /// Renames a file, replacing an existing one.
@@ -176,8 +177,8 @@ impl Files<'_> {
     /// # Errors
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
-    pub async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        self.session().rename(from, to).await
+    pub async fn rename(&self, from: impl Into<FilePath>, to: impl Into<FilePath>) -> Result<()> {
+        self.session().rename(&from.into(), &to.into()).await
     }
 
     /// Removes a file or a symbolic link.
@@ -185,8 +186,8 @@ impl Files<'_> {
     /// # Errors
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
-    pub async fn remove_file(&self, path: &str) -> Result<()> {
-        self.session().remove_file(path).await
+    pub async fn remove_file(&self, path: impl Into<FilePath>) -> Result<()> {
+        self.session().remove_file(&path.into()).await
     }
 
     /// Removes a directory and everything in it. Symbolic links are removed, not followed.
@@ -195,17 +196,19 @@ impl Files<'_> {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer), and
     /// [`Error::Invalid`](crate::Error::Invalid) for the root directory or an empty path.
-    pub async fn remove_dir_all(&self, path: &str) -> Result<()> {
-        if path.split('/').all(|part| matches!(part, "" | "." | "..")) {
+    pub async fn remove_dir_all(&self, path: impl Into<FilePath>) -> Result<()> {
+        let path = path.into();
+        let mut parts = path.as_bytes().split(|byte| *byte == b'/');
+        if parts.all(|part| matches!(part, b"" | b"." | b"..")) {
             return Err(Error::invalid(
                 "path",
-                path,
+                path.to_string(),
                 "the root, home and parent directories cannot be removed; name a directory in them",
             ));
         }
         // Remove everything but directories, level by level. Each level holds the directories found
         // in those of the level above.
-        let mut levels = vec![vec![path.to_owned()]];
+        let mut levels = vec![vec![path]];
         while let Some(level) = levels.last().filter(|level| !level.is_empty()) {
             if levels.len() > MAX_DEPTH {
                 let message = format!("directories are nested more than {MAX_DEPTH} levels deep");
@@ -239,15 +242,14 @@ impl Files<'_> {
     }
 
     /// Removes everything in a directory except directories, and returns those.
-    async fn remove_entries(self, directory: String) -> Result<Vec<String>> {
+    async fn remove_entries(self, directory: FilePath) -> Result<Vec<FilePath>> {
         let entries = self.session().list(&directory).await?;
-        let path_of = |entry: &FileInfo| join_path(&directory, &entry.name);
+        let path_of = |entry: &FileInfo| directory.join(&entry.name);
         let (directories, others): (Vec<_>, Vec<_>) = entries
             .iter()
             .partition(|entry| entry.kind == FileKind::Directory);
         let others: Vec<_> = others.into_iter().map(path_of).collect();
-        let removing =
-            stream::iter(others).map(|path| async move { self.remove_file(&path).await });
+        let removing = stream::iter(others).map(|path| async move { self.remove_file(path).await });
         removing
             .buffer_unordered(REMOVALS_AT_ONCE)
             .try_collect::<()>()
@@ -255,7 +257,7 @@ impl Files<'_> {
         Ok(directories.into_iter().map(path_of).collect())
     }
 
-    async fn remove_dir(self, path: String) -> Result<()> {
+    async fn remove_dir(self, path: FilePath) -> Result<()> {
         self.session().remove_dir(&path).await
     }
 
@@ -264,8 +266,8 @@ impl Files<'_> {
     /// # Errors
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
-    pub async fn set_mode(&self, path: &str, mode: u32) -> Result<()> {
-        self.session().set_mode(path, mode).await
+    pub async fn set_mode(&self, path: impl Into<FilePath>, mode: u32) -> Result<()> {
+        self.session().set_mode(&path.into(), mode).await
     }
 
     /// Creates a symbolic link at `path` that points to `target`.
@@ -273,8 +275,12 @@ impl Files<'_> {
     /// # Errors
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
-    pub async fn symlink(&self, target: &str, path: &str) -> Result<()> {
-        self.session().symlink(target, path).await
+    pub async fn symlink(
+        &self,
+        target: impl Into<FilePath>,
+        path: impl Into<FilePath>,
+    ) -> Result<()> {
+        self.session().symlink(&target.into(), &path.into()).await
     }
 
     /// Reads the target of a symbolic link.
@@ -282,16 +288,7 @@ impl Files<'_> {
     /// # Errors
     ///
     /// [`Error::Transfer`](crate::Error::Transfer).
-    pub async fn read_link(&self, path: &str) -> Result<String> {
-        self.session().read_link(path).await
-    }
-}
-
-/// Joins the path of a directory inside the sandbox and the name of an entry.
-pub(crate) fn join_path(directory: &str, name: &str) -> String {
-    if directory.is_empty() || directory.ends_with('/') {
-        format!("{directory}{name}")
-    } else {
-        format!("{directory}/{name}")
+    pub async fn read_link(&self, path: impl Into<FilePath>) -> Result<FilePath> {
+        self.session().read_link(&path.into()).await
     }
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use futures_util::stream::{self, BoxStream, StreamExt};
-use sandbox_core::{Direction, Error, FileInfo, FileKind, Result, TransferReason};
+use sandbox_core::{Direction, Error, FileInfo, FileKind, FilePath, Result, TransferReason};
 
 use super::Sandbox;
-use super::files::{Files, join_path};
+use super::files::Files;
 
 /// The default polling interval.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ const MAX_DEPTH: usize = 128;
 #[must_use = "a watch polls only while its events are read"]
 pub struct Watch {
     sandbox: Sandbox,
-    path: String,
+    path: FilePath,
     recursive: bool,
     interval: Duration,
 }
@@ -34,7 +34,7 @@ pub struct Watch {
 #[non_exhaustive]
 pub struct WatchEvent {
     /// The path that was given, or one below it.
-    pub path: String,
+    pub path: FilePath,
     /// What changed.
     pub kind: WatchEventKind,
 }
@@ -65,7 +65,7 @@ impl Files<'_> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn watch(&self, path: impl Into<String>) -> Watch {
+    pub fn watch(&self, path: impl Into<FilePath>) -> Watch {
         Watch {
             sandbox: self.sandbox().clone(),
             path: path.into(),
@@ -95,8 +95,7 @@ impl Watch {
     /// watch.
     ///
     /// The stream ends after an error: [`Error::Connection`](crate::Error::Connection), or
-    /// [`Error::Transfer`](crate::Error::Transfer), also for a name that cannot be represented and
-    /// for more than 100,000 files.
+    /// [`Error::Transfer`](crate::Error::Transfer), also for more than 100,000 files.
     pub fn events(self) -> BoxStream<'static, Result<WatchEvent>> {
         let state = State {
             watch: self,
@@ -123,7 +122,7 @@ impl Watch {
             // The directory may have been removed after it was listed.
             let entries = found_or_none(session.list(&directory).await)?.unwrap_or_default();
             for entry in entries {
-                let path = join_path(&directory, &entry.name);
+                let path = directory.join(&entry.name);
                 if snapshot.len() >= MAX_ENTRIES || depth >= MAX_DEPTH {
                     let message = format!(
                         "more than {MAX_ENTRIES} files or {MAX_DEPTH} levels cannot be watched"
@@ -148,7 +147,7 @@ impl Watch {
 }
 
 /// The watched files and directories, by path.
-type Snapshot = BTreeMap<String, FileState>;
+type Snapshot = BTreeMap<FilePath, FileState>;
 
 /// The properties of a file whose changes are reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,7 +210,7 @@ impl State {
 
 /// Returns the changes between two snapshots, removals first.
 fn compare(before: &Snapshot, now: &Snapshot) -> VecDeque<WatchEvent> {
-    let event = |path: &String, kind| WatchEvent {
+    let event = |path: &FilePath, kind| WatchEvent {
         path: path.clone(),
         kind,
     };
@@ -257,7 +256,7 @@ mod tests {
         let snapshot = |entries: &[(&str, FileState)]| -> Snapshot {
             entries
                 .iter()
-                .map(|(path, state)| ((*path).to_owned(), state.clone()))
+                .map(|(path, state)| ((*path).into(), state.clone()))
                 .collect()
         };
         let before = snapshot(&[
@@ -278,7 +277,7 @@ mod tests {
             .collect();
         let reported: Vec<_> = reported
             .iter()
-            .map(|(path, kind)| (path.as_str(), *kind))
+            .map(|(path, kind)| (path.to_str().unwrap(), *kind))
             .collect();
         use WatchEventKind::{Created, Modified, Removed};
         assert_eq!(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sandbox_core::{
-    Direction, DownloadRequest, Error, FileInfo, Reader, Result, Session, TransferReason,
+    Direction, DownloadRequest, Error, FileInfo, FilePath, Reader, Result, Session, TransferReason,
     UploadRequest,
 };
 
@@ -21,7 +21,7 @@ const SMALL: u64 = 32 << 10;
 pub(super) async fn upload(
     session: &Arc<dyn Session>,
     local: &Path,
-    remote: String,
+    remote: FilePath,
     meter: &Arc<Meter>,
 ) -> Result<u64> {
     let path = local.to_owned();
@@ -33,7 +33,7 @@ pub(super) async fn upload(
 /// Downloads a file under a temporary name, and renames it. Returns its size in bytes.
 pub(super) async fn download(
     session: &Arc<dyn Session>,
-    remote: String,
+    remote: FilePath,
     local: &Path,
     meter: &Arc<Meter>,
 ) -> Result<u64> {
@@ -104,7 +104,7 @@ impl Source {
     pub(super) async fn send(
         self,
         session: &Arc<dyn Session>,
-        remote: String,
+        remote: FilePath,
         meter: &Arc<Meter>,
     ) -> Result<u64> {
         let request = upload_request(remote, &self.metadata);
@@ -133,10 +133,9 @@ pub(super) fn open_regular(path: &Path) -> Result<(Metadata, File)> {
         } else {
             "not a regular file"
         };
-        let shown = path.display().to_string();
         return Err(Error::transfer(
             Direction::Upload,
-            shown,
+            path,
             TransferReason::Other,
             message,
             None,
@@ -147,7 +146,7 @@ pub(super) fn open_regular(path: &Path) -> Result<(Metadata, File)> {
 }
 
 /// Creates the request to upload a file with its attributes.
-pub(super) fn upload_request(remote: String, metadata: &Metadata) -> UploadRequest {
+pub(super) fn upload_request(remote: FilePath, metadata: &Metadata) -> UploadRequest {
     let mut request = UploadRequest::new(remote);
     request.size = Some(metadata.len());
     request.mode = mode_of(metadata);
@@ -192,7 +191,6 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|panic| {
-            let path = path.display().to_string();
             let message = "local file access was aborted";
             Err(Error::transfer(
                 direction,
@@ -202,6 +200,16 @@ pub(super) async fn blocking<T: Send + 'static>(
                 Some(Box::new(panic)),
             ))
         })
+}
+
+/// Returns a path of the sandbox as one of this machine.
+pub(super) fn local_path(path: &FilePath) -> std::io::Result<&Path> {
+    path.as_path().ok_or_else(|| {
+        std::io::Error::new(
+            std::io::ErrorKind::InvalidFilename,
+            "this system has no names that are not UTF-8; rename the file in the sandbox",
+        )
+    })
 }
 
 /// Creates the error of a failure on this machine.
@@ -215,7 +223,7 @@ pub(super) fn local_error(direction: Direction, path: &Path, source: std::io::Er
     };
     Error::transfer(
         direction,
-        path.display().to_string(),
+        path,
         reason,
         format!("on this machine: {source}"),
         None,

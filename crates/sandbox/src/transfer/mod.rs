@@ -11,7 +11,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use sandbox_core::{DownloadRequest, Result, UploadRequest};
+use sandbox_core::{DownloadRequest, FilePath, Result, UploadRequest};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::progress::{Callback, Meter, TransferProgress};
@@ -64,7 +64,11 @@ impl Sandbox {
     ///
     /// [`Error::Transfer`](crate::Error::Transfer) with the side and the reason, also if the file
     /// shrinks or grows meanwhile.
-    pub async fn upload(&self, local: impl AsRef<Path>, remote: impl Into<String>) -> Result<u64> {
+    pub async fn upload(
+        &self,
+        local: impl AsRef<Path>,
+        remote: impl Into<FilePath>,
+    ) -> Result<u64> {
         Ok(self.transfer().upload(local, remote).await?.bytes)
     }
 
@@ -78,7 +82,7 @@ impl Sandbox {
     /// is then unchanged.
     pub async fn download(
         &self,
-        remote: impl Into<String>,
+        remote: impl Into<FilePath>,
         local: impl AsRef<Path>,
     ) -> Result<u64> {
         Ok(self.transfer().download(remote, local).await?.bytes)
@@ -100,7 +104,7 @@ impl Sandbox {
     pub async fn upload_from(
         &self,
         reader: impl AsyncRead + Send + Unpin + 'static,
-        remote: impl Into<String>,
+        remote: impl Into<FilePath>,
     ) -> Result<u64> {
         self.session()
             .upload(UploadRequest::new(remote), Box::new(reader))
@@ -114,7 +118,7 @@ impl Sandbox {
     /// [`Error::Transfer`](crate::Error::Transfer); part of the content may have been written.
     pub async fn download_to(
         &self,
-        remote: impl Into<String>,
+        remote: impl Into<FilePath>,
         writer: impl AsyncWrite + Send + Unpin + 'static,
     ) -> Result<u64> {
         self.session()
@@ -135,12 +139,12 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// [`Error::Transfer`](crate::Error::Transfer) naming the first path that failed, also for a
-    /// name that is not UTF-8, which SFTP cannot carry. Files copied before stay.
+    /// [`Error::Transfer`](crate::Error::Transfer) naming the first path that failed. Files
+    /// copied before stay.
     pub async fn upload_dir(
         &self,
         local: impl AsRef<Path>,
-        remote: impl Into<String>,
+        remote: impl Into<FilePath>,
     ) -> Result<TreeReport> {
         self.transfer().upload_dir(local, remote).await
     }
@@ -160,7 +164,7 @@ impl Sandbox {
     /// that was reached. Files copied before stay.
     pub async fn download_dir(
         &self,
-        remote: impl Into<String>,
+        remote: impl Into<FilePath>,
         local: impl AsRef<Path>,
     ) -> Result<TreeReport> {
         self.transfer().download_dir(remote, local).await
@@ -212,7 +216,7 @@ impl Transfer {
     pub async fn upload(
         &self,
         local: impl AsRef<Path>,
-        remote: impl Into<String>,
+        remote: impl Into<FilePath>,
     ) -> Result<TransferReport> {
         let meter = self.meter();
         let session = self.sandbox.session();
@@ -234,7 +238,7 @@ impl Transfer {
     /// As [`Sandbox::download`].
     pub async fn download(
         &self,
-        remote: impl Into<String>,
+        remote: impl Into<FilePath>,
         local: impl AsRef<Path>,
     ) -> Result<TransferReport> {
         let meter = self.meter();
@@ -258,7 +262,7 @@ impl Transfer {
     pub async fn upload_dir(
         &self,
         local: impl AsRef<Path>,
-        remote: impl Into<String>,
+        remote: impl Into<FilePath>,
     ) -> Result<TreeReport> {
         let meter = self.meter();
         let report = tree::upload::upload(
@@ -279,7 +283,7 @@ impl Transfer {
     /// As [`Sandbox::download_dir`].
     pub async fn download_dir(
         &self,
-        remote: impl Into<String>,
+        remote: impl Into<FilePath>,
         local: impl AsRef<Path>,
     ) -> Result<TreeReport> {
         let meter = self.meter();

@@ -1,5 +1,7 @@
 //! The results of transfers.
 
+use sandbox_core::FilePath;
+
 /// The result of transferring one file.
 ///
 /// ```no_run
@@ -70,7 +72,7 @@ pub struct TreeReport {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
     /// Its path, relative to the top.
-    pub path: String,
+    pub path: FilePath,
     /// Why.
     pub reason: &'static str,
 }

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sandbox_core::{
-    Direction, DownloadRequest, Error, FileKind, Result, Session, TransferReason, partial_name,
+    Direction, DownloadRequest, Error, FileKind, FilePath, Result, Session, TransferReason,
+    partial_name,
 };
 use sha2::{Digest, Sha256};
 
-use super::file::{self, blocking, local_error};
+use super::file::{self, blocking, local_error, local_path};
 use super::local_file::{LocalReader, LocalWriter};
 use super::progress::{Meter, Metered};
 use super::report::{Discarded, TransferReport};
@@ -27,7 +28,7 @@ const READ_SIZE: usize = 128 << 10;
 pub(super) async fn upload(
     session: &Arc<dyn Session>,
     local: &Path,
-    remote: String,
+    remote: FilePath,
     meter: &Arc<Meter>,
 ) -> Result<TransferReport> {
     let path = local.to_owned();
@@ -72,7 +73,7 @@ pub(super) async fn upload(
 /// Downloads a file, and continues a partial file of an interrupted download if there is one.
 pub(super) async fn download(
     session: &Arc<dyn Session>,
-    remote: String,
+    remote: FilePath,
     local: &Path,
     meter: &Arc<Meter>,
 ) -> Result<TransferReport> {
@@ -84,7 +85,8 @@ pub(super) async fn download(
     let name = local
         .file_name()
         .ok_or_else(|| failed(std::io::ErrorKind::IsADirectory.into()))?;
-    let partial = local.with_file_name(partial_name(&name.to_string_lossy()));
+    let partial = partial_name(name);
+    let partial = local.with_file_name(local_path(&partial).map_err(failed)?);
     let opening = partial.clone();
     let (length, file) = blocking(Direction::Download, local, move || {
         open_partial(&opening).map_err(|source| local_error(Direction::Download, &opening, source))
@@ -133,7 +135,7 @@ pub(super) async fn download(
 async fn verify(
     session: &Arc<dyn Session>,
     direction: Direction,
-    remote: &str,
+    remote: &FilePath,
     local: &Path,
     mut file: File,
     length: u64,
@@ -155,7 +157,7 @@ async fn verify(
         }
         if let Some(why) = discarded {
             tracing::info!(
-                remote,
+                %remote,
                 bytes = length - at,
                 ?why,
                 "partial data discarded; transferring it again"

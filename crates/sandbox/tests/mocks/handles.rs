@@ -143,7 +143,7 @@ async fn a_lost_connection_has_the_diagnosis_of_the_backend() {
         error.to_string(),
         "the connection to sandbox sbx-x failed: it was reset (it ran out of memory)"
     );
-    let direct = sbx.session().list(".").await.unwrap_err();
+    let direct = sbx.session().list(&".".into()).await.unwrap_err();
     assert_eq!(direct.to_string(), error.to_string());
 }
 

@@ -8,13 +8,14 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sandbox_core::{
-    Direction, DownloadRequest, Error, FileInfo, FileKind, Result, Session, TransferReason,
+    Direction, DownloadRequest, Error, FileInfo, FileKind, FilePath, Result, Session,
+    TransferReason,
 };
 use tokio::sync::Semaphore;
 
 use super::local_dir::{self, Temporary};
 use super::{LARGE_AT_ONCE, SMALL_AT_ONCE, top_path};
-use crate::handle::files::{LISTINGS_AT_ONCE, join_path};
+use crate::handle::files::LISTINGS_AT_ONCE;
 use crate::memory::MemoryWriter;
 use crate::transfer::file::{blocking, local_error};
 use crate::transfer::local_file::LocalWriter;
@@ -61,14 +62,14 @@ struct TargetDir {
 /// A file that was received.
 enum Received {
     Written(u64),
-    InMemory(String, FileInfo, Bytes),
+    InMemory(FilePath, FileInfo, Bytes),
 }
 
 /// Downloads a directory tree.
 pub(crate) async fn download(
     session: &Arc<dyn Session>,
     limits: TreeLimits,
-    remote: String,
+    remote: FilePath,
     local: &Path,
     meter: &Arc<Meter>,
 ) -> Result<TreeReport> {
@@ -106,7 +107,7 @@ pub(crate) async fn download(
 
     // Links come last, so that no file is written through one of them.
     let targets = stream::iter(links)
-        .map(|name| read_link(Arc::clone(session), join_path(&remote, &name), name))
+        .map(|name| read_link(Arc::clone(session), remote.join(&name), name))
         .buffer_unordered(SMALL_AT_ONCE);
     for (name, link) in targets.try_collect::<Vec<_>>().await? {
         if local_dir::escapes(&name, &link) {
@@ -125,10 +126,10 @@ pub(crate) async fn download(
 async fn list_tree(
     session: &Arc<dyn Session>,
     limits: TreeLimits,
-    remote: &str,
-) -> Result<Vec<(String, FileInfo)>> {
-    let too_large = |path: &str, what: &str| {
-        let path = join_path(remote, path);
+    remote: &FilePath,
+) -> Result<Vec<(FilePath, FileInfo)>> {
+    let too_large = |path: &FilePath, what: &str| {
+        let path = remote.join(path);
         Err(Error::transfer(
             DOWNLOAD,
             path,
@@ -137,10 +138,10 @@ async fn list_tree(
             None,
         ))
     };
-    let mut found: Vec<(String, FileInfo)> = Vec::new();
+    let mut found: Vec<(FilePath, FileInfo)> = Vec::new();
     let mut bytes = 0_u64;
     let mut depth = 0;
-    let mut level = vec![String::new()];
+    let mut level = vec![FilePath::default()];
     while !level.is_empty() {
         if depth > limits.depth {
             return too_large(&level[0], "directories are nested deeper than the limit");
@@ -149,16 +150,16 @@ async fn list_tree(
         let mut listings = stream::iter(std::mem::take(&mut level))
             .map(|name| {
                 let path = if name.is_empty() {
-                    remote.to_owned()
+                    remote.clone()
                 } else {
-                    join_path(remote, &name)
+                    remote.join(&name)
                 };
                 list(Arc::clone(session), path, name)
             })
             .buffer_unordered(LISTINGS_AT_ONCE);
         while let Some((directory, entries)) = listings.try_next().await? {
             for entry in entries {
-                let name = join_path(&directory, &entry.name);
+                let name = directory.join(&entry.name);
                 if entry.kind == FileKind::File {
                     bytes = bytes.saturating_add(entry.size);
                 }
@@ -180,18 +181,18 @@ async fn list_tree(
 
 async fn list(
     session: Arc<dyn Session>,
-    path: String,
-    name: String,
-) -> Result<(String, Vec<FileInfo>)> {
+    path: FilePath,
+    name: FilePath,
+) -> Result<(FilePath, Vec<FileInfo>)> {
     let entries = session.list(&path).await?;
     Ok((name, entries))
 }
 
 async fn read_link(
     session: Arc<dyn Session>,
-    path: String,
-    name: String,
-) -> Result<(String, String)> {
+    path: FilePath,
+    name: FilePath,
+) -> Result<(FilePath, FilePath)> {
     let target = session.read_link(&path).await?;
     Ok((name, target))
 }
@@ -199,8 +200,8 @@ async fn read_link(
 /// Downloads files. Returns how many files and bytes these are.
 async fn receive_all(
     session: &Arc<dyn Session>,
-    files: Vec<(String, FileInfo)>,
-    remote: &str,
+    files: Vec<(FilePath, FileInfo)>,
+    remote: &FilePath,
     target: &TargetDir,
     meter: &Arc<Meter>,
 ) -> Result<(u64, u64)> {
@@ -210,7 +211,7 @@ async fn receive_all(
     let received = stream::iter(files)
         .map(|(name, info)| {
             let session = Arc::clone(session);
-            let remote = join_path(remote, &name);
+            let remote = remote.join(&name);
             let target = target.clone();
             let meter = Arc::clone(meter);
             let large = Arc::clone(&large);
@@ -241,8 +242,8 @@ async fn receive_all(
 /// Downloads a small file into memory.
 async fn receive_small(
     session: Arc<dyn Session>,
-    remote: String,
-    name: String,
+    remote: FilePath,
+    name: FilePath,
     info: FileInfo,
     meter: &Arc<Meter>,
 ) -> Result<Received> {
@@ -259,9 +260,9 @@ async fn receive_small(
 /// Downloads a file under a temporary name beside its own, and renames it.
 async fn receive_large(
     session: &Arc<dyn Session>,
-    remote: String,
+    remote: FilePath,
     target: &TargetDir,
-    name: &str,
+    name: &FilePath,
     info: &FileInfo,
     meter: &Arc<Meter>,
 ) -> Result<u64> {
@@ -284,7 +285,7 @@ async fn receive_large(
 
 impl TargetDir {
     /// Creates the directory and those below it.
-    async fn create(local: &Path, directories: Vec<String>) -> Result<Self> {
+    async fn create(local: &Path, directories: Vec<FilePath>) -> Result<Self> {
         let path = Arc::new(local.to_owned());
         blocking(DOWNLOAD, local, move || {
             let failed = |source| local_error(DOWNLOAD, &path, source);
@@ -325,7 +326,8 @@ impl TargetDir {
         .await
     }
 
-    fn failed(&self, name: &str, error: std::io::Error) -> Error {
-        local_error(DOWNLOAD, &self.path.join(name), error)
+    fn failed(&self, name: &FilePath, error: std::io::Error) -> Error {
+        let shown = FilePath::from(&**self.path).join(name);
+        local_error(DOWNLOAD, shown.as_path().unwrap_or(&self.path), error)
     }
 }

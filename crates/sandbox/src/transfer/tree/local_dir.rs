@@ -1,28 +1,27 @@
 //! Writes below one local directory and nowhere else, whatever names and links a sandbox sends.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cap_std::fs::{Dir, OpenOptions};
-use sandbox_core::FileInfo;
+use sandbox_core::{FileInfo, FilePath};
 
-use crate::handle::files::join_path;
-use crate::transfer::file::set_attributes;
+use crate::transfer::file::{local_path, set_attributes};
 
 /// An incomplete file, which is removed when it is dropped before `finish`.
 pub(super) struct Temporary {
     top: Arc<Dir>,
-    path: Option<String>,
+    path: Option<PathBuf>,
     file: std::fs::File,
 }
 
 impl Temporary {
     /// Creates a new file beside `name`. All functions of this file block.
-    pub(super) fn create(top: &Arc<Dir>, name: &str) -> io::Result<Self> {
+    pub(super) fn create(top: &Arc<Dir>, name: &FilePath) -> io::Result<Self> {
         // The temporary name does not contain the real one, which may already be 255 bytes long.
-        let parent = name.rsplit_once('/').map_or("", |(parent, _)| parent);
         let random = sandbox_core::Uid::generate().map_err(io::Error::other)?;
-        let path = join_path(parent, &format!(".sandbox-{random}"));
+        let path = local_path(name)?.with_file_name(format!(".sandbox-{random}"));
         let file = top
             .open_with(&path, OpenOptions::new().write(true).create_new(true))?
             .into_std();
@@ -38,10 +37,10 @@ impl Temporary {
     }
 
     /// Sets the attributes of the file, and renames it to `name`.
-    pub(super) fn finish(mut self, info: &FileInfo, name: &str) -> io::Result<()> {
+    pub(super) fn finish(mut self, info: &FileInfo, name: &FilePath) -> io::Result<()> {
         set_attributes(&self.file, info)?;
         if let Some(path) = &self.path {
-            self.top.rename(path, &self.top, name)?;
+            self.top.rename(path, &self.top, local_path(name)?)?;
         }
         self.path = None;
         Ok(())
@@ -53,13 +52,14 @@ impl Drop for Temporary {
         if let Some(path) = self.path.take()
             && let Err(error) = self.top.remove_file(&path)
         {
-            tracing::warn!(path, %error, "temporary file not removed");
+            tracing::warn!(path = ?path, %error, "temporary file not removed");
         }
     }
 }
 
 /// Creates a directory, and accepts an existing one that is no link.
-pub(super) fn create_directory(top: &Dir, name: &str) -> io::Result<()> {
+pub(super) fn create_directory(top: &Dir, name: &FilePath) -> io::Result<()> {
+    let name = local_path(name)?;
     match top.create_dir(name) {
         Err(error)
             if error.kind() == io::ErrorKind::AlreadyExists
@@ -72,7 +72,8 @@ pub(super) fn create_directory(top: &Dir, name: &str) -> io::Result<()> {
 }
 
 /// Creates a symbolic link, and replaces an existing one.
-pub(super) fn create_link(top: &Dir, target: &str, name: &str) -> io::Result<()> {
+pub(super) fn create_link(top: &Dir, target: &FilePath, name: &FilePath) -> io::Result<()> {
+    let name = local_path(name)?;
     if top
         .symlink_metadata(name)
         .is_ok_and(|there| there.is_symlink())
@@ -81,7 +82,7 @@ pub(super) fn create_link(top: &Dir, target: &str, name: &str) -> io::Result<()>
     }
     #[cfg(unix)]
     {
-        top.symlink(target, name)
+        top.symlink(local_path(target)?, name)
     }
     #[cfg(not(unix))]
     {
@@ -98,19 +99,22 @@ pub(super) fn create_link(top: &Dir, target: &str, name: &str) -> io::Result<()>
 /// A safe target has `..` only at its beginning, and at most as often as there are directories
 /// above the link, which are real ones. `..` after a name is refused, because that name may be a
 /// link itself, as in `d/x -> ..` with `y -> d/x/..`.
-pub(super) fn escapes(name: &str, target: &str) -> bool {
-    if target.is_empty() || target.starts_with('/') || target.contains('\0') {
+pub(super) fn escapes(name: &FilePath, target: &FilePath) -> bool {
+    let target = target.as_bytes();
+    if target.is_empty() || target.starts_with(b"/") || target.contains(&0) {
         return true;
     }
+    let is_slash = |byte: &u8| *byte == b'/';
     let mut parts = target
-        .split('/')
-        .filter(|part| !matches!(*part, "" | "."))
+        .split(is_slash)
+        .filter(|part| !matches!(*part, b"" | b"."))
         .peekable();
     let mut up = 0;
-    while parts.next_if_eq(&"..").is_some() {
+    while parts.next_if(|part| *part == b"..").is_some() {
         up += 1;
     }
-    up > name.matches('/').count() || parts.any(|part| part == "..")
+    let depth = name.as_bytes().split(is_slash).count() - 1;
+    up > depth || parts.any(|part| part == b"..")
 }
 
 #[cfg(test)]
@@ -128,7 +132,7 @@ mod tests {
             ("a", "d/x/.."),
             ("a", ""),
         ] {
-            assert!(escapes(name, target), "{name} -> {target}");
+            assert!(escapes(&name.into(), &target.into()), "{name} -> {target}");
         }
         for (name, target) in [
             ("a", "b"),
@@ -136,7 +140,7 @@ mod tests {
             ("a", "./b//c"),
             ("d/e/a", "../../b"),
         ] {
-            assert!(!escapes(name, target), "{name} -> {target}");
+            assert!(!escapes(&name.into(), &target.into()), "{name} -> {target}");
         }
     }
 }

@@ -4,6 +4,8 @@ pub(crate) mod download;
 mod local_dir;
 pub(super) mod upload;
 
+use sandbox_core::FilePath;
+
 /// Concurrent transfers of small files, enough to share round trips between them.
 const SMALL_AT_ONCE: usize = 256;
 /// Concurrent transfers of large files, few because each may buffer much in memory.
@@ -12,10 +14,6 @@ const LARGE_AT_ONCE: usize = 8;
 const DIRECTORIES_AT_ONCE: usize = 64;
 
 /// Returns the path of the top directory. An empty path means the home directory.
-fn top_path(path: String) -> String {
-    if path.is_empty() {
-        ".".to_owned()
-    } else {
-        path
-    }
+fn top_path(path: FilePath) -> FilePath {
+    if path.is_empty() { ".".into() } else { path }
 }

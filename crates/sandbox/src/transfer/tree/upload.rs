@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use sandbox_core::{Direction, Error, FileKind, Result, Session, TransferReason};
+use sandbox_core::{Direction, Error, FileKind, FilePath, Result, Session, TransferReason};
 use tokio::sync::Semaphore;
 
 use super::{DIRECTORIES_AT_ONCE, LARGE_AT_ONCE, SMALL_AT_ONCE, top_path};
-use crate::handle::files::join_path;
-use crate::transfer::file::{Source, blocking, local_error};
+use crate::transfer::file::{Source, blocking, local_error, local_path};
 use crate::transfer::progress::Meter;
 use crate::transfer::report::{Skipped, TreeReport};
 
@@ -20,7 +19,7 @@ const BATCH: usize = 32;
 pub(crate) async fn upload(
     session: &Arc<dyn Session>,
     local: &Path,
-    remote: String,
+    remote: FilePath,
     meter: &Arc<Meter>,
 ) -> Result<TreeReport> {
     let top = local.to_owned();
@@ -42,21 +41,21 @@ pub(crate) async fn upload(
     for level in tree.directories {
         report.directories += level.len() as u64;
         let creating = stream::iter(level)
-            .map(|name| create_directory(Arc::clone(session), join_path(&remote, &name)))
+            .map(|name| create_directory(Arc::clone(session), remote.join(&name)))
             .buffer_unordered(DIRECTORIES_AT_ONCE);
         creating.try_collect::<()>().await?;
     }
     (report.files, report.bytes) = send_all(session, tree.files, &remote, meter).await?;
     report.symlinks = tree.symlinks.len() as u64;
     let linking = stream::iter(tree.symlinks)
-        .map(|(name, target)| create_link(Arc::clone(session), target, join_path(&remote, &name)))
+        .map(|(name, target)| create_link(Arc::clone(session), target, remote.join(&name)))
         .buffer_unordered(DIRECTORIES_AT_ONCE);
     linking.try_collect::<()>().await?;
     Ok(report)
 }
 
 /// Creates a directory, and accepts an existing one.
-async fn create_directory(session: Arc<dyn Session>, path: String) -> Result<()> {
+async fn create_directory(session: Arc<dyn Session>, path: FilePath) -> Result<()> {
     match session.create_dir(&path, false).await {
         Err(Error::Transfer(error)) if error.reason == TransferReason::AlreadyExists => {
             match session.stat(&path, true).await {
@@ -70,7 +69,7 @@ async fn create_directory(session: Arc<dyn Session>, path: String) -> Result<()>
 }
 
 /// Creates a symbolic link, and replaces an existing one.
-async fn create_link(session: Arc<dyn Session>, target: String, path: String) -> Result<()> {
+async fn create_link(session: Arc<dyn Session>, target: FilePath, path: FilePath) -> Result<()> {
     let created = session.symlink(&target, &path).await;
     if matches!(&created, Err(Error::Transfer(error)) if error.reason == TransferReason::AlreadyExists)
     {
@@ -83,8 +82,8 @@ async fn create_link(session: Arc<dyn Session>, target: String, path: String) ->
 /// Uploads files. Returns how many files and bytes these are.
 async fn send_all(
     session: &Arc<dyn Session>,
-    files: Vec<(PathBuf, String)>,
-    remote: &str,
+    files: Vec<(PathBuf, FilePath)>,
+    remote: &FilePath,
     meter: &Arc<Meter>,
 ) -> Result<(u64, u64)> {
     let large = Arc::new(Semaphore::new(LARGE_AT_ONCE));
@@ -103,9 +102,9 @@ async fn send_all(
         .buffered(2)
         .map_ok(|sources| stream::iter(sources).map(Ok))
         .try_flatten();
-    let sending = opened.map_ok(|(source, name): (Source, String)| {
+    let sending = opened.map_ok(|(source, name): (Source, FilePath)| {
         let session = Arc::clone(session);
-        let path = join_path(remote, &name);
+        let path = remote.join(&name);
         let meter = Arc::clone(meter);
         let large = Arc::clone(&large);
         async move {
@@ -125,7 +124,7 @@ async fn send_all(
 }
 
 /// Splits a list of files into batches.
-fn batches(files: Vec<(PathBuf, String)>) -> impl Iterator<Item = Vec<(PathBuf, String)>> {
+fn batches(files: Vec<(PathBuf, FilePath)>) -> impl Iterator<Item = Vec<(PathBuf, FilePath)>> {
     let mut files = files.into_iter().peekable();
     std::iter::from_fn(move || {
         files
@@ -139,18 +138,18 @@ fn batches(files: Vec<(PathBuf, String)>) -> impl Iterator<Item = Vec<(PathBuf, 
 #[derive(Default)]
 struct Tree {
     /// The directories below the top, by depth.
-    directories: Vec<Vec<String>>,
-    files: Vec<(PathBuf, String)>,
+    directories: Vec<Vec<FilePath>>,
+    files: Vec<(PathBuf, FilePath)>,
     /// The total size of the files, if it was requested.
     bytes: u64,
-    symlinks: Vec<(String, String)>,
+    symlinks: Vec<(FilePath, FilePath)>,
     skipped: Vec<Skipped>,
 }
 
 impl Tree {
     fn read(top: &Path, sizes: bool) -> Result<Self> {
         let mut tree = Self::default();
-        let mut level = vec![String::new()];
+        let mut level = vec![FilePath::default()];
         while !level.is_empty() {
             let mut next = Vec::new();
             for directory in &level {
@@ -165,16 +164,18 @@ impl Tree {
     fn read_directory(
         &mut self,
         top: &Path,
-        directory: &str,
+        directory: &FilePath,
         sizes: bool,
-        directories: &mut Vec<String>,
+        directories: &mut Vec<FilePath>,
     ) -> Result<()> {
-        let path = top.join(directory);
+        let path = top.join(
+            local_path(directory).map_err(|source| local_error(Direction::Upload, top, source))?,
+        );
         let failed = |source| local_error(Direction::Upload, &path, source);
         for entry in std::fs::read_dir(&path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let kind = entry.file_type().map_err(failed)?;
-            let name = join_path(directory, utf8(&entry.path(), entry.file_name())?.as_str());
+            let name = directory.join(entry.file_name().as_encoded_bytes());
             if kind.is_dir() {
                 directories.push(name);
             } else if kind.is_file() {
@@ -186,8 +187,7 @@ impl Tree {
                 self.files.push((entry.path(), name));
             } else if kind.is_symlink() {
                 let target = std::fs::read_link(entry.path()).map_err(failed)?;
-                self.symlinks
-                    .push((name, utf8(&entry.path(), target.into_os_string())?));
+                self.symlinks.push((name, target.into()));
             } else {
                 self.skipped.push(Skipped {
                     path: name,
@@ -197,17 +197,4 @@ impl Tree {
         }
         Ok(())
     }
-}
-
-/// Converts a name to UTF-8.
-fn utf8(path: &Path, name: std::ffi::OsString) -> Result<String> {
-    name.into_string().map_err(|_| {
-        Error::transfer(
-            Direction::Upload,
-            path.display().to_string(),
-            TransferReason::BadName,
-            "the name is not UTF-8, which SFTP cannot transfer; rename the file",
-            None,
-        )
-    })
 }
