@@ -38,6 +38,7 @@ pub struct ServerConfig {
     pub(crate) max_channels: usize,
     pub(crate) kill_grace: Duration,
     pub(crate) spawn_setup: Option<SpawnSetup>,
+    pub(crate) runs_32_bit_programs: bool,
 }
 
 impl ServerConfig {
@@ -67,6 +68,7 @@ impl ServerConfig {
             max_channels: 256,
             kill_grace: Duration::from_secs(2),
             spawn_setup: None,
+            runs_32_bit_programs: true,
         }
     }
 
@@ -177,6 +179,14 @@ impl ServerConfig {
         setup: impl Fn() -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
         self.spawn_setup = Some(Arc::new(setup));
+        self
+    }
+
+    /// Refuses commands that are 32-bit programs, with a message. This is for a server below a system call
+    /// filter that ends such programs, which would be reported as a signal only.
+    #[must_use]
+    pub fn with_64_bit_programs_only(mut self) -> Self {
+        self.runs_32_bit_programs = false;
         self
     }
 

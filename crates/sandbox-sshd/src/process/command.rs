@@ -108,11 +108,17 @@ impl RunningCommand {
     ) -> Result<Self, StartError> {
         let mut terminal = Some(terminal);
         let spawn = move |program: &Program| {
-            // A terminal is used up by a failed start, so a second attempt fails as busy.
-            let terminal = terminal
+            let unused = terminal
                 .take()
-                .ok_or_else(|| io::Error::from(io::ErrorKind::ExecutableFileBusy))?;
-            terminal.spawn(program)
+                .ok_or_else(|| io::Error::other("a program runs in the terminal"))?;
+            match unused.spawn(program) {
+                Ok(child) => Ok((child, unused.into_streams())),
+                Err(error) => {
+                    // The next attempt has the same terminal.
+                    terminal = Some(unused);
+                    Err(error)
+                }
+            }
         };
         let (child, leader, (reader, writer)) = spawner.start(program, spawn).await?;
         Ok(Self {

@@ -2,6 +2,7 @@
 
 pub(crate) mod command;
 pub(crate) mod environment;
+pub(crate) mod executable;
 pub(crate) mod home;
 pub(crate) mod memory;
 pub(crate) mod program;

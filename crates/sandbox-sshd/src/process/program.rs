@@ -10,6 +10,7 @@ use nix::unistd::{AccessFlags, access};
 use sandbox_core::command_line::CommandLine;
 
 use super::environment::DEFAULT_PATH;
+use super::executable::{find_32_bit_program, is_binary};
 use crate::config::ServerConfig;
 
 /// A program to start.
@@ -70,6 +71,9 @@ impl Program {
         let argv: Vec<OsString> = parsed.argv.into_iter().map(OsString::from_vec).collect();
         let name = argv.first().map_or(OsStr::new(""), OsString::as_os_str);
         let path = find_program(name, &env, &directory)?;
+        if !config.runs_32_bit_programs {
+            refuse_32_bit_program(&path, &directory)?;
+        }
         let interpreter = find_shell(config, &env).ok();
         Ok(Self {
             path,
@@ -103,9 +107,12 @@ impl Program {
     }
 
     /// Returns the program as a script of the shell, as execvp(3) runs an executable text file that
-    /// has no `#!`.
+    /// has no `#!`. A binary for another processor is no script.
     pub(crate) fn to_script(&self) -> Option<Self> {
         let interpreter = self.interpreter.clone()?;
+        if is_binary(&self.path) {
+            return None;
+        }
         let argv = [interpreter.clone().into(), self.path.clone().into()];
         let argv = argv
             .into_iter()
@@ -254,6 +261,19 @@ fn find_program(
         Some(path) => StartError::not_runnable(format!("{}: not executable", path.display())),
         None => StartError::not_found(format!("{displayed}: command not found")),
     })
+}
+
+fn refuse_32_bit_program(path: &Path, directory: &Path) -> Result<(), StartError> {
+    let Some(found) = find_32_bit_program(path, directory) else {
+        return Ok(());
+    };
+    let subject = match found == path {
+        true => path.display().to_string(),
+        false => format!("{}: its interpreter {}", path.display(), found.display()),
+    };
+    Err(StartError::not_runnable(format!(
+        "{subject} is a 32-bit program, and this sandbox runs 64-bit programs only"
+    )))
 }
 
 fn check_executable(path: &Path) -> Result<(), Errno> {

@@ -51,16 +51,18 @@ impl Terminal {
         })
     }
 
-    /// Starts a program in the terminal, as the leader of a new session.
-    pub(crate) fn spawn(
-        self,
-        program: &Program,
-    ) -> io::Result<(Child, (OwnedReadPty, TerminalWriter))> {
+    /// Starts a program in the terminal, as the leader of a new session. After an error, another attempt
+    /// can be made.
+    pub(crate) fn spawn(&self, program: &Program) -> io::Result<Child> {
         let command = tokio::process::Command::from(build_command(program));
-        let child = pty_process::Command::from(command)
-            .spawn(self.pts)
-            .map_err(into_io)?;
-        Ok((child, (self.reader, self.writer)))
+        pty_process::Command::from(command)
+            .spawn_borrowed(&self.pts)
+            .map_err(into_io)
+    }
+
+    /// Returns the server's ends of the terminal. The terminal then ends with the last process in it.
+    pub(crate) fn into_streams(self) -> (OwnedReadPty, TerminalWriter) {
+        (self.reader, self.writer)
     }
 }
 

@@ -5,6 +5,7 @@
 mod commands;
 mod flow_control;
 mod lifecycle;
+mod programs;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -126,14 +126,17 @@ fn server_config(plan: &Plan, confinement: &Confinement) -> Result<ServerConfig,
         // Landlock denies access to the system's /tmp.
         env.push(("TMPDIR".into(), confinement.disk.join("tmp").into()));
     }
-    Ok(
-        ServerConfig::new(host_key, vec![client_key.to_string()], home)
-            .with_user(USER)
-            .with_env(env)
-            .with_idle_timeout(plan.lifetime.idle_timeout)
-            .with_attach_timeout(plan.lifetime.attach_timeout)
-            .with_reap_orphans(true),
-    )
+    let config = ServerConfig::new(host_key, vec![client_key.to_string()], home)
+        .with_user(USER)
+        .with_env(env)
+        .with_idle_timeout(plan.lifetime.idle_timeout)
+        .with_attach_timeout(plan.lifetime.attach_timeout)
+        .with_reap_orphans(true);
+    Ok(match confinement.mechanism {
+        // The system call filter ends programs that use the numbers of another architecture.
+        Mechanism::Namespaces | Mechanism::Landlock => config.with_64_bit_programs_only(),
+        Mechanism::None => config,
+    })
 }
 
 fn send_report(pipe: &OwnedFd, report: &Report) -> io::Result<()> {
