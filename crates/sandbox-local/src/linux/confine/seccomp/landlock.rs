@@ -4,11 +4,13 @@
 use nix::libc;
 use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
+use super::numbers::*;
 use super::rules::{Rules, condition, rule_of};
+use super::table::{CallTable, Verdict};
 use crate::linux::failure::{Failure, IoContext};
 
 /// The calls that are refused whatever their arguments are.
-pub(super) const FORBIDDEN: &[libc::c_long] = &[
+const FORBIDDEN: &[libc::c_long] = &[
     // Sockets, which reach other processes. The server inherits the one that it listens on.
     libc::SYS_socket,
     libc::SYS_connect,
@@ -79,20 +81,9 @@ pub(super) const FILE_ATTRIBUTE_CALLS: &[libc::c_long] = &[
     libc::SYS_fremovexattr,
 ];
 
-/// The C library does not define these on every architecture; the numbers are the same on all.
-const SYS_FCHMODAT2: libc::c_long = 452;
-const SYS_SETXATTRAT: libc::c_long = 463;
-const SYS_STATMOUNT: libc::c_long = 457;
-const SYS_LISTMOUNT: libc::c_long = 458;
-const SYS_GETXATTRAT: libc::c_long = 464;
-const SYS_LISTXATTRAT: libc::c_long = 465;
-const SYS_REMOVEXATTRAT: libc::c_long = 466;
-const SYS_FILE_GETATTR: libc::c_long = 468;
-const SYS_FILE_SETATTR: libc::c_long = 469;
-
 /// The calls that are reported as unsupported if the sandbox has the caller's user id, because they read
 /// extended attributes of files that cannot be opened. Programs such as `ls` and `cp` ignore that error.
-pub(super) const PATH_XATTR_READS: &[libc::c_long] = &[
+const PATH_XATTR_READS: &[libc::c_long] = &[
     libc::SYS_getxattr,
     libc::SYS_lgetxattr,
     libc::SYS_listxattr,
@@ -102,13 +93,21 @@ pub(super) const PATH_XATTR_READS: &[libc::c_long] = &[
     SYS_FILE_GETATTR,
 ];
 
+/// Takes the calls out of the table that are refused whatever their arguments are.
+pub(super) fn restrict(table: &mut CallTable, has_own_ids: bool) {
+    table.set(FORBIDDEN, Verdict::Fails(libc::EPERM));
+    if !has_own_ids {
+        table.set(PATH_ATTRIBUTE_CALLS, Verdict::Fails(libc::EPERM));
+        table.set(PATH_XATTR_READS, Verdict::Fails(libc::EOPNOTSUPP));
+    }
+}
+
 /// Returns the rules for calls that are refused for some of their arguments.
 pub(super) fn rules(has_own_ids: bool) -> Result<Rules, Failure> {
     let mut rules: Rules = vec![(libc::SYS_socketpair, socket_pair_rules()?)];
     if has_own_ids {
         return Ok(rules);
     }
-    rules.extend(PATH_ATTRIBUTE_CALLS.iter().map(|call| (*call, vec![])));
     let is_not_null = |argument| {
         SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)
             .and_then(|condition| SeccompRule::new(vec![condition]))

@@ -1,21 +1,28 @@
-//! The system calls that a sandbox cannot make.
+//! The system calls that a sandbox can make: those of a list, some of them not with all arguments.
 //!
-//! Namespaces and missing capabilities already forbid what most of these calls do. The filter also
-//! keeps a sandbox away from the kernel code behind them, in which bugs have led to escapes.
+//! Namespaces and missing capabilities already forbid what most other calls do. The filters also keep a
+//! sandbox away from the kernel code behind them, in which bugs have led to escapes, and from calls that
+//! a newer kernel has.
 
-mod forbidden;
+mod allowed;
+mod arguments;
 mod landlock;
+mod numbers;
 mod rules;
+mod table;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use nix::libc;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch, sock_filter};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
 
-use self::forbidden::{
-    FORBIDDEN, LAST_KNOWN_CALL, namespace_rules, own_process_rules, socket_rules, terminal_rules,
+use self::arguments::{
+    namespace_rules, own_process_rules, personality_rules, socket_rules, terminal_rules,
 };
 use self::rules::Rules;
+use self::table::{CallTable, Verdict};
 use crate::linux::failure::{Failure, IoContext};
 
 /// The filters of a sandbox. The strictest result of all filters applies to each call.
@@ -24,20 +31,15 @@ pub(crate) struct Filters(Vec<BpfProgram>);
 impl Filters {
     /// Builds the filters for a sandbox in namespaces.
     pub(crate) fn build() -> Result<Self, Failure> {
-        Self::from_rules(socket_rules()?, &[])
+        Self::from_policy(&allowed_calls(), socket_rules()?)
     }
 
     /// Builds the filters for a sandbox without namespaces. `has_own_ids` means that no process
     /// outside has its user id.
     pub(crate) fn build_for_landlock(has_own_ids: bool) -> Result<Self, Failure> {
-        let rules = landlock::rules(has_own_ids)?;
-        let mut filters = Self::from_rules(rules, landlock::FORBIDDEN)?;
-        if !has_own_ids {
-            let reads = landlock::PATH_XATTR_READS.iter();
-            let unsupported = reads.map(|call| (*call, vec![])).collect();
-            filters.0.push(refuse(libc::EOPNOTSUPP, unsupported)?);
-        }
-        Ok(filters)
+        let mut calls = allowed_calls();
+        landlock::restrict(&mut calls, has_own_ids);
+        Self::from_policy(&calls, landlock::rules(has_own_ids)?)
     }
 
     /// Builds the additional filter for the commands, but not the server, of a sandbox with the
@@ -50,24 +52,14 @@ impl Filters {
         refuse(libc::EPERM, rules).map(|program| Self(vec![program]))
     }
 
-    fn from_rules(more_rules: Rules, more_forbidden: &[libc::c_long]) -> Result<Self, Failure> {
-        // A filter cannot read the flags of clone3. glibc falls back to clone only if clone3 fails
-        // with ENOSYS.
-        let absent = refuse(libc::ENOSYS, [(libc::SYS_clone3, vec![])].into())?;
-        let mut rules: BTreeMap<_, _> = FORBIDDEN
-            .iter()
-            .chain(more_forbidden)
-            .map(|call| (*call, vec![]))
-            .collect();
+    /// Builds a filter of the numbers, and one of the arguments of calls that the first allows.
+    fn from_policy(calls: &CallTable, more_rules: Rules) -> Result<Self, Failure> {
+        let mut rules: BTreeMap<_, _> = more_rules.into_iter().collect();
         rules.extend(namespace_rules()?);
         rules.extend(own_process_rules()?);
-        rules.extend(more_rules);
         rules.insert(libc::SYS_ioctl, terminal_rules()?);
-        Ok(Self(vec![
-            refuse_unknown_calls(),
-            absent,
-            refuse(libc::EPERM, rules)?,
-        ]))
+        rules.insert(libc::SYS_personality, personality_rules()?);
+        Ok(Self(vec![calls.to_program()?, refuse(libc::EPERM, rules)?]))
     }
 
     /// Installs the filters for this thread and its descendants, and sets no_new_privs.
@@ -77,6 +69,18 @@ impl Filters {
             .try_for_each(|program| seccompiler::apply_filter(program))
             .isolation_context("install the seccomp filter")
     }
+}
+
+/// Returns the calls that a sandbox in namespaces can make.
+fn allowed_calls() -> CallTable {
+    let mut calls = CallTable::refusing_all();
+    for group in allowed::GROUPS {
+        calls.set(group, Verdict::Allowed);
+    }
+    // A filter cannot read the flags of clone3. glibc falls back to clone only if clone3 fails with
+    // ENOSYS.
+    calls.set(&[libc::SYS_clone3], Verdict::Fails(libc::ENOSYS));
+    calls
 }
 
 /// Builds a filter that fails the matching calls with this error.
@@ -90,43 +94,4 @@ fn refuse(
     SeccompFilter::new(rules, SeccompAction::Allow, action, arch)
         .and_then(BpfProgram::try_from)
         .isolation_context("build a seccomp filter")
-}
-
-/// Builds a filter that fails calls newer than the list with ENOSYS, and also the second numbers of
-/// x86_64 (from 2^30), which the list does not contain.
-fn refuse_unknown_calls() -> BpfProgram {
-    const LOAD_WORD: u16 = 0x20;
-    const JUMP_IF_ABOVE: u16 = 0x25;
-    const RETURN: u16 = 0x06;
-    const RETURN_ERRNO: u32 = 0x0005_0000;
-    const RETURN_ALLOW: u32 = 0x7fff_0000;
-    let step = |code, jt, k| sock_filter { code, jt, jf: 0, k };
-    vec![
-        step(LOAD_WORD, 0, 0),
-        step(JUMP_IF_ABOVE, 1, LAST_KNOWN_CALL),
-        step(RETURN, 0, RETURN_ALLOW),
-        step(RETURN, 0, RETURN_ERRNO | libc::ENOSYS.cast_unsigned()),
-    ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_filters_are_built_and_within_the_kernels_size_limit() {
-        for (filters, count) in [
-            (Filters::build(), 3),
-            (Filters::build_for_landlock(true), 3),
-            (Filters::build_for_landlock(false), 4),
-        ] {
-            let Filters(programs) = filters.unwrap();
-            assert_eq!(programs.len(), count);
-            assert!(
-                programs
-                    .iter()
-                    .all(|program| !program.is_empty() && program.len() < 4096)
-            );
-        }
-    }
 }

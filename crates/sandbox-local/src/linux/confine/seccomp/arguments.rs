@@ -1,4 +1,4 @@
-//! The calls that no sandbox can make, whatever isolates it.
+//! The calls that are refused for some of their arguments, whatever isolates the sandbox.
 
 use nix::libc;
 use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
@@ -6,79 +6,6 @@ use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule}
 use super::rules::{Rules, condition, rule_of};
 use crate::linux::failure::Failure;
 
-/// The newest call that this list takes into account: file_setattr, of Linux 6.17. Its number is
-/// the same on all architectures.
-pub(super) const LAST_KNOWN_CALL: u32 = 469;
-
-/// The calls that are refused whatever their arguments are.
-pub(super) const FORBIDDEN: &[libc::c_long] = &[
-    // Mounts and roots.
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_open_tree,
-    libc::SYS_move_mount,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_mount_setattr,
-    libc::SYS_quotactl,
-    SYS_QUOTACTL_FD,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    // Namespaces; the flags of unshare and clone are in `namespace_rules`.
-    libc::SYS_setns,
-    // Other processes' descriptors and memory policy. Tracing is allowed, as debuggers and sanitizers
-    // need it: the server cannot be traced because it is not dumpable.
-    libc::SYS_process_madvise,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_kcmp,
-    libc::SYS_move_pages,
-    libc::SYS_migrate_pages,
-    // Access to files by inode, which bypasses the mounts that hide them.
-    libc::SYS_open_by_handle_at,
-    libc::SYS_name_to_handle_at,
-    // Keyrings, which belong to none of the namespaces.
-    libc::SYS_keyctl,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    // Large parts of the kernel that few programs need.
-    libc::SYS_bpf,
-    libc::SYS_perf_event_open,
-    // Asynchronous I/O, whose requests are limited for the whole machine (fs.aio-max-nr).
-    libc::SYS_io_setup,
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-    libc::SYS_userfaultfd,
-    libc::SYS_fanotify_init,
-    libc::SYS_fanotify_mark,
-    libc::SYS_lookup_dcookie,
-    libc::SYS_vhangup,
-    libc::SYS_nfsservctl,
-    // The whole machine.
-    libc::SYS_kexec_load,
-    libc::SYS_kexec_file_load,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_reboot,
-    libc::SYS_settimeofday,
-    libc::SYS_clock_settime,
-    libc::SYS_acct,
-    libc::SYS_syslog,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_iopl,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_ioperm,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_modify_ldt,
-];
-
-/// The C library does not define the number on every architecture; it is the same on all.
-const SYS_QUOTACTL_FD: libc::c_long = 443;
 /// The same on x86_64 and aarch64 (asm-generic/ioctls.h).
 const TIOCSETD: libc::Ioctl = 0x5423;
 /// The bits of a socket's type; the others are flags.
@@ -142,6 +69,26 @@ pub(super) fn own_process_rules() -> Result<Rules, Failure> {
         ));
     }
     Ok(rules)
+}
+
+/// Allows the personalities of Docker's profile, and switching off the randomisation of addresses, as
+/// debuggers and ThreadSanitizer do. Others change how memory is mapped, and nothing needs them any more.
+pub(super) fn personality_rules() -> Result<Vec<SeccompRule>, Failure> {
+    // Asks for the present personality (personality(2)).
+    const QUERY: u32 = 0xffff_ffff;
+    const LINUX32: u64 = 0x8;
+    const UNAME26: u64 = 0x2_0000;
+    const NO_RANDOMISATION: u64 = 0x4_0000;
+    (0..u32::BITS)
+        .map(|bit| 1 << bit)
+        .filter(|bit| (LINUX32 | UNAME26 | NO_RANDOMISATION) & bit == 0)
+        .map(|bit| {
+            rule_of([
+                condition(0, SeccompCmpOp::Ne, u64::from(QUERY)),
+                condition(0, SeccompCmpOp::MaskedEq(bit), bit),
+            ])
+        })
+        .collect()
 }
 
 /// Allows Unix and IP sockets, and of netlink only the protocol that lists interfaces. Of the IP
