@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use sandbox_conformance::Outcome;
-use sandbox_k8s::internals::labels;
+use sandbox_k8s::internals::labels::{self, SecretName};
 use sandbox_k8s::{ClusterOptions, connect_cluster};
 
 /// The variable that names the kubeconfig.
@@ -40,7 +40,7 @@ pub(crate) async fn minor_version() -> Outcome<u32> {
     Ok(version.minor.trim_end_matches('+').parse()?)
 }
 
-/// The names of the Pods and Secrets of sandboxes in a namespace.
+/// The Pods and Secrets of sandboxes in a namespace, each with the id of its sandbox.
 pub(crate) async fn managed_objects(
     client: &kube::Client,
     namespace: &str,
@@ -48,15 +48,14 @@ pub(crate) async fn managed_objects(
     let params = ListParams::default().labels(&labels::selector());
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let (pods, secrets) = tokio::try_join!(pods.list(&params), secrets.list(&params))?;
+    let (pods, secrets) = tokio::try_join!(pods.list(&params), secrets.list_metadata(&params))?;
     let pods = pods.iter().map(|pod| format!("Pod {}", pod.name_any()));
-    Ok(pods
-        .chain(
-            secrets
-                .iter()
-                .map(|secret| format!("Secret {}", secret.name_any())),
-        )
-        .collect())
+    let secrets = secrets.iter().map(|secret| {
+        let name = secret.name_any();
+        let id = SecretName::parse(&name).map(|name| name.id().to_string());
+        format!("Secret {}", id.unwrap_or(name))
+    });
+    Ok(pods.chain(secrets).collect())
 }
 
 /// Waits until a new namespace has its service account. Admission rejects Pods before.

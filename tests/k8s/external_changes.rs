@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, ListParams};
 use sandbox::{CommandCause, Error, ExecEvent, SandboxId};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
-use sandbox_k8s::internals::labels::secret_name;
+use sandbox_k8s::internals::labels::selector_of;
 
 use crate::cluster::{api, namespace};
 
@@ -71,13 +71,7 @@ async fn deleting_a_pod_ends_its_commands_as_lost(backend: TestedBackend) -> Out
     ));
     // The Secret still exists, because it owns the Pod and not the other way round.
     sbx.delete().await?;
-    assert!(
-        secrets()
-            .await?
-            .get_opt(&secret_name(sbx.id()))
-            .await?
-            .is_none()
-    );
+    assert_eq!(count_secrets(sbx.id()).await?, 0);
     Ok(())
 }
 
@@ -85,11 +79,8 @@ async fn a_new_pod_of_the_same_name_is_another_sandbox(backend: TestedBackend) -
     let old = backend.sandbox().create().await?;
     old.command("true").output().await?.check()?;
     delete_pod(old.id()).await?;
-    secrets()
-        .await?
-        .delete(&secret_name(old.id()), &DeleteParams::default())
-        .await?;
-
+    // Its Secret still exists, and does not keep the id from being used again at once.
+    assert_eq!(count_secrets(old.id()).await?, 1);
     let new = backend
         .new_client()
         .sandbox()
@@ -118,6 +109,8 @@ async fn delete_pod(id: &SandboxId) -> Outcome {
     Ok(())
 }
 
-async fn secrets() -> Outcome<Api<Secret>> {
-    Ok(Api::namespaced(api().await?, namespace()))
+async fn count_secrets(id: &SandboxId) -> Outcome<usize> {
+    let secrets: Api<Secret> = Api::namespaced(api().await?, namespace());
+    let of_sandbox = ListParams::default().labels(&selector_of(id));
+    Ok(secrets.list_metadata(&of_sandbox).await?.items.len())
 }

@@ -44,12 +44,12 @@ async fn run_gc(api: &kube::Client, namespace: &str) -> Outcome {
     }
     run_job(api, namespace).await?;
     // The Job ends when it has requested the deletions; the kubelet completes them later.
-    let objects = |id: &SandboxId| vec![format!("Pod {id}"), format!("Secret {id}-keys")];
+    let objects = |id: &SandboxId| vec![format!("Pod {id}"), format!("Secret {id}")];
     wait_for_objects(api, namespace, &objects(&running)).await?;
 
     pods.delete(running.as_str(), &DeleteParams::default().grace_period(0))
         .await?;
-    let keys = [format!("Secret {running}-keys")];
+    let keys = [format!("Secret {running}")];
     wait_for_objects(api, namespace, &keys).await?;
     let kubeconfig = deploy_manifests::account_kubeconfig(api, namespace, GC).await?;
     let gc = connect(Some(&kubeconfig), None).await?;

@@ -164,8 +164,11 @@ async fn secrets_are_stored_only_in_the_sandbox(_: TestedBackend) -> Outcome {
         let pod: Pod = Api::namespaced(api.clone(), namespace())
             .get(sbx.id().as_str())
             .await?;
+        let owners = pod.metadata.owner_references.iter().flatten();
+        let owner = owners.map(|owner| owner.name.clone()).next();
+        let owner = owner.ok_or("a Pod without an owner")?;
         let keys: Secret = Api::namespaced(api.clone(), namespace())
-            .get(&format!("{}-keys", sbx.id()))
+            .get(&owner)
             .await?;
         let mut stored = serde_json::to_string(&pod)?;
         for ByteString(bytes) in keys.data.into_iter().flatten().map(|(_, value)| value) {

@@ -5,18 +5,19 @@ use std::time::SystemTime;
 use k8s_openapi::List;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::api::{
     DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions,
 };
 use kube::core::Request as Build;
 use sandbox_core::{Deadline, Error, Result, SandboxId, Uid};
-use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 
 use crate::api::classify::Intent;
 use crate::api::client::{ApiClient, Operation, Outcome};
-use crate::manifest::labels;
+use crate::manifest::labels::{self, SecretName, SecretRef};
 
 /// The field manager of all writes.
 const FIELD_MANAGER: &str = "sandbox-sdk";
@@ -27,36 +28,52 @@ pub(crate) trait ManagedKind:
 {
     /// The resource, as in RBAC.
     const RESOURCE: &'static str;
-    /// The name of the object of this id.
-    fn name_for(id: &SandboxId) -> String;
+    /// What an object of this kind is requested by.
+    type Key: Sync;
+    /// The name of the object with this key.
+    fn name_for(key: &Self::Key) -> String;
+    /// The id of the sandbox or Lease, for messages.
+    fn id_of(key: &Self::Key) -> &SandboxId;
 }
 
 impl ManagedKind for Pod {
     const RESOURCE: &'static str = "pods";
+    type Key = SandboxId;
     fn name_for(id: &SandboxId) -> String {
         id.as_str().to_owned()
+    }
+    fn id_of(id: &SandboxId) -> &SandboxId {
+        id
     }
 }
 
 impl ManagedKind for Secret {
     const RESOURCE: &'static str = "secrets";
-    fn name_for(id: &SandboxId) -> String {
-        labels::secret_name(id)
+    type Key = SecretName;
+    fn name_for(name: &SecretName) -> String {
+        name.as_str().to_owned()
+    }
+    fn id_of(name: &SecretName) -> &SandboxId {
+        name.id()
     }
 }
 
 impl ManagedKind for Lease {
     const RESOURCE: &'static str = "leases";
+    type Key = SandboxId;
     fn name_for(id: &SandboxId) -> String {
         labels::lease_name(id)
+    }
+    fn id_of(id: &SandboxId) -> &SandboxId {
+        id
     }
 }
 
 /// The result of a create.
 pub(crate) enum CreateOutcome<K> {
     Stored(K),
-    /// Another object has the name.
-    NameTaken,
+    /// Another object has the name: this one, unless it has been deleted since.
+    NameTaken(Option<Box<K>>),
 }
 
 impl ApiClient {
@@ -64,7 +81,7 @@ impl ApiClient {
     /// earlier attempt.
     pub(crate) async fn create<K: ManagedKind>(
         &self,
-        id: &SandboxId,
+        key: &K::Key,
         object: &K,
         nonce: &str,
         deadline: Deadline,
@@ -80,7 +97,7 @@ impl ApiClient {
             .map_err(request_error)?;
         match self
             .call(
-                &operation_on::<K>(Intent::Create, "create", id),
+                &operation_on::<K>(Intent::Create, "create", key),
                 &request,
                 deadline,
             )
@@ -88,11 +105,13 @@ impl ApiClient {
         {
             Outcome::Success(stored, _) => Ok(CreateOutcome::Stored(stored)),
             Outcome::Exists | Outcome::Missing | Outcome::Conflict => {
-                match self.get::<K>(id, deadline).await? {
+                match self.get::<K>(key, deadline).await? {
                     Some((found, _)) if labels::has_nonce(found.meta(), nonce) => {
                         Ok(CreateOutcome::Stored(found))
                     }
-                    _ => Ok(CreateOutcome::NameTaken),
+                    found => Ok(CreateOutcome::NameTaken(
+                        found.map(|(found, _)| Box::new(found)),
+                    )),
                 }
             }
         }
@@ -101,7 +120,7 @@ impl ApiClient {
     /// Checks in a dry run whether an object would be stored.
     pub(crate) async fn dry_run_create<K: ManagedKind>(
         &self,
-        id: &SandboxId,
+        key: &K::Key,
         object: &K,
         deadline: Deadline,
     ) -> Result<()> {
@@ -116,7 +135,7 @@ impl ApiClient {
             .map_err(request_error)?;
         // An existing object of that name is no failure: the dry run has passed all checks before.
         self.call::<IgnoredAny>(
-            &operation_on::<K>(Intent::Create, "create", id),
+            &operation_on::<K>(Intent::Create, "create", key),
             &request,
             deadline,
         )
@@ -127,21 +146,45 @@ impl ApiClient {
     /// Gets the object of a sandbox, and the API server's time.
     pub(crate) async fn get<K: ManagedKind>(
         &self,
-        id: &SandboxId,
+        key: &K::Key,
         deadline: Deadline,
     ) -> Result<Option<(K, Option<SystemTime>)>> {
         let request = self
             .url::<K>()
-            .get(&K::name_for(id), &GetParams::default())
+            .get(&K::name_for(key), &GetParams::default())
             .map_err(request_error)?;
-        match self
-            .read(
-                &operation_on::<K>(Intent::Read, "get", id),
-                &request,
-                deadline,
-            )
-            .await
-        {
+        self.read_existing(
+            &operation_on::<K>(Intent::Read, "get", key),
+            &request,
+            deadline,
+        )
+        .await
+    }
+
+    /// Gets the metadata of an object, so that its content, such as keys, is never sent.
+    pub(crate) async fn get_metadata<K: ManagedKind>(
+        &self,
+        key: &K::Key,
+        deadline: Deadline,
+    ) -> Result<Option<ObjectMeta>> {
+        let request = self
+            .url::<K>()
+            .get_metadata(&K::name_for(key), &GetParams::default())
+            .map_err(request_error)?;
+        let operation = operation_on::<K>(Intent::Read, "get", key);
+        let found = self
+            .read_existing::<Metadata>(&operation, &request, deadline)
+            .await?;
+        Ok(found.map(|(object, _)| object.metadata))
+    }
+
+    async fn read_existing<T: DeserializeOwned>(
+        &self,
+        operation: &Operation<'_>,
+        request: &http::Request<Vec<u8>>,
+        deadline: Deadline,
+    ) -> Result<Option<(T, Option<SystemTime>)>> {
+        match self.read(operation, request, deadline).await {
             Ok(found) => Ok(Some(found)),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -152,7 +195,7 @@ impl ApiClient {
     /// changed or does not exist any more.
     pub(crate) async fn delete<K: ManagedKind>(
         &self,
-        id: &SandboxId,
+        key: &K::Key,
         uid: &Uid,
         version: Option<&str>,
         deadline: Deadline,
@@ -163,11 +206,11 @@ impl ApiClient {
         });
         let request = self
             .url::<K>()
-            .delete(&K::name_for(id), &params)
+            .delete(&K::name_for(key), &params)
             .map_err(request_error)?;
         let outcome = self
             .call::<IgnoredAny>(
-                &operation_on::<K>(Intent::Delete, "delete", id),
+                &operation_on::<K>(Intent::Delete, "delete", key),
                 &request,
                 deadline,
             )
@@ -180,21 +223,17 @@ impl ApiClient {
     /// deleted.
     pub(crate) async fn delete_key_secret(
         &self,
-        id: &SandboxId,
-        owner: &Uid,
+        owner: &SecretRef,
         deadline: Deadline,
     ) -> Result<()> {
-        let found = self.get::<Secret>(id, deadline).await?;
-        match found
-            .as_ref()
-            .map(|(secret, _)| labels::verify_secret(secret))
-        {
-            Some(Ok((found_id, uid))) if found_id == *id && uid == *owner => self
-                .delete::<Secret>(id, owner, None, deadline)
+        let found = self.get_metadata::<Secret>(&owner.name, deadline).await?;
+        match found.as_ref().map(labels::verify_secret) {
+            Some(Ok(found)) if found == *owner => self
+                .delete::<Secret>(&owner.name, &owner.uid, None, deadline)
                 .await
                 .map(|_| ()),
             Some(_) => {
-                tracing::warn!(sandbox.id = %id, "Secret does not match its Pod; not deleted");
+                tracing::warn!(secret = %owner.name, "Secret does not match its Pod; not deleted");
                 Ok(())
             }
             None => Ok(()),
@@ -216,7 +255,7 @@ impl ApiClient {
     /// Applies a merge patch, to one instance if the patch names a uid; `None` if that does not exist.
     pub(crate) async fn patch<K: ManagedKind>(
         &self,
-        id: &SandboxId,
+        key: &K::Key,
         patch: &serde_json::Value,
         deadline: Deadline,
     ) -> Result<Option<K>> {
@@ -224,14 +263,14 @@ impl ApiClient {
             field_manager: Some(FIELD_MANAGER.into()),
             ..PatchParams::default()
         };
-        let name = K::name_for(id);
+        let name = K::name_for(key);
         let request = self
             .url::<K>()
             .patch(&name, &params, &Patch::Merge(patch))
             .map_err(request_error)?;
         match self
             .call(
-                &operation_on::<K>(Intent::Patch, "patch", id),
+                &operation_on::<K>(Intent::Patch, "patch", key),
                 &request,
                 deadline,
             )
@@ -252,14 +291,28 @@ impl ApiClient {
             .url::<K>()
             .list(&ListParams::default().labels(selector))
             .map_err(request_error)?;
-        let operation = Operation {
-            intent: Intent::Read,
-            verb: "list",
-            resource: K::RESOURCE,
-            id: None,
-        };
-        let (list, date) = self.read::<List<K>>(&operation, &request, deadline).await?;
+        let (list, date) = self
+            .read::<List<K>>(&list_operation::<K>(), &request, deadline)
+            .await?;
         Ok((list.items, date))
+    }
+
+    /// Lists the metadata of the objects that a label selector matches, and the API server's time. The content of
+    /// the objects, such as keys, is never sent.
+    pub(crate) async fn list_metadata<K: ManagedKind>(
+        &self,
+        selector: &str,
+        deadline: Deadline,
+    ) -> Result<(Vec<ObjectMeta>, Option<SystemTime>)> {
+        let request = self
+            .url::<K>()
+            .list_metadata(&ListParams::default().labels(selector))
+            .map_err(request_error)?;
+        let (list, date) = self
+            .read::<MetadataList>(&list_operation::<K>(), &request, deadline)
+            .await?;
+        let items = list.items.into_iter().map(|object| object.metadata);
+        Ok((items.collect(), date))
     }
 
     pub(super) fn url<K: Resource<DynamicType = ()>>(&self) -> Build {
@@ -267,16 +320,38 @@ impl ApiClient {
     }
 }
 
+/// An object as `PartialObjectMetadata`.
+/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources>
+#[derive(Deserialize)]
+struct Metadata {
+    metadata: ObjectMeta,
+}
+
+/// Objects as `PartialObjectMetadataList`.
+#[derive(Deserialize)]
+struct MetadataList {
+    items: Vec<Metadata>,
+}
+
 fn operation_on<'a, K: ManagedKind>(
     intent: Intent,
     verb: &'static str,
-    id: &'a SandboxId,
+    key: &'a K::Key,
 ) -> Operation<'a> {
     Operation {
         intent,
         verb,
         resource: K::RESOURCE,
-        id: Some(id),
+        id: Some(K::id_of(key)),
+    }
+}
+
+fn list_operation<K: ManagedKind>() -> Operation<'static> {
+    Operation {
+        intent: Intent::Read,
+        verb: "list",
+        resource: K::RESOURCE,
+        id: None,
     }
 }
 

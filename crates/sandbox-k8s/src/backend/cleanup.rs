@@ -9,7 +9,7 @@ use sandbox_core::{Deadline, Result, SandboxId};
 use super::shared::Shared;
 use super::stored::{Stored, stored_uid};
 use crate::api::objects::ManagedKind;
-use crate::manifest::labels;
+use crate::manifest::labels::{self, SecretName};
 
 /// How long a failed creation waits for its cleanup, which then continues in the background.
 const WAIT: Duration = Duration::from_secs(10);
@@ -67,9 +67,10 @@ impl Cleanup {
             self.shared.records.remove(uid);
             self.shared.watch.record_deletion(uid);
         }
+        let secret_name = SecretName::new(&self.id, &self.nonce);
         let (pod, secret) = tokio::join!(
-            self.delete::<Pod>(&self.pod),
-            self.delete::<Secret>(&self.secret)
+            self.delete::<Pod>(&self.id, &self.pod),
+            self.delete::<Secret>(&secret_name, &self.secret)
         );
         for (stored, error) in [(&self.pod, pod.err()), (&self.secret, secret.err())] {
             let Some(error) = error else { continue };
@@ -85,21 +86,19 @@ impl Cleanup {
         }
     }
 
-    async fn delete<K: ManagedKind>(&self, stored: &Stored) -> Result<()> {
+    async fn delete<K: ManagedKind>(&self, key: &K::Key, stored: &Stored) -> Result<()> {
         let deadline = Deadline::from_now(RETRY_TIMEOUT);
         let api = self.shared.api();
         let uid = match stored {
             Stored::No => return Ok(()),
             Stored::Yes(uid) => uid.clone(),
-            Stored::Unknown => match api.get::<K>(&self.id, deadline).await? {
+            Stored::Unknown => match api.get::<K>(key, deadline).await? {
                 Some((found, _)) if labels::has_nonce(found.meta(), &self.nonce) => {
                     stored_uid(&found, &self.id)?
                 }
                 _ => return Ok(()),
             },
         };
-        api.delete::<K>(&self.id, &uid, None, deadline)
-            .await
-            .map(|_| ())
+        api.delete::<K>(key, &uid, None, deadline).await.map(|_| ())
     }
 }

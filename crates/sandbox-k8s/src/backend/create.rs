@@ -3,27 +3,35 @@
 //! A task of its own does this, so that it can clean up if the caller stops waiting.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::Pod;
 use sandbox_core::{Deadline, Error, KeyPair, Result, SandboxId, SandboxInfo, SandboxSpec, Uid};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::cleanup::Cleanup;
+use super::leftovers;
 use super::records::SandboxRecord;
 use super::shared::Shared;
 use super::stored::{Stored, rejected, stored_uid};
 use crate::api::classify::NO_NAMESPACE;
 use crate::api::objects::CreateOutcome;
 use crate::lease::OwnerLease;
+use crate::manifest::labels::{self, SecretName, SecretRef};
 use crate::manifest::options::{InjectVia, Injection, PodOptions};
 use crate::manifest::pod::{self, PodParams};
 use crate::manifest::secret::{KeySecret, SandboxKeys};
 use crate::names::{BACKEND, LEASE};
-use crate::observe::status::managed_view;
+use crate::observe::status::{Identity, managed_view};
 
 /// Timeout of creating both objects.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a creation waits for a former Pod of the same name that is being deleted. Its processes get one second,
+/// but the kubelet of an old version on a busy node reports their end half a minute later.
+const FORMER_POD_TIMEOUT: Duration = Duration::from_secs(40);
+/// The pause between two attempts to create a Pod in place of a former one.
+const FORMER_POD_PAUSE: Duration = Duration::from_millis(250);
 /// Timeout of a dry run.
 const DRY_RUN_TIMEOUT: Duration = Duration::from_secs(15);
 /// The uid of the Secret in a Pod that is not created.
@@ -178,15 +186,12 @@ impl Creation {
 
     async fn create_objects(
         self,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         waiting: &oneshot::Sender<Result<NewSandbox>>,
         cleanup: &mut Cleanup,
     ) -> Result<SandboxInfo> {
         let deadline = Deadline::from_now(CREATE_TIMEOUT);
         let api = shared.api();
-        let already_exists = || Error::AlreadyExists {
-            id: self.id.clone(),
-        };
 
         // The Lease, if attached sandboxes have one.
         let lease = match &shared.lease_keeper {
@@ -198,36 +203,35 @@ impl Creation {
         // the detection of another creation.
         let secret = self.build_secret(shared, lease.as_ref());
         cleanup.secret = Stored::Unknown;
-        let stored = api.create(&self.id, secret.manifest(), &self.nonce, deadline);
+        let name = SecretName::new(&self.id, &self.nonce);
+        let stored = api.create(&name, secret.manifest(), &self.nonce, deadline);
         let via = tokio::time::timeout_at(deadline.instant(), self.detect_injection(shared));
         let (stored, via) = tokio::join!(stored, via);
-        let owner = match stored? {
-            CreateOutcome::Stored(secret) => stored_uid(&secret, &self.id)?,
-            CreateOutcome::NameTaken => {
+        let stored = match stored? {
+            CreateOutcome::Stored(secret) => secret,
+            CreateOutcome::NameTaken(_) => {
                 cleanup.secret = Stored::No;
-                return Err(already_exists());
+                let message = format!("another Secret has the name {name}; try again");
+                return Err(rejected(&self.id, &message));
             }
         };
-        cleanup.secret = Stored::Yes(owner.clone());
+        let uid = stored_uid(&stored, &self.id)?;
+        cleanup.secret = Stored::Yes(uid.clone());
+        let owner = SecretRef { name, uid };
         if waiting.is_closed() {
             return Err(rejected(&self.id, "the caller cancelled the creation"));
         }
 
         // The Pod.
         let via = via.unwrap_or(Ok(Some(InjectVia::InitContainer)))?;
-        let mut pod = self.build_pod(shared, &owner, via)?;
+        let mut pod = self.build_pod(shared, &owner.uid, via)?;
         if let Some(lease) = &lease {
             let annotations = pod.metadata.annotations.get_or_insert_default();
             annotations.insert(LEASE.to_owned(), lease.id().as_str().to_owned());
         }
-        cleanup.pod = Stored::Unknown;
-        let pod = match api.create(&self.id, &pod, &self.nonce, deadline).await? {
-            CreateOutcome::Stored(pod) => pod,
-            CreateOutcome::NameTaken => {
-                cleanup.pod = Stored::No;
-                return Err(already_exists());
-            }
-        };
+        let pod = self
+            .create_pod(shared, &pod, waiting, cleanup, deadline)
+            .await?;
         let uid = stored_uid(&pod, &self.id)?;
         cleanup.pod = Stored::Yes(uid.clone());
         // An admission webhook may have changed any field.
@@ -239,7 +243,12 @@ impl Creation {
             ));
         };
 
-        // Both objects exist.
+        // Both objects exist. A generated id is new, so no other Secret has it.
+        if let Some(created_at) = labels::creation_time(&stored.metadata)
+            && !self.id.is_generated()
+        {
+            delete_former(Arc::clone(shared), owner.clone(), created_at);
+        }
         let info = view.info();
         let is_detached = self.is_detached();
         let record = SandboxRecord {
@@ -254,6 +263,70 @@ impl Creation {
         shared.watch.record_created(view);
         Ok(info)
     }
+
+    /// Creates the Pod. The name of the Pod is what makes an id exist, so this decides whether the id is free. If a
+    /// former Pod of this name is being deleted, this waits for its end.
+    async fn create_pod(
+        &self,
+        shared: &Shared,
+        pod: &Pod,
+        waiting: &oneshot::Sender<Result<NewSandbox>>,
+        cleanup: &mut Cleanup,
+        deadline: Deadline,
+    ) -> Result<Pod> {
+        let until = (Instant::now() + FORMER_POD_TIMEOUT).min(deadline.instant());
+        loop {
+            cleanup.pod = Stored::Unknown;
+            let api = shared.api();
+            let found = match api.create(&self.id, pod, &self.nonce, deadline).await? {
+                CreateOutcome::Stored(pod) => return Ok(pod),
+                CreateOutcome::NameTaken(found) => found,
+            };
+            cleanup.pod = Stored::No;
+            let is_leaving = found
+                .as_ref()
+                .is_none_or(|pod| pod.metadata.deletion_timestamp.is_some());
+            if !is_leaving {
+                return Err(self.name_taken_error(&Identity::from_pod(found.as_deref())));
+            }
+            if waiting.is_closed() || Instant::now() >= until {
+                return Err(rejected(
+                    &self.id,
+                    &format!(
+                        "the former Pod of this name is still being deleted; choose another id, or find out with \
+                         kubectl describe pod {} what holds it",
+                        self.id
+                    ),
+                ));
+            }
+            tokio::time::sleep(FORMER_POD_PAUSE).await;
+        }
+    }
+
+    fn name_taken_error(&self, identity: &Identity) -> Error {
+        match identity {
+            Identity::Foreign(why) => rejected(
+                &self.id,
+                &format!(
+                    "a Pod of this name exists already and is no sandbox ({why}); choose another id, or delete the \
+                     Pod with kubectl delete pod {}",
+                    self.id
+                ),
+            ),
+            Identity::Sandbox(_) | Identity::Free => Error::AlreadyExists {
+                id: self.id.clone(),
+            },
+        }
+    }
+}
+
+/// Deletes in the background what former sandboxes with the same id have left.
+fn delete_former(shared: Arc<Shared>, current: SecretRef, created_at: SystemTime) {
+    tokio::spawn(async move {
+        if let Err(error) = leftovers::delete_former(&shared, &current, created_at).await {
+            tracing::debug!(%error, "keys of former sandboxes not deleted; left to a sweep");
+        }
+    });
 }
 
 /// A sandbox that is deleted when dropped, unless it is kept.

@@ -6,9 +6,11 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use sandbox_core::{Deadline, DeleteOptions, Error, Result, SandboxId, Uid};
 
+use super::leftovers;
 use super::shared::Shared;
 use crate::api::client::LOOKUP_TIMEOUT;
-use crate::manifest::labels;
+use crate::manifest::labels::SecretRef;
+use crate::observe::status::{Identity, PodView};
 
 /// How long the deletion of a Pod may take. Its processes get one second, but the kubelet may report late.
 const DELETION_TIMEOUT: Duration = Duration::from_secs(90);
@@ -22,70 +24,45 @@ pub(super) async fn delete(
     id: &SandboxId,
     options: DeleteOptions,
 ) -> Result<()> {
-    // Find out which instances to delete.
-    let found = shared
-        .watch
-        .find(id)
-        .await
-        .map_err(|error| deletion_error(id, error))?;
-    let is_requested = |uid: &Uid| {
-        options
-            .uid
-            .as_ref()
-            .is_none_or(|requested| requested == uid)
-    };
-    let (pod, secret) = match found.filter(|view| is_requested(&view.uid)) {
-        Some(view) => (Some(view.uid.clone()), Some(view.owner.clone())),
-        // Another client has deleted the Pod; its Secret may still exist.
-        None => match shared.records.find(id).filter(|(uid, _)| is_requested(uid)) {
-            Some((uid, record)) => (Some(uid), Some(record.owner)),
-            None if options.uid.is_some() => return Ok(()),
-            // Another process may have created the sandbox a moment ago.
-            None => match shared
-                .watch
-                .fetch(id)
-                .await
-                .map_err(|error| deletion_error(id, error))?
-            {
-                Some(view) => (Some(view.uid.clone()), Some(view.owner.clone())),
-                None => (None, find_orphaned_secret(shared, id).await?),
-            },
-        },
+    let target = find_target(shared, id, &options).await;
+    let (pod, secret) = match target.map_err(|error| deletion_error(id, error))? {
+        Target::Instance(pod, secret) => (pod, secret),
+        Target::Leftovers => {
+            let deleted = leftovers::delete_all(shared, id).await;
+            return deleted.map_err(|error| deletion_error(id, error));
+        }
+        Target::Nothing => return Ok(()),
     };
     // Delete both objects.
     let deadline = Deadline::from_now(LOOKUP_TIMEOUT);
     let api = shared.api();
-    let follow = pod.as_ref().map(|uid| shared.watch.follow(id, uid));
+    let follow = shared.watch.follow(id, &pod);
     let delete_pod = async {
-        let Some(uid) = &pod else { return Ok(()) };
-        if api.delete::<Pod>(id, uid, None, deadline).await? {
-            shared.watch.record_deletion(uid);
+        if api.delete::<Pod>(id, &pod, None, deadline).await? {
+            shared.watch.record_deletion(&pod);
         } else {
-            shared.watch.record_absence(uid);
+            shared.watch.record_absence(&pod);
         }
         Ok(())
     };
     let delete_secret = async {
-        let Some(owner) = &secret else { return Ok(()) };
-        match pod.as_ref().and_then(|uid| shared.records.get(uid)) {
-            Some(record) if record.owner == *owner => api
-                .delete::<Secret>(id, owner, None, deadline)
+        match shared.records.get(&pod) {
+            Some(record) if record.owner == secret => api
+                .delete::<Secret>(&secret.name, &secret.uid, None, deadline)
                 .await
                 .map(|_| ()),
-            _ => api.delete_key_secret(id, owner, deadline).await,
+            _ => api.delete_key_secret(&secret, deadline).await,
         }
     };
     let (pod_result, secret_result) = tokio::join!(delete_pod, delete_secret);
     pod_result
         .and(secret_result)
         .map_err(|error| deletion_error(id, error))?;
-    if let Some(uid) = &pod {
-        shared.records.remove(uid);
-    }
+    shared.records.remove(&pod);
     // Wait until the Pod no longer exists.
-    let Some(follow) = follow.filter(|_| options.wait) else {
+    if !options.wait {
         return Ok(());
-    };
+    }
     let deleted = async {
         let mut last = None;
         loop {
@@ -96,9 +73,9 @@ pub(super) async fn delete(
                 Err(_elapsed) if shared.watch.received_within(WATCH_SILENCE) => {}
                 // The watch may be late.
                 Err(_elapsed) => match shared.watch.fetch(id).await? {
-                    Some(view) if Some(&view.uid) == pod.as_ref() => {}
+                    Some(view) if view.uid == pod => {}
                     _ => {
-                        pod.iter().for_each(|uid| shared.watch.record_absence(uid));
+                        shared.watch.record_absence(&pod);
                         return Ok(());
                     }
                 },
@@ -111,15 +88,54 @@ pub(super) async fn delete(
         .map_err(|error| deletion_error(id, error))
 }
 
-/// Returns the uid of the Secret of a sandbox that has no Pod.
-async fn find_orphaned_secret(shared: &Shared, id: &SandboxId) -> Result<Option<Uid>> {
-    let found = shared
-        .api()
-        .get::<Secret>(id, Deadline::from_now(LOOKUP_TIMEOUT))
-        .await;
-    let found = found.map_err(|error| deletion_error(id, error))?;
-    let secret = found.and_then(|(secret, _)| labels::verify_secret(&secret).ok());
-    Ok(secret.filter(|(found, _)| found == id).map(|(_, uid)| uid))
+/// What is to be deleted.
+enum Target {
+    /// The Pod of a sandbox and its Secret, which may both have been deleted before.
+    Instance(Uid, SecretRef),
+    /// What former instances have left. There is no Pod.
+    Leftovers,
+    /// The requested instance does not exist.
+    Nothing,
+}
+
+/// Finds out what is to be deleted.
+///
+/// # Errors
+///
+/// [`Error::Deletion`] for a Pod of that name that is no sandbox. Neither it nor the Secret that may own it is
+/// deleted.
+async fn find_target(shared: &Shared, id: &SandboxId, options: &DeleteOptions) -> Result<Target> {
+    let is_requested = |uid: &Uid| {
+        options
+            .uid
+            .as_ref()
+            .is_none_or(|requested| requested == uid)
+    };
+    let of_view = |view: &PodView| Target::Instance(view.uid.clone(), view.owner.clone());
+    let found = shared.watch.find(id).await?;
+    if let Some(view) = found.filter(|view| is_requested(&view.uid)) {
+        return Ok(of_view(&view));
+    }
+    // Another client has deleted the Pod; its Secret may still exist.
+    if let Some((uid, record)) = shared.records.find(id).filter(|(uid, _)| is_requested(uid)) {
+        return Ok(Target::Instance(uid, record.owner));
+    }
+    if options.uid.is_some() {
+        return Ok(Target::Nothing);
+    }
+    // Another process may have created the sandbox a moment ago.
+    match shared.watch.identify(id).await? {
+        Identity::Sandbox(view) => Ok(of_view(&view)),
+        Identity::Free => Ok(Target::Leftovers),
+        Identity::Foreign(why) => Err(Error::Deletion {
+            id: id.clone(),
+            message: format!(
+                "the Pod of this name is no sandbox ({why}), so nothing was deleted; restore what was changed, or \
+                 delete it with kubectl delete pod {id}"
+            ),
+            source: None,
+        }),
+    }
 }
 
 fn deletion_error(id: &SandboxId, error: Error) -> Error {

@@ -9,6 +9,7 @@ mod events;
 mod extend;
 mod host_key;
 mod injection_probe;
+mod leftovers;
 mod logs;
 mod preflight;
 mod records;
@@ -17,6 +18,7 @@ mod stored;
 mod sweep;
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -67,6 +69,7 @@ impl KubernetesBackend {
             records: RecordCache::default(),
             injection: InjectionProbe::default(),
             connect_state,
+            may_not_list_secrets: AtomicBool::new(false),
             host_key_probe: OnceLock::new(),
         };
         Self {

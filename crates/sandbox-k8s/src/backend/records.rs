@@ -8,14 +8,15 @@ use sandbox_core::{PrivateKey, PublicKey, SandboxId, Uid};
 use tokio::time::Instant;
 
 use crate::lock::lock;
+use crate::manifest::labels::SecretRef;
 use crate::manifest::options::InjectVia;
 
 /// Facts about one sandbox that this client created or used.
 #[derive(Clone)]
 pub(super) struct SandboxRecord {
     pub(super) id: SandboxId,
-    /// The uid of its Secret.
-    pub(super) owner: Uid,
+    /// Its Secret.
+    pub(super) owner: SecretRef,
     /// `None` until the key of an image's SSH server has been fetched.
     pub(super) host_key: Option<PublicKey>,
     pub(super) client_key: PrivateKey,
@@ -96,13 +97,17 @@ impl RecordCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::labels::SecretName;
     use sandbox_core::KeyPair;
 
     fn record(id: &str) -> SandboxRecord {
         let keys = KeyPair::generate().unwrap();
         SandboxRecord {
             id: id.parse().unwrap(),
-            owner: Uid::new("s"),
+            owner: SecretRef {
+                name: SecretName::new(&id.parse().unwrap(), "n"),
+                uid: Uid::new("s"),
+            },
             host_key: None,
             client_key: keys.private,
             is_detached: true,

@@ -1,5 +1,6 @@
 //! State that the operations of a backend share.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::api::core::v1::Secret;
@@ -11,7 +12,7 @@ use crate::api::client::{ApiClient, LOOKUP_TIMEOUT};
 use crate::connect::{ConnectState, PodConnector};
 use crate::lease::LeaseKeeper;
 use crate::manifest::options::{InjectVia, Injection, KubernetesOptions};
-use crate::manifest::{labels, secret};
+use crate::manifest::secret;
 use crate::observe::status::{PodView, Problem};
 use crate::observe::watch::Watch;
 
@@ -24,6 +25,8 @@ pub(super) struct Shared {
     pub(super) records: RecordCache,
     pub(super) injection: InjectionProbe,
     pub(super) connect_state: Arc<ConnectState>,
+    /// Whether the account may not list Secrets, as far as is known.
+    pub(super) may_not_list_secrets: AtomicBool,
     /// Fetches the host key of an image's SSH server.
     pub(super) host_key_probe: OnceLock<Arc<dyn HostKeyProbe>>,
 }
@@ -75,19 +78,14 @@ impl Shared {
         }
         let stored = self
             .api()
-            .get::<Secret>(&view.id, Deadline::from_now(LOOKUP_TIMEOUT))
+            .get::<Secret>(&view.owner.name, Deadline::from_now(LOOKUP_TIMEOUT))
             .await?;
         let Some((stored, _)) = stored else {
             return Err(Error::NotFound {
                 id: view.id.clone(),
             });
         };
-        let keys = secret::read_keys(&stored, &view.id)?;
-        if !labels::verify_secret(&stored).is_ok_and(|(_, uid)| uid == view.owner) {
-            return Err(Error::NotFound {
-                id: view.id.clone(),
-            });
-        }
+        let keys = secret::read_keys(&stored, &view.owner)?;
         let record = SandboxRecord {
             id: view.id.clone(),
             owner: view.owner.clone(),

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sandbox_core::{
     Deadline, Result, SandboxId, SweepFailure, SweepOptions, SweepReport, SweptSandbox, Uid,
 };
@@ -11,7 +12,7 @@ use sandbox_core::{
 use super::shared::Shared;
 use crate::api::client::LOOKUP_TIMEOUT;
 use crate::lease;
-use crate::manifest::labels;
+use crate::manifest::labels::{self, SecretRef};
 use crate::observe::status::{PodView, managed_view};
 use crate::observe::sweeper;
 
@@ -23,9 +24,9 @@ const MIN_ORPHAN_AGE: Duration = Duration::from_secs(600);
 pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<SweepReport> {
     let api = shared.api();
     let selector = labels::selector();
-    // The Secrets first: a sandbox that is created in between has its Pod in the second list.
+    // Of Secrets only the metadata is read, so that no keys get into the memory of this process. They come first: a sandbox that is created in between has its Pod in the second list.
     let (secrets, _) = api
-        .list::<Secret>(&selector, Deadline::from_now(LOOKUP_TIMEOUT))
+        .list_metadata::<Secret>(&selector, Deadline::from_now(LOOKUP_TIMEOUT))
         .await?;
     let (pods, now) = api
         .list::<Pod>(&selector, Deadline::from_now(LOOKUP_TIMEOUT))
@@ -50,24 +51,24 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
     report
         .removed
         .extend(sweep_leases(shared, &secrets, &swept, options.dry_run).await?);
-    for (id, uid) in find_orphans(shared, &secrets, now).await? {
-        if swept.contains(&id) {
+    for SecretRef { name, uid } in find_orphans(shared, &secrets, now).await? {
+        if swept.contains(name.id()) {
             continue;
         }
         let removed = if options.dry_run {
             Ok(true)
         } else {
-            api.delete::<Secret>(&id, &uid, None, Deadline::from_now(LOOKUP_TIMEOUT))
+            api.delete::<Secret>(&name, &uid, None, Deadline::from_now(LOOKUP_TIMEOUT))
                 .await
         };
-        record(&mut report, &id, "its Secret has no Pod", removed);
+        record(&mut report, name.id(), "its Secret has no Pod", removed);
     }
     Ok(report)
 }
 
 /// Deletes an ended or expired sandbox. Returns `false` if another client was faster, or has extended the sandbox,
 /// which changes its version.
-async fn delete_sandbox(shared: &Shared, view: &PodView, secrets: &[Secret]) -> Result<bool> {
+async fn delete_sandbox(shared: &Shared, view: &PodView, secrets: &[ObjectMeta]) -> Result<bool> {
     let api = shared.api();
     let deadline = Deadline::from_now(LOOKUP_TIMEOUT);
     if !api
@@ -79,8 +80,8 @@ async fn delete_sandbox(shared: &Shared, view: &PodView, secrets: &[Secret]) -> 
     shared.watch.record_deletion(&view.uid);
     shared.records.remove(&view.uid);
     if secrets.iter().any(|secret| is_owner(secret, view)) {
-        api.delete::<Secret>(&view.id, &view.owner, None, deadline)
-            .await?;
+        let SecretRef { name, uid } = &view.owner;
+        api.delete::<Secret>(name, uid, None, deadline).await?;
     }
     Ok(true)
 }
@@ -103,16 +104,11 @@ fn record(report: &mut SweepReport, id: &SandboxId, reason: &str, removed: Resul
 /// they may still run with the keys.
 async fn find_orphans(
     shared: &Shared,
-    secrets: &[Secret],
+    secrets: &[ObjectMeta],
     now: Option<SystemTime>,
-) -> Result<Vec<(SandboxId, Uid)>> {
-    let is_old = |secret: &Secret| {
-        let created = secret
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map(|time| SystemTime::from(time.0));
-        created
+) -> Result<Vec<SecretRef>> {
+    let is_old = |secret: &ObjectMeta| {
+        labels::creation_time(secret)
             .and_then(|created| now?.duration_since(created).ok())
             .is_some_and(|age| age >= MIN_ORPHAN_AGE)
     };
@@ -126,30 +122,30 @@ async fn find_orphans(
     }
     let (all, _) = shared
         .api()
-        .list::<Pod>("", Deadline::from_now(LOOKUP_TIMEOUT))
+        .list_metadata::<Pod>("", Deadline::from_now(LOOKUP_TIMEOUT))
         .await?;
     let owners = all
         .iter()
-        .flat_map(|pod| pod.metadata.owner_references.iter().flatten());
+        .flat_map(|pod| pod.owner_references.iter().flatten());
     let owners: HashSet<&str> = owners.map(|owner| owner.uid.as_str()).collect();
-    old.retain(|(_, uid)| !owners.contains(uid.as_str()));
+    old.retain(|secret| !owners.contains(secret.uid.as_str()));
     Ok(old)
 }
 
 /// Whether the Secret owns the Pod, by its own labels as well.
-fn is_owner(secret: &Secret, view: &PodView) -> bool {
-    labels::verify_secret(secret).is_ok_and(|(id, uid)| id == view.id && uid == view.owner)
+fn is_owner(secret: &ObjectMeta, view: &PodView) -> bool {
+    labels::verify_secret(secret).is_ok_and(|secret| secret == view.owner)
 }
 
 /// Deletes expired Leases, and returns the sandboxes that Kubernetes deletes with them.
 async fn sweep_leases(
     shared: &Shared,
-    secrets: &[Secret],
+    secrets: &[ObjectMeta],
     swept: &HashSet<SandboxId>,
     dry_run: bool,
 ) -> Result<Vec<SweptSandbox>> {
-    let owner = |secret: &Secret| {
-        let owners = secret.metadata.owner_references.iter().flatten();
+    let owner = |secret: &ObjectMeta| {
+        let owners = secret.owner_references.iter().flatten();
         owners
             .filter(|owner| owner.kind == "Lease")
             .map(|owner| Uid::new(&*owner.uid))
@@ -157,7 +153,10 @@ async fn sweep_leases(
     };
     let owned: Vec<_> = secrets
         .iter()
-        .filter_map(|secret| Some((labels::verify_secret(secret).ok()?.0, owner(secret)?)))
+        .filter_map(|secret| {
+            let verified = labels::verify_secret(secret).ok()?;
+            Some((verified.name.id().clone(), owner(secret)?))
+        })
         .collect();
     if shared.lease_keeper.is_none() && owned.is_empty() {
         return Ok(Vec::new());

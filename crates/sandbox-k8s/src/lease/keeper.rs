@@ -114,7 +114,7 @@ impl LeaseKeeper {
             .await?
         {
             CreateOutcome::Stored(stored) => stored,
-            CreateOutcome::NameTaken => return Err(Error::AlreadyExists { id }),
+            CreateOutcome::NameTaken(_) => return Err(Error::AlreadyExists { id }),
         };
         let Ok((id, uid)) = labels::verify_lease(&stored) else {
             return Err(Error::Config {

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use sandbox_core::{Error, PrivateKey, PublicKey, Result, SandboxId};
 
-use crate::manifest::labels;
+use crate::manifest::labels::{self, SecretName, SecretRef};
 use crate::names;
 
 /// Key in the Secret: the private host key of sandbox-sshd. Missing for an image sshd that has its own.
@@ -57,7 +57,7 @@ impl KeySecret {
         });
         Self(Secret {
             metadata: ObjectMeta {
-                name: Some(labels::secret_name(id)),
+                name: Some(SecretName::new(id, nonce).as_str().to_owned()),
                 namespace: Some(namespace.to_owned()),
                 labels: Some(labels::object_labels(id, &BTreeMap::new())),
                 annotations: Some(BTreeMap::from([(
@@ -104,26 +104,27 @@ pub struct StoredKeys {
 /// [`Error::Unsupported`] for an attached one, whose client key only the creating process has, and
 /// [`Error::Backend`] for a Secret that does not belong to this sandbox or whose keys cannot be read. The
 /// error does not quote them.
-pub fn read_keys(secret: &Secret, id: &SandboxId) -> Result<StoredKeys> {
-    match labels::verify_secret(secret) {
-        Ok((found, _)) if found == *id => {}
-        Ok(_) => return Err(unreadable(id, labels::NotManaged::Id)),
-        Err(not_managed) => return Err(unreadable(id, not_managed)),
+pub fn read_keys(secret: &Secret, expected: &SecretRef) -> Result<StoredKeys> {
+    let name = &expected.name;
+    match labels::verify_secret(&secret.metadata) {
+        Ok(found) if found == *expected => {}
+        Ok(_) => return Err(unreadable(name, labels::NotManaged::Owner)),
+        Err(not_managed) => return Err(unreadable(name, not_managed)),
     }
-    let key = |name| -> Result<Option<PrivateKey>> {
-        let Some(ByteString(bytes)) = secret.data.as_ref().and_then(|data| data.get(name)) else {
+    let key = |field| -> Result<Option<PrivateKey>> {
+        let Some(ByteString(bytes)) = secret.data.as_ref().and_then(|data| data.get(field)) else {
             return Ok(None);
         };
-        let text =
-            String::from_utf8(bytes.clone()).map_err(|error| unreadable(id, error.utf8_error()))?;
+        let text = String::from_utf8(bytes.clone())
+            .map_err(|error| unreadable(name, error.utf8_error()))?;
         PrivateKey::from_openssh(text)
             .map(Some)
-            .map_err(|error| unreadable(id, error))
+            .map_err(|error| unreadable(name, error))
     };
     let Some(client) = key(CLIENT_KEY)? else {
         return Err(Error::unsupported_because(
             "access from another process",
-            format!("the attached sandbox {id}"),
+            format!("the attached sandbox {}", name.id()),
             "only the process that created it has its key",
             "create it detached (without an attach timeout) to use it elsewhere",
         ));
@@ -132,14 +133,11 @@ pub fn read_keys(secret: &Secret, id: &SandboxId) -> Result<StoredKeys> {
     Ok(StoredKeys { host, client })
 }
 
-fn unreadable(id: &SandboxId, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+fn unreadable(name: &SecretName, source: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Backend {
         backend: names::BACKEND,
         operation: "read the keys of a sandbox",
-        message: format!(
-            "the Secret {} does not hold the keys of this sandbox",
-            labels::secret_name(id)
-        ),
+        message: format!("the Secret {name} does not hold the keys of this sandbox"),
         transient: false,
         source: Some(Box::new(source)),
     }
@@ -152,6 +150,13 @@ mod tests {
 
     fn id() -> SandboxId {
         "sbx-a".parse().unwrap()
+    }
+
+    fn reference(id: &str) -> SecretRef {
+        SecretRef {
+            name: SecretName::new(&id.parse().unwrap(), "n1"),
+            uid: sandbox_core::Uid::new("s1"),
+        }
     }
 
     /// The Secret as the API server would return it.
@@ -173,7 +178,7 @@ mod tests {
     #[test]
     fn a_detached_sandbox_is_attached_with_the_stored_keys() {
         let (host, client) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-        let read = read_keys(&stored(&secret(&host, &client, true)), &id()).unwrap();
+        let read = read_keys(&stored(&secret(&host, &client, true)), &reference("sbx-a")).unwrap();
         assert_eq!(read.host, Some(host.public));
         assert_eq!(read.client.public_key().unwrap(), client.public);
     }
@@ -184,7 +189,7 @@ mod tests {
         let secret = secret(&host, &client, false);
         let text = serde_json::to_string(secret.manifest()).unwrap();
         assert!(!text.contains(CLIENT_KEY));
-        let error = read_keys(&stored(&secret), &id()).unwrap_err();
+        let error = read_keys(&stored(&secret), &reference("sbx-a")).unwrap_err();
         assert!(matches!(error, Error::Unsupported { .. }), "{error}");
     }
 
@@ -192,10 +197,10 @@ mod tests {
     fn an_unmanaged_or_broken_secret_is_named_but_not_quoted() {
         let (host, client) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let good = stored(&secret(&host, &client, true));
-        assert!(read_keys(&good, &"sbx-b".parse().unwrap()).is_err());
+        assert!(read_keys(&good, &reference("sbx-b")).is_err());
         let mut unlabelled = good.clone();
         unlabelled.metadata.labels = None;
-        assert!(read_keys(&unlabelled, &id()).is_err());
+        assert!(read_keys(&unlabelled, &reference("sbx-a")).is_err());
         for bytes in [b"-----BEGIN hush".to_vec(), vec![0xff, 0xfe]] {
             let mut broken = good.clone();
             broken
@@ -203,7 +208,7 @@ mod tests {
                 .as_mut()
                 .unwrap()
                 .insert(CLIENT_KEY.into(), ByteString(bytes));
-            let error = read_keys(&broken, &id()).unwrap_err();
+            let error = read_keys(&broken, &reference("sbx-a")).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("hush"));
         }
     }
@@ -212,6 +217,6 @@ mod tests {
     fn nothing_secret_is_printed() {
         let (host, client) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let shown = format!("{:?}", secret(&host, &client, true));
-        assert_eq!(shown, "KeySecret { name: Some(\"sbx-a-keys\"), .. }");
+        assert_eq!(shown, "KeySecret { name: Some(\"sbx-a-keys-n1\"), .. }");
     }
 }

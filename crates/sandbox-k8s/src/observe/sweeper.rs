@@ -88,8 +88,7 @@ pub(crate) async fn delete(api: &ApiClient, view: &PodView) -> Result<bool> {
     {
         return Ok(false);
     }
-    api.delete_key_secret(&view.id, &view.owner, deadline)
-        .await?;
+    api.delete_key_secret(&view.owner, deadline).await?;
     Ok(true)
 }
 

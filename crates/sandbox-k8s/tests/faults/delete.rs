@@ -129,7 +129,7 @@ async fn a_sandbox_that_took_the_name_stays() {
             DeleteOptions::default()
         };
         first.delete(&info.id, options).await.unwrap();
-        assert_eq!(server.object_names(), object_names_of(&info.id));
+        assert_eq!(server.object_names(), object_names_of(&server, &info.id));
         assert_eq!(
             pod(&server, &info.id)["metadata"]["uid"],
             other.uid.as_str()
@@ -147,7 +147,7 @@ async fn a_forged_pod_cannot_get_another_secret_deleted() {
         server.insert("secrets", theirs);
         let mut forged = {
             let id = create_running(&server).await.id;
-            server.remove("secrets", &secret_name(&id));
+            server.remove("secrets", &secret_name(&server, &id));
             server.remove("pods", id.as_str()).unwrap()
         };
         forged["metadata"]["name"] = "payments".into();
@@ -180,7 +180,7 @@ async fn only_the_requested_instance_is_deleted() {
     let info = create_sandbox(&backend(&server)).await;
     let other = DeleteOptions::for_instance(Uid::new("former"));
     backend(&server).delete(&info.id, other).await.unwrap();
-    assert_eq!(server.object_names(), object_names_of(&info.id));
+    assert_eq!(server.object_names(), object_names_of(&server, &info.id));
     backend(&server)
         .delete(&info.id, DeleteOptions::for_instance(info.uid))
         .await
@@ -213,7 +213,11 @@ async fn the_keys_of_a_pod_deleted_by_hand_are_deleted_too() {
         });
         backend(&server).create(spec).await.unwrap();
         server.remove("pods", id.as_str());
-        assert!(server.object("secrets", &secret_name(&id)).is_some());
+        assert!(
+            server
+                .object("secrets", &secret_name(&server, &id))
+                .is_some()
+        );
         backend(&server)
             .delete(&id, DeleteOptions::default())
             .await
@@ -226,13 +230,14 @@ async fn the_keys_of_a_pod_deleted_by_hand_are_deleted_too() {
 async fn a_foreign_secret_of_that_name_stays() {
     let server = server();
     let (id, _) = spec();
-    let secret = serde_json::json!({"metadata": {"name": secret_name(&id)}, "data": {}});
+    let name = format!("{id}-keys-k3v9q2xw7dk3v9q2xw7d");
+    let secret = serde_json::json!({"metadata": {"name": name}, "data": {}});
     server.insert("secrets", secret);
     backend(&server)
         .delete(&id, DeleteOptions::default())
         .await
         .unwrap();
-    assert_eq!(server.object_names(), [format!("secrets/{id}-keys")]);
+    assert_eq!(server.object_names(), [format!("secrets/{name}")]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sandbox_core::{Error, SandboxBackend};
 
-use crate::support::{backend, create_sandbox, pod, server, spec_with};
+use crate::support::{backend, create_sandbox, pod, secret_name, server, spec_with};
 
 #[tokio::test(start_paused = true)]
 async fn kubernetes_enforces_the_hard_end_and_the_soft_end_can_be_extended() {
@@ -56,7 +56,9 @@ async fn only_a_detached_sandbox_stores_its_client_key() {
             lifetime.attach_timeout = lifetime.attach_timeout.filter(|_| !detached)
         });
         backend(&server).create(spec).await.unwrap();
-        let secret = server.object("secrets", &format!("{id}-keys")).unwrap();
+        let secret = server
+            .object("secrets", &secret_name(&server, &id))
+            .unwrap();
         assert_eq!(secret["data"].get("client-key").is_some(), detached);
         assert!(secret["metadata"].get("ownerReferences").is_none());
     }

@@ -17,7 +17,7 @@ async fn a_sandbox_takes_four_writes_and_no_read() {
     let (id, spec) = spec();
     let info = backend.create(spec).await.unwrap();
     assert_eq!((&info.id, info.port), (&id, Some(2222)));
-    assert_eq!(server.object_names(), object_names_of(&id));
+    assert_eq!(server.object_names(), object_names_of(&server, &id));
     server.run_pod(id.as_str());
     let steps = observe_steps_until(&backend, &id, SandboxEventKind::Addressed).await;
     assert_eq!(steps.first(), Some(&SandboxEventKind::Created));

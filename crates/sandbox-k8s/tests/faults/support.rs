@@ -69,12 +69,31 @@ pub(crate) fn without_waiting() -> DeleteOptions {
 }
 
 /// The names of the two objects of a sandbox.
-pub(crate) fn object_names_of(id: &SandboxId) -> [String; 2] {
-    [format!("pods/{id}"), format!("secrets/{id}-keys")]
+pub(crate) fn object_names_of(server: &ApiServer, id: &SandboxId) -> [String; 2] {
+    [
+        format!("pods/{id}"),
+        format!("secrets/{}", secret_name(server, id)),
+    ]
 }
 
-pub(crate) fn secret_name(id: &SandboxId) -> String {
-    format!("{id}-keys")
+/// The name of the only Secret of this id.
+pub(crate) fn secret_name(server: &ApiServer, id: &SandboxId) -> String {
+    let names = server.object_names();
+    let mut names = names.iter().filter_map(|name| {
+        let name = name.strip_prefix("secrets/")?;
+        name.starts_with(&format!("{id}-keys-")).then_some(name)
+    });
+    let name = names.next().unwrap().to_owned();
+    assert_eq!(names.next(), None);
+    name
+}
+
+/// A specification with an id that a person chose.
+pub(crate) fn named_spec(id: &str) -> (SandboxId, SandboxSpec) {
+    let (_, mut spec) = spec();
+    let id: SandboxId = id.parse().unwrap();
+    spec.id = Some(id.clone());
+    (id, spec)
 }
 
 pub(crate) fn pod(server: &ApiServer, id: &SandboxId) -> Value {

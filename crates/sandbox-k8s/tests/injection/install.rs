@@ -154,7 +154,12 @@ async fn an_image_sshd_gets_no_host_key_and_supports_hard_ends_only() {
     let pod = server.object("pods", id.as_str()).unwrap();
     assert_eq!(pod["spec"]["activeDeadlineSeconds"], 600);
     assert_eq!(pod["spec"]["containers"][0]["command"], Value::Null);
-    let secret = server.object("secrets", &format!("{id}-keys")).unwrap();
+    let names = server.object_names();
+    let name = names
+        .iter()
+        .find_map(|name| name.strip_prefix("secrets/"))
+        .unwrap();
+    let secret = server.object("secrets", name).unwrap();
     let keys: Vec<_> = secret["data"]
         .as_object()
         .unwrap()

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{build_patched, patch_beside, patch_main};
 
 fn env_from_keys() -> Value {
-    json!([{"name": "K", "valueFrom": {"secretKeyRef": {"name": "sbx-a-keys", "key": "client-key"}}}])
+    json!([{"name": "K", "valueFrom": {"secretKeyRef": {"name": "sbx-a-keys-k3v9q2xw7dk3v9q2xw7d", "key": "client-key"}}}])
 }
 
 #[test]
@@ -143,7 +143,9 @@ fn a_patch_cannot_break_what_the_sdk_relies_on() {
         ),
         (patch_main(json!({"env": env_from_keys()})), "Secret"),
         (
-            patch_main(json!({"envFrom": [{"secretRef": {"name": "sbx-a-keys"}}]})),
+            patch_main(
+                json!({"envFrom": [{"secretRef": {"name": "sbx-a-keys-k3v9q2xw7dk3v9q2xw7d"}}]}),
+            ),
             "Secret",
         ),
         (
@@ -153,20 +155,22 @@ fn a_patch_cannot_break_what_the_sdk_relies_on() {
         (
             patch_beside(
                 "initContainers",
-                json!({"envFrom": [{"secretRef": {"name": "sbx-a-keys"}}]}),
+                json!({"envFrom": [{"secretRef": {"name": "sbx-a-keys-k3v9q2xw7dk3v9q2xw7d"}}]}),
             ),
             "Secret",
         ),
         (
-            volume(json!({"secret": {"secretName": "sbx-a-keys"}})),
+            volume(json!({"secret": {"secretName": "sbx-a-keys-k3v9q2xw7dk3v9q2xw7d"}})),
             "Secret",
         ),
         (
-            volume(json!({"projected": {"sources": [{"secret": {"name": "sbx-a-keys"}}]}})),
+            volume(
+                json!({"projected": {"sources": [{"secret": {"name": "sbx-a-keys-k3v9q2xw7dk3v9q2xw7d"}}]}}),
+            ),
             "Secret",
         ),
         (
-            json!({"spec": {"imagePullSecrets": [{"name": "sbx-a-keys"}]}}),
+            json!({"spec": {"imagePullSecrets": [{"name": "sbx-a-keys-k3v9q2xw7dk3v9q2xw7d"}]}}),
             "Secret",
         ),
         (

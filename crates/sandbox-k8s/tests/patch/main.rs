@@ -27,7 +27,7 @@ fn build(own: &PodOptions, options: &KubernetesOptions) -> Result<Pod> {
     pod::build(PodParams {
         id: &id,
         namespace: "ns",
-        nonce: "n",
+        nonce: "k3v9q2xw7dk3v9q2xw7d",
         secret: &Uid::new("s1"),
         spec: &spec,
         options,

@@ -10,13 +10,16 @@ fn options_cannot_break_what_the_sdk_relies_on() {
     let empty = || VolumeSource::EmptyDir(None);
     let keys = |name: &str| VolumeSource::Secret(name.into());
     for (own, expected) in [
-        (volume("/x", keys("sbx-a-keys")), "keys of a sandbox"),
+        (
+            volume("/x", keys("sbx-a-keys-k3v9q2xw7dk3v9q2xw7d")),
+            "keys of a sandbox",
+        ),
         (
             volume("/x", keys("web-keys-k3v9q2xw7dk3v9q2xw7d")),
             "keys of a sandbox",
         ),
         (
-            PodOptions::new().image_pull_secret("sbx-a-keys"),
+            PodOptions::new().image_pull_secret("sbx-a-keys-k3v9q2xw7dk3v9q2xw7d"),
             "keys of a sandbox",
         ),
         (volume("/.sandbox", empty()), "SSH server"),

@@ -45,6 +45,7 @@ impl ApiServer {
                     resource,
                     name: Some(name),
                     dry_run: false,
+                    metadata_only: false,
                 };
                 let request = ParsedRequest {
                     record,

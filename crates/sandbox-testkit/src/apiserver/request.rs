@@ -14,6 +14,8 @@ pub struct RecordedRequest {
     pub name: Option<String>,
     /// Whether the request changes nothing because it is a dry run.
     pub dry_run: bool,
+    /// Whether the response has only the metadata of the objects.
+    pub metadata_only: bool,
 }
 
 impl RecordedRequest {
@@ -87,6 +89,7 @@ impl ParsedRequest {
             resource,
             name,
             dry_run,
+            metadata_only: false,
         };
         Some(Self {
             record,

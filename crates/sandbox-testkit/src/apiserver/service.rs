@@ -5,9 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::ACCEPT;
+use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fault::Fault;
 use super::request::ParsedRequest;
@@ -39,9 +40,12 @@ where
             }
             match ParsedRequest::parse(&head.method, &head.uri) {
                 // A received request is executed even if the client drops its future.
-                Some(request) => tokio::spawn(async move { server.respond(request, &body).await })
-                    .await
-                    .map_err(|_| ConnectionCut)?,
+                Some(mut request) => {
+                    request.record.metadata_only = accepts_metadata_only(&head.headers);
+                    tokio::spawn(async move { server.respond(request, &body).await })
+                        .await
+                        .map_err(|_| ConnectionCut)?
+                }
                 None => {
                     let response = server
                         .respond_about_cluster(&head.method, &head.uri, &body)
@@ -89,7 +93,10 @@ impl ApiServer {
         if request.record.verb == "watch" {
             return Ok(watch::start(self, request, fault));
         }
-        let response = self.execute(&request, body);
+        let mut response = self.execute(&request, body);
+        if request.record.metadata_only && response.code < 300 {
+            response.body = keep_metadata(&response.body);
+        }
         tokio::time::sleep(delay).await;
         match fault {
             Some(Fault::CutAfter) => Err(ConnectionCut),
@@ -97,6 +104,28 @@ impl ApiServer {
                 Ok(ApiResponse::from_refusal(&refusal).into_response(self.current_time()))
             }
             _ => Ok(response.into_response(self.current_time())),
+        }
+    }
+}
+
+/// Whether a client asks for `PartialObjectMetadata` in place of the objects.
+/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources>
+fn accepts_metadata_only(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    accepted.is_some_and(|accepted| accepted.contains("as=PartialObjectMetadata"))
+}
+
+fn keep_metadata(body: &Value) -> Value {
+    let keep = |object: &Value, kind: &str| json!({"apiVersion": "meta.k8s.io/v1", "kind": kind, "metadata": object["metadata"]});
+    match body["items"].as_array() {
+        None => keep(body, "PartialObjectMetadata"),
+        Some(items) => {
+            let mut list = keep(body, "PartialObjectMetadataList");
+            list["items"] = items
+                .iter()
+                .map(|item| keep(item, "PartialObjectMetadata"))
+                .collect();
+            list
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The names, labels and annotations of the objects of a sandbox.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sandbox_core::{RESERVED_LABEL_DOMAIN, SandboxId};
@@ -10,6 +11,11 @@ use crate::names::{ID, MANAGED_BY, MANAGER, NONCE};
 /// Returns the selector of all managed objects.
 pub fn selector() -> String {
     format!("{MANAGED_BY}={MANAGER}")
+}
+
+/// Returns the selector of the managed objects of one id.
+pub fn selector_of(id: &SandboxId) -> String {
+    format!("{},{ID}={id}", selector())
 }
 
 /// Returns the selector of the managed objects that also have these labels. It only narrows the response:
@@ -26,11 +32,6 @@ pub fn selector_with(labels: &BTreeMap<String, String>) -> String {
     labels.fold(selector(), |all, (key, value)| {
         format!("{all},{key}={value}")
     })
-}
-
-/// Returns the name of the Secret with a sandbox's keys.
-pub fn secret_name(id: &SandboxId) -> String {
-    format!("{id}-keys")
 }
 
 /// Returns the name of the Lease with this id.
@@ -70,6 +71,12 @@ pub fn is_reserved(key: &str) -> bool {
 /// Whether an object with the expected name is the one that this client sent.
 pub fn has_nonce(meta: &ObjectMeta, nonce: &str) -> bool {
     annotation(meta, NONCE) == Some(nonce)
+}
+
+/// Returns when the API server stored an object.
+pub fn creation_time(meta: &ObjectMeta) -> Option<SystemTime> {
+    let time = meta.creation_timestamp.as_ref()?;
+    Some(SystemTime::from(time.0))
 }
 
 /// Returns the value of an annotation.

@@ -12,8 +12,8 @@ mod secret_name;
 pub(crate) use ends::whole_seconds;
 pub use ends::{Expiry, ends_after, extended_ends_after};
 pub use metadata::{
-    annotation, has_nonce, is_reserved, lease_name, object_labels, secret_name, selector,
-    selector_with, user_labels,
+    annotation, creation_time, has_nonce, is_reserved, lease_name, object_labels, selector,
+    selector_of, selector_with, user_labels,
 };
 pub use ownership::{NotManaged, Ownership, owner_reference, verify_lease, verify_secret};
-pub use secret_name::{SecretName, is_key_secret_name};
+pub use secret_name::{SecretName, SecretRef, is_key_secret_name};

@@ -3,11 +3,12 @@
 use std::fmt;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use sandbox_core::{SandboxId, Uid};
 
-use super::metadata::{annotation, secret_name};
+use super::metadata::annotation;
+use super::secret_name::{SecretName, SecretRef};
 use crate::names::{ID, MANAGED_BY, MANAGER, OWNER_UID};
 
 /// The names and uids of a managed Pod, which agree.
@@ -17,8 +18,8 @@ pub struct Ownership {
     pub id: SandboxId,
     /// The Pod's own uid.
     pub uid: Uid,
-    /// The uid of the Secret that owns it.
-    pub owner: Uid,
+    /// The Secret that owns it.
+    pub owner: SecretRef,
 }
 
 /// Why an object with the SDK's label is not managed.
@@ -40,9 +41,9 @@ pub enum NotManaged {
 impl fmt::Display for NotManaged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Label => "it does not carry the SDK's label",
+            Self::Label => "it does not carry the label sandbox.dev/managed-by of the SDK",
             Self::Name => "its name is not one that the SDK gives",
-            Self::Id => "its label names another sandbox than its name",
+            Self::Id => "its label sandbox.dev/id does not match its name",
             Self::Uid => "it has no uid",
             Self::Owner => "its owner is not the Secret with its keys",
         })
@@ -65,34 +66,33 @@ impl Ownership {
         let [owner] = meta.owner_references.as_deref().unwrap_or_default() else {
             return Err(NotManaged::Owner);
         };
-        let is_secret =
-            owner.kind == "Secret" && owner.api_version == "v1" && owner.name == secret_name(&id);
+        let is_secret = owner.kind == "Secret" && owner.api_version == "v1";
         if !is_secret || owner.uid.is_empty() || owner.uid != annotated {
             return Err(NotManaged::Owner);
         }
-        Ok(Self {
-            id,
-            uid,
-            owner: Uid::new(annotated),
-        })
-    }
-
-    /// Whether exactly this Secret is the owner, and not another one of the same name.
-    pub fn is_owned_by(&self, secret: &Secret) -> bool {
-        verify_secret(secret).is_ok_and(|(id, uid)| id == self.id && uid == self.owner)
+        let name = SecretName::parse(&owner.name)
+            .filter(|name| *name.id() == id)
+            .ok_or(NotManaged::Owner)?;
+        let owner = SecretRef {
+            name,
+            uid: Uid::new(annotated),
+        };
+        Ok(Self { id, uid, owner })
     }
 }
 
-/// Verifies a Secret, and returns the sandbox's id and the Secret's uid.
+/// Verifies a Secret by its metadata.
 ///
 /// # Errors
 ///
 /// The first check that fails.
-pub fn verify_secret(secret: &Secret) -> Result<(SandboxId, Uid), NotManaged> {
-    let id = verified_id(&secret.metadata, |name| {
-        name.strip_suffix("-keys")?.parse().ok()
-    })?;
-    Ok((id, verified_uid(&secret.metadata)?))
+pub fn verify_secret(meta: &ObjectMeta) -> Result<SecretRef, NotManaged> {
+    let name = meta.name.as_deref().and_then(SecretName::parse);
+    verified_id(meta, |_| name.as_ref().map(|name| name.id().clone()))?;
+    Ok(SecretRef {
+        name: name.ok_or(NotManaged::Name)?,
+        uid: verified_uid(meta)?,
+    })
 }
 
 /// Verifies a Lease, and returns its id and its uid. A managed Lease has no owner.
@@ -117,12 +117,12 @@ pub fn verify_lease(lease: &Lease) -> Result<(SandboxId, Uid), NotManaged> {
 
 /// Returns the owner reference that deletes a Pod together with its Secret. `controller` and
 /// `blockOwnerDeletion` stay unset, because no controller manages the Pod and no deletion waits for it.
-pub fn owner_reference(id: &SandboxId, secret: &Uid) -> OwnerReference {
+pub fn owner_reference(secret: &SecretRef) -> OwnerReference {
     OwnerReference {
         api_version: "v1".into(),
         kind: "Secret".into(),
-        name: secret_name(id),
-        uid: secret.as_str().into(),
+        name: secret.name.as_str().to_owned(),
+        uid: secret.uid.as_str().to_owned(),
         ..OwnerReference::default()
     }
 }
@@ -173,7 +173,7 @@ pub(super) mod tests {
                 "name": "sbx-a", "uid": "p1",
                 "labels": {"sandbox.dev/managed-by": "sandbox-sdk", "sandbox.dev/id": "sbx-a", "team": "ml"},
                 "annotations": {"sandbox.dev/owner-uid": "s1", "sandbox.dev/ends-after": "60"},
-                "ownerReferences": [{"apiVersion": "v1", "kind": "Secret", "name": "sbx-a-keys", "uid": "s1"}],
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Secret", "name": "sbx-a-keys-n1", "uid": "s1"}],
             },
             "spec": {"containers": [], "activeDeadlineSeconds": 3600},
         });
@@ -185,7 +185,11 @@ pub(super) mod tests {
     fn a_managed_pod_is_recognised() {
         let found = Ownership::from_pod(&pod(|_| {})).unwrap();
         assert_eq!(
-            (found.id.as_str(), found.uid.as_str(), found.owner.as_str()),
+            (
+                found.id.as_str(),
+                found.uid.as_str(),
+                found.owner.uid.as_str()
+            ),
             ("sbx-a", "p1", "s1")
         );
         assert_eq!(
@@ -231,7 +235,7 @@ pub(super) mod tests {
             (
                 NotManaged::Owner,
                 "/metadata/ownerReferences/0/name",
-                json!("sbx-b-keys"),
+                json!("sbx-b-keys-n1"),
             ),
             (
                 NotManaged::Owner,
@@ -256,28 +260,33 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_secret_is_its_owner_by_uid() {
+    fn a_secret_is_its_owner_by_name_and_uid() {
         let found = Ownership::from_pod(&pod(|_| {})).unwrap();
-        let secret = |name: &str, id: &str, uid: &str| -> Secret {
+        let verified = |name: &str, id: &str, uid: &str| {
             let labels = json!({MANAGED_BY: MANAGER, ID: id});
-            serde_json::from_value(
-                json!({"metadata": {"name": name, "uid": uid, "labels": labels}}),
-            )
-            .unwrap()
+            let meta = json!({"name": name, "uid": uid, "labels": labels});
+            verify_secret(&serde_json::from_value(meta).unwrap())
         };
-        assert!(found.is_owned_by(&secret("sbx-a-keys", "sbx-a", "s1")));
-        assert!(!found.is_owned_by(&secret("sbx-a-keys", "sbx-a", "s2")));
-        assert!(!found.is_owned_by(&secret("sbx-b-keys", "sbx-b", "s1")));
+        assert_eq!(
+            verified("sbx-a-keys-n1", "sbx-a", "s1"),
+            Ok(found.owner.clone())
+        );
+        for (name, id, uid) in [
+            ("sbx-a-keys-n1", "sbx-a", "s2"),
+            ("sbx-a-keys-n2", "sbx-a", "s1"),
+            ("sbx-a-keys", "sbx-a", "s1"),
+            ("sbx-b-keys-n1", "sbx-b", "s1"),
+        ] {
+            let other = verified(name, id, uid).unwrap();
+            assert_ne!(other, found.owner, "{name} {id} {uid}");
+        }
         for (name, id) in [
             ("sbx-a", "sbx-a"),
-            ("sbx-a-keys", "sbx-b"),
-            ("-keys", ""),
+            ("sbx-a-keys-n1", "sbx-b"),
+            ("-keys-n1", ""),
             ("sbx-a-tls", "sbx-a"),
         ] {
-            assert!(
-                verify_secret(&secret(name, id, "s1")).is_err(),
-                "{name} {id}"
-            );
+            assert!(verified(name, id, "s1").is_err(), "{name} {id}");
         }
     }
 }

@@ -7,12 +7,12 @@ use k8s_openapi::api::core::v1::{
     Container, ContainerPort, EnvVar, EnvVarSource, ResourceRequirements, SecretKeySelector,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use sandbox_core::{Error, Lifetime, Resources, Result, SandboxId};
+use sandbox_core::{Error, Lifetime, Resources, Result};
 
 use super::non_empty::{non_empty, non_empty_map};
 use super::request::PodParams;
 use super::server::Server;
-use crate::manifest::labels::{secret_name, whole_seconds};
+use crate::manifest::labels::{SecretName, whole_seconds};
 use crate::manifest::options::{AuthorizedKey, PodOptions, PullPolicy};
 use crate::manifest::secret;
 use crate::names::{CONTAINER, PORT, PORT_NAME};
@@ -25,7 +25,8 @@ const KEY_VARIABLES: [(&str, &str); 2] = [
 ];
 
 pub(super) fn build(request: &PodParams<'_>, server: &Server<'_>) -> Result<Container> {
-    let (id, spec) = (request.id, request.spec);
+    let spec = request.spec;
+    let keys = &request.secret_ref().name;
     let Some(image) = spec.image.clone() else {
         return Err(Error::Config {
             message: "no image is set for the sandbox: name one (`--image` at the \
@@ -36,7 +37,7 @@ pub(super) fn build(request: &PodParams<'_>, server: &Server<'_>) -> Result<Cont
     let (command, args, env) = match server {
         Server::SandboxSshd { path, .. } => {
             let env = KEY_VARIABLES
-                .map(|(name, key)| secret_variable(name, id, key))
+                .map(|(name, key)| secret_variable(name, keys, key))
                 .to_vec();
             (
                 Some(vec![path.to_string()]),
@@ -48,7 +49,7 @@ pub(super) fn build(request: &PodParams<'_>, server: &Server<'_>) -> Result<Cont
             AuthorizedKey::Env(name) => (
                 None,
                 None,
-                Some(vec![secret_variable(name, id, secret::AUTHORIZED_KEYS)]),
+                Some(vec![secret_variable(name, keys, secret::AUTHORIZED_KEYS)]),
             ),
             AuthorizedKey::File(_) => (None, None, None),
         },
@@ -161,9 +162,9 @@ fn resources(requested: &Resources, own: &PodOptions) -> Result<Option<ResourceR
     Ok((all != ResourceRequirements::default()).then_some(all))
 }
 
-fn secret_variable(name: &str, id: &SandboxId, key: &str) -> EnvVar {
+fn secret_variable(name: &str, keys: &SecretName, key: &str) -> EnvVar {
     let selector = SecretKeySelector {
-        name: secret_name(id),
+        name: keys.as_str().to_owned(),
         key: key.into(),
         optional: None,
     };

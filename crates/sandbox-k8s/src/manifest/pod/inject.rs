@@ -5,12 +5,11 @@ use k8s_openapi::api::core::v1::{
     SecretVolumeSource, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use sandbox_core::SandboxId;
 
 use super::container;
 use super::non_empty::non_empty_map;
 use super::server::{DIRECTORY, Server};
-use crate::manifest::labels::secret_name;
+use crate::manifest::labels::SecretName;
 use crate::manifest::options::{AuthorizedKey, InjectVia, PodOptions};
 use crate::manifest::secret;
 use crate::names::{KEY, SERVER};
@@ -21,7 +20,12 @@ const SERVER_IMAGE_PATH: &str = "/sandbox-sshd";
 const SERVER_VOLUME_SIZE: &str = "64Mi";
 
 /// Adds what the server needs besides the container that it runs in.
-pub(super) fn add(spec: &mut PodSpec, server: &Server<'_>, id: &SandboxId, options: &PodOptions) {
+pub(super) fn add(
+    spec: &mut PodSpec,
+    server: &Server<'_>,
+    keys: &SecretName,
+    options: &PodOptions,
+) {
     match server {
         Server::SandboxSshd { from: None, .. } => {}
         Server::SandboxSshd {
@@ -63,7 +67,7 @@ pub(super) fn add(spec: &mut PodSpec, server: &Server<'_>, id: &SandboxId, optio
         }
         Server::ImageSshd(own) => {
             if let AuthorizedKey::File(path) = &own.authorized_key {
-                mount_authorized_key(spec, id, path);
+                mount_authorized_key(spec, keys, path);
             }
         }
     }
@@ -105,7 +109,7 @@ fn init_container(spec: &PodSpec, image: &str) -> Container {
 
 /// Mounts one file of the Secret at its path. With `subPath` the directory remains that of the image: that of
 /// a whole volume is writable for everyone, which OpenSSH's `StrictModes` refuses.
-fn mount_authorized_key(spec: &mut PodSpec, id: &SandboxId, path: &str) {
+fn mount_authorized_key(spec: &mut PodSpec, keys: &SecretName, path: &str) {
     let item = KeyToPath {
         key: secret::AUTHORIZED_KEYS.into(),
         mode: Some(0o444),
@@ -113,7 +117,7 @@ fn mount_authorized_key(spec: &mut PodSpec, id: &SandboxId, path: &str) {
     };
     let source = SecretVolumeSource {
         items: Some(vec![item]),
-        secret_name: Some(secret_name(id)),
+        secret_name: Some(keys.as_str().to_owned()),
         ..SecretVolumeSource::default()
     };
     let at = VolumeMount {

@@ -58,7 +58,7 @@ pub(crate) fn image_references(pod: &Pod) -> Vec<String> {
 /// [`Error::Unsupported`] for a limit that no Pod has.
 pub fn build(request: PodParams<'_>) -> Result<Pod> {
     request.spec.validate()?;
-    let PodParams { id, options, .. } = request;
+    let options = request.options;
     let own = &request.pod.merge_over(options);
     let patches: Vec<_> = [&options.pod.patch, &request.pod.patch]
         .into_iter()
@@ -89,7 +89,7 @@ pub fn build(request: PodParams<'_>) -> Result<Pod> {
         ..PodSpec::default()
     };
     volumes::add(&mut spec, &own.volumes)?;
-    inject::add(&mut spec, &server, id, own);
+    inject::add(&mut spec, &server, &request.secret_ref().name, own);
     security::apply(&mut spec, &restrictions);
     let mut pod = Pod {
         metadata: metadata(&request)?,
@@ -160,7 +160,7 @@ fn metadata(request: &PodParams<'_>) -> Result<ObjectMeta> {
         namespace: Some(request.namespace.to_owned()),
         labels: Some(labels::object_labels(request.id, &request.spec.labels)),
         annotations: Some(own.clone().into_iter().chain(managed).collect()),
-        owner_references: Some(vec![labels::owner_reference(request.id, request.secret)]),
+        owner_references: Some(vec![labels::owner_reference(&request.secret_ref())]),
         ..ObjectMeta::default()
     })
 }

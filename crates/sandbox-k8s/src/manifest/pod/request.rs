@@ -2,6 +2,7 @@
 
 use sandbox_core::{SandboxId, SandboxSpec, Uid};
 
+use crate::manifest::labels::{SecretName, SecretRef};
 use crate::manifest::options::{KubernetesOptions, PodOptions};
 
 /// The parameters of one Pod.
@@ -21,4 +22,14 @@ pub struct PodParams<'a> {
     pub options: &'a KubernetesOptions,
     /// The options of this sandbox, merged over [`KubernetesOptions::pod`].
     pub pod: &'a PodOptions,
+}
+
+impl PodParams<'_> {
+    /// Returns its Secret, whose name has the same nonce.
+    pub(super) fn secret_ref(&self) -> SecretRef {
+        SecretRef {
+            name: SecretName::new(self.id, self.nonce),
+            uid: self.secret.clone(),
+        }
+    }
 }

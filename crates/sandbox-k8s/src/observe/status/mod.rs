@@ -9,6 +9,7 @@
 mod end_reason;
 mod event_problem;
 mod events;
+mod identity;
 mod image_pull;
 mod isolation;
 mod pending_reason;
@@ -18,6 +19,7 @@ pub(crate) mod view;
 
 pub(crate) use event_problem::problem_from_events;
 pub(crate) use events::{cluster_event, events_since};
+pub(crate) use identity::Identity;
 pub(crate) use problem::Problem;
 pub(crate) use view::PodView;
 pub(crate) use view::managed_view;

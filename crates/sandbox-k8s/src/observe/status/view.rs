@@ -13,7 +13,7 @@ use sandbox_core::{
 use super::end_reason;
 use super::pod_problem::{PodFacts, find_container, find_problem};
 use super::problem::Problem;
-use crate::manifest::labels::{self, Expiry, NotManaged, Ownership};
+use crate::manifest::labels::{self, Expiry, NotManaged, Ownership, SecretRef};
 use crate::names::{self, CONTAINER, PORT, PORT_NAME, SERVER};
 
 /// The state of a sandbox, read from its Pod. A whole Pod takes 5 to 15 kB, too much for thousands.
@@ -23,8 +23,8 @@ pub(crate) struct PodView {
     pub(crate) id: SandboxId,
     /// The Pod's uid.
     pub(crate) uid: Uid,
-    /// The uid of the Secret that owns it.
-    pub(crate) owner: Uid,
+    /// The Secret that owns it.
+    pub(crate) owner: SecretRef,
     /// The version of the whole Pod, for preconditions. Versions can be compared for equality only.
     pub(crate) resource_version: String,
     /// The nonce by which the creating client recognises it.

@@ -13,7 +13,7 @@ use super::stream::list_and_watch;
 use crate::api::client::{ApiClient, LOOKUP_TIMEOUT};
 use crate::manifest::labels;
 use crate::observe::index::Lookup;
-use crate::observe::status::{PodView, managed_view};
+use crate::observe::status::{Identity, PodView, managed_view};
 
 /// A view of all sandboxes, kept up to date by one watch. The watch starts with the first lookup and
 /// ends when this is dropped.
@@ -56,13 +56,30 @@ impl Watch {
         id: &SandboxId,
         limit: Duration,
     ) -> Result<Option<Arc<PodView>>> {
+        match self.identify_within(id, limit).await? {
+            Identity::Sandbox(view) => Ok(Some(view)),
+            Identity::Foreign(why) => {
+                tracing::debug!(k8s.pod = %id, %why, "ignoring a Pod that is no sandbox");
+                Ok(None)
+            }
+            Identity::Free => Ok(None),
+        }
+    }
+
+    /// Requests the Pod of an id from the API server, and decides what the id stands for.
+    pub(crate) async fn identify(&self, id: &SandboxId) -> Result<Identity> {
+        self.identify_within(id, LOOKUP_TIMEOUT).await
+    }
+
+    async fn identify_within(&self, id: &SandboxId, limit: Duration) -> Result<Identity> {
         self.start();
         let found = self.api.get::<Pod>(id, Deadline::from_now(limit)).await?;
-        let Some(view) = found.and_then(|(pod, _)| managed_view(&pod)) else {
-            return Ok(None);
-        };
-        self.shared.update(|index| index.record_read(view.clone()));
-        Ok(Some(Arc::new(view)))
+        let identity = Identity::from_pod(found.as_ref().map(|(pod, _)| pod));
+        if let Identity::Sandbox(view) = &identity {
+            self.shared
+                .update(|index| index.record_read(PodView::clone(view)));
+        }
+        Ok(identity)
     }
 
     /// Whether the watch has delivered an event within this time. It delivers events in their order, so

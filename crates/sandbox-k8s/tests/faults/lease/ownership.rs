@@ -20,7 +20,7 @@ async fn one_lease_owns_all_attached_and_no_detached_sandboxes() {
         panic!("{:?}", server.object_names())
     };
     for SandboxInfo { id, .. } in &created {
-        let secret = server.object("secrets", &secret_name(id)).unwrap();
+        let secret = server.object("secrets", &secret_name(&server, id)).unwrap();
         let owner = json!([{
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
             "name": lease["metadata"]["name"], "uid": lease["metadata"]["uid"],
@@ -30,7 +30,9 @@ async fn one_lease_owns_all_attached_and_no_detached_sandboxes() {
         assert_eq!(pod["metadata"]["ownerReferences"][0]["kind"], "Secret");
         backend.delete(id, DeleteOptions::default()).await.unwrap();
     }
-    let secret = server.object("secrets", &secret_name(&detached)).unwrap();
+    let secret = server
+        .object("secrets", &secret_name(&server, &detached))
+        .unwrap();
     assert!(secret["metadata"].get("ownerReferences").is_none());
     // Each sandbox takes its usual four writes; the Lease adds two.
     assert_eq!(
