@@ -100,6 +100,7 @@ impl SandboxBackend for InProcess {
                 applied: Vec::new(),
             },
             limits: Vec::new(),
+            end: None,
         };
         let running = Running {
             info: info.clone(),

@@ -77,6 +77,7 @@ mod tests {
                 applied: Vec::new(),
             },
             limits: Vec::new(),
+            end: None,
         };
         let mut backend = MockSandboxBackend::new();
         backend.expect_get().return_once(move |_, _| Ok(info));

@@ -29,10 +29,11 @@ mod ssh;
 mod timestamp;
 
 pub use backend::{
-    AppliedLimit, BackendOptions, Capabilities, Check, DeleteOptions, Diagnosis, EventStream,
-    Freshness, Isolation, Lifetime, LimitScope, LimitSupport, ListFilter, LogOptions, LogStream,
-    RESERVED_LABEL_DOMAIN, Resources, SandboxBackend, SandboxEvent, SandboxEventKind, SandboxInfo,
-    SandboxSpec, SandboxState, SweepFailure, SweepOptions, SweepReport, SweptSandbox, Verdict,
+    AppliedLimit, BackendOptions, Capabilities, Check, DeleteOptions, Diagnosis, EndCause,
+    EventStream, Freshness, Isolation, Lifetime, LimitScope, LimitSupport, ListFilter, LogOptions,
+    LogStream, RESERVED_LABEL_DOMAIN, Resources, SandboxBackend, SandboxEnd, SandboxEvent,
+    SandboxEventKind, SandboxInfo, SandboxSpec, SandboxState, SweepFailure, SweepOptions,
+    SweepReport, SweptSandbox, Verdict,
 };
 pub use connect::{ByteStream, Connector, HostKeyProbe};
 pub use deadline::Deadline;

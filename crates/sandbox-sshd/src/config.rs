@@ -29,6 +29,7 @@ pub struct ServerConfig {
     pub(crate) shell: Option<PathBuf>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) attach_timeout: Option<Duration>,
+    pub(crate) first_login_timeout: Option<Duration>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) reap_orphans: bool,
@@ -59,6 +60,7 @@ impl ServerConfig {
             shell: None,
             idle_timeout: None,
             attach_timeout: None,
+            first_login_timeout: None,
             ttl: None,
             max_lifetime: None,
             reap_orphans: false,
@@ -107,6 +109,14 @@ impl ServerConfig {
     #[must_use]
     pub fn with_attach_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.attach_timeout = timeout.into();
+        self
+    }
+
+    /// Ends the sandbox this long after the start if no client has logged in by then: nobody knows
+    /// of it.
+    #[must_use]
+    pub fn with_first_login_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.first_login_timeout = timeout.into();
         self
     }
 

@@ -40,7 +40,7 @@ mod sftp;
 
 pub use config::{RESERVED_ENV_PREFIX, ServerConfig};
 pub use error::ServerError;
-pub use lifetime::EndReason;
 pub use process::home::find_home;
 pub use process::memory::hide_memory;
+pub use sandbox_core::protocol::EndReason;
 pub use server::{Server, ServerStatus};

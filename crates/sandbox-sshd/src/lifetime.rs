@@ -3,30 +3,19 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use sandbox_core::protocol::EndReason;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::ServerConfig;
 use crate::lock::lock;
 
-/// Why a server ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum EndReason {
-    /// No channel, job or request for the idle timeout.
-    Idle,
-    /// No authenticated connection for the attach timeout.
-    NotAttached,
-    /// The ttl or the maximum lifetime is over.
-    Expired,
-    /// The caller shut the server down.
-    Terminated,
-}
-
 /// Counts the activities that keep a sandbox alive, and computes when it ends.
 pub(crate) struct Lifetime {
     idle_timeout: Option<Duration>,
     attach_timeout: Option<Duration>,
+    /// The time by which the first client has to log in.
+    first_login_end: Option<Instant>,
     hard_end: Option<Instant>,
     state: Mutex<State>,
     changed: Notify,
@@ -37,6 +26,8 @@ struct State {
     counts: [usize; 4],
     last_activity: Instant,
     last_client: Instant,
+    /// Whether a client has ever logged in.
+    was_used: bool,
     soft_end: Option<Instant>,
 }
 
@@ -74,11 +65,13 @@ impl Lifetime {
         Arc::new(Self {
             idle_timeout: config.idle_timeout,
             attach_timeout: config.attach_timeout,
+            first_login_end: config.first_login_timeout.map(|timeout| now + timeout),
             hard_end,
             state: Mutex::new(State {
                 counts: [0; 4],
                 last_activity: now,
                 last_client: now,
+                was_used: false,
                 soft_end: config.ttl.map(|ttl| now + ttl),
             }),
             changed: Notify::new(),
@@ -90,6 +83,9 @@ impl Lifetime {
         state.counts[kind as usize] += 1;
         if kind.defers_idle_end() {
             state.last_activity = Instant::now();
+        }
+        if kind == Activity::Client {
+            state.was_used = true;
         }
         ActivityGuard {
             lifetime: Arc::clone(self),
@@ -153,9 +149,11 @@ impl Lifetime {
         let not_attached = self
             .attach_timeout
             .filter(|_| state.counts[Activity::Client as usize] == 0);
+        let never_used = self.first_login_end.filter(|_| !state.was_used);
         [
             state.soft_end.map(|at| (at, EndReason::Expired)),
             self.hard_end.map(|at| (at, EndReason::Expired)),
+            never_used.map(|at| (at, EndReason::NeverUsed)),
             not_attached.map(|timeout| (state.last_client + timeout, EndReason::NotAttached)),
             idle.map(|timeout| (state.last_activity + timeout, EndReason::Idle)),
         ]
@@ -287,6 +285,23 @@ mod tests {
         drop(client);
         let _job = life.begin(Activity::Job);
         assert_eq!(life.wait_for_end().await, EndReason::NotAttached);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sandbox_that_no_client_has_ever_used_ends() {
+        let life = Lifetime::new(&config().with_first_login_timeout(SECOND * 5));
+        let start = Instant::now();
+        assert_eq!(life.wait_for_end().await, EndReason::NeverUsed);
+        assert_eq!(start.elapsed().as_secs(), 5);
+
+        let life = Lifetime::new(&config().with_first_login_timeout(SECOND * 5));
+        drop(life.begin(Activity::Client));
+        assert!(
+            tokio::time::timeout(SECOND * 60, life.wait_for_end())
+                .await
+                .is_err(),
+            "one login is enough"
+        );
     }
 
     #[tokio::test(start_paused = true)]

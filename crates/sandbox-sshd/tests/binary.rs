@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sandbox_sshd::EndReason;
 use sandbox_testkit::peers::OPENSSH;
 use support::{Process, processes_with, text, wait_until};
 
@@ -191,20 +192,37 @@ fn orphans_are_reaped_and_daemons_end_with_the_server() {
 
 #[test]
 fn the_server_ends_at_each_limit_and_on_sigterm() {
-    for options in [
-        &["--idle", "1"][..],
-        &["--attached", "1"],
-        &["--ttl", "1"],
-        &["--max-lifetime", "1"],
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("termination-log");
+    let end_of = |options: &[&str], signal: Option<Signal>| {
+        std::fs::write(&log, "what a program in the sandbox wrote").unwrap();
+        let options = [options, &["--termination-log", log.to_str().unwrap()]].concat();
+        let mut server = Process::start(&options);
+        if let Some(signal) = signal {
+            kill(Pid::from_raw(server.child.id().cast_signed()), signal).unwrap();
+        }
+        let code = server.child.wait().unwrap().code().unwrap();
+        (code, std::fs::read_to_string(&log).unwrap())
+    };
+    for (options, signal, code, reason) in [
+        (&["--idle", "1"][..], None, 80, EndReason::Idle),
+        (&["--attached", "1"], None, 81, EndReason::NotAttached),
+        (&["--first-login", "1"], None, 82, EndReason::NeverUsed),
+        (&["--ttl", "1"], None, 0, EndReason::Expired),
+        (&["--max-lifetime", "1"], None, 0, EndReason::Expired),
+        (&[], Some(Signal::SIGTERM), 143, EndReason::Terminated),
+        (&[], Some(Signal::SIGINT), 130, EndReason::Terminated),
     ] {
-        let mut server = Process::start(options);
-        assert!(server.child.wait().unwrap().success(), "{options:?}");
+        assert_eq!(
+            end_of(options, signal),
+            (code, reason.message().to_owned()),
+            "{options:?} {signal:?}"
+        );
     }
-    let mut server = Process::start(&[]);
-    kill(
-        Pid::from_raw(server.child.id().cast_signed()),
-        Signal::SIGTERM,
-    )
-    .unwrap();
-    assert!(server.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_server_without_a_termination_log_tells_its_end_by_the_exit_code() {
+    let mut server = Process::start(&["--idle", "1", "--termination-log", "/none/termination-log"]);
+    assert_eq!(server.child.wait().unwrap().code(), Some(80));
 }

@@ -51,6 +51,7 @@ impl SingleSandboxBackend {
                 applied: vec![],
             },
             limits: vec![],
+            end: None,
         }
     }
 }

@@ -95,9 +95,10 @@ pub use handle::Sandbox;
 pub use sandbox_config::Settings;
 pub use sandbox_core::{
     AppliedLimit, BackendOptions, ByteSize, Capabilities, Check, Cpu, DeleteOptions, Diagnosis,
-    EventStream, Freshness, Isolation, Lifetime, LimitScope, LimitSupport, ListFilter, LogOptions,
-    LogStream, Resources, SandboxEvent, SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec,
-    SandboxState, SweepFailure, SweepOptions, SweepReport, SweptSandbox, Uid, Verdict, rfc3339,
+    EndCause, EventStream, Freshness, Isolation, Lifetime, LimitScope, LimitSupport, ListFilter,
+    LogOptions, LogStream, Resources, SandboxEnd, SandboxEvent, SandboxEventKind, SandboxId,
+    SandboxInfo, SandboxSpec, SandboxState, SweepFailure, SweepOptions, SweepReport, SweptSandbox,
+    Uid, Verdict, rfc3339,
 };
 
 // Commands and jobs.

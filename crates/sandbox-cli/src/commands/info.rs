@@ -63,6 +63,7 @@ fn describe(info: &SandboxInfo, location: Option<&str>, now: SystemTime) -> Stri
         ("backend", Some(info.backend.clone())),
         ("location", location.map(str::to_owned)),
         ("state", Some(format_state(info))),
+        ("reason", info.end.as_ref().map(|end| end.message.clone())),
         ("image", info.image.clone()),
         ("address", info.address.clone()),
         ("port", info.port.map(|port| port.to_string())),

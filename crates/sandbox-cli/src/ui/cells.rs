@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use sandbox::{SandboxInfo, SandboxState};
 
-/// The state of a sandbox.
+/// The state of a sandbox, and the kind of its end.
 pub(crate) fn format_state(info: &SandboxInfo) -> String {
-    match info.state {
+    let state = match info.state {
         SandboxState::Pending => "pending",
         SandboxState::Running => "running",
         SandboxState::Ended => "ended",
         _ => "unknown",
+    };
+    match &info.end {
+        Some(end) => format!("{state} ({})", end.cause),
+        None => state.to_owned(),
     }
-    .to_owned()
 }
 
 /// The labels of a sandbox: `a=1,b=2`.

@@ -100,7 +100,9 @@ struct Style {
 impl Style {
     fn format_line(&self, step: &Step) -> String {
         let colour = match step.kind {
-            SandboxEventKind::Failed | SandboxEventKind::Deleted => "\x1b[31m",
+            SandboxEventKind::Failed | SandboxEventKind::Ended | SandboxEventKind::Deleted => {
+                "\x1b[31m"
+            }
             SandboxEventKind::Warning => "\x1b[33m",
             SandboxEventKind::Ready => "\x1b[32m",
             _ => "",

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use futures_core::Stream;
 use serde::{Deserialize, Serialize};
 
+use super::EndCause;
 use crate::{CreationReason, Result, timestamp};
 
 /// An event in the life of a sandbox.
@@ -21,8 +22,8 @@ pub struct SandboxEvent {
     pub message: String,
 }
 
-/// Kinds of events. A backend reports up to [`Addressed`](Self::Addressed) or
-/// [`Failed`](Self::Failed). Whether SSH works is known only after connecting.
+/// Kinds of events. A backend reports up to [`Addressed`](Self::Addressed) or a final one. Whether
+/// SSH works is known only after connecting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -43,6 +44,8 @@ pub enum SandboxEventKind {
     Warning,
     /// It cannot start, or has failed, for the reason in the message.
     Failed,
+    /// It has ended as it was created to end, at a limit that the message names.
+    Ended,
     /// It was deleted.
     Deleted,
 }
@@ -50,7 +53,7 @@ pub enum SandboxEventKind {
 impl SandboxEventKind {
     /// Returns whether this is the last event.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Failed | Self::Deleted)
+        matches!(self, Self::Failed | Self::Ended | Self::Deleted)
     }
 }
 
@@ -65,6 +68,7 @@ impl fmt::Display for SandboxEventKind {
             Self::Ready => "Ready",
             Self::Warning => "Warning",
             Self::Failed => "Failed",
+            Self::Ended => "Ended",
             Self::Deleted => "Deleted",
         })
     }
@@ -84,6 +88,9 @@ pub struct Diagnosis {
     pub reason: Option<CreationReason>,
     /// Whether it has ended for good.
     pub is_final: bool,
+    /// How it has ended, if it has ended and the backend knows.
+    #[serde(default)]
+    pub end: Option<EndCause>,
     /// The latest events, oldest first.
     pub events: Vec<SandboxEvent>,
     /// Whether it could not start because of the way in which it was created, and the backend

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::SandboxEnd;
 use crate::{Resources, SandboxId, Uid, timestamp};
 
 /// The description of a sandbox. It contains no secrets, so it can be shown, logged and stored.
@@ -40,6 +41,9 @@ pub struct SandboxInfo {
     pub isolation: Isolation,
     /// The limits that are actually enforced.
     pub limits: Vec<AppliedLimit>,
+    /// Why it has ended, if it has ended and the backend knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<SandboxEnd>,
 }
 
 /// The state of a sandbox. There is no `Ready`: whether SSH works is known only after connecting.

@@ -1,5 +1,6 @@
 //! The control plane: how a backend creates and deletes sandboxes.
 
+mod end;
 mod event;
 mod info;
 mod options;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Access, Result, SandboxId, Uid};
 
+pub use end::{EndCause, SandboxEnd};
 pub use event::{Diagnosis, EventStream, SandboxEvent, SandboxEventKind};
 pub use info::{
     AppliedLimit, Capabilities, Isolation, LimitScope, LimitSupport, SandboxInfo, SandboxState,

@@ -121,8 +121,13 @@ impl SandboxSpec {
             ("idle_timeout", limits.idle_timeout),
             ("attach_timeout", limits.attach_timeout),
         ] {
-            if limit.is_some_and(|limit| limit < Duration::from_secs(1)) {
-                return Err(Error::invalid(name, "0s", "it must be at least one second"));
+            if let Some(limit) = limit.filter(|limit| *limit < Duration::from_secs(1)) {
+                let value = format!("{limit:?}");
+                return Err(Error::invalid(
+                    name,
+                    value,
+                    "it must be at least one second",
+                ));
             }
         }
         if let Some(ttl) = limits.ttl.filter(|ttl| *ttl > limits.max_lifetime) {
@@ -243,7 +248,11 @@ mod tests {
             change(&mut spec);
             spec.validate().unwrap_err().to_string()
         };
-        assert!(error_after(&|s| s.lifetime.ttl = Some(Duration::ZERO)).contains("ttl"));
+        assert!(error_after(&|s| s.lifetime.ttl = Some(Duration::ZERO)).contains("ttl \"0ns\""));
+        let half = Some(Duration::from_millis(500));
+        assert!(
+            error_after(&|s| s.lifetime.idle_timeout = half).contains("idle_timeout \"500ms\"")
+        );
         assert!(
             error_after(&|s| s.lifetime.ttl = Some(Lifetime::DEFAULT_MAX * 2))
                 .contains("max_lifetime")

@@ -60,6 +60,94 @@ pub const EXTEND_SECONDS: &str = "SANDBOX_EXTEND_SECONDS";
 /// Subsystem that extends the sandbox's `ttl`.
 pub const LIFETIME_SUBSYSTEM: &str = "sandbox-lifetime";
 
+/// Why sandbox-sshd has ended. Its exit code tells, which nothing in the sandbox can forge, and so
+/// does its termination message, where it runs in a container that has one.
+///
+/// | exit code | reason |
+/// |---|---|
+/// | 0 | [`Expired`](Self::Expired); servers before this table ended so for every reason |
+/// | 1 | none of these: it failed, and its log says why |
+/// | 80 | [`Idle`](Self::Idle) |
+/// | 81 | [`NotAttached`](Self::NotAttached) |
+/// | 82 | [`NeverUsed`](Self::NeverUsed) |
+/// | 143, 130 | [`Terminated`](Self::Terminated) by SIGTERM, SIGINT: 128 plus the signal |
+///
+/// A Pod that is evicted keeps the reason in its status only if its containers end with a code that
+/// is not 0: otherwise its phase becomes `Succeeded`, and the reason belongs to the phase `Failed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The ttl or the maximum lifetime has passed.
+    Expired,
+    /// No channel, job or request for the idle timeout.
+    Idle,
+    /// No authenticated connection for the attach timeout.
+    NotAttached,
+    /// No client has ever logged in, for the time in which the first one was expected.
+    NeverUsed,
+    /// It was told to end, by a signal or by the caller.
+    Terminated,
+}
+
+impl EndReason {
+    /// Returns the exit code; for [`Terminated`](Self::Terminated) that of SIGTERM.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Expired => 0,
+            Self::Idle => 80,
+            Self::NotAttached => 81,
+            Self::NeverUsed => 82,
+            Self::Terminated => 143,
+        }
+    }
+
+    /// Returns the termination message: one line without a line feed.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Expired => "the sandbox reached the end of its lifetime",
+            Self::Idle => "the sandbox was idle for its idle timeout",
+            Self::NotAttached => "no client was connected for the attach timeout",
+            Self::NeverUsed => "no client has ever connected",
+            Self::Terminated => "the server was told to end by a signal",
+        }
+    }
+
+    /// Returns why a server ended with this exit code and termination message; `None` if it failed,
+    /// or is of a version that does not tell. The message is untrusted, so it only distinguishes
+    /// what the exit code 0 leaves open.
+    ///
+    /// ```
+    /// use sandbox_core::protocol::EndReason;
+    ///
+    /// assert_eq!(EndReason::from_exit(80, ""), Some(EndReason::Idle));
+    /// assert_eq!(EndReason::from_exit(0, EndReason::Expired.message()), Some(EndReason::Expired));
+    /// assert_eq!(EndReason::from_exit(0, ""), None);
+    /// ```
+    pub fn from_exit(code: i32, message: &str) -> Option<Self> {
+        match code {
+            0 => (message.trim() == Self::Expired.message()).then_some(Self::Expired),
+            80 => Some(Self::Idle),
+            81 => Some(Self::NotAttached),
+            82 => Some(Self::NeverUsed),
+            130 | 143 => Some(Self::Terminated),
+            _ => None,
+        }
+    }
+
+    /// Returns whether this text is the termination message of any reason.
+    pub fn is_message(text: &str) -> bool {
+        [
+            Self::Expired,
+            Self::Idle,
+            Self::NotAttached,
+            Self::NeverUsed,
+            Self::Terminated,
+        ]
+        .iter()
+        .any(|reason| text.trim() == reason.message())
+    }
+}
+
 /// One job, as [`JOBS_SUBSYSTEM`] writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobRecord {
@@ -100,6 +188,30 @@ mod tests {
         ] {
             assert_eq!(is_compatible(&version), compatible, "{version}");
         }
+    }
+
+    #[test]
+    fn an_exit_code_tells_the_reason() {
+        for reason in [
+            EndReason::Expired,
+            EndReason::Idle,
+            EndReason::NotAttached,
+            EndReason::NeverUsed,
+            EndReason::Terminated,
+        ] {
+            let (code, message) = (i32::from(reason.exit_code()), reason.message());
+            assert_eq!(EndReason::from_exit(code, message), Some(reason));
+            assert!(EndReason::is_message(&format!("{message}\n")));
+            if reason != EndReason::Expired {
+                let forged = EndReason::Expired.message();
+                assert_eq!(EndReason::from_exit(code, forged), Some(reason));
+            }
+        }
+        assert_eq!(EndReason::from_exit(130, ""), Some(EndReason::Terminated));
+        for (code, message) in [(0, ""), (0, "idle"), (1, ""), (137, ""), (255, "")] {
+            assert_eq!(EndReason::from_exit(code, message), None, "{code}");
+        }
+        assert!(!EndReason::is_message("sandbox-sshd: no host key"));
     }
 
     #[test]

@@ -59,7 +59,7 @@ async fn connect_with_retry(path: &Path) -> Result<Box<dyn ByteStream>> {
             Err(error) => {
                 let message = match error.kind() {
                     ErrorKind::NotFound => {
-                        "its socket does not exist: it was deleted or its lifetime is over"
+                        "its socket does not exist: it was deleted, or it has reached the end of its lifetime"
                             .to_owned()
                     }
                     ErrorKind::ConnectionRefused => "its server has ended".to_owned(),

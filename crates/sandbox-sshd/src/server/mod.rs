@@ -14,12 +14,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sandbox_core::protocol::EndReason;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::config::ServerConfig;
 use crate::error::ServerError;
-use crate::lifetime::{Activity, EndReason};
+use crate::lifetime::Activity;
 use state::ServerState;
 
 /// Delay after a failed accept.
@@ -166,7 +167,7 @@ impl Server {
             () = accepting => EndReason::Terminated,
             () = reaping => EndReason::Terminated,
         };
-        tracing::info!(?reason, "lifetime over, exiting");
+        tracing::info!(?reason, "ending the sandbox");
         self.terminate().await;
         reason
     }

@@ -34,6 +34,7 @@ pub(crate) fn info(id: &SandboxId) -> SandboxInfo {
             applied: vec![],
         },
         limits: vec![],
+        end: None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Judges why a Pod or its container has ended.
 
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, PodStatus};
-use sandbox_core::CreationReason;
+use sandbox_core::protocol::EndReason;
+use sandbox_core::{CreationReason, EndCause};
 
 use super::pending_reason;
 use super::problem::Problem;
@@ -22,8 +23,8 @@ pub(super) fn judge_pod(status: &PodStatus) -> Option<Problem> {
     let sentence =
         |what: &str| detail.map_or_else(|| what.to_owned(), |detail| format!("{what}: {detail}"));
     match reason {
-        "DeadlineExceeded" => Some(Problem::fatal(
-            CreationReason::Timeout,
+        "DeadlineExceeded" => Some(Problem::ended(
+            EndCause::Lifetime,
             "the Pod reached max_lifetime (activeDeadlineSeconds)",
         )),
         "Evicted" => Some(Problem::fatal(
@@ -93,19 +94,12 @@ pub(super) fn judge_unexplained(status: &PodStatus) -> Problem {
         .flatten();
     let failed =
         others.filter_map(|other| Some((&other.name, other.state.as_ref()?.terminated.as_ref()?)));
-    let mut detail = failed
-        .filter(|(_, ended)| ended.exit_code != 0)
-        .map(|(name, ended)| {
-            format!(
-                "its container {name} ended with exit code {}",
-                ended.exit_code
-            )
-        });
-    if let Some(detail) = detail.next_back() {
-        return Problem::fatal(
-            CreationReason::Crashed,
-            format!("the Pod has ended: {detail}"),
-        );
+    let mut failed = failed.filter(|(_, ended)| ended.exit_code != 0);
+    if let Some((name, ended)) = failed.next_back() {
+        let code = ended.exit_code;
+        let message =
+            format!("the Pod has ended: its container {name} ended with exit code {code}");
+        return Problem::fatal(CreationReason::Crashed, message).of_container(name);
     }
     // Kubelets gain reasons with each version. If no container failed, the kubelet refused the Pod.
     let present = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
@@ -125,11 +119,32 @@ pub(super) fn judge_unexplained(status: &PodStatus) -> Problem {
                 CreationReason::Crashed,
                 format!("the Pod has ended: {detail}"),
             )
+            .unexplained()
         }
     }
 }
 
-/// Judges how the sandbox's container ended. Its own output is not in the message: it is reported as
+/// Judges how sandbox-sshd ended, which tells by its exit code.
+pub(super) fn judge_server(state: &ContainerStateTerminated, memory: Option<&str>) -> Problem {
+    let message = state.message.as_deref().unwrap_or_default();
+    let was_run = !matches!(
+        state.reason.as_deref(),
+        Some("OOMKilled" | "StartError" | "ContainerCannotRun" | "ContainerStatusUnknown")
+    );
+    let reason = EndReason::from_exit(state.exit_code, message).filter(|_| was_run);
+    match reason {
+        // What the kubelet sends a signal for is in the status of the Pod, or in its events.
+        Some(EndReason::Terminated) => {
+            let code = state.exit_code;
+            let message = format!("its server was told to end from outside (exit code {code})");
+            Problem::ended(EndCause::Stopped, message).unexplained()
+        }
+        Some(reason) => Problem::ended(reason.into(), reason.message()),
+        None => judge_container(state, memory),
+    }
+}
+
+/// Judges how a container ended. Its own output is not in the message: it is reported as
 /// the end of its log.
 pub(super) fn judge_container(state: &ContainerStateTerminated, memory: Option<&str>) -> Problem {
     let output = state.message.as_deref().unwrap_or_default().trim_end();
@@ -149,12 +164,17 @@ pub(super) fn judge_container(state: &ContainerStateTerminated, memory: Option<&
         {
             pending_reason::judge_start(output).unwrap_or_else(|| crashed(output.to_owned()))
         }
-        _ if code == 0 => crashed(
-            "its server ended by itself (exit code 0), as it does at the end of a lifetime".into(),
-        ),
-        "ContainerStatusUnknown" => crashed("the node lost track of the container".into()),
+        // sandbox-sshd of a version that does not tell the reason, which may be an eviction.
+        _ if code == 0 => Problem::ended(
+            EndCause::Stopped,
+            "its server ended by itself (exit code 0), as it does at the end of a lifetime",
+        )
+        .unexplained(),
+        "ContainerStatusUnknown" => {
+            crashed("the node lost track of the container".into()).unexplained()
+        }
         _ if (129..=192).contains(&code) => {
-            crashed(format!("its server was killed by signal {}", code - 128))
+            crashed(format!("its server was killed by signal {}", code - 128)).unexplained()
         }
         _ => crashed(format!("its server ended with exit code {code}")),
     }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use k8s_openapi::api::core::v1::Event;
-use sandbox_core::{SandboxEvent, SandboxEventKind};
+use sandbox_core::{SandboxEvent, SandboxEventKind, SandboxState};
 
 use super::view::{PodView, to_system_time};
 
@@ -11,7 +11,8 @@ use super::view::{PodView, to_system_time};
 /// time of events that have no time of their own.
 ///
 /// A problem is reported when its message changes. The end of a Pod is
-/// [`Failed`](SandboxEventKind::Failed); its deletion shows only by the absence of the Pod.
+/// [`Failed`](SandboxEventKind::Failed), or [`Ended`](SandboxEventKind::Ended) at a limit of the
+/// sandbox; its deletion shows only by the absence of the Pod.
 pub(crate) fn events_since(
     before: Option<&PodView>,
     view: &PodView,
@@ -56,10 +57,10 @@ pub(crate) fn events_since(
         .as_ref()
         .filter(|problem| before.and_then(|b| b.problem.as_ref()) != Some(problem));
     if let Some(problem) = new_problem {
-        let kind = if problem.is_final() {
-            SandboxEventKind::Failed
-        } else {
-            SandboxEventKind::Warning
+        let kind = match view.state {
+            SandboxState::Ended if problem.end.is_planned() => SandboxEventKind::Ended,
+            _ if problem.is_final() => SandboxEventKind::Failed,
+            _ => SandboxEventKind::Warning,
         };
         push(now, kind, &problem.message);
     }
@@ -109,7 +110,9 @@ pub(crate) fn cluster_event(event: &Event) -> Option<SandboxEvent> {
 mod tests {
     use super::*;
     use crate::observe::status::view::tests::view;
-    use SandboxEventKind::{Addressed, Created, Failed, Pulling, Scheduled, Started, Warning};
+    use SandboxEventKind::{
+        Addressed, Created, Ended, Failed, Pulling, Scheduled, Started, Warning,
+    };
     use serde_json::json;
 
     fn steps(before: Option<&PodView>, view: &PodView) -> Vec<SandboxEventKind> {
@@ -130,6 +133,10 @@ mod tests {
             "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:01Z"}],
             "state": {"running": {"startedAt": "2026-01-01T00:00:02Z"}},
         }));
+        let expired = view(json!({
+            "nodeName": "n1", "podIP": "10.0.0.7", "phase": "Failed",
+            "state": {"terminated": {"exitCode": 80, "startedAt": "2026-01-01T00:00:02Z"}},
+        }));
         let crashed = view(json!({
             "nodeName": "n1", "podIP": "10.0.0.7", "phase": "Failed",
             "state": {"terminated": {"exitCode": 1, "startedAt": "2026-01-01T00:00:02Z"}},
@@ -143,6 +150,7 @@ mod tests {
         );
         assert_eq!(steps(Some(&running), &running), []);
         assert_eq!(steps(Some(&running), &crashed), [Failed]);
+        assert_eq!(steps(Some(&running), &expired), [Ended]);
         assert_eq!(
             steps(None, &crashed),
             [Created, Scheduled, Started, Addressed, Failed]

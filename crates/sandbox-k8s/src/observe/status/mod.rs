@@ -7,6 +7,7 @@
 //! any other message is waited for.
 
 mod end_reason;
+mod ended_by_cluster;
 mod event_problem;
 mod events;
 mod identity;
@@ -17,6 +18,7 @@ mod pod_problem;
 mod problem;
 pub(crate) mod view;
 
+pub(crate) use ended_by_cluster::end_from_events;
 pub(crate) use event_problem::problem_from_events;
 pub(crate) use events::{cluster_event, events_since};
 pub(crate) use identity::Identity;

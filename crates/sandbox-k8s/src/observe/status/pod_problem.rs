@@ -50,7 +50,7 @@ pub(super) fn find_problem(status: &PodStatus, facts: &PodFacts<'_>) -> Option<P
         );
         // An init container works on every cluster, so no other injection would help with such an image.
         problem.server_missing = false;
-        return Some(problem);
+        return Some(problem.of_container(SERVER));
     }
     if let Some(problem) =
         installer.and_then(|state| pending_reason::judge_waiting(state.waiting.as_ref()?))
@@ -68,7 +68,7 @@ pub(super) fn find_problem(status: &PodStatus, facts: &PodFacts<'_>) -> Option<P
         .find_map(|(name, value)| (name == "memory").then_some(value.as_str()));
     if let Some(ended) = state.and_then(|state| state.terminated.as_ref()) {
         return Some(if is_sandbox_sshd {
-            end_reason::judge_container(ended, memory)
+            end_reason::judge_server(ended, memory)
         } else {
             end_reason::judge_image_sshd(ended, memory)
         });
@@ -115,6 +115,7 @@ fn init_container_problem(status: &PodStatus) -> Option<Problem> {
             message,
             wait_limit,
             server_missing: false,
+            container: Some(other.name.clone()),
             ..problem
         })
     })

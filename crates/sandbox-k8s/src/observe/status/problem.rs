@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sandbox_core::CreationReason;
+use sandbox_core::{CreationReason, EndCause};
 
 /// Why a sandbox does not start, or has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,13 @@ pub(crate) struct Problem {
     /// Whether sandbox-sshd could not be run where it was mounted: the same Pod may start with another
     /// [`InjectVia`](crate::manifest::options::InjectVia).
     pub(crate) server_missing: bool,
+    /// The kind of end, if the sandbox has ended.
+    pub(crate) end: EndCause,
+    /// Whether the status does not name what has ended the sandbox, so that the cluster's events may
+    /// know more.
+    pub(crate) is_unexplained: bool,
+    /// The container that the problem is about, if it is not that of the sandbox.
+    pub(crate) container: Option<String>,
 }
 
 /// How long a problem is worth waiting for.
@@ -59,6 +66,41 @@ impl Problem {
             message: message.into(),
             wait_limit: WaitLimit::None,
             server_missing: false,
+            end: match reason {
+                CreationReason::Evicted => EndCause::Evicted,
+                _ => EndCause::Failed,
+            },
+            is_unexplained: false,
+            container: None,
+        }
+    }
+
+    /// The end of a sandbox that is no failure of its own. It is the end of a wait, too: before it
+    /// was ready, the sandbox has reached a limit, or was stopped and may start elsewhere.
+    pub(super) fn ended(cause: EndCause, message: impl Into<String>) -> Self {
+        let reason = match cause.is_planned() {
+            true => CreationReason::Timeout,
+            false => CreationReason::Evicted,
+        };
+        Self {
+            end: cause,
+            ..Self::fatal(reason, message)
+        }
+    }
+
+    /// Marks a problem for which the cluster's events may have a better reason.
+    pub(super) fn unexplained(self) -> Self {
+        Self {
+            is_unexplained: true,
+            ..self
+        }
+    }
+
+    /// Names the container that the problem is about.
+    pub(super) fn of_container(self, name: &str) -> Self {
+        Self {
+            container: Some(name.to_owned()),
+            ..self
         }
     }
 

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use k8s_openapi::api::core::v1::{Container, ContainerState, Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStatus, Pod, PodSpec, PodStatus,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sandbox_core::protocol::EndReason;
 use sandbox_core::{
-    AppliedLimit, Isolation, LimitScope, SandboxId, SandboxInfo, SandboxState, Uid,
+    AppliedLimit, EndCause, Isolation, LimitScope, SandboxEnd, SandboxId, SandboxInfo,
+    SandboxState, Uid,
 };
 
 use super::end_reason;
@@ -61,7 +65,11 @@ pub(crate) struct PodView {
     pub(crate) deleting: bool,
     /// Why it does not start, or has ended.
     pub(crate) problem: Option<Problem>,
-    /// The last output of its server, if the kubelet recorded it. It comes from inside the sandbox.
+    /// The finalizers that keep the Pod although its processes have ended. Their controllers have
+    /// to remove them.
+    pub(crate) held_by: Vec<String>,
+    /// The last output of the container that the problem is about, if the kubelet recorded it. It
+    /// comes from inside the sandbox.
     pub(crate) termination_message: String,
 }
 
@@ -91,6 +99,29 @@ impl PodView {
         let deleting = meta.deletion_timestamp.is_some();
         let limits = main.map(read_limits).unwrap_or_default();
         let user = labels::annotation(meta, names::USER).unwrap_or(CONTAINER);
+        let problem = status.and_then(|status| match () {
+            // The exit codes of a sandbox that is being deleted are no problem.
+            () if deleting => end_reason::judge_pod(status),
+            () => {
+                let is_sandbox_sshd = user == CONTAINER;
+                let server_volume = spec.and_then(server_volume_image);
+                find_problem(
+                    status,
+                    &PodFacts {
+                        main_status,
+                        ended,
+                        limits: &limits,
+                        is_sandbox_sshd,
+                        server_volume,
+                    },
+                )
+            }
+        });
+        let held_by = if deleting && ended {
+            meta.finalizers.clone().unwrap_or_default()
+        } else {
+            Vec::new()
+        };
         Ok(Self {
             id,
             uid,
@@ -117,27 +148,9 @@ impl PodView {
                 () => SandboxState::Pending,
             },
             deleting,
-            problem: status.and_then(|status| match () {
-                // The exit codes of a sandbox that is being deleted are no problem.
-                () if deleting => end_reason::judge_pod(status),
-                () => {
-                    let is_sandbox_sshd = user == CONTAINER;
-                    let server_volume = spec.and_then(server_volume_image);
-                    find_problem(
-                        status,
-                        &PodFacts {
-                            main_status,
-                            ended,
-                            limits: &limits,
-                            is_sandbox_sshd,
-                            server_volume,
-                        },
-                    )
-                }
-            }),
-            termination_message: state
-                .and_then(|state| state.terminated.as_ref()?.message.clone())
-                .unwrap_or_default(),
+            termination_message: read_termination_message(status, main_status, problem.as_ref()),
+            held_by,
+            problem,
             limits,
         })
     }
@@ -166,6 +179,27 @@ impl PodView {
                 .iter()
                 .map(|(name, value)| applied_limit(name, value))
                 .collect(),
+            end: (self.state == SandboxState::Ended).then(|| self.end()),
+        }
+    }
+
+    /// Describes the end of a sandbox that has ended, as far as its status tells.
+    fn end(&self) -> SandboxEnd {
+        match &self.problem {
+            Some(problem) => SandboxEnd::new(problem.end, &problem.message),
+            None if self.deleting => SandboxEnd::new(EndCause::Deleted, self.describe_deletion()),
+            None => SandboxEnd::new(EndCause::Failed, "its Pod has ended"),
+        }
+    }
+
+    /// Describes a deletion that has started, and what holds it up.
+    pub(crate) fn describe_deletion(&self) -> String {
+        match self.held_by.join(", ") {
+            finalizers if finalizers.is_empty() => "its Pod is being deleted".to_owned(),
+            finalizers => format!(
+                "its Pod is being deleted, but the finalizer {finalizers} keeps it: the controller that added it has \
+                 to remove it"
+            ),
         }
     }
 }
@@ -179,6 +213,33 @@ pub(crate) fn managed_view(pod: &Pod) -> Option<PodView> {
             None
         }
     }
+}
+
+/// Returns the termination message of the container that the problem is about, unless it only says
+/// in words what the exit code of sandbox-sshd says.
+fn read_termination_message(
+    status: Option<&PodStatus>,
+    main_status: Option<&ContainerStatus>,
+    problem: Option<&Problem>,
+) -> String {
+    let other = problem.and_then(|problem| problem.container.as_deref());
+    let container = match (other, status) {
+        (Some(name), Some(status)) => find_container(&status.init_container_statuses, name)
+            .or_else(|| find_container(&status.container_statuses, name)),
+        _ => main_status,
+    };
+    container
+        .and_then(|container| {
+            container
+                .state
+                .as_ref()?
+                .terminated
+                .as_ref()?
+                .message
+                .clone()
+        })
+        .filter(|message| !EndReason::is_message(message))
+        .unwrap_or_default()
 }
 
 fn sandbox_container(spec: &PodSpec) -> Option<&Container> {

@@ -22,13 +22,13 @@ use crate::options::{BACKEND, LocalOptions};
 /// The longest reply that is read, in bytes.
 const MAX_REPLY: u64 = 1 << 20;
 
-/// Creates a sandbox. If the future is dropped, the supervisor sees its pipe close and removes
-/// everything.
+/// Creates a sandbox, and returns its supervisor too, which the caller has to wait for. If the
+/// future is dropped, the supervisor sees its pipe close and removes everything.
 pub(super) async fn create(
     options: &LocalOptions,
     state: &StateDir,
     spec: SandboxSpec,
-) -> Result<SandboxInfo> {
+) -> Result<(SandboxInfo, Child)> {
     spec.validate()?;
     if let Some(image) = &spec.image {
         return Err(Error::unsupported_because(
@@ -73,7 +73,11 @@ pub(super) async fn create(
         .await
 }
 
-async fn start(server: &Path, id: &SandboxId, plan: Zeroizing<Vec<u8>>) -> Result<SandboxInfo> {
+async fn start(
+    server: &Path,
+    id: &SandboxId,
+    plan: Zeroizing<Vec<u8>>,
+) -> Result<(SandboxInfo, Child)> {
     let mut supervisor = spawn_supervisor(server)?;
     let (Some(mut stdin), Some(stdout)) = (supervisor.stdin.take(), supervisor.stdout.take())
     else {
@@ -120,9 +124,14 @@ async fn start(server: &Path, id: &SandboxId, plan: Zeroizing<Vec<u8>>) -> Resul
             ),
         }))),
     };
-    // The supervisor remains a child of this process, which has to wait for it.
-    tokio::spawn(async move { supervisor.wait().await });
-    result
+    match result {
+        Ok(info) => Ok((info, supervisor)),
+        Err(error) => {
+            // The supervisor remains a child of this process, which has to wait for it.
+            tokio::spawn(async move { supervisor.wait().await });
+            Err(error)
+        }
+    }
 }
 
 fn spawn_supervisor(server: &Path) -> Result<Child> {

@@ -2,8 +2,9 @@
 
 use std::time::SystemTime;
 
-use sandbox_core::{Diagnosis, Error, Result, SandboxId, SandboxInfo, rfc3339};
+use sandbox_core::{Diagnosis, EndCause, Error, Result, SandboxId, rfc3339};
 
+use super::cache::{KnownEnd, SandboxCache};
 use super::events::start_events;
 use super::file_access::{lookup_error, run_blocking};
 use super::logs::read_tail;
@@ -11,19 +12,21 @@ use super::lookup::find;
 use crate::linux::cgroup::Cgroup;
 use crate::linux::state::StateDir;
 
-/// Diagnoses a sandbox. If it has ended, `cached` is what remains to say anything about it.
+/// Diagnoses a sandbox. If it has ended, the cache is what remains to say anything about it.
 pub(super) async fn diagnose(
     state: &StateDir,
     id: &SandboxId,
-    cached: Option<SandboxInfo>,
+    cache: &SandboxCache,
 ) -> Result<Diagnosis> {
     let mut diagnosis = Diagnosis::default();
     let record = match find(state, id).await {
         Ok(record) => record,
         Err(Error::NotFound { id }) => {
-            let info = cached.ok_or(Error::NotFound { id })?;
+            let known = cache.find_end(&id).await;
+            let known = known.ok_or(Error::NotFound { id })?;
             diagnosis.is_final = true;
-            diagnosis.summary = summarize_end(&info);
+            diagnosis.summary = summarize_end(&known);
+            diagnosis.end = known.end.map(|end| end.cause);
             return Ok(diagnosis);
         }
         Err(error) => return Err(error),
@@ -44,10 +47,22 @@ pub(super) async fn diagnose(
     Ok(diagnosis)
 }
 
-fn summarize_end(info: &SandboxInfo) -> String {
-    match info.expires_at.filter(|end| *end <= SystemTime::now()) {
-        Some(end) => format!("its lifetime ended at {}", rfc3339(end)),
-        None => "it has ended: it was deleted, it was idle for too long, or its server crashed"
-            .to_owned(),
+fn summarize_end(known: &KnownEnd) -> String {
+    let expired_at = known
+        .info
+        .expires_at
+        .filter(|end| *end <= SystemTime::now());
+    match (&known.end, expired_at) {
+        (Some(end), Some(at)) if end.cause == EndCause::Lifetime => describe_lifetime(at),
+        (Some(end), _) => end.message.clone(),
+        (None, Some(at)) => describe_lifetime(at),
+        (None, None) => {
+            "it has ended: it was deleted, it was idle for too long, or its server crashed"
+                .to_owned()
+        }
     }
+}
+
+fn describe_lifetime(end: SystemTime) -> String {
+    format!("its lifetime ended at {}", rfc3339(end))
 }

@@ -1,5 +1,6 @@
 //! The backend, on the client's side.
 
+mod cache;
 mod channel_stream;
 mod create;
 mod delete;
@@ -9,10 +10,9 @@ mod file_access;
 mod logs;
 mod lookup;
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sandbox_core::{
@@ -21,14 +21,12 @@ use sandbox_core::{
     SandboxSpec, SweepOptions, SweepReport, Uid,
 };
 
+use self::cache::SandboxCache;
 use self::file_access::{backend_error, lookup_error, run_blocking};
 use crate::linux::cgroup::Cgroup;
 use crate::linux::confine::{Mechanism, has_exclusive_process_limit};
 use crate::linux::state::StateDir;
 use crate::options::{BACKEND, IsolationLevel, LocalOptions};
-
-/// How long after its end a sandbox can still be diagnosed.
-const DIAGNOSIS_WINDOW: Duration = Duration::from_secs(600);
 
 /// The backend for sandboxes on this machine. It is cheap to clone, and clones share their state.
 #[derive(Debug, Clone)]
@@ -41,8 +39,7 @@ struct Shared {
     options: LocalOptions,
     state: StateDir,
     limits: OnceLock<LimitSupport>,
-    /// The sandboxes that were created or used through this backend, for a diagnosis after their end.
-    cache: Mutex<HashMap<SandboxId, SandboxInfo>>,
+    cache: SandboxCache,
 }
 
 impl LocalBackend {
@@ -58,7 +55,7 @@ impl LocalBackend {
                 options,
                 state,
                 limits: OnceLock::new(),
-                cache: Mutex::default(),
+                cache: SandboxCache::default(),
             }),
         })
     }
@@ -66,24 +63,6 @@ impl LocalBackend {
     /// Returns the directory of sandboxes, which has one directory for each, named by its id.
     pub fn state_dir(&self) -> &Path {
         self.shared.state.path()
-    }
-
-    fn lock_cache(&self) -> MutexGuard<'_, HashMap<SandboxId, SandboxInfo>> {
-        self.shared
-            .cache
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add_to_cache(&self, info: &SandboxInfo) {
-        let mut cache = self.lock_cache();
-        let oldest_end = SystemTime::now().checked_sub(DIAGNOSIS_WINDOW);
-        cache.retain(|_, info| {
-            info.expires_at
-                .zip(oldest_end)
-                .is_none_or(|(end, oldest_end)| end > oldest_end)
-        });
-        cache.insert(info.id.clone(), info.clone());
     }
 
     fn probe_limits(&self) -> LimitSupport {
@@ -118,8 +97,9 @@ impl SandboxBackend for LocalBackend {
     }
 
     async fn create(&self, spec: SandboxSpec) -> Result<SandboxInfo> {
-        let info = create::create(&self.shared.options, &self.shared.state, spec).await?;
-        self.add_to_cache(&info);
+        let (info, supervisor) =
+            create::create(&self.shared.options, &self.shared.state, spec).await?;
+        self.shared.cache.insert_created(&info, supervisor);
         Ok(info)
     }
 
@@ -143,7 +123,7 @@ impl SandboxBackend for LocalBackend {
         let key = run_blocking("read the key", move || std::fs::read_to_string(key_file))
             .await
             .map_err(|error| lookup_error(error, id))?;
-        self.add_to_cache(&record.info);
+        self.shared.cache.insert(&record.info);
         Ok(Access {
             id: id.clone(),
             host_key: record.host_key()?,
@@ -155,8 +135,7 @@ impl SandboxBackend for LocalBackend {
     }
 
     async fn diagnose(&self, id: &SandboxId) -> Result<Diagnosis> {
-        let cached = self.lock_cache().get(id).cloned();
-        diagnosis::diagnose(&self.shared.state, id, cached).await
+        diagnosis::diagnose(&self.shared.state, id, &self.shared.cache).await
     }
 
     async fn logs(&self, id: &SandboxId, options: LogOptions) -> Result<LogStream> {
@@ -166,13 +145,13 @@ impl SandboxBackend for LocalBackend {
     async fn extend(&self, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo> {
         let record =
             lookup::update(&self.shared.state, id, move |record| record.extend(ttl)).await?;
-        self.add_to_cache(&record.info);
+        self.shared.cache.insert(&record.info);
         Ok(record.info)
     }
 
     async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()> {
         delete::delete(&self.shared.state, id, &options).await?;
-        self.lock_cache().remove(id);
+        self.shared.cache.remove(id);
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use super::server_process::{ServerProcess, detach_from_client};
 use crate::linux::cgroup::Cgroup;
 use crate::linux::confine::become_subreaper;
 use crate::linux::failure::{Failure, IoContext};
+use crate::linux::process_identity::reap;
 use crate::linux::sys::{self, Cloned};
 
 /// The keeper's inheritance from the supervisor.
@@ -36,11 +37,15 @@ impl Keeper<'_> {
             .inspect_err(|failure| tracing::error!("{failure}"));
         let ended = end_descendants(None)
             .inspect_err(|error| tracing::error!(%error, "sandbox process not ended"));
-        std::process::exit(i32::from(kept.is_err() || ended.is_err()))
+        std::process::exit(match (kept, ended) {
+            (Ok(server), Ok(())) => server.unwrap_or(0),
+            _ => 1,
+        })
     }
 
-    /// Starts the server process, and returns when it has ended or the supervisor ends the sandbox.
-    fn keep(&self, server: ServerProcess<'_>) -> Result<(), Failure> {
+    /// Starts the server process, and returns when the supervisor ends the sandbox, or the server
+    /// process has ended: then with its exit code, if it has one.
+    fn keep(&self, server: ServerProcess<'_>) -> Result<Option<i32>, Failure> {
         become_subreaper()?;
         detach_from_client()?;
         let (pid, process) = match sys::clone_process(0).context("start the server process")? {
@@ -68,7 +73,8 @@ impl Keeper<'_> {
             let mut watched = [&process, &self.lifeline]
                 .map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
             match poll(&mut watched, None) {
-                Ok(_) => return Ok(()),
+                Ok(_) if watched[0].revents().is_empty() => return Ok(None),
+                Ok(_) => return reap(&process).context("reap the server process"),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error).context("wait for the end"),
             }

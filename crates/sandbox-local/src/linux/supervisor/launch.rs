@@ -122,6 +122,7 @@ fn pending_info(plan: &Plan, dir: &SandboxDir) -> SandboxInfo {
             applied: Vec::new(),
         },
         limits: Vec::new(),
+        end: None,
     }
 }
 

@@ -23,6 +23,7 @@ use std::os::fd::AsFd;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sandbox_core::SandboxInfo;
+use sandbox_core::protocol::EndReason;
 
 use crate::linux::failure::{Failure, FailureKind, IoContext};
 use crate::linux::protocol::{PLAN_VERSION, Plan, Reply};
@@ -34,13 +35,16 @@ use wait::Wakeup;
 /// The longest plan that is read, in bytes.
 const MAX_PLAN: u64 = 1 << 20;
 
+/// The exit code after a failure. The others are those of [`EndReason`].
+const FAILED: u8 = 1;
+
 /// Runs the supervisor and returns its exit code.
 pub(crate) fn run() -> u8 {
     match prepare() {
         Ok((plan, signals)) => supervise(&plan, &signals),
         Err(failure) => {
             send_reply(&Reply::Failed(failure));
-            1
+            FAILED
         }
     }
 }
@@ -99,23 +103,26 @@ fn supervise(plan: &Plan, signals: &SignalFd) -> u8 {
         ..Teardown::default()
     };
     let launched = launch::launch(plan, signals, &mut teardown);
-    let code = match launched {
+    let reason = match launched {
         Ok(info) => {
             if is_acknowledged(info, &mut teardown, signals) {
                 wait::wait_for_end(plan, &teardown, signals)
             } else {
-                1
+                Some(EndReason::Terminated)
             }
         }
         Err(failure) => {
             // The reply follows the teardown, so that the client finds nothing left.
             teardown.run();
             send_reply(&Reply::Failed(failure));
-            return 1;
+            return FAILED;
         }
     };
     teardown.run();
-    code
+    // The exit code of the server is known once it has been reaped.
+    let reason =
+        reason.or_else(|| EndReason::from_exit(teardown.exit_code?, EndReason::Expired.message()));
+    reason.map_or(FAILED, EndReason::exit_code)
 }
 
 /// Replies to the client and returns whether it acknowledges the sandbox. Without that, no process

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use sandbox_core::PrivateKey;
-use sandbox_sshd::{Server, ServerConfig};
+use sandbox_sshd::{EndReason, Server, ServerConfig};
 
 use crate::linux::confine::{Confined, Confinement, HOME, Mechanism, USER};
 use crate::linux::failure::{Failure, FailureKind, IoContext};
@@ -37,13 +37,13 @@ impl ServerProcess<'_> {
             })
         }));
         std::process::exit(match served {
-            Ok(Ok(())) => 0,
+            Ok(Ok(end)) => i32::from(end.exit_code()),
             Ok(Err(_reported)) => 1,
             Err(_panic) => 101,
         })
     }
 
-    fn serve(&self) -> Result<(), Failure> {
+    fn serve(&self) -> Result<EndReason, Failure> {
         self.leave_supervisor()?;
         if !matches!(rustix::io::read(&self.go, &mut [0; 1]), Ok(1)) {
             return Err(Failure::new(
@@ -80,7 +80,7 @@ impl ServerProcess<'_> {
             // can.
             let end = server.serve_unix(listener, std::future::pending()).await;
             tracing::info!(?end, "the server has ended");
-            Ok(())
+            Ok(end)
         })
     }
 

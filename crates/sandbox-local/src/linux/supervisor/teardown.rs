@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
+use rustix::process::Signal;
 
 use super::descendants::end_descendants;
 use crate::linux::cgroup::Cgroup;
 use crate::linux::confine::OutsideIds;
-use crate::linux::process_identity::send_signal;
+use crate::linux::process_identity::{reap, send_signal};
 use crate::linux::remove_tree::remove_tree;
 use crate::linux::state::{LockedDir, SandboxDir};
 
@@ -30,6 +30,8 @@ pub(super) struct Teardown {
     /// The directory that the sandbox writes to, if it is outside the sandbox's own directory.
     pub(super) disk: Option<PathBuf>,
     pub(super) ids: Option<OutsideIds>,
+    /// The exit code of the child, once it has been reaped; `None` if a signal killed it.
+    pub(super) exit_code: Option<i32>,
     /// The client is waiting for the reply. If it ends, no process knows the sandbox's id.
     pub(super) is_client_waiting: bool,
 }
@@ -71,7 +73,10 @@ impl Teardown {
                     wait_for_end(&child, TIMEOUT),
                 );
             }
-            log_error("server process not killed", kill_and_reap(&child));
+            match kill_and_reap(&child) {
+                Ok(exit_code) => self.exit_code = exit_code,
+                Err(error) => tracing::error!(%error, "server process not killed"),
+            }
         }
         if self.has_orphans {
             log_error("sandbox process not ended", end_descendants(Some(TIMEOUT)));
@@ -92,16 +97,11 @@ fn wait_for_end(process: &OwnedFd, timeout: Duration) -> io::Result<()> {
 }
 
 /// Kills a child and waits for it. If it is the first process of a pid namespace, the kernel kills
-/// the others and reports its end after theirs (pid_namespaces(7)).
-fn kill_and_reap(child: &OwnedFd) -> io::Result<()> {
+/// the others and reports its end after theirs (pid_namespaces(7)). Returns the exit code of a child
+/// that had ended before.
+fn kill_and_reap(child: &OwnedFd) -> io::Result<Option<i32>> {
     send_signal(child, Signal::KILL)?;
-    loop {
-        match waitid(WaitId::PidFd(child.as_fd()), WaitIdOptions::EXITED) {
-            Ok(_) | Err(rustix::io::Errno::CHILD) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    reap(child)
 }
 
 fn log_error(problem: &str, result: io::Result<()>) {

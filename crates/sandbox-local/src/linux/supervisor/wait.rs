@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
+use sandbox_core::protocol::EndReason;
 
 use super::teardown::Teardown;
 use crate::linux::protocol::Plan;
@@ -25,21 +26,26 @@ pub(super) enum Wakeup {
     TimedOut,
 }
 
-/// Waits until a running sandbox ends, its lifetime is over, or a signal arrives. Returns the exit
-/// code.
-pub(super) fn wait_for_end(plan: &Plan, teardown: &Teardown, signals: &SignalFd) -> u8 {
+/// Waits until a running sandbox ends, reaches the end of its lifetime, or a signal arrives. Returns
+/// the reason; `None` if it is that of the server, which has ended.
+pub(super) fn wait_for_end(
+    plan: &Plan,
+    teardown: &Teardown,
+    signals: &SignalFd,
+) -> Option<EndReason> {
     /// The interval of reading the clocks. The timeout of poll(2) does not include suspended time.
     const CLOCK_INTERVAL: Duration = Duration::from_secs(30);
     let hard_end = time_since_boot() + plan.lifetime.max_lifetime;
     loop {
         let left = soft_time_left(teardown).min(hard_end.saturating_sub(time_since_boot()));
         if left.is_zero() {
-            tracing::info!("the sandbox's lifetime is over");
-            return 0;
+            tracing::info!("the sandbox reached the end of its lifetime");
+            return Some(EndReason::Expired);
         }
         match wait_until(Some(left.min(CLOCK_INTERVAL)), teardown, signals, None) {
             Wakeup::TimedOut | Wakeup::Readable => {}
-            Wakeup::ChildEnded | Wakeup::Interrupted => return 0,
+            Wakeup::ChildEnded => return None,
+            Wakeup::Interrupted => return Some(EndReason::Terminated),
         }
     }
 }

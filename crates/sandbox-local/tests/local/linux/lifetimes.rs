@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use libtest_mimic::Trial;
 use rustix::process::{Pid, Signal, kill_process};
 use sandbox_core::{
-    Error, Freshness, Lifetime, SandboxBackend, SandboxEventKind, SandboxInfo, SandboxSpec,
+    EndCause, Error, Freshness, Lifetime, SandboxBackend, SandboxEventKind, SandboxInfo,
+    SandboxSpec,
 };
 use tokio::time::timeout;
 
@@ -39,6 +40,7 @@ async fn a_sandbox_ends_after_its_lifetime() -> Result {
             diagnosis.is_final && diagnosis.summary.contains("lifetime ended"),
             "{diagnosis:?}"
         );
+        assert_eq!(diagnosis.end, Some(EndCause::Lifetime));
     }
     Ok(())
 }
@@ -76,17 +78,28 @@ async fn the_soft_end_can_be_extended_up_to_the_hard_end() -> Result {
 
 async fn an_idle_or_unattached_sandbox_ends() -> Result {
     let world = World::new()?;
-    for limit in [
-        |lifetime: &mut Lifetime| lifetime.attach_timeout = Some(Duration::from_secs(1)),
-        |lifetime: &mut Lifetime| lifetime.idle_timeout = Some(Duration::from_secs(1)),
-    ] {
+    type Limit = fn(&mut Lifetime);
+    let limits: [(Limit, EndCause, &str); 2] = [
+        (
+            |lifetime| lifetime.attach_timeout = Some(Duration::from_secs(1)),
+            EndCause::NotAttached,
+            "no client was connected",
+        ),
+        (
+            |lifetime| lifetime.idle_timeout = Some(Duration::from_secs(1)),
+            EndCause::Idle,
+            "idle",
+        ),
+    ];
+    for (limit, cause, message) in limits {
         let info = world.backend.create(spec_with_lifetime(limit)).await?;
         wait_for_end(&world, &info).await?;
         let diagnosis = world.backend.diagnose(&info.id).await?;
         assert!(
-            diagnosis.is_final && diagnosis.summary.contains("idle"),
+            diagnosis.is_final && diagnosis.summary.contains(message),
             "{diagnosis:?}"
         );
+        assert_eq!(diagnosis.end, Some(cause));
     }
     Ok(())
 }
@@ -109,10 +122,13 @@ async fn a_sandbox_whose_server_dies_is_removed() -> Result {
     match events.await {
         Err(error) if error.to_string().contains("there is no sandbox") => {
             wait_until("the sandbox is deleted", || !world.state(&info).exists()).await?;
-            world.assert_nothing_left(&info).await
+            world.assert_nothing_left(&info).await?;
         }
-        result => result,
+        result => result?,
     }
+    let diagnosis = world.backend.diagnose(&info.id).await?;
+    assert_eq!(diagnosis.end, Some(EndCause::Failed), "{diagnosis:?}");
+    Ok(())
 }
 
 fn spec_with_lifetime(change: impl FnOnce(&mut Lifetime)) -> SandboxSpec {

@@ -5,6 +5,8 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::end::TERMINATION_LOG;
+
 /// The text of `--help`.
 pub(crate) const HELP: &str = "\
 The SSH server of one sandbox.
@@ -23,9 +25,19 @@ The SSH server of one sandbox.
                             /tmp/sandbox]
   --idle SECONDS            End after SECONDS without an open channel, job or request
   --attached SECONDS        End after SECONDS without a client that is logged in
+  --first-login SECONDS     End after SECONDS if no client has logged in by then
+                            [$SANDBOX_SSHD_FIRST_LOGIN]
   --ttl SECONDS             End after SECONDS, unless a client extends the time
   --max-lifetime SECONDS    End after SECONDS, which no client can extend
+  --termination-log FILE    Write why the server ended to FILE, if it exists [/dev/termination-log]
+
+Exit codes: 0 at the end of the ttl or maximum lifetime, 80 when idle, 81 without a client that is
+logged in, 82 if no client has logged in, 143 after SIGTERM, 130 after SIGINT, 1 if the server failed.
 ";
+
+/// The variable with the default of `--first-login`. Unlike an option, a server that does not know it
+/// ignores it.
+const FIRST_LOGIN: &str = "SANDBOX_SSHD_FIRST_LOGIN";
 
 /// The action that the arguments request.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,8 +68,25 @@ pub(crate) struct Options {
     pub(crate) home: Option<PathBuf>,
     pub(crate) idle: Option<Duration>,
     pub(crate) attached: Option<Duration>,
+    pub(crate) first_login: Option<Duration>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) termination_log: PathBuf,
+}
+
+impl Options {
+    /// Returns how long the first login may take, from the options or else from the environment.
+    ///
+    /// # Errors
+    ///
+    /// A message that names the invalid variable.
+    pub(crate) fn first_login_timeout(&self) -> Result<Option<Duration>, String> {
+        match (self.first_login, std::env::var_os(FIRST_LOGIN)) {
+            (Some(timeout), _) => Ok(Some(timeout)),
+            (None, Some(value)) => parse_seconds(FIRST_LOGIN, &value).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
 }
 
 impl Default for Options {
@@ -71,8 +100,10 @@ impl Default for Options {
             home: None,
             idle: None,
             attached: None,
+            first_login: None,
             ttl: None,
             max_lifetime: None,
+            termination_log: TERMINATION_LOG.into(),
         }
     }
 }
@@ -117,6 +148,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Action,
             "--home" => options.home = Some(value()?.into()),
             "--idle" => options.idle = Some(parse_seconds(&name, &value()?)?),
             "--attached" => options.attached = Some(parse_seconds(&name, &value()?)?),
+            "--first-login" => options.first_login = Some(parse_seconds(&name, &value()?)?),
+            "--termination-log" => options.termination_log = value()?.into(),
             "--ttl" => options.ttl = Some(parse_seconds(&name, &value()?)?),
             "--max-lifetime" => options.max_lifetime = Some(parse_seconds(&name, &value()?)?),
             _ => return Err(format!("unknown option {name}; see --help")),

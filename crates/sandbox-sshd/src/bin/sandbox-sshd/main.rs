@@ -1,6 +1,7 @@
 //! An SSH server for one sandbox, as one binary for any image.
 
 mod arguments;
+mod end;
 mod error;
 mod install;
 mod keys;
@@ -10,16 +11,16 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
 
-use sandbox_sshd::{RESERVED_ENV_PREFIX, Server, ServerConfig, find_home, hide_memory};
+use sandbox_sshd::{EndReason, RESERVED_ENV_PREFIX, Server, ServerConfig, find_home, hide_memory};
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::{Action, Listen, Options};
+use end::End;
 use error::Error;
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(end) => end.exit_code(),
         Err(error) => {
             let mut message = error.to_string();
             let mut source = error.source();
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Error> {
+fn run() -> Result<End, Error> {
     // This comes first, before any key is in memory.
     hide_memory()?;
     close_inherited();
@@ -41,9 +42,9 @@ fn run() -> Result<(), Error> {
         Action::Help => print!("{}", arguments::HELP),
         Action::Version => println!("sandbox-sshd {}", env!("CARGO_PKG_VERSION")),
         Action::Install(directory) => install::install(&directory)?,
-        Action::Serve(options) => serve(*options)?,
+        Action::Serve(options) => return serve(*options),
     }
-    Ok(())
+    Ok(End::Done)
 }
 
 /// Closes descriptors that this program inherited, so that commands do not inherit them. sshd does
@@ -63,7 +64,8 @@ fn close_inherited() {
     }
 }
 
-fn serve(options: Options) -> Result<(), Error> {
+fn serve(options: Options) -> Result<End, Error> {
+    let first_login = options.first_login_timeout()?;
     let keys = keys::load(&options)?;
     // Without randomness every connection would fail, so this is checked first.
     getrandom::fill(&mut [0; 1]).map_err(|error| {
@@ -90,6 +92,7 @@ fn serve(options: Options) -> Result<(), Error> {
         .with_env(std::env::vars_os().filter(|(name, _)| !is_reserved(name)))
         .with_idle_timeout(options.idle)
         .with_attach_timeout(options.attached)
+        .with_first_login_timeout(first_login)
         .with_ttl(options.ttl)
         .with_max_lifetime(options.max_lifetime)
         .with_reap_orphans(true);
@@ -101,23 +104,20 @@ fn serve(options: Options) -> Result<(), Error> {
         .worker_threads(workers)
         .enable_all()
         .build()?;
-    let result = runtime.block_on(listen(&options, config));
+    let end = runtime.block_on(listen(&options, config));
     // This does not wait for threads, one of which may be blocked by a broken disk.
     runtime.shutdown_background();
-    result
+    let end = end?;
+    end.report(&options.termination_log);
+    Ok(end)
 }
 
-async fn listen(options: &Options, config: ServerConfig) -> Result<(), Error> {
+async fn listen(options: &Options, config: ServerConfig) -> Result<End, Error> {
     let server = Server::new(config)?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let shutdown = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    match &options.listen {
+    let signals = end::listen_for_signals()?;
+    let mut signal = None;
+    let shutdown = async { signal = Some(signals.await) };
+    let reason = match &options.listen {
         Listen::Tcp(address) => {
             let listener = sandbox_net::bind(*address)
                 .await
@@ -125,27 +125,32 @@ async fn listen(options: &Options, config: ServerConfig) -> Result<(), Error> {
             tracing::info!(address = %listener.local_addr()?, "listening");
             // A caller that chose port 0 reads the port from this line.
             eprintln!("sandbox-sshd: listening on {}", listener.local_addr()?);
-            server.serve_tcp(listener, shutdown).await;
+            server.serve_tcp(listener, shutdown).await
         }
         Listen::Unix(path) => {
             let listener =
                 UnixListener::bind(path).map_err(|error| cannot_listen(&path.display(), &error))?;
             eprintln!("sandbox-sshd: listening on {}", path.display());
-            server.serve_unix(listener, shutdown).await;
+            let reason = server.serve_unix(listener, shutdown).await;
             std::fs::remove_file(path).ok();
+            reason
         }
         Listen::Stdio => {
             let stream = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
             let served: Pin<Box<dyn Future<Output = ()>>> = Box::pin(server.serve_stream(stream));
-            tokio::select! {
-                () = served => {}
-                _ = server.wait_for_end() => {}
-                () = shutdown => {}
-            }
+            let reason = tokio::select! {
+                () = served => None,
+                reason = server.wait_for_end() => Some(reason),
+                () = shutdown => Some(EndReason::Terminated),
+            };
             server.terminate().await;
+            match reason {
+                Some(reason) => reason,
+                None => return Ok(End::Done),
+            }
         }
-    }
-    Ok(())
+    };
+    Ok(signal.unwrap_or(End::Server(reason)))
 }
 
 fn cannot_listen(address: &dyn std::fmt::Display, error: &std::io::Error) -> Error {

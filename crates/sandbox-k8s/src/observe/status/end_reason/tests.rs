@@ -116,12 +116,6 @@ fn ends_of_the_container_are_judged() {
             false,
         ),
         (
-            json!({"exitCode": 0, "reason": "Completed"}),
-            None,
-            "lifetime",
-            false,
-        ),
-        (
             json!({"exitCode": 1, "reason": "Error", "message": "sandbox-sshd: no host key"}),
             None,
             "exit code 1",
@@ -189,6 +183,85 @@ fn ends_of_the_container_are_judged() {
 }
 
 #[test]
+fn the_server_tells_why_it_has_ended() {
+    let expired = EndReason::Expired.message();
+    for (ended, end, reason, detail, is_unexplained) in [
+        (
+            json!({"exitCode": 0, "reason": "Completed", "message": expired}),
+            EndCause::Lifetime,
+            CreationReason::Timeout,
+            "reached the end of its lifetime",
+            false,
+        ),
+        (
+            json!({"exitCode": 80, "reason": "Error", "message": expired}),
+            EndCause::Idle,
+            CreationReason::Timeout,
+            "idle",
+            false,
+        ),
+        (
+            json!({"exitCode": 81, "reason": "Error"}),
+            EndCause::NotAttached,
+            CreationReason::Timeout,
+            "no client was connected",
+            false,
+        ),
+        (
+            json!({"exitCode": 82, "reason": "Error"}),
+            EndCause::NeverUsed,
+            CreationReason::Timeout,
+            "no client has ever connected",
+            false,
+        ),
+        (
+            json!({"exitCode": 143, "reason": "Error"}),
+            EndCause::Stopped,
+            CreationReason::Evicted,
+            "from outside (exit code 143)",
+            true,
+        ),
+        // A server of a former version ends so for every reason.
+        (
+            json!({"exitCode": 0, "reason": "Completed"}),
+            EndCause::Stopped,
+            CreationReason::Evicted,
+            "by itself (exit code 0), as it does at the end of a lifetime",
+            true,
+        ),
+        (
+            json!({"exitCode": 137, "reason": "Error"}),
+            EndCause::Failed,
+            CreationReason::Crashed,
+            "signal 9",
+            true,
+        ),
+        (
+            json!({"exitCode": 80, "reason": "OOMKilled"}),
+            EndCause::Failed,
+            CreationReason::Crashed,
+            "memory",
+            false,
+        ),
+    ] {
+        let found = judge_server(&serde_json::from_value(ended.clone()).unwrap(), None);
+        assert!(
+            found.is_final() && found.message.contains(detail),
+            "{ended}: {found:?}"
+        );
+        assert_eq!(
+            (found.end, found.reason, found.is_unexplained),
+            (end, reason, is_unexplained),
+            "{ended}"
+        );
+    }
+    // Only sandbox-sshd has these exit codes.
+    let other = json!({"exitCode": 80, "reason": "Error"});
+    let found = judge_image_sshd(&serde_json::from_value(other).unwrap(), None);
+    assert_eq!(found.message, "its server ended with exit code 80");
+}
+
+#[test]
 fn an_image_without_a_server_differs_from_an_expired_lifetime() {
     for (ended, detail) in [
         (
@@ -219,6 +292,7 @@ fn another_container_is_named() {
         found.message,
         "the Pod has ended: its container istio-init ended with exit code 255"
     );
+    assert_eq!(found.container.as_deref(), Some("istio-init"));
     assert!(
         judge_unexplained(&PodStatus::default())
             .message

@@ -219,3 +219,63 @@ fn nonsense_from_the_server_is_no_panic() {
     odd.status = None;
     assert!(PodView::from_pod(&odd).is_ok());
 }
+
+#[test]
+fn an_end_is_described() {
+    let ended = |code: i32, message: &str| {
+        let terminated = json!({"exitCode": code, "reason": "Error", "message": message});
+        json!({"phase": "Failed", "state": {"terminated": terminated}})
+    };
+    let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low on disk",
+                         "state": {"terminated": {"exitCode": 143, "reason": "Error"}}});
+    let deleting = json!({"deleting": "2026-01-01T00:00:09Z", "phase": "Running",
+                          "state": {"running": {}}});
+    for (pod, cause, message) in [
+        (ended(80, "forged"), EndCause::Idle, "idle timeout"),
+        (ended(1, "no host key"), EndCause::Failed, "exit code 1"),
+        (
+            evicted,
+            EndCause::Evicted,
+            "the Pod was evicted: low on disk",
+        ),
+        (deleting, EndCause::Deleted, "its Pod is being deleted"),
+    ] {
+        let end = view(pod).info().end.unwrap();
+        assert_eq!(end.cause, cause);
+        assert!(end.message.contains(message), "{end:?}");
+    }
+    let running = json!({"phase": "Running", "state": {"running": {}}});
+    assert_eq!(view(running).info().end, None);
+}
+
+#[test]
+fn the_words_of_the_servers_own_end_are_not_its_log() {
+    let ended = |code: i32, message: &str| {
+        let terminated = json!({"exitCode": code, "reason": "Error", "message": message});
+        view(json!({"phase": "Failed", "state": {"terminated": terminated}})).termination_message
+    };
+    assert_eq!(ended(80, EndReason::Idle.message()), "");
+    assert_eq!(
+        ended(1, "sandbox-sshd: no host key"),
+        "sandbox-sshd: no host key"
+    );
+}
+
+#[test]
+fn a_finalizer_that_keeps_an_ended_pod_is_named() {
+    let with_finalizer = |state: Value| {
+        let mut pod = pod(json!({"deleting": "2026-01-01T00:00:09Z", "state": state}));
+        pod.metadata.finalizers = Some(vec!["example.com/audit".into()]);
+        PodView::from_pod(&pod).unwrap()
+    };
+    let ended = with_finalizer(json!({"terminated": {"exitCode": 143}}));
+    assert!(
+        ended
+            .describe_deletion()
+            .contains("the finalizer example.com/audit keeps it"),
+        "{}",
+        ended.describe_deletion()
+    );
+    let ending = with_finalizer(json!({"running": {}}));
+    assert_eq!(ending.describe_deletion(), "its Pod is being deleted");
+}
