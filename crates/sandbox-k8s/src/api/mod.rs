@@ -9,4 +9,4 @@ pub(crate) mod request_kind;
 mod response;
 pub(crate) mod retry;
 pub(crate) mod watch_error;
-mod watch_requests;
+pub(crate) mod watch_requests;

@@ -16,10 +16,21 @@ use super::classify::Intent;
 use super::client::{ApiClient, Operation};
 use super::objects::{ManagedKind, request_error};
 use super::watch_error::WatchError;
-use crate::names::CONTAINER;
 
 /// Timeout of a request that only adds a suggestion to an error.
 const HINT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Which part of which container's log to read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogQuery<'a> {
+    pub(crate) container: &'a str,
+    /// Only this many lines from the end.
+    pub(crate) tail_lines: Option<usize>,
+    /// At most this many bytes of those, counted from the first.
+    pub(crate) limit_bytes: Option<usize>,
+    /// Whether to continue with new lines.
+    pub(crate) follow: bool,
+}
 
 impl ApiClient {
     /// Lists objects in one attempt, with the resource version from which a watch can start.
@@ -129,17 +140,21 @@ impl ApiClient {
             .items)
     }
 
-    /// Builds the request for the log of a sandbox's container.
+    /// Builds the request for a log.
     pub(crate) fn log_request(
         &self,
         id: &SandboxId,
-        tail: Option<usize>,
-        follow: bool,
+        query: &LogQuery<'_>,
     ) -> Result<Request<Vec<u8>>> {
         let params = kube::api::LogParams {
-            container: Some(CONTAINER.into()),
-            follow,
-            tail_lines: tail.map(|lines| i64::try_from(lines).unwrap_or(i64::MAX)),
+            container: Some(query.container.into()),
+            follow: query.follow,
+            tail_lines: query
+                .tail_lines
+                .map(|lines| i64::try_from(lines).unwrap_or(i64::MAX)),
+            limit_bytes: query
+                .limit_bytes
+                .map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
             ..kube::api::LogParams::default()
         };
         self.url::<Pod>()

@@ -2,65 +2,128 @@
 
 use std::time::{Duration, SystemTime};
 
-use futures_util::stream::StreamExt;
-use sandbox_core::{Deadline, Diagnosis, Error, LogOptions, Result, SandboxId, SandboxState};
+use k8s_openapi::api::core::v1::Event;
+use sandbox_core::{Deadline, Diagnosis, EndCause, Error, Result, SandboxId, SandboxState, Uid};
+use tokio::time::sleep;
 
-use super::logs::logs;
+use super::logs::read_log_tail;
 use super::shared::Shared;
 use crate::names::CONTAINER;
-use crate::observe::status::{PodView, cluster_event, events_since, problem_from_events};
+use crate::observe::status::{
+    PodView, Problem, cluster_event, end_from_events, events_since, problem_from_events,
+};
 
-/// The number of log lines in a diagnosis.
+/// How much of a log is in a diagnosis.
 const LOG_TAIL_LINES: usize = 20;
+const LOG_TAIL_BYTES: usize = 16 << 10;
 /// Timeout of reading the log and the events for a diagnosis.
 const DETAILS_TIMEOUT: Duration = Duration::from_secs(3);
+/// The pause before the events are read again, if they do not name a problem yet.
+const EVENTS_PAUSE: Duration = Duration::from_millis(500);
 
 /// Diagnoses a sandbox from the status of its Pod, the cluster's events, and the log.
 pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosis> {
-    let mut diagnosis = Diagnosis::default();
     let Some(view) = shared.watch.find(id).await? else {
-        if shared.records.find(id).is_none() {
+        let Some((uid, _)) = shared.records.find(id) else {
             return Err(Error::NotFound { id: id.clone() });
-        }
-        diagnosis.summary = "its Pod no longer exists, and this client did not delete it".into();
-        diagnosis.is_final = true;
-        return Ok(diagnosis);
+        };
+        return Ok(diagnose_missing(shared, id, &uid).await);
     };
+    let mut diagnosis = Diagnosis::default();
     diagnosis.is_final = view.state == SandboxState::Ended;
-    diagnosis.has_fallback = shared.record_volume_failure(&view.uid, view.problem.as_ref());
-    diagnosis.reason = view.problem.as_ref().map(|problem| problem.reason);
-    diagnosis.summary = match (&view.problem, view.state) {
+    let deadline = Deadline::from_now(DETAILS_TIMEOUT);
+    let (cluster_events, log_tail) = tokio::join!(
+        read_events(shared, &view, deadline),
+        read_log(shared, &view, deadline)
+    );
+    diagnosis.log_tail = log_tail;
+    diagnosis.events = events_since(None, &view, SystemTime::now());
+    diagnosis
+        .events
+        .extend(cluster_events.iter().filter_map(cluster_event));
+    diagnosis.events.sort_by_key(|event| event.at);
+
+    // What the status leaves open may be in the events.
+    let from_events = match view.state {
+        SandboxState::Pending => problem_from_events(view.problem.as_ref(), &diagnosis.events),
+        SandboxState::Ended if may_events_explain(&view) => end_from_events(&cluster_events),
+        _ => None,
+    };
+    let problem = from_events.as_ref().or(view.problem.as_ref());
+    diagnosis.has_fallback = shared.record_volume_failure(&view.uid, problem);
+    diagnosis.reason = problem.map(|problem| problem.reason);
+    diagnosis.summary = match (problem, view.state) {
         (Some(problem), _) => problem.message.clone(),
-        (None, SandboxState::Ended) if view.deleting => "its Pod is being deleted".into(),
+        (None, SandboxState::Ended) if view.deleting => view.describe_deletion(),
         (None, SandboxState::Ended) => "its Pod has ended".into(),
         (None, SandboxState::Running) => describe_running(&view),
         (None, _) if view.scheduled.is_some() => "its container is being started".into(),
         (None, _) => "the Pod is not scheduled yet".into(),
     };
+    diagnosis.end = diagnosis.is_final.then(|| match problem {
+        Some(problem) => problem.end,
+        None if view.deleting => EndCause::Deleted,
+        None => EndCause::Failed,
+    });
+    Ok(diagnosis)
+}
+
+/// Diagnoses a sandbox of this client whose Pod does not exist any more.
+async fn diagnose_missing(shared: &Shared, id: &SandboxId, uid: &Uid) -> Diagnosis {
     let deadline = Deadline::from_now(DETAILS_TIMEOUT);
-    let (cluster_events, log_tail) = tokio::join!(
-        shared.api().list_events(&view.uid, deadline),
-        read_log_tail(shared, &view)
+    let cluster_events = list_events(shared, id, uid, deadline).await;
+    let missing = "its Pod no longer exists, and this client did not delete it";
+    let mut diagnosis = Diagnosis::default();
+    diagnosis.is_final = true;
+    let problem = end_from_events(&cluster_events);
+    diagnosis.reason = problem.as_ref().map(|problem| problem.reason);
+    diagnosis.end = Some(
+        problem
+            .as_ref()
+            .map_or(EndCause::Deleted, |problem| problem.end),
     );
-    diagnosis.events = events_since(None, &view, SystemTime::now());
-    match cluster_events {
-        Ok(events) => diagnosis
-            .events
-            .extend(events.iter().filter_map(cluster_event)),
+    diagnosis.summary = match problem {
+        Some(Problem { message, .. }) => format!("{missing}: {message}"),
+        None => missing.into(),
+    };
+    diagnosis.events = cluster_events.iter().filter_map(cluster_event).collect();
+    diagnosis.events.sort_by_key(|event| event.at);
+    diagnosis
+}
+
+/// Whether the status of an ended sandbox does not name the cause.
+fn may_events_explain(view: &PodView) -> bool {
+    view.problem
+        .as_ref()
+        .is_none_or(|problem| problem.is_unexplained)
+}
+
+/// Reads the cluster's events of a Pod. If the Pod waits for a reason that nothing names yet, they are
+/// read again for a while: a busy kubelet reports a missing volume late.
+async fn read_events(shared: &Shared, view: &PodView, deadline: Deadline) -> Vec<Event> {
+    let is_waiting =
+        view.state == SandboxState::Pending && view.scheduled.is_some() && view.problem.is_none();
+    loop {
+        let events = list_events(shared, &view.id, &view.uid, deadline).await;
+        let names_a_problem = || {
+            let events: Vec<_> = events.iter().filter_map(cluster_event).collect();
+            problem_from_events(None, &events).is_some()
+        };
+        if !is_waiting || names_a_problem() || deadline.remaining() < EVENTS_PAUSE {
+            return events;
+        }
+        sleep(EVENTS_PAUSE).await;
+    }
+}
+
+async fn list_events(shared: &Shared, id: &SandboxId, uid: &Uid, deadline: Deadline) -> Vec<Event> {
+    match shared.api().list_events(uid, deadline).await {
+        Ok(events) => events,
         Err(error) => {
-            tracing::debug!(sandbox.id = %id, %error, "cluster events not read")
+            tracing::debug!(sandbox.id = %id, %error, "cluster events not read");
+            Vec::new()
         }
     }
-    diagnosis.events.sort_by_key(|event| event.at);
-    if view.state == SandboxState::Pending
-        && let Some(problem) = problem_from_events(view.problem.as_ref(), &diagnosis.events)
-    {
-        diagnosis.has_fallback |= shared.record_volume_failure(&view.uid, Some(&problem));
-        diagnosis.reason = Some(problem.reason);
-        diagnosis.summary = problem.message;
-    }
-    diagnosis.log_tail = log_tail;
-    Ok(diagnosis)
 }
 
 /// Describes what is expected of a running container.
@@ -74,25 +137,20 @@ fn describe_running(view: &PodView) -> String {
     }
 }
 
-/// Returns the last lines of the log, or an empty string if they cannot be read soon.
-async fn read_log_tail(shared: &Shared, view: &PodView) -> String {
-    if view.started_at.is_none() || !view.termination_message.is_empty() {
+/// Returns the last lines of the log of the container that the problem is about, or an empty string if
+/// they cannot be read soon.
+async fn read_log(shared: &Shared, view: &PodView, deadline: Deadline) -> String {
+    let other = view
+        .problem
+        .as_ref()
+        .and_then(|problem| problem.container.as_deref());
+    let has_log = other.is_some() || view.started_at.is_some();
+    if !has_log || !view.termination_message.is_empty() {
         return view.termination_message.clone();
     }
-    let mut options = LogOptions::default();
-    options.tail_lines = Some(LOG_TAIL_LINES);
-    let read = async {
-        let mut log = logs(shared, &view.id, options).await?;
-        let mut text = Vec::new();
-        while let Some(chunk) = log.next().await {
-            text.extend_from_slice(&chunk?);
-        }
-        Ok(String::from_utf8_lossy(&text).into_owned())
-    };
-    match Deadline::from_now(DETAILS_TIMEOUT)
-        .bound("reading the log", read)
-        .await
-    {
+    let container = other.unwrap_or(CONTAINER);
+    let read = read_log_tail(shared, &view.id, container, LOG_TAIL_LINES, LOG_TAIL_BYTES);
+    match deadline.bound("reading the log", read).await {
         Ok(text) => text,
         Err(error) => {
             tracing::debug!(sandbox.id = %view.id, %error, "log not read");

@@ -23,6 +23,7 @@ pub(super) async fn events(shared: &Arc<Shared>, id: &SandboxId) -> Result<Event
         last: None,
         problem_since: None,
         problem_message: None,
+        has_obstacle: false,
         has_ended: false,
     };
     let batches = stream::unfold(source, |mut source| async move {
@@ -47,6 +48,8 @@ struct EventSource {
     problem_since: Option<Instant>,
     /// The last message about that problem that was not vague.
     problem_message: Option<String>,
+    /// Whether one of the cluster's events has reported the problem, which the status does not show.
+    has_obstacle: bool,
     has_ended: bool,
 }
 
@@ -86,6 +89,8 @@ impl EventSource {
             .record_volume_failure(&view.uid, view.problem.as_ref());
         match &view.problem {
             Some(problem) => self.record_problem(problem),
+            // A kubelet writes more of the status while a volume cannot be mounted.
+            None if self.has_obstacle && !has_progressed(self.last.as_deref(), &view) => {}
             None => self.clear_problem(),
         }
         self.last = Some(view);
@@ -122,6 +127,7 @@ impl EventSource {
                 if let (Some(problem), Some(view)) = (problem, self.last.clone()) {
                     self.shared.record_volume_failure(&view.uid, Some(&problem));
                     self.record_problem(&problem);
+                    self.has_obstacle = true;
                     if problem.is_final() {
                         events.extend(self.fail());
                     }
@@ -141,6 +147,7 @@ impl EventSource {
     fn clear_problem(&mut self) {
         self.problem_since = None;
         self.problem_message = None;
+        self.has_obstacle = false;
     }
 
     /// Ends the stream, because the problem has lasted too long.
@@ -153,6 +160,16 @@ impl EventSource {
             &message,
         ))]
     }
+}
+
+/// Whether a Pod has come closer to its start, or has ended.
+fn has_progressed(before: Option<&PodView>, view: &PodView) -> bool {
+    before.is_none_or(|before| {
+        before.state != view.state
+            || before.started_at != view.started_at
+            || before.address != view.address
+            || before.problem.is_some()
+    })
 }
 
 fn event(at: SystemTime, kind: SandboxEventKind, message: &str) -> SandboxEvent {

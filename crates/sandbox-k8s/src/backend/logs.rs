@@ -11,7 +11,8 @@ use super::shared::Shared;
 use crate::api::classify::{self, FailedResponse, Intent, NextStep};
 use crate::api::client::LOOKUP_TIMEOUT;
 use crate::api::watch_error::WatchError;
-use crate::names::BACKEND;
+use crate::api::watch_requests::LogQuery;
+use crate::names::{BACKEND, CONTAINER};
 
 /// How long the API server may report that a container has not started. A kubelet of 1.20 reports the start only
 /// every ten seconds, while the sandbox is already in use.
@@ -24,8 +25,51 @@ pub(super) async fn logs(
     id: &SandboxId,
     options: LogOptions,
 ) -> Result<LogStream> {
+    let query = LogQuery {
+        container: CONTAINER,
+        tail_lines: options.tail_lines,
+        limit_bytes: None,
+        follow: options.follow,
+    };
+    open_log(shared, id, query).await
+}
+
+/// Reads the end of a container's log: at most `lines` lines, and of these at most `bytes` bytes from
+/// the first. Cut text is marked.
+pub(super) async fn read_log_tail(
+    shared: &Shared,
+    id: &SandboxId,
+    container: &str,
+    lines: usize,
+    bytes: usize,
+) -> Result<String> {
+    let query = LogQuery {
+        container,
+        tail_lines: Some(lines),
+        // One byte more shows that there is more.
+        limit_bytes: Some(bytes.saturating_add(1)),
+        follow: false,
+    };
+    let mut log = open_log(shared, id, query).await?;
+    let mut text = Vec::new();
+    // An API server that ignores the limit is not read further either.
+    while text.len() <= bytes
+        && let Some(chunk) = log.next().await
+    {
+        text.extend_from_slice(&chunk?);
+    }
+    let is_cut = text.len() > bytes;
+    text.truncate(bytes);
+    let mut text = String::from_utf8_lossy(&text).into_owned();
+    if is_cut {
+        text.push_str("\n[the rest of these lines is not shown]");
+    }
+    Ok(text)
+}
+
+async fn open_log(shared: &Shared, id: &SandboxId, query: LogQuery<'_>) -> Result<LogStream> {
     let api = shared.api();
-    let request = api.log_request(id, options.tail_lines, options.follow)?;
+    let request = api.log_request(id, &query)?;
     let started = Instant::now();
     let deadline = Deadline::from_now(LOOKUP_TIMEOUT);
     loop {
