@@ -31,7 +31,9 @@ pub(crate) async fn add_diagnosis(
         .await;
     match (diagnosed, error) {
         (Ok(diagnosis), Error::Connection(mut inner)) => {
-            inner.diagnosis = Some(diagnosis.summary).filter(|summary| !summary.is_empty());
+            // The backend's connector may have found out the same.
+            inner.diagnosis = Some(diagnosis.summary)
+                .filter(|summary| !summary.is_empty() && !inner.message.contains(summary));
             Error::Connection(inner)
         }
         (Ok(diagnosis), Error::Command { cause, source }) => Error::Command {

@@ -30,14 +30,16 @@ pub(super) fn provision_error(
 }
 
 /// Creates the error of a sandbox to which no session could be opened. If the backend knows why,
-/// its diagnosis is the message, else the error of the connection.
+/// its diagnosis is the message, else the error of the connection. `has_timed_out` says whether the
+/// creation had no time left.
 pub(super) fn connect_error(
     info: &SandboxInfo,
     error: Error,
     events: Vec<SandboxEvent>,
     diagnosis: Option<Diagnosis>,
+    has_timed_out: bool,
 ) -> CreationError {
-    let diagnosis = diagnosis.unwrap_or_default();
+    let mut diagnosis = diagnosis.unwrap_or_default();
     let is_started = events
         .iter()
         .any(|event| event.kind == SandboxEventKind::Started);
@@ -45,6 +47,16 @@ pub(super) fn connect_error(
         .last()
         .filter(|event| event.kind.is_final())
         .map(|event| event.message.clone());
+    let has_timed_out = has_timed_out || matches!(error, Error::Timeout { .. });
+    if diagnosis.reason.is_none()
+        && failed.is_none()
+        && !is_started
+        && let Some(warning) = last_warning(&events)
+    {
+        // A busy backend may not have found the cause a second time.
+        diagnosis.reason = Some(CreationReason::Other);
+        diagnosis.summary = warning.to_owned();
+    }
     let summary = Some(diagnosis.summary).filter(|summary| !summary.is_empty());
     // No sandbox can be reached, for example because a permission to connect is missing.
     let is_refused = matches!(
@@ -58,6 +70,7 @@ pub(super) fn connect_error(
         Some(_) if is_started => CreationReason::Crashed,
         Some(_) => CreationReason::Other,
         None if is_refused => CreationReason::Rejected,
+        None if !is_started && !has_timed_out => CreationReason::Other,
         None if !is_started => CreationReason::Timeout,
         None => CreationReason::Unreachable,
     });
@@ -83,8 +96,12 @@ pub(super) fn connect_error(
         (Some(_), Some(summary)) => (summary, None),
         (Some(failed), None) => (failed, None),
         (None, _) if is_refused => (message, source),
+        (None, Some(summary)) if diagnosis.is_final || message.contains(&summary) => {
+            (summary, None)
+        }
         (None, Some(summary)) if is_started => (format!("{message} ({summary})"), source),
-        (None, Some(summary)) => (format!("not ready in time: {summary}"), source),
+        (None, Some(summary)) if has_timed_out => (format!("not ready in time: {summary}"), source),
+        (None, Some(summary)) => (summary, source),
         (None, None) => (message, source),
     };
     let events = match (events.is_empty(), diagnosis.events.is_empty()) {
@@ -138,6 +155,15 @@ pub(super) fn personalise_error(
         log_tail: String::new(),
         source,
     }
+}
+
+/// Returns the latest problem that a backend has reported.
+fn last_warning(events: &[SandboxEvent]) -> Option<&str> {
+    events
+        .iter()
+        .rev()
+        .find(|event| event.kind == SandboxEventKind::Warning && !event.message.is_empty())
+        .map(|event| event.message.as_str())
 }
 
 /// Combines two lists of events, ordered by time. An event that is in both is kept once.

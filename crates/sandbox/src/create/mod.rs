@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::{StreamExt, pin_mut};
 use sandbox_core::{
     Access, Deadline, Env, Error, Freshness, Result, SandboxEvent, SandboxEventKind, SandboxId,
-    SandboxInfo, SandboxSpec, Session, UploadRequest, metrics,
+    SandboxInfo, SandboxSpec, SandboxState, Session, UploadRequest, metrics,
 };
 use tracing::Instrument;
 
@@ -188,7 +188,11 @@ impl Creation {
             return Err(Error::from(personalise_error(info, error, self.history.take())).into());
         }
         // A backend may know more about a running sandbox, such as its address.
-        let info = self.parts.backend.get(&info.id, Freshness::Cached).await?;
+        let mut info = self.parts.backend.get(&info.id, Freshness::Cached).await?;
+        if info.state == SandboxState::Pending {
+            // A kubelet reports the start late, and this client has just used the sandbox.
+            info.state = SandboxState::Running;
+        }
         Ok(self.handles.open(info, access, session, env))
     }
 
@@ -232,6 +236,7 @@ impl Creation {
     /// Asks the backend why SSH did not answer.
     async fn diagnose(&self, info: &SandboxInfo, error: Error) -> Failure {
         let events = self.history.take();
+        let has_timed_out = self.deadline.has_passed();
         let diagnosis = Deadline::from_now(DIAGNOSIS_TIMEOUT)
             .bound("the diagnosis", self.parts.backend.diagnose(&info.id))
             .await
@@ -240,7 +245,7 @@ impl Creation {
             .as_ref()
             .is_some_and(|diagnosis| diagnosis.has_fallback);
         Failure {
-            error: connect_error(info, error, events, diagnosis).into(),
+            error: connect_error(info, error, events, diagnosis, has_timed_out).into(),
             has_fallback,
         }
     }

@@ -118,6 +118,34 @@ async fn a_failed_creation_has_the_diagnosis_of_the_backend() {
                 "not ready in time: no room",
             ),
         ),
+        // Only a creation that has no time left was not ready in time.
+        (
+            vec![Created],
+            refused,
+            ("its Pod is being deleted", none),
+            (provision, CreationReason::Other, "its Pod is being deleted"),
+        ),
+        // A diagnosis may not find the cause again that the backend has reported.
+        (
+            vec![Created, Warning],
+            timed_out,
+            ("its container is being started", none),
+            (
+                provision,
+                CreationReason::Other,
+                "not ready in time: reported",
+            ),
+        ),
+        (
+            vec![Created, Started],
+            refused,
+            ("nothing listens on port 2222", none),
+            (
+                connect,
+                CreationReason::Unreachable,
+                "nothing listens on port 2222",
+            ),
+        ),
         (
             vec![Created, Started],
             refused,
