@@ -55,7 +55,7 @@ async fn a_job_outlives_its_client_and_the_next_client_reads_it() {
         .expect("the log is missing");
     let record = jobs(&client).await.remove(0);
     assert_eq!(
-        (record.id.as_str(), record.program.as_str()),
+        (record.id.as_str(), record.program.to_str().unwrap()),
         ("build-1", "/bin/sh")
     );
     assert_eq!(

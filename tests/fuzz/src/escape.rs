@@ -1,17 +1,18 @@
 //! Text from a sandbox that the command shows on a terminal: names, labels, states, errors, logs.
 
-#[path = "../../../crates/sandbox-cli/src/ui/escape.rs"]
-mod cli_escape;
+#[path = "../../../crates/sandbox-cli/src/ui/json.rs"]
+mod cli_json;
 
-use cli_escape::{Escaped, escape_json};
+use cli_json::escape_json;
+use sandbox::{Escaped, FilePath};
 
 /// No character controls the terminal, other characters are unchanged, and JSON keeps its value.
 pub(crate) fn target(bytes: &[u8]) {
     let text = text_from(bytes);
-    let shown = Escaped(&text).to_string();
+    let shown = Escaped::new(&text).to_string();
     assert!(!shown.contains(is_control), "{shown:?}");
     assert_eq!(
-        Escaped(&shown).to_string(),
+        Escaped::new(&shown).to_string(),
         shown,
         "escaping twice changes nothing"
     );
@@ -31,6 +32,14 @@ pub(crate) fn target(bytes: &[u8]) {
         );
     }
     assert!(rest.is_empty(), "{rest:?} is not in the text");
+
+    // Bytes that are no text are escaped as well, and JSON keeps each name.
+    let path = FilePath::from(bytes);
+    for shown in [Escaped::new(bytes).to_string(), path.to_string()] {
+        assert!(!shown.contains(is_control), "{shown:?}");
+    }
+    let json = serde_json::to_string(&path).unwrap();
+    assert_eq!(serde_json::from_str::<FilePath>(&json).unwrap(), path);
 
     let value = serde_json::json!({ text.clone(): [text, "x"] });
     for json in [

@@ -1,13 +1,17 @@
 //! Options of every subcommand.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::ArgAction;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use sandbox::{Client, Settings};
+use sandbox::{Client, Escaped, Settings};
 use sandbox_config::BackendKind;
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{self, Writer};
 
 use crate::args::env_file;
 use crate::ui::{messages, terminal};
@@ -49,6 +53,8 @@ impl Global {
             .with_writer(std::io::stderr)
             .with_ansi(terminal::has_colours(&std::io::stderr()))
             .with_target(self.verbose > 1)
+            // What a field has may come from a sandbox.
+            .fmt_fields(format::debug_fn(write_field).delimited(" "))
             .without_time()
             .init();
     }
@@ -115,6 +121,16 @@ impl Global {
                 client.backend_name()
             ));
         }
+    }
+}
+
+/// Writes a field of a log line, with the name unless it is the message.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    let value = Escaped::new(&value);
+    match field.name() {
+        "message" => write!(writer, "{value}"),
+        name => write!(writer, "{name}={value}"),
     }
 }
 

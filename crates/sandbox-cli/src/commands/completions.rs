@@ -6,6 +6,7 @@ use clap_complete::Shell;
 
 use crate::exit::Outcome;
 use crate::ui::messages;
+use crate::ui::printable::Printable;
 
 /// Print a completion script for a shell
 ///
@@ -22,5 +23,6 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, command: &mut Command) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "sandbox", &mut script);
-    messages::print_stdout(&String::from_utf8(script).context("the script is not UTF-8")?)
+    let script = String::from_utf8(script).context("the script is not UTF-8")?;
+    messages::print_stdout(&Printable::trusted(script))
 }

@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use anyhow::Context;
 use sandbox::{Check, Client, SandboxInfo, Settings, Verdict};
 
 use crate::args::global::Global;
 use crate::exit::Outcome;
-use crate::ui::escape::Escaped;
 use crate::ui::messages::{self, error_text};
+use crate::ui::printable::Printable;
 use crate::ui::table::{Format, print};
 use crate::ui::terminal;
 
@@ -38,10 +37,7 @@ pub(crate) async fn run(args: Args, global: &Global) -> Outcome {
     let checks = run_checks(&args, global).await;
     let failed = checks.iter().any(|check| check.verdict == Verdict::Failed);
     match args.output {
-        Format::Json => print(
-            Format::Json,
-            &serde_json::to_string_pretty(&checks).context("cannot write JSON")?,
-        )?,
+        Format::Json => print(&Printable::json(&checks)?)?,
         Format::Table => {
             let colours = terminal::has_colours(&std::io::stdout());
             messages::print_stdout(&format_report(&checks, colours))?
@@ -204,22 +200,25 @@ async fn check_ssh_client() -> Check {
     }
 }
 
+/// Aligns the further lines of a check with its first.
+const INDENT: &str = "      ";
+
 /// Formats all checks. If consecutive checks have the same remedy, it is printed once, below the
 /// last of them.
-fn format_report(checks: &[Check], colours: bool) -> String {
-    let mut text = String::new();
+fn format_report(checks: &[Check], colours: bool) -> Printable {
+    let mut text = Printable::default();
     for (at, check) in checks.iter().enumerate() {
         let next = checks.get(at + 1).and_then(|next| next.remedy.as_ref());
         let remedy = check
             .remedy
             .as_deref()
             .filter(|remedy| next.is_none_or(|next| next != remedy));
-        text.push_str(&format_check(check, remedy, colours));
+        text = text.with(&format_check(check, remedy, colours));
     }
     text
 }
 
-fn format_check(check: &Check, remedy: Option<&str>, colours: bool) -> String {
+fn format_check(check: &Check, remedy: Option<&str>, colours: bool) -> Printable {
     let (label, colour) = match check.verdict {
         Verdict::Passed => ("pass", "32"),
         Verdict::Warning => ("warn", "33"),
@@ -231,21 +230,20 @@ fn format_check(check: &Check, remedy: Option<&str>, colours: bool) -> String {
     } else {
         label.to_owned()
     };
-    let escape = |text: &str| {
-        text.lines()
-            .map(|line| Escaped(line).to_string())
-            .collect::<Vec<_>>()
-            .join("\n      ")
-    };
-    let mut line = format!(
-        "{label}  {}: {}\n",
-        Escaped(&check.name),
-        escape(&check.detail)
-    );
-    if let Some(remedy) = remedy {
-        line.push_str(&format!("      -> {}\n", escape(remedy)));
+    let line = Printable::trusted(label)
+        .with_trusted("  ")
+        .with(&Printable::line(&check.name))
+        .with_trusted(": ")
+        .with(&Printable::indented(&check.detail, INDENT))
+        .with_trusted("\n");
+    match remedy {
+        Some(remedy) => line
+            .with_trusted(INDENT)
+            .with_trusted("-> ")
+            .with(&Printable::indented(remedy, INDENT))
+            .with_trusted("\n"),
+        None => line,
     }
-    line
 }
 
 #[cfg(test)]
@@ -264,6 +262,6 @@ mod tests {
         ];
         let expected = "FAIL  a: no\nFAIL  b: no\n      -> apply\npass  c: yes\nFAIL  d: no\n      -> apply\n\
                         FAIL  e: no\n      -> set\n";
-        assert_eq!(format_report(&checks, false), expected);
+        assert_eq!(format_report(&checks, false).as_str(), expected);
     }
 }

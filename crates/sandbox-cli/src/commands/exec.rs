@@ -10,7 +10,8 @@ use crate::commands::attached::run_attached;
 use crate::exit::Outcome;
 use crate::interrupt::Interrupts;
 use crate::ui::docker_hints;
-use crate::ui::table::{Format, print};
+use crate::ui::printable::Printable;
+use crate::ui::table::print;
 
 /// Run a command in a sandbox
 ///
@@ -47,7 +48,7 @@ pub(crate) async fn run(args: Args, client: &Client, interrupts: &mut Interrupts
     if args.detach {
         // This ignores signals, because after one it would be unknown whether the job was started.
         let job = args.command.start_job(&sandbox).await?;
-        return print(Format::Table, job.id().as_str());
+        return print(&Printable::line(job.id().as_str()));
     }
     let program = args.command.program();
     let outcome = run_attached(&args.command, &sandbox, interrupts).await;

@@ -11,6 +11,8 @@ use crate::args::values::parse_positive_duration;
 use crate::exit::Outcome;
 use crate::ui::cells::format_duration;
 use crate::ui::messages;
+use crate::ui::printable::Printable;
+use crate::ui::table::print;
 
 /// Tolerance for the difference of two clocks and the time of the request.
 const TOLERANCE: Duration = Duration::from_secs(60);
@@ -45,5 +47,5 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
             format_duration(left)
         ));
     }
-    messages::print_stdout(&format!("{}\n", rfc3339(end)))
+    print(&Printable::line(rfc3339(end)))
 }

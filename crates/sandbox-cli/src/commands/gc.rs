@@ -1,11 +1,11 @@
 //! `sandbox gc`: deletes sandboxes that have ended.
 
-use anyhow::Context;
 use sandbox::{Client, SweepFailure, SweepOptions};
 
 use crate::exit::{EXIT_FAILURE, Outcome};
 use crate::openssh::files::SshFiles;
 use crate::ui::messages;
+use crate::ui::printable::Printable;
 use crate::ui::table::{Format, Table, print};
 
 /// Delete sandboxes that have ended or expired, and what they left behind
@@ -44,8 +44,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
         EXIT_FAILURE
     };
     if args.output == Format::Json {
-        let json = serde_json::to_string_pretty(&report).context("cannot write JSON")?;
-        return Ok(print(args.output, &json)?.max(code));
+        return Ok(print(&Printable::json(&report)?)?.max(code));
     }
     if report.removed.is_empty() {
         return Ok(code);
@@ -65,5 +64,5 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     for swept in &report.removed {
         table.push([swept.id.to_string(), swept.reason.clone()]);
     }
-    Ok(print(args.output, &table.to_string())?.max(code))
+    Ok(print(&table.format())?.max(code))
 }

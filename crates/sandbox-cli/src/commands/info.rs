@@ -3,12 +3,12 @@
 use std::ffi::OsString;
 use std::time::SystemTime;
 
-use anyhow::Context;
 use sandbox::{Client, LimitScope, SandboxInfo, rfc3339};
 
 use crate::args::id;
 use crate::exit::Outcome;
 use crate::ui::cells::{format_duration, format_labels, format_state};
+use crate::ui::printable::Printable;
 use crate::ui::table::{Format, Table, print};
 
 /// Show the properties of a sandbox
@@ -27,13 +27,13 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
         .get_sandbox_info(&id::resolve(client, &args.id).await?)
         .await?;
     let text = match args.output {
-        Format::Json => serde_json::to_string_pretty(&info).context("cannot write JSON")?,
+        Format::Json => Printable::json(&info)?,
         Format::Table => describe(&info, client.location(), SystemTime::now()),
     };
-    print(args.output, &text)
+    print(&text)
 }
 
-fn describe(info: &SandboxInfo, location: Option<&str>, now: SystemTime) -> String {
+fn describe(info: &SandboxInfo, location: Option<&str>, now: SystemTime) -> Printable {
     let when = |time: SystemTime| match time.duration_since(now) {
         Ok(left) => format!("{} (in {})", rfc3339(time), format_duration(left)),
         Err(ago) => format!(
@@ -87,5 +87,5 @@ fn describe(info: &SandboxInfo, location: Option<&str>, now: SystemTime) -> Stri
             table.push([format!("{name}:"), value]);
         }
     }
-    table.to_string()
+    table.format()
 }

@@ -3,12 +3,12 @@
 use std::ffi::OsString;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
 use sandbox::{Client, JobRecord};
 
 use crate::args::id;
 use crate::exit::Outcome;
 use crate::ui::cells::{format_duration, format_size};
+use crate::ui::printable::Printable;
 use crate::ui::table::{Format, Table, print};
 
 /// List the jobs of a sandbox, oldest first
@@ -31,14 +31,14 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     let jobs = id::connect(client, &args.id).await?.jobs().await?;
     if args.quiet {
-        let ids: Vec<&str> = jobs.iter().map(|job| job.id.as_str()).collect();
-        return print(Format::Table, &ids.join("\n"));
+        let ids = jobs.iter().map(|job| Printable::line(&job.id));
+        let lines = ids.fold(Printable::default(), |lines, id| {
+            lines.with(&id).with_trusted("\n")
+        });
+        return print(&lines);
     }
     if args.output == Format::Json {
-        return print(
-            args.output,
-            &serde_json::to_string_pretty(&jobs).context("cannot write JSON")?,
-        );
+        return print(&Printable::json(&jobs)?);
     }
     let mut table = Table::default();
     table.push(["JOB", "STATE", "STARTED", "PID", "LOG", "PROGRAM"].map(str::to_owned));
@@ -51,10 +51,10 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
             age.map_or_else(String::new, |age| format!("{} ago", format_duration(age))),
             job.pid.to_string(),
             format_size(job.log_bytes),
-            job.program,
+            job.program.to_string(),
         ]);
     }
-    print(args.output, &table.to_string())
+    print(&table.format())
 }
 
 fn describe_state(job: &JobRecord) -> String {

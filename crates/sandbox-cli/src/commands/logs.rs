@@ -6,12 +6,11 @@ use std::io::{IsTerminal, Write};
 use anyhow::Context;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use sandbox::{Client, ExecEvent, LogOptions, Process, Sandbox};
+use sandbox::{Client, Escaped, ExecEvent, LogOptions, Process, Sandbox};
 
 use crate::args::id;
 use crate::args::job::find_job;
 use crate::exit::Outcome;
-use crate::ui::escape::Escaped;
 use crate::ui::streams::{Output, Piece};
 
 /// Show the output of a job
@@ -125,6 +124,9 @@ async fn print_server_log(args: Args, client: &Client) -> Outcome {
                 .rposition(|byte| *byte == b'\n')
                 .map_or(0, |at| at + 1);
             let complete: Vec<u8> = line.drain(..end).collect();
+            if complete.is_empty() {
+                continue;
+            }
             stdout.write_all(escape_lines(&complete).as_bytes())
         } else {
             stdout.write_all(&piece)
@@ -142,10 +144,13 @@ async fn print_server_log(args: Args, client: &Client) -> Outcome {
     Ok(0)
 }
 
+/// Escapes lines, and ends the last one, too.
 fn escape_lines(lines: &[u8]) -> String {
-    String::from_utf8_lossy(lines)
-        .lines()
-        .map(|line| format!("{}\n", Escaped(line)))
+    let lines = lines.strip_suffix(b"\n").unwrap_or(lines);
+    lines
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        .map(|line| format!("{}\n", Escaped::new(line)))
         .collect()
 }
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use sandbox::{Client, ListFilter, SandboxId, SandboxInfo, SandboxState};
 
 use crate::args::values::parse_pair;
 use crate::exit::Outcome;
 use crate::ui::cells::{format_duration, format_labels, format_state};
-use crate::ui::table::{self, Format, Table};
+use crate::ui::printable::Printable;
+use crate::ui::table::{self, Table};
 
 /// The interval between two lists with `--watch`. On a cluster, a list needs no request to the API
 /// server.
@@ -60,7 +61,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     table.push(header(format));
     listed.iter().for_each(|info| table.push(row(format, info)));
     match format {
-        ListFormat::Table | ListFormat::Wide => table::print(Format::Table, &table.to_string())?,
+        ListFormat::Table | ListFormat::Wide => table::print(&table.format())?,
         ListFormat::Json | ListFormat::Name => listed
             .iter()
             .try_fold(0, |_, info| print_change(format, info, &table))?,
@@ -102,27 +103,21 @@ async fn watch(
 
 fn print_list(format: ListFormat, listed: &[SandboxInfo]) -> Outcome {
     if format == ListFormat::Json {
-        return table::print(
-            Format::Json,
-            &serde_json::to_string_pretty(listed).context("cannot write JSON")?,
-        );
+        return table::print(&Printable::json(listed)?);
     }
     let mut table = Table::default();
     if format != ListFormat::Name {
         table.push(header(format));
     }
     listed.iter().for_each(|info| table.push(row(format, info)));
-    table::print(Format::Table, &table.to_string())
+    table::print(&table.format())
 }
 
 fn print_change(format: ListFormat, info: &SandboxInfo, table: &Table) -> Result<u8> {
     match format {
-        ListFormat::Json => table::print(
-            Format::Json,
-            &serde_json::to_string(info).context("cannot write JSON")?,
-        ),
+        ListFormat::Json => table::print(&Printable::json_line(info)?),
         ListFormat::Table | ListFormat::Wide | ListFormat::Name => {
-            table::print(Format::Table, &table.format_row(row(format, info)))
+            table::print(&table.format_row(row(format, info)))
         }
     }
 }

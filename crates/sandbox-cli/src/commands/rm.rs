@@ -12,6 +12,8 @@ use crate::args::values::parse_pair;
 use crate::exit::{EXIT_FAILURE, Outcome};
 use crate::openssh::files::SshFiles;
 use crate::ui::messages;
+use crate::ui::printable::Printable;
+use crate::ui::table::print;
 
 /// The user answered no, which is not a failure of this program.
 const EXIT_DECLINED: u8 = 1;
@@ -59,7 +61,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     let mut deletions = stream::iter(deletions).buffered(CONCURRENCY);
     while let Some(deleted) = deletions.next().await {
         let printed = match deleted {
-            Ok(Some(id)) => messages::print_stdout(&format!("{id}\n")).map(|_code| ()),
+            Ok(Some(id)) => print(&Printable::line(id.as_str())).map(|_code| ()),
             Ok(None) => Ok(()),
             Err(error) => Err(error),
         };

@@ -11,7 +11,8 @@ use crate::openssh::block::host_name;
 use crate::openssh::files::SshFiles;
 use crate::openssh::include;
 use crate::ui::messages;
-use crate::ui::table::{Format, print};
+use crate::ui::printable::Printable;
+use crate::ui::table::print;
 
 /// Configure ssh, scp, sftp, rsync, git and editors to reach sandboxes as ID.sandbox
 ///
@@ -67,7 +68,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
         reachable.push(id);
     }
     let Some(installation) = installation else {
-        return print(Format::Table, &blocks.join("\n"));
+        return print(&Printable::trusted(blocks.join("\n")));
     };
     installation.apply(&files)?;
     match reachable.as_slice() {

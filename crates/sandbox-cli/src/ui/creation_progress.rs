@@ -1,14 +1,14 @@
 //! Shows the steps of a creation on a terminal.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use sandbox::{SandboxEvent, SandboxEventKind};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::ui::escape::Escaped;
-use crate::ui::terminal;
+use crate::ui::printable::Printable;
+use crate::ui::{messages, terminal};
 
 /// Nothing is shown if the creation takes less time than this.
 const DELAY: Duration = Duration::from_millis(300);
@@ -47,7 +47,7 @@ impl CreationProgress {
     pub(crate) fn callback(&self) -> impl Fn(&SandboxEvent) + Send + Sync + 'static {
         let (steps, started_at) = (self.steps.clone(), self.started_at);
         move |event| {
-            tracing::info!(message = %Escaped(&event.message), "{}", event.kind);
+            tracing::info!(message = %sandbox::Escaped::new(&event.message), "{}", event.kind);
             let step = Step {
                 after: started_at.elapsed(),
                 kind: event.kind,
@@ -69,27 +69,22 @@ impl CreationProgress {
 
 async fn write_steps(mut receiver: mpsc::UnboundedReceiver<Option<Step>>, style: Option<Style>) {
     let Some(style) = style else { return };
-    let mut delayed = String::new();
+    let mut delayed = Printable::default();
     let delay = tokio::time::sleep(DELAY);
     tokio::pin!(delay);
     loop {
         tokio::select! {
             step = receiver.recv() => match step.flatten() {
-                Some(step) => delayed.push_str(&style.format_line(&step)),
+                Some(step) => delayed = delayed.with(&style.format_line(&step)),
                 None => return,
             },
             () = &mut delay => break,
         }
     }
-    write_to_terminal(&delayed);
+    messages::write_stderr(&delayed);
     while let Some(step) = receiver.recv().await.flatten() {
-        write_to_terminal(&style.format_line(&step));
+        messages::write_stderr(&style.format_line(&step));
     }
-}
-
-fn write_to_terminal(text: &str) {
-    // A terminal that was closed shows nothing.
-    let _closed = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// How lines are formatted.
@@ -98,7 +93,7 @@ struct Style {
 }
 
 impl Style {
-    fn format_line(&self, step: &Step) -> String {
+    fn format_line(&self, step: &Step) -> Printable {
         let colour = match step.kind {
             SandboxEventKind::Failed | SandboxEventKind::Ended | SandboxEventKind::Deleted => {
                 "\x1b[31m"
@@ -115,16 +110,13 @@ impl Style {
         let time = step.after.as_secs_f64();
         let kind = step.kind.to_string();
         // The message may come from an image or a registry, so it is escaped.
-        let message: Vec<String> = step
-            .message
-            .lines()
-            .map(|line| Escaped(line).to_string())
-            .collect();
-        let line = format!(
-            "{dim}{time:8.2} s{plain}  {colour}{kind:<9}{plain}  {}",
-            message.join(" ")
-        );
-        format!("{}\n", line.trim_end())
+        let message: Vec<&str> = step.message.lines().collect();
+        let message = Printable::line(message.join(" "));
+        let line = Printable::trusted(format!(
+            "{dim}{time:8.2} s{plain}  {colour}{kind:<9}{plain}  "
+        ));
+        let line = line.with(&message);
+        Printable::trusted(line.as_str().trim_end()).with_trusted("\n")
     }
 }
 
@@ -144,16 +136,18 @@ mod tests {
     fn a_line_has_the_time_the_step_and_an_escaped_message() {
         let plain = Style { colours: false };
         let scheduled = plain.format_line(&step(SandboxEventKind::Scheduled, "on node-1"));
-        assert_eq!(scheduled, "    1.23 s  Scheduled  on node-1\n");
+        assert_eq!(scheduled.as_str(), "    1.23 s  Scheduled  on node-1\n");
         assert_eq!(
-            plain.format_line(&step(SandboxEventKind::Started, "")),
+            plain
+                .format_line(&step(SandboxEventKind::Started, ""))
+                .as_str(),
             "    1.23 s  Started\n"
         );
         let hostile = plain.format_line(&step(SandboxEventKind::Warning, "a\n\u{1b}[2Jb"));
-        assert_eq!(hostile, "    1.23 s  Warning    a \\u{1b}[2Jb\n");
+        assert_eq!(hostile.as_str(), "    1.23 s  Warning    a \\u{1b}[2Jb\n");
         let coloured = Style { colours: true }.format_line(&step(SandboxEventKind::Failed, "why"));
         assert!(
-            coloured.contains("\x1b[31mFailed   \x1b[0m"),
+            coloured.as_str().contains("\x1b[31mFailed   \x1b[0m"),
             "{coloured:?}"
         );
     }

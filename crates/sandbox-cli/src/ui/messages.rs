@@ -7,7 +7,7 @@ use anyhow::Context;
 use sandbox::{CommandCause, Error};
 
 use crate::exit::{EXIT_FAILURE, EXIT_TIMED_OUT, Outcome};
-use crate::ui::escape::Escaped;
+use crate::ui::printable::Printable;
 
 /// Prints an error with its causes and returns the exit code for it.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
@@ -33,11 +33,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 
 /// Prints an error with its causes.
 pub(crate) fn print_error(error: &anyhow::Error) {
-    let lines: Vec<String> = error_text(error)
-        .lines()
-        .map(|line| Escaped(line).to_string())
-        .collect();
-    write_stderr(&format!("sandbox: {}\n", lines.join("\n")));
+    write_message(&error_text(error));
 }
 
 /// Returns the text of an error, a line for each cause, not escaped yet.
@@ -70,23 +66,19 @@ pub(crate) fn error_text(error: &anyhow::Error) -> String {
 
 /// Prints a note, which is not an error.
 pub(crate) fn print_note(text: &str) {
-    let lines: Vec<String> = indent_further_lines(text)
-        .lines()
-        .map(|line| Escaped(line).to_string())
-        .collect();
-    write_stderr(&format!("sandbox: {}\n", lines.join("\n")));
+    write_message(&indent_further_lines(text));
 }
 
-/// Prints text that is already escaped. A closed pipe is not an error, as with `sandbox ls | head
+/// Prints text to stdout. A closed pipe is not an error, as with `sandbox ls | head
 /// -1`.
 ///
 /// # Errors
 ///
 /// If stdout cannot be written to for another reason.
-pub(crate) fn print_stdout(text: &str) -> Outcome {
+pub(crate) fn print_stdout(text: &Printable) -> Outcome {
     let mut stdout = std::io::stdout().lock();
     match stdout
-        .write_all(text.as_bytes())
+        .write_all(text.as_str().as_bytes())
         .and_then(|()| stdout.flush())
     {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -113,7 +105,16 @@ fn indent_further_lines(text: &str) -> String {
     text.trim_end().lines().collect::<Vec<_>>().join("\n  ")
 }
 
-fn write_stderr(text: &str) {
+/// Writes a message whose further lines are indented already.
+fn write_message(text: &str) {
+    let message = Printable::trusted("sandbox: ")
+        .with(&Printable::indented(text, ""))
+        .with_trusted("\n");
+    write_stderr(&message);
+}
+
+/// Writes text to stderr.
+pub(crate) fn write_stderr(text: &Printable) {
     // There is no other place for the message if stderr is closed.
-    let _closed = std::io::stderr().write_all(text.as_bytes());
+    let _closed = std::io::stderr().write_all(text.as_str().as_bytes());
 }

@@ -3,8 +3,9 @@
 pub(crate) mod cells;
 pub(crate) mod creation_progress;
 pub(crate) mod docker_hints;
-pub(crate) mod escape;
+pub(crate) mod json;
 pub(crate) mod messages;
+pub(crate) mod printable;
 pub(crate) mod streams;
 pub(crate) mod table;
 pub(crate) mod terminal;

@@ -1,10 +1,8 @@
 //! Prints tables and JSON.
 
-use std::fmt;
-
 use crate::exit::Outcome;
-use crate::ui::escape::{Escaped, escape_json};
 use crate::ui::messages;
+use crate::ui::printable::Printable;
 
 /// Output formats.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -16,18 +14,27 @@ pub(crate) enum Format {
 
 /// Rows of cells, displayed in aligned columns.
 #[derive(Default)]
-pub(crate) struct Table(Vec<Vec<String>>);
+pub(crate) struct Table(Vec<Vec<Printable>>);
 
 impl Table {
     /// Adds a row. The text is escaped.
     pub(crate) fn push(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.0.push(cells.into_iter().map(display_cell).collect());
+        self.0.push(cells.into_iter().map(format_cell).collect());
     }
 
     /// Formats a row with the widths of the rows that the table has, without adding it.
-    pub(crate) fn format_row(&self, cells: impl IntoIterator<Item = String>) -> String {
-        let row: Vec<String> = cells.into_iter().map(display_cell).collect();
+    pub(crate) fn format_row(&self, cells: impl IntoIterator<Item = String>) -> Printable {
+        let row: Vec<Printable> = cells.into_iter().map(format_cell).collect();
         join_cells(&row, &self.widths())
+    }
+
+    /// Formats all rows, a line each.
+    pub(crate) fn format(&self) -> Printable {
+        let widths = self.widths();
+        let rows = self.0.iter().map(|row| join_cells(row, &widths));
+        rows.fold(Printable::default(), |text, row| {
+            text.with(&row).with_trusted("\n")
+        })
     }
 
     fn widths(&self) -> Vec<usize> {
@@ -36,7 +43,7 @@ impl Table {
         (0..columns)
             .map(|column| {
                 cells(column)
-                    .map(|cell| cell.chars().count())
+                    .map(|cell| cell.as_str().chars().count())
                     .max()
                     .unwrap_or(0)
             })
@@ -44,45 +51,32 @@ impl Table {
     }
 }
 
-fn display_cell(cell: String) -> String {
+fn format_cell(cell: String) -> Printable {
     if cell.is_empty() {
-        "-".to_owned()
+        Printable::trusted("-")
     } else {
-        Escaped(&cell).to_string()
+        Printable::line(cell)
     }
 }
 
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let widths = self.widths();
-        self.0
-            .iter()
-            .try_for_each(|row| writeln!(f, "{}", join_cells(row, &widths)))
-    }
-}
-
-fn join_cells(row: &[String], widths: &[usize]) -> String {
+fn join_cells(row: &[Printable], widths: &[usize]) -> Printable {
     let cells = row
         .iter()
         .zip(widths)
-        .map(|(cell, width)| format!("{cell:width$}"));
-    cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        .map(|(cell, width)| format!("{:width$}", cell.as_str()));
+    Printable::trusted(cells.collect::<Vec<_>>().join("  ").trim_end())
 }
 
-/// Prints a table or JSON to stdout, with a newline at its end.
+/// Prints text to stdout, with a newline at its end. Nothing is printed if it is empty.
 ///
 /// # Errors
 ///
 /// If stdout cannot be written to, unless it is a closed pipe.
-pub(crate) fn print(format: Format, text: &str) -> Outcome {
-    let text = match format {
-        Format::Table => text.trim_end().to_owned(),
-        Format::Json => escape_json(text),
-    };
-    if text.is_empty() {
-        return Ok(0);
+pub(crate) fn print(text: &Printable) -> Outcome {
+    match text.as_str().trim_end() {
+        "" => Ok(0),
+        text => messages::print_stdout(&Printable::trusted(text).with_trusted("\n")),
     }
-    messages::print_stdout(&format!("{text}\n"))
 }
 
 #[cfg(test)]
@@ -95,7 +89,7 @@ mod tests {
         table.push(["ID", "LABELS"].map(str::to_owned));
         table.push(["a\n\u{1b}[2J", ""].map(str::to_owned));
         assert_eq!(
-            table.to_string(),
+            table.format().as_str(),
             "ID            LABELS\na\\n\\u{1b}[2J  -\n"
         );
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::ExitStatus;
+use crate::{Escaped, ExitStatus};
 
 /// How a command failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,10 +42,12 @@ impl fmt::Display for CommandCause {
                 write!(f, "the command failed with {status}")
             }
             Self::Failed { status, stderr } => {
-                write!(f, "the command failed with {status}: {stderr}")
+                write!(f, "the command failed with {status}: ")?;
+                write_lines(f, stderr)
             }
             Self::NotStarted { message } => {
-                write!(f, "the command could not be started: {message}")
+                f.write_str("the command could not be started: ")?;
+                write_lines(f, message)
             }
             Self::TimedOut {
                 after,
@@ -70,5 +72,33 @@ impl fmt::Display for CommandCause {
             ),
             Self::AlreadyEnded => f.write_str("the command has already ended"),
         }
+    }
+}
+
+/// Writes untrusted text. Only its line breaks are kept.
+fn write_lines(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    for (index, line) in text.lines().enumerate() {
+        if index > 0 {
+            f.write_str("\n")?;
+        }
+        write!(f, "{}", Escaped::new(line))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_a_command_is_escaped() {
+        let failed = CommandCause::Failed {
+            status: ExitStatus::Code(1),
+            stderr: "a\x1b[2J\nb\u{202e}".into(),
+        };
+        assert!(
+            failed.to_string().ends_with(": a\\u{1b}[2J\nb\\u{202e}"),
+            "{failed}"
+        );
     }
 }

@@ -12,6 +12,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::FilePath;
+
 /// The prefix of sandbox-sshd's SSH identification string; its version follows (RFC 4253 §4.2).
 pub const SERVER_ID: &str = "SSH-2.0-sandbox_sshd_";
 
@@ -154,7 +156,7 @@ pub struct JobRecord {
     /// Chosen by the client.
     pub id: String,
     /// The program's name. Arguments may be secrets, and are not included.
-    pub program: String,
+    pub program: FilePath,
     /// Process id inside the sandbox.
     pub pid: u32,
     /// Its start, in milliseconds since the Unix epoch, by the sandbox's clock.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use sandbox_core::FilePath;
 use sandbox_core::protocol::JobRecord;
 use tokio::net::unix::pipe;
 use tokio::process::Child;
@@ -19,7 +20,7 @@ use crate::process::table::Leader;
 /// One job.
 pub(crate) struct Job {
     id: String,
-    program: String,
+    program: FilePath,
     started_ms: u64,
     log: JobLog,
     /// Present until the process is reaped.
@@ -38,7 +39,7 @@ pub(super) struct JobState {
 }
 
 impl Job {
-    pub(super) fn new(id: &str, program: String, log: JobLog, leader: Leader) -> Arc<Self> {
+    pub(super) fn new(id: &str, program: FilePath, log: JobLog, leader: Leader) -> Arc<Self> {
         Arc::new(Self {
             id: id.to_owned(),
             program,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
+use sandbox_core::FilePath;
 use sandbox_core::protocol::JobRecord;
 use tokio::net::unix::pipe;
 use tokio::process::Child;
@@ -70,7 +71,7 @@ impl Jobs {
         let name = program
             .argv
             .first()
-            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            .map_or_else(FilePath::default, |name| name.as_os_str().into());
         let job = Job::new(id, name, log, leader);
         lock(&self.jobs).insert(id.to_owned(), Arc::clone(&job));
         let activity = self.lifetime.begin(Activity::Job);

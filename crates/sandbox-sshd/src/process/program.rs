@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
+use sandbox_core::FilePath;
 use sandbox_core::command_line::CommandLine;
 
 use super::environment::DEFAULT_PATH;
@@ -170,7 +171,7 @@ fn find_shell(config: &ServerConfig, env: &[(OsString, OsString)]) -> Result<Pat
     }
     let tried: Vec<String> = candidates
         .iter()
-        .map(|path| path.display().to_string())
+        .map(|path| FilePath::from(path).to_string())
         .collect();
     Err(StartError::not_found(format!(
         "there is no shell in this image ({}): \
@@ -181,7 +182,7 @@ fn find_shell(config: &ServerConfig, env: &[(OsString, OsString)]) -> Result<Pat
 
 /// Describes an error of starting a program.
 pub(crate) fn describe_start_error(program: &Program, error: &io::Error) -> StartError {
-    let path = program.path.display();
+    let path = FilePath::from(&program.path);
     match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
         Errno::ENOENT => StartError::not_runnable(format!(
             "{path}: its interpreter or dynamic loader is not in this image"
@@ -215,7 +216,7 @@ fn check_directory(directory: &Path) -> Result<(), StartError> {
     };
     Err(StartError::not_runnable(format!(
         "cannot enter the directory {}: {}",
-        directory.display(),
+        FilePath::from(directory),
         errno.desc()
     )))
 }
@@ -226,7 +227,7 @@ fn find_program(
     env: &[(OsString, OsString)],
     directory: &Path,
 ) -> Result<PathBuf, StartError> {
-    let displayed = name.display();
+    let displayed = FilePath::from(name);
     if name.as_bytes().contains(&b'/') {
         let path = directory.join(name);
         return match check_executable(&path) {
@@ -258,7 +259,7 @@ fn find_program(
         }
     }
     Err(match not_executable {
-        Some(path) => StartError::not_runnable(format!("{}: not executable", path.display())),
+        Some(path) => StartError::not_runnable(format!("{}: not executable", FilePath::from(path))),
         None => StartError::not_found(format!("{displayed}: command not found")),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sandbox_core::{DeleteOptions, Freshness, Output, Result, SandboxId, SandboxInfo};
+use sandbox_core::{DeleteOptions, FilePath, Freshness, Output, Result, SandboxId, SandboxInfo};
 
 use super::Client;
 use crate::create::builder::SandboxBuilder;
@@ -72,7 +72,7 @@ impl Client {
         &self,
         id: &SandboxId,
         local: impl AsRef<Path>,
-        remote: &str,
+        remote: impl Into<FilePath>,
     ) -> Result<u64> {
         let sandbox = self.connect(id).await?;
         self.handles.insert_strong(&sandbox);
@@ -87,7 +87,7 @@ impl Client {
     pub async fn download_file(
         &self,
         id: &SandboxId,
-        remote: &str,
+        remote: impl Into<FilePath>,
         local: impl AsRef<Path>,
     ) -> Result<u64> {
         let sandbox = self.connect(id).await?;
