@@ -11,8 +11,8 @@ use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 
 /// Bytes in memory above which the file is used.
 const MEMORY: usize = 4 << 20;
-/// Bytes in memory (if the file cannot be written) and in the file above which reading from the
-/// connection pauses.
+/// Bytes in memory (if the file cannot be written) and in the file above which the sender should
+/// slow down.
 const HIGH_MEMORY: usize = 32 << 20;
 const HIGH_FILE: u64 = 128 << 20;
 /// Bytes above which more are refused, in memory and in the file.
@@ -48,9 +48,16 @@ impl Backlog {
         }
     }
 
-    /// Whether the sender should pause.
-    pub(crate) fn is_high(&self) -> bool {
-        self.in_file() > HIGH_FILE || self.in_memory > HIGH_MEMORY
+    /// The bytes that are still accepted, once there are so many in the queue that the sender should
+    /// slow down; before, `None`.
+    pub(crate) fn scarce_room(&self) -> Option<u64> {
+        if self.in_memory > HIGH_MEMORY {
+            Some(MAX_MEMORY.saturating_sub(self.in_memory) as u64)
+        } else if self.in_file() > HIGH_FILE {
+            Some(MAX_FILE.saturating_sub(self.in_file()))
+        } else {
+            None
+        }
     }
 
     /// Appends bytes, in memory or in the file.
@@ -166,7 +173,7 @@ mod tests {
         assert_eq!(backlog.pop().unwrap(), None);
         for _ in 0..2 {
             let data = fill(&mut backlog, 3 * MEMORY);
-            assert!(backlog.in_file() > 0 && backlog.in_memory <= MEMORY && !backlog.is_high());
+            assert!(backlog.in_file() > 0 && backlog.in_memory <= MEMORY && backlog.scarce_room().is_none());
             assert!(drain(&mut backlog) == data);
             assert_eq!(backlog.file.as_ref().unwrap().metadata().unwrap().len(), 0);
         }
@@ -196,7 +203,7 @@ mod tests {
     fn without_a_file_memory_is_used_up_to_a_bound() {
         let mut backlog = Backlog::new("/nonexistent".into());
         let data = fill(&mut backlog, HIGH_MEMORY + 1);
-        assert!(backlog.is_high());
+        assert!(backlog.scarce_room().is_some_and(|room| room < HIGH_MEMORY as u64));
         fill(&mut backlog, MAX_MEMORY - data.len());
         assert!(backlog.push(Bytes::from_static(b"x")).is_err());
         assert_eq!(drain(&mut backlog).len(), MAX_MEMORY);

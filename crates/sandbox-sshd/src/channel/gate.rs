@@ -1,70 +1,31 @@
-//! The gate that pauses reading from a connection.
+//! The gate that slows reading from a connection down.
 
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Sleep;
 
 use crate::lock::lock;
 
-/// Pauses reading while any channel has closed it, except while a sender needs a message of the
-/// client.
+/// Pauses reading for moments. It never stays closed, because other channels and the client's
+/// keepalives need the connection, too.
 #[derive(Default)]
-pub(crate) struct ReadGate(Mutex<State>);
-
-#[derive(Default)]
-struct State {
-    closed_by: usize,
-    held_open_by: usize,
-    reader: Option<Waker>,
-}
+pub(crate) struct ReadGate(Mutex<Option<Pin<Box<Sleep>>>>);
 
 impl ReadGate {
-    pub(crate) fn close(&self) {
-        lock(&self.0).closed_by += 1;
+    /// Closes the gate for this time from now on.
+    pub(crate) fn pause(&self, time: Duration) {
+        *lock(&self.0) = Some(Box::pin(tokio::time::sleep(time)));
     }
 
-    pub(crate) fn open(&self) {
-        let mut state = lock(&self.0);
-        state.closed_by = state.closed_by.saturating_sub(1);
-        state.wake();
-    }
-
-    /// Opens the gate until the returned guard is dropped, even if channels have closed it.
-    pub(crate) fn hold_open(self: &Arc<Self>) -> HeldOpen {
-        let mut state = lock(&self.0);
-        state.held_open_by += 1;
-        state.wake();
-        HeldOpen(Arc::clone(self))
-    }
-
-    pub(crate) fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut state = lock(&self.0);
-        if state.is_open() {
-            return Poll::Ready(());
+    pub(crate) fn poll_open(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut pause = lock(&self.0);
+        if let Some(sleep) = pause.as_mut() {
+            ready!(sleep.as_mut().poll(cx));
+            *pause = None;
         }
-        state.reader = Some(cx.waker().clone());
-        Poll::Pending
-    }
-}
-
-impl State {
-    fn is_open(&self) -> bool {
-        self.closed_by == 0 || self.held_open_by > 0
-    }
-
-    fn wake(&mut self) {
-        if self.is_open()
-            && let Some(reader) = self.reader.take()
-        {
-            reader.wake();
-        }
-    }
-}
-
-/// Holds a gate open until it is dropped.
-pub(crate) struct HeldOpen(Arc<ReadGate>);
-
-impl Drop for HeldOpen {
-    fn drop(&mut self) {
-        lock(&self.0.0).held_open_by -= 1;
+        Poll::Ready(())
     }
 }

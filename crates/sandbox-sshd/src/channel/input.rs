@@ -2,9 +2,12 @@
 //!
 //! russh grants a channel new window as data *arrives*, so the flow control of SSH does not stop a
 //! client whose command does not read. If the connection waited for that command, every other
-//! channel on it would stop too. So data is always accepted, into a [`Backlog`]. Only when the
-//! backlog is long does the connection pause reading, and even then not while output waits for the
-//! client's window, because the client's next message may be the one that grants it.
+//! channel on it would stop too. So data is always accepted, into a [`Backlog`]. When the backlog is
+//! long, the windows that russh grants become small, and reading pauses for a moment after each of
+//! them: the less room there is, the slower the client may send, down to a hundred bytes a second. So
+//! the backlog of a command that reads nothing does not overflow for a day, and the connection stays
+//! responsive. Other channels that send in bulk meanwhile get small windows, too, because russh has
+//! one size for all.
 
 use std::io;
 use std::pin::Pin;
@@ -16,14 +19,20 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::backlog::Backlog;
-use super::gate::ReadGate;
 use crate::lock::lock;
 
-/// Creates the empty input of a channel on the connection that `gate` pauses.
-pub(crate) fn new_input(gate: Arc<ReadGate>, backlog: Backlog) -> (InputWriter, InputReader) {
+/// Sizes of the window that a channel gets while its backlog is long. russh grants new window when
+/// less than half is left, so one byte would never be granted.
+const SCARCE_WINDOW: (u64, u64) = (2, 64 << 10);
+/// How many windows of a channel the rest of its backlog takes; the windows shrink with the rest.
+const WINDOWS_IN_ROOM: u64 = 8 << 10;
+/// Room that is used only through the smallest windows.
+const RESERVE: u64 = 8 << 20;
+
+/// Creates the empty input of a channel.
+pub(crate) fn new_input(backlog: Backlog) -> (InputWriter, InputReader) {
     let queue = Arc::new(Queue {
         state: Mutex::new(State::new(backlog)),
-        gate,
         closed: CancellationToken::new(),
     });
     (
@@ -46,7 +55,6 @@ pub(crate) struct InputReader {
 
 struct Queue {
     state: Mutex<State>,
-    gate: Arc<ReadGate>,
     closed: CancellationToken,
 }
 
@@ -57,8 +65,6 @@ struct State {
     ended: bool,
     /// No one reads any more; data is dropped.
     discarding: bool,
-    /// This channel has closed the gate.
-    paused: bool,
     reader: Option<Waker>,
 }
 
@@ -69,7 +75,6 @@ impl State {
             overflowed: false,
             ended: false,
             discarding: false,
-            paused: false,
             reader: None,
         }
     }
@@ -85,12 +90,6 @@ impl Queue {
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
-
-    fn resume(&self, state: &mut State) {
-        if std::mem::take(&mut state.paused) {
-            self.gate.open();
-        }
-    }
 }
 
 impl InputWriter {
@@ -102,12 +101,16 @@ impl InputWriter {
         if state.backlog.push(data).is_err() {
             state.overflowed = true;
             state.backlog.clear();
-            self.0.resume(&mut state);
-        } else if state.backlog.is_high() && !state.paused {
-            state.paused = true;
-            self.0.gate.close();
         }
         state.wake();
+    }
+
+    /// The largest window that the client should have, if the backlog is long.
+    pub(crate) fn scarce_window(&self) -> Option<u32> {
+        let room = self.0.state().backlog.scarce_room()?;
+        let (smallest, largest) = SCARCE_WINDOW;
+        let window = room.saturating_sub(RESERVE) / WINDOWS_IN_ROOM;
+        u32::try_from(window.clamp(smallest, largest)).ok()
     }
 
     /// Marks the end of the input.
@@ -146,7 +149,6 @@ impl InputReader {
         let mut state = self.queue.state();
         state.discarding = true;
         state.backlog.clear();
-        self.queue.resume(&mut state);
     }
 
     fn poll_next(&mut self, cx: &Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
@@ -161,12 +163,7 @@ impl InputReader {
             )));
         }
         match state.backlog.pop()? {
-            Some(data) => {
-                if !state.backlog.is_high() {
-                    self.queue.resume(&mut state);
-                }
-                Poll::Ready(Ok(Some(data)))
-            }
+            Some(data) => Poll::Ready(Ok(Some(data))),
             None if state.ended => Poll::Ready(Ok(None)),
             None => {
                 state.reader = Some(cx.waker().clone());
@@ -196,5 +193,39 @@ impl AsyncRead for InputReader {
 impl Drop for InputReader {
     fn drop(&mut self) {
         self.discard();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a directory for its file the backlog is short.
+    #[tokio::test]
+    async fn windows_shrink_with_the_room_and_recover_when_input_is_read() {
+        let (writer, mut reader) = new_input(Backlog::new("/nonexistent".into()));
+        let part = Bytes::from_static(&[0; 1 << 20]);
+        let mut windows = Vec::new();
+        for _ in 0..63 {
+            writer.push(part.clone());
+            windows.extend(writer.scarce_window());
+        }
+        assert_eq!(windows.len(), 31, "the first 32 MiB are not scarce");
+        assert!(windows.is_sorted_by(|a, b| a >= b) && windows[0] < 64 << 10);
+        assert_eq!(windows.last(), Some(&2), "the reserve");
+        for _ in 0..63 {
+            reader.next().await.unwrap();
+        }
+        assert_eq!(writer.scarce_window(), None);
+    }
+
+    #[tokio::test]
+    async fn more_input_than_fits_is_an_error_and_never_cut() {
+        let (writer, mut reader) = new_input(Backlog::new("/nonexistent".into()));
+        for _ in 0..65 {
+            writer.push(Bytes::from_static(&[0; 1 << 20]));
+        }
+        assert!(reader.next().await.is_err());
+        assert_eq!(writer.scarce_window(), None, "nothing is kept");
     }
 }

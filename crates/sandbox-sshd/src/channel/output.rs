@@ -4,9 +4,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::Pin;
 use std::process::ExitStatus;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use russh::server::{Handle, Msg};
@@ -15,15 +13,12 @@ use sandbox_core::Signal;
 use tokio::io::AsyncWrite;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::gate::{HeldOpen, ReadGate};
 use super::signals::to_russh;
 
 /// The channel is closed, so nothing can be sent on it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChannelClosed;
 
-/// How long sending may take before it counts as waiting for the client.
-const GATE_DELAY: Duration = Duration::from_millis(5);
 /// SSH_EXTENDED_DATA_STDERR, RFC 4254 §5.2.
 const STDERR: u32 = 1;
 
@@ -55,16 +50,11 @@ impl From<ExitStatus> for Exit {
 pub(crate) struct Output {
     channel: ChannelWriteHalf<Msg>,
     handle: Handle,
-    gate: Arc<ReadGate>,
 }
 
 impl Output {
-    pub(crate) fn new(channel: ChannelWriteHalf<Msg>, handle: Handle, gate: Arc<ReadGate>) -> Self {
-        Self {
-            channel,
-            handle,
-            gate,
-        }
+    pub(crate) fn new(channel: ChannelWriteHalf<Msg>, handle: Handle) -> Self {
+        Self { channel, handle }
     }
 
     pub(crate) async fn send_stdout(&self, data: Bytes) -> Result<(), ChannelClosed> {
@@ -76,28 +66,11 @@ impl Output {
     }
 
     async fn send(&self, data: Bytes, stream: Option<u32>) -> Result<(), ChannelClosed> {
-        let sending = async {
-            match stream {
-                None => self.channel.data_bytes(data).await,
-                Some(stream) => self.channel.extended_data_bytes(stream, data).await,
-            }
+        let sent = match stream {
+            None => self.channel.data_bytes(data).await,
+            Some(stream) => self.channel.extended_data_bytes(stream, data).await,
         };
-        self.send_with_open_gate(sending)
-            .await
-            .map_err(|_| ChannelClosed)
-    }
-
-    /// Awaits `sending`, and keeps the gate open if that takes long: only a message of the client
-    /// can unblock it, either new window or its part of a key exchange, and that must be read.
-    async fn send_with_open_gate<T>(&self, sending: impl Future<Output = T>) -> T {
-        tokio::pin!(sending);
-        tokio::select! {
-            biased;
-            sent = &mut sending => return sent,
-            () = tokio::time::sleep(GATE_DELAY) => {}
-        }
-        let _open = self.gate.hold_open();
-        sending.await
+        sent.map_err(|_| ChannelClosed)
     }
 
     /// Sends a message of the server on the command's standard error.
@@ -114,23 +87,15 @@ impl Output {
         Writer {
             inner: Box::pin(self.channel.make_writer()),
             closed: Box::pin(closed.cancelled_owned()),
-            gate: Arc::clone(&self.gate),
-            held_open: None,
         }
     }
 
     pub(crate) async fn send_eof(&self) -> Result<(), ChannelClosed> {
-        self.send_with_open_gate(self.channel.eof())
-            .await
-            .map_err(|_| ChannelClosed)
+        self.channel.eof().await.map_err(|_| ChannelClosed)
     }
 
     /// Sends the end of the output and the exit status, if there is one, and closes the channel.
     pub(crate) async fn finish(&self, exit: Option<Exit>) -> Result<(), ChannelClosed> {
-        self.send_with_open_gate(self.finish_now(exit)).await
-    }
-
-    async fn finish_now(&self, exit: Option<Exit>) -> Result<(), ChannelClosed> {
         let id: ChannelId = self.channel.id();
         self.channel.eof().await.map_err(|_| ChannelClosed)?;
         match exit {
@@ -163,8 +128,6 @@ impl Output {
 struct Writer<W> {
     inner: Pin<Box<W>>,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
-    gate: Arc<ReadGate>,
-    held_open: Option<HeldOpen>,
 }
 
 impl<W: AsyncWrite> AsyncWrite for Writer<W> {
@@ -176,13 +139,7 @@ impl<W: AsyncWrite> AsyncWrite for Writer<W> {
         if self.closed.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let written = self.inner.as_mut().poll_write(cx, buf);
-        if written.is_ready() {
-            self.held_open = None;
-        } else if self.held_open.is_none() {
-            self.held_open = Some(self.gate.hold_open());
-        }
-        written
+        self.inner.as_mut().poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use pty_process::Size;
@@ -10,6 +11,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use tokio::sync::mpsc;
 
 use super::request::{ForwardTarget, Request, UnstartedChannel};
+use super::ssh_config;
 use super::state::ServerState;
 use crate::channel::backlog::Backlog;
 use crate::channel::gate::ReadGate;
@@ -21,6 +23,8 @@ use crate::process::pty::Terminal;
 
 /// Signals and window sizes that wait for a command to take them; more are refused.
 const MAX_CONTROLS: usize = 64;
+/// How long reading pauses after new window was granted to a channel whose backlog is long.
+const SCARCE_WINDOW_PAUSE: Duration = Duration::from_millis(20);
 /// Bytes of environment that a client may set on one channel.
 const MAX_ENVIRONMENT: usize = 1 << 20;
 
@@ -60,11 +64,8 @@ impl Channels {
         let id = channel.id();
         // The reading half is dropped: its bounded queue would block the whole connection.
         let (_, output) = channel.split();
-        let output = Output::new(output, session.handle(), Arc::clone(&self.gate));
-        let (input_writer, input) = new_input(
-            Arc::clone(&self.gate),
-            Backlog::new(self.server.config.home.clone()),
-        );
+        let output = Output::new(output, session.handle());
+        let (input_writer, input) = new_input(Backlog::new(self.server.config.home.clone()));
         let (control, controls) = mpsc::channel(MAX_CONTROLS);
         let activity = self.server.lifetime.begin(Activity::ReadyChannel);
         let unstarted = UnstartedChannel::new(
@@ -180,6 +181,23 @@ impl Channels {
             self.server.lifetime.touch();
             entry.input.push(Bytes::copy_from_slice(data));
         }
+    }
+
+    /// The size of the next windows, after russh has granted a channel new window. russh has one
+    /// size for all channels of a connection.
+    pub(crate) fn next_window(&self, id: ChannelId) -> u32 {
+        let scarce = self
+            .entries
+            .values()
+            .filter_map(|entry| entry.input.scarce_window());
+        let Some(window) = scarce.min() else {
+            return ssh_config::WINDOW;
+        };
+        let is_scarce = |entry: &Entry| entry.input.scarce_window().is_some();
+        if self.entries.get(&id).is_some_and(is_scarce) {
+            self.gate.pause(SCARCE_WINDOW_PAUSE);
+        }
+        window
     }
 
     pub(crate) fn end_input(&self, id: ChannelId) {

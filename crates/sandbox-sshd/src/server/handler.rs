@@ -252,6 +252,10 @@ impl Handler for ConnectionHandler {
         Ok(())
     }
 
+    fn adjust_window(&mut self, id: ChannelId, _current: u32) -> u32 {
+        self.channels.next_window(id)
+    }
+
     async fn channel_eof(
         &mut self,
         id: ChannelId,

@@ -14,7 +14,7 @@ const REJECTION_DELAY: Duration = Duration::from_millis(50);
 /// How many keys a client may offer before its connection is closed.
 const MAX_AUTH_ATTEMPTS: usize = 20;
 /// Window of a channel in bytes (RFC 4254 §5.2).
-const WINDOW: u32 = 2 << 20;
+pub(super) const WINDOW: u32 = 2 << 20;
 /// The largest packet that OpenSSH sends and accepts.
 const MAX_PACKET: u32 = 32 << 10;
 /// Interval of keepalive requests to an idle client, which keep NAT and proxies from closing the
@@ -45,8 +45,7 @@ pub(crate) fn ssh_config(host_key: PrivateKey) -> Config {
         maximum_packet_size: MAX_PACKET,
         max_auth_attempts: MAX_AUTH_ATTEMPTS,
         // Idle clients may stay. `connection` enforces the login grace, the kernel detects dead
-        // TCP peers, and a limit of unanswered keepalives would close a connection whose reading
-        // is paused.
+        // TCP peers, and a client that is suspended for a while does not answer keepalives.
         inactivity_timeout: None,
         keepalive_interval: Some(KEEPALIVE),
         keepalive_max: 0,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use russh::client::{self, Config, Handle, Msg};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{Channel, ChannelMsg};
+use russh::{Channel, ChannelMsg, ChannelReadHalf};
 use sandbox_core::KeyPair;
 use sandbox_sshd::{Server, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -127,7 +127,12 @@ pub(crate) async fn subsystem(client: &Client, env: &[(&str, &str)], name: &str)
 }
 
 /// Reads a channel to its end.
-pub(crate) async fn collect(mut channel: Channel<Msg>) -> Ended {
+pub(crate) async fn collect(channel: Channel<Msg>) -> Ended {
+    collect_half(channel.split().0).await
+}
+
+/// Reads the reading half of a channel to its end.
+pub(crate) async fn collect_half(mut channel: ChannelReadHalf) -> Ended {
     let mut ended = Ended::default();
     let reading = async {
         while let Some(message) = channel.wait().await {
