@@ -20,6 +20,7 @@ mod error;
 mod escaped;
 mod file_path;
 mod id;
+mod message_filter;
 #[doc(hidden)]
 pub mod metrics;
 mod nearest;
@@ -45,6 +46,7 @@ pub use error::{
 pub use escaped::{Escaped, is_misleading};
 pub use file_path::FilePath;
 pub use id::{JobId, SandboxId, Uid};
+pub use message_filter::MessageFilter;
 pub use nearest::nearest;
 pub use quantity::{ByteSize, Cpu};
 pub use session::{

@@ -22,7 +22,8 @@ pub struct SshOptions {
     /// opened only when a caller has waited a while because every channel is busy.
     pub max_connections: usize,
     /// The most connections for streams that are read at the caller's own pace. Each stream has
-    /// its own connection, so that a slow reader blocks nothing else.
+    /// its own connection, so that a slow reader blocks nothing else. A stream to a port above that is
+    /// refused at once; a command waits for a free one.
     pub max_streams: usize,
     /// How long one attempt to dial, agree on keys and authenticate may take, if the caller sets no
     /// deadline.
@@ -65,7 +66,7 @@ impl Default for SshOptions {
             prewarm_latency: Some(Duration::from_millis(10)),
             connections: 4,
             max_connections: 32,
-            max_streams: 64,
+            max_streams: 1024,
             connect_timeout: Duration::from_secs(15),
             checkout_timeout: Duration::from_secs(60),
             channel_timeout: Duration::from_secs(15),

@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sandbox_core::protocol::{self, JobRecord};
 use sandbox_core::{
-    Access, AttachOptions, ByteStream, Connector, Deadline, Direction, DownloadRequest,
-    ExecRequest, FileInfo, FilePath, FileSystem, JobId, Output, Process, Reader, Result, Session,
-    UploadRequest, Writer, metrics,
+    Access, AttachOptions, ByteStream, ConnectionStage, Connector, Deadline, Direction,
+    DownloadRequest, Error, ExecRequest, FileInfo, FilePath, FileSystem, JobId, Output, Process,
+    Reader, Result, Session, UploadRequest, Writer, metrics,
 };
 
 use crate::channel::{ChannelIo, ChannelPool};
@@ -28,6 +28,7 @@ pub(crate) struct Instance {
     commands: ChannelPool,
     /// One connection for each stream that is read at its caller's pace.
     streams: ChannelPool,
+    max_streams: usize,
     files: SftpPool,
     timeouts: Timeouts,
 }
@@ -82,6 +83,7 @@ impl Instance {
             dialer,
             commands: ChannelPool::new(commands, options.prewarm_latency),
             streams: ChannelPool::new(streams, None),
+            max_streams: options.max_streams,
             files,
             timeouts,
         })
@@ -229,6 +231,9 @@ impl Session for SshSession {
             port,
         };
         let timeouts = self.0.timeouts;
+        if self.0.streams.is_exhausted() {
+            return Err(too_many_streams_error(self.0.max_streams));
+        }
         let deadline = Deadline::from_now(timeouts.checkout);
         let opening = self.0.streams.open(&opening, timeouts.channel, deadline);
         let channel = opening.await?;
@@ -267,6 +272,16 @@ impl SshSession {
     async fn collect(&self, request: StartRequest, cap: usize) -> Result<Output> {
         exec::collect(&self.0.commands, request, cap, self.0.timeouts).await
     }
+}
+
+fn too_many_streams_error(max: usize) -> Error {
+    Error::connection(
+        ConnectionStage::Channel,
+        format!(
+            "{max} streams are open, which is the most at once; close some, or raise SshOptions::max_streams"
+        ),
+        None,
+    )
 }
 
 /// Measures a transfer.

@@ -185,6 +185,23 @@ async fn a_server_for_files_only_runs_no_command() {
     session.remove_file(&"ran".into()).await.unwrap_err();
 }
 
+/// It passes a command line to a shell, as one argument.
+#[tokio::test]
+async fn a_command_line_that_is_too_long_is_refused_before_it_is_sent() {
+    let Some(sshd) = support::openssh::start(&[]) else {
+        return;
+    };
+    let session = sshd.session().await;
+    let echo = |bytes| ExecRequest::from_argv(["echo".to_owned(), "x".repeat(bytes)]);
+    let output = session.output(echo(100_000), CAP).await.unwrap();
+    assert_eq!(output.stdout.len(), 100_001);
+    for bytes in [140_000, 400_000] {
+        let error = session.output(echo(bytes), CAP).await.unwrap_err();
+        assert!(error.to_string().contains("128 KiB"), "{error}");
+    }
+    assert_eq!(sh(&session, "echo next").await, "next\n");
+}
+
 #[tokio::test]
 async fn a_full_disk_is_reported() {
     let Some(sshd) = support::openssh::start(&[]) else {

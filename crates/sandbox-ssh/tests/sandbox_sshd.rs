@@ -6,7 +6,7 @@ full_contract!(Some(InProcessSshd::new()));
 
 use std::time::Duration;
 
-use sandbox_core::{CommandCause, Error, ExecRequest, ExitStatus, Signal};
+use sandbox_core::{CommandCause, Error, ExecRequest, ExitStatus, Pty, PtySize, Signal};
 use support::InProcessSshd;
 use support::contract::{CAP, sh};
 use support::process::{read_to_end, wait_until_dead};
@@ -135,4 +135,68 @@ async fn a_server_with_few_channels_serves_many_callers() {
     support::contract::cancelled_calls_leak_no_channel(&session).await;
     support::contract::many_callers_share(&session).await;
     support::contract::cancelled_transfers_leave_no_files(&session).await;
+}
+
+/// More than one packet of SSH takes.
+#[tokio::test]
+async fn long_arguments_reach_commands_and_jobs() {
+    let sshd = InProcessSshd::new();
+    let session = sshd.session().await;
+    let words = (0..400).map(|_| "y".repeat(1000));
+    let count = |line: &str| {
+        let program = ["sh", "-c", line, "sh"].map(str::to_owned);
+        ExecRequest::from_argv(program.into_iter().chain(words.clone()))
+    };
+    let output = session.output(count("echo $#"), CAP).await.unwrap();
+    assert_eq!(output.stdout_lossy(), "400\n");
+    let mut in_terminal = count("echo $#");
+    in_terminal.pty = Some(Pty {
+        term: "dumb".into(),
+        size: PtySize {
+            columns: 80,
+            rows: 24,
+        },
+    });
+    let output = session.output(in_terminal, CAP).await.unwrap();
+    assert_eq!(output.stdout_lossy(), "400\r\n");
+    let job = "long".parse().unwrap();
+    let request = count("echo $# > some; mv some count");
+    session.start_job(&job, request).await.unwrap();
+    let written = async {
+        loop {
+            match std::fs::read_to_string(sshd.home.path().join("count")) {
+                Ok(count) => return count,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    assert_eq!(written.await, "400\n");
+}
+
+#[tokio::test]
+async fn what_is_too_long_is_refused_and_costs_no_connection() {
+    let sshd = InProcessSshd::new();
+    let sessions = sshd.sessions();
+    let session = support::session(&sessions, &sshd.access).await;
+    let line = ExecRequest::from_shell(format!(": {}", "x".repeat(200_000)));
+    let output = session.output(line, CAP).await.unwrap();
+    assert_eq!(output.status, ExitStatus::Code(126));
+    let message = output.stderr_lossy();
+    assert!(message.contains("128 KiB"), "{message}");
+
+    let mut variable = ExecRequest::from_argv(["true"]);
+    variable.env.set("BIG", "x".repeat(300_000)).unwrap();
+    let words = ExecRequest::from_argv((0..90).map(|_| "y".repeat(100_000)));
+    for (request, part) in [(variable, "variable BIG"), (words, "command line")] {
+        let error = session.output(request, CAP).await.unwrap_err();
+        assert!(
+            matches!(
+                &error,
+                Error::Command { cause: CommandCause::NotStarted { message }, .. } if message.contains(part)
+            ),
+            "{error}"
+        );
+    }
+    assert_eq!(sh(&session, "echo next").await, "next\n");
+    assert_eq!(sessions.status()[0].commands.handshakes, 1);
 }

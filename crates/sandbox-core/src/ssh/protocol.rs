@@ -5,6 +5,7 @@
 //!
 //! | to | the client sends | the server replies |
 //! |---|---|---|
+//! | send a command line that is longer than [`MAX_REQUEST_TEXT`] | `env` [`COMMAND_PART`] for each part but the last ([`encode_command_part`]), then `exec` with the last | as to `exec` |
 //! | start a job | `env` [`JOB`] = id, then `exec` | exit-status 0 once it runs; 126 or 127 and a message if it cannot |
 //! | attach to a job | `env` [`JOB`], [`JOB_OFFSET`], [`JOB_FOLLOW`], then `subsystem` [`JOB_SUBSYSTEM`] | the log from that byte, then the job's exit-status or exit-signal if it has ended; `signal` requests reach the job |
 //! | list jobs | `subsystem` [`JOBS_SUBSYSTEM`] | one line of JSON per job, see [`JobRecord`] |
@@ -45,6 +46,26 @@ fn compatible_part(version: &str) -> Option<(u64, u64)> {
         (0, minor) => Some((0, minor)),
         (major, _) => Some((major, 0)),
     }
+}
+
+/// The most bytes of text in one request. SSH implementations close the connection at a packet of
+/// more than 256 KiB (OpenSSH's `PACKET_MAX_SIZE`).
+pub const MAX_REQUEST_TEXT: usize = 128 << 10;
+/// The most bytes of the command line and the environment of one command: more than Linux takes
+/// (execve(2): at most 6 MiB).
+pub const MAX_COMMAND: usize = 8 << 20;
+/// Environment request: a part of a command line, before the parts that follow.
+pub const COMMAND_PART: &str = "SANDBOX_COMMAND_PART";
+
+/// Encodes a part of a command line as text, a character for each byte (ISO 8859-1), because an
+/// environment request carries UTF-8.
+pub fn encode_command_part(part: &[u8]) -> String {
+    part.iter().copied().map(char::from).collect()
+}
+
+/// Decodes what [`encode_command_part`] wrote; `None` for other text.
+pub fn decode_command_part(text: &str) -> Option<Vec<u8>> {
+    text.chars().map(|c| u8::try_from(c).ok()).collect()
 }
 
 /// Environment request: the job to start or to attach to.
@@ -214,6 +235,14 @@ mod tests {
             assert_eq!(EndReason::from_exit(code, message), None, "{code}");
         }
         assert!(!EndReason::is_message("sandbox-sshd: no host key"));
+    }
+
+    #[test]
+    fn a_part_of_a_command_may_have_any_bytes() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let text = encode_command_part(&bytes);
+        assert_eq!(decode_command_part(&text), Some(bytes));
+        assert_eq!(decode_command_part("\u{100}"), None);
     }
 
     #[test]

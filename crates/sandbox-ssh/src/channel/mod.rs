@@ -111,6 +111,11 @@ impl ChannelPool {
         self.slots.ensure(deadline).await
     }
 
+    /// Whether a caller would wait for another to close a channel.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.slots.is_exhausted()
+    }
+
     /// Closes connections that are too old, dead or idle.
     pub(crate) fn reap(&self, options: &SshOptions) {
         self.slots.reap(options);
@@ -182,6 +187,9 @@ fn port_refused_error(reason: &ChannelOpenFailure, host: &str, port: u16) -> Err
     let message = match reason {
         ChannelOpenFailure::AdministrativelyProhibited => {
             format!("the server does not allow connections to {host}:{port} (AllowTcpForwarding)")
+        }
+        ChannelOpenFailure::ResourceShortage => {
+            format!("the server has no room for a connection to {host}:{port}; close others first")
         }
         _ => format!("nothing answers at {host}:{port} inside it"),
     };

@@ -1,4 +1,7 @@
 //! A channel as a byte stream.
+//!
+//! The ends of SSH become those of a stream (RFC 4254 §5.3): an end of file is one of reading, and
+//! closes nothing; a close without it is a reset; after any close, writing fails.
 
 use std::io;
 use std::pin::Pin;
@@ -18,13 +21,16 @@ pub(crate) trait Chunks: Send + Unpin {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>>;
 }
 
-/// The data of a channel, in both directions. A lost connection is an error, never an end of file.
+/// The data of a channel, in both directions. A lost connection, and a channel that is closed before its
+/// end of file, are errors, never an end of file.
 /// Dropping the stream closes the channel and returns its slot.
 pub(crate) struct ChannelIo {
     reading: ReusableBoxFuture<'static, (OpenChannel, Option<ChannelMsg>)>,
     /// Received data that was not read yet.
     rest: Bytes,
     eof: bool,
+    /// The server has closed the channel.
+    closed: bool,
     writer: Pin<Box<dyn AsyncWrite + Send>>,
     kill_switch: KillSwitch,
     ended: ReusableBoxFuture<'static, ()>,
@@ -38,6 +44,7 @@ impl ChannelIo {
             reading: ReusableBoxFuture::new(next_message(channel)),
             rest: Bytes::new(),
             eof: false,
+            closed: false,
             writer,
             ended: ReusableBoxFuture::new(wait_ended(kill_switch.clone())),
             kill_switch,
@@ -56,20 +63,29 @@ async fn wait_ended(kill_switch: KillSwitch) {
 
 impl Chunks for ChannelIo {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
-        while !self.eof {
+        while !self.eof && !self.closed {
             let (channel, message) = ready!(self.reading.poll(cx));
             self.reading.set(next_message(channel));
             match message {
                 Some(ChannelMsg::Data { data }) => {
                     return Poll::Ready(Ok(Some(data)));
                 }
-                Some(ChannelMsg::Eof | ChannelMsg::Close) => self.eof = true,
+                Some(ChannelMsg::Eof) => self.eof = true,
+                Some(ChannelMsg::Close) => self.closed = true,
                 Some(_) => {}
-                None => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                None => return Poll::Ready(Err(lost_error())),
             }
         }
         Poll::Ready(Ok(None))
     }
+}
+
+/// Unlike the reset of one channel, this error has a text.
+fn lost_error() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionReset,
+        "the connection to the sandbox was lost",
+    )
 }
 
 impl AsyncRead for ChannelIo {
@@ -82,7 +98,9 @@ impl AsyncRead for ChannelIo {
         while this.rest.is_empty() {
             match ready!(this.poll_chunk(cx))? {
                 Some(chunk) => this.rest = chunk,
-                None => return Poll::Ready(Ok(())),
+                None if this.eof => return Poll::Ready(Ok(())),
+                // A channel that is closed before the end of its data was cut off.
+                None => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
             }
         }
         let taken = this.rest.len().min(buf.remaining());
@@ -92,6 +110,18 @@ impl AsyncRead for ChannelIo {
 }
 
 impl ChannelIo {
+    /// Whether the server has closed the channel, as far as is known before unread data is read.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.eof && !self.closed {
+            let Poll::Ready((channel, message)) = self.reading.poll(cx) else {
+                return false;
+            };
+            self.reading.set(next_message(channel));
+            self.closed = matches!(message, Some(ChannelMsg::Close) | None);
+        }
+        self.closed
+    }
+
     /// Fails a pending write if the connection has ended, because russh's writer never stops waiting
     /// for its window.
     fn fail_if_dead<T>(
@@ -100,7 +130,7 @@ impl ChannelIo {
         result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if result.is_pending() && (self.kill_switch.is_dead() || self.ended.poll(cx).is_ready()) {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            return Poll::Ready(Err(lost_error()));
         }
         result
     }
@@ -114,6 +144,10 @@ impl AsyncWrite for ChannelIo {
     ) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
+        }
+        // russh drops what is written to a closed channel.
+        if self.poll_closed(cx) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let result = self.writer.as_mut().poll_write(cx, buf);
         self.fail_if_dead(cx, result)

@@ -12,6 +12,13 @@ use sandbox_core::{
 use super::env_script::{self, EnvScript};
 use super::signal_fallback::CommandTag;
 use crate::channel::OpenChannel;
+use crate::text::escape;
+
+/// The longest command line that is sent as it is: the longest argument on Linux with 4 KiB pages
+/// (`MAX_ARG_STRLEN`, execve(2)), because servers pass it to a shell as one.
+const MAX_SHELL_LINE: usize = (128 << 10) - 1;
+/// Bytes in each part of a longer one. Each takes two bytes in the worst case.
+const COMMAND_PART_SIZE: usize = protocol::MAX_REQUEST_TEXT / 2;
 
 const LOST: &str = "the connection was lost before the command was sent";
 
@@ -110,6 +117,7 @@ impl StartRequest {
         timeout: Duration,
     ) -> Result<Started> {
         let conn = Arc::clone(channel.conn());
+        self.check_variables()?;
         if !conn.is_sandbox_sshd() && self.needs_sandbox_sshd() {
             return Err(self.unsupported_error(&conn.server()));
         }
@@ -134,7 +142,8 @@ impl StartRequest {
                     if let Some(tag) = &tag {
                         line = tag.wrap(&line).into();
                     }
-                    channel.write.exec(true, line.as_ref()).await
+                    let last = send_long_part(channel, &line).await?;
+                    channel.write.exec(true, last).await
                 }
                 Program::Subsystem(name) => channel.write.request_subsystem(true, *name).await,
             };
@@ -192,6 +201,21 @@ impl StartRequest {
         }
     }
 
+    /// Refuses a variable that would cost the connection.
+    fn check_variables(&self) -> Result<()> {
+        let is_too_long =
+            |(name, value): &(&str, &str)| name.len() + value.len() > protocol::MAX_REQUEST_TEXT;
+        match self.env.iter().find(is_too_long) {
+            Some((name, value)) => Err(too_long_error(format!(
+                "the environment variable {} has {} bytes, and an SSH request takes {} KiB of it; use standard input or a file",
+                escape(name),
+                value.len(),
+                protocol::MAX_REQUEST_TEXT >> 10,
+            ))),
+            None => Ok(()),
+        }
+    }
+
     fn needs_sandbox_sshd(&self) -> bool {
         !self.control.is_empty() || matches!(self.program, Program::Subsystem(_))
     }
@@ -213,6 +237,37 @@ impl StartRequest {
             ),
         }
     }
+}
+
+/// Sends all of a command line but what fits into the request that starts it, and returns that.
+async fn send_long_part<'a>(channel: &OpenChannel, line: &'a [u8]) -> Result<&'a [u8]> {
+    if line.len() <= MAX_SHELL_LINE {
+        return Ok(line);
+    }
+    let conn = channel.conn();
+    if !conn.is_sandbox_sshd() {
+        return Err(too_long_error(format!(
+            "the command line has {} bytes, and the server ({}) passes it to a shell as one argument, of which Linux takes less than 128 KiB; use standard input or a file, or sandbox-sshd in the sandbox",
+            line.len(),
+            conn.server(),
+        )));
+    }
+    if line.len() > protocol::MAX_COMMAND {
+        return Err(too_long_error(format!(
+            "the command line has {} bytes, and Linux takes at most 6 MiB; use standard input or a file",
+            line.len(),
+        )));
+    }
+    let (first, last) = line.split_at(line.len() - COMMAND_PART_SIZE);
+    for part in first.chunks(COMMAND_PART_SIZE) {
+        let part = protocol::encode_command_part(part);
+        let result = channel
+            .write
+            .set_env(false, protocol::COMMAND_PART, part)
+            .await;
+        check_sent(channel, result)?;
+    }
+    Ok(last)
 }
 
 async fn request_pty(channel: &mut OpenChannel, pty: &Pty) -> Result<()> {
@@ -268,6 +323,13 @@ pub(super) fn exec_refused_error(server: &str) -> Error {
     let message = format!(
         "the server ({server}) refused the request; it may be set up for something else, such as files only"
     );
+    Error::Command {
+        cause: CommandCause::NotStarted { message },
+        source: None,
+    }
+}
+
+fn too_long_error(message: String) -> Error {
     Error::Command {
         cause: CommandCause::NotStarted { message },
         source: None,

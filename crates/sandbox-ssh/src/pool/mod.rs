@@ -100,6 +100,11 @@ impl SlotPool {
         Some(Lease::new(slot, permit))
     }
 
+    /// Whether all slots are in use, and no further connection is allowed.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.permits.is_exhausted()
+    }
+
     /// Lowers the limit of channels, because the server refused one on this connection.
     pub(crate) fn lower_after_refusal(&self, lease: &Lease) {
         self.lower(lease.conn().state.allowed_channels());

@@ -90,6 +90,12 @@ impl Permits {
         })
     }
 
+    /// Whether no permit is free, and no more connections are allowed.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.semaphore.available_permits() == 0
+            && self.lock().connections >= self.bounds.max_connections
+    }
+
     /// Allows one more connection.
     fn grow(&self) {
         let mut state = self.lock();
@@ -180,7 +186,9 @@ mod tests {
         let permits = new_permits(1, 1, 2);
         let first = permits.acquire().await.unwrap();
         let second = permits.acquire().await.unwrap();
+        assert!(!permits.is_exhausted(), "one more is allowed");
         permits.grow();
+        assert!(permits.is_exhausted());
         assert_eq!(
             permits.semaphore.available_permits(),
             0,

@@ -173,7 +173,11 @@ mod tests {
         assert_eq!(backlog.pop().unwrap(), None);
         for _ in 0..2 {
             let data = fill(&mut backlog, 3 * MEMORY);
-            assert!(backlog.in_file() > 0 && backlog.in_memory <= MEMORY && backlog.scarce_room().is_none());
+            assert!(
+                backlog.in_file() > 0
+                    && backlog.in_memory <= MEMORY
+                    && backlog.scarce_room().is_none()
+            );
             assert!(drain(&mut backlog) == data);
             assert_eq!(backlog.file.as_ref().unwrap().metadata().unwrap().len(), 0);
         }
@@ -203,7 +207,11 @@ mod tests {
     fn without_a_file_memory_is_used_up_to_a_bound() {
         let mut backlog = Backlog::new("/nonexistent".into());
         let data = fill(&mut backlog, HIGH_MEMORY + 1);
-        assert!(backlog.scarce_room().is_some_and(|room| room < HIGH_MEMORY as u64));
+        assert!(
+            backlog
+                .scarce_room()
+                .is_some_and(|room| room < HIGH_MEMORY as u64)
+        );
         fill(&mut backlog, MAX_MEMORY - data.len());
         assert!(backlog.push(Bytes::from_static(b"x")).is_err());
         assert_eq!(drain(&mut backlog).len(), MAX_MEMORY);

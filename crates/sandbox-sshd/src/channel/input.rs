@@ -63,6 +63,8 @@ struct State {
     /// Data was dropped because the backlog was full.
     overflowed: bool,
     ended: bool,
+    /// The channel was closed before the end of its input.
+    lost: bool,
     /// No one reads any more; data is dropped.
     discarding: bool,
     reader: Option<Waker>,
@@ -74,6 +76,7 @@ impl State {
             backlog,
             overflowed: false,
             ended: false,
+            lost: false,
             discarding: false,
             reader: None,
         }
@@ -123,7 +126,10 @@ impl InputWriter {
 
 impl Drop for InputWriter {
     fn drop(&mut self) {
-        self.end();
+        let mut state = self.0.state();
+        state.lost = !state.ended;
+        state.wake();
+        drop(state);
         self.0.closed.cancel();
     }
 }
@@ -134,11 +140,17 @@ impl InputReader {
         self.queue.closed.clone()
     }
 
+    /// Whether the client has sent all of its input, and its end.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.queue.state().ended
+    }
+
     /// Returns the next data, or `None` at the end of the input.
     ///
     /// # Errors
     ///
-    /// If the backlog overflowed, or if its file cannot be read.
+    /// If the backlog overflowed, if its file cannot be read, or [`io::ErrorKind::ConnectionReset`]
+    /// if the channel was closed before the end of the input.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -165,6 +177,7 @@ impl InputReader {
         match state.backlog.pop()? {
             Some(data) => Poll::Ready(Ok(Some(data))),
             None if state.ended => Poll::Ready(Ok(None)),
+            None if state.lost => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
             None => {
                 state.reader = Some(cx.waker().clone());
                 Poll::Pending
@@ -217,6 +230,21 @@ mod tests {
             reader.next().await.unwrap();
         }
         assert_eq!(writer.scarce_window(), None);
+    }
+
+    #[tokio::test]
+    async fn a_channel_that_is_closed_has_no_end_of_input_unless_it_was_sent() {
+        for is_complete in [true, false] {
+            let (writer, mut reader) = new_input(Backlog::new("/nonexistent".into()));
+            writer.push(Bytes::from_static(b"some"));
+            if is_complete {
+                writer.end();
+            }
+            drop(writer);
+            assert_eq!(reader.is_complete(), is_complete);
+            assert_eq!(reader.next().await.unwrap().unwrap(), "some");
+            assert_eq!(reader.next().await.is_ok(), is_complete);
+        }
     }
 
     #[tokio::test]

@@ -4,6 +4,8 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::Pin;
 use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -50,11 +52,17 @@ impl From<ExitStatus> for Exit {
 pub(crate) struct Output {
     channel: ChannelWriteHalf<Msg>,
     handle: Handle,
+    /// The end of the output was sent, which may happen only once (RFC 4254 §5.3).
+    ended: Arc<AtomicBool>,
 }
 
 impl Output {
     pub(crate) fn new(channel: ChannelWriteHalf<Msg>, handle: Handle) -> Self {
-        Self { channel, handle }
+        Self {
+            channel,
+            handle,
+            ended: Arc::default(),
+        }
     }
 
     pub(crate) async fn send_stdout(&self, data: Bytes) -> Result<(), ChannelClosed> {
@@ -87,17 +95,22 @@ impl Output {
         Writer {
             inner: Box::pin(self.channel.make_writer()),
             closed: Box::pin(closed.cancelled_owned()),
+            ended: Arc::clone(&self.ended),
         }
     }
 
+    /// Sends the end of the output, unless it was sent.
     pub(crate) async fn send_eof(&self) -> Result<(), ChannelClosed> {
+        if self.ended.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
         self.channel.eof().await.map_err(|_| ChannelClosed)
     }
 
     /// Sends the end of the output and the exit status, if there is one, and closes the channel.
     pub(crate) async fn finish(&self, exit: Option<Exit>) -> Result<(), ChannelClosed> {
         let id: ChannelId = self.channel.id();
-        self.channel.eof().await.map_err(|_| ChannelClosed)?;
+        self.send_eof().await?;
         match exit {
             Some(Exit::Code(code)) => self
                 .handle
@@ -120,6 +133,13 @@ impl Output {
                 .map_err(|()| ChannelClosed)?,
             None => {}
         }
+        self.close().await
+    }
+
+    /// Closes the channel without the end of the output, which tells the client that it is not
+    /// complete.
+    pub(crate) async fn close(&self) -> Result<(), ChannelClosed> {
+        let id: ChannelId = self.channel.id();
         self.handle.close(id).await.map_err(|()| ChannelClosed)
     }
 }
@@ -128,6 +148,7 @@ impl Output {
 struct Writer<W> {
     inner: Pin<Box<W>>,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
+    ended: Arc<AtomicBool>,
 }
 
 impl<W: AsyncWrite> AsyncWrite for Writer<W> {
@@ -147,6 +168,10 @@ impl<W: AsyncWrite> AsyncWrite for Writer<W> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner.as_mut().poll_shutdown(cx)
+        let shut_down = self.inner.as_mut().poll_shutdown(cx);
+        if shut_down.is_ready() {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+        shut_down
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use bytes::Bytes;
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::process::Child;
@@ -243,7 +244,7 @@ async fn feed(
     is_terminal: bool,
 ) -> io::Result<()> {
     let mut is_open = true;
-    while is_open && let Some(data) = input.next().await? {
+    while is_open && let Some(data) = next_unless_closed(input).await? {
         is_open = stdin.write_all(&data).await.is_ok();
     }
     if is_terminal && is_open {
@@ -252,6 +253,17 @@ async fn feed(
     }
     input.discard();
     Ok(())
+}
+
+/// Returns the next input. If the channel was closed before its end, this never returns: the command is
+/// hung up, and does not see an end of its input before that.
+async fn next_unless_closed(input: &mut InputReader) -> io::Result<Option<Bytes>> {
+    match input.next().await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+            std::future::pending().await
+        }
+        next => next,
+    }
 }
 
 /// Ends a command whose channel was closed. The leader is not reaped before the last signal, so

@@ -190,10 +190,32 @@ pub(crate) fn describe_start_error(program: &Program, error: &io::Error) -> Star
         Errno::ENOEXEC => {
             StartError::not_runnable(format!("{path}: not a program for this architecture"))
         }
-        Errno::E2BIG => StartError::not_runnable(format!(
-            "{path}: the arguments and environment are too long"
-        )),
+        Errno::E2BIG => StartError::not_runnable(format!("{path}: {}", describe_length(program))),
         errno => StartError::not_runnable(format!("{path}: {}", describe(errno, error))),
+    }
+}
+
+/// Says which limit of execve(2) a program exceeds.
+fn describe_length(program: &Program) -> String {
+    // With 4 KiB pages; larger pages allow more.
+    const MAX_WORD: usize = 128 << 10;
+    let variables = program
+        .env
+        .iter()
+        .map(|(name, value)| name.len() + 1 + value.len());
+    let words = program.argv.iter().map(|word| word.len()).chain(variables);
+    let (longest, total) = words.fold((0, 0), |(longest, total), word| {
+        (word.max(longest), word + 1 + total)
+    });
+    let too_long = "the arguments and environment are too long";
+    if longest >= MAX_WORD {
+        format!(
+            "{too_long}: one has {longest} bytes, and Linux takes less than 128 KiB in one; use standard input or a file"
+        )
+    } else {
+        format!(
+            "{too_long}: {total} bytes in all, and Linux takes 2 MiB with the usual stack limit; use standard input or a file"
+        )
     }
 }
 

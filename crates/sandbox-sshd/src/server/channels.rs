@@ -8,6 +8,7 @@ use bytes::Bytes;
 use pty_process::Size;
 use russh::server::{ChannelOpenHandle, Msg, Session};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
+use sandbox_core::protocol;
 use tokio::sync::mpsc;
 
 use super::request::{ForwardTarget, Request, UnstartedChannel};
@@ -25,8 +26,6 @@ use crate::process::pty::Terminal;
 const MAX_CONTROLS: usize = 64;
 /// How long reading pauses after new window was granted to a channel whose backlog is long.
 const SCARCE_WINDOW_PAUSE: Duration = Duration::from_millis(20);
-/// Bytes of environment that a client may set on one channel.
-const MAX_ENVIRONMENT: usize = 1 << 20;
 
 /// The channels of one connection.
 pub(crate) struct Channels {
@@ -130,14 +129,19 @@ impl Channels {
 
     /// Sets a variable for the command that will be started. Returns `false` if it is refused.
     pub(crate) fn set_env(&mut self, id: ChannelId, name: &str, value: &str) -> bool {
-        self.entries.get_mut(&id).is_some_and(|entry| {
-            entry.env_bytes = entry.env_bytes.saturating_add(name.len() + value.len() + 2);
-            entry.env_bytes <= MAX_ENVIRONMENT
-                && entry
-                    .unstarted
-                    .as_mut()
-                    .is_some_and(|channel| channel.set_env(name, value))
-        })
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return false;
+        };
+        let Some(channel) = &mut entry.unstarted else {
+            return false;
+        };
+        entry.env_bytes = entry.env_bytes.saturating_add(name.len() + value.len() + 2);
+        if entry.env_bytes > protocol::MAX_COMMAND {
+            // Clients do not wait for the replies, so the command must not run without a variable.
+            channel.refuse_as_too_long();
+            return false;
+        }
+        channel.set_env(name, value)
     }
 
     /// Opens a terminal for the command that will be started. Returns `false` if there is none.

@@ -14,6 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sandbox_core::MessageFilter;
 use sandbox_core::protocol::EndReason;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -138,15 +139,18 @@ impl Server {
         let _stop_when_dropped = self.state.stop.clone().drop_guard();
         // Each connection has a task of its own.
         let accepting = async {
+            let warnings = MessageFilter::default();
             loop {
                 match accept().await {
-                    Ok(stream) => drop(tokio::spawn(connection::serve(
-                        Arc::clone(&self.state),
-                        stream,
-                    ))),
+                    Ok(stream) => {
+                        warnings.reset();
+                        tokio::spawn(connection::serve(Arc::clone(&self.state), stream));
+                    }
                     Err(error) => {
                         // Usually the descriptors are used up until a connection ends.
-                        tracing::warn!(%error, "accept failed; retrying");
+                        if warnings.admit(&error.to_string()) {
+                            tracing::warn!(%error, "accept failed; retrying");
+                        }
                         tokio::time::sleep(ACCEPT_BACKOFF).await;
                     }
                 }

@@ -48,6 +48,8 @@ pub(crate) struct UnstartedChannel {
     env: Vec<(String, String)>,
     parameters: Parameters,
     terminal: Option<Terminal>,
+    /// The client has sent more variables and parts of a command line than are kept.
+    is_too_long: bool,
 }
 
 /// The variables by which the SDK's own client passes parameters (see [`protocol`]).
@@ -57,6 +59,8 @@ struct Parameters {
     offset: Option<String>,
     follow: Option<String>,
     extend: Option<String>,
+    /// The beginning of the command line.
+    command: Vec<u8>,
 }
 
 impl UnstartedChannel {
@@ -67,7 +71,13 @@ impl UnstartedChannel {
             env: Vec::new(),
             parameters: Parameters::default(),
             terminal: None,
+            is_too_long: false,
         }
+    }
+
+    /// Refuses to run any command, because its variables and its command line are too long.
+    pub(crate) fn refuse_as_too_long(&mut self) {
+        self.is_too_long = true;
     }
 
     /// Sets a variable for the command. Returns `false` if no command can have it. Parameters of
@@ -78,6 +88,12 @@ impl UnstartedChannel {
             protocol::JOB_OFFSET => &mut self.parameters.offset,
             protocol::JOB_FOLLOW => &mut self.parameters.follow,
             protocol::EXTEND_SECONDS => &mut self.parameters.extend,
+            protocol::COMMAND_PART => {
+                let part = protocol::decode_command_part(value);
+                let is_valid = part.is_some();
+                self.parameters.command.extend(part.unwrap_or_default());
+                return is_valid;
+            }
             _ if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') => {
                 return false;
             }
@@ -112,19 +128,22 @@ impl UnstartedChannel {
         }
     }
 
-    async fn serve(self, request: Request, server: &ServerState) -> Result<(), ChannelClosed> {
+    async fn serve(mut self, request: Request, server: &ServerState) -> Result<(), ChannelClosed> {
         let _activity = &self.activity;
         match request {
             Request::Exec(line) => {
-                let environment = self.environment(server);
-                let program = Program::from_command_line(&server.config, &line, environment);
+                let mut whole = std::mem::take(&mut self.parameters.command);
+                whole.extend(line);
+                let program = self.command_program(&whole, server);
                 match self.parameters.job {
                     Some(id) => start_job(&id, program, self.channel, server).await,
                     None => run_command(program, self.terminal, self.channel, server).await,
                 }
             }
             Request::Shell => {
-                let program = Program::for_login(&server.config, self.environment(server));
+                let program = self
+                    .check_length()
+                    .and_then(|()| Program::for_login(&server.config, self.environment(server)));
                 run_command(program, self.terminal, self.channel, server).await
             }
             Request::Sftp => sftp::serve(server.config.home.clone(), self.channel).await,
@@ -183,6 +202,21 @@ impl UnstartedChannel {
         if copied.is_err() {
             tracing::debug!("forwarded stream closed by the client before its end");
         }
+    }
+
+    fn command_program(&self, line: &[u8], server: &ServerState) -> Result<Program, StartError> {
+        self.check_length()?;
+        Program::from_command_line(&server.config, line, self.environment(server))
+    }
+
+    fn check_length(&self) -> Result<(), StartError> {
+        if self.is_too_long {
+            return Err(StartError::not_runnable(format!(
+                "the command line and the environment have more than {} MiB; use standard input or a file",
+                protocol::MAX_COMMAND >> 20
+            )));
+        }
+        Ok(())
     }
 
     fn environment(&self, server: &ServerState) -> Vec<(OsString, OsString)> {

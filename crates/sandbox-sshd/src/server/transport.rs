@@ -207,7 +207,10 @@ mod tests {
         let mut byte = [0; 1];
         let paused_until = tokio::time::Instant::now() + Duration::from_secs(60);
         near.read_exact(&mut byte).await.unwrap();
-        assert!(tokio::time::Instant::now() >= paused_until, "read through a closed gate");
+        assert!(
+            tokio::time::Instant::now() >= paused_until,
+            "read through a closed gate"
+        );
         near.read_exact(&mut byte).await.unwrap();
         kill.cancel();
         assert_eq!(near.read(&mut byte).await.unwrap(), 0);

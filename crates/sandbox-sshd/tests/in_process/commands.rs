@@ -2,6 +2,7 @@
 
 use russh::{ChannelMsg, Sig};
 use sandbox_core::command_line::CommandLine;
+use sandbox_core::protocol;
 
 use crate::PIPE;
 use crate::support::client::{LONG, TestSandbox, collect, exec, exec_with, open};
@@ -157,6 +158,63 @@ async fn variables_and_channels_have_a_limit() {
             "a closed channel does not count"
         );
     }
+}
+
+/// More than one packet of SSH takes.
+#[tokio::test]
+async fn a_long_command_line_arrives_in_parts() {
+    let sandbox = TestSandbox::new(|config| config);
+    let client = sandbox.connect(PIPE).await;
+    let mut line = b"exec 'printf' '%s|'".to_vec();
+    let mut expected = Vec::new();
+    for n in 0..40_u8 {
+        let word = vec![b'\x80' + n; 10_000];
+        line.extend(b" '");
+        line.extend(&word);
+        line.push(b'\'');
+        expected.extend(word);
+        expected.push(b'|');
+    }
+    let parts: Vec<String> = line
+        .chunks(50_000)
+        .map(protocol::encode_command_part)
+        .collect();
+    let (last, first) = parts.split_last().unwrap();
+    let env: Vec<_> = first
+        .iter()
+        .map(|part| (protocol::COMMAND_PART, part.as_str()))
+        .collect();
+    let last = protocol::decode_command_part(last).unwrap();
+    assert!(exec_with(&client, &env, last).await.stdout == expected);
+}
+
+#[tokio::test]
+async fn a_command_that_is_too_long_is_refused_with_the_limit() {
+    let sandbox = TestSandbox::new(|config| config);
+    let client = sandbox.connect(PIPE).await;
+    // A word, all words, and more than the server keeps.
+    let part = "x".repeat(100_000);
+    for (count, separator, limit) in [(2, "", "128 KiB"), (60, "' '", "2 MiB"), (90, "", "8 MiB")] {
+        let part = format!("{part}{separator}");
+        let first = format!("exec 'true' '{part}");
+        let mut env = vec![(protocol::COMMAND_PART, first.as_str())];
+        env.extend((1..count).map(|_| (protocol::COMMAND_PART, part.as_str())));
+        let ended = exec_with(&client, &env, "'").await;
+        assert_eq!(ended.code, Some(126), "{ended:?}");
+        assert!(ended.stderr.contains(limit), "{limit}: {}", ended.stderr);
+    }
+    // So is an environment.
+    let names: Vec<String> = (0..90).map(|n| format!("V{n}")).collect();
+    let env: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), part.as_str()))
+        .collect();
+    let ended = exec_with(&client, &env, "exec 'true'").await;
+    assert!(
+        ended.code == Some(126) && ended.stderr.contains("8 MiB"),
+        "{ended:?}"
+    );
+    assert_eq!(exec(&client, "exec 'echo' 'next'").await.stdout, b"next\n");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod commands;
 mod flow_control;
+mod forwarding;
 mod lifecycle;
 mod programs;
 #[path = "../support/mod.rs"]

@@ -1,10 +1,11 @@
 //! Connects to ports inside a sandbox.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox_core::{ByteStream, Error, Result};
-use tokio::net::TcpListener;
+use sandbox_core::{ByteStream, ConnectionStage, Error, MessageFilter, Result};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::Sandbox;
@@ -104,36 +105,63 @@ impl Drop for Forward {
 
 /// Accepts local connections, and connects each to the port inside the sandbox.
 async fn accept(sandbox: Sandbox, listener: TcpListener, port: u16) {
+    let warnings = Arc::new(MessageFilter::default());
     // Aborting this task drops the set, and with it every connection.
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let mut local = match listener.accept().await {
+        let local = match listener.accept().await {
             Ok((local, _)) => local,
             Err(error) => {
                 // There are no file descriptors left, or the peer has already closed the
                 // connection.
-                tracing::debug!(%error, "connection to a forwarded port not accepted");
+                if warnings.admit(&error.to_string()) {
+                    tracing::warn!(port, %error, "connection to a forwarded port not accepted");
+                }
                 tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 continue;
             }
         };
-        let sandbox = sandbox.clone();
+        let (sandbox, warnings) = (sandbox.clone(), Arc::clone(&warnings));
         connections.spawn(async move {
-            let transferred = async {
-                let mut remote = sandbox.open_port(port).await?;
-                tokio::io::copy_bidirectional(&mut local, &mut remote).await.map_err(|source| {
-                    Error::connection(sandbox_core::ConnectionStage::Channel, source.to_string(), None)
-                })
-            };
-            match transferred.await {
-                Ok((_, 0)) => tracing::warn!(
-                    port,
-                    "forwarded connection closed without data; is anything listening on this port in the sandbox?"
-                ),
-                Ok(_) => {}
-                Err(error) => tracing::warn!(port, %error, "forwarded connection failed"),
+            match forward_connection(&sandbox, local, port).await {
+                Ok(true) => warnings.reset(),
+                Ok(false) => {
+                    let message = "forwarded connection closed without data; is anything listening on this port in the sandbox?";
+                    if warnings.admit(message) {
+                        tracing::warn!(port, "{message}");
+                    }
+                }
+                Err(error) => {
+                    if warnings.admit(&error.to_string()) {
+                        tracing::warn!(port, %error, "forwarded connection failed");
+                    }
+                }
             }
         });
+    }
+}
+
+/// Copies between a local connection and the port inside the sandbox until both directions have
+/// ended. A connection that is cut off on one side is reset on the other. Returns whether any data
+/// came from inside.
+async fn forward_connection(sandbox: &Sandbox, mut local: TcpStream, port: u16) -> Result<bool> {
+    let mut remote = sandbox.open_port(port).await?;
+    if let Err(error) = local.set_nodelay(true) {
+        tracing::debug!(%error, "socket options not set");
+    }
+    match tokio::io::copy_bidirectional(&mut local, &mut remote).await {
+        Ok((_, received)) => Ok(received > 0),
+        Err(error) => {
+            sandbox_net::reset_when_closed(&local);
+            // Resets are normal, as without forwarding: either program may stop before the other. Only
+            // an error of the connection to the sandbox has a text of its own.
+            if error.get_ref().is_some() {
+                let lost = ConnectionStage::Channel;
+                return Err(Error::connection(lost, error.to_string(), None));
+            }
+            tracing::debug!(port, %error, "forwarded connection reset");
+            Ok(true)
+        }
     }
 }
