@@ -14,7 +14,7 @@ fmt:
     cargo fmt --all
 
 # Everything CI checks before it runs a test
-lint: fmt-check clippy layers api spell deny
+lint: fmt-check clippy layers api spell deny advisories
 
 # Check the formatting
 fmt-check:
@@ -39,6 +39,10 @@ spell:
 # Check licences, banned crates and sources of the dependencies (https://github.com/EmbarkStudios/cargo-deny)
 deny:
     cargo deny --locked check licenses bans sources
+
+# Compare the locked dependencies with the recorded security advisories, offline
+advisories:
+    cargo xtask advisories
 
 # Check the dependencies against the RustSec advisory database, which is downloaded
 audit:

@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
+mod advisories;
 #[cfg(feature = "api")]
 mod api;
 #[cfg(feature = "bench")]
@@ -15,6 +16,7 @@ mod layers;
 
 const HELP: &str = "\
 cargo xtask layers        assert which crate may depend on which
+cargo xtask advisories    compare the locked dependencies with a record of security advisories
 cargo xtask api           record the public API of each library in crates/NAME/api.txt
                           (--check: compare, and fail if they differ)
 cargo xtask image         build the SSH server statically and write its image
@@ -56,6 +58,7 @@ fn run() -> Result<()> {
             Ok(())
         }
         ["layers"] => layers::check(),
+        ["advisories"] => advisories::check(),
         ["api"] => api(false),
         ["api", "--check"] => api(true),
         ["image", ref rest @ ..] => image::run(rest),
