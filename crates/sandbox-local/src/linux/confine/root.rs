@@ -225,16 +225,27 @@ fn mount_memory_disk(bytes: u64) -> Result<(), Failure> {
 fn mount_proc() -> Result<NamespaceLimits, Failure> {
     const READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs"];
     const HIDDEN_FILES: &[&str] = &[
+        // Secrets and addresses of the kernel.
         "kcore",
         "keys",
         "key-users",
+        "kallsyms",
+        "kmsg",
+        // What runs outside.
         "timer_list",
         "latency_stats",
         "sched_debug",
-        "kallsyms",
-        "kmsg",
+        // The machine's hardware and kernel, which no ordinary program asks for. Load, memory and processors
+        // remain, because `top`, `free`, `lscpu` and language runtimes read them.
+        "cmdline",
+        "config.gz",
+        "diskstats",
+        "interrupts",
+        "iomem",
+        "ioports",
+        "partitions",
     ];
-    const HIDDEN_DIRECTORIES: &[&str] = &["acpi", "scsi", "asound"];
+    const HIDDEN_DIRECTORIES: &[&str] = &["acpi", "scsi", "asound", "pressure"];
     let limits = MountFlags::NODEV | MountFlags::NOEXEC;
     // hidepid hides processes that this user cannot trace, such as the server.
     mount_file_system("proc", "proc", limits, "hidepid=2").or_else(|_| mount_file_system("proc", "proc", limits, "")).map_err(|mut failure| {

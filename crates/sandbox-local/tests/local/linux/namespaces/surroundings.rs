@@ -12,6 +12,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         resources_of_the_user_are_limited_for_each_sandbox,
         terminals_are_limited_for_each_sandbox,
         programs_find_the_processors_and_their_memory_limit,
+        the_machine_behind_is_not_described,
         debuggers_can_trace_their_own_children,
         commands_do_not_ignore_signals_that_the_client_ignores,
     ]
@@ -75,6 +76,29 @@ async fn programs_find_the_processors_and_their_memory_limit() -> Result {
     } else {
         eprintln!("NOT RUN: no memory limit can be applied here");
     }
+    Ok(())
+}
+
+async fn the_machine_behind_is_not_described() -> Result {
+    let world = World::new()?;
+    let info = world.create().await?;
+    let hidden =
+        "cmdline config.gz diskstats interrupts iomem ioports partitions kallsyms pressure/*";
+    let ran = world
+        .run(
+            &info,
+            &format!("cd /proc; cat {hidden} 2>/dev/null | wc -c"),
+        )
+        .await?;
+    assert_eq!(ran.stdout.trim(), "0", "{ran:?}");
+    // What programs read of the machine remains.
+    let ran = world
+        .run(
+            &info,
+            "cd /proc; cat cpuinfo meminfo stat loadavg uptime version vmstat sys/kernel/osrelease > /dev/null",
+        )
+        .await?;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
     Ok(())
 }
 
