@@ -1,33 +1,39 @@
 //! Builds the HTTP client: TLS, credentials, and the proxy.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::client::legacy::Client as Http;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
-use hyper_util::client::legacy::connect::{Connect, HttpConnector};
-use hyper_util::rt::TokioExecutor;
-use kube::client::{Body, ConfigExt};
+use kube::client::ConfigExt;
+use kube::config::AuthInfo;
 use kube::{Client, Config};
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
 use sandbox_core::{Error, Result};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tower::{BoxError, ServiceBuilder};
 
-use super::errors::{credential_program, describe_auth_error, first_line};
+use super::credentials::{AuthenticatedClient, Credentials};
+use super::errors::first_line;
 use super::proxy::Proxy;
 
 /// Timeout of a TCP connection to the API server or its proxy.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Builds the client, which runs the credential program of the kubeconfig. That call blocks and may prompt
-/// for a password, so it gets a thread of its own. No runtime waits for this thread when it shuts down, and
-/// the thread is abandoned after `limit`.
+/// Builds the client, and gets its first credentials, for which the credential program of the kubeconfig may
+/// ask a person.
+///
+/// Files are read on a thread of their own, because they may be on a file system that does not respond. No
+/// runtime waits for this thread when it shuts down, and the thread is abandoned after `limit`.
 pub(super) async fn build_client(
     config: Config,
     proxy: Option<Proxy>,
     limit: Duration,
 ) -> Result<Client> {
-    let program = credential_program(&config.auth_info);
     let (sender, receiver) = oneshot::channel();
     let runtime = Handle::current();
     let thread = std::thread::Builder::new()
@@ -37,77 +43,110 @@ pub(super) async fn build_client(
             // Sending fails if the caller has given up.
             drop(sender.send(build(config, proxy)));
         });
-    let build_error = |reason: String| Error::Config {
-        message: format!("cannot create a client for the cluster: {reason}"),
-    };
-    thread.map_err(|error| build_error(error.to_string()))?;
-    match tokio::time::timeout(limit, receiver).await {
-        Ok(Ok(Ok(client))) => Ok(client),
-        Ok(Ok(Err(kube::Error::Auth(error)))) => Err(Error::Config {
-            message: describe_auth_error(&error),
-        }),
-        Ok(Ok(Err(error))) => Err(build_error(first_line(&error))),
-        Ok(Err(_)) => Err(build_error("kube panicked".into())),
-        Err(_elapsed) => Err(match program {
-            Some(program) => Error::Config {
-                message: format!(
-                    "the cluster's credentials: {program}, the credential program of the kubeconfig, has not \
-                     finished within {limit:?}; run kubectl once, log in if it asks for that, and retry"
-                ),
-            },
-            None => build_error(format!(
+    thread.map_err(build_error)?;
+    let (client, credentials) = match tokio::time::timeout(limit, receiver).await {
+        Ok(Ok(built)) => built?,
+        Ok(Err(_)) => return Err(build_error("kube panicked")),
+        Err(_elapsed) => {
+            return Err(build_error(format!(
                 "the files of the kubeconfig could not be read within {limit:?}"
-            )),
-        }),
+            )));
+        }
+    };
+    credentials.prepare(limit).await?;
+    Ok(client)
+}
+
+fn build_error(reason: impl std::fmt::Display) -> Error {
+    Error::Config {
+        message: format!("cannot create a client for the cluster: {reason}"),
     }
 }
 
-fn build(config: Config, proxy: Option<Proxy>) -> Result<Client, kube::Error> {
-    let auth = config.auth_layer()?;
-    let tls = match auth {
-        // The program has returned a token; it does not have to run again to look for a certificate.
-        Some(_) => without_program(&config),
-        None => config.clone(),
-    };
+fn build(mut config: Config, proxy: Option<Proxy>) -> Result<(Client, Arc<Credentials>)> {
+    let kube_error = |error: kube::Error| build_error(first_line(&error));
+    let credentials = Arc::new(Credentials::read(&config.auth_info)?);
+    // kube gets neither the credential program, which it would run, nor the client certificate.
+    let headers = config.extra_headers_layer().map_err(kube_error)?;
+    config.auth_info = AuthInfo::default();
+    let tls = Tls::new(&config, &credentials)?;
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
-        .option_layer(auth)
-        .layer(config.extra_headers_layer()?)
+        .layer(headers)
         .map_err(BoxError::from);
     let namespace = config.default_namespace;
-    Ok(match proxy {
+    let client = match proxy {
         None => {
-            let connector = tls.rustls_https_connector_with_connector(tcp_connector())?;
-            Client::new(service.service(http_client(connector)), namespace)
+            let http = AuthenticatedClient::new(Arc::clone(&credentials), tls.to_cluster(tcp_connector()));
+            Client::new(service.service(http), namespace)
         }
         Some(Proxy::Tunnel(proxy)) => {
-            // `tls_server_name` is the name in the cluster's certificate, not in that of the proxy.
-            let mut to_proxy = tls.clone();
-            to_proxy.tls_server_name = None;
-            let to_proxy = to_proxy.rustls_https_connector_with_connector(tcp_connector())?;
-            let mut tunnel = Tunnel::new(proxy.uri().clone(), to_proxy);
+            let mut tunnel = Tunnel::new(proxy.uri().clone(), tls.to_proxy(tcp_connector()));
             if let Some(password) = proxy.basic_auth() {
                 tunnel = tunnel.with_auth(password.clone());
             }
-            let connector = tls.rustls_https_connector_with_connector(tunnel)?;
-            Client::new(service.service(http_client(connector)), namespace)
+            let http = AuthenticatedClient::new(Arc::clone(&credentials), tls.to_cluster(tunnel));
+            Client::new(service.service(http), namespace)
         }
         Some(Proxy::Socks(proxy, uri)) => {
             let mut socks = SocksV5::new(uri, tcp_connector());
             if let Some((user, password)) = proxy.raw_auth() {
                 socks = socks.with_auth(user.to_owned(), password.to_owned());
             }
-            let connector = tls.rustls_https_connector_with_connector(socks)?;
-            Client::new(service.service(http_client(connector)), namespace)
+            let http = AuthenticatedClient::new(Arc::clone(&credentials), tls.to_cluster(socks));
+            Client::new(service.service(http), namespace)
         }
-    })
+    };
+    Ok((client, credentials))
 }
 
-fn without_program(config: &Config) -> Config {
-    let mut config = config.clone();
-    config.auth_info.exec = None;
-    config.auth_info.auth_provider = None;
-    config
+/// How connections are encrypted.
+struct Tls {
+    config: ClientConfig,
+    /// The name in the cluster's certificate, if it is not that of the address.
+    server_name: Option<ServerName<'static>>,
+}
+
+impl Tls {
+    fn new(config: &Config, credentials: &Credentials) -> Result<Self> {
+        let server_name = match &config.tls_server_name {
+            Some(name) => Some(ServerName::try_from(name.clone()).map_err(|_invalid| {
+                build_error("tls-server-name in the kubeconfig is not a DNS name")
+            })?),
+            None => None,
+        };
+        let mut tls = config
+            .rustls_client_config()
+            .map_err(|error| build_error(first_line(&error)))?;
+        tls.client_auth_cert_resolver = credentials.certificate_resolver();
+        if credentials.may_have_certificate() {
+            // A resumed session has the client certificate of the first one, which may have expired.
+            tls.resumption = Resumption::disabled();
+        }
+        Ok(Self {
+            config: tls,
+            server_name,
+        })
+    }
+
+    fn to_cluster<C>(&self, connector: C) -> HttpsConnector<C> {
+        let builder = HttpsConnectorBuilder::new()
+            .with_tls_config(self.config.clone())
+            .https_or_http();
+        let builder = match &self.server_name {
+            Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name.clone())),
+            None => builder,
+        };
+        builder.enable_http1().wrap_connector(connector)
+    }
+
+    fn to_proxy<C>(&self, connector: C) -> HttpsConnector<C> {
+        HttpsConnectorBuilder::new()
+            .with_tls_config(self.config.clone())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector)
+    }
 }
 
 /// kube's own connector leaves `TCP_NODELAY` off. A command over a port-forward then takes 44 ms instead
@@ -118,10 +157,6 @@ fn tcp_connector() -> HttpConnector {
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     tcp
-}
-
-fn http_client<C: Connect + Clone>(connector: C) -> Http<C, Body> {
-    Http::builder(TokioExecutor::new()).build(connector)
 }
 
 #[cfg(test)]
@@ -135,6 +170,7 @@ mod tests {
         crate::api::cluster::install_crypto_provider();
         let mut config = Config::new("https://127.0.0.1:1".parse().unwrap());
         config.auth_info.exec = Some(ExecConfig {
+            api_version: Some("client.authentication.k8s.io/v1".into()),
             command: Some("sleep".into()),
             args: Some(vec!["2".into()]),
             ..ExecConfig::default()

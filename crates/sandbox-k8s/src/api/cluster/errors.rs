@@ -6,11 +6,18 @@
 use std::fmt;
 
 use kube::client::AuthError;
-use kube::config::AuthInfo;
+use sandbox_core::Error;
 
 /// There are no credentials, so the request was not sent.
 #[derive(Debug)]
 pub(crate) struct CredentialError(String);
+
+impl CredentialError {
+    /// The reason may repeat no secret.
+    pub(super) fn new(reason: impl fmt::Display) -> Self {
+        Self(format!("the cluster's credentials: {reason}"))
+    }
+}
 
 impl fmt::Display for CredentialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,8 +27,14 @@ impl fmt::Display for CredentialError {
 
 impl std::error::Error for CredentialError {}
 
-/// Removes what an error reveals about credentials. If credentials cannot be renewed, the error comes from
-/// a layer of the client.
+impl From<CredentialError> for Error {
+    fn from(error: CredentialError) -> Self {
+        Self::Config { message: error.0 }
+    }
+}
+
+/// Removes what an error reveals about credentials. A client that a caller has built with kube gets its
+/// credentials from kube, whose errors contain the output of a credential program.
 pub(crate) fn redact_credentials(error: kube::Error) -> kube::Error {
     let error = match error {
         kube::Error::Auth(error) => error,
@@ -31,7 +44,7 @@ pub(crate) fn redact_credentials(error: kube::Error) -> kube::Error {
         },
         error => return error,
     };
-    kube::Error::Service(Box::new(CredentialError(describe_auth_error(&error))))
+    kube::Error::Service(Box::new(describe_auth_error(&error)))
 }
 
 /// Returns what is wrong with the credentials, if the error is about them.
@@ -44,16 +57,8 @@ pub(crate) fn credential_error(error: &kube::Error) -> Option<String> {
     }
 }
 
-/// Returns the credential program of the kubeconfig, or the name of its auth provider.
-pub(super) fn credential_program(auth: &AuthInfo) -> Option<String> {
-    let provider = auth.auth_provider.as_ref();
-    let provider =
-        provider.map(|provider| provider.config.get("cmd-path").unwrap_or(&provider.name));
-    provider.or(auth.exec.as_ref()?.command.as_ref()).cloned()
-}
-
-pub(super) fn describe_auth_error(error: &AuthError) -> String {
-    let why = match error {
+fn describe_auth_error(error: &AuthError) -> CredentialError {
+    CredentialError::new(match error {
         AuthError::AuthExecRun { out, .. } => {
             let hint = "run kubectl to see its message, or log in again";
             format!(
@@ -72,8 +77,23 @@ pub(super) fn describe_auth_error(error: &AuthError) -> String {
             "the credential program of the kubeconfig wrote no credentials".to_owned()
         }
         error => error.to_string(),
-    };
-    format!("the cluster's credentials: {why}")
+    })
+}
+
+/// The length of a text that a message repeats.
+const MAX_REPEATED: usize = 300;
+
+/// Returns text from a kubeconfig on one line, without control characters, and not too long.
+pub(super) fn flatten(text: &str) -> String {
+    let words: Vec<&str> = text
+        .split(|character: char| character.is_whitespace() || character.is_control())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(MAX_REPEATED) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
 
 /// Returns the first line of an error. kube repeats causes in the lines after it.
@@ -84,4 +104,18 @@ pub(super) fn first_line(error: &dyn std::error::Error) -> String {
         .next()
         .unwrap_or_default()
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_is_one_line_without_control_characters() {
+        assert_eq!(
+            flatten("Install it:\n\n  brew install x\r\n\u{1b}[31mnow\u{7}"),
+            "Install it: brew install x [31mnow"
+        );
+        assert_eq!(flatten(&"ä".repeat(1000)).chars().count(), 301);
+    }
 }

@@ -1,6 +1,7 @@
 //! A client of the API server, from a kubeconfig or from the Pod that the program runs in.
 
 mod build;
+mod credentials;
 mod errors;
 mod kubeconfig;
 mod no_proxy;
