@@ -77,7 +77,8 @@ fn build(mut config: Config, proxy: Option<Proxy>) -> Result<(Client, Arc<Creden
     let namespace = config.default_namespace;
     let client = match proxy {
         None => {
-            let http = AuthenticatedClient::new(Arc::clone(&credentials), tls.to_cluster(tcp_connector()));
+            let http =
+                AuthenticatedClient::new(Arc::clone(&credentials), tls.to_cluster(tcp_connector()));
             Client::new(service.service(http), namespace)
         }
         Some(Proxy::Tunnel(proxy)) => {
@@ -134,7 +135,9 @@ impl Tls {
             .with_tls_config(self.config.clone())
             .https_or_http();
         let builder = match &self.server_name {
-            Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name.clone())),
+            Some(name) => {
+                builder.with_server_name_resolver(FixedServerNameResolver::new(name.clone()))
+            }
             None => builder,
         };
         builder.enable_http1().wrap_connector(connector)

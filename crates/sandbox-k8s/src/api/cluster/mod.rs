@@ -3,6 +3,7 @@
 mod build;
 mod credentials;
 mod errors;
+mod files;
 mod kubeconfig;
 mod no_proxy;
 mod proxy;
@@ -216,5 +217,111 @@ contexts:
     async fn two_clients_can_be_created() {
         open(KUBECONFIG, None).await.unwrap();
         open(KUBECONFIG, None).await.unwrap();
+    }
+
+    /// Returns the head of the first request that a client of this kubeconfig sends.
+    async fn first_request(text: &str) -> String {
+        use tokio::io::AsyncReadExt;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0);
+            }
+            String::from_utf8(head).unwrap()
+        });
+        let server_url = format!("http://{address}");
+        let client = open(&text.replace("SERVER", &server_url), None)
+            .await
+            .unwrap();
+        let request = http::Request::get("/version").body(kube::client::Body::empty());
+        // The server closes the connection without a response.
+        assert!(client.send(request.unwrap()).await.is_err());
+        server.await.unwrap().to_lowercase()
+    }
+
+    #[tokio::test]
+    async fn a_request_has_the_path_of_the_server_and_the_impersonated_user() {
+        let user =
+            "{token: t, as: Ann, as-uid: '7', as-groups: [g, h], as-user-extra: {Dept/x: [a, b]}}";
+        let text = KUBECONFIG
+            .replace("'https://127.0.0.1:1'", "SERVER/prefix")
+            .replace("{token: secret-token}", user);
+        let head = first_request(&text).await;
+        for line in [
+            "get /prefix/version http/1.1",
+            "authorization: bearer t",
+            "impersonate-user: ann",
+            "impersonate-uid: 7",
+            "impersonate-group: g",
+            "impersonate-group: h",
+            "impersonate-extra-dept%2fx: a",
+            "impersonate-extra-dept%2fx: b",
+        ] {
+            assert!(head.lines().any(|other| other == line), "{line}: {head}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_credential_program_is_told_its_cluster_if_it_asks() {
+        let directory = tempfile::tempdir().unwrap();
+        let certificate = include_str!("credentials/client_certificate/testdata/one.crt");
+        std::fs::write(directory.path().join("ca.crt"), certificate).unwrap();
+        let seen = directory.path().join("seen");
+        let script = format!(
+            "printf %s \"$KUBERNETES_EXEC_INFO\" > {}; echo 'status: {{token: t}}'",
+            seen.display()
+        );
+        let text = serde_json::json!({
+            "current-context": "a",
+            "contexts": [{"name": "a", "context": {"cluster": "c", "user": "u"}}],
+            "clusters": [{"name": "c", "cluster": {
+                "server": "https://127.0.0.1:1",
+                "certificate-authority": "ca.crt",
+                "tls-server-name": "kubernetes",
+                "extensions": [{"name": "client.authentication.k8s.io/exec", "extension": {"audience": "x"}}],
+            }}],
+            "users": [{"name": "u", "user": {"exec": {
+                "apiVersion": "client.authentication.k8s.io/v1beta1",
+                "command": "sh",
+                "args": ["-c", script],
+                "provideClusterInfo": true,
+            }}}],
+        });
+        let path = directory.path().join("config");
+        std::fs::write(&path, text.to_string()).unwrap();
+        connect(&ClusterOptions {
+            kubeconfig: Some(path),
+            context: None,
+        })
+        .await
+        .unwrap();
+        let told: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(seen).unwrap()).unwrap();
+        assert_eq!(told["apiVersion"], "client.authentication.k8s.io/v1beta1");
+        let cluster = &told["spec"]["cluster"];
+        assert_eq!(cluster["server"], "https://127.0.0.1:1");
+        assert_eq!(cluster["tls-server-name"], "kubernetes");
+        assert_eq!(cluster["config"], serde_json::json!({"audience": "x"}));
+        let authority = k8s_openapi::ByteString(certificate.into());
+        assert_eq!(
+            cluster["certificate-authority-data"],
+            serde_json::to_value(authority).unwrap()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_removed_auth_provider_is_named() {
+        let text = KUBECONFIG.replace("{token: secret-token}", "{auth-provider: {name: gcp}}");
+        let error = open(&text, None).await.err().unwrap();
+        assert!(
+            error
+                .to_string()
+                .contains("auth provider gcp of the kubeconfig was removed"),
+            "{error}"
+        );
     }
 }

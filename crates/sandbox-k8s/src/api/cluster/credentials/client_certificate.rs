@@ -7,16 +7,16 @@ use std::time::Instant;
 
 use k8s_openapi::ByteString;
 use kube::config::AuthInfo;
+use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::SignatureScheme;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
-use super::RELOAD_INTERVAL;
+use super::issued::RELOAD_INTERVAL;
 use crate::api::cluster::errors::CredentialError;
 use crate::lock::lock;
 
@@ -53,7 +53,9 @@ impl ClientCertificate {
         )?;
         let key = PemSource::new(
             "client-key-data",
-            auth.client_key_data.as_ref().map(ExposeSecret::expose_secret),
+            auth.client_key_data
+                .as_ref()
+                .map(ExposeSecret::expose_secret),
             auth.client_key.as_deref(),
         )?;
         let source = match (certificate, key) {
@@ -139,7 +141,11 @@ impl std::fmt::Debug for ClientCertificate {
 }
 
 impl ResolvesClientCert for ClientCertificate {
-    fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+    fn resolve(
+        &self,
+        _issuers: &[&[u8]],
+        _schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
         lock(&self.current).certified.clone()
     }
 
@@ -158,9 +164,10 @@ impl PemSource {
         if let Some(encoded) = inline {
             let encoded: String = encoded.split_whitespace().collect();
             // Kubernetes' type for bytes in JSON, which is base64.
-            let ByteString(pem) = serde_json::from_value(Value::String(encoded)).map_err(|_invalid| {
-                CredentialError::new(format!("{name} of the kubeconfig is not base64"))
-            })?;
+            let ByteString(pem) =
+                serde_json::from_value(Value::String(encoded)).map_err(|_invalid| {
+                    CredentialError::new(format!("{name} of the kubeconfig is not base64"))
+                })?;
             return Ok(Some(Self::Inline(pem)));
         }
         Ok(file.map(|path| Self::File(path.into())))
@@ -170,14 +177,19 @@ impl PemSource {
         match self {
             Self::Inline(pem) => Ok(pem.clone()),
             Self::File(path) => fs::read(path).map_err(|error| {
-                CredentialError::new(format!("cannot read {} of the kubeconfig: {error}", path.display()))
+                CredentialError::new(format!(
+                    "cannot read {} of the kubeconfig: {error}",
+                    path.display()
+                ))
             }),
         }
     }
 }
 
 fn missing(what: &str, other: &str) -> CredentialError {
-    CredentialError::new(format!("the kubeconfig has a {other} but no {what} for the same user"))
+    CredentialError::new(format!(
+        "the kubeconfig has a {other} but no {what} for the same user"
+    ))
 }
 
 fn read_pair((certificate, key): &(PemSource, PemSource)) -> Result<CertifiedKey, CredentialError> {
@@ -205,3 +217,6 @@ fn certify(certificate: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
     let provider = CryptoProvider::get_default().ok_or("there is no crypto provider")?;
     CertifiedKey::from_der(chain, key, provider).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

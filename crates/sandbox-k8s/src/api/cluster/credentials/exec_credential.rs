@@ -9,7 +9,11 @@ use serde_json::{Value, json};
 pub(super) const INPUT_VARIABLE: &str = "KUBERNETES_EXEC_INFO";
 
 /// Formats the value of [`INPUT_VARIABLE`].
-pub(super) fn format_input(api_version: &str, is_interactive: bool, cluster: Option<&Value>) -> String {
+pub(super) fn format_input(
+    api_version: &str,
+    is_interactive: bool,
+    cluster: Option<&Value>,
+) -> String {
     let mut spec = json!({"interactive": is_interactive});
     if let Some(cluster) = cluster {
         spec["cluster"] = cluster.clone();
@@ -78,7 +82,10 @@ mod tests {
         );
         let cluster = json!({"server": "https://c"});
         let input: Value = serde_json::from_str(&format_input("v", false, Some(&cluster))).unwrap();
-        assert_eq!(input["spec"], json!({"interactive": false, "cluster": cluster}));
+        assert_eq!(
+            input["spec"],
+            json!({"interactive": false, "cluster": cluster})
+        );
     }
 
     #[test]
@@ -93,7 +100,8 @@ mod tests {
             assert_eq!(read.expires.unwrap().to_string(), "2030-01-01T00:00:00Z");
             assert!(read.certificate.is_none());
         }
-        let both = r#"{"status": {"clientCertificateData": "c", "clientKeyData": "k", "token": ""}}"#;
+        let both =
+            r#"{"status": {"clientCertificateData": "c", "clientKeyData": "k", "token": ""}}"#;
         let read = parse_output(both.as_bytes()).unwrap();
         assert_eq!(read.certificate, Some(("c".into(), "k".into())));
         assert!(read.token.is_none() && read.expires.is_none());

@@ -4,8 +4,10 @@ use http::HeaderValue;
 use kube::config::AuthInfo;
 use secrecy::ExposeSecret;
 
-use super::program::{CredentialProgram, RenewedCredentials};
+use super::header::{basic_header, bearer_header};
+use super::program::CredentialProgram;
 use super::provider::read_provider_token;
+use super::renewal::RenewedCredentials;
 use super::token_file::TokenFile;
 use crate::api::cluster::errors::CredentialError;
 
@@ -54,11 +56,8 @@ impl Method {
             (Some(provider), None) => {
                 bearer_header(&read_provider_token(provider)?).map(Self::Fixed)
             }
-            (None, Some(exec)) if !has_certificate => {
-                CredentialProgram::from_kubeconfig(exec).map(|program| {
-                    Self::Program(RenewedCredentials::new(program))
-                })
-            }
+            (None, Some(exec)) if !has_certificate => CredentialProgram::from_kubeconfig(exec)
+                .map(|program| Self::Program(RenewedCredentials::new(program))),
             (None, _) => Ok(Self::Anonymous),
         }
     }
@@ -66,30 +65,14 @@ impl Method {
 
 fn is_impersonation_incomplete(auth: &AuthInfo) -> bool {
     auth.impersonate_uid.is_some()
-        || auth.impersonate_groups.as_ref().is_some_and(|groups| !groups.is_empty())
-        || auth.impersonate_user_extra.as_ref().is_some_and(|extra| !extra.is_empty())
-}
-
-/// Formats a bearer token (RFC 6750). White space around it comes from an editor.
-pub(super) fn bearer_header(token: &str) -> Result<HeaderValue, CredentialError> {
-    sensitive_header(&format!("Bearer {}", token.trim()))
-}
-
-/// Formats a user name and password (RFC 7617).
-fn basic_header(user: &str, password: &str) -> Result<HeaderValue, CredentialError> {
-    let pair = k8s_openapi::ByteString(format!("{user}:{password}").into_bytes());
-    match serde_json::to_value(pair) {
-        Ok(serde_json::Value::String(encoded)) => sensitive_header(&format!("Basic {encoded}")),
-        _ => Err(CredentialError::new("the user name and password cannot be encoded")),
-    }
-}
-
-fn sensitive_header(text: &str) -> Result<HeaderValue, CredentialError> {
-    let mut header = HeaderValue::from_bytes(text.as_bytes()).map_err(|_invalid| {
-        CredentialError::new("the token has a line break or control character in it; log in again")
-    })?;
-    header.set_sensitive(true);
-    Ok(header)
+        || auth
+            .impersonate_groups
+            .as_ref()
+            .is_some_and(|groups| !groups.is_empty())
+        || auth
+            .impersonate_user_extra
+            .as_ref()
+            .is_some_and(|extra| !extra.is_empty())
 }
 
 #[cfg(test)]
@@ -128,17 +111,32 @@ mod tests {
     fn contradictions_are_refused_without_secrets() {
         for (user, expected) in [
             ("{token: hidden, username: u}", "a password and a token"),
-            ("{password: hidden, tokenFile: /f}", "a password and a token"),
+            (
+                "{password: hidden, tokenFile: /f}",
+                "a password and a token",
+            ),
             ("{token: \"hid\\nden\"}", "line break"),
             ("{token: hidden, as-groups: [g]}", "without `as`"),
             ("{as-uid: u}", "without `as`"),
             ("{as-user-extra: {a: [b]}}", "without `as`"),
-            ("{exec: {command: x}, auth-provider: {name: oidc}}", "the auth provider oidc and a credential program"),
+            (
+                "{exec: {command: x}, auth-provider: {name: oidc}}",
+                "the auth provider oidc and a credential program",
+            ),
             ("{exec: {command: x}}", "apiVersion"),
-            ("{exec: {apiVersion: client.authentication.k8s.io/v1}}", "command"),
+            (
+                "{exec: {apiVersion: client.authentication.k8s.io/v1}}",
+                "command",
+            ),
         ] {
-            let error = read(user).err().unwrap_or_else(|| panic!("{user}")).to_string();
-            assert!(error.contains(expected) && !error.contains("hid"), "{user}: {error}");
+            let error = read(user)
+                .err()
+                .unwrap_or_else(|| panic!("{user}"))
+                .to_string();
+            assert!(
+                error.contains(expected) && !error.contains("hid"),
+                "{user}: {error}"
+            );
         }
         assert!(read("{as: u, as-groups: [g], as-uid: x}").is_ok());
     }

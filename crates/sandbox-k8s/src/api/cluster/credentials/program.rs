@@ -5,8 +5,6 @@
 //! it only if it is a terminal, and only before the first request. What it writes to stderr may be a token,
 //! so it is shown to a person at a terminal, and otherwise discarded.
 
-mod renewal;
-
 use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, IsTerminal};
 use std::path::PathBuf;
@@ -20,8 +18,6 @@ use tokio::process::Command;
 
 use super::exec_credential::{INPUT_VARIABLE, ReturnedCredentials, format_input, parse_output};
 use crate::api::cluster::errors::{CredentialError, flatten};
-
-pub(super) use renewal::RenewedCredentials;
 
 /// How much a program may write. A certificate chain has some kilobytes.
 const MAX_OUTPUT: u64 = 1 << 20;
@@ -194,7 +190,10 @@ impl CredentialProgram {
         let mut output = Vec::new();
         if let Some(stdout) = child.stdout.take() {
             let mut limited = stdout.take(MAX_OUTPUT + 1);
-            limited.read_to_end(&mut output).await.map_err(start_error)?;
+            limited
+                .read_to_end(&mut output)
+                .await
+                .map_err(start_error)?;
         }
         if output.len() as u64 > MAX_OUTPUT {
             return Err(self.error(format!("wrote more than {MAX_OUTPUT} bytes")));
@@ -230,7 +229,7 @@ fn find_program(command: &str, path: Option<&OsStr>) -> OsString {
         std::env::split_paths(path)
             .filter(|directory| directory.is_absolute())
             .map(|directory| directory.join(command))
-            .find(|program| is_executable(program))
+            .find(is_executable)
     });
     found.map_or_else(|| command.into(), PathBuf::into_os_string)
 }
@@ -248,5 +247,6 @@ fn is_executable(_program: &PathBuf) -> bool {
     false
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;

@@ -31,7 +31,10 @@ pub(super) fn read_provider_token(
 
 /// The token is used as it is: the provider's refresh token is not.
 fn read_id_token(provider: &AuthProviderConfig) -> Result<String, CredentialError> {
-    let token = provider.config.get("id-token").filter(|token| !token.is_empty());
+    let token = provider
+        .config
+        .get("id-token")
+        .filter(|token| !token.is_empty());
     token.cloned().ok_or_else(|| {
         CredentialError::new(
             "the auth provider oidc of the kubeconfig has no id-token; run kubectl once, which gets one, \
@@ -53,12 +56,21 @@ mod tests {
         assert_eq!(read("{name: oidc, config: {id-token: t}}").unwrap(), "t");
         for (text, expected) in [
             ("{name: oidc}", "no id-token"),
-            ("{name: gcp, config: {access-token: hidden}}", "gcp of the kubeconfig was removed"),
+            (
+                "{name: gcp, config: {access-token: hidden}}",
+                "gcp of the kubeconfig was removed",
+            ),
             ("{name: azure}", "kubelogin"),
-            ("{name: openstack}", "openstack of the kubeconfig is not known"),
+            (
+                "{name: openstack}",
+                "openstack of the kubeconfig is not known",
+            ),
         ] {
             let error = read(text).unwrap_err();
-            assert!(error.contains(expected) && !error.contains("hidden"), "{error}");
+            assert!(
+                error.contains(expected) && !error.contains("hidden"),
+                "{error}"
+            );
         }
     }
 }

@@ -12,7 +12,8 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::Body;
 use tower::{BoxError, Service};
 
-use super::{Credentials, Issued};
+use super::issued::Issued;
+use super::source::Credentials;
 use crate::lock::lock;
 
 type HttpResponse<C> = <Http<C, Body> as Service<Request<Body>>>::Response;
@@ -106,3 +107,6 @@ fn try_clone(request: &Request<Body>) -> Option<Request<Body>> {
     *copy.extensions_mut() = request.extensions().clone();
     Some(copy)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use http::HeaderValue;
 
-use super::RELOAD_INTERVAL;
-use super::method::bearer_header;
+use super::header::bearer_header;
+use super::issued::RELOAD_INTERVAL;
 use crate::api::cluster::errors::CredentialError;
 use crate::lock::lock;
 
@@ -65,7 +65,9 @@ impl TokenFile {
 fn read_header(path: &PathBuf) -> Result<HeaderValue, CredentialError> {
     let shown = path.display();
     let token = fs::read_to_string(path).map_err(|error| {
-        CredentialError::new(format!("cannot read the token file {shown} of the kubeconfig: {error}"))
+        CredentialError::new(format!(
+            "cannot read the token file {shown} of the kubeconfig: {error}"
+        ))
     })?;
     if token.trim().is_empty() {
         return Err(CredentialError::new(format!(
@@ -120,7 +122,12 @@ mod tests {
     fn a_file_without_a_token_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("token");
-        let error = |path: &PathBuf| TokenFile::read(path.clone(), None).err().unwrap().to_string();
+        let error = |path: &PathBuf| {
+            TokenFile::read(path.clone(), None)
+                .err()
+                .unwrap()
+                .to_string()
+        };
         assert!(error(&path).contains(path.to_str().unwrap()));
         fs::write(&path, " \n").unwrap();
         assert!(error(&path).contains("is empty"));

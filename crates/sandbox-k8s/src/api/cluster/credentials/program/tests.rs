@@ -47,9 +47,15 @@ fn write_program(path: &Path, text: &str) {
 
 #[tokio::test]
 async fn a_program_has_no_input_and_its_own_environment() {
-    assert_eq!(token_of(&script(&return_output_of("cat; echo end"))).await, "end");
+    assert_eq!(
+        token_of(&script(&return_output_of("cat; echo end"))).await,
+        "end"
+    );
     let mut with_variables = script(&return_output_of("echo $ADDED,$EMPTY,${HOME:+home}"));
-    with_variables.environment = vec![("ADDED".into(), "a b".into()), ("EMPTY".into(), String::new())];
+    with_variables.environment = vec![
+        ("ADDED".into(), "a b".into()),
+        ("EMPTY".into(), String::new()),
+    ];
     assert_eq!(token_of(&with_variables).await, "a b,,home");
 }
 
@@ -79,19 +85,33 @@ fn entries_without_a_command_or_a_known_version_are_refused() {
     for (entry, expected) in [
         ("{}", "has no command"),
         ("{command: ''}", "has no command"),
-        ("{command: aws}", "aws, the credential program of the kubeconfig, has no apiVersion"),
-        ("{command: aws, apiVersion: v1}", "unknown apiVersion v1; use client.authentication.k8s.io/v1"),
+        (
+            "{command: aws}",
+            "aws, the credential program of the kubeconfig, has no apiVersion",
+        ),
+        (
+            "{command: aws, apiVersion: v1}",
+            "unknown apiVersion v1; use client.authentication.k8s.io/v1",
+        ),
     ] {
         let error = program(entry).err().unwrap().to_string();
         assert!(error.contains(expected), "{error}");
     }
     for version in API_VERSIONS {
-        assert!(program(&format!("{{command: aws, apiVersion: {version}, args: null, env: null}}")).is_ok());
+        assert!(
+            program(&format!(
+                "{{command: aws, apiVersion: {version}, args: null, env: null}}"
+            ))
+            .is_ok()
+        );
     }
     let entry = "{command: aws, apiVersion: client.authentication.k8s.io/v1, \
                  env: [{name: A, value: b}, {name: C}, {value: d}]}";
     let read = program(entry).unwrap();
-    assert_eq!(read.environment, [("A".into(), "b".into()), ("C".into(), String::new())]);
+    assert_eq!(
+        read.environment,
+        [("A".into(), "b".into()), ("C".into(), String::new())]
+    );
     assert_eq!(read.mode, ExecInteractiveMode::IfAvailable);
 }
 
@@ -113,22 +133,30 @@ fn only_a_terminal_that_is_not_in_use_is_given_to_a_program() {
         let mut program = script("");
         program.mode = mode.clone();
         let decided = program.is_interactive(terminal, has_terminal);
-        assert_eq!(decided.ok(), expected, "{mode:?} {terminal:?} {has_terminal}");
+        assert_eq!(
+            decided.ok(),
+            expected,
+            "{mode:?} {terminal:?} {has_terminal}"
+        );
     }
 }
 
 #[tokio::test]
 async fn errors_name_the_program_and_repeat_nothing_of_its_output() {
     for (text, expected) in [
-        ("echo secret-out; echo secret-err >&2; exit 3", "failed with exit status: 3"),
+        (
+            "echo secret-out; echo secret-err >&2; exit 3",
+            "failed with exit status: 3",
+        ),
         ("echo secret-out", "wrote no credentials"),
         ("kill -9 $$", "failed with signal: 9"),
         ("head -c 2000000 /dev/zero", "wrote more than 1048576 bytes"),
     ] {
         let error = error_of(&script(text)).await;
         assert!(
-            error.starts_with("the cluster's credentials: sh, the credential program of the kubeconfig, ")
-                && error.contains(expected)
+            error.starts_with(
+                "the cluster's credentials: sh, the credential program of the kubeconfig, "
+            ) && error.contains(expected)
                 && !error.contains("secret-"),
             "{error}"
         );
@@ -141,13 +169,17 @@ async fn a_missing_program_is_reported_with_its_hint() {
     missing.command = "no-such-login".into();
     let error = error_of(&missing).await;
     assert!(
-        error.contains("no-such-login, the credential program of the kubeconfig, cannot be started: ")
-            && error.ends_with("; install it, or write its path into the kubeconfig"),
+        error.contains(
+            "no-such-login, the credential program of the kubeconfig, cannot be started: "
+        ) && error.ends_with("; install it, or write its path into the kubeconfig"),
         "{error}"
     );
     missing.install_hint = Some("Install it with\n\n  brew install login\n".into());
     let error = error_of(&missing).await;
-    assert!(error.ends_with("; Install it with brew install login"), "{error}");
+    assert!(
+        error.ends_with("; Install it with brew install login"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -182,7 +214,8 @@ fn a_program_is_searched_for_in_the_path_and_not_here() {
     }
     write_program(&at("two/login"), "");
     std::fs::write(at("one/login"), "not executable").unwrap();
-    let path = std::env::join_paths([Path::new("."), Path::new(""), &at("one"), &at("two")]).unwrap();
+    let path =
+        std::env::join_paths([Path::new("."), Path::new(""), &at("one"), &at("two")]).unwrap();
     assert_eq!(find_program("login", Some(&path)), at("two/login"));
     assert_eq!(find_program("./login", Some(&path)), "./login");
     assert_eq!(find_program("other", Some(&path)), "other");

@@ -7,10 +7,10 @@ use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::{CredentialProgram, Terminal};
-use crate::api::cluster::credentials::client_certificate::ClientCertificate;
-use crate::api::cluster::credentials::method::bearer_header;
-use crate::api::cluster::credentials::{Issued, RELOAD_INTERVAL};
+use super::client_certificate::ClientCertificate;
+use super::header::bearer_header;
+use super::issued::{Issued, RELOAD_INTERVAL};
+use super::program::{CredentialProgram, Terminal};
 use crate::api::cluster::errors::CredentialError;
 
 /// Credentials are renewed this long before they expire, so that they are still valid on arrival.
@@ -20,7 +20,7 @@ const EXPIRY_MARGIN: SignedDuration = SignedDuration::from_secs(10);
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The last credentials of a program.
-pub(in crate::api::cluster::credentials) struct RenewedCredentials {
+pub(super) struct RenewedCredentials {
     program: CredentialProgram,
     /// Locked while the program runs, so that it runs once for all who wait.
     last: Arc<Mutex<Option<LastCredentials>>>,
@@ -33,7 +33,7 @@ struct LastCredentials {
 }
 
 impl RenewedCredentials {
-    pub(in crate::api::cluster::credentials) fn new(program: CredentialProgram) -> Self {
+    pub(super) fn new(program: CredentialProgram) -> Self {
         Self {
             program,
             last: Arc::default(),
@@ -41,7 +41,7 @@ impl RenewedCredentials {
     }
 
     /// Runs the program for the first time. It may use the terminal.
-    pub(in crate::api::cluster::credentials) async fn prepare(
+    pub(super) async fn prepare(
         &self,
         certificate: &ClientCertificate,
         limit: Duration,
@@ -52,7 +52,7 @@ impl RenewedCredentials {
     }
 
     /// Returns the header with the token, if there is one; a program may return only a certificate.
-    pub(in crate::api::cluster::credentials) async fn current(
+    pub(super) async fn current(
         &self,
         certificate: &Arc<ClientCertificate>,
     ) -> Result<Option<HeaderValue>, CredentialError> {
@@ -64,7 +64,7 @@ impl RenewedCredentials {
     }
 
     /// Renews credentials that the API server did not accept. They may be revoked or have no expiry.
-    pub(in crate::api::cluster::credentials) async fn renew_refused(
+    pub(super) async fn renew_refused(
         &self,
         refused: &Issued,
         certificate: &Arc<ClientCertificate>,
