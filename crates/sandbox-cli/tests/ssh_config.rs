@@ -17,6 +17,17 @@ fn id_from_host(host: &str) -> &str {
     host.trim_end_matches(".sandbox")
 }
 
+/// The directory of the only sandbox with this id.
+fn sandbox_directory(cli: &Cli, id: &str) -> PathBuf {
+    let entries = fs::read_dir(cli.home().join(".ssh/sandbox").join(id)).unwrap();
+    let mut directories = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir());
+    let directory = directories.next().unwrap();
+    assert_eq!(directories.next(), None);
+    directory
+}
+
 #[test]
 fn keys_are_private_and_removed_with_the_sandbox() {
     if !peers::OPENSSH.is_available() {
@@ -24,7 +35,7 @@ fn keys_are_private_and_removed_with_the_sandbox() {
     }
     let cli = Cli::new();
     let host = cli.install_ssh_config("");
-    let directory = cli.home().join(".ssh/sandbox").join(id_from_host(&host));
+    let directory = sandbox_directory(&cli, id_from_host(&host));
     let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(
         (mode(directory.clone()), mode(directory.join("key"))),
@@ -40,8 +51,8 @@ fn keys_are_private_and_removed_with_the_sandbox() {
 
     // If another client deletes a sandbox, gc removes its files, but not those of another
     // environment.
-    let foreign = cli.home().join(".ssh/sandbox/sbx-elsewhere");
-    fs::create_dir(&foreign).unwrap();
+    let foreign = cli.home().join(".ssh/sandbox/sbx-elsewhere/x");
+    fs::create_dir_all(&foreign).unwrap();
     fs::write(
         foreign.join("config"),
         "# sandbox sbx-elsewhere, uid x; SANDBOX_BACKEND=\"k8s\"\n",
@@ -224,7 +235,7 @@ fn keys_of_another_environment_are_kept() {
     let cli = Cli::new();
     cli.expect_ok(["create", "--id", "web"]);
     cli.expect_ok(["ssh-config", "web"]);
-    let key = cli.home().join(".ssh/sandbox/web/key");
+    let key = sandbox_directory(&cli, "web").join("key");
     let elsewhere = |args: &[&str]| {
         let output = cli
             .command(args)
@@ -278,4 +289,154 @@ fn without_install_the_blocks_are_printed() {
         .output()
         .unwrap();
     assert_eq!(stdout(&output), "/home/sandbox\n", "{}", stderr(&output));
+}
+
+#[test]
+fn one_id_in_two_places_is_refused_and_has_names_that_say_which() {
+    if !peers::OPENSSH.is_available() {
+        return;
+    }
+    let cli = Cli::new();
+    let elsewhere = |args: &[&str]| {
+        let output = cli
+            .command(args)
+            .env("SANDBOX_STATE_DIR", cli.path("other"))
+            .output()
+            .unwrap();
+        assert_eq!(code(&output), 0, "{args:?}: {}", stderr(&output));
+        output
+    };
+    cli.install_ssh_config("Host *\n  ProxyCommand none\n");
+    cli.expect_ok(["create", "--id", "web"]);
+    cli.expect_ok(["exec", "web", "--", "touch", "here"]);
+    let ssh = |host: &str| cli.run_openssh("ssh", &[host, "ls"]);
+    assert_eq!(stdout(&ssh("web.sandbox")), "here\n");
+
+    let created = elsewhere(&["create", "--id", "web"]);
+    let note = stderr(&created);
+    elsewhere(&["exec", "web", "--", "touch", "there"]);
+    // The note names the new sandbox first, then the other one.
+    let mut names = note
+        .split([' ', ';', ','])
+        .filter(|word| word.ends_with(".sandbox") && *word != "web.sandbox");
+    let (there, here) = (names.next().unwrap(), names.next().unwrap());
+    let refused = ssh("web.sandbox");
+    assert_eq!((code(&refused), stdout(&refused).as_str()), (255, ""));
+    let message = stderr(&refused);
+    assert!(
+        message.contains("more than one sandbox is named web.sandbox")
+            && message.contains(there)
+            && message.contains(here),
+        "{message}"
+    );
+    assert_eq!(stdout(&ssh(there)), "there\n", "{}", stderr(&ssh(there)));
+    assert_eq!(stdout(&ssh(here)), "here\n", "{}", stderr(&ssh(here)));
+    // The command knows which one is meant.
+    assert_eq!(cli.expect_ok(["ssh", "web", "ls"]), "here\n");
+    assert_eq!(stdout(&elsewhere(&["ssh", "web", "ls"])), "there\n");
+    let printed = elsewhere(&["ssh-config", "web"]);
+    assert!(
+        stdout(&printed).contains(&format!("Host {there}")),
+        "{}",
+        stdout(&printed)
+    );
+    assert!(
+        stderr(&printed).contains(&format!("as {there}")),
+        "{}",
+        stderr(&printed)
+    );
+
+    elsewhere(&["rm", "web"]);
+    assert_eq!(stdout(&ssh("web.sandbox")), "here\n");
+}
+
+#[test]
+fn a_block_of_a_sandbox_that_was_created_anew_says_so() {
+    if !peers::OPENSSH.is_available() {
+        return;
+    }
+    let cli = Cli::new();
+    let print = || cli.write("block", cli.expect_ok(["ssh-config", "web"]));
+    let ssh = |block: &PathBuf| {
+        let mut ssh = Command::new("ssh");
+        ssh.arg("-F")
+            .arg(block)
+            .args(["web.sandbox", "echo", "reached"]);
+        ssh.output().unwrap()
+    };
+    cli.expect_ok(["create", "--id", "web"]);
+    let old = print();
+    assert_eq!(stdout(&ssh(&old)), "reached\n");
+    cli.expect_ok(["rm", "web"]);
+    cli.expect_ok(["create", "--id", "web"]);
+    let output = ssh(&old);
+    assert_eq!((code(&output), stdout(&output).as_str()), (255, ""));
+    assert!(
+        stderr(&output)
+            .contains("created anew under the same id; run `sandbox ssh-config web` again"),
+        "{}",
+        stderr(&output)
+    );
+    let new = print();
+    assert_eq!(stdout(&ssh(&new)), "reached\n");
+
+    // Without `rm`, for example by another program, the earlier sandbox's files are replaced.
+    cli.expect_ok(["rm", "web"]);
+    cli.expect_ok(["create", "--id", "web"]);
+    assert_eq!(stdout(&ssh(&print())), "reached\n");
+    sandbox_directory(&cli, "web");
+}
+
+#[test]
+fn settings_for_all_hosts_that_reach_sandboxes_are_pointed_out() {
+    if !peers::OPENSSH.is_available() {
+        return;
+    }
+    let cli = Cli::new();
+    fs::create_dir_all(cli.home().join(".ssh")).unwrap();
+    let included = cli.write("more", "SendEnv AWS_*\n");
+    let install = |config: &str| {
+        fs::write(cli.ssh_config(), config).unwrap();
+        let output = cli.run(["ssh-config", "--install"]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        stderr(&output)
+    };
+    for (config, settings) in [
+        (
+            "Host *\n  SendEnv LANG LC_*\n  RemoteForward 4444 localhost:22\n".to_owned(),
+            "RemoteForward 4444",
+        ),
+        (
+            "LocalForward 8080 localhost:80\n".to_owned(),
+            "LocalForward 8080",
+        ),
+        (
+            "Match all\n  DynamicForward 1080\n".to_owned(),
+            "DynamicForward 1080",
+        ),
+        (format!("Include {}\n", included.display()), "SendEnv AWS_*"),
+    ] {
+        let message = install(&config);
+        assert!(
+            message.contains("settings for all hosts that reach sandboxes, too")
+                && message.contains(settings),
+            "{config}: {message}"
+        );
+        assert!(
+            message.contains("Host * !*.sandbox") && message.contains("`sandbox ssh`"),
+            "{message}"
+        );
+    }
+    for config in [
+        "Host * !*.sandbox\n  RemoteForward 4444 localhost:22\n",
+        "Host bastion\n  SendEnv AWS_*\n",
+        "Host *\n  SendEnv LANG LC_*\n",
+        "",
+    ] {
+        let message = install(config);
+        assert!(
+            !message.contains("reach sandboxes, too"),
+            "{config}: {message}"
+        );
+    }
 }

@@ -59,8 +59,15 @@ pub(crate) async fn run(
     }
     match create_sandbox(builder, client, &id, interrupts, quiet).await? {
         Ok(_sandbox) => {
-            if let Err(error) = add_to_ssh(client, &id).await {
-                messages::print_note(&format!("`ssh {id}.sandbox` will not work: {error:#}"));
+            match add_to_ssh(client, &id).await {
+                Ok(note) => {
+                    if let Some(note) = note.filter(|_| !quiet) {
+                        messages::print_note(&note);
+                    }
+                }
+                Err(error) => {
+                    messages::print_note(&format!("`ssh {id}.sandbox` will not work: {error:#}"));
+                }
             }
             // Without the printed id the sandbox would neither be used nor deleted.
             if let Err(error) = writeln!(std::io::stdout(), "{id}") {
@@ -73,13 +80,15 @@ pub(crate) async fn run(
     }
 }
 
-/// Makes `ssh ID.sandbox` work at once if `sandbox ssh-config --install` was run.
-async fn add_to_ssh(client: &Client, id: &SandboxId) -> Result<()> {
-    match SshFiles::from_home() {
-        Ok(files) => files.write_if_installed(client, id).await,
+/// Makes `ssh ID.sandbox` work at once if `sandbox ssh-config --install` was run. Returns a note if the sandbox has
+/// another name for ssh.
+async fn add_to_ssh(client: &Client, id: &SandboxId) -> Result<Option<String>> {
+    let Ok(files) = SshFiles::from_home() else {
         // Without a home directory nothing was installed.
-        Err(_) => Ok(()),
-    }
+        return Ok(None);
+    };
+    let sandbox = files.write_if_installed(client, id).await?;
+    Ok(sandbox.and_then(|sandbox| sandbox.note))
 }
 
 /// Creates a sandbox and shows the progress. After a signal, it deletes what was created and

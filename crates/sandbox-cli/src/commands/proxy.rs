@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::ErrorKind;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use sandbox::{ByteStream, Client};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -22,11 +22,22 @@ pub(crate) struct Args {
     /// Id of the sandbox, or the unique beginning of a generated id
     #[arg(value_name = "ID")]
     id: OsString,
+    /// Fail if the sandbox with this id is not the one with this uid
+    #[arg(long, value_name = "UID")]
+    uid: Option<String>,
 }
 
 pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     let id = id::resolve(client, &args.id).await?;
     let access = client.access(&id).await?;
+    if let Some(uid) = &args.uid
+        && uid != access.uid.as_str()
+    {
+        bail!(
+            "the sandbox {id} that this configuration of ssh was written for no longer exists: it was created anew \
+             under the same id; run `sandbox ssh-config {id}` again, with --install if you installed it"
+        );
+    }
     let stream = client.open_ssh_stream(&access).await?;
     copy_both_ways(stream).await?;
     Ok(0)

@@ -8,8 +8,8 @@ use sandbox::Client;
 
 use crate::args::id;
 use crate::exit::Outcome;
-use crate::openssh::block::host_name;
 use crate::openssh::files::SshFiles;
+use crate::openssh::names::host_name;
 
 /// Log in to a sandbox with OpenSSH's client
 ///
@@ -33,12 +33,12 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     let id = id::resolve(client, &args.id).await?;
     let files = SshFiles::from_home()?;
-    let config = files.write(client, &client.access(&id).await?)?;
+    let sandbox = files.write(client, &client.access(&id).await?)?;
     let mut ssh = Command::new("ssh");
     // Options may follow the host, because this is OpenSSH's client.
     ssh.arg("-F")
-        .arg(config)
-        .arg(host_name(&id))
+        .arg(sandbox.config)
+        .arg(host_name(id.as_str()))
         .args(args.args);
     become_program(ssh)
 }

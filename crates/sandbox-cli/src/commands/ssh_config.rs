@@ -7,7 +7,6 @@ use sandbox::{Client, ListFilter, SandboxId, SandboxState};
 
 use crate::args::id;
 use crate::exit::Outcome;
-use crate::openssh::block::host_name;
 use crate::openssh::files::SshFiles;
 use crate::openssh::include;
 use crate::ui::messages;
@@ -18,7 +17,8 @@ use crate::ui::table::print;
 ///
 /// Prints a Host block for each sandbox, for ssh_config(5). With --install, ~/.ssh/config includes
 /// the blocks, also those of sandboxes that `sandbox create` creates later. The keys are kept in
-/// ~/.ssh/sandbox, and removed when the sandbox is deleted.
+/// ~/.ssh/sandbox, and removed when the sandbox is deleted. If sandboxes in several places have the
+/// same id, ID.sandbox is refused: use ID.NAMESPACE.sandbox, or the name that is printed.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -56,26 +56,38 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     let mut reachable = Vec::new();
     for id in ids {
         match client.access(&id).await {
-            Ok(access) => blocks.push(std::fs::read_to_string(files.write(client, &access)?)?),
+            Ok(access) => {
+                let sandbox = files.write(client, &access)?;
+                if let Some(note) = &sandbox.note {
+                    messages::print_note(note);
+                }
+                blocks.push(sandbox.block);
+                reachable.push(sandbox.host);
+            }
             // This one was not named: another program may have its key, or its server may not be
             // running yet.
             Err(error) if args.ids.is_empty() => {
                 messages::print_note(&format!("skipped {id}: {:#}", anyhow::Error::new(error)));
-                continue;
             }
             Err(error) => return Err(error.into()),
         }
-        reachable.push(id);
     }
     let Some(installation) = installation else {
         return print(&Printable::trusted(blocks.join("\n")));
     };
+    if !installation.added_settings.is_empty() {
+        messages::print_note(&format!(
+            "~/.ssh/config has settings for all hosts that reach sandboxes, too, because ssh adds them up: {}; put them \
+             below `Host * !*.sandbox`, or use `sandbox ssh`, which does not read that file",
+            installation.added_settings.join(", ")
+        ));
+    }
     installation.apply(&files)?;
     match reachable.as_slice() {
         [] => {
             messages::print_note("installed: reach sandboxes that you create as `ssh ID.sandbox`")
         }
-        [id, ..] => messages::print_note(&format!("installed: try `ssh {}`", host_name(id))),
+        [host, ..] => messages::print_note(&format!("installed: try `ssh {host}`")),
     }
     Ok(0)
 }

@@ -1,9 +1,10 @@
 //! The `Host` block of one sandbox, for ssh_config(5).
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use sandbox::{Access, Client, SandboxId};
+use sandbox::{Access, Client};
 
 use crate::openssh::client::SupportedKeywords;
 use crate::openssh::quoting::{quote_path, quote_word};
@@ -46,9 +47,31 @@ pub(super) fn keywords(block: &str) -> impl Iterator<Item = String> {
     words.map(str::to_ascii_lowercase)
 }
 
-/// The host name of a sandbox for OpenSSH's tools.
-pub(crate) fn host_name(id: &SandboxId) -> String {
-    format!("{id}.sandbox")
+/// Returns a block with other names.
+pub(super) fn replace_hosts(block: &str, names: &[String]) -> String {
+    let lines = block
+        .split_inclusive('\n')
+        .map(|line| match line.starts_with("Host ") {
+            true => format!("Host {}\n", names.join(" ")),
+            false => line.to_owned(),
+        });
+    lines.collect()
+}
+
+/// Formats a block for a name that more than one sandbox has. ssh prints which names to use, and fails.
+pub(super) fn format_refusal(host: &str, alternatives: &[&str]) -> String {
+    let names = alternatives.join(" or ");
+    format!(
+        "# more than one sandbox has this name\n\
+         Host {host}\n    \
+         HostName {host}\n    \
+         ProxyCommand sh -c 'echo \"sandbox: more than one sandbox is named {host}: use {names}\" >&2; exit 255'\n    \
+         ProxyUseFdpass no\n    \
+         CanonicalizeHostname no\n    \
+         ControlMaster no\n    \
+         ControlPath none\n    \
+         PermitLocalCommand no\n"
+    )
 }
 
 impl Block<'_> {
@@ -155,7 +178,9 @@ impl Block<'_> {
             words.push(format!("{name}={}", quote_word(value)?));
         }
         words.push(quote_word(self.program.as_os_str())?);
-        words.push(format!("proxy {}", self.access.id));
+        // The sandbox may have been replaced by another one with the same id.
+        let uid = quote_word(OsStr::new(self.access.uid.as_str()))?;
+        words.push(format!("proxy --uid {uid} {}", self.access.id));
         Ok(words.join(" "))
     }
 }

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail};
 use sandbox::{Access, Endpoint, KeyPair, Uid};
 
 use crate::openssh::block::{self, Block};
-use crate::openssh::files::{SshFiles, write_private_file};
+use crate::openssh::files::SshFiles;
+use crate::openssh::names::host_name;
+use crate::openssh::private_files::write_private_file;
 use crate::openssh::{client, quoting};
 
 /// The comment above the line.
@@ -19,11 +21,21 @@ const COMMENT: &str =
 const OVERRIDABLE: [&str; 3] = ["identityfile", "serveraliveinterval", "serveralivecountmax"];
 /// The name of `PubkeyAcceptedKeyTypes` in the output of `ssh -G` since OpenSSH 8.5.
 const PUBKEY_ALGORITHMS: &str = "pubkeyacceptedalgorithms";
+/// Keywords whose values ssh adds up, as `ssh -G` and as ssh_config(5) write them.
+const ADDED_UP: [(&str, &str); 5] = [
+    ("sendenv", "SendEnv"),
+    ("setenv", "SetEnv"),
+    ("remoteforward", "RemoteForward"),
+    ("localforward", "LocalForward"),
+    ("dynamicforward", "DynamicForward"),
+];
 /// The id in the block with which the configuration is tested.
 const TEST_ID: &str = "trial-of-ssh-config";
 
 /// A tested change of the user's configuration that includes the blocks at the top.
 pub(crate) struct Installation {
+    /// Settings of the user that reach sandboxes as well, because ssh adds them up.
+    pub(crate) added_settings: Vec<String>,
     config: PathBuf,
     before: String,
     /// `None` if the blocks are already included.
@@ -42,8 +54,9 @@ pub(crate) fn prepare(files: &SshFiles) -> Result<Installation> {
     let line = format!("Include {}", quoting::quote_path(&files.block_pattern())?);
     let is_included = before.lines().any(|other| other.trim() == line);
     let after = (!is_included).then(|| format!("{COMMENT}\n{line}\n\n{before}"));
-    test_config(&config, &before, after.as_ref().unwrap_or(&before), &line)?;
+    let included = test_config(&config, &before, after.as_ref().unwrap_or(&before), &line)?;
     Ok(Installation {
+        added_settings: find_added_settings(&included),
         config,
         before,
         after,
@@ -102,14 +115,14 @@ pub(crate) fn uninstall(files: &SshFiles) -> Result<()> {
 
 /// Compares how ssh reads a block by itself with how it reads the block through a copy of the
 /// user's file.
-fn test_config(config: &Path, before: &str, after: &str, line: &str) -> Result<()> {
+fn test_config(config: &Path, before: &str, after: &str, line: &str) -> Result<String> {
     let directory = tempfile::Builder::new()
         .prefix("sandbox-ssh-")
         .tempdir()
         .context("cannot create a temporary directory")?;
     let block = directory.path().join("block");
     let copy = directory.path().join("config");
-    let host = format!("{TEST_ID}.sandbox");
+    let host = host_name(TEST_ID);
     let text = format_test_block(&host, directory.path())?;
     write_private_file(&block, &text)?;
     let include = format!("Include {}", quoting::quote_path(&block)?);
@@ -147,7 +160,35 @@ fn test_config(config: &Path, before: &str, after: &str, line: &str) -> Result<(
             );
         }
     }
-    Ok(())
+    Ok(included)
+}
+
+/// Finds settings that give a sandbox variables of this machine, or ports of it. A block cannot prevent them. Values
+/// of variables are not repeated, because they may be secret.
+fn find_added_settings(effective: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (keyword, shown) in ADDED_UP {
+        for value in client::find_values(effective, keyword) {
+            let is_locale = |name: &str| {
+                name.starts_with("LC_") || matches!(name, "LANG" | "LANGUAGE" | "COLORTERM")
+            };
+            let text = match keyword {
+                // The locale is not worth a warning, and many systems send it.
+                "sendenv" if value.split_whitespace().all(is_locale) => continue,
+                "setenv" => match value.split_once('=') {
+                    Some((name, _)) if is_locale(name) => continue,
+                    Some((name, _)) => name,
+                    None => value,
+                },
+                _ => value,
+            };
+            let setting = format!("{shown} {text}");
+            if !found.contains(&setting) {
+                found.push(setting);
+            }
+        }
+    }
+    found
 }
 
 /// Formats the block of a sandbox that does not exist.
@@ -194,5 +235,27 @@ fn replace(path: &Path, content: &str) -> Result<()> {
         Some(mode) => fs::set_permissions(&real, mode)
             .with_context(|| format!("cannot set the permissions of {}", real.display())),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_reach_sandboxes_are_found_without_values() {
+        let effective = "host x\nsendenv LANG\nsendenv LC_*\nsendenv AWS_*\nsendenv AWS_*\nsetenv TOKEN=hidden\n\
+                         setenv LC_ALL=C\nremoteforward 4444 [localhost]:22\nlocalforward 1 [a]:2\n\
+                         dynamicforward 1080\nsendenvother x\nforwardagent no\n";
+        assert_eq!(
+            find_added_settings(effective),
+            [
+                "SendEnv AWS_*",
+                "SetEnv TOKEN",
+                "RemoteForward 4444 [localhost]:22",
+                "LocalForward 1 [a]:2",
+                "DynamicForward 1080"
+            ]
+        );
     }
 }
