@@ -85,7 +85,7 @@ async fn create_sandboxes(api: &kube::Client, namespace: &str) -> Outcome<(Sandb
     let ended = client
         .sandbox()
         .detached()
-        .ttl(Duration::from_secs(5))
+        .ttl(Duration::from_secs(20))
         .create();
     let (running, ended) = tokio::try_join!(running, ended)?;
     Ok((running.id().clone(), ended.id().clone()))

@@ -105,14 +105,14 @@ async fn use_every_right(
     let expiring = creator
         .sandbox()
         .detached()
-        .ttl(Duration::from_secs(5))
+        .ttl(Duration::from_secs(20))
         .create()
         .await?;
     Ok(expiring.id().clone())
 }
 
 async fn sweep_until_removed(gc: &KubernetesBackend, ended: &SandboxId) -> Outcome {
-    for _ in 0..120 {
+    for _ in 0..360 {
         let report = gc.sweep(SweepOptions::default()).await?;
         if report.removed.iter().any(|swept| swept.id == *ended) {
             return Ok(());

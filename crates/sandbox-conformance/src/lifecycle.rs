@@ -125,12 +125,12 @@ async fn the_ttl_ends_a_sandbox_unless_it_is_extended(backend: TestedBackend) ->
     // On a busy machine the first session takes seconds.
     let expiring = backend
         .sandbox()
-        .ttl(Duration::from_secs(6))
+        .ttl(Duration::from_secs(12))
         .create()
         .await?;
     let extended = backend
         .sandbox()
-        .ttl(Duration::from_secs(6))
+        .ttl(Duration::from_secs(12))
         .max_lifetime(Duration::from_secs(120))
         .create()
         .await?;
@@ -148,11 +148,11 @@ async fn the_ttl_ends_a_sandbox_unless_it_is_extended(backend: TestedBackend) ->
 
 async fn an_attached_sandbox_ends_without_a_client(backend: TestedBackend) -> Outcome {
     let mut defaults = sandbox::Defaults::default();
-    defaults.lifetime.attach_timeout = Some(Duration::from_secs(6));
+    defaults.lifetime.attach_timeout = Some(Duration::from_secs(10));
     let creator = backend.new_client_with(defaults);
     let attached = creator.sandbox().create().await?;
     // Longer than the attach timeout: the handle keeps the sandbox alive.
-    tokio::time::sleep(Duration::from_secs(9)).await;
+    tokio::time::sleep(Duration::from_secs(13)).await;
     attached.command("true").output().await?.check()?;
     let id = attached.id().clone();
     drop((attached, creator));

@@ -30,6 +30,8 @@ pub const OWNER_UID: &str = "sandbox.dev/owner-uid";
 /// Annotation on a Pod: its soft end, in whole seconds after its creation. It is no point in time, so that
 /// only the API server's clock counts.
 pub const ENDS_AFTER: &str = "sandbox.dev/ends-after";
+/// Annotation on a Pod: by when a client must have connected to it, in whole seconds after its creation.
+pub const READY_WITHIN: &str = "sandbox.dev/ready-within";
 /// Annotation on a Pod: the id of the Lease that owns its Secret, for clients that see only Pods. It is only a
 /// hint that such a Lease exists.
 pub const LEASE: &str = "sandbox.dev/lease";

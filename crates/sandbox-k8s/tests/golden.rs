@@ -113,6 +113,7 @@ fn every_option_appears_in_the_manifest() {
     spec.lifetime.ttl = Some(Duration::from_secs(1800));
     spec.lifetime.idle_timeout = Some(Duration::from_millis(90_500));
     spec.lifetime.attach_timeout = None;
+    spec.lifetime.first_login_timeout = Some(Duration::from_secs(300));
 
     let mut options = options(Injection::Inject(InjectVia::InitContainer));
     options.image_pull_policy = Some(PullPolicy::IfNotPresent);

@@ -80,6 +80,10 @@ pub struct Lifetime {
     /// Ends it after this long without an authenticated client: an *attached* sandbox, which does
     /// not outlive the program that created it. `None` means *detached*.
     pub attach_timeout: Option<Duration>,
+    /// Ends it if no client has authenticated this long after its creation: the program that created
+    /// it was killed before it could use or delete the sandbox. `None` waits for a client until one
+    /// of the other ends. The facade sets it to the timeout of the creation.
+    pub first_login_timeout: Option<Duration>,
 }
 
 impl Lifetime {
@@ -103,6 +107,7 @@ impl Default for Lifetime {
             max_lifetime: Self::DEFAULT_MAX,
             idle_timeout: None,
             attach_timeout: Some(Self::DEFAULT_ATTACH),
+            first_login_timeout: None,
         }
     }
 }
@@ -120,6 +125,7 @@ impl SandboxSpec {
             ("max_lifetime", Some(limits.max_lifetime)),
             ("idle_timeout", limits.idle_timeout),
             ("attach_timeout", limits.attach_timeout),
+            ("first_login_timeout", limits.first_login_timeout),
         ] {
             if let Some(limit) = limit.filter(|limit| *limit < Duration::from_secs(1)) {
                 let value = format!("{limit:?}");

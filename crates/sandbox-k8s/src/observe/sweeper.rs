@@ -25,6 +25,10 @@ pub(crate) fn removal_reason(view: &PodView, now: Option<SystemTime>) -> Option<
     match view.state {
         _ if view.deleting => None,
         SandboxState::Ended => Some("it has ended"),
+        // Whoever created it was killed meanwhile. One that runs ends by itself.
+        _ if view.started_at.is_none() && view.ends.ready.is_some_and(past) => {
+            Some("it was not ready by the deadline of its creation")
+        }
         _ if !past(view.ends.soft) => None,
         _ if view.started_at.is_none() => Some("its soft end has passed, and it never ran"),
         _ if past(view.ends.hard) => Some("its hard end has passed"),
@@ -160,6 +164,23 @@ mod tests {
                 (run, never_ran),
                 "{time:?}"
             );
+        }
+        let never_ready = |view: &PodView| {
+            let mut view = view.clone();
+            view.ends.ready = Some(view.created_at + Duration::from_secs(30));
+            view
+        };
+        let (used, pending) = (never_ready(&running), never_ready(&pending));
+        for (time, reason) in [
+            (None, None),
+            (after(90), None),
+            (
+                after(91),
+                Some("it was not ready by the deadline of its creation"),
+            ),
+        ] {
+            assert_eq!(removal_reason(&pending, time), reason, "{time:?}");
+            assert_eq!(removal_reason(&used, time), None, "{time:?}");
         }
         let deleting = view(json!({"deleting": "2026-01-01T00:00:05Z"}));
         assert_eq!(removal_reason(&deleting, after(9999)), None);

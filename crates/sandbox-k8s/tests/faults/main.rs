@@ -6,6 +6,7 @@ mod create;
 mod deadlines;
 mod delete;
 mod errors;
+mod identity;
 mod lease;
 mod lifetime;
 mod logs;

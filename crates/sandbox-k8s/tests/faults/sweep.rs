@@ -80,6 +80,46 @@ async fn expired_sandboxes_are_deleted_and_a_dry_run_only_reports_them() {
     }
 }
 
+/// Its creator was killed while it started. One that runs ends by itself, unless its creator came.
+#[tokio::test(start_paused = true)]
+async fn what_was_not_ready_by_the_deadline_of_its_creation_is_deleted() {
+    for by_watch in [true, false] {
+        let server = server();
+        let detached = || {
+            spec_with(|lifetime| {
+                lifetime.ttl = None;
+                lifetime.attach_timeout = None;
+                lifetime.first_login_timeout = Some(5 * MINUTE);
+            })
+        };
+        let [(pending, first), (running, second)] = [detached(), detached()];
+        for spec in [first, second] {
+            backend(&server).create(spec).await.unwrap();
+        }
+        server.run_pod(running.as_str());
+        let watcher = backend(&server);
+        if by_watch {
+            start_watch(&server, &watcher).await;
+        }
+        tokio::time::sleep(5 * MINUTE + MINUTE / 2).await;
+        assert_eq!(
+            sweep_reasons(&server, SweepOptions::default()).await,
+            [""; 0]
+        );
+        tokio::time::sleep(MINUTE).await;
+        if by_watch {
+            tokio::time::sleep(MINUTE).await;
+        } else {
+            assert_eq!(
+                sweep_reasons(&server, SweepOptions::default()).await,
+                ["it was not ready by the deadline of its creation"]
+            );
+        }
+        assert!(server.object("pods", pending.as_str()).is_none());
+        assert_eq!(server.object_names(), object_names_of(&server, &running));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn keys_without_a_pod_stay_for_ten_minutes() {
     let server = server();

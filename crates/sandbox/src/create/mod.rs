@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, pin_mut};
 use sandbox_core::{
-    Access, Deadline, Env, Error, Freshness, Result, SandboxEvent, SandboxEventKind, SandboxId,
-    SandboxInfo, SandboxSpec, SandboxState, Session, UploadRequest, metrics,
+    Access, ConnectionStage, Deadline, Env, Error, Freshness, Result, SandboxEvent,
+    SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec, SandboxState, Session, UploadRequest,
+    metrics,
 };
 use tracing::Instrument;
 
@@ -28,6 +29,12 @@ const ENVIRONMENT_FILE: &str = ".sandbox/environment";
 
 /// How much of the output of an initial command is kept for its error, in bytes.
 const INIT_OUTPUT_CAP: usize = 64 << 10;
+
+/// How long a sandbox waits at least for its first client. A creation may time out in less.
+const MIN_FIRST_LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The pause after another server has answered in place of a new sandbox.
+const OTHER_SERVER_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a diagnosis of a failed creation may take.
 const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -77,6 +84,11 @@ async fn create(builder: SandboxBuilder) -> Result<Sandbox> {
     if spec.id.is_none() {
         spec.id = Some(SandboxId::generate()?);
     }
+    // If this process is killed, nobody else knows that the creation has failed.
+    let longest = spec.lifetime.max_lifetime;
+    spec.lifetime
+        .first_login_timeout
+        .get_or_insert(create_timeout.clamp(MIN_FIRST_LOGIN_TIMEOUT.min(longest), longest));
     if let Some(id) = &spec.id {
         tracing::Span::current().record("sandbox.id", tracing::field::display(id));
     }
@@ -209,11 +221,7 @@ impl Creation {
                 .bound("connecting to the sandbox", backend.access(&info.id))
                 .await?;
             let access = Arc::new(access);
-            let session = self
-                .parts
-                .sessions
-                .session(Arc::clone(&access), self.deadline)
-                .await?;
+            let session = self.open_session(&access).await?;
             Ok((access, session))
         };
         pin_mut!(session);
@@ -226,10 +234,31 @@ impl Creation {
                     let failed = event.kind.is_final().then(|| event.message.clone());
                     self.history.push(event);
                     if let Some(message) = failed {
-                        return Err(Error::connection(sandbox_core::ConnectionStage::Dial, message, None));
+                        return Err(Error::connection(ConnectionStage::Dial, message, None));
                     }
                 }
             }
+        }
+    }
+
+    /// Opens a session. Another server may answer at first, such as a former sandbox that had the same name or
+    /// address. It is never accepted, but it does not prove either that the new one will not come.
+    async fn open_session(&self, access: &Arc<Access>) -> Result<Arc<dyn Session>> {
+        loop {
+            let sessions = &self.parts.sessions;
+            let error = match sessions.session(Arc::clone(access), self.deadline).await {
+                Ok(session) => return Ok(session),
+                Err(error) => error,
+            };
+            let is_other_server = matches!(
+                &error,
+                Error::Connection(error) if error.stage == ConnectionStage::HostKey
+            );
+            if !is_other_server || self.deadline.remaining() <= OTHER_SERVER_PAUSE {
+                return Err(error);
+            }
+            tracing::debug!(sandbox.id = %access.id, %error, "another server answers; retrying");
+            tokio::time::sleep(OTHER_SERVER_PAUSE).await;
         }
     }
 

@@ -59,6 +59,62 @@ async fn a_final_event_ends_the_wait_for_a_session() {
     assert!(matches!(error, Error::Creation(_)), "{error}");
 }
 
+/// A former sandbox may still answer at the name or address of a new one.
+#[tokio::test(start_paused = true)]
+async fn a_foreign_host_key_is_retried_until_the_deadline_and_never_accepted() {
+    for (foreign_answers, succeeds) in [(3, true), (usize::MAX, false)] {
+        let mut backend = backend(usize::from(!succeeds), vec![]);
+        backend
+            .expect_diagnose()
+            .returning(|_| Ok(Diagnosis::default()));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let mut sessions = MockSessionSource::new();
+        sessions.expect_evict().returning(|_| ());
+        sessions.expect_session().returning(move |_, _| {
+            if counted.fetch_add(1, Ordering::Relaxed) < foreign_answers {
+                let message = "the server at its address has another host key";
+                return Err(Error::connection(ConnectionStage::HostKey, message, None));
+            }
+            Ok(Arc::new(MockSession::new()))
+        });
+        let created = client(backend, sessions)
+            .sandbox()
+            .create_timeout(Duration::from_secs(30))
+            .create()
+            .await;
+        match created {
+            Ok(_) => assert!(succeeds && asked.load(Ordering::Relaxed) == 4),
+            Err(error) => assert!(
+                !succeeds && error.to_string().contains("another host key"),
+                "{error}"
+            ),
+        }
+        assert!(asked.load(Ordering::Relaxed) < 100, "it pauses");
+    }
+}
+
+/// Without it, a creator that is killed leaves a detached sandbox until its hard end.
+#[tokio::test]
+async fn a_sandbox_waits_for_its_first_client_as_long_as_its_creation() {
+    for (create_timeout, expected) in [(1, 60), (300, 300), (1_000_000, 86_400)] {
+        let create_timeout = Duration::from_secs(create_timeout);
+        let mut backend = MockSandboxBackend::new();
+        backend.expect_name().return_const("mock");
+        backend.expect_create().returning(move |spec: SandboxSpec| {
+            let timeout = spec.lifetime.first_login_timeout;
+            assert_eq!(timeout, Some(Duration::from_secs(expected)));
+            Err(Error::AlreadyExists {
+                id: spec.id.unwrap(),
+            })
+        });
+        let client = client(backend, MockSessionSource::new());
+        let builder = client.sandbox().create_timeout(create_timeout).detached();
+        let error = builder.create().await.unwrap_err();
+        assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failed_creation_has_the_diagnosis_of_the_backend() {
     use SandboxEventKind::{Created, Failed, Started, Warning};

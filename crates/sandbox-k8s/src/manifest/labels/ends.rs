@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use sandbox_core::Lifetime;
 
 use super::metadata::annotation;
-use crate::names::ENDS_AFTER;
+use crate::names::{ENDS_AFTER, READY_WITHIN};
 
 /// The ends of a sandbox, by the API server's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,11 +16,14 @@ pub struct Expiry {
     /// The hard end. Kubernetes counts it from when the kubelet accepted the Pod, so processes may run that
     /// much longer; a Pod that never ran has expired at this time.
     pub hard: SystemTime,
+    /// By when its container must run, and a client must have connected. `None` if the client that created it does
+    /// not say.
+    pub ready: Option<SystemTime>,
 }
 
 impl Expiry {
     /// Reads the ends of a Pod. An invalid soft end counts as the hard end, and a Pod without a hard end gets
-    /// the default one, a day after its creation.
+    /// the default one, a day after its creation. An invalid deadline of the creation counts as none.
     pub fn from_pod(pod: &Pod, created_at: SystemTime) -> Self {
         let seconds = pod
             .spec
@@ -31,10 +34,15 @@ impl Expiry {
             .map_or(Lifetime::DEFAULT_MAX, Duration::from_secs);
         let soft = annotation(&pod.metadata, ENDS_AFTER).and_then(|text| text.parse().ok());
         let soft = soft.map_or(most, Duration::from_secs).min(most);
+        let ready = annotation(&pod.metadata, READY_WITHIN).and_then(|text| text.parse().ok());
+        let ready = ready
+            .map(Duration::from_secs)
+            .filter(|ready| *ready <= most);
         // Kubernetes stores deadlines in 31 bits of seconds, so that the sum does not overflow.
         Self {
             soft: created_at + soft,
             hard: created_at + most,
+            ready: ready.map(|ready| created_at + ready),
         }
     }
 }
@@ -42,6 +50,13 @@ impl Expiry {
 /// Returns the value of [`ENDS_AFTER`] for a new sandbox.
 pub fn ends_after(lifetime: &Lifetime) -> String {
     whole_seconds(lifetime.first_end()).to_string()
+}
+
+/// Returns the value of [`READY_WITHIN`] for a new sandbox, if it has one.
+pub fn ready_within(lifetime: &Lifetime) -> Option<String> {
+    lifetime
+        .first_login_timeout
+        .map(|timeout| whole_seconds(timeout).to_string())
 }
 
 /// Returns the value of [`ENDS_AFTER`] that extends the soft end to `ttl` after `now`, the API server's
@@ -94,6 +109,22 @@ mod tests {
             Expiry::from_pod(&endless, t0).hard,
             t0 + Lifetime::DEFAULT_MAX
         );
+
+        let ready = |value: &str| {
+            let pod = pod(|pod| pod["metadata"]["annotations"][READY_WITHIN] = json!(value));
+            Expiry::from_pod(&pod, t0).ready
+        };
+        for (value, seconds) in [
+            ("60", Some(60)),
+            ("3600", Some(3600)),
+            ("18446744073709551615", None),
+            ("-1", None),
+            ("", None),
+        ] {
+            let expected = seconds.map(|seconds| t0 + Duration::from_secs(seconds));
+            assert_eq!(ready(value), expected, "{value:?}");
+        }
+        assert_eq!(Expiry::from_pod(&pod(|_| {}), t0).ready, None);
 
         let ends = Expiry::from_pod(&pod(|_| {}), t0);
         let now = t0 + Duration::from_millis(10_500);

@@ -10,7 +10,7 @@ mod ownership;
 mod secret_name;
 
 pub(crate) use ends::whole_seconds;
-pub use ends::{Expiry, ends_after, extended_ends_after};
+pub use ends::{Expiry, ends_after, extended_ends_after, ready_within};
 pub use metadata::{
     annotation, creation_time, has_nonce, is_reserved, lease_name, object_labels, selector,
     selector_of, selector_with, user_labels,

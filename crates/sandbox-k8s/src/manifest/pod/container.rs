@@ -36,9 +36,12 @@ pub(super) fn build(request: &PodParams<'_>, server: &Server<'_>) -> Result<Cont
     };
     let (command, args, env) = match server {
         Server::SandboxSshd { path, .. } => {
+            let first_login = spec.lifetime.first_login_timeout.map(first_login_variable);
             let env = KEY_VARIABLES
                 .map(|(name, key)| secret_variable(name, keys, key))
-                .to_vec();
+                .into_iter()
+                .chain(first_login)
+                .collect();
             (
                 Some(vec![path.to_string()]),
                 Some(arguments(&spec.lifetime)),
@@ -160,6 +163,16 @@ fn resources(requested: &Resources, own: &PodOptions) -> Result<Option<ResourceR
             .insert(name.clone(), Quantity(amount.clone()));
     }
     Ok((all != ResourceRequirements::default()).then_some(all))
+}
+
+/// Returns the variable that limits the wait for the first login. Unlike an option, a server of an earlier version
+/// ignores it.
+fn first_login_variable(timeout: Duration) -> EnvVar {
+    EnvVar {
+        name: "SANDBOX_SSHD_FIRST_LOGIN".into(),
+        value: Some(whole_seconds(timeout).to_string()),
+        value_from: None,
+    }
 }
 
 fn secret_variable(name: &str, keys: &SecretName, key: &str) -> EnvVar {

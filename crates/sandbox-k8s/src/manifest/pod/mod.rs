@@ -154,6 +154,9 @@ fn metadata(request: &PodParams<'_>) -> Result<ObjectMeta> {
         ),
         (names::USER, login_user(request.options).to_owned()),
     ];
+    let ready_within =
+        labels::ready_within(&request.spec.lifetime).map(|seconds| (names::READY_WITHIN, seconds));
+    let managed = managed.into_iter().chain(ready_within);
     let managed = managed.map(|(key, value)| (key.to_owned(), value));
     Ok(ObjectMeta {
         name: Some(request.id.as_str().to_owned()),

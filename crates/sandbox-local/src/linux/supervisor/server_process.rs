@@ -131,6 +131,7 @@ fn server_config(plan: &Plan, confinement: &Confinement) -> Result<ServerConfig,
         .with_env(env)
         .with_idle_timeout(plan.lifetime.idle_timeout)
         .with_attach_timeout(plan.lifetime.attach_timeout)
+        .with_first_login_timeout(plan.lifetime.first_login_timeout)
         .with_reap_orphans(true);
     Ok(match confinement.mechanism {
         // The system call filter ends programs that use the numbers of another architecture.

@@ -79,7 +79,7 @@ async fn the_soft_end_can_be_extended_up_to_the_hard_end() -> Result {
 async fn an_idle_or_unattached_sandbox_ends() -> Result {
     let world = World::new()?;
     type Limit = fn(&mut Lifetime);
-    let limits: [(Limit, EndCause, &str); 2] = [
+    let limits: [(Limit, EndCause, &str); 3] = [
         (
             |lifetime| lifetime.attach_timeout = Some(Duration::from_secs(1)),
             EndCause::NotAttached,
@@ -89,6 +89,12 @@ async fn an_idle_or_unattached_sandbox_ends() -> Result {
             |lifetime| lifetime.idle_timeout = Some(Duration::from_secs(1)),
             EndCause::Idle,
             "idle",
+        ),
+        // Its creator was killed before it could connect.
+        (
+            |lifetime| lifetime.first_login_timeout = Some(Duration::from_secs(1)),
+            EndCause::NeverUsed,
+            "no client",
         ),
     ];
     for (limit, cause, message) in limits {
