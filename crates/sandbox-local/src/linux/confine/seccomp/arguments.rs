@@ -13,11 +13,11 @@ const SOCKET_TYPE_MASK: u64 = 0xf;
 /// SOCK_STREAM, SOCK_DGRAM and SOCK_RAW, which needs a capability.
 const IP_SOCKET_TYPES: [u64; 3] = [1, 2, 3];
 
-/// Forbids creating namespaces, in which a process would have all capabilities.
+/// Forbids creating namespaces, in which a process would have all capabilities. `unshare` can only stop
+/// sharing what threads share, so that a kind of namespace that a newer kernel has is refused, too.
 pub(super) fn namespace_rules() -> Result<Rules, Failure> {
-    // The bit of CLONE_NEWTIME is part of the signal number in the flags of clone.
-    const NEW_TIME: libc::c_int = 0x80;
-    let flags = [
+    let has = |bits: u64| rule_of([condition(0, SeccompCmpOp::MaskedEq(bits), bits)]);
+    let clone = [
         libc::CLONE_NEWUSER,
         libc::CLONE_NEWNS,
         libc::CLONE_NEWPID,
@@ -25,15 +25,21 @@ pub(super) fn namespace_rules() -> Result<Rules, Failure> {
         libc::CLONE_NEWUTS,
         libc::CLONE_NEWNET,
         libc::CLONE_NEWCGROUP,
-    ];
-    let has = |flag: libc::c_int| {
-        let bits = u64::from(flag.cast_unsigned());
-        rule_of([condition(0, SeccompCmpOp::MaskedEq(bits), bits)])
-    };
-    let clone = flags.into_iter().map(has).collect::<Result<_, _>>()?;
-    let unshare = flags
-        .into_iter()
-        .chain([NEW_TIME])
+    ]
+    .map(|flag| has(u64::from(flag.cast_unsigned())))
+    .into_iter()
+    .collect::<Result<_, _>>()?;
+    let harmless = [
+        libc::CLONE_FILES,
+        libc::CLONE_FS,
+        libc::CLONE_SIGHAND,
+        libc::CLONE_SYSVSEM,
+        libc::CLONE_THREAD,
+        libc::CLONE_VM,
+    ]
+    .map(|flag| u64::from(flag.cast_unsigned()));
+    let unshare = bits_of_32()
+        .filter(|bit| !harmless.contains(bit))
         .map(has)
         .collect::<Result<_, _>>()?;
     Ok(vec![(libc::SYS_clone, clone), (libc::SYS_unshare, unshare)])
@@ -79,8 +85,7 @@ pub(super) fn personality_rules() -> Result<Vec<SeccompRule>, Failure> {
     const LINUX32: u64 = 0x8;
     const UNAME26: u64 = 0x2_0000;
     const NO_RANDOMISATION: u64 = 0x4_0000;
-    (0..u32::BITS)
-        .map(|bit| 1 << bit)
+    bits_of_32()
         .filter(|bit| (LINUX32 | UNAME26 | NO_RANDOMISATION) & bit == 0)
         .map(|bit| {
             rule_of([
@@ -151,4 +156,8 @@ pub(super) fn terminal_rules() -> Result<Vec<SeccompRule>, Failure> {
         .map(|request| rule_of([condition(1, SeccompCmpOp::Eq, u64::from(request as u32))]))
         .into_iter()
         .collect()
+}
+
+fn bits_of_32() -> impl Iterator<Item = u64> {
+    (0..u32::BITS).map(|bit| 1 << bit)
 }

@@ -218,6 +218,7 @@ fn arguments_decide_where_a_call_has_two_sides() {
         (libc::SYS_unshare, &[libc::CLONE_FILES as u64], all),
         (libc::SYS_unshare, &[libc::CLONE_NEWNS as u64], none),
         (libc::SYS_unshare, &[0x80], none),
+        (libc::SYS_unshare, &[0x1], none),
         (libc::SYS_ioctl, &[0, libc::TCGETS], all),
         (libc::SYS_ioctl, &[0, libc::TIOCSTI], none),
         (libc::SYS_ioctl, &[0, libc::TIOCSTI | 1 << 40], none),
