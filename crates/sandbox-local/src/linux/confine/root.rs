@@ -231,7 +231,8 @@ fn mount_proc() -> Result<NamespaceLimits, Failure> {
         "key-users",
         "kallsyms",
         "kmsg",
-        // What runs outside.
+        // What runs outside. Locks of open files are listed for the whole machine.
+        "locks",
         "timer_list",
         "latency_stats",
         "sched_debug",

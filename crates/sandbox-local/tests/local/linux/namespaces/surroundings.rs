@@ -83,7 +83,7 @@ async fn the_machine_behind_is_not_described() -> Result {
     let world = World::new()?;
     let info = world.create().await?;
     let hidden =
-        "cmdline config.gz diskstats interrupts iomem ioports partitions kallsyms pressure/*";
+        "cmdline config.gz diskstats interrupts iomem ioports locks partitions kallsyms pressure/*";
     let ran = world
         .run(
             &info,
