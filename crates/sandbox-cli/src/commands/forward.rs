@@ -53,6 +53,8 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
             args.address
         ));
     }
+    #[cfg(unix)]
+    raise_descriptor_limit();
     // Dropping a forward closes its port.
     let mut forwards = Vec::new();
     for ports in args.ports {
@@ -76,6 +78,24 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
         }
     }
     bail!("sandbox {} has ended", sandbox.id())
+}
+
+/// Allows as many open files as the system permits, because each connection takes two, and the usual
+/// limit is 1024, on macOS 256.
+#[cfg(unix)]
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    /// Above all connections together; macOS refuses an unlimited number.
+    const WANTED: u64 = 4096;
+    let mut limit = getrlimit(Resource::Nofile);
+    let permitted = limit.maximum.unwrap_or(WANTED).min(WANTED);
+    if limit.current.is_some_and(|current| current < permitted) {
+        limit.current = Some(permitted);
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::debug!(%error, "limit of open files not raised");
+        }
+    }
 }
 
 /// Parses an IP address or `localhost`, which is the only name and needs no lookup.
