@@ -8,7 +8,11 @@ use crate::case::{Outcome, TestedBackend};
 use crate::cases;
 use crate::support::with_sandbox;
 
-cases![a_port_is_forwarded, a_closed_port_is_an_error];
+cases![
+    a_port_is_forwarded,
+    a_connection_that_is_closed_inside_takes_no_writes,
+    a_closed_port_is_an_error,
+];
 
 /// A server that answers a line with the same line in capitals. It uses Python or busybox.
 const SERVER: &str = "if command -v python3 >/dev/null; then exec python3 -c '
@@ -39,6 +43,27 @@ async fn a_port_is_forwarded(backend: TestedBackend) -> Outcome {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         Err("the local port stayed open".into())
+    })
+    .await
+}
+
+async fn a_connection_that_is_closed_inside_takes_no_writes(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
+        let _server = sbx.shell(SERVER).spawn().await?;
+        wait_until_listening(&sbx).await?;
+        let forward = sbx.forward(8123).await?;
+        let mut stream = TcpStream::connect(forward.local_addr()).await?;
+        stream.write_all(b"hello\n").await?;
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await?;
+        assert_eq!(response, "HELLO\n");
+        for _ in 0..500 {
+            if stream.write_all(b"is anybody there?").await.is_err() {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        Err("writes are accepted for ten seconds".into())
     })
     .await
 }

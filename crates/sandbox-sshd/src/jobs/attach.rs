@@ -26,11 +26,13 @@ pub(crate) async fn attach(
     channel: ChannelIo,
 ) -> Result<(), ChannelClosed> {
     let ChannelIo {
-        input,
+        mut input,
         output,
         mut control,
     } = channel;
     let closed = input.closed_token();
+    // A job has no input.
+    input.discard();
     let job = Arc::clone(&options.job);
     let signals = deliver_signals(&job, &mut control);
     tokio::select! {

@@ -1,7 +1,10 @@
 //! Logins, many connections, and forwarded ports.
 
 use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use sandbox_testkit::peers::OPENSSH;
 
@@ -138,4 +141,64 @@ fn a_port_is_forwarded_to_localhost() {
         .output()
         .unwrap();
     assert!(!out.status.success());
+}
+
+/// Through a socket of `ssh -L`.
+#[test]
+fn the_ends_of_a_forwarded_connection_reach_both_sides() {
+    require!(OPENSSH);
+    let server = Process::start(&[]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let socket = server.directory.path().join("forwarded");
+    let mut ssh = server.client("ssh");
+    let forward = format!("{}:127.0.0.1:{port}", socket.display());
+    ssh.args(["-N", "-L", &forward, "me@127.0.0.1"]);
+    let mut ssh = ssh.stdin(Stdio::null()).spawn().unwrap();
+    assert!(support::wait_until(Duration::from_secs(20), || socket.exists()));
+    let connect = || {
+        let stream = UnixStream::connect(&socket).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        (stream, listener.accept().unwrap().0)
+    };
+
+    // Each direction ends on its own.
+    let (mut outside, mut inside) = connect();
+    outside.write_all(b"question").unwrap();
+    outside.shutdown(Shutdown::Write).unwrap();
+    let mut text = String::new();
+    inside.read_to_string(&mut text).unwrap();
+    inside.write_all(b" and answer").unwrap();
+    drop(inside);
+    outside.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "question and answer");
+
+    // A writer learns that the other side has closed the connection.
+    let (mut outside, mut inside) = connect();
+    inside.write_all(b"bye").unwrap();
+    drop(inside);
+    text.clear();
+    outside.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "bye");
+    assert!(support::wait_until(Duration::from_secs(20), || {
+        outside.write_all(b"is anybody there?").is_err()
+    }));
+
+    // A connection that is not read blocks no other.
+    let (mut outside, _unread) = connect();
+    outside.set_nonblocking(true).unwrap();
+    let full = support::wait_until(Duration::from_secs(2), || {
+        while outside.write(&[0; 65_536]).is_ok() {}
+        false
+    });
+    assert!(!full);
+    let (mut outside, mut inside) = connect();
+    outside.write_all(b"ping").unwrap();
+    let mut ping = [0; 4];
+    inside.read_exact(&mut ping).unwrap();
+    assert_eq!(&ping, b"ping");
+    ssh.kill().unwrap();
+    ssh.wait().unwrap();
 }
