@@ -311,7 +311,8 @@ impl ApiClient {
         let (list, date) = self
             .read::<MetadataList>(&list_operation::<K>(), &request, deadline)
             .await?;
-        let items = list.items.into_iter().map(|object| object.metadata);
+        let items = list.items.into_iter().flatten();
+        let items = items.map(|object| object.metadata);
         Ok((items.collect(), date))
     }
 
@@ -330,7 +331,8 @@ struct Metadata {
 /// Objects as `PartialObjectMetadataList`.
 #[derive(Deserialize)]
 struct MetadataList {
-    items: Vec<Metadata>,
+    /// Older API servers write `null` for no objects.
+    items: Option<Vec<Metadata>>,
 }
 
 fn operation_on<'a, K: ManagedKind>(

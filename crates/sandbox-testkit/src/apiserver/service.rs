@@ -121,10 +121,14 @@ fn keep_metadata(body: &Value) -> Value {
         None => keep(body, "PartialObjectMetadata"),
         Some(items) => {
             let mut list = keep(body, "PartialObjectMetadataList");
-            list["items"] = items
-                .iter()
-                .map(|item| keep(item, "PartialObjectMetadata"))
-                .collect();
+            // Without objects it is null, as in Kubernetes 1.20.
+            list["items"] = Value::Null;
+            if !items.is_empty() {
+                list["items"] = items
+                    .iter()
+                    .map(|item| keep(item, "PartialObjectMetadata"))
+                    .collect();
+            }
             list
         }
     }
