@@ -51,9 +51,9 @@ pub use nearest::nearest;
 pub use quantity::{ByteSize, Cpu};
 pub use session::{
     AttachOptions, ControlMessage, DownloadRequest, Env, ExecEvent, ExecRequest, ExitStatus,
-    FileInfo, FileKind, FileSystem, Output, OutputCollector, Process, ProcessControl,
+    FileInfo, FileKind, FileSystem, ListBudget, Output, OutputCollector, Process, ProcessControl,
     ProcessDriver, ProcessStdin, Program, Pty, PtySize, Reader, Session, SessionSource, Signal,
-    UploadRequest, Writer, partial_name,
+    TargetPolicy, UploadRequest, Writer, partial_name,
 };
 pub use ssh::{Access, Endpoint, KeyPair, PrivateKey, PublicKey, command_line, protocol};
 pub use timestamp::rfc3339;

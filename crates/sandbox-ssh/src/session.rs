@@ -2,24 +2,25 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use sandbox_core::protocol::{self, JobRecord};
 use sandbox_core::{
     Access, AttachOptions, ByteStream, ConnectionStage, Connector, Deadline, Direction,
-    DownloadRequest, Error, ExecRequest, FileInfo, FilePath, FileSystem, JobId, Output, Process,
-    Reader, Result, Session, UploadRequest, Writer, metrics,
+    DownloadRequest, Error, ExecRequest, FileInfo, FilePath, FileSystem, JobId, ListBudget, Output,
+    Process, Reader, Result, Session, UploadRequest, Writer, metrics,
 };
+use tokio::io::AsyncWriteExt;
 
 use crate::channel::{ChannelIo, ChannelPool};
 use crate::connection::{Opening, Purpose};
 use crate::exec::{self, StartRequest, Timeouts};
-use crate::files::{self, FileOps};
+use crate::files::{self, FileOps, Uploaded};
 use crate::jobs;
 use crate::options::SshOptions;
 use crate::pool::{Bounds, Dialer, PoolStatus, SlotPool};
-use crate::sftp::{self, SftpPool, SftpTimeouts};
+use crate::sftp::{self, SftpPool, SftpTimeouts, local_error};
 
 /// All connections to one instance of a sandbox.
 pub(crate) struct Instance {
@@ -160,7 +161,11 @@ impl FileSystem for SshSession {
     }
 
     async fn list(&self, path: &FilePath) -> Result<Vec<FileInfo>> {
-        FileOps(&self.0.files).list(path).await
+        self.list_within(path, &ListBudget::default()).await
+    }
+
+    async fn list_within(&self, path: &FilePath, budget: &ListBudget) -> Result<Vec<FileInfo>> {
+        FileOps(&self.0.files).list(path, budget).await
     }
 
     async fn create_dir(&self, path: &FilePath, parents: bool) -> Result<()> {
@@ -180,7 +185,18 @@ impl FileSystem for SshSession {
     }
 
     async fn set_mode(&self, path: &FilePath, mode: u32) -> Result<()> {
-        FileOps(&self.0.files).set_mode(path, mode).await
+        self.set_attributes(path, Some(mode), None).await
+    }
+
+    async fn set_attributes(
+        &self,
+        path: &FilePath,
+        mode: Option<u32>,
+        modified: Option<SystemTime>,
+    ) -> Result<()> {
+        FileOps(&self.0.files)
+            .set_attributes(path, mode, modified)
+            .await
     }
 
     async fn symlink(&self, target: &FilePath, path: &FilePath) -> Result<()> {
@@ -210,10 +226,12 @@ impl Session for SshSession {
     }
 
     async fn upload(&self, request: UploadRequest, from: Reader) -> Result<u64> {
-        measure(
-            Direction::Upload,
-            files::upload(&self.0.files, request, from),
-        )
+        measure(Direction::Upload, async {
+            match files::upload(&self.0.files, request, from).await? {
+                Uploaded::Stored(size) => Ok(size),
+                Uploaded::Special { path, from } => self.write_special(&path, from).await,
+            }
+        })
         .await
     }
 
@@ -271,6 +289,35 @@ impl Session for SshSession {
 impl SshSession {
     async fn collect(&self, request: StartRequest, cap: usize) -> Result<Output> {
         exec::collect(&self.0.commands, request, cap, self.0.timeouts).await
+    }
+
+    /// Writes to a device or FIFO. Returns the number of bytes.
+    async fn write_special(&self, path: &FilePath, mut from: Reader) -> Result<u64> {
+        let mut process = self.exec(files::special_command(path)).await?;
+        let stdin = process.take_stdin();
+        let copying = async {
+            let Some(mut stdin) = stdin else {
+                return Ok(0);
+            };
+            let copied = tokio::io::copy(&mut from, &mut stdin).await?;
+            stdin.shutdown().await?;
+            Ok(copied)
+        };
+        let ending = process.output(files::SPECIAL_OUTPUT_CAP);
+        tokio::pin!(ending);
+        // If the command ends first, it failed, and nobody reads the rest of the content.
+        let (copied, output) = tokio::select! {
+            biased;
+            copied = copying => (Some(copied), ending.await?),
+            output = ending.as_mut() => (None, output?),
+        };
+        files::check_special_written(path, &output)?;
+        match copied {
+            Some(copied) => {
+                copied.map_err(|error| local_error(Direction::Upload, path, "reading", error))
+            }
+            None => Ok(0),
+        }
     }
 }
 

@@ -21,7 +21,8 @@ pub struct UploadRequest {
     /// The target path: absolute, or relative to the home directory. The content is written under
     /// a temporary name next to it, and renamed when it is complete.
     pub path: FilePath,
-    /// The permission bits of the new file; the default is 0o644. Set-uid bits are not sent.
+    /// The permission bits that the file gets. Without them, an existing file keeps its own, and a
+    /// new one gets 0o644. Set-uid, set-gid and sticky bits are never set.
     pub mode: Option<u32>,
     /// The modification time to set.
     pub modified: Option<SystemTime>,
@@ -33,6 +34,26 @@ pub struct UploadRequest {
     /// after them are read from the source. If this upload fails, the partial file stays, for
     /// the next attempt. `Some(0)` starts such a file.
     pub resume_at: Option<u64>,
+    /// What happens to what is at the path already.
+    pub target: TargetPolicy,
+}
+
+/// What an upload does with what is at its path already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TargetPolicy {
+    /// As `cp`: a symbolic link is followed, and the file that it leads to is replaced. A device or
+    /// FIFO gets the bytes as they arrive. A file keeps its owner and group where the server
+    /// permits that, and its mode if the request has none. Further hard links to it keep the former
+    /// content, as with rsync.
+    #[default]
+    Follow,
+    /// As rsync, for the files of a tree: a symbolic link is replaced, not followed, and a device, a
+    /// FIFO or a socket is an error. A file keeps its owner and group where the server permits that.
+    Replace,
+    /// The caller has just created the directory. What appeared there since is replaced without a
+    /// look at it.
+    New,
 }
 
 impl UploadRequest {
@@ -44,6 +65,7 @@ impl UploadRequest {
             modified: None,
             size: None,
             resume_at: None,
+            target: TargetPolicy::default(),
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::fmt::Debug;
 use std::ops::Range;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 
-use super::{FileInfo, Reader};
+use super::{FileInfo, ListBudget, Reader};
 use crate::{FilePath, Result};
 
 /// Small operations on the files of one sandbox. A path is absolute, or relative to the home
@@ -36,6 +37,23 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     ///
     /// [`Transfer`](crate::Error::Transfer), also for an entry with a dangerous name.
     async fn list(&self, path: &FilePath) -> Result<Vec<FileInfo>>;
+
+    /// Lists the entries of a directory, as [`list`](Self::list), as far as the budget allows. The
+    /// default takes from the budget once the listing is complete.
+    ///
+    /// # Errors
+    ///
+    /// As [`list`](Self::list), and [`Transfer`](crate::Error::Transfer) with the reason
+    /// [`TooLarge`](crate::TransferReason::TooLarge) if the budget is spent.
+    async fn list_within(&self, path: &FilePath, budget: &ListBudget) -> Result<Vec<FileInfo>> {
+        let entries = self.list(path).await?;
+        let name_bytes = entries.iter().map(|entry| entry.name.len() as u64).sum();
+        if budget.take(entries.len() as u64, name_bytes) {
+            Ok(entries)
+        } else {
+            Err(ListBudget::exceeded_error(path))
+        }
+    }
 
     /// Creates a directory. With `parents`, also creates its parents, and accepts an existing
     /// directory.
@@ -72,6 +90,19 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     ///
     /// [`Transfer`](crate::Error::Transfer).
     async fn set_mode(&self, path: &FilePath, mode: u32) -> Result<()>;
+
+    /// Sets the permission bits and the time of the last modification, in one request; `None` leaves
+    /// one as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Transfer`](crate::Error::Transfer).
+    async fn set_attributes(
+        &self,
+        path: &FilePath,
+        mode: Option<u32>,
+        modified: Option<SystemTime>,
+    ) -> Result<()>;
 
     /// Creates a symbolic link at `path` that points to `target`.
     ///

@@ -1,7 +1,7 @@
 //! A mock of [`Session`] and [`FileSystem`], for the unit tests of programs that use them.
 
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
@@ -26,6 +26,12 @@ mockall::mock! {
         async fn remove_file(&self, path: &FilePath) -> Result<()>;
         async fn remove_dir(&self, path: &FilePath) -> Result<()>;
         async fn set_mode(&self, path: &FilePath, mode: u32) -> Result<()>;
+        async fn set_attributes(
+            &self,
+            path: &FilePath,
+            mode: Option<u32>,
+            modified: Option<SystemTime>,
+        ) -> Result<()>;
         async fn symlink(&self, target: &FilePath, path: &FilePath) -> Result<()>;
         async fn read_link(&self, path: &FilePath) -> Result<FilePath>;
         async fn canonicalize(&self, path: &FilePath) -> Result<FilePath>;

@@ -4,6 +4,7 @@ mod control;
 mod exec;
 mod file;
 mod file_system;
+mod list_budget;
 #[cfg(feature = "mock")]
 mod mock;
 mod output;
@@ -22,8 +23,9 @@ use crate::{Access, ByteStream, Deadline, Error, JobId, Result, Uid};
 
 pub use control::{ControlMessage, ProcessControl};
 pub use exec::{Env, ExecRequest, Program, Pty, PtySize};
-pub use file::{DownloadRequest, FileInfo, FileKind, UploadRequest, partial_name};
+pub use file::{DownloadRequest, FileInfo, FileKind, TargetPolicy, UploadRequest, partial_name};
 pub use file_system::FileSystem;
+pub use list_budget::ListBudget;
 #[cfg(feature = "mock")]
 pub use mock::MockSession;
 pub use output::{ExitStatus, Output, OutputCollector};
@@ -63,7 +65,8 @@ pub trait Session: FileSystem {
     async fn exec(&self, request: ExecRequest) -> Result<Process>;
 
     /// Writes a file, which appears under its name when it is complete. Dropping the future leaves
-    /// an existing file unchanged. Returns the number of bytes.
+    /// an existing file unchanged. A device or FIFO gets the bytes as they arrive; see
+    /// [`TargetPolicy`]. Returns the number of bytes.
     ///
     /// # Errors
     ///
@@ -71,11 +74,12 @@ pub trait Session: FileSystem {
     /// the partial file of a resumable upload.
     async fn upload(&self, request: UploadRequest, from: Reader) -> Result<u64>;
 
-    /// Reads a file into `to`, and flushes it. Returns the number of bytes.
+    /// Reads a file into `to`, as long as it was when it was opened, and flushes it. Returns the
+    /// number of bytes.
     ///
     /// # Errors
     ///
-    /// [`Transfer`](crate::Error::Transfer), also if fewer bytes arrived than the file has.
+    /// [`Transfer`](crate::Error::Transfer), also if fewer bytes arrived than the file had.
     async fn download(&self, request: DownloadRequest, to: Writer) -> Result<u64>;
 
     /// Opens a stream to a TCP port inside the sandbox (SSH `direct-tcpip`, RFC 4254 §7.2).

@@ -1,4 +1,6 @@
 //! Reads one file out of the sandbox, which may change meanwhile or be no regular file.
+//!
+//! A file that grows is read as long as it was when it was opened.
 
 use std::sync::Arc;
 
@@ -56,11 +58,15 @@ pub(crate) async fn download(
             "it is a directory",
         ));
     }
-    let size = before.size.unwrap_or(0);
+    let mut size = before.size.unwrap_or(0);
     check_size(&request, size)?;
     let piece = piece.map_err(fail)?;
     let got = start + piece.len() as u64;
-    if size > 0 && (got > size || piece.is_empty() && start < size) || size < start {
+    if size > 0 && !piece.is_empty() {
+        // The file may have grown between the two requests.
+        size = size.max(got);
+    }
+    if size > 0 && piece.is_empty() && start < size || size < start {
         return Err(size_changed_error(
             &request,
             size.max(start),
@@ -86,7 +92,7 @@ pub(crate) async fn download(
         // Boxed, so that the future of a small file is small.
         let file = Box::pin(read_range(stripes, &request, got..size, &mut to)).await?;
         let after = file.size().await.map_err(fail)?;
-        if after.is_some_and(|after| after != size) {
+        if after.is_some_and(|after| after < size) {
             return Err(size_changed_error(&request, size, after.unwrap_or(0)));
         }
         size

@@ -2,21 +2,21 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{FileAttributes, StatusCode};
-use sandbox_core::{Direction, Error, FileInfo, FileKind, FilePath, Result, TransferReason};
+use sandbox_core::{
+    Direction, Error, FileInfo, FileKind, FilePath, ListBudget, Result, TransferReason,
+};
 
 use super::file_names::{check_entry, check_path, check_returned_path};
-use crate::sftp::{NamedFile, OpenMode, RemoteFile, Sftp, SftpPool, file_kind, transfer_error};
+use crate::sftp::{
+    NamedFile, OpenMode, RemoteFile, Sftp, SftpPool, file_kind, sftp_seconds, transfer_error,
+};
 
 const INSIDE: Direction = Direction::Inside;
-/// The most entries of one directory.
-const MAX_ENTRIES: usize = 1_000_000;
-/// The most bytes of the names in one directory.
-const MAX_NAME_BYTES: usize = 256 << 20;
 
 /// File operations in one sandbox.
 pub(crate) struct FileOps<'a>(pub(crate) &'a SftpPool);
@@ -41,14 +41,14 @@ impl FileOps<'_> {
         ))
     }
 
-    pub(crate) async fn list(&self, path: &FilePath) -> Result<Vec<FileInfo>> {
+    pub(crate) async fn list(&self, path: &FilePath, budget: &ListBudget) -> Result<Vec<FileInfo>> {
         let sftp = self.session_for(path).await?;
         let fail = |error| sftp.report_failure(INSIDE, path, error);
         let directory = RemoteFile::open(&sftp, OpenMode::Directory(path.clone()))
             .await
             .map_err(fail)?;
         let mut entries = Vec::new();
-        let mut bytes = 0;
+        let mut dots = 0;
         // Two requests at once: the response to the first has all of most directories, and the second
         // response is the end.
         let mut responses = VecDeque::new();
@@ -75,22 +75,23 @@ impl FileOps<'_> {
                 ));
             }
             for file in batch {
-                bytes += file.name.len();
-                if entries.len() >= MAX_ENTRIES || bytes > MAX_NAME_BYTES {
-                    let message = format!(
-                        "it has more than {MAX_ENTRIES} entries; list it with a command instead"
-                    );
-                    return Err(transfer_error(
-                        INSIDE,
-                        path,
-                        TransferReason::TooLarge,
-                        message,
-                    ));
-                }
                 if file.name == "." || file.name == ".." {
+                    // More of them would be a listing without an end.
+                    dots += 1;
+                    if dots > 2 {
+                        return Err(transfer_error(
+                            INSIDE,
+                            path,
+                            TransferReason::Other,
+                            "unexpected SFTP response: a listing with `.` or `..` more than once",
+                        ));
+                    }
                     continue;
                 }
                 check_entry(path, &file.name)?;
+                if !budget.take(1, file.name.len() as u64) {
+                    return Err(ListBudget::exceeded_error(path));
+                }
                 entries.push(file_info(file.name, &file.attributes));
             }
         }
@@ -155,10 +156,18 @@ impl FileOps<'_> {
             .map_err(|error| sftp.report_failure(INSIDE, path, error))
     }
 
-    pub(crate) async fn set_mode(&self, path: &FilePath, mode: u32) -> Result<()> {
+    pub(crate) async fn set_attributes(
+        &self,
+        path: &FilePath,
+        mode: Option<u32>,
+        modified: Option<SystemTime>,
+    ) -> Result<()> {
         let sftp = self.session_for(path).await?;
+        let seconds = modified.map(sftp_seconds);
         let attributes = FileAttributes {
-            permissions: Some(mode & 0o7777),
+            permissions: mode.map(|mode| mode & 0o7777),
+            atime: seconds,
+            mtime: seconds,
             ..FileAttributes::empty()
         };
         sftp.call(sftp.wire.setstat(path, attributes))
@@ -212,7 +221,7 @@ async fn report_exists_or(sftp: &Sftp, path: &FilePath, error: SftpError) -> Err
     }
 }
 
-fn single_path(path: &FilePath, files: Vec<NamedFile>) -> Result<FilePath> {
+pub(super) fn single_path(path: &FilePath, files: Vec<NamedFile>) -> Result<FilePath> {
     let [file] = <[_; 1]>::try_from(files).map_err(|_| {
         transfer_error(
             INSIDE,

@@ -1,21 +1,23 @@
 //! Writes one file into the sandbox.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::FileAttributes;
 use sandbox_core::{
-    Direction, Error, FilePath, Reader, Result, TransferReason, Uid, UploadRequest,
+    Direction, Error, FilePath, Reader, Result, TargetPolicy, TransferReason, UploadRequest,
 };
+use tokio::io::AsyncReadExt;
 
 use super::file_names::check_path;
 use super::stripes::Stripes;
+use super::target::{Kept, Target, find_target, follow_links};
+use super::temporary::TemporaryFile;
 use crate::sftp::{
-    OpenMode, Piece, RemoteFile, Sftp, SftpPool, local_error, no_space_error, remove_temporary,
-    transfer_error,
+    Finished, OpenMode, Piece, RemoteFile, Sftp, SftpPool, local_error, no_space_error,
+    sftp_seconds, transfer_error,
 };
 
 /// Bytes in flight: a little more than one window of OpenSSH.
@@ -26,108 +28,94 @@ const RESUMABLE_LEN: usize = (32 << 10) - 64;
 const MAX_IN_FLIGHT: usize = 72;
 /// Bytes in flight of one upload among many.
 const MIN_BYTES_IN_FLIGHT: usize = 256 << 10;
-/// The most bytes of a file's name in the name of its temporary file.
-const MAX_STEM: usize = 120;
 const UPLOAD: Direction = Direction::Upload;
+
+/// What became of an upload.
+pub(crate) enum Uploaded {
+    /// The file has this many bytes.
+    Stored(u64),
+    /// There is a device or a FIFO, and nothing is written yet. The content is unchanged.
+    Special { path: FilePath, from: Reader },
+}
 
 /// Writes a file under a temporary name beside its own, and renames it once it is complete. A
 /// resumable upload uses the partial file, which remains if the upload fails.
 pub(crate) async fn upload(
     sessions: &SftpPool,
-    request: UploadRequest,
-    from: Reader,
-) -> Result<u64> {
+    mut request: UploadRequest,
+    mut from: Reader,
+) -> Result<Uploaded> {
     check_path(&request.path, UPLOAD)?;
-    let (directory, name) = request.path.split_name();
-    if matches!(name, b"" | b"." | b"..") {
-        return Err(transfer_error(
-            UPLOAD,
-            &request.path,
-            TransferReason::BadName,
-            "this is a directory: name the file to write",
-        ));
-    }
     let sftp = sessions.session().await?;
-    let temporary = TemporaryFile::new(sessions, &sftp, &request, directory, name)?;
-    let written = write_file(sessions, &sftp, &temporary.path, &request, from).await?;
-    sftp.replace(&temporary.path, &request.path)
-        .await
-        .map_err(|error| sftp.report_failure(UPLOAD, &request.path, error))?;
-    temporary.keep();
-    Ok(written)
-}
-
-/// Removes the file when dropped, unless it is kept or partial.
-struct TemporaryFile {
-    sessions: SftpPool,
-    sftp: Arc<Sftp>,
-    path: FilePath,
-    should_remove: bool,
-}
-
-impl TemporaryFile {
-    fn new(
-        sessions: &SftpPool,
-        sftp: &Arc<Sftp>,
-        request: &UploadRequest,
-        directory: &[u8],
-        name: &[u8],
-    ) -> Result<Self> {
-        let resumable = request.resume_at.is_some();
-        let path = if resumable {
-            request.partial_path()
-        } else {
-            // A name may have 255 bytes.
-            let suffix = format!(".sandbox-{}", Uid::generate()?);
-            FilePath::from([directory, b".", stem(name), suffix.as_bytes()].concat())
-        };
-        Ok(Self {
-            sessions: sessions.clone(),
-            sftp: Arc::clone(sftp),
-            path,
-            should_remove: !resumable,
-        })
-    }
-
-    fn keep(mut self) {
-        self.should_remove = false;
-    }
-}
-
-/// The beginning of a name, without part of a character of UTF-8 at its end.
-fn stem(name: &[u8]) -> &[u8] {
-    let is_boundary = |at: &usize| {
-        name.get(*at)
-            .is_none_or(|byte| byte & 0b1100_0000 != 0b1000_0000)
+    let max_len = if request.resume_at.is_some() {
+        RESUMABLE_LEN.min(sftp.write_len)
+    } else {
+        sftp.write_len
     };
-    let end = (0..=name.len().min(MAX_STEM)).rev().find(is_boundary);
-    &name[..end.unwrap_or(0)]
+    let mut read = None;
+    loop {
+        // Create the file and look at its target. Meanwhile read the first piece.
+        let temporary = TemporaryFile::new(sessions, &sftp, &request)?;
+        let reading = async {
+            match read.take() {
+                Some(piece) => Ok(piece),
+                None => Piece::read_from(&mut from, max_len, request.size).await,
+            }
+        };
+        let (target, file, first) = tokio::join!(
+            find_target(&sftp, &request),
+            RemoteFile::open(&sftp, temporary.open_mode(&request)),
+            reading,
+        );
+        let first = first.map_err(|error| local_error(UPLOAD, &request.path, "reading", error))?;
+        let kept = match target? {
+            Target::Replaced(kept) => kept,
+            Target::Link => {
+                if let Some(path) = follow_links(&sftp, &request.path).await? {
+                    request.path = path;
+                    request.target = TargetPolicy::Replace;
+                    read = Some(first);
+                    continue;
+                }
+                return Ok(Uploaded::special(request.path, first, from));
+            }
+            Target::Special => return Ok(Uploaded::special(request.path, first, from)),
+        };
+        let fail = |error| sftp.report_failure(UPLOAD, &request.path, error);
+
+        // Write the file, and rename it.
+        let writing = write_file(
+            sessions,
+            &sftp,
+            &temporary.path,
+            file.map_err(fail)?,
+            &request,
+            kept,
+            Source { first, from },
+        );
+        let written = writing.await?;
+        sftp.replace(&temporary.path, &request.path)
+            .await
+            .map_err(fail)?;
+        temporary.keep();
+        return Ok(Uploaded::Stored(written));
+    }
 }
 
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        if !self.should_remove {
-            return;
+impl Uploaded {
+    fn special(path: FilePath, first: Piece, from: Reader) -> Self {
+        let first = std::io::Cursor::new(first.into_content());
+        Self::Special {
+            path,
+            from: Box::new(first.chain(from)),
         }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        let sessions = self.sessions.clone();
-        let sftp = Arc::clone(&self.sftp);
-        let path = std::mem::take(&mut self.path);
-        self.sessions.spawn_cleanup(&runtime, async move {
-            remove_temporary(&sftp, &path).await;
-            if sftp.is_usable() {
-                return;
-            }
-            // The session was lost with its connection. The sandbox may have ended, and the file
-            // with it.
-            match sessions.session().await {
-                Ok(sftp) => remove_temporary(&sftp, &path).await,
-                Err(error) => tracing::debug!(%path, %error, "temporary file may remain"),
-            }
-        });
     }
+}
+
+/// The content of an upload: its first piece, and the rest.
+struct Source {
+    first: Piece,
+    from: Reader,
 }
 
 /// Writes and closes the temporary file. Returns the size of the whole file.
@@ -135,34 +123,19 @@ async fn write_file(
     sessions: &SftpPool,
     sftp: &Arc<Sftp>,
     temporary: &FilePath,
+    file: RemoteFile,
     request: &UploadRequest,
-    mut from: Reader,
+    kept: Kept,
+    source: Source,
 ) -> Result<u64> {
     let fail = |error| sftp.report_failure(UPLOAD, &request.path, error);
-
-    // Open the file, and meanwhile read the first piece. The requests of a resumable upload are
-    // short, because the received part of an incomplete request is lost.
+    let Source { first, from } = source;
     let start = request.resume_at.unwrap_or(0);
-    let resumable = request.resume_at.is_some();
-    let mode = if start == 0 {
-        OpenMode::CreateTemporary {
-            path: temporary.clone(),
-            resumable,
-        }
-    } else {
-        OpenMode::Write(temporary.clone())
-    };
-    let max_len = if resumable {
+    let max_len = if request.resume_at.is_some() {
         RESUMABLE_LEN.min(sftp.write_len)
     } else {
         sftp.write_len
     };
-    let (file, first) = tokio::join!(
-        RemoteFile::open(sftp, mode),
-        Piece::read_from(&mut from, max_len, request.size)
-    );
-    let file = file.map_err(fail)?;
-    let first = first.map_err(|error| local_error(UPLOAD, &request.path, "reading", error))?;
     if start > 0 {
         // Data beyond the verified part of the partial file is discarded.
         file.truncate(start).await.map_err(fail)?;
@@ -173,11 +146,15 @@ async fn write_file(
     if first.len() < max_len {
         let written = start + first.len() as u64;
         check_announced_size(request, written)?;
+        let attributes = final_attributes(request, kept);
         let finished = file
-            .finish(Some((start, first)), final_attributes(request))
+            .finish(Some((start, first)), kept.owner, attributes)
             .await;
         return match finished {
-            Ok(stored) => check_stored_size(request, written, stored),
+            Ok(finished) => {
+                keep_group(sftp, temporary, kept, &finished).await;
+                check_stored_size(request, written, finished.size)
+            }
             Err(error) => Err(report_write_failure(sftp, temporary, request, error).await),
         };
     }
@@ -193,11 +170,30 @@ async fn write_file(
         }
     };
     check_announced_size(request, written)?;
-    let stored = file
-        .finish(None, final_attributes(request))
+    let finished = file
+        .finish(None, kept.owner, final_attributes(request, kept))
         .await
         .map_err(fail)?;
-    check_stored_size(request, written, stored)
+    keep_group(sftp, temporary, kept, &finished).await;
+    check_stored_size(request, written, finished.size)
+}
+
+/// Sets the group of the file that is replaced, if the server refused to set its owner: only root
+/// may give files away, but a user may be in several groups. That may be refused, too.
+async fn keep_group(sftp: &Sftp, temporary: &FilePath, kept: Kept, finished: &Finished) {
+    if let Some((_, group)) = kept.owner
+        && finished.is_owner_refused
+        && let Some(uid) = finished.uid
+    {
+        let attributes = FileAttributes {
+            uid: Some(uid),
+            gid: Some(group),
+            ..FileAttributes::empty()
+        };
+        if let Err(error) = sftp.call(sftp.wire.setstat(temporary, attributes)).await {
+            tracing::debug!(%error, "the replaced file's owner and group are not kept");
+        }
+    }
 }
 
 enum CopyError {
@@ -326,34 +322,12 @@ async fn report_write_failure(
 }
 
 /// The attributes that the finished file gets.
-fn final_attributes(request: &UploadRequest) -> FileAttributes {
+fn final_attributes(request: &UploadRequest, kept: Kept) -> FileAttributes {
     let seconds = request.modified.map(sftp_seconds);
     FileAttributes {
-        permissions: Some(request.mode.unwrap_or(0o644) & 0o777),
+        permissions: Some(request.mode.or(kept.mode).unwrap_or(0o644) & 0o777),
         atime: seconds,
         mtime: seconds,
         ..FileAttributes::empty()
-    }
-}
-
-/// SFTP has 32 bits of seconds since 1970; other times become the nearest.
-fn sftp_seconds(time: SystemTime) -> u32 {
-    let seconds = time
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    u32::try_from(seconds).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stem_is_short_and_ends_with_a_whole_character() {
-        assert_eq!(stem("ä".as_bytes()), "ä".as_bytes());
-        let long = format!("a{}", "ä".repeat(127));
-        assert_eq!(stem(long.as_bytes()).len(), MAX_STEM - 1);
-        assert_eq!(stem(&[0xff; 255]).len(), MAX_STEM);
-        assert!(stem(&[0x80; 255]).is_empty());
     }
 }

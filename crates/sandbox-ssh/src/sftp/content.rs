@@ -130,6 +130,11 @@ impl Piece {
         &mut self.0
     }
 
+    /// The content alone.
+    pub(crate) fn into_content(self) -> Bytes {
+        Bytes::from(self.0).slice(HEAD..)
+    }
+
     /// The whole request, which begins with `start`.
     fn into_request(mut self, start: &[u8]) -> Bytes {
         match HEAD.checked_sub(start.len()) {

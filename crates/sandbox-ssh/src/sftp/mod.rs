@@ -21,7 +21,7 @@ pub(crate) use names::NamedFile;
 #[cfg(test)]
 pub(crate) use outgoing::Outgoing;
 pub(crate) use pool::{MAX_SESSIONS, SftpPool, SftpTimeouts};
-pub(crate) use remote_file::{OpenMode, RemoteFile, remove_temporary};
-pub(crate) use requests::{encode_strings, file_kind};
+pub(crate) use remote_file::{Finished, OpenMode, RemoteFile, remove_temporary};
+pub(crate) use requests::{encode_strings, file_kind, sftp_seconds};
 pub(crate) use session::{Sftp, TransferGuard};
 pub(crate) use wire::Parts;

@@ -30,6 +30,16 @@ pub(crate) enum OpenMode {
     Directory(FilePath),
 }
 
+/// A file that was written and closed.
+pub(crate) struct Finished {
+    /// The size that it has, if the server reports it.
+    pub(crate) size: Option<u64>,
+    /// The id of its owner, if the server reports it.
+    pub(crate) uid: Option<u32>,
+    /// The server has not changed the owner and group.
+    pub(crate) is_owner_refused: bool,
+}
+
 /// An open file or directory. Dropping it closes it, without waiting for the response.
 pub(crate) struct RemoteFile {
     sftp: Arc<Sftp>,
@@ -92,13 +102,14 @@ impl RemoteFile {
         Ok(self.sftp.call(request).await?.size)
     }
 
-    /// Writes the rest of the content at an offset, sets the attributes and closes the file, in one
-    /// round trip. Returns the size that the file has then.
+    /// Writes the rest of the content at an offset, sets the owner and group as far as the server
+    /// permits that, sets the attributes and closes the file, in one round trip.
     pub(crate) async fn finish(
         self,
         rest: Option<(u64, Piece)>,
+        owner: Option<(u32, u32)>,
         attributes: FileAttributes,
-    ) -> SftpResult<Option<u64>> {
+    ) -> SftpResult<Finished> {
         let sftp = Arc::clone(&self.sftp);
         let handle = self.handle.clone();
         let write = async {
@@ -109,21 +120,46 @@ impl RemoteFile {
                 _ => Ok(()),
             }
         };
+        let set_owner = async {
+            match owner {
+                Some((uid, gid)) => {
+                    let attributes = FileAttributes {
+                        uid: Some(uid),
+                        gid: Some(gid),
+                        ..FileAttributes::empty()
+                    };
+                    sftp.wire.fsetstat(&handle, attributes).await
+                }
+                None => Ok(()),
+            }
+        };
         // The requests are sent in this order, because each is sent when first polled.
         let all = async {
             tokio::join!(
                 write,
+                set_owner,
                 sftp.wire.fsetstat(&handle, attributes),
                 sftp.wire.fstat(&handle),
                 self.close()
             )
         };
-        let (written, set, stat, closed) = sftp.call(async { Ok(all.await) }).await?;
+        let (written, owned, set, stat, closed) = sftp.call(async { Ok(all.await) }).await?;
         written?;
+        let is_owner_refused = match owned {
+            Err(SftpError::Status(_)) => true,
+            owned => {
+                owned?;
+                false
+            }
+        };
         set?;
-        let size = stat?.size;
+        let stat = stat?;
         closed?;
-        Ok(size)
+        Ok(Finished {
+            size: stat.size,
+            uid: stat.uid,
+            is_owner_refused,
+        })
     }
 
     /// Closes the file. Unlike with a drop, errors of the server are returned.

@@ -1,6 +1,8 @@
 //! The requests without content. Paths are bytes, so the requests are encoded here, and the responses
 //! with names are decoded here; russh-sftp would take both for text.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use bytes::{BufMut, Bytes, BytesMut};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::extensions::{LimitsExtension, Statvfs};
@@ -285,6 +287,14 @@ fn expect_attributes(response: Response) -> SftpResult<FileAttributes> {
         Packet::Attrs(Attrs { attrs, .. }) => Ok(attrs),
         other => Err(unexpected_response(other)),
     }
+}
+
+/// SFTP has 32 bits of seconds since 1970; other times become the nearest.
+pub(crate) fn sftp_seconds(time: SystemTime) -> u32 {
+    let seconds = time
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 /// The kind of a file, from its permissions.

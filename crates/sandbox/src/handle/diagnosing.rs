@@ -3,14 +3,14 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use sandbox_core::protocol::JobRecord;
 use sandbox_core::{
     AttachOptions, ByteStream, DownloadRequest, Error, ExecRequest, FileInfo, FilePath, FileSystem,
-    JobId, Output, Process, Reader, Result, SandboxBackend, SandboxId, Session, UploadRequest,
-    Writer,
+    JobId, ListBudget, Output, Process, Reader, Result, SandboxBackend, SandboxId, Session,
+    UploadRequest, Writer,
 };
 
 use super::end::EndState;
@@ -96,6 +96,21 @@ impl FileSystem for DiagnosingSession {
 
     async fn set_mode(&self, path: &FilePath, mode: u32) -> Result<()> {
         self.diagnose(self.session.set_mode(path, mode).await).await
+    }
+
+    async fn list_within(&self, path: &FilePath, budget: &ListBudget) -> Result<Vec<FileInfo>> {
+        self.diagnose(self.session.list_within(path, budget).await)
+            .await
+    }
+
+    async fn set_attributes(
+        &self,
+        path: &FilePath,
+        mode: Option<u32>,
+        modified: Option<SystemTime>,
+    ) -> Result<()> {
+        self.diagnose(self.session.set_attributes(path, mode, modified).await)
+            .await
     }
 
     async fn symlink(&self, target: &FilePath, path: &FilePath) -> Result<()> {

@@ -3,6 +3,7 @@
 mod commands;
 mod files;
 mod sharing;
+mod targets;
 mod terminals;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use sandbox_core::{ExecRequest, Session};
 pub(crate) use commands::*;
 pub(crate) use files::*;
 pub(crate) use sharing::*;
+pub(crate) use targets::*;
 pub(crate) use terminals::*;
 
 /// Turns functions of this module into tests, with a server for each.
@@ -55,6 +57,11 @@ macro_rules! full_contract {
             appended_bytes_follow_the_content,
             hashes_are_computed,
             uploads_are_resumed,
+            an_existing_file_keeps_its_mode,
+            an_existing_file_keeps_its_owner,
+            a_link_is_written_through,
+            a_device_or_fifo_gets_the_bytes,
+            attributes_are_set,
             a_port_is_reached,
             cancelled_calls_leak_no_channel,
             cancelled_transfers_leave_no_files,
