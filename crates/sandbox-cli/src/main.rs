@@ -20,7 +20,8 @@ use crate::ui::messages;
 /// Create and use sandboxes: isolated places to run commands and keep files for a while.
 ///
 /// Without settings, sandboxes are created on this machine. Exit codes: that of the command that
-/// was run; 128 plus the signal that ended it; 124 if it timed out; 125 if this program failed.
+/// was run; 128 plus the signal that ended it; 124 if it timed out; 125 if this program failed; 23 if
+/// cp copied only part of a directory.
 #[derive(Parser)]
 #[command(name = "sandbox", version, max_term_width = 100)]
 struct Cli {

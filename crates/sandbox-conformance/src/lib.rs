@@ -56,10 +56,12 @@ pub mod commands;
 pub mod files;
 pub mod jobs;
 pub mod lifecycle;
+pub mod moving_trees;
 pub mod odd_input;
 pub mod ports;
 pub mod resuming;
 mod support;
+pub mod targets;
 pub mod trees;
 pub mod watching;
 
@@ -75,9 +77,11 @@ pub fn trials(backend: &TestedBackend, runtime: &Handle) -> Vec<Trial> {
         files::cases(),
         jobs::cases(),
         lifecycle::cases(),
+        moving_trees::cases(),
         odd_input::cases(),
         ports::cases(),
         resuming::cases(),
+        targets::cases(),
         trees::cases(),
         watching::cases(),
     ]

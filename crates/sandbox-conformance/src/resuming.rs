@@ -91,6 +91,9 @@ async fn a_download_is_resumed(backend: TestedBackend) -> Outcome {
         ] {
             if let Some(content) = partial_content {
                 std::fs::write(&partial, content)?;
+                // Only a private file is resumed.
+                let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+                std::fs::set_permissions(&partial, private)?;
             }
             let report = sbx.transfer().resume(true).download("data", &local).await?;
             assert_eq!(

@@ -114,13 +114,13 @@ pub use sandbox_core::{
 pub use handle::files::Files;
 pub use handle::watch::{Watch, WatchEvent, WatchEventKind};
 pub use sandbox_core::{
-    Direction, DownloadRequest, FileInfo, FileKind, FilePath, Reader, UploadRequest, Writer,
-    partial_name,
+    Direction, DownloadRequest, FileInfo, FileKind, FilePath, ListBudget, Reader, TargetPolicy,
+    UploadRequest, Writer, partial_name,
 };
 pub use transfer::Transfer;
+pub use transfer::limits::TreeLimits;
 pub use transfer::progress::TransferProgress;
-pub use transfer::report::{Discarded, Skipped, TransferReport, TreeReport};
-pub use transfer::tree::download::TreeLimits;
+pub use transfer::report::{Discarded, Failed, Skipped, TransferReport, TreeReport};
 
 // Ports, connections, and the traits behind a client.
 pub use handle::forward::Forward;

@@ -1,6 +1,7 @@
 //! Transfers that are resumed, and appended bytes, while the server sends false sizes and hashes.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -55,6 +56,7 @@ pub(crate) fn target(bytes: &[u8]) {
 /// only when it is complete.
 async fn download(sandbox: &Sandbox, paths: &Paths, partial: &[u8]) {
     fs::write(&paths.partial, partial).unwrap();
+    fs::set_permissions(&paths.partial, fs::Permissions::from_mode(0o600)).unwrap();
     let report = sandbox
         .transfer()
         .resume(true)

@@ -4,11 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use sandbox::{Client, Error, FileKind, FilePath, Sandbox, Transfer, TransferReason, TreeReport};
+use sandbox::{
+    ByteSize, Client, Discarded, Error, FileKind, FilePath, Sandbox, Transfer, TransferReason,
+    TreeLimits, TreeReport,
+};
 
 use crate::args::id;
 use crate::args::path::{CopyPath, is_content_of_directory, parse_copy_path};
-use crate::exit::Outcome;
+use crate::exit::{EXIT_PARTIAL, Outcome};
 use crate::ui::messages;
 use crate::ui::transfer_progress::TransferProgress;
 
@@ -16,10 +19,20 @@ use crate::ui::transfer_progress::TransferProgress;
 ///
 /// Write the path in the sandbox as ID:PATH, absolute or relative to the home directory. As with
 /// docker, a copy to an existing directory is placed in it under the name of the source, and a
-/// source that ends in /. means the content of the directory. Modes, times and symbolic links are
-/// preserved. Write a local name with a colon as ./a:b.
+/// source that ends in /. means the content of the directory. Write a local name with a colon as
+/// ./a:b.
 ///
-/// Use - for stdin or stdout. It carries the bytes of one file, not a tar archive as with docker.
+/// Modes and times are copied, also those of directories, except of a destination directory that
+/// exists. Set-uid bits are dropped, and files from a sandbox cannot be written by other users of this
+/// machine. A destination file keeps its owner where that is permitted. Symbolic links in a directory
+/// are copied as links. A destination that is a symbolic link is written through, and a device or FIFO
+/// gets the bytes as they arrive; other files appear when they are complete.
+///
+/// A file that grows meanwhile is copied as long as it was at first. Files of a directory that cannot
+/// be read, shrink or vanish are reported, the others are copied, and the exit code is 23.
+///
+/// Use - for stdin or stdout. It carries the bytes of one file, not a tar archive as with docker. A
+/// file that is replaced by stdin keeps its mode.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -33,6 +46,9 @@ pub(crate) struct Args {
     /// verified first. Use it from the first attempt. Not for directories or -
     #[arg(long)]
     resume: bool,
+    /// Refuse to copy more bytes than this out of the sandbox, such as 500Gi [default: 64Gi]
+    #[arg(long, value_name = "SIZE")]
+    max_size: Option<ByteSize>,
     /// Do not show progress
     #[arg(short, long)]
     quiet: bool,
@@ -52,6 +68,9 @@ const EXAMPLES: &str = "Examples:
 const RESUME_NEEDS_FILE: &str = "is a directory, and --resume supports single files only; use cp without it, or rsync \
                                  (`sandbox ssh-config --install`)";
 
+/// How many skipped and how many failed files are printed.
+const MAX_EXCEPTIONS: usize = 20;
+
 pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     let progress = TransferProgress::new(args.quiet);
     let source = parse_copy_path(&args.source)?;
@@ -61,7 +80,14 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
             "--resume does not support -, because a stream cannot be continued; write the name of a file in place of -"
         );
     }
-    let new_transfer = |sandbox: &Sandbox| progress.track(sandbox.transfer().resume(args.resume));
+    let mut limits = TreeLimits::default();
+    if let Some(size) = args.max_size {
+        limits.bytes = size.as_bytes();
+    }
+    let new_transfer = |sandbox: &Sandbox| {
+        let transfer = sandbox.transfer().limits(limits).resume(args.resume);
+        progress.track(transfer)
+    };
     let report = match (source, destination) {
         (CopyPath::Local(local), CopyPath::Remote(id, remote)) => {
             let tree = is_tree(&local)?;
@@ -88,7 +114,8 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
             let size = sandbox.files().stat(&remote).await?.size;
             // The size of files that are generated when they are read, as in /proc, is 0.
             let output = progress.wrap_stdout(Some(size).filter(|size| *size > 0));
-            single_file_report(sandbox.download_to(remote, output).await?)
+            let transfer = sandbox.transfer().limits(limits);
+            single_file_report(transfer.download_to(remote, output).await?)
         }
         (CopyPath::Local(_) | CopyPath::Stream, CopyPath::Local(_) | CopyPath::Stream) => {
             bail!("both paths are local; write ID:PATH for the one in the sandbox, or use cp")
@@ -100,11 +127,43 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
         }
     };
     progress.finish();
-    for skipped in report.skipped {
+    print_exceptions(&report);
+    tracing::info!(
+        files = report.files,
+        bytes = report.bytes,
+        failures = report.failures,
+        "copied"
+    );
+    Ok(if report.failures == 0 {
+        0
+    } else {
+        EXIT_PARTIAL
+    })
+}
+
+/// Prints what was not copied. A sandbox may have any number of such files.
+fn print_exceptions(report: &TreeReport) {
+    for skipped in report.skipped.iter().take(MAX_EXCEPTIONS) {
         messages::print_note(&format!("skipped {:?}: {}", skipped.path, skipped.reason));
     }
-    tracing::info!(files = report.files, bytes = report.bytes, "copied");
-    Ok(0)
+    if let Some(more @ 1..) = report.skipped.len().checked_sub(MAX_EXCEPTIONS) {
+        messages::print_note(&format!("skipped {more} more"));
+    }
+    let shown = report.failed.iter().take(MAX_EXCEPTIONS);
+    for failed in shown.clone() {
+        let (path, message) = (&failed.path, &failed.message);
+        messages::print_note(&format!("could not copy {path:?}: {message}"));
+    }
+    if report.failures > 0 {
+        let hidden = match report.failures - shown.count() as u64 {
+            0 => String::new(),
+            hidden => format!(", of which {hidden} are not shown"),
+        };
+        messages::print_note(&format!(
+            "the copy is incomplete: {} could not be copied{hidden}",
+            report.failures
+        ));
+    }
 }
 
 /// Whether a local source is a directory.
@@ -181,9 +240,15 @@ async fn download(
     };
     match source {
         FileKind::Directory => Ok(transfer.download_dir(remote, target).await?),
-        FileKind::File => Ok(single_file_report(
-            transfer.download(remote, target).await?.bytes,
-        )),
+        FileKind::File => {
+            let report = transfer.download(remote, target).await?;
+            if report.discarded == Some(Discarded::NotPrivate) {
+                messages::print_note(
+                    "the partial file beside the destination was not used: other users may have made it or changed it",
+                );
+            }
+            Ok(single_file_report(report.bytes))
+        }
         _ => bail!("{remote:?} is neither a file nor a directory"),
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sandbox_core::{
-    Direction, DownloadRequest, Error, FileInfo, FileKind, FilePath, Result, Session,
+    Direction, DownloadRequest, Error, FileInfo, FileKind, FilePath, ListBudget, Result, Session,
     TransferReason, UploadRequest,
 };
 
@@ -208,6 +208,7 @@ impl Files<'_> {
         }
         // Remove everything but directories, level by level. Each level holds the directories found
         // in those of the level above.
+        let budget = ListBudget::default();
         let mut levels = vec![vec![path]];
         while let Some(level) = levels.last().filter(|level| !level.is_empty()) {
             if levels.len() > MAX_DEPTH {
@@ -222,8 +223,8 @@ impl Files<'_> {
                     None,
                 ));
             }
-            let removing =
-                stream::iter(level.clone()).map(|directory| self.remove_entries(directory));
+            let removing = stream::iter(level.clone())
+                .map(|directory| self.remove_entries(directory, &budget));
             let next = removing
                 .buffer_unordered(LISTINGS_AT_ONCE)
                 .try_concat()
@@ -242,18 +243,26 @@ impl Files<'_> {
     }
 
     /// Removes everything in a directory except directories, and returns those.
-    async fn remove_entries(self, directory: FilePath) -> Result<Vec<FilePath>> {
-        let entries = self.session().list(&directory).await?;
+    async fn remove_entries(
+        self,
+        directory: FilePath,
+        budget: &ListBudget,
+    ) -> Result<Vec<FilePath>> {
+        let entries = self.session().list_within(&directory, budget).await?;
         let path_of = |entry: &FileInfo| directory.join(&entry.name);
         let (directories, others): (Vec<_>, Vec<_>) = entries
             .iter()
             .partition(|entry| entry.kind == FileKind::Directory);
+        let removed = others.len() as u64;
+        let name_bytes = others.iter().map(|entry| entry.name.len() as u64).sum();
         let others: Vec<_> = others.into_iter().map(path_of).collect();
         let removing = stream::iter(others).map(|path| async move { self.remove_file(path).await });
         removing
             .buffer_unordered(REMOVALS_AT_ONCE)
             .try_collect::<()>()
             .await?;
+        // A tree may have any number of files, though not at once.
+        budget.give_back(removed, name_bytes);
         Ok(directories.into_iter().map(path_of).collect())
     }
 

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use futures_util::stream::{self, BoxStream, StreamExt};
-use sandbox_core::{Direction, Error, FileInfo, FileKind, FilePath, Result, TransferReason};
+use sandbox_core::{
+    Direction, Error, FileInfo, FileKind, FilePath, ListBudget, Result, TransferReason,
+};
 
 use super::Sandbox;
 use super::files::Files;
@@ -117,24 +119,30 @@ impl Watch {
             snapshot.insert(self.path.clone(), FileState::from_info(&top));
             return Ok(snapshot);
         }
+        let too_large = |path: FilePath| {
+            let message =
+                format!("more than {MAX_ENTRIES} files or {MAX_DEPTH} levels cannot be watched");
+            let reason = TransferReason::TooLarge;
+            Error::transfer(Direction::Inside, path, reason, message, None)
+        };
+        // The paths in memory have a budget of their own: in deep directories they are much longer
+        // than the names.
+        let budget = ListBudget::new(MAX_ENTRIES as u64, ListBudget::DEFAULT_NAME_BYTES);
+        let paths = ListBudget::default();
         let mut directories = vec![(self.path.clone(), 0)];
         while let Some((directory, depth)) = directories.pop() {
             // The directory may have been removed after it was listed.
-            let entries = found_or_none(session.list(&directory).await)?.unwrap_or_default();
+            let listed = session.list_within(&directory, &budget).await;
+            let entries = match found_or_none(listed) {
+                Err(Error::Transfer(error)) if error.reason == TransferReason::TooLarge => {
+                    return Err(too_large(directory));
+                }
+                entries => entries?.unwrap_or_default(),
+            };
             for entry in entries {
                 let path = directory.join(&entry.name);
-                if snapshot.len() >= MAX_ENTRIES || depth >= MAX_DEPTH {
-                    let message = format!(
-                        "more than {MAX_ENTRIES} files or {MAX_DEPTH} levels cannot be watched"
-                    );
-                    let reason = TransferReason::TooLarge;
-                    return Err(Error::transfer(
-                        Direction::Inside,
-                        path,
-                        reason,
-                        message,
-                        None,
-                    ));
+                if depth >= MAX_DEPTH || !paths.take(0, path.len() as u64) {
+                    return Err(too_large(path));
                 }
                 if self.recursive && entry.kind == FileKind::Directory {
                     directories.push((path.clone(), depth + 1));

@@ -7,15 +7,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sandbox_core::{
-    Direction, DownloadRequest, Error, FileInfo, FilePath, Reader, Result, Session, TransferReason,
-    UploadRequest,
+    Direction, DownloadRequest, Error, FileInfo, FilePath, Reader, Result, Session, TargetPolicy,
+    TransferReason, UploadRequest,
 };
 
+use super::limits::{TreeLimits, check_room};
 use super::local_file::{LocalReader, LocalWriter};
+use super::local_target::{LocalTarget, keep_owner, open_fifo, open_in_place, parent};
 use super::progress::{Meter, Metered};
 
 /// The maximum size of a file that is read at once, in bytes.
 const SMALL: u64 = 32 << 10;
+/// The most bytes that are read of a file whose size is given as 0.
+const MAX_GENERATED: u64 = 64 << 20;
+/// The permission bits that a sandbox may give to files of this machine: it does not decide that all
+/// users may write to them, or that they run as another user.
+pub(super) const LOCAL_MODE: u32 = 0o775;
 
 /// Uploads a file. Returns its size in bytes.
 pub(super) async fn upload(
@@ -27,38 +34,78 @@ pub(super) async fn upload(
     let path = local.to_owned();
     let source = blocking(Direction::Upload, local, move || Source::open(path)).await?;
     meter.set_total(source.metadata.len());
-    source.send(session, remote, meter).await
+    source
+        .send(session, remote, TargetPolicy::Follow, meter)
+        .await
 }
 
-/// Downloads a file under a temporary name, and renames it. Returns its size in bytes.
+/// Downloads a file. Returns its size in bytes.
 pub(super) async fn download(
     session: &Arc<dyn Session>,
+    limits: TreeLimits,
     remote: FilePath,
     local: &Path,
     meter: &Arc<Meter>,
 ) -> Result<u64> {
     let info = session.stat(&remote, true).await?;
+    let request = limits.request(remote, &info)?;
     meter.set_total(info.size);
     let failed = |source| local_error(Direction::Download, local, source);
+    let size = match find_target(local).await? {
+        LocalTarget::File(path) => replace(session, request, &info, &path, meter).await?,
+        LocalTarget::Fifo => {
+            let to = open_fifo(local).await.map_err(failed)?;
+            let to = Box::new(Metered::new(to, meter));
+            session.download(request, to).await?
+        }
+        LocalTarget::InPlace => {
+            let path = local.to_owned();
+            let to = blocking(Direction::Download, local, move || {
+                open_in_place(&path)
+                    .map_err(|source| local_error(Direction::Download, &path, source))
+            });
+            let to = Box::new(Metered::new(to.await?, meter));
+            session.download(request, to).await?
+        }
+    };
+    meter.add_file();
+    Ok(size)
+}
 
-    let directory = local
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+/// Finds out what is at the local path of a download.
+pub(super) async fn find_target(local: &Path) -> Result<LocalTarget> {
+    let path = local.to_owned();
+    blocking(Direction::Download, local, move || {
+        LocalTarget::find(&path).map_err(|source| local_error(Direction::Download, &path, source))
+    })
+    .await
+}
+
+/// Downloads a file under a temporary name, and renames it.
+async fn replace(
+    session: &Arc<dyn Session>,
+    request: DownloadRequest,
+    info: &FileInfo,
+    local: &Path,
+    meter: &Arc<Meter>,
+) -> Result<u64> {
+    let failed = |source| local_error(Direction::Download, local, source);
+    let directory = parent(local);
+    check_room(directory, local, info.size)?;
     let temporary = tempfile::Builder::new()
         .prefix(".sandbox-")
         .tempfile_in(directory)
         .map_err(failed)?;
-    let writer = LocalWriter::new(temporary.as_file().try_clone().map_err(failed)?);
+    let writer = LocalWriter::with_holes(temporary.as_file().try_clone().map_err(failed)?);
     let writer = Box::new(Metered::new(writer, meter));
-    let size = session
-        .download(DownloadRequest::new(remote), writer)
-        .await?;
-    set_attributes(temporary.as_file(), &info).map_err(failed)?;
+    let size = session.download(request, writer).await?;
+    if let Ok(replaced) = local.symlink_metadata() {
+        keep_owner(temporary.as_file(), &replaced);
+    }
+    set_attributes(temporary.as_file(), info).map_err(failed)?;
     temporary
         .persist(local)
         .map_err(|error| failed(error.error))?;
-    meter.add_file();
     Ok(size)
 }
 
@@ -84,13 +131,21 @@ impl Source {
                 content: Content::Open(file),
             });
         }
-        let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
-        // One byte more shows that the file has grown.
-        let read = file
-            .by_ref()
-            .take(metadata.len() + 1)
-            .read_to_end(&mut content);
+        // A file that grows or shrinks now is sent as it is read. Files of /proc have content although
+        // their size is zero.
+        let limit = match metadata.len() {
+            0 => MAX_GENERATED,
+            size => size,
+        };
+        let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        let read = file.by_ref().take(limit).read_to_end(&mut content);
         read.map_err(|source| local_error(Direction::Upload, &path, source))?;
+        if metadata.len() == 0 && content.len() as u64 == MAX_GENERATED {
+            let source = std::io::Error::other(
+                "its size is given as 0, and it has 64 MiB or more; copy it with a command",
+            );
+            return Err(local_error(Direction::Upload, &path, source));
+        }
         Ok(Self {
             metadata,
             content: Content::Whole(content.into()),
@@ -105,11 +160,16 @@ impl Source {
         self,
         session: &Arc<dyn Session>,
         remote: FilePath,
+        target: TargetPolicy,
         meter: &Arc<Meter>,
     ) -> Result<u64> {
-        let request = upload_request(remote, &self.metadata);
+        let mut request = upload_request(remote, &self.metadata);
+        request.target = target;
         let from: Reader = match self.content {
-            Content::Whole(content) => Box::new(Metered::new(std::io::Cursor::new(content), meter)),
+            Content::Whole(content) => {
+                request.size = Some(content.len() as u64);
+                Box::new(Metered::new(std::io::Cursor::new(content), meter))
+            }
             Content::Open(file) => Box::new(Metered::new(
                 LocalReader::new(file, self.metadata.len()),
                 meter,
@@ -154,12 +214,19 @@ pub(super) fn upload_request(remote: FilePath, metadata: &Metadata) -> UploadReq
     request
 }
 
-/// Sets the permission bits and modification time of a downloaded file as in the sandbox.
+/// Sets the permission bits and modification time of a downloaded file or directory as in the
+/// sandbox. A directory keeps its own set-group-id bit, which it has from its parent.
 pub(super) fn set_attributes(file: &File, info: &FileInfo) -> std::io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::Permissions::from_mode(info.mode & 0o777);
+        let there = file.metadata()?;
+        let kept = if there.is_dir() {
+            there.permissions().mode() & 0o2000
+        } else {
+            0
+        };
+        let mode = std::fs::Permissions::from_mode(info.mode & LOCAL_MODE | kept);
         file.set_permissions(mode)?;
     }
     match info.modified {

@@ -4,7 +4,7 @@
 //! writing it. These switch once for many pieces, and read or write while the transfer continues.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -17,27 +17,31 @@ const CHUNK: usize = 256 << 10;
 /// An operation on a blocking thread. It returns the file, the buffer and the result.
 type Work<T> = JoinHandle<(File, Vec<u8>, io::Result<T>)>;
 
-/// Reads a file from its current position to its end.
+/// Zeros that are written as a hole, in bytes: few enough to find them, and enough to be worth one
+/// more extent of the file.
+const HOLE: usize = 64 << 10;
+
+/// Reads a file from its current position, at most to its end.
 pub(crate) struct LocalReader {
     /// The data that was read, and how much of it was already returned.
     chunk: Vec<u8>,
     returned: usize,
     /// The next read; `None` after the end of the file.
     next: Option<Work<usize>>,
+    /// How much is still to be read after that; the file may have grown meanwhile.
+    left: u64,
     has_failed: bool,
 }
 
 impl LocalReader {
-    /// Starts reading a file of about `size` bytes.
+    /// Starts reading at most `size` bytes of a file.
     pub(crate) fn new(file: File, size: u64) -> Self {
-        // One byte more, so that a single read also finds the end of a small file.
-        let length = usize::try_from(size.saturating_add(1))
-            .unwrap_or(CHUNK)
-            .min(CHUNK);
+        let length = usize::try_from(size).unwrap_or(CHUNK).min(CHUNK);
         Self {
             chunk: Vec::new(),
             returned: 0,
-            next: Some(read(file, vec![0; length])),
+            next: (length > 0).then(|| read(file, vec![0; length])),
+            left: size,
             has_failed: false,
         }
     }
@@ -79,12 +83,15 @@ impl AsyncRead for LocalReader {
             if read == 0 {
                 return Poll::Ready(Ok(()));
             }
-            let length = buffer.len();
             buffer.truncate(read);
             let mut spare = std::mem::replace(&mut this.chunk, buffer);
-            spare.resize(length, 0);
             this.returned = 0;
-            this.next = Some(self::read(file, spare));
+            this.left -= read as u64;
+            let length = usize::try_from(this.left).unwrap_or(CHUNK).min(CHUNK);
+            if length > 0 {
+                spare.resize(length, 0);
+                this.next = Some(self::read(file, spare));
+            }
         }
         let rest = &this.chunk[this.returned..];
         let amount = rest.len().min(buf.remaining());
@@ -98,6 +105,8 @@ impl AsyncRead for LocalReader {
 pub(crate) struct LocalWriter {
     chunk: Vec<u8>,
     file: State,
+    /// Whether blocks of zeros become holes.
+    holes: bool,
 }
 
 enum State {
@@ -112,6 +121,16 @@ impl LocalWriter {
         Self {
             chunk: Vec::new(),
             file: State::Idle(file, Vec::new()),
+            holes: false,
+        }
+    }
+
+    /// Writes blocks of zeros as holes, which need no room on the disk. Nothing may follow the
+    /// current position in the file.
+    pub(crate) fn with_holes(file: File) -> Self {
+        Self {
+            holes: true,
+            ..Self::new(file)
         }
     }
 
@@ -137,13 +156,51 @@ impl LocalWriter {
             State::Idle(mut file, mut spare) => {
                 spare.clear();
                 let chunk = std::mem::replace(&mut self.chunk, spare);
+                let holes = self.holes;
                 self.file = State::Writing(spawn_blocking(move || {
-                    let written = file.write_all(&chunk);
+                    let written = if holes {
+                        write_with_holes(&mut file, &chunk)
+                    } else {
+                        file.write_all(&chunk)
+                    };
                     (file, chunk, written)
                 }));
             }
             other => self.file = other,
         }
+    }
+}
+
+/// Writes data at the end of a file, and blocks of zeros in it as holes.
+fn write_with_holes(file: &mut File, data: &[u8]) -> io::Result<()> {
+    let (mut written, mut at) = (0, 0);
+    let mut ends_with_hole = false;
+    for block in data.chunks(HOLE) {
+        ends_with_hole = is_zero(block);
+        if ends_with_hole {
+            file.write_all(&data[written..at])?;
+            let end = file.seek(SeekFrom::Current(
+                block.len().try_into().unwrap_or(i64::MAX),
+            ))?;
+            written = at + block.len();
+            if written == data.len() {
+                // A hole at the end needs the length of the file.
+                file.set_len(end)?;
+            }
+        }
+        at += block.len();
+    }
+    if ends_with_hole {
+        return Ok(());
+    }
+    file.write_all(&data[written..])
+}
+
+fn is_zero(block: &[u8]) -> bool {
+    // Each byte equals the one before it, and the first is zero.
+    match block {
+        [] => true,
+        [first, rest @ ..] => *first == 0 && *rest == block[..rest.len()],
     }
 }
 
@@ -188,8 +245,6 @@ impl AsyncWrite for LocalWriter {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Seek;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -208,14 +263,48 @@ mod tests {
                 writer.write_all(part).await.unwrap();
             }
             writer.flush().await.unwrap();
-            for announced in [0, size as u64, u64::MAX] {
+            for announced in [0, size as u64 / 2, size as u64, u64::MAX] {
                 file.rewind().unwrap();
                 let mut back = Vec::new();
                 LocalReader::new(file.try_clone().unwrap(), announced)
                     .read_to_end(&mut back)
                     .await
                     .unwrap();
-                assert!(back == data, "{size} bytes, {announced} announced");
+                let expected = size.min(usize::try_from(announced).unwrap());
+                assert!(
+                    back == data[..expected],
+                    "{size} bytes, {announced} announced"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn zeros_become_holes_and_are_read_back() {
+        for (zeros, rest) in [
+            (8 << 20, 0),
+            (8 << 20, 3),
+            (HOLE, HOLE),
+            (CHUNK + 5, 0),
+            (1, 0),
+            (0, 0),
+        ] {
+            let mut file = tempfile::tempfile().unwrap();
+            let data = [vec![0; zeros], vec![7; rest], vec![0; zeros]].concat();
+            let mut writer = LocalWriter::with_holes(file.try_clone().unwrap());
+            for part in data.chunks(70_001) {
+                writer.write_all(part).await.unwrap();
+            }
+            writer.flush().await.unwrap();
+            file.rewind().unwrap();
+            let mut back = Vec::new();
+            file.read_to_end(&mut back).unwrap();
+            assert!(back == data, "{zeros} zeros, {rest} others");
+            #[cfg(target_os = "linux")]
+            if zeros > 1 << 20 {
+                use std::os::linux::fs::MetadataExt;
+                let blocks = file.metadata().unwrap().st_blocks();
+                assert!(blocks * 512 < 1 << 20, "{blocks} blocks are used");
             }
         }
     }

@@ -1,7 +1,11 @@
 //! Transfers files and directory trees between this machine and a sandbox.
 
+mod failures;
 mod file;
+pub(crate) mod limits;
 mod local_file;
+mod local_target;
+mod partial_file;
 pub(crate) mod progress;
 pub(crate) mod report;
 mod resume;
@@ -14,9 +18,9 @@ use std::sync::Arc;
 use sandbox_core::{DownloadRequest, FilePath, Result, UploadRequest};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use self::progress::{Callback, Meter, TransferProgress};
+use self::limits::TreeLimits;
+use self::progress::{Callback, Meter, Metered, TransferProgress};
 use self::report::{TransferReport, TreeReport};
-use self::tree::download::TreeLimits;
 use crate::handle::Sandbox;
 
 /// Transfers files and directory trees, with options. Created by [`Sandbox::transfer`].
@@ -53,6 +57,10 @@ impl Sandbox {
     /// Uploads a local file to `remote`, with its permission bits and modification time. It appears
     /// there when it is complete. Returns its size in bytes.
     ///
+    /// A symbolic link at `remote` is followed, and a device or FIFO gets the bytes as they arrive. A
+    /// file that is replaced passes on its owner and group as far as the user in the sandbox may set
+    /// them. A file that grows meanwhile is copied as long as it was when it was opened.
+    ///
     /// ```no_run
     /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
     /// let bytes = sbx.upload("data.csv", "data.csv").await?; // relative to the sandbox's home
@@ -63,7 +71,7 @@ impl Sandbox {
     /// # Errors
     ///
     /// [`Error::Transfer`](crate::Error::Transfer) with the side and the reason, also if the file
-    /// shrinks or grows meanwhile.
+    /// shrinks meanwhile.
     pub async fn upload(
         &self,
         local: impl AsRef<Path>,
@@ -72,14 +80,20 @@ impl Sandbox {
         Ok(self.transfer().upload(local, remote).await?.bytes)
     }
 
-    /// Downloads a file of the sandbox to `local`, replacing an existing file. It appears there
-    /// when it is complete. Set-uid, set-gid and sticky bits are dropped. Returns its size in
-    /// bytes.
+    /// Downloads a file of the sandbox to `local`, with its permission bits and modification time,
+    /// replacing an existing file. It appears there when it is complete. Returns its size in bytes.
+    ///
+    /// Set-uid, set-gid and sticky bits and the permission of other users to write are dropped. A
+    /// symbolic link at `local` is followed, unless another user has put it into a directory that
+    /// everybody may write to; a device or FIFO gets the bytes as they arrive. A file that is
+    /// replaced passes on its owner and group as far as this user may set them. A file that grows
+    /// meanwhile is copied as long as it was when it was opened. Blocks of zeros become holes.
     ///
     /// # Errors
     ///
     /// [`Error::Transfer`](crate::Error::Transfer) with the side and the reason; an existing file
-    /// is then unchanged.
+    /// is then unchanged. A file of more than 64 GiB is refused, unless
+    /// [`limits`](Transfer::limits) permits it, and so is one for which the disk has no room.
     pub async fn download(
         &self,
         remote: impl Into<FilePath>,
@@ -88,8 +102,9 @@ impl Sandbox {
         Ok(self.transfer().download(remote, local).await?.bytes)
     }
 
-    /// Uploads everything from `reader` to `remote`. The file appears there when it is complete.
-    /// Returns its size in bytes.
+    /// Uploads everything from `reader` to `remote`. The file appears there when it is complete. An
+    /// existing one keeps its permission bits, and links, devices and FIFOs are treated as by
+    /// [`upload`](Self::upload). Returns its size in bytes.
     ///
     /// ```no_run
     /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
@@ -115,24 +130,30 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// [`Error::Transfer`](crate::Error::Transfer); part of the content may have been written.
+    /// [`Error::Transfer`](crate::Error::Transfer); part of the content may have been written. A file
+    /// of more than 64 GiB is refused, unless [`limits`](Transfer::limits) permits it.
     pub async fn download_to(
         &self,
         remote: impl Into<FilePath>,
         writer: impl AsyncWrite + Send + Unpin + 'static,
     ) -> Result<u64> {
-        self.session()
-            .download(DownloadRequest::new(remote), Box::new(writer))
-            .await
+        self.transfer().download_to(remote, writer).await
     }
 
     /// Copies a local directory and its content to `remote`, which is created if it does not exist.
-    /// Existing files are replaced if the directory contains them, and kept otherwise. Symbolic
-    /// links are copied as links. Modes and modification times are kept.
+    /// Existing files and links are replaced if the directory contains them, and kept otherwise.
+    /// Symbolic links are copied as links.
+    ///
+    /// Files and directories keep their modes and modification times, except an existing `remote`
+    /// itself, which may be the home directory. Directories keep their set-gid and sticky bits;
+    /// other such bits are dropped. Hard links become separate files.
+    ///
+    /// A file that grows is copied as long as it was when it was opened. What cannot be read, shrinks
+    /// or vanishes meanwhile is in [`TreeReport::failed`], and the rest is copied.
     ///
     /// ```no_run
     /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
-    /// let report = sbx.upload_dir("./src", "src").await?;
+    /// let report = sbx.upload_dir("./src", "src").await?.check()?; // everything was copied
     /// # Ok(())
     /// # }
     /// ```
@@ -155,8 +176,14 @@ impl Sandbox {
     ///
     /// Whatever names, links and sizes the sandbox sends, nothing is written outside of `local`:
     /// every path is resolved below it, and links are not followed. Links that lead out of it,
-    /// devices and FIFOs are skipped and reported. Set-uid bits are dropped. [`Transfer::limits`]
-    /// limits the size.
+    /// devices and FIFOs are skipped and reported. [`Transfer::limits`] limits the size.
+    ///
+    /// Files and directories keep their modes and modification times, except an existing `local`
+    /// itself. Set-uid, set-gid and sticky bits and the permission of other users to write are
+    /// dropped.
+    ///
+    /// A file that grows is copied as long as it was when it was opened. What cannot be read, shrinks
+    /// or vanishes meanwhile is in [`TreeReport::failed`], and the rest is copied.
     ///
     /// # Errors
     ///
@@ -180,7 +207,8 @@ impl Transfer {
         self
     }
 
-    /// Limits how much [`download_dir`](Self::download_dir) writes to this machine.
+    /// Limits how much [`download_dir`](Self::download_dir) writes to this machine, and by its bytes
+    /// also [`download`](Self::download) and [`download_to`](Self::download_to).
     ///
     /// ```no_run
     /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
@@ -246,12 +274,33 @@ impl Transfer {
         let remote = remote.into();
         let local = local.as_ref();
         let report = if self.resume {
-            resume::download(session, remote, local, &meter).await?
+            resume::download(session, self.limits, remote, local, &meter).await?
         } else {
-            TransferReport::new(file::download(session, remote, local, &meter).await?)
+            let size = file::download(session, self.limits, remote, local, &meter).await?;
+            TransferReport::new(size)
         };
         meter.finish();
         Ok(report)
+    }
+
+    /// Copies a file to `writer`, as [`Sandbox::download_to`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Sandbox::download_to`].
+    pub async fn download_to(
+        &self,
+        remote: impl Into<FilePath>,
+        writer: impl AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<u64> {
+        let meter = self.meter();
+        let mut request = DownloadRequest::new(remote);
+        request.max_size = Some(self.limits.bytes);
+        let writer = Box::new(Metered::new(writer, &meter));
+        let size = self.sandbox.session().download(request, writer).await?;
+        meter.add_file();
+        meter.finish();
+        Ok(size)
     }
 
     /// Uploads a directory, as [`Sandbox::upload_dir`].

@@ -1,19 +1,21 @@
 //! Resumes the transfer of one file.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sandbox_core::{
-    Direction, DownloadRequest, Error, FileKind, FilePath, Result, Session, TransferReason,
-    partial_name,
+    Direction, Error, FileKind, FilePath, Result, Session, TransferReason, partial_name,
 };
 use sha2::{Digest, Sha256};
 
 use super::file::{self, blocking, local_error, local_path};
+use super::limits::{TreeLimits, check_room};
 use super::local_file::{LocalReader, LocalWriter};
+use super::local_target::{LocalTarget, keep_owner, parent};
+use super::partial_file::{PartialFile, is_still_at, open_partial};
 use super::progress::{Meter, Metered};
 use super::report::{Discarded, TransferReport};
 
@@ -34,9 +36,16 @@ pub(super) async fn upload(
     let path = local.to_owned();
     let (metadata, file) =
         blocking(Direction::Upload, local, move || file::open_regular(&path)).await?;
+    if metadata.len() == 0 {
+        // There is nothing to resume, and a file of /proc has content all the same.
+        return file::upload(session, local, remote, meter)
+            .await
+            .map(TransferReport::new);
+    }
     meter.set_total(metadata.len());
 
-    // Find out how much of the partial file can be used.
+    // Find out how much of the partial file can be used. It is beside the file to which links lead.
+    let remote = follow_links(session, remote).await?;
     let mut request = file::upload_request(remote, &metadata);
     let partial = request.partial_path();
     let existing = match session.stat(&partial, false).await {
@@ -73,12 +82,20 @@ pub(super) async fn upload(
 /// Downloads a file, and continues a partial file of an interrupted download if there is one.
 pub(super) async fn download(
     session: &Arc<dyn Session>,
+    limits: TreeLimits,
     remote: FilePath,
     local: &Path,
     meter: &Arc<Meter>,
 ) -> Result<TransferReport> {
     let info = session.stat(&remote, true).await?;
+    let mut request = limits.request(remote.clone(), &info)?;
     meter.set_total(info.size);
+    let LocalTarget::File(local) = file::find_target(local).await? else {
+        let message = "a device or FIFO cannot be resumed; use no resumable transfer";
+        let source = std::io::Error::other(message);
+        return Err(local_error(Direction::Download, local, source));
+    };
+    let local = local.as_path();
     let failed = |source| local_error(Direction::Download, local, source);
 
     // Find out how much of the partial file can be used, and cut off the rest.
@@ -88,39 +105,61 @@ pub(super) async fn download(
     let partial = partial_name(name);
     let partial = local.with_file_name(local_path(&partial).map_err(failed)?);
     let opening = partial.clone();
-    let (length, file) = blocking(Direction::Download, local, move || {
+    let opened = blocking(Direction::Download, local, move || {
         open_partial(&opening).map_err(|source| local_error(Direction::Download, &opening, source))
-    })
-    .await?;
+    });
+    let (length, file) = match opened.await? {
+        PartialFile::Private(length, file) => (length, file),
+        PartialFile::NotPrivate(why) => {
+            tracing::info!(partial = ?partial, why, "partial file not used; downloading anew");
+            let mut report =
+                TransferReport::new(file::download(session, limits, remote, local, meter).await?);
+            report.discarded = Some(Discarded::NotPrivate);
+            return Ok(report);
+        }
+    };
     let length = length.min(info.size);
-    let (file, at, discarded) =
+    let (mut file, at, discarded) =
         verify(session, Direction::Download, &remote, local, file, length).await?;
     file.set_len(at).map_err(failed)?;
+    check_room(parent(local), local, info.size - at)?;
 
     // Download the rest.
     meter.add_bytes(at);
-    let mut request = DownloadRequest::new(remote.clone());
     request.offset = at;
-    let writer = LocalWriter::new(file.try_clone().map_err(failed)?);
+    let writer = LocalWriter::with_holes(file.try_clone().map_err(failed)?);
     let writer = Box::new(Metered::new(writer, meter));
     let received = session.download(request, writer).await?;
     let bytes = at + received;
 
-    // The verified part and the rest belong together only if the file has not changed meanwhile.
+    // The verified part and the rest belong together only if the file has not changed meanwhile, or
+    // has only grown.
     let now = session.stat(&remote, true).await?;
-    if bytes != info.size || (now.size, now.modified) != (info.size, info.modified) {
-        file.set_len(0).map_err(failed)?;
-        let message =
-            "the file changed during the download, and the partial file was discarded; retry";
-        return Err(Error::transfer(
-            Direction::Download,
-            remote,
-            TransferReason::SizeChanged,
-            message,
-            None,
-        ));
+    if at > 0 && (bytes, now.size, now.modified) != (info.size, info.size, info.modified) {
+        let (verified, equal, _) =
+            verify(session, Direction::Download, &remote, local, file, bytes).await?;
+        file = verified;
+        if equal < bytes {
+            file.set_len(0).map_err(failed)?;
+            let message =
+                "the file changed during the download, and the partial file was discarded; retry";
+            return Err(Error::transfer(
+                Direction::Download,
+                remote,
+                TransferReason::SizeChanged,
+                message,
+                None,
+            ));
+        }
+    }
+    if let Ok(replaced) = local.symlink_metadata() {
+        keep_owner(&file, &replaced);
     }
     file::set_attributes(&file, &info).map_err(failed)?;
+    if !is_still_at(&file, &partial) {
+        let source = std::io::Error::other("the partial file was moved meanwhile; retry");
+        return Err(local_error(Direction::Download, &partial, source));
+    }
     std::fs::rename(&partial, local).map_err(failed)?;
     meter.add_file();
     Ok(TransferReport {
@@ -128,6 +167,43 @@ pub(super) async fn download(
         resumed_at: at,
         discarded,
     })
+}
+
+/// Follows the links at the path of an upload, also if there is nothing yet where they lead.
+async fn follow_links(session: &Arc<dyn Session>, path: FilePath) -> Result<FilePath> {
+    /// As in Linux.
+    const MAX_LINKS: usize = 40;
+    let refused = |message: &str| {
+        Err(Error::transfer(
+            Direction::Upload,
+            path.clone(),
+            TransferReason::Other,
+            message,
+            None,
+        ))
+    };
+    let mut at = path.clone();
+    for _ in 0..MAX_LINKS {
+        match session.stat(&at, false).await {
+            Ok(info) if info.kind == FileKind::Symlink => {
+                let target = session.read_link(&at).await?;
+                at = if target.as_bytes().starts_with(b"/") {
+                    target
+                } else {
+                    FilePath::from([at.split_name().0, target.as_bytes()].concat())
+                };
+            }
+            Ok(info) if info.kind == FileKind::Other => {
+                return refused("a device or FIFO cannot be resumed; use no resumable transfer");
+            }
+            Ok(_) => return Ok(at),
+            Err(Error::Transfer(error)) if error.reason == TransferReason::NotFound => {
+                return Ok(at);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    refused("its symbolic links lead to each other; remove one of them")
 }
 
 /// Compares the first `length` bytes of both files, block by block. Returns how many bytes are
@@ -202,59 +278,4 @@ fn hash(file: &mut File, range: Range<u64>) -> std::io::Result<[u8; 32]> {
         }
     }
     Ok(hash.finalize().into())
-}
-
-/// Opens the partial file, or creates it. It is locked until it is closed. Returns its length and
-/// the file.
-fn open_partial(path: &Path) -> std::io::Result<(u64, File)> {
-    let file = match path.symlink_metadata() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            private_file_options().create_new(true).open(path)?
-        }
-        Err(error) => return Err(error),
-        Ok(metadata) => {
-            let refused = || std::io::Error::other("not a regular file; remove it and retry");
-            if !metadata.is_file() {
-                return Err(refused());
-            }
-            let file = private_file_options().open(path)?;
-            // A file that was replaced by a link since the check is refused.
-            if is_same_file(&metadata, &file.metadata()?) {
-                file
-            } else {
-                return Err(refused());
-            }
-        }
-    };
-    match file.try_lock() {
-        Ok(()) => Ok((file.metadata()?.len(), file)),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(std::io::Error::other("another transfer is using this file"))
-        }
-        Err(std::fs::TryLockError::Error(error)) => Err(error),
-    }
-}
-
-/// Returns the options for a file that only this user can read.
-fn private_file_options() -> std::fs::OpenOptions {
-    let mut options = File::options();
-    options.read(true).write(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    options
-}
-
-fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        (one.dev(), one.ino()) == (other.dev(), other.ino())
-    }
-    #[cfg(not(unix))]
-    {
-        one.len() == other.len()
-    }
 }

@@ -4,10 +4,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, DirBuilder, OpenOptions};
 use sandbox_core::{FileInfo, FilePath};
 
-use crate::transfer::file::{local_path, set_attributes};
+use crate::transfer::file::{LOCAL_MODE, local_path, set_attributes};
+#[cfg(unix)]
+use crate::transfer::local_target::keep_owner_ids;
+
+/// What its owner needs to fill a directory.
+#[cfg(unix)]
+const FILLABLE: u32 = 0o700;
 
 /// An incomplete file, which is removed when it is dropped before `finish`.
 pub(super) struct Temporary {
@@ -17,19 +23,42 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// Creates a new file beside `name`. All functions of this file block.
+    /// Creates a new file beside `name`, which only this user can read until it is finished. All
+    /// functions of this file block.
+    ///
+    /// # Errors
+    ///
+    /// Also if there is a device, a FIFO or a socket, which a tree does not replace.
     pub(super) fn create(top: &Arc<Dir>, name: &FilePath) -> io::Result<Self> {
+        let name = local_path(name)?;
+        let replaced = top.symlink_metadata(name).ok();
+        if let Some(replaced) = &replaced
+            && !(replaced.is_file() || replaced.is_symlink() || replaced.is_dir())
+        {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a device, a FIFO or a socket is there, which is not replaced",
+            ));
+        }
         // The temporary name does not contain the real one, which may already be 255 bytes long.
         let random = sandbox_core::Uid::generate().map_err(io::Error::other)?;
-        let path = local_path(name)?.with_file_name(format!(".sandbox-{random}"));
-        let file = top
-            .open_with(&path, OpenOptions::new().write(true).create_new(true))?
-            .into_std();
-        Ok(Self {
+        let path = name.with_file_name(format!(".sandbox-{random}"));
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        cap_std::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = top.open_with(&path, &options)?.into_std();
+        let temporary = Self {
             top: Arc::clone(top),
             path: Some(path),
             file,
-        })
+        };
+        #[cfg(unix)]
+        if let Some(replaced) = replaced.filter(cap_std::fs::Metadata::is_file) {
+            use cap_std::fs::MetadataExt;
+            keep_owner_ids(&temporary.file, replaced.uid(), replaced.gid());
+        }
+        Ok(temporary)
     }
 
     pub(super) fn file(&self) -> &std::fs::File {
@@ -57,18 +86,47 @@ impl Drop for Temporary {
     }
 }
 
-/// Creates a directory, and accepts an existing one that is no link.
-pub(super) fn create_directory(top: &Dir, name: &FilePath) -> io::Result<()> {
+/// Creates a directory, and accepts an existing one that is no link. Its owner can fill it, and
+/// nobody else can do more than with the finished one.
+pub(super) fn create_directory(top: &Dir, name: &FilePath, info: &FileInfo) -> io::Result<()> {
     let name = local_path(name)?;
-    match top.create_dir(name) {
-        Err(error)
-            if error.kind() == io::ErrorKind::AlreadyExists
-                && top.symlink_metadata(name)?.is_dir() =>
-        {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    cap_std::fs::DirBuilderExt::mode(&mut builder, info.mode & LOCAL_MODE | FILLABLE);
+    #[cfg(not(unix))]
+    let _ = info;
+    match top.create_dir_with(name, &builder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let existing = top.symlink_metadata(name)?;
+            if !existing.is_dir() {
+                return Err(error);
+            }
+            #[cfg(unix)]
+            {
+                use cap_std::fs::PermissionsExt;
+                let mode = existing.permissions().mode();
+                if mode & FILLABLE != FILLABLE {
+                    // If this is refused, so are the files, each with its reason.
+                    let mode = cap_std::fs::Permissions::from_mode(mode | FILLABLE);
+                    top.set_permissions(name, mode).ok();
+                }
+            }
             Ok(())
         }
         result => result,
     }
+}
+
+/// Sets the permission bits and the modification time of a directory as in the sandbox. A
+/// set-group-id bit of its own, which it may have inherited here, stays.
+pub(super) fn finish_directory(top: &Dir, name: &FilePath, info: &FileInfo) -> io::Result<()> {
+    // Opened as a file: the handle of a `Dir` is only for paths below it.
+    let directory = if name.is_empty() {
+        top.open(".")?
+    } else {
+        top.open(local_path(name)?)?
+    };
+    set_attributes(&directory.into_std(), info)
 }
 
 /// Creates a symbolic link, and replaces an existing one.

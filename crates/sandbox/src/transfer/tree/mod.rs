@@ -1,7 +1,12 @@
 //! Copies directory trees between this machine and a sandbox.
 
-pub(crate) mod download;
+pub(super) mod download;
+mod growth;
+mod listing;
 mod local_dir;
+mod local_tree;
+mod remote_dirs;
+mod target_dir;
 pub(super) mod upload;
 
 use sandbox_core::FilePath;

@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use sandbox_core::{Direction, Error, FileKind, FilePath, Result, Session, TransferReason};
+use sandbox_core::{Direction, Error, FilePath, Result, Session, TransferReason};
 use tokio::sync::Semaphore;
 
+use super::local_tree::Tree;
+use super::remote_dirs::RemoteDirs;
 use super::{DIRECTORIES_AT_ONCE, LARGE_AT_ONCE, SMALL_AT_ONCE, top_path};
-use crate::transfer::file::{Source, blocking, local_error, local_path};
+use crate::transfer::failures::Failures;
+use crate::transfer::file::{Source, blocking};
 use crate::transfer::progress::Meter;
-use crate::transfer::report::{Skipped, TreeReport};
+use crate::transfer::report::TreeReport;
 
 /// How many files are opened by one switch to a blocking thread.
 const BATCH: usize = 32;
@@ -22,50 +25,149 @@ pub(crate) async fn upload(
     remote: FilePath,
     meter: &Arc<Meter>,
 ) -> Result<TreeReport> {
+    let failures = Arc::new(Failures::default());
     let top = local.to_owned();
     let remote = top_path(remote);
     let sizes = meter.is_watched();
-    let tree = blocking(Direction::Upload, local, move || Tree::read(&top, sizes)).await?;
+    let recorded = Arc::clone(&failures);
+    let tree = blocking(Direction::Upload, local, move || {
+        Tree::read(&top, sizes, &recorded)
+    })
+    .await?;
     if sizes {
         meter.set_total(tree.bytes);
     }
-    session.create_dir(&remote, true).await?;
+
+    // Create the directories, level by level, then the files, and the links last. The directories get
+    // their attributes after their content, which needs to be written and would change their times.
+    let mut directories = RemoteDirs::create(session, remote.clone()).await?;
     let mut report = TreeReport {
         directories: 1,
         skipped: tree.skipped,
         ..TreeReport::default()
     };
-
-    // Create the directories, level by level, then the files, and the links last. Each future owns
-    // its values, because the compiler cannot prove that the whole is `Send` otherwise.
-    for level in tree.directories {
+    for level in &tree.directories {
+        directories.create_level(level).await?;
         report.directories += level.len() as u64;
-        let creating = stream::iter(level)
-            .map(|name| create_directory(Arc::clone(session), remote.join(&name)))
-            .buffer_unordered(DIRECTORIES_AT_ONCE);
-        creating.try_collect::<()>().await?;
     }
-    (report.files, report.bytes) = send_all(session, tree.files, &remote, meter).await?;
-    report.symlinks = tree.symlinks.len() as u64;
-    let linking = stream::iter(tree.symlinks)
-        .map(|(name, target)| create_link(Arc::clone(session), target, remote.join(&name)))
-        .buffer_unordered(DIRECTORIES_AT_ONCE);
-    linking.try_collect::<()>().await?;
+    let sending = Sending {
+        session: Arc::clone(session),
+        remote,
+        meter: Arc::clone(meter),
+        failures: Arc::clone(&failures),
+    };
+    let sent = async {
+        (report.files, report.bytes) = sending.send_files(tree.files, &directories).await?;
+        report.symlinks = sending.create_links(tree.symlinks).await?;
+        Ok(())
+    };
+    let sent: Result<()> = sent.await;
+    if let Err(error) = &sent
+        && is_lost(error)
+    {
+        return sent.map(|()| report);
+    }
+    directories
+        .finish(&tree.top, &tree.directories, &failures)
+        .await?;
+    sent?;
+    failures.move_to(&mut report);
     Ok(report)
 }
 
-/// Creates a directory, and accepts an existing one.
-async fn create_directory(session: Arc<dyn Session>, path: FilePath) -> Result<()> {
-    match session.create_dir(&path, false).await {
-        Err(Error::Transfer(error)) if error.reason == TransferReason::AlreadyExists => {
-            match session.stat(&path, true).await {
-                Ok(existing) if existing.kind == FileKind::Directory => Ok(()),
-                Ok(_) => Err(Error::Transfer(error)),
-                Err(error) => Err(error),
+/// What the uploads of all files share.
+struct Sending {
+    session: Arc<dyn Session>,
+    remote: FilePath,
+    meter: Arc<Meter>,
+    failures: Arc<Failures>,
+}
+
+impl Sending {
+    /// Uploads files. Returns how many files and bytes these are.
+    async fn send_files(
+        &self,
+        files: Vec<(PathBuf, FilePath)>,
+        directories: &RemoteDirs,
+    ) -> Result<(u64, u64)> {
+        let large = Arc::new(Semaphore::new(LARGE_AT_ONCE));
+        let opened = stream::iter(batches(files))
+            .map(|batch| open_files(batch, Arc::clone(&self.failures)))
+            .buffered(2)
+            .map_ok(|sources| stream::iter(sources).map(Ok))
+            .try_flatten();
+        let sending = opened.map_ok(|(source, name): (Source, FilePath)| {
+            let session = Arc::clone(&self.session);
+            let path = self.remote.join(&name);
+            let policy = directories.policy(&name);
+            let meter = Arc::clone(&self.meter);
+            let large = Arc::clone(&large);
+            let failures = Arc::clone(&self.failures);
+            async move {
+                let _permit = if source.is_small() {
+                    None
+                } else {
+                    large.acquire_owned().await.ok()
+                };
+                match source.send(&session, path, policy, &meter).await {
+                    Ok(size) => Ok(Some(size)),
+                    Err(error) => failures.record(&name, error).map(|()| None),
+                }
+            }
+        });
+        let add = |(files, bytes), sent: Option<u64>| async move {
+            Ok(match sent {
+                Some(size) => (files + 1, bytes + size),
+                None => (files, bytes),
+            })
+        };
+        sending
+            .try_buffer_unordered(SMALL_AT_ONCE)
+            .try_fold((0, 0), add)
+            .await
+    }
+
+    /// Creates links. Returns how many.
+    async fn create_links(&self, links: Vec<(FilePath, FilePath)>) -> Result<u64> {
+        let linking = stream::iter(links)
+            .map(|(name, target)| {
+                let session = Arc::clone(&self.session);
+                let path = self.remote.join(&name);
+                let failures = Arc::clone(&self.failures);
+                async move {
+                    match create_link(session, target, path).await {
+                        Ok(()) => Ok(1),
+                        Err(error) => failures.record(&name, error).map(|()| 0),
+                    }
+                }
+            })
+            .buffer_unordered(DIRECTORIES_AT_ONCE);
+        linking
+            .try_fold(0, |sum, one| async move { Ok(sum + one) })
+            .await
+    }
+}
+
+/// Opens files on a blocking thread, and reads the small ones.
+async fn open_files(
+    batch: Vec<(PathBuf, FilePath)>,
+    failures: Arc<Failures>,
+) -> Result<Vec<(Source, FilePath)>> {
+    let first = batch
+        .first()
+        .map(|(path, _)| path.clone())
+        .unwrap_or_default();
+    blocking(Direction::Upload, &first, move || {
+        let mut opened = Vec::with_capacity(batch.len());
+        for (path, name) in batch {
+            match Source::open(path) {
+                Ok(source) => opened.push((source, name)),
+                Err(error) => failures.record(&name, error)?,
             }
         }
-        created => created,
-    }
+        Ok(opened)
+    })
+    .await
 }
 
 /// Creates a symbolic link, and replaces an existing one.
@@ -79,48 +181,9 @@ async fn create_link(session: Arc<dyn Session>, target: FilePath, path: FilePath
     created
 }
 
-/// Uploads files. Returns how many files and bytes these are.
-async fn send_all(
-    session: &Arc<dyn Session>,
-    files: Vec<(PathBuf, FilePath)>,
-    remote: &FilePath,
-    meter: &Arc<Meter>,
-) -> Result<(u64, u64)> {
-    let large = Arc::new(Semaphore::new(LARGE_AT_ONCE));
-    let opened = stream::iter(batches(files))
-        .map(|batch| async move {
-            let first = batch
-                .first()
-                .map(|(path, _)| path.clone())
-                .unwrap_or_default();
-            blocking(Direction::Upload, &first, move || {
-                let open = |(path, name)| Ok((Source::open(path)?, name));
-                batch.into_iter().map(open).collect::<Result<Vec<_>>>()
-            })
-            .await
-        })
-        .buffered(2)
-        .map_ok(|sources| stream::iter(sources).map(Ok))
-        .try_flatten();
-    let sending = opened.map_ok(|(source, name): (Source, FilePath)| {
-        let session = Arc::clone(session);
-        let path = remote.join(&name);
-        let meter = Arc::clone(meter);
-        let large = Arc::clone(&large);
-        async move {
-            let _permit = if source.is_small() {
-                None
-            } else {
-                large.acquire_owned().await.ok()
-            };
-            source.send(&session, path, &meter).await
-        }
-    });
-    let add = |(files, bytes), size| async move { Ok((files + 1, bytes + size)) };
-    sending
-        .try_buffer_unordered(SMALL_AT_ONCE)
-        .try_fold((0, 0), add)
-        .await
+/// Whether nothing more can be done in the sandbox.
+fn is_lost(error: &Error) -> bool {
+    !matches!(error, Error::Transfer(error) if error.reason == TransferReason::NoSpace)
 }
 
 /// Splits a list of files into batches.
@@ -132,69 +195,4 @@ fn batches(files: Vec<(PathBuf, FilePath)>) -> impl Iterator<Item = Vec<(PathBuf
             .is_some()
             .then(|| files.by_ref().take(BATCH).collect())
     })
-}
-
-/// The content of a local directory. Names are relative to it, with `/`.
-#[derive(Default)]
-struct Tree {
-    /// The directories below the top, by depth.
-    directories: Vec<Vec<FilePath>>,
-    files: Vec<(PathBuf, FilePath)>,
-    /// The total size of the files, if it was requested.
-    bytes: u64,
-    symlinks: Vec<(FilePath, FilePath)>,
-    skipped: Vec<Skipped>,
-}
-
-impl Tree {
-    fn read(top: &Path, sizes: bool) -> Result<Self> {
-        let mut tree = Self::default();
-        let mut level = vec![FilePath::default()];
-        while !level.is_empty() {
-            let mut next = Vec::new();
-            for directory in &level {
-                tree.read_directory(top, directory, sizes, &mut next)?;
-            }
-            tree.directories.push(next.clone());
-            level = next;
-        }
-        Ok(tree)
-    }
-
-    fn read_directory(
-        &mut self,
-        top: &Path,
-        directory: &FilePath,
-        sizes: bool,
-        directories: &mut Vec<FilePath>,
-    ) -> Result<()> {
-        let path = top.join(
-            local_path(directory).map_err(|source| local_error(Direction::Upload, top, source))?,
-        );
-        let failed = |source| local_error(Direction::Upload, &path, source);
-        for entry in std::fs::read_dir(&path).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let kind = entry.file_type().map_err(failed)?;
-            let name = directory.join(entry.file_name().as_encoded_bytes());
-            if kind.is_dir() {
-                directories.push(name);
-            } else if kind.is_file() {
-                if sizes {
-                    self.bytes = self
-                        .bytes
-                        .saturating_add(entry.metadata().map_err(failed)?.len());
-                }
-                self.files.push((entry.path(), name));
-            } else if kind.is_symlink() {
-                let target = std::fs::read_link(entry.path()).map_err(failed)?;
-                self.symlinks.push((name, target.into()));
-            } else {
-                self.skipped.push(Skipped {
-                    path: name,
-                    reason: "a device, a FIFO or a socket",
-                });
-            }
-        }
-        Ok(())
-    }
 }
