@@ -15,11 +15,12 @@ use crate::{FilePath, Result};
 /// Each [`Session`](crate::Session) has them too; `dyn Session` needs no import of this trait.
 ///
 /// ```
-/// use sandbox_core::{FileSystem, Result};
+/// use sandbox_core::{FilePath, FileSystem, Result};
 ///
 /// async fn replace(files: &dyn FileSystem, path: &FilePath) -> Result<()> {
-///     files.set_mode("new.sh", 0o755).await?;
-///     files.rename("new.sh", path).await
+///     let new = FilePath::from("new.sh");
+///     files.set_mode(&new, 0o755).await?;
+///     files.rename(&new, path).await
 /// }
 /// ```
 #[async_trait]
