@@ -15,6 +15,9 @@ use crate::observe::status::{Identity, PodView};
 /// How long the deletion of a Pod may take. Its processes get one second, but the kubelet may report late.
 const DELETION_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// How long a finalizer may keep a Pod whose processes have ended. Its controller usually removes it at once.
+const FINALIZER_GRACE: Duration = Duration::from_secs(10);
+
 /// How long the watch may be silent before the Pod is read instead.
 const WATCH_SILENCE: Duration = Duration::from_secs(15);
 
@@ -64,9 +67,24 @@ pub(super) async fn delete(
         return Ok(());
     }
     let deleted = async {
-        let mut last = None;
+        let mut last: Option<Arc<PodView>> = None;
         loop {
-            match tokio::time::timeout(WATCH_SILENCE, follow.next(last.as_ref())).await {
+            let held = last.clone().filter(|view| !view.held_by.is_empty());
+            let patience = match held {
+                Some(_) => FINALIZER_GRACE,
+                None => WATCH_SILENCE,
+            };
+            let next = tokio::time::timeout(patience, follow.next(last.as_ref())).await;
+            if next.is_err()
+                && let Some(held) = held
+            {
+                return Err(Error::Deletion {
+                    id: id.clone(),
+                    message: held.describe_deletion(),
+                    source: None,
+                });
+            }
+            match next {
                 Ok(Ok(Some(view))) => last = Some(view),
                 Ok(Ok(None)) => return Ok(()),
                 Ok(Err(error)) => return Err(error),

@@ -5,6 +5,7 @@
 mod create;
 mod deadlines;
 mod delete;
+mod ends;
 mod errors;
 mod identity;
 mod lease;

@@ -19,6 +19,7 @@ use tower::{BoxError, ServiceBuilder};
 
 use super::credentials::{AuthenticatedClient, Credentials};
 use super::errors::first_line;
+use super::plain_errors::with_plain_errors;
 use super::proxy::Proxy;
 
 /// Timeout of a TCP connection to the API server or its proxy.
@@ -77,8 +78,10 @@ fn build(mut config: Config, proxy: Option<Proxy>) -> Result<(Client, Arc<Creden
     let namespace = config.default_namespace;
     let client = match proxy {
         None => {
-            let http =
-                AuthenticatedClient::new(Arc::clone(&credentials), tls.to_cluster(tcp_connector()));
+            let http = AuthenticatedClient::new(
+                Arc::clone(&credentials),
+                with_plain_errors(tls.to_cluster(tcp_connector())),
+            );
             Client::new(service.service(http), namespace)
         }
         Some(Proxy::Tunnel(proxy)) => {
@@ -86,7 +89,10 @@ fn build(mut config: Config, proxy: Option<Proxy>) -> Result<(Client, Arc<Creden
             if let Some(password) = proxy.basic_auth() {
                 tunnel = tunnel.with_auth(password.clone());
             }
-            let http = AuthenticatedClient::new(Arc::clone(&credentials), tls.to_cluster(tunnel));
+            let http = AuthenticatedClient::new(
+                Arc::clone(&credentials),
+                with_plain_errors(tls.to_cluster(tunnel)),
+            );
             Client::new(service.service(http), namespace)
         }
         Some(Proxy::Socks(proxy, uri)) => {
@@ -94,7 +100,10 @@ fn build(mut config: Config, proxy: Option<Proxy>) -> Result<(Client, Arc<Creden
             if let Some((user, password)) = proxy.raw_auth() {
                 socks = socks.with_auth(user.to_owned(), password.to_owned());
             }
-            let http = AuthenticatedClient::new(Arc::clone(&credentials), tls.to_cluster(socks));
+            let http = AuthenticatedClient::new(
+                Arc::clone(&credentials),
+                with_plain_errors(tls.to_cluster(socks)),
+            );
             Client::new(service.service(http), namespace)
         }
     };

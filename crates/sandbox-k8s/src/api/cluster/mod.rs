@@ -6,6 +6,7 @@ mod errors;
 mod files;
 mod kubeconfig;
 mod no_proxy;
+mod plain_errors;
 mod proxy;
 
 use std::fmt;
