@@ -33,16 +33,18 @@ pub(crate) struct Global {
     /// Log to stderr; repeat for more detail
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     verbose: u8,
-    /// Do not print notes or progress
+    /// Do not print notes, progress or warnings
     // Some subcommands have a -q of their own. It sets this option, too.
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub(crate) quiet: bool,
 }
 
 impl Global {
-    /// Sends the log to stderr: warnings of this SDK by default, more with `--verbose`.
+    /// Sends the log to stderr: warnings of this SDK by default, none with `--quiet`, more with
+    /// `--verbose`, which counts if both are given.
     pub(crate) fn start_log(&self) {
         let filter = match self.verbose {
+            0 if self.quiet => "off",
             0 => "off,sandbox=warn",
             1 => "warn,sandbox=info",
             2 => "info,sandbox=debug",

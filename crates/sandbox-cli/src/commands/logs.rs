@@ -37,6 +37,10 @@ pub(crate) struct Args {
     job: Option<String>,
 }
 
+/// How much of a line is kept until its end arrives, in bytes. The server's log comes from inside the
+/// sandbox.
+const MAX_LINE: usize = 64 << 10;
+
 const EXAMPLES: &str = "Examples:
   sandbox logs ID
   sandbox logs -f -n 20 ID job-4tq8xw
@@ -119,15 +123,11 @@ async fn print_server_log(args: Args, client: &Client) -> Outcome {
         let piece = piece?;
         let written = if escape {
             line.extend_from_slice(&piece);
-            let end = line
-                .iter()
-                .rposition(|byte| *byte == b'\n')
-                .map_or(0, |at| at + 1);
-            let complete: Vec<u8> = line.drain(..end).collect();
+            let complete: Vec<u8> = line.drain(..find_printable_end(&line)).collect();
             if complete.is_empty() {
                 continue;
             }
-            stdout.write_all(escape_lines(&complete).as_bytes())
+            stdout.write_all(escape_text(&complete).as_bytes())
         } else {
             stdout.write_all(&piece)
         };
@@ -138,20 +138,34 @@ async fn print_server_log(args: Args, client: &Client) -> Outcome {
     }
     if !line.is_empty() {
         stdout
-            .write_all(escape_lines(&line).as_bytes())
+            .write_all(format!("{}\n", escape_text(&line)).as_bytes())
             .context("cannot write to stdout")?;
     }
     Ok(0)
 }
 
-/// Escapes lines, and ends the last one, too.
-fn escape_lines(lines: &[u8]) -> String {
-    let lines = lines.strip_suffix(b"\n").unwrap_or(lines);
-    lines
+/// Returns how much of this text to print now: all complete lines, and of a line without an end that
+/// is longer than [`MAX_LINE`], all complete characters.
+fn find_printable_end(text: &[u8]) -> usize {
+    match text.iter().rposition(|byte| *byte == b'\n') {
+        Some(at) => at + 1,
+        None if text.len() < MAX_LINE => 0,
+        None => {
+            // A character has at most four bytes, of which all but the first begin with the bits 10.
+            let is_first = |byte: &u8| *byte & 0xc0 != 0x80;
+            let last = text.iter().rev().take(4).position(is_first);
+            last.map_or(text.len(), |from_end| text.len() - from_end - 1)
+        }
+    }
+}
+
+/// Escapes all characters but line feeds.
+fn escape_text(text: &[u8]) -> String {
+    let lines = text
         .split(|byte| *byte == b'\n')
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
-        .map(|line| format!("{}\n", Escaped::new(line)))
-        .collect()
+        .map(|line| Escaped::new(line).to_string());
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The offset at which the last `lines` lines begin.
@@ -174,6 +188,18 @@ fn find_tail(log: &[u8], lines: Option<usize>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_without_an_end_is_not_kept() {
+        assert_eq!(find_printable_end(b"one\ntwo\nthr"), 8);
+        assert_eq!(find_printable_end(b"thr"), 0);
+        let long = "\u{e9}".repeat(MAX_LINE);
+        // The character may be incomplete, so it is printed with the next piece.
+        assert_eq!(find_printable_end(long.as_bytes()), long.len() - 2);
+        let cut = &long.as_bytes()[..long.len() - 1];
+        assert_eq!(find_printable_end(cut), cut.len() - 1);
+        assert_eq!(escape_text(b"a\x1b[2J\r\nb\n"), "a\\u{1b}[2J\nb\n");
+    }
 
     #[test]
     fn the_tail_has_complete_lines() {

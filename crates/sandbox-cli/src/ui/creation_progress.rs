@@ -47,7 +47,10 @@ impl CreationProgress {
     pub(crate) fn callback(&self) -> impl Fn(&SandboxEvent) + Send + Sync + 'static {
         let (steps, started_at) = (self.steps.clone(), self.started_at);
         move |event| {
-            tracing::info!(message = %sandbox::Escaped::new(&event.message), "{}", event.kind);
+            match event.message.as_str() {
+                "" => tracing::info!("{}", event.kind),
+                message => tracing::info!("{} {}", event.kind, sandbox::Escaped::new(message)),
+            }
             let step = Step {
                 after: started_at.elapsed(),
                 kind: event.kind,

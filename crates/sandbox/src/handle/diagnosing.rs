@@ -185,3 +185,32 @@ impl fmt::Debug for DiagnosingSession {
         self.session.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// The methods of the traits in a source, or of their implementations here.
+    fn methods(source: &str, begins: &str) -> BTreeSet<String> {
+        let (_, body) = source.split_once(begins).unwrap();
+        let (body, _) = body.split_once("\n}").unwrap();
+        let names = body.split("async fn ").skip(1);
+        names
+            .map(|rest| rest.split('(').next().unwrap().to_owned())
+            .collect()
+    }
+
+    /// A method with a default body would compile without a diagnosis.
+    #[test]
+    fn every_method_is_diagnosed() {
+        const HERE: &str = include_str!("diagnosing.rs");
+        let session = include_str!("../../../sandbox-core/src/session/mod.rs");
+        let files = include_str!("../../../sandbox-core/src/session/file_system.rs");
+        for (source, name) in [(session, "Session"), (files, "FileSystem")] {
+            let expected = methods(source, &format!("\npub trait {name}"));
+            assert!(expected.len() > 5, "{expected:?}");
+            let found = methods(HERE, &format!("\nimpl {name} for DiagnosingSession"));
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+}
