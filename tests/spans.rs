@@ -121,15 +121,90 @@ impl Recorder {
             .filter(|name| !listed.contains(*name))
             .collect();
         assert!(unknown.is_empty(), "{unknown:?} are not on the page");
-        let events = page_table("## Events");
+        for (name, fields) in page_table("## Events") {
+            let level = page_level(&name);
+            let in_code = events_in_code(&name);
+            assert!(!in_code.is_empty(), "no code records the event {name}");
+            for event in in_code {
+                assert_eq!(event, (level.clone(), fields.clone()), "{name}");
+            }
+            // The events of this program, as they were recorded.
+            if let Some(recorded) = records.events.get(&name) {
+                assert_eq!(recorded, &fields, "the fields of {name}");
+            }
+        }
         for name in ["connected", "command ended"] {
-            assert_eq!(
-                records.events.get(name),
-                events.get(name),
-                "the fields of {name}"
-            );
+            assert!(records.events.contains_key(name), "{name} was not recorded");
         }
     }
+}
+
+/// The level of an event in the second column of the page's table.
+fn page_level(name: &str) -> String {
+    let row = PAGE
+        .lines()
+        .find(|line| line.starts_with(&format!("| `{name}")))
+        .expect("a row");
+    let level = row.split('|').nth(2).expect("a level");
+    level.trim().to_owned()
+}
+
+/// The level and the names of the fields of each macro in the crates that records an event with this
+/// message, of which the page may have only the beginning (`…`).
+fn events_in_code(name: &str) -> Vec<(String, BTreeSet<String>)> {
+    let beginning = format!("\"{}", name.trim_end_matches('…'));
+    let is_whole = !name.ends_with('…');
+    let mut found = Vec::new();
+    for source in rust_sources() {
+        for (at, _) in source.match_indices(&beginning) {
+            let end = &source[at + beginning.len()..];
+            if is_whole && !end.starts_with('"') {
+                continue;
+            }
+            let before = &source[..at];
+            let macros = ["error", "warn", "info", "debug", "trace"].map(|level| {
+                let name = format!("tracing::{level}!(");
+                before.rfind(&name).map(|start| (start + name.len(), level))
+            });
+            if let Some((start, level)) = macros.into_iter().flatten().max() {
+                found.push((level.to_owned(), field_names(&before[start..])));
+            }
+        }
+    }
+    found
+}
+
+/// The names of the fields in the arguments of a macro, before its message.
+fn field_names(arguments: &str) -> BTreeSet<String> {
+    // A comma within parentheses separates no fields.
+    let mut depth = 0;
+    let fields = arguments.split(|letter: char| {
+        depth += i32::from("([{".contains(letter)) - i32::from(")]}".contains(letter));
+        letter == ',' && depth == 0
+    });
+    let names = fields.map(|field| {
+        let name = field.split('=').next().unwrap_or_default().trim();
+        name.trim_start_matches(['%', '?']).to_owned()
+    });
+    names.filter(|name| !name.is_empty()).collect()
+}
+
+/// The sources of all crates.
+fn rust_sources() -> Vec<String> {
+    let crates = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates");
+    let mut directories = vec![std::path::PathBuf::from(crates)];
+    let mut sources = Vec::new();
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push(std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    sources
 }
 
 /// The names in the first column of the page's table below a heading, each with the names of the
