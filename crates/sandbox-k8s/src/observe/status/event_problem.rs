@@ -100,6 +100,9 @@ mod tests {
              \"sandbox-server\" err=no volume plugin matched";
         let small = "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to create containerd task: \
              OCI runtime create failed: container init was OOM-killed (memory limit too low?): unknown";
+        let tiny = "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to create containerd task: \
+             runc create failed: unable to start container process: unable to apply cgroup configuration: mkdir \
+             /sys/fs/cgroup/memory/kubepods/pod0/490: cannot allocate memory: unknown";
         let no_driver = "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to \
              process volumes=[v]: driver name csi.example not found in the list of registered CSI drivers";
         for (problem, messages, expected) in [
@@ -116,6 +119,7 @@ mod tests {
             (None, vec![vague], None),
             (None, vec![], None),
             (None, vec![small], Some(("raise it", WaitLimit::None))),
+            (None, vec![tiny], Some(("raise it", WaitLimit::None))),
             (
                 None,
                 vec![skewed],

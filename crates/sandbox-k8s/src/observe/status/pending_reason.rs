@@ -60,8 +60,9 @@ fn judge_config(message: &str) -> Problem {
 
 /// Messages of runc and crun about the process that becomes the container's first. All signs that are
 /// compared with a runtime's message are in lower case, because runtimes differ in that.
-const TOO_LITTLE_MEMORY: [&str; 3] = [
+const TOO_LITTLE_MEMORY: [&str; 4] = [
     "container init was oom-killed",
+    ": cannot allocate memory",
     "unable to set memory limit to",
     "oom: the memory limit could be too low",
 ];

@@ -9,6 +9,8 @@ use sandbox_core::{EndCause, SandboxEnd, SandboxId, SandboxInfo};
 use tokio::process::Child;
 use tokio::sync::watch;
 
+use crate::linux::supervisor::FAILED_WITHOUT_MEMORY;
+
 /// How long after its end a sandbox can still be diagnosed.
 const DIAGNOSIS_WINDOW: Duration = Duration::from_secs(600);
 /// How long a diagnosis waits for the exit code of a supervisor, whose sandbox is gone already.
@@ -108,6 +110,10 @@ fn describe_exit(code: Option<i32>) -> SandboxEnd {
     match reason {
         Some(EndReason::Terminated) => SandboxEnd::new(EndCause::Deleted, "it was deleted"),
         Some(reason) => SandboxEnd::new(reason.into(), reason.message()),
+        None if code == Some(i32::from(FAILED_WITHOUT_MEMORY)) => {
+            let message = "its server ended after memory ran out: raise the memory limit";
+            SandboxEnd::new(EndCause::Failed, message)
+        }
         None => SandboxEnd::new(EndCause::Failed, "its server crashed or was killed"),
     }
 }

@@ -229,11 +229,12 @@ fn receive_report(
             .dir()
             .and_then(|dir| fs::read_to_string(dir.log()).ok())
             .unwrap_or_default();
-        Failure::new(
-            FailureKind::Crashed,
-            STEP,
-            format!("it ended before it was ready {}", log.trim()).trim_end(),
-        )
+        let message = if teardown.has_run_out_of_memory() {
+            "the memory limit is too low for the sandbox's server: raise it".to_owned()
+        } else {
+            format!("it ended before it was ready {}", log.trim())
+        };
+        Failure::new(FailureKind::Crashed, STEP, message.trim_end())
     };
     match wait::read_line(&mut File::from(report), teardown, signals) {
         Ok(Some(line)) => serde_json::from_slice(&line).context(STEP),

@@ -38,6 +38,9 @@ const MAX_PLAN: u64 = 1 << 20;
 /// The exit code after a failure. The others are those of [`EndReason`].
 const FAILED: u8 = 1;
 
+/// The exit code after a failure of a sandbox whose memory ran out.
+pub(crate) const FAILED_WITHOUT_MEMORY: u8 = 2;
+
 /// Runs the supervisor and returns its exit code.
 pub(crate) fn run() -> u8 {
     match prepare() {
@@ -118,11 +121,16 @@ fn supervise(plan: &Plan, signals: &SignalFd) -> u8 {
             return FAILED;
         }
     };
+    let failed = if teardown.has_run_out_of_memory() {
+        FAILED_WITHOUT_MEMORY
+    } else {
+        FAILED
+    };
     teardown.run();
     // The exit code of the server is known once it has been reaped.
     let reason =
         reason.or_else(|| EndReason::from_exit(teardown.exit_code?, EndReason::Expired.message()));
-    reason.map_or(FAILED, EndReason::exit_code)
+    reason.map_or(failed, EndReason::exit_code)
 }
 
 /// Replies to the client and returns whether it acknowledges the sandbox. Without that, no process

@@ -45,6 +45,13 @@ impl Teardown {
         self.child.as_ref().map(AsFd::as_fd)
     }
 
+    /// Whether the kernel killed a process of the sandbox because memory ran out.
+    pub(super) fn has_run_out_of_memory(&self) -> bool {
+        self.cgroup
+            .as_ref()
+            .is_some_and(|cgroup| cgroup.out_of_memory_kills() > 0)
+    }
+
     /// Removes all parts: processes, control groups, files. A failure is logged, and the rest is left
     /// to the next sweep.
     pub(super) fn run(&mut self) {

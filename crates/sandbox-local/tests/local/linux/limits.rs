@@ -21,6 +21,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("landlock_limits_memory", || {
             check_memory_limit(IsolationLevel::Landlock)
         }),
+        trial("namespaces_name_a_memory_limit_below_the_server", || {
+            check_too_little_memory(IsolationLevel::Namespaces)
+        }),
+        trial("landlock_names_a_memory_limit_below_the_server", || {
+            check_too_little_memory(IsolationLevel::Landlock)
+        }),
     ]);
     trials
 }
@@ -79,6 +85,19 @@ async fn check_fork_bomb(level: IsolationLevel) -> Result {
     world.backend.delete(&info.id, Default::default()).await?;
     bomb.abort();
     world.assert_nothing_left(&info).await
+}
+
+async fn check_too_little_memory(level: IsolationLevel) -> Result {
+    let world = World::with_options(|options| options.isolation = level)?;
+    if !world.backend.capabilities().limits.memory {
+        return Ok(());
+    }
+    let mut spec = SandboxSpec::default();
+    spec.resources.memory = Some(ByteSize::from_bytes(4096));
+    let created = world.backend.create(spec).await;
+    let error = created.err().ok_or("the sandbox was created")?.to_string();
+    assert!(error.contains("memory limit is too low"), "{error}");
+    Ok(())
 }
 
 async fn check_memory_limit(level: IsolationLevel) -> Result {
