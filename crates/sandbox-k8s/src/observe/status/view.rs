@@ -195,7 +195,13 @@ impl PodView {
     /// Describes a deletion that has started, and what holds it up.
     pub(crate) fn describe_deletion(&self) -> String {
         match self.held_by.join(", ") {
-            finalizers if finalizers.is_empty() => "its Pod is being deleted".to_owned(),
+            finalizers if finalizers.is_empty() => match &self.scheduled {
+                // Kubernetes deletes a Pod whose node does not exist.
+                Some((node, _)) if self.started_at.is_none() => format!(
+                    "its Pod is being deleted; it was assigned to the node {node} and has never started there"
+                ),
+                _ => "its Pod is being deleted".to_owned(),
+            },
             finalizers => format!(
                 "its Pod is being deleted, but the finalizer {finalizers} keeps it: the controller that added it has \
                  to remove it"

@@ -276,6 +276,14 @@ fn a_finalizer_that_keeps_an_ended_pod_is_named() {
         "{}",
         ended.describe_deletion()
     );
+    let unstarted = view(json!({"deleting": "2026-01-01T00:00:09Z", "nodeName": "gone"}));
+    assert!(
+        unstarted
+            .describe_deletion()
+            .contains("assigned to the node gone"),
+        "{}",
+        unstarted.describe_deletion()
+    );
     let ending = with_finalizer(json!({"running": {}}));
     assert_eq!(ending.describe_deletion(), "its Pod is being deleted");
 }
