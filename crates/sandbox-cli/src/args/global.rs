@@ -14,6 +14,7 @@ use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::{self, Writer};
 
 use crate::args::env_file;
+use crate::ui::stdio::Stderr;
 use crate::ui::{messages, terminal};
 
 /// Options of every subcommand.
@@ -52,7 +53,7 @@ impl Global {
         };
         tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(filter))
-            .with_writer(std::io::stderr)
+            .with_writer(|| Stderr)
             .with_ansi(terminal::has_colours(&std::io::stderr()))
             .with_target(self.verbose > 1)
             // What a field has may come from a sandbox.

@@ -1,12 +1,14 @@
 //! Options of a new sandbox that only Kubernetes has.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use sandbox::SandboxBuilder;
 use serde_json::{Value, json};
+
+use crate::ui::stdio::Stdin;
 
 /// The maximum size of a `--pod-options` file.
 const MAX_SIZE: u64 = 1 << 20;
@@ -67,7 +69,7 @@ fn read(path: &Path) -> Result<Value> {
     let shown = path.display();
     let mut text = String::new();
     let result = match path.to_str() {
-        Some("-") => io::stdin().take(MAX_SIZE + 1).read_to_string(&mut text),
+        Some("-") => Stdin.take(MAX_SIZE + 1).read_to_string(&mut text),
         _ => File::open(path).and_then(|file| file.take(MAX_SIZE + 1).read_to_string(&mut text)),
     };
     result.with_context(|| format!("--pod-options: cannot read {shown}"))?;

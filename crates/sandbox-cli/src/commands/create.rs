@@ -16,6 +16,7 @@ use crate::interrupt::{Interrupt, Interrupts};
 use crate::openssh::files::SshFiles;
 use crate::ui::creation_progress::CreationProgress;
 use crate::ui::messages;
+use crate::ui::stdio::Stdout;
 
 /// How long deleting a sandbox may take.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -70,7 +71,7 @@ pub(crate) async fn run(
                 }
             }
             // Without the printed id the sandbox would neither be used nor deleted.
-            if let Err(error) = writeln!(std::io::stdout(), "{id}") {
+            if let Err(error) = writeln!(Stdout, "{id}").and_then(|()| Stdout.flush()) {
                 client.delete_sandbox(&id).await?;
                 return Err(error).context("cannot print the id; the sandbox was deleted");
             }

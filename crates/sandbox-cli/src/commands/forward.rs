@@ -11,6 +11,7 @@ use sandbox::Client;
 use crate::args::id;
 use crate::exit::Outcome;
 use crate::ui::messages;
+use crate::ui::stdio::Stdout;
 
 /// Forward local ports to ports in a sandbox, until interrupted
 ///
@@ -60,13 +61,8 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     for ports in args.ports {
         let local = SocketAddr::from((args.address, ports.local));
         let forward = sandbox.forward_from(local, ports.inside).await?;
-        writeln!(
-            std::io::stdout(),
-            "{} -> {}",
-            forward.local_addr(),
-            ports.inside
-        )
-        .context("cannot write to stdout")?;
+        writeln!(Stdout, "{} -> {}", forward.local_addr(), ports.inside)
+            .context("cannot write to stdout")?;
         forwards.push(forward);
     }
     // The ports stay open until a signal arrives or the sandbox ends.

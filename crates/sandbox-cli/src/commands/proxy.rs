@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::args::id;
 use crate::exit::Outcome;
+use crate::ui::stdio::{AsyncStdin, AsyncStdout};
 
 /// The buffer size. It is larger than a packet of any SSH implementation.
 const BUFFER_SIZE: usize = 64 << 10;
@@ -47,14 +48,14 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
 async fn copy_both_ways(stream: Box<dyn ByteStream>) -> Result<()> {
     let (mut from_server, mut to_server) = tokio::io::split(stream);
     let sending = async {
-        copy(&mut tokio::io::stdin(), &mut to_server).await?;
+        copy(&mut AsyncStdin::default(), &mut to_server).await?;
         // If the server has closed the stream, it needs no end of the input.
         match to_server.shutdown().await {
             Err(error) if error.kind() != ErrorKind::NotConnected => Err(error),
             _ => Ok(()),
         }
     };
-    let mut stdout = tokio::io::stdout();
+    let mut stdout = AsyncStdout::default();
     let receiving = copy(&mut from_server, &mut stdout);
     tokio::pin!(sending, receiving);
     let mut sent = false;

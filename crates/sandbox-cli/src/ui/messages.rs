@@ -8,6 +8,7 @@ use sandbox::{CommandCause, Error};
 
 use crate::exit::{EXIT_FAILURE, EXIT_TIMED_OUT, Outcome};
 use crate::ui::printable::Printable;
+use crate::ui::stdio::{Stderr, Stdout};
 
 /// Prints an error with its causes and returns the exit code for it.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
@@ -66,7 +67,12 @@ pub(crate) fn error_text(error: &anyhow::Error) -> String {
 
 /// Prints a note, which is not an error.
 pub(crate) fn print_note(text: &str) {
-    write_message(&indent_further_lines(text));
+    write_stderr(&format_note(text));
+}
+
+/// Returns the line or lines of a note.
+pub(crate) fn format_note(text: &str) -> Printable {
+    format_message(&indent_further_lines(text))
 }
 
 /// Prints text to stdout. A closed pipe is not an error, as with `sandbox ls | head
@@ -76,10 +82,9 @@ pub(crate) fn print_note(text: &str) {
 ///
 /// If stdout cannot be written to for another reason.
 pub(crate) fn print_stdout(text: &Printable) -> Outcome {
-    let mut stdout = std::io::stdout().lock();
-    match stdout
+    match Stdout
         .write_all(text.as_str().as_bytes())
-        .and_then(|()| stdout.flush())
+        .and_then(|()| Stdout.flush())
     {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(error).context("cannot write to stdout")
@@ -107,14 +112,17 @@ fn indent_further_lines(text: &str) -> String {
 
 /// Writes a message whose further lines are indented already.
 fn write_message(text: &str) {
-    let message = Printable::trusted("sandbox: ")
+    write_stderr(&format_message(text));
+}
+
+fn format_message(text: &str) -> Printable {
+    Printable::trusted("sandbox: ")
         .with(&Printable::indented(text, ""))
-        .with_trusted("\n");
-    write_stderr(&message);
+        .with_trusted("\n")
 }
 
 /// Writes text to stderr.
 pub(crate) fn write_stderr(text: &Printable) {
     // There is no other place for the message if stderr is closed.
-    let _closed = std::io::stderr().write_all(text.as_str().as_bytes());
+    let _closed = Stderr.write_all(text.as_str().as_bytes());
 }

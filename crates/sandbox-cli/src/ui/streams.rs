@@ -8,10 +8,10 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot};
 
+use super::stdio::{INPUT_PIECE, Stderr, Stdin, Stdout};
+
 /// How many pieces of output may wait for a slow reader.
 const MAX_PENDING: usize = 16;
-/// The most bytes of stdin that are read at once.
-const INPUT_PIECE: usize = 64 << 10;
 
 /// A piece of a command's output.
 pub(crate) enum Piece {
@@ -63,16 +63,13 @@ impl Output {
 }
 
 fn write_all(pieces: &mut mpsc::Receiver<Piece>) -> io::Result<()> {
-    // Stderr is not locked here, because the log is written to it, too: holding the lock while
-    // waiting for a piece would block the next line of the log.
-    let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr());
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
             Piece::Stdout(bytes) => {
-                stdout.write_all(&bytes)?;
-                stdout.flush()?;
+                Stdout.write_all(&bytes)?;
+                Stdout.flush()?;
             }
-            Piece::Stderr(bytes) => stderr.write_all(&bytes)?,
+            Piece::Stderr(bytes) => Stderr.write_all(&bytes)?,
         }
     }
     Ok(())
@@ -124,10 +121,9 @@ pub(crate) async fn forward_stdin(
 fn read_stdin() -> mpsc::Receiver<io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(1);
     thread::spawn(move || {
-        let mut stdin = io::stdin().lock();
         let mut buffer = vec![0; INPUT_PIECE];
         loop {
-            let piece = match stdin.read(&mut buffer) {
+            let piece = match Stdin.read(&mut buffer) {
                 Ok(0) => return,
                 Ok(length) => Ok(Bytes::copy_from_slice(&buffer[..length])),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -7,6 +7,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sandbox::Transfer;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::ui::stdio::{AsyncStdin, AsyncStdout};
+
 /// No bar is shown if the copy takes less time than this.
 const DELAY: Duration = Duration::from_millis(500);
 
@@ -53,7 +55,7 @@ impl TransferProgress {
         } else {
             self.show_delayed(None)
         };
-        bar.wrap_async_read(tokio::io::stdin())
+        bar.wrap_async_read(AsyncStdin::default())
     }
 
     /// Returns stdout, and shows how much of `total` is written to it. There is no bar if stdout is
@@ -62,7 +64,7 @@ impl TransferProgress {
         &self,
         total: Option<u64>,
     ) -> impl AsyncWrite + Send + Unpin + 'static {
-        let stdout = tokio::io::stdout();
+        let stdout = AsyncStdout::default();
         let bar = if std::io::stdout().is_terminal() {
             ProgressBar::hidden()
         } else {
