@@ -41,6 +41,7 @@ async fn run() -> Result<()> {
             ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => {
                 print!("{}", String::from_utf8_lossy(&bytes))
             }
+            ExecEvent::Notice(notice) => eprintln!("{notice}"),
             ExecEvent::Exited(status) => println!("it ended: {status}"),
         }
     }

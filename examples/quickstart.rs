@@ -77,6 +77,7 @@ async fn run() -> Result<()> {
             ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => {
                 std::io::stdout().write_all(&bytes).map_err(failed)?;
             }
+            ExecEvent::Notice(notice) => eprintln!("{notice}"),
             ExecEvent::Exited(status) => {
                 steps.done(&format!("ran the script, streaming: {status}"))
             }

@@ -36,6 +36,7 @@ async fn run() -> Result<()> {
                     next *= 10;
                 }
             }
+            ExecEvent::Notice(notice) => eprintln!("[{notice}]"),
             ExecEvent::Exited(status) => println!("[{status}]"),
         }
     }
@@ -53,6 +54,7 @@ async fn run() -> Result<()> {
                 control.signal(Signal::Term).await?
             }
             ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => print(&bytes),
+            ExecEvent::Notice(notice) => eprintln!("[{notice}]"),
             ExecEvent::Exited(status) => println!("[{status}]"),
         }
     }

@@ -57,6 +57,7 @@ async fn run() -> Result<()> {
                     }
                 }
             }
+            ExecEvent::Notice(notice) => eprintln!("{notice}"),
             ExecEvent::Exited(status) => println!("\nthe shell ended: {status}"),
         }
     }

@@ -40,7 +40,7 @@ async fn run() -> Result<()> {
     println!("{}", page.lines().last().unwrap_or_default());
     println!(
         "its log: {}",
-        String::from_utf8_lossy(&server.logs().await?).trim_end()
+        server.logs().await?.to_string_lossy().trim_end()
     );
 
     server.signal(Signal::Term).await?;

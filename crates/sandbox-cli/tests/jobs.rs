@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 
 use support::terminal::Terminal;
-use support::{Cli, code, stderr};
+use support::{Cli, code, stderr, stdout};
 
 #[test]
 fn a_job_outlives_the_command_that_started_it() {
@@ -52,6 +52,35 @@ fn a_job_outlives_the_command_that_started_it() {
     let json: serde_json::Value =
         serde_json::from_str(&cli.expect_ok(["jobs", "-o", "json", &id])).unwrap();
     assert_eq!(json[0]["exit_code"], 4);
+}
+
+#[test]
+fn a_long_log_keeps_its_beginning_and_its_end() {
+    let cli = Cli::new();
+    let id = cli.create();
+    // More than 64 MiB.
+    let script = "seq 9000000; echo THE LAST LINE; exit 5";
+    let job = cli.expect_ok(["exec", "-d", &id, "--", "sh", "-c", script]);
+    let job = job.trim_end();
+    assert_eq!(code(&cli.run(["wait", &id, job])), 5);
+    let all = cli.run(["logs", &id, job]);
+    assert_eq!((code(&all), all.stdout.len()), (0, 64 << 20));
+    assert!(all.stdout.starts_with(b"1\n2\n3\n"));
+    assert!(all.stdout.ends_with(b"\n9000000\nTHE LAST LINE\n"));
+    assert!(
+        stderr(&all).starts_with("sandbox: ")
+            && stderr(&all).contains(" bytes of the log are left out here"),
+        "{}",
+        stderr(&all)
+    );
+    let last = cli.run(["logs", "-n", "1", &id, job]);
+    assert_eq!((&*stdout(&last), &*stderr(&last)), ("THE LAST LINE\n", ""));
+    let followed = cli.run(["logs", "-f", "-n", "2", &id, job]);
+    assert_eq!(
+        (code(&followed), &*stdout(&followed), &*stderr(&followed)),
+        (5, "9000000\nTHE LAST LINE\n", "")
+    );
+    assert!(cli.expect_ok(["jobs", &id]).contains("64.0 MiB of 67."));
 }
 
 #[test]

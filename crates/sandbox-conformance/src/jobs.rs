@@ -34,7 +34,7 @@ async fn a_job_outlives_its_client(backend: TestedBackend) -> Outcome {
         other.shell("echo go > gate").output().await?.check()?;
         let job = other.job(id);
         assert_eq!(job.wait().await?, ExitStatus::Code(5));
-        assert_eq!(job.logs().await?, b"started\ngo\n");
+        assert_eq!(&*job.logs().await?, b"started\ngo\n");
         assert_eq!(other.jobs().await?[0].exit_code, Some(5));
         Ok(())
     }

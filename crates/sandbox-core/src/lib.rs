@@ -51,11 +51,13 @@ pub use nearest::nearest;
 pub use quantity::{ByteSize, Cpu};
 pub use session::{
     AttachOptions, ControlMessage, DownloadRequest, Env, ExecEvent, ExecRequest, ExitStatus,
-    FileInfo, FileKind, FileSystem, ListBudget, Output, OutputCollector, Process, ProcessControl,
-    ProcessDriver, ProcessStdin, Program, Pty, PtySize, Reader, Session, SessionSource, Signal,
-    TargetPolicy, UploadRequest, Writer, partial_name,
+    FileInfo, FileKind, FileSystem, ListBudget, Notice, Output, OutputCollector, Process,
+    ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, Reader, Session,
+    SessionSource, Signal, TargetPolicy, UploadRequest, Writer, partial_name,
 };
-pub use ssh::{Access, Endpoint, KeyPair, PrivateKey, PublicKey, command_line, protocol};
+pub use ssh::{
+    Access, Endpoint, KeyPair, PrivateKey, PublicKey, command_line, environment_file, protocol,
+};
 pub use timestamp::rfc3339;
 
 #[cfg(feature = "mock")]

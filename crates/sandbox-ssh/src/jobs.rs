@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use sandbox_core::protocol::{self, JobRecord};
-use sandbox_core::{AttachOptions, CommandCause, ConnectionStage, Error, JobId, Output, Result};
+use sandbox_core::{
+    AttachOptions, CommandCause, ConnectionStage, Error, JobId, Notice, Output, Result,
+};
 
 use crate::text::escape;
 
@@ -14,6 +16,9 @@ pub(crate) const LIST_CAP: usize = 16 << 20;
 
 /// Checks that a job has started.
 pub(crate) fn check_started(output: Output) -> Result<()> {
+    if output.environment_truncated {
+        tracing::warn!("a job has started: {}", Notice::EnvironmentTruncated);
+    }
     if output.status.success() {
         return Ok(());
     }

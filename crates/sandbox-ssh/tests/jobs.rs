@@ -61,6 +61,21 @@ async fn jobs_outlive_their_client() {
 }
 
 #[tokio::test]
+async fn what_is_left_out_of_a_log_is_reported() {
+    let sshd = InProcessSshd::with_config(|config| config.with_job_log_limit(1000));
+    let session = sshd.session().await;
+    let id = JobId::generate().unwrap();
+    let request = ExecRequest::from_shell("seq 10000");
+    session.start_job(&id, request).await.unwrap();
+    let follow = session.attach_job(&id, AttachOptions::follow());
+    let output = follow.await.unwrap().output(CAP).await.unwrap();
+    assert!(output.stdout.starts_with(b"1\n2\n") && output.stdout.ends_with(b"9999\n10000\n"));
+    let record = session.jobs().await.unwrap().remove(0);
+    assert_eq!((record.log_bytes, record.dropped_bytes), (1000, 47_894));
+    assert_eq!(output.stdout.len() as u64 + output.stdout_dropped, 48_894);
+}
+
+#[tokio::test]
 async fn a_running_job_is_attached_and_signalled() {
     let sshd = InProcessSshd::new();
     let session = sshd.session().await;

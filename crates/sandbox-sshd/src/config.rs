@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox_core::PrivateKey;
+use sandbox_core::{ExecRequest, PrivateKey, protocol};
 
 /// A function that prepares the thread that starts commands.
 pub(crate) type SpawnSetup = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
 
 /// The prefix of this program's own variables. Commands never get such variables, neither from the
 /// environment of the server nor from a client.
-pub const RESERVED_ENV_PREFIX: &str = "SANDBOX_SSHD_";
+pub const RESERVED_ENV_PREFIX: &str = protocol::RESERVED_PREFIX;
 
 /// The configuration of one sandbox's server: who may log in, where commands run, when the sandbox
 /// ends.
@@ -27,6 +27,8 @@ pub struct ServerConfig {
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) user: Option<String>,
     pub(crate) shell: Option<PathBuf>,
+    /// The shell of the server's user in `/etc/passwd`.
+    pub(crate) user_shell: Option<PathBuf>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) attach_timeout: Option<Duration>,
     pub(crate) first_login_timeout: Option<Duration>,
@@ -38,6 +40,7 @@ pub struct ServerConfig {
     pub(crate) max_pending_logins: usize,
     pub(crate) max_channels: usize,
     pub(crate) kill_grace: Duration,
+    pub(crate) output_grace: Duration,
     pub(crate) spawn_setup: Option<SpawnSetup>,
     pub(crate) runs_32_bit_programs: bool,
 }
@@ -58,6 +61,7 @@ impl ServerConfig {
             env: Vec::new(),
             user: None,
             shell: None,
+            user_shell: None,
             idle_timeout: None,
             attach_timeout: None,
             first_login_timeout: None,
@@ -69,13 +73,14 @@ impl ServerConfig {
             max_pending_logins: 64,
             max_channels: 256,
             kill_grace: Duration::from_secs(2),
+            output_grace: ExecRequest::DEFAULT_OUTPUT_GRACE,
             spawn_setup: None,
             runs_32_bit_programs: true,
         }
     }
 
-    /// Sets the base environment of every command. `HOME`, `USER`, `LOGNAME` and, if it is
-    /// missing, `PATH` are added. Variables that a client sets override these.
+    /// Sets the base environment of every command. `HOME`, `USER`, `LOGNAME`, and if they are
+    /// missing `PATH` and `SHELL` are added. Variables that a client sets override these.
     #[must_use]
     pub fn with_env(mut self, env: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         self.env = env.into_iter().collect();
@@ -90,8 +95,9 @@ impl ServerConfig {
         self
     }
 
-    /// Sets the shell for command strings and logins. By default it is `SHELL` of the environment
-    /// or else `/bin/sh`, whichever exists when a command starts. Neither has to exist.
+    /// Sets the shell for command strings and logins. By default it is `SHELL` of the environment,
+    /// else the user's shell in `/etc/passwd` as with sshd, else `/bin/sh`, whichever exists when a
+    /// command starts. None has to exist.
     #[must_use]
     pub fn with_shell(mut self, shell: impl Into<PathBuf>) -> Self {
         self.shell = Some(shell.into());
@@ -143,8 +149,8 @@ impl ServerConfig {
         self
     }
 
-    /// Limits the stored output of a job, in bytes. More output is counted and dropped. The default
-    /// is 64 MiB.
+    /// Limits the stored output of a job, in bytes. Of more output the beginning and the end are
+    /// kept, half of the limit each. The default is 64 MiB.
     #[must_use]
     pub fn with_job_log_limit(mut self, bytes: u64) -> Self {
         self.job_log_limit = bytes;
@@ -177,6 +183,16 @@ impl ServerConfig {
     #[must_use]
     pub fn with_kill_grace(mut self, grace: Duration) -> Self {
         self.kill_grace = grace;
+        self
+    }
+
+    /// Sets how long the output of a command is still read after its end while another process holds
+    /// it open and writes nothing; in all ten times as long. A client can ask for another time
+    /// ([`OUTPUT_GRACE_MS`](sandbox_core::protocol::OUTPUT_GRACE_MS)). The default is
+    /// [`DEFAULT_OUTPUT_GRACE`](ExecRequest::DEFAULT_OUTPUT_GRACE).
+    #[must_use]
+    pub fn with_output_grace(mut self, grace: Duration) -> Self {
+        self.output_grace = grace.min(ExecRequest::MAX_OUTPUT_GRACE);
         self
     }
 

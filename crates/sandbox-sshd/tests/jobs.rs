@@ -7,6 +7,7 @@ mod support;
 use std::time::Duration;
 
 use russh::{ChannelMsg, Sig};
+use sandbox_core::Notice;
 use sandbox_core::protocol::{
     EXTEND_SECONDS, JOB, JOB_FOLLOW, JOB_OFFSET, JOB_SUBSYSTEM, JOBS_SUBSYSTEM, JobRecord,
     LIFETIME_SUBSYSTEM,
@@ -28,7 +29,7 @@ async fn jobs(client: &Client) -> Vec<JobRecord> {
 
 #[tokio::test]
 async fn a_job_outlives_its_client_and_the_next_client_reads_it() {
-    let sandbox = TestSandbox::new(|config| config);
+    let sandbox = TestSandbox::new(|config| config.with_shell("/bin/sh"));
     let client = sandbox.connect(PIPE).await;
     let command =
         "echo first; echo second >&2; while [ ! -e go ]; do sleep 0.02; done; echo third; exit 5";
@@ -147,9 +148,36 @@ async fn a_log_is_limited_and_the_job_continues() {
     let sandbox = TestSandbox::new(|config| config.with_job_log_limit(1000));
     let client = sandbox.connect(PIPE).await;
     exec_with(&client, &[(JOB, "loud")], "seq 100000; touch done").await;
-    let log = subsystem(&client, &[(JOB, "loud"), (JOB_FOLLOW, "1")], JOB_SUBSYSTEM).await;
+    let env = [
+        (JOB, "loud"),
+        (JOB_FOLLOW, "1"),
+        (JOB_OFFSET, &u64::MAX.to_string()),
+    ];
+    assert_eq!(subsystem(&client, &env, JOB_SUBSYSTEM).await.code, Some(0));
+    let log = subsystem(&client, &[(JOB, "loud")], JOB_SUBSYSTEM).await;
     assert_eq!((log.stdout.len(), log.code), (1000, Some(0)));
     assert!(log.stdout.starts_with(b"1\n2\n3\n"));
+    assert!(log.stdout.ends_with(b"\n99999\n100000\n"));
+    assert!(log.stderr.contains("587895 bytes"), "{log:?}");
+    // The SDK's client is told where, also from an offset in the gap.
+    let sdk = sandbox.connect_as_sdk().await;
+    for (offset, bytes, omitted) in [
+        ("0", 1000, 587_895),
+        ("1500", 500, 586_895),
+        ("588000", 500, 395),
+    ] {
+        let env = [(JOB, "loud"), (JOB_OFFSET, offset)];
+        let log = subsystem(&sdk, &env, JOB_SUBSYSTEM).await;
+        assert_eq!(log.stdout.len(), bytes, "{offset}");
+        assert_eq!(
+            log.notices,
+            [Notice::Omitted { bytes: omitted }],
+            "{offset}"
+        );
+    }
+    let env = [(JOB, "loud"), (JOB_OFFSET, "588888")];
+    let end = subsystem(&sdk, &env, JOB_SUBSYSTEM).await;
+    assert_eq!((&*end.stdout, end.notices.len()), (&b"100000\n"[..], 0));
     let record = jobs(&client).await.remove(0);
     assert_eq!(
         (record.log_bytes, record.dropped_bytes),
@@ -169,6 +197,32 @@ async fn a_job_has_no_input_and_its_daemon_does_not_delay_a_follower() {
         (&b"done\n"[..], Some(0))
     );
     exec(&client, "kill $(pgrep -f 'sleep 123490[2]')").await;
+}
+
+#[tokio::test]
+async fn what_a_job_leaves_behind_is_logged_and_reported() {
+    let sandbox = TestSandbox::new(|config| config.with_output_grace(Duration::from_millis(50)));
+    let client = sandbox.connect_as_sdk().await;
+    let command = "(while [ ! -e go ]; do sleep 0.02; done; echo late; touch done) & echo begun";
+    exec_with(&client, &[(JOB, "d")], command).await;
+    let env = [(JOB, "d"), (JOB_FOLLOW, "1")];
+    let followed = subsystem(&client, &env, JOB_SUBSYSTEM).await;
+    assert_eq!(
+        (&*followed.stdout, followed.code, &*followed.notices),
+        (&b"begun\n"[..], Some(0), &[Notice::OutputHeld][..])
+    );
+    std::fs::write(sandbox.home.path().join("go"), "").unwrap();
+    let reading = async {
+        loop {
+            let log = subsystem(&client, &[(JOB, "d")], JOB_SUBSYSTEM).await;
+            if log.stdout == b"begun\nlate\n" && log.notices.is_empty() {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(LONG, reading)
+        .await
+        .expect("the late output is missing");
 }
 
 #[tokio::test]

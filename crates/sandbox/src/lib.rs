@@ -104,10 +104,11 @@ pub use sandbox_core::{
 // Commands and jobs.
 pub use handle::command::Command;
 pub use handle::job::Job;
+pub use handle::job_log::JobLog;
 pub use sandbox_core::protocol::JobRecord;
 pub use sandbox_core::{
-    AttachOptions, ControlMessage, Env, ExecEvent, ExecRequest, ExitStatus, JobId, Output, Process,
-    ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, Signal,
+    AttachOptions, ControlMessage, Env, ExecEvent, ExecRequest, ExitStatus, JobId, Notice, Output,
+    Process, ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, Signal,
 };
 
 // Files.

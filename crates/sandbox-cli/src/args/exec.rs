@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use sandbox::{Command, Job, Sandbox};
 
-use crate::args::values::{parse_environment, parse_positive_duration};
+use crate::args::values::{parse_environment, parse_grace, parse_positive_duration};
 use crate::ui::docker_hints::DockerOptions;
 use crate::ui::terminal;
 
@@ -32,6 +32,10 @@ pub(crate) struct CommandOptions {
     /// Kill the command after this time, such as 90s or 30m; the exit code is then 124
     #[arg(long, value_name = "TIME", value_parser = parse_positive_duration)]
     timeout: Option<Duration>,
+    /// After the end of the command, read its output for this long while a process that it has
+    /// started holds it open and writes nothing (default: 1s)
+    #[arg(long, value_name = "TIME", value_parser = parse_grace)]
+    output_grace: Option<Duration>,
     #[command(flatten)]
     docker_options: DockerOptions,
     /// Program and its arguments
@@ -96,6 +100,9 @@ impl CommandOptions {
         }
         if let Some(timeout) = self.timeout {
             command = command.timeout(timeout);
+        }
+        if let Some(grace) = self.output_grace {
+            command = command.output_grace(grace);
         }
         Ok(command)
     }

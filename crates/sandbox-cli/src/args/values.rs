@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use sandbox::ExecRequest;
 use sandbox_config::{DURATION_FORM, parse_duration};
 
 /// Parses `NAME=VALUE`, or `NAME` alone, which takes the value from this program's environment.
@@ -41,6 +42,16 @@ pub(crate) fn parse_environment(variables: &[OsString]) -> Result<Vec<(String, S
 pub(crate) fn parse_positive_duration(text: &str) -> Result<Duration, String> {
     let time = parse_duration(text).filter(|time| !time.is_zero());
     time.ok_or_else(|| format!("use {DURATION_FORM}, above zero"))
+}
+
+/// Parses how long output is waited for: zero to one day.
+///
+/// # Errors
+///
+/// If the text has another form, or is longer.
+pub(crate) fn parse_grace(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text).filter(|time| *time <= ExecRequest::MAX_OUTPUT_GRACE);
+    time.ok_or_else(|| format!("use {DURATION_FORM}, at most a day"))
 }
 
 /// Parses `KEY=VALUE`.

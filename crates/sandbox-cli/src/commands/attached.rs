@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use sandbox::{ExecEvent, ExitStatus, Process, ProcessControl, Sandbox, Signal};
+use sandbox::{ExecEvent, ExitStatus, Notice, Process, ProcessControl, Sandbox, Signal};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::args::exec::CommandOptions;
@@ -18,6 +18,8 @@ use crate::ui::terminal::{RawMode, Resizes};
 /// How long a command may run and write output after a signal. After Ctrl-C there is no limit: the
 /// user can press it again, and a note says so after this time.
 const OUTPUT_DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// The most notices that are printed for one command.
+const MAX_NOTICES: usize = 8;
 /// The exit code that a shell reports for a program that wrote to a closed pipe.
 const EXIT_PIPE: u8 = 141;
 
@@ -34,6 +36,7 @@ pub(crate) async fn run_attached(
     options: &CommandOptions,
     sandbox: &Sandbox,
     interrupts: &mut Interrupts,
+    quiet: bool,
 ) -> Result<u8> {
     let tty = options.has_tty();
     let command = options.prepare(sandbox)?;
@@ -42,13 +45,25 @@ pub(crate) async fn run_attached(
         signal = interrupts.next() => return Ok(signal.exit_code()),
     };
     let raw = if tty { RawMode::enter()? } else { None };
-    let ending = run_process(&mut process, tty, raw.is_some(), interrupts).await;
+    let mut notices = Vec::new();
+    let ending = run_process(&mut process, tty, raw.is_some(), interrupts, &mut notices).await;
     drop(raw);
+    for notice in notices.into_iter().filter(|_| !quiet) {
+        print_notice(notice);
+    }
     Ok(match ending? {
         Ending::Exited(status) => status.shell_code(),
         Ending::Interrupted(signal) => signal.exit_code(),
         Ending::OutputClosed => EXIT_PIPE,
     })
+}
+
+/// Says what is missing. A script that reads standard error together with the output is told only of
+/// lost output, because its commands must not fail on a file that any of them can write.
+fn print_notice(notice: Notice) {
+    if notice != Notice::EnvironmentTruncated || io::stderr().is_terminal() {
+        messages::print_note(&notice.to_string());
+    }
 }
 
 /// Runs the command, then writes the output that is still buffered.
@@ -57,9 +72,10 @@ async fn run_process(
     tty: bool,
     raw: bool,
     interrupts: &mut Interrupts,
+    notices: &mut Vec<Notice>,
 ) -> Result<Ending> {
     let output = Output::start();
-    let ending = pump(process, &output, tty, raw, interrupts).await;
+    let ending = pump(process, &output, tty, raw, interrupts, notices).await;
     let drain_timeout = match ending {
         Ok(Ending::Interrupted(_)) => OUTPUT_DRAIN_TIMEOUT,
         // A pager may be reading, which has no time limit.
@@ -87,6 +103,7 @@ async fn pump(
     tty: bool,
     raw: bool,
     interrupts: &mut Interrupts,
+    notices: &mut Vec<Notice>,
 ) -> Result<Ending> {
     let control = process.control();
     let stdin = process.take_stdin();
@@ -128,6 +145,10 @@ async fn pump(
             event = process.next(), if piece.is_none() => match event.transpose()? {
                 Some(ExecEvent::Stdout(bytes)) => piece = Some(Piece::Stdout(bytes)),
                 Some(ExecEvent::Stderr(bytes)) => piece = Some(Piece::Stderr(bytes)),
+                // They are printed after the output. A hostile server may repeat them.
+                Some(ExecEvent::Notice(notice)) => if !notices.contains(&notice) && notices.len() < MAX_NOTICES {
+                    notices.push(notice);
+                },
                 Some(ExecEvent::Exited(status)) => return Ok(Ending::Exited(status)),
                 None => bail!("the exit status of the command is unknown: the connection closed before it arrived"),
             },

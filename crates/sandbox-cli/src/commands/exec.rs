@@ -39,7 +39,12 @@ const EXAMPLES: &str = "Examples:
   sandbox exec -e MODE=ci -w src ID -- make test
   while read file; do sandbox exec -n ID -- process \"$file\"; done < list";
 
-pub(crate) async fn run(args: Args, client: &Client, interrupts: &mut Interrupts) -> Outcome {
+pub(crate) async fn run(
+    args: Args,
+    client: &Client,
+    interrupts: &mut Interrupts,
+    quiet: bool,
+) -> Outcome {
     args.command.check()?;
     let sandbox = tokio::select! {
         sandbox = id::connect(client, &args.id) => sandbox?,
@@ -51,7 +56,7 @@ pub(crate) async fn run(args: Args, client: &Client, interrupts: &mut Interrupts
         return print(&Printable::line(job.id().as_str()));
     }
     let program = args.command.program();
-    let outcome = run_attached(&args.command, &sandbox, interrupts).await;
+    let outcome = run_attached(&args.command, &sandbox, interrupts, quiet).await;
     docker_hints::print_hint(&outcome, &program, false);
     outcome
 }

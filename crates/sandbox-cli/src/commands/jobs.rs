@@ -50,11 +50,23 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
             describe_state(&job),
             age.map_or_else(String::new, |age| format!("{} ago", format_duration(age))),
             job.pid.to_string(),
-            format_size(job.log_bytes),
+            describe_log(&job),
             job.program.to_string(),
         ]);
     }
     print(&table.format())
+}
+
+/// The size of the log, and of the output if the log does not have all of it.
+fn describe_log(job: &JobRecord) -> String {
+    match job.dropped_bytes {
+        0 => format_size(job.log_bytes),
+        dropped => format!(
+            "{} of {}",
+            format_size(job.log_bytes),
+            format_size(job.log_bytes.saturating_add(dropped))
+        ),
+    }
 }
 
 fn describe_state(job: &JobRecord) -> String {

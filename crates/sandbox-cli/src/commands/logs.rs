@@ -6,14 +6,20 @@ use std::io::{IsTerminal, Write};
 use anyhow::Context;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use sandbox::{Client, Escaped, ExecEvent, LogOptions, Process, Sandbox};
+use sandbox::{Client, Escaped, ExecEvent, LogOptions, Notice, Process, Sandbox};
 
 use crate::args::id;
 use crate::args::job::find_job;
 use crate::exit::Outcome;
+use crate::ui::messages;
+use crate::ui::stdio::Stdout;
 use crate::ui::streams::{Output, Piece};
+use crate::ui::tail::{Tail, TailPiece};
 
 /// Show the output of a job
+///
+/// The log of a job keeps the first and the last 32 MiB of its output. A line on stderr says where
+/// output is left out.
 ///
 /// With -f, the exit code is that of the job; 128 plus the signal if a signal ended it; 125 if it
 /// is unknown. Interrupting this command does not affect the job.
@@ -46,54 +52,136 @@ const EXAMPLES: &str = "Examples:
   sandbox logs -f -n 20 ID job-4tq8xw
   sandbox logs --system ID";
 
-pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
+pub(crate) async fn run(args: Args, client: &Client, quiet: bool) -> Outcome {
     if args.system {
         return print_server_log(args, client).await;
     }
     let sandbox = id::connect(client, &args.id).await?;
-    print_job_log(args, &sandbox).await
+    print_job_log(args, &sandbox, quiet).await
 }
 
-async fn print_job_log(args: Args, sandbox: &Sandbox) -> Outcome {
+async fn print_job_log(args: Args, sandbox: &Sandbox, quiet: bool) -> Outcome {
     let job = find_job(sandbox, args.job.as_deref()).await?;
-    let mut position = 0;
-    let mut output = Some(Output::start());
-    if !args.follow || args.lines.is_some() {
-        let log = Bytes::from(job.logs().await?);
-        position = log.len() as u64;
-        write(&mut output, log.slice(find_tail(&log, args.lines)..)).await;
-    }
+    let mut printer = Printer {
+        output: Some(Output::start()),
+        position: 0,
+        quiet,
+    };
     let mut code = 0;
-    if args.follow {
-        code = follow(job.follow_from(position).await?, &mut output).await?;
+    if let Some(lines) = args.lines {
+        printer.print_tail(job.snapshot().await?, lines).await?;
+    } else if !args.follow {
+        printer.print_snapshot(job.snapshot().await?).await?;
     }
-    finish(output, code).await
+    if args.follow && printer.output.is_some() {
+        code = printer
+            .follow(job.follow_from(printer.position).await?)
+            .await?;
+    }
+    finish(printer.output, code).await
 }
 
-/// Writes the output as it arrives, and returns the exit code of the job.
-async fn follow(mut process: Process, output: &mut Option<Output>) -> Outcome {
-    while let Some(event) = process.next().await {
-        match event? {
-            ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => {
-                write(output, bytes).await;
-                if output.is_none() {
-                    return Ok(0);
-                }
+/// Writes the log of a job, and notes on stderr about what it lacks.
+struct Printer {
+    /// `None` if nothing can be written any more.
+    output: Option<Output>,
+    /// The bytes of the job's output so far, with those that are left out.
+    position: u64,
+    quiet: bool,
+}
+
+impl Printer {
+    /// Writes the last lines of a log.
+    async fn print_tail(&mut self, mut log: Process, lines: usize) -> anyhow::Result<()> {
+        let mut tail = Tail::new(lines);
+        while let Some(event) = log.next().await {
+            let event = event?;
+            self.count(&event);
+            match event {
+                ExecEvent::Stdout(bytes) => tail.push(&bytes),
+                ExecEvent::Notice(Notice::Omitted { bytes }) => tail.skip(bytes),
+                event => self.print(event).await,
             }
-            ExecEvent::Exited(status) => return Ok(status.shell_code()),
+        }
+        for piece in tail.into_pieces() {
+            let event = match piece {
+                TailPiece::Bytes(bytes) => ExecEvent::Stdout(bytes.into()),
+                TailPiece::Omitted(bytes) => ExecEvent::Notice(Notice::Omitted { bytes }),
+                TailPiece::Cut => {
+                    let note = self
+                        .format_note("the beginning of these lines is left out: they are too long");
+                    write(&mut self.output, Piece::Stderr(note)).await;
+                    continue;
+                }
+            };
+            self.print(event).await;
+        }
+        Ok(())
+    }
+
+    /// Writes a log as it arrives, until its present end.
+    async fn print_snapshot(&mut self, mut log: Process) -> anyhow::Result<()> {
+        while self.output.is_some()
+            && let Some(event) = log.next().await
+        {
+            self.print(event?).await;
+        }
+        Ok(())
+    }
+
+    /// Writes the output as it arrives, and returns the exit code of the job.
+    async fn follow(&mut self, mut process: Process) -> Outcome {
+        while let Some(event) = process.next().await {
+            match event? {
+                ExecEvent::Exited(status) => return Ok(status.shell_code()),
+                event => self.print(event).await,
+            }
+            if self.output.is_none() {
+                return Ok(0);
+            }
+        }
+        anyhow::bail!(
+            "the exit status of the job is unknown: the connection closed before it arrived"
+        )
+    }
+
+    async fn print(&mut self, event: ExecEvent) {
+        let piece = match event {
+            ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => Piece::Stdout(bytes),
+            ExecEvent::Notice(Notice::OutputHeld) => Piece::Stderr(self.format_note(
+                "a process that the job has started may still write to the log after its end",
+            )),
+            ExecEvent::Notice(notice) => Piece::Stderr(self.format_note(&notice.to_string())),
+            ExecEvent::Exited(_) => return,
+        };
+        write(&mut self.output, piece).await;
+    }
+
+    fn format_note(&self, text: &str) -> Bytes {
+        if self.quiet {
+            Bytes::new()
+        } else {
+            Bytes::from(messages::format_note(text).as_str().to_owned())
         }
     }
-    anyhow::bail!("the exit status of the job is unknown: the connection closed before it arrived")
+
+    fn count(&mut self, event: &ExecEvent) {
+        self.position = self.position.saturating_add(match event {
+            ExecEvent::Stdout(bytes) => bytes.len() as u64,
+            ExecEvent::Notice(Notice::Omitted { bytes }) => *bytes,
+            _ => 0,
+        });
+    }
 }
 
 /// Passes output to the writer. Sets the writer to `None` if nothing can be written any more.
-async fn write(output: &mut Option<Output>, bytes: Bytes) {
+async fn write(output: &mut Option<Output>, piece: Piece) {
     let Some(writer) = output else { return };
     let Some(permit) = writer.reserve().await else {
         *output = None;
         return;
     };
-    permit.send(Piece::Stdout(bytes));
+    permit.send(piece);
 }
 
 async fn finish(output: Option<Output>, code: u8) -> Outcome {
@@ -116,8 +204,8 @@ async fn print_server_log(args: Args, client: &Client) -> Outcome {
     options.tail_lines = args.lines;
     options.follow = args.follow;
     let mut log = client.logs(&id, options).await?;
-    let mut stdout = std::io::stdout();
-    let escape = stdout.is_terminal();
+    let mut stdout = Stdout;
+    let escape = std::io::stdout().is_terminal();
     let mut line = Vec::new();
     while let Some(piece) = log.next().await {
         let piece = piece?;
@@ -168,23 +256,6 @@ fn escape_text(text: &[u8]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The offset at which the last `lines` lines begin.
-fn find_tail(log: &[u8], lines: Option<usize>) -> usize {
-    let Some(lines) = lines else { return 0 };
-    // The newline at the end of the last line begins no further line.
-    let body = log.strip_suffix(b"\n").unwrap_or(log);
-    if lines == 0 {
-        return log.len();
-    }
-    let mut starts = body
-        .iter()
-        .enumerate()
-        .rev()
-        .filter(|(_, byte)| **byte == b'\n')
-        .map(|(at, _)| at + 1);
-    starts.nth(lines - 1).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,22 +270,5 @@ mod tests {
         let cut = &long.as_bytes()[..long.len() - 1];
         assert_eq!(find_printable_end(cut), cut.len() - 1);
         assert_eq!(escape_text(b"a\x1b[2J\r\nb\n"), "a\\u{1b}[2J\nb\n");
-    }
-
-    #[test]
-    fn the_tail_has_complete_lines() {
-        let log = b"a\nbb\nccc";
-        for (lines, offset) in [
-            (None, 0),
-            (Some(0), 8),
-            (Some(1), 5),
-            (Some(2), 2),
-            (Some(3), 0),
-            (Some(9), 0),
-        ] {
-            assert_eq!(find_tail(log, lines), offset, "{lines:?}");
-        }
-        assert_eq!(find_tail(b"a\nb\n", Some(1)), 2);
-        assert_eq!(find_tail(b"", Some(1)), 0);
     }
 }

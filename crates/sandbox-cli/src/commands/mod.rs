@@ -81,14 +81,18 @@ pub(crate) async fn run(
         // These delete or stop something on a signal, so they handle signals themselves.
         ClientCommand::Run(args) => run::run(args, client, interrupts, global.quiet).await,
         ClientCommand::Create(args) => create::run(args, client, interrupts, global.quiet).await,
-        ClientCommand::Exec(args) => exec::run(args, client, interrupts).await,
+        ClientCommand::Exec(args) => exec::run(args, client, interrupts, global.quiet).await,
         ClientCommand::Cp(args) => {
             let outcome = interrupts.run_until_signal(cp::run(args, client)).await;
             wait_for_cleanup(client, interrupts).await;
             outcome
         }
         ClientCommand::Jobs(args) => interrupts.run_until_signal(jobs::run(args, client)).await,
-        ClientCommand::Logs(args) => interrupts.run_until_signal(logs::run(args, client)).await,
+        ClientCommand::Logs(args) => {
+            interrupts
+                .run_until_signal(logs::run(args, client, global.quiet))
+                .await
+        }
         ClientCommand::Wait(args) => interrupts.run_until_signal(wait::run(args, client)).await,
         ClientCommand::Kill(args) => interrupts.run_until_signal(kill::run(args, client)).await,
         ClientCommand::Forward(args) => {

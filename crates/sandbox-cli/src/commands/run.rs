@@ -58,7 +58,7 @@ pub(crate) async fn run(
     };
     tracing::info!(%id, "created");
     let program = args.command.program();
-    let outcome = run_attached(&args.command, &sandbox, interrupts).await;
+    let outcome = run_attached(&args.command, &sandbox, interrupts, quiet).await;
     docker_hints::print_hint(&outcome, &program, !args.sandbox.has_image());
     match (outcome, delete_sandbox(client, &id, interrupts).await) {
         (outcome, Ok(())) => outcome,

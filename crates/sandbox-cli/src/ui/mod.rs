@@ -9,5 +9,6 @@ pub(crate) mod printable;
 pub(crate) mod stdio;
 pub(crate) mod streams;
 pub(crate) mod table;
+pub(crate) mod tail;
 pub(crate) mod terminal;
 pub(crate) mod transfer_progress;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::command_line::{CommandLine, InvalidCommand};
-use crate::{Error, Result};
+use crate::{Error, Result, protocol};
 
 /// A command to run in a sandbox.
 ///
@@ -38,6 +38,12 @@ pub struct ExecRequest {
     pub pty: Option<Pty>,
     /// Kill the whole process group if it runs longer than this.
     pub timeout: Option<Duration>,
+    /// How long its output is still read after its end while another process holds the output open
+    /// and writes nothing; in all ten times as long, at most
+    /// [`MAX_OUTPUT_GRACE`](Self::MAX_OUTPUT_GRACE). `None` is
+    /// [`DEFAULT_OUTPUT_GRACE`](Self::DEFAULT_OUTPUT_GRACE). The result says if something may be
+    /// missing ([`Notice::OutputHeld`](crate::Notice::OutputHeld)).
+    pub output_grace: Option<Duration>,
 }
 
 /// A program with its arguments, or a shell line.
@@ -85,6 +91,11 @@ pub struct PtySize {
 pub struct Env(BTreeMap<String, Zeroizing<String>>);
 
 impl ExecRequest {
+    /// The default of [`output_grace`](Self::output_grace): one second.
+    pub const DEFAULT_OUTPUT_GRACE: Duration = Duration::from_secs(1);
+    /// The longest [`output_grace`](Self::output_grace), one day. A longer one is reduced to it.
+    pub const MAX_OUTPUT_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
     /// Runs a program with its arguments, in the home directory, without input and without a
     /// timeout.
     pub fn from_argv<A: Into<Vec<u8>>>(argv: impl IntoIterator<Item = A>) -> Self {
@@ -105,6 +116,7 @@ impl ExecRequest {
             stdin: false,
             pty: None,
             timeout: None,
+            output_grace: None,
         }
     }
 
@@ -166,8 +178,8 @@ impl Env {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a name that is empty or has `=`, and for a NUL in name or value.
-    /// The value is not repeated in the error.
+    /// [`Error::Invalid`] for a name that is empty, has `=` or is reserved for sandbox-sshd, and for
+    /// a NUL in name or value. The value is not repeated in the error.
     pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) -> Result<()> {
         let (name, value) = (name.into(), Zeroizing::new(value.into()));
         if name.is_empty() || name.contains(['=', '\0']) {
@@ -182,6 +194,15 @@ impl Env {
                 "value of an environment variable",
                 name,
                 "its value contains a NUL byte",
+            ));
+        }
+        if protocol::RESERVED_NAMES.contains(&name.as_str())
+            || name.starts_with(protocol::RESERVED_PREFIX)
+        {
+            return Err(Error::invalid(
+                "name of an environment variable",
+                name,
+                "it is reserved for sandbox-sshd",
             ));
         }
         self.0.insert(name, value);
@@ -249,7 +270,14 @@ mod tests {
     #[test]
     fn bad_names_and_nul_are_refused() {
         let mut env = Env::default();
-        for (name, value) in [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "x\0secret")] {
+        for (name, value) in [
+            ("", "x"),
+            ("A=B", "x"),
+            ("A\0", "x"),
+            ("A", "x\0secret"),
+            (protocol::JOB, "secret"),
+            ("SANDBOX_SSHD_HOST_KEY", "secret"),
+        ] {
             let error = env.set(name, value).unwrap_err();
             assert!(!error.to_string().contains("secret"));
         }

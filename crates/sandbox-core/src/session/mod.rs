@@ -1,5 +1,6 @@
 //! The data plane: operations inside a sandbox.
 
+mod capped;
 mod control;
 mod exec;
 mod file;
@@ -7,6 +8,7 @@ mod file_system;
 mod list_budget;
 #[cfg(feature = "mock")]
 mod mock;
+mod notice;
 mod output;
 mod process;
 mod signal;
@@ -28,6 +30,7 @@ pub use file_system::FileSystem;
 pub use list_budget::ListBudget;
 #[cfg(feature = "mock")]
 pub use mock::MockSession;
+pub use notice::Notice;
 pub use output::{ExitStatus, Output, OutputCollector};
 pub use process::{ExecEvent, Process, ProcessDriver, ProcessStdin};
 pub use signal::Signal;

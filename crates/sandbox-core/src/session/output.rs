@@ -5,7 +5,8 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{CommandCause, Error, ExecEvent, Result, Signal};
+use super::capped::{CappedBytes, head_length};
+use crate::{CommandCause, Error, ExecEvent, Notice, Result, Signal};
 
 /// How a command ended. A lost connection is not an exit status but an error.
 ///
@@ -71,14 +72,22 @@ impl fmt::Display for ExitStatus {
 pub struct Output {
     /// How it ended.
     pub status: ExitStatus,
-    /// Its standard output, up to the cap.
+    /// Its standard output. If it is longer than the cap, the first and the last half of the cap.
     pub stdout: Bytes,
-    /// Its standard error, up to the cap.
+    /// Its standard error. If it is longer than the cap, the first and the last half of the cap.
     pub stderr: Bytes,
-    /// The number of bytes of standard output beyond the cap, which were discarded.
+    /// The number of bytes of standard output beyond the cap, which were discarded. They belong
+    /// where [`stdout_gap`](Self::stdout_gap) says.
     pub stdout_dropped: u64,
-    /// The number of bytes of standard error beyond the cap, which were discarded.
+    /// The number of bytes of standard error beyond the cap, which were discarded. They belong
+    /// where [`stderr_gap`](Self::stderr_gap) says.
     pub stderr_dropped: u64,
+    /// Whether the output may lack something, because another process still held it open when it
+    /// was given up ([`Notice::OutputHeld`]).
+    pub output_held: bool,
+    /// Whether the command ran without some variables of the sandbox
+    /// ([`Notice::EnvironmentTruncated`]).
+    pub environment_truncated: bool,
 }
 
 impl Output {
@@ -93,12 +102,26 @@ impl Output {
             stderr: stderr.into(),
             stdout_dropped: 0,
             stderr_dropped: 0,
+            output_held: false,
+            environment_truncated: false,
         }
     }
 
     /// Returns whether any output was discarded because of the cap.
     pub fn is_truncated(&self) -> bool {
         self.stdout_dropped > 0 || self.stderr_dropped > 0
+    }
+
+    /// Returns where bytes of standard output were discarded, as an index of
+    /// [`stdout`](Self::stdout); `None` if it is complete.
+    pub fn stdout_gap(&self) -> Option<usize> {
+        (self.stdout_dropped > 0).then(|| head_length(self.stdout.len()))
+    }
+
+    /// Returns where bytes of standard error were discarded, as an index of
+    /// [`stderr`](Self::stderr); `None` if it is complete.
+    pub fn stderr_gap(&self) -> Option<usize> {
+        (self.stderr_dropped > 0).then(|| head_length(self.stderr.len()))
     }
 
     /// Returns standard output as text. Bytes that are not UTF-8 become `U+FFFD`.
@@ -139,6 +162,8 @@ impl fmt::Debug for Output {
             .field("stdout", &format_args!("{} bytes", self.stdout.len()))
             .field("stderr", &format_args!("{} bytes", self.stderr.len()))
             .field("truncated", &self.is_truncated())
+            .field("output_held", &self.output_held)
+            .field("environment_truncated", &self.environment_truncated)
             .finish()
     }
 }
@@ -149,22 +174,28 @@ impl fmt::Debug for Output {
 /// use sandbox_core::{ExecEvent, ExitStatus, OutputCollector};
 ///
 /// let mut collector = OutputCollector::new(4);
-/// collector.push(&ExecEvent::Stdout("hello".into()));
+/// collector.push(&ExecEvent::Stdout("begin ... end".into()));
 /// let out = collector.finish(ExitStatus::Code(0));
-/// assert_eq!((out.stdout_lossy().as_str(), out.stdout_dropped), ("hell", 1));
+/// assert_eq!((out.stdout_lossy().as_str(), out.stdout_dropped), ("bend", 9));
+/// assert_eq!(out.stdout_gap(), Some(2));
 /// ```
 #[derive(Debug)]
 pub struct OutputCollector {
-    stdout: Capped,
-    stderr: Capped,
+    stdout: CappedBytes,
+    stderr: CappedBytes,
+    output_held: bool,
+    environment_truncated: bool,
 }
 
 impl OutputCollector {
-    /// Keeps at most `cap` bytes of each stream, and counts the rest.
+    /// Keeps at most `cap` bytes of each stream, from its beginning and its end, and counts the
+    /// rest.
     pub fn new(cap: usize) -> Self {
         Self {
-            stdout: Capped::new(cap),
-            stderr: Capped::new(cap),
+            stdout: CappedBytes::new(cap),
+            stderr: CappedBytes::new(cap),
+            output_held: false,
+            environment_truncated: false,
         }
     }
 
@@ -173,49 +204,63 @@ impl OutputCollector {
         match event {
             ExecEvent::Stdout(bytes) => self.stdout.push(bytes),
             ExecEvent::Stderr(bytes) => self.stderr.push(bytes),
+            ExecEvent::Notice(Notice::OutputHeld) => self.output_held = true,
+            ExecEvent::Notice(Notice::Omitted { bytes }) => self.stdout.skip(*bytes),
+            ExecEvent::Notice(Notice::EnvironmentTruncated) => self.environment_truncated = true,
             ExecEvent::Exited(_) => {}
         }
     }
 
     /// Returns the collected output, with this exit status.
     pub fn finish(self, status: ExitStatus) -> Output {
+        let (stdout, stdout_dropped) = self.stdout.into_parts();
+        let (stderr, stderr_dropped) = self.stderr.into_parts();
         Output {
             status,
-            stdout: self.stdout.bytes.into(),
-            stderr: self.stderr.bytes.into(),
-            stdout_dropped: self.stdout.dropped,
-            stderr_dropped: self.stderr.dropped,
+            stdout,
+            stderr,
+            stdout_dropped,
+            stderr_dropped,
+            output_held: self.output_held,
+            environment_truncated: self.environment_truncated,
         }
-    }
-}
-
-/// The first bytes of a stream, and a count of the rest.
-#[derive(Debug)]
-struct Capped {
-    bytes: Vec<u8>,
-    dropped: u64,
-    cap: usize,
-}
-
-impl Capped {
-    fn new(cap: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            dropped: 0,
-            cap,
-        }
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        let fitting = bytes.len().min(self.cap - self.bytes.len());
-        self.bytes.extend_from_slice(&bytes[..fitting]);
-        self.dropped += (bytes.len() - fitting) as u64;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_shows_the_end_of_what_is_longer_than_the_cap() {
+        let mut collector = OutputCollector::new(100);
+        collector.push(&ExecEvent::Stderr("progress ".repeat(1000).into()));
+        collector.push(&ExecEvent::Stderr("it failed: disk full\n".into()));
+        let output = collector.finish(ExitStatus::Code(1));
+        assert!(output.is_truncated() && output.stderr_gap() == Some(50));
+        let error = output.check().unwrap_err();
+        assert!(
+            error.to_string().ends_with("it failed: disk full"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn notices_are_flags_of_the_result() {
+        let complete = OutputCollector::new(10).finish(ExitStatus::Code(0));
+        assert!(!complete.output_held && !complete.environment_truncated);
+        let mut collector = OutputCollector::new(10);
+        for notice in [
+            Notice::OutputHeld,
+            Notice::EnvironmentTruncated,
+            Notice::Omitted { bytes: 7 },
+        ] {
+            collector.push(&ExecEvent::Notice(notice));
+        }
+        let output = collector.finish(ExitStatus::Code(0));
+        assert!(output.output_held && output.environment_truncated);
+        assert_eq!(output.stdout_dropped, 7);
+    }
 
     #[test]
     fn check_turns_a_failure_into_an_error_with_its_stderr() {

@@ -11,7 +11,7 @@ use tokio::io::{AsyncWrite, DuplexStream};
 use tokio::sync::mpsc;
 
 use super::control::{ControlMessage, ProcessControl};
-use crate::{CommandCause, Error, ExitStatus, Output, OutputCollector, Result};
+use crate::{CommandCause, Error, ExitStatus, Notice, Output, OutputCollector, Result};
 
 /// A running command: its output as a stream of [`ExecEvent`]s, its input, and a handle for
 /// signals.
@@ -28,6 +28,7 @@ use crate::{CommandCause, Error, ExitStatus, Output, OutputCollector, Result};
 ///         match event? {
 ///             ExecEvent::Stdout(bytes) => print!("{}", String::from_utf8_lossy(&bytes)),
 ///             ExecEvent::Stderr(bytes) => eprint!("{}", String::from_utf8_lossy(&bytes)),
+///             ExecEvent::Notice(notice) => eprintln!("{notice:?}"),
 ///             ExecEvent::Exited(status) => println!("{status}"),
 ///         }
 ///     }
@@ -53,6 +54,8 @@ pub enum ExecEvent {
     Stdout(Bytes),
     /// It wrote to standard error.
     Stderr(Bytes),
+    /// Something is missing at this place of the output.
+    Notice(Notice),
     /// It ended; nothing follows.
     Exited(ExitStatus),
 }
@@ -266,7 +269,8 @@ mod tests {
         });
         let output = process.output(25).await.unwrap();
         run.await.unwrap();
-        assert_eq!(output.stdout, "0123456789012345678901234");
+        assert_eq!(output.stdout, "0123456789012890123456789");
+        assert_eq!(output.stdout_gap(), Some(13));
         assert_eq!(output.stdout_dropped, 10_000 - 25);
         assert!(output.is_truncated());
     }

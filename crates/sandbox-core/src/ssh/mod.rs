@@ -2,6 +2,7 @@
 
 mod access;
 pub mod command_line;
+pub mod environment_file;
 mod keys;
 pub mod protocol;
 

@@ -9,6 +9,7 @@
 //! | start a job | `env` [`JOB`] = id, then `exec` | exit-status 0 once it runs; 126 or 127 and a message if it cannot |
 //! | attach to a job | `env` [`JOB`], [`JOB_OFFSET`], [`JOB_FOLLOW`], then `subsystem` [`JOB_SUBSYSTEM`] | the log from that byte, then the job's exit-status or exit-signal if it has ended; `signal` requests reach the job |
 //! | list jobs | `subsystem` [`JOBS_SUBSYSTEM`] | one line of JSON per job, see [`JobRecord`] |
+//! | run a command | `env` [`OUTPUT_GRACE_MS`], then `exec` | the output and the end of the command; [`NOTICE_DATA`] for what they lack |
 //! | extend the `ttl` | `env` [`EXTEND_SECONDS`], then `subsystem` [`LIFETIME_SUBSYSTEM`] | exit-status 0 and the seconds left, as decimal text |
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,12 @@ use crate::FilePath;
 
 /// The prefix of sandbox-sshd's SSH identification string; its version follows (RFC 4253 §4.2).
 pub const SERVER_ID: &str = "SSH-2.0-sandbox_sshd_";
+
+/// The prefix of the SDK's own SSH identification string; its version follows (RFC 4253 §4.2).
+pub const CLIENT_ID: &str = "SSH-2.0-sandbox_ssh_";
+
+/// The prefix of sandbox-sshd's own variables. Commands never get such variables.
+pub const RESERVED_PREFIX: &str = "SANDBOX_SSHD_";
 
 /// The version of this protocol, which is that of the crates.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -74,6 +81,22 @@ pub const JOB: &str = "SANDBOX_JOB";
 pub const JOB_OFFSET: &str = "SANDBOX_JOB_OFFSET";
 /// Environment request: `1` keeps the channel open until the job has ended.
 pub const JOB_FOLLOW: &str = "SANDBOX_JOB_FOLLOW";
+/// Environment request: the [`output_grace`](crate::ExecRequest::output_grace) of a command, in
+/// milliseconds and decimal.
+pub const OUTPUT_GRACE_MS: &str = "SANDBOX_OUTPUT_GRACE_MS";
+/// The names of all environment requests of this protocol. No command gets such a variable.
+pub const RESERVED_NAMES: [&str; 6] = [
+    JOB,
+    JOB_OFFSET,
+    JOB_FOLLOW,
+    EXTEND_SECONDS,
+    OUTPUT_GRACE_MS,
+    COMMAND_PART,
+];
+/// The type of the extended data that carries a [`Notice`](crate::Notice) as JSON, one a message.
+/// RFC 4254 §5.2 leaves types from 0xFE000000 to private use. The server sends it only to a client
+/// whose identification string begins with [`CLIENT_ID`]; others get a line on standard error.
+pub const NOTICE_DATA: u32 = 0xFE53_4258;
 /// Subsystem that attaches to a job.
 pub const JOB_SUBSYSTEM: &str = "sandbox-job";
 /// Subsystem that lists the jobs.
@@ -184,7 +207,7 @@ pub struct JobRecord {
     pub started_ms: u64,
     /// Bytes of output in the log.
     pub log_bytes: u64,
-    /// Bytes of output dropped because the log was full.
+    /// Bytes of output that were left out, because the log keeps only the beginning and the end.
     pub dropped_bytes: u64,
     /// The exit code, if it has exited.
     pub exit_code: Option<u32>,

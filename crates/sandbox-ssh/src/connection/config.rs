@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use russh::keys::Algorithm;
 use russh::{Preferred, SshId, cipher, client, compression, kex};
+use sandbox_core::protocol;
 
 use crate::options::SshOptions;
 
@@ -71,8 +72,9 @@ pub(super) fn russh_config(options: &SshOptions, purpose: Purpose) -> Arc<client
         Purpose::Files => (8 << 20, 65_535),
     };
     Arc::new(client::Config {
-        client_id: SshId::Standard(Cow::Borrowed(concat!(
-            "SSH-2.0-sandbox_ssh_",
+        client_id: SshId::Standard(Cow::Owned(format!(
+            "{}{}",
+            protocol::CLIENT_ID,
             env!("CARGO_PKG_VERSION")
         ))),
         window_size,

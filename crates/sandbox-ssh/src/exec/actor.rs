@@ -9,7 +9,8 @@ use std::time::Duration;
 use russh::ChannelMsg;
 use sandbox_core::metrics::Operation;
 use sandbox_core::{
-    BoxError, CommandCause, ControlMessage, Error, ExecEvent, ExitStatus, Result, Signal,
+    BoxError, CommandCause, ControlMessage, Error, ExecEvent, ExitStatus, Notice, Result, Signal,
+    protocol,
 };
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
@@ -18,11 +19,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::env_script::EnvScript;
 use super::input::{self, EndMark};
+use super::optional::{receive, sleep_until_some};
 use super::request::{StartRequest, exec_refused_error};
 use super::signal_fallback::{self, SignalFallback};
 use super::signals;
 use super::sink::{Sink, Step};
-use super::state::CommandState;
+use super::state::{CommandState, parse_notice};
 use super::tty_sync::TtySync;
 use crate::channel::OpenChannel;
 
@@ -92,7 +94,7 @@ impl<S: Sink> Actor<S> {
         Self {
             channel,
             sink,
-            state: CommandState::default(),
+            state: CommandState::new(request.output_grace),
             env_script: inputs.env_script,
             stdin: inputs.stdin,
             end_mark: if typed { EndMark::Typed } else { EndMark::Eof },
@@ -127,6 +129,9 @@ impl<S: Sink> Actor<S> {
         }
 
         // Report the end, and close the channel.
+        if self.state.is_held() {
+            self.sink.push(ExecEvent::Notice(Notice::OutputHeld));
+        }
         let end = self.outcome(&stop, killed);
         drop(self._input);
         // An abandoned command counts as cancelled, which dropping its measurement records.
@@ -136,7 +141,7 @@ impl<S: Sink> Actor<S> {
         let channel = self.channel;
         let state = self.state;
         let close = async {
-            if state.exit.is_some() && state.eof && !state.closed {
+            if state.exit.is_some() && state.is_complete() && !state.closed {
                 channel.finish_after_server().await;
             } else {
                 channel.finish(state.closed).await;
@@ -247,6 +252,14 @@ impl<S: Sink> Actor<S> {
             Some(ChannelMsg::Data { data }) => self.handle_output(ExecEvent::Stdout(data)),
             Some(ChannelMsg::ExtendedData { data, ext: STDERR }) => {
                 self.handle_output(ExecEvent::Stderr(data))
+            }
+            Some(ChannelMsg::ExtendedData {
+                data,
+                ext: protocol::NOTICE_DATA,
+            }) if self.channel.conn().is_sandbox_sshd() => {
+                if let Some(notice) = parse_notice(&data) {
+                    self.sink.push(ExecEvent::Notice(notice));
+                }
             }
             Some(ChannelMsg::ExitStatus { exit_status }) => {
                 self.state.record_exit(ExitStatus::Code(exit_status))
@@ -364,7 +377,9 @@ impl<S: Sink> Actor<S> {
             Stop::Silent => Err(lost_error("the server stopped responding")),
             _ if state.refused && state.exit.is_none() => Err(exec_refused_error(&conn.server())),
             // Without an end of file, the last of the output may be missing.
-            _ if state.exit.is_some() && (state.eof || state.closed) => Ok(state.exit.clone()),
+            _ if state.exit.is_some() && (state.is_complete() || state.closed) => {
+                Ok(state.exit.clone())
+            }
             _ if state.closed && self.may_end_silently => Ok(None),
             _ if state.closed => Err(lost_error(
                 "the server closed the channel without an exit status",
@@ -373,20 +388,6 @@ impl<S: Sink> Actor<S> {
                 conn.state.end_reason().unwrap_or("the connection ended"),
             )),
         }
-    }
-}
-
-async fn receive(control: &mut Option<mpsc::Receiver<ControlMessage>>) -> Option<ControlMessage> {
-    match control {
-        Some(control) => control.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until_some(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -3,6 +3,7 @@
 mod actor;
 mod env_script;
 mod input;
+mod optional;
 mod request;
 mod signal_fallback;
 mod signals;

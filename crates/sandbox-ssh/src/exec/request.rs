@@ -20,6 +20,9 @@ const MAX_SHELL_LINE: usize = (128 << 10) - 1;
 /// Bytes in each part of a longer one. Each takes two bytes in the worst case.
 const COMMAND_PART_SIZE: usize = protocol::MAX_REQUEST_TEXT / 2;
 
+/// Bytes of a variable that fit into a packet of every server (RFC 4253 §6.1), with some to spare.
+const MAX_SENT: usize = 32_000;
+
 const LOST: &str = "the connection was lost before the command was sent";
 
 /// A program to start on a channel, and what is expected of its end.
@@ -33,6 +36,8 @@ pub(crate) struct StartRequest {
     internal: bool,
     /// The program is killed if it runs longer.
     pub(super) timeout: Option<Duration>,
+    /// How long the output is read after the command's end, if the caller has chosen.
+    pub(super) output_grace: Option<Duration>,
     /// The server may close the channel without an exit status.
     pub(super) may_end_silently: bool,
 }
@@ -55,6 +60,7 @@ impl StartRequest {
         Ok(Self {
             program: Program::Command(request.command_line()?),
             timeout: request.timeout,
+            output_grace: request.output_grace,
             env: request.env,
             control: Vec::new(),
             pty: request.pty,
@@ -95,6 +101,7 @@ impl StartRequest {
             pty: None,
             internal: true,
             timeout,
+            output_grace: None,
             may_end_silently,
         }
     }
@@ -163,24 +170,33 @@ impl StartRequest {
         }
     }
 
-    /// Sends the variables, and returns those that the server refused.
+    /// Sends the variables, and returns those that the server refused or cannot be sent.
     async fn send_variables<'a>(
         &'a self,
         channel: &mut OpenChannel,
     ) -> Result<Vec<(&'a str, &'a str)>> {
+        let is_sandbox_sshd = channel.conn().is_sandbox_sshd();
+        if let (Some(grace), true) = (self.output_grace, is_sandbox_sshd) {
+            let milliseconds = grace.as_millis().to_string();
+            let name = protocol::OUTPUT_GRACE_MS;
+            let result = channel.write.set_env(false, name, milliseconds).await;
+            check_sent(channel, result)?;
+        }
         for (name, value) in &self.control {
             let result = channel.write.set_env(false, *name, value).await;
             check_sent(channel, result)?;
         }
         // sandbox-sshd accepts all variables, so no replies are requested.
-        let wants_reply = !channel.conn().is_sandbox_sshd();
-        for (name, value) in self.env.iter() {
-            let result = channel.write.set_env(wants_reply, name, value).await;
+        let (sendable, mut refused): (Vec<_>, Vec<_>) = self
+            .env
+            .iter()
+            .partition(|(name, value)| is_sandbox_sshd || name.len() + value.len() < MAX_SENT);
+        for (name, value) in &sendable {
+            let result = channel.write.set_env(!is_sandbox_sshd, *name, *value).await;
             check_sent(channel, result)?;
         }
-        let mut refused = Vec::new();
-        if wants_reply {
-            for variable in self.env.iter() {
+        if !is_sandbox_sshd {
+            for variable in sendable {
                 if !is_accepted(channel).await? {
                     refused.push(variable);
                 }

@@ -36,7 +36,7 @@ pub(super) trait Sink: Send + 'static {
     fn finish(self, end: Result<Option<ExitStatus>>) -> impl Future<Output = ()> + Send;
 }
 
-/// Keeps the beginning of each stream.
+/// Keeps the beginning and the end of each stream.
 pub(super) struct CollectSink {
     output: OutputCollector,
     done: oneshot::Sender<Result<Output>>,
@@ -159,6 +159,6 @@ impl Sink for StreamSink {
 fn byte_size(event: &ExecEvent) -> usize {
     match event {
         ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => bytes.len(),
-        ExecEvent::Exited(_) => 0,
+        ExecEvent::Notice(_) | ExecEvent::Exited(_) => size_of::<ExecEvent>(),
     }
 }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use russh::server::{Handle, Msg};
 use russh::{ChannelId, ChannelWriteHalf};
-use sandbox_core::Signal;
+use sandbox_core::{Notice, Signal, protocol};
 use tokio::io::AsyncWrite;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -54,14 +54,21 @@ pub(crate) struct Output {
     handle: Handle,
     /// The end of the output was sent, which may happen only once (RFC 4254 §5.3).
     ended: Arc<AtomicBool>,
+    /// The client is the SDK's own, which understands notices.
+    accepts_notices: bool,
 }
 
 impl Output {
-    pub(crate) fn new(channel: ChannelWriteHalf<Msg>, handle: Handle) -> Self {
+    pub(crate) fn new(
+        channel: ChannelWriteHalf<Msg>,
+        handle: Handle,
+        accepts_notices: bool,
+    ) -> Self {
         Self {
             channel,
             handle,
             ended: Arc::default(),
+            accepts_notices,
         }
     }
 
@@ -85,6 +92,20 @@ impl Output {
     pub(crate) async fn send_error(&self, message: &str) -> Result<(), ChannelClosed> {
         self.send_stderr(format!("sandbox-sshd: {message}\n").into())
             .await
+    }
+
+    /// Sends a notice, or a line on standard error to a client that does not know notices.
+    pub(crate) async fn send_notice(&self, notice: Notice) -> Result<(), ChannelClosed> {
+        if !self.accepts_notices {
+            return self.send_error(&notice.to_string()).await;
+        }
+        match serde_json::to_vec(&notice) {
+            Ok(json) => self.send(json.into(), Some(protocol::NOTICE_DATA)).await,
+            Err(error) => {
+                tracing::warn!(%error, "notice not serialized");
+                Ok(())
+            }
+        }
     }
 
     /// Returns standard output as a stream, which fails once the channel is closed.

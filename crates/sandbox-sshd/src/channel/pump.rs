@@ -13,12 +13,10 @@ use super::output::{ChannelClosed, Output};
 /// Bytes of the first buffer, and of each one after a read that filled a buffer.
 const SMALL: usize = 4 << 10;
 pub(crate) const LARGE: usize = 64 << 10;
-/// How long a stream must be silent after the command's end to count as ended, if a background
-/// process holds it open.
-const SILENCE: Duration = Duration::from_millis(100);
-/// A stream that is never silent counts as ended after this time, and after more bytes than any
-/// pipe holds, so that all output of the command itself has been read.
-const MAX_DRAIN_TIME: Duration = Duration::from_secs(2);
+/// A stream that is never silent counts as ended after this many times the grace. What is in the
+/// pipe then is still read, up to more bytes than any pipe holds, because the command itself may
+/// have written it.
+const MAX_GRACES: u32 = 10;
 const MAX_PIPE: usize = 1 << 20;
 
 #[derive(Debug, Clone, Copy)]
@@ -27,43 +25,59 @@ pub(crate) enum OutputStream {
     Stderr,
 }
 
-/// Sends a stream of a command to its end. It reads only as fast as the client's window allows, so
-/// a slow client slows the command down.
+/// When the output of a command that has ended is complete.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OutputEnd<'a> {
+    /// Cancelled when the command has ended.
+    pub(crate) exited: &'a CancellationToken,
+    /// How long a stream must be silent then to count as ended, if another process holds it open.
+    pub(crate) grace: Duration,
+}
+
+/// Sends a stream of a command to its end, and returns whether another process still holds it open.
+/// It reads only as fast as the client's window allows, so a slow client slows the command down.
 pub(crate) async fn pump(
     reader: impl AsyncRead + Unpin,
     stream: OutputStream,
     output: &Output,
-    exited: &CancellationToken,
-) -> Result<(), ChannelClosed> {
-    let mut reader = OutputReader::new(reader, exited);
+    end: OutputEnd<'_>,
+) -> Result<bool, ChannelClosed> {
+    let mut reader = OutputReader::new(reader, end);
     while let Some(data) = reader.next().await {
         match stream {
             OutputStream::Stdout => output.send_stdout(data).await?,
             OutputStream::Stderr => output.send_stderr(data).await?,
         }
     }
-    Ok(())
+    Ok(reader.is_held())
 }
 
-/// Reads one stream of a command until it ends, or until shortly after the command's end if a
-/// background process holds the stream open.
+/// Reads one stream of a command until it ends, or until the grace after the command's end has
+/// passed if another process holds the stream open.
 pub(crate) struct OutputReader<'a, R> {
     reader: R,
-    exited: &'a CancellationToken,
+    end: OutputEnd<'a>,
     buffer: BytesMut,
     capacity: usize,
     after_exit: Option<(Instant, usize)>,
+    is_held: bool,
 }
 
 impl<'a, R: AsyncRead + Unpin> OutputReader<'a, R> {
-    pub(crate) fn new(reader: R, exited: &'a CancellationToken) -> Self {
+    pub(crate) fn new(reader: R, end: OutputEnd<'a>) -> Self {
         Self {
             reader,
-            exited,
+            end,
             buffer: BytesMut::new(),
             capacity: SMALL,
             after_exit: None,
+            is_held: false,
         }
+    }
+
+    /// Whether the stream was given up although another process holds it open.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held
     }
 
     pub(crate) fn into_inner(self) -> R {
@@ -89,16 +103,22 @@ impl<'a, R: AsyncRead + Unpin> OutputReader<'a, R> {
             tokio::select! {
                 // `exited` comes first, because a stream may always be ready.
                 biased;
-                () = self.exited.cancelled() => self.after_exit = Some((Instant::now(), 0)),
+                () = self.end.exited.cancelled() => self.after_exit = Some((Instant::now(), 0)),
                 read = self.reader.read_buf(&mut self.buffer) => return read,
             }
         }
-        match self.after_exit {
-            Some((exit, bytes)) if exit.elapsed() > MAX_DRAIN_TIME && bytes > MAX_PIPE => Ok(0),
-            _ => tokio::time::timeout(SILENCE, self.reader.read_buf(&mut self.buffer))
-                .await
-                .unwrap_or(Ok(0)),
-        }
+        let wait = match self.after_exit {
+            Some((exit, _)) if exit.elapsed() <= self.end.grace * MAX_GRACES => self.end.grace,
+            Some((_, bytes)) if bytes > MAX_PIPE => {
+                self.is_held = true;
+                return Ok(0);
+            }
+            // Only what is there already.
+            _ => Duration::ZERO,
+        };
+        let read = tokio::time::timeout(wait, self.reader.read_buf(&mut self.buffer)).await;
+        self.is_held = read.is_err();
+        read.unwrap_or(Ok(0))
     }
 }
 
@@ -107,28 +127,78 @@ mod tests {
     use super::*;
     use tokio::io::AsyncWriteExt;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_pipe_that_is_held_open_is_read_until_it_is_empty() {
-        let (mut writer, pipe) = tokio::io::duplex(100_000);
-        writer.write_all(&[1; 100_000]).await.unwrap();
+    const GRACE: Duration = Duration::from_secs(1);
+
+    /// Reads to the end. Returns the number of bytes, and whether the stream is held open.
+    async fn drain(reader: impl AsyncRead + Unpin, grace: Duration) -> (usize, bool) {
         let exited = CancellationToken::new();
         exited.cancel();
-        let mut reader = OutputReader::new(pipe, &exited);
+        let end = OutputEnd {
+            exited: &exited,
+            grace,
+        };
+        let mut reader = OutputReader::new(reader, end);
         let mut total = 0;
         while let Some(data) = reader.next().await {
             total += data.len();
         }
-        assert_eq!(total, 100_000);
-        drop(writer);
+        (total, reader.is_held())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pipe_that_is_held_open_is_read_until_it_is_empty() {
+        for grace in [GRACE, Duration::ZERO] {
+            let (mut writer, pipe) = tokio::io::duplex(100_000);
+            writer.write_all(&[1; 100_000]).await.unwrap();
+            assert_eq!(drain(pipe, grace).await, (100_000, true));
+            drop(writer);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_within_the_grace_arrives() {
+        let (mut writer, pipe) = tokio::io::duplex(10);
+        let writing = async move {
+            for _ in 0..5 {
+                tokio::time::sleep(GRACE * 9 / 10).await;
+                writer.write_all(b"late").await.unwrap();
+            }
+        };
+        let (drained, ()) = tokio::join!(drain(pipe, GRACE), writing);
+        assert_eq!(drained, (20, false), "the pipe was closed in the end");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_of_the_pipe_is_not_waited_for() {
+        let begun = Instant::now();
+        assert_eq!(drain(&b"all"[..], GRACE).await, (3, false));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_background_process_that_never_stops_writing_is_abandoned() {
+        // One that writes a little at a time.
+        let (mut writer, pipe) = tokio::io::duplex(10);
+        let begun = Instant::now();
+        let trickling = async move {
+            while writer.write_all(b"y").await.is_ok() {
+                tokio::time::sleep(GRACE / 2).await;
+            }
+        };
+        let ((_, held), ()) = tokio::join!(drain(pipe, GRACE), trickling);
+        assert!(held && begun.elapsed() < GRACE * (MAX_GRACES + 2));
+
+        // One that fills the pipe.
         let exited = CancellationToken::new();
         exited.cancel();
-        let mut reader = OutputReader::new(tokio::io::repeat(b'y'), &exited);
+        let end = OutputEnd {
+            exited: &exited,
+            grace: GRACE,
+        };
+        let mut reader = OutputReader::new(tokio::io::repeat(b'y'), end);
         while reader.next().await.is_some() {
             tokio::time::advance(Duration::from_millis(10)).await;
         }
+        assert!(reader.is_held());
     }
 }

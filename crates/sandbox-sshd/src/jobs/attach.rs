@@ -4,9 +4,11 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
+use sandbox_core::Notice;
 use tokio::sync::mpsc;
 
 use super::job::Job;
+use super::log::LogPart;
 use super::registry::Jobs;
 use crate::channel::io::{ChannelIo, Control, send_unless_closed};
 use crate::channel::output::{ChannelClosed, Exit, Output};
@@ -14,7 +16,7 @@ use crate::channel::output::{ChannelClosed, Exit, Output};
 /// Parameters of attaching to a job.
 pub(crate) struct AttachOptions {
     pub(crate) job: Arc<Job>,
-    /// The first byte of the log to send.
+    /// The first byte of the output to send.
     pub(crate) offset: u64,
     /// Send new output until the job has ended.
     pub(crate) follow: bool,
@@ -75,6 +77,10 @@ async fn send_log(options: AttachOptions, output: &Output) -> Result<(), Channel
             }
         }
         if !follow || current.log_complete {
+            // Who waits for the end only does not need to know.
+            if current.output_held && offset < u64::MAX {
+                output.send_notice(Notice::OutputHeld).await?;
+            }
             return output.finish(current.exit).await;
         }
         tokio::select! {
@@ -84,7 +90,8 @@ async fn send_log(options: AttachOptions, output: &Output) -> Result<(), Channel
     }
 }
 
-/// Sends the log from `offset` to its present end, and moves `offset` there.
+/// Sends the log from `offset` to its present end, and moves `offset` there. A reader that is slower
+/// than the job is told what it has missed.
 async fn send_from(
     job: &Job,
     offset: &mut u64,
@@ -92,10 +99,14 @@ async fn send_from(
 ) -> Result<io::Result<()>, ChannelClosed> {
     loop {
         match job.log().read(*offset) {
-            Ok(data) if data.is_empty() => return Ok(Ok(())),
-            Ok(data) => {
+            Ok(LogPart::End) => return Ok(Ok(())),
+            Ok(LogPart::Data(data)) => {
                 *offset += data.len() as u64;
                 output.send_stdout(data).await?;
+            }
+            Ok(LogPart::Omitted(bytes)) => {
+                *offset += bytes;
+                output.send_notice(Notice::Omitted { bytes }).await?;
             }
             Err(error) => return Ok(Err(error)),
         }

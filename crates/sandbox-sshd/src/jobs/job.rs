@@ -1,7 +1,7 @@
 //! One job: its process, its log and its state.
 
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sandbox_core::FilePath;
 use sandbox_core::protocol::JobRecord;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::log::JobLog;
 use crate::channel::output::Exit;
-use crate::channel::pump::OutputReader;
+use crate::channel::pump::{OutputEnd, OutputReader};
 use crate::lifetime::ActivityGuard;
 use crate::lock::lock;
 use crate::process::table::Leader;
@@ -33,8 +33,10 @@ pub(crate) struct Job {
 #[derive(Debug, Clone, Default)]
 pub(super) struct JobState {
     pub(super) exit: Option<Exit>,
-    /// The log has all output of the job's own process.
+    /// The log has all output of the job's own process, and of others up to the output grace.
     pub(super) log_complete: bool,
+    /// A process that the job has left behind still writes to the log.
+    pub(super) output_held: bool,
     pub(super) ended_ms: u64,
 }
 
@@ -74,15 +76,20 @@ impl Job {
         &self,
         mut child: Child,
         output: pipe::Receiver,
+        output_grace: Duration,
         activity: ActivityGuard,
     ) {
         let exited = CancellationToken::new();
         let logging = async {
-            let mut reader = OutputReader::new(output, &exited);
+            let end = OutputEnd {
+                exited: &exited,
+                grace: output_grace,
+            };
+            let mut reader = OutputReader::new(output, end);
             while let Some(data) = reader.next().await {
                 self.log.append(&data);
             }
-            reader.into_inner()
+            (reader.is_held(), reader.into_inner())
         };
         let waiting = async {
             let status = child.wait().await;
@@ -94,15 +101,23 @@ impl Job {
             });
             exited.cancel();
         };
-        let (output, ()) = tokio::join!(logging, waiting);
-        self.state.send_modify(|state| state.log_complete = true);
+        let ((output_held, output), ()) = tokio::join!(logging, waiting);
+        self.state.send_modify(|state| {
+            state.log_complete = true;
+            state.output_held = output_held;
+        });
         // Background processes do not keep the sandbox alive.
         drop(activity);
         let never = CancellationToken::new();
-        let mut reader = OutputReader::new(output, &never);
+        let end = OutputEnd {
+            exited: &never,
+            grace: output_grace,
+        };
+        let mut reader = OutputReader::new(output, end);
         while let Some(data) = reader.next().await {
             self.log.append(&data);
         }
+        self.state.send_modify(|state| state.output_held = false);
     }
 
     /// Signals the job's process group, unless the job has ended.

@@ -9,24 +9,28 @@ use std::sync::Mutex;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 
+use super::layout::Layout;
 use crate::lock::lock;
 
 /// Bytes per read of the file.
-const CHUNK: usize = 64 << 10;
+const CHUNK: u64 = 64 << 10;
 
-/// The beginning of a job's output. It is read from the open file and not by its path, so that a
-/// workload cannot change it by replacing the file.
+/// The beginning and the end of a job's output. It is read from the open file and not by its path,
+/// so that a workload cannot change it by replacing the file.
 pub(crate) struct JobLog {
     file: File,
-    limit: u64,
-    sizes: Mutex<Sizes>,
-    size_sender: watch::Sender<u64>,
+    layout: Mutex<Layout>,
+    end_sender: watch::Sender<u64>,
 }
 
-#[derive(Default)]
-struct Sizes {
-    stored: u64,
-    dropped: u64,
+/// A part of a log.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum LogPart {
+    Data(Bytes),
+    /// This many bytes are left out here.
+    Omitted(u64),
+    /// There is no more yet.
+    End,
 }
 
 impl JobLog {
@@ -53,55 +57,68 @@ impl JobLog {
             .open(&path)?;
         Ok(Self {
             file,
-            limit,
-            sizes: Mutex::default(),
-            size_sender: watch::Sender::default(),
+            layout: Mutex::new(Layout::new(limit)),
+            end_sender: watch::Sender::default(),
         })
     }
 
-    /// Stores the data up to the limit, and counts the rest.
-    pub(crate) fn append(&self, data: &[u8]) {
-        let mut sizes = lock(&self.sizes);
-        // The log has no gaps, so nothing is stored after the first dropped byte.
-        let room = if sizes.dropped > 0 {
-            0
-        } else {
-            usize::try_from(self.limit - sizes.stored).unwrap_or(usize::MAX)
-        };
-        let length = data.len().min(room);
-        let written = match self.file.write_all_at(&data[..length], sizes.stored) {
-            Ok(()) => length,
-            Err(error) => {
-                tracing::warn!(%error, "job log not written");
-                0
+    /// Stores the data, in place of the oldest data after the beginning if the log is full.
+    pub(crate) fn append(&self, mut data: &[u8]) {
+        let mut layout = lock(&self.layout);
+        while !data.is_empty() {
+            let place = layout.next_place();
+            let length =
+                usize::try_from(place.length).map_or(data.len(), |room| room.min(data.len()));
+            let (part, rest) = data.split_at(length);
+            match self.file.write_all_at(part, place.offset) {
+                Ok(()) if length > 0 => {
+                    layout.record_stored(length as u64);
+                    data = rest;
+                }
+                // The disk is full: what it holds already is used for the beginning and the end.
+                Err(_) if layout.shrink() => {}
+                result => {
+                    if let Err(error) = result {
+                        tracing::warn!(%error, "job log not written");
+                    }
+                    layout.record_lost(data.len() as u64);
+                    break;
+                }
             }
-        };
-        sizes.stored += written as u64;
-        sizes.dropped += (data.len() - written) as u64;
-        self.size_sender.send_replace(sizes.stored);
+        }
+        self.end_sender.send_replace(layout.end());
     }
 
-    /// Returns the bytes stored and the bytes dropped.
+    /// Returns the bytes stored and the bytes left out.
     pub(crate) fn size(&self) -> (u64, u64) {
-        let sizes = lock(&self.sizes);
-        (sizes.stored, sizes.dropped)
+        let layout = lock(&self.layout);
+        (layout.end() - layout.omitted(), layout.omitted())
     }
 
-    /// Reads some bytes from `offset`, or none at the end.
+    /// Reads what follows the byte `position` of the output.
     ///
     /// # Errors
     ///
     /// If the file cannot be read.
-    pub(crate) fn read(&self, offset: u64) -> io::Result<Bytes> {
-        let left = self.size().0.saturating_sub(offset);
-        let mut chunk = BytesMut::zeroed(usize::try_from(left).unwrap_or(CHUNK).min(CHUNK));
-        self.file.read_exact_at(&mut chunk, offset)?;
-        Ok(chunk.freeze())
+    pub(crate) fn read(&self, position: u64) -> io::Result<LogPart> {
+        // The lock is held during the read, so that the data is not overwritten meanwhile.
+        let layout = lock(&self.layout);
+        if position >= layout.end() {
+            return Ok(LogPart::End);
+        }
+        let omitted = layout.omitted_from(position);
+        if omitted > 0 {
+            return Ok(LogPart::Omitted(omitted));
+        }
+        let place = layout.place_of(position);
+        let mut chunk = BytesMut::zeroed(place.length.min(CHUNK) as usize);
+        self.file.read_exact_at(&mut chunk, place.offset)?;
+        Ok(LogPart::Data(chunk.freeze()))
     }
 
     /// Returns a receiver that is notified when the log has grown.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
-        self.size_sender.subscribe()
+        self.end_sender.subscribe()
     }
 
     /// Removes the directory of the log.
@@ -116,16 +133,66 @@ impl JobLog {
 mod tests {
     use super::*;
 
+    fn read_all(log: &JobLog, mut position: u64) -> Vec<LogPart> {
+        let mut parts = Vec::new();
+        loop {
+            match log.read(position).unwrap() {
+                LogPart::End => return parts,
+                part => {
+                    position += match &part {
+                        LogPart::Data(data) => data.len() as u64,
+                        LogPart::Omitted(bytes) => *bytes,
+                        LogPart::End => 0,
+                    };
+                    parts.push(part);
+                }
+            }
+        }
+    }
+
+    fn data(text: &'static str) -> LogPart {
+        LogPart::Data(text.into())
+    }
+
     #[test]
-    fn the_beginning_is_stored_and_the_rest_counted() {
+    fn the_beginning_and_the_end_are_stored_and_the_rest_counted() {
         let directory = tempfile::tempdir().unwrap();
         let log = JobLog::create(&directory.path().join("a/b"), 10).unwrap();
         log.append(b"12345678");
-        log.append(b"90abc");
-        log.append(b"def");
-        assert_eq!(log.size(), (10, 6));
-        assert_eq!(log.read(7).unwrap(), "890");
-        assert_eq!(log.read(10).unwrap(), "");
-        assert_eq!(log.read(u64::MAX).unwrap(), "");
+        log.append(b"90");
+        assert_eq!(log.size(), (10, 0));
+        assert_eq!(read_all(&log, 7), [data("890")]);
+        log.append(b"abc");
+        log.append(b"defghij");
+        assert_eq!(log.size(), (10, 10));
+        // The ring of the last five bytes begins anywhere in the file.
+        assert_eq!(
+            read_all(&log, 0),
+            [data("12345"), LogPart::Omitted(10), data("fghij")]
+        );
+        log.append(b"k");
+        assert_eq!(
+            read_all(&log, 3),
+            [data("45"), LogPart::Omitted(11), data("ghij"), data("k")]
+        );
+        assert_eq!(
+            read_all(&log, 14),
+            [LogPart::Omitted(2), data("ghij"), data("k")]
+        );
+        assert_eq!(read_all(&log, 18), [data("ij"), data("k")]);
+        assert_eq!(read_all(&log, 21), []);
+        assert_eq!(read_all(&log, u64::MAX), []);
+        let file = directory.path().join("a/b/log");
+        assert_eq!(file.metadata().unwrap().len(), 10);
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_left_out_and_with_none_everything() {
+        let directory = tempfile::tempdir().unwrap();
+        for (limit, size) in [(u64::MAX, (6, 0)), (0, (0, 6)), (1, (1, 5))] {
+            let log = JobLog::create(directory.path(), limit).unwrap();
+            log.append(b"abcdef");
+            assert_eq!(log.size(), size, "{limit}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod attach;
 mod job;
+mod layout;
 mod log;
 mod registry;
 

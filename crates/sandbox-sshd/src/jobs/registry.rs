@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use sandbox_core::FilePath;
 use sandbox_core::protocol::JobRecord;
@@ -60,7 +61,12 @@ impl Jobs {
     ///
     /// If the id is invalid or taken, too many jobs are running, the log cannot be created, or the
     /// program cannot be started.
-    pub(crate) async fn start(&self, id: &str, program: Program) -> Result<(), StartError> {
+    pub(crate) async fn start(
+        &self,
+        id: &str,
+        program: Program,
+        output_grace: Duration,
+    ) -> Result<(), StartError> {
         check_id(id)?;
         let _starting = self.starting.lock().await;
         self.reserve(id)?;
@@ -75,7 +81,7 @@ impl Jobs {
         let job = Job::new(id, name, log, leader);
         lock(&self.jobs).insert(id.to_owned(), Arc::clone(&job));
         let activity = self.lifetime.begin(Activity::Job);
-        tokio::spawn(async move { job.run(child, output, activity).await });
+        tokio::spawn(async move { job.run(child, output, output_grace, activity).await });
         Ok(())
     }
 

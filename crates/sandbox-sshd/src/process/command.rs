@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nix::sys::signal::Signal;
+use sandbox_core::Notice;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::process::Child;
 use tokio::sync::mpsc;
@@ -19,7 +20,7 @@ use super::table::Leader;
 use crate::channel::input::InputReader;
 use crate::channel::io::{ChannelIo, Control, send_unless_closed};
 use crate::channel::output::{ChannelClosed, Exit, Output};
-use crate::channel::pump::{OutputStream, pump};
+use crate::channel::pump::{OutputEnd, OutputStream, pump};
 
 /// Grace for the other processes of a group once its leader has ended after SIGHUP.
 const GROUP_GRACE: Duration = Duration::from_millis(200);
@@ -28,14 +29,23 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// The byte that a terminal reads as the end of input.
 const END_OF_TRANSMISSION: [u8; 1] = [4];
 
+/// How long is waited at the end of a command.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Graces {
+    /// For the processes of a command whose channel was closed, before they are killed.
+    pub(crate) kill: Duration,
+    /// For output, while another process holds it open and writes nothing.
+    pub(crate) output: Duration,
+}
+
 /// Runs a command to its end. If the channel is closed first, the command's process group gets
-/// SIGHUP, and SIGKILL after `kill_grace`.
+/// SIGHUP, and SIGKILL after a grace.
 pub(crate) async fn run(
     spawner: &Spawner,
     program: Result<Program, StartError>,
     terminal: Option<Terminal>,
     channel: ChannelIo,
-    kill_grace: Duration,
+    graces: Graces,
 ) -> Result<(), ChannelClosed> {
     let closed = channel.input.closed_token();
     let started = match program {
@@ -43,7 +53,7 @@ pub(crate) async fn run(
         Err(error) => Err(error),
     };
     match started {
-        Ok(command) => command.supervise(channel, kill_grace).await,
+        Ok(command) => command.supervise(channel, graces).await,
         Err(error) => send_unless_closed(&closed, report_start_error(&channel.output, error)).await,
     }
 }
@@ -134,11 +144,7 @@ impl RunningCommand {
 
     /// Passes data and control requests between the command and its channel until the command has
     /// ended and its output is sent, or until the channel is closed.
-    async fn supervise(
-        self,
-        channel: ChannelIo,
-        kill_grace: Duration,
-    ) -> Result<(), ChannelClosed> {
+    async fn supervise(self, channel: ChannelIo, graces: Graces) -> Result<(), ChannelClosed> {
         let Self {
             mut child,
             leader,
@@ -162,14 +168,18 @@ impl RunningCommand {
                 status
             };
             // Both output streams. A terminal has only one.
+            let end = OutputEnd {
+                exited: &exited,
+                grace: graces.output,
+            };
             let errors = async {
                 match stderr {
-                    Some(stderr) => pump(stderr, OutputStream::Stderr, &output, &exited).await,
-                    None => Ok(()),
+                    Some(stderr) => pump(stderr, OutputStream::Stderr, &output, end).await,
+                    None => Ok(false),
                 }
             };
             let reading = async {
-                tokio::try_join!(pump(stdout, OutputStream::Stdout, &output, &exited), errors)
+                tokio::try_join!(pump(stdout, OutputStream::Stdout, &output, end), errors)
             };
             let ending = async { tokio::join!(waiting, reading) };
             // Input, which may continue after the command's end and is not waited for.
@@ -195,8 +205,11 @@ impl RunningCommand {
             biased;
             (status, sent) = supervised => {
                 drop(leader);
-                sent?;
+                let (stdout_held, stderr_held) = sent?;
                 send_unless_closed(&closed, async {
+                    if stdout_held || stderr_held {
+                        output.send_notice(Notice::OutputHeld).await?;
+                    }
                     match status {
                         Ok(status) => output.finish(Some(status.into())).await,
                         Err(error) => {
@@ -210,7 +223,7 @@ impl RunningCommand {
             () = closed.cancelled() => {
                 // Closing the last descriptor of a terminal hangs it up, too.
                 drop(terminal);
-                hang_up(child, leader, kill_grace).await;
+                hang_up(child, leader, graces.kill).await;
                 Err(ChannelClosed)
             }
         }

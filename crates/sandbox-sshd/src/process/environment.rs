@@ -1,47 +1,53 @@
 //! The environment of a command.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, OFlags};
+use sandbox_core::environment_file;
 
 use crate::config::ServerConfig;
-
-/// The file below the home directory with the environment of the sandbox: one `NAME=value` per
-/// line, as in OpenSSH's `~/.ssh/environment`.
-const FILE: &str = ".sandbox/environment";
-/// Bytes of that file that are read. By default Linux accepts no larger environment.
-const MAX_BYTES: u64 = 2 << 20;
 
 /// The search path for programs if the environment has no `PATH`.
 pub(crate) const DEFAULT_PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The variables of one command.
+#[derive(Debug, Default)]
+pub(crate) struct Environment {
+    pub(crate) variables: Vec<(OsString, OsString)>,
+    /// The file of the sandbox has more variables than are used.
+    pub(crate) is_truncated: bool,
+}
 
 /// Builds the environment of a command: the server's own base, then the variables that were set for
 /// the sandbox, then `requested` by the client. Later variables override earlier ones.
 pub(crate) fn command_environment(
     config: &ServerConfig,
     requested: &[(String, String)],
-) -> Vec<(OsString, OsString)> {
-    let mut env: Vec<(OsString, OsString)> =
-        Vec::with_capacity(config.env.len() + requested.len() + 4);
+) -> Environment {
     let user = config.user.as_deref().unwrap_or("sandbox");
-    env.push(("PATH".into(), DEFAULT_PATH.into()));
-    env.push(("USER".into(), user.into()));
-    env.push(("LOGNAME".into(), user.into()));
-    let base = config.env.iter().cloned();
-    let home = std::iter::once(("HOME".into(), config.home.clone().into()));
+    let mut variables: BTreeMap<OsString, OsString> = BTreeMap::new();
+    variables.insert("PATH".into(), DEFAULT_PATH.into());
+    variables.insert("USER".into(), user.into());
+    variables.insert("LOGNAME".into(), user.into());
+    variables.extend(config.env.iter().cloned());
+    variables.insert("HOME".into(), config.home.clone().into());
+    let stored = read_stored(&config.home);
+    variables.extend(stored.variables);
     let requested = requested
         .iter()
         .map(|(name, value)| (name.into(), value.into()));
-    let stored = read_stored(&config.home);
-    for (name, value) in base.chain(home).chain(stored).chain(requested) {
-        set_variable(&mut env, name, value);
+    variables.extend(requested);
+    Environment {
+        variables: variables.into_iter().collect(),
+        is_truncated: stored.is_truncated,
     }
-    env
 }
 
 /// Sets a variable, and replaces its value if there is one.
@@ -52,42 +58,72 @@ pub(crate) fn set_variable(env: &mut Vec<(OsString, OsString)>, name: OsString, 
     }
 }
 
-/// Reads the environment of the sandbox. A missing file counts as empty. Lines that are no
-/// variables are skipped, because a process that can write the file can run commands anyway.
-fn read_stored(home: &Path) -> Vec<(OsString, OsString)> {
+/// Reads the environment of the sandbox. A missing file counts as empty. The workload can write the
+/// file, so it must not prevent commands, which would fail if they were given too much of it.
+fn read_stored(home: &Path) -> Environment {
+    static HAS_WARNED: AtomicBool = AtomicBool::new(false);
+    // One more byte shows that there are more.
+    let limit = environment_file::MAX_BYTES + 1;
     let mut text = Vec::new();
     // The workload can replace the file, so links are not followed and a FIFO is not waited for.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let read = rustix::fs::open(home.join(FILE), flags, Mode::empty())
+    let read = rustix::fs::open(home.join(environment_file::PATH), flags, Mode::empty())
         .map_err(std::io::Error::from)
-        .and_then(|file| File::from(file).take(MAX_BYTES).read_to_end(&mut text));
+        .and_then(|file| File::from(file).take(limit as u64).read_to_end(&mut text));
+    // A warning is logged once until the file is in order again, so that the workload cannot fill
+    // the log.
+    let warn = |reason: &dyn std::fmt::Display| {
+        if !HAS_WARNED.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%reason, "{} not read completely", environment_file::PATH);
+        }
+    };
     match read {
-        Ok(_) => text
-            .split(|byte| *byte == b'\n')
-            .filter_map(parse_variable)
-            .collect(),
-        Err(error) => {
-            if error.kind() != std::io::ErrorKind::NotFound {
-                tracing::warn!(%error, "{FILE} not read");
+        Ok(_) => {
+            let stored = parse_stored(&text);
+            if stored.is_truncated {
+                warn(&"it has more than a process can be given");
+            } else {
+                HAS_WARNED.store(false, Ordering::Relaxed);
             }
-            Vec::new()
+            stored
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Environment::default(),
+        Err(error) => {
+            warn(&error);
+            Environment::default()
         }
     }
 }
 
-fn parse_variable(line: &[u8]) -> Option<(OsString, OsString)> {
-    let equals = line
-        .iter()
-        .position(|byte| *byte == b'=')
-        .filter(|at| *at > 0)?;
-    let name = &line[..equals];
-    let value = &line[equals + 1..];
-    (!line.contains(&0)).then(|| {
-        (
+/// Returns the complete variables that a process can be given.
+fn parse_stored(text: &[u8]) -> Environment {
+    let is_longer = text.len() > environment_file::MAX_BYTES;
+    let complete = if is_longer {
+        let text = &text[..environment_file::MAX_BYTES];
+        // The separator is a NUL byte, or else a line feed; what follows the last one is cut off.
+        let end = text
+            .iter()
+            .rposition(|byte| *byte == 0)
+            .or_else(|| text.iter().rposition(|byte| *byte == b'\n'));
+        &text[..end.map_or(0, |at| at + 1)]
+    } else {
+        text
+    };
+    let mut stored = Environment {
+        variables: Vec::new(),
+        is_truncated: is_longer,
+    };
+    for (name, value) in environment_file::parse(complete) {
+        if name.len() + value.len() + 2 > environment_file::MAX_VARIABLE {
+            stored.is_truncated = true;
+            continue;
+        }
+        stored.variables.push((
             OsStr::from_bytes(name).to_owned(),
             OsStr::from_bytes(value).to_owned(),
-        )
-    })
+        ));
+    }
+    stored
 }
 
 #[cfg(test)]
@@ -95,27 +131,58 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_lines_with_variables_are_read() {
+    fn the_file_is_read() {
         let home = tempfile::tempdir().unwrap();
-        assert_eq!(read_stored(home.path()), []);
+        assert_eq!(read_stored(home.path()).variables, []);
         std::fs::create_dir(home.path().join(".sandbox")).unwrap();
         std::fs::write(
-            home.path().join(FILE),
-            "A=b c\n=x\nnothing\nEMPTY=\nE=a=b\nN=\0\n",
+            home.path().join(environment_file::PATH),
+            b"A=b\nc\0L=\xff\xfe\0B=\n",
         )
         .unwrap();
-        let expected = [("A", "b c"), ("EMPTY", ""), ("E", "a=b")];
+        let expected: [(&str, &[u8]); 3] = [("A", b"b\nc"), ("L", b"\xff\xfe"), ("B", b"")];
+        let stored = read_stored(home.path());
         assert_eq!(
-            read_stored(home.path()),
-            expected.map(|(name, value)| (name.into(), value.into()))
+            stored.variables,
+            expected.map(|(name, value)| (name.into(), OsStr::from_bytes(value).to_owned()))
         );
+        assert!(!stored.is_truncated);
     }
 
     #[test]
     fn a_link_is_not_followed() {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join(".sandbox")).unwrap();
-        std::os::unix::fs::symlink("/proc/self/environ", home.path().join(FILE)).unwrap();
-        assert_eq!(read_stored(home.path()), []);
+        std::os::unix::fs::symlink(
+            "/proc/self/environ",
+            home.path().join(environment_file::PATH),
+        )
+        .unwrap();
+        assert_eq!(read_stored(home.path()).variables, []);
+    }
+
+    #[test]
+    fn what_no_process_can_be_given_is_left_out() {
+        let large = |length: usize| "x".repeat(length);
+        let most = environment_file::MAX_BYTES;
+        for (text, names) in [
+            (format!("A=1\nB={}\n", large(most)), vec!["A"]),
+            (format!("B={}", large(most)), vec![]),
+            (
+                format!("A=1\nB={}\nC=3\n", large(environment_file::MAX_VARIABLE)),
+                vec!["A", "C"],
+            ),
+            (
+                format!("A=1\n2\0B=2\0C={}\0D=4\0", large(most)),
+                vec!["A", "B"],
+            ),
+            (format!("A=1\n{}", "B=2\n".repeat(most)), vec!["A", "B"]),
+        ] {
+            let stored = parse_stored(&text.as_bytes()[..text.len().min(most + 1)]);
+            let mut found: Vec<_> = stored.variables.iter().map(|(name, _)| name).collect();
+            found.dedup();
+            assert!(stored.is_truncated);
+            assert_eq!(found, names);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Finding a home directory: one that the user of the server can write.
+//! The home directory and the shell of the user of the server.
 
 use std::ffi::OsStr;
 use std::io;
@@ -17,7 +17,7 @@ use nix::unistd::{AccessFlags, access, geteuid};
 /// If none of them can be created and written. The error names the last one.
 pub fn find_home(wanted: Option<&Path>) -> io::Result<PathBuf> {
     let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
-    let listed = home_in_passwd(&passwd, geteuid().as_raw());
+    let listed = find_user(&passwd, geteuid().as_raw()).and_then(|user| user.home);
     let fixed = ["/home/sandbox", "/tmp/sandbox"].map(PathBuf::from);
     let mut last_error = io::Error::from(io::ErrorKind::NotFound);
     for candidate in wanted
@@ -40,6 +40,15 @@ pub fn find_home(wanted: Option<&Path>) -> io::Result<PathBuf> {
     Err(last_error)
 }
 
+/// Returns the shell in `/etc/passwd`, unless it only refuses logins: a key that is accepted is a
+/// login.
+pub(crate) fn find_user_shell() -> Option<PathBuf> {
+    let passwd = std::fs::read("/etc/passwd").ok()?;
+    let shell = find_user(&passwd, geteuid().as_raw())?.shell?;
+    let refuses = ["nologin", "false"].map(OsStr::new);
+    (!refuses.contains(&shell.file_name()?)).then_some(shell)
+}
+
 fn create_writable(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -48,15 +57,27 @@ fn create_writable(path: &Path) -> io::Result<()> {
     Ok(access(path, AccessFlags::W_OK | AccessFlags::X_OK)?)
 }
 
-/// Returns the sixth field of the user's line, if there is such a line.
-fn home_in_passwd(passwd: &[u8], uid: u32) -> Option<PathBuf> {
+/// A user's line in `/etc/passwd` (passwd(5)).
+#[derive(Debug, PartialEq, Eq)]
+struct User {
+    home: Option<PathBuf>,
+    shell: Option<PathBuf>,
+}
+
+/// Returns the first line of the user that has all fields up to the home directory.
+fn find_user(passwd: &[u8], uid: u32) -> Option<User> {
+    let to_path =
+        |field: &[u8]| (!field.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(field)));
     passwd.split(|&byte| byte == b'\n').find_map(|line| {
         let fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
-        let [_, _, id, _, _, home, ..] = fields[..] else {
+        let [_, _, id, _, _, home, rest @ ..] = &fields[..] else {
             return None;
         };
         let id: u32 = std::str::from_utf8(id).ok()?.parse().ok()?;
-        (id == uid && !home.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(home)))
+        (id == uid).then(|| User {
+            home: to_path(home),
+            shell: rest.first().and_then(|shell| to_path(shell)),
+        })
     })
 }
 
@@ -65,13 +86,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_home_in_passwd_is_found() {
+    fn the_user_in_passwd_is_found() {
         let passwd =
-            b"root:x:0:0::/root:/bin/sh\nbroken\napp:x:1000:1000:App:/srv/app:\nnone:x:7:7:::/bin/sh";
-        assert_eq!(home_in_passwd(passwd, 0), Some("/root".into()));
-        assert_eq!(home_in_passwd(passwd, 1000), Some("/srv/app".into()));
-        assert_eq!(home_in_passwd(passwd, 7), None);
-        assert_eq!(home_in_passwd(passwd, 9), None);
+            b"root:x:0:0::/root:/bin/sh\nbroken\napp:x:1000:1000:App:/srv/app:\nnone:x:7:7:::/bin/sh\nold:x:8:8::/o";
+        for (id, home, shell) in [
+            (0, Some("/root"), Some("/bin/sh")),
+            (1000, Some("/srv/app"), None),
+            (7, None, Some("/bin/sh")),
+            (8, Some("/o"), None),
+        ] {
+            let expected = User {
+                home: home.map(PathBuf::from),
+                shell: shell.map(PathBuf::from),
+            };
+            assert_eq!(find_user(passwd, id), Some(expected));
+        }
+        assert_eq!(find_user(passwd, 9), None);
     }
 
     #[test]

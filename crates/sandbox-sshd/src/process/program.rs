@@ -49,8 +49,10 @@ impl Program {
                 "{part} contains a NUL byte, which no program can receive"
             )));
         }
+        let shell = find_shell(config, &env);
+        let env = add_shell(env, &shell);
         let Some(parsed) = parsed else {
-            let shell = find_shell(config, &env)?;
+            let shell = shell?;
             let argv = vec![
                 shell.clone().into(),
                 "-c".into(),
@@ -75,13 +77,12 @@ impl Program {
         if !config.runs_32_bit_programs {
             refuse_32_bit_program(&path, &directory)?;
         }
-        let interpreter = find_shell(config, &env).ok();
         Ok(Self {
             path,
             argv,
             env,
             directory,
-            interpreter,
+            interpreter: shell.ok(),
         })
     }
 
@@ -94,7 +95,9 @@ impl Program {
         config: &ServerConfig,
         env: Vec<(OsString, OsString)>,
     ) -> Result<Self, StartError> {
-        let shell = find_shell(config, &env)?;
+        let shell = find_shell(config, &env);
+        let env = add_shell(env, &shell);
+        let shell = shell?;
         let mut name = OsString::from("-");
         name.push(shell.file_name().unwrap_or(shell.as_os_str()));
         check_directory(&config.home)?;
@@ -152,7 +155,20 @@ impl StartError {
     }
 }
 
-/// Returns the configured shell, or `SHELL` of the environment, or `/bin/sh`.
+/// Sets `SHELL` as sshd does, unless it is set.
+fn add_shell(
+    mut env: Vec<(OsString, OsString)>,
+    shell: &Result<PathBuf, StartError>,
+) -> Vec<(OsString, OsString)> {
+    if let Ok(shell) = shell
+        && !env.iter().any(|(name, _)| name == "SHELL")
+    {
+        env.push(("SHELL".into(), shell.clone().into()));
+    }
+    env
+}
+
+/// Returns the configured shell, or `SHELL` of the environment, or the user's shell, or `/bin/sh`.
 fn find_shell(config: &ServerConfig, env: &[(OsString, OsString)]) -> Result<PathBuf, StartError> {
     let named = env
         .iter()
@@ -162,6 +178,7 @@ fn find_shell(config: &ServerConfig, env: &[(OsString, OsString)]) -> Result<Pat
         Some(shell) => vec![shell.clone()],
         None => named
             .into_iter()
+            .chain(config.user_shell.clone())
             .chain([PathBuf::from("/bin/sh")])
             .collect(),
     };

@@ -63,7 +63,10 @@ impl Channels {
         let id = channel.id();
         // The reading half is dropped: its bounded queue would block the whole connection.
         let (_, output) = channel.split();
-        let output = Output::new(output, session.handle());
+        let is_sdk = session
+            .remote_sshid()
+            .starts_with(protocol::CLIENT_ID.as_bytes());
+        let output = Output::new(output, session.handle(), is_sdk);
         let (input_writer, input) = new_input(Backlog::new(self.server.config.home.clone()));
         let (control, controls) = mpsc::channel(MAX_CONTROLS);
         let activity = self.server.lifetime.begin(Activity::ReadyChannel);

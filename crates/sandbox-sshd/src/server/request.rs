@@ -1,13 +1,12 @@
 //! From the request on a channel to the task that serves it.
 
-use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use russh::ChannelOpenFailure;
 use russh::server::ChannelOpenHandle;
-use sandbox_core::protocol;
+use sandbox_core::{ExecRequest, Notice, protocol};
 
 use super::state::ServerState;
 use crate::channel::forward;
@@ -16,8 +15,8 @@ use crate::channel::output::{ChannelClosed, Exit};
 use crate::config::RESERVED_ENV_PREFIX;
 use crate::jobs::{self, AttachOptions};
 use crate::lifetime::{Activity, ActivityGuard};
-use crate::process::command::{self, report_start_error};
-use crate::process::environment::{command_environment, set_variable};
+use crate::process::command::{self, Graces, report_start_error};
+use crate::process::environment::{Environment, command_environment, set_variable};
 use crate::process::program::{Program, StartError};
 use crate::process::pty::Terminal;
 use crate::sftp;
@@ -61,6 +60,7 @@ struct Parameters {
     extend: Option<String>,
     /// The beginning of the command line.
     command: Vec<u8>,
+    output_grace: Option<String>,
 }
 
 impl UnstartedChannel {
@@ -94,6 +94,7 @@ impl UnstartedChannel {
                 self.parameters.command.extend(part.unwrap_or_default());
                 return is_valid;
             }
+            protocol::OUTPUT_GRACE_MS => &mut self.parameters.output_grace,
             _ if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') => {
                 return false;
             }
@@ -134,17 +135,19 @@ impl UnstartedChannel {
             Request::Exec(line) => {
                 let mut whole = std::mem::take(&mut self.parameters.command);
                 whole.extend(line);
-                let program = self.command_program(&whole, server);
-                match self.parameters.job {
-                    Some(id) => start_job(&id, program, self.channel, server).await,
-                    None => run_command(program, self.terminal, self.channel, server).await,
-                }
+                let program = self.environment(server).and_then(|environment| {
+                    let variables = environment.variables;
+                    let program = Program::from_command_line(&server.config, &whole, variables)?;
+                    Ok((program, environment.is_truncated))
+                });
+                self.start(program, server).await
             }
             Request::Shell => {
-                let program = self
-                    .check_length()
-                    .and_then(|()| Program::for_login(&server.config, self.environment(server)));
-                run_command(program, self.terminal, self.channel, server).await
+                let program = self.environment(server).and_then(|environment| {
+                    let program = Program::for_login(&server.config, environment.variables)?;
+                    Ok((program, environment.is_truncated))
+                });
+                self.start(program, server).await
             }
             Request::Sftp => sftp::serve(server.config.home.clone(), self.channel).await,
             Request::AttachJob => match self.attach_options(server) {
@@ -168,6 +171,35 @@ impl UnstartedChannel {
                     output.finish(Some(Exit::Code(0))).await
                 })
                 .await
+            }
+        }
+    }
+
+    /// Starts a program as a job, if the client has set the job's id, or as the channel's command.
+    async fn start(
+        self,
+        program: Result<(Program, bool), StartError>,
+        server: &ServerState,
+    ) -> Result<(), ChannelClosed> {
+        let output_grace = self.output_grace(server);
+        let (program, is_truncated) = match program {
+            Ok((program, is_truncated)) => (Ok(program), is_truncated),
+            Err(error) => (Err(error), false),
+        };
+        if is_truncated {
+            let closed = self.channel.input.closed_token();
+            let notice = Notice::EnvironmentTruncated;
+            send_unless_closed(&closed, self.channel.output.send_notice(notice)).await?;
+        }
+        match self.parameters.job {
+            Some(id) => start_job(&id, program, output_grace, self.channel, server).await,
+            None => {
+                let graces = Graces {
+                    kill: server.config.kill_grace,
+                    output: output_grace,
+                };
+                let spawner = &server.spawner;
+                command::run(spawner, program, self.terminal, self.channel, graces).await
             }
         }
     }
@@ -204,11 +236,6 @@ impl UnstartedChannel {
         }
     }
 
-    fn command_program(&self, line: &[u8], server: &ServerState) -> Result<Program, StartError> {
-        self.check_length()?;
-        Program::from_command_line(&server.config, line, self.environment(server))
-    }
-
     fn check_length(&self) -> Result<(), StartError> {
         if self.is_too_long {
             return Err(StartError::not_runnable(format!(
@@ -219,12 +246,27 @@ impl UnstartedChannel {
         Ok(())
     }
 
-    fn environment(&self, server: &ServerState) -> Vec<(OsString, OsString)> {
+    fn environment(&self, server: &ServerState) -> Result<Environment, StartError> {
+        self.check_length()?;
         let mut env = command_environment(&server.config, &self.env);
         if let Some(terminal) = &self.terminal {
-            set_variable(&mut env, "TERM".into(), terminal.term.clone().into());
+            set_variable(
+                &mut env.variables,
+                "TERM".into(),
+                terminal.term.clone().into(),
+            );
         }
-        env
+        Ok(env)
+    }
+
+    /// How long the output of the command is read after its end.
+    fn output_grace(&self, server: &ServerState) -> Duration {
+        let requested = self.parameters.output_grace.as_deref();
+        requested
+            .and_then(|text| text.parse().ok())
+            .map_or(server.config.output_grace, |milliseconds| {
+                Duration::from_millis(milliseconds).min(ExecRequest::MAX_OUTPUT_GRACE)
+            })
     }
 
     fn attach_options(&self, server: &ServerState) -> Option<AttachOptions> {
@@ -247,30 +289,15 @@ impl UnstartedChannel {
     }
 }
 
-async fn run_command(
-    program: Result<Program, StartError>,
-    terminal: Option<Terminal>,
-    channel: ChannelIo,
-    server: &ServerState,
-) -> Result<(), ChannelClosed> {
-    command::run(
-        &server.spawner,
-        program,
-        terminal,
-        channel,
-        server.config.kill_grace,
-    )
-    .await
-}
-
 async fn start_job(
     id: &str,
     program: Result<Program, StartError>,
+    output_grace: Duration,
     channel: ChannelIo,
     server: &ServerState,
 ) -> Result<(), ChannelClosed> {
     let started = match program {
-        Ok(program) => server.jobs.start(id, program).await,
+        Ok(program) => server.jobs.start(id, program, output_grace).await,
         Err(error) => Err(error),
     };
     let closed = channel.input.closed_token();

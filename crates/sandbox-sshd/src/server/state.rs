@@ -12,6 +12,7 @@ use crate::config::ServerConfig;
 use crate::error::ServerError;
 use crate::jobs::Jobs;
 use crate::lifetime::Lifetime;
+use crate::process::home::find_user_shell;
 use crate::process::spawn::Spawner;
 use crate::process::table::ProcessTable;
 
@@ -35,7 +36,8 @@ impl ServerState {
     /// # Errors
     ///
     /// If a key or the home directory cannot be used.
-    pub(crate) fn new(config: ServerConfig) -> Result<Arc<Self>, ServerError> {
+    pub(crate) fn new(mut config: ServerConfig) -> Result<Arc<Self>, ServerError> {
+        config.user_shell = find_user_shell();
         let host_key = PrivateKey::from_openssh(config.host_key.expose())
             .map_err(|error| ServerError::HostKey(error.into()))?;
         let authorized_keys = AuthorizedKeys::parse(&config.authorized_keys)?;

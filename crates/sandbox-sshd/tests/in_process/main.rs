@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod commands;
+mod environment;
 mod flow_control;
 mod forwarding;
 mod lifecycle;
+mod output;
 mod programs;
 #[path = "../support/mod.rs"]
 mod support;

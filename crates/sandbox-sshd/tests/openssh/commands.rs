@@ -36,6 +36,33 @@ fn output_and_exit_codes_arrive_unchanged() {
 }
 
 #[test]
+fn late_output_arrives_and_what_may_be_lost_is_said() {
+    require!(OPENSSH);
+    let server = Process::start(&[]);
+    let out = server.ssh("(sleep 0.3; echo late) & echo begun");
+    assert_eq!(
+        (&*text(&out.stdout), out.stderr.len()),
+        ("begun\nlate\n", 0)
+    );
+    let out = server.ssh("sleep 1234507 & echo $!");
+    assert_eq!(out.status.code(), Some(0));
+    assert!(
+        text(&out.stderr).starts_with("sandbox-sshd: a process"),
+        "{out:?}"
+    );
+    let out = server.ssh(&format!("kill {}", text(&out.stdout)));
+    assert_eq!((out.status.code(), out.stderr.len()), (Some(0), 0));
+}
+
+#[test]
+fn a_login_changes_to_a_directory() {
+    require!(OPENSSH);
+    let server = Process::start(&[]);
+    let out = server.ssh("cd /tmp; exec $SHELL -c pwd");
+    assert_eq!(text(&out.stdout), "/tmp\n", "{out:?}");
+}
+
+#[test]
 fn a_client_sets_variables_but_does_not_see_those_of_the_server() {
     require!(OPENSSH);
     let server = Process::start(&[]);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use russh::client::{self, Config, Handle, Msg};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{Channel, ChannelMsg, ChannelReadHalf};
-use sandbox_core::KeyPair;
+use russh::{Channel, ChannelMsg, ChannelReadHalf, SshId};
+use sandbox_core::{KeyPair, Notice, protocol};
 use sandbox_sshd::{Server, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -38,6 +38,7 @@ pub(crate) struct TestSandbox {
 pub(crate) struct Ended {
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
+    pub(crate) notices: Vec<Notice>,
     pub(crate) code: Option<u32>,
     pub(crate) signal: Option<String>,
     pub(crate) refused: bool,
@@ -61,6 +62,15 @@ impl TestSandbox {
     /// Connects over a pipe with a capacity of `bytes` in each direction.
     pub(crate) async fn connect(&self, bytes: usize) -> Client {
         self.connect_as(Config::default(), bytes).await
+    }
+
+    /// Connects as the SDK's own client does.
+    pub(crate) async fn connect_as_sdk(&self) -> Client {
+        let config = Config {
+            client_id: SshId::Standard(format!("{}0.1.0", protocol::CLIENT_ID).into()),
+            ..Config::default()
+        };
+        self.connect_as(config, 64 << 10).await
     }
 
     pub(crate) async fn connect_as(&self, config: Config, bytes: usize) -> Client {
@@ -138,6 +148,10 @@ pub(crate) async fn collect_half(mut channel: ChannelReadHalf) -> Ended {
         while let Some(message) = channel.wait().await {
             match message {
                 ChannelMsg::Data { data } => ended.stdout.extend_from_slice(&data),
+                ChannelMsg::ExtendedData {
+                    data,
+                    ext: protocol::NOTICE_DATA,
+                } => ended.notices.push(serde_json::from_slice(&data).unwrap()),
                 ChannelMsg::ExtendedData { data, .. } => {
                     ended.stderr.push_str(&String::from_utf8_lossy(&data))
                 }

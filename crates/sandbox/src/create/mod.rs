@@ -7,11 +7,12 @@ pub(crate) mod delete_guard;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use futures_util::{StreamExt, pin_mut};
 use sandbox_core::{
     Access, ConnectionStage, Deadline, Env, Error, Freshness, Result, SandboxEvent,
     SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec, SandboxState, Session, UploadRequest,
-    metrics,
+    environment_file, metrics,
 };
 use tracing::Instrument;
 
@@ -22,10 +23,6 @@ use crate::handle::Sandbox;
 use crate::handle::cache::HandleCache;
 use crate::parts::Parts;
 use crate::sync::lock;
-
-/// The file from which the server reads the environment of every command, relative to the home
-/// directory.
-const ENVIRONMENT_FILE: &str = ".sandbox/environment";
 
 /// How much of the output of an initial command is kept for its error, in bytes.
 const INIT_OUTPUT_CAP: usize = 64 << 10;
@@ -76,6 +73,8 @@ async fn create(builder: SandboxBuilder) -> Result<Sandbox> {
         ..
     } = builder;
     spec.validate()?;
+    // What cannot be stored is refused before anything is created.
+    environment_file::encode(&personal.env)?;
     if !spec.backend_options.is_empty() {
         // Backends also check this themselves, except those that were written before these options
         // existed.
@@ -283,19 +282,13 @@ impl Creation {
 /// Sets the sandbox up. A second call does no harm.
 async fn personalise(session: &dyn Session, personal: &Personal, env: &Env) -> Result<()> {
     if !personal.env.is_empty() {
-        let mut text = String::new();
-        for (name, value) in personal.env.iter() {
-            // The file has one variable per line. A variable with a line break in it is only sent
-            // with each command.
-            if !value.contains('\n') && !name.contains('\n') {
-                text.push_str(&format!("{name}={value}\n"));
-            }
-        }
+        let text = environment_file::encode(&personal.env)?;
         session.create_dir(&".sandbox".into(), true).await?;
-        let mut file = UploadRequest::new(ENVIRONMENT_FILE);
+        let mut file = UploadRequest::new(environment_file::PATH);
         file.mode = Some(0o600);
+        let text = Bytes::from_owner(text);
         session
-            .upload(file, Box::new(std::io::Cursor::new(text.into_bytes())))
+            .upload(file, Box::new(std::io::Cursor::new(text)))
             .await?;
     }
     for command in &personal.init {

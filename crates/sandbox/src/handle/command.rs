@@ -185,8 +185,29 @@ impl Command {
         self
     }
 
-    /// Keeps at most this many bytes of each output stream in memory. The rest is read and
-    /// discarded, and [`Output::is_truncated`] reports it. The default is 16 MiB.
+    /// Reads its output for this long after its end while a process that it has started still holds
+    /// the output open and writes nothing; in all ten times as long. If that process may write
+    /// more, [`Output::output_held`] or [`Notice::OutputHeld`](crate::Notice::OutputHeld) says so.
+    /// The default is one second, the maximum one day.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+    /// let daemon = sbx.shell("server >log 2>&1 &").output().await?; // ends at once
+    /// let script = "tar c . > >(sleep 5; gzip)";
+    /// let packed = sbx.command("bash").args(["-c", script]).output_grace(Duration::from_secs(10)).output().await?;
+    /// assert!(!packed.output_held);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn output_grace(mut self, grace: Duration) -> Self {
+        self.request.output_grace = Some(grace);
+        self
+    }
+
+    /// Keeps at most this many bytes of each output stream in memory, half of it from the beginning
+    /// and half from the end. The rest is read and discarded, and [`Output::is_truncated`] reports
+    /// it. The default is 16 MiB.
     pub fn output_cap(mut self, bytes: usize) -> Self {
         self.output_cap = bytes;
         self
@@ -257,8 +278,8 @@ impl Command {
     }
 
     /// Starts the command as a background job, which outlives this program. Both output streams go
-    /// to one log file in the sandbox, which keeps the first 64 MiB. The rest is discarded, and
-    /// [`JobRecord::dropped_bytes`](crate::JobRecord::dropped_bytes) counts it.
+    /// to one log file in the sandbox, which keeps the first and the last 32 MiB. What is left out
+    /// between them is counted by [`JobRecord::dropped_bytes`](crate::JobRecord::dropped_bytes).
     ///
     /// ```no_run
     /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {

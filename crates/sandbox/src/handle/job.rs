@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use sandbox_core::protocol::JobRecord;
-use sandbox_core::{AttachOptions, ExecEvent, ExitStatus, JobId, Process, Result, Signal};
+use sandbox_core::{AttachOptions, ExitStatus, JobId, Process, Result, Signal};
 
 use super::Sandbox;
+use super::job_log::{JobLog, JobLogCollector};
 
 impl Sandbox {
     /// Lists the jobs of this sandbox, oldest first, including those that other processes started.
@@ -46,7 +47,7 @@ const SIGNAL_DELAY: Duration = Duration::from_millis(200);
 /// // Later, in any process that knows the id:
 /// let job = sbx.job(job.id().clone());
 /// println!("{}", job.wait().await?);
-/// println!("{}", String::from_utf8_lossy(&job.logs().await?));
+/// println!("{}", job.logs().await?.to_string_lossy());
 /// # Ok(())
 /// # }
 /// ```
@@ -78,21 +79,31 @@ impl Job {
     }
 
     /// Returns the current content of its log: standard output and standard error, in the order in
-    /// which they were written. The log keeps the first 64 MiB.
+    /// which they were written. The log keeps the first and the last 32 MiB, and so does the
+    /// result, whatever the sandbox sends; [`JobLog::omitted`] says how much is left out.
     ///
     /// # Errors
     ///
     /// [`Error::Connection`](crate::Error::Connection) or
     /// [`Error::Command`](crate::Error::Command).
-    pub async fn logs(&self) -> Result<Vec<u8>> {
-        let mut process = self.attach(AttachOptions::snapshot()).await?;
-        let mut log = Vec::new();
+    pub async fn logs(&self) -> Result<JobLog> {
+        let mut process = self.snapshot().await?;
+        let mut log = JobLogCollector::default();
         while let Some(event) = process.next().await {
-            if let ExecEvent::Stdout(bytes) = event? {
-                log.extend_from_slice(&bytes);
-            }
+            log.push(&event?);
         }
-        Ok(log)
+        Ok(log.finish())
+    }
+
+    /// Streams the current content of its log. [`Notice::Omitted`](crate::Notice::Omitted) is
+    /// between the beginning and the end of a long one. The stream of a job that still runs ends
+    /// without an [`Exited`](crate::ExecEvent::Exited) event.
+    ///
+    /// # Errors
+    ///
+    /// As [`logs`](Self::logs).
+    pub async fn snapshot(&self) -> Result<Process> {
+        self.attach(AttachOptions::snapshot()).await
     }
 
     /// Streams its log from the beginning, then new output as it is written, then the exit status.
@@ -117,8 +128,8 @@ impl Job {
         self.follow_from(0).await
     }
 
-    /// Like [`follow`](Self::follow), from this byte of the log on. [`JobRecord::log_bytes`] is the
-    /// number of bytes.
+    /// Like [`follow`](Self::follow), from this byte of the output on. [`JobRecord::log_bytes`] and
+    /// [`JobRecord::dropped_bytes`] are together the number of its bytes.
     ///
     /// # Errors
     ///

@@ -8,6 +8,7 @@ mod end;
 pub(crate) mod files;
 pub(crate) mod forward;
 pub(crate) mod job;
+pub(crate) mod job_log;
 pub(crate) mod watch;
 
 use std::fmt;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sandbox_core::{CommandCause, Error, ExecRequest, ExitStatus, Signal};
+use sandbox_core::{CommandCause, Error, ExecEvent, ExecRequest, ExitStatus, Notice, Signal};
 use tokio::io::AsyncWriteExt;
 
 use super::{AnySession, CAP, pattern, resident, sh};
@@ -135,9 +135,57 @@ pub(crate) async fn much_output_is_capped_and_flagged(session: &AnySession) {
         (output.stdout.len(), output.stdout_dropped),
         (1000, MUCH - 1000)
     );
+    assert_eq!(output.stdout_gap(), Some(500));
+    assert!(!output.output_held);
     assert_eq!(&output.stderr[..], b"err\n");
     let grown = resident().saturating_sub(before);
     assert!(grown < 200 << 20, "{} MiB more", grown >> 20);
+}
+
+pub(crate) async fn late_output_arrives_or_is_reported(session: &AnySession) {
+    let late = "(sleep 0.3; echo late; sleep 0.3; echo later) & echo begun";
+    let output = session
+        .output(ExecRequest::from_shell(late), CAP)
+        .await
+        .unwrap();
+    assert_eq!(output.stdout_lossy(), "begun\nlate\nlater\n");
+    assert!(!output.output_held);
+
+    let mut request = ExecRequest::from_shell("sleep 30 & echo $!");
+    request.output_grace = Some(Duration::from_millis(50));
+    let output = session.output(request.clone(), CAP).await.unwrap();
+    assert!(output.output_held && output.status.success());
+    sh(session, &format!("kill {}", output.stdout_lossy())).await;
+    let mut process = session.exec(request).await.unwrap();
+    let mut notices = Vec::new();
+    while let Some(event) = process.next().await {
+        match event.unwrap() {
+            ExecEvent::Stdout(pid) => {
+                let pid = String::from_utf8_lossy(&pid);
+                sh(session, &format!("kill {pid}")).await;
+            }
+            ExecEvent::Notice(notice) => notices.push(notice),
+            ExecEvent::Stderr(_) | ExecEvent::Exited(_) => {}
+        }
+    }
+    // The process was killed before or after the output was given up.
+    assert!(notices.iter().all(|notice| *notice == Notice::OutputHeld));
+}
+
+pub(crate) async fn any_value_arrives(session: &AnySession) {
+    let values = [
+        "first\nsecond\n".to_owned(),
+        "-----BEGIN KEY-----\nab+/=\n-----END KEY-----\n".to_owned(),
+        "\u{1}\u{7f}\t'\"\\$`!\r\n".to_owned(),
+        String::new(),
+        "x".repeat(100_000),
+    ];
+    for value in values {
+        let mut request = ExecRequest::from_argv(["sh", "-c", "printf %s \"$VALUE\""]);
+        request.env.set("VALUE", &*value).unwrap();
+        let output = session.output(request, CAP).await.unwrap();
+        assert_eq!(output.stdout_lossy(), value, "{}", output.stderr_lossy());
+    }
 }
 
 pub(crate) async fn a_command_times_out(session: &AnySession) {

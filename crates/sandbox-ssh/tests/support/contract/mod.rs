@@ -47,6 +47,8 @@ macro_rules! full_contract {
             a_terminal_without_input,
             much_output_is_capped_and_flagged,
             a_background_process_does_not_delay_the_end,
+            late_output_arrives_or_is_reported,
+            any_value_arrives,
             a_command_times_out,
             a_dropped_command_ends,
             an_unread_stream_blocks_nothing_else,
