@@ -30,11 +30,11 @@ mod ssh;
 mod timestamp;
 
 pub use backend::{
-    AppliedLimit, BackendOptions, Capabilities, Check, DeleteOptions, Diagnosis, EndCause,
-    EventStream, Freshness, Isolation, Lifetime, LimitScope, LimitSupport, ListFilter, LogOptions,
-    LogStream, RESERVED_LABEL_DOMAIN, Resources, SandboxBackend, SandboxEnd, SandboxEvent,
-    SandboxEventKind, SandboxInfo, SandboxSpec, SandboxState, SweepFailure, SweepOptions,
-    SweepReport, SweptSandbox, Verdict,
+    AppliedLimit, Assignment, BackendOptions, Capabilities, Check, DeleteOptions, Diagnosis,
+    EndCause, EventStream, Freshness, Isolation, Lifetime, LimitScope, LimitSupport, ListFilter,
+    LogOptions, LogStream, RESERVED_LABEL_DOMAIN, Resources, SandboxBackend, SandboxEnd,
+    SandboxEvent, SandboxEventKind, SandboxInfo, SandboxSpec, SandboxState, SweepFailure,
+    SweepOptions, SweepReport, SweptSandbox, Verdict,
 };
 pub use connect::{ByteStream, Connector, HostKeyProbe};
 pub use deadline::Deadline;

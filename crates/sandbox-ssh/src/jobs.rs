@@ -75,10 +75,20 @@ pub(crate) fn attach_variables(id: &JobId, options: AttachOptions) -> Vec<(&'sta
 
 /// The variables of a request to extend the ttl.
 pub(crate) fn extend_variables(ttl: Duration) -> Vec<(&'static str, String)> {
-    let seconds = ttl
+    vec![(protocol::EXTEND_SECONDS, whole_seconds(ttl))]
+}
+
+/// The variables of a request to start a ttl.
+pub(crate) fn ttl_variables(ttl: Duration) -> Vec<(&'static str, String)> {
+    vec![(protocol::TTL_SECONDS, whole_seconds(ttl))]
+}
+
+/// Rounds up, so that no end comes early.
+fn whole_seconds(duration: Duration) -> String {
+    duration
         .as_secs()
-        .saturating_add(u64::from(ttl.subsec_nanos() > 0));
-    vec![(protocol::EXTEND_SECONDS, seconds.to_string())]
+        .saturating_add(u64::from(duration.subsec_nanos() > 0))
+        .to_string()
 }
 
 /// Parses the new ttl.

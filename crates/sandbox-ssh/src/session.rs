@@ -264,11 +264,11 @@ impl Session for SshSession {
     }
 
     async fn extend(&self, ttl: Duration) -> Result<Duration> {
-        let control = jobs::extend_variables(ttl);
-        let timeout = Some(self.0.timeouts.channel);
-        let name = protocol::LIFETIME_SUBSYSTEM;
-        let request = StartRequest::for_subsystem(name, control, timeout, true);
-        jobs::parse_extended(&self.collect(request, jobs::MESSAGE_CAP).await?)
+        self.set_lifetime(jobs::extend_variables(ttl)).await
+    }
+
+    async fn start_ttl(&self, ttl: Duration) -> Result<Duration> {
+        self.set_lifetime(jobs::ttl_variables(ttl)).await
     }
 
     async fn jobs(&self) -> Result<Vec<JobRecord>> {
@@ -287,6 +287,13 @@ impl Session for SshSession {
 }
 
 impl SshSession {
+    async fn set_lifetime(&self, control: Vec<(&'static str, String)>) -> Result<Duration> {
+        let timeout = Some(self.0.timeouts.channel);
+        let name = protocol::LIFETIME_SUBSYSTEM;
+        let request = StartRequest::for_subsystem(name, control, timeout, true);
+        jobs::parse_extended(&self.collect(request, jobs::MESSAGE_CAP).await?)
+    }
+
     async fn collect(&self, request: StartRequest, cap: usize) -> Result<Output> {
         exec::collect(&self.0.commands, request, cap, self.0.timeouts).await
     }

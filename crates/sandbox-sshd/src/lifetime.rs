@@ -112,13 +112,30 @@ impl Lifetime {
             // A time that cannot be represented means no soft end.
             state.soft_end = now.checked_add(time).map(|wanted| wanted.max(soft));
         }
-        let end = match (state.soft_end, self.hard_end) {
-            (Some(soft), Some(hard)) => Some(soft.min(hard)),
-            (soft, hard) => soft.or(hard),
-        };
+        let end = self.first_end(&state);
         drop(state);
         self.changed.notify_waiters();
         end.map_or(time, |end| end.saturating_duration_since(now))
+    }
+
+    /// Moves the soft end to `ttl` from now, also to an earlier time, but never past the hard end.
+    /// Returns how long the sandbox lives from now on.
+    pub(crate) fn start_ttl(&self, ttl: Duration) -> Duration {
+        let now = Instant::now();
+        let mut state = self.state();
+        // A time that cannot be represented means no soft end.
+        state.soft_end = now.checked_add(ttl);
+        let end = self.first_end(&state);
+        drop(state);
+        self.changed.notify_waiters();
+        end.map_or(ttl, |end| end.saturating_duration_since(now))
+    }
+
+    fn first_end(&self, state: &State) -> Option<Instant> {
+        match (state.soft_end, self.hard_end) {
+            (Some(soft), Some(hard)) => Some(soft.min(hard)),
+            (soft, hard) => soft.or(hard),
+        }
     }
 
     /// Waits until the sandbox should end.

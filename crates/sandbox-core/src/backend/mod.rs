@@ -1,5 +1,6 @@
 //! The control plane: how a backend creates and deletes sandboxes.
 
+mod assignment;
 mod end;
 mod event;
 mod info;
@@ -17,8 +18,9 @@ use bytes::Bytes;
 use futures_core::Stream;
 use serde::{Deserialize, Serialize};
 
-use crate::{Access, Result, SandboxId, Uid};
+use crate::{Access, Error, Result, SandboxId, Uid};
 
+pub use assignment::Assignment;
 pub use end::{EndCause, SandboxEnd};
 pub use event::{Diagnosis, EventStream, SandboxEvent, SandboxEventKind};
 pub use info::{
@@ -111,6 +113,31 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
     ///
     /// [`NotFound`](crate::Error::NotFound) if there is no such sandbox.
     async fn extend(&self, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo>;
+
+    /// Gives a sandbox that waited in a pool its labels and its `ttl`, if possible in one write. An
+    /// assigned `ttl` counts from now, and may end earlier than the sandbox would have ended.
+    /// [`Session::start_ttl`](crate::Session::start_ttl) tells the sandbox's own server.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::Error::NotFound) if this instance has ended. The default returns
+    /// [`Unsupported`](crate::Error::Unsupported) unless the assignment is empty.
+    async fn assign(
+        &self,
+        id: &SandboxId,
+        uid: &Uid,
+        assignment: Assignment,
+    ) -> Result<SandboxInfo> {
+        let _unused = uid;
+        if !assignment.is_empty() {
+            return Err(Error::unsupported(
+                "labels or a ttl for a sandbox from a pool",
+                self.name(),
+                "set them for the pool's sandboxes, or create the sandbox without a pool",
+            ));
+        }
+        self.get(id, Freshness::Cached).await
+    }
 
     /// Deletes a sandbox. Deleting one that does not exist succeeds. Success means that nothing is
     /// left of it; without [`wait`](DeleteOptions::wait), that its deletion has started.

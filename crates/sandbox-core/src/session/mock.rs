@@ -50,5 +50,6 @@ mockall::mock! {
         async fn output(&self, request: ExecRequest, cap: usize) -> Result<Output>;
         async fn jobs(&self) -> Result<Vec<JobRecord>>;
         async fn extend(&self, ttl: Duration) -> Result<Duration>;
+        async fn start_ttl(&self, ttl: Duration) -> Result<Duration>;
     }
 }

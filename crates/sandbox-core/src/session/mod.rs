@@ -150,6 +150,22 @@ pub trait Session: FileSystem {
             "create the sandbox with a longer ttl",
         ))
     }
+
+    /// Ends the sandbox this long from now, in whole seconds, and at the latest with the
+    /// `max_lifetime`: its server then enforces a `ttl` that it did not have before. Returns the
+    /// remaining time.
+    ///
+    /// # Errors
+    ///
+    /// As [`extend`](Self::extend).
+    async fn start_ttl(&self, ttl: Duration) -> Result<Duration> {
+        let _unused = ttl;
+        Err(Error::unsupported(
+            "starting a ttl",
+            "this session",
+            "create the sandbox with the ttl",
+        ))
+    }
 }
 
 /// Which part of a job's log to return, and whether to wait for the job.

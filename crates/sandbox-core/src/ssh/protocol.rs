@@ -11,6 +11,7 @@
 //! | list jobs | `subsystem` [`JOBS_SUBSYSTEM`] | one line of JSON per job, see [`JobRecord`] |
 //! | run a command | `env` [`OUTPUT_GRACE_MS`], then `exec` | the output and the end of the command; [`NOTICE_DATA`] for what they lack |
 //! | extend the `ttl` | `env` [`EXTEND_SECONDS`], then `subsystem` [`LIFETIME_SUBSYSTEM`] | exit-status 0 and the seconds left, as decimal text |
+//! | start a `ttl` | `env` [`TTL_SECONDS`], then `subsystem` [`LIFETIME_SUBSYSTEM`] | as above |
 
 use serde::{Deserialize, Serialize};
 
@@ -103,7 +104,10 @@ pub const JOB_SUBSYSTEM: &str = "sandbox-job";
 pub const JOBS_SUBSYSTEM: &str = "sandbox-jobs";
 /// Environment request: let the sandbox live for this many seconds from now, in decimal.
 pub const EXTEND_SECONDS: &str = "SANDBOX_EXTEND_SECONDS";
-/// Subsystem that extends the sandbox's `ttl`.
+/// Environment request: end the sandbox this many seconds from now, in decimal, also if it would
+/// end later.
+pub const TTL_SECONDS: &str = "SANDBOX_TTL_SECONDS";
+/// Subsystem that extends the sandbox's `ttl`, or starts one.
 pub const LIFETIME_SUBSYSTEM: &str = "sandbox-lifetime";
 
 /// Why sandbox-sshd has ended. Its exit code tells, which nothing in the sandbox can forge, and so

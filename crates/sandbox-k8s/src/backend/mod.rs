@@ -1,5 +1,6 @@
 //! The backend: creates, observes and deletes sandboxes.
 
+mod assign;
 mod cleanup;
 mod cluster_events;
 mod create;
@@ -25,9 +26,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kube::Client;
 use sandbox_core::{
-    Access, Capabilities, Check, DeleteOptions, Diagnosis, Endpoint, Error, EventStream, Freshness,
-    HostKeyProbe, ListFilter, LogOptions, LogStream, Result, SandboxBackend, SandboxId,
-    SandboxInfo, SandboxSpec, SweepOptions, SweepReport,
+    Access, Assignment, Capabilities, Check, DeleteOptions, Diagnosis, Endpoint, Error,
+    EventStream, Freshness, HostKeyProbe, ListFilter, LogOptions, LogStream, Result,
+    SandboxBackend, SandboxId, SandboxInfo, SandboxSpec, SweepOptions, SweepReport, Uid,
 };
 
 use crate::api::client::ApiClient;
@@ -182,6 +183,15 @@ impl SandboxBackend for KubernetesBackend {
 
     async fn extend(&self, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo> {
         extend::extend(&self.shared, id, ttl).await
+    }
+
+    async fn assign(
+        &self,
+        id: &SandboxId,
+        uid: &Uid,
+        assignment: Assignment,
+    ) -> Result<SandboxInfo> {
+        assign::assign(&self.shared, id, uid, assignment).await
     }
 
     async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()> {

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sandbox_core::{PublicKey, SandboxInfo};
+use sandbox_core::{Assignment, PublicKey, SandboxInfo};
 use serde::{Deserialize, Serialize};
 
 use crate::linux::process_identity::ProcessIdentity;
@@ -110,5 +110,16 @@ impl Record {
             .expires_at
             .map_or(requested, |now| now.max(requested));
         self.info.expires_at = Some(end.min(self.hard_end()));
+    }
+
+    /// Adds labels, and moves the soft end to the `ttl` from now, also to an earlier time.
+    pub(crate) fn assign(&mut self, assignment: Assignment) {
+        self.info.labels.extend(assignment.labels);
+        if let Some(ttl) = assignment.ttl {
+            let end = SystemTime::now()
+                .checked_add(ttl)
+                .unwrap_or(self.hard_end());
+            self.info.expires_at = Some(end.min(self.hard_end()));
+        }
     }
 }

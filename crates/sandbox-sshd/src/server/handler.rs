@@ -190,7 +190,7 @@ impl Handler for ConnectionHandler {
             "sftp" => Request::Sftp,
             protocol::JOB_SUBSYSTEM => Request::AttachJob,
             protocol::JOBS_SUBSYSTEM => Request::ListJobs,
-            protocol::LIFETIME_SUBSYSTEM => Request::ExtendLifetime,
+            protocol::LIFETIME_SUBSYSTEM => Request::SetLifetime,
             _ => return session.channel_failure(id),
         };
         let started = self.channels.start(id, request);

@@ -30,7 +30,7 @@ pub(crate) enum Request {
     Sftp,
     AttachJob,
     ListJobs,
-    ExtendLifetime,
+    SetLifetime,
 }
 
 /// The address inside the sandbox to which a channel is connected.
@@ -61,6 +61,15 @@ struct Parameters {
     /// The beginning of the command line.
     command: Vec<u8>,
     output_grace: Option<String>,
+    ttl: Option<String>,
+}
+
+/// What a client asks of the sandbox's lifetime.
+enum NewLifetime {
+    /// To live at least this long from now on.
+    Extended(Duration),
+    /// To end this long from now.
+    Started(Duration),
 }
 
 impl UnstartedChannel {
@@ -88,6 +97,7 @@ impl UnstartedChannel {
             protocol::JOB_OFFSET => &mut self.parameters.offset,
             protocol::JOB_FOLLOW => &mut self.parameters.follow,
             protocol::EXTEND_SECONDS => &mut self.parameters.extend,
+            protocol::TTL_SECONDS => &mut self.parameters.ttl,
             protocol::COMMAND_PART => {
                 let part = protocol::decode_command_part(value);
                 let is_valid = part.is_some();
@@ -116,7 +126,7 @@ impl UnstartedChannel {
     pub(crate) fn can_serve(&self, request: &Request, server: &ServerState) -> bool {
         match request {
             Request::AttachJob => self.attach_options(server).is_some(),
-            Request::ExtendLifetime => self.extension().is_some(),
+            Request::SetLifetime => self.new_lifetime().is_some(),
             Request::Exec(_) | Request::Shell | Request::Sftp | Request::ListJobs => true,
         }
     }
@@ -160,8 +170,13 @@ impl UnstartedChannel {
                 let listing = jobs::send_list(&server.jobs, &self.channel.output);
                 send_unless_closed(&closed, listing).await
             }
-            Request::ExtendLifetime => {
-                let left = server.lifetime.extend(self.extension().unwrap_or_default());
+            Request::SetLifetime => {
+                let left = match self.new_lifetime() {
+                    Some(NewLifetime::Extended(time)) => server.lifetime.extend(time),
+                    Some(NewLifetime::Started(ttl)) => server.lifetime.start_ttl(ttl),
+                    // The reply to the request was a failure.
+                    None => return self.channel.output.finish(None).await,
+                };
                 let closed = self.channel.input.closed_token();
                 let output = self.channel.output;
                 send_unless_closed(&closed, async {
@@ -282,10 +297,15 @@ impl UnstartedChannel {
         })
     }
 
-    /// How long the client wants the sandbox to live from now on.
-    fn extension(&self) -> Option<Duration> {
-        let seconds = self.parameters.extend.as_deref()?.parse().ok()?;
-        Some(Duration::from_secs(seconds))
+    /// How long the client wants the sandbox to live from now on. `None` unless exactly one of the
+    /// two variables is a number of seconds.
+    fn new_lifetime(&self) -> Option<NewLifetime> {
+        let seconds = |text: &str| text.parse().ok().map(Duration::from_secs);
+        match (&self.parameters.extend, &self.parameters.ttl) {
+            (Some(time), None) => seconds(time).map(NewLifetime::Extended),
+            (None, Some(ttl)) => seconds(ttl).map(NewLifetime::Started),
+            (None, None) | (Some(_), Some(_)) => None,
+        }
     }
 }
 

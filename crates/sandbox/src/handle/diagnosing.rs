@@ -170,6 +170,10 @@ impl Session for DiagnosingSession {
         self.diagnose(self.session.extend(ttl).await).await
     }
 
+    async fn start_ttl(&self, ttl: Duration) -> Result<Duration> {
+        self.diagnose(self.session.start_ttl(ttl).await).await
+    }
+
     async fn jobs(&self) -> Result<Vec<JobRecord>> {
         self.diagnose(self.session.jobs().await).await
     }

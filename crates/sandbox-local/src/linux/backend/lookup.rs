@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use sandbox_core::{Error, ListFilter, Result, SandboxId, SandboxInfo, SandboxState};
+use sandbox_core::{Error, ListFilter, Result, SandboxId, SandboxInfo, SandboxState, Uid};
 
 use super::file_access::{backend_error, lookup_error, run_blocking};
 use crate::linux::reclaim::reclaim;
@@ -32,12 +32,25 @@ pub(super) async fn update(
     id: &SandboxId,
     change: impl FnOnce(&mut Record) + Send + 'static,
 ) -> Result<Record> {
+    update_instance(state, id, None, change).await
+}
+
+/// Replaces the record of a running sandbox, if it is this instance.
+pub(super) async fn update_instance(
+    state: &StateDir,
+    id: &SandboxId,
+    uid: Option<Uid>,
+    change: impl FnOnce(&mut Record) + Send + 'static,
+) -> Result<Record> {
     let dir = state.sandbox(id);
     let updated = run_blocking("update the sandbox", move || {
         let _lock = dir.lock_record()?;
         let Some(mut record) = read_running(&dir)? else {
             return Ok(None);
         };
+        if uid.is_some_and(|uid| uid != record.info.uid) {
+            return Ok(None);
+        }
         change(&mut record);
         record.write(&dir)?;
         Ok(Some(record))

@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sandbox_core::{
-    Access, Capabilities, DeleteOptions, Diagnosis, Endpoint, EventStream, Freshness, LimitSupport,
-    ListFilter, LogOptions, LogStream, PrivateKey, Result, SandboxBackend, SandboxId, SandboxInfo,
-    SandboxSpec, SweepOptions, SweepReport, Uid,
+    Access, Assignment, Capabilities, DeleteOptions, Diagnosis, Endpoint, EventStream, Freshness,
+    LimitSupport, ListFilter, LogOptions, LogStream, PrivateKey, Result, SandboxBackend, SandboxId,
+    SandboxInfo, SandboxSpec, SweepOptions, SweepReport, Uid,
 };
 
 use self::cache::SandboxCache;
@@ -145,6 +145,21 @@ impl SandboxBackend for LocalBackend {
     async fn extend(&self, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo> {
         let record =
             lookup::update(&self.shared.state, id, move |record| record.extend(ttl)).await?;
+        self.shared.cache.insert(&record.info);
+        Ok(record.info)
+    }
+
+    async fn assign(
+        &self,
+        id: &SandboxId,
+        uid: &Uid,
+        assignment: Assignment,
+    ) -> Result<SandboxInfo> {
+        let uid = uid.clone();
+        let record = lookup::update_instance(&self.shared.state, id, Some(uid), move |record| {
+            record.assign(assignment);
+        })
+        .await?;
         self.shared.cache.insert(&record.info);
         Ok(record.info)
     }
