@@ -78,6 +78,15 @@ async fn use_everything(client: Client) -> Result<()> {
     sbx.files().read("file").await?;
     sbx.delete().await?;
 
+    let pool = client.pool(client.sandbox()).start()?;
+    let taken = pool
+        .take()
+        .env("MODE", SECRET)
+        .secret_env("TOKEN", SECRET)
+        .await?;
+    taken.delete().await?;
+    pool.close().await?;
+
     let server = ApiServer::new("boxes");
     let kube = kube::Client::new(server, "boxes");
     let cluster = sandbox_k8s::KubernetesBackend::new(kube, Default::default());

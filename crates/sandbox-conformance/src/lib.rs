@@ -58,6 +58,7 @@ pub mod jobs;
 pub mod lifecycle;
 pub mod moving_trees;
 pub mod odd_input;
+pub mod pools;
 pub mod ports;
 pub mod resuming;
 mod support;
@@ -79,6 +80,7 @@ pub fn trials(backend: &TestedBackend, runtime: &Handle) -> Vec<Trial> {
         lifecycle::cases(),
         moving_trees::cases(),
         odd_input::cases(),
+        pools::cases(),
         ports::cases(),
         resuming::cases(),
         targets::cases(),

@@ -48,6 +48,7 @@
 //! | task | see |
 //! |---|---|
 //! | creating and finding sandboxes | [`Client`], [`SandboxBuilder`] |
+//! | sandboxes that are ready before they are needed | [`Client::pool`], [`Pool`] |
 //! | settings from the environment | [`Client::from_env`], [`Settings`] |
 //! | commands | [`Sandbox::command`], [`Sandbox::shell`], [`Process`], [`Output`] |
 //! | background jobs | [`Command::spawn_detached`], [`Sandbox::jobs`], [`Job`] |
@@ -73,7 +74,7 @@
 //! * `mock`: [mockall](https://docs.rs/mockall) mocks of the traits, for the unit tests of
 //!   programs that use sandboxes.
 
-// Imports point down: client uses create and backends, create and transfer use handle, and all of
+// Imports point down: client uses pool, create and backends, pool uses create, create and transfer use handle, and all of
 // them use parts, defaults and diagnosis.
 mod backends;
 mod client;
@@ -83,6 +84,7 @@ mod diagnosis;
 mod handle;
 mod memory;
 mod parts;
+mod pool;
 pub mod prelude;
 mod sync;
 mod transfer;
@@ -94,12 +96,18 @@ pub use defaults::Defaults;
 pub use handle::Sandbox;
 pub use sandbox_config::Settings;
 pub use sandbox_core::{
-    AppliedLimit, BackendOptions, ByteSize, Capabilities, Check, Cpu, DeleteOptions, Diagnosis,
-    EndCause, EventStream, Freshness, Isolation, Lifetime, LimitScope, LimitSupport, ListFilter,
-    LogOptions, LogStream, Resources, SandboxEnd, SandboxEvent, SandboxEventKind, SandboxId,
-    SandboxInfo, SandboxSpec, SandboxState, SweepFailure, SweepOptions, SweepReport, SweptSandbox,
-    Uid, Verdict, rfc3339,
+    AppliedLimit, Assignment, BackendOptions, ByteSize, Capabilities, Check, Cpu, DeleteOptions,
+    Diagnosis, EndCause, EventStream, Freshness, Isolation, Lifetime, LimitScope, LimitSupport,
+    ListFilter, LogOptions, LogStream, Resources, SandboxEnd, SandboxEvent, SandboxEventKind,
+    SandboxId, SandboxInfo, SandboxSpec, SandboxState, SweepFailure, SweepOptions, SweepReport,
+    SweptSandbox, Uid, Verdict, rfc3339,
 };
+
+// Pools of waiting sandboxes.
+pub use pool::Pool;
+pub use pool::builder::{OnEmpty, PoolBuilder};
+pub use pool::status::{PoolProblem, PoolStatus};
+pub use pool::take::Take;
 
 // Commands and jobs.
 pub use handle::command::Command;

@@ -71,6 +71,15 @@ pub enum Error {
     #[error(transparent)]
     Creation(Box<CreationError>),
 
+    /// No sandbox waited in a pool that creates none for a caller, or the pool was closed.
+    #[error("no sandbox could be taken from the pool: {message}")]
+    PoolEmpty {
+        /// The problem and, if known, what to do.
+        message: String,
+        /// Why the pool's latest creation failed, if it did.
+        reason: Option<CreationReason>,
+    },
+
     /// A sandbox could not be deleted, and may still exist.
     #[doc(alias = "SandboxDeletionError")]
     #[error("sandbox {id} could not be deleted: {message}")]

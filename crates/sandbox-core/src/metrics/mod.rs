@@ -17,7 +17,8 @@ pub use names::describe;
 
 use names::{
     CHANNELS, COMMAND, CONNECTIONS, CONNECTIONS_CLOSED, CONNECTIONS_OPENED, CREATE, DELETE, DIAL,
-    REQUEST, SLOT_WAIT, TRANSFER, TRANSFER_BYTES, WATCH_RESTARTS,
+    POOL_MISSES, POOL_TAKE, POOL_WAITING, REQUEST, SLOT_WAIT, TRANSFER, TRANSFER_BYTES,
+    WATCH_RESTARTS,
 };
 use recorder::{ENABLED, Recording, ResultLabel, add_to_counter, add_to_gauge, record_duration};
 
@@ -63,6 +64,39 @@ pub fn start_create(backend: &'static str) -> Operation {
         (("backend", backend), None),
         OUTCOME,
     ))
+}
+
+/// Starts to take a sandbox from a pool, which lasts until it is set up.
+pub fn start_pool_take(backend: &'static str) -> Operation {
+    Operation(Recording::start(
+        POOL_TAKE,
+        (("backend", backend), None),
+        OUTCOME,
+    ))
+}
+
+/// Counts a take that found no sandbox waiting.
+pub fn count_pool_miss() {
+    add_to_counter(POOL_MISSES, 1, &[]);
+}
+
+/// Counts a sandbox as waiting in a pool until it is dropped.
+#[derive(Debug)]
+pub struct WaitingSandbox(());
+
+impl WaitingSandbox {
+    /// Counts one more waiting sandbox.
+    #[allow(clippy::new_without_default, reason = "it has a side effect")]
+    pub fn new() -> Self {
+        add_to_gauge(POOL_WAITING, 1.0);
+        Self(())
+    }
+}
+
+impl Drop for WaitingSandbox {
+    fn drop(&mut self) {
+        add_to_gauge(POOL_WAITING, -1.0);
+    }
 }
 
 /// Starts the deletion of a sandbox.

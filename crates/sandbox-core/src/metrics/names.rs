@@ -39,6 +39,12 @@ pub(super) const CREATE: Pair = Pair {
     count: "sandbox_creates_total",
     seconds: "sandbox_create_duration_seconds",
 };
+pub(super) const POOL_TAKE: Pair = Pair {
+    count: "sandbox_pool_takes_total",
+    seconds: "sandbox_pool_take_duration_seconds",
+};
+pub(super) const POOL_WAITING: &str = "sandbox_pool_waiting";
+pub(super) const POOL_MISSES: &str = "sandbox_pool_misses_total";
 pub(super) const DELETE: Pair = Pair {
     count: "sandbox_deletes_total",
     seconds: "sandbox_delete_duration_seconds",
@@ -96,6 +102,25 @@ pub const METRICS: &[Metric] = &[
         Histogram,
         &["backend", "outcome"],
         "Time from the request until the sandbox is set up",
+    ),
+    metric(
+        POOL_TAKE.count,
+        Counter,
+        &["backend", "outcome"],
+        "Sandboxes taken from pools, by outcome",
+    ),
+    metric(
+        POOL_TAKE.seconds,
+        Histogram,
+        &["backend", "outcome"],
+        "Time from the request until the sandbox is set up",
+    ),
+    metric(POOL_WAITING, Gauge, &[], "Sandboxes that wait in pools"),
+    metric(
+        POOL_MISSES,
+        Counter,
+        &[],
+        "Takes from pools that found no sandbox waiting",
     ),
     metric(
         DELETE.count,

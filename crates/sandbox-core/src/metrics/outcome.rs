@@ -13,6 +13,7 @@ fn from_error(error: &Error) -> &'static str {
     match error {
         Error::NotFound { .. } => "not_found",
         Error::AlreadyExists { .. } => "already_exists",
+        Error::PoolEmpty { .. } => "pool_empty",
         Error::Creation(creation) => from_creation(creation.reason),
         Error::Deletion { .. } => "deletion",
         Error::Connection(_) => "connection",

@@ -23,6 +23,7 @@ use crate::diagnosis::add_diagnosis;
 use crate::handle::Sandbox;
 use crate::handle::cache::HandleCache;
 use crate::parts::Parts;
+use crate::pool::builder::PoolBuilder;
 
 /// Creates, finds and deletes sandboxes.
 ///
@@ -123,6 +124,19 @@ impl Client {
     /// [`create`](SandboxBuilder::create) is called.
     pub fn sandbox(&self) -> SandboxBuilder {
         SandboxBuilder::new(Arc::clone(&self.parts), Arc::clone(&self.handles))
+    }
+
+    /// Returns a builder for a pool of such sandboxes, which wait until the program takes them.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// let pool = client.pool(client.sandbox()).size(8).start()?;
+    /// let sbx = pool.take().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pool(&self, sandboxes: SandboxBuilder) -> PoolBuilder {
+        PoolBuilder::new(sandboxes)
     }
 
     /// Connects to an existing sandbox, even if another process created it.

@@ -36,24 +36,24 @@ use crate::parts::Parts;
 #[must_use = "a builder does nothing until `create` is called"]
 #[derive(Clone)]
 pub struct SandboxBuilder {
-    pub(super) parts: Arc<Parts>,
-    pub(super) handles: Arc<HandleCache>,
-    pub(super) spec: SandboxSpec,
-    pub(super) personal: Personal,
-    pub(super) on_event: Option<EventHook>,
-    pub(super) create_timeout: Duration,
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) handles: Arc<HandleCache>,
+    pub(crate) spec: SandboxSpec,
+    pub(crate) personal: Personal,
+    pub(crate) on_event: Option<EventHook>,
+    pub(crate) create_timeout: Duration,
     mistake: Option<Arc<Error>>,
 }
 
 /// Called for each step of a creation.
-pub(super) type EventHook = Arc<dyn Fn(&SandboxEvent) + Send + Sync>;
+pub(crate) type EventHook = Arc<dyn Fn(&SandboxEvent) + Send + Sync>;
 
 /// The settings that are applied over SSH once the sandbox is ready.
 #[derive(Clone, Default)]
-pub(super) struct Personal {
-    pub(super) env: Env,
-    pub(super) secret_env: Env,
-    pub(super) init: Vec<ExecRequest>,
+pub(crate) struct Personal {
+    pub(crate) env: Env,
+    pub(crate) secret_env: Env,
+    pub(crate) init: Vec<ExecRequest>,
 }
 
 impl SandboxBuilder {
@@ -316,7 +316,7 @@ impl SandboxBuilder {
     }
 
     /// Returns the first mistake of an earlier call.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         match self.mistake.as_deref() {
             Some(mistake) => Err(copy_of(mistake)),
             None => Ok(()),
@@ -351,7 +351,7 @@ impl fmt::Debug for SandboxBuilder {
 
 /// Copies a mistake, because a builder can be cloned and an error cannot. All mistakes are of the
 /// kind [`Error::Invalid`].
-fn copy_of(mistake: &Error) -> Error {
+pub(crate) fn copy_of(mistake: &Error) -> Error {
     match mistake {
         Error::Invalid {
             argument,

@@ -126,7 +126,7 @@ pub(super) fn connect_error(
 }
 
 /// Creates the error of a sandbox that could not be set up.
-pub(super) fn personalise_error(
+pub(crate) fn personalise_error(
     info: &SandboxInfo,
     error: Error,
     mut events: Vec<SandboxEvent>,

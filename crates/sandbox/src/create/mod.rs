@@ -17,7 +17,8 @@ use sandbox_core::{
 use tracing::Instrument;
 
 use self::builder::{EventHook, Personal, SandboxBuilder};
-use self::creation_error::{connect_error, personalise_error, provision_error};
+pub(crate) use self::creation_error::personalise_error;
+use self::creation_error::{connect_error, provision_error};
 use self::delete_guard::{CLEANUP_WAIT, DeleteOnDrop};
 use crate::handle::Sandbox;
 use crate::handle::cache::HandleCache;
@@ -56,16 +57,45 @@ impl SandboxBuilder {
             sandbox.backend = backend,
             sandbox.id = tracing::field::Empty,
         );
+        let handles = Arc::clone(&self.handles);
         let created = create(self).instrument(span).await;
+        measured.finish(&created);
+        created.map(|created| created.open(&handles))
+    }
+
+    /// Creates the sandbox without a handle, for a pool.
+    pub(crate) async fn create_without_handle(self) -> Result<Created> {
+        let measured = metrics::start_create(self.parts.backend.name());
+        let created = create(self).await;
         measured.finish(&created);
         created
     }
 }
 
-async fn create(builder: SandboxBuilder) -> Result<Sandbox> {
+/// A sandbox that is connected and set up, and that has no handle yet.
+pub(crate) struct Created {
+    pub(crate) info: SandboxInfo,
+    pub(crate) access: Arc<Access>,
+    pub(crate) session: Arc<dyn Session>,
+    /// Sent with every command.
+    pub(crate) env: Env,
+    pub(crate) attach_timeout: Option<Duration>,
+}
+
+impl Created {
+    /// Opens the handle, which keeps an attached sandbox alive.
+    pub(crate) fn open(self, handles: &Arc<HandleCache>) -> Sandbox {
+        let sandbox = handles.open(self.info, self.access, self.session, self.env);
+        if let Some(attach_timeout) = self.attach_timeout {
+            sandbox.keep_attached(attach_timeout);
+        }
+        sandbox
+    }
+}
+
+async fn create(builder: SandboxBuilder) -> Result<Created> {
     let SandboxBuilder {
         parts,
-        handles,
         mut spec,
         personal,
         on_event,
@@ -93,7 +123,6 @@ async fn create(builder: SandboxBuilder) -> Result<Sandbox> {
     }
     let creation = Creation {
         parts,
-        handles,
         spec,
         personal,
         history: History {
@@ -103,7 +132,7 @@ async fn create(builder: SandboxBuilder) -> Result<Sandbox> {
         deadline: Deadline::from_now(create_timeout),
     };
     let failure = match creation.attempt().await {
-        Ok(sandbox) => return Ok(sandbox),
+        Ok(created) => return Ok(created),
         Err(failure) => failure,
     };
     if !failure.has_fallback || creation.deadline.has_passed() {
@@ -116,7 +145,6 @@ async fn create(builder: SandboxBuilder) -> Result<Sandbox> {
 /// A creation in progress.
 struct Creation {
     parts: Arc<Parts>,
-    handles: Arc<HandleCache>,
     spec: SandboxSpec,
     personal: Personal,
     history: History,
@@ -140,7 +168,7 @@ impl From<Error> for Failure {
 }
 
 impl Creation {
-    async fn attempt(&self) -> Result<Sandbox, Failure> {
+    async fn attempt(&self) -> Result<Created, Failure> {
         // The backend cleans up after a `create` that fails, times out or is dropped. Once it has
         // succeeded, the guard does.
         let provisioned = self
@@ -155,12 +183,9 @@ impl Creation {
         })?;
         let guard = DeleteOnDrop::new(self.parts.clone(), info.id.clone(), info.uid.clone());
         match self.connect_and_personalise(&info).await {
-            Ok(sandbox) => {
+            Ok(created) => {
                 guard.disarm();
-                if let Some(attach_timeout) = self.spec.lifetime.attach_timeout {
-                    sandbox.keep_attached(attach_timeout);
-                }
-                Ok(sandbox)
+                Ok(created)
             }
             Err(mut failure) => {
                 // A retry needs the name, which is free only after the deletion. On Kubernetes
@@ -176,7 +201,7 @@ impl Creation {
         }
     }
 
-    async fn connect_and_personalise(&self, info: &SandboxInfo) -> Result<Sandbox, Failure> {
+    async fn connect_and_personalise(&self, info: &SandboxInfo) -> Result<Created, Failure> {
         let (access, session) = match self.connect(info).await {
             Ok(connected) => connected,
             Err(error) => return Err(self.diagnose(info, error).await),
@@ -204,7 +229,13 @@ impl Creation {
             // A kubelet reports the start late, and this client has just used the sandbox.
             info.state = SandboxState::Running;
         }
-        Ok(self.handles.open(info, access, session, env))
+        Ok(Created {
+            info,
+            access,
+            session,
+            env,
+            attach_timeout: self.spec.lifetime.attach_timeout,
+        })
     }
 
     /// Opens the first session, unless a final event arrives first.
@@ -280,7 +311,11 @@ impl Creation {
 }
 
 /// Sets the sandbox up. A second call does no harm.
-async fn personalise(session: &dyn Session, personal: &Personal, env: &Env) -> Result<()> {
+pub(crate) async fn personalise(
+    session: &dyn Session,
+    personal: &Personal,
+    env: &Env,
+) -> Result<()> {
     if !personal.env.is_empty() {
         let text = environment_file::encode(&personal.env)?;
         session.create_dir(&".sandbox".into(), true).await?;

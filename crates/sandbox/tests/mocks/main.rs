@@ -4,4 +4,5 @@
 
 mod creating;
 mod handles;
+mod pool;
 mod support;

@@ -1,0 +1,290 @@
+//! What a pool's handles and tasks share.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use sandbox_core::{CreationReason, Error, Uid, metrics};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
+
+use super::builder::PoolSettings;
+use super::demand::Demand;
+use super::status::{PoolProblem, PoolStatus};
+use super::waiting::{Check, Waiting};
+use crate::create::builder::SandboxBuilder;
+use crate::sync::lock;
+
+/// The first wait after a failed creation. It doubles with each further failure.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
+
+pub(super) struct Shared {
+    /// The sandboxes to create.
+    pub(super) template: SandboxBuilder,
+    pub(super) settings: PoolSettings,
+    state: Mutex<State>,
+    /// Wakes the filler.
+    pub(super) wake: Notify,
+    status: watch::Sender<PoolStatus>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The oldest first.
+    waiting: VecDeque<Waiting>,
+    /// Takes that wait for a sandbox, the oldest first.
+    requests: VecDeque<oneshot::Sender<Waiting>>,
+    filling: usize,
+    /// How many creations may be started at once: one after a failure, then more with each success.
+    batch: usize,
+    failures: u32,
+    not_before: Option<Instant>,
+    hits: u64,
+    misses: u64,
+    problem: Option<PoolProblem>,
+    demand: Demand,
+    is_closed: bool,
+}
+
+impl Shared {
+    pub(super) fn new(template: SandboxBuilder, settings: PoolSettings) -> Arc<Self> {
+        let state = State {
+            batch: 1,
+            ..State::default()
+        };
+        let status = PoolStatus {
+            target: *settings.bounds.start(),
+            ..PoolStatus::default()
+        };
+        Arc::new(Self {
+            template,
+            settings,
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            status: watch::Sender::new(status),
+        })
+    }
+
+    pub(super) fn status(&self) -> PoolStatus {
+        self.status.borrow().clone()
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<PoolStatus> {
+        self.status.subscribe()
+    }
+
+    /// Takes the sandbox that waited longest. Counts a hit, or a miss.
+    pub(super) fn take_waiting(&self) -> Option<Waiting> {
+        let taken = self.change(|state| {
+            let taken = state.waiting.pop_front();
+            match taken {
+                Some(_) => state.hits += 1,
+                None => {
+                    state.misses += 1;
+                    metrics::count_pool_miss();
+                }
+            }
+            state.demand.record_take(Instant::now());
+            taken
+        });
+        self.wake.notify_one();
+        taken
+    }
+
+    /// Undoes the count of a taken sandbox that turned out to have ended.
+    pub(super) fn uncount_hit(&self) {
+        self.change(|state| {
+            state.hits = state.hits.saturating_sub(1);
+        });
+    }
+
+    /// Requests the next sandbox that is created. `None` if the pool is closed.
+    pub(super) fn request(&self) -> Option<oneshot::Receiver<Waiting>> {
+        let receiver = self.change(|state| {
+            if state.is_closed {
+                return None;
+            }
+            let (sender, receiver) = oneshot::channel();
+            state.requests.push_back(sender);
+            Some(receiver)
+        });
+        self.wake.notify_one();
+        receiver
+    }
+
+    /// Returns how many creations to start now, and counts them as started.
+    pub(super) fn start_fills(&self) -> usize {
+        self.change(|state| {
+            let now = Instant::now();
+            if state.is_closed || state.not_before.is_some_and(|at| now < at) {
+                return 0;
+            }
+            state.requests.retain(|request| !request.is_closed());
+            let wanted = state.demand.target(now, &self.settings.bounds) + state.requests.len();
+            let missing = wanted.saturating_sub(state.waiting.len() + state.filling);
+            let room = state
+                .batch
+                .min(self.settings.concurrency)
+                .saturating_sub(state.filling);
+            let started = missing.min(room);
+            state.filling += started;
+            started
+        })
+    }
+
+    /// Adds a new sandbox. If the pool was closed, it is deleted.
+    pub(super) fn add(&self, waiting: Waiting, creation: Duration) {
+        let refused = self.change(|state| {
+            state.filling = state.filling.saturating_sub(1);
+            state.demand.record_fill(creation);
+            state.batch = state.batch.saturating_mul(2).min(self.settings.concurrency);
+            state.failures = 0;
+            state.not_before = None;
+            state.problem = None;
+            let mut waiting = waiting;
+            while let Some(request) = state.requests.pop_front() {
+                match request.send(waiting) {
+                    Ok(()) => return None,
+                    // That take was dropped.
+                    Err(returned) => waiting = returned,
+                }
+            }
+            if state.is_closed {
+                return Some(waiting);
+            }
+            state.waiting.push_back(waiting);
+            None
+        });
+        drop(refused);
+        self.wake.notify_one();
+    }
+
+    /// Records that a creation failed.
+    pub(super) fn record_failure(&self, error: &Error) {
+        let reason = match error {
+            Error::Creation(error) => Some(error.reason),
+            Error::Timeout { .. } => Some(CreationReason::Timeout),
+            _ => None,
+        };
+        tracing::warn!(%error, "cannot create a sandbox for the pool; retrying");
+        self.change(|state| {
+            state.filling = state.filling.saturating_sub(1);
+            state.batch = 1;
+            let backoff = FIRST_BACKOFF
+                .saturating_mul(1 << state.failures.min(10))
+                .min(MAX_BACKOFF);
+            state.failures = state.failures.saturating_add(1);
+            state.not_before = Some(Instant::now() + backoff);
+            state.set_problem(reason, error.to_string());
+        });
+        self.wake.notify_one();
+    }
+
+    /// Records that a sandbox cannot be started yet. It is held, and not counted as a failure.
+    pub(super) fn record_held(&self, message: &str) {
+        self.change(|state| {
+            state.set_problem(Some(CreationReason::Unschedulable), message.to_owned());
+        });
+    }
+
+    /// Counts down a creation that was cancelled.
+    pub(super) fn cancel_fill(&self) {
+        self.change(|state| state.filling = state.filling.saturating_sub(1));
+    }
+
+    /// Returns the time before which no creation is started.
+    pub(super) fn not_before(&self) -> Option<Instant> {
+        lock(&self.state).not_before
+    }
+
+    /// Returns the checks of all waiting sandboxes.
+    pub(super) fn checks(&self) -> Vec<Check> {
+        lock(&self.state)
+            .waiting
+            .iter()
+            .map(Waiting::check)
+            .collect()
+    }
+
+    /// Removes the waiting sandboxes that are too old, or of which fewer are wanted.
+    pub(super) fn remove_surplus(&self) -> Vec<Waiting> {
+        let removed = self.change(|state| {
+            let now = Instant::now();
+            let target = state.demand.target(now, &self.settings.bounds);
+            let mut removed = Vec::new();
+            while state.waiting.front().is_some_and(|oldest| {
+                state.waiting.len() > target
+                    || now.duration_since(oldest.since) > self.settings.max_age
+            }) {
+                removed.extend(state.waiting.pop_front());
+            }
+            removed
+        });
+        self.wake.notify_one();
+        removed
+    }
+
+    /// Removes a sandbox that has ended. `None` if it was taken meanwhile.
+    pub(super) fn remove(&self, uid: &Uid) -> Option<Waiting> {
+        let removed = self.change(|state| {
+            let index = state
+                .waiting
+                .iter()
+                .position(|waiting| waiting.uid() == uid)?;
+            state.waiting.remove(index)
+        });
+        self.wake.notify_one();
+        removed
+    }
+
+    /// Closes the pool, and returns what waits.
+    pub(super) fn close(&self) -> VecDeque<Waiting> {
+        let waiting = self.change(|state| {
+            state.is_closed = true;
+            state.requests.clear();
+            std::mem::take(&mut state.waiting)
+        });
+        self.wake.notify_one();
+        waiting
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        lock(&self.state).is_closed
+    }
+
+    /// Changes the state, and publishes the new one.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = lock(&self.state);
+        let result = change(&mut state);
+        let target = state.demand.target(Instant::now(), &self.settings.bounds);
+        let status = PoolStatus {
+            waiting: state.waiting.len(),
+            filling: state.filling,
+            target,
+            hits: state.hits,
+            misses: state.misses,
+            problem: state.problem.clone(),
+            is_closed: state.is_closed,
+        };
+        // Published under the lock, so that the order of changes is kept.
+        self.status.send_if_modified(|current| {
+            let is_new = *current != status;
+            *current = status;
+            is_new
+        });
+        result
+    }
+}
+
+impl State {
+    fn set_problem(&mut self, reason: Option<CreationReason>, message: String) {
+        let since = self.problem.as_ref().map(|problem| problem.since);
+        self.problem = Some(PoolProblem {
+            reason,
+            message,
+            since: since.unwrap_or_else(SystemTime::now),
+            failures: self.failures,
+        });
+    }
+}

@@ -1,0 +1,244 @@
+//! Takes a sandbox from a pool.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sandbox_core::{Assignment, Env, Error, ExecRequest, Result, metrics};
+use tracing::Instrument;
+
+use super::builder::OnEmpty;
+use super::shared::Shared;
+use super::waiting::HandOverError;
+use crate::create::builder::{Personal, copy_of};
+use crate::handle::Sandbox;
+
+/// How many waiting sandboxes a take tries if they turn out to have ended.
+const MAX_ATTEMPTS: usize = 5;
+
+/// A sandbox to be taken from a pool: `.await` takes it. Nothing happens before.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # async fn example(pool: sandbox::Pool, token: String) -> sandbox::Result<()> {
+/// let sbx = pool
+///     .take()
+///     .label("job", "42")
+///     .env("MODE", "ci")
+///     .secret_env("API_TOKEN", token)
+///     .ttl(Duration::from_secs(600))
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// * [`Error::PoolEmpty`](crate::Error::PoolEmpty), if none waits and the pool was started so, and
+///   if it was closed;
+/// * [`Error::Creation`](crate::Error::Creation) if the sandbox cannot be set up as requested; it
+///   is deleted;
+/// * [`Error::Backend`](crate::Error::Backend) if labels or a ttl cannot be written;
+/// * what [`SandboxBuilder::create`](crate::SandboxBuilder::create) returns, if it had to create a
+///   sandbox.
+///
+/// A future that is dropped deletes the sandbox that it was setting up.
+#[must_use = "nothing is taken until it is awaited"]
+pub struct Take {
+    shared: Arc<Shared>,
+    request: TakeRequest,
+    mistake: Option<Error>,
+}
+
+/// What a taken sandbox gets.
+pub(super) struct TakeRequest {
+    pub(super) assignment: Assignment,
+    pub(super) personal: Personal,
+    /// The variables that every sandbox of the pool has.
+    pub(super) pool_env: Env,
+}
+
+impl Take {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let mut assignment = Assignment::default();
+        assignment.ttl = shared.settings.ttl;
+        Self {
+            request: TakeRequest {
+                assignment,
+                personal: Personal::default(),
+                pool_env: shared.template.personal.env.clone(),
+            },
+            shared,
+            mistake: None,
+        }
+    }
+
+    /// Adds a label, as [`SandboxBuilder::label`](crate::SandboxBuilder::label).
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.request
+            .assignment
+            .labels
+            .insert(key.into(), value.into());
+        self
+    }
+
+    /// Sets an environment variable for every command, as
+    /// [`SandboxBuilder::env`](crate::SandboxBuilder::env). It is added to those of the pool.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let set = self.request.personal.env.set(name, value);
+        self.keep_mistake(set)
+    }
+
+    /// Sets an environment variable whose value stays in this program's memory, as
+    /// [`SandboxBuilder::secret_env`](crate::SandboxBuilder::secret_env).
+    pub fn secret_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let set = self.request.personal.secret_env.set(name, value);
+        self.keep_mistake(set)
+    }
+
+    /// Adds a command to run before the sandbox is handed out, as
+    /// [`SandboxBuilder::init`](crate::SandboxBuilder::init).
+    pub fn init(mut self, command: ExecRequest) -> Self {
+        self.request.personal.init.push(command);
+        self
+    }
+
+    /// Ends the sandbox this long after the take. The default is the `ttl` of the pool's
+    /// sandboxes.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.request.assignment.ttl = Some(ttl);
+        self
+    }
+
+    fn keep_mistake(mut self, result: Result<()>) -> Self {
+        self.mistake = self.mistake.or(result.err());
+        self
+    }
+
+    async fn run(self) -> Result<Sandbox> {
+        if let Some(mistake) = &self.mistake {
+            return Err(copy_of(mistake));
+        }
+        self.check()?;
+        let Self {
+            shared, request, ..
+        } = self;
+        let backend = shared.template.parts.backend.name();
+        let measured = metrics::start_pool_take(backend);
+        let span = tracing::debug_span!(
+            "sandbox.take",
+            sandbox.backend = backend,
+            sandbox.id = tracing::field::Empty,
+        );
+        let taken = take(&shared, request).instrument(span.clone()).await;
+        if let Ok(sandbox) = &taken {
+            span.record("sandbox.id", tracing::field::display(sandbox.id()));
+        }
+        measured.finish(&taken);
+        taken
+    }
+
+    /// Checks labels and ttl as for a new sandbox.
+    fn check(&self) -> Result<()> {
+        let mut spec = self.shared.template.spec.clone();
+        spec.labels.extend(self.request.assignment.labels.clone());
+        spec.lifetime.ttl = self.request.assignment.ttl;
+        spec.validate()
+    }
+}
+
+impl IntoFuture for Take {
+    type Output = Result<Sandbox>;
+    type IntoFuture = BoxFuture<'static, Result<Sandbox>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+async fn take(shared: &Arc<Shared>, request: TakeRequest) -> Result<Sandbox> {
+    let handles = &shared.template.handles;
+    for _ in 0..MAX_ATTEMPTS {
+        let Some(waiting) = shared.take_waiting() else {
+            break;
+        };
+        match waiting.hand_over(&request, handles).await {
+            Ok(sandbox) => return Ok(sandbox),
+            Err(HandOverError::Failed(error)) => return Err(error),
+            Err(HandOverError::Ended(error)) => {
+                shared.uncount_hit();
+                tracing::info!(%error, "a waiting sandbox has ended; taking the next");
+            }
+        }
+    }
+    if shared.is_closed() {
+        return Err(closed());
+    }
+    match shared.settings.on_empty {
+        OnEmpty::Create => create(shared, request).await,
+        OnEmpty::Wait(limit) => wait(shared, &request, limit).await,
+        OnEmpty::Fail => Err(empty(shared, "none is ready")),
+    }
+}
+
+/// Creates a sandbox, as without the pool.
+async fn create(shared: &Shared, request: TakeRequest) -> Result<Sandbox> {
+    let mut builder = shared.template.clone();
+    builder.spec.labels.extend(request.assignment.labels);
+    builder.spec.lifetime.ttl = request.assignment.ttl;
+    let personal = &mut builder.personal;
+    personal.env.extend(&request.personal.env);
+    personal.secret_env.extend(&request.personal.secret_env);
+    personal.init.extend(request.personal.init);
+    builder.create().await
+}
+
+/// Waits for the next sandbox.
+async fn wait(shared: &Arc<Shared>, request: &TakeRequest, limit: Duration) -> Result<Sandbox> {
+    let waited = tokio::time::timeout(limit, async {
+        loop {
+            let next = shared.request().ok_or_else(closed)?;
+            let waiting = next.await.map_err(|_closed| closed())?;
+            match waiting.hand_over(request, &shared.template.handles).await {
+                Ok(sandbox) => return Ok(sandbox),
+                Err(HandOverError::Failed(error)) => return Err(error),
+                Err(HandOverError::Ended(error)) => {
+                    tracing::info!(%error, "a new sandbox has ended; waiting for the next");
+                }
+            }
+        }
+    });
+    match waited.await {
+        Ok(taken) => taken,
+        Err(_elapsed) => Err(empty(shared, &format!("none became ready in {limit:?}"))),
+    }
+}
+
+fn empty(shared: &Shared, what: &str) -> Error {
+    let problem = shared.status().problem;
+    let message = match &problem {
+        Some(problem) => format!("{what}, because creations fail: {}", problem.message),
+        None => format!("{what}; raise the pool's size, or let it create one"),
+    };
+    Error::PoolEmpty {
+        message,
+        reason: problem.and_then(|problem| problem.reason),
+    }
+}
+
+fn closed() -> Error {
+    Error::PoolEmpty {
+        message: "the pool was closed".to_owned(),
+        reason: None,
+    }
+}
+
+impl fmt::Debug for Take {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Take")
+            .field("assignment", &self.request.assignment)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,188 @@
+//! A sandbox that waits in a pool.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandbox_core::{
+    Access, Deadline, DeleteOptions, Env, Error, Freshness, Result, SandboxInfo, SandboxState,
+    Session, Uid, metrics,
+};
+use tokio::time::Instant;
+
+use super::take::TakeRequest;
+use crate::create::builder::Personal;
+use crate::create::delete_guard::DeleteOnDrop;
+use crate::create::{Created, personalise, personalise_error};
+use crate::handle::Sandbox;
+use crate::handle::cache::HandleCache;
+use crate::parts::Parts;
+
+/// How long the look whether a sandbox still runs may take. Its connection is open, so this is
+/// needed only for one that does not run.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A sandbox that waits. It is deleted when it is dropped.
+pub(super) struct Waiting {
+    created: Created,
+    parts: Arc<Parts>,
+    guard: DeleteOnDrop,
+    pub(super) since: Instant,
+    counted: metrics::WaitingSandbox,
+}
+
+/// Why a waiting sandbox was not handed out. It is being deleted.
+pub(super) enum HandOverError {
+    /// It has ended. Another one may serve.
+    Ended(Error),
+    /// The request failed, as it would with another sandbox.
+    Failed(Error),
+}
+
+impl Waiting {
+    pub(super) fn new(created: Created, parts: Arc<Parts>) -> Self {
+        let guard = DeleteOnDrop::new(
+            Arc::clone(&parts),
+            created.info.id.clone(),
+            created.info.uid.clone(),
+        );
+        Self {
+            created,
+            parts,
+            guard,
+            since: Instant::now(),
+            counted: metrics::WaitingSandbox::new(),
+        }
+    }
+
+    pub(super) fn uid(&self) -> &Uid {
+        &self.created.info.uid
+    }
+
+    /// Returns what is needed to check whether it still runs, while it waits.
+    pub(super) fn check(&self) -> Check {
+        Check {
+            parts: Arc::clone(&self.parts),
+            access: Arc::clone(&self.created.access),
+        }
+    }
+
+    /// Deletes it, and waits until nothing is left.
+    pub(super) async fn delete(self) -> Result<()> {
+        let info = &self.created.info;
+        let options = DeleteOptions::for_instance(info.uid.clone());
+        self.parts.delete(&info.id, options).await?;
+        self.guard.disarm();
+        Ok(())
+    }
+
+    /// Sets it up as requested, and opens its handle.
+    pub(super) async fn hand_over(
+        mut self,
+        request: &TakeRequest,
+        handles: &Arc<HandleCache>,
+    ) -> Result<Sandbox, HandOverError> {
+        let session = match self.check().run(CHECK_TIMEOUT).await {
+            Ok(session) => session,
+            Err(error) => return Err(HandOverError::Ended(error)),
+        };
+        let assigned = self.assign(request);
+        let set_up = self.set_up(&*session, request);
+        let (assigned, set_up) = tokio::join!(assigned, set_up);
+        let env = match set_up {
+            Ok(env) => env,
+            Err(error) if has_ended(&error) => return Err(HandOverError::Ended(error)),
+            Err(error) => {
+                let error = personalise_error(&self.created.info, error, Vec::new());
+                return Err(HandOverError::Failed(error.into()));
+            }
+        };
+        match assigned {
+            Ok(Some(mut info)) => {
+                // A kubelet reports the start late, and this client has just used the sandbox.
+                if info.state == SandboxState::Pending {
+                    info.state = SandboxState::Running;
+                }
+                self.created.info = info;
+            }
+            Ok(None) => {}
+            Err(error) if has_ended(&error) => return Err(HandOverError::Ended(error)),
+            Err(error) => return Err(HandOverError::Failed(error)),
+        }
+        self.created.env = env;
+        self.created.session = session;
+        drop(self.counted);
+        self.guard.disarm();
+        Ok(self.created.open(handles))
+    }
+
+    /// Writes labels and ttl.
+    async fn assign(&self, request: &TakeRequest) -> Result<Option<SandboxInfo>> {
+        if request.assignment.is_empty() {
+            return Ok(None);
+        }
+        let info = &self.created.info;
+        let assignment = request.assignment.clone();
+        let assigned = self
+            .parts
+            .backend
+            .assign(&info.id, &info.uid, assignment)
+            .await?;
+        Ok(Some(assigned))
+    }
+
+    /// Sets variables, starts the ttl and runs the initial commands. Returns the variables for
+    /// every command.
+    async fn set_up(&self, session: &dyn Session, request: &TakeRequest) -> Result<Env> {
+        let mut env = self.created.env.clone();
+        env.extend(&request.personal.env);
+        env.extend(&request.personal.secret_env);
+        if let Some(ttl) = request.assignment.ttl
+            && self.parts.backend.capabilities().sandbox_sshd
+        {
+            session.start_ttl(ttl).await?;
+        }
+        let mut personal = Personal {
+            init: request.personal.init.clone(),
+            ..Personal::default()
+        };
+        // The file with the variables is replaced, so it gets those of the pool as well.
+        if !request.personal.env.is_empty() {
+            personal.env = request.pool_env.clone();
+            personal.env.extend(&request.personal.env);
+        }
+        personalise(session, &personal, &env).await?;
+        Ok(env)
+    }
+}
+
+/// Checks whether a waiting sandbox still runs, and keeps it attached.
+pub(super) struct Check {
+    parts: Arc<Parts>,
+    access: Arc<Access>,
+}
+
+impl Check {
+    pub(super) fn uid(&self) -> &Uid {
+        &self.access.uid
+    }
+
+    /// Returns its session. Nothing is run inside: that would count as use.
+    pub(super) async fn run(&self, timeout: Duration) -> Result<Arc<dyn Session>> {
+        let id = &self.access.id;
+        // A Pod that is being deleted may still answer for a while.
+        let info = self.parts.backend.get(id, Freshness::Cached).await?;
+        if info.uid != self.access.uid || info.state == SandboxState::Ended {
+            return Err(Error::NotFound { id: id.clone() });
+        }
+        let deadline = Deadline::from_now(timeout);
+        self.parts
+            .sessions
+            .session(Arc::clone(&self.access), deadline)
+            .await
+    }
+}
+
+/// Whether an error means that the sandbox cannot be used, and that nothing was run in it.
+fn has_ended(error: &Error) -> bool {
+    matches!(error, Error::NotFound { .. } | Error::Connection(_))
+}

@@ -1,0 +1,422 @@
+//! Pools, on a backend that counts and a clock that is stepped.
+
+use std::collections::{BTreeMap, HashSet};
+use std::future::IntoFuture;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
+use sandbox::prelude::*;
+use sandbox::{
+    Access, Assignment, Capabilities, CreationReason, Deadline, Defaults, DeleteOptions, Diagnosis,
+    EventStream, ExecRequest, Freshness, ListFilter, LogOptions, LogStream, OnEmpty, Pool,
+    SandboxBackend, SandboxEventKind, SandboxSpec, SandboxState, Session, SessionSource,
+    SweepOptions, SweepReport, Uid,
+};
+use sandbox_core::MockSession;
+
+use crate::support::{access, echo, event, info};
+
+/// How long a creation lasts.
+const CREATION: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Default)]
+struct State {
+    created: Vec<SandboxSpec>,
+    assigned: Vec<(SandboxId, Assignment)>,
+    deleted: HashSet<SandboxId>,
+    /// Sandboxes that ended without the pool's doing.
+    ended: HashSet<SandboxId>,
+    /// Why creations fail.
+    failure: Option<&'static str>,
+    /// Whether sandboxes find no room.
+    is_full: bool,
+    commands: Vec<ExecRequest>,
+}
+
+/// A backend and its sessions.
+#[derive(Debug, Clone, Default)]
+struct World(Arc<Mutex<State>>);
+
+impl World {
+    fn client(&self) -> Client {
+        let defaults = Defaults::default();
+        Client::with_parts(Arc::new(self.clone()), Arc::new(self.clone()), defaults)
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.0.lock().unwrap())
+    }
+
+    fn created(&self) -> usize {
+        self.with(|state| state.created.len())
+    }
+
+    fn deleted(&self) -> usize {
+        self.with(|state| state.deleted.len())
+    }
+}
+
+fn uid(id: &SandboxId) -> Uid {
+    Uid::new(format!("uid-of-{id}"))
+}
+
+#[async_trait]
+impl SandboxBackend for World {
+    fn name(&self) -> &'static str {
+        "mock"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::default();
+        capabilities.sandbox_sshd = true;
+        capabilities
+    }
+
+    async fn create(&self, spec: SandboxSpec) -> Result<SandboxInfo> {
+        let id = spec.id.clone().unwrap();
+        let failure = self.with(|state| {
+            state.created.push(spec);
+            state.failure
+        });
+        tokio::time::sleep(CREATION).await;
+        match failure {
+            Some(message) => Err(sandbox::CreationError {
+                id,
+                stage: sandbox::CreationStage::Provision,
+                reason: CreationReason::Quota,
+                message: message.to_owned(),
+                events: vec![],
+                log_tail: String::new(),
+                source: None,
+            }
+            .into()),
+            None => self.get(&id, Freshness::Latest).await,
+        }
+    }
+
+    async fn get(&self, id: &SandboxId, _: Freshness) -> Result<SandboxInfo> {
+        if self.with(|state| state.deleted.contains(id)) {
+            return Err(Error::NotFound { id: id.clone() });
+        }
+        let mut info = info(id);
+        info.uid = uid(id);
+        if self.with(|state| state.ended.contains(id)) {
+            info.state = SandboxState::Ended;
+        }
+        Ok(info)
+    }
+
+    async fn list(&self, _: ListFilter) -> Result<Vec<SandboxInfo>> {
+        Ok(vec![])
+    }
+
+    async fn events(&self, _: &SandboxId) -> Result<EventStream> {
+        let first = if self.with(|state| state.is_full) {
+            event(SandboxEventKind::Warning, "0/3 nodes are available")
+        } else {
+            event(SandboxEventKind::Started, "")
+        };
+        Ok(Box::pin(stream::iter([Ok(first)]).chain(stream::pending())))
+    }
+
+    async fn access(&self, id: &SandboxId) -> Result<Access> {
+        let mut access = access(id);
+        access.uid = uid(id);
+        Ok(access)
+    }
+
+    async fn diagnose(&self, _: &SandboxId) -> Result<Diagnosis> {
+        Ok(Diagnosis::default())
+    }
+
+    async fn logs(&self, _: &SandboxId, _: LogOptions) -> Result<LogStream> {
+        Ok(Box::pin(stream::empty()))
+    }
+
+    async fn extend(&self, id: &SandboxId, _: Duration) -> Result<SandboxInfo> {
+        self.get(id, Freshness::Latest).await
+    }
+
+    async fn assign(&self, id: &SandboxId, _: &Uid, assignment: Assignment) -> Result<SandboxInfo> {
+        let mut info = self.get(id, Freshness::Latest).await?;
+        info.labels.extend(assignment.labels.clone());
+        self.with(|state| state.assigned.push((id.clone(), assignment)));
+        Ok(info)
+    }
+
+    async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()> {
+        assert_eq!(options.uid, Some(uid(id)));
+        self.with(|state| state.deleted.insert(id.clone()));
+        Ok(())
+    }
+
+    async fn sweep(&self, _: SweepOptions) -> Result<SweepReport> {
+        Ok(SweepReport::default())
+    }
+}
+
+#[async_trait]
+impl SessionSource for World {
+    async fn session(&self, access: Arc<Access>, _: Deadline) -> Result<Arc<dyn Session>> {
+        // A sandbox that finds no room never answers.
+        if self.with(|state| state.is_full) {
+            std::future::pending::<()>().await;
+        }
+        let _exists = self.get(&access.id, Freshness::Latest).await?;
+        let mut session = MockSession::new();
+        let world = self.clone();
+        session.expect_output().returning(move |request, _| {
+            world.with(|state| state.commands.push(request));
+            Ok(Output::new(ExitStatus::Code(0), "", ""))
+        });
+        session.expect_exec().returning(|request| Ok(echo(request)));
+        session.expect_create_dir().returning(|_, _| Ok(()));
+        session.expect_upload().returning(|_, _| Ok(0));
+        session.expect_start_ttl().returning(Ok);
+        Ok(Arc::new(session))
+    }
+
+    async fn evict(&self, _: &Uid) {}
+}
+
+fn pool(world: &World, size: usize, on_empty: OnEmpty) -> Pool {
+    let client = world.client();
+    let sandboxes = client.sandbox().ttl(Duration::from_secs(600));
+    let pool = client.pool(sandboxes).size(size).on_empty(on_empty);
+    pool.start().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_taken_sandbox_is_replaced_and_never_returns() {
+    let world = World::default();
+    let pool = pool(&world, 3, OnEmpty::Fail);
+    pool.filled().await;
+    assert_eq!(world.created(), 3);
+    let oldest = world.with(|state| state.created[0].id.clone().unwrap());
+
+    let sbx = pool.take().label("team", "ml").await.unwrap();
+    assert_eq!(*sbx.id(), oldest);
+    assert_eq!(sbx.info().labels["team"], "ml");
+    let (id, assignment) = world.with(|state| state.assigned[0].clone());
+    assert_eq!(id, oldest);
+    assert_eq!(
+        assignment.labels,
+        BTreeMap::from([("team".to_owned(), "ml".to_owned())])
+    );
+    // The ttl counts from the take.
+    assert_eq!(assignment.ttl, Some(Duration::from_secs(600)));
+    assert_eq!(world.with(|state| state.created[0].lifetime.ttl), None);
+
+    drop(sbx);
+    pool.filled().await;
+    assert_eq!((world.created(), world.deleted()), (4, 0));
+    let status = pool.status();
+    assert_eq!((status.hits, status.misses), (1, 0));
+    assert_eq!(status.hit_rate(), Some(1.0));
+
+    pool.close().await.unwrap();
+    assert_eq!(world.deleted(), 3);
+    assert!(matches!(pool.take().await, Err(Error::PoolEmpty { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn variables_and_commands_of_the_take_are_added_to_those_of_the_pool() {
+    let world = World::default();
+    let client = world.client();
+    let sandboxes = client.sandbox().env("A", "1").secret_env("B", "2");
+    let pool = client.pool(sandboxes).start().unwrap();
+    pool.filled().await;
+    let take = pool.take().env("C", "3").secret_env("D", "4");
+    let _sbx = take.init(ExecRequest::from_argv(["true"])).await.unwrap();
+    let command = world.with(|state| state.commands[0].clone());
+    let names: Vec<_> = command
+        .env
+        .iter()
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    assert_eq!(names, ["A", "B", "C", "D"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ended_sandbox_is_never_handed_out() {
+    let world = World::default();
+    let pool = pool(&world, 2, OnEmpty::Fail);
+    pool.filled().await;
+    // The pool does not know it yet.
+    let ids = world.with(|state| {
+        let id = state.created[0].id.clone().unwrap();
+        state.ended.insert(id);
+        state
+            .created
+            .iter()
+            .map(|spec| spec.id.clone().unwrap())
+            .collect::<Vec<_>>()
+    });
+    let sbx = pool.take().await.unwrap();
+    assert_eq!(*sbx.id(), ids[1]);
+    pool.filled().await;
+    assert_eq!((world.created(), world.deleted()), (4, 1));
+
+    // It finds out by itself about those that nobody takes.
+    world.with(|state| {
+        let id = state.created[2].id.clone().unwrap();
+        state.ended.insert(id);
+    });
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    pool.filled().await;
+    assert_eq!((world.created(), world.deleted()), (5, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failing_creations_are_reported_and_cause_no_storm() {
+    let world = World::default();
+    world.with(|state| state.failure = Some("the quota is exceeded"));
+    let pool = pool(&world, 50, OnEmpty::Fail);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    // 1, 2, 4, 8, 16 and 32 seconds after each failure.
+    assert_eq!(world.created(), 6);
+    let problem = pool.status().problem.unwrap();
+    assert_eq!(problem.reason, Some(CreationReason::Quota));
+    assert_eq!(problem.failures, 6);
+    let Err(Error::PoolEmpty { message, reason }) = pool.take().await else {
+        panic!("it cannot succeed");
+    };
+    assert_eq!(reason, Some(CreationReason::Quota));
+    assert!(message.contains("the quota is exceeded"), "{message}");
+
+    world.with(|state| state.failure = None);
+    pool.filled().await;
+    assert_eq!(pool.status().problem, None);
+    assert_eq!(world.created(), 56);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sandboxes_without_room_are_held() {
+    let world = World::default();
+    world.with(|state| state.is_full = true);
+    let pool = pool(&world, 2, OnEmpty::Fail);
+    // Longer than the timeout of a creation.
+    tokio::time::sleep(Duration::from_secs(1800)).await;
+    assert_eq!((world.created(), world.deleted()), (1, 0));
+    let problem = pool.status().problem.unwrap();
+    assert_eq!(problem.reason, Some(CreationReason::Unschedulable));
+    assert_eq!(problem.failures, 0);
+    assert!(problem.message.contains("0/3 nodes"), "{problem:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn takes_wait_in_their_order() {
+    let world = World::default();
+    let pool = pool(&world, 1, OnEmpty::Wait(Duration::from_secs(10)));
+    let takes = (0..5).map(|_| tokio::spawn(pool.take().into_future()));
+    let mut ids = Vec::new();
+    for take in takes.collect::<Vec<_>>() {
+        ids.push(take.await.unwrap().unwrap().id().clone());
+    }
+    let created = world.with(|state| {
+        state
+            .created
+            .iter()
+            .map(|spec| spec.id.clone().unwrap())
+            .take(5)
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(ids, created);
+    assert!(ids.iter().collect::<HashSet<_>>().len() == 5);
+
+    world.with(|state| state.failure = Some("the quota is exceeded"));
+    pool.filled().await;
+    let _last = pool.take().await.unwrap();
+    let error = pool.take().await.unwrap_err().to_string();
+    assert!(error.contains("none became ready in 10s"), "{error}");
+    assert!(error.contains("the quota is exceeded"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_pool_creates_by_default() {
+    let world = World::default();
+    let pool = pool(&world, 1, OnEmpty::Create);
+    let sbx = pool.take().label("team", "ml").await.unwrap();
+    let spec = world.with(|state| {
+        let is_own = |spec: &&SandboxSpec| spec.id.as_ref() == Some(sbx.id());
+        state.created.iter().find(is_own).unwrap().clone()
+    });
+    assert_eq!(spec.labels["team"], "ml");
+    assert_eq!(spec.lifetime.ttl, Some(Duration::from_secs(600)));
+    assert_eq!(pool.status().misses, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_sandbox_is_replaced() {
+    let world = World::default();
+    let client = world.client();
+    let builder = client
+        .pool(client.sandbox())
+        .max_age(Duration::from_secs(60));
+    let pool = builder.start().unwrap();
+    pool.filled().await;
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    pool.filled().await;
+    assert_eq!((world.created(), world.deleted()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_size_follows_the_demand() {
+    let world = World::default();
+    let client = world.client();
+    let builder = client.pool(client.sandbox()).sizes(1..=20);
+    let pool = builder.start().unwrap();
+    pool.filled().await;
+    for _ in 0..10 {
+        let _sbx = pool.take().await.unwrap();
+    }
+    pool.filled().await;
+    let status = pool.status();
+    assert!((2..=20).contains(&status.target), "{status:?}");
+    // After five minutes without a take, the surplus is deleted.
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    assert_eq!((pool.status().waiting, pool.status().target), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_pool_or_take_leaves_nothing() {
+    let world = World::default();
+    let pool = pool(&world, 4, OnEmpty::Wait(Duration::from_secs(60)));
+    pool.filled().await;
+    for _ in 0..4 {
+        let _sbx = pool.take().await.unwrap();
+    }
+    // This take is dropped before the sandbox that is created for it is ready, which is then one
+    // too many.
+    let dropped = tokio::time::timeout(Duration::from_millis(10), pool.take().into_future()).await;
+    assert!(dropped.is_err());
+    pool.filled().await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!((pool.status().waiting, world.deleted()), (4, 1));
+    let created = world.created();
+
+    drop(pool);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!((world.created(), world.deleted()), (created, 5));
+}
+
+#[tokio::test]
+async fn invalid_pools_are_refused() {
+    let client = World::default().client();
+    let message = |builder: sandbox::PoolBuilder| builder.start().unwrap_err().to_string();
+    let pool = || client.pool(client.sandbox());
+    assert!(message(pool().size(0)).contains("at least one sandbox"));
+    #[expect(clippy::reversed_empty_ranges, reason = "it is refused")]
+    let reversed = pool().sizes(3..=2);
+    assert!(message(reversed).contains("3..=2"));
+    assert!(message(pool().concurrency(0)).contains("concurrency"));
+    assert!(message(pool().max_age(Duration::ZERO)).contains("max_age"));
+    assert!(message(client.pool(client.sandbox().id("a"))).contains("leave the id out"));
+    assert!(message(client.pool(client.sandbox().detached())).contains("detached"));
+    assert!(message(client.pool(client.sandbox().cpu("many"))).contains("many"));
+    let pool = pool().start().unwrap();
+    let error = pool.take().label("sandbox.dev/x", "y").await.unwrap_err();
+    assert!(matches!(error, Error::Invalid { .. }), "{error}");
+}
