@@ -1,19 +1,35 @@
 //! Whether, and when, to retry.
 
 use std::error::Error as Cause;
+use std::fmt;
 use std::time::Duration;
 
 use super::{BoxError, ConnectionStage, CreationReason, Error, TransferReason};
 
 /// For backends: a cause that carries the delay which the server requested before a retry.
-/// [`Error::retry_after`] finds it among the causes of an error.
-#[derive(Debug, thiserror::Error)]
-#[error("retry in {after:?}")]
+/// [`Error::retry_after`] finds it among the causes of an error. It is displayed as its own cause, if it has one,
+/// because when to retry does not say why a call failed.
+#[derive(Debug)]
 pub struct RetryAfter {
     /// The time to wait from now.
     pub after: Duration,
     /// The cause.
     pub source: Option<BoxError>,
+}
+
+impl fmt::Display for RetryAfter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            Some(source) => source.fmt(f),
+            None => write!(f, "temporarily unavailable; try again in {:?}", self.after),
+        }
+    }
+}
+
+impl Cause for RetryAfter {
+    fn source(&self) -> Option<&(dyn Cause + 'static)> {
+        self.source.as_ref().and_then(|source| source.source())
+    }
 }
 
 /// The delay before a retry if the error carries none.
@@ -121,6 +137,26 @@ mod tests {
             Some(DEFAULT_DELAY)
         );
         assert_eq!(backend(false, requested_delay(3)).retry_after(), None);
+    }
+
+    #[test]
+    fn the_reason_is_displayed_rather_than_the_delay() {
+        let retry = RetryAfter {
+            after: Duration::from_secs(2),
+            source: Some(backend(true, "connection refused".into()).into()),
+        };
+        assert_eq!(
+            retry.to_string(),
+            backend(true, "connection refused".into()).to_string()
+        );
+        assert_eq!(
+            Cause::source(&retry).unwrap().to_string(),
+            "connection refused"
+        );
+        assert_eq!(
+            requested_delay(2).to_string(),
+            "temporarily unavailable; try again in 2s"
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tracing::Instrument;
 use super::classify::{self, FailedResponse, Intent, NextStep, classify};
 use super::clock::{ServerClock, parse_date};
 use super::cluster::{credential_error, redact_credentials};
+use super::lost::LostConnection;
 use super::request_kind::RequestKind;
 use super::response::ApiResponse;
 use super::retry::{MAX_STARTUP_BACKOFF, Outage, attach_cause, retry_delay};
@@ -132,6 +133,12 @@ impl ApiClient {
                 retry_after: response.retry_after(),
             };
             let next = classify(&context, &failure);
+
+            if let Some(lost) = &response.lost
+                && lost.is_untrusted()
+            {
+                return Err(classify::untrusted(&context, lost));
+            }
 
             // Retry while time remains, otherwise return what is known.
             let never_connected = response.lost.is_some() && self.clock.now().is_none();
@@ -294,14 +301,14 @@ enum SendError {
     /// There are no credentials, and a retry would not get any.
     Credentials(String),
     /// The connection failed, before or after the request was sent.
-    Lost(kube::Error),
+    Lost(LostConnection),
 }
 
 impl SendError {
     fn from_kube(error: kube::Error) -> Self {
         match credential_error(&error) {
             Some(message) => Self::Credentials(message),
-            None => Self::Lost(error),
+            None => Self::Lost(error.into()),
         }
     }
 }

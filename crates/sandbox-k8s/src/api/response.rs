@@ -9,6 +9,7 @@ use sandbox_core::{Error, Result};
 use serde::de::DeserializeOwned;
 
 use crate::api::classify;
+use crate::api::lost::LostConnection;
 
 /// A response that was read to its end. `code` is `None` if there was no response; `lost` may have the cause.
 #[derive(Default)]
@@ -16,7 +17,7 @@ pub(super) struct ApiResponse {
     pub(super) code: Option<u16>,
     pub(super) headers: HeaderMap,
     pub(super) body: bytes::Bytes,
-    pub(super) lost: Option<kube::Error>,
+    pub(super) lost: Option<LostConnection>,
 }
 
 impl ApiResponse {

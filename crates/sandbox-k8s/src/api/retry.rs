@@ -12,6 +12,7 @@ use sandbox_core::{Error, RetryAfter};
 use tokio::time::Instant;
 
 use crate::api::classify::{NextStep, backoff};
+use crate::api::lost::LostConnection;
 use crate::lock::lock;
 
 /// How long an API server counts as starting after an outage. `/readyz` waits for the roles of a
@@ -45,7 +46,7 @@ pub(super) fn retry_delay(
 }
 
 /// Makes the connection's failure the cause of the error's [`RetryAfter`].
-pub(super) fn attach_cause(mut error: Error, cause: Option<kube::Error>) -> Error {
+pub(super) fn attach_cause(mut error: Error, cause: Option<LostConnection>) -> Error {
     let source = match &mut error {
         Error::Creation(creation) => creation.source.as_mut(),
         Error::Deletion { source, .. } | Error::Backend { source, .. } => source.as_mut(),

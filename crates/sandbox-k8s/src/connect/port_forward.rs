@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
-use sandbox_core::{ConnectionStage, Error};
+use sandbox_core::{BoxError, ConnectionStage, Error};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
@@ -23,6 +23,7 @@ use super::errors::AttemptError;
 use crate::api::classify::{self, FailedResponse, Intent, NextStep};
 use crate::api::client::ApiClient;
 use crate::api::cluster::{credential_error, redact_credentials};
+use crate::api::lost::LostConnection;
 use crate::api::request_kind::RequestKind;
 
 /// The buffer for bytes from the Pod: more than all windows of one SSH connection together, which are five
@@ -296,14 +297,17 @@ fn open_error(api: &ApiClient, error: kube::Error) -> AttemptError {
             };
         }
     }
-    if code.is_none() {
+    let cause: BoxError = if code.is_none() {
         api.outage.record();
-    }
+        Box::new(LostConnection::from(error))
+    } else {
+        Box::new(error)
+    };
     let message = "the API server did not open a port-forward".to_owned();
     AttemptError::Transient(Error::connection(
         ConnectionStage::Dial,
         message,
-        Some(Box::new(error)),
+        Some(cause),
     ))
 }
 

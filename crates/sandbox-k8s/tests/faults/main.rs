@@ -18,4 +18,5 @@ mod requests;
 mod restart;
 mod support;
 mod sweep;
+mod unreachable;
 mod watch;

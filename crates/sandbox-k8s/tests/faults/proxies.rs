@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::options;
 
-fn kubeconfig(server: &str, proxy: Option<&str>) -> (NamedTempFile, ClusterOptions) {
+pub(crate) fn kubeconfig(server: &str, proxy: Option<&str>) -> (NamedTempFile, ClusterOptions) {
     let proxy = proxy
         .map(|proxy| format!(", proxy-url: '{proxy}'"))
         .unwrap_or_default();

@@ -6,6 +6,7 @@ use sandbox_core::{BoxError, CreationError, CreationReason, CreationStage, Error
 
 use super::exchange::{FailedResponse, Intent, RequestContext};
 use super::forbidden::{Cause, hint};
+use crate::api::lost::LostConnection;
 
 /// Returns the error of an operation whose retries have ended: the last response, with a cause that says
 /// when to try again.
@@ -24,6 +25,14 @@ pub(crate) fn give_up(request: &RequestContext<'_>, response: &FailedResponse<'_
         source: None,
     });
     error(request, CreationReason::Unavailable, message, Some(cause))
+}
+
+/// Returns the error of a request that was not sent, because the API server's certificate was refused.
+pub(crate) fn untrusted(request: &RequestContext<'_>, lost: &LostConnection) -> Error {
+    let text = format!(
+        "{lost}: check the server, certificate-authority and tls-server-name of the kubeconfig, and the clock"
+    );
+    error(request, CreationReason::Rejected, text, None)
 }
 
 /// The start of the error for a missing namespace.

@@ -15,7 +15,7 @@ use sandbox_core::Error;
 
 use exchange::MAX_WAIT;
 
-pub(crate) use error::{NO_NAMESPACE, NO_PERMISSION, give_up};
+pub(crate) use error::{NO_NAMESPACE, NO_PERMISSION, give_up, untrusted};
 pub(crate) use exchange::{FailedResponse, Intent, RequestContext};
 
 /// What to do after a failed response.
