@@ -19,7 +19,7 @@ use crate::names::{BACKEND, CONTAINER};
 const START_REPORT_TIMEOUT: Duration = Duration::from_secs(12);
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Opens the log of a sandbox's container.
+/// Opens the log of a sandbox's container. A Pod of the same name that is no sandbox has no log.
 pub(super) async fn logs(
     shared: &Shared,
     id: &SandboxId,
@@ -31,6 +31,8 @@ pub(super) async fn logs(
         limit_bytes: None,
         follow: options.follow,
     };
+    // The API server would send the log of any Pod.
+    shared.find(id).await?;
     open_log(shared, id, query).await
 }
 

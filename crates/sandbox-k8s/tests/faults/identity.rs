@@ -105,6 +105,15 @@ async fn all_calls_agree_about_a_pod_that_is_no_sandbox() {
             matches!(access.err(), Some(Error::NotFound { .. })),
             "{path}"
         );
+        let log = other.logs(&id, Default::default()).await;
+        assert!(matches!(log.err(), Some(Error::NotFound { .. })), "{path}");
+        let events = other.events(&id).await;
+        assert!(
+            matches!(events.err(), Some(Error::NotFound { .. })),
+            "{path}"
+        );
+        let extended = other.extend(&id, Duration::from_secs(900)).await;
+        assert!(extended.is_err(), "{path}: {extended:?}");
         let error = other.create(spec).await.unwrap_err().to_string();
         assert!(
             error.contains("is no sandbox") && error.contains("kubectl delete pod web"),
