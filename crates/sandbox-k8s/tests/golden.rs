@@ -183,6 +183,18 @@ fn options_of_one_sandbox_are_merged_with_those_of_the_backend() {
     assert_matches_file("one-sandbox.json", &build(&spec, &options).unwrap());
 }
 
+/// Kubernetes would replace `$(NAME)` and read `$$` as `$`.
+#[test]
+fn the_path_of_a_server_in_the_image_is_run_as_given() {
+    let path = "/opt/$(HOME)/$$a";
+    let manifest = build(&spec(), &options(Injection::Baked { path: path.into() })).unwrap();
+    let manifest = serde_json::to_value(&manifest).unwrap().to_string();
+    assert!(
+        manifest.contains(r#""command":["/opt/$$(HOME)/$$$$a"]"#),
+        "{manifest}"
+    );
+}
+
 #[test]
 fn other_security_settings_appear_in_the_manifest() {
     let mut ranges = options(Injection::baked());

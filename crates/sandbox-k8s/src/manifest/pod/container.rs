@@ -43,7 +43,7 @@ pub(super) fn build(request: &PodParams<'_>, server: &Server<'_>) -> Result<Cont
                 .chain(first_login)
                 .collect();
             (
-                Some(vec![path.to_string()]),
+                Some(vec![escape_references(path)]),
                 Some(arguments(&spec.lifetime)),
                 non_empty(env),
             )
@@ -76,6 +76,13 @@ pub(super) fn build(request: &PodParams<'_>, server: &Server<'_>) -> Result<Cont
         termination_message_policy: Some("FallbackToLogsOnError".into()),
         ..Container::default()
     })
+}
+
+/// Returns text that arrives in the container as given: Kubernetes replaces `$(NAME)` in commands and arguments, and
+/// reads `$$` as one `$`.
+/// <https://kubernetes.io/docs/tasks/inject-data-application/define-command-argument-container/>
+fn escape_references(text: &str) -> String {
+    text.replace('$', "$$")
 }
 
 /// Returns the command line of sandbox-sshd, which ends the sandbox itself; Kubernetes enforces the hard end, too.
