@@ -23,6 +23,9 @@ fn a_job_outlives_the_command_that_started_it() {
         .to_owned();
     assert!(cli.expect_ok(["jobs", &id]).contains("running"));
     assert_eq!(cli.expect_ok(["jobs", "-q", &id]), format!("{job}\n"));
+    let jobs = cli.expect_ok(["-q", "jobs", "-o", "json", &id]);
+    let jobs: serde_json::Value = serde_json::from_str(&jobs).unwrap();
+    assert_eq!(jobs[0]["id"], job);
 
     let mut follower = cli.spawn([
         "logs",

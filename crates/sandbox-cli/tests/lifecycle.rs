@@ -49,6 +49,9 @@ fn a_created_sandbox_outlives_the_command() {
     let list: serde_json::Value =
         serde_json::from_str(&cli.expect_ok(["ls", "-o", "json", "--label", "team=ml"])).unwrap();
     assert_eq!(list[0]["id"], id.as_str());
+    let quiet = cli.expect_ok(["-q", "ls", "-o", "json"]);
+    let quiet: serde_json::Value = serde_json::from_str(&quiet).unwrap();
+    assert_eq!(quiet[0]["id"], id.as_str());
     let one: serde_json::Value =
         serde_json::from_str(&cli.expect_ok(["info", "-o", "json", &id])).unwrap();
     assert_eq!(one["labels"]["team"], "ml");

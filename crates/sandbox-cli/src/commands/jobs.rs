@@ -20,9 +20,9 @@ pub(crate) struct Args {
     /// Id of the sandbox, or the unique beginning of a generated id
     #[arg(value_name = "ID")]
     id: OsString,
-    /// Output format
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    /// Output format (default: table)
+    #[arg(short, long, value_enum)]
+    output: Option<Format>,
     /// Print only the ids, one per line
     #[arg(short, long, conflicts_with = "output")]
     quiet: bool,
@@ -30,14 +30,15 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     let jobs = id::connect(client, &args.id).await?.jobs().await?;
-    if args.quiet {
+    // `sandbox -q jobs` sets `quiet`, too; a format that was asked for counts.
+    if args.quiet && args.output.is_none() {
         let ids = jobs.iter().map(|job| Printable::line(&job.id));
         let lines = ids.fold(Printable::default(), |lines, id| {
             lines.with(&id).with_trusted("\n")
         });
         return print(&lines);
     }
-    if args.output == Format::Json {
+    if args.output == Some(Format::Json) {
         return print(&Printable::json(&jobs)?);
     }
     let mut table = Table::default();

@@ -22,9 +22,9 @@ pub(crate) struct Args {
     /// List only sandboxes with this label; can be repeated
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_pair)]
     labels: Vec<(String, String)>,
-    /// Output format
-    #[arg(short, long, value_enum, default_value_t)]
-    output: ListFormat,
+    /// Output format (default: table)
+    #[arg(short, long, value_enum)]
+    output: Option<ListFormat>,
     /// Print only the ids, one per line (same as -o name)
     #[arg(short, long, conflicts_with = "output")]
     quiet: bool,
@@ -34,9 +34,8 @@ pub(crate) struct Args {
 }
 
 /// Output formats of a list.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum ListFormat {
-    #[default]
     Table,
     /// A table with more columns
     Wide,
@@ -46,11 +45,13 @@ enum ListFormat {
 }
 
 pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
-    let format = if args.quiet {
+    // `sandbox -q ls` sets `quiet`, too; a format that was asked for counts.
+    let by_default = if args.quiet {
         ListFormat::Name
     } else {
-        args.output
+        ListFormat::Table
     };
+    let format = args.output.unwrap_or(by_default);
     let filter = ListFilter::from_labels(args.labels);
     let listed = client.list(filter.clone()).await?;
     if !args.watch {
