@@ -198,7 +198,7 @@ impl PodView {
             finalizers if finalizers.is_empty() => match &self.scheduled {
                 // Kubernetes deletes a Pod whose node does not exist.
                 Some((node, _)) if self.started_at.is_none() => format!(
-                    "its Pod is being deleted; it was assigned to the node {node} and has never started there"
+                    "its Pod is being deleted; it was assigned to the node {node}, which has not reported a start"
                 ),
                 _ => "its Pod is being deleted".to_owned(),
             },

@@ -78,7 +78,10 @@ fn serve(options: Options) -> Result<End, Error> {
     let home = match &options.home {
         Some(home) => home.clone(),
         None => find_home(std::env::var_os("HOME").map(PathBuf::from).as_deref())
-            .map_err(|error| format!("no home directory can be created: {error}"))?,
+            .map_err(|error| format!(
+                "no home directory can be created: {error}; set HOME to a directory that can be written, or mount a \
+                 volume at /tmp"
+            ))?,
     };
     let is_reserved = |name: &OsString| {
         name.as_encoded_bytes()
