@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use sandbox::{SandboxBackend, SandboxEventKind, SweepOptions};
+use sandbox::{SandboxBackend, SandboxEvent, SandboxEventKind, SweepOptions};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::PodOptions;
@@ -34,15 +34,17 @@ async fn an_idle_sandbox_ends(backend: TestedBackend) -> Outcome {
     let ended = async {
         while let Some(event) = events.next().await {
             let event = event?;
-            if event.kind == SandboxEventKind::Failed {
-                return Ok(event.message);
+            if event.kind.is_final() {
+                return Ok(event);
             }
         }
         Err("its events ended before".into())
     };
-    let message: Outcome<String> = tokio::time::timeout(TIMEOUT, ended).await?;
+    let ended: Outcome<SandboxEvent> = tokio::time::timeout(TIMEOUT, ended).await?;
     sbx.delete().await?;
-    assert!(message?.contains("at the end of a lifetime"));
+    let ended = ended?;
+    assert_eq!(ended.kind, SandboxEventKind::Ended, "{ended:?}");
+    assert!(ended.message.contains("was idle"), "{ended:?}");
     Ok(())
 }
 
