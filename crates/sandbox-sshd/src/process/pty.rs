@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -49,6 +50,11 @@ impl Terminal {
             pts,
             term: term.to_owned(),
         })
+    }
+
+    /// Returns the path of the terminal's device, which is `None` where the system cannot name it.
+    pub(crate) fn device(&self) -> Option<PathBuf> {
+        nix::unistd::ttyname(self.pts.as_fd()).ok()
     }
 
     /// Starts a program in the terminal, as the leader of a new session. After an error, another attempt

@@ -270,6 +270,10 @@ impl UnstartedChannel {
                 "TERM".into(),
                 terminal.term.clone().into(),
             );
+            // Shell profiles and pinentry decide by this variable where they can ask.
+            if let Some(device) = terminal.device() {
+                set_variable(&mut env.variables, "SSH_TTY".into(), device.into());
+            }
         }
         Ok(env)
     }

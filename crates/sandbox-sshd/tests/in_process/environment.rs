@@ -76,6 +76,23 @@ async fn shell_is_set() {
     );
 }
 
+/// sshd(8) sets it to the device of the terminal, and leaves it unset where there is none.
+#[tokio::test]
+async fn ssh_tty_names_the_terminal() {
+    let sandbox = TestSandbox::new(|config| config);
+    let client = sandbox.connect(PIPE).await;
+    let show = "test \"$SSH_TTY\" = \"$(tty)\" && echo same; echo ${SSH_TTY-unset}";
+    let channel = open(&client, &[]).await;
+    channel
+        .request_pty(true, "dumb", 80, 24, 0, 0, &[])
+        .await
+        .unwrap();
+    channel.exec(true, show).await.unwrap();
+    let shown = String::from_utf8(collect(channel).await.stdout).unwrap();
+    assert!(shown.starts_with("same\r\n/dev/"), "{shown:?}");
+    assert_eq!(exec(&client, show).await.stdout, b"unset\n");
+}
+
 /// Programs that do not expect it lose data on a stream that is non-blocking.
 #[tokio::test]
 async fn standard_streams_are_blocking() {
