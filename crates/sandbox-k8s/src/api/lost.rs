@@ -31,34 +31,31 @@ impl Cause for LostConnection {}
 
 impl From<kube::Error> for LostConnection {
     fn from(error: kube::Error) -> Self {
-        Self::from_causes(&error)
+        let innermost = find_innermost(&error);
+        match find_tls_error(innermost) {
+            Some(rustls::Error::InvalidCertificate(problem)) => Self {
+                reason: format!(
+                    "the API server's certificate is refused: {}",
+                    describe_certificate(problem)
+                ),
+                is_untrusted: true,
+            },
+            _ => Self {
+                reason: innermost.to_string(),
+                is_untrusted: false,
+            },
+        }
     }
 }
 
-impl LostConnection {
-    fn from_causes(outermost: &(dyn Cause + 'static)) -> Self {
-        let mut error = outermost;
-        loop {
-            if let Some(rustls::Error::InvalidCertificate(problem)) = find_tls_error(error) {
-                return Self {
-                    reason: format!(
-                        "the API server's certificate is refused: {}",
-                        describe_certificate(problem)
-                    ),
-                    is_untrusted: true,
-                };
-            }
-            match error.source() {
-                Some(source) => error = source,
-                None => {
-                    return Self {
-                        reason: error.to_string(),
-                        is_untrusted: false,
-                    };
-                }
-            }
-        }
+/// Returns the cause that has no further one.
+pub(crate) fn find_innermost<'a>(
+    mut error: &'a (dyn Cause + 'static),
+) -> &'a (dyn Cause + 'static) {
+    while let Some(cause) = error.source() {
+        error = cause;
     }
+    error
 }
 
 /// Returns the error of rustls, which may be inside one or several of the standard library.

@@ -21,8 +21,8 @@ const KEY: &[u8] =
     include_bytes!("../../src/api/cluster/credentials/client_certificate/testdata/one.key");
 
 /// Returns the error of a list.
-async fn list_error(server: &str) -> Error {
-    let (_file, wanted) = kubeconfig(server, None);
+async fn list_error(server: &str, proxy: Option<&str>) -> Error {
+    let (_file, wanted) = kubeconfig(server, proxy);
     let backend = KubernetesBackend::new(connect_cluster(&wanted).await.unwrap(), options());
     backend.list(Default::default()).await.unwrap_err()
 }
@@ -61,7 +61,7 @@ async fn a_refused_certificate_is_reported_at_once() {
     let server = format!("https://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || serve_tls(&listener));
     let began = Instant::now();
-    let error = list_error(&server).await;
+    let error = list_error(&server, None).await;
     let text = error.to_string();
     assert!(
         text.contains("the API server's certificate is refused: ")
@@ -77,7 +77,7 @@ async fn the_cause_of_a_refused_connection_is_the_reason_alone() {
     let unused = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = format!("https://{}", unused.local_addr().unwrap());
     drop(unused);
-    let error = list_error(&server).await;
+    let error = list_error(&server, None).await;
     assert!(error.to_string().contains("does not respond"), "{error}");
     assert!(error.is_retryable() && error.retry_after().is_some());
     let causes = causes(&error);
@@ -85,4 +85,26 @@ async fn the_cause_of_a_refused_connection_is_the_reason_alone() {
         matches!(&causes[..], [cause] if cause.starts_with("Connection refused")),
         "{causes:?}"
     );
+}
+
+#[tokio::test]
+async fn a_proxy_that_cannot_be_reached_is_named() {
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = unused.local_addr().unwrap();
+    drop(unused);
+    let [tunnel, socks] =
+        ["http", "socks5"].map(|scheme| format!("{scheme}://user:secret@{address}"));
+    let server = "https://api.example:6443";
+    // Each is tried for ten seconds.
+    let (tunnel, socks) = tokio::join!(
+        list_error(server, Some(&tunnel)),
+        list_error(server, Some(&socks))
+    );
+    for error in [tunnel, socks] {
+        let causes = causes(&error).join(", ");
+        assert!(
+            causes.contains(&format!("the proxy {address}: ")) && !causes.contains("secret"),
+            "{causes}"
+        );
+    }
 }

@@ -21,6 +21,7 @@ use super::credentials::{AuthenticatedClient, Credentials};
 use super::errors::first_line;
 use super::plain_errors::with_plain_errors;
 use super::proxy::Proxy;
+use super::proxy_error::describe_errors_of;
 
 /// Timeout of a TCP connection to the API server or its proxy.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,24 +86,26 @@ fn build(mut config: Config, proxy: Option<Proxy>) -> Result<(Client, Arc<Creden
             Client::new(service.service(http), namespace)
         }
         Some(Proxy::Tunnel(proxy)) => {
+            let describe_errors = ServiceBuilder::new().map_err(describe_errors_of(proxy.uri()));
             let mut tunnel = Tunnel::new(proxy.uri().clone(), tls.to_proxy(tcp_connector()));
             if let Some(password) = proxy.basic_auth() {
                 tunnel = tunnel.with_auth(password.clone());
             }
             let http = AuthenticatedClient::new(
                 Arc::clone(&credentials),
-                with_plain_errors(tls.to_cluster(tunnel)),
+                with_plain_errors(tls.to_cluster(describe_errors.service(tunnel))),
             );
             Client::new(service.service(http), namespace)
         }
         Some(Proxy::Socks(proxy, uri)) => {
+            let describe_errors = ServiceBuilder::new().map_err(describe_errors_of(&uri));
             let mut socks = SocksV5::new(uri, tcp_connector());
             if let Some((user, password)) = proxy.raw_auth() {
                 socks = socks.with_auth(user.to_owned(), password.to_owned());
             }
             let http = AuthenticatedClient::new(
                 Arc::clone(&credentials),
-                with_plain_errors(tls.to_cluster(socks)),
+                with_plain_errors(tls.to_cluster(describe_errors.service(socks))),
             );
             Client::new(service.service(http), namespace)
         }

@@ -8,6 +8,7 @@ mod kubeconfig;
 mod no_proxy;
 mod plain_errors;
 mod proxy;
+mod proxy_error;
 
 use std::fmt;
 use std::time::Duration;

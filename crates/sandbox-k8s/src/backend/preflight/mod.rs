@@ -43,10 +43,7 @@ struct Permission {
 pub(super) async fn preflight(shared: &Arc<Shared>, spec: SandboxSpec) -> Vec<Check> {
     let mut checks = vec![check_version(shared).await];
     if checks[0].verdict == Verdict::Failed {
-        checks.push(Check::skipped(
-            "other checks",
-            "the API server does not respond",
-        ));
+        checks.push(Check::skipped("other checks", "they need the API server"));
         return checks;
     }
     checks.push(check_clock(shared));
