@@ -20,6 +20,7 @@ cases![
     growing_files_are_copied,
     unreadable_files_cost_only_themselves,
     a_tree_does_not_replace_special_files,
+    what_is_in_the_way_of_a_directory_costs_only_it,
 ];
 
 /// Modes and modification times, in seconds, of some directories.
@@ -285,6 +286,53 @@ async fn a_tree_does_not_replace_special_files(backend: TestedBackend) -> Outcom
         );
         let kind = out.join("fifo").symlink_metadata()?.file_type();
         assert!(std::os::unix::fs::FileTypeExt::is_fifo(&kind));
+        Ok(())
+    })
+    .await
+}
+
+/// Both ways, what has the name of a directory stays, and costs only what is in that directory. A
+/// link at the target is not followed.
+async fn what_is_in_the_way_of_a_directory_costs_only_it(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
+        let directory = tempfile::tempdir()?;
+        let tree = directory.path().join("tree");
+        for name in ["file/below", "link/below", "open/below"] {
+            std::fs::create_dir_all(tree.join(name))?;
+            std::fs::write(tree.join(name).join("f"), "x")?;
+            std::os::unix::fs::symlink("f", tree.join(name).join("l"))?;
+        }
+        std::fs::write(tree.join("last"), "x")?;
+        let refused = vec!["file".to_owned(), "link".to_owned()];
+
+        let out = directory.path().join("out");
+        std::fs::create_dir_all(out.join("elsewhere"))?;
+        std::fs::write(out.join("file"), "kept")?;
+        std::os::unix::fs::symlink("elsewhere", out.join("link"))?;
+        sbx.upload_dir(&tree, "plain").await?.check()?;
+        let report = sbx.download_dir("plain", &out).await?;
+        assert_eq!(failed_paths(&report), refused);
+        assert_eq!(
+            (report.files, report.symlinks, report.directories),
+            (2, 1, 3)
+        );
+        assert_eq!(std::fs::read_to_string(out.join("file"))?, "kept");
+        assert_eq!(out.join("elsewhere").read_dir()?.count(), 0);
+        assert_eq!(std::fs::read_to_string(out.join("open/below/f"))?, "x");
+
+        sbx.shell("mkdir there; echo kept > there/file; ln -s missing there/link")
+            .output()
+            .await?
+            .check()?;
+        let report = sbx.upload_dir(&tree, "there").await?;
+        assert_eq!(failed_paths(&report), refused);
+        assert_eq!(
+            (report.files, report.symlinks, report.directories),
+            (2, 1, 3)
+        );
+        let state = "cat there/file there/open/below/f there/last; ls there";
+        let state = sbx.shell(state).output().await?.check()?;
+        assert_eq!(state.stdout, "kept\nxxfile\nlast\nlink\nopen\n");
         Ok(())
     })
     .await

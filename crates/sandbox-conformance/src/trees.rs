@@ -95,7 +95,9 @@ async fn a_hostile_tree_stays_in_its_directory(backend: TestedBackend) -> Outcom
             .output()
             .await?
             .check()?;
-        assert!(sbx.download_dir("evil2", &to).await.is_err());
+        let report = sbx.download_dir("evil2", &to).await?;
+        assert_eq!(report.failures, 1);
+        report.check().unwrap_err();
         assert_eq!(
             std::fs::read_dir(&outside)?.count(),
             0,

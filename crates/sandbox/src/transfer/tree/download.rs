@@ -69,7 +69,10 @@ pub(crate) async fn download(
     // and would change their times.
     meter.set_total(listing.bytes);
     report.directories = directories.len() as u64;
-    let target = TargetDir::create(local, directories).await?;
+    let (target, refused) = TargetDir::create(local, directories, Arc::clone(&failures)).await?;
+    report.directories -= refused.len() as u64;
+    files.retain(|(name, _)| !refused.contains(name));
+    links.retain(|name| !refused.contains(name));
     let receiving = Receiving {
         session: Arc::clone(session),
         remote,

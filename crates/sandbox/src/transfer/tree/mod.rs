@@ -5,6 +5,7 @@ mod growth;
 mod listing;
 mod local_dir;
 mod local_tree;
+mod refused_dirs;
 mod remote_dirs;
 mod target_dir;
 pub(super) mod upload;

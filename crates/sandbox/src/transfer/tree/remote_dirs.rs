@@ -10,6 +10,7 @@ use sandbox_core::{
 
 use super::DIRECTORIES_AT_ONCE;
 use super::local_tree::Directory;
+use super::refused_dirs::RefusedDirs;
 use crate::transfer::failures::Failures;
 
 /// What its owner needs to fill a directory.
@@ -21,6 +22,7 @@ pub(super) struct RemoteDirs {
     session: Arc<dyn Session>,
     remote: FilePath,
     states: HashMap<FilePath, State>,
+    refused: RefusedDirs,
 }
 
 /// What is known of a directory in the sandbox.
@@ -50,32 +52,54 @@ impl RemoteDirs {
             session: Arc::clone(session),
             remote,
             states: HashMap::from([(FilePath::default(), state)]),
+            refused: RefusedDirs::default(),
         })
     }
 
-    /// Creates directories whose parents exist.
-    pub(super) async fn create_level(&mut self, level: &[Directory]) -> Result<()> {
+    /// Creates directories whose parents are of the level before. Returns how many.
+    pub(super) async fn create_level(
+        &mut self,
+        level: &[Directory],
+        failures: &Failures,
+    ) -> Result<u64> {
+        let mut possible = Vec::with_capacity(level.len());
+        for directory in level {
+            if self.refused.contains(&directory.name) {
+                self.refused.insert(directory.name.clone());
+            } else {
+                possible.push(directory.name.clone());
+            }
+        }
         // Each future owns its values, because the compiler cannot prove that the whole is `Send`
         // otherwise.
-        let creating = stream::iter(level.to_vec())
-            .map(|directory| {
+        let creating = stream::iter(possible)
+            .map(|name| {
                 let session = Arc::clone(&self.session);
-                let path = self.remote.join(&directory.name);
+                let path = self.remote.join(&name);
                 async move {
-                    let existing = create_directory(&session, &path).await?;
-                    if let Some(existing) = &existing
+                    let created = create_directory(&session, &path).await;
+                    if let Ok(Some(existing)) = &created
                         && existing.mode & FILLABLE != FILLABLE
                     {
                         // If this is refused, so are the files, each with its reason.
                         let mode = existing.mode | FILLABLE;
                         session.set_mode(&path, mode).await.ok();
                     }
-                    Ok::<_, Error>((directory.name, existing))
+                    (name, created)
                 }
             })
             .buffer_unordered(DIRECTORIES_AT_ONCE);
-        let created: Vec<_> = creating.try_collect::<Vec<_>>().await?;
-        for (name, existing) in created {
+        let mut count = 0;
+        for (name, created) in creating.collect::<Vec<_>>().await {
+            let existing = match created {
+                Ok(existing) => existing,
+                Err(error) => {
+                    failures.record(&name, error)?;
+                    self.refused.insert(name);
+                    continue;
+                }
+            };
+            count += 1;
             let inherits = self
                 .states
                 .get(parent_of(&name))
@@ -83,7 +107,12 @@ impl RemoteDirs {
             self.states
                 .insert(name, State::new(existing.as_ref(), inherits));
         }
-        Ok(())
+        Ok(count)
+    }
+
+    /// Whether this is in a directory that could not be created.
+    pub(super) fn is_refused(&self, name: &FilePath) -> bool {
+        self.refused.contains(name)
     }
 
     /// What an upload to this file has to look at: nothing can be in a new directory.
@@ -113,7 +142,9 @@ impl RemoteDirs {
     }
 
     async fn finish_level(&self, level: &[Directory], failures: &Arc<Failures>) -> Result<()> {
-        let setting = stream::iter(level.to_vec())
+        let mut level = level.to_vec();
+        level.retain(|directory| !self.refused.contains(&directory.name));
+        let setting = stream::iter(level)
             .map(|directory| {
                 let session = Arc::clone(&self.session);
                 let failures = Arc::clone(failures);

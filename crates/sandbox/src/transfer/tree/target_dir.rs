@@ -9,6 +9,7 @@ use cap_std::fs::Dir;
 use sandbox_core::{Direction, Error, FileInfo, FilePath, Result};
 
 use super::local_dir::{self, Temporary};
+use super::refused_dirs::RefusedDirs;
 use crate::transfer::failures::Failures;
 use crate::transfer::file::{blocking, local_error};
 use crate::transfer::progress::Meter;
@@ -33,12 +34,13 @@ pub(super) struct InMemory {
 }
 
 impl TargetDir {
-    /// Creates the directories, of which the first is the top and has no name. An existing top
-    /// directory keeps its attributes: it may be the home directory.
+    /// Creates the directories, of which the first is the top and has no name, and parents precede
+    /// their children. An existing top directory keeps its attributes: it may be the home directory.
     pub(super) async fn create(
         local: &Path,
         mut directories: Vec<(FilePath, FileInfo)>,
-    ) -> Result<Self> {
+        failures: Arc<Failures>,
+    ) -> Result<(Self, RefusedDirs)> {
         let path = Arc::new(local.to_owned());
         blocking(DOWNLOAD, local, move || {
             let failed = |source| local_error(DOWNLOAD, &path, source);
@@ -50,13 +52,18 @@ impl TargetDir {
                 path: Arc::clone(&path),
                 directories: Arc::default(),
             };
+            let mut refused = RefusedDirs::default();
             for (name, info) in directories.iter().filter(|(name, _)| !name.is_empty()) {
-                local_dir::create_directory(&top, name, info)
-                    .map_err(|error| target.failed(name, error))?;
+                if refused.contains(name) {
+                    refused.insert(name.clone());
+                } else if let Err(error) = local_dir::create_directory(&top, name, info) {
+                    failures.record(name, target.failed(name, error))?;
+                    refused.insert(name.clone());
+                }
             }
-            directories.retain(|(name, _)| is_new || !name.is_empty());
+            directories.retain(|(name, _)| (is_new || !name.is_empty()) && !refused.contains(name));
             target.directories = Arc::new(directories);
-            Ok(target)
+            Ok((target, refused))
         })
         .await
     }

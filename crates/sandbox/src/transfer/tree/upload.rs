@@ -30,7 +30,7 @@ pub(crate) async fn upload(
     let remote = top_path(remote);
     let sizes = meter.is_watched();
     let recorded = Arc::clone(&failures);
-    let tree = blocking(Direction::Upload, local, move || {
+    let mut tree = blocking(Direction::Upload, local, move || {
         Tree::read(&top, sizes, &recorded)
     })
     .await?;
@@ -47,9 +47,11 @@ pub(crate) async fn upload(
         ..TreeReport::default()
     };
     for level in &tree.directories {
-        directories.create_level(level).await?;
-        report.directories += level.len() as u64;
+        report.directories += directories.create_level(level, &failures).await?;
     }
+    tree.files.retain(|(_, name)| !directories.is_refused(name));
+    tree.symlinks
+        .retain(|(name, _)| !directories.is_refused(name));
     let sending = Sending {
         session: Arc::clone(session),
         remote,
