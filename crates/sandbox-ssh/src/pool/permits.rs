@@ -185,10 +185,10 @@ mod tests {
     async fn waiting_callers_get_another_connection_until_it_is_idle() {
         let permits = new_permits(1, 1, 2);
         let first = permits.acquire().await.unwrap();
+        assert!(!permits.is_exhausted(), "one more connection is allowed");
         let second = permits.acquire().await.unwrap();
-        assert!(!permits.is_exhausted(), "one more is allowed");
-        permits.grow();
         assert!(permits.is_exhausted());
+        permits.grow();
         assert_eq!(
             permits.semaphore.available_permits(),
             0,
